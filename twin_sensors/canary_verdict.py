@@ -41,9 +41,8 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
         tables: dg.ResourceParam[Tables],
     ) -> dg.SensorResult:
         """Promote, roll back or park each version on trial, according to its evidence."""
-        authors, problems = list_readable_authors(
-            settings
-        )  # an error in one file affects only that author
+        # an error in one file affects only that author
+        authors, problems = list_readable_authors(settings)
         ledger_problem = _sync_ledger(settings, registry) if has_canary(registry) else ""
         tick = run_release_tick(
             registry,
@@ -61,13 +60,8 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
             margin=settings.margin,
             min_prompts=settings.trial_prompts,
         )
-        message = "\n".join(
-            [
-                *(f"{author}: {line}" for author, line in tick.messages.items()),
-                *problems,
-                *filter(None, [ledger_problem]),
-            ]
-        )
+        lines = [f"{author}: {line}" for author, line in tick.messages.items()]
+        message = "\n".join([*lines, *problems, *filter(None, [ledger_problem])])
         return dg.SensorResult(
             skip_reason=message or "no version is on trial",
             asset_events=[to_materialization(notice) for notice in tick.notices],

@@ -22,7 +22,6 @@ class CompactionReport:
     Attributes:
         tables: number of tables checked.
         merged: number of fragments merged into fewer fragments, over all tables.
-        indexes: number of indexes with merged segments.
         bytes_removed: size of the removed files of old versions.
         vector_index: `made`, `rebuilt` or `left`; empty if the author has no passages.
         busy: tables locked by an import, which the next night's run tidies.
@@ -31,7 +30,6 @@ class CompactionReport:
 
     tables: int
     merged: int
-    indexes: int
     bytes_removed: int
     vector_index: str
     busy: tuple[str, ...]
@@ -56,7 +54,6 @@ def tidy_author(tables: Tables, author: str) -> CompactionReport:
     return CompactionReport(
         tables=len(names),
         merged=sum(table.merged for table in results),
-        indexes=sum(len(table.indexes) for table in results),
         bytes_removed=sum(table.bytes_removed for table in results),
         vector_index=vector_index,
         busy=tuple(busy_tables),

@@ -24,7 +24,7 @@ from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
 from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
-from twin_sensors.schedules import build_launches, request_runs
+from twin_sensors.schedules import request_runs
 
 MAX_CONCURRENT_REQUESTS = 16
 """A schedule's tick ends after 60 s, so up to 16 slow servers (20 s each) are awaited together."""
@@ -129,13 +129,10 @@ def import_all_posts_every_night(
     Examples are a post whose date has arrived, content that changed while size and time did not,
     and an abandoned import.
     """
-    scheduled_at = context.scheduled_execution_time
     authors, problems = list_readable_authors(settings)
-    launches = build_launches(
-        scheduled_at, [author.slug for author in authors if author.sources], kind="night"
-    )
+    slugs = [author.slug for author in authors if author.sources]
     if problems:
         context.log.warning("\n".join(problems))
     skip_message = "\n".join(["no author with sources", *problems])
     claims = LaunchClaims(state, import_posts.name)
-    yield from request_runs(context, launches, claims, skip_message=skip_message)
+    yield from request_runs(context, slugs, claims, kind="night", skip_message=skip_message)

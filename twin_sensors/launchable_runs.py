@@ -85,8 +85,7 @@ def select_launchable(
         if launch.author in unknown_authors:
             held_messages.append(
                 f"{launch.author}: waits: Dagster has no partition {launch.author!r}; `twin up` "
-                f"or an "
-                "import of the author's posts makes it"
+                "or an import of the author's posts makes it"
             )
             continue
         with isolate_failure(launch.author, held_messages.append):

@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from twin_resources.authors import Author, list_readable_authors
 from twin_resources.authors.consent import external_use_refusal
-from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.quality.ledger.routed import month_start
 from twin_resources.registry.registry import Registry
@@ -31,8 +30,8 @@ from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import learn_routing
-from twin_sensors.launchable_runs import LaunchClaims, select_launchable
-from twin_sensors.schedules import build_launches, request_runs
+from twin_sensors.launchable_runs import LaunchClaims
+from twin_sensors.schedules import request_runs
 
 
 @dg.schedule(
@@ -58,15 +57,9 @@ def learn_routing_every_night(
         yield dg.SkipReason("no budget for labels: set TWIN_LABEL_BUDGET_PER_MONTH")
         return
     authors, messages = list_readable_authors(settings)
-    author_by_slug = {author.slug: author for author in authors}
-    ready_launches, held_messages = select_launchable(
-        context.instance, build_launches(scheduled_at, author_by_slug, kind="learn")
-    )
-    messages += held_messages
     runs = DagsterRunRecords(context.instance, job=learn_routing.name)
-    selected_launches: list[RunLaunch] = []
-    for launch in ready_launches:
-        author = author_by_slug[launch.author]
+    slugs: list[str] = []
+    for author in authors:
         if author.slug in runs.in_flight_run_ids():
             messages.append(f"{author.slug}: such a run is in progress")
             continue
@@ -80,11 +73,11 @@ def learn_routing_every_night(
                 author, settings, registry, tables, learned_at=learned_at, at=scheduled_at
             )
             messages.append(f"{author.slug}: {decision.reason}")
-            selected_launches += [launch] if decision.should_run else []
+            slugs += [author.slug] if decision.should_run else []
     message = "\n".join(messages) or "no author"
     context.log.info(message)
     claims = LaunchClaims(registry.state, learn_routing.name)
-    yield from request_runs(context, selected_launches, claims, skip_message=message)
+    yield from request_runs(context, slugs, claims, kind="learn", skip_message=message)
 
 
 def learning_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:

@@ -80,9 +80,7 @@ def new_posts(
     now = time.time()
     posts_cursor = PostsCursor.from_json(context.cursor, now=now)
     try:
-        find_prepared_embedder(
-            settings
-        )  # an import ends with `embeddings`, which needs the embedder
+        find_prepared_embedder(settings)  # an import ends with `embeddings`, which needs it
     except TwinError as error:
         return dg.SensorResult(skip_reason=f"waits: {error.found}", cursor=posts_cursor.to_json())
     runs = ImportRuns(context.instance)

@@ -27,9 +27,8 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin
 from twin_sensors.launchable_runs import select_launchable, to_run_request
 
-MAX_SHOWN_AUTHORS = (
-    25  # maximum in the message of a tick without runs; `quality_evidence` has all authors
-)
+# In the message of a tick without runs; `quality_evidence` has all authors.
+MAX_SHOWN_AUTHORS = 25
 
 
 @dg.sensor(

@@ -16,14 +16,13 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from twin_resources.authors import Author, list_readable_authors
-from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin, train_reference
-from twin_sensors.launchable_runs import LaunchClaims, select_launchable
-from twin_sensors.schedules import build_launches, request_runs
+from twin_sensors.launchable_runs import PARTITIONS, LaunchClaims
+from twin_sensors.schedules import request_runs
 
 # The first hours are left to the user, who asks, imports and retrains after setting up a twin.
 MIN_STABLE_TIME = timedelta(hours=3)
@@ -63,14 +62,13 @@ def build_schedule(needs_adapter: Callable[[Author, Settings], bool]) -> dg.Sche
             )
             return
         authors, messages = list_readable_authors(settings)
-        author_by_slug = {author.slug: author for author in authors}
-        ready_launches, held_messages = select_launchable(
-            context.instance, build_launches(scheduled_at, author_by_slug, kind="reference")
-        )
-        messages += held_messages
-        selected_launches: list[RunLaunch] = []
-        for launch in ready_launches:
-            author = author_by_slug[launch.author]
+        known_slugs = set(context.instance.get_dynamic_partitions(PARTITIONS))
+        unknown_slugs = [author.slug for author in authors if author.slug not in known_slugs]
+        messages += [f"{slug}: waits: Dagster has no such partition" for slug in unknown_slugs]
+        slugs: list[str] = []
+        for author in authors:
+            if author.slug in unknown_slugs:
+                continue
             stable_since = _find_stable_since(registry, author.slug)
             if stable_since is None or stable_since > scheduled_at - MIN_STABLE_TIME:
                 messages.append(f"{author.slug}: no version has been stable for three hours")
@@ -82,12 +80,12 @@ def build_schedule(needs_adapter: Callable[[Author, Settings], bool]) -> dg.Sche
                 continue
             with isolate_failure(author.slug, messages.append):  # for example, a missing base model
                 if needs_adapter(author, settings):
-                    selected_launches = [launch]
+                    slugs = [author.slug]
                     break
                 messages.append(f"{author.slug}: it already has an adapter, or needs none")
         message = "\n".join(messages) or "no author"
         claims = LaunchClaims(registry.state, train_reference.name)
-        yield from request_runs(context, selected_launches, claims, skip_message=message)
+        yield from request_runs(context, slugs, claims, kind="reference", skip_message=message)
 
     return train_reference_every_hour
 

@@ -39,12 +39,10 @@ def collect_feedback_every_hour(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Start `collect_feedback` for each author whose twin has answered recently."""
     scheduled_at = context.scheduled_execution_time
-    launches = build_launches(
-        scheduled_at, _find_recently_active_authors(scheduled_at, state), kind="feedback"
-    )
+    slugs = _find_recently_active_authors(scheduled_at, state)
     skip_message = f"no twin was asked in the {LOOKBACK} before {scheduled_at:%H:%M}"
     claims = LaunchClaims(state, collect_feedback.name)
-    yield from request_runs(context, launches, claims, skip_message=skip_message)
+    yield from request_runs(context, slugs, claims, kind="feedback", skip_message=skip_message)
 
 
 @dg.schedule(
@@ -66,12 +64,7 @@ def judge_answers_every_hour(
     slugs = sorted({*_find_recently_active_authors(scheduled_at, state)} - {*in_flight})
     skip_message = f"no answer in the {LOOKBACK} before {scheduled_at:%H:%M} waits for judges"
     claims = LaunchClaims(state, judge_answers.name)
-    yield from request_runs(
-        context,
-        build_launches(scheduled_at, slugs, kind="judge"),
-        claims,
-        skip_message=skip_message,
-    )
+    yield from request_runs(context, slugs, claims, kind="judge", skip_message=skip_message)
 
 
 @dg.schedule(
@@ -89,7 +82,6 @@ def compare_versions_every_hour(
     The retraining that created a version also creates its first pairs. If these do not decide the
     trial, this schedule adds more; otherwise the trial would block later candidates forever.
     """
-    scheduled_at = context.scheduled_execution_time
     authors_on_trial = [
         author
         for author in registry.authors_on_trial()
@@ -100,8 +92,7 @@ def compare_versions_every_hour(
     slugs = [slug for slug in authors_on_trial if slug not in in_flight]
     skip_message = "no version is on trial as a shadow"
     claims = LaunchClaims(registry.state, compare_versions.name)
-    launches = build_launches(scheduled_at, slugs, kind="compare")
-    yield from request_runs(context, launches, claims, skip_message=skip_message)
+    yield from request_runs(context, slugs, claims, kind="compare", skip_message=skip_message)
 
 
 compare_authors_every_day = dg.ScheduleDefinition(
@@ -113,23 +104,22 @@ compare_authors_every_day = dg.ScheduleDefinition(
 )
 
 
-def build_launches(scheduled_at: datetime, slugs: Iterable[str], *, kind: str) -> list[RunLaunch]:
-    """Return a launch for each author; a repeated tick of the same time produces the same keys."""
-    return [RunLaunch(slug, f"{kind}:{slug}:{scheduled_at.isoformat()}") for slug in slugs]
-
-
 def request_runs(
     context: dg.ScheduleEvaluationContext,
-    launches: Sequence[RunLaunch],
+    slugs: Iterable[str],
     claims: LaunchClaims,
     *,
+    kind: str,
     skip_message: str,
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Yield the runs that Dagster can start, and log the others, which the next tick retries.
+    """Yield a run for each author that Dagster can start, and log the others for the next tick.
 
     Args:
+        kind: prefix of the run keys; a repeated tick of the same time requests the same keys.
         skip_message: the reason to skip if no run is needed.
     """
+    scheduled_at = context.scheduled_execution_time.isoformat()
+    launches = [RunLaunch(slug, f"{kind}:{slug}:{scheduled_at}") for slug in slugs]
     ready_launches, held_messages = select_launchable(context.instance, launches, claims=claims)
     yield from map(to_run_request, ready_launches)
     if held_messages:

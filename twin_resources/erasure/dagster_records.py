@@ -164,14 +164,12 @@ class DagsterRecords:
 
     def _cancel(self, run: dg.DagsterRun) -> None:
         assert self.dagster is not None
-        self.dagster.add_run_tags(
-            run.run_id, {ENDED_BY_TAG: ERASURE_TAG_VALUE}
-        )  # set first, because waiters read it
-        if run.status == DagsterRunStatus.QUEUED:
-            self.dagster.report_run_canceled(run)
-            return
-        if not self.dagster.run_launcher.terminate(run.run_id):
-            # The worker has died, so no process can be terminated.
+        # Set the tag first, because waiters read it.
+        self.dagster.add_run_tags(run.run_id, {ENDED_BY_TAG: ERASURE_TAG_VALUE})
+        # A queued run has no worker, and a worker that has died cannot be terminated.
+        if run.status == DagsterRunStatus.QUEUED or not self.dagster.run_launcher.terminate(
+            run.run_id
+        ):
             self.dagster.report_run_canceled(run)
 
     def _is_finished(self, run_id: str) -> bool:

@@ -87,9 +87,7 @@ def decode_file(path: Path) -> Iterator[DecodedText]:
         elif path.suffix == ".safetensors":
             yield from _decode_safetensors(path)
         elif head.startswith(_GGUF):
-            yield from _decode_raw(
-                path, max_bytes=_CHUNK_BYTES
-            )  # only the header, because tensors are numbers
+            yield from _decode_raw(path, max_bytes=_CHUNK_BYTES)  # the header; tensors are numbers
         elif path.suffix == ".json":
             yield from decode_bytes(path.read_bytes())
         else:
@@ -136,15 +134,12 @@ def _decode_sqlite(path: Path) -> Iterator[DecodedText]:
             columns = [field[0] for field in cursor.description]
             for row in cursor:
                 for column, value in zip(columns, row, strict=True):
-                    if isinstance(value, bytes):
-                        yield from (
-                            DecodedText(f"{table}.{column}", text.value)
-                            for text in decode_bytes(value)
-                        )
-                    else:
-                        yield from (
-                            DecodedText(f"{table}.{column}", leaf) for leaf in iter_texts(value)
-                        )
+                    texts = (
+                        [text.value for text in decode_bytes(value)]
+                        if isinstance(value, bytes)
+                        else iter_texts(value)
+                    )
+                    yield from (DecodedText(f"{table}.{column}", text) for text in texts)
     yield from _decode_raw(path)
     for suffix in ("-wal", "-journal"):
         log_path = path.with_name(path.name + suffix)
@@ -162,8 +157,12 @@ def _decode_lance(path: Path) -> Iterator[DecodedText]:
             raise FileNotFoundError(path) from error
         raise ValueError(f"not a Lance file: {error}") from error
     for batch in reader.read_all(batch_size=_BATCH_ROWS).to_batches():
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            yield from (DecodedText(f"column {name}", value) for value in _column_texts(column))
+        yield from _decode_batch(batch)
+
+
+def _decode_batch(batch: Any) -> Iterator[DecodedText]:
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        yield from (DecodedText(f"column {name}", value) for value in _column_texts(column))
 
 
 def _column_texts(column: Any) -> Iterator[str]:
@@ -184,8 +183,7 @@ def _decode_parquet(path: Path) -> Iterator[DecodedText]:
     file: Any = pq.ParquetFile(path)
     yield from _decode_metadata(file.schema_arrow.metadata)
     for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            yield from (DecodedText(f"column {name}", value) for value in _column_texts(column))
+        yield from _decode_batch(batch)
 
 
 def _decode_arrow(path: Path) -> Iterator[DecodedText]:
@@ -195,9 +193,7 @@ def _decode_arrow(path: Path) -> Iterator[DecodedText]:
         reader: Any = pa.ipc.open_file(source)
         yield from _decode_metadata(reader.schema.metadata)
         for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                yield from (DecodedText(f"column {name}", value) for value in _column_texts(column))
+            yield from _decode_batch(reader.get_batch(number))
 
 
 def _decode_metadata(metadata: Any) -> Iterator[DecodedText]:

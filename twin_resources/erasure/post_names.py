@@ -102,9 +102,7 @@ def match_post(posts: Sequence[PostNames], name: str) -> ErasureSubject:
         matches = [post for post in posts if rule(post, name)]
         is_exact = rule is _has_id_or_address
         if is_exact and len({post.author for post in matches}) == 1:
-            return ErasureSubject(
-                "post", matches[0].author, name
-            )  # two copies may share an address
+            return ErasureSubject("post", matches[0].author, name)  # copies may share an address
         if len(matches) == 1:
             return ErasureSubject("post", matches[0].author, matches[0].source_id)
         if matches:

@@ -63,9 +63,7 @@ class StateStore:
             for table in _tables(connection):
                 erased_count += _erase_from_table(connection, table, target)
         erased_author = target.author if target.is_whole_author else ""
-        self.instance.registry.publish(
-            erased_author=erased_author
-        )  # the policy follows the registry
+        self.instance.registry.publish(erased_author=erased_author)
         self.rewrite()
         return erased_count
 

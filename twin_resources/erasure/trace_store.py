@@ -31,13 +31,14 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget, hash_parts
 from twin_resources.erasure.sqlite_files import (
+    delete_matching_rows,
     open_for_erasure,
     rewrite_database,
-    row_contains_target,
 )
 from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.datasets import dataset_items
+from twin_resources.observability.langfuse.trace_texts import score_trace_id
 
 _IDS_PER_DELETE = 500
 NOT_FOUND, TOO_MANY_REQUESTS = 404, 429
@@ -102,11 +103,9 @@ class EmbeddedTraces:
                     sql = f"DELETE FROM {table} WHERE trace_id IN ({placeholders})"
                     erased_count += connection.execute(sql, batch).rowcount
             # these are scores that a reader gave on other readers' answers
-            rows = connection.execute("SELECT rowid, * FROM scores").fetchall()
-            matching_scores = [(row[0],) for row in rows if row_contains_target(row[1:], target)]
-            connection.executemany("DELETE FROM scores WHERE rowid = ?", matching_scores)
+            erased_count += delete_matching_rows(connection, "scores", target)
         rewrite_database(self.path)
-        return erased_count + len(matching_scores)
+        return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
@@ -164,7 +163,7 @@ class LangfuseTraces:
             str(score["id"])
             for score in self.client.scores()
             if target.matches_value(score)
-            and _score_trace_id(score) not in traces  # deleted with its trace
+            and score_trace_id(score) not in traces  # deleted with its trace
         ]
         accepted_requests = journal.read_requested_deletions(self.instance.state, self.request)
         pending_traces = [
@@ -216,12 +215,6 @@ class LangfuseTraces:
         return locations + [
             f"score {score['id']}" for score in self.client.scores() if target.matches_value(score)
         ]
-
-
-def _score_trace_id(score: Mapping[str, Any]) -> str:
-    subject: Mapping[str, Any] = score.get("subject") or {}
-    subject_id = subject.get("id") if subject.get("kind") == "trace" else ""
-    return str(subject.get("traceId") or subject_id or "")
 
 
 def make_trace_store(instance: Installation, request: int = 0) -> EmbeddedTraces | LangfuseTraces:

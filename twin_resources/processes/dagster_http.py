@@ -39,9 +39,7 @@ from twin_resources.settings import Settings, load_secrets
 REPOSITORY = "__repository__"
 PARTITIONS = "authors"
 PARTITION_TAG = "dagster/partition"
-UNREACHABLE_ERROR_CLASS = (
-    "DagsterUserCodeUnreachableError"  # class name of the error in Dagster's response
-)
+UNREACHABLE_ERROR_CLASS = "DagsterUserCodeUnreachableError"  # in Dagster's response
 _DISK_ERRORS = ("disk I/O error", "disk is full", "unable to open database file", "No space left")
 MIN_FREE_BYTES = 1 << 20  # a run's first records take a few hundred kilobytes
 

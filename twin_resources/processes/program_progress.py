@@ -105,9 +105,7 @@ def run_for_output(
             try:
                 output, errors = process.communicate(pending_input, timeout=poll_s)
             except subprocess.TimeoutExpired:
-                pending_input = (
-                    None  # the first call keeps sending; the input cannot be passed twice
-                )
+                pending_input = None  # the first call keeps sending it
                 failure = progress.stop_reason(process.pid)
                 if cpu_seconds(process.pid) > max_cpu_s:
                     failure = f"not done after {max_cpu_s:g} s of processor time"

@@ -93,16 +93,8 @@ def stack_programs(
     programs = [
         program(
             "dagster-code",
-            *(
-                "dagster",
-                "api",
-                "grpc",
-                "--socket",
-                str(code_socket_path),
-                "--location-name",
-                CODE_LOCATION,
-            ),
-            *("-m", DEFINITIONS, "--lazy-load-user-code"),
+            *("dagster", "api", "grpc", "--socket", str(code_socket_path)),
+            *("--location-name", CODE_LOCATION, "-m", DEFINITIONS, "--lazy-load-user-code"),
             models_called=run_models,
         ),
         program(
@@ -113,10 +105,7 @@ def stack_programs(
         ),
         program(
             "dagster-daemon",
-            "dagster._daemon",
-            "run",
-            "-w",
-            workspace,
+            *("dagster._daemon", "run", "-w", workspace),
             models_called=run_models,
             stop_s=12,
         ),
@@ -199,7 +188,6 @@ def wait_until(
     *,
     program: str,
     max_idle_s: float | None = None,
-    poll_s: float = 0.3,
 ) -> float:
     """Wait for a service of a stack; return the seconds waited.
 
@@ -226,7 +214,7 @@ def wait_until(
         first_state = first_state or state
         if first_state and state and state.stopped_at != first_state.stopped_at:
             _ensure_not_exited(stack, state, waited_s=time.monotonic() - started_at)
-        time.sleep(poll_s)
+        time.sleep(0.3)
     return time.monotonic() - started_at
 
 

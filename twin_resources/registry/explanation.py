@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.trace_texts import extract_answer, extract_question
 from twin_resources.settings import Settings
+from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -76,15 +78,16 @@ def explain_answer(settings: Settings, observation: Mapping[str, Any]) -> Explan
             found="it was not written by this gateway",
             next_step="use the trace id of an answer: see `x-twin-trace-id` or `twin ask`",
         )
-    question, answer = _question_and_answer(observation["observations"])
+    generations = [row for row in observation["observations"] if row.get("type") == "GENERATION"]
+    generation: Mapping[str, Any] = generations[0] if generations else {}
     model, manifest = _load_model(settings, trace.get("twin.checkpoint", ""), trace["twin.author"])
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
     chunk_ids = [chunk for chunk in trace.get("twin.chunks", "").split(",") if chunk]
     return Explanation(
         trace_id=str(observation["id"]),
         trace=trace,
-        question=question,
-        answer=answer,
+        question=extract_question(generation.get("input"), trace.get("twin.template", "")),
+        answer=extract_answer(generation.get("output")),
         model=model,
         manifest=manifest,
         passages=load_passages(tables, trace["twin.author"], chunk_ids),
@@ -138,31 +141,6 @@ def load_passages(
     return tuple(passages)
 
 
-def _question_and_answer(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """Return the generation's question and answer; empty if the trace has no text."""
-    for observation in observations:
-        if observation.get("type") == "GENERATION":
-            prompt: Any = _decode_json(observation.get("input"))
-            answer: Any = _decode_json(observation.get("output"))
-            if isinstance(prompt, list) and prompt:
-                prompt = prompt[-1].get("content")
-            if isinstance(answer, dict):
-                answer = answer.get("content")
-            # The prompt's last paragraph, after the retrieved passages.
-            question = str(prompt or "").rsplit("\n\n", 1)[-1].removeprefix("Question: ")
-            return question, str(answer or "")
-    return "", ""
-
-
-def _decode_json(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in "[{":
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError:
-            return value  # invalid JSON
-    return value
-
-
 def _load_model(
     settings: Settings, checkpoint: str, author: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -192,8 +170,5 @@ def _read_rows_by_key(
 ) -> dict[str, dict[str, Any]]:
     if not values or not tables.exists(asset, author):  # the table may have been deleted
         return {}
-    quoted_values = ", ".join(
-        "'" + value.replace("'", "''") + "'" for value in dict.fromkeys(values)
-    )
-    frame = tables.read(asset, author, columns=columns, where=f"{key} IN ({quoted_values})")
+    frame = tables.read(asset, author, columns=columns, where=sql_in_filter(key, set(values)))
     return {row[key]: row for row in frame.iter_rows(named=True)}

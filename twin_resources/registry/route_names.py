@@ -14,13 +14,7 @@ QUOTES = "quotes"
 FRONT_DESK = "front_desk"
 DRAFT = "voice"  # alias for prose that is shown although it is not released
 TASK = "task"  # alias for a program's request, not a reader's (`request/housekeeping.py`)
-DIVERTED_PREFIX = (
-    "divert:"  # prefix in traces from before 2026-11-26: a class of questions sent elsewhere
-)
-ROUTED_PREFIX = (
-    "routed:"  # prefix of the model that the policy chose (`gateway/routing/learned.py`)
-)
-CASCADED_PREFIX = (
-    "cascade:"  # prefix in traces from before 2026-11-25: the model that answered again
-)
-FALLBACK_PREFIX = "down:"  # prefix of the model that answers while no server of this home is ready
+DIVERTED_PREFIX = "divert:"  # a class of questions sent elsewhere, in traces before 2026-11-26
+ROUTED_PREFIX = "routed:"  # the model that the policy chose (`gateway/routing/learned.py`)
+CASCADED_PREFIX = "cascade:"  # the model that answered again, in traces before 2026-11-25
+FALLBACK_PREFIX = "down:"  # the model that answers while no server of this home is ready

@@ -33,9 +33,8 @@ from twin_resources.storage.state.state_tables import (
     verdicts,
 )
 
-WRITTEN_HASHES_FILE = (
-    "shared_files.json"  # in the home; the SHA-256 of each file as written from its row
-)
+# A file in the home, with the SHA-256 of each file as written from its row.
+WRITTEN_HASHES_FILE = "shared_files.json"
 ChangeToken = tuple[object, ...]
 
 

@@ -54,10 +54,8 @@ MIN_VALUES_SINCE, MIN_DAYS_SINCE = 20, 2  # one day alone never raises an alarm
 BEFORE_DAYS, BEFORE_VALUES = 60, 1_000
 SINCE_DAYS, SINCE_VALUES = 45, 500
 MIN_BETWEEN_DAY_VARIANCE = 0.03**2  # τ²; days differ in every home
-MAX_BETWEEN_DAY_VARIANCE, MAX_WEEKLY_RATIO = (
-    0.1**2,
-    4.0,
-)  # otherwise, one outage in B would hide the next fall
+# Without these limits, one outage in B would hide the next fall.
+MAX_BETWEEN_DAY_VARIANCE, MAX_WEEKLY_RATIO = 0.1**2, 4.0
 MIN_WITHIN_DAY_VARIANCE = 0.05**2
 ONE_STREAM_THRESHOLD = 130.0
 FloatArray = NDArray[np.float64]

@@ -51,11 +51,10 @@ def certify(
     differences: Mapping[str, Sequence[float]],
     *,
     margin: float = MARGIN,
-    delta: float = DELTA,
 ) -> JudgeCertificate:
     """Return the certificate of a judge for one claim.
 
-    A judge must pass every kind, so it is wrongly certified with probability at most delta.
+    A judge must pass every kind, so it is wrongly certified with probability at most `DELTA`.
 
     Args:
         differences: each kind of probe that the claim covers → score of the author's own answer −
@@ -74,7 +73,7 @@ def certify(
         _check_differences(measure, kind, values)
     bounds = {
         kind: 2.0
-        * betting_lower_bound([(1.0 + difference) / 2.0 for difference in values], delta=delta)
+        * betting_lower_bound([(1.0 + difference) / 2.0 for difference in values], delta=DELTA)
         - 1.0
         for kind, values in differences.items()
     }
@@ -94,9 +93,9 @@ def certify(
     )
 
 
-def probe_count(batch_size: int, *, share: float = PROBE_SHARE) -> int:
+def probe_count(batch_size: int) -> int:
     """Return how many answers of a judged batch are probes: 5 %, at least one."""
-    return max(1, math.ceil(share * batch_size)) if batch_size else 0
+    return max(1, math.ceil(PROBE_SHARE * batch_size)) if batch_size else 0
 
 
 def has_lost_certificate(

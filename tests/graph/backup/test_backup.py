@@ -85,7 +85,7 @@ def living(former: Settings) -> Settings:
 
 
 def hashes(settings: Settings) -> dict[str, Any]:
-    """What must be the same: tables by data and Lance version, rows of state, policy, files."""
+    """What must be equal: data and Lance versions of tables, rows of state, policy, files."""
     home, base = str(settings.home), settings.tables_base
 
     def plain(value: Any) -> Any:
@@ -98,21 +98,21 @@ def hashes(settings: Settings) -> dict[str, Any]:
             asset: (tables.data_version(asset, AUTHOR), tables.lance_version(asset, AUTHOR))
             for asset in tables.assets(AUTHOR)
         }
-        known = sa.MetaData()
+        metadata = sa.MetaData()
         with state.read_transaction() as connection:
-            known.reflect(connection)
+            metadata.reflect(connection)
             rows = {
                 table.name: sorted(
                     plain([dict(row) for row in connection.execute(sa.select(table)).mappings()]),
                     key=repr,
                 )
-                for table in known.sorted_tables
+                for table in metadata.sorted_tables
                 if table.name not in {"leases", "ended_leases"}
             }
         registry = Registry(state, policy_path=settings.policy_path)
         versions_of = [plain(vars(item)) for item in registry.versions(AUTHOR)]
     policy = replace(read_policy(settings.policy_path), written_at="")
-    kept = {
+    files = {
         path.relative_to(settings.home).as_posix(): plain(path.read_text(encoding="latin-1"))
         for folder in ("authors", "checkpoints", "weights")
         for path in (settings.home / folder).rglob("*")
@@ -123,7 +123,7 @@ def hashes(settings: Settings) -> dict[str, Any]:
         "rows": rows,
         "versions": versions_of,
         "policy": plain(policy_of(policy)),
-        "files": kept,
+        "files": files,
     }
 
 
@@ -147,40 +147,40 @@ def test_a_restore_into_nothing_has_the_same_hashes(living: Settings, tmp_path: 
     record = back_up(living, str(file), report=quiet)
     assert file.stat().st_mode & 0o777 == 0o600
     assert [table.asset for table in record.tables] == sorted(before["tables"])
-    there = new_home(living, "restored")
-    restore(there, str(file), report=quiet)
-    assert hashes(there) == before
+    restored = new_home(living, "restored")
+    restore(restored, str(file), report=quiet)
+    assert hashes(restored) == before
     assert hashes(living) == before
-    with sqlite3.connect(outbox_path(there)) as outbox:
+    with sqlite3.connect(outbox_path(restored)) as outbox:
         assert outbox.execute("SELECT count(*) FROM waiting").fetchone() == (1,)
     was, _ = TraceTables(living.home / "traces.sqlite").observations(parse_observation_query({}))
-    now, _ = TraceTables(there.home / "traces.sqlite").observations(parse_observation_query({}))
+    now, _ = TraceTables(restored.home / "traces.sqlite").observations(parse_observation_query({}))
     assert now == was
     assert now
     runs = "SELECT run_id, status FROM runs ORDER BY run_id"
-    found = [
+    counts = [
         sqlite3.connect(home.home / "dagster" / "history" / "runs.db").execute(runs).fetchall()
-        for home in (living, there)
+        for home in (living, restored)
     ]
-    assert found[0] == found[1]
+    assert counts[0] == counts[1]
     manifest = json.loads(
-        (there.checkpoints_dir / AUTHOR / "abcd" / "manifest.json").read_text(encoding="utf-8")
+        (restored.checkpoints_dir / AUTHOR / "abcd" / "manifest.json").read_text(encoding="utf-8")
     )
-    assert manifest["base"]["folder"] == str(there.weights_dir / "tiny" / "0123")
+    assert manifest["base"]["folder"] == str(restored.weights_dir / "tiny" / "0123")
     assert manifest["base"]["near"] == f"{living.home}-other/x", "another folder, alike in name"
-    assert read_author(there, AUTHOR) == read_author(living, AUTHOR)
+    assert read_author(restored, AUTHOR) == read_author(living, AUTHOR)
     for left_out in ("secrets.json", "endpoints.json", "logs"):
-        assert not (there.home / left_out).exists()
+        assert not (restored.home / left_out).exists()
     assert b"sk-twin" not in file.read_bytes()
 
 
 def test_secrets_come_along_when_asked_for(living: Settings, tmp_path: Path) -> None:
     file = tmp_path / "twin.tar"
     assert back_up(living, str(file), secrets=True, report=quiet).has_secrets
-    there = new_home(living, "restored")
-    restore(there, str(file), report=quiet)
-    assert vars(load_secrets(there)) == vars(load_secrets(living))
-    assert (there.home / "secrets.json").stat().st_mode & 0o777 == 0o600
+    restored = new_home(living, "restored")
+    restore(restored, str(file), report=quiet)
+    assert vars(load_secrets(restored)) == vars(load_secrets(living))
+    assert (restored.home / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.drawn(1, of="backups elsewhere")
@@ -194,8 +194,9 @@ def test_from_sqlite_to_postgresql_and_back(
     assert not (server.home / "state.sqlite").exists()
     assert hashes(server) == before
     with closing(State.open(postgresql_url)) as state:
-        again = journal.open_request(state, ErasureSubject("reader", "", "1" * 16), asked_by="test")
-        assert again == 2, "its numbers go on behind those of the backup"
+        reader = ErasureSubject("reader", "", "1" * 16)
+        number = journal.open_request(state, reader, asked_by="test")
+        assert number == 2, "its numbers go on behind those of the backup"
     changed = hashes(server)
     back_up(server, str(tmp_path / "two.tar"), report=quiet)
     returned = new_home(living, "back-again")
@@ -212,7 +213,7 @@ def test_to_s3_and_from_s3(
     client.create_bucket(Bucket="backups")
     before = hashes(living)
     back_up(living, "s3://backups/monday", report=quiet)
-    names = [one["Key"] for one in client.list_objects_v2(Bucket="backups")["Contents"]]
+    names = [item["Key"] for item in client.list_objects_v2(Bucket="backups")["Contents"]]
     record = back_up(living, "s3://backups/monday", report=quiet)  # only new contents
     names_after = [one["Key"] for one in client.list_objects_v2(Bucket="backups")["Contents"]]
     assert set(names) <= set(names_after)
@@ -220,13 +221,13 @@ def test_to_s3_and_from_s3(
     contents = {file.sha256 for table in record.tables for file in table.files}
     assert len(names) < sum(len(table.files) for table in record.tables) + len(record.files) + 2
     assert {f"monday/contents/{sha}" for sha in contents} <= set(names_after)
-    there = new_home(
+    restored = new_home(
         living, "in-the-cloud", state_url=postgresql_url, tables_uri="s3://backups/tables"
     )
-    restore(there, "s3://backups/monday", report=quiet)
-    assert not (there.home / "tables").exists()
-    assert hashes(there) == before
-    back_up(there, "s3://backups/tuesday", report=quiet)
+    restore(restored, "s3://backups/monday", report=quiet)
+    assert not (restored.home / "tables").exists()
+    assert hashes(restored) == before
+    back_up(restored, "s3://backups/tuesday", report=quiet)
     returned = new_home(living, "on-one-machine")
     restore(returned, "s3://backups/tuesday", report=quiet)
     assert hashes(returned) == before
@@ -235,17 +236,17 @@ def test_to_s3_and_from_s3(
 def test_the_commands_as_documented(living: Settings, tmp_path: Path) -> None:
     before, file = hashes(living), str(tmp_path / "twin.tar")
     runner = CliRunner()
-    done = runner.invoke(app, ["backup", file, "--json", "--home", str(living.home)])
-    assert done.exit_code == 0, done.output
-    assert shape(json.loads(done.stdout)) == shape(documented("backup"))
-    there = new_home(living, "restored")
-    done = runner.invoke(app, ["restore", file, "--home", str(there.home)])
-    assert done.exit_code == 0, done.output
-    assert "as it was on" in " ".join(done.stdout.split())
-    assert hashes(there) == before
-    done = runner.invoke(app, ["backup", file, "--home", str(living.home)])
-    assert isinstance(done.exception, TwinError)
-    assert "a file with that name exists" in done.exception.found
+    result = runner.invoke(app, ["backup", file, "--json", "--home", str(living.home)])
+    assert result.exit_code == 0, result.output
+    assert shape(json.loads(result.stdout)) == shape(documented("backup"))
+    restored = new_home(living, "restored")
+    result = runner.invoke(app, ["restore", file, "--home", str(restored.home)])
+    assert result.exit_code == 0, result.output
+    assert "as it was on" in " ".join(result.stdout.split())
+    assert hashes(restored) == before
+    result = runner.invoke(app, ["backup", file, "--home", str(living.home)])
+    assert isinstance(result.exception, TwinError)
+    assert "a file with that name exists" in result.exception.found
 
 
 @pytest.fixture
@@ -260,8 +261,8 @@ def test_a_restore_writes_over_nothing(
     before = hashes(living)
     with pytest.raises(TwinError, match=r"something in .*--home NEW"):
         restore(living, saved, report=quiet)
-    there = new_home(living, "new", state_url=postgresql_url)
-    restore(there, saved, report=quiet)
+    restored = new_home(living, "new", state_url=postgresql_url)
+    restore(restored, saved, report=quiet)
     with pytest.raises(TwinError, match="rows in postgresql"):
         restore(new_home(living, "newer", state_url=postgresql_url), saved, report=quiet)
     (tmp_path / "tables" / "x").mkdir(parents=True)
@@ -274,46 +275,46 @@ def test_a_restore_writes_over_nothing(
 
 
 def test_one_command_at_a_time_restores_into_a_home(living: Settings, saved: str) -> None:
-    """Two at once wrote into one folder, and the one that was left advised another backup."""
-    there = new_home(living, "once")
+    """Two at once wrote into one folder, and the failing one advised a new backup."""
+    restored = new_home(living, "once")
     others: list[BaseException] = []
 
     def meanwhile(_line: str) -> None:
         if not others:
             with pytest.raises(TwinError, match="which another command fills") as caught:
-                restore(there, saved, report=quiet)
+                restore(restored, saved, report=quiet)
             others.append(caught.value)
 
-    restore(there, saved, report=meanwhile)
+    restore(restored, saved, report=meanwhile)
     assert len(others) == 1
-    assert hashes(there) == hashes(living)
+    assert hashes(restored) == hashes(living)
 
 
 def test_a_backup_that_is_not_whole_restores_nothing(
     living: Settings, saved: str, tmp_path: Path
 ) -> None:
-    there = new_home(living, "new")
-    whole = Path(saved).read_bytes()
+    restored = new_home(living, "new")
+    saved_bytes = Path(saved).read_bytes()
     cut = tmp_path / "cut.tar"
-    cut.write_bytes(whole[: len(whole) // 2])
+    cut.write_bytes(saved_bytes[: len(saved_bytes) // 2])
     with pytest.raises(TwinError, match="not a complete backup"):
-        restore(there, str(cut), report=quiet)
+        restore(restored, str(cut), report=quiet)
     with tarfile.open(saved) as tar:
         largest = max(tar.getmembers(), key=lambda one: one.size)
-    wrong = bytearray(whole)
+    wrong = bytearray(saved_bytes)
     wrong[largest.offset_data + 100] ^= 1
     (tmp_path / "wrong.tar").write_bytes(wrong)
     with pytest.raises(TwinError, match="the bytes differ from the saved ones"):
-        restore(there, str(tmp_path / "wrong.tar"), report=quiet)
+        restore(restored, str(tmp_path / "wrong.tar"), report=quiet)
     with pytest.raises(TwinError, match="not a complete backup"):
-        restore(there, str(tmp_path / "none.tar"), report=quiet)
-    assert not there.home.exists()
+        restore(restored, str(tmp_path / "none.tar"), report=quiet)
+    assert not restored.home.exists()
     assert not list(living.home.parent.glob("*.restoring"))
 
 
 @pytest.mark.drawn(1, of="backups elsewhere")
 def test_a_home_is_saved_while_others_write_to_it(living: Settings, tmp_path: Path) -> None:
-    """Tables, state and outbox each as of one moment; nobody who writes fails."""
+    """Tables, state and outbox are each saved as of one moment; no writer fails."""
     ended, written = threading.Event(), [0]
 
     def write() -> None:
@@ -332,21 +333,21 @@ def test_a_home_is_saved_while_others_write_to_it(living: Settings, tmp_path: Pa
     try:
         while written[0] < 2 and writer.is_alive():
             time.sleep(0.01)
-        began = written[0]
+        before = written[0]
         for turn in range(3):
             back_up(living, str(tmp_path / f"{turn}.tar"), report=quiet)
         assert writer.is_alive()
-        assert written[0] > began
+        assert written[0] > before
     finally:
         ended.set()
         writer.join()
     for turn in range(3):
-        there = new_home(living, f"restored-{turn}")
-        restore(there, str(tmp_path / f"{turn}.tar"), report=quiet)
-        with closing(State.open(there.state_address)) as state:
-            rows = Tables(there.tables_base, state=state).read("words", "mara")
+        restored = new_home(living, f"restored-{turn}")
+        restore(restored, str(tmp_path / f"{turn}.tar"), report=quiet)
+        with closing(State.open(restored.state_address)) as state:
+            rows = Tables(restored.tables_base, state=state).read("words", "mara")
         assert rows.height in range(2, 15)
-        check_database(outbox_path(there))
+        check_database(outbox_path(restored))
 
 
 def test_a_damaged_table_is_not_saved_as_if_it_were_whole(living: Settings, tmp_path: Path) -> None:
@@ -371,7 +372,7 @@ def test_a_backup_for_which_there_is_no_room_says_so_and_leaves_no_part(
 def test_tables_that_are_made_for_a_copy_are_those_that_the_code_makes(
     postgresql_url: str, tmp_path: Path
 ) -> None:
-    """Types, keys and indexes of tables that another part of the project makes at its first use."""
+    """Types, keys and indexes of tables that their module creates at its first use."""
     parts = (ledger_tables, account_tables, key_tables, journal._metadata)  # pyright: ignore
     with closing(State.open(f"sqlite:///{tmp_path / 'from.sqlite'}")) as source:
         with source.transaction() as connection:

@@ -1,4 +1,4 @@
-"""After `twin repair` the assets of an import make what was lost again, with the same versions."""
+"""After `twin repair` the assets of an import restore lost rows with the same data versions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ AUTHOR, ASSETS = "ada", ("raw_posts", "cleaned_documents")
 
 
 def materialize(instance: dg.DagsterInstance) -> dict[str, str]:
-    """Import and clean the author's posts; the data version of each asset as Dagster has it."""
+    """Import and clean the author's posts; return the data version of each asset in Dagster."""
     keys = [dg.AssetKey(name) for name in ASSETS]
     job = defs.resolve_implicit_job_def_def_for_assets(keys)
     assert job is not None
-    done = job.execute_in_process(instance=instance, partition_key=AUTHOR, asset_selection=keys)
-    assert done.success
+    result = job.execute_in_process(instance=instance, partition_key=AUTHOR, asset_selection=keys)
+    assert result.success
     return {
         event.asset_key.to_user_string(): (event.materialization.tags or {})["dagster/data_version"]
-        for event in done.get_asset_materialization_events()
+        for event in result.get_asset_materialization_events()
         if event.asset_key in keys
     }
 

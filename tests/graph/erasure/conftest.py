@@ -23,8 +23,9 @@ import yaml
 from safetensors.torch import save_file
 from starlette.testclient import TestClient
 
+from tests.answer_spans import export_spans
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
-from tests.graph.erasure.spans import AUTHOR, export, packed, span_of, vote
+from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
 from tests.materialized import materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.registered import manifest_of, register_version
@@ -47,7 +48,7 @@ from twin_resources.registry.registry import GateClaim, Verdict
 from twin_resources.settings import Settings, load_settings
 
 GATE = "gate-1"
-TOLD = "_posts/2019-03-04-the-forgotten-walk.md"
+POST_ID = "_posts/2019-03-04-the-forgotten-walk.md"
 MODULES = [raw_posts, cleaned_documents, chunks, embeddings, instruction_dataset, interactions]
 ASSETS = ("raw_posts", "cleaned_documents", "document_chunks", "embeddings", "instruction_dataset")
 KEYS = Keys("pk-lf-test", "sk-lf-test")
@@ -63,7 +64,7 @@ WORDS = _WORDS.split()
 
 
 def post(subject: str) -> str:
-    """A post of four paragraphs, of its own sentences: no near-duplicate of another."""
+    """A post of four paragraphs with sentences of its own: no near-duplicate of another."""
     chance = random.Random(subject)
     paragraphs = [
         " ".join(
@@ -75,7 +76,7 @@ def post(subject: str) -> str:
     return f"---\ntitle: About the {subject}\n---\n\n" + "\n\n".join(paragraphs) + "\n"
 
 
-def told_post() -> str:
+def forgotten_post_text() -> str:
     walk = post("walk").replace("walk there.", f"walk there, by the {POST_WORD} of the old mill.")
     return walk.replace("About the walk", f"The forgotten walk to the {POST_WORD}")
 
@@ -116,7 +117,7 @@ def run_assets(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcess
 def lived_once(
     embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path, dict[str, str]]:
-    """The home as it stays, a copy to put back, and what a test must know of it."""
+    """The home, a copy to restore it from, and facts about it."""
     folder = tmp_path_factory.mktemp("lived")
     write_posts(folder / "sources")
     with pytest.MonkeyPatch.context() as patch:
@@ -125,19 +126,19 @@ def lived_once(
         patch.setenv("TWIN_TRACES_PORT", "9")  # nobody listens there: the store is in this process
         settings = load_settings()
         lend_weights(embedder_weights, settings)
-        made = live(settings, folder / "sources")
+        lived = live(settings, folder / "sources")
     gc.collect()  # connections that nobody holds any more
     shutil.copytree(folder / "home", folder / "kept", symlinks=True)
-    return folder / "home", folder / "kept", made
+    return folder / "home", folder / "kept", lived
 
 
 def write_posts(sources: Path) -> None:
-    """Six posts and the one that is told of."""
+    """Six posts and the one that is forgotten."""
     posts = sources / "_posts"
     posts.mkdir(parents=True)
     for number, subject in enumerate(SUBJECTS):
         (posts / f"2020-0{number + 1}-02-{subject}.md").write_text(post(subject), "utf-8")
-    (sources / TOLD).write_text(told_post(), "utf-8")
+    (sources / POST_ID).write_text(forgotten_post_text(), "utf-8")
 
 
 def live(
@@ -152,9 +153,9 @@ def live(
     home = settings.home / "dagster"
     home.mkdir(parents=True)
     root = Path(__file__).resolve().parents[3]
-    said = yaml.safe_load((root / "deploy" / "local" / "dagster.yaml").read_text("utf-8"))
-    said |= {"storage": storage} if storage else {}
-    (home / "dagster.yaml").write_text(yaml.safe_dump(said), "utf-8")
+    configuration = yaml.safe_load((root / "deploy" / "local" / "dagster.yaml").read_text("utf-8"))
+    configuration |= {"storage": storage} if storage else {}
+    (home / "dagster.yaml").write_text(yaml.safe_dump(configuration), "utf-8")
     with dg.DagsterInstance.from_config(str(home)) as dagster:
         dagster.add_dynamic_partitions("authors", [AUTHOR, "bea"])
         assert run_assets(dagster, *ASSETS).success
@@ -178,35 +179,35 @@ def question() -> str:
 
 
 def fail_with_text(dagster: dg.DagsterInstance) -> None:
-    """A run whose error and output quote the post, as no asset of the project does."""
+    """A failed run whose error and output quote the post."""
 
     @dg.op
     def quotes() -> None:
-        print(told_post())  # noqa: T201 - into the run's compute log
-        raise ValueError(told_post())
+        print(forgotten_post_text())  # noqa: T201 - into the run's compute log
+        raise ValueError(forgotten_post_text())
 
     @dg.job(partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
     def failing() -> None:
         quotes()
 
-    done = failing.execute_in_process(instance=dagster, partition_key=AUTHOR, raise_on_error=False)
-    assert not done.success
+    run = failing.execute_in_process(instance=dagster, partition_key=AUTHOR, raise_on_error=False)
+    assert not run.success
 
 
 def train(settings: Settings) -> str:
-    """A checkpoint with a manifest and weights, on the dataset as it is now, and stable."""
+    """A stable checkpoint with a manifest and weights, trained on the present dataset."""
     instance = Installation.for_settings(settings)
     data = instance.tables.data_version("instruction_dataset", AUTHOR)
     lance_version = instance.tables.tag("instruction_dataset", AUTHOR, "training-1")
-    made = settings.checkpoints_dir / AUTHOR / "made"
-    (made / "adapter").mkdir(parents=True)
-    save_file({"lora_a": torch.ones(4, 4)}, made / "adapter" / "adapter_model.safetensors")
+    draft = settings.checkpoints_dir / AUTHOR / "made"
+    (draft / "adapter").mkdir(parents=True)
+    save_file({"lora_a": torch.ones(4, 4)}, draft / "adapter" / "adapter_model.safetensors")
     shape = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "use_rslora": False}
-    (made / "adapter" / "adapter_config.json").write_text(json.dumps(shape))
-    (made / "adapter.gguf").write_bytes(b"GGUF" + bytes(64))
-    checkpoint = compute_checkpoint_hash(made / "adapter", base_revision="r", template="t")
+    (draft / "adapter" / "adapter_config.json").write_text(json.dumps(shape))
+    (draft / "adapter.gguf").write_bytes(b"GGUF" + bytes(64))
+    checkpoint = compute_checkpoint_hash(draft / "adapter", base_revision="r", template="t")
     write_manifest(
-        made,
+        draft,
         manifest_of(
             AUTHOR,
             checkpoint,
@@ -221,12 +222,12 @@ def train(settings: Settings) -> str:
             created_at="2026-11-20T08:00:00+00:00",
         ),
     )
-    folder = made.rename(made.parent / checkpoint)
+    folder = draft.rename(draft.parent / checkpoint)
     samples = settings.work_dir / "training" / f"{AUTHOR}-0123456789abcdef"
     samples.mkdir(parents=True)
     rows = instance.tables.read("instruction_dataset", AUTHOR)
-    chosen = rows.select("sample_id", "document_id", "messages").iter_rows(named=True)
-    write_rows(samples / "samples.json", chosen)
+    sample_rows = rows.select("sample_id", "document_id", "messages").iter_rows(named=True)
+    write_rows(samples / "samples.json", sample_rows)
     registry = instance.registry
     item = register_version(
         registry,
@@ -244,44 +245,44 @@ def train(settings: Settings) -> str:
 
 
 def answer_questions(settings: Settings, reader: str) -> None:
-    """Five answers: 1 shows the post, 2 and 3 are the reader's, 4 and 5 neither; 5 waits."""
+    """Five answers: 1 shows the post, 2 and 3 are the reader's, 4 and 5 neither; 5 is queued."""
     instance = Installation.for_settings(settings)
     rows = instance.tables.read("document_chunks", AUTHOR).to_dicts()
-    told = next(row for row in rows if POST_WORD in row["text"])
-    other = next(row for row in rows if POST_WORD not in row["text"])
+    forgotten_row = next(row for row in rows if POST_WORD in row["text"])
+    other_row = next(row for row in rows if POST_WORD not in row["text"])
     at = datetime.now(UTC) - timedelta(hours=1)
-    asked = [
-        (1, "someone", "What is behind the old station of the town?", told),
-        (2, reader, question(), other),
+    questions = [
+        (1, "someone", "What is behind the old station of the town?", forgotten_row),
+        (2, reader, question(), other_row),
         (
             3,
             reader,
             f"And what does the {QUESTION_WORD} eat in the long winter, do you know?",
-            other,
+            other_row,
         ),
-        (4, "someone", "What lay on the linen cloth on that long evening?", other),
-        (5, "someone", "And what did the sister say when she came home?", other),
-        (6, reader, f"{question()}, once more?", told),
+        (4, "someone", "What lay on the linen cloth on that long evening?", other_row),
+        (5, "someone", "And what did the sister say when she came home?", other_row),
+        (6, reader, f"{question()}, once more?", forgotten_row),
     ]
     spans = {
         number: span_of(
-            number, reader=who, asked=what, shown=row["text"], chunk=row["chunk_id"], at=at
+            number, reader=who, question=text, passage=row["text"], chunk=row["chunk_id"], at=at
         )
-        for number, who, what, row in asked
+        for number, who, text, row in questions
     }
     tables = TraceTables(settings.home / "traces.sqlite")
     with TestClient(build_app(tables, keys=KEYS)) as http:
         http.auth = (KEYS.public, KEYS.secret)
         for number in (1, 2, 3, 4):
-            export(http, spans[number])
+            export_spans(http, spans[number])
         for number, who, value in (
             (2, reader, 1.0),
             (4, reader, 0.0),
             (4, "someone", 1.0),
             (1, "someone", 1.0),
         ):
-            posted = http.post("/api/public/scores", json=vote(number, who, value).body())
-            assert posted.status_code == 200, posted.text
+            response = http.post("/api/public/scores", json=vote(number, who, value).body())
+            assert response.status_code == 200, response.text
         edit = vote(4, reader, f"It was the {QUESTION_WORD}, whatever the author of it may say.")
         assert http.post("/api/public/scores", json=edit.body()).status_code == 200
         client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
@@ -301,10 +302,10 @@ def lived(
     lived_once: tuple[Path, Path, dict[str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Lived:
-    """The home of this test, at the path where it was made: the stores name it."""
-    folder, kept, made = lived_once
+    """The home of this test, at its original path, which the stores contain."""
+    folder, saved, made = lived_once
     shutil.rmtree(folder)
-    shutil.copytree(kept, folder, symlinks=True)
+    shutil.copytree(saved, folder, symlinks=True)
     monkeypatch.setenv("TWIN_HOME", str(folder))
     monkeypatch.setenv("DAGSTER_HOME", str(folder / "dagster"))
     monkeypatch.setenv("TWIN_TRACES_PORT", "9")

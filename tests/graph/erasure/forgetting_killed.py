@@ -41,7 +41,7 @@ STEPS = (
 
 
 class Died(BaseException):
-    """What no handler of the project catches."""
+    """An exception that no handler of the project catches."""
 
 
 def raise_died() -> None:
@@ -52,18 +52,18 @@ def kill_itself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_in_front_of(wanted: str, die: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
-    """Replace every step by one that dies first when it is the wanted one."""
+def die_in_front_of(step_name: str, die: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
+    """Make the process die before the wanted step begins."""
 
     def guard(owner: Any, name: str, label: Callable[..., str]) -> None:
         step = getattr(owner, name)
 
-        def taken(*arguments: Any, **named: Any) -> Any:
-            if label(*arguments) == wanted:
+        def guarded(*arguments: Any, **keywords: Any) -> Any:
+            if label(*arguments) == step_name:
                 die()
-            return step(*arguments, **named)
+            return step(*arguments, **keywords)
 
-        patch.setattr(owner, name, taken)
+        patch.setattr(owner, name, guarded)
 
     for name in ("write_plan", "remember_posts", "close_request"):
         guard(journal, name, lambda *_, name=name: name)
@@ -74,9 +74,9 @@ def die_in_front_of(wanted: str, die: Callable[[], None], patch: pytest.MonkeyPa
 
 
 def main() -> None:
-    number, wanted = int(sys.argv[1]), sys.argv[2]
+    number, step_name = int(sys.argv[1]), sys.argv[2]
     with pytest.MonkeyPatch.context() as patch:
-        die_in_front_of(wanted, kill_itself, patch)
+        die_in_front_of(step_name, kill_itself, patch)
         instance = Installation.for_settings(load_settings())
         with open_records(instance) as records:
             erasing.run_erasure(instance, number, dagster=records)

@@ -25,8 +25,8 @@ def files_of(home: Path) -> list[Path]:
     Connections that nobody holds any more are closed first: SQLite then removes its shared files.
     """
     gc.collect()
-    found = (path for path in sorted(home.rglob("*")) if path.is_file())
-    return [path for path in found if "weights" not in path.relative_to(home).parts]
+    files = (path for path in sorted(home.rglob("*")) if path.is_file())
+    return [path for path in files if "weights" not in path.relative_to(home).parts]
 
 
 def files_with(home: Path, word: str) -> list[str]:

@@ -13,43 +13,28 @@ from typing import Any
 
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from starlette.testclient import TestClient
 
+from tests.answer_spans import answer_span
 from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
 
 AUTHOR = "ada"
 
 
-def span_of(number: int, *, reader: str, asked: str, shown: str, chunk: str, at: datetime) -> Any:
+def span_of(
+    number: int, *, reader: str, question: str, passage: str, chunk: str, at: datetime
+) -> Any:
     """The generation span of one answer, in OTLP's JSON."""
-    prompt = f"From my posts:\n\n[1] A post (undated)\n{shown}\n\nQuestion: {asked}"
-    metadata = {
-        "twin.author": AUTHOR,
-        "twin.version": "v1",
-        "twin.class": "short",
-        "twin.propensity": "1",
-        "twin.chunks": chunk,
-        "twin.reader": reader,
-    }
+    prompt = f"From my posts:\n\n[1] A post (undated)\n{passage}\n\nQuestion: {question}"
     attributes = {
-        "langfuse.observation.type": "generation",
         "langfuse.trace.name": f"twin/{AUTHOR}",
         "user.id": reader,
         "langfuse.observation.input": json.dumps([{"role": "user", "content": prompt}]),
         "langfuse.observation.output": json.dumps({"role": "assistant", "content": "One of both."}),
-        **{f"langfuse.observation.metadata.{name}": value for name, value in metadata.items()},
     }
-    nanoseconds = int(at.timestamp() * 1e9)
-    return {
-        "traceId": f"{number:032x}",
-        "spanId": f"{number:016x}",
-        "name": "answer",
-        "startTimeUnixNano": str(nanoseconds),
-        "endTimeUnixNano": str(nanoseconds + 5_000_000),
-        "attributes": [
-            {"key": key, "value": {"stringValue": value}} for key, value in attributes.items()
-        ],
-    }
+    return answer_span(
+        number, at, attributes=attributes, author=AUTHOR, propensity="1", chunks=chunk,
+        reader=reader,
+    )  # fmt: skip
 
 
 def vote(number: int, reader: str, value: float | str) -> QueuedScore:
@@ -65,16 +50,10 @@ def vote(number: int, reader: str, value: float | str) -> QueuedScore:
     )
 
 
-def export(http: TestClient, *spans: Any) -> None:
-    body = {"resourceSpans": [{"scopeSpans": [{"spans": list(spans)}]}]}
-    answer = http.post("/api/public/otel/v1/traces", json=body)
-    assert answer.status_code == 200, answer.text
-
-
 def packed(*spans: Any) -> bytes:
-    """As the gateway's exporter queues them: gzipped protobuf."""
+    """Spans as the gateway's exporter queues them: gzipped protobuf."""
     # protobuf's own JSON has bytes in base64 where OTLP's has hex
-    said = [
+    encoded = [
         span
         | {
             name: base64.b64encode(bytes.fromhex(span[name])).decode()
@@ -82,6 +61,6 @@ def packed(*spans: Any) -> bytes:
         }
         for span in spans
     ]
-    body = {"resourceSpans": [{"scopeSpans": [{"spans": said}]}]}
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": encoded}]}]}
     message = json_format.ParseDict(body, ExportTraceServiceRequest())
     return gzip.compress(message.SerializeToString(), mtime=0)

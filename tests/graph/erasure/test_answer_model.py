@@ -1,13 +1,13 @@
-"""Forgetting a post leaves an answer model alone: it was named, and trained on nothing here."""
+"""Forgetting a post does not affect an answer model, which was not trained here."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from tests.erasure_targets import post_target
 from tests.registered import register_version
 from twin_resources.erasure.checkpoint_folders import Checkpoints, find_trained_checkpoints
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.registry.moves import VersionKind
 from twin_resources.settings import Settings
 
@@ -25,10 +25,10 @@ def test_what_lost_its_folder_counts_as_trained_on_the_post_and_an_answer_model_
     register(instance, "named", "answer_model")
     instance.registry.move("ada", 1, "stable", actor="t", reason="named", force=True)
     register(instance, "lost", "tuned")
-    gone = ErasureTarget(ErasureSubject("post", "ada", "post-1"))
-    found = find_trained_checkpoints(instance, "ada", gone)
-    assert found == {"lost"}
-    Checkpoints(instance).erase(ErasureTarget(gone.subject, checkpoints=frozenset(found)))
+    target = post_target("ada", "post-1")
+    checkpoints = find_trained_checkpoints(instance, "ada", target)
+    assert checkpoints == {"lost"}
+    Checkpoints(instance).erase(post_target("ada", "post-1", checkpoints=frozenset(checkpoints)))
     assert [item.tainted for item in instance.registry.versions("ada")] == [False, True]
     stable = instance.registry.stable_version("ada")
     assert stable is not None

@@ -1,4 +1,4 @@
-"""A request that was cut off in front of any of its steps is finished by asking again."""
+"""A request that was interrupted before any of its steps is finished when it is run again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived
+from tests.graph.erasure.conftest import AUTHOR, POST_ID, Lived
 from tests.graph.erasure.forgetting_killed import STEPS, Died, die_in_front_of, raise_died
 from tests.graph.erasure.planted import POST_WORD, files_with
 from twin_resources.erasure import journal
@@ -15,7 +15,7 @@ from twin_resources.erasure.certificate import certificate_path, read_certificat
 from twin_resources.erasure.erasing import run_erasure
 from twin_resources.erasure.erasure_target import ErasureSubject
 
-POST = ErasureSubject("post", AUTHOR, TOLD)
+POST = ErasureSubject("post", AUTHOR, POST_ID)
 
 
 def assert_done(lived: Lived, number: int) -> None:
@@ -40,14 +40,14 @@ def test_cut_off_in_front_of_every_step_it_ends_all_the_same(lived: Lived) -> No
     instance.state.close()
     died: list[str] = []
     for step in STEPS:
-        again = lived.instance
+        reopened = lived.instance
         with pytest.MonkeyPatch.context() as patch:
             die_in_front_of(step, raise_died, patch)
             try:
-                run_erasure(again, number, dagster=lived.records(again))
+                run_erasure(reopened, number, dagster=lived.records(reopened))
             except Died:
                 died.append(step)
-        again.state.close()
+        reopened.state.close()
     assert died == list(STEPS)
     last = lived.instance
     run_erasure(last, number, dagster=lived.records(last))
@@ -62,16 +62,6 @@ def test_killed_in_the_middle_of_the_tables_and_before_closing(lived: Lived) -> 
     instance.state.close()
     command = [sys.executable, "-m", "tests.graph.erasure.forgetting_killed", str(number)]
     for step, status in (("forget embeddings", -9), ("close_request", -9), ("none", 0)):
-        done = subprocess.run([*command, step], capture_output=True, text=True, check=False)
-        assert done.returncode == status, done.stderr
+        process = subprocess.run([*command, step], capture_output=True, text=True, check=False)
+        assert process.returncode == status, process.stderr
     assert_done(lived, number)
-
-
-def test_asking_for_a_request_that_is_open_joins_it(lived: Lived) -> None:
-    instance = lived.instance
-    first = journal.open_request(instance.state, POST, asked_by="test")
-    assert journal.open_request(instance.state, POST, asked_by="another") == first
-    assert [request.number for request in journal.list_unfinished_requests(instance.state)] == [
-        first
-    ]
-    instance.state.close()

@@ -1,4 +1,4 @@
-"""A post whose near-duplicate is forgotten stays as it is, without the link to it."""
+"""A post whose near-duplicate is forgotten stays, without its link to the duplicate."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def test_the_kept_row_loses_only_its_link(lived: Lived, copied: Path) -> None:
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
         instance.tables.tag("cleaned_documents", AUTHOR, "pinned")
         before = instance.tables.read("cleaned_documents", AUTHOR)
-        [kept] = before.filter(before["source_id"] == ORIGINAL).to_dicts()
+        [row] = before.filter(before["source_id"] == ORIGINAL).to_dicts()
         [copy] = before.filter(before["source_id"] == COPY).to_dicts()
-        assert kept["kept"]
+        assert row["kept"]
         assert not copy["kept"]
-        assert [one["document_id"] for one in kept["copies"]] == [copy["document_id"]]
+        assert [item["document_id"] for item in row["copies"]] == [copy["document_id"]]
 
         number = journal.open_request(
             instance.state, ErasureSubject("post", AUTHOR, COPY), asked_by="test"
         )
-        done = run_erasure(instance, number, dagster=lived.records(instance))
-        assert read_certificate(done)["places"]["tables"] >= 3  # the post, its document, the link
+        result = run_erasure(instance, number, dagster=lived.records(instance))
+        assert read_certificate(result)["places"]["tables"] >= 3  # the post, its document, the link
 
         after = instance.tables.read("cleaned_documents", AUTHOR)
-        assert after.filter(after["source_id"] == ORIGINAL).to_dicts() == [kept | {"copies": []}]
+        assert after.filter(after["source_id"] == ORIGINAL).to_dicts() == [row | {"copies": []}]
         assert after.height == before.height - 1
         pinned = instance.tables.read("cleaned_documents", AUTHOR, version="pinned")
         assert pinned.equals(after)

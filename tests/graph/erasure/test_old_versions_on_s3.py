@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +10,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.erasure_targets import author_target, post_target
 from tests.graph.erasure.planted import POST_WORD, decoded
 from tests.graph.s3 import client_of, name_in_environment, storage_options
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket, open_place
-from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -58,7 +56,7 @@ def write(instance: Installation, author: str, posts: dict[str, str]) -> None:
 
 def versions_with(client: Any, word: str, scratch: Path, *, under: str = "") -> list[str]:
     """Keys of object versions, current or not, that hold the word once decoded."""
-    found: list[str] = []
+    keys: list[str] = []
     pages = client.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=under)
     for page in pages:
         for number, item in enumerate(page.get("Versions", ())):
@@ -66,19 +64,9 @@ def versions_with(client: Any, word: str, scratch: Path, *, under: str = "") -> 
             extra = {"VersionId": item["VersionId"]}
             client.download_file(BUCKET, item["Key"], str(path), ExtraArgs=extra)
             if any(word in text for text in decoded(path)):
-                found.append(item["Key"])
+                keys.append(item["Key"])
             path.unlink()
-    return found
-
-
-def gone_post() -> ErasureTarget:
-    marking = FingerprintCollector()
-    marking.add(TEXT)
-    return ErasureTarget(
-        ErasureSubject("post", "ada", "secret.md"),
-        ids=frozenset({"secret.md"}),
-        fingerprints=marking.fingerprints(),
-    )
+    return keys
 
 
 def test_no_version_of_any_object_holds_a_forgotten_post(
@@ -88,12 +76,12 @@ def test_no_version_of_any_object_holds_a_forgotten_post(
     instance.tables.tag("raw_posts", "ada", "training-1")
     write(instance, "ada", {"a.md": "one", "b.md": "two"})
     write(instance, "bea", {"c.md": TEXT})
-    place, gone = LanceTables(instance), gone_post()
+    place, target = LanceTables(instance), post_target("ada", "secret.md", TEXT)
     assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/")
-    assert place.find_remaining(gone)
-    assert place.erase(gone) == 1, "the row of the tagged version"
+    assert place.find_remaining(target)
+    assert place.erase(target) == 1, "the row of the tagged version"
     assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/") == []
-    assert place.find_remaining(gone) == []
+    assert place.find_remaining(target) == []
     assert instance.tables.read("raw_posts", "ada")["source_id"].to_list() == ["a.md", "b.md"]
     tagged = instance.tables.read("raw_posts", "ada", version="training-1")
     assert tagged["source_id"].to_list() == ["a.md", "b.md"], "the tag moved"
@@ -106,14 +94,12 @@ def test_deleted_objects_of_an_author_leave_no_version(
     write(instance, "ada", {"secret.md": TEXT})
     write(instance, "ada", {"a.md": "one"})
     write(instance, "bea", {"c.md": "three"})
-    gone = replace(
-        gone_post(), subject=ErasureSubject("author", "ada", "ada"), names=frozenset({"ada"})
-    )
-    assert LanceTables(instance).erase(gone) == 1
+    place, target = LanceTables(instance), author_target("ada")
+    assert place.erase(target) == 1
     listed = client.list_object_versions(Bucket=BUCKET, Prefix="twin/ada/")
     assert "Versions" not in listed
     assert "DeleteMarkers" not in listed
-    assert LanceTables(instance).find_remaining(gone) == []
+    assert place.find_remaining(target) == []
     assert instance.tables.read("raw_posts", "bea").height == 1
 
 
@@ -150,17 +136,17 @@ def test_each_version_of_an_object_is_read_as_it_was(
 
 
 def test_versions_are_deleted_a_thousand_at_a_time_and_a_refusal_is_told() -> None:
-    """Moto lists no more than a thousand versions in good time, and refuses nobody."""
-    asked: list[int] = []
+    """With a fake client: moto is slow with thousands of versions and refuses no deletion."""
+    batches: list[int] = []
 
     def delete_objects(*, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:
-        asked.append(len(Delete["Objects"]))
+        batches.append(len(Delete["Objects"]))
         return {"Errors": [{"Code": "AccessDenied"}]} if Bucket == "closed" else {}
 
     client: Any = SimpleNamespace(delete_objects=delete_objects)
     versions = [{"Key": f"k{number}", "VersionId": "v"} for number in range(2_001)]
     assert VersionedBucket(client, "open", "twin/")._delete(versions) == 2_001
-    assert asked == [1_000, 1_000, 1]
+    assert batches == [1_000, 1_000, 1]
     with pytest.raises(TwinError, match="AccessDenied for 1 of them"):
         VersionedBucket(client, "closed", "twin/")._delete(versions[:3])
 

@@ -1,11 +1,11 @@
-"""A planted word is in no file of the instance once its post, reader or author was forgotten."""
+"""A planted word is in no file once its post, reader or author was forgotten."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived, run_assets
+from tests.graph.erasure.conftest import AUTHOR, POST_ID, Lived, run_assets
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from twin_assets.checkpoints.manifest import write_pointer
 from twin_resources.erasure import journal
@@ -17,15 +17,15 @@ from twin_resources.erasure.erasure_target import ErasureSubject
 def forgotten(lived: Lived, subject: ErasureSubject, *, key_hash: str = "") -> Path:
     instance = lived.instance
     number = journal.open_request(instance.state, subject, asked_by="test", key_hash=key_hash)
-    done = run_erasure(instance, number, dagster=lived.records(instance))
+    result = run_erasure(instance, number, dagster=lived.records(instance))
     instance.state.close()
-    return done
+    return result
 
 
 def test_the_word_is_everywhere_before(lived: Lived) -> None:
-    """When this fails, the others prove less than they say."""
+    """If this fails, the other tests prove less than they claim."""
     places = " ".join(files_with(lived.settings.home, POST_WORD))
-    for where in (
+    for name in (
         "raw_posts.lance",
         "cleaned_documents.lance",
         "document_chunks.lance",
@@ -38,14 +38,14 @@ def test_the_word_is_everywhere_before(lived: Lived) -> None:
         "dagster/history/runs/",
         "compute_logs",
     ):
-        assert where in places, places
-    asked = " ".join(files_with(lived.settings.home, QUESTION_WORD))
-    for where in ("traces.sqlite", "state.sqlite", "outbox.sqlite", "interactions", "gateway.log"):
-        assert where in asked, asked
+        assert name in places, places
+    paths = " ".join(files_with(lived.settings.home, QUESTION_WORD))
+    for name in ("traces.sqlite", "state.sqlite", "outbox.sqlite", "interactions", "gateway.log"):
+        assert name in paths, paths
 
 
 def test_a_forgotten_post_is_in_no_file(lived: Lived) -> None:
-    done = forgotten(lived, ErasureSubject("post", AUTHOR, TOLD))
+    result = forgotten(lived, ErasureSubject("post", AUTHOR, POST_ID))
     assert files_with(lived.settings.home, POST_WORD) == []
     assert files_with(lived.settings.home, "forgotten-walk") == []
     instance = lived.instance
@@ -55,16 +55,16 @@ def test_a_forgotten_post_is_in_no_file(lived: Lived) -> None:
     assert (
         json.loads(lived.settings.policy_path.read_text())["authors"][AUTHOR].get("stable") is None
     )
-    left = instance.tables.read("raw_posts", AUTHOR)
-    assert left.height == 6, "the other posts stay"
-    document = read_certificate(done)
+    rows = instance.tables.read("raw_posts", AUTHOR)
+    assert rows.height == 6, "the other posts stay"
+    document = read_certificate(result)
     assert document["tainted"] == [lived.checkpoint]
-    assert document["subject"] == ErasureSubject("post", AUTHOR, TOLD).digest
-    assert TOLD not in done.read_text()
+    assert document["subject"] == ErasureSubject("post", AUTHOR, POST_ID).digest
+    assert POST_ID not in result.read_text()
 
 
 def test_the_next_import_does_not_bring_the_post_back(lived: Lived) -> None:
-    forgotten(lived, ErasureSubject("post", AUTHOR, TOLD))
+    forgotten(lived, ErasureSubject("post", AUTHOR, POST_ID))
     with lived.dagster() as dagster:
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
     assert files_with(lived.settings.home, POST_WORD) == []
@@ -89,7 +89,7 @@ def test_a_forgotten_author_is_in_no_file(lived: Lived) -> None:
     adapters.mkdir()
     for author in (AUTHOR, "bea"):
         write_pointer(adapters, author, {"checkpoint": "c1", "folder": str(adapters / "c1")})
-    done = forgotten(lived, ErasureSubject("author", AUTHOR, AUTHOR))
+    result = forgotten(lived, ErasureSubject("author", AUTHOR, AUTHOR))
     assert [path.name for path in adapters.iterdir()] == ["bea.json"]
     assert files_with(home, POST_WORD) == []
     assert files_with(home, QUESTION_WORD) == []
@@ -100,4 +100,4 @@ def test_a_forgotten_author_is_in_no_file(lived: Lived) -> None:
     with lived.dagster() as dagster:
         assert dagster.get_dynamic_partitions("authors") == ["bea"]
         assert dagster.get_runs() == []
-    assert read_certificate(done)["kind"] == "author"
+    assert read_certificate(result)["kind"] == "author"

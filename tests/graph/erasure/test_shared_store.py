@@ -1,4 +1,4 @@
-"""Checkpoints in the store that hosts share go with what they were trained on, old versions too."""
+"""Checkpoints in the shared store are erased with their training data, old versions too."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.erasure_targets import author_target, post_target
 from tests.graph.s3 import client_of, name_in_environment
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.erasure.object_versions import VersionedBucket, open_place
 from twin_resources.erasure.shared_store import SharedStore
@@ -24,8 +24,8 @@ from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
-ANN = ErasureTarget(ErasureSubject("author", "ann", "ann"), names=frozenset({"ann", "Ann Bell"}))
-POST = ErasureTarget(ErasureSubject("post", "bob", "p1"), checkpoints=frozenset({"0b"}))
+ANN = author_target("ann", "Ann Bell")
+POST = post_target("bob", "p1", checkpoints=frozenset({"0b"}))
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -56,16 +56,16 @@ def stored(
 
 def test_checkpoints_go_from_the_shared_store(stored: Installation) -> None:
     place = SharedStore(stored)
-    left = SharedFolders(stored.settings.home, stored.settings.store_uri)
+    folders = SharedFolders(stored.settings.home, stored.settings.store_uri)
     assert place.find_remaining(POST) == ["a checkpoint (0b)"]
     assert place.erase(POST) == 2
     assert place.find_remaining(POST) == []
-    assert left.list_folders("checkpoints") == ["checkpoints/ann/0a", "checkpoints/bob/0c"]
+    assert folders.list_folders("checkpoints") == ["checkpoints/ann/0a", "checkpoints/bob/0c"]
     bucket = open_place(stored.settings.store_uri)
     if isinstance(bucket, VersionedBucket):  # a deleted object leaves its old version
         for name in bucket.list_objects("checkpoints/ann/"):
             bucket.client.delete_object(Bucket=bucket.bucket, Key=bucket.prefix + name)
-        assert left.list_folders("checkpoints") == ["checkpoints/bob/0c"]
+        assert folders.list_folders("checkpoints") == ["checkpoints/bob/0c"]
     assert place.find_remaining(ANN) == ["a checkpoint (0a)"]
     place.erase(ANN)
     assert place.find_remaining(ANN) == []
@@ -75,24 +75,24 @@ def test_checkpoints_go_from_the_shared_store(stored: Installation) -> None:
 def test_an_author_who_is_gone_leaves_the_other_hosts(
     home: Settings, postgresql_url: str, tmp_path: Path
 ) -> None:
-    here = home.model_copy(update={"state_url": postgresql_url})
-    there = here.model_copy(update={"home": tmp_path / "there"})
+    first_host = home.model_copy(update={"state_url": postgresql_url})
+    second_host = first_host.model_copy(update={"home": tmp_path / "there"})
     for author in (Author("ann", "Ann Bell"), Author("bob", "Bob")):
-        share_file(here, write_author(here, author))
-    follower = Follower(there)
+        share_file(first_host, write_author(first_host, author))
+    follower = Follower(second_host)
     follower.poll_once()
-    assert {path.name for path in there.authors_dir.iterdir()} == {"ann.toml", "bob.toml"}
-    instance = Installation.for_settings(here)
+    assert {path.name for path in second_host.authors_dir.iterdir()} == {"ann.toml", "bob.toml"}
+    instance = Installation.for_settings(first_host)
     with closing(instance.state):
         StateStore(instance).erase(ANN)
         assert StateStore(instance).find_remaining(ANN) == []
         assert read_stored_files(instance.state).keys() == {"authors/bob.toml"}
         follower.poll_once()
-        assert [path.name for path in there.authors_dir.iterdir()] == ["bob.toml"]
-        gone = replace(ANN, checkpoints=frozenset({"0a"}))
+        assert [path.name for path in second_host.authors_dir.iterdir()] == ["bob.toml"]
+        target = replace(ANN, checkpoints=frozenset({"0a"}))
         (other_hosts,) = [
             step
-            for step in list_manual_steps(instance, gone, asked_at=0.0)
+            for step in list_manual_steps(instance, target, asked_at=0.0)
             if "other hosts" in step.what
         ]
     assert "checkpoints/*/0a, checkpoints/ann" in other_hosts.how

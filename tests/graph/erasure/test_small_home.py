@@ -1,4 +1,4 @@
-"""Forgetting in a home that holds little: whose runs are ended and erased, and who comes back."""
+"""Erasure in a small home: which runs are ended and erased, and readers who return."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.test_utils import create_run_for_test
 
+from tests.erasure_targets import author_target, post_target
 from tests.graph.erasure.spans import packed, span_of, vote
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure import dagster_records, journal
@@ -26,12 +27,13 @@ from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.erasing import ErasureIncompleteError, _erase_and_prove, run_erasure
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.state_store import StateStore
-from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings
 
 TEXT = "In March the old clock of my uncle stopped for good."
+GONE_POST = post_target("ada", "2019/the-walk.md", TEXT, authors=frozenset({"ada"}))
+GONE_AUTHOR = author_target("ada", "Ada Wright")
 PARTITION = "dagster/partition"
 STARTED = dg.DagsterRunStatus.STARTED
 
@@ -51,17 +53,7 @@ def run_of(dagster: dg.DagsterInstance, author: str, **options: object) -> str:
     return create_run_for_test(dagster, job_name="import_posts", tags=tags, **options).run_id  # type: ignore[arg-type]
 
 
-def gone(kind: str) -> ErasureTarget:
-    marking = FingerprintCollector()
-    marking.add(TEXT)
-    if kind == "author":
-        subject, names = ErasureSubject("author", "ada", "ada"), frozenset({"ada", "Ada Wright"})
-        return ErasureTarget(subject, ids=frozenset({"ada"}), names=names, authors=names)
-    subject = ErasureSubject("post", "ada", "2019/the-walk.md")
-    return ErasureTarget(subject, fingerprints=marking.fingerprints(), authors=frozenset({"ada"}))
-
-
-def left(dagster: dg.DagsterInstance) -> set[str]:
+def remaining_runs(dagster: dg.DagsterInstance) -> set[str]:
     return {run.run_id for run in dagster.get_runs()}
 
 
@@ -73,11 +65,11 @@ def test_of_a_post_only_the_runs_that_quote_it_are_erased(
     own = run_of(dagster, "ada")
     records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own)
 
-    assert records.erase(gone("post")) == 1
-    assert left(dagster) == {plain, other, own}
-    assert quoting not in left(dagster)
+    assert records.erase(GONE_POST) == 1
+    assert remaining_runs(dagster) == {plain, other, own}
+    assert quoting not in remaining_runs(dagster)
     assert set(dagster.get_dynamic_partitions("authors")) == {"ada", "bea"}
-    assert records.erase(gone("post")) == 0
+    assert records.erase(GONE_POST) == 0
 
 
 def test_of_an_author_all_runs_go_and_nobody_elses(
@@ -88,25 +80,25 @@ def test_of_an_author_all_runs_go_and_nobody_elses(
     for author in ("bea", "ada"):
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition=author))
     records = DagsterRecords(Installation.for_settings(home), dagster)
-    assert records.find_remaining(gone("author"))
+    assert records.find_remaining(GONE_AUTHOR)
 
-    assert records.erase(gone("author")) == 5, "run, partition, the event twice, the asset"
+    assert records.erase(GONE_AUTHOR) == 5, "run, partition, the event twice, the asset"
 
-    assert left(dagster) == {other}
+    assert remaining_runs(dagster) == {other}
     assert dg.AssetKey("raw_posts") in dagster.get_asset_keys(), "what it said of ada is emptied"
     assert dagster.get_dynamic_partitions("authors") == ["bea"]
-    assert records.find_remaining(gone("author")) == []
+    assert records.find_remaining(GONE_AUTHOR) == []
 
 
 def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
     home: Settings, dagster: dg.DagsterInstance
 ) -> None:
-    waiting, other = (run_of(dagster, one, status=STARTED) for one in ("ada", "bea"))
+    waiting, other = (run_of(dagster, author, status=STARTED) for author in ("ada", "bea"))
     own = run_of(dagster, "ada", status=STARTED)
-    done = run_of(dagster, "ada", status=dg.DagsterRunStatus.SUCCESS)
+    finished = run_of(dagster, "ada", status=dg.DagsterRunStatus.SUCCESS)
     records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own)
 
-    assert records.end_active_runs(gone("post")) == 1
+    assert records.end_active_runs(GONE_POST) == 1
 
     ended = [run.run_id for run in dagster.get_runs() if run.tags.get("twin/ended_by") == "forget"]
     assert ended == [waiting]
@@ -115,9 +107,9 @@ def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
         waiting: dg.DagsterRunStatus.CANCELED,
         other: STARTED,
         own: STARTED,
-        done: dg.DagsterRunStatus.SUCCESS,
+        finished: dg.DagsterRunStatus.SUCCESS,
     }
-    assert records.end_active_runs(gone("post")) == 0
+    assert records.end_active_runs(GONE_POST) == 0
 
 
 def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
@@ -128,12 +120,12 @@ def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
     twin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("twin"), "__repository__")
     origin = RemoteJobOrigin(twin, "import_posts")
     queued = run_of(dagster, "ada", status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin)
-    asked: list[str] = []
+    requests: list[str] = []
     monkeypatch.setattr(
-        type(dagster.run_launcher), "terminate", lambda _, run_id: asked.append(run_id)
+        type(dagster.run_launcher), "terminate", lambda _, run_id: requests.append(run_id)
     )
-    assert records.end_active_runs(gone("post")) == 2
-    assert asked == [dead], "which has no worker any more; the other one never had"
+    assert records.end_active_runs(GONE_POST) == 2
+    assert requests == [dead], "which has no worker any more; the other one never had"
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
     assert statuses == dict.fromkeys((dead, queued), dg.DagsterRunStatus.CANCELED)
     slow = run_of(dagster, "ada", status=STARTED)
@@ -147,11 +139,11 @@ def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
     with monkeypatch.context() as patched:
         clock = SimpleNamespace(monotonic=time.monotonic, sleep=ending)
         patched.setattr(dagster_records, "time", clock)
-        assert records.end_active_runs(gone("post")) == 1, "it is waited for"
+        assert records.end_active_runs(GONE_POST) == 1, "it is waited for"
     run_of(dagster, "ada", status=STARTED)
     monkeypatch.setattr(dagster_records, "MAX_WORKING_S", 0.0)
     with pytest.raises(TwinError, match="still running after 0 s"):
-        records.end_active_runs(gone("post"))
+        records.end_active_runs(GONE_POST)
 
 
 def test_of_records_that_lie_elsewhere_the_rows_are_looked_at(
@@ -161,16 +153,16 @@ def test_of_records_that_lie_elsewhere_the_rows_are_looked_at(
     with dg.DagsterInstance.from_config(str(tmp_path)) as dagster:
         records = DagsterRecords(Installation.for_settings(home), dagster)
         plain = run_of(dagster, "ada")
-        assert (records.find_remaining(gone("post")), records.erase(gone("post"))) == ([], 0)
+        assert (records.find_remaining(GONE_POST), records.erase(GONE_POST)) == ([], 0)
         run_of(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
         dagster.report_runless_asset_event(
             dg.AssetMaterialization("raw_posts", partition="ada", metadata={"said": TEXT})
         )
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition="bea"))
-        assert len(records.find_remaining(gone("post"))) > 1
-        assert records.erase(gone("post")) > 1
-        assert records.find_remaining(gone("post")) == []
-        assert left(dagster) == {plain}
+        assert len(records.find_remaining(GONE_POST)) > 1
+        assert records.erase(GONE_POST) > 1
+        assert records.find_remaining(GONE_POST) == []
+        assert remaining_runs(dagster) == {plain}
 
 
 class Stubborn:
@@ -191,18 +183,18 @@ def test_what_comes_back_is_erased_three_times_and_then_told(home: Settings) -> 
     instance = Installation.for_settings(home)
     subject = ErasureSubject("author", "ada", "ada")
     number = journal.open_request(instance.state, subject, asked_by="test")
-    clean, late = Stubborn("tables", 1), Stubborn("outbox", 3)
-    later = Stubborn("traces", 9, is_background=True)
-    places: list[DataStore] = [clean, late, later]
-    assert _erase_and_prove(instance, number, places, gone("author")) == ["a", "b", "c", "d"]
-    assert [one.erased for one in (clean, late, later)] == [1, 3, 3]
+    clean, leftover = Stubborn("tables", 1), Stubborn("outbox", 3)
+    background = Stubborn("traces", 9, is_background=True)
+    places: list[DataStore] = [clean, leftover, background]
+    assert _erase_and_prove(instance, number, places, GONE_AUTHOR) == ["a", "b", "c", "d"]
+    assert [place.erased for place in (clean, leftover, background)] == [1, 3, 3]
     assert journal.read_completed_steps(instance.state, number) == {
         "tables": 1,
         "outbox": 3,
         "traces": 3,
     }
     with pytest.raises(ErasureIncompleteError) as told:
-        _erase_and_prove(instance, number, [clean, Stubborn("files", 4)], gone("author"))
+        _erase_and_prove(instance, number, [clean, Stubborn("files", 4)], GONE_AUTHOR)
     assert told.value.found.endswith(
         "data that remains or has returned after 3 rounds: files: a, b, c"
     )
@@ -225,11 +217,10 @@ def test_a_request_whose_state_still_names_it_is_not_done(
 
 def test_a_home_that_never_had_dagster_has_nothing_of_it(home: Settings) -> None:
     records = DagsterRecords(Installation.for_settings(home), None)
-    found = gone("author")
     assert (
-        records.end_active_runs(found),
-        records.erase(found),
-        records.find_remaining(found),
+        records.end_active_runs(GONE_AUTHOR),
+        records.erase(GONE_AUTHOR),
+        records.find_remaining(GONE_AUTHOR),
     ) == (0, 0, [])
 
 
@@ -239,7 +230,7 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
     now = datetime.now(UTC)
 
     def span(number: int, at: datetime) -> object:
-        return span_of(number, reader=reader, asked="What?", shown="x", chunk="c-9", at=at)
+        return span_of(number, reader=reader, question="What?", passage="x", chunk="c-9", at=at)
 
     outbox = Outbox(outbox_path(home))
     outbox.put_trace(packed(span(1, now)))
@@ -248,9 +239,9 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
         instance.state, ErasureSubject("reader", "", reader), asked_by="test"
     )
 
-    done = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
+    result = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
 
-    before = read_certificate(done)
+    before = read_certificate(result)
     assert before["places"]["outbox"] == 2
     assert not list((home.home / "forgetting").glob("marks-*")), "they are for the way alone"
     assert (home.home / "forgetting").stat().st_mode & 0o7777 == 0o700
@@ -262,6 +253,6 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
     assert (outbox.counts().traces, outbox.counts().scores) == (1, 1)
     outbox.close()
     assert journal.find_request(instance.state, number).done_at is not None
-    again = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
-    assert (again, read_certificate(again)) == (done, before)
+    repeated = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
+    assert (repeated, read_certificate(repeated)) == (result, before)
     instance.state.close()

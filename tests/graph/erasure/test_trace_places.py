@@ -1,4 +1,4 @@
-"""One contract for both trace stores: the file itself, and any Langfuse over its API."""
+"""One contract for both trace stores: the embedded file, and any Langfuse over its API."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from starlette.testclient import TestClient
 
+from tests.answer_spans import export_spans
+from tests.erasure_targets import author_target, post_target, reader_target
 from tests.graph.erasure.conftest import KEYS
-from tests.graph.erasure.spans import AUTHOR, export, span_of, vote
+from tests.graph.erasure.spans import AUTHOR, span_of, vote
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.erasure.trace_store import EmbeddedTraces, LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.trace_store.local_store import build_app
@@ -29,15 +29,12 @@ def http(home: Settings) -> Iterator[TestClient]:
     with TestClient(build_app(TraceTables(home.home / "traces.sqlite"), keys=KEYS)) as http:
         http.auth = (KEYS.public, KEYS.secret)
         now = datetime.now(UTC)
-        for number, reader, shown in ((1, READER, "x"), (2, OTHER, PASSAGE), (3, OTHER, "y")):
-            asked = f"Question number {number}?"
-            chunk = f"chunk-{number}"
-            export(
-                http,
-                span_of(number, reader=reader, asked=asked, shown=shown, chunk=chunk, at=now),
-            )
-            for who in (READER, OTHER):
-                body = vote(number, who, 1.0).body()
+        for number, reader, passage in ((1, READER, "x"), (2, OTHER, PASSAGE), (3, OTHER, "y")):
+            texts = {"question": f"Question number {number}?", "passage": passage}
+            span = span_of(number, reader=reader, chunk=f"chunk-{number}", at=now, **texts)
+            export_spans(http, span)
+            for voter in (READER, OTHER):
+                body = vote(number, voter, 1.0).body()
                 assert http.post("/api/public/scores", json=body).status_code == 200
         yield http
 
@@ -53,7 +50,7 @@ def place(
     return LangfuseTraces(instance, client)
 
 
-def left(http: TestClient) -> tuple[list[int], list[tuple[int, str]]]:
+def traces_and_scores(http: TestClient) -> tuple[list[int], list[tuple[int, str]]]:
     """Traces, and (trace, reader) of the scores."""
     client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
     traces = sorted(int(observation["traceId"], 16) for observation in client.observations())
@@ -65,14 +62,14 @@ def left(http: TestClient) -> tuple[list[int], list[tuple[int, str]]]:
 
 
 def erased(place: EmbeddedTraces | LangfuseTraces, *, rows: int, asked_for: int) -> int:
-    """Of the file every row counts; of a Langfuse the deletions, and scores go with their trace."""
+    """The file counts rows; Langfuse counts deletions, and scores go with their trace."""
     return rows if isinstance(place, EmbeddedTraces) else asked_for
 
 
 def test_a_home_without_the_file_has_nothing_of_it(home: Settings) -> None:
     place = EmbeddedTraces(Installation.for_settings(home))
-    gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
-    assert (list(place.iter_observations()), place.erase(gone), place.find_remaining(gone)) == (
+    target = reader_target(READER)
+    assert (list(place.iter_observations()), place.erase(target), place.find_remaining(target)) == (
         [],
         0,
         [],
@@ -82,35 +79,27 @@ def test_a_home_without_the_file_has_nothing_of_it(home: Settings) -> None:
 def test_a_reader_takes_traces_and_scores_along(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
-    assert place.find_remaining(gone)
-    assert place.erase(gone) == erased(place, rows=5, asked_for=3)
-    assert place.find_remaining(gone) == []
-    assert left(http) == ([2, 3], [(2, OTHER), (3, OTHER)])
-    assert place.erase(gone) == 0
+    target = reader_target(READER)
+    assert place.find_remaining(target)
+    assert place.erase(target) == erased(place, rows=5, asked_for=3)
+    assert place.find_remaining(target) == []
+    assert traces_and_scores(http) == ([2, 3], [(2, OTHER), (3, OTHER)])
+    assert place.erase(target) == 0
 
 
 def test_a_post_takes_the_traces_that_showed_it(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    marking = FingerprintCollector()
-    marking.add(PASSAGE)
-    gone = ErasureTarget(
-        ErasureSubject("post", AUTHOR, "p.md"),
-        ids=frozenset({"p.md"}),
-        fingerprints=marking.fingerprints(),
-    )
-    assert place.erase(gone) == erased(place, rows=3, asked_for=1)
-    assert place.find_remaining(gone) == []
-    assert left(http)[0] == [1, 3]
+    target = post_target(AUTHOR, "p.md", PASSAGE)
+    assert place.erase(target) == erased(place, rows=3, asked_for=1)
+    assert place.find_remaining(target) == []
+    assert traces_and_scores(http)[0] == [1, 3]
 
 
 def test_an_author_takes_every_trace_of_the_twin(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    gone = ErasureTarget(
-        ErasureSubject("author", AUTHOR, AUTHOR), ids=frozenset({AUTHOR}), names=frozenset({AUTHOR})
-    )
-    assert place.erase(gone) == erased(place, rows=9, asked_for=3)
-    assert place.find_remaining(gone) == []
-    assert left(http) == ([], [])
+    target = author_target(AUTHOR)
+    assert place.erase(target) == erased(place, rows=9, asked_for=3)
+    assert place.find_remaining(target) == []
+    assert traces_and_scores(http) == ([], [])

@@ -1,4 +1,4 @@
-"""Each cause of a fault of the storage, made for real, is told as what it is, with its own cure."""
+"""Real storage faults: each is reported with its cause and its own remedy."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def sync(tables: Tables, count: int, author: str = "mara") -> None:
 
 
 def open_all(folder: Path) -> list[Callable[[], object]]:
-    """Ways in which a home's SQLite files are opened and written; each closes what it opened."""
+    """Functions that each open one of a home's SQLite files, write to it and close it."""
 
     def state() -> None:
-        opened = State.open(f"sqlite:///{folder / 'state.sqlite'}")
+        opened_state = State.open(f"sqlite:///{folder / 'state.sqlite'}")
         try:
-            with opened.lease("test"):
+            with opened_state.lease("test"):
                 pass
         finally:
-            opened.close()
+            opened_state.close()
 
     def outbox() -> None:
         Outbox(folder / "outbox.sqlite").close()
@@ -76,7 +76,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture
 def living(home: Settings) -> Tables:
-    """Tables of one author in a home; the last of three versions has a file of deleted rows."""
+    """Tables of one author; the last of three versions has a file of deleted rows."""
     write_author(home, Author(slug="mara", name="Mara Lind"))
     state = State.open(home.state_address)
     tables = Tables(home.tables_base, state=state, lease_wait_s=1)
@@ -86,7 +86,7 @@ def living(home: Settings) -> Tables:
 
 
 def manifests(tables: Tables) -> list[Path]:
-    """The newest first: Lance counts down."""
+    """Manifests, newest first: their names count down."""
     return sorted(Path(tables.uri("texts", "mara"), "_versions").glob("*.manifest"))
 
 
@@ -131,7 +131,7 @@ TABLE_FAULTS = (
 def test_a_damaged_table_is_told_as_damaged_to_readers_writers_and_by_the_doctor(
     living: Tables, home: Settings, break_it: Callable[[Tables], None]
 ) -> None:
-    assert [one.verdict for one in stores.check_tables(home)] == ["ok"]
+    assert [check.verdict for check in stores.check_tables(home)] == ["ok"]
     break_it(living)
     uses: tuple[Callable[[], object], ...] = (
         lambda: living.read("texts", "mara"),
@@ -179,63 +179,63 @@ def test_a_value_that_changed_on_disk_is_found_by_the_thorough_look(living: Tabl
     check_table(table, verify_values=True)
     changed = 0
     for file in data_files(living):
-        held = file.read_bytes()
-        changed += held.count(b"text 15 of 0")
-        file.write_bytes(held.replace(b"text 15 of 0", b"text 16 of 0"))
+        content = file.read_bytes()
+        changed += content.count(b"text 15 of 0")
+        file.write_bytes(content.replace(b"text 15 of 0", b"text 16 of 0"))
     assert changed == 1
-    again = open_table(living.uri("texts", "mara"), storage_options=None)
-    assert again is not None
+    reopened = open_table(living.uri("texts", "mara"), storage_options=None)
+    assert reopened is not None
     with pytest.raises(DamagedError, match="differs from the written one"):
-        check_table(again, verify_values=True)
+        check_table(reopened, verify_values=True)
 
 
 @pytest.mark.parametrize("leave", [0, 8_192])
 def test_a_full_disk_is_a_full_disk_to_every_database(disk: SmallDisk, leave: int) -> None:
-    for opened in open_all(disk.path):
-        opened()
+    for store in open_all(disk.path):
+        store()
     disk.fill(leave=leave)
     state, outbox, _ = open_all(disk.path)  # the trace store opens without writing
-    for opened in (state, outbox):
+    for store in (state, outbox):
         with pytest.raises(TwinError, match="no space left on the disk") as caught:
-            opened()
+            store()
         assert caught.value.next_step == DiskFullError.remedy
     for name in ("state.sqlite", "outbox.sqlite"):
         with pytest.raises(DiskFullError):
             check_database(disk.path / name)
     disk.make_room()
-    for opened in open_all(disk.path):
-        opened()
+    for store in open_all(disk.path):
+        store()
 
 
 def test_a_read_only_disk_is_told_by_databases_and_tables_and_keeps_what_is_there(
     disk: SmallDisk,
 ) -> None:
-    for opened in open_all(disk.path):
-        opened()
-    away = State.open(f"sqlite:///{disk.path.parent / 'other.sqlite'}")
-    tables = Tables(str(disk.path / "tables"), state=away, lease_wait_s=1)
+    for store in open_all(disk.path):
+        store()
+    other = State.open(f"sqlite:///{disk.path.parent / 'other.sqlite'}")
+    tables = Tables(str(disk.path / "tables"), state=other, lease_wait_s=1)
     sync(tables, 5)
     subprocess.run(["mount", "-o", "remount,ro", str(disk.path)], check=True)
-    for opened in open_all(disk.path):
+    for store in open_all(disk.path):
         with pytest.raises(TwinError, match="may not write to") as caught:
-            opened()
+            store()
         assert caught.value.next_step == ReadOnlyError.remedy
     with pytest.raises(ReadOnlyError):
         check_database(disk.path / "state.sqlite")
     with pytest.raises(ReadOnlyError):
         sync(tables, 6)
     assert tables.read("texts", "mara").height == 5
-    away.close()
+    other.close()
 
 
 @pytest.mark.parametrize("how", ["half", "overwritten", "no database"])
 def test_a_damaged_database_is_told_by_whoever_opens_it_and_by_the_doctor(
     home: Settings, how: str
 ) -> None:
-    for opened in open_all(home.home):
-        opened()
-    assert [one.verdict for one in stores.check_databases(home)] == ["ok"]
-    for name, opened in zip(
+    for store in open_all(home.home):
+        store()
+    assert [check.verdict for check in stores.check_databases(home)] == ["ok"]
+    for name, store in zip(
         ("state.sqlite", "outbox.sqlite", "traces.sqlite"), open_all(home.home), strict=True
     ):
         file = home.home / name
@@ -255,11 +255,11 @@ def test_a_damaged_database_is_told_by_whoever_opens_it_and_by_the_doctor(
             copy_database(file, home.home.parent / f"copy-{name}")
         if how == "no database":
             with pytest.raises(TwinError, match="is damaged") as caught:
-                opened()
+                store()
             assert caught.value.next_step == DamagedError.remedy
     *failed, last = stores.check_databases(home)
-    assert [one.verdict for one in failed] == ["fail"] * 3
-    assert {one.remedy for one in failed} == {DamagedError.remedy}
+    assert [each.verdict for each in failed] == ["fail"] * 3
+    assert {each.remedy for each in failed} == {DamagedError.remedy}
     assert last.verdict == "ok"
 
 

@@ -1,4 +1,4 @@
-"""The one assembly of judges: what the gate has the trial has, and what is missing is said."""
+"""The assembly of judges: gate and trial have the same ones, and missing ones are reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AUTHOR = "mara-lindqvist"
 
 
 class Words:
-    """In the place of the embedder: counts of words."""
+    """Stands for the embedder: counts of words."""
 
     revision = "words"
     embed = staticmethod(embed)
@@ -73,7 +73,7 @@ def test_what_the_gate_calibrates_the_trial_finds(material: JudgeMaterial, table
     assert of_gate.voice_people is not None
     gate = [of_gate.topic, of_gate.voice, of_gate.support]
     assert [identity(member.judge) for member in of_trial.members] == [
-        identity(one) for one in gate
+        identity(each) for each in gate
     ]
     assert [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]] == versions
 
@@ -110,10 +110,10 @@ def test_a_judge_that_only_reports_or_may_not_be_asked_is_noted(
     terms = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
     needs = JudgeDependencies(tables, embed, "words", "openai/gpt-4o-mini", terms)
 
-    found = assemble(material, needs)
+    panel = assemble(material, needs)
 
-    assert set(found.judges) == {"topic", "voice", "support"}
-    assert set(found.missing) == {"general"}
+    assert set(panel.judges) == {"topic", "voice", "support"}
+    assert set(panel.missing) == {"general"}
     assert assemble_panel(material, needs).notes[-1] == (
         "no general judge: paid = false; leave it so"
     )
@@ -122,15 +122,15 @@ def test_a_judge_that_only_reports_or_may_not_be_asked_is_noted(
 def test_the_recipe_for_a_judge_adds_one(
     material: JudgeMaterial, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The code of deploy/docs/contributing.md in a folder of its own, and its line in the tuple."""
+    """The code of deploy/docs/contributing.md as a module, and its line in the tuple."""
     added = of_recipe("A judge", tmp_path / "brevity.py")
     monkeypatch.setattr(panel, "JUDGES", (*panel.JUDGES, added.BREVITY))
 
-    found = assemble_panel(material, JudgeDependencies(tables, embed, "words"))
+    assembled = assemble_panel(material, JudgeDependencies(tables, embed, "words"))
 
-    member = found.members[-1]
+    member = assembled.members[-1]
     assert identity(member.judge) == "brevity@brevity-1"
-    assert {one.kind for one in member.probes} == {"off_topic"}
+    assert {probe.kind for probe in member.probes} == {"off_topic"}
     assert member.certificate.counts == {"off_topic": 30}
     assert not member.is_certified, "it cannot tell an answer from one that is off its topic"
     assert panel.vetoing_claims() == ("support", "brevity")

@@ -1,4 +1,4 @@
-"""A claim as an asset check: what refuses fails, what is stated only says so and passes."""
+"""Claims as asset checks: a refusing claim fails its check, an advisory one passes."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(
     expected = dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN
     assert check.severity is expected
     assert check.metadata["blocks"].value == "prose"
-    said = f"advisory: it blocks only prose, and this author's `answer` is {answer}; not met: "
-    assert check.description == ("" if error else said) + "50 of 100"
+    text = f"advisory: it blocks only prose, and this author's `answer` is {answer}; not met: "
+    assert check.description == ("" if error else text) + "50 of 100"
 
 
 def test_it_blocks_a_form_and_never_the_release() -> None:
@@ -49,9 +49,9 @@ def test_it_blocks_a_form_and_never_the_release() -> None:
 
 
 @pytest.mark.parametrize(
-    ("met", "said"), [(True, "; met: "), (False, "; not met: "), (None, "; not decided: ")]
+    ("met", "text"), [(True, "; met: "), (False, "; not met: "), (None, "; not decided: ")]
 )
-def test_a_stated_claim_is_no_failure_and_tells_what_was_found(met: bool | None, said: str) -> None:
+def test_a_stated_claim_is_no_failure_and_tells_what_was_found(met: bool | None, text: str) -> None:
     claim = GateClaim("rests_on_its_passages", met, -0.2, -0.15, "support .08")
 
     check = build_claim_check(claim, "c" * 64, is_advisory=True)
@@ -59,5 +59,5 @@ def test_a_stated_claim_is_no_failure_and_tells_what_was_found(met: bool | None,
     assert check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
     assert check.description is not None
-    assert f"advisory for a small base model{said}support .08" == check.description
+    assert f"advisory for a small base model{text}support .08" == check.description
     assert check.metadata["met"].value is (met is True)

@@ -1,4 +1,4 @@
-"""`judged_interactions` without anything to judge: cheap, and it says so."""
+"""`judged_interactions` without anything to judge: it is cheap and reports that."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def store(tables: Tables, name: str, rows: list[dict[str, Any]], schema: Any) ->
 def promote(home: Settings) -> None:
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
     version = register_version(registry, "ann", "c1", folder="/c", dataset_version="d" * 64).version
-    passed = Verdict("ann", "c1", GATE_VERSION, "passed", (), "2026-05-01T00:00:00+00:00")
-    registry.record_verdict(passed)
+    verdict = Verdict("ann", "c1", GATE_VERSION, "passed", (), "2026-05-01T00:00:00+00:00")
+    registry.record_verdict(verdict)
     registry.move(
         "ann", version, "stable", actor="test", reason="passed", gate_version=GATE_VERSION
     )
@@ -65,15 +65,15 @@ def materialize(home: Settings, *, raising: bool = False) -> dg.ExecuteInProcess
         return materialize_assets([judged_interactions], "ann", instance, raise_on_error=raising)
 
 
-def told(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+def judged_metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     assert result.success
     return metadata_of(result, "judged_interactions")
 
 
 def test_without_a_stable_version_nothing_is_judged(home: Settings, answered: Tables) -> None:
-    found = told(materialize(home))
-    assert found["nothing_to_do"].startswith("no stable version")
-    assert (found["judged_now"], found["scores_queued"]) == (0, 0)
+    metadata = judged_metadata(materialize(home))
+    assert metadata["nothing_to_do"].startswith("no stable version")
+    assert (metadata["judged_now"], metadata["scores_queued"]) == (0, 0)
     assert not answered.exists("judged_interactions", "ann")
 
 
@@ -82,25 +82,25 @@ def test_without_a_new_answer_nothing_is_judged(home: Settings, answered: Tables
     judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
     store(answered, "judged_interactions", judged, COLUMNS)
     before = answered.lance_version("judged_interactions", "ann")
-    assert told(materialize(home))["nothing_to_do"] == "no new answer in the sample"
+    assert judged_metadata(materialize(home))["nothing_to_do"] == "no new answer in the sample"
     assert answered.lance_version("judged_interactions", "ann") == before
 
 
 def test_answers_that_were_judged_and_are_kept_no_longer_count(
     home: Settings, answered: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version that is older than answers are kept has had its first 500 long ago."""
+    """A version older than the kept answers has had its first 500 answers judged long ago."""
     promote(home)
     judge = {"version": "v1", "judges": "judge:topic@1"}
     long_ago = [judge | {"trace_id": f"gone{n}"} for n in range(500)]
     store(answered, "judged_interactions", [*long_ago, judge | {"trace_id": "t1"}], COLUMNS)
     monkeypatch.setattr(judging_traces, "_sample_key", lambda _trace_id: 0.5)  # above the share
     answers(answered, "t1", "t2")
-    assert told(materialize(home))["nothing_to_do"] == "no new answer in the sample"
+    assert judged_metadata(materialize(home))["nothing_to_do"] == "no new answer in the sample"
 
 
 def test_a_new_answer_of_a_stable_version_asks_for_judges(home: Settings, answered: Tables) -> None:
-    """The two tests above do not pass because everything is nothing to do."""
+    """The two tests above do not pass merely because there is never anything to do."""
     promote(home)
     judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
     store(answered, "judged_interactions", judged, COLUMNS)

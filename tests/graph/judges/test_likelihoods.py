@@ -1,4 +1,4 @@
-"""A gate computes the likelihoods that no gate before it has computed."""
+"""A gate computes only the likelihoods that no earlier gate has computed."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ def sample(number: int, *, answer_start: int = 2) -> TokenizedSample:
 
 
 class Model:
-    """Counts what it is asked; its likelihoods follow from the tokens."""
+    """Counts the samples that it computes; its likelihoods follow from the tokens."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
         self.asked: list[str] = []
 
     def compute(self, samples: list[TokenizedSample]) -> AnswerLikelihood:
-        self.asked += [one.sample_id for one in samples]
+        self.asked += [each.sample_id for each in samples]
         return AnswerLikelihood(
-            tuple(self.factor * one.tokens[2] for one in samples),
-            tuple(one.answer_tokens - 1 for one in samples),
+            tuple(self.factor * each.tokens[2] for each in samples),
+            tuple(each.answer_tokens - 1 for each in samples),
         )
 
 
 def gate(tables: Tables, models: dict[str, Model], numbers: range) -> dict[str, AnswerLikelihood]:
-    kept = MeasurementCache(tables, "ada")
-    found = LikelihoodCache(kept, "bf16")
+    measurements = MeasurementCache(tables, "ada")
+    cache = LikelihoodCache(measurements, "bf16")
     samples = [sample(number) for number in numbers]
     values = {
-        name: found.get_or_compute(name, samples, model.compute) for name, model in models.items()
+        name: cache.get_or_compute(name, samples, model.compute) for name, model in models.items()
     }
-    kept.store()
+    measurements.store()
     return values
 
 
 def test_only_the_new_model_and_the_new_passage_are_computed(tables: Tables) -> None:
     base, first, second = Model(1.0), Model(0.5), Model(0.25)
     gate(tables, {"base": base, "v1": first}, range(3))
-    found = gate(tables, {"base": base, "v2": second, "v1": first}, range(4))
+    computed = gate(tables, {"base": base, "v2": second, "v1": first}, range(4))
     assert base.asked == first.asked == ["s0", "s1", "s2", "s3"]
     assert second.asked == ["s0", "s1", "s2", "s3"]
-    assert found["base"].negative_log_likelihoods == (0.0, 1.0, 2.0, 3.0)
-    assert found["v1"].negative_log_likelihoods == (0.0, 0.5, 1.0, 1.5)
-    assert found["v1"].tokens == (2, 2, 2, 2)
+    assert computed["base"].negative_log_likelihoods == (0.0, 1.0, 2.0, 3.0)
+    assert computed["v1"].negative_log_likelihoods == (0.0, 0.5, 1.0, 1.5)
+    assert computed["v1"].tokens == (2, 2, 2, 2)
 
 
 def test_what_is_not_asked_for_any_more_is_deleted(tables: Tables) -> None:
@@ -62,10 +62,10 @@ def test_another_precision_span_or_context_is_another_likelihood(tables: Tables)
     assert LikelihoodCache(MeasurementCache(tables, "ada"), "fp32").find_missing(
         "base", [sample(0)]
     ) == [sample(0)]
-    known = LikelihoodCache(MeasurementCache(tables, "ada"), "bf16")
-    assert known.find_missing("base", [sample(0)]) == []
+    cache = LikelihoodCache(MeasurementCache(tables, "ada"), "bf16")
+    assert cache.find_missing("base", [sample(0)]) == []
     for other in (sample(0, answer_start=3), sample(1)):
-        assert known.find_missing("base", [other]) == [other]
+        assert cache.find_missing("base", [other]) == [other]
     assert LikelihoodCache(MeasurementCache(tables, "bob"), "bf16").find_missing(
         "base", [sample(0)]
     ) == [sample(0)]
@@ -73,15 +73,15 @@ def test_another_precision_span_or_context_is_another_likelihood(tables: Tables)
 
 def test_numbers_of_other_kinds_are_kept_beside_them(tables: Tables) -> None:
     def gate_with_scores(names: list[str]) -> tuple[list[float], list[int]]:
-        kept, computed = MeasurementCache(tables, "ada"), list[int]()
+        cache, computed = MeasurementCache(tables, "ada"), list[int]()
 
         def compute(missing: list[int]) -> list[float]:
             computed.extend(missing)
             return [float(len(names[position])) for position in missing]
 
-        LikelihoodCache(kept, "bf16").get_or_compute("base", [sample(0)], Model(1.0).compute)
-        values = kept.get_or_compute(names, compute)
-        kept.store()
+        LikelihoodCache(cache, "bf16").get_or_compute("base", [sample(0)], Model(1.0).compute)
+        values = cache.get_or_compute(names, compute)
+        cache.store()
         return values, computed
 
     assert gate_with_scores(["a", "bb"]) == ([1.0, 2.0], [0, 1])

@@ -68,32 +68,32 @@ def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
     needs = JudgeDependencies(
         tables, embedder.embed, embedder.revision, "openai/gpt-4o-mini", withheld
     )
-    found = assemble_panel(material, needs)
+    assembled = assemble_panel(material, needs)
 
-    assert found.claims == ("topic", "voice")
-    assert found.vetoes == ("support",)
-    assert found.notes[1] == "no general judge: paid = false; leave it so"
-    by_claim = {member.judge.claim: member.certificate for member in found.members}
+    assert assembled.claims == ("topic", "voice")
+    assert assembled.vetoes == ("support",)
+    assert assembled.notes[1] == "no general judge: paid = false; leave it so"
+    by_claim = {member.judge.claim: member.certificate for member in assembled.members}
     assert set(by_claim["topic"].bounds) == {"off_topic", "shuffled"}
     assert min(by_claim["topic"].bounds.values()) >= 0.3
     assert by_claim["voice"].bounds["another_author"] >= 0.3
-    assert not found.has_unseen_writers
-    assert "only one or two" in found.notes[0]
+    assert not assembled.has_unseen_writers
+    assert "only one or two" in assembled.notes[0]
 
     names = (TOPIC_TABLE, VOICE_TABLE, CERTIFICATE_TABLE)
-    stored = [tables.lance_version(name, AUTHOR) for name in names]
+    versions = [tables.lance_version(name, AUTHOR) for name in names]
     longer = JudgeMaterial(
         author=AUTHOR,
         pairs=[*material.pairs[5:], *material.pairs[:5]],  # as after another import
         prompts=material.prompts,
         other_texts=material.other_texts,
     )
-    again = panel(longer, tables, embedder)
+    repeated = panel(longer, tables, embedder)
 
-    assert [identity(one.judge) for one in again.members] == [
-        identity(one.judge) for one in found.members
+    assert [identity(each.judge) for each in repeated.members] == [
+        identity(each.judge) for each in assembled.members
     ], "another judge would need a new baseline"
-    assert [tables.lance_version(name, AUTHOR) for name in names] == stored
+    assert [tables.lance_version(name, AUTHOR) for name in names] == versions
 
 
 def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
@@ -135,7 +135,7 @@ def test_topic_and_voice_decide_together_or_not_at_all(
 
 
 class Constant:
-    """A judge that likes everything the same."""
+    """A judge that gives every answer the same score."""
 
     name, revision, claim = "constant", "1", "general"
 
@@ -144,12 +144,12 @@ class Constant:
 
 
 class Inverted(Constant):
-    """The worse the better: an own answer is the longest text here."""
+    """A judge that prefers bad answers: the real answer is the longest text here."""
 
     name = "inverted"
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
-        return [1.0 if one.answer not in one.passages else 0.0 for one in answers]
+        return [1.0 if answer.answer not in answer.passages else 0.0 for answer in answers]
 
 
 @pytest.mark.parametrize("judge", [Constant(), Inverted()], ids=["constant", "inverted"])
@@ -160,8 +160,8 @@ def test_a_judge_that_cannot_tell_is_not_certified(judge: Judge, material: Judge
         material.prompts, training_passages=training, other_passages=others
     )
 
-    found = certification.certify(identity(judge), judge.claim, probe_differences(judge, plants))
+    result = certification.certify(identity(judge), judge.claim, probe_differences(judge, plants))
 
-    assert set(found.counts) == set(PROBE_KINDS)
-    assert min(found.counts.values()) >= 40
-    assert not found.certified
+    assert set(result.counts) == set(PROBE_KINDS)
+    assert min(result.counts.values()) >= 40
+    assert not result.certified

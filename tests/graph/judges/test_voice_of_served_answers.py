@@ -26,7 +26,7 @@ FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
 def passages(folder: Path, every: int) -> list[tuple[str, str]]:
-    """Of each so-manieth post, in an order that is not the posts' own: habits change in years."""
+    """Posts in an order that is not the posts' own: habits change over the years."""
     files = sorted([*folder.glob("_posts/*.markdown"), *folder.glob("*/*.md")])[::every]
     files.sort(key=lambda path: digest(path.stem))
     bodies = ((path, FRONT_MATTER.sub("", path.read_text(encoding="utf-8"))) for path in files)
@@ -52,7 +52,7 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
 ) -> None:
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     base, tuned = ([row[name] for row in recorded] for name in ("base", "good"))
-    held, foreign = author[-len(base) :], neighbour[-len(base) :]
+    own_texts, foreign = author[-len(base) :], neighbour[-len(base) :]
     own = WriterSample("skeeto", tuple(author[: -len(base)]))
     people = [WriterSample(hand.name, hand.passages) for hand in bundled_writers(exclude=[])]
     people.append(WriterSample("jbranchaud", tuple(neighbour[: -len(base)])))
@@ -75,17 +75,17 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
         return [halves[number % 2][number // 2] for number in range(len(texts))]
 
     def measured(answers: list[str]) -> voice_scores.VoiceComparison:
-        like = voice_scores.match_lengths([text for _, text in held], answers)
-        found = measure_voice(
+        like = voice_scores.match_lengths([text for _, text in own_texts], answers)
+        measured_voice = measure_voice(
             [str(number) for number in range(len(base))],
             against_all=Scores(scores(like), scores(answers), scores(base)),
             against_people=None,
         )
-        assert found.against_all is not None
-        assert author_voice.sounds_less_like_the_base(found).passed is None, (
+        assert measured_voice.against_all is not None
+        assert author_voice.sounds_less_like_the_base(measured_voice).passed is None, (
             "24 questions decide nothing"
         )
-        return found.against_all
+        return measured_voice.against_all
 
     gained, nothing = measured(tuned), measured(base)
     other = measured(voice_scores.match_lengths([text for _, text in foreign], base))

@@ -57,23 +57,23 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    made = Receiver()
+    server = Receiver()
 
     def answered(request: Request) -> Response:
-        if made.answer == 200:
-            made.bodies.append(request.document)
-        return Response("ok", made.answer)
+        if server.answer == 200:
+            server.bodies.append(request.document)
+        return Response("ok", server.answer)
 
     with http_server(answered) as url:
-        made.port = int(url.rpartition(":")[2])
-        yield made
+        server.port = int(url.rpartition(":")[2])
+        yield server
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
-    opened = State.open(f"sqlite:///{tmp_path}/state.sqlite")
-    yield opened
-    opened.close()
+    store = State.open(f"sqlite:///{tmp_path}/state.sqlite")
+    yield store
+    store.close()
 
 
 def queue(state: State, notice: Notice = ALARM, *, at: float = 1_000.0) -> bool:
@@ -125,9 +125,9 @@ def test_a_dead_receiver_loses_nothing_and_holds_up_no_other(
     dead_port = dead.getsockname()[1]
     dead.close()
     alive = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
-    gone = AppriseChannel(f"json://127.0.0.1:{dead_port}/gone")
+    unreachable = AppriseChannel(f"json://127.0.0.1:{dead_port}/gone")
     queue(state)
-    first = deliver(state, [gone, alive], now=1_001.0)
+    first = deliver(state, [unreachable, alive], now=1_001.0)
     assert (first.sent, first.waiting, len(receiver.bodies)) == (1, 1, 1)
     back = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
     second = deliver(state, [back, alive], now=1_002.0)
@@ -138,15 +138,15 @@ def test_fifty_notices_for_a_dead_address_keep_none_from_the_others(
     state: State, receiver: Receiver
 ) -> None:
     dead = socket.create_server(("127.0.0.1", 0))
-    gone = AppriseChannel(f"json://127.0.0.1:{dead.getsockname()[1]}/gone")
+    unreachable = AppriseChannel(f"json://127.0.0.1:{dead.getsockname()[1]}/gone")
     dead.close()
     alive = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
     for number in range(MAX_NOTICES_PER_CALL):
         queue(state, replace(ALARM, key=f"alarm:{number}"))
-    assert deliver(state, [gone, alive], now=1_001.0).sent == MAX_NOTICES_PER_CALL
+    assert deliver(state, [unreachable, alive], now=1_001.0).sent == MAX_NOTICES_PER_CALL
 
     queue(state, replace(ALARM, key="rolled_back", title="Rolled back"))
-    assert deliver(state, [gone, alive], now=1_002.0).sent == 1
+    assert deliver(state, [unreachable, alive], now=1_002.0).sent == 1
 
     assert receiver.bodies[-1]["title"] == "Rolled back"
     back = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
@@ -190,11 +190,11 @@ def test_an_event_that_was_rolled_back_was_never_announced(state: State) -> None
 def test_the_recipe_for_a_notification_adds_one(
     state: State, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The entry of deploy/docs/contributing.md, while a version goes from the gate on trial."""
+    """The entry of deploy/docs/contributing.md, for a version that goes on trial."""
     [entry] = code_of("A notification", "python")
     added = ast.literal_eval(f"{{{entry}}}")
     assert added.keys().isdisjoint(NOTICES)
-    [told] = added.values()
+    [message] = added.values()
     monkeypatch.setattr(notices_module, "NOTICES", NOTICES | added)
     registry = Registry(state, policy_path=tmp_path / "policy.json")
     release(registry, "h1")
@@ -203,13 +203,13 @@ def test_the_recipe_for_a_notification_adds_one(
 
     reconcile_all(registry, mode="canary")
 
-    [began, promoted] = queued_notices(state)
+    [begun, promoted] = queued_notices(state)
     assert promoted.event == "promoted"
-    assert (began.event, began.title) == ("trial_began", "v2 of mara is on trial")
-    assert began.text.endswith(told[2])
+    assert (begun.event, begun.title) == ("trial_began", "v2 of mara is on trial")
+    assert begun.text.endswith(message[2])
     ways = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
     assert deliver(state, ways, now=time.time()) == Delivery(sent=2, waiting=0, given_up=0)
-    assert [body["title"] for body in receiver.bodies] == [promoted.title, began.title]
+    assert [body["title"] for body in receiver.bodies] == [promoted.title, begun.title]
 
 
 def test_an_address_of_no_known_form_takes_nothing_from_the_others(
@@ -238,13 +238,13 @@ def test_an_address_of_no_known_form_is_said_without_its_token() -> None:
 
 def test_two_webhooks_of_one_workspace_are_two_addresses() -> None:
     start = f"https://hooks.slack.com/services/T{'1' * 8}/B{'2' * 8}"
-    one, other = parse_channels([f"{start}/{'c' * 24}", f"{start}/c{'d' * 22}c"])
-    assert one.name != other.name
+    first, second = parse_channels([f"{start}/{'c' * 24}", f"{start}/c{'d' * 22}c"])
+    assert first.name != second.name
 
 
 def test_a_password_is_not_stored() -> None:
-    way = AppriseChannel("json://someone:a-password@127.0.0.1:1/hook")
-    assert "a-password" not in way.name
+    channel = AppriseChannel("json://someone:a-password@127.0.0.1:1/hook")
+    assert "a-password" not in channel.name
 
 
 def _take_one_mail(listener: socket.socket, mails: list[str]) -> None:

@@ -51,7 +51,7 @@ class EmptyPages:
 
 @dataclass
 class Inputs:
-    """What training would use, set by the test (the real one is in `test_training_inputs.py`)."""
+    """The inputs of a training, set by the test (`test_training_inputs.py` has the real ones)."""
 
     datasets: dict[str, str] = field(default_factory=dict[str, str])
     learnt: dict[tuple[str, int], TrainingFingerprint] = field(
@@ -84,7 +84,7 @@ def small_training() -> None:
 
 @dataclass
 class LoopWorld:
-    """Everything a tick works with, and what a test does to it."""
+    """Everything that a tick reads, and the ways in which a test changes it."""
 
     settings: Settings
     state: State
@@ -157,7 +157,7 @@ class LoopWorld:
         prompt_class: str = "short",
         day: int | None = None,
     ) -> list[int]:
-        """Settle values in this order; by a reader each, unless readers are named in turn."""
+        """Settle values in this order, each of a reader of its own unless readers are given."""
         today = int(self.now.timestamp()) // 86_400 if day is None else day
         with self.state.transaction() as connection:
             last = connection.execute(
@@ -188,27 +188,27 @@ class LoopWorld:
                 ledger_tables.upsert(connection, ledger_tables.sequences, [mark])
         return [row["sequence"] for row in rows]
 
-    def good(self, author: str, count: int, **facts: Any) -> list[int]:
-        """Values of mean .8, in an order that is always the same."""
-        return self.settle(author, [0.0 if i % 5 == 2 else 1.0 for i in range(count)], **facts)
+    def good(self, author: str, count: int, **options: Any) -> list[int]:
+        """Values of mean .8 in a fixed order."""
+        return self.settle(author, [0.0 if i % 5 == 2 else 1.0 for i in range(count)], **options)
 
-    def bad(self, author: str, count: int, **facts: Any) -> list[int]:
+    def bad(self, author: str, count: int, **options: Any) -> list[int]:
         """Values of mean .2."""
-        return self.settle(author, [1.0 if i % 5 == 2 else 0.0 for i in range(count)], **facts)
+        return self.settle(author, [1.0 if i % 5 == 2 else 0.0 for i in range(count)], **options)
 
     def launch(self, launches: Sequence[RunLaunch], *, fails: bool = False) -> list[str]:
-        """Run what was offered, to its end, with the tags that the daemon gives; run ids."""
+        """Run the launches to their end with the tags that the daemon gives; return the run ids."""
         ids: list[str] = []
         for launch in launches:
             tags = self._tags(launch) | ({"test/fails": "yes"} if fails else {})
-            done = small_training.execute_in_process(
+            run = small_training.execute_in_process(
                 instance=self.instance, tags=tags, raise_on_error=False
             )
-            ids.append(done.run_id)
+            ids.append(run.run_id)
         return ids
 
     def queue(self, launches: Sequence[RunLaunch]) -> list[str]:
-        """Create the runs, as the daemon does before it queues them; ids."""
+        """Create the runs as the daemon does before it queues them; return their ids."""
         return [
             self.instance.create_run_for_job(
                 small_training, tags=self._tags(launch), status=dg.DagsterRunStatus.NOT_STARTED
@@ -237,8 +237,8 @@ class LoopWorld:
 
 @pytest.fixture
 def world(home: Settings) -> Iterator[LoopWorld]:
-    with loop_world(home) as made:
-        yield made
+    with loop_world(home) as made_world:
+        yield made_world
 
 
 @contextmanager
@@ -246,15 +246,15 @@ def loop_world(home: Settings) -> Generator[LoopWorld]:
     """The world of a fresh home."""
     for slug in ("ada", "bob"):
         write_author(home, Author(slug, slug.title()))
-    with opened_world(home) as made:
+    with opened_world(home) as made_world:
         for slug in ("ada", "bob"):
-            made.release(slug, f"{slug}-1")
-        yield made
+            made_world.release(slug, f"{slug}-1")
+        yield made_world
 
 
 @contextmanager
 def opened_world(home: Settings) -> Generator[LoopWorld]:
-    """The world of a home in which something has happened already, or nothing."""
+    """The world of a home, new or with a history."""
     state = State.open(home.state_address)
     registry = Registry(state, policy_path=home.policy_path)
     ledger_tables.open_tables(state)
@@ -264,6 +264,6 @@ def opened_world(home: Settings) -> Generator[LoopWorld]:
 
 
 def with_new_posts(world: LoopWorld, author: str = "ada") -> LoopWorld:
-    """Something to learn from."""
+    """New posts to train on."""
     world.inputs.datasets[author] = "posts-2"
     return world

@@ -1,4 +1,4 @@
-"""The real sensors over a training that takes no time; what training would use is fixed."""
+"""The real sensors over a training that takes no time and has fixed inputs."""
 
 import dagster as dg
 

@@ -49,9 +49,9 @@ def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> in
 def test_each_training_in_vain_doubles_the_wait(
     world: LoopWorld, became: VersionState | None
 ) -> None:
-    first, *later = [train_at_the_next_alarm(world, became) for _ in range(4)]
+    first, *later_dates = [train_at_the_next_alarm(world, became) for _ in range(4)]
     assert first == 1
-    assert later == [7, 14, 28]
+    assert later_dates == [7, 14, 28]
 
 
 def test_a_promotion_sets_it_back(world: LoopWorld) -> None:
@@ -74,9 +74,9 @@ def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> No
     world.good("ada", 1_000)
     world.bad("ada", 60)
     world.inputs.datasets["ada"] = "still newer posts"
-    held = world.tick(days=1)
-    assert held.launches == ()
-    assert f"the next may start on {day}" in held.messages["ada"]
+    tick = world.tick(days=1)
+    assert tick.launches == ()
+    assert f"the next may start on {day}" in tick.messages["ada"]
     request_retraining(world.state, "ada", asked_by="jo", reason="now", now=now)
     assert len(run_request_tick(world.loop(), now=world.now).launches) == 1
 

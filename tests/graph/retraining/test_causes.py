@@ -47,9 +47,9 @@ def test_who_asked_and_why_is_told_when_it_fails(world: LoopWorld) -> None:
 
     run_request_tick(world.loop(), now=world.now)
 
-    told = queued_notices(world.state, author="ada")[0]
-    assert told.event == "failed"
-    assert told.text.startswith(
+    notice = queued_notices(world.state, author="ada")[0]
+    assert notice.event == "failed"
+    assert notice.text.startswith(
         "Requested by command:mara: new recipe. It failed after 1 attempts, "
     )
 
@@ -77,10 +77,10 @@ def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
     at = world.now.timestamp()
     request_retraining(world.state, "ada", asked_by="mara", reason="again", now=at)
 
-    waits = run_request_tick(world.loop(), now=world.now)
+    tick = run_request_tick(world.loop(), now=world.now)
 
-    assert waits.launches == ()
-    assert f"run {run_id} is in flight" in waits.messages["ada"]
+    assert tick.launches == ()
+    assert f"run {run_id} is in flight" in tick.messages["ada"]
     world.fail(run_id)
     assert run_request_tick(world.loop(), now=world.now).launches == ()  # it has attempts left
     world.judge("ada", "ada-2", "failed")
@@ -113,9 +113,9 @@ def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
     assert launch.tags["twin/new_posts"] == "25"
     assert launch.tags["dagster/priority"] == "10"
     world.launch([launch])
-    again = run_growth_tick(world.loop(), now=world.now)
-    assert again.launches == ()
-    assert "already started" in again.messages["ada"]
+    tick = run_growth_tick(world.loop(), now=world.now)
+    assert tick.launches == ()
+    assert "already started" in tick.messages["ada"]
     world.limits = replace(world.limits, automatic=False)
     assert run_growth_tick(world.loop(), now=world.now).messages == {}
 
@@ -131,10 +131,10 @@ def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
     assert "cooldown, 24 hours left" in world.tick().messages["ada"]
     world.limits = replace(world.limits, cooldown_days=0.0, runs_a_month=1)
 
-    done = world.tick()
+    tick = world.tick()
 
-    assert done.launches == ()
-    assert "budget reached: 1 of 1 runs" in done.messages["ada"]
+    assert tick.launches == ()
+    assert "budget reached: 1 of 1 runs" in tick.messages["ada"]
     assert queued_notices(world.state, author="ada")[0].event == "budget_reached"
     world.limits = replace(world.limits, runs_a_month=2)
     assert [launch.run_key for launch in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
@@ -144,7 +144,7 @@ def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
 def test_alarms_of_three_authors_within_two_days_are_one_incident(
     world: LoopWorld, authors: tuple[str, ...]
 ) -> None:
-    """Two are two. An incident's alarms wait two weeks, and are decided then."""
+    """Alarms of two authors are no incident. Those of an incident wait two weeks."""
     for author in authors[2:]:
         write_author(world.settings, Author(author, author.title()))
         world.release(author, f"{author}-1")
@@ -154,18 +154,18 @@ def test_alarms_of_three_authors_within_two_days_are_one_incident(
     for author in authors:
         world.bad(author, 60)
 
-    done = world.tick()
+    tick = world.tick()
 
-    told = [notice for notice in queued_notices(world.state) if notice.event == "incident"]
+    notices = [notice for notice in queued_notices(world.state) if notice.event == "incident"]
     if len(authors) == 2:
-        assert sorted(launch.author for launch in done.launches) == ["ada", "bob"]
-        assert told == []
+        assert sorted(launch.author for launch in tick.launches) == ["ada", "bob"]
+        assert notices == []
         return
-    assert done.launches == ()
-    assert all("one incident" in done.messages[author] for author in authors)
-    assert len(told) == 1
-    assert "ada, bob, cleo" in told[0].text
-    assert sorted(one.author for one in world.tick(days=15).launches) == sorted(authors)
+    assert tick.launches == ()
+    assert all("one incident" in tick.messages[author] for author in authors)
+    assert len(notices) == 1
+    assert "ada, bob, cleo" in notices[0].text
+    assert sorted(launched.author for launched in world.tick(days=15).launches) == sorted(authors)
 
 
 def test_a_new_version_is_held_to_the_floor_of_the_one_before(world: LoopWorld) -> None:
@@ -192,9 +192,9 @@ def test_a_forced_version_is_no_standard_for_a_later_one(world: LoopWorld) -> No
 
     world.tick()
 
-    found = evidence_of(world)
-    assert found.version == "v3"
-    assert found.held_to["short"] == pytest.approx(0.77, abs=0.01)
+    evidence = evidence_of(world)
+    assert evidence.version == "v3"
+    assert evidence.held_to["short"] == pytest.approx(0.77, abs=0.01)
 
 
 def test_a_forced_first_version_is_watched_and_is_no_standard(world: LoopWorld) -> None:
@@ -215,12 +215,12 @@ def test_a_forced_first_version_is_watched_and_is_no_standard(world: LoopWorld) 
 
 def evidence_of(world: LoopWorld, author: str = "ada") -> StreamEvidence:
     with world.state.read_transaction() as connection:
-        [found] = current_evidence(connection)[author]
-    return found
+        [evidence] = current_evidence(connection)[author]
+    return evidence
 
 
 def test_a_home_of_before_goes_on_and_loses_no_alarm(world: LoopWorld) -> None:
-    """Its rows of another detector are computed again; an alarm that it raised stands."""
+    """An earlier detector's rows are computed again; an alarm that it raised stays open."""
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 47)
     world.queue(world.tick().launches)
@@ -228,17 +228,17 @@ def test_a_home_of_before_goes_on_and_loses_no_alarm(world: LoopWorld) -> None:
     world.tick()
     with world.state.transaction() as connection:
         before = alarm_records.list_alarms(connection, "ada")
-        [held] = current_evidence(connection)["ada"]
+        [evidence] = current_evidence(connection)["ada"]
         row = sa.update(watches).where(watches.c.author == "ada")
         connection.execute(row.values(watch='{"floor": {}, "baseline": null, "detector": {}}'))
         assert current_evidence(connection) == {}
 
-    done = [world.tick() for _ in range(4)]
+    ticks = [world.tick() for _ in range(4)]
 
-    assert [one.launches for one in done] == [()] * 4
+    assert [tick.launches for tick in ticks] == [()] * 4
     with world.state.read_transaction() as connection:
         assert alarm_records.list_alarms(connection, "ada") == before
-    assert evidence_of(world) == held
+    assert evidence_of(world) == evidence
 
 
 def test_a_day_is_the_unit_and_a_day_alone_arms_nothing(world: LoopWorld) -> None:
@@ -249,7 +249,7 @@ def test_a_day_is_the_unit_and_a_day_alone_arms_nothing(world: LoopWorld) -> Non
 
 
 def test_whatever_the_ticks_are_the_alarms_are_the_same(world: LoopWorld) -> None:
-    """Settled day by day, and looked at each day or all at once."""
+    """The same days, examined each day or all at once."""
     world.rules = replace(world.rules, groups_by_day=True)
     world.limits = replace(world.limits, automatic=False)
     today = int(world.now.timestamp()) // 86_400
@@ -260,8 +260,8 @@ def test_whatever_the_ticks_are_the_alarms_are_the_same(world: LoopWorld) -> Non
                 world.tick()
     world.tick()
     with world.state.read_transaction() as connection:
-        ada, bob = (alarm_records.list_alarms(connection, one) for one in ("ada", "bob"))
-    [a], [b] = ([replace(one.alarm, author="", threshold=0.0) for one in of] for of in (ada, bob))
+        ada, bob = (alarm_records.list_alarms(connection, author) for author in ("ada", "bob"))
+    [a], [b] = ([replace(row.alarm, author="", threshold=0.0) for row in own] for own in (ada, bob))
     assert replace(a, sequence=0, e_value=0, bets=0) == replace(b, sequence=0, e_value=0, bets=0)
 
 
@@ -294,14 +294,14 @@ def test_another_tolerance_is_in_force_with_the_next_values(world: LoopWorld) ->
 
 
 def test_a_lowered_floor_makes_the_past_history(world: LoopWorld) -> None:
-    """Harsher readers: an open alarm is closed, and the stable version is certified again."""
+    """With harsher readers an open alarm is closed and the stable version is certified again."""
     world.limits = replace(world.limits, automatic=False)
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 47)
     assert "--auto-retrain" in world.tick().messages["ada"]
     with world.state.transaction() as connection:
-        told = lower_floor(connection, "ada", asked_by="eve", reason="a class reads it", at=1.0)
-    assert told == (247, 1)
+        floor = lower_floor(connection, "ada", asked_by="eve", reason="a class reads it", at=1.0)
+    assert floor == (247, 1)
     world.limits = replace(world.limits, automatic=True)
 
     assert world.tick().launches == ()
@@ -320,7 +320,7 @@ def test_a_lowered_floor_makes_the_past_history(world: LoopWorld) -> None:
 
 
 def test_a_lowered_floor_is_in_force_for_a_version_that_comes_back(world: LoopWorld) -> None:
-    """v1 was certified by readers of before; rolled back to, it is certified by those of now."""
+    """After a rollback, v1 is certified again by the readers of today."""
     world.good("ada", 700)
     world.tick()
     world.release("ada", "ada-2")
@@ -336,9 +336,9 @@ def test_a_lowered_floor_is_in_force_for_a_version_that_comes_back(world: LoopWo
     with world.state.read_transaction() as connection:
         alarmed = {record.alarm.version for record in alarm_records.list_alarms(connection, "ada")}
         assert "v1" not in alarmed
-        [found] = current_evidence(connection)["ada"]
-    assert (found.version, found.seen) == ("v1", 400)
-    assert found.held_to["short"] < 0.5
+        [evidence] = current_evidence(connection)["ada"]
+    assert (evidence.version, evidence.seen) == ("v1", 400)
+    assert evidence.held_to["short"] < 0.5
 
 
 def test_one_authors_wrong_settings_hold_up_no_others_growth(world: LoopWorld) -> None:
@@ -349,7 +349,7 @@ def test_one_authors_wrong_settings_hold_up_no_others_growth(world: LoopWorld) -
 
     world.inputs.came = {slug: CorpusGrowth(new_posts=25, new_pairs=0) for slug in ("ada", "bob")}
 
-    done = run_growth_tick(replace(world.loop(), limits=limits), now=world.now)
+    tick = run_growth_tick(replace(world.loop(), limits=limits), now=world.now)
 
-    assert [launch.author for launch in done.launches] == ["bob"]
-    assert "Found: no TOML" in done.messages["ada"]
+    assert [launch.author for launch in tick.launches] == ["bob"]
+    assert "Found: no TOML" in tick.messages["ada"]

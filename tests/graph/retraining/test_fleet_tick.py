@@ -1,4 +1,4 @@
-"""A tick for 200 authors: its cost grows as they do, and each author gets its own numbers."""
+"""A tick for 200 authors: its cost is linear, and each author gets their own numbers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MAX_GROWTH = 20
 
 def version_of(author: str) -> dict[str, Any]:
     texts = ("folder", "base", "base_gguf", "template", "dataset_version", "created_at")
-    facts = {"version": 1, "checkpoint": f"{author}-1", "state": "stable"}
-    return {"author": author, **facts, "tainted": False, "forced": False} | dict.fromkeys(texts, "")
+    row = {"version": 1, "checkpoint": f"{author}-1", "state": "stable"}
+    return {"author": author, **row, "tainted": False, "forced": False} | dict.fromkeys(texts, "")
 
 
 def add_authors(world: LoopWorld, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""An alarm with nothing to learn from: back to an earlier version that is surely better."""
+"""An alarm without new data: an earlier version that is surely better answers again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twin_resources.quality.retraining.alarm_records import AlarmRecord
 
 @pytest.fixture
 def second(world: LoopWorld) -> LoopWorld:
-    """v1 was certified, v2 answers; both were trained on all that there is."""
+    """v1 was certified, v2 answers; both were trained on all data."""
     world.good("ada", 200)
     world.tick()
     world.release("ada", "ada-2")
@@ -35,11 +35,11 @@ def newest_alarm(world: LoopWorld) -> AlarmRecord:
 def test_the_version_that_answered_before_answers_again(second: LoopWorld) -> None:
     second.bad("ada", 60, version="v2")
 
-    done = second.tick()
+    tick = second.tick()
 
-    assert done.launches == ()
+    assert tick.launches == ()
     assert states(second) == {"v1": "stable", "v2": "rolled_back"}
-    assert "rolled back to v1, which readers liked better" in done.messages["ada"]
+    assert "rolled back to v1, which readers liked better" in tick.messages["ada"]
     record = newest_alarm(second)
     assert (record.is_open, record.decision, record.decided_by) == (
         False,
@@ -112,7 +112,7 @@ def test_a_version_of_the_last_month_goes_back_and_an_older_one_is_trained(
     second.inputs.datasets["ada"] = "posts-2"
     second.tick(days=days)
     second.bad("ada", 60, version="v2")
-    done = second.tick()
-    assert len(done.launches) == trains
+    tick = second.tick()
+    assert len(tick.launches) == trains
     assert states(second)["v2"] == ("stable" if trains else "rolled_back")
-    assert ("one retraining starts" in done.messages["ada"]) is trains
+    assert ("one retraining starts" in tick.messages["ada"]) is trains

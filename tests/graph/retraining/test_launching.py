@@ -32,7 +32,7 @@ KEY = "quality:ada:v1:thumbs:1"
 
 @pytest.fixture
 def alarmed(world: LoopWorld) -> LoopWorld:
-    """The next tick raises an alarm of ada and decides to train."""
+    """A world whose next tick raises an alarm for ada and decides to train."""
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 24)  # the alarm comes after 19
     return world
@@ -44,9 +44,9 @@ def test_killed_between_decision_and_launch_the_same_run_is_offered_again(
     assert [launch.run_key for launch in alarmed.tick().launches] == [KEY]  # and nobody launches it
 
     assert alarmed.tick(seconds=30).launches == ()  # it may be on its way
-    [again] = alarmed.tick(seconds=31).launches
-    assert again.run_key == KEY
-    alarmed.queue([again])
+    [repeated] = alarmed.tick(seconds=31).launches
+    assert repeated.run_key == KEY
+    alarmed.queue([repeated])
     assert [alarmed.tick(seconds=61).launches for _ in range(3)] == [()] * 3
     assert len(alarmed.runs()) == 1
 
@@ -59,8 +59,8 @@ def test_killed_after_the_launch_before_the_cursor_nothing_starts_again(
     assert [alarmed.tick(seconds=61).launches for _ in range(3)] == [()] * 3
 
     with alarmed.state.read_transaction() as connection:
-        [one] = retrainings.unfinished_retrainings(connection)
-    assert one.run_id == run_id
+        [retraining] = retrainings.unfinished_retrainings(connection)
+    assert retraining.run_id == run_id
     assert len(alarmed.runs()) == 1
 
 
@@ -82,7 +82,7 @@ def test_two_daemons_in_threads_offer_one_run(alarmed: LoopWorld) -> None:
 
 
 def _daemon(home: str, storage: str, start: object, offered: object) -> None:
-    """One daemon: a tick and the launch of what it was given, in its own process."""
+    """One daemon: ticks and launches in a process of its own."""
     world_state = State.open(f"sqlite:///{home}/state.sqlite")
     registry = Registry(world_state, policy_path=Path(home) / "policy.json")
     with dg.DagsterInstance.local_temp(storage) as instance:
@@ -91,9 +91,9 @@ def _daemon(home: str, storage: str, start: object, offered: object) -> None:
         start.wait()  # type: ignore[attr-defined]
         launches = []
         for _ in range(3):
-            done = world.tick(seconds=1)
-            world.queue(done.launches)
-            launches += [launch.run_key for launch in done.launches]
+            tick = world.tick(seconds=1)
+            world.queue(tick.launches)
+            launches += [launch.run_key for launch in tick.launches]
     offered.put(launches)  # type: ignore[attr-defined]
 
 
@@ -109,10 +109,10 @@ def test_two_daemons_in_processes_launch_one_run(alarmed: LoopWorld, tmp_path: P
         for process in processes:
             process.start()
         start.set()
-        found = [key for _ in processes for key in offered.get(timeout=120)]
+        keys = [key for _ in processes for key in offered.get(timeout=120)]
         for process in processes:
             process.join(60)
-        assert found == [KEY]
+        assert keys == [KEY]
         assert len(instance.get_runs()) == 1
 
 
@@ -121,8 +121,8 @@ def test_a_clock_set_back_an_hour_starts_nothing_twice(alarmed: LoopWorld) -> No
     alarmed.now -= timedelta(hours=1)
 
     assert alarmed.tick(seconds=5).launches == ()
-    [again] = alarmed.tick(seconds=61).launches
-    alarmed.queue([again])
+    [repeated] = alarmed.tick(seconds=61).launches
+    alarmed.queue([repeated])
     alarmed.now += timedelta(hours=2)
     assert alarmed.tick().launches == ()
     assert len(alarmed.runs()) == 1
@@ -149,29 +149,29 @@ def falls_again(world: LoopWorld) -> None:
 def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> None:
     keys: list[str] = []
     for _ in range(8):
-        done = alarmed.tick(seconds=400)
-        keys += [one.run_key for one in done.launches]
-        alarmed.launch(done.launches, fails=True)
+        tick = alarmed.tick(seconds=400)
+        keys += [launched.run_key for launched in tick.launches]
+        alarmed.launch(tick.launches, fails=True)
 
     assert keys == [KEY, f"{KEY}:attempt 2", f"{KEY}:attempt 3"]
     assert queued_notices(alarmed.state, author="ada")[0].event == "failed"
     falls_again(alarmed)
     assert [alarmed.tick(seconds=400).launches for _ in range(4)] == [()] * 4
     with alarmed.state.read_transaction() as connection:
-        *later, first = alarm_records.list_alarms(connection, "ada")
-    assert {(one.decision, one.decided_by, one.is_open) for one in later} == {
+        *later_alarms, first = alarm_records.list_alarms(connection, "ada")
+    assert {(alarm.decision, alarm.decided_by, alarm.is_open) for alarm in later_alarms} == {
         ("nothing_to_learn", "learnt_before", False)
     }
-    assert "thumbs:1 failed 3 times with it" in later[0].message
+    assert "thumbs:1 failed 3 times with it" in later_alarms[0].message
     assert first.decision == "train"
     alarmed.inputs.datasets["ada"] = "posts-3"
     falls_again(alarmed)
     [launch] = alarmed.tick(days=8).launches
-    assert launch.run_key == f"quality:ada:v1:thumbs:{len(later) + 2}"
+    assert launch.run_key == f"quality:ada:v1:thumbs:{len(later_alarms) + 2}"
 
 
 def test_a_fall_after_a_refused_retraining_is_told_each_time(alarmed: LoopWorld) -> None:
-    """A further fall: the detector had stopped with the refusal."""
+    """The detector had stopped with the refusal, so a further fall raised no alarm."""
     [run_id] = alarmed.queue(alarmed.tick().launches)
     alarmed.judge("ada", "ada-2", "failed")
     alarmed.fail(run_id)
@@ -180,8 +180,8 @@ def test_a_fall_after_a_refused_retraining_is_told_each_time(alarmed: LoopWorld)
         falls_again(alarmed)
         assert alarmed.tick(days=1).launches == ()
 
-    told = queued_notices(alarmed.state, author="ada")
-    assert [notice.event for notice in told if notice.event == "alarm"] == ["alarm"] * 4
+    notices = queued_notices(alarmed.state, author="ada")
+    assert [notice.event for notice in notices if notice.event == "alarm"] == ["alarm"] * 4
 
 
 def test_a_failed_attempt_that_succeeds_later_is_one_retraining(alarmed: LoopWorld) -> None:
@@ -215,10 +215,10 @@ def test_a_run_whose_record_was_deleted_is_not_started_again(alarmed: LoopWorld)
     alarmed.tick()
     alarmed.instance.delete_run(run_id)
 
-    done = [alarmed.tick(seconds=400) for _ in range(3)]
+    ticks = [alarmed.tick(seconds=400) for _ in range(3)]
 
-    assert [one.launches for one in done] == [()] * 3
-    assert f"the record of run {run_id} is gone" in " ".join(done[0].notes)
+    assert [tick.launches for tick in ticks] == [()] * 3
+    assert f"the record of run {run_id} is gone" in " ".join(ticks[0].notes)
 
 
 @pytest.mark.parametrize("torn", ["store_decision", "begin"])
@@ -226,10 +226,10 @@ def test_a_decision_torn_in_its_transaction_is_made_again(
     alarmed: LoopWorld, torn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = alarm_records if torn == "store_decision" else retrainings
-    whole: Callable[..., bool] = getattr(module, torn)
+    function: Callable[..., bool] = getattr(module, torn)
 
     def dies(*arguments: object, **facts: object) -> bool:
-        whole(*arguments, **facts)
+        function(*arguments, **facts)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -255,14 +255,14 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
             return super().current(author)
 
     world.inputs = Torn()
-    said = world.tick().notes
+    notes = world.tick().notes
     with world.state.read_transaction() as connection:
-        assert [one.author for one in retrainings.unfinished_retrainings(connection)] == ["ada"]
+        assert [run.author for run in retrainings.unfinished_retrainings(connection)] == ["ada"]
     assert any(
         line.startswith("ada: its retraining will be settled later: ") and "a torn table" in line
-        for line in said
+        for line in notes
     )
-    assert any(line.startswith("bob: retraining ") for line in said)
+    assert any(line.startswith("bob: retraining ") for line in notes)
 
     world.inputs = Inputs()
     world.tick()
@@ -276,14 +276,14 @@ def by_hand(
     *,
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.NOT_STARTED,
 ) -> str:
-    """A run as "Materialize" in Dagster's page makes it; by default it waits for its worker."""
+    """A run as "Materialize" in Dagster's page creates it; by default it has not started."""
 
     @dg.asset(name=asset, partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
     def step() -> None: ...
 
-    whole = dg.Definitions(assets=[step]).resolve_implicit_global_asset_job_def()
+    job = dg.Definitions(assets=[step]).resolve_implicit_global_asset_job_def()
     return world.instance.create_run_for_job(
-        whole,
+        job,
         tags={"dagster/partition": "ada"},
         asset_selection=frozenset({dg.AssetKey(asset)}),
         status=status,
@@ -291,18 +291,18 @@ def by_hand(
 
 
 def test_what_a_person_materializes_is_in_flight_and_counts(alarmed: LoopWorld) -> None:
-    """A run of Dagster's asset job was invisible, and a second training began beside it."""
+    """Runs of Dagster's asset job were overlooked, and a second training began beside one."""
     run_id = by_hand(alarmed, "fine_tuned_checkpoint")
-    done = alarmed.tick()
-    assert done.launches == ()
-    assert f"recorded with run {run_id}, which is in flight" in done.messages["ada"]
+    tick = alarmed.tick()
+    assert tick.launches == ()
+    assert f"recorded with run {run_id}, which is in flight" in tick.messages["ada"]
 
     alarmed.fail(run_id)
     alarmed.limits = replace(alarmed.limits, cooldown_days=1.0, runs_a_month=1)
     falls_again(alarmed)
-    held = alarmed.tick(seconds=60)
-    assert held.launches == ()
-    assert "cooldown" in held.messages["ada"]
+    second = alarmed.tick(seconds=60)
+    assert second.launches == ()
+    assert "cooldown" in second.messages["ada"]
     assert "budget reached: 1 of 1 runs" in alarmed.tick(days=2).messages["ada"]
 
 

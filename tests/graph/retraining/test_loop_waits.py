@@ -1,4 +1,4 @@
-"""One line says what the loop waits for and until when, or nothing where nothing waits."""
+"""One line says what the loop waits for and until when; it is empty if nothing waits."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_where_nothing_waits_there_is_no_line(world: LoopWorld) -> None:
 def test_an_alarm_that_waits_says_for_what(world: LoopWorld) -> None:
     world.limits = replace(world.limits, automatic=False)
     fall(with_new_posts(world))
-    said = line(world)
-    assert said.startswith("fell: thumbs: alarm 1")
-    assert "waits: automatic retraining is off" in said
+    text = line(world)
+    assert text.startswith("fell: thumbs: alarm 1")
+    assert "waits: automatic retraining is off" in text
 
 
 def test_a_retraining_says_its_attempt(world: LoopWorld) -> None:
@@ -46,9 +46,9 @@ def test_a_retraining_says_its_attempt(world: LoopWorld) -> None:
 
 def test_what_a_person_was_told_stands_until_another_version_answers(world: LoopWorld) -> None:
     fall(world)
-    said = line(world)
-    assert said.startswith(f"fell on {world.now.date().isoformat()}; waiting for an operator: ")
-    assert "nothing to learn from" in said
+    text = line(world)
+    assert text.startswith(f"fell on {world.now.date().isoformat()}; waiting for an operator: ")
+    assert "nothing to learn from" in text
     assert line(world, days=31) == ""
     world.release("ada", "other")
     assert line(world) == ""
@@ -61,8 +61,8 @@ def test_a_trial_says_when_it_is_parked(world: LoopWorld) -> None:
         "ada", version, "shadow", actor="test", reason="test", gate_version=GATE
     )
     until = move.moved_at[:10]
-    later = (world.now.fromisoformat(until) + timedelta(days=14)).date().isoformat()
+    parked_on = (world.now.fromisoformat(until) + timedelta(days=14)).date().isoformat()
     assert line(world) == (
-        f"waits: v2 on trial as shadow against v1, 0 pairs; parked on {later} unless a pair "
-        "arrives first"
+        "waits: v2 on trial as shadow against v1, 0 pairs; "
+        f"parked on {parked_on} unless a pair arrives first"
     )

@@ -63,9 +63,9 @@ class LoopInRealLife(RuleBasedStateMachine):
     @initialize(acts=st.booleans(), by_day=st.booleans())
     def certified(self, acts: bool, by_day: bool) -> None:
         self.acts_at_the_end = acts
-        kept, now = certified_home(by_day)
+        folder, now = certified_home(by_day)
         home = Path(self.held.enter_context(tempfile.TemporaryDirectory()))
-        shutil.copytree(kept, home, dirs_exist_ok=True)
+        shutil.copytree(folder, home, dirs_exist_ok=True)
         self.enter(opened_world(Settings(home=home)), by_day=by_day)
         self.world.now = now
 
@@ -91,12 +91,12 @@ class LoopInRealLife(RuleBasedStateMachine):
         return f"v{stable.version}"
 
     def tick(self) -> bool:
-        """Whether a run was started."""
+        """Run a tick; return whether a run was started."""
         launches = self.world.tick().launches
         for launch in launches:
-            known = launch.tags["twin/dataset"] in self.trained_on
+            is_known = launch.tags["twin/dataset"] in self.trained_on
             # A failed attempt is tried again on what its alarm was decided with.
-            assert not known or launch.tags[ATTEMPT_TAG] != "1", "the same data again"
+            assert not is_known or launch.tags[ATTEMPT_TAG] != "1", "the same data again"
         self.running += self.world.queue(launches)
         return bool(launches)
 
@@ -145,7 +145,7 @@ class LoopInRealLife(RuleBasedStateMachine):
 
     @rule(level=st.sampled_from([GOOD, 0.5]))
     def a_person_lowers_the_floor(self, level: float) -> None:
-        """Other readers have come, and are as content as before or less."""
+        """New readers have come, as content as the former ones or less."""
         with self.world.state.transaction() as connection:
             score_watch.lower_floor(connection, "ada", asked_by="jo", reason="drawn", at=1.0)
         self.level = level
@@ -192,25 +192,25 @@ class LoopInRealLife(RuleBasedStateMachine):
     def a_fall_ends_somewhere(self) -> None:
         if self.acts_at_the_end:
             self.a_person_sets(automatic=True, cooldown_days=0.0)
-        told = self.told()
+        sent = self.notices()
         stable, routed = self.stable, self.world.registry.routing()
         # What was said in a bad week is compared with for as long as that reaches back.
         for _ in range(FOLLOWS):
             self.world.now += timedelta(days=1)
             self.world.settle("ada", thumbs(self.level, 20), version=stable)
         self.tick()
-        if self.stable != stable or self.told() > told:
+        if self.stable != stable or self.notices() > sent:
             return  # one of those nights rolled it back, or it was told before
         fallen = thumbs(self.level - FALL, A_DAY)
         for _ in range(MAX_VALUES // A_DAY):
             self.world.now += timedelta(days=1)
             self.world.settle("ada", fallen, version=stable)
-            ended = self.tick() or self.told() > told or self.world.registry.routing() != routed
-            if ended or self.stable != stable:
+            over = self.tick() or self.notices() > sent or self.world.registry.routing() != routed
+            if over or self.stable != stable:
                 return
         raise AssertionError(f"{MAX_VALUES} values of a fall of .3, and nothing came of it")
 
-    def told(self) -> int:
+    def notices(self) -> int:
         """Notices about a fall."""
         about = {"alarm", "nothing_to_learn"}
         return sum(
@@ -222,17 +222,17 @@ class LoopInRealLife(RuleBasedStateMachine):
     def watched(self, version: str) -> bool:
         self.tick()
         with self.world.state.read_transaction() as connection:
-            held = score_watch.current_evidence(connection).get("ada", [])
-        return any(one.is_armed and one.version == version for one in held)
+            evidence = score_watch.current_evidence(connection).get("ada", [])
+        return any(stream.is_armed and stream.version == version for stream in evidence)
 
 
 @cache
 def certified_home(by_day: bool) -> tuple[Path, datetime]:
-    """A home whose versions have certified themselves, and its hour: every life begins there."""
-    kept = Path(tempfile.mkdtemp())  # goes with the process's own folder (tests/scratch.py)
+    """A home with certified versions, and its time: the state in which every life begins."""
+    folder = Path(tempfile.mkdtemp())  # goes with the process's own folder (tests/scratch.py)
     life = LoopInRealLife()
     with life.held:
-        life.enter(loop_world(Settings(home=kept)), by_day=by_day)
+        life.enter(loop_world(Settings(home=folder)), by_day=by_day)
         life.world.now -= timedelta(days=CERTIFIES + 1)  # the registry's clock is the machine's
         for author in OTHERS[1:]:
             write_author(life.world.settings, Author(author, author.title()))
@@ -240,17 +240,17 @@ def certified_home(by_day: bool) -> tuple[Path, datetime]:
         life.nights(CERTIFIES, good=True)
         assert life.watched("v1")
         assert life.running == [], "a run of this instance would be unknown to the next one"
-        return kept, life.world.now
+        return folder, life.world.now
 
 
 def thumbs(mean: float, count: int) -> list[float]:
-    """So many of this mean, bad ones spread evenly, in an order that is always the same."""
+    """Values of this mean in a fixed order, the bad ones spread evenly."""
     bad = 1.0 - mean
     return [float(int((i + 1) * bad + 0.5) == int(i * bad + 0.5)) for i in range(count)]
 
 
 def run_lives(seed_of_lives: int, *, lives: int = 6, steps: int = 10) -> None:
-    """So many lives that follow from a seed; a failure prints it."""
+    """Lives that follow from seeds; a failure prints its seed."""
     machine = seed(seed_of_lives)(LoopInRealLife)
     run_state_machine_as_test(
         machine,
@@ -275,7 +275,7 @@ def test_lives_that_found_a_fault(number: int) -> None:
 
 
 def test_fresh_lives() -> None:
-    """Other lives in each check: what fails is put into `FOUND` with its fault's test."""
+    """New random lives in each check; one that fails is added to `FOUND`."""
     number = secrets.randbelow(10**9)
     print(f"seed {number}")  # noqa: T201
     run_lives(number)

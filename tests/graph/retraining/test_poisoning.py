@@ -1,4 +1,4 @@
-"""A few readers who vote in masses start nothing, over the real trace store; and it is reported."""
+"""A few readers with masses of votes start no training (real trace store), and a report says so."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def both(world: LoopWorld, trace_world: World) -> tuple[LoopWorld, World]:
     return with_new_posts(world), trace_world
 
 
-def step(both: tuple[LoopWorld, World], **time: float) -> LoopTick:
-    loops, traces = both
+def step(worlds: tuple[LoopWorld, World], **time: float) -> LoopTick:
+    loops, traces = worlds
     traces.pass_time(**time)
     loop = replace(loops.loop(), ledger=Ledger(loops.state, traces.client, FAST))
     return run_tick(loop, now=traces.now)
@@ -46,7 +46,7 @@ def step(both: tuple[LoopWorld, World], **time: float) -> LoopTick:
 def vote_days(
     state: State, days: int, votes: Callable[[int], list[tuple[str, float]]], *, begin: int = 0
 ) -> int:
-    """Let readers vote for so many days, and settle each day; the values that were settled."""
+    """Let readers vote and settle each day; return the number of settled values."""
     settled = 0
     with state.transaction() as connection:
         for day in range(begin, begin + days):
@@ -60,40 +60,40 @@ def vote_days(
                 for number, (reader, value) in enumerate(votes(day))
             ]
             connection.execute(sa.insert(scores), rows)
-            done = SyncReport()
+            report = SyncReport()
             settle(
-                connection, done, frontier_ms=(day + 1) * DAY_MS, day_closing="daily",
+                connection, report, frontier_ms=(day + 1) * DAY_MS, day_closing="daily",
                 now_ms=(day + 1) * DAY_MS,
             )  # fmt: skip
-            settled += done.settled["ada"]
+            settled += report.settled["ada"]
     return settled
 
 
 def regulars(day: int) -> list[tuple[str, float]]:
-    """Thirty of forty readers a day, of mean .8."""
+    """Votes of mean .8 by thirty of forty readers."""
     draw = random.Random(day)
-    return [(f"r{one}", float(draw.random() < 0.8)) for one in draw.sample(range(40), 30)]
+    return [(f"r{number}", float(draw.random() < 0.8)) for number in draw.sample(range(40), 30)]
 
 
 @pytest.mark.parametrize(("keys", "days"), [(12, 50), (60, 1), (300, 1), (300, 30)], ids=str)
 def test_keys_that_cost_nothing_train_nothing(world: LoopWorld, keys: int, days: int) -> None:
-    """Before, 12 keys trained 33 to 37 homes of 40, and 60 to 300 keys on one day as many."""
+    """Before, 12 keys caused trainings in 33 to 37 of 40 homes, as did 60 to 300 on one day."""
     world.rules = replace(world.rules, groups_by_day=True)
     with_new_posts(world)
 
     def attacked(day: int) -> list[tuple[str, float]]:
-        return [*((f"key {one}", 0.0) for one in range(keys)), *regulars(day)]
+        return [*((f"key {number}", 0.0) for number in range(keys)), *regulars(day)]
 
     vote_days(world.state, 40, regulars)
     assert vote_days(world.state, days, attacked, begin=40) >= 30 * days
     vote_days(world.state, 10, regulars, begin=40 + days)
 
-    done = [world.tick(days=1) for _ in range(3)]
+    ticks = [world.tick(days=1) for _ in range(3)]
 
-    assert all(one.launches == () for one in done)
+    assert all(tick.launches == () for tick in ticks)
     with world.state.read_transaction() as connection:
-        found = alarm_records.list_alarms(connection, "ada")
-    assert {one.decided_by for one in found} <= {"few_readers"}
+        alarms = alarm_records.list_alarms(connection, "ada")
+    assert {alarm.decided_by for alarm in alarms} <= {"few_readers"}
 
 
 def test_a_fall_that_the_regulars_see_trains(world: LoopWorld) -> None:
@@ -117,27 +117,27 @@ def test_why_shows_the_days_the_decision_and_the_fate_of_each_vote(
     world.limits = replace(world.limits, automatic=False)
     begin = int(world.now.timestamp()) // 86_400 - 53
     vote_days(with_new_posts(world).state, 40, regulars, begin=begin)
-    fallen = vote_days(world.state, 12, lambda day: [(one, 0.0) for one, _ in regulars(day)],
+    fallen = vote_days(world.state, 12, lambda day: [(reader, 0.0) for reader, _ in regulars(day)],
                        begin=begin + 40)  # fmt: skip
     world.tick()
-    shown, told = (Console(file=io.StringIO(), width=200) for _ in range(2))
+    text_console, json_console = (Console(file=io.StringIO(), width=200) for _ in range(2))
 
-    assert run_why(world.settings, "ada", as_json=False, console=shown) == 0
-    assert run_why(world.settings, "ada", as_json=True, console=told) == 0
+    assert run_why(world.settings, "ada", as_json=False, console=text_console) == 0
+    assert run_why(world.settings, "ada", as_json=True, console=json_console) == 0
 
-    assert isinstance(told.file, io.StringIO)
-    assert isinstance(shown.file, io.StringIO)
-    summary, said = json.loads(told.file.getvalue()), shown.file.getvalue()
+    assert isinstance(json_console.file, io.StringIO)
+    assert isinstance(text_console.file, io.StringIO)
+    summary, text = json.loads(json_console.file.getvalue()), text_console.file.getvalue()
     assert shape(summary) == shape(documented("why"))
     [stream] = summary["streams"]
-    means = [one["mean"] for one in stream["days"]]
+    means = [item["mean"] for item in stream["days"]]
     assert len(means) == 52
     assert min(means[:40]) > 0.5
     assert max(means[40:]) == 0.0
-    assert sum(one["values"] for one in stream["days"]) == sum(
+    assert sum(item["values"] for item in stream["days"]) == sum(
         count for fate, count in summary["scores"]["thumbs"].items() if fate == "counted"
     )
-    plot = next(line for line in said.splitlines() if "▁" in line).strip()
+    plot = next(line for line in text.splitlines() if "▁" in line).strip()
     assert (len(plot), plot[40:], min(plot[:40]) > "▄") == (52, "▁" * 12, True)
     [decision] = summary["decisions"]
     assert (decision["decision"], decision["rule"]) == ("held_back", "limits")
@@ -145,15 +145,15 @@ def test_why_shows_the_days_the_decision_and_the_fate_of_each_vote(
     assert sum(fates.values()) == 52 * 30
     assert fates["counted"] >= fallen
     for part in ("--auto-retrain", "counted", f"{fates['counted']:,}"):
-        assert part in said
+        assert part in text
 
 
 def test_why_prints_brackets_as_they_are_written() -> None:
-    shown = Console(file=io.StringIO(), width=200)
+    console = Console(file=io.StringIO(), width=200)
     fates = {"[stars]": {"not in [scores]: [stars]": 1}}
-    print_summary({"streams": [], "waits": "", "decisions": [], "scores": fates}, shown)
-    assert isinstance(shown.file, io.StringIO)
-    assert "not in [scores]: [stars]" in shown.file.getvalue()
+    print_summary({"streams": [], "waits": "", "decisions": [], "scores": fates}, console)
+    assert isinstance(console.file, io.StringIO)
+    assert "not in [scores]: [stars]" in console.file.getvalue()
 
 
 def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
@@ -169,21 +169,21 @@ def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
         traces.vote(number, -5.0, reader="one key", id=f"bad-{number}")
     traces.pass_time(minutes=2)
 
-    done = [step(both, hours=1), step(both, days=1), step(both, days=1)]
+    ticks = [step(both, hours=1), step(both, days=1), step(both, days=1)]
 
-    assert all(one.launches == () for one in done)
+    assert all(tick.launches == () for tick in ticks)
     with loops.state.read_transaction() as connection:
         assert alarm_records.list_alarms(connection, "ada") == []
         assert alarm_records.count_excluded_scores(connection, "ada") == {"out_of_range": 100}
-    assert "900 that will never count (out_of_range, unknown_trace)" in done[0].notes[0]
+    assert "900 that will never count (out_of_range, unknown_trace)" in ticks[0].notes[0]
 
 
 def test_an_alarm_that_few_readers_carry_is_for_a_person(world: LoopWorld) -> None:
     with_new_posts(world).good("ada", 200)
     world.settle("ada", [0.0] * 40, readers=["r1", "r2", "r3", "r4", "r5"])
 
-    done = world.tick()
+    tick = world.tick()
 
-    assert done.launches == ()
-    assert "3 readers have 60% of the values of the fall" in done.messages["ada"]
-    assert "a person looks, nothing is trained" in done.messages["ada"]
+    assert tick.launches == ()
+    assert "3 readers have 60% of the values of the fall" in tick.messages["ada"]
+    assert "a person looks, nothing is trained" in tick.messages["ada"]

@@ -1,4 +1,4 @@
-"""The asset: what it plots is what the detector's stored state says; no text, one PNG a stream."""
+"""The asset plots the detector's stored state: one PNG for each stream, without any texts."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def watched(world: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> LoopWorld:
 
 
 def test_numbers_plot_and_alarms_are_shown(watched: LoopWorld) -> None:
-    told = materialize(watched, "ada")
+    metadata = materialize(watched, "ada")
 
-    assert told["thumbs_values"] == 224
-    assert told["thumbs_threshold"] == 26
-    assert 0.6 < told["thumbs_baseline"]["short"] < 0.8
-    assert told["thumbs"].startswith("![thumbs](data:image/png;base64,")
-    assert Path(told["thumbs_file"]).read_bytes().startswith(b"\x89PNG")
-    assert len(told["thumbs"]) < 100_000
-    [alarm] = [record.data for record in told["alarms"].records]
+    assert metadata["thumbs_values"] == 224
+    assert metadata["thumbs_threshold"] == 26
+    assert 0.6 < metadata["thumbs_baseline"]["short"] < 0.8
+    assert metadata["thumbs"].startswith("![thumbs](data:image/png;base64,")
+    assert Path(metadata["thumbs_file"]).read_bytes().startswith(b"\x89PNG")
+    assert len(metadata["thumbs"]) < 100_000
+    [alarm] = [record.data for record in metadata["alarms"].records]
     assert (alarm["decision"], alarm["run_key"]) == ("held_back", "")
-    assert materialize(watched, "ada")["data_version"] == told["data_version"]
+    assert materialize(watched, "ada")["data_version"] == metadata["data_version"]
 
 
 def test_the_plot_ends_where_the_stored_detector_stands(watched: LoopWorld) -> None:
@@ -58,5 +58,5 @@ def test_the_plot_ends_where_the_stored_detector_stands(watched: LoopWorld) -> N
     ends = days.find_day_ends(0)
     assert days.evidence(until=ends[-1]).e_value == watch.e_value
     assert math.isnan(day_mean_and_bound(days, days.evidence(until=ends[14]), after=ends[13])[1])
-    shown = day_mean_and_bound(days, days.evidence(until=ends[17]), after=ends[16])
-    assert shown == pytest.approx((0.8, 0.77))
+    plotted = day_mean_and_bound(days, days.evidence(until=ends[17]), after=ends[16])
+    assert plotted == pytest.approx((0.8, 0.77))

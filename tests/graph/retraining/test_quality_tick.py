@@ -1,4 +1,4 @@
-"""Ticks over settled values: numbers while quiet, one retraining on an alarm, none without one."""
+"""Ticks over settled values: figures while nothing falls, one retraining for an alarm."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from twin_resources.storage.state.state_tables import alarms, followed, retraini
 def test_a_quiet_tick_says_its_numbers(world: LoopWorld) -> None:
     world.good("ada", 37)
 
-    done = world.tick()
+    tick = world.tick()
 
-    assert done.launches == ()
-    assert done.messages["ada"].startswith("thumbs: arming 37/150 values, 4/14 days")
-    assert done.messages["bob"] == "no scores yet"
+    assert tick.launches == ()
+    assert tick.messages["ada"].startswith("thumbs: arming 37/150 values, 4/14 days")
+    assert tick.messages["bob"] == "no scores yet"
 
 
 def test_an_armed_stream_says_its_evidence(world: LoopWorld) -> None:
     world.good("ada", 200)
 
-    done = world.tick()
+    tick = world.tick()
 
-    assert done.messages["ada"].startswith("thumbs: likelihood ratio ")
-    assert done.messages["ada"].endswith(" of 26")
+    assert tick.messages["ada"].startswith("thumbs: likelihood ratio ")
+    assert tick.messages["ada"].endswith(" of 26")
 
 
 def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> None:
@@ -45,9 +45,9 @@ def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> Non
     assert world.tick().launches == ()
     world.bad("ada", 60)
 
-    done = world.tick()
+    tick = world.tick()
 
-    [launch] = done.launches
+    [launch] = tick.launches
     assert launch.run_key == "quality:ada:v1:thumbs:1"
     assert launch.author == "ada"
     assert launch.tags["twin/cause"] == "quality"
@@ -55,10 +55,10 @@ def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> Non
     assert launch.tags["dagster/priority"] == "20"
     assert launch.tags["twin/dataset"] == "posts-2"
     assert launch.tags["twin/fallen_classes"].startswith("short 0.20 < 0.77 ")
-    assert "one retraining starts" in done.messages["ada"]
-    assert "likelihood ratio" in done.messages["bob"]
+    assert "one retraining starts" in tick.messages["ada"]
+    assert "likelihood ratio" in tick.messages["bob"]
     assert queued_notices(world.state, author="ada")[0].event == "alarm"
-    world.queue(done.launches)
+    world.queue(tick.launches)
     assert [world.tick().launches for _ in range(5)] == [()] * 5
     assert len(world.runs()) == 1
 
@@ -72,15 +72,15 @@ def test_a_later_alarm_of_the_same_drop_is_recorded_with_the_run_in_flight(
     world.good("ada", 400)  # what it is compared with is said again
     world.bad("ada", 80)
 
-    later = [world.tick() for _ in range(4)]
+    ticks = [world.tick() for _ in range(4)]
 
-    assert all(done.launches == () for done in later)
+    assert all(tick.launches == () for tick in ticks)
     with world.state.read_transaction() as connection:
-        found = alarm_records.list_alarms(connection, "ada")
-    assert len(found) > 1
-    assert {(one.decision, one.decided_by) for one in found[:-1]} == {("held_back", "in_flight")}
-    assert all(run_id in one.message for one in found[:-1])
-    assert (found[-1].decision, found[-1].run_key) == ("train", "quality:ada:v1:thumbs:1")
+        alarms = alarm_records.list_alarms(connection, "ada")
+    assert len(alarms) > 1
+    assert {(row.decision, row.decided_by) for row in alarms[:-1]} == {("held_back", "in_flight")}
+    assert all(run_id in row.message for row in alarms[:-1])
+    assert (alarms[-1].decision, alarms[-1].run_key) == ("train", "quality:ada:v1:thumbs:1")
     assert len(world.runs()) == 1
 
 
@@ -99,10 +99,10 @@ def test_nothing_new_trains_nothing_and_a_person_is_told(world: LoopWorld) -> No
     world.good("ada", 200)
     world.bad("ada", 60)
 
-    done = world.tick()
+    tick = world.tick()
 
-    assert done.launches == ()
-    assert "nothing to learn from" in done.messages["ada"]
+    assert tick.launches == ()
+    assert "nothing to learn from" in tick.messages["ada"]
     assert queued_notices(world.state, author="ada")[0].event == "nothing_to_learn"
     assert world.registry.routing() == {}
     with world.state.read_transaction() as connection:
@@ -114,18 +114,18 @@ def test_nothing_new_trains_nothing_and_a_person_is_told(world: LoopWorld) -> No
 def test_what_a_version_was_trained_on_is_not_trained_on_again(
     world: LoopWorld, became: VersionState
 ) -> None:
-    """After a roll-back or parking each alarm trained the same data again."""
+    """After a roll-back or parking every alarm trained on the same data again."""
     world.inputs.datasets["ada"] = "posts-2"
-    again = register_version(world.registry, "ada", "again", dataset_version="posts-2")
-    world.inputs.learnt["ada", again.version] = TrainingFingerprint("posts-2", "recipe")
-    world.registry.move("ada", again.version, became, actor="test", reason="test")
+    repeated = register_version(world.registry, "ada", "again", dataset_version="posts-2")
+    world.inputs.learnt["ada", repeated.version] = TrainingFingerprint("posts-2", "recipe")
+    world.registry.move("ada", repeated.version, became, actor="test", reason="test")
     world.good("ada", 200)
     world.bad("ada", 60)
 
-    done = world.tick()
+    tick = world.tick()
 
-    assert done.launches == ()
-    assert f"v2, {became.replace('_', ' ')}, was trained on it" in done.messages["ada"]
+    assert tick.launches == ()
+    assert f"v2, {became.replace('_', ' ')}, was trained on it" in tick.messages["ada"]
     notice = queued_notices(world.state, author="ada")[0]
     assert notice.event == "nothing_to_learn"
     assert notice.text.count(";") >= 2
@@ -143,15 +143,15 @@ def test_a_retraining_whose_version_is_gone_is_remembered(world: LoopWorld) -> N
             connection, run_key="growth:ada:v1:posts-2", author="ada", cause="new_posts", tags={},
             fingerprint=TrainingFingerprint("posts-2", "recipe"), now=0.0,
         )  # fmt: skip
-        [one] = retraining_rows.unfinished_retrainings(connection)
-        retraining_rows.update_if_unchanged(connection, one, outcome="refused", ended_at=1.0)
+        [retraining] = retraining_rows.unfinished_retrainings(connection)
+        retraining_rows.update_if_unchanged(connection, retraining, outcome="refused", ended_at=1.0)
     world.good("ada", 200)
     world.bad("ada", 60)
 
-    done = world.tick()
+    tick = world.tick()
 
-    assert done.launches == ()
-    assert "version of growth:ada:v1:posts-2, now deleted" in done.messages["ada"]
+    assert tick.launches == ()
+    assert "version of growth:ada:v1:posts-2, now deleted" in tick.messages["ada"]
 
 
 def test_an_unreachable_trace_store_decides_nothing(world: LoopWorld) -> None:
@@ -162,10 +162,10 @@ def test_an_unreachable_trace_store_decides_nothing(world: LoopWorld) -> None:
         "read scores", found="connection refused", next_step="wait", status=None
     )
 
-    away = world.tick(seconds=120)
+    tick = world.tick(seconds=120)
 
-    assert away.launches == ()
-    assert away.notes[0] == "trace store unreachable: connection refused: nothing decided"
+    assert tick.launches == ()
+    assert tick.notes[0] == "trace store unreachable: connection refused: nothing decided"
     world.pages.failure = None
     [launch] = world.tick(seconds=120).launches
     assert launch.run_key == "quality:ada:v1:thumbs:1"
@@ -178,10 +178,10 @@ def test_off_by_default_an_alarm_waits_open(world: LoopWorld) -> None:
     with_new_posts(world).good("ada", 200)
     world.bad("ada", 60)
 
-    done = world.tick()
+    tick = world.tick()
 
-    assert done.launches == ()
-    assert "--auto-retrain" in done.messages["ada"]
+    assert tick.launches == ()
+    assert "--auto-retrain" in tick.messages["ada"]
     world.limits = replace(world.limits, automatic=True)
     assert [launch.run_key for launch in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
 
@@ -199,9 +199,9 @@ def test_lost_rows_are_computed_again_and_raise_no_second_alarm(world: LoopWorld
             for table in lost:
                 connection.execute(sa.delete(table))
 
-        done = [world.tick(), world.tick(), world.tick()]
+        ticks = [world.tick(), world.tick(), world.tick()]
 
-        assert [one.launches for one in done] == [(), (), ()]
+        assert [tick.launches for tick in ticks] == [(), (), ()]
         assert _rows(world) == before
 
 
@@ -215,7 +215,7 @@ def _rows(world: LoopWorld) -> dict[str, object]:
 
 
 def test_a_tick_leaves_what_it_has_no_time_for_to_the_next(world: LoopWorld) -> None:
-    """Dagster gives a tick up after 60 s: nothing that it had decided would start."""
+    """Dagster ends a tick after 60 s: none of its decisions would start a run."""
     for author in ("ada", "bob"):
         with_new_posts(world, author).good(author, 200)
         world.bad(author, 60)
@@ -224,5 +224,5 @@ def test_a_tick_leaves_what_it_has_no_time_for_to_the_next(world: LoopWorld) -> 
     assert "no time left: new values of 1 authors wait for the next tick" in slow.notes
     assert slow.launches == ()
 
-    done = [world.tick() for _ in range(2)]
-    assert {launch.author for each in done for launch in each.launches} == {"ada", "bob"}
+    ticks = [world.tick() for _ in range(2)]
+    assert {launch.author for each in ticks for launch in each.launches} == {"ada", "bob"}

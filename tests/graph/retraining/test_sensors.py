@@ -1,4 +1,4 @@
-"""The sensors themselves: evaluated on an instance, and driven by Dagster's daemon, which dies."""
+"""The sensors, evaluated on an instance and driven by Dagster's daemon, which is killed."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ def test_a_tick_says_decisions_first_and_no_more_than_25_authors() -> None:
     authors = {f"author-{number:02d}": "quiet" for number in range(25)}
     lines = format_message(LoopTick((), authors, ["a note"])).splitlines()
     assert (len(lines), lines[0], lines[-1]) == (26, "author-00: quiet", "a note")
-    both = authors | {"zoe": "train", "yan": "quiet"}
-    more = LoopTick((), both, decisions={"zoe": RetrainingDecision("train", "it fell")})
-    lines = format_message(more).splitlines()
+    messages = authors | {"zoe": "train", "yan": "quiet"}
+    loop_tick = LoopTick((), messages, decisions={"zoe": RetrainingDecision("train", "it fell")})
+    lines = format_message(loop_tick).splitlines()
     assert (len(lines), lines[0]) == (26, "zoe: train")
     assert lines[-1] == "and 2 authors more: see quality_evidence"
     assert format_message(LoopTick()) == "no version to watch"
@@ -100,10 +100,10 @@ def test_a_tick_says_decisions_first_and_no_more_than_25_authors() -> None:
 def test_a_dead_trace_store_is_said(served: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # nothing listens there
 
-    away = evaluate(served, quality_dropped)
+    result = evaluate(served, quality_dropped)
 
-    assert away.skip_reason.skip_message.startswith("trace store unreachable")
-    assert away.skip_reason.skip_message.endswith("nothing decided")
+    assert result.skip_reason.skip_message.startswith("trace store unreachable")
+    assert result.skip_reason.skip_message.endswith("nothing decided")
 
 
 def test_requests_growth_and_notices_have_their_sensors(served: LoopWorld) -> None:
@@ -119,26 +119,26 @@ def test_requests_growth_and_notices_have_their_sensors(served: LoopWorld) -> No
     with dg.build_sensor_context(
         resources={"settings": SettingsResource(), "state": StateResource()}
     ) as context:
-        told = notices_waiting(context)
-    assert told.skip_message == "0 sent, 0 waiting, 0 given up, 0 addresses"
+        result = notices_waiting(context)
+    assert result.skip_message == "0 sent, 0 waiting, 0 given up, 0 addresses"
 
 
 def test_quality_is_watched_and_told_where_no_retraining_was_asked_for(
     served: LoopWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new home's settings: the sensor looks, and an alarm is a notice and no run."""
+    """With a new home's settings the sensor watches; an alarm sends a notice and starts no run."""
     monkeypatch.delenv("TWIN_AUTO_RETRAIN")
     assert quality_dropped.default_status is dg.DefaultSensorStatus.RUNNING
     served.good("ada", 200)
     served.bad("ada", 24)
 
-    done = evaluate(served, quality_dropped)
+    result = evaluate(served, quality_dropped)
 
-    assert not done.run_requests
-    assert "automatic retraining is off" in done.skip_reason.skip_message
-    told = queued_notices(served.state, author="ada")[0]
-    assert (told.event, told.title) == ("alarm", "Quality of ada fell")
-    assert "twin retrain --reason" in told.text
+    assert not result.run_requests
+    assert "automatic retraining is off" in result.skip_reason.skip_message
+    notice = queued_notices(served.state, author="ada")[0]
+    assert (notice.event, notice.title) == ("alarm", "Quality of ada fell")
+    assert "twin retrain --reason" in notice.text
 
 
 def test_growth_is_looked_for_by_default_only_where_that_was_asked_for(
@@ -154,9 +154,9 @@ def test_growth_is_looked_for_by_default_only_where_that_was_asked_for(
 
 
 def iterate(home: Path, crash_at: str = "") -> int:
-    """Two iterations of the daemon; its exit status."""
+    """Run two iterations of the daemon; return its exit status."""
     command = [sys.executable, "-m", "tests.graph.retraining.daemon_iteration"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, *([crash_at] if crash_at else [])],
         cwd=ROOT,
         env=os.environ | {"DAGSTER_HOME": str(home)},
@@ -164,8 +164,8 @@ def iterate(home: Path, crash_at: str = "") -> int:
         check=False,
         capture_output=True,
     )
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
-    return done.returncode
+    assert process.returncode in (0, -signal.SIGKILL), process.stderr.decode()
+    return process.returncode
 
 
 @pytest.mark.drawn(2, of="kills in the graph")

@@ -1,4 +1,4 @@
-"""What a training would use: the same until posts, recipe or base change, over real tables."""
+"""The inputs of a training stay the same until posts, recipe or base change (real tables)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BASE = "made/tiny"
 
 @pytest.fixture
 def inputs(twelve: Finished, monkeypatch: pytest.MonkeyPatch) -> TrainingInputsResource:
-    """A base model that counts as prepared; it is named, never loaded."""
+    """A base model that counts as prepared; it is never loaded."""
     monkeypatch.setenv("TWIN_BASE_MODEL", BASE)
     monkeypatch.setenv("TWIN_MODEL_SERVER_URL", "http://127.0.0.1:1/v1")
     folder = load_settings().weights_dir / "made-tiny" / "r1"
@@ -48,7 +48,7 @@ def inputs(twelve: Finished, monkeypatch: pytest.MonkeyPatch) -> TrainingInputsR
 
 @pytest.fixture
 def trained(inputs: TrainingInputsResource, tables: Tables) -> ModelVersion:
-    """The version that a training on the tables as they are would make."""
+    """Register the version that a training on the present tables would give."""
     tables.tag(DATASET, "ada", "training-1")
     folder = Path(load_settings().checkpoints_dir / "ada" / "c1")
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""One of three authors is broken in each way; over every sensor the other two get their runs."""
+"""One of three authors is broken in each way; every sensor still starts runs for the others."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from dagster._core.execution.plan.objects import StepFailureData
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from tests.answer_spans import answer_span, export_spans
 from tests.graph.retraining.conftest import Inputs, LoopWorld, opened_world
 from tests.graph.retraining.test_sensors import SETTINGS
-from tests.graph.sensors.test_schedules import FEW_LABELS, PAID, answered
+from tests.graph.sensors.test_schedules import FEW_LABELS, PAID, record_answer
 from tests.graph.sources.test_import_schedules import FeedServer
 from tests.graph.sources.test_import_schedules import server as feed_server
 from tests.graph.tables.words import sync_words
@@ -76,7 +77,7 @@ READ = ("cleaned_documents", "raw_posts", "routing_labels", "shadow_pairs")
 
 @dataclass
 class ReadingInputs(Inputs):
-    """What a training would use, for which a table of the author is opened, as for the real one."""
+    """The inputs of a training; as in the real one, a table of the author is opened."""
 
     tables: Tables = field(kw_only=True)
 
@@ -100,8 +101,8 @@ class TraceServer:
         store = build_app(TraceTables(database), keys=keys)
 
         async def failing(scope: Scope, receive: Receive, send: Send) -> None:
-            asked = scope.get("query_string", b"").decode()
-            if any(trace in asked for trace in self.fails_for):
+            query = scope.get("query_string", b"").decode()
+            if any(trace in query for trace in self.fails_for):
                 answer = PlainTextResponse("a row that cannot be read", status_code=500)
                 await answer(scope, receive, send)
             else:
@@ -143,7 +144,7 @@ class Home:
         }
 
     def sensor(self, sensor: dg.SensorDefinition) -> tuple[set[str], str]:
-        """Authors for whom a tick asks for a run, as Dagster's daemon resolves it; its message."""
+        """Run a tick as Dagster's daemon does; return the authors with a run and the message."""
         with dg.build_sensor_context(
             instance=self.loop.instance,
             # As in the code server: with it the tick looks up the partitions that runs name.
@@ -151,9 +152,9 @@ class Home:
             resources=self.resources(),
             repository_def=defs.get_repository_def(),
         ) as context:
-            done = sensor.evaluate_tick(context)
-        log = done.skip_message or "\n".join(map(str, done.dynamic_partitions_requests or ()))
-        return {str(one.partition_key) for one in done.run_requests or ()}, log
+            result = sensor.evaluate_tick(context)
+        log = result.skip_message or "\n".join(map(str, result.dynamic_partitions_requests or ()))
+        return {str(request.partition_key) for request in result.run_requests or ()}, log
 
     def schedule(self, schedule: dg.ScheduleDefinition) -> tuple[set[str], str]:
         with dg.build_schedule_context(
@@ -162,8 +163,9 @@ class Home:
             resources=self.resources(),
             repository_def=defs.get_repository_def(),
         ) as context:
-            done = schedule.evaluate_tick(context)
-        return {str(one.partition_key) for one in done.run_requests or ()}, done.skip_message or ""
+            result = schedule.evaluate_tick(context)
+        authors = {str(request.partition_key) for request in result.run_requests or ()}
+        return authors, result.skip_message or ""
 
 
 @pytest.fixture
@@ -210,7 +212,7 @@ def with_a_folder_for_a_file(home: Home) -> None:
 
 
 def with_tables_that_do_not_open(home: Home) -> None:
-    """Manifests of no bytes, as a full disk leaves them."""
+    """Make the newest manifests empty, as a full disk does."""
     for manifest in _planted(home):
         manifest.write_bytes(b"")
 
@@ -222,7 +224,7 @@ def with_tables_whose_data_is_lost(home: Home) -> None:
 
 
 def _planted(home: Home) -> list[Path]:
-    """Tables of bob's with a row; their newest manifests."""
+    """Make tables of bob with a row; return their newest manifests."""
     columns = {"key": pl.String(), "path": pl.String(), "deleted": pl.Boolean()}
     rows = pl.DataFrame([{"key": "a", "path": "p", "deleted": False}], schema=columns)
     newest: list[Path] = []
@@ -238,16 +240,16 @@ def falls(home: Home) -> tuple[set[str], str]:
     for slug in AUTHORS:
         home.loop.good(slug, 200)
     home.sensor(quality_dropped)
-    asked: set[str] = set()
-    said = ""
+    launched: set[str] = set()
+    message = ""
     for slug in AUTHORS:
         home.loop.bad(slug, 24)
-        more, said = home.sensor(quality_dropped)
-        asked |= more
+        new, message = home.sensor(quality_dropped)
+        launched |= new
         with home.loop.state.transaction() as connection:  # within two days they are an incident
             earlier = alarms.c.raised_at - 3 * 86_400
             connection.execute(sa.update(alarms).values(raised_at=earlier))
-    return asked, said
+    return launched, message
 
 
 def requests(home: Home) -> tuple[set[str], str]:
@@ -279,7 +281,7 @@ def night(home: Home) -> tuple[set[str], str]:
 def answers(schedule: dg.ScheduleDefinition) -> Callable[[Home], tuple[set[str], str]]:
     def walk(home: Home) -> tuple[set[str], str]:
         for slug in AUTHORS:
-            answered(home.loop.state, slug, NOW + timedelta(hours=3))
+            record_answer(home.loop.state, slug, NOW + timedelta(hours=3))
         return home.schedule(schedule)
 
     return walk
@@ -299,30 +301,30 @@ def trials(home: Home) -> tuple[set[str], str]:
 
 
 def verdicts(home: Home) -> tuple[set[str], str]:
-    """No runs: who is looked at says where the trial stands."""
+    """The sensor starts no runs; its message tells which authors it examined."""
     _on_trial(home)
-    _, said = home.sensor(canary_verdict.build_sensor("gate-test"))
-    waits = "on trial, no pair yet: materialize shadow_pairs"
-    return {slug for slug in AUTHORS if f"{slug}: {waits}" in said}, said
+    _, message = home.sensor(canary_verdict.build_sensor("gate-test"))
+    waiting = "on trial, no pair yet: materialize shadow_pairs"
+    return {slug for slug in AUTHORS if f"{slug}: {waiting}" in message}, message
 
 
 def learns(home: Home) -> tuple[set[str], str]:
     for slug in AUTHORS:
         for number in range(9):
             at = NOW - timedelta(days=1, microseconds=number)
-            answered(home.loop.state, slug, at, route="stable")
+            record_answer(home.loop.state, slug, at, route="stable")
     return home.schedule(learn_routing_every_night)
 
 
 def references(home: Home) -> tuple[set[str], str]:
-    """One a tick: ann's is there already, and bob's turn comes before cleo's."""
+    """One run for each tick: ann has hers already, and bob comes before cleo."""
 
     def is_wanted(author: Author, _settings: Settings) -> bool:
         home.loop.tables.data_version("cleaned_documents", author.slug)
         return author.slug == "cleo"
 
-    asked, said = home.schedule(reference_training.build_schedule(is_wanted))
-    return asked | {"ann"}, said
+    launched, message = home.schedule(reference_training.build_schedule(is_wanted))
+    return launched | {"ann"}, message
 
 
 WALKS: dict[str, Callable[[Home], tuple[set[str], str]]] = {
@@ -355,8 +357,8 @@ def test_one_broken_author_stops_no_other(
     world: Home, walk: str, fault: Callable[[Home], None]
 ) -> None:
     fault(world)
-    asked, said = WALKS[walk](world)
-    assert asked >= WHOLE, said
+    launched, message = WALKS[walk](world)
+    assert launched >= WHOLE, message
 
 
 def test_another_code_location_of_the_home_starts_nothing_twice(
@@ -365,9 +367,9 @@ def test_another_code_location_of_the_home_starts_nothing_twice(
     """It is another process, and no run of the first one's tick is there yet."""
     assert night(world)[0] >= WHOLE
     monkeypatch.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
-    asked, said = night(world)
-    assert asked == set()
-    assert "ann: waits: another code location has just asked for import_posts" in said
+    launched, message = night(world)
+    assert launched == set()
+    assert "ann: waits: another code location has just asked for import_posts" in message
     monkeypatch.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
     assert night(world)[0] >= WHOLE
 
@@ -389,16 +391,16 @@ def test_a_run_that_dagster_would_not_take_keeps_no_other() -> None:
     wrong = RunLaunch("ann", "k1", tags={"twin/cause": object()})  # type: ignore[dict-item]
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", ["ann", "bob"])
-        ready, held = select_launchable(instance, [wrong, RunLaunch("bob", "k2")])
-    assert [one.author for one in ready] == ["bob"]
-    assert [line.partition(":")[0] for line in held] == ["ann"]
+        ready, waiting = select_launchable(instance, [wrong, RunLaunch("bob", "k2")])
+    assert [launch.author for launch in ready] == ["bob"]
+    assert [line.partition(":")[0] for line in waiting] == ["ann"]
 
 
 def test_a_scheduled_run_that_cannot_start_is_told_and_kept(world: Home) -> None:
     without_a_partition(world)
-    answered(world.loop.state, "bob", NOW + timedelta(hours=3))
-    asked, said = world.schedule(collect_feedback_every_hour)
-    assert (asked, said.partition(";")[0]) == (
+    record_answer(world.loop.state, "bob", NOW + timedelta(hours=3))
+    launched, message = world.schedule(collect_feedback_every_hour)
+    assert (launched, message.partition(";")[0]) == (
         set(), "bob: waits: Dagster has no partition 'bob'",
     )  # fmt: skip
     world.loop.instance.add_dynamic_partitions("authors", ["bob"])
@@ -408,40 +410,23 @@ def test_a_scheduled_run_that_cannot_start_is_told_and_kept(world: Home) -> None
 def test_a_trace_store_that_fails_for_one_authors_trace_keeps_no_others_score(
     world: Home,
 ) -> None:
-    """Each trace arrives after its hour was read, so that it is asked for by its id."""
+    """Each trace arrives after its hour was read, so it is requested by its id."""
     world.sensor(quality_dropped)
     with LangfuseClient.from_settings(load_settings()) as client:
         for number, slug in enumerate(AUTHORS, start=1):
-            _late_answer(client, f"{number:032x}", slug)
+            at = datetime.now(UTC) - timedelta(hours=1)
+            export_spans(client._http, answer_span(number, at, author=slug, propensity="1"))
             client.post_score(
                 "thumbs", 1.0, trace_id=f"{number:032x}", metadata={"twin.reader": f"r{number}"}
             )
     world.traces.fails_for = {f"{2:032x}"}
     time.sleep(2.1)  # the store's last two seconds are left for the next tick
-    _, said = world.sensor(quality_dropped)
+    _, message = world.sensor(quality_dropped)
     with world.loop.state.read_transaction() as connection:
-        known = set(connection.execute(sa.select(ledger_tables.traces.c.author)).scalars())
+        authors = set(connection.execute(sa.select(ledger_tables.traces.c.author)).scalars())
         settled = set(connection.execute(sa.select(ledger_tables.settled.c.author)).scalars())
-    assert known == settled == WHOLE
-    assert f"1 could not be read ({2:032x}: HTTP 500: a row that cannot be read)" in said
-
-
-def _late_answer(client: LangfuseClient, trace: str, author: str) -> None:
-    began = str(int((datetime.now(UTC) - timedelta(hours=1)).timestamp() * 1e9))
-    said = {"author": author, "version": "v1", "class": "short", "propensity": "1"}
-    attributes = {"langfuse.observation.type": "generation"} | {
-        f"langfuse.observation.metadata.twin.{name}": value for name, value in said.items()
-    }
-    span = {
-        "traceId": trace, "spanId": trace[16:], "name": "answer",
-        "startTimeUnixNano": began, "endTimeUnixNano": began,
-        "attributes": [
-            {"key": key, "value": {"stringValue": value}} for key, value in attributes.items()
-        ],
-    }  # fmt: skip
-    body = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
-    answer = client._http.post("/api/public/otel/v1/traces", json=body)
-    assert answer.status_code == 200, answer.text
+    assert authors == settled == WHOLE
+    assert f"1 could not be read ({2:032x}: HTTP 500: a row that cannot be read)" in message
 
 
 def test_a_table_that_does_not_open_keeps_no_other_from_being_tidied(world: Home) -> None:
@@ -450,15 +435,15 @@ def test_a_table_that_does_not_open_keeps_no_other_from_being_tidied(world: Home
         sync_words(tables, {f"p{n}": f"word{n}" for n in range(8)}, author=slug)
         assert len(tables.read("words", slug)) == 8
     with_tables_that_do_not_open(world)
-    done = tidy_tables.execute_in_process(
+    result = tidy_tables.execute_in_process(
         instance=world.loop.instance, resources={"tables": TablesResource()}, raise_on_error=False
     )
-    assert not done.success  # it is told, after the others
-    [failure] = [event for event in done.all_events if event.is_step_failure]
+    assert not result.success  # it is told, after the others
+    [failure] = [event for event in result.all_events if event.is_step_failure]
     data = failure.event_specific_data
     assert isinstance(data, StepFailureData)
-    said = data.user_failure_data.description if data.user_failure_data else ""
-    assert all(f"bob/{name}: " in (said or "") for name in READ)
+    description = data.user_failure_data.description if data.user_failure_data else ""
+    assert all(f"bob/{name}: " in (description or "") for name in READ)
     # Bob's whole table was merged with the others'.
     assert [tidy_author(tables, slug).merged for slug in AUTHORS] == [0, 0, 0]
     assert [tables.compact("words", slug).fragments for slug in AUTHORS] == [1, 1, 1]

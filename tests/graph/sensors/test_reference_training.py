@@ -1,4 +1,4 @@
-"""The adapter of other authors is trained for who wants one, when nobody waits."""
+"""The adapter of other authors is trained for authors who want one, when no run waits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def tick(
     wanted: tuple[str, ...] = ("ann", "bob"),
     run: tuple[str, dg.DagsterRunStatus] | None = None,
 ) -> tuple[list[str], str]:
-    """Authors for whom a run is asked for so many hours from now, and what the tick says."""
+    """Run a tick so many hours from now; return the authors with a run and the message."""
 
     def is_wanted(author: Author, _settings: Settings) -> bool:
         if author.slug == "broken":
@@ -59,9 +59,9 @@ def tick(
             job, status = run
             tags = {"dagster/partition": "ann"}
             instance.add_run(dg.DagsterRun(job_name=job, status=status, tags=tags))
-        found = reference_training.build_schedule(is_wanted).evaluate_tick(context)
-    asked = [str(one.partition_key) for one in found.run_requests or ()]
-    return asked, found.skip_message or ""
+        result = reference_training.build_schedule(is_wanted).evaluate_tick(context)
+    authors = [str(request.partition_key) for request in result.run_requests or ()]
+    return authors, result.skip_message or ""
 
 
 def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: Registry) -> None:
@@ -73,8 +73,9 @@ def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: 
     assert tick("aby", "ann", "bob", "cat") == (["ann"], "")
     assert tick("ann", "bob", wanted=("bob",))[0] == ["bob"]
     assert tick("bob")[0] == ["bob"]  # ann's partition is gone
-    asked, said = tick("cat")
-    assert (asked, said.splitlines()[-1]) == ([], "cat: no version has been stable for three hours")
+    authors, text = tick("cat")
+    assert authors == []
+    assert text.endswith("cat: no version has been stable for three hours")
     assert tick("ann", hours=2)[1].endswith("ann: no version has been stable for three hours")
     assert tick("ann", wanted=())[1].endswith("ann: it already has an adapter, or needs none")
     register_version(registry, "dan", "base", kind="answer_model")
@@ -112,10 +113,10 @@ def test_an_author_whose_base_model_is_missing_keeps_nobody_elses(
 
 
 def test_the_graph_has_the_schedule() -> None:
-    [found] = [
+    [schedule] = [
         schedule_def
         for schedule_def in defs.get_repository_def().schedule_defs
         if schedule_def.name == "train_reference_every_hour"
     ]
-    assert found.job_name == "train_reference"
-    assert found.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert schedule.job_name == "train_reference"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING

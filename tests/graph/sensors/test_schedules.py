@@ -1,4 +1,4 @@
-"""The hourly schedule starts a run for whoever answered lately, and for nobody else."""
+"""The hourly schedule starts a run for each author whose twin answered lately, no other."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 FEW_LABELS = {"routing_labels": 2}  # that nine questions a month pay for
 
 
-def answered(state: State, author: str, at: datetime, *, route: str = "") -> None:
+def record_answer(state: State, author: str, at: datetime, *, route: str = "") -> None:
     row = {column.name: "" for column in traces.columns if not column.nullable} | {
         "trace_id": f"{author}-{at:%H%M%f}",
         "route": route,
@@ -60,9 +60,9 @@ def answered(state: State, author: str, at: datetime, *, route: str = "") -> Non
 @pytest.fixture
 def state(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
     monkeypatch.setenv("TWIN_HOME", str(home.home))
-    made = State.open(home.state_address)
-    yield made
-    made.close()
+    store = State.open(home.state_address)
+    yield store
+    store.close()
 
 
 def tick(
@@ -100,37 +100,37 @@ def tick(
 
 
 def test_only_authors_who_answered_lately_are_collected(state: State) -> None:
-    answered(state, "ann", NOON - timedelta(minutes=10))
-    answered(state, "bob", NOON - timedelta(hours=3, minutes=1))
-    answered(state, "cat", NOON - timedelta(hours=2, minutes=59))
-    answered(state, "gone", NOON - timedelta(minutes=10))  # its partition was deleted
-    found = tick("ann", "bob", "cat")
-    assert [request.partition_key for request in found.run_requests or ()] == ["ann", "cat"]
-    found = tick("bob", "cat")
-    assert [request.partition_key for request in found.run_requests or ()] == ["cat"]
+    record_answer(state, "ann", NOON - timedelta(minutes=10))
+    record_answer(state, "bob", NOON - timedelta(hours=3, minutes=1))
+    record_answer(state, "cat", NOON - timedelta(hours=2, minutes=59))
+    record_answer(state, "gone", NOON - timedelta(minutes=10))  # its partition was deleted
+    result = tick("ann", "bob", "cat")
+    assert [request.partition_key for request in result.run_requests or ()] == ["ann", "cat"]
+    result = tick("bob", "cat")
+    assert [request.partition_key for request in result.run_requests or ()] == ["cat"]
     assert not tick("bob").run_requests
     assert "ann: waits: Dagster has no partition 'ann'" in (tick("bob").skip_message or "")
 
 
 def test_nobody_asked_is_said(state: State) -> None:
     assert "no twin was asked" in (tick("bob").skip_message or "")  # nor has anybody ever been
-    answered(state, "bob", NOON - timedelta(hours=4))
+    record_answer(state, "bob", NOON - timedelta(hours=4))
     assert "no twin was asked" in (tick("bob").skip_message or "")
 
 
 def test_a_tick_that_is_repeated_asks_for_the_same_run(state: State) -> None:
-    answered(state, "ann", NOON)
-    asked = [tick("ann").run_requests or (), tick("ann").run_requests or ()]
-    assert len({request.run_key for requests in asked for request in requests}) == 1
+    record_answer(state, "ann", NOON)
+    both = [tick("ann").run_requests or (), tick("ann").run_requests or ()]
+    assert len({request.run_key for requests in both for request in requests}) == 1
 
 
 def test_judging_waits_for_its_own_run_only(state: State) -> None:
-    answered(state, "ann", NOON)
-    answered(state, "bob", NOON)
-    asked = tick("ann", "bob", schedule=judge_answers_every_hour).run_requests or ()
-    assert {request.partition_key for request in asked} == {"ann", "bob"}
-    asked = tick("ann", "bob", schedule=judge_answers_every_hour, running="ann").run_requests or ()
-    assert [request.partition_key for request in asked] == ["bob"]
+    record_answer(state, "ann", NOON)
+    record_answer(state, "bob", NOON)
+    runs = tick("ann", "bob", schedule=judge_answers_every_hour).run_requests or ()
+    assert {request.partition_key for request in runs} == {"ann", "bob"}
+    runs = tick("ann", "bob", schedule=judge_answers_every_hour, running="ann").run_requests or ()
+    assert [request.partition_key for request in runs] == ["bob"]
     assert not tick("ann", schedule=judge_answers_every_hour, running="ann").run_requests
     feedback = tick("ann", running="ann").run_requests or ()
     assert [request.partition_key for request in feedback] == ["ann"]
@@ -156,8 +156,8 @@ def test_undecided_trials_go_on(state: State, home: Settings) -> None:
     models.move("cat", 1, "shadow", actor="t", reason="t", gate_version="gate-1")  # beside none
     on_trial("dan", "tuned")
     models.move("dan", 2, "canary", actor="t", reason="t", gate_version="gate-1")
-    asked = tick("ann", "bob", "cat", "dan", schedule=schedule).run_requests or ()
-    assert {request.partition_key for request in asked} == {"ann", "bob"}
+    requests = tick("ann", "bob", "cat", "dan", schedule=schedule).run_requests or ()
+    assert {request.partition_key for request in requests} == {"ann", "bob"}
     running = tick("ann", "bob", schedule=schedule, running="ann", job="compare_versions")
     assert [request.partition_key for request in running.run_requests or ()] == ["bob"]
     assert not tick(schedule=schedule).run_requests
@@ -173,13 +173,13 @@ PAID = {
 
 
 def learned(*known: str, running: str = "", finished: bool = False) -> tuple[list[str], str]:
-    """Authors for whom a night starts a run, and what the tick says otherwise."""
+    """Run a nightly tick; return the authors with a run and the message."""
     status = dg.DagsterRunStatus.SUCCESS if finished else dg.DagsterRunStatus.STARTED
-    found = tick(
+    result = tick(
         *known, schedule=learn_routing_every_night, running=running, job="learn_routing",
         status=status,
     )  # fmt: skip
-    return [str(one.partition_key) for one in found.run_requests or ()], found.skip_message or ""
+    return [str(run.partition_key) for run in result.run_requests or ()], result.skip_message or ""
 
 
 @pytest.fixture
@@ -207,19 +207,19 @@ def test_labels_are_bought_by_night_while_they_pay_are_missing_and_money_is_left
     learning: Settings, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PACES, "", FEW_LABELS)
-    runs, said = learned("ann")
+    runs, message = learned("ann")
     assert runs == []
-    assert "routing does not pay" in said
+    assert "routing does not pay" in message
     for number in range(9):
         at = datetime.now(UTC) - timedelta(days=1, microseconds=number)
-        answered(state, "ann", at, route="stable")
+        record_answer(state, "ann", at, route="stable")
     assert learned("ann") == (["ann"], "")
     assert learned()[0] == []  # its partition is not there yet
     write_author(learning, Author("bob", "Bob", consent="2026-01-01: by mail"))
-    runs, said = learned("ann", "bob", running="ann")
+    runs, message = learned("ann", "bob", running="ann")
     assert runs == []
-    assert said.splitlines()[0] == "ann: such a run is in progress"
-    assert said.splitlines()[1].startswith("bob: no stable version")
+    assert message.splitlines()[0] == "ann: such a run is in progress"
+    assert message.splitlines()[1].startswith("bob: no stable version")
     (learning.authors_dir / "bob.toml").unlink()
     tables = Tables(learning.tables_base, state=state)
     purchase = LabelPurchase("c1", PAID["TWIN_PAID_MODEL"], "e1", ("j@1",), "a")
@@ -228,7 +228,7 @@ def test_labels_are_bought_by_night_while_they_pay_are_missing_and_money_is_left
     assert learned("ann", running="ann", finished=True) == (
         [], "ann: no question has arrived since the last run",
     )  # fmt: skip
-    answered(state, "ann", datetime.now(UTC) + timedelta(minutes=1))
+    record_answer(state, "ann", datetime.now(UTC) + timedelta(minutes=1))
     assert learned("ann", running="ann", finished=True)[0] == ["ann"]
     account = open_account(learning, state)
     account.settle(account.reserve(purpose="label", author="ann", key="", max_usd=2.0), 2.0)
@@ -259,7 +259,7 @@ def test_why_nothing_is_learned_is_said(
 
 
 def test_without_a_paid_model_the_schedule_is_hidden(learning: Settings, home: Settings) -> None:
-    assert [one.name for one in learning_schedules(learning)] == ["learn_routing_every_night"]
+    assert [job.name for job in learning_schedules(learning)] == ["learn_routing_every_night"]
     assert learning_schedules(home) == []
     assert not any(
         schedule_def.name.startswith("learn")

@@ -1,4 +1,4 @@
-"""The nightly upkeep looks at every table of every author, and waits for nobody."""
+"""The nightly upkeep covers every table of every author and never waits for a lease."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_the_job_tidies_every_author(tables: Tables) -> None:
     for author in ("ann", "bob"):
         sync_words(tables, TEXTS, author=author, batch_rows=4)
     with instance_of("ann", "bob", "without-tables") as instance:
-        done = tidy_tables.execute_in_process(
+        result = tidy_tables.execute_in_process(
             instance=instance, resources={"tables": TablesResource()}
         )
-    assert done.success
+    assert result.success
     for author in ("ann", "bob"):
         assert tables.compact("words", author).merged == 0, "the job has merged them"
         assert tables.compact("words", author).fragments == 1
@@ -31,13 +31,13 @@ def test_a_table_that_is_being_written_is_left_for_the_next_night(tables: Tables
     sync_words(tables, TEXTS, batch_rows=4)
     patient = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
     with tables.lease("words", "mara"):
-        done = tidy_author(patient, "mara")
-    assert (done.tables, done.merged, done.busy) == (1, 0, ("words",))
-    assert (done.failed, done.vector_index) == ((), ""), "words have no vectors to index"
+        result = tidy_author(patient, "mara")
+    assert (result.tables, result.merged, result.busy) == (1, 0, ("words",))
+    assert (result.failed, result.vector_index) == ((), ""), "words have no vectors to index"
     assert tidy_author(patient, "mara").merged == 10
 
 
 def test_the_schedule_runs_by_itself() -> None:
-    (found,) = [one for one in defs.schedules or () if one.name == tidy_tables_before_dawn.name]
-    assert found.default_status == dg.DefaultScheduleStatus.RUNNING
-    assert found.job_name == "tidy_tables"
+    (tidying,) = [job for job in defs.schedules or () if job.name == tidy_tables_before_dawn.name]
+    assert tidying.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert tidying.job_name == "tidy_tables"

@@ -32,14 +32,14 @@ def main(url: str, requests: int, limit: float, bill: str, how: str = "") -> Non
     sys.stdin.readline()
     for number in range(requests):
         try:
-            held = account.reserve(purpose="answer", author="ada", key="k", max_usd=MOST)
+            reservation = account.reserve(purpose="answer", author="ada", key="k", max_usd=MOST)
         except OverLimitError:
             continue
         with Path(bill).open("a", encoding="utf-8") as stream:
             stream.write(f"{COST}\n")
         if how and number == requests - 1:
             break
-        account.settle(held, COST)
+        account.settle(reservation, COST)
     if how:
         say("here")
         time.sleep(600)

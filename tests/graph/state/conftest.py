@@ -24,6 +24,6 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def state(store_url: str) -> Iterator[State]:
-    opened = State.open(store_url)
-    yield opened
-    opened.close()
+    store = State.open(store_url)
+    yield store
+    store.close()

@@ -13,7 +13,7 @@ from twin_resources.storage.state.state_tables import routing
 
 
 def hold_until_killed(url: str, sign: Path, ttl_s: float) -> None:
-    """Take the lease `table`, say so by making the file `sign`, and sit on it."""
+    """Take the lease `table`, create the file `sign`, and keep the lease."""
     with State.open(url).lease("table", ttl_s=ttl_s):
         sign.touch()
         time.sleep(600)

@@ -16,8 +16,8 @@ def reconcile_when_all_are_ready(url: str, policy: Path, at_once: Any, out: Path
     """Reconcile at the same moment as another, and write down the moves made."""
     registry = Registry(State.open(url), policy_path=policy)
     at_once.wait()
-    done = reconcile(registry, "mara", gate_version=GATE, mode="gate", actor="test")
-    out.write_text(json.dumps([[move.version, move.to_state] for move in done]))
+    moves = reconcile(registry, "mara", gate_version=GATE, mode="gate", actor="test")
+    out.write_text(json.dumps([[move.version, move.to_state] for move in moves]))
 
 
 def route_many_times(url: str, policy: Path, author: str, times: int) -> None:

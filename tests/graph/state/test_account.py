@@ -43,7 +43,7 @@ def billed(folder: Path) -> float:
 def test_four_processes_and_a_kill_pass_no_limit(
     state: State, store_url: str, tmp_path: Path
 ) -> None:
-    """24 requests of four processes on a budget of ten; a fifth is killed while it holds one."""
+    """24 requests of four processes on a budget of ten; a fifth dies with a reservation."""
     limit = 10 * MOST
     spenders = [start(store_url, 6, limit, tmp_path / f"{number}.bill") for number in range(4)]
     dying = start(store_url, 1, limit, tmp_path / "dying.bill", "die")
@@ -60,11 +60,11 @@ def test_four_processes_and_a_kill_pass_no_limit(
     assert [process.wait(60) for process in spenders] == [0] * 4
 
     account = SpendingAccount(state, SpendingLimits(home=SpendingLimit(usd_per_day=limit)))
-    found = account.sum_spending()
-    assert found.reserved_usd == MOST, "what the dead one held"
+    spending = account.sum_spending()
+    assert spending.reserved_usd == MOST, "what the dead one held"
     assert 9 * COST <= billed(tmp_path) <= limit
-    assert found.usd + COST == pytest.approx(billed(tmp_path), abs=1e-9)
-    assert found.usd + found.reserved_usd <= limit
+    assert spending.usd + COST == pytest.approx(billed(tmp_path), abs=1e-9)
+    assert spending.usd + spending.reserved_usd <= limit
 
     day = datetime.now(UTC)
     later = SpendingAccount(state, account.limits, clock=lambda: time.time() + DEADLINE_S + 1)
@@ -74,5 +74,5 @@ def test_four_processes_and_a_kill_pass_no_limit(
     assert settled.reserved_usd == MOST, "a refused reservation changes nothing"
     later.release(later.reserve(purpose="label", author="bob", key="", max_usd=0.0))
     settled = later.sum_spending(as_of=day)
-    assert settled.usd == pytest.approx(found.usd + MOST, abs=1e-12)
+    assert settled.usd == pytest.approx(spending.usd + MOST, abs=1e-12)
     assert billed(tmp_path) <= settled.usd <= limit

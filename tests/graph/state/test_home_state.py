@@ -1,4 +1,4 @@
-"""A store that knows nothing of a home is refused beside it, and never empties its policy."""
+"""A state store without rows of a home is refused there and never empties its policy."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PATHS: dict[str, Any] = {"folder": "/f", "adapter_gguf": "/a", "base": "/b", "ba
 
 
 def register(registry: Registry, author: str, checkpoint: str) -> None:
-    made = register_version(registry, author, checkpoint, **PATHS)
-    registry.move(author, made.version, "parked", actor="test", reason="test")
-    registry.move(author, made.version, "stable", actor="test", reason="test", force=True)
+    version = register_version(registry, author, checkpoint, **PATHS)
+    registry.move(author, version.version, "parked", actor="test", reason="test")
+    registry.move(author, version.version, "stable", actor="test", reason="test", force=True)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def living(home: Settings) -> Settings:
     return home
 
 
-def named(living: Settings, monkeypatch: pytest.MonkeyPatch, url: str) -> Settings:
+def with_state_url(living: Settings, monkeypatch: pytest.MonkeyPatch, url: str) -> Settings:
     """The same home once `TWIN_STATE_URL` is set."""
     monkeypatch.setenv("TWIN_STATE_URL", url)
     return living.model_copy(update={"state_url": url})
@@ -47,16 +47,16 @@ def test_an_empty_store_beside_a_living_home_is_refused_everywhere_and_changes_n
     living: Settings, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = living.policy_path.read_bytes()
-    there = named(living, monkeypatch, store_url)
-    [found] = run_check("state", lambda: stores.check_state(there))
-    assert found.verdict == "fail"
-    assert "`twin backup FILE`" in found.remedy
+    settings = with_state_url(living, monkeypatch, store_url)
+    [check] = run_check("state", lambda: stores.check_state(settings))
+    assert check.verdict == "fail"
+    assert "`twin backup FILE`" in check.remedy
     with pytest.raises(EmptyStateStoreError, match=r"lists versions of mara.*twin restore"):
-        open_registry(there)
+        open_registry(settings)
     with pytest.raises(EmptyStateStoreError):
         RegistryResource().registry()
     state = State.open(store_url)
-    registry = Registry(state, policy_path=there.policy_path)
+    registry = Registry(state, policy_path=settings.policy_path)
     with pytest.raises(EmptyStateStoreError):
         registry.publish()
     with pytest.raises(EmptyStateStoreError):
@@ -64,8 +64,8 @@ def test_an_empty_store_beside_a_living_home_is_refused_everywhere_and_changes_n
     with pytest.raises(EmptyStateStoreError):
         registry.set_routing("mara", {"canary_share": 0.5})
     assert registry.versions("new") == []
-    [found] = run_check("state", lambda: stores.check_state(there))
-    assert found.verdict == "fail", "its tables are made now"
+    [check] = run_check("state", lambda: stores.check_state(settings))
+    assert check.verdict == "fail", "its tables are made now"
     state.close()
     assert living.policy_path.read_bytes() == policy
 
@@ -73,24 +73,24 @@ def test_an_empty_store_beside_a_living_home_is_refused_everywhere_and_changes_n
 def test_a_run_of_dagster_is_refused_before_its_step(
     living: Settings, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named(living, monkeypatch, store_url)
+    with_state_url(living, monkeypatch, store_url)
 
     @dg.asset
     def released(registry: dg.ResourceParam[Registry]) -> None:
         registry.publish()
 
-    ended = dg.materialize(
+    result = dg.materialize(
         [released], resources={"registry": RegistryResource()}, raise_on_error=False
     )
-    assert not ended.success
+    assert not result.success
     assert read_policy(living.policy_path).authors["mara"].stable is not None
 
 
 def test_a_store_that_was_lost_is_refused(living: Settings) -> None:
     file = living.home / "state.sqlite"
     file.unlink()
-    [found] = run_check("state", lambda: stores.check_state(living))
-    assert (found.verdict, "twin restore" in found.remedy) == ("fail", True)
+    [check] = run_check("state", lambda: stores.check_state(living))
+    assert (check.verdict, "twin restore" in check.remedy) == ("fail", True)
     file.write_bytes(b"")  # what some tools leave of a file that they could not write
     assert next(iter(stores.check_state(living))).verdict == "fail"
     with pytest.raises(EmptyStateStoreError, match="restore its last backup"):
@@ -102,8 +102,8 @@ def test_a_store_with_rows_of_another_home_beside_is_refused_before_there_is_a_v
 ) -> None:
     first = State.open(home.state_address)
     check_store_belongs_to_home(home, first)
-    there = home.model_copy(update={"state_url": store_url})
-    check_store_belongs_to_home(there, State.open(store_url))  # nothing was kept yet
+    settings = home.model_copy(update={"state_url": store_url})
+    check_store_belongs_to_home(settings, State.open(store_url))  # nothing was kept yet
     with first.transaction() as connection:
         from twin_resources.storage.state.state_tables import routing
 
@@ -111,7 +111,7 @@ def test_a_store_with_rows_of_another_home_beside_is_refused_before_there_is_a_v
     with pytest.raises(
         EmptyStateStoreError, match=r"state\.sqlite is the state store of this home"
     ):
-        check_store_belongs_to_home(there, State.open(store_url))
+        check_store_belongs_to_home(settings, State.open(store_url))
 
 
 def test_the_last_author_may_be_forgotten(living: Settings) -> None:

@@ -78,7 +78,7 @@ def release(registry: Registry, *checkpoints: str) -> None:
 def reconcile_all(
     registry: Registry, mode: ReleaseMode = "gate", **evidence: TrialResult
 ) -> list[Move]:
-    by_version = {int(name[1:]): said for name, said in evidence.items()}
+    by_version = {int(name[1:]): result for name, result in evidence.items()}
     return reconcile(
         registry, "mara", gate_version=GATE, mode=mode, actor="dagster", evidence=by_version
     )
@@ -108,13 +108,13 @@ def name_answer_model(registry: Registry, checkpoint: str = "named") -> ModelVer
 def test_an_answer_model_is_stable_by_a_persons_word_until_a_trial_is_won(
     registry: Registry,
 ) -> None:
-    named = name_answer_model(registry)
+    version = name_answer_model(registry)
     assert reconcile_all(registry) == []
     with pytest.raises(MoveRefusedError, match="no PASSED verdict"):
         registry.move(
-            "mara", named.version, "stable", actor="dagster", reason="none", gate_version=GATE
+            "mara", version.version, "stable", actor="dagster", reason="none", gate_version=GATE
         )
-    registry.move("mara", named.version, "stable", actor="command:jo", reason="named", force=True)
+    registry.move("mara", version.version, "stable", actor="command:jo", reason="named", force=True)
     entry = read_policy(registry.policy_path).authors["mara"].stable
     assert entry is not None
     assert (entry.kind, entry.base) == ("answer_model", "http://127.0.0.1:9/v1#large")
@@ -162,12 +162,12 @@ def test_a_known_checkpoint_makes_no_new_version_and_its_paths_are_renewed(
     registry: Registry,
 ) -> None:
     first = register(registry, "h1")
-    again = register_version(
+    renewed = register_version(
         registry, "mara", "h1", folder="/moved", adapter_gguf="/moved/adapter.gguf", base="/b",
         base_gguf="/g", template="template-1", dataset_version="dataset-1",
     )  # fmt: skip
     moved = {"folder": "/moved", "adapter_gguf": "/moved/adapter.gguf", "base": "/b"}
-    assert again == replace(first, **moved, base_gguf="/g")
+    assert renewed == replace(first, **moved, base_gguf="/g")
     assert len(registry.versions("mara")) == 1
 
 
@@ -210,9 +210,9 @@ def test_a_release_is_taken_back_by_a_later_verdict_alone(
 
     assert (move.from_state, move.to_state) == ("stable", "refused")
     assert served(registry) is None
-    told = {notice.title: notice.text for notice in queued_notices(registry.state, author="mara")}
-    assert "it recites" in told["v1 of mara was taken back"]
-    assert "base model answers" in told["v1 of mara was taken back"]
+    texts = {item.title: item.text for item in queued_notices(registry.state, author="mara")}
+    assert "it recites" in texts["v1 of mara was taken back"]
+    assert "base model answers" in texts["v1 of mara was taken back"]
     assert reconcile_all(registry) == []
     registry.move("mara", 1, "stable", actor="chris", reason="I read it", force=True)
     with pytest.raises(MoveRefusedError, match="a person released it against the gate's verdict"):
@@ -478,7 +478,7 @@ def test_moves_are_numbered_over_all_authors(registry: Registry) -> None:
         register(registry, f"of {author}", author)
         registry.move(author, 1, "refused", actor="chris", reason="no")
         registry.move(author, 1, "stable", actor="chris", reason="yes", force=True)
-    numbers = [move.number for one in ("nils", "mara") for move in registry.moves(one)]
+    numbers = [move.number for name in ("nils", "mara") for move in registry.moves(name)]
     assert numbers == sorted(numbers)
     assert registry.newest_move_number() == numbers[-1]
     assert registry.authors_with_moves(after=0) == ["mara", "nils"]
@@ -492,7 +492,7 @@ def test_any_version_of_the_gate_may_have_passed_it(registry: Registry) -> None:
     judge(registry, "h1", "passed")
     judge(registry, "h1", "failed", gate="gate-2")
     judge(registry, "h2", "failed")
-    assert [registry.has_ever_passed(one) for one in ("h1", "h2", "h3")] == [True, False, False]
+    assert [registry.has_ever_passed(name) for name in ("h1", "h2", "h3")] == [True, False, False]
     assert [verdict.outcome for verdict in registry.verdicts("h1", GATE)] == ["passed"]
     assert registry.verdicts("h2", "gate-2") == []
     latest = registry.latest_verdict("mara")
@@ -510,18 +510,18 @@ def test_a_move_that_is_refused_is_asked_for_again_where_somebody_moved_in_betwe
     judge(registry, "h2", "failed")
     move, refusals = registry.move, []
 
-    def refuses_once(author: str, number: int, to: Any, **said: Any) -> Move:
+    def refuses_once(author: str, number: int, to: Any, **options: Any) -> Move:
         if number == 1 and not refusals:
             refusals.append(number)
             if meanwhile == "moved by hand":
                 move(author, 1, "refused", actor="chris", reason="no")
             raise MoveRefusedError("move v1", found="candidate no longer", next_step="look")
-        return move(author, number, to, **said)
+        return move(author, number, to, **options)
 
     monkeypatch.setattr(registry, "move", refuses_once)
     if meanwhile == "nothing":
         with pytest.raises(MoveRefusedError, match="candidate no longer"):
             reconcile_all(registry)
         return
-    assert [(one.version, one.to_state) for one in reconcile_all(registry)] == [(2, "refused")]
+    assert [(row.version, row.to_state) for row in reconcile_all(registry)] == [(2, "refused")]
     assert states(registry) == ["refused", "refused"]

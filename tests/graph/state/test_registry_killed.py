@@ -1,4 +1,4 @@
-"""A registry whose mover was killed: nothing is half done, and the next round repairs."""
+"""A process killed in a move leaves nothing half done; the next reconciliation repairs it."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from twin_resources.storage.state.state import State
 @pytest.fixture
 def registry(state: State, tmp_path: Path) -> Registry:
     """v1 stable, v2 a candidate that has passed."""
-    found = Registry(state, policy_path=tmp_path / "policy.json")
+    made_registry = Registry(state, policy_path=tmp_path / "policy.json")
     for number in (1, 2):
-        register_version(found, "mara", f"h{number}")
+        register_version(made_registry, "mara", f"h{number}")
         claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
-        claims = (claim, *beside_stable(found, "mara"))
-        found.record_verdict(Verdict("mara", f"h{number}", GATE, "passed", claims, ""))
+        claims = (claim, *beside_stable(made_registry, "mara"))
+        made_registry.record_verdict(Verdict("mara", f"h{number}", GATE, "passed", claims, ""))
         if number == 1:
-            round_of(found)
-    return found
+            round_of(made_registry)
+    return made_registry
 
 
 def round_of(registry: Registry) -> list[str]:
-    done = reconcile(registry, "mara", gate_version=GATE, mode="gate", actor="test")
-    return [f"v{move.version} {move.to_state}" for move in done]
+    moves = reconcile(registry, "mara", gate_version=GATE, mode="gate", actor="test")
+    return [f"v{move.version} {move.to_state}" for move in moves]
 
 
 def kill_a_mover(url: str, registry: Registry, where: str) -> None:
-    """Start the process, wait until it stands where it shall die, and kill it."""
+    """Start the process, wait until it is where it should die, and kill it."""
     arguments = [url, str(registry.policy_path), where]
     mover = subprocess.Popen(
         [sys.executable, "-m", "tests.graph.state.registry_killed", *arguments],

@@ -90,13 +90,13 @@ def test_a_folder_is_stored_once_and_fetched_once(tmp_path: Path, address: str) 
     assert not (second.home / NAME).exists()
     assert (first.store(NAME), first.store(NAME)) == (True, False)
     assert second.list_folders("checkpoints") == [NAME]
-    done: list[bool] = []
-    threads = [threading.Thread(target=lambda: done.append(second.fetch(NAME))) for _ in range(2)]
+    won: list[bool] = []
+    threads = [threading.Thread(target=lambda: won.append(second.fetch(NAME))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(done) == [False, True], "of two fetchers one fetched"
+    assert sorted(won) == [False, True], "of two fetchers one fetched"
     assert (second.home / NAME / "adapter" / "weights.safetensors").read_bytes() == b"w" * 100_000
     assert [path.name for path in (second.home / "work").iterdir()] == ["fetch.lock"]
 
@@ -123,8 +123,8 @@ def test_a_folder_whose_list_is_missing_is_not_there(tmp_path: Path) -> None:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def state(request: pytest.FixtureRequest, home: Settings, postgresql_url: str) -> Iterator[State]:
     url = home.state_address if request.param == "sqlite" else postgresql_url
-    with closing(State.open(url)) as opened:
-        yield opened
+    with closing(State.open(url)) as store:
+        yield store
 
 
 def test_rows_say_what_is_new_changed_and_gone(state: State, home: Settings) -> None:
@@ -143,8 +143,8 @@ def test_rows_say_what_is_new_changed_and_gone(state: State, home: Settings) -> 
     write_author(home, Author("ann", "Ann Bell"))
     (home.authors_dir / "bob.toml").unlink()
     wanted = read_author_files(home.authors_dir)
-    found = compare_files(read_stored_files(state), wanted)
-    assert (found.new, found.changed, found.deleted) == (
+    changes = compare_files(read_stored_files(state), wanted)
+    assert (changes.new, changes.changed, changes.deleted) == (
         (),
         ("authors/ann.toml",),
         ("authors/bob.toml",),
@@ -161,8 +161,8 @@ def test_a_file_that_a_person_changed_is_kept_and_named(home: Settings) -> None:
     stored = read_author_files(home.authors_dir)
     assert update_files(home.home, stored) == []
     write_author(home, Author("ann", "Ann Bell"))
-    (kept,) = update_files(home.home, stored)
-    assert "authors/ann.toml was changed on this host" in kept
+    (message,) = update_files(home.home, stored)
+    assert "authors/ann.toml was changed on this host" in message
     assert "Ann Bell" in (home.authors_dir / "ann.toml").read_text()
     (home.authors_dir / "ann.toml").unlink()
     assert update_files(home.home, stored) == []
@@ -176,8 +176,8 @@ def test_a_file_that_a_person_changed_is_kept_and_named(home: Settings) -> None:
 )  # fmt: skip
 def test_a_row_that_names_another_place_writes_nothing(home: Settings, name: str) -> None:
     before = set(home.home.parent.rglob("*"))
-    (kept,) = update_files(home.home, {name: "x = 1"})
-    assert repr(name) in kept
+    (message,) = update_files(home.home, {name: "x = 1"})
+    assert repr(name) in message
     assert set(home.home.parent.rglob("*")) == before
     update_files(home.home, {name: "x = 1", "authors/zoe.toml": 'name = "Zoe"'})
     assert author_slugs(home) == ["zoe"], "the others are followed"
@@ -216,7 +216,7 @@ def test_another_host_gets_the_base_model_and_the_embedder_that_one_has_prepared
 ) -> None:
     first = home_of(home.home, monkeypatch, tmp_path / "store")
     base, embedder, model = prepared_folder(first), embedder_folder(first), tmp_path / "model"
-    for path, said in (
+    for path, text in (
         (base / "r1" / "base.gguf", "GGUF"),
         (base / "r1" / RECORD_FILE, json.dumps(
             {"name": "org/base", "folder": str(model), "source": f"folder:{model}"}
@@ -227,7 +227,7 @@ def test_another_host_gets_the_base_model_and_the_embedder_that_one_has_prepared
         (embedder / "current.json", '{"revision": "e1"}'),
     ):  # fmt: skip
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(said)
+        path.write_text(text)
     names = [path.relative_to(first.home).as_posix() for path in (base / "r1", embedder / "e1")]
     paths = (str(base / "r1" / "base.gguf"), str(model), None)
     assert share_weights(first, *paths) == sorted(names)
@@ -247,8 +247,8 @@ def test_another_host_gets_the_base_model_and_the_embedder_that_one_has_prepared
     assert share_weights(first) == [names[1].replace("e1", "e2")]
     assert fetch_versions(second, Policy()) == [], "it has one"
     third = home_of(tmp_path / "third", monkeypatch, tmp_path / "store")
-    [told] = fetch_versions(third, Policy())
-    assert "several revisions" in told
+    [message] = fetch_versions(third, Policy())
+    assert "several revisions" in message
     assert (prepared_folder(third) / "r1").is_dir(), "the rest is fetched all the same"
 
 
@@ -294,17 +294,18 @@ def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
     now[0] += 2
     follower.poll_once()
     assert (follower.lag_reason, follower.problems) == ("", "")
-    there = follower._state
+    opened_state = follower._state
     follower._state = State(sa.create_engine("postgresql://twin@127.0.0.1:1/none"))
     follower.poll_once()
     assert "the last state read stays in use" in follower.problems
-    follower._state, now[0] = there, now[0] + 60
+    follower._state, now[0] = opened_state, now[0] + 60
     follower.poll_once()
     assert (follower.lag_reason, follower.problems) == ("", ""), "it is back"
-    away = Follower(shared.model_copy(update={"state_url": "postgresql://twin@127.0.0.1:1/none"}))
-    away.poll_once()
-    assert away.lag_reason == ""
-    assert "the last state read stays in use" in away.problems
+    nowhere = {"state_url": "postgresql://twin@127.0.0.1:1/none"}
+    cut_off = Follower(shared.model_copy(update=nowhere))
+    cut_off.poll_once()
+    assert cut_off.lag_reason == ""
+    assert "the last state read stays in use" in cut_off.problems
 
 
 def test_a_tick_gets_author_files_and_a_run_says_which_folder_it_misses(
@@ -356,7 +357,7 @@ def test_the_candidate_is_the_one_that_was_trained_last_on_any_host(
 
 
 def test_gateways_of_eight_hosts_find_each_others_answers(postgresql_url: str) -> None:
-    """Their first answers come at once, in a store whose table nobody has made yet."""
+    """Their first answers come at the same time, before the table exists."""
     gateways = [RecentResponses(lambda: State.open(postgresql_url)) for _ in range(8)]
 
     def store(number: int) -> None:

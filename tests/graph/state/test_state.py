@@ -102,9 +102,9 @@ def test_writers_of_several_processes_lose_no_update(state: State, store_url: st
 def test_opening_again_keeps_what_is_there(state: State, store_url: str) -> None:
     with state.transaction() as connection:
         put(connection, 5)
-    again = State.open(store_url)
-    assert stored(again) == [{"n": 5}]
-    again.close()
+    reopened = State.open(store_url)
+    assert stored(reopened) == [{"n": 5}]
+    reopened.close()
 
 
 def test_a_store_of_an_earlier_release_gains_the_column_and_keeps_its_versions(
@@ -121,13 +121,13 @@ def test_a_store_of_an_earlier_release_gains_the_column_and_keeps_its_versions(
         connection.execute(sa.text(spelt), {"no": False})
     state.close()
     for _ in range(2):  # and opening it once more changes nothing
-        again = State.open(store_url)
-        with again.read_transaction() as connection:
+        reopened = State.open(store_url)
+        with reopened.read_transaction() as connection:
             [version] = rows.list_versions(connection, "mara")
             # what the release before names, it still finds
             names = sa.text(f"SELECT {', '.join(old)} FROM model_versions")
             assert connection.execute(names).one().state == "stable"
-        again.close()
+        reopened.close()
         assert (version.version, version.state, version.kind) == (1, "stable", "tuned")
 
 
@@ -139,11 +139,11 @@ def test_a_table_that_no_code_reads_any_more_goes_with_the_texts_in_it(store_url
         connection.execute(sa.text("INSERT INTO provider_batch_rows VALUES ('How much oil?')"))
     state.close()
     for _ in range(2):
-        again = State.open(store_url)
-        with again.read_transaction() as connection:
+        reopened = State.open(store_url)
+        with reopened.read_transaction() as connection:
             assert "provider_batch_rows" not in sa.inspect(connection).get_table_names()
-        assert stored(again) == [{"n": 1}]
-        again.close()
+        assert stored(reopened) == [{"n": 1}]
+        reopened.close()
 
 
 def test_several_processes_open_an_empty_store_at_once(store_url: str) -> None:

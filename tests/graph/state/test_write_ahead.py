@@ -1,4 +1,4 @@
-"""Many connections open the same new file, or meet one that is held."""
+"""Many connections open the same new file, or one that is locked."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from twin_resources.storage.tables.tables import Tables
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[State]:
-    opened = State.open(f"sqlite:///{tmp_path}/state.sqlite")
-    yield opened
-    opened.close()
+    store = State.open(f"sqlite:///{tmp_path}/state.sqlite")
+    yield store
+    store.close()
 
 
 @pytest.fixture

@@ -56,13 +56,13 @@ def sync(
 def sync_and_die(folder: Path, texts: Mapping[str, str], version: str, at: int) -> None:
     """Rework, and be killed at boundary number `at`; `boundaries` counts those that there are."""
     state = State.open(f"sqlite:///{folder}/state.sqlite")
-    passed = 0
+    count = 0
 
     def boundary() -> None:
-        nonlocal passed
-        if passed == at:
+        nonlocal count
+        if count == at:
             os.kill(os.getpid(), signal.SIGKILL)
-        passed += 1
+        count += 1
 
     def around(call: Callable[..., Any]) -> Callable[..., Any]:
         def bounded(*args: Any, **named: Any) -> Any:
@@ -77,4 +77,4 @@ def sync_and_die(folder: Path, texts: Mapping[str, str], version: str, at: int) 
     # Before a Lance commit its files are written and belong to no version; after it, they do.
     lance.LanceDataset.commit = staticmethod(around(lance.LanceDataset.commit))
     sync(folder, texts, version, state=state)
-    (folder / "boundaries").write_text(str(passed))
+    (folder / "boundaries").write_text(str(count))

@@ -1,4 +1,4 @@
-"""A forgotten row is in no file of the table: each is decoded, not searched as bytes alone."""
+"""A forgotten row is in no file of the table; every file is decoded, not just searched."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from lance.file import LanceFileReader
 
-from tests.graph.tables.words import sync_words
+from tests.graph.tables.words import index_full_text, sync_words
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 TEXTS = {f"p{number}": f"shared word{number} filler{number}" for number in range(60)}
@@ -35,7 +35,7 @@ def files_with(folder: Path, word: str) -> list[str]:
 def with_secret(tables: Tables) -> Tables:
     sync_words(tables, SECRET, batch_rows=20)
     tables.ensure_index("words", "mara", "word_id")
-    tables.ensure_index("words", "mara", "word", kind="FTS", with_position=True)
+    index_full_text(tables, with_position=True)
     return tables
 
 
@@ -44,7 +44,7 @@ def folder_of(tables: Tables) -> Path:
 
 
 def test_a_row_deleted_by_rework_alone_can_still_be_decoded(with_secret: Tables) -> None:
-    """Why `forget` exists; when this fails, Lance has changed."""
+    """The reason for `forget`: if this test fails, Lance has changed."""
     sync_words(with_secret, TEXTS)
     assert with_secret.read("words", "mara", where="word = 'canarybird'").is_empty()
     assert files_with(folder_of(with_secret), "canarybird")
@@ -54,10 +54,10 @@ def test_no_file_holds_a_forgotten_row(with_secret: Tables) -> None:
     with_secret.tag("words", "mara", "trained-on-it")
     before = sync_words(with_secret, TEXTS)
     with_secret.tag("words", "mara", "trained-without")
-    done = with_secret.forget("words", "mara", ["secret#0", "secret#1"])
-    assert done.rows == 0, "sync had deleted it"
-    assert done.removed_tags == ("trained-on-it",)
-    assert done.bytes_removed > 0
+    report = with_secret.forget("words", "mara", ["secret#0", "secret#1"])
+    assert report.rows == 0, "sync had deleted it"
+    assert report.removed_tags == ("trained-on-it",)
+    assert report.bytes_removed > 0
     assert files_with(folder_of(with_secret), "canarybird") == []
     assert files_with(folder_of(with_secret), "word7") != [], "the search finds what is there"
     assert with_secret.data_version("words", "mara") == before.data_version
@@ -66,8 +66,8 @@ def test_no_file_holds_a_forgotten_row(with_secret: Tables) -> None:
 
 
 def test_forgetting_a_row_that_is_there_deletes_it(with_secret: Tables) -> None:
-    done = with_secret.forget("words", "mara", ["secret#0", "secret#1"])
-    assert done.rows == 2
+    report = with_secret.forget("words", "mara", ["secret#0", "secret#1"])
+    assert report.rows == 2
     assert files_with(folder_of(with_secret), "canarybird") == []
     assert with_secret.read("words", "mara").height == 180
     assert (

@@ -1,4 +1,4 @@
-"""Damaged tables go back to their newest whole version, and the next sync makes the rest again."""
+"""Damaged tables return to their newest undamaged version; the next sync restores the rest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from tests.documented import documented, shape
 from tests.graph.s3 import client_of, name_in_environment
-from tests.graph.tables.words import sync_words
+from tests.graph.tables.words import index_full_text, sync_words
 from twin_resources.settings import Settings
 from twin_resources.storage.object_store import is_object_address, remove_objects
 from twin_resources.storage.places import FileStore
@@ -54,7 +54,7 @@ def folder(tables: Tables) -> Path:
 
 
 def manifests(tables: Tables) -> list[str]:
-    """The newest first: Lance counts down."""
+    """Manifests, newest first: their names count down."""
     return FileStore(tables.uri("words", "mara")).list_files("_versions")
 
 
@@ -62,7 +62,7 @@ def newest_rows(tables: Tables) -> str:
     """The file of rows that was added last; a bucket's clock counts whole seconds only."""
     table = open_table(tables.uri("words", "mara"), storage_options=None)
     assert table is not None
-    last = max(table.dataset.get_fragments(), key=lambda one: one.fragment_id)
+    last = max(table.dataset.get_fragments(), key=lambda fragment: fragment.fragment_id)
     return f"data/{last.data_files()[0].path}"
 
 
@@ -179,7 +179,7 @@ def test_a_damaged_table_is_mended_as_it_was_said_and_a_sync_makes_the_rest_anew
         assert now is not None
         assert now > plan.restore_version
         assert now >= number, "a number that was used names no other rows"
-    assert [one.verdict for one in stores.check_tables(home)] == ["ok"]
+    assert [check.verdict for check in stores.check_tables(home)] == ["ok"]
     assert mend(home, agreed=True) == (0, "every table and every database is intact\n")
 
     sync_words(living, STEPS[-1])
@@ -190,49 +190,49 @@ def test_a_damaged_table_is_mended_as_it_was_said_and_a_sync_makes_the_rest_anew
 
 def test_a_damaged_index_goes_and_every_row_stays(living: Tables, home: Settings) -> None:
     living.ensure_index("words", "mara", "post")
-    living.ensure_index("words", "mara", "word", kind="FTS")
+    index_full_text(living)
     rows, version = living.read("words", "mara"), living.data_version("words", "mara")
     for file in (folder(living) / "_indices").rglob("*.lance"):
         file.write_bytes(file.read_bytes()[:10])
     [failed, _] = stores.check_tables(home)
     assert "post_idx" in failed.found
     assert "`twin repair`" in failed.remedy
-    code, said = mend(home, agreed=True)
+    code, output = mend(home, agreed=True)
     assert code == 0
-    assert "all rows are kept" in said
+    assert "all rows are kept" in output
     assert living.read("words", "mara").equals(rows)
     assert living.read("words", "mara", where="post = 'a'").height == 2
     assert living.data_version("words", "mara") == version
     living.ensure_index("words", "mara", "post")
-    assert [one.verdict for one in stores.check_tables(home)] == ["ok"]
+    assert [check.verdict for check in stores.check_tables(home)] == ["ok"]
 
 
 def test_a_tag_on_a_version_that_goes_is_said_and_goes(living: Tables, home: Settings) -> None:
     living.tag("words", "mara", "kept", 2)
     living.tag("words", "mara", "trained")
     lose_newest_rows(living)
-    code, said = mend(home, agreed=True)
+    code, output = mend(home, agreed=True)
     assert code == 0
-    assert "pinned versions that are lost: trained" in said
+    assert "pinned versions that are lost: trained" in output
     assert living.read("words", "mara", version="kept").height == 3
 
 
 def test_a_damaged_database_is_named_and_left_alone(living: Tables, home: Settings) -> None:
     (home.home / "traces.sqlite").write_bytes(b"this is no database" * 500)
-    code, said = mend(home, agreed=True)
+    code, output = mend(home, agreed=True)
     assert code == 1
-    assert "traces.sqlite is damaged" in said
-    assert "`twin restore`" in said
+    assert "traces.sqlite is damaged" in output
+    assert "`twin restore`" in output
     assert living.read("words", "mara").height == 7
 
 
 def test_the_command_as_documented(living: Tables, home: Settings) -> None:
     empty_newest(living)
-    done = CliRunner().invoke(app, ["repair", "--json", "--home", str(home.home)])
-    assert shape(json.loads(done.stdout)) == shape(documented("repair"))
-    assert json.loads(done.stdout)["done"] is False
-    done = CliRunner().invoke(app, ["repair", "--yes", "--json", "--home", str(home.home)])
-    assert json.loads(done.stdout)["done"] is True
+    result = CliRunner().invoke(app, ["repair", "--json", "--home", str(home.home)])
+    assert shape(json.loads(result.stdout)) == shape(documented("repair"))
+    assert json.loads(result.stdout)["done"] is False
+    result = CliRunner().invoke(app, ["repair", "--yes", "--json", "--home", str(home.home)])
+    assert json.loads(result.stdout)["done"] is True
     assert plan_repair(str(folder(living))) is None
 
 

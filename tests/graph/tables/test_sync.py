@@ -1,4 +1,4 @@
-"""Rework on real Lance: what is computed, what is written, what stays as it was."""
+"""Sync on real Lance tables: what is computed, what is written and what stays."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 
 
 def rebuilt(tables: Tables, texts: dict[str, str], version: str = "1") -> str:
-    """The data version of a table made at once from these posts."""
+    """The data version of a table that is built from scratch from these posts."""
     return sync_words(tables, texts, author="rebuilt", version=version).data_version
 
 
 def test_the_first_rework_computes_everything(tables: Tables) -> None:
-    done = sync_words(tables, TEXTS)
-    assert (done.rows, done.computed, done.written, done.deleted) == (6, 4, 6, 0)
+    report = sync_words(tables, TEXTS)
+    assert (report.rows, report.computed, report.written, report.deleted) == (6, 4, 6, 0)
     assert_frame_equal(tables.read("words", "mara"), words(posts(TEXTS)).sort("word_id"))
-    assert done.bytes_written > 0
+    assert report.bytes_written > 0
 
 
 def test_a_second_rework_computes_and_writes_nothing(tables: Tables) -> None:
     first = sync_words(tables, TEXTS)
-    again = sync_words(tables, TEXTS)
-    assert (again.computed, again.written, again.deleted, again.bytes_written) == (0, 0, 0, 0)
-    assert again.lance_version == first.lance_version
-    assert again.data_version == first.data_version
+    report = sync_words(tables, TEXTS)
+    assert (report.computed, report.written, report.deleted, report.bytes_written) == (0, 0, 0, 0)
+    assert report.lance_version == first.lance_version
+    assert report.data_version == first.data_version
 
 
 def test_the_function_sees_changed_inputs_only_in_bounded_batches(tables: Tables) -> None:
-    seen: list[list[str]] = []
+    batches: list[list[str]] = []
 
     def watched(rows: pl.DataFrame) -> pl.DataFrame:
-        seen.append(rows["post"].to_list())
+        batches.append(rows["post"].to_list())
         return words(rows)
 
     sync_words(tables, TEXTS, function=watched)
-    assert seen == [["a", "b"], ["c", "d"]]
-    seen.clear()
+    assert batches == [["a", "b"], ["c", "d"]]
+    batches.clear()
     sync_words(tables, TEXTS | {"b": "edited", "e": "new"}, function=watched)
-    assert seen == [["b", "e"]]
+    assert batches == [["b", "e"]]
 
 
 def test_each_batch_is_announced_with_its_place_among_all(tables: Tables) -> None:
@@ -65,8 +65,8 @@ def test_each_batch_is_announced_with_its_place_among_all(tables: Tables) -> Non
 
 def test_an_edited_post_loses_the_rows_that_it_no_longer_gives(tables: Tables) -> None:
     sync_words(tables, TEXTS)
-    done = sync_words(tables, TEXTS | {"d": "four"})
-    assert (done.computed, done.written, done.deleted, done.rows) == (1, 1, 2, 4)
+    report = sync_words(tables, TEXTS | {"d": "four"})
+    assert (report.computed, report.written, report.deleted, report.rows) == (1, 1, 2, 4)
     assert tables.read("words", "mara", columns=["word"])["word"].to_list() == [
         "one", "two", "three", "four",
     ]  # fmt: skip
@@ -74,16 +74,16 @@ def test_an_edited_post_loses_the_rows_that_it_no_longer_gives(tables: Tables) -
 
 def test_a_vanished_post_loses_its_rows(tables: Tables) -> None:
     sync_words(tables, TEXTS)
-    done = sync_words(tables, {"a": "one two"})
-    assert (done.computed, done.written, done.deleted, done.rows) == (0, 0, 4, 2)
-    assert done.data_version == rebuilt(tables, {"a": "one two"})
+    report = sync_words(tables, {"a": "one two"})
+    assert (report.computed, report.written, report.deleted, report.rows) == (0, 0, 4, 2)
+    assert report.data_version == rebuilt(tables, {"a": "one two"})
 
 
 def test_no_post_at_all_leaves_an_empty_table(tables: Tables) -> None:
     sync_words(tables, TEXTS)
-    done = sync_words(tables, {})
-    assert done.rows == 0
-    assert done.data_version == rebuilt(tables, {})
+    report = sync_words(tables, {})
+    assert report.rows == 0
+    assert report.data_version == rebuilt(tables, {})
     assert tables.read("words", "mara").schema == pl.Schema(SCHEMA)
 
 
@@ -121,10 +121,10 @@ def test_authors_do_not_touch_each_other(tables: Tables) -> None:
 
 def test_a_stored_upstream_costs_its_keys_and_hashes(tables: Tables) -> None:
     sync_words(tables, TEXTS)
-    seen: list[pl.DataFrame] = []
+    columns: list[pl.DataFrame] = []
 
     def shout(rows: pl.DataFrame) -> pl.DataFrame:
-        seen.append(rows)
+        columns.append(rows)
         return rows.with_columns(pl.col("word").str.to_uppercase())
 
     def sync_shouts() -> int:
@@ -136,12 +136,12 @@ def test_a_stored_upstream_costs_its_keys_and_hashes(tables: Tables) -> None:
         ).computed  # fmt: skip
 
     assert sync_shouts() == 6
-    assert {tuple(frame.columns) for frame in seen} == {("word_id", "word")}
-    seen.clear()
+    assert {tuple(frame.columns) for frame in columns} == {("word_id", "word")}
+    columns.clear()
     assert sync_shouts() == 0
     sync_words(tables, TEXTS | {"b": "drei"})
     assert sync_shouts() == 1
-    assert [frame["word"].to_list() for frame in seen] == [["drei"]]
+    assert [frame["word"].to_list() for frame in columns] == [["drei"]]
     assert "DREI" in tables.read("shouts", "mara")["word"].to_list()
 
 
@@ -166,43 +166,8 @@ def test_upstream_rows_that_share_a_key_are_one_input(tables: Tables) -> None:
     assert dict(tables.read("counts", "mara").rows()) == {"a": 2, "b": 1, "d": 2}
 
 
-@pytest.mark.parametrize("by_function", [False, True])
-def test_a_group_is_computed_whole_when_one_of_its_members_changes(
-    tables: Tables, by_function: bool
-) -> None:
-    seen: list[set[str]] = []
-
-    def first_of_cluster(rows: pl.DataFrame) -> pl.DataFrame:
-        seen.append(set(rows["post"]))
-        return rows.with_columns(pl.col("post").min().over("cluster").alias("kept_as")).select(
-            "post", "kept_as"
-        )
-
-    schema: dict[str, pl.DataType] = {"post": pl.String(), "kept_as": pl.String()}
-
-    def sync_clusters(*rows: tuple[str, str, str]) -> dict[str, str]:
-        seen.clear()
-        frame = pl.DataFrame(rows, schema=["post", "text", "cluster"], orient="row")
-        tables.sync(
-            frame, "clusters", author="mara", key="post", function=first_of_cluster, version="1",
-            schema=schema, row_key="post", batch_rows=1,
-            group=(lambda upstream: upstream["cluster"]) if by_function else "cluster",
-        )  # fmt: skip
-        return dict(tables.read("clusters", "mara").rows())
-
-    a, b, c = ("a", "x", "g"), ("b", "x", "g"), ("c", "y", "h")
-    assert sync_clusters(a, b, c) == {"a": "a", "b": "a", "c": "c"}
-    assert seen == [{"a", "b"}, {"c"}]
-    assert sync_clusters(b, c) == {"b": "b", "c": "c"}
-    assert seen == [{"b"}]
-    assert sync_clusters(b, c) == {"b": "b", "c": "c"}
-    assert seen == []
-    assert sync_clusters(b, c, ("d", "x", "g")) == {"b": "b", "c": "c", "d": "b"}
-    assert seen == [{"b", "d"}]
-
-
 def test_a_row_may_move_to_another_input(tables: Tables) -> None:
-    """A renamed post: the row key is that of the content, its input another one."""
+    """A renamed post: the row key follows from the content, but the input is another one."""
 
     def by_content(rows: pl.DataFrame) -> pl.DataFrame:
         return rows.select(pl.col("text").alias("content"), "post")
@@ -225,13 +190,13 @@ def test_a_changed_schema_makes_the_table_anew_in_one_commit(tables: Tables) -> 
     first = sync_words(tables, TEXTS)
     tables.tag("words", "mara", "trained")
     schema = {name: dtype for name, dtype in SCHEMA.items() if name != "length"}
-    done = tables.sync(
+    report = tables.sync(
         posts(TEXTS), "words", author="mara", key="post", version="1", schema=schema,
         function=lambda rows: words(rows).drop("length"), row_key="word_id", batch_rows=1,
     )  # fmt: skip
-    assert (done.computed, done.rows) == (4, 6)
-    assert done.lance_version == first.lance_version + 1
-    assert done.data_version != first.data_version
+    assert (report.computed, report.rows) == (4, 6)
+    assert report.lance_version == first.lance_version + 1
+    assert report.data_version != first.data_version
     assert tables.read("words", "mara").columns == ["word_id", "post", "word"]
     assert tables.read("words", "mara", version="trained").columns == list(SCHEMA)
     back = sync_words(tables, TEXTS)
@@ -281,15 +246,6 @@ def test_a_null_or_numeric_key_is_refused(tables: Tables) -> None:
             )  # fmt: skip
 
 
-def test_a_key_in_two_groups_is_refused(tables: Tables) -> None:
-    frame = pl.DataFrame({"post": ["a", "a"], "text": ["x", "y"], "cluster": ["g", "h"]})
-    with pytest.raises(TwinError, match=r"'a'.*same group"):
-        tables.sync(
-            frame, "words", author="mara", key="post", function=words, version="1",
-            schema=SCHEMA, row_key="word_id", group="cluster",
-        )  # fmt: skip
-
-
 def test_a_missing_upstream_names_the_asset_to_materialize(tables: Tables) -> None:
     with pytest.raises(
         TableNotFoundError, match="materialize the asset 'words' for the partition 'li'"
@@ -315,9 +271,9 @@ def test_keys_with_quotes_and_scripts_of_any_kind(tables: Tables) -> None:
     texts = {"it's": "a b", "José/李.md": "c d", '"; --': "e", "back\\slash": "f g"}
     sync_words(tables, texts)
     edited = {name: text.split(" ")[0] for name, text in texts.items()}
-    done = sync_words(tables, edited)
-    assert done.rows == 4
-    assert done.data_version == rebuilt(tables, edited)
+    report = sync_words(tables, edited)
+    assert report.rows == 4
+    assert report.data_version == rebuilt(tables, edited)
     assert sync_words(tables, {}).rows == 0
 
 
@@ -367,9 +323,9 @@ def test_a_function_that_fails_leaves_finished_batches_and_the_next_rework_does_
         sync_words(tables, TEXTS, function=failing)
     assert tables.read("words", "mara").height == 3
     assert tables.data_version("words", "mara") != rebuilt(tables, {"a": "one two", "b": "three"})
-    done = sync_words(tables, TEXTS)
-    assert done.computed == 2, "the batch that failed, c and d, and no other"
-    assert done.data_version == rebuilt(tables, TEXTS)
+    report = sync_words(tables, TEXTS)
+    assert report.computed == 2, "the batch that failed, c and d, and no other"
+    assert report.data_version == rebuilt(tables, TEXTS)
 
 
 def test_a_rebuild_for_another_schema_that_fails_leaves_the_old_table(tables: Tables) -> None:
@@ -388,6 +344,6 @@ def test_a_rebuild_for_another_schema_that_fails_leaves_the_old_table(tables: Ta
         )  # fmt: skip
     assert tables.data_version("words", "mara") == first.data_version
     assert tables.read("words", "mara").height == 6
-    again = sync_words(tables, TEXTS)
-    assert again.data_version == first.data_version
-    assert again.computed <= 1, "c, which gives no row, is the only input that was forgotten"
+    report = sync_words(tables, TEXTS)
+    assert report.data_version == first.data_version
+    assert report.computed <= 1, "c, which gives no row, is the only input that was forgotten"

@@ -1,4 +1,4 @@
-"""The cost follows the change: which columns are read, how many bytes are written."""
+"""The cost depends on the change: which columns are read, how many bytes are written."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def copy(tables: Tables, upstream: pl.DataFrame | Upstream, into: str) -> SyncRe
 
 @pytest.fixture
 def texts(tables: Tables) -> dict[str, str]:
-    """A thousand posts of 2 KB, twice stored: `raw`, and `clean` made from it."""
-    made = {
+    """A thousand posts of 2 KB, stored as `raw` and as `clean`, which is made from it."""
+    texts_by_name = {
         f"p{number:04}": f"post {number} " + f"{number * 7919} " * 300 for number in range(1000)
     }
-    assert copy(tables, posts(made), "raw").computed == 1000
+    assert copy(tables, posts(texts_by_name), "raw").computed == 1000
     assert copy(tables, Upstream("raw", "mara"), "clean").computed == 1000
-    return made
+    return texts_by_name
 
 
 @pytest.fixture
 def scanned(texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
-    """The columns of every whole scan from here on."""
+    """Record the columns of every whole scan from now on."""
     columns: list[set[str]] = []
     to_table = lance.LanceDataset.to_table
 
@@ -67,9 +67,9 @@ def test_ten_edited_posts_cost_ten_posts(
     edited = texts | {f"p{number:04}": "edited " * 300 for number in range(0, 1000, 100)}
     first = copy(tables, posts(edited), "raw")
     second = copy(tables, Upstream("raw", "mara"), "clean")
-    for done in (first, second):
-        assert (done.computed, done.written, done.deleted, done.rows) == (10, 10, 0, 1000)
+    for report in (first, second):
+        assert (report.computed, report.written, report.deleted, report.rows) == (10, 10, 0, 1000)
         # Ten posts are 21 KB of text; a thousand are 2.2 MB.
-        assert done.bytes_written < 60_000
+        assert report.bytes_written < 60_000
     assert taken == [10], "the text of ten posts and no other"
     assert all(columns <= NARROW for columns in scanned)

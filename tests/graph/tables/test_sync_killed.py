@@ -1,4 +1,4 @@
-"""Killed anywhere between two lines, a sync run again ends where an undisturbed one does."""
+"""A sync that was killed at any line ends, run again, with the result of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def test_killed_at_a_boundary(tmp_path: Path, version: str, every: int) -> None:
         set_back = tmp_path / f"set-back-{at}"
         shutil.copytree(killed, set_back)
         started = time.monotonic()
-        done = sync(killed, AFTER, version)
+        report = sync(killed, AFTER, version)
         waited = time.monotonic() - started
         assert waited < LEASE_S, "the dead holder's lease is taken over and not waited for"
-        assert done.data_version == expected.data_version, at
+        assert report.data_version == expected.data_version, at
         assert content(killed) == content(undisturbed), at
         assert sync(killed, AFTER, version).computed == 0, at
         # The sources may as well be set back to what they were before the sync that was killed.

@@ -1,4 +1,4 @@
-"""Any sequence of edits, version changes and failures ends where a table made at once does."""
+"""Any sequence of edits, version changes and failures gives the table of a full rebuild."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ WORDS = ["one", "two", "three", "four", "five", "six", "seven"]
 
 
 def put(places: list[str]) -> dict[str, list[str]]:
-    """Each word in the post that was drawn for it, or in none."""
-    drawn = list(zip(WORDS, places, strict=True))
-    return {post: [word for word, place in drawn if place == post] for post in POSTS}
+    """Posts with each word in the post that was drawn for it, or in none."""
+    pairs = list(zip(WORDS, places, strict=True))
+    return {post: [word for word, each in pairs if each == post] for post in POSTS}
 
 
 places = st.lists(st.sampled_from(["", *POSTS]), min_size=len(WORDS), max_size=len(WORDS))
@@ -71,14 +71,14 @@ def sync(
 
 
 def check_equal_to_a_rebuild(
-    tables: Tables, done: SyncResult, texts: dict[str, str], version: str
+    tables: Tables, report: SyncResult, texts: dict[str, str], version: str
 ) -> None:
-    wanted = by_word(posts(texts)).sort("word")
-    assert_frame_equal(tables.read("words", "mara"), wanted)
-    row_sum = sum_hashes(row_hashes(wanted))
-    assert done.data_version == data_version(row_sum, types=TYPES, version=f"version {version}")
-    assert done.data_version == tables.data_version("words", "mara")
-    assert done.rows == wanted.height
+    expected = by_word(posts(texts)).sort("word")
+    assert_frame_equal(tables.read("words", "mara"), expected)
+    row_sum = sum_hashes(row_hashes(expected))
+    assert report.data_version == data_version(row_sum, types=TYPES, version=f"version {version}")
+    assert report.data_version == tables.data_version("words", "mara")
+    assert report.rows == expected.height
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -96,17 +96,17 @@ def test_any_sequence_of_edits_equals_a_rebuild(
             texts = {post: " ".join(words[post]) for post in sorted(existing)}
             calls = Calls(fails_at)
             try:
-                done = sync(tables, texts, version, batch_rows, calls)
+                report = sync(tables, texts, version, batch_rows, calls)
             except OSError:
                 undisturbed = False
-                done = sync(tables, texts, version, batch_rows, calls)
-            check_equal_to_a_rebuild(tables, done, texts, version)
+                report = sync(tables, texts, version, batch_rows, calls)
+            check_equal_to_a_rebuild(tables, report, texts, version)
             if undisturbed:
                 same = before if version == version_before else {}
                 changed = [post for post, text in texts.items() if same.get(post) != text]
                 assert calls.inputs == changed, "nothing but the changed posts is computed"
-            again = sync(tables, texts, version, batch_rows, calls)
-            assert (again.computed, again.lance_version) == (0, done.lance_version)
+            repeated = sync(tables, texts, version, batch_rows, calls)
+            assert (repeated.computed, repeated.lance_version) == (0, report.lance_version)
             before, version_before, undisturbed = texts, version, True
         state.close()
 
@@ -119,8 +119,8 @@ def test_many_small_reworks_keep_few_fragments_and_versions_that_a_tag_pins(
     tables.tag("words", "mara", "trained")
     for number in range(1, 80):
         texts[f"p{number}"] = f"word{number}"
-        done = sync(tables, texts, "1", 10, by_word)
-    check_equal_to_a_rebuild(tables, done, texts, "1")
+        report = sync(tables, texts, "1", 10, by_word)
+    check_equal_to_a_rebuild(tables, report, texts, "1")
     import lance
 
     assert len(lance.dataset(tables.uri("words", "mara")).get_fragments()) < 40
@@ -131,6 +131,6 @@ def test_many_small_reworks_keep_few_fragments_and_versions_that_a_tag_pins(
 @pytest.mark.parametrize("rows", [3, 90])
 def test_batches_of_any_size_give_the_same_table(tables: Tables, rows: int) -> None:
     texts = {f"post {number}": f"w{number}" for number in range(200)}
-    done = sync(tables, texts, "1", rows, by_word)
-    assert (done.computed, done.written, done.deleted) == (200, 200, 0)
-    check_equal_to_a_rebuild(tables, done, texts, "1")
+    report = sync(tables, texts, "1", rows, by_word)
+    assert (report.computed, report.written, report.deleted) == (200, 200, 0)
+    check_equal_to_a_rebuild(tables, report, texts, "1")

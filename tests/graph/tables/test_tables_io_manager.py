@@ -1,4 +1,4 @@
-"""What a downstream asset or a person is handed, in a real Dagster instance."""
+"""What a downstream asset or a person gets, in a real Dagster instance."""
 
 from collections.abc import Iterator
 
@@ -30,9 +30,9 @@ def sync(tables: Tables, author: str) -> SyncResult:
 def all_words(
     context: dg.AssetExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
-    done = sync(tables, context.partition_key)
+    report = sync(tables, context.partition_key)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(done.data_version), metadata=done.metadata()
+        data_version=dg.DataVersion(report.data_version), metadata=report.metadata()
     )
 
 
@@ -82,8 +82,8 @@ ASSETS = [all_words, long_words, lazy_words, every_author, every_author_so_far, 
 @pytest.fixture
 def instance(home: Settings) -> Iterator[dg.DagsterInstance]:
     got.clear()
-    with instance_of("mara", "jose") as made:
-        yield made
+    with instance_of("mara", "jose") as made_instance:
+        yield made_instance
 
 
 def materialize(

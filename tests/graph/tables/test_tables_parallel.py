@@ -1,4 +1,4 @@
-"""Two processes sync one table: the lease puts one after the other, and nothing is doubled."""
+"""Two processes sync one table: the lease orders them, and no work is done twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_tables(folder: Path, *, lease_wait_s: float = 60.0) -> Tables:
 
 
 def sync_slowly(folder: Path, texts: dict[str, str], name: str, at_once: Any) -> None:
-    """Rework with a function that notes when it works, slowly enough to be interfered with."""
+    """Sync with a slow function that records when it works."""
 
     def slow(rows: pl.DataFrame) -> pl.DataFrame:
         started = time.monotonic()
@@ -41,20 +41,20 @@ def sync_slowly(folder: Path, texts: dict[str, str], name: str, at_once: Any) ->
 
     tables = open_tables(folder)
     at_once.wait()
-    done = sync_words(tables, texts, function=slow)
-    (folder / f"{name}.done").write_text(f"{done.data_version} {done.computed}")
+    report = sync_words(tables, texts, function=slow)
+    (folder / f"{name}.done").write_text(f"{report.data_version} {report.computed}")
 
 
 def test_two_processes_take_turns(tmp_path: Path) -> None:
     texts = {f"p{number}": f"w{number} v{number}" for number in range(8)}
     at_once = PROCESSES.Barrier(2)
-    both = [
+    processes = [
         PROCESSES.Process(target=sync_slowly, args=(tmp_path, texts, name, at_once))
         for name in ("one", "two")
     ]
-    for process in both:
+    for process in processes:
         process.start()
-    for process in both:
+    for process in processes:
         process.join(120)
         assert process.exitcode == 0
     results = [(tmp_path / f"{name}.done").read_text().split() for name in ("one", "two")]
@@ -67,24 +67,24 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
 
 def test_two_processes_with_different_posts_do_not_work_at_the_same_time(tmp_path: Path) -> None:
     at_once = PROCESSES.Barrier(2)
-    wanted = {name: {f"{name}{n}": f"w{n}" for n in range(6)} for name in ("one", "two")}
-    both = [
+    texts_by_name = {name: {f"{name}{n}": f"w{n}" for n in range(6)} for name in ("one", "two")}
+    processes = [
         PROCESSES.Process(target=sync_slowly, args=(tmp_path, texts, name, at_once))
-        for name, texts in wanted.items()
+        for name, texts in texts_by_name.items()
     ]
-    for process in both:
+    for process in processes:
         process.start()
-    for process in both:
+    for process in processes:
         process.join(120)
         assert process.exitcode == 0
     spans: dict[str, tuple[float, float]] = {}
-    for name in wanted:
+    for name in texts_by_name:
         lines = [line.split() for line in (tmp_path / f"{name}.log").read_text().splitlines()]
         spans[name] = (float(lines[0][0]), float(lines[-1][1]))
     (_, first_end), (second_start, _) = sorted(spans.values())
     assert first_end <= second_start
-    last = max(wanted, key=lambda name: spans[name])
-    assert set(open_tables(tmp_path).read("words", "mara")["post"]) == set(wanted[last])
+    last = max(texts_by_name, key=lambda name: spans[name])
+    assert set(open_tables(tmp_path).read("words", "mara")["post"]) == set(texts_by_name[last])
 
 
 def test_a_busy_table_names_its_holder(tmp_path: Path) -> None:
@@ -118,18 +118,18 @@ def test_a_writer_that_lost_its_lease_writes_no_more(tmp_path: Path) -> None:
 def test_a_foreign_commit_is_noticed_and_the_record_made_from_the_rows(tmp_path: Path) -> None:
     tables = open_tables(tmp_path)
     texts = {"a": "one two", "b": "three"}
-    done = sync_words(tables, texts)
+    report = sync_words(tables, texts)
     lance.dataset(tables.uri("words", "mara")).delete("word = 'two'")
     changed = tables.data_version("words", "mara")
-    assert changed != done.data_version
+    assert changed != report.data_version
     alone = tables.sync(
         posts({"a": "one", "b": "three"}), "words", author="alone", key="post", function=words,
         version="1", schema=SCHEMA, row_key="word_id",
     )  # fmt: skip
     assert changed == alone.data_version
-    again = sync_words(tables, texts)
-    assert again.computed == 0, "the inputs that are there say that they are done"
-    assert again.data_version == changed
+    second = sync_words(tables, texts)
+    assert second.computed == 0, "the inputs that are there say that they are done"
+    assert second.data_version == changed
 
 
 def test_a_commit_between_reading_and_writing_makes_the_record_stale_not_wrong(
@@ -145,17 +145,17 @@ def test_a_commit_between_reading_and_writing_makes_the_record_stale_not_wrong(
         lance.write_dataset(row, uri, mode="append")
         return words(rows)
 
-    done = sync_words(tables, {"a": "one", "b": "two"}, function=interfered)
+    report = sync_words(tables, {"a": "one", "b": "two"}, function=interfered)
     assert tables.read("words", "mara").height == 3
     table = open_table(uri, storage_options=None)
     assert table is not None
     hashes = read_columns(table, ["_row_hash"])["_row_hash"]
     record = read_record(table)
     assert (record.row_sum, record.rows, record.exact) == (sum_hashes(hashes), 3, False)
-    assert done.data_version == tables.data_version("words", "mara")
-    assert done.rows == 3
+    assert report.data_version == tables.data_version("words", "mara")
+    assert report.rows == 3
     healed = sync_words(tables, {"a": "one", "b": "two"})
-    assert healed.data_version == done.data_version
+    assert healed.data_version == report.data_version
     table = open_table(uri, storage_options=None)
     assert table is not None
     assert read_record(table).exact

@@ -38,8 +38,8 @@ def test_rows_come_by_row_key_whatever_wrote_them_when(filled: Tables) -> None:
 
 
 def test_a_filter_is_sql(filled: Tables) -> None:
-    found = filled.read("words", "mara", columns=["word"], where="length = 3 AND post != 'd'")
-    assert found["word"].to_list() == ["one", "two"]
+    rows = filled.read("words", "mara", columns=["word"], where="length = 3 AND post != 'd'")
+    assert rows["word"].to_list() == ["one", "two"]
     with pytest.raises(TwinError, match="correct the SQL filter"):
         filled.read("words", "mara", where="length = = 3")
     with pytest.raises(TwinError, match="correct the SQL filter"):
@@ -66,8 +66,8 @@ def test_a_scan_is_lazy_pinned_and_equal_to_a_read(filled: Tables) -> None:
     sync_words(filled, {"a": "x"})
     assert_frame_equal(scan.collect(), expected)
     query = scan.filter(pl.col("length") == 3).select("word")
-    wanted = expected.filter(pl.col("length") == 3).select("word")
-    assert_frame_equal(query.collect(), wanted)
+    expected_rows = expected.filter(pl.col("length") == 3).select("word")
+    assert_frame_equal(query.collect(), expected_rows)
     assert_frame_equal(scan.head(2).collect(), expected.head(2))
     assert scan.select(pl.len()).collect().item() == 6
 
@@ -101,8 +101,8 @@ def test_what_is_missing_says_what_to_materialize(tables: Tables) -> None:
 def test_a_newer_schema_number_is_refused_with_what_to_do(filled: Tables) -> None:
     uri = filled.uri("words", "mara")
     dataset = lance.dataset(uri)
-    said = {key.decode(): value.decode() for key, value in dataset.schema.metadata.items()}
-    dataset.replace_schema_metadata(said | {"twin.schema_number": "2"})
+    metadata = {key.decode(): value.decode() for key, value in dataset.schema.metadata.items()}
+    dataset.replace_schema_metadata(metadata | {"twin.schema_number": "2"})
     for use in (
         lambda: filled.read("words", "mara"),
         lambda: sync_words(filled, TEXTS),
@@ -124,12 +124,10 @@ def test_an_index_changes_the_lance_version_but_not_the_data_version(filled: Tab
     before = filled.data_version("words", "mara")
     first = filled.ensure_index("words", "mara", "post")
     assert filled.ensure_index("words", "mara", "post") == first, "nothing new, no new version"
-    assert filled.optimize_indices("words", "mara") == first
-    filled.ensure_index("words", "mara", "word", kind="FTS")
     assert filled.data_version("words", "mara") == before
     assert sync_words(filled, TEXTS).computed == 0
     sync_words(filled, TEXTS | {"e": "seven"})
-    filled.optimize_indices("words", "mara")
+    filled.ensure_index("words", "mara", "post")
     described = lance.dataset(filled.uri("words", "mara")).describe_indices()
     assert {index.num_rows_indexed for index in described} == {7}
     assert (

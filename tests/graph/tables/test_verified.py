@@ -1,4 +1,4 @@
-"""A claim about single rows is asked of each data file once, whoever writes in between."""
+"""A claim about single rows is verified once for each data file, whoever writes in between."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ TEXTS = {"a": "bell clock", "b": "lamp", "c": "boat oar"}
 
 
 def looked_at(tables: Tables, *, version: str = "1", author: str = "mara") -> list[str]:
-    """The words that are to be looked at, remembered as sound."""
+    """The words that are still to be verified; they are recorded as verified."""
     new = tables.unverified_rows("words", author, claim="words_are_words", version=version)
-    found = pl.concat(list(new.read_batches(["word", "absent"], rows=2)))
+    rows = pl.concat(list(new.read_batches(["word", "absent"], rows=2)))
     new.mark_verified()
-    return sorted(found["word"].to_list())
+    return sorted(rows["word"].to_list())
 
 
 def test_a_row_is_looked_at_once(tables: Tables) -> None:
@@ -48,8 +48,8 @@ def test_another_version_claim_or_author_knows_nothing(tables: Tables) -> None:
     assert len(looked_at(tables, version="2")) == 5
     assert len(looked_at(tables, version="1")) == 5, "only the last version is remembered"
     assert len(looked_at(tables, author="ines")) == 5
-    other = tables.unverified_rows("words", "mara", claim="words_are_short", version="1")
-    assert pl.concat(list(other.read_batches(["word"], rows=9))).height == 5
+    new = tables.unverified_rows("words", "mara", claim="words_are_short", version="1")
+    assert pl.concat(list(new.read_batches(["word"], rows=9))).height == 5
 
 
 def test_a_row_written_past_the_rework_is_looked_at(tables: Tables) -> None:

@@ -66,3 +66,10 @@ def sync_words(
         batch_rows=batch_rows,
         announce=announce,
     )
+
+
+def index_full_text(tables: Tables, *, author: str = "mara", **options: bool) -> None:
+    """Index the words for BM25, as a retrieval index of a table does."""
+    import lance
+
+    lance.dataset(tables.uri("words", author)).create_scalar_index("word", "INVERTED", **options)

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from tests.graph.erasure.conftest import TOLD, Lived, live, write_posts
+from tests.graph.erasure.conftest import POST_ID, Lived, live, write_posts
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from tests.graph.erasure.spans import AUTHOR
 from tests.postgresql_server import postgresql, postgresql_url
@@ -43,24 +43,24 @@ def lived(
     # with SQLAlchemy's own choice of driver Dagster cannot write one event
     url = sa.make_url(postgresql_url).set(drivername="postgresql+psycopg2")
     storage = {"postgres": {"postgres_url": url.render_as_string(hide_password=False)}}
-    made = live(settings, tmp_path / "sources", storage=storage)
-    return Lived(settings, made["key"], made["checkpoint"])
+    world = live(settings, tmp_path / "sources", storage=storage)
+    return Lived(settings, world["key"], world["checkpoint"])
 
 
 def tables_with(url: str, word: str) -> set[str]:
     """Tables of the database that hold the word, packed values unpacked."""
     engine = sa.create_engine(url)
-    known = sa.MetaData()
+    metadata = sa.MetaData()
     with engine.connect() as connection:
-        known.reflect(connection)
-        found = {
+        metadata.reflect(connection)
+        names = {
             table.name
-            for table in known.sorted_tables
+            for table in metadata.sorted_tables
             for row in connection.execute(sa.select(table))
             if any(word in text for value in row for text in texts_of(value))
         }
     engine.dispose()
-    return found
+    return names
 
 
 def unpack_events(url: str) -> None:
@@ -73,7 +73,7 @@ def unpack_events(url: str) -> None:
 
 
 def analyze(url: str) -> None:
-    """As the server does by itself once fifty rows have changed: it notes values of each column."""
+    """As the server does by itself once fifty rows have changed: it samples every column."""
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text("ANALYZE"))
@@ -88,9 +88,9 @@ def noted_of(url: str, word: str) -> list[str]:
         "coalesce(most_common_vals::text, '') || coalesce(histogram_bounds::text, '') ILIKE :like"
     )
     with engine.connect() as connection:
-        found = connection.execute(noted, {"like": f"%{word}%"}).scalars().all()
+        rows = connection.execute(noted, {"like": f"%{word}%"}).scalars().all()
     engine.dispose()
-    return [str(name) for name in found]
+    return [str(name) for name in rows]
 
 
 def texts_of(value: object) -> Iterator[str]:
@@ -112,8 +112,8 @@ def pages_with(url: str, word: str) -> list[str]:
     with engine.connect() as connection:
         connection.execute(sa.text("CHECKPOINT"))
         data = Path(str(connection.execute(sa.text("SHOW data_directory")).scalar_one()))
-        asked = sa.text("SELECT oid FROM pg_database WHERE datname = current_database()")
-        folder = data / "base" / str(connection.execute(asked).scalar_one())
+        database = sa.text("SELECT oid FROM pg_database WHERE datname = current_database()")
+        folder = data / "base" / str(connection.execute(database).scalar_one())
     engine.dispose()
     return [path.name for path in folder.iterdir() if word.encode() in path.read_bytes().lower()]
 
@@ -124,9 +124,9 @@ def forgotten(lived: Lived, subject: ErasureSubject) -> Path:
     with lived.dagster() as dagster:
         from twin_resources.erasure.dagster_records import DagsterRecords
 
-        done = run_erasure(instance, number, dagster=DagsterRecords(instance, dagster))
+        result = run_erasure(instance, number, dagster=DagsterRecords(instance, dagster))
     instance.state.close()
-    return done
+    return result
 
 
 @pytest.mark.drawn(1, of="homes in PostgreSQL")
@@ -142,14 +142,14 @@ def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
     assert noted_of(postgresql_url, QUESTION_WORD)
     assert any("compute_logs" in name for name in files_with(home, POST_WORD))
 
-    done = forgotten(lived, ErasureSubject("post", AUTHOR, TOLD))
+    result = forgotten(lived, ErasureSubject("post", AUTHOR, POST_ID))
     assert tables_with(postgresql_url, POST_WORD) == set()
     assert tables_with(postgresql_url, "forgotten-walk") == set()
     assert pages_with(postgresql_url, POST_WORD) == []
     assert files_with(home, POST_WORD) == []
-    document = read_certificate(done)
+    document = read_certificate(result)
     assert document["tainted"] == [lived.checkpoint]
-    assert any(WAL in one["what"] for one in document["elsewhere"])
+    assert any(WAL in step["what"] for step in document["elsewhere"])
 
     assert "ledger_traces" in tables_with(postgresql_url, QUESTION_WORD)
     assert pages_with(postgresql_url, QUESTION_WORD)
@@ -163,8 +163,8 @@ def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
     with lived.dagster() as dagster:
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition=AUTHOR))
     assert {"event_logs", "dynamic_partitions"} <= tables_with(postgresql_url, AUTHOR)
-    done = forgotten(lived, ErasureSubject("author", AUTHOR, AUTHOR))
-    assert read_certificate(done)["kind"] == "author"
+    result = forgotten(lived, ErasureSubject("author", AUTHOR, AUTHOR))
+    assert read_certificate(result)["kind"] == "author"
     # hashes that keep a forgotten post from being imported again; "metadata"
     assert tables_with(postgresql_url, AUTHOR) == {"forgotten_posts", "snapshots"}
     assert tables_with(postgresql_url, "ada wright") == set()

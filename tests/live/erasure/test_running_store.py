@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.answer_spans import export_spans
+from tests.erasure_targets import reader_target
 from tests.graph.erasure.planted import QUESTION_WORD
 from tests.graph.erasure.spans import span_of
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Start
 from tests.live.trace_store.conftest import start_store as start_own_store
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.trace_store import EmbeddedTraces
 from twin_resources.settings import load_settings
 
@@ -24,27 +26,22 @@ READER = "0123456789abcdef"
 def test_the_file_of_a_running_store_holds_nothing_afterwards(
     tmp_path: Path, start_store: Start
 ) -> None:
-    import httpx
-
-    store = start_store()
-    asked = f"Where in the whole wide world has the {QUESTION_WORD} gone this year?"
+    store, now = start_store(), datetime.now(UTC)
+    secret = f"Where in the whole wide world has the {QUESTION_WORD} gone this year?"
     with httpx.Client(base_url=store.host, auth=(PUBLIC_KEY, SECRET_KEY)) as http:
         for number, reader in ((1, READER), (2, "somebody")):
-            question = asked if reader == READER else "And the others, what do they do?"
-            span = span_of(
-                number, reader=reader, asked=question, shown="x", chunk="c", at=datetime.now(UTC)
-            )
-            body = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
-            assert http.post("/api/public/otel/v1/traces", json=body).status_code == 200
+            question = secret if reader == READER else "And the others, what do they do?"
+            texts = {"question": question, "passage": "x"}
+            export_spans(http, span_of(number, reader=reader, chunk="c", at=now, **texts))
         with store.client() as client:
             assert len(list(client.observations())) == 2
             place = EmbeddedTraces(Installation.for_settings(load_settings(tmp_path)))
-            gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
-            assert place.find_remaining(gone)
-            assert place.erase(gone) == 1
-            assert place.find_remaining(gone) == []
-            left = list(client.observations())
-    assert [one["traceId"] for one in left] == [f"{2:032x}"]
+            target = reader_target(READER)
+            assert place.find_remaining(target)
+            assert place.erase(target) == 1
+            assert place.find_remaining(target) == []
+            observations = list(client.observations())
+    assert [observation["traceId"] for observation in observations] == [f"{2:032x}"]
     for path in tmp_path.glob("traces.sqlite*"):
         assert QUESTION_WORD.encode() not in path.read_bytes(), path.name
     assert store.process.poll() is None

@@ -88,9 +88,9 @@ def signed_in(settings: Settings, root: str) -> Iterator[Any]:
         )
         context = browser.new_context()
         tab = context.new_page()
-        opened = tab.goto(make_dagster_link(settings, root))
-        assert opened is not None
-        assert opened.status == 200
+        response = tab.goto(make_dagster_link(settings, root))
+        assert response is not None
+        assert response.status == 200
         tab.wait_for_selector("#root >> text=Runs", timeout=90_000)  # its own page asks and shows
         yield context
         browser.close()

@@ -21,7 +21,7 @@ CONFIGURATION = DAGSTER_YAML
 
 
 def heads(home: Path) -> list[int]:
-    """How many schema versions each database says it has."""
+    """The number of schema versions in each database."""
     return [
         sqlite3.connect(home / "dagster" / folder / file)
         .execute("SELECT count(*) FROM alembic_version")
@@ -47,7 +47,7 @@ def test_made_once_and_kept(home: Settings) -> None:
 
 
 def test_programs_that_start_at_once_make_it_once(home: Settings) -> None:
-    """As containers of one task do, each by `twin serve`."""
+    """As the containers of one task do with `twin serve`."""
     program = (
         "import os, sys; from pathlib import Path;"
         "from twin_resources.processes.dagster_home import write_dagster_home;"
@@ -57,7 +57,7 @@ def test_programs_that_start_at_once_make_it_once(home: Settings) -> None:
     )
     command = [sys.executable, "-c", program, str(CONFIGURATION)]
     started = [subprocess.Popen(command) for _ in range(3)]
-    assert [one.wait() for one in started] == [0, 0, 0]
+    assert [process.wait() for process in started] == [0, 0, 0]
     assert heads(home.home) == [1, 1]
 
 
@@ -65,12 +65,12 @@ def test_programs_that_start_at_once_make_it_once(home: Settings) -> None:
 def test_what_a_killed_start_left_is_completed(home: Settings) -> None:
     write(home)
     runs = home.home / "dagster" / "history" / "runs.db"
-    kept = runs.stat().st_ino
+    inode = runs.stat().st_ino
     shutil.rmtree(home.home / "dagster" / "schedules")
     (home.home / "dagster.partial" / "schedules").mkdir(parents=True)
     write(home)
     assert heads(home.home) == [1, 1]
-    assert runs.stat().st_ino == kept, "runs are still recorded"
+    assert runs.stat().st_ino == inode, "runs are still recorded"
 
 
 def test_settings_of_somebody_else_are_kept(

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import httpx
@@ -105,7 +106,7 @@ def clock() -> StageClock:
     return StageClock(Console(file=io.StringIO(), width=200), verbose=True)
 
 
-def said(clock: StageClock) -> str:
+def output(clock: StageClock) -> str:
     assert isinstance(clock.console.file, io.StringIO)
     return clock.console.file.getvalue()
 
@@ -147,7 +148,7 @@ def test_a_run_is_launched_followed_and_joined(
     assert followed.succeeded
     assert followed.run.tags["dagster/partition"] == "jose"
     assert not followed.failed_checks
-    assert "checkpoint done" in said(clock)
+    assert "checkpoint done" in output(clock)
     reports = [event.progress for event in dagster.events(run_id)[0] if event.progress]
     assert reports == [{"step": 1, "steps": 2, "loss": 2.0}, {"step": 2, "steps": 2, "loss": 1.0}]
     assert [run.run_id for run in dagster.runs(job="retrain_twin", author="jose")] == [run_id]
@@ -157,9 +158,10 @@ def test_of_commands_in_the_same_second_one_launches(dagster: DagsterHTTP, stack
     dagster.add_author("both")
     with ThreadPoolExecutor(4) as threads:
         clients = [DagsterHTTP.for_home(stack.settings) for _ in range(4)]
-        told = list(threads.map(lambda one: launch_or_join(one, "retrain_twin", "both"), clients))
-    assert sorted(launched for _, launched in told) == [False, False, False, True]
-    assert {run_id for run_id, _ in told} == {
+        jobs, authors = repeat("retrain_twin"), repeat("both")
+        answers = list(threads.map(launch_or_join, clients, jobs, authors))
+    assert sorted(launched for _, launched in answers) == [False, False, False, True]
+    assert {run_id for run_id, _ in answers} == {
         run.run_id for run in dagster.runs(job="retrain_twin", author="both")
     }
 
@@ -169,17 +171,17 @@ def test_a_run_is_followed_to_an_asset_and_then_to_its_end(
 ) -> None:
     dagster.add_author("twice")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "twice")
-    begun = follow_run(
+    first = follow_run(
         dagster, run_id, clock=clock, title="train", stack=stack, until_asset="checkpoint"
     )
-    assert begun.succeeded
-    assert "checkpoint" in begun.asset_numbers
-    whole = follow_run(dagster, run_id, clock=clock, title="train", stack=stack, previous=begun)
-    assert whole.run.status == "SUCCESS"
-    assert not whole.is_unfinished
-    assert {"checkpoint", "released_model"} <= whole.asset_numbers.keys()
-    assert said(clock).count("checkpoint done in") == 1
-    assert said(clock).count("released model done in") == 1
+    assert first.succeeded
+    assert "checkpoint" in first.asset_numbers
+    ended = follow_run(dagster, run_id, clock=clock, title="train", stack=stack, previous=first)
+    assert ended.run.status == "SUCCESS"
+    assert not ended.is_unfinished
+    assert {"checkpoint", "released_model"} <= ended.asset_numbers.keys()
+    assert output(clock).count("checkpoint done in") == 1
+    assert output(clock).count("released model done in") == 1
 
 
 def test_a_failed_step_gives_its_first_cause(
@@ -209,8 +211,8 @@ def test_a_move_by_hand_is_recorded(dagster: DagsterHTTP, stack: Stack) -> None:
     key = load_secrets(stack.settings).gateway_master_key
     headers = {"Authorization": f"Bearer {key}"}
     answer = httpx.post(f"{dagster.url}/graphql", json={"query": query}, headers=headers).json()
-    found = answer["data"]["assetOrError"]["assetMaterializations"][0]
-    assert found == {"partition": "jose", "description": "v1 retired → stable"}
+    materialization = answer["data"]["assetOrError"]["assetMaterializations"][0]
+    assert materialization == {"partition": "jose", "description": "v1 retired → stable"}
 
 
 def test_what_dagster_refuses_is_said_in_its_words(dagster: DagsterHTTP) -> None:
@@ -242,7 +244,7 @@ def test_a_killed_worker_is_run_again_and_the_retry_followed(
     followed = follow_run(dagster, run_id, clock=clock, title="train", stack=stack)
     assert followed.run.run_id == retry
     assert followed.run.status == "CANCELED"
-    assert "worker died" in said(clock)
+    assert "worker died" in output(clock)
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
@@ -252,24 +254,26 @@ def test_a_run_that_forgetting_ends_begins_again_after_it(
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, ["STARTED"])
-    gone = ErasureTarget(ErasureSubject("post", "slow", "a-post"), authors=frozenset({"slow"}))
+    target = ErasureTarget(ErasureSubject("post", "slow", "a-post"), authors=frozenset({"slow"}))
     with ThreadPoolExecutor(1) as beside:
         followed = beside.submit(
             follow_run, dagster, run_id, clock=clock, title="train", stack=stack
         )
         instance = Installation.for_settings(stack.settings)
         with open_records(instance) as records:
-            assert records.end_active_runs(gone) == 1
+            assert records.end_active_runs(target) == 1
         instance.state.close()
         deadline = time.monotonic() + 120
-        while not (again := [run for run in dagster.runs(author="slow") if not run.is_finished]):
+        while not (begun := [run for run in dagster.runs(author="slow") if not run.is_finished]):
             assert time.monotonic() < deadline
             time.sleep(0.3)
-        wait_for_status(dagster, again[0].run_id, ["STARTED"])
-        dagster.end_run(again[0].run_id)
+        wait_for_status(dagster, begun[0].run_id, ["STARTED"])
+        dagster.end_run(begun[0].run_id)
         ended = followed.result(timeout=120)
-    assert ended.run.run_id == again[0].run_id != run_id
-    assert f"`twin forget` ended the run; it begins again as {ended.run.run_id[:8]}" in said(clock)
+    assert ended.run.run_id == begun[0].run_id != run_id
+    assert f"`twin forget` ended the run; it begins again as {ended.run.run_id[:8]}" in output(
+        clock
+    )
     on = follow_run(dagster, run_id, clock=clock, title="train", stack=stack, previous=ended)
     assert on.run.run_id == ended.run.run_id, "it begins again once"
 
@@ -282,17 +286,17 @@ def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_fli
     dagster.add_author("ada")
     state = State.open(settings.state_address)
     with ThreadPoolExecutor(1) as beside:
-        asked = beside.submit(
+        command = beside.submit(
             run_retrain, settings, author="Ada", reason="new posts ", wait=False, clock=clock
         )
         answer_the_request(state, dagster, "ada")
-        assert asked.result(timeout=120) == 0
+        assert command.result(timeout=120) == 0
     [run] = dagster.runs(job="retrain_twin", author="ada")
     assert run.tags["twin/reason"] == "new posts"
     assert run.tags["twin/asked_by"].startswith("command:")
     progress = read_progress(settings, "ada")
     assert (progress.training, progress.run_id) == ("launched", run.run_id)
-    assert "status --wait" in said(clock)
+    assert "status --wait" in output(clock)
 
     def again() -> None:
         run_retrain(settings, author="ada", reason="once more", wait=False, clock=clock)
@@ -321,19 +325,19 @@ def test_a_retraining_is_waited_for(dagster: DagsterHTTP, stack: Stack, clock: S
     )  # fmt: skip
     state = State.open(settings.state_address)
     with ThreadPoolExecutor(1) as beside:
-        asked = beside.submit(
+        command = beside.submit(
             run_retrain, settings, author="cleo", reason="a recipe", wait=True, clock=clock
         )
         answer_the_request(state, dagster, "cleo")
-        code = asked.result(timeout=120)
+        code = command.result(timeout=120)
     state.close()
     assert code == StackOutcome.FAILED  # these small steps end well and give no verdict
-    assert "checkpoint done" in said(clock)
+    assert "checkpoint done" in output(clock)
     assert read_progress(settings, "cleo").training == "finished"
 
 
 def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
-    """What the sensor `retraining_requested` does at a tick (tested in tests/graph/retraining)."""
+    """Do what the sensor `retraining_requested` does (tested in tests/graph/retraining)."""
     key = f"by_hand:{author}:1"
     deadline = time.monotonic() + 60
     while True:
@@ -347,7 +351,9 @@ def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
                 )  # fmt: skip
                 retrainings.mark_fulfilled(connection, requests, key)
             decided = [
-                one for one in retrainings.unfinished_retrainings(connection) if one.run_key == key
+                item
+                for item in retrainings.unfinished_retrainings(connection)
+                if item.run_key == key
             ]
         if decided:
             dagster.launch("retrain_twin", author, tags=decided[0].launch.tags)
@@ -369,12 +375,12 @@ def test_a_retraining_that_nobody_would_start_is_told_at_once(
 def test_an_orderly_end_cancels_the_runs_first(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
-    """After the others: it ends their stack."""
+    """Runs after the other tests: it ends their stack."""
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, STATUSES_WITH_WORKER)
     assert end_stack(stack.settings, log=clock.log).was_running
-    assert f"run {run_id[:8]} (retrain_twin) canceled" in said(clock)
+    assert f"run {run_id[:8]} (retrain_twin) canceled" in output(clock)
     assert not dagster.is_up()
 
 
@@ -396,16 +402,16 @@ def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
             process.kill()  # as a power cut does: all of them at once
         psutil.wait_procs(lost, timeout=20)
         # by a command that was killed before it started the daemon; the next one attaches
-        again = start(settings, with_daemon=False)
-        assert again.record.ports == crashed.record.ports
+        restarted = start(settings, with_daemon=False)
+        assert restarted.record.ports == crashed.record.ports
         assert dagster.run(run_id).status == "STARTED"
-        wait_for_services(again, ("dagster-webserver",), clock=clock)
+        wait_for_services(restarted, ("dagster-webserver",), clock=clock)
         assert dagster.run(run_id).status == "CANCELED"
-        assert "was interrupted" in said(clock)
-        assert again.supervisor.states()["dagster-daemon"].is_up
+        assert "was interrupted" in output(clock)
+        assert restarted.supervisor.states()["dagster-daemon"].is_up
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
-        wait_for_services(again, ("dagster-webserver",), clock=clock)
+        wait_for_services(restarted, ("dagster-webserver",), clock=clock)
         assert dagster.run(run_id).status == "STARTED"
     finally:
         stop_stack(settings)

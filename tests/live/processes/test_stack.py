@@ -1,4 +1,4 @@
-"""Real supervisord, real small programs: start, stop, crash, and who is ended by whom."""
+"""Real supervisord, real small programs: start, stop, crash, and which processes end."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ WAITS = (sys.executable, "-c", "import sys, time; time.sleep(float(sys.argv[1]))
 def settings(home: Settings, process_logs: Path) -> Iterator[Settings]:
     home.logs_dir.symlink_to(process_logs)
     ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces")}
-    chosen = home.model_copy(update=ports)
-    yield chosen
-    stop_stack(chosen)
+    own_settings = home.model_copy(update=ports)
+    yield own_settings
+    stop_stack(own_settings)
 
 
 def two_programs(settings: Settings) -> Sequence[Program]:
@@ -87,7 +87,7 @@ def eventually(is_true: Callable[[], bool], *, seconds: float = 180.0) -> bool:
 
 
 def has_escaped(stack: Stack) -> bool:
-    """Supervisor, web, trainer and the trainer's orphan run, and web has said so in its log."""
+    """Whether supervisor, web, trainer and its orphan run, and web has written its log."""
     serves = "Serving" in read_tail(stack.supervisor.logs / "web.log")
     return serves and len(find_marked_processes(stack.record.instance)) == 4
 
@@ -140,9 +140,9 @@ def test_a_second_start_is_refused_and_the_ports_are_remembered(settings: Settin
         start_stack(settings, programs=two_programs)
     stop_stack(settings)
     other = settings.model_copy(update={"gateway_port": 4000})
-    again = start_stack(other, programs=two_programs)
-    assert again.record.ports == stack.record.ports
-    assert again.record.instance != stack.record.instance
+    second = start_stack(other, programs=two_programs)
+    assert second.record.ports == stack.record.ports
+    assert second.record.instance != stack.record.instance
 
 
 def test_after_a_crash_the_next_start_clears_away_what_was_left(settings: Settings) -> None:
@@ -153,13 +153,13 @@ def test_after_a_crash_the_next_start_clears_away_what_was_left(settings: Settin
     assert find_stack(settings) is None
     with pytest.raises(StackEndedError, match="died"):
         ensure_alive(crashed)
-    left = find_marked_processes(crashed.record.instance)
-    assert len(left) == 3
-    said: list[str] = []
-    stack = start_stack(settings, programs=two_programs, report=said.append)
+    remaining = find_marked_processes(crashed.record.instance)
+    assert len(remaining) == 3
+    lines: list[str] = []
+    stack = start_stack(settings, programs=two_programs, report=lines.append)
     assert find_marked_processes(crashed.record.instance) == []
-    assert any("ended without `twin stop`" in line for line in said)
-    assert any("3 processes" in line for line in said)
+    assert any("ended without `twin stop`" in line for line in lines)
+    assert any("3 processes" in line for line in lines)
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
 
 
@@ -173,14 +173,14 @@ def test_a_question_in_the_middle_of_a_stop_is_answered_in_words(settings: Setti
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
     with ThreadPoolExecutor(1) as beside:
         stopping_it = beside.submit(stop_stack, settings)
-        found = ""
-        while not found and not stopping_it.done():
+        message = ""
+        while not message and not stopping_it.done():
             try:
                 stack.supervisor.states()
             except TwinError as error:
-                found = error.found
+                message = error.found
         assert stopping_it.result().was_running
-    assert found == "the stack is being stopped"
+    assert message == "the stack is being stopped"
 
 
 def test_the_doctor_knows_what_a_crash_has_left(settings: Settings) -> None:
@@ -188,14 +188,14 @@ def test_the_doctor_knows_what_a_crash_has_left(settings: Settings) -> None:
     assert eventually(lambda: has_escaped(crashed))
     os.kill(crashed.identity.pid, signal.SIGKILL)
     os.waitpid(crashed.identity.pid, 0)
-    named = {"TWIN_GATEWAY_PORT": str(settings.gateway_port)}
-    [found] = [
-        one
-        for one in check_ports(settings, None, environ=named)
-        if str(settings.gateway_port) in one.found and one.verdict != "ok"
+    environment = {"TWIN_GATEWAY_PORT": str(settings.gateway_port)}
+    [port_check] = [
+        check
+        for check in check_ports(settings, None, environ=environment)
+        if str(settings.gateway_port) in check.found and check.verdict != "ok"
     ]
-    assert found.verdict == "warn"
-    assert "a process of the previous stack" in found.found
+    assert port_check.verdict == "warn"
+    assert "a process of the previous stack" in port_check.found
 
 
 def test_the_status_of_a_host_without_a_stack_says_its_roles(settings: Settings) -> None:
@@ -215,7 +215,7 @@ def test_the_status_of_a_host_without_a_stack_says_its_roles(settings: Settings)
 
 
 def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path) -> None:
-    """It died of the line that said so; its programs went on with nobody to end them."""
+    """The supervisor died of its own log message, and its programs ran on unsupervised."""
     code = "import time; [print(number, 'x' * 500, flush=True) or time.sleep(.01) for number in"
     code += " range(10**6)]"
     with small_disk(tmp_path / "small disk", megabytes=4) as disk:
@@ -275,7 +275,7 @@ def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings)
 def test_a_start_that_goes_on_is_waited_for_and_one_that_stands_still_is_not(
     settings: Settings,
 ) -> None:
-    """However long it takes: a machine full of other work makes every start slow."""
+    """However long a start takes: a busy machine makes every start slow."""
     code = (
         "import sys, time; ends = time.time() + 6; all(time.time() < ends for _ in iter(int, 1)); "
         "open(sys.argv[1], 'w').close(); time.sleep(600)"
@@ -300,9 +300,9 @@ def test_of_two_starts_at_once_one_starts_the_stack_and_the_other_uses_it(
         return services.start_or_attach(settings, clock=StageClock(), requested_ports=())
 
     with ThreadPoolExecutor(2) as threads:
-        (one, first), (other, second) = threads.map(up, range(2))
+        (first_name, first), (second_name, second) = threads.map(up, range(2))
     assert {first, second} == {True, False}
-    assert one.identity == other.identity
+    assert first_name.identity == second_name.identity
 
 
 # Holds the lock of a home as a command that starts its stack does, and works or sleeps meanwhile.
@@ -356,11 +356,11 @@ def test_a_webserver_that_stands_still_does_not_keep_the_stack_from_ending(
     start_stack(settings, programs=lambda _: [Program("dagster-webserver", command, settings.home)])
     url = f"http://127.0.0.1:{settings.dagster_port}"
     assert eventually(DagsterHTTP(url).accepts_connections)
-    said: list[str] = []
-    assert stopping.end_stack(settings, log=said.append).was_running
-    assert said[0] == "waiting for Dagster to end its runs cleanly"
+    lines: list[str] = []
+    assert stopping.end_stack(settings, log=lines.append).was_running
+    assert lines[0] == "waiting for Dagster to end its runs cleanly"
     assert any(
-        "could not be ended cleanly (Dagster did not answer within 2 s)" in line for line in said
+        "could not be ended cleanly (Dagster did not answer within 2 s)" in line for line in lines
     )
 
 
@@ -377,12 +377,12 @@ def test_the_doctor_and_the_logs_say_which_program_does_not_start(
     stack = start_stack(settings, programs=programs)
     assert eventually(lambda: stack.supervisor.states()["models"].state == "FATAL")
     assert eventually(lambda: "Serving" in read_tail(stack.supervisor.logs / "web.log"))
-    found = {one.name: one for one in check_stack(settings, find_stack(settings))}
-    assert set(found) == {"stack", "programs", "models"}, "chat runs when somebody wants it"
-    assert (found["stack"].verdict, found["programs"].found) == ("ok", "web")
-    assert found["models"].verdict == "fail"
-    assert "no such model: x" in found["models"].found
-    assert "`twin logs models`" in found["models"].remedy
+    checks = {check.name: check for check in check_stack(settings, find_stack(settings))}
+    assert set(checks) == {"stack", "programs", "models"}, "chat runs when somebody wants it"
+    assert (checks["stack"].verdict, checks["programs"].found) == ("ok", "web")
+    assert checks["models"].verdict == "fail"
+    assert "no such model: x" in checks["models"].found
+    assert "`twin logs models`" in checks["models"].remedy
     ports = [(one.verdict, one.found) for one in check_ports(settings, stack, environ={})]
     assert ports[-1] == ("ok", f"listening: gateway {settings.gateway_port}")
     assert [verdict for verdict, _ in ports[:-1]] == ["fail", "fail"]  # Dagster, trace store
@@ -391,7 +391,7 @@ def test_the_doctor_and_the_logs_say_which_program_does_not_start(
 
 
 def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: Settings) -> None:
-    """The first time, and not after nine tries: with what it said, by whoever waits for it."""
+    """At the first exit, not after nine attempts, and with the output of the program."""
 
     def programs(chosen: Settings) -> Sequence[Program]:
         # long enough to count as started, as a page that imports for five seconds and then fails
@@ -404,13 +404,13 @@ def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: S
         wait_until(stack, lambda: False, program="chat", max_idle_s=120)
     assert "No module named itsdangerous" in caught.value.found
     assert "chat.log" in caught.value.next_step
-    shown = {program.name: program for program in collect_status(settings).programs}
-    assert shown["chat"].state not in {"RUNNING", "STARTING"}
-    assert "(exit status 1)" in shown["chat"].exited
-    assert (shown["web"].state, shown["web"].exited) == ("RUNNING", "")
+    by_name = {program.name: program for program in collect_status(settings).programs}
+    assert by_name["chat"].state not in {"RUNNING", "STARTING"}
+    assert "(exit status 1)" in by_name["chat"].exited
+    assert (by_name["web"].state, by_name["web"].exited) == ("RUNNING", "")
     stack.supervisor.stop_program("chat")
-    stays = [stack.supervisor.states()["chat"].state for _ in range(25) if not time.sleep(0.1)]
-    assert set(stays) == {"STOPPED"}
+    states = [stack.supervisor.states()["chat"].state for _ in range(25) if not time.sleep(0.1)]
+    assert set(states) == {"STOPPED"}
 
 
 def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> None:
@@ -419,10 +419,10 @@ def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> No
     first = stack.supervisor.states()["web"].pid
 
     def is_another() -> bool:
-        found = stack.supervisor.states()["web"].pid
-        if found == first:
+        pid = stack.supervisor.states()["web"].pid
+        if pid == first:
             os.kill(first, signal.SIGKILL)
-        return found not in {0, first}
+        return pid not in {0, first}
 
     wait_until(stack, is_another, program="web", max_idle_s=30)
     assert stack.supervisor.last_exit("web") == "terminated by SIGKILL"
@@ -431,7 +431,7 @@ def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> No
 def test_a_program_that_was_given_up_is_told_to_who_waits_for_what_it_does(
     settings: Settings,
 ) -> None:
-    """A queued run waits for the daemon; one that never starts is not waited for in silence."""
+    """A queued run waits for the daemon, so a daemon that cannot start is reported."""
 
     def programs(chosen: Settings) -> Sequence[Program]:
         fails = (sys.executable, "-c", "raise SystemExit('more than one head present')")
@@ -476,17 +476,17 @@ def test_no_child_sees_a_key_that_was_merely_found(settings: Settings) -> None:
     stack = start_stack(settings, programs=two_programs, environ=environ)
     assert eventually(lambda: has_escaped(stack))
     for process in find_marked_processes(stack.record.instance):
-        seen = psutil.Process(process.pid).environ()
-        assert "OPENAI_API_KEY" not in seen
-        assert "XYZ_TOKEN" not in seen
-        assert seen["DO_NOT_TRACK"] == "1"
+        environment = psutil.Process(process.pid).environ()
+        assert "OPENAI_API_KEY" not in environment
+        assert "XYZ_TOKEN" not in environment
+        assert environment["DO_NOT_TRACK"] == "1"
 
 
 def test_a_home_that_others_could_read_is_taken_from_them(
     home: Settings, process_logs: Path
 ) -> None:
-    """A start mends a home that was made by hand or by an earlier release, and says nothing."""
-    chosen = home.model_copy(
+    """A start silently corrects the modes of a home made by hand or by an earlier release."""
+    own_settings = home.model_copy(
         update={f"{name}_port": free_port() for name in ("gateway", "dagster", "traces")}
     )
     home.home.chmod(0o755)
@@ -496,15 +496,15 @@ def test_a_home_that_others_could_read_is_taken_from_them(
     for file in shared:
         file.touch()
         file.chmod(0o644)
-    said: list[str] = []
+    lines: list[str] = []
     try:
-        start_stack(chosen, programs=two_programs, report=said.append)
+        start_stack(own_settings, programs=two_programs, report=lines.append)
     finally:
-        stop_stack(chosen)
-    made = [*home.home.rglob("*.log"), *shared]
-    assert len(made) > len(shared)
-    assert [path.name for path in made if path.exists() and path.stat().st_mode & 0o077] == []
+        stop_stack(own_settings)
+    paths = [*home.home.rglob("*.log"), *shared]
+    assert len(paths) > len(shared)
+    assert [path.name for path in paths if path.exists() and path.stat().st_mode & 0o077] == []
     folders = (home.home, home.logs_dir, home.home / "dagster", home.home / "supervisor")
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
-    assert not [line for line in said if "others can read" in line]
-    (process_logs / "made").write_text("\n".join(map(str, made)))
+    assert not [line for line in lines if "others can read" in line]
+    (process_logs / "made").write_text("\n".join(map(str, paths)))

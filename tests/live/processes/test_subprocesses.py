@@ -14,27 +14,27 @@ pytestmark = pytest.mark.live
 
 
 def test_output_errors_and_code_are_kept_apart(home: Settings) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     with start_module_process(
-        home, "twin_resources.models.base_model", "show", on_stderr_line=said.append
+        home, "twin_resources.models.base_model", "show", on_stderr_line=lines.append
     ) as module:
         finished = module.wait()
     assert finished.exit_code == 2
     assert finished.stdout == ""
     assert finished.stderr_tail
-    assert said == finished.stderr_tail.splitlines()
+    assert lines == finished.stderr_tail.splitlines()
     assert "base_model prepare" in finished.stderr_tail
     with start_module_process(home, "json.tool", "--help") as module:
         assert module.wait().stdout.startswith("usage:")
 
 
 def test_an_interrupt_ends_the_module_and_what_it_started(home: Settings) -> None:
-    began = time.monotonic()
+    start = time.monotonic()
 
     def interrupted() -> None:
         with start_module_process(home, "http.server", "0", "--bind", "127.0.0.1", instance="it"):
             while not find_marked_processes("it"):  # its environment is there once it has begun
-                assert time.monotonic() - began < 60
+                assert time.monotonic() - start < 60
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

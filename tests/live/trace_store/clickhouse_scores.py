@@ -28,7 +28,7 @@ PARTITION BY toYYYYMM(timestamp) ORDER BY (project_id, toDate(timestamp), name, 
 
 
 class ClickHouseScores(TraceTables):
-    """A score posted again on its day is the same row; on another day it is a second one."""
+    """A score posted again on the same day replaces its row; on another day it is a second row."""
 
     def __init__(self, path: Path, session: Any) -> None:
         super().__init__(path)
@@ -41,11 +41,11 @@ class ClickHouseScores(TraceTables):
 
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
         for score in scores:
-            said = [score.id, score.name, score.timestamp_ms]
+            columns = [score.id, score.name, score.timestamp_ms]
             same_day = self._rows(
                 "id = ? AND name = ? AND toDate(timestamp) = "
                 "toDate(fromUnixTimestamp64Milli(?, 'UTC'))",
-                said,
+                columns,
             )
             for first in same_day:
                 score = replace(  # noqa: PLW2901 - what it was first posted with
@@ -62,9 +62,9 @@ class ClickHouseScores(TraceTables):
             self._session.query(_filled(sql, values))
 
     def scores(self, query: TraceQuery) -> tuple[list[ScoreRow], bool]:
-        where = " AND ".join(f"({condition.sql})" for condition in query.conditions) or "1"
+        conditions = " AND ".join(f"({condition.sql})" for condition in query.conditions) or "1"
         values = [value for condition in query.conditions for value in condition.values]
-        rows = self._rows(where, values, most=query.limit + 1)
+        rows = self._rows(conditions, values, most=query.limit + 1)
         return rows[: query.limit], len(rows) > query.limit
 
     def delete_score(self, score_id: str) -> None:
@@ -92,8 +92,8 @@ def _filled(sql: str, values: Sequence[Any]) -> str:
     """The statement with each `?` replaced by its value, quoted."""
     parts = sql.split("?")
     assert len(parts) == len(values) + 1
-    told = [_literal(value) for value in values]
-    return "".join(part + value for part, value in zip(parts, [*told, ""], strict=True))
+    literals = [_literal(value) for value in values]
+    return "".join(part + value for part, value in zip(parts, [*literals, ""], strict=True))
 
 
 def _literal(value: Any) -> str:

@@ -51,16 +51,16 @@ class ErringServer:
         self.seen.append((request.command, request.path))
         failure = self.plan.pop(0) if self.plan else None
         if failure in (None, "lost", "half"):
-            passed = self._pass_on(request, body)
+            response = self._pass_on(request, body)
         if failure in {"silence", "lost"}:
             request.close_connection = True
             return
         if failure == "half":
             request.send_response(200)
             request.send_header("content-type", "application/json")
-            request.send_header("content-length", str(len(passed.content)))
+            request.send_header("content-length", str(len(response.content)))
             request.end_headers()
-            request.wfile.write(passed.content[: len(passed.content) // 2])
+            request.wfile.write(response.content[: len(response.content) // 2])
             request.close_connection = True
             return
         if failure == "garbage":
@@ -70,8 +70,8 @@ class ErringServer:
         elif isinstance(failure, int):
             self._say(request, failure, b'{"message": "no"}', {})
         else:
-            kind = {"content-type": passed.headers["content-type"]}
-            self._say(request, passed.status_code, passed.content, kind)
+            kind = {"content-type": response.headers["content-type"]}
+            self._say(request, response.status_code, response.content, kind)
 
     def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes) -> httpx.Response:
         kept = ("authorization", "content-type", "content-encoding", "x-langfuse-ingestion-version")
@@ -97,7 +97,7 @@ class ErringServer:
 
 @contextmanager
 def erring_server(behind: str) -> Iterator[ErringServer]:
-    """Run one until the block ends."""
+    """Run an erring server until the block ends."""
     server = ErringServer(behind)
     thread = threading.Thread(target=server.server.serve_forever, daemon=True)
     thread.start()

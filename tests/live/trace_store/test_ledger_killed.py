@@ -1,4 +1,4 @@
-"""The ledger's process is killed (kill -9) in the middle of its work; the next one repairs it."""
+"""The ledger's process is killed (kill -9) in the middle of its work; the next one recovers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from tests.answer_spans import answer_span, export_spans
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
 from tests.settled_rows import settled_rows
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
@@ -25,24 +26,9 @@ SCORES = 1200
 
 
 def post(running: Running) -> None:
-    """Traces in one export and a judgement on each, in the time of about a second."""
-    now = str(time.time_ns())
-    spans = [
-        {
-            "traceId": f"{number:032x}", "spanId": f"{number:016x}", "name": "answer",
-            "startTimeUnixNano": now, "endTimeUnixNano": now,
-            "attributes": [
-                {"key": key, "value": {"stringValue": value}}
-                for key, value in (
-                    ("langfuse.observation.type", "generation"),
-                    ("langfuse.observation.metadata.twin.author", "ann"),
-                    ("langfuse.observation.metadata.twin.version", "v1"),
-                    ("langfuse.observation.metadata.twin.class", "short"),
-                )
-            ],
-        }
-        for number in range(SCORES)
-    ]  # fmt: skip
+    """Export traces and a score for each within about a second."""
+    now = datetime.now(UTC)
+    spans = [answer_span(number, now, author="ann") for number in range(SCORES)]
     scores = [
         {
             "id": f"s{number}",
@@ -53,8 +39,7 @@ def post(running: Running) -> None:
         for number in range(SCORES)
     ]
     with httpx.Client(base_url=running.host, auth=(PUBLIC_KEY, SECRET_KEY), timeout=60) as http:
-        body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
-        assert http.post("/api/public/otel/v1/traces", json=body).status_code == 200
+        export_spans(http, *spans)
         assert http.post("/api/public/scores", json=scores).status_code == 202
 
 

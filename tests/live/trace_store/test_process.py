@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -31,9 +30,6 @@ def test_the_client_writes_pages_and_deletes(running: Running) -> None:
         rows = list(client.scores(name=["style"]))
         assert [row["id"] for row in rows] == sorted({row["id"] for row in rows}, reverse=True)
         assert len(rows) == 205
-        assert len(list(client.scores(limit=101))) == 101
-        tomorrow = datetime.now(UTC) + timedelta(days=1)
-        assert list(client.scores(since=tomorrow)) == []
         assert client.post_score("thumbs", True, trace_id=TRACE, metadata={"k": "v"})
         thumbs = next(client.scores(name=["thumbs"]))
         assert (thumbs["dataType"], thumbs["value"], thumbs["metadata"]) == (
@@ -42,8 +38,8 @@ def test_the_client_writes_pages_and_deletes(running: Running) -> None:
             {"k": "v"},
         )
         client.delete_score("s-000")
-        assert list(client.scores(id=["s-000"])) == []
-        client.delete_trace(TRACE)
+        assert "s-000" not in {row["id"] for row in client.scores()}
+        client.delete_traces([TRACE])
         assert list(client.scores(trace_id=[TRACE])) == []
 
 
@@ -67,7 +63,7 @@ def test_a_failed_read_is_not_an_empty_one(running: Running) -> None:
 
 
 def test_a_trace_is_ordered_by_time_and_depth(running: Running) -> None:
-    """Three generations of spans in one millisecond, whose ids sort the other way round."""
+    """Three generations of spans in one millisecond, with ids in the opposite order."""
     ids = ["c" * 16, "b" * 16, "a" * 16]
     times = {"startTimeUnixNano": "1790000000000000000", "endTimeUnixNano": "1790000000000000000"}
     spans = [

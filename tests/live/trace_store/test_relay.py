@@ -17,6 +17,7 @@ import pytest
 
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running, Start
 from tests.live.trace_store.erring_server import ErringServer, erring_server
+from tests.unit.trace_store.test_outbox import refused_items
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore
@@ -53,9 +54,9 @@ def scores(count: int, *, value: float = 1.0) -> list[QueuedScore]:
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    made = Outbox(tmp_path / "outbox.sqlite")
-    yield made
-    made.close()
+    made_outbox = Outbox(tmp_path / "outbox.sqlite")
+    yield made_outbox
+    made_outbox.close()
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def relay_to(host: str, outbox: Outbox, *, secret: str = SECRET_KEY) -> Relay:
 
 
 def drain(relay: Relay, *, most: int = 1000) -> list[float]:
-    """Step until nothing waits; returns the pauses that were asked for, without waiting them."""
+    """Step until the outbox is empty; return the pauses that were requested, without pausing."""
     pauses: list[float] = []
     for _ in range(most):
         if relay.outbox.get_next_item() is None:
@@ -112,7 +113,7 @@ def test_every_failure_is_tried_again_and_nothing_is_doubled(
 def test_a_trace_whose_answer_was_lost_is_looked_for_before_it_is_sent_again(
     running: Running, erring: ErringServer, outbox: Outbox
 ) -> None:
-    """A Langfuse of version 4 keeps both copies, and its cost is counted twice."""
+    """Langfuse 4 keeps both copies and counts the cost twice."""
     erring.plan = ["lost", None, 502]
     sender = Sender(TraceStore(erring.host, PUBLIC_KEY, SECRET_KEY), checks_before_resend=True)
     outbox.put_trace(export())
@@ -121,9 +122,9 @@ def test_a_trace_whose_answer_was_lost_is_looked_for_before_it_is_sent_again(
     outbox.put_trace(export("d" * 32, "e" * 16))  # not there yet: sent once more
     drain(Relay(outbox, sender))
     posts = [path for method, path in erring.seen if method == "POST"]
-    asked = [path for method, path in erring.seen if method == "GET"]
-    assert (len(posts), len(asked)) == (3, 2)
-    assert all("fromStartTime=" in one and "toStartTime=" in one for one in asked)
+    paths = [path for method, path in erring.seen if method == "GET"]
+    assert (len(posts), len(paths)) == (3, 2)
+    assert all("fromStartTime=" in item and "toStartTime=" in item for item in paths)
     assert outbox.counts().sent_traces == 2
     with running.client() as client:
         assert len(list(client.observations())) == 2
@@ -145,7 +146,7 @@ def test_a_vote_that_changed_while_the_answer_was_lost_is_the_latest(
 def test_a_score_that_no_server_will_take_is_set_aside(running: Running, outbox: Outbox) -> None:
     outbox.put_scores([QueuedScore("bad", "", "thumbs", 1.0), *scores(2)])
     drain(relay_to(running.host, outbox))
-    [(kind, identity, why)] = outbox.list_refused_items()
+    [(kind, identity, why)] = refused_items(outbox)
     assert (kind, identity) == ("score", "bad")
     assert "HTTP 400" in why
     with running.client() as client:
@@ -210,7 +211,7 @@ def start_relay(home: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
 def test_the_process_outlives_kills_and_ends_on_request(
     tmp_path: Path, start_store: Start, process_logs: Path
 ) -> None:
-    """The relay is killed again and again while it sends; then one ends by SIGTERM."""
+    """The relay is killed repeatedly while it sends; the last one ends by SIGTERM."""
     running = start_store()
     home = tmp_path / "home"
     home.mkdir()
@@ -244,5 +245,5 @@ def test_the_process_outlives_kills_and_ends_on_request(
     relay.terminate()
     assert relay.wait(20) == 0
     with running.client() as client:
-        found = [row["id"] for row in client.scores()]
-    assert len(found) == len(set(found)) == expected
+        ids = [row["id"] for row in client.scores()]
+    assert len(ids) == len(set(ids)) == expected

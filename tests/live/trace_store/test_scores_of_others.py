@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.answer_spans import answer_span, export_spans
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
 from tests.live.trace_store.test_senders import run_python, sender_environment
 from tests.settled_rows import settled_rows
@@ -44,39 +45,15 @@ client.shutdown()
 """
 
 
-def span(number: int, at: datetime) -> dict[str, object]:
-    facts = {
-        "twin.author": "ann",
-        "twin.version": "v2",
-        "twin.class": "short",
-        "twin.reader": f"reader-{number}",
-    }
-    nanoseconds = int(at.timestamp() * 1e9)
-    return {
-        "traceId": TRACES[number],
-        "spanId": f"{number + 1:016x}",
-        "name": "answer",
-        "startTimeUnixNano": str(nanoseconds),
-        "endTimeUnixNano": str(nanoseconds + 5_000_000),
-        "attributes": [
-            {"key": "langfuse.observation.type", "value": {"stringValue": "generation"}},
-            *(
-                {"key": f"langfuse.observation.metadata.{key}", "value": {"stringValue": value}}
-                for key, value in facts.items()
-            ),
-        ],
-    }
-
-
 def test_scores_by_sdk_and_rest_become_values(
     running: Running, tmp_path: Path, process_logs: Path
 ) -> None:
     now = datetime.now(UTC)
     keys = (PUBLIC_KEY, SECRET_KEY)
     with httpx.Client(base_url=running.host, auth=keys, trust_env=False, timeout=120) as http:
-        spans = [span(number, now - timedelta(minutes=5)) for number in range(len(TRACES))]
-        body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
-        assert http.post("/api/public/otel/v1/traces", json=body).status_code == 200
+        for number in range(1, 6):
+            at, reader = now - timedelta(minutes=5), f"reader-{number}"
+            export_spans(http, answer_span(number, at, author="ann", version="v2", reader=reader))
         run_python(
             f"TRACES = {TRACES[:3]!r}\n{SDK}",
             environment=sender_environment(running.host),

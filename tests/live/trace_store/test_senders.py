@@ -45,8 +45,8 @@ client.shutdown()
 
 
 def sender_environment(host: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return kept | {
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return environment | {
         "LANGFUSE_HOST": host,
         "LANGFUSE_PUBLIC_KEY": PUBLIC_KEY,
         "LANGFUSE_SECRET_KEY": SECRET_KEY,
@@ -68,11 +68,11 @@ def run_python(code: str, *, environment: Mapping[str, str], log: Path) -> str:
 
 
 def test_the_sdk_writes_and_reads_back(running: Running, process_logs: Path) -> None:
-    """Its scores go out as an array, which a server of 4.16 refuses and this store takes."""
-    said = run_python(
+    """It sends scores as an array, which Langfuse 4.16 refuses and this store accepts."""
+    output = run_python(
         SDK, environment=sender_environment(running.host), log=process_logs / "sdk.log"
     )
-    trace_id = said.split()[0]
+    trace_id = output.split()[0]
     with running.client() as client:
         trace = client.trace(trace_id)
         scores = {score["name"]: score for score in client.scores(trace_id=[trace_id])}

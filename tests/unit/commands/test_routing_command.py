@@ -147,6 +147,6 @@ def test_only_this_authors_answers_since_then_count(paying: Settings) -> None:
     with state.read_transaction() as connection:
         found = count_routed_answers(connection, "mara", since=month_start())
         nobody = count_routed_answers(connection, "ann", since=month_start())
-    assert (found.own, found.paid, found.paid_usd) == (2, 1, pytest.approx(0.001))
+    assert (found.own, found.paid) == (2, 1)
     assert 0.0 < found.utilisation <= 1.0
     assert (nobody.own, nobody.paid, nobody.utilisation) == (0, 0, 0.0)

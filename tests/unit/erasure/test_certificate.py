@@ -7,21 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.erasure_targets import post_target
 from twin_resources.erasure.certificate import (
     read_certificate,
     write_certificate,
 )
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget, hash_parts
+from twin_resources.erasure.erasure_target import hash_parts
 from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
-GONE = ErasureTarget(
-    ErasureSubject("post", "ada", "2019/the-walk.md"),
-    ids=frozenset({"2019/the-walk.md", "chunk-1"}),
-    checkpoints=frozenset({"c" * 64}),
-)
+GONE = post_target("ada", "2019/the-walk.md", ids=["chunk-1"], checkpoints=frozenset({"c" * 64}))
 
 
 def written(home: Path) -> Path:
@@ -34,16 +31,16 @@ def written(home: Path) -> Path:
 def test_it_names_nothing_and_everybody_who_asked_can_check_it(tmp_path: Path) -> None:
     path = written(tmp_path)
     assert "walk" not in path.read_text()
-    said = read_certificate(path)
-    assert (said["schema"], said["number"]) == (1, 3)
-    assert said["subject"] == hash_parts("post", "ada", "2019/the-walk.md")
-    assert hash_parts("chunk-1") in said["ids"]
-    assert (said["places"], said["proved"], said["tainted"]) == (
+    document = read_certificate(path)
+    assert (document["schema"], document["number"]) == (1, 3)
+    assert document["subject"] == hash_parts("post", "ada", "2019/the-walk.md")
+    assert hash_parts("chunk-1") in document["ids"]
+    assert (document["places"], document["proved"], document["tainted"]) == (
         {"tables": 4},
         ["tables"],
         ["c" * 64],
     )
-    assert (said["asked_at"], said["done_at"]) == (
+    assert (document["asked_at"], document["done_at"]) == (
         "1970-01-01T00:00:00+00:00",
         "1970-01-01T00:01:00+00:00",
     )
@@ -73,6 +70,6 @@ def test_what_lies_elsewhere_follows_from_the_settings(
     from twin_resources.settings import load_settings
 
     far = Installation(load_settings(), instance.state, instance.tables, instance.registry)
-    told = list_manual_steps(far, GONE, asked_at=0.0, remaining=["trace 1", "trace 2"])
-    assert any("2 traces and scores were still returned" in one.how for one in told)
-    assert any("s3://bucket/twin" in one.what for one in told)
+    steps = list_manual_steps(far, GONE, asked_at=0.0, remaining=["trace 1", "trace 2"])
+    assert any("2 traces and scores were still returned" in step.how for step in steps)
+    assert any("s3://bucket/twin" in step.what for step in steps)

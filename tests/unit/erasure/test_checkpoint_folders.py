@@ -1,4 +1,4 @@
-"""The place `checkpoints`: whose weights and reports go, which versions are tainted, who asks."""
+"""The store `checkpoints`: which weights and reports it erases, which versions it taints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.registered import register_version
-from tests.unit.erasure.test_erasure_target import gone_author, gone_post
+from tests.unit.erasure.test_erasure_target import GONE_AUTHOR, gone_post
 from twin_resources.erasure.checkpoint_folders import Checkpoints
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject
@@ -39,19 +39,19 @@ def left(place: Checkpoints, author: str, checkpoint: str) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def asked(place: Checkpoints) -> dict[str, list[str]]:
+def causes(place: Checkpoints) -> dict[str, list[str]]:
     with place.instance.state.read_transaction() as connection:
         waiting = retrainings.open_requests(connection)
     return {author: [request.cause for request in requests] for author, requests in waiting.items()}
 
 
 def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints) -> None:
-    gone = replace(gone_post(), checkpoints=frozenset({"seen-ada", "seen-bea"}))
-    assert place.find_remaining(gone) == [
+    target = gone_post(checkpoints=frozenset({"seen-ada", "seen-bea"}))
+    assert place.find_remaining(target) == [
         "seen-ada: weights", "inner: weights", "seen-bea: weights", "inner: weights",
         "v1 is not tainted", "report.md: bytes", "report.md: bytes",
     ]  # fmt: skip
-    assert place.erase(gone) == 1 + 4 + 2, "a version, weights wherever they lie, ada's reports"
+    assert place.erase(target) == 1 + 4 + 2, "a version, weights wherever they lie, ada's reports"
     assert left(place, "ada", "seen") == {"manifest.json", "figures.md"}
     assert left(place, "ada", "unseen") == {*FILES} - {"report.md"}
     assert left(place, "bea", "unseen") == {*FILES}
@@ -61,34 +61,34 @@ def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints
         for item in place.instance.registry.versions(author)
     }
     assert [key for key, is_tainted in flags.items() if is_tainted] == [("ada", 1)]
-    assert asked(place) == {"ada": ["forget"]}
-    assert (place.find_remaining(gone), place.erase(gone)) == ([], 0)
-    assert asked(place) == {"ada": ["forget"]}, "once"
+    assert causes(place) == {"ada": ["forget"]}
+    assert (place.find_remaining(target), place.erase(target)) == ([], 0)
+    assert causes(place) == {"ada": ["forget"]}, "once"
 
 
 def test_of_a_reader_every_authors_versions_are_tainted(place: Checkpoints) -> None:
-    reader = replace(gone_post(), subject=ErasureSubject("reader", "", "r1"))
-    gone = replace(reader, checkpoints=frozenset({"seen-ada", "seen-bea"}))
-    assert place.erase(gone) == 2 + 4 + 4
-    assert asked(place) == {"ada": ["forget"], "bea": ["forget"]}
+    checkpoints = frozenset({"seen-ada", "seen-bea"})
+    target = replace(gone_post(checkpoints=checkpoints), subject=ErasureSubject("reader", "", "r1"))
+    assert place.erase(target) == 2 + 4 + 4
+    assert causes(place) == {"ada": ["forget"], "bea": ["forget"]}
 
 
 def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> None:
     place.instance.registry.move("ada", 1, "parked", actor="t", reason="t")
-    gone = replace(gone_post(), checkpoints=frozenset({"seen-ada"}))
-    place.erase(gone)
+    target = gone_post(checkpoints=frozenset({"seen-ada"}))
+    place.erase(target)
     assert place.instance.registry.get("ada", 1).tainted
-    assert asked(place) == {}
+    assert causes(place) == {}
     retraining = {"author": "ada", "cause": "by_hand", "asked_by": "t", "reason": "t", "now": 1.0}
     with place.instance.state.transaction() as connection:
         retrainings.request_retraining(connection, **retraining)
-    place.erase(replace(gone, checkpoints=frozenset({"seen-ada", "unseen-ada"})))
-    assert sorted(asked(place)["ada"]) == ["by_hand", "forget"], "another request is not this one"
+    place.erase(replace(target, checkpoints=frozenset({"seen-ada", "unseen-ada"})))
+    assert sorted(causes(place)["ada"]) == ["by_hand", "forget"], "another request is not this one"
 
 
 def test_of_an_author_the_whole_folder_goes(place: Checkpoints) -> None:
-    assert place.find_remaining(gone_author()) == ["the author's folder (ada)"]
-    assert place.erase(gone_author()) == 10
+    assert place.find_remaining(GONE_AUTHOR) == ["the author's folder (ada)"]
+    assert place.erase(GONE_AUTHOR) == 10
     assert left(place, "ada", "seen") == set()
     assert left(place, "bea", "seen") == {*FILES}
-    assert (place.find_remaining(gone_author()), place.erase(gone_author())) == ([], 0)
+    assert (place.find_remaining(GONE_AUTHOR), place.erase(GONE_AUTHOR)) == ([], 0)

@@ -1,4 +1,4 @@
-"""Every format is decoded; one that is damaged is an error and not an empty file."""
+"""Every format is decoded; a damaged file is an error and is not taken for an empty one."""
 
 from __future__ import annotations
 
@@ -16,23 +16,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.erasure_targets import post_target
 from twin_resources.erasure import decoding
 from twin_resources.erasure.decoding import UndecodableFileError, find_in_file
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.text_fingerprints import FingerprintCollector
 
 TEXT = "In March the old clock of my uncle stopped for good."
+GONE = post_target("ada", "2019/the-walk.md", TEXT)
 OTHER = "A sentence of another post that nobody has asked anyone to forget so far."
-
-
-def gone() -> ErasureTarget:
-    marking = FingerprintCollector()
-    marking.add(TEXT)
-    return ErasureTarget(
-        ErasureSubject("post", "ada", "2019/the-walk.md"),
-        ids=frozenset({"2019/the-walk.md"}),
-        fingerprints=marking.fingerprints(),
-    )
 
 
 def to_sqlite(path: Path, text: str) -> None:
@@ -67,21 +57,21 @@ WRITERS: dict[str, Callable[[Path, str], object]] = {
 def test_a_text_is_found_in_every_format(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     WRITERS[name](path, TEXT)
-    assert find_in_file(path, gone()) is not None
+    assert find_in_file(path, GONE) is not None
 
 
 def test_it_is_said_where_a_database_holds_it(tmp_path: Path) -> None:
     path = tmp_path / "g.sqlite"
     to_sqlite(path, TEXT)
-    assert find_in_file(path, gone()) == "t.body"
-    assert [one.value for one in decoding.decode_bytes(b'["caf\\u00e9"]')] == ["café"]
+    assert find_in_file(path, GONE) == "t.body"
+    assert [text.value for text in decoding.decode_bytes(b'["caf\\u00e9"]')] == ["café"]
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_another_text_is_not(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     WRITERS[name](path, OTHER)
-    assert find_in_file(path, gone()) is None
+    assert find_in_file(path, GONE) is None
 
 
 def test_a_deleted_row_is_found_in_the_raw_file(tmp_path: Path) -> None:
@@ -93,7 +83,7 @@ def test_a_deleted_row_is_found_in_the_raw_file(tmp_path: Path) -> None:
         connection.commit()
         connection.execute("DELETE FROM t")
     connection.close()
-    assert find_in_file(path, gone()) == "bytes"
+    assert find_in_file(path, GONE) == "bytes"
 
 
 def test_a_deleted_row_is_found_in_the_log_beside_its_database(tmp_path: Path) -> None:
@@ -104,11 +94,11 @@ def test_a_deleted_row_is_found_in_the_log_beside_its_database(tmp_path: Path) -
         connection.execute("INSERT INTO t VALUES (?)", (TEXT,))
         connection.execute("DELETE FROM t")
         assert TEXT.encode() not in path.read_bytes()
-        assert find_in_file(path, gone()) == "bytes"
+        assert find_in_file(path, GONE) == "bytes"
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        assert find_in_file(path, gone()) is None
+        assert find_in_file(path, GONE) is None
 
 
 @pytest.mark.parametrize(
@@ -123,7 +113,7 @@ def test_a_deleted_row_is_found_in_the_log_beside_its_database(tmp_path: Path) -
 def test_a_damaged_file_is_an_error(tmp_path: Path, name: str, body: bytes) -> None:
     (tmp_path / name).write_bytes(body)
     with pytest.raises(UndecodableFileError, match=name):
-        find_in_file(tmp_path / name, gone())
+        find_in_file(tmp_path / name, GONE)
 
 
 def test_a_file_that_vanishes_while_it_is_read_holds_nothing(
@@ -137,18 +127,18 @@ def test_a_file_that_vanishes_while_it_is_read_holds_nothing(
         raise OSError("no such file")
 
     monkeypatch.setattr(lance.file, "LanceFileReader", vanishing)
-    assert find_in_file(path, gone()) is None
-    assert find_in_file(path, gone()) is None, "nor one that has vanished"
+    assert find_in_file(path, GONE) is None
+    assert find_in_file(path, GONE) is None, "nor one that has vanished"
 
 
 def test_a_text_behind_the_first_piece_of_a_file_is_found(tmp_path: Path) -> None:
-    """Also one that stands over the edge of two pieces, and in a gzip that follows nothing."""
+    """Also a text that crosses the border of two pieces, and one in an uncompressed gzip."""
     path = tmp_path / "x.bin"
     for before in (decoding._CHUNK_BYTES - len(TEXT) // 2, 2 * decoding._CHUNK_BYTES + 7):
         path.write_bytes(b" " * before + TEXT.encode() + b" " * 100)
-        assert find_in_file(path, gone()) == "bytes"
+        assert find_in_file(path, GONE) == "bytes"
     path.write_bytes(gzip.compress(b" " * decoding._CHUNK_BYTES + TEXT.encode(), compresslevel=0))
-    assert find_in_file(path, gone()) is not None
+    assert find_in_file(path, GONE) is not None
 
 
 def test_what_unpacks_to_more_than_is_looked_at_is_an_error(
@@ -158,7 +148,7 @@ def test_what_unpacks_to_more_than_is_looked_at_is_an_error(
     assert next(decoding.decode_bytes(b"x")).value == "x"
     monkeypatch.setattr(decoding, "_MAX_UNPACKED_BYTES", 1000)
     packed = gzip.compress(TEXT.encode().ljust(1000))
-    assert any(TEXT in one.value for one in decoding.decode_bytes(packed))
+    assert any(TEXT in text.value for text in decoding.decode_bytes(packed))
     with pytest.raises(ValueError, match="more than 1,000 bytes"):
         list(decoding.decode_bytes(gzip.compress(b" " * 1001)))
     with pytest.raises(ValueError, match="a truncated gzip stream"):

@@ -1,4 +1,4 @@
-"""What is gone: identifiers in fields, in running text and inside other formats."""
+"""How a target is recognized: identifiers in fields, in running text and inside other formats."""
 
 from __future__ import annotations
 
@@ -7,28 +7,18 @@ from typing import Any
 
 import pytest
 
+from tests.erasure_targets import author_target, post_target
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.plan import _contains_target_passage as shows_passage
-from twin_resources.erasure.text_fingerprints import FingerprintCollector
 
 PATH = "_posts/2019-03-04-the-walk.md"
 TRACE = "0" * 30 + "2a"
+GONE_AUTHOR = author_target("ada", "Ada Wright")
 
 
 def gone_post(**values: frozenset[str]) -> ErasureTarget:
-    marking = FingerprintCollector()
-    marking.add("In March the old clock of my uncle stopped for good")
-    ids = frozenset({PATH, TRACE, "a.md"})
-    return ErasureTarget(
-        ErasureSubject("post", "ada", PATH), ids=ids, fingerprints=marking.fingerprints(), **values
-    )
-
-
-def gone_author() -> ErasureTarget:
-    names = frozenset({"ada", "Ada Wright"})
-    return ErasureTarget(
-        ErasureSubject("author", "ada", "ada"), ids=frozenset({"ada"}), names=names
-    )
+    text = "In March the old clock of my uncle stopped for good"
+    return post_target("ada", PATH, text, ids=[TRACE, "a.md"], **values)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +43,10 @@ def test_a_short_identifier_counts_in_a_field_alone() -> None:
     assert gone_post().matches_identifier("a.md")
     assert gone_post().matches_value({"source_id": "a.md"})
     assert not gone_post().matches_value({"note": "see a.md"})
-    for letters, held in ((11, False), (12, True)):
-        gone = ErasureTarget(ErasureSubject("post", "ada", "a"), ids=frozenset({"a" * letters}))
+    for letters, is_found in ((11, False), (12, True)):
+        target = post_target("ada", "a" * letters)
         for text in ("see {}.", "in blog/{}"):
-            assert gone.matches_text(text.format("a" * letters)) is held
+            assert target.matches_text(text.format("a" * letters)) is is_found
 
 
 @pytest.mark.parametrize(
@@ -85,16 +75,14 @@ def test_json_inside_json_is_looked_into() -> None:
 
 @pytest.mark.parametrize("wrap", [dict.fromkeys, lambda one: one])
 def test_letters_that_json_escapes_are_read_as_letters(wrap: Any) -> None:
-    marking = FingerprintCollector()
-    marking.add("Im März stand die große Uhr über Nacht für immer still")
-    gone = ErasureTarget(ErasureSubject("post", "ada", "a"), fingerprints=marking.fingerprints())
+    target = post_target("ada", "a", "Im März stand die große Uhr über Nacht für immer still")
     document = json.dumps(wrap(["im März stand die große Uhr über Nacht für immer"]))
     assert "\\u00e4" in document
-    assert gone.matches_value(document)
-    assert gone.matches_value({"in": [document]})
-    assert gone.matches_value(["[a note] im März stand die große Uhr über Nacht für immer"])
-    assert gone.matches_value("im März stand die große Uhr über Nacht für immer".encode())
-    assert not gone.matches_value([1, None, "im März", b"Uhr"])
+    assert target.matches_value(document)
+    assert target.matches_value({"in": [document]})
+    assert target.matches_value(["[a note] im März stand die große Uhr über Nacht für immer"])
+    assert target.matches_value("im März stand die große Uhr über Nacht für immer".encode())
+    assert not target.matches_value([1, None, "im März", b"Uhr"])
 
 
 @pytest.mark.parametrize(
@@ -113,14 +101,14 @@ def test_letters_that_json_escapes_are_read_as_letters(wrap: Any) -> None:
     ],
 )
 def test_an_author_is_found_by_name_and_not_in_other_names(text: str, held: bool) -> None:
-    assert gone_author().matches_text(text) is held
+    assert GONE_AUTHOR.matches_text(text) is held
 
 
 def test_the_journal_gives_the_same_value_back() -> None:
     gone = gone_post(traces=frozenset({TRACE}), checkpoints=frozenset({"c"}))
-    again = ErasureTarget.from_json(gone.subject, gone.to_json(), gone.fingerprints)
-    assert (again.ids, again.traces, again.checkpoints) == (gone.ids, gone.traces, gone.checkpoints)
-    assert again.matches_text("in march the old clock of my uncle stopped")
+    read = ErasureTarget.from_json(gone.subject, gone.to_json(), gone.fingerprints)
+    assert (read.ids, read.traces, read.checkpoints) == (gone.ids, gone.traces, gone.checkpoints)
+    assert read.matches_text("in march the old clock of my uncle stopped")
 
 
 def test_a_digest_names_the_subject_and_nothing_else() -> None:

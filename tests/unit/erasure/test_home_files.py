@@ -1,4 +1,4 @@
-"""The place `files`: what of a log, a document, a database or a job goes, and what stays."""
+"""The store `files`: what it erases and keeps of a log, a document, a database or a job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.erasure.test_erasure_target import PATH, gone_author, gone_post
+from tests.unit.erasure.test_erasure_target import GONE_AUTHOR, PATH, gone_post
 from twin_assets.checkpoints.job import write_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.data_store import Installation
@@ -68,7 +68,7 @@ def test_a_document_loses_entries_and_a_database_rows_and_what_cannot_be_cut_goe
     home = files.instance.settings
     document = {"a": [RUN, "stays"], PATH: 1, "b": {"inner": RUN, "n": None}, "c": 2.5}
     parts = write(home, "work/parts.json", json.dumps(document))
-    whole = write(home, "work/whole.json", json.dumps(RUN))
+    unchanged = write(home, "work/whole.json", json.dumps(RUN))
     half = write(home, "work/half.json", '{"a": "' + RUN)
     page = write(home, "work/page.html", f"<p>{RUN}</p>")
     other = write(home, "work/other.html", "<p>nothing of it</p>")
@@ -86,8 +86,8 @@ def test_a_document_loses_entries_and_a_database_rows_and_what_cannot_be_cut_goe
     (home.home / "work" / "link.html").symlink_to(other)
     assert files.erase(gone_post()) == 5
     assert json.loads(parts.read_text()) == {"a": ["stays"], "b": {"n": None}, "c": 2.5}
-    assert json.loads(whole.read_text()) == {}
-    assert [one.exists() for one in (half, page, other)] == [False, False, True]
+    assert json.loads(unchanged.read_text()) == {}
+    assert [path.exists() for path in (half, page, other)] == [False, False, True]
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT text FROM notes").fetchall() == [("stays",)]
         assert connection.execute("SELECT text FROM more").fetchall() == []
@@ -99,16 +99,16 @@ def test_the_job_of_a_training_goes_whole_and_no_other(files: HomeFiles) -> None
     home = files.instance.settings
     for job in ("one", "two"):
         write(home, f"work/training/{job}/settings.yaml", "steps: 3")
-        said = RUN if job == "one" else "nothing"
-        write_rows(home.work_dir / "training" / job / "samples.json", [{"m": said}])
+        text = RUN if job == "one" else "nothing"
+        write_rows(home.work_dir / "training" / job / "samples.json", [{"m": text}])
     assert files.erase(gone_post()) == 2
     assert [path.name for path in (home.home / "work" / "training").iterdir()] == ["two"]
 
 
 def test_what_is_another_places_is_left_to_it(files: HomeFiles, tmp_path: Path) -> None:
     home = files.instance.settings
-    kept = home.home / "posts"
-    write_author(home, Author("bea", "Bea", sources=(str(kept),)))
+    posts = home.home / "posts"
+    write_author(home, Author("bea", "Bea", sources=(str(posts),)))
     theirs = [
         write(home, name, RUN)
         for name in (
@@ -139,15 +139,17 @@ def test_of_an_author_what_is_named_after_it_goes_with_all_that_lies_there(
         write(home, f"reports/{slug}/second.html", "figures")
         write(home, f"reports/{slug}/deep/{slug}.html", "figures")
         write(home, f"checkpoints/{slug}/report.html", "of the place `checkpoints`")
-    named = sorted(files.find_remaining(gone_author()))
-    assert [one for one in named if "named after" in one] == [
-        one for one in named if one.startswith(("authors/…", "logs/…", "progress/…", "reports/…"))
+    texts = sorted(files.find_remaining(GONE_AUTHOR))
+    assert [text for text in texts if "named after" in text] == [
+        text
+        for text in texts
+        if text.startswith(("authors/…", "logs/…", "progress/…", "reports/…"))
     ]
     assert len(files.find_remaining(gone_post())) == 0, "no file is named after a post"
-    assert files.erase(gone_author()) == 6, "three files, and three of a folder"
-    left = {str(path.relative_to(home.home)) for path in home.home.rglob("*ada*")}
-    assert left == {
+    assert files.erase(GONE_AUTHOR) == 6, "three files, and three of a folder"
+    paths = {str(path.relative_to(home.home)) for path in home.home.rglob("*ada*")}
+    assert paths == {
         "authors/adam.toml", "progress/adam.json", "logs/model-server-adam-v1.log",
         "reports/adam", "reports/adam/deep/adam.html", "checkpoints/ada", "checkpoints/adam",
     }  # fmt: skip
-    assert files.find_remaining(gone_author()) == []
+    assert files.find_remaining(GONE_AUTHOR) == []

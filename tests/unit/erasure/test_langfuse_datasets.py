@@ -1,4 +1,4 @@
-"""Evaluations at a Langfuse: items of datasets and spans of experiments go with the post."""
+"""Evaluations in Langfuse: dataset items and spans of experiments are deleted with their post."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from typing import Any
 
 import httpx
 
+from tests.erasure_targets import author_target, post_target
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.trace_store import EXPERIMENT_ITEM, LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.datasets import PAGE_SIZE, held_out_dataset_name
 from twin_resources.settings import Settings
 
 DOCUMENT = "document-of-brass-and-oil"
-POST = ErasureTarget(
-    ErasureSubject("post", "jane", "p1"), ids=frozenset({DOCUMENT}), authors=frozenset({"jane"})
-)
-AUTHOR = ErasureTarget(
-    ErasureSubject("author", "jane", "jane"), authors=frozenset({"jane"}), names=frozenset({"jane"})
-)
+POST = post_target("jane", "p1", ids=[DOCUMENT], authors=frozenset({"jane"}))
+AUTHOR = author_target("jane")
 ITEMS = [
     {"id": f"i{number}", "input": {"question": "Why?"}, "metadata": {"document_id": f"d{number}"}}
     for number in range(PAGE_SIZE + 1)
@@ -29,7 +25,7 @@ ITEMS = [
 
 
 def place(home: Settings, items: list[dict[str, Any]], deleted: list[str]) -> LangfuseTraces:
-    """The place over a server with these items and one span of an experiment."""
+    """The traces of a Langfuse with these items and one span of an experiment."""
     answer: Callable[[httpx.Request], httpx.Response] = server(items, deleted)
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
@@ -40,18 +36,18 @@ def server(
     items: list[dict[str, Any]], deleted: list[str]
 ) -> Callable[[httpx.Request], httpx.Response]:
     def answer(request: httpx.Request) -> httpx.Response:
-        path, asked = request.url.path, request.url.params
+        path, parameters = request.url.path, request.url.params
         if request.method == "DELETE":
-            named = json.loads(request.content)["traceIds"] if request.content else [""]
-            deleted.extend(f"{path}/{trace_id}".rstrip("/") for trace_id in named)
+            trace_ids = json.loads(request.content)["traceIds"] if request.content else [""]
+            deleted.extend(f"{path}/{trace_id}".rstrip("/") for trace_id in trace_ids)
             return httpx.Response(200, json={"message": "deleted"})
         if path == "/api/public/dataset-items":
-            if asked["datasetName"] != held_out_dataset_name("jane") or not items:
+            if parameters["datasetName"] != held_out_dataset_name("jane") or not items:
                 return httpx.Response(404, json={"message": "Dataset not found"})
-            start = PAGE_SIZE * (int(asked["page"]) - 1)
+            start = PAGE_SIZE * (int(parameters["page"]) - 1)
             rows = items[start : start + PAGE_SIZE]
             return httpx.Response(200, json={"data": rows, "meta": {"totalItems": len(items)}})
-        if asked.get("name") == EXPERIMENT_ITEM:
+        if parameters.get("name") == EXPERIMENT_ITEM:
             span = {"traceId": "t7", "input": "Why?", "metadata": {"document_id": DOCUMENT}}
             return httpx.Response(200, json={"data": [span], "meta": {}})
         return httpx.Response(200, json={"data": [], "meta": {}})

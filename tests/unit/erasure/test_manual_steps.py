@@ -1,4 +1,4 @@
-"""What lies outside of reach: the providers that were shown something, by what the traces say."""
+"""Manual steps: which providers were shown something, as far as the traces say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.erasure_targets import post_target, reader_target
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.manual_steps import list_manual_steps
@@ -15,30 +16,28 @@ from twin_resources.settings import Settings
 
 
 class Here:
-    """In the place of an instance: its settings are all that is asked."""
+    """Stands for an installation, of which only the settings are read."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
 
-def told(settings: Settings, *shown_to: str) -> list[str]:
-    gone = ErasureTarget(
-        ErasureSubject("reader", "", "0123456789abcdef"), shown_to=frozenset(shown_to)
-    )
+def step_names(settings: Settings, *shown_to: str) -> list[str]:
+    target = reader_target("0123456789abcdef", shown_to=shown_to)
     here: Any = Here(settings)
-    return [one.what for one in list_manual_steps(here, gone, asked_at=0.0)]
+    return [step.what for step in list_manual_steps(here, target, asked_at=0.0)]
 
 
 def test_a_provider_is_named_with_how_many_traces_it_answered(home: Settings) -> None:
-    asked = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
+    paid = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
     traces = ("openai/gpt-4o-mini t1", "openai/gpt-4o-mini t2", "old/one t3")
-    providers = [what for what in told(asked, *traces) if "provider" in what]
+    providers = [what for what in step_names(paid, *traces) if "provider" in what]
     assert providers == [
         "the provider of old/one (1 of these traces were its answers)",  # no longer in the settings
         "the provider of openai/gpt-4o-mini (2 of these traces were its answers)",
         "the provider of x/judge",
     ]
-    assert not [what for what in told(home) if "provider" in what]
+    assert not [what for what in step_names(home) if "provider" in what]
 
 
 @pytest.mark.parametrize(
@@ -55,34 +54,24 @@ def test_the_authors_own_copy_is_named_where_posts_come_from(
     write_author(home, Author("ann", "Ann Bell", sources=("posts",)))
     write_author(home, Author("bob", "Bob Bell"))
     here: Any = Here(home)
-    steps = [one.what for one in list_manual_steps(here, ErasureTarget(subject), asked_at=0.0)]
+    steps = [step.what for step in list_manual_steps(here, ErasureTarget(subject), asked_at=0.0)]
     assert any("own copy" in what for what in steps) == named
 
 
 def test_a_plan_of_an_earlier_release_names_nobody() -> None:
-    gone = ErasureTarget(
-        ErasureSubject("reader", "", "0123456789abcdef"), shown_to=frozenset({"m t"})
-    )
-    document = gone.to_json()
-    assert (
-        ErasureTarget.from_json(gone.subject, document, empty_fingerprints()).shown_to
-        == gone.shown_to
-    )
-    older = json.loads(document)
+    target = reader_target("0123456789abcdef", shown_to=["m t"])
+    older = json.loads(target.to_json())
     del older["shown_to"]
-    assert (
-        ErasureTarget.from_json(gone.subject, json.dumps(older), empty_fingerprints()).shown_to
-        == frozenset()
-    )
+    for document, shown_to in ((target.to_json(), {"m t"}), (json.dumps(older), set())):
+        read = ErasureTarget.from_json(target.subject, document, empty_fingerprints())
+        assert read.shown_to == shown_to
 
 
 def test_a_checkpoint_that_was_published_is_named_with_its_address(home: Settings) -> None:
-    post = ErasureSubject("post", "ann", "d1")
-    gone = ErasureTarget(
-        post,
-        checkpoints=frozenset({"c2", "c1"}),
-        published=frozenset({"c1 (https://hub/ann/clocks/1)"}),
-    )
+    published = frozenset({"c1 (https://hub/ann/clocks/1)"})
+    target = post_target("ann", "d1", checkpoints=frozenset({"c2", "c1"}), published=published)
     here: Any = Here(home)
-    [how] = [one.how for one in list_manual_steps(here, gone, asked_at=0.0) if "hub" in one.what]
+    [how] = [
+        step.how for step in list_manual_steps(here, target, asked_at=0.0) if "hub" in step.what
+    ]
     assert how == "delete them there: c1 (https://hub/ann/clocks/1), c2"

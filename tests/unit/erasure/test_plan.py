@@ -1,4 +1,4 @@
-"""What is planned: whose words are marked, which traces go, and what others say as well is kept."""
+"""Plans: which texts are fingerprinted, which traces go; what others wrote as well stays."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ OTHERS_EDIT = "it was a man from the village who mended it then"
 
 @pytest.fixture
 def instance(home: Settings) -> Iterator[Installation]:
-    """Ann's post says what another of hers says, and Bob; two readers ask the same, and vote."""
-    made = Installation.for_settings(home)
+    """Ann's post shares sentences with another of hers and with Bob's; two readers ask and vote."""
+    installation = Installation.for_settings(home)
     posts = {
         "ann": {"a.md": f"{OWN}. {TWICE}. {BOBS}", "b.md": TWICE},
         "bob": {"c.md": f"{BOBS}. Another thing."},
@@ -43,31 +43,31 @@ def instance(home: Settings) -> Iterator[Installation]:
         rows = [
             {"source_id": one, "url": "", "title": one, "text": text} for one, text in texts.items()
         ]
-        store_rows(made.tables, "raw_posts", author, rows, key="source_id")
+        store_rows(installation.tables, "raw_posts", author, rows, key="source_id")
     made_of = [("a-1", "a.md"), ("b-1", "b.md")]
     rows = [{"chunk_id": one, "document_id": post, "text": OWN} for one, post in made_of]
-    store_rows(made.tables, "document_chunks", "ann", rows, key="chunk_id")
-    ledger.open_tables(made.state)
-    asked = {
+    store_rows(installation.tables, "document_chunks", "ann", rows, key="chunk_id")
+    ledger.open_tables(installation.state)
+    questions = {
         "t1": ("ann", "r1", ASKED, "c-1"), "t2": ("ann", "r1", BOTH_ASKED, ""),
         "t3": ("bob", "r2", BOTH_ASKED, ""), "t4": ("ann", "r1", OWN, "a.md"),
     }  # fmt: skip
-    given = {"s1": ("t3", "bob", "r1", EDIT), "s2": ("t1", "ann", "r2", OTHERS_EDIT)}
-    with made.state.transaction() as connection:
-        for trace, (author, reader, question, chunks) in asked.items():
-            named = {"trace_id": trace, "author": author, "reader": reader, "question": question}
-            row = blank(ledger.traces) | named | {"chunks": chunks}
+    edits = {"s1": ("t3", "bob", "r1", EDIT), "s2": ("t1", "ann", "r2", OTHERS_EDIT)}
+    with installation.state.transaction() as connection:
+        for trace, (author, reader, question, chunks) in questions.items():
+            fields = {"trace_id": trace, "author": author, "reader": reader, "question": question}
+            row = blank(ledger.traces) | fields | {"chunks": chunks}
             connection.execute(sa.insert(ledger.traces).values(row))
-        for score, (trace, author, reader, text) in given.items():
-            named = {"id": score, "trace_id": trace, "author": author, "reader": reader}
-            row = blank(ledger.scores) | named | {"text": text}
+        for score, (trace, author, reader, text) in edits.items():
+            fields = {"id": score, "trace_id": trace, "author": author, "reader": reader}
+            row = blank(ledger.scores) | fields | {"text": text}
             connection.execute(sa.insert(ledger.scores).values(row))
-    yield made
-    made.state.close()
+    yield installation
+    installation.state.close()
 
 
 def blank(table: sa.Table) -> dict[str, object]:
-    """A row that says nothing."""
+    """A row of empty values."""
     of_type = {str: "", int: 0, float: 0.0, bool: False}
     return {one.name: of_type[one.type.python_type] for one in table.c}
 
@@ -90,24 +90,24 @@ def test_only_what_nobody_else_says_is_marked(
     traces: set[str],
     authors: set[str],
 ) -> None:
-    gone = plan_erasure(instance, subject, key_hash="h")
-    said = (OWN, TWICE, BOBS, ASKED, BOTH_ASKED, EDIT, OTHERS_EDIT)
-    assert {one for one in said if gone.fingerprints.matches(one)} == marked
-    assert (gone.traces, gone.authors, gone.key_hash) == (traces, authors, "h")
-    assert traces <= gone.ids
+    target = plan_erasure(instance, subject, key_hash="h")
+    quotes = (OWN, TWICE, BOBS, ASKED, BOTH_ASKED, EDIT, OTHERS_EDIT)
+    assert {quote for quote in quotes if target.fingerprints.matches(quote)} == marked
+    assert (target.traces, target.authors, target.key_hash) == (traces, authors, "h")
+    assert traces <= target.ids
     number = journal.open_request(instance.state, subject, asked_by="test", key_hash="h")
     for _ in range(2):  # made, and then read from the journal and its file of marks
-        again = _load_or_make_plan(instance, journal.find_request(instance.state, number), subject)
-        assert (again.ids, again.key_hash) == (gone.ids, "h")
-        assert (again.fingerprints.runs == gone.fingerprints.runs).all()
-    assert gone.chunks == ({"a-1"} if subject.kind == "post" else set())
-    assert gone.names == ({"ann", "Ann Bell"} if subject.kind == "author" else set())
+        plan = _load_or_make_plan(instance, journal.find_request(instance.state, number), subject)
+        assert (plan.ids, plan.key_hash) == (target.ids, "h")
+        assert (plan.fingerprints.runs == target.fingerprints.runs).all()
+    assert target.chunks == ({"a-1"} if subject.kind == "post" else set())
+    assert target.names == ({"ann", "Ann Bell"} if subject.kind == "author" else set())
 
 
 def test_what_was_published_is_named_though_its_address_has_the_authors_name(
     instance: Installation,
 ) -> None:
-    """The line that notes the address is erased with the author, before the certificate."""
+    """The record with the address is erased with the author's files before the steps are listed."""
     for author, checkpoint in (("ann", "c1"), ("ann", "c2"), ("bob", "c3")):
         register_version(instance.registry, author, checkpoint)
     notes = [
@@ -120,11 +120,11 @@ def test_what_was_published_is_named_though_its_address_has_the_authors_name(
 
     subject = ErasureSubject("author", "ann", "ann")
     planned = plan_erasure(instance, subject)
-    gone = ErasureTarget.from_json(subject, planned.to_json(), planned.fingerprints)
-    HomeFiles(instance).erase(gone)
+    target = ErasureTarget.from_json(subject, planned.to_json(), planned.fingerprints)
+    HomeFiles(instance).erase(target)
 
     assert published.read_text(encoding="utf-8") == f"{json.dumps(notes[1])}\n"
-    steps = list_manual_steps(instance, gone, asked_at=0.0)
+    steps = list_manual_steps(instance, target, asked_at=0.0)
     assert [step.how for step in steps if "model hub" in step.what] == [
         "delete them there: c1 (https://hub/ann/v1)"
     ]

@@ -63,9 +63,9 @@ def test_a_name_of_several_is_refused(name: str) -> None:
 
 
 def test_an_id_of_two_authors_is_refused() -> None:
-    both = [post("_posts/oil.md"), post("_posts/oil.md", author="bob")]
+    posts = [post("_posts/oil.md"), post("_posts/oil.md", author="bob")]
     with pytest.raises(TwinError, match=r"of ann.*of bob"):
-        match_post(both, "_posts/oil.md")
+        match_post(posts, "_posts/oil.md")
 
 
 @pytest.mark.parametrize(
@@ -100,17 +100,17 @@ def test_nothing_is_near_to_a_name_that_is_like_none() -> None:
 
 
 def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None:
-    """A reader's, another author's, and then the one that is meant; the post itself is gone."""
+    """Requests about a reader, another author's post and this one, whose rows are gone already."""
     write_author(home, Author("ann", "Ann"))
     instance = Installation.for_settings(home)
-    meant = ErasureSubject("post", "ann", "_posts/oil.md")
+    post_subject = ErasureSubject("post", "ann", "_posts/oil.md")
     for subject in (
         ErasureSubject("reader", "", "0123456789abcdef"),
         ErasureSubject("post", "bob", "_posts/oil.md"),
-        meant,
+        post_subject,
     ):
         journal.open_request(instance.state, subject, asked_by="test")
-    assert find_post(instance, "_posts/oil.md", authors=["ann"]) == meant
+    assert find_post(instance, "_posts/oil.md", authors=["ann"]) == post_subject
     with pytest.raises(TwinError, match="no match among 0 posts"):
         find_post(instance, "_posts/brass.md", authors=["ann"])
     instance.state.close()
@@ -119,7 +119,7 @@ def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None
 def test_a_name_that_was_forgotten_says_when(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By an id that the request planned, or by the address that was asked for; of its author."""
+    """It is found by an id in the request's plan, or by the address that was asked for."""
     instance = Installation.for_settings(home)
     address = "https://x.example/oil"
     for day, name in ((2, "_posts/oil.md"), (3, address)):
@@ -144,11 +144,11 @@ def test_a_name_that_was_forgotten_says_when(
 def test_what_nobody_has_cannot_be_planned(home: Settings) -> None:
     write_author(home, Author("ann", "Ann"))
     instance = Installation.for_settings(home)
-    for subject, found in (
+    for subject, message in (
         (ErasureSubject("post", "ann", "a.md"), "whose posts were never imported"),
         (ErasureSubject("author", "bob", "bob"), "no author with that slug in this home"),
     ):
-        with pytest.raises(TwinError, match=found):
+        with pytest.raises(TwinError, match=message):
             plan_erasure(instance, subject)
     columns = {"source_id": pl.String(), "url": pl.String()}
     columns |= dict.fromkeys(("title", "text", "path"), pl.String())
@@ -159,12 +159,12 @@ def test_what_nobody_has_cannot_be_planned(home: Settings) -> None:
         plan_erasure(instance, ErasureSubject("post", "ann", "b.md"))
     for name in ("a.md", "https://x/a"):
         assert "a.md" in plan_erasure(instance, ErasureSubject("post", "ann", name)).ids
-    known = [PostNames("ann", "a.md", "", "https://x/a", "A", "")]
-    assert list_posts(instance, "ann") == known
+    posts = [PostNames("ann", "a.md", "", "https://x/a", "A", "")]
+    assert list_posts(instance, "ann") == posts
     assert list_posts(instance, "bob") == []
     outbox = OutboxRows(instance)
-    gone = plan_erasure(instance, ErasureSubject("post", "ann", "a.md"))
-    assert (outbox.erase(gone), outbox.find_remaining(gone)) == (0, []), "there is no outbox"
-    outbox.lift_tombstones(gone, until=1.0)
+    target = plan_erasure(instance, ErasureSubject("post", "ann", "a.md"))
+    assert (outbox.erase(target), outbox.find_remaining(target)) == (0, []), "there is no outbox"
+    outbox.lift_tombstones(target, until=1.0)
     assert not outbox_path(home).exists()
     instance.state.close()

@@ -1,4 +1,4 @@
-"""Files of SQLite from which rows are erased: what is packed is found, and a reader is told of."""
+"""Rows erased from SQLite files: compressed values are found, and errors reach the caller."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.erasure_targets import post_target
 from twin_resources.erasure import sqlite_files
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.sqlite_files import (
     delete_matching_rows,
     open_for_erasure,
@@ -21,7 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.storage_faults import DamagedError
 
 NAME = "2019/the-walk-of-march.md"
-GONE = ErasureTarget(ErasureSubject("post", "ada", NAME), ids=frozenset({NAME}))
+GONE = post_target("ada", NAME)
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def test_rows_go_that_hold_it_plainly_packed_or_in_json(file: Path) -> None:
     with open_for_erasure(file) as connection:
         assert delete_matching_rows(connection, "t", GONE) == 3
         assert delete_matching_rows(connection, "t", GONE) == 0
-        left = connection.execute("SELECT a, b FROM t").fetchall()
+        remaining = connection.execute("SELECT a, b FROM t").fetchall()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
-    assert left == [("2019/another-walk.md", b"another"), (None, None)]
+    assert remaining == [("2019/another-walk.md", b"another"), (None, None)]
     rewrite_database(file)
     assert NAME.encode() not in file.read_bytes()
 

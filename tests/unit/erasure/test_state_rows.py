@@ -1,4 +1,4 @@
-"""Rows of the state store that are forgotten, keys, spending, and the journal of it (SQLite)."""
+"""Erased rows of the state store, gateway keys, spending, and the journal of erasures (SQLite)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
+from tests.erasure_targets import author_target, post_target, reader_target
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_resources.access import keys
@@ -19,7 +20,6 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasing import _remember_post as remember_post
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.state_store import StateStore
-from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.errors import TwinError
 from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
@@ -27,6 +27,9 @@ from twin_resources.storage.state.state import State
 
 READER, OTHER = "0123456789abcdef", "fedcba9876543210"
 TEXT = "In March the old clock of my uncle stopped for good."
+GONE_READER = reader_target(READER)
+GONE_POST = post_target("ada", "2019/a.md", TEXT)
+GONE_AUTHOR = author_target("ada", "Ada Wright")
 NOTES = sa.Table(
     "notes_of_a_test",
     sa.MetaData(),
@@ -40,10 +43,10 @@ NOTES = sa.Table(
 
 @pytest.fixture
 def instance(home: Settings) -> Iterator[Installation]:
-    made = Installation.for_settings(home)
-    NOTES.create(made.state.engine)
-    yield made
-    made.state.close()
+    installation = Installation.for_settings(home)
+    NOTES.create(installation.state.engine)
+    yield installation
+    installation.state.close()
 
 
 def note(state: State, name: str, **values: object) -> None:
@@ -58,24 +61,6 @@ def notes(state: State) -> dict[str, tuple[object, ...]]:
     return {row.name: (row.author, row.reader, row.said, row.more) for row in rows}
 
 
-def gone_reader(key: str = "") -> ErasureTarget:
-    subject = ErasureSubject("reader", "", READER)
-    return ErasureTarget(subject, ids=frozenset({READER}), key_hash=key)
-
-
-def gone_post() -> ErasureTarget:
-    marking = FingerprintCollector()
-    marking.add(TEXT)
-    return ErasureTarget(
-        ErasureSubject("post", "ada", "2019/a.md"), fingerprints=marking.fingerprints()
-    )
-
-
-def gone_author() -> ErasureTarget:
-    subject = ErasureSubject("author", "ada", "ada")
-    return ErasureTarget(subject, ids=frozenset({"ada"}), names=frozenset({"ada", "Ada Wright"}))
-
-
 def test_of_a_post_only_what_says_it_is_emptied_and_what_is_named_by_it_goes(
     instance: Installation,
 ) -> None:
@@ -85,32 +70,32 @@ def test_of_a_post_only_what_says_it_is_emptied_and_what_is_named_by_it_goes(
     note(state, "more", said="kept", more={"deep": [{"text": TEXT}]})
     note(state, TEXT[:40] + "s", said="kept")
     note(state, "again", said=TEXT)
-    assert store.find_remaining(gone_post()) == ["notes_of_a_test"] * 3, (
+    assert store.find_remaining(GONE_POST) == ["notes_of_a_test"] * 3, (
         "three places of a table are told"
     )
 
-    assert store.erase(gone_post()) == 4
+    assert store.erase(GONE_POST) == 4
 
     left = notes(state)
     assert set(left) == {"kept", "said", "more", "again"}
     assert left["kept"] == ("ada", "", "something else", {"a": [1]})
     assert left["said"] == ("ada", OTHER, "", {})
     assert left["more"] == ("ada", "", "kept", {})
-    assert (store.find_remaining(gone_post()), store.find_remaining_in_file(gone_post())) == (
+    assert (store.find_remaining(GONE_POST), store.find_remaining_in_file(GONE_POST)) == (
         [],
         [],
     )
-    assert store.erase(gone_post()) == 0
+    assert store.erase(GONE_POST) == 0
 
 
 def test_a_readers_rows_go_whole_and_the_readers_key_with_its_limits(
     instance: Installation,
 ) -> None:
     state, store = instance.state, StateStore(instance)
-    opened = keys.open_key_store(instance.settings)
-    keys.add_key(opened, role="reader", authors=["ada"], label="one")
-    keys.add_key(opened, role="reader", authors=["ada"], label="two")
-    opened.close()
+    key_store = keys.open_key_store(instance.settings)
+    keys.add_key(key_store, role="reader", authors=["ada"], label="one")
+    keys.add_key(key_store, role="reader", authors=["ada"], label="two")
+    key_store.close()
     with state.read_transaction() as connection:
         hashes = dict(
             connection.execute(sa.select(keys.gateway_keys.c.label, keys.gateway_keys.c.key_hash))
@@ -120,7 +105,7 @@ def test_a_readers_rows_go_whole_and_the_readers_key_with_its_limits(
     note(state, "mine", reader=READER, said="a")
     note(state, "others", reader=OTHER, said="b")
 
-    assert store.erase(gone_reader(hashes["one"])) == 2
+    assert store.erase(reader_target(READER, key_hash=hashes["one"])) == 2
 
     assert set(notes(state)) == {"others"}
     with state.read_transaction() as connection:
@@ -130,10 +115,10 @@ def test_a_readers_rows_go_whole_and_the_readers_key_with_its_limits(
 
 
 def test_an_authors_keys_reach_nobody_else_less(instance: Installation) -> None:
-    opened = keys.open_key_store(instance.settings)
+    key_store = keys.open_key_store(instance.settings)
     for label, authors in (("both", ["ada", "bea"]), ("ada", ["ada"]), ("bea", ["bea"])):
-        keys.add_key(opened, role="reader", authors=authors, label=label)
-    opened.close()
+        keys.add_key(key_store, role="reader", authors=authors, label=label)
+    key_store.close()
     state = instance.state
     for author in ("ada", "bea"):
         register_version(instance.registry, author, f"of {author}")
@@ -144,7 +129,7 @@ def test_an_authors_keys_reach_nobody_else_less(instance: Installation) -> None:
     note(state, "mine")
     note(state, "other", author="bea", said="Ada Wright wrote to me")
 
-    assert StateStore(instance).erase(gone_author()) == 9, (
+    assert StateStore(instance).erase(GONE_AUTHOR) == 9, (
         "with a version, two moves and their notices"
     )
 
@@ -162,20 +147,22 @@ def test_what_was_spent_stays_spent_without_the_name(instance: Installation) -> 
     moment = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
     account = SpendingAccount(instance.state, SpendingLimits(), clock=lambda: moment)
     for author, usd in (("ada", 0.25), ("bea", 0.5)):
-        named = account.reserve(purpose="answer", author=author, key="k" * 16, max_usd=usd)
-        account.settle(named, usd)
+        reservation = account.reserve(purpose="answer", author=author, key="k" * 16, max_usd=usd)
+        account.settle(reservation, usd)
     key_hash = "ab" * 32
-    named = account.reserve(
+    reservation = account.reserve(
         purpose="answer", author="", key=keys.key_id_from_hash(key_hash), max_usd=1
     )
-    account.settle(named, 1)
-    StateStore(instance).erase(gone_author())
-    assert StateStore(instance).erase(gone_reader(key_hash)) == 2, "in both tables of the account"
+    account.settle(reservation, 1)
+    StateStore(instance).erase(GONE_AUTHOR)
+    assert StateStore(instance).erase(reader_target(READER, key_hash=key_hash)) == 2, (
+        "in both tables of the account"
+    )
     with instance.state.read_transaction() as connection:
         rows = connection.execute(sa.select(spending.c.author, spending.c.key, spending.c.nano))
-        left = {(row.author, row.key): row.nano for row in rows}
+        spent = {(row.author, row.key): row.nano for row in rows}
     shared, billion = "k" * 16, 1_000_000_000
-    assert left == {("", shared): billion // 4, ("bea", shared): billion // 2, ("", ""): billion}
+    assert spent == {("", shared): billion // 4, ("bea", shared): billion // 2, ("", ""): billion}
 
 
 def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
@@ -201,10 +188,10 @@ def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
     assert journal.find_request(state, second).plan == ""
 
     journal.close_request(state, first, "one.json")
-    done = journal.find_request(state, first)
-    assert (done.subject, done.plan, done.certificate) == (None, "", "one.json")
-    assert done.done_at is not None
-    assert done.done_at >= done.asked_at
+    request = journal.find_request(state, first)
+    assert (request.subject, request.plan, request.certificate) == (None, "", "one.json")
+    assert request.done_at is not None
+    assert request.done_at >= request.asked_at
     assert [one.number for one in journal.list_unfinished_requests(state)] == [second]
     assert journal.open_request(state, subject, asked_by="ann") != first, "a new request"
     with pytest.raises(TwinError, match="find the erasure request 99"):
@@ -213,8 +200,8 @@ def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
 
 def test_a_step_and_a_post_are_remembered_once(instance: Installation) -> None:
     journal.open_journal(instance.state)
-    known = sa.inspect(instance.state.engine)
-    assert {table.name: known.get_pk_constraint(table.name)["constrained_columns"]
+    inspector = sa.inspect(instance.state.engine)
+    assert {table.name: inspector.get_pk_constraint(table.name)["constrained_columns"]
             for table in journal.TABLES} == {
         "forget_requests": ["number"], "forget_steps": ["request", "place"],
         "forget_deletions": ["request", "hash"], "forgotten_posts": ["hash"],
@@ -226,8 +213,8 @@ def test_a_forgotten_post_is_known_by_its_name_and_by_its_text(instance: Install
     assert not journal.forgotten_posts(state, "ada").contains_source("2019/a.md")
     journal.remember_posts(state, "ada", ["2019/a.md"], ["hash-of-text"])
     journal.remember_posts(state, "ada", ["2019/a.md", "2019/b.md"], [])
-    posts, others = (journal.forgotten_posts(state, one) for one in ("ada", "bea"))
-    assert [posts.contains_source(one) for one in ("2019/a.md", "2019/b.md", "2019/c.md")] == [
+    posts, others = (journal.forgotten_posts(state, author) for author in ("ada", "bea"))
+    assert [posts.contains_source(name) for name in ("2019/a.md", "2019/b.md", "2019/c.md")] == [
         *(True, True, False),
     ]
     assert (posts.contains_text("hash-of-text"), posts.contains_text("2019/a.md")) == (True, False)
@@ -257,15 +244,15 @@ def test_an_account_that_was_never_opened_names_nobody(instance: Installation) -
 
 def test_a_text_that_another_post_has_too_may_be_imported_again(instance: Installation) -> None:
     texts = {"2019/a.md": "own", "2019/a-again.md": "shared", "2019/b.md": "shared", "c.md": "c"}
-    rows = [{"source_id": one, "content_hash": text} for one, text in texts.items()]
+    rows = [{"source_id": name, "content_hash": text} for name, text in texts.items()]
     store_rows(instance.tables, "raw_posts", "ada", rows, key="source_id")
     ids = frozenset({"2019/a.md", "2019/a-again.md"})
     post = ErasureTarget(ErasureSubject("post", "ada", "2019/a.md"), ids=ids)
-    for subject, is_known in ((gone_reader(), False), (post, True)):
+    for subject, is_known in ((GONE_READER, False), (post, True)):
         remember_post(instance, subject)
         posts = journal.forgotten_posts(instance.state, "ada")
-        assert [posts.contains_source(one) for one in texts] == [is_known, is_known, False, False]
-        assert [posts.contains_text(one) for one in ("own", "shared", "c")] == [
+        assert [posts.contains_source(name) for name in texts] == [is_known, is_known, False, False]
+        assert [posts.contains_text(name) for name in ("own", "shared", "c")] == [
             is_known,
             False,
             False,

@@ -1,4 +1,4 @@
-"""Marks: a text is found by its runs of words, whatever stands between them."""
+"""Fingerprints: a text is found by its runs of words, whatever stands between them."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def test_seven_words_or_another_order_are_not(other: str) -> None:
 
 
 def test_what_a_text_that_stays_says_too_marks_nobody() -> None:
-    kept = "It was told that one evening in March the old clock of my neighbour fell."
-    marks = marks_of(TEXT, but=(kept,))
-    assert not marks.matches(kept)
+    remaining_text = "It was told that one evening in March the old clock of my neighbour fell."
+    marks = marks_of(TEXT, but=(remaining_text,))
+    assert not marks.matches(remaining_text)
     assert marks.matches(TEXT)
     assert marks_of(TEXT, but=(TEXT,)).runs.size == 0
     title = "The walk behind the mill"
-    left = marks_of(title, TEXT, but=(f"See {title} again.", "The walk behind"))
-    assert not left.matches(title)
-    assert left.matches(TEXT)
+    fingerprints = marks_of(title, TEXT, but=(f"See {title} again.", "The walk behind"))
+    assert not fingerprints.matches(title)
+    assert fingerprints.matches(TEXT)
 
 
 def test_a_short_title_is_one_run_of_its_own_length() -> None:
@@ -80,9 +80,9 @@ def test_nothing_is_found_by_no_marks() -> None:
 def test_marks_are_kept_in_a_file_without_the_text(tmp_path: Path) -> None:
     path = tmp_path / "marks.npz"
     marks_of(TEXT, "The walk behind the mill").save(path)
-    again = TextFingerprints.load(path)
-    assert again.matches(TEXT)
-    assert again.lengths == (5, RUN_LENGTH)
+    loaded = TextFingerprints.load(path)
+    assert loaded.matches(TEXT)
+    assert loaded.lengths == (5, RUN_LENGTH)
     assert b"clock" not in path.read_bytes()
     assert list(tmp_path.iterdir()) == [path]
     with np.load(path) as archive:

@@ -56,8 +56,8 @@ class RatingServer:
 @contextmanager
 def serving(reply: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> Iterator[RatingServer]:
     """The server, as LiteLLM's `openai/...` models find it."""
-    made = RatingServer(reply)
-    with http_server(made.answer) as url:
+    server = RatingServer(reply)
+    with http_server(server.answer) as url:
         monkeypatch.setenv("OPENAI_API_BASE", f"{url}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-        yield made
+        yield server

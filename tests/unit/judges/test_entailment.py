@@ -74,19 +74,19 @@ def test_the_best_passage_counts_and_none_entails_nothing(folder: Path) -> None:
     passages = (SHORT, "a spring broke", "never again in winter because of dust")
     single = [judge.score([("the clock stopped", (text,))])[0] for text in passages]
 
-    both = judge.score([("the clock stopped", passages), ("the clock stopped", ())])
+    scores = judge.score([("the clock stopped", passages), ("the clock stopped", ())])
 
-    assert both == [pytest.approx(max(single), abs=1e-6), 0.0]
+    assert scores == [pytest.approx(max(single), abs=1e-6), 0.0]
     assert len({round(score, 4) for score in single}) == 3
 
 
 def test_a_score_does_not_hang_on_its_batch_and_a_long_passage_is_cut(folder: Path) -> None:
     judge = EntailmentModel(folder)
     long = " ".join(WORDS * 20)  # 280 words of which it reads 128 with the sentence
-    held = [("a spring broke", (" ".join(WORDS[:at] or ["dust"]),)) for at in range(len(WORDS))]
-    alone = [judge.score([one])[0] for one in held]
+    claims = [("a spring broke", (" ".join(WORDS[:at] or ["dust"]),)) for at in range(len(WORDS))]
+    alone = [judge.score([claim])[0] for claim in claims]
 
-    together = judge.score([*held, ("a spring broke", (long,))])
+    together = judge.score([*claims, ("a spring broke", (long,))])
 
     assert together[:-1] == pytest.approx(alone, abs=1e-6)
     assert PADDED_LENGTHS[0] < 128 < PADDED_LENGTHS[-1]

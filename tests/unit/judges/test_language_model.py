@@ -1,4 +1,4 @@
-"""The general judge: what a rating is worth, and what it is another stream of."""
+"""The general judge: the score of a rating, and what makes it a different judge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twin_resources.quality.judges.language_model import (
 
 
 class Replies:
-    """Rates an answer by the digit in it; the first `stumbles` replies are prose."""
+    """A judge server that rates an answer by its digit; the first `stumbles` replies are prose."""
 
     def __init__(self) -> None:
         self.stumbles = 0
@@ -45,18 +45,18 @@ def test_a_rating_becomes_a_score_and_equal_answers_are_asked_about_once(
     model: RatingServer,
 ) -> None:
     judge = LanguageModelJudge("openai/judge")
-    answered = [JudgedAnswer("Why?", f"rate {n}", ("a passage",)) for n in (5, 1, 3, 5)]
+    answers = [JudgedAnswer("Why?", f"rate {n}", ("a passage",)) for n in (5, 1, 3, 5)]
 
-    assert judge.score_all([*answered, JudgedAnswer("Why?", "  ")]) == [1.0, 0.0, 0.5, 1.0, 0.0]
+    assert judge.score_all([*answers, JudgedAnswer("Why?", "  ")]) == [1.0, 0.0, 0.5, 1.0, 0.0]
     assert judge.usage.calls == len(model.prompts) == 3
     assert all("a passage" in prompt for prompt in model.prompts)
 
 
 def test_scores_do_not_hang_on_the_order_given(model: RatingServer) -> None:
     judge = LanguageModelJudge("openai/judge")
-    answered = [JudgedAnswer("Why?", f"{n % 5 + 1} is answer {n}") for n in range(12)]
+    answers = [JudgedAnswer("Why?", f"{n % 5 + 1} is answer {n}") for n in range(12)]
 
-    assert judge.score_all(answered[::-1]) == judge.score_all(answered)[::-1]
+    assert judge.score_all(answers[::-1]) == judge.score_all(answers)[::-1]
 
 
 def test_an_unreadable_rating_is_asked_for_again_and_then_refused(
@@ -98,8 +98,8 @@ def test_scores_span_0_to_1() -> None:
 
 
 def test_the_order_follows_from_the_texts() -> None:
-    answered = [JudgedAnswer("Why?", f"rate {n % 5 + 1} for {n}") for n in range(20)]
-    assert sorted(answered, key=_order_key) not in (answered, answered[::-1])
+    answers = [JudgedAnswer("Why?", f"rate {n % 5 + 1} for {n}") for n in range(20)]
+    assert sorted(answers, key=_order_key) not in (answers, answers[::-1])
 
 
 def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,22 +112,22 @@ def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPa
 def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
     LanguageModelJudge("openai/judge").score_all([JudgedAnswer("Why?", "rate 4")])
 
-    [asked] = model.formats
-    assert asked["type"] == "json_schema"
-    schema = asked["json_schema"]["schema"]
+    [reply_format] = model.formats
+    assert reply_format["type"] == "json_schema"
+    schema = reply_format["json_schema"]["schema"]
     assert schema["properties"] == {"rating": {"type": "integer", "enum": [1, 2, 3, 4, 5]}}
     assert schema["required"] == ["rating"]
 
 
 def test_a_server_that_refuses_the_schema_is_asked_without(model: RatingServer) -> None:
     model.refuses_formats = True
-    answered = [JudgedAnswer("Why?", "rate 5"), JudgedAnswer("Why?", "rate 3")]
+    answers = [JudgedAnswer("Why?", "rate 5"), JudgedAnswer("Why?", "rate 3")]
 
-    assert LanguageModelJudge("openai/judge").score_all(answered) == [1.0, 0.5]
+    assert LanguageModelJudge("openai/judge").score_all(answers) == [1.0, 0.5]
     assert model.formats == [{}, {}]
 
 
 def test_another_model_is_another_judge() -> None:
-    one, two = LanguageModelJudge("openai/a"), LanguageModelJudge("openai/b")
+    first, second = LanguageModelJudge("openai/a"), LanguageModelJudge("openai/b")
 
-    assert identity(one) != identity(two)
+    assert identity(first) != identity(second)

@@ -1,4 +1,4 @@
-"""Each measure on hand-made texts: what raises it, what lowers it, what it does not see."""
+"""Each measure on hand-made texts: what raises it, what lowers it and what it cannot see."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import pytest
 from tests.unit.judges.word_vectors import embed
 from twin_resources.quality.judges.fluency import fluency_score
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
-from twin_resources.quality.judges.judge_kind import TopicPair
+from twin_resources.quality.judges.judge_kind import JudgeUnavailableError, TopicPair
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import (
-    TopicCalibrationError,
     TopicJudge,
     calibrate_topic,
     pair_with_other_documents,
@@ -44,11 +43,11 @@ def test_prose_is_fluent_a_loop_and_a_fragment_are_not() -> None:
 
 
 def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> None:
-    found = calibrate_topic(pairs(), embed=embed, embedder="e1")
+    calibration = calibrate_topic(pairs(), embed=embed, embedder="e1")
 
-    assert found.pairs == 40
-    assert found.own > 0.4
-    assert found.unrelated < 0.1
+    assert calibration.pairs == 40
+    assert calibration.own > 0.4
+    assert calibration.unrelated < 0.1
     others = pair_with_other_documents(pairs())
     assert all(
         own.document_id != other.document_id for own, other in zip(pairs(), others, strict=True)
@@ -67,7 +66,7 @@ def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> N
     ],
 )
 def test_without_a_scale_it_is_said_why(given: list[TopicPair], said: str) -> None:
-    with pytest.raises(TopicCalibrationError, match=said):
+    with pytest.raises(JudgeUnavailableError, match=said):
         calibrate_topic(given, embed=embed, embedder="e1")
 
 
@@ -85,8 +84,8 @@ def test_topic_falls_for_another_subject_a_loop_and_silence() -> None:
     assert own > 0.5
     assert other == loop == nothing == 0.0
     assert judge.score_all([JudgedAnswer(question, CLOCK)]) == [own]
-    again = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e2"), embed)
-    assert identity(judge) != identity(again), "another embedder must be another judge"
+    another_judge = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e2"), embed)
+    assert identity(judge) != identity(another_judge), "another embedder must be another judge"
 
 
 def test_support_counts_what_the_passages_hold_sentence_by_sentence() -> None:

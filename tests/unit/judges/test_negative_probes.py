@@ -1,4 +1,4 @@
-"""Plants: what each kind spoils and what it leaves, and that two runs plant the same."""
+"""Negative probes: what each kind spoils and keeps, and that two runs make the same ones."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ def test_every_prompt_gets_a_plant_of_each_kind_under_its_own_passages() -> None
     )
 
     assert len(plants) == 4 * len(PROMPTS)
-    for one in plants:
-        own, bad = one.judged_pair()
+    for probe in plants:
+        own, bad = probe.judged_pair()
         assert (own.question, own.passages) == (bad.question, bad.passages)
         assert own.answer != bad.answer
     answers = {own.answer: own.document_id for own in PROMPTS}
-    for one in plants:
-        if one.kind == "shuffled":
-            assert answers[one.answer] != one.prompt.document_id
-        if one.kind == "off_topic":
-            assert one.answer.startswith("A training passage")
-        if one.kind == "unsupported":
-            assert "window" in one.answer, "the frame of the answer stays"
-            assert str(int(one.prompt.sample_id[1:]) + 10) not in one.answer.split()
+    for probe in plants:
+        if probe.kind == "shuffled":
+            assert answers[probe.answer] != probe.prompt.document_id
+        if probe.kind == "off_topic":
+            assert probe.answer.startswith("A training passage")
+        if probe.kind == "unsupported":
+            assert "window" in probe.answer, "the frame of the answer stays"
+            assert str(int(probe.prompt.sample_id[1:]) + 10) not in probe.answer.split()
 
 
 def test_without_others_there_are_no_foreign_plants() -> None:
     kinds = {
-        one.kind
-        for one in create_negative_probes(PROMPTS, training_passages=TRAINING, other_passages=[])
+        probe.kind
+        for probe in create_negative_probes(PROMPTS, training_passages=TRAINING, other_passages=[])
     }
 
     assert kinds == {"off_topic", "shuffled", "unsupported"}
@@ -68,7 +68,7 @@ def test_the_order_of_the_prompts_does_not_matter_and_batches_differ() -> None:
             prompts, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
         )
         drawn = draw_probes(plants, count=6, batch=batch)
-        return [(one.kind, one.prompt.sample_id, one.answer) for one in drawn]
+        return [(probe.kind, probe.prompt.sample_id, probe.answer) for probe in drawn]
 
     assert draw(PROMPTS, "b1") == draw(PROMPTS[::-1], "b1")
     assert draw(PROMPTS, "b1") != draw(PROMPTS, "b2")
@@ -81,9 +81,9 @@ def test_no_plant_is_drawn_twice_in_a_trial() -> None:
     planted: set[tuple[str, str]] = set()
 
     for batch in range(len(plants)):
-        [one] = draw_probes(plants, count=1, batch=f"b{batch}", used_probes=planted)
-        assert (one.prompt.sample_id, one.kind) not in planted
-        planted.add((one.prompt.sample_id, one.kind))
+        [probe] = draw_probes(plants, count=1, batch=f"b{batch}", used_probes=planted)
+        assert (probe.prompt.sample_id, probe.kind) not in planted
+        planted.add((probe.prompt.sample_id, probe.kind))
 
     assert len(planted) == len(plants)
     assert draw_probes(plants, count=1, batch="one more", used_probes=planted) == []
@@ -97,25 +97,25 @@ def test_one_document_alone_cannot_be_swapped() -> None:
 def test_one_of_three_other_people_is_kept_for_plants_alone() -> None:
     hands = [WriterSample(name, ((f"{name}-1", "text"),)) for name in ("ann", "bob", "eve")]
 
-    found = split_for_probes(hands)
+    split = split_for_probes(hands)
 
-    assert found.has_unseen_writers
-    assert len(found.for_probes) == 1
-    assert {hand.name for hand in found.training}.isdisjoint(hand.name for hand in found.for_probes)
-    assert split_for_probes(hands[::-1]) == found
+    assert split.has_unseen_writers
+    assert len(split.for_probes) == 1
+    assert {hand.name for hand in split.training}.isdisjoint(hand.name for hand in split.for_probes)
+    assert split_for_probes(hands[::-1]) == split
 
 
 @pytest.mark.parametrize("names", [["ann"], ["ann", "bob"]])
 def test_few_other_people_are_divided_by_documents_and_that_is_known(names: list[str]) -> None:
     hands = [
-        WriterSample(who, tuple((f"{who}{n}", f"text {n}") for n in range(9))) for who in names
+        WriterSample(name, tuple((f"{name}{n}", f"text {n}") for n in range(9))) for name in names
     ]
 
-    found = split_for_probes(hands)
+    split = split_for_probes(hands)
 
-    assert not found.has_unseen_writers
-    assert {hand.name for hand in found.training} == {hand.name for hand in found.for_probes}
-    for trained, planted in zip(found.training, found.for_probes, strict=True):
+    assert not split.has_unseen_writers
+    assert {hand.name for hand in split.training} == {hand.name for hand in split.for_probes}
+    for trained, planted in zip(split.training, split.for_probes, strict=True):
         assert trained.name == planted.name
         assert (len(trained.passages), len(planted.passages)) == (6, 3)
         assert set(trained.passages).isdisjoint(planted.passages)

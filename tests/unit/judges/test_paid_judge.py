@@ -1,4 +1,4 @@
-"""A judge that costs money: its account beside the simulated provider's bill, and its terms."""
+"""A paid judge: its account agrees with the simulated provider's bill; when it may be asked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ANSWERED = [JudgedAnswer("Which oil?", f"Use thin oil, case {n}.", ("Oil.",)) fo
 
 @dataclass
 class Paid:
-    """A provider, and the account of the home that asks it."""
+    """A simulated provider and the account of the home that asks it."""
 
     provider: PaidProvider
     state: State
@@ -48,9 +48,9 @@ class Paid:
         return LanguageModelJudge(MODEL, terms=JudgeTerms(budget), timeout_s=timeout_s)
 
     def spent_nano(self) -> int:
-        found = self.account().sum_spending(period="month", purpose="judge", author="ada")
-        assert found.reserved_usd == 0.0
-        return round(found.usd * NANO_PER_DOLLAR)
+        spending = self.account().sum_spending(period="month", purpose="judge", author="ada")
+        assert spending.reserved_usd == 0.0
+        return round(spending.usd * NANO_PER_DOLLAR)
 
     def outcomes(self) -> list[str]:
         return [line["outcome"] for line in read_bill(self.provider.bill.path)]
@@ -166,9 +166,9 @@ def test_who_is_asked_and_who_is_not(
     environ: dict[str, str],
     why_not: str,
 ) -> None:
-    chosen = home.model_copy(update={"judge_model": model, "judge_budget_per_month": budget})
+    settings = home.model_copy(update={"judge_model": model, "judge_budget_per_month": budget})
     with contextlib.closing(State.open(home.state_address)) as state:
-        terms = judge_terms(chosen, author, state, environ=environ)
+        terms = judge_terms(settings, author, state, environ=environ)
     assert (why_not in terms.refusal_reason, bool(terms.refusal_reason)) == (True, bool(why_not))
     assert (terms.budget is not None) == (model == MODEL and not why_not)
     if not why_not:
@@ -196,16 +196,17 @@ def test_without_a_judge_there_are_no_terms(home: Settings) -> None:
 def test_readers_words_leave_redacted_and_stay_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one = JudgedAnswer(
+    judged = JudgedAnswer(
         "I am ann@brookmill.net, which oil?", "Thin oil, ann@brookmill.net.", ("By Ada.",)
     )
     with serving(lambda _: '{"rating": 4}', monkeypatch) as server:
-        LanguageModelJudge("openai/judge").score_all([one])
+        LanguageModelJudge("openai/judge").score_all([judged])
         LanguageModelJudge("openai/judge", terms=JudgeTerms(redaction_language="en")).score_all(
-            [one]
+            [judged]
         )
-    here, far = server.prompts
-    assert here == PROMPT.format(question=one.question, passages="By Ada.", answer=one.answer)
-    assert "brookmill" not in far
-    assert far.count("[e-mail]") == 2
-    assert "By Ada." in far
+    local, paid_text = server.prompts
+    texts = {"question": judged.question, "answer": judged.answer}
+    assert local == PROMPT.format(passages="By Ada.", **texts)
+    assert "brookmill" not in paid_text
+    assert paid_text.count("[e-mail]") == 2
+    assert "By Ada." in paid_text

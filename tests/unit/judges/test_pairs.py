@@ -1,4 +1,4 @@
-"""Stored pairs read back as evidence: order, plants apart, one id a pair."""
+"""Stored pairs read back as evidence: in order, without probes, one id for each pair."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TRIAL = JudgedComparison("c" * 8, "i" * 8, ("topic@1", "voice@1"), "sampling")
 
 
 def row(
-    sequence: int, source: str, prompt: str, topic: tuple[float, float], **more: object
+    sequence: int, source: str, prompt: str, topic: tuple[float, float], **fields: object
 ) -> dict:
     scores = [
         {"claim": "topic", "judge": "topic@1", "candidate": topic[0], "incumbent": topic[1]},
         {"claim": "voice", "judge": "voice@1", "candidate": 0.5, "incumbent": 0.25},
     ]
     plant = "shuffled" if source == PROBE else ""
-    trial = more.pop("trial", TRIAL)
+    trial = fields.pop("trial", TRIAL)
     assert isinstance(trial, JudgedComparison)
-    return trial.row(sequence, source, prompt, plant) | {"scores": scores} | more
+    return trial.row(sequence, source, prompt, plant) | {"scores": scores} | fields
 
 
 def test_pairs_come_in_order_without_plants_or_other_trials() -> None:
@@ -44,10 +44,10 @@ def test_pairs_come_in_order_without_plants_or_other_trials() -> None:
         schema=dict(COLUMNS),
     )
 
-    found = trial_pairs(rows, TRIAL.id, ["topic", "voice"])
+    pairs = trial_pairs(rows, TRIAL.id, ["topic", "voice"])
 
-    assert [pair.sequence for pair in found] == [3, 5]
-    assert [pair.differences for pair in found] == [
+    assert [pair.sequence for pair in pairs] == [3, 5]
+    assert [pair.differences for pair in pairs] == [
         {"topic": 0.5, "voice": 0.25},
         {"topic": -0.25, "voice": 0.25},
     ]
@@ -65,5 +65,5 @@ def test_another_judge_or_sampling_is_another_trial() -> None:
     ]
 
     assert len({TRIAL.id, *(trial.id for trial in changed)}) == 4
-    first, again = TRIAL.row(1, "recorded", "t1"), TRIAL.row(9, "recorded", "t1")
-    assert first["pair_id"] == again["pair_id"]
+    first, repeated = TRIAL.row(1, "recorded", "t1"), TRIAL.row(9, "recorded", "t1")
+    assert first["pair_id"] == repeated["pair_id"]

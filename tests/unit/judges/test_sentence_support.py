@@ -40,11 +40,11 @@ def test_a_negation_is_taken_out_or_put_in(sentence: str, found: str | None) -> 
 
 
 def test_numbers_and_names_become_others_that_no_passage_has() -> None:
-    held = "in 1750 there were seven of them, and later 14, 21"
+    passage = "in 1750 there were seven of them, and later 14, 21"
 
-    assert replace_numbers("There were seven in 1750.", held) == "There were ten in 1757."
-    assert replace_numbers("There was one.", held) is None
-    assert replace_numbers("Number 7 of them", held) == "Number 28 of them"
+    assert replace_numbers("There were seven in 1750.", passage) == "There were ten in 1757."
+    assert replace_numbers("There was one.", passage) is None
+    assert replace_numbers("Number 7 of them", passage) == "Number 28 of them"
     assert replace_names("It came from Vienna.", ["Prague"]) == "It came from Prague."
     assert replace_names("Vienna begins the sentence.", ["Prague"]) is None
 
@@ -52,23 +52,25 @@ def test_numbers_and_names_become_others_that_no_passage_has() -> None:
 def test_every_kind_is_planted_and_what_is_wrong_is_never_reworded_away() -> None:
     planted = create_probe_sentences(MARA.passages, max_sentences=80)
 
-    assert {one.error_kind for one in planted} == {None, *SENTENCE_ERROR_KINDS}
+    assert {item.error_kind for item in planted} == {None, *SENTENCE_ERROR_KINDS}
     assert planted == create_probe_sentences(MARA.passages, max_sentences=80)
-    right = {(one.sentence, one.document_id) for one in planted if one.error_kind is None}
-    wrong = [one for one in planted if one.error_kind is not None]
+    right = {(item.sentence, item.document_id) for item in planted if item.error_kind is None}
+    wrong = [item for item in planted if item.error_kind is not None]
     assert len(right) == 80
-    assert right.isdisjoint((one.sentence, one.document_id) for one in wrong)
-    assert sum(one.sentence in one.passages[0] for one in planted if one.error_kind is None) < 60
+    assert right.isdisjoint((item.sentence, item.document_id) for item in wrong)
+    assert (
+        sum(item.sentence in item.passages[0] for item in planted if item.error_kind is None) < 60
+    )
     assert create_probe_sentences(MARA.passages[:1], max_sentences=80) == []
 
 
 def test_reworded_sentences_are_shorter_or_framed() -> None:
     clocks = [f"The clock {number} is not old, and it runs very well." for number in range(40)]
-    said = {reword(one) for one in clocks}
+    reworded = {reword(clock) for clock in clocks}
 
-    assert any("isn't" in one for one in said)
-    assert any(one.endswith("is not old, and it runs very well.") for one in said)
-    assert any(one.startswith(("In my experience the", "The short answer")) for one in said)
+    assert any("isn't" in text for text in reworded)
+    assert any(text.endswith("is not old, and it runs very well.") for text in reworded)
+    assert any(text.startswith(("In my experience the", "The short answer")) for text in reworded)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whose texts a voice is told apart from: never the author's own under another name."""
+"""The texts that a voice is compared with: never the author's own under another name."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_a_sample_author_who_was_imported_under_another_name_is_no_other() -> No
     # as an import cuts them: other borders, another case, half of the posts
     own = [text.upper() for _, text in tomas.passages[::2]]
 
-    kept = exclude_copies_of_author(hands, own)
+    others = exclude_copies_of_author(hands, own)
 
-    assert tomas not in kept
-    assert len(kept) == len(hands) - 1
+    assert tomas not in others
+    assert len(others) == len(hands) - 1
 
 
 def test_a_quotation_in_common_does_not_make_two_authors_one() -> None:
@@ -43,6 +43,6 @@ def test_an_author_in_two_parts_is_one_hand_again() -> None:
     parts = split_for_probes([hand])
     assert [part.name for part in (*parts.training, *parts.for_probes)] == [hand.name] * 2
 
-    [whole] = merge_by_writer([*parts.training, *parts.for_probes])
+    [merged] = merge_by_writer([*parts.training, *parts.for_probes])
 
-    assert sorted(whole.passages) == sorted(hand.passages)
+    assert sorted(merged.passages) == sorted(hand.passages)

@@ -40,38 +40,38 @@ def hand(write: object, name: str, seed: int, documents: int = 30) -> WriterSamp
 
 
 def test_it_tells_two_hands_apart_on_texts_it_has_not_seen() -> None:
-    found = calibrate_voice(hand(terse, "terse", 1), [hand(ornate, "ornate", 2)])
-    judge = VoiceJudge(found)
+    calibrated = calibrate_voice(hand(terse, "terse", 1), [hand(ornate, "ornate", 2)])
+    judge = VoiceJudge(calibrated)
     own, other = hand(terse, "new", 3, 5), hand(ornate, "new", 4, 5)
 
     mine = judge.score_all([JudgedAnswer("q", text) for _, text in own.passages])
     theirs = judge.score_all([JudgedAnswer("q", text) for _, text in other.passages])
 
-    assert found.auc == 1.0
+    assert calibrated.auc == 1.0
     assert min(mine) > 0.9
     assert max(theirs) < 0.1
     assert judge.score_all([JudgedAnswer("q", "")]) == [0.0]
 
 
 def test_the_same_texts_give_the_same_judge() -> None:
-    one, two = (
+    first, second = (
         calibrate_voice(hand(terse, "terse", 1), [hand(ornate, "ornate", 2)]) for _ in range(2)
     )
 
-    assert one == two
-    assert VoiceJudge(one).revision == VoiceJudge(two).revision
+    assert first == second
+    assert VoiceJudge(first).revision == VoiceJudge(second).revision
 
 
 def test_what_a_text_is_about_is_masked() -> None:
-    subjects = [f"{one}{other}le" for one in "bcdfghjklm" for other in "aeiouywhrn"]
+    subjects = [f"{first}{second}le" for first in "bcdfghjklm" for second in "aeiouywhrn"]
     ours = [f"the {subject} is old" for subject in subjects]
     theirs = [f"here's a crucial {subject}x" for subject in subjects]
 
-    kept = common_words([ours, theirs])
+    words = common_words([ours, theirs])
 
     # what one side alone says all the time is how it writes
-    assert kept == {"the", "is", "old", "here's", "a", "crucial"}
-    assert mask_words("The Clock is 1804 “old”,  isn’t it", kept) == 'The X is 0 "old", x x'
+    assert words == {"the", "is", "old", "here's", "a", "crucial"}
+    assert mask_words("The Clock is 1804 “old”,  isn’t it", words) == 'The X is 0 "old", x x'
 
 
 def test_long_texts_are_cut_to_one_length_and_short_ones_kept() -> None:

@@ -1,4 +1,4 @@
-"""The voice's record: read back as written, found for page and command, drawn with small bars."""
+"""The record of a voice: stored, found by page and command, and drawn as bars."""
 
 from __future__ import annotations
 

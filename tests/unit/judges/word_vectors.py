@@ -1,4 +1,4 @@
-"""An embedder for unit tests: counts of words, hashed; texts that share words are near."""
+"""An embedder for unit tests: hashed word counts, so texts that share words are near."""
 
 from __future__ import annotations
 

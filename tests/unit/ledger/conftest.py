@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from tests.answer_spans import answer_span, export_spans
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.authors.score_settings import CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
@@ -32,7 +33,7 @@ def trace_name(number: int) -> str:
 
 @dataclass
 class CountedClient:
-    """The client, its requests counted by the minute of the test's clock; may be told to fail."""
+    """A client that counts its requests by the minute of the test's clock, and fails on demand."""
 
     client: LangfuseClient
     world: World | None = None
@@ -81,44 +82,24 @@ class World:
         """A sync two minutes from now, after the store has settled."""
         return self.pass_time(minutes=2).sync(**rules)
 
-    def answer(self, *numbers: int, author: str = "ann", **facts: str) -> None:
+    def answer(self, *numbers: int, author: str = "ann", **given_metadata: str) -> None:
         """An answer's trace for each number, as the gateway exports it."""
-        metadata = {
-            "twin.author": author,
-            "twin.version": "v1",
-            "twin.class": "short",
-            "twin.propensity": "1",
-            "twin.chunks": "c1,c2",
-            "twin.cost_usd": "0.000001",
-        } | facts
+        metadata = {"propensity": "1", "chunks": "c1,c2", "cost_usd": "0.000001"} | given_metadata
+        attributes = {
+            "langfuse.observation.input": '[{"role": "user", "content": '
+            '"From my posts:\\n\\n[1] Oil (undated)\\nOne drop.\\n\\n'
+            'Question: How much oil? Mail ann@bell.org"}]',
+            "langfuse.observation.output": '{"role": "assistant", "content": "One."}',
+        }
         spans = [
-            {
-                "traceId": trace_name(number),
-                "spanId": f"{number:016x}",
-                "name": "answer",
-                "startTimeUnixNano": str(int(self.now.timestamp() * 1e9)),
-                "endTimeUnixNano": str(int(self.now.timestamp() * 1e9) + 5_000_000),
-                "attributes": [
-                    {"key": key, "value": {"stringValue": value}}
-                    for key, value in {
-                        "langfuse.observation.type": "generation",
-                        "langfuse.observation.input": '[{"role": "user", "content": '
-                        '"From my posts:\\n\\n[1] Oil (undated)\\nOne drop.\\n\\n'
-                        'Question: How much oil? Mail ann@bell.org"}]',
-                        "langfuse.observation.output": '{"role": "assistant", "content": "One."}',
-                        **{f"langfuse.observation.metadata.{k}": v for k, v in metadata.items()},
-                    }.items()
-                ],
-            }
+            answer_span(number, self.now, attributes=attributes, author=author, **metadata)
             for number in numbers
         ]
-        body = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
-        answer = self.http.post("/api/public/otel/v1/traces", json=body)
-        assert answer.status_code == 200, answer.text
+        export_spans(self.http, *spans)
 
-    def post(self, number: int, name: str, value: float | str, **said: Any) -> None:
+    def post(self, number: int, name: str, value: float | str, **fields: Any) -> None:
         """A score as anybody's program posts it: no metadata, no id."""
-        body = {"traceId": trace_name(number), "name": name, "value": value} | said
+        body = {"traceId": trace_name(number), "name": name, "value": value} | fields
         answer = self.http.post("/api/public/scores", json=body)
         assert answer.status_code == 200, answer.text
 
@@ -129,13 +110,13 @@ class World:
         *,
         reader: str = "r1",
         name: str = "thumbs",
-        **said: Any,
+        **fields: Any,
     ) -> str:
         """A reader's score, as the relay posts it."""
         metadata = {"twin.reader": reader, "twin.role": "reader", "twin.authors": "*"}
-        metadata |= {key: value for key, value in said.items() if key.startswith("twin.")}
+        metadata |= {key: value for key, value in fields.items() if key.startswith("twin.")}
         score = QueuedScore(
-            said.get("id", score_id(name, reader, trace_name(number))),
+            fields.get("id", score_id(name, reader, trace_name(number))),
             trace_name(number),
             name,
             value,
@@ -154,14 +135,14 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     if getattr(request, "param", "sqlite") == "postgresql":
         url = request.getfixturevalue("postgresql_url")
     tables = TraceTables(tmp_path / "traces.sqlite")
-    made: list[World] = []
-    app = build_app(tables, keys=KEYS, now_ms=lambda: int(made[0].now.timestamp() * 1000))
+    worlds: list[World] = []
+    app = build_app(tables, keys=KEYS, now_ms=lambda: int(worlds[0].now.timestamp() * 1000))
     with TestClient(app) as http:
         http.auth = (KEYS.public, KEYS.secret)
         client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
-        counted = CountedClient(client)
+        counting = CountedClient(client)
         state = State.open(url)
-        made.append(World(tables, http, counted, state))
-        counted.world = made[0]
-        yield made[0]
+        worlds.append(World(tables, http, counting, state))
+        counting.world = worlds[0]
+        yield worlds[0]
         state.close()

@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def counts(world: World, author: str = "ann", **table: Any) -> None:
-    """What stands in the author's file from now on; `_` for `-` in names."""
+    """Change the author's file; `_` in a name stands for `-`."""
     world.counted[author] = read_scores({k.replace("_", "-"): v for k, v in table.items()})
 
 
@@ -43,10 +43,10 @@ def lost(world: World) -> dict[str, int]:
 
 
 def test_each_reader_of_200_counts_by_the_trace(world: World) -> None:
-    """The finding: 200 good and 60 bad `user-feedback`, of which not one was heard."""
+    """200 good and 60 bad `user-feedback` scores were all ignored."""
     counts(world, user_feedback="thumbs")
     for number in range(260):
-        world.answer(number, **{"twin.reader": f"reader-{number}", "twin.version": "v2"})
+        world.answer(number, reader=f"reader-{number}", version="v2")
         world.post(number, "user-feedback", 1 if number < 200 else 0, dataType="BOOLEAN")
         world.pass_time(seconds=20)
     for _ in range(4):
@@ -62,7 +62,7 @@ def test_each_reader_of_200_counts_by_the_trace(world: World) -> None:
 def test_a_thumb_without_its_reader_is_of_who_asked(world: World) -> None:
     """260 `thumbs` without `twin.reader` counted as one."""
     for number in range(3):
-        world.answer(number, **{"twin.reader": f"reader-{number}"})
+        world.answer(number, reader=f"reader-{number}")
         world.post(number, "thumbs", 1)
     world.answer(3)  # nobody is known for it
     world.post(3, "thumbs", 0)
@@ -85,8 +85,8 @@ def test_scales_categories_and_evaluators(world: World) -> None:
         toxic={"by": "judge", "range": [1, 0]},
         correct={"by": "judge"},
     )
-    world.answer(1, **{"twin.reader": "r1"})
-    world.answer(2, **{"twin.reader": "r2"})
+    world.answer(1, reader="r1")
+    world.answer(2, reader="r2")
     world.post(1, "stars", 4)
     world.post(1, "mood", "happy")
     world.post(2, "mood", "angry", dataType="CATEGORICAL")
@@ -128,10 +128,10 @@ def test_what_is_not_mapped_is_counted_by_name(world: World) -> None:
 
 
 def test_a_name_that_is_mapped_later_counts_with_its_days(world: World) -> None:
-    world.answer(1, **{"twin.reader": "r1"})
-    world.answer(2, **{"twin.reader": "r2"})
+    world.answer(1, reader="r1")
+    world.answer(2, reader="r2")
     world.post(1, "user-feedback", 1)
-    world.at(MORNING + timedelta(days=1)).answer(3, **{"twin.reader": "r1"})
+    world.at(MORNING + timedelta(days=1)).answer(3, reader="r1")
     world.post(3, "user-feedback", 0)
     world.post(2, "stars", 5)
     world.at(MORNING + timedelta(days=3)).sync()
@@ -150,9 +150,9 @@ def test_a_name_that_is_mapped_later_counts_with_its_days(world: World) -> None:
 
 
 def test_an_open_score_follows_its_name(world: World) -> None:
-    """Until its day has closed: read again after the name left the file, it counts no longer."""
+    """Until its day has closed: read again without the name in the file, it no longer counts."""
     counts(world, user_feedback="thumbs")
-    world.answer(1, **{"twin.reader": "r1"})
+    world.answer(1, reader="r1")
     world.post(1, "user-feedback", 1)
     world.tick()
     assert lost(world) == {}
@@ -168,7 +168,7 @@ def test_a_score_of_another_name_waits_for_its_trace(world: World) -> None:
     world.post(7, "user-feedback", 1)
     world.vote(8, 1.0)
     assert world.tick().invalid_scores == {"unknown_trace": 2}
-    world.at(MORNING - timedelta(hours=3)).answer(7, 8, **{"twin.reader": "r1"})
+    world.at(MORNING - timedelta(hours=3)).answer(7, 8, reader="r1")
     world.at(MORNING + timedelta(minutes=10)).post(7, "user-feedback", 0)
     world.tick()
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
@@ -177,7 +177,7 @@ def test_a_score_of_another_name_waits_for_its_trace(world: World) -> None:
 
 def test_scores_of_an_environment_are_read_where_it_is_named(world: World) -> None:
     counts(world, user_feedback="thumbs")
-    world.answer(1, **{"twin.reader": "r1"})
+    world.answer(1, reader="r1")
     world.post(1, "user-feedback", 1, environment="production")
     assert world.tick().scores == 0
     report = world.at(NEXT_DAY + timedelta(minutes=70)).sync(environments="default,production")
@@ -201,7 +201,7 @@ def test_a_ledger_that_knew_two_streams_is_upgraded(world: World) -> None:
 
 
 def test_recorded_scores_of_langfuse_become_rows(shared_data: Path) -> None:
-    """Of a server 4.16.0: booleans, and a trace as the subject."""
+    """As Langfuse 4.16.0 answers it: booleans, and a trace as the subject."""
     recorded = json.loads((shared_data / "langfuse-golden/get-v3-scores-page0.json").read_text())
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
     mapped = read_scores({"page": "thumbs"})

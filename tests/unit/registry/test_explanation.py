@@ -1,4 +1,4 @@
-"""From a trace back to its model, manifest, chunks and posts: what is known, and what is gone."""
+"""From a trace back to its model, manifest, chunks and posts, also where some are missing."""
 
 from __future__ import annotations
 
@@ -26,57 +26,40 @@ PROMPT = [
 
 @pytest.fixture
 def state(home: Settings) -> Iterator[State]:
-    with closing(State.open(home.state_address)) as opened:
-        yield opened
+    with closing(State.open(home.state_address)) as store:
+        yield store
 
 
 def followed(
     home: Settings,
     *,
-    asked: object = PROMPT,
-    answered: object = '{"role": "assistant", "content": "One drop."}',
+    prompt: object = PROMPT,
+    answer: object = '{"role": "assistant", "content": "One drop."}',
     kind: str = "GENERATION",
     **trace: str,
 ) -> Explanation:
     """The explanation of a trace with one step before its generation."""
     steps = [
         {"type": "SPAN", "input": "ignored", "output": "ignored"},
-        {"type": kind, "input": asked, "output": answered},
+        {"type": kind, "input": prompt, "output": answer},
     ]
     metadata = {"twin.author": "ann", "other": "1"} | {f"twin.{k}": v for k, v in trace.items()}
     return explain_answer(home, {"id": "t1", "metadata": metadata, "observations": steps})
 
 
 def test_the_question_is_the_last_paragraph_of_the_last_message(home: Settings) -> None:
-    for asked in (PROMPT, json.dumps(PROMPT)):
-        found = followed(home, asked=asked)
-        assert (found.trace_id, found.question, found.answer) == (
+    for prompt in (PROMPT, json.dumps(PROMPT)):
+        explanation = followed(home, prompt=prompt)
+        assert (explanation.trace_id, explanation.question, explanation.answer) == (
             "t1", "How much oil?", "One drop.",
         )  # fmt: skip
-    assert found.trace == {"twin.author": "ann"}
-    assert (found.model, found.manifest, found.passages) == ({}, {}, ())
-
-
-@pytest.mark.parametrize(
-    ("asked", "answered", "told"),
-    [
-        ("Question: How?", "So.", ("How?", "So.")),
-        ("[1] is no JSON", "{nor is this", ("[1] is no JSON", "{nor is this")),
-        ([], None, ("", "")),
-        ("[]", {"content": None}, ("", "")),
-        (None, "", ("", "")),
-    ],
-)
-def test_texts_of_any_form(
-    home: Settings, asked: object, answered: object, told: tuple[str, str]
-) -> None:
-    found = followed(home, asked=asked, answered=answered)
-    assert (found.question, found.answer) == told
+    assert explanation.trace == {"twin.author": "ann"}
+    assert (explanation.model, explanation.manifest, explanation.passages) == ({}, {}, ())
 
 
 def test_without_a_generation_nothing_was_asked(home: Settings) -> None:
-    found = followed(home, kind="EVENT")
-    assert (found.question, found.answer) == ("", "")
+    explanation = followed(home, kind="EVENT")
+    assert (explanation.question, explanation.answer) == ("", "")
 
 
 def test_a_trace_of_another_program_is_refused(home: Settings) -> None:
@@ -118,9 +101,9 @@ def test_passages_come_in_their_order_with_document_and_post(home: Settings, sta
         for n in (1, 2)
     ]
     store_rows(tables, "raw_posts", "ann", posts, key="source_id")
-    found = followed(home, chunks="c2,,gone,c'1,c3").passages
-    assert [one.chunk_id for one in found] == ["c2", "gone", "c'1", "c3"]
-    second, gone, first, orphan = found
+    passages = followed(home, chunks="c2,,gone,c'1,c3").passages
+    assert [passage.chunk_id for passage in passages] == ["c2", "gone", "c'1", "c3"]
+    second, gone, first, orphan = passages
     assert (second.source_id, second.path, second.url) == ("s2", "2.md", "https://x/2")
     assert (first.source_id, first.path, first.url) == ("s1", "1.md", "https://post/1")
     assert (first.title, first.position, first.offsets, first.text) == ("Oil", 2, (5, 9), "Drop.")

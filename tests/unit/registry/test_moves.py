@@ -37,8 +37,8 @@ GATE = "gate-3"
 def version(number: int, state: VersionState = "candidate", **values: object) -> ModelVersion:
     checkpoint = f"hash{number}"
     folder = f"/checkpoints/{checkpoint}"
-    known = {"author": "mara", "version": number, "checkpoint": checkpoint, "folder": folder}
-    return model_version(**(known | {"state": state} | values))
+    fields = {"author": "mara", "version": number, "checkpoint": checkpoint, "folder": folder}
+    return model_version(**(fields | {"state": state} | values))
 
 
 def verdict(
@@ -57,14 +57,14 @@ def moves(
     evidence: dict[int, TrialResult] | None = None,
     mode: ReleaseMode = "gate",
 ) -> list[tuple[int, str]]:
-    found = required_moves(
+    required = required_moves(
         versions,
         {item.checkpoint: item for item in verdicts or []},
         evidence or {},
         gate_version=GATE,
         mode=mode,
     )
-    return [(move.version, move.to_state) for move in found]
+    return [(move.version, move.to_state) for move in required]
 
 
 @pytest.mark.parametrize("mode", get_args(ReleaseMode))
@@ -98,10 +98,10 @@ def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
 def test_against_an_answer_model_a_candidate_always_goes_on_trial(
     mode: ReleaseMode, to: str
 ) -> None:
-    both = (version(1, "stable", kind="answer_model", forced=True), version(2))
-    assert moves(*both, verdicts=[verdict(2)], mode=mode) == [(2, to)]
-    assert moves(*both, verdicts=[verdict(2, "failed")], mode=mode) == [(2, "refused")]
-    assert moves(*both, mode=mode) == []
+    versions = (version(1, "stable", kind="answer_model", forced=True), version(2))
+    assert moves(*versions, verdicts=[verdict(2)], mode=mode) == [(2, to)]
+    assert moves(*versions, verdicts=[verdict(2, "failed")], mode=mode) == [(2, "refused")]
+    assert moves(*versions, mode=mode) == []
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_against_an_answer_model_a_candidate_always_goes_on_trial(
 )
 def test_only_a_won_trial_replaces_an_answer_model(finding: Finding, to: str | None) -> None:
     versions = (version(1, "stable", kind="answer_model", forced=True), version(2, "shadow"))
-    said = {2: TrialResult(finding, "31 of about 180 pairs", incumbent=1)}
-    found = moves(*versions, verdicts=[verdict(2)], evidence=said, mode="gate")
-    assert found == ([(2, to)] if to else [])
+    evidence = {2: TrialResult(finding, "31 of about 180 pairs", incumbent=1)}
+    required = moves(*versions, verdicts=[verdict(2)], evidence=evidence, mode="gate")
+    assert required == ([(2, to)] if to else [])
 
 
 def test_an_answer_model_by_itself_never_moves() -> None:
@@ -129,12 +129,12 @@ def test_an_answer_model_by_itself_never_moves() -> None:
     ("mode", "to"), [("gate", "stable"), ("shadow", "shadow"), ("canary", "canary")]
 )
 def test_a_later_candidate_goes_where_the_release_mode_says(mode: ReleaseMode, to: str) -> None:
-    both = (version(1, "stable"), version(2))
-    assert moves(*both, verdicts=[verdict(1), verdict(2)], mode=mode) == [(2, to)]
+    versions = (version(1, "stable"), version(2))
+    assert moves(*versions, verdicts=[verdict(1), verdict(2)], mode=mode) == [(2, to)]
 
 
 @pytest.mark.parametrize(
-    ("claim", "to", "said"),
+    ("claim", "to", "reason"),
     [
         (no_worse(1, ratio=0.97, high=1.0), "stable", "perplexity ratio 0.9700"),
         (no_worse(1, ratio=0.97, high=1.0001), "parked", "upper end of the interval 1.0001"),
@@ -145,9 +145,9 @@ def test_a_later_candidate_goes_where_the_release_mode_says(mode: ReleaseMode, t
     ],
 )
 def test_the_gate_alone_releases_what_is_shown_to_be_no_worse(
-    claim: GateClaim, to: str, said: str
+    claim: GateClaim, to: str, reason: str
 ) -> None:
-    """A candidate 4 % worse was released where nobody judges: its claim asks for 5 % at most."""
+    """A candidate 4 % worse was released without a trial: its claim allows up to 5 %."""
     judged = verdict(2, "passed", GATE, claim)
     [move] = required_moves(
         [version(1, "stable"), version(2)],
@@ -157,10 +157,10 @@ def test_the_gate_alone_releases_what_is_shown_to_be_no_worse(
         mode="gate",
     )
     assert (move.version, move.to_state, move.incumbent) == (2, to, 1)
-    assert said in move.reason
-    both = (version(1, "stable"), version(2))
+    assert reason in move.reason
+    versions = (version(1, "stable"), version(2))
     for mode in ("shadow", "canary"):
-        assert moves(*both, verdicts=[judged], mode=mode) == [(2, mode)], "a trial decides"
+        assert moves(*versions, verdicts=[judged], mode=mode) == [(2, mode)], "a trial decides"
     alone = moves(version(2), verdicts=[judged])
     assert alone == [(2, "stable")], "the first version needs no more than before"
     forgotten = version(1, "stable", tainted=True)
@@ -169,28 +169,28 @@ def test_the_gate_alone_releases_what_is_shown_to_be_no_worse(
 
 @pytest.mark.parametrize("finding", ["undecided", None])
 def test_one_trial_at_a_time_and_the_newest_candidate_has_it(finding: Finding | None) -> None:
-    """Later candidates parked behind a trial that had no end."""
+    """Later candidates were parked behind a trial that never ended."""
     versions = [version(1, "stable"), version(2, "canary"), version(3)]
-    said = {2: TrialResult(finding, "31 of about 180 pairs")} if finding else {}
+    evidence = {2: TrialResult(finding, "31 of about 180 pairs")} if finding else {}
     verdicts = [verdict(2), verdict(3)]
     called_for = required_moves(
         versions,
         {item.checkpoint: item for item in verdicts},
-        said,
+        evidence,
         gate_version=GATE,
         mode="canary",
     )
     assert [(move.version, move.to_state) for move in called_for] == [(2, "parked")]
     assert called_for[0].reason == "undecided, and superseded by v3"
     after = apply(versions, called_for)
-    assert moves(*after, verdicts=verdicts, evidence=said, mode="canary") == [(3, "canary")]
+    assert moves(*after, verdicts=verdicts, evidence=evidence, mode="canary") == [(3, "canary")]
 
 
 def test_a_trial_that_has_decided_is_not_superseded() -> None:
     versions = (version(1, "stable"), version(2, "canary"), version(3))
-    said = {2: TrialResult("promote", "U = 21")}
-    found = moves(*versions, verdicts=[verdict(2), verdict(3)], evidence=said, mode="canary")
-    assert found == [(2, "stable")]
+    evidence = {2: TrialResult("promote", "U = 21")}
+    required = moves(*versions, verdicts=[verdict(2), verdict(3)], evidence=evidence, mode="canary")
+    assert required == [(2, "stable")]
 
 
 def test_a_candidate_that_has_not_passed_yet_supersedes_nobody() -> None:
@@ -199,8 +199,8 @@ def test_a_candidate_that_has_not_passed_yet_supersedes_nobody() -> None:
 
 
 def test_of_two_passed_candidates_the_newer_is_released_and_the_older_parked() -> None:
-    both = [verdict(1), verdict(2)]
-    assert moves(version(1), version(2), verdicts=both) == [(1, "parked"), (2, "stable")]
+    verdicts = [verdict(1), verdict(2)]
+    assert moves(version(1), version(2), verdicts=verdicts) == [(1, "parked"), (2, "stable")]
 
 
 @pytest.mark.parametrize(
@@ -209,22 +209,22 @@ def test_of_two_passed_candidates_the_newer_is_released_and_the_older_parked() -
 )
 @pytest.mark.parametrize("state", ["shadow", "canary"])
 def test_a_trial_ends_as_its_evidence_says(state: VersionState, finding: Finding, to: str) -> None:
-    said = {2: TrialResult(finding, "31 of about 180 pairs")}
+    evidence = {2: TrialResult(finding, "31 of about 180 pairs")}
     versions = (version(1, "stable"), version(2, state))
-    assert moves(*versions, verdicts=[verdict(2)], evidence=said, mode="canary") == [(2, to)]
+    assert moves(*versions, verdicts=[verdict(2)], evidence=evidence, mode="canary") == [(2, to)]
 
 
 def test_undecided_evidence_moves_nothing() -> None:
-    said = {2: TrialResult("undecided", "31 of about 180 pairs")}
+    evidence = {2: TrialResult("undecided", "31 of about 180 pairs")}
     versions = (version(1, "stable"), version(2, "canary"))
-    assert moves(*versions, verdicts=[verdict(2)], evidence=said, mode="canary") == []
+    assert moves(*versions, verdicts=[verdict(2)], evidence=evidence, mode="canary") == []
 
 
 def test_evidence_promotes_nothing_that_the_present_gate_has_not_passed() -> None:
-    said = {2: TrialResult("promote", "U = 21")}
+    evidence = {2: TrialResult("promote", "U = 21")}
     versions = (version(1, "stable"), version(2, "canary"))
     old = [verdict(2, gate="gate-2")]
-    assert moves(*versions, verdicts=old, evidence=said, mode="canary") == []
+    assert moves(*versions, verdicts=old, evidence=evidence, mode="canary") == []
 
 
 def test_a_tainted_candidate_is_refused_whatever_the_gate_said() -> None:
@@ -234,7 +234,7 @@ def test_a_tainted_candidate_is_refused_whatever_the_gate_said() -> None:
 
 
 def apply(versions: list[ModelVersion], called_for: list[RequiredMove]) -> list[ModelVersion]:
-    """What the registry does with moves, without a registry."""
+    """The moves that a registry would make, without a registry."""
     for move in called_for:
         if move.to_state == "stable":
             versions = [
@@ -270,10 +270,10 @@ def test_moves_end_are_legal_and_release_only_what_passed(
     seen_stable = False
     versions: list[ModelVersion] = []
     for number, (state, tainted) in enumerate(given_states, start=1):
-        kept: VersionState = "retired" if state == "stable" and seen_stable else state
+        kept_state: VersionState = "retired" if state == "stable" and seen_stable else state
         seen_stable = seen_stable or state == "stable"
-        named = kind if kept == "stable" else "tuned"
-        versions.append(version(number, kept, tainted=tainted, kind=named))
+        kept_kind = kind if kept_state == "stable" else "tuned"
+        versions.append(version(number, kept_state, tainted=tainted, kind=kept_kind))
     verdicts = {
         f"hash{number}": verdict(number, outcome, gate=GATE if now else "gate-2")
         for number, (outcome, now) in outcomes.items()
@@ -288,10 +288,10 @@ def test_moves_end_are_legal_and_release_only_what_passed(
             item = by_number[move.version]
             assert move.to_state in AUTOMATIC_MOVES[item.state]
             if move.to_state in {"stable", "shadow", "canary"}:
-                found = verdicts[item.checkpoint]
-                assert (found.outcome, found.gate_version) == ("passed", GATE)
+                verdict_found = verdicts[item.checkpoint]
+                assert (verdict_found.outcome, verdict_found.gate_version) == ("passed", GATE)
                 assert not item.tainted
-            replaced = next((one for one in versions if one.state == "stable"), None)
+            replaced = next((each for each in versions if each.state == "stable"), None)
             if move.to_state == "stable" and replaced is not None and replaced.is_answer_model:
                 assert evidence[move.version].finding == "promote"
         versions = apply(versions, called_for)
@@ -313,8 +313,8 @@ def test_no_move_leaves_a_state_in_two_ways() -> None:
 def test_the_notice_of_a_move(former: VersionState, state: VersionState, forced: bool) -> None:
     move = Move(7, "mara", 2, former, state, "chris", "it rambles", forced, "2026-01-01")
     notice = build_notice(move)
-    told = {"stable", "refused", "parked", "rolled_back"}
-    assert (notice is not None) is (state in told)
+    told_states = {"stable", "refused", "parked", "rolled_back"}
+    assert (notice is not None) is (state in told_states)
     if notice is None:
         return
     assert notice.key == "move 7 of mara"

@@ -1,4 +1,4 @@
-"""Shares of a canary, and files that are no policy."""
+"""Shares of a canary, and files that are not a valid policy."""
 
 from __future__ import annotations
 

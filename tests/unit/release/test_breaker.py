@@ -25,8 +25,8 @@ from twin_resources.gateway.hooks.breaker import (
 
 def answered(*seconds: float, unsafe: bool = False) -> StableWindow:
     window = StableWindow()
-    for number, taken in enumerate(seconds):
-        window = window.with_answer(StableAnswer(float(number), taken, unsafe))
+    for number, answer_s in enumerate(seconds):
+        window = window.with_answer(StableAnswer(float(number), answer_s, unsafe))
     return window
 
 
@@ -52,9 +52,9 @@ def test_a_canary_that_always_fails_is_stopped_within_six_requests(
 
 
 def test_half_of_the_requests_failing_is_stopped_within_twenty() -> None:
-    found = sorted(until_stopped("errors", 0.5, most=200, seed=seed) or 999 for seed in range(50))
-    assert found[25] <= 15
-    assert found[-1] <= 60
+    counts = sorted(until_stopped("errors", 0.5, most=200, seed=seed) or 999 for seed in range(50))
+    assert counts[25] <= 15
+    assert counts[-1] <= 60
 
 
 @pytest.mark.parametrize("cause", CAUSES)
@@ -114,6 +114,6 @@ def test_wealth_is_never_negative_and_counts_add_up(values: list[tuple[Cause, bo
     for cause, bad in values:
         used += breaker.tripped_cause is None
         breaker = breaker.with_outcome(cause, bad, stable=QUICK)
-    assert all(one >= 0.0 for wealth in breaker.wealth.values() for one in wealth)
+    assert all(value >= 0.0 for wealth in breaker.wealth.values() for value in wealth)
     assert sum(breaker.counts.values()) == used
     assert (breaker.tripped_cause is None) == (not breaker.reason)

@@ -1,4 +1,4 @@
-"""What the gateway does with ended requests: whom they count for, and how a decision is kept."""
+"""Ended requests in the gateway: which version they count for, and how a decision is kept."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def request(chosen: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
 
 
 def failed(chosen: RouteDecision = CANARY) -> RequestRecord:
-    found = request(chosen)
-    found.cost.begin()
-    found.record_fallback("canary failed: answered by stable")
-    return found
+    state = request(chosen)
+    state.cost.begin()
+    state.record_fallback("canary failed: answered by stable")
+    return state
 
 
 class Registry:
-    """Stands where the registry is asked to move; fails as often as it is told to."""
+    """Stands for the move of the registry; fails as often as it is told to."""
 
     def __init__(self, *, failures: int = 0) -> None:
         self.failures = failures
@@ -60,12 +60,12 @@ def live(home: Settings) -> LiveConfig:
         served, replace(served, version=2, checkpoint="h2"), {"stable": 0.9, "canary": 0.1}
     )
     write_policy(home.policy_path, Policy("", "", {"ann": entry}))
-    found = LiveConfig(home)
-    found.refresh()
-    found.current = replace(
-        found.current, servers={"ann/v1": Server("http://127.0.0.1:1/v1", "a", "", ready=True)}
+    config = LiveConfig(home)
+    config.refresh()
+    config.current = replace(
+        config.current, servers={"ann/v1": Server("http://127.0.0.1:1/v1", "a", "", ready=True)}
     )
-    return found
+    return config
 
 
 def canary_of(live: LiveConfig) -> ServedVersion | None:

@@ -1,4 +1,4 @@
-"""Whether what is seen at a source starts an import, decided without Dagster."""
+"""Whether a look at a source starts an import, decided without Dagster."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PENDING = KnownSources(3, "a", 1, False, 100.0)
 
 
 def look(
-    known: KnownSources | None, mark: str, last_run: str = "", **said: object
+    known: KnownSources | None, mark: str, last_run: str = "", **options: object
 ) -> ArrivalDecision:
-    """`last_run`: Dagster's word for the run of `known`; empty: there is none."""
+    """Decide about a look. `last_run`: Dagster's status of the run of `known`, if there is one."""
     runs = [Run("r", "import_posts", last_run, 150.0, 151.0, 160.0)] if last_run else []
-    facts: dict[str, object] = {"is_imported": False, "is_import_running": False, "runs": runs}
-    return decide(known, mark, now=200.0, **(facts | said))  # type: ignore[arg-type]
+    fields: dict[str, object] = {"is_imported": False, "is_import_running": False, "runs": runs}
+    return decide(known, mark, now=200.0, **(fields | options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_one_look(
 
 
 def test_a_change_whose_import_keeps_failing_is_given_up() -> None:
-    known: KnownSources | None = SETTLED
-    decision = look(known, "b")
+    memory: KnownSources | None = SETTLED
+    decision = look(memory, "b")
     launched = 0
     while decision.should_launch:
         launched += 1
@@ -77,17 +77,17 @@ def test_a_change_whose_import_keeps_failing_is_given_up() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["SUCCESS", "FAILURE", ""]))))
 def test_no_key_is_launched_for_two_states(steps: list[tuple[str, str]]) -> None:
-    """Also when a folder returns to a state that it had: Dagster starts no key a second time."""
-    known: KnownSources | None = None
-    meant: dict[str, str] = {}
+    """Also when a folder returns to an earlier state: Dagster never runs a key twice."""
+    memory: KnownSources | None = None
+    states: dict[str, str] = {}
     for mark, status in steps:
-        decision = look(known, mark, last_run=status)
-        known = decision.known
-        assert known is not None
-        assert KnownSources.from_json(known.as_json()) == known
+        decision = look(memory, mark, last_run=status)
+        memory = decision.known
+        assert memory is not None
+        assert KnownSources.from_json(memory.as_json()) == memory
         if decision.should_launch:
-            assert meant.setdefault(run_key("posts", "ann", 1, known), mark) == mark
-        assert known.mark == mark  # what was decided on is what is remembered
+            assert states.setdefault(run_key("posts", "ann", 1, memory), mark) == mark
+        assert memory.mark == mark  # what was decided on is what is remembered
 
 
 def test_names_for_a_tag_are_bounded() -> None:

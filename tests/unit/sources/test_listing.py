@@ -79,16 +79,16 @@ def test_a_commit_is_a_change(folder: Path) -> None:
 
 
 def test_what_came_and_what_went_is_named(folder: Path) -> None:
-    began = time.time() - 1
+    start = time.time() - 1
     old = folder.parent / "old.md"
     old.write_text("text")
     os.utime(old, (1, 1))
     old.rename(folder / "moved.md")  # keeps its time, and came now all the same
     listing = list_source(str(folder))
-    assert f"{folder.resolve()}/moved.md" in listing.arrived_since(began)
+    assert f"{folder.resolve()}/moved.md" in listing.arrived_since(start)
     assert not listing.arrived_since(time.time() + 60)
-    gone = f"{folder.resolve()}/gone.md"
-    assert listing.missing([gone, "/elsewhere/x.md", listing.entries[0].name]) == (gone,)
+    gone_id = f"{folder.resolve()}/gone.md"
+    assert listing.missing([gone_id, "/elsewhere/x.md", listing.entries[0].name]) == (gone_id,)
 
 
 def test_an_absent_or_empty_folder_is_no_list_of_nothing(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_feeds_are_told_by_their_address() -> None:
 
 
 def test_what_came_in_the_moments_own_second_counts_where_seconds_are_whole() -> None:
-    """S3 says no fraction: an object put .2 s after the last look seems older than the look."""
+    """S3 has whole seconds: an object put .2 s after the last look seems older than the look."""
     entries = tuple(ListedFile(f"s3://b/{at}.md", "x", at) for at in (99.0, 100.0, 101.0))
     files = tuple(ListedFile(f"/posts/{at}.md", "x", at) for at in (99.9, 100.3, 100.5))
     came = Listing("s3://b", (*entries, *files)).arrived_since(100.4)

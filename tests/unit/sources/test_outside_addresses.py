@@ -1,4 +1,4 @@
-"""What may be fetched: an address that was named, and nothing inside this network otherwise."""
+"""What may be fetched: a configured address, and otherwise nothing inside this network."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ INSIDE = (
 
 @dataclass
 class Server:
-    """`/feed` is a feed; `/to` redirects to `target`; what is asked beside these is noted."""
+    """`/feed` is a feed; `/to` redirects to `target`; other requests are recorded."""
 
     target: str = ""
     status: int = 302
@@ -60,15 +60,15 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    with http_server(made.answer) as url:
-        made.port = int(url.rpartition(":")[2])
-        yield made
+    serving = Server()
+    with http_server(serving.answer) as url:
+        serving.port = int(url.rpartition(":")[2])
+        yield serving
 
 
 @pytest.fixture
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names that were looked up; those of `.example` lead to this machine, as their server says."""
+    """Names that were looked up; names in `.example` resolve to this machine."""
     names: list[str] = []
     real = socket.getaddrinfo
 
@@ -105,11 +105,11 @@ def test_a_redirect_into_this_network_is_not_followed(
     tmp_path: Path,
 ) -> None:
     server.target = target.format(port=server.port)
-    began = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(TwinError, match=r"fetch from|redirect"):
         way(f"http://blog.example:{server.port}/to", tmp_path)
     assert [path for path, _ in server.asked] == ["/to"]
-    assert time.monotonic() - began < 10  # refused, and not waited for
+    assert time.monotonic() - start < 10  # refused, and not waited for
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
@@ -136,15 +136,15 @@ def test_a_feed_in_this_network_is_read_where_it_was_named(
 
 
 def test_what_is_named_and_what_is_not() -> None:
-    named = "http://192.168.1.20/feed"
-    assert resolve_addresses("http://192.168.1.20:8080/x", trusted_url=named) == ["192.168.1.20"]
+    address = "http://192.168.1.20/feed"
+    assert resolve_addresses("http://192.168.1.20:8080/x", trusted_url=address) == ["192.168.1.20"]
     assert resolve_addresses("http://169.254.1.2/", trusted_url="http://169.254.1.2/") == [
         "169.254.1.2"
     ]
-    assert resolve_addresses("http://8.8.8.8/", trusted_url=named) == ["8.8.8.8"]
+    assert resolve_addresses("http://8.8.8.8/", trusted_url=address) == ["8.8.8.8"]
     for url in ("http://192.168.1.21/", "http://224.0.0.1/", "http://[2002:7f00:1::]/"):
         with pytest.raises(TwinError, match="inside this machine or network"):
-            resolve_addresses(url, trusted_url=named)
+            resolve_addresses(url, trusted_url=address)
     for url in ("http:///feed", "http://no-such-name.invalid/"):
         with pytest.raises(TwinError, match="no address of that name"):
             resolve_addresses(url, trusted_url=url)

@@ -1,4 +1,4 @@
-"""What arming says, and lengths of time in words."""
+"""The text about arming, and durations in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates: sound measures get one, the others do not; a lost one is withdrawn."""
+"""Certificates: sound measures get one, others do not, and it can be withdrawn."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_a_measure_is_certified_on_the_plants_of_its_claim() -> None:
 
 
 def test_the_reason_says_the_numbers() -> None:
-    found = certify("style", "voice", {"another_author": [0.0] * 50})
-    assert found.reason.startswith("style may not decide on voice: own above another_author by at")
-    assert found.reason.endswith("(50 pairs); needed 0.1")
+    reason = certify("style", "voice", {"another_author": [0.0] * 50}).reason
+    assert reason.startswith("style may not decide on voice: own above another_author by at")
+    assert reason.endswith("(50 pairs); needed 0.1")
 
 
 @pytest.mark.parametrize("kind", ["constant", "random", "inverted", "barely"])
@@ -47,7 +47,7 @@ def test_measures_that_tell_nothing_get_none(kind: str) -> None:
 
 
 def test_at_the_margin_a_certificate_is_rare() -> None:
-    """True difference ε: wrongly certified with probability at most .05 (120 measures)."""
+    """With a true difference of ε at most .05 of the measures are certified (120 measures)."""
     wrong = sum(
         certify("m", "voice", {"another_author": drawn(0.1, 0.3, 60, seed=seed)}).certified
         for seed in range(120)

@@ -77,7 +77,7 @@ def test_without_a_margin_an_equal_one_wins_as_seldom_as_is_said() -> None:
 
 
 def test_an_equal_one_waits_for_the_end_and_a_worse_one_within_the_margin_stays_behind() -> None:
-    """Both have won U long before: it promoted nearly half of all candidates that were worse."""
+    """Both have passed the test U: alone it promoted nearly half of the worse candidates."""
     equal, worse = after_pairs([0.05, -0.05] * 150), after_pairs([0.04, -0.06] * 150)
     for evidence in (equal, worse):
         assert evidence.verdict == "undecided"
@@ -90,7 +90,7 @@ def test_an_equal_one_waits_for_the_end_and_a_worse_one_within_the_margin_stays_
 
 def test_where_the_mean_is_uncertain_its_lower_bound_must_be_above_zero() -> None:
     noisy = [0.4, -0.4] * 150
-    even, better = after_pairs(noisy), after_pairs([one + 0.03 for one in noisy])
+    even, better = after_pairs(noisy), after_pairs([value + 0.03 for value in noisy])
     mean, error = mean_difference(even)
     assert error > MAX_STANDARD_ERROR
     assert (mean, even.is_not_worse) == (pytest.approx(0.0, abs=1e-12), True)
@@ -102,7 +102,7 @@ def test_where_the_mean_is_uncertain_its_lower_bound_must_be_above_zero() -> Non
 
 
 def test_several_claims_are_averaged_for_the_mean_and_each_must_still_be_won() -> None:
-    """Of equal candidates with two claims a quarter would have both means above zero."""
+    """Of equal candidates only a quarter would have both of two means above zero."""
     draw = np.random.default_rng(2)
     promoted = 0
     for _ in range(60):
@@ -120,11 +120,11 @@ def test_several_claims_are_averaged_for_the_mean_and_each_must_still_be_won() -
 
 
 def test_worse_candidates_are_promoted_as_seldom_as_is_said_and_the_gain_stays() -> None:
-    """Candidates N(−.02, .05) of a judge whose differences scatter by .2, 300 prompts each."""
+    """Candidates of quality N(−.02, .05), judged on 300 prompts each with a deviation of .2."""
     draw = np.random.default_rng(17)
     quality = draw.normal(-0.02, 0.05, 200)
     noisy = quality[:, None] + draw.normal(0.0, 0.2, (200, 300))
-    runs = [after_pairs(one) for one in np.clip(noisy, -1.0, 1.0).tolist()]
+    runs = [after_pairs(values) for values in np.clip(noisy, -1.0, 1.0).tolist()]
     won = np.array([final_verdict(run) == "promote" for run in runs])
     first = np.array([run.is_not_worse for run in runs])
     assert float(np.mean(won & (quality < 0))) <= 0.05
@@ -136,17 +136,17 @@ def test_worse_candidates_are_promoted_as_seldom_as_is_said_and_the_gain_stays()
 def test_a_state_of_before_goes_on() -> None:
     """B and the sums begin with the next pair, an anchor of then is not asked for; what was won
     before stays won."""
-    whole = after_pairs([0.05, -0.05] * 60)
-    stored = json.loads(whole.to_json())
+    evidence = after_pairs([0.05, -0.05] * 60)
+    stored = json.loads(evidence.to_json())
     del stored["better"], stored["sums"]
     stored |= {"anchored": True, "up_anchor": {"topic": [0.0] * 8}}
-    former = PairEvidence.from_json(json.dumps(stored))
-    assert (former.up, former.highest, former.pairs) == (whole.up, whole.highest, 120)
-    assert mean_difference(former) == (0.0, math.inf)
-    assert final_verdict(former) == "undecided"
+    state = PairEvidence.from_json(json.dumps(stored))
+    assert (state.up, state.highest, state.pairs) == (evidence.up, evidence.highest, 120)
+    assert mean_difference(state) == (0.0, math.inf)
+    assert final_verdict(state) == "undecided"
     for number in range(121, 221):
-        former = fold(former, PairedDifference(number, {"topic": 0.01 if number % 2 else -0.01}))
-    assert final_verdict(former) == "promote"
+        state = fold(state, PairedDifference(number, {"topic": 0.01 if number % 2 else -0.01}))
+    assert final_verdict(state) == "promote"
 
 
 @given(differences)
@@ -164,8 +164,8 @@ def test_after_the_verdict_and_on_replay_nothing_changes(values: list[float]) ->
 def test_states_come_back_bit_for_bit(values: list[float]) -> None:
     plain = stored = begin(claims=("topic", "voice"), vetoes=("support",))
     for number, value in enumerate(values, start=1):
-        both = {"topic": value, "voice": value / 2}
-        pair = PairedDifference(number, {**both, "support": -value})
+        claims = {"topic": value, "voice": value / 2}
+        pair = PairedDifference(number, {**claims, "support": -value})
         plain = fold(plain, pair)
         stored = fold(PairEvidence.from_json(stored.to_json()), pair)
     assert PairEvidence.from_json(stored.to_json()) == plain
@@ -227,7 +227,7 @@ def test_a_veto_is_not_needed_for_a_promotion() -> None:
 
 
 def beside(topic: float, voice: float, *, forced: bool) -> PairEvidence:
-    """Two claims, each with the same difference in every pair."""
+    """60 pairs with the same differences in both claims."""
     evidence = begin(claims=("topic", "voice"), is_incumbent_ungated=forced)
     for number in range(1, 61):
         evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
@@ -276,8 +276,8 @@ def test_tests_that_cannot_start(options: dict[str, object]) -> None:
 @pytest.mark.parametrize(("spread", "margin"), [(0.1, 0.1), (0.3, 0.1), (0.5, 0.1), (0.4, 0.2)])
 def test_the_expected_number_of_pairs_is_about_right(spread: float, margin: float) -> None:
     rng = np.random.default_rng(5)
-    found = promoted_by(np.clip(rng.normal(0.0, spread, (400, 600)), -1.0, 1.0), margin=margin)
-    assert expected_pairs(spread, margin=margin) == pytest.approx(np.median(found), rel=0.15)
+    counts = promoted_by(np.clip(rng.normal(0.0, spread, (400, 600)), -1.0, 1.0), margin=margin)
+    assert expected_pairs(spread, margin=margin) == pytest.approx(np.median(counts), rel=0.15)
 
 
 def test_a_candidate_at_the_margin_is_never_expected() -> None:

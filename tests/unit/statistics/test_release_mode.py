@@ -121,13 +121,13 @@ def test_at_the_end_the_mean_decides_about_what_is_not_worse_by_the_margin() -> 
 
 def test_a_finding_without_a_margin_says_better() -> None:
     evidence = begin(claims=("topic",), margin=0.0)
-    said = evaluate_evidence(evidence, mode="shadow", exhausted=False)
-    assert "0 of about " in said.reason
+    finding = evaluate_evidence(evidence, mode="shadow", exhausted=False)
+    assert "0 of about " in finding.reason
     for number in range(1, 12):
         evidence = fold(evidence, PairedDifference(number, {"topic": 1.0}))
-    said = evaluate_evidence(evidence, mode="shadow", exhausted=False)
-    assert said.finding == "promote"
-    assert said.reason.startswith("shadow: better, after ")
+    finding = evaluate_evidence(evidence, mode="shadow", exhausted=False)
+    assert finding.finding == "promote"
+    assert finding.reason.startswith("shadow: better, after ")
 
 
 def test_not_worse_without_a_margin_is_told_as_better() -> None:
@@ -137,24 +137,24 @@ def test_not_worse_without_a_margin_is_told_as_better() -> None:
         evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
     assert evidence.is_not_worse
     assert not evidence.is_better  # its bet was won before voice's, and fell
-    said = evaluate_evidence(evidence, mode="shadow", exhausted=True)
-    assert said.finding == "promote"
-    assert said.reason.startswith("shadow: better, after 24 pairs")
+    finding = evaluate_evidence(evidence, mode="shadow", exhausted=True)
+    assert finding.finding == "promote"
+    assert finding.reason.startswith("shadow: better, after 24 pairs")
 
 
 def test_thumbs_of_too_few_readers_do_not_promote() -> None:
     won = after([0.6] * 30)
-    held = evaluate_evidence(won, mode="canary", exhausted=False, readers=29)
-    assert held.finding == "undecided"
-    assert held.reason.endswith("29 of 30 readers needed to promote")
+    finding = evaluate_evidence(won, mode="canary", exhausted=False, readers=29)
+    assert finding.finding == "undecided"
+    assert finding.reason.endswith("29 of 30 readers needed to promote")
     assert evaluate_evidence(won, mode="canary", exhausted=True, readers=29).finding == "exhausted"
     assert evaluate_evidence(won, mode="canary", exhausted=False, readers=30).finding == "promote"
 
 
 @pytest.mark.parametrize("values", [[0.6] * 30, [-0.6] * 60])
 def test_a_judge_without_a_certificate_decides_nothing(values: list[float]) -> None:
-    said = evaluate_evidence(after(values), mode="shadow", exhausted=False, certified=False)
-    assert said.finding == "undecided"
-    assert "the judge has no certificate" in said.reason
+    finding = evaluate_evidence(after(values), mode="shadow", exhausted=False, certified=False)
+    assert finding.finding == "undecided"
+    assert "the judge has no certificate" in finding.reason
     end = evaluate_evidence(after(values), mode="shadow", exhausted=True, certified=False)
     assert end.finding == "exhausted"

@@ -1,4 +1,4 @@
-"""The decision of `quality_dropped`: every rule, its order, its words."""
+"""The decision of `quality_dropped`: every rule, the order of the rules, and the messages."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_a_quiet_tick_says_its_numbers() -> None:
         "mara", "judge:rule@1", "v3", seen=812, held_to={"fact": 0.7}, e_value=12.3
     )
     quiet = [
-        describe_progress(one, required_values=500, per_day=1.09, threshold=1e5)
-        for one in (arming, armed)
+        describe_progress(situation, required_values=500, per_day=1.09, threshold=1e5)
+        for situation in (arming, armed)
     ]
     assert quiet == [
         "thumbs: arming 37/500, about 14 months at your rate",
@@ -86,20 +86,20 @@ def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
 
 
 def test_a_run_in_flight_gets_the_alarm_on_record() -> None:
-    held = on(usage=TrainingUsage(in_flight_run_id="4fe1"))
-    assert (held.kind, held.closes_alarm, held.run_key) == ("held_back", True, "")
-    assert "recorded with run 4fe1" in held.message
-    assert held.tags["twin/decided_by"] == "in_flight"
+    decision = on(usage=TrainingUsage(in_flight_run_id="4fe1"))
+    assert (decision.kind, decision.closes_alarm, decision.run_key) == ("held_back", True, "")
+    assert "recorded with run 4fe1" in decision.message
+    assert decision.tags["twin/decided_by"] == "in_flight"
 
 
 def test_an_alarm_of_an_earlier_version_is_over() -> None:
-    late = on(version="v4")
-    assert (late.kind, late.closes_alarm) == ("held_back", True)
-    assert late.message.endswith("v4 answers now")
+    decision = on(version="v4")
+    assert (decision.kind, decision.closes_alarm) == ("held_back", True)
+    assert decision.message.endswith("v4 answers now")
 
 
 def test_a_shared_alarm_is_one_incident() -> None:
-    """It waits two weeks, and is decided then like any other."""
+    """Such an alarm waits two weeks and is then decided like any other."""
     shared = on(alarmed_authors=3, armed_authors=20, raised_at=NOW - 13 * DAY_S)
     assert (shared.kind, shared.closes_alarm) == ("incident", False)
     assert "3 of 20 authors within two days" in shared.message
@@ -127,11 +127,12 @@ def test_a_tenth_and_at_least_three(alarmed: int, armed: int, incident: bool) ->
 
 
 def test_what_any_version_was_trained_on_is_not_trained_on_again() -> None:
-    """After a roll-back each alarm trained the same data again: 32 times in 120 days."""
-    again = on(earlier_training="v4, rolled back, was trained on it", falls=FALLS)
-    assert (again.kind, again.closes_alarm, again.run_key) == ("nothing_to_learn", True, "")
-    assert again.tags["twin/decided_by"] == "learnt_before"
-    assert "nothing to learn from: v4, rolled back, was trained on it, and" in again.message
+    """After a roll-back every alarm trained on the same data again, 32 times in 120 days."""
+    decision = on(earlier_training="v4, rolled back, was trained on it", falls=FALLS)
+    assert (decision.kind, decision.closes_alarm) == ("nothing_to_learn", True)
+    assert decision.run_key == ""
+    assert decision.tags["twin/decided_by"] == "learnt_before"
+    assert "nothing to learn from: v4, rolled back, was trained on it, and" in decision.message
 
 
 def test_what_only_waits_stays_open() -> None:
@@ -168,10 +169,10 @@ def test_duties_and_orders_wait_for_a_run_only() -> None:
     spent = TrainingUsage(last_started=NOW, runs=99, hours=999.0)
     for cause in ("forget", "by_hand"):
         assert find_blocking_limit(cause, spent, RetrainingLimits(), now=NOW) is None  # type: ignore[arg-type]
-        held = find_blocking_limit(
+        limit = find_blocking_limit(
             cause, TrainingUsage(in_flight_run_id="ab"), RetrainingLimits(), now=NOW
         )  # type: ignore[arg-type]
-        assert held == "run ab is in flight"
+        assert limit == "run ab is in flight"
     assert find_blocking_limit("new_posts", spent, RetrainingLimits(), now=NOW) is not None
 
 
@@ -186,9 +187,9 @@ def test_each_training_by_alarm_in_vain_doubles_the_wait() -> None:
 
     usage = TrainingUsage(unreleased_trainings=2, last_unreleased_at=NOW - 13 * DAY_S)
     free = RetrainingLimits(automatic=True)
-    held = find_blocking_limit("quality", usage, free, now=NOW)
-    assert held is not None
-    assert held.startswith("the last 2 trainings by alarm led to no release: the next may start on")
+    limit = find_blocking_limit("quality", usage, free, now=NOW)
+    assert limit is not None
+    assert limit.startswith("the last 2 trainings by alarm led to no release: the next may start")
     for cause in ("forget", "by_hand", "new_posts"):
         assert find_blocking_limit(cause, usage, free, now=NOW) is None  # type: ignore[arg-type]
     assert find_blocking_limit("quality", usage, free, now=NOW + DAY_S) is None

@@ -1,9 +1,8 @@
-"""Telling changed inputs from unchanged ones, groups, and batches that never cut a group."""
+"""Changed inputs are distinguished from unchanged ones, and a batch never splits an input."""
 
 from __future__ import annotations
 
 import polars as pl
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,13 +15,12 @@ def hashed(text: str) -> bytes:
     return text.encode().ljust(32, b"\0")
 
 
-def upstream(*rows: tuple[str, str], groups: list[str] | None = None) -> pl.DataFrame:
-    frame = pl.DataFrame(
+def upstream(*rows: tuple[str, str]) -> pl.DataFrame:
+    return pl.DataFrame(
         [(key, hashed(content)) for key, content in rows],
         schema={"key": pl.String, "hash": pl.Binary},
         orient="row",
     )
-    return frame if groups is None else frame.with_columns(pl.Series("group", groups))
 
 
 def bookkeeping(*rows: tuple[str, bytes, str]) -> pl.DataFrame:
@@ -51,11 +49,11 @@ def test_an_input_of_one_row_has_that_rows_hash() -> None:
 
 
 def test_an_input_of_several_rows_does_not_depend_on_their_order() -> None:
-    one = input_hashes(upstream(("a", "x"), ("b", "y"), ("a", "z")))
-    other = input_hashes(upstream(("a", "z"), ("a", "x"), ("b", "y")))
-    assert one["input_hash"].to_list() == other["input_hash"].to_list()
-    assert one["positions"].to_list() == [[0, 2], [1]]
-    assert one["input_hash"][0] not in {hashed("x"), hashed("z")}
+    first = input_hashes(upstream(("a", "x"), ("b", "y"), ("a", "z")))
+    second = input_hashes(upstream(("a", "z"), ("a", "x"), ("b", "y")))
+    assert first["input_hash"].to_list() == second["input_hash"].to_list()
+    assert first["positions"].to_list() == [[0, 2], [1]]
+    assert first["input_hash"][0] not in {hashed("x"), hashed("z")}
 
 
 def test_nothing_stored_means_everything_changed() -> None:
@@ -65,9 +63,9 @@ def test_nothing_stored_means_everything_changed() -> None:
 def test_only_the_edited_and_new_inputs_changed_and_the_absent_vanished() -> None:
     before = input_hashes(upstream(("a", "1"), ("b", "1"), ("c", "1")))
     after = input_hashes(upstream(("a", "1"), ("b", "2"), ("d", "1")))
-    found = find_changes(after, stored=stored_as(before), empty=NONE, version="1")
-    assert found.inputs["key"].to_list() == ["b", "d"]
-    assert found.vanished == ["c"]
+    changes = find_changes(after, stored=stored_as(before), empty=NONE, version="1")
+    assert changes.inputs["key"].to_list() == ["b", "d"]
+    assert changes.vanished == ["c"]
 
 
 def test_another_function_version_changes_everything() -> None:
@@ -78,9 +76,9 @@ def test_another_function_version_changes_everything() -> None:
 def test_a_remembered_empty_input_is_unchanged_and_forgotten_when_gone() -> None:
     inputs = input_hashes(upstream(("a", "1")))
     empty = bookkeeping(("a", hashed("1"), "1"), ("gone", hashed("1"), "1"))
-    found = find_changes(inputs, stored=NONE, empty=empty, version="1")
-    assert found.inputs.is_empty()
-    assert found.vanished_empty == ["gone"]
+    changes = find_changes(inputs, stored=NONE, empty=empty, version="1")
+    assert changes.inputs.is_empty()
+    assert changes.vanished_empty == ["gone"]
 
 
 def test_a_stored_row_wins_over_what_is_remembered_of_its_input() -> None:
@@ -95,47 +93,11 @@ def test_an_input_that_says_two_things_is_computed_again() -> None:
     assert changed_keys(inputs, stored) == ["a"]
 
 
-@pytest.mark.parametrize(
-    ("rows", "groups"),
-    [
-        ([("a", "1"), ("b", "2"), ("c", "1")], ["g", "g", "h"]),  # changed
-        ([("a", "1"), ("c", "1")], ["g", "h"]),  # lost
-        ([("a", "1"), ("b", "1"), ("n", "1"), ("c", "1")], ["g", "g", "g", "h"]),  # gained
-        ([("a", "1"), ("b", "1"), ("c", "1")], ["g", "h2", "h"]),  # split
-    ],
-)
-def test_a_group_that_gained_lost_or_changed_a_member_is_computed_whole(
-    rows: list[tuple[str, str]], groups: list[str]
-) -> None:
-    before = input_hashes(upstream(("a", "1"), ("b", "1"), ("c", "1"), groups=["g", "g", "h"]))
-    after = input_hashes(upstream(*rows, groups=groups))
-    expected = [key for key, _ in rows if key != "c"]
-    assert changed_keys(after, stored_as(before)) == expected
-
-
-def test_a_group_of_another_name_with_the_same_members_is_unchanged() -> None:
-    before = input_hashes(upstream(("a", "1"), ("b", "1"), groups=["g", "g"]))
-    after = input_hashes(upstream(("b", "1"), ("a", "1"), groups=["x", "x"]))
-    assert changed_keys(after, stored_as(before)) == []
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=30),
-    st.integers(1, 7),
-)
-def test_batches_hold_every_input_once_and_never_cut_a_group(
-    rows: list[tuple[int, int]], size: int
-) -> None:
-    group_of = {number: str(group) for number, group in rows}
-    keys = [f"k{number}" for number, _ in rows]
-    frame = upstream(*((key, "x") for key in keys), groups=[group_of[number] for number, _ in rows])
-    inputs = input_hashes(frame)
-    parts = list(split_batches(inputs, rows=size))
-    assert sorted(key for part in parts for key in part["key"]) == sorted(set(keys))
-    seen: set[str] = set()
-    for part in parts:
-        units = set(part["unit"].to_list())
-        assert not units & seen
-        seen |= units
-        held = sum(len(positions) for positions in part["positions"].to_list())
-        assert held <= size or len(units) == 1
+@given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 7))
+def test_batches_hold_every_input_once_and_whole(numbers: list[int], size: int) -> None:
+    inputs = input_hashes(upstream(*((f"k{number}", "x") for number in numbers)))
+    batches = list(split_batches(inputs, rows=size))
+    assert [key for batch in batches for key in batch["key"]] == inputs["key"].to_list()
+    for batch in batches:
+        row_count = sum(len(positions) for positions in batch["positions"].to_list())
+        assert row_count <= size or batch.height == 1

@@ -75,13 +75,13 @@ def test_another_process_with_another_hash_seed_agrees() -> None:
 
 
 def test_a_row_hashes_alike_whatever_rows_stand_beside_it() -> None:
-    whole = row_hashes(frame()).to_list()
+    hashes = row_hashes(frame()).to_list()
     alone = [row_hashes(frame()[at]).item() for at in range(3)]
     reversed_ = row_hashes(frame().reverse()).to_list()[::-1]
     rechunked = row_hashes(pl.concat([frame()[:1], frame()[1:]], rechunk=False)).to_list()
-    assert alone == whole
-    assert reversed_ == whole
-    assert rechunked == whole
+    assert alone == hashes
+    assert reversed_ == hashes
+    assert rechunked == hashes
 
 
 def test_a_list_hashes_alike_beside_a_list_with_a_null() -> None:
@@ -93,9 +93,9 @@ def test_a_list_hashes_alike_beside_a_list_with_a_null() -> None:
 
 
 def test_column_order_does_not_count_but_names_do() -> None:
-    one = pl.DataFrame({"a": ["x"], "b": ["y"]})
-    assert row_hashes(one).item() == row_hashes(one.select("b", "a")).item()
-    assert row_hashes(one).item() != row_hashes(one.rename({"a": "b", "b": "a"})).item()
+    row = pl.DataFrame({"a": ["x"], "b": ["y"]})
+    assert row_hashes(row).item() == row_hashes(row.select("b", "a")).item()
+    assert row_hashes(row).item() != row_hashes(row.rename({"a": "b", "b": "a"})).item()
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,9 @@ values = st.tuples(
 def test_hashes_are_equal_exactly_when_rows_are(rows: list[tuple[object, ...]]) -> None:
     schema = {"a": pl.String, "b": pl.Int64, "c": pl.List(pl.String)}
     hashes = row_hashes(pl.DataFrame(rows, schema=schema, orient="row")).to_list()
-    for one, first in zip(rows, hashes, strict=True):
-        for other, second in zip(rows, hashes, strict=True):
-            assert (one == other) == (first == second)
+    for row, first in zip(rows, hashes, strict=True):
+        for other_row, second in zip(rows, hashes, strict=True):
+            assert (row == other_row) == (first == second)
 
 
 def test_a_frame_without_rows_or_columns_has_no_hashes() -> None:

@@ -36,8 +36,8 @@ class Store:
 
     def post_spans(self, *spans: dict[str, Any]) -> None:
         """Export spans as OTLP/JSON: dicts with plain `attributes`, maybe `scope`, `resource`."""
-        for given in spans:
-            span = dict(given)
+        for plain in spans:
+            span = dict(plain)
             scope = span.pop("scope", {"name": "litellm"})
             scope = scope | {"attributes": attributes(scope.get("attributes", {}))}
             span["attributes"] = attributes(span.get("attributes", {}))
@@ -72,9 +72,9 @@ def _value(value: Any) -> dict[str, Any]:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     tables = TraceTables(tmp_path / "traces.sqlite")
-    made: list[Store] = []
-    app = build_app(tables, keys=KEYS, now_ms=lambda: made[0].now_ms)
+    stores: list[Store] = []
+    app = build_app(tables, keys=KEYS, now_ms=lambda: stores[0].now_ms)
     with TestClient(app) as http:
         http.auth = (KEYS.public, KEYS.secret)
-        made.append(Store(http, tables))
-        yield made[0]
+        stores.append(Store(http, tables))
+        yield stores[0]

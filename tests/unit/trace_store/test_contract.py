@@ -33,11 +33,11 @@ def published() -> Iterator[tuple[str, re.Pattern[str], set[str]]]:
     for path in Path(langfuse.api.__file__).parent.rglob("raw_client.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                said = {word.arg: word.value for word in node.keywords}
-                method = said.get("method")
+                keywords = {word.arg: word.value for word in node.keywords}
+                method = keywords.get("method")
                 if node.func.attr == "request" and node.args and isinstance(method, ast.Constant):
-                    asked = said.get("params")
-                    keys = asked.keys if isinstance(asked, ast.Dict) else []
+                    parameters = keywords.get("params")
+                    keys = parameters.keys if isinstance(parameters, ast.Dict) else []
                     names = {key.value for key in keys if isinstance(key, ast.Constant)}
                     yield str(method.value), _pattern(node.args[0]), names
 
@@ -68,7 +68,6 @@ def test_every_request_of_ours_is_one_that_langfuse_publishes() -> None:
     list(client.observations(type="GENERATION"))
     list(client.scores(trace_id=[TRACE]))
     client.delete_score("a")
-    client.delete_trace(TRACE)
     client.delete_traces([TRACE])
     client.delete_dataset_item("a")
     for pages in (score_pages(client), trace_pages(client)):
@@ -78,14 +77,14 @@ def test_every_request_of_ours_is_one_that_langfuse_publishes() -> None:
     known = list(published())
     assert len(known) > 50
     for request in sent:
-        asked = set(request.url.params) - UNPUBLISHED
+        parameters = set(request.url.params) - UNPUBLISHED
         fits = [
             names
             for method, pattern, names in known
             if method == request.method and pattern.fullmatch(request.url.path)
         ]
         assert fits, f"{request.method} {request.url.path}"
-        assert any(asked <= names for names in fits), (request.url.path, asked)
+        assert any(parameters <= names for names in fits), (request.url.path, parameters)
 
 
 @pytest.mark.parametrize(("value", "data_type"), [(1.0, "NUMERIC"), ("Better so.", "CORRECTION")])
@@ -94,8 +93,8 @@ def test_a_score_is_one_that_langfuse_takes(value: float | str, data_type: str) 
     body = convert_and_respect_annotation_metadata(
         object_=score.body(), annotation=CreateScoreRequest, direction="read"
     )
-    posted = CreateScoreRequest.model_validate(body, extra="forbid")
-    assert (posted.id, posted.trace_id, posted.value) == ("s", TRACE, value)
+    request = CreateScoreRequest.model_validate(body, extra="forbid")
+    assert (request.id, request.trace_id, request.value) == ("s", TRACE, value)
 
 
 def test_the_generated_client_reads_what_the_store_answers(store: Store) -> None:
@@ -107,8 +106,8 @@ def test_the_generated_client_reads_what_the_store_answers(store: Store) -> None
         ("thumbs", 1, "BOOLEAN"), ("stars", 4.5, "NUMERIC"), ("mood", "happy", "CATEGORICAL"),
         ("said", "dry", "TEXT"), ("output", "Better so.", "CORRECTION"),
     ):  # fmt: skip
-        posted = {"traceId": TRACE, "name": name, "value": value, "dataType": data_type}
-        assert store.http.post("/api/public/scores", json=posted).status_code == 200
+        body = {"traceId": TRACE, "name": name, "value": value, "dataType": data_type}
+        assert store.http.post("/api/public/scores", json=body).status_code == 200
     api = LangfuseAPI(
         base_url=str(store.http.base_url),
         username=KEYS.public,
@@ -116,11 +115,11 @@ def test_the_generated_client_reads_what_the_store_answers(store: Store) -> None
         httpx_client=store.http,
     )
     everything = "core,details,subject,annotation"
-    scores = {one.name: one for one in api.scores.get_many(fields=everything).data}
-    assert {name: one.value for name, one in scores.items()} == {
+    scores = {score.name: score for score in api.scores.get_many(fields=everything).data}
+    assert {name: score.value for name, score in scores.items()} == {
         "thumbs": True, "stars": 4.5, "mood": "happy", "said": "dry", "output": "Better so."
     }  # fmt: skip
-    (seen,) = api.observations.get_many(fields="core,basic,time,io,metadata,metrics").data
-    assert (seen.trace_id, seen.type, seen.name) == (TRACE, "GENERATION", "answer")
+    (row,) = api.observations.get_many(fields="core,basic,time,io,metadata,metrics").data
+    assert (row.trace_id, row.type, row.name) == (TRACE, "GENERATION", "answer")
     assert api.health.health().status == "OK"
-    assert [one.id for one in api.projects.get().data] == ["twin"]
+    assert [project.id for project in api.projects.get().data] == ["twin"]

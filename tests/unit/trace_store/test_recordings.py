@@ -117,7 +117,7 @@ def nanoseconds(moment: str) -> str:
 
 
 def test_every_recording_is_either_served_or_404(golden: dict[str, Any], store: Store) -> None:
-    """No recording is forgotten: what is not in SERVED answers 404."""
+    """Every recording is tested: requests that are not in SERVED get 404."""
     assert set(SERVED) <= set(golden)
     for name in sorted(set(golden) - set(SERVED)):
         status, body = send(store, golden[name])

@@ -68,11 +68,11 @@ def test_a_generation_is_answered_with_everything(store: Store) -> None:
 
 def test_long_metadata_are_cut_unless_expanded(store: Store) -> None:
     store.post_spans(GENERATION)
-    whole = GENERATION["attributes"]["langfuse.trace.metadata.twin.chunks"]
+    chunks = GENERATION["attributes"]["langfuse.trace.metadata.twin.chunks"]
     cut = store.get("v2/observations", fields="metadata")["data"][0]["metadata"]
-    assert cut["twin.chunks"] == whole[:200]
+    assert cut["twin.chunks"] == chunks[:200]
     expanded = store.get("v2/observations", fields="metadata", expandMetadata="twin.chunks")
-    assert expanded["data"][0]["metadata"]["twin.chunks"] == whole
+    assert expanded["data"][0]["metadata"]["twin.chunks"] == chunks
 
 
 def test_protobuf_and_gzip_say_the_same_as_json(store: Store) -> None:
@@ -154,16 +154,16 @@ def test_pages_of_equal_instants_neither_lose_nor_repeat(store: Store) -> None:
         store.post_spans(span(0, trace=f"{number:032x}"))
         store.http.post("/api/public/scores", json={"name": "s", "value": 1, "traceId": "t"})
     for path in ("v2/observations", "v3/scores"):
-        seen: list[tuple[str, str]] = []
+        keys: list[tuple[str, str]] = []
         cursor: dict[str, str] = {}
         for expected in (3, 3, 1):
             page = store.get(path, limit="3", **cursor)
             assert len(page["data"]) == expected
-            seen += [(row["id"], row.get("traceId", "")) for row in page["data"]]
+            keys += [(row["id"], row.get("traceId", "")) for row in page["data"]]
             cursor = {"cursor": page["meta"].get("cursor", "")}
         assert cursor == {"cursor": ""}
-        assert len(set(seen)) == 7
-        assert seen == sorted(seen, key=lambda key: (key[1], key[0]), reverse=True)
+        assert len(set(keys)) == 7
+        assert keys == sorted(keys, key=lambda key: (key[1], key[0]), reverse=True)
 
 
 TRACES = {"type": "stringOptions", "column": "traceId", "operator": "any of"}
@@ -190,8 +190,8 @@ def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) ->
         span(2, attributes={"langfuse.trace.tags": ["x"]}),
         span(3, parentSpanId=f"{1:016x}", attributes={"langfuse.observation.metadata.k": 7}),
     )
-    found = store.get("v2/observations", filter=json.dumps([condition]))["data"]
-    assert [int(row["id"], 16) for row in found] == expected
+    rows = store.get("v2/observations", filter=json.dumps([condition]))["data"]
+    assert [int(row["id"], 16) for row in rows] == expected
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,8 @@ def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) ->
 def test_a_condition_that_nobody_sends_is_refused_and_says_so(
     store: Store, condition: dict[str, Any]
 ) -> None:
-    asked = {"filter": json.dumps([TRACES | {"value": [TRACE]}, condition])}
-    answer = store.http.get("/api/public/v2/observations", params=asked)
+    parameters = {"filter": json.dumps([TRACES | {"value": [TRACE]}, condition])}
+    answer = store.http.get("/api/public/v2/observations", params=parameters)
     assert answer.status_code == 400
     (issue,) = answer.json()["error"]
     assert issue["path"] == ["filter", 1]
@@ -223,8 +223,8 @@ def test_a_condition_that_nobody_sends_is_refused_and_says_so(
 
 
 def test_a_refusal_of_a_filter_names_what_is_answered(store: Store) -> None:
-    named = {"type": "string", "column": "name", "operator": "=", "value": "answer"}
-    answer = store.http.get("/api/public/v2/observations", params={"filter": json.dumps([named])})
+    by_name = {"type": "string", "column": "name", "operator": "=", "value": "answer"}
+    answer = store.http.get("/api/public/v2/observations", params={"filter": json.dumps([by_name])})
     assert "this store answers only metadata key = text, traceId any of" in answer.text
 
 
@@ -250,8 +250,8 @@ def test_scores_of_every_kind_read_back(store: Store) -> None:
     rows = {row["id"]: row for row in store.get("v3/scores")["data"]}
     for number, (_, _, value, data_type) in enumerate(kinds):
         assert (rows[f"s{number}"]["value"], rows[f"s{number}"]["dataType"]) == (value, data_type)
-    found = store.get("v3/scores", dataType="boolean")["data"]
-    assert [row["id"] for row in found] == ["s2"]
+    booleans = store.get("v3/scores", dataType="boolean")["data"]
+    assert [row["id"] for row in booleans] == ["s2"]
 
 
 @pytest.mark.parametrize(
@@ -367,11 +367,11 @@ def test_a_deleted_trace_is_nowhere_in_the_file(store: Store) -> None:
 
 def test_rows_outlive_the_process(tmp_path: Path, store: Store) -> None:
     store.post_spans(GENERATION)
-    again = TraceTables(store.tables.path)
+    reopened = TraceTables(store.tables.path)
     from twin_resources.observability.trace_store.queries import parse_observation_query
 
-    rows, more = again.observations(parse_observation_query({}))
-    assert ([row.id for row in rows], more) == (["b7ad6b7169203331"], False)
+    rows, next_cursor = reopened.observations(parse_observation_query({}))
+    assert ([row.id for row in rows], next_cursor) == (["b7ad6b7169203331"], False)
 
 
 def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ from twin_resources.observability.langfuse.trace_reading import (
 SINCE = datetime(2026, 9, 1, tzinfo=UTC)
 
 
-def span(number: int, *, version: str = "v1", route: str = "stable", **more: Any) -> dict[str, Any]:
+def span(number: int, *, version: str = "v1", route: str = "stable", **data: Any) -> dict[str, Any]:
     """A span as the gateway writes it."""
-    facts = {
-        "twin.author": more.pop("author", "ann"),
+    metadata = {
+        "twin.author": data.pop("author", "ann"),
         "twin.version": version,
         "twin.route": route,
         "twin.class": "short",
@@ -37,25 +37,25 @@ def span(number: int, *, version: str = "v1", route: str = "stable", **more: Any
         "twin.cost_usd": "0.000034",
         "twin.template": "",
     }
-    asked = [{"role": "user", "content": f"Passage.\n\nQuestion: what of {number}?"}]
+    messages = [{"role": "user", "content": f"Passage.\n\nQuestion: what of {number}?"}]
     started = (1_790_000_000 + number) * 1_000_000_000
     return {
         "traceId": f"{number:032x}",
         "spanId": f"{number:016x}",
-        "parentSpanId": more.pop("parent", ""),
+        "parentSpanId": data.pop("parent", ""),
         "name": "answer",
         "startTimeUnixNano": str(started),
         "endTimeUnixNano": str(started + 2_000_000_000),
         "attributes": {
             "langfuse.observation.type": "generation",
             "langfuse.internal.as_root": True,
-            "langfuse.observation.input": json.dumps(asked),
+            "langfuse.observation.input": json.dumps(messages),
             "langfuse.observation.output": json.dumps({"role": "assistant", "content": "Oil."}),
             "langfuse.observation.usage_details": json.dumps({"input": 30, "total": 40}),
             "langfuse.version": version,
-            "langfuse.trace.metadata": json.dumps(facts),
+            "langfuse.trace.metadata": json.dumps(metadata),
         }
-        | more,
+        | data,
     }
 
 
@@ -67,9 +67,9 @@ def client(store: Store) -> LangfuseClient:
     )
 
 
-def score(store: Store, trace: int, name: str, value: float | str, **more: Any) -> None:
+def score(store: Store, trace: int, name: str, value: float | str, **fields: Any) -> None:
     kind = "CORRECTION" if isinstance(value, str) else "NUMERIC"
-    body = {"traceId": f"{trace:032x}", "name": name, "value": value, "dataType": kind} | more
+    body = {"traceId": f"{trace:032x}", "name": name, "value": value, "dataType": kind} | fields
     assert store.http.post("/api/public/scores", json=body).status_code == 200
 
 
@@ -84,7 +84,7 @@ def test_a_page_is_newest_first_with_scores_and_leads_to_the_next(
     assert (newest.author, newest.version, newest.route) == ("ann", "v1", "stable")
     assert (newest.question, newest.answer) == ("what of 5?", "Oil.")
     assert (newest.seconds, newest.cost_usd, newest.tokens) == (2, 0.000034, 40)
-    assert [(one.name, one.value, one.comment, one.by) for one in newest.scores] == [
+    assert [(item.name, item.value, item.comment, item.by) for item in newest.scores] == [
         ("thumbs", 0, "wrong drop", "reader")
     ]
     second = read_trace_page(client, TraceFilter(), limit=3, start_cursor=first.next_cursor)
@@ -114,22 +114,22 @@ def test_filters(
     score(store, 1, "thumbs", 1.0)
     store.at("2026-09-21T15:00:09Z")
     score(store, 2, "thumbs", 0.0)
-    found = read_trace_page(client, wanted)
-    assert [int(row.trace_id, 16) for row in found.rows] == expected
+    page = read_trace_page(client, wanted)
+    assert [int(row.trace_id, 16) for row in page.rows] == expected
 
 
 def test_scores_of_many_pages_are_looked_through(store: Store, client: LangfuseClient) -> None:
-    """The only low vote is the oldest of 130: three pages of scores lie before it."""
+    """The only low vote is the oldest of 130: three pages of scores come before it."""
     store.post_spans(*(span(number) for number in range(1, 131)))
     for number in range(1, 131):
         store.now_ms += 10
         score(store, number, "thumbs", float(number > 1))
-    found = read_trace_page(client, TraceFilter(score=parse_score_condition("thumbs<0.5")))
-    assert [int(row.trace_id, 16) for row in found.rows] == [1]
+    page = read_trace_page(client, TraceFilter(score=parse_score_condition("thumbs<0.5")))
+    assert [int(row.trace_id, 16) for row in page.rows] == [1]
 
 
 def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClient) -> None:
-    """The parent of the first was never stored: it stands at the top all the same."""
+    """The parent of the first span was never stored: the span is a root all the same."""
     inner = span(7, parent=f"{7:016x}") | {"spanId": "00000000000000aa", "name": "inner"}
     store.post_spans(span(7, parent="00000000000000ff"), inner)
     score(store, 7, "support", 0.25)
@@ -141,7 +141,7 @@ def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClie
     assert tree.steps[0].messages == (("user", "Passage.\n\nQuestion: what of 7?"),)
     assert tree.steps[0].facts["tokens"] == "30 input, 40 total"
     assert tree.facts["twin.chunks"] == "c1,c2"
-    assert {one.name: one.value for one in tree.row.scores} == {
+    assert {item.name: item.value for item in tree.row.scores} == {
         "support": 0.25,
         "output": "Two drops.",
     }
@@ -194,20 +194,22 @@ def recorded(shared_data: Path) -> LangfuseClient:
     def answer(request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api/public/")
         if path == "v2/observations":
-            found = body("get-v2-observations")
-            asked = request.url.params
+            page = body("get-v2-observations")
+            parameters = request.url.params
             rows = [
-                one
-                for one in found["data"]
-                if asked.get("traceId") in (None, one["traceId"])
-                and asked.get("type") in (None, one["type"])
+                row
+                for row in page["data"]
+                if parameters.get("traceId") in (None, row["traceId"])
+                and parameters.get("type") in (None, row["type"])
             ]
             return httpx.Response(200, json={"data": rows, "meta": {}})
         if path == "v3/scores":
-            found = body("get-v3-scores-page0")
-            wanted = request.url.params.get("traceId", "").split(",")
+            page = body("get-v3-scores-page0")
+            trace_ids = request.url.params.get("traceId", "").split(",")
             rows = [
-                one for one in found["data"] if wanted == [""] or one["subject"]["id"] in wanted
+                row
+                for row in page["data"]
+                if trace_ids == [""] or row["subject"]["id"] in trace_ids
             ]
             return httpx.Response(200, json={"data": rows, "meta": {}})
         return httpx.Response(200, json=body("get-projects"))
@@ -217,7 +219,7 @@ def recorded(shared_data: Path) -> LangfuseClient:
 
 
 def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) -> None:
-    """Traces of others (the SDK's, LiteLLM's) have no author, and are shown with what they have."""
+    """Traces of the SDK or LiteLLM have no author; they are shown with the fields they have."""
     page = read_trace_page(recorded, TraceFilter())
     assert [(row.version, row.tokens, row.cost_usd) for row in page.rows] == [
         ("adapter-v8", 30, 1.35e-05),

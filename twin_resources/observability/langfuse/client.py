@@ -33,10 +33,8 @@ SCORE_FIELD_GROUPS = "core,details,subject,annotation"
 SCORE_PAGE_SIZE = 100  # the API's maximum
 OBSERVATION_PAGE_SIZE = 200  # a row with input, output and metadata takes a few KB
 EXPANDED_METADATA = ("twin.chunks",)  # by default, the API truncates values to 200 characters
-MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S = (
-    1.0,
-    60.0,
-)  # after a 429; the default applies if the response has no Retry-After
+# After a 429; the default applies if the response has no Retry-After.
+MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S = 1.0, 60.0
 MAX_PAGES = 10_000  # prevents an endless loop if a cursor points back to an earlier page
 
 
@@ -136,24 +134,19 @@ class LangfuseClient:
         trace_id: str = "",
         type: str = "",
         name: str = "",
-        user_id: str = "",
-        session_id: str = "",
         version: str = "",
         since: datetime | None = None,
-        until: datetime | None = None,
         filter: Sequence[Mapping[str, Any]] = (),
         fields: str = ALL_FIELD_GROUPS,
         expand_metadata: Sequence[str] = (),
-        limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Yield observations, newest first; read each page on demand.
 
         Args:
-            since, until: bounds of the start time; `until` is exclusive.
+            since: the earliest start time.
             filter: conditions in the API's syntax, joined by AND.
             fields: comma-separated field groups.
             expand_metadata: names of values to return in full; others have at most 200 characters.
-            limit: maximum number of observations, or None for all.
 
         Raises:
             TraceStoreError: a page could not be read.
@@ -162,22 +155,15 @@ class LangfuseClient:
             "traceId": trace_id,
             "type": type,
             "name": name,
-            "userId": user_id,
-            "sessionId": session_id,
             "version": version,
-            "fromStartTime": _instant(since),
-            "toStartTime": _instant(until),
+            "fromStartTime": "" if since is None else _format_instant(since),
             "filter": json.dumps(list(filter)) if filter else "",
             "expandMetadata": ",".join(expand_metadata),
             "fields": fields,
         }
-        return self._pages(
-            "/api/public/v2/observations", parameters, page_size=OBSERVATION_PAGE_SIZE, limit=limit
-        )
+        return self._pages("/api/public/v2/observations", parameters, OBSERVATION_PAGE_SIZE)
 
-    def trace(
-        self, trace_id: str, *, expand_metadata: Sequence[str] = EXPANDED_METADATA
-    ) -> dict[str, Any]:
+    def trace(self, trace_id: str) -> dict[str, Any]:
         """Return `{"id", "observations": […], "metadata": {…}}`; oldest and outermost come first.
 
         `metadata` merges the metadata of all observations. It omits the names that the transport
@@ -187,7 +173,7 @@ class LangfuseClient:
         Raises:
             TraceStoreError: the read failed, or the trace does not exist (`status` 404).
         """
-        observations = list(self.observations(trace_id=trace_id, expand_metadata=expand_metadata))
+        observations = list(self.observations(trace_id=trace_id, expand_metadata=EXPANDED_METADATA))
         if not observations:
             raise TraceStoreError(
                 f"read trace {trace_id} from {self.host}",
@@ -208,41 +194,19 @@ class LangfuseClient:
         return {"id": trace_id, "observations": sorted_observations, "metadata": metadata}
 
     def scores(
-        self,
-        *,
-        trace_id: Sequence[str] = (),
-        id: Sequence[str] = (),
-        name: Sequence[str] = (),
-        data_type: str = "",
-        since: datetime | None = None,
-        until: datetime | None = None,
-        fields: str = SCORE_FIELD_GROUPS,
-        limit: int | None = None,
+        self, *, trace_id: Sequence[str] = (), name: Sequence[str] = ()
     ) -> Iterator[dict[str, Any]]:
         """Yield scores, newest first; read each page on demand.
-
-        Callers must read overlapping windows: a score may arrive late, change or be deleted, and
-        `timestamp` does not track this.
-
-        Args:
-            since, until: bounds of the timestamp; `until` is exclusive.
-            limit: maximum number of scores, or None for all.
 
         Raises:
             TraceStoreError: a page could not be read.
         """
         parameters = {
             "traceId": ",".join(trace_id),
-            "id": ",".join(id),
             "name": ",".join(name),
-            "dataType": data_type,
-            "fromTimestamp": _instant(since),
-            "toTimestamp": _instant(until),
-            "fields": fields,
+            "fields": SCORE_FIELD_GROUPS,
         }
-        return self._pages(
-            "/api/public/v3/scores", parameters, page_size=SCORE_PAGE_SIZE, limit=limit
-        )
+        return self._pages("/api/public/v3/scores", parameters, SCORE_PAGE_SIZE)
 
     def post_score(
         self,
@@ -250,14 +214,10 @@ class LangfuseClient:
         value: float | bool | str,
         *,
         trace_id: str = "",
-        observation_id: str = "",
-        session_id: str = "",
         experiment_id: str = "",
         id: str = "",
-        data_type: str = "",
         comment: str = "",
         metadata: Mapping[str, Any] | None = None,
-        environment: str = "",
     ) -> str:
         """Write one score and return its id; server 4.16 refuses an array of scores.
 
@@ -266,23 +226,16 @@ class LangfuseClient:
         Raises:
             TraceStoreError: the score was not accepted.
         """
-        if isinstance(value, bool):
-            value, data_type = int(value), data_type or "BOOLEAN"
-        body = {
+        optional_fields: dict[str, Any] = {
             "id": id,
             "traceId": trace_id,
-            "observationId": observation_id,
-            "sessionId": session_id,
             "datasetRunId": experiment_id,
-            "name": name,
-            "dataType": data_type,
+            "dataType": "BOOLEAN" if isinstance(value, bool) else "",
             "comment": comment,
-            "environment": environment,
+            "metadata": dict(metadata or {}),
         }
-        request_body: dict[str, Any] = {key: text for key, text in body.items() if text}
-        request_body["value"] = value
-        if metadata is not None:
-            request_body["metadata"] = dict(metadata)
+        score = {"name": name, "value": int(value) if isinstance(value, bool) else value}
+        request_body = score | {key: field for key, field in optional_fields.items() if field}
         answer = self._call(
             "POST", "/api/public/scores", tried=f"write score {name!r}", json=request_body
         )
@@ -297,11 +250,6 @@ class LangfuseClient:
         """Delete one dataset item, including its entries in the runs that used it."""
         path = f"/api/public/dataset-items/{quote(item_id, safe='')}"
         self._call("DELETE", path, tried=f"delete dataset item {item_id}")
-
-    def delete_trace(self, trace_id: str) -> None:
-        """Delete one trace with its observations and scores; an unknown id is not an error."""
-        path = f"/api/public/traces/{quote(trace_id, safe='')}"
-        self._call("DELETE", path, tried=f"delete trace {trace_id}")
 
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
         """Delete traces with their observations and scores in one call; ignore unknown ids.
@@ -328,23 +276,15 @@ class LangfuseClient:
         return self._list(answer), str(answer.get("meta", {}).get("cursor") or "")
 
     def _pages(
-        self, path: str, query_parameters: Mapping[str, str], *, page_size: int, limit: int | None
+        self, path: str, query_parameters: Mapping[str, str], page_size: int
     ) -> Iterator[dict[str, Any]]:
         parameters = {name: value for name, value in query_parameters.items() if value}
-        row_count = 0
+        parameters["limit"] = str(page_size)
         for _ in range(MAX_PAGES):
-            page_limit = page_size if limit is None else min(page_size, limit - row_count)
-            if page_limit <= 0:
-                return
-            answer = self._call(
-                "GET",
-                path,
-                tried=f"read {path.rsplit('/', 1)[1]} from {self.host}",
-                params=parameters | {"limit": str(page_limit)},
-            )
+            action = f"read {path.rsplit('/', 1)[1]} from {self.host}"
+            answer = self._call("GET", path, tried=action, params=parameters)
             rows = self._list(answer)
             yield from rows
-            row_count += len(rows)
             cursor = answer.get("meta", {}).get("cursor")
             if not cursor or not rows:
                 return
@@ -436,8 +376,6 @@ def _next_step(status: int) -> str:
     return "correct the request" if status < 500 else "read the trace store's log"
 
 
-def _instant(moment: datetime | None) -> str:
-    if moment is None:
-        return ""
+def _format_instant(moment: datetime) -> str:
     aware_moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return aware_moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -116,7 +116,6 @@ class QueuedItem:
     kind: Kind
     id: str
     attempts: int
-    queued_at: float
     body: bytes
 
 
@@ -129,8 +128,8 @@ class OutboxCounts:
         oldest_at: time when the oldest waiting item was queued, or None if the queue is empty.
         sent_scores, sent_traces: number of items that the trace store has accepted.
         dropped_traces: number of traces dropped to free space, oldest first.
-        refused: number of items that the trace store will never accept; see
-            `Outbox.list_refused_items`.
+        refused: number of items that the trace store will never accept; the table `refused` has
+            their reasons.
         problem, problem_at: last problem of the relay; empty after a success.
     """
 
@@ -278,7 +277,7 @@ class Outbox:
         """
         with self._read_connection() as connection:
             row = connection.execute(
-                "SELECT number, kind, id, attempts, queued_at, body FROM waiting "
+                "SELECT number, kind, id, attempts, body FROM waiting "
                 "ORDER BY attempts, turn, number LIMIT 1"
             ).fetchone()
         return QueuedItem(*row) if row else None
@@ -312,13 +311,6 @@ class Outbox:
                 (reason, time.time(), waiting.number),
             )
             self._remove(connection, waiting)
-
-    def list_refused_items(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
-        """Return the kind, id and reason of each refused item, newest first."""
-        with self._read_connection() as connection:
-            return connection.execute(
-                "SELECT kind, id, why FROM refused ORDER BY number DESC LIMIT ?", (limit,)
-            ).fetchall()
 
     def counts(self) -> OutboxCounts:
         """Return the counts of waiting, sent, dropped and refused items."""

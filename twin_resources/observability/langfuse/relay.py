@@ -27,7 +27,7 @@ import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -50,12 +50,8 @@ from twin_resources.settings import load_secrets, load_settings
 
 IDLE_S = 0.25
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
-PERMANENT_FAILURES = (
-    400,
-    413,
-    415,
-    422,
-)  # faults of the item; 401, 403 and 404 are faults of the configuration
+# These are faults of the item; 401, 403 and 404 are faults of the configuration.
+PERMANENT_FAILURES = (400, 413, 415, 422)
 TIMEOUT_S = 20.0
 TRACE_VISIBILITY_DELAY_S = 30.0  # Langfuse shows an accepted trace only after some seconds
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -200,15 +196,10 @@ def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
 
 @dataclass
 class Relay:
-    """Sends the items of one outbox to one trace store.
-
-    Attributes:
-        jitter: random number generator that varies the pauses.
-    """
+    """Sends the items of one outbox to one trace store."""
 
     outbox: Outbox
     sender: Sender
-    jitter: random.Random = field(default_factory=random.Random)
     _failures: int = 0
     _last_message: str = ""
 
@@ -240,7 +231,7 @@ class Relay:
 
     def _pause_s(self) -> float:
         max_pause_s = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 20), MAX_PAUSE_S)
-        return max_pause_s * (0.5 + self.jitter.random() / 2)
+        return max_pause_s * (0.5 + random.random() / 2)
 
     def _report_change(self, text: str) -> None:
         """Print a line only when the status changes, not after every attempt."""

@@ -16,12 +16,9 @@ def retry_after_s(header: str, *, now: datetime) -> float | None:
     """Return a Retry-After header's seconds, at most an hour, or None if absent or invalid."""
     text = header.strip()
     try:
-        seconds = float(text) if text.isdigit() else _seconds_until(text, now)
+        seconds = (
+            float(text) if text.isdigit() else (parsedate_to_datetime(text) - now).total_seconds()
+        )
     except (ValueError, TypeError):
         return None
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
-
-
-def _seconds_until(date: str, now: datetime) -> float:
-    retry_at = parsedate_to_datetime(date)
-    return (retry_at - now).total_seconds()

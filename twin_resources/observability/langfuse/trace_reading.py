@@ -26,6 +26,7 @@ from twin_resources.observability.langfuse.trace_texts import (
     extract_question,
     metadata_texts,
     parse_number,
+    score_trace_id,
 )
 
 LISTED_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage"
@@ -292,7 +293,7 @@ def _read_page_by_score(
             "/api/public/v3/scores", parameters | ({"cursor": cursor} if cursor else {})
         )
         trace_ids = dict.fromkeys(
-            _score_trace_id(score) for score in scores if condition.matches(score.get("value"))
+            score_trace_id(score) for score in scores if condition.matches(score.get("value"))
         )
         trace_ids.pop("", None)
         rows += _read_rows(client, trace_filter, list(trace_ids))
@@ -328,7 +329,7 @@ def _read_scores(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tup
     for start in range(0, len(trace_ids), IDS_PER_REQUEST):
         for score in client.scores(trace_id=trace_ids[start : start + IDS_PER_REQUEST]):
             metadata = metadata_texts(score.get("metadata"))
-            scores_by_trace[_score_trace_id(score)].append(
+            scores_by_trace[score_trace_id(score)].append(
                 Score(
                     name=str(score["name"]),
                     value=cast("float | str | bool", score.get("value")),
@@ -338,11 +339,6 @@ def _read_scores(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tup
                 )
             )
     return {trace: tuple(scores) for trace, scores in scores_by_trace.items()}
-
-
-def _score_trace_id(score: Mapping[str, Any]) -> str:
-    subject = cast("dict[str, Any]", score.get("subject") or {})
-    return str(subject.get("traceId") or (subject.get("kind") == "trace" and subject["id"]) or "")
 
 
 def _build_steps(observations: Iterable[Mapping[str, Any]]) -> tuple[ObservationNode, ...]:

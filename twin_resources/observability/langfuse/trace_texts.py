@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, cast
 
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
@@ -65,6 +66,13 @@ def metadata_texts(metadata: object) -> dict[str, str]:
         for name, value in entries.items()
         if value is not None
     }
+
+
+def score_trace_id(score: Mapping[str, Any]) -> str:
+    """Return the trace that a score of `GET /v3/scores` rates; empty if it rates none."""
+    subject: Mapping[str, Any] = score.get("subject") or {}
+    subject_id = subject.get("id") if subject.get("kind") == "trace" else ""
+    return str(subject.get("traceId") or subject_id or "")
 
 
 def parse_number(value: object) -> float | None:

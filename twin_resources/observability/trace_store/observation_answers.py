@@ -19,9 +19,7 @@ from twin_resources.observability.trace_store.json_values import (
 from twin_resources.observability.trace_store.observations import GenerationFields, Observation
 
 PROJECT_ID = "twin"
-MAX_METADATA_CHARACTERS = (
-    200  # maximum length of a returned metadata value without `expandMetadata`
-)
+MAX_METADATA_CHARACTERS = 200  # of a returned metadata value without `expandMetadata`
 DEFAULT_GROUPS = ("core", "basic")
 GROUPS = (
     *DEFAULT_GROUPS,

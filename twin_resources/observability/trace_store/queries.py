@@ -109,9 +109,7 @@ def parse_observation_query(parameters: Parameters) -> TraceQuery:
     limit = _parse_limit(values_by_name.get("limit", ""), 0, MAX_OBSERVATIONS, issues)
     filter_columns, filter_conditions = parse_filter(values_by_name.get("filter", ""), issues)
     for name, column in _OBSERVATION_COLUMNS.items():
-        if (
-            values_by_name.get(name) and name not in filter_columns
-        ):  # `filter` overrides the parameter
+        if values_by_name.get(name) and name not in filter_columns:  # `filter` takes precedence
             conditions.append(Condition(f"{column} = ?", (values_by_name[name],)))
     time_conditions = _time_conditions(
         values_by_name, "fromStartTime", "toStartTime", "start_ms", issues

@@ -24,12 +24,8 @@ from twin_resources.quality.judges.judge import digest
 VERSION = "entailment-1"
 # Excludes code and pickles. Subfolders are included because they may configure pooling.
 MODEL_FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
-PADDED_LENGTHS = (
-    64,
-    128,
-    256,
-    512,
-)  # tokens per padded pair; fixed lengths make a score independent of other pairs
+# Tokens per padded pair. Fixed lengths make a score independent of other pairs.
+PADDED_LENGTHS = (64, 128, 256, 512)
 BATCH_TOKENS = 4096  # tokens per batch including padding: 64 pairs of 64 or 8 pairs of 512
 
 

@@ -65,7 +65,6 @@ def create_negative_probes(
     *,
     training_passages: Sequence[tuple[str, str]],
     other_passages: Sequence[str],
-    kinds: Sequence[ProbeKind] = PROBE_KINDS,
 ) -> list[NegativeProbe]:
     """Create a probe of each kind for each prompt, where the texts allow it.
 
@@ -101,7 +100,7 @@ def create_negative_probes(
         probes += [
             NegativeProbe(kind, prompt, answers_by_kind[kind])
             for kind in PROBE_KINDS
-            if kind in kinds and kind in answers_by_kind
+            if kind in answers_by_kind
         ]
     return probes
 

@@ -23,14 +23,14 @@ _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "�
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+")
 
 
-def split_into_windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
-    """Cut a text into windows of `words` words.
+def split_into_windows(text: str) -> list[str]:
+    """Cut a text into windows of `WINDOW_WORDS` words.
 
     A window of less than half that length is dropped unless it is the only one.
     """
-    text_words = text.split()
-    windows = [text_words[start : start + words] for start in range(0, len(text_words), words)]
-    kept_windows = [window for window in windows if len(window) >= words // 2] or windows[:1]
+    words = text.split()
+    windows = [words[start : start + WINDOW_WORDS] for start in range(0, len(words), WINDOW_WORDS)]
+    kept_windows = [window for window in windows if len(window) >= WINDOW_WORDS // 2] or windows[:1]
     return [" ".join(window) for window in kept_windows]
 
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from twin_resources.authors import SAMPLES_DIR
 from twin_resources.quality.judges.judge import digest
 
-MIN_WORDS = (
-    40  # also the minimum for the author's own answers (`instructions/instruction_tables.py`)
-)
+# Also the minimum for the author's own answers (`instructions/instruction_tables.py`).
+MIN_WORDS = 40
 MAX_WORDS = 160
 SHINGLE_WORDS = 12  # consecutive words that two texts share only by copying
 MAX_SHARED_PASSAGE_RATIO = 0.2  # a writer above this share is the author

@@ -33,10 +33,6 @@ MIN_PAIRS = 20
 MIN_GAP = 0.1
 
 
-class TopicCalibrationError(JudgeUnavailableError):
-    """An author has too few pairs for a scale, or the questions do not fit their passages."""
-
-
 @dataclass(frozen=True)
 class TopicCalibration:
     """The scale of an author's topic score.
@@ -58,7 +54,7 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
     """Compute a and b from an author's first `MAX_PAIRS` training pairs.
 
     Raises:
-        TopicCalibrationError: there are too few pairs or documents, or questions do not fit their
+        JudgeUnavailableError: there are too few pairs or documents, or questions do not fit their
             passages.
     """
     calibration_pairs = list(pairs[:MAX_PAIRS])
@@ -68,7 +64,7 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
         or len({pair.document_id for pair in calibration_pairs}) < 2
     ):
         documents = len({pair.document_id for pair in calibration_pairs})
-        raise TopicCalibrationError(
+        raise JudgeUnavailableError(
             attempted_action,
             found=f"{len(calibration_pairs)} training pairs from {documents} documents",
             next_step=f"import more posts: {MIN_PAIRS} pairs from two documents are needed",
@@ -90,7 +86,7 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
         sum(own_cosines) / len(calibration_pairs),
     )
     if b - a < MIN_GAP:
-        raise TopicCalibrationError(
+        raise JudgeUnavailableError(
             attempted_action,
             found=f"questions are as close to other passages ({a:.3f}) as to their own ({b:.3f})",
             next_step="read some rows of instruction_dataset: its questions do not fit its answers",
@@ -159,7 +155,7 @@ def topic_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> Top
     """Return the author's topic judge, calibrating it if no calibration is stored.
 
     Raises:
-        TopicCalibrationError: as in `calibrate_topic`.
+        JudgeUnavailableError: as in `calibrate_topic`.
     """
     calibration_pairs = list(material.pairs[:MAX_PAIRS])
     inputs = digest(

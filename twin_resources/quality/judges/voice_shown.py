@@ -26,6 +26,7 @@ from twin_resources.errors import TwinError
 SCHEMA = 1
 FILE, PICTURE = "voice_shown.json", "voice_shown.svg"
 WRITERS = ("author", "base", "tuned")
+MAX_TRAITS = 4  # traits shown per habit; sentence lengths always show all bins
 BAR_CELLS = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -128,32 +129,22 @@ def read_checkpoint_voice_figures(
     return read_voice_figures(checkpoints / author / checkpoint / "evaluation" / FILE)
 
 
-def render_bars(figures: VoiceFigures, *, max_traits: int = 4) -> list[str]:
-    """Return the record as lines for a terminal. All bars of a habit share one scale.
-
-    Args:
-        max_traits: the maximum number of traits per habit; sentence lengths always show all bins.
-    """
+def render_bars(figures: VoiceFigures) -> list[str]:
+    """Return the record as lines for a terminal. All bars of a habit share one scale."""
     lines: list[str] = []
     width = max((len(trait.name) for habit in figures.habits for trait in habit.traits), default=0)
     for habit in figures.habits:
         displayed_traits = (
-            habit.traits if habit.unit == "% of sentences" else habit.traits[:max_traits]
+            habit.traits if habit.unit == "% of sentences" else habit.traits[:MAX_TRAITS]
         )
-        scale_max = max((_largest_value(trait) for trait in displayed_traits), default=0.0)
+        values_by_trait = [(trait.author, trait.base, trait.tuned) for trait in displayed_traits]
+        scale_max = max(map(max, values_by_trait), default=0.0)
         header = "".join(f"{name:<{BAR_CELLS + 7}}" for name in WRITERS).rstrip()
         lines += [f"{habit.name}, {habit.unit}", f"  {'':<{width}}  {header}"]
-        for trait in displayed_traits:
-            cells = (
-                f"{_bar(value, scale_max)} {value:<5.1f} "
-                for value in (trait.author, trait.base, trait.tuned)
-            )
+        for trait, values in zip(displayed_traits, values_by_trait, strict=True):
+            cells = (f"{_bar(value, scale_max)} {value:<5.1f} " for value in values)
             lines.append(f"  {trait.name:<{width}}  {' '.join(cells)}".rstrip())
     return [*lines, figures.verdict]
-
-
-def _largest_value(trait: Trait) -> float:
-    return max(trait.author, trait.base, trait.tuned)
 
 
 def _bar(value: float, largest: float) -> str:

@@ -108,17 +108,14 @@ def authors_with_answers(connection: sa.Connection, *, since: datetime) -> list[
     return [str(author) for author in authors.scalars()]
 
 
-def build_interactions_frame(
-    connection: sa.Connection, author: str, *, since: datetime | None = None
-) -> pl.DataFrame:
-    """Return an author's answers since `since` (all if None), oldest first; see `columns`."""
+def build_interactions_frame(connection: sa.Connection, author: str) -> pl.DataFrame:
+    """Return all answers of an author, oldest first; see `columns`."""
     import polars as pl
 
-    since_ms = int(since.timestamp() * 1000) if since else 0
     table, types = ledger_tables.traces, columns()
     rows = connection.execute(
         sa.select(table)
-        .where(table.c.author == author, table.c.started_ms >= since_ms)
+        .where(table.c.author == author)
         .order_by(table.c.started_ms, table.c.trace_id)
     ).mappings()
     types_by_column = {"started_ms": pl.Int64, "chunks": pl.String, **types}

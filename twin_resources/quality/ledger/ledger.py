@@ -171,7 +171,6 @@ class Ledger:
                     self._sync(lease, report, now_ms, start)
         except LeaseBusyError as error:
             report.problem = f"another process is reading the ledger: {error.found}"
-        report.seconds = self._clock() - start
         return report
 
     def _sync(self, lease: Lease, report: SyncReport, now_ms: int, began: float) -> None:
@@ -208,7 +207,6 @@ class Ledger:
             message = f"{type(error).__name__}: {error}"
             report.problem = f"the trace store returned invalid data ({message})"
         finally:
-            report.requests = budget.spent
             reading.record_requests(self.state, budget.spent, now_ms)
         report.frontier_ms = self._frontier_ms()
         with store.transaction() as connection:
@@ -283,9 +281,9 @@ class Ledger:
                 name=reading.OLD_DAYS_PASS,
             )
 
-    def interactions(self, author: str, *, since: datetime | None = None) -> pl.DataFrame:
+    def interactions(self, author: str) -> pl.DataFrame:
         """Return answers with the scores of readers and judges; see `build_interactions_frame`."""
         from twin_resources.quality.ledger.interactions_frame import build_interactions_frame
 
         with self.state.read_transaction() as connection:
-            return build_interactions_frame(connection, author, since=since)
+            return build_interactions_frame(connection, author)

@@ -189,6 +189,12 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
     )
 
 
+def last_sequence(connection: sa.Connection, author: str) -> int:
+    """Return the last sequence number assigned to an author; 0 without one."""
+    result = connection.execute(sa.select(sequences.c.last).where(sequences.c.author == author))
+    return int(result.scalar() or 0)
+
+
 def batches(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
     """Split values into batches of at most `length`, to limit a statement's parameters."""
     for start in range(0, len(values), length):

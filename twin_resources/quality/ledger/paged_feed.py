@@ -210,9 +210,8 @@ class PagedFeed:
         length = until_ms - state.frontier_ms
         fill_ratio = rows / (self.page_rows * self.window_pages)
         grown_length = int(length * min(2.0, 0.8 / max(fill_ratio, 0.4)))
-        min_length = (
-            state.span_ms if fill_ratio < 0.4 else 1
-        )  # the goal may have shortened the window
+        # The goal may have shortened the window.
+        min_length = state.span_ms if fill_ratio < 0.4 else 1
         return max(1, min(max(grown_length, min_length), MAX_SPAN_MS))
 
     def _shrink_span_ms(self, since_ms: int, until_ms: int, rows: Sequence[Row]) -> int:

@@ -164,12 +164,9 @@ def look_up_traces(
 
     A trace may have waited in an outbox long after the answer started.
     """
-    foreign_trace_ids = sorted(
-        store.unknown_foreign_traces - store.unknown_traces
-    )  # traces of our own scores come first
-    trace_ids = [*sorted(store.unknown_traces), *foreign_trace_ids][
-        : _MAX_LOOK_UPS * _IDS_PER_REQUEST
-    ]
+    foreign_trace_ids = sorted(store.unknown_foreign_traces - store.unknown_traces)
+    ordered_ids = [*sorted(store.unknown_traces), *foreign_trace_ids]  # those of our scores first
+    trace_ids = ordered_ids[: _MAX_LOOK_UPS * _IDS_PER_REQUEST]
     for chunk in ledger_tables.batches(trace_ids, _IDS_PER_REQUEST):
         if not budget.remaining():
             return

@@ -18,7 +18,6 @@ class SyncReport:
     Attributes:
         problem: why the sync is incomplete; empty without a problem. Rows missing from an
             incomplete sync prove nothing.
-        requests, seconds: the requests made and the time used.
         traces, scores: the number of rows that are new in the ledger.
         changed, deleted, late: the number of such scores; settled values stay unchanged.
         invalid_scores: reason → the number of new scores that never count.
@@ -34,8 +33,6 @@ class SyncReport:
     """
 
     problem: str = ""
-    requests: int = 0
-    seconds: float = 0.0
     traces: int = 0
     scores: int = 0
     changed: int = 0

@@ -30,11 +30,7 @@ from twin_resources.registry.route_names import (
     ROUTED_PREFIX,
 )
 
-_NOT_OWN_VERSIONS = (
-    PAID,
-    QUOTES,
-    FRONT_DESK,
-)  # versions with answers that our models did not write
+_NOT_OWN_VERSIONS = (PAID, QUOTES, FRONT_DESK)  # answers that our models did not write
 _OWN_ROUTES = ("stable", "canary", ANCHOR)
 _LARGER_MODEL_ROUTE = f"{ROUTED_PREFIX}larger"  # our second model, in traces before 2026-11-25
 _PAID_ROUTES = (ROUTED_PREFIX, CASCADED_PREFIX, DIVERTED_PREFIX + PAID, FALLBACK_PREFIX + PAID)
@@ -58,7 +54,6 @@ class RoutedAnswers:
     Attributes:
         classes: prompt class → its counts.
         own, paid: the totals over all classes.
-        paid_usd: the cost of the paid answers in US dollars.
         minutes_without_margin: the number of distinct minutes with an answer for which the
             remaining money allowed no certified operating point.
         utilisation: the share of the time since our own models' first answer in which they were
@@ -68,7 +63,6 @@ class RoutedAnswers:
     classes: Mapping[str, ClassCounts] = field(default_factory=dict[str, ClassCounts])
     own: int = 0
     paid: int = 0
-    paid_usd: float = 0.0
     minutes_without_margin: int = 0
     utilisation: float = 0.0
 
@@ -89,7 +83,6 @@ def count_routed_answers(
             table.c.prompt_class,
             table.c.route,
             sa.func.count(),
-            sa.func.sum(table.c.cost_usd),
             sa.func.min(table.c.started_ms).filter(is_own_model),
             sa.func.sum(table.c.latency_s).filter(is_own_model),
         )
@@ -97,21 +90,20 @@ def count_routed_answers(
         .group_by(table.c.prompt_class, table.c.route)
     ).all()
     own_counts, paid_counts = Counter[str](), Counter[str]()
-    usd = answering_seconds = 0.0
-    for name, route, count, cost, _, latency in rows:
+    answering_seconds = 0.0
+    for name, route, count, _, latency in rows:
         answering_seconds += latency or 0.0
         if route in _OWN_ROUTES or route == _LARGER_MODEL_ROUTE:
             own_counts[name] += count
         elif route.startswith(_PAID_ROUTES):
             paid_counts[name] += count
-            usd += cost or 0.0
     minute = table.c.started_ms // _MINUTE_MS
     minutes = connection.execute(
         sa.select(sa.func.count(minute.distinct())).where(
             *conditions, table.c.degraded.like(_MARGIN_NOT_HELD)
         )
     ).scalar_one()
-    first_ms = min((row[4] for row in rows if row[4] is not None), default=0)
+    first_ms = min((row[3] for row in rows if row[3] is not None), default=0)
     elapsed_seconds = datetime.now(UTC).timestamp() - first_ms / 1000
     return RoutedAnswers(
         utilisation=min(1.0, answering_seconds / max(elapsed_seconds, 1.0)) if first_ms else 0.0,
@@ -121,7 +113,6 @@ def count_routed_answers(
         },
         own=own_counts.total(),
         paid=paid_counts.total(),
-        paid_usd=usd,
         minutes_without_margin=minutes,
     )
 

@@ -20,6 +20,7 @@ from typing import Any, Literal, cast
 
 from twin_resources.authors.score_settings import CountedScores
 from twin_resources.observability.langfuse.score_names import COMPARISON, EDIT, VOTE
+from twin_resources.observability.langfuse.trace_texts import score_trace_id
 from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 from twin_resources.privacy import redact_text
 
@@ -49,10 +50,7 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
     score_id, name = str(score["id"]), str(score["name"])
     timestamp_ms = parse_timestamp_ms(score["timestamp"])
     metadata = _as_mapping(score.get("metadata"))
-    subject = _as_mapping(score.get("subject"))
-    trace_id = subject.get("traceId") or (
-        subject.get("id") if subject.get("kind") == "trace" else ""
-    )
+    trace_id = score_trace_id(score)
     data_type = str(score.get("dataType") or "")
     kind = _kind(name, data_type)
     value, text, reason = _value(kind, data_type, score.get("value"))
@@ -60,7 +58,7 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
         reason = NO_TRACE
     return {
         "id": score_id,
-        "trace_id": str(trace_id or ""),
+        "trace_id": trace_id,
         "author": "",
         "version": "",
         "prompt_class": "",

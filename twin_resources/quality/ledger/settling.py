@@ -312,11 +312,9 @@ def _store_settled_values(
     """
     if not values:
         return
-    table = ledger_tables.sequences
-    last_number = (
-        connection.execute(sa.select(table.c.last).where(table.c.author == author)).scalar() or 0
-    )
-    ledger_tables.upsert(connection, table, [{"author": author, "last": last_number + len(values)}])
+    last_number = ledger_tables.last_sequence(connection, author)
+    new_last_row = {"author": author, "last": last_number + len(values)}
+    ledger_tables.upsert(connection, ledger_tables.sequences, [new_last_row])
     common_fields = {"author": author, "settled_ms": now_ms}
     numbered_values = list(enumerate(values, start=last_number + 1))
     rows = [

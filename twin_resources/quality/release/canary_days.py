@@ -44,15 +44,6 @@ class ScoreRate:
     readers: int
 
 
-def last_sequence(state: State, author: str) -> int:
-    """Return the last sequence number assigned to an author; 0 without one."""
-    ledger_tables.open_tables(state)
-    table = ledger_tables.sequences
-    with state.read_transaction() as connection:
-        result = connection.execute(sa.select(table.c.last).where(table.c.author == author))
-        return int(result.scalar() or 0)
-
-
 def read_canary_days(state: State, trial: StoredTrial) -> CanaryDays:
     """Return all pairs of a canary's trial, and the number of its readers."""
     ledger_tables.open_tables(state)
@@ -90,7 +81,7 @@ def score_rate(state: State, author: str, *, now: float) -> ScoreRate:
     table = ledger_tables.settled
     today = int(now * 1000) // DAY_MS
     with state.read_transaction() as connection:
-        row = connection.execute(
+        values, readers, first_day = connection.execute(
             sa.select(
                 sa.func.count(),
                 sa.func.count(sa.distinct(table.c.unit)),
@@ -101,6 +92,5 @@ def score_rate(state: State, author: str, *, now: float) -> ScoreRate:
                 table.c.day >= today - RATE_DAYS,
             )
         ).one()
-    values, readers, first_day = int(row[0]), int(row[1]), row[2]
     days = max(1, today - int(first_day) + 1) if values else RATE_DAYS
     return ScoreRate(values / days, readers)

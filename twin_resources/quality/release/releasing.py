@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import canary_days, release_mode, trial
 from twin_resources.quality.release.measuring import measure_feasibility
 from twin_resources.quality.release.release_mode import (
@@ -256,7 +257,9 @@ def advance_trial(
             exhausted=replays.exhausted,
             certified=replays.certified,
         )
-    last_sequence = canary_days.last_sequence(state, candidate.author)
+    ledger_tables.open_tables(state)
+    with state.read_transaction() as connection:
+        last_sequence = ledger_tables.last_sequence(connection, candidate.author)
     incumbent = registry.get(candidate.author, candidate.incumbent)
     terms = TrialTerms(
         (canary_days.CLAIM,),

@@ -224,18 +224,11 @@ def store_decision(
     return result.rowcount == 1
 
 
-def close_open_alarms(
-    connection: sa.Connection, author: str, *, message: str, at: float, stream: str = ""
-) -> int:
-    """Close an author's open alarms because the floor was lowered, and return their number.
-
-    Args:
-        stream: the only stream to close; empty for all.
-    """
+def close_open_alarms(connection: sa.Connection, author: str, *, message: str, at: float) -> int:
+    """Close an author's open alarms because the floor was lowered, and return their number."""
     result = connection.execute(
         sa.update(alarms)
         .where(alarms.c.author == author, alarms.c.status == "open")
-        .where(alarms.c.stream == stream if stream else sa.true())
         .values(
             status="closed",
             decision="held_back",

@@ -24,12 +24,6 @@ def last_sequences(connection: sa.Connection) -> dict[str, int]:
     return {str(author): int(sequence) for author, sequence in rows}
 
 
-def last_sequence(connection: sa.Connection, author: str) -> int:
-    """Return the last sequence number assigned to an author; 0 without one."""
-    result = connection.execute(sa.select(sequences.c.last).where(sequences.c.author == author))
-    return int(result.scalar() or 0)
-
-
 def streams_of_version(connection: sa.Connection, author: str, version: str) -> set[str]:
     """Return the streams in which a version has a settled value."""
     is_of_version = (settled.c.author == author) & (settled.c.version == version)

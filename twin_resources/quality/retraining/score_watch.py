@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger.ledger_tables import upsert
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import alarm_records, daily_aggregates
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.registry.moves import ModelVersion
@@ -83,7 +83,7 @@ def check_new_days(
             is_of_author = watches.c.author == author
             connection.execute(sa.update(watches).where(is_of_author).values(armed=False))
             stored_evidence = []
-        last_sequence = daily_aggregates.last_sequence(connection, author)
+        last_sequence = ledger_tables.last_sequence(connection, author)
         streams = {watch.stream for watch in stored_evidence}
         streams |= daily_aggregates.streams_of_version(connection, author, version)
         next_position = last_sequence
@@ -109,7 +109,7 @@ def check_new_days(
             "read_to": next_position,
             "streams": sorted(streams),
         }
-        upsert(connection, followed, [row])
+        ledger_tables.upsert(connection, followed, [row])
     return checked_days, next_position < last_sequence
 
 
@@ -262,7 +262,6 @@ def lower_floor(
     asked_by: str,
     reason: str,
     at: float,
-    stream: str = "",
 ) -> tuple[int, int]:
     """Declare an author's settled values history, and close the open alarms.
 
@@ -270,26 +269,22 @@ def lower_floor(
 
     Args:
         at: seconds since the epoch.
-        stream: the only stream to lower; empty for all streams.
 
     Returns:
         The last sequence number that is history, and the number of closed alarms.
     """
-    last_sequence = daily_aggregates.last_sequence(connection, author)
+    last_sequence = ledger_tables.last_sequence(connection, author)
     row = {
         "author": author,
         "after_sequence": last_sequence,
         "asked_by": asked_by,
         "reason": reason,
     }
-    connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at, stream=stream))
+    connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at))
     # Retired versions are included: a version that answers again must not keep old evidence.
-    deletion = sa.delete(watches).where(watches.c.author == author)
-    connection.execute(deletion.where(watches.c.stream == stream) if stream else deletion)
+    connection.execute(sa.delete(watches).where(watches.c.author == author))
     message = f"{asked_by} lowered the floor: {reason}"
-    closed_count = alarm_records.close_open_alarms(
-        connection, author, message=message, at=at, stream=stream
-    )
+    closed_count = alarm_records.close_open_alarms(connection, author, message=message, at=at)
     return last_sequence, closed_count
 
 
@@ -330,4 +325,6 @@ def floor_sequence(connection: sa.Connection, author: str, stream: str) -> int:
 
 def _store(connection: sa.Connection, evidence: StreamEvidence) -> None:
     key = {name: getattr(evidence, name) for name in ("author", "stream", "version")}
-    upsert(connection, watches, [{**key, "watch": evidence.to_json(), "armed": evidence.is_armed}])
+    ledger_tables.upsert(
+        connection, watches, [{**key, "watch": evidence.to_json(), "armed": evidence.is_armed}]
+    )

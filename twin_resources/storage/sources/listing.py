@@ -70,10 +70,6 @@ class Listing:
     source: str
     entries: tuple[ListedFile, ...]
 
-    @property
-    def newest_arrival(self) -> float:
-        return max(entry.arrived_at for entry in self.entries)
-
     def arrived_since(self, moment: float) -> tuple[str, ...]:
         """Return the names of files that were added or changed after `moment`.
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.storage.storage_faults import DamagedError, translate_storage_errors
 
-SQLITE_MAGIC = b"SQLite format 3\x00"
 _BUSY_S = MAX_IDLE_S  # limit for a check; a copy waits without it
 _LOG_SUFFIXES = ("-wal", "-shm", "-journal")
 

@@ -42,8 +42,6 @@ __all__ = [
 
 BATCH_ROWS = 1000
 
-Group = Callable[[pl.DataFrame], pl.Series] | str
-
 
 @dataclass(frozen=True)
 class Upstream:
@@ -140,7 +138,6 @@ class Tables:
         version: str,
         schema: Mapping[str, pl.DataType],
         row_key: str,
-        group: Group | None = None,
         batch_rows: int = BATCH_ROWS,
         announce: Callable[[range, int], object] | None = None,
         rebuild_in_one_commit: bool = False,
@@ -152,13 +149,11 @@ class Tables:
             target_asset: the table's asset name.
             key: the input's key column (String).
             function: receives whole upstream rows of changed inputs, at most `batch_rows` at a time
-                (a group is never split). It returns `key` and the columns of `schema`, with zero or
-                more rows per input. It must depend only on these rows and its `version`.
+                (an input is never split). It returns `key` and the columns of `schema`, with any
+                number of rows per input. It must depend only on these rows and its `version`.
             version: the function's version; a new one recomputes every input.
             schema: columns of the table, with their types.
             row_key: the column of `schema` (String) that is unique in the table.
-            group: an upstream column, or a function of the upstream frame that returns one value
-                per row. If a group gains, loses or changes a member, all its inputs are recomputed.
             announce: called before each batch with the positions of its inputs among the inputs
                 to compute, and the total number of inputs to compute.
             rebuild_in_one_commit: if true, a new version replaces all rows in one commit, as a new
@@ -172,7 +167,7 @@ class Tables:
         """
         target = self.uri(target_asset, author)
         arrow = store.arrow_schema(schema, row_key=row_key)
-        rows, fetch = self._read_upstream(upstream, key=key, group=group)
+        rows, fetch = self._read_upstream(upstream, key=key)
         task = sync.SyncTask(
             f"{target_asset} of {author}",
             key,
@@ -273,7 +268,7 @@ class Tables:
             self._open(asset, author), self.state, claim=claim, version=version
         )
 
-    def scan(self, asset: str, author: str, *, version: int | str | None = None) -> pl.LazyFrame:
+    def scan(self, asset: str, author: str) -> pl.LazyFrame:
         """Return a table as a LazyFrame, which reads only the columns that a query needs.
 
         This call fixes the version, even if the table is written before the query runs.
@@ -283,7 +278,7 @@ class Tables:
         """
         from polars.io.plugins import register_io_source
 
-        table = self._open(asset, author, version=version)
+        table = self._open(asset, author)
 
         def source(
             with_columns: list[str] | None,
@@ -330,21 +325,13 @@ class Tables:
             tags.create(tag, tagged_version)
         return tagged_version
 
-    def ensure_index(
-        self, asset: str, author: str, column: str, *, kind: str = "BTREE", **options: Any
-    ) -> int:
-        """Create an index (`BTREE`, `FTS`, …), or update the existing one.
+    def ensure_index(self, asset: str, author: str, column: str) -> int:
+        """Create a BTREE index of a column, or update the existing one.
 
         Returns the Lance version; the data version does not change.
         """
         with self.lease(asset, author) as lease:
-            table = upkeep.ensure_index(self._open(asset, author), column, kind, options, lease)
-        return table.dataset.version
-
-    def optimize_indices(self, asset: str, author: str) -> int:
-        """Update all indexes to the current rows; return the Lance version."""
-        with self.lease(asset, author) as lease:
-            return upkeep.optimize_indices(self._open(asset, author), lease).dataset.version
+            return upkeep.ensure_index(self._open(asset, author), column, lease).dataset.version
 
     def compact(self, asset: str, author: str) -> CompactionResult:
         """Compact fragments and index segments and remove old versions; rows do not change.
@@ -406,24 +393,17 @@ class Tables:
         return store.checkout_version(table, version)
 
     def _read_upstream(
-        self, upstream: pl.DataFrame | Upstream, *, key: str, group: Group | None
+        self, upstream: pl.DataFrame | Upstream, *, key: str
     ) -> tuple[pl.DataFrame, Callable[[Sequence[int]], pl.DataFrame]]:
-        """Return an upstream's `key`, `hash` and `group` columns, and a function for whole rows."""
+        """Return an upstream's `key` and `hash` columns, and a function for whole rows."""
         if isinstance(upstream, pl.DataFrame):
             frame, hashes = upstream, row_hashes(upstream)
             fetch: Callable[[Sequence[int]], pl.DataFrame] = lambda at: frame[list(at)]  # noqa: E731
-            group_frame = frame
         else:
             table = self._open(upstream.asset, upstream.author)
             columns = list(upstream.columns or table.columns)
-            needed_columns = [key, "_row_hash"]
-            if isinstance(group, str):
-                needed_columns.append(group)
-            elif group is not None:
-                needed_columns += [name for name in columns if name != key]
-            group_frame = store.read_columns(table, list(dict.fromkeys(needed_columns)))
-            hashes = group_frame["_row_hash"]
-            frame = group_frame
+            frame = store.read_columns(table, [key, "_row_hash"])
+            hashes = frame["_row_hash"]
             fetch = lambda at: store.take(table, at, columns)  # noqa: E731
         keys = frame[key]
         if keys.dtype != pl.String or keys.null_count():
@@ -432,8 +412,4 @@ class Tables:
                 found=f"{keys.null_count()} nulls in a column of type {keys.dtype}",
                 next_step="give every upstream row a String key",
             )
-        rows = pl.DataFrame({"key": keys, "hash": hashes})
-        if group is None:
-            return rows, fetch
-        values = group_frame[group] if isinstance(group, str) else group(group_frame)
-        return rows.with_columns(values.alias("group")), fetch
+        return pl.DataFrame({"key": keys, "hash": hashes}), fetch

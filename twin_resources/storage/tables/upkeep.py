@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twin_resources.storage.tables.hashing import MODULUS, row_hashes, sum_hashes
 from twin_resources.storage.tables.store import (
@@ -168,30 +168,20 @@ def open_newest_version(table: StoredTable) -> StoredTable:
     return checkout_version(table, table.dataset.latest_version)
 
 
-def ensure_index(
-    table: StoredTable, column: str, kind: str, options: dict[str, Any], lease: Lease
-) -> StoredTable:
-    """Create a scalar index, or update it if the column has one of this kind."""
-    existing_indexes = {
-        (name, index.index_type.lower())
-        for index in table.dataset.describe_indices()
-        for name in index.field_names
-    }
-    if (column, "inverted" if kind == "FTS" else kind.lower()) in existing_indexes:
-        return optimize_indices(table, lease)
-    lease.renew()
-    table.dataset.create_scalar_index(column, kind, replace=False, **options)
-    return open_newest_version(table)
+def ensure_index(table: StoredTable, column: str, lease: Lease) -> StoredTable:
+    """Create a BTREE index of a column, or add new rows to the existing one.
 
-
-def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
-    """Add new rows to the indexes; without new rows, no version is created.
-
-    New rows become a separate segment. Merging it immediately would rewrite each index: 5 MB
-    instead of 17 KB for ten of 30,000 passages. `compact` merges segments if there are many.
+    New rows become a separate segment. Merging it immediately would rewrite the index. `compact`
+    merges segments if there are many.
     """
     lease.renew()
-    table.dataset.optimize.optimize_indices(num_indices_to_merge=0)
+    if any(
+        column in index.field_names and index.index_type.lower() == "btree"
+        for index in table.dataset.describe_indices()
+    ):
+        table.dataset.optimize.optimize_indices(num_indices_to_merge=0)
+    else:
+        table.dataset.create_scalar_index(column, "BTREE", replace=False)
     return open_newest_version(table)
 
 

@@ -97,13 +97,9 @@ def require_chat_gguf(path: Path, *, tried: str) -> None:
                 found=f"{path} is not a GGUF file",
                 next_step="name a GGUF file, or the transformers folder of the model",
             )
-        bytes_read, previous_tail = 0, b""
-        while bytes_read < MAX_METADATA_BYTES and (block := stream.read(1024 * 1024)):
-            if CHAT_TEMPLATE_KEY in previous_tail + block:
-                return
-            bytes_read, previous_tail = bytes_read + len(block), block[-len(CHAT_TEMPLATE_KEY) :]
-    raise TwinError(
-        tried,
-        found=f"{path} has no chat template",
-        next_step="name the GGUF file of the complete instruct or chat variant, not an adapter",
-    )
+    if not _read_after_marker(path, CHAT_TEMPLATE_KEY, 1):
+        raise TwinError(
+            tried,
+            found=f"{path} has no chat template",
+            next_step="name the GGUF file of the complete instruct or chat variant, not an adapter",
+        )

@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from twin_resources.errors import TwinError
 
-PROBE_SYSTEM, PROBE_QUESTION, PROBE_ANSWER = (
-    "Zzsystem speaks.",
-    "Zzquestion asked?",
-    "Zzanswer given.",
-)
+PROBE_SYSTEM = "Zzsystem speaks."
+PROBE_QUESTION = "Zzquestion asked?"
+PROBE_ANSWER = "Zzanswer given."
 SYSTEM_BEFORE_QUESTION = (
     "{%- if messages and messages[0]['role'] == 'system' -%}"
     "{%- if messages | length > 1 -%}"
@@ -37,7 +35,6 @@ SYSTEM_BEFORE_QUESTION = (
 )
 NO_THINKING = "{%- set enable_thinking = false -%}"
 _THINKING_SWITCH = re.compile(r"\benable_thinking\b")
-_TOOLS = re.compile(r"\btools\b")
 
 
 @dataclass(frozen=True)
@@ -48,13 +45,11 @@ class AdaptedTemplate:
         template: the template for training and serving; the model's own if no change was needed.
         changes: a description of each change.
         end_of_turn: text of the token that ends an answer.
-        supports_tools: whether the template supports tools (a twin never sends any).
     """
 
     template: str
     changes: tuple[str, ...]
     end_of_turn: str
-    supports_tools: bool
 
 
 def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
@@ -82,10 +77,7 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
         template += "{%- if add_generation_prompt -%}{{- " + repr(prefix) + " -}}{%- endif -%}"
         changes.append(f"an answer begins after {prefix!r}")
     _require_conversation(tokenizer, template)
-    adapted_template = AdaptedTemplate(
-        template, tuple(changes), "", bool(_TOOLS.search(original_template))
-    )
-    return replace(adapted_template, end_of_turn=_find_end_of_turn(tokenizer, template))
+    return AdaptedTemplate(template, tuple(changes), _find_end_of_turn(tokenizer, template))
 
 
 def end_tokens(folder: Path, tokenizer: Any, turns: AdaptedTemplate) -> tuple[str, ...]:
