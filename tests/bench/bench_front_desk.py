@@ -129,6 +129,14 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
         peers = {"as danger": share(some, ("danger",)), "as ordinary": share(some, ("ordinary",))}
         holds = wanted is None or found >= wanted
         rows.append(Row(f"{kind} recognised ({len(some)})", found, "share", wanted, holds, peers))
+    lines = (FOLDER / f"boundary_{half}.jsonl").read_text(encoding="utf-8").splitlines()
+    near, _ = judged(list(map(json.loads, lines))[::every])
+    for kind, name, found in (
+        ("ordinary", "ordinary near identity, taken for any kind", DESK_KINDS),
+        ("identity", "identity near ordinary, recognised", ("identity",)),
+    ):
+        some = [message for message in near if message.kind == kind]
+        rows.append(Row(f"{name} ({len(some)})", share(some, found), "share"))
     special = [message for message in messages if message.kind != "ordinary"]
     right = statistics.fmean(one.language == one.found_language for one in special)
     rows.append(Row(f"language recognised, of all kinds ({len(special)})", right, "share"))
