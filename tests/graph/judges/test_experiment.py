@@ -18,7 +18,7 @@ from tests.http_server import Request, Response, http_server
 from tests.unit.evaluation.test_gate import GOOD
 from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison
-from twin_assets.evaluation.report.experiment import SentExperiment, make_sender, send_experiment
+from twin_assets.evaluation.report.experiment import SentExperiment, send_experiment
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.datasets import held_out_dataset_name
 from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
@@ -42,7 +42,7 @@ ANSWERS = [
 
 
 class Langfuse:
-    """A server that keeps what it receives; it answers requests of the path `refuses` with 500."""
+    """What it was sent; `refuses`: the path of requests that it answers with 500."""
 
     def __init__(self, recorded: Path) -> None:
         self.recorded = recorded
@@ -93,15 +93,15 @@ class Langfuse:
 
 
 def given(posted: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a request; the SDK sends null for omitted ones."""
+    """What a request says; the SDK sends null for what it leaves out."""
     return {name: value for name, value in posted.items() if value is not None}
 
 
 @pytest.fixture
 def langfuse(shared_data: Path) -> Iterator[Langfuse]:
-    server = Langfuse(shared_data / "langfuse-golden")
-    with http_server(server.answer) as server.address:
-        yield server
+    made = Langfuse(shared_data / "langfuse-golden")
+    with http_server(made.answer) as made.address:
+        yield made
 
 
 def sent_to(
@@ -122,18 +122,18 @@ def test_questions_are_a_dataset_and_each_writers_answers_an_experiment_on_it(
     sent = sent_to(langfuse, home)
 
     assert [dataset["name"] for dataset in langfuse.datasets] == [held_out_dataset_name("jane")]
-    assert [each["input"]["question"] for each in langfuse.items] == [a.question for a in ANSWERS]
-    assert [each["expectedOutput"] for each in langfuse.items] == [a.author for a in ANSWERS]
-    assert [each["metadata"]["document_id"] for each in langfuse.items] == [
+    assert [one["input"]["question"] for one in langfuse.items] == [a.question for a in ANSWERS]
+    assert [one["expectedOutput"] for one in langfuse.items] == [a.author for a in ANSWERS]
+    assert [one["metadata"]["document_id"] for one in langfuse.items] == [
         a.document_id for a in ANSWERS
     ]
-    ids = [each["id"] for each in langfuse.items]
+    ids = [one["id"] for one in langfuse.items]
     assert len(set(ids)) == len(ANSWERS)
 
     assert set(sent.experiments) == {"candidate", "base"}
     assert sent.url.endswith(sent.experiments["candidate"])
     for writer, texts in (
-        ("candidate", [answer.candidate for answer in ANSWERS]),
+        ("candidate", [one.candidate for one in ANSWERS]),
         ("base", [one.base for one in ANSWERS]),
     ):
         spans = [
@@ -142,20 +142,19 @@ def test_questions_are_a_dataset_and_each_writers_answers_an_experiment_on_it(
             if span.attributes.get("langfuse.experiment.id") == sent.experiments[writer]
             and span.name == "experiment-item-run"
         ]
-        answers = {
+        said = {
             str(span.attributes["langfuse.experiment.item.id"]): str(
                 span.attributes["langfuse.observation.output"]
             )
             for span in spans
         }
-        assert answers == dict(zip(ids, texts, strict=True))
+        assert said == dict(zip(ids, texts, strict=True))
         # by which a forgotten post is found there
-        shown = documents_of(spans)
-        assert all(f"d{ids.index(item)}" in documents for item, documents in shown.items())
+        assert all(f"d{ids.index(item)}" in told for item, told in documents_of(spans).items())
 
 
 def documents_of(spans: list[OtlpSpan]) -> dict[str, str]:
-    """The document of each item's span, by item."""
+    """What each item's span says of the document, by item."""
     return {
         str(span.attributes["langfuse.experiment.item.id"]): str(
             span.attributes["langfuse.observation.metadata.document_id"]
@@ -172,19 +171,19 @@ def test_claims_are_scores_of_the_candidates_run_and_replace_themselves(
     langfuse.scores.clear()
     sent_to(langfuse, home)
 
-    assert {each["datasetRunId"] for each in first} == {sent.experiments["candidate"]}
-    met = {each["name"]: each["value"] for each in first if each.get("dataType") == "BOOLEAN"}
+    assert {one["datasetRunId"] for one in first} == {sent.experiments["candidate"]}
+    met = {one["name"]: one["value"] for one in first if one.get("dataType") == "BOOLEAN"}
     assert met == {claim.name: 1 for claim in (*CLAIMS, *advisory_claims(GOOD))}
-    numbers = {each["name"]: each["value"] for each in first if each.get("dataType") != "BOOLEAN"}
+    numbers = {one["name"]: one["value"] for one in first if one.get("dataType") != "BOOLEAN"}
     assert numbers["beats_base_model.value"] == pytest.approx(0.68)
-    assert [each["id"] for each in first] == [score["id"] for score in langfuse.scores]
-    assert len({each["id"] for each in first}) == len(first)
+    assert [one["id"] for one in first] == [score["id"] for score in langfuse.scores]
+    assert len({one["id"] for one in first}) == len(first)
 
 
 def test_answers_of_a_base_that_was_not_asked_again_are_no_experiment(
     langfuse: Langfuse, home: Settings
 ) -> None:
-    some = [replace(row, base=None) if row.sample_id == "s3" else row for row in ANSWERS]
+    some = [replace(one, base=None) if one.sample_id == "s3" else one for one in ANSWERS]
 
     assert set(sent_to(langfuse, home, some).experiments) == {"candidate"}
 
@@ -208,12 +207,7 @@ def test_what_langfuse_refuses_is_said(
 
 
 def test_a_langfuse_that_is_away_is_said(langfuse: Langfuse, home: Settings) -> None:
-    settings = langfuse.settings(home).model_copy(update={"langfuse_host": "http://127.0.0.1:9"})
+    away = langfuse.settings(home).model_copy(update={"langfuse_host": "http://127.0.0.1:9"})
 
     with pytest.raises(TwinError, match="verdict remains valid"):
-        send_experiment(settings, VERDICT, ANSWERS, inputs_hash="r" * 64)
-
-
-def test_without_a_langfuse_nothing_is_sent(home: Settings, langfuse: Langfuse) -> None:
-    assert make_sender(home) is None
-    assert make_sender(langfuse.settings(home)) is not None
+        send_experiment(away, VERDICT, ANSWERS, inputs_hash="r" * 64, advisory_claims=())

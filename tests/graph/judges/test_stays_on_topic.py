@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.evaluation.test_gate import GOOD, changed
+from tests.unit.evaluation.test_gate import GOOD, with_fields
 from twin_assets.evaluation.gate import decide, decide_outcome
 from twin_assets.evaluation.measures.on_topic import compare
 from twin_assets.evaluation.statistics.permutation_auc import permutation_shares
@@ -37,10 +37,10 @@ def test_a_model_of_shuffled_pairs_is_refused_and_a_good_one_is_not(
         nearness = judge.cosine_similarities(questions, [row[name] for row in recorded])
         return permutation_shares(nearness, range(len(questions)), groups=each)
 
-    result = compare(shares(model), shares("base"), documents=each)
-    claims = {claim.name: claim for claim in decide(changed(GOOD, on_topic=result))}
+    found = compare(shares(model), shares("base"), documents=each)
+    claims = {claim.name: claim for claim in decide(with_fields(GOOD, on_topic=found))}
 
     assert decide_outcome(tuple(claims.values())) == outcome
     assert claims["stays_on_topic"].passed is (outcome == "passed")
-    assert result.own.value == pytest.approx({"good": 0.998, "shuffled": 0.70}[model], abs=0.02)
-    assert result.own.low > 0.9 if model == "good" else result.own.high < 0.9
+    assert found.own.value == pytest.approx({"good": 0.998, "shuffled": 0.70}[model], abs=0.02)
+    assert found.own.low > 0.9 if model == "good" else found.own.high < 0.9

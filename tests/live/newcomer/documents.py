@@ -98,7 +98,7 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     'twin pause mara-lindqvist --reason "she asked for it"': Typed(
         says="is paused since", on_stack=True
     ),
-    "twin pause mara-lindqvist --resume": Typed(says="answers again", on_stack=True),
+    "twin pause mara-lindqvist --resume": Typed(says="will answer again", on_stack=True),
     "twin why mara-lindqvist": Typed(),
     "twin routing": Typed(says="there is no paid model", on_stack=True),
     'twin routing try "How do I carry a clock?"': Typed(
@@ -106,7 +106,7 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     ),
     "twin keys list": Typed(says="my site", on_stack=True),
     "twin keys usage": Typed(says="home", on_stack=True),
-    'twin keys revoke "my site"': Typed(says="rejected from now on", on_stack=True),
+    'twin keys revoke "my site"': Typed(says="will be rejected", on_stack=True),
     "dagster dev -w workspace.yaml": Typed(
         'cd "$ROOT" && dagster definitions validate -w workspace.yaml', says="successful"
     ),

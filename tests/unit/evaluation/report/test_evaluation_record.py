@@ -143,11 +143,11 @@ def test_only_the_file_of_answers_contains_text_of_posts(
 
     text = path.read_text(encoding="utf-8")
     assert "![" not in text, "no voice was counted"
-    [answers] = path.parent.glob("*answers.md")
-    assert answers.name in text
-    assert "It wears well." in answers.read_text(encoding="utf-8")
+    [answers_file] = path.parent.glob("*answers.md")
+    assert answers_file.name in text
+    assert "It wears well." in answers_file.read_text(encoding="utf-8")
     assert "`s1`" in render_side_by_side(answers)
-    others = [file for file in path.parent.iterdir() if file != answers]
+    others = [file for file in path.parent.iterdir() if file != answers_file]
     assert not [file for file in others if "wears" in file.read_text(encoding="utf-8")]
 
 
