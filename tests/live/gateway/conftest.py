@@ -49,7 +49,10 @@ def running(
 
 @pytest.fixture
 def stack(running: Stack) -> Stack:
-    """The running stack, with nothing released."""
+    """The running stack, with nothing released; a server that a test has killed runs again."""
+    for name in running.servers.keys() - running.models.keys():
+        running.unlist(name)
+        running.start_model(name)
     running.reset()
     return running
 

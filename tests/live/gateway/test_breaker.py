@@ -147,9 +147,6 @@ def readers() -> dict[str, list[str]]:
 @pytest.fixture
 def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> Traffic:
     """Five readers of either version; those of the stable one come first."""
-    if "ann/v2" not in stack.models:
-        stack.unlist("ann/v2")
-        stack.start_model("ann/v2")
     if not readers:
         with contextlib.closing(open_key_store(stack.settings)) as keys:
             drawn = [
