@@ -19,6 +19,7 @@ import pytest
 from tests.live.gateway.stack import Stack, throttle_process
 from twin_resources.authors import read_author, write_author
 from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
+from twin_resources.authors.pausing import pause_author, resume_author
 from twin_resources.gateway.config.proxy_config import SPAN_DELAY_MS
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
@@ -227,6 +228,29 @@ def test_a_damaged_table_degrades_the_answer(stack: Stack) -> None:
         table.rmdir()
         moved_table.rename(table)
     stack.wait(lambda: ask_twin(stack)["sources"])
+
+
+def test_a_paused_author_is_refused_within_seconds(stack: Stack) -> None:
+    body = BODY | {"model": "twin/bob@voice"}
+    try:
+        pause_author(stack.settings, "bob", reason="a mistake")
+        stack.wait(lambda: stack.post(body).status_code == 503)
+        refused = stack.post(body | {"stream": True}).json()["error"]
+        assert refused["code"] == "author_paused"
+        assert "a mistake" in refused["message"]
+        assert stack.post(BODY).status_code == 200  # other authors still answer
+    finally:
+        resume_author(stack.settings, "bob")
+    stack.wait(lambda: stack.post(body).status_code == 200)
+
+
+def test_a_version_with_an_unknown_template_is_not_prompted(stack: Stack) -> None:
+    stack.release("ann", 1, template="ffffffffffffffff")
+    stack.wait(lambda: ask_twin(stack)["degraded"])
+    twin = ask_twin(stack)
+    assert twin["version"] == "quotes"
+    assert "template ffffffffffffffff" in twin["degraded"]
+    assert ask_twin(stack, model="twin/ann@voice")["version"] == "base"
 
 
 def test_traces_arrive_after_an_outage_of_the_trace_store(stack: Stack) -> None:

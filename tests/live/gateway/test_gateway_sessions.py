@@ -31,13 +31,7 @@ def answered(
     stack: Stack, program: Program, body: dict[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The same, and the answer's document of the Responses API."""
-    answer = httpx.post(
-        f"{stack.url}/v1/{program.path}",
-        json=body,
-        headers={"Authorization": f"Bearer {stack.key}"},
-        timeout=60,
-        trust_env=False,
-    )
+    answer = httpx.post(**_request_arguments(stack, program, body))
     assert answer.status_code == 200, f"{body}: {answer.text}"
     lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
     events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
@@ -53,6 +47,16 @@ def answered(
         for item in event.get("output", ()):
             text += "".join(part["text"] for part in item["content"])
     return text, twin, document
+
+
+def _request_arguments(stack: Stack, program: Program, body: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "url": f"{stack.url}/v1/{program.path}",
+        "json": body,
+        "headers": {"Authorization": f"Bearer {stack.key}"},
+        "timeout": 60,
+        "trust_env": False,
+    }
 
 
 def conversations(program: Program) -> dict[str, tuple[list[Turn], str]]:
@@ -87,6 +91,18 @@ def test_a_session_of_a_program(stack: Stack, program: Program) -> None:
         text, twin = send(stack, program, program.body(turns))
         assert text.startswith(expected), (step, text)
         assert (twin["answer"], twin["front_desk"]) == ("quote", ""), step
+
+
+@pytest.mark.drawn(3)
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_after_a_disconnect_the_question_is_answered_again(stack: Stack, program: Program) -> None:
+    body = program.body([program.said("user", OIL)], **{"model": "twin/ann@base", "stream": True})
+    with httpx.stream("POST", **_request_arguments(stack, program, body)) as answer:
+        assert answer.status_code == 200
+        next(answer.iter_bytes())
+    text, twin = send(stack, program, program.body([program.said("user", OIL)]))
+    assert text.startswith(ON_OIL)
+    assert twin["answer"] == "quote"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import product
 from random import Random
 from time import process_time
+from typing import get_type_hints
 
 import pytest
 
@@ -22,9 +23,10 @@ from tests.unit.corpus.importers.heads import (
     WORDS,
     build_post,
 )
+from twin_assets.corpus.importers import text_formats
 from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
-from twin_assets.corpus.importers.posts import read_post
+from twin_assets.corpus.importers.posts import Post, read_post
 from twin_assets.corpus.importers.text_formats import is_readable
 from twin_assets.corpus.remediation import advice_for_reason
 
@@ -58,6 +60,34 @@ def test_title_author_and_date_are_the_same(suffix: str, head: str) -> None:
     )  # fmt: skip
     assert f"{post.created_at:%F}" == "2020-03-05"
     assert WORDS in post.text
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("form", ["draft", "private", "hidden"])
+def test_a_hidden_post_is_never_a_public_post(suffix: str, form: str) -> None:
+    if suffix not in INSTALLED_SUFFIXES:
+        pytest.skip("the extra `formats` is not installed")
+    key, value, reason = FORMS[form]
+    outcomes = {
+        head: describe_outcome(build_post(suffix, head, {key: value}), suffix) for head in HEADS
+    }
+    expected = {"draft": "draft private", "private": "post private"}.get(reason, reason)
+    assert outcomes == dict.fromkeys(HEADS, expected)
+
+
+def describe_outcome(body: bytes, suffix: str) -> str:
+    """Return the kind and visibility of the post, or the reason why it cannot be read."""
+    try:
+        post = read_post(body, source_id=f"a.{suffix}")
+    except UnreadablePostError as error:
+        return error.reason
+    return f"{post.kind} {post.visibility}"
+
+
+def test_a_post_cannot_be_made_without_its_head() -> None:
+    assert get_type_hints(Post)["head"] is PostHead
+    assert get_type_hints(text_formats.convert_to_markdown)["head"] is PostHead
+    assert get_type_hints(read_post_head)["return"] is PostHead
 
 
 @pytest.mark.parametrize("suffix", ["textile", "rst", "adoc", "org", "dj"])
