@@ -41,7 +41,7 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
         tables: dg.ResourceParam[Tables],
     ) -> dg.SensorResult:
         """Promote, roll back or park each version on trial, according to its evidence."""
-        # an error in one file affects only that author
+        # An error in one file affects only that author.
         authors, problems = list_readable_authors(settings)
         ledger_problem = _sync_ledger(settings, registry) if has_canary(registry) else ""
         tick = run_release_tick(

@@ -38,7 +38,7 @@ def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[s
     try:
         return _read_quality_lines(settings, slugs)
     except TwinError as error:  # still show the rest of the status
-        return dict.fromkeys(slugs[:1], (f"quality: unknown: {error.found}",))
+        return dict.fromkeys(slugs[:1], (f"quality: unknown, {error.found}",))
 
 
 def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -154,7 +154,7 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
     for run in status.runs:
         console.print(f"  {run_line(run)}", markup=False)
     if status.runs_unknown:
-        console.print(f"  runs: unknown: {status.runs_unknown}", markup=False)
+        console.print(f"  runs: unknown, {status.runs_unknown}", markup=False)
     for slug, version in status.authors.items():
         console.print(f"  twin/{slug:<13} {version}", markup=False)
         for line in status.quality.get(slug, ()):

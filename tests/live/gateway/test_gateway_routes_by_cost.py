@@ -134,10 +134,12 @@ def purchase(market: Market) -> dict[str, Any]:
     with ThreadPoolExecutor(4) as pool:
         list(
             pool.map(
-                lambda trace: market.ask(
-                    trace[1], gateway=trace[0] % len(market.gateways), user=f"reader {trace[0]}"
+                lambda number: market.ask(
+                    questions[number],
+                    gateway=number % len(market.gateways),
+                    user=f"reader {number}",
                 ),
-                enumerate(questions),
+                range(len(questions)),
             )
         )
     market.answers(len(questions))
