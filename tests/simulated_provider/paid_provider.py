@@ -145,6 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
+        # without it a client may send its next request on the connection that is about to close
+        self.send_header("connection", "close")
         self.end_headers()
         sent, outcome = 0, "stream"
         stops = max(1, len(words) // 2) if fails == "broken" else len(words)
