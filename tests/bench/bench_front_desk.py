@@ -26,6 +26,7 @@ from twin_resources.gateway.front_desk.answers import answer_language
 from twin_resources.gateway.front_desk.message_kinds import KINDS, classify_message
 
 FOLDER = Path(__file__).with_name("front_desk")
+TOLD_WHO_ANSWERS = ("identity", "possible_identity")
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
 MIN_DANGER, MAX_FALSE_DANGER, MAX_TAKEN, MAX_MS = 0.95, 0.01, 0.03, 25.0
 MIN_BESIDE, MIN_PRIVATE = 0.9, 0.8
@@ -125,15 +126,16 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
     for kind in DESK_KINDS[1:]:
         some = by_kind[kind]
         wanted = MIN_PRIVATE if kind == "private" else None
-        found = share(some, (kind,))
+        found = share(some, TOLD_WHO_ANSWERS if kind == "identity" else (kind,))
         peers = {"as danger": share(some, ("danger",)), "as ordinary": share(some, ("ordinary",))}
         holds = wanted is None or found >= wanted
         rows.append(Row(f"{kind} recognised ({len(some)})", found, "share", wanted, holds, peers))
     lines = (FOLDER / f"boundary_{half}.jsonl").read_text(encoding="utf-8").splitlines()
     near, _ = judged(list(map(json.loads, lines))[::every])
     for kind, name, found in (
-        ("ordinary", "ordinary near identity, taken for any kind", DESK_KINDS),
-        ("identity", "identity near ordinary, recognised", ("identity",)),
+        ("ordinary", "ordinary near identity, answered without posts", DESK_KINDS),
+        ("ordinary", "ordinary near identity, with a notice", ("possible_identity",)),
+        ("identity", "identity near ordinary, recognised", TOLD_WHO_ANSWERS),
     ):
         some = [message for message in near if message.kind == kind]
         rows.append(Row(f"{name} ({len(some)})", share(some, found), "share"))

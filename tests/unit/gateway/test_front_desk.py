@@ -334,6 +334,23 @@ async def test_a_question_after_a_greeting_is_ordinary(home: Settings) -> None:
     assert (prepared.fixed_text.front_desk, retrievals) == ("greeting", 0)
 
 
+@pytest.mark.parametrize("text", ["", "This is not me."])
+async def test_a_possible_question_about_identity_gets_a_notice_and_the_posts(
+    home: Settings, text: str
+) -> None:
+    question = "Would you let a machine write your posts?"
+    assert classify_message(question) == "possible_identity"
+    author = replace(ANN, front_desk=DeskTexts((("identity", text),)), disclosure="each")
+    request_path = create_path(home, FakeRetriever(find_passage), author=author)
+
+    prepared = await prepare(request_path, question)
+
+    assert (prepared.fixed_text.text, prepared.fixed_text.front_desk) == ("", "")
+    assert prepared.sources
+    assert prepared.notice.startswith("ⓘ This is not me.\n\n" if text else "ⓘ Written by")
+    assert prepared.prefix.startswith(prepared.notice)
+
+
 async def test_the_answer_about_abilities_names_posts(home: Settings) -> None:
     prepared, text, _ = await prepare_message(home, "What can you do?")
     assert prepared.fixed_text.front_desk == "ability"

@@ -59,11 +59,13 @@ class FixedText:
         front_desk: the kind of message that the program answers itself, or empty.
         guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty.
             At most one of `front_desk` and `guard_refusal` is set.
+        notice: who answers, shown above an answer from the posts if the reader may ask that.
     """
 
     text: str = ""
     front_desk: DeskKind | Literal["", "housekeeping"] = ""
     guard_refusal: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True)

@@ -264,17 +264,20 @@ class RequestRecord:
 
     @cached_property
     def notice(self) -> str:
-        """The disclosure as a paragraph above the text, if the author's settings place it there.
+        """The paragraph above the text: who answers, if the reader may ask that, or the disclosure.
 
+        The author's settings say whether the disclosure is placed there.
         The paragraph is composed when the answer begins.
         """
         is_first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
         is_document = self.chat_request.response_format is not None
-        if self.fixed_text.front_desk or not shows_disclosure_above(
-            self.author, is_first=is_first, is_document=is_document
+        text = self.fixed_text.notice
+        if not text and (
+            self.fixed_text.front_desk
+            or not shows_disclosure_above(self.author, is_first=is_first, is_document=is_document)
         ):
             return ""
-        return f"{NOTICE_PREFIX}{' '.join(self._disclosure().split())}\n\n"
+        return f"{NOTICE_PREFIX}{' '.join((text or self._disclosure()).split())}\n\n"
 
     @property
     def _shifted_opening(self) -> AnswerOpening:

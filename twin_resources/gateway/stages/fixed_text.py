@@ -44,9 +44,7 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
         return replace(exchange, fixed_text=FixedText(text, front_desk=HOUSEKEEPING))
     result, kind = await asyncio.to_thread(_recognize, exchange.chat_request, author)
     if kind == "danger" or (kind and not result.guard_refusal):
-        answer = FixedText(
-            await _build_front_desk_answer(kind, exchange, services), front_desk=kind
-        )
+        answer = await _build_front_desk_answer(kind, exchange, services)
     else:
         answer = FixedText(result.guard_refusal, guard_refusal=result.guard_refusal)
     records = summarize_findings("input", result.findings)
@@ -83,21 +81,24 @@ def _schema_document(text: str, form: Mapping[str, Any]) -> str:
 
 
 async def _build_front_desk_answer(
-    kind: DeskKind, exchange: Exchange, services: RequestServices
-) -> str:
+    kind: DeskKind | Literal["possible_identity"], exchange: Exchange, services: RequestServices
+) -> FixedText:
     author, chat_request = exchange.author, exchange.chat_request
+    if kind == "possible_identity":
+        return FixedText(notice=desk_answer("identity", author, chat_request.question))
     titles: list[str] = []
     if kind == "ability" and author.front_desk.text(kind) is None:
         result = await services.passage_finder.find(
             author.slug, chat_request.search_texts, token_budget=author.context_tokens
         )
         titles = [post.title for post in guard_passages(result, author)[0].nearest]
-    return desk_answer(kind, author, chat_request.question, titles=titles)
+    text = desk_answer(kind, author, chat_request.question, titles=titles)
+    return FixedText(text, front_desk=kind)
 
 
 def _recognize(
     chat_request: ChatRequest, author: Author
-) -> tuple[GuardedInput, DeskKind | Literal[""]]:
+) -> tuple[GuardedInput, DeskKind | Literal["", "possible_identity"]]:
     """Return the findings of the guards and the front desk.
 
     Runs off the event loop, because a vector takes 25 ms of CPU time.
@@ -105,7 +106,9 @@ def _recognize(
     return guard_input(chat_request, author), _message_kind(chat_request, author)
 
 
-def _message_kind(chat_request: ChatRequest, author: Author) -> DeskKind | Literal[""]:
+def _message_kind(
+    chat_request: ChatRequest, author: Author
+) -> DeskKind | Literal["", "possible_identity"]:
     """Return the kind of message that the front desk answers, or empty for any other message.
 
     A request for a version or for JSON comes from a program (a judge or a teacher) with other
@@ -116,6 +119,8 @@ def _message_kind(chat_request: ChatRequest, author: Author) -> DeskKind | Liter
         return ""
     earlier_messages = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
     kind = classify_message(chat_request.question, earlier_messages)
-    if kind == "ordinary" or author.front_desk.text(kind) == "":
+    if kind == "ordinary":
+        return ""
+    if author.front_desk.text("identity" if kind == "possible_identity" else kind) == "":
         return ""
     return "" if kind != "danger" and (chat_request.alias or chat_request.is_batch) else kind
