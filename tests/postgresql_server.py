@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def postgresql() -> Iterator[sa.URL]:
     folder = binaries()
     if folder is None:
         pytest.skip("PostgreSQL binaries absent")
+    with running_server(folder) as server:
+        yield server
+
+
+@contextmanager
+def running_server(folder: Path) -> Iterator[sa.URL]:
+    """URL of a server that ends with the block.
+
+    Args:
+        folder: of PostgreSQL's binaries.
+    """
     data = Path(tempfile.mkdtemp(prefix="twin-postgresql-"))
     if os.geteuid() == 0:
         shutil.chown(data, "nobody")
@@ -74,11 +86,18 @@ def postgresql() -> Iterator[sa.URL]:
 @pytest.fixture
 def postgresql_url(postgresql: sa.URL) -> Iterator[str]:
     """The URL of an empty database of that server."""
+    with new_database(postgresql) as url:
+        yield url
+
+
+@contextmanager
+def new_database(server: sa.URL) -> Iterator[str]:
+    """The URL of an empty database, which is dropped after the block."""
     name = f"t{uuid.uuid4().hex[:12]}"
-    engine = sa.create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    yield postgresql.set(database=name).render_as_string(hide_password=False)
+    yield server.set(database=name).render_as_string(hide_password=False)
     with engine.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
     engine.dispose()

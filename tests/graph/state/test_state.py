@@ -203,6 +203,23 @@ def test_a_lease_ends_with_an_exception(state: State) -> None:
         pass
 
 
+def test_waiting_for_a_lease_holds_up_no_writer(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[float] = []
+    transaction = state.transaction
+
+    def counted() -> Any:
+        writes.append(time.monotonic())
+        return transaction()
+
+    with state.lease("table"):
+        monkeypatch.setattr(state, "transaction", counted)
+        with pytest.raises(LeaseBusyError), state.lease("table", wait_s=1.0):
+            pass
+        assert len(writes) == 2, "one before the wait and one after it"
+
+
 def test_the_next_holder_comes_in_as_soon_as_the_lease_ends(state: State) -> None:
     entered: list[float] = []
 

@@ -22,11 +22,29 @@ import httpx
 
 from tests.conftest import ROOT
 from tests.free_ports import free_port
+from tests.graph.s3 import KEY, REGION, client_of
 from tests.live.gateway.stack import end
 from twin_resources.settings import Settings, load_secrets
 
 GATEWAY, MODELS = "gateway", "models"
 WITHIN_S = 240.0  # cores that seven others use
+
+
+def shared_environment(s3_endpoint: str, postgresql_url: str) -> dict[str, str]:
+    """What the environment of every host says; its bucket is made here."""
+    bucket = postgresql_url.rpartition("/")[2]  # a new one for each database
+    client_of(s3_endpoint).create_bucket(Bucket=bucket)
+    return {
+        "AWS_ENDPOINT": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": KEY,
+        "AWS_REGION": REGION,
+        "AWS_ALLOW_HTTP": "true",
+        "TWIN_STATE_URL": postgresql_url,
+        "TWIN_TABLES_URI": f"s3://{bucket}/tables",
+        "TWIN_STORE_URI": f"s3://{bucket}/store",
+        "TWIN_BASE_MODEL": "tiny",  # a folder on the host that prepares it, a mere name elsewhere
+    }
 
 
 @dataclass

@@ -14,6 +14,7 @@ have stopped.
 from __future__ import annotations
 
 import os
+import random
 import socket
 import threading
 import time
@@ -33,7 +34,7 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.state.state_tables import ended_leases, leases
 from twin_resources.storage.storage_faults import StorageError
 
-_POLL_S = 0.05
+_MIN_POLL_S, _MAX_POLL_S = 0.02, 0.25
 # Holders in this process whose end was not written because the store was full or unreachable.
 _abandoned_holders: set[str] = set()
 # Lease name → holder and end of another machine's lease, and when this process first saw them.
@@ -52,6 +53,8 @@ class TransactionalStore(Protocol):
     """The interface of the store that contains the leases; implemented by `State`."""
 
     def transaction(self) -> AbstractContextManager[sa.Connection]: ...
+
+    def read_transaction(self) -> AbstractContextManager[sa.Connection]: ...
 
     def now(self, connection: sa.Connection) -> float: ...
 
@@ -171,7 +174,24 @@ def _acquire(lease: Lease, wait_s: float) -> None:
                 f"{now - holder.acquired_at:.0f} s; waited {wait_s:g} s for it",
                 next_step="wait for that process or end it; the lease of a dead process is freed",
             )
-        time.sleep(_POLL_S)
+        _wait_while_held(lease, holder.holder, deadline)
+
+
+def _wait_while_held(lease: Lease, holder: str, deadline: float) -> None:
+    """Wait until this holder has ended or lost the lease, or until the deadline.
+
+    Reads never wait for writers, so those who wait for a lease do not delay other writes.
+    """
+    poll_s = _MIN_POLL_S
+    while time.monotonic() < deadline:
+        time.sleep(poll_s * random.uniform(0.75, 1.25))
+        poll_s = min(poll_s * 1.5, _MAX_POLL_S)
+        with lease.state.read_transaction() as connection:
+            row = connection.execute(
+                sa.select(leases).where(leases.c.name == lease.name)
+            ).one_or_none()
+            if row is None or row.holder != holder or _is_expired(row, lease.state.now(connection)):
+                return
 
 
 def _is_expired(holder: Any, now: float) -> bool:

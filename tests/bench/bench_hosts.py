@@ -1,0 +1,282 @@
+"""Gateways on hosts of their own, with one PostgreSQL database and one bucket.
+
+    python tests/bench/bench_hosts.py --quick | --full [--json FILE]
+
+Each gateway is a process with an empty folder and the environment of its host (`tests/live/hosts`),
+PostgreSQL runs here, and the bucket is moto's. `--quick` has two gateways, `--full` four.
+A request is lost if no gateway answers it: as behind a load balancer, a request whose connection
+breaks goes to the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+from moto.server import ThreadedMotoServer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.rows import Row, bench_parser, tell
+from tests.live.gateway.stack import embed_passages
+from tests.live.hosts.host import GATEWAY, Host, shared_environment
+from tests.postgresql_server import binaries, new_database, running_server
+from tests.prepared_embedder import prepare_weights
+from tests.registered import register_version
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import Behaviour
+from twin_resources.access.account import open_account
+from twin_resources.access.account_rows import NANO_PER_DOLLAR
+from twin_resources.access.keys import KeyLimits, add_key, open_key_store
+from twin_resources.authors import Author, write_author
+from twin_resources.registry.registry import Registry
+from twin_resources.registry.shared_files import share_file
+from twin_resources.storage.state.state import State
+
+STABLE = "twin/ann@stable"
+QUESTION = "How much oil does a clock need?"
+BUDGET_USD = 0.001  # about 30 paid answers
+AT_ONCE = 20  # paid questions to each gateway
+WAITERS, WRITES = 24, 200
+# A process whose threads wait for one lease until it is ended.
+WAITING = """
+import sys, threading
+from twin_resources.storage.state.state import State
+state = State.open(sys.argv[1])
+def wait():
+    with state.lease("busy", wait_s=600):
+        pass
+for _ in range(int(sys.argv[2])):
+    threading.Thread(target=wait, daemon=True).start()
+print("waiting", flush=True)
+threading.Event().wait()
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = bench_parser(
+        __doc__,
+        quick="two gateways, 10 releases, 200 requests",
+        full="four gateways, 100 releases, 2,000 requests",
+    )
+    options = parser.parse_args(arguments)
+    with environment_of_hosts() as (folder, provider, shared):
+        gateways, releases, requests = (4, 100, 2000) if options.full else (2, 10, 200)
+        hosts = [Host(folder / f"host{number}", shared) for number in range(gateways)]
+        try:
+            start(hosts)
+            with closing(State.open(shared["TWIN_STATE_URL"])) as state:
+                rows = [
+                    releases_seen(hosts, state, releases),
+                    budget_spent(hosts, state, provider),
+                    waiting_for_a_lease(state, shared["TWIN_STATE_URL"]),
+                    *requests_while_one_is_killed(hosts, requests),
+                ]
+        finally:
+            for host in hosts:
+                host.stop()
+    return tell(rows, options.json)
+
+
+@contextmanager
+def environment_of_hosts() -> Iterator[tuple[Path, PaidProvider, dict[str, str]]]:
+    """A folder, the paid provider, and the variables of every host."""
+    postgresql = binaries()
+    if postgresql is None:
+        raise SystemExit("PostgreSQL's binaries are not installed")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(running_server(postgresql))
+        database = stack.enter_context(new_database(server))
+        moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        moto.start()
+        stack.callback(moto.stop)
+        provider = PaidProvider(Behaviour(token_s=0.01), folder / "bill.jsonl")
+        provider.start()
+        stack.callback(provider.end)
+        address, port = moto.get_host_and_port()
+        yield (
+            folder,
+            provider,
+            shared_environment(f"http://{address}:{port}", database)
+            | {
+                "TWIN_PAID_MODEL": "openai/gpt-4o-mini",
+                "TWIN_PAID_BUDGET_PER_DAY": str(BUDGET_USD),
+                "OPENAI_API_KEY": "sk-of-the-provider",
+                "OPENAI_BASE_URL": provider.url,
+            },
+        )
+
+
+def start(hosts: Sequence[Host]) -> None:
+    """Publish an author's posts on the first host, and start every gateway."""
+    first = hosts[0]
+    os.environ.update(first.shared)
+    for host in hosts:
+        for prepared in prepare_weights().iterdir():
+            if prepared.is_dir() and prepared.name != "wheels":
+                shutil.copytree(prepared, host.settings.weights_dir / prepared.name)
+    embed_passages(first.settings, "ann")
+    share_file(first.settings, write_author(first.settings, Author("ann", "Ann Bell")))
+    for host in hosts:
+        host.start(GATEWAY)
+    for host in hosts:
+        host.wait(lambda host=host: host.readiness()[1].get("authors") == ["ann"])
+
+
+def releases_seen(hosts: Sequence[Host], state: State, count: int) -> Row:
+    """Seconds from the command of a release until every gateway names the version."""
+    registry = Registry(state, policy_path=hosts[0].settings.policy_path)
+    seconds: list[float] = []
+    for number in range(1, count + 1):
+        register_version(registry, "ann", f"checkpoint-{number}")
+        registry.move("ann", number, "refused", actor="gate", reason="a benchmark's own")
+        began = time.monotonic()
+        registry.move("ann", number, "stable", actor="a person", reason="a benchmark", force=True)
+        for host in hosts:
+            host.wait(lambda host=host, number=number: host.version(STABLE) == f"v{number}")
+        seconds.append(time.monotonic() - began)
+    p99 = statistics.quantiles(seconds, n=100, method="inclusive")[98]
+    return Row(
+        f"{count} releases, each seen by {len(hosts)} gateways, p99",
+        p99,
+        "s",
+        2.0,
+        p99 <= 2.0,
+        {"median": statistics.median(seconds)},
+    )
+
+
+def budget_spent(hosts: Sequence[Host], state: State, provider: PaidProvider) -> Row:
+    """The provider's bill of many paid questions at once, by the budget of the day."""
+    with closing(open_key_store(hosts[0].settings)) as keys:
+        limits = KeyLimits(frozenset({"paid"}))
+        key = add_key(keys, role="site", authors=["*"], label="budget", limits=limits)
+
+    def ask(number: int) -> int:
+        return post(hosts[number % len(hosts)], key, "twin/ann@paid", f"{QUESTION} (long)")
+
+    count = AT_ONCE * len(hosts)
+    with ThreadPoolExecutor(count) as pool:
+        statuses = list(pool.map(ask, range(count)))
+    account = open_account(hosts[0].settings, state)
+    hosts[0].wait(lambda: account.sum_spending().reserved_usd == 0)
+    share = provider.bill.nano / (BUDGET_USD * NANO_PER_DOLLAR)
+    return Row(
+        f"bill of {count} paid questions at once, by the budget of the day",
+        share,
+        "×",
+        1.0,
+        0 < share <= 1.0,
+        {"answered": statuses.count(200), "refused": statuses.count(429)},
+    )
+
+
+def waiting_for_a_lease(state: State, url: str) -> Row:
+    """How much longer a write takes while others wait for one lease, at the 95th percentile."""
+    idle = write_seconds(state)
+    with state.lease("busy"):
+        command = [sys.executable, "-c", WAITING, url, str(WAITERS)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:
+            assert waiting.stdout is not None
+            assert waiting.stdout.readline() == "waiting\n"
+            time.sleep(2)  # every thread has asked once
+            busy = write_seconds(state)
+            waiting.kill()
+    ratio = busy / idle
+    return Row(
+        f"a write while {WAITERS} wait for one lease, p95 by idle",
+        ratio,
+        "×",
+        2.0,
+        ratio <= 2.0,
+        {"idle ms": idle * 1e3, "busy ms": busy * 1e3},
+    )
+
+
+def write_seconds(state: State) -> float:
+    """The 95th percentile of the seconds of a write transaction, one after another."""
+    seconds: list[float] = []
+    for number in range(WRITES):
+        began = time.perf_counter()
+        with state.lease(f"write {number}"):
+            seconds.append(time.perf_counter() - began)
+        time.sleep(0.01)
+    return statistics.quantiles(seconds, n=20, method="inclusive")[18]
+
+
+def requests_while_one_is_killed(hosts: Sequence[Host], count: int) -> list[Row]:
+    """Requests of eight clients to all gateways, of which one is killed after a third."""
+    with closing(open_key_store(hosts[0].settings)) as keys:
+        key = add_key(keys, role="site", authors=["*"], label="a site")
+    retried: list[int] = []
+
+    def ask(number: int) -> int:
+        for host in (hosts[(number + shift) % len(hosts)] for shift in range(len(hosts))):
+            if status := post(host, key, "twin/ann", QUESTION):
+                return status
+            retried.append(number)
+        return 0
+
+    def kill(host: Host) -> None:
+        processes = psutil.Process(host.processes[GATEWAY].pid)
+        for process in (processes, *processes.children(recursive=True)):
+            process.send_signal(signal.SIGKILL)
+
+    with ThreadPoolExecutor(8) as pool:
+        results = [pool.submit(ask, number) for number in range(count)]
+        while sum(result.done() for result in results) < count // 3:
+            time.sleep(0.01)
+        kill(hosts[-1])
+        began, answered = time.monotonic(), sum(result.done() for result in results)
+        statuses = [result.result() for result in results]
+    lost = count - statuses.count(200)
+    rate = (count - answered) / (time.monotonic() - began)
+    return [
+        Row(
+            f"{count} questions to {len(hosts)} gateways, one killed: lost",
+            lost,
+            "",
+            0.0,
+            lost == 0,
+            {"asked again": len(retried)},
+        ),
+        Row("answers of the others, after it", rate, "1/s"),
+    ]
+
+
+def post(host: Host, key: str, model: str, question: str) -> int:
+    """The status of an answer; 0 where the connection breaks or nothing listens."""
+    try:
+        answer = httpx.post(
+            f"http://127.0.0.1:{host.port}/v1/chat/completions",
+            headers={"Authorization": f"Bearer {key}"},
+            json={
+                "model": model,
+                "messages": [{"role": "user", "content": question}],
+                "max_tokens": 40,
+            },
+            trust_env=False,
+            timeout=120,
+        )
+    except httpx.TransportError:
+        return 0
+    return answer.status_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
