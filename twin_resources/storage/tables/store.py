@@ -12,6 +12,7 @@ import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,7 @@ BOOKKEEPING_COLUMNS = ("_input_key", "_input_hash", "_version", "_row_hash")
 # These commits change no rows, so the record of the data version stays valid across them.
 _ROW_PRESERVING_OPERATIONS = {"CreateIndex", "UpdateConfig"}
 _MAX_COMMITS_TO_SEARCH = 32
+_SESSION_BYTES = 64 << 20  # limit for manifests, and for indexes
 
 
 class TableNotFoundError(TwinError):
@@ -101,7 +103,11 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
         attempted_action, uri, default=DamagedError if is_local else UnreachableError
     ):
         try:
-            dataset = lance.dataset(uri, storage_options=dict(storage_options or {}) or None)
+            dataset = lance.dataset(
+                uri,
+                storage_options=dict(storage_options or {}) or None,
+                session=None if is_local else _object_store_session(),
+            )
         except ValueError as error:
             if "was not found" not in str(error):
                 raise
@@ -111,6 +117,16 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
                 ) from error
             return None
     return _read_stored_table(dataset, uri)
+
+
+@cache
+def _object_store_session() -> Any:
+    """Return the process's cache of manifests, so that opening a table again only lists them."""
+    import lance
+
+    return lance.Session(  # pyright: ignore[reportPrivateImportUsage]
+        _SESSION_BYTES, _SESSION_BYTES
+    )
 
 
 def open_version(uri: str, version: int) -> StoredTable:
