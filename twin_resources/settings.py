@@ -9,6 +9,7 @@ measured values. The secrets are in a separate file (`secrets.json`, mode 600; s
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import os
 import secrets as random_source
@@ -26,6 +27,7 @@ from twin_resources.errors import TwinError
 
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
+MIN_SECRET_CHARACTERS = 32  # of TWIN_HOME_SECRET
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # installed with the front desk
 
 _SETTINGS_MADE_CONSTANT = (
@@ -137,6 +139,8 @@ class Settings(Constants):
     tables_uri: str = ""  # folder or s3://bucket/prefix; default <home>/tables
     state_url: str = ""  # SQLAlchemy URL; default: SQLite in <home>/state.sqlite
     store_uri: str = ""  # folder or s3://… for checkpoints and weights that hosts share
+    # Gives all hosts the same two keys; 32 characters or more. `new,old` accepts the old keys too.
+    home_secret: str = Field(default="", repr=False)
     base_model: str = EMBEDDED_BASE_MODEL  # the bundled model, a Hugging Face id, or a path
     embedder: str = EMBEDDED_EMBEDDER  # the bundled model, multilingual-e5-small, an id, or a path
     # Empty: OpenVINO where it reproduces the model, and a GPU, if there is one, for work that
@@ -334,19 +338,32 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
 
 @dataclass(frozen=True)
 class Secrets:
-    """The keys of one home, created at the first start with mode 600 and never logged."""
+    """The keys of one home, which are never logged.
+
+    Attributes:
+        previous: the keys of a secret that is being replaced, which are still accepted.
+    """
 
     gateway_master_key: str
     gateway_key: str
     traces_public_key: str
     traces_secret_key: str
+    previous: Secrets | None = None
 
     def __repr__(self) -> str:
         return "Secrets(…)"
 
 
 def load_secrets(settings: Settings) -> Secrets:
-    """Read `secrets.json`, or create it (mode 600) if this home has none."""
+    """Derive the keys from `TWIN_HOME_SECRET`, or read `secrets.json`.
+
+    Without either, `secrets.json` is created with mode 600.
+
+    Raises:
+        TwinError: the secret is too short, or there are more than two.
+    """
+    if settings.home_secret:
+        return _derive_secrets(settings.home_secret)
     path = settings.home / "secrets.json"
     if not path.exists():
         generated_keys = {
@@ -369,3 +386,26 @@ def load_secrets(settings: Settings) -> Secrets:
             os.link(partial_path, path)
         partial_path.unlink()
     return Secrets(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _derive_secrets(home_secret: str) -> Secrets:
+    newest, *older = (part.strip() for part in home_secret.split(","))
+    if len(older) > 1 or min(map(len, (newest, *older))) < MIN_SECRET_CHARACTERS:
+        raise TwinError(
+            "read TWIN_HOME_SECRET",
+            found="more than two secrets, or one that is shorter than "
+            f"{MIN_SECRET_CHARACTERS} characters",
+            next_step="set a random text, for example of `openssl rand -hex 32`; "
+            "to replace it, set `new,old`",
+        )
+
+    def derive(name: str) -> str:
+        return hmac.digest(newest.encode(), name.encode(), "sha256").hex()
+
+    return Secrets(
+        gateway_master_key="sk-twin-admin-" + derive("gateway_master_key"),
+        gateway_key="sk-twin-" + derive("gateway_key"),
+        traces_public_key="pk-lf-" + derive("traces_public_key")[:32],
+        traces_secret_key="sk-lf-" + derive("traces_secret_key"),
+        previous=_derive_secrets(older[0]) if older else None,
+    )
