@@ -1,10 +1,10 @@
-"""The front desk: of which kind judged messages are taken to be, in six languages.
+"""Measure which kinds the front desk assigns to labelled messages, in six languages.
 
     python tests/bench/bench_front_desk.py --quick|--full [--half tuned|held_out] [--json FILE]
 
-The messages (`front_desk/`) were written by somebody else than the training examples, before the
-code. Thresholds were chosen on the tuned set; the other is read by this script alone, which shows
-counts and no message. `--quick` takes the tuned set, `--full` the held-out one.
+The messages (`front_desk/`) were written before the code, by somebody other than the author of the
+training examples. Thresholds were chosen on the tuned set. Only this script reads the held-out set,
+and it shows counts but no messages. `--quick` uses the tuned set, `--full` the held-out one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MIN_BESIDE, MIN_PRIVATE = 0.9, 0.8
 
 @dataclass(frozen=True)
 class JudgedMessage:
-    """One message: its language and kind, and what the front desk made of it."""
+    """One message: its true language and kind, and those that the front desk found."""
 
     language: str
     kind: str
@@ -43,14 +43,17 @@ class JudgedMessage:
 
 
 def read_rows(half: str) -> list[dict[str, str]]:
-    """Danger and ordinary messages of the held-out half are those of the gate's claims."""
+    """Return the messages of a set.
+
+    The danger and ordinary messages of the held-out set are those of the gate's claims.
+    """
     lines = (FOLDER / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()
     of_gate = json.loads(MESSAGES.read_text(encoding="utf-8")) if half == "held_out" else []
     return [*of_gate, *map(json.loads, lines)]
 
 
 def judged(rows: Sequence[Mapping[str, str]]) -> tuple[list[JudgedMessage], float]:
-    """Every message as it is recognised, and CPU milliseconds a message."""
+    """Return every message as classified, and the CPU time per message in milliseconds."""
     classify_message("warm up")
     began = time.process_time()
     found = [classify_message(row["text"]) for row in rows]
@@ -62,11 +65,12 @@ def judged(rows: Sequence[Mapping[str, str]]) -> tuple[list[JudgedMessage], floa
 
 
 def beside(rows: Sequence[Mapping[str, str]], kind: str) -> Iterator[tuple[str, list[str]]]:
-    """The messages of danger, or as many ordinary ones, each with an ordinary question of its
-    language: every second one in the same line, without a stop.
+    """Yield the danger messages, or as many ordinary ones, each joined to an ordinary question.
+
+    Both have the same language. Every second pair is on one line, without a full stop between them.
 
     Yields:
-        Where the question stands, and the messages.
+        The position of the question, and the joined texts.
     """
     questions = {
         language: [row["text"] for row in rows
@@ -80,16 +84,16 @@ def beside(rows: Sequence[Mapping[str, str]], kind: str) -> Iterator[tuple[str, 
         text = one["text"] if kind == "danger" else own[(number + 7) % len(own)]
         pairs.append((own[number % len(own)], text, " \n"[number % 2]))
     yield "before", [f"{question}{between}{text}" for question, text, between in pairs]
-    yield "behind", [f"{text}{between}{question}" for question, text, between in pairs]
+    yield "after", [f"{text}{between}{question}" for question, text, between in pairs]
 
 
 def share(messages: Sequence[JudgedMessage], found: Sequence[str]) -> float:
-    """Of the messages those that were taken for one of the kinds."""
+    """Return the share of messages that were classified as one of the kinds in `found`."""
     return statistics.fmean(message.found in found for message in messages)
 
 
 def figures(half: str, *, every: int = 1) -> list[Row]:
-    """The rows of a set, or of one in `every` of its messages."""
+    """Return the rows of a set, or of every nth of its messages, where n is `every`."""
     read = read_rows(half)[::every]
     messages, spent = judged(read)
     by_kind = {kind: [message for message in messages if message.kind == kind] for kind in KINDS}
@@ -108,7 +112,7 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
          MAX_FALSE_DANGER, at_least=False)  # fmt: skip
     goal(f"ordinary taken for any kind, {half}", share(ordinary, DESK_KINDS), MAX_TAKEN,
          at_least=False)  # fmt: skip
-    goal("a message", spent, MAX_MS, at_least=False, unit="CPU-ms")
+    goal("CPU time per message", spent, MAX_MS, at_least=False, unit="CPU-ms")
     for kind in ("danger", "ordinary"):
         for place, texts in beside(read, kind):
             found = statistics.fmean(classify_message(text) == "danger" for text in texts)

@@ -1,7 +1,7 @@
-"""A figure of a benchmark: the one shape of all of them, its line in a table, its JSON.
+"""Define a benchmark's result row, its line in a table and its JSON.
 
-Scope: what every benchmark says in the same way. Out of scope: measuring, and which
-figure has which goal (`bench_*.py` and their folders).
+Scope: the output format that all benchmarks share. Out of scope: measuring, and the goal of each
+figure (`bench_*.py` and their folders).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 
 
 def bench_parser(doc: str | None, *, quick: str = "", full: str = "") -> argparse.ArgumentParser:
-    """Arguments that every benchmark has: one of `--quick` and `--full`, and `--json`.
+    """Return a parser with the options of every benchmark: `--quick` or `--full`, and `--json`.
 
     Args:
-        doc: its first line says what is measured.
-        quick, full: what each form does.
+        doc: docstring of the benchmark; its first line is the description.
+        quick, full: help text of each option.
     """
     parser = argparse.ArgumentParser(description=str(doc).splitlines()[0])
     form = parser.add_mutually_exclusive_group(required=True)
@@ -31,7 +31,7 @@ def bench_parser(doc: str | None, *, quick: str = "", full: str = "") -> argpars
 
 @dataclass
 class Row:
-    """One figure; `goal` is None where there is none, and then `holds` is true."""
+    """One figure; without a goal, `goal` is None and `holds` is true."""
 
     name: str
     value: float
@@ -42,12 +42,12 @@ class Row:
 
 
 def heading(*, name: int = 72) -> str:
-    """The line above the rows; `name` is the width of their first column."""
+    """Return the header of the table; `name` is the width of the first column."""
     return f"{'what':{name}} {'value':>9} {'unit':10} {'goal':>8}  holds peers"
 
 
 def line(row: Row, *, sign: str = "≤", name: int = 72) -> str:
-    """One row of the table; `sign` says on which side of its goal a value should lie."""
+    """Return one row of the table; `sign` shows on which side of its goal a value should lie."""
     goal = "" if row.goal is None else f"{sign} {row.goal:g}"
     peers = ", ".join(f"{peer} {value:g}" for peer, value in row.peers.items())
     return f"{row.name:{name}} {row.value:9.5g} {row.unit:10} {goal:>8}  {row.holds!s:5} {peers}"
@@ -61,10 +61,13 @@ def save(rows: Sequence[Row], file: Path) -> None:
 def tell(
     rows: Sequence[Row], file: Path | None = None, *, sign: Callable[[Row], str] = lambda _: "≤"
 ) -> int:
-    """Print the table, save it where a file is named; 0 when every row holds, else 1.
+    """Print the table, and save the rows to `file` if it is given.
 
     Args:
-        sign: on which side of its goal a row's value should lie.
+        sign: function that returns the side of its goal on which a row's value should lie.
+
+    Returns:
+        0 if every row holds, else 1.
     """
     table = [heading(), *(line(row, sign=sign(row)) for row in rows)]
     sys.stdout.write("\n".join(table) + "\n")

@@ -31,7 +31,7 @@ def raw_posts(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """Every imported post; an edited file replaces its row, a deleted file leaves a tombstone."""
+    """Every imported post. An edited file replaces its row; a deleted file leaves a tombstone."""
     author = read_author(settings, context.partition_key)
     # Take the fingerprint before reading, so a source that changes meanwhile is read again.
     sources_fingerprint = fingerprint_sources(author.sources)

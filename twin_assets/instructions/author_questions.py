@@ -16,7 +16,7 @@ from twin_assets.instructions.question_wordings import WORDINGS
 from twin_assets.instructions.stop_words import load_stop_words
 
 _ENGLISH = WORDINGS["en"]
-_MIN_WORDS, _MAX_WORDS = 4, 14  # words of a question
+_MIN_WORDS, _MAX_WORDS = 4, 14  # number of words in a question
 _CONNECTORS = re.compile(
     r"^(?:and|but|so|now|then|still|well|yes|no|oh|however|of course|in short|also|first|finally|"
     r"for example|for instance|in fact|instead|otherwise|sometimes|usually|often|besides),?\s+",
@@ -87,7 +87,7 @@ def _is_name(word: str) -> bool:
 
 
 def _to_second_person(words: list[str]) -> str:
-    """Turn the author's words about themselves into words to the author: `I am` → "you are"."""
+    """Turn the author's first-person words into the second person: `I am` → "you are"."""
     reader_words: list[str] = []
     for index, word in enumerate(words):
         normalized = word.lower().strip(",")
@@ -106,7 +106,8 @@ def _to_second_person(words: list[str]) -> str:
 def _is_self_contained(words: list[str]) -> bool:
     """Return whether a clause has no word that refers to earlier text.
 
-    A pronoun may follow at least four words, because its referent is then usually in the clause.
+    A pronoun is allowed after at least four words, because its referent is then usually in the
+    clause.
     """
     lower_words = [word.lower().strip(",.;:") for word in words]
     for index, word in enumerate(lower_words):

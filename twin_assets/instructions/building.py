@@ -51,7 +51,7 @@ DATASET_VERSION = "1"
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The dataset's changes and the teacher's result of one update."""
+    """The changes that one update made to the dataset, and the teacher's result."""
 
     sync_result: SyncResult
     teacher_result: TeacherResult | None = None
@@ -142,8 +142,8 @@ def update_dataset(
         teacher: the model that writes the questions. Templates write them if it is None, or if it
             wrote none for a passage.
         marks: the control tokens of the home's base models. They are not part of a version: posts
-            rarely contain one, so a different base model's list would cause a rebuild without any
-            change.
+            rarely contain one, so a different base model's list would cause a rebuild that changes
+            nothing.
         log: function that receives progress lines, which never contain text of a post.
 
     Raises:
@@ -267,7 +267,7 @@ def _apply_teacher_questions(
 def _replace_lost_questions(
     draft_rows: pl.DataFrame, tables: Tables, author: str, retriever: Retriever
 ) -> tuple[pl.DataFrame, Mapping[str, Any]]:
-    """Replace badly worded questions, and questions that do not find their post, by continuations.
+    """Replace badly worded questions, and those that do not find their post, with continuations.
 
     Returns:
         The drafts, and the vectors of the questions that were searched in this run.
@@ -345,7 +345,7 @@ def _find_contexts(
 def _read_stored_contexts(
     tables: Tables, author: str
 ) -> Mapping[str, tuple[tuple[str, str], tuple[str, ...]]]:
-    """Return question and retrieval, and the chunk ids, by sample id."""
+    """Return the question, retrieval name and chunk ids of each stored sample, by its id."""
     if not tables.exists("instruction_dataset", author):
         return {}
     columns = ["sample_id", "question", "retrieval", "context_chunk_ids"]

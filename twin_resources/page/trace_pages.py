@@ -47,7 +47,7 @@ _FACT_LABELS = (
 def render_trace_list(rows: Sequence[TraceRow]) -> str:
     """Return an HTML list of traces, newest first; clicking a question opens its trace."""
     if not rows:
-        return '<p class="twin-empty">No trace matches.</p>'
+        return '<p class="twin-empty">No traces match.</p>'
     items_html = "".join(_render_list_item(row) for row in rows)
     return f'<ol class="twin-traces" aria-label="Traces, newest first">{items_html}</ol>'
 
@@ -169,8 +169,8 @@ def _render_plain_name(name: str, translate: Callable[[str], str]) -> str:
 def _render_model(explanation: Explanation) -> str:
     if not explanation.model:
         text = (
-            "Not from a checkpoint of this home, but from the base model with "
-            "retrieval or a paid model."
+            "This answer is not from a checkpoint in this home, but from the base model with "
+            "retrieval or from a paid model."
         )
         return _render_section("Model", f"<p>{text}</p>")
     manifest = explanation.manifest
@@ -192,7 +192,7 @@ def _render_passages(passages: Sequence[ExplainedPassage]) -> str:
     items: list[str] = []
     for passage in passages:
         if not passage.document_id:
-            missing_reason = "its post was edited or deleted since"
+            missing_reason = "its post has since been edited or deleted"
             items.append(f"<li><code>{escape_html(passage.chunk_id)}</code>: {missing_reason}</li>")
             continue
         url = http_url_or_empty(passage.url)

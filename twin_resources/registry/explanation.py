@@ -1,6 +1,6 @@
 """Traces an answer back to its sources: model, checkpoint, dataset, chunks and posts.
 
-Scope: following the ids of a trace through registry, manifest and tables.
+Scope: following a trace's ids through the registry, the manifest and the tables.
 Out of scope: reading each store (`langfuse/client.py`, `registry/registry.py`,
 `tables/tables.py`), showing the result (`commands/answer_history.py`, `page/trace_pages.py`).
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExplainedPassage:
-    """A chunk of the prompt and its post; the other fields are empty if the chunk is deleted."""
+    """A chunk in the prompt, with its post; only `chunk_id` is set if the chunk was deleted."""
 
     chunk_id: str
     document_id: str = ""
@@ -43,7 +43,7 @@ class Explanation:
 
     Attributes:
         trace: the flat metadata that the gateway wrote (`twin.…`).
-        model: the registry's row of the version; empty for answers by the base or paid model.
+        model: the version's row in the registry; empty if the base or paid model answered.
         manifest: the manifest of the version's checkpoint.
         passages: the passages, in the order of the prompt.
     """

@@ -293,7 +293,7 @@ def explanation_tree(explanation: Explanation) -> Tree:
     _add_model(tree, explanation)
     for number, passage in enumerate(explanation.passages, start=1):
         if not passage.document_id:
-            tree.add(Text(f"chunk {passage.chunk_id}: its post was edited or deleted since"))
+            tree.add(Text(f"chunk {passage.chunk_id}: its post has since been edited or deleted"))
             continue
         start, end = passage.offsets
         branch = tree.add(Text(f"{number}. chunk {passage.chunk_id}: {_shorten(passage.text)}"))

@@ -1,4 +1,4 @@
-"""Run `twin lower-floor`: restart the certification of quality manually, with a reason.
+"""Run `twin lower-floor`: restart quality certification by hand, giving a reason.
 
 Scope: the command and its messages.
 Out of scope: the effect on the streams (`retraining/score_watch.py`).
@@ -41,12 +41,13 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
         values, alarms = score_watch.lower_floor(
             connection, chosen_author.slug, asked_by=actor(), reason=reason, at=time.time()
         )
-    closed_text = f", and {alarms} open alarm{'' if alarms == 1 else 's'} closed" if alarms else ""
+    closed_text = (
+        f", and {alarms} open alarm{' was' if alarms == 1 else 's were'} closed" if alarms else ""
+    )
     console.print(
-        f"{chosen_author.name}: {values:,} values so far no longer "
-        f"count{closed_text}. Every stream "
-        f"is certified "
-        "again from the next value on, and a new version is not compared with earlier ones.",
+        f"{chosen_author.name}: the {values:,} values so far no longer count{closed_text}. "
+        "Every stream is certified again from its next value on, and a new version is not compared "
+        "with earlier ones.",
         markup=False,
     )
     return 0

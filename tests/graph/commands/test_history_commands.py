@@ -95,7 +95,7 @@ def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
     shown = console.file.getvalue()
     for link in ("v1", "abc", "instruction_dataset version dv1", "c1", "d1", "/posts/a.md"):
         assert link in shown
-    assert "edited or deleted since" in shown
+    assert "has since been edited or deleted" in shown
 
 
 def register(registry: Registry, checkpoint: str, outcome: Any) -> None:

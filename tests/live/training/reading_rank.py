@@ -1,6 +1,6 @@
 """A rank that reads a model in shards and reports its peak memory.
 
-Scope: what `test_sharded_loading.py` starts twice. Out of scope: tests.
+Scope: the script that `test_sharded_loading.py` starts twice. Out of scope: the tests.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def memory_mb(name: str) -> float:
 
 
 def main(folders: list[Path], output: Path) -> None:
-    """Read each folder in turn; of the last `output` says what reading it took, and left.
+    """Read each folder in turn; write the last one's peak and kept memory to `output`.
 
-    A file, because libraries write to standard output what they like.
+    The result is a file because libraries may write anything to standard output.
 
-    What is imported on the way, and what the libraries keep for all models, comes with the first.
+    The first folder's figures include the imports, and what the libraries keep for all models.
     """
     disable_unused_modules(with_deepspeed=True)
     import torch
@@ -47,7 +47,7 @@ def main(folders: list[Path], output: Path) -> None:
     unset_hf_deepspeed_config()  # as `load_training_model` does
     told: dict[str, float] = {}
     for folder in folders:
-        Path("/proc/self/clear_refs").write_text("5")  # the most so far is as much as now
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current value
         before = memory_mb("VmRSS")
         config: Any = AutoConfig.from_pretrained(folder)
         model = load_sharded(
@@ -63,7 +63,7 @@ def main(folders: list[Path], output: Path) -> None:
         kinds = {"peak_mb": "VmHWM", "kept_mb": "VmRSS"}
         told = {kind: round(memory_mb(name) - before, 1) for kind, name in kinds.items()}
     output.write_text(json.dumps(told), encoding="utf-8")
-    accelerator.wait_for_everyone()  # who ends first takes the connections along
+    accelerator.wait_for_everyone()  # the first rank to exit closes the connections of the others
     accelerator.end_training()
 
 

@@ -17,7 +17,7 @@ ANN = Author("ann", "Ann Bell")
     ("written_by", "shown_posts", "answer", "expected"),
     [
         ("tuned", True, "voice", "Written by a language model trained on Ann Bell's posts, not by"),
-        ("untuned", True, "voice", "was shown some of Ann Bell's posts and not trained on them"),
+        ("untuned", True, "voice", "was shown some of Ann Bell's posts but not trained on them"),
         ("untuned", False, "voice", "not trained on Ann Bell's posts and was shown none of them"),
         ("paid", True, "voice", "another provider's language model that was shown some"),
         ("fixed", False, "voice", "A fixed sentence"),

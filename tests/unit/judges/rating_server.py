@@ -1,7 +1,6 @@
-"""A language model's stand-in that rates: an OpenAI-compatible server in this process.
+"""Simulate a language model that rates, with an OpenAI-compatible server in this process.
 
-Scope: what a paid API would be asked and answers. Out of scope: the rubrics and what
-is claimed of them.
+Scope: the requests to a paid API, and its answers. Out of scope: the rubrics, and tests of them.
 """
 
 from __future__ import annotations
@@ -16,12 +15,13 @@ from tests.http_server import Request, Response, http_server
 
 
 class RatingServer:
-    """Keeps the prompts; `reply` says what is said to one's answer.
+    """Server that records the prompts and answers each with `reply`.
 
     Attributes:
-        prompts, formats: in the order of asking.
-        refuses_formats: a request with one is answered with 400.
-        whole: whether `reply` is shown the prompt instead of the answer in it.
+        reply: function that returns the server's text for the answer in a prompt.
+        prompts, formats: the prompts and response formats, in the order of the requests.
+        refuses_formats: whether a request with a response format is refused with status 400.
+        whole: whether `reply` receives the whole prompt instead of the answer in it.
     """
 
     def __init__(self, reply: Callable[[str], str]) -> None:
@@ -55,7 +55,7 @@ class RatingServer:
 
 @contextmanager
 def serving(reply: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> Iterator[RatingServer]:
-    """The server, as LiteLLM's `openai/...` models find it."""
+    """Run the server, and point LiteLLM's `openai/...` models to it."""
     server = RatingServer(reply)
     with http_server(server.answer) as url:
         monkeypatch.setenv("OPENAI_API_BASE", f"{url}/v1")

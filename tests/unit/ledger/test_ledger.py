@@ -594,7 +594,7 @@ def test_a_day_settles_at_most_three_usual_ones(world: World) -> None:
     assert (settled_by_day.count(1.0), settled_by_day.count(0.0)) == (48, 36)
     with world.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {
-            "from a day with more than three times the usual number": 64
+            "from a day with over three times the usual number of scores": 64
         }
     assert report.unsettled_days["beyond"] == 0, "each is told once"
     assert world.tick().settled == {}

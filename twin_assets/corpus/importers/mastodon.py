@@ -60,7 +60,7 @@ def recognises(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield public posts with joined threads; `include` may add `followers` and `replies`."""
+    """Yield public posts, joined into threads; `include` may add `followers` and `replies`."""
     posts: dict[str, _Post] = {}
     for name in _list_outboxes(archive):
         try:

@@ -5,7 +5,7 @@ Out of scope: which files are posts (`folders`), and a post's own fields (`posts
 
 Settings: https://jekyllrb.com/docs/configuration/options/, https://jekyllrb.com/docs/collections/,
 https://gohugo.io/configuration/all/, https://gohugo.io/configuration/languages/. If a configuration
-cannot be read, addresses, zones and languages are lost, but the posts are still imported.
+cannot be read, addresses, time zones and languages are lost, but the posts are still imported.
 """
 # pyright: strict
 
@@ -32,9 +32,9 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
     """Return the site of a folder.
 
     Args:
-        names: paths of the files in the folder, from its root.
+        names: paths of the files in the folder, relative to its root.
         read: function that returns the bytes of one of these files; may raise `OSError`.
-        layout: `jekyll`, `hugo`, or another layout, which sets only the address and the zone.
+        layout: `jekyll`, `hugo`, or another, for which only address and time zone are read.
     """
     fields = read_configuration(names, read, layout=layout)
     # Jekyll's `baseurl` is the path below `url`; Hugo's is the whole address.

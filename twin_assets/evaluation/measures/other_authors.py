@@ -5,9 +5,9 @@ Scope: the comparison, its claim, its table. Out of scope: that adapter
 (`author_control.py`).
 
 `learns_this_author` compares passages of different people, so its interval includes the differences
-between them. Here, both models have the same base model and read the author's passages from the
-control, so the posts' common traits cancel out. A candidate that has only learned how people write
-posts gains no more than the adapter.
+between them. Here, both models have the same base model and read the author's passages that the
+control uses, so the posts' common traits cancel out. A candidate that has only learned how people
+write posts gains no more than the adapter.
 """
 # pyright: strict
 
@@ -42,10 +42,10 @@ class OtherAuthorsComparison:
     Attributes:
         passages: number of passages.
         adapter: hash of the adapter of other authors.
-        of: authors of the adapter; empty if the adapter was configured.
+        of: authors on whose posts the adapter was trained; empty if the adapter was configured.
         candidate_to_base, adapter_to_base: perplexity of the candidate, or of the adapter, divided
             by the base model's.
-        ratio: the candidate's perplexity divided by the adapter's; below 1 the candidate is better.
+        ratio: the candidate's perplexity divided by the adapter's; the candidate is better below 1.
     """
 
     passages: int
@@ -75,7 +75,7 @@ def compare(
     Args:
         documents: document of each passage.
         weights: hash of the adapter.
-        authors: authors of the adapter.
+        authors: authors on whose posts the adapter was trained.
 
     Raises:
         ValueError: the models read different passages, or fewer than two.
@@ -135,8 +135,9 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "The author's passages are likelier than for the adapter of other authors, "
-            "95 % interval included. Without such an adapter, the claim is met.",
+            "The author's passages are likelier under the candidate than under the adapter of "
+            "other authors, even at the upper end of the 95 % interval. Without such an adapter, "
+            "the claim is met.",
             claim,
             decide_missing=_decide_without_adapter,
         ),

@@ -59,12 +59,12 @@ def to_judged_answers(
 def score_answers(
     judge: Judge, prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[float]:
-    """Return a judge's scores of texts as answers at these positions."""
+    """Return a judge's scores for texts that answer the questions at these positions."""
     return judge.score_all(to_judged_answers(prompts, positions, texts))
 
 
 def find_positions_with_passages(prompts: PromptSet) -> list[int]:
-    """Return the positions of held-out prompts that show passages."""
+    """Return the positions of held-out prompts that contain passages."""
     return [position for position in prompts.held_out if prompts.passages[position]]
 
 

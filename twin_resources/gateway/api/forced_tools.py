@@ -1,6 +1,6 @@
-"""Convert a request that forces a tool call to a request for JSON that matches the tool's schema.
+"""Convert a request that forces a tool call into one for JSON that matches the tool's schema.
 
-Scope: converting the request, and converting the JSON answer to a call of the tool.
+Scope: converting the request, and converting the JSON answer into a call to the tool.
 Out of scope: tools that the model may choose not to call (`ignored_parameters.py`), and the limits
 of a schema (`response_format.py`).
 
@@ -24,7 +24,7 @@ REQUIRED = "required"
 
 
 def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
-    """Convert a chat request that forces a tool to one for JSON.
+    """Convert a chat request that forces a tool call into a request for JSON.
 
     Returns:
         The converted request, or None if the request forces no tool.
@@ -60,7 +60,7 @@ def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
 
 @dataclass
 class ToolCallConverter:
-    """Converter of a chat answer, whose text is a tool's arguments, into a call of the tool."""
+    """Converter that turns a chat answer, whose text is a tool's arguments, into a tool call."""
 
     name: str
     _has_started: bool = False
@@ -92,7 +92,7 @@ class ToolCallConverter:
         yield "data: [DONE]\n\n"
 
     def store_answer(self) -> None:
-        """Do nothing; no chat request names an earlier answer."""
+        """Do nothing; no later chat request refers to an earlier answer."""
 
     def _delta(self, chunk: Mapping[str, Any], text: str) -> dict[str, Any]:
         if self._has_started:

@@ -49,7 +49,7 @@ def disclosure(
 
 
 def author_disclosure(author: Author) -> str:
-    """Return the author's own sentence, or an empty string for a word of `DISCLOSURE_PLACES`."""
+    """Return the author's own sentence, or "" if the setting is empty or in `DISCLOSURE_PLACES`."""
     return "" if author.disclosure in {"", *DISCLOSURE_PLACES} else author.disclosure
 
 
@@ -72,5 +72,5 @@ def _writer(name: str, written_by: WrittenBy, *, has_passages: bool) -> str:
         return f"a language model trained on {name}'s posts"
     kind = "another provider's language model" if written_by == "paid" else "a language model"
     if has_passages:
-        return f"{kind} that was shown some of {name}'s posts and not trained on them"
+        return f"{kind} that was shown some of {name}'s posts but not trained on them"
     return f"{kind} that was not trained on {name}'s posts and was shown none of them"

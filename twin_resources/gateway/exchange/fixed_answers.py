@@ -20,7 +20,7 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 NO_USAGE: Mapping[str, int] = MappingProxyType(
     {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 )
-"""Token usage of an answer without a model."""
+"""Token usage of an answer that no model wrote."""
 DONE_EVENT = b"data: [DONE]\n\n"
 
 

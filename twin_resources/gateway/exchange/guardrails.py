@@ -56,9 +56,9 @@ def create_scanner(author: Author, place: GuardPlace) -> Scanner:
 def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     """Mask the question, the conversation and the client's system message.
 
-    Only the question can be blocked, because earlier turns were answered before or come from the
-    client. The guards read at most `MAX_GUARDED_BYTES` of the system message and the newest turns,
-    which is more than any prompt contains. Older turns are dropped and listed in `ignored`.
+    Only the question can be blocked, because earlier turns have already been answered or come from
+    the client. The guards read at most `MAX_GUARDED_BYTES` of the system message and the newest
+    turns, which is more than any prompt contains. Older turns are dropped and listed in `ignored`.
     """
     scanner = create_scanner(author, "input")
     if scanner.is_off:
@@ -95,7 +95,7 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
 
 
 def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
-    """Cut the system message and the oldest turns to the bytes that a guard reads."""
+    """Truncate the system message and drop the oldest turns to fit within `max_bytes`."""
     system = chat_request.system.encode()[:max_bytes].decode(errors="ignore")
     remaining_bytes = max_bytes - len(system.encode())
     dropped_turns = len(chat_request.history)
@@ -110,7 +110,8 @@ def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
         dropped_turns -= 1
     if not dropped_turns and system == chat_request.system:
         return chat_request
-    dropped_parts = [f"the {dropped_turns} oldest turns"] * bool(dropped_turns)
+    turns_text = "oldest turn" if dropped_turns == 1 else f"{dropped_turns} oldest turns"
+    dropped_parts = [f"the {turns_text}"] * bool(dropped_turns)
     dropped_parts += ["the end of the system messages"] * (system != chat_request.system)
     parts = (*chat_request.ignored, *dropped_parts)
     return replace(

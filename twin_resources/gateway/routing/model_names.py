@@ -45,7 +45,7 @@ def model_names_for_key(snapshot: Snapshot, key: Key) -> list[str]:
 
 
 def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
-    """Return the fields of a model name in `/v1/models` beyond OpenAI's.
+    """Return a model name's fields in `/v1/models` that OpenAI's API does not have.
 
     Returns:
         `version` (`v3`, `base` or `paid`), `answer` (the current form of its answers),
@@ -70,7 +70,7 @@ def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
 
 
 def decision_for_model(snapshot: Snapshot, model: str) -> RouteDecision:
-    """Return the version for a name from `model_names_for_key`, if all servers are ready."""
+    """Return the decision for a name of `model_names_for_key`, assuming all servers are ready."""
     author, _, alias = model.removeprefix("twin/").partition("@")
     if alias == PAID:
         return paid_decision("alias:paid")
@@ -102,7 +102,7 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
     if chat_request.author in snapshot.paused:
         found = f"its answers are stopped, {snapshot.paused[chat_request.author]}"
         resume = f"`twin pause {chat_request.author} --resume`"
-        next_step = f"try again later; the owner of the gateway runs {resume}"
+        next_step = f"try again later; the owner of the gateway can resume it with {resume}"
         raise RefusedError(
             503, "author_paused", tried=tried, found=found, next_step=next_step, param="model"
         )

@@ -1,4 +1,4 @@
-"""Define the table `routing_labels`: judges' scores of both models' answers per prompt.
+"""Define the table `routing_labels`: the judges' scores for both models' answers to each prompt.
 
 Scope: its columns and ids, and reading it as arrays for the router.
 Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router (`router/`).
@@ -101,7 +101,8 @@ class LabelArrays:
     Attributes:
         label_ids: the ids of the prompts (trace or sample).
         groups: the reader or, without one, the prompt. Cross-validation leaves out whole groups.
-        gains: the mean over the claims of paid − own, shape (n, models − 1), by rising price.
+        gains: the paid score minus our own, averaged over the claims; shape (n, models − 1), in
+            order of increasing price.
         usd: the costs of the paid answers in US dollars.
     """
 
@@ -126,7 +127,7 @@ def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...
 
     Args:
         rows: rows of the table.
-        claims: the claims of the deciding certified judges; labels without all of them are omitted.
+        claims: the claims of the certified judges that decide; labels that lack one are omitted.
     """
     purchase_rows = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") != PROBE))
     pairs = [
@@ -171,7 +172,7 @@ class ReusableAnswer:
 
     Attributes:
         scores: claim → the judge's score.
-        prompt_tokens, answer_tokens, usd: as in `PaidAnswer`; nothing is paid again.
+        prompt_tokens, answer_tokens, usd: as in `PaidAnswer`; nothing is paid for again.
     """
 
     scores: Mapping[str, float]

@@ -30,13 +30,13 @@ NOT_IN_SCORES = "not in [scores]: "  # status prefix, followed by an unmapped sc
 # The status of a score in words; `ledger_tables.scores` describes each status.
 _STATUS_TEXT = sa.case(
     (scores.c.status == "settled", "counted"),
-    (scores.c.status == "beside", "counted in one value with the reader's others of that day"),
+    (scores.c.status == "beside", "counted in one value with the reader's other scores that day"),
     (scores.c.status == "open", "waiting until its day is settled"),
     (scores.c.status == "kept", "an edit or a comparison, not a vote"),
     (scores.c.status == "deleted", "deleted in the trace store"),
     (scores.c.status == "capped", "above the reader's share"),
-    (scores.c.status == "beyond", "from a day with more than three times the usual number"),
-    (scores.c.status == "new", "from new readers (last two weeks), above a tenth of the day"),
+    (scores.c.status == "beyond", "from a day with over three times the usual number of scores"),
+    (scores.c.status == "new", "from new readers (last two weeks), above their tenth of the day"),
     (scores.c.status == "late", "late: the reader's day was already settled"),
     (scores.c.reason == NOT_MAPPED, sa.literal(NOT_IN_SCORES) + scores.c.name),
     else_=scores.c.reason,
@@ -53,7 +53,7 @@ class AlarmRecord:
         is_open: whether the next tick decides it (again).
         decision: the kind of the newest decision; empty without a decision.
         decided_by: the rule that decided (`limits`, `learnt_before` …).
-        message: the message of that tick.
+        message: the message of the newest decision.
         run_key: the run key of the retraining that the alarm started, or empty.
     """
 
@@ -106,16 +106,16 @@ def record_alarm(
             event="alarm",
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
-            text=f"{alarm.description}. The messages of the sensor quality_dropped give the "
-            "decision or what it waits for. `twin status` shows the state of the loop, and "
-            "`twin retrain --reason TEXT` starts a training run by hand.",
+            text=f"{alarm.description}. The messages of the sensor quality_dropped report the "
+            "decision or what it is still waiting for. `twin status` shows the state of the loop, "
+            "and `twin retrain --reason TEXT` starts a training run by hand.",
         ),
         at=at,
     )
 
 
 def oldest_open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
-    """Return author → the oldest alarm without a decision."""
+    """Return author → the oldest open alarm."""
     rows = connection.execute(
         sa.select(alarms)
         .where(alarms.c.status == "open")

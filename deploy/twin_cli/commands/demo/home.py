@@ -19,7 +19,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
 
 RECIPE = "smollm2-135m-demo"
-ANSWER_TOKENS = 40  # the reader gives the full score from twelve new words
+ANSWER_TOKENS = 40  # the reader gives the full score for twelve or more new words
 CONTEXT_TOKENS = 256  # two full chunks; reading 400 tokens takes two thirds of an answer's time
 # With one or two readers, the loop takes months, but the demo must take minutes. The demo prints
 # each setting; values from the environment take precedence.
@@ -28,7 +28,7 @@ DEMO_SETTINGS: Mapping[str, str] = {
     "TWIN_AUTO_RETRAIN": "true",
     "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start training
 }
-# Speeds up training, gate and trial; `--unhurried` omits this.
+# These speed up training, the gate and the trial; `--unhurried` omits them.
 FAST_PACE_SETTINGS: Mapping[str, str] = {"TWIN_PACE": "hurried"}
 WITHHELD_POST_COUNT = 3
 # The demo spends no money, regardless of the environment.
@@ -46,7 +46,7 @@ def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
     Child processes get the same settings from the environment.
 
     Args:
-        unhurried: whether to train and judge as outside the demo.
+        unhurried: whether training and judging work as they do outside the demo.
     """
     for name, value in pace_settings(unhurried=unhurried).items():
         os.environ.setdefault(name, value)
@@ -70,7 +70,7 @@ def create_demo_author(settings: Settings, *, unhurried: bool = False) -> Author
     favours the newest posts.
 
     Args:
-        unhurried: whether to use the default recipe and context, and to release by the gate.
+        unhurried: whether to use the default recipe and context, and to let the gate release.
     """
     sample = choose_subject(settings.model_copy(update={"home": settings.home / "none"}), None)
     posts = posts_folder(settings)

@@ -93,7 +93,7 @@ def test_text_by_others_is_not_imported(tmp_path: Path) -> None:
 def test_replies_to_others_need_an_opt_in(tmp_path: Path) -> None:
     tweets = [
         tweet(4, "@bob @eve I disagree", in_reply_to_user_id_str="7"),
-        # The author continues the own reply in the same conversation.
+        # The author continues their own reply in the same conversation.
         tweet(5, "and so", in_reply_to_user_id_str="42", in_reply_to_status_id_str="4"),
     ]
     assert not read(archive_files(tweets), tmp_path).records
