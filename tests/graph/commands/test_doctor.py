@@ -234,6 +234,14 @@ def test_the_state_in_sqlite(home: Settings) -> None:
     assert verdict(stores.check_state(broken)) == "fail"
 
 
+def test_hosts_with_keys_of_their_own_are_warned_about(home: Settings) -> None:
+    shared = home.model_copy(update={"store_uri": "s3://bucket/store"})
+    warned = next(iter(stores.check_state(shared)))
+    assert (warned.name, warned.verdict) == ("keys", "warn")
+    with_secret = shared.model_copy(update={"home_secret": "s" * 40})
+    assert "keys" not in [found.name for found in stores.check_state(with_secret)]
+
+
 def test_an_account_that_is_ahead_of_the_clock(home: Settings) -> None:
     with closing(State.open(home.state_address)) as state:
         for days, verdicts in ((0, ["ok"]), (3, ["ok", "warn"])):

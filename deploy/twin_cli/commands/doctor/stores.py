@@ -36,7 +36,7 @@ MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes ind
 
 
 def check_state(settings: Settings) -> Iterator[Diagnostic]:
-    """Check the state store, a SQLite file of the home or PostgreSQL."""
+    """Check the state store, a SQLite file of the home or PostgreSQL, and who has its keys."""
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -48,6 +48,12 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
     from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_NUMBER, schema_number
 
+    if settings.store_uri and not settings.home_secret:
+        yield warn(
+            "keys",
+            "several hosts can share this home, but each makes its own two keys",
+            "set the same TWIN_HOME_SECRET on every host",
+        )
     remedy = "see TWIN_STATE_URL: postgresql+psycopg2://user:password@host/database, or unset it"
     try:
         url = sa.make_url(settings.state_address)
