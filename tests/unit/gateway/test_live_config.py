@@ -127,6 +127,27 @@ def test_an_unreadable_servers_file_keeps_the_last_valid_one(home: Settings) -> 
     assert "servers unreadable" in live_config.current.problems[0]
 
 
+@pytest.mark.parametrize(
+    "text", ["[]", "[1]", "7", '"servers"', '{"servers": [1]}', '{"servers": {"v1": 3}}', "{"]
+)
+def test_a_servers_file_of_another_structure_is_a_problem(home: Settings, text: str) -> None:
+    write_servers(home, base=True)
+    live_config = LiveConfig(home)
+    live_config.refresh()
+    replace_file(home.servers_path, text)
+    live_config.refresh()
+    assert live_config.current.is_ready("base")
+    assert "servers unreadable" in live_config.current.problems[0]
+
+
+@pytest.mark.parametrize("text", ["[]", "[1]", "7", '{"authors": [1]}', '{"authors": {"ann": 3}}'])
+def test_a_policy_of_another_structure_is_a_problem(home: Settings, text: str) -> None:
+    home.policy_path.write_text(text, encoding="utf-8")
+    live_config = LiveConfig(home)
+    live_config.refresh()
+    assert "policy unreadable" in live_config.current.problems[0]
+
+
 def test_a_newer_list_of_servers_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "servers.json"
     path.write_text('{"schema": 2, "servers": {}}', encoding="utf-8")

@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.pausing import SUFFIX, pause_reason
@@ -219,14 +219,14 @@ def read_servers(path: Path) -> dict[str, Server]:
         TwinError: a newer release wrote the file.
         ValueError, KeyError, TypeError: the file has a different structure.
     """
-    document = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+    document: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
     if document.get("schema", 0) > SERVERS_SCHEMA:
         raise TwinError(
             f"read {path}",
             found=f"schema {document['schema']}; this release reads schema {SERVERS_SCHEMA}",
             next_step="run the gateway and the model servers from the same release",
         )
-    servers = cast("dict[str, dict[str, Any]]", document["servers"])
+    servers: dict[str, dict[str, Any]] = dict(document["servers"])
     return {
         name: Server(
             url=str(entry["url"]),
