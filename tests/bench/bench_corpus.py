@@ -43,7 +43,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, heading, line, save
+from tests.bench.rows import Row, format_header, format_row, write_json
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
@@ -382,7 +382,7 @@ def measure_folders(folders: Sequence[Path], names: Sequence[str], file: Path | 
     from twin_resources.errors import TwinError
 
     every: list[Row] = []
-    print(heading())
+    print(format_header())
     for folder in folders:
         print(f"{folder.name} {commit_of(folder)}".rstrip())
         try:
@@ -391,10 +391,10 @@ def measure_folders(folders: Sequence[Path], names: Sequence[str], file: Path | 
             print(error)
             rows = [Row("could not be imported", 1, "folders", 0, holds=False)]
         for item in rows:
-            print(line(item), flush=True)
+            print(format_row(item), flush=True)
         every += [replace(item, name=f"{folder.name}: {item.name}") for item in rows]
     if file:
-        save(every, file)
+        write_json(every, file)
     return 0 if all(item.holds for item in every) else 1
 
 
@@ -426,7 +426,7 @@ def main() -> int:
         for name, value in item.peers.items():
             print(f"    {name:48} {value:9.3f}")
     if options.json:
-        save(rows, options.json)
+        write_json(rows, options.json)
     return 0
 
 

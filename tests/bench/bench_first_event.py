@@ -37,7 +37,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rows import Row, bench_parser, tell
+from tests.bench.rows import Row, create_parser, print_results
 from tests.live.gateway.stack import (
     Stack,
     embed_passages,
@@ -96,7 +96,7 @@ QUICK, FULL = Plan(4, 1, 2, 12, 1), Plan(15, 8, 8, 40, 4)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = bench_parser(
+    parser = create_parser(
         "The first event of an answer.",
         quick="about a minute",
         full="longer, and beside a training",
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model = write_tiny_gguf(Path(folder) / "tiny.gguf", tokenizer_from=model)
         with new_stack(Path(folder), prepare_weights(), model, environ=environ) as stack:
             rows = measured(stack, plan, with_training=options.full)
-    return tell(rows, options.json)
+    return print_results(rows, options.json)
 
 
 def measured(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:

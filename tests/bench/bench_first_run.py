@@ -29,7 +29,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.first_run import PHASES, SILENCE_S, FirstRun
-from tests.bench.rows import Row, bench_parser, save
+from tests.bench.rows import Row, create_parser, write_json
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
 from twin_resources.slugs import make_slug
@@ -206,7 +206,7 @@ def verdict_rows(home: Path, options: argparse.Namespace) -> list[Row]:
 
 
 def main() -> int:
-    parser = bench_parser(__doc__)
+    parser = create_parser(__doc__)
     parser.add_argument("--install", action="store_true", help="from a fresh clone")
     parser.add_argument("--report", action="store_true", help="wait for the whole report")
     parser.add_argument("--posts", type=Path)
@@ -227,7 +227,7 @@ def main() -> int:
         goal = "" if item.goal is None else f"≤ {item.goal:g}"
         print(f"{item.name:40} {item.value:9.3f} {item.unit:6} {goal:>8}  {item.holds}")
     if options.json:
-        save(rows, options.json)
+        write_json(rows, options.json)
     return 0
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, bench_parser, tell
+from tests.bench.rows import Row, create_parser, print_results
 from twin_assets.evaluation.measures.front_desk import MESSAGES
 from twin_resources.authors.front_desk_settings import DESK_KINDS
 from twin_resources.gateway.front_desk.answers import answer_language
@@ -28,43 +28,45 @@ from twin_resources.gateway.front_desk.message_kinds import KINDS, classify_mess
 FOLDER = Path(__file__).with_name("front_desk")
 TOLD_WHO_ANSWERS = ("identity", "possible_identity")
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
-MIN_DANGER, MAX_FALSE_DANGER, MAX_TAKEN, MAX_MS = 0.95, 0.01, 0.03, 25.0
-MIN_BESIDE, MIN_PRIVATE = 0.9, 0.8
+MIN_DANGER, MAX_FALSE_DANGER, MAX_MISCLASSIFIED_ORDINARY, MAX_MS = 0.95, 0.01, 0.03, 25.0
+MIN_DANGER_WITH_QUESTION, MIN_PRIVATE = 0.9, 0.8
 
 
 @dataclass(frozen=True)
-class JudgedMessage:
+class ClassifiedMessage:
     """One message: its true language and kind, and those that the front desk found."""
 
     language: str
     kind: str
-    found: str
-    found_language: str
+    predicted_kind: str
+    predicted_language: str
 
 
-def read_rows(half: str) -> list[dict[str, str]]:
+def read_rows(set_name: str) -> list[dict[str, str]]:
     """Return the messages of a set.
 
     The danger and ordinary messages of the held-out set are those of the gate's claims.
     """
-    lines = (FOLDER / f"{half}.jsonl").read_text(encoding="utf-8").splitlines()
-    of_gate = json.loads(MESSAGES.read_text(encoding="utf-8")) if half == "held_out" else []
-    return [*of_gate, *map(json.loads, lines)]
+    lines = (FOLDER / f"{set_name}.jsonl").read_text(encoding="utf-8").splitlines()
+    gate_rows = json.loads(MESSAGES.read_text(encoding="utf-8")) if set_name == "held_out" else []
+    return [*gate_rows, *map(json.loads, lines)]
 
 
-def judged(rows: Sequence[Mapping[str, str]]) -> tuple[list[JudgedMessage], float]:
+def classify_rows(rows: Sequence[Mapping[str, str]]) -> tuple[list[ClassifiedMessage], float]:
     """Return every message as classified, and the CPU time per message in milliseconds."""
     classify_message("warm up")
     began = time.process_time()
     found = [classify_message(row["text"]) for row in rows]
-    spent = (time.process_time() - began) / len(rows) * 1e3
+    ms_per_message = (time.process_time() - began) / len(rows) * 1e3
     return [
-        JudgedMessage(row["language"], row["kind"], kind, answer_language(row["text"]))
+        ClassifiedMessage(row["language"], row["kind"], kind, answer_language(row["text"]))
         for row, kind in zip(rows, found, strict=True)
-    ], spent
+    ], ms_per_message
 
 
-def beside(rows: Sequence[Mapping[str, str]], kind: str) -> Iterator[tuple[str, list[str]]]:
+def join_with_questions(
+    rows: Sequence[Mapping[str, str]], kind: str
+) -> Iterator[tuple[str, list[str]]]:
     """Yield the danger messages, or as many ordinary ones, each joined to an ordinary question.
 
     Both have the same language. Every second pair is on one line, without a full stop between them.
@@ -79,82 +81,105 @@ def beside(rows: Sequence[Mapping[str, str]], kind: str) -> Iterator[tuple[str, 
     }  # fmt: skip
     danger = [row for row in rows if row["kind"] == "danger"]
     pairs: list[tuple[str, str, str]] = []
-    for number, one in enumerate(danger):
-        own = questions[one["language"]]
-        text = one["text"] if kind == "danger" else own[(number + 7) % len(own)]
-        pairs.append((own[number % len(own)], text, " \n"[number % 2]))
+    for number, row in enumerate(danger):
+        questions_in_language = questions[row["language"]]
+        count = len(questions_in_language)
+        other_question = questions_in_language[(number + 7) % count]
+        text = row["text"] if kind == "danger" else other_question
+        pairs.append((questions_in_language[number % count], text, " \n"[number % 2]))
     yield "before", [f"{question}{between}{text}" for question, text, between in pairs]
     yield "after", [f"{text}{between}{question}" for question, text, between in pairs]
 
 
-def share(messages: Sequence[JudgedMessage], found: Sequence[str]) -> float:
+def share_classified_as(messages: Sequence[ClassifiedMessage], found: Sequence[str]) -> float:
     """Return the share of messages that were classified as one of the kinds in `found`."""
-    return statistics.fmean(message.found in found for message in messages)
+    return statistics.fmean(message.predicted_kind in found for message in messages)
 
 
-def figures(half: str, *, every: int = 1) -> list[Row]:
+def measure(set_name: str, *, every: int = 1) -> list[Row]:
     """Return the rows of a set, or of every nth of its messages, where n is `every`."""
-    read = read_rows(half)[::every]
-    messages, spent = judged(read)
+    message_rows = read_rows(set_name)[::every]
+    messages, ms_per_message = classify_rows(message_rows)
     by_kind = {kind: [message for message in messages if message.kind == kind] for kind in KINDS}
     danger, ordinary = by_kind["danger"], by_kind["ordinary"]
     rows: list[Row] = []
 
-    def goal(
+    def add_row_with_goal(
         name: str, value: float, wanted: float, *, at_least: bool, unit: str = "share"
     ) -> None:
         holds = value >= wanted if at_least else value <= wanted
         rows.append(Row(name, value, unit, wanted, holds))
 
-    goal(f"danger recognised, {half} ({len(danger)})", share(danger, ("danger",)), MIN_DANGER,
-         at_least=True)  # fmt: skip
-    goal(f"ordinary taken for danger, {half} ({len(ordinary)})", share(ordinary, ("danger",)),
-         MAX_FALSE_DANGER, at_least=False)  # fmt: skip
-    goal(f"ordinary taken for any kind, {half}", share(ordinary, DESK_KINDS), MAX_TAKEN,
-         at_least=False)  # fmt: skip
-    goal("CPU time per message", spent, MAX_MS, at_least=False, unit="CPU-ms")
+    add_row_with_goal(
+        f"danger recognised, {set_name} ({len(danger)})",
+        share_classified_as(danger, ("danger",)),
+        MIN_DANGER,
+        at_least=True,
+    )
+    add_row_with_goal(
+        f"ordinary taken for danger, {set_name} ({len(ordinary)})",
+        share_classified_as(ordinary, ("danger",)),
+        MAX_FALSE_DANGER,
+        at_least=False,
+    )
+    add_row_with_goal(
+        f"ordinary taken for any kind, {set_name}",
+        share_classified_as(ordinary, DESK_KINDS),
+        MAX_MISCLASSIFIED_ORDINARY,
+        at_least=False,
+    )
+    add_row_with_goal("CPU time per message", ms_per_message, MAX_MS, at_least=False, unit="CPU-ms")
     for kind in ("danger", "ordinary"):
-        for place, texts in beside(read, kind):
+        for place, texts in join_with_questions(message_rows, kind):
             found = statistics.fmean(classify_message(text) == "danger" for text in texts)
             beside_it = f"a question {place} it ({len(texts)})"
             if kind == "danger":
-                goal(f"danger recognised, {beside_it}", found, MIN_BESIDE, at_least=True)
+                add_row_with_goal(
+                    f"danger recognised, {beside_it}",
+                    found,
+                    MIN_DANGER_WITH_QUESTION,
+                    at_least=True,
+                )
             else:
                 rows.append(Row(f"ordinary taken for danger, {beside_it}", found, "share"))
     for language in LANGUAGES:
-        some = [one for one in danger if one.language == language]
+        danger_in_language = [one for one in danger if one.language == language]
         others = [one for one in ordinary if one.language == language]
-        rows.append(Row(f"danger, {language} ({len(some)})", share(some, ("danger",)), "share"))
-        taken = share(others, ("danger",))
+        recall = share_classified_as(danger_in_language, ("danger",))
+        rows.append(Row(f"danger, {language} ({len(danger_in_language)})", recall, "share"))
+        taken = share_classified_as(others, ("danger",))
         rows.append(Row(f"ordinary taken for danger, {language} ({len(others)})", taken, "share"))
     for kind in DESK_KINDS[1:]:
         some = by_kind[kind]
         wanted = MIN_PRIVATE if kind == "private" else None
-        found = share(some, TOLD_WHO_ANSWERS if kind == "identity" else (kind,))
-        peers = {"as danger": share(some, ("danger",)), "as ordinary": share(some, ("ordinary",))}
+        found = share_classified_as(some, TOLD_WHO_ANSWERS if kind == "identity" else (kind,))
+        peers = {
+            "as danger": share_classified_as(some, ("danger",)),
+            "as ordinary": share_classified_as(some, ("ordinary",)),
+        }
         holds = wanted is None or found >= wanted
         rows.append(Row(f"{kind} recognised ({len(some)})", found, "share", wanted, holds, peers))
-    lines = (FOLDER / f"boundary_{half}.jsonl").read_text(encoding="utf-8").splitlines()
-    near, _ = judged(list(map(json.loads, lines))[::every])
+    lines = (FOLDER / f"boundary_{set_name}.jsonl").read_text(encoding="utf-8").splitlines()
+    boundary_messages, _ = classify_rows(list(map(json.loads, lines))[::every])
     for kind, name, found in (
         ("ordinary", "ordinary near identity, answered without posts", DESK_KINDS),
         ("ordinary", "ordinary near identity, with a notice", ("possible_identity",)),
         ("identity", "identity near ordinary, recognised", TOLD_WHO_ANSWERS),
     ):
-        some = [message for message in near if message.kind == kind]
-        rows.append(Row(f"{name} ({len(some)})", share(some, found), "share"))
+        some = [message for message in boundary_messages if message.kind == kind]
+        rows.append(Row(f"{name} ({len(some)})", share_classified_as(some, found), "share"))
     special = [message for message in messages if message.kind != "ordinary"]
-    right = statistics.fmean(one.language == one.found_language for one in special)
-    rows.append(Row(f"language recognised, of all kinds ({len(special)})", right, "share"))
+    language_share = statistics.fmean(one.language == one.predicted_language for one in special)
+    rows.append(Row(f"language recognised, of all kinds ({len(special)})", language_share, "share"))
     return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = bench_parser(__doc__)
+    parser = create_parser(__doc__)
     parser.add_argument("--half", choices=("tuned", "held_out"), default=None)
     options = parser.parse_args(arguments)
-    half = options.half or ("tuned" if options.quick else "held_out")
-    return tell(figures(half), options.json, sign=_sign)
+    set_name = options.half or ("tuned" if options.quick else "held_out")
+    return print_results(measure(set_name), options.json, sign=_sign)
 
 
 def _sign(row: Row) -> str:

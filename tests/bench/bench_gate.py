@@ -26,7 +26,7 @@ from tests.bench.gate.broken import WAYS, broken_candidates
 from tests.bench.gate.forms import FULL, QUICK, Form
 from tests.bench.gate.gated import time_and_likelihood
 from tests.bench.gate.likelihood import likelihood_alone
-from tests.bench.rows import Row, bench_parser, heading, line, save
+from tests.bench.rows import Row, create_parser, format_header, format_row, write_json
 from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS
 from tests.bench.training.processes import NotMeasured
 from tests.bench.training.rows import missing
@@ -41,7 +41,7 @@ AT_LEAST = {"claims", "score"}  # units whose goals are lower bounds
 
 
 def main() -> int:
-    parser = bench_parser(__doc__, quick="a tiny model")
+    parser = create_parser(__doc__, quick="a tiny model")
     parser.add_argument(
         "--author", choices=sorted(SHARED_AUTHORS | BUNDLED_AUTHORS), default=FULL.author
     )
@@ -58,7 +58,7 @@ def main() -> int:
     chosen = (FULL if options.full else QUICK).of(options.author, options.changes)
     if options.quick:
         print("quick form: a tiny model of random weights; its goals are scaled down")
-    print(heading(), flush=True)
+    print(format_header(), flush=True)
     found: list[Row] = []
     failed = False
     for name in options.only:
@@ -68,11 +68,15 @@ def main() -> int:
         except NotMeasured as error:
             failed = True
             rows = [missing(name, "", str(error), goal=0.0)]
-        print("\n".join(line(row, sign="≥" if row.unit in AT_LEAST else "≤") for row in rows))
+        print(
+            "\n".join(
+                format_row(row, goal_operator="≥" if row.unit in AT_LEAST else "≤") for row in rows
+            )
+        )
         print(f"  ({name}: {time.monotonic() - started:.0f} s)", flush=True)
         found += rows
         if options.json:  # after each part: a later one that fails takes nothing along
-            save(found, options.json)
+            write_json(found, options.json)
     return 1 if failed else 0
 
 

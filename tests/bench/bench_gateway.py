@@ -32,7 +32,7 @@ import httpx
 import psutil
 import yaml
 
-from tests.bench.rows import Row, bench_parser, tell
+from tests.bench.rows import Row, create_parser, print_results
 from tests.free_ports import free_port
 from tests.live.gateway.stack import (
     Stack,
@@ -58,7 +58,7 @@ Ask = Callable[[bool], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = bench_parser(
+    parser = create_parser(
         "The gateway beside LiteLLM alone.",
         quick="5 rounds of 10; under a minute",
         full="15 rounds of 20",
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stack.start_gateway()
             with litellm_alone(stack, Path(folder)) as (url, process):
                 rows += cpu(stack, url, process, rounds=rounds, each=each)
-    return tell(rows, options.json)
+    return print_results(rows, options.json)
 
 
 def _body(model: str, stream: bool, tokens: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.guards.planted import KINDS, Planted, benign, planted
-from tests.bench.rows import Row, bench_parser, tell
+from tests.bench.rows import Row, create_parser, print_results
 from twin_resources.authors.guard_settings import GuardPlace, Guards, read_guards
 from twin_resources.gateway.guards.injection import find_injections, split_sentences
 from twin_resources.gateway.guards.scanning import Scanner
@@ -200,10 +200,10 @@ def _held_back() -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = bench_parser(__doc__)
+    parser = create_parser(__doc__)
     options = parser.parse_args(arguments)
     rows = figures(every=4 if options.quick else 1)
-    return tell(rows, options.json, sign=_sign)
+    return print_results(rows, options.json, sign=_sign)
 
 
 def _sign(row: Row) -> str:

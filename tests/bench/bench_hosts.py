@@ -30,7 +30,7 @@ from moto.server import ThreadedMotoServer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, bench_parser, tell
+from tests.bench.rows import Row, create_parser, print_results
 from tests.live.gateway.stack import embed_passages
 from tests.live.hosts.host import GATEWAY, Host, shared_environment
 from tests.postgresql_server import binaries, new_database, running_server
@@ -67,7 +67,7 @@ threading.Event().wait()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = bench_parser(
+    parser = create_parser(
         __doc__,
         quick="two gateways, 10 releases, 200 requests",
         full="four gateways, 100 releases, 2,000 requests",
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             for host in hosts:
                 host.stop()
-    return tell(rows, options.json)
+    return print_results(rows, options.json)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from tests.bench.retraining.false_trainings import delays, false_trainings
 from tests.bench.retraining.releases import candidates, promotions
 from tests.bench.retraining.rows import Form, Row, Rows
 from tests.bench.retraining.years_of_falls import years_of_falls
-from tests.bench.rows import bench_parser, heading, line, save
+from tests.bench.rows import create_parser, format_header, format_row, write_json
 
 ROWS: dict[str, Rows] = {
     "false-trainings": false_trainings,
@@ -31,7 +31,7 @@ ROWS: dict[str, Rows] = {
 
 
 def main() -> int:
-    parser = bench_parser(__doc__, quick="fewer streams, at most a minute")
+    parser = create_parser(__doc__, quick="fewer streams, at most a minute")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
     parser.add_argument("--seed", type=int, help="of the worlds; else a fresh one is printed")
     parser.add_argument("--homes", type=int, help="of each row, in place of the form's")
@@ -42,17 +42,17 @@ def main() -> int:
     form = Form(
         options.quick, seed, options.homes, (30,) if options.quick else tuple(options.rates)
     )
-    print(heading())
+    print(format_header())
     rows: list[Row] = []
     for name in options.only:
         started, cpu = time.monotonic(), time.process_time()
         found = ROWS[name](form)
         rows += found
-        print("\n".join(line(row) for row in found))
+        print("\n".join(format_row(row) for row in found))
         wall = time.monotonic() - started
         print(f"  ({name}: {time.process_time() - cpu:.1f} CPU s, {wall:.1f} s)", flush=True)
     if options.json:
-        save(rows, options.json)
+        write_json(rows, options.json)
     return 0
 
 

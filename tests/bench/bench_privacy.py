@@ -30,7 +30,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, tell
+from tests.bench.rows import Row, print_results
 from tests.unit.privacy.plants import Plant, plants
 from twin_assets.corpus.cleaning import normalize_text
 from twin_assets.corpus.html_cleaning import clean_html
@@ -186,7 +186,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options: Any = parser.parse_args()
     if options.folder:
-        return tell(folder_rows(options.folder, options.kinds.split(",")), options.json)
+        return print_results(folder_rows(options.folder, options.kinds.split(",")), options.json)
     posts = read_posts(options.posts)[:: 5 if options.quick else 1]
     if not posts:
         parser.error(

@@ -36,7 +36,7 @@ from tests.bench.questions.questions import (
     read_questions,
     read_shared_questions,
 )
-from tests.bench.rows import Row, tell
+from tests.bench.rows import Row, print_results
 
 RATINGS = Path(__file__).parent / "question_ratings"
 SEED = 20261123
@@ -232,7 +232,7 @@ def main() -> int:
         return 0
     rows = [row for file in sorted(RATINGS.glob("*.jsonl")) for row in verdict_rows(file)]
     rows += forms() if args.full else []
-    return tell(rows, args.json, sign=lambda row: "≥" if "reader" in row.name else "≤")
+    return print_results(rows, args.json, sign=lambda row: "≥" if "reader" in row.name else "≤")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from tests.bench.reader_questions.reading import (
     read_asked,
     read_talks,
 )
-from tests.bench.rows import Row, bench_parser, tell
+from tests.bench.rows import Row, create_parser, print_results
 from twin_resources.authors import SAMPLES_DIR
 from twin_resources.gateway.found_passages import FoundPassages, PassageFinder
 from twin_resources.gateway.request.request_body import read_question
@@ -221,7 +221,7 @@ def turn_figures(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = bench_parser(__doc__)
+    parser = create_parser(__doc__)
     parser.add_argument("--half", choices=["tuned", "held_out"], default=None)
     parser.add_argument("--home", type=Path, default=None, help="a home that holds the posts")
     options = parser.parse_args(arguments)
@@ -237,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ]
         rows = figures(asked, sources, half=half)
         rows.append(turn_figures(read_talks(slugs, half), finder, sources, half=half))
-    return tell(rows, options.json, sign=_sign)
+    return print_results(rows, options.json, sign=_sign)
 
 
 def _sign(row: Row) -> str:

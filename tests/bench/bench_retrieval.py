@@ -35,7 +35,7 @@ from tests.bench.knowledge import corpus, readers
 from tests.bench.knowledge.rows import row, show
 from tests.bench.knowledge.tables import in_folder, opened, write
 from tests.bench.retraining.rows import Row
-from tests.bench.rows import bench_parser
+from tests.bench.rows import create_parser
 from twin_assets.knowledge.embedding import embedding_columns
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import maintain_vector_index
@@ -127,7 +127,7 @@ QUICK, FULL = ("20k", "readers"), ("20k", "200k", "readers")
 
 
 def main() -> int:
-    parser = bench_parser(__doc__, quick="20,000 vectors, 30 posts an author")
+    parser = create_parser(__doc__, quick="20,000 vectors, 30 posts an author")
     parser.add_argument("--only", nargs="+", choices=list(PARTS))
     options = parser.parse_args()
     home = corpus.settings()

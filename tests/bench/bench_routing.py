@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import polars as pl
 
-from tests.bench.rows import Row, heading, line, save
+from tests.bench.rows import Row, format_header, format_row, write_json
 from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.router.features import Floats, feature_rows, fit_scale
 from twin_resources.router.fixed_order import STEP_SHARE, cheapest_certified, compute_price_steps
@@ -332,14 +332,14 @@ def main() -> int:
             "money": lambda: money_rows(mmlu, range(3)),
         }
     made: list[Row] = []
-    print(heading())
+    print(format_header())
     for name, part in parts.items():
         for row in part() if given.only in {None, name} else ():
             lower = row.unit in {"", "of the day"} or "saved" in row.name
-            print(line(row, sign="≥" if lower else "≤"), flush=True)
+            print(format_row(row, goal_operator="≥" if lower else "≤"), flush=True)
             made.append(replace(row, value=float(row.value), holds=bool(row.holds)))  # of NumPy
     if given.json:
-        save(made, given.json)
+        write_json(made, given.json)
     return 0
 
 

@@ -23,7 +23,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.reader_questions.reading import BUNDLED, read_asked
-from tests.bench.rows import Row, bench_parser, tell
+from tests.bench.rows import Row, create_parser, print_results
 from twin_assets.evaluation.measures.sentence_faithfulness import calibrate
 from twin_resources.access.keys import open_keyring
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
@@ -123,7 +123,7 @@ async def ask(path: RequestPath, author: str, question: str, *, seed: int, so_fa
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = bench_parser(__doc__)
+    parser = create_parser(__doc__)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--author", choices=BUNDLED, default=BUNDLED[0])
     options = parser.parse_args(arguments)
@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
         Row(f"sentences that reach a reader, {of}", found.shown, "sentences"),
         Row("answers with prose", found.with_prose, "answers"),
     ]
-    return tell(rows, options.json)
+    return print_results(rows, options.json)
 
 
 if __name__ == "__main__":

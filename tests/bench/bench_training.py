@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import bench_parser
+from tests.bench.rows import create_parser
 from tests.bench.training.forms import FULL, QUICK
 from tests.bench.training.material import material
 from tests.bench.training.processes import NotMeasured
@@ -28,7 +28,7 @@ from tests.bench.training.speed import speed
 
 
 def main() -> int:
-    options = bench_parser(__doc__, quick="a tiny model, one turn").parse_args()
+    options = create_parser(__doc__, quick="a tiny model, one turn").parse_args()
     chosen = FULL if options.full else QUICK
     if options.quick:
         print("quick form: a tiny model; ratios of speed without goals")

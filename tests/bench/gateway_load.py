@@ -39,7 +39,7 @@ from typing import Any
 
 import httpx
 
-from tests.bench.rows import Row, bench_parser, tell
+from tests.bench.rows import Row, create_parser, print_results
 from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from twin_resources.models.serving.fleet import STEP_INTERVAL_S
@@ -104,7 +104,7 @@ class BrokenOff(Exception):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = bench_parser(
+    parser = create_parser(
         "The gateway under load while parts fail.",
         quick=f"{QUICK.requests} requests",
         full=f"{FULL.requests:,} requests",
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = Plan(options.requests, max(1, options.requests // REQUESTS_PER_SWAP))
     with tempfile.TemporaryDirectory() as folder:
         rows = load_rows(Path(folder), plan)
-    return tell(rows, options.json)
+    return print_results(rows, options.json)
 
 
 def load_rows(folder: Path, plan: Plan) -> list[Row]:

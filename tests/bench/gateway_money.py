@@ -29,7 +29,7 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
-from tests.bench.rows import Row, bench_parser, tell
+from tests.bench.rows import Row, create_parser, print_results
 from tests.free_ports import free_port
 from tests.live.gateway.stack import Stack, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
@@ -54,7 +54,7 @@ MAX_OFF_PERCENT = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = bench_parser(
+    parser = create_parser(
         "The account beside the bill.",
         quick="one gateway, 40 requests",
         full="four gateways, 400 requests",
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         rows = money_rows(Path(folder), full=options.full)
-    return tell(rows, options.json)
+    return print_results(rows, options.json)
 
 
 def money_rows(folder: Path, *, full: bool) -> list[Row]:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 
-def bench_parser(doc: str | None, *, quick: str = "", full: str = "") -> argparse.ArgumentParser:
+def create_parser(doc: str | None, *, quick: str = "", full: str = "") -> argparse.ArgumentParser:
     """Return a parser with the options of every benchmark: `--quick` or `--full`, and `--json`.
 
     Args:
@@ -22,9 +22,9 @@ def bench_parser(doc: str | None, *, quick: str = "", full: str = "") -> argpars
         quick, full: help text of each option.
     """
     parser = argparse.ArgumentParser(description=str(doc).splitlines()[0])
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--quick", action="store_true", help=quick)
-    form.add_argument("--full", action="store_true", help=full)
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--quick", action="store_true", help=quick)
+    mode.add_argument("--full", action="store_true", help=full)
     parser.add_argument("--json", type=Path)
     return parser
 
@@ -41,24 +41,26 @@ class Row:
     peers: dict[str, float] = field(default_factory=dict[str, float])
 
 
-def heading(*, name: int = 72) -> str:
-    """Return the header of the table; `name` is the width of the first column."""
-    return f"{'what':{name}} {'value':>9} {'unit':10} {'goal':>8}  holds peers"
+def format_header(*, name_width: int = 72) -> str:
+    """Return the header of the table; `name_width` is the width of the first column."""
+    return f"{'what':{name_width}} {'value':>9} {'unit':10} {'goal':>8}  holds peers"
 
 
-def line(row: Row, *, sign: str = "≤", name: int = 72) -> str:
-    """Return one row of the table; `sign` shows on which side of its goal a value should lie."""
-    goal = "" if row.goal is None else f"{sign} {row.goal:g}"
+def format_row(row: Row, *, goal_operator: str = "≤", name_width: int = 72) -> str:
+    """Return one row of the table; `goal_operator` shows on which side of its goal a value lies."""
+    goal = "" if row.goal is None else f"{goal_operator} {row.goal:g}"
     peers = ", ".join(f"{peer} {value:g}" for peer, value in row.peers.items())
-    return f"{row.name:{name}} {row.value:9.5g} {row.unit:10} {goal:>8}  {row.holds!s:5} {peers}"
+    return (
+        f"{row.name:{name_width}} {row.value:9.5g} {row.unit:10} {goal:>8}  {row.holds!s:5} {peers}"
+    )
 
 
-def save(rows: Sequence[Row], file: Path) -> None:
+def write_json(rows: Sequence[Row], file: Path) -> None:
     """Write the rows as JSON."""
     file.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
 
 
-def tell(
+def print_results(
     rows: Sequence[Row], file: Path | None = None, *, sign: Callable[[Row], str] = lambda _: "≤"
 ) -> int:
     """Print the table, and save the rows to `file` if it is given.
@@ -69,8 +71,8 @@ def tell(
     Returns:
         0 if every row holds, else 1.
     """
-    table = [heading(), *(line(row, sign=sign(row)) for row in rows)]
+    table = [format_header(), *(format_row(row, goal_operator=sign(row)) for row in rows)]
     sys.stdout.write("\n".join(table) + "\n")
     if file is not None:
-        save(rows, file)
+        write_json(rows, file)
     return 0 if all(row.holds for row in rows) else 1

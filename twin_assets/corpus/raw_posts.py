@@ -36,8 +36,8 @@ def raw_posts(
     # Take the fingerprint before reading, so a source that changes meanwhile is read again.
     sources_fingerprint = fingerprint_sources(author.sources)
     imported = imported_sources.update_raw_posts(tables, author)
-    for line in imported.failed:
-        context.log.warning(line)
+    for failure in imported.failed:
+        context.log.warning(failure)
     check = dg.AssetCheckResult(
         check_name="every_source_was_read",
         passed=not imported.failed,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from twin_assets.evaluation.served.answer_measures import Judges
+from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.served_precision import F16
 from twin_resources.quality.judges.stored import doubling_bucket

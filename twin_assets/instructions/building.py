@@ -176,16 +176,16 @@ def update_dataset(
 
 def _build_plan(
     tables: Tables,
-    author_settings: Author,
+    author: Author,
     document_splits: pl.DataFrame,
     retriever: Retriever,
     teacher_result: TeacherResult | None,
 ) -> pl.DataFrame:
     """Return one narrow row per sample, which determines its rendered row completely."""
-    author = author_settings.slug
+    slug = author.slug
     draft_rows = tables.read(
         "instruction_drafts",
-        author,
+        slug,
         columns=[
             "sample_id",
             "document_id",
@@ -201,23 +201,21 @@ def _build_plan(
         ],
     )
     if teacher_result is not None:
-        draft_rows = _apply_teacher_questions(draft_rows, tables, author, teacher_result.model)
+        draft_rows = _apply_teacher_questions(draft_rows, tables, slug, teacher_result.model)
     chunks = tables.read(
         "document_chunks",
-        author,
+        slug,
         columns=["chunk_id", "document_id", "start", "end", "published_at", "token_count"],
     )
     own_chunks = contexts.find_own_chunks(draft_rows, chunks)
-    draft_rows, vectors = _replace_lost_questions(draft_rows, tables, author, retriever)
+    draft_rows, vectors = _replace_lost_questions(draft_rows, tables, slug, retriever)
     samples = draft_rows.join(
         document_splits, on="document_id", how="left", maintain_order="left"
     ).join(own_chunks, on="sample_id", how="left", maintain_order="left")
-    retrieval = contexts.retrieval_name(
-        retriever.revision, token_budget=author_settings.context_tokens
-    )
-    samples = _drop_leaks(samples).with_columns(pl.lit(retrieval).alias("retrieval"))
+    retrieval = contexts.retrieval_name(retriever.revision, token_budget=author.context_tokens)
+    samples = _mark_leaks(samples).with_columns(pl.lit(retrieval).alias("retrieval"))
     context_ids = _find_contexts(
-        tables, author_settings, samples, chunks, document_splits, retriever, vectors
+        tables, author, samples, chunks, document_splits, retriever, vectors
     )
     return samples.with_columns(
         pl.Series(
@@ -228,7 +226,7 @@ def _build_plan(
     ).drop("answer_sketch", "own_chunks")
 
 
-def _drop_leaks(samples: pl.DataFrame) -> pl.DataFrame:
+def _mark_leaks(samples: pl.DataFrame) -> pl.DataFrame:
     """Return the samples without their answers, marking samples similar to a held-out sample."""
     left_out_ids = leakage.find_left_out(
         [
@@ -255,10 +253,10 @@ def _apply_teacher_questions(
     """Return the drafts, with the teacher's question where it wrote one."""
     teacher_rows = teacher_questions.read_written_questions(tables, author, model)
     rows = draft_rows.join(teacher_rows, on="sample_id", how="left", maintain_order="left")
-    has_teacher_question = pl.when(pl.col("taught").is_not_null())
+    when_taught = pl.when(pl.col("taught").is_not_null())
     return rows.with_columns(
-        has_teacher_question.then("taught").otherwise("question").alias("question"),
-        has_teacher_question.then(pl.lit(f"teacher:{model}"))
+        when_taught.then("taught").otherwise("question").alias("question"),
+        when_taught.then(pl.lit(f"teacher:{model}"))
         .otherwise("instruction_source")
         .alias("instruction_source"),
     ).drop("taught")
@@ -277,10 +275,10 @@ def _replace_lost_questions(
     question_rows = draft_rows.filter(is_fluent & ~is_continuation)
     ranking = round_trip.update_ranks(tables, author, question_rows, retriever=retriever)
     found_ids = set(question_rows["sample_id"].to_list()) - ranking.lost_sample_ids
-    is_kept = pl.when(pl.col("sample_id").is_in(found_ids))
+    when_kept = pl.when(pl.col("sample_id").is_in(found_ids))
     return draft_rows.with_columns(
-        is_kept.then("question").otherwise("continuation").alias("question"),
-        is_kept.then("instruction_source")
+        when_kept.then("question").otherwise("continuation").alias("question"),
+        when_kept.then("instruction_source")
         .otherwise(pl.lit(f"template:{CONTINUATION}"))
         .alias("instruction_source"),
     ).drop("continuation"), ranking.vectors
@@ -288,7 +286,7 @@ def _replace_lost_questions(
 
 def _find_contexts(
     tables: Tables,
-    author_settings: Author,
+    author: Author,
     samples: pl.DataFrame,
     chunks: pl.DataFrame,
     document_splits: pl.DataFrame,
@@ -299,14 +297,14 @@ def _find_contexts(
     published_at_by_chunk: dict[str, datetime | None] = dict(
         chunks.select("chunk_id", "published_at").iter_rows()
     )
-    author = author_settings.slug
+    slug = author.slug
     held_out_documents = frozenset(
         document_splits.filter(pl.col("split") == "held_out")["document_id"].to_list()
     )
     held_out_chunks = frozenset(
         chunks.filter(pl.col("document_id").is_in(list(held_out_documents)))["chunk_id"].to_list()
     )
-    contexts_by_sample = _read_stored_contexts(tables, author)
+    contexts_by_sample = _read_stored_contexts(tables, slug)
     stored_contexts: dict[str, Sequence[str]] = {}
     missing_rows: list[dict[str, Any]] = []
     for row in samples.to_dicts():
@@ -323,14 +321,14 @@ def _find_contexts(
     ids = pl.Series("sample_id", [row["sample_id"] for row in missing_rows], dtype=pl.String)
     answers = dict(
         read_by_id(
-            tables, "instruction_drafts", author, "sample_id", ids, ["sample_id", "answer"]
+            tables, "instruction_drafts", slug, "sample_id", ids, ["sample_id", "answer"]
         ).iter_rows()
     )
     retrieved_contexts = contexts.find_contexts(
         [_build_context_sample(row, answers[row["sample_id"]]) for row in missing_rows],
         retriever=retriever,
-        author=author,
-        token_budget=author_settings.context_tokens,
+        author=slug,
+        token_budget=author.context_tokens,
         held_out=held_out_documents,
         vectors=vectors,
     )

@@ -108,7 +108,7 @@ def refit(
         return FitOutcome(current_policy, decision, withdrawal_reason)
     if (
         current_policy is not None
-        and current_policy.label_ids == labels.label_ids
+        and current_policy.label_ids == labels.prompt_ids
         and len(current_policy.usd)
     ):
         return FitOutcome(current_policy, decision)  # no new labels: the file is not rewritten
@@ -122,7 +122,7 @@ def refit(
         gain=fit_result.model,
         steps=price_steps,
         active_step_index=price_steps.index(decision.step),
-        label_ids=labels.label_ids,
+        label_ids=labels.prompt_ids,
         gains=labels.gains,
         cross_fitted=fit_result.cross_fitted,
         classes=class_table(labels.classes, [float(gain) for gain in labels.gains[:, -1]]),

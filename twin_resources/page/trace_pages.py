@@ -53,7 +53,9 @@ def render_trace_list(rows: Sequence[TraceRow]) -> str:
 
 
 def _render_list_item(row: TraceRow) -> str:
-    link = f'href="/?trace={escape_html(row.trace_id)}" data-trace="{escape_html(row.trace_id)}"'
+    link_attributes = (
+        f'href="/?trace={escape_html(row.trace_id)}" data-trace="{escape_html(row.trace_id)}"'
+    )
     question = escape_html(_shorten(row.question) or "(no text)")
     answer = escape_html(_shorten(_MARKDOWN.sub("", row.answer)))
     version, route = version_name(row.version), route_name(row.route)
@@ -70,17 +72,18 @@ def _render_list_item(row: TraceRow) -> str:
         f'<span class="twin-chips">{render_score_chips(row.scores)}</span>' if row.scores else ""
     )
     return (
-        f'<li><div><a {link}>{question}</a><p class="twin-small">{answer}</p>{error_html}</div>'
+        f"<li><div><a {link_attributes}>{question}</a>"
+        f'<p class="twin-small">{answer}</p>{error_html}</div>'
         f'<p class="twin-facts">{facts_html}{chips}</p></li>'
     )
 
 
-def format_time(at: str) -> str:
+def format_time(timestamp: str) -> str:
     """Format `2026-01-02T10:20:30.000Z` as `2 Jan 2026, 10:20` (UTC); keep other text unchanged."""
     try:
-        time = datetime.fromisoformat(at)
+        time = datetime.fromisoformat(timestamp)
     except ValueError:
-        return at
+        return timestamp
     return f"{time.day} {time:%b %Y, %H:%M}"
 
 
@@ -227,13 +230,13 @@ def _render_steps(steps: Sequence[ObservationNode]) -> str:
 
 def _render_step(step: ObservationNode) -> str:
     duration = "" if step.seconds is None else f" {step.seconds:.2f} s"
-    messages = "".join(
+    messages_html = "".join(
         f"<details><summary>{escape_html(role or 'message')}</summary>"
         f"<pre>{escape_html(text)}</pre></details>"
         for role, text in step.messages
     )
     children_html = f"<ul>{_render_steps(step.children)}</ul>" if step.children else ""
-    details = (
+    output_html = (
         f"<details><summary>output</summary><pre>{escape_html(step.output)}</pre></details>"
         if step.output
         else ""
@@ -242,20 +245,22 @@ def _render_step(step: ObservationNode) -> str:
     return (
         f"<li><strong>{escape_html(step.name)}</strong> "
         f"<small>{escape_html(step.kind.lower())}{duration}</small>"
-        f"{_render_definitions(facts)}{messages}{details}{children_html}</li>"
+        f"{_render_definitions(facts)}{messages_html}{output_html}{children_html}</li>"
     )
 
 
 def _render_definitions(facts: Mapping[str, str]) -> str:
     """Return a definition list of the nonempty facts, whose values are HTML."""
     items_html = "".join(
-        f"<dt>{escape_html(name)}</dt><dd>{text}</dd>" for name, text in facts.items() if text
+        f"<dt>{escape_html(name)}</dt><dd>{html}</dd>" for name, html in facts.items() if html
     )
     return f"<dl>{items_html}</dl>" if items_html else ""
 
 
-def _render_section(title: str, body: str, *, is_open: bool = False) -> str:
-    return f"<details{' open' * is_open}><summary>{escape_html(title)}</summary>{body}</details>"
+def _render_section(title: str, body_html: str, *, is_open: bool = False) -> str:
+    return (
+        f"<details{' open' * is_open}><summary>{escape_html(title)}</summary>{body_html}</details>"
+    )
 
 
 def _describe_score(score: Score) -> str:

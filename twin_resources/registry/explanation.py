@@ -57,11 +57,11 @@ class Explanation:
     passages: tuple[ExplainedPassage, ...]
 
 
-def explain_answer(settings: Settings, observation: Mapping[str, Any]) -> Explanation:
+def explain_answer(settings: Settings, langfuse_trace: Mapping[str, Any]) -> Explanation:
     """Trace an answer to its posts.
 
     Args:
-        observation: a result of `LangfuseClient.trace`.
+        langfuse_trace: a result of `LangfuseClient.trace`.
 
     Raises:
         TwinError: the trace was not written by a gateway of this project.
@@ -69,28 +69,30 @@ def explain_answer(settings: Settings, observation: Mapping[str, Any]) -> Explan
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
-    trace = {
-        name: str(text) for name, text in observation["metadata"].items() if name[:5] == "twin."
+    metadata = {
+        name: str(text) for name, text in langfuse_trace["metadata"].items() if name[:5] == "twin."
     }
-    if "twin.author" not in trace:
+    if "twin.author" not in metadata:
         raise TwinError(
-            f"explain the trace {observation['id']}",
+            f"explain the trace {langfuse_trace['id']}",
             found="it was not written by this gateway",
             next_step="use the trace id of an answer: see `x-twin-trace-id` or `twin ask`",
         )
-    generations = [row for row in observation["observations"] if row.get("type") == "GENERATION"]
+    generations = [row for row in langfuse_trace["observations"] if row.get("type") == "GENERATION"]
     generation: Mapping[str, Any] = generations[0] if generations else {}
-    model, manifest = _load_model(settings, trace.get("twin.checkpoint", ""), trace["twin.author"])
+    model, manifest = _load_version_and_manifest(
+        settings, metadata.get("twin.checkpoint", ""), metadata["twin.author"]
+    )
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
-    chunk_ids = [chunk for chunk in trace.get("twin.chunks", "").split(",") if chunk]
+    chunk_ids = [chunk for chunk in metadata.get("twin.chunks", "").split(",") if chunk]
     return Explanation(
-        trace_id=str(observation["id"]),
-        trace=trace,
-        question=extract_question(generation.get("input"), trace.get("twin.template", "")),
+        trace_id=str(langfuse_trace["id"]),
+        trace=metadata,
+        question=extract_question(generation.get("input"), metadata.get("twin.template", "")),
         answer=extract_answer(generation.get("output")),
         model=model,
         manifest=manifest,
-        passages=load_passages(tables, trace["twin.author"], chunk_ids),
+        passages=load_passages(tables, metadata["twin.author"], chunk_ids),
     )
 
 
@@ -141,7 +143,7 @@ def load_passages(
     return tuple(passages)
 
 
-def _load_model(
+def _load_version_and_manifest(
     settings: Settings, checkpoint: str, author: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from twin_resources.registry.registry import Registry

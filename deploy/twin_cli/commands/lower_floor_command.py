@@ -38,14 +38,15 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
     state = open_registry(settings).state
     ledger_tables.open_tables(state)
     with state.transaction() as connection:
-        values, alarms = score_watch.lower_floor(
+        last_sequence, closed_alarm_count = score_watch.lower_floor(
             connection, chosen_author.slug, asked_by=actor(), reason=reason, at=time.time()
         )
-    closed_text = (
-        f", and {alarms} open alarm{' was' if alarms == 1 else 's were'} closed" if alarms else ""
-    )
+    closed_text = ""
+    if closed_alarm_count:
+        alarms_text = "alarm was" if closed_alarm_count == 1 else "alarms were"
+        closed_text = f", and {closed_alarm_count} open {alarms_text} closed"
     console.print(
-        f"{chosen_author.name}: the {values:,} values so far no longer count{closed_text}. "
+        f"{chosen_author.name}: the {last_sequence:,} values so far no longer count{closed_text}. "
         "Every stream is certified again from its next value on, and a new version is not compared "
         "with earlier ones.",
         markup=False,

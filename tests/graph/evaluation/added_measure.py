@@ -34,8 +34,8 @@ from twin_assets.evaluation.report.evaluation_record import (
     write_evaluation,
 )
 from twin_assets.evaluation.report.markdown import write_report
-from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptAnswers
+from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.registry.moves import Verdict

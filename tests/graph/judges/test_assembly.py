@@ -70,7 +70,7 @@ def test_what_the_gate_calibrates_the_trial_finds(material: JudgeMaterial, table
 
     assert of_gate.topic is not None
     assert of_gate.voice is not None
-    assert of_gate.voice_people is not None
+    assert of_gate.voice_vs_people is not None
     gate = [of_gate.topic, of_gate.voice, of_gate.support]
     assert [identity(member.judge) for member in of_trial.members] == [
         identity(each) for each in gate
@@ -88,18 +88,18 @@ def test_without_a_judge_that_decides_the_gate_says_why_and_no_trial_begins(
 
     of_gate = calibrate_judges(few, tables, WORDS)
 
-    assert (of_gate.topic, of_gate.voice, of_gate.voice_people) == (None, None, None)
-    assert of_gate.topic_why_not.startswith("5 training pairs from")
-    assert "40 on each side are needed" in of_gate.voice_why_not
+    assert (of_gate.topic, of_gate.voice, of_gate.voice_vs_people) == (None, None, None)
+    assert of_gate.topic_missing_reason.startswith("5 training pairs from")
+    assert "40 on each side are needed" in of_gate.voice_missing_reason
     first = calibrate_judges(build_topic_material(AUTHOR, few.pairs), tables, WORDS, kinds=(TOPIC,))
-    assert (first.topic, first.topic_why_not) == (None, of_gate.topic_why_not)
+    assert (first.topic, first.topic_missing_reason) == (None, of_gate.topic_missing_reason)
     assert first.voice is None
     with pytest.raises(JudgeUnavailableError, match="5 training pairs"):
         assemble_panel(few, needs)
     alone = replace(
         material, other_texts=OtherTexts((), (), has_unseen_writers=False), base_answers=()
     )
-    assert "0 by others" in calibrate_judges(alone, tables, WORDS).voice_why_not
+    assert "0 by others" in calibrate_judges(alone, tables, WORDS).voice_missing_reason
     with pytest.raises(JudgeUnavailableError, match="0 by others"):
         assemble_panel(alone, needs)
 

@@ -213,13 +213,13 @@ def test_the_next_version_reuses_paid_answers(
     rows = labelling.read_labels(tables, "ada")
     after = build_label_arrays(rows, second.purchase, ("general",))
     assert after.usd.tolist() == pytest.approx([*before.usd, *before.usd[:2]])
-    assert set(after.label_ids) > set(before.label_ids)
+    assert set(after.prompt_ids) > set(before.prompt_ids)
     said = {
         (row["own"], row["prompt_id"]): score["paid"]
         for row in rows.filter(pl.col("source") != "plant").iter_rows(named=True)
         for score in row["scores"]
     }
-    assert all(said["c2", name] == said["c1", name] for name in before.label_ids)
+    assert all(said["c2", name] == said["c1", name] for name in before.prompt_ids)
     assert count_labels(rows, own="c1", paid=MODEL, embedder="made") == (12, 2)
 
 

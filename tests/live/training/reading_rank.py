@@ -19,9 +19,9 @@ ZERO3 = {"stage": 3, "overlap_comm": False, "contiguous_gradients": False}
 
 def memory_mb(name: str) -> float:
     """Return `VmRSS` or `VmHWM` (the peak) of this process, in MB."""
-    found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found
-    return int(found[1]) * 1024 / 1e6
+    match = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert match
+    return int(match[1]) * 1024 / 1e6
 
 
 def main(folders: list[Path], output: Path) -> None:
@@ -42,30 +42,32 @@ def main(folders: list[Path], output: Path) -> None:
 
     join_process_group(int(os.environ["RANK"]))
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])
-    zero = find_zero3_config(accelerator)
-    assert zero is not None
+    zero3_config = find_zero3_config(accelerator)
+    assert zero3_config is not None
     unset_hf_deepspeed_config()  # as `load_training_model` does
-    told: dict[str, float] = {}
+    memory_increase: dict[str, float] = {}
     for folder in folders:
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current value
-        before = memory_mb("VmRSS")
+        rss_before = memory_mb("VmRSS")
         config: Any = AutoConfig.from_pretrained(folder)
         model = load_sharded(
             folder,
             config=config,
             dtype=torch.bfloat16,
             attention="sdpa",
-            zero=zero,
+            zero=zero3_config,
             hashes=folder / "weight_hashes.json",
             report=lambda line: None,
         )
         assert model is not None
-        kinds = {"peak_mb": "VmHWM", "kept_mb": "VmRSS"}
-        told = {kind: round(memory_mb(name) - before, 1) for kind, name in kinds.items()}
-    output.write_text(json.dumps(told), encoding="utf-8")
+        status_fields = {"peak_mb": "VmHWM", "kept_mb": "VmRSS"}
+        memory_increase = {
+            kind: round(memory_mb(name) - rss_before, 1) for kind, name in status_fields.items()
+        }
+    output.write_text(json.dumps(memory_increase), encoding="utf-8")
     accelerator.wait_for_everyone()  # the first rank to exit closes the connections of the others
     accelerator.end_training()
 
 
 if __name__ == "__main__":
-    main([Path(each) for each in sys.argv[2:]], Path(sys.argv[1]))
+    main([Path(folder) for folder in sys.argv[2:]], Path(sys.argv[1]))

@@ -12,8 +12,8 @@ from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec, JudgingContext
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.served_answers import PromptAnswers
+from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.support import SupportJudge
 

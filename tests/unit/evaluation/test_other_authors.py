@@ -51,7 +51,7 @@ def compare_models(
         base=read(0.0, 0.0),
         adapter=read(of_adapter, noise),
         documents=POSTS,
-        weights=ADAPTER.weights,
+        adapter_hash=ADAPTER.weights,
         authors=REFERENCE.authors,
     )
 
@@ -70,7 +70,7 @@ def test_a_candidate_must_gain_more_than_the_adapter(
 ) -> None:
     comparison = compare_models(gain, of_adapter)
 
-    decided = other_authors.claim(comparison)
+    decided = other_authors.decide_claim(comparison)
 
     assert decided.passed is passed
     assert comparison.ratio.value == pytest.approx(np.exp(of_adapter - gain), rel=0.06)
@@ -96,7 +96,7 @@ def test_the_passages_of_a_post_are_one_observation() -> None:
     def reach(documents: list[str]) -> float:
         ratio = other_authors.compare(
             candidate=candidate, base=adapter, adapter=adapter, documents=documents,
-            weights="w", authors=(),
+            adapter_hash="w", authors=(),
         ).ratio  # fmt: skip
         return ratio.high - ratio.low
 

@@ -38,11 +38,11 @@ from twin_assets.evaluation.sequential_plan import (
 )
 from twin_assets.evaluation.served import answer_batches, posts_in_prompt
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
-from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.served_answers import (
     CandidateAnswers,
     PromptSet,
 )
+from twin_assets.evaluation.served.served_judges import Judges
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.models.serving.served_model import ServedAnswer
 
@@ -96,7 +96,7 @@ def test_thirty_questions_suffice_for_answers_on_topic(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
     prompts, candidate, base = build_prompts(samples, questions=40), Model(), Model()
-    without_voice = replace(judges, voice=None, voice_people=None)
+    without_voice = replace(judges, voice=None, voice_vs_people=None)
 
     result = ask_in_test_plan(prompts, without_voice, candidate, base, texts=["Nothing alike."])
 
@@ -138,7 +138,7 @@ def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
 
 def test_stored_scores_of_the_base_are_reused(samples: pl.DataFrame, judges: Judges) -> None:
     prompts, base = build_prompts(samples.head(12), questions=40), Model()
-    without = replace(judges, voice=None, voice_people=None)
+    without = replace(judges, voice=None, voice_vs_people=None)
     cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
     first = ask_in_test_plan(prompts, without, Model(), base, texts=["No."], cache=cache)
     for name in first.scores._announced:
@@ -246,7 +246,7 @@ def ask_for_first_verdict(
     prompts: PromptSet, judges: Judges, candidate: Model, base: Model
 ) -> AnsweredPrompts:
     """Ask as for a first verdict: with the topic judge only, without posts and instructions."""
-    alone = replace(judges, voice=None, voice_people=None)
+    alone = replace(judges, voice=None, voice_vs_people=None)
     asked_prompts = replace(prompts, with_posts=range(0), instructions=range(0))
     return ask_in_test_plan(
         asked_prompts, alone, candidate, base, texts=["Nothing alike."], first=True

@@ -59,7 +59,7 @@ IN_DANGER = "I want to die, I took all the pills"
 def test_the_shipped_weights_pass_on_half_of_the_tuned_set(monkeypatch: pytest.MonkeyPatch) -> None:
     # Several messages share sentences.
     monkeypatch.setattr(message_kinds, "embed_message", functools.cache(embed_message))
-    rows = {row.name: row for row in bench.figures("tuned", every=2)}
+    rows = {row.name: row for row in bench.measure("tuned", every=2)}
     failed = [name for name, row in rows.items() if not row.holds and row.unit == "share"]
     assert not failed, "the changed weights have made the front desk worse"
 

@@ -19,29 +19,32 @@ class RatingServer:
 
     Attributes:
         reply: function that returns the server's text for the answer in a prompt.
-        prompts, formats: the prompts and response formats, in the order of the requests.
-        refuses_formats: whether a request with a response format is refused with status 400.
-        whole: whether `reply` receives the whole prompt instead of the answer in it.
+        prompts, response_formats: of each request, in the order of the requests.
+        rejects_response_formats: whether a request with a response format gets status 400.
+        passes_whole_prompt: whether `reply` receives the whole prompt instead of the answer in it.
     """
 
     def __init__(self, reply: Callable[[str], str]) -> None:
         self.reply = reply
         self.prompts: list[str] = []
-        self.formats: list[dict[str, Any]] = []
-        self.refuses_formats = False
-        self.whole = False
+        self.response_formats: list[dict[str, Any]] = []
+        self.rejects_response_formats = False
+        self.passes_whole_prompt = False
 
-    def answer(self, request: Request) -> Response:
+    def handle_request(self, request: Request) -> Response:
         body = request.document
         prompt = body["messages"][0]["content"]
-        if self.refuses_formats and body.get("response_format"):
+        if self.rejects_response_formats and body.get("response_format"):
             return Response(
                 {"error": {"message": "an unknown key", "code": "key_not_allowed"}}, 400
             )
         self.prompts.append(prompt)
-        self.formats.append(body.get("response_format") or {})
+        self.response_formats.append(body.get("response_format") or {})
         answer = prompt.split("<answer>\n")[1].split("\n</answer>")[0]
-        message = {"role": "assistant", "content": self.reply(prompt if self.whole else answer)}
+        message = {
+            "role": "assistant",
+            "content": self.reply(prompt if self.passes_whole_prompt else answer),
+        }
         document = {
             "id": "1",
             "object": "chat.completion",
@@ -54,10 +57,12 @@ class RatingServer:
 
 
 @contextmanager
-def serving(reply: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> Iterator[RatingServer]:
+def run_rating_server(
+    reply: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RatingServer]:
     """Run the server, and point LiteLLM's `openai/...` models to it."""
     server = RatingServer(reply)
-    with http_server(server.answer) as url:
+    with http_server(server.handle_request) as url:
         monkeypatch.setenv("OPENAI_API_BASE", f"{url}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
         yield server

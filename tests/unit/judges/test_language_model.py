@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.judges.rating_server import RatingServer, serving
+from tests.unit.judges.rating_server import RatingServer, run_rating_server
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.language_model import (
@@ -37,7 +37,7 @@ def replies() -> Replies:
 
 @pytest.fixture
 def model(replies: Replies, monkeypatch: pytest.MonkeyPatch) -> Iterator[RatingServer]:
-    with serving(replies, monkeypatch) as server:
+    with run_rating_server(replies, monkeypatch) as server:
         yield server
 
 
@@ -103,7 +103,7 @@ def test_the_order_follows_from_the_texts() -> None:
 
 
 def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(lambda answer: answer, monkeypatch):
+    with run_rating_server(lambda answer: answer, monkeypatch):
         pass  # gone now, its port is free
     with pytest.raises(TwinError, match="rate 1 answers"):
         LanguageModelJudge("openai/judge").score_all([JudgedAnswer("Why?", "rate 1")])
@@ -112,7 +112,7 @@ def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPa
 def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
     LanguageModelJudge("openai/judge").score_all([JudgedAnswer("Why?", "rate 4")])
 
-    [reply_format] = model.formats
+    [reply_format] = model.response_formats
     assert reply_format["type"] == "json_schema"
     schema = reply_format["json_schema"]["schema"]
     assert schema["properties"] == {"rating": {"type": "integer", "enum": [1, 2, 3, 4, 5]}}
@@ -120,11 +120,11 @@ def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
 
 
 def test_a_server_that_refuses_the_schema_is_asked_without(model: RatingServer) -> None:
-    model.refuses_formats = True
+    model.rejects_response_formats = True
     answers = [JudgedAnswer("Why?", "rate 5"), JudgedAnswer("Why?", "rate 3")]
 
     assert LanguageModelJudge("openai/judge").score_all(answers) == [1.0, 0.5]
-    assert model.formats == [{}, {}]
+    assert model.response_formats == [{}, {}]
 
 
 def test_another_model_is_another_judge() -> None:

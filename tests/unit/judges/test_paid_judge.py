@@ -13,7 +13,7 @@ import pytest
 from tests.simulated_provider import paid_provider
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour, read_bill
-from tests.unit.judges.rating_server import serving
+from tests.unit.judges.rating_server import run_rating_server
 from twin_resources.access.account import DEADLINE_S, SpendingAccount
 from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.access.purpose_budget import PurposeBudget
@@ -199,7 +199,7 @@ def test_readers_words_leave_redacted_and_stay_as_they_are(
     judged = JudgedAnswer(
         "I am ann@brookmill.net, which oil?", "Thin oil, ann@brookmill.net.", ("By Ada.",)
     )
-    with serving(lambda _: '{"rating": 4}', monkeypatch) as server:
+    with run_rating_server(lambda _: '{"rating": 4}', monkeypatch) as server:
         LanguageModelJudge("openai/judge").score_all([judged])
         LanguageModelJudge("openai/judge", terms=JudgeTerms(redaction_language="en")).score_all(
             [judged]

@@ -34,7 +34,7 @@ def make_labels(found: SampledQuestions, *, first: int = 1) -> LabelArrays:
     count = len(found.gains)
     names = tuple(f"{first + number:032x}" for number in range(count))
     return LabelArrays(
-        label_ids=names,
+        prompt_ids=names,
         sequences=tuple(range(first, first + count)),
         groups=names,
         classes=tuple("hard" if gain else "easy" for gain in found.true_gains),
@@ -90,7 +90,7 @@ def test_few_labels_give_no_policy() -> None:
 def test_enough_labels_give_a_policy(first: LabelArrays, in_force: RoutingPolicy) -> None:
     assert in_force.step.certified
     assert 0.3 < 1 - in_force.step.kept < 0.6
-    assert (in_force.last_sequence, in_force.label_ids) == (350, first.label_ids)
+    assert (in_force.last_sequence, in_force.label_ids) == (350, first.prompt_ids)
     assert {row.prompt_class for row in in_force.classes} == {"easy", "hard"}
 
 
@@ -167,7 +167,7 @@ def test_probes_are_not_labels() -> None:
         schema=dict(label_rows.COLUMNS),
     )
     found = build_label_arrays(rows, purchase.id, ("topic", "voice"))
-    assert found.label_ids == ("s1", "t2")
+    assert found.prompt_ids == ("s1", "t2")
     assert found.groups == ("s1", "r")
     assert found.gains == pytest.approx(np.array([[0.1], [0.1]]))
     assert found.vectors.shape == (2, 2)

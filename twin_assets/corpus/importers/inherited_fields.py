@@ -24,7 +24,7 @@ from typing import Any, cast
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import (
-    as_mapping,
+    lowercase_keys,
     parse_file,
     read_configuration,
 )
@@ -133,16 +133,16 @@ def _iter_jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
     """Yield Jekyll's defaults: longer paths take precedence, then entries that name a type."""
     ranked_fields: list[tuple[tuple[int, bool], ScopedFields]] = []
     for entry in _list_mappings(fields.get("defaults")):
-        scope = as_mapping(entry.get("scope"))
+        scope = lowercase_keys(entry.get("scope"))
         folder, kind = str(scope.get("path") or "").strip("/"), str(scope.get("type") or "")
-        values = _to_json(as_mapping(entry.get("values")))
+        values = _to_json(lowercase_keys(entry.get("values")))
         prefix = f"{folder}/" if folder else ""
         type_pattern = f"**/_{kind}/**" if kind and f"_{kind}" not in folder.split("/") else "**"
         for pattern in dict.fromkeys((folder, prefix + type_pattern)):
             if pattern and (pattern != folder or type_pattern == "**"):
                 ranked_fields.append(((len(folder), bool(kind)), (_to_regex(pattern), values)))
-    for name, options in as_mapping(fields.get("collections")).items():
-        if as_mapping(options).get("output") is False:
+    for name, options in lowercase_keys(fields.get("collections")).items():
+        if lowercase_keys(options).get("output") is False:
             yield _to_regex(f"**/_{name}/**"), _to_json({"published": False})
     yield from (item for _, item in sorted(ranked_fields, key=lambda item: item[0]))
 
@@ -165,7 +165,7 @@ def _iter_hugo_fields(
         )
         try:
             text = read(match[0]).decode("utf-8-sig")
-            front_matter_fields = as_mapping(front_matter.split_front_matter(text)[0])
+            front_matter_fields = lowercase_keys(front_matter.split_front_matter(text)[0])
         except (OSError, ValueError):
             yield folder, ""
             continue
@@ -177,7 +177,7 @@ def _iter_cascade_fields(
     entry: Mapping[str, Any], *, folder: str, root: str
 ) -> Iterator[ScopedFields]:
     """Yield one cascade; its target is a pattern for the posts' path below the content folder."""
-    target = as_mapping(entry.get("target") or entry.get("_target"))
+    target = lowercase_keys(entry.get("target") or entry.get("_target"))
     if "page" not in str(target.get("kind") or "page").strip("{}").split(","):
         return
     if target.get("environment", "production") != "production":
@@ -204,13 +204,13 @@ def _wildcard_to_regex(part: str) -> str:
 def _list_mappings(value: object) -> list[Mapping[str, Any]]:
     """Return the mappings in a value that is one mapping or a list of them."""
     items = cast("list[object]", value) if isinstance(value, list) else [value]
-    return [mapping for mapping in map(as_mapping, items) if mapping]
+    return [mapping for mapping in map(lowercase_keys, items) if mapping]
 
 
 def _read_data_file(path: str, read: ReadFile) -> str:
     document = parse_file(path, read)
     is_mapping = isinstance(document, dict)
-    return _to_json(as_mapping(cast("object", document))) if is_mapping else ""
+    return _to_json(lowercase_keys(cast("object", document))) if is_mapping else ""
 
 
 def _to_json(fields: Mapping[str, Any]) -> str:

@@ -42,13 +42,13 @@ _OPT_INS: Mapping[str, frozenset[str]] = {
 
 
 class _Actor(NamedTuple):
-    address: str = ""
+    uri: str = ""
     name: str = ""
 
 
 @dataclass(frozen=True)
 class _Post:
-    address: str
+    uri: str
     html: str
     record: ExportRecord
     in_reply_to: str
@@ -70,19 +70,19 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             yield Skipped(name, error.reason)
             continue
         actor = _read_actor(archive, outbox_name=name)
-        for number, row in enumerate(rows):
+        for number, activity in enumerate(rows):
             location = f"{name}#{number}"
             post = (
-                Skipped(location, row)
-                if isinstance(row, str)
-                else _parse_post(row, actor, location=location)
+                Skipped(location, activity)
+                if isinstance(activity, str)
+                else _parse_post(activity, actor, location=location)
             )
             if isinstance(post, Skipped):
                 yield post
-            elif post.address in posts:
-                yield Skipped(post.address, "duplicate")
+            elif post.uri in posts:
+                yield Skipped(post.uri, "duplicate")
             else:
-                posts[post.address] = post
+                posts[post.uri] = post
     yield from _thread_records(posts, include)
 
 
@@ -111,59 +111,68 @@ def _read_actor(archive: Archive, *, outbox_name: str) -> _Actor:
     )
 
 
-def _parse_post(row: dict[str, Any], actor: _Actor, *, location: str) -> _Post | Skipped:
-    location = get_string(row, "id") or location
-    kind = get_string(row, "type")
-    if kind == "Announce":
+def _parse_post(activity: dict[str, Any], actor: _Actor, *, location: str) -> _Post | Skipped:
+    location = get_string(activity, "id") or location
+    activity_type = get_string(activity, "type")
+    if activity_type == "Announce":
         return Skipped(location, "boost")
-    if kind != "Create" or not isinstance(row.get("object"), dict):
-        return Skipped(location, "not_a_post" if kind and kind != "Create" else json_rows.MALFORMED)
-    note: dict[str, Any] = row["object"]
-    address = get_string(note, "id")
-    if not address or not isinstance(note.get("content"), str):
-        return Skipped(address or location, json_rows.MALFORMED)
+    if activity_type != "Create" or not isinstance(activity.get("object"), dict):
+        return Skipped(
+            location,
+            "not_a_post" if activity_type and activity_type != "Create" else json_rows.MALFORMED,
+        )
+    note: dict[str, Any] = activity["object"]
+    uri = get_string(note, "id")
+    if not uri or not isinstance(note.get("content"), str):
+        return Skipped(uri or location, json_rows.MALFORMED)
     if get_string(note, "type") not in _POST_TYPES:
-        return Skipped(address, "not_a_post")
-    attributed_to = get_string(note, "attributedTo") or get_string(row, "actor")
-    if actor.address and attributed_to and attributed_to != actor.address:
-        return Skipped(address, "foreign_author")
+        return Skipped(uri, "not_a_post")
+    attributed_to = get_string(note, "attributedTo") or get_string(activity, "actor")
+    if actor.uri and attributed_to and attributed_to != actor.uri:
+        return Skipped(uri, "foreign_author")
     in_reply_to = get_string(note, "inReplyTo")
-    account = attributed_to or actor.address
+    account = attributed_to or actor.uri
     title = get_string(note, "name") or get_string(note, "summary")
     html = remove_foreign_parts(get_string(note, "content"))
     record = ExportRecord(
         source=NAME,
-        source_id=re.sub(r"\Ahttps?://", "", address) or address,
+        source_id=re.sub(r"\Ahttps?://", "", uri) or uri,
         text=html,
         kind="reply"
         if in_reply_to and not (account and in_reply_to.startswith(account + "/"))
         else "post",
         title=plain_text(title),
-        url=get_string(note, "url") or address,
+        url=get_string(note, "url") or uri,
         author=actor.name,
         byline="actor.json" if actor.name else "",
         markup="html",
         language=_read_language(note),
-        created_at=parse_datetime(get_string(note, "published") or get_string(row, "published")),
+        created_at=parse_datetime(
+            get_string(note, "published") or get_string(activity, "published")
+        ),
         updated_at=parse_datetime(get_string(note, "updated")),
-        visibility=_find_visibility(note if "to" in note else row),
+        visibility=_find_visibility(note if "to" in note else activity),
         tags=tuple(
             get_string(tag, "name").lstrip("#")
             for tag in get_objects(note, "tag")
             if get_string(tag, "type") == "Hashtag"
         ),
     )
-    return _Post(address, html, record, in_reply_to)
+    return _Post(uri, html, record, in_reply_to)
 
 
-def _find_visibility(activity: Mapping[str, Any]) -> str:
+def _find_visibility(fields: Mapping[str, Any]) -> str:
     """Return a post's visibility; a message to named people is `private`."""
-    recipients, cc = (set(get_strings(activity, "to")), set(get_strings(activity, "cc")))
+    recipients, cc = (set(get_strings(fields, "to")), set(get_strings(fields, "cc")))
     if recipients & _PUBLIC:
         return "public"
     if cc & _PUBLIC:
         return "unlisted"
-    return "followers" if any(name.endswith("/followers") for name in recipients) else "private"
+    return (
+        "followers"
+        if any(recipient.endswith("/followers") for recipient in recipients)
+        else "private"
+    )
 
 
 def _read_language(note: Mapping[str, Any]) -> str:
@@ -177,24 +186,22 @@ def _thread_records(
     posts: Mapping[str, _Post], include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
     """Yield one record per thread; its first post sets the kind, and each post must be allowed."""
-    parents = {address: post.in_reply_to for address, post in posts.items()}
+    parents = {uri: post.in_reply_to for uri, post in posts.items()}
     # A post that continues the author's reply to someone is part of that reply.
-    root_posts = {address: posts[root] for address, root in find_thread_roots(parents).items()}
+    root_posts = {uri: posts[root] for uri, root in find_thread_roots(parents).items()}
     allowed_parents: dict[str, str] = {}
-    for address, post in posts.items():
+    for uri, post in posts.items():
         visibility = post.record.visibility
         if visibility != "public" and include.isdisjoint(_OPT_INS.get(visibility, ())):
-            yield Skipped(address, visibility)
-        elif root_posts[address].record.kind == "reply" and "replies" not in include:
-            yield Skipped(address, "reply")
+            yield Skipped(uri, visibility)
+        elif root_posts[uri].record.kind == "reply" and "replies" not in include:
+            yield Skipped(uri, "reply")
         else:
-            allowed_parents[address] = post.in_reply_to
+            allowed_parents[uri] = post.in_reply_to
     threads: dict[str, list[_Post]] = defaultdict(list)
     roots = find_thread_roots(allowed_parents)
-    for address in sorted(
-        allowed_parents, key=lambda address: (_sort_time(posts[address]), address)
-    ):
-        threads[roots[address]].append(posts[address])
+    for uri in sorted(allowed_parents, key=lambda uri: (_sort_time(posts[uri]), uri)):
+        threads[roots[uri]].append(posts[uri])
     for root, thread in threads.items():
         record, parent = posts[root].record, posts[root].in_reply_to
         html = "\n".join(
@@ -202,11 +209,9 @@ def _thread_records(
             for post in thread
         )
         if not plain_text(html):
-            yield from (Skipped(post.address, "no_text") for post in thread)
+            yield from (Skipped(post.uri, "no_text") for post in thread)
             continue
-        yield from (
-            Skipped(post.address, "joined_to_thread") for post in thread if post.address != root
-        )
+        yield from (Skipped(post.uri, "joined_to_thread") for post in thread if post.uri != root)
         yield replace(
             record,
             text=html,

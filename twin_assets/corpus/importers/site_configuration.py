@@ -28,15 +28,15 @@ _HUGO_PARTS = re.compile(r"config/_default/(languages|cascade)\.(?:toml|ya?ml|js
 Fields = Mapping[str, Any]
 
 
-def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str) -> Site:
+def read_site(paths: Iterable[str], read_bytes: Callable[[str], bytes], *, layout: str) -> Site:
     """Return the site of a folder.
 
     Args:
-        names: paths of the files in the folder, relative to its root.
-        read: function that returns the bytes of one of these files; may raise `OSError`.
+        paths: paths of the files in the folder, relative to its root.
+        read_bytes: function that returns the bytes of one of these files; may raise `OSError`.
         layout: `jekyll`, `hugo`, or another, for which only address and time zone are read.
     """
-    fields = read_configuration(names, read, layout=layout)
+    fields = read_configuration(paths, read_bytes, layout=layout)
     # Jekyll's `baseurl` is the path below `url`; Hugo's is the whole address.
     address = (
         _text_setting(fields, "url") if layout == "jekyll" else _text_setting(fields, "baseurl")
@@ -52,31 +52,33 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
 
 
 def read_configuration(
-    names: Iterable[str], read: Callable[[str], bytes], *, layout: str
+    paths: Iterable[str], read_bytes: Callable[[str], bytes], *, layout: str
 ) -> Fields:
     """Return a site's settings with lower-case keys, or {} if they cannot be read.
 
     The arguments are those of `read_site`.
     """
-    paths = sorted(names)
+    sorted_paths = sorted(paths)
     pattern = {"jekyll": _JEKYLL, "hugo": _HUGO}.get(layout)
-    configuration_paths = [path for path in paths if (pattern or _JEKYLL).fullmatch(path)]
+    configuration_paths = [path for path in sorted_paths if (pattern or _JEKYLL).fullmatch(path)]
     if pattern is None:
-        configuration_paths += [path for path in paths if _HUGO.fullmatch(path)]
-    candidates = (as_mapping(parse_file(path, read)) for path in configuration_paths)
+        configuration_paths += [path for path in sorted_paths if _HUGO.fullmatch(path)]
+    candidates = (lowercase_keys(parse_file(path, read_bytes)) for path in configuration_paths)
     fields = next(filter(None, candidates), dict[str, Any]())
     if layout == "hugo":
-        for path in paths:
+        for path in sorted_paths:
             if match := _HUGO_PARTS.fullmatch(path):
-                section = parse_file(path, read)
-                fields = {match[1]: as_mapping(section).get(match[1], section), **fields}
+                section = parse_file(path, read_bytes)
+                fields = {match[1]: lowercase_keys(section).get(match[1], section), **fields}
     return fields
 
 
 def _build_jekyll_site(site: Site, fields: Fields) -> Site:
-    collections = as_mapping(fields.get("collections"))
+    collections = lowercase_keys(fields.get("collections"))
     output_collections = [
-        name for name, options in collections.items() if as_mapping(options).get("output") is True
+        name
+        for name, options in collections.items()
+        if lowercase_keys(options).get("output") is True
     ]
     base_path = _text_setting(fields, "baseurl").strip("/")
     return Site(
@@ -92,8 +94,8 @@ def _build_jekyll_site(site: Site, fields: Fields) -> Site:
 
 def _build_hugo_site(site: Site, fields: Fields) -> Site:
     languages = {
-        str(name).lower(): as_mapping(options)
-        for name, options in as_mapping(fields.get("languages")).items()
+        str(name).lower(): lowercase_keys(options)
+        for name, options in lowercase_keys(fields.get("languages")).items()
     }
     language_folders = [_text_setting(language, "contentdir") for language in languages.values()]
     folders = [
@@ -114,10 +116,10 @@ def _build_hugo_site(site: Site, fields: Fields) -> Site:
     )
 
 
-def parse_file(path: str, read: Callable[[str], bytes]) -> object:
+def parse_file(path: str, read_bytes: Callable[[str], bytes]) -> object:
     """Return the document in a TOML, JSON or YAML file, or None if it cannot be read."""
     try:
-        text = read(path).decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
         if path.endswith(".toml"):
             return tomllib.loads(text)
         return json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
@@ -125,7 +127,7 @@ def parse_file(path: str, read: Callable[[str], bytes]) -> object:
         return None
 
 
-def as_mapping(value: object) -> Fields:
+def lowercase_keys(value: object) -> Fields:
     """Return a mapping with lower-case keys, or an empty mapping for any other value."""
     if not isinstance(value, dict):
         return {}

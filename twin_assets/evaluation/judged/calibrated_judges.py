@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.served.answer_measures import Judges
+from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.quality.judges.judge_kind import JudgeDependencies, JudgeKind, JudgeMaterial
 from twin_resources.quality.judges.panel import assemble
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
@@ -56,7 +56,7 @@ def calibrate_judges(
         gateway_sentence_judge=sentence_support if entailment else None,
         topic=panel.get(TOPIC),
         voice=voice,
-        voice_people=people_only_voice_judge(material, dependencies) if voice else None,
-        topic_why_not=panel.missing_reason(TOPIC),
-        voice_why_not=panel.missing_reason(VOICE),
+        voice_vs_people=people_only_voice_judge(material, dependencies) if voice else None,
+        topic_missing_reason=panel.missing_reason(TOPIC),
+        voice_missing_reason=panel.missing_reason(VOICE),
     )

@@ -19,9 +19,9 @@ from twin_assets.evaluation.measures.voice_scores import (
     Scores,
     Voice,
 )
-from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.quality.judges.voice import VoiceJudge
 from twin_resources.registry.moves import GateClaim
 
@@ -119,7 +119,7 @@ def compare_voices(
 ) -> Voice:
     """Compare the voice scores of author, candidate, base, and base with posts in its prompt."""
     if judges.voice is None:
-        return voice_scores.not_measured(len(prompts.held_out), judges.voice_why_not)
+        return voice_scores.not_measured(len(prompts.held_out), judges.voice_missing_reason)
     candidate_texts = [prompt_answers.candidate[position].text for position in prompts.held_out]
 
     own_texts = voice_scores.match_lengths(
@@ -140,7 +140,9 @@ def compare_voices(
             base_with_posts=scores_with_posts,
         )
 
-    scores_by_judge = {name: score_all(name, judge) for name, judge in judges.voices().items()}
+    scores_by_judge = {
+        name: score_all(name, judge) for name, judge in judges.voice_judges().items()
+    }
     return voice_scores.measure_voice(
         prompts.documents[: len(candidate_texts)],
         against_all=scores_by_judge["voice"],
@@ -150,7 +152,7 @@ def compare_voices(
 
 
 def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    for name, judge in judges.voices().items():
+    for name, judge in judges.voice_judges().items():
         scores.announce(name, judge.revision, prompts.held_out)
         scores.announce(name + WITH_POSTS, judge.revision, prompts.with_posts)
 

@@ -17,9 +17,9 @@ from twin_assets.evaluation.measures.measure import (
     NotMeasured,
 )
 from twin_assets.evaluation.served import checked_instructions
-from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.served.served_judges import Judges
 from twin_assets.evaluation.statistics.bootstrap import Interval, paired_difference
 from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
 from twin_resources.registry.moves import GateClaim

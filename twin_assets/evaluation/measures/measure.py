@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext
     from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodsByModel
-    from twin_assets.evaluation.served.answer_measures import Judges
     from twin_assets.evaluation.served.base_scores import BaseScores
     from twin_assets.evaluation.served.parity import Parity
     from twin_assets.evaluation.served.served_answers import (
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         PromptAnswers,
         PromptSet,
     )
+    from twin_assets.evaluation.served.served_judges import Judges
 
 T = TypeVar("T")
 

@@ -22,9 +22,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
-from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.served.served_judges import Judges
 from twin_assets.evaluation.statistics import bootstrap
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.statistics.permutation_auc import CHANCE, permutation_shares
@@ -170,7 +170,7 @@ def announce_base(scores: BaseScores, prompts: PromptSet, judges: Judges) -> Non
 def _compute(context: MeasureContext) -> OnTopic | NotMeasured | None:
     judge = context.judging_context.judges.topic
     if judge is None:
-        return NotMeasured(context.judging_context.judges.topic_why_not)
+        return NotMeasured(context.judging_context.judges.topic_missing_reason)
     if context.has_too_few_passages:
         return None
     return measure_topic(context.prompts, context.answers, judge, scores=context.scores)

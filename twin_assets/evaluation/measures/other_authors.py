@@ -67,14 +67,14 @@ def compare(
     base: AnswerLikelihood,
     adapter: AnswerLikelihood,
     documents: Sequence[str],
-    weights: str,
+    adapter_hash: str,
     authors: Sequence[str],
 ) -> OtherAuthorsComparison:
     """Compare the three models on the same passages; intervals resample documents.
 
     Args:
         documents: document of each passage.
-        weights: hash of the adapter.
+        adapter_hash: hash of the adapter.
         authors: authors on whose posts the adapter was trained.
 
     Raises:
@@ -85,11 +85,11 @@ def compare(
         perplexity_ratio(model, reference, documents=documents) for model, reference in pairs
     )
     return OtherAuthorsComparison(
-        len(documents), weights, tuple(authors), candidate_to_base, adapter_to_base, ratio
+        len(documents), adapter_hash, tuple(authors), candidate_to_base, adapter_to_base, ratio
     )
 
 
-def claim(comparison: OtherAuthorsComparison) -> GateClaim:
+def decide_claim(comparison: OtherAuthorsComparison) -> GateClaim:
     """Decide `beats_other_authors_adapter`: the interval of the ratio ends below 1."""
     detail = (
         f"perplexity relative to {comparison.adapter_label}: {comparison.ratio.describe_change()} "
@@ -115,7 +115,7 @@ def _compute(context: MeasureContext) -> OtherAuthorsComparison | NotMeasured | 
         base=likelihoods.part(spec.base.name, "own"),
         adapter=likelihoods.likelihoods[reference.model.name],  # the adapter reads only this part
         documents=[sample.document_id for sample in own_samples],
-        weights=reference.model.weights,
+        adapter_hash=reference.model.weights,
         authors=reference.authors,
     )
 
@@ -138,7 +138,7 @@ MEASURE = Measure(
             "The author's passages are likelier under the candidate than under the adapter of "
             "other authors, even at the upper end of the 95 % interval. Without such an adapter, "
             "the claim is met.",
-            claim,
+            decide_claim,
             decide_missing=_decide_without_adapter,
         ),
     ),

@@ -18,14 +18,14 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
-from twin_assets.evaluation.served.answer_measures import (
+from twin_assets.evaluation.served.base_scores import BaseScores
+from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.served.served_judges import (
     Judges,
     find_positions_with_passages,
     score_answers,
     to_judged_answers,
 )
-from twin_assets.evaluation.served.base_scores import BaseScores
-from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.support import SupportJudge

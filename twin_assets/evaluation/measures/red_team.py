@@ -21,9 +21,9 @@ from functools import cache
 from twin_assets.evaluation.harm import toxicity
 from twin_assets.evaluation.harm.toxicity import is_toxic
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
-from twin_assets.evaluation.served.answer_measures import Judges, join_prompt_text
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.served.served_judges import Judges, join_prompt_text
 from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
 from twin_resources.privacy import PRIVACY_VERSION, Kind, find_personal_data
 from twin_resources.quality.judges.judge import digest

@@ -23,9 +23,9 @@ from twin_assets.evaluation.measures.measure import (
 )
 
 if TYPE_CHECKING:
-    from twin_assets.evaluation.served.answer_measures import Judges
     from twin_assets.evaluation.served.base_scores import BaseScores
     from twin_assets.evaluation.served.served_answers import PromptSet
+    from twin_assets.evaluation.served.served_judges import Judges
 
 
 def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:

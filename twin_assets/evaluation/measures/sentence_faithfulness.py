@@ -31,11 +31,11 @@ from twin_assets.evaluation.measures.measure import (
     NotMeasured,
 )
 from twin_assets.evaluation.measures.passage_support import declines
-from twin_assets.evaluation.served.answer_measures import (
+from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.served.served_judges import (
     find_positions_with_passages,
     to_judged_answers,
 )
-from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.statistics.bootstrap import RESAMPLES, Interval, resample_weights
 from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
 from twin_resources.authors.answer_forms import VOICE, SentenceThreshold

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twin_assets.evaluation.measures.measure import DocumentText, Measure, MeasureContext
-from twin_assets.evaluation.served.answer_measures import find_complete_base_answers
+from twin_assets.evaluation.served.served_judges import find_complete_base_answers
 from twin_resources.quality.judges.voice_shown import Trait, VoiceFigures, VoiceHabit
 
 MIN_TEXTS = 20  # per writer; with fewer texts, nothing is shown

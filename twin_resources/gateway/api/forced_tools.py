@@ -37,7 +37,7 @@ def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
     forced_name = _forced_tool_name(choice)
     if choice != REQUIRED and not forced_name:
         return None
-    functions = _functions(body.get("tools"))
+    functions = _functions_by_name(body.get("tools"))
     name = forced_name or next(iter(functions), "")
     if name not in functions or (choice == REQUIRED and len(functions) > 1):
         raise bad_request(
@@ -53,27 +53,27 @@ def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
     json_schema: dict[str, Any] = {"name": name, "schema": schema}
     if isinstance(function.get("strict"), bool):
         json_schema["strict"] = function["strict"]
-    chat = {key: value for key, value in body.items() if key not in _TOOL_KEYS}
-    chat["response_format"] = {"type": "json_schema", "json_schema": json_schema}
-    return ConvertedRequest(chat, (), ToolCallConverter(name))
+    converted_body = {key: value for key, value in body.items() if key not in _TOOL_KEYS}
+    converted_body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+    return ConvertedRequest(converted_body, (), ToolCallConverter(name))
 
 
 @dataclass
 class ToolCallConverter:
     """Converter that turns a chat answer, whose text is a tool's arguments, into a tool call."""
 
-    name: str
+    tool_name: str
     _has_started: bool = False
 
-    def convert_answer(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+    def convert_answer(self, completion: Mapping[str, Any]) -> Mapping[str, Any]:
         """Convert a whole answer."""
         choices: list[dict[str, Any]] = []
-        for choice in chat.get("choices") or ():
+        for choice in completion.get("choices") or ():
             message = dict(choice["message"])
-            call = self._call(chat, str(message.get("content") or ""))
+            call = self._tool_call(completion, str(message.get("content") or ""))
             message |= {"content": None, "tool_calls": [call]}
             choices.append(choice | {"message": message, "finish_reason": _finish_reason(choice)})
-        return {**chat, "choices": choices}
+        return {**completion, "choices": choices}
 
     def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
         """Yield the server-sent event of one chunk."""
@@ -82,7 +82,7 @@ class ToolCallConverter:
             delta = dict(choice.get("delta") or {})
             text = delta.pop("content", None)
             if text:
-                delta["tool_calls"] = [self._delta(chunk, str(text))]
+                delta["tool_calls"] = [self._tool_call_delta(chunk, str(text))]
             choices.append(choice | {"delta": delta, "finish_reason": _finish_reason(choice)})
         converted_chunk = {**chunk, "choices": choices} if "choices" in chunk else chunk
         yield f"data: {json.dumps(converted_chunk, ensure_ascii=False)}\n\n"
@@ -94,15 +94,15 @@ class ToolCallConverter:
     def store_answer(self) -> None:
         """Do nothing; no later chat request refers to an earlier answer."""
 
-    def _delta(self, chunk: Mapping[str, Any], text: str) -> dict[str, Any]:
+    def _tool_call_delta(self, chunk: Mapping[str, Any], text: str) -> dict[str, Any]:
         if self._has_started:
             return {"index": 0, "function": {"arguments": text}}
         self._has_started = True
-        return {"index": 0, **self._call(chunk, text)}
+        return {"index": 0, **self._tool_call(chunk, text)}
 
-    def _call(self, chat: Mapping[str, Any], arguments: str) -> dict[str, Any]:
-        call_id = "call_" + str(chat.get("id")).removeprefix("chatcmpl-")
-        function = {"name": self.name, "arguments": arguments}
+    def _tool_call(self, completion: Mapping[str, Any], arguments: str) -> dict[str, Any]:
+        call_id = "call_" + str(completion.get("id")).removeprefix("chatcmpl-")
+        function = {"name": self.tool_name, "arguments": arguments}
         return {"id": call_id, "type": "function", "function": function}
 
 
@@ -114,7 +114,7 @@ def _forced_tool_name(choice: object) -> str:
     return str(name or "")
 
 
-def _functions(tools: object) -> dict[str, dict[str, Any]]:
+def _functions_by_name(tools: object) -> dict[str, dict[str, Any]]:
     """Return the functions of a list of tools by name."""
     functions: dict[str, dict[str, Any]] = {}
     for tool in cast("list[object]", tools) if isinstance(tools, list) else []:

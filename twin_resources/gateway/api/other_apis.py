@@ -72,7 +72,7 @@ _IN_PROGRESS_FIELDS: dict[str, Any] = {"status": "in_progress", "output": (), "u
 class AnswerConverter(Protocol):
     """Converter of the answer to one chat request into the format of another API."""
 
-    def convert_answer(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+    def convert_answer(self, completion: Mapping[str, Any]) -> Mapping[str, Any]:
         """Convert a whole answer."""
         ...
 
@@ -191,9 +191,11 @@ def convert_responses_request(
 class CompletionConverter:
     """Converter of chat answers into those of `/v1/completions`."""
 
-    def convert_answer(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
-        choice = _first_choice(chat)
-        return _completion(chat, _content_text(choice.get("message")), choice.get("finish_reason"))
+    def convert_answer(self, completion: Mapping[str, Any]) -> Mapping[str, Any]:
+        choice = _first_choice(completion)
+        return _completion(
+            completion, _content_text(choice.get("message")), choice.get("finish_reason")
+        )
 
     def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
         if "error" in chunk:
@@ -236,10 +238,14 @@ class ResponseConverter:
     _annotations: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     _has_failed: bool = False
 
-    def convert_answer(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
-        choice = _first_choice(chat)
+    def convert_answer(self, completion: Mapping[str, Any]) -> Mapping[str, Any]:
+        choice = _first_choice(completion)
         message = cast("dict[str, Any]", choice.get("message") or {})
-        self._first_chunk, self._usage, self._twin = chat, chat.get("usage") or {}, chat.get("twin")
+        self._first_chunk, self._usage, self._twin = (
+            completion,
+            completion.get("usage") or {},
+            completion.get("twin"),
+        )
         self._text, self._finish_reason = (
             _content_text(message),
             str(choice.get("finish_reason") or "stop"),

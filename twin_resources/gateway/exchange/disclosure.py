@@ -12,7 +12,7 @@ from typing import Literal
 from twin_resources.authors import Author
 
 DISCLOSURE_PLACES = ("field", "first", "each")
-WrittenBy = Literal["tuned", "untuned", "paid", "fixed", "program"]
+Writer = Literal["tuned", "untuned", "paid", "fixed", "program"]
 """Writer of an answer: weights tuned on the posts, an untuned model, a paid model, a guard
 (`fixed`) or the front desk (`program`)."""
 
@@ -21,7 +21,7 @@ AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_written_about"]
 
 
 def disclosure(
-    author: Author, *, written_by: WrittenBy, has_passages: bool, answer: AnswerKind = "voice"
+    author: Author, *, written_by: Writer, has_passages: bool, answer: AnswerKind = "voice"
 ) -> str:
     """Return the disclosure of one answer.
 
@@ -42,7 +42,7 @@ def disclosure(
         return f"{name}'s own sentences, found in the posts by a program; no model wrote them."
     if answer == "not_written_about":
         return f"A program found nothing about this in {name}'s posts; {name} did not write this."
-    writer = _writer(name, written_by, has_passages=has_passages)
+    writer = _describe_writer(name, written_by, has_passages=has_passages)
     if answer == "quote_and_voice":
         return f"The quoted sentences are {name}'s own; the others were written by {writer}."
     return f"Written by {writer}, not by {name}."
@@ -53,21 +53,21 @@ def author_disclosure(author: Author) -> str:
     return "" if author.disclosure in {"", *DISCLOSURE_PLACES} else author.disclosure
 
 
-def shows_disclosure_above(author: Author, *, is_first: bool, is_document: bool) -> bool:
+def shows_disclosure_above(author: Author, *, is_first: bool, is_json: bool) -> bool:
     """Return whether the disclosure is also placed above the text of an answer.
 
     Some clients show only that text.
 
     Args:
         is_first: whether this is the first answer of the conversation.
-        is_document: whether the client asked for JSON, which has no place for a sentence.
+        is_json: whether the client asked for JSON, which has no place for a sentence.
     """
-    return not is_document and (
+    return not is_json and (
         author.disclosure == "each" or (author.disclosure == "first" and is_first)
     )
 
 
-def _writer(name: str, written_by: WrittenBy, *, has_passages: bool) -> str:
+def _describe_writer(name: str, written_by: Writer, *, has_passages: bool) -> str:
     if written_by == "tuned":
         return f"a language model trained on {name}'s posts"
     kind = "another provider's language model" if written_by == "paid" else "a language model"

@@ -55,8 +55,8 @@ def stream_end(record: RequestRecord) -> bytes:
     delta = {"annotations": record.citations} if record.quotes else {}
     events = [chunk_document(record, delta, finish_reason="stop")]
     if record.chat_request.include_usage:
-        usage = {"choices": list[object](), "usage": dict(NO_USAGE)}
-        events.append({**_common_fields(record, "chat.completion.chunk"), **usage})
+        usage_fields = {"choices": list[object](), "usage": dict(NO_USAGE)}
+        events.append({**_common_fields(record, "chat.completion.chunk"), **usage_fields})
     return b"".join(map(event_bytes, events)) + DONE_EVENT
 
 

@@ -113,9 +113,9 @@ def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
     turns_text = "oldest turn" if dropped_turns == 1 else f"{dropped_turns} oldest turns"
     dropped_parts = [f"the {turns_text}"] * bool(dropped_turns)
     dropped_parts += ["the end of the system messages"] * (system != chat_request.system)
-    parts = (*chat_request.ignored, *dropped_parts)
+    ignored = (*chat_request.ignored, *dropped_parts)
     return replace(
-        chat_request, system=system, history=chat_request.history[dropped_turns:], ignored=parts
+        chat_request, system=system, history=chat_request.history[dropped_turns:], ignored=ignored
     )
 
 

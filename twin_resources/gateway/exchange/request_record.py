@@ -21,7 +21,7 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.costs.answer_cost import AnswerCost
-from twin_resources.gateway.exchange.disclosure import WrittenBy, disclosure, shows_disclosure_above
+from twin_resources.gateway.exchange.disclosure import Writer, disclosure, shows_disclosure_above
 from twin_resources.gateway.exchange.exchange import Exchange, Fallback, FixedText
 from twin_resources.gateway.exchange.supported_prose import ProseNote
 from twin_resources.gateway.guards.guard_record import GuardRecord
@@ -225,7 +225,7 @@ class RequestRecord:
         return not client_limits and not self.is_fixed and self.chat_request.response_format is None
 
     @property
-    def written_by(self) -> WrittenBy:
+    def written_by(self) -> Writer:
         """The writer of the answer, see `disclosure.py`."""
         if self.fixed_text.front_desk:
             return "program"
@@ -270,11 +270,11 @@ class RequestRecord:
         The paragraph is composed when the answer begins.
         """
         is_first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
-        is_document = self.chat_request.response_format is not None
+        is_json = self.chat_request.response_format is not None
         text = self.fixed_text.notice
         if not text and (
             self.fixed_text.front_desk
-            or not shows_disclosure_above(self.author, is_first=is_first, is_document=is_document)
+            or not shows_disclosure_above(self.author, is_first=is_first, is_json=is_json)
         ):
             return ""
         return f"{NOTICE_PREFIX}{' '.join((text or self._disclosure()).split())}\n\n"

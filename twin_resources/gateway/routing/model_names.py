@@ -101,8 +101,8 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
         )
     if chat_request.author in snapshot.paused:
         found = f"its answers are stopped, {snapshot.paused[chat_request.author]}"
-        resume = f"`twin pause {chat_request.author} --resume`"
-        next_step = f"try again later; the owner of the gateway can resume it with {resume}"
+        resume_command = f"`twin pause {chat_request.author} --resume`"
+        next_step = f"try again later; the owner of the gateway can resume it with {resume_command}"
         raise RefusedError(
             503, "author_paused", tried=tried, found=found, next_step=next_step, param="model"
         )

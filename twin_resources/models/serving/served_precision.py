@@ -47,15 +47,15 @@ def external_engine_name(server: str, precision: str) -> str:
     return f"{server}{PRECISION_SEPARATOR}{precision}" if precision else server
 
 
-def external_precision(setting: str, base: str | Path) -> str:
+def external_precision(setting: str, base_folder: str | Path) -> str:
     """Return the precision in which an external server computes.
 
     Args:
         setting: value of `TWIN_MODEL_SERVER_PRECISION`.
-        base: transformers folder of the base model. vLLM does not report its precision. With
+        base_folder: transformers folder of the base model. vLLM does not report its precision. With
             `--dtype auto`, vLLM computes in bf16 if the folder's configuration specifies bf16.
     """
-    path = Path(base) / "config.json"
+    path = Path(base_folder) / "config.json"
     if setting or not path.is_file():
         return setting or FP16
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

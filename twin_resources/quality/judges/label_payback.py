@@ -45,11 +45,13 @@ def estimate_payback(
         label_count, reusable_count = label_rows.count_labels(
             rows, own=label_models.own, paid=label_models.paid, embedder=label_models.embedder
         )
-    answers = count_routed_answers(connection, author, since=now - timedelta(days=PAYBACK_DAYS))
+    answer_counts = count_routed_answers(
+        connection, author, since=now - timedelta(days=PAYBACK_DAYS)
+    )
     payback = Payback(
         labels_to_buy=max(0, settings.routing_labels - label_count - reusable_count),
         saving=USUAL_SAVING if policy is None else 1.0 - policy.step.kept,
-        questions_asked=answers.own + answers.paid,
+        questions_asked=answer_counts.own + answer_counts.paid,
         answer_usd=answer_price_usd(
             settings.paid_model, prompt_tokens=LABEL_TOKENS[0], answer_tokens=LABEL_TOKENS[1]
         ),

@@ -99,14 +99,14 @@ class LabelArrays:
     """The n labels of one purchase as arrays, in order of arrival and without probes.
 
     Attributes:
-        label_ids: the ids of the prompts (trace or sample).
+        prompt_ids: the ids of the prompts (trace or sample).
         groups: the reader or, without one, the prompt. Cross-validation leaves out whole groups.
         gains: the paid score minus our own, averaged over the claims; shape (n, models − 1), in
             order of increasing price.
         usd: the costs of the paid answers in US dollars.
     """
 
-    label_ids: tuple[str, ...]
+    prompt_ids: tuple[str, ...]
     sequences: tuple[int, ...]
     groups: tuple[str, ...]
     classes: tuple[str, ...]
@@ -119,7 +119,7 @@ class LabelArrays:
     answer_tokens: Floats
 
     def __len__(self) -> int:
-        return len(self.label_ids)
+        return len(self.prompt_ids)
 
 
 def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> LabelArrays:
@@ -137,7 +137,7 @@ def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...
     ]
     rows_with_gains = [row for row, _ in pairs]
     return LabelArrays(
-        label_ids=tuple(row["prompt_id"] for row in rows_with_gains),
+        prompt_ids=tuple(row["prompt_id"] for row in rows_with_gains),
         sequences=tuple(row["sequence"] for row in rows_with_gains),
         groups=tuple(row["reader"] or row["prompt_id"] for row in rows_with_gains),
         classes=tuple(row["prompt_class"] for row in rows_with_gains),

@@ -23,8 +23,8 @@ from twin_resources.statistics.retraining import INCIDENT_WINDOW_S, RetrainingDe
 from twin_resources.statistics.retraining_limits import DAY_S
 from twin_resources.storage.state.state_tables import alarms
 
-ALARM_KEY = ("author", "stream", "version", "number")
-DECISION = ("decision", "decided_by", "message", "run_key")
+ALARM_KEY_COLUMNS = ("author", "stream", "version", "number")
+DECISION_COLUMNS = ("decision", "decided_by", "message", "run_key")
 NOT_IN_SCORES = "not in [scores]: "  # status prefix, followed by an unmapped score's name
 
 # The status of a score in words; `ledger_tables.scores` describes each status.
@@ -76,9 +76,9 @@ def record_alarm(
         at: seconds since the epoch.
     """
     key = evidence.author, evidence.stream, evidence.version
-    is_same_stream = sa.tuple_(alarms.c.author, alarms.c.stream, alarms.c.version) == key
+    is_same_series = sa.tuple_(alarms.c.author, alarms.c.stream, alarms.c.version) == key
     newest_number = connection.execute(
-        sa.select(sa.func.max(alarms.c.number)).where(is_same_stream)
+        sa.select(sa.func.max(alarms.c.number)).where(is_same_series)
     ).scalar()
     alarm = Alarm(
         *key,
@@ -91,11 +91,11 @@ def record_alarm(
     )
     connection.execute(
         sa.insert(alarms).values(
-            **{name: getattr(alarm, name) for name in ALARM_KEY},
+            **{name: getattr(alarm, name) for name in ALARM_KEY_COLUMNS},
             evidence=asdict(alarm),
             raised_at=at,
             status="open",
-            **dict.fromkeys(DECISION, ""),
+            **dict.fromkeys(DECISION_COLUMNS, ""),
             tags={},
         )
     )
@@ -208,7 +208,7 @@ def store_decision(
     result = connection.execute(
         sa.update(alarms)
         .where(
-            *(alarms.c[name] == getattr(alarm, name) for name in ALARM_KEY),
+            *(alarms.c[name] == getattr(alarm, name) for name in ALARM_KEY_COLUMNS),
             alarms.c.status == "open",
         )
         .values(
@@ -241,5 +241,5 @@ def close_open_alarms(connection: sa.Connection, author: str, *, message: str, a
 
 
 def _record_from_row(row: sa.RowMapping) -> AlarmRecord:
-    columns = {name: row[name] for name in ("raised_at", *DECISION)}
-    return AlarmRecord(Alarm(**row["evidence"]), is_open=row["status"] == "open", **columns)
+    values = {name: row[name] for name in ("raised_at", *DECISION_COLUMNS)}
+    return AlarmRecord(Alarm(**row["evidence"]), is_open=row["status"] == "open", **values)

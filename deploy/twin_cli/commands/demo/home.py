@@ -73,19 +73,19 @@ def create_demo_author(settings: Settings, *, unhurried: bool = False) -> Author
         unhurried: whether to use the default recipe and context, and to let the gate release.
     """
     sample = choose_subject(settings.model_copy(update={"home": settings.home / "none"}), None)
-    posts = posts_folder(settings)
-    if not posts.exists():
-        partial_folder = posts.with_name(f"{posts.name}.partial")
+    posts_path = posts_folder(settings)
+    if not posts_path.exists():
+        partial_folder = posts_path.with_name(f"{posts_path.name}.partial")
         shutil.rmtree(partial_folder, ignore_errors=True)
         shutil.copytree(sample.location, partial_folder)
         withheld_folder = withheld_posts_folder(settings)
         withheld_folder.mkdir(exist_ok=True)
         for post in _dated_posts(partial_folder)[:WITHHELD_POST_COUNT]:
             shutil.move(post, withheld_folder / post.name)
-        partial_folder.rename(posts)
+        partial_folder.rename(posts_path)
     author = replace(
         sample.author,
-        sources=(str(posts),),
+        sources=(str(posts_path),),
         max_tokens=ANSWER_TOKENS,
         auto_retrain=None,
         answer="voice",  # the reader rates prose; quotes are the same for all versions

@@ -46,8 +46,8 @@ def archive_files(
     return files | {f"data/{name.replace('_', '-')}.js": text for name, text in scripts.items()}
 
 
-def read(files: dict[str, str], at: Path, *include: str) -> ExportContents:
-    return read_export(write_folder(files, at), x_archive.IMPORTER, *include)
+def read(files: dict[str, str], folder: Path, *include: str) -> ExportContents:
+    return read_export(write_folder(files, folder), x_archive.IMPORTER, *include)
 
 
 def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
@@ -158,10 +158,10 @@ def test_a_cycle_of_replies_ends() -> None:
 
 
 def test_an_edit_keeps_its_identifier(tmp_path: Path) -> None:
-    first = {"initial": {"editTweetIds": ["1", "5"]}}
+    initial_fields = {"initial": {"editTweetIds": ["1", "5"]}}
     edit_fields = {"edit": {"editControlInitial": {"editTweetIds": ["1", "5"]}}}
     tweets = [
-        tweet(1, "with a tpyo", edit_info=first),
+        tweet(1, "with a tpyo", edit_info=initial_fields),
         tweet(5, "without a typo", edit_info=edit_fields),
         tweet(6, "more", in_reply_to_status_id_str="5", in_reply_to_user_id_str="42"),
     ]
@@ -189,7 +189,8 @@ def test_parts_zips_single_files_and_byte_order_marks(tmp_path: Path) -> None:
         + to_script("tweets.part1", [tweet(2, "two"), tweet(1, "one")])
     }
     contents = read_export(
-        write_zip({f"x-2023/{k}": v for k, v in files.items()}, tmp_path / "a"), x_archive.IMPORTER
+        write_zip({f"x-2023/{name}": text for name, text in files.items()}, tmp_path / "a"),
+        x_archive.IMPORTER,
     )
     assert set(contents.records) == {"1", "2"}
     assert contents.reasons == {"duplicate": 1}

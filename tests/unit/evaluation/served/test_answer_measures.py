@@ -19,7 +19,6 @@ from twin_assets.evaluation.measures import (
     sentence_faithfulness,
 )
 from twin_assets.evaluation.measures.measure import DocumentText, NotMeasured
-from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import (
     CandidateAnswers,
@@ -28,6 +27,7 @@ from twin_assets.evaluation.served.served_answers import (
     build_prompt_set,
     read_red_team_prompts,
 )
+from twin_assets.evaluation.served.served_judges import Judges
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
@@ -62,7 +62,7 @@ def judges(writers: dict[str, WriterSample]) -> Judges:
         voice=VoiceJudge(
             calibrate_voice(WriterSample("mara", own), [*people, WriterSample("base model", base)])
         ),
-        voice_people=VoiceJudge(calibrate_voice(WriterSample("mara", own), people)),
+        voice_vs_people=VoiceJudge(calibrate_voice(WriterSample("mara", own), people)),
     )
 
 
@@ -210,7 +210,7 @@ def test_answers_to_other_questions_and_loops_are_not_on_topic(
 def test_a_missing_voice_judge_leaves_the_claim_undecided(
     prompts: PromptSet, judges: Judges
 ) -> None:
-    without = Judges(judges.support, judges.topic, None, None, voice_why_not="only 3 texts")
+    without = Judges(judges.support, judges.topic, None, None, voice_missing_reason="only 3 texts")
     answers = build_answers(prompts, prompts.own_answers, "I don't know.")
 
     voice = author_voice.compare_voices(prompts, answers, scores_for(prompts, without), without)

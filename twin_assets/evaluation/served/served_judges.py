@@ -25,7 +25,7 @@ class Judges:
 
     Attributes:
         voice: judge that separates the author from other people and the base.
-        voice_people: judge that separates the author from other people only.
+        voice_vs_people: judge that separates the author from other people only.
         load_sentence_judge: function that loads the judge of single sentences, which may be a
             configured model; None if there is no such judge.
         gateway_sentence_judge: the gateway's judge of sentences, if it differs from the gate's.
@@ -34,15 +34,15 @@ class Judges:
     support: SupportJudge
     topic: TopicJudge | None
     voice: VoiceJudge | None
-    voice_people: VoiceJudge | None
-    topic_why_not: str = ""
-    voice_why_not: str = ""
+    voice_vs_people: VoiceJudge | None
+    topic_missing_reason: str = ""
+    voice_missing_reason: str = ""
     load_sentence_judge: Callable[[], SentenceJudge] | None = None
     gateway_sentence_judge: SentenceJudge | None = None
 
-    def voices(self) -> dict[str, VoiceJudge]:
+    def voice_judges(self) -> dict[str, VoiceJudge]:
         """Return the existing voice judges by the names of their stored scores."""
-        judges_by_score = {"voice": self.voice, "voice of people": self.voice_people}
+        judges_by_score = {"voice": self.voice, "voice of people": self.voice_vs_people}
         return {name: judge for name, judge in judges_by_score.items() if judge is not None}
 
 
