@@ -36,7 +36,7 @@ MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes ind
 
 
 def check_state(settings: Settings) -> Iterator[Diagnostic]:
-    """Check the state store, a SQLite file of the home or PostgreSQL, and who has its keys."""
+    """Check the state store, SQLite or PostgreSQL, and whether all hosts have the same keys."""
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
