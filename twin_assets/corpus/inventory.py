@@ -18,7 +18,7 @@ from typing import Any
 from twin_assets.corpus.cleaning_account import sum_counts
 from twin_assets.corpus.exported import Exports
 from twin_assets.corpus.importers.folders import Folder, PostFile
-from twin_assets.corpus.importers.git_blame import GitError
+from twin_assets.corpus.importers.git_history import GitError
 from twin_assets.corpus.sources import FailedSource, find_sources
 
 _MAX_FILES_PER_COMMIT = 20

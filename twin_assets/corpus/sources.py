@@ -20,12 +20,10 @@ from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_assets.corpus.importers.folders import Folder, has_markdown, scan_prefix, scan_source
-from twin_assets.corpus.importers.git_blame import is_repository
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.recognition import (
     find_importer,
-    has_markdown_posts,
     reject_unsupported_exports,
 )
 from twin_assets.corpus.importers.site_layout import is_extra_missing
@@ -166,14 +164,12 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
         return [], scan_source(source)
     if source.is_file() and known_suffix(source.name) in BINARY_SUFFIXES:
         return [], scan_source(source)  # some of these are zips but not exports
-    if not is_repository(source) and has_markdown(source):
-        return [], scan_source(source)  # only a repository is an export among Markdown posts
+    if has_markdown(source):
+        return [], scan_source(source)
     archive = stack.enter_context(open_archive(source))
     importer = find_importer(archive)
     if importer is not None:
         return [(importer, archive)], None
-    if has_markdown_posts(archive):
-        return [], scan_source(source)
     inner_exports: list[tuple[Importer, Archive]] = []
     if archive.kind == "folder":
         inner_exports = _recognise_exports(

@@ -1,4 +1,4 @@
-"""Create real git repositories with commits by different people at different times."""
+"""Create real git repositories with commits at different times."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import subprocess
 from pathlib import Path
 
 from tests.unit.corpus.packing import Files, write_folder
-
-ANN = "Ann <ann@example.org>"
-BOB = "Bob <bob@example.org>"
 
 
 class GitRepository:
@@ -24,7 +21,6 @@ class GitRepository:
         folder.mkdir(parents=True)
         repository = cls(folder)
         repository.git("init", "-q", "-b", "main")
-        repository.git("config", "twin.email", "ann@example.org")
         return repository
 
     def git(self, *arguments: str, **environment: str) -> None:
@@ -40,19 +36,19 @@ class GitRepository:
         self.git("clone", "-q", *options, address, str(folder))
         return GitRepository(folder)
 
-    def write(self, files: Files, *, author: str = ANN, time: str = "") -> None:
+    def write(self, files: Files, *, time: str = "") -> None:
         """Write files and commit all changes."""
         write_folder(files, self.folder)
-        self.commit(author=author, time=time)
+        self.commit(time=time)
 
-    def commit(self, *, author: str = ANN, time: str = "") -> None:
+    def commit(self, *, time: str = "") -> None:
         self.commits += 1
-        name, _, email = author.rstrip(">").partition(" <")
         time = time or f"2024-05-01T{self.commits:02}:00:00+00:00"
         self.git("add", "-A")
         self.git(
             *("commit", "-q", "-m", "A change"),
-            **{"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email, "GIT_AUTHOR_DATE": time},
+            **{"GIT_AUTHOR_NAME": "Ann", "GIT_AUTHOR_EMAIL": "ann@example.org"},
+            GIT_AUTHOR_DATE=time,
             **{"GIT_COMMITTER_NAME": "C", "GIT_COMMITTER_EMAIL": "c@example.org"},
             GIT_COMMITTER_DATE=time,
         )

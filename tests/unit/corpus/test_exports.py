@@ -14,6 +14,7 @@ from twin_assets.corpus.importers.recognition import (
     UNSUPPORTED_EXPORTS,
     reject_unsupported_exports,
 )
+from twin_assets.corpus.sources import find_sources
 from twin_resources.errors import TwinError
 
 MEDIUM_PAGE = (
@@ -148,10 +149,11 @@ def test_a_site_with_a_feed_and_a_zip_is_not_an_export(tmp_path: Path) -> None:
         "index.html": "<html><body><p>Home</p></body></html>",
     }
     write_zip(EXPORTS["Substack export"], write_folder(files, tmp_path) / "files.zip")
-    assert find_rejection(tmp_path) == ""
+    assert find_sources([tmp_path], include=frozenset()).exports == {}
     assert find_rejection(tmp_path / "_posts/2020-01-01-a.md") == ""
 
 
 def test_the_shared_folders_are_not_exports(shared_posts: Path) -> None:
     for folder in ("skeeto", "jbranchaud-til", "skeeto/_posts"):
-        assert find_rejection(shared_posts / folder) == "", folder
+        sources = find_sources([shared_posts / folder], include=frozenset())
+        assert sources.exports == {}, folder

@@ -14,12 +14,12 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from twin_assets.corpus.importers.git_blame import Addition, find_repository, read_additions
+from twin_assets.corpus.importers.git_history import Addition, find_repository, read_additions
 from twin_assets.corpus.importers.inherited_fields import read_inherited_fields
 from twin_assets.corpus.importers.post_dates import split_date_and_title
 from twin_assets.corpus.importers.site import Site
@@ -30,6 +30,7 @@ from twin_assets.corpus.importers.site_layout import (
     find_bundles,
     find_site_folder,
     is_docusaurus_blog,
+    is_generated_site,
     is_repository_file,
     post_formats,
     skip_reason,
@@ -50,6 +51,13 @@ GENERATED_FOLDERS = frozenset(
     | {"themes", "node_modules", "__pycache__", "vendor", "venv", "site-packages"}
 )
 """Folders of site generators and package managers, which never contain an author's posts."""
+
+_CODE_FILE = re.compile(
+    r"\.(?:c|cc|cpp|cs|cxx|dart|el|erl|ex|exs|f90|fs|go|h|hpp|hs|java|jl|js|jsx|kt|lisp|lua|m|ml"
+    r"|php|pl|pm|py|r|rb|rs|scala|sh|sql|swift|ts|tsx|vue|zig)$",
+    re.IGNORECASE,
+)
+_DOCUMENTATION_FOLDERS = frozenset({"doc", "docs", "documentation", "manual"})
 
 _HIDDEN_CONFIGURATIONS = (".eleventy.js", ".eleventy.cjs", ".vuepress")
 _MAX_SITE_DEPTH = 5
@@ -296,6 +304,8 @@ def _scan_folder(source: Path) -> Folder:
             skips["link outside the folder"] += 1
         else:
             posts[source_id] = _hash_post_file(file, source_id=source_id)
+    if layout in {"blog", "notes"} and not any(map(is_generated_site, paths)):
+        _reject_code_repository(source, paths, posts.values())
     if layout == "blog":
         layout, posts = _keep_blog_posts(posts, skips, site=site)
     return Folder(
@@ -307,6 +317,37 @@ def _scan_folder(source: Path) -> Folder:
         unlisted=tuple(unlisted_folders),
         root=source,
     )
+
+
+def _reject_code_repository(source: Path, paths: Sequence[str], posts: Iterable[PostFile]) -> None:
+    """Reject a program's git repository, whose documents usually have several authors.
+
+    It has more code files than texts, and most of its texts are not posts. A text in a
+    documentation folder is a post only if its name contains a date.
+
+    Raises:
+        TwinError: the folder is such a repository.
+    """
+    texts = list(posts)
+    code_count = sum(bool(_CODE_FILE.search(path)) for path in paths)
+    if not texts or code_count <= len(texts) or not (source / ".git").exists():
+        return
+    post_count = sum(
+        bool(split_date_and_title(text.source_id)[0])
+        or (
+            text.has_front_matter
+            and _DOCUMENTATION_FOLDERS.isdisjoint(text.source_id.lower().split("/")[:-1])
+        )
+        for text in texts
+    )
+    if post_count * 2 <= len(texts):
+        raise TwinError(
+            f"import posts from {display_path(source)}",
+            found=f"a git repository of a program ({code_count} code files and {len(texts)} texts,"
+            " most of them without front matter or a date)",
+            next_step="specify the folder in it that contains the author's own posts, or copy the "
+            "author's texts into a folder and import that folder",
+        )
 
 
 def _keep_blog_posts(

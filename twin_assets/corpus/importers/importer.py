@@ -60,8 +60,6 @@ class Importer:
             the parts of the export, with a `Skipped` for each unreadable one.
         refused_exports: exports rejected if no importer recognises an archive; the first match
             applies.
-        allows_markdown_posts: whether a folder with Markdown posts may be its export (a
-            repository).
         latest_only: whether an export has only the newest posts (a feed), so that missing posts do
             not count as deleted.
     """
@@ -71,5 +69,4 @@ class Importer:
     recognises: Callable[[Archive], bool]
     read: Callable[..., Iterator[ExportRecord | Skipped]]
     refused_exports: tuple[RefusedExport, ...] = ()
-    allows_markdown_posts: bool = False
     latest_only: bool = False

@@ -2,7 +2,7 @@
 
 Scope: the precedence of fields, dates in paths, and the order of day and month.
 Out of scope: parsing front matter (`front_matter`), names of months in languages other than
-English (`month_names`), and dates from git (`git_blame`).
+English (`month_names`), and dates from git (`git_history`).
 
 Names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`),
 https://docs.astro.build/en/guides/content-collections/ (`pubDate`),

@@ -16,7 +16,6 @@ from itertools import chain
 from twin_assets.corpus.importers import (
     feed,
     ghost,
-    git_prose,
     linkedin,
     mastodon,
     medium,
@@ -28,12 +27,9 @@ from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.folders import display_path
 from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.site_layout import is_repository_file
-from twin_assets.corpus.importers.suffixes import markup_from_name
 from twin_resources.errors import TwinError
 
 IMPORTERS: tuple[Importer, ...] = (
-    git_prose.IMPORTER,
     linkedin.IMPORTER,
     medium.IMPORTER,
     substack.IMPORTER,
@@ -84,23 +80,8 @@ _CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def find_importer(archive: Archive) -> Importer | None:
-    """Return the importer that reads this archive, or None for plain posts or an unknown format.
-
-    A folder with Markdown posts is not an export, even if it also contains a feed or an archive.
-    """
-    has_markdown = has_markdown_posts(archive)
-    candidates = (
-        importer for importer in IMPORTERS if importer.allows_markdown_posts or not has_markdown
-    )
-    return next((importer for importer in candidates if importer.recognises(archive)), None)
-
-
-def has_markdown_posts(archive: Archive) -> bool:
-    """Return whether an archive is a folder with Markdown posts besides files such as README."""
-    return archive.kind == "folder" and any(
-        markup_from_name(name) == "markdown" and not is_repository_file(name)
-        for name in archive.names()
-    )
+    """Return the importer that reads this archive, or None for plain posts or an unknown format."""
+    return next((importer for importer in IMPORTERS if importer.recognises(archive)), None)
 
 
 def reject_unsupported_exports(archive: Archive) -> None:
@@ -129,8 +110,6 @@ def _find_refusal(archive: Archive) -> tuple[str, str] | None:
 
     This checks the first 20,000 names, outermost first, and the beginnings of at most 44 files.
     """
-    if has_markdown_posts(archive):
-        return None
     names = sorted(archive.names(), key=lambda name: name.count("/"))[:_MAX_NAMES]
     known_exports = [
         (importer.title, refused_export)

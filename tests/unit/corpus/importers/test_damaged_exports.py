@@ -1,6 +1,6 @@
 """Damaged exports of every importer: no crash, no silent loss, no leak, bounded time and memory.
 
-Each export (of a platform, a site's folder or a git repository) is damaged by a seed: 340 exports
+Each export (of a platform or a site's folder) is damaged by a seed: 332 exports
 in the short form, and 5,000 in the long form. Reading one of them
 - ends with records and `Skipped` alone, or with a `TwinError`;
 - counts each outcome once, as kept or with a reason, for any opt-ins;
@@ -10,7 +10,6 @@ in the short form, and 5,000 in the long form. Reading one of them
 
 from __future__ import annotations
 
-import random
 import re
 import resource
 import shutil
@@ -20,7 +19,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.git_repository import BOB, GitRepository
 from tests.unit.corpus.importers.marked_exports import (
     EXPORTS,
     FOLDERS,
@@ -28,7 +26,6 @@ from tests.unit.corpus.importers.marked_exports import (
     Export,
     join_pieces,
     marked_pieces,
-    words,
 )
 from tests.unit.corpus.importers.mutations import DamagedExport, damage, write_damaged_zip
 from tests.unit.corpus.packing import write_folder
@@ -199,50 +196,11 @@ def _find_faults_of_folder(name: str, seed: int, folder: Path) -> list[str]:
     return [f"{damaged.description}: {fault}" for fault in faults]
 
 
-def _create_repository(folder: Path) -> GitRepository:
-    """Create a repository of twenty sources and six documents by Ann, and a document by Bob."""
-    repository = GitRepository.create(folder)
-    sources = {f"src/m{number}.py": "pass\n" for number in range(20)}
-    pages = {f"docs/p{n}.md": f"# Page {n}\n\n{words(f'gitpage{n}x')}\n" for n in range(6)}
-    repository.write(sources | pages)
-    repository.write({"docs/other.md": f"# Bob's\n\n{SECRET} words.\n"}, author=BOB)
-    return repository
-
-
-def _find_faults_of_repository(name: str, seed: int, folder: Path) -> list[str]:
-    """Flip a bit in three files of `.git`; each page must be found or named."""
-    original, copy = folder / "original", folder / str(seed)
-    if not original.exists():
-        outcome = _read(_create_repository(original).folder)
-        assert outcome is not None
-        assert (outcome[0], len(outcome[1])) == (name, 6)
-    rng = random.Random(seed)
-    shutil.copytree(original, copy)
-    files = sorted(path for path in (copy / ".git").rglob("*") if path.is_file())
-    for path in rng.sample([path for path in files if "hooks" not in path.parts], 3):
-        body = bytearray(path.read_bytes())
-        if body:
-            body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
-            path.chmod(0o644)
-            path.write_bytes(body)
-    outcome = _read(copy)
-    shutil.rmtree(copy)
-    if outcome is None:
-        return []
-    importer, records, skipped = outcome
-    text = "\n".join(record.text for record in records)
-    locations = {skip.location for skip in skipped}
-    pages = {f"docs/p{n}.md": f"gitpage{n}x" for n in range(6)} if importer == name else {}
-    lost = [page for page, mark in pages.items() if mark not in text and page not in locations]
-    return [f"{page} is lost" for page in lost] + (["a secret"] if SECRET in text else [])
-
-
 FaultFinder = Callable[[str, int, Path], list[str]]
 
 SOURCES: dict[str, tuple[FaultFinder, int, int]] = {
-    **dict.fromkeys(EXPORTS, (find_faults_of_export, 37, 500)),
+    **dict.fromkeys(EXPORTS, (find_faults_of_export, 37, 515)),
     **dict.fromkeys(FOLDERS, (_find_faults_of_folder, 12, 300)),
-    "git": (_find_faults_of_repository, 8, 100),
 }
 """For each source: its fault finder, and the number of seeds in the short and long form."""
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tests.unit.corpus.git_repository import GitRepository
-from twin_assets.corpus.importers.git_blame import find_repository, read_additions
+from twin_assets.corpus.importers.git_history import find_repository, read_additions
 from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 

@@ -72,7 +72,8 @@ def test_a_single_file_of_another_kind_is_rejected(
 def test_folders_of_pages_and_archives_without_an_export(tmp_path: Path) -> None:
     assert recognise(write_folder({"posts/a.html": "<p>Text</p>"}, tmp_path / "pages")) == ""
     posts = {"a.md": "# A\n\nText\n", "feed.xml": "<rss version='2.0'></rss>"}
-    assert recognise(write_folder(posts, tmp_path / "posts")) == ""
+    sources = find_sources([write_folder(posts, tmp_path / "posts")], include=frozenset())
+    assert sources.exports == {}
     pictures = write_zip({"a.png": b"\x89PNG"}, tmp_path / "pictures.zip")
     assert recognise(pictures) == "; an archive that is not a known platform's export"
     feed = write_folder({"README.md": "# About\n", "feed.xml": "<rss></rss>"}, tmp_path / "feed")

@@ -1,0 +1,152 @@
+"""Read from git when each file of a folder was added to its repository.
+
+Scope: calls to the git binary and the interpretation of their output.
+Out of scope: which commits date a post (`inventory`).
+
+Hooks, monitors and fetching are turned off, because a repository's configuration can start
+programs through each of them.
+Format: https://git-scm.com/docs/git-log#_diff_formatting.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twin_resources.errors import TwinError
+from twin_resources.processes.program_progress import run_for_output
+
+_SAFE_OPTIONS = (
+    *("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"),
+    *("-c", "protocol.allow=never", "-c", "core.pager=cat", "-c", "core.quotePath=false"),
+)
+_ENVIRONMENT = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_PAGER": "cat",
+    "LC_ALL": "C",
+}
+# These variables point git to a different repository or program; git sets them for its hooks.
+_UNSAFE_VARIABLES = frozenset(
+    {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"}
+    | {"GIT_COMMON_DIR", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_PREFIX"}
+)
+
+
+class GitError(TwinError):
+    """A failed git command; the message quotes git."""
+
+
+@dataclass(frozen=True)
+class Addition:
+    """The time when a file entered its repository, and the number of files in that commit.
+
+    Attributes:
+        is_root_commit: whether the commit is the repository's first, which often adds older files.
+    """
+
+    added_at: datetime
+    file_count: int
+    is_root_commit: bool
+
+
+def find_repository(folder: Path) -> Path | None:
+    """Return the work tree that contains the folder or is the folder itself, or None."""
+    return next(
+        (parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None
+    )
+
+
+def read_additions(folder: Path) -> dict[str, Addition]:
+    """Return when each path below `folder` was added, under any name; empty for a shallow clone.
+
+    Raises:
+        GitError: git fails, or takes more than two minutes.
+    """
+    if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        return {}
+    arguments = (
+        *("log", "-z", "--relative", "--no-merges", "--format=tformat:%at %P", "--name-status"),
+    )
+    try:
+        output = _git(folder, *arguments, "-M", "--diff-filter=AR", "HEAD", "--", ".")
+    except GitError:  # a clone without old contents (`--filter`) supports only exact renames
+        output = _git(folder, *arguments, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
+    additions: dict[str, Addition] = {}
+    for committed_at, is_root, added_paths, renamed_paths in reversed(list(_parse_commits(output))):
+        for path in added_paths:
+            additions.setdefault(path, Addition(committed_at, len(added_paths), is_root))
+        for old_path, new_path in renamed_paths:
+            additions[new_path] = additions.get(
+                old_path, Addition(committed_at, len(renamed_paths), is_root)
+            )
+    return additions
+
+
+def _parse_commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple[str, str]]]]:
+    """Yield each commit, newest first: time, whether it is the root, added paths, renamed paths."""
+    fields = iter(log.decode("utf-8", "surrogateescape").split("\0"))
+    committed_at, is_root = _parse_timestamp(""), False
+    added_paths: list[str] = []
+    renamed_paths: list[tuple[str, str]] = []
+    for field in fields:
+        status = field.lstrip("\n")
+        if status == "A":
+            added_paths.append(next(fields))
+        elif re.fullmatch(r"R\d+", status):
+            renamed_paths.append((next(fields), next(fields)))
+        elif status:
+            if added_paths or renamed_paths:
+                yield committed_at, is_root, added_paths, renamed_paths
+            added_paths, renamed_paths = [], []
+            seconds, _, parents = status.partition(" ")
+            committed_at, is_root = _parse_timestamp(seconds), not parents
+    if added_paths or renamed_paths:
+        yield committed_at, is_root, added_paths, renamed_paths
+
+
+def _parse_timestamp(seconds: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):  # a forged commit may contain any year
+        return datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
+    process = _run(folder, *arguments)
+    if process.returncode:
+        error_text = " ".join(process.stderr.decode("utf-8", "replace").split())
+        raise GitError(
+            f"run git {arguments[0]} in {folder}",
+            found=error_text or f"exit status {process.returncode}",
+            next_step="run the command there yourself and fix what it reports",
+        )
+    return process.stdout
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {
+        name: value for name, value in os.environ.items() if name not in _UNSAFE_VARIABLES
+    }
+    try:
+        return run_for_output(
+            ["git", *_SAFE_OPTIONS, "-C", str(folder), *arguments],
+            environment=environment | _ENVIRONMENT,
+        )
+    except FileNotFoundError as error:
+        raise GitError(
+            f"read {folder}", found="git is not installed", next_step="install git"
+        ) from error
+    except TwinError as error:
+        raise GitError(
+            f"run git {arguments[0]} in {folder}",
+            found=error.found,
+            next_step="run `git gc` in it",
+        ) from error
