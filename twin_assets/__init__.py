@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from twin_assets.knowledge.passage_embeddings import passage_embeddings
     from twin_assets.knowledge.quote_calibration import quote_calibration
     from twin_assets.partitions import authors
-    from twin_assets.serving.batch_completions import batch_completions
     from twin_assets.serving.released_model import released_model
     from twin_assets.serving.routing_labels import routing_labels
     from twin_assets.serving.routing_policy import routing_policy
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "authors",
-    "batch_completions",
     "build_defs",
     "checkpoint_evaluation",
     "cleaned_documents",
@@ -77,7 +75,6 @@ __all__ = [
 ]
 _MODULES = {
     "authors": "partitions",
-    "batch_completions": "serving.batch_completions",
     "checkpoint_evaluation": "evaluation.checkpoint_evaluation",
     "cleaned_documents": "corpus.cleaned_documents",
     "document_chunks": "knowledge.chunks",

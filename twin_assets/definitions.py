@@ -37,7 +37,6 @@ from twin_assets.knowledge import (
     quote_calibration,
 )
 from twin_assets.serving import (
-    batch_completions,
     released_model,
     routing_labels,
     routing_policy,
@@ -85,7 +84,6 @@ ASSET_MODULES = (
     released_model,
     routing_labels,
     routing_policy,
-    batch_completions,
 )
 
 

@@ -28,9 +28,7 @@ from twin_assets.evaluation.report.markdown import answers_path, report_for_even
 from twin_assets.partitions import authors
 from twin_resources.authors import read_author
 from twin_resources.authors.answer_forms import VOICE, AnswerSetting
-from twin_resources.dagster_resources import (
-    EmbedderResource,
-)
+from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.dagster_runs import DECIDED_LATER_KEY
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.registry.moves import GateClaim
@@ -65,8 +63,21 @@ def checkpoint_evaluation(
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """The candidate compared with other models on passages that none of them was trained on."""
+    setup = build_judging_setup(context, settings, tables, registry, model_server, embedder)
+    return build_result(judge_candidate(setup), answer=setup.profile.answer)
+
+
+def build_judging_setup(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    tables: Tables,
+    registry: Registry,
+    model_server: ModelServers,
+    embedder: EmbedderResource,
+) -> JudgingSetup:
+    """Return the setup for judging the candidates of the run's author."""
     author = read_author(settings, context.partition_key)
-    setup = JudgingSetup(
+    return JudgingSetup(
         author,
         settings,
         tables,
@@ -76,7 +87,6 @@ def checkpoint_evaluation(
         context.log.info,
         other_author_slugs(author.slug, settings),
     )
-    return build_result(judge_candidate(setup), answer=author.answer)
 
 
 def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.MaterializeResult:
@@ -200,11 +210,6 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
     comparison = evaluation.measured.get(other_authors.MEASURE)
     if comparison is not None:
         entries["other_authors_adapter"] = comparison.adapter
-    if judged.experiment:
-        experiment = judged.experiment
-        entries["experiment"] = (
-            dg.MetadataValue.url(experiment) if experiment.startswith("http") else experiment
-        )
     return entries | {
         claim.name: claim.value for claim in verdict.claims if claim.value is not None
     }

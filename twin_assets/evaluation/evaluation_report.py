@@ -12,14 +12,10 @@ notice. If the whole gate was decided before the release, this asset has nothing
 import dagster as dg
 
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.checkpoint_evaluation import build_result
-from twin_assets.evaluation.judged.judge_material import other_author_slugs
-from twin_assets.evaluation.judgement import REPORT, JudgingSetup, complete_evaluation
+from twin_assets.evaluation.checkpoint_evaluation import build_judging_setup, build_result
+from twin_assets.evaluation.judgement import REPORT, complete_evaluation
 from twin_assets.partitions import authors
-from twin_resources.authors import read_author
-from twin_resources.dagster_resources import (
-    EmbedderResource,
-)
+from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -48,15 +44,5 @@ def evaluation_report(
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """Every claim of the gate about the newest checkpoint, with report, plots and answers."""
-    author = read_author(settings, context.partition_key)
-    setup = JudgingSetup(
-        author,
-        settings,
-        tables,
-        registry,
-        model_server,
-        embedder.embedder,
-        context.log.info,
-        other_author_slugs(author.slug, settings),
-    )
-    return build_result(complete_evaluation(setup), answer=author.answer)
+    setup = build_judging_setup(context, settings, tables, registry, model_server, embedder)
+    return build_result(complete_evaluation(setup), answer=setup.profile.answer)

@@ -1,8 +1,8 @@
 """Send the questions of a batch to the gateway, a few concurrently.
 
 Scope: concurrency, errors of single rows, errors that end the batch, and totals.
-Out of scope: files (`questions.py`, `answers.py`), output (`commands/questions.py`, the asset
-`batch_completions`), routing and its costs (the gateway).
+Out of scope: files (`questions.py`, `answers.py`), output (`commands/questions.py`), routing and
+its costs (the gateway).
 
 The gateway applies the same routes, limits and account to a batch as to a reader. A row that it
 refuses (400, 403, 404, 413, 422) gets an error. A temporary failure (429, 5xx, no connection) is
