@@ -1,6 +1,6 @@
-"""Define dbt's four generic tests in dbt's own SQL.
+"""Define three of dbt's generic tests in dbt's own SQL.
 
-Scope: `unique`, `not_null`, `accepted_values`, `relationships`; each selects the invalid rows.
+Scope: `unique`, `not_null`, `accepted_values`; each selects the invalid rows.
 Out of scope: the project's own generic tests (`dbt_like_sql/tests/generic`).
 Source: dbt-adapters, `macros/generic_test_sql` (Apache 2.0),
 https://docs.getdbt.com/docs/build/data-tests
@@ -36,21 +36,5 @@ where value_field not in (
 {{ "" if loop.last else ", " }}
 {%- endfor -%}
 )
-{% endtest %}
-
-{% test relationships(model, column_name, to, field) %}
-with child as (
-    select {{ column_name }} as from_field
-    from {{ model }}
-    where {{ column_name }} is not null
-),
-parent as (
-    select {{ field }} as to_field
-    from {{ to }}
-)
-select from_field
-from child
-left join parent on child.from_field = parent.to_field
-where parent.to_field is null
 {% endtest %}
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -18,7 +18,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from twin_resources.errors import TwinError
 
 Partitions = Literal["authors", "none"]
-Meta = TypeVar("Meta")
 
 
 class SqlProjectError(TwinError):
@@ -29,14 +28,18 @@ class _Declaration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Dagster(_Declaration, Generic[Meta]):
-    dagster: Meta
+class _ModelMeta(_Declaration):
+    partitions: Partitions
 
 
-class _Config(_Declaration, Generic[Meta]):
+class _Meta(_Declaration):
+    dagster: _ModelMeta
+
+
+class _ModelConfig(_Declaration):
     """The block `config: meta: dagster:`, which dbt ignores."""
 
-    meta: _Dagster[Meta]
+    meta: _Meta
 
 
 class _TestConfig(_Declaration):
@@ -78,19 +81,6 @@ class _TestedColumn(Column):
     data_tests: _Tests = ()
 
 
-class _ModelMeta(_Declaration):
-    partitions: Partitions
-
-
-class _SourceMeta(_Declaration):
-    store: Literal["tables", "state"]
-
-
-class _TableMeta(_Declaration):
-    asset: str = ""
-    optional: bool = False
-
-
 class DataTest(_Declaration):
     """A test of a model, as SQL that selects the invalid rows.
 
@@ -117,7 +107,7 @@ class DeclaredModel(_Declaration):
 
     name: str
     description: str = ""
-    config: _Config[_ModelMeta] | None = None
+    config: _ModelConfig | None = None
     columns: tuple[_TestedColumn, ...] = Field(min_length=1)
     data_tests: _Tests = ()
 
@@ -148,14 +138,12 @@ class DeclaredModel(_Declaration):
 class _DeclaredSourceTable(_Declaration):
     name: str
     description: str = ""
-    config: _Config[_TableMeta] | None = None
     columns: tuple[Column, ...] = Field(min_length=1)
 
 
 class _Source(_Declaration):
     name: str
     description: str = ""
-    config: _Config[_SourceMeta]
     tables: tuple[_DeclaredSourceTable, ...]
 
 
@@ -166,21 +154,15 @@ class _Schema(_Declaration):
 
 
 class SourceTable(_Declaration):
-    """A table that the project reads but does not create.
+    """The Lance table of an asset, which the project reads but does not create.
 
     Attributes:
-        source, name: names as in `source('registry', 'moves')`.
-        store: `tables` for the Lance table of the asset, `state` for a table of the state store.
-        asset: name of the Dagster asset that creates or changes it.
-        optional: whether it may be empty because its asset was never materialized.
+        source, name: names as in `source('feedback', 'interactions')`; `name` is the asset's.
         columns: the columns that queries may read.
     """
 
     source: str
     name: str
-    store: Literal["tables", "state"]
-    asset: str
-    optional: bool
     columns: tuple[Column, ...]
 
 
@@ -224,14 +206,7 @@ def read_declarations(
             next_step="correct it (see https://docs.getdbt.com/reference/configs-and-properties)",
         ) from error
     return models, [
-        SourceTable(
-            source=source.name,
-            name=table.name,
-            store=source.config.meta.dagster.store,
-            asset=(table.config and table.config.meta.dagster.asset) or table.name,
-            optional=bool(table.config and table.config.meta.dagster.optional),
-            columns=table.columns,
-        )
+        SourceTable(source=source.name, name=table.name, columns=table.columns)
         for source in schema.sources
         for table in source.tables
     ]

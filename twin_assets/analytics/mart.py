@@ -9,25 +9,17 @@ the rows are written, so a failed test blocks everything downstream but does not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import sqlalchemy as sa
 
-from twin_assets.analytics import built_in_tests
-from twin_assets.analytics.declarations import Column, DataTest, SourceTable, SqlProjectError
+from twin_assets.analytics.declarations import Column, DataTest, SourceTable
 from twin_assets.analytics.duckdb_session import DuckDBSession, Frame, Relation
 from twin_assets.analytics.project import ALL_AUTHORS, Model, Project
 from twin_assets.analytics.rendering import RenderedSql, Renderer
-from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.tables.hashing import row_hashes
 from twin_resources.storage.tables.tables import SyncResult, Tables
-
-if TYPE_CHECKING:
-    from twin_resources.storage.state.state import State
 
 ROW_KEY = "row_key"
 # The written rows depend only on the input rows. The SQL's version is excluded, so that editing a
@@ -53,9 +45,7 @@ class Mart:
     sql: str
 
 
-def build_mart(
-    project: Project, model: Model, *, tables: Tables, state: State, authors: Sequence[str]
-) -> Mart:
+def build_mart(project: Project, model: Model, *, tables: Tables, authors: Sequence[str]) -> Mart:
     """Run a model and its tests and update its table.
 
     Args:
@@ -67,9 +57,9 @@ def build_mart(
             file.
         TableNotFoundError: the upstream of a partition was never materialized.
     """
-    renderer = Renderer(project, built_in={built_in_tests.FILE: built_in_tests.SQL})
+    renderer = Renderer(project)
     query = renderer.model(model)
-    upstream = _Upstream(project, tables, state, tuple(authors), model.partitions == "authors")
+    upstream = _Upstream(project, tables, tuple(authors), model.partitions == "authors")
     [partition] = authors if upstream.is_partitioned else [ALL_AUTHORS]
     with DuckDBSession() as session:
         for relation in sorted({*(("", name) for name in model.refs), *model.sources}):
@@ -111,15 +101,13 @@ def add_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
 
 
 def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql:
-    """Render the SQL of one test; a `relationships` test may also read the model's inputs."""
+    """Render the SQL of one test."""
     relation = f'"{model.name}"'
     if test.where:
         relation = f"(select * from {relation} where {test.where}) dbt_subquery"
-    values = {name: value for name, value in test.arguments.items() if name != "to"}
+    values = dict(test.arguments)
     if test.column is not None:
         values["column_name"] = test.column
-    if "to" in test.arguments:
-        values["to"] = renderer.resolve_relation(str(test.arguments["to"]))
     return renderer.test(test.kind, relation, name=test.name, **values)
 
 
@@ -132,11 +120,10 @@ def _run_test(
 
 @dataclass(frozen=True)
 class _Upstream:
-    """The stores that provide a model's inputs."""
+    """The tables that provide a model's inputs."""
 
     project: Project
     tables: Tables
-    state: State
     authors: tuple[str, ...]
     is_partitioned: bool
 
@@ -152,14 +139,12 @@ class _Upstream:
     def _frame(
         self, relation: Relation, source: SourceTable | None, columns: Sequence[Column]
     ) -> Frame | None:
-        if source and source.store == "state":
-            return self._read_state_rows(source)
-        asset = source.asset if source else relation[1]
-        model = None if source else self.project.model(relation[1])
+        asset = relation[1]
+        model = None if source else self.project.model(asset)
         partition_keys: Iterable[str] = self.authors
         if model and model.partitions == "none":
             partition_keys = [ALL_AUTHORS]
-        elif not self.is_partitioned or (source and source.optional):
+        elif not self.is_partitioned:
             partition_keys = [
                 author for author in partition_keys if self.tables.exists(asset, author)
             ]
@@ -173,27 +158,3 @@ class _Upstream:
             # `register` raises an error for this frame.
             return next(frame for frame in frames if frame not in complete_frames)
         return pl.concat([frame.select(column_names) for frame in frames]) if frames else None
-
-    def _read_state_rows(self, source: SourceTable) -> pl.DataFrame | None:
-        table = state_schema.metadata.tables.get(source.name)
-        missing_columns = [
-            item for item in source.columns if table is None or item.name not in table.c
-        ]
-        if table is None or missing_columns:
-            raise SqlProjectError(
-                f"read the state store's table {source.name}",
-                found=f"the columns {', '.join(table.c.keys())}" if table is not None else "none",
-                next_step="declare a table and columns that exist in twin_resources/storage/state/"
-                "state_tables.py",
-            )
-        columns = [table.c[column.name] for column in source.columns]
-        with self.state.read_transaction() as connection:
-            mappings = connection.execute(
-                sa.select(*columns).where(table.c.author.in_(self.authors))
-            ).mappings()
-            rows = [{name: _to_scalar(value) for name, value in row.items()} for row in mappings]
-        return pl.DataFrame(rows, infer_schema_length=None) if rows else None
-
-
-def _to_scalar(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, list | dict) else value

@@ -8,7 +8,7 @@ https://docs.getdbt.com/best-practices/writing-custom-generic-tests
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
+from twin_assets.analytics import built_in_tests
 from twin_assets.analytics.declarations import SqlProjectError
 from twin_assets.analytics.project import Model, Project
 from twin_resources.errors import TwinError
@@ -54,21 +55,24 @@ class _TestBlocks(Extension):
 class Renderer:
     """Renderer for the models and tests of one project."""
 
-    def __init__(self, project: Project, *, built_in: Mapping[str, str] | None = None) -> None:
+    def __init__(self, project: Project) -> None:
         self.project = project
         self._environment = jinja2.Environment(
             loader=jinja2.ChoiceLoader(
-                [jinja2.FileSystemLoader(project.folder), jinja2.DictLoader(dict(built_in or {}))]
+                [
+                    jinja2.FileSystemLoader(project.folder),
+                    jinja2.DictLoader({built_in_tests.FILE: built_in_tests.SQL}),
+                ]
             ),
             undefined=jinja2.StrictUndefined,
-            extensions=[_TestBlocks, "jinja2.ext.do"],
+            extensions=[_TestBlocks],
         )
         global_names = self._environment.globals
         global_names.update(
             ref=self._ref, source=self._source, var=self._var, config=lambda **_: ""
         )
         # Macros can call each other across files, because globals are looked up at call time.
-        for file in (*(built_in or {}), *project.macro_files):
+        for file in (built_in_tests.FILE, *project.macro_files):
             macros = vars(self._render(file, lambda file=file: self._template(file).module))
             global_names.update(
                 {name: macro for name, macro in macros.items() if not name.startswith("_")}
@@ -104,22 +108,6 @@ class Renderer:
             )
         sql = self._render(f"the data test {name}", lambda: str(macro(relation, **values)))
         return RenderedSql(name, sql.strip())
-
-    def resolve_relation(self, expression: str) -> str:
-        """Turn `ref('…')` or `source('…', '…')` from a YAML value into a relation.
-
-        Raises:
-            SqlProjectError: the expression is neither.
-        """
-        evaluate = self._environment.compile_expression(expression, undefined_to_none=False)
-        value = self._render(expression, evaluate)
-        if not isinstance(value, str) or not value.startswith('"'):
-            raise SqlProjectError(
-                f"read {expression}",
-                found="not a relation",
-                next_step="write ref('model') or source('source', 'table')",
-            )
-        return value
 
     def _template(self, file: str) -> jinja2.Template:
         return self._environment.get_template(file)

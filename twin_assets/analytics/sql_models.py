@@ -17,7 +17,6 @@ from twin_assets.analytics.declarations import DataTest
 from twin_assets.analytics.project import PROJECT_FOLDER, Model, Project, read_project
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization
-from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
         description=model.description,
         group_name="analytics",
         partitions_def=author_partitions,
-        deps=_list_upstream_assets(project, model),
+        deps=_list_upstream_assets(model),
         check_specs=[
             dg.AssetCheckSpec(
                 name=test.name,
@@ -62,7 +61,6 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
     def mart(
         context: dg.AssetExecutionContext,
         tables: dg.ResourceParam[Tables],
-        state: dg.ResourceParam[State],
     ) -> dg.MaterializeResult:
         from twin_assets.analytics.mart import build_mart
 
@@ -71,7 +69,6 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
             project,
             model,
             tables=tables,
-            state=state,
             authors=[context.partition_key] if author_partitions else sorted(known_authors),
         )
         return report_materialization(
@@ -96,10 +93,9 @@ def _sql_metadata(sql: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"```sql\n{sql}\n```")
 
 
-def _list_upstream_assets(project: Project, model: Model) -> list[str]:
+def _list_upstream_assets(model: Model) -> list[str]:
     """Return the names of the upstream assets, each once."""
-    source_assets = (project.sources[pair].asset for pair in model.sources)
-    return list(dict.fromkeys([*model.refs, *source_assets]))
+    return list(dict.fromkeys([*model.refs, *(name for _, name in model.sources)]))
 
 
 def _claim(test: DataTest) -> str:

@@ -10,14 +10,10 @@ import dagster as dg
 import pytest
 
 from tests.materialized import instance_of, materialize_assets
-from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_assets.analytics.sql_models import build_sql_assets
 from twin_resources.quality.ledger.interactions_frame import columns
-from twin_resources.registry.moves import GateClaim
-from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -73,29 +69,6 @@ def write_interactions(tables: Tables) -> Answers:
         store_rows(tables, "interactions", author, rows, key="trace_id", schema=columns())
 
     return write
-
-
-@pytest.fixture
-def registry(home: Settings) -> Registry:
-    return Registry(State.open(home.state_address), policy_path=home.policy_path)
-
-
-@pytest.fixture
-def history(registry: Registry) -> Registry:
-    """Ada's v1 passed and became stable, and v2 was refused."""
-    for checkpoint, outcome in (("c1", "passed"), ("c2", "failed")):
-        version = register_version(
-            registry, "ada", checkpoint, folder="/c", dataset_version="d" * 64
-        ).version
-        claims = (
-            GateClaim("perplexity", True, 1.0, 2.0, "lower than the base's"),
-            GateClaim("stays_on_topic", outcome == "passed", 0.5, 0.6, "0.50 of 0.60"),
-        )
-        at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        registry.record_verdict(Verdict("ada", checkpoint, GATE, outcome, claims, at))  # type: ignore[arg-type]
-        to = "stable" if outcome == "passed" else "refused"
-        registry.move("ada", version, to, actor="test", reason=f"it {outcome}", gate_version=GATE)  # type: ignore[arg-type]
-    return registry
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_a_failed_error_test_stops_downstream_assets(
 ) -> None:
     rows = [answer("ada", at, **voted(1.0, "r1")) for at in range(3)]
     write_interactions("ada", [*rows, answer("ada", 9, **voted(1.5, "r1"))])
-    marts = ("requests", "quality_by_day", "feedback_funnel")
+    marts = ("requests", "quality_by_day")
     result = materialize(*marts, author="ada", raise_on_error=False)
     assert count_failed(result) == {"vote_is_between_0_and_1": 1}
     assert list_materialized(result) == {"requests"}
@@ -48,9 +48,9 @@ def test_a_failed_warning_stops_nothing(
     write_interactions: Answers, materialize: Materialize
 ) -> None:
     write_interactions("ada", [answer("ada", 1, route="shadowed", latency_s=-1.0)])
-    result = materialize("requests", "feedback_funnel", author="ada")
+    result = materialize("requests", "quality_by_day", author="ada")
     assert count_failed(result) == {"route_is_known": 1, "latency_is_not_negative": 1}
-    assert list_materialized(result) == {"requests", "feedback_funnel"}
+    assert list_materialized(result) == {"requests", "quality_by_day"}
     severities = {item.check_name: item.severity for item in result.get_asset_check_evaluations()}
     assert severities["route_is_known"] == dg.AssetCheckSeverity.WARN
     assert severities["unique_trace_id"] == dg.AssetCheckSeverity.ERROR
@@ -75,7 +75,6 @@ def test_rows_with_the_same_key_are_stored_and_fail_the_test(
 version: 2
 sources:
   - name: feedback
-    config: {meta: {dagster: {store: tables}}}
     tables:
       - name: interactions
         columns: [{name: reader, data_type: varchar}]
@@ -125,8 +124,6 @@ def test_assets_follow_the_sql_files() -> None:
         "requests": {"interactions"},
         "quality_by_day": {"requests"},
         "cost_by_day": {"requests"},
-        "feedback_funnel": {"requests", "preference_dataset"},
-        "model_history": {"released_model", "checkpoint_evaluation"},
     }
     by_author = {name for name, asset in assets.items() if asset.partitions_def is not None}
     assert by_author == set(assets) - {"cost_by_day"}

@@ -9,10 +9,8 @@ import polars as pl
 import pytest
 
 from tests.graph.analytics.conftest import NOON, Answers, Materialize, answer, voted
-from tests.stored_rows import store_rows
 from twin_assets.analytics.project import ALL_AUTHORS
 from twin_assets.tables_io_manager import TablesIOManager
-from twin_resources.registry.registry import Registry
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 DAY = date(2026, 3, 1)
@@ -133,70 +131,6 @@ def test_cost_leaves_out_authors_without_answers(
 def test_a_missing_upstream_table_is_named(materialize: Materialize) -> None:
     with pytest.raises(TableNotFoundError, match="materialize the asset 'interactions'"):
         materialize("requests", author="ada")
-
-
-def test_the_funnel_narrows(
-    write_interactions: Answers, materialize: Materialize, tables: Tables
-) -> None:
-    rows = [answer("ada", at) for at in range(4)]
-    rows += [answer("ada", 10 + at, **voted(1.0, "r1")) for at in range(3)]
-    rows += [answer("ada", 20, edit="x", edit_role="reader", edit_reader="r1")]
-    rows += [answer("ada", 21, edit="y", edit_role="author", **voted(0.0, "a"))]
-    rows += [answer("ada", 30, version="base")]
-    rows += [answer("ada", 40 + at, batch=True) for at in range(2)]  # not shown to readers
-    write_interactions("ada", rows)
-    stages = ("answers", "scored", "edited", "paired")
-
-    def read_funnel() -> tuple[list[int], list[int]]:
-        result = materialize("feedback_funnel", author="ada")
-        assert all(checks(result).values())
-        base, first = tables.read("feedback_funnel", "ada").sort("version").to_dicts()
-        assert first["scored_share"] == pytest.approx(5 / 9)
-        return [base[name] for name in stages], [first[name] for name in stages]
-
-    materialize("requests", author="ada")
-    assert read_funnel() == ([1, 0, 0, 0], [9, 5, 2, 0])  # There are no pairs yet.
-    # Two pairs of an edited answer, one of a downvoted one, one of a training prompt.
-    pairs = {"p1": "ada-021", "p2": "ada-021", "p3": "ada-010", "p4": None}
-    frame = pl.DataFrame({"pair_id": list(pairs), "trace_id": list(pairs.values())})
-    store_rows(tables, "preference_dataset", "ada", frame, key="pair_id")
-    assert read_funnel() == ([1, 0, 0, 0], [9, 5, 2, 2])
-
-
-def test_history_has_versions_verdicts_and_moves_in_order(
-    history: Registry, materialize: Materialize, tables: Tables
-) -> None:
-    history.move("ada", 2, "stable", actor="ada", reason="better to me", force=True)
-    result = materialize("model_history", author="ada")
-    rows = tables.read("model_history", "ada").sort("happened_at", "event_id")
-    events = {(row["version"], row["event"], row["to_state"]): row for row in rows.to_dicts()}
-    assert set(events) == {
-        (1, "registered", "candidate"),
-        (1, "judged", "passed"),
-        (1, "moved", "stable"),
-        (1, "moved", "retired"),
-        (2, "registered", "candidate"),
-        (2, "judged", "failed"),
-        (2, "moved", "refused"),
-        (2, "moved", "stable"),
-    }
-    assert events[1, "judged", "passed"]["reason"] == "every claim holds"
-    failed = events[2, "judged", "failed"]
-    assert (failed["claims"], failed["unmet_claims"]) == (2, 1)
-    assert failed["reason"] == "stays_on_topic: 0.50 of 0.60"
-    forced = events[2, "moved", "stable"]
-    assert (forced["is_forced"], forced["actor"], forced["reason"]) == (True, "ada", "better to me")
-    assert forced["until_at"] is None
-    stable = events[1, "moved", "stable"]
-    assert stable["until_at"] == events[1, "moved", "retired"]["happened_at"]
-    assert all(checks(result).values())
-
-
-def test_history_of_another_author_is_not_read(
-    history: Registry, materialize: Materialize, tables: Tables
-) -> None:
-    materialize("model_history", author="bob")
-    assert tables.read("model_history", "bob").is_empty()
 
 
 def test_tables_of_all_authors_load_without_a_partition(

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.analytics.built_in_tests import FILE, SQL
 from twin_assets.analytics.project import read_project
 from twin_assets.analytics.rendering import Renderer
 
@@ -17,7 +16,6 @@ FILES = {
 version: 2
 sources:
   - name: raw
-    config: {meta: {dagster: {store: tables}}}
     tables:
       - name: votes
         columns:
@@ -78,6 +76,6 @@ def renderer_of(write_project: WriteProject) -> Callable[..., Renderer]:
     """Build a renderer of the small project with some files replaced."""
 
     def build(replaced: dict[str, str] | None = None) -> Renderer:
-        return Renderer(read_project(write_project(replaced)), built_in={FILE: SQL})
+        return Renderer(read_project(write_project(replaced)))
 
     return build

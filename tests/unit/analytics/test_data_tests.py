@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from tests.unit.analytics.conftest import FILES
-from twin_assets.analytics.built_in_tests import FILE, SQL
 from twin_assets.analytics.declarations import SqlProjectError
 from twin_assets.analytics.duckdb_session import DuckDBSession
 from twin_assets.analytics.mart import render_test
@@ -84,35 +83,6 @@ GOOD: dict[str, Row] = {
         "degraded": 0,
         "readers": 3,
     },
-    "feedback_funnel": {
-        "author": "ada",
-        "day": "2026-03-01",
-        "version": "v1",
-        "is_simulated": False,
-        "answers": 9,
-        "scored": 5,
-        "edited": 2,
-        "paired": 1,
-        "scored_share": 5 / 9,
-        "edited_share": 2 / 9,
-        "paired_share": 1 / 9,
-    },
-    "model_history": {
-        "event_id": "moved/1",
-        "author": "ada",
-        "version": 1,
-        "happened_at": "2026-03-01 12:00:00+00",
-        "event": "moved",
-        "from_state": "candidate",
-        "to_state": "stable",
-        "until_at": "2026-03-02 12:00:00+00",
-        "actor": "released_model",
-        "reason": "passed the gate",
-        "is_forced": False,
-        "gate_version": None,
-        "claims": None,
-        "unmet_claims": None,
-    },
 }
 
 # (model, test) → changes of the good row that violate the test
@@ -136,15 +106,6 @@ BAD: dict[tuple[str, str], list[Row]] = {
     ("cost_by_day", "cost_is_not_negative"): [{"cost_usd": -1.0}],
     ("cost_by_day", "one_row_a_day_author_and_route"): [{"answers": 11}],
     ("cost_by_day", "most_answers_have_a_price"): [{"priced": 8}],
-    ("feedback_funnel", "one_row_a_day_and_version"): [{"answers": 10}],
-    ("feedback_funnel", "each_stage_is_part_of_the_answers_that_were_scored"): [
-        {"day": "2026-03-02", "paired": 6}
-    ],
-    ("model_history", "unique_event_id"): [{"version": 2}],
-    ("model_history", "not_null_event_id"): [{"event_id": None}],
-    ("model_history", "every_event_has_its_version"): [{"version": None}],
-    ("model_history", "accepted_values_event"): [{"event": "rumoured"}],
-    ("model_history", "time_runs_forward"): [{"until_at": "2026-02-01 12:00:00+00"}],
 }
 
 
@@ -155,7 +116,7 @@ def project() -> Project:
 
 @pytest.fixture(scope="module")
 def renderer(project: Project) -> Renderer:
-    return Renderer(project, built_in={FILE: SQL})
+    return Renderer(project)
 
 
 def count_wrong_rows(renderer: Renderer, model: Model, name: str, rows: list[Row]) -> int:
@@ -222,7 +183,6 @@ def run_test(renderer_of: Callable[..., Renderer]) -> Callable[[str], int]:
 @pytest.mark.parametrize(
     ("test", "wrong_count"),
     [
-        ("relationships: {arguments: {to: ref('cast_votes'), field: id, column_name: id}}", 1),
         ("expression_is_true: {arguments: {expression: total > 0}}", 1),
         ("expression_is_true: {arguments: {expression: total > 0}, config: {where: id = 'b'}}", 0),
         ("accepted_values: {arguments: {column_name: total, values: [1, 2], quote: false}}", 1),
@@ -237,18 +197,8 @@ def test_arguments_reach_the_sql(
 @pytest.mark.parametrize(
     ("test", "message"),
     [
-        ("nope", "accepted_values, expression_is_true, not_null, relationships, unique"),
+        ("nope", "accepted_values, expression_is_true, not_null, unique"),
         ("unique: {arguments: {columns: [id]}}", "columns"),
-        (
-            "relationships: {arguments: {column_name: id, field: id, "
-            "to: \"source('raw', 'votes')\"}}",
-            "does not exist",
-        ),
-        (
-            "relationships: {arguments: {to: cast_votes, field: id, column_name: id}}",
-            "not a relation",
-        ),
-        ("relationships: {arguments: {to: ref('no'), field: id, column_name: id}}", "no model"),
         ("accepted_values: {arguments: {column_name: nope, values: [1]}}", '"nope" not found'),
     ],
 )

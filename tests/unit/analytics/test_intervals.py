@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from twin_assets.analytics.built_in_tests import FILE, SQL
 from twin_assets.analytics.duckdb_session import DuckDBSession
 from twin_assets.analytics.project import read_project
 from twin_assets.analytics.rendering import Renderer
@@ -18,7 +17,7 @@ def query_intervals(values: np.ndarray) -> pl.DataFrame:
     """Low and high of each row of `values` (samples × n), by the mart's own query."""
     project = read_project()
     model = project.model("quality_by_day")
-    rendered = Renderer(project, built_in={FILE: SQL}).model(model)
+    rendered = Renderer(project).model(model)
     samples, n = values.shape
     frame = pl.DataFrame(
         {"version": np.repeat(np.arange(samples), n).astype(str), "judged": values.ravel()}
