@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,8 +23,11 @@ from tests.registered import register_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.settings import Settings
+from twin_resources.storage.weights import gguf
 
 pytestmark = pytest.mark.live
 
@@ -59,16 +63,19 @@ def add_consent(home: Settings, line: str) -> None:
 
 
 def publish(home: Settings, hub: ModelHub, *more: str, token: str = "hf_test") -> Any:
-    """Run the command as a process, because huggingface_hub reads its environment on import."""
+    arguments = ("twin_cli", "publish", "v1", "--to", REPOSITORY, "--author", "ann", *more)
+    return run_with_hub(home, hub, *arguments, token=token)
+
+
+def run_with_hub(home: Settings, hub: ModelHub, module: str, *arguments: str, token: str) -> Any:
+    """Run a module as a process, because huggingface_hub reads its environment on import."""
     environment = os.environ | {
         "HF_ENDPOINT": hub.address, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0",
         "HF_HUB_DISABLE_XET": "1",  # the stand-in keeps files by the LFS routes
-        "TWIN_HOME": str(home.home),
+        "HF_HOME": str(home.home / "hub"), "TWIN_HOME": str(home.home),
     }  # fmt: skip
-    command = ["-m", "twin_cli", "publish", "v1", "--to", REPOSITORY, "--author", "ann", *more]
-    return subprocess.run(
-        [sys.executable, *command], env=environment, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_published_version_is_private_and_answers_alike(
@@ -107,6 +114,34 @@ def test_a_published_version_is_private_and_answers_alike(
     assert left == {"adapter.gguf", "export.json", "README.md"}, "of the other format nothing stays"
     lines = (home.home / "published.jsonl").read_text().splitlines()
     assert len(lines) == 2
+
+
+@pytest.mark.long
+def test_a_published_model_gives_the_same_answers_in_an_empty_home(
+    home: Settings, hub: ModelHub, checkpoint: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    """`twin up --answer-model organization/name` prepares the model this way."""
+    published = publish(home, hub, "--format", "merged")
+    assert published.returncode == 0, published.stderr
+
+    empty_home = Settings(home=tmp_path / "other")
+    prepared = run_with_hub(
+        empty_home, hub, "twin_resources.models.base_model",
+        "prepare", "--base-model", REPOSITORY, token=hub.token,
+    )  # fmt: skip
+
+    assert prepared.returncode == 0, prepared.stderr
+    model = json.loads(prepared.stdout.strip().rpartition("\n")[2])
+    adapter = checkpoint / manifests.ADAPTER_FOLDER
+    base_gguf = gguf.write_f16(tiny_model, tmp_path / "base.gguf")
+    adapter_gguf = gguf.write_adapter(adapter, tiny_model, tmp_path / "adapter.gguf")
+    prompts = [[{"role": "user", "content": text}] for text in ("Hello", "How does a clock tick?")]
+    with ModelServers(home).serve(base_gguf, adapter_gguf, alias="ann/v1") as server:
+        answers = served_model.ask(server, prompts, max_tokens=16)
+    with ModelServers(empty_home).serve(Path(model["gguf"]), None, alias="pulled") as server:
+        pulled_answers = served_model.ask(server, prompts, max_tokens=16)
+    assert [answer.tokens for answer in pulled_answers] == [answer.tokens for answer in answers]
+    assert all(len(answer.tokens) == 16 for answer in answers)
 
 
 @pytest.mark.drawn(1, of="what a hub refuses")
