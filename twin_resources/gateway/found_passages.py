@@ -176,12 +176,6 @@ class PassageFinder:
         """Load the embedder and the search before the first question; any slug works."""
         self._retrieve(author, ["warm up"], CONTEXT_TOKENS, with_quotes=True)
 
-    def find_blocking(
-        self, author: str, searches: Sequence[str], *, with_quotes: bool, earlier_answers: str = ""
-    ) -> FoundPassages:
-        """Find passages as `find` does, in the caller's thread; errors are raised."""
-        return self._retrieve(author, searches, CONTEXT_TOKENS, with_quotes, earlier_answers)
-
     def _retrieve_and_time(
         self,
         author: str,

@@ -19,6 +19,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.page import turns as conversation
 from twin_resources.page.author_picker import AuthorPicker, heading
+from twin_resources.page.composer import add_composer, toggle_stop_button
 from twin_resources.page.conversation import AnswersInProgress, GatewayClient, model_name
 from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
 from twin_resources.page.footnotes import describe_prose, render_footnotes
@@ -49,11 +50,8 @@ class ChatTab:
     def __init__(
         self, endpoint: GatewayClient, author_picker: AuthorPicker, *, cookie_secret: str
     ) -> None:
-        self._endpoint, self._author_picker, self._answers_in_progress = (
-            endpoint,
-            author_picker,
-            AnswersInProgress(),
-        )
+        self._endpoint, self._author_picker = endpoint, author_picker
+        self._answers_in_progress = AnswersInProgress()
         # The secret stays the same across restarts; otherwise, the browser would lose its state.
         self.browser_state = gr.BrowserState({}, storage_key="twin-talk", secret=cookie_secret)
         self.feedback_turn = gr.State(None)  # index of the turn that gets the feedback
@@ -74,7 +72,12 @@ class ChatTab:
                 )
             self.notice = gr.HTML("", elem_id="notice", padding=False)
             self._add_feedback()
-            self._add_composer()
+            self.question, self.send, self.stop = add_composer(
+                "Your question",
+                placeholder="Loading the authors …",
+                send_label="Ask",
+                autofocus=True,
+            )
             with gr.Row(elem_id="actions"):
                 self.again = gr.Button("Ask again", size="sm", elem_id="again")
                 self.improve = gr.Button("Improve the wording", size="sm", elem_id="improve")
@@ -116,30 +119,11 @@ class ChatTab:
                 self.send_wording = gr.Button("Send my wording", variant="primary")
                 self.cancel_wording = gr.Button("Leave it")
 
-    def _add_composer(self) -> None:
-        """Add the question box with its two buttons."""
-        with gr.Row(elem_id="composer", equal_height=True):
-            self.question = gr.Textbox(
-                placeholder="Loading the authors …",
-                label="Your question",
-                show_label=False,
-                container=False,
-                lines=1,
-                max_lines=8,
-                scale=8,
-                min_width=120,
-                elem_id="question",
-                autofocus=True,
-            )
-            self.send = gr.Button("Ask", variant="primary", scale=1, min_width=90, elem_id="send")
-            self.stop = gr.Button(
-                "Stop", variant="stop", scale=1, min_width=90, visible=False, elem_id="stop"
-            )
-
     def wire(self, page: gr.Blocks) -> None:
         """Connect the events to their handlers."""
         author = self._author_picker.author
         conversation_outputs = [self.chatbot, self.feedback_turn]
+        notice_outputs = [self.notice, self.reason_row, self.wording_box]
         head_outputs = [author, self._author_picker.name, self.version, self.notice]
         welcome_arguments = {
             "inputs": author,
@@ -170,27 +154,15 @@ class ChatTab:
         self.new.click(
             self._start_conversation,
             [self.browser_state, author],
-            [
-                self.browser_state,
-                *conversation_outputs,
-                self.notice,
-                self.reason_row,
-                self.wording_box,
-            ],
+            [self.browser_state, *conversation_outputs, *notice_outputs],
             **UNQUEUED_EVENT,
         ).then(self._show_welcome, **welcome_arguments)
         self._wire_questions(author)
         self._wire_feedback(author)
 
     def _wire_questions(self, author: gr.Dropdown) -> None:
-        outputs = [
-            self.chatbot,
-            self.browser_state,
-            self.feedback_turn,
-            self.notice,
-            self.stop,
-            self.send,
-        ]
+        outputs = [self.chatbot, self.browser_state, self.feedback_turn, self.notice]
+        outputs += [self.stop, self.send]
         ask_arguments = {
             "inputs": [self.asked_question, self.browser_state, author, self.version],
             "outputs": outputs,
@@ -340,7 +312,7 @@ class ChatTab:
         turn = conversation.new_turn(question, model)
         turns = [*previous_turns, turn]
         conversations = conversation.replace_turns(conversations, author, turns)
-        yield _render_chat(turns), conversations, gr.skip(), "", *_toggle_stop_button(True)
+        yield _render_chat(turns), conversations, gr.skip(), "", *toggle_stop_button(True)
         notice_html = ""
         answer = self._endpoint.ask(model, messages)
         try:
@@ -351,21 +323,13 @@ class ChatTab:
                 yield _render_chat(turns), *(gr.skip(),) * 5
             turn["how"] = "whole" if turn["twin"] else "stopped"
         except TwinError as error:
-            turn["how"], turn["why"], notice_html = (
-                "failed",
-                error.found,
-                render_error_notice(error),
-            )
+            turn["how"], turn["why"] = "failed", error.found
+            notice_html = render_error_notice(error)
         if turn["how"] == "stopped":
             notice_html = notice("Stopped. Only complete answers accept feedback.")
         turn_index = len(turns) - 1 if turn["how"] == "whole" else None
-        yield (
-            _render_chat(turns),
-            conversations,
-            turn_index,
-            notice_html,
-            *_toggle_stop_button(False),
-        )
+        updates = (_render_chat(turns), conversations, turn_index, notice_html)
+        yield *updates, *toggle_stop_button(False)
 
     async def _stream_draft(
         self, question: str, browser_state: object, author: str | None, request: gr.Request
@@ -498,10 +462,6 @@ def _build_html_part(html: str) -> dict[str, Any]:
         "constructor_args": {"padding": False, "render": False},
         "props": HTML_PROPERTIES | {"value": html},
     }
-
-
-def _toggle_stop_button(is_busy: bool) -> tuple[Any, Any]:
-    return gr.Button(visible=is_busy), gr.Button(visible=not is_busy)
 
 
 def _build_version_dropdown(aliases: list[str]) -> Any:

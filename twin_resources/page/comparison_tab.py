@@ -1,7 +1,4 @@
-"""Build the Before | after tab: two models answer one question side by side.
-
-The two models are the base model and the tuned model, or the tuned model and the paid model if the
-key allows it.
+"""Build the Before | after tab: the base model and the tuned model answer one question.
 
 Scope: the widgets, two independent conversations, the blind comparison and its vote.
 Out of scope: the use of a vote (`gateway/api/feedback.py`,
@@ -24,6 +21,7 @@ import gradio as gr
 from twin_resources.errors import TwinError
 from twin_resources.page import turns as conversation
 from twin_resources.page.author_picker import AuthorPicker, render_plots
+from twin_resources.page.composer import add_composer, toggle_stop_button
 from twin_resources.page.conversation import (
     AnswersInProgress,
     GatewayClient,
@@ -37,12 +35,8 @@ from twin_resources.page.plain_names import version_name
 from twin_resources.page.readable import escape_html
 from twin_resources.page.turns import Turn
 
-BEFORE, AFTER, PAID = "base", "stable", "paid"
-MODEL_PAIRS = {BEFORE: (BEFORE, AFTER), PAID: (AFTER, PAID)}
-SIDE_LABELS = {
-    BEFORE: {BEFORE: "Before: the base model", AFTER: "After: the tuned model"},
-    PAID: {AFTER: "Own: the tuned model", PAID: "Paid: the paid model"},
-}
+BEFORE, AFTER = "base", "stable"
+SIDE_LABELS = {BEFORE: "Before: the base model", AFTER: "After: the tuned model"}
 BLIND_LABELS = ("Answer A", "Answer B")
 VOTE_NOTE = (
     "Your vote rejects the other answer: the twin is trained away from it, towards the author's "
@@ -55,70 +49,39 @@ class ComparisonTab:
     """The Before | after tab; create it inside a `gr.Blocks`."""
 
     def __init__(self, endpoint: GatewayClient, author_picker: AuthorPicker) -> None:
-        self._endpoint, self._author_picker, self._answers_in_progress = (
-            endpoint,
-            author_picker,
-            AnswersInProgress(),
-        )
+        self._endpoint, self._author_picker = endpoint, author_picker
+        self._answers_in_progress = AnswersInProgress()
         # `left` and `right` are lists of turns; `names` contains the alias of each side.
-        self.state = gr.State(_build_initial_state(BEFORE, blind=False))
+        self.state = gr.State(_build_initial_state(blind=False))
         with gr.Row(elem_id="compare-choice"):
-            self.pair = gr.Radio(
-                choices=[("before | after", BEFORE), ("own | paid", PAID)],
-                value=BEFORE,
-                show_label=False,
-                container=False,
-                visible=False,
-                elem_id="pair",
-            )
             self.blind = gr.Checkbox(
                 label="Blind: show me two answers, not who wrote them", elem_id="blind", value=False
             )
         with gr.Row(equal_height=True, elem_id="sides"):
             self.sides = [
                 gr.Chatbot(
-                    label=SIDE_LABELS[BEFORE][alias],
+                    label=label,
                     buttons=["copy"],
                     elem_id=f"side-{index}",
                     min_width=300,
                 )
-                for index, alias in enumerate((BEFORE, AFTER))
+                for index, label in enumerate(SIDE_LABELS.values())
             ]
         with gr.Row(elem_id="votes", visible=False) as self.votes:
             self.prefer_left = gr.Button("A is better", elem_id="prefer-0")
             self.prefer_none = gr.Button("No difference", elem_id="prefer-none")
             self.prefer_right = gr.Button("B is better", elem_id="prefer-1")
         self.notice = gr.HTML("", padding=False, elem_id="compare-notice")
-        self._add_composer()
+        self.question, self.send, self.stop = add_composer(
+            "A question for both",
+            placeholder="A question for both",
+            send_label="Ask both",
+            id_prefix="compare-",
+        )
         note_html = f'<p class="twin-small" id="vote-note">{escape_html(VOTE_NOTE)}</p>'
         gr.HTML(note_html, padding=False, elem_id="vote")
         self.voice = gr.HTML("", padding=False, elem_id="voice")
         self.asked_question = gr.Textbox(visible=False)
-
-    def _add_composer(self) -> None:
-        """Add the question box with its two buttons."""
-        with gr.Row(elem_id="compare-composer", equal_height=True):
-            self.question = gr.Textbox(
-                placeholder="A question for both",
-                label="A question for both",
-                show_label=False,
-                container=False,
-                lines=1,
-                max_lines=6,
-                scale=8,
-                elem_id="compare-question",
-            )
-            self.send = gr.Button(
-                "Ask both", variant="primary", scale=1, min_width=110, elem_id="compare-send"
-            )
-            self.stop = gr.Button(
-                "Stop",
-                variant="stop",
-                scale=1,
-                min_width=110,
-                visible=False,
-                elem_id="compare-stop",
-            )
 
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         """Connect the events to their handlers.
@@ -126,6 +89,7 @@ class ComparisonTab:
         Args:
             tab: the Gradio tab that contains these widgets.
         """
+        author = self._author_picker.author
         outputs = [*self.sides, self.state, self.votes, self.notice]
         for event in (self.question.submit, self.send.click):
             event(
@@ -135,30 +99,16 @@ class ComparisonTab:
                 js="(text) => twin.take(text, 'compare')",
             ).then(
                 self._ask,
-                [
-                    self.asked_question,
-                    self.state,
-                    self._author_picker.author,
-                    self.blind,
-                    self.pair,
-                ],
+                [self.asked_question, self.state, author, self.blind],
                 [*outputs, self.stop, self.send],
                 **CONCURRENT_EVENT,
             ).then(None, js="() => twin.done('compare')")
-        tab.select(
-            self._render_voice_plot, self._author_picker.author, self.voice, **UNQUEUED_EVENT
-        )
-        tab.select(self._show_pair_choice, self._author_picker.author, self.pair, **UNQUEUED_EVENT)
-        self._author_picker.author.input(
-            self._render_voice_plot, self._author_picker.author, self.voice, **UNQUEUED_EVENT
-        )
+        for voice_event in (tab.select, author.input):
+            voice_event(self._render_voice_plot, author, self.voice, **UNQUEUED_EVENT)
         self.stop.click(self._stop, **UNQUEUED_EVENT)
         page.unload(self._stop)
-        for reset_event in (self.blind.input, self.pair.input):
-            reset_event(self._reset, [self.blind, self.pair], outputs, **UNQUEUED_EVENT)
-        self._author_picker.author.input(
-            self._show_pair_choice, self._author_picker.author, self.pair, **UNQUEUED_EVENT
-        ).then(self._reset, [self.blind, self.pair], outputs, **UNQUEUED_EVENT)
+        for reset_event in (self.blind.input, author.input):
+            reset_event(self._reset, self.blind, outputs, **UNQUEUED_EVENT)
         for side_index, button in (
             (0, self.prefer_left),
             (None, self.prefer_none),
@@ -176,20 +126,10 @@ class ComparisonTab:
             else ""
         )
 
-    async def _show_pair_choice(self, author: str | None) -> Any:
-        """Show the choice of model pairs only if this author has a paid model."""
-        (
-            aliases_by_author,
-            _,
-        ) = await self._author_picker.load_versions()  # the next question reports a failed read
-        if PAID in aliases_by_author.get(author or "", []):
-            return gr.Radio(visible=True)
-        return gr.Radio(visible=False, value=BEFORE)
-
-    def _reset(self, blind: bool, pair: str) -> tuple[Any, ...]:
-        names = BLIND_LABELS if blind else SIDE_LABELS[pair].values()
-        empty_chatbots = [gr.Chatbot(value=[], label=name) for name in names]
-        return *empty_chatbots, _build_initial_state(pair, blind=blind), gr.Row(visible=False), ""
+    def _reset(self, blind: bool) -> tuple[Any, ...]:
+        labels = BLIND_LABELS if blind else SIDE_LABELS.values()
+        empty_chatbots = [gr.Chatbot(value=[], label=label) for label in labels]
+        return *empty_chatbots, _build_initial_state(blind=blind), gr.Row(visible=False), ""
 
     async def _answer_models(self) -> set[str]:
         try:
@@ -238,7 +178,6 @@ class ComparisonTab:
         state: dict[str, Any],
         author: str,
         blind: bool,
-        pair: str,
         request: gr.Request,
     ) -> AsyncGenerator[tuple[Any, ...]]:
         question = question.strip()
@@ -249,30 +188,23 @@ class ComparisonTab:
         if notice_html := await self._refusal(author):
             yield *skipped_updates[:4], notice_html, gr.skip(), gr.skip()
             return
-        names = random.sample(MODEL_PAIRS[pair], 2) if blind else list(MODEL_PAIRS[pair])
+        names = random.sample(list(SIDE_LABELS), 2) if blind else list(SIDE_LABELS)
         sides: list[Side] = [[], []] if blind else [list(state["left"]), list(state["right"])]
         streams = self._start_answers(question, sides, names, author, request)
-        state = _build_initial_state(pair, blind=blind) | {
-            "left": sides[0],
-            "right": sides[1],
-            "names": names,
-        }
+        state = {"left": sides[0], "right": sides[1], "names": names, "blind": blind}
         yield (
             *_render_sides(state, is_revealed=not blind),
             gr.skip(),
             gr.Row(visible=False),
             "",
-            *_toggle_stop_button(True),
+            *toggle_stop_button(True),
         )
         notice_html = ""
         async for side_index, piece in _merge_streams(streams):
             turn = sides[side_index][-1]
             if isinstance(piece, TwinError):
-                turn["how"], turn["why"], notice_html = (
-                    "failed",
-                    piece.found,
-                    render_error_notice(piece),
-                )
+                turn["how"], turn["why"] = "failed", piece.found
+                notice_html = render_error_notice(piece)
                 continue
             turn["answer"], turn["twin"] = piece.text, dict(piece.facts)
             if piece.facts:
@@ -281,7 +213,7 @@ class ComparisonTab:
                 yield (
                     *_render_sides(state, is_revealed=True),
                     *skipped_updates[:3],
-                    *_toggle_stop_button(True),
+                    *toggle_stop_button(True),
                 )
         for side in sides:
             side[-1]["how"] = "stopped" if side[-1]["how"] == "writing" else side[-1]["how"]
@@ -292,7 +224,7 @@ class ComparisonTab:
             state,
             votes_update,
             notice_html,
-            *_toggle_stop_button(False),
+            *toggle_stop_button(False),
         )
 
     async def _stop(self, request: gr.Request) -> None:
@@ -323,9 +255,9 @@ class ComparisonTab:
         return vote
 
 
-def _build_initial_state(pair: str, *, blind: bool) -> dict[str, Any]:
+def _build_initial_state(*, blind: bool) -> dict[str, Any]:
     """Return the state before the first question; `names` contains the alias of each side."""
-    return {"left": [], "right": [], "names": list(MODEL_PAIRS[pair]), "pair": pair, "blind": blind}
+    return {"left": [], "right": [], "names": list(SIDE_LABELS), "blind": blind}
 
 
 def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
@@ -335,7 +267,7 @@ def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any
         zip((state["left"], state["right"]), state["names"], strict=True)
     ):
         messages: Any = conversation.render_messages(side)
-        label = SIDE_LABELS[state["pair"]][alias]
+        label = SIDE_LABELS[alias]
         name = BLIND_LABELS[index] if state["blind"] else label
         if is_revealed and state["blind"]:
             name = f"{name}: {label.partition(': ')[2]}"
@@ -384,7 +316,3 @@ async def _merge_streams(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _toggle_stop_button(is_busy: bool) -> tuple[Any, Any]:
-    return gr.Button(visible=is_busy), gr.Button(visible=not is_busy)

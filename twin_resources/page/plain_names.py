@@ -19,7 +19,6 @@ _ROUTES = {
     "": "as released",
     "stable": "as released",
     "canary": "on trial",
-    "anchor": "an earlier version, to compare",
     "base": "base model",
     "paid": "paid model",
     "quotes": "quotations alone",
@@ -28,7 +27,6 @@ _ROUTES = {
 _ROUTE_PREFIXES = {
     "alias:voice": "a draft",
     "alias:": "chosen by the reader",
-    "divert:": "passed on when busy",
     "routed:": "chosen by the router",
     "down:": "own servers down",
 }

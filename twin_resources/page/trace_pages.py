@@ -108,7 +108,7 @@ def render_trace(
     """Return a whole trace as HTML.
 
     Args:
-        explanation: model, checkpoint and posts of the trace; None if they were not found.
+        explanation: posts of the trace; None if they were not found.
         langfuse_url: URL of the trace in a real Langfuse; may be empty.
         explanation_error: reason for a missing explanation; may be empty.
     """
@@ -135,11 +135,7 @@ def render_trace(
         _render_section(
             "Decided by", _render_definitions(_collect_decision_facts(tree)), is_open=True
         ),
-        *(
-            []
-            if explanation is None
-            else [_render_model(explanation), _render_passages(explanation.passages)]
-        ),
+        _render_passages(explanation.passages) if explanation is not None else "",
         f'<p class="twin-small">{escape_html(explanation_error)}</p>' if explanation_error else "",
         _render_section(
             "Steps", f'<ul class="twin-tree">{_render_steps(tree.steps)}</ul>', is_open=True
@@ -167,26 +163,6 @@ def _render_plain_name(name: str, translate: Callable[[str], str]) -> str:
     return escape_html(plain_name) + (
         f" <small>({escape_html(name)})</small>" if plain_name != name else ""
     )
-
-
-def _render_model(explanation: Explanation) -> str:
-    if not explanation.model:
-        text = (
-            "This answer is not from a checkpoint in this home, but from the base model with "
-            "retrieval or from a paid model."
-        )
-        return _render_section("Model", f"<p>{text}</p>")
-    manifest = explanation.manifest
-    rows = {"Checkpoint": escape_html(explanation.model["checkpoint"])}
-    if manifest:
-        rows |= {
-            "Base": escape_html(manifest["base"]["name"]),
-            "Trained on": f"{manifest['tokens']:,} tokens, {manifest['epochs']:.2f} epochs",
-            "Dataset": escape_html(
-                f"{manifest['dataset']['asset']} {manifest['dataset']['data_version']}"
-            ),
-        }
-    return _render_section("Model", _render_definitions(rows))
 
 
 def _render_passages(passages: Sequence[ExplainedPassage]) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 import gradio as gr
 
 from twin_resources.errors import TwinError
-from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.trace_reading import (
     TraceFilter,
     build_trace_tree,
@@ -27,7 +27,6 @@ from twin_resources.page.author_picker import AuthorPicker, render_plots
 from twin_resources.page.events import UNQUEUED_EVENT
 from twin_resources.page.page_notices import notice, render_error_notice
 from twin_resources.page.plain_names import version_name
-from twin_resources.page.readable import escape_html
 from twin_resources.page.spending import read_spending, render_spending
 from twin_resources.page.trace_pages import render_trace, render_trace_list
 from twin_resources.registry.explanation import Explanation, explain_answer
@@ -38,7 +37,6 @@ VERSION_CHOICES = ("base", "paid", "quotes")  # users type a tuned version, such
 ROUTE_CHOICES = {
     "as released": "stable",
     "on trial": "canary",
-    "an earlier version, to compare": "anchor",
     "the base model": "base",
     "chosen: tuned model": "alias:stable",
     "chosen: base model": "alias:base",
@@ -239,28 +237,11 @@ class TracesTab:
         return render_trace_list(page.rows), next_cursors, *buttons, ""
 
     def _render_figures(self, author: str | None) -> str:
-        """Return the spending, the trace store and the newest report's plots as HTML."""
+        """Return the spending and the newest report's plots as HTML."""
         if not author:
             return notice("No author is available yet.")
         spending_html = render_spending(read_spending(self._settings))
-        figures = f"{spending_html}{self._render_store()}{self._render_plots(author)}"
-        return f'<div class="twin-figures">{figures}</div>'
-
-    def _render_store(self) -> str:
-        """Return the trace store and its version as HTML, with a link to a real Langfuse."""
-        with LangfuseClient.from_settings(self._settings) as client:
-            try:
-                version = str(client.health().get("version", ""))
-            except TraceStoreError:
-                return ""  # the list has already reported the failure
-            if not self._settings.has_real_langfuse:
-                source = f"the embedded trace store, a part of the API of Langfuse {version}"
-                return f'<p class="twin-small">Read from {escape_html(source)}.</p>'
-            host = escape_html(client.host)
-            return (
-                f'<p class="twin-small">Read from <a href="{host}" target="_blank" '
-                f'rel="noopener noreferrer">Langfuse {escape_html(version)} at {host}</a>.</p>'
-            )
+        return f'<div class="twin-figures">{spending_html}{self._render_plots(author)}</div>'
 
     def _render_plots(self, author: str) -> str:
         plots_html = render_plots(self._author_picker.files, author)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from twin_assets.knowledge import (
     quote_calibration_rows,
 )
 from twin_assets.knowledge.quote_calibration_rows import read_foreign_questions
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import CONTEXT_TOKENS, Author, write_author
 from twin_resources.gateway.found_passages import create_passage_finder
 from twin_resources.models.embedder.embedder import Embedder, find_prepared_embedder, load_embedder
 from twin_resources.models.quotes import quoter as quoter_module
@@ -273,7 +274,14 @@ def test_old_tables_answer_until_the_new_embedders_are_complete(
     )
 
     def quote() -> tuple[str, str, list[str]]:
-        result = passages.find_blocking(MARA, ["How do I carry a clock?"], with_quotes=True)
+        result = asyncio.run(
+            passages.find(
+                MARA,
+                ["How do I carry a clock?"],
+                token_budget=CONTEXT_TOKENS,
+                with_quotes=True,
+            )
+        )
         assert result.missing_reason == ""
         assert result.quote_result is not None
         calibrated_by = Quoter(settings.tables_base, new_embedder.revision).calibrated_embedder(

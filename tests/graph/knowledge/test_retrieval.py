@@ -357,20 +357,19 @@ def test_neighbours_of_a_hit_are_shown(
     store_chunks(tables, "ada", diary(embedder), embedder)
     question = "What did the goat eat?"
 
-    def retrieve_chunks(**options: Any) -> list[tuple[str, str]]:
+    def retrieve_chunks(**options: Any) -> list[str]:
         result = changing.retrieve("ada", question, limit=1, **options)
         assert len({passage.score for passage in result.passages}) <= 1
-        return [(passage.chunk_id, passage.neighbour_of) for passage in result.passages]
+        return [passage.chunk_id for passage in result.passages]
 
-    after, before = ("day2-0", "day1-0"), ("day0-0", "day1-0")
-    assert retrieve_chunks() == [before, ("day1-0", ""), after]
+    assert retrieve_chunks() == ["day0-0", "day1-0", "day2-0"]
     # The budget holds for neighbours too: the one after comes first, then the one before.
     tokens = dict(zip(range(4), embedder.count_tokens(DIARY), strict=True))
-    assert retrieve_chunks(token_budget=tokens[1] + tokens[2]) == [("day1-0", ""), after]
-    assert retrieve_chunks(token_budget=tokens[1]) == [("day1-0", "")]
+    assert retrieve_chunks(token_budget=tokens[1] + tokens[2]) == ["day1-0", "day2-0"]
+    assert retrieve_chunks(token_budget=tokens[1]) == ["day1-0"]
     # What must not be found is not found beside a hit either.
-    assert retrieve_chunks(exclude=["day2-0"]) == [before, ("day1-0", "")]
-    assert retrieve_chunks(published_before=datetime(2014, 1, 1, tzinfo=UTC))[0][0] != "day1-0"
+    assert retrieve_chunks(exclude=["day2-0"]) == ["day0-0", "day1-0"]
+    assert retrieve_chunks(published_before=datetime(2014, 1, 1, tzinfo=UTC))[0] != "day1-0"
     # Two hits that stand beside each other are not shown twice, and in the post's order.
     passages = changing.retrieve("ada", question, limit=10, token_budget=1000).passages
     assert len({passage.chunk_id for passage in passages}) == len(passages)

@@ -86,32 +86,6 @@ def test_a_blind_vote_rejects_the_other_answer(
     assert {len(messages) for messages in slow_gateway.noted("messages")} == {1}
 
 
-def test_own_against_paid_where_the_key_may_ask_it(both: Any, slow_gateway: SlowGateway) -> None:
-    pair = both.locator("#pair")
-    pair.wait_for(timeout=WAIT_MS)
-    pair.get_by_label("own | paid").check()
-    both.wait_for_function(
-        "document.querySelector('#side-1').innerText.includes('Paid: the paid model')",
-        timeout=WAIT_MS,
-    )
-    both.get_by_label("Blind", exact=False).check()
-    ask(both, "How much oil?", view="compare")
-    both.locator("#prefer-1").wait_for(timeout=WAIT_MS)
-    assert sorted(slow_gateway.noted("asked")) == ["twin/ann@paid", "twin/ann@stable"]
-    assert "paid" not in both.locator("#sides").inner_text()
-    both.locator("#prefer-1").click()
-    [vote] = slow_gateway.wait_for("feedback", count=1)
-    assert vote["preferred"] != vote["trace_id"]
-    both.locator("#compare-notice .twin-notice").wait_for(timeout=WAIT_MS)
-    shown = both.locator("#sides").inner_text()
-    assert "the paid model" in shown
-    assert "the tuned model" in shown
-
-    both.locator("#author input").click()
-    both.get_by_role("option", name="Bob", exact=False).click()
-    pair.wait_for(state="hidden", timeout=WAIT_MS)
-
-
 def test_no_difference_is_no_vote(both: Any, slow_gateway: SlowGateway) -> None:
     both.get_by_label("Blind", exact=False).check()
     ask(both, "How much oil?", view="compare")

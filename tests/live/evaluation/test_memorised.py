@@ -103,8 +103,9 @@ def test_a_reciting_model_fails_and_its_base_passes(
     servers = ModelServers(workplace.settings)
 
     def found(model: Path, alias: str) -> recitation.Recitation:
-        with servers.serve(model, alias=alias) as server:
-            answers = served_model.ask(server, prompts, max_tokens=40)
+        answers = served_model.ask_with_servers(
+            lambda: servers.serve(model, alias=alias), prompts, servers=1, max_tokens=40
+        )
         shown = [prompt[-1]["content"] for prompt in prompts]
         return recitation.measure_recitation([answer.text for answer in answers], shown, spans)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,12 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     place.candidate("ada", steps=2, seed=5)
     place.registry.move("ada", 2, "refused", actor="test", reason="trained for two steps")
     for version in (one, place.registry.get("ada", 2)):
-        with ModelServers(settings).serve_version(version) as server:
-            [said] = served_model.ask(server, [[{"role": "user", "content": "Hi"}]], max_tokens=2)
+        [said] = served_model.ask_with_servers(
+            partial(ModelServers(settings).serve_version, version),
+            [[{"role": "user", "content": "Hi"}]],
+            servers=1,
+            max_tokens=2,
+        )
         assert len(said.log_probabilities[0]) == served_model.TOP_LOGPROBS
     assert set(there.roots()) == {"ada/v1"}
     place.registry.move("ada", 2, "stable", actor="test", reason="by hand", force=True)

@@ -147,16 +147,6 @@ def test_a_missing_file_is_an_error(home: Settings, tmp_path: Path) -> None:
         pytest.fail("a missing file was served")
 
 
-def test_a_port_in_use_is_an_error(home: Settings, served: ServedModel) -> None:
-    with ModelServers(home).serve(served.base_gguf, alias="one") as server:
-        port = int(server.url.split(":")[2].removesuffix("/v1"))
-        with (
-            pytest.raises(TwinError, match="two"),
-            ModelServers(home).serve(served.base_gguf, alias="two", port=port),
-        ):
-            pytest.fail("two servers on one port")
-
-
 def test_a_server_ends_when_its_parent_is_killed(
     home: Settings, served: ServedModel, tmp_path: Path
 ) -> None:

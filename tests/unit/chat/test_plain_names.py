@@ -25,7 +25,6 @@ def test_versions(version: str, plain: str) -> None:
         ("stable", "as released"),
         ("canary", "on trial"),
         ("alias:base", "chosen by the reader"),
-        ("divert:paid", "passed on when busy"),
         ("unheard-of", "unheard-of"),
     ],
 )

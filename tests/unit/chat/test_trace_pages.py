@@ -83,13 +83,8 @@ def test_a_trace_has_prompt_passages_scores_and_cost() -> None:
         trace={},
         question="",
         answer="",
-        model={"checkpoint": "c0ffee"},
-        manifest={
-            "base": {"name": "SmolLM2"},
-            "tokens": 75_000,
-            "epochs": 1.5,
-            "dataset": {"asset": "instruction_dataset", "data_version": "9f"},
-        },
+        model={},
+        manifest={},
         passages=(PASSAGE, ExplainedPassage("gone")),
     )
     tree = TraceTree(ROW, (replace(STEP, children=(replace(STEP, name="inner"),)),), {})
@@ -97,17 +92,15 @@ def test_a_trace_has_prompt_passages_scores_and_cost() -> None:
     said = text_of(html)
     for part in (
         *("Oil?", "One drop.", "stiff", "On oil", "oil.md", "A passage.", "edited or deleted"),
-        *("c0ffee", "SmolLM2", "75,000 tokens", "instruction_dataset 9f", "$0.000020", "inner"),
+        *("$0.000020", "inner"),
     ):
         assert part in said, part
     assert 'href="https://lf.example/project/twin/traces/a"' in html
 
 
-def test_base_answers_have_no_checkpoint() -> None:
+def test_a_trace_without_passages_says_so() -> None:
     explained = Explanation(ROW.trace_id, {}, "", "", {}, {}, ())
-    said = text_of(render_trace(TraceTree(ROW, (STEP,), {}), explained))
-    assert "base model with retrieval" in said
-    assert "No post was retrieved" in said
+    assert "No post was retrieved" in text_of(render_trace(TraceTree(ROW, (STEP,), {}), explained))
 
 
 def test_nothing_of_others_is_markup() -> None:

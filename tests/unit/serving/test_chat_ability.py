@@ -11,7 +11,6 @@ from twin_resources.models.serving.chat_ability import (
     ChatAbility,
     Fault,
     find_faults,
-    instruct_variant,
 )
 
 ASKED = QUESTIONS[0]
@@ -53,24 +52,4 @@ def test_the_warning_names_faults_consequence_and_alternative() -> None:
     assert "never ends (8), repeats the prompt (8)" in said
     assert "prose will not be shown" in said
     assert "quotations" in said
-    assert "google/gemma-3-270m-it" in said
-    assert "variant" not in make_ability(8).warning("owner/model-instruct")
-
-
-@pytest.mark.parametrize(
-    ("name", "variant"),
-    [
-        ("google/gemma-3-270m", "google/gemma-3-270m-it"),
-        ("google/gemma-3-1b-pt", "google/gemma-3-1b-it"),
-        ("Qwen/Qwen3-0.6B-Base", "Qwen/Qwen3-0.6B"),
-        ("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B-Instruct"),
-        ("HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M-Instruct"),
-        ("ibm-granite/granite-3.3-2b-base", "ibm-granite/granite-3.3-2b-Instruct"),
-        ("mistralai/Mistral-7B-v0.3", "mistralai/Mistral-7B-Instruct-v0.3"),
-        ("/srv/models/Llama-3.2-1B/", "Llama-3.2-1B-Instruct"),
-        ("google/gemma-3-270m-it", ""),
-        ("meta-llama/Llama-3.2-1B-Instruct", ""),
-    ],
-)
-def test_the_instruct_variant_is_guessed_from_the_family(name: str, variant: str) -> None:
-    assert instruct_variant(name) == variant
+    assert "instruct variant with --base-model" in said

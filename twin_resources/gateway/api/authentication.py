@@ -1,7 +1,6 @@
 """Authenticate requests inside LiteLLM with the keys of the gateway.
 
-Scope: LiteLLM's `custom_auth`, converting a key to LiteLLM's user and back, and converting a
-refusal to LiteLLM's exception.
+Scope: LiteLLM's `custom_auth`, and converting a refusal to LiteLLM's exception.
 Out of scope: the permissions of a key (`access/keys.py`), and the hooks (`plugin.py`).
 
 Interface: https://docs.litellm.ai/docs/proxy/custom_auth (1.106)
@@ -9,12 +8,11 @@ Interface: https://docs.litellm.ai/docs/proxy/custom_auth (1.106)
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 
-from twin_resources.access.keys import Key, KeyLimits, Keyring
+from twin_resources.access.keys import Keyring
 from twin_resources.access.refusals import RefusedError
 
 if TYPE_CHECKING:
@@ -38,36 +36,17 @@ class PluginRefusalError(ProxyException):
         return dict(self._error)
 
 
-def user_from_key(key: Key) -> UserAPIKeyAuth:
-    """Convert a key to LiteLLM's user, which contains the hash and never the key itself."""
-    return UserAPIKeyAuth(
-        api_key=key.reader,
-        metadata={
-            "reader": key.reader,
-            "role": key.role,
-            "authors": sorted(key.authors),
-            "label": key.label,
-            "id": key.id,
-            "limits": asdict(key.limits) | {"aliases": sorted(key.limits.aliases)},
-        },
-    )
-
-
-def key_from_user(user: UserAPIKeyAuth) -> Key:
-    """Convert the result of `user_from_key` back to the key."""
-    fields = user.metadata
-    authors, limits = frozenset[str](fields["authors"]), fields["limits"]
-    key_fields = (fields["reader"], fields["role"], authors, fields["label"], fields["id"])
-    return Key(*key_fields, KeyLimits(**limits | {"aliases": frozenset[str](limits["aliases"])}))
-
-
 def authenticator(keyring: Keyring) -> Any:
-    """Return the function for LiteLLM's `custom_auth`; it also replaces LiteLLM's master key."""
+    """Return the function for LiteLLM's `custom_auth`; it also replaces LiteLLM's master key.
+
+    LiteLLM's user has the hash of the key, never the key itself.
+    """
 
     async def authenticate(request: Request, api_key: str) -> UserAPIKeyAuth:  # noqa: ARG001
         try:
-            return user_from_key(keyring.find(request.headers.get("authorization", "")))
+            key = keyring.find(request.headers.get("authorization", ""))
         except RefusedError as error:
             raise PluginRefusalError(error) from error
+        return UserAPIKeyAuth(api_key=key.reader)
 
     return authenticate

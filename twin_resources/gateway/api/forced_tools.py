@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from twin_resources.access.refusals import bad_request
-from twin_resources.gateway.api.other_apis import ConvertedRequest
+from twin_resources.gateway.api.other_apis import AnswerConverter, ConvertedRequest
 
 _TOOL_KEYS = ("tools", "tool_choice", "parallel_tool_calls")
 REQUIRED = "required"
@@ -59,7 +59,7 @@ def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
 
 
 @dataclass
-class ToolCallConverter:
+class ToolCallConverter(AnswerConverter):
     """Converter that turns a chat answer, whose text is a tool's arguments, into a tool call."""
 
     tool_name: str
@@ -86,13 +86,6 @@ class ToolCallConverter:
             choices.append(choice | {"delta": delta, "finish_reason": _finish_reason(choice)})
         converted_chunk = {**chunk, "choices": choices} if "choices" in chunk else chunk
         yield f"data: {json.dumps(converted_chunk, ensure_ascii=False)}\n\n"
-
-    def end_events(self) -> Iterator[str]:
-        """Yield the events after the last chunk."""
-        yield "data: [DONE]\n\n"
-
-    def store_answer(self) -> None:
-        """Do nothing; no later chat request refers to an earlier answer."""
 
     def _tool_call_delta(self, chunk: Mapping[str, Any], text: str) -> dict[str, Any]:
         if self._has_started:

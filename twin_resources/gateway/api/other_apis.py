@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from twin_resources.access.refusals import bad_request
 from twin_resources.gateway.api.recent_responses import (
@@ -31,7 +32,7 @@ from twin_resources.gateway.api.recent_responses import (
     RecentResponses,
     RequestOrigin,
 )
-from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS
+from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS, is_accepted_value
 from twin_resources.gateway.request.request_body import (
     ALLOWED_KEYS,
     MAX_KIND_CHARACTERS,
@@ -66,27 +67,23 @@ _RESPONSES_KEYS = (
 )
 
 
-_IN_PROGRESS_FIELDS: dict[str, Any] = {"status": "in_progress", "output": (), "usage": None}
-
-
-class AnswerConverter(Protocol):
+class AnswerConverter(ABC):
     """Converter of the answer to one chat request into the format of another API."""
 
+    @abstractmethod
     def convert_answer(self, completion: Mapping[str, Any]) -> Mapping[str, Any]:
         """Convert a whole answer."""
-        ...
 
+    @abstractmethod
     def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
         """Yield the server-sent events of one chunk, each followed by an empty line."""
-        ...
 
     def end_events(self) -> Iterator[str]:
         """Yield the events after the last chunk."""
-        ...
+        yield "data: [DONE]\n\n"
 
-    def store_answer(self) -> None:
+    def store_answer(self) -> None:  # noqa: B027 - only the Responses API names earlier answers
         """Store the finished answer if a later request may name it. Writes to the state store."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -187,38 +184,19 @@ def convert_responses_request(
     return ConvertedRequest(chat, tuple(ignored_names), converter)
 
 
-@dataclass
-class CompletionConverter:
+class CompletionConverter(AnswerConverter):
     """Converter of chat answers into those of `/v1/completions`."""
 
     def convert_answer(self, completion: Mapping[str, Any]) -> Mapping[str, Any]:
-        choice = _first_choice(completion)
-        return _completion(
-            completion, _content_text(choice.get("message")), choice.get("finish_reason")
-        )
+        return _convert_completion(completion, text_key="message")
 
     def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
-        if "error" in chunk:
-            yield _event_data(chunk)
-        elif chunk.get("choices"):
-            choice = _first_choice(chunk)
-            yield _event_data(
-                _completion(chunk, _content_text(choice.get("delta")), choice.get("finish_reason"))
-            )
-        else:  # the usage chunk
-            yield _event_data(
-                dict(chunk) | {"object": "text_completion", "id": _prefixed_id("cmpl-", chunk)}
-            )
-
-    def end_events(self) -> Iterator[str]:
-        yield "data: [DONE]\n\n"
-
-    def store_answer(self) -> None:
-        """Do nothing; no request of this API names an earlier answer."""
+        is_error = "error" in chunk
+        yield _event_data(chunk if is_error else _convert_completion(chunk, text_key="delta"))
 
 
 @dataclass
-class ResponseConverter:
+class ResponseConverter(AnswerConverter):
     """Converter of chat answers into those of `/v1/responses`.
 
     Attributes:
@@ -241,15 +219,11 @@ class ResponseConverter:
     def convert_answer(self, completion: Mapping[str, Any]) -> Mapping[str, Any]:
         choice = _first_choice(completion)
         message = cast("dict[str, Any]", choice.get("message") or {})
-        self._first_chunk, self._usage, self._twin = (
-            completion,
-            completion.get("usage") or {},
-            completion.get("twin"),
-        )
-        self._text, self._finish_reason = (
-            _content_text(message),
-            str(choice.get("finish_reason") or "stop"),
-        )
+        self._first_chunk = completion
+        self._usage = completion.get("usage") or {}
+        self._twin = completion.get("twin")
+        self._text = _content_text(message)
+        self._finish_reason = str(choice.get("finish_reason") or "stop")
         self._annotations = _flatten_citations(message.get("annotations"))
         return self._document()
 
@@ -302,7 +276,7 @@ class ResponseConverter:
             self.store(_prefixed_id("", self._first_chunk), self._text)
 
     def _opening(self) -> Iterator[str]:
-        document = self._document() | _IN_PROGRESS_FIELDS
+        document = self._document() | {"status": "in_progress", "output": (), "usage": None}
         yield self._event("response.created", response=document)
         yield self._event("response.in_progress", response=document)
         item = self._message() | {"status": "in_progress", "content": list[object]()}
@@ -380,14 +354,10 @@ def _refuse_unsupported_values(
     body: Mapping[str, Any], accepted: Mapping[str, tuple[object, ...]]
 ) -> None:
     for name, values in accepted.items():
-        value = body.get(name)
-        if value is not None and not any(
-            value == accepted_value and type(value) is type(accepted_value)
-            for accepted_value in values
-        ):
+        if not is_accepted_value(body.get(name), values):
             raise bad_request(
                 name,
-                found=f"{name} = {value!r}"[:80],
+                found=f"{name} = {body[name]!r}"[:80],
                 next_step="omit it; a twin keeps nothing between requests and gives one "
                 "answer to each question",
             )
@@ -504,17 +474,23 @@ def _as_object(name: str, value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value)
 
 
-def _completion(chat: Mapping[str, Any], text: str, reason: object) -> dict[str, Any]:
-    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
-    fields = {
-        name: value for name, value in chat.items() if name not in {"id", "object", "choices"}
-    }
-    return {
-        "id": _prefixed_id("cmpl-", chat),
-        "object": "text_completion",
-        **fields,
-        "choices": [choice],
-    }
+def _convert_completion(chat: Mapping[str, Any], *, text_key: str) -> dict[str, Any]:
+    """Convert a chat answer or chunk; a usage chunk has no choices.
+
+    Args:
+        text_key: key of the choice that contains the text.
+    """
+    choices = [
+        {
+            "index": 0,
+            "text": _content_text(choice.get(text_key)),
+            "logprobs": None,
+            "finish_reason": choice.get("finish_reason"),
+        }
+        for choice in chat.get("choices") or ()
+    ]
+    identity = {"id": _prefixed_id("cmpl-", chat), "object": "text_completion"}
+    return {**chat, **identity, "choices": choices}
 
 
 def _first_choice(chat: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -26,17 +26,16 @@ if TYPE_CHECKING:
 
 
 class OutboxExporter(SpanExporter):
-    """An exporter of spans, and of the scores added since the last export, to the outbox."""
+    """An exporter of spans, and of the scores added since the last export, to the outbox.
+
+    Attributes:
+        problem: the reason that answers leave no trace now, as a short clause; empty if they do.
+    """
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox
         self._scores: queue.SimpleQueue[QueuedScore] = queue.SimpleQueue()
-        self._problem = ""
-
-    @property
-    def problem(self) -> str:
-        """The reason that answers leave no trace now, as a short clause; empty if they do."""
-        return self._problem
+        self.problem = ""
 
     def add_scores(self, scores: Sequence[QueuedScore]) -> None:
         """Add scores to the next export; returns at once."""
@@ -56,9 +55,9 @@ class OutboxExporter(SpanExporter):
                 self.outbox.put_scores(scores, automatic=True)
         except TwinError as error:
             sys.stderr.write(f"{len(spans)} spans, {len(scores)} scores were not stored: {error}\n")
-            self._problem = f"outbox: {error.found}: this answer may leave no trace"
+            self.problem = f"outbox: {error.found}: this answer may leave no trace"
             return SpanExportResult.FAILURE
-        self._problem = ""
+        self.problem = ""
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:

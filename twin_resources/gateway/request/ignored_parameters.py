@@ -13,7 +13,6 @@ because ignoring it would mislead the client. Accepted keys without effect are l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -60,34 +59,29 @@ MAX_READER_CHARACTERS = 200
 IGNORED_KEYS = _REPORTED_KEYS | _DEFAULT_VALUES.keys() | set(READER_KEYS)
 
 
-@dataclass(frozen=True)
-class IgnoredParameters:
-    """The values of the keys in `IGNORED_KEYS`.
+def is_accepted_value(value: object, accepted_values: tuple[object, ...]) -> bool:
+    """Return whether a value is null or an accepted value.
 
-    Attributes:
-        user: the named reader, or empty.
-        is_batch: whether the question belongs to a batch.
-        ignored: names of the keys without effect.
+    Types are compared because `1 == True` and `1.0 == 1`; n = true is refused.
     """
+    return value is None or any(
+        value == accepted and type(value) is type(accepted) for accepted in accepted_values
+    )
 
-    user: str
-    is_batch: bool
-    ignored: tuple[str, ...]
 
-
-def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
+def read_ignored_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
     """Read the keys of `IGNORED_KEYS` in a body.
+
+    Returns:
+        `ignored` (the names of the keys without effect), `user` (the named reader, or empty) and,
+        if the question belongs to a batch, `batch`.
 
     Raises:
         RefusedError: 400 if a value requests an unsupported feature.
     """
     for name, default_values in _DEFAULT_VALUES.items():
         value = body.get(name)
-        # Types are compared because `1 == True` and `1.0 == 1`; n = true is refused.
-        is_default = any(
-            value == default and type(value) is type(default) for default in default_values
-        )
-        if value is not None and not is_default:
+        if not is_accepted_value(value, default_values):
             values = " or ".join(map(repr, default_values))
             raise bad_request(
                 name,
@@ -103,7 +97,8 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
     is_batch = metadata_fields.get(BATCH_METADATA_KEY) == "true"
     if metadata_fields == {BATCH_METADATA_KEY: "true"}:
         ignored_keys.discard("metadata")
-    return IgnoredParameters(_read_reader(body), is_batch, tuple(sorted(ignored_keys)))
+    parameters = {"ignored": sorted(ignored_keys), "user": _read_reader(body)}
+    return parameters | ({"batch": True} if is_batch else {})
 
 
 def _read_reader(body: Mapping[str, Any]) -> str:

@@ -177,14 +177,9 @@ def admit_body(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> 
         RefusedError: 400 for a key that is not on the list, or a value for an unsupported feature.
     """
     refuse_unknown(body, ALLOWED_KEYS | IGNORED_KEYS)
-    ignored_parameters = read_ignored_parameters(body)
+    admitted_fields = read_ignored_parameters(body)
+    admitted_fields["ignored"] += also_ignored
     fields = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
-    admitted_fields: dict[str, Any] = {
-        "ignored": [*ignored_parameters.ignored, *also_ignored],
-        "user": ignored_parameters.user,
-    }
-    if ignored_parameters.is_batch:
-        admitted_fields["batch"] = True
     return fields | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
 
 

@@ -39,6 +39,9 @@ class Server:
     context: int = 0
 
 
+NO_SERVER = Server(url="", alias="", key="", ready=False)
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """The whole input of a routing decision, read at one moment.
@@ -76,14 +79,9 @@ class Snapshot:
             return replace(policy, stable=None, canary=None, weights={})
         return policy
 
+    def get_server(self, server_key: str) -> Server:
+        """Return a server's entry, or `NO_SERVER` if it is not published."""
+        return self.servers.get(server_key, NO_SERVER)
+
     def is_ready(self, server_key: str) -> bool:
-        server = self.servers.get(server_key)
-        return server is not None and server.ready
-
-    def get_engine(self, server_key: str) -> str:
-        server = self.servers.get(server_key)
-        return server.engine if server else ""
-
-    def context_tokens(self, server_key: str) -> int:
-        server = self.servers.get(server_key)
-        return server.context if server else 0
+        return self.get_server(server_key).ready

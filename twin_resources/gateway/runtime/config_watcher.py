@@ -15,7 +15,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -134,17 +134,17 @@ class BackgroundTasks:
             poll_stores = self.sync_from_stores
             self._run_every(POLL_SECONDS, lambda: asyncio.to_thread(poll_stores))
         self._reload_files(servers)
-        self._run_every(POLL_SECONDS, lambda: _call(self._reload_files, servers))
-        self._run_every(POLL_SECONDS, lambda: _call(self._update_trace_problem))
+        self._run_every(POLL_SECONDS, lambda: self._reload_files(servers))
+        self._run_every(POLL_SECONDS, self._update_trace_problem)
         self._run_every(POLL_SECONDS, self.purge_responses)
-        self._run_every(THROUGHPUT_SECONDS, lambda: _call(self._write_throughput))
+        self._run_every(THROUGHPUT_SECONDS, self._write_throughput)
         await asyncio.to_thread(self.request_path.reload_tokenizers)
         self._run_every(
             TOKENIZERS_SECONDS, lambda: asyncio.to_thread(self.request_path.reload_tokenizers)
         )
         await self._warm_up()
         self.gc_scheduler.begin()
-        self._run_every(YOUNG_COLLECTION_SECONDS, lambda: _call(self.gc_scheduler.collect))
+        self._run_every(YOUNG_COLLECTION_SECONDS, self.gc_scheduler.collect)
 
     async def stop(self) -> None:
         """Stop the tasks and write waiting data; called when the server ends."""
@@ -187,20 +187,19 @@ class BackgroundTasks:
         except Exception as error:  # noqa: BLE001 - the first question reports it too
             sys.stderr.write(f"warm-up of retrieval failed: {type(error).__name__}: {error}\n")
 
-    def _run_every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _run_every(self, seconds: float, work: Callable[[], Awaitable[None] | None]) -> None:
+        """Repeat a task; without a coroutine, it runs on the event loop."""
+
         async def run() -> None:
             while True:
                 try:
-                    await work()
+                    if (coroutine := work()) is not None:
+                        await coroutine
                 except Exception as error:  # noqa: BLE001 - logged; the next round retries
                     sys.stderr.write(f"background task failed: {type(error).__name__}: {error}\n")
                 await asyncio.sleep(seconds)
 
         self._tasks.append(asyncio.create_task(run()))
-
-
-async def _call(work: Callable[..., object], *arguments: Any) -> None:
-    work(*arguments)
 
 
 def write_throughput(path: Path, meters: Mapping[str, Throughput]) -> None:

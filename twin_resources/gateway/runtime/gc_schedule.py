@@ -55,10 +55,10 @@ class GcScheduler:
         gc.freeze()
         gc.disable()
 
-    def collect(self) -> int:
-        """Run one round and return the number of unreachable objects found."""
+    def collect(self) -> None:
+        """Run one round."""
         self.rounds += 1
-        return gc.collect(2 if self.rounds % FULL_COLLECTION_ROUNDS == 0 else 1)
+        gc.collect(2 if self.rounds % FULL_COLLECTION_ROUNDS == 0 else 1)
 
     def end(self) -> None:
         """Restore automatic collection."""

@@ -88,7 +88,7 @@ def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[Route
 
     If that template is unknown here, the base model replaces the version.
     """
-    decision = replace(decision, engine=snapshot.get_engine(decision.server_key))
+    decision = replace(decision, engine=snapshot.get_server(decision.server_key).engine)
     if not decision.template:
         return decision, DEFAULT_TEMPLATE
     template = TEMPLATES.get(decision.template)
@@ -105,7 +105,7 @@ def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[Route
         checkpoint="",
         template="",
         degraded=(*decision.degraded, f"{note}: answered by base"),
-        engine=snapshot.get_engine(BASE),
+        engine=snapshot.get_server(BASE).engine,
         prose_release=ProseRelease(NO_VERSION_REASON),
         is_tuned=False,
         is_elsewhere=False,

@@ -112,11 +112,12 @@ def _fit_history(
     ]
     server_key = exchange.decision.server_key
     is_paid = server_key == PAID
-    limit = PAID_CONTEXT_TOKENS if is_paid else exchange.snapshot.context_tokens(server_key)
+    server_context = exchange.snapshot.get_server(server_key).context
+    context_tokens = PAID_CONTEXT_TOKENS if is_paid else server_context
     return fit_history(
         [turn for turn in turns if turn["content"]],
         prompt=_render(exchange, services, exchange.template, ()),
-        context_tokens=limit or services.base_context or DEFAULT_CONTEXT_TOKENS,
+        context_tokens=context_tokens or services.base_context or DEFAULT_CONTEXT_TOKENS,
         answer_tokens=sampling["max_tokens"],
         count_tokens=token_counter("" if is_paid else services.base_folder),
     )

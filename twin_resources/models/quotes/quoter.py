@@ -140,7 +140,6 @@ class Quoter:
         tables_base: folder or `s3://` prefix.
         embedder_revision: revision of the embedder for questions; passages of other revisions are
             ignored.
-        storage_options: Lance's storage options, for `s3://`.
         newest_version: finds a table's newest version; by default it is read for every question.
     """
 
@@ -148,14 +147,12 @@ class Quoter:
         self,
         tables_base: str | Path,
         embedder_revision: str,
-        storage_options: Mapping[str, str] | None = None,
         *,
         newest_version: NewestVersion = read_newest_version,
     ) -> None:
         self._newest_version = newest_version
         self._tables_base = str(tables_base).rstrip("/")
         self._revision = embedder_revision
-        self._storage_options = dict(storage_options or {})
         self._open_tables: OrderedDict[tuple[str, str], _OpenTable] = OrderedDict()
         self._lock = Lock()
 
@@ -256,7 +253,6 @@ class Quoter:
 
         return lancedb.connect(
             f"{self._tables_base}/{author}",
-            storage_options=self._storage_options or None,
             read_consistency_interval=timedelta(0),  # never return old rows
         )
 

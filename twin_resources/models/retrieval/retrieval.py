@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -90,7 +90,6 @@ class Retriever:
             `<tables_base>/<author>/embeddings.lance`.
         embedder: the home's embedder. A table made with a different revision is searched with that
             revision if `load_other_embedder` returns it.
-        storage_options: Lance's storage options, for `s3://`.
         reranker: reranks the search results; None keeps the original ranking.
         load_other_embedder: returns the embedder of a revision, or None; used until the home is
             embedded again.
@@ -101,7 +100,6 @@ class Retriever:
         self,
         tables_base: str | Path,
         embedder: Embedder,
-        storage_options: Mapping[str, str] | None = None,
         *,
         reranker: Reranker | None = None,
         load_other_embedder: Callable[[str], Embedder | None] | None = None,
@@ -110,7 +108,6 @@ class Retriever:
         self._newest_version = newest_version
         self._tables_base = str(tables_base).rstrip("/")
         self._embedder = embedder
-        self._storage_options = dict(storage_options or {})
         self._reranker = reranker
         self._load_other_embedder = load_other_embedder
         self._embedders: dict[str, Embedder | None] = {embedder.revision: embedder}
@@ -260,7 +257,6 @@ class Retriever:
         if table is None:
             database = lancedb.connect(
                 f"{self._tables_base}/{author}",
-                storage_options=self._storage_options or None,
                 read_consistency_interval=timedelta(0),  # .1 ms per query; never returns old rows
             )
             try:

@@ -47,7 +47,6 @@ class Passage:
             within one answer.
         token_count: length of `text` in the embedder's tokens.
         position: index of the chunk in its post, from 0.
-        neighbour_of: chunk id of the hit next to it; empty for a hit.
         start, end: offsets of `text` in the cleaned document, in characters.
         cosine: cosine between the question's and the chunk's vectors; 0 for a neighbour, or if only
             full-text search found the chunk.
@@ -62,7 +61,6 @@ class Passage:
     score: float
     token_count: int
     position: int = 0
-    neighbour_of: str = ""
     start: int = 0
     end: int = 0
     # The last digits differ between an index and an in-memory search.
@@ -282,7 +280,7 @@ def read_neighbours(
     rows_by_position = {(row["document_id"], row["position"]): row for row in rows}
     return {
         hit.chunk_id: [
-            _build_passage(rows_by_position[position], score=hit.score, neighbour_of=hit.chunk_id)
+            _build_passage(rows_by_position[position], score=hit.score)
             for step in (1, -1)
             for position in [(hit.document_id, hit.position + step)]
             if position in rows_by_position
@@ -305,7 +303,7 @@ def _read_positions(
     return rows
 
 
-def _build_passage(row: Mapping[str, Any], *, score: float, neighbour_of: str = "") -> Passage:
+def _build_passage(row: Mapping[str, Any], *, score: float) -> Passage:
     return Passage(
         chunk_id=row["chunk_id"],
         document_id=row["document_id"],
@@ -316,7 +314,6 @@ def _build_passage(row: Mapping[str, Any], *, score: float, neighbour_of: str = 
         score=score,
         token_count=int(row["token_count"]),
         position=int(row["position"]),
-        neighbour_of=neighbour_of,
         start=int(row["start"]),
         end=int(row["end"]),
         cosine=1.0 - float(row.get("_distance", 1.0)),

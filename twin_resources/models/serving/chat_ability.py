@@ -4,7 +4,7 @@ A model trained only on plain text may still have a chat template; Gemma 3 270M 
 continues the prompt, writes further turns, or never ends its answer. Likelihoods do not reveal
 these faults.
 
-Scope: the questions, the pass criterion, and the name of the instruct variant.
+Scope: the questions and the pass criterion.
 Out of scope: comparing the served model with transformers (`serving_parity.py`), the quality of
 its answers (the gate).
 """
@@ -47,9 +47,6 @@ REPEATED_WORDS = 6  # this many consecutive words of the prompt count as a repet
 _ROLE_LINE = re.compile(
     r"^\s*(?:user|assistant|model|system)\s*:?\s*$", re.IGNORECASE | re.MULTILINE
 )
-_INSTRUCT = re.compile(r"(?:^|[-_.])(?:instruct|it|chat)(?:[-_.]|$)", re.IGNORECASE)
-_BASE = re.compile(r"[-_](?:base|pt)$", re.IGNORECASE)
-_RELEASE = re.compile(r"-v\d+(?:\.\d+)*$")
 
 
 @dataclass(frozen=True)
@@ -76,12 +73,11 @@ class ChatAbility:
             return ""
         counts = Counter(fault for answer_faults in self.faults for fault in answer_faults)
         fault_list = ", ".join(f"{fault} ({times})" for fault, times in counts.most_common())
-        variant = instruct_variant(name)
-        hint = f"; its instruct variant is probably {variant}: --base-model" if variant else ""
         return (
             f"{name} is not a chat model: it answered {self.faulty_answer_count} of "
             f"{len(self.faults)} short questions wrongly, because it {fault_list}. Its prose will "
-            f"not be shown; quotations, which need no model, work{hint}"
+            f"not be shown; quotations, which need no model, work. For prose, name the model's "
+            "instruct variant with --base-model"
         )
 
 
@@ -136,29 +132,6 @@ def _ask(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fa
         ) from error
     text = str(choice["message"].get("content") or "")
     return find_faults(text, question=question, is_finished=choice["finish_reason"] == "stop")
-
-
-def instruct_variant(name: str) -> str:
-    """Guess a model's instruct variant from its family's naming; "" if it already is one.
-
-    `google/gemma-3-270m` → `google/gemma-3-270m-it`, `Qwen/Qwen3-0.6B-Base` → `Qwen/Qwen3-0.6B`,
-    `HuggingFaceTB/SmolLM2-135M` → `HuggingFaceTB/SmolLM2-135M-Instruct`.
-    """
-    owner, slash, model = name.rstrip("/").rpartition("/")
-    if _INSTRUCT.search(model):
-        return ""
-    base_name = _BASE.sub("", model)
-    lower_name = base_name.lower()
-    if lower_name.startswith("gemma"):
-        variant = f"{base_name}-it"
-    elif lower_name.startswith("qwen3") and base_name != model:
-        variant = base_name
-    elif release := _RELEASE.search(base_name):
-        variant = f"{base_name[: release.start()]}-Instruct{release.group()}"
-    else:
-        variant = f"{base_name}-Instruct"
-    is_hub_id = bool(owner) and "/" not in owner and not owner.startswith((".", "~"))
-    return f"{owner}{slash}{variant}" if is_hub_id else variant
 
 
 def _word_runs(text: str) -> set[tuple[str, ...]]:

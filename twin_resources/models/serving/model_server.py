@@ -67,7 +67,6 @@ class ServerProcess:
         adapter_gguf: str | Path | None = None,
         *,
         alias: str,
-        port: int = 0,
         threads: int = 0,
     ) -> None:
         """Start the process without waiting until it is ready.
@@ -97,7 +96,7 @@ class ServerProcess:
             directory.mkdir(parents=True, exist_ok=True)
         self._port_file = folder / f"{name}-{os.getpid()}-{secrets.token_hex(4)}.json"
         command = [sys.executable, "-m", "twin_resources.models.serving.model_server_process"]
-        command += ["--base", str(base_gguf), "--alias", alias, "--port", str(port)]
+        command += ["--base", str(base_gguf), "--alias", alias]
         command += ["--port-file", str(self._port_file), "--parent", str(os.getpid())]
         command += ["--prompt-cache-mib", str(settings.prompt_cache_mib)]
         if adapter_gguf is not None:
@@ -292,7 +291,6 @@ class ModelServers:
         *,
         alias: str,
         adapter: Path | None = None,
-        port: int = 0,
     ) -> Iterator[RunningServer]:
         """Serve one version for the duration of the context.
 
@@ -303,7 +301,6 @@ class ModelServers:
                 it from `adapter`.
             adapter: PEFT folder of the version, which an external server loads for the context;
                 None if that server must already offer the alias.
-            port: port number; 0 for any free port.
 
         Raises:
             TwinError: the server did not start, or the external server neither offers nor loads
@@ -322,7 +319,7 @@ class ModelServers:
                 found="a base model without a GGUF file",
                 next_step="set TWIN_MODEL_SERVER_URL to a server that offers it",
             )
-        process = ServerProcess(self._settings, base_gguf, adapter_gguf, alias=alias, port=port)
+        process = ServerProcess(self._settings, base_gguf, adapter_gguf, alias=alias)
         try:
             yield process.wait_until_ready()
         finally:

@@ -35,7 +35,6 @@ def server_parameters(
     *,
     alias: str,
     key: str,
-    port: int,
     threads: int,
     prompt_cache_mib: int,
 ) -> CommonParams:
@@ -54,7 +53,7 @@ def server_parameters(
     if adapter is not None:
         parameters.lora_adapters = [CommonAdapterLoraInfo(path=str(adapter), scale=1.0)]
     parameters.hostnames = ["127.0.0.1"]
-    parameters.port = port
+    parameters.port = 0  # any free port
     parameters.api_keys = [key]
     parameters.n_parallel = PARALLEL_REQUESTS
     parameters.n_ctx = PARALLEL_REQUESTS * CONTEXT_TOKENS
@@ -75,7 +74,7 @@ def server_parameters(
     return parameters
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main() -> int:
     """Serve until SIGTERM or SIGINT arrives or the parent process exits."""
     parser = argparse.ArgumentParser(
         prog="python -m twin_resources.models.serving.model_server_process"
@@ -83,12 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--adapter", type=Path)
     parser.add_argument("--alias", required=True)
-    parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--port-file", type=Path, required=True)
     parser.add_argument("--parent", type=int, default=os.getppid())
     parser.add_argument("--prompt-cache-mib", type=int, default=64)
     parser.add_argument("--threads", type=int, default=default_thread_count())
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
@@ -105,7 +103,6 @@ def main(arguments: list[str] | None = None) -> int:
             options.adapter,
             alias=options.alias,
             key=key,
-            port=options.port,
             threads=options.threads,
             prompt_cache_mib=options.prompt_cache_mib,
         )

@@ -97,14 +97,12 @@ class PromptQueue:
         self,
         server: RunningServer,
         *,
-        max_concurrent: int = MAX_CONCURRENT_REQUESTS,
         timeout_s: float = ANSWER_TIMEOUT_S,
         slot: int | None = None,
     ) -> None:
         """Query one server until the queue is empty.
 
         Args:
-            max_concurrent: number of concurrent requests.
             timeout_s: time limit for an answer, extended while the server computes (`timeouts.py`).
             slot: slot of this home's server whose cache contains the prompts' prefix; None for any.
 
@@ -116,13 +114,13 @@ class PromptQueue:
 
         with (
             httpx.Client(headers=server.headers, trust_env=False) as client,
-            ThreadPoolExecutor(max_concurrent) as pool,
+            ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool,
         ):
             policy = StallPolicy(server, timeout_s=timeout_s)
             slot_field = {} if slot is None or server.pid is None else {"id_slot": slot}
             workers = [
                 pool.submit(self._run_worker, server, client, policy, slot_field)
-                for _ in range(max_concurrent)
+                for _ in range(MAX_CONCURRENT_REQUESTS)
             ]
             for worker in workers:
                 worker.result()
@@ -159,24 +157,6 @@ class PromptQueue:
             self.answers[position] = answers
 
 
-def ask(
-    server: RunningServer,
-    prompts: Sequence[Prompt],
-    *,
-    max_tokens: int,
-    max_concurrent: int = MAX_CONCURRENT_REQUESTS,
-    frequency_penalty: float = 0.0,
-    on_answer: Callable[[int], object] = lambda _answers: None,
-    timeout_s: float = ANSWER_TIMEOUT_S,
-) -> list[ServedAnswer]:
-    """Query a server once for each prompt, with greedy decoding; see `PromptQueue`."""
-    queue = PromptQueue(
-        prompts, max_tokens=[max_tokens], frequency_penalty=frequency_penalty, on_answer=on_answer
-    )
-    queue.query_server(server, max_concurrent=max_concurrent, timeout_s=timeout_s)
-    return queue.get_turn_answers()
-
-
 def ask_with_servers(
     serve: StartServer,
     prompts: Sequence[Prompt],
@@ -185,15 +165,13 @@ def ask_with_servers(
     max_tokens: int,
     frequency_penalty: float = 0.0,
     texts_only: bool = False,
-    on_answer: Callable[[int], object] = lambda _answers: None,
 ) -> list[ServedAnswer]:
-    """Query temporary servers once for each prompt; see `ask` and `answer_queue`."""
+    """Query temporary servers once for each prompt, with greedy decoding; see `PromptQueue`."""
     queue = PromptQueue(
         prompts,
         max_tokens=[max_tokens],
         frequency_penalty=frequency_penalty,
         texts_only=texts_only,
-        on_answer=on_answer,
     )
     answer_queue(queue, serve, servers=servers)
     return queue.get_turn_answers()

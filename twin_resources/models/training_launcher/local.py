@@ -19,10 +19,8 @@ from twin_resources.models.training_launcher.training_job import (
     forward_line,
     ignore_message,
     run_with_retry,
-    training_lock,
 )
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import translate_disk_full
 
 
 class LocalLauncher:
@@ -52,18 +50,13 @@ class LocalLauncher:
         environment: Mapping[str, str] | None = None,
     ) -> Path:
         write_line = on_message or ignore_message
-        lock = self._settings.work_dir / "training.lock"
-        # Two concurrent training runs on one machine take longer than two in sequence.
-        with (
-            translate_disk_full(f"train {job.name}", job.folder),
-            training_lock(lock, write_line, scope="on this machine"),
-        ):
-            return run_with_retry(
-                job,
-                self._settings,
-                attempt=lambda log: self._attempt(job, log, write_line, environment or {}),
-                write_line=write_line,
-            )
+        # The lock is for the machine, because two concurrent runs take longer than two in sequence.
+        return run_with_retry(
+            job,
+            self._settings,
+            attempt=lambda log: self._attempt(job, log, write_line, environment or {}),
+            write_line=write_line,
+        )
 
     def _attempt(
         self,

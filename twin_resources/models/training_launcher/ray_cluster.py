@@ -35,10 +35,8 @@ from twin_resources.models.training_launcher.training_job import (
     forward_line,
     ignore_message,
     run_with_retry,
-    training_lock,
 )
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import translate_disk_full
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -71,17 +69,14 @@ class RayLauncher:
         write_line = on_message or ignore_message
         ranks_per_machine(job, self._settings.train_machines)
         client = _connect(self._settings.ray_address)
-        lock_path = self._settings.work_dir / f"training-{job.name}.lock"
-        with (
-            translate_disk_full(f"train {job.name}", job.folder),
-            training_lock(lock_path, write_line, scope=f"of {job.name}"),
-        ):
-            return run_with_retry(
-                job,
-                self._settings,
-                attempt=lambda log: self._attempt(client, job, log, write_line, environment or {}),
-                write_line=write_line,
-            )
+        return run_with_retry(
+            job,
+            self._settings,
+            attempt=lambda log: self._attempt(client, job, log, write_line, environment or {}),
+            write_line=write_line,
+            lock_name=f"training-{job.name}.lock",
+            scope=f"of {job.name}",
+        )
 
     def _attempt(
         self,

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.reason import find_cause, find_end_reason
 from twin_resources.settings import Settings
+from twin_resources.storage.storage_faults import translate_disk_full
 
 Message = dict[str, Any]
 
@@ -137,15 +138,33 @@ def run_with_retry(
     *,
     attempt: Callable[[Path], AttemptEnd],
     write_line: Callable[[Message], None],
+    lock_name: str = "training.lock",
+    scope: str = "on this machine",
 ) -> Path:
     """Run an attempt, and retry once if its processes died; return the job's output folder.
 
     Args:
         attempt: function that runs an attempt and writes to the given log file.
+        lock_name: file whose lock excludes concurrent training runs.
+        scope: the training runs that the lock excludes, in words.
 
     Raises:
         TrainingDiedError, TwinError: see `TrainingLauncher.run`.
     """
+    with (
+        translate_disk_full(f"train {job.name}", job.folder),
+        training_lock(settings.work_dir / lock_name, write_line, scope=scope),
+    ):
+        return _run_locked(job, settings, attempt=attempt, write_line=write_line)
+
+
+def _run_locked(
+    job: TrainingJob,
+    settings: Settings,
+    *,
+    attempt: Callable[[Path], AttemptEnd],
+    write_line: Callable[[Message], None],
+) -> Path:
     output_folder = job.folder / "output"
     failure_file = job.folder / "failure.json"
     failure_file.unlink(missing_ok=True)

@@ -20,8 +20,12 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import timeouts
 from twin_resources.models.serving.running_server import RunningServer
-from twin_resources.models.serving.served_model import ask
-from twin_resources.models.serving.timeouts import BUSY_TIMEOUT_FACTOR, StallPolicy
+from twin_resources.models.serving.served_model import PromptQueue, ServedAnswer
+from twin_resources.models.serving.timeouts import (
+    ANSWER_TIMEOUT_S,
+    BUSY_TIMEOUT_FACTOR,
+    StallPolicy,
+)
 
 PROMPT = [[{"role": "user", "content": "Why?"}]]
 # A server of another process that takes a request, says so, and never answers.
@@ -34,6 +38,12 @@ connection.recv(65536)
 print("asked", flush=True)
 time.sleep(600)
 """
+
+
+def ask(server: RunningServer, *, timeout_s: float = ANSWER_TIMEOUT_S) -> list[ServedAnswer]:
+    queue = PromptQueue(PROMPT, max_tokens=[4])
+    queue.query_server(server, timeout_s=timeout_s)
+    return queue.get_turn_answers()
 
 
 def compute(seconds: float) -> None:
@@ -140,7 +150,7 @@ def test_a_server_that_stays_slow_is_an_error(monkeypatch: pytest.MonkeyPatch) -
         return True
 
     with serving(always_slow) as server, pytest.raises(TwinError, match="ReadTimeout"):
-        ask(server.as_running(ours=True), PROMPT, max_tokens=4, timeout_s=0.5)
+        ask(server.as_running(ours=True), timeout_s=0.5)
     assert server.asked == 2
 
 
@@ -149,7 +159,7 @@ def test_an_idle_server_is_not_asked_again(
 ) -> None:
     process, server = silent
     with pytest.raises(TwinError, match=rf"its process {process.pid} used 0\.0\d s of CPU time"):
-        ask(server, PROMPT, max_tokens=4, timeout_s=0.5)
+        ask(server, timeout_s=0.5)
 
 
 @pytest.mark.parametrize("when", ["before", "while it answers"])
@@ -171,7 +181,7 @@ def test_a_killed_server_is_an_error(
         process.wait()
     start = time.monotonic()
     with pytest.raises(TwinError, match=rf"its process {process.pid} has ended"):
-        ask(server, PROMPT, max_tokens=4)
+        ask(server)
     killer.join()
     assert time.monotonic() - start < 60  # not the limit of 120 s
 
@@ -179,13 +189,13 @@ def test_a_killed_server_is_an_error(
 @pytest.mark.parametrize("ours", [True, False])
 def test_a_broken_connection_is_retried_once(ours: bool) -> None:
     with serving(lambda number: number > 1) as server:
-        [answer] = ask(server.as_running(ours=ours), PROMPT, max_tokens=4)
+        [answer] = ask(server.as_running(ours=ours))
     assert (answer.text, server.asked) == ("yes", 2)
     with (
         serving(lambda _number: False) as server,
         pytest.raises(TwinError, match="without sending a response"),
     ):
-        ask(server.as_running(ours=ours), PROMPT, max_tokens=4)
+        ask(server.as_running(ours=ours))
     assert server.asked == 2
 
 
@@ -196,7 +206,7 @@ def test_a_slow_external_server_is_retried_once() -> None:
 
     with serving(slow_once) as server:
         start = time.monotonic()
-        [answer] = ask(server.as_running(ours=False), PROMPT, max_tokens=4, timeout_s=0.5)
+        [answer] = ask(server.as_running(ours=False), timeout_s=0.5)
         took = time.monotonic() - start
     assert (answer.text, server.asked) == ("yes", 2)
     assert answer.seconds < took - 0.5  # of the try that was answered
@@ -206,4 +216,4 @@ def test_an_unreachable_external_server_is_an_error() -> None:
     with serving(lambda _number: True) as server:
         running = server.as_running(ours=False)
     with pytest.raises(TwinError, match=r"list the models of http://127\.0\.0\.1"):
-        ask(running, PROMPT, max_tokens=4)
+        ask(running)
