@@ -16,13 +16,13 @@ from typing import Any
 
 import dagster as dg
 
-from twin_resources.authors import Author, author_slugs, read_author
+from twin_resources.authors import author_slugs, read_author
 from twin_resources.errors import TwinError
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.models.embedder.embedder import find_prepared_embedder
 from twin_resources.settings import Settings
-from twin_resources.storage.sources.arrivals import KnownSources, run_key, summarize_names
-from twin_resources.storage.sources.listing import Listing, is_feed, list_source, short_fingerprint
+from twin_resources.storage.sources.arrivals import KnownSources, run_key
+from twin_resources.storage.sources.listing import is_feed, list_source, short_fingerprint
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
@@ -106,11 +106,8 @@ def new_posts(
                 slug, known_state, short_fingerprint(listings), epoch=posts_cursor.epoch, now=now
             )
             if decision.should_launch and decision.known is not None:
-                changed_since = now if known_state is None else known_state.at
                 key = run_key("posts", slug, posts_cursor.epoch, decision.known)
-                launches.append(
-                    _build_launch(settings, state, author, listings, key, since=changed_since)
-                )
+                launches.append(RunLaunch(slug, key, {CHANGE_TAG: key}))
             messages.append(f"{slug}: {decision.message}")
             if decision.known is not None:
                 known_sources[slug] = decision.known
@@ -135,35 +132,3 @@ def _rotate_slugs(slugs: Sequence[str], first_slug: str) -> Iterator[str]:
     """Yield every author once, beginning with those that the last tick did not reach."""
     yield from (slug for slug in slugs if slug >= first_slug)
     yield from (slug for slug in slugs if slug < first_slug)
-
-
-def _build_launch(
-    settings: Settings,
-    state: State,
-    author: Author,
-    listings: Sequence[Listing],
-    key: str,
-    *,
-    since: float,
-) -> RunLaunch:
-    """Return a launch that names the files and object keys that caused it."""
-    arrived_names = [name for listing in listings for name in listing.arrived_since(since)]
-    imported_paths = _imported_paths(settings, state, author.slug)
-    deleted_names = [name for listing in listings for name in listing.missing(imported_paths)]
-    tags = {
-        "twin/arrived": summarize_names(arrived_names),
-        "twin/deleted": summarize_names(deleted_names),
-    }
-    named_tags = {name: value for name, value in tags.items() if value}
-    return RunLaunch(author.slug, key, {CHANGE_TAG: key} | named_tags)
-
-
-def _imported_paths(settings: Settings, state: State, author: str) -> list[str]:
-    """Return the paths and object addresses of the posts that the last import found."""
-    from twin_resources.storage.tables.tables import Tables
-
-    tables = Tables(settings.tables_base, state=state)
-    if not tables.exists("raw_posts", author):
-        return []
-    paths = tables.read("raw_posts", author, columns=["path"], where="NOT deleted")
-    return [path for path in paths["path"].to_list() if path]

@@ -9,8 +9,6 @@ same run; the stored verdict prevents a release in any other run. For a first mo
 undecided.
 """
 
-import math
-
 import dagster as dg
 
 from twin_assets.evaluation import gate
@@ -194,13 +192,7 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
         "report_file": dg.MetadataValue.path(str(judged.report)),
         "answer_tokens": evaluation.answer_tokens,
         "precision": evaluation.precision,
-        "claims": dg.MetadataValue.md(
-            "\n".join(f"- `{claim.name}`: {claim.detail}" for claim in verdict.claims)
-        ),
         "seconds": dg.MetadataValue.json(evaluation.seconds),
-        "parity": dg.MetadataValue.json(
-            {name: value for name, value in evaluation.parity.items() if math.isfinite(value)}
-        ),
     }
     if (answers := answers_path(judged.report)).is_file():
         entries["answers"] = dg.MetadataValue.path(str(answers))

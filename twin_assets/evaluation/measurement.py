@@ -99,7 +99,6 @@ def measure(
         answer_tokens=sum(candidate_likelihoods.tokens) if candidate_likelihoods else 0,
         precision=inputs.likelihood_cache.precision,
         left_out=inputs.left_out,
-        parity=context.parity.to_numbers() if context.parity else {},
         seconds=clock.seconds,
         refused_early=refused_claims,
         first=is_first_verdict,

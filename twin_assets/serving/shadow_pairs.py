@@ -198,17 +198,5 @@ def _trial_metadata(
         "new_plants": replay_result.new_probes,
         "prompts_used_up": replay_result.is_exhausted,
         "withdrawn": list(replay_result.withdrawn_claims),
-        "seconds": round(replay_result.seconds, 1),
         "margin": evidence.margin,
-        "log_promotion": dg.MetadataValue.json(dict(evidence.highest)),
-        "log_needed": round(evidence.log_promotion_threshold, 3),
-        "means": dg.MetadataValue.json(
-            {
-                claim: {
-                    "candidate": round(candidate_mean, 3),
-                    "incumbent": round(incumbent_mean, 3),
-                }
-                for claim, (candidate_mean, incumbent_mean) in replay_result.means.items()
-            }
-        ),
     }

@@ -60,9 +60,7 @@ class ReplayResult:
         withdrawn_claims: claims whose judge no longer separates planted answers, so that it may not
             decide.
         is_exhausted: whether every prompt has been used without a decision.
-        new_pairs, new_probes, seconds: numbers of new pairs and planted answers, and the duration
-            of this replay.
-        means: mean scores of candidate and incumbent over the trial, by claim.
+        new_pairs, new_probes: numbers of new pairs and of new planted answers.
     """
 
     trial: str
@@ -71,9 +69,7 @@ class ReplayResult:
     is_exhausted: bool
     new_pairs: int
     new_probes: int
-    seconds: float
     data_version: str
-    means: Mapping[str, tuple[float, float]]
 
 
 def replay(
@@ -139,9 +135,7 @@ def replay(
         is_exhausted=not pending_prompts and evidence.verdict == "undecided",
         new_pairs=new_pairs,
         new_probes=new_probes,
-        seconds=time.monotonic() - start_time,
         data_version=tables.data_version(TABLE, author.slug) or "",
-        means=_compute_mean_scores(stored_pairs, trial.id),
     )
 
 
@@ -178,21 +172,6 @@ def _read_stored_pairs(tables: Tables, author: str) -> pl.DataFrame:
     if not tables.exists(TABLE, author):
         return pl.DataFrame(schema=dict(pairs.COLUMNS))
     return tables.read(TABLE, author).select(list(pairs.COLUMNS))
-
-
-def _compute_mean_scores(rows: pl.DataFrame, trial: str) -> dict[str, tuple[float, float]]:
-    scores = (
-        rows.filter((pl.col("trial") == trial) & (pl.col("source") != PROBE))
-        .explode("scores")
-        .unnest("scores", separator=".")
-    )
-    means = scores.group_by("scores.claim").agg(
-        pl.col("scores.candidate", "scores.incumbent").mean()
-    )
-    return {
-        claim: (candidate, incumbent)
-        for claim, candidate, incumbent in means.sort("scores.claim").iter_rows()
-    }
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.job import Job, hash_rows, read_rows, write_job, write_json, write_rows
 from twin_assets.checkpoints.manifest import (
@@ -44,25 +44,6 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 EXIT_DIFFERENT_WEIGHTS, EXIT_FAILED = 1, 3  # exit codes
-
-
-@dataclass(frozen=True)
-class ManifestSources:
-    """Locations of a repetition's inputs; None uses the manifest's own location.
-
-    Attributes:
-        base: transformers folder of the base model.
-        rows: file of the training rows (Parquet or a job's JSON), or None to read the author's
-            table.
-        parent: PEFT folder of the supervised checkpoint from which preference tuning started.
-        posts: file of the raw posts of the run, in the formats of `rows`, or None to read
-            the table.
-    """
-
-    base: Path | None = None
-    rows: Path | None = None
-    parent: Path | None = None
-    posts: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +73,7 @@ def repeat_training(
     work: Path,
     tables: Tables,
     launcher: TrainingLauncher,
-    sources: ManifestSources | None = None,
+    base: Path | None = None,
     on_message: Callable[[Message], None] | None = None,
 ) -> RepeatedTraining:
     """Repeat the run that the manifest in `folder` describes, and compare the weights.
@@ -100,15 +81,16 @@ def repeat_training(
     Args:
         folder: folder of a checkpoint with its manifest.
         work: the run's working folder, from which a killed repetition resumes.
+        base: transformers folder of the base model; None to use the manifest's.
 
     Raises:
         TwinError: data or weights differ from those that the manifest names, `work` contains
             something other than a training job, or training failed.
     """
-    manifest, sources = read_manifest(folder), sources or ManifestSources()
-    job = job_from_manifest(manifest, folder, work=work, sources=sources)
-    rows = _read_training_rows(manifest, tables, sources)
-    posts = read_raw_posts(manifest, tables, sources)
+    manifest = read_manifest(folder)
+    job = job_from_manifest(manifest, folder, work=work, base=base)
+    rows = _read_training_rows(manifest, tables)
+    posts = read_raw_posts(manifest, tables)
     clear_stale_job(job, rows, posts)
     write_job(job)
     if job.effective_launch.shards_weights:  # `job_from_manifest` has checked the folder's revision
@@ -130,13 +112,14 @@ def repeat_training(
 
 
 def job_from_manifest(
-    manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSources
+    manifest: Manifest, folder: Path, *, work: Path, base: Path | None = None
 ) -> Job:
     """Return the job that a manifest describes.
 
     Args:
         folder: the manifest's folder; the parent of a preference-tuned checkpoint is in a sibling
             folder.
+        base: as for `repeat_training`.
 
     Raises:
         TwinError: the base model or the parent is not the one that the manifest names.
@@ -148,11 +131,11 @@ def job_from_manifest(
     initial_adapter = None
     if manifest.stage == "dpo":
         recipe = recipe.to_preference_recipe()
-        initial_adapter = _find_parent_adapter(manifest, folder, sources.parent)
+        initial_adapter = _find_parent_adapter(manifest, folder)
     return Job(
         folder=work,
         base_name=manifest.base["name"],
-        base_folder=_find_base_model(manifest, sources.base),
+        base_folder=_find_base_model(manifest, base),
         ranks=manifest.launch["ranks"],
         recipe=recipe,
         stage="dpo" if manifest.stage == "dpo" else "sft",
@@ -237,15 +220,15 @@ def _find_base_model(manifest: Manifest, override: Path | None) -> Path:
     return folder.resolve()
 
 
-def _find_parent_adapter(manifest: Manifest, folder: Path, override: Path | None) -> Path:
+def _find_parent_adapter(manifest: Manifest, folder: Path) -> Path:
     parent = manifest.preferences["parent"]
-    adapter = override or folder.parent / parent / ADAPTER_FOLDER
+    adapter = folder.parent / parent / ADAPTER_FOLDER
     action = f"repeat the preference tuning of checkpoint {manifest.checkpoint[:12]}"
     if not adapter.is_dir():
         raise TwinError(
             action,
             found=f"no supervised checkpoint {parent[:12]} in {adapter}",
-            next_step="repeat its own training, then specify its adapter's folder with --parent",
+            next_step="copy that checkpoint's folder there",
         )
     checkpoint = compute_checkpoint_hash(
         adapter, base_revision=manifest.base["revision"], template=manifest.template
@@ -254,77 +237,58 @@ def _find_parent_adapter(manifest: Manifest, folder: Path, override: Path | None
         raise TwinError(
             action,
             found=f"checkpoint {checkpoint[:12]} in {adapter}, but the parent is {parent[:12]}",
-            next_step="specify the correct adapter's folder with --parent",
+            next_step="replace that folder with the parent checkpoint's",
         )
     return adapter.resolve()
 
 
-def _read_training_rows(
-    manifest: Manifest, tables: Tables, sources: ManifestSources
-) -> pl.DataFrame:
+def _read_training_rows(manifest: Manifest, tables: Tables) -> pl.DataFrame:
     import polars as pl
 
     author = manifest.author
     dataset = manifest.dataset if manifest.stage == "sft" else manifest.preferences
-
-    def read_table() -> pl.DataFrame:
-        if manifest.stage == "sft":
-            return fine_tuning.read_training_samples(
-                author,
-                tables,
-                version=dataset["tag"],
-                spoil=dataset.get("spoil", ""),
-                seed=manifest.recipe["seed"],
-            ).select(fine_tuning.SAMPLE_COLUMNS)
-        pairs = preference_tuning.preference_pairs(
-            author, tables, template=manifest.template, version=dataset["tag"]
-        )
-        return pl.DataFrame(preference_tuning.pair_rows(pairs))
-
     if "rows_sha256" not in dataset:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
             found="an older manifest without the hash of its rows",
             next_step="materialize its asset again to get a manifest with this hash",
         )
-    return _read_verified(manifest, dataset, sources.rows, read_table, option="rows")
+    if manifest.stage == "sft":
+        rows = fine_tuning.read_training_samples(
+            author,
+            tables,
+            version=dataset["tag"],
+            spoil=dataset.get("spoil", ""),
+            seed=manifest.recipe["seed"],
+        ).select(fine_tuning.SAMPLE_COLUMNS)
+    else:
+        pairs = preference_tuning.preference_pairs(
+            author, tables, template=manifest.template, version=dataset["tag"]
+        )
+        rows = pl.DataFrame(preference_tuning.pair_rows(pairs))
+    _require_recorded_hash(rows, manifest, dataset)
+    return rows
 
 
-def _read_verified(
-    manifest: Manifest,
-    dataset: Mapping[str, Any],
-    file: Path | None,
-    read_table: Callable[[], pl.DataFrame],
-    *,
-    option: Literal["rows", "posts"],
-) -> pl.DataFrame:
-    """Read rows from the option's file, or from their table, and compare their hash.
+def _require_recorded_hash(
+    rows: pl.DataFrame, manifest: Manifest, dataset: Mapping[str, Any]
+) -> None:
+    """Check that a table's rows have the hash in the manifest.
 
     Raises:
-        TwinError: the hash differs from the manifest's.
+        TwinError: the hashes differ.
     """
-    import polars as pl
-
-    if file is None:
-        rows = read_table()
-        location = f"{dataset['asset']} of {manifest.author}, tag {dataset['tag']}"
-    else:
-        location = str(file)
-        rows = pl.DataFrame(read_rows(file)) if file.suffix == ".json" else pl.read_parquet(file)
     digest = _hash(rows)
     if digest != dataset["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found=f"other {option} than in that training in {location}: hash {digest[:12]} instead "
-            f"of {dataset['rows_sha256'][:12]}",
-            next_step=f"specify a file with the correct {option} (Parquet, JSON) with --{option}",
+            found=f"rows with the hash {digest[:12]} instead of {dataset['rows_sha256'][:12]} in "
+            f"{dataset['asset']} of {manifest.author}, tag {dataset['tag']}",
+            next_step="restore a backup that still has the rows of that training",
         )
-    return rows
 
 
-def read_raw_posts(
-    manifest: Manifest, tables: Tables, sources: ManifestSources
-) -> pl.DataFrame | None:
+def read_raw_posts(manifest: Manifest, tables: Tables) -> pl.DataFrame | None:
     """Return the raw posts of the run, or None if there were none.
 
     Raises:
@@ -333,16 +297,11 @@ def read_raw_posts(
     dataset = manifest.dataset.get("raw")
     if manifest.stage != "sft" or not dataset:
         return None
-
-    def read_table() -> pl.DataFrame:
-        return fine_tuning.read_training_posts(
-            manifest.author,
-            tables,
-            dataset_version=manifest.dataset["tag"],
-            version=dataset["tag"],
-        )
-
-    return _read_verified(manifest, dataset, sources.posts, read_table, option="posts")
+    posts = fine_tuning.read_training_posts(
+        manifest.author, tables, dataset_version=manifest.dataset["tag"], version=dataset["tag"]
+    )
+    _require_recorded_hash(posts, manifest, dataset)
+    return posts
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -356,21 +315,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--work", type=Path, help="where to train (default: in TWIN_HOME)")
     parser.add_argument("--base", type=Path, help="transformers folder of the base model")
-    parser.add_argument("--rows", type=Path, help="file with the training rows (Parquet, JSON)")
-    parser.add_argument("--posts", type=Path, help="file with the raw posts (Parquet, JSON)")
-    parser.add_argument("--parent", type=Path, help="adapter from which preference tuning started")
     options = parser.parse_args(arguments)
     folder = options.from_manifest
     folder = folder.parent if folder.name == MANIFEST_FILE else folder
-    sources = ManifestSources(options.base, options.rows, options.parent, options.posts)
     try:
-        return _run(folder, options.work, sources)
+        return _run(folder, options.work, options.base)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_FAILED
 
 
-def _run(folder: Path, work: Path | None, sources: ManifestSources) -> int:
+def _run(folder: Path, work: Path | None, base: Path | None) -> int:
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
@@ -385,7 +340,7 @@ def _run(folder: Path, work: Path | None, sources: ManifestSources) -> int:
             work=work_folder.resolve(),
             tables=Tables(settings.tables_base, state=state),
             launcher=make_launcher("", settings),
-            sources=sources,
+            base=base,
             on_message=_print_message,
         )
     if repetition.is_identical:

@@ -55,7 +55,10 @@ def measured(answer: str) -> Measurements:
     scores_of = measurement._make_base_scorer(question, known, KEPT, [], engine="none")
     scores = scores_of(asked, PromptAnswers({}, {}))
     said = PromptAnswers(
-        {at: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5) for at in asked.candidate_positions},
+        {
+            at: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5)
+            for at in range(asked.with_posts.start)
+        },
         dict.fromkeys(range(len(asked.prompts)), "Certainly!"),
     )
     general = tuple(
@@ -76,7 +79,7 @@ def told(answer: str, folder: Path) -> dict[str, object]:
     """Claims, report, metadata and checks of its evaluation, stored and read back."""
     evaluation = Evaluation(
         "c" * 64, "r" * 64, measured(answer), answer_tokens=0, precision="fp32", left_out={},
-        parity={}, seconds={},
+        seconds={},
     )  # fmt: skip
     path = folder / "evaluation.json"
     write_evaluation(path, evaluation)

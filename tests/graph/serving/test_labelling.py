@@ -81,9 +81,7 @@ def panel_of(judge: OilJudge) -> Panel:
     certificate = certification.JudgeCertificate("oil@1", "general", True, {}, {}, "for the test")
     found = probe_differences(judge, spoiled)
     assert min(found["off_topic"]) == pytest.approx(0.8)
-    return Panel(
-        (PanelJudge(judge, certificate, tuple(spoiled)),), has_unseen_writers=True, notes=()
-    )
+    return Panel((PanelJudge(judge, certificate, tuple(spoiled)),), notes=())
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:

@@ -55,7 +55,7 @@ def test_only_the_trained_of_two_authors_checkpoints_is_released(
     told = passed.metadata("evaluation_report")
     assert (told["part"], told["taken_back"]) == ("whole", "")
     assert told["beats_base_model"] < 0.9
-    assert told["parity"]["mean"] < 0.01
+    assert told["served_model_matches"] < 0.01
     assert told["stays_on_topic"] > 0.6
 
     assert not refused.result.success

@@ -7,12 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from tests.conftest import with_base
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
-from twin_assets.checkpoints.job import read_rows
 from twin_assets.checkpoints.manifest import MANIFEST_FILE, read_manifest
 from twin_assets.training.fine_tuning import fine_tune
 from twin_assets.training.from_manifest import EXIT_DIFFERENT_WEIGHTS, EXIT_FAILED, main
@@ -86,12 +84,9 @@ def test_the_manifest_gives_the_same_weights(
     assert (work / "output" / "adapter" / "adapter_model.safetensors").is_file()
 
     # what is not what the manifest names is not trained on
-    tampered = tmp_path / "rows.parquet"
-    pl.DataFrame(read_rows(work / "samples.json")).with_columns(
-        document_id=pl.lit("document-0")
-    ).write_parquet(tampered)
-    assert main(["--from-manifest", str(checkpoint), "--rows", str(tampered)]) == EXIT_FAILED
-    assert f"other rows than in that training in {tampered}" in capsys.readouterr().err
+    tampered = write_changed_manifest(checkpoint, tmp_path / "rows", dataset={"rows_sha256": "0"})
+    assert main(["--from-manifest", str(tampered)]) == EXIT_FAILED
+    assert "instead of 0 in instruction_dataset of ann" in capsys.readouterr().err
     base = Path(manifest.base["folder"])
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1}))

@@ -27,7 +27,7 @@ def write_record(
     base = None if ratio is None else PerplexityRatio("base model", 34.6, ratio, ratio, ratio)
     evaluation = Evaluation(
         "c", "r", with_fields(GOOD, base=base), answer_tokens=0, precision="fp32", left_out={},
-        parity={}, seconds={},
+        seconds={},
     )  # fmt: skip
     path = evaluation_path(folder, gate)
     write_evaluation(path.with_stem(f"{gate}-first") if first else path, evaluation)

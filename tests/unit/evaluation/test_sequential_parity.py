@@ -112,7 +112,7 @@ def test_all_of_a_few_samples_are_asked(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def found_by(mean: float, *, prompts: int = FIRST_PARITY_PROMPTS, largest: float = 0.01) -> Parity:
-    return Parity(prompts, 100 * prompts, mean, largest, 0.0, 0, by_prompt=(mean,) * prompts)
+    return Parity(prompts, 100 * prompts, mean, largest, by_prompt=(mean,) * prompts)
 
 
 @pytest.mark.parametrize(

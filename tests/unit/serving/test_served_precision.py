@@ -62,11 +62,9 @@ def test_an_engine_name_contains_other_precisions_than_f16() -> None:
 
 
 def test_eight_bits_have_their_own_limits() -> None:
-    found = Parity(20, 800, mean=0.02, largest=0.2, repeated=0.0, diverged=0)
-
     claims = [
         served_parity.MEASURE.claims[0].decide(
-            served_parity.summarize_parity(Parity(20, 800, 0.02, 0.2, 0.0, 0, precision=precision))
+            served_parity.summarize_parity(Parity(20, 800, 0.02, 0.2, precision=precision))
         )
         for precision in ("f16", "q8_0")
     ]
@@ -75,14 +73,13 @@ def test_eight_bits_have_their_own_limits() -> None:
     assert precision_limits("fp8") == precision_limits("f16"), (
         "what was not measured has the strict ones"
     )
-    assert "precision" not in found.to_numbers()
 
 
 def test_an_external_server_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> None:
     """The measured .054 and .49 would exceed the limits of other precisions."""
 
     def is_met(precision: str, mean: float, largest: float) -> bool | None:
-        found = Parity(20, 800, mean, largest, 0.0, 0, precision=precision)
+        found = Parity(20, 800, mean, largest, precision=precision)
         claim = served_parity.MEASURE.claims[0]
         return claim.decide(served_parity.summarize_parity(found)).passed
 
@@ -109,7 +106,7 @@ def test_the_configured_precision_is_in_the_engine_name(tmp_path: Path) -> None:
 def test_the_claim_names_the_precision() -> None:
     details: list[str] = []
     for precision, is_met in (("f16", False), ("bf16", True)):
-        found = Parity(20, 800, 0.054, 0.49, 0.0, 0, precision=precision)
+        found = Parity(20, 800, 0.054, 0.49, precision=precision)
         claim = served_parity.MEASURE.claims[0].decide(served_parity.summarize_parity(found))
         assert claim.passed is is_met
         details.append(claim.detail)

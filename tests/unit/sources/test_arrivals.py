@@ -15,7 +15,6 @@ from twin_resources.storage.sources.arrivals import (
     KnownSources,
     decide,
     run_key,
-    summarize_names,
 )
 
 SETTLED = KnownSources(3, "a", 1, True, 100.0)
@@ -88,9 +87,3 @@ def test_no_key_is_launched_for_two_states(steps: list[tuple[str, str]]) -> None
         if decision.should_launch:
             assert states.setdefault(run_key("posts", "ann", 1, memory), mark) == mark
         assert memory.mark == mark  # what was decided on is what is remembered
-
-
-def test_names_for_a_tag_are_bounded() -> None:
-    assert summarize_names(["b", "a"]) == "a\nb"
-    many = summarize_names([f"{n:03}" for n in range(1000)])
-    assert many.endswith("019\n… and 980 more")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import pytest
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.sources.listing import (
-    ListedFile,
-    Listing,
     SourceNotFoundError,
     fingerprint,
     is_feed,
@@ -78,19 +75,6 @@ def test_a_commit_is_a_change(folder: Path) -> None:
     assert mark(folder) != before
 
 
-def test_what_came_and_what_went_is_named(folder: Path) -> None:
-    start = time.time() - 1
-    old = folder.parent / "old.md"
-    old.write_text("text")
-    os.utime(old, (1, 1))
-    old.rename(folder / "moved.md")  # keeps its time, and came now all the same
-    listing = list_source(str(folder))
-    assert f"{folder.resolve()}/moved.md" in listing.arrived_since(start)
-    assert not listing.arrived_since(time.time() + 60)
-    gone_id = f"{folder.resolve()}/gone.md"
-    assert listing.missing([gone_id, "/elsewhere/x.md", listing.entries[0].name]) == (gone_id,)
-
-
 def test_an_absent_or_empty_folder_is_no_list_of_nothing(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError):
         list_source(str(tmp_path / "unmounted"))
@@ -126,11 +110,3 @@ def test_feeds_are_told_by_their_address() -> None:
     assert is_feed("https://a.example/feed.xml")
     assert not is_feed("/home/a/https.md")
     assert not is_feed("s3://bucket/posts")
-
-
-def test_what_came_in_the_moments_own_second_counts_where_seconds_are_whole() -> None:
-    """S3 has whole seconds: an object put .2 s after the last look seems older than the look."""
-    entries = tuple(ListedFile(f"s3://b/{at}.md", "x", at) for at in (99.0, 100.0, 101.0))
-    files = tuple(ListedFile(f"/posts/{at}.md", "x", at) for at in (99.9, 100.3, 100.5))
-    came = Listing("s3://b", (*entries, *files)).arrived_since(100.4)
-    assert came == ("s3://b/100.0.md", "s3://b/101.0.md", "/posts/100.5.md")

@@ -17,9 +17,9 @@ from tests.unit.training.test_manifest import make_manifest, write_adapter
 from twin_assets.checkpoints.job import Job, hash_rows, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest, compute_checkpoint_hash
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
+from twin_assets.training import fine_tuning
 from twin_assets.training.from_manifest import (
     EXIT_FAILED,
-    ManifestSources,
     clear_stale_job,
     differences,
     job_from_manifest,
@@ -62,9 +62,7 @@ def make_training_manifest(base: Path, **changes: Any) -> Manifest:
 
 
 def test_the_job_has_the_recorded_precision_threads_and_ranks(base: Path, tmp_path: Path) -> None:
-    job = job_from_manifest(
-        make_training_manifest(base), tmp_path, work=tmp_path / "work", sources=ManifestSources()
-    )
+    job = job_from_manifest(make_training_manifest(base), tmp_path, work=tmp_path / "work")
 
     assert job.ranks == 4
     assert job.effective_launch.mixed_precision == "bf16"
@@ -79,7 +77,7 @@ def test_the_job_has_the_recorded_samples_per_step(base: Path, tmp_path: Path) -
     for name in ("fewest_steps", "packing"):
         del manifest.recipe[name]  # as a manifest of an older release
     manifest.effective["samples_per_step"] = 2
-    job = job_from_manifest(manifest, tmp_path, work=tmp_path / "work", sources=ManifestSources())
+    job = job_from_manifest(manifest, tmp_path, work=tmp_path / "work")
     assert job.recipe.samples_per_step == 2
     assert (job.recipe.fewest_steps, job.recipe.packing) == (0, False)
 
@@ -90,9 +88,7 @@ ROWS = pl.DataFrame({"sample_id": ["a", "b"], "document_id": ["d", "d"]})
 @pytest.fixture
 def partial_job(base: Path, tmp_path: Path) -> Job:
     """A repetition that was killed after its first checkpoint."""
-    job = job_from_manifest(
-        make_training_manifest(base), tmp_path, work=tmp_path / "work", sources=ManifestSources()
-    )
+    job = job_from_manifest(make_training_manifest(base), tmp_path, work=tmp_path / "work")
     (job.state_folder / "step-000005").mkdir(parents=True)
     write_job(job)
     write_rows(job.samples_path, ROWS.iter_rows(named=True))
@@ -117,22 +113,22 @@ def test_the_state_of_another_training_run_is_removed(partial_job: Job, other: s
 
 
 def test_posts_that_differ_from_the_manifest_are_an_error(
-    partial_job: Job, base: Path, tmp_path: Path
+    partial_job: Job, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     columns = {"sample_id": ["d"], "document_id": ["d"]}
     posts, edited = (pl.DataFrame(columns | {"text": [text]}) for text in ("as it was", "edited"))
     hashed = hash_rows(posts.iter_rows(named=True))
-    manifest = make_training_manifest(base, stage="sft", dataset={"raw": {"rows_sha256": hashed}})
-    tables: Any = None  # a file is named, and no table is read
-    for frame in (posts, edited):
-        frame.write_parquet(tmp_path / f"{frame['text'][0][:2]}.parquet")
-    sources = ManifestSources(posts=tmp_path / "as.parquet")
-    read = read_raw_posts(manifest, tables, sources)
+    raw = {"rows_sha256": hashed, "asset": "cleaned_documents", "tag": "t"}
+    manifest = make_training_manifest(base, stage="sft", dataset={"tag": "t", "raw": raw})
+    tables: Any = None
+    stored = iter([posts, edited])
+    monkeypatch.setattr(fine_tuning, "read_training_posts", lambda *_, **__: next(stored))
+    read = read_raw_posts(manifest, tables)
     assert read is not None
     assert read.equals(posts)
-    with pytest.raises(TwinError, match="other posts than in that training"):
-        read_raw_posts(manifest, tables, ManifestSources(posts=tmp_path / "ed.parquet"))
-    assert read_raw_posts(make_training_manifest(base), tables, sources) is None
+    with pytest.raises(TwinError, match=f"instead of {hashed[:12]} in cleaned_documents"):
+        read_raw_posts(manifest, tables)
+    assert read_raw_posts(make_training_manifest(base), tables) is None
 
     write_rows(partial_job.posts_path, posts.iter_rows(named=True))
     clear_stale_job(partial_job, ROWS, posts)
@@ -145,9 +141,7 @@ def test_a_folder_with_other_contents_is_left_unchanged(base: Path, tmp_path: Pa
     work = tmp_path / "thesis"
     (work / "output").mkdir(parents=True)
     (work / "chapter-1.md").write_text("years of it")
-    job = job_from_manifest(
-        make_training_manifest(base), tmp_path, work=work, sources=ManifestSources()
-    )
+    job = job_from_manifest(make_training_manifest(base), tmp_path, work=work)
     with pytest.raises(TwinError, match="new or an empty folder"):
         clear_stale_job(job, ROWS)
     assert sorted(path.name for path in work.iterdir()) == ["chapter-1.md", "output"]
@@ -163,11 +157,9 @@ def test_another_base_model_is_an_error(base: Path, tmp_path: Path) -> None:
     manifest = make_training_manifest(base)
     (base / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(TwinError, match="another base model"):
-        job_from_manifest(manifest, tmp_path, work=tmp_path, sources=ManifestSources())
+        job_from_manifest(manifest, tmp_path, work=tmp_path)
     with pytest.raises(TwinError, match="no base model"):
-        job_from_manifest(
-            manifest, tmp_path, work=tmp_path, sources=ManifestSources(base=tmp_path / "none")
-        )
+        job_from_manifest(manifest, tmp_path, work=tmp_path, base=tmp_path / "none")
 
 
 def test_preference_tuning_starts_only_from_its_parent(base: Path, tmp_path: Path) -> None:
@@ -181,22 +173,17 @@ def test_preference_tuning_starts_only_from_its_parent(base: Path, tmp_path: Pat
     adapter_folder.rename(parent_adapter)
     manifest = make_training_manifest(base, stage="dpo", preferences={"parent": parent})
 
-    job = job_from_manifest(
-        manifest, checkpoints / "mine", work=tmp_path, sources=ManifestSources()
-    )
+    job = job_from_manifest(manifest, checkpoints / "mine", work=tmp_path)
     assert job.stage == "dpo"
     assert job.initial_adapter == parent_adapter.resolve()
     assert job.recipe.learning_rate == job.recipe.required_preference.learning_rate
 
-    other = write_adapter(tmp_path / "other", value=2.0)
+    shutil.rmtree(parent_adapter)
+    write_adapter(tmp_path / "other", value=2.0).rename(parent_adapter)
     with pytest.raises(TwinError, match="but the parent is"):
-        job_from_manifest(
-            manifest, checkpoints / "mine", work=tmp_path, sources=ManifestSources(parent=other)
-        )
+        job_from_manifest(manifest, checkpoints / "mine", work=tmp_path)
     with pytest.raises(TwinError, match="no supervised checkpoint"):
-        job_from_manifest(
-            manifest, tmp_path / "elsewhere" / "mine", work=tmp_path, sources=ManifestSources()
-        )
+        job_from_manifest(manifest, tmp_path / "elsewhere" / "mine", work=tmp_path)
 
 
 def test_differences_from_the_original_environment_are_listed(base: Path) -> None:

@@ -39,7 +39,6 @@ class Evaluation:
         answer_tokens: number of tokens over which the perplexities are computed.
         precision: `bf16` or `fp32`.
         left_out: number of samples that could not be measured, by reason.
-        parity: details of the comparison with the served model.
         seconds: wall time by part.
         refused_early: claims that refused the checkpoint before any question was asked. The gate
             then asks only the questions that the report shows.
@@ -52,7 +51,6 @@ class Evaluation:
     answer_tokens: int
     precision: str
     left_out: dict[str, int]
-    parity: dict[str, float]
     seconds: dict[str, float]
     refused_early: tuple[str, ...] = ()
     first: bool = False

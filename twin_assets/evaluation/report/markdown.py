@@ -153,7 +153,6 @@ def _claims(
 
 
 def _render_details(evaluation: Evaluation) -> list[str]:
-    parity = ", ".join(f"{name} {value:g}" for name, value in evaluation.parity.items())
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in evaluation.seconds.items())
     held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
@@ -166,7 +165,6 @@ def _render_details(evaluation: Evaluation) -> list[str]:
         f"- {passages} passages that no compared model was trained on, "
         f"{evaluation.answer_tokens} answer tokens, computed in {evaluation.precision}; left out: "
         f"{evaluation.left_out or 'none'}.",
-        f"- Served model compared with transformers + PEFT in fp32: {parity or 'not compared'}.",
         f"- Time: {seconds}.",
     ]
 

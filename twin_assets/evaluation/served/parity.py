@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,6 @@ class Parity:
         mean, largest: mean and largest absolute difference from the reference.
         interval: interval of the mean, with whole prompts resampled, because tokens of one answer
             are not independent. `largest` has no interval, because resamples never exceed it.
-        repeated: largest difference between the first and the second answer, over pairs that agree
-            token by token.
-        diverged: number of second answers with a different token (with the cache, batches differ,
-            so near-ties may flip).
         by_prompt: mean of each prompt's differences.
         precision: precision of the served weights.
     """
@@ -46,22 +42,9 @@ class Parity:
     compared: int
     mean: float
     largest: float
-    repeated: float
-    diverged: int
     interval: Interval | None = None
     by_prompt: tuple[float, ...] = ()
     precision: str = "f16"
-
-    def to_numbers(self) -> dict[str, float]:
-        """Return the numbers to store, by name, with the interval if there is one."""
-        numbers: dict[str, float] = {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in {"interval", "by_prompt", "precision"}
-        }
-        if self.interval is not None:
-            numbers |= {"mean_low": self.interval.low, "mean_high": self.interval.high}
-        return numbers
 
 
 class ReferenceModel:
@@ -134,18 +117,12 @@ def compare(
     """
     differences: list[float] = []
     differences_by_prompt: list[list[float]] = []
-    repeat_differences: list[float] = []
-    diverged_count = 0
     for prompt, *pair in zip(prompts, first, second, strict=True):
         first_answer, second_answer = (_cut_to_known_positions(answer) for answer in pair)
         if first_answer.tokens == second_answer.tokens:  # one pass suffices
             groups = [(first_answer, second_answer)]
-            repeat_differences += _differences(
-                first_answer.log_probabilities, second_answer.log_probabilities
-            )
         else:
             groups = [(first_answer,), (second_answer,)]
-            diverged_count += 1
         prompt_differences: list[float] = []
         for group in groups:
             served_values = [answer.log_probabilities for answer in group]
@@ -167,8 +144,6 @@ def compare(
         compared=len(differences),
         mean=sum(differences) / len(differences),
         largest=max(differences),
-        repeated=max(repeat_differences, default=0.0),
-        diverged=diverged_count,
         interval=_interval(differences_by_prompt),
         by_prompt=tuple(sum(values) / len(values) for values in differences_by_prompt),
         precision=precision,

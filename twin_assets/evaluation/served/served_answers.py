@@ -93,11 +93,6 @@ class PromptSet:
     with_posts: range
     instructions: range = range(0)
 
-    @property
-    def candidate_positions(self) -> range:
-        """Positions of the prompts for the candidate: all but `with_posts`."""
-        return range(self.with_posts.start)
-
 
 @dataclass(frozen=True)
 class PromptAnswers:

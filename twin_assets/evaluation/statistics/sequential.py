@@ -46,7 +46,6 @@ def decide_side(
     population_size: int | None = None,
     above: float = 0.05,
     below: float = 0.05,
-    fractions: Sequence[float] = FRACTIONS,
 ) -> Side | None:
     """Return the side of a limit on which the mean lies, or None if the values do not decide it.
 
@@ -71,8 +70,8 @@ def decide_side(
             next_step="scale the values, and pass each only once",
         )
     upper_bets, lower_bets = (
-        _Bets(limit, population_size, fractions),
-        _Bets(1.0 - limit, population_size, fractions),
+        _Bets(limit, population_size),
+        _Bets(1.0 - limit, population_size),
     )
     for value in values:
         if upper_bets.stake(value) >= 1.0 / above:
@@ -112,12 +111,9 @@ def plan_looks(count: int, looks: Sequence[int], *, level: float) -> tuple[tuple
 class _Bets:
     """Wealth of bets against "the mean is at most this"."""
 
-    def __init__(
-        self, limit: float, population_size: int | None, fractions: Sequence[float]
-    ) -> None:
+    def __init__(self, limit: float, population_size: int | None) -> None:
         self._limit, self._population_size = limit, population_size
-        self._fractions = fractions
-        self._wealth = [1.0] * len(fractions)
+        self._wealth = [1.0] * len(FRACTIONS)
         self._count, self._sum = 0, 0.0
 
     def stake(self, value: float) -> float:
@@ -127,7 +123,7 @@ class _Bets:
         if TOLERANCE < null_mean < 1.0:  # otherwise, all remaining values are 0 or 1
             self._wealth = [
                 wealth * wealth_factor(value, null_mean, fraction)
-                for wealth, fraction in zip(self._wealth, self._fractions, strict=True)
+                for wealth, fraction in zip(self._wealth, FRACTIONS, strict=True)
             ]
         if (
             self._population_size is not None

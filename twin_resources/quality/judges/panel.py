@@ -120,13 +120,10 @@ class Panel:
     """All judges of an author.
 
     Attributes:
-        has_unseen_writers: whether the writers of the `another_author` probes are absent from the
-            voice score's training texts.
         notes: notes for the operator, one sentence each.
     """
 
     members: tuple[PanelJudge, ...]
-    has_unseen_writers: bool
     notes: tuple[str, ...]
 
     @property
@@ -237,7 +234,7 @@ def assemble_panel(
     members = _certify_judges(
         dependencies.tables, material.author, panel_judges.judges, probes, margin
     )
-    return Panel(members, material.other_texts.has_unseen_writers, tuple(notes))
+    return Panel(members, tuple(notes))
 
 
 def probe_differences(judge: Judge, probes: Sequence[NegativeProbe]) -> dict[str, list[float]]:

@@ -116,9 +116,3 @@ def run_key(kind: str, author: str, epoch: int, known: KnownSources) -> str:
     `epoch` separates the numbers of two memories, because a cursor can be reset.
     """
     return f"{kind}:{author}:{epoch}:{known.number}.{known.attempt}"
-
-
-def summarize_names(names: Sequence[str]) -> str:
-    """Return the first 20 names and the number of the others, for a run's tag."""
-    first_names = "\n".join(sorted(names)[:20])
-    return first_names + (f"\n… and {len(names) - 20} more" if len(names) > 20 else "")

@@ -12,7 +12,6 @@ finds a file that changes without a new stamp.
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import re
 import stat
@@ -54,13 +53,10 @@ class ListedFile:
     Attributes:
         name: the absolute path, or `s3://bucket/key`, as text that can be stored.
         stamp: size and modification time, or ETag.
-        arrived_at: the time when the file reached its present state and place, in seconds since the
-            epoch. A moved file keeps its modification time, but not its status change time.
     """
 
     name: str
     stamp: str
-    arrived_at: float
 
 
 @dataclass(frozen=True)
@@ -69,30 +65,6 @@ class Listing:
 
     source: str
     entries: tuple[ListedFile, ...]
-
-    def arrived_since(self, moment: float) -> tuple[str, ...]:
-        """Return the names of files that were added or changed after `moment`.
-
-        If arrival times are whole seconds, as in S3, files from the same second as `moment` are
-        included, because they may have arrived after it.
-        """
-        whole_second = math.floor(moment)
-        return tuple(
-            entry.name
-            for entry in self.entries
-            if entry.arrived_at > moment
-            or (entry.arrived_at.is_integer() and entry.arrived_at >= whole_second)
-        )
-
-    def missing(self, stored: Iterable[str]) -> tuple[str, ...]:
-        """Return the names in `stored` (under this source) that no longer exist."""
-        listed_names = {entry.name for entry in self.entries}
-        root = self.source.rstrip("/")
-        return tuple(
-            name
-            for name in stored
-            if name not in listed_names and (name == root or name.startswith(root + "/"))
-        )
 
 
 def is_feed(source: str) -> bool:
@@ -151,9 +123,7 @@ def _list_object_files(source: str) -> Iterator[ListedFile]:
     bucket, _ = split_address(source)
     for stored_object in list_objects(source):
         if not _is_ignored(stored_object.name):
-            yield ListedFile(
-                f"s3://{bucket}/{stored_object.key}", stored_object.etag, stored_object.modified
-            )
+            yield ListedFile(f"s3://{bucket}/{stored_object.key}", stored_object.etag)
 
 
 def _is_ignored(name: str) -> bool:
@@ -207,7 +177,7 @@ def _visit_entry(entry: os.DirEntry[str], pending_folders: list[str]) -> Iterato
 
 def _listed_file(path: str, status: os.stat_result) -> ListedFile:
     stamp = f"{status.st_size}:{status.st_mtime_ns}"
-    return ListedFile(_encode_path(path), stamp, max(status.st_mtime, status.st_ctime))
+    return ListedFile(_encode_path(path), stamp)
 
 
 def _encode_path(path: str) -> str:

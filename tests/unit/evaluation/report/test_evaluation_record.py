@@ -40,7 +40,6 @@ EVALUATION = Evaluation(
     answer_tokens=5400,
     precision="bf16",
     left_out={"too_long": 1},
-    parity={"mean": 0.002, "largest": 0.02},
     seconds={"served model": 12.5},
 )
 

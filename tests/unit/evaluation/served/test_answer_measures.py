@@ -120,7 +120,6 @@ def scores_for(prompts: PromptSet, judges: Judges) -> BaseScores:
 def test_the_prompts_of_all_measures_are_one_list(prompts: PromptSet, judges: Judges) -> None:
     assert len(prompts.held_out) == len(prompts.with_posts) == QUESTIONS
     assert len(prompts.red_team) == len(read_red_team_prompts())
-    assert prompts.candidate_positions == range(prompts.with_posts.start)
     assert len(prompts.instructions) == 50
     for at in prompts.instructions:
         assert [part["role"] for part in prompts.prompts[at]] == ["user"], "without the template"
@@ -180,7 +179,7 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     index = recitation.TrainingTextIndex([f"So: {recited}"])
     copied = recitation.measure_all_answers(prompts, answers, CandidateAnswers([], [], []), index)
     assert recitation.claim(copied).passed is False
-    assert copied.reciting.of == len(prompts.candidate_positions) - len(prompts.instructions)
+    assert copied.reciting.of == prompts.with_posts.start - len(prompts.instructions)
     assert judges.topic is not None
     topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
     assert not topic.reaches_the_limit, topic

@@ -65,14 +65,6 @@ def test_one_prompt_has_no_interval() -> None:
     found = compare([off_by(0.001)])
 
     assert found.interval is None
-    assert "mean_low" not in found.to_numbers()
-
-
-def test_the_interval_is_stored_with_the_numbers() -> None:
-    numbers = compare([off_by(0.001 * number) for number in range(12)]).to_numbers()
-
-    assert numbers["mean_low"] < numbers["mean"] < numbers["mean_high"]
-    assert all(isinstance(value, int | float) for value in numbers.values())
 
 
 def test_a_null_log_probability_is_not_agreement() -> None:
