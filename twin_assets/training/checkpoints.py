@@ -20,6 +20,7 @@ from twin_assets.training.preference_tuning import TunedCandidate, tune_on_prefe
 from twin_resources.authors import read_author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import TrainingDiedError, TrainingLauncher
+from twin_resources.models.training_launcher.shared_state import remove_shared_states
 from twin_resources.registry.following import share_weights
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
@@ -127,6 +128,7 @@ def _register(
     manifest, folder = candidate.manifest, candidate.folder
     weights = find_weights(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
     share_weights(settings, str(folder), weights.model_gguf)
+    remove_shared_states(settings, author)
     return registry.register(
         author=author,
         checkpoint=manifest.checkpoint,

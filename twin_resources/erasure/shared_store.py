@@ -1,4 +1,4 @@
-"""The store `shared store`: erase checkpoints that other hosts may fetch (`TWIN_STORE_URI`).
+"""The store `shared store`: erase checkpoints and training states of `TWIN_STORE_URI`.
 
 Scope: finding the folders to erase in that store, and deleting them with all old object versions.
 Out of scope: this home's checkpoints (`checkpoint_folders.py`), and copies on other hosts, which
@@ -17,7 +17,10 @@ from twin_resources.erasure.object_versions import open_place
 
 @dataclass(frozen=True)
 class SharedStore:
-    """The folders `<store>/checkpoints/<author>/<hash>/`; none if no store is configured."""
+    """The folders `checkpoints/<author>/<hash>/` and `work/training/<author>-<hash>/`.
+
+    There are none if no store is configured.
+    """
 
     instance: Installation
     name: str = "shared store"
@@ -28,28 +31,38 @@ class SharedStore:
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
-        return [f"a checkpoint ({folder.rpartition('/')[2]})" for folder in self._folders(target)]
+        return [f"weights ({folder.rpartition('/')[2]})" for folder in self._folders(target)]
 
     @property
     def _address(self) -> str:
         return self.instance.settings.store_uri
 
     def _folders(self, target: ErasureTarget) -> list[str]:
-        """Return `checkpoints/<author>/<hash>` of each matching checkpoint.
+        """Return the folders of each matching checkpoint and training.
 
-        A checkpoint matches if it was trained on the target or belongs to the erased author, even
-        if the bucket keeps only old versions of it.
+        A checkpoint matches if it was trained on the target or belongs to the erased author. Every
+        training of the author matches, because its dataset is not known; if the target has no
+        author, every training does. A folder also matches if the bucket has only old versions of
+        it.
         """
         if not self._address:
             return []
-        names = open_place(self._address).list_objects("checkpoints/")
-        folders = {tuple(name.split("/")[:3]) for name in names}
+        place = open_place(self._address)
+        checkpoints = {tuple(name.split("/")[:3]) for name in place.list_objects("checkpoints/")}
+        trainings = {"/".join(name.split("/")[:3]) for name in place.list_objects("work/training/")}
         return sorted(
-            "/".join(parts)
-            for parts in folders
-            if len(parts) == 3
-            and (
-                parts[2] in target.checkpoints
-                or (target.is_whole_author and parts[1] == target.author)
-            )
+            [
+                "/".join(parts)
+                for parts in checkpoints
+                if len(parts) == 3
+                and (
+                    parts[2] in target.checkpoints
+                    or (target.is_whole_author and parts[1] == target.author)
+                )
+            ]
+            + [
+                name
+                for name in trainings
+                if not target.author or name.rpartition("/")[2].rpartition("-")[0] == target.author
+            ]
         )

@@ -85,6 +85,14 @@ class SharedFolders:
         """Return whether the whole folder is stored."""
         return bool(_find_file_lists(self._store, name))
 
+    def remove(self, name: str) -> None:
+        """Delete a stored folder.
+
+        Raises:
+            TwinError: the store cannot be written.
+        """
+        self._store.remove_folder(name)
+
     def fetch(self, name: str) -> bool:
         """Copy a folder to its place in the home. Return False if it already exists there.
 

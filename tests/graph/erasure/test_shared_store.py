@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.erasure_targets import author_target, post_target
+from tests.erasure_targets import author_target, post_target, reader_target
 from tests.graph.s3 import client_of, name_in_environment
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.authors import Author, write_author
@@ -18,6 +18,7 @@ from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.erasure.object_versions import VersionedBucket, open_place
 from twin_resources.erasure.shared_store import SharedStore
 from twin_resources.erasure.state_store import StateStore
+from twin_resources.models.training_launcher.shared_state import remove_shared_states
 from twin_resources.registry.following import Follower
 from twin_resources.registry.shared_files import read_stored_files, share_file
 from twin_resources.settings import Settings
@@ -57,7 +58,7 @@ def stored(
 def test_checkpoints_go_from_the_shared_store(stored: Installation) -> None:
     place = SharedStore(stored)
     folders = SharedFolders(stored.settings.home, stored.settings.store_uri)
-    assert place.find_remaining(POST) == ["a checkpoint (0b)"]
+    assert place.find_remaining(POST) == ["weights (0b)"]
     assert place.erase(POST) == 2
     assert place.find_remaining(POST) == []
     assert folders.list_folders("checkpoints") == ["checkpoints/ann/0a", "checkpoints/bob/0c"]
@@ -66,10 +67,31 @@ def test_checkpoints_go_from_the_shared_store(stored: Installation) -> None:
         for name in bucket.list_objects("checkpoints/ann/"):
             bucket.client.delete_object(Bucket=bucket.bucket, Key=bucket.prefix + name)
         assert folders.list_folders("checkpoints") == ["checkpoints/bob/0c"]
-    assert place.find_remaining(ANN) == ["a checkpoint (0a)"]
+    assert place.find_remaining(ANN) == ["weights (0a)"]
     place.erase(ANN)
     assert place.find_remaining(ANN) == []
     assert bucket.list_objects("checkpoints/ann/") == []
+
+
+def test_states_of_unfinished_trainings_are_erased(stored: Installation) -> None:
+    settings = stored.settings
+    folders = SharedFolders(settings.home, settings.store_uri)
+    trainings = ("bob-0b11", "ann-0a11", "bob-bee-0b22")
+    for training in trainings:
+        name = f"work/training/{training}/state/step-000010"
+        (settings.home / name).mkdir(parents=True)
+        (settings.home / name / "state.json").write_text("{}", encoding="utf-8")
+        folders.store(name)
+    place = SharedStore(stored)
+    assert place.find_remaining(POST) == ["weights (0b)", "weights (bob-0b11)"]
+    place.erase(POST)
+    assert place.find_remaining(POST) == []
+
+    remove_shared_states(settings, "ann")
+
+    left = [name.split("/")[2] for name in folders.list_folders("work/training")]
+    assert left == ["bob-bee-0b22"]
+    assert "weights (bob-bee-0b22)" in place.find_remaining(reader_target("r1"))
 
 
 def test_an_author_who_is_gone_leaves_the_other_hosts(

@@ -21,7 +21,12 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import with_base
-from tests.live.training.conftest import LONG_ENOUGH, Imported, fork_trainings
+from tests.live.training.conftest import (
+    LONG_ENOUGH,
+    Imported,
+    fork_trainings,
+    write_training_job,
+)
 from tests.live.training.machines import wait_for
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from tests.live.training.test_training import find_ranks, ranks_in
@@ -35,6 +40,7 @@ from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import OWNER_VARIABLE, LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
+from twin_resources.storage.shared_folders import SharedFolders
 from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
@@ -114,6 +120,39 @@ def test_a_killed_launcher_leaves_no_rank_and_training_resumes(
     (resumed_at,) = read_result(output / "result.json").resumed_at
     assert resumed_at >= EVERY
     assert_same_weights(output, train_undisturbed(**LONG_ENOUGH))
+
+
+@pytest.mark.long
+def test_a_training_of_a_lost_machine_continues_on_another_host(
+    home: Settings, tiny_model: Path, tmp_path: Path, train_undisturbed: Callable[..., Path]
+) -> None:
+    changes: dict[str, Any] = dict(LONG_ENOUGH)
+    job = write_training_job(home, tiny_model, "lost", **changes)
+    store = tmp_path / "store"
+    environment = os.environ | {"TWIN_STORE_URI": str(store)}
+    command = [sys.executable, "-c", LAUNCH, str(job.folder / "job.json")]
+    launcher = subprocess.Popen(command, env=environment)
+    try:
+        wait_for(lambda: SharedFolders(home.home, str(store)).list_folders("work/lost/state"))
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert not (job.folder / "output").exists(), "it was killed before its end"
+    wait_for(lambda: not find_ranks(job))
+    other_host = home.model_copy(update={"home": tmp_path / "other", "store_uri": str(store)})
+    texts: list[str] = []
+
+    output = LocalLauncher(other_host).run(
+        write_training_job(other_host, tiny_model, "lost", **changes),
+        on_message=lambda message: texts.append(str(message.get("text", ""))),
+    )
+
+    (resumed_at,) = read_result(output / "result.json").resumed_at
+    assert resumed_at >= EVERY
+    assert f"resuming from a stored state: work/lost/state/step-{resumed_at:06}" in texts
+    assert_same_weights(output, train_undisturbed(**changes))
+    (newest,) = SharedFolders(home.home, str(store)).list_folders("work/lost/state")
+    assert int(newest.rpartition("-")[2]) >= resumed_at, "older states are deleted"
 
 
 @pytest.mark.long

@@ -23,10 +23,12 @@ from typing import Any, Protocol
 
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.reason import find_cause, find_end_reason
+from twin_resources.models.training_launcher.shared_state import shared_state
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import translate_disk_full
 
 Message = dict[str, Any]
+FAILURE_FILE = "failure.json"
 
 
 class TrainingDiedError(TwinError):
@@ -166,12 +168,23 @@ def _run_locked(
     write_line: Callable[[Message], None],
 ) -> Path:
     output_folder = job.folder / "output"
-    failure_file = job.folder / "failure.json"
-    failure_file.unlink(missing_ok=True)
+    (job.folder / FAILURE_FILE).unlink(missing_ok=True)
     log = settings.logs_dir / f"training-{job.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     if output_folder.is_dir():
         return output_folder
+    with shared_state(job.folder, settings, write_line):
+        return _run_attempts(job, log, attempt=attempt, write_line=write_line)
+
+
+def _run_attempts(
+    job: TrainingJob,
+    log: Path,
+    *,
+    attempt: Callable[[Path], AttemptEnd],
+    write_line: Callable[[Message], None],
+) -> Path:
+    output_folder, failure_file = job.folder / "output", job.folder / FAILURE_FILE
     attempt_end = attempt(log)
     if attempt_end.should_retry and not failure_file.is_file():
         cause = find_cause(log, attempt_end.log_start)
