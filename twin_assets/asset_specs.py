@@ -1,6 +1,6 @@
-"""Add an owner, columns and a contract to each asset's page in Dagster.
+"""Add the columns and contract of each table to its asset's page in Dagster.
 
-Scope: the single place that adds them to all specs, and the mapping from table to contract.
+Scope: the function that adds them to all specs, and the mapping from table to contract.
 Out of scope: descriptions, groups and kinds (each asset declares its own), the contracts
 (`corpus_tables.py`, `instruction_tables.py` of each stage), the metadata of a run.
 Source: https://docs.dagster.io/guides/build/assets/metadata-and-tags
@@ -28,18 +28,6 @@ from twin_resources.quality.judges.label_rows import COLUMNS as LABEL_COLUMNS
 from twin_resources.quality.judges.pairs import COLUMNS as PAIR_COLUMNS
 from twin_resources.quality.ledger import interactions_frame
 
-# One owner is responsible for each group; Dagster accepts addresses or `team:<name>`.
-OWNERS = {
-    "corpus": "team:data",
-    "knowledge": "team:data",
-    "instructions": "team:data",
-    "training": "team:training",
-    "evaluation": "team:training",
-    "serving": "team:serving",
-    "feedback": "team:serving",
-    "analytics": "team:analytics",
-}
-
 CONTRACTS: Mapping[str, type[dy.Schema]] = {
     "raw_posts": RawPosts,
     "cleaned_documents": CleanedDocuments,
@@ -51,7 +39,7 @@ COLUMN_SCHEMA = "dagster/column_schema"
 
 
 def complete_spec(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """Return the spec with its owner and, for a table, its columns and contract description.
+    """Return the spec with, for a table, its columns and contract description.
 
     An asset's own metadata takes precedence: a mart has the columns that its project declares.
     """
@@ -62,7 +50,6 @@ def complete_spec(spec: dg.AssetSpec) -> dg.AssetSpec:
     contract_description = inspect.getdoc(CONTRACTS[name]) if name in CONTRACTS else None
     return spec.replace_attributes(
         description="\n\n".join(filter(None, [spec.description, contract_description])),
-        owners=[OWNERS[spec.group_name or ""]],
         metadata={**columns, **spec.metadata},
     )
 

@@ -1,13 +1,13 @@
 """Load Lance tables for downstream assets and interactive use, and check the outputs of assets.
 
-Scope: loading a table in the annotated type, and refusing a frame as an asset's output.
+Scope: loading a table, and refusing a frame as an asset's output.
 Out of scope: writing (assets write with `Tables.sync`, which writes only changes).
 Method: https://docs.dagster.io/guides/build/io-managers/defining-a-custom-io-manager
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -17,50 +17,31 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-Frame = pl.DataFrame | pl.LazyFrame
-
 
 class TablesIOManager(dg.ConfigurableIOManager):
-    """I/O manager for `pl.DataFrame` (the default), `pl.LazyFrame`, or a dict of them by author.
-
-    An unpartitioned asset that depends on a partitioned one annotates `dict[str, pl.LazyFrame]` (or
-    `dict[str, pl.DataFrame]`). The input's metadata may set `columns` to a list of the columns to
-    read. It may set `allow_missing_partitions` to true to omit authors whose table was never
-    materialized. The table of an unpartitioned asset covers all authors.
-    """
+    """I/O manager for `pl.DataFrame`; the table of an unpartitioned asset covers all authors."""
 
     home: str = ""
 
-    def load_input(self, context: dg.InputContext) -> Frame | dict[str, Frame]:
-        """Read the upstream asset's table for each requested partition.
+    def load_input(self, context: dg.InputContext) -> pl.DataFrame:
+        """Read the upstream asset's table for the requested partition.
 
         Raises:
-            TableNotFoundError: the upstream asset was never materialized for a partition.
-            TwinError: there are several partitions, but the annotation is a single frame.
+            TableNotFoundError: the upstream asset was never materialized for the partition.
+            TwinError: there are several partitions.
         """
-        annotation = context.dagster_type.typing_type
         asset = context.asset_key.path[-1]
         authors = (
             list(context.asset_partition_keys) if context.has_asset_partitions else [ALL_AUTHORS]
         )
-        metadata = context.definition_metadata or {}
-        columns: Sequence[str] | None = metadata.get("columns")
-        tables = self._tables()
-        if get_origin(annotation) is dict or annotation is dict:
-            if metadata.get("allow_missing_partitions"):
-                authors = [author for author in authors if tables.exists(asset, author)]
-            is_lazy = pl.LazyFrame in getattr(annotation, "__args__", ())
-            return {author: _frame(tables, asset, author, columns, is_lazy) for author in authors}
         if len(authors) != 1:
             raise TwinError(
                 f"load {asset} as one frame",
                 found=f"{len(authors)} partitions",
-                next_step="annotate the input as dict[str, pl.LazyFrame], or pass a partition_key",
+                next_step="pass a partition_key, or read each author's table with "
+                "`TablesResource().tables().read(asset, author)`",
             )
-        return _frame(tables, asset, authors[0], columns, annotation is pl.LazyFrame)
+        return self._tables().read(asset, authors[0])
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Accept a `SyncResult`, whose numbers become metadata, or None if the table is written.
@@ -83,12 +64,3 @@ class TablesIOManager(dg.ConfigurableIOManager):
 
         settings = load_settings(self.home or None)
         return Tables(settings.tables_base, state=State.open(settings.state_address))
-
-
-def _frame(
-    tables: Tables, asset: str, author: str, columns: Sequence[str] | None, lazy: bool
-) -> Frame:
-    if not lazy:
-        return tables.read(asset, author, columns=columns)
-    frame = tables.scan(asset, author)
-    return frame.select(columns) if columns else frame

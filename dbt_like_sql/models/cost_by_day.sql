@@ -1,5 +1,3 @@
-{{ config(materialized='table', unique_key=['author', 'day', 'route', 'is_simulated']) }}
-
 -- What a self-hosted answer costs is its share of the machine's busy time, so a sum over answers is
 -- the price of the busy time, not of the machine.
 select

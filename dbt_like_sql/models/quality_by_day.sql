@@ -1,8 +1,3 @@
-{{ config(
-    materialized='table',
-    unique_key=['author', 'day', 'version', 'prompt_class', 'measure', 'is_simulated']
-) }}
-
 -- A reader who votes fifty times a day counts once that day (the unit of the drift detector), a judged
 -- answer counts once. The day is the answer's. An answer with several voters counts its mean for each.
 with votes_by_reader as (

@@ -1,5 +1,3 @@
-{{ config(materialized='table', unique_key=['trace_id']) }}
-
 -- One row an answer. No text of a reader or of the model: that stays in `interactions`.
 select
     trace_id,

@@ -29,17 +29,18 @@ class _Declaration(BaseModel):
 
 
 class _ModelMeta(_Declaration):
-    partitions: Partitions
+    """The block `meta: dagster:`, which dbt ignores."""
+
+    partitions: Partitions = "authors"
 
 
 class _Meta(_Declaration):
-    dagster: _ModelMeta
+    dagster: _ModelMeta = _ModelMeta()
 
 
 class _ModelConfig(_Declaration):
-    """The block `config: meta: dagster:`, which dbt ignores."""
-
-    meta: _Meta
+    unique_key: tuple[str, ...] = Field(min_length=1)
+    meta: _Meta = _Meta()
 
 
 class _TestConfig(_Declaration):
@@ -107,26 +108,28 @@ class DeclaredModel(_Declaration):
 
     name: str
     description: str = ""
-    config: _ModelConfig | None = None
+    config: _ModelConfig
     columns: tuple[_TestedColumn, ...] = Field(min_length=1)
     data_tests: _Tests = ()
 
     @property
     def partitions(self) -> Partitions:
         """The partitioning: `authors` for one table per author, `none` for one shared table."""
-        return self.config.meta.dagster.partitions if self.config else "authors"
+        return self.config.meta.dagster.partitions
 
     def tests(self) -> tuple[DataTest, ...]:
         """Return the tests of the columns, followed by those of the whole model.
 
         Raises:
-            ValueError: two tests have the same name.
+            ValueError: two tests have the same name, or the key has an unknown column.
         """
         pairs: list[tuple[str | None, _Test]] = [
             (column.name, test) for column in self.columns for test in column.data_tests
         ]
         pairs += [(None, test) for test in self.data_tests]
         tests = tuple(_to_data_test(test, column) for column, test in pairs)
+        if unknown_columns := set(self.config.unique_key) - {item.name for item in self.columns}:
+            raise ValueError(f"unique_key is not a column: {', '.join(sorted(unknown_columns))}")
         names = [test.name for test in tests]
         if duplicates := {name for name in names if names.count(name) > 1}:
             raise ValueError(

@@ -13,7 +13,6 @@ table is not registered.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +42,6 @@ ALL_AUTHORS = "_all"
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 _REF = re.compile(r"""\{\{-?\s*ref\(\s*['"](\w+)['"]\s*\)\s*-?\}\}""")
 _SOURCE = re.compile(r"""\{\{-?\s*source\(\s*['"](\w+)['"]\s*,\s*['"](\w+)['"]\s*\)\s*-?\}\}""")
-_CONFIG = re.compile(r"\{\{-?\s*(config\(.*?\))\s*-?\}\}", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -147,31 +145,13 @@ def _model(
         file=file,
         description=" ".join(declared.description.split()),
         partitions=declared.partitions,
-        unique_key=_read_unique_key(file, sql, {column.name for column in declared.columns}),
+        unique_key=declared.config.unique_key,
         refs=tuple(dict.fromkeys(_REF.findall(sql))),
         sources=tuple(dict.fromkeys(_SOURCE.findall(sql))),
         columns=declared.columns,
         tests=tests,
         code=code_hash.hexdigest()[:16],
     )
-
-
-def _read_unique_key(file: str, text: str, columns: Iterable[str]) -> tuple[str, ...]:
-    config: dict[str, Any] = {}
-    if match := _CONFIG.search(text):
-        call = ast.parse(match[1], mode="eval").body
-        keywords = call.keywords if isinstance(call, ast.Call) else []
-        config = {str(item.arg): ast.literal_eval(item.value) for item in keywords}
-    key = config.get("unique_key", ())
-    key = (key,) if isinstance(key, str) else tuple(key)
-    if not key or set(key) - set(columns) or config.keys() - {"materialized", "unique_key"}:
-        raise SqlProjectError(
-            f"read config() of {file}",
-            found=str(config),
-            next_step="write {{ config(materialized='table', unique_key=['…']) }} with columns of "
-            "the model, and put everything else into schema.yml",
-        )
-    return key
 
 
 def _check_references(models: Mapping[str, Model], sources: Iterable[tuple[str, str]]) -> None:

@@ -1,6 +1,6 @@
 """Render SQL with Jinja and dbt's functions.
 
-Scope: `ref`, `source`, `var`, `config`, macros, `{% test %}` blocks.
+Scope: `ref`, `source`, `var`, macros, `{% test %}` blocks.
 Out of scope: finding the models (`project.py`), running SQL (`duckdb_session.py`).
 Functions: https://docs.getdbt.com/reference/dbt-jinja-functions; test blocks:
 https://docs.getdbt.com/best-practices/writing-custom-generic-tests
@@ -68,9 +68,7 @@ class Renderer:
             extensions=[_TestBlocks],
         )
         global_names = self._environment.globals
-        global_names.update(
-            ref=self._ref, source=self._source, var=self._var, config=lambda **_: ""
-        )
+        global_names.update(ref=self._ref, source=self._source, var=self._var)
         # Macros can call each other across files, because globals are looked up at call time.
         for file in (built_in_tests.FILE, *project.macro_files):
             macros = vars(self._render(file, lambda file=file: self._template(file).module))
@@ -140,10 +138,9 @@ class Renderer:
             )
         return f'"{source}"."{name}"'
 
-    def _var(self, name: str, default: Any = None) -> Any:
-        value = self.project.variables.get(name, default)
-        if value is None:
+    def _var(self, name: str) -> Any:
+        if name not in self.project.variables:
             raise TwinError(
                 "var", found=f"no variable {name!r}", next_step="set it in dbt_project.yml"
             )
-        return value
+        return self.project.variables[name]

@@ -26,8 +26,7 @@ def build_evidence_report(
 ) -> tuple[str, dict[str, Any]]:
     """Return the data version and the metadata of an author's current evidence.
 
-    The metadata contains the numbers of each stream, its plot (also written as a PNG to the home's
-    folder `evidence`) and all alarms.
+    The metadata contains the numbers of each stream, its plot and all alarms.
     """
     open_tables(state)
     rules = rules_from_settings(settings)
@@ -52,8 +51,6 @@ def build_evidence_report(
     }
     if not watches:
         metadata["why"] = "no settled value of the stable version has been observed yet"
-    folder = settings.home / "evidence" / author
-    folder.mkdir(parents=True, exist_ok=True)
     for watch in watches:
         name = re.sub(r"[^A-Za-z0-9]+", "_", watch.stream).strip("_")
         metadata |= {
@@ -64,12 +61,8 @@ def build_evidence_report(
         }
         if watch.stream in days:
             png = evidence_plot.draw(days[watch.stream], until=watch.last, threshold=threshold)
-            path = folder / f"{watch.version}_{name}.png"
-            path.write_bytes(png)
-            metadata |= {
-                name: dg.MetadataValue.md(evidence_plot.embed_in_markdown(png, title=watch.stream)),
-                f"{name}_file": dg.MetadataValue.path(str(path)),
-            }
+            picture = evidence_plot.embed_in_markdown(png, title=watch.stream)
+            metadata[name] = dg.MetadataValue.md(picture)
     return hash_evidence(watches, records), metadata
 
 

@@ -80,10 +80,10 @@ sources:
         columns: [{name: reader, data_type: varchar}]
 models:
   - name: readers
+    config: {unique_key: [reader]}
     columns: [{name: reader, data_type: varchar, data_tests: [unique, not_null]}]
 """
     sql = "select reader from {{ source('feedback', 'interactions') }}"
-    sql = "{{ config(unique_key='reader') }}\n" + sql
     folder = write_project({"models/schema.yml": schema, "models/readers.sql": sql})
     for name in ("cast_votes", "summed"):
         (folder / "models" / f"{name}.sql").unlink()

@@ -16,7 +16,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
 TEXTS = {"mara": {"a": "one two", "b": "three"}, "jose": {"a": "uno"}}
-got: dict[str, object] = {}
+got: dict[str, pl.DataFrame] = {}
 
 
 def sync(tables: Tables, author: str) -> SyncResult:
@@ -41,24 +41,6 @@ def long_words(all_words: pl.DataFrame) -> None:
     got["frame"] = all_words
 
 
-@dg.asset(partitions_def=authors, io_manager_key="tables_io")
-def lazy_words(all_words: pl.LazyFrame) -> None:
-    got["lazy"] = all_words
-
-
-@dg.asset(io_manager_key="tables_io", ins={"all_words": dg.AssetIn(metadata={"columns": ["word"]})})
-def every_author(all_words: dict[str, pl.LazyFrame]) -> None:
-    got["all"] = all_words
-
-
-@dg.asset(
-    io_manager_key="tables_io",
-    ins={"all_words": dg.AssetIn(metadata={"allow_missing_partitions": True})},
-)
-def every_author_so_far(all_words: dict[str, pl.DataFrame]) -> None:
-    got["so far"] = all_words
-
-
 @dg.asset(io_manager_key="tables_io")
 def one_frame_of_all(all_words: pl.DataFrame) -> None:
     got["never"] = all_words
@@ -76,7 +58,7 @@ def returns_a_frame() -> pl.DataFrame:
     return pl.DataFrame({"a": [1]})
 
 
-ASSETS = [all_words, long_words, lazy_words, every_author, every_author_so_far, one_frame_of_all]
+ASSETS = [all_words, long_words, one_frame_of_all]
 
 
 @pytest.fixture
@@ -95,39 +77,18 @@ def materialize(
     )  # fmt: skip
 
 
-def test_downstream_gets_a_frame_or_a_lazy_frame(instance: dg.DagsterInstance) -> None:
-    materialize(instance, "all_words", "long_words", "lazy_words", author="mara")
-    expected = words(posts(TEXTS["mara"])).sort("word_id")
-    assert isinstance(got["frame"], pl.DataFrame)
-    assert got["frame"].equals(expected)
-    assert isinstance(got["lazy"], pl.LazyFrame)
-    assert got["lazy"].collect().equals(expected)
+def test_downstream_gets_a_frame(instance: dg.DagsterInstance) -> None:
+    materialize(instance, "all_words", "long_words", author="mara")
+    assert got["frame"].equals(words(posts(TEXTS["mara"])).sort("word_id"))
 
 
-def test_an_unpartitioned_asset_gets_a_frame_an_author(instance: dg.DagsterInstance) -> None:
-    for author in TEXTS:
-        materialize(instance, "all_words", author=author)
-    materialize(instance, "every_author")
-    frames = got["all"]
-    assert isinstance(frames, dict)
-    assert {author: frame.collect()["word"].to_list() for author, frame in frames.items()} == {
-        "mara": ["one", "two", "three"],
-        "jose": ["uno"],
-    }
-    assert {tuple(frame.collect_schema()) for frame in frames.values()} == {("word",)}
-
-
-def test_an_author_without_a_table_is_an_error_unless_allowed(instance: dg.DagsterInstance) -> None:
-    materialize(instance, "all_words", author="mara")
-    with pytest.raises(TwinError, match="materialize the asset 'all_words' for the partition 'jo"):
-        materialize(instance, "every_author")
-    materialize(instance, "every_author_so_far")
-    assert isinstance(got["so far"], dict)
-    assert set(got["so far"]) == {"mara"}
+def test_an_author_without_a_table_is_an_error(instance: dg.DagsterInstance) -> None:
+    with pytest.raises(TwinError, match="materialize the asset 'all_words' for the partition 'mar"):
+        materialize(instance, "long_words", author="mara")
 
 
 def test_several_partitions_are_not_one_frame(instance: dg.DagsterInstance) -> None:
-    with pytest.raises(TwinError, match=r"Found: 2 partitions.*dict\[str, pl.LazyFrame\]"):
+    with pytest.raises(TwinError, match=r"Found: 2 partitions.*pass a partition_key"):
         materialize(instance, "one_frame_of_all")
 
 
@@ -152,10 +113,6 @@ def test_a_person_loads_a_table_by_name(instance: dg.DagsterInstance) -> None:
     )
     frame = defs.load_asset_value("all_words", partition_key="mara", instance=instance)
     assert frame.equals(words(posts(TEXTS["mara"])).sort("word_id"))
-    lazy = defs.load_asset_value(
-        "all_words", partition_key="mara", instance=instance, python_type=pl.LazyFrame
-    )
-    assert isinstance(lazy, pl.LazyFrame)
 
 
 def test_a_rerun_that_changes_nothing_makes_nothing_stale(instance: dg.DagsterInstance) -> None:

@@ -23,27 +23,24 @@ sources:
           - {name: value, data_type: double}
 models:
   - name: cast_votes
+    config: {unique_key: [id]}
     columns:
       - name: id
         data_type: varchar
         data_tests: [unique, not_null]
       - {name: value, data_type: double}
   - name: summed
-    config: {meta: {dagster: {partitions: none}}}
+    config: {unique_key: [id], meta: {dagster: {partitions: none}}}
     columns:
       - {name: id, data_type: varchar}
       - {name: total, data_type: double}
 """,
     "models/cast_votes.sql": """\
-{{ config(materialized='table', unique_key='id') }}
-
 select id, value
 from {{ source('raw', 'votes') }}
 where value >= {{ var('least') }}
 """,
     "models/summed.sql": """\
-{{ config(materialized='table', unique_key=['id']) }}
-
 select
     id,
     {{ total('value') }} as total

@@ -46,9 +46,9 @@ def test_the_code_version_depends_on_text_macros_and_variables(write_project: Wr
     [
         (SUMMED, "'cast_votes'", "'nope'", "summed.sql reads: no nope among cast_votes, summed"),
         (VOTES, "'votes'", "'nope'", "cast_votes.sql reads: no raw.nope among"),
-        (SUMMED, "unique_key", "unique", "summed.sql: {'materialized': 'table', 'unique': ['id']}"),
-        (SUMMED, ", unique_key=['id']", "", "summed.sql: {'materialized': 'table'}"),
-        (SUMMED, "['id']", "['nope']", "'unique_key': ['nope']"),
+        (SCHEMA, "unique_key: [id]}", "unique: [id]}", "cast_votes.config.unique_key: Field req"),
+        (SCHEMA, "unique_key: [id]}", "unique_key: []}", "cast_votes.config.unique_key: Tuple"),
+        (SCHEMA, "unique_key: [id]}", "unique_key: [nope]}", "not a column: nope"),
         (SCHEMA, "name: summed", "name: nope", "nope: a declaration without a file"),
         (SCHEMA, "data_tests", "tests", "models.cast_votes.columns.id.tests: Extra inputs"),
         (SCHEMA, "partitions: none", "partitions: days", "partitions: Input should be 'authors'"),
@@ -77,9 +77,7 @@ def test_an_undeclared_file_is_reported(write_project: WriteProject) -> None:
 
 def test_a_circle_of_refs_is_refused(write_project: WriteProject) -> None:
     files = {"models/cast_votes.sql": FILES[SUMMED].replace("'cast_votes'", "'summed'")}
-    schema = {
-        "models/schema.yml": FILES[SCHEMA].replace("{partitions: none}", "{partitions: authors}")
-    }
+    schema = {"models/schema.yml": FILES[SCHEMA].replace("partitions: none", "partitions: authors")}
     with pytest.raises(SqlProjectError, match=r"cycle: .* → "):
         read_project(write_project(files | schema))
 
@@ -87,8 +85,8 @@ def test_a_circle_of_refs_is_refused(write_project: WriteProject) -> None:
 def test_an_authors_model_cannot_read_a_shared_one(write_project: WriteProject) -> None:
     files = {
         "models/more.sql": FILES[SUMMED].replace("'cast_votes'", "'summed'"),
-        "models/schema.yml": FILES[SCHEMA]
-        + "  - name: more\n    columns: [{name: id, data_type: varchar}]\n",
+        "models/schema.yml": FILES[SCHEMA] + "  - name: more\n    config: {unique_key: [id]}\n"
+        "    columns: [{name: id, data_type: varchar}]\n",
     }
     with pytest.raises(SqlProjectError, match="reads one table for all authors"):
         read_project(write_project(files))

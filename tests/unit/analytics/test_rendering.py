@@ -38,7 +38,7 @@ def test_macros_are_available_in_every_model(renderer_of: RendererOf) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        (SUMMED, "group by id", "{% if %}", "models/summed.sql:7: Expected an expression"),
+        (SUMMED, "group by id", "{% if %}", "models/summed.sql:5: Expected an expression"),
         (SUMMED, "group by id", "\n{{ nope }}", "models/summed.sql: 'nope' is undefined"),
         (SUMMED, "group by id", "{{ var('nope') }}", "models/summed.sql: no variable 'nope'"),
         (SUMMED, "'value'", "", "parameter 'column' was not provided"),

@@ -23,7 +23,6 @@ from twin_assets.corpus.importers import (
     wordpress,
     x_archive,
 )
-from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.folders import display_path
 from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
@@ -133,7 +132,7 @@ def _find_refusal(archive: Archive) -> tuple[str, str] | None:
     except MemberError:
         return None  # reading the archive as posts reports the error
     if export is None:
-        return _find_nested_refusal(archive, names)
+        return None
     if export.title:
         return f"{export.title}, a format that cannot be imported yet", export.next_step
     return f"no readable post in the {title}", export.next_step
@@ -152,17 +151,3 @@ def _list_files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:
         names if len(names) == 1 and not names[0].lower().endswith((".md", ".markdown")) else []
     )
     return dict.fromkeys([*single_file, *data_files[:_MAX_HEADS], *pages])
-
-
-def _find_nested_refusal(archive: Archive, names: list[str]) -> tuple[str, str] | None:
-    """Apply `_find_refusal` to the first five archives in a folder."""
-    packed_names = [name for name in names if name.lower().endswith((".zip", ".gz", ".tgz"))]
-    for name in packed_names[:5] if archive.kind == "folder" else ():
-        try:
-            with open_archive(archive.path / name) as nested_archive:
-                refusal = _find_refusal(nested_archive)
-        except TwinError:
-            continue  # a truncated download among posts is not an export
-        if refusal:
-            return refusal
-    return None

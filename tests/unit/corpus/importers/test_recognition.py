@@ -80,13 +80,6 @@ def test_folders_of_pages_and_archives_without_an_export(tmp_path: Path) -> None
     assert recognise(feed) == "; no readable post in the RSS or Atom feed"
 
 
-def test_an_unsupported_export_within_a_folder_is_rejected(tmp_path: Path) -> None:
-    (tmp_path / "downloads").mkdir()
-    write_zip({"messages/index.json": "{}"}, tmp_path / "downloads" / "package.zip")
-    rejection = "; Discord data package, a format that cannot be imported yet"
-    assert recognise(tmp_path / "downloads") == rejection
-
-
 @pytest.mark.parametrize(
     ("files", "title"),
     [
