@@ -98,6 +98,8 @@ def test_a_published_version_is_private_and_answers_alike(
     card = repository.commits[repository.head]["README.md"].decode()
     head = yaml.safe_load(card.split("---")[1])
     assert (head["license"], head["library_name"]) == ("other", "peft")
+    [result] = head["model-index"][0]["results"]
+    assert {one["type"]: one["value"] for one in result["metrics"]}["beats_base_model"] == 0.7
     assert "Ann Bell agreed to this on 2026-01-02." in card
     assert "Prose without quotations is not released." in card
     assert "| `says_what_the_posts_say` | no | 9 of 10 unsupported |" in card

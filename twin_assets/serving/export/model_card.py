@@ -3,7 +3,8 @@
 Scope: the card's text and its YAML head, as a pure function. Out of scope: uploading
 (`publishing.py`), weights (`exporting.py`).
 
-The head follows https://huggingface.co/docs/hub/model-cards.
+The head follows https://huggingface.co/docs/hub/model-cards. `model-index` contains the numbers of
+the gate's claims, which are not independently verified.
 """
 # pyright: strict
 
@@ -125,6 +126,26 @@ def _yaml_head(published_version: PublishedVersion) -> dict[str, Any]:
         "pipeline_tag": "text-generation",
         **({"library_name": LIBRARIES[export_format]} if export_format in LIBRARIES else {}),
         "tags": ["llm-twin", *(["gguf"] if export_format.startswith("gguf") else [])],
+        "model-index": [
+            {
+                "name": f"{published_version.author} v{published_version.version}",
+                "results": [
+                    {
+                        "task": {"type": "text-generation"},
+                        "dataset": {
+                            "type": "llm-twin-gate",
+                            "name": f"the gate's questions and held-out posts of "
+                            f"{published_version.author}",
+                        },
+                        "metrics": [
+                            {"type": claim.name, "value": claim.value, "verified": False}
+                            for claim in published_version.verdict.claims
+                            if claim.value is not None
+                        ],
+                    }
+                ],
+            }
+        ],
     }
 
 
