@@ -10,9 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.presentation import versions_table
-from twin_cli.commands.questions import release_text
+from twin_cli.commands.questions import EndpointAnswer, release_text
 
 from tests.registered import register_version
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION

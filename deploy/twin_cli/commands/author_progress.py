@@ -1,7 +1,6 @@
 """Read and write the small file that records an author's progress for the next command.
 
-Scope: the last import, the three questions with their answers before and after training, and
-whether training is expected.
+Scope: the last import, the questions for the first answers, and whether training is expected.
 Out of scope: verdicts and versions (the registry stores them).
 """
 # pyright: strict
@@ -29,47 +28,14 @@ MAX_COMPARED_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
-class EndpointAnswer:
-    """One answer from the endpoint, as shown in the tables.
-
-    Attributes:
-        sources: the supporting posts, each with `chunk_id`, `document_id`, `title` and `url`.
-        version: `base`, or a version such as `v3`.
-        cost_usd: cost in US dollars.
-        seconds: time from the question to the last word.
-        kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`, or empty if unknown.
-        quotes: the author's own sentences in the answer, best first; from the gateway's `twin`
-            field, as are the attributes below.
-        nearest: the nearest posts if the author has not written about the subject.
-        release, prose, draft: the version's released forms, the gate's result for its prose, and
-            why this answer is a draft.
-    """
-
-    question: str
-    text: str
-    sources: tuple[dict[str, Any], ...] = ()
-    trace_id: str = ""
-    version: str = ""
-    cost_usd: float | None = None
-    degraded: str = ""
-    disclosure: str = ""
-    seconds: float = 0.0
-    kind: str = ""
-    quotes: tuple[dict[str, Any], ...] = ()
-    nearest: tuple[dict[str, Any], ...] = ()
-    release: str = ""
-    prose: dict[str, Any] = field(default_factory=dict[str, Any])
-    draft: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
 class AuthorProgress:
     """The progress of one author; see the module docstring.
 
     Attributes:
         fingerprint: fingerprint of sources and import code at the last successful import.
         kept, words: numbers of usable posts and of their words at that time.
-        questions: the questions asked before and after training.
+        questions: the questions from which `twin up` shows the best first answers.
+        has_first_answers: whether they have been shown.
         training: state of the expected training; `run_id` is its Dagster run.
         up: the `twin up` process that works on this author.
         not_aliases: names that, according to a person, do not belong to this author.
@@ -79,8 +45,7 @@ class AuthorProgress:
     kept: int = 0
     words: int = 0
     questions: tuple[str, ...] = ()
-    before: tuple[EndpointAnswer, ...] = ()
-    after: tuple[EndpointAnswer, ...] = ()
+    has_first_answers: bool = False
     training: TrainingState = ""
     run_id: str = ""
     up: ProcessIdentity | None = field(default=None)
@@ -88,39 +53,21 @@ class AuthorProgress:
 
 
 def read_progress(settings: Settings, slug: str) -> AuthorProgress:
-    """Return the stored progress, or empty progress if the author has never been served here.
-
-    If a post is forgotten, answers that repeat it lose their text; this function omits them.
-    """
+    """Return the stored progress, or empty progress if the author has never been served here."""
     try:
         text = _progress_path(settings, slug).read_text(encoding="utf-8")
         document: dict[str, Any] = json.loads(text)
     except (FileNotFoundError, json.JSONDecodeError):
         return AuthorProgress()  # a truncated file only causes one superfluous import
     up_fields = document.pop("up", None)
-    answers = {
-        name: tuple(
-            EndpointAnswer(
-                **(
-                    row
-                    | {field_name: tuple(row.get(field_name) or ()) for field_name in _TUPLE_FIELDS}
-                )
-            )
-            for row in document.pop(name, ())
-            if set(row) >= _REQUIRED_FIELDS
-        )
-        for name in ("before", "after")
-    }
     for name in ("questions", "not_aliases"):
         document[name] = tuple(document.get(name, ()))
     known_fields = {name: value for name, value in document.items() if name in _FIELDS}
-    return AuthorProgress(
-        up=ProcessIdentity(**up_fields) if up_fields else None, **answers, **known_fields
-    )
+    return AuthorProgress(up=ProcessIdentity(**up_fields) if up_fields else None, **known_fields)
 
 
 def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> None:
-    """Replace the file atomically, with mode 600 because it contains answers."""
+    """Replace the file atomically, with mode 600."""
     path = _progress_path(settings, slug)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(path, json.dumps(asdict(progress), ensure_ascii=False, indent=1))
@@ -169,6 +116,4 @@ def _progress_path(settings: Settings, slug: str) -> Path:
     return settings.home / "progress" / f"{slug}.json"
 
 
-_TUPLE_FIELDS = ("sources", "quotes", "nearest")  # tuples that JSON returns as lists
-_REQUIRED_FIELDS = frozenset({"question", "text"})
 _FIELDS = frozenset(AuthorProgress.__dataclass_fields__)

@@ -2,8 +2,7 @@
 
 The base model's prose is not shown, but users can request it from `twin/<author>@base`.
 
-Scope: the import through the running Dagster, the questions, and storing the answers for the
-comparison after training.
+Scope: the import through the running Dagster, and the questions.
 Out of scope: the work of an import (`twin_assets/corpus`).
 """
 # pyright: strict
@@ -14,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.author_progress import AuthorProgress, EndpointAnswer, write_progress
+from twin_cli.commands.author_progress import AuthorProgress, write_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.presentation import format_passage, marked_sentence, quotation_lines
-from twin_cli.commands.questions import ask, make_client
+from twin_cli.commands.questions import EndpointAnswer, ask, make_client
 from twin_cli.commands.runs import IMPORT_JOB, FollowedRun, follow_run, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -165,13 +164,13 @@ def ask_first_questions(
     *,
     clock: StageClock,
 ) -> AuthorProgress:
-    """Ask the endpoint the preview's questions; show and store the three best quotations.
+    """Ask the endpoint the preview's questions and show the three best quotations.
 
-    If the author already has answers, no question is asked, because the answers are unchanged.
+    If they have been shown before, no question is asked, because the answers are unchanged.
     """
     from twin_resources.models.embedder.embedder import load_embedder
 
-    if progress.before or not progress.questions:
+    if progress.has_first_answers or not progress.questions:
         clock.log("the first answers were shown before; ask more with `twin ask`")
         return progress
     answers = ask_questions(endpoints, progress.questions, model=f"twin/{author.slug}", clock=clock)
@@ -183,7 +182,7 @@ def ask_first_questions(
             clock.log(quotation_lines(answer))
     else:
         clock.log(f"no quotation answered any of {question_count}; ask your own with `twin ask`")
-    progress = replace(progress, before=best_answers)
+    progress = replace(progress, has_first_answers=bool(best_answers))
     write_progress(stack.settings, author.slug, progress)
     return progress
 

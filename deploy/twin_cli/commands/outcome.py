@@ -23,7 +23,6 @@ from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.process_identity import find_process
-from twin_resources.processes.programs import is_server_ready
 from twin_resources.processes.stack import Stack
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
@@ -292,20 +291,6 @@ def build_untrained_result(progress: AuthorProgress) -> TrainingOutcome:
     posts, words = format_count(progress.kept, "usable post"), format_count(progress.words, "word")
     reason = f"the corpus is too small: {posts}, {words}"
     return TrainingOutcome(StackOutcome.REFUSED, reasons=(reason,))
-
-
-def wait_until_served(
-    settings: Settings, version: ModelVersion, *, timeout_s: float = 120.0
-) -> bool:
-    """Wait until a released version's model server is up; return False if it does not start."""
-    if settings.model_server_url:
-        return True
-    deadline = time.monotonic() + timeout_s
-    while not is_server_ready(settings, f"{version.author}/v{version.version}"):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.3)
-    return True
 
 
 def _last_launched_run(dagster: DagsterHTTP, author: str, progress: AuthorProgress) -> Run | None:

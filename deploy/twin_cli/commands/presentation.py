@@ -16,14 +16,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from twin_cli.commands.author_progress import EndpointAnswer
-from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.processes.endpoints import Endpoints, env_path
 from twin_resources.processes.wording import format_count
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from twin_cli.commands.questions import EndpointAnswer
     from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
 MAX_SHOWN_CHARACTERS = 270  # of a passage on the screen; `twin ask` prints the whole passage
@@ -71,16 +70,6 @@ def format_passage(text: str, *, max_characters: int = MAX_SHOWN_CHARACTERS) -> 
     return textwrap.fill(
         f"“{single_line}”", LINE_WIDTH, initial_indent="  ", subsequent_indent="   "
     )
-
-
-def prose_lines(answers: Sequence[EndpointAnswer]) -> str:
-    """Return the question and generated prose of the first answer with prose."""
-    prose = [
-        (answer.question, extract_prose(answer.text))
-        for answer in answers
-        if answer.kind != "not_written_about"
-    ]
-    return next((f"{question}\n{format_passage(text)}" for question, text in prose if text), "")
 
 
 def sources_text(answer: EndpointAnswer) -> str:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.presentation import sources_text
 from twin_cli.commands.subject import choose_author
@@ -33,6 +32,40 @@ from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from openai import OpenAI
+
+
+@dataclass(frozen=True)
+class EndpointAnswer:
+    """One answer from the endpoint, with the `twin` field of the response.
+
+    Attributes:
+        sources: the supporting posts, each with `chunk_id`, `document_id`, `title` and `url`.
+        version: `base`, or a version such as `v3`.
+        cost_usd: cost in US dollars.
+        seconds: time from the question to the last word.
+        kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`, or empty if unknown.
+        quotes: the author's own sentences in the answer, best first; from the gateway's `twin`
+            field, as are the attributes below.
+        nearest: the nearest posts if the author has not written about the subject.
+        release, prose, draft: the version's released forms, the gate's result for its prose, and
+            why this answer is a draft.
+    """
+
+    question: str
+    text: str
+    sources: tuple[dict[str, Any], ...] = ()
+    trace_id: str = ""
+    version: str = ""
+    cost_usd: float | None = None
+    degraded: str = ""
+    disclosure: str = ""
+    seconds: float = 0.0
+    kind: str = ""
+    quotes: tuple[dict[str, Any], ...] = ()
+    nearest: tuple[dict[str, Any], ...] = ()
+    release: str = ""
+    prose: dict[str, Any] = field(default_factory=dict[str, Any])
+    draft: dict[str, Any] | None = None
 
 
 def make_client(url: str, key: str) -> OpenAI:

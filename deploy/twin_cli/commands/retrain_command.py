@@ -67,16 +67,15 @@ def run_retrain(
         clock.log(f"request {request_number}: retrain {chosen_author.name}; reason: {reason}")
         run = _wait_for_run(stack, chosen_author.slug, request_number, dagster=dagster, state=state)
     progress = read_progress(stack.settings, chosen_author.slug)
-    progress = replace(progress, training="launched", run_id=run.run_id, after=())
+    progress = replace(progress, training="launched", run_id=run.run_id)
     write_progress(stack.settings, chosen_author.slug, progress)
     clock.log(f"training: {dagster.url}/runs/{run.run_id}")
     if not wait:
         clock.log(f"to wait for it: {format_command('status --wait', home=settings.home)}")
         return 0
     from twin_cli.commands.training import train
-    from twin_resources.processes.endpoints import read_endpoints
 
-    return int(train(stack, read_endpoints(settings.home), chosen_author, clock=clock).outcome)
+    return int(train(stack, chosen_author.slug, clock=clock).outcome)
 
 
 def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, state: State) -> None:

@@ -172,8 +172,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     from twin_cli.commands.outcome import wait_for_result
     from twin_cli.commands.services import require_stack
     from twin_cli.commands.subject import choose_author
-    from twin_cli.commands.training import compare_answers, report_result, show_voice
-    from twin_resources.processes.endpoints import read_endpoints
+    from twin_cli.commands.training import record_finished, report_result, show_voice
 
     clock = StageClock()
     stack = require_stack(settings)
@@ -182,7 +181,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
         result = wait_for_result(stack, chosen_author.slug, clock=clock, timeout_s=timeout_s)
         report_result(result, clock=clock)
         show_voice(stack.settings, result, clock=clock)
-        compare_answers(stack, read_endpoints(settings.home), chosen_author, result, clock=clock)
+        record_finished(stack.settings, chosen_author.slug)
     return int(result.outcome)
 
 

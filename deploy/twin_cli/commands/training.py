@@ -1,4 +1,4 @@
-"""Run stage 5 of `twin up`: decide whether to train, train, show the verdict, compare answers.
+"""Run stage 5 of `twin up`: decide whether to train, train, and show the verdict.
 
 Scope: the decision and the display.
 Out of scope: training and gate themselves (`twin_assets`), and the meaning of a run's end
@@ -8,7 +8,6 @@ Out of scope: training and gate themselves (`twin_assets`), and the meaning of a
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +20,6 @@ from twin_cli.commands.author_progress import (
     write_progress,
 )
 from twin_cli.commands.clock import StageClock, format_duration
-from twin_cli.commands.first_answers import ask_questions
 from twin_cli.commands.outcome import (
     CONSENT_WAIT,
     RELEASE_ASSET,
@@ -34,15 +32,12 @@ from twin_cli.commands.outcome import (
     open_registry,
     read_recorded_result,
     refusal_reasons,
-    wait_until_served,
 )
-from twin_cli.commands.presentation import prose_lines, verdict_line
+from twin_cli.commands.presentation import verdict_line
 from twin_cli.commands.preview_report import MIN_WORDS, has_enough_text
 from twin_cli.commands.runs import follow_run, launch_or_join
-from twin_resources.authors import Author
-from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.endpoints import Endpoints, urls
+from twin_resources.processes.endpoints import urls
 from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.judges.voice_shown import read_checkpoint_voice_figures, render_bars
@@ -109,18 +104,14 @@ def start_training(stack: Stack, author: str, *, clock: StageClock) -> str:
     address = urls(stack.settings)["dagster"]
     run_id, is_new = launch_or_join(DagsterHTTP.for_home(stack.settings), RETRAIN, author)
     progress = read_progress(stack.settings, author)
-    write_progress(
-        stack.settings, author, replace(progress, training="launched", run_id=run_id, after=())
-    )
+    write_progress(stack.settings, author, replace(progress, training="launched", run_id=run_id))
     clock.log(f"{'training' if is_new else 'joining the training'}: {address}/runs/{run_id}")
     return run_id
 
 
-def train(
-    stack: Stack, endpoints: Endpoints, author: Author, *, clock: StageClock
-) -> TrainingOutcome:
-    """Train, wait for the verdict, show it, and ask the three questions again."""
-    run_id = start_training(stack, author.slug, clock=clock)
+def train(stack: Stack, author: str, *, clock: StageClock) -> TrainingOutcome:
+    """Train, wait for the verdict and show it."""
+    run_id = start_training(stack, author, clock=clock)
     dagster = DagsterHTTP.for_home(stack.settings)
     followed_run = follow_run(
         dagster, run_id, clock=clock, title="train", stack=stack, until_asset=RELEASE_ASSET
@@ -128,80 +119,21 @@ def train(
     if followed_run.run.status == "CANCELED":
         ensure_alive(stack)  # `twin stop` cancels runs first, so it may be the cause
     clock.log_detail(f"training, gate and release took {format_duration(followed_run.seconds)}")
-    result = determine_run_result(stack.settings, author.slug, followed_run)
+    result = determine_run_result(stack.settings, author, followed_run)
     report_result(result, clock=clock)
     show_voice(stack.settings, result, clock=clock)
     if result.outcome is StackOutcome.FAILED:
         clock.log(f"see {urls(stack.settings)['dagster']}/runs/{followed_run.run.run_id}")
-    compare_answers(stack, endpoints, author, result, clock=clock)
+    record_finished(stack.settings, author)
     if followed_run.is_unfinished:
         clock.log("the rest of the gate's report follows; a claim that fails reverses the release")
     return result
 
 
-def compare_answers(
-    stack: Stack,
-    endpoints: Endpoints,
-    author: Author,
-    result: TrainingOutcome,
-    *,
-    clock: StageClock,
-) -> None:
-    """Ask the released version the same questions, and show its prose if its prose is released.
-
-    Its quotations are the same as before training.
-    """
-    progress = read_progress(stack.settings, author.slug)
-    if result.version is not None and progress.before and not progress.after:
-        if wait_until_served(stack.settings, result.version):
-            _wait_for_route(endpoints, author, result, clock=clock)
-            questions = [answer.question for answer in progress.before]
-            new_answers = ask_questions(
-                endpoints, questions, model=f"twin/{author.slug}", clock=clock
-            )
-            version = f"v{result.version.version}"
-            if prose := prose_lines(new_answers):
-                clock.log(f"in this voice, by {version}, a language model, not {author.name}:")
-                clock.log(prose)
-            else:
-                clock.log(f"answers remain quotations: the prose of {version} is not shown")
-            progress = replace(progress, after=new_answers)
-        else:
-            clock.log(
-                "the model server of the released version is not ready yet; see models.log",
-                style="yellow",
-            )
-    write_progress(stack.settings, author.slug, replace(progress, training="finished"))
-
-
-def _wait_for_route(
-    endpoints: Endpoints, author: Author, result: TrainingOutcome, *, clock: StageClock
-) -> None:
-    """Ask until the released version answers; the gateway applies the policy within seconds.
-
-    The question uses the alias `@stable`, because `twin/<author>` may answer a greeting without a
-    model.
-    """
-    from twin_cli.commands.questions import ask, make_client
-
-    assert result.version is not None
-    version_name = f"v{result.version.version}"
-    client = make_client(endpoints.gateway, endpoints.gateway_key)
-    deadline = time.monotonic() + 20.0
-    while True:
-        try:
-            answering_version = ask(client, "Hello?", model=f"twin/{author.slug}@stable").version
-        except TwinError as error:  # the gateway has no stable version yet
-            answering_version = error.found
-        if answering_version == version_name:
-            return
-        if time.monotonic() > deadline:
-            clock.log(
-                f"{version_name} is released, but the gateway does not use it yet: "
-                f"{answering_version}"
-            )
-            return
-        time.sleep(0.5)
+def record_finished(settings: Settings, author: str) -> None:
+    """Record in the author's progress that the outcome of the training was shown."""
+    progress = read_progress(settings, author)
+    write_progress(settings, author, replace(progress, training="finished"))
 
 
 def report_result(result: TrainingOutcome, *, clock: StageClock) -> None:

@@ -371,7 +371,7 @@ class _UpCommand:
             wait_command = format_command("status --wait", home=self.settings.home)
             self.clock.log(f"training continues in the background; to wait for it: {wait_command}")
             return 0
-        self.training_result = train(stack, endpoints, subject.author, clock=self.clock)
+        self.training_result = train(stack, subject.slug, clock=self.clock)
         return int(self.training_result.outcome)
 
     def _show_page(self, stack: Stack) -> None:

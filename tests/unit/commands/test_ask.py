@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 from twin_cli.commands import questions
-from twin_cli.commands.author_progress import EndpointAnswer
+from twin_cli.commands.questions import EndpointAnswer
 
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import load_settings

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 from twin_cli.commands.author_progress import (
     AuthorProgress,
-    EndpointAnswer,
     fingerprint,
     read_progress,
     write_progress,
@@ -21,15 +19,12 @@ from twin_resources.settings import Settings
 
 
 def test_it_is_read_back_as_written(home: Settings) -> None:
-    answer = EndpointAnswer(
-        "Why?", "Because.", ({"chunk_id": "c", "title": "T"},), "t1", "base", 0.001
-    )
     progress = AuthorProgress(
         fingerprint="f",
         kept=40,
         words=9_000,
         questions=("Why?",),
-        before=(answer,),
+        has_first_answers=True,
         training="launched",
         run_id="r",
         up=ProcessIdentity(1, 2.0),
@@ -37,17 +32,6 @@ def test_it_is_read_back_as_written(home: Settings) -> None:
     write_progress(home, "jose", progress)
     assert read_progress(home, "jose") == progress
     assert read_progress(home, "nobody") == AuthorProgress()
-
-
-def test_an_answer_whose_text_was_forgotten_is_none(home: Settings) -> None:
-    told = (EndpointAnswer("Why?", "Because."), EndpointAnswer("How?", "As the post says."))
-    write_progress(home, "jose", AuthorProgress(kept=2, before=told, after=told[1:]))
-    path = home.home / "progress" / "jose.json"
-    document = json.loads(path.read_text())
-    for row in (document["before"][1], document["after"][0]):  # as forgetting leaves it
-        del row["text"]
-    path.write_text(json.dumps(document))
-    assert read_progress(home, "jose") == AuthorProgress(kept=2, before=told[:1])
 
 
 def test_a_file_cut_short_is_an_unknown_author(home: Settings) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.first_answers import best_quotations
 from twin_cli.commands.presentation import sources_text
+from twin_cli.commands.questions import EndpointAnswer
 
 
 class Embedder:

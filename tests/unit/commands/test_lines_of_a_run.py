@@ -7,10 +7,10 @@ import io
 import pytest
 from rich.console import Console
 from twin_cli.commands import clock as clock_module
-from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import StackOutcome, TrainingOutcome
-from twin_cli.commands.presentation import format_passage, prose_lines, quotation_lines
+from twin_cli.commands.presentation import format_passage, quotation_lines
+from twin_cli.commands.questions import EndpointAnswer
 from twin_cli.commands.training import report_result
 
 from twin_resources.registry.moves import GateClaim, Verdict
@@ -64,7 +64,6 @@ def log_of_a_run(monkeypatch: pytest.MonkeyPatch, *, verbose: bool) -> str:
             _pass(clock, now, PHASES["train"])
             verdict = Verdict("ada", "c", "3", "passed", CLAIMS, "2026-01-01")
             report_result(TrainingOutcome(StackOutcome.TUNED, verdict), clock=clock)
-            clock.log(prose_lines([answer] * 3))
     return file.getvalue()
 
 

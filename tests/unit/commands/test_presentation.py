@@ -12,18 +12,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 from twin_cli.commands import clock as clock_module
-from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock, format_duration
 from twin_cli.commands.console import format_command
 from twin_cli.commands.presentation import (
     MAX_SHOWN_CHARACTERS,
     endpoints_lines,
     format_passage,
-    prose_lines,
     quotation_lines,
     verdict_line,
 )
 from twin_cli.commands.preview_report import too_small_reason
+from twin_cli.commands.questions import EndpointAnswer
 
 from twin_resources.processes.endpoints import Endpoints
 from twin_resources.registry.moves import GateClaim, Verdict
@@ -55,22 +54,6 @@ def test_a_first_answer_is_the_authors_words_and_their_post() -> None:
     assert quotation_lines(marked).splitlines()[1] == "  “… Why so? Polish it never.”"
     unnamed = EndpointAnswer("How?", "", quotes=({"text": "Slowly.", "document_id": "d1"},))
     assert quotation_lines(unnamed).endswith("— d1")
-
-
-QUOTING = """> To polish is to remove.
->
-> — [On leaving things alone](http://x/1), 2019-10-20
-
-**In this voice**
-
-I leave it as it is."""
-
-
-def test_of_an_answer_in_prose_the_prose_alone_is_shown_after_training() -> None:
-    voiced = EndpointAnswer("How?", QUOTING, quotes=(QUOTED,), version="v1")
-    alone = EndpointAnswer("Why?", QUOTING.partition("\n\n**")[0], quotes=(QUOTED,), version="v1")
-    assert prose_lines([voiced, alone]) == "How?\n  “I leave it as it is.”"
-    assert prose_lines([alone]) == ""
 
 
 WORDS = "Take the pendulum off, carry it upright, and drive as though someone were asleep."
