@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from pydantic import Field
@@ -29,45 +28,6 @@ EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
 MIN_SECRET_CHARACTERS = 32  # of TWIN_HOME_SECRET
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # installed with the front desk
-
-_SETTINGS_MADE_CONSTANT = (
-    "ALARM_HORIZON ALARM_RATE BASELINE_VALUES EVALUATION_QUESTIONS "
-    "EVALUATION_TOKENS MARGIN PROMPT_CACHE_MIB READER_DAYS "
-    "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
-)
-# Name → instruction for the operator. Without this check, a removed variable would be ignored
-# silently.
-REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "TWIN_ALARM_CONTROL": "unset it: the trial of a new version decides whether it is better; "
-        "no judge is asked before a training",
-        **dict.fromkeys(
-            ("TWIN_GENERAL_SET", "TWIN_GENERAL_SHARE"),
-            "unset it: only the author's own posts are training data",
-        ),
-        **dict.fromkeys(
-            ("TWIN_BASELINE_VALUES_LATER", "TWIN_KEPT_ANSWERS"),
-            "unset it: what answers are held to follows the last weeks by itself",
-        ),
-        "TWIN_ANCHOR_SHARE": "unset it: no reader is answered by an earlier version to compare; "
-        "the trial of a new version compares",
-        "TWIN_ROUTING_EXPLORED": "unset it: no question goes to the other model by lot any more; "
-        "`twin routing` shows what the labels say of both",
-        "TWIN_SIMULATED_PROVIDER_PORT": "unset it: `twin demo-loop` has no paid model",
-        "TWIN_STYLE_MODEL": "unset it: the gate's report has the voice score and its plot",
-        **dict.fromkeys(
-            (f"TWIN_{name}" for name in _SETTINGS_MADE_CONSTANT.split()),
-            "unset it: it is a constant now, with its reason (`Constants` in settings.py)",
-        ),
-        "TWIN_RETRAIN_HOURS_A_MONTH": "unset it: TWIN_RETRAIN_RUNS_A_MONTH limits an author's "
-        "trainings, and 40 hours a month are the most",
-        "TWIN_RETRAIN_COOLDOWN_DAYS": "unset it: a day lies between two trainings of an author",
-        "TWIN_RETRAIN_NEW_PAIRS": "unset it: 200 pairs are worth a training; "
-        "TWIN_RETRAIN_NEW_POSTS says how many posts are",
-        "TWIN_TRAIN_MEETING": "unset it: several machines train as a Ray cluster; start one with "
-        "`ray start`, and set TWIN_TRAIN_BACKEND=ray and TWIN_RAY_ADDRESS",
-    }
-)
 
 
 class Constants(BaseSettings):
@@ -117,8 +77,6 @@ _DEMO = {
     "alarm_horizon": 1_000,
     "retrain_cooldown_days": 0.0,
     "reader_days": "at_once",
-}
-_HURRIED = {
     "margin": 0.2,
     "trial_prompts": 60,
     "evaluation_tokens": 12_000,  # 30 passages per model instead of 54
@@ -126,7 +84,7 @@ _HURRIED = {
     "serving_threads": 2,  # no training runs while a reader asks
     "prompt_cache_mib": 768,  # repeated questions are read only once
 }
-PACES: Mapping[str, Mapping[str, Any]] = {"": {}, "demo": _DEMO, "hurried": _DEMO | _HURRIED}
+PACES: Mapping[str, Mapping[str, Any]] = {"": {}, "demo": _DEMO}
 
 
 class Settings(Constants):
@@ -315,7 +273,7 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
     """Read the environment; `home` overrides `TWIN_HOME`. The home's path becomes absolute.
 
     Raises:
-        TwinError: the environment sets a removed setting (`REMOVED_SETTINGS`) or an unknown pace.
+        TwinError: the environment sets an unknown pace.
     """
     pace = os.environ.get("TWIN_PACE", "")
     if pace not in PACES:
@@ -324,13 +282,6 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
             found=f"TWIN_PACE = {pace!r}",
             next_step=f"leave it out, or set {' or '.join(filter(None, PACES))}",
         )
-    for name, instruction in REMOVED_SETTINGS.items():
-        if os.environ.get(name):
-            raise TwinError(
-                "read the settings",
-                found=f"{name}, which this release does not have",
-                next_step=instruction,
-            )
     values: dict[str, Any] = {} if home is None else {"home": Path(home)}
     settings = Settings(**values)
     return settings.model_copy(update={"home": settings.home.expanduser().resolve()})

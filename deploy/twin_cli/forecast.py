@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.models.model_fit import REFERENCE_BILLION, estimate_training
+from twin_resources.processes.wording import format_duration
 
 # Measured on two cores of an EPYC with avx512_bf16 and little other work.
 INSTALL_S = 200.0  # pip is a single process that waits for the network half the time
@@ -182,13 +183,13 @@ def forecast(
 def format_forecast(seconds: dict[str, float]) -> Sequence[str]:
     """Return the forecast as lines: when each part is ready, and the time for training and gate."""
     installed_at_s = seconds["installation_s"]
-    installed_text = f"installed at {_format_duration(installed_at_s)}, " if installed_at_s else ""
+    installed_text = f"installed at {format_duration(installed_at_s)}, " if installed_at_s else ""
     lines = [
         f"  expected: {installed_text}first quotation at "
-        f"{_format_duration(installed_at_s + seconds['first_quotation_s'])}; "
-        f"training takes {_format_duration(seconds['training_s'])}, the gate "
-        f"{_format_duration(seconds['gate_s'])}: "
-        f"the tuned model answers at {_format_duration(seconds['ready_s'])}, give or take a third"
+        f"{format_duration(installed_at_s + seconds['first_quotation_s'])}; "
+        f"training takes {format_duration(seconds['training_s'])}, the gate "
+        f"{format_duration(seconds['gate_s'])}: "
+        f"the tuned model answers at {format_duration(seconds['ready_s'])}, give or take a third"
     ]
     if seconds["slower"] > 1.0:
         lines.append(
@@ -196,13 +197,3 @@ def format_forecast(seconds: dict[str, float]) -> Sequence[str]:
             f"{seconds['slower']:.1f} times as long)"
         )
     return lines
-
-
-def _format_duration(seconds: float) -> str:
-    minutes, remaining_seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours}:{minutes:02d}:{remaining_seconds:02d}"
-        if hours
-        else f"{minutes}:{remaining_seconds:02d}"
-    )

@@ -144,20 +144,12 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     )
 
 
-@commands.command(
-    name="demo-loop", rich_help_panel=START, epilog=example("twin demo-loop --unhurried")
-)
-def demonstrate(
-    home: Home = None,
-    unhurried: Annotated[
-        bool,
-        typer.Option("--unhurried", help="Train and judge as outside the demo; the gate releases."),
-    ] = False,
-) -> int:
+@commands.command(name="demo-loop", rich_help_panel=START, epilog=example("twin demo-loop"))
+def demonstrate(home: Home = None) -> int:
     """Close the loop once in a separate home: staged scores fall, and one retraining repairs it."""
     from twin_cli.commands.demo.loop import run_demo
 
-    return run_demo(home, unhurried=unhurried)
+    return run_demo(home)
 
 
 @commands.command(rich_help_panel=START, epilog=example("twin status --wait"))

@@ -1,6 +1,6 @@
 """How tests reach the server that speaks S3 here: moto's, on the loopback.
 
-Scope: its keys, as the environment and as a table's options have them, and a client.
+Scope: its keys in the environment, and a client.
 Out of scope: the server (`conftest.py`), a bucket (whoever needs one).
 """
 
@@ -12,17 +12,6 @@ import pytest
 
 KEY = "tests"  # moto's server takes any
 REGION = "us-east-1"
-
-
-def storage_options(endpoint: str) -> dict[str, str]:
-    """As Lance tables take them."""
-    return {
-        "aws_endpoint": endpoint,
-        "aws_access_key_id": KEY,
-        "aws_secret_access_key": KEY,
-        "aws_region": REGION,
-        "allow_http": "true",
-    }
 
 
 def client_of(endpoint: str) -> Any:

@@ -15,7 +15,6 @@ from twin_resources.settings import (
     CONSTANTS,
     MIN_SECRET_CHARACTERS,
     PACES,
-    REMOVED_SETTINGS,
     Settings,
     load_secrets,
     load_settings,
@@ -73,21 +72,8 @@ def test_a_training_has_at_least_one_rank(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_unknown_pace_is_refused_with_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWIN_PACE", "quick")
-    with pytest.raises(TwinError, match="demo or hurried"):
+    with pytest.raises(TwinError, match="demo"):
         load_settings()
-
-
-@pytest.mark.parametrize("name", sorted(REMOVED_SETTINGS))
-def test_a_removed_setting_is_refused_with_what_to_do_instead(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(name, "")
-    load_settings()
-    monkeypatch.setenv(name, "0.1")
-    with pytest.raises(TwinError, match=name) as refused:
-        load_settings()
-    assert refused.value.next_step == REMOVED_SETTINGS[name]
-    assert name.removeprefix("TWIN_").lower() not in Settings.model_fields.keys() - CONSTANTS
 
 
 def test_a_constant_comes_from_the_pace_and_from_no_variable(
@@ -95,7 +81,7 @@ def test_a_constant_comes_from_the_pace_and_from_no_variable(
 ) -> None:
     monkeypatch.setenv("TWIN_MARGIN", "0.3")
     assert Settings().margin == 0.1
-    monkeypatch.setenv("TWIN_PACE", "hurried")
+    monkeypatch.setenv("TWIN_PACE", "demo")
     assert (Settings().margin, Settings().trial_prompts) == (0.2, 60)
     assert Settings(margin=0.25).margin == 0.25
     for pace in PACES.values():

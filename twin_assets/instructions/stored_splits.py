@@ -79,9 +79,7 @@ def _select_document_splits(rows: pl.DataFrame) -> pl.DataFrame:
 
 def compare_stored_splits(tables: Tables, author: str) -> StoredSplits:
     """Compare the stored dataset with the draws and its tagged versions."""
-    table = store.open_table(
-        tables.uri(DATASET_TABLE, author), storage_options=tables.storage_options
-    )
+    table = store.open_table(tables.uri(DATASET_TABLE, author))
     versions = sorted(_list_tagged_versions(table) if table else (), reverse=True)
     columns = ["document_id", "split"]
     return compare_splits(

@@ -119,9 +119,8 @@ def _find_pending_documents(tables: Tables, author: str) -> pl.DataFrame:
 
     bookkeeping = ["_input_key", "_input_hash", "_version"]
     columns = {"key": pl.String, "hash": pl.Binary, "kept": pl.Boolean, "unseen": pl.Boolean}
-    options = tables.storage_options
-    source = store.open_table(tables.uri(SOURCE_TABLE, author), storage_options=options)
-    drafts = store.open_table(tables.uri(DRAFTS_TABLE, author), storage_options=options)
+    source = store.open_table(tables.uri(SOURCE_TABLE, author))
+    drafts = store.open_table(tables.uri(DRAFTS_TABLE, author))
     if source is None or drafts is None:
         return pl.DataFrame(schema=columns)
     documents = store.read_columns(source, ["document_id", "_row_hash", "kept"])

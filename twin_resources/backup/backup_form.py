@@ -10,7 +10,6 @@ written.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tarfile
@@ -25,7 +24,7 @@ from typing import IO
 from twin_resources.backup.backup_record import RECORD_NAME, BackupRecord, SavedFile
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import is_object_address
-from twin_resources.storage.places import FileStore
+from twin_resources.storage.places import FileStore, hash_file
 from twin_resources.storage.storage_faults import translate_storage_errors
 
 _FOLDER = "contents"
@@ -201,12 +200,6 @@ def _open_in_tar(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     if (stream := tar.extractfile(name)) is None:
         raise KeyError(name)  # a folder or a link
     return stream
-
-
-def hash_file(file: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file's bytes."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _no_backup_error(address: str, detail: str) -> TwinError:

@@ -138,7 +138,7 @@ def _restore_table(
         reader.write(saved_file, scratch)
         target.store_file(f"{table.folder}/{saved_file.path}", scratch)
     uri = f"{target.address}/{table.folder}"
-    restored_table = store.open_table(uri, storage_options=None)
+    restored_table = store.open_table(uri)
     version = ""
     if restored_table is not None:
         check_table(restored_table, verify_values=True)

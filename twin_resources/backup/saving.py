@@ -95,7 +95,7 @@ def _save_tables(
         for author, asset in _list_table_names(table_files):
             report(f"table {asset} of {author}")
             with tables.lease(asset, author):
-                table = store.open_table(tables.uri(asset, author), storage_options=None)
+                table = store.open_table(tables.uri(asset, author))
                 if table is None:
                     continue  # its first write never finished
                 check_table(table, verify_values=True)

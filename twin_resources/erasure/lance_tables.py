@@ -154,9 +154,7 @@ class LanceTables:
     def _versions(self, asset: str, author: str) -> Iterator[StoredTable]:
         """Yield a table at every tagged version, ending with the newest one."""
         tables = self.instance.tables
-        newest_table = store.open_table(
-            tables.uri(asset, author), storage_options=tables.storage_options
-        )
+        newest_table = store.open_table(tables.uri(asset, author))
         if newest_table is None:
             return
         tags: Mapping[str, Any] = newest_table.dataset.tags.list()
@@ -205,7 +203,7 @@ class LanceTables:
     ) -> pl.DataFrame:
         """Return newest rows without the links, key column first; empty without keys."""
         tables = self.instance.tables
-        table = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
+        table = store.open_table(tables.uri(asset, author))
         if not keys or table is None:
             return pl.DataFrame()
         columns = [table.row_key, *(name for name in table.columns if name != table.row_key)]
@@ -227,7 +225,7 @@ class LanceTables:
 
     def _has_reader_columns(self, asset: str, author: str) -> bool:
         tables = self.instance.tables
-        table = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
+        table = store.open_table(tables.uri(asset, author))
         columns = set(table.columns) if table else set[str]()
         return bool(columns & {"reader", "voters", "trace_id", "prompt_id"})
 
@@ -246,7 +244,7 @@ class LanceTables:
         stale_indexes: list[str] = []
         tables = self.instance.tables
         for asset in self.assets(author):
-            table = store.open_table(tables.uri(asset, author), storage_options=None)
+            table = store.open_table(tables.uri(asset, author))
             if table is None:
                 continue
             current_ids = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.object_store import s3_client, split_address
+from twin_resources.storage.object_store import SCHEME, list_folders, s3_client, split_address
 
 _MAX_KEYS_PER_REQUEST = 1_000  # the API's maximum
 
@@ -31,14 +31,7 @@ class VersionedBucket:
 
     def list_folders(self, path: str = "") -> list[str]:
         """Return the names of the folders directly under a path."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=self.prefix + path, Delimiter="/"
-        )
-        return [
-            str(item["Prefix"])[len(self.prefix + path) :].rstrip("/")
-            for page in pages
-            for item in page.get("CommonPrefixes", ())
-        ]
+        return list_folders(f"{SCHEME}{self.bucket}/{self.prefix}{path}")
 
     def download(self, folder: str, scratch: Path) -> Iterator[tuple[str, Path]]:
         """Yield every object under a path and all its old versions, one file at a time."""

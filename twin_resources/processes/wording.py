@@ -1,6 +1,7 @@
-"""Format counted nouns in messages.
+"""Format counted nouns and durations in messages.
 
-Scope: singular and plural forms. Out of scope: whole sentences.
+Scope: singular and plural forms, minutes and hours. Out of scope: whole sentences, imports from
+outside the standard library, and syntax newer than Python 3.9 (`forecast.py` runs with any Python).
 """
 # pyright: strict
 
@@ -15,3 +16,14 @@ def format_count(count: int, noun: str, plural: str = "") -> str:
         plural: plural form; empty if it is the singular with an s.
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds as `0:07`, `12:34` or `1:02:03`."""
+    minutes, remaining_seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours}:{minutes:02d}:{remaining_seconds:02d}"
+        if hours
+        else f"{minutes}:{remaining_seconds:02d}"
+    )

@@ -1,12 +1,13 @@
 """Lists, fetches and stores files in a folder or under a prefix of a bucket.
 
-Scope: the same three methods for both.
+Scope: the same three methods for both, and the hash of a file.
 Out of scope: the content of the files.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -88,3 +89,9 @@ class FileStore:
             return
         with translate_storage_errors(f"delete {folder}", self.address):
             shutil.rmtree(Path(self.address, folder))
+
+
+def hash_file(file: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -12,7 +12,6 @@ hash or a revision, so the content under a name never changes. Storing it twice 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import shutil
 import tempfile
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.places import FileStore
+from twin_resources.storage.places import FileStore, hash_file
 from twin_resources.storage.storage_faults import translate_storage_errors
 
 FILE_LIST_NAME = "stored_files.json"
@@ -71,7 +70,7 @@ class SharedFolders:
             }
         hash_by_path: dict[str, str] = {}
         for path, file in files.items():
-            hash_by_path[path] = _hash_file(file)
+            hash_by_path[path] = hash_file(file)
             store.store_file(f"{name}/{path}", file)
         with tempfile.TemporaryDirectory(prefix="twin-store-") as scratch:
             list_file = Path(scratch, FILE_LIST_NAME)
@@ -138,7 +137,7 @@ class SharedFolders:
             file.parent.mkdir(parents=True, exist_ok=True)
             with store.open_file(f"{name}/{path}") as stream, file.open("wb") as target:
                 shutil.copyfileobj(stream, target, _BLOCK)
-            if _hash_file(file) != expected_hash:
+            if hash_file(file) != expected_hash:
                 raise TwinError(
                     f"fetch {name}",
                     found=f"{path} differs from the stored file",
@@ -152,8 +151,3 @@ class SharedFolders:
 
 def _find_file_lists(store: FileStore, parent: str) -> list[str]:
     return [name for name in store.list_files(parent) if name.endswith(f"/{FILE_LIST_NAME}")]
-
-
-def _hash_file(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twin_cli.commands.terminal_questions import ask_yes_or_no, is_interactive_terminal
+from twin_cli.commands.terminal_questions import confirm
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import list_authors
 from twin_resources.authors.pausing import SUFFIX
@@ -80,7 +80,7 @@ def run_apply(
                 console.print(f"{change_kind}: {name}", markup=False)
         if not file_changes:
             console.print("author files: nothing to do", markup=False)
-        elif not (is_confirmed or _confirm(read_line)):
+        elif not (is_confirmed or confirm("Apply this?", read_line=read_line)):
             console.print(
                 "nothing was changed; use --yes to apply it without a question", markup=False
             )
@@ -102,9 +102,3 @@ def _validate_files(settings: Settings, files: Mapping[str, str]) -> None:
         for name, text in files.items():
             replace_file(Path(temporary_folder, name), text)
         list_authors(settings.model_copy(update={"home": Path(temporary_folder)}))
-
-
-def _confirm(read_line: Callable[[str], str]) -> bool:
-    return is_interactive_terminal() and bool(
-        ask_yes_or_no("Apply this? yes/no [no]: ", "Apply it?", read_line=read_line)
-    )

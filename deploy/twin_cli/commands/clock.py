@@ -18,22 +18,12 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from twin_cli.commands.console import make_console
+from twin_resources.processes.wording import format_duration
 
 STAGE_COUNT = 6
 WAIT_REPORT_INTERVAL_S = 12.0  # 15 s without output is acceptable
 LOG_WAIT_REPORT_INTERVAL_S = 30.0  # for logs, which are read afterwards
 REFRESH_INTERVAL_S = 1.0
-
-
-def format_duration(seconds: float) -> str:
-    """Return seconds as `0:07`, `12:34` or `1:02:03`."""
-    minutes, remaining_seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours}:{minutes:02d}:{remaining_seconds:02d}"
-        if hours
-        else f"{minutes}:{remaining_seconds:02d}"
-    )
 
 
 class StageBar:

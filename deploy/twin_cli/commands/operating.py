@@ -17,7 +17,7 @@ from rich.console import Console
 
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.terminal_questions import ask_yes_or_no, is_interactive_terminal
+from twin_cli.commands.terminal_questions import confirm
 from twin_resources.authors import author_slugs
 from twin_resources.authors.pausing import pause_author, pause_file, pause_reason, resume_author
 from twin_resources.backup.backup_record import BackupRecord
@@ -142,7 +142,7 @@ def run_repair(
             console.print(line, markup=False, soft_wrap=True)
     if not damage.tables:
         return int(bool(damage.databases))
-    if not is_confirmed and (as_json or not _confirm(read_line)):
+    if not is_confirmed and (as_json or not confirm("Do this?", read_line=read_line)):
         if not as_json:
             console.print("nothing was changed; use --yes to repair")
         return 1
@@ -166,7 +166,7 @@ def plan_home_repair(settings: Settings) -> HomeDamage:
     base = settings.tables_base
     plans: dict[tuple[str, str], TableRepair] = {}
     for author in list_authors_with_tables(base):
-        for asset in list_tables(f"{base}/{author}", storage_options=None):
+        for asset in list_tables(f"{base}/{author}"):
             plan = plan_repair(f"{base}/{author}/{asset}.lance")
             if plan is not None:
                 plans[author, asset] = plan
@@ -226,13 +226,6 @@ def repair_document(damage: HomeDamage, *, is_done: bool) -> dict[str, object]:
         ],
         "databases": list(damage.databases),
     }
-
-
-def _confirm(read_line: Callable[[str], str]) -> bool:
-    question = "Do this? yes/no [no]: "
-    return is_interactive_terminal() and bool(
-        ask_yes_or_no(question, "Do this?", read_line=read_line)
-    )
 
 
 def _reimport_posts(

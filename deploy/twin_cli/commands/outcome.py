@@ -163,28 +163,45 @@ def refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) 
 def determine_run_result(settings: Settings, author: str, followed: FollowedRun) -> TrainingOutcome:
     """Return the outcome of a run that was followed to its end."""
     registry = open_registry(settings)
+    verdict = registry.latest_verdict(author)
+    return _determine_registry_result(
+        settings,
+        registry,
+        author,
+        "SUCCESS" if followed.succeeded else followed.run.status,
+        verdict_is_fresh=verdict is not None
+        and _verdict_timestamp(verdict) >= followed.run.created,
+        failed_checks=followed.failed_checks,
+        failures=followed.failures,
+    )
+
+
+def _determine_registry_result(
+    settings: Settings,
+    registry: Registry,
+    author: str,
+    status: str,
+    *,
+    verdict_is_fresh: bool,
+    failed_checks: Sequence[str] = (),
+    failures: Sequence[str] = (),
+) -> TrainingOutcome:
+    """Return the outcome of `determine_result` for the author's verdict and stable version."""
     verdict, stable_version = registry.latest_verdict(author), registry.stable_version(author)
     answer_model = (
         stable_version if stable_version is not None and stable_version.is_answer_model else None
     )
     consent_wait = consent_wait_reason(settings, registry, author, verdict)
     has_passed = verdict is not None and verdict.outcome == "passed"
-    if (
-        answer_model is not None
-        and followed.succeeded
-        and verdict
-        and has_passed
-        and not consent_wait
-    ):
+    if answer_model and status == "SUCCESS" and verdict and has_passed and not consent_wait:
         return result_against_answer_model(registry, verdict, answer_model)
     result = determine_result(
-        "SUCCESS" if followed.succeeded else followed.run.status,
+        status,
         verdict=verdict,
-        verdict_is_fresh=verdict is not None
-        and _verdict_timestamp(verdict) >= followed.run.created,
+        verdict_is_fresh=verdict_is_fresh,
         version=None if answer_model else stable_version,
-        failed_checks=followed.failed_checks,
-        failures=followed.failures,
+        failed_checks=failed_checks,
+        failures=failures,
         consent_wait=consent_wait,
     )
     return replace(result, answer_model=answer_model)
@@ -221,18 +238,11 @@ def read_recorded_result(settings: Settings, author: str) -> TrainingOutcome | N
     """Return the outcome recorded in the registry, or None if the gate has judged no version."""
     registry = open_registry(settings)
     verdict, version = registry.latest_verdict(author), registry.stable_version(author)
-    answer_model = version if version is not None and version.is_answer_model else None
-    if version is not None and answer_model is None:
+    if version is not None and not version.is_answer_model:
         return TrainingOutcome(StackOutcome.TUNED, verdict, version)
     if verdict is None:
         return None
-    consent_wait = consent_wait_reason(settings, registry, author, verdict)
-    if answer_model is not None and verdict.outcome == "passed" and not consent_wait:
-        return result_against_answer_model(registry, verdict, answer_model)
-    result = determine_result(
-        "SUCCESS", verdict=verdict, verdict_is_fresh=True, version=None, consent_wait=consent_wait
-    )
-    return replace(result, answer_model=answer_model)
+    return _determine_registry_result(settings, registry, author, "SUCCESS", verdict_is_fresh=True)
 
 
 def wait_for_result(

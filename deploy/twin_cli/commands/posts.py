@@ -11,7 +11,6 @@ process, which imports Dagster to erase its records.
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import re
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from twin_cli.commands.runs import LAUNCHED_BY_COMMAND, LAUNCHED_BY_TAG, follow_
 from twin_cli.commands.services import publish_endpoints, require_stack
 from twin_cli.commands.subject import add_opt_ins, choose_author, choose_subject, save_subject
 from twin_cli.commands.terminal_questions import add_aliases, is_interactive_terminal
+from twin_cli.commands.versions import actor
 from twin_resources.access.keys import reader_id_for_key
 from twin_resources.authors import list_authors
 from twin_resources.erasure import journal
@@ -152,9 +152,7 @@ def run_forget(
             console.print("nothing was changed", markup=False)
         return 0
     with closing(State.open(settings.state_address)) as state:
-        request_number = journal.open_request(
-            state, subject, asked_by=_requester(), key_hash=key_hash
-        )
+        request_number = journal.open_request(state, subject, asked_by=actor(), key_hash=key_hash)
     stack = find_stack(settings)
     if stack is None:
         _erase_in_process(settings, request_number)
@@ -284,7 +282,3 @@ def _print_certificate(
             markup=False,
         )
     console.print(f"certificate: {path}", markup=False)
-
-
-def _requester() -> str:
-    return f"command:{getpass.getuser()}"

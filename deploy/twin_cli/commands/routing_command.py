@@ -50,6 +50,7 @@ from twin_resources.router.routing_decision import choose_model, question_featur
 from twin_resources.settings import Settings
 from twin_resources.statistics.promotion import expected_pairs
 from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.rows_by_id import sql_in_filter
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -397,16 +398,15 @@ def _break_even_utilisation(settings: Settings, tokens_per_second: float) -> flo
 
 def _question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
     """Return the labelled questions by id, from readers' questions and training samples."""
-    quoted_ids = ", ".join("'" + name.replace("'", "''") + "'" for name in label_ids)
     questions: dict[str, str] = {}
     with closing(State.open(settings.state_address)) as state:
         tables = Tables(settings.tables_base, state=state)
         for asset, key in (("interactions", "trace_id"), ("instruction_dataset", "sample_id")):
             if label_ids and tables.exists(asset, author):
                 rows = tables.read(
-                    asset, author, columns=(key, "question"), where=f"{key} IN ({quoted_ids})"
+                    asset, author, columns=(key, "question"), where=sql_in_filter(key, label_ids)
                 )
-                questions |= dict(rows.select(key, "question").iter_rows())
+                questions |= dict(rows.iter_rows())
     return questions
 
 

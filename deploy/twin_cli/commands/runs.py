@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twin_cli.commands.clock import StageBar, StageClock, format_duration
+from twin_cli.commands.clock import StageBar, StageClock
 from twin_resources.dagster_runs import ERASURE_TAG_VALUE, IN_PROGRESS_STATUSES, Event, Run
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
@@ -20,6 +20,7 @@ from twin_resources.processes.dagster_http import PARTITION_TAG, DagsterHTTP
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.programs import ensure_alive, ensure_program_works
 from twin_resources.processes.stack import Stack
+from twin_resources.processes.wording import format_duration
 
 IMPORT_JOB = "import_posts"
 LAUNCHED_BY_TAG, LAUNCHED_BY_COMMAND = "twin/launched_by", "command"

@@ -187,7 +187,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
 
 def run_line(run: RunningRun) -> str:
     """Return a run as a line, `retrain_twin ada: evaluation  step 20/48  running for 4:10`."""
-    from twin_cli.commands.clock import format_duration
+    from twin_resources.processes.wording import format_duration
 
     timing_text = f"running for {format_duration(run.seconds)}"
     if run.left_s is not None:

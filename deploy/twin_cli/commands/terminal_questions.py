@@ -113,6 +113,13 @@ def ask_yes_or_no(
     return None
 
 
+def confirm(question: str, *, read_line: Callable[[str], str]) -> bool:
+    """Return whether a person at a terminal answers yes; False without a terminal."""
+    return is_interactive_terminal() and bool(
+        ask_yes_or_no(f"{question} yes/no [no]: ", question, read_line=read_line)
+    )
+
+
 def is_interactive_terminal() -> bool:
     """Return whether a person at a terminal can answer questions."""
     return sys.stdin.isatty() and sys.stdout.isatty()

@@ -19,7 +19,7 @@ from twin_cli.commands.author_progress import (
     read_progress,
     write_progress,
 )
-from twin_cli.commands.clock import StageClock, format_duration
+from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import (
     CONSENT_WAIT,
     RELEASE_ASSET,
@@ -40,6 +40,7 @@ from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
+from twin_resources.processes.wording import format_duration
 from twin_resources.quality.judges.voice_shown import read_checkpoint_voice_figures, render_bars
 from twin_resources.settings import Settings
 

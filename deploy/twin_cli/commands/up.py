@@ -24,7 +24,7 @@ from twin_cli.commands.author_progress import (
     read_progress,
     write_progress,
 )
-from twin_cli.commands.clock import StageClock, format_duration
+from twin_cli.commands.clock import StageClock
 from twin_cli.commands.console import format_command
 from twin_cli.commands.first_answers import (
     QUOTABLE_ASSET,
@@ -87,7 +87,7 @@ from twin_resources.processes.stack import (
     remember_author,
     restore_last_settings,
 )
-from twin_resources.processes.wording import format_count
+from twin_resources.processes.wording import format_count, format_duration
 from twin_resources.settings import Secrets, Settings, load_settings
 from twin_resources.storage.weights.answer_model import NO_MODEL, resolve_name
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.erasure_targets import author_target, post_target
 from tests.graph.erasure.planted import POST_WORD, decoded
-from tests.graph.s3 import client_of, name_in_environment, storage_options
+from tests.graph.s3 import client_of, name_in_environment
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.lance_tables import LanceTables
@@ -42,9 +42,8 @@ def instance(
     home: Settings, s3_endpoint: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Installation]:
     name_in_environment(monkeypatch, s3_endpoint)
-    options = storage_options(s3_endpoint)
     state = State.open(home.state_address)
-    tables = Tables(f"s3://{BUCKET}/twin", state=state, storage_options=options)
+    tables = Tables(f"s3://{BUCKET}/twin", state=state)
     yield Installation(home, state, tables, Registry(state, policy_path=home.policy_path))
     state.close()
 

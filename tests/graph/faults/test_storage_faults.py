@@ -174,7 +174,7 @@ def test_an_old_version_that_is_damaged_is_told_from_one_that_never_was(living: 
 
 
 def test_a_value_that_changed_on_disk_is_found_by_the_thorough_look(living: Tables) -> None:
-    table = open_table(living.uri("texts", "mara"), storage_options=None)
+    table = open_table(living.uri("texts", "mara"))
     assert table is not None
     check_table(table, verify_values=True)
     changed = 0
@@ -183,7 +183,7 @@ def test_a_value_that_changed_on_disk_is_found_by_the_thorough_look(living: Tabl
         changed += content.count(b"text 15 of 0")
         file.write_bytes(content.replace(b"text 15 of 0", b"text 16 of 0"))
     assert changed == 1
-    reopened = open_table(living.uri("texts", "mara"), storage_options=None)
+    reopened = open_table(living.uri("texts", "mara"))
     assert reopened is not None
     with pytest.raises(DamagedError, match="differs from the written one"):
         check_table(reopened, verify_values=True)

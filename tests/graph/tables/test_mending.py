@@ -60,7 +60,7 @@ def manifests(tables: Tables) -> list[str]:
 
 def newest_rows(tables: Tables) -> str:
     """The file of rows that was added last; a bucket's clock counts whole seconds only."""
-    table = open_table(tables.uri("words", "mara"), storage_options=None)
+    table = open_table(tables.uri("words", "mara"))
     assert table is not None
     last = max(table.dataset.get_fragments(), key=lambda fragment: fragment.fragment_id)
     return f"data/{last.data_files()[0].path}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.s3 import client_of, name_in_environment, storage_options
+from tests.graph.s3 import client_of, name_in_environment
 from tests.graph.tables.words import posts, sync_words, words
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import DamagedError, UnreachableError
@@ -15,20 +15,21 @@ from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Ups
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 
 
-@pytest.fixture
-def options(s3_endpoint: str, request: pytest.FixtureRequest) -> dict[str, str]:
-    """Storage options of a fresh bucket named after the test."""
-    client_of(s3_endpoint).create_bucket(Bucket=bucket(request))
-    return storage_options(s3_endpoint)
-
-
 def bucket(request: pytest.FixtureRequest) -> str:
     return request.node.name.replace("_", "-")[:60]
 
 
 @pytest.fixture
-def on_s3(options: dict[str, str], state: State, request: pytest.FixtureRequest) -> Tables:
-    return Tables(f"s3://{bucket(request)}/twin/tables", state=state, storage_options=options)
+def on_s3(
+    s3_endpoint: str,
+    state: State,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Tables:
+    """Tables in a fresh bucket named after the test."""
+    client_of(s3_endpoint).create_bucket(Bucket=bucket(request))
+    name_in_environment(monkeypatch, s3_endpoint)
+    return Tables(f"s3://{bucket(request)}/twin/tables", state=state)
 
 
 def test_rework_read_and_tag_as_in_a_folder(on_s3: Tables, tables: Tables) -> None:
@@ -88,20 +89,16 @@ def test_forgetting_on_s3_leaves_no_object_with_the_word(
     assert on_s3.read("words", "mara").height == 6
 
 
-def test_missing_is_told_from_unreachable(on_s3: Tables, state: State) -> None:
+def test_missing_is_told_from_unreachable(
+    on_s3: Tables, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not on_s3.exists("words", "mara")
     assert on_s3.data_version("words", "mara") is None
     with pytest.raises(TableNotFoundError, match="materialize the asset 'words'"):
         on_s3.read("words", "mara")
-    nobody = {
-        "aws_endpoint": "http://127.0.0.1:9",
-        "allow_http": "true",
-        "aws_region": "us-east-1",
-        "aws_access_key_id": "a",
-        "aws_secret_access_key": "b",
-        "client_max_retries": "0",
-    }
-    unreachable = Tables("s3://nobody/tables", state=state, storage_options=nobody)
+    monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OBJECT_STORE_CLIENT_MAX_RETRIES", "0")
+    unreachable = Tables("s3://nobody/tables", state=state)
     with pytest.raises(
         UnreachableError, match=r"TWIN_TABLES_URI.*the credentials and the network"
     ) as caught:
@@ -130,15 +127,3 @@ def test_a_damaged_table_is_told_from_a_bucket_that_is_away(
     client.put_object(Bucket=name, Key=newest, Body=b"")
     with pytest.raises(DamagedError):
         on_s3.read("words", "mara")
-
-
-def test_the_environment_is_enough(
-    options: dict[str, str],
-    state: State,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    name_in_environment(monkeypatch, options["aws_endpoint"])
-    by_environment = Tables(f"s3://{bucket(request)}/tables", state=state)
-    assert sync_words(by_environment, TEXTS).rows == 6
-    assert by_environment.read("words", "mara").height == 6

@@ -147,7 +147,7 @@ def test_a_commit_between_reading_and_writing_makes_the_record_stale_not_wrong(
 
     report = sync_words(tables, {"a": "one", "b": "two"}, function=interfered)
     assert tables.read("words", "mara").height == 3
-    table = open_table(uri, storage_options=None)
+    table = open_table(uri)
     assert table is not None
     hashes = read_columns(table, ["_row_hash"])["_row_hash"]
     record = read_record(table)
@@ -156,6 +156,6 @@ def test_a_commit_between_reading_and_writing_makes_the_record_stale_not_wrong(
     assert report.rows == 3
     healed = sync_words(tables, {"a": "one", "b": "two"})
     assert healed.data_version == report.data_version
-    table = open_table(uri, storage_options=None)
+    table = open_table(uri)
     assert table is not None
     assert read_record(table).exact

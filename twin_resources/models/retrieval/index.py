@@ -105,7 +105,6 @@ def maintain_vector_index(tables: Tables, author: str) -> str:
     """
     import lancedb
 
-    options = dict(tables.storage_options or {}) or None
     with tables.lease(EMBEDDINGS_TABLE, author) as lease:
         dataset = _open_dataset(tables, author)
         existing_index = vector_index.read_index_state(dataset)
@@ -113,15 +112,13 @@ def maintain_vector_index(tables: Tables, author: str) -> str:
         if plan is None:
             return "left"
         lease.renew()
-        database = lancedb.connect(f"{tables.base_uri}/{author}", storage_options=options)
+        database = lancedb.connect(f"{tables.base_uri}/{author}")
         vector_index.create_index(database.open_table(EMBEDDINGS_TABLE), plan)
         return "rebuilt" if existing_index else "made"
 
 
 def _open_dataset(tables: Tables, author: str) -> Any:
-    table: Any = open_table(
-        tables.uri(EMBEDDINGS_TABLE, author), storage_options=tables.storage_options
-    )
+    table: Any = open_table(tables.uri(EMBEDDINGS_TABLE, author))
     if table is None:
         raise TableNotFoundError(
             f"index the passages of {author}",

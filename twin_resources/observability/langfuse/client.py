@@ -274,16 +274,13 @@ class LangfuseClient:
         parameters = {name: value for name, value in query_parameters.items() if value}
         parameters["limit"] = str(page_size)
         for _ in range(MAX_PAGES):
-            action = f"read {path.rsplit('/', 1)[1]} from {self.host}"
-            answer = self._call("GET", path, tried=action, params=parameters)
-            rows = self._list(answer)
+            rows, cursor = self.page(path, parameters)
             yield from rows
-            cursor = answer.get("meta", {}).get("cursor")
             if not cursor or not rows:
                 return
             if cursor == parameters.get("cursor"):
                 break
-            parameters["cursor"] = str(cursor)
+            parameters["cursor"] = cursor
         raise TraceStoreError(
             f"read {path} from {self.host}",
             found="a cursor that never ends",

@@ -76,7 +76,7 @@ def plan_repair(uri: str) -> TableRepair | None:
         TwinError: the bucket cannot be listed.
     """
     try:
-        table = open_table(uri, storage_options=None)
+        table = open_table(uri)
         if table is None and is_object_address(uri) and list_objects(f"{uri}/data"):
             raise DamagedError.for_place(
                 uri, f"open the table {uri}", "its row files exist, but its versions do not"
@@ -155,7 +155,7 @@ def _restore_version(plan: TableRepair, version: int) -> None:
 
 
 def _open_existing(uri: str) -> StoredTable:
-    table = open_table(uri, storage_options=None)
+    table = open_table(uri)
     if table is None:
         raise DamagedError.for_place(uri, f"repair the table {uri}", "its versions are missing")
     return table

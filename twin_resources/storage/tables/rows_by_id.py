@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from twin_resources.storage.tables.store import quote_literal
+
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
@@ -35,5 +37,5 @@ def read_by_id(
 
 def sql_in_filter(column: str, values: Iterable[str]) -> str:
     """Return an SQL filter for these values, or `false` without values."""
-    quoted_values = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
+    quoted_values = ", ".join(quote_literal(value) for value in sorted(values))
     return f"{column} IN ({quoted_values})" if quoted_values else "false"

@@ -88,7 +88,7 @@ class StoredTable:
         return has_same_key and self.dataset.schema.remove_metadata() == schema.remove_metadata()
 
 
-def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> StoredTable | None:
+def open_table(uri: str) -> StoredTable | None:
     """Open the newest version of a table, or return None if the table does not exist.
 
     Raises:
@@ -105,7 +105,6 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
         try:
             dataset = lance.dataset(
                 uri,
-                storage_options=dict(storage_options or {}) or None,
                 session=None if is_local else _object_store_session(),
             )
         except ValueError as error:
@@ -143,13 +142,13 @@ def open_version(uri: str, version: int) -> StoredTable:
         return _read_stored_table(lance.dataset(uri, version=version), uri)
 
 
-def list_tables(uri: str, *, storage_options: Mapping[str, str] | None) -> list[str]:
+def list_tables(uri: str) -> list[str]:
     """Return the sorted names of the tables in a folder or under a prefix."""
     import lancedb
 
     if "://" not in uri and not Path(uri).is_dir():
         return []  # connecting would create the folder
-    database = lancedb.connect(uri, storage_options=dict(storage_options or {}) or None)
+    database = lancedb.connect(uri)
     names: list[str] = []
     token: str | None = None
     while page := database.list_tables(page_token=token, limit=1000):
@@ -263,9 +262,7 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     return table.cast(schema)
 
 
-def create_table(
-    uri: str, schema: pa.Schema, *, storage_options: Mapping[str, str] | None
-) -> StoredTable:
+def create_table(uri: str, schema: pa.Schema) -> StoredTable:
     """Create an empty table."""
     import lance
 
@@ -275,7 +272,6 @@ def create_table(
         schema.empty_table(),
         uri,
         mode="create",
-        storage_options=dict(storage_options or {}) or None,
         transaction_properties=_properties(CommitRecord(0, 0, None), base_version=0),
     )
     return _read_stored_table(dataset, uri)

@@ -115,12 +115,10 @@ class Tables:
         base_uri: str,
         *,
         state: State,
-        storage_options: Mapping[str, str] | None = None,
         lease_wait_s: float = MAX_WORKING_S,
     ) -> None:
         self.base_uri = str(base_uri).rstrip("/")
         self.state = state
-        self.storage_options = storage_options
         self.lease_wait_s = lease_wait_s
 
     def uri(self, asset: str, author: str) -> str:
@@ -181,9 +179,9 @@ class Tables:
         )
         inputs = input_hashes(rows)
         with self.lease(target_asset, author) as lease:
-            table = store.open_table(target, storage_options=self.storage_options)
+            table = store.open_table(target)
             if table is None:
-                table = store.create_table(target, arrow, storage_options=self.storage_options)
+                table = store.create_table(target, arrow)
             stored_inputs = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
             empty_inputs = sync.read_empty_inputs(self.state, target)
             needs_rebuild = (
@@ -345,7 +343,7 @@ class Tables:
 
     def assets(self, author: str) -> list[str]:
         """Return the sorted names of an author's tables."""
-        return store.list_tables(f"{self.base_uri}/{author}", storage_options=self.storage_options)
+        return store.list_tables(f"{self.base_uri}/{author}")
 
     def forget(
         self, asset: str, author: str, keys: Sequence[str], *, replaced: pl.DataFrame | None = None
@@ -378,7 +376,7 @@ class Tables:
 
     def _find(self, asset: str, author: str) -> StoredTable | None:
         uri = self.uri(asset, author)
-        return store.open_table(uri, storage_options=self.storage_options)
+        return store.open_table(uri)
 
     def _open(self, asset: str, author: str, *, version: int | str | None = None) -> StoredTable:
         table = self._find(asset, author)

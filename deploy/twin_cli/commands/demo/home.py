@@ -28,27 +28,17 @@ DEMO_SETTINGS: Mapping[str, str] = {
     "TWIN_AUTO_RETRAIN": "true",
     "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start training
 }
-# These speed up training, the gate and the trial; `--unhurried` omits them.
-FAST_PACE_SETTINGS: Mapping[str, str] = {"TWIN_PACE": "hurried"}
 WITHHELD_POST_COUNT = 3
 # The demo spends no money, regardless of the environment.
 REMOVED_VARIABLES = ("TWIN_PAID_MODEL", "TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")
 
 
-def pace_settings(*, unhurried: bool) -> Mapping[str, str]:
-    """Return the settings that make the demo faster than a real loop."""
-    return DEMO_SETTINGS if unhurried else {**DEMO_SETTINGS, **FAST_PACE_SETTINGS}
-
-
-def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
+def demo_settings(home: Path | None) -> Settings:
     """Return the settings of the demo's home, a folder inside the regular home.
 
     Child processes get the same settings from the environment.
-
-    Args:
-        unhurried: whether training and judging work as they do outside the demo.
     """
-    for name, value in pace_settings(unhurried=unhurried).items():
+    for name, value in DEMO_SETTINGS.items():
         os.environ.setdefault(name, value)
     for name in REMOVED_VARIABLES:
         os.environ.pop(name, None)
@@ -63,14 +53,11 @@ def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
     return demo_home_settings
 
 
-def create_demo_author(settings: Settings, *, unhurried: bool = False) -> Author:
+def create_demo_author(settings: Settings) -> Author:
     """Copy the sample author's posts except the oldest few, and write the author's file.
 
     The oldest posts are withheld because a document's split is drawn at the first import and
     favours the newest posts.
-
-    Args:
-        unhurried: whether to use the default recipe and context, and to let the gate release.
     """
     sample = choose_subject(settings.model_copy(update={"home": settings.home / "none"}), None)
     posts_path = posts_folder(settings)
@@ -89,14 +76,10 @@ def create_demo_author(settings: Settings, *, unhurried: bool = False) -> Author
         max_tokens=ANSWER_TOKENS,
         auto_retrain=None,
         answer="voice",  # the reader rates prose; quotes are the same for all versions
+        recipe=RECIPE,
+        release_mode="shadow",
+        context_tokens=CONTEXT_TOKENS,
     )
-    if unhurried:
-        # Frequent scores would make the version a canary, which needs 234 scores.
-        author = replace(author, release_mode="gate")
-    else:
-        author = replace(
-            author, recipe=RECIPE, release_mode="shadow", context_tokens=CONTEXT_TOKENS
-        )
     write_author(settings, author)
     return author
 

@@ -23,11 +23,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from twin_cli.commands.clock import StageClock, format_duration
+from twin_cli.commands.clock import StageClock
 from twin_cli.commands.demo.home import (
+    DEMO_SETTINGS,
     create_demo_author,
     demo_settings,
-    pace_settings,
     posts_folder,
     release_withheld_posts,
 )
@@ -55,6 +55,7 @@ from twin_resources.processes.endpoints import urls
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.programs import ensure_alive, ensure_program_works, is_server_ready
 from twin_resources.processes.stack import Stack
+from twin_resources.processes.wording import format_duration
 from twin_resources.quality.release import trial as trials
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
@@ -80,24 +81,20 @@ RECEIPT_FILE_NAME = "receipt.json"
 Result = TypeVar("Result")
 
 
-def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | None = None) -> int:
+def run_demo(home: Path | None, *, clock: StageClock | None = None) -> int:
     """Run the demo; return 0 if every step happened, else 1. Its stack keeps running.
-
-    Args:
-        unhurried: whether to train and judge as outside the demo and to release by the gate. This
-            takes 35 minutes.
 
     Raises:
         TwinError: a step was impossible. The receipt contains the earlier steps.
     """
     clock = clock or StageClock(stages=STAGE_COUNT)
-    settings = demo_settings(home, unhurried=unhurried)
+    settings = demo_settings(home)
     _reset_home(settings, clock)
-    pace_overrides = {name: os.environ[name] for name in pace_settings(unhurried=unhurried)}
+    pace_overrides = {name: os.environ[name] for name in DEMO_SETTINGS}
     pace_overrides |= {
         name: str(value) for name, value in PACES[pace_overrides.pop("TWIN_PACE")].items()
     }
-    demo = _Demo(settings, create_demo_author(settings, unhurried=unhurried), clock, pace_overrides)
+    demo = _Demo(settings, create_demo_author(settings), clock, pace_overrides)
     path = settings.home / RECEIPT_FILE_NAME
     try:
         with clock.report_waits():

@@ -16,11 +16,10 @@ from typing import Any
 
 from rich.table import Table
 
-from twin_cli.commands.clock import format_duration
 from twin_resources.atomic_writes import replace_file
+from twin_resources.processes.wording import format_duration
 
 SCHEMA_VERSION = 1
-SHORT_TRIAL_SETTING = "trial_prompts"  # with this setting, the demo's questions suffice for a trial
 
 
 @dataclass
@@ -45,8 +44,7 @@ class Receipt:
         runs: number of retrainings.
         run_id: id of the retraining's run.
         gate: result of each claim for the retrained model, in words.
-        trial: evidence of the promotion, or empty if the gate released the version without a trial
-            (`--unhurried`).
+        trial: evidence of the promotion, or empty if there was no trial.
         recovered_s: seconds from the last bad score until the new version answered.
         seconds: duration of each step.
     """
@@ -83,10 +81,7 @@ class Receipt:
             "the sensor fired once": self.alarms == 1,
             "one run trained": self.runs == 1 and bool(self.run_id),
             "the gate passed the new model": bool(self.gate) and bool(self.promoted),
-            "pairs promoted it": self.trial.get("finding") == "promote"
-            or (
-                bool(self.promoted) and not self.trial and SHORT_TRIAL_SETTING not in self.settings
-            ),
+            "pairs promoted it": self.trial.get("finding") == "promote",
             "quality came back": self.after.scores > 0
             and self.after.mean > self.broken.mean + 0.1
             and self.after.version == self.promoted,

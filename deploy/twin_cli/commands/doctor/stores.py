@@ -186,9 +186,9 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
     base, intact_count = settings.tables_base, 0
     damaged_tables: list[Diagnostic] = []
     for author in sorted({*author_slugs(settings), *list_authors_with_tables(base)}):
-        for asset in list_tables(f"{base}/{author}", storage_options=None):
+        for asset in list_tables(f"{base}/{author}"):
             try:
-                table = open_table(f"{base}/{author}/{asset}.lance", storage_options=None)
+                table = open_table(f"{base}/{author}/{asset}.lance")
                 if table is not None:
                     check_table(table)
                     if indexes := check_indexes(table):
