@@ -241,7 +241,9 @@ def test_a_person_is_asked(
     living: Tables, home: Settings, monkeypatch: pytest.MonkeyPatch, typed: str, code: int
 ) -> None:
     empty_newest(living)
-    monkeypatch.setattr("twin_cli.commands.operating.is_interactive_terminal", lambda: True)
+    monkeypatch.setattr(
+        "twin_cli.commands.terminal_questions.is_interactive_terminal", lambda: True
+    )
     asked: list[str] = []
 
     def read(question: str) -> str:
