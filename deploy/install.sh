@@ -50,7 +50,7 @@ fi
 if [ -n "${no_compile:-}" ]; then # the first answer shall wait for no compiler
     echo "install  compile what a start imports"
     for modules in "dagster._cli, dagster._daemon.cli, dagster_webserver.app, twin_assets.definitions" \
-        "litellm.proxy.proxy_server, granian" \
+        "litellm.proxy.proxy_server, granian, langfuse" \
         "torch, transformers, peft, accelerate, lancedb, openvino"; do
         LITELLM_LOCAL_MODEL_COST_MAP=True .venv/bin/python -P -c "import $modules" \
             >/dev/null 2>&1 9>&- & # what does not import says so where it is used

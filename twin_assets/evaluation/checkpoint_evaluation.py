@@ -202,6 +202,11 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
     comparison = evaluation.measured.get(other_authors.MEASURE)
     if comparison is not None:
         entries["other_authors_adapter"] = comparison.adapter
+    if judged.experiment:
+        experiment = judged.experiment
+        entries["experiment"] = (
+            dg.MetadataValue.url(experiment) if experiment.startswith("http") else experiment
+        )
     return entries | {
         claim.name: claim.value for claim in verdict.claims if claim.value is not None
     }

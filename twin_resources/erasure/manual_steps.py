@@ -73,13 +73,6 @@ def _steps(
     )
     if settings.has_real_langfuse:
         yield _langfuse_step(settings.langfuse_host, remaining_count, accepted_at)
-        if target.subject.kind != "reader":  # evaluations wrote no reader's data
-            yield (
-                f"evaluations that versions before 28 November 2026 wrote to "
-                f"{settings.langfuse_host}",
-                f"delete the dataset `twin-held-out-{target.author}` and the traces named "
-                "`experiment-item-run` there, if they exist",
-            )
     if "://" in settings.tables_base:
         yield (
             f"replicas and backups of {settings.tables_base}",

@@ -22,6 +22,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,13 @@ from twin_resources.erasure.sqlite_files import (
 )
 from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
+from twin_resources.observability.langfuse.datasets import dataset_items
 from twin_resources.observability.langfuse.trace_texts import score_trace_id
 
 _IDS_PER_DELETE = 500
 NOT_FOUND, TOO_MANY_REQUESTS = 404, 429
 TRACES_PER_REQUEST = 500  # 17 KB of ids
+EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name for an experiment's outermost spans
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,11 @@ class LangfuseTraces:
     is_background: bool = True
 
     def iter_observations(self) -> Iterator[ErasableObservation]:
-        """Yield every generation, newest first."""
-        for item in self.client.observations(type="GENERATION", expand_metadata=("twin.chunks",)):
+        """Yield every generation, then every answer of an evaluation experiment, newest first."""
+        for item in chain(
+            self.client.observations(type="GENERATION", expand_metadata=("twin.chunks",)),
+            self.client.observations(name=EXPERIMENT_ITEM),
+        ):
             yield _read_observation(
                 {
                     "trace_id": item["traceId"],
@@ -135,8 +141,17 @@ class LangfuseTraces:
                 }
             )
 
+    def find_dataset_items(self, target: ErasureTarget) -> list[str]:
+        """Return the ids of evaluation dataset items that contain the target."""
+        return [
+            str(item["id"])
+            for author in sorted(target.authors | {target.author} - {""})
+            for item in dataset_items(self.client, author)
+            if (target.is_whole_author and author == target.author) or target.matches_value(item)
+        ]
+
     def erase(self, target: ErasureTarget) -> int:
-        """Request deletion of matching traces and scores; return the number of new requests.
+        """Request deletion of matching traces, scores and items; return the number of new requests.
 
         See `DataStore.erase`.
         """
@@ -156,11 +171,15 @@ class LangfuseTraces:
         ]
         self._delete_traces(pending_traces)
         count = len(pending_traces)
-        for score_id in scores:
-            if (digest := hash_parts("score", score_id)) not in accepted_requests:
-                with self._record_deletions(digest):
-                    self.client.delete_score(score_id)
-                count += 1
+        for kind, ids, delete in (
+            ("score", scores, self.client.delete_score),
+            ("item", self.find_dataset_items(target), self.client.delete_dataset_item),
+        ):
+            for item_id in ids:
+                if (digest := hash_parts(kind, item_id)) not in accepted_requests:
+                    with self._record_deletions(digest):
+                        delete(item_id)
+                    count += 1
         return count
 
     def _delete_traces(self, trace_ids: Sequence[str]) -> None:
@@ -192,6 +211,7 @@ class LangfuseTraces:
             for observation in self.iter_observations()
             if belongs_to_target(observation, target)
         ]
+        locations += [f"dataset item {item_id}" for item_id in self.find_dataset_items(target)]
         return locations + [
             f"score {score['id']}" for score in self.client.scores() if target.matches_value(score)
         ]

@@ -75,18 +75,3 @@ def test_a_checkpoint_that_was_published_is_named_with_its_address(home: Setting
         step.how for step in list_manual_steps(here, target, asked_at=0.0) if "hub" in step.what
     ]
     assert how == "delete them there: c1 (https://hub/ann/clocks/1), c2"
-
-
-@pytest.mark.parametrize(
-    ("target", "is_listed"),
-    [(post_target("ann", "d1"), True), (reader_target("0123456789abcdef"), False)],
-)
-def test_evaluations_that_earlier_versions_wrote_to_langfuse_are_listed(
-    home: Settings, target: ErasureTarget, is_listed: bool
-) -> None:
-    langfuse = dict.fromkeys(
-        ("langfuse_host", "langfuse_public_key", "langfuse_secret_key"), "http://langfuse.test"
-    )
-    here: Any = Here(home.model_copy(update=langfuse))
-    steps = [step.how for step in list_manual_steps(here, target, asked_at=0.0)]
-    assert any("`twin-held-out-ann`" in how for how in steps) == is_listed

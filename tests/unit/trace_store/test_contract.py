@@ -69,6 +69,7 @@ def test_every_request_of_ours_is_one_that_langfuse_publishes() -> None:
     list(client.scores(trace_id=[TRACE]))
     client.delete_score("a")
     client.delete_traces([TRACE])
+    client.delete_dataset_item("a")
     for pages in (score_pages(client), trace_pages(client)):
         pages(0, 1_790_000_000_000, "next")
     trace_pages(client).traces_by_id([TRACE], 0)

@@ -214,6 +214,7 @@ class LangfuseClient:
         value: float | bool | str,
         *,
         trace_id: str = "",
+        experiment_id: str = "",
         id: str = "",
         comment: str = "",
         metadata: Mapping[str, Any] | None = None,
@@ -228,6 +229,7 @@ class LangfuseClient:
         optional_fields: dict[str, Any] = {
             "id": id,
             "traceId": trace_id,
+            "datasetRunId": experiment_id,
             "dataType": "BOOLEAN" if isinstance(value, bool) else "",
             "comment": comment,
             "metadata": dict(metadata or {}),
@@ -243,6 +245,11 @@ class LangfuseClient:
         """Delete one score; an unknown id is not an error."""
         path = f"/api/public/scores/{quote(score_id, safe='')}"
         self._call("DELETE", path, tried=f"delete score {score_id}")
+
+    def delete_dataset_item(self, item_id: str) -> None:
+        """Delete one dataset item, including its entries in the runs that used it."""
+        path = f"/api/public/dataset-items/{quote(item_id, safe='')}"
+        self._call("DELETE", path, tried=f"delete dataset item {item_id}")
 
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
         """Delete traces with their observations and scores in one call; ignore unknown ids.

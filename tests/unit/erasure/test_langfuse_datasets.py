@@ -1,0 +1,85 @@
+"""Evaluations in Langfuse: dataset items and spans of experiments are deleted with their post."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from tests.erasure_targets import author_target, post_target
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.trace_store import EXPERIMENT_ITEM, LangfuseTraces
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.datasets import PAGE_SIZE, held_out_dataset_name
+from twin_resources.settings import Settings
+
+DOCUMENT = "document-of-brass-and-oil"
+POST = post_target("jane", "p1", ids=[DOCUMENT], authors=frozenset({"jane"}))
+AUTHOR = author_target("jane")
+ITEMS = [
+    {"id": f"i{number}", "input": {"question": "Why?"}, "metadata": {"document_id": f"d{number}"}}
+    for number in range(PAGE_SIZE + 1)
+] + [{"id": "of-the-post", "input": {"question": "Why?"}, "metadata": {"document_id": DOCUMENT}}]
+
+
+def place(home: Settings, items: list[dict[str, Any]], deleted: list[str]) -> LangfuseTraces:
+    """The traces of a Langfuse with these items and one span of an experiment."""
+    answer: Callable[[httpx.Request], httpx.Response] = server(items, deleted)
+    http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
+    client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
+    return LangfuseTraces(Installation.for_settings(home), client)
+
+
+def server(
+    items: list[dict[str, Any]], deleted: list[str]
+) -> Callable[[httpx.Request], httpx.Response]:
+    def answer(request: httpx.Request) -> httpx.Response:
+        path, parameters = request.url.path, request.url.params
+        if request.method == "DELETE":
+            trace_ids = json.loads(request.content)["traceIds"] if request.content else [""]
+            deleted.extend(f"{path}/{trace_id}".rstrip("/") for trace_id in trace_ids)
+            return httpx.Response(200, json={"message": "deleted"})
+        if path == "/api/public/dataset-items":
+            if parameters["datasetName"] != held_out_dataset_name("jane") or not items:
+                return httpx.Response(404, json={"message": "Dataset not found"})
+            start = PAGE_SIZE * (int(parameters["page"]) - 1)
+            rows = items[start : start + PAGE_SIZE]
+            return httpx.Response(200, json={"data": rows, "meta": {"totalItems": len(items)}})
+        if parameters.get("name") == EXPERIMENT_ITEM:
+            span = {"traceId": "t7", "input": "Why?", "metadata": {"document_id": DOCUMENT}}
+            return httpx.Response(200, json={"data": [span], "meta": {}})
+        return httpx.Response(200, json={"data": [], "meta": {}})
+
+    return answer
+
+
+def test_a_posts_item_on_a_later_page_and_its_experiments_trace_are_deleted(
+    home: Settings,
+) -> None:
+    deleted: list[str] = []
+    traces = place(home, ITEMS, deleted)
+
+    assert traces.erase(POST) == 2
+    assert deleted == ["/api/public/traces/t7", "/api/public/dataset-items/of-the-post"]
+    assert traces.find_remaining(POST) == [
+        "trace t7",
+        "dataset item of-the-post",
+    ]  # it is still answered
+
+
+def test_of_a_whole_author_every_item_is_deleted(home: Settings) -> None:
+    deleted: list[str] = []
+    place(home, ITEMS, deleted).erase(AUTHOR)
+
+    assert {path.rsplit("/", 1)[1] for path in deleted if "dataset-items" in path} == {
+        item["id"] for item in ITEMS
+    }
+
+
+def test_an_author_without_an_evaluation_has_no_dataset(home: Settings) -> None:
+    deleted: list[str] = []
+    place(home, [], deleted).erase(POST)
+
+    assert deleted == ["/api/public/traces/t7"]
