@@ -1,4 +1,4 @@
-"""Consent is a line with a day in it."""
+"""Consent is a line of text that contains a date."""
 
 from __future__ import annotations
 
@@ -33,48 +33,48 @@ TODAY = date(2026, 11, 21)
         ("", None),
     ],
 )
-def test_a_line_counts_when_a_day_that_has_come_stands_in_it(line: str, day: date | None) -> None:
+def test_a_line_with_a_past_date_is_consent(line: str, day: date | None) -> None:
     author = Author("ann", "Ann", consent=line)
     assert consent_date(author, today=TODAY) == day
     assert ("no line" in missing_consent_reason(author)) == (not line)
 
 
-def asked(consent: str = "", *, stated: bool = False, asks: bool = False, typed: Any = ()) -> Any:
-    said: list[str] = []
+def request(line: str = "", *, declared: bool = False, asks: bool = False, typed: Any = ()) -> Any:
+    messages: list[str] = []
     lines = iter(typed)
     subject = AuthorToServe(
-        Author("ann", "Ann", consent=consent), Path("/no/such/folder"), is_new=False
+        Author("ann", "Ann", consent=line), Path("/no/such/folder"), is_new=False
     )
-    found = add_consent(
+    result = add_consent(
         subject,
-        is_declared=stated,
+        is_declared=declared,
         is_interactive=asks,
-        log=said.append,
+        log=messages.append,
         read_line=lambda _: next(lines),
     )
-    return found.author.consent, said
+    return result.author.consent, messages
 
 
-def test_twin_up_asks_once_notes_the_day_and_says_what_follows_without() -> None:
+def test_twin_up_asks_once_notes_the_date_and_explains_a_missing_consent() -> None:
     today = datetime.now(UTC).date().isoformat()
-    assert asked("2020-01-02: by mail", asks=True) == ("2020-01-02: by mail", [])
-    consent, said = asked(asks=True, typed=["Yes ", " it is  me "])
+    assert request("2020-01-02: by mail", asks=True) == ("2020-01-02: by mail", [])
+    consent, messages = request(asks=True, typed=["Yes ", " it is  me "])
     assert consent == f"{today}: it is me"
-    assert "noted in authors/ann.toml" in said[0]
-    stated, _ = asked("she agreed", stated=True)
-    assert stated.startswith(f"{today}: as ")
-    assert stated.endswith("said with twin up --consent")
-    consent, _ = asked(asks=True, typed=["by mail", "y", ""])
+    assert "noted in authors/ann.toml" in messages[0]
+    line, _ = request("she agreed", declared=True)
+    assert line.startswith(f"{today}: as ")
+    assert line.endswith("said with twin up --consent")
+    consent, _ = request(asks=True, typed=["by mail", "y", ""])
     assert consent.endswith("said at the terminal")
-    for silent in (
-        asked(),
-        asked(asks=True, typed=["  "]),
-        asked(asks=True, typed=["No"]),
-        asked(asks=True, typed=["maybe", "why", "2026-11-21"]),
+    for refused in (
+        request(),
+        request(asks=True, typed=["  "]),
+        request(asks=True, typed=["No"]),
+        request(asks=True, typed=["maybe", "why", "2026-11-21"]),
     ):
-        assert silent[0] == ""
-        assert "is not released" in silent[1][1]
-        assert "twin up --consent" in silent[1][2]
+        assert refused[0] == ""
+        assert "is not released" in refused[1][1]
+        assert "twin up --consent" in refused[1][2]
 
 
 @pytest.mark.parametrize(
@@ -82,45 +82,45 @@ def test_twin_up_asks_once_notes_the_day_and_says_what_follows_without() -> None
     [("yes\nby letter\n", "by letter"), ("no\n", ""), ("ja?\nyes\nby mail\n", "by mail"),
      ("\x04", ""), ("yes\n\x04", "")],
 )  # fmt: skip
-def test_at_a_terminal(typed: str, noted: str) -> None:
-    """A child process whose standard streams are one."""
+def test_consent_is_asked_for_at_a_terminal(typed: str, noted: str) -> None:
+    """The standard streams of the child process are a terminal."""
     child, terminal = pty.fork()
     if child == 0:
         status = 1
-        with contextlib.suppress(BaseException):  # whatever happens, the test ends in the parent
+        with contextlib.suppress(BaseException):  # on any failure the test ends in the parent
             sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", buffering=1)
             subject = AuthorToServe(Author("ann", "Ann"), Path("/no/such/folder"), is_new=False)
-            found = add_consent(
+            with_consent = add_consent(
                 subject,
                 is_declared=False,
                 is_interactive=is_interactive_terminal(),
                 log=sys.stdout.write,
             )
-            how = found.author.consent.partition(": ")[2]
-            sys.stdout.write(f"<{how}>")
+            channel = with_consent.author.consent.partition(": ")[2]
+            sys.stdout.write(f"<{channel}>")
             sys.stdout.flush()
             status = 0
         os._exit(status)
-    shown = b""
+    output = b""
     for line in typed.splitlines(keepends=True):
-        while not shown.endswith((b"]: ", b"? ")):
-            shown += os.read(terminal, 1024)
+        while not output.endswith((b"]: ", b"? ")):
+            output += os.read(terminal, 1024)
         os.write(terminal, line.encode())
-        shown += os.read(terminal, 1)  # the echo: this question has been answered
-    with contextlib.suppress(OSError):  # Linux says so where a terminal's other end is closed
-        while piece := os.read(terminal, 1024):
-            shown += piece
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, shown
+        output += os.read(terminal, 1)  # The echo shows that the answer was read.
+    with contextlib.suppress(OSError):  # Linux raises it once the other end is closed
+        while chunk := os.read(terminal, 1024):
+            output += chunk
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, output
     os.close(terminal)
-    assert b"Has Ann agreed to a model that answers in this voice? yes/no [no]: " in shown
-    assert f"<{noted}>".encode() in shown
-    assert (b"noted in authors/ann.toml" in shown) == bool(noted)
+    assert b"Has Ann agreed to a model that answers in this voice? yes/no [no]: " in output
+    assert f"<{noted}>".encode() in output
+    assert (b"noted in authors/ann.toml" in output) == bool(noted)
 
 
-def test_a_bundled_author_of_an_older_home_takes_the_day_from_its_folder() -> None:
+def test_a_bundled_author_without_a_date_gets_it_from_the_sample_folder() -> None:
     sample = sample_folder("mara-lindqvist")
     subject = AuthorToServe(
         Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False
     )
-    found = add_consent(subject, is_declared=False, is_interactive=False, log=lambda line: None)
-    assert consent_date(found.author) == date(2020, 1, 1)
+    result = add_consent(subject, is_declared=False, is_interactive=False, log=lambda line: None)
+    assert consent_date(result.author) == date(2020, 1, 1)

@@ -1,7 +1,7 @@
-"""The project stays as small as it is: no number of `sizes.toml` is exceeded.
+"""The project does not grow beyond the ceilings in `sizes.toml`.
 
-A change that needs more raises the number in the same commit and says why in its message; one that
-needs less lowers it. Today's numbers are written by
+A change that needs more raises the ceiling in the same commit and gives the reason in its message.
+A change that needs less lowers it. This command writes the current numbers:
 
     python -m tests.unit.test_size
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.unit.documents.prose import PAGES, words_of
+from tests.unit.documents.prose import PAGES, count_words
 
 SIZES = Path(__file__).with_name("sizes.toml")
 LONG_FUNCTION = 60  # lines, without its docstring
@@ -30,7 +30,7 @@ WIDE_RECORD = 20  # fields
 FOLDERS = ("twin_resources", "twin_assets", "twin_sensors", "deploy", "tests")
 STEP = 50
 COUNTED_BY_LINES = {*FOLDERS, "product", "document_words"}
-BY_STAGE = {"twin_resources", "twin_assets", "deploy"}  # a number for each folder in them
+BY_STAGE = {"twin_resources", "twin_assets", "deploy"}  # each of their folders has a ceiling
 SETTINGS = {"Settings", "Constants", "Author"}  # their fields have ceilings of their own
 NOT_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
@@ -44,16 +44,16 @@ HEAD = """\
 
 
 @dataclass
-class Measured:
-    """What reading every file once gives; functions and records are of the product alone."""
+class SourceMeasures:
+    """The measures of all files; functions and records are those of the product alone."""
 
     lines: Counter[str] = field(default_factory=Counter[str])
     functions: dict[str, int] = field(default_factory=dict[str, int])
     records: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def code_lines(source: str, docstrings: set[int]) -> int:
-    """Lines of a file with a token that is neither a comment nor a docstring."""
+def count_code_lines(source: str, docstrings: set[int]) -> int:
+    """Count the lines with a token that is neither a comment nor a docstring."""
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in NOT_CODE:
@@ -61,22 +61,22 @@ def code_lines(source: str, docstrings: set[int]) -> int:
     return len(lines - docstrings)
 
 
-def docstring_lines(tree: ast.Module) -> Iterator[int]:
-    """Line numbers of every docstring of a file."""
+def find_docstring_lines(tree: ast.Module) -> Iterator[int]:
+    """Yield the line numbers of every docstring of a file."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             yield from range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
 
 
-def package_of(path: Path) -> str:
-    """`twin_assets/corpus/…` by `twin_assets/corpus`, `tests/…` by `tests`."""
+def package_name(path: Path) -> str:
+    """Return `twin_assets/corpus` for `twin_assets/corpus/…`, and `tests` for `tests/…`."""
     first, *rest = path.relative_to(ROOT).parts
     return f"{first}/{rest[0]}" if first in BY_STAGE and len(rest) > 1 else first
 
 
 def is_record(node: ast.ClassDef) -> bool:
-    """Whether a class is a dataclass or a model of pydantic."""
+    """Return whether a class is a dataclass or a pydantic model."""
     words = {
         name.id
         for part in (*node.decorator_list, *node.bases)
@@ -87,132 +87,132 @@ def is_record(node: ast.ClassDef) -> bool:
 
 
 @cache
-def measured() -> Measured:
-    """Every Python file, read once."""
-    found = Measured()
+def measure_sources() -> SourceMeasures:
+    """Measure every Python file, once."""
+    measures = SourceMeasures()
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             source = path.read_text(encoding="utf-8")
             tree = ast.parse(source)
-            docstrings = set(docstring_lines(tree))
-            found.lines[package_of(path)] += code_lines(source, docstrings)
+            docstrings = set(find_docstring_lines(tree))
+            measures.lines[package_name(path)] += count_code_lines(source, docstrings)
             if folder == "tests":
                 continue
-            place = path.relative_to(ROOT).as_posix()
+            relative_path = path.relative_to(ROOT).as_posix()
             for node in ast.walk(tree):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                    own = range(node.lineno, (node.end_lineno or 0) + 1)
-                    length = len(set(own) - docstrings)
-                    found.functions[f"{place}::{node.name}:{node.lineno}"] = length
+                    body = range(node.lineno, (node.end_lineno or 0) + 1)
+                    length = len(set(body) - docstrings)
+                    measures.functions[f"{relative_path}::{node.name}:{node.lineno}"] = length
                 elif isinstance(node, ast.ClassDef) and is_record(node):
-                    fields = sum(isinstance(one, ast.AnnAssign) for one in node.body)
+                    fields = sum(isinstance(statement, ast.AnnAssign) for statement in node.body)
                     if node.name not in SETTINGS:
-                        found.records[f"{place}::{node.name}"] = fields
-    return found
+                        measures.records[f"{relative_path}::{node.name}"] = fields
+    return measures
 
 
-def gateway_imports() -> set[tuple[str, str]]:
-    """(importer, imported) between the files and folders of `twin_resources/gateway`."""
+def find_gateway_imports() -> set[tuple[str, str]]:
+    """Return (importer, imported) pairs of files and folders in `twin_resources/gateway`."""
     gateway = ROOT / "twin_resources" / "gateway"
     edges: set[tuple[str, str]] = set()
     for path in gateway.rglob("*.py"):
-        own = path.relative_to(gateway).with_suffix("").parts[0]
+        importer = path.relative_to(gateway).with_suffix("").parts[0]
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module:
                 parts = [*node.module.split("."), *(alias.name for alias in node.names[:1])]
-                if parts[:2] == ["twin_resources", "gateway"] and parts[2] != own:
-                    edges.add((own, parts[2]))
+                if parts[:2] == ["twin_resources", "gateway"] and parts[2] != importer:
+                    edges.add((importer, parts[2]))
     return edges
 
 
-def sizes() -> dict[str, dict[str, int]]:
-    """Today's numbers, as `sizes.toml` holds them."""
-    found, edges = measured(), gateway_imports()
+def measure_sizes() -> dict[str, dict[str, int]]:
+    """Return the current numbers in the structure of `sizes.toml`."""
+    measures, edges = measure_sources(), find_gateway_imports()
     gateway = ROOT / "twin_resources" / "gateway"
-    modules = [one for one in gateway.iterdir() if one.suffix == ".py" or (one.is_dir())]
-    rooms = [module for module in modules if module.name not in {"__init__.py", "__pycache__"}]
+    modules = [path for path in gateway.iterdir() if path.suffix == ".py" or (path.is_dir())]
+    modules = [path for path in modules if path.name not in {"__init__.py", "__pycache__"}]
     return {
-        "lines": dict(sorted(found.lines.items())),
+        "lines": dict(sorted(measures.lines.items())),
         "all": {
-            "product": sum(found.lines.values()) - found.lines["tests"],
-            "settings": rows_of_settings("Variables"),
-            "author_settings": rows_of_settings("An author's file"),
-            "document_words": sum(words_of(path) for path in PAGES),
-            "longest_function": max(found.functions.values()),
-            "functions_over_60_lines": over(found.functions, LONG_FUNCTION),
-            "widest_record": max(found.records.values()),
-            "records_over_20_fields": over(found.records, WIDE_RECORD),
-            "gateway_modules": len(rooms),
+            "product": sum(measures.lines.values()) - measures.lines["tests"],
+            "settings": count_settings("Variables"),
+            "author_settings": count_settings("An author's file"),
+            "document_words": sum(count_words(path) for path in PAGES),
+            "longest_function": max(measures.functions.values()),
+            "functions_over_60_lines": count_over(measures.functions, LONG_FUNCTION),
+            "widest_record": max(measures.records.values()),
+            "records_over_20_fields": count_over(measures.records, WIDE_RECORD),
+            "gateway_modules": len(modules),
             "gateway_imports": len(edges),
         },
     }
 
 
-def rows_of_settings(title: str) -> int:
-    """How many settings a table of `settings.md` has, which another test holds to the code."""
+def count_settings(title: str) -> int:
+    """Count the settings in a table of `settings.md`; another test compares it with the code."""
     page = (ROOT / "deploy" / "docs" / "settings.md").read_text(encoding="utf-8")
     section = page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     return len(re.findall(r"^\| `", section, re.MULTILINE))
 
 
-def over(found: dict[str, int], limit: int) -> int:
-    """How many are above a limit."""
-    return sum(number > limit for number in found.values())
+def count_over(sizes: dict[str, int], limit: int) -> int:
+    """Count the numbers above a limit."""
+    return sum(number > limit for number in sizes.values())
 
 
-def largest() -> list[str]:
-    """The longest functions and widest records, to know what to split."""
-    found = measured()
-    rows = sorted(found.functions.items(), key=lambda item: -item[1])[:5]
-    rows += sorted(found.records.items(), key=lambda item: -item[1])[:3]
+def list_largest() -> list[str]:
+    """Return the longest functions and widest records, the first candidates to split."""
+    measures = measure_sources()
+    rows = sorted(measures.functions.items(), key=lambda item: -item[1])[:5]
+    rows += sorted(measures.records.items(), key=lambda item: -item[1])[:3]
     return [f"{number} {name}" for name, number in rows]
 
 
-def ceilings() -> dict[str, dict[str, int]]:
-    """What `sizes.toml` says."""
+def read_ceilings() -> dict[str, dict[str, int]]:
+    """Return the content of `sizes.toml`."""
     return tomllib.loads(SIZES.read_text(encoding="utf-8"))
 
 
-def rounded(name: str, number: int) -> int:
-    """A ceiling for a number: the next fifty for lines and words, else the number itself."""
+def round_up(name: str, number: int) -> int:
+    """Round lines and words up to the next fifty; return any other number unchanged."""
     step = STEP if name in COUNTED_BY_LINES or "/" in name else 1
     return -(-number // step) * step
 
 
 @pytest.mark.parametrize("table", ["all", "lines"])
 def test_no_ceiling_is_exceeded(table: str) -> None:
-    today, held = sizes()[table], ceilings()[table]
+    sizes, ceilings = measure_sizes()[table], read_ceilings()[table]
 
-    above = {
-        name: f"{number}, ceiling {held.get(name, 0)}"
-        for name, number in today.items()
-        if number > held.get(name, 0)
+    exceeded = {
+        name: f"{number}, ceiling {ceilings.get(name, 0)}"
+        for name, number in sizes.items()
+        if number > ceilings.get(name, 0)
     }
-    assert above == {}, (
-        "make it smaller, or raise the number in tests/unit/sizes.toml and say why in the commit "
-        f"(`python -m tests.unit.test_size` writes today's). The largest: {largest()}"
+    assert exceeded == {}, (
+        "reduce it, or raise the ceiling in tests/unit/sizes.toml and say why in the commit "
+        f"(`python -m tests.unit.test_size` writes the numbers). The largest: {list_largest()}"
     )
 
 
-def test_a_package_that_is_gone_has_no_ceiling() -> None:
-    assert set(ceilings()["lines"]) <= set(measured().lines)
+def test_every_ceiling_has_a_package() -> None:
+    assert set(read_ceilings()["lines"]) <= set(measure_sources().lines)
 
 
-def test_the_documents_stay_an_evening() -> None:
-    assert ceilings()["all"]["document_words"] <= 18_000
+def test_the_documents_have_at_most_18_000_words() -> None:
+    assert read_ceilings()["all"]["document_words"] <= 18_000
 
 
 def test_code_lines_are_counted_without_comments_and_docstrings() -> None:
     source = '"""A module.\n\nLong."""\n\n# why\nx = (\n    1,\n)\n\n\ndef f():\n    """Do."""\n'
-    docstrings = set(docstring_lines(ast.parse(source)))
+    docstrings = set(find_docstring_lines(ast.parse(source)))
 
     assert docstrings == {1, 2, 3, 12}
-    assert code_lines(source, docstrings) == 4
+    assert count_code_lines(source, docstrings) == 4
 
 
 if __name__ == "__main__":
     text = HEAD
-    for name, rows in sizes().items():
-        lines = [f'"{key}" = {rounded(key, value)}\n' for key, value in rows.items()]
+    for name, rows in measure_sizes().items():
+        lines = [f'"{key}" = {round_up(key, value)}\n' for key, value in rows.items()]
         text += f"\n[{name}]\n" + "".join(lines)
     SIZES.write_text(text, encoding="utf-8")

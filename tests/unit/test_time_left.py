@@ -1,4 +1,4 @@
-"""Time left: how far the estimate is off, over whole runs of recorded and made-up step times."""
+"""Time left: the error of the estimate over whole runs of recorded and invented step times."""
 
 from __future__ import annotations
 
@@ -14,101 +14,101 @@ from twin_resources.processes.time_left import (
     estimate_step_seconds,
 )
 
-Times = Callable[[random.Random], list[float]]
+Profile = Callable[[random.Random], list[float]]
 
 
-def steady(chance: random.Random) -> list[float]:
-    return [chance.uniform(4, 7) for _ in range(48)]
+def steady(rng: random.Random) -> list[float]:
+    return [rng.uniform(4, 7) for _ in range(48)]
 
 
-def slow_start(chance: random.Random) -> list[float]:
-    """As a first training: its first step warms up for two minutes."""
-    return [120.0, 15.0, *steady(chance)]
+def slow_start(rng: random.Random) -> list[float]:
+    """Like a first training, whose first step includes two minutes of warm-up."""
+    return [120.0, 15.0, *steady(rng)]
 
 
-def bursts(chance: random.Random) -> list[float]:
-    """Long and short samples by turns."""
-    return [chance.choice((2.0, 2.5, 9.0, 11.0)) for _ in range(60)]
+def bursts(rng: random.Random) -> list[float]:
+    """Long and short samples in random order."""
+    return [rng.choice((2.0, 2.5, 9.0, 11.0)) for _ in range(60)]
 
 
-def pauses(chance: random.Random) -> list[float]:
+def pauses(rng: random.Random) -> list[float]:
     """A checkpoint of half a minute after every tenth step."""
-    return [one + 30 * (number % 10 == 9) for number, one in enumerate(steady(chance))]
+    return [seconds + 30 * (number % 10 == 9) for number, seconds in enumerate(steady(rng))]
 
 
-def one_pause(chance: random.Random) -> list[float]:
-    times = steady(chance)
-    times[16] += 60  # another program had the cores
-    return times
+def one_pause(rng: random.Random) -> list[float]:
+    durations = steady(rng)
+    durations[16] += 60  # another program had the cores
+    return durations
 
 
-def loaded_later(chance: random.Random) -> list[float]:
-    """From its second half on everything takes two thirds longer."""
-    times = steady(chance)
-    return [*times[:24], *(1.66 * time for time in times[24:])]
+def loaded_later(rng: random.Random) -> list[float]:
+    """Every step of the second half takes two thirds longer."""
+    durations = steady(rng)
+    return [*durations[:24], *(1.66 * seconds for seconds in durations[24:])]
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("times", [steady, slow_start, bursts, pauses, one_pause, loaded_later])
-def test_after_a_quarter_it_is_never_off_by_more_than_a_half(times: Times, seed: int) -> None:
-    took = times(random.Random(seed))
-    # to four fifths: which of the last few steps are the long ones nobody can know
-    for done in range(len(took) // 4, 4 * len(took) // 5):
-        each = estimate_step_seconds(took[:done])
-        assert each is not None
-        told, truth = each * (len(took) - done), sum(took[done:])
-        assert 0.5 <= told / truth <= 1.5, (done, told, truth)
+@pytest.mark.parametrize("profile", [steady, slow_start, bursts, pauses, one_pause, loaded_later])
+def test_the_estimate_is_within_a_half_after_a_quarter(profile: Profile, seed: int) -> None:
+    durations = profile(random.Random(seed))
+    # Up to four fifths: nothing predicts which of the last few steps are long.
+    for done in range(len(durations) // 4, 4 * len(durations) // 5):
+        step_s = estimate_step_seconds(durations[:done])
+        assert step_s is not None
+        estimate, actual = step_s * (len(durations) - done), sum(durations[done:])
+        assert 0.5 <= estimate / actual <= 1.5, (done, estimate, actual)
 
 
-def test_the_first_step_of_a_training_is_no_sample_of_the_others() -> None:
-    """What told 1:09:37 four minutes before 2:08: the time so far over the steps so far."""
-    took = [143.0, 6.0, 5.5, 6.5]
+def test_the_first_step_does_not_count_in_the_estimate() -> None:
+    """The plain mean over all steps once estimated 1:09:37; four minutes later it was 2:08."""
+    durations = [143.0, 6.0, 5.5, 6.5]
 
-    each = estimate_step_seconds(took)
+    step_s = estimate_step_seconds(durations)
 
-    assert each == pytest.approx(6.0)
-    assert sum(took) / len(took) > 40
+    assert step_s == pytest.approx(6.0)
+    assert sum(durations) / len(durations) > 40
 
 
-def test_before_three_steps_nothing_is_told() -> None:
+def test_there_is_no_estimate_before_three_steps() -> None:
     assert MIN_STEPS == 3
     assert estimate_step_seconds([5.0, 5.0]) is None
-    left = RemainingTimeEstimator()
-    left.expect("answers", 10, each_s=1.0)
-    left.record_steps("answers", 2, 2.0)
-    assert left.estimate_seconds() is None
-    left.record_steps("answers", 1, 1.0)
-    assert left.estimate_seconds() == pytest.approx(7.0)
+    estimator = RemainingTimeEstimator()
+    estimator.expect("answers", 10, each_s=1.0)
+    estimator.record_steps("answers", 2, 2.0)
+    assert estimator.estimate_seconds() is None
+    estimator.record_steps("answers", 1, 1.0)
+    assert estimator.estimate_seconds() == pytest.approx(7.0)
 
 
-def test_the_gates_parts_are_told_within_a_half_after_their_first_quarter() -> None:
-    """Reading, answering, reference: 60 steps of .25 s, 76 of .8 s, 8 of 1.5 s, on a machine that
-    is 2.5 times as slow as was expected; another part of the answers is not needed."""
+def test_the_gate_estimate_is_within_a_half_after_a_quarter() -> None:
+    """60 reading steps of 0.25 s, 76 answers of 0.8 s and 8 reference steps of 1.5 s, on a machine
+    2.5 times slower than expected. Fewer answers are needed than were expected."""
     parts = (("read", 60, 0.25, 0.3), ("answers", 76, 0.8, 0.9), ("reference", 8, 1.5, 1.0))
-    chance, left = random.Random(3), RemainingTimeEstimator()
+    rng, estimator = random.Random(3), RemainingTimeEstimator()
     for name, steps, _, expected in parts:
-        left.expect(name, steps, each_s=expected)
-    took = [
-        (n, 2.5 * s * chance.uniform(0.6, 1.6)) for n, steps, s, _ in parts for _ in range(steps)
+        estimator.expect(name, steps, each_s=expected)
+    durations = [
+        (n, 2.5 * s * rng.uniform(0.6, 1.6)) for n, steps, s, _ in parts for _ in range(steps)
     ]
-    for done, (name, seconds) in enumerate(took, start=1):
-        left.record_steps(name, 1, seconds)
-        truth = sum(one for _, one in took[done:])
-        if 4 * done >= len(took) and truth > 60:
-            told = left.estimate_seconds()
-            assert told is not None
-            assert 0.5 <= told / truth <= 1.5, (done, told, truth)
-    assert left.estimate_seconds() == 0.0
-    assert (left.done, left.steps) == (144, 144)
+    for done, (name, seconds) in enumerate(durations, start=1):
+        estimator.record_steps(name, 1, seconds)
+        actual = sum(step_s for _, step_s in durations[done:])
+        if 4 * done >= len(durations) and actual > 60:
+            estimate = estimator.estimate_seconds()
+            assert estimate is not None
+            assert 0.5 <= estimate / actual <= 1.5, (done, estimate, actual)
+    assert estimator.estimate_seconds() == 0.0
+    assert (estimator.done, estimator.steps) == (144, 144)
 
 
-def test_slow_reading_does_not_make_the_answers_look_slow() -> None:
-    """Without bf16 passages are read at a third of the speed, and servers answer as before: at one
-    speed for both, "6:02 left" was told where 1:28 were."""
+def test_slow_reading_does_not_raise_the_estimate_of_answers() -> None:
+    """Without bf16, reading is three times slower but answering is not. A shared speed once
+    reported "6:02 left" when 1:28 was left."""
     for precision in ("bf16", "fp32"):
-        left = RemainingTimeEstimator()
-        left.expect("reading", 30, each_s=read_s(precision))
-        left.expect("answers", 84, each_s=ANSWER_S)
-        left.record_steps("reading", 30, 30 * read_s(precision))
-        assert left.estimate_seconds() == pytest.approx(84 * ANSWER_S)
+        estimator = RemainingTimeEstimator()
+        estimator.expect("reading", 30, each_s=read_s(precision))
+        estimator.expect("answers", 84, each_s=ANSWER_S)
+        estimator.record_steps("reading", 30, 30 * read_s(precision))
+        assert estimator.estimate_seconds() == pytest.approx(84 * ANSWER_S)
     assert read_s("fp32") > 2 * read_s("bf16")

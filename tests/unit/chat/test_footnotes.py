@@ -1,4 +1,4 @@
-"""Footnotes of an answer: what is marked, what is a link, what older gateways leave out."""
+"""Footnotes of an answer: marks, links, and answers of older gateways without texts."""
 
 from __future__ import annotations
 
@@ -18,52 +18,52 @@ QUOTE = {
 SOURCE = {"document_id": "d", "chunk_id": "c", "title": "On oil", "url": "https://x.example/d"}
 
 
-def made(**facts: Any) -> str:
+def render(**facts: Any) -> str:
     return render_footnotes({"trace_id": "ab", "version": "v1", "cost_usd": 0.1} | facts)
 
 
-def marked(html: str) -> list[str]:
+def find_marks(html: str) -> list[str]:
     return re.findall(r"<mark>(.*?)</mark>", html)
 
 
 def test_the_quoted_words_are_marked_in_the_passage() -> None:
-    """Counted in the document's characters; the passage begins at its own."""
+    """Both offsets count characters of the document, the quote's and the passage's."""
     quote = QUOTE | {"start": 1017, "end": 1031}
-    html = made(sources=[SOURCE | {"text": TEXT, "start": 1000}], quotes=[quote])
-    assert marked(html) == ["Two drops run."] * 2  # in the excerpt and in the whole passage
+    html = render(sources=[SOURCE | {"text": TEXT, "start": 1000}], quotes=[quote])
+    assert find_marks(html) == ["Two drops run."] * 2  # in the excerpt and in the whole passage
     assert "From 1 post<" in html
     assert "The whole passage" in html
     assert "One drop of oil." in html
 
 
-def test_offsets_that_lead_elsewhere_give_way_to_the_words() -> None:
+def test_wrong_offsets_are_replaced_by_a_search_for_the_words() -> None:
     quote = QUOTE | {"start": 3, "end": 17}
-    html = made(sources=[SOURCE | {"text": TEXT, "start": 0}], quotes=[quote])
-    assert set(marked(html)) == {"Two drops run."}
+    html = render(sources=[SOURCE | {"text": TEXT, "start": 0}], quotes=[quote])
+    assert set(find_marks(html)) == {"Two drops run."}
 
 
-def test_the_sentence_that_answers_is_marked_where_it_is_told() -> None:
+def test_only_the_answering_sentence_is_marked_if_it_is_known() -> None:
     quote = QUOTE | {"text": "One drop of oil. Two drops run.", "start": 0, "end": 31}
-    told = quote | {"marked": [17, 31]}
+    marked_quote = quote | {"marked": [17, 31]}
     source = SOURCE | {"text": TEXT, "start": 0}
-    assert set(marked(made(sources=[source], quotes=[told]))) == {"Two drops run."}
-    assert set(marked(made(sources=[source], quotes=[quote]))) == {quote["text"]}
-    # where all that is shown is quoted, a mark would say nothing
-    alone = SOURCE | {"text": quote["text"], "start": 0}
-    assert marked(made(sources=[alone], quotes=[told])) == ["Two drops run."]
-    assert marked(made(sources=[alone], quotes=[quote])) == []
+    assert set(find_marks(render(sources=[source], quotes=[marked_quote]))) == {"Two drops run."}
+    assert set(find_marks(render(sources=[source], quotes=[quote]))) == {quote["text"]}
+    # A mark is useless where the whole text is quoted.
+    only_source = SOURCE | {"text": quote["text"], "start": 0}
+    assert find_marks(render(sources=[only_source], quotes=[marked_quote])) == ["Two drops run."]
+    assert find_marks(render(sources=[only_source], quotes=[quote])) == []
 
 
-def test_a_quote_outside_of_every_passage_stands_for_itself() -> None:
+def test_a_quote_outside_every_passage_is_shown_alone() -> None:
     quote = QUOTE | {"text": "Elsewhere said. And more.", "start": 5, "end": 30}
-    told = quote | {"marked": [0, 15]}
+    marked_quote = quote | {"marked": [0, 15]}
     for sources in ([SOURCE | {"text": TEXT, "start": 0}], []):
-        assert "Elsewhere said. And more." in made(sources=sources, quotes=[quote])
-        assert marked(made(sources=sources, quotes=[told])) == ["Elsewhere said."]
+        assert "Elsewhere said. And more." in render(sources=sources, quotes=[quote])
+        assert find_marks(render(sources=sources, quotes=[marked_quote])) == ["Elsewhere said."]
 
 
 def test_the_link_opens_the_post_at_the_sentence() -> None:
-    html = made(sources=[], quotes=[QUOTE])
+    html = render(sources=[], quotes=[QUOTE])
     assert 'href="https://x.example/d#:~:text=Two%20drops%20run."' in html
     long = "Well-oiled, it runs; " + "and so on " * 10 + "to the very end."
     address = sentence_url("https://x.example/d#top", long)
@@ -72,64 +72,64 @@ def test_the_link_opens_the_post_at_the_sentence() -> None:
     )
 
 
-def test_quotes_that_overlap_are_one_mark() -> None:
+def test_overlapping_quotes_become_one_mark() -> None:
     quotes = [
         QUOTE | {"text": "One drop of oil. Two drops", "start": 0, "end": 26},
         QUOTE | {"text": "Two drops run.", "start": 17, "end": 31},
     ]
-    html = made(sources=[SOURCE | {"text": TEXT, "start": 0}], quotes=quotes)
-    assert set(marked(html)) == {"One drop of oil. Two drops run."}
+    html = render(sources=[SOURCE | {"text": TEXT, "start": 0}], quotes=quotes)
+    assert set(find_marks(html)) == {"One drop of oil. Two drops run."}
 
 
-def test_a_note_names_the_document_that_can_be_forgotten() -> None:
-    assert "document <code>d</code>" in made(sources=[SOURCE])
+def test_a_footnote_names_the_document_id_for_forgetting() -> None:
+    assert "document <code>d</code>" in render(sources=[SOURCE])
 
 
 def test_quoted_posts_come_first() -> None:
     other = SOURCE | {"document_id": "e", "title": "On brass"}
-    html = made(sources=[other, SOURCE], quotes=[QUOTE])
+    html = render(sources=[other, SOURCE], quotes=[QUOTE])
     assert html.index("On oil") < html.index("On brass")
 
 
-def test_an_older_gateways_sources_have_no_text() -> None:
-    html = made(sources=[SOURCE])
+def test_sources_without_text_are_rendered_without_marks() -> None:
+    html = render(sources=[SOURCE])
     assert "On oil" in html
     assert "<mark>" not in html
     assert "None" not in html
 
 
-def test_what_was_not_written_about_names_the_nearest() -> None:
-    html = made(answer="not_written_about", nearest=[SOURCE], sources=[])
+def test_an_answer_without_sources_lists_the_nearest_posts() -> None:
+    html = render(answer="not_written_about", nearest=[SOURCE], sources=[])
     assert "The nearest posts" in html
     assert "Not written about" in html
 
 
-def test_nothing_of_others_is_markup() -> None:
-    spite = '"><img src=x onerror=alert(1)>'
-    post = dict.fromkeys(("document_id", "title", "text", "published_at", "url", "chunk_id"), spite)
-    html = made(
+def test_foreign_text_is_escaped() -> None:
+    evil = '"><img src=x onerror=alert(1)>'
+    post = dict.fromkeys(("document_id", "title", "text", "published_at", "url", "chunk_id"), evil)
+    html = render(
         sources=[post | {"start": 0}],
         quotes=[post | {"start": 0, "end": 3}],
         nearest=[post],
-        disclosure=spite,
-        degraded=spite,
-        route=spite,
-        version=spite,
-        trace_id=spite,
+        disclosure=evil,
+        degraded=evil,
+        route=evil,
+        version=evil,
+        trace_id=evil,
     )
     assert "<img" not in html
     assert not re.search(r'href="(?!https?://|/\?trace=)', html)
 
 
-def test_without_facts_there_is_no_footnote() -> None:
+def test_no_facts_give_no_footnote() -> None:
     assert render_footnotes({}) == ""
-    assert "No post was found" in made()
-    assert "not known" in made(cost_usd=None)
+    assert "No post was found" in render()
+    assert "not known" in render(cost_usd=None)
 
 
-def test_what_is_known_of_an_answer_is_told_in_plain_words() -> None:
+def test_the_facts_of_an_answer_are_in_plain_words() -> None:
     facts = {"version": "v3", "route": "stable", "cost_usd": 0.00002, "answer": "quote"}
-    html = made(**facts, sources=[SOURCE], quotes=[QUOTE])
+    html = render(**facts, sources=[SOURCE], quotes=[QUOTE])
     for row in (
         "<dt>Answer</dt><dd>Quoted</dd>",
         "<dt>Rests on</dt><dd>1 post, 1 passage quoted</dd>",
@@ -137,18 +137,18 @@ def test_what_is_known_of_an_answer_is_told_in_plain_words() -> None:
         "<dt>Cost</dt><dd>less than a cent ($0.000020)</dd>",
     ):
         assert row in html
-    assert "the paid model (chosen by the reader)" in made(version="paid", route="alias:paid")
-    assert "<dd>$1.50</dd>" in made(cost_usd=1.5)
+    assert "the paid model (chosen by the reader)" in render(version="paid", route="alias:paid")
+    assert "<dd>$1.50</dd>" in render(cost_usd=1.5)
 
 
-def test_what_a_version_is_released_for_and_what_became_of_its_prose_are_told() -> None:
-    why = "92 % of sentences unsupported, limit 20 %"
-    prose = {"shown": False, "why": why, "model": "twin/ann@voice", "judged": False}
-    shown = made(answer="quote", release=f"quotations alone: {why}", prose=prose)
-    assert f"<dt>Released for</dt><dd>quotations alone: {why}</dd>" in shown
-    assert f"<dt>Prose</dt><dd>not shown: {why}</dd>" in shown
-    assert "Released for" not in made(answer="quote")
+def test_the_release_and_the_state_of_the_prose_are_reported() -> None:
+    reason = "92 % of sentences unsupported, limit 20 %"
+    prose = {"shown": False, "why": reason, "model": "twin/ann@voice", "judged": False}
+    html = render(answer="quote", release=f"quotations alone: {reason}", prose=prose)
+    assert f"<dt>Released for</dt><dd>quotations alone: {reason}</dd>" in html
+    assert f"<dt>Prose</dt><dd>not shown: {reason}</dd>" in html
+    assert "Released for" not in render(answer="quote")
     judged = {"shown": True, "judged": True, "sentences": 5, "left_out": 1}
-    left_out = "<dt>Prose</dt><dd>1 of 5 sentences left out as unsupported</dd>"
-    assert left_out in made(answer="quote_and_voice", prose=judged)
-    assert f"A draft: {why}." in made(answer="quote_and_voice", draft={"why": why})
+    row = "<dt>Prose</dt><dd>1 of 5 sentences left out as unsupported</dd>"
+    assert row in render(answer="quote_and_voice", prose=judged)
+    assert f"A draft: {reason}." in render(answer="quote_and_voice", draft={"why": reason})

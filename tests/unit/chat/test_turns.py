@@ -1,4 +1,4 @@
-"""A conversation as the browser keeps it."""
+"""Conversations in the form that the browser stores."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from twin_resources.page.turns import (
 
 
 def turn(question: str, answer: str = "", how: Any = "whole", **more: Any) -> Turn:
-    made = new_turn(question, more.pop("model", "twin/ann"))
-    made.update({"answer": answer, "how": how, **more})  # type: ignore[typeddict-item]
-    return made
+    result = new_turn(question, more.pop("model", "twin/ann"))
+    result.update({"answer": answer, "how": how, **more})  # type: ignore[typeddict-item]
+    return result
 
 
 FAILED = turn("b", how="failed", why="no")
 TURNS = [turn("a", "A", twin={"trace_id": "1"}), FAILED, turn("c", "C", how="stopped")]
 
 
-def test_a_failed_question_is_shown_and_told_to_no_model() -> None:
-    assert [one["content"] for one in render_messages(TURNS)] == ["a", "A", "b", "c", "C"]
-    told = build_model_messages(TURNS, "d", model="twin/ann")
-    assert [one["content"] for one in told] == ["a", "A", "c", "C", "d"]
+def test_a_failed_question_is_shown_but_not_sent_to_a_model() -> None:
+    assert [message["content"] for message in render_messages(TURNS)] == ["a", "A", "b", "c", "C"]
+    messages = build_model_messages(TURNS, "d", model="twin/ann")
+    assert [message["content"] for message in messages] == ["a", "A", "c", "C", "d"]
 
 
-def test_a_model_is_told_its_own_answers_only() -> None:
+def test_a_model_receives_only_its_own_answers() -> None:
     turns = [turn("a", "A"), turn("b", "B", model="twin/ann@base")]
-    told = build_model_messages(turns, "c", model="twin/ann@base")
-    assert [one["content"] for one in told] == ["b", "B", "c"]
+    messages = build_model_messages(turns, "c", model="twin/ann@base")
+    assert [message["content"] for message in messages] == ["b", "B", "c"]
 
 
-def test_a_message_leads_to_its_turn() -> None:
+def test_a_message_index_is_mapped_to_its_turn() -> None:
     assert [find_turn_index(TURNS, number) for number in range(6)] == [0, 0, 1, 2, 2, None]
     assert find_turn_index(TURNS, [3, 0]) == 2
-    assert [find_turn_index(TURNS, odd) for odd in (None, "x", [], -1)] == [None] * 4
+    assert [find_turn_index(TURNS, invalid) for invalid in (None, "x", [], -1)] == [None] * 4
 
 
-def test_votes_stand_at_their_answers() -> None:
-    """Gradio counts a part of an answer, its text or its footnotes, as one of its own."""
-    whole = {"trace_id": "1"}
+def test_votes_are_listed_in_the_order_of_answers() -> None:
+    """Gradio counts the text and the footnotes of an answer as separate messages."""
+    facts = {"trace_id": "1"}
     turns = [
-        turn("a", "A", vote="up", twin=whole),
+        turn("a", "A", vote="up", twin=facts),
         FAILED,
         turn("c", "C", vote="down"),
         turn("d", "D"),
@@ -61,36 +61,36 @@ def test_votes_stand_at_their_answers() -> None:
     assert list_feedback_values(turns) == ["Like", "Like", "Dislike", None]
 
 
-def test_the_sentence_that_answers_is_marked_in_its_quotation() -> None:
+def test_the_answering_sentence_is_marked_in_its_quotation() -> None:
     quote = {"text": "One drop. Two <drops> run.\nMore runs too.", "marked": [10, 40]}
     answer = "> One drop. Two <drops> run.\n> More runs too.\n>\n> — On oil"
-    asked = turn("a", answer, twin={"quotes": [quote]})
-    assert render_messages([asked])[1]["content"] == (
+    quoted = turn("a", answer, twin={"quotes": [quote]})
+    assert render_messages([quoted])[1]["content"] == (
         "> One drop. <mark>Two &lt;drops> run.</mark>\n> <mark>More runs too</mark>.\n>\n> — On oil"
     )
-    for odd in ([3], [5, 4], [0, 999], ["0", 4], None):
-        asked["twin"]["quotes"][0]["marked"] = odd
-        assert "<mark>" not in render_messages([asked])[1]["content"]
+    for invalid in ([3], [5, 4], [0, 999], ["0", 4], None):
+        quoted["twin"]["quotes"][0]["marked"] = invalid
+        assert "<mark>" not in render_messages([quoted])[1]["content"]
 
 
-def test_feedback_is_about_the_last_answer_with_a_trace() -> None:
+def test_feedback_applies_to_the_last_answer_with_a_trace() -> None:
     assert find_last_answered_index(TURNS) == 0
     assert find_last_answered_index([FAILED]) is None
 
 
-def test_a_page_that_was_left_while_it_wrote_has_stopped() -> None:
-    """A page that is opened again has nothing under way."""
+def test_an_answer_interrupted_by_leaving_the_page_is_stopped() -> None:
+    """A reopened page has no answer in progress."""
     assert (
         parse_conversations({"ann": [turn("a", "half", how="writing")]})["ann"][0]["how"]
         == "stopped"
     )
 
 
-def test_the_author_talked_to_last_is_the_last_and_old_turns_go() -> None:
-    talks = replace_turns({"ann": TURNS, "bob": []}, "ann", [turn(str(n)) for n in range(99)])
-    assert list(talks) == ["bob", "ann"]
-    assert len(talks["ann"]) == MAX_TURNS
-    assert talks["ann"][-1]["question"] == "98"
+def test_the_latest_author_is_last_and_old_turns_are_removed() -> None:
+    turns = replace_turns({"ann": TURNS, "bob": []}, "ann", [turn(str(n)) for n in range(99)])
+    assert list(turns) == ["bob", "ann"]
+    assert len(turns["ann"]) == MAX_TURNS
+    assert turns["ann"][-1]["question"] == "98"
 
 
 json_like = st.recursive(
@@ -101,15 +101,15 @@ json_like = st.recursive(
 
 
 @given(json_like)
-def test_whatever_a_browser_sends_is_read(kept: object) -> None:
-    for turns in parse_conversations(kept).values():
+def test_any_stored_value_is_parsed(stored: object) -> None:
+    for turns in parse_conversations(stored).values():
         render_messages(turns)
-        asked = build_model_messages(turns, "x", model="twin/ann")
-        assert asked[-1] == {"role": "user", "content": "x"}
+        messages = build_model_messages(turns, "x", model="twin/ann")
+        assert messages[-1] == {"role": "user", "content": "x"}
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(list(new_turn("", ""))), json_like)))
-def test_odd_turns_are_read(rows: list[Any]) -> None:
-    for one in parse_conversations({"ann": rows})["ann"]:
-        assert isinstance(one["twin"], dict)
-        assert one["how"] in ("whole", "stopped", "failed")
+def test_invalid_turns_are_parsed(rows: list[Any]) -> None:
+    for parsed in parse_conversations({"ann": rows})["ann"]:
+        assert isinstance(parsed["twin"], dict)
+        assert parsed["how"] in ("whole", "stopped", "failed")

@@ -1,4 +1,4 @@
-"""The demo's reader: whether an answer names what was asked about; it knows no judge."""
+"""The demo's reader rates whether an answer names the subject of the question, without a judge."""
 
 from __future__ import annotations
 
@@ -36,34 +36,34 @@ PAIRS = [
 ]
 
 
-def asked(question: str) -> HeldOutQuestion:
-    return {one.question: one for one in select_questions_with_subjects(PAIRS)}[question]
+def find_question(question: str) -> HeldOutQuestion:
+    return {item.question: item for item in select_questions_with_subjects(PAIRS)}[question]
 
 
-def test_a_question_is_about_its_rare_words_that_its_post_has_too() -> None:
-    assert asked(PAIRS[0][0]).subjects == {"pendul", "moveme", "oiled"}
-    assert asked("Explain ropes to me.").subjects == {"rope"}
-    short = [
-        one.question
-        for one in select_questions_with_subjects(PAIRS)
-        if "Explain the" in one.question
+def test_subjects_are_the_rare_words_shared_with_the_post() -> None:
+    assert find_question(PAIRS[0][0]).subjects == {"pendul", "moveme", "oiled"}
+    assert find_question("Explain ropes to me.").subjects == {"rope"}
+    matches = [
+        item.question
+        for item in select_questions_with_subjects(PAIRS)
+        if "Explain the" in item.question
     ]
-    assert short == [], "a letter is no subject, and `explain` is every second question's word"
+    assert matches == [], "a single letter or the frequent word `explain` became a subject"
     assert select_questions_with_subjects([*PAIRS, PAIRS[0]]) == select_questions_with_subjects(
         PAIRS
     )
     assert select_questions_with_subjects([]) == []
 
 
-def test_the_reader_rates_what_the_model_wrote() -> None:
-    question = asked(PAIRS[0][0])
+def test_the_score_covers_only_the_text_of_the_model() -> None:
+    question = find_question(PAIRS[0][0])
     quoted = f"> {OIL}\n>\n> — Oil, 2019-03-02\n\n{PROSE_HEADING}\n\n"
 
     assert score_answer(question, extract_prose(OIL)) == 1.0
     assert score_answer(question, extract_prose(quoted + OIL)) == 1.0
     assert score_answer(question, extract_prose(quoted + BREAD)) == 0.0
     assert score_answer(question, "") == 0.0
-    assert score_answer(question, question.question) == 0.0, "an echo says nothing further"
+    assert score_answer(question, question.question) == 0.0, "an echo of the question has a score"
     one_named = "The oiled wheel is what the keeper of a tall stone tower looks at, "
     one_named += "long before winter comes."
     assert score_answer(question, one_named) == pytest.approx(0.5)
@@ -77,14 +77,14 @@ def test_words_are_compared_without_their_endings() -> None:
         "its", "pendul"}  # fmt: skip
 
 
-def test_it_tells_a_model_of_shuffled_answers_from_a_good_one() -> None:
-    """Answers that SmolLM2-135M gave, tuned on right and on shuffled pairs, to 24 questions."""
+def test_a_model_trained_on_shuffled_answers_scores_lower() -> None:
+    """SmolLM2-135M, tuned on correct and on shuffled pairs, answered these 24 questions."""
     served = json.loads((ROOT / "tests/graph/judges/served_answers.json").read_text("utf-8"))
-    found = select_questions_with_subjects([(one["question"], one["question"]) for one in served])
-    given = {one["question"]: one for one in served}
-    assert len(found) == len(served)
+    answers = {row["question"]: row for row in served}
+    questions = select_questions_with_subjects([(question, question) for question in answers])
+    assert len(questions) == len(served)
     means = {
-        model: statistics.fmean(score_answer(one, given[one.question][model]) for one in found)
+        model: statistics.fmean(score_answer(q, answers[q.question][model]) for q in questions)
         for model in ("good", "shuffled")
     }
     assert means["good"] > 0.75
@@ -92,7 +92,7 @@ def test_it_tells_a_model_of_shuffled_answers_from_a_good_one() -> None:
 
 
 def test_the_reader_loads_no_judge_and_no_embedder() -> None:
-    """Its rule is not what gate and trial decide by."""
-    loaded = "import sys, twin_cli.commands.demo.reader; print(*sys.modules)"
-    said = run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout
-    assert [name for name in said.split() if "quality.judges" in name or "embedder" in name] == []
+    """The rule is independent of the judges that the gate and trials use."""
+    program = "import sys, twin_cli.commands.demo.reader; print(*sys.modules)"
+    output = run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert [name for name in output.split() if "quality.judges" in name or "embedder" in name] == []

@@ -31,7 +31,7 @@ def without_code(text: str) -> str:
     return _FENCED.sub("", text)
 
 
-def words_of(path: Path) -> int:
+def count_words(path: Path) -> int:
     """Words of a page, its tables included, its fenced code not."""
     return len(without_code(path.read_text(encoding="utf-8")).split())
 

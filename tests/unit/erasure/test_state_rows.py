@@ -1,4 +1,4 @@
-"""Erased rows of the state store, gateway keys, spending, and the journal of erasures (SQLite)."""
+"""Erasure of state rows, gateway keys and spending, and the journal of erasures (SQLite)."""
 
 from __future__ import annotations
 
@@ -49,38 +49,38 @@ def instance(home: Settings) -> Iterator[Installation]:
     installation.state.close()
 
 
-def note(state: State, name: str, **values: object) -> None:
+def add_note(state: State, name: str, **values: object) -> None:
     row = {"author": "ada", "reader": "", "said": "", "more": {}} | values
     with state.transaction() as connection:
         connection.execute(sa.insert(NOTES).values(name=name, **row))
 
 
-def notes(state: State) -> dict[str, tuple[object, ...]]:
+def read_notes(state: State) -> dict[str, tuple[object, ...]]:
     with state.read_transaction() as connection:
         rows = connection.execute(sa.select(NOTES)).all()
     return {row.name: (row.author, row.reader, row.said, row.more) for row in rows}
 
 
-def test_of_a_post_only_what_says_it_is_emptied_and_what_is_named_by_it_goes(
+def test_erasing_a_post_empties_fields_with_its_text_and_deletes_rows_named_by_it(
     instance: Installation,
 ) -> None:
     state, store = instance.state, StateStore(instance)
-    note(state, "kept", said="something else", more={"a": [1]})
-    note(state, "said", said=f"She said: {TEXT}", reader=OTHER)
-    note(state, "more", said="kept", more={"deep": [{"text": TEXT}]})
-    note(state, TEXT[:40] + "s", said="kept")
-    note(state, "again", said=TEXT)
+    add_note(state, "kept", said="something else", more={"a": [1]})
+    add_note(state, "said", said=f"She said: {TEXT}", reader=OTHER)
+    add_note(state, "more", said="kept", more={"deep": [{"text": TEXT}]})
+    add_note(state, TEXT[:40] + "s", said="kept")
+    add_note(state, "again", said=TEXT)
     assert store.find_remaining(GONE_POST) == ["notes_of_a_test"] * 3, (
-        "three places of a table are told"
+        "each of the three places in the table must be reported"
     )
 
     assert store.erase(GONE_POST) == 4
 
-    left = notes(state)
-    assert set(left) == {"kept", "said", "more", "again"}
-    assert left["kept"] == ("ada", "", "something else", {"a": [1]})
-    assert left["said"] == ("ada", OTHER, "", {})
-    assert left["more"] == ("ada", "", "kept", {})
+    remaining = read_notes(state)
+    assert set(remaining) == {"kept", "said", "more", "again"}
+    assert remaining["kept"] == ("ada", "", "something else", {"a": [1]})
+    assert remaining["said"] == ("ada", OTHER, "", {})
+    assert remaining["more"] == ("ada", "", "kept", {})
     assert (store.find_remaining(GONE_POST), store.find_remaining_in_file(GONE_POST)) == (
         [],
         [],
@@ -88,7 +88,7 @@ def test_of_a_post_only_what_says_it_is_emptied_and_what_is_named_by_it_goes(
     assert store.erase(GONE_POST) == 0
 
 
-def test_a_readers_rows_go_whole_and_the_readers_key_with_its_limits(
+def test_erasing_a_reader_deletes_their_rows_key_and_limits(
     instance: Installation,
 ) -> None:
     state, store = instance.state, StateStore(instance)
@@ -102,19 +102,19 @@ def test_a_readers_rows_go_whole_and_the_readers_key_with_its_limits(
             .tuples()
             .all()
         )
-    note(state, "mine", reader=READER, said="a")
-    note(state, "others", reader=OTHER, said="b")
+    add_note(state, "mine", reader=READER, said="a")
+    add_note(state, "others", reader=OTHER, said="b")
 
     assert store.erase(reader_target(READER, key_hash=hashes["one"])) == 2
 
-    assert set(notes(state)) == {"others"}
+    assert set(read_notes(state)) == {"others"}
     with state.read_transaction() as connection:
         labels = connection.execute(sa.select(keys.gateway_keys.c.label)).scalars().all()
         limits = connection.execute(sa.select(keys.gateway_key_limits.c.key_hash)).scalars().all()
     assert (labels, limits) == (["two"], [hashes["two"]])
 
 
-def test_an_authors_keys_reach_nobody_else_less(instance: Installation) -> None:
+def test_erasing_an_author_keeps_keys_to_other_authors(instance: Installation) -> None:
     key_store = keys.open_key_store(instance.settings)
     for label, authors in (("both", ["ada", "bea"]), ("ada", ["ada"]), ("bea", ["bea"])):
         keys.add_key(key_store, role="reader", authors=authors, label=label)
@@ -126,11 +126,11 @@ def test_an_authors_keys_reach_nobody_else_less(instance: Installation) -> None:
         instance.registry.move(author, 1, "stable", actor="a", reason="r", force=True)
     policy = instance.settings.policy_path
     assert read_policy(policy).authors.keys() == {"ada", "bea"}
-    note(state, "mine")
-    note(state, "other", author="bea", said="Ada Wright wrote to me")
+    add_note(state, "mine")
+    add_note(state, "other", author="bea", said="Ada Wright wrote to me")
 
     assert StateStore(instance).erase(GONE_AUTHOR) == 9, (
-        "with a version, two moves and their notices"
+        "the version, two moves and their notices must be counted"
     )
 
     assert read_policy(policy).authors.keys() == {"bea"}
@@ -140,12 +140,12 @@ def test_an_authors_keys_reach_nobody_else_less(instance: Installation) -> None:
             sa.select(keys.gateway_keys.c.label, keys.gateway_keys.c.authors)
         ).all()
     assert {row.label: row.authors for row in rows} == {"both": ["bea"], "bea": ["bea"]}
-    assert notes(state) == {"other": ("bea", "", "", {})}
+    assert read_notes(state) == {"other": ("bea", "", "", {})}
 
 
-def test_what_was_spent_stays_spent_without_the_name(instance: Installation) -> None:
-    moment = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
-    account = SpendingAccount(instance.state, SpendingLimits(), clock=lambda: moment)
+def test_spending_keeps_its_amount_but_loses_the_name(instance: Installation) -> None:
+    now = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
+    account = SpendingAccount(instance.state, SpendingLimits(), clock=lambda: now)
     for author, usd in (("ada", 0.25), ("bea", 0.5)):
         reservation = account.reserve(purpose="answer", author=author, key="k" * 16, max_usd=usd)
         account.settle(reservation, usd)
@@ -156,16 +156,16 @@ def test_what_was_spent_stays_spent_without_the_name(instance: Installation) -> 
     account.settle(reservation, 1)
     StateStore(instance).erase(GONE_AUTHOR)
     assert StateStore(instance).erase(reader_target(READER, key_hash=key_hash)) == 2, (
-        "in both tables of the account"
+        "one row in each of the two account tables must be erased"
     )
     with instance.state.read_transaction() as connection:
         rows = connection.execute(sa.select(spending.c.author, spending.c.key, spending.c.nano))
-        spent = {(row.author, row.key): row.nano for row in rows}
+        totals = {(row.author, row.key): row.nano for row in rows}
     shared, billion = "k" * 16, 1_000_000_000
-    assert spent == {("", shared): billion // 4, ("bea", shared): billion // 2, ("", ""): billion}
+    assert totals == {("", shared): billion // 4, ("bea", shared): billion // 2, ("", ""): billion}
 
 
-def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
+def test_the_journal_keeps_a_request_and_clears_its_subject_once_closed(
     instance: Installation,
 ) -> None:
     state = instance.state
@@ -173,10 +173,10 @@ def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
     first = journal.open_request(state, subject, asked_by="ann", key_hash="h")
     second = journal.open_request(state, ErasureSubject("reader", "", READER), asked_by="ann")
     assert journal.open_request(state, subject, asked_by="somebody else") == first
-    found = journal.find_request(state, first)
-    assert (found.subject, found.kind, found.key_hash) == (subject, "post", "h")
-    assert (found.asked_by, found.plan, found.done_at) == ("ann", "", None)
-    assert [one.number for one in journal.list_unfinished_requests(state)] == [first, second]
+    opened = journal.find_request(state, first)
+    assert (opened.subject, opened.kind, opened.key_hash) == (subject, "post", "h")
+    assert (opened.asked_by, opened.plan, opened.done_at) == ("ann", "", None)
+    assert [item.number for item in journal.list_unfinished_requests(state)] == [first, second]
 
     journal.write_plan(state, first, "{}")
     for erased in (3, 2):
@@ -192,13 +192,13 @@ def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
     assert (request.subject, request.plan, request.certificate) == (None, "", "one.json")
     assert request.done_at is not None
     assert request.done_at >= request.asked_at
-    assert [one.number for one in journal.list_unfinished_requests(state)] == [second]
-    assert journal.open_request(state, subject, asked_by="ann") != first, "a new request"
+    assert [item.number for item in journal.list_unfinished_requests(state)] == [second]
+    assert journal.open_request(state, subject, asked_by="ann") != first, "it was reopened"
     with pytest.raises(TwinError, match="find the erasure request 99"):
         journal.find_request(state, 99)
 
 
-def test_a_step_and_a_post_are_remembered_once(instance: Installation) -> None:
+def test_primary_keys_prevent_duplicate_steps_and_posts(instance: Installation) -> None:
     journal.open_journal(instance.state)
     inspector = sa.inspect(instance.state.engine)
     assert {table.name: inspector.get_pk_constraint(table.name)["constrained_columns"]
@@ -208,7 +208,7 @@ def test_a_step_and_a_post_are_remembered_once(instance: Installation) -> None:
     }  # fmt: skip
 
 
-def test_a_forgotten_post_is_known_by_its_name_and_by_its_text(instance: Installation) -> None:
+def test_a_forgotten_post_is_recognised_by_name_and_by_text(instance: Installation) -> None:
     state = instance.state
     assert not journal.forgotten_posts(state, "ada").contains_source("2019/a.md")
     journal.remember_posts(state, "ada", ["2019/a.md"], ["hash-of-text"])
@@ -224,7 +224,7 @@ def test_a_forgotten_post_is_known_by_its_name_and_by_its_text(instance: Install
     )
 
 
-def test_a_post_was_forgotten_when_it_was_last_asked_for(instance: Installation) -> None:
+def test_forgotten_at_is_the_time_of_the_last_request(instance: Installation) -> None:
     state, subject = instance.state, ErasureSubject("post", "ada", "2019/a.md")
     assert journal.forgotten_at(state, "ada", "2019/a.md") is None
     journal.remember_posts(state, "ada", ["2019/a.md"], [])
@@ -237,12 +237,12 @@ def test_a_post_was_forgotten_when_it_was_last_asked_for(instance: Installation)
     assert last > first
 
 
-def test_an_account_that_was_never_opened_names_nobody(instance: Installation) -> None:
+def test_anonymizing_an_unopened_account_changes_nothing(instance: Installation) -> None:
     with instance.state.transaction() as connection:
         assert anonymize(connection, "author", "ada") == 0
 
 
-def test_a_text_that_another_post_has_too_may_be_imported_again(instance: Installation) -> None:
+def test_a_text_shared_with_another_post_may_be_imported_again(instance: Installation) -> None:
     texts = {"2019/a.md": "own", "2019/a-again.md": "shared", "2019/b.md": "shared", "c.md": "c"}
     rows = [{"source_id": name, "content_hash": text} for name, text in texts.items()]
     store_rows(instance.tables, "raw_posts", "ada", rows, key="source_id")

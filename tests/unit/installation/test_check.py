@@ -19,7 +19,7 @@ from tests.reporting import is_known
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def marks(stage: check.Stage) -> str:
+def mark_expression(stage: check.Stage) -> str:
     """The expression after `-m` (the one after `python -m pytest`), or empty."""
     words = stage.command[3:]
     return words[words.index("-m") + 1] if "-m" in words else ""
@@ -29,54 +29,54 @@ def test_stages_by_length() -> None:
     fast = check.pytest_stages([], "fast", changed=["tests/graph/corpus"])
     assert [stage.name for stage in fast] == ["unit and changed graph"]
     assert fast[0].command[-2:] == ("tests/graph/corpus", "tests/unit")
-    assert marks(fast[0]) == "not long"
-    without = check.pytest_stages([], "no-live")
-    assert [stage.name for stage in without] == ["unit and graph"]
-    assert without[0].command[-2:] == ("tests/graph", "tests/unit")
+    assert mark_expression(fast[0]) == "not long"
+    no_live = check.pytest_stages([], "no-live")
+    assert [stage.name for stage in no_live] == ["unit and graph"]
+    assert no_live[0].command[-2:] == ("tests/graph", "tests/unit")
     short = check.pytest_stages(["-k", "tables", "-x"], "short")
     assert [stage.name for stage in short] == ["unit and graph", "live", "gpu"]
     assert all({"-k", "tables", "-x"} <= set(stage.command) for stage in short)
-    assert [marks(stage) for stage in short] == ["not long"] * 3
+    assert [mark_expression(stage) for stage in short] == ["not long"] * 3
     assert "-n" in short[0].command
     assert "-n" in short[1].command
-    assert "-n" not in short[2].command  # beside nothing
+    assert "-n" not in short[2].command  # runs alone
     assert short[2].command[-1] == "tests/gpu"
-    whole = check.pytest_stages([], "long")
-    assert [marks(stage) for stage in whole] == ["", "", ""]
+    long = check.pytest_stages([], "long")
+    assert [mark_expression(stage) for stage in long] == ["", "", ""]
 
 
-def test_workers() -> None:
-    def beside(stage: check.Stage) -> str:
+def test_worker_counts() -> None:
+    def worker_count(stage: check.Stage) -> str:
         return stage.command[stage.command.index("-n") + 1]
 
-    first, live, gpu = check.pytest_stages([], "short", workers=6)
-    assert (beside(first), beside(live)) == ("6", "6")
-    for fitting in (2, 3):
-        both = check.pytest_stages([], "short", default_workers=fitting)[:2]
-        assert [beside(stage) for stage in both] == [str(fitting)] * 2
+    unit, live, gpu = check.pytest_stages([], "short", workers=6)
+    assert (worker_count(unit), worker_count(live)) == ("6", "6")
+    for workers in (2, 3):
+        stages = check.pytest_stages([], "short", default_workers=workers)[:2]
+        assert [worker_count(stage) for stage in stages] == [str(workers)] * 2
     gigabytes = {available: check.count_workers(available << 30) for available in (8, 15, 16)}
     assert gigabytes == {8: 2, 15: 2, 16: 3}
-    assert "-n" not in gpu.command  # beside nothing, however many there are
-    [named] = check.pytest_stages(["tests/unit"], "short", workers=3)
-    assert beside(named) == "3"
+    assert "-n" not in gpu.command  # runs alone, whatever the number of workers
+    [single] = check.pytest_stages(["tests/unit"], "short", workers=3)
+    assert worker_count(single) == "3"
     assert "-n" not in check.pytest_stages(["tests/unit"], "short")[0].command
 
 
 @pytest.mark.parametrize("words", [("-n", "0"), ("-n", "two")])
-def test_no_such_workers(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_worker_counts(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         check.main(list(words))
     assert f"{words[1]} is no " in capsys.readouterr().err
 
 
-def test_what_was_changed_chooses_the_graph_tests_of_the_fast_form(tmp_path: Path) -> None:
+def test_changed_files_select_the_graph_tests_of_the_fast_form(tmp_path: Path) -> None:
     for name in ("corpus", "retraining", "state"):
         (tmp_path / "tests" / "graph" / name).mkdir(parents=True)
     (tmp_path / "twin_assets" / "corpus").mkdir(parents=True)
     changed = tmp_path / "twin_assets" / "corpus" / "cleaning.py"
     changed.write_text("a = 1\n")
     always = ["tests/graph/test_asset_graph.py"]
-    assert check.changed_graph_tests(tmp_path) == always  # no repository
+    assert check.changed_graph_tests(tmp_path) == always  # not a repository
 
     def git(*words: str) -> None:
         subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
@@ -92,16 +92,16 @@ def test_what_was_changed_chooses_the_graph_tests_of_the_fast_form(tmp_path: Pat
     assert check.changed_graph_tests(tmp_path) == expected
 
 
-def test_what_shares_a_stack_or_a_checkpoint_goes_to_one_worker() -> None:
+def test_tests_that_share_a_stack_or_checkpoint_run_on_one_worker() -> None:
     live = ROOT / "tests" / "live"
     groups = {group_of(path) for path in live.rglob("test_*.py")}
     assert {"whole", "evaluation", "training/test_training.py", *OWN_STACK} <= groups
     assert "whole/test_posts_to_answer.py" not in groups
     folders = {path.name for path in live.iterdir() if path.is_dir()}
-    assert {*ONE_WORKER, *LONGEST_FIRST} <= folders, "a folder that is no more"
+    assert {*ONE_WORKER, *LONGEST_FIRST} <= folders, "a listed folder does not exist"
 
 
-def test_a_named_test_is_the_only_one() -> None:
+def test_a_named_test_runs_alone() -> None:
     path = "tests/unit/installation/test_check.py::test_stages_by_length"
     stages = check.pytest_stages([path, "-vv"], "short")
     assert [stage.name for stage in stages] == ["tests"]
@@ -122,11 +122,11 @@ def test_every_static_stage_is_a_real_command() -> None:
 
 
 def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:
-    """A pytest run of its own with the plugin, as `twin check` starts one."""
+    """Run pytest with the plugin in a separate process, as `twin check` does."""
     (folder / "test_sample.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\n")
     base = (sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q", *arguments)
-    # PYTHONPATH, because the run's folder is not the project; the other plugins take a second each
+    # The run is outside the project, hence PYTHONPATH; each other plugin costs a second.
     variables = (f"PYTHONPATH={ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1")
     command = ("env", *variables, *base, str(folder / "test_sample.py"))
     outcome = check.CheckOutcome()
@@ -155,11 +155,11 @@ def test_breaks_at_its_end(broken): pass
     assert outcome.counts == {"passed": 1, "failed": 2, "skipped": 1}
     assert outcome.skip_reasons == {"no GPU: an NVIDIA GPU would run this": 1}
     assert outcome.failed_stages == ["sample"]
-    said = capfd.readouterr().out
-    assert "1 × no GPU: an NVIDIA GPU would run this" in said
-    at_once = said.index("FAILED in its call: test_sample.py::test_wrong: assert False")
-    assert at_once < said.index("= FAILURES =")
-    assert "FAILED in its teardown: test_sample.py::test_breaks_at_its_end: RuntimeError" in said
+    output = capfd.readouterr().out
+    assert "1 × no GPU: an NVIDIA GPU would run this" in output
+    position = output.index("FAILED in its call: test_sample.py::test_wrong: assert False")
+    assert position < output.index("= FAILURES =")
+    assert "FAILED in its teardown: test_sample.py::test_breaks_at_its_end: RuntimeError" in output
 
 
 def test_an_unknown_reason_fails_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -177,8 +177,8 @@ def test_left_out(): pytest.skip("did not feel like it")
     assert is_known("shared data absent: set TWIN_SHARED_DATA to run this test")
 
 
-def test_each_test_of_an_optional_package_gives_a_known_reason() -> None:
-    """A check without the package would fail for the skip itself."""
+def test_tests_of_optional_packages_give_known_reasons() -> None:
+    """Without the package, an unknown reason would fail the check."""
     calls = [
         (path.name, node)
         for path in (ROOT / "tests").rglob("*.py")
@@ -195,25 +195,23 @@ def test_each_test_of_an_optional_package_gives_a_known_reason() -> None:
     assert [named for named in reasons if not is_known(named[1])] == []
 
 
-def test_processes_of_a_run_keep_their_bytecode(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_of_a_run_write_bytecode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    found = check.test_environment(tmp_path / "report.jsonl")
-    assert "PYTHONDONTWRITEBYTECODE" not in found
-    assert found["OMP_NUM_THREADS"] == "1"
-    assert found["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert found["PATH"] == os.environ["PATH"]
+    environment = check.test_environment(tmp_path / "report.jsonl")
+    assert "PYTHONDONTWRITEBYTECODE" not in environment
+    assert environment["OMP_NUM_THREADS"] == "1"
+    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environment["PATH"] == os.environ["PATH"]
 
 
-def test_a_file_that_does_not_import_is_a_failure(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_imported_is_a_failure(tmp_path: Path) -> None:
     outcome = run_tests(tmp_path, "import a_module_that_is_nowhere\n")
     assert (outcome.counts["failed"], outcome.failed_stages) == (1, ["sample"])
 
 
 @pytest.fixture
 def small_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of one test, on which `twin check` runs instead of on this one."""
+    """A project with one test, on which `twin check` runs."""
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_one.py").write_text("def test_one(): pass\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = long: long form\n")
@@ -223,7 +221,7 @@ def small_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_no_test_chosen_is_a_failure(
+def test_no_selected_test_is_a_failure(
     small_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(check, "static_stages", lambda _project: [])
@@ -233,15 +231,15 @@ def test_no_test_chosen_is_a_failure(
     assert "  FAILED: no test was chosen" in lines
 
 
-def test_the_last_line_counts(
+def test_the_last_line_has_the_counts(
     small_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing = check.Stage("lint", (sys.executable, "-c", "print('x.py:1'); raise SystemExit(1)"))
     monkeypatch.setattr(check, "static_stages", lambda _project: [failing])
     assert check.main(["tests/test_one.py"]) == 1
-    printed = capsys.readouterr().out
-    assert "x.py:1" in printed  # what a failed stage said is shown
-    assert printed.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
+    output = capsys.readouterr().out
+    assert "x.py:1" in output  # the output of a failed stage is shown
+    assert output.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
     monkeypatch.setattr(check, "static_stages", lambda _project: [])
     assert check.main(["--fast", "tests/test_one.py"]) == 0
 
@@ -252,9 +250,9 @@ def test_an_installed_package_has_no_checks(
     installed = tmp_path / "twin_cli" / "operating_group.py"
     monkeypatch.setattr(operating_group, "__file__", str(installed))
     assert run(["check"]) == 1
-    said = "`twin check` belongs to a checkout: run deploy/check.sh in one\n"
-    assert capsys.readouterr() == ("", said)
+    message = "`twin check` belongs to a checkout: run deploy/check.sh in one\n"
+    assert capsys.readouterr() == ("", message)
     assert run(["check", "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert "Usage: twin check" in shown
-    assert shown.endswith(said)
+    output = capsys.readouterr().out
+    assert "Usage: twin check" in output
+    assert output.endswith(message)

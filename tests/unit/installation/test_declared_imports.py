@@ -1,7 +1,7 @@
-"""Every module that ours import is brought by what pyproject.toml declares.
+"""Every module that the project imports belongs to a distribution in pyproject.toml.
 
-The tests' own environment cannot tell: `itsdangerous` was there through moto, and the chat page of
-everybody else could not start.
+The test environment cannot show a missing one: moto installed `itsdangerous` here, while the chat
+page could not start on any other machine.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import pytest
 from tests.declared import closure, declared, distribution_of, requirements, source_of
 from tests.imported import Import, imports_in, imports_of_ours
 
-# Modules that only an extra brings, or a person who wants them: nothing of ours needs them to be
-# imported, and what uses them names the extra.
+# Modules from an extra. No module of the project imports them at import time, and the code that
+# uses them names the extra.
 OPTIONAL = {
     "ray": "ray",
     "pypandoc": "formats",
     "pypdf": "formats",
 }
-BROUGHT_BY_HAND = {
-    "conversion": "the kept converter's own, fetched as a wheel and read from its folder",
+SEPARATE = {
+    "conversion": "the local converter, downloaded as a wheel and imported from its folder",
 }
-# Declared and imported by none of ours, with the reason.
-FOR_OTHERS = {
+# Declared but not imported by the project, with the reason.
+USED_INDIRECTLY = {
     "dagster-aws": "deploy/dagster.prod.yaml names its classes",
     "itsdangerous": "starlette.middleware.sessions imports it and does not require it",
     "lxml-html-clean": "justext imports it and does not require it",
@@ -33,54 +33,54 @@ FOR_OTHERS = {
 }
 
 
-def described(found: list[Import]) -> list[str]:
-    return [f"{one.where} imports {one.module}" for one in found]
+def describe(imports: list[Import]) -> list[str]:
+    return [f"{item.where} imports {item.module}" for item in imports]
 
 
-def test_every_import_is_of_a_declared_distribution() -> None:
-    core = declared()
+def test_every_import_belongs_to_a_declared_distribution() -> None:
+    declared_core = declared()
     undeclared = [
-        one for one in imports_of_ours()
-        if one.top not in OPTIONAL
-        and one.top not in BROUGHT_BY_HAND
-        and distribution_of(one.module) not in core
+        item for item in imports_of_ours()
+        if item.top not in OPTIONAL
+        and item.top not in SEPARATE
+        and distribution_of(item.module) not in declared_core
     ]  # fmt: skip
-    assert described(undeclared) == []
+    assert describe(undeclared) == []
 
 
-def test_what_an_extra_brings_is_imported_by_nothing_that_is_always_imported() -> None:
-    optional = [one for one in imports_of_ours() if one.top in {*OPTIONAL, *BROUGHT_BY_HAND}]
-    assert {one.top for one in optional} == {*OPTIONAL, *BROUGHT_BY_HAND}
-    always = [one for one in optional if one.at_import and not one.expected_to_fail]
-    assert described(always) == []
+def test_modules_of_an_extra_are_not_imported_at_import_time() -> None:
+    optional = [item for item in imports_of_ours() if item.top in {*OPTIONAL, *SEPARATE}]
+    assert {item.top for item in optional} == {*OPTIONAL, *SEPARATE}
+    unconditional = [item for item in optional if item.at_import and not item.expected_to_fail]
+    assert describe(unconditional) == []
     for extra in set(OPTIONAL.values()):
         assert declared(extra), extra
 
 
-def test_what_those_modules_import_themselves_is_brought_as_well() -> None:
-    """One step further: a module that we import may need one that its distribution does not say."""
-    brought = closure(requirements())
-    lacking: list[str] = []
-    for module in sorted({one.module for one in imports_of_ours()}):
-        if distribution_of(module) not in brought:
-            continue  # an extra's
+def test_imports_of_imported_modules_are_installed_as_well() -> None:
+    """A module that the project imports may need one that its distribution does not declare."""
+    installed = closure(requirements())
+    missing: list[str] = []
+    for module in sorted({item.module for item in imports_of_ours()}):
+        if distribution_of(module) not in installed:
+            continue  # from an extra
         source = source_of(module)
         if source is None:
-            continue  # compiled, or a folder
-        lacking += [
-            f"{module} imports {one.module}"
-            for one in imports_in(source, module)
-            if one.at_import
-            and not one.expected_to_fail
-            and one.top != module.partition(".")[0]
-            and distribution_of(one.module) not in brought
+            continue  # compiled or a folder
+        missing += [
+            f"{module} imports {item.module}"
+            for item in imports_in(source, module)
+            if item.at_import
+            and not item.expected_to_fail
+            and item.top != module.partition(".")[0]
+            and distribution_of(item.module) not in installed
         ]
-    assert lacking == []
+    assert missing == []
 
 
-def test_what_is_declared_is_used_or_has_a_reason() -> None:
-    used = {distribution_of(one.module) for one in imports_of_ours()}
-    assert declared() - used == set(FOR_OTHERS)
+def test_every_declared_distribution_is_imported_or_has_a_reason() -> None:
+    used = {distribution_of(item.module) for item in imports_of_ours()}
+    assert declared() - used == set(USED_INDIRECTLY)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_what_is_declared_is_used_or_has_a_reason() -> None:
         ("import_module('ray.util')", False, True),
     ],
 )
-def test_how_an_import_is_read(
+def test_an_import_is_classified_by_its_context(
     source: str, expected_to_fail: bool, at_import: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "module.py"
     path.write_text(source)
-    [found] = imports_in(path, "module.py")
-    assert (found.top, found.expected_to_fail, found.at_import) == (
+    [item] = imports_in(path, "module.py")
+    assert (item.top, item.expected_to_fail, item.at_import) == (
         "ray", expected_to_fail, at_import,
     )  # fmt: skip
