@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -125,16 +126,16 @@ class PassageFinder:
             raise self._queue_full_refusal()
         self._waiting += 1
         try:
-            # A disconnect cancels this task, and a question that has not started leaves it.
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads,
-                self._retrieve_and_time,
+            # A disconnect cancels this task; a question that has not started leaves the queue.
+            retrieve = partial(
+                self._retrieve,
                 author,
                 searches,
-                token_budget,
-                with_quotes,
-                earlier_answers,
+                token_budget=token_budget,
+                with_quotes=with_quotes,
+                earlier_answers=earlier_answers,
             )
+            return await self.run_in_thread(self._time, retrieve)
         except Exception as error:  # noqa: BLE001 - logged, and reported with the answer
             sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
             return FoundPassages(missing_reason=f"retrieval failed ({type(error).__name__})")
@@ -174,18 +175,12 @@ class PassageFinder:
 
     def warm_up(self, author: str) -> None:
         """Load the embedder and the search before the first question; any slug works."""
-        self._retrieve(author, ["warm up"], CONTEXT_TOKENS, with_quotes=True)
+        self._retrieve(author, ["warm up"], token_budget=CONTEXT_TOKENS, with_quotes=True)
 
-    def _retrieve_and_time(
-        self,
-        author: str,
-        searches: Sequence[str],
-        token_budget: int,
-        with_quotes: bool,
-        earlier_answers: str,
-    ) -> FoundPassages:
+    def _time(self, retrieve: Callable[[], FoundPassages]) -> FoundPassages:
+        """Retrieve passages, and update the mean duration of a question."""
         start_time = time.monotonic()
-        passages = self._retrieve(author, searches, token_budget, with_quotes, earlier_answers)
+        passages = retrieve()
         seconds = time.monotonic() - start_time
         self._mean_seconds += (
             _NEWEST_WEIGHT * (seconds - self._mean_seconds) if self._mean_seconds else seconds
@@ -196,23 +191,21 @@ class PassageFinder:
         self,
         author: str,
         searches: Sequence[str],
+        *,
         token_budget: int,
         with_quotes: bool,
         earlier_answers: str = "",
     ) -> FoundPassages:
         retriever = self._open()
-        results = [
-            self._add_quotes(
-                author,
-                search,
-                retriever.retrieve(
-                    author, search, token_budget=token_budget, with_tokens=with_quotes
-                ),
-                retriever if with_quotes else None,
-                earlier_answers,
+        results: list[FoundPassages] = []
+        for search in searches:
+            retrieved = retriever.retrieve(
+                author, search, token_budget=token_budget, with_tokens=with_quotes
             )
-            for search in searches
-        ]
+            quote_retriever = retriever if with_quotes else None
+            results.append(
+                self._add_quotes(author, search, retrieved, quote_retriever, earlier_answers)
+            )
         # Of equal results, `max` returns the first, that of the question alone.
         return max(results, key=FoundPassages.rank_key)
 

@@ -185,8 +185,7 @@ class Registry:
 
     def stable_version(self, author: str) -> ModelVersion | None:
         """Return the stable version, or None if base model + retrieval answer."""
-        stable_versions = [item for item in self.versions(author) if item.state == "stable"]
-        return stable_versions[0] if stable_versions else None
+        return next((item for item in self.versions(author) if item.state == "stable"), None)
 
     def find_by_checkpoint(
         self, checkpoint: str, *, author: str | None = None

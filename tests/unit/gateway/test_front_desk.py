@@ -39,6 +39,7 @@ from twin_resources.gateway.front_desk.answers import (
     not_written_text,
     other_language_text,
 )
+from twin_resources.gateway.front_desk.earlier_answers import asks_to_rewrite
 from twin_resources.gateway.front_desk.features import fold
 from twin_resources.gateway.front_desk.message_kinds import (
     PART_CHARACTERS,
@@ -332,6 +333,50 @@ async def test_a_question_after_a_greeting_is_ordinary(home: Settings) -> None:
     assert prepared.decision.version != FRONT_DESK
     prepared, text, retrievals = await prepare_message(home, "Hello!")
     assert (prepared.fixed_text.front_desk, retrievals) == ("greeting", 0)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "summarise your last answer",
+        "Shorten that, please.",
+        "Can you translate it into German?",
+        "in German please",
+        "Fass das bitte kurz zusammen",
+        "Résume ta dernière réponse",
+        "¿Puedes resumir eso?",
+        "Riassumi la tua ultima risposta",
+        "em português, por favor",
+    ],
+)
+def test_a_request_to_rewrite_an_answer_is_recognised(message: str) -> None:
+    assert asks_to_rewrite(message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Summarise your post about clocks",
+        "How do I shorten a pendulum?",
+        "Go on.",
+        "Is it shorter?",
+    ],
+)
+def test_a_question_about_posts_is_no_request_to_rewrite(message: str) -> None:
+    assert not asks_to_rewrite(message)
+
+
+async def test_a_request_to_rewrite_says_what_the_twin_does_with_an_answer(home: Settings) -> None:
+    retriever = FakeRetriever(find_passage)
+    path = create_path(home, retriever, author=replace(ANN, answer="quote"))
+    turns = ("How do I oil a clock?", "> One drop.", "in German please")
+    prepared = await prepare(path, *turns)
+    assert (prepared.fixed_text.front_desk, len(retriever.questions)) == ("rewriting", 0)
+    assert "word for word" in prepared.exchange.fixed_answer
+    first = await prepare(path, "Shorten that.")
+    assert first.fixed_text.front_desk == "", "there is no earlier answer"
+    draft = await prepare(path, *turns, model="twin/ann@voice")
+    assert draft.fixed_text.front_desk == "", "a model writes a draft"
 
 
 @pytest.mark.parametrize("text", ["", "This is not me."])

@@ -184,11 +184,8 @@ class RecentResponses:
         await asyncio.to_thread(self._clean_up, outbox)
 
     def _clean_up(self, outbox: Outbox) -> None:
-        tombstones, new_trace_ids, now = (
-            outbox.count_tombstones(),
-            set(self._unchecked_trace_ids),
-            self.clock(),
-        )
+        tombstones, now = outbox.count_tombstones(), self.clock()
+        new_trace_ids = set(self._unchecked_trace_ids)
         is_cleanup_due = now - self._cleaned_at >= _CLEANUP_INTERVAL_S
         if not (new_trace_ids or is_cleanup_due or tombstones != self._last_tombstones):
             return

@@ -40,6 +40,7 @@ MAX_CONCURRENCY = 64
 RETRIES = 5  # for a 429 or 5xx; each waits for the requested delay, or 0.5 s, 1 s, 2 s, …
 TIMEOUT_S = 600.0
 _ROW_ERRORS = frozenset({400, 403, 404, 413, 422})
+_TWIN_TEXTS = ("version", "route", "degraded", "trace_id")  # columns from the field `twin`
 
 
 @dataclass
@@ -187,11 +188,8 @@ async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> A
     return row | {
         "answer": (completion.choices[0].message.content or "").strip(),
         "kind": str(twin_field.get("answer") or ""),
-        "version": str(twin_field.get("version") or ""),
-        "route": str(twin_field.get("route") or ""),
+        **{name: str(twin_field.get(name) or "") for name in _TWIN_TEXTS},
         "cost_usd": twin_field.get("cost_usd"),
-        "degraded": str(twin_field.get("degraded") or ""),
-        "trace_id": str(twin_field.get("trace_id") or ""),
         "seconds": round(time.monotonic() - start_time, 3),
         "sources": [_subset(SOURCE_FIELDS, source) for source in twin_field.get("sources") or ()],
         "quotes": [_subset(QUOTE_FIELDS, quote) for quote in twin_field.get("quotes") or ()],
@@ -202,15 +200,10 @@ def _empty_row(question: BatchQuestion, model: str) -> dict[str, Any]:
     return {
         "id": question.id,
         "question": question.question,
-        "answer": "",
-        "error": "",
-        "kind": "",
+        **dict.fromkeys(("answer", "error", "kind"), ""),
         "model": question.model or model,
-        "version": "",
-        "route": "",
+        **dict.fromkeys(_TWIN_TEXTS, ""),
         "cost_usd": None,
-        "degraded": "",
-        "trace_id": "",
         "seconds": 0.0,
         "sources": [],
         "quotes": [],

@@ -56,14 +56,15 @@ class FixedText:
 
     Attributes:
         text: the answer, or empty if the answer comes from the posts.
-        front_desk: the kind of message that the program answers itself, or empty.
+        front_desk: the kind of message that the program answers itself, or empty. `rewriting` is a
+            request to rewrite an earlier answer.
         guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty.
             At most one of `front_desk` and `guard_refusal` is set.
         notice: who answers, shown above an answer from the posts if the reader may ask that.
     """
 
     text: str = ""
-    front_desk: DeskKind | Literal["", "housekeeping"] = ""
+    front_desk: DeskKind | Literal["", "housekeeping", "rewriting"] = ""
     guard_refusal: str = ""
     notice: str = ""
 

@@ -66,10 +66,8 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     chat_request = _truncate(chat_request, MAX_GUARDED_BYTES)
     question_scan = scanner.scan(chat_request.question)
     history_scans = [scanner.scan(turn["content"]) for turn in chat_request.history]
-    system_scan, search_scan = (
-        scanner.scan(chat_request.system),
-        scanner.scan(chat_request.search_text),
-    )
+    system_scan = scanner.scan(chat_request.system)
+    search_scan = scanner.scan(chat_request.search_text)
     turns = tuple(
         {"role": turn["role"], "content": scan.text}
         for turn, scan in zip(chat_request.history, history_scans, strict=True)

@@ -90,6 +90,12 @@ def other_language_text(
     return texts["other_language"].replace("{author}", author.name).replace("{language}", name)
 
 
+def rewriting_text(message: str, author: Author) -> str:
+    """Return the reply to a request to rewrite an earlier answer, in the message's language."""
+    text: str = _texts()[answer_language(message)]["rewriting"]
+    return text.replace("{author}", author.name)
+
+
 def not_written_text(message: str, author: Author, *, nearest: bool) -> str:
     """Return a note that the author has not written about the subject.
 

@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 from twin_resources.access.refusals import bad_request
 from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import VOICE
 from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.gateway.exchange.exchange import Exchange, FixedText
 from twin_resources.gateway.exchange.guardrails import GuardedInput, guard_input, guard_passages
-from twin_resources.gateway.front_desk.answers import desk_answer
+from twin_resources.gateway.front_desk.answers import desk_answer, rewriting_text
+from twin_resources.gateway.front_desk.earlier_answers import asks_to_rewrite
 from twin_resources.gateway.front_desk.message_kinds import classify_message
 from twin_resources.gateway.guards.guard_record import summarize_findings
 from twin_resources.gateway.request.housekeeping import (
@@ -27,6 +29,7 @@ from twin_resources.gateway.request.housekeeping import (
 )
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.request.response_format import JSON_OBJECT, build_document
+from twin_resources.gateway.stages.answer_form import requested_form
 from twin_resources.gateway.stages.services import RequestServices
 
 
@@ -43,10 +46,12 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
         text = _format_program_answer(program_answer, exchange.chat_request)
         return replace(exchange, fixed_text=FixedText(text, front_desk=HOUSEKEEPING))
     result, kind = await asyncio.to_thread(_recognize, exchange.chat_request, author)
-    if kind == "danger" or (kind and not result.guard_refusal):
+    answer = FixedText(result.guard_refusal, guard_refusal=result.guard_refusal)
+    if not result.guard_refusal and kind != "danger" and _asks_to_rewrite_quotations(exchange):
+        text = rewriting_text(exchange.chat_request.question, author)
+        answer = FixedText(text, front_desk="rewriting")
+    elif kind == "danger" or (kind and not result.guard_refusal):
         answer = await _build_front_desk_answer(kind, exchange, services)
-    else:
-        answer = FixedText(result.guard_refusal, guard_refusal=result.guard_refusal)
     records = summarize_findings("input", result.findings)
     if answer.text and exchange.chat_request.response_format is not None:
         answer = replace(
@@ -104,6 +109,14 @@ def _recognize(
     Runs off the event loop, because a vector takes 25 ms of CPU time.
     """
     return guard_input(chat_request, author), _message_kind(chat_request, author)
+
+
+def _asks_to_rewrite_quotations(exchange: Exchange) -> bool:
+    """Return whether a reader asks to rewrite an earlier answer, which no model may do here."""
+    chat_request = exchange.chat_request
+    is_for_model = bool(chat_request.alias) or requested_form(exchange)[0] == VOICE
+    has_answer = bool(chat_request.earlier_answers)
+    return has_answer and not is_for_model and asks_to_rewrite(chat_request.question)
 
 
 def _message_kind(

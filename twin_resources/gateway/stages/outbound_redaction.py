@@ -31,11 +31,8 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
     def clean(text: str) -> str:
         return redact(text, region=exchange.author.language).text
 
-    chat_request, found_passages, notes = (
-        exchange.chat_request,
-        exchange.found_passages,
-        exchange.notes,
-    )
+    chat_request, notes = exchange.chat_request, exchange.notes
+    found_passages = exchange.found_passages
     turns = tuple(
         {"role": turn["role"], "content": clean(turn["content"])} for turn in chat_request.history
     )
