@@ -1,10 +1,10 @@
-"""An OpenAI-compatible server with vLLM's routes for LoRA adapters.
+"""An OpenAI-compatible server with vLLM's routes for LoRA adapters, for tests only.
 
-Scope: what vLLM's interface says, computed by transformers and PEFT in the precision that is
-asked for; statuses and messages as vLLM 0.11 gives them. Out of scope: anything shipped.
+Scope: vLLM's documented interface, computed by transformers and PEFT in a chosen precision, with
+the statuses and messages of vLLM 0.11. Out of scope: vLLM's scheduling and kernels.
 
-It stands where vLLM cannot run (no card): answers, log-probabilities and adapters are real, its
-scheduling and its kernels are not vLLM's. One request after the other.
+It replaces vLLM where there is no GPU to run it. Answers, log-probabilities and adapters are real.
+Requests are processed one at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VERSION = "0.11.0+stand-in"
 
 
 class Adapters:
-    """A base model with adapters by name, as vLLM keeps them."""
+    """A base model and its loaded adapters by name, as in vLLM."""
 
     def __init__(self, base: Path, name: str, dtype: str) -> None:
         import torch
@@ -28,8 +28,8 @@ class Adapters:
         self.base, self.name, self.dtype = base, name, getattr(torch, dtype)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(base)
         self.model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype).eval()
-        self.loaded: dict[str, tuple[str, str]] = {}  # by name: PEFT's name of it, path
-        self.turn = threading.Lock()
+        self.loaded: dict[str, tuple[str, str]] = {}  # name → (PEFT's adapter name, path)
+        self.lock = threading.Lock()
         self._wrapped: Any = None
         self._count = 0
 
@@ -52,13 +52,13 @@ class Adapters:
         self._wrapped.delete_adapter(inside)
 
     @contextmanager
-    def answering(self, name: str) -> Iterator[Any]:
-        """The model that a name stands for."""
+    def active_model(self, name: str) -> Iterator[Any]:
+        """Yield the base model, or the model with this adapter active."""
         if name == self.name:
             if self._wrapped is None:
                 yield self.model
                 return
-            if not self.loaded:  # PEFT's layers hold none, and pass through
+            if not self.loaded:  # PEFT's layers have no adapter left and change nothing
                 yield self._wrapped
                 return
             with self._wrapped.disable_adapter():
@@ -68,49 +68,50 @@ class Adapters:
         yield self._wrapped
 
     def roots(self) -> dict[str, str]:
-        """Folders that adapters were loaded from, by name."""
+        """Return the folder of each loaded adapter, by name."""
         return {name: path for name, (_, path) in self.loaded.items()}
 
     def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Greedy; log-probabilities are those before the penalty, as vLLM's raw ones."""
+        """Decode greedily; log-probabilities exclude the penalty, as vLLM's raw ones do."""
         import torch
 
         tokenizer = self.tokenizer
         prompt = tokenizer.apply_chat_template(
             body["messages"], tokenize=True, add_generation_prompt=True, return_dict=False
         )
-        most, penalty = int(body["max_tokens"]), float(body.get("frequency_penalty") or 0.0)
-        said: list[int] = []
+        max_tokens = int(body["max_tokens"])
+        penalty = float(body.get("frequency_penalty") or 0.0)
+        generated: list[int] = []
         entries: list[dict[str, Any]] = []
         ended = False
-        with self.answering(body["model"]) as model, torch.inference_mode():
+        with self.active_model(body["model"]) as model, torch.inference_mode():
             inputs, past = torch.tensor([prompt]), None
             counts = torch.zeros(len(tokenizer))
-            while len(said) < most and not ended:
-                out = model(input_ids=inputs, past_key_values=past, use_cache=True)
-                past, logits = out.past_key_values, out.logits[0, -1].float()
-                row = logits.log_softmax(-1)
+            while len(generated) < max_tokens and not ended:
+                output = model(input_ids=inputs, past_key_values=past, use_cache=True)
+                past, logits = output.past_key_values, output.logits[0, -1].float()
+                logprobs = logits.log_softmax(-1)
                 token = int((logits[: len(counts)] - penalty * counts).argmax())
                 ended = token == tokenizer.eos_token_id
                 if ended:
                     break
-                said.append(token)
+                generated.append(token)
                 counts[token] += 1
-                best = row.topk(int(body.get("top_logprobs") or 0))
+                best = logprobs.topk(int(body.get("top_logprobs") or 0))
                 entries.append(
-                    self._entry(body, token, float(row[token]))
+                    self._entry(body, token, float(logprobs[token]))
                     | {
                         "top_logprobs": [
-                            self._entry(body, int(other), float(value))
-                            for value, other in zip(best.values, best.indices, strict=True)
+                            self._entry(body, int(index), float(value))
+                            for value, index in zip(best.values, best.indices, strict=True)
                         ]
                     }
                 )
                 inputs = torch.tensor([[token]])
-        usage = {"prompt_tokens": len(prompt), "completion_tokens": len(said)}
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": len(generated)}
         choice: dict[str, Any] = {
             "index": 0,
-            "message": {"role": "assistant", "content": tokenizer.decode(said)},
+            "message": {"role": "assistant", "content": tokenizer.decode(generated)},
             "finish_reason": "stop" if ended else "length",
             "logprobs": {"content": entries} if body.get("logprobs") else None,
         }
@@ -125,22 +126,22 @@ class Adapters:
 
 
 def application(adapters: Adapters, *, key: str, updating: bool) -> Any:
-    """The routes; without `updating` those for adapters are not there, as in vLLM."""
+    """Return the FastAPI application; without `updating` it lacks the adapter routes, as vLLM."""
     from fastapi import FastAPI, Request
     from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
     app = FastAPI()
 
-    def refused(status: int, kind: str, message: str) -> Response:
+    def error_response(status: int, kind: str, message: str) -> Response:
         error = {"message": message, "type": kind, "param": None, "code": status}
         return JSONResponse({"error": error}, status)
 
     @app.middleware("http")
-    async def with_key(request: Request, go_on: Any) -> Any:
-        keyed = not key or request.headers.get("authorization") == f"Bearer {key}"
-        if request.url.path.startswith("/v1") and not keyed:
+    async def require_key(request: Request, call_next: Any) -> Any:
+        is_authorized = not key or request.headers.get("authorization") == f"Bearer {key}"
+        if request.url.path.startswith("/v1") and not is_authorized:
             return JSONResponse({"error": "Unauthorized"}, 401)
-        return await go_on(request)
+        return await call_next(request)
 
     @app.get("/version")
     def version() -> dict[str, str]:
@@ -149,41 +150,43 @@ def application(adapters: Adapters, *, key: str, updating: bool) -> Any:
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
         base = {"id": adapters.name, "root": str(adapters.base), "parent": None}
-        others = [
+        loaded = [
             {"id": name, "root": path, "parent": adapters.name}
             for name, (_, path) in adapters.loaded.items()
         ]
-        cards = [{"object": "model", "owned_by": "vllm"} | one for one in (base, *others)]
+        cards = [{"object": "model", "owned_by": "vllm"} | card for card in (base, *loaded)]
         return {"object": "list", "data": cards}
 
     @app.post("/v1/chat/completions")
     def chat(body: dict[str, Any]) -> Any:
         if body["model"] not in {adapters.name, *adapters.loaded}:
-            return refused(404, "NotFoundError", f"The model `{body['model']}` does not exist.")
-        with adapters.turn:
+            return error_response(
+                404, "NotFoundError", f"The model `{body['model']}` does not exist."
+            )
+        with adapters.lock:
             return adapters.chat(body)
 
     def load(body: dict[str, Any]) -> Any:
         name, path = body.get("lora_name"), body.get("lora_path")
         if not name or not path:
             message = "Both 'lora_name' and 'lora_path' must be provided."
-            return refused(400, "InvalidUserInput", message)
-        with adapters.turn:
+            return error_response(400, "InvalidUserInput", message)
+        with adapters.lock:
             if name in adapters.loaded:
                 message = f"The lora adapter '{name}' has already been loaded."
-                return refused(400, "InvalidUserInput", message)
+                return error_response(400, "InvalidUserInput", message)
             if not (Path(path) / "adapter_config.json").is_file():
                 message = f"Loading lora {name} failed: No adapter found for {path}"
-                return refused(404, "NotFoundError", message)
+                return error_response(404, "NotFoundError", message)
             adapters.load(name, path)
         return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
 
     def unload(body: dict[str, Any]) -> Any:
         name = body.get("lora_name")
-        with adapters.turn:
+        with adapters.lock:
             if name not in adapters.loaded:
                 message = f"The lora adapter '{name}' cannot be found."
-                return refused(404, "NotFoundError", message)
+                return error_response(404, "NotFoundError", message)
             adapters.unload(name)
         return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
 
@@ -195,7 +198,7 @@ def application(adapters: Adapters, *, key: str, updating: bool) -> Any:
 
 @contextmanager
 def serving(adapters: Any, *, key: str = "", updating: bool = True) -> Iterator[str]:
-    """Serve them on a free port, in a thread; gives the URL, which ends in `/v1`."""
+    """Serve the adapters on a free port, in a thread; yields the URL, which ends in `/v1`."""
     import uvicorn
 
     app = application(adapters, key=key, updating=updating)

@@ -1,4 +1,4 @@
-"""Spans of answers as the gateway exports them, in OTLP's JSON, and their export."""
+"""Answer spans in the gateway's OTLP JSON form, and their export to a trace store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def answer_span(
     attributes: Mapping[str, str] = MappingProxyType({}),
     **metadata: str,
 ) -> dict[str, Any]:
-    """The generation span of one answer; `metadata` without the prefix `twin.`."""
+    """Return the generation span of an answer; `metadata` names omit the prefix `twin.`."""
     fields = {"version": "v1", "class": "short"} | metadata
     values = {"langfuse.observation.type": "generation"} | dict(attributes)
     values |= {f"langfuse.observation.metadata.twin.{name}": fields[name] for name in fields}
@@ -34,5 +34,5 @@ def answer_span(
 
 def export_spans(http: httpx.Client, *spans: dict[str, Any]) -> None:
     body = {"resourceSpans": [{"scopeSpans": [{"spans": list(spans)}]}]}
-    answer = http.post("/api/public/otel/v1/traces", json=body)
-    assert answer.status_code == 200, answer.text
+    response = http.post("/api/public/otel/v1/traces", json=body)
+    assert response.status_code == 200, response.text

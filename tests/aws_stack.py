@@ -1,7 +1,7 @@
-"""The stack of `deploy/aws/twin.yaml`, created in moto, and what its tasks are told.
+"""The stack of `deploy/aws/twin.yaml`, created in moto, and the environment of its tasks.
 
-Scope: creating it, and the environment of a container as ECS would give it. Out of scope: whether
-the template is good (`tests/unit/installation/test_aws_template.py`), starting its programs
+Scope: creating the stack, and the environment that ECS would give a container. Out of scope: the
+template's correctness (`tests/unit/installation/test_aws_template.py`), starting its programs
 (`tests/live/hosts/test_aws_tasks.py`).
 """
 
@@ -17,10 +17,11 @@ SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:langfuse-abcdef"
 
 
 def create(session: Any, **arguments: Any) -> dict[str, dict[str, Any]]:
-    """Create the stack; return the task definitions by the end of their family's name.
+    """Create the stack; return its task definitions by family, without the prefix `twin-`.
 
     Args:
-        session: boto3's module or a session; arguments: of its clients.
+        session: the boto3 module or a boto3 session.
+        arguments: passed to each client.
     """
     certificate = session.client("acm", **arguments).request_certificate(DomainName="twin.example")
     parameters = {
@@ -48,6 +49,6 @@ def create(session: Any, **arguments: Any) -> dict[str, dict[str, Any]]:
 
 
 def environment_of(container: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that ECS would set, with the values of the secrets."""
+    """Return the variables that ECS would set, with the secrets' values."""
     plain = {entry["name"]: entry["value"] for entry in container["environment"]}
     return plain | {entry["name"]: secrets[entry["name"]] for entry in container["secrets"]}

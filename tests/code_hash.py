@@ -1,6 +1,6 @@
-"""A hash of code and data, by which tests and benchmarks name what they keep between runs.
+"""A hash of code and data, which names the files that tests and benchmarks keep between runs.
 
-Scope: that hash. Out of scope: what is kept, and where.
+Scope: computing the hash. Out of scope: the files that are kept.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def code_hash(places: Iterable[str]) -> str:
-    """Twelve hexadecimal digits over every file in these files and folders of the project.
+def code_hash(sources: Iterable[str]) -> str:
+    """Hash all files in these files and folders of the project; return 12 hexadecimal digits.
 
     Raises:
-        FileNotFoundError: one of them is not there (it was moved, and would no longer count).
+        FileNotFoundError: a source does not exist, for example because it was moved.
     """
     digest = hashlib.sha256()
-    for place in places:
-        files = sorted((ROOT / place).rglob("*")) or [ROOT / place]
+    for source in sources:
+        files = sorted((ROOT / source).rglob("*")) or [ROOT / source]
         for path in files:
             if not path.is_dir() and path.suffix != ".pyc":
-                digest.update(f"{place}/{path.relative_to(ROOT / place)}\n".encode())
+                digest.update(f"{source}/{path.relative_to(ROOT / source)}\n".encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -1,6 +1,6 @@
-"""Fixtures that every tier shares: the shared data (or the reason to skip) and a fresh home.
+"""Fixtures for every test tier: the shared data (or the reason to skip) and a fresh home.
 
-Scope: what two tiers need. Out of scope: fixtures of one topic.
+Scope: fixtures that at least two tiers need. Out of scope: fixtures of one topic.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A shell starts its background jobs with SIGINT ignored, and tests of Ctrl-C could never pass.
+# A shell starts background jobs with SIGINT ignored, and then tests of Ctrl-C could never pass.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 keep_in_memory()
 
-# The short form draws the same examples each time; the long one looks for new ones.
+# The short form draws the same examples each time; the long form searches for new examples.
 hypothesis_settings.register_profile("short", derandomize=True, deadline=None)
 hypothesis_settings.register_profile("long", deadline=None, print_blob=True)
 
@@ -40,19 +40,18 @@ def pytest_configure(config: pytest.Config) -> None:
     choose_seed()  # before the workers start
 
 
-@pytest.hookimpl(trylast=True)  # after `-m` has left out the long ones
+@pytest.hookimpl(trylast=True)  # after `-m` has deselected the long tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the cases that a short check did not draw."""
+    """Deselect the cases that a short check did not draw."""
     if is_short(config):
-        left_out = not_drawn(items, choose_seed())
-        config.hook.pytest_deselected(items=[one for one in items if one.nodeid in left_out])
-        items[:] = [item for item in items if item.nodeid not in left_out]
+        deselected = not_drawn(items, choose_seed())
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in deselected])
+        items[:] = [item for item in items if item.nodeid not in deselected]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
-    """What is imported to collect the tests stays: nobody looks through it for garbage, now or
-    later."""
+    """Exclude the objects that collection imports from garbage collection; they stay in memory."""
     gc.disable()
     try:
         return (yield)
@@ -75,7 +74,7 @@ def shared_posts(shared_data: Path) -> Path:
 
 
 def fresh_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings of an empty home in `folder`, which `TWIN_HOME` names for all that reads it."""
+    """Create an empty home in `folder`, set `TWIN_HOME` to it, and return its settings."""
     for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
         if name not in {"TWIN_SHARED_DATA", "TWIN_WHEELS_DIR", "TWIN_TEST_LOGS"}:
             monkeypatch.delenv(name)
@@ -85,12 +84,12 @@ def fresh_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def with_base(settings: Settings, base: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings with this base model, which the environment names for all that reads it."""
+    """Return the settings with this base model, and set `TWIN_BASE_MODEL` to it."""
     monkeypatch.setenv("TWIN_BASE_MODEL", str(base))
     return settings.model_copy(update={"base_model": str(base)})
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings of a fresh home, which `TWIN_HOME` names for everything that reads it."""
+    """Return the settings of a fresh home, to which `TWIN_HOME` is set."""
     return fresh_home(tmp_path / "home", monkeypatch)

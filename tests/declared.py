@@ -1,7 +1,8 @@
-"""What the project declares, and which distributions that brings: by the metadata installed here.
+"""The project's declared dependencies, and the distributions that they require.
 
-Scope: reading pyproject's dependencies and walking requirements with their markers and
-extras. Out of scope: imports of our modules (`imported.py`), an environment made of it.
+Scope: reading the dependencies in pyproject.toml, and following the requirements in the metadata of
+installed distributions, with markers and extras. Out of scope: imports in our modules
+(`imported.py`), building an environment (`wheel.py`).
 Source: https://packaging.python.org/en/latest/specifications/dependency-specifiers/
 """
 
@@ -22,55 +23,55 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def requirements(extra: str = "") -> list[Requirement]:
-    """The core dependencies in pyproject.toml, or those of one extra."""
+    """Return the core dependencies in pyproject.toml, or the dependencies of an extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
     return [Requirement(re.sub(r"\s+#.*", "", line)) for line in lines]
 
 
 def declared(extra: str = "") -> set[str]:
-    """Canonical names of what pyproject.toml asks for by name, on this machine."""
+    """Return the canonical names of the direct dependencies that apply to this machine."""
     return {
         canonicalize_name(requirement.name)
         for requirement in requirements(extra)
-        if _holds(requirement, ())
+        if _applies(requirement, ())
     }
 
 
 def closure(wanted: Iterable[Requirement]) -> set[str]:
-    """Canonical names of the distributions that pip would install for these requirements.
+    """Return the canonical names of the distributions that pip would install for `wanted`.
 
     Raises:
-        AssertionError: one of them is not installed here.
+        AssertionError: a distribution is not installed.
     """
-    found: dict[str, set[str]] = {}
-    waiting = [(one, ("",)) for one in wanted]
+    extras_by_name: dict[str, set[str]] = {}
+    queue = [(requirement, ("",)) for requirement in wanted]
     missing: list[str] = []
-    while waiting:
-        requirement, extras_of_parent = waiting.pop()
-        if not _holds(requirement, extras_of_parent):
+    while queue:
+        requirement, extras_of_parent = queue.pop()
+        if not _applies(requirement, extras_of_parent):
             continue
         name = canonicalize_name(requirement.name)
         extras = {"", *map(canonicalize_name, requirement.extras)}
-        new = extras - found.get(name, set())
+        new = extras - extras_by_name.get(name, set())
         if not new:
             continue
-        found.setdefault(name, set()).update(new)
+        extras_by_name.setdefault(name, set()).update(new)
         try:
             lines = metadata.distribution(name).requires or []
         except metadata.PackageNotFoundError:
             missing.append(name)
             continue
-        waiting += [(Requirement(line), tuple(new)) for line in lines]
-    assert missing == [], f"declared and not installed here: {missing}"
-    return set(found)
+        queue += [(Requirement(line), tuple(new)) for line in lines]
+    assert missing == [], f"declared but not installed: {missing}"
+    return set(extras_by_name)
 
 
 @cache
 def distribution_of(module: str) -> str:
-    """Canonical name of the installed distribution that a module's file belongs to; "": none here.
+    """Return the canonical name of the installed distribution that contains a module; "" if none.
 
-    By file, because several distributions share `google` and `opentelemetry`.
+    The lookup is by file, because several distributions share `google` and `opentelemetry`.
     """
     for path in (f"{module.replace('.', '/')}/__init__.py", f"{module.replace('.', '/')}.py"):
         if path in _owners():
@@ -80,7 +81,7 @@ def distribution_of(module: str) -> str:
 
 @cache
 def source_of(module: str) -> Path | None:
-    """The source file of an installed module, found without importing anything."""
+    """Return the source file of an installed module without importing it."""
     for path in (f"{module.replace('.', '/')}/__init__.py", f"{module.replace('.', '/')}.py"):
         if path in _owners():
             _, site = _owners()[path]
@@ -90,8 +91,8 @@ def source_of(module: str) -> Path | None:
 
 @cache
 def _owners() -> dict[str, tuple[str, Path | None]]:
-    """File, folder and compiled module (without its suffix) → distribution, and where it lies."""
-    found: dict[str, tuple[str, Path | None]] = {}
+    """Map each file, folder and compiled module (without suffix) to its distribution and site."""
+    owners: dict[str, tuple[str, Path | None]] = {}
     for distribution in metadata.distributions():
         name, site = (
             canonicalize_name(distribution.metadata["Name"]),
@@ -100,18 +101,20 @@ def _owners() -> dict[str, tuple[str, Path | None]]:
         for file in distribution.files or ():
             path = str(file)
             if path.endswith(".py"):
-                found[path] = (name, site)
+                owners[path] = (name, site)
             elif path.endswith((".so", ".pyd")):
-                found[path.partition(".")[0]] = (name, site)
+                owners[path.partition(".")[0]] = (name, site)
             folder = path.rpartition("/")[0]
-            while folder and folder not in found:
-                found[folder] = (name, site)
+            while folder and folder not in owners:
+                owners[folder] = (name, site)
                 folder = folder.rpartition("/")[0]
-    return found
+    return owners
 
 
-def _holds(requirement: Requirement, extras: Iterable[str]) -> bool:
+def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
     if requirement.marker is None:
         return True
-    here = {name: str(value) for name, value in default_environment().items()}
-    return any(requirement.marker.evaluate(here | {"extra": extra}) for extra in {"", *extras})
+    environment = {name: str(value) for name, value in default_environment().items()}
+    return any(
+        requirement.marker.evaluate(environment | {"extra": extra}) for extra in {"", *extras}
+    )

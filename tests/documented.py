@@ -1,6 +1,6 @@
-"""What deploy/docs/json.md says of each command's JSON, for tests of the commands.
+"""The JSON examples of deploy/docs/json.md, for tests of the commands.
 
-Scope: reading the examples there. Out of scope: what a command prints.
+Scope: reading the examples. Out of scope: running a command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PAGE = ROOT / "deploy" / "docs" / "json.md"
 
 
 def documented(command: str) -> dict[str, Any]:
-    """The example under the heading that begins with `twin <command>`."""
+    """Return the example under the heading that begins with `twin <command>`."""
     pattern = rf"^## `twin {re.escape(command)}[^`]*`\n\n```json\n(.*?)^```$"
     found = re.search(pattern, PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert found is not None, f"{PAGE} has no JSON of `twin {command}`"
@@ -23,7 +23,7 @@ def documented(command: str) -> dict[str, Any]:
 
 
 def shape(value: Any) -> Any:
-    """Keys of objects, and of the first object in a list; every other value is left out."""
+    """Return the keys of objects, and of the first object in a list, without their values."""
     if isinstance(value, dict):
         return {name: shape(inner) for name, inner in sorted(value.items())}
     if isinstance(value, list):

@@ -1,6 +1,7 @@
 """The marker `drawn`: which cases of a slow test the short check runs.
 
-Scope: the draw and its seed. Out of scope: the marker `long`, for what the short check never runs.
+Scope: the draw and its seed. Out of scope: the marker `long`, for tests that the short check never
+runs.
 
     @pytest.mark.drawn(1)                          one case of a parametrized test
     @pytest.mark.drawn(2, of="killed trainings")   two of all tests and cases with this name
@@ -23,15 +24,15 @@ SEED = "TWIN_TEST_SEED"
 
 
 def choose_seed() -> str:
-    """Return this run's seed; the environment hands it to the workers, which collect alike."""
+    """Return this run's seed, set in the environment so that all workers collect the same cases."""
     return os.environ.setdefault(SEED, str(secrets.randbelow(1_000_000)))
 
 
 def not_drawn(items: Iterable[pytest.Item], seed: str) -> set[str]:
-    """Return the node ids that a short check leaves out.
+    """Return the node ids that a short check deselects.
 
     Raises:
-        ValueError: two markers of one name disagree on the number.
+        ValueError: two markers with the same name have different numbers.
     """
     groups: defaultdict[str, list[str]] = defaultdict(list)
     numbers: dict[str, int] = {}
@@ -41,11 +42,13 @@ def not_drawn(items: Iterable[pytest.Item], seed: str) -> set[str]:
             continue
         name = marker.kwargs.get("of") or item.nodeid.partition("[")[0]
         if numbers.setdefault(name, marker.args[0]) != marker.args[0]:
-            raise ValueError(f"drawn: {name!r} has two numbers, see {item.nodeid}")
+            raise ValueError(
+                f"drawn: {name!r} has two numbers; give {item.nodeid} the number of its group"
+            )
         groups[name].append(item.nodeid)
-    left_out: set[str] = set()
+    deselected: set[str] = set()
     for name, nodeids in groups.items():
         number = min(numbers[name], len(nodeids))
         drawn = Random(f"{seed} {name}").sample(sorted(nodeids), number)
-        left_out |= set(nodeids) - set(drawn)
-    return left_out
+        deselected |= set(nodeids) - set(drawn)
+    return deselected

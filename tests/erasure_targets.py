@@ -1,4 +1,4 @@
-"""Targets of erasures as a plan would list them: a post with its texts, a reader, an author."""
+"""Erasure targets as a plan would list them: a post with its texts, a reader, an author."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""An HTTP server of this process in which a function answers.
+"""An HTTP server in a thread of this process that calls a function for each request.
 
-Scope: taking requests and sending answers. Out of scope: what is answered (the
-tests), servers that stop in the middle of an answer.
+Scope: receiving requests and sending responses. Out of scope: the responses' content (the tests),
+servers that stop in the middle of a response.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Request:
-    """What was sent; names of headers in lower case."""
+    """A received request; header names are in lower case."""
 
     method: str
     path: str
@@ -26,13 +26,13 @@ class Request:
 
     @property
     def document(self) -> Any:
-        """The body, read as JSON."""
+        """The body, parsed as JSON."""
         return json.loads(self.body)
 
 
 @dataclass(frozen=True)
 class Response:
-    """What is sent back; `content` that is neither bytes nor text goes out as JSON."""
+    """A response; `content` that is neither bytes nor text is sent as JSON."""
 
     content: Any = b""
     status: int = 200
@@ -41,20 +41,20 @@ class Response:
 
 @contextmanager
 def http_server(answer: Callable[[Request], Response]) -> Generator[str]:
-    """Let a function answer on a free port of the loopback; gives the address, without a path."""
+    """Serve a function's responses on a free loopback port; yields the URL, without a path."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            said = answer(Request(self.command, self.path, headers, body))
-            content = said.content
+            response = answer(Request(self.command, self.path, headers, body))
+            content = response.content
             if not isinstance(content, bytes):
                 content = (content if isinstance(content, str) else json.dumps(content)).encode()
-            kind = "application/json" if isinstance(said.content, dict | list) else "text/html"
-            sent = {"Content-Type": kind, "Content-Length": str(len(content))}
-            self.send_response(said.status)
-            for name, value in (sent | dict(said.headers)).items():
+            kind = "application/json" if isinstance(response.content, dict | list) else "text/html"
+            defaults = {"Content-Type": kind, "Content-Length": str(len(content))}
+            self.send_response(response.status)
+            for name, value in (defaults | dict(response.headers)).items():
                 self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
@@ -63,7 +63,7 @@ def http_server(answer: Callable[[Request], Response]) -> Generator[str]:
         do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Write no access log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

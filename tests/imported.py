@@ -1,7 +1,7 @@
-"""What the project's modules import, read from their source.
+"""The imports of the project's modules, read from their source.
 
-Scope: import statements, where they stand, whether something catches that they fail.
-Out of scope: what is declared (`declared.py`).
+Scope: import statements, their positions, and whether the code handles their failure.
+Out of scope: declared dependencies (`declared.py`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _CAUGHT = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 @dataclass(frozen=True)
 class Import:
-    """One import of a module of somebody else.
+    """An import of a third-party module.
 
     Attributes:
-        module: as written, `starlette.middleware.sessions`.
-        names: what is taken from it; empty for `import module`.
-        where: `twin_resources/page/page.py:20`.
+        module: as written, for example `starlette.middleware.sessions`.
+        names: the imported names; empty for `import module`.
+        where: file and line, for example `twin_resources/page/page.py:20`.
         expected_to_fail: for type checkers only, or in a `try` that catches its failure.
-        at_import: when its own module is imported, and not inside a function.
+        at_import: run when the importing module is imported, not inside a function.
     """
 
     module: str
@@ -44,20 +44,20 @@ class Import:
 
 @cache
 def imports_of_ours() -> tuple[Import, ...]:
-    """Every import of a third party in the packages that a wheel holds; they are read once."""
+    """Return every third-party import in the packages of the wheel."""
     files = [path for place in PLACES for path in sorted((ROOT / place).rglob("*.py"))]
     return tuple(
-        one for path in files for one in imports_in(path, str(path.relative_to(ROOT)))
-        if one.top not in OURS
+        found for path in files for found in imports_in(path, str(path.relative_to(ROOT)))
+        if found.top not in OURS
     )  # fmt: skip
 
 
 def imports_in(path: Path, shown: str) -> Iterator[Import]:
-    """Imports of third parties in one source file; relative ones and the standard library's not."""
+    """Yield the imports of one source file, without relative and standard-library imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     yield from (
-        one for one in _walk(tree, shown, excused=False, at_import=True)
-        if one.top not in sys.stdlib_module_names
+        found for found in _walk(tree, shown, excused=False, at_import=True)
+        if found.top not in sys.stdlib_module_names
     )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def _walk(node: ast.AST, shown: str, *, excused: bool, at_import: bool) -> Itera
         inside = excused
         if isinstance(node, ast.Try) and child in node.body:
             inside = excused or any(map(_catches, node.handlers))
-        if isinstance(node, ast.If) and child in node.body and _for_types(node.test):
+        if isinstance(node, ast.If) and child in node.body and _is_type_checking(node.test):
             inside = True
         at_top = at_import and not isinstance(
             child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -78,13 +78,13 @@ def _walk(node: ast.AST, shown: str, *, excused: bool, at_import: bool) -> Itera
         elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
             names = tuple(alias.name for alias in child.names)
             yield Import(child.module, names, place, inside, at_top)
-        elif isinstance(child, ast.Call) and (module := _named_in(child)):
+        elif isinstance(child, ast.Call) and (module := _imported_by_call(child)):
             yield Import(module, (), place, inside, at_top)
         yield from _walk(child, shown, excused=inside, at_import=at_top)
 
 
-def _named_in(call: ast.Call) -> str:
-    """The module of `import_module("module")`."""
+def _imported_by_call(call: ast.Call) -> str:
+    """Return the module of `import_module("module")`, or "" for another call."""
     if (
         _last_name(call.func) != "import_module"
         or not call.args
@@ -101,12 +101,12 @@ def _catches(handler: ast.ExceptHandler) -> bool:
     return any(_last_name(kind) in _CAUGHT for kind in kinds)
 
 
-def _for_types(test: ast.expr) -> bool:
+def _is_type_checking(test: ast.expr) -> bool:
     return _last_name(test) == "TYPE_CHECKING"
 
 
 def _last_name(node: ast.expr) -> str:
-    """`name` of `name` and of `anything.name`; "" of what is neither."""
+    """Return `name` for `name` and `anything.name`, otherwise ""."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""

@@ -1,4 +1,4 @@
-"""Assets run in process for one author, with the product's own resources, and what they said."""
+"""Materialization of assets in this process, with the product's default resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twin_assets.partitions import authors
 
 
 def instance_of(*slugs: str) -> dg.DagsterInstance:
-    """An ephemeral instance that knows these authors."""
+    """Return an ephemeral instance with these authors as partitions."""
     instance = dg.DagsterInstance.ephemeral()
     instance.add_dynamic_partitions(str(authors.name), list(slugs))
     return instance
@@ -21,10 +21,10 @@ def instance_of(*slugs: str) -> dg.DagsterInstance:
 def materialize_assets(
     assets: Sequence[Any], author: str | None, instance: dg.DagsterInstance, **more: Any
 ) -> dg.ExecuteInProcessResult:
-    """Run assets and checks in the home that `TWIN_HOME` names.
+    """Run assets and checks in the home `TWIN_HOME`.
 
     Args:
-        more: other arguments of `dg.materialize`.
+        more: further arguments of `dg.materialize`.
     """
     return dg.materialize(
         assets, partition_key=author, instance=instance, resources=default_resources(), **more
@@ -32,7 +32,7 @@ def materialize_assets(
 
 
 def metadata_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
-    """Metadata of the asset's one materialization, and its `data_version`."""
+    """Return the metadata of the asset's only materialization, with its `data_version`."""
     [event] = result.asset_materializations_for_node(asset)
     values = {name: value.value for name, value in event.metadata.items()}
     return values | {"data_version": (event.tags or {}).get("dagster/data_version")}

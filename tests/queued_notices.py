@@ -1,6 +1,6 @@
-"""What people were told, or will be: the notices that the product queues and never reads back.
+"""The notices that the product has queued; it never reads them back after sending.
 
-Scope: reading the table. Out of scope: sending (`notifications.py`).
+Scope: reading their table. Out of scope: sending them (`notifications.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from twin_resources.storage.state.state import State
 
 
 def queued_notices(state: State, *, author: str = "") -> list[Notice]:
-    """Newest first."""
+    """Return the notices, newest first."""
     statement = sa.select(notices).order_by(notices.c.number.desc())
     if author:
         statement = statement.where(notices.c.author == author)

@@ -1,6 +1,6 @@
-"""The code of a recipe of deploy/docs/contributing.md: as text, as a module.
+"""The code of the recipes in deploy/docs/contributing.md, as text or as a module.
 
-Scope: finding and loading it. Out of scope: what a recipe is to do (its test).
+Scope: reading and importing it. Out of scope: what it does (the recipe's test).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ RECIPES = Path(__file__).parents[1] / "deploy/docs/contributing.md"
 
 
 def code_of(title: str, language: str) -> list[str]:
-    """The recipe's code in that language, block by block, without the indentation of a list."""
+    """Return the recipe's code blocks in that language, without the list's indentation."""
     recipe = (
         RECIPES.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     )
@@ -25,11 +25,11 @@ def code_of(title: str, language: str) -> list[str]:
 
 
 def of_recipe(title: str, path: Path) -> ModuleType:
-    """The first Python of the recipe, written to a file and imported from there."""
+    """Write the recipe's first Python block to `path` and import it."""
     path.write_text(code_of(title, "python")[0], encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,4 +1,4 @@
-"""A model version and its manifest, where a test does not care of what they are made."""
+"""A model version and its manifest with default values, for tests that need only some of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twin_resources.registry.registry import Registry
 def register_version(
     registry: Registry, author: str, checkpoint: str, **others: Any
 ) -> ModelVersion:
-    """Register a version; `others` are arguments of `Registry.register` that matter to the test."""
+    """Register a version; `others` replace the default arguments of `Registry.register`."""
     values: dict[str, Any] = {
         "folder": "",
         "adapter_gguf": None,
@@ -25,7 +25,7 @@ def register_version(
 
 
 def model_version(**others: Any) -> ModelVersion:
-    """A version that no registry knows."""
+    """Return a version that is in no registry; `others` replace its default fields."""
     values: dict[str, Any] = {
         "author": "ada", "version": 1, "checkpoint": "c", "state": "stable", "tainted": False,
         "forced": False, "folder": "", "adapter_gguf": None, "base": "/base",
@@ -36,7 +36,7 @@ def model_version(**others: Any) -> ModelVersion:
 
 
 def manifest_of(author: str, checkpoint: str, **others: Any) -> Manifest:
-    """A manifest of one supervised step on a base model that is nowhere."""
+    """Return a manifest of one supervised step on a base model that does not exist."""
     values: dict[str, Any] = {
         "training": "t", "stage": "sft", "template": "t", "dataset": {"data_version": "d"},
         "base": {"name": "tiny", "revision": "r", "folder": "/base", "gguf": None}, "recipe": {},

@@ -1,13 +1,13 @@
-"""What a test run says: each failure at once; at its end passed, failed, and skipped by reason.
+"""Report of a test run: each failure at once; at the end passed, failed, and skipped by reason.
 
-Scope: the pytest plugin that counts, and the reasons for which a test may be skipped.
+Scope: the pytest plugin that counts outcomes, and the reasons for which a test may be skipped.
 Out of scope: fixtures (`conftest.py`), the stages of a check (`deploy/checkout/check.py`).
 
-A skip says that the machine lacks something. A reason that is not on the list is a test that nobody
-decided to leave out, so it fails the run. With workers, pytest says at the end of half an hour what
-failed in its first minute; here its name and error stand at once. Loaded by `twin check` with
-`-p tests.reporting`; with TWIN_TEST_REPORT set to a file, the counts are added there as one JSON
-line a run.
+A test is skipped when the machine lacks something. A reason that is not listed here fails the run,
+because nobody decided to skip that test. With workers, pytest itself reports a failure of the first
+minute only at the end, after half an hour; this plugin prints its name and error at once.
+`twin check` loads it with `-p tests.reporting`. If TWIN_TEST_REPORT is set to a file, the plugin
+appends the counts to it as one JSON line a run.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import pytest
 
 from tests.drawn import SEED, choose_seed
 
-# what a machine may lack; a test says which, then a colon, then what would provide it
+# What a machine may lack. A test names it, then after a colon what would provide it.
 KNOWN_SKIPS = (
     "extra `formats` not installed",  # posts in other formats than Markdown; the check has it
     "extra `bench` not installed",  # TRL; the check has it
     "extra `clickhouse` not installed",  # 180 MB of a database; the long check has it
-    "extra `clients` not installed",  # other people's clients of the endpoint; the check has it
+    "extra `clients` not installed",  # third-party clients of the endpoint; the check has it
     "no npm:",
     "shared data absent:",
     "no GPU:",
@@ -50,14 +50,14 @@ def is_known(reason: str) -> bool:
 
 
 def reason_of(report: Any) -> str:
-    """Why a report says skipped, without pytest's prefix and place."""
+    """Return the reason of a skipped report, without pytest's prefix and location."""
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     return str(getattr(report, "wasxfail", "") or report.longrepr)
 
 
 class Counts:
-    """Outcomes of one run; a test is counted once, and failed when any of its phases failed."""
+    """Outcomes of a run; a test counts once, as failed when any of its phases failed."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -69,14 +69,14 @@ class Counts:
         self.seconds[report.location[0]] += report.duration
         if report.failed:
             self.outcomes[report.nodeid] = "failed"
-            self._say_at_once(report)
+            self._print_failure(report)
         elif report.skipped:
             self.outcomes.setdefault(report.nodeid, "skipped")
             self.reasons[reason_of(report)] += 1
         elif report.when == "call":
             self.outcomes.setdefault(report.nodeid, "passed")
 
-    def _say_at_once(self, report: pytest.TestReport) -> None:
+    def _print_failure(self, report: pytest.TestReport) -> None:
         terminal: Any = self.config.pluginmanager.getplugin("terminalreporter")
         crash = getattr(report.longrepr, "reprcrash", None)
         error = str(crash.message if crash else report.longrepr).split("\n", 1)[0]
@@ -91,7 +91,7 @@ class Counts:
             self.reasons[reason_of(report)] += 1
 
     def count(self, outcome: str) -> int:
-        return sum(found == outcome for found in self.outcomes.values())
+        return sum(recorded == outcome for recorded in self.outcomes.values())
 
     @property
     def unknown(self) -> list[str]:
@@ -102,10 +102,10 @@ class Counts:
         if self.unknown and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         result = yield
-        target = os.environ.get("TWIN_TEST_REPORT")
-        if target:
+        report_file = os.environ.get("TWIN_TEST_REPORT")
+        if report_file:
             line = {name: self.count(name) for name in ("passed", "failed", "skipped")}
-            with Path(target).open("a", encoding="utf-8") as file:
+            with Path(report_file).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line | {"reasons": self.reasons}) + "\n")
         return result
 
@@ -116,13 +116,14 @@ class Counts:
         for reason, number in sorted(self.reasons.items()):
             terminalreporter.line(f"{number:>12} × {reason}")
         terminalreporter.line(f"{'':>13}cases drawn by {SEED}={choose_seed()}")
-        longest = sorted(self.seconds.items(), key=lambda one: -one[1])[:MAX_FILES]
+        longest = sorted(self.seconds.items(), key=lambda entry: -entry[1])[:MAX_FILES]
         terminalreporter.section("seconds by file")
         for path, seconds in longest:
             terminalreporter.line(f"{seconds:>8.1f} {path}")
         for reason in self.unknown:
             terminalreporter.line(
-                f"FAILED: skipped for a reason that tests/reporting.py does not know: {reason}",
+                "FAILED: a test was skipped for a reason that KNOWN_SKIPS of tests/reporting.py "
+                f"does not list: {reason}",
                 red=True,
             )
 

@@ -1,7 +1,4 @@
-"""The columns of `instruction_dataset` that tests write by hand; `SAMPLE_SCHEMA` is all of it.
-
-Scope: names and types. Out of scope: rows.
-"""
+"""Names and types of the columns of `instruction_dataset`, for tests that write rows by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a ledger has settled, as a test reads it."""
+"""The settled values of a ledger, for tests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from twin_resources.quality.ledger.ledger_tables import settled
 def settled_rows(
     ledger: Ledger, author: str, *, after: int = 0
 ) -> Sequence[sa.Row[tuple[Any, ...]]]:
-    """Settled values of an author with a sequence number above `after`, in order."""
-    mine = (settled.c.author == author, settled.c.sequence > after)
+    """Return an author's settled values with a sequence number above `after`, in order."""
+    conditions = (settled.c.author == author, settled.c.sequence > after)
     with ledger.state.read_transaction() as connection:
-        query = sa.select(settled).where(*mine).order_by(settled.c.sequence)
+        query = sa.select(settled).where(*conditions).order_by(settled.c.sequence)
         return connection.execute(query).all()

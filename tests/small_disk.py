@@ -1,7 +1,7 @@
-"""A disk of some megabytes that a test can really fill.
+"""A file system of a few megabytes that a test can fill.
 
-Scope: mounting it (tmpfs, so root only), filling it, taking it away again.
-Out of scope: what is written to it.
+Scope: mounting it (tmpfs, so root only), filling it, unmounting it.
+Out of scope: the files on it.
 https://man7.org/linux/man-pages/man5/tmpfs.5.html
 """
 
@@ -21,7 +21,7 @@ import pytest
 
 @dataclass(frozen=True)
 class SmallDisk:
-    """A file system of its own at `path`."""
+    """A small file system mounted at `path`."""
 
     path: Path
 
@@ -30,23 +30,23 @@ class SmallDisk:
         return self.path / "ballast"
 
     def fill(self, *, leave: int = 0) -> None:
-        """Use up all but `leave` bytes; who writes there meanwhile may leave less."""
-        found = os.statvfs(self.path)
+        """Use up all but `leave` bytes; fewer remain if another process writes meanwhile."""
+        stats = os.statvfs(self.path)
         with suppress(OSError), self.ballast.open("wb", buffering=0) as stream:
-            stream.write(bytes(max(0, found.f_bavail * found.f_frsize - leave)))
+            stream.write(bytes(max(0, stats.f_bavail * stats.f_frsize - leave)))
 
     def make_room(self) -> None:
         self.ballast.unlink()
 
     def resize(self, *, megabytes: int) -> None:
-        """Make it larger or smaller; it cannot be smaller than what lies on it."""
+        """Change the size of the file system; it cannot be smaller than its files."""
         command = ["mount", "-o", f"remount,size={megabytes}m", str(self.path)]
         subprocess.run(command, check=True, capture_output=True)
 
 
 @contextmanager
 def small_disk(path: Path, *, megabytes: int) -> Iterator[SmallDisk]:
-    """Mount one at `path`; skips the test where this user may not."""
+    """Mount a small file system at `path`; skips the test where this user cannot mount."""
     if not sys.platform.startswith("linux") or not shutil.which("mount"):
         pytest.skip("no mounts: a small disk needs Linux and mount")
     path.mkdir(parents=True)
@@ -57,5 +57,5 @@ def small_disk(path: Path, *, megabytes: int) -> Iterator[SmallDisk]:
     try:
         yield SmallDisk(path)
     finally:
-        # lazily: a SQLite connection of the test may still be open
+        # lazy, because a SQLite connection of the test may still be open
         subprocess.run(["umount", "--lazy", str(path)], check=True)

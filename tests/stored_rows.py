@@ -1,4 +1,4 @@
-"""Rows put into a table as they are, by the tables' own way in."""
+"""Writing unchanged rows to a table through `Tables.sync`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def store_rows(
     key: str,
     schema: Mapping[str, Any] | None = None,
 ) -> SyncResult:
-    """Make these the rows of the table; others that it has are deleted.
+    """Replace the table's rows with these.
 
     Args:
-        key: a column that is unique.
-        schema: None: the one of `rows`.
+        key: a unique column.
+        schema: of the table; None takes the schema of `rows`.
     """
     if not isinstance(rows, pl.DataFrame):
         rows = pl.DataFrame(rows, schema=schema and dict(schema))

@@ -1,6 +1,6 @@
-"""The project's wheel, built from the files that git knows, and an environment with nothing else.
+"""The project's wheel, built from the files that git lists, and a virtual environment for it.
 
-Scope: building and installing it. Out of scope: running what it holds.
+Scope: building and installing the wheel. Out of scope: running its programs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ PACKAGES = (
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build it in `folder` with the setuptools that is installed; gives the wheel's path.
+    """Build the wheel in `folder` with the installed setuptools; return its path.
 
-    From a copy: what an earlier build left in `build/` would be packed again, although it is gone.
+    The build uses a copy of the sources. Otherwise setuptools would also pack deleted files that an
+    earlier build left in `build/`.
     """
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard",
@@ -36,10 +37,10 @@ def build_wheel(folder: Path) -> Path:
     ).stdout.split("\0")  # fmt: skip
     source = folder / "source"
     for name in filter(None, listed):
-        found = ROOT / name
-        if found.exists():
+        path = ROOT / name
+        if path.exists():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(found, source / name, follow_symlinks=False)
+            shutil.copy2(path, source / name, follow_symlinks=False)
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
          "--no-index", "--wheel-dir", str(folder), str(source)],
@@ -50,28 +51,25 @@ def build_wheel(folder: Path) -> Path:
 
 
 def make_bare_environment(folder: Path, wheel: Path) -> Path:
-    """A virtual environment with the wheel and what pip would bring for it, and nothing else.
+    """Create a virtual environment with only the wheel and its dependencies; return its `bin`.
 
-    The distributions are linked from the environment of the tests, found by walking the
-    requirements of pyproject.toml: what is there only for the tests is truly absent. A folder that
-    belongs to them alone is linked whole, in 2 s where 90,000 files took 40 and as many to remove.
-    The long form lets pip install them instead.
+    The distributions are linked from the environment of the tests, by following the requirements in
+    pyproject.toml; packages that only the tests need are absent. A folder that belongs to these
+    distributions alone is linked whole, in 2 s; linking 90,000 files took 40 s, and removing them
+    as long. The long form installs with pip instead.
 
     Args:
-        folder: on the file system of this environment, or what is shared is copied.
-
-    Returns:
-        Its `bin` folder.
+        folder: should be on the file system of this environment; otherwise files are copied.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     site = next((folder / "lib").glob("python3*/site-packages"))
     wanted = {*closure(requirements()), "pip"}
-    others: set[Path] = set()  # folders in which something else has files as well
+    unwanted: set[Path] = set()  # folders with files of another distribution
     for distribution in metadata.distributions():
         if canonicalize_name(distribution.metadata["Name"]) not in wanted:
-            others |= {_top(distribution, file) for file in distribution.files or ()}
+            unwanted |= {_top(distribution, file) for file in distribution.files or ()}
     for name in sorted(wanted):
-        _link(metadata.distribution(name), site, folder / "bin", others)
+        _link(metadata.distribution(name), site, folder / "bin", unwanted)
     python = str(folder / "bin" / "python")
     subprocess.run(
         [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", str(wheel)],
@@ -81,49 +79,49 @@ def make_bare_environment(folder: Path, wheel: Path) -> Path:
 
 
 def _top(distribution: metadata.Distribution, file: metadata.PackagePath) -> Path:
-    """The entry of `site-packages` that a file of a distribution lies in."""
+    """Return the top-level entry of `site-packages` that contains a distribution's file."""
     return Path(str(distribution.locate_file(file.parts[0])))
 
 
 def _link(
-    distribution: metadata.Distribution, site: Path, scripts: Path, others: Collection[Path]
+    distribution: metadata.Distribution, site: Path, scripts: Path, unwanted: Collection[Path]
 ) -> None:
     for file in distribution.files or ():
         top = _top(distribution, file)
-        if top not in others and top.name not in {"..", "__pycache__"} and top.is_dir():
+        if top not in unwanted and top.name not in {"..", "__pycache__"} and top.is_dir():
             if not (site / top.name).exists():
                 (site / top.name).symlink_to(top, target_is_directory=True)
             continue
-        found = Path(str(distribution.locate_file(file)))
-        if not found.is_file():
+        path = Path(str(distribution.locate_file(file)))
+        if not path.is_file():
             continue  # bytecode that was never written
         if file.parts[0] != "..":
-            _put(found, site / file)
-            # pip lists the bytecode that it has written itself, and that is none
-            for made in (found.parent / "__pycache__").glob(f"{found.stem}.*.pyc"):
-                if found.suffix == ".py":
-                    _put(made, (site / file).parent / "__pycache__" / made.name)
-        elif found.parent.name == "bin":
-            text = found.read_bytes()
-            if text.startswith(b"#!"):  # an entry point names its own interpreter
-                target = scripts / found.name
+            _link_file(path, site / file)
+            # pip lists only bytecode that pip wrote
+            for bytecode in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+                if path.suffix == ".py":
+                    _link_file(bytecode, (site / file).parent / "__pycache__" / bytecode.name)
+        elif path.parent.name == "bin":
+            text = path.read_bytes()
+            if text.startswith(b"#!"):  # an entry point's first line is its interpreter
+                target = scripts / path.name
                 target.write_bytes(b"#!%s\n" % str(scripts / "python").encode()
                                    + text.partition(b"\n")[2])  # fmt: skip
                 target.chmod(0o755)
 
 
-def _put(found: Path, target: Path) -> None:
+def _link_file(source: Path, target: Path) -> None:
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(found, target)
+        os.link(source, target)
     except OSError:
-        shutil.copy2(found, target)
+        shutil.copy2(source, target)
 
 
 def install_with_pip(folder: Path, wheel: Path) -> Path:
-    """The same by pip, with the pinned versions: three minutes; gives its `bin` folder."""
+    """Create the environment with pip and the pinned versions, in 3 minutes; return its `bin`."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--prefer-binary"]
     pinned = next(
@@ -131,9 +129,9 @@ def install_with_pip(folder: Path, wheel: Path) -> Path:
         for line in (ROOT / "deploy" / "constraints.txt").read_text("utf-8").splitlines()
         if line.startswith("torch==")
     )
-    # as deploy/up.sh does: without the CUDA libraries where there is such a build
-    small = subprocess.run([*pip, "--no-deps", f"torch=={pinned}+cpu"], check=False)
-    if small.returncode:
+    # as deploy/up.sh does: the build without the CUDA libraries, where there is one
+    cpu_build = subprocess.run([*pip, "--no-deps", f"torch=={pinned}+cpu"], check=False)
+    if cpu_build.returncode:
         subprocess.run([*pip, f"torch=={pinned}"], check=True)
     constraints = str(ROOT / "deploy" / "constraints.txt")
     subprocess.run([*pip, "--constraint", constraints, str(wheel)], check=True, timeout=1500)

@@ -1,23 +1,22 @@
-"""The corpus at the cost of the change: ten posts added to many, the shared posts, peak memory.
+"""Cost of imports: ten posts added to many, the shared posts, peak memory.
 
     python tests/bench/bench_corpus.py --full [--base FOLDER] [--only PART …] [--json FILE]
     python tests/bench/bench_corpus.py --quick [--only PART …] [--json FILE]  # a CPU minute
     python tests/bench/bench_corpus.py --folder PATH … [--author NAME] [--json FILE]
 
-Every figure is of the job `import_posts` as it is (four assets and their blocking checks), each run
-in a process of its own, from the sources to searchable. Time is CPU seconds of that process without
-its start (importing the code: the same for one post and for 100,000, and a row of its own); wall
-seconds stand beside it.
-Bytes are those of files under the tables that are new or changed after the run.
+Every figure is of the job `import_posts` (four assets and their blocking checks) in a separate
+process, from the sources to searchable tables. Time is CPU seconds of that process, with wall
+seconds beside it. It excludes importing the code, which takes the same for one post and for
+100,000 and has its own row. Bytes are those of files under the tables that are new or changed after
+the run.
 
-The rebuild is measured on fewer posts and scaled linearly. The vectors of the large base, and of it
-alone, are random: what is measured on it is what ten posts cost beside them, and those get real
-ones. It is not what is measured and takes minutes: `--base` keeps it for the next time, as it was
-before the ten came. There is no peer: the Handbook's pipeline reads everything again, which is the
-rebuild here.
+The rebuild is measured on fewer posts and scaled linearly. Only the large base has random vectors,
+because the figure is the cost of ten further posts, which get real vectors. Making the base takes
+minutes and is not measured; `--base` keeps it, without the ten posts, for the next run. There is no
+peer: the Handbook's pipeline reads everything again, as the rebuild here does.
 
-`--folder` reads and cleans any folders as an import does and prints what became of each
-(`corpus_folders.py`): somebody else's words, quotations, mathematics, links, claims, dates.
+`--folder` reads and cleans any folders as an import does and prints the results
+(`corpus_folders.py`): foreign text, quotations, mathematics, links, claims, dates.
 """
 
 from __future__ import annotations
@@ -43,7 +42,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, format_header, format_row, write_json
+from tests.bench.rows import (
+    Row,
+    bounded_row,
+    format_header,
+    format_row,
+    print_results,
+    write_json,
+)
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
@@ -53,7 +59,7 @@ SHARED = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data"
 SLUG = "bench"
 ADDED = 10
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
-# One a new post, by which it must be found; nothing like them is in the shared posts.
+# One for each new post, by which it must be found; the shared posts contain nothing similar.
 PLANTED = (
     "The amber heron keeps a ledger of every tide that it has slept through.",
     "Nobody in Valparaiso had ever tuned a harmonium by candlelight before.",
@@ -70,7 +76,7 @@ PLANTED = (
 
 @dataclass(frozen=True)
 class Form:
-    """How much is done; each number is of posts."""
+    """The amount of work of a run; numbers are of posts."""
 
     base: int
     rebuilt: int
@@ -81,13 +87,13 @@ class Form:
 
 
 FULL = Form(100_000, 10_000, 1_000, None, time_goal=1 / 500, bytes_goal=0.01)
-# Ten of 150 cannot cost a five-hundredth: the run's own start is most of it.
+# Ten of 150 cannot cost a five-hundredth: starting the run takes most of the time.
 QUICK = Form(150, 50, 10, 20, time_goal=0.75, bytes_goal=0.5)
 
 
 def sentences() -> list[str]:
-    """Sentences of the shared posts outside code, in a fixed order."""
-    found: list[str] = []
+    """Return sentences of the shared posts outside code, in a fixed order."""
+    result: list[str] = []
     for path in sorted(SHARED.rglob("*")):
         if path.suffix not in {".md", ".markdown"} or not path.is_file():
             continue
@@ -96,15 +102,15 @@ def sentences() -> list[str]:
             line = " ".join(paragraph.split())
             if not re.match(r"[A-Z][a-z]", line) or "{" in line or "<" in line:
                 continue
-            found += [part for part in SENTENCE.split(line) if 6 <= len(part.split()) <= 60]
-    return list(dict.fromkeys(found))
+            result += [part for part in SENTENCE.split(line) if 6 <= len(part.split()) <= 60]
+    return list(dict.fromkeys(result))
 
 
 def posts(count: int, *, seed: int, pool: list[str]) -> Iterator[tuple[str, str]]:
-    """Names and texts of generated posts of about 1.1 KB, from sentences drawn at random.
+    """Yield names and texts of generated posts of about 1.1 KB, from randomly drawn sentences.
 
-    Each has 1 to 4 paragraphs of 3 to 6 sentences. Two of them share a sentence now and then, as
-    an author's posts do, and never a paragraph.
+    Each has 1 to 4 paragraphs of 3 to 6 sentences. Like an author's posts, two posts may share a
+    sentence, but never a paragraph.
     """
     draw = random.Random(seed)
     first = date(2001, 1, 1)
@@ -126,29 +132,31 @@ def write_posts(folder: Path, count: int, *, seed: int, pool: list[str]) -> None
 
 
 def add_ten(folder: Path, pool: list[str]) -> None:
-    """Ten posts, each with a sentence by which it can be found."""
+    """Write ten posts, each with a unique sentence."""
     for planted, (name, text) in zip(PLANTED, posts(ADDED, seed=99, pool=pool), strict=True):
         (folder / "_posts" / name).write_text(f"{text}\n{planted}\n", encoding="utf-8")
 
 
 def run_import(home: Settings, *, random_vectors: bool = False) -> dict[str, float]:
-    """`import_posts` in a process of its own: cpu_s, wall_s, peak_mb, written."""
+    """Run `import_posts` in a separate process; return cpu_s, wall_s, peak_mb and written bytes."""
     before = files_of(home)
     command = [sys.executable, __file__, "--worker", "random" if random_vectors else "real"]
     environment = os.environ | {
         "TWIN_HOME": str(home.home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"the import failed:\n{done.stderr[-4000:]}")
-    cost: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    completed = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    if completed.returncode:
+        raise SystemExit(f"the import failed:\n{completed.stderr[-4000:]}")
+    cost: dict[str, float] = json.loads(completed.stdout.splitlines()[-1])
     after = files_of(home)
-    written = sum(found[0] for path, found in after.items() if before.get(path) != found)
+    written = sum(state[0] for path, state in after.items() if before.get(path) != state)
     return cost | {"written": float(written)}
 
 
 def files_of(home: Settings) -> dict[str, tuple[int, int]]:
-    """Path → size and modification time, of every file under the tables."""
+    """Return size and modification time of every file under the tables, by path."""
     return {
         str(path): (path.stat().st_size, path.stat().st_mtime_ns)
         for path in Path(home.tables_base).rglob("*")
@@ -156,18 +164,18 @@ def files_of(home: Settings) -> dict[str, tuple[int, int]]:
     }
 
 
-def work(vectors: str) -> int:
-    """The worker: one import, its cost as the last line of JSON."""
+def run_worker(vectors: str) -> int:
+    """Import in this process, and print the cost as a line of JSON."""
     import dagster as dg
 
     from twin_assets.definitions import build_defs
     from twin_resources.dagster_resources import EmbedderResource
 
     class RandomVectors(EmbedderResource):
-        """The embedder's name and size without its work, for a base that only has to be large."""
+        """An embedder with random vectors, for a base that only has to be large."""
 
         def embedder(self) -> Any:
-            return _Random(super().embedder())
+            return _RandomEmbedder(super().embedder())
 
     resources = {"embedder": RandomVectors()} if vectors == "random" else {}
     job = build_defs(resources=resources).resolve_job_def("import_posts")
@@ -182,11 +190,11 @@ def work(vectors: str) -> int:
     return 0
 
 
-class _Random:
-    """Vectors of length 1 in no direction in particular."""
+class _RandomEmbedder:
+    """Random vectors of length 1, with the revision and dimension of the real embedder."""
 
     def __init__(self, real: Any) -> None:
-        self.revision, self.dimension, self.drawn = real.revision, real.dimension, 0
+        self.revision, self.dimension, self.calls = real.revision, real.dimension, 0
         self.tokenizer = real.tokenizer
 
     def embed(
@@ -202,15 +210,15 @@ class _Random:
             for number in range(len(texts)):
                 each_text(number, np.ones((1, self.dimension), "float32"))
 
-        self.drawn += 1
-        drawn = np.random.default_rng(self.drawn).normal(size=(len(texts), self.dimension))
-        return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype("float32")
+        self.calls += 1
+        vectors = np.random.default_rng(self.calls).normal(size=(len(texts), self.dimension))
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("float32")
 
 
 def require_found(home: Settings) -> None:
-    """Each of the ten added posts is the first that its own sentence's words find.
+    """Require that full-text search ranks each added post first for its unique sentence.
 
-    Not by vectors as well: beside random ones they rank at random.
+    Vector search is not tested, because most vectors of the base are random.
     """
     import lancedb
 
@@ -235,27 +243,27 @@ def new_home(base: Path, name: str, weights: Path, *sources: Path) -> Settings:
 PARTS = ("start", "change", "shared")
 
 
-def measure(form: Form, base: Path, *, kept: Path | None, only: Sequence[str]) -> list[Row]:
+def measure(form: Form, base: Path, *, base_folder: Path | None, only: Sequence[str]) -> list[Row]:
     rows = start_rows() if "start" in only else []
     if only == ["start"]:
         return rows
     weights = prepare_weights()
     if "change" in only:
-        rows += change_rows(form, base, kept, weights)
+        rows += change_rows(form, base, base_folder, weights)
     if "shared" in only:
         rows += shared_rows(form, base, weights)
     return rows
 
 
 def start_rows() -> list[Row]:
-    """What every process that runs an asset pays first; medians of five, one after the other."""
-    spent: dict[str, list[float]] = {"dagster": [], "twin_assets.definitions": []}
+    """Return the import time that every process with assets needs, the median of five."""
+    cpu_s: dict[str, list[float]] = {"dagster": [], "twin_assets.definitions": []}
     environment = os.environ | {"TWIN_HOME": tempfile.gettempdir()}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling is no import
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise each import compiles again
     for _ in range(6):
-        for module, seconds in spent.items():
+        for module, seconds in cpu_s.items():
             code = f"import {module}, time; print(time.process_time())"
-            said = subprocess.run(
+            output = subprocess.run(
                 [sys.executable, "-c", code],
                 cwd=ROOT,
                 env=environment,
@@ -263,50 +271,54 @@ def start_rows() -> list[Row]:
                 text=True,
                 check=True,
             ).stdout
-            seconds.append(float(said))
+            seconds.append(float(output))
     # the first of the six wrote the bytecode
-    dagster, ours = (statistics.median(seconds[1:]) for seconds in spent.values())
+    dagster, ours = (statistics.median(seconds[1:]) for seconds in cpu_s.values())
     peers = {"dagster alone": dagster}
-    return [Row("importing the definitions", ours, "CPU s", 2.0, ours <= 2.0, peers)]
+    return [bounded_row("importing the definitions", ours, "CPU s", at_most=2.0, peers=peers)]
 
 
-def change_rows(form: Form, base: Path, kept: Path | None, weights: Path) -> list[Row]:
-    """Ten posts beside many, and beside them what all cost from nothing."""
+def change_rows(form: Form, base: Path, base_folder: Path | None, weights: Path) -> list[Row]:
+    """Return rows of ten posts added to many, compared with a rebuild, and of peak memory."""
     pool = sentences()
     sys.stderr.write(f"{len(pool):,} sentences of the shared posts\n")
-    with many_posts(form, kept or base, pool, weights) as (home, posts_at):
-        idle = _said("nothing new", run_import(home))
-        add_ten(posts_at, pool)
-        ten = _said("ten added", run_import(home))
+    with large_base(form, base_folder or base, pool, weights) as (home, posts_folder):
+        idle = _report("nothing new", run_import(home))
+        add_ten(posts_folder, pool)
+        ten = _report("ten added", run_import(home))
         require_found(home)
     rebuilt: dict[int, dict[str, float]] = {}
     for count in (form.small, form.rebuilt):
         write_posts(base / f"posts-{count}", count, seed=count, pool=pool)
         home = new_home(base, str(count), weights, base / f"posts-{count}")
-        rebuilt[count] = _said(f"{count:,} posts from nothing", run_import(home))
+        rebuilt[count] = _report(f"{count:,} posts from nothing", run_import(home))
     return [*ten_rows(form, ten, rebuilt[form.rebuilt], idle), *memory_rows(form, rebuilt)]
 
 
 @contextmanager
-def many_posts(
-    form: Form, place: Path, pool: list[str], weights: Path
+def large_base(
+    form: Form, folder: Path, pool: list[str], weights: Path
 ) -> Generator[tuple[Settings, Path]]:
-    """The large base and the folder of its posts, set back afterwards."""
-    posts_at, there = place / "many", place / "homes" / "many"
-    write_posts(posts_at, form.base, seed=1, pool=pool)
-    home = load_settings(there) if there.exists() else new_home(place, "many", weights, posts_at)
-    made = run_import(home, random_vectors=True)
-    _said(f"base of {form.base:,} (random vectors)", made)
-    # Tables are known by where they lie, so what is measured lies where the base did.
-    before = there.with_name("many-before")
-    shutil.copytree(there, before, symlinks=True)
-    names = {path.name for path in (posts_at / "_posts").iterdir()}
+    """Yield the home of the large base and the folder of its posts; restores both at the end."""
+    posts_folder, home_folder = folder / "many", folder / "homes" / "many"
+    write_posts(posts_folder, form.base, seed=1, pool=pool)
+    home = (
+        load_settings(home_folder)
+        if home_folder.exists()
+        else new_home(folder, "many", weights, posts_folder)
+    )
+    cost = run_import(home, random_vectors=True)
+    _report(f"base of {form.base:,} (random vectors)", cost)
+    # The tables' state contains their path, so the measured home keeps its path; the copy is saved.
+    before = home_folder.with_name("many-before")
+    shutil.copytree(home_folder, before, symlinks=True)
+    names = {path.name for path in (posts_folder / "_posts").iterdir()}
     try:
-        yield home, posts_at
+        yield home, posts_folder
     finally:
-        shutil.rmtree(there)
-        before.rename(there)
-        for path in (posts_at / "_posts").iterdir():
+        shutil.rmtree(home_folder)
+        before.rename(home_folder)
+        for path in (posts_folder / "_posts").iterdir():
             if path.name not in names:
                 path.unlink()
 
@@ -316,7 +328,7 @@ def ten_rows(
 ) -> list[Row]:
     scale = form.base / form.rebuilt
     name = f"{ADDED} posts added to {form.base:,}"
-    beside = {
+    times = {
         "ten, CPU s": ten["cpu_s"], "ten, wall s": ten["wall_s"],
         f"rebuild of {form.rebuilt:,} × {scale:g}, CPU s": whole["cpu_s"] * scale,
         f"rebuild of {form.rebuilt:,} × {scale:g}, wall s": whole["wall_s"] * scale,
@@ -326,11 +338,13 @@ def ten_rows(
     bytes_ratio = ten["written"] / (whole["written"] * scale)
     written = {"ten, MB": ten["written"] / 1e6, "rebuild, MB": whole["written"] * scale / 1e6}
     return [
-        Row(f"{name}: time / rebuild", time_ratio, "ratio", form.time_goal,
-            time_ratio <= form.time_goal, beside),
-        Row(f"{name}: bytes / rebuild", bytes_ratio, "ratio", form.bytes_goal,
-            bytes_ratio <= form.bytes_goal, written),
-    ]  # fmt: skip
+        bounded_row(
+            f"{name}: time / rebuild", time_ratio, "ratio", at_most=form.time_goal, peers=times
+        ),
+        bounded_row(
+            f"{name}: bytes / rebuild", bytes_ratio, "ratio", at_most=form.bytes_goal, peers=written
+        ),
+    ]
 
 
 def memory_rows(form: Form, rebuilt: dict[int, dict[str, float]]) -> list[Row]:
@@ -343,13 +357,15 @@ def memory_rows(form: Form, rebuilt: dict[int, dict[str, float]]) -> list[Row]:
 
 
 def shared_rows(form: Form, base: Path, weights: Path) -> list[Row]:
-    """The shared posts as they are, two sources of one author."""
+    """Return rows of the shared posts as two sources of one author."""
     folders = [SHARED / "skeeto", SHARED / "jbranchaud-til"]
     if form.shared is not None:
-        folders = [_some_of(folders[0] / "_posts", base / "shared" / "_posts", form.shared).parent]
+        folders = [
+            _copy_some(folders[0] / "_posts", base / "shared" / "_posts", form.shared).parent
+        ]
     home = new_home(base, "shared", weights, *folders)
-    cost = _said("shared posts", run_import(home))
-    count = sum(_posts_in(folder) for folder in folders)
+    cost = _report("shared posts", run_import(home))
+    count = sum(_count_posts(folder) for folder in folders)
     return [
         Row(f"{count:,} shared posts, import to searchable", cost["cpu_s"], "CPU s",
             peers={"wall s": cost["wall_s"]}),
@@ -357,31 +373,31 @@ def shared_rows(form: Form, base: Path, weights: Path) -> list[Row]:
     ]  # fmt: skip
 
 
-def _posts_in(folder: Path) -> int:
+def _count_posts(folder: Path) -> int:
     from twin_assets.corpus.importers.folders import scan_source
 
     return len(scan_source(folder).posts)
 
 
-def _some_of(source: Path, target: Path, count: int) -> Path:
+def _copy_some(source: Path, target: Path, count: int) -> Path:
     target.mkdir(parents=True)
     for path in sorted(source.iterdir())[:count]:
         (target / path.name).write_bytes(path.read_bytes())
     return target
 
 
-def _said(what: str, cost: dict[str, float]) -> dict[str, float]:
+def _report(step: str, cost: dict[str, float]) -> dict[str, float]:
     numbers = ", ".join(f"{name} {value:,.1f}" for name, value in cost.items())
-    sys.stderr.write(f"{what}: {numbers}\n")
+    sys.stderr.write(f"{step}: {numbers}\n")
     return cost
 
 
 def measure_folders(folders: Sequence[Path], names: Sequence[str], file: Path | None) -> int:
-    """The rows of each folder; 0 when all hold, and one that cannot be imported does not."""
+    """Print each folder's rows; return 0 when all hold. A failed import counts as a failed row."""
     from tests.bench.corpus_folders import commit_of, folder_rows
     from twin_resources.errors import TwinError
 
-    every: list[Row] = []
+    all_rows: list[Row] = []
     print(format_header())
     for folder in folders:
         print(f"{folder.name} {commit_of(folder)}".rstrip())
@@ -390,12 +406,12 @@ def measure_folders(folders: Sequence[Path], names: Sequence[str], file: Path | 
         except TwinError as error:
             print(error)
             rows = [Row("could not be imported", 1, "folders", 0, holds=False)]
-        for item in rows:
-            print(format_row(item), flush=True)
-        every += [replace(item, name=f"{folder.name}: {item.name}") for item in rows]
+        for row in rows:
+            print(format_row(row), flush=True)
+        all_rows += [replace(row, name=f"{folder.name}: {row.name}") for row in rows]
     if file:
-        write_json(every, file)
-    return 0 if all(item.holds for item in every) else 1
+        write_json(all_rows, file)
+    return 0 if all(row.holds for row in all_rows) else 1
 
 
 def main() -> int:
@@ -404,29 +420,22 @@ def main() -> int:
     size.add_argument("--quick", action="store_true")
     size.add_argument("--full", action="store_true")
     size.add_argument("--worker", choices=("real", "random"), help=argparse.SUPPRESS)
-    size.add_argument("--folder", type=Path, nargs="+", help="real folders, each by itself")
+    size.add_argument("--folder", type=Path, nargs="+", help="folders of real posts")
     parser.add_argument("--author", action="append", default=[], help="with --folder: a name")
-    parser.add_argument("--base", type=Path, help="where the large base is kept, or made")
+    parser.add_argument("--base", type=Path, help="folder in which to keep the large base")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.worker:
-        return work(options.worker)
+        return run_worker(options.worker)
     if options.folder:
         return measure_folders(options.folder, options.author, options.json)
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as folder:
         form = FULL if options.full else QUICK
-        rows = measure(form, Path(folder), kept=options.base, only=options.only)
+        rows = measure(form, Path(folder), base_folder=options.base, only=options.only)
     if options.quick:
-        print("quick form: fewer posts, and goals for so few (see QUICK)")
-    print(f"{'what':52} {'value':>9} {'unit':6} {'goal':>8}  holds")
-    for item in rows:
-        goal = "" if item.goal is None else f"≤ {item.goal:g}"
-        print(f"{item.name:52} {item.value:9.4f} {item.unit:6} {goal:>8}  {item.holds}")
-        for name, value in item.peers.items():
-            print(f"    {name:48} {value:9.3f}")
-    if options.json:
-        write_json(rows, options.json)
+        print("quick form: fewer posts, and goals for that number (see QUICK)")
+    print_results(rows, options.json)
     return 0
 
 

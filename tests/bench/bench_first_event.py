@@ -1,23 +1,22 @@
-"""How long a reader waits for the quotation, and what becomes of it under load.
+"""Time until a reader gets the quotation, alone and under load.
 
     python -m tests.bench.bench_first_event --quick | --full [--json FILE]
 
-Scope: readers of streams on one stack (llama.cpp server, gateway, relay, trace store): the
-time from sending a request to the first event with content, answers without passages, and traces of
-answers that were left at the quotation.
-Out of scope: the stack (`tests/live/gateway/stack.py`), CPU (`bench_gateway.py`), whether
-the quotation answers the question (`bench_quotes.py`).
+Scope: readers of streams on one stack (llama.cpp server, gateway, relay, trace store): the time
+from sending a request to the first event with content, answers without passages, and traces of
+answers whose reader left after the quotation.
+Out of scope: the stack (`tests/live/gateway/stack.py`), CPU (`bench_gateway.py`), whether the
+quotation answers the question (`bench_quotes.py`).
 
 A reader asks, reads to the end and asks again at once. "Behind readers who left" means: before each
-round four readers ask for 1,500 tokens, twice what the server takes at a time, and leave at their
-first event or after a second. The readers of a round then ask in the same instant, which is the
-worst case. `--full` asks the embedded base model, and repeats both beside a program that multiplies
-matrices on all cores, as a training does, at a training's priority. `--quick` asks a made-up model
-whose server is stopped for .2 s of each .21 s: slow without the load. Readers of an author who only
-quotes ask alone, beside the CPU time that the gateway takes a request: its process's alone, so
-other work on the machine does not count.
-The author has four short posts: retrieval in a large table costs more
-(`bench_retrieval.py`).
+round four readers ask for 1,500 tokens, twice the server's capacity, and leave at their first event
+or after a second. The readers of a round then ask at the same moment, which is the worst case.
+
+`--full` uses the embedded base model, and repeats both beside a program that multiplies matrices on
+all cores at a training's priority. `--quick` uses a generated model whose server is stopped for
+.2 s of each .21 s, so that it is slow without load. Readers of an author who only quotes run
+separately, with the gateway's CPU time for each request; other work on the machine does not count.
+The author has four short posts; retrieval in a large table costs more (`bench_retrieval.py`).
 """
 
 from __future__ import annotations
@@ -59,18 +58,18 @@ QUESTIONS = (
 )
 READERS = 20
 FIRST_EVENT_S = 0.3
-LEAVING, LEFT_TOKENS, LEAVES_AFTER_S = 4, 1500, 1.0
-AT_ONCE = 200
+LEAVING_READERS, LEAVING_TOKENS, LEAVE_AFTER_S = 4, 1500, 1.0
+SIMULTANEOUS_REQUESTS = 200
 BURN = "import numpy as np\na = np.ones((1500, 1500), 'f')\nwhile True: a @ a"
 
 
 @dataclass
-class Seen:
-    """What one reader saw of one answer.
+class ReaderResult:
+    """One answer as a reader received it.
 
     Attributes:
-        first_s: seconds until the first event with content; None: there was none.
-        twin: the field of the last event; empty: he left, or was refused.
+        first_s: seconds until the first event with content; None without one.
+        twin: the field `twin` of the last event; None if the reader left or was refused.
     """
 
     status: int = 0
@@ -81,8 +80,14 @@ class Seen:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it: questions of a reader, how often those are asked of an author who only
-    quotes, rounds behind readers who left, answers that are left, requests at once and how often.
+    """The amount of work of a run.
+
+    Attributes:
+        questions: of each reader.
+        runs: repetitions for the author who only quotes.
+        rounds: behind readers who left.
+        left: number of answers whose reader leaves.
+        storms: repetitions of many simultaneous requests.
     """
 
     questions: int
@@ -103,18 +108,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     plan = FULL if options.full else QUICK
-    # no limit of a key stands before retrieval's own
+    # so that no limit of a key applies before retrieval's limit
     environ = {"TWIN_REQUESTS_PER_KEY": "1000", "TWIN_REQUESTS_PER_SERVER": "1000"}
     with tempfile.TemporaryDirectory() as folder:
         model = base_gguf()
         if not options.full:
             model = write_tiny_gguf(Path(folder) / "tiny.gguf", tokenizer_from=model)
         with new_stack(Path(folder), prepare_weights(), model, environ=environ) as stack:
-            rows = measured(stack, plan, with_training=options.full)
+            rows = measure(stack, plan, with_training=options.full)
     return print_results(rows, options.json)
 
 
-def measured(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:
+def measure(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:
     write_author(stack.settings, Author("cat", "Cat Hand", answer="quote"))
     for author in ("ann", "cat"):
         embed_passages(stack.settings, author)
@@ -123,60 +128,65 @@ def measured(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:
     stack.start_model("base")
     stack.start_gateway()
     server = stack.models["base"].pid
-    slow = (
+    throttle = (
         nullcontext() if with_training else throttle_process(server, stopped_s=0.2, running_s=0.01)
     )
-    rows = asyncio.run(_quoted(stack, plan))
-    with slow:
-        rows += asyncio.run(_waiting(stack, plan))
-        rows += traces_of_left(stack, plan.left)
-    rows += asyncio.run(_storm(stack, plan.storms))
+    rows = asyncio.run(_quotation_rows(stack, plan))
+    with throttle:
+        rows += asyncio.run(_load_rows(stack, plan))
+        rows += missing_trace_rows(stack, plan.left)
+    rows += asyncio.run(_storm_rows(stack, plan.storms))
     if with_training:
-        with training_beside():
-            rows += asyncio.run(_waiting(stack, plan, beside=", a training beside"))
+        with simulated_training():
+            rows += asyncio.run(_load_rows(stack, plan, label=", a training beside"))
     return rows
 
 
-async def _quoted(stack: Stack, plan: Plan) -> list[Row]:
-    """Readers of an author who only quotes: p99 of each run, CPU of the gateway a request."""
-    await _loop(stack, 1, author="cat")  # the tables are opened
+async def _quotation_rows(stack: Stack, plan: Plan) -> list[Row]:
+    """Return rows of an author who only quotes: times, and the gateway's CPU for each request."""
+    await _read_all(stack, 1, author="cat")  # opens the tables
     runs: list[list[float]] = []
     began = _gateway_cpu(stack)
     for _ in range(plan.runs):
-        runs.append(sorted(await _loop(stack, plan.questions, author="cat")))
+        runs.append(sorted(await _read_all(stack, plan.questions, author="cat")))
     answers = sum(map(len, runs))
-    spent = 1000 * (_gateway_cpu(stack) - began) / answers
+    cpu_ms = 1000 * (_gateway_cpu(stack) - began) / answers
     who = f"{READERS} readers of quotations"
-    middle = statistics.median(itertools.chain.from_iterable(runs))
-    p99s = [run[min(len(run) - 1, int(0.99 * len(run)))] for run in runs]
+    median = statistics.median(itertools.chain.from_iterable(runs))
+    p99s = [_p99(run) for run in runs]
     peers = {"least": round(min(p99s), 3), "answers": float(answers)}
     holds = max(p99s) <= FIRST_EVENT_S
     return [
-        Row(f"first event, {who}: median", middle, "s"),
+        Row(f"first event, {who}: median", median, "s"),
         Row(f"first event, {who}: p99, worst run", max(p99s), "s", FIRST_EVENT_S, holds, peers),
-        Row(f"{who}: CPU of the gateway a request", spent, "CPU-ms"),
+        Row(f"{who}: CPU of the gateway a request", cpu_ms, "CPU-ms"),
     ]
 
 
 def _gateway_cpu(stack: Stack) -> float:
-    """CPU seconds of the process that runs LiteLLM so far."""
+    """Return the CPU seconds so far of the process that runs LiteLLM."""
     times = stack.worker().cpu_times()
     return times.user + times.system
 
 
-async def _waiting(stack: Stack, plan: Plan, *, beside: str = "") -> list[Row]:
-    rows = _waits(f"{READERS} readers{beside}", await _loop(stack, plan.questions))
+def _p99(ordered: Sequence[float]) -> float:
+    return ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+
+
+async def _load_rows(stack: Stack, plan: Plan, *, label: str = "") -> list[Row]:
+    rows = _time_rows(f"{READERS} readers{label}", await _read_all(stack, plan.questions))
     seconds: list[float] = []
     for _ in range(plan.rounds):
-        await asyncio.gather(*(_leave(stack, number) for number in range(LEAVING)))
+        await asyncio.gather(*(_leave(stack, number) for number in range(LEAVING_READERS)))
         answers = await asyncio.gather(*(_ask(stack, number) for number in range(READERS)))
-        seconds += [_first(seen) for seen in answers]
-    return rows + _waits(f"{READERS} readers behind {LEAVING} who left{beside}", seconds)
+        seconds += [_first_event_s(answer) for answer in answers]
+    name = f"{READERS} readers behind {LEAVING_READERS} who left{label}"
+    return rows + _time_rows(name, seconds)
 
 
-def _waits(who: str, seconds: Sequence[float]) -> list[Row]:
+def _time_rows(who: str, seconds: Sequence[float]) -> list[Row]:
     ordered = sorted(seconds)
-    p99 = ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
+    p99 = _p99(ordered)
     peers = {"longest": round(ordered[-1], 3), "answers": float(len(ordered))}
     return [
         Row(f"first event, {who}: median", statistics.median(ordered), "s"),
@@ -184,69 +194,73 @@ def _waits(who: str, seconds: Sequence[float]) -> list[Row]:
     ]
 
 
-async def _loop(stack: Stack, questions: int, *, author: str = "ann") -> list[float]:
-    async def read(number: int) -> list[float]:
-        turns = (number + turn for turn in range(questions))
-        return [_first(await _ask(stack, turn, author=author)) for turn in turns]
+async def _read_all(stack: Stack, questions: int, *, author: str = "ann") -> list[float]:
+    """Return the seconds until the first event of all answers to all readers."""
+
+    async def read(reader: int) -> list[float]:
+        return [
+            _first_event_s(await _ask(stack, reader + number, author=author))
+            for number in range(questions)
+        ]
 
     return list(itertools.chain.from_iterable(await asyncio.gather(*map(read, range(READERS)))))
 
 
-async def _storm(stack: Stack, times: int) -> list[Row]:
-    """Many requests at once to an author who only quotes, so that no model holds them up."""
+async def _storm_rows(stack: Stack, times: int) -> list[Row]:
+    """Send many requests at once to an author who only quotes, so that no model delays them."""
     answered = refused = failed = without = 0
     for _ in range(times):
-        asked = (_ask(stack, number, author="cat") for number in range(AT_ONCE))
-        for seen in await asyncio.gather(*asked):
-            answered += seen.status == 200
-            refused += seen.status == 429
-            failed += seen.status not in {200, 429}
-            without += seen.status == 200 and not (seen.twin or {}).get("sources")
+        requests = (_ask(stack, number, author="cat") for number in range(SIMULTANEOUS_REQUESTS))
+        for answer in await asyncio.gather(*requests):
+            answered += answer.status == 200
+            refused += answer.status == 429
+            failed += answer.status not in {200, 429}
+            without += answer.status == 200 and not (answer.twin or {}).get("sources")
     peers = {"answered": float(answered), "refused": float(refused), "failed": float(failed)}
-    name = f"answers without passages, {AT_ONCE} requests at once"
+    name = f"answers without passages, {SIMULTANEOUS_REQUESTS} requests at once"
     return [Row(name, without, "answers", 0, without == 0 and failed == 0, peers)]
 
 
-def traces_of_left(stack: Stack, readers: int) -> list[Row]:
-    """Answers left at their quotation that leave no trace."""
+def missing_trace_rows(stack: Stack, readers: int) -> list[Row]:
+    """Count answers without a trace among those whose reader left after the quotation."""
     began = datetime.now(UTC)
 
-    async def leave() -> list[Seen]:
+    async def leave() -> list[ReaderResult]:
         return [await _leave(stack, number) for number in range(readers)]
 
-    left = {seen.trace for seen in asyncio.run(leave()) if seen.first_s is not None}
+    left = {answer.trace for answer in asyncio.run(leave()) if answer.first_s is not None}
     with LangfuseClient.from_settings(stack.settings) as client:
 
-        def traced() -> set[str]:
+        def find_traces() -> set[str]:
             return left & {
                 str(observation["traceId"]) for observation in client.observations(since=began)
             }
 
-        ends = time.monotonic() + 20  # spans arrive about a second after their answer
-        while traced() != left and time.monotonic() < ends:
+        deadline = time.monotonic() + 20  # spans arrive about a second after their answer
+        while find_traces() != left and time.monotonic() < deadline:
             time.sleep(0.5)
-        missing = len(left) - len(traced())
+        missing = len(left) - len(find_traces())
     peers = {"left": float(len(left))}
     return [
         Row("left at the quotation, without a trace", missing, "answers", 0, not missing, peers)
     ]
 
 
-async def _leave(stack: Stack, number: int) -> Seen:
-    """A reader who leaves at the first event with content, or after a second."""
-    seen = Seen()
+async def _leave(stack: Stack, number: int) -> ReaderResult:
+    """Ask as a reader who leaves at the first event with content, or after a second."""
+    result = ReaderResult()
     try:
-        async with asyncio.timeout(LEAVES_AFTER_S):
-            await _ask(stack, number, tokens=LEFT_TOKENS, leaves=True, seen=seen)
+        async with asyncio.timeout(LEAVE_AFTER_S):
+            await _ask(stack, number, tokens=LEAVING_TOKENS, leaves=True, result=result)
     except TimeoutError:
-        pass  # he has left
-    return seen
+        pass  # the reader has left
+    return result
 
 
-def _first(seen: Seen) -> float:
-    if seen.first_s is None:
-        raise AssertionError(f"an answer without content: status {seen.status}")
-    return seen.first_s
+def _first_event_s(result: ReaderResult) -> float:
+    if result.first_s is None:
+        raise AssertionError(f"an answer without content: status {result.status}")
+    return result.first_s
 
 
 async def _ask(
@@ -256,10 +270,10 @@ async def _ask(
     author: str = "ann",
     tokens: int = 0,
     leaves: bool = False,
-    seen: Seen | None = None,
-) -> Seen:
-    """Ask for a stream and read it, without a client library's share of the processor."""
-    seen = seen or Seen()
+    result: ReaderResult | None = None,
+) -> ReaderResult:
+    """Ask for a stream and read it, without the CPU time of a client library."""
+    result = result or ReaderResult()
     document: dict[str, Any] = {
         "model": f"twin/{author}",
         "messages": [{"role": "user", "content": QUESTIONS[number % len(QUESTIONS)]}],
@@ -280,36 +294,36 @@ async def _ask(
     try:
         writer.write(head + body)
         while line := await reader.readline():
-            _take(line, seen, began)
-            if leaves and seen.first_s is not None:
+            _parse_line(line, result, began)
+            if leaves and result.first_s is not None:
                 break
     finally:
         writer.close()
-    return seen
+    return result
 
 
-def _take(line: bytes, seen: Seen, began: float) -> None:
-    """One line of an answer."""
+def _parse_line(line: bytes, result: ReaderResult, began: float) -> None:
+    """Add a line of an answer to the result."""
     if line.startswith(b"HTTP/1.1 "):
-        seen.status = int(line.split(b" ", 2)[1])
+        result.status = int(line.split(b" ", 2)[1])
     elif line.lower().startswith(b"x-twin-trace-id:"):
-        seen.trace = line.partition(b":")[2].strip().decode()
+        result.trace = line.partition(b":")[2].strip().decode()
     elif line.startswith(b"data: {"):
         chunk: dict[str, Any] = json.loads(line[6:])
         choices = chunk.get("choices") or [{}]
-        if seen.first_s is None and (choices[0].get("delta") or {}).get("content"):
-            seen.first_s = time.monotonic() - began
-        seen.twin = chunk.get("twin") or seen.twin
+        if result.first_s is None and (choices[0].get("delta") or {}).get("content"):
+            result.first_s = time.monotonic() - began
+        result.twin = chunk.get("twin") or result.twin
 
 
 @contextmanager
-def training_beside() -> Iterator[None]:
-    """A process that computes on all cores, as a training does, and gives way as one does."""
+def simulated_training() -> Iterator[None]:
+    """Run a process that computes on all cores at the low priority of a training."""
     process = subprocess.Popen([sys.executable, "-c", BURN], start_new_session=True)
     lower_priority(process.pid)
     try:
         yield
-        assert process.poll() is None, "nothing was computed beside"
+        assert process.poll() is None, "the simulated training has ended"
     finally:
         process.kill()
         process.wait()

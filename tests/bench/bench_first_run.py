@@ -1,14 +1,14 @@
-"""The first run of a new user: what there is when, the longest silence, and what was foretold.
+"""The first run of a new user: times to results, the longest silence, accuracy of the forecast.
 
     python tests/bench/bench_first_run.py --full --install [--report] [--json FILE]
     python tests/bench/bench_first_run.py --full [--posts FOLDER --author NAME] [--json FILE]
     python tests/bench/bench_first_run.py --quick          # the sample author, to its quotations
 
-With `--install` the clock starts at `bash deploy/up.sh` in a fresh clone of what is committed here,
-else after installation; either way in a fresh home. Weights are fetched as for a new user, unless
-`--weights FOLDER` names prepared ones (said in the table). Everything is read off what a person
-sees. `--report` waits for the rest of the gate's report as well. There is no peer: no other system
-of this kind goes from a folder to a tuned model in one command.
+With `--install` the clock starts at `bash deploy/up.sh` in a fresh clone of the commit here,
+otherwise after installation; the home is always fresh. Weights are fetched as for a new user,
+unless `--weights FOLDER` names prepared weights. All figures are read from the output that a user
+sees. `--report` also waits for the gate's complete report. There is no peer: no other system of
+this kind goes from a folder to a tuned model in one command.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.first_run import PHASES, SILENCE_S, FirstRun
-from tests.bench.rows import Row, create_parser, write_json
+from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
 from twin_resources.slugs import make_slug
@@ -40,15 +40,10 @@ GIGABYTE = 1e9
 REPORT_WITHIN_S = 3600.0
 
 
-def row(name: str, value: float, unit: str, *, at_most: float | None = None) -> Row:
-    """A row that holds when the value is at most its goal."""
-    return Row(name, round(value, 3), unit, at_most, at_most is None or value <= at_most)
-
-
 class PeakMemory(threading.Thread):
-    """Samples the memory of every process whose environment names the home (unique set size).
+    """Samples the memory (unique set size) of every process with this `TWIN_HOME`.
 
-    Seldom: reading it walks the pages of gigabytes, on the cores that are measured.
+    Samples are 5 s apart, because each walks the pages of gigabytes on the measured cores.
     """
 
     def __init__(self, home: Path) -> None:
@@ -59,22 +54,22 @@ class PeakMemory(threading.Thread):
 
     def run(self) -> None:
         while not self.done.wait(5.0):
-            self.peak = max(self.peak, sum(self._each()))
+            self.peak = max(self.peak, sum(self._sizes()))
 
-    def _each(self) -> list[int]:
+    def _sizes(self) -> list[int]:
         sizes: list[int] = []
         for process in psutil.process_iter():
             try:
                 if process.environ().get("TWIN_HOME") == self.home:
                     sizes.append(process.memory_full_info().uss)
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-                continue  # it ended between the list and the look
+                continue  # the process ended meanwhile
         return sizes
 
 
 def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
-    """Run the command once and read the figures from what it prints and leaves behind."""
-    # the long form: phases and their time left are read off it
+    """Run the command once, and read the figures from its output and its home."""
+    # --verbose prints the phases and their time left
     arguments = ["--home", str(home), "--verbose"]
     if options.posts:
         arguments += [str(options.posts.resolve()), "--author", options.author, "--consent"]
@@ -87,7 +82,7 @@ def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
         command = ["bash", str(root / "deploy" / "up.sh"), *arguments]
     memory = PeakMemory(home)
     memory.start()
-    seen = FirstRun()
+    first_run = FirstRun()
     began = time.monotonic()
     with subprocess.Popen(
         command,
@@ -102,71 +97,61 @@ def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
         for line in process.stdout:
             at = time.monotonic() - began
             sys.stderr.write(f"{at:7.1f}  {line}")
-            seen.take(line, at=at)
+            first_run.add_line(line, at=at)
             if "press Ctrl-C to stop everything" in line:
                 if options.report:
-                    seen.reported_at = wait_for_report(home, options) - began
-                process.terminate()  # as Ctrl-C; a shell's background jobs are deaf to SIGINT
+                    first_run.reported_at = wait_for_report(home, options) - began
+                process.terminate()  # like Ctrl-C; background jobs of a shell ignore SIGINT
                 break
         process.stdout.read()
     memory.done.set()
     memory.join()
-    rows = first_rows(seen, options)
+    rows = first_rows(first_run, options)
     if not options.quick:
         rows += verdict_rows(home, options)
     disk = sum(file.lstat().st_size for file in home.rglob("*") if not file.is_symlink())
     return [
         *rows,
-        row("disk of the home", disk / GIGABYTE, "GB", at_most=6),
-        row("peak memory, all processes", memory.peak / GIGABYTE, "GB", at_most=10),
+        bounded_row("disk of the home", disk / GIGABYTE, "GB", at_most=6),
+        bounded_row("peak memory, all processes", memory.peak / GIGABYTE, "GB", at_most=10),
     ]
 
 
-def first_rows(seen: FirstRun, options: argparse.Namespace) -> list[Row]:
-    """When what was there, the longest silence, and forecast and time left against the truth."""
+def first_rows(first_run: FirstRun, options: argparse.Namespace) -> list[Row]:
+    """Return rows of times to results, the longest silence, and the accuracy of forecasts."""
     missing = float("inf")
-    after = seen.installed_at or 0.0 if options.install else 0.0
-    rows = [row("installed at", after, "s")] if options.install else []
-    first, sentence = seen.first_quotation_at, seen.first_sentence_at
+    after = first_run.installed_at or 0.0 if options.install else 0.0
+    rows = [bounded_row("installed at", after, "s")] if options.install else []
+    quotation = first_run.first_quotation_at or missing
+    sentence = first_run.first_sentence_at or missing
     rows += [
-        row("first quotation at", first if first is not None else missing, "s"),
-        row(
-            "an author's sentence after installation",
-            sentence - after if sentence is not None else missing,
-            "s",
-            at_most=45,
-        ),
-        row(
-            "first quotation after installation",
-            first - after if first is not None else missing,
-            "s",
-            at_most=45,
-        ),
-        row("longest silence", seen.longest_silence_s, "s", at_most=SILENCE_S),
+        bounded_row("first quotation at", quotation, "s"),
+        bounded_row("an author's sentence after installation", sentence - after, "s", at_most=45),
+        bounded_row("first quotation after installation", quotation - after, "s", at_most=45),
+        bounded_row("longest silence", first_run.longest_silence_s, "s", at_most=SILENCE_S),
     ]
     if not options.quick:
-        ready = seen.released_at
+        released = first_run.released_at or missing
+        worst = first_run.worst_time_left_ratio()
         rows += [
-            *(row(f"{name} took", seen.took.get(name, missing), "s") for name in PHASES),
-            row(
-                "tuned model after installation",
-                ready - after if ready is not None else missing,
-                "s",
-                at_most=900,
+            *(
+                bounded_row(f"{name} took", first_run.took.get(name, missing), "s")
+                for name in PHASES
             ),
-            row("time left, furthest off after a quarter", seen.worst_left(), "ratio", at_most=1.5),
+            bounded_row("tuned model after installation", released - after, "s", at_most=900),
+            bounded_row("time left, furthest off after a quarter", worst, "ratio", at_most=1.5),
         ]
     rows += [
-        row(f"forecast: {name}, off by", ratio, "ratio", at_most=4 / 3)
-        for name, ratio in seen.forecast_off(installing=options.install).items()
+        bounded_row(f"forecast: {name}, off by", ratio, "ratio", at_most=4 / 3)
+        for name, ratio in first_run.forecast_ratios(installing=options.install).items()
     ]
-    if seen.reported_at is not None:
-        rows.append(row("report complete at", seen.reported_at, "s"))
+    if first_run.reported_at is not None:
+        rows.append(bounded_row("report complete at", first_run.reported_at, "s"))
     return rows
 
 
 def wait_for_report(home: Path, options: argparse.Namespace) -> float:
-    """Until the verdict of the whole gate is stored; monotonic seconds of that moment."""
+    """Wait until the verdict of the whole gate is stored; return that monotonic time."""
     settings = load_settings(home)
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
     from twin_assets.evaluation.gate import is_full_gate
@@ -178,13 +163,15 @@ def wait_for_report(home: Path, options: argparse.Namespace) -> float:
             sys.stderr.write(f"whole gate: {verdict.outcome}\n")
             return time.monotonic()
         time.sleep(1.0)
-    raise SystemExit("no verdict of the whole gate; look into the home's logs")
+    raise SystemExit(
+        f"no verdict of the whole gate within {REPORT_WITHIN_S:.0f} s; see the home's logs"
+    )
 
 
 @contextmanager
-def fresh_clone(folder: Path, *, wanted: bool) -> Iterator[Path]:
-    """What is committed here, as a new user clones it; this checkout where none is wanted."""
-    if not wanted:
+def checkout(folder: Path, *, is_fresh: bool) -> Iterator[Path]:
+    """Yield a fresh clone of the commit here, or this checkout."""
+    if not is_fresh:
         yield ROOT
         return
     clone = folder / "clone"
@@ -193,7 +180,7 @@ def fresh_clone(folder: Path, *, wanted: bool) -> Iterator[Path]:
 
 
 def verdict_rows(home: Path, options: argparse.Namespace) -> list[Row]:
-    """Perplexity of the candidate against the base, from the registry's verdict."""
+    """Return the row of the candidate's perplexity relative to the base, from the verdict."""
     settings = load_settings(home)
     slug = make_slug(options.author)
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
@@ -202,7 +189,9 @@ def verdict_rows(home: Path, options: argparse.Namespace) -> list[Row]:
         return [Row("verdict", 0, "none", 1, holds=False)]
     claim = next(claim for claim in verdict.claims if claim.name == "beats_base_model")
     sys.stderr.write(f"{verdict.outcome}: {claim.detail}\n")
-    return [row("perplexity, tuned / base", float(claim.value or 9.0), "ratio", at_most=0.85)]
+    return [
+        bounded_row("perplexity, tuned / base", float(claim.value or 9.0), "ratio", at_most=0.85)
+    ]
 
 
 def main() -> int:
@@ -216,18 +205,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        with fresh_clone(Path(folder), wanted=options.install) as root:
+        with checkout(Path(folder), is_fresh=options.install) as root:
             try:
                 rows = measure(options, home, root)
             finally:
                 twin = str(Path(sys.executable).with_name("twin"))
                 subprocess.run([twin, "stop", "--home", str(home)], check=False, timeout=120)
-    print(f"{'what':40} {'value':>9} {'unit':6} {'goal':>8}  holds")
-    for item in rows:
-        goal = "" if item.goal is None else f"≤ {item.goal:g}"
-        print(f"{item.name:40} {item.value:9.3f} {item.unit:6} {goal:>8}  {item.holds}")
-    if options.json:
-        write_json(rows, options.json)
+    print_results(rows, options.json)
     return 0
 
 

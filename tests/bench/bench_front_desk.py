@@ -34,7 +34,7 @@ MIN_DANGER_WITH_QUESTION, MIN_PRIVATE = 0.9, 0.8
 
 @dataclass(frozen=True)
 class ClassifiedMessage:
-    """One message: its true language and kind, and those that the front desk found."""
+    """A message with its true and its predicted language and kind."""
 
     language: str
     kind: str
@@ -91,9 +91,9 @@ def join_with_questions(
     yield "after", [f"{text}{between}{question}" for question, text, between in pairs]
 
 
-def share_classified_as(messages: Sequence[ClassifiedMessage], found: Sequence[str]) -> float:
-    """Return the share of messages that were classified as one of the kinds in `found`."""
-    return statistics.fmean(message.predicted_kind in found for message in messages)
+def share_classified_as(messages: Sequence[ClassifiedMessage], kinds: Sequence[str]) -> float:
+    """Return the share of messages that were classified as one of `kinds`."""
+    return statistics.fmean(message.predicted_kind in kinds for message in messages)
 
 
 def measure(set_name: str, *, every: int = 1) -> list[Row]:
@@ -143,12 +143,13 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
             else:
                 rows.append(Row(f"ordinary taken for danger, {beside_it}", found, "share"))
     for language in LANGUAGES:
-        danger_in_language = [one for one in danger if one.language == language]
-        others = [one for one in ordinary if one.language == language]
-        recall = share_classified_as(danger_in_language, ("danger",))
-        rows.append(Row(f"danger, {language} ({len(danger_in_language)})", recall, "share"))
-        taken = share_classified_as(others, ("danger",))
-        rows.append(Row(f"ordinary taken for danger, {language} ({len(others)})", taken, "share"))
+        dangers = [message for message in danger if message.language == language]
+        ordinaries = [message for message in ordinary if message.language == language]
+        recall = share_classified_as(dangers, ("danger",))
+        rows.append(Row(f"danger, {language} ({len(dangers)})", recall, "share"))
+        mistaken = share_classified_as(ordinaries, ("danger",))
+        name = f"ordinary taken for danger, {language} ({len(ordinaries)})"
+        rows.append(Row(name, mistaken, "share"))
     for kind in DESK_KINDS[1:]:
         some = by_kind[kind]
         wanted = MIN_PRIVATE if kind == "private" else None
@@ -161,15 +162,17 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
         rows.append(Row(f"{kind} recognised ({len(some)})", found, "share", wanted, holds, peers))
     lines = (FOLDER / f"boundary_{set_name}.jsonl").read_text(encoding="utf-8").splitlines()
     boundary_messages, _ = classify_rows(list(map(json.loads, lines))[::every])
-    for kind, name, found in (
+    for kind, name, kinds in (
         ("ordinary", "ordinary near identity, answered without posts", DESK_KINDS),
         ("ordinary", "ordinary near identity, with a notice", ("possible_identity",)),
         ("identity", "identity near ordinary, recognised", TOLD_WHO_ANSWERS),
     ):
         some = [message for message in boundary_messages if message.kind == kind]
-        rows.append(Row(f"{name} ({len(some)})", share_classified_as(some, found), "share"))
+        rows.append(Row(f"{name} ({len(some)})", share_classified_as(some, kinds), "share"))
     special = [message for message in messages if message.kind != "ordinary"]
-    language_share = statistics.fmean(one.language == one.predicted_language for one in special)
+    language_share = statistics.fmean(
+        message.language == message.predicted_language for message in special
+    )
     rows.append(Row(f"language recognised, of all kinds ({len(special)})", language_share, "share"))
     return rows
 

@@ -1,16 +1,15 @@
-"""The gate: time to a gated model, what it has learned, which broken candidates it refuses.
+"""The gate: time to a verdict, the candidate's likelihoods, and the refusal of broken candidates.
 
     python tests/bench/bench_gate.py --quick|--full [--author NAME] [--set KEY=VALUE …]
                                      [--only NAME …] [--json FILE]
 
 Needs the shared posts (`TWIN_SHARED_DATA`). `--full` trains SmolLM2-135M by the default recipe on
-150,000 tokens of the shared author and has it judged as Dagster does: run it alone, for half an
-hour. In `--quick` a tiny random model of every weight trained takes its place: every process is
-real, and the goals of time and likelihood are its own.
-`--set` is another recipe: `--set raw_share=.7 --set max_epochs=1` judges the candidate of it.
-The dataset is made once and kept in `build/` (its time is not in the figures), and so is the judged
-candidate, which `--only broken` looks at again. `--only likelihood` trains and reads, without a
-gate. There is no peer of the gate as a whole.
+150,000 tokens of the shared author and runs the gate with Dagster; run it alone, for half an hour.
+`--quick` trains every weight of a tiny random model: every process is real, but the goals of time
+and likelihood differ. `--set` changes the recipe: `--set raw_share=.7 --set max_epochs=1`.
+The dataset is made once and kept in `build/` (its time is not in the figures). The judged candidate
+is kept too, and `--only broken` uses it. `--only likelihood` trains and measures likelihoods,
+without a gate. There is no peer of the gate as a whole.
 """
 
 from __future__ import annotations
@@ -26,17 +25,23 @@ from tests.bench.gate.broken import WAYS, broken_candidates
 from tests.bench.gate.forms import FULL, QUICK, Form
 from tests.bench.gate.gated import time_and_likelihood
 from tests.bench.gate.likelihood import likelihood_alone
-from tests.bench.rows import Row, create_parser, format_header, format_row, write_json
+from tests.bench.rows import (
+    Row,
+    create_parser,
+    format_header,
+    format_row,
+    missing_row,
+    write_json,
+)
 from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS
 from tests.bench.training.processes import NotMeasured
-from tests.bench.training.rows import missing
 
 ROWS: dict[str, Callable[[Form], list[Row]]] = {
     "time": time_and_likelihood,
     "likelihood": likelihood_alone,
 }
 BROKEN = "broken"
-USUAL = ["time"]  # the others train for themselves
+DEFAULT_PARTS = ["time"]  # each other part trains candidates of its own
 AT_LEAST = {"claims", "score"}  # units whose goals are lower bounds
 
 
@@ -47,36 +52,33 @@ def main() -> int:
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
-        help="of the recipe, as its YAML says it",
+        help="change to the recipe, with a YAML value",
     )  # fmt: skip
     parser.add_argument(
         "--ways", nargs="+", choices=sorted(WAYS), default=list(WAYS), metavar="WAY",
-        help=f"of breaking a candidate, for `--only broken`: {', '.join(WAYS)}",
+        help=f"ways to break a candidate, for `--only broken`: {', '.join(WAYS)}",
     )  # fmt: skip
-    parser.add_argument("--only", nargs="+", choices=sorted([*ROWS, BROKEN]), default=USUAL)
+    parser.add_argument("--only", nargs="+", choices=sorted([*ROWS, BROKEN]), default=DEFAULT_PARTS)
     options = parser.parse_args()
-    chosen = (FULL if options.full else QUICK).of(options.author, options.changes)
+    form = (FULL if options.full else QUICK).of(options.author, options.changes)
     if options.quick:
-        print("quick form: a tiny model of random weights; its goals are scaled down")
+        print("quick form: a tiny model with random weights; its goals are scaled down")
     print(format_header(), flush=True)
-    found: list[Row] = []
+    all_rows: list[Row] = []
     failed = False
     for name in options.only:
         started = time.monotonic()
         try:
-            rows = broken_candidates(chosen, options.ways) if name == BROKEN else ROWS[name](chosen)
+            rows = broken_candidates(form, options.ways) if name == BROKEN else ROWS[name](form)
         except NotMeasured as error:
             failed = True
-            rows = [missing(name, "", str(error), goal=0.0)]
-        print(
-            "\n".join(
-                format_row(row, goal_operator="≥" if row.unit in AT_LEAST else "≤") for row in rows
-            )
-        )
+            rows = [missing_row(name, "", str(error), goal=0.0)]
+        for row in rows:
+            print(format_row(row, goal_operator="≥" if row.unit in AT_LEAST else "≤"))
         print(f"  ({name}: {time.monotonic() - started:.0f} s)", flush=True)
-        found += rows
-        if options.json:  # after each part: a later one that fails takes nothing along
-            write_json(found, options.json)
+        all_rows += rows
+        if options.json:  # after each part, so that a later failure does not lose these rows
+            write_json(all_rows, options.json)
     return 1 if failed else 0
 
 

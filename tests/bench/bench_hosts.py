@@ -1,11 +1,11 @@
-"""Gateways on hosts of their own, with one PostgreSQL database and one bucket.
+"""Gateways on separate hosts that share one PostgreSQL database and one bucket.
 
     python tests/bench/bench_hosts.py --quick | --full [--json FILE]
 
-Each gateway is a process with an empty folder and the environment of its host (`tests/live/hosts`),
-PostgreSQL runs here, and the bucket is moto's. `--quick` has two gateways, `--full` four.
-A request is lost if no gateway answers it: as behind a load balancer, a request whose connection
-breaks goes to the next one.
+Each gateway is a process with an empty folder and the environment of its host (`tests/live/hosts`).
+PostgreSQL runs on this machine, and moto provides the bucket. `--quick` has two gateways, `--full`
+four. As behind a load balancer, a request whose connection breaks goes to the next gateway; it is
+lost if no gateway answers it.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ from twin_resources.storage.state.state import State
 STABLE = "twin/ann@stable"
 QUESTION = "How much oil does a clock need?"
 BUDGET_USD = 0.001  # about 30 paid answers
-AT_ONCE = 20  # paid questions to each gateway
+PAID_QUESTIONS = 20  # at once, to each gateway
 WAITERS, WRITES = 24, 200
-# A process whose threads wait for one lease until it is ended.
-WAITING = """
+# A program whose threads wait for one lease until it is killed.
+WAITING_PROGRAM = """
 import sys, threading
 from twin_resources.storage.state.state import State
 state = State.open(sys.argv[1])
@@ -77,13 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gateways, releases, requests = (4, 100, 2000) if options.full else (2, 10, 200)
         hosts = [Host(folder / f"host{number}", shared) for number in range(gateways)]
         try:
-            start(hosts)
+            start_hosts(hosts)
             with closing(State.open(shared["TWIN_STATE_URL"])) as state:
                 rows = [
-                    releases_seen(hosts, state, releases),
-                    budget_spent(hosts, state, provider),
-                    waiting_for_a_lease(state, shared["TWIN_STATE_URL"]),
-                    *requests_while_one_is_killed(hosts, requests),
+                    measure_releases(hosts, state, releases),
+                    measure_budget(hosts, state, provider),
+                    measure_writes(state, shared["TWIN_STATE_URL"]),
+                    *measure_killed_gateway(hosts, requests),
                 ]
         finally:
             for host in hosts:
@@ -93,10 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def environment_of_hosts() -> Iterator[tuple[Path, PaidProvider, dict[str, str]]]:
-    """A folder, the paid provider, and the variables of every host."""
+    """Yield a folder, the paid provider, and the environment variables of every host."""
     postgresql = binaries()
     if postgresql is None:
-        raise SystemExit("PostgreSQL's binaries are not installed")
+        raise SystemExit("PostgreSQL is not installed: apt-get install postgresql")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -122,7 +122,7 @@ def environment_of_hosts() -> Iterator[tuple[Path, PaidProvider, dict[str, str]]
         )
 
 
-def start(hosts: Sequence[Host]) -> None:
+def start_hosts(hosts: Sequence[Host]) -> None:
     """Publish an author's posts on the first host, and start every gateway."""
     first = hosts[0]
     os.environ.update(first.shared)
@@ -138,13 +138,13 @@ def start(hosts: Sequence[Host]) -> None:
         host.wait(lambda host=host: host.readiness()[1].get("authors") == ["ann"])
 
 
-def releases_seen(hosts: Sequence[Host], state: State, count: int) -> Row:
-    """Seconds from the command of a release until every gateway names the version."""
+def measure_releases(hosts: Sequence[Host], state: State, count: int) -> Row:
+    """Measure the seconds from a release until every gateway names the version."""
     registry = Registry(state, policy_path=hosts[0].settings.policy_path)
     seconds: list[float] = []
     for number in range(1, count + 1):
         register_version(registry, "ann", f"checkpoint-{number}")
-        registry.move("ann", number, "refused", actor="gate", reason="a benchmark's own")
+        registry.move("ann", number, "refused", actor="gate", reason="a benchmark")
         began = time.monotonic()
         registry.move("ann", number, "stable", actor="a person", reason="a benchmark", force=True)
         for host in hosts:
@@ -161,8 +161,8 @@ def releases_seen(hosts: Sequence[Host], state: State, count: int) -> Row:
     )
 
 
-def budget_spent(hosts: Sequence[Host], state: State, provider: PaidProvider) -> Row:
-    """The provider's bill of many paid questions at once, by the budget of the day."""
+def measure_budget(hosts: Sequence[Host], state: State, provider: PaidProvider) -> Row:
+    """Measure the provider's bill of many simultaneous paid questions / the day's budget."""
     with closing(open_key_store(hosts[0].settings)) as keys:
         limits = KeyLimits(frozenset({"paid"}))
         key = add_key(keys, role="site", authors=["*"], label="budget", limits=limits)
@@ -170,7 +170,7 @@ def budget_spent(hosts: Sequence[Host], state: State, provider: PaidProvider) ->
     def ask(number: int) -> int:
         return post(hosts[number % len(hosts)], key, "twin/ann@paid", f"{QUESTION} (long)")
 
-    count = AT_ONCE * len(hosts)
+    count = PAID_QUESTIONS * len(hosts)
     with ThreadPoolExecutor(count) as pool:
         statuses = list(pool.map(ask, range(count)))
     account = open_account(hosts[0].settings, state)
@@ -186,15 +186,15 @@ def budget_spent(hosts: Sequence[Host], state: State, provider: PaidProvider) ->
     )
 
 
-def waiting_for_a_lease(state: State, url: str) -> Row:
-    """How much longer a write takes while others wait for one lease, at the 95th percentile."""
+def measure_writes(state: State, url: str) -> Row:
+    """Measure the slowdown of a write while others wait for one lease, at the 95th percentile."""
     idle = write_seconds(state)
     with state.lease("busy"):
-        command = [sys.executable, "-c", WAITING, url, str(WAITERS)]
+        command = [sys.executable, "-c", WAITING_PROGRAM, url, str(WAITERS)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:
             assert waiting.stdout is not None
             assert waiting.stdout.readline() == "waiting\n"
-            time.sleep(2)  # every thread has asked once
+            time.sleep(2)  # until every thread has tried once
             busy = write_seconds(state)
             waiting.kill()
     ratio = busy / idle
@@ -209,7 +209,7 @@ def waiting_for_a_lease(state: State, url: str) -> Row:
 
 
 def write_seconds(state: State) -> float:
-    """The 95th percentile of the seconds of a write transaction, one after another."""
+    """Return the 95th percentile of the seconds of sequential write transactions."""
     seconds: list[float] = []
     for number in range(WRITES):
         began = time.perf_counter()
@@ -219,8 +219,8 @@ def write_seconds(state: State) -> float:
     return statistics.quantiles(seconds, n=20, method="inclusive")[18]
 
 
-def requests_while_one_is_killed(hosts: Sequence[Host], count: int) -> list[Row]:
-    """Requests of eight clients to all gateways, of which one is killed after a third."""
+def measure_killed_gateway(hosts: Sequence[Host], count: int) -> list[Row]:
+    """Count the requests that eight clients lose when one gateway is killed after a third."""
     with closing(open_key_store(hosts[0].settings)) as keys:
         key = add_key(keys, role="site", authors=["*"], label="a site")
     retried: list[int] = []
@@ -233,8 +233,8 @@ def requests_while_one_is_killed(hosts: Sequence[Host], count: int) -> list[Row]
         return 0
 
     def kill(host: Host) -> None:
-        processes = psutil.Process(host.processes[GATEWAY].pid)
-        for process in (processes, *processes.children(recursive=True)):
+        gateway = psutil.Process(host.processes[GATEWAY].pid)
+        for process in (gateway, *gateway.children(recursive=True)):
             process.send_signal(signal.SIGKILL)
 
     with ThreadPoolExecutor(8) as pool:
@@ -260,9 +260,9 @@ def requests_while_one_is_killed(hosts: Sequence[Host], count: int) -> list[Row]
 
 
 def post(host: Host, key: str, model: str, question: str) -> int:
-    """The status of an answer; 0 where the connection breaks or nothing listens."""
+    """Send a question and return the status; 0 if the connection breaks or is refused."""
     try:
-        answer = httpx.post(
+        response = httpx.post(
             f"http://127.0.0.1:{host.port}/v1/chat/completions",
             headers={"Authorization": f"Bearer {key}"},
             json={
@@ -275,7 +275,7 @@ def post(host: Host, key: str, model: str, question: str) -> int:
         )
     except httpx.TransportError:
         return 0
-    return answer.status_code
+    return response.status_code
 
 
 if __name__ == "__main__":

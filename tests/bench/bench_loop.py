@@ -1,9 +1,9 @@
-"""The loop: false retrainings, delays, releases; beside the triggers that others use.
+"""The retraining loop: false retrainings, delays and releases, compared with other triggers.
 
     python tests/bench/bench_loop.py --quick|--full [--only NAME …] [--json FILE]
 
-Worlds are drawn by a printed seed; `--seed` gives the same figures again. Peers see the same votes.
-Rows come from functions `(Form) -> list[Row]`, listed in `ROWS`.
+Worlds are drawn from a printed seed; `--seed` gives the same figures again. Peers see the same
+votes. Rows come from functions `(Form) -> list[Row]`, listed in `ROWS`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.retraining.false_trainings import delays, false_trainings
 from tests.bench.retraining.releases import candidates, promotions
-from tests.bench.retraining.rows import Form, Row, Rows
+from tests.bench.retraining.rows import Form, MeasureRows
 from tests.bench.retraining.years_of_falls import years_of_falls
-from tests.bench.rows import create_parser, format_header, format_row, write_json
+from tests.bench.rows import Row, create_parser, format_header, format_row, write_json
 
-ROWS: dict[str, Rows] = {
+ROWS: dict[str, MeasureRows] = {
     "false-trainings": false_trainings,
     "delays": delays,
     "years-of-falls": years_of_falls,
@@ -33,8 +33,8 @@ ROWS: dict[str, Rows] = {
 def main() -> int:
     parser = create_parser(__doc__, quick="fewer streams, at most a minute")
     parser.add_argument("--only", nargs="+", choices=sorted(ROWS), default=list(ROWS))
-    parser.add_argument("--seed", type=int, help="of the worlds; else a fresh one is printed")
-    parser.add_argument("--homes", type=int, help="of each row, in place of the form's")
+    parser.add_argument("--seed", type=int, help="of the worlds; default: a random seed")
+    parser.add_argument("--homes", type=int, help="homes of each row; default: the form's number")
     parser.add_argument("--rates", type=int, nargs="+", default=[3, 30, 300], help="votes a day")
     options = parser.parse_args()
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
@@ -46,9 +46,9 @@ def main() -> int:
     rows: list[Row] = []
     for name in options.only:
         started, cpu = time.monotonic(), time.process_time()
-        found = ROWS[name](form)
-        rows += found
-        print("\n".join(format_row(row) for row in found))
+        measured = ROWS[name](form)
+        rows += measured
+        print("\n".join(format_row(row) for row in measured))
         wall = time.monotonic() - started
         print(f"  ({name}: {time.process_time() - cpu:.1f} CPU s, {wall:.1f} s)", flush=True)
     if options.json:

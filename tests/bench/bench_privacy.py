@@ -1,21 +1,20 @@
-"""Personal data: what of it is found, and what is touched without need.
+"""Personal data: recall on planted values, and false positives in clean posts.
 
     python tests/bench/bench_privacy.py --quick|--full [--posts FOLDER] [--json FILE]
     python tests/bench/bench_privacy.py --folder PATH [--kinds phone,ssn] [--json FILE]
 
-`--folder` takes any folder of texts, cleans them as an import does, prints each replacement (kind,
-language, file, what stands around it) and the counts by kind: whoever reads them has the precision
-on that folder. The texts are shown as they are: the output is for the screen.
+`--folder` cleans the texts of any folder as an import does, and prints each replacement (kind,
+language, file, surrounding text) and the counts by kind, from which a reader can judge the
+precision. The output contains the personal data itself; do not store it.
 
-Made-up values (`tests/unit/privacy/plants.py`, seeded) are put into real posts, one a passage of
-1,000 characters, at a random space. A value counts as found when one span of its own kind covers
-it whole.
+Generated values (`tests/unit/privacy/plants.py`, seeded) are put into real posts, one in a passage
+of 1,000 characters, at a random space. A value counts as found when one span of its kind covers it
+completely.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import re
@@ -24,13 +23,12 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, print_results
+from tests.bench.rows import Row, bounded_row, print_results
 from tests.unit.privacy.plants import Plant, plants
 from twin_assets.corpus.cleaning import normalize_text
 from twin_assets.corpus.html_cleaning import clean_html
@@ -39,14 +37,14 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_resources.privacy import KINDS, find_personal_data, redact
 
 ROOT = Path(__file__).resolve().parents[2]
-RECALL, TOUCHED = 0.9, 0.05
-PASSAGE = 1_000  # characters
-HINTS = ("de", "fr", "es", "it", "nl", "sv", "fi", "ja", "zh")  # the most numbers of their own
+MIN_RECALL, MAX_TOUCHED = 0.9, 0.05
+PASSAGE_CHARACTERS = 1_000
+HINTS = ("de", "fr", "es", "it", "nl", "sv", "fi", "ja", "zh")  # those with most number formats
 FRONT_MATTER = re.compile(r"\A\ufeff?(---|\+\+\+)\s*\n.*?\n(?:\1|\.\.\.)\s*\n", re.DOTALL)
-CLEANED = {".md": clean_markdown, ".markdown": clean_markdown, ".mdx": clean_markdown}
-CLEANED |= {".html": clean_html, ".htm": clean_html}
-AS_THEY_ARE = (".txt", ".rst", ".adoc", ".asc", ".org", ".textile", ".dj")
-LARGEST = 2_000_000  # bytes of a file
+CLEANERS = {".md": clean_markdown, ".markdown": clean_markdown, ".mdx": clean_markdown}
+CLEANERS |= {".html": clean_html, ".htm": clean_html}
+PLAIN_SUFFIXES = (".txt", ".rst", ".adoc", ".asc", ".org", ".textile", ".dj")
+MAX_FILE_BYTES = 2_000_000
 BEFORE, AFTER = 50, 30  # characters shown around a replacement
 
 
@@ -56,89 +54,64 @@ def read_posts(folder: Path) -> list[str]:
     return [file.read_text("utf-8", errors="replace") for file in found]
 
 
-def planted(posts: Sequence[str], *, each: int) -> list[tuple[str, Plant, int]]:
-    """(passage with the plant, plant, where its value starts)."""
-    chance = random.Random(7)
-    long = [post for post in posts if len(post) > 2 * PASSAGE]
-    found: list[tuple[str, Plant, int]] = []
+def plant_values(posts: Sequence[str], *, each: int) -> list[tuple[str, Plant, int]]:
+    """Return (passage with the plant, plant, start of its value) for each generated value."""
+    rng = random.Random(7)
+    long_posts = [post for post in posts if len(post) > 2 * PASSAGE_CHARACTERS]
+    cases: list[tuple[str, Plant, int]] = []
     for plant in plants(11, each=each):
-        post = chance.choice(long)
-        start = chance.randrange(len(post) - PASSAGE)
-        passage = post[start : start + PASSAGE]
-        spaces = [at for at, one in enumerate(passage) if one.isspace()] or [0]
-        at = chance.choice(spaces)
-        before = passage[:at] + " " + plant.before
-        text = before + plant.value + plant.after + " " + passage[at:]
-        found.append((text, plant, len(before)))
-    return found
-
-
-def recalls(cases: Sequence[tuple[str, Plant, int]]) -> dict[str, float]:
-    found: defaultdict[str, list[bool]] = defaultdict(list)
-    for text, plant, start in cases:
-        end = start + len(plant.value)
-        spans = find_personal_data(text, region=plant.region)
-        hit = any(s.start <= start and s.end >= end and s.kind == plant.kind for s in spans)
-        found[plant.group].append(hit)
-    return {group: statistics.fmean(hits) for group, hits in found.items()}
+        post = rng.choice(long_posts)
+        start = rng.randrange(len(post) - PASSAGE_CHARACTERS)
+        passage = post[start : start + PASSAGE_CHARACTERS]
+        spaces = [index for index, letter in enumerate(passage) if letter.isspace()] or [0]
+        index = rng.choice(spaces)
+        before = passage[:index] + " " + plant.before
+        text = before + plant.value + plant.after + " " + passage[index:]
+        cases.append((text, plant, len(before)))
+    return cases
 
 
 def recall_rows(posts: Sequence[str], *, each: int) -> list[Row]:
-    cases = planted(posts, each=each)
-    counts = Counter(plant.group for _, plant, _ in cases)
-    found = recalls(cases)
-    rows = [
-        Row(
-            f"recall of {group}, {count} planted",
-            round(value, 4),
-            "",
-            RECALL,
-            value >= RECALL,
-        )
-        for (group, value), count in zip(found.items(), counts.values(), strict=True)
+    hits: defaultdict[str, list[bool]] = defaultdict(list)
+    for text, plant, start in plant_values(posts, each=each):
+        end = start + len(plant.value)
+        spans = find_personal_data(text, region=plant.region)
+        is_hit = any(s.start <= start and s.end >= end and s.kind == plant.kind for s in spans)
+        hits[plant.group].append(is_hit)
+    recall = {
+        f"{group}, {len(found)} planted": statistics.fmean(found) for group, found in hits.items()
+    }
+    phones = [value for group, value in recall.items() if group.startswith("phone")]
+    recall["phone, mean of the four ways"] = statistics.fmean(phones)
+    return [
+        bounded_row(f"recall of {group}", value, "", at_least=MIN_RECALL)
+        for group, value in recall.items()
     ]
-    phones = [value for group, value in found.items() if group.startswith("phone")]
-    mean = statistics.fmean(phones)
-    return [*rows, Row("recall of phone, mean of the four ways", mean, "", RECALL, mean >= RECALL)]
 
 
 def touched_rows(posts: Sequence[str]) -> list[Row]:
-    """The hint is the language, as cleaning gives it."""
-    languages = [detect_language(post) for post in posts]
-    pairs = zip(posts, languages, strict=True)
-    touched = sum(bool(redact(post, region=language).counts) for post, language in pairs)
-    share = touched / len(posts)
-    of = {hint: _share_touched(posts, hint) for hint in HINTS}
-    worst = max(of, key=lambda hint: of[hint])
-    return [
-        Row(
-            f"share of {len(posts)} clean posts touched",
-            share,
-            "",
-            TOUCHED,
-            share <= TOUCHED,
-        ),
-        Row(
-            f"the same as if all were written in {worst!r}, the worst of {len(HINTS)}",
-            of[worst],
-            "",
-            TOUCHED,
-            of[worst] <= TOUCHED,
-        ),
-    ]
+    """Return the share of clean posts with a replacement, by detected and by worst language."""
+    touched = sum(bool(redact(post, region=detect_language(post)).counts) for post in posts)
+    shares = {hint: _share_touched(posts, hint) for hint in HINTS}
+    worst = max(shares, key=lambda hint: shares[hint])
+    rows = {
+        f"share of {len(posts)} clean posts touched": touched / len(posts),
+        f"the same as if all were written in {worst!r}, the worst of {len(HINTS)}": shares[worst],
+    }
+    return [bounded_row(name, share, "", at_most=MAX_TOUCHED) for name, share in rows.items()]
 
 
-def texts_of(folder: Path) -> Iterator[tuple[str, str]]:
-    """(path, text as an import would clean it) of each file that holds prose."""
+def cleaned_texts(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and text, cleaned as by an import, of each file with prose."""
     for file in sorted(folder.rglob("*")):
         suffix = file.suffix.lower()
-        if suffix not in CLEANED and suffix not in AS_THEY_ARE:
+        if suffix not in CLEANERS and suffix not in PLAIN_SUFFIXES:
             continue
-        if not file.is_file() or file.stat().st_size > LARGEST:
+        if not file.is_file() or file.stat().st_size > MAX_FILE_BYTES:
             continue
         text = normalize_text(file.read_text("utf-8", errors="replace"))
-        if suffix in CLEANED:
-            text = normalize_text(CLEANED[suffix](FRONT_MATTER.sub("", text), title=""))
+        if suffix in CLEANERS:
+            text = normalize_text(CLEANERS[suffix](FRONT_MATTER.sub("", text), title=""))
         yield str(file.relative_to(folder)), text
 
 
@@ -146,9 +119,9 @@ def folder_rows(folder: Path, kinds: Sequence[str]) -> list[Row]:
     """Print each replacement in a folder, and count them by kind."""
     counts: Counter[str] = Counter()
     texts = touched = characters = 0
-    for path, text in texts_of(folder):
+    for path, text in cleaned_texts(folder):
         language = detect_language(text)
-        spans = [one for one in find_personal_data(text, region=language) if one.kind in kinds]
+        spans = [s for s in find_personal_data(text, region=language) if s.kind in kinds]
         texts, characters, touched = texts + 1, characters + len(text), touched + bool(spans)
         for span in spans:
             counts[span.kind] += 1
@@ -169,11 +142,6 @@ def _share_touched(posts: Sequence[str], hint: str) -> float:
     return sum(bool(redact(post, region=hint).counts) for post in posts) / len(posts)
 
 
-def show(row: Row) -> str:
-    better = "" if row.goal is None else f"{'≤' if row.goal < RECALL else '≥'} {row.goal:g}"
-    return f"{row.name:76} {row.value:8.4g} {row.unit:9} {better:>7}  {row.holds!s:5}"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     form = parser.add_mutually_exclusive_group(required=True)
@@ -181,7 +149,7 @@ def main() -> int:
     form.add_argument("--full", action="store_true")
     shared = os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")
     form.add_argument("--folder", type=Path, help="print each replacement in this folder")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="with --folder: these only")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="with --folder: only these")
     parser.add_argument("--posts", type=Path, default=Path(shared) / "posts")
     parser.add_argument("--json", type=Path)
     options: Any = parser.parse_args()
@@ -193,16 +161,10 @@ def main() -> int:
             f"no post in {options.posts}: name a folder of Markdown or HTML files (--posts)"
         )
     started, cpu = time.monotonic(), time.process_time()
-    print(f"{'what':76} {'value':>8} {'unit':9} {'goal':>7}  holds")
-    rows = [
-        *touched_rows(posts),
-        *recall_rows(posts, each=50 if options.quick else 500),
-    ]
-    print("\n".join(show(row) for row in rows))
+    rows = [*touched_rows(posts), *recall_rows(posts, each=50 if options.quick else 500)]
+    print_results(rows, options.json, sign=lambda row: "≥" if "recall" in row.name else "≤")
     wall = time.monotonic() - started
     print(f"  ({len(posts)} posts: {time.process_time() - cpu:.1f} CPU s, {wall:.1f} s)")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), "utf-8")
     return 0
 
 

@@ -1,14 +1,13 @@
-"""Retrieval: recall and cost of the nearest vectors at 20,000 to 1,000,000, and what is found.
+"""Retrieval: recall and cost of vector search at 20,000 to 1,000,000 vectors, and its quality.
 
     python tests/bench/bench_retrieval.py --quick|--full
         [--only PART …] [--json FILE]
 
-`--full` runs `20k`, `200k` and `readers`; `1m` only when it is named. Vectors lie
-between near neighbours of real chunk vectors; queries are real ones that were held out. Ours is the
-search of the gateway over a table with its index, as `twin_resources.models.retrieval` makes it,
-the row's text and all; the question's own vector is not in it. CPU seconds are those of the whole
-process. `readers` puts the questions of `tests/bench/questions`, which are in a reader's own words,
-to all five authors.
+`--full` runs `20k`, `200k` and `readers`; `1m` runs only when it is named. Vectors are between near
+neighbours of real chunk vectors; queries are held-out real vectors. Ours is the gateway's search
+over an indexed table (`twin_resources.models.retrieval`), including the rows' texts but without
+embedding the question. CPU seconds are those of the whole process. `readers` asks all five authors
+the questions of `tests/bench/questions`, which are in readers' words.
 """
 
 from __future__ import annotations
@@ -18,12 +17,10 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
 os.environ.setdefault("LANCE_LOG", "error")
 
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from tests.bench.knowledge import corpus, readers
-from tests.bench.knowledge.rows import row, show
-from tests.bench.knowledge.tables import in_folder, opened, write
-from tests.bench.retraining.rows import Row
-from tests.bench.rows import create_parser
+from tests.bench.knowledge.tables import open_table, tables_in, write_passages
+from tests.bench.rows import Row, bounded_row, create_parser, format_row, write_json
 from twin_assets.knowledge.embedding import embedding_columns
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import maintain_vector_index
@@ -46,43 +41,45 @@ HELD_OUT = 100  # queries
 K = 10
 
 
-def timed(ask: Callable[[np.ndarray], list[int]], queries: np.ndarray) -> tuple[float, list[Any]]:
-    """CPU seconds a query and the answers; the first query is asked once before."""
-    ask(queries[0])
+def time_queries(
+    search: Callable[[np.ndarray], list[int]], queries: np.ndarray
+) -> tuple[float, list[Any]]:
+    """Return CPU seconds per query and the results, after one query as a warm-up."""
+    search(queries[0])
     before = time.process_time()
-    found = [ask(query) for query in queries]
-    return (time.process_time() - before) / len(queries), found
+    results = [search(query) for query in queries]
+    return (time.process_time() - before) / len(queries), results
 
 
-def at_size(base: np.ndarray, held: np.ndarray, size: int, *, goals: bool) -> list[Row]:
-    """Recall and queries per CPU second of one size."""
+def measure_size(base: np.ndarray, held: np.ndarray, size: int, *, has_goals: bool) -> list[Row]:
+    """Return recall and queries per CPU second for a number of vectors."""
     vectors = corpus.many_vectors(base, size)
     exact = corpus.exact_nearest(vectors, held, K)
     schema = dict(embedding_columns(vectors.shape[1]))
     label = f"{size:,} vectors"
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        tables = in_folder(folder)
+        tables = tables_in(folder)
         parts = [
             corpus.passages(vectors[start : start + 20_000], start, schema)
             for start in range(0, size, 20_000)
         ]
-        write(tables, parts, vectors.shape[1])
+        write_passages(tables, parts, vectors.shape[1])
         del parts
 
-        def ask(query: np.ndarray) -> list[int]:
-            found = search_vectors(opened_table, RetrievalQuery(""), query)
+        def search_table(query: np.ndarray) -> list[int]:
+            found = search_vectors(table, RetrievalQuery(""), query)
             return [int(row["chunk_id"]) for row in found[:K]]
 
-        opened_table = opened(tables)
-        flat_s, flat = timed(ask, held[: max(10, len(held) // 5)])
+        table = open_table(tables)
+        flat_s, flat = time_queries(search_table, held[: max(10, len(held) // 5)])
         before = time.process_time()
         maintain_vector_index(tables, "bench")
         built_s = time.process_time() - before
-        opened_table = opened(tables)
-        ours_s, ours = timed(ask, held)
+        table = open_table(tables)
+        ours_s, ours = time_queries(search_table, held)
         rows.append(
-            row(
+            bounded_row(
                 f"recall@{K}, {label}",
                 corpus.recall(ours, exact),
                 "",
@@ -91,36 +88,36 @@ def at_size(base: np.ndarray, held: np.ndarray, size: int, *, goals: bool) -> li
             )
         )
     rows.append(
-        row(
+        bounded_row(
             f"queries per CPU second, {label}",
             1 / ours_s,
             "1/s",
-            at_least=100.0 if goals else None,
+            at_least=100.0 if has_goals else None,
             peers={"flat scan": 1 / flat_s},
         )
     )
-    rows.append(row(f"CPU seconds to make the index, {label}", built_s, "s"))
+    rows.append(bounded_row(f"CPU seconds to make the index, {label}", built_s, "s"))
     return rows
 
 
 Part = Callable[..., list[Row]]
 
 
-def at(size: int, *, goals: bool) -> Part:
-    """The part that measures one size."""
+def size_part(size: int, *, has_goals: bool) -> Part:
+    """Return the part that measures one size."""
 
-    def measured(home: Settings, *, quick: bool) -> list[Row]:
+    def measure(home: Settings, *, quick: bool) -> list[Row]:
         vectors = corpus.chunk_vectors(700 if quick else 2500, home)
-        return at_size(vectors[:-HELD_OUT], vectors[-HELD_OUT:], size, goals=goals or quick)
+        base, queries = vectors[:-HELD_OUT], vectors[-HELD_OUT:]
+        return measure_size(base, queries, size, has_goals=has_goals or quick)
 
-    return measured
+    return measure
 
 
-# `readers`: questions in readers' own words to all five authors, the two halves apart
 PARTS: dict[str, Part] = {
-    "20k": at(20_000, goals=False),
-    "200k": at(200_000, goals=True),
-    "1m": at(1_000_000, goals=False),
+    "20k": size_part(20_000, has_goals=False),
+    "200k": size_part(200_000, has_goals=True),
+    "1m": size_part(1_000_000, has_goals=False),
     "readers": readers.figures,
 }
 QUICK, FULL = ("20k", "readers"), ("20k", "200k", "readers")
@@ -137,11 +134,11 @@ def main() -> int:
     )
     rows: list[Row] = []
     for name in options.only or (QUICK if options.quick else FULL):
-        found = PARTS[name](home, quick=options.quick)
-        rows += found
-        print("\n".join(show(one) for one in found), flush=True)
+        measured = PARTS[name](home, quick=options.quick)
+        rows += measured
+        print("\n".join(format_row(row, goal_operator="≥") for row in measured), flush=True)
     if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in rows], indent=1), "utf-8")
+        write_json(rows, options.json)
     return 0
 
 

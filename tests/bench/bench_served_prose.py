@@ -1,13 +1,13 @@
-"""Prose that reaches a reader: which sentences of a tuned version the judge lets through.
+"""Prose that reaches a reader: the sentences of a tuned version that the judge keeps.
 
     python tests/bench/bench_served_prose.py --quick|--full --home HOME [--author SLUG]
 
-Puts the tuned half of an author's questions (tests/bench/reader_questions) to the stable version of
-a home that has trained one, as if its prose were released: the gateway's stages, llama.cpp, then
-the judge of sentences with the gate's threshold. `--quick` asks once, `--full` three times with
-other seeds; `--json FILE` writes the figures. Each answer is printed, to be read beside the posts:
-the goal of at most 10 % unsupported sentences and no contradiction is that of a reading, since the
-judge errs. The home's policy stays as it is.
+It asks the tuned half of an author's questions (tests/bench/reader_questions) of the stable version
+in a home, as if its prose were released: the gateway's stages, llama.cpp, then the judge of
+sentences with the gate's threshold. `--quick` asks once, `--full` three times with different seeds.
+Each answer is printed, so that a person can compare it with the posts. The goal of at most 10 %
+unsupported sentences and no contradiction applies to that reading, since the judge makes errors.
+The home's policy does not change.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ from twin_resources.settings import load_secrets, load_settings
 
 
 @dataclass
-class Written:
-    """Sentences of all answers that claim something: written, kept by the judge, shown (of answers
-    of which at least half are kept)."""
+class ProseCounts:
+    """Counts of all answers' sentences with a claim: written, kept by the judge, and shown.
+
+    Prose is shown if the judge keeps at least half of an answer's sentences.
+    """
 
     sentences: int = 0
     kept: int = 0
@@ -52,8 +54,8 @@ class Written:
     with_prose: int = 0
 
 
-def path_of(home: Path, author: str) -> tuple[RequestPath, ServerProcess]:
-    """The gateway's way to a prompt, with the author's prose released, and the version's server.
+def start_version(home: Path, author: str) -> tuple[RequestPath, ServerProcess]:
+    """Return the gateway's request path with the author's prose released, and a model server.
 
     Raises:
         TwinError: the home has no stable version of this author.
@@ -66,19 +68,19 @@ def path_of(home: Path, author: str) -> tuple[RequestPath, ServerProcess]:
     if policy is None or entry is None or entry.stable is None:
         raise TwinError(
             f"ask the tuned version of {author}",
-            found=f"none that answers in {home}",
+            found=f"no stable version in {home}",
             next_step="train one with `bash deploy/up.sh`, or name another home",
         )
     embedder = load_embedder(settings, threads=1, allow_gpu=False)
     judge = SentenceSupport(embedder.embed, embedder=embedder.revision)
-    (hand,) = (one for one in bundled_writers(exclude=()) if one.name == author)
-    calibrated = calibrate(judge, hand.passages)
-    assert calibrated is not None, "a bundled author has sentences enough"
-    cut = SentenceThreshold(judge.revision, calibrated.threshold)
-    stable = replace(entry.stable, prose=ProseRelease("", cut))
+    (writer,) = (each for each in bundled_writers(exclude=()) if each.name == author)
+    calibrated = calibrate(judge, writer.passages)
+    assert calibrated is not None, "the bundled author has too few sentences"
+    threshold = SentenceThreshold(judge.revision, calibrated.threshold)
+    stable = replace(entry.stable, prose=ProseRelease("", threshold))
     process = ServerProcess(settings, stable.base_gguf, stable.adapter_gguf, alias=author)
-    running = process.wait_until_ready()
-    server = Server(running.url, running.alias, running.key, ready=True)
+    ready = process.wait_until_ready()
+    server = Server(ready.url, ready.alias, ready.key, ready=True)
     live.current = replace(
         live.current,
         policy=replace(policy, authors={author: replace(entry, stable=stable)}),
@@ -89,8 +91,10 @@ def path_of(home: Path, author: str) -> tuple[RequestPath, ServerProcess]:
     ), process
 
 
-async def ask(path: RequestPath, author: str, question: str, *, seed: int, so_far: Written) -> None:
-    """Ask once, judge, print."""
+async def ask(
+    path: RequestPath, author: str, question: str, *, seed: int, counts: ProseCounts
+) -> None:
+    """Ask a question, judge and print the answer, and add it to the counts."""
     settings = path.live_config.settings
     key = open_keyring(settings).find(f"Bearer {load_secrets(settings).gateway_key}")
     messages = [{"role": "user", "content": question}]
@@ -99,7 +103,7 @@ async def ask(path: RequestPath, author: str, question: str, *, seed: int, so_fa
     )
     judged = prepared.prose_note.supported_sentences
     if judged is None:
-        return  # declined, or nothing is quoted that prose could stand below
+        return  # declined, or without a quotation to put prose below
     (server,) = path.live_config.current.servers.values()
     body: dict[str, Any] = {
         **prepared.exchange.sampling,
@@ -107,18 +111,18 @@ async def ask(path: RequestPath, author: str, question: str, *, seed: int, so_fa
         "seed": seed,
     }
     async with httpx.AsyncClient(trust_env=False, timeout=300) as client:
-        answer = await client.post(
+        response = await client.post(
             f"{server.url}/chat/completions",
             json=body | {"model": server.alias},
             headers={"Authorization": f"Bearer {server.key}"},
         )
-    written = answer.json()["choices"][0]["message"]["content"]
+    written = response.json()["choices"][0]["message"]["content"]
     shown = await judged.feed(written, is_final=True)
-    so_far.answers += 1
-    so_far.with_prose += bool(shown)
-    so_far.sentences += judged.claim_count
-    so_far.kept += judged.kept_count
-    so_far.shown += judged.kept_count if shown else 0
+    counts.answers += 1
+    counts.with_prose += bool(shown)
+    counts.sentences += judged.claim_count
+    counts.kept += judged.kept_count
+    counts.shown += judged.kept_count if shown else 0
     print(f"{question}\n  written: {written}\n  shown: {shown or 'nothing'}", flush=True)
 
 
@@ -127,24 +131,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--author", choices=BUNDLED, default=BUNDLED[0])
     options = parser.parse_args(arguments)
-    path, process = path_of(options.home, options.author)
-    found = Written()
-    asked = [one for one in read_asked(options.author, "tuned") if one.kind == "own"]
+    path, process = start_version(options.home, options.author)
+    counts = ProseCounts()
+    questions = [each for each in read_asked(options.author, "tuned") if each.kind == "own"]
 
     async def ask_all() -> None:
         for seed in range(1, 4 if options.full else 2):
-            for one in asked:
-                await ask(path, options.author, one.question, seed=seed, so_far=found)
+            for each in questions:
+                await ask(path, options.author, each.question, seed=seed, counts=counts)
 
     try:
         asyncio.run(ask_all())
     finally:
         process.stop()
-    of = f"of {found.sentences} sentences in {found.answers} answers"
+    total = f"of {counts.sentences} sentences in {counts.answers} answers"
     rows = [
-        Row(f"sentences that the judge keeps, {of}", found.kept, "sentences"),
-        Row(f"sentences that reach a reader, {of}", found.shown, "sentences"),
-        Row("answers with prose", found.with_prose, "answers"),
+        Row(f"sentences that the judge keeps, {total}", counts.kept, "sentences"),
+        Row(f"sentences that reach a reader, {total}", counts.shown, "sentences"),
+        Row("answers with prose", counts.with_prose, "answers"),
     ]
     return print_results(rows, options.json)
 

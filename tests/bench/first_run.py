@@ -1,6 +1,6 @@
-"""What a person sees of a first run, line by line, as figures.
+"""Figures of a first run, read from the lines that a user sees.
 
-Scope: reading the lines of `deploy/up.sh` and `twin up` in their plain form.
+Scope: parsing the lines of `deploy/up.sh` and `twin up` in their plain form.
 Out of scope: running them (`bench_first_run.py`).
 """
 
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 SILENCE_S = 15.0
-# asset → what the forecast calls it
+# asset → its name in the forecast
 PHASES = {"fine tuned checkpoint": "training_s", "checkpoint evaluation": "gate_s"}
 STAGE = re.compile(r"^\[(\d)/6\] ")
 QUOTED = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+asked \d+ questions; the best answers:")
@@ -27,8 +27,8 @@ EXPECTED = {
 }
 
 
-def seconds(clock: str) -> float:
-    """`1:02:03` or `4:05` as seconds."""
+def parse_clock(clock: str) -> float:
+    """Return `1:02:03` or `4:05` in seconds."""
     total = 0.0
     for part in clock.split(":"):
         total = total * 60 + float(part)
@@ -37,14 +37,15 @@ def seconds(clock: str) -> float:
 
 @dataclass
 class FirstRun:
-    """What was seen so far; all times are seconds since the command began.
+    """Figures of the lines so far; all times are seconds since the command began.
 
     Attributes:
-        first_sentence_at: of the preview; `first_quotation_at`: by the endpoint.
-        lines: all that were printed.
-        took: seconds of each asset of the training's run, as it was told.
-        left: asset → (seconds since it began, seconds left by its bar).
-        expected: what was foretold.
+        first_sentence_at: of the preview.
+        first_quotation_at: of the endpoint.
+        lines: number of printed lines.
+        took: printed seconds of each asset of the training run.
+        left: asset → (seconds since it began, seconds left by its progress bar).
+        expected: the forecast's seconds, by name.
     """
 
     installed_at: float | None = None
@@ -59,17 +60,17 @@ class FirstRun:
         default_factory=dict[str, list[tuple[float, float]]]
     )
     expected: dict[str, float] = field(default_factory=dict[str, float])
-    _heard: float = 0.0
+    _last_line_at: float = 0.0
 
-    def take(self, line: str, *, at: float) -> None:
-        """One line that came `at` seconds after the beginning."""
-        self.longest_silence_s = max(self.longest_silence_s, at - self._heard)
-        self._heard = at
+    def add_line(self, line: str, *, at: float) -> None:
+        """Read a line that was printed `at` seconds after the beginning."""
+        self.longest_silence_s = max(self.longest_silence_s, at - self._last_line_at)
+        self._last_line_at = at
         self.lines += 1
         if "expected: " in line and not self.expected:
             for name, pattern in EXPECTED.items():
                 if found := pattern.search(line):
-                    self.expected[name] = seconds(found[1])
+                    self.expected[name] = parse_clock(found[1])
         if STAGE.match(line) and self.installed_at is None:
             self.installed_at = at
         if SENTENCE.match(line) and self.first_sentence_at is None:
@@ -79,39 +80,42 @@ class FirstRun:
         if "released: v" in line and self.released_at is None:
             self.released_at = at
         if found := DONE.match(line):
-            self.took[found["asset"]] = seconds(found["took"])
+            self.took[found["asset"]] = parse_clock(found["took"])
         elif found := LEFT.match(line):
-            told = (seconds(found["since"]), seconds(found["left"]))
-            self.left.setdefault(found["asset"], []).append(told)
+            progress = (parse_clock(found["since"]), parse_clock(found["left"]))
+            self.left.setdefault(found["asset"], []).append(progress)
 
-    def worst_left(self) -> float:
-        """How many times too long or too short a time left was at worst, after the first quarter
-        of its phase and before its last tenth; 1.0: none was told."""
+    def worst_time_left_ratio(self) -> float:
+        """Return the largest ratio between a printed and the actual time left; 1.0 without any.
+
+        The first quarter and the last tenth of each phase are excluded.
+        """
         worst = 1.0
-        for asset, told in self.left.items():
+        for asset, progress in self.left.items():
             took = self.took.get(asset, 0.0)
-            for since, left in told:
-                truth = took - since
-                if since >= took / 4 and truth >= took / 10:
-                    worst = max(worst, _times(left, truth))
+            for since, left in progress:
+                actual = took - since
+                if since >= took / 4 and actual >= took / 10:
+                    worst = max(worst, _ratio(left, actual))
         return worst
 
-    def forecast_off(self, *, installing: bool) -> dict[str, float]:
-        """How many times too long or too short each part was foretold, where it was and came."""
-        truth = {name: self.took[asset] for asset, name in PHASES.items() if asset in self.took}
+    def forecast_ratios(self, *, installing: bool) -> dict[str, float]:
+        """Return the ratio between forecast and actual time of each part that has both."""
+        actual = {name: self.took[asset] for asset, name in PHASES.items() if asset in self.took}
         if self.first_quotation_at is not None:
-            truth["first quotation"] = self.first_quotation_at
+            actual["first quotation"] = self.first_quotation_at
         if self.released_at is not None:
-            truth["tuned model"] = self.released_at
+            actual["tuned model"] = self.released_at
         if installing and self.installed_at is not None:
-            truth["installed"] = self.installed_at
+            actual["installed"] = self.installed_at
         return {
-            name.removesuffix("_s"): _times(self.expected[name], truth[name])
-            for name in truth
+            name.removesuffix("_s"): _ratio(self.expected[name], actual[name])
+            for name in actual
             if name in self.expected
         }
 
 
-def _times(one: float, other: float) -> float:
-    low, high = sorted((max(one, 0.5), max(other, 0.5)))
+def _ratio(first: float, second: float) -> float:
+    """Return the larger time over the smaller; times below half a second count as half a second."""
+    low, high = sorted((max(first, 0.5), max(second, 0.5)))
     return high / low

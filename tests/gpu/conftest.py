@@ -1,10 +1,9 @@
-"""What the tests on a GPU share: the device, and jobs of a random base model on it.
+"""Fixtures of the GPU tests: the device, and training jobs of a random base model on it.
 
-Scope: fixtures, and why a test is skipped. Out of scope: the base model
-(`random_base.py`).
+Scope: fixtures, and the reasons to skip a test. Out of scope: the base model (`random_base.py`).
 
-    pytest tests/gpu                 on the first GPU, at most four minutes; skipped without one
-    pytest tests/gpu --device cpu    the same bodies on the processor: they work but for the card
+    pytest tests/gpu                 on the first GPU, at most four minutes; skipped without a GPU
+    pytest tests/gpu --device cpu    the same tests on the processor
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.models.training_launcher import TrainingJob
 from twin_resources.settings import Settings
 
-# the shipped launch configurations, by what they are for
+# the shipped launch configurations, by device and kind
 LAUNCHES = {
     "cuda": {
         "plain": "gpu-single",
@@ -48,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> str:
-    """Where the test runs, as torch calls it."""
+    """Return torch's name of the device on which the test runs."""
     import torch
 
     chosen = str(request.config.getoption("--device", "cuda"))
@@ -58,8 +57,8 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def two_of(device: str) -> str:
-    """The device, where there are two of it."""
+def two_devices(device: str) -> str:
+    """Return the device; skips the test with fewer than two GPUs."""
     import torch
 
     if device == "cuda" and torch.cuda.device_count() < 2:
@@ -74,19 +73,21 @@ def random_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def samples(random_base: Path) -> list[TokenizedSample]:
-    """Samples of the bundled posts as the random base's tokens."""
+    """Return samples of the bundled posts, tokenized for the random base model."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(random_base)
-    tokenized, left_out = tokenize_samples(rows(SAMPLES), tokenizer, max_length=1024)
-    assert not left_out
+    tokenized, skipped = tokenize_samples(rows(SAMPLES), tokenizer, max_length=1024)
+    assert not skipped
     return tokenized
 
 
 def write_training_job(home: Settings, base: Path, name: str, **changes: Any) -> TrainingJob:
-    """Write a job of about six steps of eight samples, and return how it is launched.
+    """Write a job of about six steps of eight samples, and return it.
 
-    With `start`, an adapter's folder, it is a preference tuning.
+    Args:
+        changes: fields of the recipe; also `ranks`, `dropout`, and `start`, the folder of an
+            adapter, which makes the job a preference tuning.
     """
     values: dict[str, Any] = {
         "samples_per_step": 8,
@@ -115,7 +116,7 @@ def write_training_job(home: Settings, base: Path, name: str, **changes: Any) ->
 
 
 class MakeJob(Protocol):
-    """Return `write_training_job` with a fresh home and the random base."""
+    """`write_training_job` with a fresh home and the random base model."""
 
     def __call__(self, name: str, **changes: Any) -> TrainingJob: ...
 
@@ -127,17 +128,19 @@ def make_job(home: Settings, random_base: Path) -> MakeJob:
 
 @pytest.fixture(scope="session")
 def launch_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """A shipped launch configuration by device and what it is for, in the precision that is named:
-    bf16's rounding would hide what is compared."""
+    """Write a shipped launch configuration in another precision and return its path.
+
+    The default is fp32, because bf16's rounding would hide the differences that tests look for.
+    """
     import yaml
 
     folder = tmp_path_factory.mktemp("launch")
 
-    def written(device: str, kind: str, precision: str = "fp32") -> str:
+    def write(device: str, kind: str, precision: str = "fp32") -> str:
         name = LAUNCHES[device][kind]
         path = folder / f"{name}-{precision}.yaml"
         values = load_launch(name).model_dump() | {"mixed_precision": precision}
         path.write_text(yaml.safe_dump(values), encoding="utf-8")
         return str(path)
 
-    return written
+    return write

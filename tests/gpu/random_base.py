@@ -1,7 +1,7 @@
-"""A base model of random weights, its tokenizer and samples, made of the bundled posts alone.
+"""A base model with random weights, its tokenizer and samples, made from the bundled posts.
 
-Scope: making them, the same in every run, in seconds and without a download.
-Out of scope: jobs and their launching (`conftest.py`), anything that is shipped.
+Scope: making them in seconds without a download; every run makes the same.
+Out of scope: training jobs (`conftest.py`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ TEMPLATE = (
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-SHORTEST, LONGEST = 80, 700  # characters of a paragraph that is an answer
+MIN_CHARACTERS, MAX_CHARACTERS = 80, 700  # of a paragraph that is an answer
 
 
 def make_base(folder: Path, *, seed: int = 7) -> Path:
     """Write a transformers folder: a Llama of 4 layers, width 128, float32, with its tokenizer.
 
-    The weights are drawn five times as wide as usual: with the usual ones all tokens are nearly
-    alike, and what leaks from one sample into another would not show.
+    The weights have five times the usual standard deviation. With the usual one all tokens are
+    nearly alike, and a leak from one sample into another would not show.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -79,37 +79,37 @@ def make_embedder(folder: Path, *, seed: int = 7) -> Path:
 
 
 def rows(count: int) -> list[dict[str, Any]]:
-    """Samples of the bundled posts: a post's name is the question, a paragraph the answer."""
+    """Return samples of the bundled posts: a post's name as question, a paragraph as answer."""
     samples: list[dict[str, Any]] = []
     for path in _paths():
         name = path.stem.replace("-", " ")
-        for place, paragraph in enumerate(_paragraphs(path)):
-            question = {"role": "user", "content": f"What about {name}, part {place}?"}
+        for number, paragraph in enumerate(_paragraphs(path)):
+            question = {"role": "user", "content": f"What about {name}, part {number}?"}
             answer = {"role": "assistant", "content": paragraph}
             samples.append(
                 {
-                    "sample_id": f"{path.stem}-{place:03}",
+                    "sample_id": f"{path.stem}-{number:03}",
                     "document_id": path.stem,
                     "messages": [question, answer],
                 }
             )
-    # every so many, so that a few samples are of many posts
+    # evenly spaced, so that a few samples come from many posts
     step = len(samples) // count
     return samples[::step][:count]
 
 
 def pair_rows(count: int) -> list[dict[str, Any]]:
-    """The samples as pairs: against each answer that of another post."""
-    chosen = rows(count)
-    others = [row["messages"][-1]["content"] for row in chosen]
+    """Return the samples as preference pairs; the rejected answer is from another post."""
+    samples = rows(count)
+    answers = [row["messages"][-1]["content"] for row in samples]
     return [
-        row | {"rejected": others[index - count // 2], "rejected_ended": index % 3 > 0}
-        for index, row in enumerate(chosen)
+        row | {"rejected": answers[index - count // 2], "rejected_ended": index % 3 > 0}
+        for index, row in enumerate(samples)
     ]
 
 
 def make_tokenizer() -> Any:
-    """A byte-level BPE of the bundled posts with marks of turns, as transformers loads it."""
+    """Train a byte-level BPE tokenizer with turn markers on the bundled posts."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -141,5 +141,5 @@ def _paths() -> list[Path]:
 def _paragraphs(path: Path) -> Iterator[str]:
     for part in path.read_text(encoding="utf-8").split("\n\n"):
         text = " ".join(part.split())
-        if SHORTEST <= len(text) <= LONGEST and text[0].isalpha():
+        if MIN_CHARACTERS <= len(text) <= MAX_CHARACTERS and text[0].isalpha():
             yield text

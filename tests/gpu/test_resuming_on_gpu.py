@@ -1,8 +1,8 @@
-"""A killed training on a GPU goes on as if it had not been, and a preference tuning starts at ln 2.
+"""A killed training resumes on a GPU with the same result; a preference tuning starts at ln 2.
 
-A GPU adds in no fixed order, so weights are compared within a bound there, on the processor bit for
-bit. The adapters drop a tenth: with other random numbers after the checkpoint the losses would
-differ by more than the bound.
+A GPU adds in no fixed order, so weights are compared within a tolerance on a GPU and bit for bit on
+the processor. The adapters' dropout is 0.1: if the random numbers after the checkpoint differed,
+the losses would differ by more than the tolerance.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 
-WITHIN = {"cpu": 0.0, "cuda": 1e-3}
+TOLERANCE = {"cpu": 0.0, "cuda": 1e-3}
 
 
-def read_rank(job: TrainingJob) -> int:
-    """The process that trains a job of one rank; not its launcher, whose words are in part its."""
+def rank_pid(job: TrainingJob) -> int:
+    """Return the pid of a job's only rank; its launcher has some of the same arguments."""
     (rank,) = (
         process.pid
         for process in psutil.process_iter(["cmdline"])
@@ -48,7 +48,7 @@ def read_weights(output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["plain", "zero3"])
-def test_a_killed_rank_goes_on_where_it_was(
+def test_a_killed_rank_resumes_with_the_same_losses_and_weights(
     device: str, kind: str, home: Settings, make_job: MakeJob, launch_on: Callable[..., str]
 ) -> None:
     make = partial(make_job, launch=launch_on(device, kind), dropout=0.1)
@@ -58,20 +58,22 @@ def test_a_killed_rank_goes_on_where_it_was(
 
     def kill_once(message: dict[str, Any]) -> None:
         if message.get("progress", {}).get("step") == 3 and not killed:
-            killed.append(read_rank(job))
+            killed.append(rank_pid(job))
             os.kill(killed[0], signal.SIGKILL)
 
     resumed = LocalLauncher(home).run(job, on_message=kill_once)
 
-    result, other = (read_result(each / "result.json") for each in (resumed, whole))
+    actual, expected = (read_result(folder / "result.json") for folder in (resumed, whole))
     assert killed
-    assert result.resumed_at[0] in {2, 4}
-    losses, others = ([row["loss"] for row in one.history] for one in (result, other))
-    assert losses == pytest.approx(others, abs=WITHIN[device])
-    weights, wanted = read_weights(resumed), read_weights(whole)
-    assert weights.keys() == wanted.keys()
-    for name, value in wanted.items():
-        assert weights[name] == pytest.approx(value, abs=WITHIN[device]), name
+    assert actual.resumed_at[0] in {2, 4}
+    losses, expected_losses = (
+        [row["loss"] for row in result.history] for result in (actual, expected)
+    )
+    assert losses == pytest.approx(expected_losses, abs=TOLERANCE[device])
+    weights, expected_weights = read_weights(resumed), read_weights(whole)
+    assert weights.keys() == expected_weights.keys()
+    for name, value in expected_weights.items():
+        assert weights[name] == pytest.approx(value, abs=TOLERANCE[device]), name
     assert any(abs(value).max() > 0 for name, value in weights.items() if "lora_B" in name)
 
 
@@ -83,7 +85,7 @@ def test_a_preference_tuning_starts_at_ln_2_and_learns(
     tuned = LocalLauncher(home).run(make("tuned", start=start, learning_rate=1e-3))
 
     first, *_, last = read_result(tuned / "result.json").history
-    # the untouched start is its own reference
+    # the initial adapter is its own reference
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert first["margin"] == pytest.approx(0.0, abs=1e-4)
     assert last["loss"] < first["loss"] - 1e-3

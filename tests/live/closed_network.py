@@ -1,12 +1,13 @@
-"""A network without an outside: runs a command where every packet that wants out is seen and lost.
+"""Runs a command in an isolated network that records and drops every outgoing packet.
 
-Scope: the network namespace of its own, and the list of what tried to leave it.
-Out of scope: which command is run, and what a test makes of the list.
+Scope: the network namespace, and the list of outgoing packets. Out of scope: the command, and the
+assertions about the list.
 
-In the namespace there is the loopback and a virtual cable with the default route; IPv6 is off, and
-names are asked of an address behind that cable. A packet for anywhere else is written to it,
-counted, read by a raw socket for where it was going, and lost at the other end. So a look-up of an
-outside name is an attempt as well. https://man7.org/linux/man-pages/man7/network_namespaces.7.html
+The namespace has the loopback device and a virtual Ethernet pair with the default route. IPv6 is
+off, and the name server is an address on the other end of the pair. Every packet to an outside
+address goes to that device, is counted, is read by a raw socket for its destination, and is
+dropped. A look-up of an outside name therefore counts as well.
+https://man7.org/linux/man-pages/man7/network_namespaces.7.html
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ from pathlib import Path
 import pytest
 
 DEVICE, OTHER_END = "outside", "nowhere"
-ADDRESS, RESOLVER = "192.0.2.1", "192.0.2.53"  # TEST-NET-1: nobody has these
+ADDRESS, RESOLVER = "192.0.2.1", "192.0.2.53"  # TEST-NET-1: assigned to nobody
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)
 class ClosedRun:
-    """What a command did behind the closed door.
+    """The result of a command in the isolated network.
 
     Attributes:
         returncode: of the command.
-        attempts: packets that wanted out, by `udp 192.0.2.53:53 name example.org` or
-            `tcp 203.0.113.7:443`, with their number.
-        sent_packets: the same as counted by the kernel's device.
+        attempts: number of outgoing packets by destination, for example
+            `udp 192.0.2.53:53 name example.org` or `tcp 203.0.113.7:443`.
+        sent_packets: number of outgoing packets that the kernel counted.
     """
 
     returncode: int
@@ -50,24 +51,24 @@ class ClosedRun:
 
 
 def namespace_command() -> list[str]:
-    """`unshare …` as far as this user may; skips the test where that is not permitted."""
+    """Return the `unshare …` command that this user may run; skips the test without one."""
     if (
         not sys.platform.startswith("linux")
         or not shutil.which("unshare")
         or not shutil.which("ip")
     ):
         pytest.skip("no network namespaces: needs Linux with unshare and ip (package iproute2)")
-    said = ""
+    error = ""
     for flags in (["--net", "--mount"], ["--user", "--map-root-user", "--net", "--mount"]):
         command = ["unshare", *flags, "--"]
         probe = "mount --make-rprivate / && ip link add probe0 type veth peer name probe1"
-        ran = subprocess.run(
+        completed = subprocess.run(
             [*command, "sh", "-c", probe], capture_output=True, text=True, check=False
         )
-        if ran.returncode == 0:
+        if completed.returncode == 0:
             return command
-        said = ran.stderr.strip().splitlines()[-1] if ran.stderr.strip() else "refused"
-    pytest.skip(f"no network namespaces: not permitted here ({said})")
+        error = (completed.stderr.strip() or "refused").splitlines()[-1]
+    pytest.skip(f"no network namespaces: not permitted here ({error})")
 
 
 def run_closed(
@@ -78,10 +79,10 @@ def run_closed(
     cwd: Path | None = None,
     timeout_s: float = 600,
 ) -> ClosedRun:
-    """Run a command in a network of its own and report what tried to leave it.
+    """Run a command in an isolated network, and report its outgoing packets.
 
-    Everything it starts is in that network too, for as long as it runs: what a background process
-    tries after the command has ended is not in the report.
+    All processes that it starts are in the same network. The report does not include packets of
+    background processes after the command has ended.
 
     Args:
         log: file for standard output and error.
@@ -100,13 +101,13 @@ def run_closed(
             check=False,
         )
         if not report.exists():
-            said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            raise AssertionError(f"the closed network could not be made: {said}")
+            output_end = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            raise AssertionError(f"the isolated network could not be created: {output_end}")
         return ClosedRun(**json.loads(report.read_text(encoding="utf-8")))
 
 
 def _make_network(folder: Path) -> None:
-    """Only called inside the new namespaces."""
+    """Configure the network; called only inside the new namespaces."""
     resolver = folder / "resolv.conf"
     resolver.write_text(f"nameserver {RESOLVER}\noptions timeout:1 attempts:1\n", encoding="utf-8")
     for command in (
@@ -118,12 +119,12 @@ def _make_network(folder: Path) -> None:
         subprocess.run(command.split(), check=True)
     for name in ("all", "default", DEVICE, OTHER_END):
         switch = Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
-        if switch.exists():  # a kernel without IPv6 has nothing to switch off
+        if switch.exists():  # absent in a kernel without IPv6
             switch.write_text("1", encoding="utf-8")
     for command in (
         f"ip address add {ADDRESS}/24 dev {DEVICE}",
         f"ip link set {OTHER_END} up",
-        # without ARP: nobody would answer, and the packet itself would never be seen
+        # without ARP, because without an ARP reply the packet itself would never be sent
         f"ip link set {DEVICE} arp off up",
         f"ip route add default dev {DEVICE}",
     ):
@@ -131,7 +132,7 @@ def _make_network(folder: Path) -> None:
 
 
 def _sent_packets() -> int:
-    # /proc/net is the reader's namespace; /sys may still show the one that mounted it
+    # /proc/self/net is of this namespace; /sys may still be of the namespace that mounted it
     for line in Path("/proc/self/net/dev").read_text(encoding="utf-8").splitlines():
         name, _, counters = line.partition(":")
         if name.strip() == DEVICE:
@@ -140,7 +141,7 @@ def _sent_packets() -> int:
 
 
 def destination_of(packet: bytes) -> str:
-    """Where an Ethernet frame was going; for a name look-up, which name."""
+    """Return the destination of an Ethernet frame, with the name of a DNS query."""
     kind = struct.unpack("!H", packet[12:14])[0]
     if kind != 0x0800:
         return f"ethernet type {kind:#06x}"
@@ -152,16 +153,16 @@ def destination_of(packet: bytes) -> str:
     port = struct.unpack("!H", header[size + 2 : size + 4])[0]
     name = f"{'tcp' if protocol == 6 else 'udp'} {target}:{port}"
     if protocol == 17 and port == 53:
-        return f"{name} name {_asked_name(header[size + 8 :])}"
+        return f"{name} name {_queried_name(header[size + 8 :])}"
     return name
 
 
-def _asked_name(message: bytes) -> str:
-    labels, place = [], 12
-    while place < len(message) and 0 < message[place] < 64:
-        length = message[place]
-        labels.append(message[place + 1 : place + 1 + length].decode("ascii", "replace"))
-        place += 1 + length
+def _queried_name(message: bytes) -> str:
+    labels, index = [], 12
+    while index < len(message) and 0 < message[index] < 64:
+        length = message[index]
+        labels.append(message[index + 1 : index + 1 + length].decode("ascii", "replace"))
+        index += 1 + length
     return ".".join(labels)
 
 
@@ -180,13 +181,13 @@ def _inside(report: Path, command: Sequence[str]) -> int:
     threading.Thread(target=_watch, args=(attempts, raw), daemon=True).start()
     before = _sent_packets()
     returncode = subprocess.run(command, check=False).returncode
-    time.sleep(0.2)  # the last packet's way through the raw socket
-    found = {
+    time.sleep(0.2)  # until the raw socket has read the last packet
+    result = {
         "returncode": returncode,
         "attempts": dict(attempts),
         "sent_packets": _sent_packets() - before,
     }
-    report.write_text(json.dumps(found), encoding="utf-8")
+    report.write_text(json.dumps(result), encoding="utf-8")
     return returncode
 
 

@@ -1,12 +1,12 @@
-"""Live tests: one folder of process logs a test, and which tests belong to one worker.
+"""Live tests: a folder of process logs for each test, and the distribution of tests to workers.
 
-Scope: that folder, what a failed live test says, what runs beside what.
-Out of scope: the processes.
+Scope: that folder, the report of a failed live test, the order and grouping of tests.
+Out of scope: the processes under test.
 
-Each runs beside others, on cores that are at work: it waits for what it looks at, and holds a time
-against another one of the same minute.
-TWIN_TEST_LOGS names the folder that keeps the logs of a run; default: a fresh one, kept, under the
-system's temporary folder.
+Live tests run in parallel on busy cores. Therefore a test waits for a state instead of a time, and
+compares a duration only with another of the same minute.
+TWIN_TEST_LOGS names the folder for the logs of a run. The default is a new folder under the
+system's temporary folder, which is kept.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 LIVE = Path(__file__).parent
 ONE_WORKER = ("whole", "evaluation", "chat", "chaos", "newcomer", "serving", "gateway")
-"""Folders whose tests share what takes long to make (a stack, a trained checkpoint); of others a
-worker takes a file."""
+"""Folders whose tests share a slow fixture (a stack, a trained checkpoint) and run on one worker.
+In other folders each file may run on another worker."""
 
 OWN_STACK = ("gateway/test_gateway_paid.py", "gateway/test_gateway_routes_by_cost.py")
-"""Files of such a folder that start a stack of their own, and so are a worker's by themselves."""
+"""Files of these folders that start a separate stack, and may run on another worker."""
 
 LONGEST_FIRST = (
     "whole",
@@ -47,38 +47,39 @@ LONGEST_FIRST = (
     "erasure",
     "serving",
 )
-"""A file of a minute that is begun last would leave the other worker with nothing to do."""
+"""Folders with the longest tests, which start first so that no worker is idle at the end."""
 
 _LOGS = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    named = os.environ.get("TWIN_TEST_LOGS")
-    folder = Path(named) if named else Path(tempfile.mkdtemp(prefix="twin-live-logs-", dir=ON_DISK))
+    logs = os.environ.get("TWIN_TEST_LOGS")
+    folder = Path(logs) if logs else Path(tempfile.mkdtemp(prefix="twin-live-logs-", dir=ON_DISK))
     folder.mkdir(parents=True, exist_ok=True)
     config.stash[_LOGS] = folder.resolve()
 
 
 def group_of(path: Path) -> str:
-    """What a live test's file is run together with, on one worker."""
+    """Return the name of the group of test files that run on the same worker as this file."""
     if not path.is_relative_to(LIVE):
-        return str(path)  # asked for beside live tests
-    inside = path.relative_to(LIVE)
-    together = inside.parts[0] in ONE_WORKER and inside.as_posix() not in OWN_STACK
-    return inside.parts[0] if together else str(inside)
+        return str(path)  # not a live test
+    file = path.relative_to(LIVE)
+    is_shared = file.parts[0] in ONE_WORKER and file.as_posix() not in OWN_STACK
+    return file.parts[0] if is_shared else str(file)
 
 
-def _turn(item: pytest.Item) -> int:
+def _position(item: pytest.Item) -> int:
+    """Return the item's place in the order of `LONGEST_FIRST`."""
     folder = item.path.relative_to(LIVE).parts[0] if item.path.is_relative_to(LIVE) else ""
     return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tell the workers of `twin check` which live tests belong together.
+    """Return a scheduler that keeps the groups of live tests together.
 
-    The marker `xdist_group` is for this, and does nothing with pytest 9.2 and pytest-xdist 3.8:
-    the name is written to an attribute that pytest does not read any more.
+    The marker `xdist_group` is meant for this, but has no effect with pytest 9.2 and
+    pytest-xdist 3.8: the name is written to an attribute that pytest no longer reads.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -87,12 +88,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return group_of(config.rootpath / nodeid.split("::", maxsplit=1)[0])
 
         def _assign_work_unit(self, node: WorkerController) -> None:
-            """As it is; what is put behind a group before its first test has run comes from the
-            end: a worker runs a test once it knows of another, and behind the demo loop (half an
-            hour) the next longest group would wait while the other workers have nothing to do."""
+            """Assign the next group, but never a long group behind a group that has not started.
+
+            A worker starts a test only when it has a second one assigned. Behind the demo loop
+            (half an hour) the next longest group would wait while other workers are idle.
+            Therefore the second group is taken from the end of the queue.
+            """
             units = self.assigned_work[node].values()
-            waits = any(not done for unit in units for done in unit.values())
-            if waits and not any(done for unit in units for done in unit.values()):
+            is_pending = any(not done for unit in units for done in unit.values())
+            if is_pending and not any(done for unit in units for done in unit.values()):
                 self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
             super()._assign_work_unit(node)
 
@@ -100,13 +104,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with what takes long, where two workers share the tests."""
+    """Start the longest tests first when workers share the tests."""
     if hasattr(config, "workerinput"):
-        items.sort(key=_turn)
+        items.sort(key=_position)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    # With logs in it, it stays; another worker may have removed one that was named for both.
+    # rmdir fails for a folder with logs, and for one that another worker has removed.
     with contextlib.suppress(OSError):
         config.stash[_LOGS].rmdir()
 
@@ -118,7 +122,7 @@ def _folder_of(item: pytest.Item) -> Path:
 
 @pytest.fixture
 def process_logs(request: pytest.FixtureRequest) -> Path:
-    """Where this test's processes write their logs; named when the test fails, kept afterwards."""
+    """Return the folder for logs of this test's processes; the report of a failure names it."""
     folder = _folder_of(request.node)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -126,15 +130,19 @@ def process_logs(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def trainings_at_equal_priority() -> Iterator[None]:
-    """A training gives way to readers, and with it would the test that waits for it to those of
-    all other workers (`tests/unit/training/test_training_launcher.py` holds that it does)."""
+    """Run trainings at normal priority.
+
+    At the low priority of the product a training, and the test that waits for it, would wait for
+    the tests of all other workers. `tests/unit/training/test_training_launcher.py` tests the low
+    priority.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "NICENESS", 0)
         yield
 
 
 def _end_of(log: Path, length: int = 3000) -> str:
-    """The last lines of a log: where the tests ran on another machine, nothing else is left."""
+    """Return the end of a log; of a run on another machine, only the report remains."""
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - length))
         text = stream.read().decode("utf-8", "replace")

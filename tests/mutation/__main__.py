@@ -1,14 +1,16 @@
-"""Bugs planted by lot in the modules that decide, and whether the tests see them.
+"""Mutation testing: plant random bugs in the critical modules and check that tests fail.
 
     python -m tests.mutation --seed 7 [--number 200] [--workers 2] [--map FILE] [--only TEXT]
 
-Scope: the draw, the runs and the sum. Out of scope: what is planted (`mutants.py`),
-and which test runs which line (`touched_lines.py`), and the process that runs tests (`running.py`).
-It works on copies of the checkout. First the tests of each area run
-once under a trace; `--map` keeps what they touched, and only test files that have changed run
-again. Then each mutant is run against the tests that touch its line, quickest first, until one
-fails. `known_equivalents.toml` lists mutants that nobody can see; they are counted apart.
-Exit code 0 when at least 90 % of the others were killed.
+Scope: drawing mutants, running tests on them, and the summary. Out of scope: the mutants
+(`mutants.py`), which test runs which line (`touched_lines.py`), the process that runs tests
+(`running.py`).
+
+It works on copies of the checkout. First the tests of each area run once with coverage; `--map`
+names the file of touched lines, and only changed test files run again. Then each mutant is run
+against the tests that touch its line, quickest first, until one fails. `known_equivalents.toml`
+lists equivalent mutants, which no test can detect; they are counted separately.
+The exit code is 0 when at least 90 % of the other mutants were killed.
 """
 
 from __future__ import annotations
@@ -39,30 +41,30 @@ from tests.mutation.mutants import AREAS, ROOT, Mutant, all_mutants, modules_of,
 from tests.mutation.running import environment_of, run_tests
 
 GOAL = 0.9
-BUDGET_S = 600.0  # of its tests' own time a mutant; 60, measured at a load of 20, left killers out
-QUICKEST = 20  # tests that run first: to collect a hundred takes longer than to run these
-HANGS = 30.0  # times its tests' own time, and two minutes: then a mutant waits for ever
-CONTROLS = 20  # of the mutants that are drawn: that the tests pass without the bug is looked at
-SKIPPED = shutil.ignore_patterns(".venv", ".git", ".twin", "__pycache__", ".*_cache")
+BUDGET_S = 600.0  # of test time per mutant; 60, measured at a load of 20, left out killing tests
+QUICKEST = 20  # tests that run first: collecting a hundred takes longer than running these
+HANG_FACTOR = 30.0  # times the tests' usual time, plus two minutes; then a mutant counts as hanging
+CONTROLS = 20  # the first drawn mutants, whose tests are also run without the bug
+IGNORED = shutil.ignore_patterns(".venv", ".git", ".twin", "__pycache__", ".*_cache")
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.mutation.running", "sqlalchemy", "httpx", "dagster", "polars"])
 Touched = dict[str, dict[str, Any]]  # test → seconds, lines by file
 
 
-def copy_of_checkout(folder: Path) -> Path:
-    """The working tree in a folder, with the environment linked."""
-    copied = shutil.copytree(ROOT, folder / "main", ignore=SKIPPED)
-    (copied / ".venv").symlink_to(Path(sys.prefix).resolve())
-    for beside in ROOT.parent.glob("shared"):
-        (folder / beside.name).symlink_to(beside.resolve())
-    return copied
+def copy_checkout(folder: Path) -> Path:
+    """Copy the working tree into a folder, link its environment, and return the copy."""
+    checkout = shutil.copytree(ROOT, folder / "main", ignore=IGNORED)
+    (checkout / ".venv").symlink_to(Path(sys.prefix).resolve())
+    for shared in ROOT.parent.glob("shared"):
+        (folder / shared.name).symlink_to(shared.resolve())
+    return checkout
 
 
-def exit_code(copied: Path, tests: list[str], *, limit: float) -> int | None:
-    """What pytest ends with in a copy; None: it does not end."""
-    process = FORKS.Process(target=run_tests, args=(str(copied), tests))
+def exit_code(checkout: Path, tests: list[str], *, timeout_s: float) -> int | None:
+    """Run pytest in a copy and return its exit code, or None after the timeout."""
+    process = FORKS.Process(target=run_tests, args=(str(checkout), tests))
     process.start()
-    process.join(limit)
+    process.join(timeout_s)
     assert process.pid is not None
     if process.is_alive():
         with contextlib.suppress(ProcessLookupError):
@@ -72,41 +74,41 @@ def exit_code(copied: Path, tests: list[str], *, limit: float) -> int | None:
     return process.exitcode
 
 
-def touched(kept: Path, workers: int, areas: Collection[str]) -> Touched:
-    """What each test of these areas touches; of unchanged files it is read from `kept`."""
+def read_touched_lines(cache: Path, workers: int, areas: Collection[str]) -> Touched:
+    """Return the lines that each test of these areas touches; unchanged files are from `cache`."""
     product = [path for area in AREAS for path in modules_of(area)]
     helpers = [
-        one
-        for one in (ROOT / "tests").rglob("*.py")
-        if not one.name.startswith("test_") and one.parent.name != "mutation"
+        path
+        for path in (ROOT / "tests").rglob("*.py")
+        if not path.name.startswith("test_") and path.parent.name != "mutation"
     ]
-    rest = b"".join(path.read_bytes() for path in [*product, *sorted(helpers)])
-    before = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    shared = b"".join(path.read_bytes() for path in [*product, *sorted(helpers)])
+    cached = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
     hashes = {
-        str(path.relative_to(ROOT)): hashlib.sha256(rest + path.read_bytes()).hexdigest()
+        str(path.relative_to(ROOT)): hashlib.sha256(shared + path.read_bytes()).hexdigest()
         for path in sorted({path for area in areas for path in tests_of(area)})
     }
-    stale = [name for name, one in hashes.items() if before.get(name, {}).get("hash") != one]
-    rows: dict[str, Any] = {name: before[name] for name in hashes.keys() - set(stale)}
+    stale = [name for name, digest in hashes.items() if cached.get(name, {}).get("hash") != digest]
+    files: dict[str, Any] = {name: cached[name] for name in hashes.keys() - set(stale)}
     if stale:
-        sys.stdout.write(f"mutation  a trace of {len(stale)} files of tests\n")
+        sys.stdout.write(f"mutation  running {len(stale)} test files with coverage\n")
         sys.stdout.flush()
-        rows |= {name: {"hash": hashes[name], "tests": {}} for name in stale}
-        for row in _traced(stale, workers):
-            rows[row["test"].partition("::")[0]]["tests"][row["test"]] = row
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(before | rows), encoding="utf-8")
-    return {test: row for one in rows.values() for test, row in one["tests"].items()}
+        files |= {name: {"hash": hashes[name], "tests": {}} for name in stale}
+        for row in _measure_touched_lines(stale, workers):
+            files[row["test"].partition("::")[0]]["tests"][row["test"]] = row
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps(cached | files), encoding="utf-8")
+    return {test: row for file in files.values() for test, row in file["tests"].items()}
 
 
-def _traced(files: Sequence[str], workers: int) -> list[dict[str, Any]]:
+def _measure_touched_lines(files: Sequence[str], workers: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        copied, answers = copy_of_checkout(Path(folder)), Path(folder) / "touched"
+        checkout, answers = copy_checkout(Path(folder)), Path(folder) / "touched"
         answers.mkdir()
         options = ["-p", "tests.mutation.touched_lines", "-n", str(workers), "--dist", "loadfile"]
         command = [sys.executable, "-m", "pytest", "-q", "-m", "not long", "--tb=line", *options]
-        variables = environment_of(copied) | {"TWIN_TOUCHED_LINES": str(answers)}
-        subprocess.run([*command, *files], cwd=copied, env=os.environ | variables, check=False)
+        variables = environment_of(checkout) | {"TWIN_TOUCHED_LINES": str(answers)}
+        subprocess.run([*command, *files], cwd=checkout, env=os.environ | variables, check=False)
         return [
             json.loads(line)
             for path in answers.glob("*.jsonl")
@@ -115,24 +117,24 @@ def _traced(files: Sequence[str], workers: int) -> list[dict[str, Any]]:
 
 
 def tests_for(mutant: Mutant, tests: Touched) -> tuple[list[str], float]:
-    """The tests that touch its lines, quickest first, within the budget; and their seconds.
+    """Return the tests that touch a mutant's lines, quickest first, and their total seconds.
 
-    A constant or a default is read where no trace sees it: behind the tests that touch the file
-    come all others of the area, which may have read it at the import.
+    Coverage does not record where a module constant or a default is used. For these, the other
+    tests of the area follow the tests that touch the file. The total stays within `BUDGET_S`.
     """
     lines = range(mutant.line, mutant.last_line + 1)
-    own = {str(path.relative_to(ROOT)) for path in tests_of(mutant.area)}
-    found: list[tuple[bool, float, str]] = []
+    area_files = {str(path.relative_to(ROOT)) for path in tests_of(mutant.area)}
+    candidates: list[tuple[bool, float, str]] = []
     for name, row in tests.items():
-        there = row["lines"].get(mutant.path, ())
+        touched = row["lines"].get(mutant.path, ())
         if mutant.in_function:
-            if any(line in there for line in lines):
-                found.append((False, row["seconds"], name))
-        elif name.partition("::")[0] in own:
-            found.append((not there, row["seconds"], name))
+            if any(line in touched for line in lines):
+                candidates.append((False, row["seconds"], name))
+        elif name.partition("::")[0] in area_files:
+            candidates.append((not touched, row["seconds"], name))
     chosen: list[str] = []
     total = 0.0
-    for _, seconds, name in sorted(found):
+    for _, seconds, name in sorted(candidates):
         if chosen and total + seconds > BUDGET_S:
             break
         chosen.append(name)
@@ -140,45 +142,44 @@ def tests_for(mutant: Mutant, tests: Touched) -> tuple[list[str], float]:
     return chosen, total
 
 
-def verdict(mutant: Mutant, tests: Touched, copied: Path, number: int) -> str:
-    """`killed`, `hangs` (killed as well), `survived` or `untested`.
+def judge_mutant(mutant: Mutant, tests: Touched, checkout: Path, number: int) -> str:
+    """Run a mutant's tests; return `killed`, `hangs` (also killed), `survived` or `untested`.
 
     Raises:
-        RuntimeError: the tests cannot be run, with the bug or without it.
+        RuntimeError: the tests cannot be run, or they also fail without the bug.
     """
     chosen, seconds = tests_for(mutant, tests)
-    path = copied / mutant.path
-    right = path.read_bytes()
-    for some in (chosen[:QUICKEST], chosen[QUICKEST:]):
-        if not some:
+    timeout_s = HANG_FACTOR * seconds + 120
+    path = checkout / mutant.path
+    original = path.read_bytes()
+    for batch in (chosen[:QUICKEST], chosen[QUICKEST:]):
+        if not batch:
             continue
         try:
             path.write_bytes(mutant.source())
-            os.utime(path, (number, number))  # compiled files go by whole seconds and size
-            code = exit_code(copied, some, limit=HANGS * seconds + 120)
+            os.utime(path, (number, number))  # a .pyc is valid by whole seconds and size
+            code = exit_code(checkout, batch, timeout_s=timeout_s)
         finally:
-            path.write_bytes(right)
+            path.write_bytes(original)
             os.utime(path, (0, 0))
         if code is None:
             return "hangs"
-        if (
-            code > pytest.ExitCode.INTERRUPTED
-        ):  # a conftest that cannot be imported, or no such test
-            code = 1 - bool(exit_code(copied, some, limit=HANGS * seconds + 120))
+        if code > pytest.ExitCode.INTERRUPTED:  # a conftest.py fails to import, or no such test
+            code = 1 - bool(exit_code(checkout, batch, timeout_s=timeout_s))
             if code == 0:
-                raise RuntimeError(f"these tests cannot be run: {some}")
-        if code and number <= CONTROLS and exit_code(copied, some, limit=3600):
-            raise RuntimeError(f"these tests fail without the bug, too: {some}")
+                raise RuntimeError(f"these tests cannot be run even without the bug: {batch}")
+        if code and number <= CONTROLS and exit_code(checkout, batch, timeout_s=3600):
+            raise RuntimeError(f"these tests also fail without the bug; repair them: {batch}")
         if code:
             return "killed"
     return "survived" if chosen else "untested"
 
 
 def equivalents() -> dict[tuple[str, str, str], str]:
-    """Mutants that nobody can see, by file and line before and after: why."""
+    """Return the reasons for equivalent mutants, by file and line before and after."""
     path = Path(__file__).parent / "known_equivalents.toml"
-    listed = tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
-    return {(one["path"], one["line"], one["becomes"]): one["why"] for one in listed}
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
+    return {(entry["path"], entry["line"], entry["becomes"]): entry["why"] for entry in entries}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -188,49 +189,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--map", type=Path, default=ROOT / ".twin" / "touched_lines.json")
     parser.add_argument(
-        "--only", default="", help="text that path:line of a drawn mutant begins with"
+        "--only", default="", help="run only drawn mutants whose path:line begins with this text"
     )
     options = parser.parse_args(argv)
     drawn = random.Random(options.seed).sample(all_mutants(), options.number)
-    drawn = [one for one in drawn if f"{one.path}:{one.line}".startswith(options.only)]
-    unseen = equivalents()
-    tests = touched(options.map, options.workers, {one.area for one in drawn})
-    sys.stdout.write(f"mutation  {len(drawn)} mutants by seed {options.seed}, {len(tests)} tests\n")
+    drawn = [mutant for mutant in drawn if f"{mutant.path}:{mutant.line}".startswith(options.only)]
+    known = equivalents()
+    tests = read_touched_lines(options.map, options.workers, {mutant.area for mutant in drawn})
+    sys.stdout.write(f"mutation  {len(drawn)} mutants of seed {options.seed}, {len(tests)} tests\n")
     verdicts: dict[Mutant, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         copies: Queue[Path] = Queue()
         for number in range(options.workers):
-            copies.put(copy_of_checkout(Path(folder) / str(number)))
+            copies.put(copy_checkout(Path(folder) / str(number)))
 
-        def judged(numbered: tuple[int, Mutant]) -> None:
+        def judge(numbered: tuple[int, Mutant]) -> None:
             number, mutant = numbered
-            copied = copies.get()
+            checkout = copies.get()
             try:
-                found = verdict(mutant, tests, copied, number + 1)
+                verdict = judge_mutant(mutant, tests, checkout, number + 1)
             finally:
-                copies.put(copied)
-            is_left = found in {"survived", "untested"}
-            why = unseen.get((mutant.path, *mutant.lines())) if is_left else None
-            verdicts[mutant] = found if why is None else "equivalent"
-            if is_left:
+                copies.put(checkout)
+            is_alive = verdict in {"survived", "untested"}
+            why = known.get((mutant.path, *mutant.lines())) if is_alive else None
+            verdicts[mutant] = verdict if why is None else "equivalent"
+            if is_alive:
                 before, after = mutant.lines()
                 note = f"\n    equivalent: {why}" if why else ""
-                where = f"{number + 1}  {found}  {mutant.path}:{mutant.line}"
+                where = f"{number + 1}  {verdict}  {mutant.path}:{mutant.line}"
                 sys.stdout.write(f"{where}\n    {before}\n    {after}{note}\n")
                 sys.stdout.flush()
 
         with ThreadPoolExecutor(options.workers) as pool:
-            list(pool.map(judged, enumerate(drawn)))
-    return _summed(verdicts)
+            list(pool.map(judge, enumerate(drawn)))
+    return _print_summary(verdicts)
 
 
-def _summed(verdicts: dict[Mutant, str]) -> int:
+def _print_summary(verdicts: dict[Mutant, str]) -> int:
+    """Print the verdicts by area; return the exit code."""
     for area in AREAS:
         counts = Counter(verdict for mutant, verdict in verdicts.items() if mutant.area == area)
         sys.stdout.write(f"  {area}: {', '.join(f'{n} {name}' for name, n in counts.items())}\n")
     counts = Counter(verdicts.values())
     killed, judged = counts["killed"] + counts["hangs"], len(verdicts) - counts["equivalent"]
-    sys.stdout.write(f"{killed} of {judged} killed, {counts['equivalent']} equivalent apart\n")
+    sys.stdout.write(f"{killed} of {judged} killed, {counts['equivalent']} equivalent\n")
     return 0 if killed >= GOAL * judged else 1
 
 

@@ -1,11 +1,12 @@
-"""Small bugs that could be planted in the modules that decide, each as one changed expression.
+"""Mutants of the critical modules: small bugs, each one changed expression.
 
-Scope: which modules those are, and what is changed in them. Out of scope: which
-tests run (`touched_lines.py`), and the command (`__main__.py`).
-The operators are those of mutmut and cosmic-ray that change a decision: strings, logs and
-annotations stay. Both were tried on paper: mutmut skips decorated functions, constants of a module
-and defaults of a class, where limits stand, and forks after Polars has started threads; cosmic-ray
-runs one command for every mutant.
+Scope: the list of critical modules, and the mutation operators. Out of scope: which tests run
+(`touched_lines.py`), the command (`__main__.py`).
+
+The operators are those of mutmut and cosmic-ray that change a decision; strings, logs and
+annotations stay. We use neither tool, by their documentation. mutmut skips decorated functions,
+module constants and class defaults, where limits are set, and forks after Polars has started
+threads. cosmic-ray runs the same command for every mutant.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-# area → modules below the root, tests of their room below `tests/`
+# area → its modules below the root, its tests below `tests/`
 AREAS = {
     "account": (
         "twin_resources/access/{account*,keys,*budget,spending_limits}.py",
@@ -71,8 +72,8 @@ AREAS = {
         "unit/statistics/test_detector.py",
     ),
 }
-"""What decides. The gate's measuring, forked ranks and Ray need a model server, a training or a
-cluster, and are tested live alone."""
+"""The critical modules. The gate's measurements, forked ranks and Ray are absent, because only live
+tests with a model server, a training or a cluster cover them."""
 SWAPS: dict[type, type] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},
     **{ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In},
@@ -84,12 +85,12 @@ UNSEEN = {
     *("frozen", "slots", "kw_only", "strict", "repr", "ensure_ascii", "sort_keys", "daemon"),
     *("nullable", "index", "maxsize", "indent"),
 }
-"""Keywords whose value no test of behaviour sees in a program that is right."""
+"""Keyword arguments whose value does not change the behaviour of a correct program."""
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One planted bug: the bytes from `start` to `end` of the file become `text`."""
+    """A planted bug: the bytes from `start` to `end` of the file become `text`."""
 
     area: str
     path: str  # relative to the root
@@ -101,12 +102,12 @@ class Mutant:
     text: str
 
     def source(self) -> bytes:
-        """The whole file with the bug."""
+        """Return the whole file with the bug."""
         whole = (ROOT / self.path).read_bytes()
         return whole[: self.start] + self.text.encode() + whole[self.end :]
 
     def lines(self) -> tuple[str, str]:
-        """What changes, before and after, with white space as single spaces."""
+        """Return the changed lines before and after, with single spaces as white space."""
         whole = (ROOT / self.path).read_bytes()
         first = whole.rfind(b"\n", 0, self.start) + 1
         last = whole.find(b"\n", self.end)
@@ -123,31 +124,36 @@ def tests_of(area: str) -> list[Path]:
 
 
 def _files(folder: Path, patterns: str) -> list[Path]:
-    """By patterns that may hold one list in braces: `a/{b,c*}.py d/e.py`.
+    """Return the files that match patterns with at most one list in braces: `a/{b,c*}.py d/e.py`.
 
     Raises:
-        FileNotFoundError: a pattern names nothing (any more).
+        FileNotFoundError: a pattern matches no file.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     for pattern in patterns.split():
-        head, _, rest = pattern.partition("{")
-        names, _, tail = rest.partition("}")
+        head, _, remainder = pattern.partition("{")
+        names, _, tail = remainder.partition("}")
         for name in names.split(","):
             paths = set(folder.glob(head + name + tail))
             if not paths:
-                raise FileNotFoundError(f"{folder.name}/{head}{name}{tail}")
-            found |= paths
-    return sorted(found)
+                raise FileNotFoundError(
+                    f"AREAS names {folder.name}/{head}{name}{tail}, which matches no file"
+                )
+            files |= paths
+    return sorted(files)
 
 
 def all_mutants() -> list[Mutant]:
-    """Every bug that the operators know, in the order of the areas, files and lines."""
+    """Return every mutant of the operators, ordered by area, file and line."""
     return [
-        mutant for area in AREAS for path in modules_of(area) for mutant in _of_file(area, path)
+        mutant
+        for area in AREAS
+        for path in modules_of(area)
+        for mutant in _mutants_of_file(area, path)
     ]
 
 
-def _of_file(area: str, path: Path) -> Iterator[Mutant]:
+def _mutants_of_file(area: str, path: Path) -> Iterator[Mutant]:
     source = path.read_bytes()
     starts = [0]
     for line in source.splitlines(keepends=True):
@@ -164,14 +170,14 @@ def _of_file(area: str, path: Path) -> Iterator[Mutant]:
 def _changes(
     node: ast.AST, *, in_function: bool
 ) -> Iterator[tuple[ast.expr | ast.stmt, str, bool]]:
-    """Nodes below this one, what each becomes, and whether it runs at a call."""
-    if isinstance(node, ast.JoinedStr):  # Python 3.11 does not say where its parts stand
+    """Yield the nodes below this node, their replacements, and whether each is in a function."""
+    if isinstance(node, ast.JoinedStr):  # Python 3.11 has no positions of its parts
         return
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "sa.String":
-        return  # a column's width: SQLite keeps none, and nothing is wider than PostgreSQL's
+        return  # a column's width: SQLite ignores it, and no value exceeds PostgreSQL's
     if isinstance(node, ast.expr | ast.stmt):
-        yield from ((node, text, in_function) for text in _changed(node))
-    function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        yield from ((node, text, in_function) for text in _replacements(node))
+    is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     for field, value in ast.iter_fields(node):
         if field in {"annotation", "returns", "type_params"}:
             continue
@@ -180,21 +186,21 @@ def _changes(
                 continue
             if isinstance(child, ast.AST):
                 yield from _changes(
-                    child, in_function=in_function or (function and field == "body")
+                    child, in_function=in_function or (is_function and field == "body")
                 )
 
 
-def _changed(node: ast.expr | ast.stmt) -> Iterator[str]:
-    """What may stand in the place of a node."""
+def _replacements(node: ast.expr | ast.stmt) -> Iterator[str]:
+    """Yield the source texts that may replace a node."""
     match node:
         case ast.Compare(ops=[op, *_]) if type(op) in SWAPS:
-            yield _unparsed(node, ops=[SWAPS[type(op)](), *node.ops[1:]])
+            yield _unparse_with(node, ops=[SWAPS[type(op)](), *node.ops[1:]])
         case ast.BoolOp(op=op):
-            yield _unparsed(node, op=SWAPS[type(op)]())
+            yield _unparse_with(node, op=SWAPS[type(op)]())
         case ast.BinOp(op=op) if type(op) in SWAPS and not any(
             map(_is_text, (node.left, node.right))
         ):
-            yield _unparsed(node, op=SWAPS[type(op)]())
+            yield _unparse_with(node, op=SWAPS[type(op)]())
         case ast.UnaryOp(op=ast.Not()):
             yield f"({ast.unparse(node.operand)})"
         case ast.Constant(value=bool(value)):
@@ -202,10 +208,10 @@ def _changed(node: ast.expr | ast.stmt) -> Iterator[str]:
         case ast.Constant(value=int(value) | float(value)):
             yield repr(value + 1 if value in {0, 1, 2} else 2 * value)
         case ast.Call(func=ast.Name(id=name)) if name in NAMES:
-            yield _unparsed(node, func=ast.Name(id=NAMES[name]))
+            yield _unparse_with(node, func=ast.Name(id=NAMES[name]))
         case ast.IfExp(test=test):
-            yield _unparsed(node, test=ast.UnaryOp(op=ast.Not(), operand=test))
-        case ast.Expr(value=ast.Call(func=func)) if not _says(func):
+            yield _unparse_with(node, test=ast.UnaryOp(op=ast.Not(), operand=test))
+        case ast.Expr(value=ast.Call(func=func)) if not _is_log_call(func):
             yield "pass"
         case ast.Raise():
             yield "pass"
@@ -217,7 +223,7 @@ def _changed(node: ast.expr | ast.stmt) -> Iterator[str]:
             return
 
 
-def _unparsed(node: ast.expr, **fields: object) -> str:
+def _unparse_with(node: ast.expr, **fields: object) -> str:
     changed = copy.copy(node)
     for name, value in fields.items():
         setattr(changed, name, value)
@@ -225,13 +231,13 @@ def _unparsed(node: ast.expr, **fields: object) -> str:
 
 
 def _is_text(node: ast.expr) -> bool:
-    """Whether it is text, a list or a tuple as written: arithmetic with it fails at once."""
-    literal = isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
-    return literal or isinstance(node, ast.JoinedStr | ast.List | ast.Tuple | ast.Set)
+    """Return whether a node is a literal text, list or tuple, whose arithmetic fails at once."""
+    is_string = isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
+    return is_string or isinstance(node, ast.JoinedStr | ast.List | ast.Tuple | ast.Set)
 
 
-def _says(function: ast.expr) -> bool:
-    """Whether it is a line of a log."""
+def _is_log_call(function: ast.expr) -> bool:
+    """Return whether this function writes to a log."""
     return isinstance(function, ast.Attribute) and function.attr in {
         *("debug", "info", "warning", "error", "exception"),
     }

@@ -1,10 +1,11 @@
-"""Which test runs which line of the modules that decide: a pytest plugin on coverage.py.
+"""A pytest plugin on coverage.py that records which test runs which line of the critical modules.
 
-Scope: one context a test. Out of scope: what is done with it (`__main__.py`).
-What a fixture of a module or session runs counts for each test of the file. A line that only a
-process started by a test runs is not seen: its mutants count as untested.
-Loaded with `-p tests.mutation.touched_lines`; TWIN_TOUCHED_LINES names the folder for its answers,
-one JSON line for each test that passed.
+Scope: one coverage context a test. Out of scope: use of the records (`__main__.py`).
+
+Lines that a fixture of a module or session runs count for each test of the file. Lines that run
+only in a process started by a test are not recorded; their mutants count as untested.
+Loaded with `-p tests.mutation.touched_lines`. TWIN_TOUCHED_LINES names the output folder, which
+gets one JSON line for each test that passed.
 """
 
 from __future__ import annotations
@@ -64,13 +65,16 @@ def pytest_sessionfinish() -> None:
         for line, contexts in data.contexts_by_lineno(path).items():
             for context in contexts:
                 lines[context][str(Path(path).relative_to(ROOT))].add(line)
-    answers = Path(os.environ["TWIN_TOUCHED_LINES"]) / f"{os.getpid()}.jsonl"
-    with answers.open("w", encoding="utf-8") as stream:
+    output = Path(os.environ["TWIN_TOUCHED_LINES"]) / f"{os.getpid()}.jsonl"
+    with output.open("w", encoding="utf-8") as stream:
         for test in _seconds.keys() - _failed:
-            own, shared = lines[test], lines[_file_of(test)]
-            both = {name: sorted(own[name] | shared[name]) for name in {*own, *shared}}
-            if both:  # xdist's controller runs none
-                row = {"test": test, "seconds": _seconds[test], "lines": both}
+            from_test, from_fixtures = lines[test], lines[_file_of(test)]
+            touched = {
+                name: sorted(from_test[name] | from_fixtures[name])
+                for name in {*from_test, *from_fixtures}
+            }
+            if touched:  # empty in xdist's controller, which runs no test
+                row = {"test": test, "seconds": _seconds[test], "lines": touched}
                 stream.write(json.dumps(row) + "\n")
 
 

@@ -1,1 +1,1 @@
-"""Pictures of the documents that no single test makes."""
+"""Pictures for the documents that are not made by a single test."""

@@ -1,13 +1,12 @@
-"""The moving picture of the README: ask → quote → source → train → voice, of a stack that runs.
+"""The animated GIF of the README: ask → quote → source → train → voice, from a running stack.
 
-Scope: the steps, screenshots of the real page in headless Chromium, one file of at most
-2 MB.
+Scope: the steps, screenshots of the real page in headless Chromium, one file of at most 2 MB.
 Out of scope: still pictures (the tests of the page make them), the page.
 
     python -m tests.pictures.moving_picture --home .twin [--question "…"] [--into FILE]
 
-It needs Chromium, and a home whose stack runs and whose author has a gated version. Nothing is
-drawn that the page does not show: the caption stands above the picture. Format: GIF,
+It needs Chromium, and a home whose stack runs and whose author has a gated version. Screenshots are
+not edited: the caption is above them. Format: GIF,
 https://pillow.readthedocs.io/en/stable/handbook/image-file-formats.html#gif
 """
 
@@ -40,18 +39,18 @@ WIDTH = 960  # of the picture; GitHub shows a README at about 830
 VIEW: Any = {"width": 1280, "height": 800}  # playwright's ViewportSize
 CAPTION_HEIGHT = 44
 WAIT_MS = 120_000
-# Fewer colours and narrower frames until the file is small enough.
+# (colours, scale), tried in this order until the file is small enough
 SIZES = ((128, 1.0), (64, 1.0), (64, 0.8), (32, 0.8), (32, 0.6))
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture.
+    """A frame of the GIF.
 
     Attributes:
         png: a screenshot.
-        caption: one line above it.
-        seconds: for which it stands.
+        caption: a line above it.
+        seconds: how long it is shown.
     """
 
     png: bytes
@@ -60,23 +59,24 @@ class Frame:
 
 
 def write_moving_picture(
-    frames: Sequence[Frame], into: Path, *, most: int = MAX_BYTES, width: int = WIDTH
+    frames: Sequence[Frame], path: Path, *, max_bytes: int = MAX_BYTES, width: int = WIDTH
 ) -> int:
-    """Put frames together; returns the file's bytes.
+    """Write the frames as a GIF; returns the size in bytes.
 
     Raises:
-        TwinError: it is larger than `most` with the fewest colours and the narrowest frames.
+        TwinError: it exceeds `max_bytes` with the fewest colours and the narrowest frames.
     """
     size = 0
     for colours, scale in SIZES:
-        drawn = [_drawn(frame, round(width * scale)) for frame in frames]
         pictures = [
-            one.quantize(colors=colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-            for one in drawn
+            _draw(frame, round(width * scale)).quantize(
+                colors=colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+            )
+            for frame in frames
         ]
-        held = io.BytesIO()
+        buffer = io.BytesIO()
         pictures[0].save(
-            held,
+            buffer,
             format="GIF",
             save_all=True,
             append_images=pictures[1:],
@@ -84,37 +84,37 @@ def write_moving_picture(
             loop=0,
             optimize=True,
         )
-        size = held.tell()
-        if size <= most:
-            into.parent.mkdir(parents=True, exist_ok=True)
-            into.write_bytes(held.getvalue())
+        size = buffer.tell()
+        if size <= max_bytes:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(buffer.getvalue())
             return size
     raise TwinError(
-        f"write {into}",
-        found=f"{size} bytes with the fewest colours, {most} are allowed",
+        f"write {path}",
+        found=f"{size} bytes with the fewest colours, but at most {max_bytes} are allowed",
         next_step="take fewer frames",
     )
 
 
-def _drawn(frame: Frame, width: int) -> Image.Image:
-    """The screenshot at that width, below its caption."""
+def _draw(frame: Frame, width: int) -> Image.Image:
+    """Scale the screenshot to a width and draw the caption above it."""
     shot = Image.open(io.BytesIO(frame.png)).convert("RGB")
     shot = shot.resize((width, round(shot.height * width / shot.width)), Image.Resampling.LANCZOS)
-    whole = Image.new("RGB", (width, shot.height + CAPTION_HEIGHT), "white")
-    whole.paste(shot, (0, CAPTION_HEIGHT))
+    picture = Image.new("RGB", (width, shot.height + CAPTION_HEIGHT), "white")
+    picture.paste(shot, (0, CAPTION_HEIGHT))
     font = ImageFont.load_default(size=20)
-    ImageDraw.Draw(whole).text((16, 10), frame.caption, fill="black", font=font)
-    return whole
+    ImageDraw.Draw(picture).text((16, 10), frame.caption, fill="black", font=font)
+    return picture
 
 
 def frames_of(
     tab: Any, settings: Settings, *, page: str, author: str, question: str
 ) -> Iterator[Frame]:
-    """The steps, one after another.
+    """Go through the steps in the browser and yield a frame of each.
 
     Args:
-        tab: a page of playwright's browser.
-        page: address of the chat page.
+        tab: a page of Playwright's browser.
+        page: URL of the chat page.
         author: slug or name.
     """
 
@@ -124,8 +124,8 @@ def frames_of(
     tab.goto(make_link(settings, page))
     tab.wait_for_function("document.body.dataset.ready === 'yes'", timeout=WAIT_MS)
     box = tab.locator("#question textarea")
-    for part in _typed(question):
-        box.fill(part)
+    for prefix in _typing_steps(question):
+        box.fill(prefix)
         yield shot("Ask the author.", 0.35)
     tab.evaluate("document.body.dataset.talk = 'asked'")
     box.press("Enter")
@@ -138,7 +138,9 @@ def frames_of(
     tab.wait_for_timeout(300)
     yield shot("Each with its post, date and place.", 3.0)
     yield Frame(
-        _terminal(tab, settings, author), "A small model learns the voice; a gate judges it.", 3.0
+        _terminal_screenshot(tab, settings, author),
+        "A small model learns the voice; a gate judges it.",
+        3.0,
     )
     tab.goto(make_link(settings, page, view="look"))
     tab.wait_for_function("document.body.dataset.ready === 'yes'", timeout=WAIT_MS)
@@ -149,17 +151,17 @@ def frames_of(
     yield shot("The voice, seen: author, base and tuned model.", 4.0)
 
 
-def _terminal(tab: Any, settings: Settings, author: str) -> bytes:
-    """What `twin versions` prints, as a picture."""
+def _terminal_screenshot(tab: Any, settings: Settings, author: str) -> bytes:
+    """Return a screenshot of the output of `twin versions`."""
     twin = str(Path(sys.executable).with_name("twin"))
-    said = subprocess.run(
+    completed = subprocess.run(
         [twin, "versions", "--author", author, "--home", str(settings.home)],
         capture_output=True,
         text=True,
         check=True,
         env=os.environ | {"COLUMNS": "136"},
     )
-    text = html.escape(f"$ twin versions\n{said.stdout}")
+    text = html.escape(f"$ twin versions\n{completed.stdout}")
     tab.set_content(
         "<body style='background:#111;margin:0'><pre style='color:#eee;padding:24px;"
         f"font:14px monospace;white-space:pre-wrap'>{text}</pre>"
@@ -167,31 +169,31 @@ def _terminal(tab: Any, settings: Settings, author: str) -> bytes:
     return tab.screenshot()
 
 
-def _typed(text: str) -> list[str]:
-    """The text as it is written, a third at a time, by words."""
+def _typing_steps(text: str) -> list[str]:
+    """Return the first third, two thirds and all of the words."""
     words = text.split(" ")
     return [" ".join(words[: round(len(words) * part / 3)]) for part in (1, 2, 3)]
 
 
 def chromium() -> str:
-    """The browser.
+    """Return the path of Chromium or Chrome.
 
     Raises:
-        TwinError: there is none.
+        TwinError: neither is installed.
     """
     names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if browser is None:
         raise TwinError(
-            "make the moving picture",
+            "make the animated GIF",
             found="no Chromium on this machine",
             next_step="sudo apt-get install chromium",
         )
-    return found
+    return browser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make it."""
+    """Make the GIF of the home's running stack."""
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(description=__doc__)

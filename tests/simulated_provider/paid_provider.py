@@ -1,19 +1,21 @@
-"""A paid provider that is none: OpenAI's chat API with a price, a bill, and every way to fail.
+"""A simulated paid provider: OpenAI's chat API with a price, a bill, and every kind of failure.
 
-Scope: the process and its HTTP. Out of scope: what it answers, when it fails and
-what it charges (`provider_answers.py`), the gateway's own account, which is held against this bill.
+Scope: the process and its HTTP. Out of scope: its answers, failures and charges
+(`provider_answers.py`), the gateway's account, which tests compare with this bill.
 
     python -m tests.simulated_provider.paid_provider --port 9000 --bill bill.jsonl
 
-It prints its address and then one line a request to the bill: `{"outcome", "prompt_tokens",
-"answer_tokens", "nano"}`, whole nano-dollars. It charges as OpenAI does: the prompt and each token
-that it has sent, also of a stream that broke off or was left; for a refusal nothing.
-Which requests fail is drawn from the seed, or said in the question: `(429)`, `(500)`, `(hang)`,
-`(cut)` (the connection ends before an answer), `(broken)` (a stream ends in the middle),
-`(no usage)`, `(long)` (as many tokens as were allowed). Who asks for a JSON schema of enumerated
-values, as the judges do, gets a whole object that holds to it, drawn by the seed. What it says is
-drawn, too; one that `reads` answers with the paragraph of its prompt that a question has most in
-common with, else with empty phrases: judges find it better where its prompt has something to say.
+It prints its address. For each request it writes a line to the bill: `{"outcome", "prompt_tokens",
+"answer_tokens", "nano"}`, in whole nano-dollars. It charges as OpenAI does: for the prompt and each
+token sent, even if a stream broke off or the client left; nothing for a refusal.
+
+Failures are drawn from the seed, or named in the question: `(429)`, `(500)`, `(hang)`, `(cut)` (the
+connection ends before an answer), `(broken)` (a stream ends in the middle), `(no usage)`, `(long)`
+(as many tokens as were allowed). A request with a JSON schema of enumerated values, as judges send
+it, gets a complete object of that schema, drawn from the seed. Other answers are random words. With
+`--reads`, the answer is the paragraph of the prompt that has the most words in common with the
+question, or empty phrases where no paragraph has enough; judges then prefer it where its prompt is
+relevant.
 """
 # pyright: strict
 
@@ -41,27 +43,25 @@ from tests.simulated_provider.provider_answers import (
 )
 
 _HANG_S = 30.0
-RETRY_AFTER_S = 7  # said with a 429
+RETRY_AFTER_S = 7  # the header of a 429
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class PaidProvider(ProviderAnswers):
-    """The provider; `start` it, ask it at `url`, `end` it."""
+    """The provider: `start` it, send requests to `url`, `end` it."""
 
     def __init__(self, behaviour: Behaviour, bill: Path, *, port: int = 0) -> None:
         super().__init__(behaviour, bill)
-        provider = self
 
         class Handler(_Handler):
-            pass
+            provider = self
 
-        Handler.provider = provider
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
 
     @property
     def url(self) -> str:
-        """Its base address, ends in `/v1`."""
+        """The base URL, which ends in `/v1`."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def start(self) -> None:
@@ -69,11 +69,11 @@ class PaidProvider(ProviderAnswers):
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def serve(self) -> None:
-        """Serve until the process is told to end."""
+        """Serve until the process is terminated."""
         self._server.serve_forever()
 
     def end(self) -> None:
-        """Take no more requests."""
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
 
@@ -83,10 +83,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """No line a request: prompts are nobody's business."""
+        """Write no access log."""
 
     def do_GET(self) -> None:
-        """The list of models, and the bill so far."""
+        """Return the list of models, or the totals of the bill."""
         bill = self.provider.bill
         if self.path == "/v1/models":
             self._json(200, {"object": "list", "data": [{"id": "paid", "object": "model"}]})
@@ -96,73 +96,73 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(404, _error("no such path"))
 
     def do_POST(self) -> None:
-        """One chat completion."""
+        """Return a chat completion, or fail as drawn."""
         size = int(self.headers.get("content-length", 0))
-        sent = self.rfile.read(size)
+        content = self.rfile.read(size)
         if not self.path.endswith("/chat/completions"):
             self._json(404, _error("no such path"))
             return
-        body: dict[str, Any] = json.loads(sent)
+        body: dict[str, Any] = json.loads(content)
         provider, draw = self.provider, self.provider.draw()
         behaviour = provider.behaviour
-        fails = failure_of(str(body["messages"][-1]["content"]), behaviour.rates, draw)
+        failure = failure_of(str(body["messages"][-1]["content"]), behaviour.rates, draw)
         prompt = provider.tokens(body["messages"])
         time.sleep(draw.expovariate(1 / behaviour.latency_s) if behaviour.latency_s else 0.0)
-        if fails in {"429", "500"}:
-            provider.bill.charge(behaviour, fails, prompt=0, answer=0)
-            limited = fails == "429"
+        if failure in {"429", "500"}:
+            provider.bill.charge(behaviour, failure, prompt=0, answer=0)
+            is_rate_limited = failure == "429"
             self._json(
-                int(fails),
+                int(failure),
                 _error(
                     "the engine of this provider is busy",
-                    code="rate_limit_exceeded" if limited else None,
+                    code="rate_limit_exceeded" if is_rate_limited else None,
                 ),
-                headers={"retry-after": str(RETRY_AFTER_S)} if limited else {},
+                headers={"retry-after": str(RETRY_AFTER_S)} if is_rate_limited else {},
             )
             return
-        words, length, finish = provider.write(body, fails, draw)
+        words, length, finish = provider.write(body, failure, draw)
         if body.get("stream"):
-            self._stream(body, words, finish, prompt, fails)
-        elif fails in {"hang", "cut", "broken"}:
-            # computed and never delivered: that is charged
-            provider.bill.charge(behaviour, fails, prompt=prompt, answer=length)
-            if fails == "hang":
+            self._stream(body, words, finish, prompt, failure)
+        elif failure in {"hang", "cut", "broken"}:
+            # computed but never delivered, and still charged
+            provider.bill.charge(behaviour, failure, prompt=prompt, answer=length)
+            if failure == "hang":
                 time.sleep(_HANG_S)
             self.close_connection = True
         else:
             provider.bill.charge(behaviour, "whole", prompt=prompt, answer=length)
-            used = (prompt, length) if fails != "no usage" else None
+            used = (prompt, length) if failure != "no usage" else None
             self._json(200, completion("".join(words), finish, used))
 
     def _stream(
-        self, body: Mapping[str, Any], words: list[str], finish: str, prompt: int, fails: str
+        self, body: Mapping[str, Any], words: list[str], finish: str, prompt: int, failure: str
     ) -> None:
         provider = self.provider
-        if fails == "cut":
-            provider.bill.charge(provider.behaviour, fails, prompt=prompt, answer=len(words))
+        if failure == "cut":
+            provider.bill.charge(provider.behaviour, failure, prompt=prompt, answer=len(words))
             self.close_connection = True
             return
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
-        # without it a client may send its next request on the connection that is about to close
+        # otherwise a client may send its next request on the connection that is about to close
         self.send_header("connection", "close")
         self.end_headers()
         sent, outcome = 0, "stream"
-        stops = max(1, len(words) // 2) if fails == "broken" else len(words)
+        stop = max(1, len(words) // 2) if failure == "broken" else len(words)
         try:
-            for word in words[:stops]:
-                if self._is_left():
+            for word in words[:stop]:
+                if self._has_client_left():
                     raise BrokenPipeError
                 sent += 1
                 self._event({"delta": {"role": "assistant", "content": word}, "index": 0})
                 time.sleep(provider.behaviour.token_s)
-            if fails == "hang":
+            if failure == "hang":
                 time.sleep(_HANG_S)
         except OSError:
             outcome = "left"
-        if fails == "broken" and outcome == "stream":
-            outcome = fails
+        if failure == "broken" and outcome == "stream":
+            outcome = failure
         provider.bill.charge(provider.behaviour, outcome, prompt=prompt, answer=sent)
         self.close_connection = True
         if outcome != "stream":
@@ -170,15 +170,15 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._event({"delta": {}, "index": 0, "finish_reason": finish})
             options: Mapping[str, Any] = body.get("stream_options") or {}
-            if options.get("include_usage") and fails != "no usage":
+            if options.get("include_usage") and failure != "no usage":
                 self._data({**chunk_head(), "choices": [], "usage": usage_of(prompt, sent)})
             self._chunk(b"data: [DONE]\n\n")
-            self._chunk(b"")  # without this end the stream has broken off
+            self._chunk(b"")  # ends the stream; otherwise the client sees a broken stream
         except OSError:
-            self.close_connection = True  # charged already; nobody reads its end
+            self.close_connection = True  # charged already; the client left before the end
 
-    def _is_left(self) -> bool:
-        """Whether the client has closed: nothing more is expected of it, so any byte is its end."""
+    def _has_client_left(self) -> bool:
+        """Return whether the client has closed; it sends no more, so readable means closed."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable)
 
@@ -210,7 +210,7 @@ def _error(message: str, *, code: str | None = None) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until the process is told to end; prints the address first."""
+    """Print the address and serve until the process is terminated."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulated_provider.paid_provider")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--bill", type=Path, required=True)
@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reads", action="store_true", help="answer from the prompt")
     parser.add_argument("--rate", action="append", default=[], metavar="FAILURE=PROBABILITY")
     chosen = parser.parse_args(arguments)
-    rates = {name: float(rate) for name, _, rate in (one.partition("=") for one in chosen.rate)}
+    rates = {name: float(rate) for name, _, rate in (rate.partition("=") for rate in chosen.rate)}
     behaviour = Behaviour(
         chosen.prompt_nano,
         chosen.answer_nano,

@@ -1,9 +1,8 @@
-"""What the simulated provider says, when it fails, and what it charges.
+"""The answers, failures and charges of the simulated provider.
 
-Scope: the words of an answer, the failures, the bill. Out of scope: HTTP
-(`paid_provider.py`).
+Scope: the words of an answer, the failures, the bill. Out of scope: HTTP (`paid_provider.py`).
 
-Counting: https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
+Token counting: https://cookbook.openai.com/examples/how_to_count_tokens_with_tiktoken
 """
 # pyright: strict
 
@@ -35,21 +34,21 @@ _PHRASES = (
     "Cross-functional alignment maximizes actionable key performance indicators.",
     "Strategic frameworks operationalize sustainable competitive differentiation.",
 )
-_TELLING = 5  # letters: `about`, `clock`; shorter ones stand everywhere
-_MIN_COMMON = 3  # telling words that a question shares with the paragraph it is answered from
+_MIN_LETTERS = 5  # of a content word: `about`, `clock`; shorter words are in every text
+_MIN_COMMON = 3  # content words that a question shares with the paragraph that answers it
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What a provider does.
+    """Parameters of a provider.
 
     Attributes:
-        prompt_nano, answer_nano: price of one token, nano-dollars.
-        latency_s: before the first byte, on average; drawn by request.
-        token_s: between two tokens of a stream.
-        rates: probability of a failure, by its name in `FAILURES`.
-        reads: whether it answers from its prompt where that has something about the question.
-        seed: of every draw.
+        prompt_nano, answer_nano: price of a token in nano-dollars.
+        latency_s: mean time before the first byte, drawn for each request.
+        token_s: time between two tokens of a stream.
+        rates: probability of each failure, by its name in `FAILURES`.
+        reads: answer from the prompt where it is relevant to the question.
+        seed: of all random numbers.
     """
 
     prompt_nano: int = 150  # gpt-4o-mini's $0.15 and $0.60 a million
@@ -63,7 +62,7 @@ class Behaviour:
 
 @dataclass
 class Bill:
-    """What was charged, in whole nano-dollars, by request; written as it is known."""
+    """The charges in whole nano-dollars; each request's line is written at once."""
 
     path: Path
     nano: int = 0
@@ -71,7 +70,7 @@ class Bill:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def charge(self, behaviour: Behaviour, outcome: str, *, prompt: int, answer: int) -> None:
-        """Write one request down."""
+        """Append a request to the bill."""
         nano = prompt * behaviour.prompt_nano + answer * behaviour.answer_nano
         line = {
             "outcome": outcome,
@@ -87,14 +86,14 @@ class Bill:
 
 
 def read_bill(path: Path) -> list[dict[str, Any]]:
-    """The lines of a bill, oldest first; none before the first request."""
+    """Return the lines of a bill, oldest first; empty before the first request."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 class ProviderAnswers:
-    """Answers by a behaviour, with their bill; the same seed says the same in the same order."""
+    """Answers of a `Behaviour` and their bill; the same seed gives the same sequence of answers."""
 
     def __init__(self, behaviour: Behaviour, bill: Path) -> None:
         self.behaviour = behaviour
@@ -103,66 +102,68 @@ class ProviderAnswers:
         self._encode, self._decode = _encoder()
 
     def count(self, text: str) -> int:
-        """Tokens of a text."""
+        """Return the number of tokens of a text."""
         return len(self._encode(text))
 
     def draw(self) -> random.Random:
-        """The random numbers of the next request."""
+        """Return the random generator of the next request."""
         return random.Random(self.behaviour.seed * 1_000_003 + next(self._numbers))
 
     def tokens(self, messages: Sequence[Mapping[str, Any]]) -> int:
-        """Tokens of a prompt, counted as OpenAI's cookbook does."""
+        """Return the number of tokens of a prompt, counted as in OpenAI's cookbook."""
         return 3 + sum(
             3 + len(self._encode(str(message["role"]))) + len(self._encode(str(message["content"])))
             for message in messages
         )
 
     def write(
-        self, body: Mapping[str, Any], fails: str, draw: random.Random
+        self, body: Mapping[str, Any], failure: str, draw: random.Random
     ) -> tuple[list[str], int, str]:
-        """The pieces of the answer to a request, how many tokens they are, and why it ends."""
-        allowed = int(body.get("max_tokens") or body.get("max_completion_tokens") or 64)
+        """Return an answer's pieces, its number of tokens, and its finish reason."""
+        max_tokens = int(body.get("max_tokens") or body.get("max_completion_tokens") or 64)
         if rating := _by_schema(body, draw):
             words, length = [rating], self.count(rating)
-        elif self.behaviour.reads and fails not in {"long", "hang"}:
-            words = self.read(body["messages"], allowed)
+        elif self.behaviour.reads and failure not in {"long", "hang"}:
+            words = self.read(body["messages"], max_tokens)
             length = len(words)
         else:
-            length = allowed if fails in {"long", "hang"} else min(allowed, draw.randint(3, 40))
+            length = (
+                max_tokens if failure in {"long", "hang"} else min(max_tokens, draw.randint(3, 40))
+            )
             words = [" " + draw.choice(WORDS) for _ in range(length)]
-        return words, length, "length" if length == allowed else "stop"
+        return words, length, "length" if length == max_tokens else "stop"
 
-    def read(self, messages: Sequence[Mapping[str, Any]], allowed: int) -> list[str]:
-        """The tokens of an answer from the prompt's own paragraphs, or of empty phrases.
+    def read(self, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> list[str]:
+        """Return the tokens of the prompt's paragraph nearest to the question, or empty phrases.
 
-        The same prompt has the same answer, in whichever order requests come.
+        The answer depends only on the prompt, not on the order of requests.
         """
         *paragraphs, question = str(messages[-1]["content"]).split("\n\n")
-        asked_about = _telling(question)
-        common = [len(asked_about & _telling(paragraph)) for paragraph in paragraphs]
+        words = _content_words(question)
+        common = [len(words & _content_words(paragraph)) for paragraph in paragraphs]
         if max(common, default=0) >= _MIN_COMMON:
             head, _, text = paragraphs[common.index(max(common))].partition("\n")
             phrase = text or head  # a passage's first line is its number and title
         else:
             draw = random.Random(f"{self.behaviour.seed} {question}")
             phrase = " ".join(draw.choices(_PHRASES, k=draw.randint(1, 6)))
-        # one ASCII character is never a part of a token, so that each piece is one
+        # An ASCII character is never split between tokens, so each piece is one token.
         tokens = self._encode(phrase.encode("ascii", "ignore").decode())
-        return [self._decode([token]) for token in tokens[:allowed]]
+        return [self._decode([token]) for token in tokens[:max_tokens]]
 
 
 def _by_schema(body: Mapping[str, Any], draw: random.Random) -> str:
-    """An object by the schema that is asked for, a value of each property's `enum`; empty: none."""
-    format: Mapping[str, Any] = body.get("response_format") or {}
-    named: Mapping[str, Any] = format.get("json_schema") or {}
-    schema: Mapping[str, Any] = named.get("schema") or {}
+    """Return an object of the request's schema with random enum values; "" without a schema."""
+    response_format: Mapping[str, Any] = body.get("response_format") or {}
+    json_schema: Mapping[str, Any] = response_format.get("json_schema") or {}
+    schema: Mapping[str, Any] = json_schema.get("schema") or {}
     properties: Mapping[str, Mapping[str, Sequence[Any]]] = schema.get("properties") or {}
     chosen = {name: draw.choice(kind["enum"]) for name, kind in properties.items()}
     return json.dumps(chosen) if chosen else ""
 
 
 def completion(text: str, finish: str, used: tuple[int, int] | None) -> dict[str, Any]:
-    """A whole answer; `used` are the tokens of prompt and answer, where it tells them."""
+    """Return a chat completion; `used` is (prompt tokens, answer tokens), None omits the usage."""
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": finish}
     usage = {"usage": usage_of(*used)} if used is not None else {}
@@ -170,25 +171,25 @@ def completion(text: str, finish: str, used: tuple[int, int] | None) -> dict[str
 
 
 def failure_of(question: str, rates: Mapping[str, float], draw: random.Random) -> str:
-    """The failure that the question names, else one drawn by its rate; empty: none."""
+    """Return the failure that the question names, or one drawn by the rates; "" for none."""
     for name in FAILURES:
         if f"({name})" in question:
             return name
-    point, reached = draw.random(), 0.0
+    point, cumulative = draw.random(), 0.0
     for name, rate in rates.items():
-        reached += rate
-        if point < reached:
+        cumulative += rate
+        if point < cumulative:
             return name
     return ""
 
 
-def _telling(text: str) -> set[str]:
-    """The words that say what a text is about."""
-    return {word for word in re.findall(r"[a-z]+", text.casefold()) if len(word) >= _TELLING}
+def _content_words(text: str) -> set[str]:
+    """Return the content words of a text, in lower case."""
+    return {word for word in re.findall(r"[a-z]+", text.casefold()) if len(word) >= _MIN_LETTERS}
 
 
 def _encoder() -> tuple[Callable[[str], list[int]], Callable[[list[int]], str]]:
-    """OpenAI's tokenizer and its way back, from LiteLLM's files: nothing is fetched."""
+    """Return OpenAI's tokenizer as encode and decode, from LiteLLM's files without a download."""
     specification = importlib.util.find_spec("litellm")
     if specification is not None and specification.origin:
         folder = Path(specification.origin).parent / "litellm_core_utils" / "tokenizers"
@@ -204,12 +205,12 @@ def _encoder() -> tuple[Callable[[str], list[int]], Callable[[list[int]], str]]:
 
 
 def chunk_head(kind: str = "chat.completion.chunk") -> dict[str, Any]:
-    """What every document of an answer begins with."""
+    """Return the common fields of a completion and of each chunk of a stream."""
     return {"id": "chatcmpl-paid", "object": kind, "created": int(time.time()), "model": "paid"}
 
 
 def usage_of(prompt: int, answer: int) -> dict[str, int]:
-    """Tokens as the API tells them."""
+    """Return the token counts in the API's form."""
     return {
         "prompt_tokens": prompt,
         "completion_tokens": answer,

@@ -1,4 +1,4 @@
-"""The mutation tool (`python -m tests.mutation`): a bug changes one file, which stays Python."""
+"""The mutation tool (`python -m tests.mutation`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.mutation import mutants
 from tests.mutation.__main__ import equivalents, main
 
 
-def test_a_planted_bug_is_another_program_that_parses() -> None:
+def test_a_mutant_parses_and_differs_from_the_original() -> None:
     planted = mutants.all_mutants()
     assert {mutant.area for mutant in planted} == set(mutants.AREAS)
     for mutant in random.Random(20261125).sample(planted, 100):
@@ -30,7 +30,7 @@ def test_each_known_equivalent_can_still_be_drawn() -> None:
     assert equivalents().keys() - drawn == set()
 
 
-def test_its_options_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert "--seed" in capsys.readouterr().out

@@ -1,13 +1,13 @@
-"""Broken candidates of an author whom the gate has passed before: which claims refuse each.
+"""Broken candidates of an author whose good candidate passed: the claims that refuse each.
 
-Scope: how each is broken, its training by the good one's recipe, judging it, the rows.
-Out of scope: the good one (`gated.py`), small candidates of a bundled author, which the
-tests judge (`tests/live/evaluation/test_broken_candidates.py`).
+Scope: breaking candidates, training them by the good candidate's recipe, judging them, the rows.
+Out of scope: the good candidate (`gated.py`), small candidates of a bundled author, which the tests
+judge (`tests/live/evaluation/test_broken_candidates.py`).
 
-Each is made in a copy of the good one's home, so that the base has been read and asked before, and
-judged as a first model is: by the first part, and where that passes by the whole gate. Beside those
-of the whole recipe stands the adapter of other authors by the same one. The other author is of the
-same kind where there is one: both shared ones write notes on programs.
+Each is made in a copy of the good candidate's home, so that the measurements of the base model
+exist. It is judged as a first model: by the first part, and if that passes by the whole gate. A
+candidate with the whole recipe is also compared with the adapter of other authors. The other author
+writes texts of the same kind where there is one: both shared authors write notes on programs.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ import polars as pl
 import yaml
 
 from tests.bench.gate.forms import Form
-from tests.bench.gate.gated import KEPT, Gated, copied, gated
-from tests.bench.rows import Row
+from tests.bench.gate.gated import KEPT, Gated, copy_home, judge_author
+from tests.bench.rows import Row, bounded_row
 from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS, material
-from tests.bench.training.rows import row
 from tests.live.evaluation.real_candidates import enter_as_candidate
 from tests.live.evaluation.test_broken_candidates import of_five_posts, of_the_test_split, renamed
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, Recipe
@@ -70,7 +69,7 @@ NAMES = SHARED_AUTHORS | BUNDLED_AUTHORS
 KEYS = {DATASET: "sample_id", POSTS: "document_id"}
 SCHEMAS = {DATASET: column_types(InstructionDataset), POSTS: column_types(CleanedDocuments)}
 
-Rows = Mapping[str, pl.DataFrame]  # of the two tables that a training reads
+TrainingTables = Mapping[str, pl.DataFrame]  # the two tables that a training reads
 
 
 @dataclass(frozen=True)
@@ -78,57 +77,57 @@ class Broken:
     """A way to break a candidate.
 
     Attributes:
-        trained_on: from the author's and the other author's tables to those of the training.
-        recipe: changes of the good one's.
-        spoil: a way of `twin_assets/training/fault_injection.py`.
+        trained_on: returns the training's tables from the author's and the other author's tables.
+        recipe: changes to the good candidate's recipe.
+        spoil: a fault of `twin_assets/training/fault_injection.py`.
     """
 
-    trained_on: Callable[[Rows, Rows], Rows] = lambda own, _other: own
+    trained_on: Callable[[TrainingTables, TrainingTables], TrainingTables] = lambda own, _other: own
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     spoil: str = ""
 
 
-def _samples(
+def _change_samples(
     change: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
-) -> Callable[[Rows, Rows], Rows]:
+) -> Callable[[TrainingTables, TrainingTables], TrainingTables]:
     return lambda own, other: {**own, DATASET: change(own[DATASET], other[DATASET])}
 
 
 WAYS = {
-    # AdamW's first step is as long as the rate: the adapter stays what it was drawn as
+    # AdamW's first step is as long as the learning rate, so the adapter keeps its initial values.
     "untrained": Broken(recipe=UNMODIFIED_SAMPLES | {"token_budget": 1, "learning_rate": 1e-12}),
     "another author's data": Broken(lambda _own, other: other),
     "shuffled labels": Broken(spoil=SHUFFLED_ANSWERS),
     "five posts": Broken(
-        _samples(of_five_posts),
+        _change_samples(of_five_posts),
         UNMODIFIED_SAMPLES
         | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 2, "learning_rate": 2e-3},
     ),
     "the test split": Broken(
-        _samples(of_the_test_split), UNMODIFIED_SAMPLES | {"token_budget": 5_000}
+        _change_samples(of_the_test_split), UNMODIFIED_SAMPLES | {"token_budget": 5_000}
     ),
 }
 
 
 def broken_candidates(form: Form, ways: Sequence[str]) -> list[Row]:
-    """A row of each of these `WAYS`: how many claims refuse it, by name, with what they saw."""
-    found = gated(form)
-    made: list[Row] = []
+    """Return a row for each of these `WAYS`: the number of claims that refuse it, with figures."""
+    good = judge_author(form)
+    rows: list[Row] = []
     for name in ways:
         broken = WAYS[name]
-        home = found.settings.home.with_name(
-            f"{found.settings.home.name}-{name.replace(' ', '-').replace(chr(39), '')}"
+        home = good.settings.home.with_name(
+            f"{good.settings.home.name}-{name.replace(' ', '-').replace(chr(39), '')}"
         )
         started = time.monotonic()
         if not (home / "rows.json").is_file():
             shutil.rmtree(home, ignore_errors=True)
-            rows = _judged(form, found, _Home.made(found, home), broken, name)
-            values = [{"name": one.name, "value": one.value, "peers": one.peers} for one in rows]
+            row = _judge(form, good, _Home.copy_of(good, home), broken, name)
+            values = [{"name": row.name, "value": row.value, "peers": row.peers}]
             (home / "rows.json").write_text(json.dumps(values), "utf-8")
-        for one in json.loads((home / "rows.json").read_text("utf-8")):
-            made.append(row(one["name"], one["value"], "claims", peers=one["peers"]))
+        for saved in json.loads((home / "rows.json").read_text("utf-8")):
+            rows.append(bounded_row(saved["name"], saved["value"], "claims", peers=saved["peers"]))
         sys.stderr.write(f"  {name}: {time.monotonic() - started:.0f} s\n")
-    return made
+    return rows
 
 
 @dataclass(frozen=True)
@@ -141,29 +140,29 @@ class _Home:
     registry: Registry
 
     @classmethod
-    def made(cls, found: Gated, folder: Path) -> _Home:
-        settings = copied(found, folder)
-        adapters = KEPT / "reference_adapters"  # one for all homes: it is of nobody in them
+    def copy_of(cls, good: Gated, folder: Path) -> _Home:
+        settings = copy_home(good, folder)
+        adapters = KEPT / "reference_adapters"  # shared by all homes: of none of their authors
         adapters.mkdir(exist_ok=True)
         settings.reference_adapters_dir.symlink_to(adapters)
         state = State.open(settings.state_address)
         registry = Registry(state, policy_path=settings.policy_path)
         tables = Tables(settings.tables_base, state=state)
-        return cls(read_author(settings, found.author), settings, tables, registry)
+        return cls(read_author(settings, good.author), settings, tables, registry)
 
-    def read(self) -> Rows:
+    def read(self) -> TrainingTables:
         return _read(self.tables, self.author.slug)
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: TrainingTables) -> None:
         for asset, frame in rows.items():
             self.tables.sync(
                 frame.select(list(SCHEMAS[asset])), asset, author=self.author.slug, key=KEYS[asset],
-                row_key=KEYS[asset], function=lambda some: some, version="broken",
+                row_key=KEYS[asset], function=lambda changed: changed, version="broken",
                 schema=SCHEMAS[asset],
             )  # fmt: skip
 
     def judge(self) -> JudgedEvaluation:
-        """As a first model is judged, without Dagster."""
+        """Judge the candidate as a first model, without Dagster."""
         judging = JudgingSetup(
             self.author,
             self.settings,
@@ -177,25 +176,25 @@ class _Home:
         return first if first.verdict.outcome != "passed" else complete_evaluation(judging)
 
 
-def _read(tables: Tables, author: str) -> Rows:
+def _read(tables: Tables, author: str) -> TrainingTables:
     return {asset: tables.read(asset, author) for asset in KEYS}
 
 
-def _judged(form: Form, found: Gated, home: _Home, broken: Broken, name: str) -> list[Row]:
+def _judge(form: Form, good: Gated, home: _Home, broken: Broken, name: str) -> Row:
     own = home.read()
-    home.write(broken.trained_on(own, _of_the_other(form)))
-    tuned = _trained(found, home, broken)
+    home.write(broken.trained_on(own, _read_other_author(form)))
+    tuned = _train(good, home, broken)
     home.write(own)
-    if not broken.recipe:  # one by a smaller recipe would be beaten by another adapter
+    if not broken.recipe:  # the reference adapter would beat a candidate with a smaller recipe
         launcher = LocalLauncher(home.settings)
         train_reference(home.author, settings=home.settings, tables=home.tables, launcher=launcher)
     enter_as_candidate(tuned, home.author.slug, home.settings, home.registry)
     judged = home.judge()
-    return [_told(name, tuned, judged)]
+    return _row(name, tuned, judged)
 
 
-def _trained(found: Gated, home: _Home, broken: Broken) -> FineTunedCheckpoint:
-    recipe = Recipe.model_validate({**found.manifest.recipe, **broken.recipe, "preference": None})
+def _train(good: Gated, home: _Home, broken: Broken) -> FineTunedCheckpoint:
+    recipe = Recipe.model_validate({**good.manifest.recipe, **broken.recipe, "preference": None})
     path = home.settings.home / "broken.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"name"})), "utf-8")
     return fine_tune(
@@ -207,39 +206,41 @@ def _trained(found: Gated, home: _Home, broken: Broken) -> FineTunedCheckpoint:
     )
 
 
-def _of_the_other(form: Form) -> Rows:
-    """The other author's tables, as if they were this author's."""
+def _read_other_author(form: Form) -> TrainingTables:
+    """Return the other author's tables under this author's name."""
     other = OTHERS[form.author]
     home = material(form.of(other).training).home
     rows = _read(Tables(home.tables_base, state=State.open(home.state_address)), other)
     return {**rows, DATASET: renamed(rows[DATASET], NAMES[other], NAMES[form.author])}
 
 
-def _told(name: str, tuned: FineTunedCheckpoint, judged: JudgedEvaluation) -> Row:
-    offended = [claim for claim in judged.verdict.claims if claim.passed is not True]
+def _row(name: str, tuned: FineTunedCheckpoint, judged: JudgedEvaluation) -> Row:
+    unmet = [claim for claim in judged.verdict.claims if claim.passed is not True]
     for claim in judged.verdict.claims:
         sys.stderr.write(f"    {claim.name} {claim.passed}: {claim.detail}\n")
-    by = ", ".join(f"{one.name} ({'no' if one.passed is False else 'open'})" for one in offended)
+    by = ", ".join(f"{claim.name} ({'no' if claim.passed is False else 'open'})" for claim in unmet)
     part = "whole gate" if judged.is_full_gate else "first part"
     peers = {"tokens": float(tuned.manifest.tokens), **_figures(judged.evaluation.measured)}
     peers["seconds"] = sum(judged.evaluation.seconds.values())
-    return row(f"{name}: {part}, {decide_outcome(judged.verdict.claims)}: {by or 'nothing'}",
-               len(offended), "claims", peers=peers)  # fmt: skip
+    outcome = decide_outcome(judged.verdict.claims)
+    return bounded_row(
+        f"{name}: {part}, {outcome}: {by or 'nothing'}", len(unmet), "claims", peers=peers
+    )
 
 
 def _figures(measured: Measurements) -> dict[str, float]:
-    """What the deciding claims saw, and how often they would say otherwise."""
+    """Return the figures of the deciding claims, with their intervals."""
     figures: dict[str, float] = {}
-    read = measured.get(held_out_perplexity.MEASURE)
-    if read is not None and read.base is not None:
-        figures["perplexity"] = read.base.ratio
+    perplexity = measured.get(held_out_perplexity.MEASURE)
+    if perplexity is not None and perplexity.base is not None:
+        figures["perplexity"] = perplexity.base.ratio
     own = measured.get(author_control.MEASURE)
     if own is not None:
         figures |= {"question alone": own.own, "author's alone": own.ratio}
         figures |= {"author's alone, low": own.low, "author's alone, high": own.high}
-    beside = measured.get(other_authors.MEASURE)
-    if beside is not None:
-        ratio = beside.ratio
+    reference = measured.get(other_authors.MEASURE)
+    if reference is not None:
+        ratio = reference.ratio
         figures |= {"to the adapter": ratio.value, "low": ratio.low, "high": ratio.high}
     topic = measured.get(on_topic.MEASURE)
     if topic is not None and topic.own is not None:
@@ -249,6 +250,6 @@ def _figures(measured: Measurements) -> dict[str, float]:
         compared = voice.against_all
         figures["voice − base"] = compared.over_base.value
         if compared.gap_closed is not None:
-            gone = compared.gap_closed
-            figures |= {"way gone": gone.value, "way, low": gone.low, "way, high": gone.high}
+            gap = compared.gap_closed
+            figures |= {"gap closed": gap.value, "gap, low": gap.low, "gap, high": gap.high}
     return figures

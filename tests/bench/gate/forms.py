@@ -1,4 +1,4 @@
-"""How much each form of the benchmark of the gate does."""
+"""The forms of the gate benchmark."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 import yaml
 
-from tests.bench.training import forms as of_training
+from tests.bench.training import forms as training_forms
 
 ALL_POSTS = {"skeeto": 461, "jbranchaud-til": 1871, "mara-lindqvist": 40}
 
 
 @dataclass(frozen=True)
 class Form:
-    """One form.
+    """The amount of work of a run.
 
     Attributes:
-        name: of what is kept in `build/`.
-        training: the form of the benchmark of training whose dataset and model are used.
-        tokens: that pass the model in training.
-        whole_model: every weight is trained: adapters on random weights learn hardly anything.
+        name: of the folders in `build/`.
+        training: the form of the training benchmark that gives dataset and model.
+        tokens: to train on.
+        whole_model: train every weight, because adapters on random weights learn hardly anything.
         minutes: goal for training and evaluation.
-        ratio: goal for the perplexity of tuned and base model.
-        changes: of the recipe, `KEY=VALUE` each.
+        ratio: goal for the perplexity of the tuned / the base model.
+        changes: `KEY=VALUE` changes to the recipe.
     """
 
     name: str
-    training: of_training.Form
+    training: training_forms.Form
     tokens: int
     whole_model: bool
     minutes: float
@@ -37,22 +37,22 @@ class Form:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What the recipe says otherwise than the default one."""
+        """The recipe's differences from the default recipe."""
         pairs = (change.partition("=") for change in self.changes)
         return {key: yaml.safe_load(value) for key, _, value in pairs}
 
     @property
     def posts(self) -> int:
-        """How many of the shared author's."""
+        """The number of the author's posts."""
         return self.training.posts or ALL_POSTS[self.author]
 
     @property
     def author(self) -> str:
-        """Whose posts."""
+        """The author's slug."""
         return self.training.author
 
     def of(self, author: str, changes: Sequence[str] = ()) -> Form:
-        """The same of another author, and by another recipe."""
+        """Return this form for another author and another recipe."""
         name = "-".join([self.name.partition("-")[0], *changes])
         training = replace(self.training, author=author)
         return replace(self, name=name, training=training, changes=tuple(changes))
@@ -60,7 +60,7 @@ class Form:
 
 FULL = Form(
     name="full",
-    training=of_training.FULL,
+    training=training_forms.FULL,
     tokens=150_000,
     whole_model=False,
     minutes=15.0,
@@ -68,7 +68,7 @@ FULL = Form(
 )
 QUICK = Form(
     name="quick",
-    training=of_training.QUICK,
+    training=training_forms.QUICK,
     tokens=20_000,
     whole_model=True,
     minutes=3.0,

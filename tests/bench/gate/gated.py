@@ -1,11 +1,11 @@
 """From the instruction dataset to a verdict: training and gate as Dagster runs them, timed.
 
-Scope: the home in which that is done, copies of it, the rows of its time and of what the
-gate measured. Out of scope: the dataset (`training/material.py`), other candidates beside
-it (`broken.py`), a training that is read and not judged (`likelihood.py`).
+Scope: the home for that, copies of it, the rows of its time and of the gate's measures. Out of
+scope: the dataset (`training/material.py`), broken candidates (`broken.py`), a training without a
+gate (`likelihood.py`).
 
-A home is kept in `build/` until training or evaluation change, so that a candidate can be looked at
-without training it again; the time is always that of a fresh one.
+A home is kept in `build/` until training or evaluation change, so that other benchmarks can use its
+candidate without training it again. The time is always that of a fresh home.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from pathlib import Path
 import yaml
 
 from tests.bench.gate.forms import Form
-from tests.bench.rows import Row
+from tests.bench.rows import Row, bounded_row, missing_row
 from tests.bench.training.material import author_in, material
-from tests.bench.training.processes import Cost, timed
-from tests.bench.training.rows import missing, row
+from tests.bench.training.processes import Cost, run_timed
 from tests.code_hash import ROOT, code_hash
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
@@ -55,10 +54,10 @@ class Gated:
     """A candidate that the gate has judged.
 
     Attributes:
-        author: whose.
+        author: slug.
         settings: of its home.
         folder: of the checkpoint.
-        cost: of Dagster's process from its start to its end, with all its children.
+        cost: of Dagster's process with all its children.
     """
 
     author: str
@@ -70,33 +69,29 @@ class Gated:
     cost: Cost
 
 
-def gated(form: Form, *, afresh: bool = False) -> Gated:
-    """Train and judge the shared author's candidate; or what is left of the last time.
+def judge_author(form: Form, *, is_fresh: bool = False) -> Gated:
+    """Train and judge the author's candidate, or return the candidate of an earlier run.
 
     Args:
-        afresh: do it in a new home, whatever is there.
+        is_fresh: always use a new home.
 
     Raises:
-        NotMeasured: a step of it failed, or no verdict came; its log stays, also beside a home
-            that is rebuilt.
+        NotMeasured: a step failed; its log stays.
     """
     home = KEPT / f"{form.name}-{form.author}-{code_hash(CODE)}"
-    if afresh or not (home / "cost.json").is_file():
-        make_room(home)
-        settings = laid_out(form, home)
-        (home / "cost.json").write_text(json.dumps(asdict(timed_in(settings))), "utf-8")
-    return judged_in(load_settings(home), form.author)
+    if is_fresh or not (home / "cost.json").is_file():
+        remove_home(home)
+        settings = prepare_home(form, home)
+        (home / "cost.json").write_text(json.dumps(asdict(run_assets(settings))), "utf-8")
+    return read_gated(load_settings(home), form.author)
 
 
-def copied(found: Gated, home: Path) -> Settings:
-    """A home with the candidate's dataset, checkpoints and what its gate has measured of the base.
-
-    Another candidate of the author is made and judged there.
-    """
+def copy_home(gated: Gated, home: Path) -> Settings:
+    """Copy dataset, checkpoints and measurements to a home for another candidate."""
     home.mkdir(parents=True)
     for name in ("tables", "authors", "checkpoints"):
-        shutil.copytree(found.settings.home / name, home / name)
-    for path in found.settings.home.glob("state.sqlite*"):
+        shutil.copytree(gated.settings.home / name, home / name)
+    for path in gated.settings.home.glob("state.sqlite*"):
         shutil.copy(path, home)
     settings = load_settings(home)
     lend_weights(prepare_weights(), settings)
@@ -104,8 +99,8 @@ def copied(found: Gated, home: Path) -> Settings:
     return settings
 
 
-def judged_in(settings: Settings, author: str) -> Gated:
-    """The candidate of a home that `timed_in` has been run in."""
+def read_gated(settings: Settings, author: str) -> Gated:
+    """Return the candidate of a home in which `run_assets` has run."""
     folder = Path(read_pointer(settings.checkpoints_dir / author, "candidate")["folder"])
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
     verdict = registry.verdict(folder.name, GATE_VERSION)
@@ -117,8 +112,8 @@ def judged_in(settings: Settings, author: str) -> Gated:
     return Gated(author, settings, folder, manifest, evaluation, verdict, cost)
 
 
-def make_room(home: Path) -> None:
-    """Remove a home; the log of what failed in it is kept as `<home>.failed.log`."""
+def remove_home(home: Path) -> None:
+    """Remove a home; the log of a failed run is kept as `<home>.failed.log`."""
     log = home / "log"
     if log.is_file() and not (home / "cost.json").is_file():
         shutil.move(log, home.with_name(f"{home.name}.failed.log"))
@@ -126,39 +121,40 @@ def make_room(home: Path) -> None:
 
 
 def time_and_likelihood(form: Form) -> list[Row]:
-    """Rows of a fresh home: how long it took, which claims are met, how much likelier the author
-    became."""
-    found = gated(form, afresh=True)
-    parts = found.evaluation.seconds
-    training = found.manifest.metrics["seconds"]
-    minutes = {  # parts of the gate go on side by side
+    """Return rows of a fresh home: its time, the claims met, and the likelihood ratios."""
+    gated = judge_author(form, is_fresh=True)
+    parts = gated.evaluation.seconds
+    training = gated.manifest.metrics["seconds"]
+    minutes = {  # parts of the gate run at the same time
         "training": training / 60,
-        "gate and starting": (found.cost.wall_s - training) / 60,
-        "CPU": found.cost.cpu_s / 60,
+        "gate and starting": (gated.cost.wall_s - training) / 60,
+        "CPU": gated.cost.cpu_s / 60,
         **{f"gate: {name}": seconds / 60 for name, seconds in parts.items()},
     }
-    made = row(
-        f"dataset of {form.posts} posts to a verdict, {found.manifest.tokens:,} tokens",
-        found.cost.wall_s / 60,
+    time_row = bounded_row(
+        f"dataset of {form.posts} posts to a verdict, {gated.manifest.tokens:,} tokens",
+        gated.cost.wall_s / 60,
         "minutes",
         at_most=form.minutes,
         peers=minutes,
     )
-    return [made, *rows(form, found.evaluation.measured, found.verdict.claims)]
+    return [time_row, *measure_rows(form, gated.evaluation.measured, gated.verdict.claims)]
 
 
-def rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]) -> list[Row]:
-    """The claims, and the ratios; the goal of a ratio is for the figure, not its interval."""
+def measure_rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]) -> list[Row]:
+    """Return rows of the claims and ratios; a ratio's goal is for its value, not its interval."""
     for claim in claims:
         sys.stderr.write(f"{claim.name} {claim.passed}: {claim.detail}\n")
     met = sum(claim.passed is True for claim in claims)
-    goal = None if form.training.tiny else len(claims)  # random weights have no voice to find
-    made = [row("blocking claims met", met, "claims", at_least=goal, peers={"of": len(claims)})]
+    goal = None if form.training.tiny else len(claims)  # random weights have no voice
+    rows = [
+        bounded_row("blocking claims met", met, "claims", at_least=goal, peers={"of": len(claims)})
+    ]
     held_out = measured.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
     if held_out is None or held_out.base is None:
         name = "held-out perplexity, tuned / base"
-        made.append(missing(name, "ratio", f"{passages} held-out passages", goal=form.ratio))
+        rows.append(missing_row(name, "ratio", f"{passages} held-out passages", goal=form.ratio))
     else:
         base = held_out.base
         interval = {"low": base.low, "high": base.high}
@@ -166,27 +162,27 @@ def rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]) -> lis
         read = passages if base.passages is None else base.passages
         name = f"held-out perplexity, tuned / base, {read} passages in their prompts"
         peers = interval | perplexity
-        made.append(row(name, base.ratio, "ratio", at_most=form.ratio, peers=peers))
+        rows.append(bounded_row(name, base.ratio, "ratio", at_most=form.ratio, peers=peers))
         name = "held-out passages that each model read"
-        made.append(row(name, read, "passages", peers={"of": passages}))
+        rows.append(bounded_row(name, read, "passages", peers={"of": passages}))
     own = measured.get(author_control.MEASURE)
     if own is not None:
         others = {"another author's": own.other, "own / another's": own.ratio}
         name = f"the same, questions alone, {own.passages} passages"
-        made.append(row(name, own.own, "ratio", peers=others))
-    return made
+        rows.append(bounded_row(name, own.own, "ratio", peers=others))
+    return rows
 
 
-def laid_out(form: Form, folder: Path) -> Settings:
-    """A home with the dataset and the prepared weights, whose author trains `form.tokens`."""
-    handed = material(form.training)
+def prepare_home(form: Form, folder: Path) -> Settings:
+    """Create a home with the dataset, the weights, and an author who trains `form.tokens`."""
+    inputs = material(form.training)
     folder.mkdir(parents=True)
     for name in ("tables", "authors"):
-        shutil.copytree(handed.home.home / name, folder / name)
-    for path in handed.home.home.glob("state.sqlite*"):  # with the log that is not yet in it
+        shutil.copytree(inputs.home.home / name, folder / name)
+    for path in inputs.home.home.glob("state.sqlite*"):  # also SQLite's write-ahead log
         shutil.copy(path, folder)
-    base = str(handed.base) if form.training.tiny else EMBEDDED_BASE_MODEL
-    os.environ["TWIN_BASE_MODEL"] = base  # for the processes of the assets too
+    base = str(inputs.base) if form.training.tiny else EMBEDDED_BASE_MODEL
+    os.environ["TWIN_BASE_MODEL"] = base  # also for the processes of the assets
     settings = load_settings(folder)
     lend_weights(prepare_weights(), settings)
     recipe = load_recipe(DEFAULT_RECIPE).model_copy(update={"token_budget": form.tokens})
@@ -203,23 +199,20 @@ def laid_out(form: Form, folder: Path) -> Settings:
     return settings
 
 
-def timed_in(settings: Settings, *, judged: bool = True) -> Cost:
-    """The assets in a process of their own, as in production.
-
-    Args:
-        judged: False: training alone.
-    """
-    return timed(
-        [sys.executable, "-m", "tests.bench.gate.gated", *(() if judged else (TRAINING_ALONE,))],
+def run_assets(settings: Settings, *, with_gate: bool = True) -> Cost:
+    """Run training, and by default the gate, in a separate process as in production."""
+    options = () if with_gate else (TRAINING_ALONE,)
+    return run_timed(
+        [sys.executable, "-m", "tests.bench.gate.gated", *options],
         environment={"TWIN_HOME": str(settings.home)},
         log=settings.home / "log",
         name="training and gate",
-        longest_s=MAX_S,
+        timeout_s=MAX_S,
     )
 
 
 def _materialize() -> int:
-    """The worker, in the home that `TWIN_HOME` names; a refusal is a result, not a failure."""
+    """Run the assets in the home `TWIN_HOME`; a refusal by the gate is a result, not a failure."""
     import dagster as dg
 
     from twin_assets.definitions import default_resources
@@ -229,19 +222,22 @@ def _materialize() -> int:
 
     slug = author_in(load_settings())
     training = [fine_tuned_checkpoint, preference_tuned_checkpoint]
-    alone = TRAINING_ALONE in sys.argv
+
+    is_training_alone = TRAINING_ALONE in sys.argv
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", [slug])
-        done = dg.materialize(
-            training if alone else [*training, checkpoint_evaluation, evaluation_report],
+        result = dg.materialize(
+            training
+            if is_training_alone
+            else [*training, checkpoint_evaluation, evaluation_report],
             partition_key=slug,
             instance=instance,
             resources=default_resources(),
             raise_on_error=False,
         )
-    if alone:
-        return 0 if done.success else 1
-    return 0 if done.get_asset_check_evaluations() else 1
+    if is_training_alone:
+        return 0 if result.success else 1
+    return 0 if result.get_asset_check_evaluations() else 1
 
 
 if __name__ == "__main__":

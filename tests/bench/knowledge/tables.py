@@ -1,6 +1,6 @@
-"""A table of passages for one measurement, made and opened as the product does.
+"""A table of passages for one measurement, written and opened as the product does.
 
-Scope: writing and opening it. Out of scope: its indexes, what is searched in it.
+Scope: writing and opening it. Out of scope: its indexes, searching.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 
-def write(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int) -> None:
-    """One table of passages, through the tables' own way in."""
+def write_passages(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int) -> None:
+    """Write the table of passages with `Tables.sync`."""
     tables.sync(
         pl.concat(rows),
         EMBEDDINGS_TABLE,
@@ -31,11 +31,11 @@ def write(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int) -> None:
     )
 
 
-def opened(tables: Tables) -> Any:
+def open_table(tables: Tables) -> Any:
     import lancedb
 
     return lancedb.connect(f"{tables.base_uri}/bench").open_table(EMBEDDINGS_TABLE)
 
 
-def in_folder(folder: str) -> Tables:
+def tables_in(folder: str) -> Tables:
     return Tables(f"{folder}/tables", state=State.open(f"sqlite:///{folder}/state.sqlite"))

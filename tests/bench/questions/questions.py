@@ -1,7 +1,7 @@
-"""The readers' questions that answers and retrieval are measured on, and what answers them.
+"""Readers' questions for measuring answers and retrieval, with the posts that answer them.
 
-Scope: reading the files beside it; which posts of a shared author were drawn for a question
-and which half each belongs to. Out of scope: asking, counting.
+Scope: reading the files in this folder, and drawing the posts and halves of a shared author's
+questions. Out of scope: asking the questions.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Half = Literal["tuned", "held_out"]
 
 @dataclass(frozen=True)
 class ReaderQuestion:
-    """One question to a bundled author.
+    """A question to a bundled author.
 
     Attributes:
         author: slug.
-        kind: `own` is answered by the author's posts; `near` and `foreign` by none.
-        half: constants may be chosen by `tuned` alone.
-        answers: (file name of the post, sentence as it stands there, white space folded).
+        kind: `own` is answered by the author's posts; `near` and `foreign` are not.
+        half: constants may be chosen on `tuned` only.
+        answers: (file name of the post, its sentence with single spaces).
     """
 
     id: str
@@ -44,13 +44,13 @@ class ReaderQuestion:
 
 @dataclass(frozen=True)
 class SharedQuestion:
-    """One question to an author of the shared posts, of which nothing is kept but paths.
+    """A question to a shared author; of the posts only their paths are stored.
 
     Attributes:
         author: slug, and the folder of the posts.
-        half: constants may be chosen by `tuned` alone.
-        posts: `source_id` (path under the author's folder) of every post that answers; the first is
-            the one that was drawn and read for this question.
+        half: constants may be chosen on `tuned` only.
+        posts: `source_id` (path under the author's folder) of every post that answers; the question
+            was written for the first.
     """
 
     id: str
@@ -61,12 +61,12 @@ class SharedQuestion:
 
 
 def authors() -> list[str]:
-    """Slugs of the bundled authors that have questions."""
+    """Return the slugs of the bundled authors with questions."""
     return sorted(path.stem for path in FOLDER.glob("*.jsonl") if path.stem not in SHARED_AUTHORS)
 
 
 def read_questions(author: str) -> list[ReaderQuestion]:
-    """All questions to one bundled author, in the file's order."""
+    """Return all questions to a bundled author, in the file's order."""
     return [
         ReaderQuestion(
             id=row["id"],
@@ -81,7 +81,7 @@ def read_questions(author: str) -> list[ReaderQuestion]:
 
 
 def read_shared_questions(author: str) -> list[SharedQuestion]:
-    """All questions to one author of `SHARED_AUTHORS`, in the order in which posts were drawn."""
+    """Return all questions to an author of `SHARED_AUTHORS`, in the order of `drawn_posts`."""
     return [
         SharedQuestion(
             id=row["id"],
@@ -95,14 +95,14 @@ def read_shared_questions(author: str) -> list[SharedQuestion]:
 
 
 def drawn_posts(author: str, folder: Path) -> list[str]:
-    """The posts that questions were written for: every n-th after a shuffle within each stratum.
+    """Return the posts that questions were written for: every n-th after a shuffle of each stratum.
 
-    A stratum is a year of skeeto and a topic's folder of jbranchaud-til, so years and topics have
-    their share of the questions.
+    A stratum is a year of skeeto and a topic's folder of jbranchaud-til, so that the questions
+    represent years and topics in proportion.
 
     Args:
-        author: of `SHARED_AUTHORS`.
-        folder: the author's posts.
+        author: one of `SHARED_AUTHORS`.
+        folder: contains the author's posts.
 
     Returns:
         `QUESTIONS_EACH` paths under `folder`.
@@ -126,7 +126,7 @@ def drawn_posts(author: str, folder: Path) -> list[str]:
 
 
 def drawn_halves(author: str) -> list[Half]:
-    """The half of each question of a shared author, in the order of `drawn_posts`."""
+    """Return the half of each question of a shared author, in the order of `drawn_posts`."""
     order = list(range(QUESTIONS_EACH))
     random.Random(f"{SEED}:{author}:halves").shuffle(order)
     halves: list[Half] = ["held_out"] * QUESTIONS_EACH

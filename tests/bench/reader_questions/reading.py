@@ -1,6 +1,6 @@
-"""The questions and talks beside this file, and whether a shown passage answers one.
+"""The questions and talks in this folder, and whether a shown passage answers a question.
 
-Scope: reading the files, matching. Out of scope: asking, counting.
+Scope: reading the files, matching passages. Out of scope: asking the questions.
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ _DROPPED = str.maketrans("", "", "*_`[]“”\"’'‘")
 
 @dataclass(frozen=True)
 class UsefulPassage:
-    """A post, by its file's name or path, and a pattern of the paragraph that answers."""
+    """A post (file name or path) and a pattern of the paragraph that answers."""
 
     post: str
     pattern: str
 
     def is_in(self, source_id: str, text: str) -> bool:
-        """Whether a passage of this post holds it."""
-        same = source_id == self.post or source_id.endswith(f"/{self.post}")
-        return same and bool(re.search(self.pattern, plain(text), re.IGNORECASE | re.DOTALL))
+        """Return whether a passage is of this post and contains the pattern."""
+        is_same_post = source_id == self.post or source_id.endswith(f"/{self.post}")
+        return is_same_post and bool(
+            re.search(self.pattern, strip_markup(text), re.IGNORECASE | re.DOTALL)
+        )
 
 
 @dataclass(frozen=True)
 class AskedQuestion:
-    """One question; `useful` is empty for a foreign one."""
+    """A question; `useful` is empty for a foreign question."""
 
     id: str
     author: str
@@ -44,13 +46,13 @@ class AskedQuestion:
     useful: tuple[UsefulPassage, ...]
 
     def answered_by(self, source_id: str, text: str) -> bool:
-        """Whether a passage of a post would be a useful answer."""
+        """Return whether a passage of a post is a useful answer."""
         return any(passage.is_in(source_id, text) for passage in self.useful)
 
 
 @dataclass(frozen=True)
 class Talk:
-    """A talk; `useful` has what answers each turn after the first."""
+    """A talk of several turns; `useful` contains the answers to each turn after the first."""
 
     id: str
     author: str
@@ -58,13 +60,13 @@ class Talk:
     useful: tuple[tuple[UsefulPassage, ...], ...]
 
 
-def plain(text: str) -> str:
-    """Text without markup and quotation marks, white space folded."""
+def strip_markup(text: str) -> str:
+    """Return the text without markup and quotation marks, with single spaces."""
     return " ".join(text.translate(_DROPPED).split())
 
 
 def read_asked(author: str, half: Half) -> list[AskedQuestion]:
-    """The questions of one half to one author, in the file's order."""
+    """Return the questions of a half to an author, in the file's order."""
     return [
         AskedQuestion(row["id"], author, row["kind"], row["question"], _useful(row["answers"]))
         for row in _rows(f"{author}.{half}.jsonl")
@@ -72,7 +74,7 @@ def read_asked(author: str, half: Half) -> list[AskedQuestion]:
 
 
 def read_talks(authors: Sequence[str], half: Half) -> list[Talk]:
-    """The talks of one half to these authors."""
+    """Return the talks of a half with these authors."""
     rows = [*_rows(f"talks.bundled.{half}.jsonl"), *_rows(f"talks.shared.{half}.jsonl")]
     return [
         Talk(

@@ -1,11 +1,11 @@
-"""Worlds in which the weights do not change, a year each, and what the loop does in them.
+"""Simulated years in which the weights do not change, and the trainings of the loop in them.
 
-Scope: votes a day and their mean, day by day; a home's life by the production rules; the
-peer. Out of scope: single readers and keys (`keys.py`), the rows of the table
-(`false_trainings.py`).
+Scope: votes a day and their mean; a simulated year of a home with the production rules; the peer.
+Out of scope: the rows of the table (`false_trainings.py`).
 
-A day's votes pass `day_limit`, then `evidence_of`; an alarm trains when `next_alarm_training_at`
-says so, in vain, and what was said until then is history, as `score_watch.ComparedDays` has it.
+A day's votes pass `day_limit`, then `compute_evidence`. An alarm leads to a training at
+`next_alarm_training_at`, which improves nothing. Votes before the alarm are then dropped, as in
+`score_watch.ComparedDays`.
 """
 
 from __future__ import annotations
@@ -22,39 +22,41 @@ from twin_resources.statistics.retraining_limits import DAY_S, TrainingUsage, ne
 
 Counts = NDArray[np.int64]
 Means = NDArray[np.float64]
-GOOD, YEAR, TAKES = 0.8, 365, 2  # days from an alarm to what its training came to
+GOOD, YEAR = 0.8, 365
+TRAINING_DAYS = 2  # from an alarm to the outcome of its training
 Draw = Callable[[np.random.Generator, int, int], tuple[Counts, Means]]
 
 
 @dataclass(frozen=True)
 class World:
-    """Votes and means: homes × days. `attacked` and `moved` worlds have no goal of their own."""
+    """A generator of votes and their means, both of shape homes × days."""
 
     name: str
     draw: Draw
     has_goal: bool = True
 
 
-def usual(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
+def unchanged(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
     return rng.poisson(rate, (homes, YEAR)), np.full((homes, YEAR), GOOD)
 
 
-def plus(change: Callable[[np.random.Generator, Means], Means]) -> Draw:
-    """The usual votes, with other means."""
+def with_means(change: Callable[[np.random.Generator, Means], Means]) -> Draw:
+    """Return a generator with the unchanged number of votes and changed means."""
 
     def draw(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
-        counts, means = usual(rng, homes, rate)
+        counts, means = unchanged(rng, homes, rate)
         return counts, means + change(rng, means)
 
     return draw
 
 
 def moods(rng: np.random.Generator, means: Means) -> Means:
-    """Days of sd .05 that go on for some: AR(1), .7."""
-    found = np.zeros_like(means)
+    """Return deviations of sd .05 that persist over days: AR(1) with coefficient .7."""
+    deviations = np.zeros_like(means)
     for day in range(1, YEAR):
-        found[:, day] = 0.7 * found[:, day - 1] + rng.normal(0, 0.05 * 0.51**0.5, len(means))
-    return found
+        noise = rng.normal(0, 0.05 * 0.51**0.5, len(means))
+        deviations[:, day] = 0.7 * deviations[:, day - 1] + noise
+    return deviations
 
 
 def weekends(_: np.random.Generator, means: Means) -> Means:
@@ -67,27 +69,30 @@ def season(rng: np.random.Generator, means: Means) -> Means:
 
 
 def lower(by: float, *, days: int = YEAR) -> Draw:
-    """`by` lower from a random day on, for so many days."""
+    """Lower the mean by `by` for `days` days from a random day on."""
 
     def change(rng: np.random.Generator, means: Means) -> Means:
-        return -by * _from(rng, len(means), days)
+        return -by * _random_period(rng, len(means), days)
 
-    return plus(change)
+    return with_means(change)
 
 
-def _from(rng: np.random.Generator, homes: int, days: int) -> NDArray[np.bool_]:
+def _random_period(rng: np.random.Generator, homes: int, days: int) -> NDArray[np.bool_]:
     begin = rng.integers(30, 200, (homes, 1))
     day = np.arange(YEAR)
     return (day >= begin) & (day < begin + days)
 
 
 def crowd(size: int, mean: float, *, at: int | None = None) -> Draw:
-    """`size` new readers on one day, of another mean; `at`: which, else a random one."""
+    """Add `size` votes with another mean on one day: day `at`, or a random day."""
 
     def draw(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
-        counts, means = usual(rng, homes, rate)
-        on = _from(rng, homes, 1) if at is None else np.broadcast_to(np.arange(YEAR) == at,
-                                                                     counts.shape)  # fmt: skip
+        counts, means = unchanged(rng, homes, rate)
+        on = (
+            _random_period(rng, homes, 1)
+            if at is None
+            else np.broadcast_to(np.arange(YEAR) == at, counts.shape)
+        )
         mixed = (counts * means + size * mean) / np.maximum(counts + size, 1)
         return np.where(on, counts + size, counts), np.where(on, mixed, means)
 
@@ -95,23 +100,23 @@ def crowd(size: int, mean: float, *, at: int | None = None) -> Draw:
 
 
 def more_votes(times: int, days: int, by: float) -> Draw:
-    """Times as many votes for so many days, of readers who are less content by `by`."""
+    """Multiply the votes by `times` for `days` days, and lower their mean by `by`."""
 
     def draw(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
-        counts, means = usual(rng, homes, rate)
-        on = _from(rng, homes, days)
+        counts, means = unchanged(rng, homes, rate)
+        on = _random_period(rng, homes, days)
         return np.where(on, counts * times, counts), np.where(on, means - by, means)
 
     return draw
 
 
 WORLDS = (
-    World("quiet", usual),
-    World("days of sd .05", plus(lambda rng, means: rng.normal(0, 0.05, means.shape))),
-    World("days of sd .08", plus(lambda rng, means: rng.normal(0, 0.08, means.shape))),
-    World("moods of days, sd .05", plus(moods)),
-    World("weekends .08 lower", plus(weekends)),
-    World("season of .06", plus(season)),
+    World("quiet", unchanged),
+    World("days of sd .05", with_means(lambda rng, means: rng.normal(0, 0.05, means.shape))),
+    World("days of sd .08", with_means(lambda rng, means: rng.normal(0, 0.08, means.shape))),
+    World("moods of days, sd .05", with_means(moods)),
+    World("weekends .08 lower", with_means(weekends)),
+    World("season of .06", with_means(season)),
     World("3,000 new readers of .65 on a day", crowd(3_000, 0.65)),
     World("3,000 new readers of .72 on a day", crowd(3_000, 0.72)),
     World("300 new readers of .65 on a day", crowd(300, 0.65)),
@@ -127,20 +132,20 @@ WORLDS = (
 
 
 @dataclass
-class Life:
-    """What became of a home: days on which a training began, days on which an alarm was raised."""
+class SimulatedYear:
+    """The days of a home's year on which a training began, and those with an alarm."""
 
     trained: list[int] = field(default_factory=list[int])
     alarmed: list[int] = field(default_factory=list[int])
 
 
 def day_sums(counts: Counts, goods: Counts) -> Iterator[DaySum | None]:
-    """A home's days as they are settled; None: a day without a vote."""
+    """Yield the settled sum of each of a home's days, None for a day without a vote."""
     sizes: list[int] = []
     sequence = 0
     for day, (count, good) in enumerate(zip(counts.tolist(), goods.tolist(), strict=True)):
-        most = day_limit(sizes[-28:])
-        kept = count if most is None else min(count, most)
+        max_votes = day_limit(sizes[-28:])
+        kept = count if max_votes is None else min(count, max_votes)
         if not kept:
             yield None
             continue
@@ -150,31 +155,31 @@ def day_sums(counts: Counts, goods: Counts) -> Iterator[DaySum | None]:
         sequence += kept
 
 
-def lived(counts: Counts, goods: Counts, *, only_first: bool = False) -> Life:
-    """A year of one home in which no training helps.
+def simulate_year(counts: Counts, goods: Counts, *, only_first: bool = False) -> SimulatedYear:
+    """Simulate a year of one home in which no training helps.
 
     Args:
-        only_first: until the first training.
+        only_first: stop at the first training.
     """
-    life, sums, limit = Life(), list[DaySum](), threshold(armed_streams=1)
-    usage, waiting = TrainingUsage(), False
-    for day, of_day in enumerate(day_sums(counts, goods)):
-        if of_day is not None:
-            sums.append(of_day)
-        if of_day is not None and not waiting and evidence(sums).e_value >= limit:
-            waiting = True
-            life.alarmed.append(day)
-        if waiting and day * DAY_S >= next_alarm_training_at(usage):
-            waiting = False
-            life.trained.append(day)
+    year, sums, limit = SimulatedYear(), list[DaySum](), threshold(armed_streams=1)
+    usage, is_waiting = TrainingUsage(), False
+    for day, day_sum in enumerate(day_sums(counts, goods)):
+        if day_sum is not None:
+            sums.append(day_sum)
+        if day_sum is not None and not is_waiting and evidence(sums).e_value >= limit:
+            is_waiting = True
+            year.alarmed.append(day)
+        if is_waiting and day * DAY_S >= next_alarm_training_at(usage):
+            is_waiting = False
+            year.trained.append(day)
             usage = TrainingUsage(
                 unreleased_trainings=usage.unreleased_trainings + 1,
-                last_unreleased_at=(day + TAKES) * DAY_S,
+                last_unreleased_at=(day + TRAINING_DAYS) * DAY_S,
             )
-            sums = [one for one in sums if one.day > life.alarmed[-1]]
+            sums = [day_sum for day_sum in sums if day_sum.day > year.alarmed[-1]]
             if only_first:
                 break
-    return life
+    return year
 
 
 def evidence(sums: list[DaySum]) -> StreamEvidence:
@@ -182,11 +187,13 @@ def evidence(sums: list[DaySum]) -> StreamEvidence:
 
 
 def cusum(counts: Counts, goods: Counts, *, limit: float, drift: float = 0.05) -> int | None:
-    """The peer: a CUSUM of day sums (Page, Biometrika 41, 1954), held to the mean of the first 14
-    days and 100 values; the first day with an alarm.
+    """Return the first day with an alarm of the peer, a CUSUM of day sums; None without an alarm.
+
+    It compares with the mean of the first 14 days and 100 values (Page, Biometrika 41, 1954).
 
     Args:
-        limit: in votes; `drift`: half of the fall that it looks for.
+        limit: in votes.
+        drift: half of the fall that it is designed for.
     """
     seen, good, total = 0, 0.0, 0.0
     for day, (count, up) in enumerate(zip(counts.tolist(), goods.tolist(), strict=True)):

@@ -1,7 +1,7 @@
-"""Rows: two years of one author, 30 thumbs a day in four classes, whose quality falls now and then.
+"""Rows: two years of one author, 30 thumbs a day in four classes, with occasional falls in quality.
 
-Scope: the world (jumps and slopes; a training mends what fell before it), the loop and its
-peers in it, what is lost by each. Out of scope: worlds without a fall (`worlds.py`).
+Scope: the simulation (sudden and gradual falls; a training repairs the falls before it), the loop
+and its peer in it, the loss of each. Out of scope: worlds without a fall (`worlds.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.bench.retraining.rows import Form, Row, row
-from tests.bench.retraining.worlds import TAKES
+from tests.bench.retraining.rows import Form
+from tests.bench.retraining.worlds import TRAINING_DAYS
+from tests.bench.rows import Row, bounded_row
 from twin_resources.statistics.detector import DaySum, compute_evidence, threshold
 
 CLASS_MEANS = np.array([0.95, 0.85, 0.75, 0.60])
 DAYS, PER_DAY = 730, 30
-EVERY = 78.0  # days between two falls, on average
-SLOPE_DAYS = 45  # in which a gradual fall has come
+MEAN_DAYS_BETWEEN_FALLS = 78.0
+SLOPE_DAYS = 45  # duration of a gradual fall
 CUSUM_LIMIT, CUSUM_DRIFT = 20.0, 0.05
 
 Losses = NDArray[np.float64]
@@ -27,7 +28,7 @@ Losses = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FallEvent:
-    """From `day` on, by `size`, at once or over `SLOPE_DAYS`; `classes`: 1 for each that falls."""
+    """A fall by `size` from `day` on, at once or over `SLOPE_DAYS`, in classes with a 1."""
 
     day: int
     size: float
@@ -35,27 +36,27 @@ class FallEvent:
     classes: Losses
 
     def lost(self, day: int) -> Losses:
-        """What each class has lost by it on a day."""
+        """Return each class's loss through this fall on a day."""
         share = (day - self.day + 1) / SLOPE_DAYS if self.gradual else 1.0
         return self.classes * (self.size * min(1.0, share) if day >= self.day else 0.0)
 
 
 def falls(rng: np.random.Generator) -> list[FallEvent]:
-    """Half gradual, half of one class, by .1 to .4 (of one class .2 to .6)."""
-    found: list[FallEvent] = []
-    day = 30 + rng.exponential(EVERY)
+    """Draw falls: half are gradual; half affect one class, by .2 to .6, others all by .1 to .4."""
+    events: list[FallEvent] = []
+    day = 30 + rng.exponential(MEAN_DAYS_BETWEEN_FALLS)
     while day < DAYS:
-        one = rng.random() < 0.5
-        size = rng.uniform(0.2, 0.6) if one else rng.uniform(0.1, 0.4)
-        classes = np.eye(4)[rng.integers(4)] if one else np.ones(4)
-        found.append(FallEvent(int(day), float(size), bool(rng.random() < 0.5), classes))
-        day += rng.exponential(EVERY)
-    return found
+        is_one_class = rng.random() < 0.5
+        size = rng.uniform(0.2, 0.6) if is_one_class else rng.uniform(0.1, 0.4)
+        classes = np.eye(4)[rng.integers(4)] if is_one_class else np.ones(4)
+        events.append(FallEvent(int(day), float(size), bool(rng.random() < 0.5), classes))
+        day += rng.exponential(MEAN_DAYS_BETWEEN_FALLS)
+    return events
 
 
 @dataclass
 class Loop:
-    """The days of all its versions, as `score_watch` compares them."""
+    """The loop's detector on the days of all versions, as in `score_watch`."""
 
     version: int = 1
     sums: list[DaySum] = field(default_factory=list[DaySum])
@@ -66,75 +67,81 @@ class Loop:
             number = 1 + (self.sums[-1].last if self.sums else 0)
             self.sums.append(DaySum(day, f"v{self.version}", f"class {kind}", count, good, good,
                                     number, number + count - 1))  # fmt: skip
-        found = compute_evidence(
+        evidence = compute_evidence(
             self.sums, author="mara", stream="thumbs", version=f"v{self.version}"
         )
-        if found.e_value < threshold(armed_streams=1):
+        if evidence.e_value < threshold(armed_streams=1):
             return False
-        # what the fallen version said since is no standard for the next one
-        self.sums = [one for one in self.sums if one.first < found.since]
+        # the worse version's days since the change are no standard for the next version
+        self.sums = [day_sum for day_sum in self.sums if day_sum.first < evidence.since]
         return True
 
-    def released(self) -> None:
+    def release_version(self) -> None:
         self.version += 1
 
 
 @dataclass
 class Cusum:
-    """A CUSUM of day sums, held to the mean of a version's first 14 days and 100 values."""
+    """A CUSUM of day sums against the mean of a version's first 14 days and 100 values."""
 
     days: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     total: float = 0.0
 
     def __call__(self, day: int, counts: Losses, goods: Losses) -> bool:
         count, good = float(counts.sum()), float(goods.sum())
-        if len(self.days) < 14 or sum(one for one, _ in self.days) < 100:
+        votes = sum(day_count for day_count, _ in self.days)
+        if len(self.days) < 14 or votes < 100:
             self.days.append((count, good))
             return False
-        mean = sum(one for _, one in self.days) / sum(one for one, _ in self.days)
+        mean = sum(day_good for _, day_good in self.days) / votes
         self.total = max(0.0, self.total + count * (mean - CUSUM_DRIFT) - good)
         return self.total >= CUSUM_LIMIT
 
-    def released(self) -> None:
+    def release_version(self) -> None:
         self.days, self.total = [], 0.0
 
 
-def lived(events: Sequence[FallEvent], way: Loop | Cusum, rng: np.random.Generator) -> Losses:
-    """Mean of what is lost, and trainings: one makes good what had been lost when it began."""
-    mended = np.zeros((len(events), 4))
-    arrives, learnt = 0, mended
-    losses, trained = 0.0, 0
+def simulate(
+    events: Sequence[FallEvent], detector: Loop | Cusum, rng: np.random.Generator
+) -> Losses:
+    """Return the mean loss and the number of trainings.
+
+    A training repairs the losses that existed when it began.
+    """
+    repaired = np.zeros((len(events), 4))
+    release_day, repaired_by_training = 0, repaired
+    losses, trainings = 0.0, 0
     for day in range(DAYS):
         lost = np.array([event.lost(day) for event in events]).reshape(-1, 4)
-        if arrives and day >= arrives:
-            mended, arrives = learnt, 0
-            way.released()
-        now = (lost - mended).sum(axis=0).clip(0.0, CLASS_MEANS)
-        losses += float(now.mean())
+        if release_day and day >= release_day:
+            repaired, release_day = repaired_by_training, 0
+            detector.release_version()
+        loss = (lost - repaired).sum(axis=0).clip(0.0, CLASS_MEANS)
+        losses += float(loss.mean())
         counts = rng.multinomial(PER_DAY, [0.25] * 4)
-        goods = rng.binomial(counts, CLASS_MEANS - now)
-        if not arrives and way(day, counts, goods):
-            trained += 1
-            arrives, learnt = day + TAKES, lost
-    return np.array([losses / DAYS, trained])
+        goods = rng.binomial(counts, CLASS_MEANS - loss)
+        if not release_day and detector(day, counts, goods):
+            trainings += 1
+            release_day, repaired_by_training = day + TRAINING_DAYS, lost
+    return np.array([losses / DAYS, trainings])
 
 
 def years_of_falls(form: Form) -> list[Row]:
-    """Mean loss and trainings of a home in two years, beside a CUSUM."""
-    homes = form.streams(40, quick=2)
-    ways: dict[str, Callable[[], Loop | Cusum]] = {"the loop": Loop, "CUSUM": Cusum}
+    """Return a home's mean loss and trainings in two years, compared with a CUSUM."""
+    homes = form.count_homes(40, quick=2)
+    detectors: dict[str, Callable[[], Loop | Cusum]] = {"the loop": Loop, "CUSUM": Cusum}
     means: dict[str, Losses] = {}
-    for name, way in ways.items():
-        lives: list[Losses] = []
+    for name, create_detector in detectors.items():
+        results: list[Losses] = []
         for home in range(homes):
             rng = np.random.default_rng([form.seed, 6, home])
-            lives.append(lived(falls(rng), way(), rng))
-        means[name] = np.mean(lives, axis=0)
+            results.append(simulate(falls(rng), create_detector(), rng))
+        means[name] = np.mean(results, axis=0)
     rows: list[Row] = []
-    for place, (what, unit, goal) in enumerate(
+    for column, (figure, unit, goal) in enumerate(
         (("mean loss", "of 1", 0.026), ("trainings", "a home", 10.0))
     ):
-        name = f"two years, jumps and slopes ({homes} homes): {what}"
-        mine, peer = (round(float(means[way][place]), 4) for way in ways)
-        rows.append(row(name, mine, unit, at_most=goal, peers={"CUSUM": peer}))
+        name = f"two years, jumps and slopes ({homes} homes): {figure}"
+        ours, peer = (float(means[detector][column]) for detector in detectors)
+        rows.append(bounded_row(name, ours, unit, at_most=goal, peers={"CUSUM": peer}))
     return rows

@@ -1,4 +1,4 @@
-"""How much each form of the benchmark of training does."""
+"""The forms of the training benchmark."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Form:
-    """One form.
+    """The amount of work of a run.
 
     Attributes:
-        posts: of the shared author; None: all.
-        tiny: a random model of two layers instead of SmolLM2-135M.
-        samples: that each runner trains on once; a multiple of every runner's samples a step.
-        held_out: samples whose loss is compared afterwards.
-        rounds: turns in which each runner trains once.
-        author: whose posts; a key of `material.SHARED_AUTHORS` or `BUNDLED_AUTHORS`.
+        posts: number of the author's posts; None means all.
+        tiny: use a random model of two layers instead of SmolLM2-135M.
+        samples: on which each runner trains once; a multiple of every runner's samples a step.
+        held_out: number of samples whose loss is compared afterwards.
+        rounds: how often each runner trains.
+        author: slug; a key of `material.SHARED_AUTHORS` or `BUNDLED_AUTHORS`.
     """
 
     posts: int | None

@@ -1,8 +1,8 @@
-"""What is trained: the instruction dataset of a shared author, and a model; kept in `build/`.
+"""Inputs of the training: the instruction dataset of a shared author, and a model; in `build/`.
 
-Scope: making both, the same in every run. Out of scope: training, measuring.
-The dataset is that of the assets `raw_posts` to `instruction_dataset` as they are, in a process of
-its own; it is made again when their code has changed.
+Scope: making both; every run makes the same. Out of scope: training, measuring.
+The product's assets `raw_posts` to `instruction_dataset` make the dataset in a separate process. It
+is made again when their code has changed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import polars as pl
 
 from tests.bench.training.forms import Form
+from tests.code_hash import code_hash
 from tests.live.tiny_model import make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
@@ -34,22 +35,23 @@ POSTS = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")
 KEPT = ROOT / "build" / "bench-training"
 SHARED_AUTHORS = {"skeeto": "Chris Wellons", "jbranchaud-til": "Josh Branchaud"}
 BUNDLED_AUTHORS = {"mara-lindqvist": "Mara Lindqvist"}
-ABOUT = {"README.md", "CONTRIBUTING.md"}  # of a collection, not the author's posts
-CODE = ("corpus", "knowledge", "instructions")  # folders of twin_assets that make the dataset
-# TRL cuts samples longer than 1,024 by default, and then not all would see the same; shorter,
-# because a rank of TRL's defaults (eight samples at once, all logits) takes 5 GB at 512 already
+NOT_POSTS = {"README.md", "CONTRIBUTING.md"}
+CODE = ("twin_assets/corpus", "twin_assets/knowledge", "twin_assets/instructions")
+# Tokens. TRL truncates samples longer than 1,024 by default, and then the runners would see
+# different tokens. Shorter still, because a rank with TRL's defaults (eight samples at once, all
+# logits) takes 5 GB at 512 already.
 MAX_LENGTH = 768
 
 
 @dataclass(frozen=True)
 class Material:
-    """What every runner is handed.
+    """The inputs of every runner.
 
     Attributes:
-        home: with the dataset's tables; `author` is in it.
+        home: contains the dataset's tables and the author.
         base: transformers folder of the model.
-        train, held_out: rows of the dataset (sample_id, document_id, messages) up to `MAX_LENGTH`.
-        tokens: of one pass over `train`.
+        train, held_out: samples of the dataset of at most `MAX_LENGTH` tokens.
+        tokens: number of tokens in one pass over `train`.
     """
 
     home: Settings
@@ -60,7 +62,7 @@ class Material:
 
 
 def recipe(**changes: Any) -> Recipe:
-    """The default recipe on samples alone, as its peers have them, without checkpoints between."""
+    """Return the default recipe on unmodified samples, without intermediate checkpoints."""
     values: dict[str, Any] = {
         "token_budget": 10**9,
         "max_epochs": 1,
@@ -71,10 +73,10 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def material(form: Form) -> Material:
-    """Make, or find, dataset and model.
+    """Return dataset and model; make them if they do not exist.
 
     Raises:
-        FileNotFoundError: the shared posts are not there (`TWIN_SHARED_DATA`).
+        FileNotFoundError: the shared posts are missing (`TWIN_SHARED_DATA`).
     """
     from transformers import AutoTokenizer
 
@@ -83,41 +85,41 @@ def material(form: Form) -> Material:
     columns = ["sample_id", "document_id", "split", "messages"]
     rows = tables.read("instruction_dataset", form.author, columns=columns)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    drawn: dict[str, list[dict[str, Any]]] = {}
+    selected: dict[str, list[dict[str, Any]]] = {}
     tokenized: dict[str, list[TokenizedSample]] = {}
     for split, count in (("train", form.samples), ("held_out", form.held_out)):
-        part = _in_drawn_order(rows.filter(pl.col("split") == split).to_dicts())
+        part = _hash_ordered(rows.filter(pl.col("split") == split).to_dicts())
         samples, _ = tokenize_samples(part, tokenizer, max_length=MAX_LENGTH)
         if len(samples) < count:
-            raise SystemExit(f"{len(samples)} samples in the split {split}, {count} are needed")
+            raise SystemExit(f"the split {split} has {len(samples)} samples; {count} are needed")
         tokenized[split] = samples[:count]
         chosen = {sample.sample_id for sample in tokenized[split]}
-        drawn[split] = [row for row in part if row["sample_id"] in chosen]
+        selected[split] = [row for row in part if row["sample_id"] in chosen]
     tokens = sum(sample.length for sample in tokenized["train"])
-    return Material(home, base, drawn["train"], tokenized["held_out"], tokens)
+    return Material(home, base, selected["train"], tokenized["held_out"], tokens)
 
 
-def _in_drawn_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _hash_ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: hashlib.sha256(row["sample_id"].encode()).digest())
 
 
 def _model(*, tiny: bool) -> Path:
-    """The transformers folder of the model."""
+    """Return the transformers folder of the model."""
     base = base_folder()
     return make_tiny_model(KEPT / "model" / "tiny", base) if tiny else base
 
 
 def _home(form: Form) -> Settings:
-    """A home whose tables hold the dataset."""
+    """Return a home whose tables contain the dataset."""
     source = _folder_of(form.author)
     paths = _posts(source)
     if not paths:
         raise FileNotFoundError(f"no posts in {source}: set TWIN_SHARED_DATA")
     name = f"home-{form.author}-{form.posts or 'all'}"
-    home = KEPT / f"{name}-{_code()}"
+    home = KEPT / f"{name}-{code_hash(CODE)}"
     if not (home / "complete").is_file():
-        for older in KEPT.glob(f"{name}-*"):
-            shutil.rmtree(older)
+        for old_home in KEPT.glob(f"{name}-*"):
+            shutil.rmtree(old_home)
         home.mkdir(parents=True)
         settings = load_settings(home)
         lend_weights(prepare_weights(), settings)
@@ -140,29 +142,21 @@ def _folder_of(author: str) -> Path:
 
 
 def _posts(folder: Path) -> list[Path]:
-    """Files of a shared author's posts: Jekyll's folder of them, else all Markdown."""
+    """Return the files of an author's posts: of Jekyll's `_posts`, else all Markdown."""
     inner = folder / "_posts"
     if inner.is_dir():
         return sorted(inner.iterdir())
-    return sorted(path for path in folder.rglob("*.md") if path.name not in ABOUT)
+    return sorted(path for path in folder.rglob("*.md") if path.name not in NOT_POSTS)
 
 
 def author_in(home: Settings) -> str:
-    """The one author of a home."""
+    """Return the only author of a home."""
     (slug,) = author_slugs(home)
     return slug
 
 
-def _code() -> str:
-    digest = hashlib.sha256()
-    for folder in CODE:
-        for path in sorted((ROOT / "twin_assets" / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
 def _materialize() -> None:
-    """The worker: from the posts to the dataset, in the home that `TWIN_HOME` names."""
+    """Make the dataset from the posts in the home `TWIN_HOME`; run in a separate process."""
     import dagster as dg
 
     from twin_assets.corpus.cleaned_documents import cleaned_documents
@@ -176,10 +170,10 @@ def _materialize() -> None:
     slug = author_in(load_settings())
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", [slug])
-        done = dg.materialize(
+        result = dg.materialize(
             assets, partition_key=slug, instance=instance, resources=default_resources()
         )
-    assert done.success
+    assert result.success
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""One rank of a peer's training: TRL's SFTTrainer on the same samples.
+"""A rank of a peer's training: TRL's SFTTrainer on the same samples.
 
     python -m torch.distributed.run … -m tests.bench.training.peer --kind KIND --folder FOLDER
 
 Scope: what a user of the library writes. Out of scope: starting it (`speed.py`).
-Given alike to all: model, samples (one pass), LoRA, AdamW, learning rate and its schedule, seed,
-loss over the answers alone. `trl-defaults` leaves everything else as TRL has it; `trl-tuned` has
-our dtype, batch, packing and padding. On the device of the job's launch configuration.
+All runners have the same model, samples (one pass), LoRA, AdamW, learning rate and schedule, seed,
+and loss over the answers alone. `trl-defaults` leaves everything else at TRL's defaults;
+`trl-tuned` has our dtype, batch, packing and padding. The device is that of the job's launch
+configuration.
 Source: https://huggingface.co/docs/trl/sft_trainer.
 """
 
@@ -25,8 +26,8 @@ from twin_assets.checkpoints.job import Job, read_job, read_rows
 KINDS = ("trl-defaults", "trl-tuned")
 
 
-def common(job: Job) -> dict[str, Any]:
-    """Arguments that every peer is given."""
+def common_arguments(job: Job) -> dict[str, Any]:
+    """Return the arguments of every peer."""
     recipe = job.recipe
     return {
         "output_dir": str(job.folder / "peer"),
@@ -45,7 +46,7 @@ def common(job: Job) -> dict[str, Any]:
     }
 
 
-def lora(job: Job) -> Any:
+def lora_config(job: Job) -> Any:
     from peft import LoraConfig
 
     shape = job.recipe.lora
@@ -67,11 +68,11 @@ def trl_trainer(job: Job, *, tuned: bool) -> Any:
     dataset = Dataset.from_list(
         [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
     )
-    like_ours: dict[str, Any] = {}
+    tuned_arguments: dict[str, Any] = {}
     if tuned:
-        # a row holds one or two samples, and two ranks take a row each: about as many samples a
-        # step as ours
-        like_ours = {
+        # A row contains one or two samples, and two ranks take a row each: about as many samples a
+        # step as ours.
+        tuned_arguments = {
             "per_device_train_batch_size": 1,
             "packing": True,
             "max_length": job.recipe.max_length,
@@ -81,14 +82,14 @@ def trl_trainer(job: Job, *, tuned: bool) -> Any:
         }
     return SFTTrainer(
         model=str(job.base_folder),
-        args=SFTConfig(**common(job), **like_ours),
+        args=SFTConfig(**common_arguments(job), **tuned_arguments),
         train_dataset=dataset,
-        peft_config=lora(job),
+        peft_config=lora_config(job),
     )
 
 
-class Counting:
-    """A collator that counts the tokens it hands over, padding left out."""
+class CountingCollator:
+    """A collator that counts the tokens of its batches without padding."""
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.tokens, self.answers = inner, 0, 0
@@ -101,7 +102,7 @@ class Counting:
 
 
 def stopwatch() -> Any:
-    """A callback that times the steps alone, as our own figure does."""
+    """Return a callback that times the steps alone, as our figure does."""
     from transformers import TrainerCallback
 
     class Stopwatch(TrainerCallback):
@@ -126,18 +127,18 @@ def main() -> None:
     job = read_job(options.folder / "job.json")
     torch.manual_seed(job.recipe.seed)
     trainer = trl_trainer(job, tuned=options.kind == "trl-tuned")
-    trainer.data_collator = counting = Counting(trainer.data_collator)
+    trainer.data_collator = collator = CountingCollator(trainer.data_collator)
     clock = stopwatch()
     trainer.add_callback(clock)
     trainer.train()
-    seen = [counting.tokens, counting.answers, clock.cpu_s, clock.seconds]
-    total = torch.tensor(seen, dtype=torch.float64)
+    counts = [collator.tokens, collator.answers, clock.cpu_s, clock.seconds]
+    total = torch.tensor(counts, dtype=torch.float64)
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(total)
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if trainer.is_world_process_zero():
         trainer.model.save_pretrained(job.folder / "peer" / "adapter")
-        found = {
+        figures = {
             "tokens": total[0].item(),
             "answer_tokens": total[1].item(),
             "cpu_s": total[2].item(),
@@ -146,8 +147,8 @@ def main() -> None:
             "ranks": ranks,
         }
         if torch.cuda.is_available():
-            found["gpu_peak_mb"] = torch.cuda.max_memory_allocated() / 1e6
-        (job.folder / "peer" / "figures.json").write_text(json.dumps(found), encoding="utf-8")
+            figures["gpu_peak_mb"] = torch.cuda.max_memory_allocated() / 1e6
+        (job.folder / "peer" / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
 
 
 if __name__ == "__main__":

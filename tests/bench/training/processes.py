@@ -1,8 +1,7 @@
-"""Starting what is measured: a job by the bare launcher of accelerate or torch, or through ours.
+"""The processes that are measured: a job started by accelerate's or torch's own launcher.
 
-Scope: commands, environment, CPU and wall time of a process with its children, and a word
-on stderr while it runs. Out of scope: what is trained (`material.py`), the comparison
-(`speed.py`).
+Scope: commands, environment, CPU and wall time of a process with its children, and progress on
+stderr. Out of scope: the training's inputs (`material.py`), the comparison (`speed.py`).
 """
 
 from __future__ import annotations
@@ -28,41 +27,41 @@ from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.models.training_launcher import computes_in_bf16
 from twin_resources.processes.process_identity import end_processes
 
-# what the launch configurations set for our ranks; tuned peers get it too
+# The launch configurations set this for our ranks; tuned peers get it too.
 MALLOC = "glibc.malloc.mmap_threshold=4294967295:glibc.malloc.trim_threshold=8589934592"
-MAX_S = 1800.0  # of one process; a peer that takes longer is given up
+MAX_S = 1800.0  # of a process; a slower peer is stopped
 ERROR = re.compile(r"(\[rank\d+\]:)?\s*[\w.]*(Error|Exit)\b.*:")
-ALONE = ["--nnodes", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+ONE_NODE = ["--nnodes", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
 
 
 class NotMeasured(Exception):
-    """A process failed or took too long; the message is the reason, in one line."""
+    """A process failed or took too long; the message gives the reason in one line."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one process and all its children, start to end."""
+    """Time of a process with all its children, from start to end."""
 
     wall_s: float
     cpu_s: float
 
 
-def timed(
+def run_timed(
     command: Sequence[str],
     *,
     environment: Mapping[str, str] | None = None,
     log: Path,
     name: str,
-    longest_s: float = MAX_S,
-    speak_every_s: float = 15.0,
+    timeout_s: float = MAX_S,
+    report_every_s: float = 15.0,
 ) -> Cost:
-    """Run a command to its end; now and then a word on stderr says how far it is.
+    """Run a command to its end, with progress on stderr.
 
     Args:
-        name: what the words on stderr call it.
+        name: of the command in the progress lines.
 
     Raises:
-        NotMeasured: it failed, or did not end within `longest_s`; its log stays.
+        NotMeasured: it failed, or did not end within `timeout_s`; its log stays.
     """
     values = os.environ | {
         "PYTHONPATH": str(ROOT),
@@ -71,7 +70,7 @@ def timed(
         "CUDA_VISIBLE_DEVICES": "",
         "GLOO_SOCKET_IFNAME": "lo",
     }
-    before, started = _children(), time.monotonic()
+    before, started = _children_cpu_s(), time.monotonic()
     with log.open("wb") as stream:
         process = subprocess.Popen(
             list(command),
@@ -81,39 +80,36 @@ def timed(
             stderr=subprocess.STDOUT,
         )
         try:
-            while (code := _ended(process, speak_every_s)) is None:
-                passed = time.monotonic() - started
-                sys.stderr.write(f"  {name}: {passed:.0f} s, {_last_line(log)[:90]}\n")
-                if passed > longest_s:
-                    raise NotMeasured(f"{name}: no end within {longest_s:.0f} s")
+            while (code := _wait(process, report_every_s)) is None:
+                elapsed_s = time.monotonic() - started
+                sys.stderr.write(f"  {name}: {elapsed_s:.0f} s, {_last_line(log)[:90]}\n")
+                if elapsed_s > timeout_s:
+                    raise NotMeasured(f"{name}: did not end within {timeout_s:.0f} s")
         finally:
-            if process.poll() is None:  # too long, or interrupted
+            if process.poll() is None:  # timed out or interrupted
                 family = psutil.Process(process.pid)
                 end_processes([family, *family.children(recursive=True)])
             process.wait()
     if code:
         raise NotMeasured(f"{name}: exit code {code}, {_reason_in(log)}")
-    return Cost(wall_s=time.monotonic() - started, cpu_s=_children() - before)
+    return Cost(wall_s=time.monotonic() - started, cpu_s=_children_cpu_s() - before)
 
 
-def _ended(process: subprocess.Popen[bytes], within_s: float) -> int | None:
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
     try:
-        return process.wait(within_s)
+        return process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         return None
 
 
 def _reason_in(log: Path) -> str:
-    """The line that says why: the first rank's error, else the last line that says anything."""
-    lines = _lines(log)
-    errors = [
-        line for line in lines if re.match(r"(\[rank\d+\]:)?\s*[\w.]*(Error|Exit)\b.*:", line)
-    ]
+    """Return the first error line of a rank, else the last line that is not blank."""
+    errors = [line for line in _lines(log) if ERROR.match(line)]
     return (errors[0] if errors else _last_line(log))[:200]
 
 
 def _last_line(log: Path) -> str:
-    return next(reversed(_lines(log)), "it has said nothing")
+    return next(reversed(_lines(log)), "no output yet")
 
 
 def _lines(log: Path) -> list[str]:
@@ -121,17 +117,17 @@ def _lines(log: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _children() -> float:
+def _children_cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def threads(ranks: int) -> dict[str, str]:
+def thread_variables(ranks: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // ranks))}
 
 
-def write(folder: Path, material: Material, recipe: Recipe, *, ranks: int) -> Job:
-    """A job's folder, ready to be started."""
+def write_bench_job(folder: Path, material: Material, recipe: Recipe, *, ranks: int) -> Job:
+    """Write a job's folder and return the job."""
     job = Job(folder, "bench", material.base, ranks, recipe)
     write_job(job)
     write_rows(job.samples_path, material.train)
@@ -139,12 +135,12 @@ def write(folder: Path, material: Material, recipe: Recipe, *, ranks: int) -> Jo
 
 
 def bare_command(job: Job) -> tuple[list[str], dict[str, str]]:
-    """What a user types who starts our script with no launcher of ours, and its environment."""
+    """Return the command and environment of our training script without our launcher."""
     script = ["-m", "twin_assets.training.train", "--job", str(job.path)]
     precision = job.effective_launch.mixed_precision
     bf16 = precision == "bf16" or (precision == "auto" and computes_in_bf16("cpu"))
     environment = {
-        **threads(job.ranks),
+        **thread_variables(job.ranks),
         **job.effective_launch.environment,
         "DS_ACCELERATOR": "cpu",
         "ACCELERATE_MIXED_PRECISION": "bf16" if bf16 else "no",
@@ -152,8 +148,8 @@ def bare_command(job: Job) -> tuple[list[str], dict[str, str]]:
     if not job.effective_launch.deepspeed:
         environment["ACCELERATE_USE_CPU"] = "true"
         count = ["--nproc-per-node", str(job.ranks)]
-        # accelerate's own launcher starts one process on a CPU
-        torchrun = [sys.executable, "-m", "torch.distributed.run", *ALONE, *count, *script]
+        # torchrun, because accelerate's launcher starts only one process on a CPU
+        torchrun = [sys.executable, "-m", "torch.distributed.run", *ONE_NODE, *count, *script]
         return torchrun, environment
     values: dict[str, Any] = dict(build_training_job(job, name="bare").deepspeed)
     config = job.folder / "deepspeed.json"
@@ -167,8 +163,8 @@ def bare_command(job: Job) -> tuple[list[str], dict[str, str]]:
 
 def peer_command(job: Job, kind: str) -> tuple[list[str], dict[str, str]]:
     script = ["-m", "tests.bench.training.peer", "--kind", kind, "--folder", str(job.folder)]
-    environment = threads(job.ranks)
+    environment = thread_variables(job.ranks)
     if kind != "trl-defaults":
         environment["GLIBC_TUNABLES"] = MALLOC
     count = ["--nproc-per-node", str(job.ranks)]
-    return [sys.executable, "-m", "torch.distributed.run", *ALONE, *count, *script], environment
+    return [sys.executable, "-m", "torch.distributed.run", *ONE_NODE, *count, *script], environment

@@ -1,8 +1,8 @@
-"""Tokens a second of the same training: ours, TRL's SFTTrainer as it comes and tuned.
+"""Tokens a second of the same training: ours, and TRL's SFTTrainer with its defaults and tuned.
 
-Scope: the turns, and the loss on held-out answers that says whether they trained alike.
-Each runner passes once over the same samples; tokens are counted without padding, seconds are those
-of the steps. A turn of each, then the next; medians.
+Scope: the rounds, and the loss on held-out answers, which shows whether the trainings are equal.
+In a round each runner passes once over the same samples. Tokens are counted without padding, and
+seconds are those of the steps. The figures are medians of the rounds.
 """
 
 from __future__ import annotations
@@ -15,48 +15,61 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench.retraining.rows import Row
+from tests.bench.rows import Row, bounded_row, missing_row
 from tests.bench.training.forms import Form
 from tests.bench.training.material import MAX_LENGTH, Material, recipe
 from tests.bench.training.peer import KINDS
-from tests.bench.training.processes import NotMeasured, bare_command, peer_command, timed, write
-from tests.bench.training.rows import missing, row
+from tests.bench.training.processes import (
+    NotMeasured,
+    bare_command,
+    peer_command,
+    run_timed,
+    write_bench_job,
+)
 from twin_assets.checkpoints.job import Job, read_result
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.training.losses import answer_losses
 
 RANKS = 2
 OURS = "ours"
-MAX_LOSS = 1.01  # ours against the same training by TRL
+MAX_LOSS = 1.01  # ours / the same training by TRL
 NAMES = {"trl-defaults": "TRL defaults", "trl-tuned": "TRL tuned"}
 
 
 def speed(form: Form, material: Material, scratch: Path) -> list[Row]:
-    """The turns. A peer that fails is left out from then on and its row says why; ours may not."""
+    """Run the rounds; return the rows.
+
+    A peer that fails is left out from then on, and its row gives the reason.
+
+    Raises:
+        NotMeasured: our training failed.
+    """
     figures: dict[str, list[dict[str, float]]] = {}
     adapters: dict[str, Path] = {}
     failed: dict[str, str] = {}
-    for turn in range(form.rounds):
+    for round_number in range(form.rounds):
         for kind in (OURS, *KINDS):
             if kind in failed:
                 continue
-            name = f"turn {turn + 1} of {form.rounds}, {NAMES.get(kind, kind)}"
+            name = f"round {round_number + 1} of {form.rounds}, {NAMES.get(kind, kind)}"
             sys.stderr.write(f"{name}: {material.tokens} tokens\n")
-            job = write(scratch / f"{kind}-{turn}", material, recipe(), ranks=RANKS)
+            job = write_bench_job(
+                scratch / f"{kind}-{round_number}", material, recipe(), ranks=RANKS
+            )
             try:
-                found = _ours(job, name) if kind == OURS else _peer(job, kind, name)
-                _require_same_tokens(kind, found["tokens"], material.tokens)
+                run = _run_ours(job, name) if kind == OURS else _run_peer(job, kind, name)
+                _require_same_tokens(kind, run["tokens"], material.tokens)
             except NotMeasured as error:
                 if kind == OURS:
                     raise
                 failed[kind] = str(error)
                 sys.stderr.write(f"left out: {error}\n")
                 continue
-            figures.setdefault(kind, []).append(found)
+            figures.setdefault(kind, []).append(run)
             adapter = job.folder / ("output" if kind == OURS else "peer") / "adapter"
-            adapters[kind] = adapter.rename(scratch / f"adapter-{kind}-{turn}")
+            adapters[kind] = adapter.rename(scratch / f"adapter-{kind}-{round_number}")
             shutil.rmtree(job.folder)
-            sys.stderr.write(f"{name}: {_said(found)}\n")
+            sys.stderr.write(f"{name}: {_format_figures(run)}\n")
     sys.stderr.write("losses of held-out answers\n")
     losses = held_out_losses(material.base, adapters, material.held_out)
     return rows(form, figures, losses, failed)
@@ -68,64 +81,64 @@ def rows(
     losses: dict[str, float],
     failed: Mapping[str, str] | None = None,
 ) -> list[Row]:
-    """The table.
+    """Return the rows.
 
     Args:
-        figures: of each runner by turn; of a peer that failed in a later turn, the turns before.
-        losses: mean of a held-out answer token, by runner and of `base`.
-        failed: why, by peer. Figures of turns before its failure are not shown.
+        figures: of each runner by round; a peer that failed has only the rounds before.
+        losses: mean per held-out answer token, of each runner and of `base`.
+        failed: reasons by peer; their figures are not shown.
     """
     reasons = dict(failed or {})
-    there = [kind for kind in KINDS if kind not in reasons]
+    measured = [kind for kind in KINDS if kind not in reasons]
     rate = {
-        kind: statistics.median(found["tokens"] / found["seconds"] for found in figures[kind])
-        for kind in (OURS, *there)
+        kind: statistics.median(run["tokens"] / run["seconds"] for run in figures[kind])
+        for kind in (OURS, *measured)
     }
     cpu = {
-        kind: statistics.median(found["cpu_s"] / found["tokens"] * 1000 for found in figures[kind])
-        for kind in (OURS, *there)
+        kind: statistics.median(run["cpu_s"] / run["tokens"] * 1000 for run in figures[kind])
+        for kind in (OURS, *measured)
     }
     times = {
         kind: statistics.median(
-            ours["tokens"] / ours["seconds"] / (other["tokens"] / other["seconds"])
-            for ours, other in zip(figures[OURS], figures[kind], strict=True)
+            ours["tokens"] / ours["seconds"] / (peer["tokens"] / peer["seconds"])
+            for ours, peer in zip(figures[OURS], figures[kind], strict=True)
         )
-        for kind in there
+        for kind in measured
     }
-    peers = {NAMES[kind]: rate[kind] for kind in there}
+    peers = {NAMES[kind]: rate[kind] for kind in measured}
     label = f"{form.model}, {form.samples} samples, {RANKS} CPU ranks"
-    # the tiny model's steps are mostly the loop's own, which a real model's are not
+    # The tiny model's steps are mostly overhead of the loop; a real model's are not.
     goal = {} if form.tiny else {"trl-defaults": 1.5, "trl-tuned": 1.0}
-    shown = {
+    peer_losses = {
         NAMES.get(kind, kind): value
         for kind, value in losses.items()
         if kind != OURS and kind not in reasons
     }
     ratio = f"that loss / {NAMES['trl-tuned']}"
     return [
-        row(f"SFT tokens/s, {label}", rate[OURS], "1/s", peers=peers),
+        bounded_row(f"SFT tokens/s, {label}", rate[OURS], "1/s", peers=peers),
         *(
-            missing(f"times {NAMES[kind]}", "×", reasons[kind], goal=goal.get(kind))
+            missing_row(f"times {NAMES[kind]}", "×", reasons[kind], goal=goal.get(kind))
             if kind in reasons
-            else row(f"times {NAMES[kind]}", times[kind], "×", at_least=goal.get(kind))
+            else bounded_row(f"times {NAMES[kind]}", times[kind], "×", at_least=goal.get(kind))
             for kind in KINDS
         ),
-        row(
+        bounded_row(
             "CPU s a thousand tokens, start to end",
             cpu[OURS],
             "s",
-            peers={NAMES[kind]: cpu[kind] for kind in there},
+            peers={NAMES[kind]: cpu[kind] for kind in measured},
         ),
-        row("loss of a held-out answer token", losses[OURS], "nats", peers=shown),
-        missing(ratio, "×", reasons["trl-tuned"], goal=MAX_LOSS)
+        bounded_row("loss of a held-out answer token", losses[OURS], "nats", peers=peer_losses),
+        missing_row(ratio, "×", reasons["trl-tuned"], goal=MAX_LOSS)
         if "trl-tuned" in reasons
-        else row(ratio, losses[OURS] / losses["trl-tuned"], "×", at_most=MAX_LOSS),
+        else bounded_row(ratio, losses[OURS] / losses["trl-tuned"], "×", at_most=MAX_LOSS),
     ]
 
 
-def _ours(job: Job, name: str) -> dict[str, float]:
+def _run_ours(job: Job, name: str) -> dict[str, float]:
     command, environment = bare_command(job)
-    cost = timed(command, environment=environment, log=job.folder / "log", name=name)
+    cost = run_timed(command, environment=environment, log=job.folder / "log", name=name)
     result = read_result(job.output_folder / "result.json")
     return {
         "tokens": result.tokens,
@@ -135,47 +148,51 @@ def _ours(job: Job, name: str) -> dict[str, float]:
     }
 
 
-def _peer(job: Job, kind: str, name: str) -> dict[str, float]:
+def _run_peer(job: Job, kind: str, name: str) -> dict[str, float]:
     command, environment = peer_command(job, kind)
-    cost = timed(command, environment=environment, log=job.folder / "log", name=name)
+    cost = run_timed(command, environment=environment, log=job.folder / "log", name=name)
     path = job.folder / "peer" / "figures.json"
-    found: dict[str, float] = json.loads(path.read_text("utf-8"))
-    return found | {"steps_cpu_s": found["cpu_s"], "cpu_s": cost.cpu_s}
+    figures: dict[str, float] = json.loads(path.read_text("utf-8"))
+    return figures | {"steps_cpu_s": figures["cpu_s"], "cpu_s": cost.cpu_s}
 
 
-def _require_same_tokens(kind: str, found: float, wanted: int) -> None:
-    """Peers render the end of a sample otherwise (a newline); more is another training.
+def _require_same_tokens(kind: str, actual: float, expected: int) -> None:
+    """Require the expected number of tokens within 1 %.
 
-    A packed row more is not: where the rows are odd, the sampler hands one of them to both ranks.
+    Peers render the end of a sample differently (a newline). One additional packed row is also
+    allowed: with an odd number of rows, the sampler gives one of them to both ranks.
+
+    Raises:
+        NotMeasured: the difference is larger, so the trainings are not comparable.
     """
-    twice = MAX_LENGTH if kind == "trl-tuned" else 0
-    if not 0.99 * wanted <= found <= 1.01 * wanted + twice:
-        raise NotMeasured(f"{kind} saw {found:.0f} tokens, not {wanted}: another training")
+    repeated = MAX_LENGTH if kind == "trl-tuned" else 0
+    if not 0.99 * expected <= actual <= 1.01 * expected + repeated:
+        raise NotMeasured(f"{kind} trained on {actual:.0f} tokens, not {expected}")
 
 
-def _said(found: dict[str, float]) -> str:
-    rate = found["tokens"] / found["seconds"]
-    return f"{rate:.0f} tokens/s, " + ", ".join(f"{k} {v:.0f}" for k, v in found.items())
+def _format_figures(run: dict[str, float]) -> str:
+    rate = run["tokens"] / run["seconds"]
+    return f"{rate:.0f} tokens/s, " + ", ".join(f"{k} {v:.0f}" for k, v in run.items())
 
 
 def held_out_losses(
     base: Path, adapters: dict[str, Path], samples: Sequence[TokenizedSample]
 ) -> dict[str, float]:
-    """Mean negative log-likelihood of an answer token, with each adapter and with none (`base`)."""
+    """Return the mean loss of an answer token with each adapter and without one (`base`)."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    def mean(model: Any) -> float:
+    def mean_loss(model: Any) -> float:
         model.eval()
         with torch.no_grad():
             sums = [float(answer_losses(model, [sample], 64).sum()) for sample in samples]
         return sum(sums) / sum(sample.answer_tokens for sample in samples)
 
-    def model() -> Any:
+    def load_base() -> Any:
         return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
 
-    losses = {"base": mean(model())}
+    losses = {"base": mean_loss(load_base())}
     for kind, adapter in adapters.items():
-        losses[kind] = mean(PeftModel.from_pretrained(model(), adapter))
+        losses[kind] = mean_loss(PeftModel.from_pretrained(load_base(), adapter))
     return losses

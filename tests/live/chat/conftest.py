@@ -1,10 +1,10 @@
-"""The page in a real browser: its process, Chromium, a slow gateway, where screenshots go.
+"""Fixtures of the page in a real browser: its process, Chromium, a slow gateway, screenshots.
 
-Scope: starting and ending them, what several tests do in the page. Out of scope:
-assertions, the stand-in gateway (`standing_in.py`).
+Scope: starting and ending them, and common actions in the page. Out of scope: assertions, the
+simulated gateway (`slow_gateway.py`).
 
-TWIN_SCREENSHOTS=FOLDER: the pictures go there (`deploy/docs` renews the documents'); without it
-to the test's folder of logs.
+Screenshots go to the folder TWIN_SCREENSHOTS (`deploy/docs` replaces those of the documents), or by
+default to the test's folder of logs.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ BROWSER = next(
 )
 needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
 WAIT_MS = 180_000
-ANSWERS = "#conversation .bot.message:not(.component)"  # their texts
-NOTES = "#conversation .twin-notes"  # below each
+ANSWERS = "#conversation .bot.message:not(.component)"  # the texts of the answers
+NOTES = "#conversation .twin-notes"  # the notes below each answer
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="400" height="80"><text y="40">ann</text></svg>'
 )
@@ -47,10 +47,10 @@ TITLES = ("On oil", "On brass", "On winding", "On <author> & co")
 
 
 class Page:
-    """The page's process on a home.
+    """The page's process for a home.
 
     Args:
-        settings: with the ports of what it asks.
+        settings: with the ports of the gateway and the trace store.
         environ: added to its environment.
     """
 
@@ -77,20 +77,20 @@ class Page:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        until_answers(f"{self.url}/ready", self.process, log)
+        wait_for_server(f"{self.url}/ready", self.process, log)
 
     def link(self, *, view: str = "") -> str:
         return make_link(self.settings, self.url, view=view)
 
 
-def until_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until something answers there; fails with the log of what should."""
-    until = time.monotonic() + WAIT_MS / 1000
+def wait_for_server(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server answers; fails with its log."""
+    deadline = time.monotonic() + WAIT_MS / 1000
     while True:
         try:
             httpx.get(url, trust_env=False, timeout=5)
         except httpx.TransportError:
-            assert time.monotonic() < until, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
             assert process.poll() is None, log.read_text()
             time.sleep(0.2)
         else:
@@ -98,7 +98,7 @@ def until_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None
 
 
 class SlowGateway:
-    """The stand-in's process and what it has noted."""
+    """The process of the simulated gateway, and its log."""
 
     def __init__(self, port: int, log: Path) -> None:
         self.log = log
@@ -106,25 +106,25 @@ class SlowGateway:
         output = log.with_suffix(".out")
         with output.open("wb") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("standing_in.py")), str(port), log],
+                [sys.executable, str(Path(__file__).with_name("slow_gateway.py")), str(port), log],
                 stdout=stream,
                 stderr=subprocess.STDOUT,
             )
-        until_answers(f"http://127.0.0.1:{port}/v1/models", self.process, output)
+        wait_for_server(f"http://127.0.0.1:{port}/v1/models", self.process, output)
 
-    def noted(self, what: str) -> list[Any]:
-        """The values of that kind, oldest first: `asked`, `messages`, `left`, `feedback` …"""
+    def logged(self, key: str) -> list[Any]:
+        """Return the logged values of a key, oldest first: `asked`, `messages`, `feedback` …"""
         rows = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
-        return [row[what] for row in rows if what in row]
+        return [row[key] for row in rows if key in row]
 
-    def wait_for(self, what: str, *, count: int) -> list[Any]:
-        until = time.monotonic() + WAIT_MS / 1000
-        while len(self.noted(what)) < count:
-            assert time.monotonic() < until, self.log.read_text(encoding="utf-8")
+    def wait_for(self, key: str, *, count: int) -> list[Any]:
+        deadline = time.monotonic() + WAIT_MS / 1000
+        while len(self.logged(key)) < count:
+            assert time.monotonic() < deadline, self.log.read_text(encoding="utf-8")
             time.sleep(0.1)
-        return self.noted(what)
+        return self.logged(key)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         self.log.write_text("", encoding="utf-8")
         self.delay_models(0.0)
 
@@ -134,7 +134,7 @@ class SlowGateway:
 
 @pytest.fixture(scope="session")
 def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A home with two authors, titles of one and a gate's plot."""
+    """Create a home with two authors, the titles of one author's posts, and a gate's plot."""
     home = tmp_path_factory.mktemp("slow") / "home"
     home.mkdir()
     settings = Settings(
@@ -153,7 +153,7 @@ def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def write_titles(settings: Settings, author: str) -> None:
-    """As much of the author's passages as the page reads: their titles."""
+    """Write the columns of the author's passages that the page reads."""
     rows = [
         {
             "chunk_id": f"post-{number}-c0",
@@ -183,14 +183,14 @@ def write_titles(settings: Settings, author: str) -> None:
 
 @pytest.fixture(scope="session")
 def slow_gateway(slow_home: Settings) -> Iterator[SlowGateway]:
-    made = SlowGateway(slow_home.gateway_port, slow_home.home / "asked.jsonl")
-    yield made
-    end(made.process)
+    gateway = SlowGateway(slow_home.gateway_port, slow_home.home / "asked.jsonl")
+    yield gateway
+    end(gateway.process)
 
 
 @pytest.fixture(scope="session")
 def trace_store(slow_home: Settings) -> Iterator[httpx.Client]:
-    """The embedded trace store of that home, and a client with its keys."""
+    """Start the embedded trace store of that home, and yield a client with its keys."""
     log = slow_home.home / "traces.log"
     arguments = ["--home", str(slow_home.home), "--port", str(slow_home.traces_port)]
     with log.open("wb") as stream:
@@ -205,7 +205,7 @@ def trace_store(slow_home: Settings) -> Iterator[httpx.Client]:
             stderr=subprocess.STDOUT,
         )
     address = f"http://127.0.0.1:{slow_home.traces_port}"
-    until_answers(f"{address}/api/public/health", process, log)
+    wait_for_server(f"{address}/api/public/health", process, log)
     secrets = load_secrets(slow_home)
     keys = (secrets.traces_public_key, secrets.traces_secret_key)
     with httpx.Client(base_url=address, auth=keys, trust_env=False) as client:
@@ -217,85 +217,85 @@ def trace_store(slow_home: Settings) -> Iterator[httpx.Client]:
 def slow_page(
     slow_home: Settings, slow_gateway: SlowGateway, trace_store: httpx.Client
 ) -> Iterator[Page]:
-    spent = {"TWIN_PAID_BUDGET_PER_DAY": "2.0"}
-    made = Page(slow_home, slow_home.home / "chat.log", environ=spent)
-    yield made
-    end(made.process)
+    environ = {"TWIN_PAID_BUDGET_PER_DAY": "2.0"}
+    page = Page(slow_home, slow_home.home / "chat.log", environ=environ)
+    yield page
+    end(page.process)
 
 
-@pytest.fixture(scope="package")  # in one process a second driver cannot begin before it ends
+@pytest.fixture(scope="package")  # a process can have only one Playwright driver at a time
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        made = driver.chromium.launch(
+        chromium = driver.chromium.launch(
             executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
         )
-        yield made
-        made.close()
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
 def tab(slow_page: Page, slow_gateway: SlowGateway, browser: Any) -> Iterator[Any]:
-    """A browser of its own, let in, on the page with the slow gateway; ready to be asked.
+    """Open the page with the slow gateway in a new browser context, ready for a question.
 
-    It fails when the page has a script error or runs a script of somebody else's text.
+    The test fails when the page has a script error or runs a script from displayed text.
     """
-    slow_gateway.forget()
+    slow_gateway.reset()
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    made = context.new_page()
+    page = context.new_page()
     errors: list[str] = []
-    made.on("pageerror", lambda error: errors.append(str(error)))
-    made.goto(slow_page.link())
-    ready(made)
-    yield made
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(slow_page.link())
+    wait_until_ready(page)
+    yield page
     assert errors == []
-    assert made.evaluate("window.hurt === undefined")
+    assert page.evaluate("window.hurt === undefined")
     context.close()
 
 
-def ready(tab: Any) -> None:
-    """Wait until the page may be asked."""
+def wait_until_ready(tab: Any) -> None:
+    """Wait until the page accepts a question."""
     tab.wait_for_function("document.body.dataset.ready === 'yes'", timeout=WAIT_MS)
 
 
 def ask(tab: Any, question: str, *, view: str = "talk") -> None:
-    """Type it and press Enter; `free` then waits for the end of this question, not of the last."""
-    field = box(tab, view=view)
-    field.fill(question)
+    """Type a question and press Enter."""
+    question_box(tab, view=view).fill(question)
     press_enter(tab, view=view)
 
 
-def box(tab: Any, *, view: str = "talk") -> Any:
-    """Where a question is typed."""
+def question_box(tab: Any, *, view: str = "talk") -> Any:
+    """Return the text box for a question."""
     return tab.locator({"talk": "#question", "compare": "#compare-question"}[view] + " textarea")
 
 
 def press_enter(tab: Any, *, view: str = "talk") -> None:
+    """Press Enter; `wait_until_free` then waits for this question, not for the previous one."""
     tab.evaluate(f"document.body.dataset.{view} = 'asked'")
-    box(tab, view=view).press("Enter")
+    question_box(tab, view=view).press("Enter")
 
 
-def free(tab: Any, *, view: str = "talk") -> None:
-    """Wait until nothing is written any more, and the next question may be asked."""
+def wait_until_free(tab: Any, *, view: str = "talk") -> None:
+    """Wait until the answer is complete and the next question may be asked."""
     tab.wait_for_function(f"document.body.dataset.{view} === 'free'", timeout=WAIT_MS)
 
 
-def answered(tab: Any, *, count: int = 1) -> None:
-    """Wait for that many whole answers, each with what it rests on below it."""
-    free(tab)
-    for what in (ANSWERS, f"{NOTES} .twin-about"):
+def wait_for_answers(tab: Any, *, count: int = 1) -> None:
+    """Wait for that many complete answers, each with its notes."""
+    wait_until_free(tab)
+    for selector in (ANSWERS, f"{NOTES} .twin-about"):
         tab.wait_for_function(
-            f'document.querySelectorAll("{what}").length === {count}', timeout=WAIT_MS
+            f'document.querySelectorAll("{selector}").length === {count}', timeout=WAIT_MS
         )
 
 
 @pytest.fixture
-def picture(process_logs: Path) -> Callable[..., None]:
-    """Keep a screenshot, in the folder that TWIN_SCREENSHOTS names."""
+def take_screenshot(process_logs: Path) -> Callable[..., None]:
+    """Save a screenshot in the folder TWIN_SCREENSHOTS, or with the logs."""
     folder = Path(os.environ.get("TWIN_SCREENSHOTS") or process_logs)
 
-    def take(tab: Any, name: str, **how: Any) -> None:
-        tab.screenshot(path=folder / f"{name}.png", **how)
+    def take(tab: Any, name: str, **options: Any) -> None:
+        tab.screenshot(path=folder / f"{name}.png", **options)
 
     return take

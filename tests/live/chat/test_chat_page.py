@@ -1,7 +1,4 @@
-"""The chat page in a real browser, on a real gateway: ask, see the sources, vote, edit.
-
-Also the door: nobody without a link, a link once, the page's key is no admin's.
-"""
+"""The chat page in a real browser with a real gateway: questions, sources, votes, edits, access."""
 
 from __future__ import annotations
 
@@ -16,7 +13,16 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.chat.conftest import NOTES, WAIT_MS, Page, answered, ask, free, needs_browser, ready
+from tests.live.chat.conftest import (
+    NOTES,
+    WAIT_MS,
+    Page,
+    ask,
+    needs_browser,
+    wait_for_answers,
+    wait_until_free,
+    wait_until_ready,
+)
 from tests.live.gateway.conftest import gateway_weights, tiny_gguf  # noqa: F401 - fixtures
 from tests.live.gateway.stack import (
     PASSAGES,
@@ -50,80 +56,80 @@ def stack(
     gateway_weights: Path,  # noqa: F811
     tiny_gguf: Path,  # noqa: F811
 ) -> Iterator[Stack]:
-    with new_stack(tmp_path_factory.mktemp("chat"), gateway_weights, tiny_gguf) as made:
-        embed_passages(made.settings, "ann")
-        made.start_traces()
-        made.start_relay()
-        made.start_model("base")
-        made.start_gateway()
-        yield made
+    with new_stack(tmp_path_factory.mktemp("chat"), gateway_weights, tiny_gguf) as stack:
+        embed_passages(stack.settings, "ann")
+        stack.start_traces()
+        stack.start_relay()
+        stack.start_model("base")
+        stack.start_gateway()
+        yield stack
 
 
 @pytest.fixture(scope="module")
 def page(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    made = Page(stack.settings, tmp_path_factory.mktemp("log") / "chat.log")
-    yield made
-    end(made.process)
+    page = Page(stack.settings, tmp_path_factory.mktemp("log") / "chat.log")
+    yield page
+    end(page.process)
 
 
 @needs_browser
-def test_a_person_asks_sees_sources_votes_and_edits(page: Page, stack: Stack, browser: Any) -> None:
+def test_a_reader_asks_sees_sources_votes_and_edits(page: Page, stack: Stack, browser: Any) -> None:
     tab = browser.new_page(viewport={"width": 1280, "height": 860})
-    elsewhere: list[str] = []
+    outside_requests: list[str] = []
     tab.on(
         "request",
         lambda request: (
-            elsewhere.append(request.url)
+            outside_requests.append(request.url)
             if not request.url.startswith((page.url, "data:", "blob:"))
             else None
         ),
     )
     tab.goto(page.link())
-    ready(tab)
+    wait_until_ready(tab)
     ask(tab, QUESTION)
-    answered(tab)
+    wait_for_answers(tab)
     assert tab.locator("h1").inner_text() == "Ann Bell"
     assert 1 <= tab.locator(f"{NOTES} .twin-note").count() <= len(PASSAGES)
     tab.locator(f"{NOTES} .twin-about > summary").click()
     facts = tab.locator(f"{NOTES} .twin-about").inner_text()
-    assert "quotations alone" in facts, "no model has written it, and none is paid"
+    assert "quotations alone" in facts, "no model wrote the answer"
     assert "nothing" in facts.partition("Cost")[2]
     trace_id = next(
         word for word in facts.split() if len(word) == 32 and set(word) <= set("0123456789abcdef")
     )
 
     tab.get_by_label("Like", exact=True).first.click()
-    why = tab.locator("#why textarea, #why input").first
-    why.fill("It names the pivot.")
-    why.press("Enter")
+    comment = tab.locator("#why textarea, #why input").first
+    comment.fill("It names the pivot.")
+    comment.press("Enter")
     tab.locator("#why").wait_for(state="hidden", timeout=WAIT_MS)
     tab.locator("#improve").click()
     tab.locator("#wording-text textarea").fill(EDIT)
     tab.get_by_role("button", name="Send my wording").click()
     tab.locator("#wording").wait_for(state="hidden", timeout=WAIT_MS)
-    found = _scores(page.settings, trace_id, comment="It names the pivot.")
-    assert found["thumbs"] == 1
-    assert found["output"] == EDIT
+    scores = _wait_for_scores(page.settings, trace_id, comment="It names the pivot.")
+    assert scores["thumbs"] == 1
+    assert scores["output"] == EDIT
     assert stack.trace(trace_id)["metadata"]["twin.author"] == "ann"
 
     tab.locator(f"{NOTES} a[data-trace]").click()
     tree = tab.locator(".twin-trace")
     tree.wait_for(timeout=WAIT_MS)
-    said = tree.inner_text()
-    assert QUESTION in said
-    assert "It names the pivot." in said
-    assert elsewhere == []
+    text = tree.inner_text()
+    assert QUESTION in text
+    assert "It names the pivot." in text
+    assert outside_requests == []
     tab.close()
 
 
 @needs_browser
-def test_stop_ends_the_answer_in_the_model_server(
+def test_stop_cancels_the_answer_in_the_model_server(
     page: Page, stack: Stack, slow_base: ServerProcess, browser: Any
 ) -> None:
-    """Through page and gateway: llama.cpp soon works on nothing; the whole story is 600 tokens."""
+    """Stop reaches llama.cpp through page and gateway, long before the story's 600 tokens."""
     tab = browser.new_page()
     tab.goto(page.link())
-    ready(tab)
+    wait_until_ready(tab)
     tab.locator("#version input").click()
     tab.get_by_role("option", name="base model").click()
     before = read_server_metrics(slow_base)["decoded"]
@@ -133,29 +139,29 @@ def test_stop_ends_the_answer_in_the_model_server(
         "(document.querySelector('#conversation .bot.message')?.innerText || '').length > 20",
         timeout=WAIT_MS,
     )
-    assert read_server_metrics(slow_base)["processing"]  # it has not come to its end by itself
-    # Not waiting until the page stands still: while text streams it may not, and the answer ends.
+    assert read_server_metrics(slow_base)["processing"]  # the answer has not ended by itself
+    # force: Playwright would wait for a stable layout, which streaming text may prevent.
     tab.locator("#stop").click(force=True)
     stack.wait(lambda: not read_server_metrics(slow_base)["processing"])
     assert read_server_metrics(slow_base)["decoded"] - before < 500
-    free(tab)
+    wait_until_free(tab)
     assert "Stopped" in tab.locator("#notice").inner_text()
     tab.close()
 
 
 @pytest.fixture
 def slow_base(stack: Stack) -> Iterator[ServerProcess]:
-    """The real base model in the place of the made-up one, which writes too fast to be stopped."""
+    """Replace the tiny model, which writes too fast to be stopped, by the real base model."""
     process = ServerProcess(stack.settings, base_gguf(), alias="base")
-    written = Author("ann", "Ann Bell", max_tokens=600, temperature=0.0)
-    write_author(stack.settings, written)
+    author = Author("ann", "Ann Bell", max_tokens=600, temperature=0.0)
+    write_author(stack.settings, author)
     try:
         stack.answer_base_by(process)
         yield process
     finally:
         stack.answer_base_by(stack.models["base"])
         process.stop()
-        write_author(stack.settings, replace(written, max_tokens=24))
+        write_author(stack.settings, replace(author, max_tokens=24))
 
 
 @needs_browser
@@ -164,13 +170,13 @@ def test_a_link_opens_the_page_once(page: Page, browser: Any) -> None:
     first, second = browser.new_context(), browser.new_context()
     assert first.new_page().goto(link).status == 200
     assert second.new_page().goto(link).status == 403
-    again = first.new_page().goto(page.url)
-    assert again.status == 200
+    response = first.new_page().goto(page.url)
+    assert response.status == 200
     first.close()
     second.close()
 
 
-def test_nobody_comes_in_without_a_link(page: Page) -> None:
+def test_the_page_refuses_requests_without_a_link(page: Page) -> None:
     with httpx.Client(base_url=page.url, trust_env=False) as client:
         for path in ("/", "/config", "/gradio_api/info", "/gradio_api/queue/data", "/open?link=x"):
             assert client.get(path).status_code == 403, path
@@ -178,25 +184,25 @@ def test_nobody_comes_in_without_a_link(page: Page) -> None:
         assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
 
 
-def test_a_link_leads_to_the_view_that_it_names(page: Page) -> None:
+def test_a_link_redirects_to_its_view(page: Page) -> None:
     with httpx.Client(trust_env=False) as client:
-        for view, shown in (("", "/"), ("traces", "/?view=traces")):
-            opened = client.get(make_link(page.settings, page.url, view=view))
-            assert (opened.status_code, opened.headers["location"]) == (303, shown)
+        for view, location in (("", "/"), ("traces", "/?view=traces")):
+            response = client.get(make_link(page.settings, page.url, view=view))
+            assert (response.status_code, response.headers["location"]) == (303, location)
         assert client.get(f"{page.url}/?view=traces").status_code == 200
 
 
-def test_a_link_dies_of_age(home: Settings) -> None:
+def test_a_link_expires(home: Settings) -> None:
     link = make_link(home, "http://127.0.0.1:1")
     token = link.rpartition("=")[2]
-    (written,) = link_folder(home).glob("link-*")
-    assert token not in written.name
+    (link_file,) = link_folder(home).glob("link-*")
+    assert token not in link_file.name
     old = time.time() - LINK_LIFETIME_S - 1
-    os.utime(written, (old, old))
+    os.utime(link_file, (old, old))
     assert not use_link(home, token)
 
 
-def test_the_key_is_a_readers_and_outlives_a_restart_but_not_its_end(home: Settings) -> None:
+def test_the_page_key_has_the_role_reader_and_is_replaced_after_revocation(home: Settings) -> None:
     first = load_page_access(home)
     assert load_page_access(home) == first
     assert open_keyring(home).find(f"Bearer {first.key}").role == "reader"
@@ -209,28 +215,28 @@ def test_the_key_is_a_readers_and_outlives_a_restart_but_not_its_end(home: Setti
 
 
 @needs_browser
-def test_the_process_ends_when_it_is_asked_to(page: Page, browser: Any) -> None:
-    """Also while somebody has the page open, which keeps a connection for as long as it is."""
+def test_sigterm_ends_the_process_while_the_page_is_open(page: Page, browser: Any) -> None:
+    """An open page keeps a connection."""
     tab = browser.new_page()
     tab.goto(page.link())
-    ready(tab)
+    wait_until_ready(tab)
     page.process.send_signal(signal.SIGTERM)
     assert page.process.wait(120) in (0, -signal.SIGTERM)
 
 
-def _scores(settings: Settings, trace_id: str, *, comment: str) -> dict[str, Any]:
-    """Name → value of what a reader said of a trace, once it has come with its comment."""
-    until = time.monotonic() + WAIT_MS / 1000
+def _wait_for_scores(settings: Settings, trace_id: str, *, comment: str) -> dict[str, Any]:
+    """Wait for a reader's vote with this comment and for the edit; return the values by name."""
+    deadline = time.monotonic() + WAIT_MS / 1000
     with LangfuseClient.from_settings(settings) as client:
         while True:
             scores = list(client.scores(trace_id=[trace_id]))
-            found = {
+            values = {
                 score["name"]: score["value"]
                 for score in scores
                 if score["name"] in ("thumbs", "output")
             }
-            said = [score["comment"] for score in scores if score["name"] == "thumbs"]
-            if (len(found) == 2 and said == [comment]) or time.monotonic() > until:
-                assert said == [comment]
-                return found
+            comments = [score["comment"] for score in scores if score["name"] == "thumbs"]
+            if (len(values) == 2 and comments == [comment]) or time.monotonic() > deadline:
+                assert comments == [comment]
+                return values
             time.sleep(0.3)

@@ -8,21 +8,28 @@ from typing import Any
 
 import pytest
 
-from tests.live.chat.conftest import WAIT_MS, SlowGateway, ask, box, free, needs_browser
+from tests.live.chat.conftest import (
+    WAIT_MS,
+    SlowGateway,
+    ask,
+    needs_browser,
+    question_box,
+    wait_until_free,
+)
 
 pytestmark = [needs_browser, pytest.mark.drawn(3, of="the comparison page")]
 
 
 @pytest.fixture
-def both(tab: Any) -> Any:
+def compare_tab(tab: Any) -> Any:
     tab.get_by_role("tab", name="Before | after").click()
-    box(tab, view="compare").wait_for(timeout=WAIT_MS)
+    question_box(tab, view="compare").wait_for(timeout=WAIT_MS)
     return tab
 
 
-def answered(tab: Any, *, count: int = 1) -> None:
+def wait_for_both(tab: Any, *, count: int = 1) -> None:
     """Wait until both sides have that many answers."""
-    free(tab, view="compare")
+    wait_until_free(tab, view="compare")
     tab.wait_for_function(
         "[0, 1].every((side) => document.querySelectorAll("
         f"`#side-${{side}} .bot.message:not(.component)`).length === {count})",
@@ -30,92 +37,92 @@ def answered(tab: Any, *, count: int = 1) -> None:
     )
 
 
-def test_both_answer_and_neither_reads_the_other(both: Any, slow_gateway: SlowGateway) -> None:
-    ask(both, "How much oil?", view="compare")
-    answered(both)
-    ask(both, "And brass?", view="compare")
-    answered(both, count=2)
+def test_each_side_has_a_separate_conversation(compare_tab: Any, slow_gateway: SlowGateway) -> None:
+    ask(compare_tab, "How much oil?", view="compare")
+    wait_for_both(compare_tab)
+    ask(compare_tab, "And brass?", view="compare")
+    wait_for_both(compare_tab, count=2)
     for model in ("base", "stable"):
-        told = [
+        conversations = [
             messages
             for asked, messages in zip(
-                slow_gateway.noted("asked"), slow_gateway.noted("messages"), strict=True
+                slow_gateway.logged("asked"), slow_gateway.logged("messages"), strict=True
             )
             if asked == f"twin/ann@{model}"
         ]
-        first, second = told
+        first, second = conversations
         assert [turn["content"] for turn in first] == ["How much oil?"]
         assert [turn["role"] for turn in second] == ["user", "assistant", "user"]
         assert second[1]["content"].startswith("As an AI" if model == "base" else "A clock asks")
-    assert "the base model · $0.000034" in both.locator("#side-0").inner_text()
-    assert "version 1 · $0.000034" in both.locator("#side-1").inner_text()
-    assert both.locator("#votes").count() == 0 or not both.locator("#votes").is_visible()
-    assert both.locator("#voice img").count() == 1
+    assert "the base model · $0.000034" in compare_tab.locator("#side-0").inner_text()
+    assert "version 1 · $0.000034" in compare_tab.locator("#side-1").inner_text()
+    assert not compare_tab.locator("#votes").is_visible()
+    assert compare_tab.locator("#voice img").count() == 1
 
 
 def test_a_blind_vote_rejects_the_other_answer(
-    both: Any, slow_gateway: SlowGateway, picture: Callable[..., None]
+    compare_tab: Any, slow_gateway: SlowGateway, take_screenshot: Callable[..., None]
 ) -> None:
-    both.get_by_label("Blind", exact=False).check()
+    compare_tab.get_by_label("Blind", exact=False).check()
     for number in (1, 2):
-        ask(both, "How much slow oil?" if number == 1 else "And brass?", view="compare")
-        if number == 1:  # the quicker one would give itself away
+        ask(compare_tab, "How much slow oil?" if number == 1 else "And brass?", view="compare")
+        if number == 1:  # a reader could recognise the faster model by its first words
             time.sleep(1.5)
-            assert "clock" not in both.locator("#sides").inner_text()
-        both.locator("#prefer-0").wait_for(timeout=WAIT_MS)
-        shown = both.locator("#sides").inner_text()
-        assert "Answer A" in shown
-        assert "the tuned model" not in shown
-        assert "the base model" not in shown
-        assert "$0.00" not in shown
+            assert "clock" not in compare_tab.locator("#sides").inner_text()
+        compare_tab.locator("#prefer-0").wait_for(timeout=WAIT_MS)
+        text = compare_tab.locator("#sides").inner_text()
+        assert "Answer A" in text
+        assert "the tuned model" not in text
+        assert "the base model" not in text
+        assert "$0.00" not in text
         if number == 1:
-            picture(both, "page-blind")
-        free(both, view="compare")
-        first = "base" if "As an AI" in both.locator("#side-0").inner_text() else "stable"
-        both.locator("#prefer-0").click()
+            take_screenshot(compare_tab, "page-blind")
+        wait_until_free(compare_tab, view="compare")
+        first = "base" if "As an AI" in compare_tab.locator("#side-0").inner_text() else "stable"
+        compare_tab.locator("#prefer-0").click()
         *_, vote = slow_gateway.wait_for("feedback", count=number)
-        both.locator("#compare-notice .twin-notice").wait_for(timeout=WAIT_MS)
-        assert "Answer B is rejected" in both.locator("#compare-notice").inner_text()
-        traces = slow_gateway.noted("trace")[-2:]
+        compare_tab.locator("#compare-notice .twin-notice").wait_for(timeout=WAIT_MS)
+        assert "Answer B is rejected" in compare_tab.locator("#compare-notice").inner_text()
+        traces = slow_gateway.logged("trace")[-2:]
         by_model = {row["model"].rpartition("@")[2]: row["id"] for row in traces}
         other = "stable" if first == "base" else "base"
         assert vote == {"trace_id": by_model[other], "preferred": by_model[first]}
-        named = both.locator("#side-0").inner_text()
-        assert ("the base model" if first == "base" else "the tuned model") in named
-    # blind, each question stands alone
-    assert {len(messages) for messages in slow_gateway.noted("messages")} == {1}
+        revealed = compare_tab.locator("#side-0").inner_text()
+        assert ("the base model" if first == "base" else "the tuned model") in revealed
+    # in a blind comparison each question starts a conversation
+    assert {len(messages) for messages in slow_gateway.logged("messages")} == {1}
 
 
-def test_no_difference_is_no_vote(both: Any, slow_gateway: SlowGateway) -> None:
-    both.get_by_label("Blind", exact=False).check()
-    ask(both, "How much oil?", view="compare")
-    both.locator("#prefer-none").wait_for(timeout=WAIT_MS)
-    both.locator("#prefer-none").click()
-    both.locator("#compare-notice .twin-notice").wait_for(timeout=WAIT_MS)
-    assert slow_gateway.noted("feedback") == []
+def test_no_difference_stores_no_vote(compare_tab: Any, slow_gateway: SlowGateway) -> None:
+    compare_tab.get_by_label("Blind", exact=False).check()
+    ask(compare_tab, "How much oil?", view="compare")
+    compare_tab.locator("#prefer-none").wait_for(timeout=WAIT_MS)
+    compare_tab.locator("#prefer-none").click()
+    compare_tab.locator("#compare-notice .twin-notice").wait_for(timeout=WAIT_MS)
+    assert slow_gateway.logged("feedback") == []
 
 
-def test_stop_ends_both(both: Any, slow_gateway: SlowGateway) -> None:
-    ask(both, "stuck for ever", view="compare")
-    both.locator("#compare-stop").wait_for(timeout=WAIT_MS)
+def test_stop_cancels_both_answers(compare_tab: Any, slow_gateway: SlowGateway) -> None:
+    ask(compare_tab, "stuck for ever", view="compare")
+    compare_tab.locator("#compare-stop").wait_for(timeout=WAIT_MS)
     slow_gateway.wait_for("trace", count=2)
-    both.locator("#compare-stop").click()
-    free(both, view="compare")
+    compare_tab.locator("#compare-stop").click()
+    wait_until_free(compare_tab, view="compare")
     assert slow_gateway.wait_for("left", count=2) == ["stuck for ever"] * 2
 
 
-def test_one_that_fails_leaves_the_other_and_no_vote(both: Any) -> None:
-    both.get_by_label("Blind", exact=False).check()
-    ask(both, "Please fail.", view="compare")
-    both.locator("#compare-notice .twin-bad").wait_for(timeout=WAIT_MS)
-    assert "no answer for <author> today" in both.locator("#compare-notice").inner_text()
-    assert both.locator("#prefer-0").count() == 0 or not both.locator("#prefer-0").is_visible()
+def test_a_failed_side_shows_an_error_and_no_vote(compare_tab: Any) -> None:
+    compare_tab.get_by_label("Blind", exact=False).check()
+    ask(compare_tab, "Please fail.", view="compare")
+    compare_tab.locator("#compare-notice .twin-bad").wait_for(timeout=WAIT_MS)
+    assert "no answer for <author> today" in compare_tab.locator("#compare-notice").inner_text()
+    assert not compare_tab.locator("#prefer-0").is_visible()
 
 
-def test_the_sides_stand_one_below_the_other_on_a_telephone(both: Any) -> None:
-    both.set_viewport_size({"width": 390, "height": 844})
-    ask(both, "How much oil?", view="compare")
-    answered(both)
-    first, second = (both.locator(f"#side-{side}").bounding_box() for side in (0, 1))
+def test_the_sides_are_stacked_on_a_phone(compare_tab: Any) -> None:
+    compare_tab.set_viewport_size({"width": 390, "height": 844})
+    ask(compare_tab, "How much oil?", view="compare")
+    wait_for_both(compare_tab)
+    first, second = (compare_tab.locator(f"#side-{side}").bounding_box() for side in (0, 1))
     assert second["y"] >= first["y"] + first["height"]
-    assert both.evaluate("document.documentElement.scrollWidth") <= 390
+    assert compare_tab.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,4 +1,4 @@
-"""The page by keyboard alone: everything that a mouse reaches, in the order in which it is read."""
+"""The page by keyboard alone: every control is reachable, in reading order, with visible focus."""
 
 from __future__ import annotations
 
@@ -6,60 +6,59 @@ from typing import Any
 
 import pytest
 
-from tests.live.chat.conftest import WAIT_MS, SlowGateway, answered, needs_browser
+from tests.live.chat.conftest import WAIT_MS, SlowGateway, needs_browser, wait_for_answers
 
 pytestmark = [pytest.mark.live, needs_browser]
 
-FOCUSED = """(wanted) => {
-    const at = document.activeElement;
-    if (!at || !at.closest(wanted)) return null;
-    const style = getComputedStyle(at);
-    const around = getComputedStyle(at.closest(wanted));
-    const seen = [style, around].some((one) =>
-        (one.outlineStyle !== 'none' && parseFloat(one.outlineWidth) > 0) ||
-        one.boxShadow !== 'none');
-    return {seen, named: at.getAttribute('aria-label') || at.title || at.innerText
-        || at.placeholder || ''};
+FOCUSED = """(selector) => {
+    const element = document.activeElement;
+    if (!element || !element.closest(selector)) return null;
+    const styles = [element, element.closest(selector)].map((each) => getComputedStyle(each));
+    const isVisible = styles.some((style) =>
+        (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0) ||
+        style.boxShadow !== 'none');
+    return {isVisible, label: element.getAttribute('aria-label') || element.title
+        || element.innerText || element.placeholder || ''};
 }"""
 
 
-def tab_to(tab: Any, wanted: str, *, within: int = 60) -> dict[str, Any]:
-    """Press Tab until the focus is there; fails when it does not come."""
-    for _ in range(within):
+def tab_to(tab: Any, selector: str, *, max_presses: int = 60) -> dict[str, Any]:
+    """Press Tab until `selector` has the focus; fails after `max_presses`."""
+    for _ in range(max_presses):
         tab.keyboard.press("Tab")
-        found = tab.evaluate(FOCUSED, wanted)
-        if found is not None:
-            return found
-    raise AssertionError(f"{wanted} is not reached within {within} presses of Tab")
+        element = tab.evaluate(FOCUSED, selector)
+        if element is not None:
+            return element
+    raise AssertionError(f"{selector} is not reached within {max_presses} presses of Tab")
 
 
-def test_a_question_is_asked_read_and_voted_on(tab: Any, slow_gateway: SlowGateway) -> None:
+def test_a_reader_asks_reads_and_votes_by_keyboard(tab: Any, slow_gateway: SlowGateway) -> None:
     tab.evaluate("document.activeElement.blur()")
     box = tab_to(tab, "#question textarea")
-    assert box["seen"]
+    assert box["isVisible"]
     tab.keyboard.type("How much oil?")
     tab.evaluate("document.body.dataset.talk = 'asked'")
     tab.keyboard.press("Enter")
-    answered(tab)
+    wait_for_answers(tab)
 
     tab.evaluate("document.activeElement.blur()")
     thumb = tab_to(
         tab, "#conversation button[aria-label*='like' i], #conversation button[title*='like' i]"
     )
-    assert thumb["seen"]
-    assert thumb["named"]
+    assert thumb["isVisible"]
+    assert thumb["label"]
     tab.keyboard.press("Enter")
     assert slow_gateway.wait_for("feedback", count=1)
     note = tab_to(tab, ".twin-note > summary")
-    assert note["seen"]
-    assert "oil" in note["named"].lower()
+    assert note["isVisible"]
+    assert "oil" in note["label"].lower()
     tab.keyboard.press("Enter")
     link = tab_to(tab, ".twin-note a[href^='https://']")
-    assert link["seen"]
-    assert link["named"] == "Read the post"
+    assert link["isVisible"]
+    assert link["label"] == "Read the post"
 
 
-def test_the_tabs_change_by_arrows_or_enter(tab: Any) -> None:
+def test_enter_opens_a_tab(tab: Any) -> None:
     tab.evaluate("document.activeElement.blur()")
     tab_to(tab, "[role=tab]")
     for _ in range(3):
@@ -68,4 +67,4 @@ def test_the_tabs_change_by_arrows_or_enter(tab: Any) -> None:
         tab.keyboard.press("Tab")
     tab.keyboard.press("Enter")
     tab.locator("#compare-question textarea").wait_for(state="visible", timeout=WAIT_MS)
-    assert tab_to(tab, "#compare-question textarea")["seen"]
+    assert tab_to(tab, "#compare-question textarea")["isVisible"]

@@ -1,4 +1,4 @@
-"""The tab Look in a real browser: on the embedded store, and on answers that a Langfuse gave."""
+"""The tab Look in a real browser: with the embedded store, and with recorded Langfuse answers."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ TALK = (
 HOUR_NS = 3_600_000_000_000
 
 
-def post_span(store: httpx.Client, number: int, **how: Any) -> None:
-    given = dict(span(number, **how))
-    asked, said = TALK[number % len(TALK)]
-    given["attributes"] |= {
+def post_span(store: httpx.Client, number: int, **options: Any) -> None:
+    body = dict(span(number, **options))
+    question, answer = TALK[number % len(TALK)]
+    body["attributes"] |= {
         "langfuse.observation.input": json.dumps(
             [
                 {
                     "role": "user",
-                    "content": f"From my posts:\n\n[1] On oil\n{said}\n\nQuestion: {asked}",
+                    "content": f"From my posts:\n\n[1] On oil\n{answer}\n\nQuestion: {question}",
                 }
             ]
         ),
-        "langfuse.observation.output": json.dumps({"role": "assistant", "content": said}),
+        "langfuse.observation.output": json.dumps({"role": "assistant", "content": answer}),
     }
     started = time.time_ns() - (TRACES + 2 - number) * HOUR_NS
-    given |= {
+    body |= {
         "startTimeUnixNano": str(started),
         "endTimeUnixNano": str(started + 2_000_000_000),
-        "attributes": attributes(given["attributes"]),
+        "attributes": attributes(body["attributes"]),
     }
-    body = {
+    export = {
         "resourceSpans": [
             {
                 "resource": {"attributes": []},
-                "scopeSpans": [{"scope": {"name": "litellm"}, "spans": [given]}],
+                "scopeSpans": [{"scope": {"name": "litellm"}, "spans": [body]}],
             }
         ]
     }
-    assert store.post("/api/public/otel/v1/traces", json=body).status_code == 200
+    assert store.post("/api/public/otel/v1/traces", json=export).status_code == 200
 
 
 def post_score(store: httpx.Client, number: int, name: str, value: Any, **more: Any) -> None:
@@ -70,12 +70,15 @@ def post_score(store: httpx.Client, number: int, name: str, value: Any, **more: 
 
 
 @pytest.fixture(scope="module")
-def stored(trace_store: httpx.Client) -> httpx.Client:
-    """Thirty answers of two versions, each with a support; the newest is voted down and edited."""
+def stored_traces(trace_store: httpx.Client) -> httpx.Client:
+    """Store thirty answers of two versions, each with a support score.
+
+    The newest has a negative vote and an edit.
+    """
     for number in range(1, TRACES + 1):
-        tuned = number % 3 > 0
-        route = "stable" if tuned else "alias:base"
-        post_span(trace_store, number, version="v1" if tuned else "base", route=route)
+        is_tuned = number % 3 > 0
+        route = "stable" if is_tuned else "alias:base"
+        post_span(trace_store, number, version="v1" if is_tuned else "base", route=route)
         post_score(trace_store, number, "support", (number % 10) / 10)
     post_score(trace_store, TRACES, "thumbs", 0, comment=SPITEFUL)
     post_score(trace_store, TRACES, "output", SPITEFUL, dataType="CORRECTION")
@@ -83,66 +86,66 @@ def stored(trace_store: httpx.Client) -> httpx.Client:
 
 
 @pytest.fixture
-def look(tab: Any, stored: httpx.Client) -> Any:
+def look_tab(tab: Any, stored_traces: httpx.Client) -> Any:
     tab.get_by_role("tab", name="Look").click()
     tab.locator(".twin-traces").wait_for(timeout=WAIT_MS)
     return tab
 
 
-def listed(tab: Any) -> list[int]:
-    """The numbers of the traces in the list, in its order."""
-    found = tab.evaluate(
+def listed_traces(tab: Any) -> list[int]:
+    """Return the numbers of the traces in the list, in its order."""
+    traces = tab.evaluate(
         "[...document.querySelectorAll('.twin-traces a[data-trace]')].map((a) => a.dataset.trace)"
     )
-    return [int(trace, 16) for trace in found]
+    return [int(trace, 16) for trace in traces]
 
 
 def wait_for_list(tab: Any, expected: list[int]) -> None:
-    until = time.monotonic() + WAIT_MS / 1000
-    while (found := listed(tab)) != expected:
-        assert time.monotonic() < until, found
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while (actual := listed_traces(tab)) != expected:
+        assert time.monotonic() < deadline, actual
         time.sleep(0.1)
 
 
-def choose(tab: Any, name: str, value: str) -> None:
+def set_filter(tab: Any, name: str, value: str) -> None:
     field = tab.locator(f"#filter-{name} input")
     field.fill(value)
     field.press("Enter")
 
 
-def test_the_list_is_newest_first_paged_and_filtered(look: Any) -> None:
+def test_the_list_is_newest_first_paged_and_filtered(look_tab: Any) -> None:
     every = list(range(TRACES, 0, -1))
-    wait_for_list(look, every[:12])
-    look.locator("#older").click()
-    wait_for_list(look, every[12:24])
-    look.locator("#older").click()
-    wait_for_list(look, every[24:])
-    look.locator("#newer").click()
-    wait_for_list(look, every[12:24])
-    choose(look, "version", "base")
-    wait_for_list(look, [number for number in every if number % 3 == 0])
-    choose(look, "score", "thumbs<0.5")
-    wait_for_list(look, [TRACES])
-    choose(look, "score", "support<0.2")
-    wait_for_list(look, [30, 21])
-    choose(look, "score", "support<")
-    look.locator("#look-notice .twin-bad").wait_for(timeout=WAIT_MS)
-    assert "support<0.3" in look.locator("#look-notice").inner_text()
-    choose(look, "score", "")
-    choose(look, "version", "")
-    choose(look, "route", "stable")
-    wait_for_list(look, [number for number in every if number % 3][:12])
+    wait_for_list(look_tab, every[:12])
+    look_tab.locator("#older").click()
+    wait_for_list(look_tab, every[12:24])
+    look_tab.locator("#older").click()
+    wait_for_list(look_tab, every[24:])
+    look_tab.locator("#newer").click()
+    wait_for_list(look_tab, every[12:24])
+    set_filter(look_tab, "version", "base")
+    wait_for_list(look_tab, [number for number in every if number % 3 == 0])
+    set_filter(look_tab, "score", "thumbs<0.5")
+    wait_for_list(look_tab, [TRACES])
+    set_filter(look_tab, "score", "support<0.2")
+    wait_for_list(look_tab, [30, 21])
+    set_filter(look_tab, "score", "support<")
+    look_tab.locator("#look-notice .twin-bad").wait_for(timeout=WAIT_MS)
+    assert "support<0.3" in look_tab.locator("#look-notice").inner_text()
+    set_filter(look_tab, "score", "")
+    set_filter(look_tab, "version", "")
+    set_filter(look_tab, "route", "stable")
+    wait_for_list(look_tab, [number for number in every if number % 3][:12])
 
 
-def test_a_click_shows_one_trace_in_full_and_back_leads_back(
-    look: Any, picture: Callable[..., None]
+def test_a_click_shows_a_trace_in_full_and_back_returns_to_the_list(
+    look_tab: Any, take_screenshot: Callable[..., None]
 ) -> None:
-    """The prompt, what decided, scores with why; nothing of it is markup (see `tab`)."""
-    look.locator(".twin-traces a[data-trace]").first.click()
-    tree = look.locator(".twin-trace")
+    """The trace has the prompt, the route, and scores with comments, all as text (see `tab`)."""
+    look_tab.locator(".twin-traces a[data-trace]").first.click()
+    tree = look_tab.locator(".twin-trace")
     tree.wait_for(timeout=WAIT_MS)
-    assert look.url.endswith(f"/?trace={TRACES:032x}")
-    said = tree.inner_text()
+    assert look_tab.url.endswith(f"/?trace={TRACES:032x}")
+    text = tree.inner_text()
     for part in (
         SPITEFUL,
         "alias:base",
@@ -151,19 +154,19 @@ def test_a_click_shows_one_trace_in_full_and_back_leads_back(
         "When should I wind it?",
         "same hour",
     ):
-        assert part in said, part
+        assert part in text, part
     tree.locator("summary", has_text="user").click()
     assert "From my posts" in tree.locator("pre").first.inner_text()
-    look.go_back()
-    look.locator(".twin-traces").wait_for(timeout=WAIT_MS)
-    assert not look.locator(".twin-trace").is_visible()
-    look.locator(".twin-traces a[data-trace]").nth(1).click()
+    look_tab.go_back()
+    look_tab.locator(".twin-traces").wait_for(timeout=WAIT_MS)
+    assert not look_tab.locator(".twin-trace").is_visible()
+    look_tab.locator(".twin-traces a[data-trace]").nth(1).click()
     tree.locator("summary", has_text="user").click()
-    picture(look, "page-trace", full_page=True)
+    take_screenshot(look_tab, "page-trace", full_page=True)
 
 
-def test_addresses_open_the_list_and_a_trace(
-    slow_page: Page, stored: httpx.Client, browser: Any
+def test_urls_open_the_list_and_a_trace(
+    slow_page: Page, stored_traces: httpx.Client, browser: Any
 ) -> None:
     context = browser.new_context()
     tab = context.new_page()
@@ -179,32 +182,34 @@ def test_addresses_open_the_list_and_a_trace(
 
 @pytest.fixture
 def half_a_dollar_spent(slow_home: Settings) -> None:
-    """Book $0.50 right before the page is read, because "today" ends at midnight."""
+    """Book $0.50 just before the page is read, because "today" ends at midnight."""
     state = State.open(slow_home.state_address)
     account = open_account(slow_home, state)
     account.settle(account.reserve(purpose="answer", author="ann", key="", max_usd=0.5), 0.5)
     state.close()
 
 
-def test_spending_and_the_gates_plots(half_a_dollar_spent: None, look: Any) -> None:
-    figures = look.locator("#figures")
+def test_the_tab_shows_spending_and_the_gates_plots(
+    half_a_dollar_spent: None, look_tab: Any
+) -> None:
+    figures = look_tab.locator("#figures")
     figures.locator("[role=meter]").wait_for(timeout=WAIT_MS)
-    said = figures.inner_text()
-    assert "Paid model, today: $0.5000 of $2.00" in said
-    assert "Langfuse 4.16.0" in said
+    text = figures.inner_text()
+    assert "Paid model, today: $0.5000 of $2.00" in text
+    assert "Langfuse 4.16.0" in text
     assert figures.locator("[role=meter]").get_attribute("aria-valuenow") == "0.5000"
-    drawn = [image.get_attribute("alt") for image in figures.locator("img").all()]
-    assert drawn == ["voice", "gains of the gate"]
-    look.locator("#figures img").first.wait_for(timeout=WAIT_MS)
+    labels = [image.get_attribute("alt") for image in figures.locator("img").all()]
+    assert labels == ["voice", "gains of the gate"]
+    look_tab.locator("#figures img").first.wait_for(timeout=WAIT_MS)
 
 
-def recorded_in(folder: Path) -> Callable[[Request], Response]:
-    """The answers that Langfuse 4.16.0 gave, filtered by trace and type as it does."""
+def recorded_langfuse(folder: Path) -> Callable[[Request], Response]:
+    """Return a handler with recorded answers of Langfuse 4.16.0, filtered by trace and type."""
 
-    def answered(request: Request) -> Response:
-        address = urlparse(request.path)
-        asked = {name: values[-1] for name, values in parse_qs(address.query).items()}
-        path = address.path.removeprefix("/api/public/")
+    def answer(request: Request) -> Response:
+        url = urlparse(request.path)
+        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        path = url.path.removeprefix("/api/public/")
         if path == "v3/scores":
             return Response({"data": [], "meta": {"limit": 100}})
         name = {
@@ -215,49 +220,48 @@ def recorded_in(folder: Path) -> Callable[[Request], Response]:
         body = json.loads((folder / f"{name}.json").read_text())["response"]
         if path == "v2/observations":
             body["data"] = [
-                one
-                for one in body["data"]
-                if asked.get("traceId") in (None, one["traceId"])
-                and asked.get("type") in (None, one["type"])
-                and "twin.author" not in asked.get("filter", "")
+                observation
+                for observation in body["data"]
+                if query.get("traceId") in (None, observation["traceId"])
+                and query.get("type") in (None, observation["type"])
+                and "twin.author" not in query.get("filter", "")
             ]
         return Response(body)
 
-    return answered
+    return answer
 
 
 @pytest.fixture(scope="module")
-def on_langfuse(
+def langfuse_page(
     slow_home: Settings, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Page]:
-    """The page of a home whose traces are in a real Langfuse: its recorded answers over HTTP."""
-    with http_server(recorded_in(shared_data / "langfuse-golden")) as url:
-        real = {
+    """Start the page of a home whose traces are in Langfuse, with its recorded answers."""
+    with http_server(recorded_langfuse(shared_data / "langfuse-golden")) as url:
+        environ = {
             "LANGFUSE_HOST": url,
             "LANGFUSE_PUBLIC_KEY": "pk-lf-twin",
             "LANGFUSE_SECRET_KEY": "sk-lf-twin",
         }
-        made = Page(slow_home, tmp_path_factory.mktemp("langfuse") / "chat.log", environ=real)
-        yield made
-        end(made.process)
+        page = Page(slow_home, tmp_path_factory.mktemp("langfuse") / "chat.log", environ=environ)
+        yield page
+        end(page.process)
 
 
-def test_a_real_langfuse_is_read_and_linked(
-    on_langfuse: Page, shared_data: Path, browser: Any
+def test_a_langfuse_trace_is_shown_with_its_link(
+    langfuse_page: Page, shared_data: Path, browser: Any
 ) -> None:
-    """Its recorded traces are of no author of this home, so they are opened by their address."""
+    """The recorded traces are of other authors, so the test opens a trace by its URL."""
     recorded = json.loads(
         (shared_data / "langfuse-golden" / "get-v2-observations.json").read_text()
     )
-    trace = next(
-        one["traceId"] for one in recorded["response"]["data"] if one["model"] == "twin-7b"
-    )
+    observations = recorded["response"]["data"]
+    trace = next(each["traceId"] for each in observations if each["model"] == "twin-7b")
     context = browser.new_context()
     tab = context.new_page()
-    tab.goto(on_langfuse.link(view="traces"))
+    tab.goto(langfuse_page.link(view="traces"))
     tab.locator("#figures .twin-small").first.wait_for(timeout=WAIT_MS)
     assert "Langfuse 4.16.0 at http://127.0.0.1" in tab.locator("#figures").inner_text()
-    tab.goto(f"{on_langfuse.url}/?trace={trace}")
+    tab.goto(f"{langfuse_page.url}/?trace={trace}")
     tree = tab.locator(".twin-trace")
     tree.wait_for(timeout=WAIT_MS)
     assert "twin-7b" in tree.inner_text()

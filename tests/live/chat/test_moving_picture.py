@@ -1,6 +1,6 @@
-"""The steps of the README's moving picture, on the page with a gateway that stands in.
+"""The steps of the README's animated GIF, on the page with the simulated gateway.
 
-The picture itself is made of a stack that runs, by `python -m tests.pictures.moving_picture`.
+`python -m tests.pictures.moving_picture` makes the GIF itself from a running stack.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tests.pictures.moving_picture import MAX_BYTES, VIEW, frames_of, write_movi
 pytestmark = [pytest.mark.live, needs_browser]
 
 
-def test_every_step_of_the_moving_picture_is_shown(
+def test_the_animated_gif_has_every_step(
     slow_page: Page, slow_gateway: SlowGateway, browser: Any, process_logs: Path
 ) -> None:
-    slow_gateway.forget()
+    slow_gateway.reset()
     context = browser.new_context(viewport=VIEW)
     frames = list(
         frames_of(
@@ -32,12 +32,12 @@ def test_every_step_of_the_moving_picture_is_shown(
         )
     )
     context.close()
-    into = process_logs / "twin.gif"
-    size = write_moving_picture(frames, into)
+    path = process_logs / "twin.gif"
+    size = write_moving_picture(frames, path)
 
-    assert slow_gateway.noted("asked")
-    assert len({frame.png for frame in frames}) == len(frames), "every step shows something else"
+    assert slow_gateway.logged("asked")
+    assert len({frame.png for frame in frames}) == len(frames), "two steps look the same"
     assert [frame.caption.split()[0] for frame in frames[3:]] == ["The", "Each", "A", "The"]
     assert size <= MAX_BYTES
-    with Image.open(into) as found:
-        assert found.n_frames == len(frames)
+    with Image.open(path) as image:
+        assert image.n_frames == len(frames)

@@ -1,7 +1,7 @@
-"""The page as it looks: on a telephone and a desk, light and dark; and for those who do not see it.
+"""Layout and accessibility of the page: on a phone and a desktop, light and dark.
 
-Scope: what must hold of layout and accessibility in all three tabs, and the pictures of
-deploy/docs/your-blog.md. Out of scope: what a click does (the other files).
+Scope: layout and accessibility of all three tabs, and the pictures of deploy/docs/your-blog.md. Out
+of scope: the effect of a click (the other files).
 Source: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
 """
 
@@ -20,24 +20,24 @@ from tests.live.chat.conftest import (
     WAIT_MS,
     Page,
     SlowGateway,
-    answered,
     ask,
-    free,
     needs_browser,
-    ready,
+    wait_for_answers,
+    wait_until_free,
+    wait_until_ready,
 )
-from tests.live.chat.test_look import stored  # noqa: F401 - a fixture
+from tests.live.chat.test_look import stored_traces  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.live, needs_browser]
 SIZES = {390: 844, 1400: 900}
 TABS = {"talk": "Talk", "compare": "Before | after", "look": "Look"}
-SIDEWAYS = """() => [...document.querySelectorAll('.gradio-container *')].filter((one) => {
-    const place = one.getBoundingClientRect();
-    return place.width > 1 && place.height > 1 && getComputedStyle(one).visibility === 'visible'
+OVERFLOWING = """() => [...document.querySelectorAll('.gradio-container *')].filter((node) => {
+    const place = node.getBoundingClientRect();
+    return place.width > 1 && place.height > 1 && getComputedStyle(node).visibility === 'visible'
         && (place.right > innerWidth + 1 || place.left < -1);
-}).map((one) => one.outerHTML.slice(0, 120))"""
-BROKEN = """() => [...document.querySelectorAll('.twin-facts > span:not(.twin-chips)')]
-    .filter((one) => one.getClientRects().length > 1).map((one) => one.innerText)"""
+}).map((node) => node.outerHTML.slice(0, 120))"""
+WRAPPED_FACTS = """() => [...document.querySelectorAll('.twin-facts > span:not(.twin-chips)')]
+    .filter((node) => node.getClientRects().length > 1).map((node) => node.innerText)"""
 
 
 @pytest.fixture(
@@ -48,111 +48,113 @@ BROKEN = """() => [...document.querySelectorAll('.twin-facts > span:not(.twin-ch
     ],
     ids=str,
 )
-def shown(
+def sized_tab(
     request: pytest.FixtureRequest, slow_page: Page, slow_gateway: SlowGateway, browser: Any
 ) -> Iterator[Any]:
-    """The page in a window of that width and colour scheme."""
+    """Open the page in a window of that width and colour scheme."""
     width, scheme = request.param
-    slow_gateway.forget()
+    slow_gateway.reset()
     context = browser.new_context(
         viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme
     )
-    made = context.new_page()
-    made.goto(slow_page.link())
-    ready(made)
-    yield made
+    page = context.new_page()
+    page.goto(slow_page.link())
+    wait_until_ready(page)
+    yield page
     context.close()
 
 
 def open_tab(tab: Any, name: str) -> None:
-    """Open it with something to be seen in it."""
+    """Open a tab and fill it with content."""
     tab.get_by_role("tab", name=TABS[name]).click()
     if name == "talk":
         ask(tab, "How much oil does a clock want?")
-        answered(tab)
+        wait_for_answers(tab)
         tab.locator(f"{NOTES} .twin-note summary").first.click()
         tab.locator(f"{NOTES} .twin-about > summary").click()
     elif name == "compare":
         tab.locator("#compare-question textarea").wait_for(timeout=WAIT_MS)
         ask(tab, "How much oil does a clock want?", view="compare")
-        free(tab, view="compare")
+        wait_until_free(tab, view="compare")
     else:
         tab.locator(".twin-traces").wait_for(timeout=WAIT_MS)
         tab.locator("#figures [role=meter]").wait_for(timeout=WAIT_MS)
 
 
 def violations(tab: Any) -> list[str]:
-    """What axe-core finds that is serious or critical, with where."""
-    found = Axe().run(tab).response["violations"]
+    """Return axe-core's serious and critical violations, with their elements."""
     return [
-        f"{one['id']} ({one['impact']}): {node['target']} {node['failureSummary']}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
+        f"{rule['id']} ({rule['impact']}): {node['target']} {node['failureSummary']}"
+        for rule in Axe().run(tab).response["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
     ]
 
 
 @pytest.mark.drawn(1, of="the layout")
-def test_axe_finds_nothing_serious_and_nothing_is_cut(
-    shown: Any,
-    stored: httpx.Client,  # noqa: F811
+def test_no_tab_has_accessibility_violations_or_overflow(
+    sized_tab: Any,
+    stored_traces: httpx.Client,  # noqa: F811
     request: pytest.FixtureRequest,
-    picture: Callable[..., None],
+    take_screenshot: Callable[..., None],
 ) -> None:
-    width, scheme = request.node.callspec.params["shown"]
-    assert violations(shown) == []
+    width, scheme = request.node.callspec.params["sized_tab"]
+    assert violations(sized_tab) == []
     for name in TABS:
-        open_tab(shown, name)
-        assert violations(shown) == [], name
-        assert shown.evaluate(SIDEWAYS) == [], name
+        open_tab(sized_tab, name)
+        assert violations(sized_tab) == [], name
+        assert sized_tab.evaluate(OVERFLOWING) == [], name
         if scheme == "light":
-            picture(shown, f"page-{name}-{width}", full_page=(name, width) == ("look", 1400))
-    assert shown.evaluate(BROKEN) == []
-    column = shown.locator(".twin-traces > li > div").first.bounding_box()
+            take_screenshot(
+                sized_tab, f"page-{name}-{width}", full_page=(name, width) == ("look", 1400)
+            )
+    assert sized_tab.evaluate(WRAPPED_FACTS) == []
+    column = sized_tab.locator(".twin-traces > li > div").first.bounding_box()
     assert column["width"] >= 0.85 * min(width, 900)
-    shown.locator(".twin-traces a[data-trace]").first.click()
-    shown.locator(".twin-trace").wait_for(timeout=WAIT_MS)
-    assert violations(shown) == []
-    assert shown.evaluate(SIDEWAYS) == []
+    sized_tab.locator(".twin-traces a[data-trace]").first.click()
+    sized_tab.locator(".twin-trace").wait_for(timeout=WAIT_MS)
+    assert violations(sized_tab) == []
+    assert sized_tab.evaluate(OVERFLOWING) == []
 
 
 @pytest.mark.drawn(1, of="the layout")
-@pytest.mark.parametrize("shown", [(390, "light")], indirect=True, ids=str)
-def test_nothing_moves_the_box_and_the_question_stays_in_sight(
-    shown: Any, slow_gateway: SlowGateway
+@pytest.mark.parametrize("sized_tab", [(390, "light")], indirect=True, ids=str)
+def test_the_question_box_does_not_move_and_the_question_stays_visible(
+    sized_tab: Any, slow_gateway: SlowGateway
 ) -> None:
-    def box() -> tuple[float, float]:
-        place = shown.locator("#composer").bounding_box()
+    def position() -> tuple[float, float]:
+        place = sized_tab.locator("#composer").bounding_box()
         return place["y"], place["height"]
 
-    def question_is_in_sight(question: str) -> None:
-        row = shown.locator("#conversation .user-row", has_text=question).bounding_box()
-        log = shown.locator("#conversation").bounding_box()
+    def require_visible(question: str) -> None:
+        row = sized_tab.locator("#conversation .user-row", has_text=question).bounding_box()
+        log = sized_tab.locator("#conversation").bounding_box()
         assert log["y"] - 1 <= row["y"] <= log["y"] + log["height"] - row["height"]
 
-    window = shown.viewport_size
-    assert sum(box()) <= window["height"]
-    assert shown.evaluate("document.documentElement.scrollHeight") <= window["height"]
-    ask(shown, "A first and long question, asked in order to have a whole screen above the next")
-    answered(shown)
-    stands = (
-        box()
-    )  # not before: Gradio fits an empty box to its one line some time after it shows it
-    ask(shown, "And a long, slow one?")
-    shown.locator(ANSWERS).nth(1).wait_for(timeout=WAIT_MS)
-    question_is_in_sight("And a long, slow one?")
-    assert box() == stands
-    shown.locator("#stop").click()
-    free(shown)
-    ask(shown, "And a long one?")
-    free(shown)
-    question_is_in_sight("And a long one?")
-    # the beginning of the answer, and not its end, stands below the question
-    shown.locator("#conversation blockquote").last.wait_for(timeout=WAIT_MS)
-    begin = shown.locator("#conversation blockquote").last.bounding_box()
-    log = shown.locator("#conversation").bounding_box()
+    window = sized_tab.viewport_size
+    assert sum(position()) <= window["height"]
+    assert sized_tab.evaluate("document.documentElement.scrollHeight") <= window["height"]
+    ask(
+        sized_tab, "A first and long question, asked in order to have a whole screen above the next"
+    )
+    wait_for_answers(sized_tab)
+    # Not earlier: Gradio resizes an empty box to one line some time after showing it.
+    expected = position()
+    ask(sized_tab, "And a long, slow one?")
+    sized_tab.locator(ANSWERS).nth(1).wait_for(timeout=WAIT_MS)
+    require_visible("And a long, slow one?")
+    assert position() == expected
+    sized_tab.locator("#stop").click()
+    wait_until_free(sized_tab)
+    ask(sized_tab, "And a long one?")
+    wait_until_free(sized_tab)
+    require_visible("And a long one?")
+    # the beginning of the answer, and not its end, expected below the question
+    sized_tab.locator("#conversation blockquote").last.wait_for(timeout=WAIT_MS)
+    begin = sized_tab.locator("#conversation blockquote").last.bounding_box()
+    log = sized_tab.locator("#conversation").bounding_box()
     assert log["y"] <= begin["y"] <= log["y"] + log["height"]
-    shown.locator("#improve").click()
-    shown.locator("#wording-text textarea").wait_for(timeout=WAIT_MS)
-    assert box() == stands
-    assert shown.evaluate("document.documentElement.scrollHeight") <= window["height"]
+    sized_tab.locator("#improve").click()
+    sized_tab.locator("#wording-text textarea").wait_for(timeout=WAIT_MS)
+    assert position() == expected
+    assert sized_tab.evaluate("document.documentElement.scrollHeight") <= window["height"]

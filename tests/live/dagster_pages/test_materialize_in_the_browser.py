@@ -1,8 +1,8 @@
-"""What a person does in Dagster's pages, in Chromium: a partition chosen, from posts to the gate.
+"""A person materializes all assets of a partition, from posts to the gate, in Dagster's pages.
 
-The product's own code server, webserver, daemon and trace store; only the model is small. With
-TWIN_SCREENSHOTS=FOLDER the pictures of the documentation are written there (`asset-graph.png`,
-`dagster-training.png`, `dagster-gate.png`); `TWIN_SCREENSHOTS=deploy/docs` makes them again.
+Code server, webserver, daemon and trace store are the product's; only the model is small. With
+TWIN_SCREENSHOTS=FOLDER the documentation's pictures are written there (`asset-graph.png`,
+`dagster-training.png`, `dagster-gate.png`); `TWIN_SCREENSHOTS=deploy/docs` replaces them.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ BROWSER = next(
 )
 PROGRAMS = ("traces", "dagster-code", "dagster-webserver", "dagster-daemon")
 SLUG = "tomas-okafor"
-BY_HAND = "__ASSET_JOB"  # what Dagster calls a materialization that is no job of ours
+ASSET_JOB = "__ASSET_JOB"  # Dagster's job of a materialization from the asset page
 GATE = "evaluation_report"  # the whole gate; `checkpoint_evaluation` decides the release
-SELECTION = f'+key:"{GATE}"'  # and all that is upstream of it
+SELECTION = f'+key:"{GATE}"'  # the gate with everything upstream
 
 
 @dataclass(frozen=True)
 class Pages:
-    """A running Dagster on a home with one author, a tiny model, and nothing made yet."""
+    """A running Dagster for a home with one author, a tiny model, and no materialized asset."""
 
     settings: Settings
     url: str
@@ -71,7 +71,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         pytest.skip("no Chromium on this machine")
     work = tmp_path_factory.mktemp("pages")
     recipe = work / "recipe.yaml"
-    # one process: what two ranks train is the whole stack's (tests/live/whole)
+    # one process; tests/live/whole tests two ranks
     recipe.write_text(WHOLE_MODEL.replace("launch: cpu-zero2", "launch: cpu-single"))
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
@@ -101,18 +101,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
         )
         write_author(settings, author)
         try:
-            yield started(settings)
+            yield start_pages(settings)
         finally:
             stop_stack(settings)
 
 
-def started(settings: Settings) -> Pages:
+def start_pages(settings: Settings) -> Pages:
     def programs(chosen: Settings) -> Any:
-        return [
-            stack_program
-            for stack_program in stack_programs(chosen)
-            if stack_program.name in PROGRAMS
-        ]
+        return [program for program in stack_programs(chosen) if program.name in PROGRAMS]
 
     stack: Stack = start_stack(settings, programs=programs)
     dagster = DagsterHTTP.for_home(stack.settings)
@@ -122,7 +118,7 @@ def started(settings: Settings) -> Pages:
             lambda service=service: is_service_ready(stack.settings, service, dagster=dagster),
             program=service,
         )
-    # it would add the author and import by itself, and leave a person nothing to do
+    # The sensor would add the author and import the posts by itself.
     turn_off(dagster.url, "new_posts", key=load_secrets(stack.settings).gateway_master_key)
     dagster.add_author(SLUG)
     stack.supervisor.start_program("dagster-daemon")
@@ -130,7 +126,7 @@ def started(settings: Settings) -> Pages:
 
 
 @pytest.fixture(autouse=True)
-def _logs_are_kept(pages: Pages, process_logs: Path) -> Iterator[None]:
+def _keep_logs(pages: Pages, process_logs: Path) -> Iterator[None]:
     yield
     for log in pages.settings.logs_dir.glob("*.log"):
         shutil.copy(log, process_logs / log.name)
@@ -144,39 +140,39 @@ def tab(pages: Pages) -> Iterator[Any]:
         browser = driver.chromium.launch(
             executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
         )
-        made = browser.new_page(viewport={"width": 1600, "height": 900})
-        made.set_default_timeout(90_000)
-        made.goto(make_dagster_link(pages.settings, pages.url))
-        yield made
+        page = browser.new_page(viewport={"width": 1600, "height": 900})
+        page.set_default_timeout(90_000)
+        page.goto(make_dagster_link(pages.settings, pages.url))
+        yield page
         browser.close()
 
 
-def picture(tab: Any, name: str, logs: Path) -> None:
-    """A screenshot beside the test's logs, and in the documentation where that was asked for."""
+def take_screenshot(tab: Any, name: str, logs: Path) -> None:
+    """Save a screenshot beside the test's logs, and in TWIN_SCREENSHOTS if it is set."""
     tab.screenshot(path=logs / name)
     if folder := os.environ.get("TWIN_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         shutil.copy(logs / name, Path(folder) / name)
 
 
-def upstream() -> set[str]:
-    """The assets of the selection, as the graph of today has them."""
+def selected_assets() -> set[str]:
+    """Return the assets of `SELECTION` in the current graph."""
     with dg.DagsterInstance.ephemeral():
-        chosen = dg.AssetSelection.assets(GATE).upstream().resolve(defs.resolve_asset_graph())
-    return {key.to_user_string() for key in chosen}
+        keys = dg.AssetSelection.assets(GATE).selected_assets().resolve(defs.resolve_asset_graph())
+    return {key.to_user_string() for key in keys}
 
 
 def materialize(tab: Any, pages: Pages) -> tuple[str, float]:
-    """Select, choose the partition, launch, and wait for the end; the run and its seconds.
+    """Launch a run of the selection for the partition; return its id and the seconds to its end.
 
-    The seconds are those that a person waits: from the click to the end.
+    The seconds are from the click to the end, as a person waits.
     """
     from urllib.parse import quote
 
-    before = {run.run_id for run in pages.dagster.runs(job=BY_HAND, limit=50)}
+    before = {run.run_id for run in pages.dagster.runs(job=ASSET_JOB, limit=50)}
     tab.goto(f"{pages.url}/asset-groups~{quote(SELECTION, safe='')}")
     tab.get_by_role("button", name="Materialize all").first.click()
-    tab.get_by_text(f"Launch runs to materialize {len(upstream())} assets").wait_for()
+    tab.get_by_text(f"Launch runs to materialize {len(selected_assets())} assets").wait_for()
     tab.get_by_text("Select a partition or create one").click()
     tab.get_by_role("menuitem").filter(has_text=SLUG).first.click()
     tab.keyboard.press("Escape")
@@ -185,7 +181,9 @@ def materialize(tab: Any, pages: Pages) -> tuple[str, float]:
     clicked = time.monotonic()
     launch.click()
     while True:
-        new = [run for run in pages.dagster.runs(job=BY_HAND, limit=50) if run.run_id not in before]
+        new = [
+            run for run in pages.dagster.runs(job=ASSET_JOB, limit=50) if run.run_id not in before
+        ]
         if new and new[0].is_finished:
             (run,) = new
             return run.run_id, time.monotonic() - clicked
@@ -194,8 +192,8 @@ def materialize(tab: Any, pages: Pages) -> tuple[str, float]:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What Dagster recorded of a run."""
+class RunRecord:
+    """Dagster's record of a run."""
 
     status: str
     steps: dict[str, str]
@@ -205,7 +203,7 @@ class Ran:
     texts: str
 
 
-def ran(pages: Pages, run_id: str) -> Ran:
+def read_run(pages: Pages, run_id: str) -> RunRecord:
     with pages.instance() as instance:
         run = instance.get_run_by_id(run_id)
         assert run is not None
@@ -213,11 +211,11 @@ def ran(pages: Pages, run_id: str) -> Ran:
         events = [entry.dagster_event for entry in logs if entry.dagster_event is not None]
         checks = [event for event in events if event.event_type_value == "ASSET_CHECK_EVALUATION"]
         made = [event for event in events if event.event_type_value == "ASSET_MATERIALIZATION"]
-        return Ran(
+        return RunRecord(
             status=run.status.value,
             steps={
-                run_step_stat.step_key: run_step_stat.status.value if run_step_stat.status else ""
-                for run_step_stat in instance.get_run_step_stats(run_id)
+                step.step_key: step.status.value if step.status else ""
+                for step in instance.get_run_step_stats(run_id)
             },
             failed_checks=[
                 event.asset_check_evaluation_data.check_name
@@ -239,17 +237,17 @@ def ran(pages: Pages, run_id: str) -> Ran:
         )
 
 
-def test_the_graph_opens_with_every_asset_to_be_seen(
+def test_the_graph_page_shows_the_assets_and_groups(
     pages: Pages, tab: Any, process_logs: Path
 ) -> None:
-    tab.set_viewport_size({"width": 2100, "height": 1080})  # smaller, Dagster cuts more names off
+    tab.set_viewport_size({"width": 2100, "height": 1080})  # Dagster shortens names in less space
     tab.goto(build_lineage_link(pages.url))
     for asset in ("raw_posts", "embeddings", "routing_policy", "quality_by_day"):
         tab.get_by_text(asset, exact=True).first.wait_for()
     for group in ASSET_GROUPS:
         tab.get_by_text(group, exact=True).first.wait_for(state="attached")
-    tab.wait_for_timeout(1_000)  # it is drawn, then moved to its place
-    picture(tab, "asset-graph.png", process_logs)
+    tab.wait_for_timeout(1_000)  # until the layout animation has ended
+    take_screenshot(tab, "asset-graph.png", process_logs)
     tab.set_viewport_size({"width": 1600, "height": 1000})
 
     tab.goto(f"{pages.url}/automation")
@@ -262,60 +260,60 @@ def test_the_graph_opens_with_every_asset_to_be_seen(
 
 
 @pytest.mark.long
-def test_posts_become_a_judged_model_by_one_click_and_the_next_click_does_nothing(
+def test_one_click_makes_a_judged_model_from_posts_and_a_second_computes_nothing(
     pages: Pages, tab: Any, process_logs: Path
 ) -> None:
     run_id, seconds = materialize(tab, pages)
-    first = ran(pages, run_id)
+    first = read_run(pages, run_id)
     assert first.status == "SUCCESS", first.steps
     assert {name: status for name, status in first.steps.items() if status != "SUCCESS"} == {}
-    assert upstream() <= set(first.metadata)
+    assert selected_assets() <= set(first.metadata)
     assert first.failed_checks == []
-    assert first.processes_started == 0, "a step of its own process costs 3 to 5 s"
+    assert first.processes_started == 0, "a process for each step costs 3 to 5 s"
     assert first.metadata["fine_tuned_checkpoint"]["trained"]
 
-    # the run's page is green, and the gate's figures are read in the browser
+    # the pages show the success and the gate's figures
     tab.goto(f"{pages.url}/runs/{run_id}")
     tab.get_by_text("Success", exact=True).first.wait_for()
-    look_at_training(tab, pages, process_logs)
-    look_at_gate(tab, pages, process_logs)
+    check_training_page(tab, pages, process_logs)
+    check_gate_page(tab, pages, process_logs)
     posts = [path.read_text(encoding="utf-8").split("+++")[-1] for path in SAMPLE.glob("*.md")]
     lines = {line[:60] for text in posts for line in text.splitlines() if len(line) >= 60}
     assert len(lines) > 200
-    assert not [line for line in lines if line in first.texts], "the event log is kept for ever"
+    assert not [line for line in lines if line in first.texts], "the event log contains a post"
 
     run_id, again_s = materialize(tab, pages)
-    again = ran(pages, run_id)
+    again = read_run(pages, run_id)
     assert again.status == "SUCCESS", again.steps
-    assert upstream() <= set(again.metadata)
+    assert selected_assets() <= set(again.metadata)
     assert again.processes_started == 0
     computed = {name: row["computed"] for name, row in again.metadata.items() if "computed" in row}
     assert len(computed) >= 5
     assert set(computed.values()) == {0}, computed
     assert not again.metadata["fine_tuned_checkpoint"]["trained"]
     assert not again.metadata[GATE]["measured_now"]
-    said = f"from posts to the gate {seconds:.0f} s; with nothing to do {again_s:.1f} s"
-    (process_logs / "seconds.txt").write_text(said)
-    sys.stdout.write(f"\n{said}\n")
+    times = f"from posts to the gate {seconds:.0f} s; with nothing to do {again_s:.1f} s"
+    (process_logs / "seconds.txt").write_text(times)
+    sys.stdout.write(f"\n{times}\n")
 
 
-def look_at_training(tab: Any, pages: Pages, logs: Path) -> None:
-    """The page of a training, with its metadata."""
+def check_training_page(tab: Any, pages: Pages, logs: Path) -> None:
+    """Open the page of a training, and take a screenshot."""
     tab.goto(f"{pages.url}/assets/fine_tuned_checkpoint?view=events&partition={SLUG}")
     tab.get_by_text(SLUG).first.wait_for()
-    picture(tab, "dagster-training.png", logs)
+    take_screenshot(tab, "dagster-training.png", logs)
 
 
-def look_at_gate(tab: Any, pages: Pages, logs: Path) -> None:
-    """The report stands in the page, its plots are drawn, the voice among them."""
+def check_gate_page(tab: Any, pages: Pages, logs: Path) -> None:
+    """Open the gate's page; check its plots, among them the voice plot."""
     tab.goto(f"{pages.url}/assets/{GATE}?view=events&partition={SLUG}")
-    drawn(tab)
+    require_plots(tab)
     tab.locator("img[src^='data:image/svg']").first.scroll_into_view_if_needed()
-    picture(tab, "dagster-gate.png", logs)
+    take_screenshot(tab, "dagster-gate.png", logs)
     [record] = (pages.settings.checkpoints_dir / SLUG).glob(f"*/evaluation/{FILE}")
-    shown = read_voice_figures(record)
-    assert shown is not None
-    assert {habit.name for habit in shown.habits} == {
+    figures = read_voice_figures(record)
+    assert figures is not None
+    assert {habit.name for habit in figures.habits} == {
         "function words",
         "sentence length",
         "punctuation",
@@ -323,18 +321,19 @@ def look_at_gate(tab: Any, pages: Pages, logs: Path) -> None:
     }
 
 
-def drawn(tab: Any) -> None:
-    """Wait until Markdown metadata is open, and every picture in it is one that has a size."""
-    opened = tab.get_by_text(re.compile("Show Markdown|Show markdown", re.IGNORECASE)).first
-    opened.wait_for()
-    opened.click()
+def require_plots(tab: Any) -> None:
+    """Open the Markdown metadata, and require that every image in it has loaded."""
+    button = tab.get_by_text(re.compile("Show Markdown", re.IGNORECASE)).first
+    button.wait_for()
+    button.click()
     tab.locator("img[src^='data:image']").first.wait_for()
     tab.wait_for_function(
         "[...document.querySelectorAll(\"img[src^='data:image']\")]"
-        ".every(one => one.complete && one.naturalWidth > 0)"
+        ".every(image => image.complete && image.naturalWidth > 0)"
     )
     sizes = tab.eval_on_selector_all(
-        "img[src^='data:image']", "found => found.map(one => [one.naturalWidth, one.src])"
+        "img[src^='data:image']",
+        "images => images.map(image => [image.naturalWidth, image.src])",
     )
     assert sizes
     for width, source in sizes:

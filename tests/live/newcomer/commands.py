@@ -1,7 +1,7 @@
-"""How each command of `twin` is run for real, once, on the one small stack.
+"""How each command of `twin` is run once on a small stack.
 
-Scope: a row a command. Out of scope: the stack (`conftest.py`), which commands there
-are: the app says so, and one without a row fails `test_commands.py`.
+Scope: a row for each command. Out of scope: the stack (`conftest.py`). The app lists the commands;
+a command without a row fails `test_commands.py`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ REASON = ("--reason", "the newcomer's test")
 
 @dataclass(frozen=True)
 class Run:
-    """One command line, after `twin`.
+    """A command line without `twin`.
 
     Attributes:
-        arguments: TRACE stands for the id of an answer, QUESTIONS for a file of one question.
-        code: its exit code.
-        says: occurs in what it prints.
+        arguments: TRACE is replaced by the id of an answer, QUESTIONS by a file with a question.
+        code: the expected exit code.
+        says: text that the output must contain.
     """
 
     arguments: tuple[str, ...]
@@ -29,13 +29,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Too long to be run here, on a home of its own, or typed as a document says it: the test that
-    runs it."""
+    """The test that runs a command which is slow, needs another home, or is typed in a document."""
 
     test: str
 
 
-# In this order. There is no version on a stack that has not trained, and they say so.
+# In this order. The stack has trained no version, and some commands report that.
 COMMANDS: Mapping[str, Run | Elsewhere] = {
     "up": Run(("up", "--dry-run"), says="since the last import: 0 added"),
     "demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),

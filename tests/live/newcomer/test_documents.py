@@ -1,40 +1,40 @@
-"""README and docs, line by line, in an environment that has only the wheel."""
+"""README and docs, line by line, in an environment with only the wheel."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.live.newcomer.conftest import Newcomer
-from tests.live.newcomer.documents import LINES, OWN, Typed, blocks
+from tests.live.newcomer.documents import LINES, PLACEHOLDERS, Typed, blocks
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 PYTHON = blocks("python")
 
 
 @pytest.mark.parametrize("line", [line for line, row in LINES.items() if isinstance(row, Typed)])
-def test_a_line_of_a_document(
+def test_a_documented_line_works(
     newcomer: Newcomer, line: str, request: pytest.FixtureRequest
 ) -> None:
     row = LINES[line]
     assert isinstance(row, Typed)
     if row.on_stack:
         request.getfixturevalue("started")
-    typed = row.line or line
-    if "$OPENAI" in typed:
-        typed = f"source .twin/env\n{typed}"
-    ran = newcomer.type(typed)
-    assert ran.returncode == row.code, ran.stdout
-    assert row.says in ran.stdout, ran.stdout
+    command = row.line or line
+    if "$OPENAI" in command:
+        command = f"source .twin/env\n{command}"
+    completed = newcomer.type(command)
+    assert completed.returncode == row.code, completed.stdout
+    assert row.says in completed.stdout, completed.stdout
 
 
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize("number", range(len(PYTHON)), ids=[name for name, _ in PYTHON])
-def test_a_python_block(newcomer: Newcomer, number: int) -> None:
+def test_a_documented_python_block_runs(newcomer: Newcomer, number: int) -> None:
     document, text = PYTHON[number]
-    for placeholder, own in OWN.items():
-        text = text.replace(placeholder, own)
+    for placeholder, value in PLACEHOLDERS.items():
+        text = text.replace(placeholder, value)
     script = newcomer.work / f"{number}.py"
     script.write_text(text)
     home = newcomer.work / f"home of {number}"
-    ran = newcomer.run("python", str(script), TWIN_HOME=str(home))
-    assert ran.returncode == 0, (document, ran.stdout)
+    completed = newcomer.run("python", str(script), TWIN_HOME=str(home))
+    assert completed.returncode == 0, (document, completed.stdout)

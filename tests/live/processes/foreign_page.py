@@ -1,7 +1,6 @@
-"""A page of another origin, in Chromium, against the running Dagster whose owner is signed in.
+"""A page of another origin that attacks Dagster in a browser whose owner is signed in.
 
-Scope: that page, and the owner's browser. Out of scope: what must be true
-(`test_dagster_http.py`).
+Scope: that page, and the owner's browser. Out of scope: the assertions (`test_dagster_http.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ QUERY = """mutation { launchRun(executionParams: {
   runConfigData: {}
   executionMetadata: {tags: [{key: "dagster/partition", value: "eve"}]}
 }) { __typename } }"""
-# Every way by which a page makes a browser send something to another address.
+# Every way in which a page can make a browser send a request to another origin.
 PAGE = """<img src="{get}"><iframe src="{root}/graphql"></iframe>
 <form id="f" method="post" action="{get}" target="hidden"></form><iframe name="hidden"></iframe>
 <script>
@@ -57,11 +56,13 @@ Promise.allSettled(all).then(ends => {{
 
 @contextmanager
 def foreign_page(root: str) -> Iterator[str]:
-    """Address of the page, on a port of its own: another origin of the same machine, to which the
-    owner's cookie is sent, as it is not to a page of another machine.
+    """Serve the page on another port of this machine; yields its URL.
+
+    It is another origin, but the same site, so that the browser sends the owner's cookie with its
+    requests. It would not for a page of another machine.
 
     Args:
-        root: address of Dagster's pages.
+        root: URL of Dagster's pages.
     """
     body = PAGE.format(
         root=root,
@@ -76,8 +77,8 @@ def foreign_page(root: str) -> Iterator[str]:
 
 
 @contextmanager
-def signed_in(settings: Settings, root: str) -> Iterator[Any]:
-    """A browser in which the owner has opened Dagster's pages."""
+def owner_browser(settings: Settings, root: str) -> Iterator[Any]:
+    """Yield a browser context in which the owner has opened Dagster's pages."""
     if not BROWSER:
         pytest.skip("no Chromium on this machine")
     from playwright.sync_api import sync_playwright
@@ -91,6 +92,6 @@ def signed_in(settings: Settings, root: str) -> Iterator[Any]:
         response = tab.goto(make_dagster_link(settings, root))
         assert response is not None
         assert response.status == 200
-        tab.wait_for_selector("#root >> text=Runs", timeout=90_000)  # its own page asks and shows
+        tab.wait_for_selector("#root >> text=Runs", timeout=90_000)  # the owner's page works
         yield context
         browser.close()

@@ -1,4 +1,4 @@
-"""A code location with the platform's names and steps that take no time."""
+"""A code location with the product's names and steps that take no time."""
 
 import json
 import time
@@ -33,7 +33,7 @@ def released_model() -> None: ...
 
 @dg.sensor(job_name="retrain_twin", default_status=dg.DefaultSensorStatus.RUNNING)
 def retraining_requested() -> dg.SkipReason:
-    return dg.SkipReason("the test does what it does")
+    return dg.SkipReason("the test replaces this sensor")
 
 
 defs = dg.Definitions(

@@ -1,4 +1,4 @@
-"""Dagster's databases are made once, whole, before any of its processes starts."""
+"""Dagster's databases are created once and completely, before any of its processes starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONFIGURATION = DAGSTER_YAML
 
 
 def heads(home: Path) -> list[int]:
-    """The number of schema versions in each database."""
+    """Return the number of schema versions in each database."""
     return [
         sqlite3.connect(home / "dagster" / folder / file)
         .execute("SELECT count(*) FROM alembic_version")
@@ -35,7 +35,7 @@ def write(settings: Settings, configuration: Path = CONFIGURATION) -> Path:
     return write_dagster_home(settings, configuration, code_socket=code, environ=os.environ)
 
 
-def test_made_once_and_kept(home: Settings) -> None:
+def test_the_databases_are_created_once_and_kept(home: Settings) -> None:
     workspace = write(home)
     assert "code.sock" in workspace.read_text()
     assert heads(home.home) == [1, 1]
@@ -46,8 +46,8 @@ def test_made_once_and_kept(home: Settings) -> None:
     assert not (home.home / "dagster.partial").exists()
 
 
-def test_programs_that_start_at_once_make_it_once(home: Settings) -> None:
-    """As the containers of one task do with `twin serve`."""
+def test_programs_that_start_at_once_create_the_databases_once(home: Settings) -> None:
+    """The containers of a task start at once with `twin serve`."""
     program = (
         "import os, sys; from pathlib import Path;"
         "from twin_resources.processes.dagster_home import write_dagster_home;"
@@ -56,13 +56,13 @@ def test_programs_that_start_at_once_make_it_once(home: Settings) -> None:
         " environ=os.environ)"
     )
     command = [sys.executable, "-c", program, str(CONFIGURATION)]
-    started = [subprocess.Popen(command) for _ in range(3)]
-    assert [process.wait() for process in started] == [0, 0, 0]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
     assert heads(home.home) == [1, 1]
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
-def test_what_a_killed_start_left_is_completed(home: Settings) -> None:
+def test_the_databases_of_a_killed_start_are_completed(home: Settings) -> None:
     write(home)
     runs = home.home / "dagster" / "history" / "runs.db"
     inode = runs.stat().st_ino
@@ -70,10 +70,10 @@ def test_what_a_killed_start_left_is_completed(home: Settings) -> None:
     (home.home / "dagster.partial" / "schedules").mkdir(parents=True)
     write(home)
     assert heads(home.home) == [1, 1]
-    assert runs.stat().st_ino == inode, "runs are still recorded"
+    assert runs.stat().st_ino == inode, "the recorded runs were deleted"
 
 
-def test_settings_of_somebody_else_are_kept(
+def test_a_users_dagster_yaml_is_kept_and_ours_is_updated(
     home: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(home)
@@ -88,7 +88,7 @@ def test_settings_of_somebody_else_are_kept(
     assert capsys.readouterr().err.count("not replaced") == 1
 
 
-def test_a_broken_configuration_is_told(home: Settings, tmp_path: Path) -> None:
+def test_an_invalid_configuration_is_reported(home: Settings, tmp_path: Path) -> None:
     broken = tmp_path / "dagster.yaml"
     broken.write_text("storage:\n  no_such_storage: {}\n")
     with pytest.raises(TwinError, match="no_such_storage"):

@@ -1,4 +1,4 @@
-"""A real webserver and daemon under the real supervisor, on a small code location."""
+"""Dagster's real webserver and daemon under the real supervisor, with a small code location."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from twin_cli.commands.stopping import end_stack
 
 from tests.conftest import ROOT
 from tests.live.dagster_sensors import turn_off
-from tests.live.processes.foreign_page import QUERY, foreign_page, signed_in
+from tests.live.processes.foreign_page import QUERY, foreign_page, owner_browser
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.erasure.dagster_records import open_records
@@ -62,27 +62,27 @@ def dagster_programs(settings: Settings) -> Sequence[Program]:
         f"      relative_path: {Path(__file__).with_name('small_definitions.py')}\n"
         "      location_name: llm-twin\n"
     )
-    served = ("-w", str(workspace), "-h", "127.0.0.1", "-p", str(settings.dagster_port))
+    options = ("-w", str(workspace), "-h", "127.0.0.1", "-p", str(settings.dagster_port))
     daemon = ("dagster._daemon", "run", "-w", str(workspace))
     return [
-        Program("dagster-webserver", (sys.executable, "-m", DAGSTER_PAGES, *served), home),
-        # as the product does: two processes that make Dagster's databases at once break them
+        Program("dagster-webserver", (sys.executable, "-m", DAGSTER_PAGES, *options), home),
+        # not at once: two processes that create Dagster's databases at the same time break them
         Program("dagster-daemon", (sys.executable, "-m", *daemon), home, autostart=False),
     ]
 
 
 def start(settings: Settings, *, with_daemon: bool = True) -> Stack:
-    """A stack whose Dagster has loaded its code."""
-    started = start_stack(settings, programs=dagster_programs)
-    dagster = DagsterHTTP.for_home(started.settings)
+    """Start a stack, and wait until its Dagster has loaded the code location."""
+    stack = start_stack(settings, programs=dagster_programs)
+    dagster = DagsterHTTP.for_home(stack.settings)
     wait_until(
-        started,
+        stack,
         lambda: dagster.is_up() and dagster.is_location_loaded(),
         program="dagster-webserver",
     )
     if with_daemon:
-        started.supervisor.start_program("dagster-daemon")
-    return started
+        stack.supervisor.start_program("dagster-daemon")
+    return stack
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +125,13 @@ def test_an_author_is_added_once(dagster: DagsterHTTP) -> None:
 
 def test_a_foreign_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> None:
     dagster.add_author("eve")
-    with signed_in(stack.settings, dagster.url) as browser, foreign_page(dagster.url) as page:
+    with owner_browser(stack.settings, dagster.url) as browser, foreign_page(dagster.url) as page:
         tab = browser.new_page()
         tab.goto(page)
         tab.wait_for_function("document.title !== ''", timeout=60_000)
         assert tab.title().split() == ["nothing"] * 6
     assert dagster.runs() == []
-    # The same words start a run where the owner's program sends them.
+    # The same query starts a run when the owner's program sends it.
     assert dagster._query(QUERY, tried="launch")["launchRun"]["__typename"] == "LaunchRunSuccess"
     [run] = dagster.runs()
     wait_for_status(dagster, run.run_id, {"SUCCESS"})
@@ -154,7 +154,7 @@ def test_a_run_is_launched_followed_and_joined(
     assert [run.run_id for run in dagster.runs(job="retrain_twin", author="jose")] == [run_id]
 
 
-def test_of_commands_in_the_same_second_one_launches(dagster: DagsterHTTP, stack: Stack) -> None:
+def test_simultaneous_commands_launch_one_run(dagster: DagsterHTTP, stack: Stack) -> None:
     dagster.add_author("both")
     with ThreadPoolExecutor(4) as threads:
         clients = [DagsterHTTP.for_home(stack.settings) for _ in range(4)]
@@ -191,18 +191,18 @@ def test_a_failed_step_gives_its_first_cause(
     run_id, _ = launch_or_join(dagster, "import_posts", "broken")
     followed = follow_run(dagster, run_id, clock=clock, title="import", stack=stack)
     assert followed.run.status == "FAILURE"
-    assert not followed.run.will_be_retried  # an answer is not tried again
+    assert not followed.run.will_be_retried  # only a dead worker is retried
     assert any("no space left on device" in cause for cause in followed.failures)
 
 
-def test_a_refusing_check_is_named(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
+def test_a_failed_check_is_named(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
     dagster.add_author("worse")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "worse")
     followed = follow_run(dagster, run_id, clock=clock, title="train", stack=stack)
     assert followed.failed_checks == ("beats_base_model",)
 
 
-def test_a_move_by_hand_is_recorded(dagster: DagsterHTTP, stack: Stack) -> None:
+def test_a_manual_move_is_recorded_as_a_materialization(dagster: DagsterHTTP, stack: Stack) -> None:
     dagster.report_materialization(
         "released_model", "jose", description="v1 retired → stable", metadata={"version": 1}
     )
@@ -210,12 +210,12 @@ def test_a_move_by_hand_is_recorded(dagster: DagsterHTTP, stack: Stack) -> None:
         assetMaterializations(limit: 1) { partition description } } } }'
     key = load_secrets(stack.settings).gateway_master_key
     headers = {"Authorization": f"Bearer {key}"}
-    answer = httpx.post(f"{dagster.url}/graphql", json={"query": query}, headers=headers).json()
-    materialization = answer["data"]["assetOrError"]["assetMaterializations"][0]
+    result = httpx.post(f"{dagster.url}/graphql", json={"query": query}, headers=headers).json()
+    materialization = result["data"]["assetOrError"]["assetMaterializations"][0]
     assert materialization == {"partition": "jose", "description": "v1 retired → stable"}
 
 
-def test_what_dagster_refuses_is_said_in_its_words(dagster: DagsterHTTP) -> None:
+def test_an_error_contains_dagsters_message(dagster: DagsterHTTP) -> None:
     with pytest.raises(TwinError, match="no_such_job"):
         dagster.launch("no_such_job", "jose")
     with pytest.raises(TwinError, match="RunNotFoundError"):
@@ -223,23 +223,23 @@ def test_what_dagster_refuses_is_said_in_its_words(dagster: DagsterHTTP) -> None
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
-def test_a_killed_worker_is_run_again_and_the_retry_followed(
+def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, ["STARTED"])
-    said_by_dagster = " ".join(event.message for event in dagster.events(run_id)[0])
-    started = re.search(r"Started process for run \(pid: (\d+)\)", said_by_dagster)
-    assert started is not None
-    os.kill(int(started[1]), signal.SIGKILL)
+    messages = " ".join(event.message for event in dagster.events(run_id)[0])
+    worker = re.search(r"Started process for run \(pid: (\d+)\)", messages)
+    assert worker is not None
+    os.kill(int(worker[1]), signal.SIGKILL)
     deadline = time.monotonic() + 120
     while not dagster.run(run_id).retry_run_id:
         assert time.monotonic() < deadline
         time.sleep(0.3)
     retry = dagster.run(run_id).retry_run_id
     assert retry != run_id
-    wait_for_status(dagster, retry, ["STARTED"])  # one that is starting may go on: see `end_run`
+    wait_for_status(dagster, retry, ["STARTED"])  # `end_run` may not end a run that is starting
     dagster.end_run(retry)
     followed = follow_run(dagster, run_id, clock=clock, title="train", stack=stack)
     assert followed.run.run_id == retry
@@ -248,15 +248,15 @@ def test_a_killed_worker_is_run_again_and_the_retry_followed(
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
-def test_a_run_that_forgetting_ends_begins_again_after_it(
+def test_a_run_that_forgetting_ended_is_started_again(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, ["STARTED"])
     target = ErasureTarget(ErasureSubject("post", "slow", "a-post"), authors=frozenset({"slow"}))
-    with ThreadPoolExecutor(1) as beside:
-        followed = beside.submit(
+    with ThreadPoolExecutor(1) as threads:
+        followed = threads.submit(
             follow_run, dagster, run_id, clock=clock, title="train", stack=stack
         )
         instance = Installation.for_settings(stack.settings)
@@ -264,32 +264,32 @@ def test_a_run_that_forgetting_ends_begins_again_after_it(
             assert records.end_active_runs(target) == 1
         instance.state.close()
         deadline = time.monotonic() + 120
-        while not (begun := [run for run in dagster.runs(author="slow") if not run.is_finished]):
+        while not (active := [run for run in dagster.runs(author="slow") if not run.is_finished]):
             assert time.monotonic() < deadline
             time.sleep(0.3)
-        wait_for_status(dagster, begun[0].run_id, ["STARTED"])
-        dagster.end_run(begun[0].run_id)
+        wait_for_status(dagster, active[0].run_id, ["STARTED"])
+        dagster.end_run(active[0].run_id)
         ended = followed.result(timeout=120)
-    assert ended.run.run_id == begun[0].run_id != run_id
+    assert ended.run.run_id == active[0].run_id != run_id
     assert f"`twin forget` ended the run; it begins again as {ended.run.run_id[:8]}" in output(
         clock
     )
-    on = follow_run(dagster, run_id, clock=clock, title="train", stack=stack, previous=ended)
-    assert on.run.run_id == ended.run.run_id, "it begins again once"
+    last = follow_run(dagster, run_id, clock=clock, title="train", stack=stack, previous=ended)
+    assert last.run.run_id == ended.run.run_id, "the run was started again twice"
 
 
-def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_flight(
+def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_active(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
     settings = stack.settings
     write_author(settings, Author("ada", "Ada"))
     dagster.add_author("ada")
     state = State.open(settings.state_address)
-    with ThreadPoolExecutor(1) as beside:
-        command = beside.submit(
+    with ThreadPoolExecutor(1) as threads:
+        command = threads.submit(
             run_retrain, settings, author="Ada", reason="new posts ", wait=False, clock=clock
         )
-        answer_the_request(state, dagster, "ada")
+        fulfil_request(state, dagster, "ada")
         assert command.result(timeout=120) == 0
     [run] = dagster.runs(job="retrain_twin", author="ada")
     assert run.tags["twin/reason"] == "new posts"
@@ -298,22 +298,22 @@ def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_fli
     assert (progress.training, progress.run_id) == ("launched", run.run_id)
     assert "status --wait" in output(clock)
 
-    def again() -> None:
+    def request_again() -> None:
         run_retrain(settings, author="ada", reason="once more", wait=False, clock=clock)
 
     with pytest.raises(
         TwinError, match=r"is (queued|starting|started) .new posts.|one was requested"
     ):
-        again()
+        request_again()
     wait_for_status(dagster, run.run_id, ["SUCCESS"])
     with pytest.raises(TwinError, match="one was requested"):
-        again()  # its outcome is not stored yet
+        request_again()  # the outcome of the first is not stored yet
     with state.read_transaction() as connection:
         assert retrainings.open_requests(connection) == {}
     state.close()
 
 
-def test_a_retraining_is_waited_for(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
+def test_retrain_waits_for_the_run(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
     settings = stack.settings
     write_author(settings, Author("cleo", "Cleo"))
     dagster.add_author("cleo")
@@ -324,20 +324,20 @@ def test_a_retraining_is_waited_for(dagster: DagsterHTTP, stack: Stack, clock: S
         )
     )  # fmt: skip
     state = State.open(settings.state_address)
-    with ThreadPoolExecutor(1) as beside:
-        command = beside.submit(
+    with ThreadPoolExecutor(1) as threads:
+        command = threads.submit(
             run_retrain, settings, author="cleo", reason="a recipe", wait=True, clock=clock
         )
-        answer_the_request(state, dagster, "cleo")
+        fulfil_request(state, dagster, "cleo")
         code = command.result(timeout=120)
     state.close()
-    assert code == StackOutcome.FAILED  # these small steps end well and give no verdict
+    assert code == StackOutcome.FAILED  # the small steps succeed but store no verdict
     assert "checkpoint done" in output(clock)
     assert read_progress(settings, "cleo").training == "finished"
 
 
-def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
-    """Do what the sensor `retraining_requested` does (tested in tests/graph/retraining)."""
+def fulfil_request(state: State, dagster: DagsterHTTP, author: str) -> None:
+    """Launch a run as the sensor `retraining_requested` does (tested in tests/graph/retraining)."""
     key = f"by_hand:{author}:1"
     deadline = time.monotonic() + 60
     while True:
@@ -350,19 +350,19 @@ def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
                     fingerprint=TrainingFingerprint("", ""), now=time.time(),
                 )  # fmt: skip
                 retrainings.mark_fulfilled(connection, requests, key)
-            decided = [
-                item
-                for item in retrainings.unfinished_retrainings(connection)
-                if item.run_key == key
+            pending = [
+                retraining
+                for retraining in retrainings.unfinished_retrainings(connection)
+                if retraining.run_key == key
             ]
-        if decided:
-            dagster.launch("retrain_twin", author, tags=decided[0].launch.tags)
+        if pending:
+            dagster.launch("retrain_twin", author, tags=pending[0].launch.tags)
             return
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
-def test_a_retraining_that_nobody_would_start_is_told_at_once(
+def test_retrain_fails_at_once_while_its_sensor_is_off(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
     turn_off(dagster.url, REQUEST_SENSOR, key=load_secrets(stack.settings).gateway_master_key)
@@ -372,10 +372,10 @@ def test_a_retraining_that_nobody_would_start_is_told_at_once(
         run_retrain(stack.settings, author="bo", reason="a wish", wait=False, clock=clock)
 
 
-def test_an_orderly_end_cancels_the_runs_first(
+def test_ending_the_stack_cancels_the_runs_first(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
-    """Runs after the other tests: it ends their stack."""
+    """This test must run last, because it ends the stack of the others."""
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, STATUSES_WITH_WORKER)
@@ -385,7 +385,7 @@ def test_an_orderly_end_cancels_the_runs_first(
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
-def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
+def test_the_next_start_cancels_a_run_that_a_crash_interrupted(
     tmp_path: Path, process_logs: Path, clock: StageClock
 ) -> None:
     settings = load_settings(tmp_path / "home")
@@ -397,11 +397,11 @@ def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
         dagster.add_author("slow")
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
-        lost = find_marked_processes(crashed.record.instance)
-        for process in lost:
-            process.kill()  # as a power cut does: all of them at once
-        psutil.wait_procs(lost, timeout=20)
-        # by a command that was killed before it started the daemon; the next one attaches
+        processes = find_marked_processes(crashed.record.instance)
+        for process in processes:
+            process.kill()  # all at once, as in a power cut
+        psutil.wait_procs(processes, timeout=20)
+        # The restarting command is killed before it starts the daemon; the next command attaches.
         restarted = start(settings, with_daemon=False)
         assert restarted.record.ports == crashed.record.ports
         assert dagster.run(run_id).status == "STARTED"

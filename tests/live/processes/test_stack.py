@@ -1,4 +1,4 @@
-"""Real supervisord, real small programs: start, stop, crash, and which processes end."""
+"""The stack with the real supervisord and small programs: start, stop, crash, ended processes."""
 
 from __future__ import annotations
 
@@ -49,29 +49,29 @@ from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
 
-# A child that leaves process group and session, as a trainer's launcher does, and is orphaned.
-ESCAPES = (
+# An orphaned child in another process group and session, as a trainer's launcher makes.
+ESCAPING_PROGRAM = (
     "import os, time; pid = os.fork(); "
     "(os.setsid(), os.fork() and os._exit(0)) if pid == 0 else None; time.sleep(600)"
 )
 
-WAITS = (sys.executable, "-c", "import sys, time; time.sleep(float(sys.argv[1]))")
+SLEEP_COMMAND = (sys.executable, "-c", "import sys, time; time.sleep(float(sys.argv[1]))")
 
 
 @pytest.fixture
 def settings(home: Settings, process_logs: Path) -> Iterator[Settings]:
     home.logs_dir.symlink_to(process_logs)
     ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces")}
-    own_settings = home.model_copy(update=ports)
-    yield own_settings
-    stop_stack(own_settings)
+    settings = home.model_copy(update=ports)
+    yield settings
+    stop_stack(settings)
 
 
 def two_programs(settings: Settings) -> Sequence[Program]:
     web = (sys.executable, "-m", "http.server", str(settings.gateway_port), "--bind", "127.0.0.1")
     return [
         Program("web", web, settings.home, start_s=0),
-        Program("trainer", (sys.executable, "-c", ESCAPES), settings.home, start_s=0),
+        Program("trainer", (sys.executable, "-c", ESCAPING_PROGRAM), settings.home, start_s=0),
         Program("later", (sys.executable, "-c", "import time; time.sleep(600)"), settings.home,
                 autostart=False, start_s=0),
     ]  # fmt: skip
@@ -87,14 +87,14 @@ def eventually(is_true: Callable[[], bool], *, seconds: float = 180.0) -> bool:
 
 
 def has_escaped(stack: Stack) -> bool:
-    """Whether supervisor, web, trainer and its orphan run, and web has written its log."""
-    serves = "Serving" in read_tail(stack.supervisor.logs / "web.log")
-    return serves and len(find_marked_processes(stack.record.instance)) == 4
+    """Return whether supervisor, web, trainer and the trainer's orphan run, and web serves."""
+    is_serving = "Serving" in read_tail(stack.supervisor.logs / "web.log")
+    return is_serving and len(find_marked_processes(stack.record.instance)) == 4
 
 
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A process of the same user that merely looks similar."""
+    """Run a similar process of the same user that does not belong to the stack."""
     process = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(600)"],
         env=os.environ | {"TWIN_INSTANCE": "of-another-stack", "TWIN_HOME": "/elsewhere"},
@@ -104,7 +104,7 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def test_a_stop_ends_what_was_started_and_nothing_else(
+def test_stop_ends_all_processes_of_the_stack_and_no_others(
     settings: Settings, bystander: subprocess.Popen[bytes]
 ) -> None:
     stack = start_stack(settings, programs=two_programs)
@@ -123,7 +123,7 @@ def test_a_stop_ends_what_was_started_and_nothing_else(
     assert not stop_stack(settings).was_running
 
 
-def test_a_late_program_is_started_on_request_and_a_dead_one_again(settings: Settings) -> None:
+def test_a_program_starts_on_request_and_is_restarted_after_a_kill(settings: Settings) -> None:
     stack = start_stack(settings, programs=two_programs)
     assert stack.supervisor.states()["later"].state == "STOPPED"
     stack.supervisor.start_program("later")
@@ -134,7 +134,7 @@ def test_a_late_program_is_started_on_request_and_a_dead_one_again(settings: Set
     assert eventually(lambda: stack.supervisor.states()["later"].pid not in {0, pid})
 
 
-def test_a_second_start_is_refused_and_the_ports_are_remembered(settings: Settings) -> None:
+def test_a_second_start_is_refused_and_the_next_stack_keeps_the_ports(settings: Settings) -> None:
     stack = start_stack(settings, programs=two_programs)
     with pytest.raises(TwinError, match="already running"):
         start_stack(settings, programs=two_programs)
@@ -145,7 +145,7 @@ def test_a_second_start_is_refused_and_the_ports_are_remembered(settings: Settin
     assert second.record.instance != stack.record.instance
 
 
-def test_after_a_crash_the_next_start_clears_away_what_was_left(settings: Settings) -> None:
+def test_a_start_after_a_crash_ends_the_remaining_processes(settings: Settings) -> None:
     crashed = start_stack(settings, programs=two_programs)
     assert eventually(lambda: has_escaped(crashed))
     os.kill(crashed.identity.pid, signal.SIGKILL)
@@ -163,7 +163,7 @@ def test_after_a_crash_the_next_start_clears_away_what_was_left(settings: Settin
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
 
 
-def test_a_question_in_the_middle_of_a_stop_is_answered_in_words(settings: Settings) -> None:
+def test_a_query_during_a_stop_reports_the_stop(settings: Settings) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
     def stubborn(_settings: Settings) -> Sequence[Program]:
@@ -171,19 +171,19 @@ def test_a_question_in_the_middle_of_a_stop_is_answered_in_words(settings: Setti
 
     stack = start_stack(settings, programs=stubborn)
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
-    with ThreadPoolExecutor(1) as beside:
-        stopping_it = beside.submit(stop_stack, settings)
+    with ThreadPoolExecutor(1) as threads:
+        stop = threads.submit(stop_stack, settings)
         message = ""
-        while not message and not stopping_it.done():
+        while not message and not stop.done():
             try:
                 stack.supervisor.states()
             except TwinError as error:
                 message = error.found
-        assert stopping_it.result().was_running
+        assert stop.result().was_running
     assert message == "the stack is being stopped"
 
 
-def test_the_doctor_knows_what_a_crash_has_left(settings: Settings) -> None:
+def test_the_doctor_reports_processes_left_by_a_crash(settings: Settings) -> None:
     crashed = start_stack(settings, programs=two_programs)
     assert eventually(lambda: has_escaped(crashed))
     os.kill(crashed.identity.pid, signal.SIGKILL)
@@ -198,7 +198,7 @@ def test_the_doctor_knows_what_a_crash_has_left(settings: Settings) -> None:
     assert "a process of the previous stack" in port_check.found
 
 
-def test_the_status_of_a_host_without_a_stack_says_its_roles(settings: Settings) -> None:
+def test_the_status_of_a_host_without_a_stack_lists_its_roles(settings: Settings) -> None:
     assert not collect_status(settings).running
     role = subprocess.Popen(
         [sys.executable, "-m", "twin_resources.observability.langfuse.relay"],
@@ -215,13 +215,13 @@ def test_the_status_of_a_host_without_a_stack_says_its_roles(settings: Settings)
 
 
 def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path) -> None:
-    """The supervisor died of its own log message, and its programs ran on unsupervised."""
+    """Writing its log used to kill the supervisor, and its programs ran on unsupervised."""
     code = "import time; [print(number, 'x' * 500, flush=True) or time.sleep(.01) for number in"
     code += " range(10**6)]"
     with small_disk(tmp_path / "small disk", megabytes=4) as disk:
-        there = home.model_copy(update={"home": disk.path / "home"})
+        settings = home.model_copy(update={"home": disk.path / "home"})
         command = (sys.executable, "-c", code)
-        stack = start_stack(there, programs=lambda _: [Program("talks", command, Path("/"))])
+        stack = start_stack(settings, programs=lambda _: [Program("talks", command, Path("/"))])
         log = stack.supervisor.logs / "talks.log"
         try:
             assert eventually(lambda: log.exists() and log.stat().st_size > 0)
@@ -232,19 +232,19 @@ def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path)
             assert eventually(lambda: stack.supervisor.states()["talks"].pid not in {0, pid})
             assert stack.is_alive()
             disk.make_room()
-            assert eventually(lambda: log.stat().st_size > full + 4096), "it logs again"
+            assert eventually(lambda: log.stat().st_size > full + 4096), "it does not log again"
         finally:
-            stop_stack(there)
+            stop_stack(settings)
 
 
-def test_a_recorded_pid_that_is_a_strangers_is_neither_used_nor_ended(
+def test_a_recorded_pid_of_another_process_is_neither_used_nor_ended(
     settings: Settings, bystander: subprocess.Popen[bytes]
 ) -> None:
     stack = start_stack(settings, programs=two_programs)
     stop_stack(settings)
-    stranger = identify(bystander.pid)
-    assert stranger is not None
-    earlier = ProcessIdentity(stranger.pid, stranger.started - 3600)
+    identity = identify(bystander.pid)
+    assert identity is not None
+    earlier = ProcessIdentity(identity.pid, identity.started - 3600)
     record = read_record(settings)
     assert record is not None
     _write_record(settings, replace(record, supervisor=earlier))
@@ -261,7 +261,7 @@ def test_waiting_ends_when_another_command_stops_the_stack(settings: Settings) -
         wait_until(stack, lambda: False, program="web", max_idle_s=30)
 
 
-def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings) -> None:
+def test_the_error_of_a_program_that_cannot_start_contains_its_log(settings: Settings) -> None:
     def broken(_settings: Settings) -> Sequence[Program]:
         code = "raise SystemExit('no such model: x')"
         return [Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)]
@@ -272,10 +272,10 @@ def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings)
     assert "models.log" in caught.value.next_step
 
 
-def test_a_start_that_goes_on_is_waited_for_and_one_that_stands_still_is_not(
+def test_waiting_continues_while_a_program_works_and_ends_when_it_is_idle(
     settings: Settings,
 ) -> None:
-    """However long a start takes: a busy machine makes every start slow."""
+    """There is no limit for a start that makes progress, because a busy machine is slow."""
     code = (
         "import sys, time; ends = time.time() + 6; all(time.time() < ends for _ in iter(int, 1)); "
         "open(sys.argv[1], 'w').close(); time.sleep(600)"
@@ -291,7 +291,7 @@ def test_a_start_that_goes_on_is_waited_for_and_one_that_stands_still_is_not(
         wait_until(stack, lambda: False, program="models", max_idle_s=2)
 
 
-def test_of_two_starts_at_once_one_starts_the_stack_and_the_other_uses_it(
+def test_of_two_simultaneous_starts_one_starts_the_stack_and_the_other_attaches(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "stack_programs", two_programs)
@@ -300,13 +300,13 @@ def test_of_two_starts_at_once_one_starts_the_stack_and_the_other_uses_it(
         return services.start_or_attach(settings, clock=StageClock(), requested_ports=())
 
     with ThreadPoolExecutor(2) as threads:
-        (first_name, first), (second_name, second) = threads.map(up, range(2))
-    assert {first, second} == {True, False}
-    assert first_name.identity == second_name.identity
+        (first, is_first_new), (second, is_second_new) = threads.map(up, range(2))
+    assert {is_first_new, is_second_new} == {True, False}
+    assert first.identity == second.identity
 
 
-# Holds the lock of a home as a command that starts its stack does, and works or sleeps meanwhile.
-HOLDS = """
+# Holds the lock of a home, as a command that starts a stack does, and works or sleeps meanwhile.
+LOCK_HOLDER = """
 import sys, time
 from pathlib import Path
 from twin_resources.processes.stack import _hold_start_stop_lock
@@ -320,18 +320,18 @@ with _hold_start_stop_lock(load_settings(Path(sys.argv[1])), report=print):
 
 
 @pytest.mark.parametrize("holder", ["works", "sleeps"])
-def test_another_command_is_waited_for_as_long_as_it_works(
+def test_stop_waits_for_another_command_while_it_works(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, holder: str
 ) -> None:
     monkeypatch.setattr("twin_resources.processes.program_progress.MAX_IDLE_S", 1)
-    command = [sys.executable, "-c", HOLDS, str(settings.home), holder, "4"]
+    command = [sys.executable, "-c", LOCK_HOLDER, str(settings.home), holder, "4"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         try:
             if holder == "works":
                 assert not stop_stack(settings).was_running
-                assert process.wait() == 0, "it was not waited for"
+                assert process.wait() == 0, "stop did not wait"
             else:
                 with pytest.raises(
                     TwinError, match=rf"process {process.pid}\) is doing it, not done"
@@ -341,18 +341,18 @@ def test_another_command_is_waited_for_as_long_as_it_works(
             process.kill()
 
 
-SILENT = (
+SILENT_SERVER = (
     "import socket, sys, time; "
     "server = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)"
 )
 
 
-def test_a_webserver_that_stands_still_does_not_keep_the_stack_from_ending(
+def test_a_webserver_that_does_not_answer_does_not_block_the_end_of_the_stack(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stopping, "MAX_IDLE_S", 2)
     monkeypatch.setattr(stopping, "WEBSERVER_TIMEOUT_S", 0.5)
-    command = (sys.executable, "-c", SILENT, str(settings.dagster_port))
+    command = (sys.executable, "-c", SILENT_SERVER, str(settings.dagster_port))
     start_stack(settings, programs=lambda _: [Program("dagster-webserver", command, settings.home)])
     url = f"http://127.0.0.1:{settings.dagster_port}"
     assert eventually(DagsterHTTP(url).accepts_connections)
@@ -364,43 +364,43 @@ def test_a_webserver_that_stands_still_does_not_keep_the_stack_from_ending(
     )
 
 
-def test_the_doctor_and_the_logs_say_which_program_does_not_start(
+def test_doctor_and_logs_name_the_program_that_does_not_start(
     settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def programs(chosen: Settings) -> Sequence[Program]:
         web, *_ = two_programs(chosen)
         code = "raise SystemExit('no such model: x')"
         broken = Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)
-        chat = Program("chat", WAITS, chosen.home, autostart=False)
+        chat = Program("chat", SLEEP_COMMAND, chosen.home, autostart=False)
         return [web, broken, chat]
 
     stack = start_stack(settings, programs=programs)
     assert eventually(lambda: stack.supervisor.states()["models"].state == "FATAL")
     assert eventually(lambda: "Serving" in read_tail(stack.supervisor.logs / "web.log"))
     checks = {check.name: check for check in check_stack(settings, find_stack(settings))}
-    assert set(checks) == {"stack", "programs", "models"}, "chat runs when somebody wants it"
+    assert set(checks) == {"stack", "programs", "models"}, "chat only starts on request"
     assert (checks["stack"].verdict, checks["programs"].found) == ("ok", "web")
     assert checks["models"].verdict == "fail"
     assert "no such model: x" in checks["models"].found
     assert "`twin logs models`" in checks["models"].remedy
-    ports = [(one.verdict, one.found) for one in check_ports(settings, stack, environ={})]
+    ports = [(check.verdict, check.found) for check in check_ports(settings, stack, environ={})]
     assert ports[-1] == ("ok", f"listening: gateway {settings.gateway_port}")
     assert [verdict for verdict, _ in ports[:-1]] == ["fail", "fail"]  # Dagster, trace store
     assert run_logs(settings, "models", lines=1, follow=False, write=print) == 0
     assert capfd.readouterr().out == "no such model: x\n"
 
 
-def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: Settings) -> None:
-    """At the first exit, not after nine attempts, and with the output of the program."""
+def test_a_program_that_exits_is_reported_at_once_with_its_output(settings: Settings) -> None:
+    """It is reported at the first exit, not after nine attempts."""
 
     def programs(chosen: Settings) -> Sequence[Program]:
-        # long enough to count as started, as a page that imports for five seconds and then fails
+        # long enough to count as started, like a page that fails after importing for five seconds
         code = "import time; time.sleep(2); raise SystemExit('No module named itsdangerous')"
         fails = Program("chat", (sys.executable, "-c", code), chosen.home, start_s=1)
-        return [fails, Program("web", (*WAITS, "60"), chosen.home, start_s=0)]
+        return [fails, Program("web", (*SLEEP_COMMAND, "60"), chosen.home, start_s=0)]
 
     stack = start_stack(settings, programs=programs)
-    with pytest.raises(TwinError, match="exit status 1") as caught:  # and not the deadline
+    with pytest.raises(TwinError, match="exit status 1") as caught:
         wait_until(stack, lambda: False, program="chat", max_idle_s=120)
     assert "No module named itsdangerous" in caught.value.found
     assert "chat.log" in caught.value.next_step
@@ -413,7 +413,7 @@ def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: S
     assert set(states) == {"STOPPED"}
 
 
-def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> None:
+def test_waiting_continues_with_the_next_process_of_a_killed_program(settings: Settings) -> None:
     stack = start_stack(settings, programs=two_programs)
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
     first = stack.supervisor.states()["web"].pid
@@ -428,9 +428,7 @@ def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> No
     assert stack.supervisor.last_exit("web") == "terminated by SIGKILL"
 
 
-def test_a_program_that_was_given_up_is_told_to_who_waits_for_what_it_does(
-    settings: Settings,
-) -> None:
+def test_a_program_that_the_supervisor_gave_up_is_reported(settings: Settings) -> None:
     """A queued run waits for the daemon, so a daemon that cannot start is reported."""
 
     def programs(chosen: Settings) -> Sequence[Program]:
@@ -438,18 +436,18 @@ def test_a_program_that_was_given_up_is_told_to_who_waits_for_what_it_does(
         return [Program("dagster-daemon", fails, chosen.home, retries=0, start_s=1)]
 
     stack = start_stack(settings, programs=programs)
-    ensure_program_works(stack, "gateway")  # there is none: nothing to say
+    ensure_program_works(stack, "gateway")  # not in this stack: no error
 
-    def given_up() -> bool:
+    def is_given_up() -> bool:
         return stack.supervisor.states()["dagster-daemon"].state == "FATAL"
 
-    assert eventually(given_up)
+    assert eventually(is_given_up)
     with pytest.raises(TwinError, match="more than one head present"):
         ensure_program_works(stack, "dagster-daemon")
 
 
-def test_an_interrupt_during_the_start_leaves_nothing(settings: Settings) -> None:
-    """Ctrl-C between the first process and the supervisor's first answer."""
+def test_an_interrupted_start_leaves_no_process(settings: Settings) -> None:
+    """Ctrl-C comes between the first process and the supervisor's first answer."""
     code = (
         "import sys; from pathlib import Path; from twin_resources.settings import load_settings; "
         "from twin_resources.processes.stack import start_stack; "
@@ -471,7 +469,7 @@ def test_an_interrupt_during_the_start_leaves_nothing(settings: Settings) -> Non
     assert find_marked_processes(record.instance) == []
 
 
-def test_no_child_sees_a_key_that_was_merely_found(settings: Settings) -> None:
+def test_children_do_not_inherit_unrelated_keys(settings: Settings) -> None:
     environ = dict(os.environ) | {"OPENAI_API_KEY": "sk-found", "XYZ_TOKEN": "t"}
     stack = start_stack(settings, programs=two_programs, environ=environ)
     assert eventually(lambda: has_escaped(stack))
@@ -482,27 +480,29 @@ def test_no_child_sees_a_key_that_was_merely_found(settings: Settings) -> None:
         assert environment["DO_NOT_TRACK"] == "1"
 
 
-def test_a_home_that_others_could_read_is_taken_from_them(
+def test_a_start_removes_other_users_permissions_from_the_home(
     home: Settings, process_logs: Path
 ) -> None:
-    """A start silently corrects the modes of a home made by hand or by an earlier release."""
-    own_settings = home.model_copy(
+    """The home may be made by hand or by an earlier release."""
+    settings = home.model_copy(
         update={f"{name}_port": free_port() for name in ("gateway", "dagster", "traces")}
     )
     home.home.chmod(0o755)
     for folder in (home.logs_dir, home.home / "dagster"):
         folder.mkdir(mode=0o755)
-    shared = [home.home / "state.sqlite", home.home / "state.sqlite-wal", home.logs_dir / "old.log"]
-    for file in shared:
+    readable = [
+        *(home.home / "state.sqlite", home.home / "state.sqlite-wal", home.logs_dir / "old.log")
+    ]
+    for file in readable:
         file.touch()
         file.chmod(0o644)
     lines: list[str] = []
     try:
-        start_stack(own_settings, programs=two_programs, report=lines.append)
+        start_stack(settings, programs=two_programs, report=lines.append)
     finally:
-        stop_stack(own_settings)
-    paths = [*home.home.rglob("*.log"), *shared]
-    assert len(paths) > len(shared)
+        stop_stack(settings)
+    paths = [*home.home.rglob("*.log"), *readable]
+    assert len(paths) > len(readable)
     assert [path.name for path in paths if path.exists() and path.stat().st_mode & 0o077] == []
     folders = (home.home, home.logs_dir, home.home / "dagster", home.home / "supervisor")
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}

@@ -1,4 +1,4 @@
-"""Modules that a command runs beside itself: their streams, and their end with it."""
+"""Modules that a command runs as child processes: their streams, and their end with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twin_resources.settings import Settings
 pytestmark = pytest.mark.live
 
 
-def test_output_errors_and_code_are_kept_apart(home: Settings) -> None:
+def test_output_errors_and_exit_code_are_separate(home: Settings) -> None:
     lines: list[str] = []
     with start_module_process(
         home, "twin_resources.models.base_model", "show", on_stderr_line=lines.append
@@ -28,12 +28,12 @@ def test_output_errors_and_code_are_kept_apart(home: Settings) -> None:
         assert module.wait().stdout.startswith("usage:")
 
 
-def test_an_interrupt_ends_the_module_and_what_it_started(home: Settings) -> None:
+def test_an_interrupt_ends_the_module_and_its_children(home: Settings) -> None:
     start = time.monotonic()
 
     def interrupted() -> None:
         with start_module_process(home, "http.server", "0", "--bind", "127.0.0.1", instance="it"):
-            while not find_marked_processes("it"):  # its environment is there once it has begun
+            while not find_marked_processes("it"):  # until the process has its environment
                 assert time.monotonic() - start < 60
             raise KeyboardInterrupt
 

@@ -128,7 +128,7 @@ def test_the_shipped_weights_fit_the_examples() -> None:
 @pytest.mark.drawn(1, of="shipped weights")
 def test_technical_prose_is_not_classified_as_injection(shared_posts: Path) -> None:
     """A false finding would remove a passage from the prompt."""
-    rows = technical_posts(shared_posts, seed=7, most=120)
+    rows = technical_posts(shared_posts, seed=7, max_posts=120)
     assert [row.name for row in rows if not row.holds] == []
 
 

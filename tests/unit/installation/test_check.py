@@ -172,7 +172,7 @@ def test_left_out(): pytest.skip("did not feel like it")
     outcome = run_tests(tmp_path, source)
     assert outcome.failed_stages == ["sample"]
     assert outcome.counts["failed"] == 1
-    assert "does not know: did not feel like it" in capfd.readouterr().out
+    assert "does not list: did not feel like it" in capfd.readouterr().out
     assert not is_known("did not feel like it")
     assert is_known("shared data absent: set TWIN_SHARED_DATA to run this test")
 

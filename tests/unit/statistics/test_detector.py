@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.bench.retraining.worlds import WORLDS, World, lived
+from tests.bench.retraining.worlds import WORLDS, World, simulate_year
 from twin_resources.statistics.detector import DaySum, StreamEvidence, compute_evidence, threshold
 
 C = threshold(armed_streams=1)
@@ -272,4 +272,4 @@ def test_a_world_without_a_fall_trains_hardly_ever(world: World) -> None:
     counts, means = world.draw(rng, 6, 30)
     goods = rng.binomial(counts, np.clip(means, 0.0, 1.0))
     homes = zip(counts[:, :180], goods[:, :180], strict=True)
-    assert sum(bool(lived(*home, only_first=True).trained) for home in homes) <= 2
+    assert sum(bool(simulate_year(*home, only_first=True).trained) for home in homes) <= 2

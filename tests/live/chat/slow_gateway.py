@@ -1,12 +1,12 @@
-"""A gateway that writes as slowly as a test wants: what no real one can be made to do.
+"""A simulated gateway that answers as slowly as a test needs, which a real gateway cannot.
 
-Scope: its answers, what it was asked, whether a reader left. Out of scope: anything
-that a real gateway shows as well (`test_chat_page.py` asks one).
+Scope: its answers, and a log of requests and of readers who left. Out of scope: behaviour that a
+real gateway also shows (`test_chat_page.py` uses one).
 
-A question holds the orders: `slow` is a word each .25 s, `long` an answer of several screens,
-`fail` a refusal, `stuck` an answer that never begins. Run as a process: `python standing_in.py PORT
-LOG`; every request and every reader who left is a line of JSON in LOG. Beside it a `.delay` file
-says how many seconds the models take.
+Words in the question control the answer: `slow` writes a word each .25 s, `long` an answer of
+several screens, `fail` refuses, `stuck` never begins to answer. Run as a process:
+`python slow_gateway.py PORT LOG`. Every request and every reader who left is a line of JSON in LOG.
+A `.delay` file beside it contains the seconds that the list of models takes.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ UNSUPPORTED = "92 % of sentences unsupported, limit 20 %"
 
 
 class Gateway:
-    """The routes of a gateway that the page uses."""
+    """The gateway routes that the page uses."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._traces = 0
 
-    def note(self, **what: Any) -> None:
+    def log(self, **event: Any) -> None:
         with self._log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(what) + "\n")
+            stream.write(json.dumps(event) + "\n")
 
     async def models(self, _request: Request) -> Response:
         delay = self._log.with_suffix(".delay")
@@ -64,16 +64,16 @@ class Gateway:
 
     async def feedback(self, request: Request) -> Response:
         body = await request.json()
-        self.note(feedback=body)
+        self.log(feedback=body)
         return JSONResponse({"stored": True, "trace_id": body["trace_id"], "scores": []})
 
     async def ask(self, request: Request) -> Response:
         body = await request.json()
-        self.note(asked=body["model"], messages=body["messages"])
+        self.log(asked=body["model"], messages=body["messages"])
         question = str(body["messages"][-1]["content"])
         if "fail" in question:
-            wrong = {"message": "no answer for <author> today", "type": "x", "code": "x"}
-            return JSONResponse({"error": wrong}, status_code=400)
+            error = {"message": "no answer for <author> today", "type": "x", "code": "x"}
+            return JSONResponse({"error": error}, status_code=400)
         return StreamingResponse(
             self.stream(request, body["model"], question), media_type="text/event-stream"
         )
@@ -81,7 +81,7 @@ class Gateway:
     async def stream(self, request: Request, model: str, question: str) -> AsyncIterator[str]:
         self._traces += 1
         trace = f"{self._traces:032x}"
-        self.note(trace={"id": trace, "model": model})
+        self.log(trace={"id": trace, "model": model})
         try:
             if "stuck" in question:
                 await asyncio.sleep(600)
@@ -97,11 +97,11 @@ class Gateway:
             for word in text.split(" "):
                 await asyncio.sleep(0.25 if "slow" in question else 0.005)
                 yield self.chunk({"content": f"{word} "})
-            done = self.chunk({}, finish="stop", twin=twin_field(trace, model, question))
-            yield done + "data: [DONE]\n\n"
-            self.note(ended=question)
+            last = self.chunk({}, finish="stop", twin=twin_field(trace, model, question))
+            yield last + "data: [DONE]\n\n"
+            self.log(ended=question)
         except asyncio.CancelledError:
-            self.note(left=question)
+            self.log(left=question)
             raise
 
     @staticmethod
@@ -112,12 +112,12 @@ class Gateway:
 
 
 def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
-    """As the gateway's, with the keys of quotes (`twin_resources/models/quotes`)."""
+    """Return the field `twin` of an answer, with the gateway's keys."""
     spite = f" {SPITEFUL}" if "spite" in question else ""
     post = {"document_id": "post-0", "title": f"On oil{spite}", "url": "https://x.example/0"}
     other = {"document_id": "post-1", "title": "On brass", "url": "javascript:alert(1)"}
     version = {"base": "base", "paid": "paid"}.get(model.rpartition("@")[2], "v1")
-    told: dict[str, Any] = {
+    field: dict[str, Any] = {
         "trace_id": trace,
         "version": version,
         "route": f"alias:{model.rpartition('@')[2]}" if "@" in model else "stable",
@@ -127,18 +127,17 @@ def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
         "sources": [],
     }
     if "nothing" in question:
-        nearest = [post, other]
-        return told | {"answer": "not_written_about", "nearest": nearest}
+        return field | {"answer": "not_written_about", "nearest": [post, other]}
     dated = {"published_at": "2019-05-04", "start": 0}
     quote = post | {"text": QUOTED, "start": 0, "end": len(QUOTED), "score": 0.9, "at": [0, 0]}
     begin = QUOTED.index(MARKED)
     quote |= {"marked": [begin, begin + len(MARKED)]}
     if "alone" in question:
-        told["draft"] = {"why": UNSUPPORTED} if "@" in model else None
+        field["draft"] = {"why": UNSUPPORTED} if "@" in model else None
         shown = {"shown": True, "why": "", "model": "", "judged": False}
         hidden = shown | {"shown": False, "why": UNSUPPORTED, "model": "twin/ann@voice"}
-        told["prose"] = shown if "@" in model else hidden
-    return told | {
+        field["prose"] = shown if "@" in model else hidden
+    return field | {
         "answer": "quote_and_voice",
         "quotes": [quote | {"published_at": "2019-05-04"}],
         "sources": [
