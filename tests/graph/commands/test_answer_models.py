@@ -1,4 +1,4 @@
-"""An answer model as the commands see it: who answers, what is tuned, what goes."""
+"""An answer model in the commands: which model answers, is tuned, and can be exported."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ ADA = Author("ada", "Ada", answer_model=NAME, consent="2026-01-01: by mail")
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    found = Settings(home=tmp_path)
-    write_author(found, ADA)
-    return found
+    settings = Settings(home=tmp_path)
+    write_author(settings, ADA)
+    return settings
 
 
 @pytest.fixture
 def registry(settings: Settings) -> Registry:
-    found = open_registry(settings)
-    register(found, "named", kind="answer_model")
-    found.move("ada", 1, "stable", actor="command:jo", reason="named", force=True)
-    return found
+    registry = open_registry(settings)
+    register(registry, "named", kind="answer_model")
+    registry.move("ada", 1, "stable", actor="command:jo", reason="named", force=True)
+    return registry
 
 
 def register(registry: Registry, checkpoint: str, kind: str = "tuned") -> None:
-    named = kind == "answer_model"
+    is_answer_model = kind == "answer_model"
     register_version(
         registry,
         "ada",
         checkpoint,
-        folder="" if named else "/c",
-        base=NAME if named else "/b",
-        base_gguf="" if named else "/b.gguf",
-        dataset_version="" if named else "d",
-        kind="answer_model" if named else "tuned",
+        folder="" if is_answer_model else "/c",
+        base=NAME if is_answer_model else "/b",
+        base_gguf="" if is_answer_model else "/b.gguf",
+        dataset_version="" if is_answer_model else "d",
+        kind="answer_model" if is_answer_model else "tuned",
     )
 
 
-def judged(registry: Registry, checkpoint: str, outcome: str = "passed") -> None:
+def record_verdict(registry: Registry, checkpoint: str, outcome: str = "passed") -> None:
     claim = GateClaim("beats_base_model", outcome == "passed", 30.0, 32.0, "perplexity")
     registry.record_verdict(
         Verdict(
@@ -71,17 +71,17 @@ def judged(registry: Registry, checkpoint: str, outcome: str = "passed") -> None
     )
 
 
-def written(console: Console) -> str:
+def read_output(console: Console) -> str:
     stream = console.file
     assert isinstance(stream, io.StringIO)
     return " ".join(stream.getvalue().split())
 
 
-def a_console() -> Console:
+def create_console() -> Console:
     return Console(file=io.StringIO(), width=400)
 
 
-def test_what_was_named_is_no_training_and_one_follows(
+def test_an_answer_model_does_not_count_as_a_training(
     settings: Settings, registry: Registry
 ) -> None:
     assert read_recorded_result(settings, "ada") is None
@@ -92,18 +92,18 @@ def test_what_was_named_is_no_training_and_one_follows(
 
 
 @pytest.mark.parametrize(
-    ("to", "outcome", "said"),
+    ("to", "outcome", "expected"),
     [
         ("shadow", StackOutcome.TUNED, "on trial against v1: 30 of about 80 pairs"),
         ("parked", StackOutcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
         ("rolled_back", StackOutcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
     ],
 )
-def test_a_version_that_has_passed_is_told_with_its_trial(
-    settings: Settings, registry: Registry, to: str, outcome: StackOutcome, said: str
+def test_a_passed_version_is_reported_with_its_trial(
+    settings: Settings, registry: Registry, to: str, outcome: StackOutcome, expected: str
 ) -> None:
     register(registry, "h2")
-    judged(registry, "h2")
+    record_verdict(registry, "h2")
     registry.move(
         "ada", 2, "shadow", actor="r", reason="30 of about 80 pairs", gate_version="gate-1"
     )
@@ -111,32 +111,32 @@ def test_a_version_that_has_passed_is_told_with_its_trial(
         registry.move("ada", 2, "parked", actor="r", reason="30 of about 80 pairs")
     elif to == "rolled_back":
         registry.move("ada", 2, "rolled_back", actor="r", reason="30 of about 80 pairs")
-    ending = read_recorded_result(settings, "ada")
-    assert ending is not None
-    assert (ending.outcome, ending.version) == (outcome, None)
-    console = a_console()
-    report_result(ending, clock=StageClock(console=console, verbose=True))
-    assert said in written(console)
-    assert f"the answer model (v1, {NAME})" in written(console)
-    assert "quotations from the posts" not in written(console)
+    result = read_recorded_result(settings, "ada")
+    assert result is not None
+    assert (result.outcome, result.version) == (outcome, None)
+    console = create_console()
+    report_result(result, clock=StageClock(console=console, verbose=True))
+    assert expected in read_output(console)
+    assert f"the answer model (v1, {NAME})" in read_output(console)
+    assert "quotations from the posts" not in read_output(console)
 
 
-def test_a_refused_version_leaves_the_answer_model(settings: Settings, registry: Registry) -> None:
+def test_a_refused_version_replaces_nothing(settings: Settings, registry: Registry) -> None:
     register(registry, "h2")
-    judged(registry, "h2", "failed")
-    ending = read_recorded_result(settings, "ada")
-    assert ending is not None
-    assert ending.outcome is StackOutcome.REFUSED
-    assert ending.fallback_description.startswith("the answer model (v1")
+    record_verdict(registry, "h2", "failed")
+    result = read_recorded_result(settings, "ada")
+    assert result is not None
+    assert result.outcome is StackOutcome.REFUSED
+    assert result.fallback_description.startswith("the answer model (v1")
 
 
-def test_commands_tell_it_from_a_tuned_one(settings: Settings, registry: Registry) -> None:
-    console = a_console()
+def test_commands_distinguish_it_from_a_tuned_one(settings: Settings, registry: Registry) -> None:
+    console = create_console()
     run_versions(settings, author="ada", console=console)
-    assert f"stable answer model {NAME}" in written(console)
-    console = a_console()
+    assert f"stable answer model {NAME}" in read_output(console)
+    console = create_console()
     run_versions(settings, author="ada", console=console, as_json=True)
-    assert json.loads(written(console))["versions"][0]["kind"] == "answer_model"
+    assert json.loads(read_output(console))["versions"][0]["kind"] == "answer_model"
     assert collect_status(settings).authors == {"ada": f"v1, answer model {NAME}"}
     for version in ("", "v1"):
         with pytest.raises(TwinError, match="it is an answer model, which was not trained here"):
@@ -149,48 +149,46 @@ def test_commands_tell_it_from_a_tuned_one(settings: Settings, registry: Registr
                 dtype="float16",
                 verify=True,
                 as_json=False,
-                console=a_console(),
+                console=create_console(),
             )
 
 
 def test_a_version_on_trial_is_released_by_hand(settings: Settings, registry: Registry) -> None:
     register(registry, "h2")
-    judged(registry, "h2")
+    record_verdict(registry, "h2")
     registry.move("ada", 2, "shadow", actor="r", reason="passed", gate_version="gate-1")
-    run_release(settings, "v2", author="ada", reason="it will do", console=a_console())
+    run_release(settings, "v2", author="ada", reason="it will do", console=create_console())
     assert [item.state for item in registry.versions("ada")] == ["retired", "stable"]
     assert registry.get("ada", 2).forced
 
 
-def test_it_goes_when_the_author_names_none(settings: Settings, registry: Registry) -> None:
-    clock = StageClock(console=a_console())
-    none = Author("ada", "Ada")
-    assert sync_answer_model(settings, none, previous_model=NAME, instance="", clock=clock) is None
+def test_it_is_removed_when_the_author_names_none(settings: Settings, registry: Registry) -> None:
+    clock = StageClock(console=create_console())
+    ada = Author("ada", "Ada")
+    assert sync_answer_model(settings, ada, previous_model=NAME, instance="", clock=clock) is None
     assert registry.stable_version("ada") is None
     assert read_recorded_result(settings, "ada") is None
 
 
-def test_an_address_that_is_down_keeps_what_stands_and_is_no_first_answer_model(
-    settings: Settings, registry: Registry
-) -> None:
-    console = a_console()
+def test_an_unreachable_address_changes_no_version(settings: Settings, registry: Registry) -> None:
+    console = create_console()
     clock = StageClock(console=console)
-    stands = sync_answer_model(settings, ADA, previous_model=NAME, instance="", clock=clock)
-    assert stands == registry.get("ada", 1)
-    assert "Connection refused" in written(console)
+    stable = sync_answer_model(settings, ADA, previous_model=NAME, instance="", clock=clock)
+    assert stable == registry.get("ada", 1)
+    assert "Connection refused" in read_output(console)
     other = replace(ADA, answer_model="http://127.0.0.1:9/v1#other")
     write_author(settings, other)
     with pytest.raises(TwinError, match="Connection refused"):
         sync_answer_model(settings, other, previous_model=NAME, instance="", clock=clock)
     assert [item.state for item in registry.versions("ada")] == ["stable"]
-    assert read_author(settings, "ada") == ADA, "the next start does not meet the same"
+    assert read_author(settings, "ada") == ADA, "the unreachable model is still named"
 
 
-def test_an_address_elsewhere_needs_the_authors_leave(settings: Settings) -> None:
-    far = parse_name("https://models.example/v1#large")
+def test_a_remote_address_requires_the_authors_consent(settings: Settings) -> None:
+    remote_model = parse_name("https://models.example/v1#large")
     with pytest.raises(TwinError, match="no line `consent`"):
-        require_consent(Author("ada", "Ada"), far)
-    agreed = "2026-01-01: by mail"
+        require_consent(Author("ada", "Ada"), remote_model)
+    consent = "2026-01-01: by mail"
     with pytest.raises(TwinError, match="paid = false"):
-        require_consent(Author("ada", "Ada", consent=agreed, paid=False), far)
-    require_consent(Author("ada", "Ada", consent=agreed), far)
+        require_consent(Author("ada", "Ada", consent=consent, paid=False), remote_model)
+    require_consent(Author("ada", "Ada", consent=consent), remote_model)

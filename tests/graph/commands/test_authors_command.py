@@ -1,4 +1,4 @@
-"""`twin authors apply`: what it says, what it changes, and that twice is once."""
+"""`twin authors apply`: its output and its changes; a second run changes nothing."""
 
 from __future__ import annotations
 
@@ -24,66 +24,66 @@ from twin_resources.storage.state.state import State
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
 
 
-def applied(settings: Settings, *, agreed: bool = True) -> tuple[int, list[str]]:
-    said = io.StringIO()
-    console = Console(width=300, file=said)
-    code = run_apply(settings, settings.authors_dir, is_confirmed=agreed, console=console)
-    return code, said.getvalue().splitlines()
+def apply(settings: Settings, *, is_confirmed: bool = True) -> tuple[int, list[str]]:
+    output = io.StringIO()
+    console = Console(width=300, file=output)
+    code = run_apply(settings, settings.authors_dir, is_confirmed=is_confirmed, console=console)
+    return code, output.getvalue().splitlines()
 
 
-def test_one_home_alone_has_nothing_to_share(home: Settings) -> None:
+def test_a_home_with_a_local_state_cannot_share_authors(home: Settings) -> None:
     with pytest.raises(TwinError, match="the state store belongs to this home alone"):
-        applied(home)
+        apply(home)
 
 
 def test_a_folder_of_author_files_is_shared_once(
     home: Settings, postgresql_url: str, tmp_path: Path
 ) -> None:
-    here = home.model_copy(update={"state_url": postgresql_url})
+    first_host = home.model_copy(update={"state_url": postgresql_url})
     with pytest.raises(TwinError, match=r"no \*.toml"):
-        applied(here)
-    write_author(here, Author("ann", "Ann"))
-    write_author(here, Author("bob", "Bob"))
-    share_file(here, pause_author(here, "bob", reason="a test's own"))
-    code, said = applied(here, agreed=False)
-    assert (code, said[:2]) == (1, ["new: authors/ann.toml", "new: authors/bob.toml"])
-    assert applied(here)[0] == 0
-    assert applied(here) == (0, ["author files: nothing to do"])
-    (here.authors_dir / "bob.toml").unlink()
-    write_author(here, Author("ann", "Ann Bell"))
-    assert applied(here)[1] == ["changed: authors/ann.toml", "gone: authors/bob.toml"]
-    (here.authors_dir / "ann.toml").write_text("name = [")
+        apply(first_host)
+    write_author(first_host, Author("ann", "Ann"))
+    write_author(first_host, Author("bob", "Bob"))
+    share_file(first_host, pause_author(first_host, "bob", reason="a test's own"))
+    code, lines = apply(first_host, is_confirmed=False)
+    assert (code, lines[:2]) == (1, ["new: authors/ann.toml", "new: authors/bob.toml"])
+    assert apply(first_host)[0] == 0
+    assert apply(first_host) == (0, ["author files: nothing to do"])
+    (first_host.authors_dir / "bob.toml").unlink()
+    write_author(first_host, Author("ann", "Ann Bell"))
+    assert apply(first_host)[1] == ["changed: authors/ann.toml", "gone: authors/bob.toml"]
+    (first_host.authors_dir / "ann.toml").write_text("name = [")
     with pytest.raises(TwinError, match="correct the TOML"):
-        applied(here)
-    there = here.model_copy(update={"home": tmp_path / "there"})
-    Follower(there).poll_once()
-    files = {path.name: path.read_text() for path in there.authors_dir.iterdir()}
-    assert files.keys() == {"ann.toml", "bob.paused"}, "a pause is no part of the folder"
+        apply(first_host)
+    second_host = first_host.model_copy(update={"home": tmp_path / "there"})
+    Follower(second_host).poll_once()
+    files = {path.name: path.read_text() for path in second_host.authors_dir.iterdir()}
+    assert files.keys() == {"ann.toml", "bob.paused"}, "the files do not match the shared store"
     assert "Ann Bell" in files["ann.toml"]
 
 
-def test_versions_from_before_are_stored_and_named_by_the_home(
+def test_earlier_versions_are_stored_with_paths_relative_to_the_home(
     home: Settings, postgresql_url: str, tmp_path: Path
 ) -> None:
     folder = home.checkpoints_dir / "ann" / "0a"
     folder.mkdir(parents=True)
     (folder / "adapter.gguf").write_bytes(b"w")
     stores = {"state_url": postgresql_url, "store_uri": str(tmp_path / "store")}
-    here = home.model_copy(update=stores)
-    there = here.model_copy(update={"home": tmp_path / "there"})
-    write_author(here, Author("ann", "Ann"))
+    first_host = home.model_copy(update=stores)
+    second_host = first_host.model_copy(update={"home": tmp_path / "there"})
+    write_author(first_host, Author("ann", "Ann"))
     with closing(State.open(postgresql_url)) as state:
-        before = Registry(state, policy_path=tmp_path / "elsewhere" / "policy.json")
-        register_version(  # as a release did that stored the paths of its host
-            before, "ann", "0a", folder=str(folder), adapter_gguf=str(folder / "adapter.gguf")
+        old_registry = Registry(state, policy_path=tmp_path / "elsewhere" / "policy.json")
+        register_version(  # as an earlier release did, with the paths of its host
+            old_registry, "ann", "0a", folder=str(folder), adapter_gguf=str(folder / "adapter.gguf")
         )
-        assert applied(here)[1] == ["new: authors/ann.toml", "stored: checkpoints/ann/0a"]
-        assert applied(here)[1] == ["author files: nothing to do"]
-        registry = Registry(state, policy_path=there.policy_path)
-        assert registry.get("ann", 1).folder == str(there.checkpoints_dir / "ann" / "0a")
+        assert apply(first_host)[1] == ["new: authors/ann.toml", "stored: checkpoints/ann/0a"]
+        assert apply(first_host)[1] == ["author files: nothing to do"]
+        registry = Registry(state, policy_path=second_host.policy_path)
+        assert registry.get("ann", 1).folder == str(second_host.checkpoints_dir / "ann" / "0a")
         registry.move("ann", 1, "refused", actor="gate", reason="test")
         registry.move("ann", 1, "stable", actor="person", reason="test", force=True)
-    follower = Follower(there)
+    follower = Follower(second_host)
     follower.poll_once()
     assert (follower.lag_reason, follower.problems) == ("", "")
-    assert (there.checkpoints_dir / "ann" / "0a" / "adapter.gguf").read_bytes() == b"w"
+    assert (second_host.checkpoints_dir / "ann" / "0a" / "adapter.gguf").read_bytes() == b"w"

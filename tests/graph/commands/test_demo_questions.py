@@ -1,4 +1,4 @@
-"""The demo's reader asks what no version was trained on."""
+"""The demo's reader asks only questions that no version was trained on."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ def write_dataset(home: Settings, *, held_out: int) -> None:
     store_rows(tables, "instruction_dataset", "ada", rows, key="sample_id")
 
 
-def test_its_questions_are_held_out(home: Settings) -> None:
+def test_the_demo_questions_are_held_out(home: Settings) -> None:
     write_dataset(home, held_out=12)
 
-    found = held_out_questions(home, "ada")
+    questions = held_out_questions(home, "ada")
 
-    assert sorted(next(iter(one.subjects)) for one in found) == sorted(name[:6] for name in NAMES)
-    assert all("held_out" in one.question for one in found)
-    assert held_out_questions(home, "ada") == found, "in a fixed order"
+    assert sorted(next(iter(item.subjects)) for item in questions) == sorted(
+        name[:6] for name in NAMES
+    )
+    assert all("held_out" in item.question for item in questions)
+    assert held_out_questions(home, "ada") == questions, "the order changed"
 
 
-def test_too_few_of_them_are_told(home: Settings) -> None:
+def test_too_few_held_out_questions_are_an_error(home: Settings) -> None:
     write_dataset(home, held_out=MIN_QUESTIONS - 1)
     with pytest.raises(TwinError, match="9 of them"):
         held_out_questions(home, "ada")

@@ -1,4 +1,4 @@
-"""`twin doctor` on real services, on ports where nobody listens, and on homes that are broken."""
+"""`twin doctor` with real services, with closed ports, and in broken homes."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ __all__ = ["postgresql", "postgresql_url"]  # fixtures
 
 
 @pytest.fixture
-def closed() -> int:
-    """A port where nobody listens."""
+def closed_port() -> int:
+    """A port where no process listens."""
     return free_port()
 
 
@@ -55,64 +55,64 @@ def trace_store(home: Settings, tmp_path: Path) -> Iterator[Settings]:
     process.wait(20)
 
 
-def one(findings: Any) -> Diagnostic:
-    [found] = list(findings)
-    return found
+def single(findings: Any) -> Diagnostic:
+    [finding] = list(findings)
+    return finding
 
 
 def verdict(findings: Any) -> str:
-    return one(findings).verdict
+    return single(findings).verdict
 
 
-# The whole
+# The whole command
 
 
 def test_a_fresh_home_has_nothing_that_fails(home: Settings) -> None:
     findings = run_checks(home)
-    assert [one for one in findings if one.verdict == "fail"] == []
+    assert [finding for finding in findings if finding.verdict == "fail"] == []
     names = {finding.name for finding in findings}
     assert {"packages", "GPU", "disk", "keys", "ports", "state", "tables", "outbox"} <= names
     assert all(finding.remedy for finding in findings if finding.verdict != "ok")
     assert not any(finding.remedy for finding in findings if finding.verdict == "ok")
-    assert list(home.home.iterdir()) == [], "a doctor changes nothing"
+    assert list(home.home.iterdir()) == [], "`twin doctor` changed files"
 
 
 def test_the_json_is_as_documented_and_a_failure_is_exit_code_one(
-    home: Settings, monkeypatch: pytest.MonkeyPatch, closed: int
+    home: Settings, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     console = make_console()
-    with console.capture() as printed:
+    with console.capture() as captured:
         assert run_doctor(home, as_json=True, console=console) == 0
-    said = json.loads(printed.get())
-    assert shape(said) == shape(documented("doctor"))
-    assert said["ok"] is True
-    monkeypatch.setenv("LANGFUSE_HOST", f"http://127.0.0.1:{closed}")
+    document = json.loads(captured.get())
+    assert shape(document) == shape(documented("doctor"))
+    assert document["ok"] is True
+    monkeypatch.setenv("LANGFUSE_HOST", f"http://127.0.0.1:{closed_port}")
     monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk")
-    with console.capture() as printed:
+    with console.capture() as captured:
         assert run_doctor(load_settings(), as_json=True, console=console) == 1
-    said = json.loads(printed.get())
-    assert said["ok"] is False
-    [failed] = [check for check in said["checks"] if check["verdict"] == "fail"]
+    document = json.loads(captured.get())
+    assert document["ok"] is False
+    [failed] = [check for check in document["checks"] if check["verdict"] == "fail"]
     assert "LANGFUSE_SECRET_KEY" in failed["found"]
     assert "all three" in failed["remedy"]
-    with console.capture() as printed:
+    with console.capture() as captured:
         assert run_doctor(load_settings(), as_json=False, console=console) == 1
-    assert "1 failed" in printed.get()
+    assert "1 failed" in captured.get()
 
 
-def test_a_look_that_breaks_hides_no_other() -> None:
-    def broken() -> list[Diagnostic]:
+def test_a_check_that_raises_is_reported_as_failed() -> None:
+    def raise_error() -> list[Diagnostic]:
         raise ZeroDivisionError("a bug")
 
-    found = one(run_check("disk", broken))
-    assert (found.name, found.verdict) == ("disk", "fail")
-    assert "ZeroDivisionError" in found.found
+    finding = single(run_check("disk", raise_error))
+    assert (finding.name, finding.verdict) == ("disk", "fail")
+    assert "ZeroDivisionError" in finding.found
 
 
 # The machine
 
 
-def test_packages_are_compared_with_what_is_declared(
+def test_packages_are_compared_with_the_declared_versions(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert verdict(machine_findings.check_packages(home)) == "ok"
@@ -121,20 +121,20 @@ def test_packages_are_compared_with_what_is_declared(
 
     def version(name: str) -> str:
         if name in wrong:
-            found = wrong[name]
-            if found is None:
+            installed = wrong[name]
+            if installed is None:
                 raise metadata.PackageNotFoundError(name)
-            return found
+            return installed
         return real(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    found = one(machine_findings.check_packages(home))
-    assert found.verdict == "fail"
-    assert "dagster 1.10.0, wanted " in found.found
-    assert "polars is missing" in found.found
+    finding = single(machine_findings.check_packages(home))
+    assert finding.verdict == "fail"
+    assert "dagster 1.10.0, wanted " in finding.found
+    assert "polars is missing" in finding.found
 
 
-def test_a_checkout_is_held_to_its_own_list(tmp_path: Path) -> None:
+def test_a_checkout_is_checked_against_its_own_requirements(tmp_path: Path) -> None:
     assert any(line.startswith("packaging") for line in machine_findings.project_requirements())
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "llm-twin"\ndependencies = ["new-package>=1"]\n'
@@ -144,35 +144,33 @@ def test_a_checkout_is_held_to_its_own_list(tmp_path: Path) -> None:
     assert machine_findings.project_requirements(tmp_path) == metadata.requires("llm-twin")
 
 
-def test_a_card_that_torch_cannot_use_is_said(
+def test_a_gpu_that_torch_cannot_use_is_reported(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_findings, "list_gpus", list)
-    assert one(machine_findings.check_gpu(home)).found.startswith("none: ")
+    assert single(machine_findings.check_gpu(home)).found.startswith("none: ")
     monkeypatch.setattr(machine_findings, "list_gpus", lambda: [("NVIDIA H200", 139.0)])
-    for torch, wanted in (("2.13.0+cpu", "warn"), ("2.13.0+cu129", "ok")):
+    for torch, expected in (("2.13.0+cpu", "warn"), ("2.13.0+cu129", "ok")):
         monkeypatch.setattr(metadata, "version", lambda _name, torch=torch: torch)
-        assert verdict(machine_findings.check_gpu(home)) == wanted
+        assert verdict(machine_findings.check_gpu(home)) == expected
 
 
-def test_a_disk_without_room_fails_before_a_training_does(
-    home: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for free, wanted in ((0.5e9, "fail"), (3e9, "warn"), (80e9, "ok")):
+def test_a_full_disk_is_reported(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for free, expected in ((0.5e9, "fail"), (3e9, "warn"), (80e9, "ok")):
         usage = type("Usage", (), {"free": free})
         monkeypatch.setattr(
             machine_findings.shutil, "disk_usage", lambda _folder, usage=usage: usage
         )
-        assert verdict(machine_findings.check_disk(home)) == wanted
+        assert verdict(machine_findings.check_disk(home)) == expected
 
 
-def test_keys_that_others_can_read_and_keys_that_are_missing(home: Settings) -> None:
+def test_readable_and_missing_keys_are_reported(home: Settings) -> None:
     load_secrets(home)
     assert verdict(machine_findings.check_keys(home)) == "ok"
     secrets = home.home / "secrets.json"
     secrets.chmod(0o644)
-    found = one(machine_findings.check_keys(home))
-    assert (found.verdict, found.remedy) == ("fail", f"chmod 600 {secrets}")
+    finding = single(machine_findings.check_keys(home))
+    assert (finding.verdict, finding.remedy) == ("fail", f"chmod 600 {secrets}")
     secrets.chmod(stat.S_IRUSR | stat.S_IWUSR)
     judged = home.model_copy(update={"judge_model": "anthropic/some-model"})
     first, second = machine_findings.check_keys(judged, environ={"OPENAI_API_KEY": "sk"})
@@ -181,41 +179,41 @@ def test_keys_that_others_can_read_and_keys_that_are_missing(home: Settings) -> 
     assert verdict(machine_findings.check_keys(judged, environ={"ANTHROPIC_API_KEY": "sk"})) == "ok"
 
 
-def test_a_reranker_that_is_not_there(home: Settings, tmp_path: Path) -> None:
-    def told(name: str) -> Diagnostic:
-        return one(machine_findings.check_reranker(home.model_copy(update={"reranker": name})))
+def test_a_missing_reranker_is_reported(home: Settings, tmp_path: Path) -> None:
+    def check_reranker(name: str) -> Diagnostic:
+        return single(machine_findings.check_reranker(home.model_copy(update={"reranker": name})))
 
     assert list(machine_findings.check_reranker(home)) == []
-    missing = told(str(tmp_path / "none"))
+    missing = check_reranker(str(tmp_path / "none"))
     assert missing.verdict == "fail"
     assert "no such folder" in missing.found
     assert "TWIN_RERANKER" in missing.remedy
-    assert "config.json" in told(str(tmp_path)).found
+    assert "config.json" in check_reranker(str(tmp_path)).found
     (tmp_path / "config.json").write_text("{}")
-    assert told(str(tmp_path)).verdict == "ok"
-    assert told("owner/cross-encoder").verdict == "ok", "an id of the hub"
+    assert check_reranker(str(tmp_path)).verdict == "ok"
+    assert check_reranker("owner/cross-encoder").verdict == "ok", "a model id was refused"
 
 
-def test_a_judge_that_cannot_be_paid(home: Settings) -> None:
+def test_a_judge_without_a_price_or_budget_is_reported(home: Settings) -> None:
     assert list(machine_findings.check_judge(home)) == []
     priced = home.model_copy(update={"judge_model": "openai/gpt-4o-mini"})
-    found = one(machine_findings.check_judge(priced, environ={}))
-    assert (found.verdict, "TWIN_JUDGE_BUDGET_PER_MONTH" in found.remedy) == ("warn", True)
+    finding = single(machine_findings.check_judge(priced, environ={}))
+    assert (finding.verdict, "TWIN_JUDGE_BUDGET_PER_MONTH" in finding.remedy) == ("warn", True)
     unknown = home.model_copy(update={"judge_model": "anthropic/some-model"})
-    assert "no price" in one(machine_findings.check_judge(unknown, environ={})).found
+    assert "no price" in single(machine_findings.check_judge(unknown, environ={})).found
     own = home.model_copy(update={"judge_model": "ollama/llama3"})
     limited = priced.model_copy(update={"judge_budget_per_month": 2.0})
     assert verdict(machine_findings.check_judge(own, environ={})) == "ok"
-    assert one(machine_findings.check_judge(limited, environ={})).found.endswith("$2.00 a month")
+    assert single(machine_findings.check_judge(limited, environ={})).found.endswith("$2.00 a month")
 
 
-def test_authors_whose_file_or_folder_is_broken(home: Settings, tmp_path: Path) -> None:
+def test_broken_author_files_and_folders_are_reported(home: Settings, tmp_path: Path) -> None:
     assert verdict(machine_findings.check_authors(home)) == "warn"
     write_author(home, Author("ada", "Ada", sources=(str(tmp_path), "s3://bucket/posts")))
     assert verdict(machine_findings.check_authors(home)) == "ok"
     write_author(home, Author("bob", "Bob", sources=("/no/such/folder",)))
-    found = one(machine_findings.check_authors(home))
-    assert (found.verdict, "/no/such/folder (of bob)" in found.found) == ("warn", True)
+    finding = single(machine_findings.check_authors(home))
+    assert (finding.verdict, "/no/such/folder (of bob)" in finding.found) == ("warn", True)
     (home.authors_dir / "cleo.toml").write_text("name = [")
     assert {finding.verdict for finding in machine_findings.check_authors(home)} == {
         "fail",
@@ -226,126 +224,134 @@ def test_authors_whose_file_or_folder_is_broken(home: Settings, tmp_path: Path) 
 # The stores
 
 
-def test_the_state_in_sqlite(home: Settings) -> None:
+def test_a_broken_sqlite_state_is_reported(home: Settings) -> None:
     State.open(home.state_address).close()
-    assert "schema" in one(stores.check_state(home)).found
+    assert "schema" in single(stores.check_state(home)).found
     broken = home.model_copy(update={"state_url": f"sqlite:///{home.home / 'broken.sqlite'}"})
     (home.home / "broken.sqlite").write_bytes(b"no database" * 500)
     assert verdict(stores.check_state(broken)) == "fail"
 
 
-def test_hosts_with_keys_of_their_own_are_warned_about(home: Settings) -> None:
+def test_hosts_with_separate_keys_are_reported(home: Settings) -> None:
     shared = home.model_copy(update={"store_uri": "s3://bucket/store"})
-    warned = next(iter(stores.check_state(shared)))
-    assert (warned.name, warned.verdict) == ("keys", "warn")
+    finding = next(iter(stores.check_state(shared)))
+    assert (finding.name, finding.verdict) == ("keys", "warn")
     with_secret = shared.model_copy(update={"home_secret": "s" * 40})
-    assert "keys" not in [found.name for found in stores.check_state(with_secret)]
+    assert "keys" not in [finding.name for finding in stores.check_state(with_secret)]
 
 
-def test_an_account_that_is_ahead_of_the_clock(home: Settings) -> None:
+def test_an_account_ahead_of_the_clock_is_reported(home: Settings) -> None:
     with closing(State.open(home.state_address)) as state:
         for days, verdicts in ((0, ["ok"]), (3, ["ok", "warn"])):
             ahead = time.time() + days * 86_400
             account = SpendingAccount(state, SpendingLimits(), clock=lambda ahead=ahead: ahead)
             account.reserve(purpose="answer", author="ada", key="", max_usd=0.1)
-            found = list(stores.check_state(home))
-            assert [one.verdict for one in found] == verdicts
-    assert "correct the clock" in found[-1].remedy
+            findings = list(stores.check_state(home))
+            assert [finding.verdict for finding in findings] == verdicts
+    assert "correct the clock" in findings[-1].remedy
 
 
-def test_the_state_in_postgresql(home: Settings, postgresql_url: str, closed: int) -> None:
+def test_an_unreachable_postgresql_state_is_reported(
+    home: Settings, postgresql_url: str, closed_port: int
+) -> None:
     url = postgresql_url.replace("postgresql://", "postgresql+psycopg2://", 1)
-    there = home.model_copy(update={"state_url": url})
-    empty = one(stores.check_state(there))
+    postgresql_home = home.model_copy(update={"state_url": url})
+    empty = single(stores.check_state(postgresql_home))
     assert (empty.name, empty.verdict) == ("PostgreSQL", "ok")
     assert "made at the first start" in empty.found
     State.open(url).close()
-    assert "schema" in one(stores.check_state(there)).found
-    wrong = {
+    assert "schema" in single(stores.check_state(postgresql_home)).found
+    wrong_addresses = {
         "no such database": url.rsplit("/", 1)[0] + "/no_such_database",
-        "nobody listens": f"postgresql+psycopg2://twin:secret@127.0.0.1:{closed}/twin",
+        "nobody listens": f"postgresql+psycopg2://twin:secret@127.0.0.1:{closed_port}/twin",
         "another kind": "mysql+nothing://a@b/c",
         "no address": "postgres or so",
     }
-    for address in wrong.values():
-        found = one(stores.check_state(home.model_copy(update={"state_url": address})))
-        assert found.verdict == "fail"
-        assert "TWIN_STATE_URL" in found.remedy
-        assert "secret" not in found.found
+    for address in wrong_addresses.values():
+        finding = single(stores.check_state(home.model_copy(update={"state_url": address})))
+        assert finding.verdict == "fail"
+        assert "TWIN_STATE_URL" in finding.remedy
+        assert "secret" not in finding.found
 
 
-def test_tables_on_s3(
-    home: Settings, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, closed: int
+def test_tables_on_s3_are_checked(
+    home: Settings, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     name_in_environment(monkeypatch, s3_endpoint)
     client = client_of(s3_endpoint)
     client.create_bucket(Bucket="doctor")
-    there = home.model_copy(update={"tables_uri": "s3://doctor/tables"})
-    found = one(stores.check_tables(there))
-    assert (found.name, found.verdict) == ("S3", "ok")
-    assert "s3://doctor/tables is empty" in found.found
+    s3_home = home.model_copy(update={"tables_uri": "s3://doctor/tables"})
+    finding = single(stores.check_tables(s3_home))
+    assert (finding.name, finding.verdict) == ("S3", "ok")
+    assert "s3://doctor/tables is empty" in finding.found
     client.put_object(Bucket="doctor", Key="tables/a", Body=b"x")
-    found = one(stores.check_tables(there))
-    assert ("has objects" in found.found, "written, read and deleted" in found.found) == (True,) * 2
+    finding = single(stores.check_tables(s3_home))
+    assert ("has objects" in finding.found, "written, read and deleted" in finding.found) == (
+        True,
+    ) * 2
     assert [item["Key"] for item in client.list_objects_v2(Bucket="doctor")["Contents"]] == [
         "tables/a"
     ]
 
     monkeypatch.delenv("AWS_ALLOW_HTTP")
-    refused = one(stores.check_tables(there))
+    refused = single(stores.check_tables(s3_home))
     assert (refused.verdict, refused.remedy) == ("fail", "export AWS_ALLOW_HTTP=true")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT"])
     monkeypatch.delenv("AWS_ENDPOINT")
-    assert verdict(stores.check_tables(there)) == "ok"  # Lance reads that name as well
+    assert verdict(stores.check_tables(s3_home)) == "ok"  # Lance reads that name as well
 
-    def looked_at(uri: str) -> Diagnostic:
+    def check_uri(uri: str) -> Diagnostic:
         named = home.model_copy(update={"tables_uri": uri})
-        return one(run_check("tables", lambda: stores.check_tables(named)))
+        return single(run_check("tables", lambda: stores.check_tables(named)))
 
-    assert "NoSuchBucket" in looked_at("s3://no-such-bucket/tables").found
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{closed}")
-    began = time.monotonic()
-    away = looked_at("s3://doctor/tables")
-    assert (away.verdict, "AWS_ENDPOINT" in away.remedy) == ("fail", True)
-    assert time.monotonic() - began < 60  # and not through minutes of retries
-    assert KEY not in away.found.split()
+    assert "NoSuchBucket" in check_uri("s3://no-such-bucket/tables").found
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{closed_port}")
+    start = time.monotonic()
+    unreachable = check_uri("s3://doctor/tables")
+    assert (unreachable.verdict, "AWS_ENDPOINT" in unreachable.remedy) == ("fail", True)
+    assert time.monotonic() - start < 60  # without minutes of retries
+    assert KEY not in unreachable.found.split()
 
 
-def test_the_trace_store_and_a_langfuse(
-    trace_store: Settings, closed: int, monkeypatch: pytest.MonkeyPatch
+def test_the_trace_store_and_langfuse_are_checked(
+    trace_store: Settings, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = one(stores.check_traces(trace_store, is_running=True))
-    assert (found.name, found.verdict) == ("trace store", "ok")
-    assert "version" in found.found
-    away = trace_store.model_copy(update={"traces_port": closed})
-    assert verdict(stores.check_traces(away, is_running=False)) == "ok"
-    gone = one(stores.check_traces(away, is_running=True))
-    assert (gone.verdict, gone.remedy) == ("fail", "`twin logs traces`")
+    finding = single(stores.check_traces(trace_store, is_running=True))
+    assert (finding.name, finding.verdict) == ("trace store", "ok")
+    assert "version" in finding.found
+    unreachable = trace_store.model_copy(update={"traces_port": closed_port})
+    assert verdict(stores.check_traces(unreachable, is_running=False)) == "ok"
+    finding = single(stores.check_traces(unreachable, is_running=True))
+    assert (finding.verdict, finding.remedy) == ("fail", "`twin logs traces`")
 
     secrets = load_secrets(trace_store)
-    named = {
+    langfuse_settings = {
         "langfuse_host": f"http://127.0.0.1:{trace_store.traces_port}",
         "langfuse_public_key": secrets.traces_public_key,
         "langfuse_secret_key": secrets.traces_secret_key,
     }
-    real = trace_store.model_copy(update=named)
-    assert one(stores.check_traces(real, is_running=False)).name == "Langfuse"
-    assert verdict(stores.check_traces(real, is_running=False)) == "ok"
+    with_langfuse = trace_store.model_copy(update=langfuse_settings)
+    assert single(stores.check_traces(with_langfuse, is_running=False)).name == "Langfuse"
+    assert verdict(stores.check_traces(with_langfuse, is_running=False)) == "ok"
     for changed, remedy in (
         ({"langfuse_secret_key": "sk-wrong"}, "LANGFUSE_SECRET_KEY"),
-        ({"langfuse_host": f"http://127.0.0.1:{closed}"}, "LANGFUSE_HOST"),
+        ({"langfuse_host": f"http://127.0.0.1:{closed_port}"}, "LANGFUSE_HOST"),
     ):
-        wrong = one(stores.check_traces(real.model_copy(update=changed), is_running=False))
-        assert wrong.verdict == "fail"
-        assert remedy in wrong.remedy
-        assert secrets.traces_secret_key not in wrong.found
+        finding = single(
+            stores.check_traces(with_langfuse.model_copy(update=changed), is_running=False)
+        )
+        assert finding.verdict == "fail"
+        assert remedy in finding.remedy
+        assert secrets.traces_secret_key not in finding.found
 
 
-def test_what_waits_in_the_outbox(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_contents_of_the_outbox_are_reported(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert verdict(stores.check_outbox(home, is_running=True)) == "ok"
     outbox = Outbox(outbox_path(home))
-    assert "empty" in one(stores.check_outbox(home, is_running=True)).found
+    assert "empty" in single(stores.check_outbox(home, is_running=True)).found
     outbox.put_scores([QueuedScore("a", "t" * 32, "thumbs", 1.0)])
     assert verdict(stores.check_outbox(home, is_running=True)) == "ok"
     assert verdict(stores.check_outbox(home, is_running=False)) == "warn"
@@ -354,80 +360,96 @@ def test_what_waits_in_the_outbox(home: Settings, monkeypatch: pytest.MonkeyPatc
     outbox.record_failure(waiting, "HTTP 503: away")
     later = time.time() + 600
     monkeypatch.setattr(stores.time, "time", lambda: later)
-    found = one(stores.check_outbox(home, is_running=True))
-    assert (found.verdict, "HTTP 503: away" in found.found) == ("fail", True)
+    finding = single(stores.check_outbox(home, is_running=True))
+    assert (finding.verdict, "HTTP 503: away" in finding.found) == ("fail", True)
     outbox.refuse(waiting, "HTTP 400")
     verdicts = [finding.verdict for finding in stores.check_outbox(home, is_running=True)]
-    assert verdicts == ["ok", "warn"]  # nothing waits, and one was refused for good
+    assert verdicts == ["ok", "warn"]  # the queue is empty; one item was refused permanently
     outbox.close()
 
 
-# The stack and what is named in its place
+# The stack and external services in its place
 
 
-def models(request: Request) -> Response:
-    """An OpenAI-compatible server's list of models, and a tracking server's health."""
-    known = {"/v1/models": b'{"data": [{"id": "my-model"}]}', "/health": b"OK"}
-    body = known.get(request.path) if request.method == "GET" else None
-    loads = request.path == "/v1/load_lora_adapter" and request.headers.get("authorization")
-    return Response(body or b"", 200 if body else 405 if loads else 404)
+def answer_models_request(request: Request) -> Response:
+    """Answer like an OpenAI-compatible server and like a tracking server's health check."""
+    bodies = {"/v1/models": b'{"data": [{"id": "my-model"}]}', "/health": b"OK"}
+    body = bodies.get(request.path) if request.method == "GET" else None
+    is_load = request.path == "/v1/load_lora_adapter" and request.headers.get("authorization")
+    return Response(body or b"", 200 if body else 405 if is_load else 404)
 
 
 @pytest.fixture
 def models_url() -> Iterator[str]:
-    with http_server(models) as url:
+    with http_server(answer_models_request) as url:
         yield url
 
 
-def test_a_model_server_of_somebody_elses(home: Settings, models_url: str, closed: int) -> None:
-    named = home.model_copy(
+def test_an_external_model_server_is_checked(
+    home: Settings, models_url: str, closed_port: int
+) -> None:
+    external = home.model_copy(
         update={
             "model_server_url": f"{models_url}/v1",
             "model_server_key": "sk-there",
             "base_model": "my-model",
         }
     )
-    assert verdict(stack_findings.check_model_servers(named, None)) == "ok"
-    other = named.model_copy(update={"base_model": "another"})
+    assert verdict(stack_findings.check_model_servers(external, None)) == "ok"
+    other = external.model_copy(update={"base_model": "another"})
     assert (
-        "--served-model-name another" in one(stack_findings.check_model_servers(other, None)).remedy
+        "--served-model-name another"
+        in single(stack_findings.check_model_servers(other, None)).remedy
     )
-    fixed = named.model_copy(update={"model_server_key": ""})
-    [serves, loads_none] = stack_findings.check_model_servers(fixed, None)
-    assert (serves.verdict, loads_none.verdict) == ("ok", "warn")
-    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True" in loads_none.remedy
-    away = named.model_copy(update={"model_server_url": f"http://127.0.0.1:{closed}/v1"})
-    found = one(run_check("model server", lambda: stack_findings.check_model_servers(away, None)))
-    assert (found.verdict, "TWIN_MODEL_SERVER_URL" in found.remedy) == ("fail", True)
+    without_key = external.model_copy(update={"model_server_key": ""})
+    [served, adapters] = stack_findings.check_model_servers(without_key, None)
+    assert (served.verdict, adapters.verdict) == ("ok", "warn")
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True" in adapters.remedy
+    unreachable = external.model_copy(
+        update={"model_server_url": f"http://127.0.0.1:{closed_port}/v1"}
+    )
+    finding = single(
+        run_check("model server", lambda: stack_findings.check_model_servers(unreachable, None))
+    )
+    assert (finding.verdict, "TWIN_MODEL_SERVER_URL" in finding.remedy) == ("fail", True)
 
 
-def test_ray_is_asked_where_it_is_named(home: Settings, models_url: str, closed: int) -> None:
+def test_a_configured_ray_is_checked(home: Settings, models_url: str, closed_port: int) -> None:
     assert list(stores.check_trainer(home)) == []
-    away = {"train_backend": "ray", "ray_address": f"http://127.0.0.1:{closed}"}
-    ray = one(stores.check_trainer(home.model_copy(update=away)))
+    unreachable = {"train_backend": "ray", "ray_address": f"http://127.0.0.1:{closed_port}"}
+    ray = single(stores.check_trainer(home.model_copy(update=unreachable)))
     assert (ray.name, ray.verdict) == ("Ray", "fail")
     other = home.model_copy(update={"train_backend": "ray", "ray_address": models_url})
-    assert "HTTP 404" in one(stores.check_trainer(other)).found
+    assert "HTTP 404" in single(stores.check_trainer(other)).found
 
 
-def test_a_port_that_is_taken(home: Settings) -> None:
+def test_an_occupied_port_is_reported(home: Settings) -> None:
     ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces", "chat")}
-    chosen = home.model_copy(update=ports)
-    assert verdict(stack_findings.check_ports(chosen, None, environ={})) == "ok"
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", ports["gateway_port"]))
-        taken.listen(1)
-        gives_way = next(iter(stack_findings.check_ports(chosen, None, environ={})))
-        assert (gives_way.verdict, str(ports["gateway_port"]) in gives_way.found) == ("warn", True)
-        asked = {"TWIN_GATEWAY_PORT": str(ports["gateway_port"])}
-        assert next(iter(stack_findings.check_ports(chosen, None, environ=asked))).verdict == "fail"
+    with_ports = home.model_copy(update=ports)
+    assert verdict(stack_findings.check_ports(with_ports, None, environ={})) == "ok"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", ports["gateway_port"]))
+        listener.listen(1)
+        finding = next(iter(stack_findings.check_ports(with_ports, None, environ={})))
+        assert (finding.verdict, str(ports["gateway_port"]) in finding.found) == ("warn", True)
+        configured = {"TWIN_GATEWAY_PORT": str(ports["gateway_port"])}
+        assert (
+            next(iter(stack_findings.check_ports(with_ports, None, environ=configured))).verdict
+            == "fail"
+        )
 
 
-def test_a_stack_that_crashed_is_told_from_one_that_never_ran(home: Settings) -> None:
+def test_a_crashed_stack_is_distinguished_from_one_that_never_ran(home: Settings) -> None:
     assert verdict(stack_findings.check_stack(home, None)) == "warn"
     (home.home / "supervisor").mkdir()
-    gone = {"pid": 2**22, "started": 1.0}
-    record = {"instance": "x", "supervisor": gone, "ports": {}, "base_model": "", "embedder": ""}
+    ended_process = {"pid": 2**22, "started": 1.0}
+    record = {
+        "instance": "x",
+        "supervisor": ended_process,
+        "ports": {},
+        "base_model": "",
+        "embedder": "",
+    }
     replace_file(home.home / "supervisor" / "stack.json", json.dumps(record))
-    found = one(stack_findings.check_stack(home, None))
-    assert (found.verdict, found.remedy) == ("fail", "`twin up` recovers it")
+    finding = single(stack_findings.check_stack(home, None))
+    assert (finding.verdict, finding.remedy) == ("fail", "`twin up` recovers it")

@@ -1,4 +1,4 @@
-"""`twin export`: which version is meant, and which may not leave; what an export holds is live."""
+"""`twin export`: the version that it selects, and the versions that it refuses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def register(registry: Registry, folder: Path) -> None:
     register_version(registry, "ada", folder.name, folder=str(folder))
 
 
-def exported(home: Settings, version: str, into: Path) -> int:
+def export(home: Settings, version: str, into: Path) -> int:
     return run_export(
         home,
         version,
@@ -43,23 +43,23 @@ def exported(home: Settings, version: str, into: Path) -> int:
     )
 
 
-def test_without_a_stable_version_one_must_be_named(
+def test_without_a_stable_version_the_version_must_be_named(
     home: Settings, registry: Registry, tmp_path: Path
 ) -> None:
     register(registry, tmp_path / "one")
 
     with pytest.raises(TwinError, match="the base model with retrieval answers"):
-        exported(home, "", tmp_path / "out")
+        export(home, "", tmp_path / "out")
 
 
-def test_what_was_trained_on_something_forgotten_does_not_leave(
+def test_a_version_trained_on_a_forgotten_post_is_not_exported(
     home: Settings, registry: Registry, tmp_path: Path
 ) -> None:
     register(registry, tmp_path / "one")
     registry.taint("ada", 1, actor="forget", reason="a post")
 
     with pytest.raises(TwinError, match="forgotten"):
-        exported(home, "v1", tmp_path / "out")
+        export(home, "v1", tmp_path / "out")
 
     assert not (tmp_path / "out").exists()
 
@@ -77,15 +77,15 @@ def write_checkpoint(folder: Path, base: Path) -> Path:
     return folder
 
 
-def test_a_base_model_that_has_gone_is_told_in_the_modules_own_words(
+def test_a_missing_base_model_is_reported_with_the_modules_message(
     home: Settings, registry: Registry, tmp_path: Path
 ) -> None:
     register(registry, write_checkpoint(tmp_path / "one", tmp_path / "gone"))
 
-    with pytest.raises(TwinError, match="its base model smol is not at") as refused:
-        exported(home, "v1", tmp_path / "out")
+    with pytest.raises(TwinError, match="its base model smol is not at") as error:
+        export(home, "v1", tmp_path / "out")
 
-    assert "twin up" in refused.value.next_step
+    assert "twin up" in error.value.next_step
     assert not (tmp_path / "out").exists()
 
 
@@ -97,16 +97,16 @@ def test_an_adapter_is_exported_as_its_files(
     (base / "config.json").write_text("{}", encoding="utf-8")
     register(registry, write_checkpoint(tmp_path / "one", base))
 
-    assert exported(home, "v1", tmp_path / "out") == 0
+    assert export(home, "v1", tmp_path / "out") == 0
 
     assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == b"weights"
     record = json.loads((tmp_path / "out" / "export.json").read_text(encoding="utf-8"))
-    assert record["agreement"] is None  # nothing was compared, and the record says so
+    assert record["agreement"] is None  # `verify` is off
     with pytest.raises(TwinError, match="exists"):
-        exported(home, "v1", tmp_path / "out")
+        export(home, "v1", tmp_path / "out")
 
 
-def test_the_answer_is_the_last_line() -> None:
+def test_the_modules_result_is_its_last_line() -> None:
     """DeepSpeed, which PEFT imports, warns on standard output."""
     noise = "[WARNING] Setting accelerator to CPU.\n"
     assert parse_module_result(ModuleResult(0, noise + '{"folder": "/out"}\n', "")) == {
@@ -114,6 +114,6 @@ def test_the_answer_is_the_last_line() -> None:
     }
     with pytest.raises(TwinError, match="out of memory"):
         parse_module_result(ModuleResult(1, noise, "out of memory"))
-    facts = {"tried": "export", "found": "no space", "next_step": "free some"}
+    error = {"tried": "export", "found": "no space", "next_step": "free some"}
     with pytest.raises(TwinError, match="no space"):
-        parse_module_result(ModuleResult(2, noise + json.dumps({"error": facts}), ""))
+        parse_module_result(ModuleResult(2, noise + json.dumps({"error": error}), ""))

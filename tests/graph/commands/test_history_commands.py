@@ -51,25 +51,25 @@ def corpus(tables: Tables) -> Tables:
 
 
 def test_chunks_lead_to_the_posts_in_the_order_of_the_prompt(corpus: Tables) -> None:
-    second, first, gone = load_passages(corpus, "ada", ["c'2", "c1", "c3"])
+    second, first, missing = load_passages(corpus, "ada", ["c'2", "c1", "c3"])
     assert (second.chunk_id, first.chunk_id) == ("c'2", "c1")
     assert (first.path, first.source_id, first.url) == ("/posts/a.md", "a.md", "http://x/a")
     assert first.offsets == (0, 5)
-    assert gone.document_id == ""
+    assert missing.document_id == ""
     assert load_passages(corpus, "ada", []) == ()
 
 
-def test_an_answer_is_explained_as_far_as_the_tables_that_are_left_go(tables: Tables) -> None:
-    [nothing] = load_passages(tables, "ada", ["c1"])
-    assert (nothing.chunk_id, nothing.document_id) == ("c1", "")
+def test_an_answer_is_explained_from_the_remaining_tables(tables: Tables) -> None:
+    [unknown] = load_passages(tables, "ada", ["c1"])
+    assert (unknown.chunk_id, unknown.document_id) == ("c1", "")
 
     store_rows(tables, "document_chunks", "ada", [CHUNK], key="chunk_id")
-    [found] = load_passages(tables, "ada", ["c1"])
-    assert (found.title, found.text, found.source_id) == ("It's a clock", "Words", "")
+    [passage] = load_passages(tables, "ada", ["c1"])
+    assert (passage.title, passage.text, passage.source_id) == ("It's a clock", "Words", "")
 
 
 def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
-    found = Explanation(
+    explanation = Explanation(
         trace_id="t1",
         trace={"twin.author": "ada", "twin.version": "v1", "twin.route": "stable"},
         question="Why?",
@@ -90,12 +90,12 @@ def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
         passages=load_passages(corpus, "ada", ["c1", "c3"]),
     )
     console = Console(file=io.StringIO(), width=200)
-    console.print(explanation_tree(found))
+    console.print(explanation_tree(explanation))
     assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
+    output = console.file.getvalue()
     for link in ("v1", "abc", "instruction_dataset version dv1", "c1", "d1", "/posts/a.md"):
-        assert link in shown
-    assert "has since been edited or deleted" in shown
+        assert link in output
+    assert "has since been edited or deleted" in output
 
 
 def register(registry: Registry, checkpoint: str, outcome: Any) -> None:
@@ -118,7 +118,7 @@ def registry(home: Settings) -> Registry:
     return open_registry(home)
 
 
-def said(console: Console) -> str:
+def output_of(console: Console) -> str:
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -128,39 +128,39 @@ def console() -> Console:
     return Console(file=io.StringIO(), width=200)
 
 
-def served(home: Settings) -> int:
+def served_version(home: Settings) -> int:
     policy = json.loads(Path(home.policy_path).read_text())
     return policy["authors"]["ada"]["stable"]["version"]
 
 
-def test_a_rollback_brings_the_former_version_back(
+def test_a_rollback_restores_the_former_version(
     home: Settings, registry: Registry, console: Console
 ) -> None:
     for number, checkpoint in enumerate(("one", "two"), start=1):
         register(registry, checkpoint, "passed")
         registry.move("ada", number, "stable", actor="gate", reason="passed", gate_version="1")
-    assert served(home) == 2
+    assert served_version(home) == 2
     assert run_rollback(home, "", author="", reason="worse tone", console=console) == 0
-    assert served(home) == 1
-    assert "v1: retired → stable" in said(console)
+    assert served_version(home) == 1
+    assert "v1: retired → stable" in output_of(console)
     assert registry.moves("ada")[-1].reason == "worse tone"
     assert registry.moves("ada")[-1].actor.startswith("command:")
     assert run_versions(home, author="Ada", console=console) == 0
-    assert "rolled back" in said(console)
+    assert "rolled back" in output_of(console)
     with pytest.raises(MoveRefusedError):
         run_rollback(home, "v1", author="ada", reason="again", console=console)
     with pytest.raises(TwinError, match="v2"):
         run_rollback(home, "two", author="ada", reason="again", console=console)
 
 
-def test_lowering_the_floor_is_kept_with_who_and_why(
+def test_a_lowered_floor_is_recorded_with_actor_and_reason(
     home: Settings, registry: Registry, console: Console
 ) -> None:
     register(registry, "one", "passed")
     with pytest.raises(TwinError, match="no reason"):
         run_lower_floor(home, author="", reason=" ", console=console)
     assert run_lower_floor(home, author="", reason="students read it", console=console) == 0
-    assert "0 values so far no longer count. Every stream is certified again" in said(console)
+    assert "0 values so far no longer count. Every stream is certified again" in output_of(console)
     with registry.state.read_transaction() as connection:
         [row] = connection.execute(sa.select(lowered_floors)).all()
     assert (row.author, row.after_sequence, row.reason) == ("ada", 0, "students read it")
@@ -173,28 +173,28 @@ def test_a_refused_version_is_released_by_hand_and_marked(
     register(registry, "one", "failed")
     registry.move("ada", 1, "refused", actor="gate", reason="failed")
     assert run_release(home, "v1", author="ada", reason="I like it", console=console) == 0
-    assert served(home) == 1
+    assert served_version(home) == 1
     assert registry.get("ada", 1).forced
 
 
-def test_an_author_without_versions_is_said_to_have_none(
+def test_an_author_without_versions_gets_a_message(
     home: Settings, registry: Registry, console: Console
 ) -> None:
     assert run_versions(home, author="", console=console) == 0
-    assert "no model version yet" in said(console)
+    assert "no model version yet" in output_of(console)
 
 
 def test_versions_as_json_have_the_documented_shape(
     home: Settings, registry: Registry, console: Console
 ) -> None:
     assert run_versions(home, author="ada", console=console, as_json=True) == 0
-    assert json.loads(said(console))["versions"] == []
+    assert json.loads(output_of(console))["versions"] == []
     register(registry, "one", "passed")
     registry.move("ada", 1, "stable", actor="gate", reason="it passed", gate_version="1")
     register(registry, "two", "failed")
     console.file = io.StringIO()
     assert run_versions(home, author="Ada", console=console, as_json=True) == 0
-    document = json.loads(said(console))
+    document = json.loads(output_of(console))
     assert shape(document) == shape(documented("versions"))
     first, second = document["versions"]
     assert (document["author"], document["name"]) == ("ada", "Ada")

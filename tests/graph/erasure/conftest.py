@@ -1,7 +1,7 @@
-"""A home in which a post, a reader and an author have left everything that they can leave.
+"""A home in which a post, a reader and an author have every kind of data that can be erased.
 
-Scope: making that home with the project's own parts: assets in a real Dagster instance,
-trace store, ledger, outbox, a checkpoint, logs. Out of scope: looking for what was planted
+Scope: creating that home with the project's own parts: assets in a real Dagster instance,
+trace store, ledger, outbox, a checkpoint, logs. Out of scope: searching for the planted words
 (`planted.py`), tests.
 """
 
@@ -25,7 +25,7 @@ from starlette.testclient import TestClient
 
 from tests.answer_spans import export_spans
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
-from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
+from tests.graph.erasure.spans import AUTHOR, encode_spans, span_of, vote
 from tests.materialized import materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.registered import manifest_of, register_version
@@ -64,7 +64,7 @@ WORDS = _WORDS.split()
 
 
 def post(subject: str) -> str:
-    """A post of four paragraphs with sentences of its own: no near-duplicate of another."""
+    """A post of four paragraphs with unique sentences, so that no two posts are near-duplicates."""
     chance = random.Random(subject)
     paragraphs = [
         " ".join(
@@ -82,8 +82,8 @@ def forgotten_post_text() -> str:
 
 
 @dataclass
-class Lived:
-    """The home, and how its parts are opened."""
+class UsedHome:
+    """The home, with properties that open its parts."""
 
     settings: Settings
     reader_key: str
@@ -114,26 +114,26 @@ def run_assets(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcess
 
 
 @pytest.fixture(scope="session")
-def lived_once(
+def used_home_folders(
     embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path, dict[str, str]]:
-    """The home, a copy to restore it from, and facts about it."""
-    folder = tmp_path_factory.mktemp("lived")
+    """The home, a copy to restore it from, and its reader key and checkpoint."""
+    folder = tmp_path_factory.mktemp("populated")
     write_posts(folder / "sources")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWIN_HOME", str(folder / "home"))
         patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
-        patch.setenv("TWIN_TRACES_PORT", "9")  # nobody listens there: the store is in this process
+        patch.setenv("TWIN_TRACES_PORT", "9")  # a closed port: the store is in this process
         settings = load_settings()
         lend_weights(embedder_weights, settings)
-        lived = live(settings, folder / "sources")
-    gc.collect()  # connections that nobody holds any more
-    shutil.copytree(folder / "home", folder / "kept", symlinks=True)
-    return folder / "home", folder / "kept", lived
+        identifiers = populate_home(settings, folder / "sources")
+    gc.collect()  # closes unreferenced connections
+    shutil.copytree(folder / "home", folder / "saved", symlinks=True)
+    return folder / "home", folder / "saved", identifiers
 
 
 def write_posts(sources: Path) -> None:
-    """Six posts and the one that is forgotten."""
+    """Write six posts and the one that is forgotten."""
     posts = sources / "_posts"
     posts.mkdir(parents=True)
     for number, subject in enumerate(SUBJECTS):
@@ -141,13 +141,13 @@ def write_posts(sources: Path) -> None:
     (sources / POST_ID).write_text(forgotten_post_text(), "utf-8")
 
 
-def live(
+def populate_home(
     settings: Settings, sources: Path, *, storage: Mapping[str, object] | None = None
 ) -> dict[str, str]:
-    """Everything that happens in this home.
+    """Import, train, answer and collect votes; return the reader's key and the checkpoint.
 
     Args:
-        storage: of Dagster; as on one machine without it.
+        storage: Dagster's storage; without it, the storage of a single machine.
     """
     write_author(settings, Author(AUTHOR, "Ada Wright", sources=(str(sources),), language="en"))
     home = settings.home / "dagster"
@@ -179,23 +179,23 @@ def question() -> str:
 
 
 def fail_with_text(dagster: dg.DagsterInstance) -> None:
-    """A failed run whose error and output quote the post."""
+    """Execute a run that fails and quotes the post in its error and output."""
 
     @dg.op
-    def quotes() -> None:
+    def quote_post() -> None:
         print(forgotten_post_text())  # noqa: T201 - into the run's compute log
         raise ValueError(forgotten_post_text())
 
     @dg.job(partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
     def failing() -> None:
-        quotes()
+        quote_post()
 
     run = failing.execute_in_process(instance=dagster, partition_key=AUTHOR, raise_on_error=False)
     assert not run.success
 
 
 def train(settings: Settings) -> str:
-    """A stable checkpoint with a manifest and weights, trained on the present dataset."""
+    """Register a stable checkpoint with a manifest and weights for the current dataset."""
     instance = Installation.for_settings(settings)
     data = instance.tables.data_version("instruction_dataset", AUTHOR)
     lance_version = instance.tables.tag("instruction_dataset", AUTHOR, "training-1")
@@ -245,7 +245,7 @@ def train(settings: Settings) -> str:
 
 
 def answer_questions(settings: Settings, reader: str) -> None:
-    """Five answers: 1 shows the post, 2 and 3 are the reader's, 4 and 5 neither; 5 is queued."""
+    """Store 6 answers: 1 shows the post, 2 and 3 are the reader's, 6 is both; 5, 6 are queued."""
     instance = Installation.for_settings(settings)
     rows = instance.tables.read("document_chunks", AUTHOR).to_dicts()
     forgotten_row = next(row for row in rows if POST_WORD in row["text"])
@@ -266,22 +266,22 @@ def answer_questions(settings: Settings, reader: str) -> None:
     ]
     spans = {
         number: span_of(
-            number, reader=who, question=text, passage=row["text"], chunk=row["chunk_id"], at=at
+            number, reader=asker, question=text, passage=row["text"], chunk=row["chunk_id"], at=at
         )
-        for number, who, text, row in questions
+        for number, asker, text, row in questions
     }
     tables = TraceTables(settings.home / "traces.sqlite")
     with TestClient(build_app(tables, keys=KEYS)) as http:
         http.auth = (KEYS.public, KEYS.secret)
         for number in (1, 2, 3, 4):
             export_spans(http, spans[number])
-        for number, who, value in (
+        for number, voter, value in (
             (2, reader, 1.0),
             (4, reader, 0.0),
             (4, "someone", 1.0),
             (1, "someone", 1.0),
         ):
-            response = http.post("/api/public/scores", json=vote(number, who, value).body())
+            response = http.post("/api/public/scores", json=vote(number, voter, value).body())
             assert response.status_code == 200, response.text
         edit = vote(4, reader, f"It was the {QUESTION_WORD}, whatever the author of it may say.")
         assert http.post("/api/public/scores", json=edit.body()).status_code == 200
@@ -289,24 +289,24 @@ def answer_questions(settings: Settings, reader: str) -> None:
         ledger = Ledger(instance.state, client, LedgerRules(closing="at_once"))
         ledger.sync(datetime.now(UTC) + timedelta(minutes=5))
     outbox = Outbox(outbox_path(settings))
-    outbox.put_trace(packed(spans[5], spans[6]))
-    outbox.put_trace(packed(spans[6]))
+    outbox.put_trace(encode_spans(spans[5], spans[6]))
+    outbox.put_trace(encode_spans(spans[6]))
     outbox.put_scores([vote(6, reader, 1.0), vote(5, "someone", 1.0)])
     outbox.close()
     instance.state.close()
 
 
 @pytest.fixture
-def lived(
+def used_home(
     home: Settings,
-    lived_once: tuple[Path, Path, dict[str, str]],
+    used_home_folders: tuple[Path, Path, dict[str, str]],
     monkeypatch: pytest.MonkeyPatch,
-) -> Lived:
+) -> UsedHome:
     """The home of this test, at its original path, which the stores contain."""
-    folder, saved, made = lived_once
+    folder, saved, identifiers = used_home_folders
     shutil.rmtree(folder)
     shutil.copytree(saved, folder, symlinks=True)
     monkeypatch.setenv("TWIN_HOME", str(folder))
     monkeypatch.setenv("DAGSTER_HOME", str(folder / "dagster"))
     monkeypatch.setenv("TWIN_TRACES_PORT", "9")
-    return Lived(load_settings(), made["key"], made["checkpoint"])
+    return UsedHome(load_settings(), identifiers["key"], identifiers["checkpoint"])

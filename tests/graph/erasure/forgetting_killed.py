@@ -1,6 +1,6 @@
-"""Forgets, and dies in front of a named step: by SIGKILL in its own process, or by an exception.
+"""Run an erasure that stops before a named step, by SIGKILL to itself or by an exception.
 
-Scope: the names of the steps and dying there. Out of scope: looking what is left
+Scope: the names of the steps and the interruption. Out of scope: checking the remaining data
 (`test_killed.py`).
 """
 
@@ -20,14 +20,14 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import Tables
 
-# In their order: each death leaves everything that comes before it done.
+# In execution order: at each interruption, all earlier steps are done.
 STEPS = (
     "write_plan",
     "remember_posts",
     "list_stores",
     "record_step outbox",
     "record_step traces",
-    "forget embeddings",  # a table, in the middle of its place
+    "forget embeddings",  # a table, in the middle of the step
     "forget raw_posts",
     "record_step tables",
     "record_step checkpoints",
@@ -40,43 +40,43 @@ STEPS = (
 )
 
 
-class Died(BaseException):
+class Interrupted(BaseException):
     """An exception that no handler of the project catches."""
 
 
-def raise_died() -> None:
-    raise Died
+def raise_interrupted() -> None:
+    raise Interrupted
 
 
 def kill_itself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_in_front_of(step_name: str, die: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
-    """Make the process die before the wanted step begins."""
+def interrupt_before(step_name: str, stop: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
+    """Call `stop` before the named step begins."""
 
     def guard(owner: Any, name: str, label: Callable[..., str]) -> None:
         step = getattr(owner, name)
 
         def guarded(*arguments: Any, **keywords: Any) -> Any:
             if label(*arguments) == step_name:
-                die()
+                stop()
             return step(*arguments, **keywords)
 
         patch.setattr(owner, name, guarded)
 
     for name in ("write_plan", "remember_posts", "close_request"):
         guard(journal, name, lambda *_, name=name: name)
-    guard(journal, "record_step", lambda *given: f"record_step {given[2]}")
+    guard(journal, "record_step", lambda *arguments: f"record_step {arguments[2]}")
     for name in ("list_stores", "write_certificate", "_delete_fingerprints"):
         guard(erasing, name, lambda *_, name=name: name)
-    guard(Tables, "forget", lambda *given: f"forget {given[1]}")
+    guard(Tables, "forget", lambda *arguments: f"forget {arguments[1]}")
 
 
 def main() -> None:
     number, step_name = int(sys.argv[1]), sys.argv[2]
     with pytest.MonkeyPatch.context() as patch:
-        die_in_front_of(step_name, kill_itself, patch)
+        interrupt_before(step_name, kill_itself, patch)
         instance = Installation.for_settings(load_settings())
         with open_records(instance) as records:
             erasing.run_erasure(instance, number, dagster=records)

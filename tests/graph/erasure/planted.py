@@ -1,6 +1,6 @@
-"""Looking for a planted word in every file of a home, by a reader of each format.
+"""Search for a planted word in every file of a home, with a reader for each format.
 
-Scope: a decoder of its own, so that the project's is not judged by itself.
+Scope: a decoder that shares no code with the project's, so that it can detect its errors.
 Out of scope: planting (`conftest.py`).
 """
 
@@ -20,9 +20,9 @@ POST_WORD, QUESTION_WORD = "quibblestone", "wobblefinch"
 
 
 def files_of(home: Path) -> list[Path]:
-    """Every file but prepared weights, which are links into another folder.
+    """Every file except prepared weights, which are links into another folder.
 
-    Connections that nobody holds any more are closed first: SQLite then removes its shared files.
+    Unreferenced connections are closed first, because SQLite then removes its shared files.
     """
     gc.collect()
     files = (path for path in sorted(home.rglob("*")) if path.is_file())
@@ -30,18 +30,18 @@ def files_of(home: Path) -> list[Path]:
 
 
 def files_with(home: Path, word: str) -> list[str]:
-    """Files that hold the word, plainly or once decoded."""
+    """Files that contain the word, as plain bytes or after decoding."""
     return [
         str(path.relative_to(home))
         for path in files_of(home)
-        if any(word.lower() in text.lower() for text in decoded(path))
+        if any(word.lower() in text.lower() for text in decoded_texts(path))
     ]
 
 
-def decoded(path: Path) -> Iterator[str]:
-    """What a file holds: its bytes, and what they mean."""
+def decoded_texts(path: Path) -> Iterator[str]:
+    """The bytes of a file as text, and its decoded content."""
     if not path.exists():
-        return  # a database's log, moved into it just before, or the file of a run that has ended
+        return  # a database's log that was just merged, or the file of a run that has ended
     body = path.read_bytes()
     yield body.decode("latin-1")
     if body.startswith(b"SQLite format 3"):

@@ -1,6 +1,6 @@
-"""Answers and votes as the gateway sends them, in OTLP's JSON and as it queues them.
+"""Answers and votes in the formats in which the gateway sends and queues them.
 
-Scope: making them. Out of scope: a home in which they lie (`conftest.py`).
+Scope: creating them. Out of scope: a home that contains them (`conftest.py`).
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def vote(number: int, reader: str, value: float | str) -> QueuedScore:
     )
 
 
-def packed(*spans: Any) -> bytes:
-    """Spans as the gateway's exporter queues them: gzipped protobuf."""
-    # protobuf's own JSON has bytes in base64 where OTLP's has hex
+def encode_spans(*spans: Any) -> bytes:
+    """Encode spans as the gateway's exporter queues them: gzipped protobuf."""
+    # Protobuf's JSON has bytes in base64; OTLP's JSON has hex.
     encoded = [
         span
         | {

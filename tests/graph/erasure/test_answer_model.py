@@ -18,7 +18,7 @@ def register(instance: Installation, checkpoint: str, kind: VersionKind) -> None
     )
 
 
-def test_what_lost_its_folder_counts_as_trained_on_the_post_and_an_answer_model_does_not(
+def test_a_version_without_its_folder_is_tainted_and_an_answer_model_is_not(
     tmp_path: Path,
 ) -> None:
     instance = Installation.for_settings(Settings(home=tmp_path))

@@ -1,4 +1,4 @@
-"""A post whose near-duplicate is forgotten stays, without its link to the duplicate."""
+"""A post remains without its link when its near-duplicate is forgotten."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.erasure.conftest import AUTHOR, Lived, post, run_assets
+from tests.graph.erasure.conftest import AUTHOR, UsedHome, post, run_assets
 from tests.graph.erasure.planted import files_with
 from twin_resources.authors import read_author
 from twin_resources.erasure import journal
@@ -20,9 +20,9 @@ ORIGINAL = "_posts/2020-01-02-clock.md"
 
 
 @pytest.fixture
-def copied(lived: Lived) -> Iterator[Path]:
-    """A later and shorter copy of a post, with one word of its own, beside the author's posts."""
-    [folder] = read_author(lived.settings, AUTHOR).sources
+def copy_path(used_home: UsedHome) -> Iterator[Path]:
+    """A later and shorter copy of one of the author's posts, with one unique word."""
+    [folder] = read_author(used_home.settings, AUTHOR).sources
     path = Path(folder) / COPY
     sentences = post("clock").split(". ")
     path.write_text(". ".join([*sentences[:-2], f"The {WORD} rang once"]) + ".\n", "utf-8")
@@ -30,10 +30,10 @@ def copied(lived: Lived) -> Iterator[Path]:
     path.unlink()
 
 
-def test_the_kept_row_loses_only_its_link(lived: Lived, copied: Path) -> None:
-    assert copied.is_file()
-    instance = lived.instance
-    with lived.dagster() as dagster:
+def test_the_remaining_row_loses_only_its_link(used_home: UsedHome, copy_path: Path) -> None:
+    assert copy_path.is_file()
+    instance = used_home.instance
+    with used_home.dagster() as dagster:
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
         instance.tables.tag("cleaned_documents", AUTHOR, "pinned")
         before = instance.tables.read("cleaned_documents", AUTHOR)
@@ -46,7 +46,7 @@ def test_the_kept_row_loses_only_its_link(lived: Lived, copied: Path) -> None:
         number = journal.open_request(
             instance.state, ErasureSubject("post", AUTHOR, COPY), asked_by="test"
         )
-        result = run_erasure(instance, number, dagster=lived.records(instance))
+        result = run_erasure(instance, number, dagster=used_home.records(instance))
         assert read_certificate(result)["places"]["tables"] >= 3  # the post, its document, the link
 
         after = instance.tables.read("cleaned_documents", AUTHOR)
@@ -54,12 +54,12 @@ def test_the_kept_row_loses_only_its_link(lived: Lived, copied: Path) -> None:
         assert after.height == before.height - 1
         pinned = instance.tables.read("cleaned_documents", AUTHOR, version="pinned")
         assert pinned.equals(after)
-        home = lived.settings.home
+        home = used_home.settings.home
         assert files_with(home, WORD) == []
         assert files_with(home, copy["document_id"]) == []
         assert files_with(home, COPY) == []
 
-        # what the table says of itself is true: the next cleaning has nothing to change in it
+        # The table's data version is correct: the next cleaning changes nothing.
         version = instance.tables.data_version("cleaned_documents", AUTHOR)
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
         assert instance.tables.data_version("cleaned_documents", AUTHOR) == version

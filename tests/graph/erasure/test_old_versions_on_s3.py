@@ -1,4 +1,4 @@
-"""Tables in a versioned bucket, against moto's server: no version of any object holds the word."""
+"""Erasure from a versioned bucket (moto's server): no version of an object contains the word."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from tests.erasure_targets import author_target, post_target
-from tests.graph.erasure.planted import POST_WORD, decoded
+from tests.graph.erasure.planted import POST_WORD, decoded_texts
 from tests.graph.s3 import client_of, name_in_environment
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
@@ -54,7 +54,7 @@ def write(instance: Installation, author: str, posts: dict[str, str]) -> None:
 
 
 def versions_with(client: Any, word: str, scratch: Path, *, under: str = "") -> list[str]:
-    """Keys of object versions, current or not, that hold the word once decoded."""
+    """Keys of current and old object versions whose decoded content contains the word."""
     keys: list[str] = []
     pages = client.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=under)
     for page in pages:
@@ -62,13 +62,13 @@ def versions_with(client: Any, word: str, scratch: Path, *, under: str = "") -> 
             path = scratch / f"{number}-{Path(item['Key']).name}"
             extra = {"VersionId": item["VersionId"]}
             client.download_file(BUCKET, item["Key"], str(path), ExtraArgs=extra)
-            if any(word in text for text in decoded(path)):
+            if any(word in text for text in decoded_texts(path)):
                 keys.append(item["Key"])
             path.unlink()
     return keys
 
 
-def test_no_version_of_any_object_holds_a_forgotten_post(
+def test_no_object_version_contains_a_forgotten_post(
     instance: Installation, client: Any, tmp_path: Path
 ) -> None:
     write(instance, "ada", {"a.md": "one", "secret.md": TEXT})
@@ -78,16 +78,16 @@ def test_no_version_of_any_object_holds_a_forgotten_post(
     place, target = LanceTables(instance), post_target("ada", "secret.md", TEXT)
     assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/")
     assert place.find_remaining(target)
-    assert place.erase(target) == 1, "the row of the tagged version"
+    assert place.erase(target) == 1, "the tagged row was not erased"
     assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/") == []
     assert place.find_remaining(target) == []
     assert instance.tables.read("raw_posts", "ada")["source_id"].to_list() == ["a.md", "b.md"]
     tagged = instance.tables.read("raw_posts", "ada", version="training-1")
-    assert tagged["source_id"].to_list() == ["a.md", "b.md"], "the tag moved"
-    assert versions_with(client, POST_WORD, tmp_path, under="twin/bea/"), "another author's stays"
+    assert tagged["source_id"].to_list() == ["a.md", "b.md"], "the tag names an old version"
+    assert versions_with(client, POST_WORD, tmp_path, under="twin/bea/"), "bea's post was erased"
 
 
-def test_deleted_objects_of_an_author_leave_no_version(
+def test_an_erased_authors_objects_have_no_version(
     instance: Installation, client: Any, tmp_path: Path
 ) -> None:
     write(instance, "ada", {"secret.md": TEXT})
@@ -102,7 +102,7 @@ def test_deleted_objects_of_an_author_leave_no_version(
     assert instance.tables.read("raw_posts", "bea").height == 1
 
 
-def test_each_version_of_an_object_is_read_as_it_was(
+def test_each_version_of_an_object_is_read(
     instance: Installation, client: Any, tmp_path: Path
 ) -> None:
     bucket = open_place(instance.tables.base_uri)
@@ -124,18 +124,18 @@ def test_each_version_of_an_object_is_read_as_it_was(
         (f"eve/a.txt{old}", b"two"),
         (f"eve/b.txt{old}", b"gone"),
     ]
-    assert {"eve", "fay"} <= set(bucket.list_folders()), "other tests share the bucket"
+    assert {"eve", "fay"} <= set(bucket.list_folders()), "a folder is missing"
     assert bucket.list_folders("eve/") == []
     assert list(scratch.iterdir()) == []
 
-    assert bucket.remove_old_versions("eve/") == 4, "two old ones, the deleted one and its marker"
+    assert bucket.remove_old_versions("eve/") == 4, "a version or marker remains"
     assert read("eve/") == [("eve/a.txt", b"three")]
     assert bucket.remove("eve/") == 1
     assert (read("eve/"), len(read("fay/"))) == ([], 1)
 
 
-def test_versions_are_deleted_a_thousand_at_a_time_and_a_refusal_is_told() -> None:
-    """With a fake client: moto is slow with thousands of versions and refuses no deletion."""
+def test_versions_are_deleted_in_batches_and_a_refusal_is_an_error() -> None:
+    """The client is fake: moto is slow with thousands of versions and refuses no deletion."""
     batches: list[int] = []
 
     def delete_objects(*, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:

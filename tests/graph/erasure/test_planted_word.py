@@ -1,11 +1,11 @@
-"""A planted word is in no file once its post, reader or author was forgotten."""
+"""A planted word is in no file after its post, reader or author is forgotten."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from tests.graph.erasure.conftest import AUTHOR, POST_ID, Lived, run_assets
+from tests.graph.erasure.conftest import AUTHOR, POST_ID, UsedHome, run_assets
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from twin_assets.checkpoints.manifest import write_pointer
 from twin_resources.erasure import journal
@@ -14,17 +14,17 @@ from twin_resources.erasure.erasing import run_erasure
 from twin_resources.erasure.erasure_target import ErasureSubject
 
 
-def forgotten(lived: Lived, subject: ErasureSubject, *, key_hash: str = "") -> Path:
-    instance = lived.instance
+def forget(used_home: UsedHome, subject: ErasureSubject, *, key_hash: str = "") -> Path:
+    instance = used_home.instance
     number = journal.open_request(instance.state, subject, asked_by="test", key_hash=key_hash)
-    result = run_erasure(instance, number, dagster=lived.records(instance))
+    result = run_erasure(instance, number, dagster=used_home.records(instance))
     instance.state.close()
     return result
 
 
-def test_the_word_is_everywhere_before(lived: Lived) -> None:
-    """If this fails, the other tests prove less than they claim."""
-    places = " ".join(files_with(lived.settings.home, POST_WORD))
+def test_the_words_are_in_every_store_before_erasure(used_home: UsedHome) -> None:
+    """Without this, the other tests would pass on a home that never contained the words."""
+    places = " ".join(files_with(used_home.settings.home, POST_WORD))
     for name in (
         "raw_posts.lance",
         "cleaned_documents.lance",
@@ -39,57 +39,58 @@ def test_the_word_is_everywhere_before(lived: Lived) -> None:
         "compute_logs",
     ):
         assert name in places, places
-    paths = " ".join(files_with(lived.settings.home, QUESTION_WORD))
+    paths = " ".join(files_with(used_home.settings.home, QUESTION_WORD))
     for name in ("traces.sqlite", "state.sqlite", "outbox.sqlite", "interactions", "gateway.log"):
         assert name in paths, paths
 
 
-def test_a_forgotten_post_is_in_no_file(lived: Lived) -> None:
-    result = forgotten(lived, ErasureSubject("post", AUTHOR, POST_ID))
-    assert files_with(lived.settings.home, POST_WORD) == []
-    assert files_with(lived.settings.home, "forgotten-walk") == []
-    instance = lived.instance
+def test_a_forgotten_post_is_in_no_file(used_home: UsedHome) -> None:
+    result = forget(used_home, ErasureSubject("post", AUTHOR, POST_ID))
+    assert files_with(used_home.settings.home, POST_WORD) == []
+    assert files_with(used_home.settings.home, "forgotten-walk") == []
+    instance = used_home.instance
     stable = instance.registry.stable_version(AUTHOR)
     assert stable is not None
     assert stable.tainted
     assert (
-        json.loads(lived.settings.policy_path.read_text())["authors"][AUTHOR].get("stable") is None
+        json.loads(used_home.settings.policy_path.read_text())["authors"][AUTHOR].get("stable")
+        is None
     )
     rows = instance.tables.read("raw_posts", AUTHOR)
-    assert rows.height == 6, "the other posts stay"
+    assert rows.height == 6, "other posts were erased"
     document = read_certificate(result)
-    assert document["tainted"] == [lived.checkpoint]
+    assert document["tainted"] == [used_home.checkpoint]
     assert document["subject"] == ErasureSubject("post", AUTHOR, POST_ID).digest
     assert POST_ID not in result.read_text()
 
 
-def test_the_next_import_does_not_bring_the_post_back(lived: Lived) -> None:
-    forgotten(lived, ErasureSubject("post", AUTHOR, POST_ID))
-    with lived.dagster() as dagster:
+def test_the_next_import_does_not_restore_the_post(used_home: UsedHome) -> None:
+    forget(used_home, ErasureSubject("post", AUTHOR, POST_ID))
+    with used_home.dagster() as dagster:
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
-    assert files_with(lived.settings.home, POST_WORD) == []
-    assert files_with(lived.settings.home, "forgotten-walk") == []
+    assert files_with(used_home.settings.home, POST_WORD) == []
+    assert files_with(used_home.settings.home, "forgotten-walk") == []
 
 
-def test_a_forgotten_reader_is_in_no_file(lived: Lived) -> None:
+def test_a_forgotten_reader_is_in_no_file(used_home: UsedHome) -> None:
     import hashlib
 
-    key_hash = hashlib.sha256(lived.reader_key.encode()).hexdigest()
-    forgotten(lived, ErasureSubject("reader", "", lived.reader), key_hash=key_hash)
-    home = lived.settings.home
+    key_hash = hashlib.sha256(used_home.reader_key.encode()).hexdigest()
+    forget(used_home, ErasureSubject("reader", "", used_home.reader), key_hash=key_hash)
+    home = used_home.settings.home
     assert files_with(home, QUESTION_WORD) == []
-    assert files_with(home, lived.reader) == []
+    assert files_with(home, used_home.reader) == []
     assert files_with(home, key_hash) == []
-    assert files_with(home, POST_WORD) != [], "the posts stay"
-    assert "stopped" in (lived.settings.logs_dir / "gateway.log").read_text()
+    assert files_with(home, POST_WORD) != [], "a post was erased"
+    assert "stopped" in (used_home.settings.logs_dir / "gateway.log").read_text()
 
 
-def test_a_forgotten_author_is_in_no_file(lived: Lived) -> None:
-    home, adapters = lived.settings.home, lived.settings.reference_adapters_dir
+def test_a_forgotten_author_is_in_no_file(used_home: UsedHome) -> None:
+    home, adapters = used_home.settings.home, used_home.settings.reference_adapters_dir
     adapters.mkdir()
     for author in (AUTHOR, "bea"):
         write_pointer(adapters, author, {"checkpoint": "c1", "folder": str(adapters / "c1")})
-    result = forgotten(lived, ErasureSubject("author", AUTHOR, AUTHOR))
+    result = forget(used_home, ErasureSubject("author", AUTHOR, AUTHOR))
     assert [path.name for path in adapters.iterdir()] == ["bea.json"]
     assert files_with(home, POST_WORD) == []
     assert files_with(home, QUESTION_WORD) == []
@@ -97,7 +98,7 @@ def test_a_forgotten_author_is_in_no_file(lived: Lived) -> None:
     assert files_with(home, "twin/ada") == []
     assert not (home / "tables" / AUTHOR).exists()
     assert not (home / "checkpoints" / AUTHOR).exists()
-    with lived.dagster() as dagster:
+    with used_home.dagster() as dagster:
         assert dagster.get_dynamic_partitions("authors") == ["bea"]
         assert dagster.get_runs() == []
     assert read_certificate(result)["kind"] == "author"

@@ -1,4 +1,4 @@
-"""Checkpoints in the shared store are erased with their training data, old versions too."""
+"""Checkpoints in the shared store are erased with their training data and old versions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ POST = post_target("bob", "p1", checkpoints=frozenset({"0b"}))
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def stored(
+def installation(
     request: pytest.FixtureRequest,
     home: Settings,
     tmp_path: Path,
@@ -55,15 +55,15 @@ def stored(
     instance.state.close()
 
 
-def test_checkpoints_go_from_the_shared_store(stored: Installation) -> None:
-    place = SharedStore(stored)
-    folders = SharedFolders(stored.settings.home, stored.settings.store_uri)
+def test_checkpoints_are_erased_from_the_shared_store(installation: Installation) -> None:
+    place = SharedStore(installation)
+    folders = SharedFolders(installation.settings.home, installation.settings.store_uri)
     assert place.find_remaining(POST) == ["weights (0b)"]
     assert place.erase(POST) == 2
     assert place.find_remaining(POST) == []
     assert folders.list_folders("checkpoints") == ["checkpoints/ann/0a", "checkpoints/bob/0c"]
-    bucket = open_place(stored.settings.store_uri)
-    if isinstance(bucket, VersionedBucket):  # a deleted object leaves its old version
+    bucket = open_place(installation.settings.store_uri)
+    if isinstance(bucket, VersionedBucket):  # a deleted object keeps its old version
         for name in bucket.list_objects("checkpoints/ann/"):
             bucket.client.delete_object(Bucket=bucket.bucket, Key=bucket.prefix + name)
         assert folders.list_folders("checkpoints") == ["checkpoints/bob/0c"]
@@ -73,8 +73,8 @@ def test_checkpoints_go_from_the_shared_store(stored: Installation) -> None:
     assert bucket.list_objects("checkpoints/ann/") == []
 
 
-def test_states_of_unfinished_trainings_are_erased(stored: Installation) -> None:
-    settings = stored.settings
+def test_states_of_unfinished_trainings_are_erased(installation: Installation) -> None:
+    settings = installation.settings
     folders = SharedFolders(settings.home, settings.store_uri)
     trainings = ("bob-0b11", "ann-0a11", "bob-bee-0b22")
     for training in trainings:
@@ -82,19 +82,19 @@ def test_states_of_unfinished_trainings_are_erased(stored: Installation) -> None
         (settings.home / name).mkdir(parents=True)
         (settings.home / name / "state.json").write_text("{}", encoding="utf-8")
         folders.store(name)
-    place = SharedStore(stored)
+    place = SharedStore(installation)
     assert place.find_remaining(POST) == ["weights (0b)", "weights (bob-0b11)"]
     place.erase(POST)
     assert place.find_remaining(POST) == []
 
     remove_shared_states(settings, "ann")
 
-    left = [name.split("/")[2] for name in folders.list_folders("work/training")]
-    assert left == ["bob-bee-0b22"]
+    remaining = [name.split("/")[2] for name in folders.list_folders("work/training")]
+    assert remaining == ["bob-bee-0b22"]
     assert "weights (bob-bee-0b22)" in place.find_remaining(reader_target("r1"))
 
 
-def test_an_author_who_is_gone_leaves_the_other_hosts(
+def test_an_erased_authors_file_is_removed_from_other_hosts(
     home: Settings, postgresql_url: str, tmp_path: Path
 ) -> None:
     first_host = home.model_copy(update={"state_url": postgresql_url})

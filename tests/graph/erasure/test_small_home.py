@@ -1,4 +1,4 @@
-"""Erasure in a small home: which runs are ended and erased, and readers who return."""
+"""Erasure in a small home: runs to end or erase, repeated rounds, and returning readers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dagster._core.remote_origin import (
 from dagster._core.test_utils import create_run_for_test
 
 from tests.erasure_targets import author_target, post_target
-from tests.graph.erasure.spans import packed, span_of, vote
+from tests.graph.erasure.spans import encode_spans, span_of, vote
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure import dagster_records, journal
 from twin_resources.erasure.certificate import read_certificate
@@ -57,7 +57,7 @@ def remaining_runs(dagster: dg.DagsterInstance) -> set[str]:
     return {run.run_id for run in dagster.get_runs()}
 
 
-def test_of_a_post_only_the_runs_that_quote_it_are_erased(
+def test_only_runs_that_quote_a_post_are_erased(
     home: Settings, dagster: dg.DagsterInstance
 ) -> None:
     plain, other = run_of(dagster, "ada"), run_of(dagster, "bea")
@@ -72,7 +72,7 @@ def test_of_a_post_only_the_runs_that_quote_it_are_erased(
     assert records.erase(GONE_POST) == 0
 
 
-def test_of_an_author_all_runs_go_and_nobody_elses(
+def test_all_runs_of_an_author_and_no_others_are_erased(
     home: Settings, dagster: dg.DagsterInstance
 ) -> None:
     run_of(dagster, "ada")
@@ -82,15 +82,15 @@ def test_of_an_author_all_runs_go_and_nobody_elses(
     records = DagsterRecords(Installation.for_settings(home), dagster)
     assert records.find_remaining(GONE_AUTHOR)
 
-    assert records.erase(GONE_AUTHOR) == 5, "run, partition, the event twice, the asset"
+    assert records.erase(GONE_AUTHOR) == 5, "not all of run, partition, two event rows and asset"
 
     assert remaining_runs(dagster) == {other}
-    assert dg.AssetKey("raw_posts") in dagster.get_asset_keys(), "what it said of ada is emptied"
+    assert dg.AssetKey("raw_posts") in dagster.get_asset_keys(), "bea's asset was erased"
     assert dagster.get_dynamic_partitions("authors") == ["bea"]
     assert records.find_remaining(GONE_AUTHOR) == []
 
 
-def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
+def test_only_active_runs_of_the_author_are_ended(
     home: Settings, dagster: dg.DagsterInstance
 ) -> None:
     waiting, other = (run_of(dagster, author, status=STARTED) for author in ("ada", "bea"))
@@ -112,7 +112,7 @@ def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
     assert records.end_active_runs(GONE_POST) == 0
 
 
-def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
+def test_a_run_that_does_not_end_is_an_error(
     home: Settings, dagster: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = DagsterRecords(Installation.for_settings(home), dagster)
@@ -125,30 +125,28 @@ def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
         type(dagster.run_launcher), "terminate", lambda _, run_id: requests.append(run_id)
     )
     assert records.end_active_runs(GONE_POST) == 2
-    assert requests == [dead], "which has no worker any more; the other one never had"
+    assert requests == [dead], "a queued run has no worker"
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
     assert statuses == dict.fromkeys((dead, queued), dg.DagsterRunStatus.CANCELED)
     slow = run_of(dagster, "ada", status=STARTED)
-    monkeypatch.setattr(type(dagster.run_launcher), "terminate", lambda *_: True)  # and goes on
+    monkeypatch.setattr(type(dagster.run_launcher), "terminate", lambda *_: True)  # it continues
 
-    def ending(_: float) -> None:
+    def end_run(_: float) -> None:
         run = dagster.get_run_by_id(slow)
         assert run is not None
         dagster.report_run_canceled(run)
 
     with monkeypatch.context() as patched:
-        clock = SimpleNamespace(monotonic=time.monotonic, sleep=ending)
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=end_run)
         patched.setattr(dagster_records, "time", clock)
-        assert records.end_active_runs(GONE_POST) == 1, "it is waited for"
+        assert records.end_active_runs(GONE_POST) == 1, "the erasure did not wait for the run"
     run_of(dagster, "ada", status=STARTED)
     monkeypatch.setattr(dagster_records, "MAX_WORKING_S", 0.0)
     with pytest.raises(TwinError, match="still running after 0 s"):
         records.end_active_runs(GONE_POST)
 
 
-def test_of_records_that_lie_elsewhere_the_rows_are_looked_at(
-    home: Settings, tmp_path: Path
-) -> None:
+def test_records_outside_the_home_are_searched_by_row(home: Settings, tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with dg.DagsterInstance.from_config(str(tmp_path)) as dagster:
         records = DagsterRecords(Installation.for_settings(home), dagster)
@@ -165,8 +163,8 @@ def test_of_records_that_lie_elsewhere_the_rows_are_looked_at(
         assert remaining_runs(dagster) == {plain}
 
 
-class Stubborn:
-    """A place that holds something for a number of rounds."""
+class LeftoverStore:
+    """A store in which data remains for a number of rounds."""
 
     def __init__(self, name: str, rounds: int, *, is_background: bool = False) -> None:
         self.name, self.rounds, self.is_background, self.erased = name, rounds, is_background, 0
@@ -179,12 +177,12 @@ class Stubborn:
         return ["a", "b", "c", "d"] if self.erased < self.rounds else []
 
 
-def test_what_comes_back_is_erased_three_times_and_then_told(home: Settings) -> None:
+def test_returning_data_is_erased_three_times_before_an_error(home: Settings) -> None:
     instance = Installation.for_settings(home)
     subject = ErasureSubject("author", "ada", "ada")
     number = journal.open_request(instance.state, subject, asked_by="test")
-    clean, leftover = Stubborn("tables", 1), Stubborn("outbox", 3)
-    background = Stubborn("traces", 9, is_background=True)
+    clean, leftover = LeftoverStore("tables", 1), LeftoverStore("outbox", 3)
+    background = LeftoverStore("traces", 9, is_background=True)
     places: list[DataStore] = [clean, leftover, background]
     assert _erase_and_prove(instance, number, places, GONE_AUTHOR) == ["a", "b", "c", "d"]
     assert [place.erased for place in (clean, leftover, background)] == [1, 3, 3]
@@ -193,16 +191,16 @@ def test_what_comes_back_is_erased_three_times_and_then_told(home: Settings) -> 
         "outbox": 3,
         "traces": 3,
     }
-    with pytest.raises(ErasureIncompleteError) as told:
-        _erase_and_prove(instance, number, [clean, Stubborn("files", 4)], GONE_AUTHOR)
-    assert told.value.found.endswith(
+    with pytest.raises(ErasureIncompleteError) as error:
+        _erase_and_prove(instance, number, [clean, LeftoverStore("files", 4)], GONE_AUTHOR)
+    assert error.value.found.endswith(
         "data that remains or has returned after 3 rounds: files: a, b, c"
     )
-    assert clean.erased == 1, "its step is in the journal, and it holds nothing"
+    assert clean.erased == 1, "a completed step was repeated"
     instance.state.close()
 
 
-def test_a_request_whose_state_still_names_it_is_not_done(
+def test_a_request_with_data_left_in_the_state_is_incomplete(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_author(home, Author("ada", "Ada Wright"))
@@ -215,7 +213,7 @@ def test_a_request_whose_state_still_names_it_is_not_done(
     instance.state.close()
 
 
-def test_a_home_that_never_had_dagster_has_nothing_of_it(home: Settings) -> None:
+def test_a_home_without_dagster_has_nothing_to_erase(home: Settings) -> None:
     records = DagsterRecords(Installation.for_settings(home), None)
     assert (
         records.end_active_runs(GONE_AUTHOR),
@@ -224,7 +222,7 @@ def test_a_home_that_never_had_dagster_has_nothing_of_it(home: Settings) -> None
     ) == (0, 0, [])
 
 
-def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
+def test_a_forgotten_reader_may_return(home: Settings) -> None:
     write_author(home, Author("ada", "Ada Wright"))
     instance, reader = Installation.for_settings(home), "0123456789abcdef"
     now = datetime.now(UTC)
@@ -233,7 +231,7 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
         return span_of(number, reader=reader, question="What?", passage="x", chunk="c-9", at=at)
 
     outbox = Outbox(outbox_path(home))
-    outbox.put_trace(packed(span(1, now)))
+    outbox.put_trace(encode_spans(span(1, now)))
     outbox.put_scores([vote(1, reader, 1.0)])
     number = journal.open_request(
         instance.state, ErasureSubject("reader", "", reader), asked_by="test"
@@ -243,12 +241,12 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
 
     before = read_certificate(result)
     assert before["places"]["outbox"] == 2
-    assert not list((home.home / "forgetting").glob("marks-*")), "they are for the way alone"
+    assert not list((home.home / "forgetting").glob("marks-*")), "fingerprint files remain"
     assert (home.home / "forgetting").stat().st_mode & 0o7777 == 0o700
     assert (outbox.counts().traces, outbox.counts().scores) == (0, 0)
-    outbox.put_trace(packed(span(2, now - timedelta(minutes=1))))
-    assert outbox.counts().traces == 0, "an answer from before"
-    outbox.put_trace(packed(span(3, now + timedelta(minutes=1))))
+    outbox.put_trace(encode_spans(span(2, now - timedelta(minutes=1))))
+    assert outbox.counts().traces == 0, "an answer from before the erasure was stored"
+    outbox.put_trace(encode_spans(span(3, now + timedelta(minutes=1))))
     outbox.put_scores([vote(3, reader, 1.0)])
     assert (outbox.counts().traces, outbox.counts().scores) == (1, 1)
     outbox.close()

@@ -1,4 +1,4 @@
-"""Rows that are erased from small tables, in the newest version and in earlier ones."""
+"""Rows are erased from the newest and earlier versions of small tables."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ def place(home: Settings) -> LanceTables:
     return LanceTables(Installation.for_settings(home))
 
 
-def answers(place: LanceTables, rows: dict[str, tuple[str, str]], author: str = "ada") -> None:
-    """The table `interactions`: trace → reader and answer."""
+def write_answers(
+    place: LanceTables, rows: dict[str, tuple[str, str]], author: str = "ada"
+) -> None:
+    """Write the table `interactions`, with a reader and an answer for each trace."""
     frame = pl.DataFrame(
         {
             "trace_id": list(rows),
@@ -52,9 +54,9 @@ def folder_of(place: LanceTables, author: str = "ada") -> Path:
 ROWS = {"t1": (READER, f"a {WORD} one"), "t2": (OTHER, "two"), "t3": (READER, "three")}
 
 
-def test_a_reader_is_in_no_table_of_any_author(place: LanceTables) -> None:
-    answers(place, ROWS)
-    answers(place, ROWS, author="bea")
+def test_a_reader_is_erased_from_the_tables_of_all_authors(place: LanceTables) -> None:
+    write_answers(place, ROWS)
+    write_answers(place, ROWS, author="bea")
     assert len(place.find_remaining(GONE_READER)) == 2
 
     assert place.erase(GONE_READER) == 4
@@ -65,10 +67,10 @@ def test_a_reader_is_in_no_table_of_any_author(place: LanceTables) -> None:
     assert place.erase(GONE_READER) == 0
 
 
-def test_a_reader_whose_rows_an_edit_took_out_is_in_no_older_version(place: LanceTables) -> None:
-    answers(place, ROWS)
-    answers(place, {"t2": ROWS["t2"]})
-    assert files_with(folder_of(place), WORD), "Lance keeps what a sync has deleted"
+def test_rows_deleted_by_an_edit_are_erased_from_older_versions(place: LanceTables) -> None:
+    write_answers(place, ROWS)
+    write_answers(place, {"t2": ROWS["t2"]})
+    assert files_with(folder_of(place), WORD), "the deleted row is in no older version"
 
     place.erase(GONE_READER)
 
@@ -77,37 +79,37 @@ def test_a_reader_whose_rows_an_edit_took_out_is_in_no_older_version(place: Lanc
     assert trace_ids(place) == ["t2"]
 
 
-def test_a_version_that_a_tag_holds_is_cleaned_and_keeps_its_tag(place: LanceTables) -> None:
-    answers(place, ROWS)
+def test_a_tagged_version_is_erased_and_keeps_its_tag(place: LanceTables) -> None:
+    write_answers(place, ROWS)
     place.instance.tables.tag("interactions", "ada", "trained")
-    answers(place, {"t2": ROWS["t2"]})
+    write_answers(place, {"t2": ROWS["t2"]})
 
-    assert place.erase(GONE_READER) == 2, "rows of the tagged version"
+    assert place.erase(GONE_READER) == 2, "not both rows of the tagged version were erased"
 
     assert trace_ids(place, version="trained") == ["t2"]
     assert files_with(folder_of(place), WORD) == []
 
 
-def test_a_post_is_found_by_its_words_in_the_authors_own_tables_alone(place: LanceTables) -> None:
+def test_a_posts_text_is_erased_only_from_the_authors_tables(place: LanceTables) -> None:
     rows = {"t1": (OTHER, f"She said: {TEXT} Then {WORD}."), "t2": (OTHER, "in March the old one")}
-    answers(place, rows)
-    answers(place, rows, author="bea")
+    write_answers(place, rows)
+    write_answers(place, rows, author="bea")
 
     assert place.erase(GONE_POST) == 1
 
     assert trace_ids(place) == ["t2"]
-    assert trace_ids(place, "bea") == ["t1", "t2"], "what another author has is nobody's to forget"
+    assert trace_ids(place, "bea") == ["t1", "t2"], "another author's row was erased"
     assert place.find_remaining(GONE_POST) == []
 
 
-def test_a_folder_without_a_table_hides_no_old_index(place: LanceTables) -> None:
-    answers(place, ROWS)
+def test_an_old_index_is_found_beside_a_folder_without_a_table(place: LanceTables) -> None:
+    write_answers(place, ROWS)
     (folder_of(place).parent / "a.lance").mkdir()
     (folder_of(place) / "_indices" / "old").mkdir(parents=True)
     assert place.find_remaining(GONE_POST) == ["ada/interactions: an old index"]
 
 
-def test_a_row_goes_that_names_a_post_without_being_made_from_it(place: LanceTables) -> None:
+def test_a_row_that_only_names_a_post_is_erased(place: LanceTables) -> None:
     frame = pl.DataFrame(
         {"pair": ["p1", "p2"], "passage_of": ["2019/the-walk.md", "2019/other.md"]}
     )
@@ -116,9 +118,9 @@ def test_a_row_goes_that_names_a_post_without_being_made_from_it(place: LanceTab
     assert place.find_derived_keys("shadow_pairs", "ada", GONE_POST) == set()
 
 
-def test_an_author_goes_whole_and_the_others_stay(place: LanceTables) -> None:
-    answers(place, ROWS)
-    answers(place, ROWS, author="bea")
+def test_only_the_erased_authors_tables_are_deleted(place: LanceTables) -> None:
+    write_answers(place, ROWS)
+    write_answers(place, ROWS, author="bea")
     target = author_target("ada")
     assert place.erase(target) == 1
     assert not folder_of(place).parent.exists()

@@ -25,7 +25,7 @@ PASSAGE = "In March the old clock of my uncle stopped for good at a quarter past
 
 @pytest.fixture
 def http(home: Settings) -> Iterator[TestClient]:
-    """Three answers: 1 to the reader, 2 shows the passage, 3 neither; the reader voted on all."""
+    """Three answers: 1 is the reader's, 2 shows the passage; both readers voted on each."""
     with TestClient(build_app(TraceTables(home.home / "traces.sqlite"), keys=KEYS)) as http:
         http.auth = (KEYS.public, KEYS.secret)
         now = datetime.now(UTC)
@@ -61,12 +61,12 @@ def traces_and_scores(http: TestClient) -> tuple[list[int], list[tuple[int, str]
     return traces, sorted(scores)
 
 
-def erased(place: EmbeddedTraces | LangfuseTraces, *, rows: int, asked_for: int) -> int:
-    """The file counts rows; Langfuse counts deletions, and scores go with their trace."""
-    return rows if isinstance(place, EmbeddedTraces) else asked_for
+def expected_count(place: EmbeddedTraces | LangfuseTraces, *, rows: int, requests: int) -> int:
+    """The file counts rows; Langfuse counts deletion requests, which include a trace's scores."""
+    return rows if isinstance(place, EmbeddedTraces) else requests
 
 
-def test_a_home_without_the_file_has_nothing_of_it(home: Settings) -> None:
+def test_a_home_without_the_file_has_nothing_to_erase(home: Settings) -> None:
     place = EmbeddedTraces(Installation.for_settings(home))
     target = reader_target(READER)
     assert (list(place.iter_observations()), place.erase(target), place.find_remaining(target)) == (
@@ -76,30 +76,30 @@ def test_a_home_without_the_file_has_nothing_of_it(home: Settings) -> None:
     )
 
 
-def test_a_reader_takes_traces_and_scores_along(
+def test_erasing_a_reader_deletes_the_readers_traces_and_scores(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
     target = reader_target(READER)
     assert place.find_remaining(target)
-    assert place.erase(target) == erased(place, rows=5, asked_for=3)
+    assert place.erase(target) == expected_count(place, rows=5, requests=3)
     assert place.find_remaining(target) == []
     assert traces_and_scores(http) == ([2, 3], [(2, OTHER), (3, OTHER)])
     assert place.erase(target) == 0
 
 
-def test_a_post_takes_the_traces_that_showed_it(
+def test_erasing_a_post_deletes_the_traces_that_showed_it(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
     target = post_target(AUTHOR, "p.md", PASSAGE)
-    assert place.erase(target) == erased(place, rows=3, asked_for=1)
+    assert place.erase(target) == expected_count(place, rows=3, requests=1)
     assert place.find_remaining(target) == []
     assert traces_and_scores(http)[0] == [1, 3]
 
 
-def test_an_author_takes_every_trace_of_the_twin(
+def test_erasing_an_author_deletes_every_trace_of_the_twin(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
     target = author_target(AUTHOR)
-    assert place.erase(target) == erased(place, rows=9, asked_for=3)
+    assert place.erase(target) == expected_count(place, rows=9, requests=3)
     assert place.find_remaining(target) == []
     assert traces_and_scores(http) == ([], [])

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from tests.graph.erasure.conftest import POST_ID, Lived, live, write_posts
+from tests.graph.erasure.conftest import POST_ID, UsedHome, populate_home, write_posts
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from tests.graph.erasure.spans import AUTHOR
 from tests.postgresql_server import postgresql, postgresql_url
@@ -31,9 +31,9 @@ WAL = "PostgreSQL"
 
 
 @pytest.fixture
-def lived(
+def used_home(
     home: Settings, postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Lived:
+) -> UsedHome:
     monkeypatch.setenv("DAGSTER_HOME", str(home.home / "dagster"))
     monkeypatch.setenv("TWIN_STATE_URL", postgresql_url)
     monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # the store is in this process
@@ -43,8 +43,8 @@ def lived(
     # with SQLAlchemy's own choice of driver Dagster cannot write one event
     url = sa.make_url(postgresql_url).set(drivername="postgresql+psycopg2")
     storage = {"postgres": {"postgres_url": url.render_as_string(hide_password=False)}}
-    world = live(settings, tmp_path / "sources", storage=storage)
-    return Lived(settings, world["key"], world["checkpoint"])
+    world = populate_home(settings, tmp_path / "sources", storage=storage)
+    return UsedHome(settings, world["key"], world["checkpoint"])
 
 
 def tables_with(url: str, word: str) -> set[str]:
@@ -118,10 +118,10 @@ def pages_with(url: str, word: str) -> list[str]:
     return [path.name for path in folder.iterdir() if word.encode() in path.read_bytes().lower()]
 
 
-def forgotten(lived: Lived, subject: ErasureSubject) -> Path:
-    instance = lived.instance
+def forgotten(used_home: UsedHome, subject: ErasureSubject) -> Path:
+    instance = used_home.instance
     number = journal.open_request(instance.state, subject, asked_by="test")
-    with lived.dagster() as dagster:
+    with used_home.dagster() as dagster:
         from twin_resources.erasure.dagster_records import DagsterRecords
 
         result = run_erasure(instance, number, dagster=DagsterRecords(instance, dagster))
@@ -131,9 +131,9 @@ def forgotten(lived: Lived, subject: ErasureSubject) -> Path:
 
 @pytest.mark.drawn(1, of="homes in PostgreSQL")
 def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
-    lived: Lived, postgresql_url: str
+    used_home: UsedHome, postgresql_url: str
 ) -> None:
-    home = lived.settings.home
+    home = used_home.settings.home
     assert not (home / "dagster" / "history").exists(), "Dagster's records are in the server"
     assert "event_logs" in tables_with(postgresql_url, POST_WORD)
     unpack_events(postgresql_url)
@@ -142,28 +142,28 @@ def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
     assert noted_of(postgresql_url, QUESTION_WORD)
     assert any("compute_logs" in name for name in files_with(home, POST_WORD))
 
-    result = forgotten(lived, ErasureSubject("post", AUTHOR, POST_ID))
+    result = forgotten(used_home, ErasureSubject("post", AUTHOR, POST_ID))
     assert tables_with(postgresql_url, POST_WORD) == set()
     assert tables_with(postgresql_url, "forgotten-walk") == set()
     assert pages_with(postgresql_url, POST_WORD) == []
     assert files_with(home, POST_WORD) == []
     document = read_certificate(result)
-    assert document["tainted"] == [lived.checkpoint]
+    assert document["tainted"] == [used_home.checkpoint]
     assert any(WAL in step["what"] for step in document["elsewhere"])
 
     assert "ledger_traces" in tables_with(postgresql_url, QUESTION_WORD)
     assert pages_with(postgresql_url, QUESTION_WORD)
-    forgotten(lived, ErasureSubject("reader", "", lived.reader))
+    forgotten(used_home, ErasureSubject("reader", "", used_home.reader))
     assert tables_with(postgresql_url, QUESTION_WORD) == set()
-    assert tables_with(postgresql_url, lived.reader) == set()
+    assert tables_with(postgresql_url, used_home.reader) == set()
     assert noted_of(postgresql_url, QUESTION_WORD) == []
     assert pages_with(postgresql_url, QUESTION_WORD) == []
     assert files_with(home, QUESTION_WORD) == []
 
-    with lived.dagster() as dagster:
+    with used_home.dagster() as dagster:
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition=AUTHOR))
     assert {"event_logs", "dynamic_partitions"} <= tables_with(postgresql_url, AUTHOR)
-    result = forgotten(lived, ErasureSubject("author", AUTHOR, AUTHOR))
+    result = forgotten(used_home, ErasureSubject("author", AUTHOR, AUTHOR))
     assert read_certificate(result)["kind"] == "author"
     # hashes that keep a forgotten post from being imported again; "metadata"
     assert tables_with(postgresql_url, AUTHOR) == {"forgotten_posts", "snapshots"}

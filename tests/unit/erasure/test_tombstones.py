@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.erasure_targets import author_target, post_target, reader_target
-from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
+from tests.graph.erasure.spans import AUTHOR, encode_spans, span_of, vote
 from twin_resources.erasure import outbox_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
@@ -70,7 +70,7 @@ def test_an_answer_that_ends_after_its_reader_was_forgotten_leaves_no_trace(
     outbox: Outbox, place: OutboxRows
 ) -> None:
     place.erase(GONE_READER)
-    outbox.put_trace(packed(span(1, reader=READER), span(2)))
+    outbox.put_trace(encode_spans(span(1, reader=READER), span(2)))
     outbox.put_scores([vote(1, OTHER, 1.0), vote(2, OTHER, 1.0)], automatic=True)
     assert traces_in(outbox.path) == [2]
     assert scores_in(outbox.path) == 1
@@ -83,8 +83,8 @@ def test_votes_on_an_answer_go_with_it_and_the_counts_follow(
     outbox: Outbox, place: OutboxRows
 ) -> None:
     """The waiting span names trace and reader; another reader's vote names only the trace."""
-    outbox.put_trace(packed(span(1, reader=READER), span(2)))
-    outbox.put_trace(packed(span(3, reader=READER)))
+    outbox.put_trace(encode_spans(span(1, reader=READER), span(2)))
+    outbox.put_trace(encode_spans(span(3, reader=READER)))
     outbox.put_scores([vote(number, OTHER, 1.0) for number in (1, 2, 3)])
     outbox.put_scores([vote(4, READER, 1.0)])
     assert len(place.find_remaining(GONE_READER)) == 3
@@ -107,7 +107,7 @@ def test_votes_on_an_answer_go_with_it_and_the_counts_follow(
 def test_an_erasing_that_fails_takes_nothing_out(
     outbox: Outbox, place: OutboxRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox.put_trace(packed(span(1, reader=READER)))
+    outbox.put_trace(encode_spans(span(1, reader=READER)))
 
     def failing(connection: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error")
@@ -121,7 +121,7 @@ def test_an_erasing_that_fails_takes_nothing_out(
 
 
 def test_an_outbox_of_before_tombstones_gets_them(outbox: Outbox, place: OutboxRows) -> None:
-    outbox.put_trace(packed(span(1, reader=READER)))
+    outbox.put_trace(encode_spans(span(1, reader=READER)))
     path = outbox.path
     outbox.close()
     with sqlite3.connect(path) as connection:
@@ -134,8 +134,8 @@ def test_an_outbox_of_before_tombstones_gets_them(outbox: Outbox, place: OutboxR
 
 
 def test_refused_rows_are_erased_too(outbox: Outbox, place: OutboxRows) -> None:
-    outbox.put_trace(packed(span(1, reader=READER), span(2)))
-    outbox.put_trace(packed(span(3, reader=READER)))
+    outbox.put_trace(encode_spans(span(1, reader=READER), span(2)))
+    outbox.put_trace(encode_spans(span(3, reader=READER)))
     outbox.put_scores([vote(1, OTHER, 1.0)])
     while (waiting := outbox.get_next_item()) is not None:
         outbox.record_failure(waiting, "HTTP 500: what a server says may quote what it was sent")
@@ -161,8 +161,8 @@ def test_a_reader_who_comes_back_is_traced_again_from_then_on(
     assert scores_in(outbox.path) == 0
     place.lift_tombstones(GONE_READER, until=NOW.timestamp())
     before, after = NOW - timedelta(seconds=5), NOW + timedelta(seconds=5)
-    outbox.put_trace(packed(span(1, reader=READER, at=before)))
-    outbox.put_trace(packed(span(2, reader=READER, at=after)))
+    outbox.put_trace(encode_spans(span(1, reader=READER, at=before)))
+    outbox.put_trace(encode_spans(span(2, reader=READER, at=after)))
     outbox.put_scores([vote(1, READER, 1.0), vote(2, READER, 1.0)])
     assert traces_in(outbox.path) == [2]
     assert scores_in(outbox.path) == 1, "the vote on the answer that was under way is gone too"
@@ -176,7 +176,9 @@ def test_an_answer_that_showed_a_forgotten_passage_leaves_no_trace_ever(
     place.erase(target)
     place.lift_tombstones(target, until=NOW.timestamp())
     later = NOW + timedelta(hours=1)
-    outbox.put_trace(packed(span(1, chunk="c-1,chunk-of-the-post", at=later), span(2, at=later)))
+    outbox.put_trace(
+        encode_spans(span(1, chunk="c-1,chunk-of-the-post", at=later), span(2, at=later))
+    )
     outbox.put_scores([vote(7, OTHER, 1.0), vote(2, OTHER, 1.0)])
     assert traces_in(outbox.path) == [2]
     assert scores_in(outbox.path) == 1, "a vote on a trace that was forgotten"
@@ -185,15 +187,15 @@ def test_an_answer_that_showed_a_forgotten_passage_leaves_no_trace_ever(
 def test_an_answer_of_a_forgotten_author_leaves_no_trace(outbox: Outbox, place: OutboxRows) -> None:
     target = author_target(AUTHOR)
     place.erase(target)
-    outbox.put_trace(packed(span(1)))
+    outbox.put_trace(encode_spans(span(1)))
     assert traces_in(outbox.path) == []
     place.lift_tombstones(target, until=NOW.timestamp())
-    outbox.put_trace(packed(span(2, at=NOW + timedelta(seconds=1))))
+    outbox.put_trace(encode_spans(span(2, at=NOW + timedelta(seconds=1))))
     assert traces_in(outbox.path) == [2], "somebody else of that name, or the author again"
 
 
 def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: OutboxRows) -> None:
-    outbox.put_trace(packed(span(1, reader=READER)))
+    outbox.put_trace(encode_spans(span(1, reader=READER)))
     ended: list[float] = []
     erasing = threading.Thread(
         target=lambda: (place.erase(GONE_READER), ended.append(time.monotonic()))
