@@ -1,4 +1,4 @@
-"""Fixtures of the graph tier: a home with the real embedder, its tables, a server like S3."""
+"""Fixtures of the graph tier: a home with the real embedder, its tables, an S3 server."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from twin_resources.storage.tables.tables import Tables
 
 @pytest.fixture(scope="session")
 def embedder_weights() -> Path:
-    """Read only: links to it stand in many homes."""
+    """The prepared weights; read only, because many homes link to them."""
     return prepare_weights()
 
 
 @pytest.fixture(scope="session")
 def embedder(embedder_weights: Path) -> Embedder:
-    """Loaded once: as long as it lives, a test's own resources find the model compiled."""
+    """The embedder, loaded once: while it exists, other resources reuse its compiled model."""
     return load_embedder(load_settings(embedder_weights.parent))
 
 
@@ -38,7 +38,7 @@ def tables(home: Settings) -> Tables:
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """Address of one server for all tests of a process; each uses a bucket of its own."""
+    """Address of one server for all tests of a process; each test uses its own bucket."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -1,6 +1,6 @@
-"""A launcher that starts each step as a process of this machine, and notes the size it was given.
+"""A launcher that starts each step as a local process and records the size of the step.
 
-It stands in for ECS, Kubernetes or Ray: the same executor of Dagster's, with another handler.
+It replaces ECS, Kubernetes or Ray: Dagster's executor is the same, only the handler differs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZE = "tests/processor"
 
 
 class LocalSteps(StepHandler):
-    """Writes `<step>` with its process and its size into a folder."""
+    """Starts steps, and writes a file `<step>` with process id and size into a folder."""
 
     def __init__(self, notes: Path) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class LocalSteps(StepHandler):
         arguments = step_handler_context.execute_step_args
         step = step_of(step_handler_context)
         size = step_handler_context.step_tags[step].get(SIZE, "as all")
-        said = {one["name"]: one["value"] for one in arguments.get_command_env()}
+        variables = {item["name"]: item["value"] for item in arguments.get_command_env()}
         program, *rest = arguments.get_command_args()
         assert program == "dagster"
-        command = [sys.executable, "-m", "dagster", *rest]  # the tests' own, wherever that is
-        started = subprocess.Popen(command, env={**os.environ, **said})
-        self._started[step] = started
-        (self._notes / step).write_text(f"{started.pid} {size}", encoding="utf-8")
+        command = [sys.executable, "-m", "dagster", *rest]  # the Python of the tests
+        process = subprocess.Popen(command, env={**os.environ, **variables})
+        self._started[step] = process
+        (self._notes / step).write_text(f"{process.pid} {size}", encoding="utf-8")
         yield from ()
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
@@ -72,7 +72,7 @@ def step_of(context: StepHandlerContext) -> str:
     requirements=multiple_process_executor_requirements(),
 )
 def local_steps(context: InitExecutorContext) -> StepDelegatingExecutor:
-    """Named in a file as `tests.graph.local_launcher:local_steps`."""
+    """The executor that a steps file names as `tests.graph.local_launcher:local_steps`."""
     notes = Path(str(context.executor_config["notes"]))
     return StepDelegatingExecutor(
         LocalSteps(notes), retries=RetryMode.ENABLED, sleep_seconds=0.1, should_verify_step=True

@@ -1,7 +1,7 @@
-"""How tests reach the server that speaks S3 here: moto's, on the loopback.
+"""Access to the S3 server of the tests: moto's, on the loopback.
 
 Scope: its keys in the environment, and a client.
-Out of scope: the server (`conftest.py`), a bucket (whoever needs one).
+Out of scope: the server (`conftest.py`), buckets (the tests that need them).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-KEY = "tests"  # moto's server takes any
+KEY = "tests"  # moto's server accepts any key
 REGION = "us-east-1"
 
 
 def client_of(endpoint: str) -> Any:
-    """boto3's client of this server."""
+    """A boto3 client for this server."""
     import boto3
 
     return boto3.client(
@@ -28,8 +28,8 @@ def client_of(endpoint: str) -> Any:
 
 
 def name_in_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    """Let the environment name the server and its keys, as it would name S3."""
-    named = {
+    """Set the environment variables that name the server and its keys."""
+    variables = {
         "AWS_ENDPOINT": endpoint,
         "AWS_ACCESS_KEY_ID": KEY,
         "AWS_SECRET_ACCESS_KEY": KEY,
@@ -37,5 +37,5 @@ def name_in_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ALLOW_HTTP": "true",
     }
-    for name, value in named.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)

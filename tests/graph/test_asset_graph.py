@@ -1,6 +1,6 @@
-"""The asset graph as a snapshot, so that it cannot change unseen.
+"""The asset graph as a snapshot, so that every change to it is visible in review.
 
-A change that is meant: `python -m tests.graph.test_asset_graph` writes the new snapshot.
+After an intended change, `python -m tests.graph.test_asset_graph` writes the new snapshot.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 
 
 def snapshot() -> dict[str, object]:
-    # An instance of its own: Dagster keeps the one entered last for whoever loads definitions, and
-    # contexts of other tests that are collected out of order leave a dead one there.
+    # A separate instance: loading definitions uses the instance entered last, and contexts of other
+    # tests that are collected out of order leave a closed one there.
     with dg.DagsterInstance.ephemeral():
         return _snapshot()
 
@@ -49,26 +49,26 @@ def _snapshot() -> dict[str, object]:
         for job in defs.resolve_all_job_defs()
         if not job.name.startswith("__")
     }
-    sensors = {one.name: f"every {one.minimum_interval_seconds} s" for one in defs.sensors or ()}
-    schedules = {one.name: one.cron_schedule for one in defs.schedules or ()}
+    sensors = {item.name: f"every {item.minimum_interval_seconds} s" for item in defs.sensors or ()}
+    schedules = {item.name: item.cron_schedule for item in defs.schedules or ()}
     times = dict(sorted((sensors | schedules).items()))
     return {"assets": assets, "checks": checks, "jobs": jobs, "times": times}
 
 
 def test_graph_is_as_recorded() -> None:
     recorded = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
-    assert snapshot() == recorded, "meant? run `python -m tests.graph.test_asset_graph`"
+    assert snapshot() == recorded, "intended? run `python -m tests.graph.test_asset_graph`"
 
 
 def test_only_marts_over_all_authors_are_not_partitioned_by_author() -> None:
-    now = snapshot()
-    whole = {
+    graph = snapshot()
+    unpartitioned = {
         f"{kind}: {name}"
         for kind in ("assets", "checks")
-        for name, row in now[kind].items()  # type: ignore[attr-defined]
+        for name, row in graph[kind].items()  # type: ignore[attr-defined]
         if row["partitioned_by"] != "authors"
     }
-    assert {name for name in whole if "cost_by_day" not in name} == set()
+    assert {name for name in unpartitioned if "cost_by_day" not in name} == set()
 
 
 def test_resources_can_be_replaced_by_name() -> None:
@@ -78,25 +78,25 @@ def test_resources_can_be_replaced_by_name() -> None:
     assert replaced.resources["settings"] is not (defs.resources or {})["settings"]
 
 
-def test_every_run_is_one_process_a_materialization_from_the_ui_too() -> None:
+def test_every_job_runs_in_one_process() -> None:
     with dg.DagsterInstance.ephemeral():
         executors = {job.name: job.executor_def.name for job in defs.resolve_all_job_defs()}
-    assert "__ASSET_JOB" in executors  # what the UI launches
+    assert "__ASSET_JOB" in executors  # the job that the UI launches
     assert set(executors.values()) == {dg.in_process_executor.name}
 
 
-def test_everything_that_a_page_lists_says_what_it_is() -> None:
+def test_every_asset_check_job_and_sensor_has_a_description() -> None:
     with dg.DagsterInstance.ephemeral():
         graph = defs.resolve_asset_graph()
         jobs = [job for job in defs.resolve_all_job_defs() if not job.name.startswith("__")]
-    said = {
+    descriptions = {
         **{key.to_user_string(): graph.get(key).description for key in graph.get_all_asset_keys()},
         **{str(key): graph.get(key).description for key in graph.asset_check_keys},
         **{job.name: job.description for job in jobs},
         **{sensor.name: sensor.description for sensor in defs.sensors or ()},
-        **{one.name: one.description for one in defs.schedules or ()},
+        **{schedule.name: schedule.description for schedule in defs.schedules or ()},
     }
-    assert [name for name, text in said.items() if not (text or "").strip()] == []
+    assert [name for name, text in descriptions.items() if not (text or "").strip()] == []
 
 
 def test_a_schedule_is_named_by_the_job_it_starts_and_when() -> None:
@@ -111,7 +111,7 @@ def test_a_schedule_is_named_by_the_job_it_starts_and_when() -> None:
         assert name.endswith(("_every_hour", "_every_day", "_every_night", "_before_dawn")), name
 
 
-def test_every_page_has_an_owner_kinds_and_the_place_of_its_code() -> None:
+def test_every_asset_has_kinds_and_code_references() -> None:
     for name, spec in specs().items():
         assert spec.kinds, name
         places = spec.metadata["dagster/code_references"].code_references
@@ -120,7 +120,7 @@ def test_every_page_has_an_owner_kinds_and_the_place_of_its_code() -> None:
     assert Path(first.file_path).name == "cost_by_day.sql"
 
 
-def test_every_table_shows_its_columns_those_of_its_contract_where_it_has_one() -> None:
+def test_every_table_has_the_columns_of_its_contract() -> None:
     schemas: dict[str, dg.TableSchema] = {
         name: spec.metadata.get("dagster/column_schema", dg.TableSchema([]))
         for name, spec in specs().items()
@@ -130,14 +130,14 @@ def test_every_table_shows_its_columns_those_of_its_contract_where_it_has_one() 
         "a new table: add its contract to `twin_assets/asset_specs.py`"
     )
     for name, contract in CONTRACTS.items():
-        shown = {column.name: column for column in schemas[name].columns}
-        assert list(shown) == contract.column_names()
+        columns = {column.name: column for column in schemas[name].columns}
+        assert list(columns) == contract.column_names()
         described = specs()[name].description or ""
         assert described.endswith(inspect.getdoc(contract) or "?")
         (key,) = contract.primary_key()
-        assert shown[key].constraints.unique
-        assert not shown[key].constraints.nullable
-    kind = next(one for one in schemas["raw_posts"].columns if one.name == "kind")
+        assert columns[key].constraints.unique
+        assert not columns[key].constraints.nullable
+    kind = next(column for column in schemas["raw_posts"].columns if column.name == "kind")
     assert kind.type == "String"
     assert any("tombstone" in limit for limit in kind.constraints.other)
     assert "tombstones have no text" in schemas["raw_posts"].constraints.other
@@ -155,7 +155,7 @@ def test_the_link_to_the_graph_opens_every_group() -> None:
     assert link.count("global%40global%3A") == len(ASSET_GROUPS)
 
 
-def test_dg_finds_what_the_workspace_names() -> None:
+def test_dg_and_the_workspace_name_the_same_module() -> None:
     """`dg check defs` and `dg list defs` read `[tool.dg]`, and `dagster` the workspace."""
     root = Path(__file__).parents[2]
     [module] = yaml.safe_load((root / "workspace.yaml").read_text())["load_from"]

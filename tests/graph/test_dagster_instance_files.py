@@ -1,4 +1,4 @@
-"""The two dagster.yaml of `deploy/` against Dagster's own schema and their classes' own."""
+"""The two dagster.yaml files of `deploy/` match the schemas of Dagster and of their classes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PRODUCTION = {
 }
 
 
-def reference(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> InstanceRef:
+def load_instance_ref(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> InstanceRef:
     shutil.copyfile(ROOT / "deploy" / name, home / "dagster.yaml")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     for variable, value in PRODUCTION.items():
@@ -34,8 +34,8 @@ def reference(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> Instanc
     return InstanceRef.from_dir(str(home))
 
 
-def accepted(data: ConfigurableClassData | None) -> str:
-    """Class name of a component whose configuration its own schema accepts."""
+def validate(data: ConfigurableClassData | None) -> str:
+    """Assert that a component's schema accepts its configuration; return its class name."""
     assert data is not None
     component = getattr(importlib.import_module(data.module_name), data.class_name)
     outcome = process_config(component.config_type(), data.config_dict)
@@ -46,24 +46,24 @@ def accepted(data: ConfigurableClassData | None) -> str:
 def test_production_names_postgresql_s3_logs_and_ecs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = reference("dagster.prod.yaml", tmp_path, monkeypatch)
-    assert accepted(found.storage_data) == "DagsterPostgresStorage"
-    assert found.storage_data is not None
-    # SQLAlchemy 2.1 takes psycopg 3 otherwise, with which Dagster cannot write an event
-    assert found.storage_data.config_dict["postgres_db"]["scheme"] == "postgresql+psycopg2"
-    assert accepted(found.compute_logs_data) == "S3ComputeLogManager"
-    assert accepted(found.run_launcher_data) == "EcsRunLauncher"
-    assert found.settings["telemetry"] == {"enabled": False}
-    assert found.settings["run_monitoring"]["enabled"]
+    instance_ref = load_instance_ref("dagster.prod.yaml", tmp_path, monkeypatch)
+    assert validate(instance_ref.storage_data) == "DagsterPostgresStorage"
+    assert instance_ref.storage_data is not None
+    # Otherwise SQLAlchemy 2.1 uses psycopg 3, with which Dagster cannot write an event.
+    assert instance_ref.storage_data.config_dict["postgres_db"]["scheme"] == "postgresql+psycopg2"
+    assert validate(instance_ref.compute_logs_data) == "S3ComputeLogManager"
+    assert validate(instance_ref.run_launcher_data) == "EcsRunLauncher"
+    assert instance_ref.settings["telemetry"] == {"enabled": False}
+    assert instance_ref.settings["run_monitoring"]["enabled"]
 
 
 def test_the_local_instance_runs_on_sqlite_in_its_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = reference("local/dagster.yaml", tmp_path, monkeypatch)
-    assert accepted(found.storage_data) == "DagsterSqliteStorage"
-    assert accepted(found.compute_logs_data) == "LocalComputeLogManager"
-    with dg.DagsterInstance.from_ref(found) as instance:
+    instance_ref = load_instance_ref("local/dagster.yaml", tmp_path, monkeypatch)
+    assert validate(instance_ref.storage_data) == "DagsterSqliteStorage"
+    assert validate(instance_ref.compute_logs_data) == "LocalComputeLogManager"
+    with dg.DagsterInstance.from_ref(instance_ref) as instance:
         assert not instance.telemetry_enabled
         assert instance.run_retries_enabled
         assert not instance.run_retries_retry_on_asset_or_op_failure

@@ -1,4 +1,4 @@
-"""Steps of `retrain_twin` in processes of their own, and the size that each hands its launcher."""
+"""Steps of `retrain_twin` in separate processes, and the size that the launcher gets for each."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ STEPS = ("released_model", "routing_policy")
 
 
 def retrain_twin(steps_apart: str) -> dg.JobDefinition:
-    """As the process of a step makes it again: from the environment alone, which must be the run's.
+    """Build the job as the process of a step does: from the environment of the run.
 
-    Dagster keeps a job for the arguments that it was made with.
+    The argument is only a cache key: Dagster caches a job by its arguments.
     """
     assert load_settings().steps_apart == steps_apart
     return build_defs().resolve_job_def("retrain_twin")
@@ -50,7 +50,7 @@ def judged(home: Settings) -> Settings:
 
 
 def run_two_steps(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """Each step's process where Dagster tells it, and what the second one found out."""
+    """Run two steps; return their process ids and the metadata of the second."""
     keys = frozenset(dg.AssetKey(name) for name in STEPS)
     job = dg.build_reconstructable_job(
         __name__, "retrain_twin", (load_settings().steps_apart,)
@@ -64,77 +64,79 @@ def run_two_steps(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
             processes = {
                 event.step_key or "": int(str(event.event_specific_data.metadata["pid"].value))  # type: ignore[union-attr]
                 for event in run.filter_events(
-                    lambda one: one.event_type == dg.DagsterEventType.STEP_WORKER_STARTED
+                    lambda event: event.event_type == dg.DagsterEventType.STEP_WORKER_STARTED
                 )
             }
-            (found,) = run.asset_materializations_for_node("routing_policy")
-    values = {name: value.value for name, value in found.metadata.items()}
-    return processes, values | {"data": (found.tags or {})["dagster/data_version"]}
+            (output,) = run.asset_materializations_for_node("routing_policy")
+    values = {name: value.value for name, value in output.metadata.items()}
+    return processes, values | {"data": (output.tags or {})["dagster/data_version"]}
 
 
-def test_a_step_reads_in_its_own_process_what_the_one_before_has_stored(
+def test_a_step_in_its_own_process_reads_the_previous_steps_output(
     judged: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWIN_STEPS_APART", "processes")
     processes, apart = run_two_steps(tmp_path / "apart")
     assert set(processes) == set(STEPS)
     assert len({*processes.values(), os.getpid()}) == 3
-    assert apart["answers"] == "ada/v1", "the second step routes to what the first has released"
+    assert apart["answers"] == "ada/v1", "the second step missed the first's release"
     assert read_policy(judged.policy_path).authors["ada"].weights == {"stable": 1.0}
 
     monkeypatch.setenv("TWIN_STEPS_APART", "")
-    assert run_two_steps(tmp_path / "together") == ({}, apart), "one process finds the same"
+    assert run_two_steps(tmp_path / "together") == ({}, apart), "one process gives another result"
 
 
 @pytest.mark.long
-def test_a_launcher_is_handed_the_size_of_each_step(
+def test_a_launcher_gets_the_size_of_each_step(
     judged: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes, file = tmp_path / "notes", tmp_path / "steps.yaml"
     notes.mkdir()
-    said = {
+    execution = {
         "executor": "tests.graph.local_launcher:local_steps",
         "config": {"notes": str(notes)},
         "sizes": {"routing_policy": {SIZE: "large"}},
     }
-    file.write_text(yaml.safe_dump(said), encoding="utf-8")
+    file.write_text(yaml.safe_dump(execution), encoding="utf-8")
     monkeypatch.setenv("TWIN_STEPS_APART", str(file))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    _, found = run_two_steps(tmp_path / "apart")
-    assert found["answers"] == "ada/v1"
-    noted = {path.name: path.read_text(encoding="utf-8").split(" ", 1) for path in notes.iterdir()}
-    assert {step: size for step, (_, size) in noted.items()} == {
+    _, metadata = run_two_steps(tmp_path / "apart")
+    assert metadata["answers"] == "ada/v1"
+    notes_by_step = {
+        path.name: path.read_text(encoding="utf-8").split(" ", 1) for path in notes.iterdir()
+    }
+    assert {step: size for step, (_, size) in notes_by_step.items()} == {
         "released_model": "as all",
         "routing_policy": "large",
     }
-    assert len({process for process, _ in noted.values()} | {str(os.getpid())}) == 3
+    assert len({process for process, _ in notes_by_step.values()} | {str(os.getpid())}) == 3
 
 
-def test_a_size_reaches_the_step_and_leaves_the_rest_as_it_was(
+def test_a_size_changes_only_the_tags_of_its_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with dg.DagsterInstance.ephemeral():
         before = retrain_twin("")
         monkeypatch.setenv("TWIN_STEPS_APART", str(SHIPPED))
         job = retrain_twin(str(SHIPPED))
-        assert dg.validate_run_config(job, {}), "Dagster's ECS executor takes the shipped file"
+        assert dg.validate_run_config(job, {}), "Dagster's ECS executor refuses the shipped file"
     assert job.executor_def.name == "ecs"
     sizes = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["sizes"]
     for name, node in before.graph.node_dict.items():
-        now = job.graph.node_dict[name]
-        assert dict(now.tags) == {**node.tags, **sizes.get(name, {})}, name
-        assert now.definition.pools == node.definition.pools
-        assert (now.retry_policy, now.definition.description) == (
+        sized = job.graph.node_dict[name]
+        assert dict(sized.tags) == {**node.tags, **sizes.get(name, {})}, name
+        assert sized.definition.pools == node.definition.pools
+        assert (sized.retry_policy, sized.definition.description) == (
             node.retry_policy,
             node.definition.description,
         )
     both = (before.asset_layer, job.asset_layer)
-    assert [len(set(one.executable_asset_keys)) for one in both] == [10, 10]
-    assert len({frozenset(one.asset_graph.asset_check_keys) for one in both}) == 1
+    assert [len(set(layer.executable_asset_keys)) for layer in both] == [10, 10]
+    assert len({frozenset(layer.asset_graph.asset_check_keys) for layer in both}) == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("executor: [", "while parsing"),
         ("executors: dagster:multiprocess_executor", "executor"),
@@ -145,17 +147,17 @@ def test_a_size_reaches_the_step_and_leaves_the_rest_as_it_was(
         ("executor: dagster:in_process_executor\nsizes: {fine_tuned: {cpu: '1'}}", "fine_tuned"),
     ],
 )
-def test_what_is_not_understood_stops_at_the_start(
-    text: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_invalid_steps_file_is_refused_at_the_start(
+    text: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "steps.yaml"
     file.write_text(text, encoding="utf-8")
     monkeypatch.setenv("TWIN_STEPS_APART", str(file))
     with dg.DagsterInstance.ephemeral(), pytest.raises(TwinError) as error:
         build_defs()
-    assert found in error.value.found
+    assert expected in error.value.found
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_steps_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match=r"no-steps\.yaml"):
         read_step_execution(str(tmp_path / "no-steps.yaml"))

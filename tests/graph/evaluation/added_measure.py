@@ -1,6 +1,6 @@
-"""What the gate, its record, its report and its asset say of a measure that was just added.
+"""Print the results of a newly added measure in the gate, its record, its report and its asset.
 
-Started by `test_measure_recipe.py` as a process of its own, whose `twin_assets` has the measure.
+`test_measure_recipe.py` starts this as a separate process, whose `twin_assets` has the measure.
 """
 
 from __future__ import annotations
@@ -41,44 +41,44 @@ from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.registry.moves import Verdict
 
 # The front desk's 360 messages are the same for both candidates: 20 CPU seconds.
-KEPT = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
+CACHE = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
 
 
-def measured(answer: str) -> Measurements:
-    """All measures of a candidate that answers everything alike."""
-    question = replace(SPEC, dataset=SAMPLES.with_columns(template=pl.lit("aa")))
+def measure(answer: str) -> Measurements:
+    """All measures of a candidate that gives the same answer to every prompt."""
+    spec = replace(SPEC, dataset=SAMPLES.with_columns(template=pl.lit("aa")))
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None, "none", "none")
-    known = JudgingContext(
+    judging = JudgingContext(
         judges, writer_samples=(), chunks={"c1": "Brass wears."}, base_answers=()
     )
-    asked = measurement._build_prompts(question, SAMPLES, SAMPLES, known)
-    scores_of = measurement._make_base_scorer(question, known, KEPT, [], engine="none")
-    scores = scores_of(asked, PromptAnswers({}, {}))
-    said = PromptAnswers(
+    prompts = measurement._build_prompts(spec, SAMPLES, SAMPLES, judging)
+    scores_of = measurement._make_base_scorer(spec, judging, CACHE, [], engine="none")
+    scores = scores_of(prompts, PromptAnswers({}, {}))
+    answers = PromptAnswers(
         {
-            at: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5)
-            for at in range(asked.with_posts.start)
+            index: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5)
+            for index in range(prompts.with_posts.start)
         },
-        dict.fromkeys(range(len(asked.prompts)), "Certainly!"),
+        dict.fromkeys(range(len(prompts.prompts)), "Certainly!"),
     )
     general = tuple(
         TokenizedSample(row["sample_id"], row["document_id"], (1, 2, 3, 4), 1, 4)
         for row in general_instructions.make_rows()
     )
-    read = LikelihoodSamples((), (), own=(), other=(), general=general, held_out_count=4)
+    likelihoods = LikelihoodSamples((), (), own=(), other=(), general=general, held_out_count=4)
     losses = AnswerLikelihood((2.0,) * len(general), (2,) * len(general))
-    models = {question.candidate.name: losses, question.base.name: losses}
+    models = {spec.candidate.name: losses, spec.base.name: losses}
     context = MeasureContext(
-        question, known, LikelihoodsByModel(read, models), asked, said, scores,
+        spec, judging, LikelihoodsByModel(likelihoods, models), prompts, answers, scores,
         CandidateAnswers([], [], []), None, SAMPLES,
     )  # fmt: skip
     return runner.compute_measures(context)
 
 
-def told(answer: str, folder: Path) -> dict[str, object]:
-    """Claims, report, metadata and checks of its evaluation, stored and read back."""
+def evaluate(answer: str, folder: Path) -> dict[str, object]:
+    """Claims, report, metadata and checks of an evaluation that was stored and read again."""
     evaluation = Evaluation(
-        "c" * 64, "r" * 64, measured(answer), answer_tokens=0, precision="fp32", left_out={},
+        "c" * 64, "r" * 64, measure(answer), answer_tokens=0, precision="fp32", left_out={},
         seconds={},
     )  # fmt: skip
     path = folder / "evaluation.json"
@@ -99,11 +99,11 @@ def told(answer: str, folder: Path) -> dict[str, object]:
             for name, value in (result.metadata or {}).items()
             if isinstance(value, int | float | str)
         },
-        "checks": {one.check_name: one.passed for one in result.check_results or ()},
+        "checks": {check.check_name: check.passed for check in result.check_results or ()},
         "fields": sorted(json.loads(path.read_text(encoding="utf-8"))["measured"]),
     }
 
 
 if __name__ == "__main__":
     answers = ("It wears well.", "it wears")
-    sys.stdout.write(json.dumps([told(answer, Path(sys.argv[1])) for answer in answers]))
+    sys.stdout.write(json.dumps([evaluate(answer, Path(sys.argv[1])) for answer in answers]))

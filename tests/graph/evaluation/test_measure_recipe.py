@@ -34,11 +34,11 @@ def test_an_added_measure_decides_and_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.drawn(1, of="a measure of the recipe")
-def test_the_measure_is_absent_before(tmp_path: Path) -> None:
+def test_without_the_recipe_the_measure_is_absent(tmp_path: Path) -> None:
     copy_assets(tmp_path / "without")
 
     assert "sentences" not in json.dumps(
-        [one["checks"] for one in run_process(tmp_path / "without")]
+        [result["checks"] for result in run_process(tmp_path / "without")]
     )
 
 
@@ -52,23 +52,23 @@ def follow_the_recipe(folder: Path) -> None:
     """Add the measure's file and its line in the tuple."""
     measures = copy_assets(folder)
     of_recipe("A measure of the gate", measures / "whole_sentences.py")
-    listed = measures / "__init__.py"
-    text = listed.read_text(encoding="utf-8")
-    for before in ("    visible_voice,\n", "    visible_voice.MEASURE,\n"):
-        assert before in text
+    module = measures / "__init__.py"
+    text = module.read_text(encoding="utf-8")
+    for old in ("    visible_voice,\n", "    visible_voice.MEASURE,\n"):
+        assert old in text
     text = text.replace("    visible_voice,\n", "    visible_voice,\n    whole_sentences,\n")
     line = "    visible_voice.MEASURE,\n"
-    listed.write_text(text.replace(line, f"    whole_sentences.MEASURE,\n{line}"), "utf-8")
+    module.write_text(text.replace(line, f"    whole_sentences.MEASURE,\n{line}"), "utf-8")
 
 
 def run_process(folder: Path) -> list[dict[str, Any]]:
     """Return the output of a process that imports the assets of `folder`."""
     path = os.pathsep.join([str(folder), str(ROOT)])
-    ran = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "tests.graph.evaluation.added_measure", str(folder)],
         cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
         timeout=600, check=False,
     )  # fmt: skip
-    if ran.returncode:
-        pytest.fail(ran.stderr[-3000:])
-    return json.loads(ran.stdout.splitlines()[-1])
+    if process.returncode:
+        pytest.fail(process.stderr[-3000:])
+    return json.loads(process.stdout.splitlines()[-1])

@@ -26,14 +26,14 @@ class TeacherServer:
     """Asks about two words of the passage, or fails according to its behaviour.
 
     Attributes:
-        asked: the passage of each request, in order.
-        asked_at: `time.monotonic()` of each request.
+        passages: the passage of each request, in order.
+        request_times: `time.monotonic()` of each request.
     """
 
     def __init__(self) -> None:
         self.behaviour: Behaviour = lambda _passage, _times: OK
-        self.asked: list[str] = []
-        self.asked_at: list[float] = []
+        self.passages: list[str] = []
+        self.request_times: list[float] = []
         self.lock = threading.Lock()
         self.url = ""
 
@@ -45,10 +45,10 @@ def teacher_server() -> Iterator[TeacherServer]:
     def answer(request: Request) -> Response:
         passage = request.document["messages"][-1]["content"].split("Passage:\n")[1]
         with teacher.lock:
-            times = teacher.asked.count(passage)
-            teacher.asked.append(passage)
-            teacher.asked_at.append(time.monotonic())
-            number = len(set(teacher.asked))
+            times = teacher.passages.count(passage)
+            teacher.passages.append(passage)
+            teacher.request_times.append(time.monotonic())
+            number = len(set(teacher.passages))
         behaviour = teacher.behaviour(passage, times)
         if behaviour == HANG:
             time.sleep(HANG_S)

@@ -86,7 +86,7 @@ def test_a_teacher_writes_only_questions(
     assert rows["answer"].equals(by_template["answer"])
     assert set(rows["instruction_source"]) == {"teacher:openai/teacher"}
     assert all(question.startswith("What happens to the ") for question in rows["question"])
-    assert sorted(server.asked) == sorted(rows["answer"])
+    assert sorted(server.passages) == sorted(rows["answer"])
     assert teacher_result(result).requests == rows.height
     assert teacher_result(result).outcomes == {"written": rows.height}
     assert teacher_result(result).prompt_tokens == rows.height * served.PROMPT_TOKENS
@@ -94,7 +94,7 @@ def test_a_teacher_writes_only_questions(
     assert not any(answer[:20] in line for line in log_lines for answer in rows["answer"])
 
     second = building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
-    assert len(server.asked) == rows.height  # Paid questions are not requested again.
+    assert len(server.passages) == rows.height  # Paid questions are not requested again.
     assert teacher_result(second).requests == 0
     assert second.sync_result.data_version == result.sync_result.data_version
 
@@ -106,14 +106,14 @@ def test_only_edited_passages_are_requested_again(
     ready: Retriever, tables: Tables, server: TeacherServer, graph: Graph
 ) -> None:
     building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
-    server.asked.clear()
+    server.passages.clear()
     sentence = "A new sentence about a winch that nobody has turned since the year of the storm. "
     paragraphs = post(3).split("\n\n")
     paragraphs[1] = "\n\n".join([sentence * 4, paragraphs[1]])
     clean(tables, documents(range(12), doc_3="\n\n".join(paragraphs)))
     graph.execute(_chunks_and_vectors())
     building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
-    assert server.asked == [(sentence * 4).strip()]
+    assert server.passages == [(sentence * 4).strip()]
 
 
 def _chunks_and_vectors() -> dg.AssetSelection:
@@ -154,18 +154,18 @@ def test_a_bad_reply_affects_one_sample(
         assert (outcome, tries) == BAD.get(bad.get(answer, ""), ("written", 1)), bad.get(answer)
     expected = Counter(outcome for outcome, _ in BAD.values())
     assert teacher_result(result).outcomes == dict(expected | {"written": len(answers) - len(bad)})
-    asked_too_often = next(answer for answer, behaviour in bad.items() if behaviour == "429")
+    rate_limited = next(answer for answer, behaviour in bad.items() if behaviour == "429")
     times = [
-        at for passage, at in zip(server.asked, server.asked_at, strict=True)
-        if passage == asked_too_often
+        at for passage, at in zip(server.passages, server.request_times, strict=True)
+        if passage == rate_limited
     ]  # fmt: skip
     assert times[1] - times[0] > 0.9  # the delay that the server requested
 
     server.behaviour = lambda _passage, _times: served.OK
-    server.asked.clear()
+    server.passages.clear()
     building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     retried = {answer for answer, behaviour in bad.items() if BAD[behaviour][0] == "failed"}
-    assert set(server.asked) == retried  # Only failed requests are repeated.
+    assert set(server.passages) == retried  # Only failed requests are repeated.
     assert count_sources(tables)["template"] == len(bad) - len(retried)
 
 
@@ -195,7 +195,7 @@ def test_the_budget_is_never_exceeded(
     assert usage.outcomes == {"written": written_count, "over_budget": rows - written_count}
     assert usage.usd == usage.usd_in_all == pytest.approx(written_count * USD, abs=1e-6)
     assert usage.budget_left == pytest.approx(limit - written_count * USD, abs=1e-6)
-    assert len(server.asked) == written_count
+    assert len(server.passages) == written_count
     assert count_sources(tables) == {"teacher": written_count, "template": rows - written_count}
     assert usage.metadata()["teacher"]["usd"] == usage.usd
 
@@ -205,7 +205,7 @@ def test_the_budget_is_never_exceeded(
         tables, ADA, retriever=ready, teacher=create_teacher(PRICED, larger)
     )
     assert teacher_result(result).outcomes == {"written": rows}
-    assert len(server.asked) == rows
+    assert len(server.passages) == rows
     assert teacher_result(result).usd == pytest.approx((rows - written_count) * USD, abs=1e-6)
     assert teacher_result(result).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
 
@@ -217,8 +217,8 @@ def test_unusable_replies_are_paid_too(server: TeacherServer, state: State) -> N
     server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
     prompts = [TeacherPrompt("", f"{kind} harbour made of granite and oak") for kind in kinds]
     empty, failed = create_teacher(PRICED, budget).ask([prompts[0], prompts[2]])
-    hasty = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 4)
-    [late] = hasty.ask([prompts[1]])
+    impatient = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 4)
+    [late] = impatient.ask([prompts[1]])
     assert (empty.outcome, empty.usd) == ("unusable", pytest.approx(3 * USD))
     assert (late.outcome, late.reason) == ("failed", "Timeout")
     assert late.usd > 3 * USD  # The maximum is charged, because the cost is unknown.
@@ -234,7 +234,7 @@ def test_a_priced_teacher_needs_a_budget_and_a_budget_a_price(
         create_teacher(PRICED).ask(prompts)
     with pytest.raises(TwinError, match="no price"):
         create_teacher(UNPRICED, create_budget(state, 1.0)).ask(prompts)
-    assert server.asked == []
+    assert server.passages == []
     assert create_teacher(UNPRICED).ask(prompts)[0].outcome == "written"
 
 
@@ -246,7 +246,7 @@ def test_a_teacher_that_refuses_every_request_is_abandoned(
     server.behaviour = lambda _passage, _times: status
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
         building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
-    assert 0 < len(server.asked) <= requests
+    assert 0 < len(server.passages) <= requests
     server.behaviour = lambda _passage, _times: served.OK
     building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert count_sources(tables).keys() == {"teacher"}
@@ -263,27 +263,27 @@ def test_a_teacher_with_only_unusable_replies_is_abandoned(
         building.update_dataset(
             tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget)
         )
-    assert 3 * 40 <= len(server.asked) <= 3 * 43 < 3 * rows  # Four requests run at once.
+    assert 3 * 40 <= len(server.passages) <= 3 * 43 < 3 * rows  # Four requests run at once.
     server.behaviour = lambda _passage, _times: served.OK
-    server.asked.clear()
+    server.passages.clear()
     building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget))
-    assert rows - 43 <= len(server.asked) <= rows - 40
+    assert rows - 43 <= len(server.passages) <= rows - 40
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_questions_written_before_a_failure_are_kept(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
-    server.behaviour = lambda _passage, _times: "500" if len(server.asked) > 30 else served.OK
+    server.behaviour = lambda _passage, _times: "500" if len(server.passages) > 30 else served.OK
     with pytest.raises(TwinError, match="in a row"):
         building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     questions = tables.read("teacher_questions", "ada", where="outcome = 'written'")
     assert 26 <= questions.height <= 30  # Four requests run at once.
     server.behaviour = lambda _passage, _times: served.OK
-    server.asked.clear()
+    server.passages.clear()
     building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
-    assert len(server.asked) == rows - questions.height
+    assert len(server.passages) == rows - questions.height
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -307,26 +307,26 @@ building.update_dataset(tables_of(load_settings()), ADA, retriever=None, teacher
 
 @pytest.mark.drawn(2, of="kills in the graph")
 def test_a_killed_run_is_resumed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
-    def slowly(_passage: str, _times: int) -> str:
+    def reply_slowly(_passage: str, _times: int) -> str:
         time.sleep(0.05)
         return served.OK
 
-    server.behaviour = slowly
+    server.behaviour = reply_slowly
     script = _UPDATE.replace("MODEL", UNPRICED)
     killed = subprocess.Popen([sys.executable, "-c", script])
-    ends = time.monotonic() + 120
-    while len(server.asked) < 50 and killed.poll() is None and time.monotonic() < ends:
+    deadline = time.monotonic() + 120
+    while len(server.passages) < 50 and killed.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert killed.poll() is None
     killed.kill()
     killed.wait()
-    request_count = len(server.asked)
+    request_count = len(server.passages)
     assert request_count >= 50
     server.behaviour = lambda _passage, _times: served.OK
     building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada")
-    assert set(server.asked) == set(rows["answer"])
-    assert len(server.asked) - rows.height <= 20  # the interrupted batch
+    assert set(server.passages) == set(rows["answer"])
+    assert len(server.passages) - rows.height <= 20  # the interrupted batch
     assert count_sources(tables) == {"teacher": rows.height}
 
 

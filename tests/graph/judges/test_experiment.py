@@ -1,7 +1,7 @@
 """An evaluation as a Langfuse experiment: the real SDK against recorded answers over HTTP.
 
-No Langfuse runs here. The server gives what a Langfuse 4.16.0 was recorded to give, for the names
-and ids that it is sent, and decodes the spans that the SDK exports.
+No Langfuse runs here. The server returns the recorded responses of Langfuse 4.16.0, with the names
+and ids of the request, and decodes the spans that the SDK exports.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ANSWERS = [
 
 
 class Langfuse:
-    """What it was sent; `refuses`: the path of requests that it answers with 500."""
+    """A server that records requests and answers those whose path contains `refuses` with 500."""
 
     def __init__(self, recorded: Path) -> None:
         self.recorded = recorded
@@ -59,7 +59,7 @@ class Langfuse:
         return home.model_copy(
             update={
                 "langfuse_host": self.address,
-                # the SDK keeps one client a key
+                # The SDK keeps one client for each key.
                 "langfuse_public_key": f"pk-{self.address}",
                 "langfuse_secret_key": "sk",
             }
@@ -82,29 +82,29 @@ class Langfuse:
         posted = request.document
         if request.path == "/api/public/v2/datasets":
             self.datasets.append(posted)
-            return Response(self.recording("post-dataset") | given(posted))
+            return Response(self.recording("post-dataset") | without_nulls(posted))
         if request.path == "/api/public/dataset-items":
             self.items.append(posted)
-            return Response(self.recording("post-dataset-item") | given(posted))
+            return Response(self.recording("post-dataset-item") | without_nulls(posted))
         assert request.path == "/api/public/scores"
-        assert isinstance(posted, dict)  # an array is refused by 4.16.0
+        assert isinstance(posted, dict)  # 4.16.0 refuses an array
         self.scores.append(posted)
         return Response({"id": posted["id"]})
 
 
-def given(posted: dict[str, Any]) -> dict[str, Any]:
-    """What a request says; the SDK sends null for what it leaves out."""
+def without_nulls(posted: dict[str, Any]) -> dict[str, Any]:
+    """The values of a request; the SDK sends null for each omitted value."""
     return {name: value for name, value in posted.items() if value is not None}
 
 
 @pytest.fixture
 def langfuse(shared_data: Path) -> Iterator[Langfuse]:
-    made = Langfuse(shared_data / "langfuse-golden")
-    with http_server(made.answer) as made.address:
-        yield made
+    server = Langfuse(shared_data / "langfuse-golden")
+    with http_server(server.answer) as server.address:
+        yield server
 
 
-def sent_to(
+def send(
     langfuse: Langfuse, home: Settings, answers: list[AnswerComparison] = ANSWERS
 ) -> SentExperiment:
     return send_experiment(
@@ -116,45 +116,45 @@ def sent_to(
     )
 
 
-def test_questions_are_a_dataset_and_each_writers_answers_an_experiment_on_it(
+def test_questions_become_a_dataset_and_each_writers_answers_an_experiment(
     langfuse: Langfuse, home: Settings
 ) -> None:
-    sent = sent_to(langfuse, home)
+    experiment = send(langfuse, home)
 
     assert [dataset["name"] for dataset in langfuse.datasets] == [held_out_dataset_name("jane")]
-    assert [one["input"]["question"] for one in langfuse.items] == [a.question for a in ANSWERS]
-    assert [one["expectedOutput"] for one in langfuse.items] == [a.author for a in ANSWERS]
-    assert [one["metadata"]["document_id"] for one in langfuse.items] == [
+    assert [item["input"]["question"] for item in langfuse.items] == [a.question for a in ANSWERS]
+    assert [item["expectedOutput"] for item in langfuse.items] == [a.author for a in ANSWERS]
+    assert [item["metadata"]["document_id"] for item in langfuse.items] == [
         a.document_id for a in ANSWERS
     ]
-    ids = [one["id"] for one in langfuse.items]
+    ids = [item["id"] for item in langfuse.items]
     assert len(set(ids)) == len(ANSWERS)
 
-    assert set(sent.experiments) == {"candidate", "base"}
-    assert sent.url.endswith(sent.experiments["candidate"])
+    assert set(experiment.experiments) == {"candidate", "base"}
+    assert experiment.url.endswith(experiment.experiments["candidate"])
     for writer, texts in (
-        ("candidate", [one.candidate for one in ANSWERS]),
-        ("base", [one.base for one in ANSWERS]),
+        ("candidate", [answer.candidate for answer in ANSWERS]),
+        ("base", [answer.base for answer in ANSWERS]),
     ):
         spans = [
             span
             for span in langfuse.spans
-            if span.attributes.get("langfuse.experiment.id") == sent.experiments[writer]
+            if span.attributes.get("langfuse.experiment.id") == experiment.experiments[writer]
             and span.name == "experiment-item-run"
         ]
-        said = {
+        outputs = {
             str(span.attributes["langfuse.experiment.item.id"]): str(
                 span.attributes["langfuse.observation.output"]
             )
             for span in spans
         }
-        assert said == dict(zip(ids, texts, strict=True))
-        # by which a forgotten post is found there
-        assert all(f"d{ids.index(item)}" in told for item, told in documents_of(spans).items())
+        assert outputs == dict(zip(ids, texts, strict=True))
+        # Erasure finds the answers of a forgotten post by these document ids.
+        assert all(f"d{ids.index(item)}" in name for item, name in document_ids(spans).items())
 
 
-def documents_of(spans: list[OtlpSpan]) -> dict[str, str]:
-    """What each item's span says of the document, by item."""
+def document_ids(spans: list[OtlpSpan]) -> dict[str, str]:
+    """The document id in the span of each item."""
     return {
         str(span.attributes["langfuse.experiment.item.id"]): str(
             span.attributes["langfuse.observation.metadata.document_id"]
@@ -163,33 +163,33 @@ def documents_of(spans: list[OtlpSpan]) -> dict[str, str]:
     }
 
 
-def test_claims_are_scores_of_the_candidates_run_and_replace_themselves(
+def test_claims_become_scores_and_a_second_upload_replaces_them(
     langfuse: Langfuse, home: Settings
 ) -> None:
-    sent = sent_to(langfuse, home)
+    experiment = send(langfuse, home)
     first = list(langfuse.scores)
     langfuse.scores.clear()
-    sent_to(langfuse, home)
+    send(langfuse, home)
 
-    assert {one["datasetRunId"] for one in first} == {sent.experiments["candidate"]}
-    met = {one["name"]: one["value"] for one in first if one.get("dataType") == "BOOLEAN"}
-    assert met == {claim.name: 1 for claim in (*CLAIMS, *advisory_claims(GOOD))}
-    numbers = {one["name"]: one["value"] for one in first if one.get("dataType") != "BOOLEAN"}
+    assert {score["datasetRunId"] for score in first} == {experiment.experiments["candidate"]}
+    passed = {item["name"]: item["value"] for item in first if item.get("dataType") == "BOOLEAN"}
+    assert passed == {claim.name: 1 for claim in (*CLAIMS, *advisory_claims(GOOD))}
+    numbers = {item["name"]: item["value"] for item in first if item.get("dataType") != "BOOLEAN"}
     assert numbers["beats_base_model.value"] == pytest.approx(0.68)
-    assert [one["id"] for one in first] == [score["id"] for score in langfuse.scores]
-    assert len({one["id"] for one in first}) == len(first)
+    assert [score["id"] for score in first] == [score["id"] for score in langfuse.scores]
+    assert len({score["id"] for score in first}) == len(first)
 
 
-def test_answers_of_a_base_that_was_not_asked_again_are_no_experiment(
-    langfuse: Langfuse, home: Settings
-) -> None:
-    some = [replace(one, base=None) if one.sample_id == "s3" else one for one in ANSWERS]
+def test_incomplete_base_answers_become_no_experiment(langfuse: Langfuse, home: Settings) -> None:
+    partial = [
+        replace(answer, base=None) if answer.sample_id == "s3" else answer for answer in ANSWERS
+    ]
 
-    assert set(sent_to(langfuse, home, some).experiments) == {"candidate"}
+    assert set(send(langfuse, home, partial).experiments) == {"candidate"}
 
 
 @pytest.mark.parametrize(
-    ("refuses", "said"),
+    ("refuses", "expected"),
     [
         ("datasets", "ServiceUnavailable|ApiError|500|out of order"),
         ("dataset-items", "ServiceUnavailable|ApiError|500|out of order"),
@@ -197,17 +197,17 @@ def test_answers_of_a_base_that_was_not_asked_again_are_no_experiment(
         ("scores", "HTTP 500"),
     ],
 )
-def test_what_langfuse_refuses_is_said(
-    langfuse: Langfuse, home: Settings, refuses: str, said: str
+def test_a_refused_request_is_an_error(
+    langfuse: Langfuse, home: Settings, refuses: str, expected: str
 ) -> None:
     langfuse.refuses = refuses
 
-    with pytest.raises(TwinError, match=said):
-        sent_to(langfuse, home)
+    with pytest.raises(TwinError, match=expected):
+        send(langfuse, home)
 
 
-def test_a_langfuse_that_is_away_is_said(langfuse: Langfuse, home: Settings) -> None:
-    away = langfuse.settings(home).model_copy(update={"langfuse_host": "http://127.0.0.1:9"})
+def test_an_unreachable_langfuse_is_an_error(langfuse: Langfuse, home: Settings) -> None:
+    unreachable = langfuse.settings(home).model_copy(update={"langfuse_host": "http://127.0.0.1:9"})
 
     with pytest.raises(TwinError, match="verdict remains valid"):
-        send_experiment(away, VERDICT, ANSWERS, inputs_hash="r" * 64, advisory_claims=())
+        send_experiment(unreachable, VERDICT, ANSWERS, inputs_hash="r" * 64, advisory_claims=())

@@ -15,8 +15,8 @@ from twin_resources.storage.state.state import State
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
     state = State.open(f"sqlite:///{tmp_path / 'state.sqlite'}")
-    found = Registry(state, policy_path=tmp_path / "policy.json")
-    pass_the_gate(found, "h1")
-    run_release_round(found)
-    yield found
+    registry = Registry(state, policy_path=tmp_path / "policy.json")
+    pass_the_gate(registry, "h1")
+    run_release_round(registry)
+    yield registry
     state.close()

@@ -69,16 +69,16 @@ def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> N
 
 def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> str:
     """Write a row per difference between the compared versions; return the trial's id."""
-    who = trial.compared_versions(registry.state, AUTHOR)
-    assert who is not None
-    asked = table.JudgedComparison(
-        who.candidate.checkpoint,
-        who.incumbent.checkpoint,
+    compared = trial.compared_versions(registry.state, AUTHOR)
+    assert compared is not None
+    comparison = table.JudgedComparison(
+        compared.candidate.checkpoint,
+        compared.incumbent.checkpoint,
         tuple(JUDGES.values()),
         "a test",
     )
     rows = [
-        asked.row(number, table.RECORDED, f"prompt {number}")
+        comparison.row(number, table.RECORDED, f"prompt {number}")
         | {
             "scores": [
                 {
@@ -93,4 +93,4 @@ def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> 
         for number, difference in enumerate(differences, start=1)
     ]
     store_rows(tables, table.TABLE, AUTHOR, rows, key="pair_id", schema=table.COLUMNS)
-    return asked.id
+    return comparison.id

@@ -55,11 +55,11 @@ def replays(
     terms: TrialTerms | None = None,
 ) -> Replays:
     """Return pairs for the version that is now on trial."""
-    on = trial.candidate_on_trial(registry.state, AUTHOR)
-    assert on is not None
+    on_trial = trial.candidate_on_trial(registry.state, AUTHOR)
+    assert on_trial is not None
     return Replays(
-        on.version,
-        on.incumbent,
+        on_trial.version,
+        on_trial.incumbent,
         terms or TrialTerms(BOTH, judges="topic@1, voice@1"),
         tuple(pairs),
         len(pairs) >= prompts,
@@ -80,15 +80,17 @@ def draw_pairs(
     Args:
         quality: function that returns a version's mean score.
     """
-    on = trial.candidate_on_trial(registry.state, AUTHOR)
-    assert on is not None
-    draw = random.Random(seed * 1_000 + on.version)
+    on_trial = trial.candidate_on_trial(registry.state, AUTHOR)
+    assert on_trial is not None
+    draw = random.Random(seed * 1_000 + on_trial.version)
 
     def difference(other: int) -> dict[str, float]:
-        mean = quality(on.version) - quality(other)
+        mean = quality(on_trial.version) - quality(other)
         return {claim: max(-1.0, min(1.0, mean + draw.uniform(-noise, noise))) for claim in BOTH}
 
-    return [PairedDifference(number, difference(on.incumbent)) for number in range(1, count + 1)]
+    return [
+        PairedDifference(number, difference(on_trial.incumbent)) for number in range(1, count + 1)
+    ]
 
 
 def settle(

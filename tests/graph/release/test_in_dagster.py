@@ -83,19 +83,19 @@ def test_shadow_pairs_promote_a_shadow(
     tables = tables_of(registry, home)
     certify(tables)
     used_up = replay(registry, tables, [0.05, -0.05] * 60)
-    assert materialize(instance)["stable"] == "v1", "an equal one waits for the last prompt"
+    assert materialize(instance)["stable"] == "v1", "promoted before the last prompt"
     report_used_up(instance, used_up)
 
-    told = materialize(instance)
+    metadata = materialize(instance)
 
-    assert told["stable"] == "v2"
-    assert told["trial"] == "v2 against v1, shadow"
-    assert told["release_mode"] == "shadow"
-    assert told["mode_because"] == "shadow: the author's settings say so"
-    assert "| promote: voice |" in told["evidence"]
-    assert "shadow → stable" in told["moved"]
-    assert told["finding"].startswith("shadow: not worse by 0.1 or more, and on average +0.000")
-    assert told["mean_difference"] == "+0.000 ± 0.005"
+    assert metadata["stable"] == "v2"
+    assert metadata["trial"] == "v2 against v1, shadow"
+    assert metadata["release_mode"] == "shadow"
+    assert metadata["mode_because"] == "shadow: the author's settings say so"
+    assert "| promote: voice |" in metadata["evidence"]
+    assert "shadow → stable" in metadata["moved"]
+    assert metadata["finding"].startswith("shadow: not worse by 0.1 or more, and on average +0.000")
+    assert metadata["mean_difference"] == "+0.000 ± 0.005"
     again = materialize(instance)
     assert again["moved"] == "nothing"
 
@@ -107,8 +107,8 @@ def test_a_certificate_of_another_revision_does_not_count(
     tables = tables_of(registry, home)
     certify(tables, revision="2")
     replay(registry, tables, [0.4] * 60)
-    told = materialize(instance)
-    assert (told["stable"], told["trial"]) == ("v1", "none")
+    metadata = materialize(instance)
+    assert (metadata["stable"], metadata["trial"]) == ("v1", "none")
     assert registry.get(AUTHOR, 2).state == "shadow"
 
 
@@ -122,9 +122,9 @@ def test_a_shadow_is_parked_when_all_prompts_are_used(
     materialize(instance)
     assert registry.get(AUTHOR, 2).state == "shadow"
     report_used_up(instance, used_up)
-    told = materialize(instance)
+    metadata = materialize(instance)
     assert registry.get(AUTHOR, 2).state == "parked"
-    assert "12 of about" in told["moved"]
+    assert "12 of about" in metadata["moved"]
 
 
 def test_auto_mode_without_a_trial_releases_a_version_that_is_not_worse(
@@ -134,12 +134,12 @@ def test_auto_mode_without_a_trial_releases_a_version_that_is_not_worse(
     registry = new_registry(home, release_mode="auto")
     for number in (1, 2):
         register_passed_candidate(registry, f"h{number}")
-        told = materialize(instance)
-        assert told["stable"] == f"v{number}"
-    assert told["release_mode"] == "gate"
-    assert told["mode_because"].startswith("gate: no certified judge")
-    assert "shown to be no worse than v1" in told["moved"]
-    assert "0.9900; a release without a trial needs at most 1" in told["moved"]
+        metadata = materialize(instance)
+        assert metadata["stable"] == f"v{number}"
+    assert metadata["release_mode"] == "gate"
+    assert metadata["mode_because"].startswith("gate: no certified judge")
+    assert "shown to be no worse than v1" in metadata["moved"]
+    assert "0.9900; a release without a trial needs at most 1" in metadata["moved"]
 
 
 def test_auto_mode_without_a_trial_parks_a_possibly_worse_version(
@@ -151,13 +151,13 @@ def test_auto_mode_without_a_trial_parks_a_possibly_worse_version(
     materialize(instance)
     register_passed_candidate(registry, "h2", high=1.001)
 
-    told = materialize(instance)
+    metadata = materialize(instance)
 
-    assert told["stable"] == "v1"
-    assert "parked" in told["moved"]
-    assert "not shown to be no worse than v1" in told["moved"]
-    assert "1.0010; a release without a trial needs at most 1" in told["moved"]
-    assert "at most 1" in told["mode_because"]
+    assert metadata["stable"] == "v1"
+    assert "parked" in metadata["moved"]
+    assert "not shown to be no worse than v1" in metadata["moved"]
+    assert "1.0010; a release without a trial needs at most 1" in metadata["moved"]
+    assert "at most 1" in metadata["mode_because"]
     assert materialize(instance)["moved"] == "nothing"
     registry.move(AUTHOR, 2, "stable", actor="jo", reason="read by hand", force=True)
     assert registry.get(AUTHOR, 2).state == "stable"
@@ -171,9 +171,9 @@ def test_auto_mode_starts_a_trial_with_judges_and_prompts(
     materialize(instance)
     certify(tables_of(registry, home))
     register_passed_candidate(registry, "h2")
-    told = materialize(instance)
-    assert told["release_mode"] == "gate"
-    assert "only 0 of 300 prompts" in told["mode_because"]
+    metadata = materialize(instance)
+    assert metadata["release_mode"] == "gate"
+    assert "only 0 of 300 prompts" in metadata["mode_because"]
 
 
 def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Settings) -> None:
@@ -184,7 +184,7 @@ def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Se
     first = tick(instance)
     assert first.asset_events == []
     assert str(first.skip_reason).count("canary: 0 of about") == 1
-    assert "trace store" in str(first.skip_reason), "a canary's scores are read"
+    assert "trace store" in str(first.skip_reason), "the trace store was not read for a canary"
     for _ in range(60):
         settle(registry, "v1", [1.0] * 3)
         settle(registry, "v2", [0.0])
@@ -201,9 +201,9 @@ def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Se
         assert isinstance(value, dg.MarkdownMetadataValue) == is_text, name
     assert "worse than the stable version" in str(event.description)
     for cursor in (decided.cursor, None):  # also with a lost cursor
-        quiet = tick(instance, cursor)
-        assert quiet.asset_events == []
-        assert str(quiet.skip_reason) == "SkipReason(skip_message='no version is on trial')"
+        repeated = tick(instance, cursor)
+        assert repeated.asset_events == []
+        assert str(repeated.skip_reason) == "SkipReason(skip_message='no version is on trial')"
     assert [move.actor for move in registry.moves(AUTHOR)][-1] == "canary_verdict"
 
 
@@ -242,11 +242,11 @@ def test_asset_and_sensor_continue_the_same_trial(
     certify(tables)
     replay(registry, tables, [0.0] * 12)
     assert materialize(instance)["margin"] == 0.2
-    begun = trial.current_trial(registry.state, AUTHOR)
+    current = trial.current_trial(registry.state, AUTHOR)
     tick(instance)
-    assert begun is not None
-    assert begun.evidence.pairs == 12
-    assert trial.current_trial(registry.state, AUTHOR) == begun
+    assert current is not None
+    assert current.evidence.pairs == 12
+    assert trial.current_trial(registry.state, AUTHOR) == current
 
 
 def test_one_authors_error_does_not_stop_a_tick(
@@ -259,13 +259,13 @@ def test_one_authors_error_does_not_stop_a_tick(
     replay(registry, tables, [0.3] * 60)
     broken = home.authors_dir / f"{AUTHOR}.toml"
     broken.write_text('name = "Mara"\nrelease_mode = "sometimes"\n', encoding="utf-8")
-    said = str(tick(instance).skip_reason)
-    assert "nothing decided" in said
-    assert "write one of auto, gate, shadow, canary" in said
-    mended = 'name = "Mara"\nrelease_mode = "shadow"\nconsent = "2020-01-01"\n'
-    broken.write_text(mended, encoding="utf-8")
+    message = str(tick(instance).skip_reason)
+    assert "nothing decided" in message
+    assert "write one of auto, gate, shadow, canary" in message
+    corrected = 'name = "Mara"\nrelease_mode = "shadow"\nconsent = "2020-01-01"\n'
+    broken.write_text(corrected, encoding="utf-8")
     tick(instance)
-    assert registry.get(AUTHOR, 2).state == "stable", "the finding waited in the store"
+    assert registry.get(AUTHOR, 2).state == "stable", "the finding was lost"
 
 
 @pytest.mark.parametrize("mistake", ['name = ["', 'sources = "one"'])
@@ -279,18 +279,18 @@ def test_another_authors_invalid_file_does_not_stop_a_trial(
     replay(registry, tables, [-0.5] * 60)
     (home.authors_dir / "aaa.toml").write_text(mistake, encoding="utf-8")
 
-    said = str(tick(instance).skip_reason)
+    message = str(tick(instance).skip_reason)
 
     assert registry.get(AUTHOR, 2).state == "rolled_back"
-    assert "aaa.toml" in said
+    assert "aaa.toml" in message
 
 
 def test_the_job_rolls_back_with_its_reason(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    home_of_gate = new_registry(home, release_mode="gate")
+    gate_registry = new_registry(home, release_mode="gate")
     for number in (1, 2, 3):
-        register_passed_candidate(home_of_gate, f"h{number}")
+        register_passed_candidate(gate_registry, f"h{number}")
         materialize(instance)
 
     def run(**config: Any) -> dg.ExecuteInProcessResult:
@@ -308,9 +308,9 @@ def test_the_job_rolls_back_with_its_reason(
         "retired",
         "rolled_back",
     ]
-    told = newest_metadata(instance, "released_model", AUTHOR)
-    assert told["stable"] == "v1"
-    assert "by job:roll_back (it rambles)" in told["moved"]
+    metadata = newest_metadata(instance, "released_model", AUTHOR)
+    assert metadata["stable"] == "v1"
+    assert "by job:roll_back (it rambles)" in metadata["moved"]
     assert not run(version=2, reason="  ").success
     assert not run(version=3, reason="forward again").success
     assert run(reason="one further").success

@@ -58,9 +58,9 @@ def test_an_equal_candidate_is_promoted_with_a_notice(registry: Registry) -> Non
     assert done.trial is not None
     assert done.trial.finding.finding == "promote"
     assert done.trial.evidence.highest["topic"] >= done.trial.evidence.log_promotion_threshold
-    told = trial_metadata(done.trial)
-    assert told["trial"] == "v2 against v1, shadow"
-    assert "| promote: topic |" in told["evidence"]
+    metadata = trial_metadata(done.trial)
+    assert metadata["trial"] == "v2 against v1, shadow"
+    assert "| promote: topic |" in metadata["evidence"]
     (notice,) = [notice for notice in queued_notices(registry.state) if "v2" in notice.title]
     assert notice.event == "promoted"
     assert "not worse by 0.1 or more" in notice.text
@@ -109,11 +109,11 @@ def test_a_forced_version_need_not_be_matched_in_each_claim(
     registry.move("mara", 2, "stable", actor="command:jo", reason="all the same", force=True)
     pass_the_gate(registry, "h3")
     assert run_release_round(registry).moves[-1].to_state == "shadow"
-    tables_say = trial.is_ungated(registry, registry.get("mara", 2))
-    assert (tables_say, trial.is_ungated(registry, registry.get("mara", 1))) == (True, False)
-    # Answers to other questions, in more of the author's voice than those to one's own.
+    is_ungated = trial.is_ungated(registry, registry.get("mara", 2))
+    assert (is_ungated, trial.is_ungated(registry, registry.get("mara", 1))) == (True, False)
+    # The incumbent answers other questions, but more in the author's voice.
     repaired = [PairedDifference(n, {"topic": 0.6, "voice": -0.2}) for n in range(1, 61)]
-    terms = TrialTerms(BOTH, judges="topic@1, voice@1", is_incumbent_ungated=tables_say)
+    terms = TrialTerms(BOTH, judges="topic@1, voice@1", is_incumbent_ungated=is_ungated)
     done = run_release_round(registry, replays=replays(registry, repaired, prompts=60, terms=terms))
     assert states(registry) == ["retired", "retired", "stable"]
     assert done.trial is not None
@@ -145,21 +145,21 @@ def test_an_answer_model_requires_a_trial(registry: Registry) -> None:
     start_trial_against_answer_model(registry)
     stable = registry.get("mara", 2)
     nobody = Measured((), prompt_count=0, canary_values_per_day=0.0, canary_readers=0)
-    told = choose_against_answer_model(resolve_mode("auto", nobody), nobody, stable)
-    assert told.mode == "shadow"
-    assert "v2 answers at the author's request (Qwen/Large)" in told.reason
-    assert "no judge is certified" in told.reason
+    chosen = choose_against_answer_model(resolve_mode("auto", nobody), nobody, stable)
+    assert chosen.mode == "shadow"
+    assert "v2 answers at the author's request (Qwen/Large)" in chosen.reason
+    assert "no judge is certified" in chosen.reason
     readers = Measured(("topic",), prompt_count=0, canary_values_per_day=50.0, canary_readers=90)
-    asked = choose_against_answer_model(resolve_mode("canary", readers), readers, stable)
-    assert asked.mode == "canary"
-    assert 0 < asked.expected_days < 14
+    canary = choose_against_answer_model(resolve_mode("canary", readers), readers, stable)
+    assert canary.mode == "canary"
+    assert 0 < canary.expected_days < 14
 
 
 def test_a_worse_candidate_is_rolled_back(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     run_release_round(registry)
-    found = replays(registry, draw_pairs(lambda number: 0.9 - 0.3 * number, registry, count=100))
-    run_release_round(registry, replays=found)
+    worse = replays(registry, draw_pairs(lambda number: 0.9 - 0.3 * number, registry, count=100))
+    run_release_round(registry, replays=worse)
     assert states(registry) == ["stable", "rolled_back"]
     assert queued_notices(registry.state)[0].event == "rolled_back"
 
@@ -180,18 +180,18 @@ def test_a_trial_without_new_pairs_is_parked_after_14_days(registry: Registry) -
     """Such a trial would block later candidates forever."""
     pass_the_gate(registry, "h2")
     run_release_round(registry)
-    began, day = time.time(), 86_400.0
+    start, day = time.time(), 86_400.0
     few = draw_pairs(equal, registry, count=12)
-    run_release_round(registry, replays=replays(registry, few[:8]), now=began + day)
-    run_release_round(registry, replays=replays(registry, few), now=began + 10 * day)
+    run_release_round(registry, replays=replays(registry, few[:8]), now=start + day)
+    run_release_round(registry, replays=replays(registry, few), now=start + 10 * day)
     assert (
-        run_release_round(registry, replays=replays(registry, few), now=began + 23 * day).moves
+        run_release_round(registry, replays=replays(registry, few), now=start + 23 * day).moves
         == ()
     )
     assert states(registry) == ["stable", "shadow"]
 
     [parked] = run_release_round(
-        registry, replays=replays(registry, few), now=began + 24.1 * day
+        registry, replays=replays(registry, few), now=start + 24.1 * day
     ).moves
 
     assert (parked.version, parked.to_state) == (2, "parked")
@@ -214,7 +214,7 @@ def test_the_sensor_parks_an_idle_trial(registry: Registry, tables: Tables) -> N
     pass_the_gate(registry, "h2")
     run_release_round(registry)
 
-    def look(days: float) -> ReleaseTick:
+    def run_tick(days: float) -> ReleaseTick:
         return run_release_tick(
             registry,
             tables,
@@ -227,8 +227,8 @@ def test_the_sensor_parks_an_idle_trial(registry: Registry, tables: Tables) -> N
             min_prompts=300,
         )
 
-    assert look(13.9).messages == {"mara": "on trial, no pair yet: materialize shadow_pairs"}
-    look(14.1)
+    assert run_tick(13.9).messages == {"mara": "on trial, no pair yet: materialize shadow_pairs"}
+    run_tick(14.1)
     assert states(registry) == ["stable", "parked"]
 
 
@@ -256,7 +256,7 @@ def test_repeated_and_incomplete_pairs_do_not_count(registry: Registry) -> None:
     assert whole.number == first.number
 
 
-def test_one_lost_claim_prevents_a_promotion(registry: Registry) -> None:
+def test_one_failed_claim_prevents_a_promotion(registry: Registry) -> None:
     """The model is on topic but has another author's voice."""
     pass_the_gate(registry, "h2")
     run_release_round(registry)
@@ -271,18 +271,18 @@ def test_one_lost_claim_prevents_a_promotion(registry: Registry) -> None:
 
 def ten_releases(registry: Registry, *, worse_by: float) -> float:
     """Try ten successive candidates, each worse than its stable version; return the total loss."""
-    lost = {1: 0.0}
+    total_loss = {1: 0.0}
     for number in range(2, 12):
         stable = registry.stable_version("mara")
         assert stable is not None
-        lost[number] = lost[stable.version] + worse_by
+        total_loss[number] = total_loss[stable.version] + worse_by
         pass_the_gate(registry, f"h{number}")
         run_release_round(registry)
-        pairs = draw_pairs(lambda one: 0.95 - lost[one], registry, count=1_500)
+        pairs = draw_pairs(lambda version: 0.95 - total_loss[version], registry, count=1_500)
         run_release_round(registry, replays=replays(registry, pairs, prompts=1_500))
     stable = registry.stable_version("mara")
     assert stable is not None
-    return lost[stable.version]
+    return total_loss[stable.version]
 
 
 @pytest.mark.parametrize("worse_by", [0.08, 0.03])
@@ -310,8 +310,8 @@ def test_an_uncertified_judge_promotes_no_version(registry: Registry, judge: str
     run_release_round(registry)
     pairs = [PairedDifference(n, {"topic": score(0.2) - score(0.8)}) for n in range(1, 400)]
     terms = TrialTerms(("topic",), judges=judge)
-    found = replays(registry, pairs, prompts=500, certified=certificate.certified, terms=terms)
-    done = run_release_round(registry, replays=found)
+    judged = replays(registry, pairs, prompts=500, certified=certificate.certified, terms=terms)
+    done = run_release_round(registry, replays=judged)
     assert not certificate.certified
     assert states(registry) == ["stable", "shadow"]
     assert done.trial is not None
@@ -334,7 +334,7 @@ def test_a_manual_rollback_restarts_the_trial(registry: Registry) -> None:
     assert queued_notices(registry.state)[0].event == "rolled_back"
     assert queued_notices(registry.state)[0].title == "mara was rolled back to v1"
     assert trial.current_trial(registry.state, "mara") is None, (
-        "evidence against v2 is none against v1"
+        "evidence against v2 was kept for v1"
     )
     late = run_release_round(
         registry, replays=replays(registry, draw_pairs(equal, registry, count=7))

@@ -62,26 +62,28 @@ HELD = [
 
 
 class OilJudge:
-    """A judge that gives answers about oil the score `mood`, which tests can change."""
+    """A judge that gives answers about oil the score `oil_score`, which tests can change."""
 
     name, revision, claim = "oil", "1", "general"
 
     def __init__(self) -> None:
-        self.mood = 1.0
+        self.oil_score = 1.0
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
-        return [self.mood if "oil" in one.answer else 0.2 for one in answers]
+        return [self.oil_score if "oil" in item.answer else 0.2 for item in answers]
 
 
 def panel_of(judge: OilJudge) -> Panel:
-    plants = create_negative_probes(
+    probes = create_negative_probes(
         HELD, training_passages=[("x", "wheel and case")], other_passages=["somebody else"]
     )
-    spoiled = [one for one in plants if "oil" not in one.answer and one.kind in {"off_topic"}]
+    off_topic = [
+        probe for probe in probes if "oil" not in probe.answer and probe.kind in {"off_topic"}
+    ]
     certificate = certification.JudgeCertificate("oil@1", "general", True, {}, {}, "for the test")
-    found = probe_differences(judge, spoiled)
-    assert min(found["off_topic"]) == pytest.approx(0.8)
-    return Panel((PanelJudge(judge, certificate, tuple(spoiled)),), notes=())
+    differences = probe_differences(judge, off_topic)
+    assert min(differences["off_topic"]) == pytest.approx(0.8)
+    return Panel((PanelJudge(judge, certificate, tuple(off_topic)),), notes=())
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
@@ -93,12 +95,12 @@ def embed(texts: Sequence[str]) -> np.ndarray:
 class Seller:
     """A simulated paid API that counts requests and may omit the usage."""
 
-    asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    tells_usage: bool = True
+    requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    reports_usage: bool = True
     status: int = 200
 
     def answer(self, request: Request) -> Response:
-        self.asked.append(request.document)
+        self.requests.append(request.document)
         if self.status != 200:
             error = {"message": "no such key", "code": "invalid_api_key"}
             return Response({"error": error}, self.status)
@@ -107,7 +109,7 @@ class Seller:
             "id": "1", "object": "chat.completion", "created": 1, "model": "m",
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         }  # fmt: skip
-        if self.tells_usage:
+        if self.reports_usage:
             document["usage"] = {
                 "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110,
             }  # fmt: skip
@@ -116,11 +118,11 @@ class Seller:
 
 @pytest.fixture
 def seller(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seller]:
-    made = Seller()
-    with http_server(made.answer) as url:
+    paid_api = Seller()
+    with http_server(paid_api.answer) as url:
         monkeypatch.setenv("OPENAI_API_BASE", f"{url}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-        yield made
+        yield paid_api
 
 
 class Shop:
@@ -132,10 +134,10 @@ class Shop:
         self.account = SpendingAccount(State.open(home.state_address), limits)
         self.judge = OilJudge()
         self.panel = panel_of(self.judge)
-        self.own = 0
+        self.own_answer_count = 0
 
     def ask_own(self, messages: Sequence[Any]) -> Sequence[str]:
-        self.own += len(messages)
+        self.own_answer_count += len(messages)
         return ["oil" if n % 2 else "nothing" for n in range(len(messages))]
 
     def buy(
@@ -176,12 +178,12 @@ def test_each_label_is_bought_once_and_stored_without_text(
     assert shop.account.sum_spending(period="month", purpose="label").usd == pytest.approx(
         12 * price
     )
-    assert len(seller.asked) == shop.own == 12
-    assert "Oil thickens" in seller.asked[0]["messages"][-1]["content"]
-    assert "I am [e-mail]" in seller.asked[0]["messages"][-1]["content"]
-    assert "brookmill" not in str(seller.asked)
+    assert len(seller.requests) == shop.own_answer_count == 12
+    assert "Oil thickens" in seller.requests[0]["messages"][-1]["content"]
+    assert "I am [e-mail]" in seller.requests[0]["messages"][-1]["content"]
+    assert "brookmill" not in str(seller.requests)
     again = shop.buy(labels=12)
-    assert (again.new_labels, again.usd, len(seller.asked)) == (0, 0.0, 12)
+    assert (again.new_labels, again.usd, len(seller.requests)) == (0, 0.0, 12)
     rest = shop.buy(labels=30)
     assert (rest.labels, rest.new_labels, rest.stop_reason) == (
         25,
@@ -189,12 +191,12 @@ def test_each_label_is_bought_once_and_stored_without_text(
         "every prompt has been used",
     )
     rows = labelling.read_labels(tables, "ada")
-    found = build_label_arrays(rows, rest.purchase, ("general",))
-    assert len(found) == 25
-    assert set(found.gains[:, 0].round(6)) == {0.0, 0.8}
-    assert found.usd.tolist() == pytest.approx([price] * 25)
-    assert found.groups.count("reader") == 3
-    assert all(-1.0 <= value <= 1.0 for value in found.closeness)
+    arrays = build_label_arrays(rows, rest.purchase, ("general",))
+    assert len(arrays) == 25
+    assert set(arrays.gains[:, 0].round(6)) == {0.0, 0.8}
+    assert arrays.usd.tolist() == pytest.approx([price] * 25)
+    assert arrays.groups.count("reader") == 3
+    assert all(-1.0 <= value <= 1.0 for value in arrays.closeness)
     strings = [name for name, kind in rows.schema.items() if kind == pl.String]
     assert "Oil thickens" not in str(rows.select(strings).to_dicts())
 
@@ -206,33 +208,37 @@ def test_the_next_version_reuses_paid_answers(
     first = shop.buy(labels=12)
     before = build_label_arrays(labelling.read_labels(tables, "ada"), first.purchase, ("general",))
     second = shop.buy(labels=14, version=replace(VERSION, version=2, checkpoint="c2"))
-    assert (second.new_labels, second.usd, shop.own) == (14, pytest.approx(first.usd / 6), 26)
-    assert len(seller.asked) == 14, "two of the fourteen prompts were new"
+    assert (second.new_labels, second.usd, shop.own_answer_count) == (
+        14,
+        pytest.approx(first.usd / 6),
+        26,
+    )
+    assert len(seller.requests) == 14, "an old prompt was paid for"
     rows = labelling.read_labels(tables, "ada")
     after = build_label_arrays(rows, second.purchase, ("general",))
     assert after.usd.tolist() == pytest.approx([*before.usd, *before.usd[:2]])
     assert set(after.prompt_ids) > set(before.prompt_ids)
-    said = {
+    paid_scores = {
         (row["own"], row["prompt_id"]): score["paid"]
         for row in rows.filter(pl.col("source") != "plant").iter_rows(named=True)
         for score in row["scores"]
     }
-    assert all(said["c2", name] == said["c1", name] for name in before.prompt_ids)
+    assert all(paid_scores["c2", name] == paid_scores["c1", name] for name in before.prompt_ids)
     assert count_labels(rows, own="c1", paid=MODEL, embedder="made") == (12, 2)
 
 
 def test_budget_and_account_limits_are_not_exceeded(
     home: Settings, tables: Tables, seller: Seller
 ) -> None:
-    none = Shop(home, tables).buy(usd=0.0)
-    assert (none.labels, len(seller.asked)) == (0, 0)
-    assert "the budget of $0" in none.stop_reason
+    unfunded = Shop(home, tables).buy(usd=0.0)
+    assert (unfunded.labels, len(seller.requests)) == (0, 0)
+    assert "the budget of $0" in unfunded.stop_reason
     paid = PaidAnswers(MODEL, Shop(home, tables).account, "ada")
-    most = paid.max_usd([{"content": "x" * 1000}], max_tokens=50)
-    found = Shop(home, tables, limit=3 * most).buy()
-    assert found.stop_reason == "a limit of the account has been reached"
-    assert 0 < found.labels == len(seller.asked) < 25
-    assert Shop(home, tables).account.sum_spending(period="month").usd <= 3 * most
+    max_price = paid.max_usd([{"content": "x" * 1000}], max_tokens=50)
+    result = Shop(home, tables, limit=3 * max_price).buy()
+    assert result.stop_reason == "a limit of the account has been reached"
+    assert 0 < result.labels == len(seller.requests) < 25
+    assert Shop(home, tables).account.sum_spending(period="month").usd <= 3 * max_price
 
 
 @pytest.fixture
@@ -262,8 +268,8 @@ def test_the_account_matches_the_bill_for_answers_and_ratings(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
     shop = shop_with_a_paid_judge(home, tables, usd=1.0)
-    found = shop.buy(labels=12)
-    assert found.labels == 12
+    result = shop.buy(labels=12)
+    assert result.labels == 12
     answers = shop.account.sum_spending(period="month", purpose="label")
     ratings = shop.account.sum_spending(period="month", purpose="judge")
     assert (answers.requests, ratings.requests) == (12, provider.bill.requests - 12)
@@ -276,19 +282,19 @@ def test_the_account_matches_the_bill_for_answers_and_ratings(
 def test_no_answer_is_bought_without_money_for_its_judge(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
-    found = shop_with_a_paid_judge(home, tables, usd=0.0001).buy(labels=12)
-    assert (found.labels, provider.bill.requests) == (0, 0)
-    assert "leaves the judge too little" in found.stop_reason
+    result = shop_with_a_paid_judge(home, tables, usd=0.0001).buy(labels=12)
+    assert (result.labels, provider.bill.requests) == (0, 0)
+    assert "leaves the judge too little" in result.stop_reason
 
 
-def test_a_missing_usage_costs_the_whole_reservation(
+def test_an_answer_without_usage_costs_the_whole_reservation(
     home: Settings, tables: Tables, seller: Seller
 ) -> None:
-    seller.tells_usage = False
+    seller.reports_usage = False
     shop = Shop(home, tables)
-    found = shop.buy(labels=2)
-    assert found.usd > 2 * answer_price_usd(MODEL, prompt_tokens=100, answer_tokens=10)
-    assert shop.account.sum_spending(period="month").usd == pytest.approx(found.usd)
+    result = shop.buy(labels=2)
+    assert result.usd > 2 * answer_price_usd(MODEL, prompt_tokens=100, answer_tokens=10)
+    assert shop.account.sum_spending(period="month").usd == pytest.approx(result.usd)
 
 
 def test_a_refused_key_costs_nothing(home: Settings, tables: Tables, seller: Seller) -> None:
@@ -302,13 +308,13 @@ def test_a_refused_key_costs_nothing(home: Settings, tables: Tables, seller: Sel
 
 def test_probes_reveal_a_changed_judge(home: Settings, tables: Tables, seller: Seller) -> None:
     shop = Shop(home, tables)
-    shop.judge.mood = 0.0  # scores what is good below what is planted
+    shop.judge.oil_score = 0.0  # below the score of planted answers
     shop.buy()
     rows = labelling.read_labels(tables, "ada")
-    planted = rows.filter(pl.col("source") == "plant")
-    assert len(planted) >= 3
-    bad = [scores[0]["paid"] - scores[0]["own"] for scores in planted["scores"].to_list()]
-    assert bad == pytest.approx([-0.2] * len(bad))
+    probes = rows.filter(pl.col("source") == "plant")
+    assert len(probes) >= 3
+    differences = [scores[0]["paid"] - scores[0]["own"] for scores in probes["scores"].to_list()]
+    assert differences == pytest.approx([-0.2] * len(differences))
 
 
 def test_a_purchase_requires_a_paid_model_consent_and_a_budget(
@@ -316,20 +322,20 @@ def test_a_purchase_requires_a_paid_model_consent_and_a_budget(
 ) -> None:
     instance = instance_of("ada")
 
-    def said() -> str:
+    def materialize() -> str:
         result = materialize_assets([routing_labels], "ada", instance)
         [event] = result.asset_materializations_for_node("routing_labels")
         return str(event.metadata["nothing_to_do"].value)
 
     write_author(home, Author("ada", "Ada"))
-    assert "no paid model" in said()
+    assert "no paid model" in materialize()
     monkeypatch.setenv("TWIN_PAID_MODEL", MODEL)
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
-    assert "consent" in said()
+    assert "consent" in materialize()
     write_author(home, Author("ada", "Ada", paid=False))
-    assert "paid = false" in said()
+    assert "paid = false" in materialize()
     write_author(home, ADA)
-    assert "no stable version" in said()
+    assert "no stable version" in materialize()
 
 
 def test_the_judges_determine_the_purchase() -> None:

@@ -67,11 +67,11 @@ def test_a_first_model_that_passed_becomes_stable(
     candidate(registry, "ada", "c1")
     judge(registry, "ada", "c1", "passed")
 
-    told = materialize(instance, "ada")
+    metadata = materialize(instance, "ada")
 
-    assert told["stable"] == "v1"
-    assert "candidate → stable" in told["moved"]
-    assert told["data_version"] == "v1-c1"
+    assert metadata["stable"] == "v1"
+    assert "candidate → stable" in metadata["moved"]
+    assert metadata["data_version"] == "v1-c1"
     served = read_policy(home.policy_path).authors["ada"].stable
     assert served is not None
     assert served.checkpoint == "c1"
@@ -119,23 +119,23 @@ def test_a_predecessors_pass_does_not_release_a_checkpoint(
     materialize(instance, "ada")
     candidate(registry, "ada", "c2")
 
-    told = materialize(instance, "ada")
+    metadata = materialize(instance, "ada")
 
-    assert told["stable"] == "v1"
-    assert "no verdict" in told["why"]
+    assert metadata["stable"] == "v1"
+    assert "no verdict" in metadata["why"]
     assert registry.get("ada", 2).state == "candidate"
 
 
 @pytest.mark.parametrize("outcome", ["failed", "not_decided"])
-def test_what_did_not_pass_is_refused_and_can_be_released_by_hand_alone(
+def test_a_failed_version_is_refused_and_released_only_by_hand(
     outcome: str, registry: Registry, instance: dg.DagsterInstance
 ) -> None:
     candidate(registry, "ada", "c1")
     judge(registry, "ada", "c1", outcome)
 
-    told = materialize(instance, "ada")
+    metadata = materialize(instance, "ada")
 
-    assert told["data_version"] == "base"
+    assert metadata["data_version"] == "base"
     assert registry.get("ada", 1).state == "refused"
     registry.move("ada", 1, "stable", actor="person", reason="read 20 answers", force=True)
     again = materialize(instance, "ada")
@@ -149,19 +149,19 @@ def test_a_pass_of_another_gate_version_releases_nothing(
     candidate(registry, "ada", "c1")
     judge(registry, "ada", "c1", "passed", gate="gate-0")
 
-    told = materialize(instance, "ada")
+    metadata = materialize(instance, "ada")
 
-    assert told["stable"].startswith("none")
+    assert metadata["stable"].startswith("none")
     assert registry.get("ada", 1).state == "candidate"
 
 
 def test_an_author_without_versions_gets_the_next_step(
     registry: Registry, instance: dg.DagsterInstance
 ) -> None:
-    told = materialize(instance, "ada")
+    metadata = materialize(instance, "ada")
 
-    assert told["data_version"] == "base"
-    assert "preference_tuned_checkpoint" in told["why"]
+    assert metadata["data_version"] == "base"
+    assert "preference_tuned_checkpoint" in metadata["why"]
 
 
 def test_new_releases_require_the_authors_consent(
@@ -169,16 +169,16 @@ def test_new_releases_require_the_authors_consent(
 ) -> None:
     candidate(registry, "ada", "c1")
     judge(registry, "ada", "c1", "passed")
-    agreed = read_author(home, "ada")
-    write_author(home, replace(agreed, consent="she agreed, somebody said"))  # no day
-    told = materialize(instance, "ada")
-    assert told["moved"] == "nothing"
-    assert "it has passed, but the author has not agreed" in told["why"]
+    author = read_author(home, "ada")
+    write_author(home, replace(author, consent="she agreed, somebody said"))  # no date
+    metadata = materialize(instance, "ada")
+    assert metadata["moved"] == "nothing"
+    assert "it has passed, but the author has not agreed" in metadata["why"]
     assert registry.get("ada", 1).state == "candidate"
-    write_author(home, agreed)
+    write_author(home, author)
     assert "v1: candidate → stable" in materialize(instance, "ada")["moved"]
 
-    write_author(home, replace(agreed, consent=""))  # an older home, or a word that was taken back
+    write_author(home, replace(author, consent=""))  # an older home, or withdrawn consent
     candidate(registry, "ada", "c2")
     judge(registry, "ada", "c2", "passed")
     assert materialize(instance, "ada")["moved"] == "nothing"
@@ -189,7 +189,7 @@ def test_new_releases_require_the_authors_consent(
     judge(registry, "ada", "c3", "failed")
     assert (
         "v3: candidate → refused" in materialize(instance, "ada")["moved"]
-    )  # a refusal waits for nobody
+    )  # a refusal needs no consent
     with pytest.raises(TwinError, match="no line `consent`"):
         run_release(home, "v3", author="ada", reason="I like it", console=Console())
 
@@ -201,11 +201,11 @@ def test_twin_up_releases_a_version_that_waited_only_for_consent(
     judge(registry, "bob", "c1", "passed")
     write_author(home, replace(read_author(home, "bob"), consent=""))
     verdict = registry.latest_verdict("bob")
-    waits = consent_wait_reason(home, registry, "bob", verdict)
-    assert waits.startswith("v1 has passed the gate and is waiting for the author's consent: no")
-    ending = read_recorded_result(home, "bob")
-    assert ending is not None
-    assert (ending.outcome, ending.reasons) == (StackOutcome.REFUSED, (waits,))
+    reason = consent_wait_reason(home, registry, "bob", verdict)
+    assert reason.startswith("v1 has passed the gate and is waiting for the author's consent: no")
+    result = read_recorded_result(home, "bob")
+    assert result is not None
+    assert (result.outcome, result.reasons) == (StackOutcome.REFUSED, (reason,))
     [move] = release_consented_version(home, "bob")
     assert (move.version, move.to_state) == (1, "stable")
     assert release_consented_version(home, "bob") == []

@@ -40,8 +40,8 @@ def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
 
 
 def test_before_a_release_the_base_answers(home: Settings, instance: dg.DagsterInstance) -> None:
-    told = materialize(instance, "ada")
-    assert (told["answers"], told["weights"]) == ("base", {"base": 1.0})
+    metadata = materialize(instance, "ada")
+    assert (metadata["answers"], metadata["weights"]) == ("base", {"base": 1.0})
     policy = read_policy(home.policy_path)
     assert policy.authors["ada"].routing == {
         "schema": 1, "default": "self_hosted", "paid": None, "canary_share": 0.1,
@@ -75,35 +75,35 @@ def configure_paid_model(
 
 
 def store_labels(home: Settings, own: str, *, count: int, spoiled: int = 0) -> None:
-    """Store labels of generated questions; the last are probes that the judges fail."""
-    found, purchase = (
+    """Store labels of generated questions; the last `spoiled` are probes that the judges fail."""
+    questions, purchase = (
         sample_questions(count, seed=0),
         LabelPurchase(own, PAID, "made", ("topic@1", "voice@1"), ""),
     )
-    asked: list[dict[str, Any]] = []
-    rest: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    row: dict[str, Any] = {}
     for number in range(count):
         scores = [
-            {"claim": claim, "own": 0.2, "paid": min(1.0, 0.2 + float(found.gains[number, 0]))}
+            {"claim": claim, "own": 0.2, "paid": min(1.0, 0.2 + float(questions.gains[number, 0]))}
             for claim in ("topic", "voice")
         ]
-        rest = {
-            "reader": f"r{number}", "prompt_class": "fact", "length": found.lengths[number],
-            "closeness": found.closeness[number], "vector": found.vectors[number].tolist(),
+        row = {
+            "reader": f"r{number}", "prompt_class": "fact", "length": questions.lengths[number],
+            "closeness": questions.closeness[number], "vector": questions.vectors[number].tolist(),
             "scores": scores, "prompt_tokens": 400, "answer_tokens": 100, "usd": 0.001,
         }  # fmt: skip
-        asked.append(purchase.row(number + 1, "recorded", f"{number:032x}") | rest)
+        rows.append(purchase.row(number + 1, "recorded", f"{number:032x}") | row)
     for number in range(spoiled):
-        plant = purchase.row(count + number + 1, "plant", f"s{number}", "off_topic")
-        worse = [{"claim": name, "own": 0.9, "paid": 0.1} for name in ("topic", "voice")]
-        asked.append(plant | {**rest, "reader": "", "scores": worse})
-    rows = pl.DataFrame(asked, schema=dict(label_rows.COLUMNS))
+        probe = purchase.row(count + number + 1, "plant", f"s{number}", "off_topic")
+        scores = [{"claim": name, "own": 0.9, "paid": 0.1} for name in ("topic", "voice")]
+        rows.append(probe | {**row, "reader": "", "scores": scores})
+    frame = pl.DataFrame(rows, schema=dict(label_rows.COLUMNS))
     Tables(home.tables_base, state=State.open(home.state_address)).sync(
-        rows.select(list(label_rows.IDENTITY_COLUMNS)),
+        frame.select(list(label_rows.IDENTITY_COLUMNS)),
         label_rows.TABLE,
         author="ada",
         key="label_id",
-        function=lambda new: rows.filter(pl.col("label_id").is_in(new["label_id"].to_list())),
+        function=lambda new: frame.filter(pl.col("label_id").is_in(new["label_id"].to_list())),
         version="1",
         schema=label_rows.COLUMNS,
         row_key="label_id",
@@ -114,27 +114,27 @@ def test_without_a_paid_model_there_is_no_routing_metadata(instance: dg.DagsterI
     assert not {"routed", "why", "labels_missing"} & set(materialize(instance, "ada"))
 
 
-def test_labels_give_a_policy_for_the_gateway(
+def test_enough_labels_give_a_policy_for_the_gateway(
     home: Settings, instance: dg.DagsterInstance, configure_paid_model: str
 ) -> None:
-    told = materialize(instance, "ada")
-    assert (told["routed"], told["labels"]) == (False, 0)
-    assert "no labels" in told["why"]
+    metadata = materialize(instance, "ada")
+    assert (metadata["routed"], metadata["labels"]) == (False, 0)
+    assert "no labels" in metadata["why"]
     store_labels(home, configure_paid_model, count=60)
-    told = materialize(instance, "ada")
-    assert (told["routed"], told["labels"]) == (False, 60)
-    assert told["labels_missing"] > 50
+    metadata = materialize(instance, "ada")
+    assert (metadata["routed"], metadata["labels"]) == (False, 60)
+    assert metadata["labels_missing"] > 50
     assert not policy_path(home.home, "ada").exists()
     store_labels(home, configure_paid_model, count=350)
-    before = told["data_version"]
-    told = materialize(instance, "ada")
-    assert told["routed"] is True, told["why"]
-    assert told["data_version"] != before
+    before = metadata["data_version"]
+    metadata = materialize(instance, "ada")
+    assert metadata["routed"] is True, metadata["why"]
+    assert metadata["data_version"] != before
     policy = read_routing_policy(policy_path(home.home, "ada"))
     assert [model.model for model in policy.models] == ["c1", PAID]
     assert policy.models[1].usd == pytest.approx(0.001)
     assert policy.step.certified
-    assert materialize(instance, "ada")["data_version"] == told["data_version"]
+    assert materialize(instance, "ada")["data_version"] == metadata["data_version"]
 
 
 def test_a_missing_consent_or_a_failing_judge_prevents_routing(
@@ -143,14 +143,14 @@ def test_a_missing_consent_or_a_failing_judge_prevents_routing(
     store_labels(home, configure_paid_model, count=350)
     assert materialize(instance, "ada")["routed"] is True
     write_author(home, Author("ada", "Ada", paid=False))
-    told = materialize(instance, "ada")
-    assert (told["routed"], policy_path(home.home, "ada").exists()) == (False, False)
-    assert "paid = false" in told["why"]
+    metadata = materialize(instance, "ada")
+    assert (metadata["routed"], policy_path(home.home, "ada").exists()) == (False, False)
+    assert "paid = false" in metadata["why"]
     write_author(home, Author("ada", "Ada"))
     store_labels(home, configure_paid_model, count=350, spoiled=20)
-    told = materialize(instance, "ada")
-    assert told["routed"] is False
-    assert "no longer detects planted answers" in told["why"]
+    metadata = materialize(instance, "ada")
+    assert metadata["routed"] is False
+    assert "no longer detects planted answers" in metadata["why"]
 
 
 def test_a_damaged_policy_is_replaced(
@@ -160,9 +160,9 @@ def test_a_damaged_policy_is_replaced(
     materialize(instance, "ada")
     path = policy_path(home.home, "ada")
     path.write_bytes(path.read_bytes()[:5000])
-    told = materialize(instance, "ada")
-    assert told["routed"] is True
-    assert "unreadable" in told["why"]
+    metadata = materialize(instance, "ada")
+    assert metadata["routed"] is True
+    assert "unreadable" in metadata["why"]
     assert read_routing_policy(path).step.certified
 
 
