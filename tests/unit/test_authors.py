@@ -1,4 +1,4 @@
-"""Authors' files: what is read, what is refused, whom one author's mistake concerns."""
+"""Authors' files: valid files, refused files, and the effect of one author's mistake."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_defaults_are_not_written(home: Settings) -> None:
     assert "max_tokens" not in path.read_text()
 
 
-def test_a_missing_and_a_broken_author_say_what_to_do(home: Settings) -> None:
+def test_the_error_for_a_missing_or_broken_file_has_advice(home: Settings) -> None:
     with pytest.raises(TwinError, match="twin up"):
         read_author(home, "nobody")
     home.authors_dir.mkdir(parents=True)
@@ -64,7 +64,7 @@ def test_a_missing_and_a_broken_author_say_what_to_do(home: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("content", "message"),
     [
         (b'sources = "/one/path"', "sources is '/one/path'"),
         (b'name = "A"\nsources = [1]', "sources.0 is 1"),
@@ -76,28 +76,28 @@ def test_a_missing_and_a_broken_author_say_what_to_do(home: Settings) -> None:
         ('name = "José"'.encode("latin-1"), "correct the TOML, and save it as UTF-8"),
     ],
 )
-def test_a_value_of_another_kind_is_named(home: Settings, written: bytes, said: str) -> None:
+def test_an_invalid_value_is_named(home: Settings, content: bytes, message: str) -> None:
     home.authors_dir.mkdir(parents=True)
-    (home.authors_dir / "ann.toml").write_bytes(written)
-    with pytest.raises(TwinError) as refused:
+    (home.authors_dir / "ann.toml").write_bytes(content)
+    with pytest.raises(TwinError) as raised:
         read_author(home, "ann")
-    assert said in str(refused.value)
-    assert "ann.toml" in str(refused.value)
+    assert message in str(raised.value)
+    assert "ann.toml" in str(raised.value)
 
 
-def test_a_whole_number_is_a_temperature(home: Settings) -> None:
+def test_an_integer_temperature_is_accepted(home: Settings) -> None:
     home.authors_dir.mkdir(parents=True)
     (home.authors_dir / "ann.toml").write_text("temperature = 1\nauto_retrain = true\n")
     assert read_author(home, "ann") == Author("ann", "ann", temperature=1.0, auto_retrain=True)
 
 
-def test_one_authors_mistake_hides_no_other(home: Settings) -> None:
+def test_one_authors_mistake_does_not_hide_the_others(home: Settings) -> None:
     write_author(home, Author("bob", "Bob"))
     (home.authors_dir / "ann.toml").write_text("name = [")
     with pytest.raises(TwinError, match=r"ann\.toml"):
         list_authors(home)
     assert author_slugs(home) == ["ann", "bob"]
-    found, [wrong] = list_readable_authors(home)
-    assert [author.slug for author in found] == ["bob"]
-    assert wrong.startswith("ann: ")
-    assert "correct the TOML" in wrong
+    authors, [error] = list_readable_authors(home)
+    assert [author.slug for author in authors] == ["bob"]
+    assert error.startswith("ann: ")
+    assert "correct the TOML" in error

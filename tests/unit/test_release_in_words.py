@@ -1,6 +1,6 @@
-"""What was released is told alike: README, page, `twin ask`, its facts, the list of models, report.
+"""README, page, `twin ask`, model list and report describe a release in the same words.
 
-One failing claim goes through a registry, its policy file and the gateway's own reading of it.
+The test sends one failing claim through a registry, its policy file and the gateway.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ UNMET = GateClaim(
 )
 
 
-def released(state: State, home: Settings) -> tuple[Registry, Verdict]:
-    """A version that has passed the gate, with prose that has not."""
+def release_without_prose(state: State, home: Settings) -> tuple[Registry, Verdict]:
+    """Release a version that has passed the gate but whose prose has not."""
     registry = Registry(state, policy_path=home.policy_path)
     register_version(registry, "ann", "c1", template=DEFAULT_TEMPLATE.hash, actor="test")
     verdict = Verdict("ann", "c1", "g", "passed", (UNMET,), "2026-11-25")
@@ -51,8 +51,8 @@ def released(state: State, home: Settings) -> tuple[Registry, Verdict]:
     return registry, verdict
 
 
-async def told(home: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """`twin` of an answer, and of the model's entry in the list of models."""
+async def read_answer_facts(home: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the `twin` field of an answer and of the model's entry in the list of models."""
     path = create_quoting_path(home)
     servers = path.live_config.current.servers
     servers = {**servers, "ann/v1": servers["base"]}
@@ -61,10 +61,10 @@ async def told(home: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     return prepared.twin_field(), model_fields(path.live_config.current, "twin/ann")
 
 
-async def test_what_was_released_is_told_alike_everywhere(home: Settings) -> None:
+async def test_a_release_has_the_same_description_everywhere(home: Settings) -> None:
     with closing(State.open(home.state_address)) as state:
-        registry, verdict = released(state, home)
-        twin, entry = await told(home)
+        registry, verdict = release_without_prose(state, home)
+        twin, entry = await read_answer_facts(home)
         table = versions_table(registry.versions("ann"), {"c1": verdict}, [])
 
         assert twin["answer"] == entry["answer"] == "quote"
@@ -86,9 +86,9 @@ async def test_what_was_released_is_told_alike_everywhere(home: Settings) -> Non
         assert registry.moves("ann")[-1].reason == "I have read fifty"
         item = registry.stable_version("ann")
         assert item is not None
-        assert not item.forced, "the version has passed the gate; its prose has not"
+        assert not item.forced, "the version itself passed the gate"
         stable = read_policy(home.policy_path).authors["ann"].stable
         assert stable is not None
         assert (stable.prose.forced, stable.prose.why_not) == (True, FIGURE)
-        twin, _ = await told(home)
-        assert twin["answer"] == "quote", "only an author who wants prose alone gets it by force"
+        twin, _ = await read_answer_facts(home)
+        assert twin["answer"] == "quote", "forced prose must not replace the quotation"

@@ -1,4 +1,4 @@
-"""`[scores]` of an author's file: what counts as what, and what is refused with which words."""
+"""`[scores]` of an author's file: how scores are mapped, and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_score_becomes_a_value_from_0_to_1(
     assert mapped.normalize(number, category) == (value, unfit)
 
 
-def test_streams_and_who_scores(home: Settings) -> None:
+def test_streams_and_scorers(home: Settings) -> None:
     write(home, TABLE)
     scores = read_author(home, "ann").scores
     assert [(score.name, score.stream, score.by) for score in scores.scores] == [
@@ -62,7 +62,7 @@ def test_streams_and_who_scores(home: Settings) -> None:
     assert scores.get("comfort") is None
 
 
-def test_the_table_is_written_as_it_was_read(home: Settings) -> None:
+def test_the_table_round_trips(home: Settings) -> None:
     write(home, TABLE)
     author = read_author(home, "ann")
     write_author(home, author)
@@ -74,7 +74,7 @@ def test_the_table_is_written_as_it_was_read(home: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "message"),
     [
         ('thumbs = "stars"', "'thumbs' is one of the twin's own names"),
         ('"judge:x@1" = "stars"', "one of the twin's own names"),
@@ -91,32 +91,32 @@ def test_the_table_is_written_as_it_was_read(home: Settings) -> None:
         ("style = { range = [0, 1], values = { a = 1 } }", "give only one"),
     ],
 )
-def test_a_mistake_is_named_with_what_may_stand_there(
-    home: Settings, entry: str, said: str
+def test_the_error_names_the_mistake_and_the_valid_values(
+    home: Settings, entry: str, message: str
 ) -> None:
     write(home, f"[scores]\n{entry}\n")
-    with pytest.raises(TwinError) as refused:
+    with pytest.raises(TwinError) as raised:
         read_author(home, "ann")
-    assert said in refused.value.found
-    assert "ann.toml" in refused.value.found
+    assert message in raised.value.found
+    assert "ann.toml" in raised.value.found
 
 
-def test_a_table_that_is_none(home: Settings) -> None:
+def test_scores_that_are_not_a_table_are_refused(home: Settings) -> None:
     write(home, "scores = 3\n")
     with pytest.raises(TwinError, match="scores"):
         read_author(home, "ann")
 
 
-def test_the_ledger_asks_for_all_and_one_mistake_hides_no_other(
+def test_one_authors_mistake_does_not_affect_the_others(
     home: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(home, TABLE)
     write(home, "[scores]\nstyle = 3\n", "bob")
     write(home, "name = [  # scores", "cy")
     write(home, 'name = "Dee"\n', "dee")
-    found = read_counted_scores(home)
-    assert list(found) == ["ann"]
-    assert found["ann"] == read_author(home, "ann").scores
+    scores = read_counted_scores(home)
+    assert list(scores) == ["ann"]
+    assert scores["ann"] == read_author(home, "ann").scores
     bob, cy = caplog.messages
     assert "author bob " in bob
     assert "style = 3 is neither a stream" in bob

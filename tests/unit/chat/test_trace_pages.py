@@ -1,4 +1,4 @@
-"""A list and a trace as HTML: what is known is there, and nothing of others is markup."""
+"""A list of traces and one trace as HTML: the known facts are shown and foreign text is escaped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twin_resources.observability.langfuse.trace_reading import (
 from twin_resources.page.trace_pages import render_trace, render_trace_list
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
-SPITE = '"><img src=x onerror=alert(1)>'
+EVIL = '"><img src=x onerror=alert(1)>'
 ROW = TraceRow(
     trace_id="a" * 32,
     at="2026-01-01T10:20:30.000Z",
@@ -45,36 +45,36 @@ PASSAGE = ExplainedPassage(
 )
 
 
-def text_of(html: str) -> str:
+def visible_text(html: str) -> str:
     return re.sub(r"<[^>]+>", " ", html)
 
 
-def test_a_list_names_what_tells_traces_apart() -> None:
+def test_a_list_shows_the_facts_that_distinguish_traces() -> None:
     html = render_trace_list(
         [ROW, replace(ROW, error="Timeout", question="", answer="", scores=())]
     )
-    said = text_of(html)
+    text = visible_text(html)
     for part in (
         *("How much oil?", "1 Jan 2026, 10:20", "version 1", "2.1 s", "$0.000020"),
         *("thumbs down", "reworded", "support (judge) 0.5"),
     ):
-        assert part in said
-    assert "latency_s" not in said
-    assert "26fd" not in said
-    assert "Timeout" in said
-    assert "(no text)" in said
+        assert part in text
+    assert "latency_s" not in text
+    assert "26fd" not in text
+    assert "Timeout" in text
+    assert "(no text)" in text
     assert f'href="/?trace={ROW.trace_id}"' in html
     assert "No trace" in render_trace_list([])
 
 
 def test_a_quotation_is_listed_as_plain_text_with_its_route_once() -> None:
-    found = (Score("quote_threshold", 0.34), Score("quote_score", 0.5), Score("quotations", 2))
+    scores = (Score("quote_threshold", 0.34), Score("quote_score", 0.5), Score("quotations", 2))
     answer = "> A drop. **Old oil is paste.**\n>\n> — Oil, 2016"
-    row = replace(ROW, version="quotes", route="quotes", answer=answer, scores=found)
-    said = " ".join(text_of(render_trace_list([row])).split())
-    assert "A drop. Old oil is paste. — Oil, 2016" in said
-    assert said.count("quotations alone") == 1
-    assert "quote" not in said.replace("quotations alone", "")
+    row = replace(ROW, version="quotes", route="quotes", answer=answer, scores=scores)
+    text = " ".join(visible_text(render_trace_list([row])).split())
+    assert "A drop. Old oil is paste. — Oil, 2016" in text
+    assert text.count("quotations alone") == 1
+    assert "quote" not in text.replace("quotations alone", "")
 
 
 def test_a_trace_has_prompt_passages_scores_and_cost() -> None:
@@ -89,38 +89,35 @@ def test_a_trace_has_prompt_passages_scores_and_cost() -> None:
     )
     tree = TraceTree(ROW, (replace(STEP, children=(replace(STEP, name="inner"),)),), {})
     html = render_trace(tree, explained, langfuse_url="https://lf.example/project/twin/traces/a")
-    said = text_of(html)
+    text = visible_text(html)
     for part in (
         *("Oil?", "One drop.", "stiff", "On oil", "oil.md", "A passage.", "edited or deleted"),
         *("$0.000020", "inner"),
     ):
-        assert part in said, part
+        assert part in text, part
     assert 'href="https://lf.example/project/twin/traces/a"' in html
 
 
 def test_a_trace_without_passages_says_so() -> None:
     explained = Explanation(ROW.trace_id, {}, "", "", {}, {}, ())
-    assert "No post was retrieved" in text_of(render_trace(TraceTree(ROW, (STEP,), {}), explained))
+    html = render_trace(TraceTree(ROW, (STEP,), {}), explained)
+    assert "No post was retrieved" in visible_text(html)
 
 
-def test_nothing_of_others_is_markup() -> None:
+def test_foreign_text_is_escaped() -> None:
     names = ("trace_id", "at", "version", "route", "question", "answer", "error")
-    texts: dict[str, Any] = dict.fromkeys(names, SPITE)
-    row = replace(ROW, **texts, scores=(Score(SPITE, SPITE, SPITE, SPITE), Score("output", SPITE)))
-    step = ObservationNode(
-        SPITE, SPITE, SPITE, SPITE, None, ((SPITE, SPITE),), SPITE, {"model": SPITE}
-    )
-    passage = ExplainedPassage(
-        SPITE, SPITE, SPITE, 0, (0, 1), SPITE, SPITE, SPITE, "javascript:alert(1)"
-    )
-    model = {"checkpoint": SPITE}
-    explained = Explanation(SPITE, {}, SPITE, SPITE, model, {}, (passage, ExplainedPassage(SPITE)))
-    facts = {f"twin.{name}": SPITE for name in ("version", "route", "degraded", "class")}
+    texts: dict[str, Any] = dict.fromkeys(names, EVIL)
+    row = replace(ROW, **texts, scores=(Score(EVIL, EVIL, EVIL, EVIL), Score("output", EVIL)))
+    step = ObservationNode(EVIL, EVIL, EVIL, EVIL, None, ((EVIL, EVIL),), EVIL, {"model": EVIL})
+    passage = ExplainedPassage(EVIL, EVIL, EVIL, 0, (0, 1), EVIL, EVIL, EVIL, "javascript:alert(1)")
+    model = {"checkpoint": EVIL}
+    explained = Explanation(EVIL, {}, EVIL, EVIL, model, {}, (passage, ExplainedPassage(EVIL)))
+    facts = {f"twin.{name}": EVIL for name in ("version", "route", "degraded", "class")}
     html = render_trace(
         TraceTree(row, (step,), facts),
         explained,
         langfuse_url="javascript:x",
-        explanation_error=SPITE,
+        explanation_error=EVIL,
     )
     html += render_trace_list([row])
     assert "<img" not in html

@@ -1,6 +1,6 @@
-"""The running text of a page: what a reader reads aloud.
+"""The running text of a page, without code, tables and headings.
 
-Scope: which pages there are, taking code, tables and headings away, sentences, words.
+Scope: the list of pages, the removal of code, tables and headings, sentences, words.
 Out of scope: the limits (`test_language.py`, `tests/unit/test_size.py`).
 """
 
@@ -27,22 +27,22 @@ _ITEM = re.compile(r"^ *(?:[-*]|\d+\.) ", re.MULTILINE)
 
 
 def without_code(text: str) -> str:
-    """A page without its fenced code."""
+    """Return a page without its fenced code."""
     return _FENCED.sub("", text)
 
 
 def count_words(path: Path) -> int:
-    """Words of a page, its tables included, its fenced code not."""
+    """Count the words of a page with its tables but without its fenced code."""
     return len(without_code(path.read_text(encoding="utf-8")).split())
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences of the running text; a piece of code, a number or a path is one word."""
+    """Return the sentences of the running text; code, a number or a path is one word."""
     text = _NO_PROSE.sub("", without_code(text))
     text = _LINK.sub(r"\1", re.sub(r"`[^`\n]*`", "code", text))
     text = _ITEM.sub("\n\n", text).replace("**", "").replace("*", "").replace("…", "")
     text = re.sub(r"(?<!\w)[.](?=\w)|(?<=\w)[.](?=\w)", "", text)  # .5, 3.11, README.md
-    found: list[str] = []
+    parts: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
-        found += re.split(r"(?<=[.!?])[\"”)]?\s+", " ".join(paragraph.split()))
-    return [one for one in found if len(one.split()) > 2]
+        parts += re.split(r"(?<=[.!?])[\"”)]?\s+", " ".join(paragraph.split()))
+    return [sentence for sentence in parts if len(sentence.split()) > 2]

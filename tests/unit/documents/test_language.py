@@ -1,4 +1,4 @@
-"""How the documents read: short sentences, and each page of one kind."""
+"""The documents have short sentences, and each page has one kind."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ DOCS = ROOT / "deploy" / "docs"
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_sentences_are_short(path: Path) -> None:
-    found = sentences(path.read_text(encoding="utf-8"))
+    parts = sentences(path.read_text(encoding="utf-8"))
 
-    assert found
-    assert [one for one in found if textstat.lexicon_count(one) > MAX_WORDS] == []
-    text = "\n".join(one.rstrip(".!?:;") + "." for one in found)
+    assert parts
+    assert [part for part in parts if textstat.lexicon_count(part) > MAX_WORDS] == []
+    text = "\n".join(part.rstrip(".!?:;") + "." for part in parts)
     assert textstat.words_per_sentence(text) <= MEAN_WORDS
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
-def test_a_page_says_which_kind_it_is(path: Path) -> None:
+def test_a_page_states_its_kind(path: Path) -> None:
     kinds = re.findall(
         r"^\*(Tutorial|How-to|Reference|Explanation)\.\*", path.read_text("utf-8"), re.MULTILINE
     )
@@ -47,11 +47,11 @@ def test_decisions_are_short_dated_records() -> None:
     titles = [record.partition(". ")[2].partition("**")[0] for record in records]
     assert len(set(titles)) == len(titles)
     prose = [re.sub(r"^\|.*$|^#.*$", "", record, flags=re.MULTILINE) for record in records]
-    assert [one[:40] for one in prose if len(one.split()) > RECORD_WORDS] == []
+    assert [body[:40] for body in prose if len(body.split()) > RECORD_WORDS] == []
     assert len(page.split()) <= RECORDS_WORDS
 
 
-def test_sentences_are_found_in_prose_alone() -> None:
+def test_sentences_are_found_only_in_prose() -> None:
     text = "# A heading\n\nOne `a b c d` of .5 here. Two [links](x.md) are there!\n\n| a | b |\n\n"
     text += "- An item of three\n- Another item here\n\n```text\nnot this one here.\n```\n"
 

@@ -1,4 +1,4 @@
-"""The store `checkpoints`: which weights and reports it erases, which versions it taints."""
+"""The store `checkpoints`: the weights and reports it erases and the versions it taints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXT = "in March the old clock of my uncle stopped for good"
 
 
 @pytest.fixture
-def place(home: Settings) -> Iterator[Checkpoints]:
+def store(home: Settings) -> Iterator[Checkpoints]:
     """Two authors with two checkpoints each; one report of each quotes the post."""
     instance = Installation.for_settings(home)
     for author in ("ada", "bea"):
@@ -34,61 +34,61 @@ def place(home: Settings) -> Iterator[Checkpoints]:
     instance.state.close()
 
 
-def left(place: Checkpoints, author: str, checkpoint: str) -> set[str]:
-    folder = place.instance.settings.checkpoints_dir / author / f"{checkpoint}-{author}"
+def remaining_files(store: Checkpoints, author: str, checkpoint: str) -> set[str]:
+    folder = store.instance.settings.checkpoints_dir / author / f"{checkpoint}-{author}"
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def causes(place: Checkpoints) -> dict[str, list[str]]:
-    with place.instance.state.read_transaction() as connection:
+def causes(store: Checkpoints) -> dict[str, list[str]]:
+    with store.instance.state.read_transaction() as connection:
         waiting = retrainings.open_requests(connection)
     return {author: [request.cause for request in requests] for author, requests in waiting.items()}
 
 
-def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints) -> None:
+def test_erasing_a_post_deletes_its_weights_and_reports(store: Checkpoints) -> None:
     target = gone_post(checkpoints=frozenset({"seen-ada", "seen-bea"}))
-    assert place.find_remaining(target) == [
+    assert store.find_remaining(target) == [
         "seen-ada: weights", "inner: weights", "seen-bea: weights", "inner: weights",
         "v1 is not tainted", "report.md: bytes", "report.md: bytes",
     ]  # fmt: skip
-    assert place.erase(target) == 1 + 4 + 2, "a version, weights wherever they lie, ada's reports"
-    assert left(place, "ada", "seen") == {"manifest.json", "figures.md"}
-    assert left(place, "ada", "unseen") == {*FILES} - {"report.md"}
-    assert left(place, "bea", "unseen") == {*FILES}
+    assert store.erase(target) == 1 + 4 + 2, "one version, four weights and two reports"
+    assert remaining_files(store, "ada", "seen") == {"manifest.json", "figures.md"}
+    assert remaining_files(store, "ada", "unseen") == {*FILES} - {"report.md"}
+    assert remaining_files(store, "bea", "unseen") == {*FILES}
     flags = {
         (item.author, item.version): item.tainted
         for author in ("ada", "bea")
-        for item in place.instance.registry.versions(author)
+        for item in store.instance.registry.versions(author)
     }
     assert [key for key, is_tainted in flags.items() if is_tainted] == [("ada", 1)]
-    assert causes(place) == {"ada": ["forget"]}
-    assert (place.find_remaining(target), place.erase(target)) == ([], 0)
-    assert causes(place) == {"ada": ["forget"]}, "once"
+    assert causes(store) == {"ada": ["forget"]}
+    assert (store.find_remaining(target), store.erase(target)) == ([], 0)
+    assert causes(store) == {"ada": ["forget"]}, "a second retraining"
 
 
-def test_of_a_reader_every_authors_versions_are_tainted(place: Checkpoints) -> None:
-    checkpoints = frozenset({"seen-ada", "seen-bea"})
-    target = replace(gone_post(checkpoints=checkpoints), subject=ErasureSubject("reader", "", "r1"))
-    assert place.erase(target) == 2 + 4 + 4
-    assert causes(place) == {"ada": ["forget"], "bea": ["forget"]}
+def test_erasing_a_reader_taints_versions_of_every_author(store: Checkpoints) -> None:
+    names = frozenset({"seen-ada", "seen-bea"})
+    target = replace(gone_post(checkpoints=names), subject=ErasureSubject("reader", "", "r1"))
+    assert store.erase(target) == 2 + 4 + 4
+    assert causes(store) == {"ada": ["forget"], "bea": ["forget"]}
 
 
-def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> None:
-    place.instance.registry.move("ada", 1, "parked", actor="t", reason="t")
+def test_a_parked_version_needs_no_retraining(store: Checkpoints) -> None:
+    store.instance.registry.move("ada", 1, "parked", actor="t", reason="t")
     target = gone_post(checkpoints=frozenset({"seen-ada"}))
-    place.erase(target)
-    assert place.instance.registry.get("ada", 1).tainted
-    assert causes(place) == {}
+    store.erase(target)
+    assert store.instance.registry.get("ada", 1).tainted
+    assert causes(store) == {}
     retraining = {"author": "ada", "cause": "by_hand", "asked_by": "t", "reason": "t", "now": 1.0}
-    with place.instance.state.transaction() as connection:
+    with store.instance.state.transaction() as connection:
         retrainings.request_retraining(connection, **retraining)
-    place.erase(replace(target, checkpoints=frozenset({"seen-ada", "unseen-ada"})))
-    assert sorted(causes(place)["ada"]) == ["by_hand", "forget"], "another request is not this one"
+    store.erase(replace(target, checkpoints=frozenset({"seen-ada", "unseen-ada"})))
+    assert sorted(causes(store)["ada"]) == ["by_hand", "forget"], "one replaced the other"
 
 
-def test_of_an_author_the_whole_folder_goes(place: Checkpoints) -> None:
-    assert place.find_remaining(GONE_AUTHOR) == ["the author's folder (ada)"]
-    assert place.erase(GONE_AUTHOR) == 10
-    assert left(place, "ada", "seen") == set()
-    assert left(place, "bea", "seen") == {*FILES}
-    assert (place.find_remaining(GONE_AUTHOR), place.erase(GONE_AUTHOR)) == ([], 0)
+def test_erasing_an_author_deletes_their_folder(store: Checkpoints) -> None:
+    assert store.find_remaining(GONE_AUTHOR) == ["the author's folder (ada)"]
+    assert store.erase(GONE_AUTHOR) == 10
+    assert remaining_files(store, "ada", "seen") == set()
+    assert remaining_files(store, "bea", "seen") == {*FILES}
+    assert (store.find_remaining(GONE_AUTHOR), store.erase(GONE_AUTHOR)) == ([], 0)

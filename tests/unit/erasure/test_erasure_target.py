@@ -1,4 +1,4 @@
-"""How a target is recognized: identifiers in fields, in running text and inside other formats."""
+"""How a target is recognised: identifiers in fields, in running text and in other formats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.erasure_targets import author_target, post_target
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.plan import _contains_target_passage as shows_passage
+from twin_resources.erasure.plan import _contains_target_passage as contains_passage
 
 PATH = "_posts/2019-03-04-the-walk.md"
 TRACE = "0" * 30 + "2a"
@@ -30,16 +30,16 @@ def gone_post(**values: frozenset[str]) -> ErasureTarget:
         "and in march the old clock of my uncle too",
     ],
 )
-def test_running_text_that_holds_it(text: str) -> None:
+def test_running_text_with_the_target_matches(text: str) -> None:
     assert gone_post().matches_text(text)
 
 
 @pytest.mark.parametrize("text", ["", "read a.md again", f"x{PATH}x", "the old clock of my uncle"])
-def test_running_text_that_does_not(text: str) -> None:
+def test_other_running_text_does_not_match(text: str) -> None:
     assert not gone_post().matches_text(text)
 
 
-def test_a_short_identifier_counts_in_a_field_alone() -> None:
+def test_a_short_identifier_matches_only_in_a_field() -> None:
     assert gone_post().matches_identifier("a.md")
     assert gone_post().matches_value({"source_id": "a.md"})
     assert not gone_post().matches_value({"note": "see a.md"})
@@ -58,23 +58,23 @@ def test_a_short_identifier_counts_in_a_field_alone() -> None:
         {"metadata": json.dumps({"twin.chunks": ["c-9"]})},
     ],
 )
-def test_an_answer_is_known_by_the_passage_that_its_prompt_held(row: dict[str, Any]) -> None:
-    assert shows_passage(row, gone_post(chunks=frozenset({"c-9"})))
-    assert not shows_passage(row, gone_post(chunks=frozenset({"c-90"})))
+def test_an_answer_is_recognised_by_a_passage_in_its_prompt(row: dict[str, Any]) -> None:
+    assert contains_passage(row, gone_post(chunks=frozenset({"c-9"})))
+    assert not contains_passage(row, gone_post(chunks=frozenset({"c-90"})))
 
 
 @pytest.mark.parametrize("row", [{}, {"metadata": None}, {"metadata": {}}, {"chunks": ""}])
-def test_a_row_without_passages_shows_none(row: dict[str, Any]) -> None:
-    assert not shows_passage(row, gone_post(chunks=frozenset({"c-9", ""})))
+def test_a_row_without_passages_does_not_match(row: dict[str, Any]) -> None:
+    assert not contains_passage(row, gone_post(chunks=frozenset({"c-9", ""})))
 
 
-def test_json_inside_json_is_looked_into() -> None:
+def test_nested_json_is_searched() -> None:
     inner = json.dumps({"messages": [{"content": "In March the old\nclock of my uncle stopped"}]})
     assert gone_post().matches_value(json.dumps({"body": inner}))
 
 
-@pytest.mark.parametrize("wrap", [dict.fromkeys, lambda one: one])
-def test_letters_that_json_escapes_are_read_as_letters(wrap: Any) -> None:
+@pytest.mark.parametrize("wrap", [dict.fromkeys, lambda texts: texts])
+def test_letters_escaped_in_json_are_decoded(wrap: Any) -> None:
     target = post_target("ada", "a", "Im März stand die große Uhr über Nacht für immer still")
     document = json.dumps(wrap(["im März stand die große Uhr über Nacht für immer"]))
     assert "\\u00e4" in document
@@ -86,7 +86,7 @@ def test_letters_that_json_escapes_are_read_as_letters(wrap: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "held"),
+    ("text", "is_found"),
     [
         ("twin/ada answered", True),
         ("model-server-ada-v1.log", True),
@@ -100,17 +100,17 @@ def test_letters_that_json_escapes_are_read_as_letters(wrap: Any) -> None:
         ("canada", False),
     ],
 )
-def test_an_author_is_found_by_name_and_not_in_other_names(text: str, held: bool) -> None:
-    assert GONE_AUTHOR.matches_text(text) is held
+def test_an_author_is_found_by_name_but_not_in_other_names(text: str, is_found: bool) -> None:
+    assert GONE_AUTHOR.matches_text(text) is is_found
 
 
-def test_the_journal_gives_the_same_value_back() -> None:
+def test_a_target_round_trips_through_json() -> None:
     gone = gone_post(traces=frozenset({TRACE}), checkpoints=frozenset({"c"}))
     read = ErasureTarget.from_json(gone.subject, gone.to_json(), gone.fingerprints)
     assert (read.ids, read.traces, read.checkpoints) == (gone.ids, gone.traces, gone.checkpoints)
     assert read.matches_text("in march the old clock of my uncle stopped")
 
 
-def test_a_digest_names_the_subject_and_nothing_else() -> None:
+def test_a_digest_depends_on_the_subject() -> None:
     assert ErasureSubject("post", "ada", PATH).digest != ErasureSubject("post", "bea", PATH).digest
     assert len(ErasureSubject("reader", "", "r").digest) == 64

@@ -1,4 +1,4 @@
-"""Manual steps: which providers were shown something, as far as the traces say."""
+"""Manual steps: the providers that received text, according to the traces."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from twin_resources.erasure.text_fingerprints import empty_fingerprints
 from twin_resources.settings import Settings
 
 
-class Here:
-    """Stands for an installation, of which only the settings are read."""
+class StubInstallation:
+    """Replaces an installation, of which only the settings are read."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -24,11 +24,11 @@ class Here:
 
 def step_names(settings: Settings, *shown_to: str) -> list[str]:
     target = reader_target("0123456789abcdef", shown_to=shown_to)
-    here: Any = Here(settings)
-    return [step.what for step in list_manual_steps(here, target, asked_at=0.0)]
+    stub: Any = StubInstallation(settings)
+    return [step.what for step in list_manual_steps(stub, target, asked_at=0.0)]
 
 
-def test_a_provider_is_named_with_how_many_traces_it_answered(home: Settings) -> None:
+def test_a_provider_is_named_with_its_number_of_answers(home: Settings) -> None:
     paid = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
     traces = ("openai/gpt-4o-mini t1", "openai/gpt-4o-mini t2", "old/one t3")
     providers = [what for what in step_names(paid, *traces) if "provider" in what]
@@ -41,24 +41,24 @@ def test_a_provider_is_named_with_how_many_traces_it_answered(home: Settings) ->
 
 
 @pytest.mark.parametrize(
-    ("subject", "named"),
+    ("subject", "is_named"),
     [
         (ErasureSubject("post", "ann", "d1"), True),
-        (ErasureSubject("post", "bob", "d1"), False),  # came without a source
+        (ErasureSubject("post", "bob", "d1"), False),  # has no source
         (ErasureSubject("reader", "", "0123456789abcdef"), False),
     ],
 )
-def test_the_authors_own_copy_is_named_where_posts_come_from(
-    home: Settings, subject: ErasureSubject, named: bool
+def test_the_authors_own_copy_is_named_if_there_is_a_source(
+    home: Settings, subject: ErasureSubject, is_named: bool
 ) -> None:
     write_author(home, Author("ann", "Ann Bell", sources=("posts",)))
     write_author(home, Author("bob", "Bob Bell"))
-    here: Any = Here(home)
-    steps = [step.what for step in list_manual_steps(here, ErasureTarget(subject), asked_at=0.0)]
-    assert any("own copy" in what for what in steps) == named
+    stub: Any = StubInstallation(home)
+    steps = [step.what for step in list_manual_steps(stub, ErasureTarget(subject), asked_at=0.0)]
+    assert any("own copy" in what for what in steps) == is_named
 
 
-def test_a_plan_of_an_earlier_release_names_nobody() -> None:
+def test_a_plan_of_an_earlier_release_names_no_provider() -> None:
     target = reader_target("0123456789abcdef", shown_to=["m t"])
     older = json.loads(target.to_json())
     del older["shown_to"]
@@ -67,11 +67,11 @@ def test_a_plan_of_an_earlier_release_names_nobody() -> None:
         assert read.shown_to == shown_to
 
 
-def test_a_checkpoint_that_was_published_is_named_with_its_address(home: Settings) -> None:
+def test_a_published_checkpoint_is_named_with_its_address(home: Settings) -> None:
     published = frozenset({"c1 (https://hub/ann/clocks/1)"})
     target = post_target("ann", "d1", checkpoints=frozenset({"c2", "c1"}), published=published)
-    here: Any = Here(home)
+    stub: Any = StubInstallation(home)
     [how] = [
-        step.how for step in list_manual_steps(here, target, asked_at=0.0) if "hub" in step.what
+        step.how for step in list_manual_steps(stub, target, asked_at=0.0) if "hub" in step.what
     ]
     assert how == "delete them there: c1 (https://hub/ann/clocks/1), c2"

@@ -1,4 +1,4 @@
-"""Plans: which texts are fingerprinted, which traces go; what others wrote as well stays."""
+"""Plans: fingerprinted texts and erased traces; texts that others wrote as well stay."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OTHERS_EDIT = "it was a man from the village who mended it then"
 
 @pytest.fixture
 def instance(home: Settings) -> Iterator[Installation]:
-    """Ann's post shares sentences with another of hers and with Bob's; two readers ask and vote."""
+    """Ann's post shares sentences with her other post and with Bob's; two readers ask and vote."""
     installation = Installation.for_settings(home)
     posts = {
         "ann": {"a.md": f"{OWN}. {TWICE}. {BOBS}", "b.md": TWICE},
@@ -41,11 +41,11 @@ def instance(home: Settings) -> Iterator[Installation]:
     for author, texts in posts.items():
         write_author(home, Author(author, f"{author.title()} Bell"))
         rows = [
-            {"source_id": one, "url": "", "title": one, "text": text} for one, text in texts.items()
+            {"source_id": key, "url": "", "title": key, "text": text} for key, text in texts.items()
         ]
         store_rows(installation.tables, "raw_posts", author, rows, key="source_id")
-    made_of = [("a-1", "a.md"), ("b-1", "b.md")]
-    rows = [{"chunk_id": one, "document_id": post, "text": OWN} for one, post in made_of]
+    chunk_sources = [("a-1", "a.md"), ("b-1", "b.md")]
+    rows = [{"chunk_id": chunk, "document_id": post, "text": OWN} for chunk, post in chunk_sources]
     store_rows(installation.tables, "document_chunks", "ann", rows, key="chunk_id")
     ledger.open_tables(installation.state)
     questions = {
@@ -67,9 +67,9 @@ def instance(home: Settings) -> Iterator[Installation]:
 
 
 def blank(table: sa.Table) -> dict[str, object]:
-    """A row of empty values."""
-    of_type = {str: "", int: 0, float: 0.0, bool: False}
-    return {one.name: of_type[one.type.python_type] for one in table.c}
+    """Return a row of empty values."""
+    defaults = {str: "", int: 0, float: 0.0, bool: False}
+    return {column.name: defaults[column.type.python_type] for column in table.c}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def blank(table: sa.Table) -> dict[str, object]:
     ],
     ids=("post", "author", "reader", "other reader"),
 )  # fmt: skip
-def test_only_what_nobody_else_says_is_marked(
+def test_only_texts_of_nobody_else_are_fingerprinted(
     instance: Installation,
     subject: ErasureSubject,
     marked: set[str],
@@ -96,7 +96,7 @@ def test_only_what_nobody_else_says_is_marked(
     assert (target.traces, target.authors, target.key_hash) == (traces, authors, "h")
     assert traces <= target.ids
     number = journal.open_request(instance.state, subject, asked_by="test", key_hash="h")
-    for _ in range(2):  # made, and then read from the journal and its file of marks
+    for _ in range(2):  # first created, then read from the journal and its fingerprint file
         plan = _load_or_make_plan(instance, journal.find_request(instance.state, number), subject)
         assert (plan.ids, plan.key_hash) == (target.ids, "h")
         assert (plan.fingerprints.runs == target.fingerprints.runs).all()
@@ -104,15 +104,15 @@ def test_only_what_nobody_else_says_is_marked(
     assert target.names == ({"ann", "Ann Bell"} if subject.kind == "author" else set())
 
 
-def test_what_was_published_is_named_though_its_address_has_the_authors_name(
+def test_a_published_version_is_listed_although_its_record_is_erased(
     instance: Installation,
 ) -> None:
-    """The record with the address is erased with the author's files before the steps are listed."""
+    """The author's files, with the record of the address, are erased before steps are listed."""
     for author, checkpoint in (("ann", "c1"), ("ann", "c2"), ("bob", "c3")):
         register_version(instance.registry, author, checkpoint)
     notes = [
-        {"checkpoint": one, "repository": f"hub/{name}", "revision": f"https://hub/{name}/v1"}
-        for one, name in (("c1", "ann"), ("c3", "bob"))
+        {"checkpoint": key, "repository": f"hub/{name}", "revision": f"https://hub/{name}/v1"}
+        for key, name in (("c1", "ann"), ("c3", "bob"))
     ]
     lines = "".join(f"{json.dumps(note)}\n" for note in notes)
     published = instance.settings.home / "published.jsonl"

@@ -1,4 +1,4 @@
-"""Which post a name means, and what a refusal lists."""
+"""Which post a name refers to, and what an error lists."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ POSTS = [
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "expected"),
     [
         ("_posts/oil.md", "_posts/oil.md"),
         ("document-notes/brass.md", "notes/brass.md"),
@@ -47,22 +47,22 @@ POSTS = [
         ("on  BRASS", "_posts/brass.md"),
     ],
 )
-def test_one_post_has_the_name(name: str, meant: str) -> None:
-    assert match_post(POSTS, name) == ErasureSubject("post", "ann", meant)
+def test_a_name_refers_to_one_post(name: str, expected: str) -> None:
+    assert match_post(POSTS, name) == ErasureSubject("post", "ann", expected)
 
 
-def test_an_address_names_every_copy_of_the_post() -> None:
+def test_an_address_refers_to_every_copy_of_the_post() -> None:
     subject = match_post(POSTS, "https://x.example/oil")
     assert subject == ErasureSubject("post", "ann", "https://x.example/oil")
 
 
 @pytest.mark.parametrize("name", ["brass.md", "On oil"])
-def test_a_name_of_several_is_refused(name: str) -> None:
+def test_an_ambiguous_name_is_refused(name: str) -> None:
     with pytest.raises(TwinError, match="2 posts with that name: "):
         match_post(POSTS, name)
 
 
-def test_an_id_of_two_authors_is_refused() -> None:
+def test_an_id_shared_by_two_authors_is_refused() -> None:
     posts = [post("_posts/oil.md"), post("_posts/oil.md", author="bob")]
     with pytest.raises(TwinError, match=r"of ann.*of bob"):
         match_post(posts, "_posts/oil.md")
@@ -77,30 +77,30 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, nearest: str) ->
         match_post(POSTS, name)
 
 
-def test_a_refusal_lists_three_and_says_that_there_are_more() -> None:
-    many = [post(f"{number}.md", title="On oil") for number in range(4)]
-    with pytest.raises(TwinError) as refused:
-        match_post(many, "On oil")
-    three = "; ".join(f"{number}.md (On oil, of ann)" for number in range(3))
-    assert refused.value.found == f"4 posts with that name: {three}; …"
-    with pytest.raises(TwinError) as refused:
-        match_post(many[:3], "On oil")
-    assert refused.value.found == f"3 posts with that name: {three}"
-    many = [post(f"oil-{number}.md", title=f"Oil {number}") for number in range(4)]
-    with pytest.raises(TwinError) as refused:
-        match_post(many, "oil-")
-    three = "; ".join(f"oil-{number}.md (Oil {number}, of ann)" for number in range(3))
-    assert refused.value.found == f"no match among 4 posts; nearest: {three}"
+def test_an_error_lists_at_most_three_posts() -> None:
+    posts = [post(f"{number}.md", title="On oil") for number in range(4)]
+    with pytest.raises(TwinError) as raised:
+        match_post(posts, "On oil")
+    first_three = "; ".join(f"{number}.md (On oil, of ann)" for number in range(3))
+    assert raised.value.found == f"4 posts with that name: {first_three}; …"
+    with pytest.raises(TwinError) as raised:
+        match_post(posts[:3], "On oil")
+    assert raised.value.found == f"3 posts with that name: {first_three}"
+    posts = [post(f"oil-{number}.md", title=f"Oil {number}") for number in range(4)]
+    with pytest.raises(TwinError) as raised:
+        match_post(posts, "oil-")
+    first_three = "; ".join(f"oil-{number}.md (Oil {number}, of ann)" for number in range(3))
+    assert raised.value.found == f"no match among 4 posts; nearest: {first_three}"
 
 
-def test_nothing_is_near_to_a_name_that_is_like_none() -> None:
-    with pytest.raises(TwinError) as refused:
+def test_a_dissimilar_name_has_no_nearest_posts() -> None:
+    with pytest.raises(TwinError) as raised:
         match_post(POSTS, "qqqqqqqq")
-    assert refused.value.found == "no match among 4 posts"
+    assert raised.value.found == "no match among 4 posts"
 
 
-def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None:
-    """Requests about a reader, another author's post and this one, whose rows are gone already."""
+def test_an_open_request_is_found_among_others(home: Settings) -> None:
+    """There are requests for a reader, for another author's post and for this erased post."""
     write_author(home, Author("ann", "Ann"))
     instance = Installation.for_settings(home)
     post_subject = ErasureSubject("post", "ann", "_posts/oil.md")
@@ -116,10 +116,10 @@ def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None
     instance.state.close()
 
 
-def test_a_name_that_was_forgotten_says_when(
+def test_the_error_for_a_forgotten_post_has_its_date(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is found by an id in the request's plan, or by the address that was asked for."""
+    """The post is found by an id in the request's plan or by the requested address."""
     instance = Installation.for_settings(home)
     address = "https://x.example/oil"
     for day, name in ((2, "_posts/oil.md"), (3, address)):
@@ -131,7 +131,7 @@ def test_a_name_that_was_forgotten_says_when(
     for name, day in (("_posts/oil.md", "03"), (address, "04"), ("document-2", "03")):
         with pytest.raises(PostForgottenError, match=f"of ann.*forgotten on 1970-01-{day}"):
             find_post(instance, name, authors=["bob", "ann"])
-    journal.remember_posts(instance.state, "bob", ["document-2"], [])  # on the day of the last one
+    journal.remember_posts(instance.state, "bob", ["document-2"], [])  # on the same day
     for authors in (["bob", "ann"], ["ann", "bob"]):
         with pytest.raises(PostForgottenError, match=r"of bob.*forgotten on 1970-01-04"):
             find_post(instance, "document-2", authors=authors)
@@ -141,7 +141,7 @@ def test_a_name_that_was_forgotten_says_when(
     instance.state.close()
 
 
-def test_what_nobody_has_cannot_be_planned(home: Settings) -> None:
+def test_an_unknown_subject_cannot_be_planned(home: Settings) -> None:
     write_author(home, Author("ann", "Ann"))
     instance = Installation.for_settings(home)
     for subject, message in (
@@ -164,7 +164,7 @@ def test_what_nobody_has_cannot_be_planned(home: Settings) -> None:
     assert list_posts(instance, "bob") == []
     outbox = OutboxRows(instance)
     target = plan_erasure(instance, ErasureSubject("post", "ann", "a.md"))
-    assert (outbox.erase(target), outbox.find_remaining(target)) == (0, []), "there is no outbox"
+    assert (outbox.erase(target), outbox.find_remaining(target)) == (0, []), "no outbox exists"
     outbox.lift_tombstones(target, until=1.0)
     assert not outbox_path(home).exists()
     instance.state.close()

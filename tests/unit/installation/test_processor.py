@@ -1,4 +1,4 @@
-"""bf16 is computed where it is the faster one; the recipe follows and is told beforehand."""
+"""bf16 is used where it is faster; the recipe depends on it and is reported before training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twin_resources.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("told", "faster"),
+    ("cpu_info", "expected"),
     [
         ("vendor_id : AuthenticAMD\nflags : sse2 avx2 avx512f avx512_bf16 fma", True),
         ("vendor_id : GenuineIntel\nflags : avx512f avx512_bf16 amx_bf16 amx_tile", True),
@@ -27,26 +27,26 @@ from twin_resources.settings import Settings
         ("flags : sse2 nobf16x", False),
     ],
 )
-def test_maker_and_instructions_say_it(
-    monkeypatch: pytest.MonkeyPatch, told: str, faster: bool
+def test_bf16_depends_on_the_vendor_and_the_instructions(
+    monkeypatch: pytest.MonkeyPatch, cpu_info: str, expected: bool
 ) -> None:
     monkeypatch.delenv("TWIN_BF16", raising=False)
     monkeypatch.setattr(processor.platform, "system", lambda: "Linux")
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: told)
-    assert processor.is_bf16_faster() is faster
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: cpu_info)
+    assert processor.is_bf16_faster() is expected
 
-    for said in ("off", "on"):
-        monkeypatch.setenv("TWIN_BF16", said)
-        assert processor.is_bf16_faster() is (said == "on")
+    for value in ("off", "on"):
+        monkeypatch.setenv("TWIN_BF16", value)
+        assert processor.is_bf16_faster() is (value == "on")
 
 
-def test_where_nobody_says_it_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_is_off_on_an_unknown_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TWIN_BF16", raising=False)
     monkeypatch.setattr(processor.platform, "system", lambda: "Darwin")
     assert processor.is_bf16_faster() is False
 
 
-def test_a_new_author_gets_the_recipe_of_the_processor_and_no_other(
+def test_a_new_author_gets_the_recipe_of_the_processor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(machine_stage, "list_usable_gpus", list)
@@ -61,28 +61,28 @@ def test_a_new_author_gets_the_recipe_of_the_processor_and_no_other(
     assert machine_stage.choose_machine_recipe("smollm2-135m-instruct") is None
 
 
-def test_the_recipe_is_told_before_the_training_with_its_reason(
+def test_the_recipe_is_reported_with_its_reason_before_training(
     home: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(author_recipe, "list_usable_gpus", list)
 
-    def told(because: str = "", *, recipe: str = "", base_model: str = "") -> str:
+    def report(reason: str = "", *, recipe: str = "", base_model: str = "") -> str:
         author = Author(slug="ann", name="Ann", recipe=recipe)
-        named = home.model_copy(update={"base_model": base_model or home.base_model})
-        machine_stage.report_recipe(author, named, clock=StageClock(verbose=True), reason=because)
+        settings = home.model_copy(update={"base_model": base_model or home.base_model})
+        machine_stage.report_recipe(author, settings, clock=StageClock(verbose=True), reason=reason)
         return " ".join(capsys.readouterr().out.split())
 
-    small = told()
+    small = report()
     assert "recipe smollm2-135m-cpu: base model of 135M" in small
     assert "at most 100,000 tokens" in small
-    noted = told("no bf16", recipe=RECIPE_WITHOUT_BF16)
-    assert "fp32: no bf16; noted in the author's file; at most 70,000 tokens" in noted
-    assert "smollm2-135m-demo: set in the author's file" in told(recipe="smollm2-135m-demo")
-    assert "recipe 1b-cpu: base model of 8B, no GPU" in told(base_model="owner/model-8B")
-    assert "once the base model is prepared" in told(base_model="gpt2")
+    with_reason = report("no bf16", recipe=RECIPE_WITHOUT_BF16)
+    assert "fp32: no bf16; noted in the author's file; at most 70,000 tokens" in with_reason
+    assert "smollm2-135m-demo: set in the author's file" in report(recipe="smollm2-135m-demo")
+    assert "recipe 1b-cpu: base model of 8B, no GPU" in report(base_model="owner/model-8B")
+    assert "once the base model is prepared" in report(base_model="gpt2")
 
 
-def test_a_recipe_of_the_command_line_is_there_and_a_file_of_it_is_named_whole(
+def test_a_recipe_option_must_exist_and_a_file_gets_its_full_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert machine_stage.resolve_recipe_name("1b-gpu") == "1b-gpu"

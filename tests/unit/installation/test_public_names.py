@@ -1,4 +1,4 @@
-"""The public names, as an editor sees them: without running the packages."""
+"""The public names as an editor sees them, without running the packages."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ PACKAGES = (twin_assets, twin_resources)
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
-def test_what_is_listed_is_shown_to_analyzers_and_exists(package: object) -> None:
+def test_listed_names_are_visible_to_analyzers_and_exist(package: object) -> None:
     source = Path(str(package.__file__)).read_text()  # type: ignore[attr-defined]
-    shown = {
+    imported = {
         alias.asname or alias.name
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.If)
         and isinstance(node.test, ast.Name)
         and node.test.id == "TYPE_CHECKING"
-        for one in node.body
-        if isinstance(one, ast.ImportFrom)
-        for alias in one.names
+        for statement in node.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
     }
     listed = package.__all__  # type: ignore[attr-defined]
-    assert shown == set(listed) == set(package._MODULES)  # type: ignore[attr-defined]
+    assert imported == set(listed) == set(package._MODULES)  # type: ignore[attr-defined]
     assert set(listed) <= set(dir(package))
     for name in listed:
         assert getattr(package, name) is not None
@@ -51,7 +51,7 @@ def test_every_asset_of_the_graph_has_a_public_name() -> None:
 
 
 @pytest.mark.skipif(not BASEDPYRIGHT.exists(), reason="basedpyright absent")
-def test_an_analyzer_knows_them_and_underlines_a_misspelt_one(tmp_path: Path) -> None:
+def test_an_analyzer_infers_their_types_and_reports_a_misspelling(tmp_path: Path) -> None:
     names = [f"{package.__name__}.{name}" for package in PACKAGES for name in package.__all__]
     imports = [f"from {name.rpartition('.')[0]} import {name.rpartition('.')[2]}" for name in names]
     reveals = [f"reveal_type({name.rpartition('.')[2]})" for name in names]
@@ -62,24 +62,24 @@ def test_an_analyzer_knows_them_and_underlines_a_misspelt_one(tmp_path: Path) ->
     root = Path(twin_assets.__file__).parents[1]
     config.write_text(json.dumps({"include": ["uses.py"], "extraPaths": [str(root)],
                                   "typeCheckingMode": "standard"}))  # fmt: skip
-    ran = subprocess.run(
+    completed = subprocess.run(
         [str(BASEDPYRIGHT), "--outputjson", "--pythonpath", sys.executable, "-p", str(config)],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    said = json.loads(ran.stdout)["generalDiagnostics"]
-    errors = [row["message"] for row in said if row["severity"] == "error"]
+    diagnostics = json.loads(completed.stdout)["generalDiagnostics"]
+    errors = [row["message"] for row in diagnostics if row["severity"] == "error"]
     assert len(errors) == 2, errors
     assert '"raw_postz" is unknown import symbol' in errors[0]
     assert '"TableResource" is unknown import symbol' in errors[1]
-    told = {
+    revealed = {
         row["range"]["start"]["line"]: row["message"]
-        for row in said
+        for row in diagnostics
         if row["severity"] == "information"
     }
-    assert len(told) == len(names)
-    vague = [text for text in told.values() if '"Any"' in text or '"Unknown"' in text]
-    assert vague == []
-    assert sum('"AssetsDefinition"' in text for text in told.values()) >= 14
+    assert len(revealed) == len(names)
+    untyped = [text for text in revealed.values() if '"Any"' in text or '"Unknown"' in text]
+    assert untyped == []
+    assert sum('"AssetsDefinition"' in text for text in revealed.values()) >= 14

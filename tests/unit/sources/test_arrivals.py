@@ -1,4 +1,4 @@
-"""Whether a look at a source starts an import, decided without Dagster."""
+"""Whether a check of a source starts an import, decided without Dagster."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ SETTLED = KnownSources(3, "a", 1, True, 100.0)
 PENDING = KnownSources(3, "a", 1, False, 100.0)
 
 
-def look(
+def check(
     known: KnownSources | None, mark: str, last_run: str = "", **options: object
 ) -> ArrivalDecision:
-    """Decide about a look. `last_run`: Dagster's status of the run of `known`, if there is one."""
+    """Decide after a check; `last_run` is the Dagster status of the run of `known`, if any."""
     runs = [Run("r", "import_posts", last_run, 150.0, 151.0, 160.0)] if last_run else []
     fields: dict[str, object] = {"is_imported": False, "is_import_running": False, "runs": runs}
     return decide(known, mark, now=200.0, **(fields | options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("known", "mark", "said", "after", "launch"),
+    ("known", "mark", "options", "expected", "should_launch"),
     [
         (None, "a", {}, KnownSources(1, "a", 1, False, 200.0), True),
         (None, "a", {"is_imported": True}, KnownSources(0, "a", 0, True, 200.0), False),
@@ -49,41 +49,41 @@ def look(
         (PENDING, "b", {"last_run": "FAILURE"}, KnownSources(4, "b", 1, False, 200.0), True),
     ],
 )
-def test_one_look(
+def test_one_check(
     known: KnownSources | None,
     mark: str,
-    said: dict[str, Any],
-    after: KnownSources | None,
-    launch: bool,
+    options: dict[str, Any],
+    expected: KnownSources | None,
+    should_launch: bool,
 ) -> None:
-    decision = look(known, mark, **said)
-    assert (decision.known, decision.should_launch) == (after, launch)
+    decision = check(known, mark, **options)
+    assert (decision.known, decision.should_launch) == (expected, should_launch)
     assert decision.message
 
 
-def test_a_change_whose_import_keeps_failing_is_given_up() -> None:
+def test_a_change_is_given_up_after_repeated_failures() -> None:
     memory: KnownSources | None = SETTLED
-    decision = look(memory, "b")
-    launched = 0
+    decision = check(memory, "b")
+    launch_count = 0
     while decision.should_launch:
-        launched += 1
-        decision = look(decision.known, "b", last_run="FAILURE")
-    assert launched == MAX_ATTEMPTS
+        launch_count += 1
+        decision = check(decision.known, "b", last_run="FAILURE")
+    assert launch_count == MAX_ATTEMPTS
     assert f"failed {MAX_ATTEMPTS} times" in decision.message
-    assert not look(decision.known, "b").should_launch
-    assert look(decision.known, "c").should_launch
+    assert not check(decision.known, "b").should_launch
+    assert check(decision.known, "c").should_launch
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["SUCCESS", "FAILURE", ""]))))
-def test_no_key_is_launched_for_two_states(steps: list[tuple[str, str]]) -> None:
-    """Also when a folder returns to an earlier state: Dagster never runs a key twice."""
+def test_a_key_is_never_launched_for_two_states(steps: list[tuple[str, str]]) -> None:
+    """This includes a folder that returns to an earlier state; Dagster never runs a key twice."""
     memory: KnownSources | None = None
     states: dict[str, str] = {}
     for mark, status in steps:
-        decision = look(memory, mark, last_run=status)
+        decision = check(memory, mark, last_run=status)
         memory = decision.known
         assert memory is not None
         assert KnownSources.from_json(memory.as_json()) == memory
         if decision.should_launch:
             assert states.setdefault(run_key("posts", "ann", 1, memory), mark) == mark
-        assert memory.mark == mark  # what was decided on is what is remembered
+        assert memory.mark == mark  # the decision is based on the stored mark
