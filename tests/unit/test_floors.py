@@ -1,6 +1,6 @@
-"""The floors hold: what an import costs, and what it must not drag in.
+"""The limits of imports: heavy packages that they must not load, and the lint contracts.
 
-Each measurement runs in a fresh interpreter: this one has long since imported everything.
+Each measurement runs in a new interpreter, because this one has already imported everything.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ print(json.dumps({{"cpu": spent, "modules": sorted(sys.modules)}}))
 """
 
 
-def modules_after(module: str) -> dict[str, object]:
-    done = subprocess.run(
+def run_probe(module: str) -> dict[str, object]:
+    completed = subprocess.run(
         [sys.executable, "-c", PROBE.format(module=module)],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    assert completed.returncode == 0, completed.stderr
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 def test_definitions_load_nothing_heavy() -> None:
-    loaded = set(modules_after("twin_assets.definitions")["modules"])
+    loaded = set(run_probe("twin_assets.definitions")["modules"])
     assert loaded.isdisjoint(HEAVY), sorted(loaded.intersection(HEAVY))
 
 
@@ -64,8 +64,8 @@ def test_definitions_load_nothing_heavy() -> None:
     "module",
     ["twin_cli", "twin_resources.gateway.hooks.plugin", "twin_assets.corpus.preview"],
 )
-def test_what_runs_outside_dagster_does_not_import_it(module: str) -> None:
-    loaded = set(modules_after(module)["modules"])
+def test_modules_outside_dagster_do_not_import_it(module: str) -> None:
+    loaded = set(run_probe(module)["modules"])
     assert not [name for name in loaded if name == "dagster" or name.startswith("dagster.")]
 
 
@@ -78,10 +78,10 @@ def test_lazy_names_resolve_without_their_neighbours() -> None:
         " cleaned_documents.key.to_user_string(),"
         " LangfuseResource.__name__)"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    assert done.stdout.split() == ["False", "False", "cleaned_documents", "LangfuseResource"]
+    assert completed.stdout.split() == ["False", "False", "cleaned_documents", "LangfuseResource"]
 
 
 def test_only_the_thin_files_of_a_stage_import_dagster() -> None:
@@ -128,7 +128,7 @@ CIRCLE = (
     "twin_assets.evaluation.statistics.rates",
     "twin_assets.evaluation.statistics.bootstrap",
 )
-WRONG = (
+WRONG_IMPORTS = (
     ("twin_assets.corpus.cleaning", "twin_sensors.jobs"),
     CIRCLE,
     ("twin_resources.storage.tables.tables", "twin_resources.registry.registry"),
@@ -141,24 +141,24 @@ WRONG = (
 )
 
 
-def skeleton(folder: Path) -> None:
-    """Every module of the project, empty, under the project's contracts."""
+def write_skeleton(folder: Path) -> None:
+    """Write every module of the project as an empty file, with the project's contracts."""
     for package in ("twin_resources", "twin_assets", "twin_sensors", "deploy/twin_cli"):
         for path in (ROOT / package).rglob("*.py"):
-            copy = folder / path.relative_to(ROOT / "deploy" if "deploy" in package else ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.touch()
-    thin = {"dagster_resources": "dagster", "dagster_history": "dagster"}
-    thin["erasure/dagster_records"] = "dagster"
-    for name, imported in thin.items():  # what a contract ignores has to be there
+            target = folder / path.relative_to(ROOT / "deploy" if "deploy" in package else ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+    dagster_modules = {"dagster_resources": "dagster", "dagster_history": "dagster"}
+    dagster_modules["erasure/dagster_records"] = "dagster"
+    for name, imported in dagster_modules.items():  # ignored imports of a contract must exist
         (folder / "twin_resources" / f"{name}.py").write_text(f"import {imported}\n")
     (folder / "twin_assets" / "definitions.py").write_text("import twin_sensors.jobs\n")
     shutil.copy(ROOT / "pyproject.toml", folder)
 
 
 def lint_report(folder: Path) -> str:
-    """What import-linter says of a tree, without colours."""
-    ran = subprocess.run(
+    """Return the import-linter report on a folder, without colours."""
+    completed = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(folder)},
@@ -167,24 +167,24 @@ def lint_report(folder: Path) -> str:
         check=False,
         timeout=120,
     )
-    assert ran.returncode in (0, 1), ran.stdout + ran.stderr
-    return re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout)
+    assert completed.returncode in (0, 1), completed.stdout + completed.stderr
+    return re.sub(r"\x1b\[[0-9;]*m", "", completed.stdout)
 
 
 def test_each_contract_fails_on_a_wrong_import(tmp_path: Path) -> None:
-    skeleton(tmp_path)
-    assert f"{len(WRONG)} kept, 0 broken" in lint_report(tmp_path)
-    for importing, imported in (*WRONG, CIRCLE[::-1]):
+    write_skeleton(tmp_path)
+    assert f"{len(WRONG_IMPORTS)} kept, 0 broken" in lint_report(tmp_path)
+    for importing, imported in (*WRONG_IMPORTS, CIRCLE[::-1]):
         path = tmp_path / (importing.replace(".", "/") + ".py")
         path.write_text(f"{path.read_text()}import {imported}\n")
-    told = lint_report(tmp_path)
-    assert f"0 kept, {len(WRONG)} broken" in told
+    report = lint_report(tmp_path)
+    assert f"0 kept, {len(WRONG_IMPORTS)} broken" in report
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    details = told.partition("Broken contracts")[2]
-    for contract, (importing, imported) in zip(contracts["contracts"], WRONG, strict=True):
+    details = report.partition("Broken contracts")[2]
+    for contract, (importing, imported) in zip(contracts["contracts"], WRONG_IMPORTS, strict=True):
         after = details.partition(contract["name"])[2]
-        shown = after.split("\n-----")[1]
-        told = f"{importing} -> {imported.split('.')[0]}"
+        section = after.split("\n-----")[1]
+        expected = f"{importing} -> {imported.split('.')[0]}"
         if contract["type"] == "acyclic_siblings":
-            told = f"No cycles are allowed in {importing.rpartition('.')[0]}"
-        assert told in shown, f"{contract['name']}: {shown}"
+            expected = f"No cycles are allowed in {importing.rpartition('.')[0]}"
+        assert expected in section, f"{contract['name']}: {section}"

@@ -1,4 +1,4 @@
-"""Names: a public class name stands once, and the glossary names what is there."""
+"""Names: public class names are unique, and names in the glossary exist."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ GLOSSARY = (ROOT / "deploy" / "docs" / "glossary.md").read_text(encoding="utf-8"
 
 @cache
 def classes() -> dict[str, list[str]]:
-    """Public class name → files that define one of that name."""
-    found: dict[str, list[str]] = defaultdict(list)
+    """Map each public class name to the files that define it."""
+    files_by_name: dict[str, list[str]] = defaultdict(list)
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for node in tree.body:
                 if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                    found[node.name].append(str(path.relative_to(ROOT)))
-    return found
+                    files_by_name[node.name].append(str(path.relative_to(ROOT)))
+    return files_by_name
 
 
-def test_a_public_class_name_stands_once() -> None:
-    found = classes()
+def test_public_class_names_are_unique() -> None:
+    files_by_name = classes()
 
-    assert len(found) > 500
-    assert {name: files for name, files in found.items() if len(files) > 1} == {}
+    assert len(files_by_name) > 500
+    assert {name: files for name, files in files_by_name.items() if len(files) > 1} == {}
 
 
-def test_the_glossary_names_files_and_classes_that_are_there() -> None:
+def test_files_and_classes_in_the_glossary_exist() -> None:
     quoted = re.findall(r"`([^`\n]+)`", GLOSSARY)
-    paths = [one for one in quoted if "/" in one]
-    names = [one for one in quoted if re.fullmatch(r"[A-Z]\w+", one)]
+    paths = [word for word in quoted if "/" in word]
+    names = [word for word in quoted if re.fullmatch(r"[A-Z]\w+", word)]
 
     assert len(paths) > 30
     assert len(names) > 8
     assert [path for path in paths if not (ROOT / path).exists()] == []
-    there = classes()
-    assert [name for name in names if name not in there] == []
+    existing = classes()
+    assert [name for name in names if name not in existing] == []

@@ -1,4 +1,4 @@
-"""State, outbox and traces are their owner's alone: in a new home, and in one that others read."""
+"""Only the owner can read state, outbox and traces, in a new home and in a shared one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ other = sqlite3.connect(sys.argv[1], isolation_level=None)
 other.execute("INSERT INTO t VALUES (2)")
 other.close()
 """
-OPENED: dict[str, Callable[[Path], object]] = {
+OPENERS: dict[str, Callable[[Path], object]] = {
     "state": open_state,
     "outbox": Outbox,
     "traces": TraceTables,
@@ -39,8 +39,8 @@ OPENED: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.fixture(autouse=True)
-def shared_with_everybody() -> Iterator[None]:
-    """The usual mask of a shell: what is made is everybody's to read."""
+def permissive_umask() -> Iterator[None]:
+    """Set the usual umask of a shell, with which everybody can read new files."""
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -58,58 +58,56 @@ def modes(path: Path) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize("name", OPENED)
-def test_a_new_database_is_private_with_what_lies_beside_it(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", OPENERS)
+def test_a_new_database_and_its_log_files_are_private(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{name}.sqlite"
-    held = OPENED[name](path)
-    found = modes(path)
-    assert {f"{name}.sqlite", f"{name}.sqlite-wal", f"{name}.sqlite-shm"} <= set(found)
-    assert set(found.values()) == {0o600}
-    assert held
+    handle = OPENERS[name](path)
+    file_modes = modes(path)
+    assert {f"{name}.sqlite", f"{name}.sqlite-wal", f"{name}.sqlite-shm"} <= set(file_modes)
+    assert set(file_modes.values()) == {0o600}
+    assert handle
 
 
-@pytest.mark.parametrize("name", OPENED)
-def test_one_that_others_could_read_is_taken_from_them_while_it_is_in_use(
-    tmp_path: Path, name: str
-) -> None:
+@pytest.mark.parametrize("name", OPENERS)
+def test_a_readable_database_becomes_private_while_it_is_in_use(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{name}.sqlite"
-    used = sqlite3.connect(path)
-    used.execute("PRAGMA journal_mode = WAL")
-    used.execute("CREATE TABLE another (a)")
-    used.commit()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("CREATE TABLE another (a)")
+    connection.commit()
     assert set(modes(path).values()) == {0o644}
-    held = OPENED[name](path)
+    handle = OPENERS[name](path)
     assert set(modes(path).values()) == {0o600}
-    assert used.execute("SELECT count(*) FROM another").fetchone() == (0,)
-    used.close()
-    assert held
+    assert connection.execute("SELECT count(*) FROM another").fetchone() == (0,)
+    connection.close()
+    assert handle
 
 
-def test_opening_ends_no_lock_of_the_same_process(tmp_path: Path) -> None:
-    """Who closes a file ends all locks that the process holds on it. Another process then takes
-    itself for the last user of the database and removes the log that is in use here."""
+def test_opening_keeps_the_locks_of_the_same_process(tmp_path: Path) -> None:
+    """Closing a file releases all locks of the process on it. Another process would then assume
+    that it is the last user of the database, and delete the log that is in use here."""
     path = tmp_path / "state.sqlite"
     open_state(path)
-    used = sqlite3.connect(path, isolation_level=None)
-    used.execute("INSERT INTO t VALUES (1)")
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("INSERT INTO t VALUES (1)")
     make_private_database(path)
     subprocess.run([sys.executable, "-c", WRITE, str(path)], check=True)
     assert path.with_name("state.sqlite-wal").exists()
-    used.execute("INSERT INTO t VALUES (3)")
-    assert used.execute("SELECT a FROM t ORDER BY a").fetchall() == [(1,), (2,), (3,)]
-    used.close()
+    connection.execute("INSERT INTO t VALUES (3)")
+    assert connection.execute("SELECT a FROM t ORDER BY a").fetchall() == [(1,), (2,), (3,)]
+    connection.close()
 
 
-def test_a_state_elsewhere_is_private_and_its_folder_is_left(tmp_path: Path) -> None:
+def test_a_state_outside_the_home_is_private_but_its_folder_is_unchanged(tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()
-    held = open_state(folder / "elsewhere.sqlite")
+    handle = open_state(folder / "elsewhere.sqlite")
     assert set(modes(folder / "elsewhere.sqlite").values()) == {0o600}
     assert mode(folder) == 0o755
-    assert held
+    assert handle
 
 
-def test_what_is_no_file_of_the_homes_is_left(tmp_path: Path) -> None:
+def test_links_and_missing_files_are_ignored(tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("somebody's")
     link.symlink_to(target)
@@ -117,7 +115,7 @@ def test_what_is_no_file_of_the_homes_is_left(tmp_path: Path) -> None:
     tool.touch(0o755)
     assert restrict_to_owner([link, tmp_path / "missing", tool]) == []
     assert mode(target) == 0o644
-    assert mode(tool) == 0o700  # the owner's own rights stay
+    assert mode(tool) == 0o700  # the owner's permissions stay
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -126,8 +124,8 @@ def test_a_file_of_another_user_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     child = os.fork()
     if child == 0:
-        os.chdir(tmp_path)  # the folders above are not that user's to pass
+        os.chdir(tmp_path)  # that user cannot traverse the parent folders
         os.setuid(65534)
-        is_seen = Path("theirs").stat().st_size == 1
-        os._exit(is_seen and len(restrict_to_owner([Path("theirs")])))
+        is_readable = Path("theirs").stat().st_size == 1
+        os._exit(is_readable and len(restrict_to_owner([Path("theirs")])))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1

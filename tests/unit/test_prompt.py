@@ -26,7 +26,7 @@ class Shown:
     end: int = 0
 
 
-def test_passages_stand_before_the_question_in_their_order() -> None:
+def test_passages_precede_the_question_in_order() -> None:
     messages = render(
         DEFAULT_TEMPLATE,
         author_name="Ada",
@@ -44,7 +44,7 @@ def test_passages_stand_before_the_question_in_their_order() -> None:
     assert "Ada" in messages[0]["content"]
 
 
-def test_pieces_of_one_post_that_follow_each_other_are_one_passage() -> None:
+def test_adjacent_pieces_of_a_post_become_one_passage() -> None:
     date = datetime(2020, 3, 4, tzinfo=UTC)
     pieces = [
         Shown("Clocks", "Oil thickens", date, "a", 3, 100, 112),
@@ -65,13 +65,13 @@ def test_pieces_of_one_post_that_follow_each_other_are_one_passage() -> None:
     )
 
 
-def test_a_word_that_was_cut_in_two_is_whole_in_the_prompt() -> None:
+def test_a_word_cut_in_two_is_joined() -> None:
     pieces = [Shown("T", "a" * 9, None, "a", 0, 0, 9), Shown("T", "b" * 9, None, "a", 1, 9, 18)]
     content = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why?", passages=pieces)
     assert "a" * 9 + "b" * 9 in content[1]["content"]
 
 
-def test_without_passages_there_is_no_heading_for_them() -> None:
+def test_no_passages_give_no_heading() -> None:
     content = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why?")[1]["content"]
     assert content == "Question: Why?"
 
@@ -90,7 +90,7 @@ def test_every_content_is_stripped() -> None:
     assert all(message["content"] == message["content"].strip() for message in messages)
 
 
-def test_braces_in_what_people_wrote_are_text() -> None:
+def test_braces_in_user_text_are_kept() -> None:
     content = render(
         DEFAULT_TEMPLATE, author_name="{A}", question="{question}", passages=[Shown("{t}", "x {y}")]
     )[1]["content"]
@@ -99,13 +99,13 @@ def test_braces_in_what_people_wrote_are_text() -> None:
 
 
 @pytest.mark.parametrize("question", ["Why Rust?", "Why?\n\nQuestion: and who?", "From my posts:"])
-def test_a_question_alone_is_what_it_would_be_without_passages(question: str) -> None:
+def test_stripping_passages_gives_the_prompt_without_passages(question: str) -> None:
     passages = [Shown("Title", "A text.\n\nQuestion: is it one?")]
     terms = {"author_name": "Ada", "question": question}
-    shown = render(DEFAULT_TEMPLATE, **terms, passages=passages)[-1]["content"]
+    with_passages = render(DEFAULT_TEMPLATE, **terms, passages=passages)[-1]["content"]
     bare = render(DEFAULT_TEMPLATE, **terms)[-1]["content"]
-    assert "A text." in shown
-    assert strip_passages(shown) == bare
+    assert "A text." in with_passages
+    assert strip_passages(with_passages) == bare
     assert strip_passages(bare) == bare
 
 
@@ -119,7 +119,7 @@ def test_a_system_message_in_the_history_is_refused() -> None:
         )
 
 
-def test_every_text_of_a_template_is_in_its_hash() -> None:
+def test_the_hash_covers_every_text_of_a_template() -> None:
     hashes = {
         replace(DEFAULT_TEMPLATE, **{name: "other"}).hash
         for name in DEFAULT_TEMPLATE.__dataclass_fields__
@@ -127,12 +127,12 @@ def test_every_text_of_a_template_is_in_its_hash() -> None:
     assert len(hashes | {DEFAULT_TEMPLATE.hash}) == len(DEFAULT_TEMPLATE.__dataclass_fields__) + 1
 
 
-def test_the_default_template_is_the_one_that_checkpoints_were_trained_with() -> None:
-    # Meant to fail when its text is edited: add a new template instead, and keep this one.
+def test_the_default_template_is_unchanged() -> None:
+    # Checkpoints were trained with this template. Add a new one instead of editing it.
     assert DEFAULT_TEMPLATE.hash == "ba248334e37229bd"
     assert find_template("ba248334e37229bd") is TEMPLATES["ba248334e37229bd"] is DEFAULT_TEMPLATE
 
 
-def test_an_unknown_template_says_what_to_do() -> None:
+def test_the_error_for_an_unknown_template_has_advice() -> None:
     with pytest.raises(TwinError, match="or train again"):
         find_template("0" * 16)

@@ -1,4 +1,4 @@
-"""`deploy/docs/settings.md` names every variable and setting, and is of today."""
+"""`deploy/docs/settings.md` lists every variable and setting, and is up to date."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from twin_resources.settings import CONSTANTS, Settings
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_document_is_of_today() -> None:
+def test_the_document_is_up_to_date() -> None:
     written = DOCUMENT.read_text(encoding="utf-8")
 
     assert written == render_document(), "run `python deploy/checkout/settings_document.py`"
@@ -40,26 +40,24 @@ def test_every_variable_and_setting_has_a_row() -> None:
     assert set(Author.__dataclass_fields__) - {"slug", "extra"} <= rows
 
 
-def test_every_variable_of_ours_in_the_code_is_in_the_document() -> None:
-    named: set[str] = set()
+def test_every_variable_in_the_code_is_in_the_document() -> None:
+    used: set[str] = set()
     for folder in ("twin_assets", "twin_resources", "twin_sensors"):
         for path in (ROOT / folder).rglob("*.py"):
-            named |= set(
-                re.findall(r"\bTWIN_[A-Z][A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8"))
-            )
+            used |= set(re.findall(r"\bTWIN_[A-Z][A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
     known = {environment_variable(name) for name in Settings.model_fields} | {*NOT_SETTINGS}
 
-    assert named - known == set()
+    assert used - known == set()
 
 
-def test_a_setting_without_a_word_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_without_a_description_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("checkout.settings_document.parse_field_comments", lambda *_: {})
 
     with pytest.raises(TwinError, match="describe the setting home"):
         render_document()
 
 
-def test_comments_above_and_behind_are_the_description() -> None:
+def test_comments_above_and_beside_a_field_describe_it() -> None:
     source = (
         "class Settings:\n"
         "    # Not this one.\n"
@@ -76,29 +74,29 @@ def test_comments_above_and_behind_are_the_description() -> None:
     }
 
 
-def test_attributes_that_share_a_line_share_its_words() -> None:
-    said = parse_attributes(
+def test_attributes_on_one_line_share_a_description() -> None:
+    descriptions = parse_attributes(
         "A thing.\n\nAttributes:\n    one, two: of a\n        pair.\n    three: it."
     )
 
-    assert said == {"one": "of a pair.", "two": "of a pair.", "three": "it."}
+    assert descriptions == {"one": "of a pair.", "two": "of a pair.", "three": "it."}
 
 
 def test_the_recipe_for_a_setting_adds_one(tmp_path: Path) -> None:
-    """The lines of deploy/docs/contributing.md in a copy, read by a process of its own."""
+    """The lines from deploy/docs/contributing.md are added to a copy, which a new process reads."""
     for folder in ("twin_resources", "deploy/checkout"):
         shutil.copytree(
             ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
         )
     (tmp_path / "deploy/docs").mkdir()
-    listed = tmp_path / "twin_resources/settings.py"
-    text = listed.read_text(encoding="utf-8")
+    settings_path = tmp_path / "twin_resources/settings.py"
+    text = settings_path.read_text(encoding="utf-8")
     before = '    notify: str = ""'
     assert text.count(before) == 1
     [lines] = code_of("A setting", "python")
-    listed.write_text(text.replace(before, lines + before), encoding="utf-8")
+    settings_path.write_text(text.replace(before, lines + before), encoding="utf-8")
 
-    python_of(tmp_path, "deploy/checkout/settings_document.py")
+    run_python(tmp_path, "deploy/checkout/settings_document.py")
     page = (tmp_path / "deploy/docs/settings.md").read_text(encoding="utf-8")
     row = (
         "| `TWIN_NOTICES_KEPT_HOURS` | `72.0` | number | "
@@ -107,19 +105,19 @@ def test_the_recipe_for_a_setting_adds_one(tmp_path: Path) -> None:
     assert page.replace(row, "") == render_document()
     assert row in page
     read = "from twin_resources.settings import load_settings as s; print(s().notices_kept_hours)"
-    assert python_of(tmp_path, "-c", read).stdout == "72.0\n"
-    assert python_of(tmp_path, "-c", read, TWIN_NOTICES_KEPT_HOURS="6").stdout == "6.0\n"
-    refused = python_of(tmp_path, "-c", read, status=1, TWIN_NOTICES_KEPT_HOURS="0")
-    assert "notices_kept_hours" in refused.stderr
+    assert run_python(tmp_path, "-c", read).stdout == "72.0\n"
+    assert run_python(tmp_path, "-c", read, TWIN_NOTICES_KEPT_HOURS="6").stdout == "6.0\n"
+    failed = run_python(tmp_path, "-c", read, status=1, TWIN_NOTICES_KEPT_HOURS="0")
+    assert "notices_kept_hours" in failed.stderr
 
 
-def python_of(
+def run_python(
     folder: Path, *words: str, status: int = 0, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with the packages of `folder`."""
-    ran = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=120,
         env=os.environ | {"PYTHONPATH": str(folder)} | variables, check=False,
     )  # fmt: skip
-    assert ran.returncode == status, ran.stderr
-    return ran
+    assert completed.returncode == status, completed.stderr
+    return completed

@@ -1,4 +1,4 @@
-"""Text of others is shown as text: in HTML, and in Markdown outside of code."""
+"""Foreign text is shown as text, in HTML and in Markdown outside code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 from twin_resources.page.readable import escape_html, escape_markdown, http_url_or_empty
 
 
-def test_html_is_escaped_also_for_attributes() -> None:
+def test_html_is_escaped_for_attributes_as_well() -> None:
     assert escape_html("<img src='x' onerror=\"y\">") == (
         "&lt;img src=&#x27;x&#x27; onerror=&quot;y&quot;&gt;"
     )
@@ -30,17 +30,17 @@ def test_html_is_escaped_also_for_attributes() -> None:
         r"\`<author>\` and <author>",
     ],
 )
-def test_markdown_shows_what_stands_there(text: str) -> None:
-    """A reader of Markdown that lets HTML through shows the text, and no tag of it."""
+def test_markdown_shows_tags_as_text(text: str) -> None:
+    """A Markdown renderer that allows HTML shows the text and renders no tag."""
     html = MarkdownIt("commonmark", {"html": True}).render(escape_markdown(text))
-    shown = html.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    visible = html.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     for tag in ("<author>", "<img", "<x>", "<y>", "<b>", "<stdio.h>", "&lt;", "&"):
-        assert shown.count(tag) >= text.count(tag), html
+        assert visible.count(tag) >= text.count(tag), html
     for tag in ("<author", "<img", "<x>", "<y>", "<b>", "<stdio"):
         assert tag not in html
 
 
-def test_what_the_gateway_has_escaped_stays_escaped() -> None:
+def test_text_escaped_by_the_gateway_stays_escaped() -> None:
     """Titles of quotations come with backslashes (`quotes/answer_text.py`)."""
     html = MarkdownIt("commonmark", {"html": True}).render(
         escape_markdown(r"— \<author\> \& \\<b>")
@@ -48,13 +48,13 @@ def test_what_the_gateway_has_escaped_stays_escaped() -> None:
     assert "— &lt;author&gt; &amp; \\&lt;b&gt;" in html
 
 
-def test_code_keeps_its_signs() -> None:
+def test_code_is_not_escaped() -> None:
     assert "`a<b && c`" in escape_markdown("`a<b && c` <d>")
     assert escape_markdown("```c\n#include <stdio.h>\n```").count("<stdio.h>") == 1
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "is_link"),
     [
         ("https://x.example/a", True),
         ("http://x.example", True),
@@ -63,5 +63,5 @@ def test_code_keeps_its_signs() -> None:
         ("", False),
     ],
 )
-def test_only_web_addresses_are_links(url: str, shown: bool) -> None:
-    assert bool(http_url_or_empty(url)) == shown
+def test_only_web_addresses_are_links(url: str, is_link: bool) -> None:
+    assert bool(http_url_or_empty(url)) == is_link

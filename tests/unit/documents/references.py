@@ -1,7 +1,7 @@
-"""`command.md` and `python-reference.md`, made from what the program says of itself.
+"""`command.md` and `python-reference.md`, generated from the help and the docstrings.
 
 Scope: the two generated pages. Out of scope: the settings
-(`checkout/settings_document.py`), the JSON examples (`json.md`, held by the commands' own tests).
+(`checkout/settings_document.py`), the JSON examples (`json.md`, tested with the commands).
 
     python -m tests.unit.documents.references     # rewrites both
 """
@@ -38,7 +38,7 @@ it equal. How to use them: [Python](python.md).
 
 
 def pages() -> dict[Path, str]:
-    """Each generated page with its text."""
+    """Return the text of each generated page."""
     return {
         DOCS / "command.md": command_page(),
         DOCS / "python-reference.md": python_page(),
@@ -46,7 +46,7 @@ def pages() -> dict[Path, str]:
 
 
 def command_page() -> str:
-    """Every command with its arguments, options and example, in the order of `twin --help`."""
+    """Return every command with arguments, options and example, in the order of `twin --help`."""
     return "\n".join([COMMAND_HEAD, *_commands()])
 
 
@@ -68,23 +68,23 @@ def _place(item: tuple[str, Any]) -> int:
 def _command(name: str, command: Any) -> Iterator[str]:
     yield f"### `{name}`\n"
     yield f"{_line(command.help)}\n"
-    rows = [_row(one) for one in command.params if one.name not in WITHOUT_ROW]
+    rows = [_row(item) for item in command.params if item.name not in WITHOUT_ROW]
     if rows:
         yield "| | | default |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     if command.epilog:
         yield f"```text\n{command.epilog.removeprefix('Example: ')}\n```\n"
-    for inner, one in getattr(command, "commands", {}).items():
-        yield from _command(f"{name} {inner}", one)
+    for inner, subcommand in getattr(command, "commands", {}).items():
+        yield from _command(f"{name} {inner}", subcommand)
 
 
 def _row(parameter: Any) -> str:
     spelled = parameter.opts if parameter.param_type_name == "option" else [parameter.name]
-    names = ", ".join(f"`{one}`" for one in (*spelled, *parameter.secondary_opts))
+    names = ", ".join(f"`{option}`" for option in (*spelled, *parameter.secondary_opts))
     default = parameter.default
-    shown = "required" if parameter.required else ""
+    default_cell = "required" if parameter.required else ""
     if not parameter.required and isinstance(default, str | int | float) and default != "":
-        shown = "" if default is False else f"`{str(default).lower()}`"
-    return f"| {names} | {_line(parameter.help)} | {shown} |"
+        default_cell = "" if default is False else f"`{str(default).lower()}`"
+    return f"| {names} | {_line(parameter.help)} | {default_cell} |"
 
 
 def _line(text: str | None) -> str:
@@ -92,7 +92,7 @@ def _line(text: str | None) -> str:
 
 
 def python_page() -> str:
-    """Every public name of the two packages with the first line of its docstring."""
+    """Return every public name of the two packages with the first line of its docstring."""
     parts = [PYTHON_HEAD]
     for package in ("twin_assets", "twin_resources"):
         rows = [f"| `{name}` | {_line(about)} |" for name, about in sorted(_names(package))]
@@ -102,7 +102,7 @@ def python_page() -> str:
 
 
 def _names(package: str) -> Iterator[tuple[str, str]]:
-    """(name, what its source says), by the imports that a type checker reads."""
+    """Yield name and description of every import that a type checker reads."""
     init = ast.parse((ROOT / package / "__init__.py").read_text(encoding="utf-8"))
     for block in init.body:
         for node in block.body if isinstance(block, ast.If) else ():

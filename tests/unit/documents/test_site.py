@@ -1,4 +1,4 @@
-"""The site builds without a warning: no link, anchor or picture leads nowhere."""
+"""The site builds without a warning: every link, anchor and picture exists."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from tests.unit.documents.site import DOCS, build_site
 
 
 class Addresses(HTMLParser):
-    """Every `href` and `src` of a page."""
+    """Collects every `href` and `src` of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.addresses: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for name, value in attrs if name in {"href", "src"} and value]
+        self.addresses += [value for name, value in attrs if name in {"href", "src"} and value]
 
 
 def local_files(page: Path, root: Path) -> list[Path]:
-    """The files of the site that a page names."""
-    found: list[Path] = []
-    for address in Addresses(page.read_text(encoding="utf-8")).found:
+    """Return the files of the site that a page links to."""
+    files: list[Path] = []
+    for address in Addresses(page.read_text(encoding="utf-8")).addresses:
         parts = urlsplit(address)
         if parts.scheme or parts.netloc or not parts.path:
             continue
-        named = (page.parent / unquote(parts.path)).resolve()
-        found.append(named / "index.html" if parts.path.endswith("/") else named)
-    return [path for path in found if root.resolve() in path.parents]
+        file = (page.parent / unquote(parts.path)).resolve()
+        files.append(file / "index.html" if parts.path.endswith("/") else file)
+    return [path for path in files if root.resolve() in path.parents]
 
 
-def test_the_site_builds_strictly_and_its_links_lead_to_files(tmp_path: Path) -> None:
+def test_the_strict_build_succeeds_and_linked_files_exist(tmp_path: Path) -> None:
     build_site(tmp_path / "site")
 
     pages = list((tmp_path / "site").rglob("*.html"))

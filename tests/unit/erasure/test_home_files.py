@@ -1,4 +1,4 @@
-"""The store `files`: what it erases and keeps of a log, a document, a database or a job."""
+"""The store `files`: erased and remaining parts of logs, documents, databases and jobs."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def write(home: Settings, name: str, text: str) -> Path:
         (f"one\n{RUN}", "one\n"),
     ],
 )
-def test_a_log_loses_the_lines_that_hold_it_alone_or_together(
-    files: HomeFiles, before: str, after: str
-) -> None:
+def test_a_log_loses_the_lines_with_the_text(files: HomeFiles, before: str, after: str) -> None:
     home = files.instance.settings
     log = write(home, "logs/dagster.log", before)
     writer = log.open("a")
@@ -57,12 +55,12 @@ def test_a_log_loses_the_lines_that_hold_it_alone_or_together(
     assert files.erase(gone_post()) == 1
     with writer:
         writer.write("later\n")
-    assert log.read_text() == after + "later\n", "its process goes on writing"
+    assert log.read_text() == after + "later\n", "the process can no longer write to its log"
     assert files.find_remaining(gone_post()) == []
     assert files.erase(gone_post()) == 0
 
 
-def test_a_document_loses_entries_and_a_database_rows_and_what_cannot_be_cut_goes(
+def test_documents_lose_entries_databases_lose_rows_and_other_files_go(
     files: HomeFiles,
 ) -> None:
     home = files.instance.settings
@@ -91,11 +89,11 @@ def test_a_document_loses_entries_and_a_database_rows_and_what_cannot_be_cut_goe
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT text FROM notes").fetchall() == [("stays",)]
         assert connection.execute("SELECT text FROM more").fetchall() == []
-    assert b"uncle" not in database.read_bytes(), "no free page holds it"
+    assert b"uncle" not in database.read_bytes(), "a free page still contains the text"
     assert files.find_remaining(gone_post()) == []
 
 
-def test_the_job_of_a_training_goes_whole_and_no_other(files: HomeFiles) -> None:
+def test_a_training_job_is_deleted_as_a_whole(files: HomeFiles) -> None:
     home = files.instance.settings
     for job in ("one", "two"):
         write(home, f"work/training/{job}/settings.yaml", "steps: 3")
@@ -105,11 +103,11 @@ def test_the_job_of_a_training_goes_whole_and_no_other(files: HomeFiles) -> None
     assert [path.name for path in (home.home / "work" / "training").iterdir()] == ["two"]
 
 
-def test_what_is_another_places_is_left_to_it(files: HomeFiles, tmp_path: Path) -> None:
+def test_files_of_other_stores_are_unchanged(files: HomeFiles, tmp_path: Path) -> None:
     home = files.instance.settings
     posts = home.home / "posts"
     write_author(home, Author("bea", "Bea", sources=(str(posts),)))
-    theirs = [
+    foreign = [
         write(home, name, RUN)
         for name in (
             "weights/base/notes.txt", "checkpoints/ada/c1/report.txt", "dagster/history.txt",
@@ -120,14 +118,14 @@ def test_what_is_another_places_is_left_to_it(files: HomeFiles, tmp_path: Path) 
     outside = tmp_path / "outside.txt"
     outside.write_text(RUN)
     (home.home / "link.txt").symlink_to(outside)
-    ours = write(home, "work/traces.sqlite-old.txt", RUN)
+    own = write(home, "work/traces.sqlite-old.txt", RUN)
     assert files.find_remaining(gone_post()) == ["work/traces.sqlite-old.txt: bytes"]
     assert files.erase(gone_post()) == 1
-    assert all(path.read_text() == RUN for path in theirs)
-    assert (ours.read_text(), outside.read_text()) == ("", RUN)
+    assert all(path.read_text() == RUN for path in foreign)
+    assert (own.read_text(), outside.read_text()) == ("", RUN)
 
 
-def test_of_an_author_what_is_named_after_it_goes_with_all_that_lies_there(
+def test_files_and_folders_named_after_an_author_are_deleted(
     files: HomeFiles,
 ) -> None:
     home = files.instance.settings
@@ -145,8 +143,8 @@ def test_of_an_author_what_is_named_after_it_goes_with_all_that_lies_there(
         for text in texts
         if text.startswith(("authors/…", "logs/…", "progress/…", "reports/…"))
     ]
-    assert len(files.find_remaining(gone_post())) == 0, "no file is named after a post"
-    assert files.erase(GONE_AUTHOR) == 6, "three files, and three of a folder"
+    assert len(files.find_remaining(gone_post())) == 0, "a match for a post"
+    assert files.erase(GONE_AUTHOR) == 6, "three files, and three in a folder"
     paths = {str(path.relative_to(home.home)) for path in home.home.rglob("*ada*")}
     assert paths == {
         "authors/adam.toml", "progress/adam.json", "logs/model-server-adam-v1.log",

@@ -1,4 +1,4 @@
-"""Deletions in Langfuse: the recorded call and answer, and what the certificate says of them."""
+"""Deletions in Langfuse: the recorded call and response, and their text in the certificate."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 @pytest.fixture
 def recorded(shared_data: Path) -> dict[str, Any]:
-    """A score's deletion as Langfuse 4.16.0 answered it."""
+    """The recorded response of Langfuse 4.16.0 to the deletion of a score."""
     return json.loads((shared_data / "langfuse-golden" / "delete-score.json").read_text())
 
 
-def place_over(
+def traces_with(
     home: Settings, answer: Answer, wait: Callable[[float], object] | None = None
 ) -> LangfuseTraces:
-    """The traces of a server that answers as recorded; no Langfuse of that version runs here."""
+    """Return the traces of a simulated server, because that Langfuse version cannot run here."""
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     host = "http://langfuse.test"
     client = LangfuseClient(host, public_key="", secret_key="", http=http, wait=wait)
@@ -41,7 +41,7 @@ def place_over(
 
 
 def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answer:
-    """A server with one score; it answers deletions of traces with the status `traces`."""
+    """A server with one score that answers a deletion of traces with the status `traces`."""
     score = recorded["request"]["url"].rsplit("/", 1)[1]
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -58,20 +58,20 @@ def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answ
     return answer
 
 
-def test_a_deletion_that_is_refused_is_told(home: Settings, recorded: dict[str, Any]) -> None:
+def test_a_refused_deletion_is_an_error(home: Settings, recorded: dict[str, Any]) -> None:
     with pytest.raises(TraceStoreError, match="403"):
-        place_over(home, server(recorded, [], traces=403)).erase(GONE)
+        traces_with(home, server(recorded, [], traces=403)).erase(GONE)
 
 
 @pytest.mark.parametrize("status", [200, 404])
-def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
+def test_deletions_match_the_recording_and_remaining_rows_are_reported(
     home: Settings, recorded: dict[str, Any], status: int
 ) -> None:
     deleted: list[str] = []
-    place = place_over(home, server(recorded, deleted, traces=status))
+    place = traces_with(home, server(recorded, deleted, traces=status))
     assert place.erase(GONE) == 2
     assert deleted == ["/api/public/traces", recorded["request"]["url"]]
-    # 202, queued: the score is still answered
+    # The status 202 means queued, so the score is still returned.
     assert recorded["status"] == 202
     remaining = place.find_remaining(GONE)
     assert [text.split()[0] for text in remaining] == ["score"]
@@ -91,7 +91,7 @@ def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
 
 
 @pytest.mark.parametrize(
-    ("whose", "count"),
+    ("fields", "count"),
     [
         ({"userId": READER}, 1),
         ({"metadata": {"twin.reader": READER}}, 1),
@@ -99,28 +99,28 @@ def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
         ({"userId": None}, 0),
     ],
 )
-def test_a_trace_is_a_readers_by_its_user_or_its_metadata(
-    home: Settings, whose: dict[str, Any], count: int
+def test_a_trace_belongs_to_its_user_or_to_the_reader_in_its_metadata(
+    home: Settings, fields: dict[str, Any], count: int
 ) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        is_asked = "observations" in request.url.path and "type=GENERATION" in str(request.url)
-        rows = [{"id": "o1", "traceId": "t7", "type": "GENERATION", **whose}] if is_asked else []
+        matches = "observations" in request.url.path and "type=GENERATION" in str(request.url)
+        rows = [{"id": "o1", "traceId": "t7", "type": "GENERATION", **fields}] if matches else []
         return httpx.Response(200, json={"data": rows, "meta": {}})
 
     target = reader_target(READER)
-    place = place_over(home, answer)
+    place = traces_with(home, answer)
     assert place.find_remaining(target) == ["trace t7"] * count
     assert place.erase(target) == count
 
 
-def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home: Settings) -> None:
-    """Langfuse's cloud accepts 50 to 1,000 a day: each attempt repeated the first ones."""
+def test_each_deletion_is_sent_once_despite_a_daily_quota(home: Settings) -> None:
+    """Langfuse Cloud accepts 50 to 1,000 a day, and each attempt once repeated the first ones."""
     deleted: list[str] = []
     quota = [2]
     scores = [{"id": f"s{number}", "metadata": {"twin.reader": READER}} for number in range(5)]
 
     def answer(request: httpx.Request) -> httpx.Response:
-        if request.method != "DELETE":  # what was deleted is still answered for a while
+        if request.method != "DELETE":  # deleted rows are still returned for a while
             rows = scores if "scores" in request.url.path else []
             return httpx.Response(200, json={"data": rows, "meta": {}})
         if not quota[0]:
@@ -129,14 +129,14 @@ def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home:
         deleted.append(request.url.path.rsplit("/", 1)[1])
         return httpx.Response(202, json={"message": "queued"})
 
-    place = replace(place_over(home, answer), request=7)
+    place = replace(traces_with(home, answer), request=7)
     state = place.instance.state
     for _ in range(2):
         with pytest.raises(TraceStoreError, match="429"):
             place.erase(GONE)
         quota[0] = 3
     assert place.erase(GONE) == 1
-    assert deleted == ["traces", *(f"s{one}" for one in range(5))]
+    assert deleted == ["traces", *(f"s{number}" for number in range(5))]
     requested = journal.read_requested_deletions(state, 7)
     assert len(requested) == 7
     assert requested[journal.POSTPONED] >= min(requested.values())
@@ -144,8 +144,8 @@ def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home:
     assert journal.read_requested_deletions(state, 7) == {}
 
 
-def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings) -> None:
-    """Langfuse's cloud allows 50 to 1,000 deletions a day: one by one they would never end."""
+def test_1200_traces_are_deleted_in_three_calls(home: Settings) -> None:
+    """Langfuse Cloud allows 50 to 1,000 deletions a day, too few for single deletions."""
     calls: list[list[str]] = []
     traces = [f"t{number:04}" for number in range(1_200)]
     scores = [{"id": f"s{trace}", "subject": {"kind": "trace", "id": trace}} for trace in traces]
@@ -158,15 +158,15 @@ def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings)
         rows = scores if "scores" in request.url.path else []
         return httpx.Response(200, json={"data": rows, "meta": {}})
 
-    assert place_over(home, answer).erase(reader_target(READER, traces=traces)) == 1_200
+    assert traces_with(home, answer).erase(reader_target(READER, traces=traces)) == 1_200
     assert [len(call) for call in calls] == [500, 500, 200]
     assert sorted(name for call in calls for name in call) == traces
 
 
-def test_a_server_that_puts_calls_off_is_waited_for_and_asked_for_each_deletion_once(
+def test_each_deletion_is_sent_once_despite_a_rate_limit(
     home: Settings, recorded: dict[str, Any]
 ) -> None:
-    """Langfuse's cloud accepts 30 calls a minute of an organization; an erasure needs more."""
+    """Langfuse Cloud accepts 30 calls a minute per organization; an erasure needs more."""
     deleted: list[str] = []
     waits: list[float] = []
     calls_left = [3]
@@ -182,16 +182,16 @@ def test_a_server_that_puts_calls_off_is_waited_for_and_asked_for_each_deletion_
         waits.append(seconds)
         calls_left[0] = 3
 
-    place_over(home, limited, wait).erase(GONE)
+    traces_with(home, limited, wait).erase(GONE)
 
     assert set(waits) == {20.0}
     assert len(deleted) == len(set(deleted))
     assert recorded["request"]["url"] in deleted
 
-    def never(_: httpx.Request) -> httpx.Response:
+    def refuse(_: httpx.Request) -> httpx.Response:
         return httpx.Response(429, headers={"retry-after": "1500"}, json={})
 
     waits.clear()
     with pytest.raises(TraceStoreError, match="429"):
-        place_over(home, never, wait).erase(GONE)
-    assert waits == [1500.0, 1500.0], "an hour in all"
+        traces_with(home, refuse, wait).erase(GONE)
+    assert waits == [1500.0, 1500.0], "at most an hour in all"

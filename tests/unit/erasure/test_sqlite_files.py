@@ -1,4 +1,4 @@
-"""Rows erased from SQLite files: compressed values are found, and errors reach the caller."""
+"""Erasure of rows in SQLite files: compressed values are found, and errors reach the caller."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_rows_go_that_hold_it_plainly_packed_or_in_json(file: Path) -> None:
+def test_rows_with_plain_compressed_or_json_text_are_deleted(file: Path) -> None:
     with open_for_erasure(file) as connection:
         assert delete_matching_rows(connection, "t", GONE) == 3
         assert delete_matching_rows(connection, "t", GONE) == 0
@@ -55,13 +55,13 @@ def test_rows_go_that_hold_it_plainly_packed_or_in_json(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "held"), [((None, 3), False), ((b"", None), False), ((b"x", NAME), True)]
+    ("row", "is_found"), [((None, 3), False), ((b"", None), False), ((b"x", NAME), True)]
 )
-def test_a_row_holds_it_in_any_column(row: tuple[object, ...], held: bool) -> None:
-    assert row_contains_target(row, GONE) is held
+def test_any_column_of_a_row_can_match(row: tuple[object, ...], is_found: bool) -> None:
+    assert row_contains_target(row, GONE) is is_found
 
 
-def test_a_reader_that_holds_on_is_waited_for_and_then_told(
+def test_an_open_reader_is_an_error_after_a_wait(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_files, "BUSY_TIMEOUT_S", 0.3)
@@ -76,9 +76,9 @@ def test_a_reader_that_holds_on_is_waited_for_and_then_told(
     rewrite_database(file)
 
 
-def test_what_cannot_be_written_is_no_erasure(file: Path, tmp_path: Path) -> None:
-    told = pytest.raises(TwinError, match=r"erase rows in .*no such table: nothing")
-    with told, open_for_erasure(file) as connection:
+def test_a_failed_write_is_an_error(file: Path, tmp_path: Path) -> None:
+    raises = pytest.raises(TwinError, match=r"erase rows in .*no such table: nothing")
+    with raises, open_for_erasure(file) as connection:
         delete_matching_rows(connection, "nothing", GONE)
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"this is no database" * 500)

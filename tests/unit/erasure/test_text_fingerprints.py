@@ -1,4 +1,4 @@
-"""Fingerprints: a text is found by its runs of words, whatever stands between them."""
+"""Fingerprints: a text is found by its runs of words, whatever is between the words."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from twin_resources.erasure.text_fingerprints import (
 TEXT = "One evening in March the old clock of my uncle stopped at a quarter past nine."
 
 
-def marks_of(*texts: str, but: tuple[str, ...] = ()) -> TextFingerprints:
-    marking = FingerprintCollector()
+def fingerprint(*texts: str, excluded: tuple[str, ...] = ()) -> TextFingerprints:
+    collector = FingerprintCollector()
     for text in texts:
-        marking.add(text)
-    for text in but:
-        marking.exclude_shared(text)
-    return marking.fingerprints()
+        collector.add(text)
+    for text in excluded:
+        collector.exclude_shared(text)
+    return collector.fingerprints()
 
 
 @pytest.mark.parametrize(
@@ -39,47 +39,47 @@ def marks_of(*texts: str, but: tuple[str, ...] = ()) -> TextFingerprints:
     ],
 )
 def test_a_run_of_eight_words_is_found(other: str) -> None:
-    assert marks_of(TEXT).matches(other)
+    assert fingerprint(TEXT).matches(other)
 
 
 @pytest.mark.parametrize(
     "other",
     ["", "clock", "March in the old clock of my uncle", "in March the old clock of my aunt", "\\n"],
 )
-def test_seven_words_or_another_order_are_not(other: str) -> None:
-    assert not marks_of(TEXT).matches(other)
+def test_seven_words_or_another_order_are_not_found(other: str) -> None:
+    assert not fingerprint(TEXT).matches(other)
 
 
-def test_what_a_text_that_stays_says_too_marks_nobody() -> None:
+def test_runs_that_a_remaining_text_shares_are_excluded() -> None:
     remaining_text = "It was told that one evening in March the old clock of my neighbour fell."
-    marks = marks_of(TEXT, but=(remaining_text,))
-    assert not marks.matches(remaining_text)
-    assert marks.matches(TEXT)
-    assert marks_of(TEXT, but=(TEXT,)).runs.size == 0
+    prints = fingerprint(TEXT, excluded=(remaining_text,))
+    assert not prints.matches(remaining_text)
+    assert prints.matches(TEXT)
+    assert fingerprint(TEXT, excluded=(TEXT,)).runs.size == 0
     title = "The walk behind the mill"
-    fingerprints = marks_of(title, TEXT, but=(f"See {title} again.", "The walk behind"))
+    fingerprints = fingerprint(title, TEXT, excluded=(f"See {title} again.", "The walk behind"))
     assert not fingerprints.matches(title)
     assert fingerprints.matches(TEXT)
 
 
 def test_a_short_title_is_one_run_of_its_own_length() -> None:
-    marks = marks_of("The walk behind the mill", TEXT)
-    assert marks.lengths == (5, RUN_LENGTH)
-    assert marks.matches("read 'the walk behind the mill' again")
-    assert not marks.matches("the walk behind a mill")
-    assert marks_of("The old mill walk").runs.size == 0, f"fewer than {MIN_WORDS} words"
-    assert marks_of(" ".join(TEXT.split()[:7])).lengths == (7, RUN_LENGTH)
-    assert marks_of(" ".join(TEXT.split()[:8])).lengths == (RUN_LENGTH,)
-    assert marks_of(TEXT).runs.size == len(TEXT.split()) - RUN_LENGTH + 1
+    prints = fingerprint("The walk behind the mill", TEXT)
+    assert prints.lengths == (5, RUN_LENGTH)
+    assert prints.matches("read 'the walk behind the mill' again")
+    assert not prints.matches("the walk behind a mill")
+    assert fingerprint("The old mill walk").runs.size == 0, f"fewer than {MIN_WORDS} words"
+    assert fingerprint(" ".join(TEXT.split()[:7])).lengths == (7, RUN_LENGTH)
+    assert fingerprint(" ".join(TEXT.split()[:8])).lengths == (RUN_LENGTH,)
+    assert fingerprint(TEXT).runs.size == len(TEXT.split()) - RUN_LENGTH + 1
 
 
-def test_nothing_is_found_by_no_marks() -> None:
+def test_empty_fingerprints_match_nothing() -> None:
     assert not empty_fingerprints().matches(TEXT)
 
 
-def test_marks_are_kept_in_a_file_without_the_text(tmp_path: Path) -> None:
+def test_the_file_of_fingerprints_does_not_contain_the_text(tmp_path: Path) -> None:
     path = tmp_path / "marks.npz"
-    marks_of(TEXT, "The walk behind the mill").save(path)
+    fingerprint(TEXT, "The walk behind the mill").save(path)
     loaded = TextFingerprints.load(path)
     assert loaded.matches(TEXT)
     assert loaded.lengths == (5, RUN_LENGTH)
@@ -97,11 +97,11 @@ def test_marks_are_kept_in_a_file_without_the_text(tmp_path: Path) -> None:
     st.lists(st.text("klmnopqrst", min_size=1, max_size=6), max_size=30),
     st.integers(min_value=0, max_value=32),
 )
-def test_any_run_of_a_text_is_found_in_any_other_that_holds_it(
+def test_any_run_of_a_text_is_found_in_other_texts(
     words: list[str], others: list[str], start: int
 ) -> None:
     start = min(start, len(words) - RUN_LENGTH)
     run = words[start : start + RUN_LENGTH]
-    marks = marks_of(" ".join(words))
-    assert marks.matches(" ".join([*others, *run, *others]))
-    assert not marks.matches(" ".join(others))
+    prints = fingerprint(" ".join(words))
+    assert prints.matches(" ".join([*others, *run, *others]))
+    assert not prints.matches(" ".join(others))

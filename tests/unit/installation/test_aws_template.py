@@ -1,4 +1,4 @@
-"""`deploy/aws/twin.yaml`: cfn-lint finds nothing, settings exist, no right has a star."""
+"""`deploy/aws/twin.yaml`: cfn-lint reports nothing, settings exist, no action has a wildcard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LANGFUSE = {"LANGFUSE_HOST", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"}
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short functions as their name and argument."""
+    """Loads the short form of CloudFormation functions as name and argument."""
 
 
 def _function(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
@@ -49,38 +49,38 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return aws_stack.create(boto3, **REGION)
 
 
-def test_cfn_lint_finds_nothing() -> None:
+def test_cfn_lint_reports_nothing() -> None:
     linter = str(Path(sys.executable).with_name("cfn-lint"))
-    found = subprocess.run(
+    completed = subprocess.run(
         [linter, aws_stack.TEMPLATE], capture_output=True, text=True, check=False
     )
-    assert (found.returncode, found.stdout) == (0, "")
+    assert (completed.returncode, completed.stdout) == (0, "")
 
 
-def test_each_container_serves_a_program_with_settings_that_exist(
+def test_each_container_serves_a_program_with_existing_settings(
     tasks: dict[str, Any], home: Settings
 ) -> None:
     settings = home.model_copy(update={name.lower(): "https://lf.example" for name in LANGFUSE})
     programs = {program.name for program in stack_programs(settings)}
     known = {f"TWIN_{name.upper()}" for name in Settings.model_fields} | LANGFUSE | {"AWS_REGION"}
-    told: list[dict[str, str]] = []
+    environments: list[dict[str, str]] = []
     for task in tasks.values():
         for container in task["containerDefinitions"]:
             assert container["command"] == ["serve", container["name"]]
             assert container["name"] in programs
             secrets = {entry["name"]: entry.get("valueFrom", "") for entry in container["secrets"]}
-            told.append(aws_stack.environment_of(container, secrets))
-    assert set(told[0]) <= known
-    assert all(environment == told[0] for environment in told), "every program is told the same"
+            environments.append(aws_stack.environment_of(container, secrets))
+    assert set(environments[0]) <= known
+    assert all(environment == environments[0] for environment in environments), "they differ"
     assert {entry["name"] for entry in tasks["answers"]["containerDefinitions"]} == {
         "gateway", "models", "relay",
     }  # fmt: skip
     worker = {entry["name"] for entry in tasks["worker"]["containerDefinitions"]}
-    assert worker == programs - {"chat"}, "an operator's page is started by hand"
+    assert worker == programs - {"chat"}, "the chat page is started by hand"
 
 
-def test_a_role_may_do_nothing_that_is_not_named(resources: dict[str, Any]) -> None:
-    roles = [found for found in resources.values() if found["Type"] == "AWS::IAM::Role"]
+def test_roles_have_only_named_actions(resources: dict[str, Any]) -> None:
+    roles = [resource for resource in resources.values() if resource["Type"] == "AWS::IAM::Role"]
     statements = [
         statement
         for role in roles
@@ -96,24 +96,24 @@ def test_a_role_may_do_nothing_that_is_not_named(resources: dict[str, Any]) -> N
             assert actions == ["ecr:GetAuthorizationToken"], "AWS defines no resource for it"
 
 
-def test_what_holds_data_outlives_the_stack_and_nothing_is_open(resources: dict[str, Any]) -> None:
+def test_data_outlives_the_stack_and_only_the_balancer_is_public(resources: dict[str, Any]) -> None:
     assert resources["Bucket"]["DeletionPolicy"] == "Retain"
     assert all(resources["Bucket"]["Properties"]["PublicAccessBlockConfiguration"].values())
     assert resources["Database"]["DeletionPolicy"] == "Snapshot"
     assert resources["Database"]["Properties"]["StorageEncrypted"] is True
-    opened = {
-        name: [rule.get("CidrIp") for rule in found["Properties"]["SecurityGroupIngress"]]
-        for name, found in resources.items()
-        if found["Type"] == "AWS::EC2::SecurityGroup"
+    ingress = {
+        name: [rule.get("CidrIp") for rule in resource["Properties"]["SecurityGroupIngress"]]
+        for name, resource in resources.items()
+        if resource["Type"] == "AWS::EC2::SecurityGroup"
     }
-    assert opened == {
+    assert ingress == {
         "LoadBalancerGroup": ["0.0.0.0/0"], "HostGroup": [None], "DatabaseGroup": [None],
     }  # fmt: skip
     assert resources["Logs"]["Properties"]["RetentionInDays"] <= 90
 
 
-def test_each_alarm_reaches_a_person_and_says_what_to_do(resources: dict[str, Any]) -> None:
-    alarms = [found for found in resources.values() if found["Type"] == "AWS::CloudWatch::Alarm"]
+def test_each_alarm_notifies_a_person_and_has_advice(resources: dict[str, Any]) -> None:
+    alarms = [item for item in resources.values() if item["Type"] == "AWS::CloudWatch::Alarm"]
     assert len(alarms) == 4
     for alarm in alarms:
         assert alarm["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}]

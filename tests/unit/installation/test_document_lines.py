@@ -1,6 +1,6 @@
-"""README and docs: each line says how the newcomer's live tests run it, each command is one.
+"""README and docs: the live tests know how to run each line, and each command exists.
 
-What is typed for real is in `tests/live/newcomer`; a line that nobody runs is found here at once.
+The newcomer tests in `tests/live/newcomer` run the lines; this test finds unlisted lines quickly.
 """
 
 from __future__ import annotations
@@ -19,53 +19,53 @@ from tests.live.newcomer.documents import LINES, block_lines, blocks, inline_com
 
 
 def other_lines() -> list[str]:
-    """Lines of blocks, and commands in the text that are not `twin`'s own."""
+    """Return the lines of blocks, and the commands in the text other than `twin`."""
     inline = [line for line in inline_commands() if not line.startswith("twin ")]
     return list(dict.fromkeys([*block_lines(), *inline]))
 
 
-def test_every_line_says_how_it_is_run() -> None:
-    """A new line: write in `documents.py` how it is run, if only `Typed()`."""
+def test_every_line_is_listed_with_its_test() -> None:
+    """For a new line, state in `documents.py` how it is run, at least with `Typed()`."""
     assert [line for line in other_lines() if line not in LINES] == []
     for row in LINES.values():
         if isinstance(row, Elsewhere):
             assert (ROOT / row.test).is_file()
 
 
-def test_no_row_is_left_over() -> None:
+def test_every_listed_line_is_in_the_documents() -> None:
     assert set(LINES) - set(other_lines()) == set()
 
 
 @pytest.mark.parametrize("command", [c for c in inline_commands() if c.startswith("twin ")])
-def test_a_command_in_the_text_is_one_that_there_is(command: str) -> None:
-    """Its name and options; each command is run for real in `test_last_commands.py`."""
+def test_commands_and_options_in_the_text_exist(command: str) -> None:
+    """Only names and options are checked; `test_last_commands.py` runs each command."""
     _, *words = shlex.split(command.replace("…", "x"))
-    known = typer.main.get_command(app)
-    own = {name for parameter in known.params for name in parameter.opts} | {"--help"}
+    group = typer.main.get_command(app)
+    group_options = {name for parameter in group.params for name in parameter.opts} | {"--help"}
     if words[0].startswith("-"):
-        assert {words[0]} <= own
+        assert {words[0]} <= group_options
         return
     if words[0] == "COMMAND":
         return
-    assert words[0] in known.commands, words[0]  # type: ignore[attr-defined]
-    meant = known.commands[words[0]]  # type: ignore[attr-defined]
-    of_a_group = getattr(meant, "commands", {})  # as `twin keys add`
-    parameters = (of_a_group[words[1]] if of_a_group and len(words) > 1 else meant).params
+    assert words[0] in group.commands, words[0]  # type: ignore[attr-defined]
+    named = group.commands[words[0]]  # type: ignore[attr-defined]
+    subcommands = getattr(named, "commands", {})  # such as `twin keys add`
+    parameters = (subcommands[words[1]] if subcommands and len(words) > 1 else named).params
     options = {
         name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)
     }
-    given = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
-    assert given <= options | {"--help"} or words[0] == "check"
+    used = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
+    assert used <= options | {"--help"} or words[0] == "check"
 
 
-def test_json_in_the_documents_is_json() -> None:
-    found = blocks("json")
-    assert found
-    for document, text in found:
+def test_json_in_the_documents_is_valid() -> None:
+    json_blocks = blocks("json")
+    assert json_blocks
+    for document, text in json_blocks:
         assert json.loads(text), document
 
 
-def test_no_line_is_hidden_from_these_tests() -> None:
-    """A block without a language that begins like a command would be run by nobody."""
+def test_every_block_of_commands_has_a_language() -> None:
+    """No test would run commands in a block without a language."""
     for _, text in blocks(""):
         assert not re.match(r"\$? ?(bash|pip|python3?|curl|source|docker) ", text)

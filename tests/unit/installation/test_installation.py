@@ -1,4 +1,4 @@
-"""Installation: a real pip fills a real environment, and says what went wrong."""
+"""Installation: a real pip fills a real environment, and a failure has a clear message."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ backend-path = ["."]
 name = "llm-twin"
 version = "1"
 """
-# The smallest build backend: an editable wheel of one file.
+# The smallest build backend, which builds an editable wheel of one file.
 BACKEND = """import zipfile
 def build_editable(folder, config_settings=None, metadata_directory=None):
     name = "llm_twin-1-py3-none-any.whl"
@@ -55,7 +55,7 @@ def write_wheel(folder: Path, name: str, version: str) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with a path that has a space, and a folder of wheels beside it."""
+    """A checkout whose path contains a space, and a folder of wheels beside it."""
     folder = tmp_path_factory.mktemp("installation") / "my twin"
     (folder / "deploy").mkdir(parents=True)
     for name in ("install.sh", "prepare.sh"):
@@ -68,13 +68,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def install(project: Path, *extras: str) -> subprocess.CompletedProcess[str]:
-    """The script as `up.sh` calls it, with no registry but the folder of wheels."""
-    kept = {
+    """Run the script as `up.sh` does; the folder of wheels is the only registry."""
+    environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("PIP", "PYT"))
     }
     return subprocess.run(
         ["bash", str(project / "deploy" / "install.sh"), *extras],
-        env=kept
+        env=environment
         | {
             "PYTHON": sys.executable,
             "PIP_CONFIG_FILE": os.devnull,
@@ -107,7 +107,7 @@ def test_an_empty_checkout_is_installed_once(project: Path) -> None:
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
-def test_an_extra_and_a_change_install_again_and_leave_what_is_there(project: Path) -> None:
+def test_an_extra_or_a_change_updates_the_environment(project: Path) -> None:
     if not (project / ".venv" / ".installed").exists():
         install(project)
     assert "install  make .venv" not in (extra := install(project, "dev,aws")).stdout
@@ -120,7 +120,7 @@ def test_an_extra_and_a_change_install_again_and_leave_what_is_there(project: Pa
     assert install(project, "dev,aws").stdout != ""
 
 
-def test_a_failed_pip_is_a_message_with_its_log_and_is_not_done(project: Path) -> None:
+def test_a_failed_pip_is_an_error_with_its_log_and_is_repeated(project: Path) -> None:
     text = PROJECT.replace("requires = []", 'requires = ["no-such-package-anywhere==1"]')
     (project / "pyproject.toml").write_text(text)
     failed = install(project)
@@ -134,7 +134,7 @@ def test_a_failed_pip_is_a_message_with_its_log_and_is_not_done(project: Path) -
     assert install(project).returncode == 0
 
 
-def test_what_a_start_imports_can_be_imported() -> None:
+def test_modules_compiled_for_the_start_exist() -> None:
     groups = re.findall(r'"([a-z_., ]+, [a-z_., ]+)"', SCRIPT.read_text())
     names = [name for group in groups for name in group.split(", ")]
     assert len(names) > 10
@@ -142,7 +142,7 @@ def test_what_a_start_imports_can_be_imported() -> None:
 
 
 def source_of(module: str) -> Path:
-    """Where a module's source lies, found without importing it or what holds it."""
+    """Return the source path of a module without importing it or its package."""
     top, *below = module.split(".")
     spec = find_spec(top)
     assert spec is not None, f"{top} is not installed"
@@ -150,7 +150,7 @@ def source_of(module: str) -> Path:
     return place if place.is_dir() else place.with_suffix(".py")
 
 
-def test_constraints_are_pins_and_nothing_else() -> None:
+def test_constraints_are_only_pins() -> None:
     lines = (ROOT / "deploy" / "constraints.txt").read_text().splitlines()
     assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
     pinned = {line.split("==")[0] for line in lines}

@@ -37,7 +37,7 @@ def test_short_paragraphs_are_combined() -> None:
     assert searched_texts(text) == [text[: -len(PARAGRAPH) - 2], PARAGRAPH]
     first, second = shown_texts(text)
     assert first == text
-    assert second == text, "of its 114 words none is left out"
+    assert second == text, "all 114 words are in both passages"
     assert word_count(text) <= MAX_WORDS
 
 
@@ -52,8 +52,8 @@ def test_a_long_paragraph_is_cut_between_sentences() -> None:
     assert all(word_count(text[passage.start : passage.end]) <= MAX_WORDS for passage in passages)
     assert passages[0].start == 0
     assert passages[-1].end == len(text)
-    for one, other in pairwise(passages):
-        assert one.start < other.start <= one.end < other.end
+    for left, right in pairwise(passages):
+        assert left.start < right.start <= left.end < right.end
     assert all(text[passage.start : passage.end].endswith(".") for passage in passages)
 
 
@@ -84,10 +84,10 @@ def test_passages_do_not_begin_with_code_or_end_with_an_introduction() -> None:
 
 
 def test_quotations_of_others_are_not_quoted() -> None:
-    theirs = "> He said that clocks are toys. I wrote it down."
-    mine = "I disagree with him entirely, and so should you."
-    assert shown_texts(f"{theirs}\n\n{mine}") == [mine]
-    assert shown_texts(f"- {mine}\n- > He said so, and wrote it down for me.\n") == [mine]
+    foreign = "> He said that clocks are toys. I wrote it down."
+    own = "I disagree with him entirely, and so should you."
+    assert shown_texts(f"{foreign}\n\n{own}") == [own]
+    assert shown_texts(f"- {own}\n- > He said so, and wrote it down for me.\n") == [own]
 
 
 def test_list_items_lose_their_marker() -> None:
@@ -113,7 +113,7 @@ def test_other_scripts_are_supported() -> None:
     assert len(passage.sentences) == 3
     assert 10 < word_count(text) < 25
     many = cut_into_passages(text * 12, language="ja")
-    assert all(word_count((text * 12)[one.start : one.end]) <= MAX_WORDS for one in many)
+    assert all(word_count((text * 12)[item.start : item.end]) <= MAX_WORDS for item in many)
 
 
 def test_too_short_paragraphs_are_omitted() -> None:
@@ -122,8 +122,8 @@ def test_too_short_paragraphs_are_omitted() -> None:
 
 
 def test_the_embedded_text_has_the_title_but_no_links_or_code() -> None:
-    said = build_embedded_text("On oil", "See [the oil can](https://example.org/a_(b)) there.")
-    assert said == "On oil\nSee the oil can there."
+    embedded = build_embedded_text("On oil", "See [the oil can](https://example.org/a_(b)) there.")
+    assert embedded == "On oil\nSee the oil can there."
     assert (
         build_embedded_text("", "Run it:\n\n```\nmake\n```\n\nThen wait.")
         == "Run it:\n\n \n\nThen wait."
@@ -137,10 +137,10 @@ def test_sentences_have_positions_in_the_embedded_text() -> None:
     )
     (passage,) = cut_into_passages(text)
     whole = build_embedded_text("On oil", text[slice(*passage.searched_span)])
-    said = [
+    sentences = [
         whole[start:end].strip() for start, end in embedded_sentence_spans("On oil", text, passage)
     ]
-    assert said == ["First the oil.", "Then:", "Wait for *it*.", "And see it dry."]
+    assert sentences == ["First the oil.", "Then:", "Wait for *it*.", "And see it dry."]
 
 
 SENTENCE = st.text(alphabet="abc äß1é😀,'“”*_[]()#>|`~-", min_size=1, max_size=40)

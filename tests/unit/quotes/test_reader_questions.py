@@ -15,10 +15,11 @@ def test_every_bundled_author_has_questions() -> None:
 
 @pytest.mark.parametrize("author", authors())
 def test_kinds_and_halves(author: str) -> None:
-    asked = read_questions(author)
-    assert len({question.id for question in asked}) == len(asked) == 80
-    assert Counter(question.kind for question in asked) == {"own": 40, "near": 20, "foreign": 20}
-    halves = Counter((question.kind, question.half) for question in asked)
+    questions = read_questions(author)
+    assert len({question.id for question in questions}) == len(questions) == 80
+    kinds = Counter(question.kind for question in questions)
+    assert kinds == {"own": 40, "near": 20, "foreign": 20}
+    halves = Counter((question.kind, question.half) for question in questions)
     assert halves == {
         (kind, half): size // 2
         for kind, size in (("own", 40), ("near", 20), ("foreign", 20))

@@ -19,21 +19,21 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @contextmanager
 def hub(status: int, code: str) -> Iterator[str]:
-    """A hub that answers every question with one status, as the real one does: the reason stands in
-    a header."""
+    """Serve a hub that answers every request with one status and, like the real hub, gives the
+    reason in a header."""
     headers = {"X-Error-Code": code} if code else {}
     with http_server(lambda _: Response(b"", status, headers)) as url:
         yield url
 
 
 CASES = {
-    # nobody known asks for a gated model
+    # a request for a gated model without a token
     "401 gated": (401, "GatedRepo", "agree to the terms at {hub}/owner/name"),
-    # somebody known, who has not agreed or waits for the owner
+    # a user who has not agreed, or who waits for the owner
     "403 gated": (403, "GatedRepo", "wait for the owner's approval"),
-    # a token that may not read it
+    # a token without permission to read
     "403": (403, "", "agree to the terms at {hub}/owner/name"),
-    # what the hub says of a private model, and of one that does not exist
+    # the response for a private model and for one that does not exist
     "401": (401, "", "if {hub}/owner/name exists and is gated or private"),
 }
 
@@ -41,10 +41,10 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_error_explains_how_to_get_access(case: str, home: Settings) -> None:
     assert home.base_model  # TWIN_HOME names the fresh home
-    status, code, said = CASES[case]
+    status, code, advice = CASES[case]
     with hub(status, code) as address:
         # a fresh interpreter, because the hub's client reads its address when it is imported
-        done = subprocess.run(
+        completed = subprocess.run(
             [
                 *(sys.executable, "-m", "twin_resources.models.base_model"),
                 *("prepare", "--base-model", "owner/name"),
@@ -55,7 +55,7 @@ def test_the_error_explains_how_to_get_access(case: str, home: Settings) -> None
             text=True,
             check=False,
         )
-    assert done.returncode == 2
-    assert said.format(hub=address) in done.stderr
-    assert "HF_TOKEN" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert completed.returncode == 2
+    assert advice.format(hub=address) in completed.stderr
+    assert "HF_TOKEN" in completed.stderr
+    assert "Traceback" not in completed.stderr

@@ -24,7 +24,7 @@ def other_server(home: Settings) -> Settings:
     return home.model_copy(update={"model_server_url": "http://127.0.0.1:9/v1"})
 
 
-def model_folder(folder: Path, *, template: str | None = "{{ messages }}") -> Path:
+def write_model_folder(folder: Path, *, template: str | None = "{{ messages }}") -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(save({"weights": np.zeros(2)}))
@@ -40,18 +40,18 @@ def test_an_unprepared_model_is_an_error(home: Settings) -> None:
 
 
 def test_a_folder_is_used_in_place(other_server: Settings, tmp_path: Path) -> None:
-    folder = model_folder(tmp_path / "my model")
-    said: list[str] = []
-    prepared = prepare_base_model(other_server, str(folder), report=said.append)
+    folder = write_model_folder(tmp_path / "my model")
+    messages: list[str] = []
+    prepared = prepare_base_model(other_server, str(folder), report=messages.append)
     assert prepared.folder == folder
     assert prepared.gguf is None
-    assert prepare_base_model(other_server, str(folder), report=said.append) == prepared
+    assert prepare_base_model(other_server, str(folder), report=messages.append) == prepared
     assert load_base_model(other_server, str(folder)) == prepared
-    assert len(said) == 1
+    assert len(messages) == 1
 
 
 def test_changed_weights_change_the_revision(other_server: Settings, tmp_path: Path) -> None:
-    folder = model_folder(tmp_path / "model")
+    folder = write_model_folder(tmp_path / "model")
     before = prepare_base_model(other_server, str(folder))
     (folder / "model.safetensors").write_bytes(save({"weights": np.ones(2)}))
     with pytest.raises(TwinError, match="no prepared copy"):
@@ -63,28 +63,28 @@ def test_changed_weights_change_the_revision(other_server: Settings, tmp_path: P
 def test_a_model_without_a_chat_template_is_an_error(
     other_server: Settings, tmp_path: Path
 ) -> None:
-    folder = model_folder(tmp_path / "model", template=None)
+    folder = write_model_folder(tmp_path / "model", template=None)
     with pytest.raises(TwinError, match="no chat template"):
         prepare_base_model(other_server, str(folder))
     assert not list(other_server.weights_dir.glob("**/partial-*"))
 
 
-@pytest.mark.parametrize("left", [0, 7, 60, 99])
+@pytest.mark.parametrize("size", [0, 7, 60, 99])
 def test_an_incomplete_download_is_an_error(
-    other_server: Settings, tmp_path: Path, left: int
+    other_server: Settings, tmp_path: Path, size: int
 ) -> None:
-    folder = model_folder(tmp_path / "model")
+    folder = write_model_folder(tmp_path / "model")
     whole = (folder / "model.safetensors").read_bytes()
     assert len(whole) > 60
-    (folder / "model.safetensors").write_bytes((whole * 2)[:left])
-    with pytest.raises(TwinError, match=r"model\.safetensors") as refused:
+    (folder / "model.safetensors").write_bytes((whole * 2)[:size])
+    with pytest.raises(TwinError, match=r"model\.safetensors") as raised:
         prepare_base_model(other_server, str(folder))
-    assert "download the model again" in refused.value.next_step
+    assert "download the model again" in raised.value.next_step
     assert not list(other_server.weights_dir.glob("**/partial-*"))
 
 
 def test_pickled_weights_are_an_error(other_server: Settings, tmp_path: Path) -> None:
-    folder = model_folder(tmp_path / "model")
+    folder = write_model_folder(tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(TwinError, match="pickled weights are not read"):
         prepare_base_model(other_server, str(folder))
@@ -101,19 +101,19 @@ def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_an_error(
 def test_a_killed_preparation_leaves_no_finished_model(
     other_server: Settings, tmp_path: Path
 ) -> None:
-    folder = model_folder(tmp_path / "model")
+    folder = write_model_folder(tmp_path / "model")
     prepared = prepare_base_model(other_server, str(folder))
     records = list(other_server.weights_dir.glob("*/*/base_model.json"))
     assert len(records) == 1
-    left_over = records[0].parent.parent / "partial-1"
-    records[0].parent.rename(left_over)
-    (left_over / "base_model.json").unlink()
+    partial = records[0].parent.parent / "partial-1"
+    records[0].parent.rename(partial)
+    (partial / "base_model.json").unlink()
     assert prepare_base_model(other_server, str(folder)) == prepared
-    assert not left_over.exists()
+    assert not partial.exists()
 
 
 def test_a_newer_record_is_an_error(other_server: Settings, tmp_path: Path) -> None:
-    folder = model_folder(tmp_path / "model")
+    folder = write_model_folder(tmp_path / "model")
     prepare_base_model(other_server, str(folder))
     (record,) = other_server.weights_dir.glob("*/*/base_model.json")
     record.write_text(json.dumps(json.loads(record.read_text()) | {"schema": 99}))
@@ -132,15 +132,15 @@ def test_the_command_prints_one_line_and_no_traceback(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["weights", "show"])
     assert main() == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert "Next: run `python -m twin_resources.models.base_model prepare`" in said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert "Next: run `python -m twin_resources.models.base_model prepare`" in output.err
 
 
 def test_a_missing_connection_is_an_error(home: Settings) -> None:
     # a fresh interpreter, because the hub's client reads its address when it is imported
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             sys.executable,
             "-m",
@@ -155,6 +155,6 @@ def test_a_missing_connection_is_an_error(home: Settings) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert "check the id, the network and HF_TOKEN" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert completed.returncode == 2
+    assert "check the id, the network and HF_TOKEN" in completed.stderr
+    assert "Traceback" not in completed.stderr
