@@ -1,4 +1,4 @@
-"""Files that several processes write at once: every write succeeds, and no reader sees a part."""
+"""Concurrent writes to one file: every write succeeds, and no reader sees a partial file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_four_processes_write_one_file_a_hundred_times_each(tmp_path: Path) -> N
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     path = replace_file(tmp_path / "a.json", "old")
     with pytest.raises(UnicodeEncodeError):
         replace_file(path, "\ud800")

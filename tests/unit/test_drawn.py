@@ -1,4 +1,4 @@
-"""The draw of the short check: so many cases of each name, by the seed alone."""
+"""The draw of the short check: a fixed number of cases per name, determined by the seed."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def test_always():
 """
 
 
-def test_a_seed_draws_so_many_of_each_name(pytester: pytest.Pytester) -> None:
+def test_a_seed_draws_the_given_number_of_each_name(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nmarkers = drawn: tests/drawn.py")
     pytester.makepyfile(FILE)
     items, _ = pytester.inline_genitems("-p", "no:randomly")
     assert len(items) == 13
-    seen: set[str] = set()
+    drawn: set[str] = set()
     for seed in map(str, range(40)):
-        left_out = not_drawn(items, seed)
-        ran = [item.name for item in items if item.nodeid not in left_out]
-        assert not_drawn(reversed(items), seed) == left_out, "whatever the order"
-        assert sum("numbers" in name for name in ran) == 2
-        assert sum("killed" in name for name in ran) == 1
-        assert "test_always" in ran
-        seen.update(ran)
-    assert seen == {item.name for item in items}, "each is drawn at some time"
+        not_selected = not_drawn(items, seed)
+        selected = [item.name for item in items if item.nodeid not in not_selected]
+        assert not_drawn(reversed(items), seed) == not_selected, "the order changed the draw"
+        assert sum("numbers" in name for name in selected) == 2
+        assert sum("killed" in name for name in selected) == 1
+        assert "test_always" in selected
+        drawn.update(selected)
+    assert drawn == {item.name for item in items}, "a test is never drawn"
 
 
 def test_two_numbers_for_one_name_are_refused(pytester: pytest.Pytester) -> None:

@@ -1,4 +1,4 @@
-"""Whether a program does something: real children, a clock of the test's own."""
+"""Whether a program makes progress, with real child processes and a simulated clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twin_resources.processes.program_progress import ProgramProgress, cpu_secon
 
 @contextmanager
 def child(code: str) -> Iterator[int]:
-    """The pid of a Python that has begun with `code`."""
+    """Start a Python process that runs `code`, and yield its pid."""
     code = f"print('begun', flush=True)\n{code}"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -36,7 +36,7 @@ class Clock:
         return self.now
 
 
-def test_a_program_that_waits_is_idle_and_one_that_writes_is_not(tmp_path: Path) -> None:
+def test_a_waiting_program_is_idle_and_a_writing_program_is_not(tmp_path: Path) -> None:
     clock, log = Clock(), tmp_path / "web.log"
     with child("import time; time.sleep(600)") as pid:
         progress = ProgramProgress(clock)
@@ -47,27 +47,27 @@ def test_a_program_that_waits_is_idle_and_one_that_writes_is_not(tmp_path: Path)
         assert progress.idle_s(pid, log) == 0.0
         clock.now += 20
         assert progress.idle_s(pid, log) == 20.0
-        assert progress.idle_s(0, log) == 0.0, "another one was started, or none runs"
+        assert progress.idle_s(0, log) == 0.0, "a new or missing process is not idle"
 
 
 def test_a_program_whose_child_computes_is_not_idle(tmp_path: Path) -> None:
-    burns = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
     clock = Clock()
-    with child(burns) as pid:
+    with child(code) as pid:
         progress = ProgramProgress(clock)
         progress.idle_s(pid, tmp_path / "none.log")
         before = cpu_seconds(pid)
-        while cpu_seconds(pid) < before + 0.1:  # however long it waits for a core
+        while cpu_seconds(pid) < before + 0.1:  # it may wait long for a core
             os.sched_yield()
         clock.now += 500
         assert progress.idle_s(pid, tmp_path / "none.log") == 0.0
-        for part in subprocess.run(
+        for child_pid in subprocess.run(
             ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True
         ).stdout.split():
-            os.kill(int(part), 9)
+            os.kill(int(child_pid), 9)
 
 
-def test_who_waits_gives_up_what_stands_still_and_what_is_never_done(tmp_path: Path) -> None:
+def test_idle_and_endless_programs_are_given_up(tmp_path: Path) -> None:
     clock, log = Clock(), tmp_path / "web.log"
     with child("import time; time.sleep(600)") as pid:
         progress = ProgramProgress(clock)
@@ -83,16 +83,16 @@ def test_who_waits_gives_up_what_stands_still_and_what_is_never_done(tmp_path: P
         assert progress.stop_reason(pid, log) == "not done after 3781 s"
 
 
-def test_a_program_is_run_for_its_output_as_long_as_it_works() -> None:
+def test_a_program_runs_until_its_processor_time_is_used_up() -> None:
     echo = "import sys; text = sys.stdin.read(); print(text * 100000, file=sys.stderr); sys.exit(3)"
-    ran = run_for_output([sys.executable, "-c", echo], input_bytes=b"post", poll_s=0.01)
-    assert (ran.returncode, ran.stdout, len(ran.stderr)) == (3, b"", 400_001)
-    began = time.monotonic()
+    completed = run_for_output([sys.executable, "-c", echo], input_bytes=b"post", poll_s=0.01)
+    assert (completed.returncode, completed.stdout, len(completed.stderr)) == (3, b"", 400_001)
+    start = time.monotonic()
     with pytest.raises(TwinError, match=r"not done after 0\.2 s of processor time"):
         run_for_output([sys.executable, "-c", "while True: pass"], max_cpu_s=0.2, poll_s=0.05)
-    assert time.monotonic() - began < 60, "it was ended"
+    assert time.monotonic() - start < 60, "the program was not stopped"
 
 
-def test_of_no_process_nothing_is_counted() -> None:
+def test_a_missing_process_has_no_processor_time() -> None:
     assert cpu_seconds(0) == 0.0
     assert cpu_seconds(2**22 + 7) == 0.0

@@ -1,4 +1,4 @@
-"""Each promise of the README stands in `deploy/docs/promises.md` beside tests that are there."""
+"""`deploy/docs/promises.md` lists each promise of the README with existing tests."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "deploy" / "docs" / "promises.md").read_text(encoding="utf-8")
-NAMED = re.findall(r"\| (`tests/.+) \|$", PAGE, re.MULTILINE)
+TEST_CELLS = re.findall(r"\| (`tests/.+) \|$", PAGE, re.MULTILINE)
 ROWS = re.findall(r"^\| ([^|]+?) \| `tests/.+ \|$", PAGE, re.MULTILINE)
 PROMISES = re.compile(
     r"\b(never|always|nothing|nobody|only|every|everything|each|at most|exactly|must|verified"
     r"|proved|erased|replaced|word for word|stay out|kept to|at any point|real)\b",
     re.IGNORECASE,
 )
-NONE = ("Each promise above names its tests",)  # says where they stand
+EXEMPT = ("Each promise above names its tests",)  # refers to the table
 
 
 def _plain(text: str) -> str:
@@ -26,13 +26,13 @@ def _plain(text: str) -> str:
 
 
 def _sentences() -> list[str]:
-    """Sentences and cells of the README; no code, quotation, picture or heading."""
+    """Return sentences and cells of the README without code, quotations and headings."""
     prose = re.sub(r"^(```.*?^```|>.*?|!.*?|#.*?)$", "", README, flags=re.MULTILINE | re.DOTALL)
     parts = re.split(r"\n\n|\n(?=\|)|\|", prose)
-    return [one for part in parts for one in re.split(r"(?<=[.:;])\s+", _plain(part)) if one]
+    return [text for part in parts for text in re.split(r"(?<=[.:;])\s+", _plain(part)) if text]
 
 
-def test_a_sentence_that_promises_is_in_the_table() -> None:
+def test_every_promise_is_in_the_table() -> None:
     promised = [_plain(quoted) for quoted in ROWS]
     sentences = [sentence for sentence in _sentences() if PROMISES.search(sentence)]
 
@@ -43,21 +43,21 @@ def test_a_sentence_that_promises_is_in_the_table() -> None:
         if not any(
             sentence.strip(". ;:") in row or row.strip(". ;:") in sentence for row in promised
         )
-        and not any(words in sentence for words in NONE)
+        and not any(words in sentence for words in EXEMPT)
     ]
     assert unproved == []
 
 
 @pytest.mark.parametrize("quoted", ROWS)
-def test_the_readme_still_says_it(quoted: str) -> None:
+def test_every_row_is_in_the_readme(quoted: str) -> None:
     assert _plain(quoted) in _plain(README)
 
 
-@pytest.mark.parametrize("named", NAMED)
-def test_the_tests_that_a_promise_names_are_there(named: str) -> None:
+@pytest.mark.parametrize("cell", TEST_CELLS)
+def test_the_tests_of_a_promise_exist(cell: str) -> None:
     file = ""
-    for one in re.findall(r"`([^`]*)`", named):
-        path, _, function = one.partition("::")
+    for reference in re.findall(r"`([^`]*)`", cell):
+        path, _, function = reference.partition("::")
         file = path or file
         tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
         tests = {
@@ -66,9 +66,9 @@ def test_the_tests_that_a_promise_names_are_there(named: str) -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             and node.name.startswith("test_")
         }
-        chosen = {function: tests.get(function)} if function else tests
-        assert chosen, f"{file} has no test"
-        for name, marks in chosen.items():
+        selected = {function: tests.get(function)} if function else tests
+        assert selected, f"{file} has no test"
+        for name, marks in selected.items():
             assert marks is not None, f"{file} has no {name}"
             assert not [
                 mark for mark in marks if mark.endswith("mark.skip") or "mark.skip(" in mark

@@ -1,4 +1,4 @@
-"""Settings and secrets: what is read, what stays private."""
+"""Settings and secrets: how they are read, and which values stay private."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from twin_resources.settings import (
 
 def test_secrets_are_private_and_survive_a_race(home: Settings) -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: load_secrets(home), range(16)))
-    assert len({dataclasses.astuple(secrets) for secrets in made}) == 1
+        loaded = list(pool.map(lambda _: load_secrets(home), range(16)))
+    assert len({dataclasses.astuple(secrets) for secrets in loaded}) == 1
     path = home.home / "secrets.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert made[0].gateway_key not in repr(made[0])
+    assert loaded[0].gateway_key not in repr(loaded[0])
 
 
-def test_hosts_with_one_secret_have_the_same_keys(home: Settings, tmp_path: Path) -> None:
+def test_hosts_with_the_same_secret_have_the_same_keys(home: Settings, tmp_path: Path) -> None:
     old, new = "o" * MIN_SECRET_CHARACTERS, "n" * MIN_SECRET_CHARACTERS
     first = load_secrets(home.model_copy(update={"home_secret": old}))
     other_host = Settings(home=tmp_path / "other", home_secret=old)
@@ -51,10 +51,10 @@ def test_hosts_with_one_secret_have_the_same_keys(home: Settings, tmp_path: Path
 @pytest.mark.parametrize(
     "secret", ["a few letters", "a" * 31, ",".join("abc" * 40 for _ in range(3))]
 )
-def test_a_secret_that_is_short_or_one_of_three_is_refused(home: Settings, secret: str) -> None:
-    with pytest.raises(TwinError, match="TWIN_HOME_SECRET") as refused:
+def test_short_secrets_and_more_than_two_are_refused(home: Settings, secret: str) -> None:
+    with pytest.raises(TwinError, match="TWIN_HOME_SECRET") as raised:
         load_secrets(home.model_copy(update={"home_secret": secret}))
-    assert secret not in str(refused.value)
+    assert secret not in str(raised.value)
 
 
 def test_paid_route_needs_model_and_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,13 +70,13 @@ def test_a_training_has_at_least_one_rank(monkeypatch: pytest.MonkeyPatch) -> No
         load_settings()
 
 
-def test_an_unknown_pace_is_refused_with_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_pace_is_refused_with_the_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWIN_PACE", "quick")
     with pytest.raises(TwinError, match="demo"):
         load_settings()
 
 
-def test_a_constant_comes_from_the_pace_and_from_no_variable(
+def test_a_constant_depends_on_the_pace_but_not_on_a_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TWIN_MARGIN", "0.3")

@@ -1,4 +1,4 @@
-"""What a person reads instead of the system's short names."""
+"""The plain names that replace the short names of the system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twin_resources.page.plain_names import (
     ("version", "plain"),
     [("v12", "version 12"), ("base", "the base model"), ("v1-odd", "v1-odd"), ("", "")],
 )
-def test_versions(version: str, plain: str) -> None:
+def test_version_names(version: str, plain: str) -> None:
     assert version_name(version) == plain
 
 
@@ -28,10 +28,10 @@ def test_versions(version: str, plain: str) -> None:
         ("unheard-of", "unheard-of"),
     ],
 )
-def test_routes(route: str, plain: str) -> None:
+def test_route_names(route: str, plain: str) -> None:
     assert route_name(route) == plain
 
 
-def test_scores() -> None:
+def test_score_names() -> None:
     assert score_name("judge:support@26fd8413b998") == "support (judge)"
     assert score_name("quote_score") == "quote score"

@@ -8,12 +8,12 @@ from twin_resources.page.spending import BudgetSpending, render_spending
 
 
 @pytest.mark.parametrize(
-    ("spent", "budget", "width", "full"),
+    ("spent", "budget", "width", "is_full"),
     [(0.5, 2.0, "25.0", False), (1.9, 2.0, "95.0", True), (5, 2.0, "100.0", True)],
 )
-def test_a_bar_is_the_share(spent: float, budget: float, width: str, full: bool) -> None:
+def test_a_bar_is_the_spent_share(spent: float, budget: float, width: str, is_full: bool) -> None:
     html = render_spending([BudgetSpending("Paid", spent, budget)])
     assert f"width:{width}%" in html
-    assert ("twin-full" in html) == full
+    assert ("twin-full" in html) == is_full
     assert "meter" not in render_spending([BudgetSpending("Paid", spent, None)])
     assert "nothing can be spent" in render_spending([])

@@ -1,4 +1,4 @@
-"""The receipt tells which step did not happen; the home withholds posts and lets them come."""
+"""The receipt names missing steps; the home withholds posts and releases them later."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from twin_cli.commands.demo.receipt import (
 
 from twin_resources.authors import read_author
 
-CLOSED = Receipt(
+COMPLETE = Receipt(
     settings=DEMO_SETTINGS,
     before=PhaseQuality(150, 0.77, "v1"),
     broken=PhaseQuality(32, 0.2, "v2"),
@@ -43,8 +43,8 @@ CLOSED = Receipt(
 )
 
 
-def test_a_loop_that_closed_misses_nothing() -> None:
-    assert CLOSED.missing_steps() == []
+def test_a_complete_loop_has_no_missing_step() -> None:
+    assert COMPLETE.missing_steps() == []
 
 
 @pytest.mark.parametrize(
@@ -60,18 +60,18 @@ def test_a_loop_that_closed_misses_nothing() -> None:
         ({"after": PhaseQuality(40, 0.76, "v2")}, "quality came back"),
     ],
 )
-def test_a_step_that_did_not_happen_is_named(change: dict[str, object], step: str) -> None:
-    missing = replace(CLOSED, **change).missing_steps()  # type: ignore[arg-type]
-    assert any(step in said for said in missing)
+def test_a_missing_step_is_named(change: dict[str, object], step: str) -> None:
+    missing = replace(COMPLETE, **change).missing_steps()  # type: ignore[arg-type]
+    assert any(step in message for message in missing)
 
 
-def test_nothing_having_happened_misses_every_step() -> None:
+def test_an_empty_receipt_misses_every_step() -> None:
     assert len(Receipt(settings={}).missing_steps()) == 9
 
 
-def test_the_receipt_is_written_for_its_owner(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_receipt(tmp_path: Path) -> None:
     path = tmp_path / "receipt.json"
-    write_receipt(path, CLOSED)
+    write_receipt(path, COMPLETE)
     document = json.loads(path.read_text())
     assert (document["schema"], document["missing"]) == (1, [])
     assert document["before"] == {"scores": 150, "mean": 0.77, "version": "v1"}
@@ -84,32 +84,32 @@ def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
 
 
 @pytest.fixture
-def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     names = (*DEMO_SETTINGS, *REMOVED_VARIABLES)
     for name in names:
-        monkeypatch.setenv(name, os.environ.get(name, ""))  # so that they are put back
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # so that monkeypatch restores them
         monkeypatch.delenv(name)
 
 
-@pytest.mark.usefixtures("own_environment")
+@pytest.mark.usefixtures("clean_environment")
 def test_posts_are_withheld_and_arrive_once(tmp_path: Path) -> None:
     settings = demo_settings(tmp_path)
     assert settings.home == tmp_path / "demo"
     assert (settings.baseline_values, settings.auto_retrain) == (150, True)
     author = create_demo_author(settings)
-    there = {path.name for path in posts_folder(settings).rglob("*.md") if path.name[:4].isdigit()}
-    waiting = {path.name for path in withheld_posts_folder(settings).iterdir()}
-    assert len(waiting) == WITHHELD_POST_COUNT
-    assert max(waiting) < min(there)  # the oldest
+    posts = {path.name for path in posts_folder(settings).rglob("*.md") if path.name[:4].isdigit()}
+    withheld = {path.name for path in withheld_posts_folder(settings).iterdir()}
+    assert len(withheld) == WITHHELD_POST_COUNT
+    assert max(withheld) < min(posts)  # the oldest
     assert read_author(settings, author.slug).recipe == "smollm2-135m-demo"
-    assert sorted(release_withheld_posts(settings)) == sorted(waiting)
+    assert sorted(release_withheld_posts(settings)) == sorted(withheld)
     assert release_withheld_posts(settings) == []
-    assert create_demo_author(settings) == author  # laying out again moves nothing back
+    assert create_demo_author(settings) == author  # a second call withholds nothing again
     assert not list(withheld_posts_folder(settings).iterdir())
 
 
-@pytest.mark.usefixtures("own_environment")
-def test_nobodys_money_is_spent_whatever_the_environment_names(
+@pytest.mark.usefixtures("clean_environment")
+def test_the_demo_uses_no_paid_model_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "100")

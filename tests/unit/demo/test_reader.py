@@ -1,4 +1,4 @@
-"""The demo's reader asks until so many answers are the version's that is to be certified."""
+"""The demo's reader asks until enough answers come from the version under test."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ ENDPOINTS = Endpoints(
 
 
 @dataclass
-class Answering:
-    """Who answers the questions, in turn."""
+class StubbedAnswers:
+    """The versions that answer the questions in turn."""
 
     versions: Sequence[str]
 
     def reader(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> SimulatedReader:
-        def scored(_: SimulatedReader, number: int) -> RatedAnswer:
+        def score_answer(_: SimulatedReader, number: int) -> RatedAnswer:
             version = self.versions[number % len(self.versions)]
             return RatedAnswer(f"question {number}", version, f"trace {number}", 0.8)
 
         monkeypatch.setattr(module, "held_out_questions", lambda settings, author: [])
-        monkeypatch.setattr(SimulatedReader, "_ask_and_score", scored)
+        monkeypatch.setattr(SimulatedReader, "_ask_and_score", score_answer)
         return SimulatedReader(Settings(home=home), ENDPOINTS, Author(slug="mara", name="Mara"))
 
 
-def test_answers_of_nobody_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen: list[RatedAnswer] = []
-    reader = Answering(["v1", "v1", "quotes"]).reader(monkeypatch, tmp_path)
-    rated = reader.read_until_version("v1", 10, on_score=seen.append)
-    assert [one.version for one in rated].count("v1") == 10
-    assert seen == rated
+def test_other_versions_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    scored: list[RatedAnswer] = []
+    reader = StubbedAnswers(["v1", "v1", "quotes"]).reader(monkeypatch, tmp_path)
+    rated = reader.read_until_version("v1", 10, on_score=scored.append)
+    assert [answer.version for answer in rated].count("v1") == 10
+    assert scored == rated
     assert len(rated) == 14
 
 
-def test_it_gives_up_after_twice_as_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    reader = Answering(["quotes"]).reader(monkeypatch, tmp_path)
+def test_the_reader_gives_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reader = StubbedAnswers(["quotes"]).reader(monkeypatch, tmp_path)
     assert len(reader.read_until_version("v1", 5, on_score=lambda scored: None)) == 10

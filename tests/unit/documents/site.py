@@ -24,34 +24,34 @@ def build_site(site: Path) -> None:
     """Build the site in a folder.
 
     Raises:
-        mkdocs.exceptions.Abort: a link or an anchor leads nowhere, or a page is in no section.
+        mkdocs.exceptions.Abort: a link or an anchor is broken, or a page is in no section.
     """
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
     with tempfile.TemporaryDirectory() as folder:
-        pages = copied_pages(Path(folder) / "pages")
+        pages = copy_pages(Path(folder) / "pages")
         config = load_config(
             str(DOCS / "mkdocs.yml"), docs_dir=str(pages), site_dir=str(site), strict=True
         )
         build(config)
 
 
-def copied_pages(folder: Path) -> Path:
-    """README, the pages with their pictures, and the measurements, with links between them."""
+def copy_pages(folder: Path) -> Path:
+    """Copy README, the pages with their pictures and the measurements, and adjust the links."""
     ignored = shutil.ignore_patterns("*.yml", "__pycache__")
     shutil.copytree(DOCS, folder, ignore=ignored)
     shutil.copy(ROOT / "README.md", folder / "index.md")
     shutil.copy(RESULTS, folder / "measurements.md")
     for page in folder.glob("*.md"):
         text = re.sub(r"\((?:\.\./\.\./)?tests/bench/RESULTS\.md", "(measurements.md", _read(page))
-        page.write_text(in_lists(text.replace("(deploy/docs/", "(")), encoding="utf-8")
+        page.write_text(indent_blocks(text.replace("(deploy/docs/", "(")), encoding="utf-8")
     return folder
 
 
-def in_lists(text: str) -> str:
-    """Blocks in a list are indented by three, as CommonMark reads them; Python-Markdown wants four,
-    and ends the list otherwise."""
+def indent_blocks(text: str) -> str:
+    """Indent blocks in lists by four instead of three, the indent of CommonMark. Python-Markdown
+    would otherwise end the list."""
     if "\n   ```" not in text:
         return text
     return re.sub(r"^ {3}", "    ", text, flags=re.MULTILINE)

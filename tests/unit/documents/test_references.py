@@ -1,4 +1,4 @@
-"""The generated pages say what the program says today."""
+"""The generated pages match the current program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGES = pages()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_a_generated_page_is_of_today(path: Path) -> None:
+def test_a_generated_page_is_up_to_date(path: Path) -> None:
     written = path.read_text(encoding="utf-8")
 
     assert written == PAGES[path], "run `python -m tests.unit.documents.references`"

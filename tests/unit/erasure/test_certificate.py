@@ -1,4 +1,4 @@
-"""A certificate holds hashes, and says when it was changed."""
+"""A certificate contains hashes, and a changed certificate is detected."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from twin_resources.settings import Settings
 GONE = post_target("ada", "2019/the-walk.md", ids=["chunk-1"], checkpoints=frozenset({"c" * 64}))
 
 
-def written(home: Path) -> Path:
+def write(home: Path) -> Path:
     return write_certificate(
         home, GONE, number=3, places={"tables": 4}, proved=["tables"], elsewhere=[], asked_at=0.0,
         done_at=60.0,
     )  # fmt: skip
 
 
-def test_it_names_nothing_and_everybody_who_asked_can_check_it(tmp_path: Path) -> None:
-    path = written(tmp_path)
+def test_a_certificate_has_hashes_instead_of_names(tmp_path: Path) -> None:
+    path = write(tmp_path)
     assert "walk" not in path.read_text()
     document = read_certificate(path)
     assert (document["schema"], document["number"]) == (1, 3)
@@ -46,8 +46,8 @@ def test_it_names_nothing_and_everybody_who_asked_can_check_it(tmp_path: Path) -
     )
 
 
-def test_a_change_is_found(tmp_path: Path) -> None:
-    path = written(tmp_path)
+def test_a_changed_certificate_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"places": {"tables": 0}}))
     with pytest.raises(TwinError, match="its content does not match its hash"):
         read_certificate(path)
@@ -55,7 +55,7 @@ def test_a_change_is_found(tmp_path: Path) -> None:
         read_certificate(tmp_path / "none.json")
 
 
-def test_what_lies_elsewhere_follows_from_the_settings(
+def test_copies_elsewhere_depend_on_the_settings(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instance = Installation.for_settings(home)
@@ -69,7 +69,7 @@ def test_what_lies_elsewhere_follows_from_the_settings(
     monkeypatch.setenv("TWIN_TABLES_URI", "s3://bucket/twin")
     from twin_resources.settings import load_settings
 
-    far = Installation(load_settings(), instance.state, instance.tables, instance.registry)
-    steps = list_manual_steps(far, GONE, asked_at=0.0, remaining=["trace 1", "trace 2"])
+    remote = Installation(load_settings(), instance.state, instance.tables, instance.registry)
+    steps = list_manual_steps(remote, GONE, asked_at=0.0, remaining=["trace 1", "trace 2"])
     assert any("2 traces and scores were still returned" in step.how for step in steps)
     assert any("s3://bucket/twin" in step.what for step in steps)

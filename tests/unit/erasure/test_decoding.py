@@ -1,4 +1,4 @@
-"""Every format is decoded; a damaged file is an error and is not taken for an empty one."""
+"""Every format is decoded; a damaged file is an error and does not count as empty."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_text_is_found_in_every_format(tmp_path: Path, name: str) -> None:
     assert find_in_file(path, GONE) is not None
 
 
-def test_it_is_said_where_a_database_holds_it(tmp_path: Path) -> None:
+def test_the_column_of_a_database_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "g.sqlite"
     to_sqlite(path, TEXT)
     assert find_in_file(path, GONE) == "t.body"
@@ -68,7 +68,7 @@ def test_it_is_said_where_a_database_holds_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_another_text_is_not(tmp_path: Path, name: str) -> None:
+def test_another_text_is_not_found(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     WRITERS[name](path, OTHER)
     assert find_in_file(path, GONE) is None
@@ -116,23 +116,23 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, name: str, body: bytes) -> N
         find_in_file(tmp_path / name, GONE)
 
 
-def test_a_file_that_vanishes_while_it_is_read_holds_nothing(
+def test_a_file_deleted_during_the_search_has_no_match(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "h.lance"
     to_lance(path, TEXT)
 
-    def vanishing(name: str) -> None:
+    def delete_and_fail(name: str) -> None:
         Path(name).unlink()
         raise OSError("no such file")
 
-    monkeypatch.setattr(lance.file, "LanceFileReader", vanishing)
+    monkeypatch.setattr(lance.file, "LanceFileReader", delete_and_fail)
     assert find_in_file(path, GONE) is None
-    assert find_in_file(path, GONE) is None, "nor one that has vanished"
+    assert find_in_file(path, GONE) is None, "a missing file has no match"
 
 
-def test_a_text_behind_the_first_piece_of_a_file_is_found(tmp_path: Path) -> None:
-    """Also a text that crosses the border of two pieces, and one in an uncompressed gzip."""
+def test_a_text_beyond_the_first_chunk_of_a_file_is_found(tmp_path: Path) -> None:
+    """This includes a text across two chunks, and a text in an uncompressed gzip file."""
     path = tmp_path / "x.bin"
     for before in (decoding._CHUNK_BYTES - len(TEXT) // 2, 2 * decoding._CHUNK_BYTES + 7):
         path.write_bytes(b" " * before + TEXT.encode() + b" " * 100)
@@ -141,7 +141,7 @@ def test_a_text_behind_the_first_piece_of_a_file_is_found(tmp_path: Path) -> Non
     assert find_in_file(path, GONE) is not None
 
 
-def test_what_unpacks_to_more_than_is_looked_at_is_an_error(
+def test_a_file_over_the_unpacking_limit_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert decoding._MAX_UNPACKED_BYTES == 1 << 30

@@ -1,4 +1,4 @@
-"""The check on a clean machine has a browser before its first live test, or says how to get one."""
+"""The check on a new machine gets a browser before its first live test, or explains how."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ APT = 'echo "$@" >> "$CALLS"'
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """The script with a PATH of its own, on which `id` and `programs` stand."""
+    """Run the script with a separate PATH that contains `id` and `programs`."""
     (tmp_path / "id").symlink_to(str(shutil.which("id")))
 
     def with_programs(*arguments: str, **programs: str) -> subprocess.CompletedProcess[str]:
@@ -38,18 +38,18 @@ def run(tmp_path: Path) -> Run:
     return with_programs
 
 
-def test_a_browser_that_is_there_is_taken(run: Run, tmp_path: Path) -> None:
-    done = run(chromium_browser="exit 0", apt_get=APT)
+def test_an_existing_browser_is_used(run: Run, tmp_path: Path) -> None:
+    completed = run(chromium_browser="exit 0", apt_get=APT)
 
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (completed.returncode, completed.stdout) == (0, "")
     assert not (tmp_path / "calls").exists()
 
 
 @AS_ROOT
-def test_root_installs_it(run: Run, tmp_path: Path) -> None:
-    done = run(apt_get=APT)
+def test_root_installs_a_browser(run: Run, tmp_path: Path) -> None:
+    completed = run(apt_get=APT)
 
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     assert (tmp_path / "calls").read_text().splitlines() == [
         "--quiet=2 update",
         "--quiet=2 install --yes --no-install-recommends chromium",
@@ -57,23 +57,23 @@ def test_root_installs_it(run: Run, tmp_path: Path) -> None:
 
 
 @AS_ROOT
-def test_what_apt_says_is_passed_on(run: Run) -> None:
-    done = run(apt_get="echo E: no such host; exit 100")
+def test_the_output_of_apt_is_passed_on(run: Run) -> None:
+    completed = run(apt_get="echo E: no such host; exit 100")
 
-    assert done.returncode == 1
-    assert "E: no such host" in done.stderr
-    assert "--no-live" in done.stderr
+    assert completed.returncode == 1
+    assert "E: no such host" in completed.stderr
+    assert "--no-live" in completed.stderr
 
 
-def test_without_a_way_to_install_it_says_what_to_do(run: Run) -> None:
-    done = run()
+def test_a_missing_installer_is_an_error_with_advice(run: Run) -> None:
+    completed = run()
 
-    assert done.returncode == 1
-    assert "sudo apt-get install chromium" in done.stderr
+    assert completed.returncode == 1
+    assert "sudo apt-get install chromium" in completed.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "needed"),
+    ("arguments", "is_needed"),
     [
         ([], True),
         (["--long"], True),
@@ -85,10 +85,10 @@ def test_without_a_way_to_install_it_says_what_to_do(run: Run) -> None:
         (["--no-live"], False),
     ],
 )
-def test_only_a_check_that_opens_pages_needs_one(
-    run: Run, arguments: list[str], needed: bool
+def test_only_a_check_that_opens_pages_needs_a_browser(
+    run: Run, arguments: list[str], is_needed: bool
 ) -> None:
-    assert (run(*arguments).returncode == 1) is needed
+    assert (run(*arguments).returncode == 1) is is_needed
 
 
 def test_the_live_tests_look_for_the_same_programs() -> None:
@@ -96,4 +96,4 @@ def test_the_live_tests_look_for_the_same_programs() -> None:
     assert f"command -v {' '.join(BROWSERS)} " in script
     for name in ("live/chat/conftest.py", "live/dagster_pages/test_materialize_in_the_browser.py"):
         text = (ROOT / "tests" / name).read_text()
-        assert all(f'"{one}"' in text for one in BROWSERS), name
+        assert all(f'"{browser}"' in text for browser in BROWSERS), name

@@ -63,7 +63,7 @@ def test_worker_counts() -> None:
 
 
 @pytest.mark.parametrize("words", [("-n", "0"), ("-n", "two")])
-def test_invalid_worker_counts(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_worker_counts_fail(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         check.main(list(words))
     assert f"{words[1]} is no " in capsys.readouterr().err

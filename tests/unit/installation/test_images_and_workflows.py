@@ -1,4 +1,4 @@
-"""The image, the Compose file and the workflows: what their linters and the project say of them."""
+"""The image, the Compose file and the workflows match their linters and the settings."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def settings_defaults() -> dict[str, Any]:
     ],
     ids=lambda command: f"{command[0]} {Path(command[-1]).name}",
 )
-def test_the_linter_finds_nothing(command: tuple[str, ...]) -> None:
-    ran = subprocess.run(
+def test_the_linter_reports_nothing(command: tuple[str, ...]) -> None:
+    completed = subprocess.run(
         [str(BIN / command[0]), *command[1:]], capture_output=True, text=True, check=False
     )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
-def test_every_variable_is_a_setting_and_every_port_that_of_a_service() -> None:
+def test_variables_are_settings_and_ports_belong_to_services() -> None:
     services = read(COMPOSE)["services"]
     dockerfile = DOCKERFILE.read_text(encoding="utf-8")
     variables = {name for name in services["twin"]["environment"] if name.startswith("TWIN_")}
@@ -63,14 +63,14 @@ def test_every_variable_is_a_setting_and_every_port_that_of_a_service() -> None:
     assert all(outside == f"127.0.0.1:{inside}" for outside, _, inside in published)
 
 
-def test_the_image_is_named_alike_and_runs_without_root() -> None:
+def test_the_image_has_one_name_and_runs_without_root() -> None:
     dockerfile = DOCKERFILE.read_text(encoding="utf-8")
     image = read(COMPOSE)["services"]["twin"]["image"]
     assert f"-t {image} ." in dockerfile
     assert re.findall(r"^USER (\d+)$", dockerfile, re.MULTILINE) == ["10001"]
 
 
-def test_production_gets_the_digest_that_staging_has_run() -> None:
+def test_production_deploys_the_digest_from_staging() -> None:
     jobs = read(WORKFLOWS / "image.yaml")["jobs"]
     digest = "${{ needs.build.outputs.digest }}"
     for name in ("staging", "production"):

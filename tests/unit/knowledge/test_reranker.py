@@ -42,7 +42,7 @@ def test_a_score_is_the_models_output_regardless_of_the_batch(folder: Path) -> N
         logits = AutoModelForSequenceClassification.from_pretrained(folder)(**encoded).logits
     assert batch_scores[0] == pytest.approx(float(logits[0, 0]), abs=1e-5)
     assert reranker.score(QUESTION, []) == []
-    assert len(reranker.score(QUESTION, [" ".join(WORDS * 40)])) == 1, "cut, not refused"
+    assert len(reranker.score(QUESTION, [" ".join(WORDS * 40)])) == 1, "a long text is refused"
 
 
 def test_passages_are_ranked_by_score_after_named_ones(folder: Path) -> None:
@@ -57,7 +57,7 @@ def test_passages_are_ranked_by_score_after_named_ones(folder: Path) -> None:
     )
     expected = sorted(range(8), key=lambda at: -scores[at])
     assert [passage.position for passage in ranked] == expected
-    assert expected != sorted(expected), "the order is the model's"
+    assert expected != sorted(expected), "the model does not change the order"
     assert [passage.score for passage in ranked] == pytest.approx(
         [scores[at] for at in expected], abs=1e-5
     )

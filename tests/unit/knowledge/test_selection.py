@@ -37,7 +37,7 @@ def test_passages_keep_the_order_of_their_post() -> None:
     }
     passages = add_neighbours(hits, neighbours, token_budget=1000)
     assert list_ids(passages) == ["a4", "a5", "a6", "b1", "b2", "b3", "a9"]
-    assert add_neighbours(hits, {}, token_budget=1000)[0] is hits[2], "the hit, not its neighbour"
+    assert add_neighbours(hits, {}, token_budget=1000)[0] is hits[2], "a neighbour replaced the hit"
 
 
 def test_neighbours_of_the_best_hits_fill_the_remaining_budget() -> None:

@@ -1,4 +1,4 @@
-"""Listing a folder: every change of its files is seen, and nothing is read."""
+"""Listing a folder: every change of its files is noticed, and no file is read."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def mark(folder: Path) -> str:
+def fingerprint_of(folder: Path) -> str:
     return fingerprint([list_source(str(folder))])
 
 
-def names(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     return [entry.name.rsplit("/", 1)[-1] for entry in list_source(str(folder)).entries]
 
 
-def test_names_are_those_of_files_that_may_be_posts(folder: Path) -> None:
+def test_only_files_that_may_be_posts_are_listed(folder: Path) -> None:
     (folder / "node_modules").mkdir()
     (folder / "node_modules" / "README.md").write_text("text")
     (folder / "linked").symlink_to(folder / "deep")
-    assert names(folder) == ["a.md", "b.md", "linked"]
-    assert names(folder / "a.md") == ["a.md"]
+    assert list_names(folder) == ["a.md", "b.md", "linked"]
+    assert list_names(folder / "a.md") == ["a.md"]
 
 
 @pytest.mark.parametrize(
@@ -53,29 +53,29 @@ def test_names_are_those_of_files_that_may_be_posts(folder: Path) -> None:
     ],
 )
 def test_each_change_changes_the_fingerprint(folder: Path, change: Callable[[Path], None]) -> None:
-    before = mark(folder)
-    assert mark(folder) == before
+    before = fingerprint_of(folder)
+    assert fingerprint_of(folder) == before
     change(folder)
-    assert mark(folder) != before
+    assert fingerprint_of(folder) != before
 
 
-def test_media_and_hidden_files_do_not(folder: Path) -> None:
-    before = mark(folder)
+def test_media_and_hidden_files_do_not_change_the_fingerprint(folder: Path) -> None:
+    before = fingerprint_of(folder)
     (folder / "picture.png").write_bytes(b"other")
     (folder / ".hidden.md").write_text("other")
     (folder / "new.JPG").write_bytes(b"")
-    assert mark(folder) == before
+    assert fingerprint_of(folder) == before
 
 
-def test_a_commit_is_a_change(folder: Path) -> None:
+def test_a_commit_changes_the_fingerprint(folder: Path) -> None:
     (folder / ".git" / "logs").mkdir(parents=True)
     (folder / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
-    before = mark(folder)
+    before = fingerprint_of(folder)
     (folder / ".git" / "logs" / "HEAD").write_text("one commit\n")
-    assert mark(folder) != before
+    assert fingerprint_of(folder) != before
 
 
-def test_an_absent_or_empty_folder_is_no_list_of_nothing(tmp_path: Path) -> None:
+def test_a_missing_or_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError):
         list_source(str(tmp_path / "unmounted"))
     (tmp_path / "empty").mkdir()
@@ -86,27 +86,27 @@ def test_an_absent_or_empty_folder_is_no_list_of_nothing(tmp_path: Path) -> None
 def test_a_folder_that_cannot_be_listed_is_an_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Root lists every folder whatever its mode, so the refusal is made here.
-    listed = os.scandir
+    # Root can list every folder, so the test simulates the refusal.
+    real_scandir = os.scandir
 
-    def refusing(path: str) -> object:
+    def refuse(path: str) -> object:
         if str(path).endswith("deep"):
             raise PermissionError(13, "Permission denied", str(path))
-        return listed(path)
+        return real_scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(TwinError, match=r"deep cannot be listed .*give read permission"):
         list_source(str(folder))
 
 
-def test_a_name_that_is_not_utf8_is_listed_as_it_is_stored(folder: Path) -> None:
+def test_a_name_that_is_not_utf8_is_listed_with_escapes(folder: Path) -> None:
     with open(os.path.join(os.fsencode(folder), b"caf\xe9.md"), "wb") as stream:  # noqa: PTH118, PTH123 - bytes
         stream.write(b"text")
-    assert "caf\\xe9.md" in names(folder)
-    assert mark(folder)
+    assert "caf\\xe9.md" in list_names(folder)
+    assert fingerprint_of(folder)
 
 
-def test_feeds_are_told_by_their_address() -> None:
+def test_feeds_are_recognised_by_their_address() -> None:
     assert is_feed("https://a.example/feed.xml")
     assert not is_feed("/home/a/https.md")
     assert not is_feed("s3://bucket/posts")

@@ -1,4 +1,4 @@
-"""What may be fetched: a configured address, and otherwise nothing inside this network."""
+"""Addresses that may be fetched: configured ones, and otherwise none inside this network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FEED = (
 INSIDE = (
     "http://127.0.0.1:{port}/inside",
     "http://localhost:{port}/inside",
-    "http://2130706433:{port}/inside",  # 127.0.0.1 in one number
+    "http://2130706433:{port}/inside",  # 127.0.0.1 as one number
     "http://0x7f.1:{port}/inside",
     "http://[::1]:{port}/inside",
     "http://[::ffff:127.0.0.1]:{port}/inside",
@@ -49,10 +49,10 @@ class Server:
     target: str = ""
     status: int = 302
     port: int = 0
-    asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    requests: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def answer(self, request: Request) -> Response:
-        self.asked.append((request.path, request.headers.get("host", "")))
+        self.requests.append((request.path, request.headers.get("host", "")))
         if request.path.startswith("/to"):
             return Response(b"", self.status, {"Location": self.target})
         return Response(FEED)
@@ -67,7 +67,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def resolved_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names that were looked up; names in `.example` resolve to this machine."""
     names: list[str] = []
     real = socket.getaddrinfo
@@ -84,58 +84,58 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def by_poll(url: str, _folder: Path) -> object:
+def fetch_by_poll(url: str, _folder: Path) -> object:
     return poll_feeds([url], {})[0][url].sha256
 
 
-def by_download(url: str, folder: Path) -> object:
+def fetch_by_download(url: str, folder: Path) -> object:
     return download_feed(url, folder).read_bytes()
 
 
-WAYS = (by_poll, by_download)
+FETCHERS = (fetch_by_poll, fetch_by_download)
 
 
 @pytest.mark.parametrize("target", INSIDE)
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("fetch", FETCHERS, ids=lambda fetch: fetch.__name__)
 def test_a_redirect_into_this_network_is_not_followed(
     server: Server,
-    looked_up: list[str],
-    way: Callable[[str, Path], object],
+    resolved_names: list[str],
+    fetch: Callable[[str, Path], object],
     target: str,
     tmp_path: Path,
 ) -> None:
     server.target = target.format(port=server.port)
     start = time.monotonic()
     with pytest.raises(TwinError, match=r"fetch from|redirect"):
-        way(f"http://blog.example:{server.port}/to", tmp_path)
-    assert [path for path, _ in server.asked] == ["/to"]
-    assert time.monotonic() - start < 10  # refused, and not waited for
+        fetch(f"http://blog.example:{server.port}/to", tmp_path)
+    assert [path for path, _ in server.requests] == ["/to"]
+    assert time.monotonic() - start < 10  # refused without a timeout
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_a_name_is_looked_up_once_a_request_and_asked_under_its_name(
-    server: Server, looked_up: list[str], way: Callable[[str, Path], object], tmp_path: Path
+@pytest.mark.parametrize("fetch", FETCHERS, ids=lambda fetch: fetch.__name__)
+def test_a_name_is_resolved_once_per_request_and_sent_as_host(
+    server: Server, resolved_names: list[str], fetch: Callable[[str, Path], object], tmp_path: Path
 ) -> None:
     server.target = "/feed"
-    assert way(f"http://blog.example:{server.port}/to", tmp_path)
+    assert fetch(f"http://blog.example:{server.port}/to", tmp_path)
     host = f"blog.example:{server.port}"
-    assert server.asked == [("/to", host), ("/feed", host)]
-    assert looked_up == ["blog.example", "blog.example"]
+    assert server.requests == [("/to", host), ("/feed", host)]
+    assert resolved_names == ["blog.example", "blog.example"]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("fetch", FETCHERS, ids=lambda fetch: fetch.__name__)
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "blog.example"])
-def test_a_feed_in_this_network_is_read_where_it_was_named(
+def test_a_configured_feed_in_this_network_is_read(
     server: Server,
-    looked_up: list[str],
-    way: Callable[[str, Path], object],
+    resolved_names: list[str],
+    fetch: Callable[[str, Path], object],
     host: str,
     tmp_path: Path,
 ) -> None:
-    assert way(f"http://{host}:{server.port}/feed", tmp_path)
+    assert fetch(f"http://{host}:{server.port}/feed", tmp_path)
 
 
-def test_what_is_named_and_what_is_not() -> None:
+def test_only_the_configured_address_may_be_internal() -> None:
     address = "http://192.168.1.20/feed"
     assert resolve_addresses("http://192.168.1.20:8080/x", trusted_url=address) == ["192.168.1.20"]
     assert resolve_addresses("http://169.254.1.2/", trusted_url="http://169.254.1.2/") == [
@@ -150,7 +150,7 @@ def test_what_is_named_and_what_is_not() -> None:
             resolve_addresses(url, trusted_url=url)
 
 
-def test_a_named_name_does_not_lead_to_a_clouds_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_of_cloud_metadata_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
     with pytest.raises(TwinError, match=r"leads to 169\.254\.169\.254"):
@@ -158,27 +158,27 @@ def test_a_named_name_does_not_lead_to_a_clouds_metadata(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_an_answer_models_key_is_sent_to_nobody_else(
-    server: Server, looked_up: list[str], status: int
+def test_the_key_of_an_answer_model_is_not_sent_to_a_redirect(
+    server: Server, resolved_names: list[str], status: int
 ) -> None:
     server.target, server.status = f"http://127.0.0.1:{server.port}/inside", status
-    with pytest.raises(TwinError, match="it redirects to http://127") as refused:
+    with pytest.raises(TwinError, match="it redirects to http://127") as raised:
         list_model_ids(f"http://models.example:{server.port}/to", "sk-1")
-    assert "name that address itself" in str(refused.value)
-    assert [path for path, _ in server.asked] == ["/to/models"]
+    assert "name that address itself" in str(raised.value)
+    assert [path for path, _ in server.requests] == ["/to/models"]
 
 
-def test_a_notice_is_sent_to_nobody_else(server: Server, looked_up: list[str]) -> None:
+def test_a_notice_is_not_sent_to_a_redirect(server: Server, resolved_names: list[str]) -> None:
     server.target, server.status = f"http://127.0.0.1:{server.port}/inside", 307
     hook = AppriseChannel(f"json://hooks.example:{server.port}/to")
     with pytest.raises(TwinError, match="send the notice"):
         hook.send(Notice("k", "alarm", "ann", "Quality fell", "e-value 1"))
-    assert {path for path, _ in server.asked} == {"/to"}
-    assert "redirect" not in hook.name  # who was told already is known by the same name
+    assert {path for path, _ in server.requests} == {"/to"}
+    assert "redirect" not in hook.name  # the name identifies recipients that have the notice
 
 
-def test_a_providers_prompt_is_sent_to_nobody_else(
-    server: Server, looked_up: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_providers_prompt_is_not_sent_to_a_redirect(
+    server: Server, resolved_names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import litellm
 
@@ -195,11 +195,11 @@ def test_a_providers_prompt_is_sent_to_nobody_else(
             num_retries=0,
             max_retries=0,
         )
-    assert {path for path, _ in server.asked} == {"/to/chat/completions"}
+    assert {path for path, _ in server.requests} == {"/to/chat/completions"}
 
 
-def test_the_gateway_sends_a_prompt_to_nobody_else(
-    server: Server, looked_up: list[str], monkeypatch: pytest.MonkeyPatch
+def test_the_gateway_sends_no_prompt_to_a_redirect(
+    server: Server, resolved_names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import litellm
 
@@ -221,4 +221,4 @@ def test_the_gateway_sends_a_prompt_to_nobody_else(
 
     with pytest.raises(litellm.exceptions.APIError, match="307"):
         asyncio.run(complete())
-    assert {path for path, _ in server.asked} == {"/to/chat/completions"}
+    assert {path for path, _ in server.requests} == {"/to/chat/completions"}

@@ -42,7 +42,7 @@ def changed_keys(
     return find_changes(inputs, stored=stored, empty=empty, version="1").inputs["key"].to_list()
 
 
-def test_an_input_of_one_row_has_that_rows_hash() -> None:
+def test_an_input_of_one_row_has_the_hash_of_the_row() -> None:
     inputs = input_hashes(upstream(("a", "x"), ("b", "y")))
     assert inputs["input_hash"].to_list() == [hashed("x"), hashed("y")]
     assert inputs["positions"].to_list() == [[0], [1]]
@@ -56,11 +56,11 @@ def test_an_input_of_several_rows_does_not_depend_on_their_order() -> None:
     assert first["input_hash"][0] not in {hashed("x"), hashed("z")}
 
 
-def test_nothing_stored_means_everything_changed() -> None:
+def test_every_input_is_changed_if_nothing_is_stored() -> None:
     assert changed_keys(input_hashes(upstream(("b", "x"), ("a", "y"))), NONE) == ["b", "a"]
 
 
-def test_only_the_edited_and_new_inputs_changed_and_the_absent_vanished() -> None:
+def test_edited_new_and_missing_inputs_are_distinguished() -> None:
     before = input_hashes(upstream(("a", "1"), ("b", "1"), ("c", "1")))
     after = input_hashes(upstream(("a", "1"), ("b", "2"), ("d", "1")))
     changes = find_changes(after, stored=stored_as(before), empty=NONE, version="1")
@@ -73,7 +73,7 @@ def test_another_function_version_changes_everything() -> None:
     assert changed_keys(inputs, stored_as(inputs, version="0")) == ["a", "b"]
 
 
-def test_a_remembered_empty_input_is_unchanged_and_forgotten_when_gone() -> None:
+def test_a_stored_empty_input_is_unchanged_until_it_vanishes() -> None:
     inputs = input_hashes(upstream(("a", "1")))
     empty = bookkeeping(("a", hashed("1"), "1"), ("gone", hashed("1"), "1"))
     changes = find_changes(inputs, stored=NONE, empty=empty, version="1")
@@ -81,20 +81,20 @@ def test_a_remembered_empty_input_is_unchanged_and_forgotten_when_gone() -> None
     assert changes.vanished_empty == ["gone"]
 
 
-def test_a_stored_row_wins_over_what_is_remembered_of_its_input() -> None:
+def test_a_stored_row_takes_precedence_over_an_empty_input() -> None:
     inputs = input_hashes(upstream(("a", "1")))
     stored = bookkeeping(("a", hashed("2"), "1"))
     assert changed_keys(inputs, stored, bookkeeping(("a", hashed("1"), "1"))) == ["a"]
 
 
-def test_an_input_that_says_two_things_is_computed_again() -> None:
+def test_an_input_with_two_hashes_is_computed_again() -> None:
     inputs = input_hashes(upstream(("a", "1")))
     stored = bookkeeping(("a", hashed("1"), "1"), ("a", hashed("2"), "1"))
     assert changed_keys(inputs, stored) == ["a"]
 
 
 @given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 7))
-def test_batches_hold_every_input_once_and_whole(numbers: list[int], size: int) -> None:
+def test_batches_contain_every_input_once_and_complete(numbers: list[int], size: int) -> None:
     inputs = input_hashes(upstream(*((f"k{number}", "x") for number in numbers)))
     batches = list(split_batches(inputs, rows=size))
     assert [key for batch in batches for key in batch["key"]] == inputs["key"].to_list()

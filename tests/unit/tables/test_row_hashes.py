@@ -1,4 +1,4 @@
-"""The same values hash alike anywhere; different values do not."""
+"""Equal values have equal hashes on every machine; different values have different hashes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_hashes_are_pinned() -> None:
     assert [digest.hex() for digest in row_hashes(frame())] == PINNED
 
 
-def test_another_process_with_another_hash_seed_agrees() -> None:
+def test_hashes_are_equal_in_a_process_with_another_hash_seed() -> None:
     script = (
         "import json\n"
         "from tests.unit.tables.test_row_hashes import frame\n"
@@ -74,7 +74,7 @@ def test_another_process_with_another_hash_seed_agrees() -> None:
     assert json.loads(out.stdout) == PINNED
 
 
-def test_a_row_hashes_alike_whatever_rows_stand_beside_it() -> None:
+def test_the_hash_of_a_row_does_not_depend_on_other_rows() -> None:
     hashes = row_hashes(frame()).to_list()
     alone = [row_hashes(frame()[at]).item() for at in range(3)]
     reversed_ = row_hashes(frame().reverse()).to_list()[::-1]
@@ -84,7 +84,7 @@ def test_a_row_hashes_alike_whatever_rows_stand_beside_it() -> None:
     assert rechunked == hashes
 
 
-def test_a_list_hashes_alike_beside_a_list_with_a_null() -> None:
+def test_the_hash_of_a_list_does_not_depend_on_nulls_in_others() -> None:
     pure = pl.Series([[1, 2]], dtype=pl.List(pl.Int64))
     mixed = pl.Series([[1, 2], [1, None], [None, 1]], dtype=pl.List(pl.Int64))
     hashes = row_hashes(mixed.to_frame("a")).to_list()
@@ -92,7 +92,7 @@ def test_a_list_hashes_alike_beside_a_list_with_a_null() -> None:
     assert len(set(hashes)) == 3
 
 
-def test_column_order_does_not_count_but_names_do() -> None:
+def test_column_names_count_but_their_order_does_not() -> None:
     row = pl.DataFrame({"a": ["x"], "b": ["y"]})
     assert row_hashes(row).item() == row_hashes(row.select("b", "a")).item()
     assert row_hashes(row).item() != row_hashes(row.rename({"a": "b", "b": "a"})).item()
@@ -115,7 +115,7 @@ def test_column_order_does_not_count_but_names_do() -> None:
         ),
     ],
 )
-def test_equal_values_of_different_types_hash_alike(left: pl.Series, right: pl.Series) -> None:
+def test_equal_values_have_equal_hashes(left: pl.Series, right: pl.Series) -> None:
     assert row_hashes(left.to_frame("a")).item() == row_hashes(right.to_frame("a")).item()
 
 
@@ -163,7 +163,7 @@ def test_an_object_column_is_refused_by_name() -> None:
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32), max_size=20))
-def test_the_sum_is_that_of_the_numbers(digests: list[bytes]) -> None:
+def test_the_sum_is_the_sum_of_the_numbers(digests: list[bytes]) -> None:
     expected = sum(int.from_bytes(digest, "big") for digest in digests) % MODULUS
     assert sum_hashes(digests) == expected
     assert sum_hashes(list(reversed(digests))) == expected
@@ -173,12 +173,12 @@ def test_the_sum_wraps_at_two_to_the_256() -> None:
     assert sum_hashes([b"\xff" * 32, bytes(31) + b"\x02"]) == 1
 
 
-def test_parts_are_kept_apart() -> None:
+def test_parts_are_separated() -> None:
     assert hash_parts("ab", "c") != hash_parts("a", "bc")
     assert hash_parts("a") != hash_parts("a", "")
 
 
-def test_the_data_version_is_made_of_rows_types_and_function_version() -> None:
+def test_the_data_version_depends_on_rows_types_and_version() -> None:
     types = {"a": "string", "b": "int64"}
     first = data_version(5, types=types, version="1")
     assert len(first) == 64
@@ -199,5 +199,5 @@ def test_the_data_version_is_made_of_rows_types_and_function_version() -> None:
         (pl.Duration("ns"), "duration<ns>"),
     ],
 )
-def test_type_names_are_our_own(dtype: pl.DataType, name: str) -> None:
+def test_type_names_are_stable(dtype: pl.DataType, name: str) -> None:
     assert type_name(dtype) == name

@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
 }
 LAYER = "model.layers.0."
 SHAPES = {
-    "lm_head.weight": (6, 8),  # tied: not in the file
+    "lm_head.weight": (6, 8),  # tied, therefore not in the file
     "model.embed_tokens.weight": (6, 8),
     "model.norm.weight": (8,),
     f"{LAYER}input_layernorm.weight": (8,),
@@ -55,8 +55,8 @@ print([name for name in ("torch", "transformers") if name in sys.modules])
 
 def make_weights() -> dict[str, np.ndarray[Any, Any]]:
     """Return small whole numbers, which every dtype represents."""
-    draw = np.random.default_rng(5)
-    return {name: draw.integers(-9, 9, shape).astype(np.float16) for name, shape in SHAPES.items()}
+    rng = np.random.default_rng(5)
+    return {name: rng.integers(-9, 9, shape).astype(np.float16) for name, shape in SHAPES.items()}
 
 
 def write_model(folder: Path, **changes: Any) -> Path:
@@ -80,13 +80,13 @@ def test_a_complete_configuration_needs_no_torch(
     from gguf import GGUFReader
 
     folder, out = write_model(tmp_path / "model"), tmp_path / "model.gguf"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", WRITE, str(folder), str(out)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert (completed.returncode, completed.stdout) == (0, "[]\n"), completed.stderr
     stored, written = make_weights(), {each.name: each.data for each in GGUFReader(out).tensors}
     assert len(written) == len(SHAPES) - 1
     assert (written["token_embd.weight"] == stored["model.embed_tokens.weight"]).all()
@@ -107,6 +107,6 @@ def test_numpy_torch_and_transformers_give_the_same_file(tmp_path: Path) -> None
     save_with_torch(values, narrow / "model.safetensors")
     assert gguf.write_f16(narrow, tmp_path / "torch.gguf").read_bytes() == by_numpy
     (tmp_path / "transformers").mkdir()
-    # what is left out here has the same value by default
+    # The omitted values have the same defaults.
     short = write_model(tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None)
     assert gguf.write_f16(short, tmp_path / "transformers.gguf").read_bytes() == by_numpy
