@@ -20,7 +20,7 @@ OPTIONAL = {
     "pypandoc": "formats",
     "pypdf": "formats",
 }
-SEPARATE = {
+UNDECLARED = {
     "conversion": "the local converter, downloaded as a wheel and imported from its folder",
 }
 # Declared but not imported by the project, with the reason.
@@ -42,15 +42,15 @@ def test_every_import_belongs_to_a_declared_distribution() -> None:
     undeclared = [
         item for item in imports_of_ours()
         if item.top not in OPTIONAL
-        and item.top not in SEPARATE
+        and item.top not in UNDECLARED
         and distribution_of(item.module) not in declared_core
     ]  # fmt: skip
     assert describe(undeclared) == []
 
 
 def test_modules_of_an_extra_are_not_imported_at_import_time() -> None:
-    optional = [item for item in imports_of_ours() if item.top in {*OPTIONAL, *SEPARATE}]
-    assert {item.top for item in optional} == {*OPTIONAL, *SEPARATE}
+    optional = [item for item in imports_of_ours() if item.top in {*OPTIONAL, *UNDECLARED}]
+    assert {item.top for item in optional} == {*OPTIONAL, *UNDECLARED}
     unconditional = [item for item in optional if item.at_import and not item.expected_to_fail]
     assert describe(unconditional) == []
     for extra in set(OPTIONAL.values()):

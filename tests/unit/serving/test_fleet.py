@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.unit.test_answer_model import models_at
+from tests.unit.test_answer_model import serve_models
 from twin_resources.models.serving.external_server import CHECK_INTERVAL_S, ExternalMember
 from twin_resources.models.serving.fleet import required_servers, version_key
 from twin_resources.models.serving.fleet_member import (
@@ -57,7 +57,7 @@ def test_an_answer_model_is_required_at_its_address_or_file() -> None:
 
 def test_an_external_member_is_ready_while_its_model_is_listed(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, answer_model_key="sk-there")
-    with models_at("large", "small", key="sk-there") as url:
+    with serve_models("large", "small", key="sk-there") as url:
         member = ExternalMember(
             "ada/v1", RequiredServer("", None, f"{url}#large"), settings=settings
         )

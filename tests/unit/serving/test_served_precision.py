@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.registered import model_version
-from tests.unit.test_answer_model import models_at
+from tests.unit.test_answer_model import serve_models
 from twin_assets.evaluation.measures import served_parity
 from twin_assets.evaluation.served.parity import Parity, compare
 from twin_resources.models.serving.model_server import (
@@ -96,7 +96,7 @@ def test_an_external_server_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> No
 
 
 def test_the_configured_precision_is_in_the_engine_name(tmp_path: Path) -> None:
-    with models_at("base") as url:
+    with serve_models("base") as url:
         root = url.removesuffix("/v1")
         assert remote_engine_name(url, "") == root
         assert remote_engine_name(url, "", "bf16") == f"{root}, weights in bf16"
