@@ -1,7 +1,7 @@
 """Replace a file atomically: readers see the complete old or new file.
 
-Scope: one function, which is safe for concurrent threads and processes. Out of
-scope: the contents of files, files that are created once and kept (`weights/`, `backup/`).
+Scope: one function, which is safe for concurrent threads and processes.
+Out of scope: the contents of files, files that are created once and kept (`weights/`, `backup/`).
 """
 # pyright: strict
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 def replace_file(path: Path, content: str | bytes) -> Path:
     """Write a file under a unique temporary name, then rename it to `path`.
+
     Only the owner can ever read the file. It is synced to disk before the rename, so a power
     failure leaves the old file. Missing folders are created.
 

@@ -51,8 +51,8 @@ class Constants(BaseSettings):
     # Held-out questions that a gate asks, or all if there are fewer. A hundred determine the voice
     # score to .11, thirty to .17; a hundred take five minutes more at the first gate.
     evaluation_questions: int = Field(default=100, ge=30)
-    # Memory of each of our servers for prompts that it has read. The next prompt with the same
-    # question is answered without reading its passages again (135M: 23 KB per token).
+    # Memory of each of our servers for prompts that it has read, in MiB. The next prompt with the
+    # same question is answered without reading its passages again (135M: 23 KB per token).
     prompt_cache_mib: int = Field(default=64, ge=0)
     # Threads of the server that answers readers; 0: half of the cores. More threads answer sooner
     # on an idle machine, but wait in a busy loop beside a training run.
@@ -136,11 +136,11 @@ class Settings(Constants):
     # else's byline, personal data left …). They are set aside; above this share, an import stops.
     most_quarantined: float = Field(default=0.2, ge=0, le=1)
     teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
-    # US dollars for the questions of all authors; a teacher with a price needs a budget.
+    # US dollars per month for the questions of all authors; a teacher with a price needs a budget.
     teacher_budget_per_month: float | None = Field(default=None, ge=0)
-    # LiteLLM name of a model that rates answers in trials where it is certified.
+    # LiteLLM name of a model that rates answers in the trials for which it is certified.
     judge_model: str = ""
-    # US dollars for the ratings of all authors; a judge with a price needs a budget.
+    # US dollars per month for the ratings of all authors; a judge with a price needs a budget.
     judge_budget_per_month: float | None = Field(default=None, ge=0)
     # An entailment model (a hub id or a folder) that judges whether passages support generated
     # sentences. Empty: the support score judges this, with rules for numbers and negations.
@@ -150,26 +150,32 @@ class Settings(Constants):
     # folder of a PEFT adapter.
     reference_adapter: str = "auto"
     paid_model: str = ""  # model of the paid route, which also requires a budget
-    # US dollars for the paid model's answers; all limits are enforced before a request is sent.
+    # US dollars per day for the paid model's answers. All limits are enforced before a request is
+    # sent.
     paid_budget_per_day: float | None = Field(default=None, ge=0)
-    # US dollars for all paid services: answers, teacher, judge and labels; none: no such limit.
+    # US dollars per day for all paid services: answers, teacher, judge and labels; none: no such
+    # limit.
     budget_per_day: float | None = Field(default=None, ge=0)
-    budget_per_month: float | None = Field(default=None, ge=0)  # the same; months are UTC
-    author_budget_per_day: float | None = Field(default=None, ge=0)  # the same, for each author
-    author_budget_per_month: float | None = Field(default=None, ge=0)  # the same, for each author
+    # US dollars per month (UTC) for all paid services; none: no such limit.
+    budget_per_month: float | None = Field(default=None, ge=0)
+    # US dollars per day for the paid services of each author; none: no such limit.
+    author_budget_per_day: float | None = Field(default=None, ge=0)
+    # US dollars per month (UTC) for the paid services of each author; none: no such limit.
+    author_budget_per_month: float | None = Field(default=None, ge=0)
     # US dollars per month for labels, which determine the routing; none: no labels are bought.
     label_budget_per_month: float | None = Field(default=None, ge=0)
     # Maximum quality loss of routed questions against the paid model, on a score from 0 to 1.
     quality_margin: float = Field(default=0.03, gt=0, lt=1)
     # Hourly cost of this machine, from which the cost of an answer follows (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
-    # auto: on for processors that are faster with bf16 (`processor.py` decides).
+    # Whether training uses bf16; `auto`: on processors that are faster with it (`processor.py`).
     bf16: Literal["auto", "on", "off"] = "auto"
-    # Processes that train together. If this is not set and the recipe is for GPUs, as many of this
-    # machine's GPUs as can share a step.
+    # Number of processes that train together. If it is not set and the recipe is for GPUs, this is
+    # the number of this machine's GPUs that can share a step.
     train_ranks: int = Field(default=2, ge=1)
     train_backend: Literal["local", "ray"] = "local"  # where training runs execute
-    train_machines: int = Field(default=1, ge=1)  # Ray workers; each runs ranks / machines
+    # Number of Ray workers that train together; the ranks are divided equally among them.
+    train_machines: int = Field(default=1, ge=1)
     ray_address: str = "http://127.0.0.1:8265"  # the dashboard of a Ray cluster (backend ray)
     # Execution of the steps of a retraining, and of Materialize in Dagster. Empty: in one process;
     # `processes`: one process each; otherwise a YAML file that names Dagster's executor and each
@@ -180,7 +186,8 @@ class Settings(Constants):
     score_environments: str = "default"
     # Whether alarms and growth start a training run automatically; a fall is reported either way.
     auto_retrain: bool = False
-    retrain_runs_a_month: int | None = 8  # maximum per author; none: no limit
+    # Maximum number of training runs per author and month; none: no limit.
+    retrain_runs_a_month: int | None = 8
     retrain_new_posts: int = 25  # posts since the stable version's training that justify a new run
     # How far quality may fall before it matters; smaller falls are not reported to the loop.
     fall_tolerance: float = Field(default=0.03, ge=0, lt=1)
@@ -252,7 +259,7 @@ class Settings(Constants):
 
     @property
     def policy_path(self) -> Path:
-        """The policy object that the gateway reads live (`registry/policy.py`)."""
+        """The policy file, which the gateway reads after each change (`registry/policy.py`)."""
         return self.home / "policy.json"
 
     @property
@@ -280,7 +287,7 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
         raise TwinError(
             "read the settings",
             found=f"TWIN_PACE = {pace!r}",
-            next_step=f"leave it out, or set {' or '.join(filter(None, PACES))}",
+            next_step=f"unset it, or set it to {' or '.join(filter(None, PACES))}",
         )
     values: dict[str, Any] = {} if home is None else {"home": Path(home)}
     settings = Settings(**values)

@@ -60,12 +60,13 @@ class CheckOutcome:
     failed_stages: list[str] = field(default_factory=list[str])
     stage_durations: list[str] = field(default_factory=list[str])
 
-    def add(self, name: str, started: float, *, ok: bool) -> None:
-        verdict = "ok" if ok else "FAILED"
+    def add(self, name: str, started_at: float, *, has_passed: bool) -> None:
+        """Record a stage's duration and result."""
+        verdict = "ok" if has_passed else "FAILED"
         self.stage_durations.append(
-            f"{_format_duration(time.monotonic() - started)}  {name}: {verdict}"
+            f"{_format_duration(time.monotonic() - started_at)}  {name}: {verdict}"
         )
-        if not ok:
+        if not has_passed:
             self.failed_stages.append(name)
 
 
@@ -86,7 +87,7 @@ def pytest_stages(
     arguments: Sequence[str],
     length: Length,
     *,
-    changed: Iterable[str] = (),
+    changed_tests: Iterable[str] = (),
     workers: int | None = None,
     default_workers: int = MIN_WORKERS,
 ) -> list[Stage]:
@@ -98,7 +99,7 @@ def pytest_stages(
 
     Args:
         arguments: pytest's arguments; paths among them select the tests.
-        changed: graph tests that run with the unit tests in the fast form.
+        changed_tests: graph tests that run with the unit tests in the fast form.
         workers: number of workers, or None for `default_workers`. If it is None, tests named by
             a path run in one process.
         default_workers: number of workers that the memory allows (`count_workers`).
@@ -135,7 +136,7 @@ def pytest_stages(
         return [
             Stage(
                 "unit and changed graph",
-                (*base_command, *parallel_options, *other_arguments, *changed, "tests/unit"),
+                (*base_command, *parallel_options, *other_arguments, *changed_tests, "tests/unit"),
             )
         ]
     stages = [
@@ -177,7 +178,7 @@ def run_static(stage: Stage, outcome: CheckOutcome) -> bool:
         stage.command, cwd=PROJECT, capture_output=True, text=True, check=False
     )
     has_passed = completed.returncode == 0
-    outcome.add(stage.name, started_at, ok=has_passed)
+    outcome.add(stage.name, started_at, has_passed=has_passed)
     if not has_passed:
         sys.stdout.write(completed.stdout + completed.stderr)
     _log(f"{stage.name}: {'ok' if has_passed else 'FAILED'}")
@@ -214,7 +215,7 @@ def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
     has_passed = exit_code in {0, PYTEST_NO_TESTS_COLLECTED}
     if not has_passed and outcome.counts["failed"] == failed_before:
         outcome.counts["failed"] += 1  # an aborted run counts as one failure
-    outcome.add(name, started_at, ok=has_passed)
+    outcome.add(name, started_at, has_passed=has_passed)
     return exit_code != PYTEST_NO_TESTS_COLLECTED
 
 
@@ -229,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("fast", "no-live", "long"):
         lengths.add_argument(f"--{name}", dest="length", action="store_const", const=name)
     parser.set_defaults(length="short")
-    workers_help = "tests beside one another, default 3, or 2; one of live tests may take 4 GB"
+    workers_help = "number of parallel workers; default 3 if memory allows, else 2"
     parser.add_argument(
         "-n", dest="workers", type=_positive_integer, metavar="WORKERS", help=workers_help
     )
@@ -240,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stages = pytest_stages(
         arguments,
         options.length,
-        changed=changed_graph_tests(PROJECT) if options.length == "fast" else (),
+        changed_tests=changed_graph_tests(PROJECT) if options.length == "fast" else (),
         workers=options.workers,
         default_workers=count_workers(psutil.virtual_memory().available),
     )
@@ -274,7 +275,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _positive_integer(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text} is no number of workers: 2, say")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a number of workers; pass a whole number from 1"
+        )
     return int(text)
 
 

@@ -56,6 +56,8 @@ Corpus = Mapping[tuple[str, MessageKind], Sequence[str]]
 
 @dataclass(frozen=True)
 class Sample:
+    """A training message with its kind and weight."""
+
     text: str
     kind: str
     weight: float = 1.0

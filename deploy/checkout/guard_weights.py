@@ -90,6 +90,7 @@ def examples_digest(labelled_texts: list[tuple[str, str]], front_desk_corpus: Co
 
 
 def fit_weights() -> FittedWeights:
+    """Fit the n-gram classifier and the hidden layer to the examples."""
     own_examples, front_desk_corpus, former_test_messages = (
         read_own_examples(),
         read_examples(),

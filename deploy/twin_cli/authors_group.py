@@ -1,7 +1,7 @@
 """Declare the command for author files, `authors apply`.
 
-Scope: their names, arguments and help.
-Out of scope: their work (`twin_cli/commands/`).
+Scope: its name, arguments and help.
+Out of scope: its work (`twin_cli/commands/`).
 """
 
 from __future__ import annotations

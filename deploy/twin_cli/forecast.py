@@ -115,7 +115,7 @@ def forecast(
     *,
     billion_parameters: float,
     words: int,
-    installed: bool,
+    is_installed: bool,
     recipe: str = "",
     other_processes: float = 0.0,
     speed: float = 1.0,
@@ -127,7 +127,7 @@ def forecast(
         machine: the machine, as for `model_fit.estimate_training`.
         billion_parameters: number of the base model's parameters, in billions.
         words: number of words in the posts.
-        installed: whether all packages are already installed.
+        is_installed: whether all packages are already installed.
         recipe: the recipe's name, as for `model_fit.estimate_training`.
         other_processes: number of processes that compete for a core (`count_competing_processes`).
         speed: speed of a core (`core_speed`).
@@ -168,7 +168,7 @@ def forecast(
     gate_s = scale_single_core(GATE_START_S) + reading_s + answers_s
     indexing_s = words / (IMPORT_WORDS_PER_S * cores) + words / (QUOTABLE_WORDS_PER_S * cores)
     part_seconds = {
-        "installation_s": 0.0 if installed else scale_single_core(INSTALL_S),
+        "installation_s": 0.0 if is_installed else scale_single_core(INSTALL_S),
         "first_quotation_s": scale_single_core(START_S + indexing_s),
         "training_s": training_s,
         "gate_s": gate_s,

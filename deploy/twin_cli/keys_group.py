@@ -1,7 +1,7 @@
 """Declare the key commands `keys add`, `keys list`, `keys revoke` and `keys usage`.
 
 Scope: their names, arguments and help.
-Out of scope: what the commands do (`twin_cli/commands/`).
+Out of scope: their work (`twin_cli/commands/`).
 """
 
 from __future__ import annotations

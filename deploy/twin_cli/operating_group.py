@@ -69,9 +69,9 @@ def pause(
 def routing(
     action: Annotated[
         Literal["show", "try"],
-        typer.Argument(help="With try, show where one question would be routed and the reason."),
+        typer.Argument(help="With try, show where one question would be routed, and why."),
     ] = "show",
-    question: Annotated[str, typer.Argument(help="With try.")] = "",
+    question: Annotated[str, typer.Argument(help="The question to route, with try.")] = "",
     author: AuthorName = "",
 ) -> None:
     """Show which questions are routed to the paid model, the savings, and what is missing."""
@@ -79,7 +79,7 @@ def routing(
 
 @command("why_command.run_why", "twin why mara-lindqvist", json=True)
 def why(author: Annotated[str, typer.Argument(help="Name or slug.")] = "") -> None:
-    """Show 90 days of an author's votes: what became of each, and every decision with its rule."""
+    """Show 90 days of an author's votes: the outcome of each, and every decision with its rule."""
 
 
 @command("serving_command.run_serve", "twin serve gateway")
@@ -96,7 +96,7 @@ def logs(
         typer.Argument(help="A program that `twin status` names; without it, list them."),
     ] = "",
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Keep printing until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")
     ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end.")] = 50,
 ) -> None:

@@ -167,7 +167,7 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
     message = f"{model} needs {estimate['needs']}, and this machine has {machine['memory_gb']} GB"
     if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
         return [_stop("base model", message, "choose a smaller one with --base-model")]
-    return [_note("base model", message, "expect swapping or a smaller --base-model")]
+    return [_note("base model", message, "choose a smaller --base-model, or expect swapping")]
 
 
 def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Finding]:
@@ -189,12 +189,12 @@ def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Fin
         message = (
             f"{name} needs {memory_alone_gb:.0f} GB of memory, and {available_gb} GB are available"
         )
-        step = "name a smaller one, or the address of a server that holds it (https://…/v1)"
+        step = "name a smaller one, or the address of a server with that model (https://…/v1)"
         return [_stop("answer model", message, step)]
     if available_gb and available_gb < memory_with_training_gb:
         message = (
-            f"{name} and a training beside it need {memory_with_training_gb:.0f} GB, here "
-            f"are {available_gb} GB"
+            f"{name} and a training beside it need {memory_with_training_gb:.0f} GB of memory, and "
+            f"{available_gb} GB are available"
         )
         return [_note("answer model", message, "expect swapping while it trains")]
     return [_ok("answer model", f"{name}, {weights:.2g} GB of weights, fits")]
@@ -206,7 +206,7 @@ def check_posts(arguments: Sequence[str]) -> list[Finding]:
     is_option_or_address = first_argument.startswith(("-", "s3:/", "http:/", "https:/"))
     if not first_argument or is_option_or_address or Path(first_argument).expanduser().exists():
         return []
-    step = "name the folder that holds the posts"
+    step = "name the folder that contains the posts"
     return [_stop("posts", f"there is no such file or folder: {first_argument}", step)]
 
 
@@ -217,7 +217,7 @@ def check_reranker(name: str) -> list[Finding]:
     folder = Path(name).expanduser()
     step = "name a folder of a cross-encoder or a hub id (owner/name) in TWIN_RERANKER, or unset it"
     if folder.is_dir() and not (folder / "config.json").is_file():
-        return [_stop("reranker", f"{name} holds no config.json of a model", step)]
+        return [_stop("reranker", f"{name} contains no config.json of a model", step)]
     if not folder.is_dir() and not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
         return [_stop("reranker", f"no such folder: {name}", step)]
     return [_ok("reranker", name)]
@@ -428,7 +428,7 @@ def build_report(
             billion_parameters=billions_of_parameters(options.base_model) or REFERENCE_BILLION,
             recipe=options.recipe,
             words=forecast.estimate_words(options.posts),
-            installed=is_installed,
+            is_installed=is_installed,
             other_processes=forecast.count_competing_processes(),
             speed=forecast.core_speed(),
             uses_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
@@ -467,7 +467,7 @@ def format_report(report: Report, *, verbose: bool = True) -> str:
     return "\n".join(lines)
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments of `twin up` or `twin check` that affect the preflight check."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json", action="store_true")
@@ -503,7 +503,7 @@ def _find_posts_path(arguments: Sequence[str]) -> Path | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the report; return 0 if the installation can continue, else 1."""
-    options = parse(sys.argv[1:] if argv is None else argv)
+    options = parse_arguments(sys.argv[1:] if argv is None else argv)
     report = build_report(options, Path(__file__).resolve().parents[2])
     print(
         json.dumps(report, indent=1)

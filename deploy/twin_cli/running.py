@@ -80,7 +80,7 @@ def version_line() -> str:
         version = metadata.version(PACKAGE_NAME)
     except metadata.PackageNotFoundError as error:
         raise TwinError(
-            "tell the version",
+            "print the version",
             found=f"no package {PACKAGE_NAME} is installed in {sys.prefix}",
             next_step="install it: `pip install -e .` in the checkout, or `bash deploy/up.sh`",
         ) from error

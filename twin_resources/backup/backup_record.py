@@ -96,7 +96,7 @@ class BackupRecord:
             if schema > SCHEMA:
                 raise TwinError(
                     action,
-                    found=f"schema number {schema}; this code knows up to {SCHEMA}",
+                    found=f"schema number {schema}; this code reads up to {SCHEMA}",
                     next_step="run the newer llm-twin that made it",
                 )
             tables = [

@@ -166,7 +166,7 @@ def _close_request(
     request: ErasureRequest,
     target: ErasureTarget,
     stores: Sequence[DataStore],
-    remaining: list[str],
+    remaining_locations: list[str],
 ) -> Path:
     number, state = request.number, instance.state
     accepted_deletions = journal.read_requested_deletions(state, number)
@@ -175,7 +175,7 @@ def _close_request(
         instance,
         target,
         asked_at=request.asked_at,
-        remaining=remaining,
+        remaining_locations=remaining_locations,
         accepted_at=accepted_deletions.values(),
     )
     with state.read_transaction() as connection:

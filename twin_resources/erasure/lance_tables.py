@@ -140,7 +140,7 @@ class LanceTables:
         matched_rows.linked_keys -= matched_rows.keys
         return matched_rows
 
-    def own_texts(self, asset: str, author: str, target: ErasureTarget) -> Iterator[str]:
+    def iter_own_texts(self, asset: str, author: str, target: ErasureTarget) -> Iterator[str]:
         """Yield the texts of rows that are a post or part of one, for fingerprinting."""
         for table in self._versions(asset, author):
             keys = [name for name in _OWN_KEY_COLUMNS if name in table.columns]
@@ -184,7 +184,7 @@ class LanceTables:
         old_version_keys = matched_rows.linked_keys - set(
             unlinked_rows[:, 0].to_list() if unlinked_rows.width else ()
         )
-        # The state store remembers inputs without output rows by their key.
+        # The state store records inputs without output rows by their key.
         ids = target.ids if target.subject.kind == "post" else frozenset[str]()
         keys = sorted(matched_rows.keys | old_version_keys | ids)
         for start in range(0, max(len(keys), 1), _KEYS_PER_DELETION):
@@ -273,8 +273,8 @@ def _read_rows(table: StoredTable, columns: Sequence[str]) -> Iterator[dict[str,
         yield from cast("pl.DataFrame", pl.from_arrow(batch)).iter_rows(named=True)
 
 
-def _scan_version(table: StoredTable, target: ErasureTarget, matched: MatchedRows) -> None:
-    """Add one version's rows that contain the target to `matched`."""
+def _scan_version(table: StoredTable, target: ErasureTarget, matched_rows: MatchedRows) -> None:
+    """Add one version's rows that contain the target to `matched_rows`."""
     columns = _text_columns(table)
     derivation_columns = [name for name in columns if name in DERIVATION_COLUMNS]
     link_columns = [name for name in columns if name in LINK_COLUMNS]
@@ -286,9 +286,9 @@ def _scan_version(table: StoredTable, target: ErasureTarget, matched: MatchedRow
             or any(_references_target(row[name], target) for name in derivation_columns)
             or any(target.matches_value(row[name]) for name in text_columns)
         ):
-            matched.keys.add(key)
+            matched_rows.keys.add(key)
         elif any(target.matches_value(row[name]) for name in link_columns):
-            matched.linked_keys.add(key)
+            matched_rows.linked_keys.add(key)
 
 
 def _text_columns(table: StoredTable) -> list[str]:

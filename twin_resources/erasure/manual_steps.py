@@ -43,19 +43,19 @@ def list_manual_steps(
     target: ErasureTarget,
     *,
     asked_at: float,
-    remaining: Iterable[str] = (),
+    remaining_locations: Iterable[str] = (),
     accepted_at: Iterable[float] = (),
 ) -> list[ManualStep]:
     """Return the manual steps for an erased subject.
 
     Args:
         asked_at: time of the request, in seconds since the epoch.
-        remaining: data that a trace store with background deletion still returns.
+        remaining_locations: locations that a trace store with background deletion still returns.
         accepted_at: times at which the trace store accepted each deletion, in seconds since the
             epoch.
     """
     deadline = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
-    steps = _steps(instance, target, len(list(remaining)), sorted(accepted_at))
+    steps = _steps(instance, target, len(list(remaining_locations)), sorted(accepted_at))
     return [ManualStep(location, instruction, deadline) for location, instruction in steps]
 
 

@@ -44,7 +44,7 @@ def plan_erasure(
     if subject.kind == "post":
         target = _follow_derived_rows(tables, target)
         for asset in tables.assets(target.author):
-            for text in tables.own_texts(asset, target.author, target):
+            for text in tables.iter_own_texts(asset, target.author, target):
                 collector.add(text)
         for asset in _TEXTS:
             for text in _read_post_texts(instance, target.author, excluded=target, asset=asset):

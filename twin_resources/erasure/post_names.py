@@ -38,7 +38,8 @@ class PostNames:
     document_id: str
 
     @property
-    def all(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
+        """All known names, each once."""
         names = (self.source_id, self.path, self.url, self.title, self.document_id)
         return tuple(dict.fromkeys(name for name in names if name))
 
@@ -188,7 +189,7 @@ _RULES: tuple[Callable[[PostNames, str], bool], ...] = (
 def _nearest(posts: Sequence[PostNames], name: str) -> list[PostNames]:
     """Return posts with a name that contains the given name, then posts with a similar name."""
     folded_name = name.casefold().strip()
-    by_name = {key.casefold(): post for post in posts for key in post.all}
+    by_name = {key.casefold(): post for post in posts for key in post.names}
     containing_posts = [post for key, post in by_name.items() if folded_name and folded_name in key]
     similar_names = difflib.get_close_matches(folded_name, by_name, n=MAX_SUGGESTIONS, cutoff=0.5)
     return list(dict.fromkeys([*containing_posts, *(by_name[key] for key in similar_names)]))[

@@ -120,14 +120,14 @@ def _hash_words(text: str) -> Hashes:
     return np.fromiter((_hash_word(word) for word in words), dtype=np.uint64, count=len(words))
 
 
-def _hash_runs(hashed: Hashes, length: int) -> Hashes:
+def _hash_runs(word_hashes: Hashes, length: int) -> Hashes:
     """Return one hash per run of `length` words; empty for a shorter text."""
-    count = hashed.size - length + 1
+    count = word_hashes.size - length + 1
     if count <= 0:
         return np.zeros(0, dtype=np.uint64)
     runs = np.zeros(count, dtype=np.uint64)
     for offset in range(length):
-        runs = runs * _FACTOR + hashed[offset : offset + count]  # wraps at 2^64 on purpose
+        runs = runs * _FACTOR + word_hashes[offset : offset + count]  # wraps at 2^64 on purpose
     return runs
 
 

@@ -308,7 +308,7 @@ class DagsterHTTP:
         try:
             response = self._client.post(f"/report_asset_materialization/{asset}", json=body)
         except httpx.TransportError as error:
-            raise self._unreachable(action, error) from error
+            raise self._unreachable_error(action, error) from error
         if response.status_code != httpx.codes.OK:
             raise TwinError(action, found=response.text[:300], next_step="record it in the UI")
 
@@ -319,7 +319,7 @@ class DagsterHTTP:
         try:
             response = self._client.post("/graphql", json=body)
         except httpx.TransportError as error:
-            raise self._unreachable(tried, error) from error
+            raise self._unreachable_error(tried, error) from error
         if "application/json" not in response.headers.get("content-type", ""):
             raise TwinError(
                 tried,
@@ -335,7 +335,7 @@ class DagsterHTTP:
             )
         return document["data"]
 
-    def _unreachable(self, tried: str, error: httpx.TransportError) -> TwinError:
+    def _unreachable_error(self, tried: str, error: httpx.TransportError) -> TwinError:
         return TwinError(
             tried,
             found=f"{self.url} does not answer ({type(error).__name__})",

@@ -109,7 +109,7 @@ def read_endpoints(home: Path) -> Endpoints:
     if document.get("schema", 0) > SCHEMA:
         raise TwinError(
             "read the addresses of the stack",
-            found=f"{path} has schema {document['schema']}, this version knows {SCHEMA}",
+            found=f"{path} has schema {document['schema']}; this version reads up to {SCHEMA}",
             next_step="use the newer llm-twin that started the stack",
         )
     identities: dict[str, dict[str, Any]] = document.pop("pids")

@@ -76,16 +76,16 @@ def choose_ports(
     default_ports: Mapping[str, int],
     *,
     host: str,
-    requested: Collection[str] = (),
-    preferred: Mapping[str, int] | None = None,
+    requested_services: Collection[str] = (),
+    last_ports: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """Choose one free port per service, and claim it unless the user requested it.
 
     Args:
         default_ports: ports in the settings, by service.
         host: address on which the services will listen.
-        requested: services for which the user requested a port by option or variable.
-        preferred: ports of this home's last start, by service. A free one is used again, so that
+        requested_services: services whose port the user requested by option or variable.
+        last_ports: ports of this home's last start, by service. A free one is used again, so that
             bookmarks and `.twin/env` stay valid.
 
     Raises:
@@ -93,7 +93,7 @@ def choose_ports(
     """
     chosen_ports: dict[str, int] = {}
     for service, port in default_ports.items():
-        if service in requested:
+        if service in requested_services:
             if not is_free(host, port) or port in chosen_ports.values():
                 raise TwinError(
                     f"start {service} on port {port}",
@@ -102,7 +102,7 @@ def choose_ports(
                 )
             chosen_ports[service] = port
             continue
-        preferred_port = (preferred or {}).get(service)
+        preferred_port = (last_ports or {}).get(service)
         candidates = [
             *([preferred_port] if preferred_port else []),
             *range(port, min(port + MAX_PORTS_TRIED, 65_536)),

@@ -139,7 +139,7 @@ def read_record(settings: Settings) -> StackRecord | None:
     if document.get("schema", 0) > SCHEMA:
         raise TwinError(
             "read the record of the stack",
-            found=f"{path} has schema {document['schema']}, this version knows {SCHEMA}",
+            found=f"{path} has schema {document['schema']}; this version reads up to {SCHEMA}",
             next_step="use the newer llm-twin that started the stack",
         )
     supervisor = document.pop("supervisor")
@@ -191,8 +191,8 @@ def start_stack(
         ports = choose_ports(
             default_ports,
             host=settings.host,
-            requested=requested_ports,
-            preferred=former_record.ports if former_record else None,
+            requested_services=requested_ports,
+            last_ports=former_record.ports if former_record else None,
         )
         for name, port in ports.items():
             if port != default_ports[name]:

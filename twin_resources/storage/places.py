@@ -1,4 +1,4 @@
-"""Lists, fetches and stores files in a folder or under a prefix of a bucket.
+"""List, fetch and store files in a folder or under a prefix of a bucket.
 
 Scope: the same three methods for both, and the hash of a file.
 Out of scope: the content of the files.

@@ -97,22 +97,23 @@ def evidence_line(
     return f"{watch.stream}: {'; '.join(details)}"
 
 
-def uncounted_score_lines(uncounted: Mapping[str, int], slug: str) -> list[str]:
+def uncounted_score_lines(count_by_reason: Mapping[str, int], slug: str) -> list[str]:
     """Return lines about ignored scores; undeclared scores are listed by name."""
     undeclared_counts = {
         reason.removeprefix(NOT_IN_SCORES): count
-        for reason, count in uncounted.items()
+        for reason, count in count_by_reason.items()
         if reason.startswith(NOT_IN_SCORES)
     }
     other_counts = {
-        reason: count for reason, count in uncounted.items() if not reason.startswith(NOT_IN_SCORES)
+        reason: count
+        for reason, count in count_by_reason.items()
+        if not reason.startswith(NOT_IN_SCORES)
     }
     lines: list[str] = []
     if undeclared_counts:
         lines.append(
-            f"not counted: {_format_counts(undeclared_counts)}; a line in [scores] of "
-            f"authors/{slug}.toml says what "
-            "they are"
+            f"not counted: {_format_counts(undeclared_counts)}; declare them in [scores] of "
+            f"authors/{slug}.toml"
         )
     if other_counts:
         lines.append(f"never count: {_format_counts(other_counts)}")

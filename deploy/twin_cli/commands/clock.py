@@ -184,7 +184,7 @@ class StageClock:
                     bar.redraw()
                 self.report_wait()
 
-        reporter = threading.Thread(target=report_periodically, name="never silent", daemon=True)
+        reporter = threading.Thread(target=report_periodically, name="wait reports", daemon=True)
         self._is_reporting_waits, self._wait_title = True, title
         reporter.start()
         try:

@@ -26,6 +26,7 @@ def make_console() -> Console:
 
 def format_command(arguments: str, *, home: Path) -> str:
     """Return `twin <arguments>` as the user must type it in this shell and folder for this home.
+
     `deploy/up.sh` installs `twin` into `.venv`, which is not on the search path.
     """
     program = Path(sys.executable).with_name("twin")

@@ -50,12 +50,12 @@ def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
 
 
 def _retraining_line(connection: sa.Connection, author: str) -> str:
-    pending = [
+    pending_retrainings = [
         row for row in retrainings.unfinished_retrainings(connection) if row.author == author
     ]
-    if not pending:
+    if not pending_retrainings:
         return ""
-    row = pending[0]
+    row = pending_retrainings[0]
     run = f"run {row.run_id[:8]}" if row.run_id else "its run is about to start"
     return (
         f"waits: for the retraining {row.run_key}, attempt {row.attempt} of {MAX_ATTEMPTS}: {run}"

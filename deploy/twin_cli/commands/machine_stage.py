@@ -45,7 +45,7 @@ def show_machine(
     Raises:
         TwinError: a later stage would fail; the error states the cause and the next step.
     """
-    options = preflight.parse(
+    options = preflight.parse_arguments(
         [
             *("--base-model", settings.base_model),
             *("--embedder", settings.embedder),

@@ -193,7 +193,7 @@ def repair_lines(damage: HomeDamage) -> list[str]:
                 f"  → restored to version {plan.restore_version} of {plan.written_at}, "
                 f"{format_count(plan.rows, 'row')}; "
                 f"{format_count(len(plan.broken_manifests), 'later version')} cannot "
-                "be read and goes"
+                "be read and is deleted"
             )
         if plan.removed_tags:
             lines.append(f"  → pinned versions that are lost: {', '.join(plan.removed_tags)}")

@@ -339,26 +339,26 @@ def run_batch(
 
 
 def _summary_document(
-    total: BatchTotals, broken: Sequence[InvalidRow], out: Path
+    totals: BatchTotals, invalid_rows: Sequence[InvalidRow], out: Path
 ) -> dict[str, Any]:
     document: dict[str, Any] = {
         ("kept" if name == "already_answered" else name): value
-        for name, value in asdict(total).items()
+        for name, value in asdict(totals).items()
     }
-    document["broken"] = [{"place": row.place, "found": row.reason} for row in broken]
+    document["broken"] = [{"place": row.place, "found": row.reason} for row in invalid_rows]
     return document | {"out": str(out)}
 
 
-def _summary_line(total: BatchTotals, out: Path) -> str:
-    details = [f"{format_count(total.answered, 'answer')} in {out}"]
-    if total.already_answered:
-        details.append(f"{total.already_answered} kept from an earlier run")
-    if total.failed:
-        details.append(f"{total.failed} refused (column `error`)")
-    routes = ", ".join(f"{name} {count}" for name, count in sorted(total.routes.items()))
+def _summary_line(totals: BatchTotals, out: Path) -> str:
+    details = [f"{format_count(totals.answered, 'answer')} in {out}"]
+    if totals.already_answered:
+        details.append(f"{totals.already_answered} kept from an earlier run")
+    if totals.failed:
+        details.append(f"{totals.failed} refused (column `error`)")
+    routes = ", ".join(f"{name} {count}" for name, count in sorted(totals.routes.items()))
     if routes:
         details.append(f"by route: {routes}")
-    details.append(f"${total.cost_usd:.6f}")
-    if total.unpriced:
-        details.append(f"the cost of {total.unpriced} is unknown")
+    details.append(f"${totals.cost_usd:.6f}")
+    if totals.unpriced:
+        details.append(f"the cost of {totals.unpriced} is unknown")
     return "; ".join(details)

@@ -87,13 +87,13 @@ def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, stat
     """
     active_run = find_run_in_flight(dagster, RETRAIN, author.slug)
     with state.read_transaction() as connection:
-        unfinished = [
+        unfinished_retrainings = [
             retraining
             for retraining in retrainings.unfinished_retrainings(connection)
             if retraining.author == author.slug
         ]
         requests = retrainings.open_requests(connection).get(author.slug, [])
-    obstacle = find_obstacle(active_run, unfinished, requests)
+    obstacle = find_obstacle(active_run, unfinished_retrainings, requests)
     if obstacle:
         raise TwinError(
             f"retrain {author.name}",
@@ -104,21 +104,23 @@ def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, stat
 
 
 def find_obstacle(
-    active_run: Run | None, unfinished: Sequence[Retraining], requests: Sequence[RetrainingRequest]
+    active_run: Run | None,
+    unfinished_retrainings: Sequence[Retraining],
+    requests: Sequence[RetrainingRequest],
 ) -> str:
     """Return why no further retraining of an author can begin now, or an empty string if it can.
 
     Args:
         active_run: the author's run that is queued or in progress, or None.
-        unfinished: retrainings without an outcome; their run may not exist yet.
+        unfinished_retrainings: retrainings without an outcome; their run may not exist yet.
         requests: requests that no retraining has fulfilled yet.
     """
     if active_run is not None:
         reason = active_run.tags.get("twin/reason") or active_run.tags.get("twin/cause", "")
         status = active_run.status.lower()
         return f"run {active_run.run_id[:8]} is {status}" + _format_reason(reason)
-    if unfinished:
-        return f"one was requested ({unfinished[0].cause}) and starts within a minute"
+    if unfinished_retrainings:
+        return f"one was requested ({unfinished_retrainings[0].cause}) and starts within a minute"
     if requests:
         return f"request {requests[0].number} is waiting to start" + _format_reason(
             requests[0].reason
@@ -150,13 +152,13 @@ def _wait_for_run(
     while True:
         with state.read_transaction() as connection:
             open_requests = retrainings.open_requests(connection).get(author, [])
-            unfinished = [
+            unfinished_retrainings = [
                 retraining
                 for retraining in retrainings.unfinished_retrainings(connection)
                 if retraining.author == author
             ]
         if not any(request.number == request_number for request in open_requests):
-            keys = {retraining.run_key for retraining in unfinished}
+            keys = {retraining.run_key for retraining in unfinished_retrainings}
             for run in dagster.runs(job=RETRAIN, author=author, limit=5):
                 if run.tags.get(KEY_TAG) in keys:
                     return run

@@ -192,7 +192,7 @@ def follow_run(
         asset_numbers=asset_numbers,
         is_unfinished=not run.is_finished,
         cursor=cursor,
-        step_started_at=reporter.began,
+        step_started_at=reporter.step_started_at,
     )
 
 
@@ -228,7 +228,7 @@ class _RunReporter:
     ) -> None:
         self.failures: list[str] = []
         self.failed_checks: list[str] = []
-        self.began = dict(step_started_at or {})
+        self.step_started_at = dict(step_started_at or {})
         self._bar, self._clock = bar, clock
         self._finished_assets: list[str] = []
         self._passed_count = self._undecided_count = 0
@@ -243,7 +243,7 @@ class _RunReporter:
         elif event.kind == "ExecutionStepStartEvent":
             if self._finished_assets:  # checks that are separate steps are reported together
                 self.flush()
-            self.began[event.step] = event.timestamp
+            self.step_started_at[event.step] = event.timestamp
             self._bar.begin_phase(event.step.replace("_", " "))
         elif event.kind == "LogMessageEvent":
             self._bar.update(" ".join(event.message.split())[:MAX_MESSAGE_CHARACTERS])
@@ -251,7 +251,7 @@ class _RunReporter:
             if not self._finished_assets:
                 self.flush()
             duration_text = format_duration(
-                event.timestamp - self.began.get(event.step, event.timestamp)
+                event.timestamp - self.step_started_at.get(event.step, event.timestamp)
             )
             self._finished_assets.append(f"{event.asset.replace('_', ' ')} done in {duration_text}")
         elif event.check and event.undecided:

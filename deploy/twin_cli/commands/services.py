@@ -55,7 +55,7 @@ PREPARATIONS = {
 def start_or_attach(
     settings: Settings, *, clock: StageClock, requested_ports: Sequence[str]
 ) -> tuple[Stack, bool]:
-    """Return this home's running stack, started if none runs.
+    """Return this home's stack, and start it if it does not run.
 
     Returns:
         The stack, and whether this call started it. If so, a failure of a later stage ends it.

@@ -225,7 +225,7 @@ def outbox_lines(outbox: dict[str, Any]) -> list[str]:
         lines.append(f"outbox: {outbox['problem']}")
     if outbox["dropped_traces"]:
         lines.append(
-            f"outbox: {format_count(outbox['dropped_traces'], 'trace')} dropped for room, "
+            f"outbox: {format_count(outbox['dropped_traces'], 'trace')} dropped to free space, "
             f"oldest first"
         )
     if outbox["refused"]:

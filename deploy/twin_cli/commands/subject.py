@@ -197,14 +197,14 @@ def require_existing_path(path: Path) -> Path:
     raise TwinError(
         f"read the posts in {path}",
         found=f"there is no such file or folder ({nearest_folder} exists)",
-        next_step="name the folder that holds the posts",
+        next_step="name the folder that contains the posts",
     )
 
 
 def _known_subject(author: Author) -> AuthorToServe:
     if not author.sources:
         raise TwinError(
-            f"bring up {author.name}",
+            f"find the posts of {author.name}",
             found=f"no sources in authors/{author.slug}.toml",
             next_step=f'name the folder: `twin up PATH --author "{author.name}"`',
         )

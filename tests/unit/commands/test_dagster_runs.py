@@ -132,7 +132,7 @@ def test_a_step_that_was_under_way_when_following_went_on_has_its_whole_time() -
         first = _RunReporter(bar, clock)
         first.process_event(event("ExecutionStepStartEvent", step="sentences", timestamp=100.0))
     with clock.bar("import") as bar:
-        notes = _RunReporter(bar, clock, step_started_at=first.began)
+        notes = _RunReporter(bar, clock, step_started_at=first.step_started_at)
         notes.process_event(
             event("MaterializationEvent", step="sentences", asset="sentences", timestamp=165.0)
         )

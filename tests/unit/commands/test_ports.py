@@ -44,7 +44,7 @@ def test_a_default_that_is_taken_gives_way_to_a_free_one(taken: int) -> None:
 
 def test_a_requested_port_that_is_taken_is_refused_with_its_holder(taken: int) -> None:
     with pytest.raises(TwinError) as caught:
-        choose_ports({"gateway": taken}, host=HOST, requested=["gateway"])
+        choose_ports({"gateway": taken}, host=HOST, requested_services=["gateway"])
     assert str(taken) in caught.value.tried
     assert "in use by" in caught.value.found
     assert "--gateway-port" in caught.value.next_step
@@ -58,8 +58,8 @@ def test_two_services_never_get_the_same_port() -> None:
 
 def test_the_port_of_the_last_start_is_kept_while_it_is_free(taken: int) -> None:
     port = free_port()
-    assert choose_ports({"traces": 4318}, host=HOST, preferred={"traces": port})["traces"] == port
-    chosen = choose_ports({"traces": port}, host=HOST, preferred={"traces": taken})
+    assert choose_ports({"traces": 4318}, host=HOST, last_ports={"traces": port})["traces"] == port
+    chosen = choose_ports({"traces": port}, host=HOST, last_ports={"traces": taken})
     assert chosen["traces"] != taken
 
 

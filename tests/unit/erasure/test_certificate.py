@@ -70,6 +70,8 @@ def test_copies_elsewhere_depend_on_the_settings(
     from twin_resources.settings import load_settings
 
     remote = Installation(load_settings(), instance.state, instance.tables, instance.registry)
-    steps = list_manual_steps(remote, GONE, asked_at=0.0, remaining=["trace 1", "trace 2"])
+    steps = list_manual_steps(
+        remote, GONE, asked_at=0.0, remaining_locations=["trace 1", "trace 2"]
+    )
     assert any("2 traces and scores were still returned" in step.how for step in steps)
     assert any("s3://bucket/twin" in step.what for step in steps)

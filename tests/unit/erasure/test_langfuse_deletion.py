@@ -78,8 +78,8 @@ def test_deletions_match_the_recording_and_remaining_rows_are_reported(
     keys = {"langfuse_public_key": "pk", "langfuse_secret_key": "sk"}
     settings = home.model_copy(update={"langfuse_host": "http://langfuse.test", **keys})
     steps = list_manual_steps(
-        replace(place.instance, settings=settings), GONE, asked_at=0.0, remaining=remaining,
-        accepted_at=[86_400.0, 0.0],
+        replace(place.instance, settings=settings), GONE, asked_at=0.0,
+        remaining_locations=remaining, accepted_at=[86_400.0, 0.0],
     )  # fmt: skip
     [langfuse] = [step for step in steps if step.what.startswith("Langfuse")]
     assert (

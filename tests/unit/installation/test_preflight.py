@@ -136,7 +136,7 @@ def test_an_occupied_default_port_is_a_note(
         monkeypatch.delenv(f"TWIN_{service.upper()}_PORT", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setitem(preflight.PORTS, "gateway", listener.getsockname()[1])
-        findings = preflight.check_ports(preflight.parse([]), tmp_path)
+        findings = preflight.check_ports(preflight.parse_arguments([]), tmp_path)
     assert findings[0]["verdict"] == "note"
     assert "next free port" in findings[0]["next_step"]
 
@@ -176,11 +176,11 @@ def test_minutes_are_estimated_for_the_chosen_recipe() -> None:
     assert "minutes (CPU) by recipe smollm2-135m-cpu (base model of 300M, a pro" in finding["found"]
     [finding] = preflight.check_base_model("owner/model-8B", LAPTOP, recipe="8b-gpu")
     assert (finding["verdict"], finding["name"]) == ("stop", "recipe")
-    assert preflight.parse(["--recipe", "auto"]).recipe == ""
+    assert preflight.parse_arguments(["--recipe", "auto"]).recipe == ""
     estimate = forecast.forecast(
-        LAPTOP, billion_parameters=0.135, words=1, installed=True, recipe="1b-gpu"
+        LAPTOP, billion_parameters=0.135, words=1, is_installed=True, recipe="1b-gpu"
     )
-    assert estimate["training_s"] > run_forecast(words=1, installed=True)["training_s"]
+    assert estimate["training_s"] > run_forecast(words=1, is_installed=True)["training_s"]
 
 
 def test_memory_time_and_licence_of_another_model_are_reported(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def run_forecast(**changes: Any) -> dict[str, float]:
     terms: dict[str, Any] = {
         "billion_parameters": 0.135,
         "words": forecast.BUNDLED_WORDS,
-        "installed": False,
+        "is_installed": False,
     }
     terms |= {name: value for name, value in changes.items() if name not in LAPTOP}
     return forecast.forecast(machine, **terms)
@@ -263,7 +263,7 @@ def test_a_first_run_takes_longer_on_a_busy_or_slow_machine() -> None:
         assert busy[name] == pytest.approx(3 * idle[name], abs=2)
         assert slow[name] == pytest.approx(2 * idle[name], abs=2)
     assert "3.0 times as long" in "\n".join(forecast.format_forecast(busy))
-    installed = run_forecast(installed=True)
+    installed = run_forecast(is_installed=True)
     assert installed["installation_s"] == 0.0
     assert "installed at" not in forecast.format_forecast(installed)[0]
     assert run_forecast(cores=8)["training_s"] == pytest.approx(idle["training_s"] / 4, abs=5)
@@ -286,9 +286,9 @@ def test_words_are_estimated_from_the_size_of_text_files(tmp_path: Path) -> None
     assert forecast.estimate_words(tmp_path) == 300
     assert forecast.estimate_words(tmp_path / "a" / "one.md") == 100
     assert forecast.estimate_words(None) == forecast.BUNDLED_WORDS
-    assert preflight.parse([str(tmp_path), "--author", "Ada"]).posts == tmp_path
-    assert preflight.parse(["--author", str(tmp_path)]).posts is None
-    assert preflight.parse(["--detach"]).posts is None
+    assert preflight.parse_arguments([str(tmp_path), "--author", "Ada"]).posts == tmp_path
+    assert preflight.parse_arguments(["--author", str(tmp_path)]).posts is None
+    assert preflight.parse_arguments(["--detach"]).posts is None
 
 
 def test_core_speed_and_load_are_in_range() -> None:
@@ -318,7 +318,7 @@ def test_ended_processes_are_not_counted_as_load(monkeypatch: pytest.MonkeyPatch
 
 def test_a_reranker_without_its_folder_stops(tmp_path: Path) -> None:
     options = ["--home", str(tmp_path / "home"), "--reranker", str(tmp_path / "none")]
-    report = preflight.build_report(preflight.parse(options), tmp_path, is_installed=True)
+    report = preflight.build_report(preflight.parse_arguments(options), tmp_path, is_installed=True)
     assert not report["go_on"]
     assert f"no such folder: {tmp_path / 'none'}" in preflight.format_report(report)
     assert "TWIN_RERANKER" in preflight.format_report(report)

@@ -124,7 +124,7 @@ class LangfuseClient:
 
     def projects(self) -> list[dict[str, Any]]:
         """Return this key pair's project in a list; the call also checks the keys."""
-        return self._list(
+        return self._require_rows(
             self._call("GET", "/api/public/projects", tried="find the project of the keys")
         )
 
@@ -273,7 +273,7 @@ class LangfuseClient:
         """
         action = f"read {path.rsplit('/', 1)[1]} from {self.host}"
         answer = self._call("GET", path, tried=action, params=dict(parameters))
-        return self._list(answer), str(answer.get("meta", {}).get("cursor") or "")
+        return self._require_rows(answer), str(answer.get("meta", {}).get("cursor") or "")
 
     def _pages(
         self, path: str, query_parameters: Mapping[str, str], page_size: int
@@ -295,7 +295,7 @@ class LangfuseClient:
             status=200,
         )
 
-    def _list(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
+    def _require_rows(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
         rows = answer.get("data")
         if not isinstance(rows, list):
             raise TraceStoreError(

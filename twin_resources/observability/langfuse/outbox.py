@@ -235,7 +235,7 @@ class Outbox:
                 )
             has_tombstones = tombstones.has_tombstones(connection)
             for score in scores:
-                if has_tombstones and tombstones.is_buried_score(connection, score.body()):
+                if has_tombstones and tombstones.has_score_tombstone(connection, score.body()):
                     continue
                 body = json.dumps(score.body(), ensure_ascii=False).encode()
                 self._put(connection, "score", score.id, body, priority=priority)
@@ -282,24 +282,24 @@ class Outbox:
             ).fetchone()
         return QueuedItem(*row) if row else None
 
-    def mark_sent(self, waiting: QueuedItem) -> None:
+    def mark_sent(self, item: QueuedItem) -> None:
         """Record that the trace store has accepted the item."""
         with self._write_transaction("note what was sent") as connection:
-            self._remove(connection, waiting)
-            self._increment_counts(connection, **{f"sent_{waiting.kind}": 1})
+            self._remove(connection, item)
+            self._increment_counts(connection, **{f"sent_{item.kind}": 1})
             connection.execute("DELETE FROM words WHERE name = 'problem'")
 
-    def record_failure(self, waiting: QueuedItem, reason: str) -> None:
+    def record_failure(self, item: QueuedItem, reason: str) -> None:
         """Record a failed attempt to send the item."""
         with self._write_transaction("note a failure") as connection:
             connection.execute(
-                "UPDATE waiting SET attempts = attempts + 1 WHERE number = ?", (waiting.number,)
+                "UPDATE waiting SET attempts = attempts + 1 WHERE number = ?", (item.number,)
             )
             connection.execute(
                 "INSERT OR REPLACE INTO words VALUES ('problem', ?, ?)", (reason, time.time())
             )
 
-    def refuse(self, waiting: QueuedItem, reason: str) -> None:
+    def refuse(self, item: QueuedItem, reason: str) -> None:
         """Set aside an item that the trace store will never accept, with the reason.
 
         The item's current row is kept; an item erased or replaced while it was sent is not kept.
@@ -308,9 +308,9 @@ class Outbox:
             connection.execute(
                 "INSERT OR REPLACE INTO refused "
                 "SELECT number, kind, id, ?, ?, body FROM waiting WHERE number = ?",
-                (reason, time.time(), waiting.number),
+                (reason, time.time(), item.number),
             )
-            self._remove(connection, waiting)
+            self._remove(connection, item)
 
     def counts(self) -> OutboxCounts:
         """Return the counts of waiting, sent, dropped and refused items."""
@@ -345,7 +345,7 @@ class Outbox:
             started_at: start time in Unix seconds.
         """
         with self._read_connection() as connection:
-            return tombstones.is_buried(connection, names, started_at=started_at)
+            return tombstones.has_matching_tombstone(connection, names, started_at=started_at)
 
     def close(self) -> None:
         """Close the file."""
@@ -374,12 +374,12 @@ class Outbox:
             amounts["bytes"] = len(body) - sum(row[0] for row in replaced_rows)
         self._increment_counts(connection, **amounts)
 
-    def _remove(self, connection: sqlite3.Connection, waiting: QueuedItem) -> None:
+    def _remove(self, connection: sqlite3.Connection, item: QueuedItem) -> None:
         # Delete by row number, so that a replacement queued in the meantime stays.
-        cursor = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
+        cursor = connection.execute("DELETE FROM waiting WHERE number = ?", (item.number,))
         if cursor.rowcount:
-            size = {"bytes": -len(waiting.body)} if waiting.kind == "trace" else {}
-            self._increment_counts(connection, **{waiting.kind: -1, **size})
+            size = {"bytes": -len(item.body)} if item.kind == "trace" else {}
+            self._increment_counts(connection, **{item.kind: -1, **size})
 
     def _count(self, connection: sqlite3.Connection, name: str) -> int:
         row = connection.execute("SELECT value FROM counts WHERE name = ?", (name,)).fetchone()

@@ -8,8 +8,8 @@ API: `POST /api/public/scores` (one object per call: server 4.16 refuses an arra
 The relay is a separate single-threaded program under the supervisor, so waiting an hour for a
 server blocks nothing else. A file lock allows one process per outbox; a second process could send
 an older vote after a newer one. An item is removed only after a response that confirms that item.
-A missing or invalid response, 429, 5xx and a wrong key mean "again later". 400, 413, 415 and 422
-mean "never", and the item is set aside. Langfuse 4 keeps both copies of a trace that is sent twice
+After a missing or invalid response, 429, 5xx or a wrong key, the item is sent again later. After
+400, 413, 415 or 422, it is set aside. Langfuse 4 keeps both copies of a trace that is sent twice
 and counts its cost twice. If a trace may have arrived, the relay therefore looks for it half a
 minute later before it resends it. Pauses use the monotonic clock, so changing the system time does
 not stop the relay.
@@ -62,12 +62,12 @@ class SendOutcome:
     """The result of one attempt.
 
     Attributes:
-        kind: `taken` (accepted), `again` (retry later) or `never` (permanently refused).
+        kind: `accepted`, `retry` (later) or `refused` (permanently).
         reason: human-readable reason; empty if the item was accepted.
         wait_s: seconds to wait before the next attempt, or None for the default pause.
     """
 
-    kind: Literal["taken", "again", "never"]
+    kind: Literal["accepted", "retry", "refused"]
     reason: str = ""
     wait_s: float | None = None
 
@@ -98,39 +98,39 @@ class Sender:
             trust_env=not is_local,
         )
 
-    def send(self, waiting: QueuedItem) -> SendOutcome:
+    def send(self, item: QueuedItem) -> SendOutcome:
         """Try to send once; server and network failures do not raise."""
-        is_trace = waiting.kind == "trace" and self._checks_before_resend
+        is_trace = item.kind == "trace" and self._checks_before_resend
         # If the trace may have arrived, the next attempt starts by looking for it.
         recheck_wait_s = TRACE_VISIBILITY_DELAY_S if is_trace else None
         try:
-            if is_trace and waiting.attempts and self._is_stored(waiting):
-                return SendOutcome("taken")
-            response = self._post(waiting)
+            if is_trace and item.attempts and self._is_stored(item):
+                return SendOutcome("accepted")
+            response = self._post(item)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            return SendOutcome("again", f"no answer ({type(error).__name__}: {error})")
+            return SendOutcome("retry", f"no answer ({type(error).__name__}: {error})")
         except httpx.HTTPError as error:
             return SendOutcome(
-                "again", f"no answer ({type(error).__name__}: {error})", recheck_wait_s
+                "retry", f"no answer ({type(error).__name__}: {error})", recheck_wait_s
             )
         message = response.text[:300] if not response.is_success else ""
         if response.status_code == 429 or response.status_code >= 500:
             wait_s = retry_after_s(response.headers.get("retry-after", ""), now=datetime.now(UTC))
             wait_s = recheck_wait_s if wait_s is None and response.status_code != 429 else wait_s
-            return SendOutcome("again", f"HTTP {response.status_code}: {message}", wait_s)
+            return SendOutcome("retry", f"HTTP {response.status_code}: {message}", wait_s)
         if response.status_code in PERMANENT_FAILURES:
-            return SendOutcome("never", f"HTTP {response.status_code}: {message}")
+            return SendOutcome("refused", f"HTTP {response.status_code}: {message}")
         if not response.is_success:
-            return SendOutcome("again", f"HTTP {response.status_code}: {message}")
-        return _read_success(waiting, response)
+            return SendOutcome("retry", f"HTTP {response.status_code}: {message}")
+        return _read_success(item, response)
 
-    def _is_stored(self, waiting: QueuedItem) -> bool:
+    def _is_stored(self, item: QueuedItem) -> bool:
         """Return whether the store has every span of an export; False if the query fails."""
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
             ExportTraceServiceRequest,
         )
 
-        export = ExportTraceServiceRequest.FromString(gzip.decompress(waiting.body))
+        export = ExportTraceServiceRequest.FromString(gzip.decompress(item.body))
         spans = [
             span
             for resource in export.resource_spans
@@ -154,44 +154,44 @@ class Sender:
                 return False  # for example, a rate limit, an older server or a captive portal
         return {span.span_id.hex() for span in spans} <= stored_ids
 
-    def _post(self, waiting: QueuedItem) -> httpx.Response:
-        if waiting.kind == "score":
+    def _post(self, item: QueuedItem) -> httpx.Response:
+        if item.kind == "score":
             headers = {"content-type": "application/json"}
-            return self._http.post("/api/public/scores", content=waiting.body, headers=headers)
+            return self._http.post("/api/public/scores", content=item.body, headers=headers)
         headers = {
             "content-type": "application/x-protobuf",
             "content-encoding": "gzip",
             "x-langfuse-ingestion-version": "4",
         }
         path = "/api/public/otel/v1/traces"
-        return self._http.post(path, content=waiting.body, headers=headers)
+        return self._http.post(path, content=item.body, headers=headers)
 
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
 
 
-def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
+def _read_success(item: QueuedItem, answer: httpx.Response) -> SendOutcome:
     """Accept a 2xx response only with this API's body; a captive portal also returns 200."""
     try:
         body: Any = answer.json()
     except ValueError:
         return SendOutcome(
-            "again", f"HTTP {answer.status_code} without JSON: {answer.text[:120]!r}"
+            "retry", f"HTTP {answer.status_code} without JSON: {answer.text[:120]!r}"
         )
     if not isinstance(body, dict):
-        return SendOutcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
+        return SendOutcome("retry", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
     document = cast(dict[str, Any], body)
-    if waiting.kind == "score" and document.get("id") != waiting.id:
-        return SendOutcome("again", f"HTTP {answer.status_code} without the score's id")
-    if waiting.kind == "trace" and not set(document) <= {"partialSuccess"}:
-        return SendOutcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
+    if item.kind == "score" and document.get("id") != item.id:
+        return SendOutcome("retry", f"HTTP {answer.status_code} without the score's id")
+    if item.kind == "trace" and not set(document) <= {"partialSuccess"}:
+        return SendOutcome("retry", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
     partial_success: Any = document.get("partialSuccess") or {}
     is_object = isinstance(partial_success, dict)
     fields = cast(dict[str, Any], partial_success) if is_object else {}
     if str(fields.get("rejectedSpans") or "0") != "0":
-        return SendOutcome("never", f"spans rejected: {answer.text[:300]}")
-    return SendOutcome("taken")
+        return SendOutcome("refused", f"spans rejected: {answer.text[:300]}")
+    return SendOutcome("accepted")
 
 
 @dataclass
@@ -214,13 +214,13 @@ class Relay:
             if item is None:
                 return IDLE_S
             outcome = self.sender.send(item)
-        if outcome.kind == "again":
+        if outcome.kind == "retry":
             self._failures += 1
             self.outbox.record_failure(item, outcome.reason)
             self._report_change(f"trace store: {outcome.reason}")
             return self._pause_s() if outcome.wait_s is None else max(outcome.wait_s, IDLE_S)
         self._failures = 0
-        if outcome.kind == "never":
+        if outcome.kind == "refused":
             self.outbox.refuse(item, outcome.reason)
             self._report_change(f"{item.kind} {item.id} is permanently refused: {outcome.reason}")
             return 0.0

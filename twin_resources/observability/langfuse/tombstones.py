@@ -71,11 +71,13 @@ def find_erased_traces(connection: sqlite3.Connection, export: bytes) -> set[str
     return {
         span.trace_id
         for span in read_spans(export)
-        if is_buried(connection, _span_tombstones(span), started_at=span.start_ns / 1e9)
+        if has_matching_tombstone(
+            connection, _span_tombstones(span), started_at=span.start_ns / 1e9
+        )
     }
 
 
-def is_buried_score(connection: sqlite3.Connection, score: Mapping[str, Any]) -> bool:
+def has_score_tombstone(connection: sqlite3.Connection, score: Mapping[str, Any]) -> bool:
     """Return whether a tombstone excludes a score's trace or reader.
 
     Args:
@@ -87,7 +89,7 @@ def is_buried_score(connection: sqlite3.Connection, score: Mapping[str, Any]) ->
         tombstone_hash("trace", str(score.get("traceId"))),
         tombstone_hash("reader", str(metadata.get("twin.reader"))),
     ]
-    return is_buried(connection, names, started_at=float("inf"))
+    return has_matching_tombstone(connection, names, started_at=float("inf"))
 
 
 def remove_traces(export: bytes, traces: Collection[str]) -> bytes | None:
@@ -120,7 +122,9 @@ def _span_tombstones(span: OtlpSpan) -> Iterator[str]:
             yield tombstone_hash("chunk", chunk)
 
 
-def is_buried(connection: sqlite3.Connection, names: Iterable[str], *, started_at: float) -> bool:
+def has_matching_tombstone(
+    connection: sqlite3.Connection, names: Iterable[str], *, started_at: float
+) -> bool:
     """Return whether any of these tombstones covers data that started at `started_at`.
 
     Args:

@@ -116,7 +116,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def _require_keys(endpoint: Endpoint) -> Endpoint:
-    async def checked(request: Request) -> Response:
+    async def endpoint_with_keys(request: Request) -> Response:
         keys: Keys = request.app.state.keys
         authorization = request.headers.get("authorization", "")
         if not authorization:
@@ -141,7 +141,7 @@ def _require_keys(endpoint: Endpoint) -> Endpoint:
             )
         return await endpoint(request)
 
-    return checked
+    return endpoint_with_keys
 
 
 def _message(status: int, message: str, error: Any = None) -> JSONResponse:

@@ -172,12 +172,12 @@ def _first_text(attributes: Mapping[str, Any], keys: Iterable[str]) -> str:
     return next((to_text(attributes[key]) for key in keys if attributes.get(key)), "")
 
 
-def normalize_environment(named: str) -> str:
+def normalize_environment(environment: str) -> str:
     """Return the name in lower case, without reserved prefixes, truncated to 40 characters.
 
     An empty name or a name with characters outside `a-z0-9-_` becomes `default`.
     """
-    name = re.sub(r"^(?:langfuse[-_]?)+", "", named.lower())[:40]
+    name = re.sub(r"^(?:langfuse[-_]?)+", "", environment.lower())[:40]
     return name if re.fullmatch(r"[a-z0-9_-]+", name) else "default"
 
 
@@ -211,10 +211,10 @@ def _parse_object(value: Any) -> dict[str, Any] | None:
     return cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {}
 
 
-def _parse_counts(stated: Any) -> dict[str, float]:
+def _parse_counts(attribute: Any) -> dict[str, float]:
     """Return the numeric values of an object and their total."""
     counts: dict[str, float] = {}
-    for name, value in (_parse_object(stated) or {}).items():
+    for name, value in (_parse_object(attribute) or {}).items():
         try:
             counts[name] = float(value)
         except (TypeError, ValueError):

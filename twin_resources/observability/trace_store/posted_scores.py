@@ -96,10 +96,10 @@ class _PostedScore(BaseModel):
         return self
 
 
-def validate_score(posted: Any) -> list[Issue]:
+def validate_score(body: Any) -> list[Issue]:
     """Return the errors in a posted score, or an empty list if it is valid."""
     try:
-        _PostedScore.model_validate(posted)
+        _PostedScore.model_validate(body)
     except ValidationError as error:
         return [
             {"code": details["type"], "path": list(details["loc"]), "message": details["msg"]}

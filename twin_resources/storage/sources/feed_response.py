@@ -37,4 +37,5 @@ def redact_url(url: str) -> str:
 
 
 def feed_error(url: str, found: str, next_step: str) -> TwinError:
+    """Return the error for a feed, whose address is redacted."""
     return TwinError(f"read the feed {redact_url(url)}", found=found, next_step=next_step)

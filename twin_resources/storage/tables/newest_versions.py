@@ -1,4 +1,4 @@
-"""Tell from the state store whether a table on S3 may have changed, without a request to S3.
+"""Determine from the state store whether a table on S3 may have changed, without asking S3.
 
 Scope: the newest version of a table that a process has open. Out of scope: the leases, under which
 every write takes place (`storage/state/lease.py`), and opening a table (its readers).
@@ -21,21 +21,22 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import ended_leases, leases
 
-# An older release on another host records no end, so S3 is asked at least this often.
+# An older release on another host does not record the end of a lease, so S3 is asked at least
+# this often.
 MAX_UNCHECKED_S = 60.0
 
 
 NewestVersion = Callable[[str, Callable[[], int]], int]
-"""Takes a table's address and a function that reads its version; returns its newest version."""
+"""A function of a table's address and a version reader that returns the newest version."""
 
 
 def read_newest_version(_uri: str, read_version: Callable[[], int]) -> int:
-    """Read the version each time, as is cheap for a table in a folder."""
+    """Read the version each time, which is cheap for a table in a folder."""
     return read_version()
 
 
 def lease_name(uri: str) -> str:
-    """Return the name of the lease that every writer of a table holds."""
+    """Return the name of the lease that every writer of a table needs."""
     return f"table {uri}"
 
 
@@ -63,20 +64,24 @@ class NewestVersions:
             read_version: reads the version from storage; called if a write may have taken place.
         """
         last_writer = self._last_writer(uri)
-        seen = self._seen.get(uri)
-        if seen is not None and last_writer == seen[0] and self.clock() < seen[2]:
-            return seen[1]
+        cached_version = self._seen.get(uri)
+        if (
+            cached_version is not None
+            and last_writer == cached_version[0]
+            and self.clock() < cached_version[2]
+        ):
+            return cached_version[1]
         version = read_version()
         if last_writer is not None:
             self._seen[uri] = (last_writer, version, self.clock() + MAX_UNCHECKED_S)
         return version
 
     def _last_writer(self, uri: str) -> str | None:
-        """Return the lease of the last write; None during a write or if the store is away."""
+        """Return the holder of the last write; None during a write or without the store."""
         name = lease_name(uri)
-        ended = sa.select(ended_leases.c.holder).where(ended_leases.c.name == name)
-        holders = sa.select(sa.func.count()).where(leases.c.name == name)
-        columns = (ended.scalar_subquery(), holders.scalar_subquery())
+        last_holder = sa.select(ended_leases.c.holder).where(ended_leases.c.name == name)
+        holder_count = sa.select(sa.func.count()).where(leases.c.name == name)
+        columns = (last_holder.scalar_subquery(), holder_count.scalar_subquery())
         try:
             self._state = self._state or self.open_state()
             with self._state.read_transaction() as connection:

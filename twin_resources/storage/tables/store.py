@@ -1,4 +1,4 @@
-"""Opens, creates and commits one Lance dataset as a keyed table, and records its data version.
+"""Open, create and commit one Lance dataset as a keyed table, and record its data version.
 
 Scope: Lance calls, Arrow types, the properties stored in a commit.
 Out of scope: deciding which rows to write (`sync.py`), leases (`state/lease.py`).

@@ -44,7 +44,7 @@ _MAX_KEYS_PER_DELETE = 10_000
 
 
 class InvalidRowsError(TwinError):
-    """The function returned rows that the table cannot hold."""
+    """The function returned rows that the table cannot store."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,16 @@ def apply_changes(
     if progress.record.rows and (changes.inputs.height or changes.vanished):
         _load_rows(progress, [*changes.inputs["key"], *changes.vanished])
     batches = list(split_batches(changes.inputs, rows=task.batch_rows))
-    pending = set(changes.inputs["key"].to_list()) | set(changes.vanished)
+    pending_keys = set(changes.inputs["key"].to_list()) | set(changes.vanished)
     known_empty = set(empty["_input_key"].to_list())
     for number, batch in enumerate(batches, start=1):
         is_last = number == len(batches) and not changes.vanished
         keys: list[str] = batch["key"].to_list()
         rows = _compute(task, batch, done=progress.computed, total=changes.inputs.height)
-        _write_batch(task, progress, rows, keys=keys, pending=pending, lease=lease, is_last=is_last)
-        pending.difference_update(keys)
+        _write_batch(
+            task, progress, rows, keys=keys, pending_keys=pending_keys, lease=lease, is_last=is_last
+        )
+        pending_keys.difference_update(keys)
         progress.computed += len(keys)
         _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, known_empty)
     _delete_vanished(task, progress, changes.vanished, lease)
@@ -135,7 +137,7 @@ def rebuild(
         rows = _compute(task, batch, done=progress.computed, total=changes.inputs.height)
         for row, owner in zip(rows[task.row_key], rows["_input_key"], strict=True):
             if progress.input_by_row.setdefault(row, owner) != owner:
-                raise _duplicate_key(task, row, owner, progress.input_by_row[row])
+                raise _duplicate_key_error(task, row, owner, progress.input_by_row[row])
         staged_fragments += stage(table, to_arrow(rows, schema)) if rows.height else []
         row_sum = _update_row_sum(progress.record.row_sum, rows["_row_hash"], [])
         progress.record = CommitRecord(row_sum, progress.record.rows + rows.height, task.version)
@@ -242,7 +244,7 @@ def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[st
         )
 
 
-def _duplicate_key(task: SyncTask, row: str, owner: str, before: str) -> InvalidRowsError:
+def _duplicate_key_error(task: SyncTask, row: str, owner: str, before: str) -> InvalidRowsError:
     return InvalidRowsError(
         f"write rows of {task.name}",
         found=f"{task.row_key} {row!r} from input {owner!r} and from input {before!r}",
@@ -256,7 +258,7 @@ def _write_batch(
     rows: pl.DataFrame,
     *,
     keys: list[str],
-    pending: set[str],
+    pending_keys: set[str],
     lease: Lease,
     is_last: bool,
 ) -> None:
@@ -271,8 +273,8 @@ def _write_batch(
         previous_owner = progress.input_by_row.get(row, owner)
         if previous_owner == owner:
             continue
-        if previous_owner not in pending:
-            raise _duplicate_key(task, row, owner, previous_owner)
+        if previous_owner not in pending_keys:
+            raise _duplicate_key_error(task, row, owner, previous_owner)
         # The row moves from an input of a later batch. If the sync stopped after this commit and
         # that input returned to its old content, it would look complete without this row.
         # Therefore delete its other rows as well.
@@ -338,9 +340,11 @@ def _commit(
     progress.record = record
 
 
-def _update_row_sum(row_sum: int, added: Iterable[bytes], removed: Iterable[bytes]) -> int:
-    total = row_sum + sum(int.from_bytes(row_hash, "big") for row_hash in added)
-    total -= sum(int.from_bytes(row_hash, "big") for row_hash in removed)
+def _update_row_sum(
+    row_sum: int, added_hashes: Iterable[bytes], removed_hashes: Iterable[bytes]
+) -> int:
+    total = row_sum + sum(int.from_bytes(row_hash, "big") for row_hash in added_hashes)
+    total -= sum(int.from_bytes(row_hash, "big") for row_hash in removed_hashes)
     return total % MODULUS
 
 

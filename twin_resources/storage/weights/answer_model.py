@@ -171,25 +171,25 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _select_model(named: NamedModel, model_ids: list[str], *, tried: str) -> NamedModel:
+def _select_model(named_model: NamedModel, model_ids: list[str], *, tried: str) -> NamedModel:
     id_list = ", ".join(model_ids[:12]) + (
         f" and {len(model_ids) - 12} more" * (len(model_ids) > 12)
     )
-    if named.model and named.model not in model_ids:
+    if named_model.model and named_model.model not in model_ids:
         raise TwinError(
             tried,
             found=f"it offers {id_list or 'no model'}",
-            next_step=f"choose one of these: {named.url}#ID",
+            next_step=f"choose one of these: {named_model.url}#ID",
         )
-    if not named.model and len(model_ids) != 1:
+    if not named_model.model and len(model_ids) != 1:
         raise TwinError(
             tried,
             found=f"it offers {len(model_ids)} models: {id_list}"
             if model_ids
             else "it offers no model",
-            next_step=f"choose one of them: {named.url}#{model_ids[0]}"
+            next_step=f"choose one of them: {named_model.url}#{model_ids[0]}"
             if model_ids
             else "load a model on that server",
         )
-    model = named.model or model_ids[0]
-    return NamedModel("address", f"{named.url}#{model}", named.url, model)
+    model = named_model.model or model_ids[0]
+    return NamedModel("address", f"{named_model.url}#{model}", named_model.url, model)

@@ -64,7 +64,7 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
     if isinstance(original_template, dict):  # several templates, by purpose
         original_template = original_template.get("default")  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
     if not isinstance(original_template, str) or not original_template:
-        raise _refusal("no chat template", "name the instruct or chat variant of this model")
+        raise _template_error("no chat template", "name the instruct or chat variant of this model")
     changes: list[str] = []
     template = original_template
     if _THINKING_SWITCH.search(original_template):
@@ -131,7 +131,7 @@ def _answer_prefix(tokenizer: Any, template: str) -> str:
     prompt = _render(tokenizer, template, "system", "user")
     conversation = _render(tokenizer, template, "system", "user", "assistant")
     if not conversation.startswith(prompt) or PROBE_ANSWER not in conversation[len(prompt) :]:
-        raise _refusal(
+        raise _template_error(
             f"an answer that does not follow its prompt: {prompt[-60:]!r} against "
             f"{conversation[len(prompt) - 60 :][:120]!r}"
         )
@@ -145,10 +145,10 @@ def _require_conversation(tokenizer: Any, template: str) -> None:
     try:
         text = _render(tokenizer, template, *roles)
     except TemplateError as error:
-        raise _refusal(f"a conversation with two questions is rejected: {error}") from error
+        raise _template_error(f"a conversation with two questions is rejected: {error}") from error
     for turn, expected_count in ((PROBE_SYSTEM, 1), (PROBE_QUESTION, 2), (PROBE_ANSWER, 1)):
         if (count := text.count(turn)) != expected_count:
-            raise _refusal(f"{turn!r} is rendered {count} times instead of {expected_count}")
+            raise _template_error(f"{turn!r} is rendered {count} times instead of {expected_count}")
 
 
 def _find_end_of_turn(tokenizer: Any, template: str) -> str:
@@ -157,11 +157,11 @@ def _find_end_of_turn(tokenizer: Any, template: str) -> str:
     control_tokens: set[str] = {str(token) for token in tokenizer.get_added_vocab()}
     candidates = [mark for mark in control_tokens if mark and tail.startswith(mark)]
     if not candidates:
-        raise _refusal(f"{tail[:40]!r} instead of a control token after an answer")
+        raise _template_error(f"{tail[:40]!r} instead of a control token after an answer")
     return max(candidates, key=len)
 
 
-def _refusal(found: str, next_step: str = "") -> TwinError:
+def _template_error(found: str, next_step: str = "") -> TwinError:
     return TwinError(
         "test the chat template",
         found=found,

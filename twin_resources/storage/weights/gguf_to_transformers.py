@@ -62,7 +62,7 @@ def write_transformers_folder(gguf_file: Path, into: Path) -> None:
     _require(reader, "tokenizer.ggml.model", "gpt2", gguf_file)
     _require(reader, "tokenizer.ggml.pre", "smollm", gguf_file)
     tensors = _tensors(reader, gguf_file)
-    config = _config(reader, tied="lm_head.weight" not in tensors)
+    config = _config(reader, has_tied_embeddings="lm_head.weight" not in tensors)
     _write_tokenizer(reader, into)
     _write_json(into / "config.json", config)
     token_ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
@@ -88,7 +88,7 @@ def _require(reader: GGUFReader, key: str, expected: str, gguf_file: Path) -> No
         )
 
 
-def _config(reader: GGUFReader, *, tied: bool) -> dict[str, Any]:
+def _config(reader: GGUFReader, *, has_tied_embeddings: bool) -> dict[str, Any]:
     hidden_size = int(_value(reader, "llama.embedding_length"))
     head_count = int(_value(reader, "llama.attention.head_count"))
     return {
@@ -116,7 +116,7 @@ def _config(reader: GGUFReader, *, tied: bool) -> dict[str, Any]:
             "rope_theta": float(_value(reader, "llama.rope.freq_base")),
             "rope_type": "default",
         },
-        "tie_word_embeddings": tied,
+        "tie_word_embeddings": has_tied_embeddings,
         "vocab_size": int(_value(reader, "llama.vocab_size")),
     }
 

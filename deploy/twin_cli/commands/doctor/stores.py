@@ -91,13 +91,13 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
         yield fail(name, error.found, error.next_step)
         return
     if stored_schema > SCHEMA_NUMBER:
-        message = f"{display_url} has schema {stored_schema}, this code knows {SCHEMA_NUMBER}"
+        message = f"{display_url} has schema {stored_schema}; this code reads up to {SCHEMA_NUMBER}"
         yield fail(name, message, "run the newer llm-twin that wrote it")
     else:
         yield ok(name, f"{display_url}, schema {stored_schema}")
     today = datetime.now(UTC).date().isoformat()
     if last_account_day > today:
-        message = f"the account has entries of {last_account_day}, but the clock says {today}"
+        message = f"the account has entries of {last_account_day}, but the clock shows {today}"
         remedy = "correct the clock; until that day, spending counts on that day"
         yield warn("account", message, remedy)
 
@@ -284,6 +284,7 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
 
 def require_complete_langfuse_settings(settings: Settings) -> None:
     """Raise an error if Langfuse is only partly configured.
+
     Raises:
         TwinError: some of the three variables are missing.
     """
