@@ -42,6 +42,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import (
     Row,
     bounded_row,
@@ -55,7 +56,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"
+SHARED = SHARED_DATA / "posts"
 SLUG = "bench"
 ADDED = 10
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")

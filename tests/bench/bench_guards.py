@@ -28,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.guards.planted import KINDS, Planted, benign, planted
+from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_resources.authors.guard_settings import GuardPlace, Guards, read_guards
 from twin_resources.gateway.guards.injection import find_injections, split_sentences
@@ -36,7 +37,7 @@ from twin_resources.gateway.guards.streaming import StreamGuard
 
 STRANGERS = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"
 HELD_OUT = Path(__file__).with_name("guards") / "held_out.jsonl"
-POSTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "posts"
+POSTS = SHARED_DATA / "posts"
 _NO_PROSE = re.compile(r"\A---.*?^---$|```.*?```", re.DOTALL | re.MULTILINE)
 STRANGERS_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
 MIN_GOALS = {"injection": 0.75}

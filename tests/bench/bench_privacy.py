@@ -15,7 +15,6 @@ completely.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import re
 import statistics
@@ -28,6 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import Row, bounded_row, print_results
 from tests.unit.privacy.plants import Plant, plants
 from twin_assets.corpus.cleaning import normalize_text
@@ -36,7 +36,6 @@ from twin_assets.corpus.language import detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_resources.privacy import KINDS, find_personal_data, redact
 
-ROOT = Path(__file__).resolve().parents[2]
 MIN_RECALL, MAX_TOUCHED = 0.9, 0.05
 PASSAGE_CHARACTERS = 1_000
 HINTS = ("de", "fr", "es", "it", "nl", "sv", "fi", "ja", "zh")  # those with most number formats
@@ -147,10 +146,10 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true", help="every fifth post, fewer plants")
     form.add_argument("--full", action="store_true")
-    shared = os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")
+
     form.add_argument("--folder", type=Path, help="print each replacement in this folder")
     parser.add_argument("--kinds", default=",".join(KINDS), help="with --folder: only these")
-    parser.add_argument("--posts", type=Path, default=Path(shared) / "posts")
+    parser.add_argument("--posts", type=Path, default=SHARED_DATA / "posts")
     parser.add_argument("--json", type=Path)
     options: Any = parser.parse_args()
     if options.folder:

@@ -16,7 +16,6 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import random
 import sys
 import time
@@ -30,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import polars as pl
 
 from tests.bench.questions.questions import (
-    SAMPLES,
     SHARED_AUTHORS,
     authors,
+    posts_folder,
     read_questions,
     read_shared_questions,
 )
@@ -45,15 +44,6 @@ SHOWN_WORDS = 80  # of a passage
 MAX_SENSELESS, MIN_READER = 0.05, 0.6
 
 
-def folder_of(author: str) -> Path:
-    """Return the folder of an author's posts."""
-    if author not in SHARED_AUTHORS:
-        return SAMPLES / author
-    data = os.environ.get("TWIN_SHARED_DATA")
-    base = Path(data) if data else Path(__file__).resolve().parents[3] / "shared" / "data"
-    return base / "posts" / author
-
-
 def clean_posts(author: str, *, rng: random.Random) -> pl.DataFrame:
     """Return `cleaned_documents` of an author's posts, or of `POSTS_EACH` random ones."""
     from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
@@ -62,7 +52,7 @@ def clean_posts(author: str, *, rng: random.Random) -> pl.DataFrame:
     from twin_assets.corpus.importers.posts import read_post
     from twin_assets.corpus.raw_rows import build_post_row
 
-    folder = folder_of(author)
+    folder = posts_folder(author)
     paths = sorted(
         path
         for path in folder.rglob("*")
@@ -98,7 +88,7 @@ def draft(author: str, *, rng: random.Random) -> pl.DataFrame:
 
 def sample_people(author: str, *, rng: random.Random) -> list[dict[str, str]]:
     """Return random questions of people, each with the passage most likely to answer it."""
-    folder = folder_of(author)
+    folder = posts_folder(author)
     if author in SHARED_AUTHORS:
         asked = [
             (question.id, question.question, question.posts[0], "")

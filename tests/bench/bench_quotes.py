@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.bench.questions.questions import posts_folder
 from tests.bench.reader_questions.reading import (
     BUNDLED,
     SHARED,
@@ -35,7 +36,6 @@ from tests.bench.reader_questions.reading import (
     read_talks,
 )
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
-from twin_resources.authors import SAMPLES_DIR
 from twin_resources.gateway.found_passages import FoundPassages, PassageFinder
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.models.quotes.answer_text import render_quotes
@@ -45,12 +45,6 @@ from twin_resources.settings import Settings, load_settings
 
 MIN_USEFUL = {1: 0.55, 2: 0.70, 3: 0.80}  # share of questions, by number of quotations
 MIN_FOREIGN_DECLINED, MAX_OWN_DECLINED, MAX_TURNS_WRONG, MAX_CPU_MS = 0.90, 0.05, 0.30, 150.0
-
-
-def posts_of(author: str) -> Path:
-    """Return the folder of an author's posts."""
-    shared = os.environ.get("TWIN_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data"
-    return SAMPLES_DIR / author if author in BUNDLED else Path(shared) / "posts" / author
 
 
 def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
@@ -68,7 +62,7 @@ def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
     instance = dg.DagsterInstance.ephemeral()
     instance.add_dynamic_partitions("authors", list(slugs))
     for slug in slugs:
-        write_author(settings, Author(slug=slug, name=slug, sources=(str(posts_of(slug)),)))
+        write_author(settings, Author(slug=slug, name=slug, sources=(str(posts_folder(slug)),)))
         dg.materialize(
             [
                 assets.raw_posts, assets.cleaned_documents, assets.document_chunks,
@@ -218,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--half", choices=["tuned", "held_out"], default=None)
     parser.add_argument("--home", type=Path, default=None, help="home to import the posts into")
     options = parser.parse_args(arguments)
-    available = [slug for slug in (*BUNDLED, *SHARED) if posts_of(slug).is_dir()]
+    available = [slug for slug in (*BUNDLED, *SHARED) if posts_folder(slug).is_dir()]
     slugs = available if options.full else available[:1]
     half: Half = options.half or ("held_out" if options.full else "tuned")
     with tempfile.TemporaryDirectory() as scratch:

@@ -18,7 +18,6 @@ questions are sorted by subject, so that the mix drifts. `--quick` has fewer spl
 from __future__ import annotations
 
 import math
-import os
 import statistics
 import sys
 from collections.abc import Callable
@@ -30,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import polars as pl
 
+from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import (
     Row,
     bounded_row,
@@ -44,8 +44,7 @@ from twin_resources.router.fixed_order import STEP_SHARE, cheapest_certified, co
 from twin_resources.router.gain import FittedGain, assign_folds, fit
 from twin_resources.router.pacing import RemainingBudget, SpendingPace
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "routing"
+DATA = SHARED_DATA / "routing"
 CACHE = Path("/tmp/llm-twin-bench-routing")
 MARGIN = 0.03
 PRICES = (0.24 / 1e6 * 300, 24.7 / 1e6 * 300)  # RouteLLM's prices of an answer of 300 tokens, in $

@@ -6,15 +6,12 @@ Scope: making the data; every run makes the same. Out of scope: measuring.
 from __future__ import annotations
 
 import hashlib
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tests.bench.questions.questions import SAMPLES
-from tests.bench.questions.questions import SHARED_AUTHORS as AUTHORS
+from tests.bench.questions.questions import ROOT, SHARED_AUTHORS, posts_folder
 from tests.prepared_embedder import prepare_weights
 from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
@@ -23,8 +20,6 @@ from twin_assets.knowledge.chunking import DOCUMENT_COLUMNS, chunk_documents, li
 from twin_resources.models.embedder.embedder import load_embedder, load_tokenizer
 from twin_resources.settings import Settings, load_settings
 
-ROOT = Path(__file__).resolve().parents[3]
-POSTS = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"
 _NEIGHBOURS = 30
 
 
@@ -39,7 +34,7 @@ def documents(author: str) -> pl.DataFrame:
     Raises:
         FileNotFoundError: the shared posts are missing (`TWIN_SHARED_DATA`).
     """
-    folder = POSTS / author if author in AUTHORS else SAMPLES / author
+    folder = posts_folder(author)
     if not folder.is_dir():
         raise FileNotFoundError(f"no {folder}: set TWIN_SHARED_DATA")
     inventory = take_inventory([folder])
@@ -65,7 +60,7 @@ def chunk_vectors(count: int, home: Settings) -> np.ndarray:
     half = -(-count // 2)
     texts = [
         text
-        for author in AUTHORS
+        for author in SHARED_AUTHORS
         for text in chunks_of(documents(author).head(half), home)["text"].head(half)
     ]
     vectors = embedder.embed(texts[:count])

@@ -7,13 +7,16 @@ questions. Out of scope: asking the questions.
 from __future__ import annotations
 
 import json
+import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 FOLDER = Path(__file__).parent
-SAMPLES = Path(__file__).resolve().parents[3] / "deploy" / "samples"
+ROOT = Path(__file__).resolve().parents[3]
+SAMPLES = ROOT / "deploy" / "samples"
+SHARED_DATA = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 SHARED_AUTHORS = ("skeeto", "jbranchaud-til")
 SEED = 20261122
@@ -58,6 +61,11 @@ class SharedQuestion:
     half: Half
     question: str
     posts: tuple[str, ...]
+
+
+def posts_folder(author: str) -> Path:
+    """Return the folder of a shared or bundled author's posts."""
+    return (SHARED_DATA / "posts" if author in SHARED_AUTHORS else SAMPLES) / author
 
 
 def authors() -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import polars as pl
 
+from tests.bench.questions.questions import posts_folder
 from tests.bench.training.forms import Form
 from tests.code_hash import code_hash
 from tests.live.tiny_model import make_tiny_model
@@ -25,13 +26,13 @@ from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, UNMODIFIED_SAMPLES, Recipe, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
-from twin_resources.authors import SAMPLES_DIR, Author, author_slugs, write_author
+from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[3]
-POSTS = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "posts"
+
 KEPT = ROOT / "build" / "bench-training"
 SHARED_AUTHORS = {"skeeto": "Chris Wellons", "jbranchaud-til": "Josh Branchaud"}
 BUNDLED_AUTHORS = {"mara-lindqvist": "Mara Lindqvist"}
@@ -111,7 +112,7 @@ def _model(*, tiny: bool) -> Path:
 
 def _home(form: Form) -> Settings:
     """Return a home whose tables contain the dataset."""
-    source = _folder_of(form.author)
+    source = posts_folder(form.author)
     paths = _posts(source)
     if not paths:
         raise FileNotFoundError(f"no posts in {source}: set TWIN_SHARED_DATA")
@@ -135,10 +136,6 @@ def _home(form: Form) -> Settings:
         subprocess.run(command, check=True, env=environment, cwd=ROOT, stdout=sys.stderr)
         (home / "complete").touch()
     return load_settings(home)
-
-
-def _folder_of(author: str) -> Path:
-    return SAMPLES_DIR / author if author in BUNDLED_AUTHORS else POSTS / author
 
 
 def _posts(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
-"""A home that commands are let loose on, and what must still be in it afterwards.
+"""A home for chaos tests: concurrent and killed commands, and the state that must survive them.
 
-Scope: running `twin` in it beside other things, killing what runs, what it has promised so
-far and holding it to that. Out of scope: which commands meet when (the tests).
+Scope: running `twin` commands, killing processes, recording successful results and requiring them.
+Out of scope: which commands run together (the tests).
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from twin_resources.storage.tables.tables import Tables
 
 TWIN = Path(sys.executable).with_name("twin")
 SLUG, NAME = "ann-vale", "Ann Vale"
-# What no command may say of a fault that these tests make: it names another cause, or throws away.
+# Advice that is wrong for the faults in these tests: another cause, or a loss of data.
 WRONG_ADVICE = re.compile(
     r"Traceback|report this|could not be examined|start again|move the (file|home) away"
     r"|TWIN_TABLES_URI|TWIN_STATE_URL|`twin repair`|is damaged|see the details",
 )
-BURN = "while True: pass"
+BUSY_LOOP = "while True: pass"
 
 
 @dataclass(frozen=True)
-class Ran:
-    """A command that has ended: what it printed on both outputs, its exit code (-9: killed)."""
+class CommandResult:
+    """A command that has ended: its output and errors, and its exit code (-9 if killed)."""
 
     arguments: tuple[str, ...]
     code: int
@@ -58,13 +58,15 @@ class Ran:
 
 
 @dataclass
-class Promised:
-    """What commands have answered with success: it may never be missing.
+class ExpectedState:
+    """The results of successful commands, which must never be missing.
 
     Attributes:
-        posts: title → name of the file; forgotten: titles.
+        posts: title → file name.
+        forgotten: titles.
         keys: label → key.
-        votes: trace ids; those before a forgetting go with a trace that showed the post.
+        votes: trace ids.
+        votes_before: trace ids of votes before a forgetting, which may erase them with their trace.
         versions: numbers of registered versions.
     """
 
@@ -78,12 +80,12 @@ class Promised:
 
 @dataclass
 class ChaosHome:
-    """One home with its posts.
+    """A home with its posts.
 
     Attributes:
         environment: of every command; names home, ports and the simulated provider.
-        bill: what that provider has charged.
-        disk: that the home alone lies on; None: no disk can be mounted here.
+        bill: file with the provider's charges.
+        disk: contains only the home; None where no disk can be mounted.
     """
 
     settings: Settings
@@ -92,13 +94,13 @@ class ChaosHome:
     bill: Path
     draw: random.Random
     disk: SmallDisk | None = None
-    promised: Promised = field(default_factory=Promised)
+    expected: ExpectedState = field(default_factory=ExpectedState)
     number: int = 0
 
     # Commands
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
-        """A command in a session of its own, as another terminal's."""
+        """Start a command in a new session, as from another terminal."""
         return subprocess.Popen(
             [str(TWIN), *arguments],
             env=dict(self.environment),
@@ -110,43 +112,38 @@ class ChaosHome:
             start_new_session=True,
         )
 
-    def end(self, process: subprocess.Popen[str]) -> Ran:
-        """Wait for a command that was begun."""
+    def end(self, process: subprocess.Popen[str]) -> CommandResult:
+        """Wait for a started command to end."""
         began = time.monotonic()
         text, _ = process.communicate()
         arguments = tuple(str(part) for part in _arguments(process)[1:])
-        return Ran(arguments, process.returncode, text, time.monotonic() - began)
+        return CommandResult(arguments, process.returncode, text, time.monotonic() - began)
 
-    def twin(self, *arguments: str) -> Ran:
+    def twin(self, *arguments: str) -> CommandResult:
         return self.end(self.begin(*arguments))
 
-    def twins(self, *commands: Sequence[str]) -> list[Ran]:
-        """Commands that begin at the same moment."""
-        running = [self.begin(*command) for command in commands]
-        return [self.end(process) for process in running]
+    def run_together(self, *commands: Sequence[str]) -> list[CommandResult]:
+        """Start commands at the same moment, and wait for all."""
+        processes = [self.begin(*command) for command in commands]
+        return [self.end(process) for process in processes]
 
-    def kill(self, process: subprocess.Popen[str]) -> Ran:
-        """SIGKILL to a command; what it had started goes on."""
-        process.send_signal(signal.SIGKILL)
-        return self.end(process)
-
-    def killable(self) -> list[tuple[str, int]]:
-        """Programs of the stack and workers of runs that live now, by name and pid."""
+    def running_processes(self) -> list[tuple[str, int]]:
+        """Return name and pid of the stack's programs and the workers of runs."""
         stack = find_stack(self.settings)
         if stack is None:
             return []
         try:
-            found = [(name, one.pid) for name, one in sorted(stack.pids().items())]
+            programs = [(name, identity.pid) for name, identity in sorted(stack.pids().items())]
         except TwinError:
-            return []  # in the middle of a stop
-        code = dict(found).get("dagster-code")
+            return []  # the stack is being stopped
+        code = dict(programs).get("dagster-code")
         workers = psutil.Process(code).children(recursive=True) if code else []
-        return found + [("a run's worker", worker.pid) for worker in workers]
+        return programs + [("a run's worker", worker.pid) for worker in workers]
 
     # Posts
 
     def write_post(self) -> str:
-        """A new post in the folder; gives its title."""
+        """Write a new post in the folder; return its title."""
         self.number += 1
         syllables = [self.draw.choice("bdfgklmnprst") + self.draw.choice("aeiou") for _ in "1234"]
         word = "".join(syllables)
@@ -160,58 +157,58 @@ class ChaosHome:
             f"what a {word} is for. She says it is for gate {self.number}, and shuts the gate.\n"
         )
         (self.posts / name).write_text(text, encoding="utf-8")
-        self.promised.posts[title] = name
+        self.expected.posts[title] = name
         return title
 
-    # What must be true
+    # Assertions
 
-    def check(self, *ran: Ran) -> None:
-        """Nothing that was promised is missing, and nothing wrong was advised."""
-        for one in ran:
-            assert not WRONG_ADVICE.search(one.text), str(one)
-            assert one.code in {0, 1, 2, 3, 4, 130, -signal.SIGKILL}, str(one)
+    def check(self, *results: CommandResult) -> None:
+        """Require the expected state, and that no command gave wrong advice."""
+        for result in results:
+            assert not WRONG_ADVICE.search(result.text), str(result)
+            assert result.code in {0, 1, 2, 3, 4, 130, -signal.SIGKILL}, str(result)
         with closing(open_key_store(self.settings)) as state:
-            listed = {str(row["label"]) for row in list_keys(state)}
-            assert set(self.promised.keys) <= listed
+            labels = {str(row["label"]) for row in list_keys(state)}
+            assert set(self.expected.keys) <= labels
             registry = Registry(state, policy_path=self.settings.policy_path)
-            known = {version.version for version in registry.versions(SLUG)}
-            assert self.promised.versions <= known
+            versions = {version.version for version in registry.versions(SLUG)}
+            assert self.expected.versions <= versions
             account = open_account(self.settings, state)
             if self.bill.exists():
-                counted = sum(row["nano"] + row["reserved_nano"] for row in account.rows())
-                assert counted >= sum(line["nano"] for line in read_bill(self.bill))
-        for key in self.promised.keys.values():
+                booked = sum(row["nano"] + row["reserved_nano"] for row in account.rows())
+                assert booked >= sum(line["nano"] for line in read_bill(self.bill))
+        for key in self.expected.keys.values():
             assert open_keyring(self.settings).find(f"Bearer {key}")
         assert read_author(self.settings, SLUG).name == NAME
 
     def expected_titles(self) -> set[str]:
-        """Of the posts in the folder that nobody asked to forget."""
-        return set(self.promised.posts) - self.promised.forgotten
+        """Return the titles of the posts that were not forgotten."""
+        return set(self.expected.posts) - self.expected.forgotten
 
     def stored_titles(self) -> set[str]:
-        """Titles of the posts in the table of documents."""
+        """Return the titles of the posts in the table `raw_posts`."""
         with closing(State.open(self.settings.state_address)) as state:
             tables = Tables(self.settings.tables_base, state=state)
             return set(tables.read("raw_posts", SLUG)["title"].to_list())
 
     def missing_votes(self) -> set[str]:
-        """Traces whose vote is neither in the trace store nor on the way to it."""
+        """Return the traces whose vote is neither in the trace store nor in the outbox."""
         with (
             closing(sqlite3.connect(self.settings.home / "outbox.sqlite", timeout=60)) as outbox,
             closing(sqlite3.connect(self.settings.home / "traces.sqlite", timeout=60)) as store,
         ):
-            # in the order of a vote's way
+            # the outbox first, because a vote moves from there to the store
             waiting = " ".join(str(row[0]) for row in outbox.execute("SELECT body FROM waiting"))
             scored = {row[0] for row in store.execute("SELECT trace_id FROM scores")}
             traces = {row[0] for row in store.execute("SELECT trace_id FROM observations")}
-        missing = {vote for vote in self.promised.votes - scored if vote not in waiting}
-        return missing - (self.promised.votes_before - traces)
+        missing = {vote for vote in self.expected.votes - scored if vote not in waiting}
+        return missing - (self.expected.votes_before - traces)
 
-    def forget_next(self, title: str) -> str:
-        """Note that a post is about to be forgotten; gives its file's name."""
-        self.promised.forgotten.add(title)
-        self.promised.votes_before |= self.promised.votes
-        return self.promised.posts[title]
+    def expect_forgotten(self, title: str) -> str:
+        """Record that a post is about to be forgotten; return its file name."""
+        self.expected.forgotten.add(title)
+        self.expected.votes_before |= self.expected.votes
+        return self.expected.posts[title]
 
 
 def _arguments(process: subprocess.Popen[str]) -> list[Any]:
@@ -219,26 +216,26 @@ def _arguments(process: subprocess.Popen[str]) -> list[Any]:
 
 
 @contextmanager
-def burners(count: int) -> Iterator[None]:
-    """Processes that do nothing but use the processor."""
-    burning = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(count)]
+def busy_processes(count: int) -> Iterator[None]:
+    """Run processes that use a core each."""
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP]) for _ in range(count)]
     try:
         yield
     finally:
-        for process in burning:
+        for process in processes:
             process.kill()
             process.wait()
 
 
-def trace_of(ran: Ran) -> str:
-    """The trace id in what `twin ask` printed; empty: there is none."""
-    found = re.search(r"\b[0-9a-f]{32}\b", ran.text)
+def trace_of(result: CommandResult) -> str:
+    """Return the trace id in the output of `twin ask`, or ""."""
+    found = re.search(r"\b[0-9a-f]{32}\b", result.text)
     return found.group() if found else ""
 
 
-def key_of(ran: Ran) -> str:
-    """The key in what `twin keys add --json` printed; empty: there is none."""
+def key_of(result: CommandResult) -> str:
+    """Return the key in the output of `twin keys add --json`, or ""."""
     try:
-        return str(json.loads(ran.text)["key"])
+        return str(json.loads(result.text)["key"])
     except (ValueError, KeyError):
         return ""

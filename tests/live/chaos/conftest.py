@@ -1,8 +1,8 @@
-"""The home that the tests of this folder share, its stack up, and the seed of their draws.
+"""The home that the tests of this folder share, and the seed of their random choices.
 
-Scope: making it. Out of scope: what it must keep (`chaos_home.py`).
+Scope: creating the home. Out of scope: the state that it must keep (`chaos_home.py`).
 
-TWIN_CHAOS_SEED names the seed; it is printed, so that a failed draw can be had again.
+TWIN_CHAOS_SEED sets the seed, which is printed so that a failed run can be repeated.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from twin_resources.processes.stack import stop_stack
 from twin_resources.settings import load_settings
 
 FIRST_POSTS = 12
-ROOMY_MB = 1000  # a start asks for 700
-KEPT = {"TWIN_SHARED_DATA", "TWIN_WHEELS_DIR", "TWIN_TEST_LOGS"}
+LARGE_DISK_MB = 1000  # a start requires 700
+KEPT_VARIABLES = {"TWIN_SHARED_DATA", "TWIN_WHEELS_DIR", "TWIN_TEST_LOGS"}
 
 
 @pytest.fixture(scope="package")
@@ -56,11 +56,11 @@ def make_home(
     provider: PaidProvider,
     bill: Path,
 ) -> ChaosHome:
-    """A home with an author, the embedder, and posts in a folder beside it; nothing runs.
+    """Create a home with an author and the embedder, and posts in a folder beside it.
 
     Args:
-        folder: of the home; made.
-        weights: a folder outside of it for prepared weights.
+        folder: of the home; it is created.
+        weights: a folder outside the home for prepared weights.
         provider, bill: of the paid model.
     """
     environment = chaos_environment(folder, provider.url)
@@ -92,12 +92,12 @@ def make_home(
 
 
 def chaos_environment(folder: Path, provider: str) -> Mapping[str, str]:
-    """With the simulated provider as the paid model, by the prices that it charges."""
+    """Return the environment of a command, with the simulated provider as the paid model."""
     names = ("GATEWAY", "DAGSTER", "TRACES", "CHAT")
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name in KEPT or not name.startswith(("TWIN_", "LANGFUSE_"))
+        if name in KEPT_VARIABLES or not name.startswith(("TWIN_", "LANGFUSE_"))
     }
     return {
         **kept,
@@ -119,15 +119,15 @@ def chaos_environment(folder: Path, provider: str) -> Mapping[str, str]:
 def chaos(
     tmp_path_factory: pytest.TempPathFactory, seed: int, tiny_model: Path
 ) -> Iterator[ChaosHome]:
-    """A home with posts, on a disk of its own where one can be mounted, and no stack yet."""
+    """Create a home with posts, without a stack, on a separate disk if one can be mounted."""
     folder = tmp_path_factory.mktemp("chaos")
     provider = PaidProvider(Behaviour(), folder / "bill.jsonl")
     provider.start()
     with ExitStack() as stack:
         stack.callback(provider.end)
         disk = None
-        with suppress(pytest.skip.Exception):  # all but the full disk can be had without a mount
-            disk = stack.enter_context(small_disk(folder / "disk", megabytes=ROOMY_MB))
+        with suppress(pytest.skip.Exception):  # only the test of a full disk needs a mount
+            disk = stack.enter_context(small_disk(folder / "disk", megabytes=LARGE_DISK_MB))
         home = make_home(
             (disk.path if disk else folder) / "home",
             seed=seed,

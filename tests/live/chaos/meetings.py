@@ -1,7 +1,7 @@
-"""Which commands meet which, at the same moment, in one home.
+"""Pairs of commands that start at the same moment in one home.
 
-Scope: a row for each command that writes, or why it has none; what the second may answer.
-Out of scope: running them (`test_chaos.py`). A command without a row fails a test.
+Scope: a row for each command that writes, or the reason why it has none; the allowed refusals.
+Out of scope: running the commands (`test_chaos.py`). A command without a row fails a test.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ REASON = ("--reason", "two at once")
 
 @dataclass(frozen=True)
 class Meeting:
-    """Two commands that begin together.
+    """Two commands that start together.
 
     Attributes:
-        first, second: words after `twin`. TRACE, POST, QUESTIONS, OUT, BACKUP and EMPTY stand for
-            the id of an answer, a post's file, a file of questions, one of answers, a backup and
-            an empty home.
-        refused: what one of the two may say instead, a pattern; empty: both succeed.
+        first, second: arguments of `twin`. TRACE, POST, QUESTIONS, OUT, BACKUP and EMPTY are
+            replaced by the id of an answer, a post's file, a file of questions, a file for answers,
+            a backup file and an empty home.
+        refused: pattern of an error that one of the two may report; "" if both must succeed.
     """
 
     first: tuple[str, ...]
@@ -34,7 +34,7 @@ def _twice(*words: str, refused: str = "") -> Meeting:
     return Meeting(words, words, refused)
 
 
-# In this order: what comes later needs what came before.
+# In this order, because later commands need the results of earlier ones.
 MEETINGS: Mapping[str, Meeting | str] = {
     "import": _twice("import"),
     "ask": Meeting(
@@ -63,13 +63,13 @@ MEETINGS: Mapping[str, Meeting | str] = {
     "forget": _twice("forget", "--author", SLUG, "--post", "POST"),
     "chat": _twice("chat"),
     "stop": _twice("stop"),
-    "up": "the first test: two of them start the stack",
-    "demo-loop": "a home of its own, half an hour: tests/live/whole/test_demo_loop.py",
-    "export": "writes into a folder that it makes; tests/live/training/test_exports.py",
+    "up": "the first test starts two at once",
+    "demo-loop": "needs another home and half an hour; tests/live/whole/test_demo_loop.py",
+    "export": "writes into a new folder; tests/live/training/test_exports.py",
     "publish": "the hub orders its commits; tests/live/training/test_publishing.py",
-    "check": "runs tests, in no home",
-    "serve": "becomes the program itself; tests/live/hosts",
-    "authors": "needs a state store of several hosts; tests/live/hosts",
+    "check": "runs tests, without a home",
+    "serve": "replaces its process by the program; tests/live/hosts",
+    "authors": "needs a state store that hosts share; tests/live/hosts",
     **dict.fromkeys(
         ("status", "traces", "explain", "versions", "doctor", "routing", "why", "open", "logs"),
         "writes nothing",

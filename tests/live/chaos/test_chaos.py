@@ -1,8 +1,8 @@
-"""One home under two of each command at once, a full disk and SIGKILL: nothing is lost.
+"""A home loses nothing when commands run at the same time, its disk is full, or processes die.
 
-The disk that is filled has 64 MB. In the long form (`-m long`) another program wants a core all the
-time, and it goes on for TWIN_CHAOS_MINUTES, 10 of them where it is not set; beside the short form
-`twin check` runs other tests. The seed is printed, and each draw too.
+The full disk has 64 MB. In the long form (`-m long`) another program uses a core all the time, and
+the kills continue for TWIN_CHAOS_MINUTES, by default 10. Beside the short form, `twin check` runs
+other tests. The seed and each random choice are printed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from twin_cli.running import app
 from tests.live.chaos.chaos_home import (
     SLUG,
     ChaosHome,
-    Ran,
-    burners,
+    CommandResult,
+    busy_processes,
     key_of,
     trace_of,
 )
-from tests.live.chaos.conftest import ROOMY_MB
+from tests.live.chaos.conftest import LARGE_DISK_MB
 from tests.live.chaos.meetings import MEETINGS, Meeting
 from twin_resources.processes.stack import find_stack
 from twin_resources.registry.moves import Verdict
@@ -41,15 +41,15 @@ from twin_resources.storage.weights.weights import load_base_model
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
 ROUNDS = 6  # of the short form, each with one SIGKILL
-LEFT_BYTES = (0, 4096, 100_000)  # on a disk that is filled
-SMALL_MB = 64
-NO_ROOM = "no space left"
+FREE_BYTES = (0, 4096, 100_000)  # on a full disk
+SMALL_DISK_MB = 64
+DISK_FULL = "no space left"
 
 
 @pytest.fixture
 def another_program() -> Iterator[None]:
-    """Something else wants the cores all the time."""
-    with burners(1):
+    """Run another program that uses a core all the time."""
+    with busy_processes(1):
         yield
 
 
@@ -58,13 +58,13 @@ def up(home: ChaosHome) -> tuple[str, ...]:
 
 
 def start(home: ChaosHome) -> None:
-    """Start the stack where none runs, and plant the versions where none are."""
+    """Start the stack if it does not run, and register versions if there are none."""
     if find_stack(home.settings) is None:
-        ran = home.twin(*up(home))
-        home.check(ran)
-        assert ran.code == 0, str(ran)
-    if not home.promised.versions:
-        plant_versions(home)
+        result = home.twin(*up(home))
+        home.check(result)
+        assert result.code == 0, str(result)
+    if not home.expected.versions:
+        register_versions(home)
 
 
 def test_each_command_has_a_meeting_or_a_reason() -> None:
@@ -73,17 +73,17 @@ def test_each_command_has_a_meeting_or_a_reason() -> None:
 
 
 @pytest.mark.long
-def test_of_two_starts_at_once_both_succeed(chaos: ChaosHome) -> None:
-    ran = chaos.twins(up(chaos), up(chaos))
-    chaos.check(*ran)
-    assert [one.code for one in ran] == [0, 0], "\n".join(map(str, ran))
-    assert sum("already running" in one.text for one in ran) == 1
-    assert chaos.stored_titles() == set(chaos.promised.posts)
-    plant_versions(chaos)
+def test_two_simultaneous_starts_succeed(chaos: ChaosHome) -> None:
+    results = chaos.run_together(up(chaos), up(chaos))
+    chaos.check(*results)
+    assert [result.code for result in results] == [0, 0], "\n".join(map(str, results))
+    assert sum("already running" in result.text for result in results) == 1
+    assert chaos.stored_titles() == set(chaos.expected.posts)
+    register_versions(chaos)
 
 
-def plant_versions(home: ChaosHome) -> None:
-    """Three versions, the base model under as many names: retired, stable, and refused."""
+def register_versions(home: ChaosHome) -> None:
+    """Register the base model as three versions: retired, stable, and refused."""
     gguf = str(load_base_model(home.settings).gguf)
     with closing(State.open(home.settings.state_address)) as state:
         registry = Registry(state, policy_path=home.settings.policy_path)
@@ -101,16 +101,16 @@ def plant_versions(home: ChaosHome) -> None:
             ).version
             now = datetime.now(UTC).isoformat()
             registry.record_verdict(Verdict(SLUG, checkpoint, "gate", "failed", (), now))
-            who, why = "test", "planted"
-            registry.move(SLUG, version, "refused", actor=who, reason=why, gate_version="gate")
+            move = {"actor": "test", "reason": "planted"}
+            registry.move(SLUG, version, "refused", gate_version="gate", **move)
             if number < 3:
-                registry.move(SLUG, version, "stable", actor=who, reason=why, force=True)
-            home.promised.versions.add(version)
+                registry.move(SLUG, version, "stable", force=True, **move)
+            home.expected.versions.add(version)
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("another_program")
-def test_two_of_each_command_at_once(chaos: ChaosHome, tmp_path: Path) -> None:
+def test_two_of_each_command_run_at_the_same_time(chaos: ChaosHome, tmp_path: Path) -> None:
     start(chaos)
     chaos.write_post()
     questions = tmp_path / "questions.jsonl"
@@ -125,73 +125,71 @@ def test_two_of_each_command_at_once(chaos: ChaosHome, tmp_path: Path) -> None:
         if isinstance(meeting, str):
             continue
         if name == "forget":
-            words["POST"] = chaos.forget_next(next(iter(chaos.promised.posts)))
-        ran = meet(chaos, meeting, words)
+            words["POST"] = chaos.expect_forgotten(next(iter(chaos.expected.posts)))
+        results = run_meeting(chaos, meeting, words)
         if name == "pause":
-            chaos.twin("pause", SLUG, "--resume")  # who came last had the last word
+            chaos.twin("pause", SLUG, "--resume")  # either command may have been the last
         if name == "ask":
-            words["TRACE"] = trace_of(ran[0])
-        remember(chaos, *ran)
+            words["TRACE"] = trace_of(results[0])
+        record_success(chaos, *results)
     assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 2
     start(chaos)
-    assert_one_answers(chaos)
+    require_one_stable_version(chaos)
 
 
-def meet(home: ChaosHome, meeting: Meeting, words: dict[str, str]) -> list[Ran]:
+def run_meeting(home: ChaosHome, meeting: Meeting, words: dict[str, str]) -> list[CommandResult]:
     commands = [
         tuple(words.get(word, word) for word in side) for side in (meeting.first, meeting.second)
     ]
-    ran = home.twins(*commands)
-    home.check(*ran)
-    told = "\n".join(map(str, ran))
-    good = sum(one.code == 0 for one in ran)
-    if not meeting.refused:
-        assert good == 2, told
-    assert good >= 1, told
-    for one in ran:
-        if one.code:
-            assert meeting.refused, told
-            assert re.search(meeting.refused, one.text), told
-    return ran
+    results = home.run_together(*commands)
+    home.check(*results)
+    outputs = "\n".join(map(str, results))
+    failed = [result for result in results if result.code]
+    assert len(failed) <= (1 if meeting.refused else 0), outputs
+    for result in failed:
+        assert re.search(meeting.refused, result.text), outputs
+    return results
 
 
-def remember(home: ChaosHome, *ran: Ran) -> None:
-    """What a command that succeeded has promised."""
-    for one in ran:
-        if one.code:
+def record_success(home: ChaosHome, *results: CommandResult) -> None:
+    """Add the results of successful commands to the expected state."""
+    for result in results:
+        if result.code:
             continue
-        match one.arguments:
+        match result.arguments:
             case ("keys", "add", label, *_):
-                home.promised.keys[label] = key_of(one)
+                home.expected.keys[label] = key_of(result)
             case ("feedback", trace, *_):
-                home.promised.votes.add(trace)
+                home.expected.votes.add(trace)
             case _:
                 pass
 
 
-def assert_one_answers(home: ChaosHome) -> None:
-    """At most one version answers (none that has seen a forgotten post), and the file that the
-    gateway follows names the same."""
+def require_one_stable_version(home: ChaosHome) -> None:
+    """Require at most one stable version, and the same version in the gateway's policy file.
+
+    A version trained on a forgotten post must not be in the file.
+    """
     with closing(State.open(home.settings.state_address)) as state:
         registry = Registry(state, policy_path=home.settings.policy_path)
-        stable = [item for item in registry.versions(SLUG) if item.state == "stable"]
+        stable = [version for version in registry.versions(SLUG) if version.state == "stable"]
         assert len(stable) <= 1
         policy = read_policy(home.settings.policy_path)
         assert policy is not None
-        named = policy.authors[SLUG].stable if SLUG in policy.authors else None
-        served = [one.version for one in stable if not one.tainted]
-        assert ([named.version] if named else []) == served
+        in_policy = policy.authors[SLUG].stable if SLUG in policy.authors else None
+        untainted = [version.version for version in stable if not version.tainted]
+        assert ([in_policy.version] if in_policy else []) == untainted
 
 
 @pytest.mark.drawn(2, of="long flows")
-@pytest.mark.parametrize("rounds", [1, pytest.param(len(LEFT_BYTES), marks=pytest.mark.long)])
-def test_a_full_disk_is_named_and_loses_nothing(chaos: ChaosHome, rounds: int) -> None:
+@pytest.mark.parametrize("rounds", [1, pytest.param(len(FREE_BYTES), marks=pytest.mark.long)])
+def test_a_full_disk_is_reported_and_loses_nothing(chaos: ChaosHome, rounds: int) -> None:
     if chaos.disk is None:
         pytest.skip("no mounts: a small disk needs root")
     start(chaos)
     trace = trace_of(chaos.twin("ask", "What is a gate for?"))
-    chaos.disk.resize(megabytes=SMALL_MB)
-    for leave in chaos.draw.sample(LEFT_BYTES, rounds):
+    chaos.disk.resize(megabytes=SMALL_DISK_MB)
+    for leave in chaos.draw.sample(FREE_BYTES, rounds):
         chaos.write_post()
         commands = [
             ("keys", "add", f"full {chaos.number}", "--author", SLUG, "--json"),
@@ -202,37 +200,29 @@ def test_a_full_disk_is_named_and_loses_nothing(chaos: ChaosHome, rounds: int) -
         ]
         chaos.disk.fill(leave=leave)
         try:
-            ran = chaos.twins(*commands)
+            results = chaos.run_together(*commands)
         finally:
             chaos.disk.make_room()
-        told = "\n".join(map(str, ran))
-        assert any(one.code for one in ran), told
-        for one in ran:
-            if one.code:
-                assert NO_ROOM in one.text.lower() or "fail disk" in one.text, told
-            elif one.arguments[0] == "pause":
+        outputs = "\n".join(map(str, results))
+        assert any(result.code for result in results), outputs
+        for result in results:
+            if result.code:
+                assert DISK_FULL in result.text.lower() or "fail disk" in result.text, outputs
+            elif result.arguments[0] == "pause":
                 chaos.twin("pause", SLUG, "--resume")
-        remember(chaos, *ran)
-        chaos.check(*ran)
-    chaos.disk.resize(megabytes=ROOMY_MB)
-    assert_whole(chaos)
-
-
-def until_imported(home: ChaosHome) -> Ran:
-    """The import after a fault: what a person would run again."""
-    ran = home.twin("import")
-    home.check(ran)
-    assert ran.code == 0, str(ran)
-    return ran
+        record_success(chaos, *results)
+        chaos.check(*results)
+    chaos.disk.resize(megabytes=LARGE_DISK_MB)
+    require_intact(chaos)
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("another_program")
 def test_a_kill_at_any_moment_loses_nothing(chaos: ChaosHome, tmp_path: Path, seed: int) -> None:
     start(chaos)
-    for turn in range(ROUNDS):
-        kill_round(chaos, tmp_path, f"seed {seed}, round {turn}")
-    assert_whole(chaos)
+    for number in range(ROUNDS):
+        kill_round(chaos, tmp_path, f"seed {seed}, round {number}")
+    require_intact(chaos)
 
 
 @pytest.mark.long
@@ -240,25 +230,25 @@ def test_a_kill_at_any_moment_loses_nothing(chaos: ChaosHome, tmp_path: Path, se
 @pytest.mark.timeout(7200)
 def test_many_kills_lose_nothing(chaos: ChaosHome, tmp_path: Path, seed: int) -> None:
     start(chaos)
-    ends = time.monotonic() + 60 * float(os.environ.get("TWIN_CHAOS_MINUTES", "10"))
-    turn = 0
-    while time.monotonic() < ends:
-        turn += 1
-        kill_round(chaos, tmp_path, f"seed {seed}, long round {turn}")
-        if turn % 10 == 0:
-            assert_whole(chaos)
-    assert_whole(chaos)
-    sys.stderr.write(f"\n{turn} kills\n")
+    deadline = time.monotonic() + 60 * float(os.environ.get("TWIN_CHAOS_MINUTES", "10"))
+    number = 0
+    while time.monotonic() < deadline:
+        number += 1
+        kill_round(chaos, tmp_path, f"seed {seed}, long round {number}")
+        if number % 10 == 0:
+            require_intact(chaos)
+    require_intact(chaos)
+    sys.stderr.write(f"\n{number} kills\n")
 
 
-def kill_round(home: ChaosHome, folder: Path, told: str) -> None:
-    """A command begins; a moment later it, or what answers it, is killed; it is given again."""
+def kill_round(home: ChaosHome, folder: Path, label: str) -> None:
+    """Start a random command, kill it or another process of the stack, and run it again."""
     draw, name = home.draw, f"{home.number}-{home.draw.randrange(10**6)}"
     title = home.write_post()
     questions = folder / "killed.jsonl"
     questions.write_text('{"question": "Who shuts the gate?"}\n')
-    trace = trace_of(home.twin("ask", "What is it for?")) or next(iter(home.promised.votes), "")
-    forgotten = draw.choice(sorted(set(home.promised.posts) - home.promised.forgotten - {title}))
+    trace = trace_of(home.twin("ask", "What is it for?")) or next(iter(home.expected.votes), "")
+    forgotten = draw.choice(sorted(set(home.expected.posts) - home.expected.forgotten - {title}))
     commands: list[tuple[str, ...]] = [
         ("import",),
         ("keys", "add", name, "--author", SLUG, "--json"),
@@ -267,57 +257,59 @@ def kill_round(home: ChaosHome, folder: Path, told: str) -> None:
         ("batch", str(questions), "--out", str(folder / f"{name}.jsonl")),
         ("pause", SLUG, "--reason", name),
         ("backup", str(folder / f"{name}.tar")),
-        ("forget", "--author", SLUG, "--post", home.promised.posts[forgotten]),
+        ("forget", "--author", SLUG, "--post", home.expected.posts[forgotten]),
         ("rollback", "--reason", name),
         ("stop",),
     ]
     command = draw.choice(commands)
     began = time.monotonic()
     if command[0] == "forget":
-        home.forget_next(forgotten)
+        home.expect_forgotten(forgotten)
     process = home.begin(*command)
     moment = draw.uniform(0.0, 12.0 if command[0] in {"import", "forget", "stop"} else 4.0)
     while process.poll() is None and time.monotonic() < began + moment:
         time.sleep(0.01)
-    victims = [("the command", process.pid), *home.killable()]
+    victims = [("the command", process.pid), *home.running_processes()]
     victim, pid = draw.choice(victims)
-    told = f"{told}: {victim} is killed {moment:.2f} s into {' '.join(command)}"
-    sys.stderr.write(f"\n{told}\n")
-    with suppress(ProcessLookupError):  # it had ended by itself
+    label = f"{label}: {victim} is killed {moment:.2f} s into {' '.join(command)}"
+    sys.stderr.write(f"\n{label}\n")
+    with suppress(ProcessLookupError):  # it has ended by itself
         os.kill(pid, signal.SIGKILL)
     first = home.end(process)
-    remember(home, first)
+    record_success(home, first)
     if command[0] == "stop" or victim == "supervisor":
-        stopped = home.twin("stop")
-        home.check(stopped)
-        assert stopped.code == 0, f"{told}\n{stopped}"
+        stop = home.twin("stop")
+        home.check(stop)
+        assert stop.code == 0, f"{label}\n{stop}"
     start(home)
-    again = home.twin(*command) if command[0] != "stop" else first
-    remember(home, again)
-    home.check(first, again)
-    if again.code and command[0] != "stop":
+    second = home.twin(*command) if command[0] != "stop" else first
+    record_success(home, second)
+    home.check(first, second)
+    if second.code and command[0] != "stop":
         assert re.search(
             r"a key with the label|a file with that name|no match among|no retired version|"
             r"does not answer|nothing answers|no answer|is paused|503|502",
-            again.text,
-        ), f"{told}\n{first}\n{again}"
+            second.text,
+        ), f"{label}\n{first}\n{second}"
     if command[0] == "pause":
         home.twin("pause", SLUG, "--resume")
 
 
-def assert_whole(home: ChaosHome) -> None:
-    """The home opens, holds every promise, and says that nothing is wrong."""
+def require_intact(home: ChaosHome) -> None:
+    """Require that the stack starts, all expected state exists, and doctor finds no problem."""
     start(home)
-    until_imported(home)
+    result = home.twin("import")
+    home.check(result)
+    assert result.code == 0, str(result)
     eventually(lambda: home.stored_titles() == home.expected_titles(), home)
     eventually(lambda: not home.missing_votes(), home)
     eventually(lambda: home.twin("doctor").code == 0, home)
-    assert_one_answers(home)
+    require_one_stable_version(home)
     home.check()
 
 
 def eventually(is_true: Callable[[], bool], home: ChaosHome) -> None:
-    """Programs that were killed are started again within seconds, on any machine within minutes."""
+    """Wait until a condition holds; killed programs restart within seconds, at worst minutes."""
     for _ in range(60):
         if is_true():
             return

@@ -1,6 +1,6 @@
-"""A planted word where state and Dagster's records are in PostgreSQL: in no row and no page.
+"""Erasure with state and Dagster's records in PostgreSQL: a word remains in no row and no page.
 
-PostgreSQL's own log keeps what was written until it is reused; the certificate says so.
+PostgreSQL's write-ahead log keeps the text until it is reused; the certificate states that.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ def used_home(
 ) -> UsedHome:
     monkeypatch.setenv("DAGSTER_HOME", str(home.home / "dagster"))
     monkeypatch.setenv("TWIN_STATE_URL", postgresql_url)
-    monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # the store is in this process
+    monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # unused: the store runs in this process
     settings = load_settings()
     lend_weights(prepare_weights(), settings)
     write_posts(tmp_path / "sources")
-    # with SQLAlchemy's own choice of driver Dagster cannot write one event
+    # Dagster cannot write events with SQLAlchemy's default driver.
     url = sa.make_url(postgresql_url).set(drivername="postgresql+psycopg2")
     storage = {"postgres": {"postgres_url": url.render_as_string(hide_password=False)}}
     world = populate_home(settings, tmp_path / "sources", storage=storage)
@@ -48,7 +48,7 @@ def used_home(
 
 
 def tables_with(url: str, word: str) -> set[str]:
-    """Tables of the database that hold the word, packed values unpacked."""
+    """Return the tables with the word, also in compressed values."""
     engine = sa.create_engine(url)
     metadata = sa.MetaData()
     with engine.connect() as connection:
@@ -57,14 +57,14 @@ def tables_with(url: str, word: str) -> set[str]:
             table.name
             for table in metadata.sorted_tables
             for row in connection.execute(sa.select(table))
-            if any(word in text for value in row for text in texts_of(value))
+            if any(word in text for value in row for text in decode_value(value))
         }
     engine.dispose()
     return names
 
 
 def unpack_events(url: str) -> None:
-    """Store long events as they are, so that a search of the pages can find a word in them."""
+    """Store long events uncompressed, so that a search of the pages can find a word in them."""
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE event_logs ALTER event SET STORAGE EXTERNAL"))
@@ -73,27 +73,28 @@ def unpack_events(url: str) -> None:
 
 
 def analyze(url: str) -> None:
-    """As the server does by itself once fifty rows have changed: it samples every column."""
+    """Sample every column, as the server does by itself once fifty rows have changed."""
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text("ANALYZE"))
     engine.dispose()
 
 
-def noted_of(url: str, word: str) -> list[str]:
-    """Columns of which the planner's statistics hold the word."""
+def statistics_with(url: str, word: str) -> list[str]:
+    """Return the columns whose planner statistics contain the word."""
     engine = sa.create_engine(url)
-    noted = sa.text(
+    query = sa.text(
         "SELECT tablename || '.' || attname FROM pg_stats WHERE "
         "coalesce(most_common_vals::text, '') || coalesce(histogram_bounds::text, '') ILIKE :like"
     )
     with engine.connect() as connection:
-        rows = connection.execute(noted, {"like": f"%{word}%"}).scalars().all()
+        rows = connection.execute(query, {"like": f"%{word}%"}).scalars().all()
     engine.dispose()
     return [str(name) for name in rows]
 
 
-def texts_of(value: object) -> Iterator[str]:
+def decode_value(value: object) -> Iterator[str]:
+    """Yield the text of a value in lower case; of bytes also decompressed."""
     if not isinstance(value, bytes | memoryview):
         yield str(value).lower()
         return
@@ -103,11 +104,11 @@ def texts_of(value: object) -> Iterator[str]:
         try:
             yield unpack(body).decode("latin-1").lower()
         except (zlib.error, OSError):
-            continue  # packed in the other way, or not at all
+            continue  # not compressed in this format
 
 
 def pages_with(url: str, word: str) -> list[str]:
-    """Files of this database's tables that hold the word as it is, once everything is written."""
+    """Write all pages to disk, and return the files of this database that contain the word."""
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text("CHECKPOINT"))
@@ -118,7 +119,8 @@ def pages_with(url: str, word: str) -> list[str]:
     return [path.name for path in folder.iterdir() if word.encode() in path.read_bytes().lower()]
 
 
-def forgotten(used_home: UsedHome, subject: ErasureSubject) -> Path:
+def forget(used_home: UsedHome, subject: ErasureSubject) -> Path:
+    """Erase the subject; return the path of the certificate."""
     instance = used_home.instance
     number = journal.open_request(instance.state, subject, asked_by="test")
     with used_home.dagster() as dagster:
@@ -130,19 +132,19 @@ def forgotten(used_home: UsedHome, subject: ErasureSubject) -> Path:
 
 
 @pytest.mark.drawn(1, of="homes in PostgreSQL")
-def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
+def test_erased_subjects_are_in_no_row_no_page_and_no_file(
     used_home: UsedHome, postgresql_url: str
 ) -> None:
     home = used_home.settings.home
-    assert not (home / "dagster" / "history").exists(), "Dagster's records are in the server"
+    assert not (home / "dagster" / "history").exists(), "Dagster's records are not in PostgreSQL"
     assert "event_logs" in tables_with(postgresql_url, POST_WORD)
     unpack_events(postgresql_url)
     analyze(postgresql_url)
     assert pages_with(postgresql_url, POST_WORD)
-    assert noted_of(postgresql_url, QUESTION_WORD)
+    assert statistics_with(postgresql_url, QUESTION_WORD)
     assert any("compute_logs" in name for name in files_with(home, POST_WORD))
 
-    result = forgotten(used_home, ErasureSubject("post", AUTHOR, POST_ID))
+    result = forget(used_home, ErasureSubject("post", AUTHOR, POST_ID))
     assert tables_with(postgresql_url, POST_WORD) == set()
     assert tables_with(postgresql_url, "forgotten-walk") == set()
     assert pages_with(postgresql_url, POST_WORD) == []
@@ -153,18 +155,18 @@ def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
 
     assert "ledger_traces" in tables_with(postgresql_url, QUESTION_WORD)
     assert pages_with(postgresql_url, QUESTION_WORD)
-    forgotten(used_home, ErasureSubject("reader", "", used_home.reader))
+    forget(used_home, ErasureSubject("reader", "", used_home.reader))
     assert tables_with(postgresql_url, QUESTION_WORD) == set()
     assert tables_with(postgresql_url, used_home.reader) == set()
-    assert noted_of(postgresql_url, QUESTION_WORD) == []
+    assert statistics_with(postgresql_url, QUESTION_WORD) == []
     assert pages_with(postgresql_url, QUESTION_WORD) == []
     assert files_with(home, QUESTION_WORD) == []
 
     with used_home.dagster() as dagster:
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition=AUTHOR))
     assert {"event_logs", "dynamic_partitions"} <= tables_with(postgresql_url, AUTHOR)
-    result = forgotten(used_home, ErasureSubject("author", AUTHOR, AUTHOR))
+    result = forget(used_home, ErasureSubject("author", AUTHOR, AUTHOR))
     assert read_certificate(result)["kind"] == "author"
-    # hashes that keep a forgotten post from being imported again; "metadata"
+    # hashes that prevent another import of a forgotten post; "metadata"
     assert tables_with(postgresql_url, AUTHOR) == {"forgotten_posts", "snapshots"}
     assert tables_with(postgresql_url, "ada wright") == set()

@@ -1,4 +1,4 @@
-"""Forgetting in the trace store's file while its process has it open and keeps answering."""
+"""Erasure in the trace store's file while the store's process has it open."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tests.erasure_targets import reader_target
 from tests.graph.erasure.planted import QUESTION_WORD
 from tests.graph.erasure.spans import span_of
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Start
-from tests.live.trace_store.conftest import start_store as start_own_store
+from tests.live.trace_store.conftest import start_store as start_store_fixture
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.trace_store import EmbeddedTraces
 from twin_resources.settings import load_settings
 
 pytestmark = pytest.mark.live
-start_store = start_own_store  # the fixture
+start_store = start_store_fixture
 READER = "0123456789abcdef"
 
 
-def test_the_file_of_a_running_store_holds_nothing_afterwards(
+def test_erasing_from_a_running_store_leaves_nothing_in_its_file(
     tmp_path: Path, start_store: Start
 ) -> None:
     store, now = start_store(), datetime.now(UTC)
@@ -35,11 +35,11 @@ def test_the_file_of_a_running_store_holds_nothing_afterwards(
             export_spans(http, span_of(number, reader=reader, chunk="c", at=now, **texts))
         with store.client() as client:
             assert len(list(client.observations())) == 2
-            place = EmbeddedTraces(Installation.for_settings(load_settings(tmp_path)))
+            traces = EmbeddedTraces(Installation.for_settings(load_settings(tmp_path)))
             target = reader_target(READER)
-            assert place.find_remaining(target)
-            assert place.erase(target) == 1
-            assert place.find_remaining(target) == []
+            assert traces.find_remaining(target)
+            assert traces.erase(target) == 1
+            assert traces.find_remaining(target) == []
             observations = list(client.observations())
     assert [observation["traceId"] for observation in observations] == [f"{2:032x}"]
     for path in tmp_path.glob("traces.sqlite*"):

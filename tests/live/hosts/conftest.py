@@ -1,4 +1,4 @@
-"""Two hosts with one PostgreSQL database and one bucket (moto's server), and a disk each."""
+"""Two hosts with separate disks that share a PostgreSQL database and a bucket (moto's server)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["postgresql", "postgresql_url", "s3_endpoint"]  # fixtures
 
 @pytest.fixture
 def shared(s3_endpoint: str, postgresql_url: str) -> dict[str, str]:
-    """What the environment of every host says."""
+    """Return the environment variables that all hosts share."""
     return shared_environment(s3_endpoint, postgresql_url)
 
 
 @pytest.fixture
 def hosts(tmp_path: Path, shared: dict[str, str]) -> Iterator[tuple[Host, Host]]:
-    made = Host(tmp_path / "a", shared), Host(tmp_path / "b", shared)
-    yield made
-    for host in made:
+    pair = Host(tmp_path / "a", shared), Host(tmp_path / "b", shared)
+    yield pair
+    for host in pair:
         host.stop()

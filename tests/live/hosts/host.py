@@ -1,10 +1,10 @@
-"""A host as a test has it: an empty folder of its own, an environment, and processes started there.
+"""A simulated host: an empty folder, an environment, and processes started there.
 
-Scope: starting, asking and ending them. Out of scope: what hosts share (fixtures of
+Scope: starting, calling and ending processes. Out of scope: state that hosts share (fixtures of
 `conftest.py`), assertions.
 
-A process sees the variables that are named here and no other, and its home and working folder are
-the host's own: what it needs besides comes from PostgreSQL and the bucket, or it is missing.
+A process has only the variables that are named here, and its home and working directory belong to
+the host. It gets all other state from PostgreSQL and the bucket.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tests.live.gateway.stack import end
 from twin_resources.settings import Settings, load_secrets
 
 GATEWAY, MODELS = "gateway", "models"
-WITHIN_S = 240.0  # cores that seven others use
+TIMEOUT_S = 240.0  # for cores that seven other processes use
 
 
 def shared_environment(s3_endpoint: str, postgresql_url: str) -> dict[str, str]:
-    """What the environment of every host says; its bucket is made here."""
+    """Create a bucket, and return the environment variables that all hosts share."""
     bucket = postgresql_url.rpartition("/")[2]  # a new one for each database
     client_of(s3_endpoint).create_bucket(Bucket=bucket)
     return {
@@ -43,17 +43,17 @@ def shared_environment(s3_endpoint: str, postgresql_url: str) -> dict[str, str]:
         "TWIN_STATE_URL": postgresql_url,
         "TWIN_TABLES_URI": f"s3://{bucket}/tables",
         "TWIN_STORE_URI": f"s3://{bucket}/store",
-        "TWIN_BASE_MODEL": "tiny",  # a folder on the host that prepares it, a mere name elsewhere
+        "TWIN_BASE_MODEL": "tiny",  # a folder on the host that prepares it, only a name elsewhere
     }
 
 
 @dataclass
 class Host:
-    """One host.
+    """A host.
 
     Attributes:
-        folder: made here, and empty.
-        shared: the variables that all hosts have.
+        folder: created empty.
+        shared: the environment variables of all hosts.
     """
 
     folder: Path
@@ -77,12 +77,12 @@ class Host:
 
     @property
     def settings(self) -> Settings:
-        named = {
+        values = {
             name.removeprefix("TWIN_").lower(): value
             for name, value in self.environment.items()
             if name.startswith("TWIN_")
         }
-        return Settings(**named)
+        return Settings(**values)
 
     def start(self, *programs: str) -> None:
         for program in programs:
@@ -97,14 +97,14 @@ class Host:
                 )
 
     def run_script(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A program on this host, which begins and ends there."""
-        return self._ran("-c", script, *arguments)
+        """Run a Python script on this host to its end."""
+        return self._run("-c", script, *arguments)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command on this host, with its standard input closed."""
-        return self._ran("-m", *arguments)
+        """Run a module on this host to its end, without standard input."""
+        return self._run("-m", *arguments)
 
-    def _ran(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
@@ -121,17 +121,17 @@ class Host:
         self.processes.clear()
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
-        """Status and document; 0 while nothing listens."""
+        """Return status and document of the readiness route; status 0 if nothing listens."""
         try:
             url = f"http://127.0.0.1:{self.port}/health/readiness"
-            answer = httpx.get(url, trust_env=False, timeout=120)
+            response = httpx.get(url, trust_env=False, timeout=120)
         except httpx.TransportError:
             return 0, {}
-        return answer.status_code, answer.json()
+        return response.status_code, response.json()
 
     def ask(self, model: str, question: str) -> dict[str, Any]:
-        """The whole answer of this host's gateway, greedy and short."""
-        answer = httpx.post(
+        """Return a short greedy answer of this host's gateway."""
+        response = httpx.post(
             f"http://127.0.0.1:{self.port}/v1/chat/completions",
             headers={"Authorization": f"Bearer {load_secrets(self.settings).gateway_key}"},
             json={
@@ -143,25 +143,25 @@ class Host:
             trust_env=False,
             timeout=120,
         )
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def version(self, model: str) -> str:
-        """Which version would answer to a model name; empty: there is no such name."""
-        answer = httpx.get(
+        """Return the version that answers to a model name; "" for an unknown name."""
+        response = httpx.get(
             f"http://127.0.0.1:{self.port}/v1/models/{model}",
             headers={"Authorization": f"Bearer {load_secrets(self.settings).gateway_key}"},
             trust_env=False,
             timeout=120,
         )
-        return str(answer.json()["twin"]["version"]) if answer.status_code == 200 else ""
+        return str(response.json()["twin"]["version"]) if response.status_code == 200 else ""
 
-    def wait(self, true: Callable[[], object], *, within_s: float = WITHIN_S) -> float:
-        """Wait until `true()`; returns the seconds, and fails with the logs."""
+    def wait(self, is_true: Callable[[], object], *, timeout_s: float = TIMEOUT_S) -> float:
+        """Wait until `is_true()`; returns the seconds, and fails with the logs."""
         began = time.monotonic()
-        while not true():
+        while not is_true():
             ended = [name for name, process in self.processes.items() if process.poll() is not None]
-            if ended or time.monotonic() - began > within_s:
+            if ended or time.monotonic() - began > timeout_s:
                 logs = "\n".join(
                     f"{name}: {self._log(name).read_text(errors='replace')[-2500:]}"
                     for name in self.processes

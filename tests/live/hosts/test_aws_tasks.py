@@ -1,4 +1,4 @@
-"""The programs of `deploy/aws/twin.yaml`, each told what its task definition says and no more."""
+"""The programs of `deploy/aws/twin.yaml`, each with the environment of its task definition."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ def secrets(postgresql_url: str) -> dict[str, str]:
 def hosts(
     tasks: dict[str, dict[str, Any]], secrets: Mapping[str, str], s3_endpoint: str, tmp_path: Path
 ) -> Iterator[dict[str, Host]]:
-    """A host with an empty disk for each task; a role gives the credentials on AWS."""
+    """Create a host with an empty disk for each task; on AWS a role gives the credentials."""
     role = {
         "AWS_ENDPOINT": s3_endpoint, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": KEY,
         "AWS_ALLOW_HTTP": "true",
     }  # fmt: skip
     with ExitStack() as stack:
-        made: dict[str, Host] = {}
+        hosts: dict[str, Host] = {}
         for name, task in tasks.items():
-            told = aws_stack.environment_of(task["containerDefinitions"][0], secrets)
+            environment = aws_stack.environment_of(task["containerDefinitions"][0], secrets)
             ports = {"TWIN_DAGSTER_PORT": str(free_port())}
-            made[name] = Host(tmp_path / name, told | role | ports)
-            stack.callback(made[name].stop)
-        bucket = told["TWIN_STORE_URI"].removeprefix("s3://").partition("/")[0]
+            hosts[name] = Host(tmp_path / name, environment | role | ports)
+            stack.callback(hosts[name].stop)
+        bucket = environment["TWIN_STORE_URI"].removeprefix("s3://").partition("/")[0]
         assert bucket in {b["Name"] for b in client_of(s3_endpoint).list_buckets()["Buckets"]}
-        yield made
+        yield hosts
 
 
 @pytest.mark.drawn(2, of="long flows")
@@ -65,17 +65,19 @@ def test_the_tasks_start_on_empty_disks(
     hosts: dict[str, Host], tasks: dict[str, dict[str, Any]]
 ) -> None:
     answers, worker = hosts["answers"], hosts["worker"]
-    answers.start(*(one["name"] for one in tasks["answers"]["containerDefinitions"]))
-    # in the order that the task definition asks for
-    dagster = [one for one in tasks["worker"]["containerDefinitions"] if "dagster" in one["name"]]
+    answers.start(*(container["name"] for container in tasks["answers"]["containerDefinitions"]))
+    # in the order of the task definition
+    containers = tasks["worker"]["containerDefinitions"]
+    dagster = [container for container in containers if "dagster" in container["name"]]
     assert [
-        [needed["containerName"] for needed in one.get("dependsOn", [])] for one in dagster
+        [dependency["containerName"] for dependency in container.get("dependsOn", [])]
+        for container in dagster
     ] == [[], ["dagster-code"], ["dagster-webserver"]]
     worker.start("dagster-code", "dagster-webserver")
     port = worker.shared["TWIN_DAGSTER_PORT"]
     check = dagster[1]["healthCheck"]["command"]
-    healthy = [sys.executable, *(word.replace("3000", port) for word in check[2:])]
-    worker.wait(lambda: subprocess.run(healthy, capture_output=True, check=False).returncode == 0)
+    command = [sys.executable, *(word.replace("3000", port) for word in check[2:])]
+    worker.wait(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0)
     worker.start("dagster-daemon")
     webserver = DagsterHTTP.for_home(worker.settings)
     worker.wait(webserver.is_location_loaded)
@@ -86,7 +88,7 @@ def test_the_tasks_start_on_empty_disks(
     posts = worker.folder / "authors"
     posts.mkdir()
     (posts / "ann.toml").write_text('name = "Ann Bell"\n')
-    applied = worker.run("twin_cli", "authors", "apply", str(posts), "--yes")
-    assert "ann" in applied.stdout + applied.stderr
+    apply = worker.run("twin_cli", "authors", "apply", str(posts), "--yes")
+    assert "ann" in apply.stdout + apply.stderr
     answers.wait(lambda: answers.readiness()[1]["authors"] == ["ann"])
     worker.wait(webserver.is_location_loaded)

@@ -1,4 +1,4 @@
-"""An import, a training and a gate, each on a host that begins with an empty folder."""
+"""An import, a training and a gate, each on a host with an empty folder."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 SLUG = "tomas-okafor"
-# What Dagster's task does on its host: it imports the code location and runs one job or asset.
+# Runs a job or an asset as Dagster's task does on its host.
 RUN = """
 import json, sys
 import dagster as dg
 from twin_assets.definitions import defs
 from twin_assets.partitions import authors
-what, author = sys.argv[1:]
+name, author = sys.argv[1:]
 with dg.DagsterInstance.ephemeral() as instance:
     instance.add_dynamic_partitions(str(authors.name), [author])
     try:
-        job = defs.resolve_job_def(what)
+        job = defs.resolve_job_def(name)
         selection = None
     except dg.DagsterInvariantViolationError:
-        job, selection = defs.resolve_implicit_global_asset_job_def(), [dg.AssetKey(what)]
+        job, selection = defs.resolve_implicit_global_asset_job_def(), [dg.AssetKey(name)]
     run = job.execute_in_process(
         partition_key=author, instance=instance, asset_selection=selection, raise_on_error=False
     )
     facts = {
         event.asset_key.to_user_string(): {
-            name: value.value
-            for name, value in event.step_materialization_data.materialization.metadata.items()
+            key: value.value
+            for key, value in event.step_materialization_data.materialization.metadata.items()
             if isinstance(value.value, (bool, int, float, str))
         }
         for event in run.all_events
@@ -55,25 +55,26 @@ print(json.dumps({"failed": failed, "facts": facts}))
 
 
 @pytest.fixture
-def four(tmp_path: Path, shared: dict[str, str]) -> list[Host]:
-    named = shared | {"TWIN_TRAIN_RANKS": "1", "TWIN_PACE": "demo"}
-    return [Host(tmp_path / name, named) for name in ("prepares", "imports", "trains", "judges")]
+def four_hosts(tmp_path: Path, shared: dict[str, str]) -> list[Host]:
+    environment = shared | {"TWIN_TRAIN_RANKS": "1", "TWIN_PACE": "demo"}
+    names = ("prepares", "imports", "trains", "judges")
+    return [Host(tmp_path / name, environment) for name in names]
 
 
-def ran(host: Host, what: str) -> Mapping[str, Any]:
-    """Materialize on a host; what each asset said of itself."""
-    done = host.run_script(RUN, what, SLUG)
-    assert done.returncode == 0, done.stderr[-4000:]
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert said["failed"] == [], done.stderr[-6000:]
-    return said["facts"]
+def materialize(host: Host, name: str) -> Mapping[str, Any]:
+    """Materialize a job or an asset on a host; return the metadata of each asset."""
+    completed = host.run_script(RUN, name, SLUG)
+    assert completed.returncode == 0, completed.stderr[-4000:]
+    result = json.loads(completed.stdout.splitlines()[-1])
+    assert result["failed"] == [], completed.stderr[-6000:]
+    return result["facts"]
 
 
 @pytest.mark.drawn(2, of="long flows")
-def test_an_import_a_training_and_a_gate_begin_on_empty_disks(
-    four: list[Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_import_training_and_gate_run_on_hosts_with_empty_disks(
+    four_hosts: list[Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepares, imports, trains, judges = four
+    prepares, imports, trains, judges = four_hosts
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(WHOLE_MODEL.replace("cpu-zero2", "cpu-single").replace("60000", "4000"))
     for name, value in prepares.environment.items():
@@ -91,22 +92,22 @@ def test_an_import_a_training_and_a_gate_begin_on_empty_disks(
         recipe=str(recipe),
         consent="2020-01-01: the test's own author",
     )
-    written = write_author(prepares.settings, author)
-    applied = prepares.run("twin_cli", "authors", "apply", str(written.parent), "--yes")
-    assert applied.returncode == 0, applied.stdout + applied.stderr
-    assert applied.stdout.count("stored: weights/") == 2, applied.stdout
+    author_file = write_author(prepares.settings, author)
+    apply = prepares.run("twin_cli", "authors", "apply", str(author_file.parent), "--yes")
+    assert apply.returncode == 0, apply.stdout + apply.stderr
+    assert apply.stdout.count("stored: weights/") == 2, apply.stdout
 
-    assert ran(imports, "import_posts")["raw_posts"]["posts"] > 10
+    assert materialize(imports, "import_posts")["raw_posts"]["posts"] > 10
     assert not list((imports.folder / "home" / "checkpoints").glob("*/*/manifest.json"))
-    made = ran(trains, "instruction_dataset") | ran(trains, "fine_tuned_checkpoint")
-    assert made["fine_tuned_checkpoint"]["trained"]
-    registered = ran(trains, "preference_tuned_checkpoint")["preference_tuned_checkpoint"]
+    materialize(trains, "instruction_dataset")
+    assert materialize(trains, "fine_tuned_checkpoint")["fine_tuned_checkpoint"]["trained"]
+    registered = materialize(trains, "preference_tuned_checkpoint")["preference_tuned_checkpoint"]
     assert registered["version"] == 1
 
-    verdict = ran(judges, "checkpoint_evaluation")["checkpoint_evaluation"]
+    verdict = materialize(judges, "checkpoint_evaluation")["checkpoint_evaluation"]
     assert verdict["checkpoint"] == registered["checkpoint"]
-    again = ran(judges, "fine_tuned_checkpoint")["fine_tuned_checkpoint"]
-    assert not again["trained"], "the same inputs were trained on by another host"
+    again = materialize(judges, "fine_tuned_checkpoint")["fine_tuned_checkpoint"]
+    assert not again["trained"], "another host has already trained on the same inputs"
     with closing(State.open(judges.shared["TWIN_STATE_URL"])) as state:
         registry = Registry(state, policy_path=judges.settings.policy_path)
         assert [version.version for version in registry.versions(SLUG)] == [1]

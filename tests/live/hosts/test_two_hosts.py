@@ -1,4 +1,4 @@
-"""What is released on one host is answered by another one that began with an empty folder."""
+"""A version that is released on one host answers on another host with an empty folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STABLE = "twin/ann@stable"
 
 
 def prepare(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a host has that has imported and trained: author, tables, embedder and base model."""
+    """Give a host an author, tables, the embedder and the base model, as after a training."""
     settings = host.settings
     for name, value in host.environment.items():
         monkeypatch.setenv(name, value)
@@ -49,7 +49,7 @@ def prepare(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def train(host: Host, registry: Registry, number: int) -> None:
-    """A version as a training leaves it: its checkpoint is stored, then registered."""
+    """Store and register a version as a training does."""
     settings = host.settings
     checkpoint = hashlib.sha256(str(number).encode()).hexdigest()
     folder = settings.checkpoints_dir / "ann" / checkpoint
@@ -75,13 +75,13 @@ def release(registry: Registry, number: int) -> None:
     registry.move("ann", number, "stable", actor="a person", reason="a test's own", force=True)
 
 
-def said(host: Host) -> str:
+def ask(host: Host) -> str:
     answer = host.ask(STABLE, QUESTION)
     assert answer["twin"]["answer"] == "voice"
     return str(answer["choices"][0]["message"]["content"])
 
 
-def has(host: Host, number: int) -> bool:
+def serves(host: Host, number: int) -> bool:
     status, document = host.readiness()
     return (
         status == 200
@@ -91,14 +91,14 @@ def has(host: Host, number: int) -> bool:
 
 
 @pytest.mark.drawn(2, of="long flows")
-def test_a_release_and_a_rollback_reach_a_host_that_began_empty(
+def test_a_release_and_a_rollback_reach_a_host_with_an_empty_folder(
     hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = hosts
     second.start(GATEWAY)
     second.wait(lambda: second.readiness()[0] == 503)
     second.wait(lambda: second.readiness()[1]["problems"] == [])
-    assert second.readiness()[1]["authors"] == [], "without authors it is not ready"
+    assert second.readiness()[1]["authors"] == []
 
     prepare(first, monkeypatch)
     with closing(State.open(first.shared["TWIN_STATE_URL"])) as state:
@@ -108,25 +108,25 @@ def test_a_release_and_a_rollback_reach_a_host_that_began_empty(
         first.start(GATEWAY, MODELS)
         second.start(MODELS)
         for host in hosts:
-            host.wait(lambda host=host: has(host, 1))
-        answers = [said(host) for host in hosts]
+            host.wait(lambda host=host: serves(host, 1))
+        answers = [ask(host) for host in hosts]
         assert answers[0] == answers[1] != ""
 
         train(first, registry, 2)
         release(registry, 2)
         for host in hosts:
-            host.wait(lambda host=host: has(host, 2))
-        assert said(first) == said(second) not in ("", answers[0])
+            host.wait(lambda host=host: serves(host, 2))
+        assert ask(first) == ask(second) not in ("", answers[0])
 
         registry.rollback("ann", actor="a person", reason="a test's own")
         for host in hosts:
-            host.wait(lambda host=host: has(host, 1))
-        assert [said(host) for host in hosts] == answers
+            host.wait(lambda host=host: serves(host, 1))
+        assert [ask(host) for host in hosts] == answers
 
     share_file(first.settings, pause_author(first.settings, "ann", reason="a test's own"))
-    paused = second.settings.authors_dir / "ann.paused"
-    second.wait(paused.exists)
+    paused_file = second.settings.authors_dir / "ann.paused"
+    second.wait(paused_file.exists)
     resume_author(first.settings, "ann")
     share_file(first.settings, pause_file(first.settings, "ann"), is_deleted=True)
-    second.wait(lambda: not paused.exists())
-    assert not (second.folder / "tiny").exists(), "nobody has copied anything"
+    second.wait(lambda: not paused_file.exists())
+    assert not (second.folder / "tiny").exists()

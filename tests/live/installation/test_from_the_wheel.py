@@ -1,6 +1,6 @@
-"""What deploy/docs/python.md says, done by a stranger who has the wheel and no checkout.
+"""The examples of deploy/docs/python.md with the installed wheel and without a checkout.
 
-The snippets are run as they stand there; only the paths in them are another's.
+The snippets are run unchanged except for their paths.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAGE = ROOT / "deploy" / "docs" / "python.md"
 SAMPLE = ROOT / "deploy" / "samples" / "mara-lindqvist" / "_posts"
 BIN = Path(sys.executable).parent
 
-# What these assets use of Dagster is theirs to know; a warning about the snippet itself is an error
+# Makes warnings about the snippet errors; the assets may use deprecated parts of Dagster.
 STRICT = """
 import warnings, dagster
 for kind in (dagster.BetaWarning, dagster.PreviewWarning, dagster.SupersessionWarning, UserWarning):
@@ -40,12 +40,12 @@ print("from", twin_assets.__file__)
 with dg.DagsterInstance.ephemeral() as instance:
     instance.add_dynamic_partitions("authors", ["mara"])
     job = defs.resolve_implicit_global_asset_job_def()
-    done = job.execute_in_process(instance=instance, partition_key="mara")
-    made = sorted(event.asset_key.to_user_string()
-                  for event in done.get_asset_materialization_events())
-    print("made", *made)
-    print("posts", done.output_for_node("words_by_post").height)
-    print("checks", {event.passed for event in done.get_asset_check_evaluations()})
+    result = job.execute_in_process(instance=instance, partition_key="mara")
+    assets = sorted(event.asset_key.to_user_string()
+                    for event in result.get_asset_materialization_events())
+    print("assets", *assets)
+    print("posts", result.output_for_node("words_by_post").height)
+    print("checks", {event.passed for event in result.get_asset_check_evaluations()})
 """
 
 
@@ -55,7 +55,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an installation would copy into site-packages."""
+    """Unpack the wheel as an installation would into site-packages."""
     folder = tmp_path_factory.mktemp("wheel")
     with zipfile.ZipFile(build_wheel(folder)) as archive:
         archive.extractall(folder / "site")
@@ -63,19 +63,19 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment_of(site: Path, **more: str) -> dict[str, str]:
-    """One in which Python finds the unpacked wheel before the working tree."""
-    kept = {
+    """Return an environment in which Python finds the unpacked wheel before the working tree."""
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("TWIN_", "DAGSTER_", "LANGFUSE_"))
     }
-    return kept | {"PYTHONPATH": str(site)} | more
+    return inherited | {"PYTHONPATH": str(site)} | more
 
 
-def ran(
+def run(
     command: list[str], site: Path, *, cwd: Path, **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
+    completed = subprocess.run(
         command,
         cwd=cwd,
         env=environment_of(site, **environ),
@@ -84,26 +84,27 @@ def ran(
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed
 
 
 @pytest.mark.drawn(1, of="the wheel")
 def test_the_snippet_prints_a_polars_table_and_no_warning(site: Path, tmp_path: Path) -> None:
-    assert (site / "twin_assets" / "py.typed").is_file()  # or an analyzer would know no types
+    assert (site / "twin_assets" / "py.typed").is_file()  # needed by type checkers
     snippet = next(block for block in blocks("python") if "write_author" in block)
     assert snippet.count("/path/to/posts") == 1
     script = tmp_path / "snippet.py"
     script.write_text(snippet.replace("/path/to/posts", str(SAMPLE)))
     strict = STRICT + f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
-    done = ran([sys.executable, "-c", strict], site, cwd=tmp_path, TWIN_HOME=str(tmp_path / "home"))
-    assert "shape: (40, 3)" in done.stdout
-    assert "published_at" in done.stdout
-    assert "Warning" not in done.stderr, done.stderr[-3000:]
+    home = str(tmp_path / "home")
+    completed = run([sys.executable, "-c", strict], site, cwd=tmp_path, TWIN_HOME=home)
+    assert "shape: (40, 3)" in completed.stdout
+    assert "published_at" in completed.stdout
+    assert "Warning" not in completed.stderr, completed.stderr[-3000:]
 
 
 @pytest.mark.drawn(1, of="the wheel")
-def test_a_project_of_its_own_takes_the_assets_with_its_own_resources(
+def test_another_dagster_project_uses_the_assets_with_its_resources(
     site: Path, tmp_path: Path
 ) -> None:
     project, home = tmp_path / "project", tmp_path / "twin"
@@ -112,8 +113,8 @@ def test_a_project_of_its_own_takes_the_assets_with_its_own_resources(
     (project / "pyproject.toml").write_text('[project]\nname = "my-blog"\nversion = "1"\n')
     definitions = next(block for block in blocks("python") if "dg.Definitions(" in block)
     assert definitions.count("/srv/my_blog/twin") == 1
-    written = definitions.replace("/srv/my_blog/twin", str(home))
-    (project / "my_blog" / "definitions.py").write_text(written)
+    definitions = definitions.replace("/srv/my_blog/twin", str(home))
+    (project / "my_blog" / "definitions.py").write_text(definitions)
     (workspace,) = blocks("yaml")
     (project / "workspace.yaml").write_text(workspace)
     settings = load_settings(home)
@@ -122,23 +123,23 @@ def test_a_project_of_its_own_takes_the_assets_with_its_own_resources(
     dagster_home = tmp_path / "dagster"
     dagster_home.mkdir()
     (dagster_home / "dagster.yaml").touch()
-    # of this home, as the project's own resources say, whatever the variable of another says
+    # The project's resources name the home; TWIN_HOME must be ignored.
     environ = {"DAGSTER_HOME": str(dagster_home), "TWIN_HOME": str(tmp_path / "elsewhere")}
 
     command = next(line for line in blocks("bash")[0].splitlines() if "validate" in line)
-    validated = ran([str(BIN / command.split()[0]), *command.split()[1:]], site, cwd=project,
-                    **environ)  # fmt: skip
-    told = validated.stdout + validated.stderr
-    assert "my-blog" in told
-    assert "All code locations passed validation" in told
-    assert "BetaWarning" not in told
-    assert "PreviewWarning" not in told
+    program, *arguments = command.split()
+    validation = run([str(BIN / program), *arguments], site, cwd=project, **environ)
+    output = validation.stdout + validation.stderr
+    assert "my-blog" in output
+    assert "All code locations passed validation" in output
+    assert "BetaWarning" not in output
+    assert "PreviewWarning" not in output
 
     (project / "materialize.py").write_text(MATERIALIZE)
-    done = ran([sys.executable, "materialize.py"], site, cwd=project, **environ)
-    lines = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
-    assert lines["from"].startswith(str(site)), "the wheel, and not the working tree"
-    assert lines["made"].split() == [
+    completed = run([sys.executable, "materialize.py"], site, cwd=project, **environ)
+    lines = dict(line.split(" ", 1) for line in completed.stdout.splitlines() if " " in line)
+    assert lines["from"].startswith(str(site)), "the working tree was imported"
+    assert lines["assets"].split() == [
         "cleaned_documents",
         "document_chunks",
         "raw_posts",

@@ -1,4 +1,4 @@
-"""The closed network itself: it must see what it is there to see, and nothing else."""
+"""The isolated network records outgoing packets and nothing else."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ sys.exit(subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
 """
 
 
-def test_the_loopback_works_and_is_no_attempt(process_logs: Path) -> None:
+def test_loopback_traffic_works_and_is_not_recorded(process_logs: Path) -> None:
     log = process_logs / "loopback.log"
     run = run_closed([sys.executable, "-c", LOOPBACK], log=log)
     assert (run.returncode, log.read_text().split()) == (0, ["hello", "127.0.0.1"])
     assert (dict(run.attempts), run.sent_packets) == ({}, 0)
 
 
-def test_an_address_and_a_name_outside_are_attempts(process_logs: Path) -> None:
-    """Also those of a child process; the kernel's count and the list agree."""
+def test_outside_addresses_and_names_are_recorded(process_logs: Path) -> None:
+    """Packets of child processes are recorded, too; the kernel's count equals the list."""
     run = run_closed([sys.executable, "-c", OUTSIDE], log=process_logs / "outside.log")
     assert run.returncode == 0
     assert run.attempts["tcp 203.0.113.7:443"] >= 1
-    asked = [name for name in run.attempts if name.endswith("name telemetry.example.org")]
-    assert asked
-    assert all(name.startswith("udp 192.0.2.53:53 ") for name in asked)
+    lookups = [name for name in run.attempts if name.endswith("name telemetry.example.org")]
+    assert lookups
+    assert all(name.startswith("udp 192.0.2.53:53 ") for name in lookups)
     assert run.sent_packets == sum(run.attempts.values())
 
 
-def test_the_command_s_exit_code_comes_back(process_logs: Path) -> None:
+def test_the_exit_code_of_the_command_is_returned(process_logs: Path) -> None:
     run = run_closed([sys.executable, "-c", "raise SystemExit(3)"], log=process_logs / "exit.log")
     assert run.returncode == 3
 

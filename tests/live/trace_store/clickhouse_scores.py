@@ -1,8 +1,8 @@
-"""The trace store's tables with the scores in ClickHouse, in the shape in which Langfuse has them.
+"""The trace store's tables with the scores in ClickHouse, in Langfuse's table format.
 
-Scope: the table, and writing, reading and deleting through it. Out of scope: HTTP,
-which the embedded store's application speaks, and observations, which stay in SQLite.
-Engine, order and partitions are those of Langfuse's migrations of ClickHouse, table `scores`:
+Scope: the table, and writing, reading and deleting scores. Out of scope: HTTP (the embedded store's
+application), and observations, which stay in SQLite.
+Engine, order and partitions are those of the table `scores` in Langfuse's ClickHouse migrations:
 https://github.com/langfuse/langfuse/tree/main/packages/shared/clickhouse/migrations
 """
 
@@ -28,12 +28,12 @@ PARTITION BY toYYYYMM(timestamp) ORDER BY (project_id, toDate(timestamp), name, 
 
 
 class ClickHouseScores(TraceTables):
-    """A score posted again on the same day replaces its row; on another day it is a second row."""
+    """A repeated score replaces its row on the same day, and is a second row on another day."""
 
     def __init__(self, path: Path, session: Any) -> None:
         super().__init__(path)
         self._session = session
-        self._written = 0  # ClickHouse keeps the row of the largest
+        self._written = 0  # ClickHouse keeps the row with the largest number
         session.query("CREATE DATABASE IF NOT EXISTS traces")
         session.query("USE traces")
         session.query(_TABLE)
@@ -48,7 +48,7 @@ class ClickHouseScores(TraceTables):
                 columns,
             )
             for first in same_day:
-                score = replace(  # noqa: PLW2901 - what it was first posted with
+                score = replace(  # noqa: PLW2901 - keeps the fields of the first post
                     score,
                     timestamp_ms=first.timestamp_ms,
                     trace_id=first.trace_id,
@@ -59,37 +59,37 @@ class ClickHouseScores(TraceTables):
             values = ["twin", score.id, score.name, score.timestamp_ms, score.trace_id]
             values += [score.data_type, score.environment, json.dumps(vars(score)), self._written]
             sql = "INSERT INTO scores VALUES (?,?,?,fromUnixTimestamp64Milli(?, 'UTC'),?,?,?,?,?,0)"
-            self._session.query(_filled(sql, values))
+            self._session.query(_fill(sql, values))
 
     def scores(self, query: TraceQuery) -> tuple[list[ScoreRow], bool]:
         conditions = " AND ".join(f"({condition.sql})" for condition in query.conditions) or "1"
         values = [value for condition in query.conditions for value in condition.values]
-        rows = self._rows(conditions, values, most=query.limit + 1)
+        rows = self._rows(conditions, values, limit=query.limit + 1)
         return rows[: query.limit], len(rows) > query.limit
 
     def delete_score(self, score_id: str) -> None:
-        self._session.query(_filled("DELETE FROM scores WHERE id = ?", [score_id]))
+        self._session.query(_fill("DELETE FROM scores WHERE id = ?", [score_id]))
 
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
         super().delete_traces(trace_ids)
         for trace_id in trace_ids:
-            self._session.query(_filled("DELETE FROM scores WHERE trace_id = ?", [trace_id]))
+            self._session.query(_fill("DELETE FROM scores WHERE trace_id = ?", [trace_id]))
 
     def count(self) -> int:
-        """Rows that a reader is shown."""
+        """Return the number of rows that a query returns."""
         return len(self._rows("1", []))
 
-    def _rows(self, where: str, values: Sequence[Any], *, most: int = 1_000_000) -> list[ScoreRow]:
+    def _rows(self, where: str, values: Sequence[Any], *, limit: int = 1_000_000) -> list[ScoreRow]:
         sql = (
             "SELECT row, toUnixTimestamp64Milli(timestamp) AS timestamp_ms FROM scores FINAL "
-            f"WHERE {_filled(where, values)} ORDER BY timestamp_ms DESC, id DESC LIMIT {most}"
+            f"WHERE {_fill(where, values)} ORDER BY timestamp_ms DESC, id DESC LIMIT {limit}"
         )
         lines = str(self._session.query(sql, "JSONEachRow")).splitlines()
         return [ScoreRow(**json.loads(json.loads(line)["row"])) for line in lines]
 
 
-def _filled(sql: str, values: Sequence[Any]) -> str:
-    """The statement with each `?` replaced by its value, quoted."""
+def _fill(sql: str, values: Sequence[Any]) -> str:
+    """Return the statement with each `?` replaced by its quoted value."""
     parts = sql.split("?")
     assert len(parts) == len(values) + 1
     literals = [_literal(value) for value in values]

@@ -1,4 +1,4 @@
-"""The trace store as its own process, as the stack runs it."""
+"""The trace store as a separate process, as in the stack."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PUBLIC_KEY, SECRET_KEY = "pk-lf-live", "sk-lf-live-secret"
 
 
 @dataclass
-class Running:
-    """A running store. `host` is its base URL."""
+class RunningStore:
+    """A running store; `host` is its base URL."""
 
     host: str
     process: subprocess.Popen[bytes]
@@ -28,15 +28,15 @@ class Running:
         return LangfuseClient(self.host, public_key=PUBLIC_KEY, secret_key=SECRET_KEY)
 
 
-Start = Callable[[], Running]
+Start = Callable[[], RunningStore]
 
 
 @pytest.fixture
 def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
-    """Start the store on this test's database; a second call is a restart on the same file."""
-    started: list[Running] = []
+    """Return a function that starts the store; a second call restarts it on the same database."""
+    started: list[RunningStore] = []
 
-    def start() -> Running:
+    def start() -> RunningStore:
         log = process_logs / f"trace-store-{len(started)}.log"
         keys = {"TWIN_TRACES_PUBLIC_KEY": PUBLIC_KEY, "TWIN_TRACES_SECRET_KEY": SECRET_KEY}
         with log.open("wb") as output:
@@ -48,7 +48,7 @@ def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        started.append(Running(f"http://127.0.0.1:{port}", process, log))
+        started.append(RunningStore(f"http://127.0.0.1:{port}", process, log))
         return started[-1]
 
     yield start
@@ -58,5 +58,5 @@ def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def running(start_store: Start) -> Running:
+def running(start_store: Start) -> RunningStore:
     return start_store()

@@ -1,7 +1,7 @@
-"""A trace store that misbehaves on demand: a real server in front of the real one.
+"""A proxy in front of the real trace store that fails on demand.
 
-Scope: the ways in which a server or a network fails. Out of scope: assertions.
-Every request that is not made to fail is passed on, so what arrived can be counted in the store.
+Scope: failures of a server or a network. Out of scope: assertions.
+Every other request is forwarded, so that a test can count the results in the store.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ PAGE = b"<html><body>Please accept the terms of this network.</body></html>"
 
 
 class ErringServer:
-    """Passes on to `behind`, after the failures in `plan` (one a request) are used up.
+    """Forwards requests to `upstream` after one request for each failure in `plan`.
 
-    Failures: a status number; `("429", seconds)`; `garbage` (200, a web page); `half` (the answer
-    breaks off); `silence` (the connection closes); `lost` (passed on, but the answer is not).
+    Failures: a status number; `("429", seconds)`; `garbage` (200 with a web page); `half` (half of
+    the response); `silence` (the connection closes); `lost` (the request is forwarded, but its
+    response is dropped).
     """
 
-    def __init__(self, behind: str) -> None:
-        self.behind = behind
+    def __init__(self, upstream: str) -> None:
+        self.upstream = upstream
         self.plan: list[Any] = []
         self.seen: list[tuple[str, str]] = []
         outer = self
@@ -39,7 +40,7 @@ class ErringServer:
             do_GET = do_POST
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Quiet."""
+                """Write no access log."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -51,7 +52,7 @@ class ErringServer:
         self.seen.append((request.command, request.path))
         failure = self.plan.pop(0) if self.plan else None
         if failure in (None, "lost", "half"):
-            response = self._pass_on(request, body)
+            response = self._forward(request, body)
         if failure in {"silence", "lost"}:
             request.close_connection = True
             return
@@ -64,28 +65,31 @@ class ErringServer:
             request.close_connection = True
             return
         if failure == "garbage":
-            self._say(request, 200, PAGE, {"content-type": "text/html"})
+            self._send(request, 200, PAGE, {"content-type": "text/html"})
         elif isinstance(failure, tuple):
-            self._say(request, int(failure[0]), b"slow down", {"retry-after": str(failure[1])})
+            self._send(request, int(failure[0]), b"slow down", {"retry-after": str(failure[1])})
         elif isinstance(failure, int):
-            self._say(request, failure, b'{"message": "no"}', {})
+            self._send(request, failure, b'{"message": "no"}', {})
         else:
             kind = {"content-type": response.headers["content-type"]}
-            self._say(request, response.status_code, response.content, kind)
+            self._send(request, response.status_code, response.content, kind)
 
-    def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes) -> httpx.Response:
-        kept = ("authorization", "content-type", "content-encoding", "x-langfuse-ingestion-version")
-        headers = {name: request.headers[name] for name in kept if request.headers[name]}
+    def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> httpx.Response:
+        names = (
+            *("authorization", "content-type", "content-encoding"),
+            "x-langfuse-ingestion-version",
+        )
+        headers = {name: request.headers[name] for name in names if request.headers[name]}
         return httpx.request(
             request.command,
-            self.behind + request.path,
+            self.upstream + request.path,
             content=body,
             headers=headers,
             trust_env=False,
             timeout=120,
         )
 
-    def _say(
+    def _send(
         self, request: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str]
     ) -> None:
         request.send_response(status)
@@ -96,9 +100,9 @@ class ErringServer:
 
 
 @contextmanager
-def erring_server(behind: str) -> Iterator[ErringServer]:
+def erring_server(upstream: str) -> Iterator[ErringServer]:
     """Run an erring server until the block ends."""
-    server = ErringServer(behind)
+    server = ErringServer(upstream)
     thread = threading.Thread(target=server.server.serve_forever, daemon=True)
     thread.start()
     try:

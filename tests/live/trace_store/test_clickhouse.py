@@ -1,6 +1,6 @@
-"""The ledger reads scores that lie in ClickHouse, whose rows are merged by project, day, name, id.
+"""The ledger reads scores from ClickHouse, which merges rows by project, day, name and id.
 
-The ledger's own tests run over it, and a life by lot whose last words are known.
+The ledger's unit tests run with it, and a simulation with random votes whose last values are known.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from twin_resources.quality.ledger import ledger_tables
 pytestmark = [pytest.mark.live, pytest.mark.long]
 sessions = pytest.importorskip("chdb.session", reason="extra `clickhouse` not installed")
 DAYS, STEPS, ANSWERS, READERS = 6, 600, 10, 10
-FEW = 4  # requests a look, so that a window is read in parts
-# What these ask of is the ledger's own file, and not of the scores.
+FEW_REQUESTS = 4  # a sync, so that a window is read in parts
+# These tests are about the ledger's file, not about scores.
 NOT_OF_SCORES = {"test_a_ledger_of_the_future_is_refused", "test_two_writers_do_not_meet"}
 for _name, _test in vars(test_ledger).items():
     if _name.startswith("test_") and _name not in NOT_OF_SCORES:
@@ -40,28 +40,28 @@ def engine() -> Iterator[Any]:
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
-    """The world of the ledger's tests, its scores in ClickHouse."""
+    """Return the world of the ledger's tests with its scores in ClickHouse."""
     monkeypatch.setattr(conftest, "TraceTables", lambda path: ClickHouseScores(path, engine))
     yield from conftest.world.__wrapped__(request, tmp_path)
 
 
 @pytest.mark.parametrize("seed", [random.SystemRandom().randrange(1 << 31) for _ in range(3)])
-def test_the_last_word_of_each_vote_stands_whatever_day_it_was_changed(
+def test_the_last_value_of_each_vote_counts_on_whichever_day_it_was_changed(
     world: World, seed: int
 ) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     last: dict[str, float] = {}
     changed = seen_changed = 0
     world.answer(*range(ANSWERS))
     for _ in range(STEPS):
-        world.pass_time(minutes=chance.randrange(1, DAYS * 24 * 60 // STEPS))
-        number, reader = chance.randrange(ANSWERS), f"r{chance.randrange(READERS)}"
-        value = float(chance.randrange(2))
+        world.pass_time(minutes=rng.randrange(1, DAYS * 24 * 60 // STEPS))
+        number, reader = rng.randrange(ANSWERS), f"r{rng.randrange(READERS)}"
+        value = float(rng.randrange(2))
         vote = world.vote(number, value, reader=reader)
         changed += last.get(vote, value) != value
         last[vote] = value
-        if not chance.randrange(10):
-            report = world.tick(requests=FEW)
+        if not rng.randrange(10):
+            report = world.tick(requests=FEW_REQUESTS)
             assert report.problem == ""
             seen_changed += report.changed
     for _ in range(4):
@@ -69,6 +69,6 @@ def test_the_last_word_of_each_vote_stands_whatever_day_it_was_changed(
     with world.state.read_transaction() as connection:
         stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
     assert {row["id"]: row["value"] for row in stored} == last
-    assert seen_changed <= changed, "no vote goes back and forth between its two rows"
+    assert seen_changed <= changed, "a vote alternates between its two rows"
     assert isinstance(world.tables, ClickHouseScores)
-    assert world.tables.count() > len(last), "changed on another day, a vote is two rows there"
+    assert world.tables.count() > len(last), "no vote was changed on another day"

@@ -1,4 +1,4 @@
-"""The ledger's process is killed (kill -9) in the middle of its work; the next one recovers."""
+"""A process that syncs the ledger is killed (kill -9) at any point; the next process recovers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.answer_spans import answer_span, export_spans
-from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore
 from tests.settled_rows import settled_rows
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.storage.state.state import State
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.live
 SCORES = 1200
 
 
-def post(running: Running) -> None:
-    """Export traces and a score for each within about a second."""
+def post_scores(running: RunningStore) -> None:
+    """Export traces, and a score for each, within about a second."""
     now = datetime.now(UTC)
     spans = [answer_span(number, now, author="ann") for number in range(SCORES)]
     scores = [
@@ -44,10 +44,10 @@ def post(running: Running) -> None:
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
-def test_a_killed_reader_leaves_a_ledger_that_the_next_one_completes(
-    tmp_path: Path, running: Running, process_logs: Path
+def test_the_next_process_completes_the_ledger_of_a_killed_one(
+    tmp_path: Path, running: RunningStore, process_logs: Path
 ) -> None:
-    post(running)
+    post_scores(running)
     url = f"sqlite:///{tmp_path / 'state.sqlite'}"
     generator = random.Random(9)
     state = State.open(url)

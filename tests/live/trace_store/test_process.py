@@ -1,4 +1,4 @@
-"""The trace store's process and its client: restarts, keys, ports, pages, failed reads."""
+"""The trace store's process and its client: restarts, keys, ports, pagination, failed reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running, Start
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore, Start
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.settings import Settings, load_secrets
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.live
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def test_the_client_writes_pages_and_deletes(running: Running) -> None:
+def test_the_client_writes_paginates_and_deletes(running: RunningStore) -> None:
     with running.client() as client:
         assert client.health()["status"] == "OK"
         assert [project["name"] for project in client.projects()] == ["twin"]
@@ -43,7 +43,7 @@ def test_the_client_writes_pages_and_deletes(running: Running) -> None:
         assert list(client.scores(trace_id=[TRACE])) == []
 
 
-def test_a_failed_read_is_not_an_empty_one(running: Running) -> None:
+def test_a_failed_read_raises_and_is_not_empty(running: RunningStore) -> None:
     with LangfuseClient(running.host, public_key="pk-lf-live", secret_key="wrong") as client:
         with pytest.raises(TraceStoreError, match="check the key pair") as refused:
             list(client.scores())
@@ -62,25 +62,25 @@ def test_a_failed_read_is_not_an_empty_one(running: Running) -> None:
                 list(read())
 
 
-def test_a_trace_is_ordered_by_time_and_depth(running: Running) -> None:
-    """Three generations of spans in one millisecond, with ids in the opposite order."""
+def test_a_trace_is_ordered_by_time_and_depth(running: RunningStore) -> None:
+    """Three nested spans start in one millisecond, with ids in the opposite order."""
     ids = ["c" * 16, "b" * 16, "a" * 16]
     times = {"startTimeUnixNano": "1790000000000000000", "endTimeUnixNano": "1790000000000000000"}
     spans = [
-        {"traceId": TRACE, "spanId": own, "parentSpanId": above, "name": own, **times}
-        for own, above in zip(ids, ["", *ids], strict=False)
+        {"traceId": TRACE, "spanId": span_id, "parentSpanId": parent, "name": span_id, **times}
+        for span_id, parent in zip(ids, ["", *ids], strict=False)
     ]
-    answer = httpx.post(
+    response = httpx.post(
         f"{running.host}/api/public/otel/v1/traces",
         json={"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]},
         auth=(PUBLIC_KEY, SECRET_KEY),
     )
-    assert answer.status_code == 200
+    assert response.status_code == 200
     with running.client() as client:
         assert [span["id"] for span in client.trace(TRACE)["observations"]] == ids
 
 
-def test_what_was_accepted_outlives_a_kill(start_store: Start) -> None:
+def test_accepted_scores_survive_a_kill(start_store: Start) -> None:
     first = start_store()
     with first.client() as client:
         for number in range(20):
@@ -91,7 +91,7 @@ def test_what_was_accepted_outlives_a_kill(start_store: Start) -> None:
         assert len(list(client.scores())) == 20
 
 
-def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         command = [
@@ -101,20 +101,20 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
             "--port",
             port,
         ]
-        ran = subprocess.run(
+        completed = subprocess.run(
             [*command, "--home", str(tmp_path)],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-    assert ran.returncode == 1
-    assert f"127.0.0.1:{port}" in ran.stderr
-    assert "TWIN_TRACES_PORT" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert completed.returncode == 1
+    assert f"127.0.0.1:{port}" in completed.stderr
+    assert "TWIN_TRACES_PORT" in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
-def test_client_from_settings_takes_the_home_or_the_named_langfuse(
+def test_client_from_settings_uses_the_home_or_langfuse_host(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = LangfuseClient.from_settings(home)

@@ -1,4 +1,4 @@
-"""The relay against the real store, and against a server in front of it that fails in every way."""
+"""The relay with the real store, and with a proxy in front of it that fails in every way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running, Start
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore, Start
 from tests.live.trace_store.erring_server import ErringServer, erring_server
 from tests.unit.trace_store.test_outbox import refused_items
 from twin_resources.errors import TwinError
@@ -54,13 +54,13 @@ def scores(count: int, *, value: float = 1.0) -> list[QueuedScore]:
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    made_outbox = Outbox(tmp_path / "outbox.sqlite")
-    yield made_outbox
-    made_outbox.close()
+    outbox = Outbox(tmp_path / "outbox.sqlite")
+    yield outbox
+    outbox.close()
 
 
 @pytest.fixture
-def erring(running: Running) -> Iterator[ErringServer]:
+def erring(running: RunningStore) -> Iterator[ErringServer]:
     with erring_server(running.host) as server:
         yield server
 
@@ -69,18 +69,18 @@ def relay_to(host: str, outbox: Outbox, *, secret: str = SECRET_KEY) -> Relay:
     return Relay(outbox, Sender(TraceStore(host, PUBLIC_KEY, secret), timeout_s=30.0))
 
 
-def drain(relay: Relay, *, most: int = 1000) -> list[float]:
-    """Step until the outbox is empty; return the pauses that were requested, without pausing."""
+def drain(relay: Relay, *, max_steps: int = 1000) -> list[float]:
+    """Send until the outbox is empty; return the requested pauses, without pausing."""
     pauses: list[float] = []
-    for _ in range(most):
+    for _ in range(max_steps):
         if relay.outbox.get_next_item() is None:
             return pauses
         pauses.append(relay.send_next())
-    raise AssertionError(f"still waiting after {most} steps: {relay.outbox.counts()}")
+    raise AssertionError(f"not empty after {max_steps} steps: {relay.outbox.counts()}")
 
 
-def test_every_failure_is_tried_again_and_nothing_is_doubled(
-    running: Running, erring: ErringServer, outbox: Outbox
+def test_every_failure_is_retried_and_nothing_is_doubled(
+    running: RunningStore, erring: ErringServer, outbox: Outbox
 ) -> None:
     erring.plan = [
         500,
@@ -110,28 +110,28 @@ def test_every_failure_is_tried_again_and_nothing_is_doubled(
     assert outbox.counts().problem == ""
 
 
-def test_a_trace_whose_answer_was_lost_is_looked_for_before_it_is_sent_again(
-    running: Running, erring: ErringServer, outbox: Outbox
+def test_a_trace_whose_response_was_lost_is_searched_before_it_is_resent(
+    running: RunningStore, erring: ErringServer, outbox: Outbox
 ) -> None:
-    """Langfuse 4 keeps both copies and counts the cost twice."""
+    """Langfuse 4 would keep both copies and count the cost twice."""
     erring.plan = ["lost", None, 502]
     sender = Sender(TraceStore(erring.host, PUBLIC_KEY, SECRET_KEY), checks_before_resend=True)
     outbox.put_trace(export())
     pauses = drain(Relay(outbox, sender))
     assert pauses[0] == TRACE_VISIBILITY_DELAY_S
-    outbox.put_trace(export("d" * 32, "e" * 16))  # not there yet: sent once more
+    outbox.put_trace(export("d" * 32, "e" * 16))  # not in the store: sent again
     drain(Relay(outbox, sender))
     posts = [path for method, path in erring.seen if method == "POST"]
     paths = [path for method, path in erring.seen if method == "GET"]
     assert (len(posts), len(paths)) == (3, 2)
-    assert all("fromStartTime=" in item and "toStartTime=" in item for item in paths)
+    assert all("fromStartTime=" in path and "toStartTime=" in path for path in paths)
     assert outbox.counts().sent_traces == 2
     with running.client() as client:
         assert len(list(client.observations())) == 2
 
 
-def test_a_vote_that_changed_while_the_answer_was_lost_is_the_latest(
-    running: Running, erring: ErringServer, outbox: Outbox
+def test_a_vote_that_changed_after_a_lost_response_has_its_last_value(
+    running: RunningStore, erring: ErringServer, outbox: Outbox
 ) -> None:
     erring.plan = ["lost"]
     relay = relay_to(erring.host, outbox)
@@ -143,20 +143,22 @@ def test_a_vote_that_changed_while_the_answer_was_lost_is_the_latest(
         assert [row["value"] for row in client.scores()] == [0]
 
 
-def test_a_score_that_no_server_will_take_is_set_aside(running: Running, outbox: Outbox) -> None:
+def test_a_score_that_the_server_rejects_is_set_aside(
+    running: RunningStore, outbox: Outbox
+) -> None:
     outbox.put_scores([QueuedScore("bad", "", "thumbs", 1.0), *scores(2)])
     drain(relay_to(running.host, outbox))
-    [(kind, identity, why)] = refused_items(outbox)
+    [(kind, identity, reason)] = refused_items(outbox)
     assert (kind, identity) == ("score", "bad")
-    assert "HTTP 400" in why
+    assert "HTTP 400" in reason
     with running.client() as client:
         assert len(list(client.scores())) == 2
 
 
-def test_a_wrong_key_keeps_everything(running: Running, outbox: Outbox) -> None:
+def test_a_wrong_key_keeps_the_outbox(running: RunningStore, outbox: Outbox) -> None:
     outbox.put_scores(scores(2))
-    wrong = relay_to(running.host, outbox, secret="wrong")
-    assert wrong.send_next() > 0
+    relay = relay_to(running.host, outbox, secret="wrong")
+    assert relay.send_next() > 0
     counts = outbox.counts()
     assert (counts.scores, counts.refused) == (2, 0)
     assert "HTTP 401" in counts.problem
@@ -165,7 +167,7 @@ def test_a_wrong_key_keeps_everything(running: Running, outbox: Outbox) -> None:
     assert outbox.counts().sent_scores == 2
 
 
-def test_retry_after_in_both_forms() -> None:
+def test_both_forms_of_retry_after_are_parsed() -> None:
     now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
     assert retry_after_s("30", now=now) == 30
     assert retry_after_s("Fri, 20 Nov 2026 12:02:00 GMT", now=now) == 120
@@ -175,7 +177,7 @@ def test_retry_after_in_both_forms() -> None:
     assert retry_after_s("", now=now) is None
 
 
-def test_one_relay_an_outbox(tmp_path: Path) -> None:
+def test_an_outbox_has_only_one_relay(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     with (
         hold_relay_lock(path),
@@ -208,10 +210,10 @@ def start_relay(home: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def test_the_process_outlives_kills_and_ends_on_request(
+def test_killed_relays_lose_nothing_and_sigterm_ends_the_last(
     tmp_path: Path, start_store: Start, process_logs: Path
 ) -> None:
-    """The relay is killed repeatedly while it sends; the last one ends by SIGTERM."""
+    """Three relays are killed while they send; SIGTERM ends the fourth."""
     running = start_store()
     home = tmp_path / "home"
     home.mkdir()

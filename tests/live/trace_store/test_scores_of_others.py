@@ -1,6 +1,6 @@
-"""Scores by the official SDK and by the REST API, as a site of its own writes them: what counts.
+"""Scores that a site writes with the official SDK or the REST API are counted by the ledger.
 
-The store is a process, the SDK a fresh interpreter; the answers' spans are the gateway's shape.
+The store runs as a process, and the SDK in another interpreter; the spans have the gateway's form.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.answer_spans import answer_span, export_spans
-from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore
 from tests.live.trace_store.test_senders import run_python, sender_environment
 from tests.settled_rows import settled_rows
 from twin_resources.authors.score_settings import read_scores
@@ -46,7 +46,7 @@ client.shutdown()
 
 
 def test_scores_by_sdk_and_rest_become_values(
-    running: Running, tmp_path: Path, process_logs: Path
+    running: RunningStore, tmp_path: Path, process_logs: Path
 ) -> None:
     now = datetime.now(UTC)
     keys = (PUBLIC_KEY, SECRET_KEY)
@@ -74,10 +74,7 @@ def test_scores_by_sdk_and_rest_become_values(
             state, client, rules, load_counted_scores=lambda: {"ann": read_scores(SCORES)}
         )
         report = ledger.sync(datetime.now(UTC) + timedelta(seconds=5))
-    settled = [
-        (settled_row.stream, settled_row.version, settled_row.value)
-        for settled_row in settled_rows(ledger, "ann")
-    ]
+    settled = [(row.stream, row.version, row.value) for row in settled_rows(ledger, "ann")]
     sys.stderr.write(f"{report.message}\n")
     assert report.problem == ""
     assert sorted(settled) == [

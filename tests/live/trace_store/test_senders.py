@@ -1,6 +1,6 @@
-"""Who writes to the trace store in earnest beside us: the langfuse SDK, as a process.
+"""The Langfuse SDK as another writer to the trace store.
 
-It runs in a fresh interpreter with only the three LANGFUSE_ variables, as a user would have it.
+It runs in a separate interpreter with only the three LANGFUSE_ variables, as at a user's site.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.closed_network import run_closed
-from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Running
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore
 
 pytestmark = pytest.mark.live
 
@@ -54,7 +54,7 @@ def sender_environment(host: str) -> dict[str, str]:
 
 
 def run_python(code: str, *, environment: Mapping[str, str], log: Path) -> str:
-    ran = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code],
         env=dict(environment),
         capture_output=True,
@@ -62,12 +62,12 @@ def run_python(code: str, *, environment: Mapping[str, str], log: Path) -> str:
         timeout=180,
         check=False,
     )
-    log.write_text(ran.stdout + ran.stderr, encoding="utf-8")
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return ran.stdout
+    log.write_text(completed.stdout + completed.stderr, encoding="utf-8")
+    assert completed.returncode == 0, completed.stderr[-3000:]
+    return completed.stdout
 
 
-def test_the_sdk_writes_and_reads_back(running: Running, process_logs: Path) -> None:
+def test_the_sdk_writes_and_reads_back(running: RunningStore, process_logs: Path) -> None:
     """It sends scores as an array, which Langfuse 4.16 refuses and this store accepts."""
     output = run_python(
         SDK, environment=sender_environment(running.host), log=process_logs / "sdk.log"
@@ -88,15 +88,15 @@ def test_the_sdk_writes_and_reads_back(running: Running, process_logs: Path) -> 
     assert (answer["totalCost"], answer["version"]) == (0.001, "v3")
     assert (answer["userId"], answer["sessionId"], answer["tags"]) == ("reader-7", "s-1", ["one"])
     assert trace["metadata"]["twin.version"] == "v3"
-    assert trace["metadata"]["twin.chunks"].count("chunk-") == 30  # 509 characters, none cut off
+    assert trace["metadata"]["twin.chunks"].count("chunk-") == 30  # all 509 characters
     assert (scores["thumbs"]["id"], scores["thumbs"]["value"]) == ("one", True)
     assert (scores["style"]["value"], scores["style"]["comment"]) == (0.25, "dry")
 
 
-# what it sends is the test above; the demand on the store is tests/live/whole too
+# long, because tests/live/whole also checks the store's outgoing packets
 @pytest.mark.long
-def test_store_and_sender_want_nothing_from_outside(tmp_path: Path, process_logs: Path) -> None:
-    """The store and the SDK in a network that has only the loopback."""
+def test_store_and_sdk_send_no_packet_to_the_outside(tmp_path: Path, process_logs: Path) -> None:
+    """Both run in a network that has only the loopback."""
     script = tmp_path / "together.sh"
     (tmp_path / "sdk.py").write_text(SDK)
     script.write_text(

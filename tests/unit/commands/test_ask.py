@@ -1,4 +1,4 @@
-"""What `twin ask` prints below an answer."""
+"""The lines that `twin ask` prints below an answer."""
 
 from __future__ import annotations
 

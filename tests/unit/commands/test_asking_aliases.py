@@ -1,4 +1,4 @@
-"""Whose name stands under most posts is asked once, and what is answered is done."""
+"""`twin up` asks once whether the name under most posts is an alias, and applies the answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SENTENCES = (
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three posts by Maud Ek, one by Ann Lee."""
+    """Write three posts by Maud Ek and one by Ann Lee."""
     posts = tmp_path / "letters" / "_posts"
     posts.mkdir(parents=True)
     for number, text in enumerate(SENTENCES):
@@ -36,11 +36,13 @@ def folder(tmp_path: Path) -> Path:
     return posts.parent
 
 
-def asked(settings: Settings, folder: Path, typed: list[str], *, asks: bool = True) -> Any:
-    """The author, the preview and what was shown, after these lines were typed."""
+def answer_questions(
+    settings: Settings, folder: Path, typed: list[str], *, is_interactive: bool = True
+) -> Any:
+    """Type these lines; return the author, the preview, the questions and the output."""
     lines = iter(typed)
     questions: list[str] = []
-    shown = io.StringIO()
+    output = io.StringIO()
 
     def read(question: str) -> str:
         questions.append(question)
@@ -52,44 +54,44 @@ def asked(settings: Settings, folder: Path, typed: list[str], *, asks: bool = Tr
     subject = AuthorToServe(
         Author("ann-lee", "Ann Lee", sources=(str(folder),)), folder, is_new=True
     )
-    found = run_preview(settings, subject)
-    clock = StageClock(Console(file=shown, width=1000))
-    subject, found = add_aliases(
-        settings, subject, found, clock=clock, is_interactive=asks, read_line=read
+    preview = run_preview(settings, subject)
+    clock = StageClock(Console(file=output, width=1000))
+    subject, preview = add_aliases(
+        settings, subject, preview, clock=clock, is_interactive=is_interactive, read_line=read
     )
     save_subject(settings, subject)
-    return read_author(settings, "ann-lee"), found, questions, shown.getvalue()
+    return read_author(settings, "ann-lee"), preview, questions, output.getvalue()
 
 
 def test_yes_is_noted_and_counted_anew(home: Settings, folder: Path) -> None:
-    author, found, questions, shown = asked(home, folder, ["maybe", " Yes"])
+    author, preview, questions, output = answer_questions(home, folder, ["maybe", " Yes"])
     assert author.aliases == ("Maud Ek",)
     assert questions[0].startswith("Maud Ek signed 3 posts. Is that another name of Ann Lee?")
     assert "is not an answer; type yes or no" in questions[1]
-    assert (found.kept, found.unclaimed) == (4, {})
-    assert "aliases = ['Maud Ek']" in shown
-    assert "4 usable" in shown
+    assert (preview.kept, preview.unclaimed) == (4, {})
+    assert "aliases = ['Maud Ek']" in output
+    assert "4 usable" in output
 
 
 @pytest.mark.parametrize("typed", [["no"], [""], [], ["what", "who", "why"]])
 def test_whatever_is_no_yes_leaves_them_out(home: Settings, folder: Path, typed: list[str]) -> None:
-    author, found, _, _ = asked(home, folder, typed)
+    author, preview, _, _ = answer_questions(home, folder, typed)
     assert author.aliases == ()
-    assert (found.kept, found.dropped) == (1, {"foreign_byline": 3})
+    assert (preview.kept, preview.dropped) == (1, {"foreign_byline": 3})
 
 
 def test_a_name_that_is_said_to_be_another_persons_is_asked_about_once(
     home: Settings, folder: Path
 ) -> None:
-    for typed in ([], ["what", "who", "why"], ["no"]):  # the first two are no answer
-        assert asked(home, folder, typed)[2] != []
-    _, found, questions, _ = asked(home, folder, ["yes"])
-    assert (questions, found.dropped) == ([], {"foreign_byline": 3})
+    for typed in ([], ["what", "who", "why"], ["no"]):  # the first two are not answers
+        assert answer_questions(home, folder, typed)[2] != []
+    _, preview, questions, _ = answer_questions(home, folder, ["yes"])
+    assert (questions, preview.dropped) == ([], {"foreign_byline": 3})
 
 
 def test_nobody_at_a_terminal_is_told_what_to_write(home: Settings, folder: Path) -> None:
-    author, found, questions, _ = asked(home, folder, ["yes"], asks=False)
+    author, preview, questions, _ = answer_questions(home, folder, ["yes"], is_interactive=False)
     assert (author.aliases, questions) == ((), [])
     assert any(
-        'aliases = ["Maud Ek"] to authors/ann-lee.toml' in warning for warning in found.warnings
+        'aliases = ["Maud Ek"] to authors/ann-lee.toml' in warning for warning in preview.warnings
     )

@@ -1,4 +1,4 @@
-"""What one `twin up` leaves for the next command."""
+"""The progress that `twin up` stores for the next command."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_fingerprint_follows_bytes_names_and_embedder(home: Settings, tmp_pa
     assert fingerprint(author, home) == first
 
     times = (post.stat().st_atime_ns, post.stat().st_mtime_ns)
-    post.write_text("two")  # same size, and the same time
+    post.write_text("two")  # the same size and modification time
     os.utime(post, ns=times)
     edited = fingerprint(author, home)
     post.rename(folder / "b.md")

@@ -1,4 +1,4 @@
-"""What a process of the stack may see of the environment it was started from."""
+"""The environment variables that a process of the stack inherits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a process: speed, exit codes, and never only a traceback."""
+"""The command line as a process: speed, exit codes, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -97,26 +97,26 @@ def test_every_command_is_there() -> None:
 
 
 def test_bad_input_is_one_message_without_a_traceback(home: Settings, tmp_path: Path) -> None:
-    ran = twin("up", str(tmp_path / "no such folder"), "--author", "José")
-    assert ran.returncode == 1
-    assert "no such folder" in ran.stderr
-    assert "next:" in ran.stderr
-    assert "Traceback" not in ran.stdout + ran.stderr
+    completed = twin("up", str(tmp_path / "no such folder"), "--author", "José")
+    assert completed.returncode == 1
+    assert "no such folder" in completed.stderr
+    assert "next:" in completed.stderr
+    assert "Traceback" not in completed.stdout + completed.stderr
     assert not (home.home / "secrets.json").exists()
 
 
 def test_a_wrong_option_exits_with_two(home: Settings) -> None:
-    ran = twin("up", "--no-such-option")
-    assert ran.returncode == 2
-    assert "--no-such-option" in ran.stderr
+    completed = twin("up", "--no-such-option")
+    assert completed.returncode == 2
+    assert "--no-such-option" in completed.stderr
     assert twin("rollback").returncode == 2
 
 
 def test_commands_without_a_stack_say_what_to_do(home: Settings) -> None:
     for command in (["ask", "hello"], ["status", "--wait"], ["import", "--author", "x"]):
-        ran = twin(*command)
-        assert ran.returncode == 1
-        assert "twin up" in ran.stderr
+        completed = twin(*command)
+        assert completed.returncode == 1
+        assert "twin up" in completed.stderr
     stopped = twin("stop")
     assert stopped.returncode == 0
     assert "no stack" in stopped.stdout
@@ -124,16 +124,16 @@ def test_commands_without_a_stack_say_what_to_do(home: Settings) -> None:
 
 
 def test_status_as_json(home: Settings) -> None:
-    ran = twin("status", "--json")
-    assert ran.returncode == 1
-    assert json.loads(ran.stdout)["running"] is False
+    completed = twin("status", "--json")
+    assert completed.returncode == 1
+    assert json.loads(completed.stdout)["running"] is False
 
 
 def test_the_status_is_told_whatever_an_authors_file_says(home: Settings) -> None:
     home.authors_dir.mkdir(parents=True)
     (home.authors_dir / "ann.toml").write_text("name = [")
-    ran = twin("status", "--json")
-    assert json.loads(ran.stdout)["authors"] == {"ann": "base"}
+    completed = twin("status", "--json")
+    assert json.loads(completed.stdout)["authors"] == {"ann": "base"}
 
 
 def test_an_unforeseen_error_is_one_line_and_a_saved_traceback(
@@ -144,10 +144,10 @@ def test_an_unforeseen_error_is_one_line_and_a_saved_traceback(
 
     monkeypatch.setattr("twin_cli.commands.stopping.run_stop", broken)
     assert cli.run(["stop"]) == 1
-    said = capsys.readouterr().err
-    assert "ZeroDivisionError: a bug" in said
-    assert "Traceback" not in said
-    saved = Path(said.rsplit(" ", 1)[-1].strip())
+    stderr = capsys.readouterr().err
+    assert "ZeroDivisionError: a bug" in stderr
+    assert "Traceback" not in stderr
+    saved = Path(stderr.rsplit(" ", 1)[-1].strip())
     assert "Traceback" in saved.read_text()
     saved.unlink()
 
@@ -173,9 +173,9 @@ def test_an_error_of_the_disk_has_the_cure_of_its_cause(
 
     monkeypatch.setattr("twin_cli.commands.stopping.run_stop", fail)
     assert cli.run(["stop"]) == 1
-    said = capsys.readouterr().err
-    assert f"{os.strerror(number)}: /disk/tables" in said
-    assert says in said
+    stderr = capsys.readouterr().err
+    assert f"{os.strerror(number)}: /disk/tables" in stderr
+    assert says in stderr
 
 
 def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, home: Settings) -> None:
@@ -193,9 +193,9 @@ def test_dry_run_of_an_import_prints_counts_that_add_up(home: Settings, tmp_path
     (folder / "2020-01-02-clock.md").write_text(f"# Clock\n\n{words}\n")
     (folder / "2020-01-03-broken.md").write_text("---\ntitle: never closed\n\ntext\n")
     (folder / "2020-01-04-latin.md").write_bytes(b"# Caf\xe9\n\n" + words.encode() + b"\xe9")
-    ran = twin("import", str(folder), "--author", "李", "--dry-run", "--json")
-    assert ran.returncode == 0, ran.stderr
-    counts = json.loads(ran.stdout)
+    completed = twin("import", str(folder), "--author", "李", "--dry-run", "--json")
+    assert completed.returncode == 0, completed.stderr
+    counts = json.loads(completed.stdout)
     assert counts["found"] == 3
     assert counts["found"] == counts["kept"] + sum(counts["dropped"].values())
 
@@ -214,26 +214,26 @@ def test_drafts_are_looked_at_when_that_is_asked_for(home: Settings, tmp_path: P
     refused = twin(*up, "--include", "everything")
     assert refused.returncode == 1
     assert "drafts, followers, paid, private, replies" in " ".join(refused.stderr.split())
-    asked = twin(*up, "--include", "drafts")
-    assert asked.returncode == 0, asked.stderr
-    assert "2 usable" in asked.stdout
+    accepted = twin(*up, "--include", "drafts")
+    assert accepted.returncode == 0, accepted.stderr
+    assert "2 usable" in accepted.stdout
     assert "1 usable" in twin(*up).stdout
 
 
 def test_an_empty_folder_is_refused(home: Settings, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    ran = twin("up", str(empty), "--author", "Ada", "--dry-run")
-    assert ran.returncode == 1
-    assert str(empty) in ran.stderr
-    assert "Traceback" not in ran.stdout + ran.stderr
+    completed = twin("up", str(empty), "--author", "Ada", "--dry-run")
+    assert completed.returncode == 1
+    assert str(empty) in completed.stderr
+    assert "Traceback" not in completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize("runs", sorted(DECLARED_ARGUMENTS))
 def test_what_a_command_runs_takes_its_arguments(runs: str) -> None:
-    """It is called by name, so a type checker cannot see it."""
+    """Functions are called by name, so a type checker cannot check the arguments."""
     signature = inspect.signature(load_command_function(runs))
-    given = dict.fromkeys(DECLARED_ARGUMENTS[runs]) | dict.fromkeys(
+    arguments = dict.fromkeys(DECLARED_ARGUMENTS[runs]) | dict.fromkeys(
         INJECTED_ARGUMENTS.keys() & signature.parameters
     )
-    signature.bind("settings", **given)
+    signature.bind("settings", **arguments)

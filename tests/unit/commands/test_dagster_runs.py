@@ -1,4 +1,4 @@
-"""Rows of Dagster's GraphQL as values."""
+"""Parsing rows of Dagster's GraphQL."""
 
 from __future__ import annotations
 

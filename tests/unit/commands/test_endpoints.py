@@ -1,4 +1,4 @@
-"""The two files that tell programs and shells where the stack is."""
+"""The two files with the stack's URLs and keys, for programs and shells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`twin feedback`: its arguments as a request, and what `twin status` says of the outbox."""
+"""`twin feedback`: the request of its arguments, and the outbox in `twin status`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of the first answers `twin up` shows."""
+"""The choice of the first answers that `twin up` shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twin_cli.commands.questions import EndpointAnswer
 
 
 class Embedder:
-    """Gives each text the vector that the test names."""
+    """An embedder with a given vector for each text."""
 
     def __init__(self, cosines: dict[str, float]) -> None:
         self._cosines = cosines

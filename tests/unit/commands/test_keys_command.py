@@ -1,4 +1,4 @@
-"""`twin keys` as it is typed: the key once, its limits, and what was spent with it."""
+"""`twin keys` as typed: printing a key once, its limits, and its spending."""
 
 from __future__ import annotations
 
@@ -25,43 +25,43 @@ def mara(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return home
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+def run_keys(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
     assert run(["keys", *arguments]) == code
-    printed = capsys.readouterr()
-    return printed.out if code == 0 else printed.err
+    output = capsys.readouterr()
+    return output.out if code == 0 else output.err
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    return json.loads(said(capsys, *arguments, "--json"))
+def run_keys_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    return json.loads(run_keys(capsys, *arguments, "--json"))
 
 
 def test_a_key_is_made_listed_and_revoked(
     mara: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = told(capsys, "add", "my site", *SITE, "--alias", "@paid", "--at-once", "4")
-    assert shape(made) == shape(documented("keys add"))
-    key = open_keyring(mara).find(f"Bearer {made['key']}")
+    added = run_keys_json(capsys, "add", "my site", *SITE, "--alias", "@paid", "--at-once", "4")
+    assert shape(added) == shape(documented("keys add"))
+    key = open_keyring(mara).find(f"Bearer {added['key']}")
     assert (key.role, sorted(key.authors)) == ("site", ["mara-lindqvist"])
     assert (key.limits.per_minute, key.limits.at_once, key.limits.usd_per_day) == (60, 4, 2.0)
     assert key.limits.aliases == {"paid"}
-    listed = told(capsys, "list")
+    listed = run_keys_json(capsys, "list")
     assert shape(listed) == shape(documented("keys list"))
-    table = said(capsys, "list")
-    for shown in ("my site", "site", "mara-lindqvist", "@paid", "60", "$2.00"):
-        assert shown in table
-    assert made["key"] not in table + json.dumps(listed)
+    table = run_keys(capsys, "list")
+    for text in ("my site", "site", "mara-lindqvist", "@paid", "60", "$2.00"):
+        assert text in table
+    assert added["key"] not in table + json.dumps(listed)
     monkeypatch.setenv("COLUMNS", "70")
-    assert "…" not in said(capsys, "list"), "what is too long goes on in the next line"
-    assert told(capsys, "revoke", "my site") == {"revoked": "my site"}
-    assert "no keys besides the two of this home" in said(capsys, "list")
-    assert "twin keys list" in said(capsys, "revoke", "my site", code=1)
+    assert "…" not in run_keys(capsys, "list"), "long cells must wrap"
+    assert run_keys_json(capsys, "revoke", "my site") == {"revoked": "my site"}
+    assert "no keys besides the two of this home" in run_keys(capsys, "list")
+    assert "twin keys list" in run_keys(capsys, "revoke", "my site", code=1)
 
 
 def test_the_key_is_printed_alone_on_its_line(
     mara: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made, note = said(capsys, "add", "everyone", "--author", "*").splitlines()
-    key = open_keyring(mara).find(f"Bearer {made}")
+    secret, note = run_keys(capsys, "add", "everyone", "--author", "*").splitlines()
+    key = open_keyring(mara).find(f"Bearer {secret}")
     assert key.may_ask("anybody")
     assert "only now" in note
 
@@ -77,22 +77,22 @@ def test_the_key_is_printed_alone_on_its_line(
 def test_what_cannot_be_made_is_said(
     mara: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    assert words in said(capsys, *arguments, code=1)
-    assert told(capsys, "list") == {"keys": []}
+    assert words in run_keys(capsys, *arguments, code=1)
+    assert run_keys_json(capsys, "list") == {"keys": []}
 
 
 def test_usage_is_by_key_and_by_what_has_none(
     mara: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = told(capsys, "add", "my site", *SITE)["key"]
-    key = open_keyring(mara).find(f"Bearer {made}")
+    secret = run_keys_json(capsys, "add", "my site", *SITE)["key"]
+    key = open_keyring(mara).find(f"Bearer {secret}")
     with closing(open_key_store(mara)) as state:
         account = open_account(mara, state)
-        spent: Any = {"author": "mara-lindqvist", "max_usd": 0.003}
-        account.settle(account.reserve(purpose="answer", key=key.id, **spent), 0.002)
-        account.reserve(purpose="answer", key=key.id, **spent)
-        account.settle(account.reserve(purpose="teacher", key="", **spent), 0.001)
-    document = told(capsys, "usage")
+        common: Any = {"author": "mara-lindqvist", "max_usd": 0.003}
+        account.settle(account.reserve(purpose="answer", key=key.id, **common), 0.002)
+        account.reserve(purpose="answer", key=key.id, **common)
+        account.settle(account.reserve(purpose="teacher", key="", **common), 0.001)
+    document = run_keys_json(capsys, "usage")
     assert shape(document) == shape(documented("keys usage"))
     assert document["keys"] == [
         {"name": "my site", "today_usd": 0.002, "reserved_usd": 0.003, "usd_per_day": 2.0,
@@ -100,8 +100,8 @@ def test_usage_is_by_key_and_by_what_has_none(
     ]  # fmt: skip
     assert [line["name"] for line in document["purposes"]] == ["teacher"]
     assert document["home"]["today_usd"] == 0.003
-    table = said(capsys, "usage")
+    table = run_keys(capsys, "usage")
     assert "$0.0020" in table
     assert "$2.00" in table
-    said(capsys, "revoke", "my site")
-    assert told(capsys, "usage")["keys"][0]["name"] == "my site (revoked)"
+    run_keys(capsys, "revoke", "my site")
+    assert run_keys_json(capsys, "usage")["keys"][0]["name"] == "my site (revoked)"

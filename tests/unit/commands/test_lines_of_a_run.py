@@ -1,4 +1,4 @@
-"""How many lines a whole run prints, with the waits of a recorded one, in a log."""
+"""The number of lines that a whole run prints into a log, with recorded durations."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from twin_cli.commands.training import report_result
 from twin_resources.registry.moves import GateClaim, Verdict
 
 MAX_LINES = 60
-BEFORE = 14  # of installation (8), preflight (4), preview and link
-# Seconds of each phase of the sample author's run on two busy cores, the checks among them.
+LINES_BEFORE = 14  # installation (8), preflight (4), preview and link
+# Seconds of each phase of the sample author's run on two busy cores, including the checks.
 PHASES = {
     "import": {"raw posts": 3, "sentence embeddings": 28, "embeddings": 10, "calibration": 8},
     "train": {
@@ -39,7 +39,7 @@ CLAIMS = tuple(
 
 
 def log_of_a_run(monkeypatch: pytest.MonkeyPatch, *, verbose: bool) -> str:
-    """What the clock and the formatters print of those phases."""
+    """Return what the clock and the formatters print for these phases."""
     now = [0.0]
     monkeypatch.setattr(clock_module.time, "monotonic", lambda: now[0])
     file = io.StringIO()
@@ -79,7 +79,7 @@ def _pass(clock: StageClock, now: list[float], phases: dict[str, int]) -> None:
 
 def test_a_log_of_a_whole_run_has_at_most_sixty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     short = log_of_a_run(monkeypatch, verbose=False)
-    assert len(short.splitlines()) + BEFORE <= MAX_LINES
+    assert len(short.splitlines()) + LINES_BEFORE <= MAX_LINES
     assert "perplexity" not in short
     assert "7 of 8 claims hold; not: says what the posts say" in short
 

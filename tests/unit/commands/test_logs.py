@@ -1,4 +1,4 @@
-"""`twin logs`: ends of logs, a log that is followed through its rotation, and what exists."""
+"""`twin logs`: the ends of logs, following a rotated log, and the list of logs."""
 
 from __future__ import annotations
 
@@ -71,5 +71,5 @@ def test_a_log_is_followed_into_the_next_one_until_ctrl_c(logged: Settings) -> N
         assert ran.stdout.readline() == "restarted\n"
         ran.send_signal(signal.SIGINT)
         out, error = ran.communicate(timeout=120)
-    assert (ran.returncode, out) == (-signal.SIGINT, "")  # a shell calls it 130
-    assert "Traceback" not in error  # `tail` names the file that it goes on with
+    assert (ran.returncode, out) == (-signal.SIGINT, "")  # a shell reports this as 130
+    assert "Traceback" not in error  # `tail` prints the name of the file that it follows next

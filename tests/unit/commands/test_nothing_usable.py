@@ -1,4 +1,4 @@
-"""Posts of which none can be used: exit code 3, the files by name, and nothing is started."""
+"""Without a usable post `twin up` exits with 3, names the files, and starts nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_no_usable_post_is_exit_code_3(
     (posts / "a.md").write_text("Too short.")
     (posts / "b.md").write_bytes(b"\xff\xfe\x00")
     name, *rest = command
-    ran = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "twin_cli", name, str(posts), "--author", "Ada", *rest],
         capture_output=True,
         text=True,
@@ -30,10 +30,10 @@ def test_no_usable_post_is_exit_code_3(
         timeout=120,
         check=False,
     )
-    assert ran.returncode == 3, ran.stdout + ran.stderr
-    assert "2 posts found, 0 usable" in ran.stdout
-    assert "dropped 1: not utf8 (b.md); save it as UTF-8" in ran.stdout
-    assert "[3/6]" not in ran.stdout
+    assert completed.returncode == 3, completed.stdout + completed.stderr
+    assert "2 posts found, 0 usable" in completed.stdout
+    assert "dropped 1: not utf8 (b.md); save it as UTF-8" in completed.stdout
+    assert "[3/6]" not in completed.stdout
     assert not (home.home / "authors").exists()
 
 

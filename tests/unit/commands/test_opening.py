@@ -1,4 +1,4 @@
-"""`twin open`: whether a browser is started, and what is said of pages that are not there."""
+"""`twin open`: whether it starts a browser, and its errors for missing pages."""
 
 from __future__ import annotations
 

@@ -29,12 +29,26 @@ def verdict(outcome: Finding, *claims: GateClaim) -> Verdict:
     ("status", "finding", "fresh", "released", "refused", "expected"),
     [
         ("SUCCESS", "passed", True, True, (), StackOutcome.TUNED),
-        ("SUCCESS", "passed", False, True, (), StackOutcome.TUNED),  # the same data, judged before
+        ("SUCCESS", "passed", False, True, (), StackOutcome.TUNED),  # the same data, already judged
         ("FAILURE", "failed", True, False, ("beats_base_model",), StackOutcome.REFUSED),
         ("FAILURE", "not_decided", True, False, (), StackOutcome.REFUSED),
-        ("FAILURE", "failed", True, True, (), StackOutcome.REFUSED),  # the former version goes on
+        (
+            "FAILURE",
+            "failed",
+            True,
+            True,
+            (),
+            StackOutcome.REFUSED,
+        ),  # the former version stays released
         ("FAILURE", None, False, False, ("no_leakage_across_splits",), StackOutcome.REFUSED),
-        ("FAILURE", "passed", False, True, (), StackOutcome.FAILED),  # an old pass hides nothing
+        (
+            "FAILURE",
+            "passed",
+            False,
+            True,
+            (),
+            StackOutcome.FAILED,
+        ),  # an earlier pass does not hide the failure
         ("FAILURE", "failed", False, False, (), StackOutcome.FAILED),
         ("FAILURE", None, False, False, (), StackOutcome.FAILED),
         ("CANCELED", None, False, False, (), StackOutcome.FAILED),
@@ -82,13 +96,13 @@ def test_a_failure_keeps_its_first_cause() -> None:
 def test_after_a_verdict_the_voice_is_shown_with_small_bars(
     home: Settings, finding: Finding
 ) -> None:
-    said = io.StringIO()
-    clock = StageClock(Console(file=said, width=200), verbose=True)
+    output = io.StringIO()
+    clock = StageClock(Console(file=output, width=200), verbose=True)
     ending = determine_result(
         "SUCCESS", verdict=verdict(finding, BEATS), verdict_is_fresh=True, version=VERSION
     )
     show_voice(home, ending, clock=clock)
-    assert said.getvalue() == "", "the report is made afterwards"
+    assert output.getvalue() == "", "the report is made afterwards"
 
     path = home.checkpoints_dir / "jose" / "c" / "evaluation" / FILE
     path.parent.mkdir(parents=True)
@@ -96,4 +110,4 @@ def test_after_a_verdict_the_voice_is_shown_with_small_bars(
     show_voice(home, ending, clock=clock)
 
     for line in render_bars(SHOWN):
-        assert line in said.getvalue()
+        assert line in output.getvalue()

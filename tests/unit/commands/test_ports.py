@@ -1,4 +1,4 @@
-"""The choice of ports against listeners that are really there."""
+"""The choice of ports with real listeners."""
 
 from __future__ import annotations
 
@@ -78,5 +78,5 @@ def test_two_processes_that_choose_at_once_get_two_ports() -> None:
         held = int(process.stdout.readline())
         mine = choose_ports({"gateway": port}, host=HOST)["gateway"]
         process.communicate("\n")
-    assert int(other.stdout) == held == port  # a process that has ended holds nothing
+    assert int(other.stdout) == held == port  # the port of an ended process is free
     assert mine > held

@@ -1,4 +1,4 @@
-"""What a person reads, as text."""
+"""The text that commands print for a person."""
 
 from __future__ import annotations
 
@@ -60,24 +60,24 @@ def test_a_first_answer_is_the_authors_words_and_their_post() -> None:
 WORDS = "Take the pendulum off, carry it upright, and drive as though someone were asleep."
 
 
-@pytest.mark.parametrize("longest", range(20, len(WORDS) + 20, 3))
-def test_a_passage_is_cut_after_a_word_wherever_that_is(longest: int) -> None:
-    shown = " ".join(format_passage(WORDS, max_characters=longest).split())
-    assert shown[0] + shown[-1] == "“”"
-    if longest >= len(WORDS):
-        assert shown[1:-1] == WORDS
+@pytest.mark.parametrize("max_characters", range(20, len(WORDS) + 20, 3))
+def test_a_passage_is_cut_after_a_word_wherever_that_is(max_characters: int) -> None:
+    passage = " ".join(format_passage(WORDS, max_characters=max_characters).split())
+    assert passage[0] + passage[-1] == "“”"
+    if max_characters >= len(WORDS):
+        assert passage[1:-1] == WORDS
         return
-    kept = shown[1:-1].removesuffix(" …")
-    assert WORDS.startswith(kept)
-    assert re.match(r"\s|\Z", WORDS[len(kept) :]), "in the middle of a word"
-    assert len(kept) <= longest
+    text = passage[1:-1].removesuffix(" …")
+    assert WORDS.startswith(text)
+    assert re.match(r"\s|\Z", WORDS[len(text) :]), "cut in the middle of a word"
+    assert len(text) <= max_characters
 
 
 def test_a_passage_without_spaces_is_shown_too() -> None:
-    """Japanese has none: cut after a word, nothing would be left of it."""
+    """Japanese text has no spaces, so a cut after a word would leave nothing."""
     text = "時計を運ぶときは、まず振り子を外す。" * 40
-    shown = "".join(format_passage(text).split())
-    assert shown == f"“{text[:MAX_SHOWN_CHARACTERS]}…”"
+    passage = "".join(format_passage(text).split())
+    assert passage == f"“{text[:MAX_SHOWN_CHARACTERS]}…”"
 
 
 def test_in_the_short_form_a_verdict_is_one_line_without_figures() -> None:
@@ -133,7 +133,7 @@ def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:
     clock.begin_stage(1, "preflight")
     clock.log("two\nlines [not markup]")
     with clock.bar("train") as bar:
-        bar.update("step 1", done=1, total=2)  # within 12 s of the start: nothing yet
+        bar.update("step 1", done=1, total=2)  # not printed within the first 12 s
     clock.begin_stage(2, "preview")
     clock.finish()
     shown = file.getvalue()
@@ -149,15 +149,17 @@ def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:
 
 
 def until(is_true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while not is_true():
-        assert time.monotonic() < ends
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
 def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two stages of which one waits for a program and one for a training: lines come by themselves,
-    each with the time it has taken and what is left of it."""
+    """Stages that wait for a program or a training report by themselves.
+
+    Each line has the elapsed time and the time left.
+    """
     monkeypatch.setattr(clock_module, "LOG_WAIT_REPORT_INTERVAL_S", 0.2)
     monkeypatch.setattr(clock_module, "REFRESH_INTERVAL_S", 0.05)
     file = io.StringIO()
@@ -172,18 +174,18 @@ def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPat
         clock.finish()
         before_quiet = file.getvalue()
         time.sleep(0.5)
-    told = [line for line in before_quiet.splitlines() if "fine tuned checkpoint" in line]
-    assert re.search(r"50 %  step 1/2  loss 2\.00  0:0\d, about 1:0\d left", told[0])
-    assert file.getvalue() == before_quiet, "after the last stage nobody waits"
+    lines = [line for line in before_quiet.splitlines() if "fine tuned checkpoint" in line]
+    assert re.search(r"50 %  step 1/2  loss 2\.00  0:0\d, about 1:0\d left", lines[0])
+    assert file.getvalue() == before_quiet, "a line was printed after the last stage"
 
 
 def test_in_a_log_each_further_line_of_a_wait_takes_twice_as_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An hour of training is six lines, and not three hundred; the long form says them all."""
+    """An hour of training has six lines instead of 300; the long form prints all."""
     now = [0.0]
     monkeypatch.setattr(clock_module.time, "monotonic", lambda: now[0])
-    said: dict[bool, int] = {}
+    line_counts: dict[bool, int] = {}
     for verbose in (False, True):
         file = io.StringIO()
         clock = StageClock(Console(file=file, width=100), verbose=verbose)
@@ -191,8 +193,8 @@ def test_in_a_log_each_further_line_of_a_wait_takes_twice_as_long(
             for _ in range(3600):
                 now[0] += 1.0
                 bar.update("step")
-        said[verbose] = len(file.getvalue().splitlines())
-    assert said == {False: 6, True: 300}
+        line_counts[verbose] = len(file.getvalue().splitlines())
+    assert line_counts == {False: 6, True: 300}
 
 
 def test_details_are_said_in_the_long_form_alone() -> None:
@@ -215,7 +217,7 @@ def test_a_bar_that_nothing_reports_to_speaks_when_it_is_updated(
 
 
 def test_a_corpus_too_small_to_train_on_is_named() -> None:
-    assert too_small_reason(6, 31_081) == "", "six essays: words are what samples are made of"
+    assert too_small_reason(6, 31_081) == "", "six long essays are enough"
     needs = "training needs 15,000 words in 2 posts or more"
     assert too_small_reason(40, 14_999) == f"40 usable posts, 14,999 words; {needs}"
     assert too_small_reason(1, 50_000) == f"1 usable post, 50,000 words; {needs}"

@@ -1,4 +1,4 @@
-"""`twin retrain`: what stands in the way of another retraining, and what is refused at once."""
+"""`twin retrain`: the reasons that prevent another retraining, and immediate refusals."""
 
 from __future__ import annotations
 

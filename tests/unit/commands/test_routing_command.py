@@ -1,4 +1,4 @@
-"""`twin routing` as it is typed: without a paid model, without labels, with a policy."""
+"""`twin routing` as typed: without a paid model, without labels, with a policy."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def paying(mara: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return mara
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+def run_routing(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
     assert run(["routing", *arguments, "--author", "mara"]) == code
-    printed = capsys.readouterr()
-    return " ".join((printed.out if code == 0 else printed.err).split())
+    output = capsys.readouterr()
+    return " ".join((output.out if code == 0 else output.err).split())
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    return json.loads(said(capsys, *arguments, "--json"))
+def run_routing_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    return json.loads(run_routing(capsys, *arguments, "--json"))
 
 
-def answered(home: Settings, *rows: tuple[str, str, str]) -> None:
-    """Put answers of this month into the ledger: route, class, degraded."""
+def store_answers(home: Settings, *rows: tuple[str, str, str]) -> None:
+    """Store answers of this month in the ledger, from (route, class, degraded)."""
     state = State.open(home.state_address)
     ledger_tables.open_tables(state)
     with state.transaction() as connection:
@@ -68,24 +68,24 @@ def answered(home: Settings, *rows: tuple[str, str, str]) -> None:
 def test_without_a_paid_model_it_says_so(
     mara: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "there is no paid model" in said(capsys)
-    assert told(capsys)["paid_model"] == ""
-    assert "there is no paid model" in said(capsys, "try", "Why oil?", code=1)
+    assert "there is no paid model" in run_routing(capsys)
+    assert run_routing_json(capsys)["paid_model"] == ""
+    assert "there is no paid model" in run_routing(capsys, "try", "Why oil?", code=1)
 
 
 def test_without_a_policy_it_says_what_labels_cost(
     paying: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shown = said(capsys)
+    shown = run_routing(capsys)
     assert shown.startswith("Mara: routing does not pay below 219 questions a day")
     assert "nothing is routed" in shown
     assert "at least 179 labels" in shown
     assert "TWIN_LABEL_BUDGET_PER_MONTH" in shown
-    assert told(capsys)["point"] is None
-    assert "nothing is routed" in said(capsys, "try", "Why oil?", code=1)
-    assert "route a question" in said(capsys, "try", code=1)
+    assert run_routing_json(capsys)["point"] is None
+    assert "nothing is routed" in run_routing(capsys, "try", "Why oil?", code=1)
+    assert "route a question" in run_routing(capsys, "try", code=1)
     write_author(paying, Author("mara", "Mara", paid=False))
-    assert "paid = false" in said(capsys)
+    assert "paid = false" in run_routing(capsys)
 
 
 def test_with_a_policy_classes_frontier_and_savings_are_shown(
@@ -97,16 +97,16 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     )
     path = policy_path(paying.home, "mara")
     write_routing_policy(path, policy)
-    assert told(capsys)["routed"] is False
-    assert "its labels are for seller/model" in said(capsys)
+    assert run_routing_json(capsys)["routed"] is False
+    assert "its labels are for seller/model" in run_routing(capsys)
     own, paid = policy.models
     models = (own, replace(paid, model="gpt-4o-mini"))
     write_routing_policy(path, replace(policy, models=models))
     write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy()}))
-    assert "its labels are for another version" in said(capsys)
+    assert "its labels are for another version" in run_routing(capsys)
     stable = ServedVersion(1, own.model, "t", "", None, "", "")
     write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy(stable=stable)}))
-    answered(
+    store_answers(
         paying,
         ("stable", "easy", ""),
         ("stable", "easy", "margin not held: the remaining budget is too small"),
@@ -116,13 +116,13 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     )
     path_of_paces = paying.home / "gateway" / "throughput.json"
     write_throughput(path_of_paces, {"mara/v1": Throughput(2_000, 20, 20.0)})
-    found = told(capsys)
+    found = run_routing_json(capsys)
     assert shape(found) == shape(documented("routing --json"))
     assert found["routed"] is True
     counted = {row["class"]: (row["own"], row["paid"]) for row in found["classes"]}
     assert counted == {"easy": (2 + CANARIES, 0), "hard": (0, 1)}
     assert found["minutes_margin_not_held"] == 1
-    # at the price of the questions that stay, which is below the mean of all labels
+    # at the price of the questions that are not routed, below the mean of all labels
     saved = found["saved_usd"]
     mean = (2 + CANARIES) * float(policy.usd.mean())
     assert saved["low"] <= saved["value"] <= saved["high"] < mean
@@ -130,7 +130,7 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     assert EASY_USD <= policy.avoided_usd.mean() < policy.usd.mean()
     assert found["point"]["certified"]
     assert [point["in_force"] for point in found["frontier"]].count(True) == 1
-    shown = said(capsys)
+    shown = run_routing(capsys)
     for text in (
         "stay with your own model",
         "saved this month",
@@ -138,11 +138,13 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     ):
         assert text in shown
     path.write_bytes(path.read_bytes()[:3000])
-    assert "materialize `routing_policy`" in said(capsys, code=1)
+    assert "materialize `routing_policy`" in run_routing(capsys, code=1)
 
 
 def test_only_this_authors_answers_since_then_count(paying: Settings) -> None:
-    answered(paying, ("stable", "easy", ""), ("canary", "easy", ""), ("divert:paid", "hard", ""))
+    store_answers(
+        paying, ("stable", "easy", ""), ("canary", "easy", ""), ("divert:paid", "hard", "")
+    )
     state = State.open(paying.state_address)
     with state.read_transaction() as connection:
         found = count_routed_answers(connection, "mara", since=month_start())

@@ -1,4 +1,4 @@
-"""`twin serve`: the program takes the command's place, and a host without Dagster gets none."""
+"""`twin serve`: the program replaces the command; a host without Dagster starts no Dagster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twin_resources.settings import Settings
 
 @pytest.fixture
 def replaced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """The calls of `os.execve`, which would replace the test's own process."""
+    """Record the calls of `os.execve` instead of replacing the test's process."""
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
     return calls

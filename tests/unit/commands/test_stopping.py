@@ -1,4 +1,4 @@
-"""How `twin stop` asks Dagster to end its runs: a webserver that answers late, or in part."""
+"""`twin stop` ends Dagster's runs although the webserver answers late or partly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RUNS = 3
 
 @contextmanager
 def webserver() -> Iterator[str]:
-    """It lists three runs, and says that one is canceled once it was asked to cancel all."""
+    """A webserver that lists three runs, of which one is canceled after a request to cancel all."""
     all_asked = threading.Barrier(RUNS, timeout=60)
 
     def answered(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Whose posts a command is about."""
+"""The author that a command is about."""
 
 from __future__ import annotations
 

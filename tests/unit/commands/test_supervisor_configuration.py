@@ -1,4 +1,4 @@
-"""The generated supervisord.conf, read back by supervisord's own parser."""
+"""The generated supervisord.conf, parsed by supervisord."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def parsed(programs: list[Program], folder: Path) -> dict[str, Any]:
     path.write_text(text)
     options = ServerOptions()
     options.realize(["-c", str(path)])
-    (group,) = options.process_group_configs  # one group stops at once, several in a row
+    (group,) = (
+        options.process_group_configs
+    )  # one group stops at once, several stop one after another
     return {process.name: process for process in group.process_configs}
 
 
@@ -86,7 +88,7 @@ def test_a_long_home_gets_a_short_private_socket_folder(
 def test_a_shell_with_another_tmpdir_finds_the_socket_of_a_long_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stack that was started under one TMPDIR was not stopped under another."""
+    """`twin stop` with another TMPDIR used to miss the stack."""
     deep = tmp_path.joinpath(*["deeper"] * 20)
     deep.mkdir(parents=True)
     started, stopped = (Path(tempfile.mkdtemp(dir="/tmp")) for _ in range(2))
@@ -96,7 +98,7 @@ def test_a_shell_with_another_tmpdir_finds_the_socket_of_a_long_home(
     monkeypatch.setattr(tempfile, "tempdir", str(stopped))
     assert socket_path(deep) == path
     assert socket_path(deep, "dagster-code").is_relative_to(stopped)
-    shutil.rmtree(started)  # the next start chooses again
+    shutil.rmtree(started)  # the next start chooses a new folder
     assert socket_path(deep).is_relative_to(stopped)
     assert socket_path(deep) == socket_path(deep)
     shutil.rmtree(stopped)

@@ -1,4 +1,4 @@
-"""`twin traces` on an embedded store in process: the table, the filters, the JSON."""
+"""`twin traces` with an embedded store in this process: the table, the filters, the JSON."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from twin_resources.settings import Settings
 
 
 @pytest.fixture
-def said(
+def run_command(
     store: Store,
     home: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
-    """What the command prints, with the store behind the client that it makes."""
+    """Return a function that runs the command with the test's store and returns its output."""
 
     def client(_settings: Settings) -> LangfuseClient:
         http: Any = store.http
@@ -34,27 +34,27 @@ def said(
         return LangfuseClient("http://testserver", http=http, **keys)
 
     monkeypatch.setattr(LangfuseClient, "from_settings", client)
-    monkeypatch.setattr(LangfuseClient, "close", lambda _self: None)  # the fixture's own
+    monkeypatch.setattr(LangfuseClient, "close", lambda _self: None)  # the fixture closes it
 
     for name in ("ann", "bob"):
         write_author(home, Author(slug=name, name=name.title()))
 
-    def run(**asked: Any) -> str:
+    def run(**options: Any) -> str:
         stream = io.StringIO()
-        given = {"author": "", "version": "", "route": "", "score": "", "limit": 20}
+        defaults = {"author": "", "version": "", "route": "", "score": "", "limit": 20}
         console = Console(file=stream, width=180)
-        assert run_traces(home, **given | {"as_json": False} | asked, console=console) == 0
+        assert run_traces(home, **defaults | {"as_json": False} | options, console=console) == 0
         return stream.getvalue()
 
     return run
 
 
-def test_the_table_names_what_tells_traces_apart(store: Store, said: Any) -> None:
+def test_the_table_names_what_tells_traces_apart(store: Store, run_command: Any) -> None:
     store.post_spans(span(1), span(2, version="base", route="alias:base"))
     score(store, 1, "thumbs", 0.0)
     score(store, 1, "latency_s", 2.0)
     score(store, 1, "output", "[bold]Better.[/bold]")
-    printed = said()
+    printed = run_command()
     newest, older = (line for line in printed.splitlines() if "what of" in line)
     assert "ann base" in newest
     assert "alias:base" in newest
@@ -65,10 +65,10 @@ def test_the_table_names_what_tells_traces_apart(store: Store, said: Any) -> Non
     assert "twin explain" in printed
 
 
-def test_filters_reach_the_store(store: Store, said: Any) -> None:
+def test_filters_reach_the_store(store: Store, run_command: Any) -> None:
     store.post_spans(span(1), span(2, version="base", route="alias:base"))
     score(store, 1, "thumbs", 0.0)
-    for asked, count in (
+    for options, count in (
         ({"version": "base"}, 1),
         ({"route": "alias:base"}, 1),
         ({"author": "bob"}, 0),
@@ -76,17 +76,17 @@ def test_filters_reach_the_store(store: Store, said: Any) -> None:
         ({"limit": 1}, 1),
         ({}, 2),
     ):
-        assert said(**asked).count("what of") == count, asked
-    assert "no trace matches" in said(author="bob")
+        assert run_command(**options).count("what of") == count, options
+    assert "no trace matches" in run_command(author="bob")
 
 
-def test_json_is_as_documented(store: Store, said: Any) -> None:
+def test_json_is_as_documented(store: Store, run_command: Any) -> None:
     store.post_spans(span(1))
     score(store, 1, "thumbs", 0.0, comment="no")
-    assert shape(json.loads(said(as_json=True))) == shape(documented("traces"))
+    assert shape(json.loads(run_command(as_json=True))) == shape(documented("traces"))
 
 
-def test_two_hundred_are_read_page_by_page(store: Store, said: Any, tmp_path: Path) -> None:
+def test_two_hundred_are_read_page_by_page(store: Store, run_command: Any, tmp_path: Path) -> None:
     store.post_spans(*(span(number) for number in range(1, 131)))
-    rows = json.loads(said(as_json=True, limit=120))["traces"]
+    rows = json.loads(run_command(as_json=True, limit=120))["traces"]
     assert [int(row["trace_id"], 16) for row in rows] == list(range(130, 10, -1))

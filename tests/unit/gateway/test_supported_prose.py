@@ -1,4 +1,4 @@
-"""Prose that is judged sentence by sentence: what is left out, and where quotations stand alone."""
+"""Test prose that is judged by sentence: omitted sentences, and answers with quotations alone."""
 
 from __future__ import annotations
 
