@@ -12,7 +12,7 @@ from twin_cli.running import app
 from tests.imported import OURS, imports_of_ours
 from tests.live.newcomer.commands import COMMANDS, Elsewhere
 from tests.live.newcomer.conftest import ROOT, Newcomer, StartedStack
-from tests.unit.installation.test_declared_imports import OPTIONAL, SEPARATE
+from tests.unit.installation.test_declared_imports import OPTIONAL, UNDECLARED
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
@@ -85,7 +85,7 @@ def test_every_command_has_help(newcomer: Newcomer) -> None:
 
 @pytest.mark.long
 def test_every_import_of_our_modules_succeeds(newcomer: Newcomer) -> None:
-    excluded = {*OPTIONAL, *SEPARATE}
+    excluded = {*OPTIONAL, *UNDECLARED}
     theirs = {found.module for found in imports_of_ours() if found.top not in excluded}
     script = newcomer.work / "import_all.py"
     script.write_text(IMPORT_ALL)
