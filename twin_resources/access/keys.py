@@ -170,12 +170,12 @@ def add_key(
     _check_limits(limits)
     key = "sk-twin-" + random_source.token_urlsafe(32)
     with state.transaction() as connection:
-        existing = connection.execute(
+        existing_key = connection.execute(
             sa.select(gateway_keys.c.label).where(
                 gateway_keys.c.label == label, gateway_keys.c.revoked_at.is_(None)
             )
         ).first()
-        if existing:
+        if existing_key:
             raise TwinError(
                 "make a gateway key",
                 found=f"a key with the label {label!r}",

@@ -131,7 +131,7 @@ class PaidBudget:
         )
 
     def unavailable_reason(self, key: Key, author: str) -> str:
-        """Return a clause that says why no answer may be paid for now, or "" if one may.
+        """Return why no answer may be paid for now, as a clause, or "" if one may be paid for.
 
         An unreadable store is a reason too, so that another model answers the question. The method
         reads the store, so it must not run on the event loop.
@@ -263,11 +263,9 @@ class PaidCall:
             or _OTHER_TOKENIZERS_FACTOR * answer_tokens < received_tokens
         ):
             # For example, no tokenizer can produce a usage of 1 + 1 for 90 + 20 tokens.
-            prompt_tokens, answer_tokens, usage = (
-                max(prompt_tokens, self.prompt_tokens),
-                max(answer_tokens, received_tokens),
-                None,
-            )
+            prompt_tokens = max(prompt_tokens, self.prompt_tokens)
+            answer_tokens = max(answer_tokens, received_tokens)
+            usage = None
         return self._settle(
             self.budget.price_usd(
                 prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, usage=usage
@@ -348,9 +346,9 @@ def _unreadable_reason(error: Exception) -> str:
     return f"budget unreadable ({type(error).__name__})"
 
 
-def _release_unsent(work: asyncio.Future[PaidCall]) -> None:
-    if not work.cancelled() and work.exception() is None:
-        work.result().settle_unsent()
+def _release_unsent(paid_call: asyncio.Future[PaidCall]) -> None:
+    if not paid_call.cancelled() and paid_call.exception() is None:
+        paid_call.result().settle_unsent()
 
 
 def _report_failure(settlement: Future[None]) -> None:

@@ -1,4 +1,4 @@
-"""Limit the account to one purpose and one author, as a teacher or a judge needs it.
+"""Limit an account to one purpose and one author, for a teacher or a judge.
 
 Scope: the remaining amount, reserving before a request, settling after it.
 Out of scope: limits and sums (`account.py`), prices and requests (the caller).

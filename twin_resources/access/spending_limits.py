@@ -57,8 +57,8 @@ class OverLimitError(TwinError):
     Attributes:
         scope, name: owner of the limit: the home (name empty), a purpose, an author or a key.
         period: `day` or `month`.
-        limit_usd, spent_usd, reserved_usd, most_usd: the limit, the settled amount, the amount of
-        open reservations, and the requested amount.
+        limit_usd, spent_usd, reserved_usd, requested_usd: the limit, the settled amount, the amount
+            of open reservations, and the requested amount.
         resets_at: end of the period, UTC.
         retry_after_s: seconds until then, at least 1.
     """
@@ -79,7 +79,7 @@ class OverLimitError(TwinError):
         self.name = name
         self.period: Period = period
         self.limit_usd, self.spent_usd, self.reserved_usd = limit_usd, spent_usd, reserved_usd
-        self.most_usd = requested_usd
+        self.requested_usd = requested_usd
         self.resets_at = period_end(period, now)
         self.retry_after_s = max(1, math.ceil((self.resets_at - now).total_seconds()))
         owner = scope if not name else f"{scope} {name}"
@@ -108,7 +108,7 @@ class OverLimitError(TwinError):
     @property
     def is_temporary(self) -> bool:
         """Whether the amount would fit without the open reservations."""
-        return self.spent_usd + self.most_usd <= self.limit_usd
+        return self.spent_usd + self.requested_usd <= self.limit_usd
 
 
 def limits_from_settings(settings: Settings) -> SpendingLimits:

@@ -227,6 +227,7 @@ def list_readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
 
 def read_counted_scores(settings: Settings) -> dict[str, CountedScores]:
     """Return the `[scores]` table of each author whose table is readable.
+
     A mistake in one author's file must not block the scores of other authors. This function logs
     it, and `read_author` raises it; the scores count again once the file is corrected. Files
     without the word "scores" are not parsed, because every tick reads all files.
@@ -247,11 +248,11 @@ def write_author(settings: Settings, author: Author) -> Path:
     import tomli_w
 
     document: dict[str, Any] = {"name": author.name, "sources": list(author.sources)}
-    for name, spec in Author.__dataclass_fields__.items():
+    for name, dataclass_field in Author.__dataclass_fields__.items():
         if name in {"slug", "name", "sources", "extra"}:
             continue
         value = getattr(author, name)
-        if value != spec.default:
+        if value != dataclass_field.default:
             if isinstance(value, DeskTexts | Guards | CountedScores):
                 value = value.as_table()
             document[name] = list(value) if isinstance(value, tuple) else value

@@ -38,7 +38,7 @@ def consent_date(author: Author, *, today: date | None = None) -> date | None:
 
 
 def missing_consent_reason(author: Author) -> str:
-    """Return a clause that says why the author's file gives no consent."""
+    """Return why the author's file gives no consent, as a clause."""
     if not author.consent.strip():
         return f"no line `consent` in authors/{author.slug}.toml"
     return f"no past date in `consent = {author.consent!r}` of authors/{author.slug}.toml"

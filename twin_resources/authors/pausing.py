@@ -2,6 +2,7 @@
 
 Scope: writing, reading and deleting the file. Out of scope: the refusal of a
 question (`gateway/routing/model_names.py`), the command (`commands/operating.py`).
+
 The file is `authors/<slug>.paused`, one line with the time and the reason. It is separate from the
 author's file, so that a pause persists while that file is invalid or `twin up` rewrites it.
 """
@@ -40,7 +41,8 @@ def resume_author(settings: Settings, slug: str) -> bool:
 
 
 def pause_reason(path: Path) -> str:
-    """Return the line of a pause file, or "" if there is none.
+    """Return the line of a pause file, or "" if there is no such file.
+
     A file that cannot be read pauses the author too.
     """
     try:

@@ -90,7 +90,7 @@ class PassageFinder:
     open_retriever: Callable[[], Retriever]
     open_quoter: Callable[[Retriever], Quoter] | None = None
     max_waiting: int = MAX_WAITING
-    _waiting: int = 0
+    _waiting_count: int = 0
     _mean_seconds: float = 0.0  # moving average of the duration of a question
     _quoter: Quoter | None = None
     _retriever: Retriever | None = None
@@ -122,9 +122,9 @@ class PassageFinder:
         Raises:
             RefusedError: 429 if the queue is full.
         """
-        if self._waiting >= self.max_waiting:
+        if self._waiting_count >= self.max_waiting:
             raise self._queue_full_refusal()
-        self._waiting += 1
+        self._waiting_count += 1
         try:
             # A disconnect cancels this task; a question that has not started leaves the queue.
             retrieve = partial(
@@ -140,23 +140,23 @@ class PassageFinder:
             sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
             return FoundPassages(missing_reason=f"retrieval failed ({type(error).__name__})")
         finally:
-            self._waiting -= 1
+            self._waiting_count -= 1
 
     def _queue_full_refusal(self) -> RefusedError:
         """Return the refusal for a full queue, with a wait estimated from recent durations."""
-        wait_s = max(1, math.ceil(self._waiting * self._mean_seconds / _THREADS))
+        wait_s = max(1, math.ceil(self._waiting_count * self._mean_seconds / _THREADS))
         return RefusedError(
             429,
             "too_many_waiting",
             tried="search for passages",
-            found=f"the queue is full, with {self._waiting} questions",
+            found=f"the queue is full, with {self._waiting_count} questions",
             next_step=f"try again in {wait_s} s, with fewer concurrent questions",
             retry_after_s=wait_s,
         )
 
-    async def run_in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+    async def run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in the retrieval threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def sentence_judge(self, revision: str) -> SentenceSupport | None:
         """Return the judge of sentence support for one answer, which never embeds a text twice.
@@ -196,15 +196,15 @@ class PassageFinder:
         with_quotes: bool,
         earlier_answers: str = "",
     ) -> FoundPassages:
-        retriever = self._open()
+        retriever = self._open_retriever()
         results: list[FoundPassages] = []
         for search in searches:
-            retrieved = retriever.retrieve(
+            retrieval = retriever.retrieve(
                 author, search, token_budget=token_budget, with_tokens=with_quotes
             )
             quote_retriever = retriever if with_quotes else None
             results.append(
-                self._add_quotes(author, search, retrieved, quote_retriever, earlier_answers)
+                self._add_quotes(author, search, retrieval, quote_retriever, earlier_answers)
             )
         # Of equal results, `max` returns the first, that of the question alone.
         return max(results, key=FoundPassages.rank_key)
@@ -213,30 +213,30 @@ class PassageFinder:
         self,
         author: str,
         search: str,
-        retrieved: RetrievalResult,
+        retrieval: RetrievalResult,
         quote_retriever: Retriever | None,
         earlier_answers: str,
     ) -> FoundPassages:
-        reason = "" if retrieved.passages else retrieved.reason
+        reason = "" if retrieval.passages else retrieval.reason
         missing_reason = f"no passages: {reason}" if reason else ""
         passages = FoundPassages(
-            retrieved.passages,
+            retrieval.passages,
             missing_reason,
-            retrieved.nearest,
-            vector=retrieved.vector,
-            embedder=retrieved.embedder,
+            retrieval.nearest,
+            vector=retrieval.vector,
+            embedder=retrieval.embedder,
         )
         if (
             quote_retriever is None
             or self.open_quoter is None
             or reason
-            or retrieved.vector is None
+            or retrieval.vector is None
         ):
             return passages
         if self._quoter is None:
             self._quoter = self.open_quoter(quote_retriever)
-        posts = [passage.document_id for passage in retrieved.nearest]
-        revision, vector, tokens = retrieved.embedder, retrieved.vector, retrieved.tokens
+        posts = [passage.document_id for passage in retrieval.nearest]
+        revision, vector, tokens = retrieval.embedder, retrieval.vector, retrieval.tokens
         # While a home is re-embedded, chunks and paragraphs may have different embedders.
         calibrated_revision = self._quoter.calibrated_embedder(author)
         if calibrated_revision != revision and (
@@ -254,7 +254,7 @@ class PassageFinder:
         )
         return replace(passages, quote_result=quote_result)
 
-    def _open(self) -> Retriever:
+    def _open_retriever(self) -> Retriever:
         with self._lock:
             if self._retriever is None:
                 if time.monotonic() - self._failed_at < _RETRY_S:

@@ -51,11 +51,11 @@ class AuthorPicker:
         """Return the author's name, or the slug if the home has no file about the author."""
         return self.files.names().get(author or "", author or "")
 
-    def build_author_dropdown(self, slugs: list[str], chosen: str | None) -> Any:
+    def build_author_dropdown(self, slugs: list[str], selected_slug: str | None) -> Any:
         """Return the dropdown with these authors, hidden if there is only one author."""
         names = self.files.names()
         choices = [(names.get(slug, slug), slug) for slug in slugs]
-        return gr.Dropdown(choices=choices, value=chosen, visible=len(choices) > 1)
+        return gr.Dropdown(choices=choices, value=selected_slug, visible=len(choices) > 1)
 
 
 def heading(name: str) -> str:

@@ -17,7 +17,7 @@ import gradio as gr
 
 from twin_resources.errors import TwinError
 from twin_resources.models.quotes.answer_text import extract_prose
-from twin_resources.page import turns as conversation
+from twin_resources.page import turns as chat_turns
 from twin_resources.page.author_picker import AuthorPicker, heading
 from twin_resources.page.composer import add_composer, toggle_stop_button
 from twin_resources.page.conversation import AnswersInProgress, GatewayClient, model_name
@@ -215,7 +215,7 @@ class ChatTab:
                 **UNQUEUED_EVENT,
             )
         self.improve.click(
-            self._open_wording,
+            self._open_wording_form,
             [self.browser_state, author, self.feedback_turn],
             [self.wording_box, self.wording, self.notice],
             **UNQUEUED_EVENT,
@@ -232,7 +232,7 @@ class ChatTab:
 
     async def _load_page(self, browser_state: object) -> tuple[Any, ...]:
         slugs, notice_html = await self._author_picker.load_versions()
-        last_author = next(reversed(conversation.parse_conversations(browser_state)), None)
+        last_author = next(reversed(chat_turns.parse_conversations(browser_state)), None)
         author = last_author if last_author in slugs else next(iter(slugs), None)
         return self._author_picker.build_author_dropdown(
             list(slugs), author
@@ -250,13 +250,13 @@ class ChatTab:
         slugs: dict[str, list[str]],
         notice_html: str,
     ) -> tuple[Any, ...]:
-        turns = conversation.parse_conversations(browser_state).get(author or "", [])
+        turns = chat_turns.parse_conversations(browser_state).get(author or "", [])
         return (
             heading(self._author_picker.author_name(author)),
             _build_version_dropdown(slugs.get(author or "", [])),
             notice_html,
             _render_chat(turns),
-            conversation.find_last_answered_index(turns),
+            chat_turns.find_last_answered_index(turns),
         )
 
     def _show_welcome(self, author: str | None) -> tuple[Any, Any]:
@@ -289,7 +289,7 @@ class ChatTab:
         version: str | None,
         request: gr.Request,
     ) -> AsyncGenerator[tuple[Any, ...]]:
-        conversations, question = conversation.parse_conversations(browser_state), question.strip()
+        conversations, question = chat_turns.parse_conversations(browser_state), question.strip()
         if not question:
             yield (gr.skip(),) * 6
             return
@@ -308,10 +308,10 @@ class ChatTab:
             context_turns, answering_model = previous_turns[:-1], model_name(author, "")
         else:
             context_turns, answering_model = previous_turns, model
-        messages = conversation.build_model_messages(context_turns, question, model=answering_model)
-        turn = conversation.new_turn(question, model)
+        messages = chat_turns.build_model_messages(context_turns, question, model=answering_model)
+        turn = chat_turns.new_turn(question, model)
         turns = [*previous_turns, turn]
-        conversations = conversation.replace_turns(conversations, author, turns)
+        conversations = chat_turns.replace_turns(conversations, author, turns)
         yield _render_chat(turns), conversations, gr.skip(), "", *toggle_stop_button(True)
         notice_html = ""
         answer = self._endpoint.ask(model, messages)
@@ -339,55 +339,55 @@ class ChatTab:
             yield update
 
     def _last_question(self, browser_state: object, author: str) -> str:
-        turns = conversation.parse_conversations(browser_state).get(author, [])
+        turns = chat_turns.parse_conversations(browser_state).get(author, [])
         return turns[-1]["question"] if turns else ""
 
     def _offer_draft(self, browser_state: object, author: str | None) -> tuple[Any, str]:
         """If the last answer has no prose, show the reason and a button for a draft."""
-        turns = conversation.parse_conversations(browser_state).get(author or "", [])
+        turns = chat_turns.parse_conversations(browser_state).get(author or "", [])
         facts = turns[-1]["twin"] if turns else {}
         can_draft = bool((facts.get("prose") or {}).get("model"))
         reason = f"Prose in this voice is {describe_prose(facts)}." if can_draft else ""
         return gr.Row(visible=can_draft), f'<p class="twin-small">{escape_html(reason)}</p>'
 
-    def _example_question(self, chosen: gr.SelectData) -> str:
-        value = chosen.value
+    def _example_question(self, selection: gr.SelectData) -> str:
+        value = selection.value
         return str(value.get("text", "")) if isinstance(value, dict) else str(value)
 
     def _remove_last_turn(self, browser_state: object, author: str) -> tuple[Conversations, str]:
-        conversations = conversation.parse_conversations(browser_state)
+        conversations = chat_turns.parse_conversations(browser_state)
         turns = conversations.get(author, [])
         if not turns:
             return conversations, ""
-        return conversation.replace_turns(conversations, author, turns[:-1]), turns[-1]["question"]
+        return chat_turns.replace_turns(conversations, author, turns[:-1]), turns[-1]["question"]
 
     async def _stop(self, request: gr.Request) -> None:
         self._answers_in_progress.stop(str(request.session_hash))
 
     def _start_conversation(self, browser_state: object, author: str) -> tuple[Any, ...]:
-        conversations = conversation.replace_turns(
-            conversation.parse_conversations(browser_state), author, []
+        conversations = chat_turns.replace_turns(
+            chat_turns.parse_conversations(browser_state), author, []
         )
         hidden_widgets = gr.Row(visible=False), gr.Column(visible=False)
         return conversations, _render_chat([]), None, "", *hidden_widgets
 
-    def _select(self, browser_state: object, author: str, clicked: gr.SelectData) -> Any:
-        turns = conversation.parse_conversations(browser_state).get(author, [])
-        turn_index = conversation.find_turn_index(turns, clicked.index)
+    def _select(self, browser_state: object, author: str, selection: gr.SelectData) -> Any:
+        turns = chat_turns.parse_conversations(browser_state).get(author, [])
+        turn_index = chat_turns.find_turn_index(turns, selection.index)
         return gr.skip() if turn_index is None or not turns[turn_index]["twin"] else turn_index
 
     async def _vote(
-        self, browser_state: object, author: str, clicked: gr.LikeData
+        self, browser_state: object, author: str, like_event: gr.LikeData
     ) -> tuple[Any, ...]:
-        conversations = conversation.parse_conversations(browser_state)
+        conversations = chat_turns.parse_conversations(browser_state)
         turns = conversations.get(author, [])
-        turn_index = conversation.find_turn_index(turns, clicked.index)
+        turn_index = chat_turns.find_turn_index(turns, like_event.index)
         # A removed thumb is neither up nor down; the vote stays until a new one replaces it.
-        if turn_index is None or clicked.liked not in (True, False):
+        if turn_index is None or like_event.liked not in (True, False):
             return (gr.skip(),) * 5
         vote = {
             "trace_id": _trace_id(turns, turn_index),
-            "thumb": "up" if clicked.liked else "down",
+            "thumb": "up" if like_event.liked else "down",
         }
         reply, is_stored = await self._send_feedback(**vote)
         if is_stored:
@@ -400,10 +400,10 @@ class ChatTab:
         reply, is_stored = await self._send_feedback(**last_vote, comment=reason.strip())
         return reply, gr.Row(visible=not is_stored)
 
-    def _open_wording(
+    def _open_wording_form(
         self, browser_state: object, author: str, turn_index: int | None
     ) -> tuple[Any, ...]:
-        turns = conversation.parse_conversations(browser_state).get(author, [])
+        turns = chat_turns.parse_conversations(browser_state).get(author, [])
         if not _trace_id(turns, turn_index):
             return gr.skip(), gr.skip(), notice("There is no complete answer to improve yet.")
         answer = turns[turn_index or 0]["answer"]
@@ -415,9 +415,7 @@ class ChatTab:
     ) -> tuple[Any, ...]:
         if not wording.strip():
             return notice("There is nothing to send."), gr.skip()
-        trace = _trace_id(
-            conversation.parse_conversations(browser_state).get(author, []), turn_index
-        )
+        trace = _trace_id(chat_turns.parse_conversations(browser_state).get(author, []), turn_index)
         reply, is_stored = await self._send_feedback(trace_id=trace, edit=wording.strip())
         return reply, gr.Column(visible=not is_stored)
 
@@ -439,15 +437,15 @@ def _trace_id(turns: Sequence[Turn], turn_index: int | None) -> str:
 
 
 def _render_chat(turns: Sequence[Turn]) -> Any:
-    messages: Any = conversation.render_messages(turns)
+    messages: Any = chat_turns.render_messages(turns)
     answers = [message for message in messages if message["role"] == "assistant"]
-    for message, turn in zip(answers, conversation.select_answered_turns(turns), strict=True):
+    for message, turn in zip(answers, chat_turns.select_answered_turns(turns), strict=True):
         if turn["twin"]:
             message["content"] = [
                 message["content"],
                 _build_html_part(render_footnotes(turn["twin"])),
             ]
-    return gr.Chatbot(value=messages, feedback_value=conversation.list_feedback_values(turns))
+    return gr.Chatbot(value=messages, feedback_value=chat_turns.list_feedback_values(turns))
 
 
 def _build_html_part(html: str) -> dict[str, Any]:

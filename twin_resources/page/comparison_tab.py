@@ -19,7 +19,7 @@ from typing import Any
 import gradio as gr
 
 from twin_resources.errors import TwinError
-from twin_resources.page import turns as conversation
+from twin_resources.page import turns as chat_turns
 from twin_resources.page.author_picker import AuthorPicker, render_plots
 from twin_resources.page.composer import add_composer, toggle_stop_button
 from twin_resources.page.conversation import (
@@ -166,10 +166,10 @@ class ComparisonTab:
         streams: list[AsyncIterator[PartialAnswer]] = []
         for side, alias in zip(sides, names, strict=True):
             model = model_name(author, alias)
-            messages = conversation.build_model_messages(side, question, model=model)
+            messages = chat_turns.build_model_messages(side, question, model=model)
             answer = self._endpoint.ask(model, messages)
             streams.append(self._answers_in_progress.stream_until_stopped(session, answer))
-            side.append(conversation.new_turn(question, model))
+            side.append(chat_turns.new_turn(question, model))
         return streams
 
     async def _ask(
@@ -236,7 +236,7 @@ class ComparisonTab:
             message = "No preference: nothing was stored."
             if preferred is not None:
                 preferred_facts, rejected_facts = (
-                    sides[place][-1]["twin"] for place in (preferred, 1 - preferred)
+                    sides[side_index][-1]["twin"] for side_index in (preferred, 1 - preferred)
                 )
                 try:
                     await self._endpoint.give_feedback(
@@ -266,7 +266,7 @@ def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any
     for index, (side, alias) in enumerate(
         zip((state["left"], state["right"]), state["names"], strict=True)
     ):
-        messages: Any = conversation.render_messages(side)
+        messages: Any = chat_turns.render_messages(side)
         label = SIDE_LABELS[alias]
         name = BLIND_LABELS[index] if state["blind"] else label
         if is_revealed and state["blind"]:
@@ -293,25 +293,27 @@ async def _merge_streams(
     """Yield the pieces of all answers as they arrive, each with its answer's index."""
     queue: asyncio.Queue[tuple[int, PartialAnswer | TwinError | None]] = asyncio.Queue()
 
-    async def read(place: int, answer: Any) -> None:
+    async def read(side_index: int, answer: Any) -> None:
         try:
             async with aclosing(answer):
                 async for piece in answer:
-                    await queue.put((place, piece))
+                    await queue.put((side_index, piece))
         except TwinError as error:
-            await queue.put((place, error))
+            await queue.put((side_index, error))
         finally:
-            await queue.put((place, None))
+            await queue.put((side_index, None))
 
-    tasks = [asyncio.ensure_future(read(place, answer)) for place, answer in enumerate(answers)]
+    tasks = [
+        asyncio.ensure_future(read(side_index, answer)) for side_index, answer in enumerate(answers)
+    ]
     try:
         open_stream_count = len(tasks)
         while open_stream_count:
-            place, piece = await queue.get()
+            side_index, piece = await queue.get()
             if piece is None:
                 open_stream_count -= 1
             else:
-                yield place, piece
+                yield side_index, piece
     finally:
         for task in tasks:
             task.cancel()

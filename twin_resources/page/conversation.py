@@ -136,7 +136,7 @@ class GatewayClient:
             raise _gateway_error("send your feedback", error) from error
         if not response.is_success:
             raise TwinError(
-                "send your feedback", found=response.text[:300], next_step="see gateway.log"
+                "send your feedback", found=response.text[:300], next_step="see `twin logs gateway`"
             )
 
 
@@ -194,11 +194,11 @@ def _gateway_error(tried: str, error: Exception) -> TwinError:
     body: Any = getattr(error, "body", None)
     document: dict[str, Any] = body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
     message = str(document.get("message") or error)
-    return TwinError(tried, found=message, next_step="see `twin status` and gateway.log")
+    return TwinError(tried, found=message, next_step="see `twin status` and `twin logs gateway`")
 
 
 def group_aliases_by_author(models: Sequence[str]) -> dict[str, list[str]]:
-    """Map each author to their aliases: "" (the policy chooses), `stable`, `canary`, `base` …"""
+    """Map each author to their aliases, such as `stable` and `base`; "" lets the policy choose."""
     aliases_by_author: dict[str, list[str]] = {}
     for name in models:
         author, _, alias = name.removeprefix("twin/").partition("@")

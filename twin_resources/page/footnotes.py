@@ -198,8 +198,8 @@ def _render_note(post: Facts, *, body: str, sentence: str = "", is_quoted: bool 
     title = escape_html(post.get("title") or post.get("document_id") or "a post")
     published_at = str(post.get("published_at") or "")
     date_html = (
-        f" <time "
-        f'datetime="{escape_html(published_at[:10])}">{escape_html(format_day(published_at))}</time>'
+        f' <time datetime="{escape_html(published_at[:10])}">'
+        f"{escape_html(format_day(published_at))}</time>"
         if published_at
         else ""
     )
@@ -263,8 +263,8 @@ def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
         begin = text.find(" ", begin) + 1 if " " in text[begin : quote_ranges[0][0]] else begin
     if end < len(text) and " " in text[quote_ranges[-1][1] : end]:
         end = text.rfind(" ", quote_ranges[-1][1], end)
-    marked = _render_with_marks(text, ranges, begin, end)
-    excerpt = f"{'… ' * bool(begin)}{marked}{' …' * (end < len(text))}"
+    marked_text = _render_with_marks(text, ranges, begin, end)
+    excerpt = f"{'… ' * bool(begin)}{marked_text}{' …' * (end < len(text))}"
     full_passage_html = (
         f"<details><summary>The whole passage</summary>"
         f"<p>{_render_with_marks(text, ranges, 0, len(text))}</p></details>"

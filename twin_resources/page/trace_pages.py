@@ -114,9 +114,8 @@ def render_trace(
     """
     row = tree.row
     langfuse_link = (
-        f'<a href="{escape_html(langfuse_url)}" target="_blank" rel="noopener noreferrer">Open '
-        f"it in "
-        "Langfuse</a>"
+        f'<a href="{escape_html(langfuse_url)}" target="_blank" rel="noopener noreferrer">'
+        "Open it in Langfuse</a>"
         if http_url_or_empty(langfuse_url)
         else ""
     )

@@ -62,7 +62,7 @@ def replace_turns(
 ) -> Conversations:
     """Return the conversations with the author's turns replaced and moved to the end."""
     other_conversations = {
-        other: other_turns for other, other_turns in conversations.items() if other != author
+        slug: slug_turns for slug, slug_turns in conversations.items() if slug != author
     }
     return other_conversations | {author: turns[-MAX_TURNS:]}
 

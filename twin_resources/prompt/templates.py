@@ -184,9 +184,8 @@ def render(
                 found=f"a message with the role {turn['role']!r}",
                 next_step="send only user and assistant messages; the system message is added",
             )
-        content = template.mark_imitations(
-            turn["content"].strip()
-        )  # clients also send the assistant turns
+        # Assistant turns are marked too, because clients also send them.
+        content = template.mark_imitations(turn["content"].strip())
         messages.append({"role": turn["role"], "content": content})
     passage_texts = [
         template.passage.format(

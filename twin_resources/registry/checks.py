@@ -78,9 +78,9 @@ def check_move(
             attempted_action,
             found=f"from {item.state} it may move to "
             f"{', '.join(sorted(allowed_states)) or 'nowhere'}",
-            next_step="force the release by hand, with a reason"
+            next_step="force the release with a reason (`twin release --reason`)"
             if to_state in forced_states
-            else "choose one of these",
+            else "choose one of these states",
         )
     if item.state == "stable" and to_state == "refused":
         _check_refusal_of_stable(connection, item, attempted_action, gate_version=gate_version)

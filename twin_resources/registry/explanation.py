@@ -1,4 +1,4 @@
-"""Traces an answer back to its sources: model, checkpoint, dataset, chunks and posts.
+"""Trace an answer back to its sources: model, checkpoint, dataset, chunks and posts.
 
 Scope: following a trace's ids through the registry, the manifest and the tables.
 Out of scope: reading each store (`langfuse/client.py`, `registry/registry.py`,

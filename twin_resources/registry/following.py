@@ -1,6 +1,6 @@
 """Copy other hosts' changes in the shared state store to this home: authors, releases, weights.
 
-Scope: one poll, the folders that it fetches, and why this home lags.
+Scope: one poll, the folders that it fetches, and the reason why this home lags.
 Out of scope: the rows (`registry/shared_files.py`), fetching a folder
 (`storage/shared_folders.py`), serving (`serving/fleet.py` and the gateway, which follow files of
 the home).
@@ -113,7 +113,7 @@ class Follower:
 
 
 class _BehindError(Exception):
-    """This home lags the state store. The message says why."""
+    """This home lags behind the state store; the message states the cause."""
 
 
 def create_follower(settings: Settings) -> Follower | None:
@@ -212,7 +212,7 @@ def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
     failures: list[str] = []
     folders = SharedFolders(settings.home, settings.store_uri)
     if settings.store_uri:
-        failures += _failure_lines(lambda: _fetch_prepared(settings, folders))
+        failures += _failure_lines(lambda: _fetch_base_and_embedder(settings, folders))
     for author, entry in policy.authors.items():
         for version in _versions_in_use(entry):
             paths = (version.folder, version.adapter_gguf, version.base_gguf)
@@ -229,7 +229,7 @@ def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
     return failures
 
 
-def _fetch_prepared(settings: Settings, folders: SharedFolders) -> None:
+def _fetch_base_and_embedder(settings: Settings, folders: SharedFolders) -> None:
     """Fetch the configured base model and embedder, unless they are prepared on this host.
 
     Raises:
@@ -288,9 +288,9 @@ def _store_folder(folders: SharedFolders, name: str) -> bool:
         portable_record.unlink()
 
 
-def _failure_lines(work: Callable[[], object]) -> list[str]:
+def _failure_lines(function: Callable[[], object]) -> list[str]:
     try:
-        work()
+        function()
     except TwinError as error:
         return [f"{error.tried}: {error.found}"]
     return []

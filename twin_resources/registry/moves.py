@@ -33,7 +33,7 @@ version beats it."""
 # State → next states, one mapping per initiator: reconciliation, or a person. The former stable
 # version's move (to retired or rolled_back) is never requested, because it follows from its
 # successor's move. A stable version is refused if the gate released it after the gate's first part,
-# and it then failed the rest.
+# and it then failed a later part.
 AUTOMATIC_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "candidate": frozenset({"shadow", "canary", "stable", "refused", "parked", "rolled_back"}),
     "shadow": frozenset({"canary", "stable", "refused", "parked", "rolled_back"}),
@@ -207,11 +207,11 @@ def prose_release(claims: Sequence[GateClaim]) -> ProseRelease:
     return ProseRelease("", next((claim.cut for claim in prose_claims if claim.cut), None))
 
 
-def _describe_withheld_prose(unmet: GateClaim) -> str:
-    if unmet.value is None or unmet.threshold is None:
+def _describe_withheld_prose(unmet_claim: GateClaim) -> str:
+    if unmet_claim.value is None or unmet_claim.threshold is None:
         return NOT_MEASURED_REASON
-    share, limit = (f"{100 * value:.0f} %" for value in (unmet.value, unmet.threshold))
-    if unmet.passed is False:
+    share, limit = (f"{100 * value:.0f} %" for value in (unmet_claim.value, unmet_claim.threshold))
+    if unmet_claim.passed is False:
         return f"{share} of sentences unsupported, limit {limit}"
     return f"{share} of sentences unsupported, not shown to be within the limit of {limit}"
 
@@ -277,7 +277,7 @@ def required_moves(
     )
     if move.to_state != mode:
         return [*moves, move]
-    decided_versions = {decided.version for decided in moves}
+    decided_versions = {required.version for required in moves}
     return moves + _trial_moves(newest_candidate, versions, decided_versions, move)
 
 

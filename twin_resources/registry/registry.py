@@ -1,4 +1,4 @@
-"""Store versions and verdicts, and moves versions: the model registry.
+"""Store model versions and verdicts, and change the status of versions: the model registry.
 
 Scope: storing them in the state store, and writing the policy object after every change.
 Out of scope: choosing moves (`moves.py`) and checking them (`checks.py`), the shape of the policy
@@ -61,7 +61,7 @@ PATH_COLUMNS = ("folder", "adapter_gguf", "base", "base_gguf")
 
 
 class Registry:
-    """Stores all authors' model versions in one state store; every change rewrites the policy."""
+    """The registry of all authors' model versions; every change rewrites the policy."""
 
     def __init__(self, state: state_store.State, *, policy_path: Path) -> None:
         self.state = state
@@ -207,7 +207,7 @@ class Registry:
     def force_prose(self, author: str, version: int, *, actor: str, reason: str) -> Move:
         """Let the stable version answer in prose although the gate has not released its prose.
 
-        This covers only the answers for which the author's file says `voice`. The reason is stored
+        This covers only the answers for which the author's file sets `voice`. The reason is stored
         permanently.
 
         Raises:

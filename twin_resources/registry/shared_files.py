@@ -63,13 +63,13 @@ def read_stored_files(state: State) -> dict[str, str]:
         return {row.name: row.content for row in rows}
 
 
-def compare_files(stored: Mapping[str, str], desired: Mapping[str, str]) -> FileChanges:
-    """Compare the stored files with the desired ones."""
-    shared_names = stored.keys() & desired.keys()
+def compare_files(stored_files: Mapping[str, str], desired_files: Mapping[str, str]) -> FileChanges:
+    """Compare the stored files with the desired files."""
+    shared_names = stored_files.keys() & desired_files.keys()
     return FileChanges(
-        tuple(sorted(desired.keys() - stored.keys())),
-        tuple(sorted(name for name in shared_names if stored[name] != desired[name])),
-        tuple(sorted(stored.keys() - desired.keys())),
+        tuple(sorted(desired_files.keys() - stored_files.keys())),
+        tuple(sorted(name for name in shared_names if stored_files[name] != desired_files[name])),
+        tuple(sorted(stored_files.keys() - desired_files.keys())),
     )
 
 

@@ -361,7 +361,7 @@ def test_gateways_of_eight_hosts_find_each_others_answers(postgresql_url: str) -
     gateways = [RecentResponses(lambda: State.open(postgresql_url)) for _ in range(8)]
 
     def store(number: int) -> None:
-        origin = RequestOrigin("eve", "ann", began=0.0)
+        origin = RequestOrigin("eve", "ann", started_at=0.0)
         turns = [{"role": "user", "content": "Which oil?"}]
         gateways[number].store(origin, str(number), turns, f"Drop {number}.")
 

@@ -39,7 +39,7 @@ class LoadedAdapters:
 
     def __init__(self) -> None:
         self.loaded: dict[str, tuple[str, str]] = {}
-        self.turn = threading.Lock()
+        self.lock = threading.Lock()
         self.loads = 0
 
     def load(self, name: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Limit the concurrent requests of a key and of a model server, and refuse further ones.
+"""Limit the concurrent requests of a key and of a model server, and refuse further requests.
 
 Scope: the counts of this home and the refusal.
 Out of scope: the rate limit and the budget of a key (`keys.py`), the limit of the machine (the
@@ -6,7 +6,7 @@ model server's own queue).
 
 A model server answers a few requests at a time, and its queue has no limit. Without a limit, the
 hundredth reader would wait minutes for a timeout, and the server would compute unread answers. The
-queue is therefore limited, and a refusal says when to ask again. The limit per key prevents one
+queue is therefore limited, and a refusal states when to ask again. The limit per key prevents one
 program from filling the shared queue.
 """
 # pyright: strict

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 class PluginRefusalError(ProxyException):
     """A refusal inside the proxy, with the same body as a refusal by the allow-list."""
 
-    def __init__(self, refused: RefusedError) -> None:
-        self._error = refused.body()["error"]
+    def __init__(self, refusal: RefusedError) -> None:
+        self._error = refusal.body()["error"]
         super().__init__(
-            message=str(refused),
+            message=str(refusal),
             type=str(self._error["type"]),
             param=self._error["param"],
-            code=refused.status,
-            headers=refused.headers(),
+            code=refusal.status,
+            headers=refusal.headers(),
         )
 
     def to_dict(self) -> dict[str, Any]:

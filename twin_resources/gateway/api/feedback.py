@@ -55,7 +55,7 @@ _THUMBS = {"up": 1.0, "down": 0.0}
 
 
 class FeedbackBody(BaseModel):
-    """The JSON body of a feedback message; a description says what the client should send."""
+    """The JSON body of a feedback message; the descriptions state what a client should send."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -114,7 +114,9 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
     if body.preferred == body.trace_id:
         raise _bad_feedback("preferred", found=f"{body.preferred!r}, the same answer")
     if body.thumb is not None and body.score is not None:
-        raise _bad_feedback("score", found="a thumb and a score", next_step="send only one")
+        raise _bad_feedback(
+            "score", found="a thumb and a score", next_step="send either the thumb or the score"
+        )
     vote = body.score if body.thumb is None else _THUMBS[body.thumb]
     if vote is None and not edit and not body.preferred:
         raise _bad_feedback(
@@ -154,12 +156,12 @@ def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[Qu
             QueuedScore(identity, trace_id, EDIT, feedback.edit, "CORRECTION", "", metadata)
         )
     if feedback.preferred:
-        for trace, other, value in (
+        for trace, compared_trace, value in (
             (trace_id, feedback.preferred, 0.0),
             (feedback.preferred, trace_id, 1.0),
         ):
             identity = score_id(COMPARISON, feedback.reader, trace)
-            metadata_of_pair = metadata | {"twin.against": other}
+            metadata_of_pair = metadata | {"twin.against": compared_trace}
             comment = "" if value else feedback.comment
             scores.append(
                 QueuedScore(

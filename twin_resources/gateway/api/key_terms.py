@@ -61,7 +61,7 @@ class KeyLimitsMiddleware:
             if idempotency_key:
                 await self._answer_once(idempotency_key, key, proxy_scope, receive, send)
             else:
-                await self._answer_counted(key, proxy_scope, receive, send)
+                await self._answer_and_count(key, proxy_scope, receive, send)
         except RefusedError as error:
             await send_refusal(send, error)
 
@@ -95,12 +95,12 @@ class KeyLimitsMiddleware:
         response = RecordedResponse(send, store)
         receive = ignore_disconnect(replay_message(first_message, receive))
         try:
-            await self._answer_counted(key, scope, receive, response)
+            await self._answer_and_count(key, scope, receive, response)
         finally:
             if not response.is_stored:
                 await asyncio.to_thread(self.idempotency.finish, outcome, None)
 
-    async def _answer_counted(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_and_count(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request and count it; free its place before the last message is sent.
 
         A client that has the whole answer may therefore ask again at once, even with a limit of

@@ -236,7 +236,7 @@ class ResponseConverter(AnswerConverter):
             return
         if not self._first_chunk:
             self._first_chunk = chunk
-            yield from self._opening()
+            yield from self._opening_events()
         self._usage = chunk.get("usage") or self._usage
         self._twin = chunk.get("twin") or self._twin
         choice = _first_choice(chunk)
@@ -275,7 +275,7 @@ class ResponseConverter(AnswerConverter):
         if self.store is not None and self._first_chunk and not self._has_failed:
             self.store(_prefixed_id("", self._first_chunk), self._text)
 
-    def _opening(self) -> Iterator[str]:
+    def _opening_events(self) -> Iterator[str]:
         document = self._document() | {"status": "in_progress", "output": (), "usage": None}
         yield self._event("response.created", response=document)
         yield self._event("response.in_progress", response=document)
@@ -285,10 +285,10 @@ class ResponseConverter(AnswerConverter):
             "response.content_part.added", part=self._content_part(), **self._content_position()
         )
 
-    def _event(self, kind: str, **fields: Any) -> str:
-        document = {"type": kind, "sequence_number": self._sequence_number} | fields
+    def _event(self, event_type: str, **fields: Any) -> str:
+        document = {"type": event_type, "sequence_number": self._sequence_number} | fields
         self._sequence_number += 1
-        return f"event: {kind}\n{_event_data(document)}"
+        return f"event: {event_type}\n{_event_data(document)}"
 
     def _content_position(self) -> dict[str, Any]:
         return {
@@ -351,9 +351,9 @@ def _shared_fields(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_unsupported_values(
-    body: Mapping[str, Any], accepted: Mapping[str, tuple[object, ...]]
+    body: Mapping[str, Any], accepted_values: Mapping[str, tuple[object, ...]]
 ) -> None:
-    for name, values in accepted.items():
+    for name, values in accepted_values.items():
         if not is_accepted_value(body.get(name), values):
             raise bad_request(
                 name,
@@ -412,28 +412,32 @@ class _Conversation:
 
     def _read_item(self, position: int, item: object) -> None:
         fields = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
-        kind = fields.get("type", "message")
-        if not fields or not isinstance(kind, str):
+        item_type = fields.get("type", "message")
+        if not fields or not isinstance(item_type, str):
             raise bad_request(
                 "input", found=f"item {position} without a type", next_step="send messages"
             )
-        if kind == "message":
+        if item_type == "message":
             content = _convert_content(fields.get("content"))
             self._add({"role": fields.get("role"), "content": content})
-        elif kind == "item_reference":
+        elif item_type == "item_reference":
             trace_id = str(fields.get("id")).removeprefix(MESSAGE_PREFIX)
             text = self._recent.answer(self._reader, trace_id)
             if text is None:
                 self._ignore("item_reference")
             else:
                 answer = {"role": "assistant", "content": text}
-                self._add(answer, kept={"role": "assistant", ANSWER_REFERENCE_KEY: trace_id})
-        elif kind != "reasoning":  # not listed as ignored: a twin's answers never contain reasoning
-            self._ignore(kind[:MAX_KIND_CHARACTERS])
+                self._add(
+                    answer, stored_message={"role": "assistant", ANSWER_REFERENCE_KEY: trace_id}
+                )
+        elif item_type != "reasoning":  # a twin's answers never contain any, so it is not listed
+            self._ignore(item_type[:MAX_KIND_CHARACTERS])
 
-    def _add(self, message: dict[str, Any], *, kept: dict[str, Any] | None = None) -> None:
+    def _add(
+        self, message: dict[str, Any], *, stored_message: dict[str, Any] | None = None
+    ) -> None:
         self.messages.append(message)
-        self.own_messages.append(kept or message)
+        self.own_messages.append(stored_message or message)
 
     def _ignore(self, name: str) -> None:
         if name not in self.ignored:
@@ -457,12 +461,12 @@ def _convert_content(content: object) -> object:
     return parts
 
 
-def _response_format(form: Mapping[str, Any]) -> dict[str, Any]:
-    if not form:
+def _response_format(text_format: Mapping[str, Any]) -> dict[str, Any]:
+    if not text_format:
         return {}
-    if form.get("type") != "json_schema":
-        return {"response_format": dict(form)}
-    schema = {name: value for name, value in form.items() if name != "type"}
+    if text_format.get("type") != "json_schema":
+        return {"response_format": dict(text_format)}
+    schema = {name: value for name, value in text_format.items() if name != "type"}
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 

@@ -42,14 +42,14 @@ class PreparationMiddleware:
         proxy: LiteLLM's application.
         keyring: finds the key of a request.
         prepare: the plugin's method `prepare`.
-        log_fixed: writes the span and the scores of an answer that no model wrote.
+        log_fixed_answer: writes the span and the scores of an answer that no model wrote.
         log_opening: writes the span of an answer if only its opening was sent.
     """
 
     proxy: ASGIApp
     keyring: Keyring
     prepare: Callable[[ChatRequest, Key], Awaitable[RequestRecord]]
-    log_fixed: LogAnswer
+    log_fixed_answer: LogAnswer
     log_opening: LogAnswer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,11 +98,11 @@ class PreparationMiddleware:
                 next_step="read the gateway's log and report the error in it",
             ) from error
 
-    async def _send_fixed_answer(self, opening: EarlyOpening, began: float) -> None:
+    async def _send_fixed_answer(self, opening: EarlyOpening, started_at: float) -> None:
         """Send a whole answer that no model wrote."""
         record = opening.record
         text = record.prefix + record.exchange.fixed_answer
-        record.cost.begin(started_at=began)
+        record.cost.begin(started_at=started_at)
         try:
             if record.chat_request.stream:
                 await opening.begin(text)
@@ -115,4 +115,4 @@ class PreparationMiddleware:
                 await send_json(opening.send, 200, document, headers=record.headers())
         finally:
             record.shown_text = text
-            self.log_fixed(record)
+            self.log_fixed_answer(record)

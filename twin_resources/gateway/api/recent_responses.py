@@ -68,12 +68,12 @@ class RequestOrigin:
     Attributes:
         reader: 16 hexadecimal digits of the key.
         author: slug of the author.
-        began: start of the request, in Unix seconds.
+        started_at: start of the request, in Unix seconds.
     """
 
     reader: str
     author: str
-    began: float
+    started_at: float
 
 
 @dataclass
@@ -127,7 +127,7 @@ class RecentResponses:
                         reader=origin.reader,
                         author=origin.author,
                         previous=previous,
-                        began=origin.began,
+                        began=origin.started_at,
                         answered=self.clock(),
                         characters=ROW_OVERHEAD + len(turns_json) + len(answer),
                         turns=turns_json,
@@ -240,14 +240,14 @@ class RecentResponses:
 
 
 def _matches_tombstone(
-    outbox: Outbox, trace_id: str, reader: str, author: str, began: float
+    outbox: Outbox, trace_id: str, reader: str, author: str, started_at: float
 ) -> bool:
     hashes = (
         tombstone_hash("trace", trace_id),
         tombstone_hash("reader", reader),
         tombstone_hash("author", author),
     )
-    return outbox.is_buried(hashes, started_at=began)
+    return outbox.is_buried(hashes, started_at=started_at)
 
 
 def _redact_turn(turn: Mapping[str, Any], region: str) -> Turn:

@@ -437,7 +437,7 @@ def _record_status(send: Send, outcome: RequestOutcome) -> Send:
 
 
 def _check_role(key: Key, route: tuple[str, str]) -> None:
-    """Check that a monitoring program reads only metrics, and that no reader does.
+    """Check that monitoring keys call only the metrics route, and that reader keys do not call it.
 
     Raises:
         RefusedError: 403 if the role of the key does not allow the route.

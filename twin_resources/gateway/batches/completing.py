@@ -49,10 +49,10 @@ class BatchTotals:
 
     Attributes:
         questions: number of questions.
-        already_answered: questions that an earlier run answered.
-        answered, failed: rows of this run.
-        cost_usd: cost of this run's answers in US dollars, as far as the gateway knows it.
-        unpriced: answers of this run whose cost the gateway does not know.
+        already_answered: number of questions that an earlier run answered.
+        answered, failed: numbers of rows of this run.
+        cost_usd: cost of this run's answers with a known cost, in US dollars.
+        unpriced: number of this run's answers whose cost is unknown.
         routes: route → number of answers in this run.
     """
 
@@ -147,7 +147,7 @@ async def _ask_all(
 
         question_queue = iter(questions)
 
-        async def work() -> None:
+        async def complete_requests() -> None:
             for question in question_queue:
                 record_row(await _ask(client, question, model=model))
 
@@ -155,7 +155,7 @@ async def _ask_all(
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(max(1, min(concurrency, MAX_CONCURRENCY, len(questions)))):
-                    group.create_task(work())
+                    group.create_task(complete_requests())
         except* TwinError as failures:
             raise failures.exceptions[0] from None
 

@@ -79,32 +79,34 @@ class LiveConfig:
         default_factory=lambda: Snapshot(authors={}, policy=None, servers={}), init=False
     )
     stopped_canaries: set[str] = field(default_factory=set[str], init=False)
-    _policy: _WatchedFile[Policy] = field(init=False)
-    _servers: _WatchedFile[dict[str, Server]] = field(init=False)
-    _authors: dict[str, _WatchedFile[Author]] = field(
+    _policy_file: _WatchedFile[Policy] = field(init=False)
+    _servers_file: _WatchedFile[dict[str, Server]] = field(init=False)
+    _author_files: dict[str, _WatchedFile[Author]] = field(
         default_factory=dict[str, _WatchedFile[Author]], init=False
     )
-    _routing: dict[str, _WatchedFile[RoutingPolicy]] = field(
+    _routing_files: dict[str, _WatchedFile[RoutingPolicy]] = field(
         default_factory=dict[str, "_WatchedFile[RoutingPolicy]"], init=False
     )
 
-    _paused: dict[str, str] = field(default_factory=dict[str, str], init=False)
+    _pause_reasons: dict[str, str] = field(default_factory=dict[str, str], init=False)
 
     def __post_init__(self) -> None:
-        self._policy = _WatchedFile(self.settings.policy_path, read_policy)
-        self._servers = _WatchedFile(self.settings.servers_path, read_servers)
+        self._policy_file = _WatchedFile(self.settings.policy_path, read_policy)
+        self._servers_file = _WatchedFile(self.settings.servers_path, read_servers)
 
     def refresh(self) -> bool:
         """Check every file once (about 10 µs each); return whether `current` was replaced."""
-        has_changed = self._policy.refresh("policy")
-        if has_changed and self._policy.value is not None:
+        has_changed = self._policy_file.refresh("policy")
+        if has_changed and self._policy_file.value is not None:
             # Once the policy no longer lists a stopped canary, its version may become a canary
             # again.
-            listed_canaries = {_canary_key(*item) for item in self._policy.value.authors.items()}
+            listed_canaries = {
+                _canary_key(*item) for item in self._policy_file.value.authors.items()
+            }
             self.stopped_canaries &= listed_canaries
-        has_changed |= self._servers.refresh("servers")
+        has_changed |= self._servers_file.refresh("servers")
         has_changed |= self._refresh_authors()
-        has_changed |= self._refresh_paused()
+        has_changed |= self._refresh_pause_reasons()
         if has_changed:
             self.current = self._snapshot()
         return has_changed
@@ -129,42 +131,42 @@ class LiveConfig:
         folder = self.settings.authors_dir
         files = {path.stem: path for path in folder.glob("*.toml")} if folder.is_dir() else {}
         has_changed = False
-        for slug in set(self._authors) - set(files):
-            del self._authors[slug]
-            self._routing.pop(slug, None)
+        for slug in set(self._author_files) - set(files):
+            del self._author_files[slug]
+            self._routing_files.pop(slug, None)
             has_changed = True
         for slug, path in files.items():
-            if slug not in self._authors:
-                self._authors[slug] = _WatchedFile(
+            if slug not in self._author_files:
+                self._author_files[slug] = _WatchedFile(
                     path, lambda path: read_author(self.settings, path.stem)
                 )
-            has_changed |= self._authors[slug].refresh(f"author {slug}")
-            has_changed |= self._refresh_routing(slug)
+            has_changed |= self._author_files[slug].refresh(f"author {slug}")
+            has_changed |= self._refresh_routing_policy(slug)
         return has_changed
 
-    def _refresh_paused(self) -> bool:
+    def _refresh_pause_reasons(self) -> bool:
         folder = self.settings.authors_dir
         files = {path.stem: path for path in folder.glob(f"*{SUFFIX}")} if folder.is_dir() else {}
         reasons = {slug: reason for slug, path in files.items() if (reason := pause_reason(path))}
-        has_changed = reasons != self._paused
-        self._paused = reasons
+        has_changed = reasons != self._pause_reasons
+        self._pause_reasons = reasons
         return has_changed
 
-    def _refresh_routing(self, author: str) -> bool:
+    def _refresh_routing_policy(self, author: str) -> bool:
         """Reload an author's routing policy, which only a home with a paid model needs."""
         if not self.settings.has_paid_route:
             return False
-        if author not in self._routing:
+        if author not in self._routing_files:
             path = policy_path(self.settings.home, author)
-            self._routing[author] = _WatchedFile(path, read_routing_policy)
-        return self._routing[author].refresh("routing policy")
+            self._routing_files[author] = _WatchedFile(path, read_routing_policy)
+        return self._routing_files[author].refresh("routing policy")
 
     def _effective_policy(self, servers: Mapping[str, Server]) -> Policy | None:
         """Return the newest policy, except for authors whose new stable version is not ready.
 
         Such an author keeps the previous entry while the server of that version is ready.
         """
-        new_policy, previous_policy = self._policy.value, self.current.policy
+        new_policy, previous_policy = self._policy_file.value, self.current.policy
         if new_policy is None or previous_policy is None:
             return new_policy
         authors = {
@@ -179,25 +181,27 @@ class LiveConfig:
         return replace(new_policy, authors=authors)
 
     def _problems(self, slug: str, author: _WatchedFile[Author]) -> list[str]:
-        routing = self._routing.get(slug)
+        routing = self._routing_files.get(slug)
         return [file.problem for file in (author, routing) if file is not None and file.problem]
 
     def _snapshot(self) -> Snapshot:
-        shared_files = (self._policy, self._servers)
-        servers = self._servers.value or {}
+        shared_files = (self._policy_file, self._servers_file)
+        servers = self._servers_file.value or {}
         return Snapshot(
-            authors={slug: author.value for slug, author in self._authors.items() if author.value},
+            authors={
+                slug: author.value for slug, author in self._author_files.items() if author.value
+            },
             policy=self._remove_stopped_canaries(self._effective_policy(servers)),
             servers=servers,
             has_paid_route=self.settings.has_paid_route,
             problems=tuple(file.problem for file in shared_files if file.problem),
-            paused=dict(self._paused),
+            paused=dict(self._pause_reasons),
             author_problems={
                 slug: "; ".join(problems)
-                for slug, author in self._authors.items()
+                for slug, author in self._author_files.items()
                 if (problems := self._problems(slug, author))
             },
-            routing={slug: file.value for slug, file in self._routing.items() if file.value},
+            routing={slug: file.value for slug, file in self._routing_files.items() if file.value},
         )
 
 

@@ -83,7 +83,7 @@ class HomeCounts:
                     yield table
                 finally:
                     content = json.dumps(table).encode()
-                    # In the same call, blanks overwrite the rest of a longer table.
+                    # In the same call, blanks overwrite the end of a longer old table.
                     os.pwrite(self._file, content.ljust(len(old_content)), 0)
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)

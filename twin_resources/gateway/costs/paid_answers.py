@@ -72,7 +72,7 @@ class PaidAnswers:
             raise TwinError(
                 f"have {self.model} answer {len(prompts)} questions",
                 found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-                next_step="check TWIN_PAID_MODEL and its key; answers already bought are kept",
+                next_step="check TWIN_PAID_MODEL and its key; answers already paid for are kept",
             ) from error
 
     def max_usd(self, prompt: Sequence[Mapping[str, str]], *, max_tokens: int) -> float:

@@ -36,9 +36,9 @@ def truncate_stream(
 ) -> AsyncGenerator[Any, None]:
     """Return a stream's chunks, ended at a sentence and before a loop.
 
-    The rest of a loop is consumed but not shown, because LiteLLM writes a trace and the server
-    reports its tokens only at the end of the stream. The author's token limit bounds the length of
-    the stream.
+    The text after a detected loop is consumed but not shown, because LiteLLM writes a trace and
+    the server reports its tokens only at the end of the stream. The author's token limit bounds the
+    length of the stream.
     """
     if not record.ends_at_sentence:
         return chunks
@@ -69,12 +69,12 @@ def truncate_stream(
     return filter_stream(chunks, truncate)
 
 
-def _finish_reason(shown: str) -> str:
+def _finish_reason(shown_text: str) -> str:
     """Return `stop` if the gateway's own limit ended the answer at a sentence, else `length`.
 
     The client could not request more text, and OpenAI's stream helper raises on `length`.
     """
-    return "length" if not shown or shown.rstrip().endswith(ELLIPSIS) else "stop"
+    return "length" if not shown_text or shown_text.rstrip().endswith(ELLIPSIS) else "stop"
 
 
 async def remove_unsupported_sentences(record: RequestRecord, response: Any) -> None:

@@ -106,8 +106,8 @@ class Exchange:
         found_passages: the retrieved passages.
         has_searched_quotes: whether the search for quotations succeeded.
         answer_parts: quotations, prose, or both.
-        unredacted: question and passages before redaction for a provider, or None if nothing was
-            redacted. The fallback reads them, because it answers on this machine.
+        unredacted_inputs: question and passages before redaction for a provider, or None if nothing
+            was redacted. The fallback reads them, because it answers on this machine.
         provider_parts: parts of the request that are shown to a provider, or empty.
         guard_records: findings of the guards.
         ignored_parameters: client parameters without effect.
@@ -129,7 +129,7 @@ class Exchange:
     found_passages: FoundPassages = field(default_factory=FoundPassages)
     has_searched_quotes: bool = False
     answer_parts: AnswerParts = field(default_factory=AnswerParts)
-    unredacted: tuple[ChatRequest, FoundPassages] | None = None
+    unredacted_inputs: tuple[ChatRequest, FoundPassages] | None = None
     provider_parts: str = ""
     guard_records: tuple[GuardRecord, ...] = ()
     ignored_parameters: tuple[str, ...] = ()

@@ -134,7 +134,7 @@ def guard_passages(
         findings += (*title_scan.findings, *text_scan.findings)
         if title_scan.blocking_finding is None and text_scan.blocking_finding is None:
             passages.append(replace(passage, title=title_scan.text, text=text_scan.text))
-    nearest = tuple(
+    nearest_posts = tuple(
         post for post in found_passages.nearest if _is_unchanged(scanner.scan(post.title))
     )
     quote_result = found_passages.quote_result
@@ -146,13 +146,13 @@ def guard_passages(
         reason = "" if quotes else "the quotation is withheld"
         quote_result = replace(quote_result, quotes=quotes, reason=reason)
     guarded_passages = replace(
-        found_passages, passages=tuple(passages), nearest=nearest, quote_result=quote_result
+        found_passages, passages=tuple(passages), nearest=nearest_posts, quote_result=quote_result
     )
     return guarded_passages, tuple(findings)
 
 
-def _is_unchanged(scanned: ScanResult) -> bool:
-    return all(finding.action == "record" for finding in scanned.findings)
+def _is_unchanged(scan_result: ScanResult) -> bool:
+    return all(finding.action == "record" for finding in scan_result.findings)
 
 
 def guard_answer(record: RequestRecord, response: Any) -> None:
@@ -178,12 +178,12 @@ def guard_answer(record: RequestRecord, response: Any) -> None:
         choice.message.content = record.shown_text = scan.text
 
 
-def _append_withheld_notice(shown: str, *, as_json: bool) -> str:
+def _append_withheld_notice(shown_text: str, *, as_json: bool) -> str:
     """Return the shown text with the notice.
 
     A truncated JSON document gets no notice, because the finish reason reports the truncation.
     """
-    return shown if as_json else f"{shown.rstrip()}\n\n{WITHHELD_NOTICE}".lstrip()
+    return shown_text if as_json else f"{shown_text.rstrip()}\n\n{WITHHELD_NOTICE}".lstrip()
 
 
 async def guard_stream(

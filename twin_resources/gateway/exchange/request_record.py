@@ -266,7 +266,7 @@ class RequestRecord:
     def notice(self) -> str:
         """The paragraph above the text: who answers, if the reader may ask that, or the disclosure.
 
-        The author's settings say whether the disclosure is placed there.
+        The author's settings determine whether it contains the disclosure.
         The paragraph is composed when the answer begins.
         """
         is_first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
@@ -280,7 +280,7 @@ class RequestRecord:
         return f"{NOTICE_PREFIX}{' '.join((text or self._disclosure()).split())}\n\n"
 
     @property
-    def _shifted_opening(self) -> AnswerOpening:
+    def _opening_after_notice(self) -> AnswerOpening:
         """The opening, with offsets into the whole text of the answer."""
         if not self.notice:
             return self.opening
@@ -302,7 +302,7 @@ class RequestRecord:
     @property
     def citations(self) -> list[dict[str, Any]]:
         """The `annotations` of the message."""
-        return citations(self.quotes, self._shifted_opening)
+        return citations(self.quotes, self._opening_after_notice)
 
     @property
     def traceparent(self) -> str:
@@ -333,7 +333,7 @@ class RequestRecord:
             ],
             "answer": self.answer_form,
             "front_desk": self.fixed_text.front_desk,
-            "quotes": quote_fields(self.quotes, self._shifted_opening),
+            "quotes": quote_fields(self.quotes, self._opening_after_notice),
             "nearest": [
                 post_fields(post) for post in self.exchange.answer_parts.nearest[:MAX_NEAREST]
             ],
@@ -343,7 +343,9 @@ class RequestRecord:
             "ignored": list(self.ignored),
             "released_for": list(self.decision.prose_release.forms),
             "release": self.decision.prose_release.description,
-            "prose": self.prose_note.fields(shown=self.answer_form in {"voice", "quote_and_voice"}),
+            "prose": self.prose_note.fields(
+                is_shown=self.answer_form in {"voice", "quote_and_voice"}
+            ),
             "draft": {"why": self.prose_note.draft_reason}
             if self.prose_note.draft_reason
             else None,
@@ -398,8 +400,8 @@ def new_trace_id() -> str:
     return random_source.token_hex(16)
 
 
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+def _number(value: float | None, format_spec: str) -> str:
+    return "" if value is None else format(value, format_spec)
 
 
 def sources_header(sources: Sequence[Passage]) -> str:

@@ -112,7 +112,7 @@ class ProseTruncator:
         return self._show_until(self._safe_end())
 
     def finish(self, *, cut_off: bool) -> str:
-        """End the text and return the rest that is shown.
+        """End the text and return the remaining text to show.
 
         Args:
             cut_off: whether the token limit stopped the model.

@@ -36,7 +36,7 @@ class ProseNote:
         hidden_reason: why no prose is shown, in one clause; empty if prose is shown or the author
             wants none.
         draft_model: the model name that returns the prose anyway, or empty.
-        draft_reason: why the prose is a draft, or empty if it is not one.
+        draft_reason: why the prose is a draft; empty if it is no draft.
         supported_sentences: the judged sentences, or None if they are not judged.
     """
 
@@ -45,13 +45,13 @@ class ProseNote:
     draft_reason: str = ""
     supported_sentences: SupportedSentenceFilter | None = field(default=None, repr=False)
 
-    def fields(self, *, shown: bool) -> dict[str, Any]:
+    def fields(self, *, is_shown: bool) -> dict[str, Any]:
         """Return the field `twin.prose`."""
         sentences = self.supported_sentences
         return {
-            "shown": shown,
-            "why": "" if shown else self.hidden_reason,
-            "model": "" if shown else self.draft_model,
+            "shown": is_shown,
+            "why": "" if is_shown else self.hidden_reason,
+            "model": "" if is_shown else self.draft_model,
             "judged": sentences is not None,
             "sentences": sentences.claim_count if sentences else 0,
             "left_out": sentences.claim_count - sentences.kept_count if sentences else 0,

@@ -107,7 +107,7 @@ def _likelihood(sentence: str) -> float:
 
 
 def _normalize(sentence: str) -> str:
-    """Remove spaces between single letters, and replace digits that stand for letters."""
+    """Remove spaces between single letters, and replace digits used in place of letters."""
     if _SPACED_LETTERS.search(sentence):
         sentence = re.sub(r"(?<=\b\w) (?=\w\b)", "", sentence)
     if len(_LETTER_DIGIT_WORD.findall(sentence)) >= _MIN_LETTER_DIGIT_WORDS:

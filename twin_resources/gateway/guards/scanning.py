@@ -121,15 +121,15 @@ class Scanner:
             for span in spans:
                 kind: GuardKind = "secrets" if span.kind in SECRETS else "personal"
                 if is_watched(kind):
-                    findings.append(self._finding(span.start, span.end, kind, span.kind))
+                    findings.append(self._create_finding(span.start, span.end, kind, span.kind))
         if is_watched("words") and self._block_list_pattern is not None:
             findings += [
-                self._finding(*match.span(), "words", "words")
+                self._create_finding(*match.span(), "words", "words")
                 for match in self._block_list_pattern.finditer(text)
             ]
         if is_watched("injection"):
             findings += [
-                self._finding(begin, end, "injection", "injection")
+                self._create_finding(begin, end, "injection", "injection")
                 for begin, end in find_injections(text, self.place, as_json=as_json)
             ]
         return sorted(findings)
@@ -147,7 +147,7 @@ class Scanner:
         findings = tuple(self.find(text, as_json=as_json))
         return ScanResult(mask_findings(text, findings, as_json=as_json), findings)
 
-    def _finding(self, begin: int, end: int, kind: GuardKind, category: str) -> GuardFinding:
+    def _create_finding(self, begin: int, end: int, kind: GuardKind, category: str) -> GuardFinding:
         return GuardFinding(begin, end, kind, category, self.guards.action(kind, self.place))
 
     def _is_watched(self, kind: GuardKind) -> bool:

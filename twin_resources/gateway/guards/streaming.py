@@ -70,7 +70,7 @@ class StreamGuard:
         return self._show(safe_end) if safe_end > self._held_start else ""
 
     def finish(self) -> str:
-        """End the text and return the rest that is shown."""
+        """End the text and return the remaining text to show."""
         shown_text = "" if self.blocking_finding is not None else self._show(len(self._text))
         if self._all_pieces:
             findings = self._scanner.find("".join(self._all_pieces), as_json=self._as_json)

@@ -36,12 +36,12 @@ def strip_internal_fields(response: Any) -> Any:
     return response
 
 
-def _remove_field(holder: Any, name: str) -> None:
-    extra_fields = getattr(holder, "__pydantic_extra__", None)
+def _remove_field(model_object: Any, name: str) -> None:
+    extra_fields = getattr(model_object, "__pydantic_extra__", None)
     if extra_fields:
         extra_fields.pop(name, None)
     # LiteLLM itself deletes fields that are None, so that they are not serialized as null.
-    vars(holder).pop(name, None)
-    fields_set = getattr(holder, "__pydantic_fields_set__", None)
+    vars(model_object).pop(name, None)
+    fields_set = getattr(model_object, "__pydantic_fields_set__", None)
     if fields_set is not None:
         fields_set.discard(name)

@@ -366,15 +366,15 @@ def _count_stream(record: RequestRecord, response: Any) -> Any:
     return ReadAheadStream(response, partial(_count_chunk, record, record.cost.paid_call))
 
 
-def _count_chunk(record: RequestRecord, bought: PaidCall, chunk: Any) -> None:
+def _count_chunk(record: RequestRecord, paid_call: PaidCall, chunk: Any) -> None:
     """Count one chunk of a paid stream, unless the fallback answers."""
     if record.replaced_decision is not None:
         return
     for choice in chunk.choices:
         if _has_text(choice):
-            bought.record_text(choice.delta.content)
+            paid_call.record_text(choice.delta.content)
     if getattr(chunk, "usage", None):
-        bought.settle_answer(chunk.usage)
+        paid_call.settle_answer(chunk.usage)
 
 
 def _add_opening(record: RequestRecord, response: Any) -> Any:

@@ -231,5 +231,7 @@ def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:
     names = ALLOWED_KEYS - {"model", "messages", "stream_options", "response_format"}
     parameters = {name: options[name] for name in sorted(names) if name in options}
     # Only the type, because a schema may be longer than the answer.
-    spec = options.get("response_format")
-    return parameters | ({"response_format": spec["type"]} if isinstance(spec, dict) else {})
+    response_format = options.get("response_format")
+    return parameters | (
+        {"response_format": response_format["type"]} if isinstance(response_format, dict) else {}
+    )

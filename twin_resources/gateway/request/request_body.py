@@ -183,18 +183,18 @@ def admit_body(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> 
     return fields | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
 
 
-def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
+def refuse_unknown(body: Mapping[str, Any], allowed_keys: frozenset[str]) -> None:
     """Refuse a body with a key that is not on the list, unless its value is null.
 
     Raises:
         RefusedError: 400 if there is such a key.
     """
-    bad_keys = sorted(name for name in set(body) - allowed if body[name] is not None)
+    bad_keys = sorted(name for name in set(body) - allowed_keys if body[name] is not None)
     if bad_keys:
         raise bad_request(
             bad_keys[0],
             found=f"the key{'s' if len(bad_keys) > 1 else ''} {', '.join(map(repr, bad_keys))}",
-            next_step=f"send only {', '.join(sorted(allowed))}",
+            next_step=f"send only {', '.join(sorted(allowed_keys))}",
             code="key_not_allowed",
         )
 
@@ -286,7 +286,8 @@ class _Conversation:
 def _read_messages(value: object) -> _Conversation:
     """Read a conversation.
 
-    A client cannot change earlier turns, so their text is kept and the rest is listed in `ignored`.
+    A client cannot change earlier turns, so their text is kept and their other parts are listed in
+    `ignored`.
     """
     if not isinstance(value, list) or not value:
         raise bad_request(
@@ -302,7 +303,9 @@ def _read_messages(value: object) -> _Conversation:
     for position, message in enumerate(messages):
         if not isinstance(message, dict):
             raise bad_request(
-                "messages", found=f"message {position} is not an object", next_step="see the API"
+                "messages",
+                found=f"message {position} is not an object",
+                next_step="send each message as an object with a role and content",
             )
         fields = cast("dict[str, Any]", message)
         role = _role(fields)

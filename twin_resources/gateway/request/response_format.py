@@ -75,7 +75,7 @@ def supports_response_format(model: str) -> bool:
     litellm_module: Any = litellm
     try:
         name, provider, *_ = litellm_module.get_llm_provider(model)
-    except litellm_module.BadRequestError:  # a provider that LiteLLM does not know
+    except litellm_module.BadRequestError:  # LiteLLM does not support this provider
         return False
     return "response_format" in (litellm_module.get_supported_openai_params(name, provider) or ())
 

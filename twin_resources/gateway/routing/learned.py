@@ -91,8 +91,8 @@ def find_lapse_reason(
     return ""
 
 
-def _margin_deviation(routed: RoutingDecision) -> tuple[str, ...]:
-    return () if routed.margin_held else ("margin not held: the remaining budget is too small",)
+def _margin_deviation(decision: RoutingDecision) -> tuple[str, ...]:
+    return () if decision.margin_held else ("margin not held: the remaining budget is too small",)
 
 
 def _blended_price_usd(policy: RoutingPolicy, index: int) -> float:
@@ -104,12 +104,12 @@ def _blended_price_usd(policy: RoutingPolicy, index: int) -> float:
 
 
 def _routing_note(
-    policy: RoutingPolicy, routed: RoutingDecision, *, other_index: int, caveat: str = ""
+    policy: RoutingPolicy, decision: RoutingDecision, *, other_index: int, caveat: str = ""
 ) -> RoutingNote:
-    reason = f"{routed.reason}; but {caveat}" if caveat else routed.reason
+    reason = f"{decision.reason}; but {caveat}" if caveat else decision.reason
     return RoutingNote(
         reason,
-        routed.gain,
+        decision.gain,
         policy.models[other_index].name,
         _blended_price_usd(policy, other_index),
     )

@@ -48,21 +48,21 @@ class QuestionRouter:
         self,
         snapshot: Snapshot,
         chat_request: ChatRequest,
-        chosen: RouteDecision,
+        own_decision: RouteDecision,
         *,
         found_passages: FoundPassages,
     ) -> ScoredQuestion | None:
         """Return the policy's decision on a question.
 
         Args:
-            chosen: the choice before retrieval; only the author's own versions are scored.
+            own_decision: the choice before retrieval; only the author's own versions are scored.
             found_passages: the passages, with the question's vector.
 
         Returns:
             The decision, or None if the author has no policy or nothing is scored.
         """
         policy = snapshot.routing.get(chat_request.author)
-        if policy is None or not self.paid_model or chosen.route not in {"stable", "canary"}:
+        if policy is None or not self.paid_model or own_decision.route not in {"stable", "canary"}:
             return None
         lapse_reason = find_lapse_reason(
             policy, snapshot, chat_request, found_passages, paid_model=self.paid_model

@@ -123,7 +123,9 @@ def choose_version(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
     )
 
 
-def choose_fallback(snapshot: Snapshot, author: str, chosen: RouteDecision) -> RouteDecision | None:
+def choose_fallback(
+    snapshot: Snapshot, author: str, decision: RouteDecision
+) -> RouteDecision | None:
     """Return the ready version that answers if the chosen one fails, or None.
 
     The stable version replaces a drawn canary or a routed paid model. The base model replaces an
@@ -133,11 +135,11 @@ def choose_fallback(snapshot: Snapshot, author: str, chosen: RouteDecision) -> R
     policy = snapshot.get_author_policy(author)
     if policy is None or policy.stable is None:
         return None
-    if chosen.route == "stable" and chosen.is_elsewhere:
+    if decision.route == "stable" and decision.is_elsewhere:
         arm = BASE  # that server is not managed here and is checked only every 15 s
-    elif chosen.route == "canary" or chosen.route.startswith(ROUTED_PREFIX):
+    elif decision.route == "canary" or decision.route.startswith(ROUTED_PREFIX):
         arm = "stable"
     else:
         return None
-    decision = decision_for_arm(snapshot, author, arm)
-    return decision if snapshot.is_ready(decision.server_key) else None
+    fallback = decision_for_arm(snapshot, author, arm)
+    return fallback if snapshot.is_ready(fallback.server_key) else None

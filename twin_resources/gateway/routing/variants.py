@@ -43,7 +43,7 @@ def decision_for_arm(
 
 def decision_for_version(
     author: str,
-    served: ServedVersion,
+    version: ServedVersion,
     *,
     route: str,
     propensity: float = 1.0,
@@ -51,17 +51,17 @@ def decision_for_version(
 ) -> RouteDecision:
     """Return the decision for a version of the policy, even if its server is not ready."""
     return RouteDecision(
-        server_key=f"{author}/v{served.version}",
-        version=f"v{served.version}",
-        checkpoint=served.checkpoint,
-        template=served.template,
+        server_key=f"{author}/v{version.version}",
+        version=f"v{version.version}",
+        checkpoint=version.checkpoint,
+        template=version.template,
         route=route,
         propensity=propensity,
         degraded=degraded,
-        prose_release=served.prose,
-        is_tuned=served.kind == "tuned",
-        is_elsewhere=served.is_elsewhere,
-        provider=served.provider,
+        prose_release=version.prose,
+        is_tuned=version.kind == "tuned",
+        is_elsewhere=version.is_elsewhere,
+        provider=version.provider,
     )
 
 

@@ -53,21 +53,21 @@ class RouterServers:
 
     router: Router
     clock: Callable[[], float] = time.monotonic
-    _deployed: dict[str, Server] = field(default_factory=dict[str, Server])
-    _removal_started: dict[str, float] = field(default_factory=dict[str, float])
+    _deployed_servers: dict[str, Server] = field(default_factory=dict[str, Server])
+    _removal_started_at: dict[str, float] = field(default_factory=dict[str, float])
 
     def update(self, servers: Mapping[str, Server]) -> None:
         """Add and replace deployments, then remove those unpublished for `REMOVAL_DELAY_S`."""
         for name, server in servers.items():
-            self._removal_started.pop(name, None)
-            if self._deployed.get(name) != server:
+            self._removal_started_at.pop(name, None)
+            if self._deployed_servers.get(name) != server:
                 self.router.upsert_deployment(build_deployment(name, server))
-                self._deployed[name] = server
+                self._deployed_servers[name] = server
         now = self.clock()
-        for name in set(self._deployed) - set(servers):
-            if now - self._removal_started.setdefault(name, now) >= REMOVAL_DELAY_S:
+        for name in set(self._deployed_servers) - set(servers):
+            if now - self._removal_started_at.setdefault(name, now) >= REMOVAL_DELAY_S:
                 self.router.delete_deployment(name)
-                del self._deployed[name], self._removal_started[name]
+                del self._deployed_servers[name], self._removal_started_at[name]
 
 
 def build_deployment(name: str, server: Server) -> Any:
@@ -84,8 +84,8 @@ def build_deployment(name: str, server: Server) -> Any:
         api_key=server.key or "none",
         max_retries=0,  # the router retries; retries of its client would multiply them
     )
-    info = ModelInfo(id=name, input_cost_per_token=0.0, output_cost_per_token=0.0)
-    return Deployment(model_name=name, litellm_params=parameters, model_info=info)
+    model_info = ModelInfo(id=name, input_cost_per_token=0.0, output_cost_per_token=0.0)
+    return Deployment(model_name=name, litellm_params=parameters, model_info=model_info)
 
 
 def paid_deployment(model: str) -> Any:
@@ -187,13 +187,13 @@ class BackgroundTasks:
         except Exception as error:  # noqa: BLE001 - the first question reports it too
             sys.stderr.write(f"warm-up of retrieval failed: {type(error).__name__}: {error}\n")
 
-    def _run_every(self, seconds: float, work: Callable[[], Awaitable[None] | None]) -> None:
+    def _run_every(self, seconds: float, task: Callable[[], Awaitable[None] | None]) -> None:
         """Repeat a task; without a coroutine, it runs on the event loop."""
 
         async def run() -> None:
             while True:
                 try:
-                    if (coroutine := work()) is not None:
+                    if (coroutine := task()) is not None:
                         await coroutine
                 except Exception as error:  # noqa: BLE001 - logged; the next round retries
                     sys.stderr.write(f"background task failed: {type(error).__name__}: {error}\n")

@@ -52,10 +52,10 @@ class HomeMetrics(Collector):
             "twin_home_readable", "1 if this part of the home could be read.", labels=("part",)
         )
         parts: dict[str, Callable[[], Iterable[GaugeMetricFamily | CounterMetricFamily]]] = {
-            "servers": self._servers,
-            "outbox": self._outbox,
-            "quality": self._quality,
-            "spending": self._spending,
+            "servers": self._read_servers,
+            "outbox": self._read_outbox,
+            "quality": self._read_quality,
+            "spending": self._read_spending,
         }
         for name, read in parts.items():
             try:
@@ -67,7 +67,7 @@ class HomeMetrics(Collector):
             yield from metrics
         yield readable
 
-    def _servers(self) -> Metrics:
+    def _read_servers(self) -> Metrics:
         ready = GaugeMetricFamily(
             "twin_model_server_ready", "1 if the model server accepts requests.", labels=("server",)
         )
@@ -75,7 +75,7 @@ class HomeMetrics(Collector):
             ready.add_metric((name,), float(server.ready))
         yield ready
 
-    def _outbox(self) -> Metrics:
+    def _read_outbox(self) -> Metrics:
         counts = self.outbox.counts()
         waiting = GaugeMetricFamily(
             "twin_outbox_waiting", "Items that wait for the trace store.", labels=("kind",)
@@ -94,7 +94,7 @@ class HomeMetrics(Collector):
             "twin_outbox_refused", "Items that the trace store refused.", counts.refused
         )
 
-    def _quality(self) -> Metrics:
+    def _read_quality(self) -> Metrics:
         with (
             closing(State.open(self.settings.state_address)) as state,
             state.read_transaction() as connection,
@@ -142,7 +142,7 @@ class HomeMetrics(Collector):
             open_alarms.add_metric((author,), alarm.raised_at)
         yield open_alarms
 
-    def _spending(self) -> Metrics:
+    def _read_spending(self) -> Metrics:
         with closing(State.open(self.settings.state_address)) as state:
             rows = open_account(self.settings, state).rows(period="day")
         spent = GaugeMetricFamily(

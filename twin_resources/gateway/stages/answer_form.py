@@ -60,7 +60,7 @@ def requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
     return form, f"{decision.version} is not released for voice ({reason}){hint}"
 
 
-def _choose_possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerParts, str]:
+def _choose_possible_form(exchange: Exchange, target_form: AnswerForm) -> tuple[AnswerParts, str]:
     """Return the form that the passages allow, and why an expected quotation is missing."""
     author, found_passages = exchange.author, exchange.found_passages
     quote_result = found_passages.quote_result
@@ -95,5 +95,5 @@ def _choose_possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[An
     ids = {quote.document_id for quote in quotes}
     sources = tuple(passage for passage in found_passages.nearest if passage.document_id in ids)
     return AnswerParts(
-        requested, render_quotes(quotes, before_prose=False), quotes, cited_passages=sources
+        target_form, render_quotes(quotes, before_prose=False), quotes, cited_passages=sources
     ), ""

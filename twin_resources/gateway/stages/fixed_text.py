@@ -62,19 +62,21 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
     )
 
 
-def _format_program_answer(program: ProgramAnswer, chat_request: ChatRequest) -> str:
+def _format_program_answer(program_answer: ProgramAnswer, chat_request: ChatRequest) -> str:
     """Return a program's answer in its `response_format`; a list becomes the smallest document."""
     json_format = chat_request.response_format
     if json_format is None:
-        return program.text
+        return program_answer.text
     if json_format["type"] == JSON_OBJECT:
-        return program.document
-    return _schema_document(program.value if isinstance(program.value, str) else "", json_format)
+        return program_answer.document
+    return _schema_document(
+        program_answer.value if isinstance(program_answer.value, str) else "", json_format
+    )
 
 
-def _schema_document(text: str, form: Mapping[str, Any]) -> str:
+def _schema_document(text: str, response_format: Mapping[str, Any]) -> str:
     """Return the text as JSON in the client's format, so that its parser accepts it."""
-    if document := build_document(text, form):
+    if document := build_document(text, response_format):
         return document
     raise bad_request(
         "response_format",

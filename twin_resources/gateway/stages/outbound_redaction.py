@@ -50,7 +50,7 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
             history=turns,
         ),
         found_passages=found_passages,
-        unredacted=(chat_request, exchange.found_passages),
+        unredacted_inputs=(chat_request, exchange.found_passages),
         provider_parts=", ".join(shared_parts),
         notes=notes,
     )

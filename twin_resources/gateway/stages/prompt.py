@@ -38,7 +38,7 @@ async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchan
     request, author = exchange.chat_request, exchange.author
     note, cut_note = _build_system_note(request, author)
     ignored_parameters = (SYSTEM_MESSAGES,) if request.system and not note else ()
-    sampling = _sampling(request, author)
+    sampling = _sampling_parameters(request, author)
     history, dropped_turns = _fit_history(exchange, services, sampling)
     notes = [cut_note] if cut_note else []
     if dropped_turns and not exchange.is_answered:
@@ -63,18 +63,21 @@ async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exc
         return exchange  # its prose is not released, unlike that of the chosen version
     backup, template = resolve_template(exchange.snapshot, backup)
     meter = services.meter(backup.server_key)
-    request, passages = exchange.unredacted or (exchange.chat_request, exchange.found_passages)
+    request, passages = exchange.unredacted_inputs or (
+        exchange.chat_request,
+        exchange.found_passages,
+    )
     original_exchange = replace(exchange, chat_request=request, found_passages=passages)
     messages = _render(original_exchange, services, template, exchange.history)
     fallback = Fallback(decision_for_statistics(backup, request), template.hash, messages, meter)
     return replace(exchange, fallback=fallback)
 
 
-def decision_for_statistics(chosen: RouteDecision, chat_request: ChatRequest) -> RouteDecision:
+def decision_for_statistics(decision: RouteDecision, chat_request: ChatRequest) -> RouteDecision:
     """Return the decision for the statistics; a draft does not count for the policy."""
     if chat_request.alias != DRAFT:
-        return chosen
-    return replace(chosen, route=f"alias:{DRAFT}", propensity=1.0)
+        return decision
+    return replace(decision, route=f"alias:{DRAFT}", propensity=1.0)
 
 
 def _render(
@@ -133,7 +136,7 @@ def _build_system_note(chat_request: ChatRequest, author: Author) -> tuple[str, 
     return chat_request.system[:MAX_NOTE_CHARACTERS], message
 
 
-def _sampling(chat_request: ChatRequest, author: Author) -> dict[str, Any]:
+def _sampling_parameters(chat_request: ChatRequest, author: Author) -> dict[str, Any]:
     defaults = {
         "temperature": author.temperature,
         "frequency_penalty": FREQUENCY_PENALTY,

@@ -74,11 +74,11 @@ class RequestServices:
         self.base_context = context_length(self.base_folder)
         token_counter(self.base_folder)  # loaded now, so that no question waits for it
 
-    def meter_for_decision(self, chosen: RouteDecision) -> Throughput | None:
+    def meter_for_decision(self, decision: RouteDecision) -> Throughput | None:
         """Return the meter of the machine that answers, or None for a remote machine."""
-        if chosen.server_key == PAID or chosen.is_elsewhere:
+        if decision.server_key == PAID or decision.is_elsewhere:
             return None
-        return self.meter(chosen.server_key)
+        return self.meter(decision.server_key)
 
     def meter(self, server_key: str) -> Throughput:
         """Return the meter of a model server, created at its first use."""

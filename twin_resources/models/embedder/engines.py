@@ -55,8 +55,9 @@ class Engine(Protocol):
 
 
 class OpenVinoEngine:
-    """Runs the converted model on the CPU; a text's vector does not depend on its batch.
+    """An engine that runs the converted model on the CPU.
 
+    A text's vector does not depend on its batch.
     Engines in one process share the compiled model, but each has its own request.
 
     Args:
@@ -148,7 +149,7 @@ def _load_compiled_model(folder: Path, precision: str, threads: int) -> _Compile
 
 
 class SentenceTransformersEngine:
-    """Runs the original model in torch with fp32, on a GPU if there is one.
+    """An engine that runs the original model in torch with fp32, on a GPU if there is one.
 
     Args:
         folder: folder of the original model.

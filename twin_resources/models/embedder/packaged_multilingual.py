@@ -128,18 +128,18 @@ class _Reader:
     """A reader of consecutive little-endian numbers without padding."""
 
     def __init__(self, data: mmap.mmap, offset: int) -> None:
-        self.data, self.at = data, offset
+        self.data, self.position = data, offset
 
     def read_numbers(self, number_format: str) -> tuple[Any, ...]:
-        values = struct.unpack_from(f"<{number_format}", self.data, self.at)
-        self.at += struct.calcsize(f"<{number_format}")
+        values = struct.unpack_from(f"<{number_format}", self.data, self.position)
+        self.position += struct.calcsize(f"<{number_format}")
         return values
 
     def read_array(self, dtype: str, count: int) -> np.ndarray:
         import numpy as np
 
-        values = np.frombuffer(self.data, dtype=dtype, count=count, offset=self.at).copy()
-        self.at += values.nbytes
+        values = np.frombuffer(self.data, dtype=dtype, count=count, offset=self.position).copy()
+        self.position += values.nbytes
         return values
 
 
@@ -148,10 +148,11 @@ def _read_vocabulary(reader: _Reader) -> list[tuple[str, float]]:
     count, _bos, _eos, _pad, _unk, text_bytes = reader.read_numbers("5iQ")
     ends = reader.read_array("<u4", count + 1)
     scores = reader.read_array("<f4", count)
-    text = bytes(reader.data[reader.at : reader.at + text_bytes])
-    reader.at += text_bytes
+    text = bytes(reader.data[reader.position : reader.position + text_bytes])
+    reader.position += text_bytes
     _count_normalized, normalization_bytes = reader.read_numbers("iI")
-    reader.at += normalization_bytes  # skip the NFKC table, which the tokenizers library contains
+    # Skip the NFKC table, which the tokenizers library contains.
+    reader.position += normalization_bytes
     return [
         (text[ends[index] : ends[index + 1]].decode(), float(score))
         for index, score in enumerate(scores)
@@ -188,8 +189,8 @@ def _read_directory(reader: _Reader) -> list[_Tensor]:
     entries: list[_Tensor] = []
     for _ in range(count):
         (length,) = reader.read_numbers("H")
-        name = bytes(reader.data[reader.at : reader.at + length]).decode()
-        reader.at += length
+        name = bytes(reader.data[reader.position : reader.position + length]).decode()
+        reader.position += length
         kind, value_count, offset, _size = reader.read_numbers("BIQQ")
         entries.append(_Tensor(name, kind == 1, value_count, offset))
     return entries

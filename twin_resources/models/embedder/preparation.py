@@ -95,9 +95,9 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it if the process is killed
         if (folder / "current.json").exists():
-            prepared, manifest = find_prepared_embedder(settings)
-            if manifest.source == source and _is_complete(prepared, settings):
-                return prepared
+            prepared_folder, manifest = find_prepared_embedder(settings)
+            if manifest.source == source and _is_complete(prepared_folder, settings):
+                return prepared_folder
         # A killed preparation leaves its folder; this one has the lock, so no other is running.
         for partial_folder in folder.glob("partial-*"):
             shutil.rmtree(partial_folder)
@@ -307,8 +307,14 @@ def _read_pooling(model: Path, *, name: str) -> str:
     """
     modules = _read_json(model / "modules.json", [])
     unknown_modules = {module["type"].rsplit(".", 1)[-1] for module in modules} - KNOWN_MODULES
-    spec = _read_json(model / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
-    modes = {key for key, flag in spec.items() if key.startswith("pooling_mode_") and flag is True}
+    pooling_config = _read_json(
+        model / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True}
+    )
+    modes = {
+        key
+        for key, flag in pooling_config.items()
+        if key.startswith("pooling_mode_") and flag is True
+    }
     if unknown_modules or modes not in ({"pooling_mode_mean_tokens"}, {"pooling_mode_cls_token"}):
         raise TwinError(
             f"read how the embedder {name} pools its tokens",

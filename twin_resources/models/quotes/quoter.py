@@ -475,7 +475,7 @@ def _choose(
         quote = _build_quote(
             candidates[index], float(plain_cosines[nearest_indexes[index]]), marked_span
         )
-        if not any(_overlaps(quote, existing, whole_post=is_extra) for existing in quotes):
+        if not any(_overlaps(quote, other_quote, whole_post=is_extra) for other_quote in quotes):
             quotes.append(quote)
             last_score = float(scores[index])
     return QuoteResult(tuple(quotes), best_score, threshold)
@@ -571,6 +571,8 @@ def deciding_score(cosines: np.ndarray, *, max_cosines: int = DECIDING_PASSAGES)
     return float(np.mean(np.sort(cosines)[-max_cosines:]))
 
 
-def _overlaps(quote: Quote, other: Quote, *, whole_post: bool) -> bool:
-    is_same_post = quote.document_id == other.document_id
-    return is_same_post and (whole_post or (quote.start < other.end and other.start < quote.end))
+def _overlaps(quote: Quote, other_quote: Quote, *, whole_post: bool) -> bool:
+    is_same_post = quote.document_id == other_quote.document_id
+    return is_same_post and (
+        whole_post or (quote.start < other_quote.end and other_quote.start < quote.end)
+    )

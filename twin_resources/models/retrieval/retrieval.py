@@ -294,10 +294,10 @@ def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None
     return status.st_ino, status.st_ctime_ns  # an inode number alone may be reused
 
 
-def _best_of_each_post(ranked: Sequence[Passage]) -> tuple[Passage, ...]:
+def _best_of_each_post(ranked_passages: Sequence[Passage]) -> tuple[Passage, ...]:
     """Return the best passage of each of the top-ranked posts."""
     best_by_post: dict[str, Passage] = {}
-    for passage in ranked:
+    for passage in ranked_passages:
         if len(best_by_post) < MAX_NEAREST_POSTS:
             best_by_post.setdefault(passage.document_id, passage)
     return tuple(best_by_post.values())

@@ -20,12 +20,14 @@ MAX_PER_POST = 2
 """Maximum number of hits per post; a third hit could displace the right post."""
 
 
-def select_hits(ranked: Sequence[Passage], *, limit: int, token_budget: int) -> list[Passage]:
+def select_hits(
+    ranked_passages: Sequence[Passage], *, limit: int, token_budget: int
+) -> list[Passage]:
     """Select the best passages that fit, with at most `MAX_PER_POST` from each post."""
     passages: list[Passage] = []
     hits_by_post: Counter[str] = Counter()
     remaining_tokens = token_budget
-    for passage in ranked:
+    for passage in ranked_passages:
         if (
             len(passages) < limit
             and passage.token_count <= remaining_tokens
@@ -52,26 +54,30 @@ def add_neighbours(
     Returns:
         Runs of adjacent passages in the order of their post, starting with the best hit's run.
     """
-    remaining = token_budget - sum(hit.token_count for hit in hits)
+    remaining_tokens = token_budget - sum(hit.token_count for hit in hits)
     passages_by_position = {(hit.document_id, hit.position): hit for hit in hits}
     for hit in hits:
         for passage in neighbours_by_hit.get(hit.chunk_id, ()):
             position = (passage.document_id, passage.position)
-            if position not in passages_by_position and passage.token_count <= remaining:
+            if position not in passages_by_position and passage.token_count <= remaining_tokens:
                 passages_by_position[position] = passage
-                remaining -= passage.token_count
+                remaining_tokens -= passage.token_count
     return _group_adjacent(passages_by_position)
 
 
-def _group_adjacent(selected: Mapping[tuple[str, int], Passage]) -> tuple[Passage, ...]:
+def _group_adjacent(selected_passages: Mapping[tuple[str, int], Passage]) -> tuple[Passage, ...]:
     """Order the passages so that each post's adjacent passages are together.
 
     Args:
-        selected: passages by document and position, best first.
+        selected_passages: passages by document and position, best first.
     """
     grouped_passages: dict[tuple[str, int], Passage] = {}
-    for document, position in selected:
-        first = next(i for i in count(position, -1) if (document, i - 1) not in selected)
-        run = takewhile(selected.__contains__, ((document, i) for i in count(first)))
-        grouped_passages.update((key, selected[key]) for key in run)
+    for document, position in selected_passages:
+        first_position = next(
+            i for i in count(position, -1) if (document, i - 1) not in selected_passages
+        )
+        run = takewhile(
+            selected_passages.__contains__, ((document, i) for i in count(first_position))
+        )
+        grouped_passages.update((key, selected_passages[key]) for key in run)
     return tuple(grouped_passages.values())

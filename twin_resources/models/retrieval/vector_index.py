@@ -58,20 +58,20 @@ class IndexState:
     segments: int
 
 
-def plan_index(rows: int, existing: IndexState | None) -> IndexPlan | None:
+def plan_index(rows: int, existing_index: IndexState | None) -> IndexPlan | None:
     """Plan the index to create now; None if none is needed or the existing one suffices.
 
     Args:
         rows: number of rows in the table.
-        existing: the table's index, or None.
+        existing_index: the table's index, or None.
     """
     if rows < MIN_INDEXED_ROWS:
         return None
     partitions = rows // ROWS_PER_PARTITION
     if (
-        existing
-        and partitions < MAX_GROWTH * existing.partitions
-        and existing.segments <= MAX_SEGMENTS
+        existing_index
+        and partitions < MAX_GROWTH * existing_index.partitions
+        and existing_index.segments <= MAX_SEGMENTS
     ):
         return None
     return IndexPlan(partitions)

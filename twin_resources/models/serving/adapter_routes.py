@@ -168,7 +168,7 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
     if response.is_success:
         return
     message = _error_message(response)
-    # A missing adapter is also a 404, but the web framework's own 404 says only "Not Found".
+    # A missing adapter is also a 404, but the web framework's own 404 contains only "Not Found".
     if response.status_code == 404 and message in {"", "Not Found"}:
         raise RouteMissingError(
             tried, found="the server has no such route", next_step=ENABLE_ADAPTERS_STEP

@@ -24,7 +24,7 @@ class ExternalMember(FleetMember):
             return
         try:
             server = find_external_server(
-                self._settings, self.wanted.address, timeout_s=CHECK_TIMEOUT_S
+                self._settings, self.required_server.address, timeout_s=CHECK_TIMEOUT_S
             )
         except TwinError as error:
             self._failures += 1

@@ -91,9 +91,9 @@ def required_adapters(policy: Policy | None) -> dict[str, Path | None]:
     }
 
 
-def _have_same_author(key: str, other: str) -> bool:
+def _have_same_author(key: str, other_key: str) -> bool:
     """Return whether two keys belong to versions of the same author."""
-    return key.rpartition("/")[0] == other.rpartition("/")[0]
+    return key.rpartition("/")[0] == other_key.rpartition("/")[0]
 
 
 class Fleet:
@@ -157,16 +157,16 @@ class Fleet:
             log(f"{path} cannot be read; the last valid policy stays in force. {error}")
         self._policy_file_identity = file_identity
 
-    def _step_members(self, required: dict[str, RequiredServer]) -> None:
+    def _step_members(self, required_members: dict[str, RequiredServer]) -> None:
         now = self._clock()
         if not self._settings.model_server_url:
             if self._base_server is None and now - self._base_checked_at >= BASE_RETRY_INTERVAL_S:
                 self._find_base(now)
             if self._base_server is not None:
-                required[BASE] = self._base_server
-        for key, server in required.items():
+                required_members[BASE] = self._base_server
+        for key, server in required_members.items():
             member = self.members.get(key)
-            if member is not None and member.wanted != server:
+            if member is not None and member.required_server != server:
                 member.stop()  # two servers cannot share a key
                 member = None
             if member is None:
@@ -174,12 +174,12 @@ class Fleet:
                 self.members[key] = member = member_class(key, server, settings=self._settings)
             member.draining_since = None
             member.step(now)
-        for member in [self.members[key] for key in set(self.members) - set(required)]:
+        for member in [self.members[key] for key in set(self.members) - set(required_members)]:
             if member.draining_since is None:
                 # The old version stays published until the author's new versions answer.
                 if all(
                     self.members[key].server
-                    for key in required
+                    for key in required_members
                     if _have_same_author(key, member.key)
                 ):
                     member.draining_since = now

@@ -49,7 +49,7 @@ class FleetMember:
 
     def __init__(self, key: str, required_server: RequiredServer, *, settings: Settings) -> None:
         self.key = key
-        self.wanted = required_server
+        self.required_server = required_server
         self.server: RunningServer | None = None
         self.problem = ""
         self.draining_since: float | None = None
@@ -102,8 +102,8 @@ class FleetMember:
     def _start(self) -> None:
         self._process = ServerProcess(
             self._settings,
-            self.wanted.base_gguf,
-            self.wanted.adapter_gguf,
+            self.required_server.base_gguf,
+            self.required_server.adapter_gguf,
             alias=self.key,
             threads=self._settings.serving_threads,
         )

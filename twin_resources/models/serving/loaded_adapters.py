@@ -44,17 +44,17 @@ def peft_folder(checkpoint: str | Path) -> Path | None:
     return folder if checkpoint and (folder / PEFT_CONFIG).is_file() else None
 
 
-def not_offered_error(name: str, url: str, offered: Iterable[str]) -> TwinError:
+def not_offered_error(name: str, url: str, offered_names: Iterable[str]) -> TwinError:
     """Create the error for a name that a server neither offers nor can load."""
     return TwinError(
         f"serve {name} at {url}",
-        found=f"it offers {', '.join(sorted(offered)) or 'nothing'}",
+        found=f"it offers {', '.join(sorted(offered_names)) or 'nothing'}",
         next_step=f"load it there under this name (vLLM: --lora-modules {name}=FOLDER)",
     )
 
 
 class AdapterServer:
-    """Loads and unloads the adapters of one home on one server."""
+    """A client that loads and unloads the adapters of one home on one server."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -179,7 +179,7 @@ class AdapterServer:
 
 @dataclass
 class _UnusedAdapter:
-    since: float
+    unused_since: float
     lease: IO[bytes] | None
 
 
@@ -204,7 +204,7 @@ class FleetAdapters:
         log: Callable[[str], None],
         retry_delay_s: Callable[[int], float],
     ) -> None:
-        """
+        """Create the table of a home's adapters; the first step contacts the server.
 
         Args:
             log: function that writes a line to the log.
@@ -217,11 +217,12 @@ class FleetAdapters:
         self._unused_adapters: dict[str, _UnusedAdapter] = {}
         self._failed_adapters: dict[str, _FailedAdapter] = {}
 
-    def step(self, required: Mapping[str, Path | None], now: float) -> dict[str, str]:
+    def step(self, required_folders: Mapping[str, Path | None], now: float) -> dict[str, str]:
         """Load missing required adapters, and unload adapters that were not required for a while.
 
         Args:
-            required: PEFT folders by version name; None if the server's operator loads the adapter.
+            required_folders: PEFT folders by version name; None if the server's operator loads the
+                adapter.
             now: reading of a monotonic clock in seconds.
 
         Returns:
@@ -230,18 +231,21 @@ class FleetAdapters:
         Raises:
             TwinError: the server does not answer.
         """
-        for name in required:  # before listing, so that no other process unloads a listed adapter
+        # Before listing, so that no other process unloads a listed adapter.
+        for name in required_folders:
             self._hold_lease(name)
         listed_models = self._server.list_models()
         self._failed_adapters = {
-            name: failure for name, failure in self._failed_adapters.items() if name in required
+            name: failure
+            for name, failure in self._failed_adapters.items()
+            if name in required_folders
         }
-        for name, folder in required.items():
+        for name, folder in required_folders.items():
             self._ensure_loaded(name, folder, listed_models, now)
-        for name in set(self._held_leases) - set(required):
+        for name in set(self._held_leases) - set(required_folders):
             self._unused_adapters[name] = _UnusedAdapter(now, self._held_leases.pop(name))
         for name, model in listed_models.items():
-            if name not in required and self._server.belongs_to_home(model):
+            if name not in required_folders and self._server.belongs_to_home(model):
                 # A killed gate or an earlier fleet left it; a request may still use it.
                 self._unused_adapters.setdefault(name, _UnusedAdapter(now, None))
         self._unload_unused_adapters(now)
@@ -288,7 +292,7 @@ class FleetAdapters:
 
     def _unload_unused_adapters(self, now: float) -> None:
         for name, unused_adapter in list(self._unused_adapters.items()):
-            if now - unused_adapter.since < UNLOAD_DELAY_S:
+            if now - unused_adapter.unused_since < UNLOAD_DELAY_S:
                 continue
             if unused_adapter.lease is not None:
                 unused_adapter.lease.close()
@@ -297,7 +301,7 @@ class FleetAdapters:
                 if self._server.unload_unused(name):
                     self._log(f"{name} is unloaded")
             except TwinError as error:
-                unused_adapter.since = now  # retry later; a loaded adapter does no harm
+                unused_adapter.unused_since = now  # retry later; a loaded adapter does no harm
                 self._log(f"{name} could not be unloaded. {error}")
                 continue
             del self._unused_adapters[name]

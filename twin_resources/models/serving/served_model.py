@@ -64,7 +64,7 @@ class PromptQueue:
         texts_only: bool = False,
         on_answer: Callable[[int], object] = lambda _answers: None,
     ) -> None:
-        """
+        """Create a queue of all prompts.
 
         Args:
             prompts: messages of each prompt.

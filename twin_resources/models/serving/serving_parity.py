@@ -288,7 +288,10 @@ def _locate_difference(
 
 def _first_difference(left: Sequence[Any], right: Sequence[Any]) -> int:
     pairs = enumerate(zip(left, right, strict=False))
-    return next((index for index, (a, b) in pairs if a != b), min(len(left), len(right)))
+    return next(
+        (index for index, (left_token, right_token) in pairs if left_token != right_token),
+        min(len(left), len(right)),
+    )
 
 
 def _parity_error(subject: object, found: str) -> TwinError:

@@ -64,7 +64,7 @@ def read_attempt(path: Path) -> Attempt | None:
     if document["schema"] != SCHEMA:
         raise TwinError(
             f"read {path}",
-            found=f"schema {document['schema']}, this version knows {SCHEMA}",
+            found=f"schema {document['schema']}, but this release reads schema {SCHEMA}",
             next_step="run the same release on every machine",
         )
     return Attempt(

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if other_thread_names := list_other_threads():
         _log(
             f"no fork because of the threads {', '.join(other_thread_names)}: each rank does its "
-            f"own imports"
+            "own imports"
         )
     # Blocked signals stay pending for `_wait_for_ranks`, so no early signal is lost.
     signal_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*TERMINATION_SIGNALS, signal.SIGCHLD})
@@ -110,9 +110,8 @@ def _run_rank(module_arguments: Sequence[str], rank_environment: Mapping[str, st
     """Run the module like `python -m` does; its SystemExit ends this process."""
     os.environ.update(rank_environment)
     # Set the name shown in `ps` and `top`, which would otherwise show the parent's name.
-    with contextlib.suppress(
-        OSError
-    ):  # some kernels do not support this; training does not need it
+    # Some kernels do not support this, and training does not need it.
+    with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(f"rank {rank_environment['RANK']}", encoding="utf-8")
     sys.argv = list(module_arguments)
     runpy.run_module(module_arguments[0], run_name="__main__", alter_sys=True)
@@ -125,21 +124,21 @@ def _spawn_rank(
     return os.posix_spawn(sys.executable, command, os.environ | rank_environment, setsigmask=mask)
 
 
-def _wait_for_ranks(running: dict[int, int]) -> int:
+def _wait_for_ranks(running_ranks: dict[int, int]) -> int:
     """Wait for all ranks (by pid); stop all if one fails or this process receives a signal."""
     first_failure_code, is_terminating = 0, False
     terminate_at: float | None = None
-    while running:
+    while running_ranks:
         wait_s = 60.0 if terminate_at is None else max(0.0, terminate_at - time.monotonic())
         signal_info = signal.sigtimedwait({*TERMINATION_SIGNALS, signal.SIGCHLD}, wait_s)
         if signal_info is not None and signal_info.si_signo in TERMINATION_SIGNALS:
             first_failure_code = first_failure_code or 128 + signal_info.si_signo
             terminate_at = time.monotonic()
-        for pid, rank in list(running.items()):
+        for pid, rank in list(running_ranks.items()):
             exited_pid, status = os.waitpid(pid, os.WNOHANG)
             if not exited_pid:
                 continue
-            del running[pid]
+            del running_ranks[pid]
             exit_code = os.waitstatus_to_exitcode(status)
             if exit_code < 0 and not is_terminating:
                 # This is the format of torch's launcher, which `reason.py` parses.
@@ -148,7 +147,7 @@ def _wait_for_ranks(running: dict[int, int]) -> int:
                 first_failure_code = exit_code if exit_code > 0 else 128 - exit_code
                 terminate_at = time.monotonic() + ERROR_REPORT_DELAY_S
         if terminate_at is not None and time.monotonic() >= terminate_at:
-            for pid in running:
+            for pid in running_ranks:
                 os.kill(pid, signal.SIGKILL if is_terminating else signal.SIGTERM)
             is_terminating, terminate_at = True, time.monotonic() + GRACE_S
     return first_failure_code

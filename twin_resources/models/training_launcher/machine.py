@@ -34,9 +34,8 @@ from twin_resources.processes.process_identity import (
 )
 from twin_resources.processes.processor import is_bf16_faster
 
-OWNER_VARIABLE = (
-    "TWIN_TRAINING_OWNER"  # `pid:start time` of the launcher; the ranks stop when it exits
-)
+# `pid:start time` of the launcher; the ranks stop when it exits.
+OWNER_VARIABLE = "TWIN_TRAINING_OWNER"
 RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks find each other
 ATTEMPT_ID_VARIABLE = "TWIN_TRAINING_MARK"  # set in all processes of an attempt
 _ROOT = Path(__file__).resolve().parents[3]  # root of the checkout, which may not be installed

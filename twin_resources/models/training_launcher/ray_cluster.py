@@ -297,12 +297,14 @@ def ask_cluster(request: Callable[[], Answer], *, description: str) -> Answer:
 def _read_job_end(client: JobSubmissionClient, submission_id: str, log_start: int) -> AttemptEnd:
     from ray.job_submission import JobStatus
 
-    info = ask_cluster(
+    job_info = ask_cluster(
         lambda: client.get_job_info(submission_id), description=f"how {submission_id} ended"
     )
-    message = f"Ray job {submission_id} {str(info.status).lower()}"
+    message = f"Ray job {submission_id} {str(job_info.status).lower()}"
     # A job that succeeded or was stopped in the dashboard is not retried.
-    return AttemptEnd(message, should_retry=info.status == JobStatus.FAILED, log_start=log_start)
+    return AttemptEnd(
+        message, should_retry=job_info.status == JobStatus.FAILED, log_start=log_start
+    )
 
 
 def _is_terminal(client: JobSubmissionClient, submission_id: str) -> bool | None:

@@ -40,11 +40,11 @@ STOP_TIMEOUT_S = 2 * GRACE_S + 5
 class RayMachine:
     """A Ray actor that runs one machine's share."""
 
-    def sees(self, path: str) -> bool:
+    def has_file(self, path: str) -> bool:
         """Return whether the attempt file exists on this worker at the launcher's path."""
         return Path(path).is_file()
 
-    def place(self) -> tuple[str, int]:
+    def find_address(self) -> tuple[str, int]:
         """Return the address of this worker's node and a free port on it."""
         import ray.util
 
@@ -65,7 +65,7 @@ class RayMachine:
                     yield attempt_end.description
             yield process.returncode
 
-    def end(self) -> None:
+    def stop_processes(self) -> None:
         """Stop every process that this worker started."""
         end_processes(psutil.Process().children(recursive=True), grace_s=GRACE_S)
 
@@ -88,9 +88,9 @@ def run_attempt(path: Path) -> int:
     try:
         _wait_for_resources(group, bundle, attempt)
         machines = [_start_actor(group, bundle, index) for index in range(attempt.machines)]
-        if not all(ray.get([machine.sees.remote(str(path)) for machine in machines])):
+        if not all(ray.get([machine.has_file.remote(str(path)) for machine in machines])):
             raise _missing_file_error(path)
-        address, port = ray.get(machines[0].place.remote())
+        address, port = ray.get(machines[0].find_address.remote())
         shares = machine_shares(attempt, address, port)
         return _follow_machines(
             [
@@ -101,7 +101,7 @@ def run_attempt(path: Path) -> int:
     finally:
         # A dead worker has no process to stop, but the other workers may still be training. Each
         # worker is awaited separately, because `ray.get` stops at the first error in a list.
-        for end_call in [machine.end.remote() for machine in machines]:
+        for end_call in [machine.stop_processes.remote() for machine in machines]:
             with contextlib.suppress(RayError):
                 ray.get(end_call, timeout=STOP_TIMEOUT_S)
         remove_placement_group(group)
@@ -182,9 +182,8 @@ def _follow_machines(streams: Sequence[Any]) -> int:
     active_streams: list[Any] = list(streams)
     stream: Any
     while active_streams:
-        (stream, *_), _ = ray.wait(
-            active_streams, num_returns=1
-        )  # wait for a stream with a new item
+        # Wait for a stream with a new item.
+        (stream, *_), _ = ray.wait(active_streams, num_returns=1)
         rank = rank_by_stream[stream]
         try:
             item: Any = ray.get(next(stream))

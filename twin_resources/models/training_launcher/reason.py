@@ -16,15 +16,12 @@ from pathlib import Path
 
 _RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: failed rank; the next lines describe it
 _SIGNAL = re.compile(r"\bSignal (\d+) (?:\(SIG\w+\) )?received by PID\b")
-_DIED_WITH_SIGNAL = re.compile(
-    r"\bdied with <Signals\.SIG\w+: (\d+)>"
-)  # accelerate's message without torch's launcher
+# Accelerate's message without torch's launcher.
+_DIED_WITH_SIGNAL = re.compile(r"\bdied with <Signals\.SIG\w+: (\d+)>")
 # A Python exception, or the line that C++ prints before it aborts the process.
 _ERROR = re.compile(r"\w(Error|Exception)\b: |\bwhat\(\): ")
-CASCADE_SIGNALS = {
-    signal.SIGTERM,
-    signal.SIGABRT,
-}  # signals that end a rank because another rank failed
+# Signals that end a rank because another rank failed.
+CASCADE_SIGNALS = {signal.SIGTERM, signal.SIGABRT}
 
 
 def signal_name(number: int) -> str:

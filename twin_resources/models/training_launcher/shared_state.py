@@ -111,11 +111,11 @@ def shared_state(
     folders = SharedFolders(settings.home, settings.store_uri)
     state = SharedState(folders, job_folder / STATE_FOLDER, write_line)
     state.fetch_newest()
-    ended = threading.Event()
+    end_event = threading.Event()
 
     def store_states() -> None:
         stored_step = ""
-        while not ended.wait(POLL_S):
+        while not end_event.wait(POLL_S):
             stored_step = state.store_newest(stored_step)
 
     thread = threading.Thread(target=store_states, name="stored training state")
@@ -123,7 +123,7 @@ def shared_state(
     try:
         yield
     finally:
-        ended.set()
+        end_event.set()
         thread.join()
 
 

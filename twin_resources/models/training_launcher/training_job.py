@@ -157,10 +157,10 @@ def run_with_retry(
         translate_disk_full(f"train {job.name}", job.folder),
         training_lock(settings.work_dir / lock_name, write_line, scope=scope),
     ):
-        return _run_locked(job, settings, attempt=attempt, write_line=write_line)
+        return _run_under_lock(job, settings, attempt=attempt, write_line=write_line)
 
 
-def _run_locked(
+def _run_under_lock(
     job: TrainingJob,
     settings: Settings,
     *,
