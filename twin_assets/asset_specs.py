@@ -84,7 +84,7 @@ def build_table_schemas() -> dict[str, dg.TableSchema]:
 
 
 def to_table_schema(contract: type[dy.Schema]) -> dg.TableSchema:
-    """Convert a contract for Dagster: columns with types and limits, and rules across columns."""
+    """Convert a contract for Dagster: columns with types, and rules across columns."""
     columns = contract.columns()
     rules = [name for name in vars(contract) if not name.startswith("_") and name not in columns]
     return dg.TableSchema(
@@ -96,23 +96,12 @@ def to_table_schema(contract: type[dy.Schema]) -> dg.TableSchema:
                 constraints=dg.TableColumnConstraints(
                     nullable=column.nullable,
                     unique=column.primary_key and len(contract.primary_key()) == 1,
-                    other=_limits(column),
                 ),
             )
             for name, column in columns.items()
         ],
         constraints=dg.TableConstraints(other=[rule.replace("_", " ") for rule in rules]),
     )
-
-
-def _limits(column: dy.Column) -> list[str]:
-    limits = [
-        f"{text} {value}"
-        for name, text in (("min_length", "length at least"), ("min", "≥"), ("max", "≤"))
-        if (value := getattr(column, name, None)) is not None
-    ]
-    categories = getattr(column, "categories", None)
-    return [*limits, f"one of {', '.join(categories)}"] if categories else limits
 
 
 def _schema_from_types(columns: Mapping[str, Any]) -> dg.TableSchema:

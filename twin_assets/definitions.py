@@ -46,7 +46,7 @@ from twin_assets.serving.training_inputs_resource import TrainingInputsResource
 from twin_assets.step_executor import read_step_execution
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
-from twin_resources import dagster_resources as shells
+from twin_resources import dagster_resources
 from twin_resources.settings import load_settings
 from twin_sensors import (
     canary_verdict,
@@ -94,16 +94,16 @@ def default_resources(home: str = "") -> dict[str, Any]:
         home: folder of all state. If it is empty, `TWIN_HOME` or else `.twin` is used.
     """
     return {
-        "embedder": shells.EmbedderResource(home=home),
-        "langfuse": shells.LangfuseResource(home=home),
-        "model_server": shells.ModelServerResource(home=home),
-        "registry": shells.RegistryResource(home=home),
-        "retriever": shells.RetrieverResource(home=home),
-        "settings": shells.SettingsResource(home=home),
-        "state": shells.StateResource(home=home),
-        "tables": shells.TablesResource(home=home),
+        "embedder": dagster_resources.EmbedderResource(home=home),
+        "langfuse": dagster_resources.LangfuseResource(home=home),
+        "model_server": dagster_resources.ModelServerResource(home=home),
+        "registry": dagster_resources.RegistryResource(home=home),
+        "retriever": dagster_resources.RetrieverResource(home=home),
+        "settings": dagster_resources.SettingsResource(home=home),
+        "state": dagster_resources.StateResource(home=home),
+        "tables": dagster_resources.TablesResource(home=home),
         "tables_io": TablesIOManager(home=home),
-        "training": shells.TrainingLauncherResource(home=home),
+        "training": dagster_resources.TrainingLauncherResource(home=home),
         "training_inputs": TrainingInputsResource(home=home),
     }
 

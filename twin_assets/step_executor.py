@@ -110,15 +110,17 @@ def read_step_execution(steps_apart: str) -> StepExecution:
         raise _execution_error(action, str(error)) from error
 
 
-def _add_tags(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.AssetsDefinition:
-    """Return the steps with the size among their tags.
+def _add_tags(
+    definition: dg.AssetsDefinition, size: Mapping[str, Any] | None
+) -> dg.AssetsDefinition:
+    """Return the asset or check with the size among their tags.
 
     Dagster accepts an op's tags only in the asset's declaration, so the op is created again, as
     `OpDefinition.with_replaced_properties` does.
     """
     if not size:
-        return steps
-    op = steps.op
+        return definition
+    op = definition.op
     tagged_op = OpDefinition(
         name=op.name,
         ins={input_def.name: dg.In.from_definition(input_def) for input_def in op.input_defs},
@@ -132,7 +134,7 @@ def _add_tags(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.
         retry_policy=op.retry_policy,
         pool=op.pool,
     )
-    attributes: dict[str, Any] = {**steps.get_attributes_dict(), "node_def": tagged_op}
+    attributes: dict[str, Any] = {**definition.get_attributes_dict(), "node_def": tagged_op}
     return dg.AssetsDefinition.dagster_internal_init(**attributes)
 
 

@@ -1,12 +1,12 @@
 {#
   Bounds for a mean of values in [0, 1].
 
-  Wilson's score interval (1927) for values that are 0 or 1. For values in between the same formula at
-  the effective number of values, n · m(1 − m) / s²: as many zeros and ones would say as much about
-  their mean m as n values of variance s² do. Known from survey statistics as the design-adjusted
-  Wilson interval: Franco, Little, Louis, Slud, 2019, https://doi.org/10.1093/jssam/smy019. A value in
-  [0, 1] has at most the variance m(1 − m), so the effective number is never below n, and n itself is
-  the careful choice while s² is not known well.
+  Values of 0 or 1 get Wilson's score interval (1927). Values in between get the same formula with the
+  effective number of values, n · m(1 − m) / s². That many zeros and ones determine their mean m as
+  precisely as n values with variance s² do. Survey statistics calls this the design-adjusted Wilson
+  interval: Franco, Little, Louis, Slud, 2019, https://doi.org/10.1093/jssam/smy019. Values in [0, 1]
+  have at most the variance m(1 − m), so the effective number is never below n. While s² is uncertain,
+  n itself is the conservative choice.
 #}
 
 {% macro effective_values(n, mean, variance) -%}

@@ -1,5 +1,5 @@
--- What a self-hosted answer costs is its share of the machine's busy time, so a sum over answers is
--- the price of the busy time, not of the machine.
+-- The cost of a self-hosted answer is its share of the machine's busy time. A sum over answers is
+-- therefore the price of the busy time, not of the machine.
 select
     author,
     day,

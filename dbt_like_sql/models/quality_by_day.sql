@@ -1,5 +1,6 @@
--- A reader who votes fifty times a day counts once that day (the unit of the drift detector), a judged
--- answer counts once. The day is the answer's. An answer with several voters counts its mean for each.
+-- A reader who votes fifty times on one day counts once for that day, as in the drift detector. A
+-- judged answer counts once. The day is the answer's. If an answer has several voters, each of them
+-- counts with the mean of their votes.
 with votes_by_reader as (
     select
         author,

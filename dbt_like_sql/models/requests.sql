@@ -1,4 +1,4 @@
--- One row an answer. No text of a reader or of the model: that stays in `interactions`.
+-- One row per answer. The texts of readers and of the model stay in `interactions`.
 select
     trace_id,
     author,

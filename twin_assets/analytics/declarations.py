@@ -205,7 +205,7 @@ def read_declarations(
     except (ValidationError, ValueError) as error:
         raise SqlProjectError(
             f"read {path.name}",
-            found=_describe_error(document, error),
+            found=_describe_error(error),
             next_step="correct it (see https://docs.getdbt.com/reference/configs-and-properties)",
         ) from error
     return models, [
@@ -227,18 +227,10 @@ def _to_data_test(test: _Test, column: str | None) -> DataTest:
     )
 
 
-def _describe_error(document: Mapping[str, Any], error: ValidationError | ValueError) -> str:
-    """Return the location and message of the error, with list items shown by name."""
+def _describe_error(error: ValidationError | ValueError) -> str:
+    """Return the first error with its location in the file."""
     if not isinstance(error, ValidationError):
         return str(error)
     first_error = error.errors(include_url=False)[0]
-    node: Any = document
-    location: list[str] = []
-    for key in first_error["loc"]:
-        try:
-            node = node[key]
-        except (KeyError, IndexError, TypeError):
-            node = None  # a missing key
-        is_named = isinstance(key, int) and "name" in (node or ())
-        location.append(str(node["name"] if is_named else key))
-    return f"{'.'.join(location)}: {first_error['msg']} ({str(first_error['input'])[:60]})"
+    location = ".".join(map(str, first_error["loc"]))
+    return f"{location}: {first_error['msg']} ({str(first_error['input'])[:60]})"

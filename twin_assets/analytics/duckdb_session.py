@@ -86,12 +86,6 @@ class DuckDBSession:
                 next_step="declare the table's actual columns and types in schema.yml",
             ) from error
 
-    def register_empty(self, relation: Relation, columns: Sequence[Column]) -> None:
-        """Register an empty table with these columns, to replace one that does not exist yet."""
-        self.register(
-            relation, pl.DataFrame(schema={column.name: pl.Null for column in columns}), columns
-        )
-
     def query_rows(self, rendered: RenderedSql) -> pl.DataFrame:
         """Run a query and return its rows.
 
@@ -113,18 +107,19 @@ class DuckDBSession:
             SqlProjectError: a name, a type or the order differs.
         """
         column_rows = self._connection.execute("DESCRIBE __rows").fetchall()
-        output = [f"{row[0]} {row[1]}" for row in column_rows]
-        contract = [f"{column.name} {self._type(column)}" for column in columns]
-        if output != contract:
+        returned = [f"{row[0]} {row[1]}" for row in column_rows]
+        declared = [f"{column.name} {self._canonical_type(column)}" for column in columns]
+        if returned != declared:
+            only_returned = [column for column in returned if column not in declared]
+            only_declared = [column for column in declared if column not in returned]
             raise SqlProjectError(
-                f"keep the contract of {rendered.name}",
-                found="the query returns "
-                f"{', '.join(_difference(output, contract)) or 'fewer columns'}; the contract has "
-                f"{', '.join(_difference(contract, output)) or 'another order, or fewer'}",
+                f"compare the columns of {rendered.name} with schema.yml",
+                found=f"the query returns {', '.join(only_returned) or 'fewer columns'}; "
+                f"schema.yml declares {', '.join(only_declared) or 'another order, or fewer'}",
                 next_step="cast in the query, or change schema.yml",
             )
 
-    def _type(self, column: Column) -> str:
+    def _canonical_type(self, column: Column) -> str:
         """Return DuckDB's canonical name for a declared type (`text` → `VARCHAR`)."""
         try:
             query = f"SELECT typeof(NULL::{column.data_type})"
@@ -136,10 +131,6 @@ class DuckDBSession:
                 next_step="use a DuckDB type",
             ) from error
         return str(type_name)
-
-
-def _difference(items: Sequence[str], others: Sequence[str]) -> list[str]:
-    return [item for item in items if item not in others]
 
 
 def _duckdb_errors() -> tuple[type[Exception], ...]:

@@ -32,7 +32,7 @@ class TestOutcome:
     """A finished test with its SQL and the number of rows that it selected."""
 
     test: DataTest
-    failures: int
+    failed_rows: int
     sql: str
 
 
@@ -40,7 +40,7 @@ class TestOutcome:
 class Mart:
     """A finished mart with the outcomes of its tests."""
 
-    sync: SyncResult
+    sync_result: SyncResult
     outcomes: tuple[TestOutcome, ...]
     sql: str
 
@@ -58,7 +58,7 @@ def build_mart(project: Project, model: Model, *, tables: Tables, authors: Seque
         TableNotFoundError: the upstream of a partition was never materialized.
     """
     renderer = Renderer(project)
-    query = renderer.model(model)
+    query = renderer.render_model(model)
     upstream = _Upstream(project, tables, tuple(authors), model.partitions == "authors")
     [partition] = authors if upstream.is_partitioned else [ALL_AUTHORS]
     with DuckDBSession() as session:
@@ -108,7 +108,7 @@ def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql
     values = dict(test.arguments)
     if test.column is not None:
         values["column_name"] = test.column
-    return renderer.test(test.kind, relation, name=test.name, **values)
+    return renderer.render_test(test.kind, relation, name=test.name, **values)
 
 
 def _run_test(
@@ -130,13 +130,14 @@ class _Upstream:
     def register(self, session: DuckDBSession, relation: Relation) -> None:
         source = self.project.sources.get(relation)
         columns = source.columns if source else self.project.model(relation[1]).columns
-        frame = self._frame(relation, source, columns)
+        frame = self._scan_input(relation, source, columns)
         if frame is None:
-            session.register_empty(relation, columns)
+            empty_frame = pl.DataFrame(schema={column.name: pl.Null for column in columns})
+            session.register(relation, empty_frame, columns)
         else:
             session.register(relation, frame, columns)
 
-    def _frame(
+    def _scan_input(
         self, relation: Relation, source: SourceTable | None, columns: Sequence[Column]
     ) -> Frame | None:
         asset = relation[1]

@@ -17,7 +17,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -121,14 +121,14 @@ def read_project(folder: Path = PROJECT_FOLDER) -> Project:
             next_step=f"write models/{mismatched_names[0]}.sql, and declare it in a schema.yml",
         )
     models_by_name = {
-        name: _model(path, folder, *declarations[name], code_hash=code.copy())
+        name: _build_model(path, folder, *declarations[name], code_hash=code.copy())
         for name, path in files.items()
     }
     _check_references(models_by_name, sources)
     return Project(folder, _sort_models(models_by_name), sources, variables, macro_files)
 
 
-def _model(
+def _build_model(
     path: Path,
     folder: Path,
     declared: DeclaredModel,
@@ -165,22 +165,9 @@ def _check_references(models: Mapping[str, Model], sources: Iterable[tuple[str, 
                 f"{', '.join(sorted(map('.'.join, sources)))}",
                 next_step="write the file, or declare the source in schema.yml",
             )
-        unpartitioned_refs = [name for name in model.refs if models[name].partitions == "none"]
-        if model.partitions == "authors" and unpartitioned_refs:
-            raise SqlProjectError(
-                f"read ref({unpartitioned_refs[0]!r}) of {model.file}",
-                found="a model per author that reads one table for all authors",
-                next_step="give both the same partitions",
-            )
 
 
 def _sort_models(models: Mapping[str, Model]) -> tuple[Model, ...]:
-    try:
-        order = TopologicalSorter({name: item.refs for name, item in models.items()}).static_order()
-        return tuple(models[name] for name in order)
-    except CycleError as error:
-        raise SqlProjectError(
-            "order the models",
-            found=f"a cycle: {' → '.join(error.args[1])}",
-            next_step="remove one ref",
-        ) from error
+    """Return the models in dependency order; `TopologicalSorter` names the models of a cycle."""
+    order = TopologicalSorter({name: model.refs for name, model in models.items()}).static_order()
+    return tuple(models[name] for name in order)

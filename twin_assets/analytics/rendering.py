@@ -71,43 +71,37 @@ class Renderer:
         global_names.update(ref=self._ref, source=self._source, var=self._var)
         # Macros can call each other across files, because globals are looked up at call time.
         for file in (built_in_tests.FILE, *project.macro_files):
-            macros = vars(self._render(file, lambda file=file: self._template(file).module))
+            macros = vars(self._render(file, lambda file=file: self._load_template(file).module))
             global_names.update(
                 {name: macro for name, macro in macros.items() if not name.startswith("_")}
             )
 
-    def model(self, model: Model) -> RenderedSql:
+    def render_model(self, model: Model) -> RenderedSql:
         """Return the rendered SQL of a model.
 
         Raises:
             SqlProjectError: Jinja cannot render it.
         """
-        sql = self._render(model.file, lambda: self._template(model.file).render())
+        sql = self._render(model.file, lambda: self._load_template(model.file).render())
         return RenderedSql(model.file, sql.strip())
 
-    def test(self, kind: str, relation: str, *, name: str, **values: Any) -> RenderedSql:
+    def render_test(self, kind: str, relation: str, *, name: str, **values: Any) -> RenderedSql:
         """Return the rendered SQL of a generic test, which selects the invalid rows of `relation`.
 
         Raises:
             SqlProjectError: the test does not exist or does not accept these arguments.
         """
-        global_names = self._environment.globals
-        macro: Any = global_names.get(TEST_PREFIX + kind)
+        macro: Any = self._environment.globals.get(TEST_PREFIX + kind)
         if macro is None:
-            known_tests = sorted(
-                item.removeprefix(TEST_PREFIX)
-                for item in global_names
-                if item.startswith(TEST_PREFIX)
-            )
             raise SqlProjectError(
                 f"find the data test {kind} of {name}",
-                found=f"only the tests {', '.join(known_tests)}",
-                next_step="use one of them, or write tests/generic/<name>.sql",
+                found="no test of this name",
+                next_step=f"correct the name in schema.yml, or write tests/generic/{kind}.sql",
             )
         sql = self._render(f"the data test {name}", lambda: str(macro(relation, **values)))
         return RenderedSql(name, sql.strip())
 
-    def _template(self, file: str) -> jinja2.Template:
+    def _load_template(self, file: str) -> jinja2.Template:
         return self._environment.get_template(file)
 
     def _render(self, name: str, render: Callable[[], Any]) -> Any:

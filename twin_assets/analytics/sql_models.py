@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from twin_assets.analytics.declarations import DataTest
 from twin_assets.analytics.project import PROJECT_FOLDER, Model, Project, read_project
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization
@@ -30,10 +29,10 @@ def build_sql_assets(folder: Path = PROJECT_FOLDER) -> list[dg.AssetsDefinition]
         SqlProjectError: the project is invalid; the message names the file.
     """
     project = read_project(folder)
-    return [_asset(project, model, folder) for model in project.models]
+    return [_build_asset(project, model, folder) for model in project.models]
 
 
-def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
+def _build_asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
     author_partitions = authors if model.partitions == "authors" else None
 
     @dg.asset(
@@ -46,7 +45,7 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
             dg.AssetCheckSpec(
                 name=test.name,
                 asset=model.name,
-                description=test.description or _claim(test),
+                description=test.description or f"dbt's data test {test.kind}",
                 blocking=test.severity == "error",
                 partitions_def=author_partitions,
             )
@@ -72,35 +71,30 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
             authors=[context.partition_key] if author_partitions else sorted(known_authors),
         )
         return report_materialization(
-            built_mart.sync,
-            {"sql": _sql_metadata(built_mart.sql)},
-            check_results=[_check_result(outcome) for outcome in built_mart.outcomes],
+            built_mart.sync_result,
+            {"sql": _format_sql(built_mart.sql)},
+            check_results=[_to_check_result(outcome) for outcome in built_mart.outcomes],
         )
 
     return mart
 
 
-def _check_result(outcome: "TestOutcome") -> dg.AssetCheckResult:
+def _to_check_result(outcome: "TestOutcome") -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=outcome.test.name,
-        passed=outcome.failures == 0,
+        passed=outcome.failed_rows == 0,
         severity=dg.AssetCheckSeverity(outcome.test.severity.upper()),
-        metadata={"wrong_rows": outcome.failures, "sql": _sql_metadata(outcome.sql)},
+        metadata={"wrong_rows": outcome.failed_rows, "sql": _format_sql(outcome.sql)},
     )
 
 
-def _sql_metadata(sql: str) -> dg.MetadataValue:
+def _format_sql(sql: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"```sql\n{sql}\n```")
 
 
 def _list_upstream_assets(model: Model) -> list[str]:
     """Return the names of the upstream assets, each once."""
     return list(dict.fromkeys([*model.refs, *(name for _, name in model.sources)]))
-
-
-def _claim(test: DataTest) -> str:
-    suffix = f" of {test.column}" if test.column else ""
-    return f"dbt's data test {test.kind}{suffix}"
 
 
 def _column_metadata(model: Model) -> Mapping[str, Any]:
@@ -114,6 +108,3 @@ def _column_metadata(model: Model) -> Mapping[str, Any]:
 def _code_reference(file: Path) -> Mapping[str, Any]:
     reference = dg.LocalFileCodeReference(file_path=str(file), label=file.name)
     return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
-
-
-marts = build_sql_assets()

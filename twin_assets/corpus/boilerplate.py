@@ -91,7 +91,7 @@ def is_platform_line(line: str) -> bool:
     return bool(_PLATFORM_LINE.fullmatch(words))
 
 
-def line_hashes(text: str) -> list[int]:
+def hash_lines(text: str) -> list[int]:
     """Return a number for each line that may be boilerplate, in order.
 
     Lines with equal words have equal numbers, and figures count as words. When all figures counted
@@ -102,16 +102,16 @@ def line_hashes(text: str) -> list[int]:
     return numbers if len(numbers) <= MAX_LINES else numbers[:half] + numbers[-half:]
 
 
-def repeated_lines(lines: pl.Series) -> pl.Series:
+def find_repeated_lines(lines: pl.Series) -> pl.Series:
     """Return the lines that repeat across an author's posts, in order.
 
     Args:
-        lines: the `line_hashes` of each post.
+        lines: the `hash_lines` of each post.
     """
     min_posts = max(MIN_POSTS, math.ceil(MIN_SHARE * lines.len()))
     min_posts_short_line = max(2 * MIN_POSTS, math.ceil(SHORT_LINE_SHARE * lines.len()))
     required_posts = (
-        pl.when(_word_count(pl.col("line")) < SHORT_LINE_WORDS)
+        pl.when(_extract_word_count(pl.col("line")) < SHORT_LINE_WORDS)
         .then(min_posts_short_line)
         .otherwise(min_posts)
     )
@@ -130,7 +130,7 @@ def repeated_lines(lines: pl.Series) -> pl.Series:
     )
     if frequent_lines.is_empty():
         return frequent_lines["line"]
-    words = _word_count(pl.col("line"))
+    words = _extract_word_count(pl.col("line"))
     own_lines_by_post = lines_by_post.with_columns(
         own=~pl.col("line").is_in(frequent_lines["line"].implode())
     ).group_by("post")
@@ -147,7 +147,7 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
     """Return Markdown without the repeated lines that are boilerplate by position or length.
 
     Args:
-        repeated: all of the author's `repeated_lines`, or only those in this text.
+        repeated: all of the author's `find_repeated_lines`, or only those in this text.
     """
     if not repeated:
         return text
@@ -171,7 +171,7 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
 _MAX_WORDS = (1 << 10) - 1
 
 
-def _word_count(number: pl.Expr) -> pl.Expr:
+def _extract_word_count(number: pl.Expr) -> pl.Expr:
     return number % (_MAX_WORDS + 1)
 
 

@@ -79,7 +79,7 @@ def _extract_name(text: str, patterns: Sequence[re.Pattern[str]]) -> str:
     return ""
 
 
-def foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[str]:
+def find_foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[str]:
     """Return the bylines that name someone else.
 
     Args:
@@ -113,7 +113,7 @@ def is_translation(byline: str) -> bool:
 
 def _parse_byline_names(byline: str) -> list[tuple[str, ...]]:
     """Return the words of each name in a byline, or [] if a name is a role such as "admin"."""
-    names = [_name_words(part) for part in _NAME_SEPARATOR.split(_ADDRESS.sub(" ", byline).strip())]
+    names = [_split_name(part) for part in _NAME_SEPARATOR.split(_ADDRESS.sub(" ", byline).strip())]
     nonempty_names = [words for words in names if words]
     return [] if any(set(words) <= _ROLE_NAMES for words in nonempty_names) else nonempty_names
 
@@ -122,12 +122,12 @@ def _byline_part_matches(byline: str, names: tuple[str, ...]) -> bool:
     people = _parse_byline_names(byline)
     if not people:
         return True
-    whole_byline = _name_words(_ADDRESS.sub(" ", byline))
+    whole_byline = _split_name(_ADDRESS.sub(" ", byline))
     return any(
-        _names_match(words, _name_words(name))
+        _names_match(words, _split_name(name))
         for name in names
         for words in [*people, whole_byline]
-        if _name_words(name)
+        if _split_name(name)
     )
 
 
@@ -163,7 +163,7 @@ def _words_match(word: str, other: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _name_words(name: str) -> tuple[str, ...]:
+def _split_name(name: str) -> tuple[str, ...]:
     decomposed_name = unicodedata.normalize("NFKD", name.casefold())
     base_letters = "".join(
         character for character in decomposed_name if not unicodedata.combining(character)

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import document_claims
-from twin_assets.corpus.cleaning_tables import CLEANED, MEASURED, QUARANTINE, author_names
+from twin_assets.corpus.cleaning_tables import (
+    CLEANED_TABLE,
+    MEASURED_TABLE,
+    QUARANTINE_TABLE,
+    list_author_names,
+)
 from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.document_claims import CLAIMS
 from twin_resources.processes.wording import format_count
@@ -55,13 +60,13 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
         TableNotFoundError: `cleaned_documents` has never been materialized.
     """
     slug = author.slug
-    documents = tables.read(CLEANED, slug, columns=list(_STORED_COLUMNS))
-    measurements = tables.read(MEASURED, slug).join(documents, on="document_id", how="semi")
+    documents = tables.read(CLEANED_TABLE, slug, columns=list(_STORED_COLUMNS))
+    measurements = tables.read(MEASURED_TABLE, slug).join(documents, on="document_id", how="semi")
     claims = document_claims.check_claims(
-        measurements, author_names(author), bylines=documents.select("document_id", "byline")
+        measurements, list_author_names(author), bylines=documents.select("document_id", "byline")
     )
     dropped_count = documents.filter(pl.col("dropped_because") == "foreign_byline").height
-    quarantined_rules = tables.read(QUARANTINE, slug, columns=[FAILED_RULES])[
+    quarantined_rules = tables.read(QUARANTINE_TABLE, slug, columns=[FAILED_RULES])[
         FAILED_RULES
     ].to_list()
     claim_violations = [rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)]

@@ -13,9 +13,9 @@ import dagster as dg
 
 from twin_assets.corpus import claims_tables, cleaning, cleaning_account, document_claims
 from twin_assets.corpus.cleaning_tables import (
-    CLEANED,
-    QUARANTINE,
-    document_statistics,
+    CLEANED_TABLE,
+    QUARANTINE_TABLE,
+    compute_document_statistics,
     update_cleaned_documents,
 )
 from twin_assets.corpus.raw_posts import raw_posts
@@ -42,7 +42,7 @@ def cleaned_documents(
             "posts_cleaned": run.prepared.computed,
             "posts_compared": run.similar.computed,
             "quarantined": run.quarantined.rows,
-            **document_statistics(tables, author.slug),
+            **compute_document_statistics(tables, author.slug),
         },
     )
 
@@ -56,10 +56,10 @@ def every_import_is_kept_or_explained(
     """Check that each row of `raw_posts` has exactly one row: kept, or dropped with a reason."""
     author = context.partition_key
     columns = ["source_id", "kept", "dropped_because"]
-    quarantined_posts = tables.read(QUARANTINE, author, columns=["source_id"])
+    quarantined_posts = tables.read(QUARANTINE_TABLE, author, columns=["source_id"])
     counts = cleaning_account.reconcile_posts(
         tables.read("raw_posts", author, columns=["source_id"]),
-        tables.read(CLEANED, author, columns=columns),
+        tables.read(CLEANED_TABLE, author, columns=columns),
         quarantined=quarantined_posts["source_id"],
     )
     return dg.AssetCheckResult(passed=cleaning_account.is_balanced(counts), metadata=dict(counts))

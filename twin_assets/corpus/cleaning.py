@@ -69,7 +69,7 @@ def clean_and_quarantine(
     )
     similarities = near_duplicates.compare_bodies(bodies)
     verdicts = decide_verdicts(prepared_posts, candidates, similarities, names=names)
-    rows = document_rows(verdicts, prepared_posts)
+    rows = build_document_rows(verdicts, prepared_posts)
     measurements = document_claims.measure(rows, posts.select(document_claims.SOURCE_COLUMNS))
     violations = broken_claims(prepared_posts, document_claims.check_claims(measurements, names))
     valid_rows = rows.join(violations, on="source_id", how="anti")
@@ -126,7 +126,7 @@ def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=column_types(PreparedPosts))
 
 
-def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
+def build_document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
     """Return one row of `cleaned_documents` per row of `decide_verdicts`, in the same order.
 
     Args:
@@ -139,10 +139,12 @@ def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFram
         how="left",
         maintain_order="left",
     ).to_dicts()
-    return pl.DataFrame([_document_row(row) for row in rows], schema=column_types(CleanedDocuments))
+    return pl.DataFrame(
+        [_build_document_row(row) for row in rows], schema=column_types(CleanedDocuments)
+    )
 
 
-def document_id_of(source_id: str) -> str:
+def build_document_id(source_id: str) -> str:
     """Return the stable id of a document, which depends only on the post's `source_id`."""
     return "d" + hashlib.sha256(source_id.encode()).hexdigest()[:16]
 
@@ -156,7 +158,7 @@ def normalize_text(text: str) -> str:
 def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
     title = " ".join(normalize_text(str(post["title"])).split())
     row: dict[str, Any] = {
-        "document_id": document_id_of(str(post["source_id"])),
+        "document_id": build_document_id(str(post["source_id"])),
         "source_id": post["source_id"],
         "source": post["source"],
         "kind": post["kind"],
@@ -167,7 +169,7 @@ def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
         "text": "",
         "language": "",
         "words": 0,
-        "dropped_because": _unread_reason(post),
+        "dropped_because": _find_unread_reason(post),
         "content_hash": post["content_hash"],
         "lines": [],
         "personal": [],
@@ -175,7 +177,7 @@ def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
     text = language = ""
     if not row["dropped_because"]:
         is_mdx = str(post["source_id"]).lower().endswith(".mdx")
-        text = _clean_body(str(post["markup"]), str(post["text"]), title=title, mdx=is_mdx)
+        text = _clean_body(str(post["markup"]), str(post["text"]), title=title, is_mdx=is_mdx)
         row["byline"] = row["byline"] or extract_author(text)
         if (translator := extract_translator(text)) and not is_translation(row["byline"]):
             row["byline"] = f"{row['byline']}, {TRANSLATED_BY} {translator}".lstrip(", ")
@@ -192,20 +194,20 @@ def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
             "words": count_words(redacted_text.text),
             "language": language,
             "personal": [{"kind": kind, "count": count} for kind, count in sorted(counts.items())],
-            "lines": boilerplate.line_hashes(redacted_text.text),
+            "lines": boilerplate.hash_lines(redacted_text.text),
         }
         if row["words"] < MIN_WORDS:
             row["dropped_because"] = "too_short" if row["words"] else "no_text"
     return row | {"fields_hash": hashlib.sha256(repr(sorted(row.items())).encode()).hexdigest()}
 
 
-def _clean_body(markup: str, source: str, *, title: str, mdx: bool) -> str:
+def _clean_body(markup: str, source: str, *, title: str, is_mdx: bool) -> str:
     source = normalize_text(source)
     if markup == "text":
         return "\n".join(line.rstrip() for line in source.split("\n")).strip()
     if markup == "html":
         return normalize_text(clean_html(source, title=title)).strip()
-    return normalize_text(clean_markdown(source, title=title, mdx=mdx)).strip()
+    return normalize_text(clean_markdown(source, title=title, is_mdx=is_mdx)).strip()
 
 
 def _choose_language(text: str, *, declared: str) -> str:
@@ -218,7 +220,7 @@ def _choose_language(text: str, *, declared: str) -> str:
     )
 
 
-def _document_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def _build_document_row(row: Mapping[str, Any]) -> dict[str, Any]:
     text = ""
     if not row["dropped_because"]:
         text = boilerplate.remove_repeated_lines(row["text"], frozenset(row["repeated"]))
@@ -230,7 +232,7 @@ def _document_row(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _unread_reason(post: Mapping[str, Any]) -> str:
+def _find_unread_reason(post: Mapping[str, Any]) -> str:
     if post["deleted"]:
         return "deleted_at_the_source"
     if post["problem"]:

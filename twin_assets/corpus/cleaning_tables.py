@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
-PREPARED, SIMILAR = "prepared_posts", "near_duplicates"
-CLEANED, QUARANTINE = "cleaned_documents", "cleaned_documents_quarantine"
-MEASURED = "document_claims"
+PREPARED_TABLE, SIMILAR_TABLE = "prepared_posts", "near_duplicates"
+CLEANED_TABLE, QUARANTINE_TABLE = "cleaned_documents", "cleaned_documents_quarantine"
+MEASURED_TABLE = "document_claims"
 
 BANDS_VERSION = (
     f"1, {near_duplicates.BAND_COUNT} x {near_duplicates.ROWS_PER_BAND} bands of "
@@ -74,7 +74,7 @@ class CleaningRun:
         return sum(step.bytes_written for step in steps)
 
 
-def author_names(author: Author) -> tuple[str, ...]:
+def list_author_names(author: Author) -> tuple[str, ...]:
     """Return the names that may appear in an author's bylines."""
     return tuple(name for name in (author.name, *author.aliases) if name)
 
@@ -85,24 +85,24 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
     Raises:
         TableNotFoundError: `raw_posts` has never been materialized.
     """
-    slug, names = author.slug, author_names(author)
+    slug, names = author.slug, list_author_names(author)
     update = _AuthorTables(tables, slug)
     prepared_sync = update.sync(
         Upstream("raw_posts", slug, columns=cleaning.RAW_COLUMNS),
-        PREPARED,
+        PREPARED_TABLE,
         lambda rows: validate_rows(cleaning.prepare_posts(rows), PreparedPosts),
         column_types(PreparedPosts),
     )
-    prepared_rows = tables.read(PREPARED, slug, columns=VERDICT_INPUT_COLUMNS)
+    prepared_rows = tables.read(PREPARED_TABLE, slug, columns=VERDICT_INPUT_COLUMNS)
     candidates = select_comparison_candidates(prepared_rows, names=names)
     similar_sync = tables.sync(
         candidates,
-        SIMILAR,
+        SIMILAR_TABLE,
         author=slug,
         key="document_id",
         function=lambda changed_bodies: near_duplicates.compare_bodies(
             _add_texts(changed_bodies, tables, slug),
-            known=_StoredBodies(tables, slug, candidates, changed_bodies),
+            known_bodies=_StoredBodies(tables, slug, candidates, changed_bodies),
         ),
         version=BANDS_VERSION,
         schema=near_duplicates.SIMILAR_SCHEMA,
@@ -110,12 +110,12 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         batch_rows=_COMPARISON_BATCH_ROWS,
     )
     similar_rows = tables.read(
-        SIMILAR, slug, columns=["document_id", "body_hash", "words", "similar"]
+        SIMILAR_TABLE, slug, columns=["document_id", "body_hash", "words", "similar"]
     )
     verdicts = decide_verdicts(prepared_rows, candidates, similar_rows, names=names)
     measured_sync = update.sync(
         verdicts.select("source_id", "fields_hash", "repeated", "dropped_because"),
-        MEASURED,
+        MEASURED_TABLE,
         update.measure,
         column_types(DocumentClaims),
         version=f"{document_claims.CLAIMS_VERSION}, {cleaning.CLEANING_VERSION}",
@@ -123,26 +123,27 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
     verdicts_with_claims = update.add_broken_claims(verdicts, prepared_rows, names)
     cleaned_sync = update.sync(
         verdicts_with_claims,
-        CLEANED,
-        lambda batch: contracts.good_rows(
-            update.document_rows(batch.filter(pl.col("breaks").list.len() == 0)), CleanedDocuments
+        CLEANED_TABLE,
+        lambda batch: contracts.select_valid_rows(
+            update.build_document_rows(batch.filter(pl.col("breaks").list.len() == 0)),
+            CleanedDocuments,
         ),
         column_types(CleanedDocuments),
     )
     quarantined_sync = update.sync(
         verdicts_with_claims.join(
-            tables.read(CLEANED, slug, columns=["source_id"]), on="source_id", how="anti"
+            tables.read(CLEANED_TABLE, slug, columns=["source_id"]), on="source_id", how="anti"
         ),
-        QUARANTINE,
-        lambda batch: cleaning.select_quarantined_rows(update.document_rows(batch), batch),
+        QUARANTINE_TABLE,
+        lambda batch: cleaning.select_quarantined_rows(update.build_document_rows(batch), batch),
         contracts.build_quarantine_columns(CleanedDocuments),
     )
     return CleaningRun(prepared_sync, similar_sync, measured_sync, cleaned_sync, quarantined_sync)
 
 
-def document_statistics(tables: Tables, author: str) -> dict[str, Any]:
+def compute_document_statistics(tables: Tables, author: str) -> dict[str, Any]:
     """Return statistics about the stored documents, without any text, for the event log."""
-    documents = tables.read(CLEANED, author, columns=_REPORT_COLUMNS)
+    documents = tables.read(CLEANED_TABLE, author, columns=_REPORT_COLUMNS)
     kept_documents = documents.filter("kept")
     return {
         "kept": kept_documents.height,
@@ -186,14 +187,14 @@ class _AuthorTables:
             row_key="document_id",
         )
 
-    def document_rows(self, verdicts: pl.DataFrame) -> pl.DataFrame:
+    def build_document_rows(self, verdicts: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of `cleaned_documents` for these verdicts."""
         columns, ids = list(column_types(PreparedPosts)), verdicts["source_id"]
-        posts = read_by_id(self.tables, PREPARED, self.slug, "source_id", ids, columns)
-        return cleaning.document_rows(verdicts, posts)
+        posts = read_by_id(self.tables, PREPARED_TABLE, self.slug, "source_id", ids, columns)
+        return cleaning.build_document_rows(verdicts, posts)
 
     def measure(self, verdicts: pl.DataFrame) -> pl.DataFrame:
-        rows = self.document_rows(verdicts)
+        rows = self.build_document_rows(verdicts)
         kept_ids, columns = rows.filter("kept")["source_id"], document_claims.SOURCE_COLUMNS
         posts = read_by_id(self.tables, "raw_posts", self.slug, "source_id", kept_ids, columns)
         return document_claims.measure(rows, posts)
@@ -202,7 +203,7 @@ class _AuthorTables:
         self, verdicts: pl.DataFrame, prepared: pl.DataFrame, names: Sequence[str]
     ) -> pl.DataFrame:
         """Return the verdicts with the claims that each document violates (`breaks`)."""
-        measurements = self.tables.read(MEASURED, self.slug)
+        measurements = self.tables.read(MEASURED_TABLE, self.slug)
         claims = document_claims.check_claims(measurements, names)
         return verdicts.join(
             cleaning.broken_claims(prepared, claims),
@@ -220,14 +221,14 @@ class _StoredBodies:
     """
 
     def __init__(
-        self, tables: Tables, author: str, candidates: pl.DataFrame, new: pl.DataFrame
+        self, tables: Tables, author: str, candidates: pl.DataFrame, new_bodies: pl.DataFrame
     ) -> None:
         self._tables, self._author = tables, author
-        self._current = candidates.join(new, on="document_id", how="anti")
+        self._current = candidates.join(new_bodies, on="document_id", how="anti")
 
     def find_by_bands(self, bands: set[int]) -> pl.DataFrame:
         stored_bodies = self._tables.read(
-            SIMILAR, self._author, columns=["document_id", "body_hash", "bands"]
+            SIMILAR_TABLE, self._author, columns=["document_id", "body_hash", "bands"]
         )
         wanted_bands = pl.Series("band", sorted(bands), dtype=pl.Int64)
         row_indexes = (
@@ -246,7 +247,7 @@ class _StoredBodies:
             how="semi",
         )
 
-    def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
+    def read_bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
         wanted_ids = pl.DataFrame({"document_id": document_ids}, schema={"document_id": pl.String})
         return _add_texts(
             self._current.join(wanted_ids, on="document_id", how="semi"), self._tables, self._author
@@ -255,5 +256,5 @@ class _StoredBodies:
 
 def _add_texts(bodies: pl.DataFrame, tables: Tables, author: str) -> pl.DataFrame:
     ids = bodies["document_id"]
-    texts = read_by_id(tables, PREPARED, author, "document_id", ids, ["document_id", "text"])
+    texts = read_by_id(tables, PREPARED_TABLE, author, "document_id", ids, ["document_id", "text"])
     return bodies.join(texts, on="document_id", how="left", maintain_order="left")

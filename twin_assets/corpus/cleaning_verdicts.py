@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from twin_assets.corpus.boilerplate import repeated_lines
+from twin_assets.corpus.boilerplate import find_repeated_lines
 from twin_assets.corpus.bylines import (
-    foreign_bylines,
+    find_foreign_bylines,
     is_named_author,
     is_possible_handle,
     is_translation,
@@ -107,7 +107,7 @@ def _count_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame
     byline_counts = (
         signed_posts.group_by("source", "byline").len().join(posts_by_source, on="source")
     )
-    foreign_names = foreign_bylines(byline_counts["byline"].unique().to_list(), names)
+    foreign_names = find_foreign_bylines(byline_counts["byline"].unique().to_list(), names)
     handles = [byline for byline in foreign_names if is_possible_handle(byline)]
     author_bylines = [
         byline
@@ -138,7 +138,7 @@ def select_comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]
         `document_id`, `body_hash` (of the text without repeated lines), `repeated`.
     """
     remaining_posts = _select_remaining_posts(prepared, names)
-    repeated_hashes = repeated_lines(remaining_posts["lines"])
+    repeated_hashes = find_repeated_lines(remaining_posts["lines"])
     oldest_posts = remaining_posts.sort(*_build_age_sort_keys(), maintain_order=True).unique(
         "content_hash", keep="first", maintain_order=True
     )

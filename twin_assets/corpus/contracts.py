@@ -52,7 +52,7 @@ class ContractReport:
         return not (self.broken_rows or self.missing or self.wrong_types)
 
 
-def good_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
+def select_valid_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     """Return the rows that satisfy every rule, in the schema's column order."""
     return split_rows(frame, schema)[0]
 

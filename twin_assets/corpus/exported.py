@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.members import FAILED_READS, Archive
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
 from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
@@ -64,7 +64,9 @@ class ExportReading:
         """
         seen_ids: set[str] = set()
         for item in items:
-            reason = item.reason if isinstance(item, Skipped) else exclusion_reason(item, include)
+            reason = (
+                item.reason if isinstance(item, Skipped) else find_exclusion_reason(item, include)
+            )
             if isinstance(item, Skipped) or reason:
                 self.excluded[reason] += 1
                 self.has_failed |= reason in FAILED_READS

@@ -388,44 +388,46 @@ class _Writer:
                 position = match.end()
         self._open_containers[-1].add(text[position:].strip(), is_plain=True)
 
-    def _end_container(self, closed: _Container) -> None:
+    def _end_container(self, container: _Container) -> None:
         parent = self._open_containers[-1]
-        if closed.tag in _HEADINGS:
-            words = " ".join(" ".join(closed.blocks).split("\n"))
-            if closed.is_plain:
-                parent.add(_HEADINGS[closed.tag] + words if words else "")
+        if container.tag in _HEADINGS:
+            words = " ".join(" ".join(container.blocks).split("\n"))
+            if container.is_plain:
+                parent.add(_HEADINGS[container.tag] + words if words else "")
             else:  # a code block in a heading
-                self._add_blocks(closed.blocks, parent)
-        elif closed.tag in _ITEM_TAGS:
+                self._add_blocks(container.blocks, parent)
+        elif container.tag in _ITEM_TAGS:
             mark = f"{parent.number}. " if parent.tag == "ol" else "- "
             if parent.tag not in _LIST_TAGS:
-                parent.add(indent("\n".join(closed.blocks), first="- "), is_prose=False)
-            elif closed.blocks:
+                parent.add(indent("\n".join(container.blocks), first_prefix="- "), is_prose=False)
+            elif container.blocks:
                 parent.number += 1
-                parent.prose_blocks = max(parent.prose_blocks, closed.prose_blocks)
-                parent.items.append((mark, closed.blocks))
-        elif closed.tag in _LIST_TAGS:
-            parent.add(_render_list(closed), is_prose=False)
-        elif closed.tag == "blockquote":
-            parent.add(indent("\n\n".join(closed.blocks), first="> ", rest="> "))
-        elif closed.tag in _CELL_TAGS and parent.tag == "tr":
-            parent.cells.append(closed.blocks)
-            parent.is_plain &= closed.is_plain
-        elif closed.tag == "tr" and parent.tag == "table":
-            parent.rows.append(closed.cells)
-            parent.is_plain &= closed.is_plain
-            self._add_blocks(closed.blocks, parent)
-        elif closed.tag == "table":
-            self._end_table(closed, parent)
+                parent.prose_blocks = max(parent.prose_blocks, container.prose_blocks)
+                parent.items.append((mark, container.blocks))
+        elif container.tag in _LIST_TAGS:
+            parent.add(_render_list(container), is_prose=False)
+        elif container.tag == "blockquote":
+            parent.add(indent("\n\n".join(container.blocks), first_prefix="> ", next_prefix="> "))
+        elif container.tag in _CELL_TAGS and parent.tag == "tr":
+            parent.cells.append(container.blocks)
+            parent.is_plain &= container.is_plain
+        elif container.tag == "tr" and parent.tag == "table":
+            parent.rows.append(container.cells)
+            parent.is_plain &= container.is_plain
+            self._add_blocks(container.blocks, parent)
+        elif container.tag == "table":
+            self._end_table(container, parent)
         else:  # a row or a cell outside a table
-            self._add_blocks([*(" ".join(cell) for cell in closed.cells), *closed.blocks], parent)
+            self._add_blocks(
+                [*(" ".join(cell) for cell in container.cells), *container.blocks], parent
+            )
 
-    def _end_table(self, closed: _Container, parent: _Container) -> None:
+    def _end_table(self, container: _Container, parent: _Container) -> None:
         """Write a Markdown table, or only its blocks if it has one column, code or a list."""
-        self._add_blocks(closed.blocks, parent)
-        rows = [row for row in closed.rows if any(row)]
+        self._add_blocks(container.blocks, parent)
+        rows = [row for row in container.rows if any(row)]
         columns = max((len(row) for row in rows), default=0)
-        if columns < 2 or not closed.is_plain:
+        if columns < 2 or not container.is_plain:
             self._add_blocks([block for row in rows for cell in row for block in cell], parent)
             return
         padded_rows = ([*row, *([[]] * (columns - len(row)))] for row in rows)
@@ -448,16 +450,19 @@ def render_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _render_list(closed: _Container) -> str:
-    separator = "\n\n" if closed.prose_blocks > 1 else "\n"
+def _render_list(container: _Container) -> str:
+    separator = "\n\n" if container.prose_blocks > 1 else "\n"
     return separator.join(
-        indent(separator.join(blocks), first=mark) for mark, blocks in closed.items
+        indent(separator.join(blocks), first_prefix=mark) for mark, blocks in container.items
     )
 
 
-def indent(text: str, *, first: str, rest: str = "") -> str:
-    """Return text with `first` before its first line and `rest`, or spaces, before the others."""
-    rest = rest or " " * len(first)
-    first_line, *lines = text.split("\n")
-    indented_lines = [first + first_line.rstrip(), *((rest + line).rstrip() for line in lines)]
+def indent(text: str, *, first_prefix: str, next_prefix: str = "") -> str:
+    """Return text with a prefix before its first line, and another or spaces before the others."""
+    next_prefix = next_prefix or " " * len(first_prefix)
+    first_line, *next_lines = text.split("\n")
+    indented_lines = [
+        first_prefix + first_line.rstrip(),
+        *((next_prefix + line).rstrip() for line in next_lines),
+    ]
     return "\n".join(indented_lines) if text else ""

@@ -263,7 +263,7 @@ def _build_raw_post_row(
         except OSError:
             problem = "unreadable"
     if fields is not None and source_id in inventory.posts:
-        problem = problem or _exclusion_reason(fields, inventory.include)
+        problem = problem or _find_exclusion_reason(fields, inventory.include)
         fields = None if problem else fields
     if fields is not None and fields["kind"] == "draft" and "drafts" in inventory.include:
         fields["kind"] = "post" if fields["created_at"] else "note"
@@ -278,14 +278,16 @@ def _build_raw_post_row(
     return base | (fields or build_empty_row(source_id, deleted=bool(row["deleted"])))
 
 
-def _exclusion_reason(fields: Mapping[str, Any], include: frozenset[str]) -> str:
+def _find_exclusion_reason(fields: Mapping[str, Any], include: frozenset[str]) -> str:
     """Return why a folder's post is not imported; drafts are imported, but cleaning drops them."""
     visibility = str(fields["visibility"])
-    held = fields["kind"] != "draft" and visibility != "public" and visibility not in include
-    return visibility if held else ""
+    is_withheld = fields["kind"] != "draft" and visibility != "public" and visibility not in include
+    return visibility if is_withheld else ""
 
 
 def _keep_stored_fields(stored_row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that keep a currently unreadable row unchanged."""
-    at_scan = stored_row["problem"] if stored_row["problem"] in {"too_large", "unreadable"} else ""
-    return {"file_hash": stored_row["file_hash"], "problem": at_scan}
+    problem_at_scan = (
+        stored_row["problem"] if stored_row["problem"] in {"too_large", "unreadable"} else ""
+    )
+    return {"file_hash": stored_row["file_hash"], "problem": problem_at_scan}

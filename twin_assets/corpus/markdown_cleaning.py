@@ -39,13 +39,14 @@ _SPACES = re.compile(r"[ \t]{2,}")
 _BLOCK_ID = re.compile(r"[ \t]\^[0-9a-f]{6}$")
 
 
-def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
+def clean_markdown(text: str, *, title: str = "", is_mdx: bool = False) -> str:
     """Clean one post.
 
     Args:
         text: the Markdown, without front matter.
         title: the post's title; a first level-one heading with the same text is removed.
-        mdx: whether the file is MDX; a post that begins with an MDX `import` is also parsed as MDX.
+        is_mdx: whether the file is MDX; a post that begins with an MDX `import` is also parsed as
+            MDX.
 
     Returns:
         Markdown: blocks separated by one empty line, one line per paragraph, code and formulas
@@ -54,8 +55,8 @@ def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
     if "xcalidraw" in text.lower() and _DRAWING.search(text):
         return ""
     source = replace_highlights(text, fence_code)
-    is_mdx = mdx or mdx_syntax.has_mdx_import(source)
-    parser = mdx_syntax.parser() if is_mdx else select_parser(source)
+    is_mdx = is_mdx or mdx_syntax.has_mdx_import(source)
+    parser = mdx_syntax.build_mdx_parser() if is_mdx else select_parser(source)
     tokens = parser.parse(source, {"notes": find_footnote_names(source)})
     if "[!" in source:
         _unwrap_callouts(tokens)
@@ -150,7 +151,7 @@ def _render_block(node: SyntaxTreeNode) -> str:
         case "callout":
             return _render_blocks(node.children)
         case "blockquote":
-            return indent(_render_blocks(node.children), first="> ", rest="> ")
+            return indent(_render_blocks(node.children), first_prefix="> ", next_prefix="> ")
         case "bullet_list" | "ordered_list":
             return _render_list(node)
         case "table":
@@ -173,7 +174,7 @@ def _render_list(node: SyntaxTreeNode) -> str:
         marker = f"{number + offset}. " if node.type == "ordered_list" else "- "
         content = _render_blocks(item.children, separator=separator)
         if content.strip():
-            items.append(indent(content, first=marker))
+            items.append(indent(content, first_prefix=marker))
     return separator.join(items)
 
 

@@ -63,7 +63,7 @@ _MORE_TERMINATORS = _TERMINATORS + "${"
 
 def select_parser(text: str) -> MarkdownIt:
     """Return a post's parser: CommonMark, with further rules if the text may need them."""
-    return _parser(bool(_BEYOND_COMMONMARK.search(text)))
+    return _build_parser(bool(_BEYOND_COMMONMARK.search(text)))
 
 
 def find_footnote_names(text: str) -> frozenset[str]:
@@ -71,13 +71,13 @@ def find_footnote_names(text: str) -> frozenset[str]:
     return frozenset(_NOTE_LINE.findall(text)) if "[^" in text else frozenset()
 
 
-def basic_parser() -> MarkdownIt:
+def build_basic_parser() -> MarkdownIt:
     """Return a CommonMark parser with GitHub's tables, strikethrough and separate escapes."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
     parser.block.ruler.at(
-        "html_block", _html_block, {"alt": ["paragraph", "reference", "blockquote"]}
+        "html_block", _html_block_rule, {"alt": ["paragraph", "reference", "blockquote"]}
     )
     # Link targets are removed later, and no rule begins at any other character.
     parser.normalizeLink = _keep_url
@@ -88,9 +88,9 @@ def basic_parser() -> MarkdownIt:
 def enable_extensions(parser: MarkdownIt) -> MarkdownIt:
     """Add this module's rules to the parser."""
     options: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
-    parser.block.ruler.before("fence", "math_block", _math_block, options)
-    parser.block.ruler.before("fence", "template", _template, options)
-    parser.block.ruler.before("reference", "note", _note, {"alt": ["paragraph", "reference"]})
+    parser.block.ruler.before("fence", "math_block", _math_block_rule, options)
+    parser.block.ruler.before("fence", "template", _template_rule, options)
+    parser.block.ruler.before("reference", "note", _note_rule, {"alt": ["paragraph", "reference"]})
     parser.inline.ruler.before("escape", "forms", _inline_extension)
     parser.inline.terminator_re = re.compile("[" + re.escape(_MORE_TERMINATORS) + "]")
     return parser
@@ -101,8 +101,8 @@ def _keep_url(url: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def _parser(with_extensions: bool) -> MarkdownIt:
-    return enable_extensions(basic_parser()) if with_extensions else basic_parser()
+def _build_parser(with_extensions: bool) -> MarkdownIt:
+    return enable_extensions(build_basic_parser()) if with_extensions else build_basic_parser()
 
 
 def _inline_extension(state: StateInline, silent: bool) -> bool:
@@ -111,7 +111,7 @@ def _inline_extension(state: StateInline, silent: bool) -> bool:
     return rule is not None and rule(state, silent)
 
 
-def _push(state: StateInline, kind: str, content: str, end: int, *, silent: bool) -> bool:
+def _push_token(state: StateInline, kind: str, content: str, end: int, *, silent: bool) -> bool:
     if not silent:
         token = state.push(kind, "", 0)
         token.content = content
@@ -156,9 +156,9 @@ def _match_formula(state: StateInline, end: int, *, silent: bool, mark_length: i
     text = state.src[state.pos : end]
     if end > state.posMax or _NO_FORMULA.search(text):
         return False
-    return bool(_MARKUP_CHARACTER.search(text, mark_length, len(text) - mark_length)) and _push(
-        state, "math_inline", " ".join(text.split()), end, silent=silent
-    )
+    return bool(
+        _MARKUP_CHARACTER.search(text, mark_length, len(text) - mark_length)
+    ) and _push_token(state, "math_inline", " ".join(text.split()), end, silent=silent)
 
 
 def _bracket_rule(state: StateInline, silent: bool) -> bool:
@@ -173,7 +173,7 @@ def _bracket_rule(state: StateInline, silent: bool) -> bool:
         source[start - 1 : start].isalnum() and source[match.end() : match.end() + 1].isalnum()
     )
     separator = " " if is_inside_word and source[start - 1].isascii() else ""
-    return _push(state, "text", separator, match.end(), silent=silent)
+    return _push_token(state, "text", separator, match.end(), silent=silent)
 
 
 def _wiki_link_rule(state: StateInline, silent: bool) -> bool:
@@ -183,7 +183,7 @@ def _wiki_link_rule(state: StateInline, silent: bool) -> bool:
     if match[2].upper() in state.env.get("references", {}):  # [[1]], where [1]: is defined
         return False
     text = "" if match[1] else extract_wiki_link_text(match[2])
-    return _push(state, "text", text, match.end(), silent=silent)
+    return _push_token(state, "text", text, match.end(), silent=silent)
 
 
 def extract_wiki_link_text(inner: str) -> str:
@@ -202,7 +202,7 @@ def _exclamation_rule(state: StateInline, silent: bool) -> bool:
 
 def _brace_rule(state: StateInline, silent: bool) -> bool:
     match = TEMPLATE_TAG.match(state.src, state.pos)
-    return match is not None and _push(state, "text", "", match.end(), silent=silent)
+    return match is not None and _push_token(state, "text", "", match.end(), silent=silent)
 
 
 _INLINE_RULES: dict[str, Callable[[StateInline, bool], bool]] = {
@@ -214,21 +214,23 @@ _INLINE_RULES: dict[str, Callable[[StateInline, bool], bool]] = {
 }
 
 
-def _line_text(state: StateBlock, line: int) -> str:
+def _get_line_text(state: StateBlock, line: int) -> str:
     return state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
 
 
-def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _math_block_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if state.is_code_block(start):
         return False
-    first_line = _line_text(state, start)
+    first_line = _get_line_text(state, start)
     if first_line[:1] not in {"$", "\\"}:
         return False
     opening_mark = next((mark for mark in _FORMULA_END_MARKS if first_line.startswith(mark)), "")
     closing_mark = _FORMULA_END_MARKS.get(opening_mark, "")
     if not opening_mark and (match := _ENVIRONMENT.match(first_line)):
         opening_mark, closing_mark = match[0], f"\\end{{{match[1]}}}"
-    last_line = _last_line(state, start, end, opening_mark, closing_mark) if opening_mark else None
+    last_line = (
+        _find_last_line(state, start, end, opening_mark, closing_mark) if opening_mark else None
+    )
     if last_line is None:
         return False
     content = state.getLines(start, last_line + 1, state.sCount[start], False)
@@ -244,19 +246,21 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return True
 
 
-def _last_line(state: StateBlock, start: int, end: int, opening: str, closing: str) -> int | None:
+def _find_last_line(
+    state: StateBlock, start: int, end: int, opening: str, closing: str
+) -> int | None:
     """Return the line where a displayed formula ends without text after it, or None."""
     for line in range(start, min(end, start + _MAX_BLOCK_LINES)):
         if line > start and not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
             return None
-        text = _line_text(state, line)
+        text = _get_line_text(state, line)
         position = text.find(closing, len(opening) if line == start else 0)
         if position >= 0:
             return line if _FORMULA_LABEL.fullmatch(text, position + len(closing)) else None
     return None
 
 
-def _template(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _template_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match a template tag over several lines, one of which might otherwise begin a block."""
     tag_start = state.bMarks[start] + state.tShift[start]
     if state.src[tag_start : tag_start + 1] != "{" or state.is_code_block(start):
@@ -274,17 +278,17 @@ def _template(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return True
 
 
-def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _note_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match `[^1]: text` and its further indented paragraphs, which stay at their place."""
     if state.is_code_block(start):
         return False
-    match = _NOTE.match(_line_text(state, start))
+    match = _NOTE.match(_get_line_text(state, start))
     depth = state.env.get("note_depth", 0)
     if match is None or depth >= _MAX_NOTES_IN_NOTES:
         return False
     if silent:
         return True
-    lines = [_line_text(state, start)[match.end() :]]
+    lines = [_get_line_text(state, start)[match.end() :]]
     follows_empty_line = False
     line = start + 1
     while line < end:
@@ -293,7 +297,7 @@ def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         if not is_empty and (
             (follows_empty_line and indent < 2)
             or indent < 0
-            or _NOTE.match(_line_text(state, line))
+            or _NOTE.match(_get_line_text(state, line))
         ):
             break
         lines.append("" if is_empty else state.getLines(line, line + 1, state.blkIndent + 4, False))
@@ -306,7 +310,7 @@ def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return True
 
 
-def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _html_block_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match raw HTML as in CommonMark, but with a different end.
 
     It ends at a fence, whose code would otherwise be flattened, and at a tag with a `markdown`
@@ -320,7 +324,7 @@ def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if silent:
         return True
     token: Token = state.tokens[-1]
-    first_line = _line_text(state, start)
+    first_line = _get_line_text(state, start)
     if first_line.lower().startswith(_RAW_TEXT_STARTS):
         return True
     last_line = _find_html_end(state, start, state.line, end)
@@ -333,11 +337,11 @@ def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 def _find_html_end(state: StateBlock, start: int, line: int, end: int) -> int:
     """Return the line after raw HTML that begins at `start`; CommonMark ends it before `line`."""
-    if _MARKDOWN_ATTRIBUTE.match(_line_text(state, start)):
+    if _MARKDOWN_ATTRIBUTE.match(_get_line_text(state, start)):
         return start + 1
     current_line = start
     while current_line < line:
-        text = _line_text(state, current_line)
+        text = _get_line_text(state, current_line)
         if current_line > start and state.sCount[current_line] < 4 and _FENCE_START.match(text):
             return current_line
         element_end = _find_element_end(state, current_line, end, text)
@@ -366,7 +370,7 @@ def _find_indented_tags_end(state: StateBlock, line: int, end: int) -> int:
     if (
         not line < next_line < end
         or state.sCount[next_line] - state.blkIndent < 4
-        or not _line_text(state, next_line).startswith("<")
+        or not _get_line_text(state, next_line).startswith("<")
     ):
         return line
     while next_line < end and not state.isEmpty(next_line):
@@ -378,6 +382,6 @@ def _find_line(state: StateBlock, start: int, end: int, pattern: re.Pattern[str]
     for line in range(start, end):
         if not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
             return None
-        if pattern.search(_line_text(state, line)):
+        if pattern.search(_get_line_text(state, line)):
             return line
     return None

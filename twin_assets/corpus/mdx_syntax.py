@@ -16,7 +16,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from twin_assets.corpus.markdown_syntax import basic_parser, enable_extensions
+from twin_assets.corpus.markdown_syntax import build_basic_parser, enable_extensions
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -44,18 +44,18 @@ def has_mdx_import(text: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def parser() -> MarkdownIt:
+def build_mdx_parser() -> MarkdownIt:
     """Return the parser for MDX posts."""
-    markdown = enable_extensions(basic_parser()).disable(["code", "autolink", "html_inline"])
+    markdown = enable_extensions(build_basic_parser()).disable(["code", "autolink", "html_inline"])
     options: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
-    markdown.block.ruler.before("fence", "module", _module, {"alt": []})
-    markdown.block.ruler.at("html_block", _flow, options)
-    markdown.inline.ruler.before("forms", "expression", _expression)
-    markdown.inline.ruler.before("forms", "element", _element)
+    markdown.block.ruler.before("fence", "module", _module_rule, {"alt": []})
+    markdown.block.ruler.at("html_block", _flow_rule, options)
+    markdown.inline.ruler.before("forms", "expression", _expression_rule)
+    markdown.inline.ruler.before("forms", "element", _element_rule)
     return markdown
 
 
-def _module(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _module_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match `import` and `export` up to the first blank line outside braces."""
     line_start = state.bMarks[start]
     if state.tShift[start] or not state.src.startswith(("import", "export"), line_start):
@@ -73,7 +73,7 @@ def _module(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return True
 
 
-def _flow(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _flow_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match tags or expressions that fill one or more whole lines."""
     block_start = state.bMarks[start] + state.tShift[start]
     if state.src[block_start : block_start + 1] not in {"<", "{"}:
@@ -81,7 +81,7 @@ def _flow(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     tags: list[str] = []
     position, limit = block_start, state.eMarks[end - 1]
     while position < limit and state.src[position] in "<{":
-        tag_end = _end_of_tag(state.src, position, limit)
+        tag_end = _find_tag_end(state.src, position, limit)
         if not tag_end:
             return False
         if state.src[position] == "<":
@@ -102,7 +102,7 @@ def _flow(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return True
 
 
-def _expression(state: StateInline, silent: bool) -> bool:
+def _expression_rule(state: StateInline, silent: bool) -> bool:
     if state.src[state.pos] != "{":
         return False
     end = _find_closing_brace(state.src, state.pos, state.posMax)
@@ -117,10 +117,10 @@ def _expression(state: StateInline, silent: bool) -> bool:
     return True
 
 
-def _element(state: StateInline, silent: bool) -> bool:
+def _element_rule(state: StateInline, silent: bool) -> bool:
     if state.src[state.pos] != "<":
         return False
-    end = _end_of_tag(state.src, state.pos, state.posMax)
+    end = _find_tag_end(state.src, state.pos, state.posMax)
     if not end:
         return False
     if not silent:
@@ -142,7 +142,7 @@ def _to_html_tag(tag: str) -> str:
     return f"<{slash}{name}>{end_tag}"
 
 
-def _end_of_tag(source: str, start: int, limit: int) -> int:
+def _find_tag_end(source: str, start: int, limit: int) -> int:
     """Return the end of the tag or expression that starts at `start`, or 0 if there is none."""
     if source[start] == "{":
         return _find_closing_brace(source, start, limit)

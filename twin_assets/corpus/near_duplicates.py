@@ -63,17 +63,17 @@ class KnownBodies(Protocol):
         """Return `document_id`, `body_hash` and `bands` of the documents with one of the bands."""
         ...
 
-    def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
+    def read_bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
         """Return `document_id`, `repeated` and `text` of the given documents."""
         ...
 
 
-def document_shingles(text: str) -> frozenset[int]:
+def compute_document_shingles(text: str) -> frozenset[int]:
     """Return the three-word sequences by which documents are compared."""
     return shingles(text, width=SHINGLE_WORDS)
 
 
-def minhash_bands(shingle_sets: Sequence[frozenset[int]]) -> list[list[int]]:
+def compute_minhash_bands(shingle_sets: Sequence[frozenset[int]]) -> list[list[int]]:
     """Return `BAND_COUNT` bands (signed 64-bit numbers) for each set, or [] for an empty set.
 
     The bands are equal in every process, because a seed determines the permutations. A band's hash
@@ -127,24 +127,26 @@ def verify_pairs(
     return {pair: similarity for pair, similarity in similarities if similarity >= MIN_SIMILARITY}
 
 
-def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl.DataFrame:
+def compare_bodies(
+    new_bodies: pl.DataFrame, *, known_bodies: KnownBodies | None = None
+) -> pl.DataFrame:
     """Return each document's bands and the similar documents.
 
     Args:
-        new: `document_id`, `body_hash`, `repeated` and `text`.
-        known: further documents to compare with; none of them is in `new`.
+        new_bodies: `document_id`, `body_hash`, `repeated` and `text`.
+        known_bodies: further documents to compare with; none of them is in `new_bodies`.
 
     Returns:
-        `SIMILAR_SCHEMA`, in the order of `new`. A pair of two new documents is listed for both; a
-        pair of a new and a known document is listed for the new one.
+        `SIMILAR_SCHEMA`, in the order of `new_bodies`. A pair of two new documents is listed for
+        both; a pair of a new and a known document is listed for the new one.
     """
-    texts = _remove_boilerplate(new)
-    shingle_sets = {name: document_shingles(text) for name, text in texts.items()}
-    bands = dict(zip(shingle_sets, minhash_bands(list(shingle_sets.values())), strict=True))
-    hashes: dict[str, str] = dict(new.select("document_id", "body_hash").iter_rows())
+    texts = _remove_boilerplate(new_bodies)
+    shingle_sets = {name: compute_document_shingles(text) for name, text in texts.items()}
+    bands = dict(zip(shingle_sets, compute_minhash_bands(list(shingle_sets.values())), strict=True))
+    hashes: dict[str, str] = dict(new_bodies.select("document_id", "body_hash").iter_rows())
     pairs = find_candidate_pairs(bands)
-    if known is not None:
-        known_rows = known.find_by_bands(set(chain.from_iterable(bands.values())))
+    if known_bodies is not None:
+        known_rows = known_bodies.find_by_bands(set(chain.from_iterable(bands.values())))
         known_bands: dict[str, list[int]] = dict(
             known_rows.select("document_id", "bands").iter_rows()
         )
@@ -154,8 +156,14 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
             for pair in find_candidate_pairs({**known_bands, **bands})
             if not (pair[0] in known_bands and pair[1] in known_bands)
         }
-        known_texts = _remove_boilerplate(known.bodies(sorted(known_bands))) if known_bands else {}
-        shingle_sets |= {name: document_shingles(text) for name, text in known_texts.items()}
+        known_texts = (
+            _remove_boilerplate(known_bodies.read_bodies(sorted(known_bands)))
+            if known_bands
+            else {}
+        )
+        shingle_sets |= {
+            name: compute_document_shingles(text) for name, text in known_texts.items()
+        }
     similar_documents: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for (left, right), similarity in sorted(verify_pairs(pairs, shingle_sets).items()):
         for name, other_name in ((left, right), (right, left)):

@@ -345,7 +345,7 @@ def _build_remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
     warnings: list[str] = []
     for remark, source_ids in remarks.items():
         problem, cure = _REMARK_TEXTS.get(remark, (remark.replace("_", " "), ""))
-        names = ", ".join(_name_first(sorted(source_ids)))
+        names = ", ".join(_abbreviate_names(sorted(source_ids)))
         end = f"; {cure}" if cure else ""
         warnings.append(f"{format_count(len(source_ids), 'post')} {problem}: {names}{end}")
     return warnings
@@ -422,11 +422,11 @@ def _list_first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:
     """Return the first dropped files by reason, and the number of further files."""
     names_by_kind: dict[str, list[str]] = {}
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):
-        names_by_kind[str(reason)] = _name_first(rows["source_id"].to_list())
+        names_by_kind[str(reason)] = _abbreviate_names(rows["source_id"].to_list())
     return names_by_kind
 
 
-def _name_first(names: Sequence[str]) -> list[str]:
+def _abbreviate_names(names: Sequence[str]) -> list[str]:
     """Return the first names, and the number of further ones."""
     more = [f"{len(names) - MAX_NAMED_FILES:,} more"] if len(names) > MAX_NAMED_FILES else []
     return [*names[:MAX_NAMED_FILES], *more]

@@ -77,7 +77,9 @@ def find_foreign_signatures(
     for _, source, name in rows:
         counts_by_source[source][name] += 1
     sources_signed_by_name = {
-        source for _, source, name in rows if name not in foreign_names and _personal_words(name)
+        source
+        for _, source, name in rows
+        if name not in foreign_names and _list_personal_words(name)
     }
     return frozenset(
         key
@@ -90,14 +92,14 @@ def find_foreign_signatures(
     )
 
 
-def _personal_words(name: str) -> list[str]:
+def _list_personal_words(name: str) -> list[str]:
     """Return the words of a name that are not a role ("admin", "staff")."""
-    return [word for word in _name_words(name) if word not in _ROLE_NAMES]
+    return [word for word in _split_name(name) if word not in _ROLE_NAMES]
 
 
 def _is_foreign(name: str, names: Sequence[str]) -> bool:
-    personal_words = _personal_words(name)
-    author_names = [words for author_name in names if (words := _name_words(author_name))]
+    personal_words = _list_personal_words(name)
+    author_names = [words for author_name in names if (words := _split_name(author_name))]
     if not personal_words or not author_names:
         return False
     if "".join(personal_words) in {"".join(words) for words in author_names}:
@@ -122,7 +124,7 @@ def _is_handle_of_owner(name: str, name_counts: Mapping[str, int]) -> bool:
     return len(name.split()) == 1 and name_counts[name] == max(name_counts.values())
 
 
-def _name_words(name: str) -> list[str]:
+def _split_name(name: str) -> list[str]:
     folded_name = unicodedata.normalize("NFKD", name).casefold()
     return _LETTERS.findall(
         "".join(character for character in folded_name if unicodedata.category(character) != "Mn")

@@ -78,7 +78,7 @@ def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
     marked_text, code = _mark_quotations(text, str(post["markup"]))
     paragraphs = list(_split_paragraphs(marked_text))
     quoted_runs = [
-        frozenset(_word_runs(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted
+        frozenset(_iter_word_runs(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted
     ]
     unquoted_runs = _find_runs_in_texts(
         quoted_runs, [code, *(part for part, is_quoted in paragraphs if not is_quoted)]
@@ -88,7 +88,7 @@ def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
 
 def count_contained_quotations(quotations: Sequence[WordRuns], text: str) -> int:
     """Return how many quoted paragraphs have at least a third of their sequences in a text."""
-    return _count_contained(quotations, [text])
+    return _count_contained_in_texts(quotations, [text])
 
 
 def count_unmarked_quotations(quotations: Sequence[WordRuns], markdown: str) -> int:
@@ -96,12 +96,12 @@ def count_unmarked_quotations(quotations: Sequence[WordRuns], markdown: str) -> 
     if not quotations:
         return 0
     marked_text = _mark_quoted_lines(_split_code(markdown)[0], callouts=False)
-    return _count_contained(
+    return _count_contained_in_texts(
         quotations, [part for part, is_quoted in _split_paragraphs(marked_text) if not is_quoted]
     )
 
 
-def _count_contained(quotations: Sequence[WordRuns], texts: Iterable[str]) -> int:
+def _count_contained_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> int:
     contained_runs = _find_runs_in_texts(quotations, texts)
     return sum(
         len(runs & contained_runs) >= max(1.0, _MIN_SHARED * len(runs)) for runs in quotations
@@ -111,10 +111,10 @@ def _count_contained(quotations: Sequence[WordRuns], texts: Iterable[str]) -> in
 def _find_runs_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> WordRuns:
     """Return the sequences of the quotations that occur in one of the texts."""
     quoted_runs = frozenset[tuple[str, ...]]().union(*quotations)
-    return quoted_runs.intersection(chain.from_iterable(map(_word_runs, texts)))
+    return quoted_runs.intersection(chain.from_iterable(map(_iter_word_runs, texts)))
 
 
-def _word_runs(text: str) -> Iterator[tuple[str, ...]]:
+def _iter_word_runs(text: str) -> Iterator[tuple[str, ...]]:
     """Yield all sequences of five words; a shorter text has none."""
     words = split_words(text)
     return zip(*(words[start:] for start in range(RUN_WORDS)), strict=False)

@@ -167,7 +167,7 @@ def question_from_title(title: str, *, text: str = "", language: str = "en") -> 
     if title.endswith(("?", "？")):
         return title
     if language in {"en", "und"}:
-        subject = _subject(title)
+        subject = _extract_subject(title)
         for pattern, wording in _FORMS:
             if match := pattern.match(subject):
                 remainder = to_sentence_case(subject[match.end() :], text=text)
@@ -228,12 +228,12 @@ def _count_topic_words(documents: pl.DataFrame) -> pl.Series:
     return pl.Series(counts, dtype=pl.Int64)
 
 
-def _subject(title: str) -> str:
+def _extract_subject(title: str) -> str:
     return _SUBTITLE.split(title)[0].strip().rstrip(".!…") or title
 
 
 def _has_question_form(title: str, text: str) -> bool:
-    subject = _subject(title)
+    subject = _extract_subject(title)
     return (
         title.endswith("?")
         or any(pattern.match(subject) for pattern, _ in _FORMS)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PLOTTED_DAYS = 90
 
 
-def draw(days: ComparedDays, *, until: int, threshold: float) -> bytes:
+def draw_evidence(days: ComparedDays, *, until: int, threshold: float) -> bytes:
     """Draw a PNG of about 30 KB, with each day's mean and bound above and the evidence below.
 
     The evidence is drawn with its threshold on a log scale.

@@ -43,7 +43,7 @@ def build_evidence_report(
         threshold = rules.threshold(score_watch.armed_streams(connection))
         records = alarm_records.list_alarms(connection, author)
         excluded_counts = alarm_records.count_excluded_scores(connection, author)
-    rows = [_row(record) for record in records]
+    rows = [_to_table_row(record) for record in records]
     metadata: dict[str, Any] = {
         "streams": len(watches),
         "alarms": dg.MetadataValue.table(rows) if rows else "none yet",
@@ -60,7 +60,9 @@ def build_evidence_report(
             f"{name}_baseline": dict(watch.held_to) or "none yet",
         }
         if watch.stream in days:
-            png = evidence_plot.draw(days[watch.stream], until=watch.last, threshold=threshold)
+            png = evidence_plot.draw_evidence(
+                days[watch.stream], until=watch.last, threshold=threshold
+            )
             picture = evidence_plot.embed_in_markdown(png, title=watch.stream)
             metadata[name] = dg.MetadataValue.md(picture)
     return hash_evidence(watches, records), metadata
@@ -76,7 +78,7 @@ def hash_evidence(watches: Sequence[StreamEvidence], records: Sequence[AlarmReco
     return digest.hexdigest()
 
 
-def _row(record: AlarmRecord) -> dg.TableRecord:
+def _to_table_row(record: AlarmRecord) -> dg.TableRecord:
     alarm = record.alarm
     return dg.TableRecord(
         {

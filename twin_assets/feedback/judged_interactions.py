@@ -78,7 +78,7 @@ def judged_interactions(
         )
         judges = [member.judge for member in panel.members if member.is_certified]
         names = [judging_traces.score_name(judge) for judge in judges]
-        passages = _passages(tables, author.slug)
+        passages = _read_passages(tables, author.slug)
         rows = sample.select_unjudged(names).head(config.most)
         scores = judging_traces.judge_traces(rows, judges, passages=passages, now=datetime.now(UTC))
     except OverLimitError as error:
@@ -136,7 +136,7 @@ def _unchanged_result(tables: Tables, author: Author, reason: str) -> dg.Materia
     )
 
 
-def _passages(tables: Tables, author: str) -> Mapping[str, str]:
+def _read_passages(tables: Tables, author: str) -> Mapping[str, str]:
     columns = ["chunk_id", "text"]
     return dict(tables.read("document_chunks", author, columns=columns).iter_rows())
 

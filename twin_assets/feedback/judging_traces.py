@@ -65,13 +65,15 @@ def select_sample(
         deleted_counts or {}, default=0, return_dtype=pl.Int64
     )
     numbered_answers = answers.with_columns(
-        (pl.int_range(pl.len()).over("version") + deleted_count).alias("_number"),
-        pl.col("trace_id").map_elements(_sample_key, return_dtype=pl.Float64).alias("_lot"),
+        (pl.int_range(pl.len()).over("version") + deleted_count).alias("_ordinal"),
+        pl.col("trace_id")
+        .map_elements(_compute_sample_position, return_dtype=pl.Float64)
+        .alias("_sample_position"),
     )
     return numbered_answers.filter(
-        ((pl.col("_number") < first_batch) | (pl.col("_lot") < share))
+        ((pl.col("_ordinal") < first_batch) | (pl.col("_sample_position") < share))
         & ~pl.col("trace_id").is_in(list(judged))
-    ).drop("_number", "_lot")
+    ).drop("_ordinal", "_sample_position")
 
 
 def judge_traces(
@@ -132,5 +134,5 @@ def to_judged_answers(rows: pl.DataFrame, passages: Mapping[str, str]) -> list[J
     ]
 
 
-def _sample_key(trace_id: str) -> float:
+def _compute_sample_position(trace_id: str) -> float:
     return int(digest("judge", trace_id), 16) / _HASH_RANGE

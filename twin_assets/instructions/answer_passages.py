@@ -86,10 +86,10 @@ def find_passages(text: str) -> list[AnswerPassage]:
             heading, section = block.plain_text, []
         else:
             section.append(block)
-    return passages or list(_short_post_passage(blocks))
+    return passages or list(_find_short_post_passage(blocks))
 
 
-def _short_post_passage(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
+def _find_short_post_passage(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
     """Yield the only passage of a short post, which needs no full stop."""
     prose_indexes = [
         index for index, block in enumerate(blocks) if block.kind in _PROSE_KINDS and block.words
@@ -124,7 +124,7 @@ def _short_post_passage(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
         )
 
 
-def missing_passage_reason(text: str) -> str:
+def find_missing_passage_reason(text: str) -> str:
     """Return why a document has no passage, or an empty string if it has one.
 
     Returns:
@@ -212,7 +212,7 @@ def _is_mostly_letters(plain: str) -> bool:
 def parse_blocks(text: str) -> list[Block]:
     """Return the top-level blocks of a Markdown text, in order, with their positions."""
     line_starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
-    tokens = _parser().parse(text)
+    tokens = _build_parser().parse(text)
     blocks: list[Block] = []
     for index, token in enumerate(tokens):
         if token.level or token.map is None or token.nesting < 0:
@@ -227,7 +227,9 @@ def parse_blocks(text: str) -> list[Block]:
             kind = "other"  # "*This article was updated.*" describes the post
         if kind == "list" and _contains_quotation(tokens, index):
             kind = "other"
-        plain_text = _plain_text(tokens, index) if kind in {"paragraph", "list", "heading"} else ""
+        plain_text = (
+            _extract_plain_text(tokens, index) if kind in {"paragraph", "list", "heading"} else ""
+        )
         blocks.append(Block(kind, start, end, plain_text, len(split_words(plain_text))))
     return blocks
 
@@ -248,25 +250,25 @@ def _contains_quotation(tokens: Sequence[Token], opening: int) -> bool:
     return any(token.type == "blockquote_open" for token in list_tokens)
 
 
-def _plain_text(tokens: Sequence[Token], opening: int) -> str:
+def _extract_plain_text(tokens: Sequence[Token], opening: int) -> str:
     """Return the words of a block: text and inline code, without markup, images and addresses."""
     parts: list[str] = []
     for token in tokens[opening + 1 :]:
         if token.level == 0 and token.nesting == -1:
             break
         if token.type == "inline":
-            parts.append("".join(_visible_text(child) for child in token.children or ()))
+            parts.append("".join(_extract_visible_text(child) for child in token.children or ()))
     return "\n".join(parts).strip()
 
 
-def _visible_text(token: Token) -> str:
+def _extract_visible_text(token: Token) -> str:
     if token.type in {"text", "code_inline"}:
         return token.content
     return " " if token.type in {"softbreak", "hardbreak"} else ""
 
 
 @cache
-def _parser() -> MarkdownIt:
+def _build_parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     return MarkdownIt("commonmark").enable("table")

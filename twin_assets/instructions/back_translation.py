@@ -71,7 +71,7 @@ def write_questions(
         language: the language, ISO 639-1, which determines the wordings. A language without
             wordings gets quoted parts and no sentence.
     """
-    post = _Post(document_id, _quotable_title(title), text, language, passages)
+    post = _Post(document_id, _clean_title(title), text, language, passages)
     questions_used: set[str] = set()
     instructions: list[Instruction] = []
     for index in range(len(passages)):
@@ -142,7 +142,7 @@ class _Post:
             yield from self._write_title_questions()
         if passage.heading and (index == 0 or self._passages[index - 1].heading != passage.heading):
             yield from self._write_heading_questions(passage.heading)
-        yield from self._find_own_questions(index, _sentences(passage.plain_text))
+        yield from self._find_own_questions(index, _split_sentences(passage.plain_text))
 
     def _write_title_questions(self) -> Iterator[tuple[str, str]]:
         if not self._title:
@@ -158,7 +158,7 @@ class _Post:
                 yield "title", wording.format(title=self._title)
 
     def _write_heading_questions(self, heading: str) -> Iterator[tuple[str, str]]:
-        heading = _quotable_title(heading).rstrip(":. ")
+        heading = _clean_title(heading).rstrip(":. ")
         words = split_words(heading)
         repeats_title = set(words) == set(split_words(self._title))
         if not 1 <= len(words) <= _MAX_HEADING_WORDS or repeats_title:
@@ -183,7 +183,9 @@ class _Post:
         self, index: int, sentences: Sequence[str]
     ) -> Iterator[tuple[str, str]]:
         """Yield the author's own questions, except in a last sentence, which has no answer."""
-        preceding_sentences = _sentences(self._passages[index - 1].plain_text)[-1:] if index else []
+        preceding_sentences = (
+            _split_sentences(self._passages[index - 1].plain_text)[-1:] if index else []
+        )
         for sentence in [*preceding_sentences, *sentences[:-1]]:
             if not sentence.endswith("?"):
                 continue
@@ -209,7 +211,7 @@ class _Post:
         return [*wordings[offset:], *wordings[:offset]]
 
 
-def _quotable_title(title: str) -> str:
+def _clean_title(title: str) -> str:
     """Return a title for use in quotation marks, or an empty string if it is unsuitable."""
     title = " ".join(title.split()).strip('“”"«»„ ')
     if len(title.split()) > _MAX_TITLE_WORDS or title.endswith("…") or re.search(r"[“”«»„]", title):
@@ -224,7 +226,7 @@ def _is_distinctive_question(question: str, inserted_text: str) -> bool:
     return is_distinctive(remaining_text, filling=inserted_text)
 
 
-def _sentences(plain: str) -> list[str]:
+def _split_sentences(plain: str) -> list[str]:
     return [sentence.strip() for sentence in _SENTENCE.split(plain) if sentence.strip()]
 
 

@@ -228,7 +228,7 @@ def _build_plan(
 
 def _mark_leaks(samples: pl.DataFrame) -> pl.DataFrame:
     """Return the samples without their answers, marking samples similar to a held-out sample."""
-    left_out_ids = leakage.find_left_out(
+    left_out_ids = leakage.find_left_out_samples(
         [
             leakage.LeakCandidate(
                 row["sample_id"],
@@ -253,13 +253,13 @@ def _apply_teacher_questions(
     """Return the drafts, with the teacher's question where it wrote one."""
     teacher_rows = teacher_questions.read_written_questions(tables, author, model)
     rows = draft_rows.join(teacher_rows, on="sample_id", how="left", maintain_order="left")
-    when_taught = pl.when(pl.col("taught").is_not_null())
+    when_written = pl.when(pl.col("teacher_question").is_not_null())
     return rows.with_columns(
-        when_taught.then("taught").otherwise("question").alias("question"),
-        when_taught.then(pl.lit(f"teacher:{model}"))
+        when_written.then("teacher_question").otherwise("question").alias("question"),
+        when_written.then(pl.lit(f"teacher:{model}"))
         .otherwise("instruction_source")
         .alias("instruction_source"),
-    ).drop("taught")
+    ).drop("teacher_question")
 
 
 def _replace_lost_questions(
@@ -329,14 +329,14 @@ def _find_contexts(
         retriever=retriever,
         author=slug,
         token_budget=author.context_tokens,
-        held_out=held_out_documents,
+        held_out_documents=held_out_documents,
         vectors=vectors,
     )
     held_out_ids = frozenset(samples.filter(pl.col("split") == "held_out")["sample_id"].to_list())
     return contexts.separate_contexts(
         {**stored_contexts, **retrieved_contexts},
-        held_out=held_out_ids,
-        tokens=dict(chunks.select("chunk_id", "token_count").iter_rows()),
+        held_out_samples=held_out_ids,
+        token_counts=dict(chunks.select("chunk_id", "token_count").iter_rows()),
     )
 
 

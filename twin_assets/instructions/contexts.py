@@ -101,7 +101,7 @@ def find_own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
 
 def is_context_valid(
     sample: ContextSample,
-    stored: Sequence[str],
+    stored_chunks: Sequence[str],
     published_at_by_chunk: Mapping[str, datetime | None],
     *,
     held_out_chunks: Collection[str] = (),
@@ -120,7 +120,7 @@ def is_context_valid(
         and chunk not in sample.own_chunks
         and not (sample.split == "train" and chunk in held_out_chunks)
         and _is_not_newer(published_at_by_chunk[chunk], sample.published_at)
-        for chunk in stored
+        for chunk in stored_chunks
     )
 
 
@@ -135,14 +135,14 @@ def find_contexts(
     retriever: Retriever,
     author: str,
     token_budget: int,
-    held_out: Collection[str],
+    held_out_documents: Collection[str],
     vectors: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> dict[str, tuple[str, ...]]:
     """Return chunk ids for the prompt of each sample, best first, or none if it gets no context.
 
     Args:
         token_budget: the maximum number of tokens in a prompt's passages (`Author.context_tokens`).
-        held_out: document ids; no prompt of a training sample shows a passage of these.
+        held_out_documents: document ids; no prompt of a training sample shows a passage of these.
         vectors: known vectors by question.
 
     Raises:
@@ -155,7 +155,7 @@ def find_contexts(
             sample.question,
             published_before=sample.published_at,
             exclude=sample.own_chunks,
-            exclude_documents=held_out if sample.split == "train" else (),
+            exclude_documents=held_out_documents if sample.split == "train" else (),
             vector=vectors.get(sample.question),
         )
         for sample in samples_with_context
@@ -181,7 +181,10 @@ def _repeats_answer(passage: Passage, answer: Collection[int]) -> bool:
 
 
 def separate_contexts(
-    contexts: Mapping[str, Sequence[str]], *, held_out: Collection[str], tokens: Mapping[str, int]
+    contexts: Mapping[str, Sequence[str]],
+    *,
+    held_out_samples: Collection[str],
+    token_counts: Mapping[str, int],
 ) -> dict[str, tuple[str, ...]]:
     """Return contexts in which no training prompt shows mostly the passages of a held-out prompt.
 
@@ -189,17 +192,17 @@ def separate_contexts(
 
     Args:
         contexts: chunk ids by sample id.
-        held_out: sample ids; the contexts of all other samples are reduced in favor of these.
-        tokens: the number of tokens by chunk id.
+        held_out_samples: sample ids; only the contexts of other samples are reduced.
+        token_counts: the number of tokens by chunk id.
     """
     contexts_by_chunk: dict[str, list[frozenset[str]]] = defaultdict(list)
-    for sample_id in sorted(held_out):
+    for sample_id in sorted(held_out_samples):
         held_out_context = frozenset(contexts[sample_id])
         for chunk in held_out_context:
             contexts_by_chunk[chunk].append(held_out_context)
 
     def count_tokens(chunks: Collection[str]) -> int:
-        return sum(tokens[chunk] for chunk in chunks)
+        return sum(token_counts[chunk] for chunk in chunks)
 
     def find_overlap(training_context: frozenset[str]) -> frozenset[str] | None:
         held_out_contexts = {
@@ -216,11 +219,11 @@ def separate_contexts(
     result: dict[str, tuple[str, ...]] = {}
     for sample_id, chunks in contexts.items():
         remaining_chunks = tuple(chunks)
-        if sample_id not in held_out:
+        if sample_id not in held_out_samples:
             while (held_out_context := find_overlap(frozenset(remaining_chunks))) is not None:
                 shared_chunks = sorted(
                     held_out_context.intersection(remaining_chunks),
-                    key=lambda one: (-tokens[one], one),
+                    key=lambda chunk: (-token_counts[chunk], chunk),
                 )
                 remaining_chunks = tuple(
                     chunk for chunk in remaining_chunks if chunk != shared_chunks[0]

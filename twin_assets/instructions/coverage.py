@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.instructions.answer_passages import find_passages, missing_passage_reason
+from twin_assets.instructions.answer_passages import find_missing_passage_reason, find_passages
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Coverage:
         documents: the number of kept documents.
         with_samples: the number of documents with a training or held-out sample.
         without: the number of documents without such a sample, by reason: `all_left_out` if each of
-            their samples would leak across splits, else a reason of `missing_passage_reason`.
+            their samples would leak across splits, else a reason of `find_missing_passage_reason`.
         unexplained: the number of documents with a passage but no sample.
         lost_drafts: the number of drafts without a sample.
         strangers: the number of documents that have samples but are not kept.
@@ -68,7 +68,7 @@ def measure_coverage(
         if find_passages(texts[document]):
             unexplained_count += 1
         else:
-            missing_reasons[missing_passage_reason(texts[document])] += 1
+            missing_reasons[find_missing_passage_reason(texts[document])] += 1
     words = int(documents["words"].sum())
     return Coverage(
         documents=len(document_ids),

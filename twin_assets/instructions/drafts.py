@@ -44,13 +44,13 @@ def draft_documents(documents: pl.DataFrame) -> pl.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():
-        rows += _draft(document)
+        rows += _draft_document(document)
     return validate_rows(
         pl.DataFrame(rows, schema=column_types(InstructionDrafts)), InstructionDrafts
     )
 
 
-def _draft(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _draft_document(document: dict[str, Any]) -> list[dict[str, Any]]:
     text: str = document["text"]
     passages = find_passages(text)
     instructions: list[Instruction] = write_questions(

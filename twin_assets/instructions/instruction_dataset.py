@@ -49,7 +49,7 @@ def instruction_dataset(
         marks=load_home_marks(settings),
         log=context.log.info,
     )
-    metadata = build_result.metadata() | _summary(tables, author.slug) | missing_teacher
+    metadata = build_result.metadata() | _count_rows(tables, author.slug) | missing_teacher
     return report_materialization(build_result.sync_result, metadata)
 
 
@@ -70,7 +70,7 @@ def _report_missing_teacher(
     return {"teacher_not_asked": reason}
 
 
-def _summary(tables: Tables, author: str) -> dict[str, Any]:
+def _count_rows(tables: Tables, author: str) -> dict[str, Any]:
     """Return counts as metadata, without any text of a post."""
     columns = ["split", "instruction_source", "context_chunk_ids", "template"]
     rows = tables.read("instruction_dataset", author, columns=columns)

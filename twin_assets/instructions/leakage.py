@@ -17,7 +17,7 @@ import polars as pl
 
 from twin_assets.corpus.shingles import shingles, split_words
 from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
-from twin_assets.instructions.similar_keys import similar_pairs, sketched_similarity
+from twin_assets.instructions.similar_keys import estimate_similarity, find_similar_pairs
 
 QUESTION_SIMILARITY_THRESHOLD = 0.7  # Jaccard of words
 ANSWER_SIMILARITY_THRESHOLD = 0.5  # Jaccard of 5-word sequences, by sketch
@@ -44,7 +44,7 @@ class LeakCandidate:
     answer_runs: frozenset[int] = frozenset()
 
 
-def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
+def find_left_out_samples(candidates: Sequence[LeakCandidate]) -> set[str]:
     """Return the ids of the samples to use neither for training nor for measurement.
 
     A training sample is left out if a held-out sample has a similar question or answer, or an
@@ -66,24 +66,30 @@ def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
     ]
     held_out = [candidate for candidate in candidates if candidate.split == "held_out"]
     left_out_ids |= {
-        trained
-        for trained, _ in similar_pairs(
-            _questions(train), _questions(held_out), threshold=QUESTION_SIMILARITY_THRESHOLD
+        training_id
+        for training_id, _ in find_similar_pairs(
+            _map_question_words(train),
+            _map_question_words(held_out),
+            threshold=QUESTION_SIMILARITY_THRESHOLD,
         )
     }
     # Sketches give only a rough estimate of the share that two texts have in common. More pairs are
     # therefore compared, and the decision uses an estimate that allows for the error.
     sketches = {candidate.sample_id: candidate.answer_sketch for candidate in candidates}
-    pairs = similar_pairs(
-        _sketches(train), _sketches(held_out), threshold=ANSWER_SIMILARITY_THRESHOLD / 2
+    pairs = find_similar_pairs(
+        _map_answer_sketches(train),
+        _map_answer_sketches(held_out),
+        threshold=ANSWER_SIMILARITY_THRESHOLD / 2,
     )
     left_out_ids |= {
-        trained
-        for trained, kept in pairs
-        if sketched_similarity(sketches[trained], sketches[kept], size=ANSWER_SKETCH_SIZE)
+        training_id
+        for training_id, held_out_id in pairs
+        if estimate_similarity(
+            sketches[training_id], sketches[held_out_id], size=ANSWER_SKETCH_SIZE
+        )
         >= ANSWER_SIMILARITY_THRESHOLD
     }
-    return left_out_ids | _find_containing(
+    return left_out_ids | _find_containing_samples(
         {
             candidate.sample_id: candidate.answer_runs
             for candidate in train
@@ -102,7 +108,9 @@ def word_runs(answer: str) -> frozenset[int]:
     return shingles(answer, width=RUN_WORDS)
 
 
-def find_contained(held_out: Mapping[str, Set[int]], train: Sequence[Set[int]]) -> list[str]:
+def find_contained_answers(
+    held_out: Mapping[str, Set[int]], train: Sequence[Set[int]]
+) -> list[str]:
     """Return the held-out answers that training answers contain.
 
     More than `MAX_CONTAINED_SHARE` of such an answer's runs are in training answers.
@@ -115,10 +123,12 @@ def find_contained(held_out: Mapping[str, Set[int]], train: Sequence[Set[int]]) 
     ]
 
 
-def _find_containing(train: Mapping[str, Set[int]], held_out: Mapping[str, Set[int]]) -> set[str]:
+def _find_containing_samples(
+    train: Mapping[str, Set[int]], held_out: Mapping[str, Set[int]]
+) -> set[str]:
     """Return the samples to leave out so that no other sample contains a held-out answer.
 
-    `find_contained` defines "contains".
+    `find_contained_answers` defines "contains".
     """
     held_out_runs = frozenset[int]().union(*held_out.values())
     samples_by_run: dict[int, set[str]] = defaultdict(set)
@@ -154,13 +164,13 @@ def _sort_key(candidate: LeakCandidate) -> tuple[bool, bool, float, str]:
     return (candidate.split != "held_out", published_at is None, timestamp, candidate.sample_id)
 
 
-def _questions(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[str]]:
+def _map_question_words(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[str]]:
     return {
         candidate.sample_id: frozenset(split_words(candidate.question)) for candidate in candidates
     }
 
 
-def _sketches(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[int]]:
+def _map_answer_sketches(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[int]]:
     return {candidate.sample_id: frozenset(candidate.answer_sketch) for candidate in candidates}
 
 
@@ -176,7 +186,7 @@ class LeakCounts:
         near_question, near_prompt: pairs across the splits above the thresholds.
         held_out_shown: training prompts that show a passage of a held-out document.
         held_out_contained: held-out answers that are, whole or in large part, in training answers
-            (`find_contained`). A short answer in a long one is not a similar answer.
+            (`find_contained_answers`). A short answer in a long one is not a similar answer.
     """
 
     documents: int
@@ -204,7 +214,9 @@ def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> LeakCounts:
     used_rows = dataset.filter(pl.col("split") != "left_out")
     train = used_rows.filter(pl.col("split") != "held_out").to_dicts()
     held_out = used_rows.filter(pl.col("split") == "held_out").to_dicts()
-    prompts = [{row["sample_id"]: _user_message(row) for row in rows} for rows in (train, held_out)]
+    prompts = [
+        {row["sample_id"]: _get_user_message(row) for row in rows} for rows in (train, held_out)
+    ]
     normalized_prompts = [
         {" ".join(split_words(text)) for text in texts_by_id.values()} for texts_by_id in prompts
     ]
@@ -238,7 +250,7 @@ def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> LeakCounts:
             for row in train
         ),
         held_out_contained=len(
-            find_contained(
+            find_contained_answers(
                 {row["sample_id"]: word_runs(row["answer"]) for row in held_out},
                 [word_runs(row["answer"]) for row in train],
             )
@@ -246,11 +258,11 @@ def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> LeakCounts:
     )
 
 
-def _user_message(row: dict[str, Any]) -> str:
+def _get_user_message(row: dict[str, Any]) -> str:
     return next(part["content"] for part in reversed(row["messages"]) if part["role"] == "user")
 
 
 def _count_similar(
     train: dict[str, frozenset[Any]], held_out: dict[str, frozenset[Any]], *, threshold: float
 ) -> int:
-    return sum(1 for _ in similar_pairs(train, held_out, threshold=threshold))
+    return sum(1 for _ in find_similar_pairs(train, held_out, threshold=threshold))

@@ -171,14 +171,14 @@ def _render_pairs(
     tables: Tables,
     author: Author,
     pairs: Sequence[PreferencePair],
-    held_out: Collection[str],
-    left_out: Counter[str],
+    held_out_chunks: Collection[str],
+    left_out_counts: Counter[str],
 ) -> list[dict[str, Any]]:
     """Render the pairs of traces: the recorded question and context in the recorded template.
 
-    As in `instruction_dataset`, the prompts contain neither persona nor refused topics. Chunks in
-    `held_out` are removed too: a reader's answer may use them, but a training sample never shows
-    them.
+    As in `instruction_dataset`, the prompts contain neither persona nor refused topics. Chunks of
+    `held_out_chunks` are removed too: a reader's answer may use them, but a training sample never
+    shows them.
     """
     chunk_ids = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
     columns = ["chunk_id", *SHOWN_COLUMNS]
@@ -194,20 +194,20 @@ def _render_pairs(
     rows: list[dict[str, Any]] = []
     for pair in pairs:
         if not passage_by_chunk.keys() >= set(pair.context_chunk_ids):
-            left_out["context_is_gone"] += 1
+            left_out_counts["context_is_gone"] += 1
             continue
-        context = tuple(chunk for chunk in pair.context_chunk_ids if chunk not in held_out)
+        context = tuple(chunk for chunk in pair.context_chunk_ids if chunk not in held_out_chunks)
         messages = render(
             find_template(pair.template),
             author_name=author.name,
             question=pair.question,
             passages=[passage_by_chunk[chunk] for chunk in context],
         )
-        rows.append(_pair_row(replace(pair, context_chunk_ids=context), messages))
+        rows.append(_build_pair_row(replace(pair, context_chunk_ids=context), messages))
     return rows
 
 
-def _pair_row(pair: PreferencePair, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def _build_pair_row(pair: PreferencePair, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     passage = pair.passage
     return {
         "pair_id": pair.pair_id,
@@ -252,7 +252,7 @@ def read_held_out(tables: Tables, author: str) -> HeldOutTexts:
 
 
 def _drop_leaks(
-    rows: Sequence[dict[str, Any]], held_out: HeldOutTexts, left_out: Counter[str]
+    rows: Sequence[dict[str, Any]], held_out: HeldOutTexts, left_out_counts: Counter[str]
 ) -> list[dict[str, Any]]:
     leaks = find_leaks(
         {
@@ -261,5 +261,5 @@ def _drop_leaks(
         },
         held_out,
     )
-    left_out.update(leaks.values())
+    left_out_counts.update(leaks.values())
     return [row for row in rows if row["pair_id"] not in leaks]

@@ -26,14 +26,14 @@ from twin_assets.instructions.leakage import (
     QUESTION_SIMILARITY_THRESHOLD,
     word_runs,
 )
-from twin_assets.instructions.similar_keys import similar_pairs
+from twin_assets.instructions.similar_keys import find_similar_pairs
 from twin_resources.statistics.poisoning import reader_limit
 
 LOW_VOTE_THRESHOLD = 0.5  # an answer whose readers' mean vote is below it may be rejected
 MAX_READER_PERCENT = 5  # share of all pairs from one reader
 MIN_SHARED_WORDS = 0.5  # share of the question's content words that a passage must have
 MAX_HELD_OUT_SHARE = 0.2  # share of a chosen text's 5-word sequences that are in held-out answers
-_MASKED = re.compile(r"\[(?:e-mail|key|card|ip address|phone)\]")
+_REDACTED_MARK = re.compile(r"\[(?:e-mail|key|card|ip address|phone)\]")
 _COMPLETE_ENDING = re.compile(r"[.!?…:。！？][\"'”’»)\]*_`]*$|```$")
 
 
@@ -140,10 +140,10 @@ def build_trace_pairs(
             continue
         if trace.template != template:
             left_out_counts["other_template"] += 1
-        elif is_edited and _MASKED.search(trace.edit):
+        elif is_edited and _REDACTED_MARK.search(trace.edit):
             left_out_counts["masked_edit"] += 1
         elif is_edited:
-            _add(pairs, _build_pair(trace, None), left_out_counts)
+            _add_pair(pairs, _build_pair(trace, None), left_out_counts)
         elif excluded_voters.issuperset(trace.voters):
             left_out_counts["too_many_votes"] += 1
         else:
@@ -153,15 +153,17 @@ def build_trace_pairs(
             if passage is None or passage.answer.strip() == trace.answer.strip():
                 left_out_counts["no_passage"] += 1
             else:
-                _add(pairs, _build_pair(trace, passage), left_out_counts)
+                _add_pair(pairs, _build_pair(trace, passage), left_out_counts)
     return list(pairs.values()), left_out_counts
 
 
-def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Counter[str]) -> None:
+def _add_pair(
+    pairs: dict[str, PreferencePair], pair: PreferencePair, left_out_counts: Counter[str]
+) -> None:
     """Add a pair, unless a pair with equal question, chosen and rejected texts exists."""
     pair_key = json.dumps([pair.question, pair.chosen, pair.rejected])
     if pair_key in pairs:
-        left_out["alike"] += 1
+        left_out_counts["alike"] += 1
     else:
         pairs[pair_key] = pair
 
@@ -211,7 +213,7 @@ def find_passage(
             passage_words = set(split_words(f"{passage.question} {passage.answer}"))
             share = len(question_words & passage_words) / len(question_words)
             scored_passages.append((-share, min(chunk_ranks), passage.sample_id, passage))
-    best = min(scored_passages, default=None, key=lambda one: one[:3])
+    best = min(scored_passages, default=None, key=lambda scored: scored[:3])
     return best[3] if best is not None and -best[0] >= MIN_SHARED_WORDS else None
 
 
@@ -224,11 +226,11 @@ def find_excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     Args:
         votes: the number of votes by reader.
     """
-    total, readers = sum(votes.values()), len(votes)
-    if not total:
+    vote_count = sum(votes.values())
+    if not vote_count:
         return frozenset()
-    limit = reader_limit(total, readers=readers)
-    return frozenset(reader for reader, count in votes.items() if count > limit)
+    max_votes = reader_limit(vote_count, readers=len(votes))
+    return frozenset(reader for reader, count in votes.items() if count > max_votes)
 
 
 def select_indexes_within_share(
@@ -246,12 +248,12 @@ def select_indexes_within_share(
     """
     remaining_indexes = list(range(len(owners)))
     while True:
-        limit = len(remaining_indexes) * max_percent // 100
-        count: Counter[str] = Counter()
+        max_pairs = len(remaining_indexes) * max_percent // 100
+        pair_counts: Counter[str] = Counter()
         kept_indexes: list[int] = []
         for index in remaining_indexes:
-            if all(count[owner] < limit for owner in owners[index]):
-                count.update(set(owners[index]))
+            if all(pair_counts[owner] < max_pairs for owner in owners[index]):
+                pair_counts.update(set(owners[index]))
                 kept_indexes.append(index)
         if len(kept_indexes) == len(remaining_indexes):
             return kept_indexes
@@ -294,7 +296,7 @@ def find_leaks(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOutTexts
         held_out_shingles = {
             key: shingles(text, width=width) for key, text in held_out_texts.items()
         }
-        for key, _ in similar_pairs(pair_shingles, held_out_shingles, threshold=threshold):
+        for key, _ in find_similar_pairs(pair_shingles, held_out_shingles, threshold=threshold):
             leaking_ids.setdefault(key, reason)
     held_out_sequences = frozenset[int]().union(
         *(shingles(answer, width=5) for answer in held_out.answers)

@@ -84,7 +84,7 @@ def update_ranks(
         question_texts: list[str] = rows["question"].to_list()
         question_vectors = retriever.embed_questions(question_texts)
         vectors.update(zip(question_texts, question_vectors, strict=True))
-        ranks = passages.ranks(question_vectors, rows["document_id"].to_list())
+        ranks = passages.rank_posts(question_vectors, rows["document_id"].to_list())
         rank_rows = rows.select("sample_id", "document_id").with_columns(
             pl.Series("rank", ranks, dtype=pl.Int64)
         )
@@ -119,7 +119,7 @@ class _PassageIndex:
     post_starts: NDArray[np.int64]
     index_by_document: dict[str, int]
 
-    def ranks(self, questions: Floats, documents: list[str]) -> list[int]:
+    def rank_posts(self, questions: Floats, documents: list[str]) -> list[int]:
         """Return the rank of each question's own post.
 
         Args:

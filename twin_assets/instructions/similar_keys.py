@@ -29,13 +29,13 @@ def sketch(elements: Set[int], *, size: int) -> list[int]:
     return heapq.nsmallest(size, elements)
 
 
-def sketched_similarity(left: Sequence[int], right: Sequence[int], *, size: int) -> float:
+def estimate_similarity(left: Sequence[int], right: Sequence[int], *, size: int) -> float:
     """Estimate the Jaccard similarity from two sketches of `size`; exact if both are complete."""
     union = heapq.nsmallest(size, set(left) | set(right))
     return len(set(left).intersection(right).intersection(union)) / len(union) if union else 0.0
 
 
-def similar_pairs(
+def find_similar_pairs(
     left: Mapping[str, Set[Element]], right: Mapping[str, Set[Element]], *, threshold: float
 ) -> Iterator[tuple[str, str]]:
     """Yield the keys of each left and right set with a Jaccard similarity of at least `threshold`.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from twin_assets.corpus.shingles import shingles
-from twin_assets.instructions.similar_keys import sketch, sketched_similarity
+from twin_assets.instructions.similar_keys import estimate_similarity, sketch
 
 NEWEST_SHARE = 0.10  # share of the first import: the author's current writing
 HASH_SHARE = 0.10
@@ -124,7 +124,7 @@ class _SketchIndex:
             for row in self._by_element.get(element, ())
         }
         scored_documents = [
-            (-sketched_similarity(text_sketch, row.sketch, size=SKETCH_SIZE), name)
+            (-estimate_similarity(text_sketch, row.sketch, size=SKETCH_SIZE), name)
             for name, row in candidates.items()
         ]
         best = min(scored_documents, default=(0.0, ""))

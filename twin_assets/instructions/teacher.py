@@ -44,7 +44,7 @@ MAX_QUESTION_WORDS = 40
 QUOTATION_WORDS = 8  # a question with so many consecutive words of the passage reveals its answer
 _ANSWER_TOKENS = 100
 _MAX_CONCURRENT = 4
-_MAX_IN_ROW = {FAILED: 8, UNUSABLE: 40}  # a weak model may give one usable reply in three
+_MAX_CONSECUTIVE = {FAILED: 8, UNUSABLE: 40}  # a weak model may give one usable reply in three
 _PASSAGE = "Title of the post: {title}\n\nPassage:\n{passage}"
 
 
@@ -117,7 +117,7 @@ class Teacher:
         self._first_pause_s = first_pause_s
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._in_row = {FAILED: 0, UNUSABLE: 0}
+        self._consecutive_counts = {FAILED: 0, UNUSABLE: 0}
 
     def ask(self, requests: Sequence[TeacherPrompt]) -> list[TeacherReply]:
         """Return one reply per passage, in order.
@@ -159,8 +159,8 @@ class Teacher:
         reply, should_retry = TeacherReply(), True
         while should_retry and reply.tries < MAX_TRIES and self.fatal_error is None:
             reply, should_retry = self._try_once(reply, content, passage=prompt.passage)
-        if reply.tries and reply.outcome in _MAX_IN_ROW:
-            self._count_in_row(reply)
+        if reply.tries and reply.outcome in _MAX_CONSECUTIVE:
+            self._count_consecutive(reply)
         return reply
 
     def _try_once(
@@ -191,9 +191,9 @@ class Teacher:
             return failed_reply, self._pause_before_retry(error, tries=tries)
         question = extract_question(reply.text, passage=passage)
         with self._lock:
-            self._in_row[FAILED] = 0
+            self._consecutive_counts[FAILED] = 0
             if question:
-                self._in_row[UNUSABLE] = 0
+                self._consecutive_counts[UNUSABLE] = 0
         updated_reply = replace(
             previous,
             question=question,
@@ -208,9 +208,14 @@ class Teacher:
 
     def _pause_before_retry(self, error: Exception, *, tries: int) -> bool:
         """Pause if the failed request should be retried; return whether it should."""
-        from openai import BadRequestError
+        from openai import (
+            AuthenticationError,
+            BadRequestError,
+            NotFoundError,
+            PermissionDeniedError,
+        )
 
-        if self._is_final(error):
+        if isinstance(error, AuthenticationError | NotFoundError | PermissionDeniedError):
             self._give_up(error)
             return False
         if isinstance(error, BadRequestError):  # caused by this passage; a retry would fail too
@@ -219,24 +224,19 @@ class Teacher:
             time.sleep(retry_delay_s(error, attempts=tries, initial_delay_s=self._first_pause_s))
         return True
 
-    def _is_final(self, error: Exception) -> bool:
-        from openai import AuthenticationError, NotFoundError, PermissionDeniedError
-
-        return isinstance(error, AuthenticationError | NotFoundError | PermissionDeniedError)
-
-    def _count_in_row(self, reply: TeacherReply) -> None:
+    def _count_consecutive(self, reply: TeacherReply) -> None:
         """Count a sample without a question, and give up after too many in a row."""
-        limit = _MAX_IN_ROW[reply.outcome]
+        max_samples = _MAX_CONSECUTIVE[reply.outcome]
         missing = {
             FAILED: f"a reply ({reply.reason})",
             UNUSABLE: "a usable question (a reasoning model may not reach one within the "
             f"{_ANSWER_TOKENS} tokens of a reply)",
         }[reply.outcome]
         with self._lock:
-            self._in_row[reply.outcome] += 1
-            limit_reached = self._in_row[reply.outcome] >= limit
-        if limit_reached:
-            self._give_up(f"{limit} samples in a row without {missing}")
+            self._consecutive_counts[reply.outcome] += 1
+            is_limit_reached = self._consecutive_counts[reply.outcome] >= max_samples
+        if is_limit_reached:
+            self._give_up(f"{max_samples} samples in a row without {missing}")
 
     def _give_up(self, reason: object) -> None:
         self.fatal_error = self.fatal_error or TwinError(

@@ -83,7 +83,7 @@ def update_questions(
         nonlocal requests
         if teacher.fatal_error is not None:
             raise teacher.fatal_error
-        replies = teacher.ask(_prompts(tables, author, rows))
+        replies = teacher.ask(_build_prompts(tables, author, rows))
         reply_costs_usd.extend(reply.usd for reply in replies)
         requests += sum(reply.tries for reply in replies)
         written_count = sum(reply.outcome == WRITTEN for reply in replies)
@@ -128,7 +128,7 @@ def update_questions(
     )
 
 
-def _prompts(tables: Tables, author: str, rows: pl.DataFrame) -> list[TeacherPrompt]:
+def _build_prompts(tables: Tables, author: str, rows: pl.DataFrame) -> list[TeacherPrompt]:
     """Return one prompt per row: its title and the draft's answer."""
     ids = rows["sample_id"].to_list()
     where, columns = sql_in_filter("sample_id", ids), ["sample_id", "answer"]
@@ -163,12 +163,12 @@ def _select_drafts(tables: Tables, author: str, teacher: Teacher) -> pl.DataFram
 
 
 def read_written_questions(tables: Tables, author: str, model: str) -> pl.DataFrame:
-    """Return the questions that this teacher wrote, in columns `sample_id` and `taught`."""
+    """Return this teacher's questions in the columns `sample_id` and `teacher_question`."""
     columns = ["sample_id", "question", "model", "outcome"]
     return (
         tables.read(QUESTIONS_TABLE, author, columns=columns)
         .filter((pl.col("model") == model) & (pl.col("outcome") == WRITTEN))
-        .select("sample_id", taught="question")
+        .select("sample_id", teacher_question="question")
     )
 
 

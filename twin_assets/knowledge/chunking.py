@@ -60,13 +60,13 @@ _PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n+")
 _FENCE = re.compile(r"^ {0,12}(`{3,}|~{3,})[^\n`]*$", re.MULTILINE)
 _HEADING = re.compile(r"#{1,6} [^\n]*")
 # Separators at which a text that is too long for one chunk is cut, in order of preference.
-_PROSE_CUTS = (
+_PROSE_SEPARATORS = (
     _PARAGRAPH_BREAK,
     re.compile(r"\n"),
     re.compile(r"(?<=[.!?…])[\"'”’)\]*_]*\s+(?=\S)|(?<=[。！？])"),
     re.compile(r"\s+"),
 )
-_CODE_CUTS = (_PARAGRAPH_BREAK, re.compile(r"\n"), re.compile(r"\s+"))
+_CODE_SEPARATORS = (_PARAGRAPH_BREAK, re.compile(r"\n"), re.compile(r"\s+"))
 
 
 class DocumentChunks(dy.Schema):
@@ -178,8 +178,8 @@ def measure_chunk_lengths(
         tokenizer: the tokenizer that cut them.
 
     Returns:
-        The chunks `counted_again`, the tokens of the `longest`, and those `too_long` and
-        `miscounted`.
+        The number of chunks `counted_again`, `too_long` and `miscounted`, and the tokens of the
+        `longest`.
     """
     counts = {"counted_again": 0, "longest": 0, "too_long": 0, "miscounted": 0}
     for part in parts:
@@ -318,7 +318,7 @@ def _fill_spans(
 ) -> Iterator[tuple[int, int]]:
     """Yield spans of at most `max_tokens` tokens, each with as many whole parts as fit."""
     begin = stop = -1
-    for part_start, part_end in _parts(token_counter, start, end, max_tokens=max_tokens):
+    for part_start, part_end in _iter_parts(token_counter, start, end, max_tokens=max_tokens):
         if begin >= 0 and token_counter.count(begin, part_end) > max_tokens:
             yield begin, stop
             begin = part_start
@@ -329,11 +329,11 @@ def _fill_spans(
         yield begin, stop
 
 
-def _parts(
+def _iter_parts(
     token_counter: _TokenCounter, start: int, end: int, *, max_tokens: int
 ) -> Iterator[tuple[int, int]]:
     """Yield the smallest parts of chunks, each of at most `max_tokens` tokens, in order."""
-    blocks = list(_blocks(token_counter.text, start, end))
+    blocks = list(_iter_blocks(token_counter.text, start, end))
     position = 0
     while position < len(blocks):
         begin, stop, is_code = blocks[position]
@@ -346,16 +346,16 @@ def _parts(
         ):
             _, stop, is_code = blocks[position]
             position += 1
-        yield from _split(
+        yield from _split_span(
             token_counter,
             begin,
             stop,
-            _CODE_CUTS if is_code else _PROSE_CUTS,
+            _CODE_SEPARATORS if is_code else _PROSE_SEPARATORS,
             max_tokens=max_tokens,
         )
 
 
-def _blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
+def _iter_blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
     """Yield paragraphs, lists and fenced code blocks as (start, end, is code)."""
     position = start
     while position < end:
@@ -371,19 +371,21 @@ def _blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
         yield opening.start(), position, True
 
 
-def _split(
+def _split_span(
     token_counter: _TokenCounter,
     start: int,
     end: int,
-    cuts: Sequence[re.Pattern[str]],
+    separators: Sequence[re.Pattern[str]],
     *,
     max_tokens: int,
 ) -> Iterator[tuple[int, int]]:
     if token_counter.count(start, end) <= max_tokens:
         yield start, end
-    elif cuts:
-        for begin, stop in _split_at(token_counter.text, start, end, cuts[0]):
-            yield from _split(token_counter, begin, stop, cuts[1:], max_tokens=max_tokens)
+    elif separators:
+        for begin, stop in _split_at(token_counter.text, start, end, separators[0]):
+            yield from _split_span(
+                token_counter, begin, stop, separators[1:], max_tokens=max_tokens
+            )
     else:
         yield from _split_characters(token_counter, start, end, max_tokens=max_tokens)
 
@@ -395,12 +397,12 @@ def _split_at(
     position = start
     for match in separator.finditer(text, start, end):
         # closing quotes and brackets belong to their sentence; only the white space is dropped
-        yield from _trim(text, position, match.end())
+        yield from _trim_span(text, position, match.end())
         position = match.end()
-    yield from _trim(text, position, end)
+    yield from _trim_span(text, position, end)
 
 
-def _trim(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _trim_span(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     while end > start and text[end - 1].isspace():
         end -= 1
     while start < end and text[start] == "\n":

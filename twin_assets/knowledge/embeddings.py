@@ -33,14 +33,14 @@ def embeddings(
     sync_result = embedding.update_embeddings(tables, author, model, progress=progress)
     indexes: tuple[str, ...] = ()
     if sync_result.rows:
-        language = _author_language(settings, tables, author)
+        language = _find_author_language(settings, tables, author)
         indexes = update_indexes(tables, author, language=language)
     return report_materialization(
         sync_result, {"embedder": model.revision, "indexes": list(indexes)}
     )
 
 
-def _author_language(settings: Settings, tables: Tables, author: str) -> str:
+def _find_author_language(settings: Settings, tables: Tables, author: str) -> str:
     """Return the author's declared language, else the most frequent one in kept posts, or ""."""
     if declared_language := read_author(settings, author).language:
         return declared_language

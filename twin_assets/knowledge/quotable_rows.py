@@ -147,7 +147,7 @@ def embed_passages(
 
     vectors = embedder.embed(texts, progress=progress, on_text=store_token_vectors)
     for row, spans, end_offsets in zip(
-        rows, sentence_spans, _token_ends(texts, embedder), strict=True
+        rows, sentence_spans, _iter_token_ends(texts, embedder), strict=True
     ):
         for sentence, span in zip(row["sentences"], spans, strict=True):
             first_token, end = (bisect_right(end_offsets, character) for character in span)
@@ -161,7 +161,7 @@ def embed_passages(
     )
 
 
-def _token_ends(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]:
+def _iter_token_ends(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]:
     """Yield, for each text, the ends of its tokens without special tokens.
 
     Starts are not used: some tokenizers include the space before a word in its token.

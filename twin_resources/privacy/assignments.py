@@ -85,13 +85,13 @@ def find_assignments(text: str) -> Iterator[TextSpan]:
             value = _NEXT_PARAMETER.split(value, maxsplit=1)[0]  # `?token=…&page=2`
             value = value.rstrip(".:?")  # punctuation of the sentence
             end = match.start(group) + len(value)
-        if _is_secret(value, quoted=group != "bare", is_password=bool(match["password"])):
+        if _is_secret(value, is_quoted=group != "bare", is_password=bool(match["password"])):
             yield TextSpan(match.start(group), end, "secret")
     for match in _AUTHORIZATION_HEADER.finditer(text):
         value = match["value"]
         if match["bearer"]:
             has_digit = any(character.isdigit() for character in value)
-            is_secret = has_digit and _is_secret(value, quoted=True, is_password=False)
+            is_secret = has_digit and _is_secret(value, is_quoted=True, is_password=False)
         else:
             is_secret = _encodes_user_and_password(value)
         if is_secret:
@@ -109,11 +109,11 @@ def _encodes_user_and_password(value: str) -> bool:
     return bool(colon) and bool(password) and name.isprintable()
 
 
-def _is_secret(value: str, *, quoted: bool, is_password: bool) -> bool:
+def _is_secret(value: str, *, is_quoted: bool, is_password: bool) -> bool:
     """Return whether a labelled value is a secret.
 
     Args:
-        quoted: whether the value is in quotation marks and therefore a literal, not code.
+        is_quoted: whether the value is in quotation marks and therefore a literal, not code.
         is_password: whether the label means a password, so that shorter values also count.
     """
     if _CODE_EXPRESSION.match(value) or any(character.isspace() for character in value):
@@ -122,7 +122,7 @@ def _is_secret(value: str, *, quoted: bool, is_password: bool) -> bool:
     digit_count = sum(character.isdigit() for character in value)
     if _EXAMPLE_MARKS.search(value) or (letters in _PLACEHOLDERS and digit_count <= 4):
         return False
-    identifier = None if quoted else _IDENTIFIER.match(value)
+    identifier = None if is_quoted else _IDENTIFIER.match(value)
     if identifier and not (is_password and len(identifier[1]) > 1):
         return False
     entropy_bits = _total_entropy_bits(value)

@@ -1,4 +1,4 @@
-{# A number between two bounds, bounds included; null passes. After dbt_utils.accepted_range. #}
+{# Select numbers outside the two bounds; null passes. Modelled on dbt_utils.accepted_range. #}
 {% test accepted_range(model, column_name, min_value=none, max_value=none) %}
 select *
 from {{ model }}

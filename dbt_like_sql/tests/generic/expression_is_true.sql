@@ -1,4 +1,4 @@
-{# A condition that holds in every row; null is wrong. After dbt_utils.expression_is_true. #}
+{# Select rows where the condition is false or null. Modelled on dbt_utils.expression_is_true. #}
 {% test expression_is_true(model, expression, column_name=none) %}
 select *
 from {{ model }}

@@ -1,4 +1,4 @@
-{# Columns that name a row together. After dbt_utils.unique_combination_of_columns. #}
+{# Select duplicate combinations. Modelled on dbt_utils.unique_combination_of_columns. #}
 {% test unique_combination_of_columns(model, combination_of_columns) %}
 select {{ combination_of_columns | join(', ') }}, count(*) as n_records
 from {{ model }}

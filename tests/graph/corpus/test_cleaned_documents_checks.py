@@ -54,13 +54,13 @@ def test_remaining_buttons_fail_the_check_and_stop_the_chunks(
 def test_an_invalid_row_fails_the_check_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document_rows = cleaning.document_rows
+    document_rows = cleaning.build_document_rows
     monkeypatch.setattr(
         cleaning,
-        "document_rows",
+        "build_document_rows",
         lambda *frames: document_rows(*frames).with_columns(pl.lit("").alias("language")),
     )
-    monkeypatch.setattr(contracts, "good_rows", lambda frame, _schema: frame)
+    monkeypatch.setattr(contracts, "select_valid_rows", lambda frame, _schema: frame)
     result = materialize(raise_on_error=False)
     check = read_checks(result)["rows_keep_their_contract"]
     assert not check.passed
@@ -72,7 +72,7 @@ def test_an_invalid_row_fails_the_check_and_stops_the_chunks(
 def test_a_quarantined_row_is_explained_and_counted(
     materialize: Materialize, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document_rows = cleaning.document_rows
+    document_rows = cleaning.build_document_rows
 
     def remove_language(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
         lamp = pl.col("source_id").str.contains("lamp")
@@ -80,7 +80,7 @@ def test_a_quarantined_row_is_explained_and_counted(
             pl.when(lamp).then(pl.lit("")).otherwise("language").alias("language")
         )
 
-    monkeypatch.setattr(cleaning, "document_rows", remove_language)
+    monkeypatch.setattr(cleaning, "build_document_rows", remove_language)
     result = materialize()
     checks = read_checks(result)
     assert checks["every_import_is_kept_or_explained"].passed
@@ -129,13 +129,13 @@ def test_an_invalid_row_is_reported_by_every_run(
     materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize()
-    document_rows = cleaning.document_rows
+    document_rows = cleaning.build_document_rows
     monkeypatch.setattr(
         cleaning,
-        "document_rows",
+        "build_document_rows",
         lambda *frames: document_rows(*frames).with_columns(pl.lit("").alias("language")),
     )
-    monkeypatch.setattr(contracts, "good_rows", lambda frame, _schema: frame)
+    monkeypatch.setattr(contracts, "select_valid_rows", lambda frame, _schema: frame)
     (posts / "_posts" / "2022-01-01-letter.md").write_text(f"{paragraph('letter')}\n")
     for _ in range(2):
         check = read_checks(materialize(raise_on_error=False))["rows_keep_their_contract"]

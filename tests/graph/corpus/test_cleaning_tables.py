@@ -179,7 +179,7 @@ def test_personal_data_and_buttons_are_replaced_and_counted(clean: Clean, tables
 def test_an_invalid_row_is_quarantined_until_it_is_corrected(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document_rows = cleaning.document_rows
+    document_rows = cleaning.build_document_rows
 
     def remove_language(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
         boat = pl.col("source_id") == "boat.md"
@@ -188,7 +188,7 @@ def test_an_invalid_row_is_quarantined_until_it_is_corrected(
         )
 
     posts = build_posts("clock", "boat")
-    monkeypatch.setattr(cleaning, "document_rows", remove_language)
+    monkeypatch.setattr(cleaning, "build_document_rows", remove_language)
     run = clean(posts)
     assert read_reasons(tables) == {"clock.md": ""}
     quarantined = tables.read("cleaned_documents_quarantine", "ann").to_dicts()

@@ -94,7 +94,9 @@ def test_answers_that_were_judged_and_are_kept_no_longer_count(
     judge = {"version": "v1", "judges": "judge:topic@1"}
     long_ago = [judge | {"trace_id": f"gone{n}"} for n in range(500)]
     store(answered, "judged_interactions", [*long_ago, judge | {"trace_id": "t1"}], COLUMNS)
-    monkeypatch.setattr(judging_traces, "_sample_key", lambda _trace_id: 0.5)  # above the share
+    monkeypatch.setattr(
+        judging_traces, "_compute_sample_position", lambda _trace_id: 0.5
+    )  # above the share
     answers(answered, "t1", "t2")
     assert judged_metadata(materialize(home))["nothing_to_do"] == "no new answer in the sample"
 

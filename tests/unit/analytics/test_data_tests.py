@@ -197,7 +197,7 @@ def test_arguments_reach_the_sql(
 @pytest.mark.parametrize(
     ("test", "message"),
     [
-        ("nope", "accepted_values, expression_is_true, not_null, unique"),
+        ("nope", "no test of this name"),
         ("unique: {arguments: {columns: [id]}}", "columns"),
         ("accepted_values: {arguments: {column_name: nope, values: [1]}}", '"nope" not found'),
     ],

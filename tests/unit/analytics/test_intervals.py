@@ -17,7 +17,7 @@ def query_intervals(values: np.ndarray) -> pl.DataFrame:
     """Low and high of each row of `values` (samples × n), by the mart's own query."""
     project = read_project()
     model = project.model("quality_by_day")
-    rendered = Renderer(project).model(model)
+    rendered = Renderer(project).render_model(model)
     samples, n = values.shape
     frame = pl.DataFrame(
         {"version": np.repeat(np.arange(samples), n).astype(str), "judged": values.ravel()}

@@ -16,7 +16,7 @@ RendererOf = Callable[..., Renderer]
 
 
 def render_model(renderer: Renderer, name: str) -> RenderedSql:
-    return renderer.model(renderer.project.model(name))
+    return renderer.render_model(renderer.project.model(name))
 
 
 def test_functions_become_relations_and_values(renderer_of: RendererOf) -> None:

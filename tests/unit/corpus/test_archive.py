@@ -46,7 +46,7 @@ def test_folders_zips_and_tars_give_the_same_archive(
         with pytest.raises(MemberError, match="missing"):
             archive.size("d")
         with pytest.raises(MemberError, match="too_large"):
-            archive.read("c.html", limit=2)
+            archive.read("c.html", max_bytes=2)
     assert path not in {Path(file.path) for file in psutil.Process().open_files()}
 
 

@@ -19,8 +19,8 @@ from twin_assets.corpus.importers.members import MIN_RATIO_BYTES, ArchiveLimits,
 from twin_assets.corpus.importers.packed import (
     _BoundedReader,
     _central_directory_size,
+    _iter_members,
     _StreamSlice,
-    _walk,
     open_tar_stream,
 )
 from twin_resources.errors import TwinError
@@ -97,7 +97,7 @@ def test_a_tar_with_a_header_of_a_mebibyte_is_refused(tmp_path: Path) -> None:
 def test_a_tar_is_read_without_keeping_it_in_memory(tmp_path: Path) -> None:
     path = write_tar(dict.fromkeys("abc", "x"), tmp_path / "a.tar")
     with tarfile.open(path) as tar:
-        assert [(member.name, len(tar.members)) for member in _walk(tar)] == [  # type: ignore[attr-defined]
+        assert [(member.name, len(tar.members)) for member in _iter_members(tar)] == [  # type: ignore[attr-defined]
             *(("a", 1), ("b", 1), ("c", 1))
         ]
     stream = io.BytesIO(b"abcdef")
@@ -119,11 +119,11 @@ def test_a_member_of_just_the_allowed_size_is_read(
     with open_archive(path, limits=ArchiveLimits(member_bytes=100_000)) as archive:
         assert len(archive.read("a.csv")) == 100_000
         assert [len(piece) for piece in archive.pieces("a.csv")] == [PIECE, 100_000 - PIECE]
-        assert len(archive.read("a.csv", limit=100_000)) == 100_000
+        assert len(archive.read("a.csv", max_bytes=100_000)) == 100_000
         with pytest.raises(MemberError, match="too_large"):
-            archive.read("a.csv", limit=99_999)
+            archive.read("a.csv", max_bytes=99_999)
         with pytest.raises(MemberError, match="too_large"):
-            list(archive.pieces("a.csv", limit=99_999))
+            list(archive.pieces("a.csv", max_bytes=99_999))
     with (
         open_archive(path, limits=ArchiveLimits(member_bytes=99_999)) as archive,
         pytest.raises(MemberError, match="too_large") as refused,

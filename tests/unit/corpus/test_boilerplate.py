@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from twin_assets.corpus.boilerplate import (
     MIN_POSTS,
+    find_repeated_lines,
+    hash_lines,
     is_platform_line,
-    line_hashes,
     remove_platform_lines,
     remove_repeated_lines,
-    repeated_lines,
 )
 
 BUTTONS = [
@@ -81,8 +81,8 @@ def test_code_is_never_touched() -> None:
 
 
 def find_repeated_hashes(texts: list[str]) -> frozenset[int]:
-    lines = pl.Series([line_hashes(text) for text in texts], dtype=pl.List(pl.Int64))
-    return frozenset(repeated_lines(lines).to_list())
+    lines = pl.Series([hash_lines(text) for text in texts], dtype=pl.List(pl.Int64))
+    return frozenset(find_repeated_lines(lines).to_list())
 
 
 FOOTER = "Ann builds clocks in Bern. Write to her, she reads it all."
@@ -209,7 +209,7 @@ lines = st.one_of(
 
 @given(st.lists(lines, max_size=30).map("\n".join))
 def test_removing_lines_is_idempotent_and_adds_nothing(text: str) -> None:
-    repeated = frozenset(line_hashes(FOOTER))
+    repeated = frozenset(hash_lines(FOOTER))
     remaining = remove_repeated_lines(remove_platform_lines(text), repeated)
     assert set(remaining.split("\n")) <= {*text.split("\n"), ""}
     assert remove_repeated_lines(remaining, repeated) == remaining

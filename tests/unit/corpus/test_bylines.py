@@ -9,7 +9,7 @@ from twin_assets.corpus.bylines import (
     byline_matches,
     extract_author,
     extract_translator,
-    foreign_bylines,
+    find_foreign_bylines,
     is_named_author,
     is_possible_handle,
 )
@@ -67,8 +67,8 @@ def test_bylines_of_others(byline: str) -> None:
 
 
 def test_without_names_no_byline_is_foreign() -> None:
-    assert foreign_bylines({"Ann Lee"}, ()) == set()
-    assert foreign_bylines({"Ann Lee", "José", ""}, NAMES) == {"Ann Lee"}
+    assert find_foreign_bylines({"Ann Lee"}, ()) == set()
+    assert find_foreign_bylines({"Ann Lee", "José", ""}, NAMES) == {"Ann Lee"}
 
 
 @pytest.mark.parametrize(

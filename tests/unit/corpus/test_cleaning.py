@@ -13,8 +13,8 @@ from dataframely.exc import ValidationError
 from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import (
     RAW_COLUMNS,
+    build_document_id,
     clean_and_quarantine,
-    document_id_of,
     normalize_text,
 )
 from twin_assets.corpus.cleaning_account import (
@@ -111,7 +111,7 @@ def test_the_earliest_of_equal_posts_is_kept() -> None:
         )
     )[0]
     assert frame["dropped_because"].to_list() == ["duplicate", "duplicate", "", ""]
-    assert frame["duplicate_of"].to_list() == [document_id_of("c")] * 2 + ["", ""]
+    assert frame["duplicate_of"].to_list() == [build_document_id("c")] * 2 + ["", ""]
 
 
 def test_a_draft_replaces_no_post() -> None:
@@ -137,7 +137,7 @@ def test_document_ids_depend_only_on_the_path() -> None:
         0
     ]
     assert first["document_id"].to_list() == second["document_id"].to_list()
-    assert document_id_of("a.md") != document_id_of("b.md")
+    assert build_document_id("a.md") != build_document_id("b.md")
 
 
 CLEANED = pl.DataFrame(

@@ -197,9 +197,9 @@ def test_claims_use_no_detector_of_the_cleaning(monkeypatch: pytest.MonkeyPatch)
     def refuse(*_arguments: object, **_options: object) -> Any:
         raise AssertionError("a claim asked the cleaning's own detector")
 
-    for name in ("is_platform_line", "remove_platform_lines", "line_hashes", "repeated_lines"):
+    for name in ("is_platform_line", "remove_platform_lines", "hash_lines", "find_repeated_lines"):
         monkeypatch.setattr(boilerplate, name, refuse)
-    for name in ("byline_matches", "foreign_bylines", "extract_author", "is_possible_handle"):
+    for name in ("byline_matches", "find_foreign_bylines", "extract_author", "is_possible_handle"):
         monkeypatch.setattr(bylines, name, refuse)
     for name in ("find_personal_data", "redact"):
         monkeypatch.setattr(privacy, name, refuse)

@@ -57,12 +57,9 @@ EXPORTS = {
     "Ghost export": {"ada.ghost.2024-05-01.json": GHOST},
     "Blogger export": {"Takeout/Blogger/Blogs/Ada/feed.atom": BLOGGER},
     "Tumblr export": {"posts/posts.xml": "<tumblr></tumblr>"},
-    "WhatsApp chat": {"_chat.txt": "[12/03/20, 10:11:12] Ana: hello\n", "a.jpg": ""},
     "Telegram chat": {
         "result.json": '{"name": "Bob",\n "type": "personal_chat",\n "messages": []}'
     },
-    "Slack export": {"channels.json": "[]", "users.json": "[]", "general/a.json": "[]"},
-    "Discord data package": {"messages/index.json": "{}", "account/user.json": "{}"},
     "RSS or Atom feed": {"index.xml": "<?xml version='1.0'?>\n<rss version='2.0'></rss>"},
 }
 

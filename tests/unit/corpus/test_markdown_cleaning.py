@@ -213,7 +213,7 @@ def test_mdx_keeps_its_words() -> None:
     )
     assert clean_markdown(MDX) == cleaned
     without_import = MDX.split("\n", 1)[1]
-    assert clean_markdown(without_import, mdx=True) == cleaned
+    assert clean_markdown(without_import, is_mdx=True) == cleaned
     assert "{meta.a}" in clean_markdown(without_import)
 
 

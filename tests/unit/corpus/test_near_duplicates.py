@@ -18,9 +18,9 @@ from twin_assets.corpus.near_duplicates import (
     SIMILAR_SCHEMA,
     collapse_copies,
     compare_bodies,
-    document_shingles,
+    compute_document_shingles,
+    compute_minhash_bands,
     find_candidate_pairs,
-    minhash_bands,
     verify_pairs,
 )
 from twin_assets.corpus.shingles import jaccard
@@ -68,7 +68,7 @@ def test_the_candidate_rate_follows_the_formula() -> None:
         )
     exact = jaccard(sets["0a"], sets["0b"])
     candidates = find_candidate_pairs(
-        dict(zip(sets, minhash_bands(list(sets.values())), strict=True))
+        dict(zip(sets, compute_minhash_bands(list(sets.values())), strict=True))
     )
     rate = sum((f"{number}a", f"{number}b") in candidates for number in range(400)) / 400
     assert rate == pytest.approx(1 - (1 - exact**ROWS_PER_BAND) ** BAND_COUNT, abs=0.08)
@@ -84,7 +84,7 @@ def test_planted_copies_are_found_and_nothing_else() -> None:
         texts[f"{number:03}b"] = " ".join(
             edit_words(words, generator, share=generator.uniform(0.0, 0.2))
         )
-    sets = {name: document_shingles(text) for name, text in texts.items()}
+    sets = {name: compute_document_shingles(text) for name, text in texts.items()}
     true_pairs = {
         (f"{number:03}a", f"{number:03}b")
         for number in range(600)
@@ -114,28 +114,33 @@ def test_a_pair_is_attributed_to_the_new_document() -> None:
         def find_by_bands(self, bands: set[int]) -> pl.DataFrame:
             return stored.filter(pl.col("bands").list.set_intersection(list(bands)).list.len() > 0)
 
-        def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
+        def read_bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
             assert list(document_ids) == ["b"]  # No other text is read.
             return build_bodies({name: texts[name] for name in document_ids})
 
-    [row] = compare_bodies(build_bodies({"d": texts["d"]}), known=StoredBodies()).to_dicts()
+    [row] = compare_bodies(build_bodies({"d": texts["d"]}), known_bodies=StoredBodies()).to_dicts()
     [pair] = row["similar"]
     assert (pair["other_id"], pair["other_hash"]) == ("b", "hash of b")
     assert pair["similarity"] == jaccard(
-        document_shingles(texts["d"]), document_shingles(texts["b"])
+        compute_document_shingles(texts["d"]), compute_document_shingles(texts["b"])
     )
 
 
 def test_bands_are_equal_in_every_process() -> None:
     code = (
-        "from twin_assets.corpus.near_duplicates import document_shingles, minhash_bands;"
-        "print(minhash_bands([document_shingles('the same words in another process')])[0])"
+        "from twin_assets.corpus import near_duplicates as near;"
+        "shingles = near.compute_document_shingles('the same words in another process');"
+        "print(near.compute_minhash_bands([shingles])[0])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert (
-        str(minhash_bands([document_shingles("the same words in another process")])[0])
+        str(
+            compute_minhash_bands([compute_document_shingles("the same words in another process")])[
+                0
+            ]
+        )
         == done.stdout.strip()
     )
 

@@ -25,7 +25,7 @@ from twin_assets.corpus.importers import linkedin, medium, substack
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
 from twin_assets.corpus.importers.recognition import find_importer
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
 from twin_resources.authors import OPT_INS
 
 IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
@@ -42,7 +42,7 @@ def read(
     for outcome in outcomes:
         if isinstance(outcome, Skipped):
             reasons[outcome.reason] += 1
-        elif reason := exclusion_reason(outcome, include):
+        elif reason := find_exclusion_reason(outcome, include):
             reasons[reason] += 1
         else:
             records.append(outcome)
@@ -58,7 +58,7 @@ def test_an_export_below_a_folder_is_recognised(name: str, tmp_path: Path) -> No
         assert importer.name == name
         outcomes = list(importer.read(archive, include=frozenset()))
     records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
-    assert sum(not exclusion_reason(record, frozenset()) for record in records) == KEPT[name]
+    assert sum(not find_exclusion_reason(record, frozenset()) for record in records) == KEPT[name]
 
 
 @pytest.mark.parametrize("name", EXPORTS)

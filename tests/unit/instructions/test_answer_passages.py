@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.instructions.answer_passages import find_passages, missing_passage_reason
+from twin_assets.instructions.answer_passages import find_missing_passage_reason, find_passages
 
 SENTENCE = "The tide came in over the flats while nobody was looking at the clock. "
 LONG = (SENTENCE * 5).strip()  # 70 words
@@ -61,7 +61,7 @@ def test_a_short_post_is_one_passage(post: str) -> None:
     assert find_texts(f"# A title\n\n{post}\n\n![picture](a.png)\n") == [post]
     (passage,) = find_passages(f"# A title\n\n{post}\n")
     assert passage.heading == "A title"
-    assert missing_passage_reason(post) == ""
+    assert find_missing_passage_reason(post) == ""
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_short_post_is_one_passage(post: str) -> None:
     ],
 )
 def test_a_text_without_a_passage_has_a_reason(text: str, reason: str) -> None:
-    assert missing_passage_reason(text) == reason
+    assert find_missing_passage_reason(text) == reason
     assert bool(find_passages(text)) == (reason == "")
 
 

@@ -29,7 +29,7 @@ def shared_fraction(left: tuple[str, ...], right: tuple[str, ...]) -> float:
 
 def test_training_prompts_drop_contexts_of_held_out_prompts() -> None:
     contexts = {"h": ("a", "b", "c"), "t": ("c", "b", "a"), "u": ("a", "d"), "v": ()}
-    result = separate_contexts(contexts, held_out={"h"}, tokens=TOKENS)
+    result = separate_contexts(contexts, held_out_samples={"h"}, token_counts=TOKENS)
     assert result["h"] == ("a", "b", "c")
     assert result["u"] == ("a", "d")
     assert result["v"] == ()
@@ -43,16 +43,18 @@ def test_training_prompts_drop_contexts_of_held_out_prompts() -> None:
 
 def test_contexts_of_several_held_out_prompts_are_separated() -> None:
     contexts = {"h": ("a", "b"), "i": ("b",), "j": ("c", "d"), "t": ("a", "b", "d")}
-    result = separate_contexts(contexts, held_out={"h", "i", "j"}, tokens=TOKENS)
+    result = separate_contexts(contexts, held_out_samples={"h", "i", "j"}, token_counts=TOKENS)
     assert all(
         shared_fraction(result["t"], result[held_out]) < MAX_SHARED_TOKENS for held_out in "hij"
     )
-    assert separate_contexts(result, held_out={"h", "i", "j"}, tokens=TOKENS) == result
+    assert (
+        separate_contexts(result, held_out_samples={"h", "i", "j"}, token_counts=TOKENS) == result
+    )
 
 
 def test_training_prompts_may_share_contexts() -> None:
     contexts = {"t": ("a", "b"), "u": ("a", "b")}
-    assert separate_contexts(contexts, held_out=set(), tokens=TOKENS) == contexts
+    assert separate_contexts(contexts, held_out_samples=set(), token_counts=TOKENS) == contexts
 
 
 def test_a_fifth_of_the_samples_gets_no_context() -> None:

@@ -14,7 +14,7 @@ from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
 from twin_assets.instructions.leakage import (
     MAX_LEFT_OUT_PER_SAMPLE,
     LeakCandidate,
-    find_left_out,
+    find_left_out_samples,
     measure_leaks,
     word_runs,
 )
@@ -138,27 +138,27 @@ HELD_OUT = candidate("h", "held_out", "What is your point about violins in “Mu
 
 
 def test_nothing_is_left_out_without_a_reason() -> None:
-    assert find_left_out([TRAIN, HELD_OUT]) == set()
+    assert find_left_out_samples([TRAIN, HELD_OUT]) == set()
 
 
 def test_the_training_sample_of_a_leak_is_left_out() -> None:
     near_copy = replace(
         TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?"
     )
-    assert find_left_out([near_copy, TRAIN, HELD_OUT]) == {"n"}
+    assert find_left_out_samples([near_copy, TRAIN, HELD_OUT]) == {"n"}
     repeats = candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
-    assert find_left_out([repeats, TRAIN, HELD_OUT]) == {"r"}
+    assert find_left_out_samples([repeats, TRAIN, HELD_OUT]) == {"r"}
     same = replace(TRAIN, sample_id="s", question=HELD_OUT.question.upper())
-    assert find_left_out([same, TRAIN, HELD_OUT]) == {"s"}
+    assert find_left_out_samples([same, TRAIN, HELD_OUT]) == {"s"}
 
 
 def test_a_training_sample_containing_a_held_out_answer_is_left_out() -> None:
     held_out = candidate("h", "held_out", "Where did the orchard end?", words("held", 40))
     long_answer = f"{words('before', 60)} {words('held', 40)} {words('after', 60)}"
     holder = candidate("w", "train", "Who mends lanterns?", long_answer)
-    assert find_left_out([holder, TRAIN, held_out]) == {"w"}
+    assert find_left_out_samples([holder, TRAIN, held_out]) == {"w"}
     little = candidate("l", "train", "Who mends lanterns?", words("held", 13) + words("x", 60))
-    assert find_left_out([little, TRAIN, held_out]) == set()
+    assert find_left_out_samples([little, TRAIN, held_out]) == set()
 
 
 def test_a_repeated_formula_leaves_out_the_held_out_sample() -> None:
@@ -169,8 +169,8 @@ def test_a_repeated_formula_leaves_out_the_held_out_sample() -> None:
         )
         for n in range(MAX_LEFT_OUT_PER_SAMPLE + 1)
     ]
-    assert find_left_out([held_out, *training]) == {"h"}
-    assert find_left_out([held_out, *training[:MAX_LEFT_OUT_PER_SAMPLE]]) == {
+    assert find_left_out_samples([held_out, *training]) == {"h"}
+    assert find_left_out_samples([held_out, *training[:MAX_LEFT_OUT_PER_SAMPLE]]) == {
         sample.sample_id for sample in training[:MAX_LEFT_OUT_PER_SAMPLE]
     }
 
@@ -179,10 +179,10 @@ def test_the_oldest_of_samples_with_equal_questions_is_kept() -> None:
     older = replace(TRAIN, sample_id="z", published_at=datetime(2010, 1, 1, tzinfo=UTC))
     undated = replace(TRAIN, sample_id="a", published_at=None)
     for order in ([TRAIN, older, undated], [undated, TRAIN, older]):
-        assert find_left_out(order) == {"t", "a"}
+        assert find_left_out_samples(order) == {"t", "a"}
 
 
 def test_a_new_sample_changes_no_other() -> None:
-    without_newcomer = find_left_out([TRAIN, HELD_OUT])
+    without_newcomer = find_left_out_samples([TRAIN, HELD_OUT])
     newer = replace(TRAIN, sample_id="new", published_at=datetime(2030, 1, 1, tzinfo=UTC))
-    assert find_left_out([TRAIN, HELD_OUT, newer]) - without_newcomer == {"new"}
+    assert find_left_out_samples([TRAIN, HELD_OUT, newer]) - without_newcomer == {"new"}

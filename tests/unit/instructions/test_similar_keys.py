@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_assets.corpus.shingles import jaccard, shingles, split_words
-from twin_assets.instructions.similar_keys import similar_pairs, sketch, sketched_similarity
+from twin_assets.instructions.similar_keys import estimate_similarity, find_similar_pairs, sketch
 
 SETS = st.dictionaries(
     st.text("abc", min_size=1, max_size=3), st.frozensets(st.integers(0, 9), max_size=6), max_size=8
@@ -23,7 +23,7 @@ def test_prefix_filtering_misses_no_pair(
         for right_id in right
         if left[left_id] and jaccard(left[left_id], right[right_id]) >= threshold
     }
-    pairs = list(similar_pairs(left, right, threshold=threshold))
+    pairs = list(find_similar_pairs(left, right, threshold=threshold))
     assert len(pairs) == len(set(pairs))
     assert set(pairs) == expected
 
@@ -60,8 +60,8 @@ def test_sketches_estimate_the_similarity_of_texts() -> None:
     first = shingles(" ".join(words[:1500]), width=5)
     second = shingles(" ".join(words[500:]), width=5)
     exact = jaccard(first, second)
-    estimate = sketched_similarity(sketch(first, size=64), sketch(second, size=64), size=64)
+    estimate = estimate_similarity(sketch(first, size=64), sketch(second, size=64), size=64)
     assert abs(estimate - exact) < 0.2
-    assert sketched_similarity(sketch(first, size=64), sketch(first, size=64), size=64) == 1
+    assert estimate_similarity(sketch(first, size=64), sketch(first, size=64), size=64) == 1
     unrelated = shingles("something else altogether", width=5)
-    assert sketched_similarity(sketch(first, size=64), sketch(unrelated, size=64), size=64) < 0.05
+    assert estimate_similarity(sketch(first, size=64), sketch(unrelated, size=64), size=64) < 0.05

@@ -36,7 +36,7 @@ _SENDER_FIELDS = frozenset({"from", "von", "de", "return-path", "received"})
 _MBOX = re.compile(r"From \S+@\S+ .*\d{4}")
 
 
-def refusal_reason(text: str, *, markup: str) -> str:
+def find_refusal_reason(text: str, *, markup: str) -> str:
     """Return `chat`, `mail` or `key_or_signature`, or "" if the text may be a post.
 
     Args:

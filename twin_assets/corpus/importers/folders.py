@@ -29,11 +29,11 @@ from twin_assets.corpus.importers.site_layout import (
     detect_layout,
     find_bundles,
     find_site_folder,
+    find_skip_reason,
     is_docusaurus_blog,
     is_generated_site,
     is_repository_file,
-    post_formats,
-    skip_reason,
+    list_post_formats,
 )
 from twin_assets.corpus.importers.suffixes import known_suffix, markup_from_name, max_file_bytes
 from twin_assets.corpus.importers.text_formats import EXTRA, is_readable
@@ -187,7 +187,7 @@ def scan_source(source: Path) -> Folder:
 
 def has_markdown(source: Path) -> bool:
     """Return whether a folder contains a Markdown post, stopping at the first one."""
-    entries = _walk(source, skipped=Counter(), unlisted=[])
+    entries = _iter_files(source, skipped=Counter(), unlisted=[])
     return source.is_dir() and any(
         not is_link
         and markup_from_name(source_id) == "markdown"
@@ -215,7 +215,7 @@ def scan_prefix(source: str) -> Folder:
 
     root_name = source.rstrip("/").rpartition("/")[2]
     site = _configure(Site(), objects, read, layout=layout, root_name=root_name)
-    bundles, formats = find_bundles(objects), post_formats(objects, layout=layout)
+    bundles, formats = find_bundles(objects), list_post_formats(objects, layout=layout)
     skips: Counter[str] = Counter()
     posts: list[PostFile] = []
     for source_id, stored_object in sorted(objects.items()):
@@ -224,7 +224,7 @@ def scan_prefix(source: str) -> Folder:
             folder.startswith(".") or folder in GENERATED_FOLDERS for folder in folders
         ):
             continue
-        if reason := skip_reason(
+        if reason := find_skip_reason(
             source_id, layout=layout, site=site, bundles=bundles, formats=formats
         ):
             skips[reason] += 1
@@ -269,7 +269,7 @@ def _configure(
 def _scan_folder(source: Path) -> Folder:
     skips: Counter[str] = Counter()
     unlisted_folders: list[str] = []
-    candidates = list(_walk(source, skipped=skips, unlisted=unlisted_folders))
+    candidates = list(_iter_files(source, skipped=skips, unlisted=unlisted_folders))
     root, location = _locate_site(source, [source_id for _, source_id, _ in candidates])
     # Paths are relative to the site: the named folder may be `_posts` or a folder in `content`.
     paths = [
@@ -288,12 +288,14 @@ def _scan_folder(source: Path) -> Folder:
     )
     if layout == "blog" and is_docusaurus_blog(paths):
         site = replace(site, folders=("blog",))
-    formats = post_formats(paths, layout=layout)
+    formats = list_post_formats(paths, layout=layout)
     posts: dict[str, PostFile] = {}
     for file, source_id, is_link in candidates:
         if source_id.startswith(site.within):
             path = site.path_of(source_id)
-            reason = skip_reason(path, layout=layout, site=site, bundles=bundles, formats=formats)
+            reason = find_skip_reason(
+                path, layout=layout, site=site, bundles=bundles, formats=formats
+            )
         else:
             reason = classify_outside_file(source_id)
         if reason:
@@ -437,7 +439,7 @@ def path_identifier(relative: str) -> str:
     return unicodedata.normalize("NFC", os.fsencode(relative).decode("utf-8", "backslashreplace"))
 
 
-def _walk(
+def _iter_files(
     source: Path, *, skipped: Counter[str], unlisted: list[str]
 ) -> Iterator[tuple[str, str, bool]]:
     """Yield the path, `source_id` and link status of every file that is not hidden."""

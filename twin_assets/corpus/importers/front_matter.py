@@ -130,7 +130,7 @@ def _split_block(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str
         return head_and_body
     if title := _TITLE.match(text):
         body = text[title.end() :]
-        if second_head := _split_metadata(body) or _split_fenced(body, damaged=True):
+        if second_head := _split_metadata(body) or _split_fenced(body, needs_post_fields=True):
             title_text = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
             title_field = {} if _INLINE_MARKUP.search(title_text) else {"title": title_text}
             return title_field | second_head[0], title[0] + second_head[1]
@@ -150,20 +150,22 @@ def _parse_comment_fields(lead: str) -> dict[str, Any]:
     return fields
 
 
-def _split_fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], str] | None:
+def _split_fenced(
+    text: str, *, needs_post_fields: bool = False
+) -> tuple[dict[str, Any], str] | None:
     """Return the fields and body of a fenced block, or None if there is none.
 
     Args:
-        damaged: whether to accept the block only if it has a post's fields, because its position or
-            its fences are unusual.
+        needs_post_fields: whether to accept only a block with a post's fields, because its position
+            or its fences are unusual.
     """
     match = _FENCE.match(text)
     if match is None:
-        match, damaged = _DAMAGED_FENCE.match(text), True
+        match, needs_post_fields = _DAMAGED_FENCE.match(text), True
     if match is not None:
         fields = _parse_fields(match[2], is_yaml=bool(match[1]))
         if fields is not None and (
-            not damaged or _has_post_fields(fields, visibility_fields=fields)
+            not needs_post_fields or _has_post_fields(fields, visibility_fields=fields)
         ):
             return fields, text[match.end() :]
     if jbake_match := _JBAKE.match(text):

@@ -65,7 +65,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             yield (
                 Skipped(location, row)
                 if isinstance(row, str)
-                else _post_record(row, authors, tags, include, location=location)
+                else _build_post_record(row, authors, tags, include, location=location)
             )
 
 
@@ -78,18 +78,18 @@ def _list_exports(archive: Archive) -> list[str]:
     ]
 
 
-def _read_names(tables: object, table: str, joined: str, key: str) -> NamesByPost:
-    """Return the names in a table by the post that `joined` gives them, and all of them as `*`."""
+def _read_names(tables: object, table: str, join_table: str, key: str) -> NamesByPost:
+    """Return the names in a table by post (from `join_table`), and all of them under `*`."""
     names = {get_string(row, "id"): get_string(row, "name") for row in get_objects(tables, table)}
     names_by_post: NamesByPost = defaultdict(list)
     names_by_post["*"] = [name for name in names.values() if name]
-    for row in get_objects(tables, joined):
+    for row in get_objects(tables, join_table):
         if name := names.get(get_string(row, key)):
             names_by_post[get_string(row, "post_id")].append(name)
     return names_by_post
 
 
-def _post_record(
+def _build_post_record(
     row: dict[str, Any],
     authors: NamesByPost,
     tags: NamesByPost,

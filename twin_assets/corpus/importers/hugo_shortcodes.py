@@ -34,7 +34,7 @@ def remove_shortcodes(text: str, *, markup: str = "markdown") -> str:
         position = 0
         while match := _OPENING.search(part, position):
             start = match.start()
-            end = _end_of_tag(part, start, mark=match[1])
+            end = _find_tag_end(part, start, mark=match[1])
             reader.keep(part[position : start if end else match.end()])
             position = end or match.end()
             if end:
@@ -60,7 +60,7 @@ def _apply_shortcode(reader: TemplateReader, tag: str) -> None:
         reader.open_quotation()
 
 
-def _end_of_tag(part: str, start: int, *, mark: str) -> int | None:
+def _find_tag_end(part: str, start: int, *, mark: str) -> int | None:
     closing_mark = ">}}" if mark == "<" else "%}}"
     end = part.find(closing_mark, start + 3, start + _MAX_TAG_CHARACTERS)
     # In an unfinished tag, the next tag begins before the end.

@@ -25,13 +25,13 @@ MALFORMED = "malformed_row"
 """Reason in `Skipped` for a row that is not an object or lacks a required field."""
 
 
-def load_document(archive: Archive, name: str, *, limit: int | None = None) -> Any:
+def load_document(archive: Archive, name: str, *, max_bytes: int | None = None) -> Any:
     """Return a member's JSON, or the value assigned in a script (`window.YTD.tweets = [ … ]`).
 
     Raises:
         MemberError: as in `Archive.read`, or `torn` for invalid JSON.
     """
-    body = archive.read(name, limit=limit)
+    body = archive.read(name, max_bytes=max_bytes)
     json_text = _ASSIGNMENT.sub(b"", body.removeprefix(b"\xef\xbb\xbf"))
     try:
         return json.loads(json_text.rstrip(b"; \r\n\t"))

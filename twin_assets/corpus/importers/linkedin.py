@@ -74,7 +74,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
     author = _read_owner_name(archive)
     for name in archive.candidates(_SHARES):
         try:
-            text = decode_csv(archive.read(name, limit=_MAX_SHARES_BYTES))
+            text = decode_csv(archive.read(name, max_bytes=_MAX_SHARES_BYTES))
         except MemberError as error:
             yield Skipped(name, error.reason)
             continue
@@ -218,7 +218,7 @@ def _read_owner_name(archive: Archive) -> str:
     """Return the first and last name from the owner's `Profile.csv`, or "" without them."""
     for name in archive.names_matching(r"Profile\.csv"):
         try:
-            rows = csv.DictReader(io.StringIO(decode_csv(archive.read(name, limit=1 << 20))))
+            rows = csv.DictReader(io.StringIO(decode_csv(archive.read(name, max_bytes=1 << 20))))
             row = next(rows, dict[str, str]())
         except (MemberError, csv.Error):
             return ""  # the byline is lost, but the posts are still read

@@ -83,7 +83,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
                 yield Skipped(post.uri, "duplicate")
             else:
                 posts[post.uri] = post
-    yield from _thread_records(posts, include)
+    yield from _build_thread_records(posts, include)
 
 
 def _list_outboxes(archive: Archive) -> list[str]:
@@ -102,7 +102,7 @@ def _read_actor(archive: Archive, *, outbox_name: str) -> _Actor:
     if name not in archive.names():
         return _Actor()
     try:
-        document = json_rows.load_document(archive, name, limit=1 << 20)
+        document = json_rows.load_document(archive, name, max_bytes=1 << 20)
     except MemberError:
         return _Actor()
     return _Actor(
@@ -182,7 +182,7 @@ def _read_language(note: Mapping[str, Any]) -> str:
     return names[0] if len(names) == 1 and names[0] != "und" else ""
 
 
-def _thread_records(
+def _build_thread_records(
     posts: Mapping[str, _Post], include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
     """Yield one record per thread; its first post sets the kind, and each post must be allowed."""

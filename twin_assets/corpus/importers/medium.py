@@ -46,8 +46,8 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
     """Yield a record or a skip for each page of the export."""
     for name in _list_pages(archive):
         try:
-            body = archive.read(name, limit=MAX_POST_BYTES)
-            yield _story_record(decode(body, markup="html"), name, include=include)
+            body = archive.read(name, max_bytes=MAX_POST_BYTES)
+            yield _build_story_record(decode(body, markup="html"), name, include=include)
         except (MemberError, UnreadablePostError) as error:
             yield Skipped(name, error.reason)
 
@@ -63,12 +63,12 @@ def _is_page(archive: Archive, name: str) -> bool:
     return all(marker in head for marker in _PAGE_MARKERS)
 
 
-def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | Skipped:
+def _build_story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | Skipped:
     tree = parse_html(page)
     body = None if tree is None else _find_by_class(tree, "e-content")
     if tree is None or body is None:
         return Skipped(name, "not_a_post")
-    title = _element_text(_find_by_class(tree, "p-name"))
+    title = _get_element_text(_find_by_class(tree, "p-name"))
     author_element = _find_by_class(tree, "p-author")
     date_element = _find_by_class(tree, "dt-published")
     canonical_link = _find_by_class(tree, "p-canonical")
@@ -82,15 +82,15 @@ def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRec
         if isinstance(element.tag, str) and _DROPPED_CLASSES & set(element.classes):
             element.drop_tree()
     text = remove_foreign_parts(serialize_inner_html(body))
-    if not _element_text(body):
+    if not _get_element_text(body):
         return Skipped(name, "no_text")
     url = str(canonical_link.get("href") or "") if canonical_link is not None else ""
     return ExportRecord(
         source=NAME,
         source_id=_find_identifier(name, url),
         url=url,
-        author=_element_text(author_element),
-        byline="p-author" if _element_text(author_element) else "",
+        author=_get_element_text(author_element),
+        byline="p-author" if _get_element_text(author_element) else "",
         kind="draft" if is_draft else "reply" if is_response else "article",
         title="" if is_response else title,
         text=text,
@@ -111,7 +111,7 @@ def _is_response(tree: Any, body: Any, *, title: str) -> bool:
         return False
     if any(body.iter("h1", "h2", "h3", "h4")):
         return False
-    text = _element_text(body)
+    text = _get_element_text(body)
     title_is_excerpt = text.startswith(title.rstrip("…. ")[:40])
     return title_is_excerpt and len(text.split()) <= _MAX_RESPONSE_WORDS
 
@@ -128,7 +128,7 @@ def _find_by_class(tree: Any, name: str) -> Any:
     return next(iter(tree.find_class(name)), None)
 
 
-def _element_text(element: Any) -> str:
+def _get_element_text(element: Any) -> str:
     return "" if element is None else " ".join(str(element.text_content()).split())
 
 

@@ -142,22 +142,22 @@ class Archive(ABC):
             raise MemberError(name, "missing")
         return self._sizes[name]
 
-    def read(self, name: str, *, limit: int | None = None) -> bytes:
+    def read(self, name: str, *, max_bytes: int | None = None) -> bytes:
         """Return all bytes of a member.
 
         Args:
             name: the member's name.
-            limit: size above which a member is `too_large`; None means
+            max_bytes: size above which a member is `too_large`; None means
                 `ArchiveLimits.member_bytes`.
 
         Raises:
             MemberError: the member cannot be read.
             TwinError: more than `ArchiveLimits.read_bytes` was read from this archive.
         """
-        limit = self.bounds.member_bytes if limit is None else limit
-        if self.size(name) > limit:
+        max_bytes = self.bounds.member_bytes if max_bytes is None else max_bytes
+        if self.size(name) > max_bytes:
             raise MemberError(name, "too_large")
-        return b"".join(self.pieces(name, limit=limit))
+        return b"".join(self.pieces(name, max_bytes=max_bytes))
 
     def head(self, name: str, *, count: int = _PIECE_BYTES) -> bytes:
         """Return the first `count` bytes of a member, or b"" if it cannot be read.
@@ -192,13 +192,13 @@ class Archive(ABC):
         except READ_ERRORS as error:
             raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
 
-    def pieces(self, name: str, *, limit: int | None = None) -> Iterator[bytes]:
+    def pieces(self, name: str, *, max_bytes: int | None = None) -> Iterator[bytes]:
         """Yield a member's bytes in pieces of 64 KiB, so that the whole member is never in memory.
 
         Raises:
             MemberError, TwinError: as in `read`, possibly after some pieces.
         """
-        limit = self.bounds.member_bytes if limit is None else limit
+        max_bytes = self.bounds.member_bytes if max_bytes is None else max_bytes
         size = self.size(name)
         if size > MIN_RATIO_BYTES and size > self._packed_size(name) * self.bounds.ratio:
             raise MemberError(name, "too_compressed")
@@ -208,7 +208,7 @@ class Archive(ABC):
                 while piece := stream.read(_PIECE_BYTES):
                     total += len(piece)
                     self._read_bytes += len(piece)
-                    if total > limit:
+                    if total > max_bytes:
                         raise MemberError(name, "too_large")
                     if self._read_bytes > self.bounds.read_bytes:
                         raise self._limit_error(

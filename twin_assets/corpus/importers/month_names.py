@@ -54,12 +54,12 @@ def parse_dates_in_words(text: str, language: str) -> tuple[datetime, ...]:
 
 
 def _parse_date(text: str, language: str) -> datetime | None:
-    date: datetime | None = _parser(language).get_date_data(text).date_obj
+    date: datetime | None = _build_parser(language).get_date_data(text).date_obj
     return date
 
 
 @lru_cache(maxsize=len(LANGUAGES))
-def _parser(language: str) -> Any:
+def _build_parser(language: str) -> Any:
     date_module: Any = import_module("dateparser.date")
     return date_module.DateDataParser(
         languages=[language],

@@ -79,7 +79,7 @@ class Tar(Archive):
         packed_bytes = path.stat().st_size
         try:
             with tarfile.open(fileobj=cast("IO[bytes]", _BoundedReader(stream)), mode="r:") as tar:
-                for member in _walk(tar):
+                for member in _iter_members(tar):
                     end = member.offset_data + member.size
                     if end > limits.walked_bytes or (
                         end > MIN_RATIO_BYTES and end > packed_bytes * limits.ratio
@@ -112,7 +112,7 @@ class Tar(Archive):
         self._stream.close()
 
 
-def _walk(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _iter_members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Yield the members in order, and clear tarfile's list of them to keep memory use constant."""
     while (member := tar.next()) is not None:
         yield member

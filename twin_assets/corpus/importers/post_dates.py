@@ -67,7 +67,7 @@ class PostDate:
     """
 
     utc_time: datetime
-    ambiguous: bool = False
+    is_ambiguous: bool = False
 
 
 def find_field_date(
@@ -177,7 +177,7 @@ def _parse_date_in_words(
         return None
     dates = parse_dates_in_words(text, language())
     first_date = parse_datetime(dates[0], zone) if dates else None
-    return PostDate(first_date, ambiguous=len(dates) > 1) if first_date else None
+    return PostDate(first_date, is_ambiguous=len(dates) > 1) if first_date else None
 
 
 def _parse_datetime(value: object, zone: ZoneInfo | None) -> PostDate | None:

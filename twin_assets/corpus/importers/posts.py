@@ -160,7 +160,7 @@ def read_post(
         licence=front_matter.get_text_field(fields, "license", "licence", "rights"),
         encoding="" if head.encoding == UTF_8 else head.encoding,
         visibility="private" if hidden_reason == "draft" else hidden_reason or "public",
-        remark="ambiguous_date" if created and created.ambiguous else "",
+        remark="ambiguous_date" if created and created.is_ambiguous else "",
     )
 
 

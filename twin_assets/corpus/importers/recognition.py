@@ -43,21 +43,10 @@ IMPORTERS: tuple[Importer, ...] = (
 _COPY_OWN_WORDS = "copy the author's words into a folder of Markdown files and import that folder"
 UNSUPPORTED_EXPORTS = (
     RefusedExport(
-        ((r"_chat\.txt",), (r"WhatsApp [^/]*\.txt",)),
-        title="WhatsApp chat",
-        next_step=_COPY_OWN_WORDS,
-    ),
-    RefusedExport(
         ((r"messages\.html", r"css/style\.css"),),
         r'\A\s*\{\s*"(?:about|name)":.{0,300}"type":\s*"\w+_(?:chat|group|channel|supergroup)"',
         title="Telegram chat",
         next_step=_COPY_OWN_WORDS,
-    ),
-    RefusedExport(
-        ((r"channels\.json", r"users\.json"),), title="Slack export", next_step=_COPY_OWN_WORDS
-    ),
-    RefusedExport(
-        ((r"messages/index\.json",),), title="Discord data package", next_step=_COPY_OWN_WORDS
     ),
     RefusedExport(
         (("posts/posts.xml",), (r"posts_index\.html",)),

@@ -66,10 +66,10 @@ class ExportRecord:
         fields: dict[str, Any] = dict(vars(self))
         for name, value in fields.items():
             if isinstance(value, str):
-                fields[name] = _encodable(value)
+                fields[name] = _make_encodable(value)
             elif isinstance(value, datetime):
                 fields[name] = value.astimezone(UTC)
-        fields["tags"] = tuple(_encodable(tag) for tag in self.tags)
+        fields["tags"] = tuple(_make_encodable(tag) for tag in self.tags)
         return ExportRecord(**fields)
 
     def as_json(self) -> str:
@@ -96,7 +96,7 @@ class Skipped:
     reason: str
 
 
-def exclusion_reason(record: ExportRecord, include: frozenset[str]) -> str:
+def find_exclusion_reason(record: ExportRecord, include: frozenset[str]) -> str:
     """Return the reason for excluding a record, or "" if it is included.
 
     Importers may call it early; `exported` calls it for every record.
@@ -110,7 +110,7 @@ def exclusion_reason(record: ExportRecord, include: frozenset[str]) -> str:
     return ""
 
 
-def _encodable(text: str) -> str:
+def _make_encodable(text: str) -> str:
     return (
         text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     )

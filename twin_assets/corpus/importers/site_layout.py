@@ -110,7 +110,7 @@ def find_site_folder(source_ids: Sequence[str]) -> str:
     Args:
         source_ids: paths of all files.
     """
-    roots = _site_kinds(source_ids)
+    roots = _find_site_kinds(source_ids)
     if roots.get("", {"jekyll"}) != {"jekyll"} or any(
         path.startswith("_posts/") for path in source_ids
     ):
@@ -122,7 +122,7 @@ def find_site_folder(source_ids: Sequence[str]) -> str:
     return max(candidates)[2] if candidates else ""
 
 
-def _site_kinds(source_ids: Sequence[str]) -> dict[str, set[str]]:
+def _find_site_kinds(source_ids: Sequence[str]) -> dict[str, set[str]]:
     """Return the kinds (`jekyll`, `hugo`, `other`) of each folder with a configuration."""
     kinds_by_folder: dict[str, set[str]] = {}
     for path in source_ids:
@@ -181,7 +181,7 @@ def find_bundles(source_ids: Iterable[str]) -> frozenset[str]:
     return frozenset(folder for folder, _, name in pages if name.split(".")[0] == "index")
 
 
-def post_formats(source_ids: Iterable[str], *, layout: str) -> frozenset[str]:
+def list_post_formats(source_ids: Iterable[str], *, layout: str) -> frozenset[str]:
     """Return the formats other than Markdown and HTML whose files are posts (`text_formats`).
 
     A site's generator supports some of them. A PDF beside Markdown notes is not the author's text.
@@ -195,7 +195,7 @@ def post_formats(source_ids: Iterable[str], *, layout: str) -> frozenset[str]:
     return frozenset(suffix for suffix in suffixes if is_readable(suffix))
 
 
-def skip_reason(
+def find_skip_reason(
     source_id: str,
     *,
     layout: str,
@@ -210,7 +210,7 @@ def skip_reason(
         layout: the result of `detect_layout`.
         site: the site's configuration; only `folders` is used.
         bundles: Hugo's bundles, from `find_bundles`.
-        formats: the result of `post_formats`.
+        formats: the result of `list_post_formats`.
     """
     if is_repository_file(source_id):
         return "about the folder (README, LICENSE …)"
@@ -228,7 +228,7 @@ def skip_reason(
         return "home page (index)"
     if layout == "blog" and site.folders and folders[:1] != [site.folders[0]]:
         return "page outside blog"
-    return _hugo_skip_reason(source_id, site, bundles) if layout == "hugo" else ""
+    return _find_hugo_skip_reason(source_id, site, bundles) if layout == "hugo" else ""
 
 
 def _is_in_post_folder(folders: list[str], site: Site) -> bool:
@@ -236,7 +236,7 @@ def _is_in_post_folder(folders: list[str], site: Site) -> bool:
     return has_post_folder or not set(site.folders).isdisjoint(folders)
 
 
-def _hugo_skip_reason(source_id: str, site: Site, bundles: frozenset[str]) -> str:
+def _find_hugo_skip_reason(source_id: str, site: Site, bundles: frozenset[str]) -> str:
     content_folders = site.folders or ("content",)
     if not any(source_id.startswith(f"{folder}/") for folder in content_folders):
         return "page outside content"
@@ -258,7 +258,7 @@ def is_repository_file(source_id: str) -> bool:
 
 
 def is_text_reason(reason: str) -> bool:
-    """Return whether files skipped for this reason (from `skip_reason`) contain text."""
+    """Return whether files skipped for this reason (from `find_skip_reason`) contain text."""
     return reason in PAGE_REASONS or reason.removesuffix(" file") in DOCUMENT_SUFFIXES
 
 

@@ -68,7 +68,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
     listed_ids: set[str] = set()
     for name in archive.names_matching(_POST_LIST) or list(archive.names()):
         try:
-            body = archive.read(name, limit=_MAX_LIST_BYTES)
+            body = archive.read(name, max_bytes=_MAX_LIST_BYTES)
         except MemberError as error:
             yield Skipped(name, error.reason)
             continue
@@ -80,7 +80,9 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
                 yield Skipped(f"{name}:{number}", "malformed_row")
                 continue
             listed_ids.add(identifier)
-            yield _post_record(row, identifier, archive, pages.get(identifier, ""), include=include)
+            yield _build_post_record(
+                row, identifier, archive, pages.get(identifier, ""), include=include
+            )
     for identifier in sorted(pages.keys() - listed_ids):
         yield Skipped(pages[identifier], "not_in_posts_csv")  # no evidence of publication
 
@@ -100,7 +102,7 @@ def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
         yield rows.line_num, None
 
 
-def _post_record(
+def _build_post_record(
     row: Mapping[str, str], identifier: str, archive: Archive, page: str, *, include: frozenset[str]
 ) -> ExportRecord | Skipped:
     is_draft = (row.get("is_published") or "").strip().lower() != "true"
@@ -114,7 +116,7 @@ def _post_record(
     if not page:
         return Skipped(identifier, "no_text")
     try:
-        text = decode(archive.read(page, limit=MAX_POST_BYTES), markup="html")
+        text = decode(archive.read(page, max_bytes=MAX_POST_BYTES), markup="html")
     except (MemberError, UnreadablePostError) as error:
         return Skipped(identifier, error.reason)
     own_html = _extract_own_html(text, include_paid="paid" in include)

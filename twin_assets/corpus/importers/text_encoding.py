@@ -72,10 +72,10 @@ def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if body.startswith(mark):
-            return _decode_strictly(body, encoding), _encoding_name(encoding)
+            return _decode_strictly(body, encoding), _get_encoding_name(encoding)
     if b"\0" in body:
         encoding = _detect_utf_16(body)
-        return _decode_strictly(body, encoding), _encoding_name(encoding)
+        return _decode_strictly(body, encoding), _get_encoding_name(encoding)
     declaration = _DECLARED_ENCODING.search(body[:4096]) if is_page else None
     declared_name = (
         b"".join(filter(None, declaration.groups())).decode("ascii") if declaration else ""
@@ -86,12 +86,15 @@ def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
     if text is not None:
         return text, UTF_8
     # Browsers read declared Latin-1 as Windows-1252, the real encoding of nearly all such pages.
-    if declared_name and (text := _try_decode(body, _browser_encoding(declared_name))) is not None:
-        return text, _encoding_name(_browser_encoding(declared_name))
+    if (
+        declared_name
+        and (text := _try_decode(body, _resolve_browser_encoding(declared_name))) is not None
+    ):
+        return text, _get_encoding_name(_resolve_browser_encoding(declared_name))
     if (text := _decode_mixed_utf_8(body)) is not None:
         return text, f"{UTF_8} with windows-1252"
     encoding = _guess_encoding(body)
-    return _decode_strictly(body, encoding), _encoding_name(encoding)
+    return _decode_strictly(body, encoding), _get_encoding_name(encoding)
 
 
 def has_byte_order_mark(body: bytes) -> bool:
@@ -141,7 +144,7 @@ def _guess_latin(body: bytes) -> str:
         return likely_encodings[0]
     usual_encodings = [
         encoding
-        for encoding in _usual_encodings(texts[likely_encodings[0]])
+        for encoding in _find_usual_encodings(texts[likely_encodings[0]])
         if encoding in likely_encodings
     ]
     return usual_encodings[0] if usual_encodings else likely_encodings[0]
@@ -184,7 +187,7 @@ def _is_symbol(character: str) -> bool:
     )
 
 
-def _usual_encodings(text: str) -> tuple[str, ...]:
+def _find_usual_encodings(text: str) -> tuple[str, ...]:
     """Return the encodings usual for this language, or () if the language is uncertain.
 
     Words without accents identify the language even if the accents are wrong.
@@ -239,7 +242,7 @@ def _decode_mixed_utf_8(body: bytes) -> str | None:
     return text if utf_8_count > pasted_bytes else None
 
 
-def _browser_encoding(declared_name: str) -> str:
+def _resolve_browser_encoding(declared_name: str) -> str:
     return (
         "cp1252"
         if declared_name.casefold() in {"iso-8859-1", "latin1", "latin-1", "ascii"}
@@ -265,6 +268,6 @@ def _decode_strictly(body: bytes, encoding: str) -> str:
     return text
 
 
-def _encoding_name(encoding: str) -> str:
+def _get_encoding_name(encoding: str) -> str:
     name = codecs.lookup(encoding).name
     return _NAMES.get(name, re.sub("^cp125", "windows-125", name))

@@ -56,7 +56,7 @@ def needs_extra(suffix: str) -> bool:
 def is_readable(suffix: str) -> bool:
     """Return whether files with this suffix can be read in this environment."""
     if suffix in PANDOC_FORMATS:
-        return _pandoc_path() != ""
+        return _find_pandoc_path() != ""
     return find_spec("pypdf") is not None if suffix == "pdf" else suffix in NON_MARKDOWN_SUFFIXES
 
 
@@ -93,7 +93,7 @@ def _run_pandoc(body: bytes, reader: str) -> str:
         reject_zip_bomb(body)
     has_suggestions = reader == "docx" and has_foreign_suggestions(body)
     command = [
-        *(_pandoc_path(), "+RTS", _MAX_MEMORY, "-RTS", "--sandbox", "--standalone", "--quiet"),
+        *(_find_pandoc_path(), "+RTS", _MAX_MEMORY, "-RTS", "--sandbox", "--standalone", "--quiet"),
         *(["--track-changes=reject"] if has_suggestions else []),
         *("--wrap=none", "--from", reader, "--to", "gfm+tex_math_dollars-raw_html"),
     ]
@@ -161,7 +161,7 @@ def _cell_to_markdown(cell: Mapping[str, Any], language: str) -> str:
 
 
 @cache
-def _pandoc_path() -> str:
+def _find_pandoc_path() -> str:
     """Return pandoc's path, or "" if the extra is not installed."""
     if find_spec("pypandoc") is None:
         return ""

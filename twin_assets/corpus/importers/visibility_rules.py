@@ -206,9 +206,9 @@ def _find_known_reasons(fields: Mapping[Any, Any]) -> list[str]:
     for name, value in fields.items():
         key = normalize_key(str(name))
         if key in _STATUS_KEYS:
-            reasons.append(_status_reason(value))
+            reasons.append(_find_status_reason(value))
         elif (rule := _RULES.get(key)) is not None:
-            reasons.append(_rule_reason(rule, value))
+            reasons.append(_apply_rule(rule, value))
         elif key == "permalink" and value is False:  # 11ty generates no page
             reasons.append("not_published")
         elif key in {"build", "_build"} and isinstance(value, dict):
@@ -220,7 +220,7 @@ def _find_known_reasons(fields: Mapping[Any, Any]) -> list[str]:
     return reasons
 
 
-def _rule_reason(rule: _Rule, value: object) -> str:
+def _apply_rule(rule: _Rule, value: object) -> str:
     if rule.applies_when == "set":
         is_set = value not in (None, "", False) and _parse_boolean(value) is not False
         return rule.reason if is_set else ""
@@ -231,14 +231,14 @@ def _rule_reason(rule: _Rule, value: object) -> str:
         return ""  # `published: 2019-01-01` is a date, `hide: [toc]` a list of the page's parts
     if rule.applies_when == "yes" and rule.reason in {"draft", "private"}:
         return rule.reason  # `draft: until June` is not public either
-    return _status_reason(value)
+    return _find_status_reason(value)
 
 
-def _status_reason(value: object) -> str:
+def _find_status_reason(value: object) -> str:
     if isinstance(value, dict):
         return next(filter(None, _find_known_reasons(cast("dict[str, Any]", value))), "")
     if isinstance(value, list):
-        reasons = [_status_reason(item) for item in cast("list[object]", value)]
+        reasons = [_find_status_reason(item) for item in cast("list[object]", value)]
         return next(filter(None, reasons), "")
     text = _EDGES.sub("", value[:_MAX_STATUS_CHARACTERS]) if isinstance(value, str) else ""
     return next((reason for reason, pattern in _STATUS_PATTERNS if pattern.match(text)), "")

@@ -75,7 +75,7 @@ def _read_items(
         iter_elements(archive, name, f"{_ANY_NAMESPACE}author", "item")
     ):
         if element.tag == "item":
-            yield from _item_records(element, channel, include, location=f"{name}#{number}")
+            yield from _build_item_records(element, channel, include, location=f"{name}#{number}")
         else:
             login = _read_text(element, f"{_ANY_NAMESPACE}author_login")
             channel.names_by_login[login] = (
@@ -103,7 +103,7 @@ def _read_channel(head: str) -> _Channel:
     return channel
 
 
-def _item_records(
+def _build_item_records(
     element: Any, site: _Channel, include: frozenset[str], *, location: str
 ) -> Iterator[ExportRecord | Skipped]:
     number, kind = (
@@ -127,7 +127,7 @@ def _item_records(
         (str(tag.get("domain") or ""), plain_text(tag.text or ""), str(tag.get("nicename") or ""))
         for tag in element.iter("category")
     ]
-    reason = _skip_reason(status, categories, include)
+    reason = _find_skip_reason(status, categories, include)
     text = "" if reason else remove_foreign_parts(to_html(_read_text(element, _CONTENT)))
     if not reason and not plain_text(text):
         reason = "no_text"
@@ -158,7 +158,7 @@ def _item_records(
     )
 
 
-def _skip_reason(
+def _find_skip_reason(
     status: str, categories: list[tuple[str, str, str]], include: frozenset[str]
 ) -> str:
     if status == "draft":

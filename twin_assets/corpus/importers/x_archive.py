@@ -95,7 +95,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             posts[post.post_id] = post
     posts = yield from _add_long_texts(archive, posts)
     posts = yield from _keep_latest_versions(posts)
-    yield from _thread_records(posts, account, include)
+    yield from _build_thread_records(posts, account, include)
 
 
 def _list_scripts(archive: Archive) -> list[str]:
@@ -248,7 +248,7 @@ def _sort_key(post: _Post) -> tuple[int, str]:
     return int(post.post_id), post.post_id
 
 
-def _thread_records(
+def _build_thread_records(
     posts: Mapping[str, _Post], account: _Account, include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
     threads: dict[str, list[str]] = defaultdict(list)

@@ -33,7 +33,7 @@ from twin_assets.corpus.exported import ExportReading
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import FAILED_READS, ArchiveLimits
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
 from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.authors import OPT_INS
@@ -88,7 +88,7 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
     for outcome in outcomes:
         if isinstance(outcome, Skipped):
             skipped.append(outcome)
-        elif reason := exclusion_reason(outcome, frozenset()):
+        elif reason := find_exclusion_reason(outcome, frozenset()):
             skipped.append(Skipped(outcome.source_id, reason))
         else:
             outcome.to_storable().as_json().encode()

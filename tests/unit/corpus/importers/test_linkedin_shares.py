@@ -11,7 +11,7 @@ from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
 
 HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 SENTENCE = 'The clock says "no" at five.'
@@ -139,7 +139,9 @@ def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path:
     assert "SECRET" not in contents.record.text
     contents = read_export(folder, linkedin.IMPORTER, "private")
     assert [record.visibility for record in contents.records.values()] == ["private", "public"]
-    assert exclusion_reason(contents.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
+    assert (
+        find_exclusion_reason(contents.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
+    )
 
 
 def test_no_post_is_public_without_the_column(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_a_post_in_a_group_is_for_its_members(tmp_path: Path) -> None:
     shares = OPEN.replace("share%3A", "groupPost%3A123-")
     [record] = read_records(shares, tmp_path)
     assert (record.source_id, record.visibility) == (f"groupPost:{(7 << 60) + 2}", "followers")
-    assert exclusion_reason(record, frozenset()) == "followers"
+    assert find_exclusion_reason(record, frozenset()) == "followers"
 
 
 def test_mathematical_letters_become_plain_letters(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from twin_assets.corpus.importers.posts import read_post
 
 def parse_day(value: object, language: str = "") -> tuple[date | None, bool]:
     post_date = parse_date(value, language=lambda: language)
-    return (post_date.utc_time.date(), post_date.ambiguous) if post_date else (None, False)
+    return (post_date.utc_time.date(), post_date.is_ambiguous) if post_date else (None, False)
 
 
 @pytest.mark.parametrize(

@@ -80,19 +80,10 @@ def test_folders_of_pages_and_archives_without_an_export(tmp_path: Path) -> None
     assert recognise(feed) == "; no readable post in the RSS or Atom feed"
 
 
-@pytest.mark.parametrize(
-    ("files", "title"),
-    [
-        ({"_chat.txt": "[12/03/20, 10:11:12] Ana: hello\n", "a.jpg": ""}, "WhatsApp chat"),
-        ({"WhatsApp Chat with Bob.txt": "12/03/2020, 10:11 - Ana: hello\n"}, "WhatsApp chat"),
-        ({"messages.html": "<html></html>", "css/style.css": ""}, "Telegram chat"),
-    ],
-)
-def test_a_chat_is_rejected_by_its_file_names(
-    files: dict[str, str], title: str, tmp_path: Path
-) -> None:
+def test_a_chat_is_rejected_by_its_file_names(tmp_path: Path) -> None:
+    files = {"messages.html": "<html></html>", "css/style.css": ""}
     for source in (write_zip(files, tmp_path / "a.zip"), write_folder(files, tmp_path / "a")):
-        with pytest.raises(TwinError, match=title) as caught:
+        with pytest.raises(TwinError, match="Telegram chat") as caught:
             find_sources([source], include=frozenset())
         assert "copy the author's words" in caught.value.next_step
 

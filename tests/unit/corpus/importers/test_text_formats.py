@@ -278,9 +278,9 @@ def test_a_site_of_pelican_has_posts_in_restructured_text(tmp_path: Path) -> Non
 def without_extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("pypandoc", "pypdf"):
         monkeypatch.setitem(sys.modules, name, None)
-    text_formats._pandoc_path.cache_clear()
+    text_formats._find_pandoc_path.cache_clear()
     yield
-    text_formats._pandoc_path.cache_clear()
+    text_formats._find_pandoc_path.cache_clear()
 
 
 @pytest.mark.usefixtures("without_extra")
