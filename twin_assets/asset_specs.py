@@ -58,9 +58,9 @@ def complete_spec(spec: dg.AssetSpec) -> dg.AssetSpec:
 def build_table_schemas() -> dict[str, dg.TableSchema]:
     """Return each asset's table columns, from its contract or from the code that writes it."""
     embedding_columns = [
-        dg.TableColumn("embedder", "String", description="its revision"),
+        dg.TableColumn("embedder", "String", description="revision of the embedder"),
         # The length depends on the embedder, which is known only in a prepared home.
-        dg.TableColumn("vector", "Array(Float32)", description="of length 1"),
+        dg.TableColumn("vector", "Array(Float32)", description="vector of length 1"),
     ]
     return {name: to_table_schema(contract) for name, contract in CONTRACTS.items()} | {
         "embeddings": dg.TableSchema(

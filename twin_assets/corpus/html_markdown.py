@@ -71,7 +71,7 @@ _PARAGRAPH_PARENTS = frozenset(
 _SPACES = re.compile(r"\s+")
 _BACK_TICKS = re.compile("`+")
 _LANGUAGE = re.compile(r"\b(?:language|lang|highlight-source)-([\w+#-]+)")
-_MAX_DIGITS = 9  # of a list item's number, as in CommonMark
+_MAX_DIGITS = 9  # maximum length of a list item's number, as in CommonMark
 
 
 def tree_to_markdown(tree: Any, *, code_blocks: Sequence[str] = ()) -> str:

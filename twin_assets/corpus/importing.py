@@ -5,7 +5,7 @@ meaning of a file (`importers`), the columns of a row (`raw_rows`), storing
 (`twin_resources.storage.tables`), Dagster.
 
 A failed read is not an empty read. A file, folder or export that exists but cannot be read now
-keeps its last import. So do the posts of a feed that does not answer while other sources do. A
+keeps its last import. If a feed does not answer but other sources do, its posts are kept too. A
 source that cannot be read for a different reason is an error and does not delete posts.
 """
 # pyright: strict

@@ -40,7 +40,7 @@ class JudgedConfig(dg.Config):
     """Selection of answers: each version's first `first_batch`, then a random `share`.
 
     Attributes:
-        most: largest number in one materialization.
+        most: maximum number of answers judged in one materialization.
         margin: ε of the certificates; None for `Settings.margin`, as in `shadow_pairs`.
     """
 

@@ -24,7 +24,7 @@ from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, ide
 from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 
 FIRST_BATCH = 500  # number of first answers of a version that are all judged
-SAMPLE_SHARE = 0.1  # of a version's answers after its first batch
+SAMPLE_SHARE = 0.1  # share of a version's answers after its first batch
 _HASH_RANGE = 16**12
 
 

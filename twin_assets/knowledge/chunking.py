@@ -212,7 +212,7 @@ def shorten_title(title: str, tokenizer: EmbedderTokenizer) -> str:
         (_, stop), *_ = _split_characters(token_counter, 0, len(title), max_tokens=max_tokens)
         cut_at = title.rfind(" ", 0, stop + 1)
         short_title = title[: cut_at if cut_at > 0 else stop]
-        # the first part of a word may have more tokens alone than within the whole word
+        # The first part of a word may have more tokens alone than within the whole word.
         if (
             max_tokens == 1
             or tokenizer.count_tokens([short_title])[0] - special_tokens <= title_limit
@@ -241,7 +241,7 @@ def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> l
         raise ValueError(
             f"a limit of {tokenizer.token_limit} tokens is below the minimum of {MIN_TOKEN_LIMIT}"
         )
-    # with the special tokens, which are added once
+    # The count includes the special tokens, which are added once.
     [heading_tokens] = tokenizer.count_tokens([heading])
     token_counter = _TokenCounter(text, tokenizer)
     spans = list(
@@ -267,7 +267,7 @@ def _count_tokens(
     text_counts = heading_counts = tokenizer.count_tokens(texts)
     if heading:
         heading_counts = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
-    # the text alone counts too, because a tokenizer might join the words around the line break
+    # The text alone is counted too, because a tokenizer might join words around the line break.
     return [
         (text, max(text, with_heading))
         for text, with_heading in zip(text_counts, heading_counts, strict=True)
@@ -396,7 +396,7 @@ def _split_at(
     """Yield the spans between matches of `separator`, without white space at their ends."""
     position = start
     for match in separator.finditer(text, start, end):
-        # closing quotes and brackets belong to their sentence; only the white space is dropped
+        # Closing quotes and brackets belong to their sentence; only the white space is dropped.
         yield from _trim_span(text, position, match.end())
         position = match.end()
     yield from _trim_span(text, position, end)

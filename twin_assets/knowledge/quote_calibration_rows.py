@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_PASSAGES = 20_000
 RECALIBRATION_GROWTH = 1.1
 QUESTION_LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
-MIN_LANGUAGE_SHARE = 0.02  # of all passages
+MIN_LANGUAGE_SHARE = 0.02  # share of all passages
 CALIBRATED_COLUMNS = ["passage_id", "document_id", "language", "start", "end", "text", "vector"]
 
 

@@ -39,7 +39,7 @@ from twin_resources.privacy.other_numbers import (
 )
 
 _SEPARATORS = r" .\-/()\u00a0\u202f\u2010-\u2013"
-# Only ASCII, because Japanese and Chinese have no space between a word and a number.
+# The pattern is limited to ASCII: Japanese and Chinese put no space between word and number.
 _NO_NUMBER_AFTER = r"(?![A-Za-z0-9_]|[.,:/%-]\d)"
 _EXTENSION = r"(?: ?(?:x|ext\.?|extension) ?\d{1,6})?"
 _INTERNATIONAL = re.compile(
@@ -83,7 +83,7 @@ _DOTTED_PAIRS = re.compile(r"\d\d(?:\.\d\d)+$")
 _DOTTED_PHONE_LENGTH = 14  # "06.12.34.56.78"; four dotted pairs are a version or a date with time
 _MAX_END_CANDIDATES = 3
 _MAX_LABEL_CHARACTERS = 40
-# Including the trunk zero. Small towns have shorter numbers, but these need a word or a region.
+# Counts include the trunk zero. Shorter numbers of small towns need a phone word or a region.
 _MIN_DIGITS_ANYWHERE, _MIN_DIGITS_IN_HOME_REGION, _MIN_DIGITS_UNGROUPED = 9, 8, 10
 _MIN_DIGITS_WITHOUT_TRUNK_ZERO = 8
 _MIN_DIGITS_AFTER_LABEL = 6

@@ -30,7 +30,7 @@ _DECLARED_ENCODING = re.compile(
     rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)|\A\s*<\?xml[^>]+encoding\s*=\s*[\"']([\w-]+)",
     re.IGNORECASE,
 )
-# In order of preference for equal damage.
+# Encodings in order of preference for equal damage.
 _LATIN = ("cp1252", "cp1250", "cp1254", "iso8859_2", "mac_roman", "cp850")
 _JAPANESE = ("shift_jis", "euc_jp", "iso2022_jp")
 _OTHER_SCRIPTS = (
@@ -45,7 +45,7 @@ _NAMES = {
 _WORD_PUNCTUATION = frozenset("’‘'·-\u00ad\u2010\u2011")  # characters that belong inside words
 _INVALID_BYTE = re.compile("[\udc80-\udcff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
-_KANA_SHARE = 0.2  # of non-ASCII characters; Japanese has at least half, misread Korean none
+_KANA_SHARE = 0.2  # share of non-ASCII characters: at least half in Japanese, 0 in misread Korean
 _MAX_CHARACTERS = 20_000
 _CENTRAL_EUROPEAN = ("cp1250", "iso8859_2")
 _USUAL_ENCODINGS = {
