@@ -211,13 +211,13 @@ class Settings(Constants):
         """Return the sources. Constants come from the pace, never from environment variables."""
         del settings_cls, dotenv_settings, file_secret_settings
 
-        def environment() -> dict[str, Any]:
+        def read_environment() -> dict[str, Any]:
             settings_by_name = {
                 name: value for name, value in env_settings().items() if name not in CONSTANTS
             }
             return settings_by_name | dict(PACES[os.environ.get("TWIN_PACE", "")])
 
-        return init_settings, cast("PydanticBaseSettingsSource", environment)
+        return init_settings, cast("PydanticBaseSettingsSource", read_environment)
 
     @property
     def tables_base(self) -> str:

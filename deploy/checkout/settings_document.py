@@ -69,22 +69,24 @@ def render_document() -> str:
             _INTRODUCTION,
             "## Variables",
             "",
-            *_table(("variable", "default", "values", "description"), _variables()),
+            *_render_table(("variable", "default", "values", "description"), _list_variable_rows()),
             "",
             "## An author's file",
             "",
-            *_table(("setting", "default", "values", "description"), _author_settings()),
+            *_render_table(
+                ("setting", "default", "values", "description"), _list_author_setting_rows()
+            ),
             "",
             "## Variables of other software",
             "",
-            *_table(
+            *_render_table(
                 ("variable", "description"),
                 [(f"`{name}`", text) for name, text in _THIRD_PARTY_VARIABLES.items()],
             ),
             "",
             "## Variables that are not settings",
             "",
-            *_table(
+            *_render_table(
                 ("variable", "description"),
                 [(f"`{name}`", text) for name, text in sorted(NOT_SETTINGS.items())],
             ),
@@ -104,7 +106,7 @@ def environment_variable(name: str) -> str:
     return alias if isinstance(alias, str) else f"TWIN_{name.upper()}"
 
 
-def _variables() -> list[tuple[str, ...]]:
+def _list_variable_rows() -> list[tuple[str, ...]]:
     comments = parse_field_comments(inspect.getsource(settings_module), "Settings")
     return [
         (
@@ -118,7 +120,7 @@ def _variables() -> list[tuple[str, ...]]:
     ]
 
 
-def _author_settings() -> list[tuple[str, ...]]:
+def _list_author_setting_rows() -> list[tuple[str, ...]]:
     descriptions = parse_attributes(inspect.getdoc(Author) or "")
     kinds = get_type_hints(Author)
     return [
@@ -191,7 +193,7 @@ def _format_allowed_values(annotation: Any) -> str:
     return "a table" if annotation in (DeskTexts, Guards, CountedScores) else names[annotation]
 
 
-def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _render_table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     return [
         f"| {' | '.join(titles)} |",
         f"|{'---|' * len(titles)}",

@@ -99,7 +99,7 @@ def test_the_gate_estimate_is_within_a_half_after_a_quarter() -> None:
             assert estimate is not None
             assert 0.5 <= estimate / actual <= 1.5, (done, estimate, actual)
     assert estimator.estimate_seconds() == 0.0
-    assert (estimator.done, estimator.steps) == (144, 144)
+    assert (estimator.completed_steps, estimator.total_steps) == (144, 144)
 
 
 def test_slow_reading_does_not_raise_the_estimate_of_answers() -> None:

@@ -219,7 +219,7 @@ def open_records(instance: Installation) -> Generator[DagsterRecords]:
             os.environ["DAGSTER_HOME"] = former_home
 
 
-def _tables(connection: Any) -> list[sa.Table]:
+def _reflect_tables(connection: Any) -> list[sa.Table]:
     metadata = sa.MetaData()
     metadata.reflect(connection, only=lambda name, _: name in _TABLES)
     return list(metadata.sorted_tables)
@@ -228,14 +228,14 @@ def _tables(connection: Any) -> list[sa.Table]:
 def _find_tables_with_target(connection: Any, target: ErasureTarget) -> list[str]:
     return [
         table.name
-        for table in _tables(connection)
+        for table in _reflect_tables(connection)
         if any(target.matches_value(tuple(row)) for row in connection.execute(sa.select(table)))
     ]
 
 
 def _erase_rows(connection: Any, target: ErasureTarget) -> int:
     erased_count = 0
-    for table in _tables(connection):
+    for table in _reflect_tables(connection):
         for row in connection.execute(sa.select(table)).mappings().all():
             if not target.matches_value(tuple(row.values())):
                 continue

@@ -141,7 +141,7 @@ def find_request(state: State, number: int) -> ErasureRequest:
             found="no such request in the state store",
             next_step="make a new request: `twin forget --post ID`",
         )
-    return _request(first_row)
+    return _build_request(first_row)
 
 
 def list_unfinished_requests(state: State) -> list[ErasureRequest]:
@@ -150,10 +150,10 @@ def list_unfinished_requests(state: State) -> list[ErasureRequest]:
     with state.read_transaction() as connection:
         statement = sa.select(requests).where(requests.c.done_at.is_(None))
         rows = connection.execute(statement.order_by(requests.c.number)).mappings()
-        return [_request(row) for row in rows]
+        return [_build_request(row) for row in rows]
 
 
-def _request(row: Any) -> ErasureRequest:
+def _build_request(row: Any) -> ErasureRequest:
     values = dict(row)
     fields = cast("dict[str, str]", values.pop("subject"))
     kind = cast("Kind", values["kind"])

@@ -55,11 +55,11 @@ def list_manual_steps(
             epoch.
     """
     deadline = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
-    steps = _steps(instance, target, len(list(remaining_locations)), sorted(accepted_at))
+    steps = _iter_steps(instance, target, len(list(remaining_locations)), sorted(accepted_at))
     return [ManualStep(location, instruction, deadline) for location, instruction in steps]
 
 
-def _steps(
+def _iter_steps(
     instance: Installation,
     target: ErasureTarget,
     remaining_count: int,

@@ -54,7 +54,7 @@ class OutboxRows:
                 erased_count += _erase_scores(connection, table, target, traces)
             erased_count += connection.execute("DELETE FROM words").rowcount  # servers' messages
             add_tombstones(connection, _list_tombstones(target, traces))
-            _recount(connection)
+            _update_counts(connection)
             connection.execute("COMMIT")
         with sending_lock(path):
             rewrite_database(path)
@@ -75,7 +75,7 @@ class OutboxRows:
         locations = [location] if (location := find_in_file(path, target)) else []
         with open_for_erasure(path) as connection:
             for table in ("waiting", "refused"):
-                for number, kind, body in _rows(connection, table):
+                for number, kind, body in _read_rows(connection, table):
                     if kind == "trace" and any(
                         span_contains_target(span, target) for span in read_spans(body)
                     ):
@@ -103,14 +103,14 @@ def _make_person_tombstones(target: ErasureTarget) -> list[str]:
     )
 
 
-def _rows(connection: sqlite3.Connection, table: str) -> list[tuple[int, str, bytes]]:
+def _read_rows(connection: sqlite3.Connection, table: str) -> list[tuple[int, str, bytes]]:
     return connection.execute(f"SELECT number, kind, body FROM {table}").fetchall()
 
 
 def _erase_traces(connection: sqlite3.Connection, table: str, target: ErasureTarget) -> set[str]:
     """Remove matching traces from the exports; return their ids."""
     erased_traces: set[str] = set()
-    for number, kind, body in _rows(connection, table):
+    for number, kind, body in _read_rows(connection, table):
         spans = read_spans(body) if kind == "trace" else []
         traces = {span.trace_id for span in spans if span_contains_target(span, target)}
         if not traces:
@@ -135,7 +135,7 @@ def _erase_scores(
     connection: sqlite3.Connection, table: str, target: ErasureTarget, traces: set[str]
 ) -> int:
     erased_count = 0
-    for number, kind, body in _rows(connection, table):
+    for number, kind, body in _read_rows(connection, table):
         if kind != "score":
             continue
         score = json.loads(body)
@@ -145,7 +145,7 @@ def _erase_scores(
     return erased_count
 
 
-def _recount(connection: sqlite3.Connection) -> None:
+def _update_counts(connection: sqlite3.Connection) -> None:
     """Recompute the outbox's counts of waiting items."""
     for name, count_query in (
         ("score", "SELECT COUNT(*) FROM waiting WHERE kind = 'score'"),

@@ -112,7 +112,7 @@ def match_post(posts: Sequence[PostNames], name: str) -> ErasureSubject:
                 found=f"{len(matches)} posts with that name: {_list_posts(matches)}",
                 next_step="pass the id of one, and --author if two authors have it",
             )
-    nearest_posts = _nearest(posts, name)
+    nearest_posts = _find_nearest_posts(posts, name)
     finding = f"no match among {len(posts)} posts"
     raise TwinError(
         f"forget the post {name!r}",
@@ -186,7 +186,7 @@ _RULES: tuple[Callable[[PostNames, str], bool], ...] = (
 )
 
 
-def _nearest(posts: Sequence[PostNames], name: str) -> list[PostNames]:
+def _find_nearest_posts(posts: Sequence[PostNames], name: str) -> list[PostNames]:
     """Return posts with a name that contains the given name, then posts with a similar name."""
     folded_name = name.casefold().strip()
     by_name = {key.casefold(): post for post in posts for key in post.names}

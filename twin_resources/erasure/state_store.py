@@ -60,7 +60,7 @@ class StateStore:
             self.instance.state.lease(LEDGER, wait_s=MAX_WORKING_S),
             self.instance.state.transaction() as connection,
         ):
-            for table in _tables(connection):
+            for table in _reflect_tables(connection):
                 erased_count += _erase_from_table(connection, table, target)
         erased_author = target.author if target.is_whole_author else ""
         self.instance.registry.publish(erased_author=erased_author)
@@ -75,14 +75,14 @@ class StateStore:
         else:
             engine = self.instance.state.engine
             with engine.connect() as connection:
-                names = [table.name for table in _tables(connection)]
+                names = [table.name for table in _reflect_tables(connection)]
             rewrite_tables(engine, names)
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`; the journal's rows are excluded until it is closed."""
         locations: list[str] = []
         with self.instance.state.read_transaction() as connection:
-            for table in _tables(connection):
+            for table in _reflect_tables(connection):
                 rows = connection.execute(sa.select(table))
                 locations += [table.name for row in rows if target.matches_value(tuple(row))][:3]
         return locations
@@ -95,7 +95,7 @@ class StateStore:
         return [location] if location else []
 
 
-def _tables(connection: sa.Connection) -> list[sa.Table]:
+def _reflect_tables(connection: sa.Connection) -> list[sa.Table]:
     metadata = sa.MetaData()
     metadata.reflect(connection, only=lambda name, _: name not in _EXCLUDED_TABLES | DAGSTER_TABLES)
     return list(metadata.sorted_tables)

@@ -75,7 +75,7 @@ def stack_programs(
     paid_models = (settings.paid_model,) if settings.has_paid_route else ()
     run_models = _list_run_models(settings)
 
-    def program(
+    def make_program(
         name: str, *arguments: str, models_called: Sequence[str] = (), stop_s: int = 8
     ) -> Program:
         return Program(
@@ -91,35 +91,35 @@ def stack_programs(
 
     host = settings.host
     programs = [
-        program(
+        make_program(
             "dagster-code",
             *("dagster", "api", "grpc", "--socket", str(code_socket_path)),
             *("--location-name", CODE_LOCATION, "-m", DEFINITIONS, "--lazy-load-user-code"),
             models_called=run_models,
         ),
-        program(
+        make_program(
             "dagster-webserver",
             *("twin_resources.page.dagster_pages", "-w", workspace),
             *("-h", host, "-p", str(settings.dagster_port)),
             models_called=run_models,
         ),
-        program(
+        make_program(
             "dagster-daemon",
             *("dagster._daemon", "run", "-w", workspace),
             models_called=run_models,
             stop_s=12,
         ),
-        program("models", "twin_resources.models.serving.fleet"),
-        program(
+        make_program("models", "twin_resources.models.serving.fleet"),
+        make_program(
             "gateway",
             *("twin_resources.gateway", "--processes", str(settings.gateways)),
             models_called=paid_models,
         ),
-        program("chat", "twin_resources.page"),
+        make_program("chat", "twin_resources.page"),
     ]
     if not settings.has_real_langfuse:
-        programs.insert(0, program("traces", *_trace_store_arguments(settings)))
-    programs.insert(0, program("relay", "twin_resources.observability.langfuse.relay"))
+        programs.insert(0, make_program("traces", *_trace_store_arguments(settings)))
+    programs.insert(0, make_program("relay", "twin_resources.observability.langfuse.relay"))
     return programs
 
 

@@ -51,8 +51,8 @@ class ProgressLines:
                     return
                 self._logged_at = now
                 report: dict[str, Any] = {
-                    "step": self._time_left.done,
-                    "steps": self._time_left.steps,
+                    "step": self._time_left.completed_steps,
+                    "steps": self._time_left.total_steps,
                 }
                 remaining_s = self._time_left.estimate_seconds()
                 report |= {"message": message} | (

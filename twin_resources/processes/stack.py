@@ -152,7 +152,7 @@ def find_stack(settings: Settings) -> Stack | None:
     record = read_record(settings)
     if record is None or record.supervisor is None or find_process(record.supervisor) is None:
         return None
-    return Stack(_apply_record(settings, record), record, _supervisor(settings))
+    return Stack(_apply_record(settings, record), record, _make_supervisor(settings))
 
 
 def start_stack(
@@ -212,7 +212,7 @@ def start_stack(
         settings = _apply_record(settings, record)
         _write_record(settings, record)
         try:
-            identity = _supervisor(settings).start(
+            identity = _make_supervisor(settings).start(
                 programs(settings),
                 environment=child_environment(settings, instance=record.instance, environ=environ),
                 identifier=f"twin-{record.instance}",
@@ -222,7 +222,7 @@ def start_stack(
             raise
         record = replace(record, supervisor=identity)
         _write_record(settings, record)
-        return Stack(settings, record, _supervisor(settings))
+        return Stack(settings, record, _make_supervisor(settings))
 
 
 def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard) -> StopResult:
@@ -238,7 +238,7 @@ def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard
         was_running = leader is not None and find_process(leader) is not None
         if was_running and leader is not None:
             session_members = find_session_processes(leader)
-            if not _supervisor(settings).shutdown(leader):
+            if not _make_supervisor(settings).shutdown(leader):
                 report("the supervisor did not stop in time; its processes are ended one by one")
         else:
             session_members = []
@@ -314,7 +314,7 @@ def _apply_record(settings: Settings, record: StackRecord) -> Settings:
     return settings.model_copy(update=ports | saved_values)
 
 
-def _supervisor(settings: Settings) -> Supervisor:
+def _make_supervisor(settings: Settings) -> Supervisor:
     return Supervisor(settings.home / "supervisor", settings.logs_dir)
 
 

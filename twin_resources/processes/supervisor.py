@@ -162,21 +162,21 @@ def render_configuration(
 ) -> str:
     """Return the text of `supervisord.conf`; secrets are in the environment, not in this file."""
 
-    def value(path: Path) -> str:
+    def escape_path(path: Path) -> str:
         return str(path).replace("%", "%%")
 
     lines = [
         "; generated at each start by twin_resources/processes/supervisor.py",
         "[unix_http_server]",
-        f"file={value(socket)}",
+        f"file={escape_path(socket)}",
         "chmod=0600",
         "[supervisord]",
-        f"logfile={value(logs / 'supervisor.log')}",
+        f"logfile={escape_path(logs / 'supervisor.log')}",
         "logfile_maxbytes=5MB",
         "logfile_backups=1",
         "loglevel=info",
-        f"pidfile={value(folder / 'supervisord.pid')}",
-        f"childlogdir={value(logs)}",
+        f"pidfile={escape_path(folder / 'supervisord.pid')}",
+        f"childlogdir={escape_path(logs)}",
         f"identifier={identifier}",
         "nodaemon=true",
         "silent=true",
@@ -191,7 +191,7 @@ def render_configuration(
         lines += [
             f"[program:{program.name}]",
             f"command={' '.join(map(quote, program.command))}",
-            f"directory={value(program.directory)}",
+            f"directory={escape_path(program.directory)}",
             f"autostart={str(program.autostart).lower()}",
             "autorestart=true",
             "umask=077",
@@ -201,7 +201,7 @@ def render_configuration(
             "stopasgroup=true",
             "killasgroup=true",
             # supervisord expands only this option twice (supervisor 4.3, options.py).
-            f"stdout_logfile={value(logs / f'{program.name}.log').replace('%', '%%')}",
+            f"stdout_logfile={escape_path(logs / f'{program.name}.log').replace('%', '%%')}",
             "redirect_stderr=true",
             "stdout_logfile_maxbytes=10MB",
             "stdout_logfile_backups=2",

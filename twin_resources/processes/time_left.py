@@ -96,16 +96,18 @@ class RemainingTimeEstimator:
             part.durations.append(seconds / steps)
 
     @property
-    def done(self) -> int:
+    def completed_steps(self) -> int:
+        """Number of completed steps of all parts."""
         return sum(len(part.durations) for part in self._parts.values())
 
     @property
-    def steps(self) -> int:
+    def total_steps(self) -> int:
+        """Number of announced steps of all parts."""
         return sum(part.steps for part in self._parts.values())
 
     def estimate_seconds(self) -> float | None:
         """Return the remaining seconds, or None after too few steps."""
-        if self.done < MIN_STEPS and self.done < self.steps:
+        if self.completed_steps < MIN_STEPS and self.completed_steps < self.total_steps:
             return None
         slowness = self._slowness()
         total = 0.0

@@ -87,7 +87,7 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
             "no keys besides the two of this home; make one with twin keys add LABEL --author A"
         )
         return 0
-    table = _table(
+    table = _make_table(
         "label", "role", "authors", "aliases", "a minute", "at once", "paid a day", "made"
     )
     for row in active_rows:
@@ -132,7 +132,9 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
     if as_json:
         console.print_json(data=document)
         return 0
-    table = _table("who", "paid today", "held now", "limit a day", "this month", "paid requests")
+    table = _make_table(
+        "who", "paid today", "held now", "limit a day", "this month", "paid requests"
+    )
     usage_rows: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
     for usage in usage_rows:
         limit = usage["usd_per_day"]
@@ -194,7 +196,7 @@ def _usage_row(
     }
 
 
-def _table(*names: str) -> Table:
+def _make_table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
         table.add_column(name, no_wrap=name in {"made", "who"}, overflow="fold")

@@ -113,7 +113,7 @@ def test_a_failed_erasure_deletes_nothing(
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox_rows, "_recount", fail)
+        patch.setattr(outbox_rows, "_update_counts", fail)
         with pytest.raises(TwinError, match="disk I/O error"):
             place.erase(GONE_READER)
     assert (read_traces(outbox.path), outbox.count_tombstones()) == ([1], 0)

@@ -182,7 +182,7 @@ class LangfuseClient:
                 status=404,
             )
         sorted_observations = sorted(
-            observations, key=lambda item: (item["startTime"], _depth(item, observations))
+            observations, key=lambda item: (item["startTime"], _nesting_depth(item, observations))
         )
         metadata: dict[str, Any] = {}
         for observation in sorted(observations, key=lambda item: item["type"] == "GENERATION"):
@@ -322,7 +322,7 @@ class LangfuseClient:
             raise TraceStoreError(
                 tried,
                 found=f"HTTP {response.status_code}: {response.text[:500]}",
-                next_step=_next_step(response.status_code),
+                next_step=_suggest_next_step(response.status_code),
                 status=response.status_code,
             )
         try:
@@ -354,7 +354,7 @@ class LangfuseClient:
             remaining_s -= wait_s
 
 
-def _depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:
+def _nesting_depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:
     """Return the nesting depth; a parent may start in the same millisecond as its child."""
     parents = {item["id"]: item["parentObservationId"] for item in trace}
     depth, ancestor = 0, observation["parentObservationId"]
@@ -363,7 +363,7 @@ def _depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:
     return depth
 
 
-def _next_step(status: int) -> str:
+def _suggest_next_step(status: int) -> str:
     if status in (401, 403):
         return "check the key pair: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or the home's own"
     if status == 404:

@@ -253,13 +253,17 @@ def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()
 def _query_parameters(trace_filter: TraceFilter, *, limit: int) -> dict[str, str]:
     parameters = {"type": "GENERATION", "fields": LISTED_FIELD_GROUPS, "limit": str(limit)}
     conditions = (
-        json.dumps(_conditions(trace_filter)) if trace_filter.author or trace_filter.route else ""
+        json.dumps(_build_conditions(trace_filter))
+        if trace_filter.author or trace_filter.route
+        else ""
     )
     optional_parameters = {"version": trace_filter.version, "filter": conditions}
     return parameters | {name: text for name, text in optional_parameters.items() if text}
 
 
-def _conditions(trace_filter: TraceFilter, traces: Sequence[str] = ()) -> list[dict[str, Any]]:
+def _build_conditions(
+    trace_filter: TraceFilter, traces: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """Return the API's filter conditions, joined by AND, for fields without a query parameter."""
     conditions: list[dict[str, Any]] = [
         {"type": "stringObject", "column": "metadata", "key": key, "operator": "=", "value": value}
@@ -311,7 +315,7 @@ def _read_rows(
     rows = client.observations(
         type="GENERATION",
         version=trace_filter.version,
-        filter=_conditions(trace_filter, traces),
+        filter=_build_conditions(trace_filter, traces),
         fields=LISTED_FIELD_GROUPS,
     )
     row_by_trace = {str(row["traceId"]): row for row in rows}
@@ -370,7 +374,7 @@ def _build_node(row: Mapping[str, Any], children: tuple[ObservationNode, ...]) -
         "status": " ".join(str(row.get(name) or "") for name in ("level", "statusMessage"))
         .removeprefix("DEFAULT")
         .strip(),
-        "first token": _seconds(row.get("timeToFirstToken")),
+        "first token": _format_seconds(row.get("timeToFirstToken")),
     }
     return ObservationNode(
         id=str(row["id"]),
@@ -385,6 +389,6 @@ def _build_node(row: Mapping[str, Any], children: tuple[ObservationNode, ...]) -
     )
 
 
-def _seconds(value: object) -> str:
+def _format_seconds(value: object) -> str:
     number = parse_number(value)
     return "" if number is None else f"{number:.2f} s"

@@ -88,9 +88,9 @@ def build_app(
     """
     app = Starlette(
         routes=[
-            Route("/", _describe, methods=["GET"]),
-            Route("/api/public/health", _health, methods=["GET"]),
-            Route("/api/public/projects", _require_keys(_projects), methods=["GET"]),
+            Route("/", _get_description, methods=["GET"]),
+            Route("/api/public/health", _get_health, methods=["GET"]),
+            Route("/api/public/projects", _require_keys(_get_projects), methods=["GET"]),
             Route("/api/public/otel/v1/traces", _require_keys(_post_traces), methods=["POST"]),
             Route("/api/public/v2/observations", _require_keys(_get_observations), methods=["GET"]),
             Route("/api/public/v3/scores", _require_keys(_get_scores), methods=["GET"]),
@@ -120,22 +120,22 @@ def _require_keys(endpoint: Endpoint) -> Endpoint:
         keys: Keys = request.app.state.keys
         authorization = request.headers.get("authorization", "")
         if not authorization:
-            return _message(401, "No authorization header")
+            return _json_message(401, "No authorization header")
         try:
             scheme, _, encoded_keys = authorization.partition(" ")
             public_key, _, secret_key = (
                 base64.b64decode(encoded_keys, validate=True).decode().partition(":")
             )
         except (binascii.Error, UnicodeDecodeError):
-            return _message(401, "Invalid authorization header")
+            return _json_message(401, "Invalid authorization header")
         if scheme.lower() != "basic":
-            return _message(401, "Invalid authorization header")
+            return _json_message(401, "Invalid authorization header")
         is_public_key_valid = secrets.compare_digest(public_key.encode(), keys.public.encode())
         if (
             not secrets.compare_digest(secret_key.encode(), keys.secret.encode())
             or not is_public_key_valid
         ):
-            return _message(
+            return _json_message(
                 401,
                 "Invalid credentials. Confirm that you've configured the correct host.",
             )
@@ -144,24 +144,26 @@ def _require_keys(endpoint: Endpoint) -> Endpoint:
     return endpoint_with_keys
 
 
-def _message(status: int, message: str, error: Any = None) -> JSONResponse:
+def _json_message(status: int, message: str, error: Any = None) -> JSONResponse:
     body = {"message": message} | ({} if error is None else {"error": error})
     return JSONResponse(body, status_code=status)
 
 
 async def _answer_not_found(request: Request, _error: Exception) -> Response:
-    return _message(404, f"No such endpoint: {request.method} {request.url.path}", "NotFoundError")
+    return _json_message(
+        404, f"No such endpoint: {request.method} {request.url.path}", "NotFoundError"
+    )
 
 
 async def _answer_refused(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestRefusedError):
         raise error
-    return _message(error.status, error.message, error.error)
+    return _json_message(error.status, error.message, error.error)
 
 
 async def _answer_storage_error(request: Request, error: Exception) -> Response:
     print(f"trace store: {request.method} {request.url.path}: {error}", file=sys.stderr)  # noqa: T201
-    return _message(503, "The trace store cannot reach its database", str(error))
+    return _json_message(503, "The trace store cannot reach its database", str(error))
 
 
 async def _read_body(request: Request) -> bytes:
@@ -185,20 +187,20 @@ async def _read_json_body(request: Request) -> Any:
         ) from error
 
 
-def _parameters(request: Request) -> dict[str, list[str]]:
+def _query_parameters(request: Request) -> dict[str, list[str]]:
     return {name: request.query_params.getlist(name) for name in request.query_params}
 
 
-async def _describe(_request: Request) -> Response:
+async def _get_description(_request: Request) -> Response:
     return PlainTextResponse(DESCRIPTION)
 
 
-async def _health(request: Request) -> Response:
+async def _get_health(request: Request) -> Response:
     await run_in_threadpool(request.app.state.tables.check_readable)
     return JSONResponse({"status": "OK", "version": API_VERSION})
 
 
-async def _projects(_request: Request) -> Response:
+async def _get_projects(_request: Request) -> Response:
     project = {"id": PROJECT_ID, "name": PROJECT_ID, "organization": {"id": "org", "name": "org"}}
     return JSONResponse({"data": [project | {"metadata": {}}]})
 
@@ -211,7 +213,7 @@ async def _post_traces(request: Request) -> Response:
         return JSONResponse({"error": message}, status_code=400)
     body = await _read_body(request)
 
-    def store() -> None:
+    def store_spans() -> None:
         spans = read_export(
             body,
             content_type=headers.get("content-type", ""),
@@ -226,14 +228,14 @@ async def _post_traces(request: Request) -> Response:
             state.tables.delete_old_traces(before_ms=now_ms - RETENTION_DAYS * DAY_MS)
 
     try:
-        await run_in_threadpool(store)
+        await run_in_threadpool(store_spans)
     except ExportRefusedError as error:
         return JSONResponse({"error": error.answer}, status_code=400)
     return JSONResponse({})
 
 
 async def _get_observations(request: Request) -> Response:
-    query = queries.parse_observation_query(_parameters(request))
+    query = queries.parse_observation_query(_query_parameters(request))
     rows, has_more = await run_in_threadpool(request.app.state.tables.observations, query)
     data = [
         observation_answers.build_observation_document(
@@ -274,7 +276,7 @@ async def _post_scores(request: Request) -> Response:
 
 
 async def _get_scores(request: Request) -> Response:
-    query = queries.parse_score_query(_parameters(request))
+    query = queries.parse_score_query(_query_parameters(request))
     rows, has_more = await run_in_threadpool(request.app.state.tables.scores, query)
     cursor = {"cursor": queries.encode_score_cursor(rows[-1])} if has_more and rows else {}
     data = [posted_scores.build_score_document(row, groups=query.groups) for row in rows]
@@ -283,12 +285,12 @@ async def _get_scores(request: Request) -> Response:
 
 async def _delete_score(request: Request) -> Response:
     await run_in_threadpool(request.app.state.tables.delete_score, request.path_params["id"])
-    return _message(202, "Score deletion queued successfully")
+    return _json_message(202, "Score deletion queued successfully")
 
 
 async def _delete_trace(request: Request) -> Response:
     await run_in_threadpool(request.app.state.tables.delete_traces, [request.path_params["id"]])
-    return _message(200, "Trace deleted successfully")
+    return _json_message(200, "Trace deleted successfully")
 
 
 async def _delete_traces(request: Request) -> Response:
@@ -298,7 +300,7 @@ async def _delete_traces(request: Request) -> Response:
         message = "Invalid input: expected a non-empty array of strings"
         raise invalid_request([{"code": "invalid_type", "path": ["traceIds"], "message": message}])
     await run_in_threadpool(request.app.state.tables.delete_traces, ids)
-    return _message(200, "Traces deleted successfully")
+    return _json_message(200, "Traces deleted successfully")
 
 
 def listen(host: str, port: int) -> socket.socket:

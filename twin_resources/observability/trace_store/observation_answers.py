@@ -46,7 +46,7 @@ def build_observation_document(
     row = observation
     latency_s = (row.end_ms - row.start_ms) / 1000
     first_token_s = None if row.completion_ms is None else (row.completion_ms - row.start_ms) / 1000
-    fields = _fields(row, max_characters=None if expand_metadata else MAX_METADATA_CHARACTERS)
+    fields = _build_fields(row, max_characters=None if expand_metadata else MAX_METADATA_CHARACTERS)
     included_groups = [group for group in GROUPS if group == "core" or group in groups]
     document = {name: value for group in included_groups for name, value in fields[group].items()}
     # Langfuse returns a duration of 0 as null if `metrics` is requested by name, and as 0 if not.
@@ -61,7 +61,7 @@ def build_observation_document(
     return document | dict.fromkeys(price_fields)
 
 
-def _fields(row: Observation, *, max_characters: int | None) -> dict[str, dict[str, Any]]:
+def _build_fields(row: Observation, *, max_characters: int | None) -> dict[str, dict[str, Any]]:
     """Return the fields by field group; truncate metadata values to `max_characters` if set."""
     trace, generation = row.trace, row.generation
     return {
@@ -103,7 +103,7 @@ def _fields(row: Observation, *, max_characters: int | None) -> dict[str, dict[s
             "internalModelId": "",  # this store has no price list
             "modelParameters": dict(generation.model_parameters),
         },
-        "usage": _usage(generation),
+        "usage": _build_usage_fields(generation),
         "prompt": {
             "promptId": "",
             "promptName": generation.prompt_name,
@@ -118,7 +118,7 @@ def _fields(row: Observation, *, max_characters: int | None) -> dict[str, dict[s
     }
 
 
-def _usage(row: GenerationFields) -> dict[str, Any]:
+def _build_usage_fields(row: GenerationFields) -> dict[str, Any]:
     usage, cost = row.usage, row.cost
     return {
         "usageDetails": {name: json_number(value) for name, value in usage.items()},

@@ -157,17 +157,17 @@ def build_score_document(score: ScoreRow, *, groups: Collection[str]) -> dict[st
     if "annotation" in groups:
         document |= {"authorUserId": score.author_user_id, "queueId": score.queue_id}
     if "subject" in groups:
-        document["subject"] = _subject(score)
-    return document | {"dataType": score.data_type, "value": _value(score)}
+        document["subject"] = _build_subject(score)
+    return document | {"dataType": score.data_type, "value": _read_value(score)}
 
 
-def _value(score: ScoreRow) -> Any:
+def _read_value(score: ScoreRow) -> Any:
     if score.data_type == "NUMERIC":
         return json_number(score.value)
     return score.value == 1 if score.data_type == "BOOLEAN" else score.text
 
 
-def _subject(score: ScoreRow) -> dict[str, str]:
+def _build_subject(score: ScoreRow) -> dict[str, str]:
     if score.dataset_run_id:
         return {"kind": "experiment", "id": score.dataset_run_id}
     if score.observation_id:

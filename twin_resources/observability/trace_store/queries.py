@@ -74,13 +74,15 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
         [_score_cursor_condition(values_by_name["cursor"])] if values_by_name.get("cursor") else []
     )
     issues = [
-        _issue(name, "this store does not support it")
+        _build_issue(name, "this store does not support it")
         for name in values_by_name.keys() - _SCORE_PARAMETERS
     ]
     limit = _parse_limit(values_by_name.get("limit", ""), 1, MAX_SCORES, issues)
     groups = _split_list(values_by_name.get("fields", "")) or ["core"]
     if unknown_groups := set(groups) - set(posted_scores.GROUPS):
-        issues.append(_issue("fields", f"{sorted(unknown_groups)} not in {posted_scores.GROUPS}"))
+        issues.append(
+            _build_issue("fields", f"{sorted(unknown_groups)} not in {posted_scores.GROUPS}")
+        )
     for name, column in _SCORE_COLUMNS.items():
         text = values_by_name.get(name, "")
         if options := _split_list(text.upper() if name == "dataType" else text):
@@ -207,7 +209,7 @@ def _time_conditions(
             try:
                 timestamp_ms = parse_timestamp_ms(values_by_name[name])
             except (ValueError, OverflowError):
-                issues.append(_issue(name, f"{values_by_name[name]!r} is not a date"))
+                issues.append(_build_issue(name, f"{values_by_name[name]!r} is not a date"))
             else:
                 conditions.append(Condition(f"{column} {sign} ?", (timestamp_ms,)))
     return conditions
@@ -218,9 +220,11 @@ def _parse_limit(text: str, minimum: int, maximum: int, issues: list[dict[str, A
         return DEFAULT_LIMIT
     if text.isdecimal() and minimum <= int(text) <= maximum:
         return int(text)
-    issues.append(_issue("limit", f"{text!r} is not a whole number from {minimum} to {maximum}"))
+    issues.append(
+        _build_issue("limit", f"{text!r} is not a whole number from {minimum} to {maximum}")
+    )
     return DEFAULT_LIMIT
 
 
-def _issue(name: str, message: str) -> dict[str, Any]:
+def _build_issue(name: str, message: str) -> dict[str, Any]:
     return {"code": "custom", "path": [name], "message": message}

@@ -117,7 +117,9 @@ class TraceTables:
             + ", ".join(f"{name} = excluded.{name}" for name in updated_fields)
         )
         with self._write_transaction() as connection:
-            connection.executemany(sql, [_row(item, _OBSERVATION_FIELDS) for item in observations])
+            connection.executemany(
+                sql, [_encode_row(item, _OBSERVATION_FIELDS) for item in observations]
+            )
 
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
         """Insert or replace by id; a replaced row keeps its first timestamp and its trace."""
@@ -128,7 +130,7 @@ class TraceTables:
             + ", ".join(f"{name} = excluded.{name}" for name in updated_fields)
         )
         with self._write_transaction() as connection:
-            connection.executemany(sql, [_row(item, _SCORE_FIELDS) for item in scores])
+            connection.executemany(sql, [_encode_row(item, _SCORE_FIELDS) for item in scores])
 
     def observations(self, query: TraceQuery) -> tuple[list[Observation], bool]:
         """Return one page, newest first, and whether another page follows."""
@@ -201,7 +203,7 @@ class TraceTables:
         self._connection().execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
 
 
-def _row(item: Observation | ScoreRow, names: Sequence[str]) -> tuple[Any, ...]:
+def _encode_row(item: Observation | ScoreRow, names: Sequence[str]) -> tuple[Any, ...]:
     values = vars(item)
     for field_name in _NESTED.keys() & values.keys():
         values = values | vars(values[field_name])

@@ -83,7 +83,10 @@ def list_source(source: str) -> Listing:
         address, entries = normalize_address(source), list(_list_object_files(source))
     else:
         root = Path(source).expanduser().resolve()
-        address, entries = _encode_path(str(root)), list(_files(root, tried=f"list {source}"))
+        address, entries = (
+            _encode_path(str(root)),
+            list(_list_local_files(root, tried=f"list {source}")),
+        )
     if not entries:
         raise SourceNotFoundError(
             f"list {source}",
@@ -136,7 +139,7 @@ def _is_ignored(name: str) -> bool:
     )
 
 
-def _files(root: Path, *, tried: str) -> Iterator[ListedFile]:
+def _list_local_files(root: Path, *, tried: str) -> Iterator[ListedFile]:
     try:
         status = root.stat()
     except FileNotFoundError as error:

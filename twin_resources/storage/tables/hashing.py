@@ -108,9 +108,9 @@ def type_name(dtype: pl.DataType) -> str:
     """Return the project's name for a type, because Polars' names may change between versions."""
     dtype = _as_instance(dtype)
     if isinstance(dtype, pl.List):
-        return f"list<{type_name(_inner(dtype))}>"
+        return f"list<{type_name(_inner_type(dtype))}>"
     if isinstance(dtype, pl.Array):
-        return f"array<{type_name(_inner(dtype))}, {dtype.size}>"
+        return f"array<{type_name(_inner_type(dtype))}, {dtype.size}>"
     if isinstance(dtype, pl.Struct):
         field_names = sorted(
             f"{field.name}: {type_name(_as_instance(field.dtype))}" for field in dtype.fields
@@ -136,9 +136,9 @@ def _normalize(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _normal_type(name: str, dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.List):
-        return pl.List(_normal_type(name, _inner(dtype)))
+        return pl.List(_normal_type(name, _inner_type(dtype)))
     if isinstance(dtype, pl.Array):
-        return pl.List(_normal_type(name, _inner(dtype)))
+        return pl.List(_normal_type(name, _inner_type(dtype)))
     if isinstance(dtype, pl.Struct):
         sorted_fields = sorted(dtype.fields, key=lambda part: part.name)
         return pl.Struct(
@@ -161,7 +161,7 @@ def _normal_type(name: str, dtype: pl.DataType) -> pl.DataType:
     )
 
 
-def _inner(dtype: pl.List | pl.Array) -> pl.DataType:
+def _inner_type(dtype: pl.List | pl.Array) -> pl.DataType:
     return _as_instance(dtype.inner)
 
 

@@ -278,7 +278,7 @@ class Tables:
 
         table = self._open(asset, author)
 
-        def source(
+        def scan_table(
             with_columns: list[str] | None,
             predicate: pl.Expr | None,
             n_rows: int | None,
@@ -289,7 +289,7 @@ class Tables:
                 frame = frame.head(n_rows)
             yield frame if predicate is None else frame.filter(predicate)
 
-        return register_io_source(source, schema=store.polars_schema(table))
+        return register_io_source(scan_table, schema=store.polars_schema(table))
 
     def exists(self, asset: str, author: str) -> bool:
         """Return whether the table exists (it may have no rows)."""

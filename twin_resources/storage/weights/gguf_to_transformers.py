@@ -58,11 +58,11 @@ def write_transformers_folder(gguf_file: Path, into: Path) -> None:
     from gguf import GGUFReader
 
     reader = GGUFReader(str(gguf_file))
-    _require(reader, "general.architecture", "llama", gguf_file)
-    _require(reader, "tokenizer.ggml.model", "gpt2", gguf_file)
-    _require(reader, "tokenizer.ggml.pre", "smollm", gguf_file)
-    tensors = _tensors(reader, gguf_file)
-    config = _config(reader, has_tied_embeddings="lm_head.weight" not in tensors)
+    _require_value(reader, "general.architecture", "llama", gguf_file)
+    _require_value(reader, "tokenizer.ggml.model", "gpt2", gguf_file)
+    _require_value(reader, "tokenizer.ggml.pre", "smollm", gguf_file)
+    tensors = _read_tensors(reader, gguf_file)
+    config = _build_config(reader, has_tied_embeddings="lm_head.weight" not in tensors)
     _write_tokenizer(reader, into)
     _write_json(into / "config.json", config)
     token_ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
@@ -73,13 +73,13 @@ def write_transformers_folder(gguf_file: Path, into: Path) -> None:
     save_file(tensors, into / "model.safetensors", metadata={"format": "pt"})
 
 
-def _value(reader: GGUFReader, key: str) -> Any:
+def _read_value(reader: GGUFReader, key: str) -> Any:
     field = reader.get_field(key)
     return None if field is None else field.contents()
 
 
-def _require(reader: GGUFReader, key: str, expected: str, gguf_file: Path) -> None:
-    value = _value(reader, key)
+def _require_value(reader: GGUFReader, key: str, expected: str, gguf_file: Path) -> None:
+    value = _read_value(reader, key)
     if value != expected:
         raise TwinError(
             f"convert {gguf_file.name} to a transformers folder",
@@ -88,45 +88,47 @@ def _require(reader: GGUFReader, key: str, expected: str, gguf_file: Path) -> No
         )
 
 
-def _config(reader: GGUFReader, *, has_tied_embeddings: bool) -> dict[str, Any]:
-    hidden_size = int(_value(reader, "llama.embedding_length"))
-    head_count = int(_value(reader, "llama.attention.head_count"))
+def _build_config(reader: GGUFReader, *, has_tied_embeddings: bool) -> dict[str, Any]:
+    hidden_size = int(_read_value(reader, "llama.embedding_length"))
+    head_count = int(_read_value(reader, "llama.attention.head_count"))
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "attention_bias": False,
         "attention_dropout": 0.0,
-        "bos_token_id": int(_value(reader, "tokenizer.ggml.bos_token_id")),
+        "bos_token_id": int(_read_value(reader, "tokenizer.ggml.bos_token_id")),
         "dtype": "float16",
-        "eos_token_id": int(_value(reader, "tokenizer.ggml.eos_token_id")),
+        "eos_token_id": int(_read_value(reader, "tokenizer.ggml.eos_token_id")),
         "head_dim": hidden_size // head_count,
         "hidden_act": "silu",
         "hidden_size": hidden_size,
         "initializer_range": 0.02,
-        "intermediate_size": int(_value(reader, "llama.feed_forward_length")),
-        "max_position_embeddings": int(_value(reader, "llama.context_length")),
+        "intermediate_size": int(_read_value(reader, "llama.feed_forward_length")),
+        "max_position_embeddings": int(_read_value(reader, "llama.context_length")),
         "mlp_bias": False,
         "num_attention_heads": head_count,
-        "num_hidden_layers": int(_value(reader, "llama.block_count")),
-        "num_key_value_heads": int(_value(reader, "llama.attention.head_count_kv")),
-        "pad_token_id": int(_value(reader, "tokenizer.ggml.padding_token_id")),
+        "num_hidden_layers": int(_read_value(reader, "llama.block_count")),
+        "num_key_value_heads": int(_read_value(reader, "llama.attention.head_count_kv")),
+        "pad_token_id": int(_read_value(reader, "tokenizer.ggml.padding_token_id")),
         # GGUF stores a float32; rounding to seven digits restores the original number (1e-05).
-        "rms_norm_eps": float(f"{_value(reader, 'llama.attention.layer_norm_rms_epsilon'):.7g}"),
+        "rms_norm_eps": float(
+            f"{_read_value(reader, 'llama.attention.layer_norm_rms_epsilon'):.7g}"
+        ),
         "rope_parameters": {
-            "rope_theta": float(_value(reader, "llama.rope.freq_base")),
+            "rope_theta": float(_read_value(reader, "llama.rope.freq_base")),
             "rope_type": "default",
         },
         "tie_word_embeddings": has_tied_embeddings,
-        "vocab_size": int(_value(reader, "llama.vocab_size")),
+        "vocab_size": int(_read_value(reader, "llama.vocab_size")),
     }
 
 
-def _tensors(reader: GGUFReader, gguf_file: Path) -> dict[str, NDArray[np.float16]]:
+def _read_tensors(reader: GGUFReader, gguf_file: Path) -> dict[str, NDArray[np.float16]]:
     from gguf import dequantize
 
     head_counts = {
-        "attn_q": int(_value(reader, "llama.attention.head_count")),
-        "attn_k": int(_value(reader, "llama.attention.head_count_kv")),
+        "attn_q": int(_read_value(reader, "llama.attention.head_count")),
+        "attn_k": int(_read_value(reader, "llama.attention.head_count_kv")),
     }
     tensors: dict[str, NDArray[np.float16]] = {}
     for tensor in reader.tensors:
@@ -160,9 +162,9 @@ def _unpermute(array: NDArray[Any], heads: int) -> NDArray[Any]:
 def _write_tokenizer(reader: GGUFReader, into: Path) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-    tokens: list[str] = _value(reader, "tokenizer.ggml.tokens")
-    kinds: list[int] = _value(reader, "tokenizer.ggml.token_type")
-    merges = [tuple(merge.split(" ")) for merge in _value(reader, "tokenizer.ggml.merges")]
+    tokens: list[str] = _read_value(reader, "tokenizer.ggml.tokens")
+    kinds: list[int] = _read_value(reader, "tokenizer.ggml.token_type")
+    merges = [tuple(merge.split(" ")) for merge in _read_value(reader, "tokenizer.ggml.merges")]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     # llama.cpp's pre-tokenizer "smollm" separates every digit, then applies GPT-2's pattern.
@@ -181,22 +183,22 @@ def _write_tokenizer(reader: GGUFReader, into: Path) -> None:
     )
     tokenizer.save(str(into / "tokenizer.json"), pretty=False)
 
-    def name(key: str) -> str:
-        return tokens[int(_value(reader, f"tokenizer.ggml.{key}_token_id"))]
+    def special_token(key: str) -> str:
+        return tokens[int(_read_value(reader, f"tokenizer.ggml.{key}_token_id"))]
 
     _write_json(
         into / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": name("bos"),
-            "eos_token": name("eos"),
-            "unk_token": name("unknown"),
-            "pad_token": name("padding"),
+            "bos_token": special_token("bos"),
+            "eos_token": special_token("eos"),
+            "unk_token": special_token("unknown"),
+            "pad_token": special_token("padding"),
             "clean_up_tokenization_spaces": False,
-            "model_max_length": int(_value(reader, "llama.context_length")),
+            "model_max_length": int(_read_value(reader, "llama.context_length")),
         },
     )
-    template = _value(reader, "tokenizer.chat_template")
+    template = _read_value(reader, "tokenizer.chat_template")
     (into / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 

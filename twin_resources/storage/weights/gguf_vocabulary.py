@@ -137,7 +137,7 @@ def read_vocabulary(
     if model.get("type") != "BPE":
         raise _unsupported_error(f"a tokenizer of type {model.get('type')!r}")
     is_sentencepiece = bool(model.get("byte_fallback"))
-    tokens, types = _tokens(document, tokenizer, is_sentencepiece=is_sentencepiece)
+    tokens, types = _read_tokens(document, tokenizer, is_sentencepiece=is_sentencepiece)
     merges = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
     roles = {
         name: index
@@ -152,17 +152,17 @@ def read_vocabulary(
         pre="default" if is_sentencepiece else pre_tokenizer_name(document, fallback),
         tokens=tuple(tokens),
         types=tuple(types),
-        scores=_scores(tokens, merges) if is_sentencepiece else (),
+        scores=_compute_scores(tokens, merges) if is_sentencepiece else (),
         merges=()
         if is_sentencepiece
         else tuple(" ".join(map(_encode_space, pair)) for pair in merges),
         adds_space_prefix=is_sentencepiece and _adds_space_prefix(document),
         roles=roles,
-        chat_template=_template(tokenizer),
+        chat_template=_read_template(tokenizer),
     )
 
 
-def _tokens(
+def _read_tokens(
     document: Mapping[str, Any], tokenizer: Any, *, is_sentencepiece: bool
 ) -> tuple[list[str], list[int]]:
     from gguf import TokenType
@@ -186,7 +186,7 @@ def _tokens(
     return tokens, types
 
 
-def _scores(tokens: Sequence[str], merges: Sequence[Sequence[str]]) -> tuple[float, ...]:
+def _compute_scores(tokens: Sequence[str], merges: Sequence[Sequence[str]]) -> tuple[float, ...]:
     """Return the negative merge rank of each piece, because llama.cpp merges high scores first.
 
     A piece without a merge gets the lowest score, so it is never merged.
@@ -266,7 +266,7 @@ def _flatten_steps(step: Mapping[str, Any] | None, name: str) -> list[Mapping[st
     return [step]
 
 
-def _template(tokenizer: Any) -> str:
+def _read_template(tokenizer: Any) -> str:
     template = getattr(tokenizer, "chat_template", None)
     if isinstance(template, Mapping):
         template = template.get("default")

@@ -43,7 +43,7 @@ def weight_hashes(folder: Path) -> dict[str, str]:
             for name, tensor_info in header.items():
                 begin, end = tensor_info["data_offsets"]
                 stream.seek(8 + size + begin)
-                hashes[name] = weight_hash(tensor_info["shape"], _blocks(stream, end - begin))
+                hashes[name] = weight_hash(tensor_info["shape"], _read_blocks(stream, end - begin))
     return hashes
 
 
@@ -62,6 +62,6 @@ def _require_complete(path: Path) -> None:
         ) from error
 
 
-def _blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:
+def _read_blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:
     for start in range(0, length, BLOCK_BYTES):
         yield stream.read(min(BLOCK_BYTES, length - start))

@@ -157,7 +157,7 @@ def prepare_base_model(
     name = name or settings.base_model
     home = prepared_folder(settings, name)
     action = f"prepare the base model {name!r}"
-    with _translate_disk_errors(action, home), _lock(home):
+    with _translate_disk_errors(action, home), _hold_preparation_lock(home):
         base_model = _find_prepared_model(settings, name)
         if base_model is not None:
             return base_model
@@ -203,7 +203,7 @@ def _prepare_files(
     record = {
         "schema": SCHEMA,
         "name": name,
-        "source": _source(name),
+        "source": _source_id(name),
         "folder": str(model.relative_to(partial) if is_inside else model),
         "gguf": gguf.name if gguf else None,
         "revision": revision,
@@ -217,7 +217,7 @@ def _prepare_files(
 
 
 def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
-    source = _source(name)
+    source = _source_id(name)
     for path in sorted((prepared_folder(settings, name)).glob(f"*/{RECORD_FILE}")):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] > SCHEMA:
@@ -246,7 +246,7 @@ def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
     return None
 
 
-def _source(name: str) -> str:
+def _source_id(name: str) -> str:
     """Return an identifier of a model's source; a prepared copy is valid only for this source."""
     if name == EMBEDDED_BASE_MODEL:
         return f"wheel:{EMBEDDED_WHEEL_SHA256}:conversion {CONVERSION}"
@@ -410,7 +410,7 @@ def _folder_name(name: str) -> str:
 
 
 @contextmanager
-def _lock(home: Path) -> Iterator[None]:
+def _hold_preparation_lock(home: Path) -> Iterator[None]:
     """Allow only one preparation at a time; the kernel releases the lock of a killed process."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "prepare.lock").open("w") as stream:

@@ -34,14 +34,17 @@ class Diagnostic:
 
 
 def ok(name: str, found: str) -> Diagnostic:
+    """Return the result of a passed check."""
     return Diagnostic(name, "ok", found)
 
 
 def warn(name: str, found: str, remedy: str) -> Diagnostic:
+    """Return the result of a check that needs attention."""
     return Diagnostic(name, "warn", found, remedy)
 
 
 def fail(name: str, found: str, remedy: str) -> Diagnostic:
+    """Return the result of a failed check."""
     return Diagnostic(name, "fail", found, remedy)
 
 
