@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_prompt import Shown
+from tests.unit.test_prompt import Passage
 from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.prompt.control_marks import (
     COMMON_MARKS,
@@ -87,7 +87,7 @@ def test_user_text_contains_no_control_token(
         DEFAULT_TEMPLATE,
         author_name=text,
         question=text,
-        passages=[Shown(text, text, datetime(2024, 5, 1, tzinfo=UTC))],
+        passages=[Passage(text, text, datetime(2024, 5, 1, tzinfo=UTC))],
         history=[{"role": "user", "content": text}, {"role": "assistant", "content": text}],
         marks=marks,
     )

@@ -136,22 +136,22 @@ def resolves(name: str) -> bool:
 
 def names_defined_in(path: Path) -> set[str]:
     """Return the names that can be imported from a file."""
-    found: set[str] = set()
+    defined: set[str] = set()
     body = ast.parse(path.read_text(encoding="utf-8")).body
-    for node in [*body, *(inner for one in body if isinstance(one, ast.If) for inner in one.body)]:
+    for node in [*body, *(sub for part in body if isinstance(part, ast.If) for sub in part.body)]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            found.add(node.name)
+            defined.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {name.asname or name.name for name in node.names}
+            defined |= {name.asname or name.name for name in node.names}
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found |= {
-                one.id
+            defined |= {
+                child.id
                 for target in targets
-                for one in ast.walk(target)
-                if isinstance(one, ast.Name)
+                for child in ast.walk(target)
+                if isinstance(child, ast.Name)
             }
-    return found
+    return defined
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

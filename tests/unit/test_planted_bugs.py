@@ -26,7 +26,7 @@ def test_an_area_has_modules_and_tests(area: str) -> None:
 
 
 def test_each_known_equivalent_can_still_be_drawn() -> None:
-    drawn = {(one.path, *one.lines()) for one in mutants.all_mutants()}
+    drawn = {(mutant.path, *mutant.lines()) for mutant in mutants.all_mutants()}
     assert equivalents().keys() - drawn == set()
 
 

@@ -16,7 +16,7 @@ from twin_resources.prompt.templates import (
 
 
 @dataclass(frozen=True)
-class Shown:
+class Passage:
     title: str
     text: str
     published_at: datetime | None = None
@@ -32,8 +32,8 @@ def test_passages_precede_the_question_in_order() -> None:
         author_name="Ada",
         question="\n Why a stack? ",
         passages=[
-            Shown("First", "\none\n", datetime(2020, 3, 4, tzinfo=UTC)),
-            Shown("Next", "two"),
+            Passage("First", "\none\n", datetime(2020, 3, 4, tzinfo=UTC)),
+            Passage("Next", "two"),
         ],
     )
     assert [message["role"] for message in messages] == ["system", "user"]
@@ -47,12 +47,12 @@ def test_passages_precede_the_question_in_order() -> None:
 def test_adjacent_pieces_of_a_post_become_one_passage() -> None:
     date = datetime(2020, 3, 4, tzinfo=UTC)
     pieces = [
-        Shown("Clocks", "Oil thickens", date, "a", 3, 100, 112),
-        Shown("Clocks", "in the cold.", date, "a", 4, 113, 125),
-        Shown("Clocks", "Wipe it off.", date, "a", 5, 127, 139),
-        Shown("Clocks", "Far from there.", date, "a", 7, 300, 315),
-        Shown("Boats", "Another post.", date, "b", 8, 316, 329),
-        Shown("Boats", "What stands before.", date, "b", 7, 290, 309),
+        Passage("Clocks", "Oil thickens", date, "a", 3, 100, 112),
+        Passage("Clocks", "in the cold.", date, "a", 4, 113, 125),
+        Passage("Clocks", "Wipe it off.", date, "a", 5, 127, 139),
+        Passage("Clocks", "Far from there.", date, "a", 7, 300, 315),
+        Passage("Boats", "Another post.", date, "b", 8, 316, 329),
+        Passage("Boats", "What stands before.", date, "b", 7, 290, 309),
     ]
     content = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why?", passages=pieces)
     assert content[1]["content"] == (
@@ -66,8 +66,8 @@ def test_adjacent_pieces_of_a_post_become_one_passage() -> None:
 
 
 def test_a_word_cut_in_two_is_joined() -> None:
-    pieces = [Shown("T", "a" * 9, None, "a", 0, 0, 9), Shown("T", "b" * 9, None, "a", 1, 9, 18)]
-    content = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why?", passages=pieces)
+    parts = [Passage("T", "a" * 9, None, "a", 0, 0, 9), Passage("T", "b" * 9, None, "a", 1, 9, 18)]
+    content = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why?", passages=parts)
     assert "a" * 9 + "b" * 9 in content[1]["content"]
 
 
@@ -91,16 +91,16 @@ def test_every_content_is_stripped() -> None:
 
 
 def test_braces_in_user_text_are_kept() -> None:
-    content = render(
-        DEFAULT_TEMPLATE, author_name="{A}", question="{question}", passages=[Shown("{t}", "x {y}")]
-    )[1]["content"]
+    passages = [Passage("{t}", "x {y}")]
+    messages = render(DEFAULT_TEMPLATE, author_name="{A}", question="{question}", passages=passages)
+    content = messages[1]["content"]
     assert "{question}" in content
     assert "[1] {t} (undated)\nx {y}" in content
 
 
 @pytest.mark.parametrize("question", ["Why Rust?", "Why?\n\nQuestion: and who?", "From my posts:"])
 def test_stripping_passages_gives_the_prompt_without_passages(question: str) -> None:
-    passages = [Shown("Title", "A text.\n\nQuestion: is it one?")]
+    passages = [Passage("Title", "A text.\n\nQuestion: is it one?")]
     terms = {"author_name": "Ada", "question": question}
     with_passages = render(DEFAULT_TEMPLATE, **terms, passages=passages)[-1]["content"]
     bare = render(DEFAULT_TEMPLATE, **terms)[-1]["content"]

@@ -205,6 +205,6 @@ def test_arguments_reach_the_sql(
 def test_a_data_test_that_cannot_run_is_reported(
     run_test: Callable[[str], int], test: str, message: str
 ) -> None:
-    with pytest.raises(SqlProjectError) as caught:
+    with pytest.raises(SqlProjectError) as raised:
         run_test(test)
-    assert message in str(caught.value)
+    assert message in str(raised.value)

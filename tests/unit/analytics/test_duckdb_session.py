@@ -58,11 +58,11 @@ def test_only_the_columns_that_a_query_uses_are_read(session: DuckDBSession) -> 
 def test_an_error_of_the_database_shows_the_line(
     session: DuckDBSession, sql: str, line: str, message: str
 ) -> None:
-    with pytest.raises(SqlProjectError) as caught:
+    with pytest.raises(SqlProjectError) as raised:
         session.query_rows(build_query(sql))
-    assert line in caught.value.found
-    assert message in caught.value.found
-    assert caught.value.tried == "run models/m.sql"
+    assert line in raised.value.found
+    assert message in raised.value.found
+    assert raised.value.tried == "run models/m.sql"
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_undeclared_columns_and_types_are_refused(
 ) -> None:
     model = build_query(sql)
     session.query_rows(model)
-    with pytest.raises(SqlProjectError) as caught:
+    with pytest.raises(SqlProjectError) as raised:
         session.check_types(model, COLUMNS)
-    assert message in caught.value.found
-    assert "models/m.sql" in caught.value.tried
+    assert message in raised.value.found
+    assert "models/m.sql" in raised.value.tried
 
 
 @pytest.mark.parametrize(

@@ -64,12 +64,12 @@ def test_a_small_variance_narrows_the_interval_from_thirty_values_on() -> None:
 def test_the_interval_covers_the_mean_at_its_nominal_rate(n: int, shape: str) -> None:
     rng = np.random.default_rng([n, len(shape)])
     if shape == "thumbs":
-        truth, values = 0.8, (rng.random((SAMPLES, n)) < 0.8).astype(float)
+        true_mean, values = 0.8, (rng.random((SAMPLES, n)) < 0.8).astype(float)
     elif shape == "beta":
-        truth, values = 0.75, rng.beta(9, 3, (SAMPLES, n))
+        true_mean, values = 0.75, rng.beta(9, 3, (SAMPLES, n))
     else:  # readers with up to three votes a day
-        truth, values = 0.8, rng.binomial(3, 0.8, (SAMPLES, n)) / 3
+        true_mean, values = 0.8, rng.binomial(3, 0.8, (SAMPLES, n)) / 3
     intervals = query_intervals(values)
-    coverage = ((intervals["low"] <= truth) & (truth <= intervals["high"])).mean()
+    coverage = ((intervals["low"] <= true_mean) & (true_mean <= intervals["high"])).mean()
     assert coverage is not None
     assert coverage >= 0.93, coverage

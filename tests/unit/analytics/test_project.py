@@ -76,9 +76,9 @@ def test_project_errors_name_the_file(
     write_project: WriteProject, file: str, old: str | None, new: str, message: str
 ) -> None:
     text = new if old is None else FILES[file].replace(old, new)
-    with pytest.raises(SqlProjectError) as caught:
+    with pytest.raises(SqlProjectError) as raised:
         read_project(write_project({file: text}))
-    assert message in f"{caught.value.tried}: {caught.value.found}"
+    assert message in f"{raised.value.tried}: {raised.value.found}"
 
 
 def test_an_undeclared_file_is_reported(write_project: WriteProject) -> None:
@@ -105,9 +105,9 @@ def test_building_the_assets_loads_no_jinja_or_duckdb() -> None:
         "import twin_assets.analytics.sql_models as models\n"
         "print(json.dumps([len(models.build_sql_assets()), sorted(sys.modules)]))"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    number, loaded = json.loads(done.stdout.splitlines()[-1])
+    number, loaded = json.loads(completed.stdout.splitlines()[-1])
     assert number == 3
     assert {"jinja2", "duckdb", "lance"}.isdisjoint(loaded)

@@ -50,6 +50,6 @@ def test_template_errors_name_the_file(
     renderer_of: RendererOf, file: str, old: str | None, new: str, message: str
 ) -> None:
     text = new if old is None else FILES[file].replace(old, new)
-    with pytest.raises(SqlProjectError) as caught:
+    with pytest.raises(SqlProjectError) as raised:
         render_model(renderer_of({file: text}), "summed")
-    assert message in f"{caught.value.tried}: {caught.value.found}"
+    assert message in f"{raised.value.tried}: {raised.value.found}"

@@ -1,7 +1,7 @@
-"""Small exports of LinkedIn, Medium and Substack, whole and malformed, for the tests.
+"""Small valid and malformed exports of LinkedIn, Medium and Substack for the tests.
 
-Scope: files as their platforms write them, by what is documented and what public parsers of
-them look for. Nothing here is anybody's export.
+Scope: files in the format of the platforms, according to their documentation and to public
+parsers. No file is the export of a real person.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SHARES = (
     # line breaks between the quotes, one paragraph empty, quotes doubled
     f'2023-05-01 12:34:56,{share_link(FIRST)},"{SENTENCE}"\n""\n'
     f'"He said ""mend it"", and I did. #clocks"\n,,,MEMBER_NETWORK\n'
-    # as the standard has it, with a comma in a quoted address
+    # quoted as in the CSV standard, with a comma in an address
     f'2023-05-02 12:34:56,{share_link(SECOND, "ugcPost")},"Two lines,\nboth mine: {SENTENCE}",'
     '"https://example.org/?a=1,2",,PUBLIC\n'
-    # somebody else's post passed on without a word
+    # another person's post, shared without a comment
     f"2023-05-03 12:34:56,{share_link(THIRD)},,https://example.org/theirs,,MEMBER_NETWORK\n"
     # UTF-8 read as Windows-1252
     f"2023-05-04 12:34:56,{share_link(FOURTH)},Itâ€™s a naÃ¯ve clock. {SENTENCE},,,MEMBER_NETWORK\n"

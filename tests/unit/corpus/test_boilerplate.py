@@ -1,4 +1,4 @@
-"""Buttons of platforms and lines that repeat, and what is left of the author's words."""
+"""Removal of platform buttons and repeated lines, which keeps the author's words."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def build_bodies(texts: dict[str, str]) -> pl.DataFrame:
 
 
 def test_the_candidate_rate_follows_the_formula() -> None:
-    """400 pairs of sets with a Jaccard similarity of one third: .26 of them share a band."""
+    """Of 400 pairs of sets with a Jaccard similarity of one third, 26 % share a band."""
     generator = random.Random(5)
     sets: dict[str, frozenset[int]] = {}
     for number in range(400):
@@ -132,7 +132,7 @@ def test_bands_are_equal_in_every_process() -> None:
         "shingles = near.compute_document_shingles('the same words in another process');"
         "print(near.compute_minhash_bands([shingles])[0])"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert (
@@ -141,7 +141,7 @@ def test_bands_are_equal_in_every_process() -> None:
                 0
             ]
         )
-        == done.stdout.strip()
+        == completed.stdout.strip()
     )
 
 

@@ -1,4 +1,4 @@
-"""Exports of LinkedIn, Medium and Substack: records records, and reasons for the others."""
+"""Exports of LinkedIn, Medium and Substack: their records, and the reasons for other rows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
 def read(
     name: str, files: Files, folder: Path, *, include: frozenset[str] = frozenset()
 ) -> tuple[list[ExportRecord], dict[str, int]]:
-    """Return the records records and the reasons for the others, with the given opt-ins."""
+    """Return the records and the reasons for other rows, with the given opt-ins."""
     with open_archive(write_zip(files, folder / "export.zip")) as archive:
         outcomes = list(IMPORTERS[name].read(archive, include=include))
     records: list[ExportRecord] = []

@@ -211,14 +211,14 @@ def test_the_preview_of_bylines_agrees_with_cleaning(posts: Path, home: Settings
     folder = posts / "_posts"
     for path in folder.glob("200[123]*.md"):
         path.write_text(path.read_text().replace("---\n", "---\nauthor: Grace Hopper\n", 1))
-    theirs = preview([posts], author="José", settings=home)
-    assert (theirs.kept, theirs.dropped["foreign_byline"]) == (0, 3)
-    assert theirs.unclaimed == {"Grace Hopper": 3}
+    foreign = preview([posts], author="José", settings=home)
+    assert (foreign.kept, foreign.dropped["foreign_byline"]) == (0, 3)
+    assert foreign.unclaimed == {"Grace Hopper": 3}
     assert (
         "3 of 5 posts are excluded because somebody other than José signed them"
-        in theirs.warnings[0]
+        in foreign.warnings[0]
     )
-    assert 'add aliases = ["Grace Hopper"] to authors/jose.toml' in theirs.warnings[1]
+    assert 'add aliases = ["Grace Hopper"] to authors/jose.toml' in foreign.warnings[1]
     claimed = preview([posts], author="José", settings=home, aliases=("Grace Hopper",))
     assert (claimed.kept, claimed.unclaimed, claimed.warnings) == (3, {}, [])
     for path in folder.glob("200[123]*.md"):
@@ -308,10 +308,10 @@ def test_it_loads_nothing_heavy(posts: Path, home: Settings) -> None:
         f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "sys.exit(f'loaded {loaded}' if loaded else 0)"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
 
 
 def test_the_shared_notes_are_all_usable(shared_posts: Path, home: Settings) -> None:

@@ -22,9 +22,9 @@ def read(text: str, *, source_id: str = "_posts/2020-01-01-a.md", site: Site = J
 
 
 def read_rejection(text: str, *, site: Site = JEKYLL) -> str:
-    with pytest.raises(UnreadablePostError) as caught:
+    with pytest.raises(UnreadablePostError) as raised:
         read(text, site=site)
-    return caught.value.reason
+    return raised.value.reason
 
 
 def build_site(layout: str, **files: str) -> Site:

@@ -24,8 +24,8 @@ ITEMS = [
 ] + [{"id": "of-the-post", "input": {"question": "Why?"}, "metadata": {"document_id": DOCUMENT}}]
 
 
-def place(home: Settings, items: list[dict[str, Any]], deleted: list[str]) -> LangfuseTraces:
-    """The traces of a Langfuse with these items and one span of an experiment."""
+def traces_with(home: Settings, items: list[dict[str, Any]], deleted: list[str]) -> LangfuseTraces:
+    """Return the store of a simulated Langfuse with these items and one experiment span."""
     answer: Callable[[httpx.Request], httpx.Response] = server(items, deleted)
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
@@ -59,19 +59,17 @@ def test_a_posts_item_on_a_later_page_and_its_experiments_trace_are_deleted(
     home: Settings,
 ) -> None:
     deleted: list[str] = []
-    traces = place(home, ITEMS, deleted)
+    traces = traces_with(home, ITEMS, deleted)
 
     assert traces.erase(POST) == 2
     assert deleted == ["/api/public/traces/t7", "/api/public/dataset-items/of-the-post"]
-    assert traces.find_remaining(POST) == [
-        "trace t7",
-        "dataset item of-the-post",
-    ]  # it is still answered
+    # The server still returns deleted rows.
+    assert traces.find_remaining(POST) == ["trace t7", "dataset item of-the-post"]
 
 
-def test_of_a_whole_author_every_item_is_deleted(home: Settings) -> None:
+def test_erasing_an_author_deletes_every_item(home: Settings) -> None:
     deleted: list[str] = []
-    place(home, ITEMS, deleted).erase(AUTHOR)
+    traces_with(home, ITEMS, deleted).erase(AUTHOR)
 
     assert {path.rsplit("/", 1)[1] for path in deleted if "dataset-items" in path} == {
         item["id"] for item in ITEMS
@@ -80,6 +78,6 @@ def test_of_a_whole_author_every_item_is_deleted(home: Settings) -> None:
 
 def test_an_author_without_an_evaluation_has_no_dataset(home: Settings) -> None:
     deleted: list[str] = []
-    place(home, [], deleted).erase(POST)
+    traces_with(home, [], deleted).erase(POST)
 
     assert deleted == ["/api/public/traces/t7"]

@@ -68,17 +68,17 @@ def test_deletions_match_the_recording_and_remaining_rows_are_reported(
     home: Settings, recorded: dict[str, Any], status: int
 ) -> None:
     deleted: list[str] = []
-    place = traces_with(home, server(recorded, deleted, traces=status))
-    assert place.erase(GONE) == 2
+    store = traces_with(home, server(recorded, deleted, traces=status))
+    assert store.erase(GONE) == 2
     assert deleted == ["/api/public/traces", recorded["request"]["url"]]
     # The status 202 means queued, so the score is still returned.
     assert recorded["status"] == 202
-    remaining = place.find_remaining(GONE)
+    remaining = store.find_remaining(GONE)
     assert [text.split()[0] for text in remaining] == ["score"]
     keys = {"langfuse_public_key": "pk", "langfuse_secret_key": "sk"}
     settings = home.model_copy(update={"langfuse_host": "http://langfuse.test", **keys})
     steps = list_manual_steps(
-        replace(place.instance, settings=settings), GONE, asked_at=0.0,
+        replace(store.instance, settings=settings), GONE, asked_at=0.0,
         remaining_locations=remaining, accepted_at=[86_400.0, 0.0],
     )  # fmt: skip
     [langfuse] = [step for step in steps if step.what.startswith("Langfuse")]
@@ -108,9 +108,9 @@ def test_a_trace_belongs_to_its_user_or_to_the_reader_in_its_metadata(
         return httpx.Response(200, json={"data": rows, "meta": {}})
 
     target = reader_target(READER)
-    place = traces_with(home, answer)
-    assert place.find_remaining(target) == ["trace t7"] * count
-    assert place.erase(target) == count
+    store = traces_with(home, answer)
+    assert store.find_remaining(target) == ["trace t7"] * count
+    assert store.erase(target) == count
 
 
 def test_each_deletion_is_sent_once_despite_a_daily_quota(home: Settings) -> None:
@@ -129,13 +129,13 @@ def test_each_deletion_is_sent_once_despite_a_daily_quota(home: Settings) -> Non
         deleted.append(request.url.path.rsplit("/", 1)[1])
         return httpx.Response(202, json={"message": "queued"})
 
-    place = replace(traces_with(home, answer), request=7)
-    state = place.instance.state
+    store = replace(traces_with(home, answer), request=7)
+    state = store.instance.state
     for _ in range(2):
         with pytest.raises(TraceStoreError, match="429"):
-            place.erase(GONE)
+            store.erase(GONE)
         quota[0] = 3
-    assert place.erase(GONE) == 1
+    assert store.erase(GONE) == 1
     assert deleted == ["traces", *(f"s{number}" for number in range(5))]
     requested = journal.read_requested_deletions(state, 7)
     assert len(requested) == 7

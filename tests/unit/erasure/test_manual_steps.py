@@ -63,8 +63,8 @@ def test_a_plan_of_an_earlier_release_names_no_provider() -> None:
     older = json.loads(target.to_json())
     del older["shown_to"]
     for document, shown_to in ((target.to_json(), {"m t"}), (json.dumps(older), set())):
-        read = ErasureTarget.from_json(target.subject, document, empty_fingerprints())
-        assert read.shown_to == shown_to
+        restored = ErasureTarget.from_json(target.subject, document, empty_fingerprints())
+        assert restored.shown_to == shown_to
 
 
 def test_a_published_checkpoint_is_named_with_its_address(home: Settings) -> None:

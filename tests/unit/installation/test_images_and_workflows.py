@@ -20,7 +20,7 @@ IMAGES, WORKFLOWS = ROOT / "deploy" / "images", ROOT / ".github" / "workflows"
 DOCKERFILE, COMPOSE = IMAGES / "twin.Dockerfile", IMAGES / "compose.yaml"
 
 
-def read(path: Path) -> Any:
+def load_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
@@ -49,7 +49,7 @@ def test_the_linter_reports_nothing(command: tuple[str, ...]) -> None:
 
 
 def test_variables_are_settings_and_ports_belong_to_services() -> None:
-    services = read(COMPOSE)["services"]
+    services = load_yaml(COMPOSE)["services"]
     dockerfile = DOCKERFILE.read_text(encoding="utf-8")
     variables = {name for name in services["twin"]["environment"] if name.startswith("TWIN_")}
     variables |= set(re.findall(r"\b(TWIN_\w+)=", dockerfile))
@@ -65,13 +65,13 @@ def test_variables_are_settings_and_ports_belong_to_services() -> None:
 
 def test_the_image_has_one_name_and_runs_without_root() -> None:
     dockerfile = DOCKERFILE.read_text(encoding="utf-8")
-    image = read(COMPOSE)["services"]["twin"]["image"]
+    image = load_yaml(COMPOSE)["services"]["twin"]["image"]
     assert f"-t {image} ." in dockerfile
     assert re.findall(r"^USER (\d+)$", dockerfile, re.MULTILINE) == ["10001"]
 
 
 def test_production_deploys_the_digest_from_staging() -> None:
-    jobs = read(WORKFLOWS / "image.yaml")["jobs"]
+    jobs = load_yaml(WORKFLOWS / "image.yaml")["jobs"]
     digest = "${{ needs.build.outputs.digest }}"
     for name in ("staging", "production"):
         last = jobs[name]["steps"][-1]

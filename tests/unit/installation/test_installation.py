@@ -103,8 +103,8 @@ def test_an_empty_checkout_is_installed_once(project: Path) -> None:
     if not shutil.which("nvidia-smi"):
         assert (site / "torch-2.13.0+cpu.dist-info").is_dir()
     assert list(site.glob("__pycache__/small_twin*")) == []  # pip has compiled nothing
-    again = install(project)
-    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    second = install(project)
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
 
 
 def test_an_extra_or_a_change_updates_the_environment(project: Path) -> None:

@@ -344,13 +344,13 @@ def test_an_answer_model_must_fit_in_memory(tmp_path: Path) -> None:
 
 
 def test_the_size_of_a_model_is_read_from_its_name_or_its_files(tmp_path: Path) -> None:
-    named = {
+    sizes = {
         "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1.7,
         "smollm2-135m-instruct": 0.135,
         "meta-llama/Llama-3.1-8B": 8.0,
         "gpt2": None,
     }
-    for name, billions in named.items():
+    for name, billions in sizes.items():
         assert model_fit.billions_of_parameters(name) == (
             None if billions is None else pytest.approx(billions)
         )
@@ -359,8 +359,8 @@ def test_the_size_of_a_model_is_read_from_its_name_or_its_files(tmp_path: Path) 
 
 
 def test_a_model_that_is_too_large_stops(tmp_path: Path) -> None:
-    found = preflight.check_base_model("org/model-70B", LAPTOP)[0]
-    assert (found["verdict"], "--base-model" in found["next_step"]) == ("stop", True)
+    finding = preflight.check_base_model("org/model-70B", LAPTOP)[0]
+    assert (finding["verdict"], "--base-model" in finding["next_step"]) == ("stop", True)
     assert preflight.check_base_model("org/model-1.7B", LAPTOP)[0]["verdict"] == "note"
     assert preflight.check_base_model("org/model", LAPTOP)[0]["verdict"] == "note"
     code, report = run("--base-model", "org/model-900B", home=tmp_path)

@@ -55,9 +55,9 @@ def test_an_analyzer_infers_their_types_and_reports_a_misspelling(tmp_path: Path
     names = [f"{package.__name__}.{name}" for package in PACKAGES for name in package.__all__]
     imports = [f"from {name.rpartition('.')[0]} import {name.rpartition('.')[2]}" for name in names]
     reveals = [f"reveal_type({name.rpartition('.')[2]})" for name in names]
-    wrong = ["from twin_assets import raw_postz", "from twin_resources import TableResource"]
+    typos = ["from twin_assets import raw_postz", "from twin_resources import TableResource"]
     script = tmp_path / "uses.py"
-    script.write_text("\n".join([*imports, *wrong, *reveals]) + "\n")
+    script.write_text("\n".join([*imports, *typos, *reveals]) + "\n")
     config = tmp_path / "pyrightconfig.json"
     root = Path(twin_assets.__file__).parents[1]
     config.write_text(json.dumps({"include": ["uses.py"], "extraPaths": [str(root)],

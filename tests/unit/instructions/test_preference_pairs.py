@@ -191,15 +191,15 @@ def test_an_attack_of_many_votes_leaves_no_pair() -> None:
 def test_no_reader_has_more_than_the_maximum_share(
     owners: list[frozenset[str]], percent: int
 ) -> None:
-    kept = select_indexes_within_share(owners, max_percent=percent)
-    assert kept == sorted(set(kept))
-    count = Counter(owner for place in kept for owner in owners[place])
-    assert all(100 * pair_count <= percent * len(kept) for pair_count in count.values())
+    indexes = select_indexes_within_share(owners, max_percent=percent)
+    assert indexes == sorted(set(indexes))
+    count = Counter(owner for index in indexes for owner in owners[index])
+    assert all(100 * pair_count <= percent * len(indexes) for pair_count in count.values())
     # Pairs without a reader are always kept.
-    assert {place for place, names in enumerate(owners) if not names} <= set(kept)
+    assert {index for index, names in enumerate(owners) if not names} <= set(indexes)
     assert select_indexes_within_share(
-        [owners[place] for place in kept], max_percent=percent
-    ) == list(range(len(kept)))
+        [owners[index] for index in indexes], max_percent=percent
+    ) == list(range(len(indexes)))
 
 
 def test_the_newest_pairs_of_a_reader_are_kept() -> None:

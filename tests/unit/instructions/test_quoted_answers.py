@@ -21,12 +21,12 @@ def sources(*texts: str) -> pl.DataFrame:
     )
 
 
-def answers(*said: tuple[str, str]) -> pl.DataFrame:
+def answers(*rows: tuple[str, str]) -> pl.DataFrame:
     schema = {"document_id": pl.String, "answer": pl.String}
-    return pl.DataFrame(said, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def test_the_authors_own_sentences_may_be_said() -> None:
+def test_the_authors_own_sentences_are_allowed() -> None:
     counts = count_quoted_answers(answers(("d0", OWN), ("d1", OTHER)), sources(POST, OTHER))
     assert counts.is_clean
     assert (counts.answers, counts.with_quotations) == (2, 1)

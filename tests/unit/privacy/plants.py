@@ -161,8 +161,8 @@ def phone_at_home(rng: random.Random) -> Plant:
 def phone_announced(rng: random.Random) -> Plant:
     number, _ = _random_number(rng)
     value = _format(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
-    said = ["Call me at ", "phone: ", "Tel. ", "my mobile is ", "WhatsApp ", "Telefon: "]
-    return Plant("phone", "phone, national, announced", value, before=rng.choice(said))
+    announcement = ["Call me at ", "phone: ", "Tel. ", "my mobile is ", "WhatsApp ", "Telefon: "]
+    return Plant("phone", "phone, national, announced", value, before=rng.choice(announcement))
 
 
 def phone_american(rng: random.Random) -> Plant:
@@ -229,7 +229,7 @@ def iban(rng: random.Random) -> Plant:
         ]
     )
     bban = "".join(
-        _pick(rng, string.ascii_uppercase if one == "A" else string.digits, 1) for one in form
+        _pick(rng, string.ascii_uppercase if kind == "A" else string.digits, 1) for kind in form
     )
     value = country + mod_97_10.calc_check_digits(bban + country) + bban
     if rng.random() < 0.6:
@@ -241,7 +241,7 @@ def _identity(rng: random.Random, scheme: str) -> Plant:
     example, before = (*_EXAMPLES[scheme], "")[:2]
     country, _, name = scheme.partition(".")
     module = get_cc_module(country, name) if name else None
-    changeable = [at for at, one in enumerate(example) if one.isdigit()]
+    changeable = [at for at, character in enumerate(example) if character.isdigit()]
     if scheme == "cn.ric":
         changeable = changeable[-4:]
     while True:
@@ -249,7 +249,7 @@ def _identity(rng: random.Random, scheme: str) -> Plant:
         for at in rng.sample(changeable, k=min(4, len(changeable))):
             value[at] = rng.choice(string.digits)
         text = "".join(value)
-        # python-stdnum 2.2 stumbles over Chinese provinces: only the serial number changes there
+        # python-stdnum 2.2 cannot parse other Chinese provinces; only the serial number changes
         if module is None or module.is_valid(text):
             kind: Kind = "ssn" if scheme == "us.ssn" else "national id"
             return Plant(kind, kind, text, before=before)
@@ -260,7 +260,7 @@ def social_security(rng: random.Random) -> Plant:
 
 
 def national_identity(rng: random.Random) -> Plant:
-    return _identity(rng, rng.choice([one for one in _EXAMPLES if one != "us.ssn"]))
+    return _identity(rng, rng.choice([scheme for scheme in _EXAMPLES if scheme != "us.ssn"]))
 
 
 def vendor_key(rng: random.Random) -> Plant:
@@ -318,7 +318,7 @@ def assigned_secret(rng: random.Random) -> Plant:
         before, length, letters = rng.choice(others), rng.randint(16, 40), _LETTERS
     while True:
         value = rng.choice(string.ascii_letters) + _pick(rng, letters, length - 2) + "7"
-        if sum(one.isdigit() for one in value) > 2:
+        if sum(character.isdigit() for character in value) > 2:
             break
     after = before[-1] if before[-1] in "\"'" else ""
     return Plant("secret", "secret", value, before=before, after=after)

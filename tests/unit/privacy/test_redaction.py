@@ -70,7 +70,7 @@ def test_personal_data_is_replaced_by_its_kind(text: str, replaced: str) -> None
 @pytest.mark.parametrize(
     "text",
     [
-        # numbers that are none
+        # numbers that are not personal data
         "In 2024 I wrote 120 posts; version 3.11.7 took 1.5 s, 10,000,000 rows.",
         "std::vector<int> and a::b::c, 12:30:45, 2026-11-20T08:00:00",
         "ISBN 978-3-16-148410-0 has 13 digits and no card's check sum",
@@ -91,10 +91,10 @@ def test_personal_data_is_replaced_by_its_kind(text: str, replaced: str) -> None
         "git clone git@github.com:ann/clocks.git; noreply@bell.org; 1+ann@users.noreply.github.com",
         "@ann@social.bell.org, icon@2x.png, getty@tty1.service, user@host:/path, lodash@4.17.21",
         "https://lists.bell.org/%3C3098b0421@app.bell.com%3E",
-        # an "at" that is none, a domain that is nobody's
+        # the word "at" in prose, and example domains
         "we looked at the dot com boom, at this point in time, meet (at) noon, foo [at] icon.png",
         "you (at) example.com",
-        # names of secrets without one
+        # names of secrets without a value
         "a basic Being-in-the-world of clocks, the bearer of-tidings-from-the-North",
         "password: “Senha”, 'reset/:token' => 'login#password_reset', credentials=props##token",
         "token = Base64.urlsafe_encode64(bytes), http://#{key}:#{secret}@#{url}/api",

@@ -13,14 +13,14 @@ def normalize(rows: np.ndarray) -> np.ndarray:
 
 
 def test_packed_vectors_keep_their_cosines() -> None:
-    chance = np.random.default_rng(0)
-    passages = [chance.standard_normal((tokens, 384)).astype(np.float32) for tokens in (5, 1, 90)]
-    question = passages[2][:7] + chance.standard_normal((7, 384)).astype(np.float32)
-    found = token_cosines(question, [pack_token_vectors(passage) for passage in passages])
-    for cosines, passage in zip(found, passages, strict=True):
+    rng = np.random.default_rng(0)
+    passages = [rng.standard_normal((tokens, 384)).astype(np.float32) for tokens in (5, 1, 90)]
+    question = passages[2][:7] + rng.standard_normal((7, 384)).astype(np.float32)
+    cosine_matrices = token_cosines(question, [pack_token_vectors(passage) for passage in passages])
+    for cosines, passage in zip(cosine_matrices, passages, strict=True):
         assert cosines.shape == (7, len(passage))
         assert np.abs(cosines - normalize(question) @ normalize(passage).T).max() < 0.03
-    assert found[2].argmax(axis=1).tolist() == list(range(7))
+    assert cosine_matrices[2].argmax(axis=1).tolist() == list(range(7))
 
 
 @pytest.mark.parametrize("length", [1e-3, 1.0, 1e3])

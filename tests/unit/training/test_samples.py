@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_prompt import Shown
+from tests.unit.test_prompt import Passage
 from twin_assets.checkpoints.samples import (
     MIN_RAW_BLOCK_TOKENS,
     drop_passages,
@@ -167,7 +167,7 @@ def test_control_tokens_in_posts_are_escaped() -> None:
 def test_a_share_of_the_samples_loses_its_passages() -> None:
     answer = "From my posts: it wears well."
     terms: dict[str, Any] = {"author_name": "Ada", "question": "Why brass?"}
-    shown = render(DEFAULT_TEMPLATE, **terms, passages=[Shown("Clocks", "A text.")])
+    shown = render(DEFAULT_TEMPLATE, **terms, passages=[Passage("Clocks", "A text.")])
     bare = render(DEFAULT_TEMPLATE, **terms)
     assert shown != bare
     rows = [

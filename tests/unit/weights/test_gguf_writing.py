@@ -87,7 +87,8 @@ def test_a_complete_configuration_needs_no_torch(
         check=False,
     )
     assert (completed.returncode, completed.stdout) == (0, "[]\n"), completed.stderr
-    stored, written = make_weights(), {each.name: each.data for each in GGUFReader(out).tensors}
+    stored = make_weights()
+    written = {tensor.name: tensor.data for tensor in GGUFReader(out).tensors}
     assert len(written) == len(SHAPES) - 1
     assert (written["token_embd.weight"] == stored["model.embed_tokens.weight"]).all()
     assert written["output_norm.weight"].dtype == np.float32
@@ -103,7 +104,7 @@ def test_numpy_torch_and_transformers_give_the_same_file(tmp_path: Path) -> None
     by_numpy = gguf.write_f16(write_model(tmp_path / "model"), tmp_path / "numpy.gguf").read_bytes()
     (tmp_path / "torch").mkdir()
     narrow = write_model(tmp_path / "torch" / "model")
-    values = {name: torch.from_numpy(each).bfloat16() for name, each in make_weights().items()}
+    values = {name: torch.from_numpy(array).bfloat16() for name, array in make_weights().items()}
     save_with_torch(values, narrow / "model.safetensors")
     assert gguf.write_f16(narrow, tmp_path / "torch.gguf").read_bytes() == by_numpy
     (tmp_path / "transformers").mkdir()

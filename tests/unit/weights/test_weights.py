@@ -74,9 +74,9 @@ def test_an_incomplete_download_is_an_error(
     other_server: Settings, tmp_path: Path, size: int
 ) -> None:
     folder = write_model_folder(tmp_path / "model")
-    whole = (folder / "model.safetensors").read_bytes()
-    assert len(whole) > 60
-    (folder / "model.safetensors").write_bytes((whole * 2)[:size])
+    content = (folder / "model.safetensors").read_bytes()
+    assert len(content) > 60
+    (folder / "model.safetensors").write_bytes((content * 2)[:size])
     with pytest.raises(TwinError, match=r"model\.safetensors") as raised:
         prepare_base_model(other_server, str(folder))
     assert "download the model again" in raised.value.next_step

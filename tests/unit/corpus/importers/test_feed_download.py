@@ -80,7 +80,7 @@ def test_other_pages_are_not_stored(site: Site, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_size_is_bounded_also_unpacked(site: Site, tmp_path: Path) -> None:
+def test_the_packed_and_unpacked_size_is_limited(site: Site, tmp_path: Path) -> None:
     site.body = rss(*range(2_000))
     with pytest.raises(TwinError, match="more than 1,000 bytes"):
         download_feed(site.url, tmp_path, max_bytes=1_000)

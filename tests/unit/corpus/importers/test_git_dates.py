@@ -35,7 +35,7 @@ def import_days(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     return dict(days.rows()), inventory.remarks
 
 
-def test_git_dates_a_note_without_another_date(notes: GitRepository) -> None:
+def test_a_note_without_another_date_gets_its_git_date(notes: GitRepository) -> None:
     add_notes(notes, "2020-02-03", "walks/a river.md")
     add_notes(notes, "2021-04-05", "walks/b.md", text="---\ndate: 2001-01-01\n---\n" + WORDS)
     add_notes(notes, "2022-06-07", "walks/a river.md", text="Another text.\n" + WORDS)

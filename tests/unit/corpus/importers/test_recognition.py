@@ -83,9 +83,9 @@ def test_folders_of_pages_and_archives_without_an_export(tmp_path: Path) -> None
 def test_a_chat_is_rejected_by_its_file_names(tmp_path: Path) -> None:
     files = {"messages.html": "<html></html>", "css/style.css": ""}
     for source in (write_zip(files, tmp_path / "a.zip"), write_folder(files, tmp_path / "a")):
-        with pytest.raises(TwinError, match="Telegram chat") as caught:
+        with pytest.raises(TwinError, match="Telegram chat") as raised:
             find_sources([source], include=frozenset())
-        assert "copy the author's words" in caught.value.next_step
+        assert "copy the author's words" in raised.value.next_step
 
 
 def build_writefreely_export() -> Export:

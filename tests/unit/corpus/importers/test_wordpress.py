@@ -132,7 +132,7 @@ def test_hostile_text_takes_linear_time() -> None:
 def test_reading_stops_at_damage_and_reports_it(tmp_path: Path) -> None:
     items = [wxr_item(n, f"words {n}") for n in range(1, 6)]
     items[1] = items[1].replace("<wp:post_id>2</wp:post_id>", "")
-    items[3] = items[3].replace("]]></content", "]]</content")  # CDATA runs on
+    items[3] = items[3].replace("]]></content", "]]</content")  # the CDATA section does not end
     contents = read(WXR_HEAD + "".join(items) + RSS_TAIL, tmp_path)
     assert [key[-1] for key in contents.records] == ["1", "3"]
     assert contents.skipped == {"export.xml#2": "malformed_row", "export.xml": "torn"}
@@ -164,7 +164,7 @@ def test_an_export_is_no_feed_even_when_its_head_is_damaged(tmp_path: Path) -> N
     path.write_text(WXR_HEAD + draft + RSS_TAIL)
     with open_archive(path) as archive:
         assert find_importer(archive) is wordpress.IMPORTER
-    # Every mark of WordPress lies beyond what is looked at: each entry is still known.
+    # The signs of WordPress are beyond the inspected bytes, but each entry is recognised.
     path.write_text("<rss><channel>" + "<!-- -->" * 20_000 + draft + RSS_TAIL)
     with open_archive(path) as archive:
         assert find_importer(archive) is feed.IMPORTER
