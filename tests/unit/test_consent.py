@@ -33,7 +33,7 @@ TODAY = date(2026, 11, 21)
         ("", None),
     ],
 )
-def test_a_line_with_a_past_date_is_consent(line: str, day: date | None) -> None:
+def test_a_line_with_a_valid_date_is_consent(line: str, day: date | None) -> None:
     author = Author("ann", "Ann", consent=line)
     assert consent_date(author, today=TODAY) == day
     assert ("no line" in missing_consent_reason(author)) == (not line)

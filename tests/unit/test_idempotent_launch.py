@@ -50,7 +50,7 @@ def run(status: str, *, ended: float | None = 100.0, **tags: str) -> Run:
         ),
     ],
 )
-def test_one_check(runs: list[Run], facts: Mapping[str, float], step: Step) -> None:
+def test_a_check_gives_a_step(runs: list[Run], facts: Mapping[str, float], step: Step) -> None:
     assert next_step(runs, now=130.0, **facts) == step  # type: ignore[arg-type]
 
 

@@ -47,7 +47,7 @@ def test_a_waiting_program_is_idle_and_a_writing_program_is_not(tmp_path: Path) 
         assert progress.idle_s(pid, log) == 0.0
         clock.now += 20
         assert progress.idle_s(pid, log) == 20.0
-        assert progress.idle_s(0, log) == 0.0, "a new or missing process is not idle"
+        assert progress.idle_s(0, log) == 0.0, "a missing process was idle"
 
 
 def test_a_program_whose_child_computes_is_not_idle(tmp_path: Path) -> None:

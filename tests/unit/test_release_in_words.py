@@ -86,9 +86,9 @@ async def test_a_release_has_the_same_description_everywhere(home: Settings) -> 
         assert registry.moves("ann")[-1].reason == "I have read fifty"
         item = registry.stable_version("ann")
         assert item is not None
-        assert not item.forced, "the version itself passed the gate"
+        assert not item.forced, "the version itself was forced"
         stable = read_policy(home.policy_path).authors["ann"].stable
         assert stable is not None
         assert (stable.prose.forced, stable.prose.why_not) == (True, FIGURE)
         twin, _ = await read_answer_facts(home)
-        assert twin["answer"] == "quote", "forced prose must not replace the quotation"
+        assert twin["answer"] == "quote", "forced prose replaced the quotation"

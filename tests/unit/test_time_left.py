@@ -83,7 +83,7 @@ def test_there_is_no_estimate_before_three_steps() -> None:
 
 def test_the_gate_estimate_is_within_a_half_after_a_quarter() -> None:
     """60 reading steps of 0.25 s, 76 answers of 0.8 s and 8 reference steps of 1.5 s, on a machine
-    2.5 times slower than expected. Fewer answers are needed than were expected."""
+    2.5 times slower than expected."""
     parts = (("read", 60, 0.25, 0.3), ("answers", 76, 0.8, 0.9), ("reference", 8, 1.5, 1.0))
     rng, estimator = random.Random(3), RemainingTimeEstimator()
     for name, steps, _, expected in parts:

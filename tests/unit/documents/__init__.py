@@ -1,1 +1,1 @@
-"""The documents: what is generated, how they read, the site that they make."""
+"""The documents: generated pages, language and site."""

@@ -164,7 +164,7 @@ def test_an_unknown_subject_cannot_be_planned(home: Settings) -> None:
     assert list_posts(instance, "bob") == []
     outbox = OutboxRows(instance)
     target = plan_erasure(instance, ErasureSubject("post", "ann", "a.md"))
-    assert (outbox.erase(target), outbox.find_remaining(target)) == (0, []), "no outbox exists"
+    assert (outbox.erase(target), outbox.find_remaining(target)) == (0, []), "without an outbox"
     outbox.lift_tombstones(target, until=1.0)
     assert not outbox_path(home).exists()
     instance.state.close()

@@ -61,35 +61,35 @@ def outbox(home: Settings) -> Iterator[Outbox]:
 
 
 @pytest.fixture
-def place(home: Settings, outbox: Outbox) -> OutboxRows:
+def rows(home: Settings, outbox: Outbox) -> OutboxRows:
     assert outbox.path.is_file()
     return OutboxRows(Installation.for_settings(home))
 
 
 def test_an_answer_finished_after_the_erasure_of_its_reader_is_dropped(
-    outbox: Outbox, place: OutboxRows
+    outbox: Outbox, rows: OutboxRows
 ) -> None:
-    place.erase(GONE_READER)
+    rows.erase(GONE_READER)
     outbox.put_trace(encode_spans(span(1, reader=READER), span(2)))
     outbox.put_scores([vote(1, OTHER, 1.0), vote(2, OTHER, 1.0)], automatic=True)
     assert read_traces(outbox.path) == [2]
     assert count_scores(outbox.path) == 1
     assert outbox.counts().traces == 1
-    assert place.find_remaining(GONE_READER) == []
+    assert rows.find_remaining(GONE_READER) == []
     assert READER not in outbox.path.read_bytes().decode("latin-1")
 
 
 def test_votes_on_an_answer_are_erased_and_the_counts_updated(
-    outbox: Outbox, place: OutboxRows
+    outbox: Outbox, rows: OutboxRows
 ) -> None:
     """A span in the outbox has trace and reader; another reader's vote has only the trace."""
     outbox.put_trace(encode_spans(span(1, reader=READER), span(2)))
     outbox.put_trace(encode_spans(span(3, reader=READER)))
     outbox.put_scores([vote(number, OTHER, 1.0) for number in (1, 2, 3)])
     outbox.put_scores([vote(4, READER, 1.0)])
-    assert len(place.find_remaining(GONE_READER)) == 3
+    assert len(rows.find_remaining(GONE_READER)) == 3
 
-    assert place.erase(GONE_READER) == 5, (
+    assert rows.erase(GONE_READER) == 5, (
         "two exports, two votes on their answers and one vote of the reader"
     )
 
@@ -100,12 +100,12 @@ def test_votes_on_an_answer_are_erased_and_the_counts_updated(
     assert [score["traceId"] for score in scores] == [f"{2:032x}"]
     counts = outbox.counts()
     assert (counts.traces, counts.scores) == (1, 1)
-    assert place.find_remaining(GONE_READER) == []
-    assert place.erase(GONE_READER) == 0
+    assert rows.find_remaining(GONE_READER) == []
+    assert rows.erase(GONE_READER) == 0
 
 
 def test_a_failed_erasure_deletes_nothing(
-    outbox: Outbox, place: OutboxRows, monkeypatch: pytest.MonkeyPatch
+    outbox: Outbox, rows: OutboxRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outbox.put_trace(encode_spans(span(1, reader=READER)))
 
@@ -115,25 +115,25 @@ def test_a_failed_erasure_deletes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(outbox_rows, "_update_counts", fail)
         with pytest.raises(TwinError, match="disk I/O error"):
-            place.erase(GONE_READER)
+            rows.erase(GONE_READER)
     assert (read_traces(outbox.path), outbox.count_tombstones()) == ([1], 0)
-    assert place.erase(GONE_READER) == 1
+    assert rows.erase(GONE_READER) == 1
 
 
-def test_an_outbox_without_tombstones_is_migrated(outbox: Outbox, place: OutboxRows) -> None:
+def test_an_outbox_without_tombstones_is_migrated(outbox: Outbox, rows: OutboxRows) -> None:
     outbox.put_trace(encode_spans(span(1, reader=READER)))
     path = outbox.path
     outbox.close()
     with sqlite3.connect(path) as connection:
         connection.executescript("DROP TABLE tombstones; PRAGMA user_version = 1")
     connection.close()
-    assert place.erase(GONE_READER) == 1
+    assert rows.erase(GONE_READER) == 1
     reopened = Outbox(path)
     assert reopened.count_tombstones() > 0
     reopened.close()
 
 
-def test_refused_rows_are_erased_too(outbox: Outbox, place: OutboxRows) -> None:
+def test_refused_rows_are_erased_too(outbox: Outbox, rows: OutboxRows) -> None:
     outbox.put_trace(encode_spans(span(1, reader=READER), span(2)))
     outbox.put_trace(encode_spans(span(3, reader=READER)))
     outbox.put_scores([vote(1, OTHER, 1.0)])
@@ -141,9 +141,9 @@ def test_refused_rows_are_erased_too(outbox: Outbox, place: OutboxRows) -> None:
         outbox.record_failure(waiting, "HTTP 500: a server's message may quote the request")
         outbox.refuse(waiting, "HTTP 400")
     assert outbox.counts().refused == 3
-    assert {"refused 1", "refused 2"} <= set(place.find_remaining(GONE_READER))
+    assert {"refused 1", "refused 2"} <= set(rows.find_remaining(GONE_READER))
 
-    assert place.erase(GONE_READER) == 4, "three rows and the stored server message"
+    assert rows.erase(GONE_READER) == 4, "three rows and the server message"
 
     assert outbox.counts().problem == ""
     with sqlite3.connect(outbox.path) as connection:
@@ -153,11 +153,11 @@ def test_refused_rows_are_erased_too(outbox: Outbox, place: OutboxRows) -> None:
     assert [int(each.trace_id, 16) for each in read_spans(refused[0][1])] == [2]
 
 
-def test_a_returning_reader_is_traced_from_then_on(outbox: Outbox, place: OutboxRows) -> None:
-    place.erase(GONE_READER)
+def test_a_returning_reader_is_traced_from_then_on(outbox: Outbox, rows: OutboxRows) -> None:
+    rows.erase(GONE_READER)
     outbox.put_scores([vote(3, READER, 1.0)])
     assert count_scores(outbox.path) == 0
-    place.lift_tombstones(GONE_READER, until=NOW.timestamp())
+    rows.lift_tombstones(GONE_READER, until=NOW.timestamp())
     before, after = NOW - timedelta(seconds=5), NOW + timedelta(seconds=5)
     outbox.put_trace(encode_spans(span(1, reader=READER, at=before)))
     outbox.put_trace(encode_spans(span(2, reader=READER, at=after)))
@@ -167,12 +167,12 @@ def test_a_returning_reader_is_traced_from_then_on(outbox: Outbox, place: Outbox
 
 
 def test_an_answer_with_a_forgotten_passage_is_never_traced(
-    outbox: Outbox, place: OutboxRows
+    outbox: Outbox, rows: OutboxRows
 ) -> None:
     chunks, traces = frozenset({"chunk-of-the-post"}), frozenset({f"{7:032x}"})
     target = post_target(AUTHOR, "tea.md", ids=chunks | traces, chunks=chunks, traces=traces)
-    place.erase(target)
-    place.lift_tombstones(target, until=NOW.timestamp())
+    rows.erase(target)
+    rows.lift_tombstones(target, until=NOW.timestamp())
     later = NOW + timedelta(hours=1)
     outbox.put_trace(
         encode_spans(span(1, chunk="c-1,chunk-of-the-post", at=later), span(2, at=later))
@@ -182,21 +182,21 @@ def test_an_answer_with_a_forgotten_passage_is_never_traced(
     assert count_scores(outbox.path) == 1, "a vote on a forgotten trace was stored"
 
 
-def test_an_answer_of_a_forgotten_author_is_not_traced(outbox: Outbox, place: OutboxRows) -> None:
+def test_an_answer_of_a_forgotten_author_is_not_traced(outbox: Outbox, rows: OutboxRows) -> None:
     target = author_target(AUTHOR)
-    place.erase(target)
+    rows.erase(target)
     outbox.put_trace(encode_spans(span(1)))
     assert read_traces(outbox.path) == []
-    place.lift_tombstones(target, until=NOW.timestamp())
+    rows.lift_tombstones(target, until=NOW.timestamp())
     outbox.put_trace(encode_spans(span(2, at=NOW + timedelta(seconds=1))))
-    assert read_traces(outbox.path) == [2], "a later author with this name is traced"
+    assert read_traces(outbox.path) == [2], "a later author is not traced"
 
 
-def test_erasing_waits_for_a_row_that_is_being_sent(outbox: Outbox, place: OutboxRows) -> None:
+def test_erasing_waits_for_a_row_that_is_being_sent(outbox: Outbox, rows: OutboxRows) -> None:
     outbox.put_trace(encode_spans(span(1, reader=READER)))
     end_times: list[float] = []
     erasing = threading.Thread(
-        target=lambda: (place.erase(GONE_READER), end_times.append(time.monotonic()))
+        target=lambda: (rows.erase(GONE_READER), end_times.append(time.monotonic()))
     )
     with sending_lock(outbox.path):
         waiting = outbox.get_next_item()
@@ -205,7 +205,7 @@ def test_erasing_waits_for_a_row_that_is_being_sent(outbox: Outbox, place: Outbo
         deadline = time.monotonic() + 60
         while read_traces(outbox.path) and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert read_traces(outbox.path) == [], "rows in the outbox are erased at once"
+        assert read_traces(outbox.path) == [], "a row was not erased at once"
         assert erasing.is_alive()
         sent_at = time.monotonic()
     erasing.join(60)
@@ -227,7 +227,7 @@ def test_erasing_waits_for_a_row_that_is_being_sent(outbox: Outbox, place: Outbo
     ids=["reader", "author", "post"],
 )
 def test_stored_responses_of_gateways_are_erased(
-    home: Settings, outbox: Outbox, place: OutboxRows, target: ErasureTarget, answers: int
+    home: Settings, outbox: Outbox, rows: OutboxRows, target: ErasureTarget, answers: int
 ) -> None:
     """Erasing a post deletes the answer that showed it and every conversation with that answer."""
     recent = RecentResponses(lambda: State.open(home.state_address))
@@ -249,8 +249,8 @@ def test_stored_responses_of_gateways_are_erased(
     answer("c", after="b")
     answer("e", author="bo", reader=OTHER)
     assert stored_answers() == {"a", "b", "c", "e"}
-    place.erase(target)
-    store = StateStore(place.instance)
+    rows.erase(target)
+    store = StateStore(rows.instance)
     assert store.find_remaining(target) == ["gateway_responses"] * answers
     store.erase(target)
     assert store.find_remaining(target) == []
@@ -261,7 +261,7 @@ def test_stored_responses_of_gateways_are_erased(
     answer("d")
     asyncio.run(recent.purge_responses(outbox))
     assert stored_answers() == ({"e"} if answers == 3 else {"d", "e"})
-    place.lift_tombstones(target, until=time.time())
+    rows.lift_tombstones(target, until=time.time())
     answer("d" if answers == 3 else "f")
     asyncio.run(recent.purge_responses(outbox))
-    assert stored_answers() == {"d", "e"}, "a returning reader gets no stored answer"
+    assert stored_answers() == {"d", "e"}, "a returning reader has no answer"

@@ -76,7 +76,7 @@ def test_each_container_serves_a_program_with_existing_settings(
         "gateway", "models", "relay",
     }  # fmt: skip
     worker = {entry["name"] for entry in tasks["worker"]["containerDefinitions"]}
-    assert worker == programs - {"chat"}, "the chat page is started by hand"
+    assert worker == programs - {"chat"}, "the worker starts other programs"
 
 
 def test_roles_have_only_named_actions(resources: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ def test_roles_have_only_named_actions(resources: dict[str, Any]) -> None:
         actions = [actions] if isinstance(actions, str) else actions
         assert not any("*" in action for action in actions), actions
         if statement["Resource"] == "*":
-            assert actions == ["ecr:GetAuthorizationToken"], "AWS defines no resource for it"
+            assert actions == ["ecr:GetAuthorizationToken"], "this action needs a resource"
 
 
 def test_data_outlives_the_stack_and_only_the_balancer_is_public(resources: dict[str, Any]) -> None:

@@ -313,7 +313,7 @@ def test_ended_processes_are_not_counted_as_load(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(forecast.os, "getloadavg", lambda: (4.0, 4.0, 4.0))
     assert forecast.count_competing_processes() == 0.0
     monkeypatch.setattr(forecast, "_count_running_processes", lambda: None)
-    assert forecast.count_competing_processes() == 4.0, "no process count: the load average"
+    assert forecast.count_competing_processes() == 4.0, "the load average was not used"
 
 
 def test_a_reranker_without_its_folder_stops(tmp_path: Path) -> None:

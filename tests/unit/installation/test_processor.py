@@ -55,7 +55,7 @@ def test_a_new_author_gets_the_recipe_of_the_processor(
     assert chosen is not None
     assert chosen.recipe == RECIPE_WITHOUT_BF16
     assert "not faster in bf16" in chosen.reason
-    assert machine_stage.choose_machine_recipe("owner/model-1B") is None, "chosen at each training"
+    assert machine_stage.choose_machine_recipe("owner/model-1B") is None, "a recipe was chosen"
 
     monkeypatch.setattr(machine_stage, "list_usable_gpus", lambda: [("a card", 80.0)])
     assert machine_stage.choose_machine_recipe("smollm2-135m-instruct") is None

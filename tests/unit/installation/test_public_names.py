@@ -46,7 +46,7 @@ def test_every_asset_of_the_graph_has_a_public_name() -> None:
         if type(getattr(module, name)).__name__ == "AssetsDefinition"
     }
     assert keys <= set(twin_assets.__all__), (
-        "add it to twin_assets/__init__.py, in its three places"
+        "a name is missing in one of three places in twin_assets/__init__.py"
     )
 
 

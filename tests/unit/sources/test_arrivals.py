@@ -49,7 +49,7 @@ def check(
         (PENDING, "b", {"last_run": "FAILURE"}, KnownSources(4, "b", 1, False, 200.0), True),
     ],
 )
-def test_one_check(
+def test_a_check_gives_a_decision(
     known: KnownSources | None,
     mark: str,
     options: dict[str, Any],
