@@ -135,7 +135,7 @@ class PassageFinder:
                 with_quotes=with_quotes,
                 earlier_answers=earlier_answers,
             )
-            return await self.run_in_thread(self._time, retrieve)
+            return await self.run_in_thread(self._retrieve_and_time, retrieve)
         except Exception as error:  # noqa: BLE001 - logged, and reported with the answer
             sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
             return FoundPassages(missing_reason=f"retrieval failed ({type(error).__name__})")
@@ -177,7 +177,7 @@ class PassageFinder:
         """Load the embedder and the search before the first question; any slug works."""
         self._retrieve(author, ["warm up"], token_budget=CONTEXT_TOKENS, with_quotes=True)
 
-    def _time(self, retrieve: Callable[[], FoundPassages]) -> FoundPassages:
+    def _retrieve_and_time(self, retrieve: Callable[[], FoundPassages]) -> FoundPassages:
         """Retrieve passages, and update the mean duration of a question."""
         start_time = time.monotonic()
         passages = retrieve()

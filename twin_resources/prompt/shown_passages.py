@@ -62,7 +62,7 @@ def join_passages(passages: Iterable[Excerpt]) -> list[PromptPassage]:
     joined_passages: list[PromptPassage] = []
     for passage in passages:
         previous_passage = joined_passages[-1] if joined_passages else None
-        if previous_passage is not None and _continues(previous_passage, passage):
+        if previous_passage is not None and _is_continuation(previous_passage, passage):
             gap = _gap_text(passage.start - previous_passage.end)
             joined_passages[-1] = replace(
                 previous_passage,
@@ -77,7 +77,7 @@ def join_passages(passages: Iterable[Excerpt]) -> list[PromptPassage]:
     return joined_passages
 
 
-def _continues(previous: PromptPassage, passage: Excerpt) -> bool:
+def _is_continuation(previous: PromptPassage, passage: Excerpt) -> bool:
     return (previous.document_id, previous.position + 1) == (passage.document_id, passage.position)
 
 

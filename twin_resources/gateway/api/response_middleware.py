@@ -73,7 +73,7 @@ def convert_answers(send: Send, converter: AnswerConverter) -> Send:
         body = cast(bytes, message.get("body", b""))
         if kind == "stream":
             buffer.extend(body)
-            pieces, has_ended = _events(buffer, converter)
+            pieces, has_ended = _convert_events(buffer, converter)
             # The answer is stored before the last chunk is sent, because a client that has that
             # chunk may name the answer to any gateway.
             if has_ended:
@@ -106,7 +106,7 @@ def convert_answers(send: Send, converter: AnswerConverter) -> Send:
     return convert_and_send
 
 
-def _events(buffer: bytearray, converter: AnswerConverter) -> tuple[list[bytes], bool]:
+def _convert_events(buffer: bytearray, converter: AnswerConverter) -> tuple[list[bytes], bool]:
     """Remove the complete events from the buffer and convert them to the other API's format.
 
     Returns:

@@ -105,7 +105,7 @@ class Throughput:
             started_at: when it was sent, by `clock`, if the request is reported late. Busy time is
                 never counted twice.
         """
-        with self._synchronized():
+        with self._lock_counts():
             if self._in_flight == 0:
                 now = self.clock()
                 self._busy_since = (
@@ -115,7 +115,7 @@ class Throughput:
 
     def end(self, tokens: int) -> None:
         """Count the end of a request; `tokens` is 0 if it failed."""
-        with self._synchronized():
+        with self._lock_counts():
             now = self.clock()
             self.busy_seconds += now - self._busy_since
             self._busy_since = now
@@ -126,11 +126,11 @@ class Throughput:
 
     def refresh(self) -> None:
         """Read the measurements of the other processes."""
-        with self._synchronized():
+        with self._lock_counts():
             pass
 
     @contextmanager
-    def _synchronized(self) -> Generator[None]:
+    def _lock_counts(self) -> Generator[None]:
         if not self.counts.is_shared:
             yield
             return

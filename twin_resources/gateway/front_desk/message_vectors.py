@@ -39,13 +39,13 @@ def embed_message(text: str) -> np.ndarray:
 
     It takes 1.3 ms of CPU time per token.
     """
-    with _LOCK, _one_thread():
+    with _LOCK, _use_one_thread():
         embedder = cast("Any", _embedder())
         return np.asarray(embedder.query(text), dtype=np.float32).reshape(DIMENSION)
 
 
 @contextmanager
-def _one_thread() -> Generator[None]:
+def _use_one_thread() -> Generator[None]:
     """Compute on one thread, because several threads wait in busy loops and take 14 times as long.
 
     Setting `OMP_NUM_THREADS` would come too late. If torch is loaded, the engine uses torch's

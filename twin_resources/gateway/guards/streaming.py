@@ -116,14 +116,17 @@ class StreamGuard:
         if block is not None:
             end, self.blocking_finding = max(block.begin, self._held_start), block
         shown_findings = [finding for finding in findings if self._held_start < finding.end <= end]
-        self.findings += [self._absolute(finding) for finding in shown_findings]
+        self.findings += [self._shift_to_whole_text(finding) for finding in shown_findings]
         if block is not None:
-            self.findings.append(self._absolute(block))
+            self.findings.append(self._shift_to_whole_text(block))
         text = self._text[self._held_start : end]
         is_in_string = self._in_string if self._as_json else False
         masked_text = mask_findings(
             ('"' if is_in_string else "") + text,
-            [self._relative(finding, shift=int(is_in_string)) for finding in shown_findings],
+            [
+                self._shift_to_held_text(finding, shift=int(is_in_string))
+                for finding in shown_findings
+            ],
             as_json=self._as_json,
         )[int(is_in_string) :]
         if self._as_json:
@@ -132,11 +135,11 @@ class StreamGuard:
         self._drop_shown_text()
         return masked_text
 
-    def _relative(self, finding: GuardFinding, *, shift: int) -> GuardFinding:
+    def _shift_to_held_text(self, finding: GuardFinding, *, shift: int) -> GuardFinding:
         begin = max(finding.begin, self._held_start) - self._held_start + shift
         return replace(finding, begin=begin, end=finding.end - self._held_start + shift)
 
-    def _absolute(self, finding: GuardFinding) -> GuardFinding:
+    def _shift_to_whole_text(self, finding: GuardFinding) -> GuardFinding:
         begin, end = finding.begin + self._dropped_length, finding.end + self._dropped_length
         return replace(finding, begin=begin, end=end)
 

@@ -52,27 +52,27 @@ def span_attributes(
         # The parent span exists only to set the trace id.
         "langfuse.internal.as_root": True,
         "langfuse.observation.model.name": record.decision.server_key,
-        "langfuse.observation.input": _json(
+        "langfuse.observation.input": _to_json(
             [
                 {**message, "content": clean(str(message.get("content") or ""))}
                 for message in messages
             ]
         ),
-        "langfuse.observation.model.parameters": _json(model_parameters),
+        "langfuse.observation.model.parameters": _to_json(model_parameters),
         "langfuse.trace.name": f"twin/{record.chat_request.author}",
         "langfuse.version": record.decision.version,
         "user.id": record.exchange.key.reader,
     }
     if answer:
         answer_message = {"role": "assistant", "content": clean(answer)}
-        attributes["langfuse.observation.output"] = _json(answer_message)
+        attributes["langfuse.observation.output"] = _to_json(answer_message)
     if usage:
-        attributes["langfuse.observation.usage_details"] = _json(usage)
+        attributes["langfuse.observation.usage_details"] = _to_json(usage)
     if record.cost.usd is not None:
-        attributes["langfuse.observation.cost_details"] = _json({"total": record.cost.usd})
+        attributes["langfuse.observation.cost_details"] = _to_json({"total": record.cost.usd})
     if first_token_at is not None:
         first_token_time = first_token_at.isoformat()
-        attributes["langfuse.observation.completion_start_time"] = _json(first_token_time)
+        attributes["langfuse.observation.completion_start_time"] = _to_json(first_token_time)
     if error:
         attributes["langfuse.observation.level"] = "ERROR"
         attributes["langfuse.observation.status_message"] = error
@@ -82,5 +82,5 @@ def span_attributes(
     return attributes
 
 
-def _json(value: object) -> str:
+def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)

@@ -298,7 +298,7 @@ def _read_messages(value: object) -> _Conversation:
     ignored_parts: dict[str, None] = {}
     messages = cast("list[object]", value)
     question_position = max(
-        (index for index, turn in enumerate(messages) if _role(turn) == "user"), default=-1
+        (index for index, turn in enumerate(messages) if _read_role(turn) == "user"), default=-1
     )
     for position, message in enumerate(messages):
         if not isinstance(message, dict):
@@ -308,7 +308,7 @@ def _read_messages(value: object) -> _Conversation:
                 next_step="send each message as an object with a role and content",
             )
         fields = cast("dict[str, Any]", message)
-        role = _role(fields)
+        role = _read_role(fields)
         if role in {"tool", "function"}:
             ignored_parts[f"{role} messages"] = None
             continue
@@ -349,7 +349,7 @@ def _read_messages(value: object) -> _Conversation:
     return _Conversation(turns, "\n\n".join(text for text in system if text), tuple(ignored_parts))
 
 
-def _role(message: object) -> object:
+def _read_role(message: object) -> object:
     return cast("dict[str, Any]", message).get("role") if isinstance(message, dict) else None
 
 

@@ -75,15 +75,17 @@ class QuestionRouter:
             length=len(chat_request.question),
             closeness=found_passages.closeness,
         )
-        step = await self._step(policy)
+        step = await self._choose_step(policy)
         decision = choose_model(policy, features, step=step)
         # Priced at the mean length of the labels' answers, because the length of this answer is
         # unknown.
-        self._pace(policy).record_question(self.clock(), np.asarray(decision.gains), policy.prices)
+        self._get_pace(policy).record_question(
+            self.clock(), np.asarray(decision.gains), policy.prices
+        )
         return ScoredQuestion(policy, decision=decision, step=step)
 
-    async def _step(self, policy: RoutingPolicy) -> int:
-        pace, now = self._pace(policy), self.clock()
+    async def _choose_step(self, policy: RoutingPolicy) -> int:
+        pace, now = self._get_pace(policy), self.clock()
         if not pace.is_due(now):
             return pace.step
         budget = await asyncio.to_thread(self.remaining_budget, policy.author)
@@ -93,6 +95,6 @@ class QuestionRouter:
             now, budget, policy.steps, policy.prices, certified=policy.active_step_index
         )
 
-    def _pace(self, policy: RoutingPolicy) -> SpendingPace:
+    def _get_pace(self, policy: RoutingPolicy) -> SpendingPace:
         """Return an author's pace; a new policy starts a new pace, because its steps differ."""
         return self._paces.setdefault(f"{policy.author} {policy.written_at}", SpendingPace())

@@ -33,13 +33,13 @@ def _redact_record(record: logging.LogRecord) -> bool:
         (argument for argument in arguments if isinstance(argument, BaseException)), None
     )
     if error is not None:
-        causes = " from ".join(_describe_exception(cause) for cause in _causes(error))
+        causes = " from ".join(_describe_exception(cause) for cause in _iterate_causes(error))
         record.msg, record.args = f"{record.funcName}: {causes}", ()
         record.exc_info = record.exc_text = record.stack_info = None
     return True
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
     """Yield the exception, and the exceptions that caused or preceded it."""
     cause: BaseException | None = error
     for _ in range(_MAX_CAUSES):

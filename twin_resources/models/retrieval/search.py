@@ -137,7 +137,7 @@ class InMemoryTable:
         distances[excluded_indexes] = np.inf
         nearest_indexes = np.argsort(distances, kind="stable")[:MAX_CANDIDATES]
         nearest_indexes = nearest_indexes[np.isfinite(distances[nearest_indexes])]
-        rows = self._take(nearest_indexes)
+        rows = self._read_rows(nearest_indexes)
         return [
             row | {"_distance": float(distances[index])}
             for index, row in zip(nearest_indexes, rows, strict=True)
@@ -165,7 +165,7 @@ class InMemoryTable:
             scores: scores by Lance's row ids.
         """
         cached_row_ids = [row for row in scores if row in self._index_by_row_id]
-        rows = self._take([self._index_by_row_id[row] for row in cached_row_ids])
+        rows = self._read_rows([self._index_by_row_id[row] for row in cached_row_ids])
         return [
             {**row, "_score": scores[row_id]}
             for row_id, row in zip(cached_row_ids, rows, strict=True)
@@ -188,9 +188,11 @@ class InMemoryTable:
             for position in indexes
             if query.published_before is None or self._dates[position] <= latest
         ]
-        return [row for row in self._take(allowed_indexes) if row["chunk_id"] not in query.exclude]
+        return [
+            row for row in self._read_rows(allowed_indexes) if row["chunk_id"] not in query.exclude
+        ]
 
-    def _take(self, indexes: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
+    def _read_rows(self, indexes: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         import numpy as np
 
         rows: list[dict[str, Any]] = self._rows.take(np.asarray(indexes, np.int64)).to_pylist()

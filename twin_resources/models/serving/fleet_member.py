@@ -71,7 +71,7 @@ class FleetMember:
             else:
                 self._check_health(self._process, now)
         except TwinError as error:
-            self._fail(str(error), now)
+            self._record_failure(str(error), now)
 
     def is_drained(self, now: float) -> bool:
         """Return whether a draining server may stop, because it is idle or its time is up.
@@ -133,7 +133,7 @@ class FleetMember:
                 next_step=f"read {process.log_path}; the fleet restarts it",
             )
 
-    def _fail(self, problem: str, now: float) -> None:
+    def _record_failure(self, problem: str, now: float) -> None:
         self.stop()
         self.problem = problem
         self._failures += 1

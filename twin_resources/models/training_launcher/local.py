@@ -54,11 +54,11 @@ class LocalLauncher:
         return run_with_retry(
             job,
             self._settings,
-            attempt=lambda log: self._attempt(job, log, write_line, environment or {}),
+            attempt=lambda log: self._run_attempt(job, log, write_line, environment or {}),
             write_line=write_line,
         )
 
-    def _attempt(
+    def _run_attempt(
         self,
         job: TrainingJob,
         log: Path,

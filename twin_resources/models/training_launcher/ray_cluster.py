@@ -72,13 +72,13 @@ class RayLauncher:
         return run_with_retry(
             job,
             self._settings,
-            attempt=lambda log: self._attempt(client, job, log, write_line, environment or {}),
+            attempt=lambda log: self._run_attempt(client, job, log, write_line, environment or {}),
             write_line=write_line,
             lock_name=f"training-{job.name}.lock",
             scope=f"of {job.name}",
         )
 
-    def _attempt(
+    def _run_attempt(
         self,
         client: JobSubmissionClient,
         job: TrainingJob,
