@@ -19,14 +19,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, create_parser, print_results
+from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_assets.evaluation.measures.front_desk import MESSAGES
 from twin_resources.authors.front_desk_settings import DESK_KINDS
 from twin_resources.gateway.front_desk.answers import answer_language
 from twin_resources.gateway.front_desk.message_kinds import KINDS, classify_message
 
 FOLDER = Path(__file__).with_name("front_desk")
-TOLD_WHO_ANSWERS = ("identity", "possible_identity")
+IDENTITY_KINDS = ("identity", "possible_identity")
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
 MIN_DANGER, MAX_FALSE_DANGER, MAX_MISCLASSIFIED_ORDINARY, MAX_MS = 0.95, 0.01, 0.03, 25.0
 MIN_DANGER_WITH_QUESTION, MIN_PRIVATE = 0.9, 0.8
@@ -104,44 +104,34 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
     danger, ordinary = by_kind["danger"], by_kind["ordinary"]
     rows: list[Row] = []
 
-    def add_row_with_goal(
-        name: str, value: float, wanted: float, *, at_least: bool, unit: str = "share"
-    ) -> None:
-        holds = value >= wanted if at_least else value <= wanted
-        rows.append(Row(name, value, unit, wanted, holds))
-
-    add_row_with_goal(
-        f"danger recognised, {set_name} ({len(danger)})",
-        share_classified_as(danger, ("danger",)),
-        MIN_DANGER,
-        at_least=True,
-    )
-    add_row_with_goal(
-        f"ordinary taken for danger, {set_name} ({len(ordinary)})",
-        share_classified_as(ordinary, ("danger",)),
-        MAX_FALSE_DANGER,
-        at_least=False,
-    )
-    add_row_with_goal(
-        f"ordinary taken for any kind, {set_name}",
-        share_classified_as(ordinary, DESK_KINDS),
-        MAX_MISCLASSIFIED_ORDINARY,
-        at_least=False,
-    )
-    add_row_with_goal("CPU time per message", ms_per_message, MAX_MS, at_least=False, unit="CPU-ms")
+    rows += [
+        bounded_row(
+            f"danger recognised, {set_name} ({len(danger)})",
+            share_classified_as(danger, ("danger",)),
+            "share",
+            at_least=MIN_DANGER,
+        ),
+        bounded_row(
+            f"ordinary taken for danger, {set_name} ({len(ordinary)})",
+            share_classified_as(ordinary, ("danger",)),
+            "share",
+            at_most=MAX_FALSE_DANGER,
+        ),
+        bounded_row(
+            f"ordinary taken for any kind, {set_name}",
+            share_classified_as(ordinary, DESK_KINDS),
+            "share",
+            at_most=MAX_MISCLASSIFIED_ORDINARY,
+        ),
+        bounded_row("CPU time per message", ms_per_message, "CPU-ms", at_most=MAX_MS),
+    ]
     for kind in ("danger", "ordinary"):
         for place, texts in join_with_questions(message_rows, kind):
-            found = statistics.fmean(classify_message(text) == "danger" for text in texts)
-            beside_it = f"a question {place} it ({len(texts)})"
-            if kind == "danger":
-                add_row_with_goal(
-                    f"danger recognised, {beside_it}",
-                    found,
-                    MIN_DANGER_WITH_QUESTION,
-                    at_least=True,
-                )
-            else:
-                rows.append(Row(f"ordinary taken for danger, {beside_it}", found, "share"))
+            share = statistics.fmean(classify_message(text) == "danger" for text in texts)
+            label = "danger recognised" if kind == "danger" else "ordinary taken for danger"
+            name = f"{label}, a question {place} it ({len(texts)})"
+            goal = MIN_DANGER_WITH_QUESTION if kind == "danger" else None
+            rows.append(bounded_row(name, share, "share", at_least=goal))
     for language in LANGUAGES:
         dangers = [message for message in danger if message.language == language]
         ordinaries = [message for message in ordinary if message.language == language]
@@ -151,24 +141,24 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
         name = f"ordinary taken for danger, {language} ({len(ordinaries)})"
         rows.append(Row(name, mistaken, "share"))
     for kind in DESK_KINDS[1:]:
-        some = by_kind[kind]
-        wanted = MIN_PRIVATE if kind == "private" else None
-        found = share_classified_as(some, TOLD_WHO_ANSWERS if kind == "identity" else (kind,))
+        group = by_kind[kind]
+        recall = share_classified_as(group, IDENTITY_KINDS if kind == "identity" else (kind,))
         peers = {
-            "as danger": share_classified_as(some, ("danger",)),
-            "as ordinary": share_classified_as(some, ("ordinary",)),
+            "as danger": share_classified_as(group, ("danger",)),
+            "as ordinary": share_classified_as(group, ("ordinary",)),
         }
-        holds = wanted is None or found >= wanted
-        rows.append(Row(f"{kind} recognised ({len(some)})", found, "share", wanted, holds, peers))
+        goal = MIN_PRIVATE if kind == "private" else None
+        name = f"{kind} recognised ({len(group)})"
+        rows.append(bounded_row(name, recall, "share", at_least=goal, peers=peers))
     lines = (FOLDER / f"boundary_{set_name}.jsonl").read_text(encoding="utf-8").splitlines()
     boundary_messages, _ = classify_rows(list(map(json.loads, lines))[::every])
     for kind, name, kinds in (
         ("ordinary", "ordinary near identity, answered without posts", DESK_KINDS),
         ("ordinary", "ordinary near identity, with a notice", ("possible_identity",)),
-        ("identity", "identity near ordinary, recognised", TOLD_WHO_ANSWERS),
+        ("identity", "identity near ordinary, recognised", IDENTITY_KINDS),
     ):
-        some = [message for message in boundary_messages if message.kind == kind]
-        rows.append(Row(f"{name} ({len(some)})", share_classified_as(some, kinds), "share"))
+        group = [message for message in boundary_messages if message.kind == kind]
+        rows.append(Row(f"{name} ({len(group)})", share_classified_as(group, kinds), "share"))
     special = [message for message in messages if message.kind != "ordinary"]
     language_share = statistics.fmean(
         message.language == message.predicted_language for message in special

@@ -16,7 +16,6 @@ import argparse
 import html
 import io
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from PIL import Image, ImageDraw, ImageFont
 from twin_cli.commands.opening import start_page
 from twin_cli.commands.services import require_stack
 
+from tests.browser import BROWSER, launch_browser
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_link
 from twin_resources.settings import Settings, load_settings
@@ -175,44 +175,27 @@ def _typing_steps(text: str) -> list[str]:
     return [" ".join(words[: round(len(words) * part / 3)]) for part in (1, 2, 3)]
 
 
-def chromium() -> str:
-    """Return the path of Chromium or Chrome.
-
-    Raises:
-        TwinError: neither is installed.
-    """
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        raise TwinError(
-            "make the animated GIF",
-            found="no Chromium on this machine",
-            next_step="sudo apt-get install chromium",
-        )
-    return browser
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the GIF of the home's running stack."""
-    from playwright.sync_api import sync_playwright
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".twin"))
     parser.add_argument("--author", default="mara-lindqvist")
     parser.add_argument("--question", default="How do I carry a clock?")
     parser.add_argument("--into", type=Path, default=INTO)
     options = parser.parse_args(arguments)
+    if not BROWSER:
+        raise TwinError(
+            "make the animated GIF",
+            found="no Chromium on this machine",
+            next_step="sudo apt-get install chromium",
+        )
     stack = require_stack(load_settings(options.home))
     settings, page = stack.settings, start_page(stack)
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        )
+    with launch_browser() as browser:
         tab = browser.new_context(viewport=VIEW).new_page()
         frames = list(
             frames_of(tab, settings, page=page, author=options.author, question=options.question)
         )
-        browser.close()
     size = write_moving_picture(frames, options.into)
     sys.stdout.write(f"{options.into}: {len(frames)} frames, {size:,} bytes\n")
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ import httpx
 import polars as pl
 import pytest
 
+from tests.browser import BROWSER, launch_browser
 from tests.free_ports import free_port
 from tests.live.gateway.stack import end
 from tests.stored_rows import store_rows
@@ -33,9 +33,6 @@ from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
 needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
 WAIT_MS = 180_000
 ANSWERS = "#conversation .bot.message:not(.component)"  # the texts of the answers
@@ -225,14 +222,8 @@ def slow_page(
 
 @pytest.fixture(scope="package")  # a process can have only one Playwright driver at a time
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        )
+    with launch_browser() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from tests.browser import BROWSER, launch_browser
 from tests.free_ports import free_port
 from tests.live.dagster_sensors import turn_off
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
@@ -40,9 +41,6 @@ from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1200)]
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
 PROGRAMS = ("traces", "dagster-code", "dagster-webserver", "dagster-daemon")
 SLUG = "tomas-okafor"
 ASSET_JOB = "__ASSET_JOB"  # Dagster's job of a materialization from the asset page
@@ -134,17 +132,11 @@ def _keep_logs(pages: Pages, process_logs: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def tab(pages: Pages) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        )
+    with launch_browser() as browser:
         page = browser.new_page(viewport={"width": 1600, "height": 900})
         page.set_default_timeout(90_000)
         page.goto(make_dagster_link(pages.settings, pages.url))
         yield page
-        browser.close()
 
 
 def take_screenshot(tab: Any, name: str, logs: Path) -> None:
@@ -210,7 +202,9 @@ def read_run(pages: Pages, run_id: str) -> RunRecord:
         logs = instance.all_logs(run_id)
         events = [entry.dagster_event for entry in logs if entry.dagster_event is not None]
         checks = [event for event in events if event.event_type_value == "ASSET_CHECK_EVALUATION"]
-        made = [event for event in events if event.event_type_value == "ASSET_MATERIALIZATION"]
+        materialized = [
+            event for event in events if event.event_type_value == "ASSET_MATERIALIZATION"
+        ]
         return RunRecord(
             status=run.status.value,
             steps={
@@ -230,7 +224,7 @@ def read_run(pages: Pages, run_id: str) -> RunRecord:
                     name: value.value
                     for name, value in event.step_materialization_data.materialization.metadata.items()  # noqa: E501
                 }
-                for event in made
+                for event in materialized
                 if event.asset_key is not None
             },
             texts="\n".join(repr(entry) for entry in logs),

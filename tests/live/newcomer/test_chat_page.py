@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from tests.browser import launch_browser
 from tests.live.chat.conftest import (
-    BROWSER,
     NOTES,
     ask,
     needs_browser,
@@ -44,16 +44,11 @@ def test_a_page_that_cannot_start_is_reported_at_once(started: StartedStack) -> 
 
 @needs_browser
 def test_the_page_opens_and_answers(started: StartedStack) -> None:
-    from playwright.sync_api import sync_playwright
-
     chat = started.newcomer.run("twin", "chat")
     link = re.search(r"http://\S+/open\?link=\S+", chat.stdout)
     assert link, chat.stdout
     errors: list[str] = []
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        )
+    with launch_browser() as browser:
         tab = browser.new_page()
         tab.on("pageerror", lambda error: errors.append(str(error)))
         response = tab.goto(link.group())
@@ -63,5 +58,4 @@ def test_the_page_opens_and_answers(started: StartedStack) -> None:
         ask(tab, QUESTION)
         wait_for_answers(tab)
         assert "How to carry a clock" in tab.locator(NOTES).inner_text()
-        browser.close()
     assert errors == []

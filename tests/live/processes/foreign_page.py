@@ -6,7 +6,6 @@ Scope: that page, and the owner's browser. Out of scope: the assertions (`test_d
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,13 +13,11 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.browser import BROWSER, launch_browser
 from tests.http_server import Response, http_server
 from twin_resources.page.links import make_dagster_link
 from twin_resources.settings import Settings
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
 QUERY = """mutation { launchRun(executionParams: {
   selector: {jobName: "retrain_twin", repositoryName: "__repository__",
              repositoryLocationName: "llm-twin"}
@@ -81,12 +78,7 @@ def owner_browser(settings: Settings, root: str) -> Iterator[Any]:
     """Yield a browser context in which the owner has opened Dagster's pages."""
     if not BROWSER:
         pytest.skip("no Chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        )
+    with launch_browser() as browser:
         context = browser.new_context()
         tab = context.new_page()
         response = tab.goto(make_dagster_link(settings, root))
@@ -94,4 +86,3 @@ def owner_browser(settings: Settings, root: str) -> Iterator[Any]:
         assert response.status == 200
         tab.wait_for_selector("#root >> text=Runs", timeout=90_000)  # the owner's page works
         yield context
-        browser.close()
