@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from pydantic import Field
@@ -28,6 +29,43 @@ EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
 MIN_SECRET_CHARACTERS = 32  # of TWIN_HOME_SECRET
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # installed with the front desk
+
+_SETTINGS_MADE_CONSTANT = (
+    "ALARM_HORIZON ALARM_RATE BASELINE_VALUES EVALUATION_QUESTIONS "
+    "EVALUATION_TOKENS MARGIN PROMPT_CACHE_MIB READER_DAYS "
+    "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
+)
+# Name → instruction for the operator. Without this check, a removed variable would be ignored
+# silently.
+REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "TWIN_ALARM_CONTROL": "unset it; the trial of a new version decides whether it is better",
+        **dict.fromkeys(
+            ("TWIN_GENERAL_SET", "TWIN_GENERAL_SHARE"),
+            "unset it; only the author's own posts are training data",
+        ),
+        **dict.fromkeys(
+            ("TWIN_BASELINE_VALUES_LATER", "TWIN_KEPT_ANSWERS"),
+            "unset it; the level that answers are held to follows the last weeks",
+        ),
+        "TWIN_ANCHOR_SHARE": "unset it; the trial of a new version compares it with the earlier one",
+        "TWIN_ROUTING_EXPLORED": "unset it; questions are no longer routed at random, and "
+        "`twin routing` shows the labels of both models",
+        "TWIN_SIMULATED_PROVIDER_PORT": "unset it; `twin demo-loop` has no paid model",
+        "TWIN_STYLE_MODEL": "unset it; the gate's report has the voice score and its plot",
+        **dict.fromkeys(
+            (f"TWIN_{name}" for name in _SETTINGS_MADE_CONSTANT.split()),
+            "unset it; it is a constant now (`Constants` in settings.py)",
+        ),
+        "TWIN_RETRAIN_HOURS_A_MONTH": "unset it; TWIN_RETRAIN_RUNS_A_MONTH limits an author's "
+        "trainings, which may take at most 40 hours a month",
+        "TWIN_RETRAIN_COOLDOWN_DAYS": "unset it; an author's trainings start at least a day apart",
+        "TWIN_RETRAIN_NEW_PAIRS": "unset it; 200 new pairs start a training, and "
+        "TWIN_RETRAIN_NEW_POSTS is the number of posts that starts one",
+        "TWIN_TRAIN_MEETING": "unset it; several machines train as a Ray cluster: start one with "
+        "`ray start`, and set TWIN_TRAIN_BACKEND=ray and TWIN_RAY_ADDRESS",
+    }
+)
 
 
 class Constants(BaseSettings):
@@ -280,7 +318,7 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
     """Read the environment; `home` overrides `TWIN_HOME`. The home's path becomes absolute.
 
     Raises:
-        TwinError: the environment sets an unknown pace.
+        TwinError: the environment sets a removed setting (`REMOVED_SETTINGS`) or an unknown pace.
     """
     pace = os.environ.get("TWIN_PACE", "")
     if pace not in PACES:
@@ -289,6 +327,13 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
             found=f"TWIN_PACE = {pace!r}",
             next_step=f"unset it, or set it to {' or '.join(filter(None, PACES))}",
         )
+    for name, instruction in REMOVED_SETTINGS.items():
+        if os.environ.get(name):
+            raise TwinError(
+                "read the settings",
+                found=f"{name}, a setting that this release does not have",
+                next_step=instruction,
+            )
     values: dict[str, Any] = {} if home is None else {"home": Path(home)}
     settings = Settings(**values)
     return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
