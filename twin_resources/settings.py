@@ -48,7 +48,7 @@ REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
             ("TWIN_BASELINE_VALUES_LATER", "TWIN_KEPT_ANSWERS"),
             "unset it; the level that answers are held to follows the last weeks",
         ),
-        "TWIN_ANCHOR_SHARE": "unset it; the trial of a new version compares it with the earlier one",
+        "TWIN_ANCHOR_SHARE": "unset it; the trial of a new version compares both versions",
         "TWIN_ROUTING_EXPLORED": "unset it; questions are no longer routed at random, and "
         "`twin routing` shows the labels of both models",
         "TWIN_SIMULATED_PROVIDER_PORT": "unset it; `twin demo-loop` has no paid model",
