@@ -29,7 +29,11 @@ from tests.bench.gate.gated import KEPT, Gated, copy_home, judge_author
 from tests.bench.rows import Row, bounded_row
 from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS, material
 from tests.live.evaluation.real_candidates import enter_as_candidate
-from tests.live.evaluation.test_broken_candidates import of_five_posts, of_the_test_split, renamed
+from tests.live.evaluation.test_broken_candidates import (
+    keep_five_posts,
+    replace_name,
+    train_on_held_out,
+)
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, Recipe
 from twin_assets.corpus.corpus_tables import CleanedDocuments, column_types
 from twin_assets.evaluation.gate import decide_outcome
@@ -99,12 +103,12 @@ WAYS = {
     "another author's data": Broken(lambda _own, other: other),
     "shuffled labels": Broken(spoil=SHUFFLED_ANSWERS),
     "five posts": Broken(
-        _change_samples(of_five_posts),
+        _change_samples(keep_five_posts),
         UNMODIFIED_SAMPLES
         | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 2, "learning_rate": 2e-3},
     ),
     "the test split": Broken(
-        _change_samples(of_the_test_split), UNMODIFIED_SAMPLES | {"token_budget": 5_000}
+        _change_samples(train_on_held_out), UNMODIFIED_SAMPLES | {"token_budget": 5_000}
     ),
 }
 
@@ -211,7 +215,7 @@ def _read_other_author(form: Form) -> TrainingTables:
     other = OTHERS[form.author]
     home = material(form.of(other).training).home
     rows = _read(Tables(home.tables_base, state=State.open(home.state_address)), other)
-    return {**rows, DATASET: renamed(rows[DATASET], NAMES[other], NAMES[form.author])}
+    return {**rows, DATASET: replace_name(rows[DATASET], NAMES[other], NAMES[form.author])}
 
 
 def _row(name: str, tuned: FineTunedCheckpoint, judged: JudgedEvaluation) -> Row:

@@ -1,10 +1,10 @@
 """Test that each broken candidate fails the claims about its fault, and no others.
 
-A gate that refuses everything would pass the first half of every test here, so each also says which
-claims must hold. A first model is judged in two parts: what only the whole gate sees was released
-by the first part, and must be taken back. The short form breaks a tiny model of random weights in
-three ways; the long form trains SmolLM2-135M on a bundled author's samples, once well and in six
-broken ways.
+A gate that refuses everything would pass the first half of every test here, so each test also lists
+claims that must be met. A first model is judged in two parts: a fault that only the full gate
+detects is released by the first part and must be taken back. The quick suite breaks a tiny model of
+random weights in three ways; the long tests train SmolLM2-135M on a bundled author's samples, once
+well and in six broken ways.
 """
 
 from __future__ import annotations
@@ -46,13 +46,17 @@ from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
-# What no change of the weights can spoil.
-FORM = {"template_hash_matches", "served_model_matches", "not_worse_than_incumbent"}
+# No change of the weights can fail these claims.
+WEIGHT_INDEPENDENT_CLAIMS = {
+    "template_hash_matches",
+    "served_model_matches",
+    "not_worse_than_incumbent",
+}
 GAINS = ("beats_base_model", "learns_this_author", "sounds_less_like_the_base")
 HARMLESS = {"keeps_the_basics", "recites_no_training_text", "answers_safely"}
 
 
-def judge(
+def judge_in_both_parts(
     workplace: Workplace, author: str, *, log: Callable[[str], object] = print
 ) -> dict[str, GateClaim]:
     """Return all claims about the candidate, including the advisory claims."""
@@ -79,17 +83,17 @@ def test_an_untrained_adapter_gains_and_loses_nothing(
 ) -> None:
     workplace = measured
     workplace.candidate("ada", steps=0, spread=0.0)
-    workplace.dataset("cleo")  # whose table is damaged: that stops nobody else
+    workplace.dataset("cleo")  # her damaged table must not stop other authors
     for manifest in Path(workplace.tables.uri("instruction_dataset", "cleo")).glob("_versions/*"):
         manifest.write_bytes(b"")
-    said: list[str] = []
+    lines: list[str] = []
 
-    claims = judge(workplace, "ada", log=said.append)
+    claims = judge_in_both_parts(workplace, "ada", log=lines.append)
 
-    assert any(line.startswith("without the texts of cleo: ") for line in said)
+    assert any(line.startswith("without the texts of cleo: ") for line in lines)
     for name in GAINS:
         assert claims[name].passed is False, claims[name].detail
-    assert met_claims(claims) >= FORM | HARMLESS | {"stays_on_topic"}
+    assert met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | HARMLESS | {"stays_on_topic"}
 
 
 def test_non_finite_weights_are_refused(
@@ -98,7 +102,7 @@ def test_non_finite_weights_are_refused(
     workplace = measured
     workplace.candidate("ada", steps=0, spread=math.nan)
 
-    claims = judge(workplace, "ada")
+    claims = judge_in_both_parts(workplace, "ada")
 
     for name in ("beats_base_model", "learns_this_author", "keeps_the_basics"):
         assert claims[name].passed is False, claims[name].detail
@@ -110,15 +114,18 @@ def test_non_finite_weights_are_refused(
 @pytest.mark.drawn(2, of="long flows")
 def test_the_control_detects_another_authors_data(measured: Workplace) -> None:
     workplace = measured
-    [hand] = [one for one in bundled_writers(exclude=[]) if one.name == AUTHOR]
-    rows = passages_as_samples(hand.passages[:40], name="Ada")
+    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == AUTHOR]
+    rows = passages_as_samples(writer.passages[:40], name="Ada")
     workplace.candidate("ada", steps=40, samples=rows.to_dicts())
 
-    claims = judge(workplace, "ada")
+    claims = judge_in_both_parts(workplace, "ada")
 
     assert claims["learns_this_author"].passed is False, claims["learns_this_author"].detail
-    assert met_claims(claims) >= FORM | HARMLESS | {"stays_on_topic", "beats_base_model"}
-    # the first part sees nothing of it: it was released, and is taken back, with a reason
+    assert met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | HARMLESS | {
+        "stays_on_topic",
+        "beats_base_model",
+    }
+    # the first part does not detect the fault: the version was released and is taken back
     moves = workplace.registry.moves("ada")
     assert [(move.from_state, move.to_state, move.actor) for move in moves] == [
         ("candidate", "stable", "released_model"),
@@ -126,9 +133,9 @@ def test_the_control_detects_another_authors_data(measured: Workplace) -> None:
     ]
     assert "learns_this_author" in moves[-1].reason
     policy = read_policy(workplace.registry.policy_path)
-    assert policy.authors["ada"].stable is None, "the base model answers again"
-    told = [notice.title for notice in queued_notices(workplace.registry.state, author="ada")]
-    assert sorted(told) == ["v1 of ada is stable", "v1 of ada was taken back"]
+    assert policy.authors["ada"].stable is None, "the version was not taken back"
+    titles = [notice.title for notice in queued_notices(workplace.registry.state, author="ada")]
+    assert sorted(titles) == ["v1 of ada is stable", "v1 of ada was taken back"]
 
 
 def test_training_documents_are_not_held_out(measured: Workplace) -> None:
@@ -138,12 +145,12 @@ def test_training_documents_are_not_held_out(measured: Workplace) -> None:
     workplace.candidate("ada", steps=GOOD)
     workplace.dataset("ada")
 
-    claims = judge(workplace, "ada")
+    claims = judge_in_both_parts(workplace, "ada")
 
     for name in ("beats_base_model", "stays_on_topic", "sounds_less_like_the_base"):
         assert claims[name].passed is None
         assert "0 held-out passages" in claims[name].detail
-    assert met_claims(claims) >= FORM | {"keeps_the_basics", "answers_safely"}
+    assert met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | {"keeps_the_basics", "answers_safely"}
 
 
 def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
@@ -167,70 +174,74 @@ def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
 
 @pytest.fixture
 def real(home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch) -> RealHome:
-    """The kept home; the fixture `home` has emptied the environment of settings."""
+    """Return the kept home; the fixture `home` has removed the settings from the environment."""
     return real_home(embedder_weights, environment=monkeypatch.setenv)
 
 
-def under_the_name_of(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+def rename_author(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     """Return the other author's samples under the author's name."""
-    return renamed(other, NAMES[OTHER], NAMES[AUTHOR])
+    return replace_name(other, NAMES[OTHER], NAMES[AUTHOR])
 
 
-def renamed(samples: pl.DataFrame, name: str, becomes: str) -> pl.DataFrame:
+def replace_name(samples: pl.DataFrame, name: str, new_name: str) -> pl.DataFrame:
     """Return the samples with another author's name in their messages."""
-    talks = [
-        [part | {"content": part["content"].replace(name, becomes)} for part in talk]
-        for talk in samples["messages"].to_list()
+    conversations = [
+        [message | {"content": message["content"].replace(name, new_name)} for message in messages]
+        for messages in samples["messages"].to_list()
     ]
-    return samples.with_columns(pl.Series("messages", talks, dtype=samples.schema["messages"]))
+    return samples.with_columns(
+        pl.Series("messages", conversations, dtype=samples.schema["messages"])
+    )
 
 
-def of_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+def keep_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
     """Return one passage from each of five posts, in prompts without context."""
     rows = own.filter(pl.col("split") == "train").unique(
         "document_id", keep="first", maintain_order=True
     )
-    bare = [
-        [talk[0], {"role": "user", "content": text}, talk[-1]]
-        for talk, question in rows.head(5).select("messages", "question").iter_rows()
+    plain_messages = [
+        [messages[0], {"role": "user", "content": text}, messages[-1]]
+        for messages, question in rows.head(5).select("messages", "question").iter_rows()
         for text in [DEFAULT_TEMPLATE.bare_question.format(question=question)]
     ]
-    return rows.head(5).with_columns(pl.Series("messages", bare, dtype=own.schema["messages"]))
+    return rows.head(5).with_columns(
+        pl.Series("messages", plain_messages, dtype=own.schema["messages"])
+    )
 
 
-def of_the_test_split(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+def train_on_held_out(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
     """Return the samples with the held-out documents as training data."""
-    stays = ("left_out", "general")
-    turned = {"held_out": "train", "train": "left_out"} | {name: name for name in stays}
-    return own.with_columns(pl.col("split").replace_strict(turned))
+    unchanged = ("left_out", "general")
+    new_splits = {"held_out": "train", "train": "left_out"} | {name: name for name in unchanged}
+    return own.with_columns(pl.col("split").replace_strict(new_splits))
 
 
-def by_another_template(own: pl.DataFrame) -> pl.DataFrame:
+def change_template(own: pl.DataFrame) -> pl.DataFrame:
     return own.with_columns(pl.lit("0123456789abcdef").alias("template"))
 
 
 @dataclass(frozen=True)
 class Case:
-    """A candidate, the claims that it offends (False: not met, None: not to be decided), and those
+    """A candidate, the claims that it must fail (False) or leave undecided (None), and the claims
     that it must meet."""
 
-    made: CandidateSpec
-    offends: dict[str, bool | None]
-    meets: Set[str]
+    candidate: CandidateSpec
+    failing: dict[str, bool | None]
+    must_meet: Set[str]
 
 
-# Whether prose may be served decides the forms of answers, not the release; no 135M model keeps it.
+# This claim decides the answer forms, not the release; no 135M model meets it.
 BLOCKING = set(gate.CLAIMS) - gate.ADVISORY_FOR_SMALL_BASES - {sentence_faithfulness.CLAIM}
 CASES = {
     "good": Case(CandidateSpec(tokens=24_000), {}, BLOCKING),
     "another template": Case(
-        # the good one's weights
-        CandidateSpec(tokens=24_000, measured_on=by_another_template),
+        # the weights of the good candidate
+        CandidateSpec(tokens=24_000, measured_on=change_template),
         {"template_hash_matches": False},
         BLOCKING - {"template_hash_matches"},
     ),
     "untrained": Case(
-        # AdamW's first step is as long as the rate: the adapter stays what it was drawn as
+        # AdamW's first step is as long as the rate, so the adapter keeps its initial weights
         CandidateSpec(tokens=1, recipe={"learning_rate": 1e-12}),
         dict.fromkeys(GAINS, False),
         BLOCKING - set(GAINS),
@@ -241,24 +252,24 @@ CASES = {
         BLOCKING - {"stays_on_topic"},
     ),
     "another author": Case(
-        # it reads its passages, so that it may or may not be on topic: .78 of its answers are
-        CandidateSpec(of=under_the_name_of),
+        # it reads its passages, so it may or may not be on topic: .78 of its answers are
+        CandidateSpec(of=rename_author),
         {"learns_this_author": False},
         BLOCKING - {"learns_this_author", "stays_on_topic"},
     ),
     "five posts": Case(
         CandidateSpec(
-            of=of_five_posts,
+            of=keep_five_posts,
             recipe={"max_epochs": 100, "samples_per_step": 1, "learning_rate": 0.002},
         ),
         {"recites_no_training_text": False, "beats_base_model": False},
-        FORM | {"sounds_less_like_the_base", "answers_safely"},
+        WEIGHT_INDEPENDENT_CLAIMS | {"sounds_less_like_the_base", "answers_safely"},
     ),
-    # the last: what its gate does not ask of the base is not kept for the next one
+    # last in the list: its gate asks the base less, and later cases reuse the base's stored answers
     "test split": Case(
-        CandidateSpec(of=of_the_test_split, tokens=5_000),
+        CandidateSpec(of=train_on_held_out, tokens=5_000),
         dict.fromkeys(("beats_base_model", "stays_on_topic", "sounds_less_like_the_base")),
-        FORM | {"keeps_the_basics", "answers_safely"},
+        WEIGHT_INDEPENDENT_CLAIMS | {"keeps_the_basics", "answers_safely"},
     ),
 }
 
@@ -269,9 +280,9 @@ CASES = {
 def test_a_real_model_fails_the_claims_about_its_fault(real: RealHome, name: str) -> None:
     case = CASES[name]
 
-    claims = real.judged(case.made)
+    claims = real.judged(case.candidate)
 
-    told = "\n".join(f"{claim.name} {claim.passed}: {claim.detail}" for claim in claims.values())
-    sys.stdout.write(f"{name}\n{told}\n")
-    assert {claim: claims[claim].passed for claim in case.offends} == case.offends, told
-    assert case.meets - met_claims(claims) == set(), told
+    details = "\n".join(f"{claim.name} {claim.passed}: {claim.detail}" for claim in claims.values())
+    sys.stdout.write(f"{name}\n{details}\n")
+    assert {claim: claims[claim].passed for claim in case.failing} == case.failing, details
+    assert case.must_meet - met_claims(claims) == set(), details

@@ -1,4 +1,4 @@
-"""A canary that breaks under traffic: stopped by the gateway itself, and no request is lost."""
+"""Test that the gateway stops a canary that fails under traffic and loses no request."""
 
 from __future__ import annotations
 
@@ -29,18 +29,16 @@ pytestmark = pytest.mark.live
 GATE = "gate-1"
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
 BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 8}
-EACH = 5  # readers of either version
-DRAWN = (
-    32  # keys from which they are chosen: that fewer than five are of one happens once in 50,000
-)
+PER_VERSION = 5  # readers of each version
+KEY_COUNT = 32  # of 32 keys, fewer than five belong to one version once in 50,000 draws
 
 
 @dataclass(frozen=True)
-class Got:
-    """One answer as a reader got it; times are monotonic seconds."""
+class TimedResponse:
+    """A response as a reader received it; times are monotonic seconds."""
 
-    began: float
-    ended: float
+    started_s: float
+    ended_s: float
     status: int
     twin: dict[str, Any]
     text: str
@@ -52,18 +50,18 @@ class Got:
 
 @dataclass
 class Traffic:
-    """Readers with keys of their own who ask without a pause, every second one streams."""
+    """Readers with their own keys who ask without a pause; every second reader streams."""
 
     stack: Stack
     keys: list[str]
-    got: list[Got] = field(default_factory=list[Got])
-    failed: list[str] = field(default_factory=list[str])
+    responses: list[TimedResponse] = field(default_factory=list[TimedResponse])
+    exceptions: list[str] = field(default_factory=list[str])
 
     @contextlib.contextmanager
-    def flowing(self) -> Iterator[None]:
-        over = threading.Event()
+    def run_readers(self) -> Iterator[None]:
+        stop = threading.Event()
         threads = [
-            threading.Thread(target=self._read, args=(key, number % 2 == 1, over))
+            threading.Thread(target=self._read, args=(key, number % 2 == 1, stop))
             for number, key in enumerate(self.keys)
         ]
         for thread in threads:
@@ -71,14 +69,14 @@ class Traffic:
         try:
             yield
         finally:
-            over.set()
+            stop.set()
             for thread in threads:
                 thread.join(300)
 
-    def _read(self, key: str, stream: bool, over: threading.Event) -> None:
+    def _read(self, key: str, stream: bool, stop: threading.Event) -> None:
         with httpx.Client(trust_env=False, timeout=300) as client:
-            while not over.is_set():
-                began = time.monotonic()
+            while not stop.is_set():
+                started_s = time.monotonic()
                 try:
                     answer = client.post(
                         f"{self.stack.url}/v1/chat/completions",
@@ -87,14 +85,20 @@ class Traffic:
                     )
                     twin, text = _read_answer(answer, stream)
                 except (httpx.HTTPError, KeyError, IndexError, ValueError) as error:
-                    self.failed.append(f"{type(error).__name__}: {error}")
+                    self.exceptions.append(f"{type(error).__name__}: {error}")
                     continue
-                self.got.append(Got(began, time.monotonic(), answer.status_code, twin, text))
+                self.responses.append(
+                    TimedResponse(started_s, time.monotonic(), answer.status_code, twin, text)
+                )
 
-    def lost(self) -> list[str]:
-        """What no reader should see."""
-        bad = [f"{one.status}: {one.text}" for one in self.got if one.status != 200 or not one.text]
-        return bad + self.failed
+    def find_failures(self) -> list[str]:
+        """Return failed requests, error responses and empty responses."""
+        failures = [
+            f"{response.status}: {response.text}"
+            for response in self.responses
+            if response.status != 200 or not response.text
+        ]
+        return failures + self.exceptions
 
 
 def _read_answer(answer: httpx.Response, stream: bool) -> tuple[dict[str, Any], str]:
@@ -115,14 +119,14 @@ def _read_answer(answer: httpx.Response, stream: bool) -> tuple[dict[str, Any], 
 
 @pytest.fixture
 def registry(stack: Stack) -> Iterator[Registry]:
-    """v1 stable and v2 in a canary that half of the readers are drawn to, by the registry."""
+    """Register v1 as stable and v2 as a canary that answers half of the readers."""
     state = State.open(stack.settings.state_address)
-    found = Registry(state, policy_path=stack.settings.policy_path)
-    found.set_routing("ann", {"canary_share": 0.5})
-    wanted: tuple[tuple[int, VersionState], ...] = ((1, "stable"), (2, "canary"))
-    for number, to in wanted:
+    registry = Registry(state, policy_path=stack.settings.policy_path)
+    registry.set_routing("ann", {"canary_share": 0.5})
+    states: tuple[tuple[int, VersionState], ...] = ((1, "stable"), (2, "canary"))
+    for number, target in states:
         checkpoint = f"checkpoint-{number}"
-        version = found.register(
+        version = registry.register(
             author="ann", checkpoint=checkpoint, folder="", adapter_gguf=None, base="",
             base_gguf="", template="", dataset_version="",
         )  # fmt: skip
@@ -130,53 +134,55 @@ def registry(stack: Stack) -> Iterator[Registry]:
             GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24"),
             GateClaim("says_what_the_posts_say", True, 0.1, 0.2, "", blocks="voice"),
         )
-        found.record_verdict(Verdict("ann", checkpoint, GATE, "passed", claims, ""))
-        if version.state != to:
-            found.move("ann", number, to, actor="test", reason="test", gate_version=GATE)
-    yield found
+        registry.record_verdict(Verdict("ann", checkpoint, GATE, "passed", claims, ""))
+        if version.state != target:
+            registry.move("ann", number, target, actor="test", reason="test", gate_version=GATE)
+    yield registry
     stack.unrelease()
     state.close()
 
 
 @pytest.fixture(scope="module")
 def readers() -> dict[str, list[str]]:
-    """Keys by the version that they are drawn to, the same in each test: by the first that asks."""
+    """Keys by the version that answers them; the first test that uses them fills them."""
     return {}
 
 
 @pytest.fixture
 def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> Traffic:
-    """Five readers of either version; those of the stable one come first."""
+    """Return five readers of each version; the readers of the stable version come first."""
     if not readers:
         with contextlib.closing(open_key_store(stack.settings)) as keys:
-            drawn = [
+            new_keys = [
                 add_key(keys, role="reader", authors=["*"], label=f"{time.time_ns()}")
-                for _ in range(DRAWN)
+                for _ in range(KEY_COUNT)
             ]
-        stack.wait(lambda: set(_versions(stack, drawn)) == {"v1", "v2"})
-        for key, version in zip(drawn, _versions(stack, drawn), strict=True):
+        stack.wait(lambda: set(_answering(stack, new_keys)) == {"v1", "v2"})
+        for key, version in zip(new_keys, _answering(stack, new_keys), strict=True):
             readers.setdefault(version, []).append(key)
-    found = [*readers["v1"][:EACH], *readers["v2"][:EACH]]
-    assert len(found) == 2 * EACH
-    stack.wait(lambda: _versions(stack, found) == ["v1"] * EACH + ["v2"] * EACH)
-    return Traffic(stack, found)
+    chosen_keys = [*readers["v1"][:PER_VERSION], *readers["v2"][:PER_VERSION]]
+    assert len(chosen_keys) == 2 * PER_VERSION
+    stack.wait(
+        lambda: _answering(stack, chosen_keys) == ["v1"] * PER_VERSION + ["v2"] * PER_VERSION
+    )
+    return Traffic(stack, chosen_keys)
 
 
 @pytest.fixture
 def known_speed(stack: Stack, traffic: Traffic) -> None:
-    """So many answers of the stable version that a slow one is told by them."""
+    """Send enough requests to the stable version to measure its usual latency."""
     for _ in range(MIN_ANSWERS):
         stack.post(BODY, key=traffic.keys[0])
 
 
-def _versions(stack: Stack, keys: list[str]) -> list[str]:
-    """The version that answers each key."""
+def _answering(stack: Stack, keys: list[str]) -> list[str]:
+    """Return the version that answers each key."""
     return [stack.post(BODY, key=key).json().get("twin", {}).get("version") for key in keys]
 
 
 def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str) -> None:
-    """What holds however a canary broke."""
-    assert traffic.lost() == []
+    """Assert the state that every canary failure must lead to."""
+    assert traffic.find_failures() == []
     move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
     assert (move.from_state, move.to_state, move.actor) == ("canary", "rolled_back", "gateway")
     assert move.reason.startswith(f"{cause}: ")
@@ -187,7 +193,7 @@ def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str
 
 
 def wait_until_stopped(stack: Stack, registry: Registry) -> float:
-    """Monotonic time at which the policy no longer lists the canary."""
+    """Return the monotonic time at which the policy no longer lists the canary."""
     stack.wait(
         lambda: read_policy(stack.settings.policy_path).authors["ann"].canary is None,
         seconds=240,
@@ -203,52 +209,57 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
     traffic: Traffic,
     record_property: Callable[[str, object], None],
 ) -> None:
-    with traffic.flowing():
-        stack.wait(lambda: {"v1", "v2"} <= {one.version for one in list(traffic.got)})
+    with traffic.run_readers():
+        stack.wait(
+            lambda: {"v1", "v2"} <= {response.version for response in list(traffic.responses)}
+        )
         process = stack.models.pop("ann/v2")
         os.killpg(process.pid, signal.SIGKILL)
-        killed = time.monotonic()
-        stopped = wait_until_stopped(stack, registry)
+        killed_s = time.monotonic()
+        stopped_s = wait_until_stopped(stack, registry)
         time.sleep(2)
     process.stop()
     check_stopped(stack, registry, traffic, "errors")
-    before = [one for one in traffic.got if one.ended < killed]
-    assert {one.version for one in before} == {"v1", "v2"}
-    fallen_back = [one for one in traffic.got if "answered" in one.twin["degraded"]]
+    before_kill = [response for response in traffic.responses if response.ended_s < killed_s]
+    assert {response.version for response in before_kill} == {"v1", "v2"}
+    fallen_back = [
+        response for response in traffic.responses if "answered" in response.twin["degraded"]
+    ]
     assert len(fallen_back) >= 5
-    assert {one.version for one in fallen_back} == {"v1"}
-    # Asked after the decision: the stable version, at once and without a detour.
-    after = [one for one in traffic.got if one.began > stopped]
-    assert after
-    assert {(one.version, one.twin["degraded"]) for one in after} == {("v1", "")}
-    record_property("seconds_from_kill_to_policy", round(stopped - killed, 2))
+    assert {response.version for response in fallen_back} == {"v1"}
+    # After the decision, the stable version answers without a failed attempt at the canary.
+    after_stop = [response for response in traffic.responses if response.started_s > stopped_s]
+    assert after_stop
+    assert {(response.version, response.twin["degraded"]) for response in after_stop} == {
+        ("v1", "")
+    }
+    record_property("seconds_from_kill_to_policy", round(stopped_s - killed_s, 2))
     record_property("fallen_back", len(fallen_back))
-    told = stack.trace(fallen_back[-1].twin["trace_id"])["metadata"]
-    assert (told["twin.version"], told["twin.route"]) == ("v1", "stable")
+    metadata = stack.trace(fallen_back[-1].twin["trace_id"])["metadata"]
+    assert (metadata["twin.version"], metadata["twin.route"]) == ("v1", "stable")
 
 
 @pytest.mark.drawn(2, of="canaries that fail")
-def test_a_stream_that_breaks_off_is_answered_anew(
+def test_an_interrupted_stream_is_answered_again(
     stack: Stack, registry: Registry, traffic: Traffic
 ) -> None:
     key = traffic.keys[-1]
-    asked = BODY | {"stream": True, "max_tokens": 300}
+    request = BODY | {"stream": True, "max_tokens": 300}
     chunks: list[dict[str, Any]] = []
     pid = stack.models["ann/v2"].pid
     with (
-        throttle_process(
-            pid, stopped_s=0.1, running_s=0.01
-        ),  # else 300 tokens are there before the kill
+        # without the throttle, all 300 tokens arrive before the kill
+        throttle_process(pid, stopped_s=0.1, running_s=0.01),
         httpx.Client(trust_env=False, timeout=60) as client,
         client.stream(
             "POST",
             f"{stack.url}/v1/chat/completions",
-            json=asked,
+            json=request,
             headers={"Authorization": f"Bearer {key}"},
-        ) as answer,
+        ) as response,
     ):
-        assert answer.status_code == 200
-        lines = (line.removeprefix("data: ") for line in answer.iter_lines() if line)
+        assert response.status_code == 200
+        lines = (line.removeprefix("data: ") for line in response.iter_lines() if line)
         for line in lines:
             if line == "[DONE]":
                 break
@@ -258,15 +269,15 @@ def test_a_stream_that_breaks_off_is_answered_anew(
         else:
             raise AssertionError(f"the stream ended with {chunks[-1]}")
     stack.models.pop("ann/v2").stop()
-    *_, told = [chunk["twin"] for chunk in chunks if "twin" in chunk]
-    assert told["version"] == "v1"
-    assert "canary broke off: answered again by stable" in told["degraded"]
+    *_, twin = [chunk["twin"] for chunk in chunks if "twin" in chunk]
+    assert twin["version"] == "v1"
+    assert "canary broke off: answered again by stable" in twin["degraded"]
     text = "".join(
         choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
     )
     assert "\n\n" in text
-    assert registry.get("ann", 2).state == "canary", "once is not yet too often"
-    metadata = stack.trace(told["trace_id"])["metadata"]
+    assert registry.get("ann", 2).state == "canary", "one failure stopped the canary"
+    metadata = stack.trace(twin["trace_id"])["metadata"]
     assert metadata["twin.version"] == "v1"
 
 
@@ -279,32 +290,34 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     record_property: Callable[[str, object], None],
 ) -> None:
     process = stack.models["ann/v2"]
-    with traffic.flowing():
+    with traffic.run_readers():
         time.sleep(1)
         os.killpg(process.pid, signal.SIGSTOP)
         try:
-            hung = time.monotonic()
-            stopped = wait_until_stopped(stack, registry)
+            hung_s = time.monotonic()
+            stopped_s = wait_until_stopped(stack, registry)
             time.sleep(1)
         finally:
             os.killpg(process.pid, signal.SIGCONT)
     check_stopped(stack, registry, traffic, "errors")
-    slowest = max(one.ended - one.began for one in traffic.got)
-    record_property("seconds_from_hang_to_policy", round(stopped - hung, 2))
-    record_property("slowest_answer_s", round(slowest, 1))
-    assert slowest < REQUEST_TIMEOUT_S / 2  # what would else end an answer that does not come
-    assert {one.version for one in traffic.got if one.began > stopped} == {"v1"}
+    slowest_s = max(response.ended_s - response.started_s for response in traffic.responses)
+    record_property("seconds_from_hang_to_policy", round(stopped_s - hung_s, 2))
+    record_property("slowest_answer_s", round(slowest_s, 1))
+    assert slowest_s < REQUEST_TIMEOUT_S / 2  # only this timeout would end the request otherwise
+    assert {
+        response.version for response in traffic.responses if response.started_s > stopped_s
+    } == {"v1"}
 
 
 @pytest.mark.drawn(1, of="gateways that end or start")
-# the short form ends it here and kills it in `test_gateway_feedback.py`
+# the quick suite terminates the gateway here and kills it in `test_gateway_feedback.py`
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
 )
 def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
     stack: Stack, registry: Registry, traffic: Traffic, number: int
 ) -> None:
-    drawn = {key: stack.post(BODY, key=key).json()["twin"]["version"] for key in traffic.keys}
+    versions = {key: stack.post(BODY, key=key).json()["twin"]["version"] for key in traffic.keys}
     assert stack.gateway is not None
     worker = stack.worker().pid
     stack.gateway.send_signal(number)
@@ -312,10 +325,12 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
     if number == signal.SIGKILL:
         os.kill(worker, signal.SIGKILL)
     stack.start_gateway()
-    assert registry.get("ann", 2).state == "canary", "a restart decides nothing"
-    again = {key: stack.post(BODY, key=key).json()["twin"]["version"] for key in traffic.keys}
-    assert again == drawn
-    with traffic.flowing():
+    assert registry.get("ann", 2).state == "canary", "the restart changed the canary's state"
+    versions_after_restart = {
+        key: stack.post(BODY, key=key).json()["twin"]["version"] for key in traffic.keys
+    }
+    assert versions_after_restart == versions
+    with traffic.run_readers():
         time.sleep(1)
         process = stack.models.pop("ann/v2")
         os.killpg(process.pid, signal.SIGKILL)
@@ -328,15 +343,17 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
 @pytest.mark.drawn(2, of="canaries that fail")
 @pytest.mark.usefixtures("known_speed")
 def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
-    """It answers, but is stopped for most of the time: slow, and not broken."""
+    """The canary answers but is stopped most of the time, so it is slow, not broken."""
     pid = stack.models["ann/v2"].pid
-    with traffic.flowing():
-        stack.wait(lambda: len(traffic.got) >= 40)
-        slow = sorted(one.ended - one.began for one in list(traffic.got))[-3]
-        with throttle_process(pid, stopped_s=max(3.0, 5 * slow), running_s=0.2):
+    with traffic.run_readers():
+        stack.wait(lambda: len(traffic.responses) >= 40)
+        usual_s = sorted(
+            response.ended_s - response.started_s for response in list(traffic.responses)
+        )[-3]
+        with throttle_process(pid, stopped_s=max(3.0, 5 * usual_s), running_s=0.2):
             wait_until_stopped(stack, registry)
             time.sleep(1)
-    assert traffic.lost() == []
+    assert traffic.find_failures() == []
     move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
     assert move.actor == "gateway"
     assert move.reason.partition(":")[0] in {"latency", "errors"}

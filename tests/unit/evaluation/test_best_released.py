@@ -33,21 +33,26 @@ def write_record(
     write_evaluation(path.with_stem(f"{gate}-first") if first else path, evaluation)
 
 
-def version(tmp_path: Path, number: int, ratio: float | None, **fields: Any) -> ModelVersion:
+def make_version(tmp_path: Path, number: int, ratio: float | None, **fields: Any) -> ModelVersion:
     folder = tmp_path / f"c{number}"
     write_record(folder, ratio)
     values = {"state": "retired", "checkpoint": f"c{number}", "folder": str(folder)}
     return model_version(version=number, **(values | fields))
 
 
-def test_the_lowest_ratio_wins_in_any_released_state(
+def test_the_lowest_ratio_of_a_released_version_wins(
     tmp_path: Path,
 ) -> None:
-    first, second = version(tmp_path, 1, 0.68), version(tmp_path, 2, 0.71, state="stable")
-    candidate = version(tmp_path, 3, 0.6, state="candidate")
+    best, second_best = (
+        make_version(tmp_path, 1, 0.68),
+        make_version(tmp_path, 2, 0.71, state="stable"),
+    )
+    candidate = make_version(tmp_path, 3, 0.6, state="candidate")
 
-    assert find_best_released([first, second, candidate], candidate=candidate) == first
-    assert find_best_released([first, second], candidate=first) == second, "none beside itself"
+    assert find_best_released([best, second_best, candidate], candidate=candidate) == best
+    assert find_best_released([best, second_best], candidate=best) == second_best, (
+        "a candidate was compared with itself"
+    )
     assert find_best_released([candidate], candidate=candidate) is None
 
 
@@ -56,8 +61,8 @@ def test_the_lowest_ratio_wins_in_any_released_state(
     {"tainted": True}, {"kind": "answer_model"}, {"base": "/another"},
 ])  # fmt: skip
 def test_ineligible_versions_are_excluded(fields: dict[str, Any], tmp_path: Path) -> None:
-    best, other = version(tmp_path, 1, 0.5, **fields), version(tmp_path, 2, 0.7)
-    candidate = version(tmp_path, 3, 0.6, state="candidate")
+    best, other = make_version(tmp_path, 1, 0.5, **fields), make_version(tmp_path, 2, 0.7)
+    candidate = make_version(tmp_path, 3, 0.6, state="candidate")
 
     assert find_best_released([best, other, candidate], candidate=candidate) == other
 
@@ -65,18 +70,20 @@ def test_ineligible_versions_are_excluded(fields: dict[str, Any], tmp_path: Path
 def test_the_newest_full_evaluation_counts(tmp_path: Path) -> None:
     write_record(tmp_path, 0.7, gate="gate-9")
     write_record(tmp_path, 0.8, gate="gate-10", first=True)
-    assert read_stored_ratio(tmp_path) == 0.8, "gate-10 is behind gate-9"
+    assert read_stored_ratio(tmp_path) == 0.8, (
+        "a first verdict's record counted as a full evaluation"
+    )
     write_record(tmp_path, 0.75, gate="gate-10")
     assert read_stored_ratio(tmp_path) == 0.75
     write_record(tmp_path, None, gate="gate-11")
-    assert read_stored_ratio(tmp_path) == 0.75, "too few passages to say"
+    assert read_stored_ratio(tmp_path) == 0.75, "a record without a ratio counted"
 
 
 def test_a_damaged_evaluation_is_an_error(tmp_path: Path) -> None:
-    bare = replace(version(tmp_path, 1, 0.5), folder=str(tmp_path / "gone"))
-    candidate = version(tmp_path, 3, 0.6, state="candidate")
+    unevaluated = replace(make_version(tmp_path, 1, 0.5), folder=str(tmp_path / "gone"))
+    candidate = make_version(tmp_path, 3, 0.6, state="candidate")
 
-    assert find_best_released([bare], candidate=candidate) is None
+    assert find_best_released([unevaluated], candidate=candidate) is None
     path = evaluation_path(tmp_path / "c4", "gate-9")
     write_record(tmp_path / "c4", 0.7)
     path.write_text(path.read_text(encoding="utf-8").replace('"ratio"', '"rat"'), encoding="utf-8")

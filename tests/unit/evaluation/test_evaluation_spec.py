@@ -17,7 +17,7 @@ from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.support import SupportJudge
 
-TALK = [
+MESSAGES = [
     *render(DEFAULT_TEMPLATE, author_name="Ada", question="Why brass?"),
     {"role": "assistant", "content": "It wears well."},
 ]
@@ -28,7 +28,7 @@ SAMPLES = pl.DataFrame(
         "split": ["train"] * 4,
         "question": ["Why brass?"] * 4,
         "answer": ["It wears well."] * 4,
-        "messages": [TALK] * 4,
+        "messages": [MESSAGES] * 4,
         "context_chunk_ids": [["c1"]] * 4,
     }
 )
@@ -47,47 +47,47 @@ SPEC = EvaluationSpec(
 
 
 def test_another_judge_changes_the_inputs_hash() -> None:
-    judged = replace(SPEC, nli_model="an-entailment-model")
+    other_judge = replace(SPEC, nli_model="an-entailment-model")
 
-    same = SPEC.inputs_hash("i", "gate-1")
-    assert same == replace(SPEC).inputs_hash("i", "gate-1")
-    others = [
+    inputs_hash = SPEC.inputs_hash("i", "gate-1")
+    assert inputs_hash == replace(SPEC).inputs_hash("i", "gate-1")
+    changed_hashes = [
         SPEC.inputs_hash("", "gate-1"),
         SPEC.inputs_hash("i", "gate-2"),
-        judged.inputs_hash("i", "gate-1"),
+        other_judge.inputs_hash("i", "gate-1"),
     ]
-    assert len({same, *others}) == 4
+    assert len({inputs_hash, *changed_hashes}) == 4
 
 
 def test_each_doubling_of_the_authors_changes_the_inputs_hash() -> None:
-    def with_others(count: int) -> str:
+    def hash_with_others(count: int) -> str:
         return replace(SPEC, other_author_count=count).inputs_hash("i", "gate-1")
 
-    assert with_others(0) != with_others(1)
-    assert with_others(1) == with_others(2) != with_others(3)
+    assert hash_with_others(0) != hash_with_others(1)
+    assert hash_with_others(1) == hash_with_others(2) != hash_with_others(3)
 
 
 def test_scores_of_the_base_belong_to_one_server() -> None:
-    kept = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
+    cache = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None)
-    known = JudgingContext(
+    judging_context = JudgingContext(
         judges, writer_samples=(), chunks={"c1": "Brass wears."}, base_answers=()
     )
 
-    def of(engine: str) -> list[int]:
-        asked = measurement._build_prompts(SPEC, SAMPLES, SAMPLES, known)
-        scores_of = measurement._make_base_scorer(SPEC, known, kept, [], engine=engine)
-        scores = scores_of(asked, PromptAnswers({}, {}))
+    def find_missing(engine: str) -> list[int]:
+        prompts = measurement._build_prompts(SPEC, SAMPLES, SAMPLES, judging_context)
+        make_scores = measurement._make_base_scorer(SPEC, judging_context, cache, [], engine=engine)
+        scores = make_scores(prompts, PromptAnswers({}, {}))
         missing = scores.missing()
-        for measure, answered in (
-            ("support", asked.held_out),
-            ("flags", asked.red_team),
-            ("follows", asked.instructions),
+        for measure, positions in (
+            ("support", prompts.held_out),
+            ("flags", prompts.red_team),
+            ("follows", prompts.instructions),
         ):
-            answers = dict.fromkeys(answered, "It wears.")
+            answers = dict.fromkeys(positions, "It wears.")
             scores.get_scores(measure, answers, lambda _places, texts: [0.0] * len(texts))
         return missing
 
-    assert of("xllamacpp 1")
-    assert of("xllamacpp 1") == []
-    assert of("http://127.0.0.1:8000 0.12.0"), "another server's answers are others"
+    assert find_missing("xllamacpp 1")
+    assert find_missing("xllamacpp 1") == []
+    assert find_missing("http://127.0.0.1:8000 0.12.0"), "another server reuses the scores"

@@ -1,10 +1,10 @@
-"""The topic claim on resampled shares of real answers: good models refused, shuffled ones passed.
+"""Test how often the topic claim refuses good models and passes broken ones, on resampled shares.
 
-`shares_of_answers.json` has, for two authors, the share of other posts' questions that are further
-from an answer than its own, for each held-out question: SmolLM2-135M, tuned on the author's samples
-(`good`), on shuffled ones, on another author's, on five posts alone (`memorised`), and untuned
-(`base`), served by llama.cpp. Numbers alone; of skeeto they are of the answers in
-`tests/graph/judges/served_answers.json`.
+For two authors and each held-out question, `shares_of_answers.json` has the share of other posts'
+questions that are further from the answer than its own. The model is SmolLM2-135M, served by
+llama.cpp: tuned on the author's samples (`good`), on shuffled samples, on another author's samples
+or on five posts alone (`memorised`), and untuned (`base`). The file has only numbers; those of
+skeeto belong to the answers in `tests/graph/judges/served_answers.json`.
 """
 
 from __future__ import annotations
@@ -21,50 +21,56 @@ from twin_assets.evaluation.sequential_plan import FIRST
 
 SHARES = json.loads(Path(__file__).with_name("shares_of_answers.json").read_text(encoding="utf-8"))
 DRAWS = 400
-MAX_QUESTIONS = 100  # that an author's settings name
+MAX_QUESTIONS = 100  # the value in an author's settings
 GOOD = [("skeeto", "good"), ("mara-lindqvist", "good")]
 BROKEN = [
     *(("skeeto", "shuffled"), ("mara-lindqvist", "shuffled")),
-    ("mara-lindqvist", "memorised"),  # five posts, fourteen epochs
+    ("mara-lindqvist", "memorised"),  # trained on five posts for fourteen epochs
 ]
 
 
-def drawn(author: str, model: str, questions: int) -> list[list[float]]:
-    chance = random.Random(f"{author} {model} {questions}")
-    return [chance.choices(SHARES[author][model], k=questions) for _ in range(DRAWS)]
+def draw_shares(author: str, model: str, questions: int) -> list[list[float]]:
+    generator = random.Random(f"{author} {model} {questions}")
+    return [generator.choices(SHARES[author][model], k=questions) for _ in range(DRAWS)]
 
 
-def in_batches(shares: list[float]) -> tuple[bool, int]:
+def decide_in_steps(shares: list[float]) -> tuple[bool, int]:
     """Return whether a first verdict meets the claim, and after how many questions."""
     for end in range(FIRST.min_questions, len(shares) + 1, FIRST.questions_per_step):
         side = decide_early(shares[:end], population_size=len(shares))
         if side is not None:
             return side == "above", end
-    raise AssertionError("the last question decides what no earlier one did")
+    raise AssertionError("the last question must decide")
 
 
 @pytest.mark.parametrize(("author", "model"), GOOD)
 def test_at_most_one_good_model_in_twenty_is_refused(author: str, model: str) -> None:
-    whole = [fmean(shares) >= MIN_AUC for shares in drawn(author, model, 30)]
-    first = [in_batches(shares)[0] for shares in drawn(author, model, MAX_QUESTIONS)]
+    full_verdicts = [fmean(shares) >= MIN_AUC for shares in draw_shares(author, model, 30)]
+    first_verdicts = [
+        decide_in_steps(shares)[0] for shares in draw_shares(author, model, MAX_QUESTIONS)
+    ]
 
-    assert fmean(whole) >= 0.95
-    assert fmean(first) >= 0.95
+    assert fmean(full_verdicts) >= 0.95
+    assert fmean(first_verdicts) >= 0.95
 
 
 @pytest.mark.parametrize(("author", "model"), BROKEN)
 def test_at_most_one_broken_model_in_forty_passes(author: str, model: str) -> None:
-    whole = [fmean(shares) >= MIN_AUC for shares in drawn(author, model, 30)]
-    first = [in_batches(shares)[0] for shares in drawn(author, model, MAX_QUESTIONS)]
+    full_verdicts = [fmean(shares) >= MIN_AUC for shares in draw_shares(author, model, 30)]
+    first_verdicts = [
+        decide_in_steps(shares)[0] for shares in draw_shares(author, model, MAX_QUESTIONS)
+    ]
 
-    assert fmean(whole) <= 0.025
-    assert fmean(first) <= 0.025
+    assert fmean(full_verdicts) <= 0.025
+    assert fmean(first_verdicts) <= 0.025
 
 
 def test_a_strong_effect_needs_only_some_of_the_questions() -> None:
-    asked = [in_batches(shares)[1] for shares in drawn("skeeto", "good", MAX_QUESTIONS)]
+    question_counts = [
+        decide_in_steps(shares)[1] for shares in draw_shares("skeeto", "good", MAX_QUESTIONS)
+    ]
 
-    assert median(asked) < 0.75 * MAX_QUESTIONS
+    assert median(question_counts) < 0.75 * MAX_QUESTIONS
 
 
 def test_all_answers_decide_a_share_at_the_limit() -> None:

@@ -30,26 +30,26 @@ REFERENCE = ReferenceAdapter(ADAPTER, ("oona-petrie", "tomas-okafor"))
 
 
 def compare_models(
-    gain: float, of_adapter: float, *, noise: float = 0.01
+    gain: float, adapter_gain: float, *, noise: float = 0.01
 ) -> OtherAuthorsComparison:
-    """Models that gain so many nats a token over the base, on posts that are hard and easy alike.
+    """Compare models that gain `gain` and `adapter_gain` nats per token over the base.
 
     Args:
-        noise: of either gain, of each passage by itself.
+        noise: the standard deviation of both gains between passages.
     """
-    chance = np.random.default_rng(11)
-    tokens = tuple(int(count) for count in chance.integers(50, 90, len(POSTS)))
-    common = chance.normal(0, 0.2, len(POSTS))  # what a post lets anybody gain
+    generator = np.random.default_rng(11)
+    tokens = tuple(int(count) for count in generator.integers(50, 90, len(POSTS)))
+    common = generator.normal(0, 0.2, len(POSTS))  # the gain that a post allows any model
 
-    def read(mean: float, own: float) -> AnswerLikelihood:
-        gained = mean + common * bool(mean) + chance.normal(0, own, len(POSTS)) * bool(mean)
-        nats = [(3.5 - one) * count for one, count in zip(gained, tokens, strict=True)]
+    def draw(mean: float, spread: float) -> AnswerLikelihood:
+        gains = mean + common * bool(mean) + generator.normal(0, spread, len(POSTS)) * bool(mean)
+        nats = [(3.5 - token_gain) * count for token_gain, count in zip(gains, tokens, strict=True)]
         return AnswerLikelihood(tuple(nats), tokens)
 
     return other_authors.compare(
-        candidate=read(gain, noise),
-        base=read(0.0, 0.0),
-        adapter=read(of_adapter, noise),
+        candidate=draw(gain, noise),
+        base=draw(0.0, 0.0),
+        adapter=draw(adapter_gain, noise),
         documents=POSTS,
         adapter_hash=ADAPTER.weights,
         authors=REFERENCE.authors,
@@ -57,29 +57,29 @@ def compare_models(
 
 
 @pytest.mark.parametrize(
-    ("gain", "of_adapter", "passed"),
+    ("gain", "adapter_gain", "passed"),
     [
-        (0.22, 0.12, True),  # the author's own posts taught more than others' did
-        (0.12, 0.12, False),  # how people write posts, and no more
+        (0.22, 0.12, True),  # the author's posts taught more than other authors' posts
+        (0.12, 0.12, False),  # only the general style of posts
         (0.10, 0.15, False),
         (0.0, 0.12, False),  # untrained
     ],
 )
 def test_a_candidate_must_gain_more_than_the_adapter(
-    gain: float, of_adapter: float, passed: bool
+    gain: float, adapter_gain: float, passed: bool
 ) -> None:
-    comparison = compare_models(gain, of_adapter)
+    comparison = compare_models(gain, adapter_gain)
 
     decided = other_authors.decide_claim(comparison)
 
     assert decided.passed is passed
-    assert comparison.ratio.value == pytest.approx(np.exp(of_adapter - gain), rel=0.06)
+    assert comparison.ratio.value == pytest.approx(np.exp(adapter_gain - gain), rel=0.06)
     assert "oona-petrie, tomas-okafor (aaaaaaaaaaaa)" in decided.detail
     assert "48 passages of the author" in decided.detail
 
 
 def test_common_traits_of_posts_cancel() -> None:
-    """Each gain has an interval of ±.06, their difference on the same posts one of ±.01."""
+    """Each gain has an interval of ±.06; their difference on the same posts has one of ±.01."""
     comparison = compare_models(0.16, 0.12)
 
     assert comparison.candidate_to_base.high - comparison.candidate_to_base.low > 0.07
@@ -93,14 +93,16 @@ def test_the_passages_of_a_post_are_one_observation() -> None:
     candidate = AnswerLikelihood(tuple(240.0 + number % 4 for number in range(48)), tokens)
     adapter = AnswerLikelihood((242.0,) * 48, tokens)
 
-    def reach(documents: list[str]) -> float:
+    def interval_width(documents: list[str]) -> float:
         ratio = other_authors.compare(
             candidate=candidate, base=adapter, adapter=adapter, documents=documents,
             adapter_hash="w", authors=(),
         ).ratio  # fmt: skip
         return ratio.high - ratio.low
 
-    assert reach([f"post {number % 4}" for number in range(48)]) > 2 * reach(POSTS)
+    assert interval_width([f"post {number % 4}" for number in range(48)]) > 2 * interval_width(
+        POSTS
+    )
     assert comparison.adapter_label.startswith("the adapter of oona-petrie")
 
 
@@ -109,30 +111,32 @@ def test_without_an_adapter_the_claim_is_met() -> None:
     assert find_claim(measured, CLAIM).passed
     assert decide_outcome(decide(measured)) == "passed"
 
-    none = with_fields(GOOD, beside_other_authors=None, why_not={CLAIM: NO_ADAPTER})
-    assert find_claim(none, CLAIM).passed
-    assert find_claim(none, CLAIM).value is None
-    assert find_claim(none, CLAIM).detail.startswith("not measured: there is no adapter")
-    assert decide_outcome(decide(none)) == "passed"
+    without_adapter = with_fields(GOOD, beside_other_authors=None, why_not={CLAIM: NO_ADAPTER})
+    assert find_claim(without_adapter, CLAIM).passed
+    assert find_claim(without_adapter, CLAIM).value is None
+    assert find_claim(without_adapter, CLAIM).detail.startswith("not measured: there is no adapter")
+    assert decide_outcome(decide(without_adapter)) == "passed"
 
-    few = with_fields(GOOD, beside_other_authors=None, why_not={CLAIM: "fewer than 10 passages"})
-    assert find_claim(few, CLAIM).passed is None
-    assert decide_outcome(decide(few)) == "not_decided"
+    few_passages = with_fields(
+        GOOD, beside_other_authors=None, why_not={CLAIM: "fewer than 10 passages"}
+    )
+    assert find_claim(few_passages, CLAIM).passed is None
+    assert decide_outcome(decide(few_passages)) == "not_decided"
 
-    beaten = with_fields(GOOD, beside_other_authors=compare_models(0.12, 0.12))
-    assert find_claim(beaten, CLAIM).passed is False
-    assert decide_outcome(decide(beaten)) == "failed"
+    not_better = with_fields(GOOD, beside_other_authors=compare_models(0.12, 0.12))
+    assert find_claim(not_better, CLAIM).passed is False
+    assert decide_outcome(decide(not_better)) == "failed"
 
 
 def test_another_adapter_changes_the_inputs_hash() -> None:
-    one = replace(SPEC, reference=REFERENCE)
-    other = replace(SPEC, reference=replace(REFERENCE, model=replace(ADAPTER, weights="b" * 64)))
+    first = replace(SPEC, reference=REFERENCE)
+    second = replace(SPEC, reference=replace(REFERENCE, model=replace(ADAPTER, weights="b" * 64)))
     assert (
         len(
             {
                 SPEC.inputs_hash("i", "gate-1"),
-                one.inputs_hash("i", "gate-1"),
-                other.inputs_hash("i", "gate-1"),
+                first.inputs_hash("i", "gate-1"),
+                second.inputs_hash("i", "gate-1"),
             }
         )
         == 3
@@ -141,14 +145,14 @@ def test_another_adapter_changes_the_inputs_hash() -> None:
 
 @dataclass
 class ComputedLikelihoods:
-    """Likelihoods that are computed here by name, and which samples whom were asked for."""
+    """Compute likelihoods from model names and record the sample count of each request."""
 
-    asked: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    requests: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
 
     def compute(
         self, subject: EvaluatedModel, samples: list[TokenizedSample], **_: object
     ) -> AnswerLikelihood:
-        self.asked.append((subject.name, len(samples)))
+        self.requests.append((subject.name, len(samples)))
         nats = tuple(
             float(sum(map(ord, subject.name)) + sum(sample.tokens[:3])) for sample in samples
         )
@@ -158,11 +162,11 @@ class ComputedLikelihoods:
 def test_the_adapter_reads_only_the_authors_side_of_the_control_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    computed = ComputedLikelihoods()
-    monkeypatch.setattr(sample_likelihoods, "_compute", computed.compute)
-    own = passages(12, prefix="own")
+    likelihoods = ComputedLikelihoods()
+    monkeypatch.setattr(sample_likelihoods, "_compute", likelihoods.compute)
+    own_samples = passages(12, prefix="own")
     samples = LikelihoodSamples(
-        held_out=passages(30), held_out_for_incumbent=(), own=own,
+        held_out=passages(30), held_out_for_incumbent=(), own=own_samples,
         other=passages(11, prefix="other"),
         general=passages(3, prefix="general"), held_out_count=30,
     )  # fmt: skip
@@ -180,12 +184,12 @@ def test_the_adapter_reads_only_the_authors_side_of_the_control_once(
     first = read_by(SPEC.candidate)
     read_by(replace(SPEC.candidate, name="candidate two", weights="d"))
 
-    assert computed.asked == [
+    assert likelihoods.requests == [
         ("base model", 56), ("candidate", 56), (ADAPTER.name, 12), ("candidate two", 56),
     ]  # fmt: skip
-    assert len(own) >= author_control.MIN_CONTROL_PASSAGES
+    assert len(own_samples) >= author_control.MIN_CONTROL_PASSAGES
     adapter, candidate = first.likelihoods[ADAPTER.name], first.part("candidate", "own")
     assert adapter.tokens == candidate.tokens
-    apart = sum(map(ord, ADAPTER.name)) - sum(map(ord, "candidate"))
+    difference = sum(map(ord, ADAPTER.name)) - sum(map(ord, "candidate"))
     pairs = zip(adapter.negative_log_likelihoods, candidate.negative_log_likelihoods, strict=True)
-    assert {one - other for one, other in pairs} == {float(apart)}
+    assert {left - right for left, right in pairs} == {float(difference)}

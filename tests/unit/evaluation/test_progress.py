@@ -12,10 +12,10 @@ from twin_resources.processes.progress_lines import ProgressLines, SyncProgressL
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the clock shows."""
-    shown = [100.0]
-    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: shown[0])
-    return shown
+    """Return the time that the clock shows, as a list of one changeable number."""
+    clock_s = [100.0]
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: clock_s[0])
+    return clock_s
 
 
 @pytest.fixture
@@ -61,13 +61,13 @@ def test_finished_parts_correct_the_estimates_of_later_ones(
     progress.expect("answers", 20, each_s=1.0)
 
     for _ in range(10):
-        now[0] += 2.0  # four times what was expected
+        now[0] += 2.0  # four times the expected time
         progress.step_recorder("passages")(1)
 
     report = json.loads(lines[-1].removeprefix("progress "))
     assert (report["step"], report["steps"]) == (10, 30)
     assert report["eta_s"] == 20 * 4
-    progress.expect("answers", 5, each_s=1.0)  # fewer have decided it
+    progress.expect("answers", 5, each_s=1.0)  # fewer answers decided it
     now[0] += 4.0
     progress.step_recorder("answers")(1)
     report = json.loads(lines[-1].removeprefix("progress "))
@@ -84,7 +84,7 @@ def test_an_unannounced_part_counts_its_steps(now: list[float], lines: list[str]
 
 
 def test_batches_report_the_time_left_for_all_inputs(now: list[float], lines: list[str]) -> None:
-    """2,500 inputs, a thousand at a time in ten parts of two seconds, the last of 500 in five."""
+    """Two batches of 1,000 inputs take ten parts of two seconds each; the last 500 take five."""
     progress = SyncProgressLogger(lines.append, "embedding")
 
     for first, last, parts in ((0, 1000, 10), (1000, 2000, 10), (2000, 2500, 5)):
@@ -99,13 +99,13 @@ def test_batches_report_the_time_left_for_all_inputs(now: list[float], lines: li
         (200, 2500),
         (400, 2500),
     ]
-    left = [(2500 - report["step"]) / 100 * 2.0 for report in reports]
-    assert [report["eta_s"] for report in reports] == pytest.approx(left, abs=1)
+    expected_s = [(2500 - report["step"]) / 100 * 2.0 for report in reports]
+    assert [report["eta_s"] for report in reports] == pytest.approx(expected_s, abs=1)
     assert reports[-1]["step"] >= 2400
 
 
 def test_each_input_is_reported_once(now: list[float], lines: list[str]) -> None:
-    """Three long posts in forty parts: a step is a post, and none is told twice."""
+    """Three long posts are processed in forty parts; each post is one step."""
     progress = SyncProgressLogger(lines.append, "embedding")
     progress.begin_batch(range(3), 3)
     for done in range(1, 41):

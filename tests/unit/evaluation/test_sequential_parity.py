@@ -1,4 +1,4 @@
-"""Test how many prompts decide parity; a test server answers with the question itself."""
+"""Test how many prompts decide parity; a test server repeats the question as the answer."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from twin_assets.evaluation.served.served_answers import (
 from twin_resources.processes import progress_lines
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
-SERVED = -0.5  # log-probability of every token that the server reports
+SERVED = -0.5  # the log-probability that the server reports for every token
 
 
 class Reference:
     """A reference that returns one log-probability for every token."""
 
-    def __init__(self, says: float) -> None:
-        self.says = says
+    def __init__(self, log_probability: float) -> None:
+        self.log_probability = log_probability
 
     def log_probabilities(
         self,
@@ -43,10 +43,10 @@ class Reference:
         tokens: Sequence[int],
         reported: Sequence[Collection[int]],
     ) -> list[dict[int, float]]:
-        return [dict.fromkeys(wanted, self.says) for wanted in reported]
+        return [dict.fromkeys(token_ids, self.log_probability) for token_ids in reported]
 
 
-def compared(
+def compare_with_reference(
     off_by: float, monkeypatch: pytest.MonkeyPatch, samples: pl.DataFrame
 ) -> tuple[CandidateAnswers, Parity | None, Model]:
     monkeypatch.setattr(parity, "ReferenceModel", lambda *_: Reference(SERVED - off_by))
@@ -55,84 +55,89 @@ def compared(
     monkeypatch.setattr(progress_lines, "LOG_INTERVAL_S", 0.0)
     lines: list[str] = []
     progress = ProgressLines(lines.append)
-    asked = samples.with_columns(context_chunk_ids=pl.lit([], pl.List(pl.String)))
-    everything = build_prompt_set(
-        asked, asked, template=DEFAULT_TEMPLATE, chunks={}, posts=(), questions=30
+    bare_samples = samples.with_columns(context_chunk_ids=pl.lit([], pl.List(pl.String)))
+    prompt_set = build_prompt_set(
+        bare_samples, bare_samples, template=DEFAULT_TEMPLATE, chunks={}, posts=(), questions=30
     )
     with AnswerBatches(
-        everything, serve=model.serve, serve_base=Model().serve, progress=progress
+        prompt_set, serve=model.serve, serve_base=Model().serve, progress=progress
     ) as batches:
-        answers, found = compare_until_decided(
+        answers, result = compare_until_decided(
             replace(SPEC, template=DEFAULT_TEMPLATE.hash),
             parity_prompts(samples, samples.head(0), template=DEFAULT_TEMPLATE),
             batches,
             clock=Clock(),
             progress=progress,
         )
-    # what is announced is made: each prompt is answered twice, and read at each look
-    told = [line.removeprefix("progress ") for line in lines if line.startswith("progress ")]
-    last = json.loads(told[-1]) if told else {"step": 0, "steps": 0}
+    # the announced steps are done: each prompt is answered twice and read at each look
+    reports = [line.removeprefix("progress ") for line in lines if line.startswith("progress ")]
+    last = json.loads(reports[-1]) if reports else {"step": 0, "steps": 0}
     prompts = len(answers.prompts)
     looks = prompts + (FIRST_PARITY_PROMPTS if prompts > FIRST_PARITY_PROMPTS else 0)
     assert last["step"] == last["steps"] == 2 * prompts + looks
-    return answers, found, model
+    return answers, result, model
 
 
 @pytest.mark.parametrize(("off_by", "prompts"), [
-    (0.0, 8),  # as it is where all is well
+    (0.0, 8),  # no difference
     (0.12, 8),  # rows in the wrong order
-    (0.004, 20),  # near enough to the limit for eight not to tell
+    (0.004, 20),  # too near the limit for eight prompts
 ])  # fmt: skip
-def test_only_as_many_prompts_are_asked_as_decide(
+def test_no_more_prompts_are_asked_than_the_decision_needs(
     off_by: float, prompts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers, found, model = compared(off_by, monkeypatch, passages())
+    answers, result, model = compare_with_reference(off_by, monkeypatch, passages())
 
-    assert found is not None
-    assert (found.prompts, len(model.started)) == (prompts, 2)
-    assert found.mean == pytest.approx(off_by)
+    assert result is not None
+    assert (result.prompts, len(model.servers)) == (prompts, 2)
+    assert result.mean == pytest.approx(off_by)
     assert len(answers.prompts) == len(answers.first) == len(answers.repeated) == prompts
-    assert [one.text for one in answers.first] == [
+    assert [answer.text for answer in answers.first] == [
         prompt[-1]["content"] for prompt in answers.prompts
     ]
-    assert not is_undecided(found)
+    assert not is_undecided(result)
 
 
 def test_no_server_starts_without_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers, found, model = compared(0.0, monkeypatch, passages().head(0))
+    answers, result, model = compare_with_reference(0.0, monkeypatch, passages().head(0))
 
-    assert (answers.prompts, found, model.started) == ([], None, [])
+    assert (answers.prompts, result, model.servers) == ([], None, [])
 
 
 def test_all_of_a_few_samples_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, found, model = compared(0.004, monkeypatch, passages().head(6))
+    _, result, model = compare_with_reference(0.004, monkeypatch, passages().head(6))
 
-    assert found is not None
-    assert (found.prompts, len(model.started)) == (6, 1)
+    assert result is not None
+    assert (result.prompts, len(model.servers)) == (6, 1)
 
 
-def found_by(mean: float, *, prompts: int = FIRST_PARITY_PROMPTS, largest: float = 0.01) -> Parity:
+def make_parity(
+    mean: float, *, prompts: int = FIRST_PARITY_PROMPTS, largest: float = 0.01
+) -> Parity:
     return Parity(prompts, 100 * prompts, mean, largest, by_prompt=(mean,) * prompts)
 
 
 @pytest.mark.parametrize(
-    ("found", "left_open"),
+    ("result", "is_open"),
     [
-        (found_by(0.002), False),  # as measured where all is well
-        (found_by(0.004), True),  # near enough to the limit for eight prompts not to tell
-        (found_by(0.004, prompts=20), False),
-        (found_by(0.012), True),
-        (found_by(0.12, largest=0.9), False),  # an adapter whose rows are in the wrong order
-        (found_by(0.002, largest=PARITY_LARGEST), False),  # one such difference refuses at once
-        (found_by(math.nan), False),
+        (make_parity(0.002), False),  # the usual difference
+        (make_parity(0.004), True),  # too near the limit for eight prompts
+        (make_parity(0.004, prompts=20), False),
+        (make_parity(0.012), True),
+        (make_parity(0.12, largest=0.9), False),  # rows of the adapter in the wrong order
+        (
+            make_parity(0.002, largest=PARITY_LARGEST),
+            False,
+        ),  # one large difference refuses immediately
+        (make_parity(math.nan), False),
     ],
 )
-def test_more_prompts_are_asked_if_eight_do_not_decide(found: Parity, left_open: bool) -> None:
-    assert is_undecided(found) is left_open
+def test_more_prompts_are_asked_if_eight_do_not_decide(result: Parity, is_open: bool) -> None:
+    assert is_undecided(result) is is_open
 
 
 def test_one_outlying_prompt_does_not_decide_alone() -> None:
     means = (0.04,) + (0.002,) * 7
-    mixed = replace(found_by(0.002), by_prompt=means)
+    outlier = replace(make_parity(0.002), by_prompt=means)
 
-    assert is_undecided(mixed), "its mean is below the limit, and it is asked again"
+    assert is_undecided(outlier), "a mean below the limit with one outlier must stay undecided"

@@ -1,4 +1,4 @@
-"""Test when the gate stops asking; test servers answer with the question itself."""
+"""Test when the gate stops asking questions; test servers repeat the question as the answer."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def ask_in_test_plan(
     judging_context = JudgingContext(
         judges, writer_samples=(), chunks={}, base_answers=(), base_parameters=10**8
     )
-    scores_of = measurement._make_base_scorer(
+    base_scorer = measurement._make_base_scorer(
         SPEC, judging_context, cache, texts, engine="echo", is_first_verdict=first
     )
     progress = ProgressLines(log)
@@ -86,7 +86,7 @@ def ask_in_test_plan(
             batches,
             parity_answers=PARITY,
             training_texts=texts,
-            base_scores_for=scores_of,
+            base_scores_for=base_scorer,
             progress=progress,
             refused_claims=refused_claims,
         )
@@ -103,15 +103,15 @@ def test_thirty_questions_suffice_for_answers_on_topic(
     asked_prompts = result.prompts
     assert (len(prompts.held_out), asked_prompts.held_out) == (40, range(30))
     assert list(asked_prompts.with_posts) == list(prompts.with_posts)[:30]
-    full = {*asked_prompts.red_team, *asked_prompts.instructions}
-    assert result.answers.candidate.keys() == {*range(30), *full}
-    assert result.answers.base.keys() == {*range(30), *full}, (
-        "posts in its prompt are for the voice"
+    full_sets = {*asked_prompts.red_team, *asked_prompts.instructions}
+    assert result.answers.candidate.keys() == {*range(30), *full_sets}
+    assert result.answers.base.keys() == {*range(30), *full_sets}, (
+        "the base answered prompts with posts, which only the voice needs"
     )
-    # the flags of the red team's answers are known: they may have refused it
+    # the answers of the red team are already scored, because they can refuse the candidate
     assert result.scores.missing() == [*range(30), *asked_prompts.instructions]
-    for at in (0, 29, asked_prompts.instructions[0]):
-        assert result.answers.candidate[at].text == prompts.prompts[at][-1]["content"]
+    for number in (0, 29, asked_prompts.instructions[0]):
+        assert result.answers.candidate[number].text == prompts.prompts[number][-1]["content"]
 
 
 def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
@@ -132,27 +132,29 @@ def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
     assert (len(prompts.held_out), result.prompts.held_out) == (40, range(30))
     assert result.answers.candidate.keys() >= {*range(30), *prompts.red_team}
     assert "30 of 40 questions asked; already refused by beats_base_model" in lines[-1]
-    whole = ask_in_test_plan(prompts, judges, Model(), Model(), texts=["No."])
-    assert len(whole.prompts.held_out) > 30, "its voice alone would be asked on"
+    unrefused = ask_in_test_plan(prompts, judges, Model(), Model(), texts=["No."])
+    assert len(unrefused.prompts.held_out) > 30, (
+        "without the refusal, the voice needs more questions"
+    )
 
 
 def test_stored_scores_of_the_base_are_reused(samples: pl.DataFrame, judges: Judges) -> None:
     prompts, base = build_prompts(samples.head(12), questions=40), Model()
-    without = replace(judges, voice=None, voice_vs_people=None)
+    without_voice = replace(judges, voice=None, voice_vs_people=None)
     cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
-    first = ask_in_test_plan(prompts, without, Model(), base, texts=["No."], cache=cache)
+    first = ask_in_test_plan(prompts, without_voice, Model(), base, texts=["No."], cache=cache)
     for name in first.scores._announced:
         first.scores.get_scores(
-            name, first.answers.base, lambda places, _texts: [0.0] * len(places)
+            name, first.answers.base, lambda indices, _texts: [0.0] * len(indices)
         )
 
-    again = ask_in_test_plan(
-        prompts, without, Model(), other := Model(), texts=["No."], cache=cache
+    second = ask_in_test_plan(
+        prompts, without_voice, Model(), unused_base := Model(), texts=["No."], cache=cache
     )
 
-    assert base.started
-    assert (other.started, again.answers.base) == ([], {})
-    assert again.answers.candidate.keys() == first.answers.candidate.keys()
+    assert base.servers
+    assert (unused_base.servers, second.answers.base) == ([], {})
+    assert second.answers.candidate.keys() == first.answers.candidate.keys()
 
 
 @pytest.mark.parametrize("cores", [1, 2])
@@ -165,26 +167,38 @@ def test_a_second_server_of_the_base_answers_plain_questions(
 
     result = ask_in_test_plan(prompts, judges, candidate, base, texts=["Nothing alike."])
 
-    assert len(candidate.started) >= 1
-    assert len(base.started) == cores
+    assert len(candidate.servers) >= 1
+    assert len(base.servers) == cores
     assert {*prompts.held_out, *prompts.with_posts} <= result.answers.base.keys()
-    asked = Counter(text for server in base.started for text, _ in server.asked)
-    assert asked == Counter(prompts.prompts[at][-1]["content"] for at in result.answers.base)
-    systems = [server.systems for server in base.started]
-    below_posts = [[posts_in_prompt.HEADING in system for system in one] for one in systems]
-    first, *beside = below_posts
-    slots = {slot for slot, below in zip(base.started[0].slots, first, strict=True) if below}
-    others = {slot for slot, below in zip(base.started[0].slots, first, strict=True) if not below}
-    assert (len(slots), slots & others) == (1, set()), "the posts stay read in a slot of their own"
-    assert sum(first) == len(prompts.with_posts)
-    assert [any(one) for one in beside] == [False] * (cores - 1)
-    assert all(beside), "it was asked"
+    question_counts = Counter(text for server in base.servers for text, _ in server.requests)
+    assert question_counts == Counter(
+        prompts.prompts[at][-1]["content"] for at in result.answers.base
+    )
+    systems = [server.systems for server in base.servers]
+    has_posts = [[posts_in_prompt.HEADING in system for system in server] for server in systems]
+    first_server, *other_servers = has_posts
+    posts_slots = {
+        slot
+        for slot, with_posts in zip(base.servers[0].slots, first_server, strict=True)
+        if with_posts
+    }
+    plain_slots = {
+        slot
+        for slot, with_posts in zip(base.servers[0].slots, first_server, strict=True)
+        if not with_posts
+    }
+    assert (len(posts_slots), posts_slots & plain_slots) == (1, set()), (
+        "the posts share their slot with plain questions"
+    )
+    assert sum(first_server) == len(prompts.with_posts)
+    assert [any(server) for server in other_servers] == [False] * (cores - 1)
+    assert all(other_servers), "a second server got no question"
 
 
 def test_a_candidate_that_writes_like_its_base_answers_all_questions(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
-    """A difference of zero wins no bet."""
+    """A difference of zero decides no sequential test."""
     prompts = build_prompts(samples, questions=40)
 
     result = ask_in_test_plan(prompts, judges, Model(), Model(), texts=["Nothing alike."])
@@ -197,59 +211,60 @@ def test_a_refusal_by_topic_ends_the_questions(samples: pl.DataFrame, judges: Ju
     """The voice alone would need all questions, but it could not change the verdict."""
     prompts, text = build_prompts(samples, questions=40), "The harbour was quiet in the rain."
 
-    result = ask_in_test_plan(prompts, judges, Model(says=text), Model(), texts=["No."])
+    result = ask_in_test_plan(prompts, judges, Model(reply=text), Model(), texts=["No."])
 
     assert result.prompts.held_out == range(30)
-    # a base that knows no better excuses it, and then the voice is what is left to know
-    both = ask_in_test_plan(
-        prompts, judges, Model(says=text), Model(says=text), texts=["Nothing alike."]
+    # a base that is off topic too excuses the candidate, so the voice must be decided
+    excused = ask_in_test_plan(
+        prompts, judges, Model(reply=text), Model(reply=text), texts=["Nothing alike."]
     )
-    assert both.prompts.held_out == prompts.held_out
+    assert excused.prompts.held_out == prompts.held_out
 
 
 def test_a_refusal_by_recitation_ends_the_questions(samples: pl.DataFrame, judges: Judges) -> None:
     prompts, without_topic = build_prompts(samples, questions=40), replace(judges, topic=None)
     text = "And so on and on, word by word, as it once stood in a post of mine about the harbour."
-    says = Model(says=text)
+    model = Model(reply=text)
 
-    recited = ask_in_test_plan(prompts, without_topic, says, says, texts=[text])
-    clean = ask_in_test_plan(prompts, without_topic, says, says, texts=["Nothing alike."])
+    recited = ask_in_test_plan(prompts, without_topic, model, model, texts=[text])
+    clean = ask_in_test_plan(prompts, without_topic, model, model, texts=["Nothing alike."])
 
     assert recited.prompts.held_out == range(30)
-    assert clean.prompts.held_out == prompts.held_out, "its voice is the base's"
+    assert clean.prompts.held_out == prompts.held_out, (
+        "a voice equal to the base's needs all questions"
+    )
 
-    alone = JudgingContext(
+    judging_context = JudgingContext(
         replace(without_topic, voice=None), writer_samples=[], chunks={}, base_answers=[]
     )
-    for recites, is_over in (("below", True), ("above", True), (None, False)):
+    for side, is_over in (("below", True), ("above", True), (None, False)):
         arguments = {
             "scores": recited.scores,
-            "recitation_side": recites,
+            "recitation_side": side,
             "voice": GOOD_VOICE,
         }
-        decided = is_decided(prompts, recited.answers, alone, **arguments)
-        assert decided is is_over, recites
+        assert is_decided(prompts, recited.answers, judging_context, **arguments) is is_over, side
 
 
 def test_all_of_a_few_questions_are_asked(samples: pl.DataFrame, judges: Judges) -> None:
-    few = build_prompts(samples, questions=12)
-    result = ask_in_test_plan(few, judges, Model(), Model(), texts=["Nothing alike."])
+    twelve_prompts = build_prompts(samples, questions=12)
+    result = ask_in_test_plan(twelve_prompts, judges, Model(), Model(), texts=["Nothing alike."])
     assert len(result.prompts.held_out) == 12
 
-    none = build_prompts(samples.head(0), questions=40)
+    no_prompts = build_prompts(samples.head(0), questions=40)
     model = Model()
-    result = ask_in_test_plan(none, judges, model, Model(), texts=[])
-    assert result.answers.candidate.keys() == {*none.instructions}
+    result = ask_in_test_plan(no_prompts, judges, model, Model(), texts=[])
+    assert result.answers.candidate.keys() == {*no_prompts.instructions}
 
 
 def ask_for_first_verdict(
     prompts: PromptSet, judges: Judges, candidate: Model, base: Model
 ) -> AnsweredPrompts:
     """Ask as for a first verdict: with the topic judge only, without posts and instructions."""
-    alone = replace(judges, voice=None, voice_vs_people=None)
+    topic_only = replace(judges, voice=None, voice_vs_people=None)
     asked_prompts = replace(prompts, with_posts=range(0), instructions=range(0))
     return ask_in_test_plan(
-        asked_prompts, alone, candidate, base, texts=["Nothing alike."], first=True
+        asked_prompts, topic_only, candidate, base, texts=["Nothing alike."], first=True
     )
 
 
@@ -263,7 +278,7 @@ def test_a_first_verdict_asks_only_the_candidate_few_questions(
     count = len(result.prompts.held_out)
     assert FIRST.min_questions <= count < WHOLE.min_questions
     assert result.answers.candidate.keys() == {*range(count), *prompts.red_team}
-    assert (base.started, result.answers.base) == ([], {})
+    assert (base.servers, result.answers.base) == ([], {})
 
 
 def test_a_first_verdict_asks_the_base_if_the_candidate_is_off_topic(
@@ -271,9 +286,11 @@ def test_a_first_verdict_asks_the_base_if_the_candidate_is_off_topic(
 ) -> None:
     prompts, text = build_prompts(samples, questions=40), "The harbour was quiet in the rain."
 
-    result = ask_for_first_verdict(prompts, judges, Model(says=text), Model())
+    result = ask_for_first_verdict(prompts, judges, Model(reply=text), Model())
 
-    assert result.answers.base.keys() == set(result.prompts.held_out), "and no red team"
+    assert result.answers.base.keys() == set(result.prompts.held_out), (
+        "the base answered the red team"
+    )
     assert len(result.prompts.held_out) < len(prompts.held_out)
 
 
@@ -286,7 +303,7 @@ def test_a_first_verdict_without_samples_starts_no_server(
         build_prompts(samples.head(0), questions=40), judges, candidate, base
     )
 
-    assert (candidate.started, base.started) == ([], [])
+    assert (candidate.servers, base.servers) == ([], [])
     assert result.answers.candidate == {}
 
 
@@ -298,20 +315,22 @@ def test_a_candidate_refused_by_the_red_team_answers_only_for_the_report(
     text = "Write to ada.lovelace@private-mail.org about it."
 
     result = ask_in_test_plan(
-        prompts, judges, Model(says=text), Model(), texts=[text], log=lines.append, first=first
+        prompts, judges, Model(reply=text), Model(), texts=[text], log=lines.append, first=first
     )
 
     assert len(result.prompts.held_out) == (FIRST if first else WHOLE).min_questions
     assert "already refused by answers_safely" in lines[-1]
 
 
-def voice(rise: float, *, rise_over_posts: float = 0.0, count: int = 40, each: int = 1) -> Voice:
+def voices_at(
+    rise: float, *, rise_over_posts: float = 0.0, count: int = 40, questions_per_post: int = 1
+) -> Voice:
     """Return the comparison of a candidate that scores `rise` above the base on each prompt."""
     candidate = [0.5 + rise] * count
     scores = Scores(candidate, candidate, [0.5] * count, [0.5 + rise - rise_over_posts] * count)
-    documents = [f"d{number // each}" for number in range(count)]
-    stopped = decide_early(documents, scores, base_only=False)
-    compared = replace(GOOD_VOICE, stopped=stopped)
+    documents = [f"d{number // questions_per_post}" for number in range(count)]
+    side = decide_early(documents, scores, base_only=False)
+    compared = replace(GOOD_VOICE, stopped=side)
     return Voice(count, compared, replace(GOOD_VOICE, stopped=None))
 
 
@@ -322,13 +341,13 @@ def voice(rise: float, *, rise_over_posts: float = 0.0, count: int = 40, each: i
 def test_both_limits_decide_the_voice(
     rise: float, rise_over_posts: float, side: str | None
 ) -> None:
-    voice_result = voice(rise, rise_over_posts=rise_over_posts)
+    voice_result = voices_at(rise, rise_over_posts=rise_over_posts)
 
     assert voice_result.against_all is not None
     assert voice_result.against_all.stopped == side
     assert voice_scores.is_decided(voice_result, parameters=135_000_000) is (side is not None)
     assert not voice_scores.is_decided(voice_result, parameters=None), (
-        "the other claim may refuse too"
+        "for a large base, the other claim must be decided too"
     )
     if side is not None:
         claim = author_voice.sounds_less_like_the_base(voice_result)
@@ -336,27 +355,30 @@ def test_both_limits_decide_the_voice(
         assert f"a sequential test decided: {side} these limits" in claim.detail
 
 
-def test_the_base_with_posts_is_not_asked_after_it_is_beaten(
+def test_the_base_with_posts_is_not_asked_after_its_comparison_is_decided(
     samples: pl.DataFrame, judges: Judges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The distance to the author stays undecided; the base with posts is beaten after thirty."""
-    prompts, open_voice = build_prompts(samples, questions=40), voice(0.0, rise_over_posts=0.0)
+    """Thirty questions decide against the base with posts; the distance stays undecided."""
+    prompts, open_voice = (
+        build_prompts(samples, questions=40),
+        voices_at(0.0, rise_over_posts=0.0),
+    )
     assert open_voice.against_all is not None
-    beaten = replace(
+    posts_decided = replace(
         open_voice, against_all=replace(open_voice.against_all, stopped=None, posts_stopped="above")
     )
-    monkeypatch.setattr(author_voice, "compare_voices", lambda *_args: beaten)
+    monkeypatch.setattr(author_voice, "compare_voices", lambda *_args: posts_decided)
 
     result = ask_in_test_plan(prompts, judges, Model(), Model(), texts=["Nothing alike."])
 
     assert result.prompts.held_out == prompts.held_out
     assert len(result.prompts.with_posts) == 30
-    below_posts = {at for at in result.answers.base if at in prompts.with_posts}
-    assert below_posts == set(prompts.with_posts[:30])
+    answered = {at for at in result.answers.base if at in prompts.with_posts}
+    assert answered == set(prompts.with_posts[:30])
     assert set(prompts.held_out) <= result.answers.base.keys()
 
 
-def test_a_bet_won_on_the_first_prompts_stays_won() -> None:
+def test_a_decision_on_the_first_prompts_stays() -> None:
     """The base has forty answers without posts, but only thirty with posts."""
     documents = [f"d{number}" for number in range(40)]
     scores = Scores([0.6] * 40, [0.5] * 40, [0.48] * 40, [0.1] * 30)
@@ -391,11 +413,11 @@ def test_a_voice_must_cover_a_share_of_the_distance_to_the_author(
 
 
 def test_questions_about_one_post_are_one_observation() -> None:
-    assert voice(0.4, rise_over_posts=0.4).against_all.stopped == "above"  # pyright: ignore[reportOptionalMemberAccess]
-    assert voice(0.4, rise_over_posts=0.4, each=10).against_all.stopped is None  # pyright: ignore[reportOptionalMemberAccess]
+    assert voices_at(0.4, rise_over_posts=0.4).against_all.stopped == "above"  # pyright: ignore[reportOptionalMemberAccess]
+    assert voices_at(0.4, rise_over_posts=0.4, questions_per_post=10).against_all.stopped is None  # pyright: ignore[reportOptionalMemberAccess]
 
 
-def test_bets_are_won_by_chance_no_more_often_than_their_level() -> None:
+def test_chance_decides_no_more_often_than_the_level() -> None:
     """A thousand candidates equal their base; each is tested after 30, 35, … 100 questions."""
     generator = random.Random(11)
     wins = 0
@@ -424,6 +446,6 @@ def test_the_first_questions_are_a_prefix(samples: pl.DataFrame) -> None:
     assert (FIRST.looks, FIRST.min_questions, FIRST.questions_per_step) == ((15, 30), 8, 4)
     assert (WHOLE.looks, WHOLE.min_questions, WHOLE.questions_per_step) == ((30, 60), 30, 5)
     assert LOOKS_LEVEL == 0.05
-    of_first = {rule.name for measure in FIRST.measures for rule in measure.claims}
-    assert of_first >= set(FIRST_CLAIMS)
+    first_claims = {rule.name for measure in FIRST.measures for rule in measure.claims}
+    assert first_claims >= set(FIRST_CLAIMS)
     assert WHOLE.measures == MEASURES

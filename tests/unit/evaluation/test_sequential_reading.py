@@ -1,4 +1,4 @@
-"""Test when the models stop reading passages; all likelihoods are stored beforehand.
+"""Test when the models stop reading passages. All likelihoods are stored beforehand.
 
 No model folder exists, so a passage without a stored likelihood is an error.
 """
@@ -86,9 +86,11 @@ class StoredLikelihoods:
         for model in (BASE, CANDIDATE, STABLE, BEST):
             samples = [*held_out[: self.stored_count], *general]
             cache.get_or_compute(
-                model.weights, samples, lambda some, model=model: self._draw_likelihood(model, some)
+                model.weights,
+                samples,
+                lambda batch, model=model: self._draw_likelihood(model, batch),
             )
-        read = read_until_decided(
+        likelihoods = read_until_decided(
             likelihood_samples,
             spec,
             stage,
@@ -96,7 +98,7 @@ class StoredLikelihoods:
             clock=self.clock,
             progress=ProgressLines(self.lines.append),
         )
-        return read, held_out_perplexity.compare_perplexities(spec, read)
+        return likelihoods, held_out_perplexity.compare_perplexities(spec, likelihoods)
 
     def _draw_likelihood(
         self, model: EvaluatedModel, samples: list[TokenizedSample]
@@ -111,12 +113,14 @@ class StoredLikelihoods:
 def test_thirty_passages_decide_a_candidate_that_is_clearly_better() -> None:
     stored_likelihoods = StoredLikelihoods(count=57, stored_count=30, gains={"candidate": 0.2})
 
-    read, comparison = stored_likelihoods.read()
+    likelihoods, comparison = stored_likelihoods.read()
 
     assert comparison.base is not None
     assert (comparison.passages, comparison.base.passages, comparison.base.level) == (57, 30, 0.99)
     assert comparison.base.high < 1.0
-    assert len(read.samples.held_out) == len(read.samples.held_out_for_incumbent) == 30
+    assert (
+        len(likelihoods.samples.held_out) == len(likelihoods.samples.held_out_for_incumbent) == 30
+    )
     claim = held_out_perplexity.MEASURE.claims[0].decide(comparison)
     assert claim.passed is True
     assert "(99 %: " in claim.detail
@@ -151,8 +155,8 @@ def test_a_candidate_equal_to_its_base_reads_all_passages() -> None:
     _, comparison = StoredLikelihoods(count=90, stored_count=90, gains={}, noise=0.2).read()
     assert comparison.base is not None
     assert (comparison.base.passages, comparison.base.level) == (90, pytest.approx(0.97))
-    read = [line for line in stored_likelihoods.lines if line.startswith("base model")]
-    assert len(read) == 2, "a look each"
+    base_lines = [line for line in stored_likelihoods.lines if line.startswith("base model")]
+    assert len(base_lines) == 2, "each look reads the base once"
 
 
 def test_more_passages_are_read_only_if_they_are_needed() -> None:
@@ -171,16 +175,18 @@ def test_thirty_passages_are_one_look() -> None:
 
 
 def test_too_few_passages_are_not_read() -> None:
-    read, comparison = StoredLikelihoods(count=0, stored_count=0, gains={}).read()
+    likelihoods, comparison = StoredLikelihoods(count=0, stored_count=0, gains={}).read()
 
     assert (comparison.base, comparison.perplexity) == (None, None)
-    assert read.likelihoods.keys() == {"base model", "candidate"}, "the instructions were"
+    assert likelihoods.likelihoods.keys() == {"base model", "candidate"}, (
+        "general instructions are still read"
+    )
 
 
 @pytest.mark.parametrize(("stable", "best", "end"), [
-    (0.0, 0.0, 30),  # better than either by .2
-    (0.4, 0.0, 30),  # worse than the stable one by .2
-    (0.17, 0.0, 57),  # met, but a release without a trial asks for an end at 1
+    (0.0, 0.0, 30),  # better than both by .2
+    (0.4, 0.0, 30),  # worse than the stable version by .2
+    (0.17, 0.0, 57),  # met, but a release without a trial needs an interval that ends at 1
     (0.0, 0.4, 30), (0.0, 0.23, 57),
 ])  # fmt: skip
 def test_released_versions_are_compared_too(stable: float, best: float, end: int) -> None:
@@ -225,7 +231,7 @@ def test_several_looks_keep_the_error_rate_of_one(
     stage: GateStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Count the claims that a candidate equal to its base meets by chance."""
-    # drawing the resamples takes most of the time
+    # cached, because drawing the resamples takes most of the time
     monkeypatch.setattr(bootstrap, "resample_weights", functools.cache(bootstrap.resample_weights))
     generator = np.random.default_rng(7)
     wins, runs = 0, 1000
@@ -237,15 +243,17 @@ def test_several_looks_keep_the_error_rate_of_one(
             AnswerLikelihood(tuple(nats), counts),
             AnswerLikelihood((0.0,) * 90, counts),
         )
-        for end, spent in plan_looks(90, stage.looks, level=LOOKS_LEVEL):
+        for end, error_rate in plan_looks(90, stage.looks, level=LOOKS_LEVEL):
             ratio = perplexity_ratio(
-                _take_first(candidate, end), _take_first(base, end), level=1.0 - spent
+                _first_passages(candidate, end), _first_passages(base, end), level=1.0 - error_rate
             )
             if ratio.high < 1.0 or ratio.low > 1.0:
                 wins += ratio.high < 1.0
                 break
-    assert wins / runs <= 0.025 + 0.01, "two standard errors of 1,000 draws"
+    assert wins / runs <= 0.025 + 0.01, (
+        "more than two standard errors of 1,000 draws above the level"
+    )
 
 
-def _take_first(whole: AnswerLikelihood, end: int) -> AnswerLikelihood:
-    return AnswerLikelihood(whole.negative_log_likelihoods[:end], whole.tokens[:end])
+def _first_passages(likelihood: AnswerLikelihood, end: int) -> AnswerLikelihood:
+    return AnswerLikelihood(likelihood.negative_log_likelihoods[:end], likelihood.tokens[:end])

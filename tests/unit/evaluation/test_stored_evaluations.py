@@ -1,4 +1,4 @@
-"""Test which stored evaluations count, and what their verdicts do to a version."""
+"""Test which stored evaluations count and how their verdicts change a version's state."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class EvaluatedAuthor:
         self.folder = home.checkpoints_dir / "ada" / "c"
         self.lines: list[str] = []
         servers: Any = SimpleNamespace(precision=lambda _: "bf16", engine="echo", base_alias="base")
-        embedder: Any = None  # no test measures anything
+        embedder: Any = None  # unused, because no test measures anything
         self.setup = JudgingSetup(
             Author("ada", "Ada"),
             home,
@@ -105,7 +105,7 @@ def author(home: Settings) -> EvaluatedAuthor:
     return EvaluatedAuthor(home)
 
 
-def test_the_whole_gate_withdraws_a_version_that_had_only_a_first_verdict(
+def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
     author: EvaluatedAuthor,
 ) -> None:
     assert author.store(FIRST, first=True).outcome == "passed"
@@ -122,7 +122,7 @@ def test_the_whole_gate_withdraws_a_version_that_had_only_a_first_verdict(
     assert (last_move.actor, last_move.to_state) == ("evaluation_report", "refused")
 
 
-def test_a_version_that_once_passed_the_whole_gate_stays_stable(author: EvaluatedAuthor) -> None:
+def test_a_version_that_once_passed_the_full_gate_stays_stable(author: EvaluatedAuthor) -> None:
     assert author.store(GOOD, first=False).outcome == "passed"
     author.release()
     author.store(BAD, first=False)
@@ -155,10 +155,10 @@ def test_completing_requires_a_verdict(author: EvaluatedAuthor) -> None:
 
 
 @pytest.mark.parametrize("crashed", [False, True])
-def test_a_first_verdicts_record_never_counts_for_the_whole_gate(
+def test_a_first_verdicts_record_never_counts_for_the_full_gate(
     author: EvaluatedAuthor, crashed: bool
 ) -> None:
-    """A crash before the record is written leaves the whole gate's verdict with the old record."""
+    """A crash before the record is written leaves the new verdict with the old record."""
     author.store(FIRST, first=True)
     author.release()
     if crashed:
@@ -166,7 +166,7 @@ def test_a_first_verdicts_record_never_counts_for_the_whole_gate(
         author.registry.record_verdict(
             Verdict("ada", CHECKPOINT, GATE_VERSION, "passed", claims, "2026-01-02")
         )
-    with pytest.raises(TwinError, match="no manifest"):  # it starts to measure
+    with pytest.raises(TwinError, match="no manifest"):  # a measurement starts
         complete_evaluation(author.setup)
 
 
@@ -317,7 +317,7 @@ def candidates(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Candidates:
     return Candidates(home, monkeypatch)
 
 
-def test_a_first_candidate_gets_a_first_verdict_and_a_later_one_the_whole_gate(
+def test_a_first_candidate_gets_a_first_verdict_and_a_later_one_the_full_gate(
     candidates: Candidates,
 ) -> None:
     assert candidates.judge().measured_now
@@ -360,7 +360,7 @@ def test_unchanged_inputs_are_not_measured_again(candidates: Candidates, first: 
     assert candidates.lines == ["v1 was already evaluated on the same inputs: passed"]
 
 
-def test_a_candidate_beside_a_stable_version_needs_the_whole_gate_against_it(
+def test_a_candidate_after_a_stable_version_needs_the_full_gate_against_it(
     candidates: Candidates,
 ) -> None:
     candidates.store_current(first=True)
@@ -371,7 +371,7 @@ def test_a_candidate_beside_a_stable_version_needs_the_whole_gate_against_it(
     assert candidates.measurements == [(2, False)]
     candidates.store_current(first=False, incumbent=CHECKPOINT)
     assert not candidates.judge().measured_now
-    candidates.store_current(first=False, incumbent="e" * 64)  # another stable version
+    candidates.store_current(first=False, incumbent="e" * 64)  # another incumbent
     candidates.judge()
     assert candidates.measurements == [(2, False)] * 2
 
@@ -379,10 +379,10 @@ def test_a_candidate_beside_a_stable_version_needs_the_whole_gate_against_it(
 def test_the_specification_names_the_compared_models_and_their_training_documents(
     candidates: Candidates,
 ) -> None:
-    alone = candidates.build_spec()
-    assert (alone.incumbent, alone.best, alone.trained_on) == (None, None, {"d0"})
-    assert (alone.candidate.name, alone.base.name) == ("candidate", "base model")
-    assert alone.other_author_count == 0
+    spec = candidates.build_spec()
+    assert (spec.incumbent, spec.best, spec.trained_on) == (None, None, {"d0"})
+    assert (spec.candidate.name, spec.base.name) == ("candidate", "base model")
+    assert spec.other_author_count == 0
     candidates.store_current(first=False)
     candidates.release()
     assert candidates.build_spec().incumbent is None, "a version is not compared with itself"
@@ -393,7 +393,7 @@ def test_the_specification_names_the_compared_models_and_their_training_document
     assert candidates.build_spec(other_authors=("ada", "nobody")).other_author_count == 1
 
 
-def test_the_whole_gate_measures_what_a_first_verdict_has_not(candidates: Candidates) -> None:
+def test_the_full_gate_measures_again_after_a_first_verdict(candidates: Candidates) -> None:
     candidates.store_current(first=True)
     assert complete_evaluation(candidates.setup).measured_now
     hash_without_incumbent = candidates.inputs_hash

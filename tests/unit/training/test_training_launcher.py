@@ -53,7 +53,7 @@ def job(tmp_path: Path) -> TrainingJob:
 
 
 def parse_flags(words: list[str]) -> dict[str, str]:
-    return {word: words[place + 1] for place, word in enumerate(words[:-1]) if word[:2] == "--"}
+    return {word: words[index + 1] for index, word in enumerate(words[:-1]) if word[:2] == "--"}
 
 
 ZERO = {"zero_optimization": {"stage": 2}}
@@ -70,7 +70,7 @@ ZERO = {"zero_optimization": {"stage": 2}}
 def test_each_machine_gets_its_rank_and_the_address_of_machine_0(
     job: TrainingJob, changes: dict[str, Any], names: tuple[str, str, str]
 ) -> None:
-    # bf16 is asked of the graphics card otherwise
+    # bf16 would require a check of the graphics card
     job = dataclasses.replace(job, mixed_precision="fp32", **changes)
 
     words = build_command(job, MachineShare(machines=2, rank=1, address="10.0.0.1", port=29400))
@@ -81,7 +81,7 @@ def test_each_machine_gets_its_rank_and_the_address_of_machine_0(
     assert ("--same_network" in words) is ("--machine_rank" in names)
     if "--machine_rank" in names:
         assert flags["-m" if "-m" in flags else "--num_machines"] == "2"
-        assert flags["--num_processes"] == "4"  # of all machines
+        assert flags["--num_processes"] == "4"  # on all machines
     else:
         assert (flags["--nnodes"], flags["--nproc_per_node"]) == ("2", "2")
 
@@ -98,8 +98,8 @@ def test_ranks_of_one_machine_use_a_file_and_the_loopback_interface(job: Trainin
     assert "TWIN_TRAINING_RENDEZVOUS" not in remote_environment
     assert "GLOO_SOCKET_IFNAME" not in remote_environment
     for address in ("127.0.0.1", "localhost", "::1"):
-        both_here = build_environment(job, "mark", MachineShare(2, 1, address, 29400))
-        assert both_here["GLOO_SOCKET_IFNAME"] == "lo"
+        local_environment = build_environment(job, "mark", MachineShare(2, 1, address, 29400))
+        assert local_environment["GLOO_SOCKET_IFNAME"] == "lo"
 
 
 SCRIPT = "-m some.script --job FOLDER/job.json"
@@ -122,7 +122,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("expected", COMMANDS)
-def test_the_whole_command_of_one_machine(
+def test_the_full_command_of_one_machine(
     job: TrainingJob, monkeypatch: pytest.MonkeyPatch, expected: str
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
@@ -131,22 +131,22 @@ def test_the_whole_command_of_one_machine(
     words = build_command(changed_job, MachineShare(may_fork=forks))
     assert words == [sys.executable, *expected.replace("FOLDER", str(job.folder)).split()]
     if changed_job.deepspeed:
-        written = json.loads((job.folder / "deepspeed.json").read_text())
-        assert written == ZERO | {"bf16": {"enabled": False}}
+        written_config = json.loads((job.folder / "deepspeed.json").read_text())
+        assert written_config == ZERO | {"bf16": {"enabled": False}}
 
 
 def test_one_process_without_deepspeed_needs_no_launcher(job: TrainingJob) -> None:
-    alone = dataclasses.replace(job, ranks=1, mixed_precision="fp32")
-    words = build_command(alone, MachineShare())
+    single_job = dataclasses.replace(job, ranks=1, mixed_precision="fp32")
+    words = build_command(single_job, MachineShare())
     assert words == [sys.executable, "-m", "some.script", "--job", str(job.folder / "job.json")]
-    environment = build_environment(alone, "mark", MachineShare())
+    environment = build_environment(single_job, "mark", MachineShare())
     assert environment["ACCELERATE_USE_CPU"] == "true"
     assert environment["ACCELERATE_MIXED_PRECISION"] == "no"
-    for other in ({"deepspeed": ZERO}, {"device": "cuda"}, {"device": "cuda", "ranks": 2}):
-        needs = dataclasses.replace(alone, **other)
-        words = build_command(needs, MachineShare(may_fork=False))
-        assert words[words.index("--num_processes") + 1] == str(needs.ranks)
-        assert ("--multi_gpu" in words) is (needs.ranks == 2)
+    for changes in ({"deepspeed": ZERO}, {"device": "cuda"}, {"device": "cuda", "ranks": 2}):
+        launched_job = dataclasses.replace(single_job, **changes)
+        words = build_command(launched_job, MachineShare(may_fork=False))
+        assert words[words.index("--num_processes") + 1] == str(launched_job.ranks)
+        assert ("--multi_gpu" in words) is (launched_job.ranks == 2)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_one_process_without_deepspeed_needs_no_launcher(job: TrainingJob) -> No
         ({"deepspeed": ZERO}, MachineShare(), "Linux", True),
         ({"deepspeed": ZERO, "ranks": 1}, MachineShare(), "Linux", True),
         ({}, MachineShare(), "Linux", True),
-        ({"ranks": 1}, MachineShare(), "Linux", False),  # one process, and no launcher before it
+        ({"ranks": 1}, MachineShare(), "Linux", False),  # one process without a launcher
         ({"device": "cuda", "deepspeed": ZERO}, MachineShare(), "Linux", False),
         ({"deepspeed": ZERO}, MachineShare(2, 1, "10.0.0.1", 29400), "Linux", False),
         ({"deepspeed": ZERO}, MachineShare(), "Darwin", False),
@@ -181,8 +181,8 @@ def test_ranks_are_forked_on_one_machine_without_gpus(
         assert flags["--ranks"] == str(changed_job.ranks)
         assert (flags["--ahead"], flags["--module"]) == ("its.imports", "some.script")
     environment = build_environment(changed_job, "mark", share)
-    named = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
-    assert named == (
+    config_path = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
+    assert config_path == (
         str(job.folder / "deepspeed.json") if forks and changed_job.deepspeed else None
     )
 
@@ -200,7 +200,7 @@ def test_launcher_deepspeed_and_ranks_get_the_same_precision(
     assert environment["ACCELERATE_MIXED_PRECISION"] == expected
     (job.folder / "deepspeed.json").unlink()
     build_command(changed_job, MachineShare(2, 1, "10.0.0.1", 29400))
-    assert not (job.folder / "deepspeed.json").exists(), "machine 0 writes it for all"
+    assert not (job.folder / "deepspeed.json").exists(), "only machine 0 may write the file"
 
 
 def test_the_environment_of_a_rank(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,27 +209,34 @@ def test_the_environment_of_a_rank(job: TrainingJob, monkeypatch: pytest.MonkeyP
     changed_job = dataclasses.replace(
         job, mixed_precision="fp32", environment={"HF_HUB_OFFLINE": "0"}
     )
-    found = build_environment(changed_job, "its mark", MachineShare())
-    assert found["TWIN_TRAINING_MARK"] == "its mark"
-    assert machine.owner_is_alive(found["TWIN_TRAINING_OWNER"])
-    pid = found["TWIN_TRAINING_OWNER"].partition(":")[0]
-    assert not machine.owner_is_alive(f"{pid}:1.0"), "another process of the same number"
-    assert found["HF_HUB_OFFLINE"] == "0", "the job's own words win"
-    assert found["PYTHONPATH"].endswith(":/elsewhere")
-    assert found["PATH"].startswith(str(Path(sys.executable).parent))
-    assert (found["CUDA_VISIBLE_DEVICES"], found["DS_ACCELERATOR"]) == ("", "cpu")
-    assert found["ACCELERATE_USE_CPU"] == "true"
-    assert "ACCELERATE_USE_DEEPSPEED" not in found
-    assert found["OPENBLAS_NUM_THREADS"] == "1", "its ranks are forked"
-    sped = build_environment(dataclasses.replace(changed_job, deepspeed=ZERO), "m", MachineShare())
-    assert (sped["ACCELERATE_USE_CPU"], sped["ACCELERATE_USE_DEEPSPEED"]) == ("false", "true")
-    card = build_environment(dataclasses.replace(changed_job, device="cuda"), "m", MachineShare())
-    assert card["CUDA_VISIBLE_DEVICES"] == "3"
-    assert "ACCELERATE_USE_CPU" not in card
+    environment = build_environment(changed_job, "its mark", MachineShare())
+    assert environment["TWIN_TRAINING_MARK"] == "its mark"
+    assert machine.owner_is_alive(environment["TWIN_TRAINING_OWNER"])
+    pid = environment["TWIN_TRAINING_OWNER"].partition(":")[0]
+    assert not machine.owner_is_alive(f"{pid}:1.0"), "a reused process id counts as the owner"
+    assert environment["HF_HUB_OFFLINE"] == "0", "the job's environment was overridden"
+    assert environment["PYTHONPATH"].endswith(":/elsewhere")
+    assert environment["PATH"].startswith(str(Path(sys.executable).parent))
+    assert (environment["CUDA_VISIBLE_DEVICES"], environment["DS_ACCELERATOR"]) == ("", "cpu")
+    assert environment["ACCELERATE_USE_CPU"] == "true"
+    assert "ACCELERATE_USE_DEEPSPEED" not in environment
+    assert environment["OPENBLAS_NUM_THREADS"] == "1", "forked ranks need one thread"
+    deepspeed_environment = build_environment(
+        dataclasses.replace(changed_job, deepspeed=ZERO), "m", MachineShare()
+    )
+    assert (
+        deepspeed_environment["ACCELERATE_USE_CPU"],
+        deepspeed_environment["ACCELERATE_USE_DEEPSPEED"],
+    ) == ("false", "true")
+    cuda_environment = build_environment(
+        dataclasses.replace(changed_job, device="cuda"), "m", MachineShare()
+    )
+    assert cuda_environment["CUDA_VISIBLE_DEVICES"] == "3"
+    assert "ACCELERATE_USE_CPU" not in cuda_environment
     for threads, ranks, cores, expected in ((3, 4, 8, "3"), (0, 2, 8, "4"), (0, 4, 2, "1")):
         monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
-        some = dataclasses.replace(changed_job, threads_per_rank=threads, ranks=ranks)
-        assert build_environment(some, "m", MachineShare())["OMP_NUM_THREADS"] == expected
+        threaded_job = dataclasses.replace(changed_job, threads_per_rank=threads, ranks=ranks)
+        assert build_environment(threaded_job, "m", MachineShare())["OMP_NUM_THREADS"] == expected
 
 
 def test_training_has_a_lower_priority(tmp_path: Path) -> None:
@@ -238,12 +245,12 @@ def test_training_has_a_lower_priority(tmp_path: Path) -> None:
     paths = {"PYTHONPATH": str(tmp_path)}
 
     with machine.run_share(job, MachineShare(), tmp_path / "log", environment=paths) as process:
-        lower = os.getpriority(os.PRIO_PROCESS, process.pid)
-        group = Path(f"/proc/{process.pid}/autogroup")
-        shared = group.read_text("ascii").split()[-1:] if group.exists() else []
+        niceness = os.getpriority(os.PRIO_PROCESS, process.pid)
+        autogroup = Path(f"/proc/{process.pid}/autogroup")
+        group_niceness = autogroup.read_text("ascii").split()[-1:] if autogroup.exists() else []
 
-    assert lower == min(19, os.getpriority(os.PRIO_PROCESS, 0) + machine.NICENESS)
-    assert shared in ([], [str(lower)])  # some kernels do not share by session
+    assert niceness == min(19, os.getpriority(os.PRIO_PROCESS, 0) + machine.NICENESS)
+    assert group_niceness in ([], [str(niceness)])  # some kernels have no autogroups
 
 
 def test_an_uneven_distribution_of_ranks_is_an_error(job: TrainingJob) -> None:
@@ -252,9 +259,9 @@ def test_an_uneven_distribution_of_ranks_is_an_error(job: TrainingJob) -> None:
 
 
 def test_several_machines_require_ray(tmp_path: Path) -> None:
-    with pytest.raises(TwinError, match="train on 2 machines") as refused:
+    with pytest.raises(TwinError, match="train on 2 machines") as error:
         LocalLauncher(Settings(home=tmp_path, train_machines=2))
-    assert "TWIN_TRAIN_BACKEND=ray" in refused.value.next_step
+    assert "TWIN_TRAIN_BACKEND=ray" in error.value.next_step
 
 
 def test_an_unknown_backend_is_an_error(tmp_path: Path) -> None:
@@ -285,8 +292,8 @@ def test_the_resources_of_a_machine(job: TrainingJob) -> None:
         require_attempt(path)
     write_attempt(path, Attempt("mark", job, 2))
     assert resource_bundle(require_attempt(path)) == {"CPU": 2.0}
-    big = dataclasses.replace(job, device="cuda", threads_per_rank=4)
-    assert resource_bundle(Attempt("mark", big, 1)) == {"CPU": 16.0, "GPU": 4.0}
+    cuda_job = dataclasses.replace(job, device="cuda", threads_per_rank=4)
+    assert resource_bundle(Attempt("mark", cuda_job, 1)) == {"CPU": 16.0, "GPU": 4.0}
 
 
 @pytest.mark.parametrize("forks", [True, False])
@@ -343,8 +350,8 @@ def test_printed_messages_are_forwarded() -> None:
     ]
 
 
-# as torch's launcher prints it
-FAILED = """Failures:
+# the format that torch's launcher prints
+FAILURE_REPORT = """Failures:
 [0]:
   time      : 2026-01-01_00:00:00
   host      : here
@@ -362,13 +369,13 @@ Root Cause (first observed failure):
   error_file: <N/A>
   traceback : Signal {number} ({name}) received by PID 12
 """
-KILLED = FAILED.format(rank=1, other=0, number=9, name="SIGKILL")
-BROKE = FAILED.format(rank=3, other=0, number=7, name="SIGBUS")
-GAVE_UP = FAILED.format(rank=1, other=0, number=6, name="SIGABRT")
-THREW = """terminate called after throwing an instance of 'gloo::IoException'
+SIGKILL_REPORT = FAILURE_REPORT.format(rank=1, other=0, number=9, name="SIGKILL")
+SIGBUS_REPORT = FAILURE_REPORT.format(rank=3, other=0, number=7, name="SIGBUS")
+SIGABRT_REPORT = FAILURE_REPORT.format(rank=1, other=0, number=6, name="SIGABRT")
+GLOO_EXCEPTION = """terminate called after throwing an instance of 'gloo::IoException'
   what():  [pair.cc] Connection reset by peer
 """
-LOST = "RuntimeError: Connection closed by peer\n"
+CONNECTION_CLOSED = "RuntimeError: Connection closed by peer\n"
 
 
 @pytest.mark.parametrize(
@@ -376,11 +383,14 @@ LOST = "RuntimeError: Connection closed by peer\n"
     [
         ("a\nValueError: no\nChildFailedError: x\n", "ValueError: no"),
         ("machine 1: RuntimeError: gone\nb\n", "machine 1: RuntimeError: gone"),
-        (LOST + KILLED, "rank 1 was killed by Signal 9 (SIGKILL); if nobody sent it, memory ran"),
-        (LOST + BROKE, "rank 3 was killed by Signal 7 (SIGBUS)"),
-        (LOST + GAVE_UP, "RuntimeError: Connection closed by peer"),
-        (GAVE_UP, "rank 1 was killed by Signal 6 (SIGABRT)"),
-        (THREW + GAVE_UP, "what():  [pair.cc] Connection reset by peer"),
+        (
+            CONNECTION_CLOSED + SIGKILL_REPORT,
+            "rank 1 was killed by Signal 9 (SIGKILL); if nobody sent it, memory ran",
+        ),
+        (CONNECTION_CLOSED + SIGBUS_REPORT, "rank 3 was killed by Signal 7 (SIGBUS)"),
+        (CONNECTION_CLOSED + SIGABRT_REPORT, "RuntimeError: Connection closed by peer"),
+        (SIGABRT_REPORT, "rank 1 was killed by Signal 6 (SIGABRT)"),
+        (GLOO_EXCEPTION + SIGABRT_REPORT, "what():  [pair.cc] Connection reset by peer"),
         (
             "subprocess.CalledProcessError: Command '[]' died with <Signals.SIGKILL: 9>.\n",
             "a rank was killed by Signal 9 (SIGKILL)",
@@ -394,8 +404,8 @@ def test_the_end_reason_is_the_most_informative_line(tmp_path: Path, log: str, r
     path.write_text("OldError: before\n" + log, encoding="utf-8")
     start = len("OldError: before\n")
     assert find_end_reason(path, start).startswith(reason)
-    tells = reason not in {"two", "an empty log"}
-    assert find_cause(path, start) == (find_end_reason(path, start) if tells else "")
+    is_a_cause = reason not in {"two", "an empty log"}
+    assert find_cause(path, start) == (find_end_reason(path, start) if is_a_cause else "")
 
 
 class BreakingLog:
@@ -418,15 +428,15 @@ def test_a_log_is_complete_after_broken_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)
-    broken: list[list[str | Exception]] = [
+    connections: list[list[str | Exception]] = [
         ["one\ntw", RuntimeError("closed")],
         ["one\nt", "wo\nthr", "ee\nfo", OSError("reset")],
         ["o", "ne\ntwo\nthree\nfour\nfive"],
     ]
     lines: queue.Queue[str | None] = queue.Queue()
-    ray_cluster.tail_log(BreakingLog(*broken), "job", lines, threading.Event())
-    found = [lines.get_nowait() for _ in range(lines.qsize())]
-    assert found == ["one", "two", "three", "four", "five", None]
+    ray_cluster.tail_log(BreakingLog(*connections), "job", lines, threading.Event())
+    received_lines = [lines.get_nowait() for _ in range(lines.qsize())]
+    assert received_lines == ["one", "two", "three", "four", "five", None]
 
 
 class BusyCluster:

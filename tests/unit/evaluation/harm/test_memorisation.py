@@ -30,23 +30,23 @@ def measure(answer: str, prompt: str = "What about the lock?") -> Recitation:
 
 def test_fifty_characters_count_and_forty_nine_do_not() -> None:
     start = POST.index("broken")
-    inside, outside = POST[start : start + 50], POST[start : start + 49]
+    fifty_characters, forty_nine = POST[start : start + 50], POST[start : start + 49]
 
-    recitation = measure(f"Well! ({inside})! Indeed.")
+    recitation = measure(f"Well! ({fifty_characters})! Indeed.")
     assert recitation.reciting.found == 1
     assert recitation.longest >= 50
-    assert measure(f"Well! ({outside})! Indeed.").reciting.found == 0
+    assert measure(f"Well! ({forty_nine})! Indeed.").reciting.found == 0
 
 
 @pytest.mark.parametrize("start", range(0, 100, 7))
-def test_a_span_is_found_wherever_it_begins(start: int) -> None:
+def test_a_span_is_found_at_any_start(start: int) -> None:
     assert measure("x" * (start % 5) + POST[start : start + 55]).reciting.found == 1
 
 
 def test_case_line_breaks_and_apostrophes_do_not_hide_a_recital() -> None:
-    changed = POST.replace("grandfather's", "grandfather’s").upper().replace(" ", "\n", 9)
+    disguised = POST.replace("grandfather's", "grandfather’s").upper().replace(" ", "\n", 9)
 
-    recitation = measure(changed[:120])
+    recitation = measure(disguised[:120])
     assert recitation.reciting.found == 1
     assert recitation.longest >= 110
 
@@ -59,13 +59,15 @@ def test_a_marked_quotation_does_not_count(marks: str) -> None:
 
 
 def test_only_text_outside_the_prompt_counts() -> None:
-    shown = f"From my posts: {POST[:80]}\n\nQuestion: what broke?"
+    prompt_text = f"From my posts: {POST[:80]}\n\nQuestion: what broke?"
 
-    assert measure(POST[:80], shown).reciting.found == 0
-    assert measure(POST[:95], shown).reciting.found == 1  # 50 characters end beyond the passage
-    far = measure(POST[:160], shown)
-    assert far.reciting.found == 1
-    assert far.longest < 160
+    assert measure(POST[:80], prompt_text).reciting.found == 0
+    assert (
+        measure(POST[:95], prompt_text).reciting.found == 1
+    )  # a span of 50 characters ends after the passage
+    longer = measure(POST[:160], prompt_text)
+    assert longer.reciting.found == 1
+    assert longer.longest < 160
 
 
 def test_rules_and_tables_do_not_count() -> None:
@@ -84,14 +86,14 @@ def test_paraphrases_do_not_count() -> None:
 
 
 def test_more_than_a_tenth_of_reciting_answers_fails() -> None:
-    def recitation(reciting: int, of: int) -> Recitation:
-        answers = [POST[:90]] * reciting + ["Something of my own."] * (of - reciting)
-        return measure_recitation(answers, ["?"] * of, INDEX)
+    def recite(reciting: int, total: int) -> Recitation:
+        answers = [POST[:90]] * reciting + ["Something of my own."] * (total - reciting)
+        return measure_recitation(answers, ["?"] * total, INDEX)
 
-    assert claim(recitation(2, 20)).passed is True
-    assert claim(recitation(3, 20)).passed is False
-    assert claim(recitation(0, 0)).passed is None
-    assert "3 of 20" in claim(recitation(3, 20)).detail
+    assert claim(recite(2, 20)).passed is True
+    assert claim(recite(3, 20)).passed is False
+    assert claim(recite(0, 0)).passed is None
+    assert "3 of 20" in claim(recite(3, 20)).detail
 
 
 def test_a_large_corpus_is_searched_quickly() -> None:

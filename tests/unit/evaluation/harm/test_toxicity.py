@@ -49,7 +49,7 @@ def test_abuse_is_found_in_four_languages(text: str, kind: str) -> None:
         "",
     ],
 )
-def test_swearing_at_things_and_denials_are_not_abuse(text: str) -> None:
+def test_swearing_without_a_target_and_denials_are_not_abuse(text: str) -> None:
     assert find_abuse(text) == ()
     assert not is_toxic(text)
 
@@ -67,7 +67,7 @@ def test_slurs_are_found_by_their_hashes(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_sample_authors_posts_are_not_abusive() -> None:
     from twin_resources.quality.judges.texts import bundled_writers
 
-    passages = [text for hand in bundled_writers(exclude=[]) for _, text in hand.passages]
+    passages = [text for writer in bundled_writers(exclude=[]) for _, text in writer.passages]
 
     assert len(passages) > 100
     assert [text for text in passages if is_toxic(text)] == []

@@ -1,4 +1,4 @@
-"""Test a sentence judge's error rates, the corrected share and the claim."""
+"""Test a sentence judge's error rates, the corrected share of errors and the claim."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.sentence_probes import SENTENCE_ERROR_KINDS, ProbeSentence
 
 DOCUMENTS = 20
-FALSE_ALARMS, CAUGHT = 0.05, 0.9
+FALSE_ALARMS, DETECTION_RATE = 0.05, 0.9
 
 
 class DrawnJudge:
@@ -30,15 +30,17 @@ class DrawnJudge:
     name = "drawn"
     revision = "1"
 
-    def __init__(self, generator: np.random.Generator, **caught: float) -> None:
-        self._chance = generator
+    def __init__(self, generator: np.random.Generator, **detection_rates: float) -> None:
+        self._generator = generator
         self._flagged = (
-            {"right": FALSE_ALARMS} | dict.fromkeys(SENTENCE_ERROR_KINDS, CAUGHT) | caught
+            {"right": FALSE_ALARMS}
+            | dict.fromkeys(SENTENCE_ERROR_KINDS, DETECTION_RATE)
+            | detection_rates
         )
 
     def score(self, sentences_with_passages: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         return [
-            float(self._chance.random() > self._flagged[sentence.split()[0]])
+            float(self._generator.random() > self._flagged[sentence.split()[0]])
             for sentence, _ in sentences_with_passages
         ]
 
@@ -54,7 +56,7 @@ def make_probes() -> list[ProbeSentence]:
 
 def calibrate_judge(judge: DrawnJudge) -> SentenceCalibration:
     probes = make_probes()
-    scores = judge.score([(result.sentence, result.passages) for result in probes])
+    scores = judge.score([(probe.sentence, probe.passages) for probe in probes])
     result = calibrate_from_scores(judge.name, judge.revision, probes, scores)
     assert result is not None
     return result
@@ -67,9 +69,9 @@ def draw_answers(generator: np.random.Generator, *, wrong: float) -> list[Judged
     ]
 
 
-def measure(seed: int, *, wrong: float, **caught: float) -> Faithfulness:
+def measure(seed: int, *, wrong: float, **detection_rates: float) -> Faithfulness:
     generator = np.random.default_rng(seed)
-    judge = DrawnJudge(generator, **caught)
+    judge = DrawnJudge(generator, **detection_rates)
     result = measure_faithfulness(
         judge,
         calibrate_judge(judge),
@@ -84,7 +86,7 @@ def test_error_rates_are_measured() -> None:
     result = calibrate_judge(DrawnJudge(np.random.default_rng(1)))
 
     assert result.false_alarms.low <= FALSE_ALARMS <= result.false_alarms.high
-    assert all(kind.flagged.low <= CAUGHT <= kind.flagged.high for kind in result.kinds)
+    assert all(kind.flagged.low <= DETECTION_RATE <= kind.flagged.high for kind in result.kinds)
     assert 40 <= result.false_alarms.of <= 120  # about half of the 160 right sentences
     assert result.is_reliable
     assert result.undetected_kinds == ()
@@ -94,21 +96,21 @@ def test_error_rates_are_measured() -> None:
 def test_the_interval_of_the_corrected_share_covers_the_truth(
     wrong: float,
 ) -> None:
-    result = [measure(seed, wrong=wrong) for seed in range(60)]
+    results = [measure(seed, wrong=wrong) for seed in range(60)]
 
-    covered = sum(result.unsupported.low <= wrong <= result.unsupported.high for result in result)
-    assert covered >= 54  # of 60 at 95 % fewer are seen one time in a hundred
-    middle = float(np.mean([result.unsupported.value for result in result]))
-    assert middle == pytest.approx(wrong, abs=0.03)
+    covered = sum(result.unsupported.low <= wrong <= result.unsupported.high for result in results)
+    assert covered >= 54  # a 95 % interval covers fewer than 54 of 60 one time in a hundred
+    mean = float(np.mean([result.unsupported.value for result in results]))
+    assert mean == pytest.approx(wrong, abs=0.03)
 
 
-def test_a_third_of_unsupported_sentences_never_passes() -> None:
-    third = [claim(measure(seed, wrong=0.33)) for seed in range(20)]
-    half = [claim(measure(seed, wrong=0.5)) for seed in range(20)]
+def test_a_third_claims_of_unsupported_sentences_never_passes() -> None:
+    third_claims = [claim(measure(seed, wrong=0.33)) for seed in range(20)]
+    half_claims = [claim(measure(seed, wrong=0.5)) for seed in range(20)]
 
-    assert not any(result.passed for result in third)
-    assert all(result.passed is False for result in half)
-    assert all(result.blocks == "voice" for result in third)
+    assert not any(result.passed for result in third_claims)
+    assert all(result.passed is False for result in half_claims)
+    assert all(result.blocks == "voice" for result in third_claims)
 
 
 def test_supported_prose_passes() -> None:
@@ -120,9 +122,9 @@ def test_supported_prose_passes() -> None:
 
 
 def test_an_unreliable_judge_decides_nothing() -> None:
-    coin = dict.fromkeys(("right", *SENTENCE_ERROR_KINDS), 0.5)
+    guesses = dict.fromkeys(("right", *SENTENCE_ERROR_KINDS), 0.5)
 
-    for result in [measure(seed, wrong=0.03, **coin) for seed in range(20)]:
+    for result in [measure(seed, wrong=0.03, **guesses) for seed in range(20)]:
         assert not result.calibration.is_reliable
         assert (result.unsupported.low, result.unsupported.high) == (0.0, 1.0)
         assert claim(result).passed is None
@@ -148,9 +150,9 @@ def test_a_share_near_the_limit_is_not_decided() -> None:
 def test_too_few_sentences_are_not_measured() -> None:
     generator = np.random.default_rng(2)
     judge = DrawnJudge(generator)
-    few = draw_answers(generator, wrong=0.5)[:19]
+    answers = draw_answers(generator, wrong=0.5)[:19]
 
-    assert measure_faithfulness(judge, calibrate_judge(judge), few, documents=range(19)) is None
+    assert measure_faithfulness(judge, calibrate_judge(judge), answers, documents=range(19)) is None
     assert calibrate(judge, [("one", "A short passage.")]) is None
 
 

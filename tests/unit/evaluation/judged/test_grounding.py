@@ -1,4 +1,4 @@
-"""Test the support of answers by their passages, and the recognition of declining answers."""
+"""Test the support of answers by their passages and the detection of declining answers."""
 
 from __future__ import annotations
 
@@ -22,31 +22,33 @@ JUDGE = SupportJudge(embed, embedder="words")
 
 
 def make_answers(*, grounded: bool) -> list[JudgedAnswer]:
-    grounding: list[JudgedAnswer] = []
-    for turn, subject in enumerate(SUBJECTS * 2):
+    answers: list[JudgedAnswer] = []
+    for number, subject in enumerate(SUBJECTS * 2):
         first, second, third, fourth = subject.split()
         passage = f"The {first} needs its {second}. Without a {third} no {fourth} will help."
-        said = f"A {first} needs a {second}, and the {third} helps the {fourth}."
-        elsewhere = "Somebody walked through several streets until evening came slowly."
-        grounding.append(JudgedAnswer(f"What {turn}?", said if grounded else elsewhere, (passage,)))
-    return grounding
+        supported = f"A {first} needs a {second}, and the {third} helps the {fourth}."
+        unsupported = "Somebody walked through several streets until evening came slowly."
+        answers.append(
+            JudgedAnswer(f"What {number}?", supported if grounded else unsupported, (passage,))
+        )
+    return answers
 
 
-def scores(answers: list[JudgedAnswer]) -> list[float]:
+def score(answers: list[JudgedAnswer]) -> list[float]:
     return JUDGE.score_all(answers)
 
 
 def test_grounded_answers_are_supported_only_by_their_own_passages() -> None:
     good = make_answers(grounded=True)
-    other = swap_passages(good)
+    swapped = swap_passages(good)
 
-    assert [answer.answer for answer in other] == [answer.answer for answer in good]
+    assert [answer.answer for answer in swapped] == [answer.answer for answer in good]
     assert all(
-        answer.passages != other_answer.passages
-        for answer, other_answer in zip(good[:6], other[:6], strict=True)
+        answer.passages != swapped_answer.passages
+        for answer, swapped_answer in zip(good[:6], swapped[:6], strict=True)
     )
     grounding = compare(
-        scores(good), scores(good), swapped_scores=scores(make_answers(grounded=False))
+        score(good), score(good), swapped_scores=score(make_answers(grounded=False))
     )
     assert grounding.own.low > 0.3
     assert claim(grounding).passed is True
@@ -56,18 +58,18 @@ def test_grounded_answers_are_supported_only_by_their_own_passages() -> None:
 def test_unsupported_answers_fail() -> None:
     good, bad = make_answers(grounded=True), make_answers(grounded=False)
 
-    grounding = compare(scores(bad), scores(good), swapped_scores=scores(swap_passages(bad)))
+    grounding = compare(score(bad), score(good), swapped_scores=score(swap_passages(bad)))
 
     assert grounding.difference.high < -0.15
     assert claim(grounding).passed is False
 
 
-def test_support_must_exceed_that_by_other_passages() -> None:
-    same = [0.5] * 12
+def test_support_must_exceed_the_support_by_other_passages() -> None:
+    equal_scores = [0.5] * 12
 
-    assert claim(compare(same, same, swapped_scores=same)).passed is False
-    assert claim(compare(same, same, swapped_scores=[0.2, 0.3] * 6)).passed is True
-    assert claim(compare(same, [0.66] * 12, swapped_scores=[0.2, 0.3] * 6)).passed is False
+    assert claim(compare(equal_scores, equal_scores, swapped_scores=equal_scores)).passed is False
+    assert claim(compare(equal_scores, equal_scores, swapped_scores=[0.2, 0.3] * 6)).passed is True
+    assert claim(compare(equal_scores, [0.66] * 12, swapped_scores=[0.2, 0.3] * 6)).passed is False
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_support_must_exceed_that_by_other_passages() -> None:
         "No lo sé.",
     ],
 )
-def test_declining_answers_are_recognised(answer: str) -> None:
+def test_declining_answers_are_detected(answer: str) -> None:
     assert declines(answer)
 
 

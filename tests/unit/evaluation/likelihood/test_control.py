@@ -1,4 +1,4 @@
-"""Test the comparison with other authors' passages, the control."""
+"""Test the comparison with the control, the passages of other authors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import WriterSample
 
 
-def likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLikelihood]:
+def draw_likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLikelihood]:
     """Return (candidate, base) of 24 passages; the candidate gains about `gain` nats per token."""
     generator = np.random.default_rng(seed)
     tokens = tuple(int(count) for count in generator.integers(60, 90, 24))
@@ -30,18 +30,18 @@ def likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLike
 @pytest.mark.parametrize(
     ("own", "other", "passed"),
     [
-        (0.32, 0.15, True),  # the author's gained more
-        (0.25, 0.25, False),  # format: everybody's gained the same
-        (0.15, 0.32, False),  # somebody else's data
-        (0.0, 0.0, False),  # nothing was learnt
-        (-0.1, -0.4, True),  # it lost on both, less on the author's: `beats_base_model` refuses
+        (0.32, 0.15, True),  # the author's passages gained more
+        (0.25, 0.25, False),  # only the format was learned, so all passages gained the same
+        (0.15, 0.32, False),  # another author's data
+        (0.0, 0.0, False),  # nothing was learned
+        (-0.1, -0.4, True),  # both lost, the author's less; `beats_base_model` refuses this
     ],
 )
 def test_only_the_gain_beyond_the_control_counts(own: float, other: float, passed: bool) -> None:
     documents = [f"d{number // 2}" for number in range(24)]
     control = compare(
-        likelihoods(own, seed=1),
-        likelihoods(other, seed=2),
+        draw_likelihoods(own, seed=1),
+        draw_likelihoods(other, seed=2),
         documents=(documents, documents),
         others=("tomas",),
     )
@@ -82,18 +82,20 @@ def test_both_sides_have_the_same_prompts_and_lengths() -> None:
         len({row["messages"][-1]["content"] for row in other})
         == author_control.MAX_PASSAGES_PER_SIDE
     )
-    assert "few/a" in [row["document_id"] for row in other], "each hand has its turn"
+    assert "few/a" in [row["document_id"] for row in other], (
+        "a writer with few passages was left out"
+    )
     documents = {row["document_id"] for row in own}
-    assert len(documents) == 30, "each post gives one passage before any gives two"
+    assert len(documents) == 30, "a post gave two passages before another gave one"
     numbers = [
         int(row["document_id"].rpartition("-")[2]) for row in other if row["document_id"] != "few/a"
     ]
     gaps = [right - left for left, right in pairwise([0, *sorted(numbers), 50])]
-    assert max(gaps) <= 2, "from all over a hand's posts"
+    assert max(gaps) <= 2, "passages do not cover all posts of the writer"
     for row in (*own, *other):
-        system, asked, said = row["messages"]
-        assert "much text" not in asked["content"]
-        assert len(said["content"].split()) <= author_control.MAX_WORDS
+        system, user, assistant = row["messages"]
+        assert "much text" not in user["content"]
+        assert len(assistant["content"].split()) <= author_control.MAX_WORDS
         assert system == context[0]
     assert build_other_rows(passages.head(0), writers, DEFAULT_TEMPLATE) == []
     assert own_rows(passages.head(0), DEFAULT_TEMPLATE) == []
@@ -101,7 +103,7 @@ def test_both_sides_have_the_same_prompts_and_lengths() -> None:
 
 
 def test_questions_do_not_depend_on_the_writer() -> None:
-    """Neither the dataset's question nor the file's name is used, which one side may lack."""
+    """The dataset's question and the file's name are not used, because one side may lack them."""
     text = "The brass bearing of a tower clock wears out because nobody cleans the old oil away."
     context = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why brass?")
     samples = pl.DataFrame(

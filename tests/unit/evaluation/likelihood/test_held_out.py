@@ -35,35 +35,35 @@ def dataset(count: int = 12, **changes: Any) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def sample(index: int, tokens: int) -> TokenizedSample:
+def make_sample(index: int, tokens: int) -> TokenizedSample:
     return TokenizedSample(f"s{index}", "d", tuple(range(tokens)), 1, tokens)
 
 
 def test_documents_of_training_sets_are_excluded() -> None:
-    found = select_held_out_samples(dataset(), trained_on={"d1"})
+    selected = select_held_out_samples(dataset(), trained_on={"d1"})
 
-    assert set(found["document_id"]) == {"d0"}
-    assert set(found["split"]) == {"held_out"}
+    assert set(selected["document_id"]) == {"d0"}
+    assert set(selected["split"]) == {"held_out"}
 
 
 def test_each_passage_has_one_sample() -> None:
-    twice = pl.concat([dataset(), dataset().with_columns(pl.col("sample_id") + "-again")])
+    doubled = pl.concat([dataset(), dataset().with_columns(pl.col("sample_id") + "-again")])
 
-    assert select_held_out_samples(twice, trained_on=()).height == 6
+    assert select_held_out_samples(doubled, trained_on=()).height == 6
 
 
 def test_the_order_does_not_depend_on_the_order_of_the_table() -> None:
     rows = dataset(40)
 
-    first = select_held_out_samples(rows, trained_on=())["sample_id"].to_list()
+    expected = select_held_out_samples(rows, trained_on=())["sample_id"].to_list()
     second = select_held_out_samples(rows.reverse(), trained_on=())["sample_id"].to_list()
 
-    assert first == second
-    assert first != sorted(first)
+    assert expected == second
+    assert expected != sorted(expected)
 
 
 def test_the_budget_never_reduces_the_minimum() -> None:
-    samples = [sample(index, 100) for index in range(50)]
+    samples = [make_sample(index, 100) for index in range(50)]
 
     assert (
         len(take_within_budget(samples, min_passages=5, max_passages=50, token_budget=1000)) == 10
@@ -90,9 +90,12 @@ def test_prompts_have_no_answers() -> None:
 
 def test_bare_questions_keep_the_system_message() -> None:
     system = {"role": "system", "content": "You answer as Ada."}
-    shown = {"role": "user", "content": "From my posts:\n\n[1] Clocks\n\nQuestion: Why brass?"}
+    user_message = {
+        "role": "user",
+        "content": "From my posts:\n\n[1] Clocks\n\nQuestion: Why brass?",
+    }
     answer = {"role": "assistant", "content": "It wears well."}
-    rows = pl.DataFrame({"messages": [[system, shown, answer]], "question": ["Why brass? "]})
+    rows = pl.DataFrame({"messages": [[system, user_message, answer]], "question": ["Why brass? "]})
 
     [prompt] = render_bare_questions(rows, DEFAULT_TEMPLATE)
 

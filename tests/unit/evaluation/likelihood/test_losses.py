@@ -40,19 +40,24 @@ def passages() -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def base_model(folder: Path, *, by: str, texts: list[str]) -> Path:
-    """A base model of random weights whose tokens are words, or words and marks (`by`)."""
+def write_base_model(folder: Path, *, tokens: str, texts: list[str]) -> Path:
+    """Write a base model of random weights whose tokens are words, or words and marks (`by`)."""
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import WordLevel
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    cut: Any = {"words": pre_tokenizers.WhitespaceSplit, "marks": pre_tokenizers.Whitespace}[by]()
-    words = {word for text in texts for word, _ in cut.pre_tokenize_str(text)}
-    vocabulary = {word: at for at, word in enumerate(["<unk>", "</s>", *sorted(words - {"</s>"})])}
+    pre_tokenizer: Any = {
+        "words": pre_tokenizers.WhitespaceSplit,
+        "marks": pre_tokenizers.Whitespace,
+    }[tokens]()
+    words = {word for text in texts for word, _ in pre_tokenizer.pre_tokenize_str(text)}
+    vocabulary = {
+        word: index for index, word in enumerate(["<unk>", "</s>", *sorted(words - {"</s>"})])
+    }
     tokenizer: Any = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = cut
-    fast: Any = PreTrainedTokenizerFast
-    fast(
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer_class: Any = PreTrainedTokenizerFast
+    tokenizer_class(
         tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>", chat_template=CHAT
     ).save_pretrained(folder)
     torch.manual_seed(len(vocabulary))
@@ -64,29 +69,35 @@ def base_model(folder: Path, *, by: str, texts: list[str]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("mine", "other"), [("words", "marks"), ("marks", "words")])
+@pytest.mark.parametrize(("own", "other"), [("words", "marks"), ("marks", "words")])
 def test_an_incumbent_with_another_base_reads_its_own_tokens(
-    tmp_path: Path, mine: str, other: str
+    tmp_path: Path, own: str, other: str
 ) -> None:
-    read = passages()
-    texts = [part["content"] for talk in read["messages"].to_list() for part in talk]
+    samples = passages()
+    texts = [
+        message["content"] for messages in samples["messages"].to_list() for message in messages
+    ]
     texts += ["system: user: assistant: </s>", "assistant"]
-    base = EvaluatedModel("base model", "b", base_model(tmp_path / "base", by=mine, texts=texts))
-    incumbent = EvaluatedModel("v3", "i", base_model(tmp_path / "former", by=other, texts=texts))
-    question = EvaluationSpec(
+    base = EvaluatedModel(
+        "base model", "b", write_base_model(tmp_path / "base", tokens=own, texts=texts)
+    )
+    incumbent = EvaluatedModel(
+        "v3", "i", write_base_model(tmp_path / "former", tokens=other, texts=texts)
+    )
+    spec = EvaluationSpec(
         checkpoint="c", candidate=EvaluatedModel("candidate", "c", base.base_folder), base=base,
-        incumbent=incumbent, template=DEFAULT_TEMPLATE.hash, dataset=read, dataset_version="d",
+        incumbent=incumbent, template=DEFAULT_TEMPLATE.hash, dataset=samples, dataset_version="d",
         trained_on=frozenset(), token_budget=100_000, questions=30,
     )  # fmt: skip
 
-    reading, _ = measurement._collect_samples(question, read, [])
-    stored = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
-    found = sample_likelihoods.compute_likelihoods(
-        reading, question, cache=stored, clock=Clock(), progress=ProgressLines(lambda _line: None)
+    reading, _ = measurement._collect_samples(spec, samples, [])
+    cache = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
+    likelihoods = sample_likelihoods.compute_likelihoods(
+        reading, spec, cache=cache, clock=Clock(), progress=ProgressLines(lambda _line: None)
     )
 
     assert not any(
-        stored.find_missing(model.weights, samples)
+        cache.find_missing(model.weights, samples)
         for model, samples in (
             (base, reading.all_samples()),
             (incumbent, reading.held_out_for_incumbent),
@@ -95,18 +106,20 @@ def test_an_incumbent_with_another_base_reads_its_own_tokens(
     ids = [sample.sample_id for sample in reading.held_out]
     assert len(ids) == 40
     assert ids == [sample.sample_id for sample in reading.held_out_for_incumbent]
-    theirs, candidate = found.held_out("v3"), found.held_out("candidate")
-    assert theirs is not None
+    incumbent_likelihood, candidate = likelihoods.held_out("v3"), likelihoods.held_out("candidate")
+    assert incumbent_likelihood is not None
     assert candidate is not None
-    assert theirs.tokens == candidate.tokens, "perplexities are per token of the candidate's"
-    # a model of random weights gives each of its own tokens about the same chance
-    nats = sum(theirs.negative_log_likelihoods)
-    counted = sum(sample.answer_tokens - 1 for sample in reading.held_out_for_incumbent)
-    assert counted != sum(candidate.tokens)
-    assert nats / counted == pytest.approx(math.log(vocabulary_of(incumbent)), rel=0.1)
+    assert incumbent_likelihood.tokens == candidate.tokens, (
+        "perplexities must be per token of the candidate"
+    )
+    # a model of random weights gives all of its tokens about the same probability
+    nats = sum(incumbent_likelihood.negative_log_likelihoods)
+    own_token_count = sum(sample.answer_tokens - 1 for sample in reading.held_out_for_incumbent)
+    assert own_token_count != sum(candidate.tokens)
+    assert nats / own_token_count == pytest.approx(math.log(vocabulary_size(incumbent)), rel=0.1)
 
 
-def vocabulary_of(model: EvaluatedModel) -> int:
+def vocabulary_size(model: EvaluatedModel) -> int:
     from transformers import AutoConfig
 
     config: Any = AutoConfig.from_pretrained(model.base_folder)

@@ -1,4 +1,4 @@
-"""Test logits computed from hidden states, also for families that scale or cap them."""
+"""Test logits computed from hidden states, including families that scale or cap them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FAMILIES = {
 }
 
 
-def tiny(name: str, **values: Any) -> Any:
+def make_tiny_model(name: str, **values: Any) -> Any:
     torch.manual_seed(3)
     config = getattr(transformers, name)(
         vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
@@ -33,34 +33,34 @@ def tiny(name: str, **values: Any) -> Any:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_logits_equal_the_models_own(name: str) -> None:
-    model = tiny(name, **FAMILIES[name])
+    model = make_tiny_model(name, **FAMILIES[name])
     tokens = torch.tensor([[3, 1, 4, 1, 5]])
 
     with torch.inference_mode():
         states = model.base_model(input_ids=tokens).last_hidden_state[0]
-        own = model(input_ids=tokens).logits[0]
-        found = OutputHead(model).logits(states)
+        expected = model(input_ids=tokens).logits[0]
+        logits = OutputHead(model).logits(states)
 
-    assert torch.allclose(found, own, atol=1e-5)
+    assert torch.allclose(logits, expected, atol=1e-5)
 
 
 def test_different_logits_are_an_error() -> None:
-    class Doubled(transformers.LlamaForCausalLM):
+    class DoubledLogits(transformers.LlamaForCausalLM):
         def forward(self, *arguments: Any, **options: Any) -> Any:
-            said = super().forward(*arguments, **options)
-            said.logits = said.logits * 2
-            return said
+            output = super().forward(*arguments, **options)
+            output.logits = output.logits * 2
+            return output
 
-    model = Doubled(tiny("LlamaConfig").config).eval()
+    model = DoubledLogits(make_tiny_model("LlamaConfig").config).eval()
     model.get_output_embeddings().weight.data.normal_(0, 1.0)
 
     with pytest.raises(TwinError, match="a difference from the model's own logits"):
         OutputHead(model)
 
 
-def test_non_finite_weights_are_left_to_the_gate() -> None:
+def test_non_finite_weights_are_no_error() -> None:
     """Both logits are NaN, and the gate's claims refuse such a model."""
-    model = tiny("LlamaConfig")
+    model = make_tiny_model("LlamaConfig")
     for weights in model.parameters():
         weights.data.fill_(float("nan"))
 

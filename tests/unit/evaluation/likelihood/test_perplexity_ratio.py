@@ -15,19 +15,21 @@ from twin_assets.evaluation.likelihood.perplexity import (
 
 
 def test_perplexity_weights_tokens_equally() -> None:
-    found = AnswerLikelihood((10 * math.log(4), 30 * math.log(16)), (10, 30))
+    likelihood = AnswerLikelihood((10 * math.log(4), 30 * math.log(16)), (10, 30))
 
-    assert found.perplexity == pytest.approx(math.exp((10 * math.log(4) + 30 * math.log(16)) / 40))
+    assert likelihood.perplexity == pytest.approx(
+        math.exp((10 * math.log(4) + 30 * math.log(16)) / 40)
+    )
 
 
 def test_the_ratio_equals_the_quotient_of_the_perplexities() -> None:
-    mine = AnswerLikelihood((30.0, 50.0, 21.0), (10, 20, 9))
+    candidate = AnswerLikelihood((30.0, 50.0, 21.0), (10, 20, 9))
     other = AnswerLikelihood((34.0, 52.0, 25.0), (10, 20, 9))
 
-    found = perplexity_ratio(mine, other)
+    ratio = perplexity_ratio(candidate, other)
 
-    assert found.value == pytest.approx(mine.perplexity / other.perplexity)
-    assert found.low < found.value < found.high
+    assert ratio.value == pytest.approx(candidate.perplexity / other.perplexity)
+    assert ratio.low < ratio.value < ratio.high
 
 
 def test_different_passages_are_an_error() -> None:
@@ -38,20 +40,20 @@ def test_different_passages_are_an_error() -> None:
 
 
 def draw_likelihoods(
-    chance: np.random.Generator, *, documents: int, passages: int, shared: float, own: float
+    generator: np.random.Generator, *, documents: int, passages: int, shared: float, own: float
 ) -> tuple[AnswerLikelihood, AnswerLikelihood, list[int]]:
-    """Passages of uneven length whose gains, .1 nats a token, differ between documents (`shared`)
-    and within them (`own`)."""
-    of = [number // passages for number in range(documents * passages)]
-    tokens = chance.integers(40, 160, len(of))
-    gain = 0.1 + chance.normal(0, shared, documents)[of]
-    difference = -gain * tokens + chance.normal(0, own * np.sqrt(tokens))
+    """Return passages whose gains of .1 nats per token vary between documents (`shared`) and within
+    them (`own`)."""
+    post_ids = [number // passages for number in range(documents * passages)]
+    tokens = generator.integers(40, 160, len(post_ids))
+    gain = 0.1 + generator.normal(0, shared, documents)[post_ids]
+    difference = -gain * tokens + generator.normal(0, own * np.sqrt(tokens))
     base = 3.0 * tokens
     counts = tuple(int(count) for count in tokens)
     return (
         AnswerLikelihood(tuple(base + difference), counts),
         AnswerLikelihood(tuple(base), counts),
-        of,
+        post_ids,
     )
 
 
@@ -59,41 +61,44 @@ def draw_likelihoods(
     ("documents", "passages", "shared", "own"),
     [
         (40, 1, 0.0, 0.8),
-        (20, 3, 0.1, 0.3),  # passages of a post resemble each other
+        (20, 3, 0.1, 0.3),  # passages of a post are similar
         (4, 10, 0.1, 0.3),  # few long posts
     ],
 )
 def test_the_interval_covers_the_truth_in_about_95_of_100_samples(
     documents: int, passages: int, shared: float, own: float
 ) -> None:
-    chance = np.random.default_rng(5)
-    covered = 0
+    generator = np.random.default_rng(5)
+    covered_count = 0
     for _ in range(300):
-        mine, base, of = draw_likelihoods(
-            chance, documents=documents, passages=passages, shared=shared, own=own
+        candidate, base, post_ids = draw_likelihoods(
+            generator, documents=documents, passages=passages, shared=shared, own=own
         )
-        found = perplexity_ratio(mine, base, documents=of)
-        covered += found.low <= math.exp(-0.1) <= found.high
+        ratio = perplexity_ratio(candidate, base, documents=post_ids)
+        covered_count += ratio.low <= math.exp(-0.1) <= ratio.high
 
-    assert 0.91 <= covered / 300 <= 0.985
+    assert 0.91 <= covered_count / 300 <= 0.985
 
 
 def test_two_ratios_are_resampled_independently() -> None:
-    """Resampled together, equal passages would show no difference at all."""
-    one, base, of = draw_likelihoods(
+    """Joint resampling of equal passages would give a difference of zero."""
+    candidate, base, post_ids = draw_likelihoods(
         np.random.default_rng(3), documents=24, passages=1, shared=0.1, own=0.3
     )
-    alone = perplexity_ratio(one, base, documents=of)
+    single_ratio = perplexity_ratio(candidate, base, documents=post_ids)
 
-    found = independent_ratio((one, base), (one, base), documents=(of, of))
+    ratio = independent_ratio((candidate, base), (candidate, base), documents=(post_ids, post_ids))
 
-    assert found.value == pytest.approx(1.0)
-    reach = math.log(alone.high / alone.low)
-    assert math.log(found.high / found.low) == pytest.approx(math.sqrt(2) * reach, rel=0.1)
+    assert ratio.value == pytest.approx(1.0)
+    width = math.log(single_ratio.high / single_ratio.low)
+    assert math.log(ratio.high / ratio.low) == pytest.approx(math.sqrt(2) * width, rel=0.1)
 
 
 def test_huge_losses_give_an_infinite_perplexity() -> None:
-    mine, base = AnswerLikelihood((9e5, 8e5), (10, 10)), AnswerLikelihood((30.0, 31.0), (10, 10))
+    candidate, base = (
+        AnswerLikelihood((9e5, 8e5), (10, 10)),
+        AnswerLikelihood((30.0, 31.0), (10, 10)),
+    )
 
-    assert mine.perplexity == math.inf
-    assert perplexity_ratio(mine, base).value == math.inf
+    assert candidate.perplexity == math.inf
+    assert perplexity_ratio(candidate, base).value == math.inf

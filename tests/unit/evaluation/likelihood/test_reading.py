@@ -18,7 +18,7 @@ VOCABULARY = 97
 
 
 @pytest.fixture(scope="module")
-def make_model() -> Any:
+def model() -> Any:
     """Return a model with two layers of random weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -35,52 +35,54 @@ def make_model() -> Any:
 
 
 def make_samples(count: int) -> list[TokenizedSample]:
-    chance = random.Random(5)
-    found: list[TokenizedSample] = []
+    generator = random.Random(5)
+    samples: list[TokenizedSample] = []
     for number in range(count):
-        length = chance.randint(20, 500)
-        start = chance.randint(1, length - 3)
-        found.append(
+        length = generator.randint(20, 500)
+        start = generator.randint(1, length - 3)
+        samples.append(
             TokenizedSample(
                 sample_id=f"s{number}",
                 document_id=f"d{number}",
-                tokens=tuple(chance.randrange(VOCABULARY) for _ in range(length)),
+                tokens=tuple(generator.randrange(VOCABULARY) for _ in range(length)),
                 answer_start=start,
                 answer_end=length,
             )
         )
-    return found
+    return samples
 
 
-def compute_alone(make_model: Any, sample: TokenizedSample) -> float:
-    """Return an answer's nats, unpadded and from the model's own logits."""
+def compute_nats(model: Any, sample: TokenizedSample) -> float:
+    """Return the nats of one answer without padding, from the model's own logits."""
     with torch.inference_mode():
-        said = make_model(input_ids=torch.tensor([sample.tokens])).logits[0].log_softmax(-1)
-    counted = range(sample.answer_start, sample.answer_end - 1)  # the end of the turn is left out
-    return -sum(float(said[at - 1, sample.tokens[at]]) for at in counted)
-
-
-@pytest.mark.parametrize("at_once", [1, 2, 3])
-def test_parallel_batches_equal_single_answers(make_model: Any, at_once: int) -> None:
-    read = make_samples(40)
-    assert sum(len(one.tokens) for one in read) > 2 * TOKENS_PER_BATCH
-    counted: list[int] = []
-
-    found = answer_likelihood(make_model, read, advance=counted.append, max_concurrent=at_once)
-
-    assert found.negative_log_likelihoods == pytest.approx(
-        [compute_alone(make_model, one) for one in read], rel=1e-4
+        log_probabilities = model(input_ids=torch.tensor([sample.tokens])).logits[0].log_softmax(-1)
+    positions = range(sample.answer_start, sample.answer_end - 1)  # without the end-of-turn token
+    return -sum(
+        float(log_probabilities[position - 1, sample.tokens[position]]) for position in positions
     )
-    assert found.tokens == tuple(one.answer_end - one.answer_start - 1 for one in read)
-    assert sum(counted) == len(read)
-    assert len(counted) > 3
 
 
-def test_an_error_in_a_batch_is_raised(make_model: Any) -> None:
-    beyond = TokenizedSample("s", "d", (1, 2, VOCABULARY), answer_start=1, answer_end=3)
+@pytest.mark.parametrize("concurrency", [1, 2, 3])
+def test_parallel_batches_equal_single_answers(model: Any, concurrency: int) -> None:
+    samples = make_samples(40)
+    assert sum(len(sample.tokens) for sample in samples) > 2 * TOKENS_PER_BATCH
+    counts: list[int] = []
+
+    result = answer_likelihood(model, samples, advance=counts.append, max_concurrent=concurrency)
+
+    assert result.negative_log_likelihoods == pytest.approx(
+        [compute_nats(model, sample) for sample in samples], rel=1e-4
+    )
+    assert result.tokens == tuple(sample.answer_end - sample.answer_start - 1 for sample in samples)
+    assert sum(counts) == len(samples)
+    assert len(counts) > 3
+
+
+def test_an_error_in_a_batch_is_raised(model: Any) -> None:
+    unknown_token = TokenizedSample("s", "d", (1, 2, VOCABULARY), answer_start=1, answer_end=3)
 
     with pytest.raises(IndexError):
-        answer_likelihood(make_model, [*make_samples(5), beyond], max_concurrent=2)
+        answer_likelihood(model, [*make_samples(5), unknown_token], max_concurrent=2)
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (8, 2)])
@@ -95,16 +97,16 @@ def test_two_cores_read_two_batches_in_parallel(
 
 
 def test_readers_share_the_cores_temporarily() -> None:
-    before = torch.get_num_threads()
+    thread_count = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
         with share_cores(2) as take_share, ThreadPoolExecutor(2) as pool:
 
-            def read(_number: int) -> int:
+            def samples(_number: int) -> int:
                 take_share()
                 return torch.get_num_threads()
 
-            assert list(pool.map(read, range(4))) == [2, 2, 2, 2]
+            assert list(pool.map(samples, range(4))) == [2, 2, 2, 2]
         assert torch.get_num_threads() == 4
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(thread_count)

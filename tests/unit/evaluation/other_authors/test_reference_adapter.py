@@ -1,4 +1,4 @@
-"""Test the samples of the adapter of other authors, and finding it for a candidate."""
+"""Test the samples of the adapter of other authors and the search for a candidate's adapter."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def test_the_author_is_excluded_under_any_slug() -> None:
     bundled = ["mara-lindqvist", "oona-petrie", "tomas-okafor"]
     assert [writer.name for writer in other_writers("ann", [])] == bundled
     assert [writer.name for writer in other_writers("oona-petrie", [])] == [bundled[0], bundled[2]]
-    own = [text for _, text in bundled_writers(exclude=bundled[:2])[0].passages]
-    assert [writer.name for writer in other_writers("ann", own)] == bundled[:2]
+    own_texts = [text for _, text in bundled_writers(exclude=bundled[:2])[0].passages]
+    assert [writer.name for writer in other_writers("ann", own_texts)] == bundled[:2]
 
 
-def test_questions_are_drafted_like_the_controls() -> None:
+def test_questions_are_drafted_as_for_the_control() -> None:
     rows = make_samples(WRITERS, context_tokens=0)
 
     assert [row["document_id"] for row in rows] == ["oona-petrie/a"] * 2 + ["tomas-okafor/a"]
     assert len({row["sample_id"] for row in rows}) == 3
-    system, asked, answer = rows[0]["messages"]
-    assert (system["role"], "Oona Petrie" in system["content"]) == ("system", True)
+    system_message, user_message, answer = rows[0]["messages"]
+    assert (system_message["role"], "Oona Petrie" in system_message["content"]) == ("system", True)
     question = draft_question(WRITERS[0].passages[0][1])
-    assert asked["content"] == DEFAULT_TEMPLATE.bare_question.format(question=question)
+    assert user_message["content"] == DEFAULT_TEMPLATE.bare_question.format(question=question)
     assert answer == {"role": "assistant", "content": "The kettle is old. It sings."}
     assert [(row["document_id"], row["text"]) for row in make_posts(WRITERS)] == [
         ("oona-petrie/a", "The kettle is old. It sings.\n\nThe cup is new."),
@@ -68,24 +68,24 @@ def test_four_of_five_prompts_show_surrounding_passages() -> None:
 
     rows = make_samples([post], context_tokens=24)  # 18 words: two passages
 
-    asked = [row["messages"][1]["content"] for row in rows]
-    # the question itself may hold words of its own answer
-    shown = [
-        [text for text in texts if text in prompt and text != own]
-        for own, prompt in zip(texts, asked, strict=True)
+    user_prompts = [row["messages"][1]["content"] for row in rows]
+    # the question may contain words of its own answer
+    shown_texts = [
+        [text for text in texts if text in prompt and text != own_text]
+        for own_text, prompt in zip(texts, user_prompts, strict=True)
     ]
-    assert 70 <= sum(bool(reference) for reference in shown) <= 90
-    assert {len(reference) for reference in shown} == {0, 2}
-    at = next(number for number in range(1, 99) if shown[number])
-    assert shown[at] == [texts[at - 1], texts[at + 1]]
-    assert "The old kettle" in asked[at]
-    assert rows[at]["messages"][2]["content"] == texts[at]
+    assert 70 <= sum(bool(reference) for reference in shown_texts) <= 90
+    assert {len(reference) for reference in shown_texts} == {0, 2}
+    index = next(number for number in range(1, 99) if shown_texts[number])
+    assert shown_texts[index] == [texts[index - 1], texts[index + 1]]
+    assert "The old kettle" in user_prompts[index]
+    assert rows[index]["messages"][2]["content"] == texts[index]
 
 
 def test_the_samples_hash_depends_on_posts_and_authors() -> None:
     edited = replace(WRITERS[1], passages=(("a", "A valve stuck twice."),))
-    others = (WRITERS, WRITERS[:1], [WRITERS[0], edited])
-    hashes = {hash_samples(one, context_tokens=400) for one in others}
+    variants = (WRITERS, WRITERS[:1], [WRITERS[0], edited])
+    hashes = {hash_samples(sample, context_tokens=400) for sample in variants}
     assert len(hashes) == 3
     assert hash_samples(list(WRITERS), context_tokens=400) in hashes
     assert hash_samples(WRITERS, context_tokens=256) not in hashes
@@ -94,8 +94,8 @@ def test_the_samples_hash_depends_on_posts_and_authors() -> None:
 def write_weights(folder: Path) -> Path:
     folder.mkdir(parents=True)
     save_file({"lora_A": np.ones((2, 2))}, folder / "adapter_model.safetensors")
-    shape = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "use_rslora": False}
-    (folder / "adapter_config.json").write_text(json.dumps(shape), encoding="utf-8")
+    config = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "use_rslora": False}
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 
@@ -109,8 +109,8 @@ def write_trained_adapter(home: Settings, checkpoint: str = "c" * 64, **changes:
     folder = home.reference_adapters_dir / checkpoint
     write_weights(folder / "adapter")
     manifests.write_manifest(folder, manifest)
-    pointed = {"checkpoint": checkpoint, "folder": str(folder), "authors": ["oona-petrie"]}
-    manifests.write_pointer(home.reference_adapters_dir, "ann", pointed)
+    pointer = {"checkpoint": checkpoint, "folder": str(folder), "authors": ["oona-petrie"]}
+    manifests.write_pointer(home.reference_adapters_dir, "ann", pointer)
     return folder
 
 
@@ -128,20 +128,20 @@ def test_an_adapter_is_found_for_the_current_base_recipe_and_code(
     assert reference.model.adapter_folder == folder / "adapter"
     assert find_reference(Author("bob", "Bob"), home, base=BASE, revision="r") is None
     assert find_reference(ANN, home, base=BASE, revision="another") is None
-    shorter = replace(ANN, context_tokens=256)
-    assert find_reference(shorter, home, base=BASE, revision="r") is None
-    named_settings = replace(ANN, recipe="smollm2-135m-demo")
-    assert find_reference(named_settings, home, base=BASE, revision="r") is None
-    off = home.model_copy(update={"reference_adapter": "off"})
-    assert find_reference(ANN, off, base=BASE, revision="r") is None
+    shorter_context = replace(ANN, context_tokens=256)
+    assert find_reference(shorter_context, home, base=BASE, revision="r") is None
+    other_recipe = replace(ANN, recipe="smollm2-135m-demo")
+    assert find_reference(other_recipe, home, base=BASE, revision="r") is None
+    switched_off = home.model_copy(update={"reference_adapter": "off"})
+    assert find_reference(ANN, switched_off, base=BASE, revision="r") is None
 
 
 @pytest.mark.parametrize(
     ("tokens", "budget"),
     [
-        (100_300, 100_000),  # of the whole budget, and a step over it
+        (100_300, 100_000),  # the full budget and one step
         (86_000, 100_000),
-        (75_000, 70_711),  # a corpus that ended before: the nearest of steps of √2
+        (75_000, 70_711),  # a corpus that ended earlier: the nearest budget in steps of √2
         (60_000, 70_711),
         (25_500, 25_000),
     ],
@@ -155,8 +155,8 @@ def test_the_adapter_sees_as_many_tokens_as_the_authors_training(
     checkpoints = home.checkpoints_dir / "ann"
     (checkpoints / "c1").mkdir(parents=True)
     manifests.write_manifest(checkpoints / "c1", replace(manifest, author="ann", tokens=tokens))
-    pointed = {"checkpoint": "c1", "folder": str(checkpoints / "c1")}
-    manifests.write_pointer(checkpoints, "fine_tuned", pointed)
+    pointer = {"checkpoint": "c1", "folder": str(checkpoints / "c1")}
+    manifests.write_pointer(checkpoints, "fine_tuned", pointer)
 
     assert reference_adapter.reference_recipe(ANN, home).token_budget == budget
     reference = find_reference(ANN, home, base=BASE, revision="r")
@@ -181,19 +181,19 @@ def test_an_adapter_can_be_configured(home: Settings, tmp_path: Path) -> None:
     assert reference.model.weights != other_base.model.weights
     assert not reference_adapter.needs_reference(ANN, named_settings)
 
-    wrong = home.model_copy(update={"reference_adapter": str(tmp_path)})
+    invalid = home.model_copy(update={"reference_adapter": str(tmp_path)})
     with pytest.raises(TwinError, match="no adapter_config"):
-        find_reference(ANN, wrong, base=BASE, revision="r")
+        find_reference(ANN, invalid, base=BASE, revision="r")
 
 
 def test_unreferenced_adapters_are_removed(home: Settings) -> None:
-    unused_folder = write_trained_adapter(home, "a" * 64)
-    kept = write_trained_adapter(home)  # ann points here now
-    others = home.reference_adapters_dir / "not-a-checkpoint"
-    others.mkdir()
+    old_folder = write_trained_adapter(home, "a" * 64)
+    kept_folder = write_trained_adapter(home)  # Ann's pointer now refers to this folder
+    other_folder = home.reference_adapters_dir / "not-a-checkpoint"
+    other_folder.mkdir()
 
     reference_adapter._remove_unreferenced(home.reference_adapters_dir)
 
-    assert not unused_folder.exists()
-    assert kept.is_dir()
-    assert others.is_dir()
+    assert not old_folder.exists()
+    assert kept_folder.is_dir()
+    assert other_folder.is_dir()

@@ -109,8 +109,8 @@ def test_answers_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
 
 
 def test_the_report_marks_unmet_advisory_claims() -> None:
-    unsupported = replace(GOOD.values["grounding"], own=Interval(0.0, -0.1, 0.1))
-    evaluation = replace(EVALUATION, measured=with_fields(GOOD, grounding=unsupported))
+    unmet_grounding = replace(GOOD.values["grounding"], own=Interval(0.0, -0.1, 0.1))
+    evaluation = replace(EVALUATION, measured=with_fields(GOOD, grounding=unmet_grounding))
     claims = decide(evaluation.measured)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
 
@@ -141,7 +141,7 @@ def test_only_the_file_of_answers_contains_text_of_posts(
     write_report(path, EVALUATION, verdict, answers)
 
     text = path.read_text(encoding="utf-8")
-    assert "![" not in text, "no voice was counted"
+    assert "![" not in text, "the report has a plot without a measured voice"
     [answers_file] = path.parent.glob("*answers.md")
     assert answers_file.name in text
     assert "It wears well." in answers_file.read_text(encoding="utf-8")
@@ -150,7 +150,7 @@ def test_only_the_file_of_answers_contains_text_of_posts(
     assert not [file for file in others if "wears" in file.read_text(encoding="utf-8")]
 
 
-def test_the_voice_plot_has_a_file_of_its_own(tmp_path: Path) -> None:
+def test_the_voice_plot_has_its_own_file(tmp_path: Path) -> None:
     answers = replace(EVALUATION, measured=with_fields(GOOD, shown=SHOWN))
     path = evaluation_path(tmp_path, GATE_VERSION)
     write_evaluation(path, answers)
@@ -160,21 +160,21 @@ def test_the_voice_plot_has_a_file_of_its_own(tmp_path: Path) -> None:
 
     assert read_voice_figures(path.with_name(FILE)) == SHOWN
     assert path.with_name(PICTURE).read_text().count("per 100 words") == 1
-    written = path.with_suffix(".md").read_text()
-    assert f"]({PICTURE})" in written
+    report_text = path.with_suffix(".md").read_text()
+    assert f"]({PICTURE})" in report_text
 
 
 def test_the_report_for_the_event_log_embeds_its_plot() -> None:
     answers = replace(EVALUATION, measured=with_fields(GOOD, shown=SHOWN))
-    written = report_for_event_log(answers, build_verdict(answers))
-    pictures = re.findall(r"!\[[^]]+\]\(([^)]*)\)", written)
+    report_text = report_for_event_log(answers, build_verdict(answers))
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]*)\)", report_text)
     [picture] = pictures
     kind, _, content = picture.partition(",")
     assert kind == "data:image/svg+xml;base64"
     assert base64.b64decode(content, validate=True).decode().lstrip().startswith("<?xml")
-    assert ".svg" not in written
-    assert "answers.md" not in written
-    assert len(written) < 400_000  # the event log keeps it
+    assert ".svg" not in report_text
+    assert "answers.md" not in report_text
+    assert len(report_text) < 400_000  # the limit for the event log
 
 
 def build_verdict(evaluation: Evaluation) -> Verdict:

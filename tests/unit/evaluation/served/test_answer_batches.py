@@ -1,4 +1,4 @@
-"""Test which servers answer a batch; test servers answer with the question itself."""
+"""Test which servers answer a batch; test servers repeat the question as the answer."""
 
 from __future__ import annotations
 
@@ -27,25 +27,29 @@ def test_the_candidate_uses_both_cores_if_the_base_is_not_asked(
 
     with AnswerBatches(
         prompts, serve=candidate.serve, serve_base=base.serve, progress=progress
-    ) as asked:
-        twice = asked.ask_twice([prompts.prompts[at] for at in range(12, 20)])
-        asked.ask(range(8))
-        asked.ask(range(8, 12))  # too few to start a server for, and it runs
-        assert len(candidate.started) == cores
-        assert base.started == []
+    ) as batches:
+        parity = batches.ask_twice([prompts.prompts[index] for index in range(12, 20)])
+        batches.ask(range(8))
+        batches.ask(range(8, 12))  # too few to start another server
+        assert len(candidate.servers) == cores
+        assert base.servers == []
 
-    assert asked.answers.candidate.keys() == set(range(12))
-    assert len(twice.first) == len(twice.repeated) == 8
-    texts = Counter(text for server in candidate.started for text, _ in server.asked)
-    questions = [prompts.prompts[at][-1]["content"] for at in range(20)]
+    assert batches.answers.candidate.keys() == set(range(12))
+    assert len(parity.first) == len(parity.repeated) == 8
+    texts = Counter(text for server in candidate.servers for text, _ in server.requests)
+    questions = [prompts.prompts[index][-1]["content"] for index in range(20)]
     assert texts == Counter([*questions, *questions[12:]])
-    assert all(server.asked for server in candidate.started)
-    for server in candidate.started:  # the second answer comes from the cache of the first
-        tokens = {
-            text: [most for one, most in server.asked if one == text] for text, _ in server.asked
+    assert all(server.requests for server in candidate.servers)
+    for server in (
+        candidate.servers
+    ):  # a repeated prompt is asked twice on one server, whose cache has its tokens
+        max_tokens = {
+            text: [limit for asked, limit in server.requests if asked == text]
+            for text, _ in server.requests
         }
         assert all(
-            most in ([ANSWER_TOKENS], [ANSWER_TOKENS, PARITY_TOKENS]) for most in tokens.values()
+            limits in ([ANSWER_TOKENS], [ANSWER_TOKENS, PARITY_TOKENS])
+            for limits in max_tokens.values()
         )
 
 
@@ -58,16 +62,19 @@ def test_the_base_gets_its_core_back(
 
     with AnswerBatches(
         prompts, serve=candidate.serve, serve_base=base.serve, progress=progress
-    ) as asked:
-        asked.ask(range(8))
-        servers = list(candidate.started)  # two threads start them: either may be the one that ends
-        before = [len(server.asked) for server in servers]
-        asked.ask(range(8, 20), base_positions=range(4))
-        more = [len(server.asked) - was for server, was in zip(servers, before, strict=True)]
-        assert sorted(more) == [0, 12], "one has ended"
-        asked.ask(range(20, 30))
-        assert len(candidate.started) == 3, "and is started again"
-        assert len(base.started) == 1
+    ) as batches:
+        batches.ask(range(8))
+        servers = list(candidate.servers)  # started by two threads, so either server may end
+        counts_before = [len(server.requests) for server in servers]
+        batches.ask(range(8, 20), base_positions=range(4))
+        new_counts = [
+            len(server.requests) - count
+            for server, count in zip(servers, counts_before, strict=True)
+        ]
+        assert sorted(new_counts) == [0, 12], "one of two servers must have stopped"
+        batches.ask(range(20, 30))
+        assert len(candidate.servers) == 3, "the stopped server must be started again"
+        assert len(base.servers) == 1
 
-    assert asked.base.keys() == set(range(4))
-    assert asked.candidate.keys() == set(range(30))
+    assert batches.base.keys() == set(range(4))
+    assert batches.candidate.keys() == set(range(30))

@@ -1,4 +1,4 @@
-"""Test each measure of served answers on one list of prompts."""
+"""Test each measure of served answers on one set of prompts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from twin_resources.quality.judges.topic import TopicJudge, calibrate_topic
 from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
 QUESTIONS = 35
-HEDGED = (
+BASE_ANSWER = (
     "Certainly! Here are some important things to consider when it comes to this topic. First, it "
     "is essential to understand that there are many different factors, number {} among them."
 )
@@ -52,17 +52,25 @@ def writers() -> dict[str, WriterSample]:
 
 @pytest.fixture(scope="module")
 def judges(writers: dict[str, WriterSample]) -> Judges:
-    own, other = writers["mara-lindqvist"].passages[:120], writers["tomas-okafor"].passages[:120]
-    base = tuple((str(number), HEDGED.format(number)) for number in range(60))
-    pairs = [TopicPair(f"What of {text[:60]}?", text, document) for document, text in own]
-    people = [WriterSample("tomas", other)]
+    own_passages, other_passages = (
+        writers["mara-lindqvist"].passages[:120],
+        writers["tomas-okafor"].passages[:120],
+    )
+    base = tuple((str(number), BASE_ANSWER.format(number)) for number in range(60))
+    pairs = [TopicPair(f"What of {text[:60]}?", text, document) for document, text in own_passages]
+    other_writers = [WriterSample("tomas", other_passages)]
     return Judges(
         support=SupportJudge(embed, embedder="words"),
         topic=TopicJudge(calibrate_topic(pairs, embed=embed, embedder="words"), embed),
         voice=VoiceJudge(
-            calibrate_voice(WriterSample("mara", own), [*people, WriterSample("base model", base)])
+            calibrate_voice(
+                WriterSample("mara", own_passages),
+                [*other_writers, WriterSample("base model", base)],
+            )
         ),
-        voice_vs_people=VoiceJudge(calibrate_voice(WriterSample("mara", own), people)),
+        voice_vs_people=VoiceJudge(
+            calibrate_voice(WriterSample("mara", own_passages), other_writers)
+        ),
     )
 
 
@@ -103,14 +111,14 @@ def build_answer(text: str) -> ServedAnswer:
     return ServedAnswer(text, tuple(range(30)), (), seconds=0.5)
 
 
-def build_answers(prompts: PromptSet, held_out: list[str], other: str) -> PromptAnswers:
+def build_answers(prompts: PromptSet, held_out: list[str], text: str) -> PromptAnswers:
     count = len(prompts.red_team) + len(prompts.instructions)
-    texts = [*held_out, *[other] * count]
-    base = {at: HEDGED.format(at) for at in range(len(prompts.prompts))}
+    texts = [*held_out, *[text] * count]
+    base = {at: BASE_ANSWER.format(at) for at in range(len(prompts.prompts))}
     return PromptAnswers(dict(enumerate(map(build_answer, texts))), base)
 
 
-def scores_for(prompts: PromptSet, judges: Judges) -> BaseScores:
+def announce_scores(prompts: PromptSet, judges: Judges) -> BaseScores:
     cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
     scores = BaseScores(cache, ["base"], prompts.prompts)
     runner.announce(scores, prompts, judges)
@@ -121,11 +129,12 @@ def test_the_prompts_of_all_measures_are_one_list(prompts: PromptSet, judges: Ju
     assert len(prompts.held_out) == len(prompts.with_posts) == QUESTIONS
     assert len(prompts.red_team) == len(read_red_team_prompts())
     assert len(prompts.instructions) == 50
-    for at in prompts.instructions:
-        assert [part["role"] for part in prompts.prompts[at]] == ["user"], "without the template"
+    for index in prompts.instructions:
+        roles = [message["role"] for message in prompts.prompts[index]]
+        assert roles == ["user"], "an instruction has the template"
     assert "Another." in prompts.prompts[prompts.with_posts[0]][0]["content"]
     assert "Another." not in prompts.prompts[0][0]["content"]
-    assert scores_for(prompts, judges).missing() == list(range(len(prompts.prompts)))
+    assert announce_scores(prompts, judges).missing() == list(range(len(prompts.prompts)))
 
 
 def test_all_of_a_few_questions_are_prompts(samples: pl.DataFrame) -> None:
@@ -139,7 +148,7 @@ def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: 
     answers = build_answers(
         prompts, [" ".join(text.split()[:40]) for text in prompts.own_answers], "I don't know."
     )
-    scores = scores_for(prompts, judges)
+    scores = announce_scores(prompts, judges)
     parity = CandidateAnswers([], [], [])
 
     assert judges.topic is not None
@@ -150,8 +159,8 @@ def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: 
     voice = author_voice.compare_voices(prompts, answers, scores, judges)
     assert author_voice.sounds_less_like_the_base(voice).passed, voice
     assert voice.against_people is not None
-    safe = red_team.compare_flags(prompts, answers, scores, ["training"])
-    assert red_team.claim(safe).passed
+    flags = red_team.compare_flags(prompts, answers, scores, ["training"])
+    assert red_team.claim(flags).passed
     support = passage_support.compare_support(prompts, answers, scores, judges.support)
     assert support is not None
     assert passage_support.claim(support).passed
@@ -161,25 +170,29 @@ def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: 
     # "I don't know." is one sentence without a comma; "Certainly! Here …" is neither
     assert instructions_followed.candidate.found > instructions_followed.base.found
     index = recitation.TrainingTextIndex(["another text altogether"])
-    recited = recitation.measure_all_answers(prompts, answers, parity, index)
-    assert recitation.claim(recited).passed
-    assert scores_for(prompts, judges).cache is not scores.cache
-    assert scores.missing() == [], "all scores of the base are known now"
+    recitals = recitation.measure_all_answers(prompts, answers, parity, index)
+    assert recitation.claim(recitals).passed
+    assert announce_scores(prompts, judges).cache is not scores.cache
+    assert scores.missing() == [], "a score of the base was not stored"
 
 
 def test_the_bases_own_answers_and_recited_texts_are_refused(
     prompts: PromptSet, judges: Judges
 ) -> None:
-    recited = "The keeper of the lamp wrote down every ship that passed the point in the night."
-    answers = build_answers(prompts, [HEDGED.format(at) for at in prompts.held_out], recited)
-    scores = scores_for(prompts, judges)
+    recited_text = (
+        "The keeper of the lamp wrote down every ship that passed the point in the night."
+    )
+    answers = build_answers(
+        prompts, [BASE_ANSWER.format(at) for at in prompts.held_out], recited_text
+    )
+    scores = announce_scores(prompts, judges)
 
     voice = author_voice.compare_voices(prompts, answers, scores, judges)
     assert author_voice.sounds_less_like_the_base(voice).passed is False
-    index = recitation.TrainingTextIndex([f"So: {recited}"])
-    copied = recitation.measure_all_answers(prompts, answers, CandidateAnswers([], [], []), index)
-    assert recitation.claim(copied).passed is False
-    assert copied.reciting.of == prompts.with_posts.start - len(prompts.instructions)
+    index = recitation.TrainingTextIndex([f"So: {recited_text}"])
+    recitals = recitation.measure_all_answers(prompts, answers, CandidateAnswers([], [], []), index)
+    assert recitation.claim(recitals).passed is False
+    assert recitals.reciting.of == prompts.with_posts.start - len(prompts.instructions)
     assert judges.topic is not None
     topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
     assert not topic.reaches_the_limit, topic
@@ -202,42 +215,50 @@ def test_answers_to_other_questions_and_loops_are_not_on_topic(
 
     assert shuffled.own.low < 0.5 < shuffled.own.high
     assert not shuffled.reaches_the_limit
-    assert looped.own == Interval(0.5, 0.5, 0.5), "what is no text is as near to all"
+    assert looped.own == Interval(0.5, 0.5, 0.5), (
+        "a text without sentences must be equally near to all questions"
+    )
     assert (shuffled.own_of_base, shuffled.own_apart) == (None, None)
 
 
 def test_a_missing_voice_judge_leaves_the_claim_undecided(
     prompts: PromptSet, judges: Judges
 ) -> None:
-    without = Judges(judges.support, judges.topic, None, None, voice_missing_reason="only 3 texts")
+    without_voice = Judges(
+        judges.support, judges.topic, None, None, voice_missing_reason="only 3 texts"
+    )
     answers = build_answers(prompts, prompts.own_answers, "I don't know.")
 
-    voice = author_voice.compare_voices(prompts, answers, scores_for(prompts, without), without)
+    voice = author_voice.compare_voices(
+        prompts, answers, announce_scores(prompts, without_voice), without_voice
+    )
 
     assert author_voice.sounds_less_like_the_base(voice).passed is None
     assert "only 3 texts" in author_voice.sounds_less_like_the_base(voice).detail
 
 
-def test_what_the_passages_say_is_released_for_voice_and_what_they_do_not_is_not(
+def test_only_answers_that_the_passages_support_pass_the_sentence_claim(
     prompts: PromptSet, writers: dict[str, WriterSample]
 ) -> None:
-    own = [
+    texts = [
         DocumentText(document, text) for document, text in writers["mara-lindqvist"].passages[:120]
     ]
     judge = SentenceSupport(embed, embedder="words")
-    # as long as the model's answers are, so that the last sentence is cut off
-    right = build_answers(
+    # as long as a model's answers, so the last sentence is cut off
+    supported = build_answers(
         prompts, [" ".join(text.split()[:40]) for text in prompts.own_answers], ""
     )
-    wrong = build_answers(prompts, [HEDGED.format(at) for at in prompts.held_out], "")
+    unsupported = build_answers(prompts, [BASE_ANSWER.format(at) for at in prompts.held_out], "")
 
-    good = sentence_faithfulness.measure_candidate_faithfulness(prompts, right, own, judge)
-    bad = sentence_faithfulness.measure_candidate_faithfulness(prompts, wrong, own, judge)
+    good = sentence_faithfulness.measure_candidate_faithfulness(prompts, supported, texts, judge)
+    bad = sentence_faithfulness.measure_candidate_faithfulness(prompts, unsupported, texts, judge)
 
     assert not isinstance(good, NotMeasured)
     assert not isinstance(bad, NotMeasured)
     assert sentence_faithfulness.claim(good).passed is True, sentence_faithfulness.claim(good)
     assert sentence_faithfulness.claim(bad).passed is False
     assert good.calibration == bad.calibration
-    few = sentence_faithfulness.measure_candidate_faithfulness(prompts, right, own[:3], judge)
-    assert few == NotMeasured("fewer than 40 sentences of the author for calibration")
+    few_texts = sentence_faithfulness.measure_candidate_faithfulness(
+        prompts, supported, texts[:3], judge
+    )
+    assert few_texts == NotMeasured("fewer than 40 sentences of the author for calibration")

@@ -1,4 +1,4 @@
-"""Test that the base answers only prompts whose scores are unknown."""
+"""Test that the base answers only prompts without stored scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EmptyTables:
         return False
 
 
-def lengths(_positions: Sequence[int], answers: list[str]) -> list[float]:
+def measure_lengths(_positions: Sequence[int], answers: list[str]) -> list[float]:
     return [float(len(text)) for text in answers]
 
 
@@ -38,27 +38,29 @@ def cache() -> MeasurementCache:
     return MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
 
 
-def test_known_scores_are_not_requested_again(cache: MeasurementCache) -> None:
-    first = announce_scores(cache)
-    assert first.missing() == [0, 1, 2, 3, 4]
+def test_stored_scores_are_not_requested_again(cache: MeasurementCache) -> None:
+    base_scores = announce_scores(cache)
+    assert base_scores.missing() == [0, 1, 2, 3, 4]
     answers = {number: "x" * (number + 1) for number in range(5)}
 
-    assert first.get_scores("topic", answers, lengths) == [1.0, 2.0, 3.0]
-    assert announce_scores(cache).missing() == [0, 1, 2, 3, 4], "voice and flags are still unknown"
-    first.get_scores("voice", answers, lengths)
-    assert first.get_scores("flags", answers, lengths) == [4.0, 5.0]
+    assert base_scores.get_scores("topic", answers, measure_lengths) == [1.0, 2.0, 3.0]
+    assert announce_scores(cache).missing() == [0, 1, 2, 3, 4], (
+        "voice and flags have no stored scores yet"
+    )
+    base_scores.get_scores("voice", answers, measure_lengths)
+    assert base_scores.get_scores("flags", answers, measure_lengths) == [4.0, 5.0]
 
-    again = announce_scores(cache)
-    assert again.missing() == []
-    assert again.get_scores("flags", {}, lengths) == [4.0, 5.0]
+    reloaded = announce_scores(cache)
+    assert reloaded.missing() == []
+    assert reloaded.get_scores("flags", {}, measure_lengths) == [4.0, 5.0]
 
 
 def test_a_new_revision_requests_its_own_prompts_again(
     cache: MeasurementCache,
 ) -> None:
-    first = announce_scores(cache)
+    base_scores = announce_scores(cache)
     for measure in ("topic", "voice", "flags"):
-        first.get_scores(measure, dict.fromkeys(range(5), "x"), lengths)
+        base_scores.get_scores(measure, dict.fromkeys(range(5), "x"), measure_lengths)
 
     assert announce_scores(cache, topic="t2").missing() == [0, 1, 2]
     assert announce_scores(cache, base="base 2").missing() == [0, 1, 2, 3, 4]

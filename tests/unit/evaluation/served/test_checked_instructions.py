@@ -1,4 +1,4 @@
-"""Test the checks of instructions, and the claim about them."""
+"""Test the checks of instructions and the claim about them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twin_assets.evaluation.served.checked_instructions import (
 )
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS
 
-# followed, and what is nearly so; by check and what it wants
+# a matching and a nearly matching answer by check and its argument
 ANSWERS = {
     ("bullets", 3): ("- apples\n- pears\n- plums", "Here are three:\n- apples\n- pears\n- plums"),
     ("bullets", 2): ("* one\n\n* two", "- one\n- two\n- three"),
@@ -38,11 +38,11 @@ ANSWERS = {
 LISTS = {"json", "one_of", "mentions"}
 
 
-@pytest.mark.parametrize(("check", "wanted"), ANSWERS)
-def test_a_check_accepts_only_the_requested_form(check: str, wanted: int | str | None) -> None:
-    texts = str(wanted).split() if check in LISTS else wanted
+@pytest.mark.parametrize(("check", "argument"), ANSWERS)
+def test_a_check_accepts_only_the_requested_form(check: str, argument: int | str | None) -> None:
+    texts = str(argument).split() if check in LISTS else argument
     instruction = CheckedInstruction("i00", "", check, texts)
-    good, bad = ANSWERS[check, wanted]
+    good, bad = ANSWERS[check, argument]
 
     assert follows(instruction, f" {good}\n")
     assert not follows(instruction, bad)
@@ -66,22 +66,22 @@ def test_fifty_instructions_use_every_check() -> None:
     assert max(len(instruction.instruction.split()) for instruction in instructions) < ANSWER_TOKENS
 
 
-def make_flags(many: int, *, first: int = 0) -> list[bool]:
-    return [first <= at < first + many for at in range(50)]
+def make_flags(count: int, *, first: int = 0) -> list[bool]:
+    return [first <= index < first + count for index in range(50)]
 
 
-@pytest.mark.parametrize(("mine", "base", "kept"), [
+@pytest.mark.parametrize(("tuned", "base", "passed"), [
     (25, 20, True), (15, 20, True), (14, 20, False), (7, 12, True), (0, 11, None),
 ])  # fmt: skip
-def test_at_most_five_fewer_than_the_base_pass(mine: int, base: int, kept: bool | None) -> None:
-    followed = compare(make_flags(mine), make_flags(base))
+def test_at_most_five_fewer_than_the_base_pass(tuned: int, base: int, passed: bool | None) -> None:
+    comparison = compare(make_flags(tuned), make_flags(base))
 
-    assert claim(followed).passed is kept
-    assert claim(followed).threshold == -0.1
-    assert ("fewer than 12" in claim(followed).detail) is (kept is None)
+    assert claim(comparison).passed is passed
+    assert claim(comparison).threshold == -0.1
+    assert ("fewer than 12" in claim(comparison).detail) is (passed is None)
 
 
 def test_the_difference_is_paired() -> None:
-    followed = compare(make_flags(20, first=2), make_flags(20))
+    comparison = compare(make_flags(20, first=2), make_flags(20))
 
-    assert followed.difference.low < followed.difference.value == 0 < followed.difference.high
+    assert comparison.difference.low < comparison.difference.value == 0 < comparison.difference.high

@@ -16,7 +16,7 @@ PROMPTS = [[{"role": "user", "content": f"prompt {number}"}] for number in range
 
 
 class Reference:
-    """Says the same of every token: what is compared with it is the servers' answer."""
+    """A reference that returns the same log-probability for every token."""
 
     def log_probabilities(
         self,
@@ -24,59 +24,62 @@ class Reference:
         tokens: Sequence[int],
         reported: Sequence[Collection[int]],
     ) -> list[dict[int, float]]:
-        return [dict.fromkeys(wanted, -1.0) for wanted in reported]
+        return [dict.fromkeys(token_ids, -1.0) for token_ids in reported]
 
 
-def off_by(difference: float, *, tokens: int = 4) -> ServedAnswer:
-    said = tuple({7: -1.0 - difference} for _ in range(tokens))
-    return ServedAnswer("text", tuple([7] * tokens), said)
+def make_answer(difference: float, *, tokens: int = 4) -> ServedAnswer:
+    log_probabilities = tuple({7: -1.0 - difference} for _ in range(tokens))
+    return ServedAnswer("text", tuple([7] * tokens), log_probabilities)
 
 
 def compare(answers: Sequence[ServedAnswer]) -> parity.Parity:
     reference = cast(parity.ReferenceModel, Reference())
-    found = parity.compare(reference, PROMPTS[: len(answers)], answers, answers)
-    assert found is not None
-    return found
+    result = parity.compare(reference, PROMPTS[: len(answers)], answers, answers)
+    assert result is not None
+    return result
 
 
 def test_the_interval_widens_with_the_spread_between_prompts() -> None:
-    chance = random.Random(4)
-    near = compare([off_by(0.001 + 0.0001 * chance.random()) for _ in PROMPTS])
-    far = compare([off_by(0.002 * chance.random()) for _ in PROMPTS])
+    generator = random.Random(4)
+    narrow = compare([make_answer(0.001 + 0.0001 * generator.random()) for _ in PROMPTS])
+    wide = compare([make_answer(0.002 * generator.random()) for _ in PROMPTS])
 
-    for found in (near, far):
-        assert found.interval is not None
-        assert found.interval.value == pytest.approx(found.mean)
-        assert found.interval.low < found.mean < found.interval.high <= found.largest
-    assert near.interval is not None
-    assert far.interval is not None
-    assert near.interval.high - near.interval.low < far.interval.high - far.interval.low
+    for result in (narrow, wide):
+        assert result.interval is not None
+        assert result.interval.value == pytest.approx(result.mean)
+        assert result.interval.low < result.mean < result.interval.high <= result.largest
+    assert narrow.interval is not None
+    assert wide.interval is not None
+    assert narrow.interval.high - narrow.interval.low < wide.interval.high - wide.interval.low
 
 
 def test_the_tokens_of_an_answer_are_one_observation() -> None:
-    short = compare([off_by(0.001 * number, tokens=2) for number in range(12)])
-    long = compare([off_by(0.001 * number, tokens=16) for number in range(12)])
+    short = compare([make_answer(0.001 * number, tokens=2) for number in range(12)])
+    long = compare([make_answer(0.001 * number, tokens=16) for number in range(12)])
 
     assert (short.compared, long.compared) == (48, 384)
-    assert short.interval == long.interval  # more tokens of the same prompts say nothing new
+    assert short.interval == long.interval  # more tokens of the same prompts add no observation
 
 
 def test_one_prompt_has_no_interval() -> None:
-    found = compare([off_by(0.001)])
+    result = compare([make_answer(0.001)])
 
-    assert found.interval is None
+    assert result.interval is None
 
 
 def test_a_null_log_probability_is_not_agreement() -> None:
-    nothing: Any = {7: None}
-    found = compare([off_by(0.0), ServedAnswer("text", (7,), (nothing,)), off_by(0.0)])
+    null: Any = {7: None}
+    result = compare([make_answer(0.0), ServedAnswer("text", (7,), (null,)), make_answer(0.0)])
 
-    assert math.isnan(found.mean)
+    assert math.isnan(result.mean)
 
 
 def test_empty_answers_are_not_compared() -> None:
-    empty = [ServedAnswer("", (), ())] * 2
+    empty_answers = [ServedAnswer("", (), ())] * 2
 
     assert (
-        parity.compare(cast(parity.ReferenceModel, Reference()), PROMPTS[:2], empty, empty) is None
+        parity.compare(
+            cast(parity.ReferenceModel, Reference()), PROMPTS[:2], empty_answers, empty_answers
+        )
+        is None
     )

@@ -1,4 +1,4 @@
-"""Test requests to slow, stopped, killed and unreachable servers on the loopback interface."""
+"""Test requests to slow, idle, killed and unreachable servers on the loopback interface."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from twin_resources.models.serving.timeouts import (
 )
 
 PROMPT = [[{"role": "user", "content": "Why?"}]]
-# A server of another process that takes a request, says so, and never answers.
-SILENT = """
+# A server in another process that prints "asked" for a request and never answers.
+SILENT_SERVER = """
 import socket, time
 listening = socket.create_server(("127.0.0.1", 0))
 print(listening.getsockname()[1], flush=True)
@@ -47,9 +47,9 @@ def ask(server: RunningServer, *, timeout_s: float = ANSWER_TIMEOUT_S) -> list[S
 
 
 def compute(seconds: float) -> None:
-    """Compute for some seconds, with CPU time of at least a quarter of them."""
-    ends, used = time.monotonic() + seconds, time.process_time() + seconds / 4
-    while time.monotonic() < ends or time.process_time() < used:
+    """Compute for `seconds`, and until a quarter of them is CPU time."""
+    end_s, cpu_end_s = time.monotonic() + seconds, time.process_time() + seconds / 4
+    while time.monotonic() < end_s or time.process_time() < cpu_end_s:
         sum(range(1000))
 
 
@@ -61,8 +61,8 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, Server)
         self.rfile.read(int(self.headers["Content-Length"]))
-        server.asked += 1
-        if not server.behave(server.asked):
+        server.request_count += 1
+        if not server.should_answer(server.request_count):
             self.close_connection = True
             return
         token = {"id": 1, "token": "yes", "top_logprobs": [{"id": 1, "logprob": -0.5}]}
@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
-        except OSError:  # whoever asked has gone
+        except OSError:  # the client has closed the connection
             self.close_connection = True
 
     def log_message(self, *_: object) -> None:
@@ -84,21 +84,21 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Answer "yes", or close the connection if `behave(request number)` is false."""
+    """Answer "yes", or close the connection if `should_answer(request number)` is false."""
 
-    def __init__(self, behave: Callable[[int], bool]) -> None:
+    def __init__(self, should_answer: Callable[[int], bool]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.behave = behave
-        self.asked = 0
+        self.should_answer = should_answer
+        self.request_count = 0
 
-    def as_running(self, *, ours: bool) -> RunningServer:
-        pid = os.getpid() if ours else None
+    def running_server(self, *, is_ours: bool) -> RunningServer:
+        pid = os.getpid() if is_ours else None
         return RunningServer(f"http://127.0.0.1:{self.server_port}/v1", "m", "", pid, "echo")
 
 
 @contextmanager
-def serving(behave: Callable[[int], bool]) -> Iterator[Server]:
-    server = Server(behave)
+def run_server(should_answer: Callable[[int], bool]) -> Iterator[Server]:
+    server = Server(should_answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server
@@ -108,8 +108,10 @@ def serving(behave: Callable[[int], bool]) -> Iterator[Server]:
 
 
 @pytest.fixture
-def silent() -> Iterator[tuple[subprocess.Popen[str], RunningServer]]:
-    process = subprocess.Popen([sys.executable, "-c", SILENT], stdout=subprocess.PIPE, text=True)
+def silent_server() -> Iterator[tuple[subprocess.Popen[str], RunningServer]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SILENT_SERVER], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     port = int(process.stdout.readline())
     try:
@@ -124,79 +126,83 @@ def silent() -> Iterator[tuple[subprocess.Popen[str], RunningServer]]:
 def test_a_computing_server_gets_more_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timeouts, "MIN_COMPUTING_CPU_S", 0.02)  # the limit here is short as well
+    monkeypatch.setattr(
+        timeouts, "MIN_COMPUTING_CPU_S", 0.02
+    )  # the time limit of this test is short too
 
     def slow_twice(number: int) -> bool:
         if number != 2:
             compute(1.5)
         return True
 
-    with serving(slow_twice) as server, httpx.Client(trust_env=False) as client:
-        policy = StallPolicy(server.as_running(ours=True), timeout_s=0.75)
+    with run_server(slow_twice) as server, httpx.Client(trust_env=False) as client:
+        policy = StallPolicy(server.running_server(is_ours=True), timeout_s=0.75)
         first = policy.post(client, {})
         assert policy.limit_s == BUSY_TIMEOUT_FACTOR * 0.75
         second = policy.post(client, {})
     assert (first.status_code, second.status_code) == (200, 200)
-    assert server.asked == 3
+    assert server.request_count == 3
     assert second.elapsed.total_seconds() > 0.75
 
 
 def test_a_server_that_stays_slow_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeouts, "BUSY_TIMEOUT_FACTOR", 2)
-    monkeypatch.setattr(timeouts, "MIN_COMPUTING_CPU_S", 0.02)  # the limit here is short as well
+    monkeypatch.setattr(
+        timeouts, "MIN_COMPUTING_CPU_S", 0.02
+    )  # the time limit of this test is short too
 
     def always_slow(_number: int) -> bool:
         compute(3.0)
         return True
 
-    with serving(always_slow) as server, pytest.raises(TwinError, match="ReadTimeout"):
-        ask(server.as_running(ours=True), timeout_s=0.5)
-    assert server.asked == 2
+    with run_server(always_slow) as server, pytest.raises(TwinError, match="ReadTimeout"):
+        ask(server.running_server(is_ours=True), timeout_s=0.5)
+    assert server.request_count == 2
 
 
 def test_an_idle_server_is_not_asked_again(
-    silent: tuple[subprocess.Popen[str], RunningServer],
+    silent_server: tuple[subprocess.Popen[str], RunningServer],
 ) -> None:
-    process, server = silent
+    process, server = silent_server
     with pytest.raises(TwinError, match=rf"its process {process.pid} used 0\.0\d s of CPU time"):
         ask(server, timeout_s=0.5)
 
 
-@pytest.mark.parametrize("when", ["before", "while it answers"])
+@pytest.mark.parametrize("kill_time", ["before", "while it answers"])
 def test_a_killed_server_is_an_error(
-    silent: tuple[subprocess.Popen[str], RunningServer], when: str
+    silent_server: tuple[subprocess.Popen[str], RunningServer], kill_time: str
 ) -> None:
-    process, server = silent
+    process, server = silent_server
 
     def kill() -> None:
-        if when != "before":
+        if kill_time != "before":
             assert process.stdout is not None
             assert process.stdout.readline() == "asked\n"
         os.kill(process.pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    if when == "before":
+    if kill_time == "before":
         killer.join()
         process.wait()
     start = time.monotonic()
     with pytest.raises(TwinError, match=rf"its process {process.pid} has ended"):
         ask(server)
     killer.join()
-    assert time.monotonic() - start < 60  # not the limit of 120 s
+    assert time.monotonic() - start < 60  # well below the time limit of 120 s
 
 
-@pytest.mark.parametrize("ours", [True, False])
-def test_a_broken_connection_is_retried_once(ours: bool) -> None:
-    with serving(lambda number: number > 1) as server:
-        [answer] = ask(server.as_running(ours=ours))
-    assert (answer.text, server.asked) == ("yes", 2)
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_broken_connection_is_retried_once(is_ours: bool) -> None:
+    with run_server(lambda number: number > 1) as server:
+        [answer] = ask(server.running_server(is_ours=is_ours))
+    assert (answer.text, server.request_count) == ("yes", 2)
     with (
-        serving(lambda _number: False) as server,
+        run_server(lambda _number: False) as server,
         pytest.raises(TwinError, match="without sending a response"),
     ):
-        ask(server.as_running(ours=ours))
-    assert server.asked == 2
+        ask(server.running_server(is_ours=is_ours))
+    assert server.request_count == 2
 
 
 def test_a_slow_external_server_is_retried_once() -> None:
@@ -204,16 +210,16 @@ def test_a_slow_external_server_is_retried_once() -> None:
         time.sleep(1.5 if number == 1 else 0.0)
         return True
 
-    with serving(slow_once) as server:
+    with run_server(slow_once) as server:
         start = time.monotonic()
-        [answer] = ask(server.as_running(ours=False), timeout_s=0.5)
-        took = time.monotonic() - start
-    assert (answer.text, server.asked) == ("yes", 2)
-    assert answer.seconds < took - 0.5  # of the try that was answered
+        [answer] = ask(server.running_server(is_ours=False), timeout_s=0.5)
+        total_s = time.monotonic() - start
+    assert (answer.text, server.request_count) == ("yes", 2)
+    assert answer.seconds < total_s - 0.5  # only the answered attempt counts
 
 
 def test_an_unreachable_external_server_is_an_error() -> None:
-    with serving(lambda _number: True) as server:
-        running = server.as_running(ours=False)
+    with run_server(lambda _number: True) as server:
+        running = server.running_server(is_ours=False)
     with pytest.raises(TwinError, match=r"list the models of http://127\.0\.0\.1"):
         ask(running)

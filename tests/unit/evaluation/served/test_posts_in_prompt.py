@@ -1,4 +1,4 @@
-"""Test the base's prompt with posts of the author."""
+"""Test the base's prompt that contains posts of the author."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_questions_differ_only_after_the_posts() -> None:
 
 def test_the_original_prompt_is_unchanged() -> None:
     messages = render(DEFAULT_TEMPLATE, author_name="Ada", question="About clocks?")
-    before = [dict(message) for message in messages]
+    original = [dict(message) for message in messages]
 
     add_posts_to_prompt(messages, ["A post."])
 
-    assert messages == before
+    assert messages == original

@@ -1,4 +1,4 @@
-"""Test reading token ids, and prompts that several servers share."""
+"""Test reading token ids and distributing prompts over several servers."""
 
 from __future__ import annotations
 
@@ -35,86 +35,89 @@ def test_a_token_without_an_id_is_an_error() -> None:
 
 @dataclass
 class Server:
-    """What one server of a model was asked: question and most tokens, what stood before all, and
-    in which slot, in order.
+    """A test server that records the question, token limit, first message and slot of each request.
 
-    It answers each question with itself, or always the same; the later asked the sooner; "broken"
-    with an error."""
+    The answer is `reply` or else the question. Questions 0 and 1 are answered later than others;
+    a question with "broken" gets an error."""
 
     seconds: float
-    says: str = ""
-    asked: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    reply: str = ""
+    requests: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     systems: list[str] = field(default_factory=list[str])
     slots: list[int | None] = field(default_factory=list[int | None])
 
     def answer(self, request: Request) -> Response:
         body = request.document
-        asked = body["messages"][-1]["content"]
-        self.asked.append((asked, body["max_tokens"]))
+        question = body["messages"][-1]["content"]
+        self.requests.append((question, body["max_tokens"]))
         self.systems.append(body["messages"][0]["content"])
         self.slots.append(body.get("id_slot"))
-        time.sleep(self.seconds or (0.02 if asked.endswith(("0", "1")) else 0.0))
-        says = self.says or asked
-        token = {"id": 1, "token": says, "top_logprobs": [{"id": 1, "logprob": -0.5}]}
-        choice = {"message": {"content": says}, "logprobs": {"content": [token]}}
-        return Response({"choices": [choice]}, 500 if "broken" in asked else 200)
+        time.sleep(self.seconds or (0.02 if question.endswith(("0", "1")) else 0.0))
+        reply = self.reply or question
+        token = {"id": 1, "token": reply, "top_logprobs": [{"id": 1, "logprob": -0.5}]}
+        choice = {"message": {"content": reply}, "logprobs": {"content": [token]}}
+        return Response({"choices": [choice]}, 500 if "broken" in question else 200)
 
 
 class Model:
     """A model that starts test servers and keeps them for inspection."""
 
-    def __init__(self, seconds: float = 0.0, says: str = "") -> None:
-        self.seconds, self.says = seconds, says
-        self.started: list[Server] = []
+    def __init__(self, seconds: float = 0.0, reply: str = "") -> None:
+        self.seconds, self.reply = seconds, reply
+        self.servers: list[Server] = []
 
     @contextmanager
     def serve(self) -> Iterator[RunningServer]:
-        server = Server(self.seconds, self.says)
-        self.started.append(server)
+        server = Server(self.seconds, self.reply)
+        self.servers.append(server)
         with http_server(server.answer) as url:
             yield RunningServer(f"{url}/v1", "m", "", 1, "echo")
 
 
-def prompts(count: int, what: str = "question") -> list[Prompt]:
-    return [[{"role": "user", "content": f"{what} {number}"}] for number in range(count)]
+def make_prompts(count: int, text: str = "question") -> list[Prompt]:
+    return [[{"role": "user", "content": f"{text} {number}"}] for number in range(count)]
 
 
 @pytest.mark.parametrize("servers", [1, 2, 3, 9])
 def test_answers_of_several_servers_are_in_prompt_order(servers: int) -> None:
     model = Model()
-    counted: list[int] = []
+    counts: list[int] = []
 
-    found = ask_with_servers(
-        model.serve, prompts(5), servers=servers, max_tokens=4, on_answer=counted.append
+    answers = ask_with_servers(
+        model.serve, make_prompts(5), servers=servers, max_tokens=4, on_answer=counts.append
     )
 
-    assert [answer.text for answer in found] == [f"question {number}" for number in range(5)]
-    assert len(model.started) == min(servers, 5)
-    assert sum(counted) == 5
+    assert [answer.text for answer in answers] == [f"question {number}" for number in range(5)]
+    assert len(model.servers) == min(servers, 5)
+    assert sum(counts) == 5
 
 
 def test_one_server_answers_a_repeated_prompt_in_succession() -> None:
     model = Model()
-    queue = PromptQueue(prompts(12), max_tokens=[40, 16])
+    queue = PromptQueue(make_prompts(12), max_tokens=[40, 16])
 
     answer_queue(queue, model.serve, servers=2)
 
     texts = [f"question {number}" for number in range(12)]
-    assert [[one.text for one in queue.get_turn_answers(turn)] for turn in (0, 1)] == [texts, texts]
-    assert sum(len(server.asked) for server in model.started) == 24
-    for server in model.started:
-        for text, tokens in server.asked:
-            if tokens == 16:  # what came before it, from whichever request in flight
-                before = server.asked[: server.asked.index((text, 16))]
-                assert (text, 40) in before
+    assert [[answer.text for answer in queue.get_turn_answers(turn)] for turn in (0, 1)] == [
+        texts
+    ] * 2
+    assert sum(len(server.requests) for server in model.servers) == 24
+    for server in model.servers:
+        for text, tokens in server.requests:
+            if tokens == 16:  # the same server must have got its first request
+                earlier = server.requests[: server.requests.index((text, 16))]
+                assert (text, 40) in earlier
 
 
 def test_a_failing_server_ends_the_queue() -> None:
     model = Model(seconds=0.01)
-    queue = PromptQueue([*prompts(1), *prompts(1, "broken"), *prompts(40)], max_tokens=[4])
+    queue = PromptQueue(
+        [*make_prompts(1), *make_prompts(1, "broken"), *make_prompts(40)], max_tokens=[4]
+    )
 
     with pytest.raises(TwinError, match="500"):
         answer_queue(queue, model.serve, servers=1)
 
     assert queue.remaining == 0
-    assert len(model.started[0].asked) < 10
+    assert len(model.servers[0].requests) < 10

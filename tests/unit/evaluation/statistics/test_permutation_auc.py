@@ -1,4 +1,4 @@
-"""Test the shares of questions that are further from an answer than its own."""
+"""Test the share of questions that are further from an answer than its own question."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from twin_assets.evaluation.statistics.permutation_auc import permutation_shares
 
 
 def test_the_share_is_1_if_the_own_question_is_nearest() -> None:
-    nearness = [[0.9, 0.1, 0.2], [0.3, 0.2, 0.1], [0.5, 0.5, 0.5]]
+    similarity = [[0.9, 0.1, 0.2], [0.3, 0.2, 0.1], [0.5, 0.5, 0.5]]
 
-    assert permutation_shares(nearness, [0, 1, 2], groups="abc") == [1.0, 0.5, 0.5]
+    assert permutation_shares(similarity, [0, 1, 2], groups="abc") == [1.0, 0.5, 0.5]
 
 
 def test_questions_of_the_same_post_are_not_compared() -> None:
-    nearness = [[0.5, 0.9, 0.1], [0.9, 0.5, 0.7]]
+    similarity = [[0.5, 0.9, 0.1], [0.9, 0.5, 0.7]]
 
-    assert permutation_shares(nearness, [0, 1], groups="aab") == [1.0, 0.0]
+    assert permutation_shares(similarity, [0, 1], groups="aab") == [1.0, 0.0]
     with pytest.raises(ValueError, match="no question from a group other than"):
-        permutation_shares(nearness, [0, 1], groups="aaa")
+        permutation_shares(similarity, [0, 1], groups="aaa")
 
 
 def test_the_mean_over_all_pairings_is_one_half() -> None:
-    """One answer is near every question, and one question is near every answer."""
-    chance = random.Random(3)
-    nearness = [[chance.gauss(row, 1.0) + 2.0 * (at == 1) for at in range(5)] for row in range(5)]
+    """One answer is similar to every question, and one question is similar to every answer."""
+    generator = random.Random(3)
+    similarity = [
+        [generator.gauss(row, 1.0) + 2.0 * (column == 1) for column in range(5)] for row in range(5)
+    ]
 
     means = [
-        fmean(permutation_shares([nearness[row] for row in order], range(5), groups="abcde"))
+        fmean(permutation_shares([similarity[row] for row in order], range(5), groups="abcde"))
         for order in permutations(range(5))
     ]
 

@@ -1,4 +1,4 @@
-"""Test the error rates and the earliness of early decisions."""
+"""Test the error rates of early decisions and how early they come."""
 
 from __future__ import annotations
 
@@ -15,96 +15,102 @@ TRIES = 1000
 Draw = Callable[[random.Random], float]
 
 
-def count_of(values: list[float], **terms: float) -> int:
-    """Return how many values decided the side, tested after each value."""
+def count_until_decided(values: list[float], **options: float) -> int:
+    """Return the number of values that decides the side, with a test after each value."""
     for count in range(1, len(values)):
-        if decide_side(values[:count], population_size=len(values), **terms) is not None:
+        if decide_side(values[:count], population_size=len(values), **options) is not None:
             return count
     return len(values)
 
 
-def around(mean: float, spread: float) -> Draw:
-    return lambda chance: min(1.0, max(0.0, chance.gauss(mean, spread)))
+def normal_around(mean: float, spread: float) -> Draw:
+    return lambda generator: min(1.0, max(0.0, generator.gauss(mean, spread)))
 
 
 @pytest.mark.parametrize(
-    ("of_all", "population"),
+    ("values", "population"),
     [
-        # 33 questions whose mean is a hair below the limit, in any order
+        # 33 questions whose mean is slightly below the limit
         ([0.0] * 10 + [0.3] * 10 + [0.8] * 13, 33),
-        # all or nothing, the most that values in [0, 1] can spread
+        # only 0 and 1, the widest spread of values in [0, 1]
         ([0.0] * 23 + [1.0] * 17, 40),
-        # posts of three kinds: the questions of one are alike, which the order does not know
+        # three kinds of posts with similar questions each, in an order that ignores the posts
         ([0.2] * 14 + [0.45] * 13 + [0.61] * 13, 40),
     ],
 )
 def test_testing_after_every_question_keeps_the_error_rate(
-    of_all: list[float], population: int
+    values: list[float], population: int
 ) -> None:
-    mean = sum(of_all) / population
-    chance = random.Random(5)
-    wrong = {"above": 0, "below": 0}
+    mean = sum(values) / population
+    generator = random.Random(5)
+    errors = {"above": 0, "below": 0}
     for _ in range(TRIES):
-        chance.shuffle(of_all)
-        for limit, not_so in ((mean + 1e-3, "above"), (mean - 1e-3, "below")):
-            # what is decided by the first of them stays: that is to look after each
+        generator.shuffle(values)
+        for limit, wrong_side in ((mean + 1e-3, "above"), (mean - 1e-3, "below")):
+            # a decision is final, so one call covers a look after each value
             side = decide_side(
-                of_all, limit=limit, population_size=population, above=0.05, below=0.01
+                values, limit=limit, population_size=population, above=0.05, below=0.01
             )
-            assert side is not None, "the last question decides"
-            wrong[not_so] += side == not_so
+            assert side is not None, "the last question must decide"
+            errors[wrong_side] += side == wrong_side
 
-    assert wrong["above"] / TRIES <= 0.05
-    assert wrong["below"] / TRIES <= 0.01
+    assert errors["above"] / TRIES <= 0.05
+    assert errors["below"] / TRIES <= 0.01
 
 
-@pytest.mark.parametrize("draw", [lambda chance: float(chance.random() < 0.9), around(0.89, 0.1)])
+@pytest.mark.parametrize(
+    "draw", [lambda generator: float(generator.random() < 0.9), normal_around(0.89, 0.1)]
+)
 def test_an_infinite_population_keeps_the_error_rate(draw: Draw) -> None:
     """With a mean at or just below the limit, `above` is always an error."""
-    chance, wrong = random.Random(6), 0
+    generator, error_count = random.Random(6), 0
     for _ in range(TRIES):
-        values = [draw(chance) for _ in range(100)]
-        wrong += decide_side(values, limit=0.9) == "above"
+        values = [draw(generator) for _ in range(100)]
+        error_count += decide_side(values, limit=0.9) == "above"
 
-    assert wrong / TRIES <= 0.05
+    assert error_count / TRIES <= 0.05
 
 
 def test_a_clear_difference_needs_a_third_of_the_questions() -> None:
-    chance = random.Random(7)
+    generator = random.Random(7)
 
-    def counts(mean: float) -> list[int]:
-        found: list[int] = []
+    def count_sorted(mean: float) -> list[int]:
+        counts: list[int] = []
         for _ in range(60):
-            values = [around((1 + mean) / 2, 0.2)(chance) for _ in range(40)]
-            found.append(count_of(values, limit=LIMIT, above=0.05, below=0.01))
-        return sorted(found)
+            values = [normal_around((1 + mean) / 2, 0.2)(generator) for _ in range(40)]
+            counts.append(count_until_decided(values, limit=LIMIT, above=0.05, below=0.01))
+        return sorted(counts)
 
-    assert counts(0.25)[30] <= 13, "a good model of the bundled author"
-    assert counts(0.05)[30] <= 22
-    # a model of shuffled pairs, whose .29 below is near the limit: it is asked nearly everything
-    assert counts(-0.29)[30] <= 37
+    assert count_sorted(0.25)[30] <= 13, (
+        "a good model of the bundled author needs too many questions"
+    )
+    assert count_sorted(0.05)[30] <= 22
+    # a model of shuffled pairs is near the limit with −.29, so it answers nearly all questions
+    assert count_sorted(-0.29)[30] <= 37
 
 
 def test_all_values_decide_as_their_mean_does() -> None:
-    chance = random.Random(8)
+    generator = random.Random(8)
     for _ in range(300):
-        values = [float(chance.random() < 0.43) for _ in range(12)]
+        values = [float(generator.random() < 0.43) for _ in range(12)]
         side = decide_side(values, limit=LIMIT, population_size=12, above=1e-9, below=1e-9)
         assert side == ("above" if sum(values) / 12 >= LIMIT else "below")
     assert decide_side([0.5, 0.5], limit=0.5, population_size=2) == "above", (
-        "a mean on the limit meets it"
+        "a mean equal to the limit meets it"
     )
     assert decide_side([0.1] * 3, limit=0.1, population_size=3) == "above"
     assert decide_side([1.0] * 2, limit=0.5, population_size=4) is None
-    assert decide_side([1.0] * 3, limit=0.5, population_size=4) == "above", "whatever the fourth is"
+    assert decide_side([1.0] * 3, limit=0.5, population_size=4) == "above", (
+        "no fourth value can change the side"
+    )
     assert decide_side([0.0] * 3, limit=0.5, population_size=4) == "below"
 
 
 def test_a_decision_is_final() -> None:
-    good = [1.0] * 9
-    assert decide_side(good, limit=LIMIT, population_size=100) == "above"
-    assert decide_side([*good, *[0.0] * 91], limit=LIMIT, population_size=100) == "above"
-    assert decide_side([*good, *[0.0] * 91], limit=LIMIT) == "above"
+    nine_ones = [1.0] * 9
+    assert decide_side(nine_ones, limit=LIMIT, population_size=100) == "above"
+    assert decide_side([*nine_ones, *[0.0] * 91], limit=LIMIT, population_size=100) == "above"
+    assert decide_side([*nine_ones, *[0.0] * 91], limit=LIMIT) == "above"
 
 
 def test_forty_clean_answers_decide_recitation() -> None:
@@ -113,7 +119,9 @@ def test_forty_clean_answers_decide_recitation() -> None:
     assert decide_side([1.0] * 36, limit=0.9) is None
     assert decide_side([0.0] * 37, limit=0.1) == "below"
     assert decide_side([0.0] * 36, limit=0.1) is None
-    assert decide_side([0.0] * 3, limit=0.9, below=0.01) == "below", "92 of 98 recited, once"
+    assert decide_side([0.0] * 3, limit=0.9, below=0.01) == "below", (
+        "three recitals must decide, because 92 of 98 answers recited in an earlier gate"
+    )
 
 
 def test_values_outside_0_to_1_are_errors() -> None:
@@ -126,11 +134,11 @@ def test_values_outside_0_to_1_are_errors() -> None:
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_all_looks_together_use_the_level(looks: int) -> None:
-    spent = split_level(0.05, looks)
+    levels = split_level(0.05, looks)
 
-    assert len(spent) == looks
-    assert sum(spent) == pytest.approx(0.05)
-    assert max(spent) == spent[-1]
+    assert len(levels) == looks
+    assert sum(levels) == pytest.approx(0.05)
+    assert max(levels) == levels[-1]
 
 
 @pytest.mark.parametrize(("count", "ends"), [

@@ -1,6 +1,6 @@
-"""Test which scores meet or fail the claims on the voice.
+"""Test which scores meet the claims about the voice.
 
-Real judges score invented writers: an author, other people, and a base model.
+Real judges score invented writers: an author, another person and a base model.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from twin_assets.evaluation.measures.voice_scores import (
 from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
-THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
+OBJECTS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
 PROMPTS = 36
 DOCUMENTS = [f"d{number // 2}" for number in range(PROMPTS)]
 Writer = Callable[[random.Random], str]
 
 
-def author(generator: random.Random) -> str:
-    thing, other = generator.sample(THINGS, 2)
-    return f"I fixed the {thing}. Took an hour. The {other} can wait; it always does. "
+def write_as_author(generator: random.Random) -> str:
+    first, second = generator.sample(OBJECTS, 2)
+    return f"I fixed the {first}. Took an hour. The {second} can wait; it always does. "
 
 
-def neighbour(generator: random.Random) -> str:
-    thing, other = generator.sample(THINGS, 2)
-    return f"We took the {thing} apart, slowly, and then the {other}, and we were glad of it. "
+def write_as_neighbour(generator: random.Random) -> str:
+    first, second = generator.sample(OBJECTS, 2)
+    return f"We took the {first} apart, slowly, and then the {second}, and we were glad of it. "
 
 
-def assistant(generator: random.Random) -> str:
-    thing, other = generator.sample(THINGS, 2)
-    return f"It is important to note that the {thing} and the {other} can be used in many ways: "
+def write_as_assistant(generator: random.Random) -> str:
+    first, second = generator.sample(OBJECTS, 2)
+    return f"It is important to note that the {first} and the {second} can be used in many ways: "
 
 
 def write_texts(writer: Writer, seed: int, count: int = PROMPTS) -> list[str]:
@@ -55,11 +55,14 @@ def make_sample(name: str, writer: Writer, seed: int) -> WriterSample:
 
 @pytest.fixture(scope="module")
 def judges() -> tuple[VoiceJudge, VoiceJudge]:
-    own, people = make_sample("author", author, 1), make_sample("neighbour", neighbour, 2)
-    base = make_sample("base model", assistant, 3)
+    own, neighbour = (
+        make_sample("author", write_as_author, 1),
+        make_sample("neighbour", write_as_neighbour, 2),
+    )
+    base = make_sample("base model", write_as_assistant, 3)
     return (
-        VoiceJudge(calibrate_voice(own, [people, base])),
-        VoiceJudge(calibrate_voice(own, [people])),
+        VoiceJudge(calibrate_voice(own, [neighbour, base])),
+        VoiceJudge(calibrate_voice(own, [neighbour])),
     )
 
 
@@ -70,12 +73,12 @@ def measure(
     base: list[str] | None = None,
     with_posts: list[str] | None = None,
 ) -> Voice:
-    base = base or write_texts(assistant, 5)
-    with_posts = with_posts if with_posts is not None else write_texts(assistant, 6)
+    base = base or write_texts(write_as_assistant, 5)
+    with_posts = with_posts if with_posts is not None else write_texts(write_as_assistant, 6)
 
     def score_all(judge: VoiceJudge) -> Scores:
         return Scores(
-            own=score_texts(judge, write_texts(author, 7)),
+            own=score_texts(judge, write_texts(write_as_author, 7)),
             candidate=score_texts(judge, candidate),
             base=score_texts(judge, base),
             base_with_posts=score_texts(judge, with_posts) if with_posts else None,
@@ -88,18 +91,20 @@ def measure(
     )
 
 
-def test_a_model_in_the_authors_voice_meets_both(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
-    voice = measure(judges, write_texts(author, 8))
+def test_a_model_with_the_authors_voice_meets_both_claims(
+    judges: tuple[VoiceJudge, VoiceJudge],
+) -> None:
+    voice = measure(judges, write_texts(write_as_author, 8))
 
-    less, like = (
+    unlike_base, like_author = (
         author_voice.sounds_less_like_the_base(voice),
         author_voice.sounds_like_this_author(voice),
     )
 
-    assert less.passed is True
-    assert like.passed is True
-    assert less.value is not None
-    assert less.value > 0.5
+    assert unlike_base.passed is True
+    assert like_author.passed is True
+    assert unlike_base.value is not None
+    assert unlike_base.value > 0.5
     assert voice.against_people is not None
     assert voice.against_people.gap_closed is not None
     assert voice.against_people.gap_closed.value == pytest.approx(1.0, abs=0.05)
@@ -108,7 +113,7 @@ def test_a_model_in_the_authors_voice_meets_both(judges: tuple[VoiceJudge, Voice
 def test_a_model_that_writes_like_the_base_fails(
     judges: tuple[VoiceJudge, VoiceJudge],
 ) -> None:
-    voice = measure(judges, write_texts(assistant, 9))
+    voice = measure(judges, write_texts(write_as_assistant, 9))
 
     claim = author_voice.sounds_less_like_the_base(voice)
 
@@ -120,8 +125,8 @@ def test_a_model_that_writes_like_the_base_fails(
 def test_another_authors_voice_fails(
     judges: tuple[VoiceJudge, VoiceJudge],
 ) -> None:
-    """The judge against people only scores it like the neighbour, below the base."""
-    voice = measure(judges, write_texts(neighbour, 10))
+    """The judge that compares with people only scores such a voice below the base."""
+    voice = measure(judges, write_texts(write_as_neighbour, 10))
 
     assert author_voice.sounds_like_this_author(voice).passed is False
 
@@ -129,72 +134,84 @@ def test_another_authors_voice_fails(
 def test_a_voice_must_cover_a_fifth_of_the_distance(
     judges: tuple[VoiceJudge, VoiceJudge],
 ) -> None:
-    """One answer of six is the author's: above the base by its interval, and not by a fifth of
-    the way. Of five answers of six both are shown."""
-    few = [*write_texts(assistant, 9, 5 * PROMPTS // 6), *write_texts(author, 8, PROMPTS // 6)]
-    many = [*write_texts(author, 8, 5 * PROMPTS // 6), *write_texts(assistant, 9, PROMPTS // 6)]
+    """With one of six answers by the author, the voice is above the base but not by a fifth of the
+    distance. With five of six answers, both are met."""
+    one_of_six = [
+        *write_texts(write_as_assistant, 9, 5 * PROMPTS // 6),
+        *write_texts(write_as_author, 8, PROMPTS // 6),
+    ]
+    five_of_six = [
+        *write_texts(write_as_author, 8, 5 * PROMPTS // 6),
+        *write_texts(write_as_assistant, 9, PROMPTS // 6),
+    ]
 
-    hardly, far = measure(judges, few).against_all, measure(judges, many).against_all
+    near_base, near_author = (
+        measure(judges, one_of_six).against_all,
+        measure(judges, five_of_six).against_all,
+    )
 
-    assert hardly is not None
-    assert far is not None
-    assert hardly.over_base.low > 0
-    assert hardly.over_way is not None
-    assert hardly.over_way.low < 0
-    refused = author_voice.sounds_less_like_the_base(measure(judges, few))
-    assert refused.passed is False
-    assert "past 20 % of the way from the base to the author" in refused.detail
-    assert far.gap_closed is not None
-    assert far.gap_closed.low > voice_scores.MIN_GAP_SHARE
-    assert author_voice.sounds_less_like_the_base(measure(judges, many)).passed is True
+    assert near_base is not None
+    assert near_author is not None
+    assert near_base.over_base.low > 0
+    assert near_base.over_way is not None
+    assert near_base.over_way.low < 0
+    claim = author_voice.sounds_less_like_the_base(measure(judges, one_of_six))
+    assert claim.passed is False
+    assert "past 20 % of the way from the base to the author" in claim.detail
+    assert near_author.gap_closed is not None
+    assert near_author.gap_closed.low > voice_scores.MIN_GAP_SHARE
+    assert author_voice.sounds_less_like_the_base(measure(judges, five_of_six)).passed is True
 
 
 def test_an_earlier_record_without_the_distance_keeps_its_verdict(
     judges: tuple[VoiceJudge, VoiceJudge],
 ) -> None:
-    voice = measure(judges, write_texts(author, 8))
+    voice = measure(judges, write_texts(write_as_author, 8))
     assert voice.against_all is not None
-    former = replace(
+    earlier_voice = replace(
         voice,
         against_all=replace(voice.against_all, over_way=None, last_over_way=None),
     )
 
-    claim = author_voice.sounds_less_like_the_base(former)
+    claim = author_voice.sounds_less_like_the_base(earlier_voice)
 
     assert claim.passed is True
     assert "of the way" not in claim.detail
 
 
-def test_the_base_with_posts_must_be_beaten(
+def test_a_voice_must_exceed_the_base_with_posts(
     judges: tuple[VoiceJudge, VoiceJudge],
 ) -> None:
-    most = [*write_texts(author, 11, 2 * PROMPTS // 3), *write_texts(assistant, 12, PROMPTS // 3)]
-    ahead = measure(judges, most)
-    behind = measure(judges, most, with_posts=write_texts(author, 13))
+    texts = [
+        *write_texts(write_as_author, 11, 2 * PROMPTS // 3),
+        *write_texts(write_as_assistant, 12, PROMPTS // 3),
+    ]
+    better = measure(judges, texts)
+    worse = measure(judges, texts, with_posts=write_texts(write_as_author, 13))
 
-    assert author_voice.sounds_less_like_the_base(ahead).passed is True
-    refused = author_voice.sounds_less_like_the_base(behind)
-    assert refused.passed is False
-    assert "posts of the author in its prompt" in refused.detail
+    assert author_voice.sounds_less_like_the_base(better).passed is True
+    claim = author_voice.sounds_less_like_the_base(worse)
+    assert claim.passed is False
+    assert "posts of the author in its prompt" in claim.detail
 
 
 def test_fewer_prompts_with_posts_are_compared_among_themselves(
     judges: tuple[VoiceJudge, VoiceJudge],
 ) -> None:
-    half = write_texts(assistant, 6)[: PROMPTS // 2]
-    voice = measure(judges, write_texts(author, 8), with_posts=half).against_all
-    never = measure(judges, write_texts(author, 8), with_posts=[]).against_all
+    half_texts = write_texts(write_as_assistant, 6)[: PROMPTS // 2]
+    voice = measure(judges, write_texts(write_as_author, 8), with_posts=half_texts).against_all
+    without_posts = measure(judges, write_texts(write_as_author, 8), with_posts=[]).against_all
 
     assert voice is not None
-    assert never is not None
+    assert without_posts is not None
     assert (voice.posts_prompts, voice.posts_stopped) == (PROMPTS // 2, "above")
     assert voice.over_posts is not None
     assert voice.over_posts.low > 0
-    assert voice.over_base == never.over_base
+    assert voice.over_base == without_posts.over_base
 
 
 def test_the_claim_needs_answers_with_posts(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
-    voice = measure(judges, write_texts(author, 8), with_posts=[])
+    voice = measure(judges, write_texts(write_as_author, 8), with_posts=[])
 
     claim = author_voice.sounds_less_like_the_base(voice)
 
@@ -206,26 +223,28 @@ def test_too_few_questions_or_no_other_texts_decide_nothing(
     judges: tuple[VoiceJudge, VoiceJudge],
 ) -> None:
     judge = judges[0]
-    few = [[0.9] * 29, [0.8] * 29, [0.1] * 29]
+    few_scores = [[0.9] * 29, [0.8] * 29, [0.1] * 29]
     voice = measure_voice(
         [str(n) for n in range(29)],
-        against_all=Scores(few[0], few[1], few[2], few[2]),
+        against_all=Scores(few_scores[0], few_scores[1], few_scores[2], few_scores[2]),
         against_people=None,
     )
 
     assert author_voice.sounds_less_like_the_base(voice).passed is None
     assert "30 are needed" in author_voice.sounds_less_like_the_base(voice).detail
-    alone = measure((judge, judge), write_texts(author, 8))
-    nobody = Voice(alone.prompts, alone.against_all, None)
-    assert author_voice.sounds_like_this_author(nobody).passed is None
-    assert "no other people's texts" in author_voice.sounds_like_this_author(nobody).detail
-    why = not_measured(40, "no calibration")
-    assert author_voice.sounds_less_like_the_base(why).detail == "not decided: no calibration"
+    voice_of_one = measure((judge, judge), write_texts(write_as_author, 8))
+    without_people = Voice(voice_of_one.prompts, voice_of_one.against_all, None)
+    assert author_voice.sounds_like_this_author(without_people).passed is None
+    assert "no other people's texts" in author_voice.sounds_like_this_author(without_people).detail
+    unmeasured = not_measured(40, "no calibration")
+    assert (
+        author_voice.sounds_less_like_the_base(unmeasured).detail == "not decided: no calibration"
+    )
 
 
 def test_no_share_is_reported_without_a_distance(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     """The base already writes like the author."""
-    voice = measure(judges, write_texts(author, 8), base=write_texts(author, 14))
+    voice = measure(judges, write_texts(write_as_author, 8), base=write_texts(write_as_author, 14))
 
     assert voice.against_people is not None
     assert voice.against_people.gap_closed is None
