@@ -13,7 +13,7 @@ import pytest
 from lancedb.background_loop import BackgroundEventLoop
 
 from tests.stored_rows import store_rows
-from tests.unit.judges.test_entailment import cross_encoder
+from tests.unit.judges.test_entailment import write_cross_encoder
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_assets.knowledge.embedding import embed_chunks
 from twin_resources.errors import TwinError
@@ -381,7 +381,7 @@ def test_neighbours_of_a_hit_are_shown(
 def test_the_reranker_decides_the_order(
     changing: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
 ) -> None:
-    reranker = Reranker(cross_encoder(tmp_path / "reranker", {0: "score"}))
+    reranker = Reranker(write_cross_encoder(tmp_path / "reranker", {0: "score"}))
     reranking = Retriever(tables.base_uri, embedder, reranker=reranker)
     question = "Which birds come after the flood because of dust?"
     result = reranking.retrieve("ada", question, limit=10, token_budget=1000)

@@ -11,7 +11,7 @@ from twin_cli.commands.outcome import StackOutcome, determine_result, refusal_re
 from twin_cli.commands.training import show_voice
 
 from tests.registered import model_version
-from tests.unit.judges.test_voice_shown_record import SHOWN
+from tests.unit.judges.test_voice_shown_record import FIGURES
 from twin_resources.quality.judges.voice_shown import FILE, render_bars, write_voice_figures
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.moves import Outcome as Finding
@@ -106,8 +106,8 @@ def test_after_a_verdict_the_voice_is_shown_with_small_bars(
 
     path = home.checkpoints_dir / "jose" / "c" / "evaluation" / FILE
     path.parent.mkdir(parents=True)
-    write_voice_figures(path, SHOWN, author="jose", checkpoint="c")
+    write_voice_figures(path, FIGURES, author="jose", checkpoint="c")
     show_voice(home, ending, clock=clock)
 
-    for line in render_bars(SHOWN):
+    for line in render_bars(FIGURES):
         assert line in output.getvalue()

@@ -1,4 +1,4 @@
-"""The interface of an entailment model, on a tiny cross-encoder of random weights."""
+"""Test the entailment judge with a tiny cross-encoder of random weights."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SHORT = "the clock stopped in winter"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cross_encoder(tmp_path_factory.mktemp("nli"), LABELS)
+    return write_cross_encoder(tmp_path_factory.mktemp("nli"), LABELS)
 
 
-def cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
-    """A BERT of one layer of width 16 that reads 128 tokens, with the labels named."""
+def write_cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
+    """Write a BERT with one layer of width 16, 128 tokens and the given labels."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
@@ -53,7 +53,7 @@ def cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
     return folder
 
 
-def test_the_score_is_the_probability_of_the_label_named_entailment(folder: Path) -> None:
+def test_the_score_is_the_probability_of_the_label_entailment(folder: Path) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -69,7 +69,7 @@ def test_the_score_is_the_probability_of_the_label_named_entailment(folder: Path
     assert judge.name == "entailment by tiny"
 
 
-def test_the_best_passage_counts_and_none_entails_nothing(folder: Path) -> None:
+def test_the_best_passage_counts_and_no_passage_scores_zero(folder: Path) -> None:
     judge = EntailmentModel(folder)
     passages = (SHORT, "a spring broke", "never again in winter because of dust")
     single = [judge.score([("the clock stopped", (text,))])[0] for text in passages]
@@ -80,32 +80,34 @@ def test_the_best_passage_counts_and_none_entails_nothing(folder: Path) -> None:
     assert len({round(score, 4) for score in single}) == 3
 
 
-def test_a_score_does_not_hang_on_its_batch_and_a_long_passage_is_cut(folder: Path) -> None:
+def test_a_score_does_not_depend_on_its_batch_and_long_passages_are_cut(folder: Path) -> None:
     judge = EntailmentModel(folder)
-    long = " ".join(WORDS * 20)  # 280 words of which it reads 128 with the sentence
+    long = " ".join(WORDS * 20)  # 280 words; the model reads 128 including the sentence
     claims = [("a spring broke", (" ".join(WORDS[:at] or ["dust"]),)) for at in range(len(WORDS))]
-    alone = [judge.score([claim])[0] for claim in claims]
+    single_scores = [judge.score([claim])[0] for claim in claims]
 
-    together = judge.score([*claims, ("a spring broke", (long,))])
+    batch_scores = judge.score([*claims, ("a spring broke", (long,))])
 
-    assert together[:-1] == pytest.approx(alone, abs=1e-6)
+    assert batch_scores[:-1] == pytest.approx(single_scores, abs=1e-6)
     assert PADDED_LENGTHS[0] < 128 < PADDED_LENGTHS[-1]
 
 
-def test_two_labels_are_told_apart_by_name_and_others_refused(tmp_path: Path, folder: Path) -> None:
-    turned = cross_encoder(tmp_path / "two", {0: "not_entailment", 1: "entailment"})
-    (score,) = EntailmentModel(turned).score([("dust", (SHORT,))])
+def test_the_two_labels_are_found_by_name_and_other_labels_are_errors(
+    tmp_path: Path, folder: Path
+) -> None:
+    swapped = write_cross_encoder(tmp_path / "two", {0: "not_entailment", 1: "entailment"})
+    (score,) = EntailmentModel(swapped).score([("dust", (SHORT,))])
     assert 0.0 < score < 1.0
 
-    unnamed = cross_encoder(tmp_path / "unnamed", {0: "LABEL_0", 1: "LABEL_1"})
+    unnamed = write_cross_encoder(tmp_path / "unnamed", {0: "LABEL_0", 1: "LABEL_1"})
     with pytest.raises(TwinError, match="exactly one must be named entailment"):
         EntailmentModel(unnamed)
-    # the same files are the same judge; other names of its labels are another
+    # equal files are the same judge; other label names are another judge
     assert EntailmentModel(folder).revision == EntailmentModel(folder, name="x").revision
-    assert EntailmentModel(folder).revision != EntailmentModel(turned).revision
+    assert EntailmentModel(folder).revision != EntailmentModel(swapped).revision
 
 
-def test_a_folder_without_such_a_model_says_what_to_name(tmp_path: Path) -> None:
+def test_a_folder_without_an_entailment_model_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
 
     assert resolve_entailment_folder(str(tmp_path), download_folder=tmp_path / "cache") == tmp_path

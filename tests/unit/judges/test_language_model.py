@@ -1,4 +1,4 @@
-"""The general judge: the score of a rating, and what makes it a different judge."""
+"""Test the scores of the language-model judge and when it counts as a different judge."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from twin_resources.quality.judges.language_model import (
 
 
 class Replies:
-    """A judge server that rates an answer by its digit; the first `stumbles` replies are prose."""
+    """Replies that rate an answer by its digit; the first `invalid_count` replies are prose."""
 
     def __init__(self) -> None:
-        self.stumbles = 0
+        self.invalid_count = 0
 
     def __call__(self, answer: str) -> str:
-        if self.stumbles:
-            self.stumbles -= 1
+        if self.invalid_count:
+            self.invalid_count -= 1
             return "It is a fine answer."
-        return f'{{"rating": {next(mark for mark in answer if mark.isdigit())}}}'
+        return f'{{"rating": {next(char for char in answer if char.isdigit())}}}'
 
 
 @pytest.fixture
@@ -52,23 +52,23 @@ def test_a_rating_becomes_a_score_and_equal_answers_are_asked_about_once(
     assert all("a passage" in prompt for prompt in model.prompts)
 
 
-def test_scores_do_not_hang_on_the_order_given(model: RatingServer) -> None:
+def test_scores_do_not_depend_on_the_order_of_answers(model: RatingServer) -> None:
     judge = LanguageModelJudge("openai/judge")
     answers = [JudgedAnswer("Why?", f"{n % 5 + 1} is answer {n}") for n in range(12)]
 
     assert judge.score_all(answers[::-1]) == judge.score_all(answers)[::-1]
 
 
-def test_an_unreadable_rating_is_asked_for_again_and_then_refused(
+def test_an_unreadable_rating_is_requested_again_and_then_an_error(
     model: RatingServer, replies: Replies
 ) -> None:
     judge = LanguageModelJudge("openai/judge")
-    replies.stumbles = 2
+    replies.invalid_count = 2
 
     assert judge.score_all([JudgedAnswer("Why?", "rate 4")]) == [0.75]
     assert judge.usage.calls == 3
 
-    replies.stumbles = 3
+    replies.invalid_count = 3
     with pytest.raises(TwinError, match="no rating in 3 attempts"):
         judge.score_all([JudgedAnswer("Why?", "rate 4")])
 
@@ -89,27 +89,27 @@ def test_an_unreadable_rating_is_asked_for_again_and_then_refused(
         ("5", None),
     ],
 )
-def test_only_a_whole_number_of_one_object_counts(said: str, rating: int | None) -> None:
-    assert parse_rating(said) == rating
+def test_only_a_whole_number_in_one_object_counts(reply: str, rating: int | None) -> None:
+    assert parse_rating(reply) == rating
 
 
 def test_scores_span_0_to_1() -> None:
     assert [rating_to_score(rating) for rating in (1, 3, 5)] == [0.0, 0.5, 1.0]
 
 
-def test_the_order_follows_from_the_texts() -> None:
+def test_the_texts_determine_the_order() -> None:
     answers = [JudgedAnswer("Why?", f"rate {n % 5 + 1} for {n}") for n in range(20)]
     assert sorted(answers, key=_order_key) not in (answers, answers[::-1])
 
 
 def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with run_rating_server(lambda answer: answer, monkeypatch):
-        pass  # gone now, its port is free
+        pass  # the server has stopped, so nothing listens on its port
     with pytest.raises(TwinError, match="rate 1 answers"):
         LanguageModelJudge("openai/judge").score_all([JudgedAnswer("Why?", "rate 1")])
 
 
-def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
+def test_the_reply_is_requested_with_a_schema(model: RatingServer) -> None:
     LanguageModelJudge("openai/judge").score_all([JudgedAnswer("Why?", "rate 4")])
 
     [reply_format] = model.response_formats
@@ -119,7 +119,7 @@ def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
     assert schema["required"] == ["rating"]
 
 
-def test_a_server_that_refuses_the_schema_is_asked_without(model: RatingServer) -> None:
+def test_a_server_that_rejects_the_schema_is_asked_without_one(model: RatingServer) -> None:
     model.rejects_response_formats = True
     answers = [JudgedAnswer("Why?", "rate 5"), JudgedAnswer("Why?", "rate 3")]
 

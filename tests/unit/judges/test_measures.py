@@ -1,4 +1,4 @@
-"""Each measure on hand-made texts: what raises it, what lowers it and what it cannot see."""
+"""Test each measure on invented texts that raise it, lower it or leave it unchanged."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def pairs(count: int = 40) -> list[TopicPair]:
     ]
 
 
-def test_prose_is_fluent_a_loop_and_a_fragment_are_not() -> None:
+def test_prose_is_fluent_and_loops_and_fragments_are_not() -> None:
     assert fluency_score(CLOCK) == 1.0
     assert fluency_score("I am not sure what to say. " * 12) == 0.0
     assert fluency_score("It is a web.") == pytest.approx(4 / 25)
     assert fluency_score("") == fluency_score("…") == 0.0
 
 
-def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> None:
+def test_the_topic_scale_compares_own_pairs_with_other_documents() -> None:
     calibration = calibrate_topic(pairs(), embed=embed, embedder="e1")
 
     assert calibration.pairs == 40
@@ -65,16 +65,16 @@ def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> N
         ),
     ],
 )
-def test_without_a_scale_it_is_said_why(given: list[TopicPair], said: str) -> None:
-    with pytest.raises(JudgeUnavailableError, match=said):
-        calibrate_topic(given, embed=embed, embedder="e1")
+def test_a_missing_scale_has_a_reason(pairs_given: list[TopicPair], reason: str) -> None:
+    with pytest.raises(JudgeUnavailableError, match=reason):
+        calibrate_topic(pairs_given, embed=embed, embedder="e1")
 
 
-def test_topic_falls_for_another_subject_a_loop_and_silence() -> None:
+def test_topic_falls_for_another_subject_a_loop_and_an_empty_answer() -> None:
     judge = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e1"), embed)
     question = "How does the spring drive the wheel of a clock?"
 
-    own, other, loop, nothing = judge.score_all(
+    own, other, loop, empty = judge.score_all(
         [
             JudgedAnswer(question, answer)
             for answer in (CLOCK, RIVER, "The clock has a spring. " * 15, " ")
@@ -82,13 +82,15 @@ def test_topic_falls_for_another_subject_a_loop_and_silence() -> None:
     )
 
     assert own > 0.5
-    assert other == loop == nothing == 0.0
+    assert other == loop == empty == 0.0
     assert judge.score_all([JudgedAnswer(question, CLOCK)]) == [own]
     another_judge = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e2"), embed)
-    assert identity(judge) != identity(another_judge), "another embedder must be another judge"
+    assert identity(judge) != identity(another_judge), (
+        "the embedder must be part of the judge's identity"
+    )
 
 
-def test_support_counts_what_the_passages_hold_sentence_by_sentence() -> None:
+def test_support_is_the_share_of_supported_sentences() -> None:
     judge = SupportJudge(embed, embedder="e1")
     passages = (CLOCK, "The tower clock of 1804 has four faces.")
     quoted = "The spring drives every wheel of the clock."
@@ -109,7 +111,7 @@ def test_support_counts_what_the_passages_hold_sentence_by_sentence() -> None:
     assert bare == 0.0
 
 
-def test_a_changed_number_costs_support() -> None:
+def test_a_changed_number_lowers_support() -> None:
     judge = SupportJudge(embed, embedder="e1")
     passages = ("The tower clock of 1804 has four faces.",)
 

@@ -1,4 +1,4 @@
-"""Negative probes: what each kind spoils and keeps, and that two runs make the same ones."""
+"""Test the kinds of negative probes and that two runs make the same probes."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ PROMPTS = [
 TRAINING = [(f"t{n}", f"A training passage numbered {n}") for n in range(5)]
 
 
-def test_every_prompt_gets_a_plant_of_each_kind_under_its_own_passages() -> None:
-    plants = create_negative_probes(
+def test_every_prompt_gets_a_probe_of_each_kind_with_its_own_passages() -> None:
+    probes = create_negative_probes(
         PROMPTS, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
     )
 
-    assert len(plants) == 4 * len(PROMPTS)
-    for probe in plants:
-        own, bad = probe.judged_pair()
-        assert (own.question, own.passages) == (bad.question, bad.passages)
-        assert own.answer != bad.answer
-    answers = {own.answer: own.document_id for own in PROMPTS}
-    for probe in plants:
+    assert len(probes) == 4 * len(PROMPTS)
+    for probe in probes:
+        own, probe_answer = probe.judged_pair()
+        assert (own.question, own.passages) == (probe_answer.question, probe_answer.passages)
+        assert own.answer != probe_answer.answer
+    answers = {prompt.answer: prompt.document_id for prompt in PROMPTS}
+    for probe in probes:
         if probe.kind == "shuffled":
             assert answers[probe.answer] != probe.prompt.document_id
         if probe.kind == "off_topic":
             assert probe.answer.startswith("A training passage")
         if probe.kind == "unsupported":
-            assert "window" in probe.answer, "the frame of the answer stays"
+            assert "window" in probe.answer, "the rest of the answer was changed"
             assert str(int(probe.prompt.sample_id[1:]) + 10) not in probe.answer.split()
 
 
-def test_without_others_there_are_no_foreign_plants() -> None:
+def test_without_other_authors_there_are_no_foreign_probes() -> None:
     kinds = {
         probe.kind
         for probe in create_negative_probes(PROMPTS, training_passages=TRAINING, other_passages=[])
@@ -62,7 +62,7 @@ def test_without_others_there_are_no_foreign_plants() -> None:
     assert kinds == {"off_topic", "shuffled", "unsupported"}
 
 
-def test_the_order_of_the_prompts_does_not_matter_and_batches_differ() -> None:
+def test_probes_do_not_depend_on_the_order_of_prompts_but_on_the_batch() -> None:
     def draw(prompts: list[AuthorAnswer], batch: str) -> list[tuple[str, str, str]]:
         plants = create_negative_probes(
             prompts, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
@@ -74,70 +74,76 @@ def test_the_order_of_the_prompts_does_not_matter_and_batches_differ() -> None:
     assert draw(PROMPTS, "b1") != draw(PROMPTS, "b2")
 
 
-def test_no_plant_is_drawn_twice_in_a_trial() -> None:
+def test_no_probe_is_drawn_twice_in_a_trial() -> None:
     plants = create_negative_probes(
         PROMPTS, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
     )
-    planted: set[tuple[str, str]] = set()
+    drawn_probes: set[tuple[str, str]] = set()
 
     for batch in range(len(plants)):
-        [probe] = draw_probes(plants, count=1, batch=f"b{batch}", used_probes=planted)
-        assert (probe.prompt.sample_id, probe.kind) not in planted
-        planted.add((probe.prompt.sample_id, probe.kind))
+        [probe] = draw_probes(plants, count=1, batch=f"b{batch}", used_probes=drawn_probes)
+        assert (probe.prompt.sample_id, probe.kind) not in drawn_probes
+        drawn_probes.add((probe.prompt.sample_id, probe.kind))
 
-    assert len(planted) == len(plants)
-    assert draw_probes(plants, count=1, batch="one more", used_probes=planted) == []
+    assert len(drawn_probes) == len(plants)
+    assert draw_probes(plants, count=1, batch="one more", used_probes=drawn_probes) == []
 
 
-def test_one_document_alone_cannot_be_swapped() -> None:
+def test_a_single_document_gives_no_swapped_answers() -> None:
     with pytest.raises(TwinError, match="fewer than two documents"):
         create_negative_probes(PROMPTS[:2], training_passages=TRAINING, other_passages=[])
 
 
-def test_one_of_three_other_people_is_kept_for_plants_alone() -> None:
-    hands = [WriterSample(name, ((f"{name}-1", "text"),)) for name in ("ann", "bob", "eve")]
+def test_one_of_three_other_writers_is_reserved_for_probes() -> None:
+    writers = [WriterSample(name, ((f"{name}-1", "text"),)) for name in ("ann", "bob", "eve")]
 
-    split = split_for_probes(hands)
+    split = split_for_probes(writers)
 
     assert split.has_unseen_writers
     assert len(split.for_probes) == 1
-    assert {hand.name for hand in split.training}.isdisjoint(hand.name for hand in split.for_probes)
-    assert split_for_probes(hands[::-1]) == split
+    assert {writer.name for writer in split.training}.isdisjoint(
+        writer.name for writer in split.for_probes
+    )
+    assert split_for_probes(writers[::-1]) == split
 
 
 @pytest.mark.parametrize("names", [["ann"], ["ann", "bob"]])
-def test_few_other_people_are_divided_by_documents_and_that_is_known(names: list[str]) -> None:
-    hands = [
+def test_few_other_writers_are_divided_by_documents(names: list[str]) -> None:
+    writers = [
         WriterSample(name, tuple((f"{name}{n}", f"text {n}") for n in range(9))) for name in names
     ]
 
-    split = split_for_probes(hands)
+    split = split_for_probes(writers)
 
     assert not split.has_unseen_writers
-    assert {hand.name for hand in split.training} == {hand.name for hand in split.for_probes}
-    for trained, planted in zip(split.training, split.for_probes, strict=True):
-        assert trained.name == planted.name
-        assert (len(trained.passages), len(planted.passages)) == (6, 3)
-        assert set(trained.passages).isdisjoint(planted.passages)
+    assert {writer.name for writer in split.training} == {
+        writer.name for writer in split.for_probes
+    }
+    for trained, drawn_probes in zip(split.training, split.for_probes, strict=True):
+        assert trained.name == drawn_probes.name
+        assert (len(trained.passages), len(drawn_probes.passages)) == (6, 3)
+        assert set(trained.passages).isdisjoint(drawn_probes.passages)
 
 
-def test_bundled_authors_come_without_front_matter_and_without_the_author_asked_for() -> None:
-    hands = bundled_writers(exclude=["mara-lindqvist"])
+def test_bundled_authors_have_no_front_matter_and_exclude_the_author() -> None:
+    writers = bundled_writers(exclude=["mara-lindqvist"])
 
-    assert [hand.name for hand in hands] == ["oona-petrie", "tomas-okafor"]
-    for hand in hands:  # YAML before the posts of one, TOML before those of the other
-        assert len(hand.passages) > 100
-        for _, text in hand.passages:
+    assert [writer.name for writer in writers] == ["oona-petrie", "tomas-okafor"]
+    for (
+        writer
+    ) in writers:  # the posts of one writer have YAML front matter, those of the other TOML
+        assert len(writer.passages) > 100
+        for _, text in writer.passages:
             assert not text.startswith(("---", "+++"))
             assert "tags:" not in text
             assert "tags =" not in text
 
 
-def test_where_no_samples_are_installed_there_are_none(tmp_path: Path) -> None:
+def test_missing_samples_give_no_writers(tmp_path: Path) -> None:
     assert bundled_writers(exclude=[], folder=tmp_path) == []
 
 
-def test_paragraphs_are_joined_until_they_say_enough() -> None:
+def test_paragraphs_are_joined_up_to_a_minimum_length() -> None:
     text = "\n\n".join(["word " * 30, "word " * 30, "word " * 200, "word " * 10])
 
     assert [len(passage.split()) for passage in split_into_passages(text)] == [60]

@@ -1,4 +1,4 @@
-"""A paid judge: its account agrees with the simulated provider's bill; when it may be asked."""
+"""Test that a paid judge's account equals the provider's bill, and when it may be used."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
 MODEL = "openai/gpt-4o-mini"
-AGREED = Author("ada", "Ada", consent="2026-01-01: by mail")
+ADA = Author("ada", "Ada", consent="2026-01-01: by mail")
 ANSWERED = [JudgedAnswer("Which oil?", f"Use thin oil, case {n}.", ("Oil.",)) for n in range(6)]
 
 
 @dataclass
 class Paid:
-    """A simulated provider and the account of the home that asks it."""
+    """A simulated provider and the spending account of the home that uses it."""
 
     provider: PaidProvider
     state: State
@@ -69,7 +69,7 @@ def paid(home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     provider.end()
 
 
-def test_the_account_says_what_the_bill_says_to_the_nano_dollar(paid: Paid) -> None:
+def test_the_account_equals_the_bill_to_the_nano_dollar(paid: Paid) -> None:
     judge = paid.judge(1.0)
     scores = judge.score_all([*ANSWERED, ANSWERED[0]])
     assert scores[0] == scores[-1]
@@ -83,7 +83,7 @@ def test_the_account_says_what_the_bill_says_to_the_nano_dollar(paid: Paid) -> N
 
 
 @pytest.mark.parametrize("refusal", ["429", "500"])
-def test_a_refusal_is_tried_again_as_a_request_of_its_own_and_costs_nothing(
+def test_a_rejected_request_is_repeated_separately_and_costs_nothing(
     paid: Paid, refusal: str
 ) -> None:
     with pytest.raises(TwinError, match="unset TWIN_JUDGE_MODEL"):
@@ -92,7 +92,7 @@ def test_a_refusal_is_tried_again_as_a_request_of_its_own_and_costs_nothing(
     assert paid.spent_nano() == paid.provider.bill.nano == 0
 
 
-def test_who_does_not_answer_in_time_may_have_been_paid(paid: Paid) -> None:
+def test_a_request_that_times_out_counts_as_paid(paid: Paid) -> None:
     judge = paid.judge(1.0, timeout_s=0.2)
     slow = JudgedAnswer("Which oil? (hang)", "Thin oil.")
     with pytest.raises(TwinError, match="rate 1 answers"):
@@ -103,62 +103,62 @@ def test_who_does_not_answer_in_time_may_have_been_paid(paid: Paid) -> None:
     assert paid.spent_nano() >= paid.provider.bill.nano > 0
 
 
-def test_without_the_money_for_all_of_it_nothing_is_sent(paid: Paid) -> None:
-    most = paid.judge(1.0).max_cost_usd(ANSWERED)
+def test_nothing_is_sent_without_money_for_the_whole_batch(paid: Paid) -> None:
+    max_cost_usd = paid.judge(1.0).max_cost_usd(ANSWERED)
     with pytest.raises(OverLimitError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
-        paid.judge(0.9 * most).score_all(ANSWERED)
+        paid.judge(0.9 * max_cost_usd).score_all(ANSWERED)
     assert (paid.outcomes(), paid.spent_nano()) == ([], 0)
-    # and with it: what others leave counts, and the dearest end was not the price
-    assert len(paid.judge(1.1 * most).score_all(ANSWERED)) == 6
-    assert 0 < paid.spent_nano() / NANO_PER_DOLLAR < most
-    assert paid.judge(1.1 * most).remaining_usd == pytest.approx(
-        1.1 * most - paid.spent_nano() / NANO_PER_DOLLAR
+    # the money that other processes leave is enough, and the actual price is below the maximum
+    assert len(paid.judge(1.1 * max_cost_usd).score_all(ANSWERED)) == 6
+    assert 0 < paid.spent_nano() / NANO_PER_DOLLAR < max_cost_usd
+    assert paid.judge(1.1 * max_cost_usd).remaining_usd == pytest.approx(
+        1.1 * max_cost_usd - paid.spent_nano() / NANO_PER_DOLLAR
     )
 
 
-def test_a_judge_that_is_killed_has_spent_what_it_reserved(paid: Paid) -> None:
+def test_the_reservation_of_a_killed_judge_counts_as_spent(paid: Paid) -> None:
     budget = PurposeBudget(paid.account(1.0), "judge", author="ada")
-    budget.reserve(0.3)  # and its process is gone
+    budget.reserve(0.3)  # its process is then killed
     assert budget.remaining_usd() == pytest.approx(0.7)
-    later = SpendingAccount(
+    reopened = SpendingAccount(
         paid.state,
         SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=1.0)}),
         clock=lambda: time.time() + DEADLINE_S + 1,
     )
-    later.settle(later.reserve(purpose="judge", author="ada", key="", max_usd=0.1), 0.1)
-    assert later.sum_spending(period="month", purpose="judge").usd == pytest.approx(0.4)
+    reopened.settle(reopened.reserve(purpose="judge", author="ada", key="", max_usd=0.1), 0.1)
+    assert reopened.sum_spending(period="month", purpose="judge").usd == pytest.approx(0.4)
 
 
-HERE = {"OPENAI_API_BASE": "http://127.0.0.1:8000/v1"}
+LOCAL = {"OPENAI_API_BASE": "http://127.0.0.1:8000/v1"}
 NEARBY = {"OPENAI_API_BASE": "http://192.168.1.7:8000/v1"}
 
 
 @pytest.mark.parametrize(
     ("author", "model", "budget", "environ", "why_not"),
     [
-        (AGREED, MODEL, 1.0, {}, ""),
-        (AGREED, MODEL, None, {}, "there is no budget"),
+        (ADA, MODEL, 1.0, {}, ""),
+        (ADA, MODEL, None, {}, "there is no budget"),
         (Author("ada", "Ada"), MODEL, 1.0, {}, "no line `consent`"),
-        (Author("ada", "Ada", paid=False, consent=AGREED.consent), MODEL, 1.0, {}, "paid = false"),
-        (AGREED, "anthropic/some-model", 1.0, {}, "no price"),
-        # it does not leave the machine, and costs nothing
-        (Author("ada", "Ada", paid=False), "openai/my-own", None, HERE, ""),
+        (Author("ada", "Ada", paid=False, consent=ADA.consent), MODEL, 1.0, {}, "paid = false"),
+        (ADA, "anthropic/some-model", 1.0, {}, "no price"),
+        # a local model costs nothing
+        (Author("ada", "Ada", paid=False), "openai/my-own", None, LOCAL, ""),
         (Author("ada", "Ada"), "ollama/llama3", None, {}, ""),
-        # a machine beside this one costs nothing, and is another one
-        (AGREED, "openai/my-own", None, NEARBY, ""),
+        # a model on another machine costs nothing but needs consent
+        (ADA, "openai/my-own", None, NEARBY, ""),
         (Author("ada", "Ada"), "openai/my-own", None, NEARBY, "no line `consent`"),
-        (AGREED, "hosted_vllm/my-own", None, {"HOSTED_VLLM_API_BASE": "https://a.example.org"}, ""),
-        (AGREED, "hosted_vllm/my-own", None, {}, "no price"),
-        # an address that this model is not asked at
-        (Author("ada", "Ada"), "claude-3-5-haiku-latest", 1.0, HERE, "no line `consent`"),
+        (ADA, "hosted_vllm/my-own", None, {"HOSTED_VLLM_API_BASE": "https://a.example.org"}, ""),
+        (ADA, "hosted_vllm/my-own", None, {}, "no price"),
+        # an address of another provider
+        (Author("ada", "Ada"), "claude-3-5-haiku-latest", 1.0, LOCAL, "no line `consent`"),
         (Author("ada", "Ada"), "gpt-4o-mini", 1.0, {}, "no line `consent`"),
-        (Author("ada", "Ada"), "mistral/x", 1.0, {"MISTRAL_API_BASE": HERE["OPENAI_API_BASE"]},
+        (Author("ada", "Ada"), "mistral/x", 1.0, {"MISTRAL_API_BASE": LOCAL["OPENAI_API_BASE"]},
          "no line `consent`"),
-        (AGREED, "openai/my-own", None, {"OPENAI_BASE_URL": "https://gateway.example.org"},
+        (ADA, "openai/my-own", None, {"OPENAI_BASE_URL": "https://gateway.example.org"},
          "no price"),
     ],
 )  # fmt: skip
-def test_who_is_asked_and_who_is_not(
+def test_a_judge_needs_consent_and_a_budget(
     home: Settings,
     author: Author,
     model: str,
@@ -172,28 +172,30 @@ def test_who_is_asked_and_who_is_not(
     assert (why_not in terms.refusal_reason, bool(terms.refusal_reason)) == (True, bool(why_not))
     assert (terms.budget is not None) == (model == MODEL and not why_not)
     if not why_not:
-        assert (terms.redaction_language is None) == (environ is HERE or model.startswith("ollama"))
+        assert (terms.redaction_language is None) == (
+            environ is LOCAL or model.startswith("ollama")
+        )
     else:
-        with pytest.raises(TwinError) as caught:
+        with pytest.raises(TwinError) as error:
             LanguageModelJudge(model, terms=terms).score_all(
                 [JudgedAnswer("Which oil?", "Thin oil.")]
             )
         assert terms.next_step
-        assert terms.next_step in str(caught.value)
+        assert terms.next_step in str(error.value)
 
 
-def test_a_price_without_a_budget_is_refused_wherever_it_is_asked_from(paid: Paid) -> None:
+def test_a_price_without_a_budget_is_always_an_error(paid: Paid) -> None:
     with pytest.raises(TwinError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
         LanguageModelJudge(MODEL).score_all([JudgedAnswer("Which oil?", "Thin oil.")])
     assert paid.outcomes() == []
 
 
-def test_without_a_judge_there_are_no_terms(home: Settings) -> None:
+def test_a_home_without_a_judge_has_no_terms(home: Settings) -> None:
     with contextlib.closing(State.open(home.state_address)) as state:
         assert judge_terms(home, Author("ada", "Ada"), state) is FREE_TERMS
 
 
-def test_readers_words_leave_redacted_and_stay_as_they_are(
+def test_readers_words_are_redacted_only_in_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     judged = JudgedAnswer(

@@ -1,4 +1,4 @@
-"""Stored pairs read back as evidence: in order, without probes, one id for each pair."""
+"""Test reading stored pairs as evidence: in order, without probes, with one id per pair."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def row(
     return trial.row(sequence, source, prompt, plant) | {"scores": scores} | fields
 
 
-def test_pairs_come_in_order_without_plants_or_other_trials() -> None:
-    other = replace(TRIAL, judges=("topic@2", "voice@1"))
+def test_pairs_are_in_order_without_probes_and_other_trials() -> None:
+    other_trial = replace(TRIAL, judges=("topic@2", "voice@1"))
     rows = pl.DataFrame(
         [
             row(5, "recorded", "t2", (0.5, 0.75)),
             row(4, PROBE, "s1", (1.0, 0.25)),
             row(3, "recorded", "t1", (1.0, 0.5)),
-            row(1, "recorded", "t1", (0.0, 1.0), trial=other),
+            row(1, "recorded", "t1", (0.0, 1.0), trial=other_trial),
         ],
         schema=dict(COLUMNS),
     )
@@ -54,7 +54,7 @@ def test_pairs_come_in_order_without_plants_or_other_trials() -> None:
     [plant] = probe_rows(rows, trial=TRIAL.id).to_dicts()
     assert score_differences(plant, ["topic"]) == {"topic": 0.75}
     assert probe_keys(probe_rows(rows, trial=TRIAL.id)) == {("s1", "shuffled")}
-    assert probe_rows(rows, trial=other.id).is_empty()
+    assert probe_rows(rows, trial=other_trial.id).is_empty()
 
 
 def test_another_judge_or_sampling_is_another_trial() -> None:

@@ -1,4 +1,4 @@
-"""Planted sentences, and the judge of sentences that needs no model of its own."""
+"""Test probe sentences and the sentence judge, which needs only the embedder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twin_resources.quality.judges.sentence_probes import (
 from twin_resources.quality.judges.sentence_support import SentenceSupport
 from twin_resources.quality.judges.texts import bundled_writers
 
-MARA = next(hand for hand in bundled_writers(exclude=()) if hand.name == "mara-lindqvist")
+MARA = next(writer for writer in bundled_writers(exclude=()) if writer.name == "mara-lindqvist")
 PASSAGE = (
     "The old clock from Vienna was stopped by twelve winters of dust. I have never oiled a fusee "
     "chain. The pendulum did not touch the case.",
@@ -35,11 +35,11 @@ PASSAGE = (
         ("Clocks stop at night.", None),
     ],
 )
-def test_a_negation_is_taken_out_or_put_in(sentence: str, found: str | None) -> None:
-    assert negate(sentence) == found
+def test_a_negation_is_removed_or_inserted(sentence: str, expected: str | None) -> None:
+    assert negate(sentence) == expected
 
 
-def test_numbers_and_names_become_others_that_no_passage_has() -> None:
+def test_numbers_and_names_are_replaced_by_ones_that_no_passage_has() -> None:
     passage = "in 1750 there were seven of them, and later 14, 21"
 
     assert replace_numbers("There were seven in 1750.", passage) == "There were ten in 1757."
@@ -49,22 +49,20 @@ def test_numbers_and_names_become_others_that_no_passage_has() -> None:
     assert replace_names("Vienna begins the sentence.", ["Prague"]) is None
 
 
-def test_every_kind_is_planted_and_what_is_wrong_is_never_reworded_away() -> None:
-    planted = create_probe_sentences(MARA.passages, max_sentences=80)
+def test_every_kind_of_error_is_made_and_stays_detectable() -> None:
+    probes = create_probe_sentences(MARA.passages, max_sentences=80)
 
-    assert {item.error_kind for item in planted} == {None, *SENTENCE_ERROR_KINDS}
-    assert planted == create_probe_sentences(MARA.passages, max_sentences=80)
-    right = {(item.sentence, item.document_id) for item in planted if item.error_kind is None}
-    wrong = [item for item in planted if item.error_kind is not None]
+    assert {item.error_kind for item in probes} == {None, *SENTENCE_ERROR_KINDS}
+    assert probes == create_probe_sentences(MARA.passages, max_sentences=80)
+    right = {(item.sentence, item.document_id) for item in probes if item.error_kind is None}
+    wrong = [item for item in probes if item.error_kind is not None]
     assert len(right) == 80
     assert right.isdisjoint((item.sentence, item.document_id) for item in wrong)
-    assert (
-        sum(item.sentence in item.passages[0] for item in planted if item.error_kind is None) < 60
-    )
+    assert sum(item.sentence in item.passages[0] for item in probes if item.error_kind is None) < 60
     assert create_probe_sentences(MARA.passages[:1], max_sentences=80) == []
 
 
-def test_reworded_sentences_are_shorter_or_framed() -> None:
+def test_reworded_sentences_are_shorter_or_have_a_frame() -> None:
     clocks = [f"The clock {number} is not old, and it runs very well." for number in range(40)]
     reworded = {reword(clock) for clock in clocks}
 
@@ -86,7 +84,7 @@ def test_reworded_sentences_are_shorter_or_framed() -> None:
         ("The pendulum didn't touch the case.", "Readers write letters about bread."),
     ],
 )
-def test_what_the_passages_say_scores_above_what_they_do_not(right: str, wrong: str) -> None:
+def test_supported_sentences_score_above_unsupported_ones(right: str, wrong: str) -> None:
     judge = SentenceSupport(embed, embedder="words")
 
     good, bad = judge.score([(right, PASSAGE), (wrong, PASSAGE)])
@@ -94,7 +92,7 @@ def test_what_the_passages_say_scores_above_what_they_do_not(right: str, wrong: 
     assert good > bad + 0.2
 
 
-def test_without_passages_or_telling_words_nothing_is_supported() -> None:
+def test_nothing_is_supported_without_passages_or_content_words() -> None:
     judge = SentenceSupport(embed, embedder="words")
 
     assert judge.score([("The clock stopped.", ()), ("It is.", PASSAGE)]) == [0.0, 0.0]

@@ -1,4 +1,4 @@
-"""The texts that a voice is compared with: never the author's own under another name."""
+"""Test that a voice is never compared with the author's own texts under another name."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from twin_resources.quality.judges.texts import (
 )
 
 
-def test_a_sample_author_who_was_imported_under_another_name_is_no_other() -> None:
-    hands = bundled_writers(exclude=[])
-    [tomas] = [hand for hand in hands if hand.name == "tomas-okafor"]
-    assert len(hands) >= 2
-    # as an import cuts them: other borders, another case, half of the posts
+def test_a_sample_author_imported_under_another_name_is_excluded() -> None:
+    writers = bundled_writers(exclude=[])
+    [tomas] = [writer for writer in writers if writer.name == "tomas-okafor"]
+    assert len(writers) >= 2
+    # an import may change boundaries and case and have half of the posts
     own = [text.upper() for _, text in tomas.passages[::2]]
 
-    others = exclude_copies_of_author(hands, own)
+    others = exclude_copies_of_author(writers, own)
 
     assert tomas not in others
-    assert len(others) == len(hands) - 1
+    assert len(others) == len(writers) - 1
 
 
-def test_a_quotation_in_common_does_not_make_two_authors_one() -> None:
+def test_a_common_quotation_does_not_exclude_another_author() -> None:
     quoted = "it was the best of times it was the worst of times it was the age of wisdom"
     passages = tuple(
         (f"d{n}", f"Something of my own, number {n}, and more of it.") for n in range(9)
     )
-    hand = WriterSample("bob", (*passages, ("d9", quoted)))
+    writer = WriterSample("bob", (*passages, ("d9", quoted)))
 
-    assert exclude_copies_of_author([hand], [f"She says: {quoted}"]) == [hand]
-    assert exclude_copies_of_author([hand], [text for _, text in hand.passages] * 2) == [hand], (
-        "too short to know"
-    )
+    assert exclude_copies_of_author([writer], [f"She says: {quoted}"]) == [writer]
+    assert exclude_copies_of_author([writer], [text for _, text in writer.passages] * 2) == [
+        writer
+    ], "too little common text to exclude an author"
     assert exclude_copies_of_author([WriterSample("bob", (("d9", quoted),))], [quoted]) == []
 
 
-def test_an_author_in_two_parts_is_one_hand_again() -> None:
-    [hand, *_] = bundled_writers(exclude=[])
-    parts = split_for_probes([hand])
-    assert [part.name for part in (*parts.training, *parts.for_probes)] == [hand.name] * 2
+def test_the_two_parts_of_an_author_are_joined() -> None:
+    [writer, *_] = bundled_writers(exclude=[])
+    parts = split_for_probes([writer])
+    assert [part.name for part in (*parts.training, *parts.for_probes)] == [writer.name] * 2
 
     [merged] = merge_by_writer([*parts.training, *parts.for_probes])
 
-    assert sorted(merged.passages) == sorted(hand.passages)
+    assert sorted(merged.passages) == sorted(writer.passages)

@@ -1,4 +1,4 @@
-"""The voice score on two invented hands that write about the same things."""
+"""Test the voice score on two invented writers with the same subjects."""
 
 from __future__ import annotations
 
@@ -16,70 +16,77 @@ from twin_resources.quality.judges.style_features import (
 from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
-THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
+OBJECTS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
 
 
-def terse(chance: random.Random) -> str:
-    thing, other = chance.sample(THINGS, 2)
-    return f"I fixed the {thing}. Took an hour. The {other} can wait; it always does. "
+def write_tersely(generator: random.Random) -> str:
+    first, second = generator.sample(OBJECTS, 2)
+    return f"I fixed the {first}. Took an hour. The {second} can wait; it always does. "
 
 
-def ornate(chance: random.Random) -> str:
-    thing, other = chance.sample(THINGS, 2)
-    return f"One might say, perhaps, that the {thing} was, in its way, very like the {other}, and "
+def write_ornately(generator: random.Random) -> str:
+    first, second = generator.sample(OBJECTS, 2)
+    return f"One might say, perhaps, that the {first} was, in its way, very like the {second}, and "
 
 
-def hand(write: object, name: str, seed: int, documents: int = 30) -> WriterSample:
-    chance = random.Random(seed)
+def make_writer(write: object, name: str, seed: int, documents: int = 30) -> WriterSample:
+    generator = random.Random(seed)
     texts = tuple(
-        (f"{name}-{n}", "".join(write(chance) for _ in range(5)))  # type: ignore[operator]
+        (f"{name}-{n}", "".join(write(generator) for _ in range(5)))  # type: ignore[operator]
         for n in range(documents)
         for _ in range(2)
     )
     return WriterSample(name, texts)
 
 
-def test_it_tells_two_hands_apart_on_texts_it_has_not_seen() -> None:
-    calibrated = calibrate_voice(hand(terse, "terse", 1), [hand(ornate, "ornate", 2)])
+def test_the_judge_distinguishes_two_writers_on_new_texts() -> None:
+    calibrated = calibrate_voice(
+        make_writer(write_tersely, "terse", 1), [make_writer(write_ornately, "ornate", 2)]
+    )
     judge = VoiceJudge(calibrated)
-    own, other = hand(terse, "new", 3, 5), hand(ornate, "new", 4, 5)
+    own, other = make_writer(write_tersely, "new", 3, 5), make_writer(write_ornately, "new", 4, 5)
 
-    mine = judge.score_all([JudgedAnswer("q", text) for _, text in own.passages])
-    theirs = judge.score_all([JudgedAnswer("q", text) for _, text in other.passages])
+    own_scores = judge.score_all([JudgedAnswer("q", text) for _, text in own.passages])
+    other_scores = judge.score_all([JudgedAnswer("q", text) for _, text in other.passages])
 
     assert calibrated.auc == 1.0
-    assert min(mine) > 0.9
-    assert max(theirs) < 0.1
+    assert min(own_scores) > 0.9
+    assert max(other_scores) < 0.1
     assert judge.score_all([JudgedAnswer("q", "")]) == [0.0]
 
 
 def test_the_same_texts_give_the_same_judge() -> None:
     first, second = (
-        calibrate_voice(hand(terse, "terse", 1), [hand(ornate, "ornate", 2)]) for _ in range(2)
+        calibrate_voice(
+            make_writer(write_tersely, "terse", 1), [make_writer(write_ornately, "ornate", 2)]
+        )
+        for _ in range(2)
     )
 
     assert first == second
     assert VoiceJudge(first).revision == VoiceJudge(second).revision
 
 
-def test_what_a_text_is_about_is_masked() -> None:
+def test_the_subjects_of_texts_are_masked() -> None:
     subjects = [f"{first}{second}le" for first in "bcdfghjklm" for second in "aeiouywhrn"]
-    ours = [f"the {subject} is old" for subject in subjects]
-    theirs = [f"here's a crucial {subject}x" for subject in subjects]
+    own_texts = [f"the {subject} is old" for subject in subjects]
+    other_texts = [f"here's a crucial {subject}x" for subject in subjects]
 
-    words = common_words([ours, theirs])
+    words = common_words([own_texts, other_texts])
 
-    # what one side alone says all the time is how it writes
+    # a word that only one writer repeats belongs to its style
     assert words == {"the", "is", "old", "here's", "a", "crucial"}
     assert mask_words("The Clock is 1804 “old”,  isn’t it", words) == 'The X is 0 "old", x x'
 
 
-def test_long_texts_are_cut_to_one_length_and_short_ones_kept() -> None:
-    assert [len(part.split()) for part in split_into_windows("word " * 150)] == [60, 60, 30]
-    assert [len(part.split()) for part in split_into_windows("word " * 130)] == [60, 60]
+def test_long_texts_are_split_and_short_texts_stay_whole() -> None:
+    assert [len(window.split()) for window in split_into_windows("word " * 150)] == [60, 60, 30]
+    assert [len(window.split()) for window in split_into_windows("word " * 130)] == [60, 60]
     assert split_into_windows("one two") == ["one two"]
 
 
-def test_too_little_text_is_said() -> None:
+def test_too_little_text_is_reported() -> None:
     with pytest.raises(TwinError, match="import more posts"):
-        calibrate_voice(hand(terse, "terse", 1, 5), [hand(ornate, "ornate", 2)])
+        calibrate_voice(
+            make_writer(write_tersely, "terse", 1, 5), [make_writer(write_ornately, "ornate", 2)]
+        )

@@ -1,4 +1,4 @@
-"""The record of a voice: stored, found by page and command, and drawn as bars."""
+"""Test the stored record of a voice: reading, search by checkpoint and bars."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twin_resources.quality.judges.voice_shown import (
     write_voice_figures,
 )
 
-SHOWN = VoiceFigures(
+FIGURES = VoiceFigures(
     habits=(
         VoiceHabit(
             "function words",
@@ -42,30 +42,32 @@ SHOWN = VoiceFigures(
 def record(checkpoints: Path, checkpoint: str) -> Path:
     path = checkpoints / "ann" / checkpoint / "evaluation" / FILE
     path.parent.mkdir(parents=True)
-    write_voice_figures(path, SHOWN, author="ann", checkpoint=checkpoint)
+    write_voice_figures(path, FIGURES, author="ann", checkpoint=checkpoint)
     return path
 
 
-def test_it_is_read_back(tmp_path: Path) -> None:
+def test_a_record_is_read_as_written(tmp_path: Path) -> None:
     assert read_checkpoint_voice_figures(tmp_path, "ann", "c1") is None
     path = record(tmp_path, "c1")
-    assert read_voice_figures(path) == read_checkpoint_voice_figures(tmp_path, "ann", "c1") == SHOWN
+    assert (
+        read_voice_figures(path) == read_checkpoint_voice_figures(tmp_path, "ann", "c1") == FIGURES
+    )
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99}', '{"schema": 1, "habits": 3}'])
-def test_a_damaged_or_newer_record_is_named(tmp_path: Path, text: str) -> None:
+def test_a_damaged_or_newer_record_is_an_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / FILE
     path.write_text(text)
     with pytest.raises(TwinError, match=FILE):
         read_voice_figures(path)
 
 
-def test_bars_share_a_scale_in_a_habit_and_say_who_is_nearer() -> None:
-    lines = render_bars(SHOWN)
+def test_bars_of_a_habit_have_one_scale_and_name_the_closer_model() -> None:
+    lines = render_bars(FIGURES)
     assert lines[0] == "function words, per 100 words"
     assert lines[1].split() == ["author", "base", "tuned"]
     assert lines[2].count("█") == BAR_CELLS + BAR_CELLS // 2 + BAR_CELLS * 3 // 4
-    assert "▏" in lines[3], "what is there is never nothing"
+    assert "▏" in lines[3], "a small value has no bar"
     assert all(len(line) < 80 for line in lines[:-1])
     assert lines[-1] == "closer to the author than the base model in 1 of 2 habits: function words"
     assert lines[2].index("4.4") == lines[3].index("1.4")

@@ -1,4 +1,4 @@
-"""An embedder for unit tests: hashed word counts, so texts that share words are near."""
+"""Embed texts as hashed word counts, so that texts with common words are similar."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.judges.test_entailment import WORDS, cross_encoder
+from tests.unit.judges.test_entailment import WORDS, write_cross_encoder
 from tests.unit.knowledge.test_selection import passage
 from twin_resources.errors import TwinError
 from twin_resources.models.retrieval.reranker import (
@@ -23,7 +23,7 @@ TEXTS = [" ".join(WORDS[at:] or ["dust"]) for at in range(len(WORDS))]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cross_encoder(tmp_path_factory.mktemp("reranker"), {0: "score"})
+    return write_cross_encoder(tmp_path_factory.mktemp("reranker"), {0: "score"})
 
 
 def test_a_score_is_the_models_output_regardless_of_the_batch(folder: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_missing_or_incomplete_reranker_folder_is_reported(tmp_path: Path, fol
         load_reranker(missing)
     with pytest.raises(TwinError, match="TWIN_RERANKER"):
         Reranker(tmp_path)
-    three = cross_encoder(tmp_path / "three", {0: "a", 1: "b", 2: "c"})
+    three = write_cross_encoder(tmp_path / "three", {0: "a", 1: "b", 2: "c"})
     with pytest.raises(TwinError, match="3 outputs"):
         Reranker(three)
 

@@ -1,4 +1,4 @@
-"""Test recognising models that cannot chat."""
+"""Test the detection of models that cannot chat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twin_resources.models.serving.chat_ability import (
     find_faults,
 )
 
-ASKED = QUESTIONS[0]
+QUESTION = QUESTIONS[0]
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ ASKED = QUESTIONS[0]
         ("The capital of France is Paris.", True, ()),
         ("Paris, of course. It lies on the Seine.", True, ()),
         (f"Paris.\n{SYSTEM_PROMPT}", True, ("repeats the prompt",)),
-        (ASKED * 2, True, ("repeats the prompt",)),
+        (QUESTION * 2, True, ("repeats the prompt",)),
         ("Paris.<end_of_turn>\n<start_of_turn>user", True, ("writes control words",)),
         ("Paris.\nuser\nAnd of Spain?", True, ("writes control words",)),
         ("The user asks about a model of the city.", True, ()),
@@ -32,12 +32,12 @@ ASKED = QUESTIONS[0]
     ],
 )
 def test_faults_of_answers(answer: str, ends: bool, faults: tuple[Fault, ...]) -> None:
-    assert find_faults(answer, question=ASKED, is_finished=ends) == faults
+    assert find_faults(answer, question=QUESTION, is_finished=ends) == faults
 
 
-def make_ability(faulty: int) -> ChatAbility:
+def make_ability(faulty_count: int) -> ChatAbility:
     fault: tuple[Fault, ...] = ("never ends", "repeats the prompt")
-    return ChatAbility((*[fault] * faulty, *[()] * (len(QUESTIONS) - faulty)))
+    return ChatAbility((*[fault] * faulty_count, *[()] * (len(QUESTIONS) - faulty_count)))
 
 
 def test_half_of_the_answers_must_be_faulty() -> None:
@@ -47,9 +47,9 @@ def test_half_of_the_answers_must_be_faulty() -> None:
 
 
 def test_the_warning_names_faults_consequence_and_alternative() -> None:
-    said = make_ability(8).warning("google/gemma-3-270m")
-    assert "google/gemma-3-270m is not a chat model: it answered 8 of 8 short questions" in said
-    assert "never ends (8), repeats the prompt (8)" in said
-    assert "prose will not be shown" in said
-    assert "quotations" in said
-    assert "instruct variant with --base-model" in said
+    warning = make_ability(8).warning("google/gemma-3-270m")
+    assert "google/gemma-3-270m is not a chat model: it answered 8 of 8 short questions" in warning
+    assert "never ends (8), repeats the prompt (8)" in warning
+    assert "prose will not be shown" in warning
+    assert "quotations" in warning
+    assert "instruct variant with --base-model" in warning

@@ -1,4 +1,4 @@
-"""Test which servers the fleet requires, and its retries."""
+"""Test which servers the fleet requires and when it retries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.settings import Settings
 
 
-def version(number: int, *, adapter: str | None = "/a.gguf") -> ServedVersion:
+def make_version(number: int, *, adapter: str | None = "/a.gguf") -> ServedVersion:
     return ServedVersion(number, "c", "t", "/folder", adapter, "/base", "/base.gguf")
 
 
@@ -28,8 +28,8 @@ def test_no_version_is_required_before_the_first_release() -> None:
 def test_stable_and_canary_versions_are_required() -> None:
     policy = Policy(
         authors={
-            "ada": AuthorPolicy(version(3), canary=version(4, adapter="/b.gguf")),
-            "bob": AuthorPolicy(version(1, adapter=None)),
+            "ada": AuthorPolicy(make_version(3), canary=make_version(4, adapter="/b.gguf")),
+            "bob": AuthorPolicy(make_version(1, adapter=None)),
             "eve": AuthorPolicy(),
         }
     )
@@ -43,11 +43,11 @@ def test_stable_and_canary_versions_are_required() -> None:
 
 
 def test_an_answer_model_is_required_at_its_address_or_file() -> None:
-    there = ServedVersion(
+    remote = ServedVersion(
         1, "c", "t", "", None, "http://127.0.0.1:9/v1#large", "", kind="answer_model"
     )
-    here = ServedVersion(1, "c", "t", "", None, "Qwen/Large", "/l.gguf", kind="answer_model")
-    policy = Policy(authors={"ada": AuthorPolicy(there), "bob": AuthorPolicy(here)})
+    local = ServedVersion(1, "c", "t", "", None, "Qwen/Large", "/l.gguf", kind="answer_model")
+    policy = Policy(authors={"ada": AuthorPolicy(remote), "bob": AuthorPolicy(local)})
 
     assert required_servers(policy) == {
         "ada/v1": RequiredServer("", None, "http://127.0.0.1:9/v1#large"),
@@ -72,13 +72,13 @@ def test_an_external_member_is_ready_while_its_model_is_listed(tmp_path: Path) -
         assert missing_member.server is None
         assert "it offers large, small" in missing_member.problem
     member.step(CHECK_INTERVAL_S / 2)
-    assert member.server is not None, "it is not asked so often"
+    assert member.server is not None, "the member was checked again too early"
     member.step(CHECK_INTERVAL_S)
     assert member.server is None
     assert "Connection refused" in member.problem
     assert not member.is_drained(CHECK_INTERVAL_S)
     member.draining_since = CHECK_INTERVAL_S
-    assert member.is_drained(CHECK_INTERVAL_S), "it is not ours to wait for"
+    assert member.is_drained(CHECK_INTERVAL_S), "an external server must not be waited for"
 
 
 def test_the_retry_delay_doubles_up_to_a_limit() -> None:

@@ -1,4 +1,4 @@
-"""Test the routing table and reading the gateway's measurements."""
+"""Test the routing table and the gateway's measurements."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def test_the_gateways_measurements_are_read(tmp_path: Path) -> None:
     assert read_throughput(path, "base") is None
     meter = Throughput(tokens=1200, requests=3, busy_seconds=4.0)
     write_throughput(path, {"base": meter, "ann/v1": Throughput()})
-    found = read_throughput(path, "base")
-    assert found is not None
-    assert found == meter
-    assert found.tokens_per_second == 300.0
+    throughput = read_throughput(path, "base")
+    assert throughput is not None
+    assert throughput == meter
+    assert throughput.tokens_per_second == 300.0
     assert read_throughput(path, "ann/v1") is None
     assert read_throughput(path, "bob/v1") is None
     assert json.loads(path.read_text(encoding="utf-8"))["schema"] == 1

@@ -1,4 +1,4 @@
-"""Test adopting, keeping and withdrawing a routing policy."""
+"""Test when a routing policy is adopted, kept and withdrawn."""
 
 from __future__ import annotations
 
@@ -30,53 +30,53 @@ from twin_resources.quality.ledger.routed import saved_usd
 from twin_resources.router.policy_file import RoutingPolicy
 
 
-def make_labels(found: SampledQuestions, *, first: int = 1) -> LabelArrays:
-    count = len(found.gains)
+def make_labels(questions: SampledQuestions, *, first: int = 1) -> LabelArrays:
+    count = len(questions.gains)
     names = tuple(f"{first + number:032x}" for number in range(count))
     return LabelArrays(
         prompt_ids=names,
         sequences=tuple(range(first, first + count)),
         groups=names,
-        classes=tuple("hard" if gain else "easy" for gain in found.true_gains),
-        vectors=found.vectors,
-        lengths=found.lengths,
-        closeness=found.closeness,
-        gains=found.gains,
+        classes=tuple("hard" if gain else "easy" for gain in questions.true_gains),
+        vectors=questions.vectors,
+        lengths=questions.lengths,
+        closeness=questions.closeness,
+        gains=questions.gains,
         usd=np.full(count, PAID.usd),
         prompt_tokens=np.full(count, 400.0),
         answer_tokens=np.full(count, 100.0),
     )
 
 
-def join(first: LabelArrays, then: LabelArrays) -> LabelArrays:
+def join(first: LabelArrays, second: LabelArrays) -> LabelArrays:
     values: dict[str, Any] = {
-        name: np.concatenate([one, other]) if isinstance(one, np.ndarray) else (*one, *other)
-        for name, one in vars(first).items()
-        for other in [getattr(then, name)]
+        name: np.concatenate([left, right]) if isinstance(left, np.ndarray) else (*left, *right)
+        for name, left in vars(first).items()
+        for right in [getattr(second, name)]
     }
     return LabelArrays(**values)
 
 
-def fit(labels: LabelArrays, standing: RoutingPolicy | None = None, **change: object) -> FitOutcome:
-    given: dict[str, object] = {
+def fit(labels: LabelArrays, current: RoutingPolicy | None = None, **change: object) -> FitOutcome:
+    options: dict[str, object] = {
         "models": (OWN, PAID),
         "embedder": "made",
         "judges": ("topic@1",),
         "margin": MARGIN,
     }
-    return refit("mara", labels, standing, **(given | change))  # pyright: ignore[reportArgumentType]
+    return refit("mara", labels, current, **(options | change))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture(scope="module")
-def first() -> LabelArrays:
+def labels() -> LabelArrays:
     return make_labels(sample_questions(350, seed=0))
 
 
 @pytest.fixture(scope="module")
-def in_force(first: LabelArrays) -> RoutingPolicy:
-    policy = fit(first).policy
-    assert policy is not None
-    return policy
+def policy(labels: LabelArrays) -> RoutingPolicy:
+    fitted = fit(labels).policy
+    assert fitted is not None
+    return fitted
 
 
 def test_few_labels_give_no_policy() -> None:
@@ -87,43 +87,45 @@ def test_few_labels_give_no_policy() -> None:
         assert f"{count} labels" in outcome.decision.reason
 
 
-def test_enough_labels_give_a_policy(first: LabelArrays, in_force: RoutingPolicy) -> None:
-    assert in_force.step.certified
-    assert 0.3 < 1 - in_force.step.kept < 0.6
-    assert (in_force.last_sequence, in_force.label_ids) == (350, first.prompt_ids)
-    assert {row.prompt_class for row in in_force.classes} == {"easy", "hard"}
+def test_enough_labels_give_a_policy(labels: LabelArrays, policy: RoutingPolicy) -> None:
+    assert policy.step.certified
+    assert 0.3 < 1 - policy.step.kept < 0.6
+    assert (policy.last_sequence, policy.label_ids) == (350, labels.prompt_ids)
+    assert {row.prompt_class for row in policy.classes} == {"easy", "hard"}
 
 
-def test_unchanged_labels_keep_the_policy(first: LabelArrays, in_force: RoutingPolicy) -> None:
-    again = fit(first, in_force)
-    assert again.policy is not None
-    assert again.policy.written_at == in_force.written_at
-    assert again.policy is in_force
+def test_unchanged_labels_keep_the_policy(labels: LabelArrays, policy: RoutingPolicy) -> None:
+    outcome = fit(labels, policy)
+    assert outcome.policy is not None
+    assert outcome.policy.written_at == policy.written_at
+    assert outcome.policy is policy
 
 
-def test_many_new_labels_replace_the_policy(first: LabelArrays, in_force: RoutingPolicy) -> None:
-    few = fit(join(first, make_labels(sample_questions(40, seed=1), first=351)), in_force)
-    assert few.policy is in_force
-    assert "policy in force" in few.decision.reason
-    sure = make_labels(sample_questions(600, seed=2, noise=0.05), first=351)
-    many = fit(join(first, sure), in_force)
-    assert many.policy is not None
-    assert many.policy.last_sequence == 950, many.decision.reason
+def test_many_new_labels_replace_the_policy(labels: LabelArrays, policy: RoutingPolicy) -> None:
+    few_new = fit(join(labels, make_labels(sample_questions(40, seed=1), first=351)), policy)
+    assert few_new.policy is policy
+    assert "policy in force" in few_new.decision.reason
+    clear_labels = make_labels(sample_questions(600, seed=2, noise=0.05), first=351)
+    many_new = fit(join(labels, clear_labels), policy)
+    assert many_new.policy is not None
+    assert many_new.policy.last_sequence == 950, many_new.decision.reason
 
 
 def test_a_policy_refuted_by_later_labels_is_withdrawn(
-    first: LabelArrays, in_force: RoutingPolicy
+    labels: LabelArrays, policy: RoutingPolicy
 ) -> None:
-    # what was easy has become hard
-    turned = sample_questions(300, seed=3)
-    bad = make_labels(replace(turned, gains=np.full_like(turned.gains, 0.5)), first=351)
-    outcome = fit(join(first, bad), in_force)
+    # questions that were easy are now hard
+    questions = sample_questions(300, seed=3)
+    refuting_labels = make_labels(
+        replace(questions, gains=np.full_like(questions.gains, 0.5)), first=351
+    )
+    outcome = fit(join(labels, refuting_labels), policy)
     assert "loses more than the margin" in outcome.withdrawal_reason
     assert outcome.policy is None or outcome.policy.last_sequence == 650
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "reason"),
     [
         ({"models": (replace(OWN, model="newer"), PAID)}, "another version"),
         ({"models": (OWN, replace(PAID, model="dearer"))}, "the paid model was"),
@@ -134,15 +136,15 @@ def test_a_policy_refuted_by_later_labels_is_withdrawn(
     ids=["version", "paid", "embedder", "judges", "margin"],
 )
 def test_a_policy_with_other_inputs_is_withdrawn(
-    in_force: RoutingPolicy, change: dict[str, object], why: str
+    policy: RoutingPolicy, change: dict[str, object], reason: str
 ) -> None:
-    outcome = fit(make_labels(sample_questions(10, seed=5)), in_force, **change)
+    outcome = fit(make_labels(sample_questions(10, seed=5)), policy, **change)
     assert outcome.policy is None
-    assert why in outcome.withdrawal_reason
+    assert reason in outcome.withdrawal_reason
 
 
-def test_prices_are_means_over_the_labels(first: LabelArrays) -> None:
-    own, paid = price_models(first, "c", "p", ModelPrices(0.2, 2.0, 8.0))
+def test_prices_are_means_over_the_labels(labels: LabelArrays) -> None:
+    own, paid = price_models(labels, "c", "p", ModelPrices(0.2, 2.0, 8.0))
     assert own.usd == pytest.approx(0.2 * 500 / 1e6)
     assert paid.usd == pytest.approx(PAID.usd)
 
@@ -153,37 +155,41 @@ def test_probes_are_not_labels() -> None:
         {"claim": "topic", "own": 0.5, "paid": 0.9},
         {"claim": "voice", "own": 0.8, "paid": 0.6},
     ]
-    rest = {
+    shared_fields = {
         "prompt_class": "fact", "length": 30, "closeness": 0.4, "vector": [0.6, 0.8],
         "prompt_tokens": 10, "answer_tokens": 5, "usd": 0.001,
     }  # fmt: skip
     rows = pl.DataFrame(
         [
-            purchase.row(2, "recorded", "t2") | {"reader": "r", "scores": scores} | rest,
-            purchase.row(1, "held_out", "s1") | {"reader": "", "scores": scores} | rest,
-            purchase.row(3, "recorded", "t3") | {"reader": "r", "scores": scores[:1]} | rest,
-            purchase.row(4, "plant", "s1", "off_topic") | {"reader": "", "scores": scores} | rest,
+            purchase.row(2, "recorded", "t2") | {"reader": "r", "scores": scores} | shared_fields,
+            purchase.row(1, "held_out", "s1") | {"reader": "", "scores": scores} | shared_fields,
+            purchase.row(3, "recorded", "t3")
+            | {"reader": "r", "scores": scores[:1]}
+            | shared_fields,
+            purchase.row(4, "plant", "s1", "off_topic")
+            | {"reader": "", "scores": scores}
+            | shared_fields,
         ],
         schema=dict(label_rows.COLUMNS),
     )
-    found = build_label_arrays(rows, purchase.id, ("topic", "voice"))
-    assert found.prompt_ids == ("s1", "t2")
-    assert found.groups == ("s1", "r")
-    assert found.gains == pytest.approx(np.array([[0.1], [0.1]]))
-    assert found.vectors.shape == (2, 2)
-    [plant] = probe_rows(rows, purchase=purchase.id).to_dicts()
-    assert score_differences(plant, ["topic"], MODEL_COLUMNS) == pytest.approx({"topic": 0.4})
+    labels = build_label_arrays(rows, purchase.id, ("topic", "voice"))
+    assert labels.prompt_ids == ("s1", "t2")
+    assert labels.groups == ("s1", "r")
+    assert labels.gains == pytest.approx(np.array([[0.1], [0.1]]))
+    assert labels.vectors.shape == (2, 2)
+    [probe] = probe_rows(rows, purchase=purchase.id).to_dicts()
+    assert score_differences(probe, ["topic"], MODEL_COLUMNS) == pytest.approx({"topic": 0.4})
     assert len(build_label_arrays(rows, "another", ("topic",))) == 0
     assert len(build_label_arrays(rows, purchase.id, ())) == 0
 
 
-def test_the_metadata_for_dagster(in_force: RoutingPolicy) -> None:
-    shown = metadata(RoutedAuthor("certified", in_force, 350))
-    assert shown["routed"] is True
-    assert shown["margin"] == in_force.margin
+def test_the_metadata_for_dagster(policy: RoutingPolicy) -> None:
+    values = metadata(RoutedAuthor("certified", policy, 350))
+    assert values["routed"] is True
+    assert values["margin"] == policy.margin
     assert metadata(None) == {}
-    missing = metadata(RoutedAuthor("60 labels", missing_labels=120))
-    assert (missing["routed"], missing["labels_missing"]) == (False, 120)
+    without_policy = metadata(RoutedAuthor("60 labels", missing_labels=120))
+    assert (without_policy["routed"], without_policy["labels_missing"]) == (False, 120)
 
 
 def test_the_savings_have_an_interval() -> None:

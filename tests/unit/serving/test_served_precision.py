@@ -49,7 +49,7 @@ def test_the_precision_is_read_from_the_file(
     assert read_gguf_precision(write_gguf(tmp_path / "c", 15)) == "q4_k_m"
     assert read_gguf_precision(write_gguf(tmp_path / "d", 99)) == "file type 99"
     assert read_gguf_precision(write_gguf(tmp_path / "e", None)) == ""
-    monkeypatch.setattr(chat_model, "BLOCK_BYTES", 64)  # the mark lies across two of them
+    monkeypatch.setattr(chat_model, "BLOCK_BYTES", 64)  # the field crosses a block boundary
     for words in range(10, 30):
         assert read_gguf_precision(write_gguf(tmp_path / "f", 7, words=words)) == "q8_0", words
 
@@ -71,7 +71,7 @@ def test_eight_bits_have_their_own_limits() -> None:
 
     assert [claim.passed for claim in claims] == [False, True]
     assert precision_limits("fp8") == precision_limits("f16"), (
-        "what was not measured has the strict ones"
+        "a precision without measured limits must get the strict ones"
     )
 
 
@@ -79,13 +79,13 @@ def test_an_external_server_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> No
     """The measured .054 and .49 would exceed the limits of other precisions."""
 
     def is_met(precision: str, mean: float, largest: float) -> bool | None:
-        found = Parity(20, 800, mean, largest, precision=precision)
+        parity = Parity(20, 800, mean, largest, precision=precision)
         claim = served_parity.MEASURE.claims[0]
-        return claim.decide(served_parity.summarize_parity(found)).passed
+        return claim.decide(served_parity.summarize_parity(parity)).passed
 
-    assert [is_met(one, 0.054, 0.49) for one in ("f16", "fp16", "bf16")] == [False, False, True]
-    assert [is_met(one, 0.0061, 0.046) for one in ("fp16", "bf16")] == [True, True]
-    assert not is_met("bf16", 0.12, 0.49), "rows in another order"
+    assert [is_met(name, 0.054, 0.49) for name in ("f16", "fp16", "bf16")] == [False, False, True]
+    assert [is_met(name, 0.0061, 0.046) for name in ("fp16", "bf16")] == [True, True]
+    assert not is_met("bf16", 0.12, 0.49), "rows in another order passed"
     config = tmp_path / "config.json"
     assert external_precision("", tmp_path) == "fp16"
     for stored, precision in (("bfloat16", "bf16"), ("float16", "fp16"), ("float32", "fp16")):
@@ -106,31 +106,33 @@ def test_the_configured_precision_is_in_the_engine_name(tmp_path: Path) -> None:
 def test_the_claim_names_the_precision() -> None:
     details: list[str] = []
     for precision, is_met in (("f16", False), ("bf16", True)):
-        found = Parity(20, 800, 0.054, 0.49, precision=precision)
-        claim = served_parity.MEASURE.claims[0].decide(served_parity.summarize_parity(found))
+        parity = Parity(20, 800, 0.054, 0.49, precision=precision)
+        claim = served_parity.MEASURE.claims[0].decide(served_parity.summarize_parity(parity))
         assert claim.passed is is_met
         details.append(claim.detail)
 
     assert "limit 0.01" in details[0]
-    assert "served in" not in details[0], "what every home of today has"
+    assert "served in" not in details[0], "the default precision must not be named"
     assert "limit 0.1" in details[1]
     assert details[1].endswith("served in bf16")
 
 
-def version(base: Path, base_gguf: str) -> ModelVersion:
+def make_version(base: Path, base_gguf: str) -> ModelVersion:
     return model_version(state="candidate", base=str(base), base_gguf=base_gguf)
 
 
 def test_the_served_precision_determines_the_limits(home: Settings, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"dtype": "bfloat16"}))
-    eight = version(tmp_path, str(write_gguf(tmp_path / "b", 7)))
-    there = home.model_copy(update={"model_server_url": "http://127.0.0.1:9/v1"})
-    said = there.model_copy(update={"model_server_precision": "fp16"})
+    q8_version = make_version(tmp_path, str(write_gguf(tmp_path / "b", 7)))
+    remote = home.model_copy(update={"model_server_url": "http://127.0.0.1:9/v1"})
+    configured = remote.model_copy(update={"model_server_precision": "fp16"})
 
-    assert ModelServers(home).precision(eight) == "q8_0"
-    assert ModelServers(home).precision(version(tmp_path, "")) == "f16"
-    assert ModelServers(there).precision(eight) == "bf16", "the file here serves nobody"
-    assert ModelServers(said).precision(eight) == "fp16"
+    assert ModelServers(home).precision(q8_version) == "q8_0"
+    assert ModelServers(home).precision(make_version(tmp_path, "")) == "f16"
+    assert ModelServers(remote).precision(q8_version) == "bf16", (
+        "the local file must not decide the remote precision"
+    )
+    assert ModelServers(configured).precision(q8_version) == "fp16"
 
 
 def entries(*texts: str) -> list[dict[str, object]]:
@@ -138,14 +140,14 @@ def entries(*texts: str) -> list[dict[str, object]]:
 
 
 def test_tokens_after_an_omitted_one_are_not_compared() -> None:
-    said = entries("a", " sky", "😀", " b")
+    reported = entries("a", " sky", "😀", " b")
 
-    assert _count_aligned_tokens(said, {"completion_tokens": 4}) is None
-    assert _count_aligned_tokens(said, {}) is None
-    assert _count_aligned_tokens(said, {"completion_tokens": 6}) == 2
+    assert _count_aligned_tokens(reported, {"completion_tokens": 4}) is None
+    assert _count_aligned_tokens(reported, {}) is None
+    assert _count_aligned_tokens(reported, {"completion_tokens": 6}) == 2
     assert (
         _count_aligned_tokens(entries("a", "b"), {"completion_tokens": 3}) is None
-    )  # what is lost is behind
+    )  # the omitted token comes last
 
 
 class ConstantReference:
@@ -155,7 +157,7 @@ class ConstantReference:
         self, prompt: object, tokens: tuple[int, ...], reported: list[set[int]]
     ) -> list[dict[int, float]]:
         assert len(tokens) == len(reported) == 2
-        return [dict.fromkeys(wanted, -1.0) for wanted in reported]
+        return [dict.fromkeys(token_ids, -1.0) for token_ids in reported]
 
 
 def test_the_gate_compares_only_aligned_tokens() -> None:
@@ -163,7 +165,7 @@ def test_the_gate_compares_only_aligned_tokens() -> None:
         "a 😀", (1, 2, 3), ({1: -1.0}, {2: -1.5}, {3: -9.0}), aligned_token_count=2
     )
 
-    found = compare(ConstantReference(), [[]], [answer], [answer])  # pyright: ignore[reportArgumentType]
+    parity = compare(ConstantReference(), [[]], [answer], [answer])  # pyright: ignore[reportArgumentType]
 
-    assert found is not None
-    assert (found.compared, found.largest) == (4, 0.5)
+    assert parity is not None
+    assert (parity.compared, parity.largest) == (4, 0.5)

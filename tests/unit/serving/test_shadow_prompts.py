@@ -8,12 +8,12 @@ from twin_assets.serving.shadow_prompts import ShadowPrompt, shuffle_by_trial
 from twin_resources.quality.judges.pairs import RECORDED
 
 
-def make_prompts(*, readers: int, each: int) -> list[ShadowPrompt]:
-    """Return prompts in the ledger's order, one reader's visit after another's."""
+def make_prompts(*, readers: int, per_reader: int) -> list[ShadowPrompt]:
+    """Return prompts in the ledger's order, the visits of readers one after the other."""
     return [
         ShadowPrompt(RECORDED, f"reader-{reader:02}/{number}", "What is a verge?", ())
         for reader in range(readers)
-        for number in range(each)
+        for number in range(per_reader)
     ]
 
 
@@ -21,22 +21,22 @@ def reader_of(prompt: ShadowPrompt) -> str:
     return prompt.prompt_id.partition("/")[0]
 
 
-def count_neighbours_of_one_reader(prompts: list[ShadowPrompt]) -> float:
+def share_of_equal_neighbours(prompts: list[ShadowPrompt]) -> float:
     pairs = list(itertools.pairwise(prompts))
-    return sum(reader_of(one) == reader_of(other) for one, other in pairs) / len(pairs)
+    return sum(reader_of(left) == reader_of(right) for left, right in pairs) / len(pairs)
 
 
 def test_neighbours_share_a_reader_only_by_chance() -> None:
-    prompts = make_prompts(readers=20, each=15)
-    drawn = shuffle_by_trial(prompts, "a trial")
-    assert count_neighbours_of_one_reader(prompts) > 0.9
-    assert count_neighbours_of_one_reader(drawn) < 0.12  # by chance .047
-    assert sorted(prompt.prompt_id for prompt in drawn) == sorted(p.prompt_id for p in prompts)
+    prompts = make_prompts(readers=20, per_reader=15)
+    shuffled = shuffle_by_trial(prompts, "a trial")
+    assert share_of_equal_neighbours(prompts) > 0.9
+    assert share_of_equal_neighbours(shuffled) < 0.12  # the expected share is .047
+    assert sorted(prompt.prompt_id for prompt in shuffled) == sorted(p.prompt_id for p in prompts)
 
 
 def test_the_order_depends_only_on_the_trial() -> None:
-    prompts = make_prompts(readers=6, each=5)
-    drawn = shuffle_by_trial(prompts[:20], "a trial")
-    assert shuffle_by_trial(prompts[:20], "another") != drawn
-    later = shuffle_by_trial(prompts, "a trial")
-    assert [prompt for prompt in later if prompt in prompts[:20]] == drawn
+    prompts = make_prompts(readers=6, per_reader=5)
+    first_order = shuffle_by_trial(prompts[:20], "a trial")
+    assert shuffle_by_trial(prompts[:20], "another") != first_order
+    longer_order = shuffle_by_trial(prompts, "a trial")
+    assert [prompt for prompt in longer_order if prompt in prompts[:20]] == first_order

@@ -1,4 +1,4 @@
-"""The text about arming, and durations in words."""
+"""Test the text about arming and durations in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from twin_resources.statistics.baseline import describe_arming, format_duration
 
 
-def test_arming_says_how_long() -> None:
+def test_the_text_about_arming_has_the_remaining_time() -> None:
     assert describe_arming(37, 500, per_day=1.09) == "arming 37/500, about 14 months at your rate"
     assert (
         describe_arming(1_200, 2_000, per_day=80)
@@ -32,5 +32,5 @@ def test_arming_says_how_long() -> None:
         (2_200, "6 years"),
     ],
 )
-def test_durations(days: float, words: str) -> None:
+def test_durations_are_in_words(days: float, words: str) -> None:
     assert format_duration(days) == words

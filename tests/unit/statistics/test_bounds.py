@@ -1,4 +1,4 @@
-"""Confidence bounds: against closed forms and scipy, and that they cover."""
+"""Test confidence bounds against closed forms and scipy, and their coverage."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def test_all_ones_have_the_closed_form() -> None:
     assert clopper_pearson_lower(10, 10, delta=0.05) == pytest.approx(0.05 ** (1 / 10), abs=1e-10)
 
 
-def test_one_of_two_by_hand() -> None:
+def test_the_bound_of_one_in_two_has_the_closed_form() -> None:
     # P(Bin(2, p) ≥ 1) = 1 − (1 − p)² = .05, so p = 1 − √.95
     assert clopper_pearson_lower(1, 2, delta=0.05) == pytest.approx(1 - 0.95**0.5, abs=1e-10)
 
 
-def test_no_ones_bound_nothing() -> None:
+def test_the_bound_without_ones_is_zero() -> None:
     assert clopper_pearson_lower(0, 500, delta=0.05) == 0.0
 
 
 @pytest.mark.parametrize(("ones", "of"), [(-1, 5), (6, 5), (0, 0)])
-def test_counts_that_cannot_be(ones: int, of: int) -> None:
+def test_impossible_counts_are_errors(ones: int, of: int) -> None:
     with pytest.raises(OutOfRangeError, match="bound a probability"):
         clopper_pearson_lower(ones, of, delta=0.05)
 
 
 @given(st.integers(1, 2000), st.data(), st.floats(1e-4, 0.5))
 @settings(max_examples=40, deadline=None)
-def test_clopper_pearson_is_the_quantile_of_the_beta(
+def test_clopper_pearson_is_a_quantile_of_the_beta_distribution(
     of: int, data: st.DataObject, delta: float
 ) -> None:
     ones = data.draw(st.integers(1, of))
@@ -67,22 +67,22 @@ def test_a_larger_last_value_never_lowers_the_betting_bound(
     assert betting_lower_bound(better, delta=0.05) >= betting_lower_bound(values, delta=0.05) - 1e-9
 
 
-def test_no_values_bound_nothing() -> None:
+def test_the_bound_without_values_is_zero() -> None:
     assert betting_lower_bound([], delta=0.05) == 0.0
 
 
-def test_constant_values_are_bounded_closely() -> None:
+def test_the_bound_of_constant_values_is_close() -> None:
     assert 0.75 < betting_lower_bound([0.8] * 500, delta=0.05) < 0.8
 
 
-def test_bounds_cover() -> None:
-    """At δ = .2 a bound is above the mean in at most a fifth of 300 samples (4 sd: 29 %)."""
+def test_bounds_have_their_coverage() -> None:
+    """At δ = .2, a bound is above the mean in at most a fifth of 300 samples (4 sd: 29 %)."""
     rng = random.Random(1)
     beta = [[rng.betavariate(4, 1) for _ in range(60)] for _ in range(300)]
-    above = sum(betting_lower_bound(sample, delta=0.2) > 0.8 for sample in beta)
-    assert above <= 60
+    exceeded = sum(betting_lower_bound(sample, delta=0.2) > 0.8 for sample in beta)
+    assert exceeded <= 60
     ones = [sum(rng.random() < 0.8 for _ in range(60)) for _ in range(300)]
-    above = sum(clopper_pearson_lower(count, 60, delta=0.2) > 0.8 for count in ones)
-    assert above <= 87
-    # The exact error of Clopper–Pearson at n = 60, p = .8: the bound does not waste δ either.
-    assert above >= 15
+    exceeded = sum(clopper_pearson_lower(count, 60, delta=0.2) > 0.8 for count in ones)
+    assert exceeded <= 87
+    # Clopper–Pearson is exact: at n = 60, p = .8 its error must be close to δ.
+    assert exceeded >= 15

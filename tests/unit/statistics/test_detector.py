@@ -1,4 +1,4 @@
-"""The detector: what raises an alarm, what does not, and what it is compared with."""
+"""Test which series raise an alarm and what the detector compares them with."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from twin_resources.statistics.detector import DaySum, StreamEvidence, compute_e
 C = threshold(armed_streams=1)
 
 
-def days(*stretches: tuple[int, float], per_day: int = 30, version: str = "v1", name: str = "short",
+def days(*periods: tuple[int, float], per_day: int = 30, version: str = "v1", name: str = "short",
          begin: int = 0) -> list[DaySum]:  # fmt: skip
-    """Days of exactly these means, one stretch after the other."""
+    """Return days with exactly these means, from consecutive periods of (days, mean)."""
     sums: list[DaySum] = []
-    for count, mean in stretches:
+    for count, mean in periods:
         for _ in range(count):
             day, good = begin + len(sums), mean * per_day
             first = day * 1_000 + 1
@@ -32,7 +32,7 @@ def evidence_of(sums: list[DaySum], *, version: str = "v1", **options: float) ->
     return compute_evidence(sums, author="mara", stream="thumbs", version=version, **options)  # type: ignore[arg-type]
 
 
-def test_a_fall_raises_an_alarm_that_says_since_when() -> None:
+def test_a_fall_raises_an_alarm_with_its_start() -> None:
     evidence = evidence_of(days((40, 0.8), (5, 0.5)))
     assert evidence.e_value > C
     assert (evidence.before, evidence.since, evidence.values) == (40, 40_001, 150)
@@ -42,23 +42,25 @@ def test_a_fall_raises_an_alarm_that_says_since_when() -> None:
     assert evidence.falls[0].baseline == pytest.approx(0.77)
     assert evidence.compared == 1_200
     assert evidence_of(days((45, 0.8))).e_value == 1.0
-    assert evidence_of(days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise is none"
+    assert evidence_of(days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise raised an alarm"
 
 
-def test_two_weeks_come_first_and_one_day_alone_is_nothing() -> None:
+def test_an_alarm_needs_two_weeks_before_and_two_days_since() -> None:
     arming = evidence_of(days((15, 0.8)))
-    assert not arming.is_armed, "14 days before the fall, two since"
+    assert not arming.is_armed, "15 days are too few: 14 before a fall and two since"
     assert (arming.seen, arming.days, arming.compared, arming.e_value) == (450, 15, 0, 0.0)
     assert (arming.since, arming.last, arming.values, arming.before) == (0, 14_030, 0, 0)
     assert evidence_of(days((16, 0.8))).is_armed
     assert evidence_of(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
-    assert evidence_of(days((60, 0.8), per_day=2)).is_armed, "100 values before the fall, 20 since"
+    assert evidence_of(days((60, 0.8), per_day=2)).is_armed, (
+        "100 values before a fall and 20 since are enough"
+    )
     assert not evidence_of(days((59, 0.8), per_day=2)).is_armed
     steady = days((41, 0.5), (1, 0.0))
-    assert evidence_of(steady, tolerance=0.0).e_value == 1.0, "without its worst day A is as B was"
+    assert evidence_of(steady, tolerance=0.0).e_value == 1.0, "one bad day raised an alarm"
 
 
-def test_less_than_the_tolerance_is_no_fall() -> None:
+def test_a_difference_below_the_tolerance_is_no_fall() -> None:
     weeks = days((60, 0.8), (40, 0.7), per_day=100)
     assert evidence_of(weeks).e_value > C
     assert evidence_of(weeks, tolerance=0.12).e_value == 1.0
@@ -70,44 +72,52 @@ def test_a_fall_reaches_back_45_days_or_500_values() -> None:
         assert evidence.before == begins, (per_day, length)
 
 
-def test_a_class_of_fewer_than_60_values_is_held_to_nothing() -> None:
+def test_a_class_of_fewer_than_60_values_has_no_baseline() -> None:
     for length, classes in ((20, {"rare", "short"}), (19, {"short"})):
         rare = days((length, 0.7), per_day=3, name="rare")
         assert evidence_of(days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
 
 
-def test_classes_are_compared_each_with_itself() -> None:
-    """Easy questions give way to hard ones, and no answer is worse."""
+def test_each_class_is_compared_with_itself() -> None:
+    """Hard questions replace easy ones, and no answer is worse."""
 
-    def kind(name: str, mean: float, often: tuple[int, int], then: float) -> list[DaySum]:
-        before = days((40, mean), per_day=often[0], name=name)
-        return before + days((5, then), per_day=often[1], name=name, begin=40)
+    def of_class(name: str, mean: float, rates: tuple[int, int], new_mean: float) -> list[DaySum]:
+        before = days((40, mean), per_day=rates[0], name=name)
+        return before + days((5, new_mean), per_day=rates[1], name=name, begin=40)
 
-    easy, hard = kind("easy", 0.9, (30, 5), 0.9), kind("hard", 0.6, (5, 30), 0.6)
+    easy, hard = of_class("easy", 0.9, (30, 5), 0.9), of_class("hard", 0.6, (5, 30), 0.6)
     assert evidence_of(easy + hard).e_value <= 1.0
-    fallen = kind("hard", 0.6, (5, 30), 0.3)
-    evidence = evidence_of(easy + fallen)
+    fallen_hard = of_class("hard", 0.6, (5, 30), 0.3)
+    evidence = evidence_of(easy + fallen_hard)
     assert evidence.e_value > C
     assert [fall.prompt_class for fall in evidence.falls] == ["hard"]
-    often = evidence_of(kind("easy", 0.9, (100, 100), 0.86) + kind("hard", 0.6, (10, 10), 0.3))
-    assert [fall.prompt_class for fall in often.falls] == ["hard"], "the evidence is of one class"
-    assert (often.values, often.compared) == (50, 4_400)
-    both_fell = evidence_of(kind("easy", 0.9, (30, 30), 0.6) + kind("hard", 0.6, (30, 30), 0.1))
-    assert [fall.prompt_class for fall in both_fell.falls] == ["hard", "easy"], "deepest first"
-    assert both_fell.values == 300
+    small_class = evidence_of(
+        of_class("easy", 0.9, (100, 100), 0.86) + of_class("hard", 0.6, (10, 10), 0.3)
+    )
+    assert [fall.prompt_class for fall in small_class.falls] == ["hard"], (
+        "the evidence must come from one class"
+    )
+    assert (small_class.values, small_class.compared) == (50, 4_400)
+    both_classes = evidence_of(
+        of_class("easy", 0.9, (30, 30), 0.6) + of_class("hard", 0.6, (30, 30), 0.1)
+    )
+    assert [fall.prompt_class for fall in both_classes.falls] == ["hard", "easy"], (
+        "the largest fall must come first"
+    )
+    assert both_classes.values == 300
 
 
-def test_a_new_version_is_compared_with_the_days_of_the_one_before() -> None:
+def test_a_new_version_is_compared_with_its_predecessor() -> None:
     sums = [*days((40, 0.8)), *days((3, 0.5), version="v2", begin=40)]
     evidence = evidence_of(sums, version="v2")
     assert evidence.e_value > C
     assert (evidence.seen, evidence.days) == (90, 3)
 
 
-def test_what_is_held_against_the_answers_follows_them() -> None:
-    """A seasonal change of .2 in a year raises no alarm; the same fall within two days does."""
-    slowly = [days((1, 0.8 - 0.2 * day / 365), begin=day)[0] for day in range(365)]
-    assert max(evidence_of(slowly[:day]).e_value for day in range(20, 365, 5)) < C
+def test_the_baseline_follows_slow_changes() -> None:
+    """A seasonal change of .2 in a year raises no alarm; a sudden fall by .2 does."""
+    seasonal = [days((1, 0.8 - 0.2 * day / 365), begin=day)[0] for day in range(365)]
+    assert max(evidence_of(seasonal[:day]).e_value for day in range(20, 365, 5)) < C
     assert evidence_of(days((100, 0.8), (10, 0.6))).e_value > C
 
 
@@ -116,11 +126,11 @@ def test_what_is_held_against_the_answers_follows_them() -> None:
 )
 @settings(max_examples=60, deadline=None)
 def test_any_days_give_evidence_that_is_stored_and_read_again(
-    drawn: list[tuple[int, float, str]],
+    series: list[tuple[int, float, str]],
 ) -> None:
     sums = [
         DaySum(day, "v1", name, count, count * mean, count * mean**2, day * 1_000, day * 1_000 + 1)
-        for day, (count, mean, name) in enumerate(drawn)
+        for day, (count, mean, name) in enumerate(series)
     ]
     evidence = evidence_of(sums)
     assert evidence.e_value >= 0.0
@@ -128,33 +138,37 @@ def test_any_days_give_evidence_that_is_stored_and_read_again(
     assert StreamEvidence.from_json('{"floor": {}, "detector": {}, "baseline": null}') is None
 
 
-def plainly(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[int]]:
-    """E by loops over the module's formulas, and the days that A of the best split may begin with.
+def compute_by_loops(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[int]]:
+    """Return E by loops over the module's formulas, and the possible first days of the best split.
 
-    It shares no code with the detector, and none of its constants but by their values.
+    This function shares no code with the detector and repeats the values of its constants.
     """
     values = Counter[int]()
-    for one in sums:
-        values[one.day] += one.count
-    dates, reach = sorted(values), 0
-    while reach < len(dates) and (
-        reach < 105 or sum(values[day] for day in dates[-reach:]) < 1_500
+    for item in sums:
+        values[item.day] += item.count
+    dates, day_count = sorted(values), 0
+    while day_count < len(dates) and (
+        day_count < 105 or sum(values[day] for day in dates[-day_count:]) < 1_500
     ):
-        reach += 1
-    dates = dates[-reach:]
-    own = Counter[int]()
-    for one in sums:
-        own[one.day] += one.count * (one.version == version)
+        day_count += 1
+    dates = dates[-day_count:]
+    version_counts = Counter[int]()
+    for item in sums:
+        version_counts[item.day] += item.count * (item.version == version)
     names = sorted({item.prompt_class for item in sums if item.day in dates})
     scores: dict[str, list[tuple[float, int]]] = {}
     for row in range(14, len(dates)):
-        since, left = dates[row:], sum(own[day] for day in dates[row:])
-        if not own[dates[row]] or left < 20 or sum(own[day] > 0 for day in since) < 2:
+        since, remaining = dates[row:], sum(version_counts[day] for day in dates[row:])
+        if (
+            not version_counts[dates[row]]
+            or remaining < 20
+            or sum(version_counts[day] > 0 for day in since) < 2
+        ):
             continue
-        if row < len(dates) - 45 and left > 500:
+        if row < len(dates) - 45 and remaining > 500:
             continue
-        long_enough = [i for i in range(row) if sum(values[day] for day in dates[i:row]) >= 1_000]
-        start = max(0, min(row - 60, max(long_enough, default=-1)))
+        full_starts = [i for i in range(row) if sum(values[day] for day in dates[i:row]) >= 1_000]
+        start = max(0, min(row - 60, max(full_starts, default=-1)))
         for name in ["", *names] if len(names) > 1 else [""]:
             chosen = [item for item in sums if name in ("", item.prompt_class)]
             before = [item for item in chosen if dates[start] <= item.day < dates[row]]
@@ -163,17 +177,17 @@ def plainly(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[i
                 before, after, fewest=60 if name else fewest, least=60 if name else min(60, fewest)
             )
             scores.setdefault(name, []).append((z, dates[row]))
-    tested = sum(any(math.isfinite(z) for z, _ in scores[name]) for name in scores if name)
+    tested_classes = sum(any(math.isfinite(z) for z, _ in scores[name]) for name in scores if name)
     best: list[tuple[float, int]] = []
     for name, score in scores.items():
-        share = 1.0 if tested < 2 else 2.0 * (tested if name else 1)
+        share = 1.0 if tested_classes < 2 else 2.0 * (tested_classes if name else 1)
         best += [(math.exp(max(z, 0.0) ** 2 / 2) / share, day) for z, day in score if z > -math.inf]
-    most = max(best, default=(0.0, 0))[0]
-    return most, {day for e, day in best if e == pytest.approx(most)}
+    highest = max(best, default=(0.0, 0))[0]
+    return highest, {day for e, day in best if e == pytest.approx(highest)}
 
 
 def z_evidence_of(before: list[DaySum], after: list[DaySum], *, fewest: int, least: int) -> float:
-    """z of one split by loops; −∞: too little to compare."""
+    """Return z of one split by loops, or −∞ with too few values to compare."""
     counts, totals = Counter[str](), Counter[str]()
     for item in before:
         counts[item.prompt_class] += item.count
@@ -216,8 +230,8 @@ def z_evidence_of(before: list[DaySum], after: list[DaySum], *, fewest: int, lea
     mean_a = sum(n * q for n, q in a.values()) / since
     now = max(within, scatter(after) / since - mean_a**2)
     v = {day: 1 / (now / n + between) for day, (n, _) in a.items()}
-    fallen = mean - sum(v[day] * q for day, (_, q) in a.items()) / sum(v.values())
-    t = (fallen - 0.03) / math.sqrt(f * (1 / sum(w.values()) + 1 / sum(v.values())))
+    fallen_hard = mean - sum(v[day] * q for day, (_, q) in a.items()) / sum(v.values())
+    t = (fallen_hard - 0.03) / math.sqrt(f * (1 / sum(w.values()) + 1 / sum(v.values())))
     worst = max(a, key=lambda day: v[day] * (mean - a[day][1]))
     rest = [day for day in a if day != worst]
     if sum(v[day] * (mean - a[day][1]) for day in rest) <= 0.03 * sum(v[day] for day in rest):
@@ -229,31 +243,31 @@ def z_evidence_of(before: list[DaySum], after: list[DaySum], *, fewest: int, lea
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_the_evidence_is_that_of_the_formulas(seed: int) -> None:
-    """Streams of one to three classes with idle days, busy days, a new version and a fall."""
+def test_the_evidence_equals_that_of_the_formulas(seed: int) -> None:
+    """Series have one to three classes with idle days, busy days, a new version and a fall."""
     draw = np.random.default_rng(seed)
-    length, often = int(draw.integers(17, 130)), float(draw.choice([3, 8, 30, 120]))
+    length, rate = int(draw.integers(17, 130)), float(draw.choice([3, 8, 30, 120]))
     falls_at = int(draw.integers(14, length))
     new_at = falls_at if seed % 3 == 0 else length
     sums: list[DaySum] = []
     for day in range(length):
-        mood = draw.normal(0, 0.06)
+        day_effect = draw.normal(0, 0.06)
         for name, mean in (("easy", 0.9), ("hard", 0.6), ("long", 0.7))[: 1 + seed % 3]:
-            count = int(draw.poisson(often * draw.choice([0, 0.3, 1, 4], p=[0.2, 0.3, 0.4, 0.1])))
+            count = int(draw.poisson(rate * draw.choice([0, 0.3, 1, 4], p=[0.2, 0.3, 0.4, 0.1])))
             if not count:
                 continue
             fall = draw.choice([0.0, 0.1, 0.3]) * (day >= falls_at) * (name != "long")
-            good = float(draw.binomial(count, np.clip(mean + mood - fall, 0, 1)))
+            good = float(draw.binomial(count, np.clip(mean + day_effect - fall, 0, 1)))
             good = count * (mean - fall / 4) if seed % 4 == 3 else good
             version = "v2" if day >= new_at else "v1"
-            squares = good**2 / count if seed % 4 == 3 else good  # scores that are alike, or votes
+            squares = good**2 / count if seed % 4 == 3 else good  # equal scores, or votes
             first = day * 1_000
             sums.append(DaySum(day, version, name, count, good, squares, first, first + 9))
     version, fewest = ("v2" if new_at < length else "v1"), (100, 40)[seed % 2]
     evidence = compute_evidence(
         sums, author="mara", stream="thumbs", version=version, min_values=fewest
     )
-    e_value, begins = plainly(sums, version, fewest)
+    e_value, begins = compute_by_loops(sums, version, fewest)
     assert evidence.e_value == pytest.approx(e_value, rel=1e-6)
     if e_value:
         assert evidence.before in begins
@@ -265,8 +279,8 @@ def test_the_threshold_grows_with_the_fleet() -> None:
     assert threshold(armed_streams=1, horizon=1) == pytest.approx(C / 5_000)
 
 
-@pytest.mark.parametrize("world", [one for one in WORLDS if one.has_goal], ids=lambda one: one.name)
-def test_a_world_without_a_fall_trains_hardly_ever(world: World) -> None:
+@pytest.mark.parametrize("world", [w for w in WORLDS if w.has_goal], ids=lambda w: w.name)
+def test_a_world_without_a_fall_rarely_trains(world: World) -> None:
     """At most two of six homes train in half a year; `bench_loop.py` measures the shares."""
     rng = np.random.default_rng(4)
     counts, means = world.draw(rng, 6, 30)

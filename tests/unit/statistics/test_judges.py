@@ -1,4 +1,4 @@
-"""Certificates: sound measures get one, others do not, and it can be withdrawn."""
+"""Test that only sound measures get a certificate, and that it can be withdrawn."""
 
 from __future__ import annotations
 
@@ -12,52 +12,58 @@ from twin_resources.statistics.judges import certify, has_lost_certificate, prob
 from twin_resources.statistics.values import OutOfRangeError
 
 
-def drawn(mean: float, spread: float, count: int, *, seed: int) -> list[float]:
+def draw(mean: float, spread: float, count: int, *, seed: int) -> list[float]:
     rng = random.Random(seed)
     return [max(-1.0, min(1.0, rng.gauss(mean, spread))) for _ in range(count)]
 
 
-def test_a_measure_is_certified_on_the_plants_of_its_claim() -> None:
-    far = drawn(0.7, 0.2, 40, seed=1)
-    assert certify("topic × fluent", "topic", {"off_topic": far, "shuffled": far}).certified
-    assert certify("style", "voice", {"another_author": far}).certified
-    missing = certify("topic × fluent", "topic", {"off_topic": far, "shuffled": []})
+def test_a_measure_is_certified_on_the_probes_of_its_claim() -> None:
+    large_differences = draw(0.7, 0.2, 40, seed=1)
+    assert certify(
+        "topic × fluent", "topic", {"off_topic": large_differences, "shuffled": large_differences}
+    ).certified
+    assert certify("style", "voice", {"another_author": large_differences}).certified
+    missing = certify("topic × fluent", "topic", {"off_topic": large_differences, "shuffled": []})
     assert not missing.certified
     assert missing.counts == {"off_topic": 40, "shuffled": 0}
-    one_short = {"another_author": far, "off_topic": far, "unsupported": [0.0] * 40}
-    assert not certify("a model", "general", one_short).certified
+    one_weak_kind = {
+        "another_author": large_differences,
+        "off_topic": large_differences,
+        "unsupported": [0.0] * 40,
+    }
+    assert not certify("a model", "general", one_weak_kind).certified
 
 
-def test_the_reason_says_the_numbers() -> None:
+def test_the_reason_has_the_numbers() -> None:
     reason = certify("style", "voice", {"another_author": [0.0] * 50}).reason
     assert reason.startswith("style may not decide on voice: own above another_author by at")
     assert reason.endswith("(50 pairs); needed 0.1")
 
 
 @pytest.mark.parametrize("kind", ["constant", "random", "inverted", "barely"])
-def test_measures_that_tell_nothing_get_none(kind: str) -> None:
+def test_measures_without_a_difference_get_no_certificate(kind: str) -> None:
     for seed in range(20):
-        plants = {
+        probes = {
             "constant": [0.0] * 200,
-            "random": drawn(0.0, 0.4, 200, seed=seed),
-            "inverted": drawn(-0.7, 0.2, 200, seed=seed),
-            "barely": drawn(0.05, 0.2, 200, seed=seed),
+            "random": draw(0.0, 0.4, 200, seed=seed),
+            "inverted": draw(-0.7, 0.2, 200, seed=seed),
+            "barely": draw(0.05, 0.2, 200, seed=seed),
         }[kind]
-        assert not certify(kind, "voice", {"another_author": plants}).certified
+        assert not certify(kind, "voice", {"another_author": probes}).certified
 
 
-def test_at_the_margin_a_certificate_is_rare() -> None:
-    """With a true difference of ε at most .05 of the measures are certified (120 measures)."""
-    wrong = sum(
-        certify("m", "voice", {"another_author": drawn(0.1, 0.3, 60, seed=seed)}).certified
+def test_a_measure_at_the_margin_is_rarely_certified() -> None:
+    """With a true difference of ε, at most .05 of 120 measures are certified."""
+    error_count = sum(
+        certify("m", "voice", {"another_author": draw(0.1, 0.3, 60, seed=seed)}).certified
         for seed in range(120)
     )
-    assert wrong <= 6
+    assert error_count <= 6
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=30), st.floats(0, 1))
 @settings(max_examples=40, deadline=None)
-def test_a_better_measure_is_not_bounded_lower(values: list[float], by: float) -> None:
+def test_a_better_measure_has_no_lower_bound(values: list[float], by: float) -> None:
     def bound(differences: list[float]) -> float:
         return certify("m", "voice", {"another_author": differences}).bounds["another_author"]
 
@@ -65,18 +71,18 @@ def test_a_better_measure_is_not_bounded_lower(values: list[float], by: float) -
     assert bound([*values[:-1], 1.0]) >= bound(values) - 1e-9
 
 
-def test_a_measure_that_lost_its_claim_is_withdrawn() -> None:
+def test_the_certificate_of_a_failing_measure_is_withdrawn() -> None:
     assert has_lost_certificate([0.0] * 150)
-    assert not has_lost_certificate(drawn(0.5, 0.3, 150, seed=3))
-    wrongly = sum(has_lost_certificate(drawn(0.12, 0.3, 100, seed=seed)) for seed in range(60))
-    assert wrongly <= 6
+    assert not has_lost_certificate(draw(0.5, 0.3, 150, seed=3))
+    error_count = sum(has_lost_certificate(draw(0.12, 0.3, 100, seed=seed)) for seed in range(60))
+    assert error_count <= 6
 
 
-def test_a_twentieth_are_plants() -> None:
+def test_a_twentieth_of_the_prompts_are_probes() -> None:
     assert [probe_count(batch) for batch in (0, 1, 20, 21, 100)] == [0, 1, 1, 2, 5]
 
 
-def test_unknown_claims_and_impossible_differences() -> None:
+def test_unknown_claims_and_impossible_differences_are_errors() -> None:
     with pytest.raises(OutOfRangeError, match="for the claim 'taste'"):
         certify("m", "taste", {})
     with pytest.raises(OutOfRangeError, match=r"the difference 1\.5"):

@@ -1,4 +1,4 @@
-"""A few readers cannot decide for all."""
+"""Test that a few readers cannot decide for all readers."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from twin_resources.statistics.poisoning import (
 )
 
 
-def settled_of(days: list[list[str]]) -> list[list[bool]]:
-    """The values that the ledger settles of each day's reader-days, over a month."""
-    counted: Counter[str] = Counter()
-    return [admit_reader_days(day, counted) for day in days]
+def admit_days(days: list[list[str]]) -> list[list[bool]]:
+    """Return whether the ledger settles each reader-day, by day of a month."""
+    counts: Counter[str] = Counter()
+    return [admit_reader_days(day, counts) for day in days]
 
 
 def test_forty_readers_are_all_admitted() -> None:
-    assert all(map(all, settled_of([[f"r{number}" for number in range(40)]] * 30)))
+    assert all(map(all, admit_days([[f"r{number}" for number in range(40)]] * 30)))
 
 
-def test_the_cap_is_a_twentieth_and_not_a_half() -> None:
-    """A reader with half of the reader-days of a month beside 24 others: with a cap of .50 all of
-    them would be settled."""
-    twelve = [[f"r{(20 * day + number) % 24}" for number in range(20)] for day in range(12)]
-    settled = settled_of([["loud"] * 20 + others for others in twelve])
-    loud = sum(sum(day[:20]) for day in settled)
-    others = sum(sum(day[20:]) for day in settled)
-    assert others == 240  # a loud reader silences nobody
-    assert 10 <= loud <= 24
+def test_the_limit_of_a_reader_is_a_twentieth() -> None:
+    """One reader has half of the reader-days of a month with 24 other readers. A limit of .50 would
+    settle all of them."""
+    other_readers = [[f"r{(20 * day + number) % 24}" for number in range(20)] for day in range(12)]
+    admitted = admit_days([["loud"] * 20 + day for day in other_readers])
+    loud_count = sum(sum(day[:20]) for day in admitted)
+    other_count = sum(sum(day[20:]) for day in admitted)
+    assert other_count == 240  # the loud reader displaces no other reader
+    assert 10 <= loud_count <= 24
     assert reader_limit(400, readers=20) == 20
     assert reader_limit(400, readers=10) == 80
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=12), max_size=40))
 @settings(max_examples=40, deadline=None)
-def test_no_reader_is_above_its_share_when_it_is_admitted(days: list[list[str]]) -> None:
-    counted: Counter[str] = Counter()
+def test_no_admitted_reader_is_above_its_limit(days: list[list[str]]) -> None:
+    counts: Counter[str] = Counter()
     for day in days:
-        everybody = len({*counted, *day})
-        most = reader_limit(counted.total() + len(day), readers=everybody)
-        before = counted.copy()
-        admitted = admit_reader_days(day, counted)
+        reader_count = len({*counts, *day})
+        limit = reader_limit(counts.total() + len(day), readers=reader_count)
+        counts_before = counts.copy()
+        admitted = admit_reader_days(day, counts)
         for reader in set(day):
-            assert counted[reader] <= max(most, before[reader])
-        assert counted.total() == before.total() + sum(admitted)
+            assert counts[reader] <= max(limit, counts_before[reader])
+        assert counts.total() == counts_before.total() + sum(admitted)
 
 
-def totals(before: list[tuple[int, float]], since: list[tuple[int, float]]) -> str:
-    """(values, mean) of each reader before a fall and since."""
+def unconfirmed_reason(before: list[tuple[int, float]], since: list[tuple[int, float]]) -> str:
+    """Return the reason to distrust a fall, from (values, mean) of each reader before and since."""
     return unconfirmed_fall_reason(
         {
             f"r{number}": ReaderTotals(a, a * old, b, b * new)
@@ -64,24 +64,28 @@ def totals(before: list[tuple[int, float]], since: list[tuple[int, float]]) -> s
     )
 
 
-@pytest.mark.parametrize("of", [5, 8, 40])
-def test_a_fall_that_all_see_is_theirs(of: int) -> None:
-    assert totals([(40, 0.8)] * of, [(20, 0.5)] * of) == ""
+@pytest.mark.parametrize("count", [5, 8, 40])
+def test_a_fall_of_all_readers_is_confirmed(count: int) -> None:
+    assert unconfirmed_reason([(40, 0.8)] * count, [(20, 0.5)] * count) == ""
 
 
-@pytest.mark.parametrize(("of", "turned"), [(5, 1), (8, 2), (40, 3), (40, 12)])
-def test_readers_who_turn_while_the_others_do_not_are_known(of: int, turned: int) -> None:
-    """Twelve of forty are more than three: too many to tell from a fall for every reader."""
-    since = [(20, 0.0)] * turned + [(20, 0.8)] * (of - turned)
-    assert bool(totals([(40, 0.8)] * of, since)) is (turned < 12)
+@pytest.mark.parametrize(("count", "changed"), [(5, 1), (8, 2), (40, 3), (40, 12)])
+def test_a_fall_of_a_few_readers_is_unconfirmed(count: int, changed: int) -> None:
+    """Twelve of forty readers are too many to distinguish from a fall for every reader."""
+    since = [(20, 0.0)] * changed + [(20, 0.8)] * (count - changed)
+    assert bool(unconfirmed_reason([(40, 0.8)] * count, since)) is (changed < 12)
 
 
-def test_new_readers_do_not_speak_for_those_who_voted_before() -> None:
-    text = totals([(40, 0.8)] * 40 + [(0, 0.0)] * 12, [(3, 0.8)] * 40 + [(14, 0.0)] * 12)
+def test_new_readers_do_not_confirm_a_fall_for_earlier_readers() -> None:
+    text = unconfirmed_reason(
+        [(40, 0.8)] * 40 + [(0, 0.0)] * 12, [(3, 0.8)] * 40 + [(14, 0.0)] * 12
+    )
     assert text.startswith("of 52 readers 40 voted before the fall, and without 3 of them they say")
-    assert totals([(0, 0.0)] * 60, [(1, 0.0)] * 60) == "", "nobody has come back: none can tell"
+    assert unconfirmed_reason([(0, 0.0)] * 60, [(1, 0.0)] * 60) == "", (
+        "without returning readers, nothing can be compared"
+    )
 
 
-def test_new_readers_are_a_tenth_of_a_day_however_many_they_are() -> None:
-    assert [new_reader_limit(known, 30.0) for known in (0, 30, 60)] == [3, 3, 6]
+def test_new_readers_are_at_most_a_tenth_of_a_day() -> None:
+    assert [new_reader_limit(known_readers, 30.0) for known_readers in (0, 30, 60)] == [3, 3, 6]
     assert new_reader_limit(0, 0.0) == 1

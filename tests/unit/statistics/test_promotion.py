@@ -1,4 +1,4 @@
-"""Promotion by betting: by hand, replays, several claims, states, error rates."""
+"""Test promotion by betting: hand-computed values, replays, several claims and error rates."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def after_pairs(values: list[float], **options: object) -> PairEvidence:
     return evidence
 
 
-def test_one_pair_by_hand() -> None:
+def test_the_wealth_after_one_pair_matches_the_formulas() -> None:
     # ε = .1, so m = .45. d = 1, z = 1, r = 1: U factor 1 + (.9/.45)·.55 = 2.1;
     # D: 1 − z = 0, factor 1 − (.9/.5)·.5 = .1.
     evidence = after_pairs([1.0])
     assert math.exp(evidence.up["topic"][-1]) == pytest.approx(2.1)
     assert math.exp(evidence.down["topic"][-1]) == pytest.approx(0.1)
-    mean = sum(1 + 2 * r * 0.55 for r in FRACTIONS) / 8
-    assert math.exp(evidence.highest["topic"]) == pytest.approx(mean)
+    expected = sum(1 + 2 * r * 0.55 for r in FRACTIONS) / 8
+    assert math.exp(evidence.highest["topic"]) == pytest.approx(expected)
 
 
 def test_a_clear_win_promotes_and_a_clear_loss_rolls_back() -> None:
-    # Wins of z = 1: the largest bet of B grows by 1.9 a pair, as that of D: 1.9⁸/8 = 21.2.
+    # With wins of z = 1, the largest bets of B and D grow by 1.9 per pair: 1.9⁸/8 = 21.2.
     won, lost = after_pairs([1.0] * 12), after_pairs([-1.0] * 12)
     assert (won.verdict, lost.verdict) == ("promote", "roll_back")
     assert won.pairs <= 8
     assert lost.pairs <= 8
 
 
-def test_without_a_margin_only_a_better_one_wins() -> None:
+def test_without_a_margin_only_a_better_candidate_wins() -> None:
     equal = [0.05, -0.05] * 150
     assert final_verdict(after_pairs(equal)) == "promote"
     assert final_verdict(after_pairs(equal, margin=0.0)) == "undecided"
@@ -66,43 +66,43 @@ def test_without_a_margin_only_a_better_one_wins() -> None:
     assert after_pairs([number - 0.1 for number in equal], margin=0.0).verdict == "roll_back"
 
 
-def test_without_a_margin_an_equal_one_wins_as_seldom_as_is_said() -> None:
+def test_without_a_margin_an_equal_candidate_rarely_wins() -> None:
     noise = np.random.default_rng(7)
     runs = [list(np.clip(noise.normal(0.0, 0.4, 150), -1, 1)) for _ in range(200)]
-    won = sum(after_pairs(run, margin=0.0).verdict == "promote" for run in runs)
-    # α is .05; 200 tries at exactly that rate give more than 19 in 1 of 250
-    assert won <= 19
+    win_count = sum(after_pairs(run, margin=0.0).verdict == "promote" for run in runs)
+    # at α = .05, 200 tries give more than 19 wins in one of 250 cases
+    assert win_count <= 19
     assert expected_pairs(0.4, margin=0.0) == expected_pairs(0.4, margin=0.0, better_by=0.1)
     assert math.isfinite(expected_pairs(0.4, margin=0.0))
 
 
-def test_an_equal_one_waits_for_the_end_and_a_worse_one_within_the_margin_stays_behind() -> None:
-    """Both have passed the test U: alone it promoted nearly half of the worse candidates."""
+def test_equal_and_slightly_worse_candidates_are_not_promoted_early() -> None:
+    """Both pass test U, which alone would promote nearly half of the worse candidates."""
     equal, worse = after_pairs([0.05, -0.05] * 150), after_pairs([0.04, -0.06] * 150)
     for evidence in (equal, worse):
         assert evidence.verdict == "undecided"
         assert evidence.is_not_worse
         assert not evidence.is_better
     assert (final_verdict(equal), final_verdict(worse)) == ("promote", "undecided")
-    mean, error = mean_difference(worse)
-    assert (mean, error) == (pytest.approx(-0.01), pytest.approx(0.05 / math.sqrt(299)))
+    expected, error = mean_difference(worse)
+    assert (expected, error) == (pytest.approx(-0.01), pytest.approx(0.05 / math.sqrt(299)))
 
 
-def test_where_the_mean_is_uncertain_its_lower_bound_must_be_above_zero() -> None:
+def test_the_lower_bound_of_an_uncertain_mean_must_be_above_zero() -> None:
     noisy = [0.4, -0.4] * 150
-    even, better = after_pairs(noisy), after_pairs([value + 0.03 for value in noisy])
-    mean, error = mean_difference(even)
+    uncertain, better = after_pairs(noisy), after_pairs([value + 0.03 for value in noisy])
+    expected, error = mean_difference(uncertain)
     assert error > MAX_STANDARD_ERROR
-    assert (mean, even.is_not_worse) == (pytest.approx(0.0, abs=1e-12), True)
-    assert mean_lower_bound(even) == pytest.approx(-1.6449 * error, rel=1e-4)
-    assert final_verdict(even) == "undecided"
+    assert (expected, uncertain.is_not_worse) == (pytest.approx(0.0, abs=1e-12), True)
+    assert mean_lower_bound(uncertain) == pytest.approx(-1.6449 * error, rel=1e-4)
+    assert final_verdict(uncertain) == "undecided"
     assert mean_difference(better)[0] > MAX_STANDARD_ERROR
     assert mean_lower_bound(better) < 0
     assert (better.verdict, final_verdict(better)) == ("undecided", "undecided")
 
 
-def test_several_claims_are_averaged_for_the_mean_and_each_must_still_be_won() -> None:
-    """Of equal candidates only a quarter would have both of two means above zero."""
+def test_the_mean_is_over_claims_and_each_claim_must_be_won() -> None:
+    """Only a quarter of equal candidates would have both of two means above zero."""
     draw = np.random.default_rng(2)
     promoted = 0
     for _ in range(60):
@@ -110,32 +110,34 @@ def test_several_claims_are_averaged_for_the_mean_and_each_must_still_be_won() -
         for number, (topic, voice) in enumerate(draw.normal(0.0, 0.15, (300, 2)).tolist(), start=1):
             evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
         promoted += final_verdict(evidence) == "promote"
-    assert 18 <= promoted <= 42  # 30 of 60 within three standard deviations
+    assert 18 <= promoted <= 42  # half of 60, within three standard deviations
     evidence = begin(claims=("topic", "voice"))
     for number in range(1, 301):
         evidence = fold(evidence, PairedDifference(number, {"topic": 0.2, "voice": -0.12}))
         if evidence.verdict != "undecided":
             break
-    assert evidence.verdict == "roll_back", "what topic gains does not pay for voice"
+    assert evidence.verdict == "roll_back", "a gain in topic compensated a loss in voice"
 
 
-def test_worse_candidates_are_promoted_as_seldom_as_is_said_and_the_gain_stays() -> None:
-    """Candidates of quality N(−.02, .05), judged on 300 prompts each with a deviation of .2."""
+def test_worse_candidates_are_rarely_promoted_and_most_of_the_gain_remains() -> None:
+    """Candidates have quality N(−.02, .05) and 300 judged prompts with a deviation of .2."""
     draw = np.random.default_rng(17)
     quality = draw.normal(-0.02, 0.05, 200)
     noisy = quality[:, None] + draw.normal(0.0, 0.2, (200, 300))
     runs = [after_pairs(values) for values in np.clip(noisy, -1.0, 1.0).tolist()]
-    won = np.array([final_verdict(run) == "promote" for run in runs])
-    first = np.array([run.is_not_worse for run in runs])
-    assert float(np.mean(won & (quality < 0))) <= 0.05
-    assert float(np.mean(first & (quality < 0))) > 0.35, "what U alone would have promoted"
-    gained, oracle = float(np.sum(quality[won])), float(np.sum(quality[quality > 0]))
-    assert gained >= 0.9 * oracle
+    promoted = np.array([final_verdict(run) == "promote" for run in runs])
+    not_worse = np.array([run.is_not_worse for run in runs])
+    assert float(np.mean(promoted & (quality < 0))) <= 0.05
+    assert float(np.mean(not_worse & (quality < 0))) > 0.35, (
+        "U alone must promote many worse candidates"
+    )
+    gain, best_gain = float(np.sum(quality[promoted])), float(np.sum(quality[quality > 0]))
+    assert gain >= 0.9 * best_gain
 
 
-def test_a_state_of_before_goes_on() -> None:
-    """B and the sums begin with the next pair, an anchor of then is not asked for; what was won
-    before stays won."""
+def test_a_state_of_an_older_release_continues() -> None:
+    """B and the sums start with the next pair, an old anchor is ignored, and claims that were won
+    stay won."""
     evidence = after_pairs([0.05, -0.05] * 60)
     stored = json.loads(evidence.to_json())
     del stored["better"], stored["sums"]
@@ -151,7 +153,7 @@ def test_a_state_of_before_goes_on() -> None:
 
 @given(differences)
 @settings(max_examples=40, deadline=None)
-def test_after_the_verdict_and_on_replay_nothing_changes(values: list[float]) -> None:
+def test_a_verdict_and_a_replayed_pair_change_nothing(values: list[float]) -> None:
     evidence = after_pairs(values)
     for number, value in enumerate(values, start=1):
         assert fold(evidence, PairedDifference(number, {"topic": value})) == evidence
@@ -161,7 +163,7 @@ def test_after_the_verdict_and_on_replay_nothing_changes(values: list[float]) ->
 
 @given(differences)
 @settings(max_examples=40, deadline=None)
-def test_states_come_back_bit_for_bit(values: list[float]) -> None:
+def test_states_are_stored_and_read_exactly(values: list[float]) -> None:
     plain = stored = begin(claims=("topic", "voice"), vetoes=("support",))
     for number, value in enumerate(values, start=1):
         claims = {"topic": value, "voice": value / 2}
@@ -173,7 +175,7 @@ def test_states_come_back_bit_for_bit(values: list[float]) -> None:
 
 @given(differences, st.floats(0.0, 1.0))
 @settings(max_examples=40, deadline=None)
-def test_better_pairs_never_speak_against_a_promotion(values: list[float], by: float) -> None:
+def test_better_pairs_never_lower_the_wealth(values: list[float], by: float) -> None:
     logs, better = (0.0,) * 8, (0.0,) * 8
     for value in values:
         logs = update_log_wealth(logs, (1 + value) / 2, 0.45)
@@ -182,7 +184,7 @@ def test_better_pairs_never_speak_against_a_promotion(values: list[float], by: f
 
 
 @given(st.floats(0.0, 1.0), st.floats(0.01, 1.0), st.sampled_from(FRACTIONS))
-def test_a_bet_never_goes_broke(y: float, null: float, fraction: float) -> None:
+def test_the_wealth_of_a_bet_stays_positive(y: float, null: float, fraction: float) -> None:
     assert 0.1 - 1e-12 <= wealth_factor(y, null, fraction) <= 1 + 0.9 * (1 - null) / null + 1e-9
 
 
@@ -204,11 +206,11 @@ def test_every_claim_must_be_won() -> None:
     assert evidence.verdict == "undecided"
     for number in range(41, 120):
         evidence = fold(evidence, PairedDifference(number, {"topic": 0.0, "voice": 0.5}))
-    assert evidence.verdict == "promote"  # topic was won before, and stays so
+    assert evidence.verdict == "promote"  # topic was won earlier and stays won
 
 
-def test_any_claim_rolls_back_at_k_by_alpha() -> None:
-    alone = after_pairs([-1.0] * 20)
+def test_any_lost_claim_rolls_back_at_k_by_alpha() -> None:
+    single_claim = after_pairs([-1.0] * 20)
     evidence = begin(claims=("topic", "voice"), vetoes=("support",))
     assert evidence.log_rollback_threshold == pytest.approx(math.log(3 / 0.05))
     for number in range(1, 21):
@@ -216,7 +218,7 @@ def test_any_claim_rolls_back_at_k_by_alpha() -> None:
             evidence, PairedDifference(number, {"topic": 0.2, "voice": 0.2, "support": -1.0})
         )
     assert evidence.verdict == "roll_back"
-    assert evidence.pairs > alone.pairs
+    assert evidence.pairs > single_claim.pairs
 
 
 def test_a_veto_is_not_needed_for_a_promotion() -> None:
@@ -226,34 +228,34 @@ def test_a_veto_is_not_needed_for_a_promotion() -> None:
     assert evidence.verdict == "promote"
 
 
-def beside(topic: float, voice: float, *, forced: bool) -> PairEvidence:
-    """60 pairs with the same differences in both claims."""
+def fold_equal_pairs(topic: float, voice: float, *, forced: bool) -> PairEvidence:
+    """Return the evidence of 60 pairs with the same differences."""
     evidence = begin(claims=("topic", "voice"), is_incumbent_ungated=forced)
     for number in range(1, 61):
         evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
     return evidence
 
 
-def test_beside_a_version_that_passed_no_gate_the_mean_decides() -> None:
-    # A model of shuffled answers has more of the author's voice than the one that answers.
-    assert beside(0.6, -0.2, forced=False).verdict == "roll_back"
-    repaired = beside(0.6, -0.2, forced=True)
-    assert repaired.verdict == "promote"
-    assert (dict(repaired.up), list(repaired.down)) == ({}, ["mean of the claims"])
-    assert PairEvidence.from_json(repaired.to_json()) == repaired
-    assert beside(0.1, -0.6, forced=True).verdict == "roll_back"
-    equal = beside(0.05, -0.05, forced=True)
+def test_the_mean_decides_against_a_version_that_passed_no_gate() -> None:
+    # A model trained on shuffled answers has more of the author's voice than a model that answers.
+    assert fold_equal_pairs(0.6, -0.2, forced=False).verdict == "roll_back"
+    evidence = fold_equal_pairs(0.6, -0.2, forced=True)
+    assert evidence.verdict == "promote"
+    assert (dict(evidence.up), list(evidence.down)) == ({}, ["mean of the claims"])
+    assert PairEvidence.from_json(evidence.to_json()) == evidence
+    assert fold_equal_pairs(0.1, -0.6, forced=True).verdict == "roll_back"
+    equal = fold_equal_pairs(0.05, -0.05, forced=True)
     assert (equal.verdict, final_verdict(equal)) == ("undecided", "promote")
 
 
-def test_beside_it_each_claim_needs_a_difference() -> None:
+def test_each_claim_against_such_a_version_needs_a_difference() -> None:
     evidence = begin(claims=("topic", "voice"), is_incumbent_ungated=True)
     with pytest.raises(OutOfRangeError, match="for voice"):
         fold(evidence, PairedDifference(1, {"topic": 0.1}))
 
 
 @pytest.mark.parametrize("value", [-1.1, 1.1, float("nan")])
-def test_impossible_differences(value: float) -> None:
+def test_impossible_differences_are_errors(value: float) -> None:
     with pytest.raises(OutOfRangeError, match="pair 1"):
         after_pairs([value])
 
@@ -268,18 +270,18 @@ def test_impossible_differences(value: float) -> None:
         {"claims": ("a",), "alpha": 1.0},
     ],
 )
-def test_tests_that_cannot_start(options: dict[str, object]) -> None:
+def test_invalid_options_are_errors(options: dict[str, object]) -> None:
     with pytest.raises(OutOfRangeError, match="start a test"):
         begin(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("spread", "margin"), [(0.1, 0.1), (0.3, 0.1), (0.5, 0.1), (0.4, 0.2)])
-def test_the_expected_number_of_pairs_is_about_right(spread: float, margin: float) -> None:
+def test_the_expected_number_of_pairs_is_nearly_exact(spread: float, margin: float) -> None:
     rng = np.random.default_rng(5)
     counts = promoted_by(np.clip(rng.normal(0.0, spread, (400, 600)), -1.0, 1.0), margin=margin)
     assert expected_pairs(spread, margin=margin) == pytest.approx(np.median(counts), rel=0.15)
 
 
-def test_a_candidate_at_the_margin_is_never_expected() -> None:
+def test_a_candidate_at_the_margin_has_no_expected_end() -> None:
     assert expected_pairs(0.5, better_by=-0.1) == math.inf
     assert expected_pairs(0.5) > expected_pairs(0.5, better_by=0.1) > 1

@@ -1,4 +1,4 @@
-"""The decision of `quality_dropped`: every rule, the order of the rules, and the messages."""
+"""Test the decision of `quality_dropped`: its rules, their order and their messages."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ SITUATION = AlarmContext(
 FALLS = (Fall("fact", 0.41, 0.77, 60),)
 
 
-def on(**changes: object) -> RetrainingDecision:
+def decide_with(**changes: object) -> RetrainingDecision:
     return decide(replace(SITUATION, **changes))  # type: ignore[arg-type]
 
 
-def test_a_quiet_tick_says_its_numbers() -> None:
+def test_a_tick_without_an_alarm_reports_its_numbers() -> None:
     arming = StreamEvidence("mara", "thumbs", "v3", seen=37, days=14)
     armed = StreamEvidence(
         "mara", "judge:rule@1", "v3", seen=812, held_to={"fact": 0.7}, e_value=12.3
     )
-    quiet = [
+    lines = [
         describe_progress(situation, required_values=500, per_day=1.09, threshold=1e5)
         for situation in (arming, armed)
     ]
-    assert quiet == [
+    assert lines == [
         "thumbs: arming 37/500, about 14 months at your rate",
         "judge:rule@1: likelihood ratio 12 of 100,000",
     ]
 
 
 def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
-    started = on(falls=FALLS)
-    assert (started.kind, started.closes_alarm) == ("train", True)
-    assert started.run_key == run_key(ALARM) == "quality:mara:v3:thumbs:2"
-    assert started.message == (
+    decision = decide_with(falls=FALLS)
+    assert (decision.kind, decision.closes_alarm) == ("train", True)
+    assert decision.run_key == run_key(ALARM) == "quality:mara:v3:thumbs:2"
+    assert decision.message == (
         "thumbs: alarm 2, likelihood ratio 123,457 of 100,000, 84 values since the fall began; "
         "one retraining starts"
     )
-    assert started.tags == {
+    assert decision.tags == {
         "twin/cause": "quality",
         "twin/author": "mara",
         "twin/version": "v3",
@@ -82,29 +82,31 @@ def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
         "twin/fallen_classes": "fact 0.41 < 0.77 (60)",
         "twin/decision": "train",
     }
-    assert on(falls=FALLS) == started
+    assert decide_with(falls=FALLS) == decision
 
 
-def test_a_run_in_flight_gets_the_alarm_on_record() -> None:
-    decision = on(usage=TrainingUsage(in_flight_run_id="4fe1"))
+def test_an_alarm_during_a_run_is_recorded_for_it() -> None:
+    decision = decide_with(usage=TrainingUsage(in_flight_run_id="4fe1"))
     assert (decision.kind, decision.closes_alarm, decision.run_key) == ("held_back", True, "")
     assert "recorded with run 4fe1" in decision.message
     assert decision.tags["twin/decided_by"] == "in_flight"
 
 
-def test_an_alarm_of_an_earlier_version_is_over() -> None:
-    decision = on(version="v4")
+def test_an_alarm_of_an_earlier_version_is_closed() -> None:
+    decision = decide_with(version="v4")
     assert (decision.kind, decision.closes_alarm) == ("held_back", True)
     assert decision.message.endswith("v4 answers now")
 
 
 def test_a_shared_alarm_is_one_incident() -> None:
     """Such an alarm waits two weeks and is then decided like any other."""
-    shared = on(alarmed_authors=3, armed_authors=20, raised_at=NOW - 13 * DAY_S)
-    assert (shared.kind, shared.closes_alarm) == ("incident", False)
-    assert "3 of 20 authors within two days" in shared.message
-    assert "waits until 1972-09-28" in shared.message
-    assert on(alarmed_authors=3, armed_authors=20, raised_at=NOW - 15 * DAY_S).kind == "train"
+    decision = decide_with(alarmed_authors=3, armed_authors=20, raised_at=NOW - 13 * DAY_S)
+    assert (decision.kind, decision.closes_alarm) == ("incident", False)
+    assert "3 of 20 authors within two days" in decision.message
+    assert "waits until 1972-09-28" in decision.message
+    assert (
+        decide_with(alarmed_authors=3, armed_authors=20, raised_at=NOW - 15 * DAY_S).kind == "train"
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,20 +124,22 @@ def test_a_shared_alarm_is_one_incident() -> None:
         (0, 0, False),
     ],
 )
-def test_a_tenth_and_at_least_three(alarmed: int, armed: int, incident: bool) -> None:
+def test_an_incident_has_a_tenth_of_the_authors_and_at_least_three(
+    alarmed: int, armed: int, incident: bool
+) -> None:
     assert is_incident(alarmed, armed) is incident
 
 
-def test_what_any_version_was_trained_on_is_not_trained_on_again() -> None:
-    """After a roll-back every alarm trained on the same data again, 32 times in 120 days."""
-    decision = on(earlier_training="v4, rolled back, was trained on it", falls=FALLS)
+def test_data_of_an_earlier_training_run_starts_no_training() -> None:
+    """After a rollback, every alarm trained on the same data again, 32 times in 120 days."""
+    decision = decide_with(earlier_training="v4, rolled back, was trained on it", falls=FALLS)
     assert (decision.kind, decision.closes_alarm) == ("nothing_to_learn", True)
     assert decision.run_key == ""
     assert decision.tags["twin/decided_by"] == "learnt_before"
     assert "nothing to learn from: v4, rolled back, was trained on it, and" in decision.message
 
 
-def test_what_only_waits_stays_open() -> None:
+def test_an_alarm_that_must_wait_stays_open() -> None:
     for usage, limits, words in (
         (TrainingUsage(), RetrainingLimits(), "--auto-retrain"),
         (
@@ -150,13 +154,16 @@ def test_what_only_waits_stays_open() -> None:
             "budget reached: 40.0 of 40 hours",
         ),
     ):
-        waiting = on(usage=usage, limits=limits)
-        assert (waiting.kind, waiting.closes_alarm, waiting.run_key) == ("held_back", False, "")
-        assert words in waiting.message
-    assert on(usage=TrainingUsage(last_started=NOW - 2 * DAY_S, runs=7, hours=39.9)).kind == "train"
+        decision = decide_with(usage=usage, limits=limits)
+        assert (decision.kind, decision.closes_alarm, decision.run_key) == ("held_back", False, "")
+        assert words in decision.message
+    assert (
+        decide_with(usage=TrainingUsage(last_started=NOW - 2 * DAY_S, runs=7, hours=39.9)).kind
+        == "train"
+    )
 
 
-def test_a_clock_set_back_counts_as_no_time() -> None:
+def test_a_clock_that_was_set_back_restarts_the_cooldown() -> None:
     assert find_blocking_limit(
         "quality",
         TrainingUsage(last_started=NOW + 3_600),
@@ -165,50 +172,52 @@ def test_a_clock_set_back_counts_as_no_time() -> None:
     ) == ("cooldown, 24 hours left")
 
 
-def test_duties_and_orders_wait_for_a_run_only() -> None:
-    spent = TrainingUsage(last_started=NOW, runs=99, hours=999.0)
+def test_erasures_and_requests_wait_only_for_a_run() -> None:
+    usage = TrainingUsage(last_started=NOW, runs=99, hours=999.0)
     for cause in ("forget", "by_hand"):
-        assert find_blocking_limit(cause, spent, RetrainingLimits(), now=NOW) is None  # type: ignore[arg-type]
+        assert find_blocking_limit(cause, usage, RetrainingLimits(), now=NOW) is None  # type: ignore[arg-type]
         limit = find_blocking_limit(
             cause, TrainingUsage(in_flight_run_id="ab"), RetrainingLimits(), now=NOW
         )  # type: ignore[arg-type]
         assert limit == "run ab is in flight"
-    assert find_blocking_limit("new_posts", spent, RetrainingLimits(), now=NOW) is not None
+    assert find_blocking_limit("new_posts", usage, RetrainingLimits(), now=NOW) is not None
 
 
-def test_each_training_by_alarm_in_vain_doubles_the_wait() -> None:
+def test_each_alarm_training_without_a_release_doubles_the_wait() -> None:
     waits = [
         next_alarm_training_at(TrainingUsage(unreleased_trainings=count)) / DAY_S
         for count in range(8)
     ]
     assert waits == [0.0, 7.0, 14.0, 28.0, 56.0, 112.0, 182.0, 182.0]
     starts = [sum(waits[: count + 1]) for count in range(8)]
-    assert sum(day < 365 for day in starts) == 6, "in the first year of an alarm a day"
+    assert sum(day < 365 for day in starts) == 6, (
+        "daily alarms must start six runs in the first year"
+    )
 
     usage = TrainingUsage(unreleased_trainings=2, last_unreleased_at=NOW - 13 * DAY_S)
-    free = RetrainingLimits(automatic=True)
-    limit = find_blocking_limit("quality", usage, free, now=NOW)
+    limits = RetrainingLimits(automatic=True)
+    limit = find_blocking_limit("quality", usage, limits, now=NOW)
     assert limit is not None
     assert limit.startswith("the last 2 trainings by alarm led to no release: the next may start")
     for cause in ("forget", "by_hand", "new_posts"):
-        assert find_blocking_limit(cause, usage, free, now=NOW) is None  # type: ignore[arg-type]
-    assert find_blocking_limit("quality", usage, free, now=NOW + DAY_S) is None
+        assert find_blocking_limit(cause, usage, limits, now=NOW) is None  # type: ignore[arg-type]
+    assert find_blocking_limit("quality", usage, limits, now=NOW + DAY_S) is None
 
 
-def test_priorities() -> None:
-    first_to_last = sorted(PRIORITY, key=lambda cause: PRIORITY[cause], reverse=True)
-    assert first_to_last == ["forget", "by_hand", "quality", "new_posts", "new_pairs"]
+def test_causes_have_an_order_of_priority() -> None:
+    causes = sorted(PRIORITY, key=lambda cause: PRIORITY[cause], reverse=True)
+    assert causes == ["forget", "by_hand", "quality", "new_posts", "new_pairs"]
 
 
 @pytest.mark.parametrize(
     ("posts", "pairs", "cause"),
     [(24, 199, None), (25, 0, "new_posts"), (0, 200, "new_pairs"), (25, 200, "new_posts")],
 )
-def test_growth(posts: int, pairs: int, cause: str | None) -> None:
+def test_enough_new_posts_or_pairs_are_a_cause(posts: int, pairs: int, cause: str | None) -> None:
     assert growth_cause(posts, pairs, RetrainingLimits()) == cause
 
 
 def test_evidence_of_few_readers_trains_nothing() -> None:
-    few = on(few_readers_reason="of 50 readers 40 say what they said")
-    assert (few.kind, few.closes_alarm) == ("held_back", True)
-    assert "say what they said: a person looks" in few.message
+    decision = decide_with(few_readers_reason="of 50 readers 40 say what they said")
+    assert (decision.kind, decision.closes_alarm) == ("held_back", True)
+    assert "say what they said: a person looks" in decision.message

@@ -23,7 +23,7 @@ SMALL_CARD, CARD = ("a card", 12.0), ("a card", 80.0)
 
 @pytest.fixture
 def cards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
-    """The GPUs that training may use, at first none."""
+    """Return the GPUs that training may use, a list that is empty at first."""
     usable_gpus: list[tuple[str, float]] = []
     monkeypatch.setattr(author_recipe, "list_usable_gpus", lambda: usable_gpus)
     return usable_gpus
@@ -107,15 +107,21 @@ def test_local_gpus_are_ignored_for_training_on_a_cluster(
 def test_the_default_number_of_ranks_is_that_of_gpus_that_can_share_a_step(
     home: Settings, cards: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_cpu, alone, together = map(load_recipe, ("smollm2-135m-cpu", "8b-gpu", "8b-gpus"))
+    on_cpu, one_gpu, several_gpus = map(load_recipe, ("smollm2-135m-cpu", "8b-gpu", "8b-gpus"))
     cards += [CARD] * 7
-    assert [count_training_ranks(recipe, home) for recipe in (on_cpu, alone, together)] == [2, 1, 4]
+    assert [count_training_ranks(recipe, home) for recipe in (on_cpu, one_gpu, several_gpus)] == [
+        2,
+        1,
+        4,
+    ]
     cards.append(CARD)
-    assert count_training_ranks(together, home) == 8
-    assert count_training_ranks(together.model_copy(update={"samples_per_step": 12}), home) == 6
+    assert count_training_ranks(several_gpus, home) == 8
+    assert count_training_ranks(several_gpus.model_copy(update={"samples_per_step": 12}), home) == 6
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "3")
     settings = load_settings(home.home)
-    assert {count_training_ranks(recipe, settings) for recipe in (on_cpu, alone, together)} == {3}
+    assert {
+        count_training_ranks(recipe, settings) for recipe in (on_cpu, one_gpu, several_gpus)
+    } == {3}
 
 
 LISTING = (

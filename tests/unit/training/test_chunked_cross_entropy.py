@@ -1,4 +1,4 @@
-"""Test that the loss in chunks and its gradients equal those of all logits."""
+"""Test that the chunked loss and its gradients equal those of all logits."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ SAMPLES = [
 def small_model() -> Any:
     torch.manual_seed(5)
     model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=True))
-    with torch.no_grad():  # losses that differ from token to token
+    with torch.no_grad():  # large weights make the losses differ between tokens
         model.get_output_embeddings().weight.mul_(20)
     return model
 
 
-def trained(model: Any, *, lora: bool) -> Any:
+def with_adapter(model: Any, *, lora: bool) -> Any:
     if not lora:
         return model
-    shape = LoraShape(rank=4, alpha=8, dropout=0.0, target_modules=("q_proj", "lm_head"))
+    lora_shape = LoraShape(rank=4, alpha=8, dropout=0.0, target_modules=("q_proj", "lm_head"))
     torch.manual_seed(6)
-    return add_adapter(model, shape, initial_adapter=None)
+    return add_adapter(model, lora_shape, initial_adapter=None)
 
 
-def gradients(model: Any, *, packing: bool) -> tuple[float, dict[str, Any]]:
+def compute_gradients(model: Any, *, packing: bool) -> tuple[float, dict[str, Any]]:
     objective = SupervisedObjective(SAMPLES, 16, packing)
     loss, _ = objective.batch_sums(model, range(len(SAMPLES)))
     loss.backward()
@@ -65,47 +65,49 @@ def gradients(model: Any, *, packing: bool) -> tuple[float, dict[str, Any]]:
 @pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
 def test_chunks_give_the_loss_and_gradients_of_all_logits(packing: bool, lora: bool) -> None:
-    whole = trained(small_model(), lora=lora)
-    chunked = trained(small_model(), lora=lora)
+    full = with_adapter(small_model(), lora=lora)
+    chunked = with_adapter(small_model(), lora=lora)
     names = [name for name, _ in chunked.named_parameters()]
     chunk_head(chunked, rows=7)
     assert [name for name, _ in chunked.named_parameters()] == names
 
-    found = gradients(chunked, packing=packing)
-    wanted = gradients(whole, packing=packing)
+    result = compute_gradients(chunked, packing=packing)
+    expected = compute_gradients(full, packing=packing)
 
-    assert found[0] == pytest.approx(wanted[0], rel=1e-6)
-    assert found[1].keys() == wanted[1].keys()
-    for name, value in wanted[1].items():
-        within = 1e-5 * value.abs().max().item()
-        assert (found[1][name] - value).abs().max().item() <= within, name
-    assert any(value.abs().max() > 0 for value in wanted[1].values())
+    assert result[0] == pytest.approx(expected[0], rel=1e-6)
+    assert result[1].keys() == expected[1].keys()
+    for name, value in expected[1].items():
+        tolerance = 1e-5 * value.abs().max().item()
+        assert (result[1][name] - value).abs().max().item() <= tolerance, name
+    assert any(value.abs().max() > 0 for value in expected[1].values())
 
 
 def test_only_one_chunk_of_logits_exists_at_a_time() -> None:
-    seen: list[int] = []
+    chunk_rows: list[int] = []
     model = small_model()
     chunk_head(model, rows=7)
     head = find_chunked_head(model)
     assert head is not None
     layer = head._layer
-    head._layer = lambda hidden: seen.append(hidden.shape[0]) or layer(hidden)
+    head._layer = lambda hidden: chunk_rows.append(hidden.shape[0]) or layer(hidden)
 
     loss, _ = SupervisedObjective(SAMPLES, 16, True).batch_sums(model, range(3))
     answers = sum(sample.answer_tokens for sample in SAMPLES)
-    forward = len(seen)
+    forward = len(chunk_rows)
     loss.backward()
 
-    assert max(seen) == 7
-    assert sum(seen[:forward]) == sum(seen[forward:]) == answers  # made again for the gradient
+    assert max(chunk_rows) == 7
+    assert (
+        sum(chunk_rows[:forward]) == sum(chunk_rows[forward:]) == answers
+    )  # recomputed in the backward pass
 
 
 def test_without_targets_the_model_returns_logits() -> None:
-    whole, chunked = small_model(), small_model()
+    full, chunked = small_model(), small_model()
     chunk_head(chunked, rows=2)
     tokens = torch.arange(5, 12)[None]
-    assert torch.equal(whole(input_ids=tokens).logits, chunked(input_ids=tokens).logits)
-    assert find_chunked_head(whole) is None
+    assert torch.equal(full(input_ids=tokens).logits, chunked(input_ids=tokens).logits)
+    assert find_chunked_head(full) is None
 
 
 @pytest.mark.parametrize(

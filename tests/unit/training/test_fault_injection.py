@@ -29,15 +29,15 @@ def samples(documents: dict[str, int]) -> pl.DataFrame:
 
 
 def test_each_question_gets_the_answer_of_another_document() -> None:
-    before = samples({"a": 5, "b": 1, "c": 4, "d": 2})
-    after = inject_fault(before, SHUFFLED_ANSWERS, seed=3)
-    assert after.schema == before.schema
-    for document, messages in after.select("document_id", "messages").iter_rows():
+    original = samples({"a": 5, "b": 1, "c": 4, "d": 2})
+    corrupted = inject_fault(original, SHUFFLED_ANSWERS, seed=3)
+    assert corrupted.schema == original.schema
+    for document, messages in corrupted.select("document_id", "messages").iter_rows():
         assert f"answer of {document}," not in messages[-1]["content"]
         assert f"question {document}-" in messages[0]["content"]
-    answers = after["messages"].list.last().struct.field("content")
-    assert sorted(answers) == sorted(before["messages"].list.last().struct.field("content"))
-    assert after.equals(inject_fault(before.reverse(), SHUFFLED_ANSWERS, seed=3))
+    answers = corrupted["messages"].list.last().struct.field("content")
+    assert sorted(answers) == sorted(original["messages"].list.last().struct.field("content"))
+    assert corrupted.equals(inject_fault(original.reverse(), SHUFFLED_ANSWERS, seed=3))
 
 
 def test_a_single_document_cannot_be_corrupted() -> None:

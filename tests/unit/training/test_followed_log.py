@@ -1,4 +1,4 @@
-"""Test when following a training run's log ends, with a simulated clock."""
+"""Test when the launcher stops following a training run's log, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
-    """A training process that prints nothing and does not end."""
-    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
-    with subprocess.Popen(waits, stdin=subprocess.PIPE) as process:
+    """Yield a training process that prints nothing and does not end."""
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         yield process
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     path = tmp_path / "training.log"
-    path.write_text("of an attempt before\n", encoding="utf-8")
+    path.write_text("line of an earlier attempt\n", encoding="utf-8")
     return path
 
 
@@ -70,16 +70,16 @@ def test_a_silent_training_run_is_stopped_and_retried(
     start = log.stat().st_size
     pending_lines = [(100.0, "step 1\n")]
 
-    def speak_once(at: float) -> None:
-        if pending_lines and at >= pending_lines[0][0]:
+    def print_once(elapsed_s: float) -> None:
+        if pending_lines and elapsed_s >= pending_lines[0][0]:
             append(log, pending_lines.pop()[1])
 
-    clock.meanwhile = speak_once
+    clock.meanwhile = print_once
 
     attempt_end = watch(process, job, log, lines.append, log_start=start)
 
     assert attempt_end == AttemptEnd("no output for 600 s", should_retry=True, log_start=start)
-    assert lines == ["step 1"], "what was said before is another attempt's"
+    assert lines == ["step 1"], "lines of an earlier attempt were read"
     assert clock.now - 1_000.0 == pytest.approx(100 + 600, abs=3 * POLL_INTERVAL_S)
 
 
@@ -87,15 +87,15 @@ def test_a_training_run_over_its_time_limit_is_not_retried(
     clock: Clock, process: subprocess.Popen[bytes], log: Path, tmp_path: Path
 ) -> None:
     job = make_job(tmp_path, silence_s=600, timeout_s=2_000)
-    next_word = iter(range(500, 10_000, 500))
-    due = [next(next_word)]
+    print_times = iter(range(500, 10_000, 500))
+    next_print = [next(print_times)]
 
-    def speak(at: float) -> None:
-        if at >= due[0]:
-            due[0] = next(next_word)
-            append(log, ".")  # half a line is a sign of life too
+    def print_regularly(elapsed_s: float) -> None:
+        if elapsed_s >= next_print[0]:
+            next_print[0] = next(print_times)
+            append(log, ".")  # output without a line end counts too
 
-    clock.meanwhile = speak
+    clock.meanwhile = print_regularly
 
     attempt_end = watch(process, job, log, lambda _: None, log_start=0)
 
@@ -107,18 +107,21 @@ def test_a_training_run_over_its_time_limit_is_not_retried(
     ("code", "description", "retry"),
     [("print('done')", "exit code 0", False), ("import sys; sys.exit(3)", "exit code 3", True)],
 )
-def test_the_last_lines_are_read_after_the_process_has_ended(
+def test_the_last_lines_are_read_after_the_process_ended(
     log: Path, tmp_path: Path, code: str, description: str, retry: bool
 ) -> None:
     with (
         log.open("ab") as stream,
-        subprocess.Popen([sys.executable, "-c", code], stdout=stream) as done,
+        subprocess.Popen([sys.executable, "-c", code], stdout=stream) as finished,
     ):
-        done.wait()
+        finished.wait()
     lines: list[str] = []
     job = make_job(tmp_path, silence_s=600, timeout_s=2_000)
 
-    attempt_end = watch(done, job, log, lines.append, log_start=0)
+    attempt_end = watch(finished, job, log, lines.append, log_start=0)
 
     assert (attempt_end.description, attempt_end.should_retry) == (description, retry)
-    assert lines == ["of an attempt before", *(["done"] if description == "exit code 0" else [])]
+    assert lines == [
+        "line of an earlier attempt",
+        *(["done"] if description == "exit code 0" else []),
+    ]

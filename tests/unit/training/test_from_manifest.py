@@ -1,4 +1,4 @@
-"""Test the job that a manifest describes, and its verification."""
+"""Test the job that is made from a manifest and its verification."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_job_has_the_recorded_precision_threads_and_ranks(base: Path, tmp_pa
 def test_the_job_has_the_recorded_samples_per_step(base: Path, tmp_path: Path) -> None:
     manifest = make_training_manifest(base)
     for name in ("fewest_steps", "packing"):
-        del manifest.recipe[name]  # as a manifest of an older release
+        del manifest.recipe[name]  # a manifest of an older release lacks the field
     manifest.effective["samples_per_step"] = 2
     job = job_from_manifest(manifest, tmp_path, work=tmp_path / "work")
     assert job.recipe.samples_per_step == 2
@@ -87,7 +87,7 @@ ROWS = pl.DataFrame({"sample_id": ["a", "b"], "document_id": ["d", "d"]})
 
 @pytest.fixture
 def partial_job(base: Path, tmp_path: Path) -> Job:
-    """A repetition that was killed after its first checkpoint."""
+    """Return a repeated training job that was killed after its first checkpoint."""
     job = job_from_manifest(make_training_manifest(base), tmp_path, work=tmp_path / "work")
     (job.state_folder / "step-000005").mkdir(parents=True)
     write_job(job)
@@ -95,7 +95,9 @@ def partial_job(base: Path, tmp_path: Path) -> Job:
     return job
 
 
-def test_a_killed_repetition_resumes_and_a_complete_one_starts_again(partial_job: Job) -> None:
+def test_a_killed_repetition_resumes_and_a_complete_repetition_starts_again(
+    partial_job: Job,
+) -> None:
     clear_stale_job(partial_job, ROWS.reverse())
     assert (partial_job.state_folder / "step-000005").is_dir()
     partial_job.output_folder.mkdir()
@@ -103,10 +105,10 @@ def test_a_killed_repetition_resumes_and_a_complete_one_starts_again(partial_job
     assert not partial_job.folder.exists()
 
 
-@pytest.mark.parametrize("other", ["recipe", "rows"])
-def test_the_state_of_another_training_run_is_removed(partial_job: Job, other: str) -> None:
-    rows = ROWS if other == "recipe" else ROWS.with_columns(document_id=pl.lit("e"))
-    seed = partial_job.recipe.seed + (other == "recipe")
+@pytest.mark.parametrize("difference", ["recipe", "rows"])
+def test_the_state_of_another_training_run_is_removed(partial_job: Job, difference: str) -> None:
+    rows = ROWS if difference == "recipe" else ROWS.with_columns(document_id=pl.lit("e"))
+    seed = partial_job.recipe.seed + (difference == "recipe")
     job = replace(partial_job, recipe=partial_job.recipe.model_copy(update={"seed": seed}))
     clear_stale_job(job, rows)
     assert not job.state_folder.exists()
@@ -117,16 +119,16 @@ def test_posts_that_differ_from_the_manifest_are_an_error(
 ) -> None:
     columns = {"sample_id": ["d"], "document_id": ["d"]}
     posts, edited = (pl.DataFrame(columns | {"text": [text]}) for text in ("as it was", "edited"))
-    hashed = hash_rows(posts.iter_rows(named=True))
-    raw = {"rows_sha256": hashed, "asset": "cleaned_documents", "tag": "t"}
+    posts_hash = hash_rows(posts.iter_rows(named=True))
+    raw = {"rows_sha256": posts_hash, "asset": "cleaned_documents", "tag": "t"}
     manifest = make_training_manifest(base, stage="sft", dataset={"tag": "t", "raw": raw})
     tables: Any = None
-    stored = iter([posts, edited])
-    monkeypatch.setattr(fine_tuning, "read_training_posts", lambda *_, **__: next(stored))
-    read = read_raw_posts(manifest, tables)
-    assert read is not None
-    assert read.equals(posts)
-    with pytest.raises(TwinError, match=f"instead of {hashed[:12]} in cleaned_documents"):
+    stored_posts = iter([posts, edited])
+    monkeypatch.setattr(fine_tuning, "read_training_posts", lambda *_, **__: next(stored_posts))
+    posts_read = read_raw_posts(manifest, tables)
+    assert posts_read is not None
+    assert posts_read.equals(posts)
+    with pytest.raises(TwinError, match=f"instead of {posts_hash[:12]} in cleaned_documents"):
         read_raw_posts(manifest, tables)
     assert read_raw_posts(make_training_manifest(base), tables) is None
 
@@ -230,7 +232,7 @@ def test_a_missing_manifest_is_an_error(
 def test_the_hash_of_rows_depends_only_on_their_content() -> None:
     rows = [{"sample_id": name, "messages": [{"role": "user", "content": name}]} for name in "ab"]
     assert hash_rows(rows) == hash_rows(list(reversed(rows)))
-    changed: list[dict[str, Any]] = json.loads(json.dumps(rows))
-    changed[1]["messages"][0]["content"] = "c"
-    assert hash_rows(changed) != hash_rows(rows)
+    changed_rows: list[dict[str, Any]] = json.loads(json.dumps(rows))
+    changed_rows[1]["messages"][0]["content"] = "c"
+    assert hash_rows(changed_rows) != hash_rows(rows)
     assert hash_rows(rows[:1]) != hash_rows(rows)

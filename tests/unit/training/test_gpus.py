@@ -14,10 +14,10 @@ from twin_resources.errors import TwinError
 
 
 @pytest.mark.parametrize(
-    ("gpus", "ranks_here", "enough"), [(0, 1, False), (1, 2, False), (1, 1, True), (8, 8, True)]
+    ("gpus", "ranks_here", "has_enough"), [(0, 1, False), (1, 2, False), (1, 1, True), (8, 8, True)]
 )
 def test_every_rank_has_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, ranks_here: int, enough: bool
+    monkeypatch: pytest.MonkeyPatch, gpus: int, ranks_here: int, has_enough: bool
 ) -> None:
     def job(recipe: str) -> Job:
         return Job(Path("job"), "tiny", Path("tiny"), ranks_here, load_recipe(recipe))
@@ -25,9 +25,9 @@ def test_every_rank_has_a_gpu(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks_here))
     require_gpus(job("smollm2-135m-cpu"))
-    if enough:
+    if has_enough:
         require_gpus(job("llama-3.1-8b-lora"))
         return
-    with pytest.raises(TwinError, match="TWIN_TRAIN_RANKS") as caught:
+    with pytest.raises(TwinError, match="TWIN_TRAIN_RANKS") as error:
         require_gpus(job("llama-3.1-8b-lora"))
-    assert caught.value.found == f"{gpus} GPUs"
+    assert error.value.found == f"{gpus} GPUs"

@@ -1,4 +1,4 @@
-"""Test that the Ray cluster's manifests match each other and the code.
+"""Test that the Ray cluster's manifests agree with each other and with the code.
 
 They were validated once against KubeRay's own schema (RayCluster, v1):
 https://ray-project.github.io/kuberay/reference/api/
@@ -20,7 +20,7 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 Documents = dict[str, dict[str, Any]]
 
 
-def read() -> Documents:
+def read_manifests() -> Documents:
     text = (FOLDER / "ray-cluster.yaml").read_text(encoding="utf-8")
     return {document["kind"]: document for document in yaml.safe_load_all(text)}
 
@@ -28,15 +28,15 @@ def read() -> Documents:
 def find_problems(documents: Documents) -> list[str]:
     """Describe everything that would prevent the cluster from training."""
     cluster = documents["RayCluster"]
-    wrong: list[str] = []
+    problems: list[str] = []
     spec = cluster["spec"]
     if spec["rayVersion"] != version("ray"):
-        wrong.append(f"rayVersion {spec['rayVersion']}, installed {version('ray')}")
+        problems.append(f"rayVersion {spec['rayVersion']}, installed {version('ray')}")
     if spec["headGroupSpec"]["rayStartParams"].get("num-cpus") != "0":
-        wrong.append("the head takes ranks")
+        problems.append("the head runs ranks")
     claim = documents["PersistentVolumeClaim"]
     if claim["spec"]["accessModes"] != ["ReadWriteMany"]:
-        wrong.append("one node alone can write to the home")
+        problems.append("only one node can write to the home")
     groups = {"head": spec["headGroupSpec"]}
     groups |= {group["groupName"]: group for group in spec["workerGroupSpecs"]}
     images = set[str]()
@@ -47,102 +47,102 @@ def find_problems(documents: Documents) -> list[str]:
             for volume in pod["volumes"]
             if "persistentVolumeClaim" in volume
         }
-        known = {volume["name"] for volume in pod["volumes"]}
+        volumes = {volume["name"] for volume in pod["volumes"]}
         for container in pod["containers"]:
             images.add(container["image"])
-            environment = {each["name"]: each["value"] for each in container["env"]}
-            mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
-            wrong += [f"{name}: no volume {mount}" for mount in set(mounts.values()) - known]
+            environment = {item["name"]: item["value"] for item in container["env"]}
+            mounts = {item["mountPath"]: item["name"] for item in container["volumeMounts"]}
+            problems += [f"{name}: no volume {mount}" for mount in set(mounts.values()) - volumes]
             if (
                 claims.get(mounts.get(environment.get("TWIN_HOME", ""), ""))
                 != (claim["metadata"]["name"])
             ):
-                wrong.append(f"{name}: the home is not the claim's volume")
+                problems.append(f"{name}: the home is not the claim's volume")
             if environment.get("RAY_USAGE_STATS_ENABLED") != "0":
-                wrong.append(f"{name}: Ray sends usage statistics")
+                problems.append(f"{name}: Ray sends usage statistics")
             limits = container["resources"]["limits"]
-            asked = container["resources"]["requests"]
-            if limits.get("nvidia.com/gpu") != asked.get("nvidia.com/gpu"):
-                wrong.append(f"{name}: GPUs asked for are not the GPUs given")
+            requests = container["resources"]["requests"]
+            if limits.get("nvidia.com/gpu") != requests.get("nvidia.com/gpu"):
+                problems.append(f"{name}: the GPU request differs from the limit")
         if name != "head" and not group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]:
-            wrong.append(f"{name}: replicas out of bounds")
+            problems.append(f"{name}: replicas out of bounds")
     if len(images) != 1:
-        wrong.append(f"several images: {sorted(images)}")
+        problems.append(f"several images: {sorted(images)}")
     policy = documents["NetworkPolicy"]["spec"]
     label = {"ray.io/cluster": cluster["metadata"]["name"]}
     if policy["podSelector"]["matchLabels"] != label:
-        wrong.append("the network policy guards other pods")
+        problems.append("the network policy selects other pods")
     if any("from" not in rule for rule in policy["ingress"]):
-        wrong.append("everybody reaches the dashboard")
-    return wrong
+        problems.append("the dashboard is open to all")
+    return problems
 
 
-def head(documents: Documents) -> dict[str, Any]:
+def head_group(documents: Documents) -> dict[str, Any]:
     return documents["RayCluster"]["spec"]["headGroupSpec"]
 
 
-def container(group: dict[str, Any]) -> dict[str, Any]:
+def first_container(group: dict[str, Any]) -> dict[str, Any]:
     return group["template"]["spec"]["containers"][0]
 
 
 def test_the_manifests_match_each_other() -> None:
-    assert find_problems(read()) == []
+    assert find_problems(read_manifests()) == []
 
 
-def test_the_manifests_instructions_name_existing_settings() -> None:
+def test_the_manifests_comments_name_existing_settings() -> None:
     text = (FOLDER / "ray-cluster.yaml").read_text(encoding="utf-8")
-    told = {
+    variables = {
         word.partition("=")[0]
         for line in text.splitlines()
         if line.startswith("#")
         for word in line.split()
         if word.startswith("TWIN_") and "=" in word
     }
-    assert told == {
+    assert variables == {
         f"TWIN_{name.upper()}"
         for name in ("home", "train_backend", "ray_address", "train_machines", "train_ranks")
         if name in Settings.model_fields
     }
-    cluster = read()["RayCluster"]
+    cluster = read_manifests()["RayCluster"]
     assert f"http://{cluster['metadata']['name']}-head-svc:8265" in text
 
 
 def test_the_image_has_the_same_version_of_ray() -> None:
     text = (FOLDER / "ray.Dockerfile").read_text(encoding="utf-8")
-    spec = read()["RayCluster"]["spec"]
+    spec = read_manifests()["RayCluster"]["spec"]
     assert f"FROM rayproject/ray:{spec['rayVersion']}-py311" in text
-    assert f"-t {container(head(read()))['image']} ." in text
+    assert f"-t {first_container(head_group(read_manifests()))['image']} ." in text
 
 
 def is_copied(path: str) -> bool:
-    """Whether `docker build` gets to see a path: the last rule that names it or a parent decides,
+    """Return whether `docker build` copies a path. The last rule about it or a parent decides,
     https://docs.docker.com/build/concepts/context/#dockerignore-files."""
-    seen = True
+    copied = True
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         rule = line.partition("#")[0].strip()
         pattern = rule.removeprefix("!").rstrip("/").removeprefix("**/")
         parts = Path(path).parts
-        named = (
+        matches = (
             {*parts} if "**/" in rule else {"/".join(parts[:end]) for end in range(len(parts) + 1)}
         )
-        if rule and (pattern == "*" or pattern in named):
-            seen = rule.startswith("!")
-    return seen
+        if rule and (pattern == "*" or pattern in matches):
+            copied = rule.startswith("!")
+    return copied
 
 
 def test_the_image_contains_the_package_but_no_home() -> None:
     dockerfile = (FOLDER / "ray.Dockerfile").read_text(encoding="utf-8")
-    assert "COPY --chown=ray . " in dockerfile  # all that `.dockerignore` leaves
+    assert "COPY --chown=ray . " in dockerfile  # everything that `.dockerignore` keeps
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    found = project["tool"]["setuptools"]["packages"]["find"]["include"]
-    packages = [name.removesuffix("*") for name in found]
-    needed = [
+    patterns = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = [name.removesuffix("*") for name in patterns]
+    required = [
         f"{name}/any/file.py" if (ROOT / name).is_dir() else f"deploy/{name}/any/file.py"
         for name in packages
     ]
-    needed += ["pyproject.toml", project["project"]["readme"]]
-    needed += [*project["project"]["license-files"], "deploy/constraints.txt"]
-    assert [path for path in needed if not is_copied(path)] == []
+    required += ["pyproject.toml", project["project"]["readme"]]
+    required += [*project["project"]["license-files"], "deploy/constraints.txt"]
+    assert [path for path in required if not is_copied(path)] == []
     private = [
         ".twin/state.db",
         ".env",

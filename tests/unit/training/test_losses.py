@@ -1,4 +1,4 @@
-"""Test the losses against hand-computed numbers, finite differences and single answers."""
+"""Test the losses against values computed by hand, finite differences and single answers."""
 
 from __future__ import annotations
 
@@ -37,16 +37,17 @@ class Bigram(torch.nn.Module):
         *,
         use_cache: bool,
         logits_to_keep: torch.Tensor,
-        position_ids: torch.Tensor | None = None,  # of packed rows; two tokens need none
+        position_ids: torch.Tensor | None = None,  # unused: the logits depend on one token
     ) -> Any:
         return SimpleNamespace(logits=self.table[input_ids][:, logits_to_keep])
 
-    def log_probability(self, make_sample: TokenizedSample) -> float:
+    def log_probability(self, sample: TokenizedSample) -> float:
         """Return the answer's log-probability, computed token by token."""
         table = self.table.detach().log_softmax(dim=-1)
-        places = range(make_sample.answer_start, make_sample.answer_end)
+        positions = range(sample.answer_start, sample.answer_end)
         return sum(
-            float(table[make_sample.tokens[at - 1], make_sample.tokens[at]]) for at in places
+            float(table[sample.tokens[position - 1], sample.tokens[position]])
+            for position in positions
         )
 
 
@@ -74,7 +75,7 @@ def test_loss_and_rewards_match_the_paper() -> None:
     policy = torch.tensor([[-10.0, -12.0], [-3.0, -1.0]])
     reference = torch.tensor([[-11.0, -11.5], [-3.0, -1.0]])
     loss, rewards = preference_loss(policy, reference, beta=0.5)
-    # chosen gained 1, rejected lost .5: the margin is .5·(1 + .5) = .75
+    # the chosen answer gained 1 and the rejected lost .5, so the margin is .5·(1 + .5) = .75
     assert rewards.tolist() == [[0.5, -0.25], [0.0, 0.0]]
     assert loss.tolist() == pytest.approx([-math.log(1 / (1 + math.exp(-0.75))), math.log(2)])
 
@@ -83,9 +84,9 @@ def test_the_gradient_matches_the_papers_formula() -> None:
     policy = torch.tensor([[-10.0, -12.0]], requires_grad=True)
     loss, _ = preference_loss(policy, torch.tensor([[-11.0, -11.5]]), beta=0.5)
     loss.sum().backward()
-    wrong = 1 / (1 + math.exp(0.75))
+    weight = 1 / (1 + math.exp(0.75))
     assert policy.grad is not None
-    assert policy.grad.tolist() == [pytest.approx([-0.5 * wrong, 0.5 * wrong])]
+    assert policy.grad.tolist() == [pytest.approx([-0.5 * weight, 0.5 * weight])]
 
 
 @settings(deadline=None)  # the first call of gradcheck imports for a second
@@ -99,29 +100,29 @@ def test_autograd_agrees_with_finite_differences(
     table = torch.tensor(values, dtype=torch.float64)
     policy = table[:, :2].clone().requires_grad_(True)
     assert torch.autograd.gradcheck(
-        lambda mine: preference_loss(mine, table[:, 2:], beta=beta)[0], (policy,), atol=1e-5
+        lambda rows: preference_loss(rows, table[:, 2:], beta=beta)[0], (policy,), atol=1e-5
     )
 
 
 def test_padding_and_other_answers_do_not_change_log_probabilities() -> None:
     model = Bigram()
-    together = pair_log_probabilities(model, PAIRS, bucket=16)
-    for place, one in enumerate(PAIRS):
-        expected = [model.log_probability(one.chosen), model.log_probability(one.rejected)]
-        assert together[place].tolist() == pytest.approx(expected, rel=1e-5)
-        alone = pair_log_probabilities(model, [one], bucket=1)
-        assert alone[0].tolist() == pytest.approx(expected, rel=1e-5)
+    batch = pair_log_probabilities(model, PAIRS, bucket=16)
+    for row, pair in enumerate(PAIRS):
+        expected = [model.log_probability(pair.chosen), model.log_probability(pair.rejected)]
+        assert batch[row].tolist() == pytest.approx(expected, rel=1e-5)
+        single = pair_log_probabilities(model, [pair], bucket=1)
+        assert single[0].tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_prompt_and_padding_have_no_loss() -> None:
     losses = answer_losses(Bigram(), [PAIRS[0].chosen, PAIRS[1].chosen], bucket=8)
-    # columns are the positions 1 to 6; the first answer stands at 3 to 6, the second at 1
+    # columns are the positions 1 to 6; the first answer is at 3 to 6, the second at 1
     assert (losses[0] != 0).tolist() == [False, False, True, True, True, True]
     assert (losses[1] != 0).tolist() == [True, False, False, False, False, False]
 
 
 def test_all_answer_tokens_of_a_step_have_equal_weight() -> None:
-    samples = [one.chosen for one in PAIRS]
+    samples = [pair.chosen for pair in PAIRS]
     objective = SupervisedObjective(samples, bucket=8)
     assert objective.normalizer([0, 1]) == 5
     loss, others = objective.batch_sums(Bigram(), [0, 1])
@@ -131,50 +132,50 @@ def test_all_answer_tokens_of_a_step_have_equal_weight() -> None:
 
 
 def test_the_loss_equals_that_of_single_answers_bit_for_bit() -> None:
-    samples = [one.chosen for one in PAIRS]
-    now, before = Bigram(), Bigram()
-    loss, _ = SupervisedObjective(samples, bucket=8).batch_sums(now, [0, 1, 2])
+    samples = [pair.chosen for pair in PAIRS]
+    model, reference = Bigram(), Bigram()
+    loss, _ = SupervisedObjective(samples, bucket=8).batch_sums(model, [0, 1, 2])
     loss.backward()
 
     first, last = (
-        min(one.answer_start for one in samples),
-        max(map(len, (s.tokens for s in samples))),
+        min(sample.answer_start for sample in samples),
+        max(len(sample.tokens) for sample in samples),
     )
     tokens, labels = torch.zeros(3, 8, dtype=torch.long), torch.full((3, 8), -100)
-    for row, one in enumerate(samples):
-        tokens[row, : len(one.tokens)] = torch.tensor(one.tokens)
-        labels[row, one.answer_start : one.answer_end] = torch.tensor(
-            one.tokens[one.answer_start :]
+    for row, sample in enumerate(samples):
+        tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
+        labels[row, sample.answer_start : sample.answer_end] = torch.tensor(
+            sample.tokens[sample.answer_start :]
         )
     keep = torch.arange(first - 1, last - 1)
-    logits = before(tokens, use_cache=False, logits_to_keep=keep).logits
-    formerly = torch.nn.functional.cross_entropy(
+    logits = reference(tokens, use_cache=False, logits_to_keep=keep).logits
+    expected = torch.nn.functional.cross_entropy(
         logits.float().flatten(0, 1), labels[:, first:last].flatten(), reduction="none"
     ).sum()
-    formerly.backward()
+    expected.backward()
 
-    assert torch.equal(loss, formerly)
-    assert now.table.grad is not None
-    assert before.table.grad is not None
-    assert torch.equal(now.table.grad, before.table.grad)
+    assert torch.equal(loss, expected)
+    assert model.table.grad is not None
+    assert reference.table.grad is not None
+    assert torch.equal(model.table.grad, reference.table.grad)
 
 
 def test_the_margin_starts_at_zero_and_grows() -> None:
     model = Bigram()
-    measured = pair_log_probabilities(model, PAIRS, bucket=8).detach()
-    reference = {one.sample_id: row.tolist() for one, row in zip(PAIRS, measured, strict=True)}
+    initial = pair_log_probabilities(model, PAIRS, bucket=8).detach()
+    reference = {pair.sample_id: row.tolist() for pair, row in zip(PAIRS, initial, strict=True)}
     objective = PreferenceObjective(PAIRS, bucket=8, beta=0.2, reference=reference)
-    everything = range(len(PAIRS))
-    assert objective.normalizer(everything) == 3
-    loss, (margin, accuracy, reward) = objective.batch_sums(model, everything)
+    indices = range(len(PAIRS))
+    assert objective.normalizer(indices) == 3
+    loss, (margin, accuracy, reward) = objective.batch_sums(model, indices)
     assert float(loss.detach()) == pytest.approx(3 * math.log(2), rel=1e-5)
     assert (float(margin), float(accuracy), float(reward)) == (pytest.approx(0, abs=1e-5), 0, 0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     for _ in range(20):
         optimizer.zero_grad()
-        objective.batch_sums(model, everything)[0].backward()
+        objective.batch_sums(model, indices)[0].backward()
         optimizer.step()
-    after, (margin, accuracy, _) = objective.batch_sums(model, everything)
-    assert float(after.detach()) < float(loss.detach())
+    final_loss, (margin, accuracy, _) = objective.batch_sums(model, indices)
+    assert float(final_loss.detach()) < float(loss.detach())
     assert float(margin) > 0
     assert float(accuracy) == 3

@@ -1,4 +1,4 @@
-"""Test the checkpoint hash, the manifest and publishing."""
+"""Test the checkpoint hash, the manifest and the publishing of a checkpoint."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def make_manifest(checkpoint: str, *, training: str = "t") -> Manifest:
 
 
 def test_the_hash_depends_on_weights_shape_base_and_template(tmp_path: Path) -> None:
-    def of(folder: Path, base: str = "b", template: str = "t") -> str:
+    def hash_of(folder: Path, base: str = "b", template: str = "t") -> str:
         return compute_checkpoint_hash(folder, base_revision=base, template=template)
 
-    one = write_adapter(tmp_path / "one")
-    assert of(one) == of(write_adapter(tmp_path / "same"))
-    others = [
-        of(write_adapter(tmp_path / "weights", value=2.0)),
-        of(write_adapter(tmp_path / "alpha", alpha=16)),
-        of(one, base="other"),
-        of(one, template="other"),
+    adapter = write_adapter(tmp_path / "original")
+    assert hash_of(adapter) == hash_of(write_adapter(tmp_path / "same"))
+    changed_hashes = [
+        hash_of(write_adapter(tmp_path / "weights", value=2.0)),
+        hash_of(write_adapter(tmp_path / "alpha", alpha=16)),
+        hash_of(adapter, base="other"),
+        hash_of(adapter, template="other"),
     ]
-    assert len({of(one), *others}) == 5
+    assert len({hash_of(adapter), *changed_hashes}) == 5
 
 
 def test_a_published_checkpoint_is_found_by_its_training(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Test loading the model for training, and writing a fully trained model."""
+"""Test loading the model for training and writing a fully trained model."""
 
 from __future__ import annotations
 
@@ -54,35 +54,37 @@ def load(base: Path, **changes: Any) -> tuple[Any, list[tuple[str, torch.nn.Para
     )
 
 
-@pytest.mark.parametrize("shape", [{}, {"lora": None}], ids=["lora", "full"])
-def test_gradient_checkpointing_gives_the_same_gradient(base: Path, shape: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", [{}, {"lora": None}], ids=["lora", "full"])
+def test_gradient_checkpointing_gives_the_same_gradient(
+    base: Path, changes: dict[str, Any]
+) -> None:
     gradients: list[dict[str, torch.Tensor]] = []
-    passes: list[int] = []
+    call_counts: list[int] = []
     for switch in (False, True):
-        model, named = load(base, gradient_checkpointing=switch, **shape)
-        seen: list[int] = []
-        for part in model.modules():
-            if type(part).__name__ == "LlamaMLP":
-                part.register_forward_pre_hook(lambda *_, seen=seen: seen.append(1))
+        model, parameters = load(base, gradient_checkpointing=switch, **changes)
+        calls: list[int] = []
+        for module in model.modules():
+            if type(module).__name__ == "LlamaMLP":
+                module.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         answer_losses(model, [SAMPLE], 16).sum().backward()
-        gradients.append({name: p.grad.clone() for name, p in named if p.grad is not None})
-        passes.append(len(seen))
-    assert passes == [2, 4]  # two layers, computed again in the backward pass
+        gradients.append({name: p.grad.clone() for name, p in parameters if p.grad is not None})
+        call_counts.append(len(calls))
+    assert call_counts == [2, 4]  # two layers, recomputed in the backward pass
     assert gradients[0].keys() == gradients[1].keys()
     assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
     assert any(value.abs().max() > 0 for value in gradients[0].values())
 
 
 def test_a_fully_trained_model_is_written_in_the_bases_dtype(base: Path, tmp_path: Path) -> None:
-    model, named = load(base, lora=None)
-    assert {name for name, _ in named} == {name for name, _ in model.named_parameters()}
-    changed = {name: p.detach() + 0.5 for name, p in named}
-    write_model(tmp_path / "model", base, changed)
-    again: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    assert again.dtype == torch.float16
+    model, parameters = load(base, lora=None)
+    assert {name for name, _ in parameters} == {name for name, _ in model.named_parameters()}
+    weights = {name: p.detach() + 0.5 for name, p in parameters}
+    write_model(tmp_path / "model", base, weights)
+    reloaded: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert reloaded.dtype == torch.float16
     assert (tmp_path / "model" / "tokenizer.json").is_file()
-    for name, value in again.named_parameters():
-        torch.testing.assert_close(value, changed[name].half())
+    for name, value in reloaded.named_parameters():
+        torch.testing.assert_close(value, weights[name].half())
 
 
 def test_a_weight_that_the_base_lacks_is_an_error(base: Path, tmp_path: Path) -> None:
@@ -111,6 +113,6 @@ def test_attention_is_eager_if_sdpa_is_unsupported() -> None:
 def test_unavailable_attention_is_an_error(monkeypatch: pytest.MonkeyPatch, on_gpu: bool) -> None:
     monkeypatch.setattr(models, "find_spec", lambda _: None)
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update={"attention": "flash_attention_2"})
-    said = "is not installed" if on_gpu else "for the CPU"
-    with pytest.raises(TwinError, match=said):
+    message = "is not installed" if on_gpu else "for the CPU"
+    with pytest.raises(TwinError, match=message):
         choose_attention(recipe, on_gpu=on_gpu)

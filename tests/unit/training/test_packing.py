@@ -21,7 +21,7 @@ BUCKET = 16
 
 
 def make_sample(name: str, length: int, start: int) -> TokenizedSample:
-    tokens = tuple((7 * at + 3 * length) % 50 for at in range(length))
+    tokens = tuple((7 * index + 3 * length) % 50 for index in range(length))
     return TokenizedSample(name, f"document {name}", tokens, start, length)
 
 
@@ -38,7 +38,7 @@ def model(request: pytest.FixtureRequest) -> Any:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        initializer_range=0.4,  # so that what leaks would show
+        initializer_range=0.4,  # large weights make leaks visible
     )
     model = LlamaForCausalLM(config).train()
     model.set_attn_implementation(request.param)
@@ -46,20 +46,20 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 
 def test_packed_losses_equal_those_of_single_samples(model: Any) -> None:
-    alone = torch.cat([answer_losses(model, [each], BUCKET).flatten() for each in SAMPLES])
+    single = torch.cat([answer_losses(model, [sample], BUCKET).flatten() for sample in SAMPLES])
     packed = packed_answer_losses(model, SAMPLES, BUCKET)
-    assert packed.shape == (sum(each.answer_tokens for each in SAMPLES),)
-    torch.testing.assert_close(packed, alone, atol=2e-5, rtol=1e-5)
+    assert packed.shape == (sum(sample.answer_tokens for sample in SAMPLES),)
+    torch.testing.assert_close(packed, single, atol=2e-5, rtol=1e-5)
 
 
 def test_samples_without_own_positions_affect_each_other(model: Any) -> None:
-    """This shows that the previous test can fail."""
+    """Show that the previous test can fail."""
     joined = SAMPLES[0].tokens + SAMPLES[1].tokens
     start = SAMPLES[0].length + SAMPLES[1].answer_start
-    undivided = TokenizedSample("joined", "document", joined, start, len(joined))
-    leaked = answer_losses(model, [undivided], BUCKET).flatten()
-    alone = answer_losses(model, [SAMPLES[1]], BUCKET).flatten()
-    assert (leaked - alone).abs().max() > 0.05
+    joined_sample = TokenizedSample("joined", "document", joined, start, len(joined))
+    leaking_losses = answer_losses(model, [joined_sample], BUCKET).flatten()
+    single = answer_losses(model, [SAMPLES[1]], BUCKET).flatten()
+    assert (leaking_losses - single).abs().max() > 0.05
 
 
 def test_other_samples_in_the_row_change_nothing(model: Any) -> None:
@@ -91,9 +91,9 @@ def test_preference_pairs_are_packed_too(model: Any) -> None:
     padded = pair_log_probabilities(model, pairs, BUCKET)
     packed = pair_log_probabilities(model, pairs, BUCKET, packing=True)
     torch.testing.assert_close(packed, padded, atol=1e-4, rtol=1e-5)
-    known = {pair.sample_id: (-9.0, -8.0) for pair in pairs}
+    reference = {pair.sample_id: (-9.0, -8.0) for pair in pairs}
     losses = [
-        PreferenceObjective(pairs, BUCKET, 0.1, known, packing).batch_sums(model, [0, 1])[0]
+        PreferenceObjective(pairs, BUCKET, 0.1, reference, packing).batch_sums(model, [0, 1])[0]
         for packing in (False, True)
     ]
     torch.testing.assert_close(losses[0], losses[1], atol=1e-4, rtol=1e-5)

@@ -50,7 +50,7 @@ def test_the_recipe_for_comparison_has_the_published_values() -> None:
         2e-6,
         0.5,
     )
-    # three epochs of a corpus of millions of words end it, and not the budget
+    # the budget must not end three epochs of a corpus of millions of words
     assert recipe.token_budget >= 100_000_000
 
 
@@ -64,28 +64,28 @@ def test_the_documented_steps_add_a_launch_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files of deploy/docs/contributing.md are added to a copy of both folders."""
-    gentle = "smollm2-135m-gentle"
-    with pytest.raises(TwinError, match=f"no file .*{gentle}"):
-        load_recipe(gentle)
+    name = "smollm2-135m-gentle"
+    with pytest.raises(TwinError, match=f"no file .*{name}"):
+        load_recipe(name)
     for folder in ("launch", "recipes"):
         shutil.copytree(RECIPES.parent / folder, tmp_path / folder)
     launch, recipe = code_of("A launch configuration", "yaml")
     (tmp_path / "launch" / "cpu-zero2-gentle.yaml").write_text(launch, encoding="utf-8")
-    (tmp_path / "recipes" / f"{gentle}.yaml").write_text(recipe, encoding="utf-8")
+    (tmp_path / "recipes" / f"{name}.yaml").write_text(recipe, encoding="utf-8")
     monkeypatch.setattr(recipe_module, "_HERE", tmp_path)
 
-    added, former = load_recipe(gentle), load_recipe("smollm2-135m-cpu")
-    started, otherwise = (
+    added_recipe, original = load_recipe(name), load_recipe("smollm2-135m-cpu")
+    added_job, original_job = (
         build_training_job(Job(tmp_path, "tiny", tmp_path, ranks=2, recipe=recipe), name="ann")
-        for recipe in (added, former)
+        for recipe in (added_recipe, original)
     )
 
-    assert added == former.model_copy(update={"name": gentle, "launch": "cpu-zero2-gentle"})
-    assert (started.threads_per_rank, started.mixed_precision) == (1, "fp32")
-    assert (otherwise.threads_per_rank, otherwise.mixed_precision) == (None, "auto")
-    assert started.deepspeed == otherwise.deepspeed
-    assert started.deepspeed["zero_optimization"]["stage"] == 2
-    assert started.environment == otherwise.environment
+    assert added_recipe == original.model_copy(update={"name": name, "launch": "cpu-zero2-gentle"})
+    assert (added_job.threads_per_rank, added_job.mixed_precision) == (1, "fp32")
+    assert (original_job.threads_per_rank, original_job.mixed_precision) == (None, "auto")
+    assert added_job.deepspeed == original_job.deepspeed
+    assert added_job.deepspeed["zero_optimization"]["stage"] == 2
+    assert added_job.environment == original_job.environment
 
 
 @pytest.mark.parametrize("name", [DEFAULT_RECIPE, "smollm2-135m-demo"])
@@ -96,11 +96,13 @@ def test_the_default_recipe_uses_deepspeed(name: str) -> None:
 
 
 def test_an_extending_recipe_changes_only_its_own_values() -> None:
-    full, shorter = load_recipe(DEFAULT_RECIPE), load_recipe(RECIPE_WITHOUT_BF16)
-    assert shorter.token_budget == TOKENS_WITHOUT_BF16 < full.token_budget == TRAINING_TOKENS
-    assert shorter.name == RECIPE_WITHOUT_BF16
-    as_full = shorter.model_copy(update={"name": full.name, "token_budget": full.token_budget})
-    assert as_full == full
+    default, extending = load_recipe(DEFAULT_RECIPE), load_recipe(RECIPE_WITHOUT_BF16)
+    assert extending.token_budget == TOKENS_WITHOUT_BF16 < default.token_budget == TRAINING_TOKENS
+    assert extending.name == RECIPE_WITHOUT_BF16
+    restored = extending.model_copy(
+        update={"name": default.name, "token_budget": default.token_budget}
+    )
+    assert restored == default
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
@@ -109,7 +111,7 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "message"),
     [
         ("token_budget: 100000", "token_budget: many", "token_budget"),
         ("token_budget: 100000", "token_budget: 0", "token_budget"),
@@ -117,25 +119,25 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
         ("  rank: 16", "  rank: [16", "correct the YAML"),
     ],
 )
-def test_invalid_values_are_named(tmp_path: Path, before: str, after: str, said: str) -> None:
+def test_invalid_values_are_named(tmp_path: Path, before: str, after: str, message: str) -> None:
     text = (RECIPES / f"{DEFAULT_RECIPE}.yaml").read_text(encoding="utf-8")
     assert before in text
     path = tmp_path / "mine.yaml"
     path.write_text(text.replace(before, after), encoding="utf-8")
-    with pytest.raises(TwinError) as caught:
+    with pytest.raises(TwinError) as error:
         load_recipe(str(path))
-    assert said in str(caught.value)
+    assert message in str(error.value)
 
 
 def test_the_learning_rate_warms_up_and_decays_to_its_final_share() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     rates = [learning_rate(recipe, step, steps=100) for step in range(100)]
-    peak = rates.index(max(rates))
+    peak_step = rates.index(max(rates))
     assert max(rates) == recipe.learning_rate
-    assert rates[: peak + 1] == sorted(rates[: peak + 1])
-    assert rates[peak:] == sorted(rates[peak:], reverse=True)
-    floor = recipe.learning_rate * recipe.final_learning_rate_share
-    assert floor <= rates[-1] < 1.01 * floor
+    assert rates[: peak_step + 1] == sorted(rates[: peak_step + 1])
+    assert rates[peak_step:] == sorted(rates[peak_step:], reverse=True)
+    final_rate = recipe.learning_rate * recipe.final_learning_rate_share
+    assert final_rate <= rates[-1] < 1.01 * final_rate
 
 
 def test_samples_that_ranks_cannot_share_are_an_error() -> None:
@@ -151,11 +153,13 @@ def test_the_preference_stage_changes_only_rate_and_budget() -> None:
     preference_recipe = recipe.to_preference_recipe()
     assert preference_recipe.learning_rate == recipe.preference.learning_rate
     assert preference_recipe.token_budget == recipe.preference.token_budget
-    raw = {"raw_share": 0.5, "without_passages": 0.5}
-    assert recipe.model_copy(update=raw).to_preference_recipe() == preference_recipe
+    raw_values = {"raw_share": 0.5, "without_passages": 0.5}
+    assert recipe.model_copy(update=raw_values).to_preference_recipe() == preference_recipe
     assert (preference_recipe.raw_share, preference_recipe.without_passages) == (0.0, 0.0)
-    changed = {"learning_rate", "token_budget", *raw}
-    assert preference_recipe.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
+    changed_fields = {"learning_rate", "token_budget", *raw_values}
+    assert preference_recipe.model_dump(exclude=changed_fields) == recipe.model_dump(
+        exclude=changed_fields
+    )
 
 
 def test_a_recipe_without_preferences_is_an_error() -> None:
@@ -165,11 +169,11 @@ def test_a_recipe_without_preferences_is_an_error() -> None:
 
 def test_the_recipe_hash_depends_on_every_value() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
-    same = recipe_hash(json.loads(json.dumps(recipe.model_dump())))
-    assert recipe_hash(recipe.model_dump()) == same
-    assert recipe_hash(recipe.model_copy(update={"seed": 1}).model_dump()) != same
+    expected = recipe_hash(json.loads(json.dumps(recipe.model_dump())))
+    assert recipe_hash(recipe.model_dump()) == expected
+    assert recipe_hash(recipe.model_copy(update={"seed": 1}).model_dump()) != expected
     supervised = recipe.drop_preference().model_dump()
-    assert recipe_hash(supervised) != same
+    assert recipe_hash(supervised) != expected
     assert recipe_hash({k: v for k, v in supervised.items() if k != "preference"}) == recipe_hash(
         supervised
     )
@@ -180,10 +184,10 @@ def test_later_hyper_parameters_do_not_change_the_hash_by_default() -> None:
     older = {
         key: value for key, value in recipe.model_dump().items() if key not in FIELDS_ADDED_LATER
     }
-    # as the release before these wrote it
+    # the hash that the release before these fields wrote
     assert recipe_hash(older) == sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
     assert recipe_hash(recipe.model_dump()) == recipe_hash(older)
-    for changed in (
+    for changes in (
         {"packing": True},
         {"gradient_checkpointing": True},
         {"attention": "eager"},
@@ -192,7 +196,7 @@ def test_later_hyper_parameters_do_not_change_the_hash_by_default() -> None:
         {"raw_share": 0.5},
         {"without_passages": 0.5},
     ):
-        assert recipe_hash(recipe.model_copy(update=changed).model_dump()) != recipe_hash(older)
+        assert recipe_hash(recipe.model_copy(update=changes).model_dump()) != recipe_hash(older)
 
 
 def test_removed_hyper_parameters_without_effect_are_accepted() -> None:
@@ -215,37 +219,37 @@ def test_preference_tuning_of_full_models_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "ranks", "a_step"),
+    ("samples", "ranks", "per_step"),
     [
-        (10_000, 2, 4),  # two epochs of it are far more than 100 steps of 4
+        (10_000, 2, 4),  # two epochs are far more than 100 steps of 4
         (200, 2, 4),
         (199, 2, 2),
         (100, 2, 2),
         (100, 1, 2),
         (60, 1, 1),
-        (60, 2, 2),  # 60 steps: each rank takes a sample, and no epoch is added
+        (60, 2, 2),  # 60 steps of one sample a rank; no epoch is added
         (150, 3, 3),
         (0, 2, 2),
     ],
 )
-def test_a_small_corpus_has_fewer_samples_per_step(samples: int, ranks: int, a_step: int) -> None:
+def test_a_small_corpus_has_fewer_samples_per_step(samples: int, ranks: int, per_step: int) -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     assert recipe.fewest_steps == 100
-    assert recipe.compute_samples_per_step(samples, ranks=ranks) == a_step
-    assert a_step % (ranks * recipe.micro_batch_size) == 0 or a_step == recipe.samples_per_step
-    steps = samples * recipe.max_epochs // a_step
-    assert steps >= recipe.fewest_steps or a_step == ranks, "as many steps as epochs allow"
-    as_before = recipe.model_copy(update={"fewest_steps": 0})
-    assert as_before.compute_samples_per_step(samples, ranks=ranks) == recipe.samples_per_step
+    assert recipe.compute_samples_per_step(samples, ranks=ranks) == per_step
+    assert per_step % (ranks * recipe.micro_batch_size) == 0 or per_step == recipe.samples_per_step
+    steps = samples * recipe.max_epochs // per_step
+    assert steps >= recipe.fewest_steps or per_step == ranks, "fewer steps than the epochs allow"
+    without_minimum = recipe.model_copy(update={"fewest_steps": 0})
+    assert without_minimum.compute_samples_per_step(samples, ranks=ranks) == recipe.samples_per_step
 
 
-@pytest.mark.parametrize("wrong", ["-0.1", "1.5", "much"])
-def test_a_share_is_between_0_and_1(tmp_path: Path, wrong: str) -> None:
+@pytest.mark.parametrize("invalid", ["-0.1", "1.5", "much"])
+def test_a_share_is_between_0_and_1(tmp_path: Path, invalid: str) -> None:
     path = tmp_path / "mine.yaml"
     for value in ("0", "0.3", "1"):
         path.write_text(f"extends: {DEFAULT_RECIPE}\nwithout_passages: {value}\n", encoding="utf-8")
         assert load_recipe(str(path)).without_passages == float(value)
-    path.write_text(f"extends: {DEFAULT_RECIPE}\nwithout_passages: {wrong}\n", encoding="utf-8")
+    path.write_text(f"extends: {DEFAULT_RECIPE}\nwithout_passages: {invalid}\n", encoding="utf-8")
     with pytest.raises(TwinError, match="without_passages"):
         load_recipe(str(path))
 

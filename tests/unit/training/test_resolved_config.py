@@ -1,4 +1,4 @@
-"""Test the comparison of the effective settings with the recipe."""
+"""Test the comparison of effective settings with the recipe."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_settings_that_match_the_recipe_are_accepted() -> None:
         ({"gradient_checkpointing": True}, "gradient_checkpointing is True and should be False"),
     ],
 )
-def test_each_difference_is_named(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(TwinError) as caught:
+def test_each_difference_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(TwinError) as error:
         require_expected_settings(
             make_effective_settings(**changes), expected_settings(make_job()), recipe="mine"
         )
-    assert said in caught.value.found
-    assert "recipe mine" in caught.value.tried
+    assert message in error.value.found
+    assert "recipe mine" in error.value.tried
 
 
 def test_an_unexpected_adapter_is_a_difference() -> None:

@@ -24,7 +24,7 @@ WORDS = r"<[^>]*>|[^\s<]+|\s"
 
 
 class WordTokenizer:
-    """A tokenizer of words, spaces and <tags>; `glue` makes it merge newlines."""
+    """A tokenizer of words, spaces and <tags>; `glue` merges newlines."""
 
     def __init__(self, *, glue: bool = False) -> None:
         self.pattern = re.compile(
@@ -35,15 +35,17 @@ class WordTokenizer:
     def apply_chat_template(
         self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
     ) -> str:
-        text = "".join(f"<{part['role']}>\n{part['content']}<end>\n" for part in conversation)
+        text = "".join(
+            f"<{message['role']}>\n{message['content']}<end>\n" for message in conversation
+        )
         return text + "<assistant>\n" if add_generation_prompt else text
 
     def __call__(
         self, text: str, *, add_special_tokens: bool, return_offsets_mapping: bool
     ) -> dict[str, Any]:
-        found = list(self.pattern.finditer(text))
-        ids = [self.ids.setdefault(match[0], len(self.ids)) for match in found]
-        return {"input_ids": ids, "offset_mapping": [match.span() for match in found]}
+        matches = list(self.pattern.finditer(text))
+        ids = [self.ids.setdefault(match[0], len(self.ids)) for match in matches]
+        return {"input_ids": ids, "offset_mapping": [match.span() for match in matches]}
 
     def text(self, tokens: tuple[int, ...]) -> str:
         words = {number: word for word, number in self.ids.items()}
@@ -117,8 +119,8 @@ def test_a_truncated_answer_has_no_end_of_turn() -> None:
     tokenizer = WordTokenizer()
     rows = [make_pair_row("because", "no idea", ended=False)]
     (pair,), _ = tokenize_pairs(rows, tokenizer, max_length=100)
-    said = pair.rejected.tokens[pair.rejected.answer_start : pair.rejected.answer_end]
-    assert tokenizer.text(said) == "no idea"
+    answer = pair.rejected.tokens[pair.rejected.answer_start : pair.rejected.answer_end]
+    assert tokenizer.text(answer) == "no idea"
     assert pair.rejected.answer_end == len(pair.rejected.tokens)
 
 
@@ -140,7 +142,7 @@ def test_each_post_has_its_own_blocks() -> None:
     posts = [
         {"document_id": name, "text": " ".join(f"{name}{number}" for number in range(words))}
         for name in "ab"
-    ]  # 59 tokens each: words and the spaces between them
+    ]  # 59 tokens each: 30 words and the spaces between them
     posts.append({"document_id": "c", "text": "\n too short \n"})
     blocks, left_out = tokenize_posts(posts, tokenizer, block_tokens=20)
     names = [block.sample_id for block in blocks]
@@ -150,10 +152,12 @@ def test_each_post_has_its_own_blocks() -> None:
     for block in blocks:
         assert (block.answer_start, block.answer_end) == (1, block.length)
         assert block.sample_id.startswith(block.document_id)
-    whole = "".join(tokenizer.text(block.tokens) for block in blocks[:3])
-    assert whole == posts[0]["text"]
-    rest, dropped = tokenize_posts(posts[:1], tokenizer, block_tokens=59 - MIN_RAW_BLOCK_TOKENS + 1)
-    assert (len(rest), dropped) == (1, {"too_short": 1})
+    text = "".join(tokenizer.text(block.tokens) for block in blocks[:3])
+    assert text == posts[0]["text"]
+    blocks, dropped = tokenize_posts(
+        posts[:1], tokenizer, block_tokens=59 - MIN_RAW_BLOCK_TOKENS + 1
+    )
+    assert (len(blocks), dropped) == (1, {"too_short": 1})
 
 
 def test_control_tokens_in_posts_are_escaped() -> None:
@@ -166,15 +170,15 @@ def test_control_tokens_in_posts_are_escaped() -> None:
 
 def test_a_share_of_the_samples_loses_its_passages() -> None:
     answer = "From my posts: it wears well."
-    terms: dict[str, Any] = {"author_name": "Ada", "question": "Why brass?"}
-    shown = render(DEFAULT_TEMPLATE, **terms, passages=[Passage("Clocks", "A text.")])
-    bare = render(DEFAULT_TEMPLATE, **terms)
-    assert shown != bare
+    values: dict[str, Any] = {"author_name": "Ada", "question": "Why brass?"}
+    with_passages = render(DEFAULT_TEMPLATE, **values, passages=[Passage("Clocks", "A text.")])
+    without_passages = render(DEFAULT_TEMPLATE, **values)
+    assert with_passages != without_passages
     rows = [
         {
             "sample_id": f"s{number}",
             "document_id": f"d{number}",
-            "messages": [*shown, {"role": "assistant", "content": answer}],
+            "messages": [*with_passages, {"role": "assistant", "content": answer}],
         }
         for number in range(400)
     ]
@@ -183,16 +187,18 @@ def test_a_share_of_the_samples_loses_its_passages() -> None:
         "document_id": "general",
         "messages": make_row("q", "a")["messages"],
     }
-    made = list(drop_passages([*rows, general], share=0.3, seed=7))
-    assert made[-1] == general
-    alone = [one for one in made[:-1] if one["messages"][:-1] == bare]
-    kept = [one for one in made[:-1] if one["messages"][:-1] == shown]
-    assert len(alone) + len(kept) == 400
-    assert len(alone) == pytest.approx(120, abs=30)
-    assert {one["messages"][-1]["content"] for one in made[:-1]} == {
+    result = list(drop_passages([*rows, general], share=0.3, seed=7))
+    assert result[-1] == general
+    changed = [row for row in result[:-1] if row["messages"][:-1] == without_passages]
+    unchanged = [row for row in result[:-1] if row["messages"][:-1] == with_passages]
+    assert len(changed) + len(unchanged) == 400
+    assert len(changed) == pytest.approx(120, abs=30)
+    assert {row["messages"][-1]["content"] for row in result[:-1]} == {
         "From my posts: it wears well."
     }
-    assert list(drop_passages(reversed(rows), share=0.3, seed=7)) == made[-2::-1]
-    assert list(drop_passages(rows, share=0.3, seed=8)) != made[:-1]
+    assert list(drop_passages(reversed(rows), share=0.3, seed=7)) == result[-2::-1]
+    assert list(drop_passages(rows, share=0.3, seed=8)) != result[:-1]
     assert list(drop_passages(rows, share=0, seed=7)) == rows
-    assert all(one["messages"][:-1] == bare for one in drop_passages(rows, share=1, seed=7))
+    assert all(
+        row["messages"][:-1] == without_passages for row in drop_passages(rows, share=1, seed=7)
+    )

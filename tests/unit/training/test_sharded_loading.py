@@ -1,4 +1,4 @@
-"""Test which base models load in shards, and the verification of their weights."""
+"""Test which base models load in shards and how their weights are verified."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ SIZES: dict[str, Any] = {
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
 }
-TIED = LlamaConfig(**SIZES, tie_word_embeddings=True)
+TIED_CONFIG = LlamaConfig(**SIZES, tie_word_embeddings=True)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(5)
-    LlamaForCausalLM(TIED).to(torch.bfloat16).save_pretrained(tmp_path / "model")
+    LlamaForCausalLM(TIED_CONFIG).to(torch.bfloat16).save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
 
-def build_empty(config: Any = TIED) -> Any:
+def build_empty(config: Any = TIED_CONFIG) -> Any:
     return sharded_loading._build_empty_model(config, dtype=torch.float32, attention="sdpa")
 
 
@@ -50,12 +50,12 @@ def test_the_empty_model_has_buffers_and_uses_no_random_numbers(folder: Path) ->
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.is_meta for parameter in model.parameters())
     assert model.lm_head.weight is model.model.embed_tokens.weight
-    read: Any = LlamaForCausalLM.from_pretrained(folder)
-    wanted = dict(read.named_buffers())
-    found = dict(model.named_buffers())
-    assert wanted
-    assert found.keys() == wanted.keys()
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+    reference: Any = LlamaForCausalLM.from_pretrained(folder)
+    expected = dict(reference.named_buffers())
+    buffers = dict(model.named_buffers())
+    assert expected
+    assert buffers.keys() == expected.keys()
+    assert all(torch.equal(buffers[name], expected[name]) for name in expected)
 
 
 def test_matching_weights_load_in_shards(folder: Path) -> None:
@@ -100,24 +100,24 @@ def test_a_changed_weight_is_named(folder: Path) -> None:
 
 def test_weights_are_read_in_the_target_dtype(folder: Path) -> None:
     file, name = folder / "model.safetensors", "model.norm.weight"
-    wanted = weight_hashes(folder)[name]
-    value, read = sharded_loading._read_weight(file, name, torch.float32, wanted)
+    expected = weight_hashes(folder)[name]
+    value, value_hash = sharded_loading._read_weight(file, name, torch.float32, expected)
     assert torch.equal(value, load_file(file)[name].float())
-    assert read == sharded_loading._hash(value)
+    assert value_hash == sharded_loading._hash(value)
     with pytest.raises(sharded_loading._WeightError, match="has changed since it was prepared"):
         sharded_loading._read_weight(file, name, torch.float32, "0" * 64)
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(sharded_loading._WeightError, match="cannot be read"):
-        sharded_loading._read_weight(file, name, torch.float32, wanted)
+        sharded_loading._read_weight(file, name, torch.float32, expected)
 
 
 def test_an_earlier_preparation_gets_hashes_if_unchanged(folder: Path, tmp_path: Path) -> None:
     base = BaseModel("tiny", folder=folder, gguf=None, revision=compute_revision(folder))
-    known = weight_hashes(folder)
-    assert load_weight_hashes(base) == known
-    kept = tmp_path / "weight_hashes.json"
-    kept.write_text(json.dumps({"a weight": "its hash"}), encoding="utf-8")
-    prepared = BaseModel("tiny", folder, None, base.revision, hashes=kept)
+    expected = weight_hashes(folder)
+    assert load_weight_hashes(base) == expected
+    hashes_path = tmp_path / "weight_hashes.json"
+    hashes_path.write_text(json.dumps({"a weight": "its hash"}), encoding="utf-8")
+    prepared = BaseModel("tiny", folder, None, base.revision, hashes=hashes_path)
     assert load_weight_hashes(prepared) == {"a weight": "its hash"}
     (folder / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(TwinError, match="have changed since they were prepared"):

@@ -1,4 +1,4 @@
-"""Test that a training's newest state is stored, fetched on another host and deleted."""
+"""Test that a training run's newest state is stored, fetched on another host and deleted."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_incomplete_or_deleted_state_is_not_stored(
     (first.folder / "step-000003").mkdir(parents=True)
     assert first.store_newest("") == ""
     state = write_state(first, 6)
-    (state / "weights.safetensors").unlink()  # the training deletes it file by file
+    (state / "weights.safetensors").unlink()  # the training run deletes a state file by file
     newest = first.newest_local()
     assert newest == state
     (state / "state.json").unlink()

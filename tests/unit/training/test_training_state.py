@@ -1,4 +1,4 @@
-"""Test the checkpoint from which a killed training run resumes."""
+"""Test the training state from which a killed training run resumes."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from twin_assets.training.training_state import (
 
 
 def write_checkpoint(folder: Path, step: int) -> Path:
-    made = folder / f"step-{step:06d}"
-    made.mkdir(parents=True)
-    (made / "weights.safetensors").write_bytes(b"weights")
+    checkpoint = folder / f"step-{step:06d}"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "weights.safetensors").write_bytes(b"weights")
     files = {"weights.safetensors": hashlib.sha256(b"weights").hexdigest()}
-    (made / "state.json").write_text(json.dumps({"step": step, "files": files}))
-    return made
+    (checkpoint / "state.json").write_text(json.dumps({"step": step, "files": files}))
+    return checkpoint
 
 
-@pytest.mark.parametrize("left", ["", '{"step": 6, "fil', "\0\0\0", None])
+@pytest.mark.parametrize("content", ["", '{"step": 6, "fil', "\0\0\0", None])
 def test_a_checkpoint_with_an_incomplete_manifest_is_skipped(
-    tmp_path: Path, left: str | None
+    tmp_path: Path, content: str | None
 ) -> None:
-    before = write_checkpoint(tmp_path, 3)
+    older = write_checkpoint(tmp_path, 3)
     newest = write_checkpoint(tmp_path, 6)
     assert find_last_complete_checkpoint(tmp_path) == (
         newest,
         json.loads((newest / "state.json").read_text()),
     )
-    if left is None:
+    if content is None:
         (newest / "state.json").unlink()
     else:
-        (newest / "state.json").write_text(left)
-    found = find_last_complete_checkpoint(tmp_path)
-    assert found is not None
-    assert found[0] == before
+        (newest / "state.json").write_text(content)
+    checkpoint = find_last_complete_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint[0] == older
 
 
-@pytest.mark.parametrize("what", ["changed", "missing", "more"])
-def test_a_checkpoint_with_unexpected_files_is_skipped(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("change", ["changed", "missing", "more"])
+def test_a_checkpoint_with_unexpected_files_is_skipped(tmp_path: Path, change: str) -> None:
     newest = write_checkpoint(tmp_path, 6)
     weights = newest / "weights.safetensors"
-    if what == "missing":
+    if change == "missing":
         weights.unlink()
     else:
-        (weights if what == "changed" else newest / "more.safetensors").write_bytes(b"zeros")
+        (weights if change == "changed" else newest / "more.safetensors").write_bytes(b"zeros")
     assert find_last_complete_checkpoint(tmp_path) is None
 
 
@@ -73,17 +73,17 @@ def test_json_is_flushed_before_it_is_renamed(
 def test_random_generators_resume() -> None:
     device = torch.device("cpu")
     states = read_generator_states(device)
-    drawn = torch.rand(5)
+    numbers = torch.rand(5)
     assert set(states) == {"torch"}
     set_generator_states(states, device)
-    assert torch.equal(torch.rand(5), drawn)
-    # a checkpoint that a GPU has written
+    assert torch.equal(torch.rand(5), numbers)
+    # a checkpoint from a GPU has a state that the CPU ignores
     set_generator_states(states | {"cuda": torch.zeros(16, dtype=torch.uint8)}, device)
-    assert torch.equal(torch.rand(5), drawn)
+    assert torch.equal(torch.rand(5), numbers)
 
 
-# AdamW of one kernel, as on a GPU; the processor has it too. Four steps, and two that go on.
-FUSED = """
+# Fused AdamW, the variant for GPUs, also runs on a CPU. Steps 3 and 4 are repeated after a resume.
+FUSED_SCRIPT = """
 import sys
 from pathlib import Path
 import torch
@@ -92,39 +92,42 @@ from twin_assets.training.training_state import find_last_complete_checkpoint, l
 from twin_assets.training.training_state import load_weights, save_state, torch_optimizer
 accelerator, folder = Accelerator(cpu=True), Path(sys.argv[1])
 
-def begun():
+def prepare():
     torch.manual_seed(1)
     model = torch.nn.Linear(3, 2)
-    made = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    return accelerator.prepare(model, made)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    return accelerator.prepare(model, optimizer)
 
 def step(model, optimizer, number):
     accelerator.backward(model(torch.full((1, 3), float(number + 1))).sin().sum())
     optimizer.step()
     optimizer.zero_grad()
 
-model, optimizer = begun()
+model, optimizer = prepare()
 for number in range(4):
     step(model, optimizer, number)
     if number == 1:
-        named = list(accelerator.unwrap_model(model).named_parameters())
-        save_state(accelerator, named, optimizer, folder, {"step": 2})
-whole = [value.detach().clone() for value in model.parameters()]
-model, optimizer = begun()
-named = list(accelerator.unwrap_model(model).named_parameters())
+        parameters = list(accelerator.unwrap_model(model).named_parameters())
+        save_state(accelerator, parameters, optimizer, folder, {"step": 2})
+expected = [value.detach().clone() for value in model.parameters()]
+model, optimizer = prepare()
+parameters = list(accelerator.unwrap_model(model).named_parameters())
 checkpoint, _ = find_last_complete_checkpoint(folder)
-load_weights(named, checkpoint)
-load_optimizer(accelerator, named, optimizer, checkpoint, step=2)
+load_weights(parameters, checkpoint)
+load_optimizer(accelerator, parameters, optimizer, checkpoint, step=2)
 assert torch_optimizer(optimizer).param_groups[0]["fused"]
 for number in (2, 3):
     step(model, optimizer, number)
-print([torch.equal(one, other) for one, other in zip(model.parameters(), whole)])
+print([torch.equal(value, other) for value, other in zip(model.parameters(), expected)])
 """
 
 
 def test_a_fused_optimizer_resumes_bit_for_bit(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FUSED, str(tmp_path)], capture_output=True, text=True, check=False
+    result = subprocess.run(
+        [sys.executable, "-c", FUSED_SCRIPT, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[True, True]"
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "[True, True]"

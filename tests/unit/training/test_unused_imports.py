@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
     print(error.name)
 """
 
-# What a rank does with a model, where accelerate and DeepSpeed's accessors would import DeepSpeed.
+# These steps of a rank would make accelerate and DeepSpeed's accessors import DeepSpeed.
 WITHOUT_DEEPSPEED = """
 import sys
 from twin_assets.training import train
@@ -45,32 +45,32 @@ print(sys.modules["deepspeed"])
 """
 
 
-def left_out(*, first: str) -> list[str]:
-    done = subprocess.run(
+def run_imports(*, first: str) -> list[str]:
+    result = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(first=first)],
         capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout.split()
+    return result.stdout.split()
 
 
 def test_unused_packages_appear_as_missing() -> None:
-    assert left_out(first="json") == ["mlflow", "scipy", "json", "mlflow"]
+    assert run_imports(first="json") == ["mlflow", "scipy", "json", "mlflow"]
 
 
 def test_imported_packages_stay_imported() -> None:
-    assert left_out(first="scipy") == ["mlflow", "scipy", "mlflow"]
+    assert run_imports(first="scipy") == ["mlflow", "scipy", "mlflow"]
 
 
 def test_a_rank_without_deepspeed_never_imports_it(
     tmp_path: Path,
 ) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", WITHOUT_DEEPSPEED, str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["['deepspeed']", "None"]
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["['deepspeed']", "None"]

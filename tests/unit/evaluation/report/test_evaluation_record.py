@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evaluation.test_gate import GOOD, INCUMBENT, with_fields
-from tests.unit.judges.test_voice_shown_record import SHOWN
+from tests.unit.judges.test_voice_shown_record import FIGURES
 from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
 from twin_assets.evaluation.report.evaluation_record import (
     SCHEMA_VERSION,
@@ -151,21 +151,21 @@ def test_only_the_file_of_answers_contains_text_of_posts(
 
 
 def test_the_voice_plot_has_its_own_file(tmp_path: Path) -> None:
-    answers = replace(EVALUATION, measured=with_fields(GOOD, shown=SHOWN))
+    answers = replace(EVALUATION, measured=with_fields(GOOD, shown=FIGURES))
     path = evaluation_path(tmp_path, GATE_VERSION)
     write_evaluation(path, answers)
     assert read_evaluation(path) == answers
 
     write_report(path.with_suffix(".md"), answers, build_verdict(answers), [])
 
-    assert read_voice_figures(path.with_name(FILE)) == SHOWN
+    assert read_voice_figures(path.with_name(FILE)) == FIGURES
     assert path.with_name(PICTURE).read_text().count("per 100 words") == 1
     report_text = path.with_suffix(".md").read_text()
     assert f"]({PICTURE})" in report_text
 
 
 def test_the_report_for_the_event_log_embeds_its_plot() -> None:
-    answers = replace(EVALUATION, measured=with_fields(GOOD, shown=SHOWN))
+    answers = replace(EVALUATION, measured=with_fields(GOOD, shown=FIGURES))
     report_text = report_for_event_log(answers, build_verdict(answers))
     pictures = re.findall(r"!\[[^]]+\]\(([^)]*)\)", report_text)
     [picture] = pictures
