@@ -31,50 +31,50 @@ def row(name: str, *, error: str = "") -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_a_batch_resumes_after_a_kill_and_skips_finished_rows(tmp_path: Path, kind: str) -> None:
-    out = tmp_path / f"answers.{kind}"
-    first = Journal(out)
-    first.append(row("b"))
-    first.append(row("c", error="400: no"))
+    output = tmp_path / f"answers.{kind}"
+    first_run = Journal(output)
+    first_run.append(row("b"))
+    first_run.append(row("c", error="400: no"))
     with pytest.raises(TwinError, match="another command is working on it"):
-        Journal(out)
-    first.close()
-    with journal_path(out).open("ab") as journal_file:  # the last line of a killed run
+        Journal(output)
+    first_run.close()
+    with journal_path(output).open("ab") as journal_file:  # the last line of a killed run
         journal_file.write(b'{"id": "d", "fingerpr')
 
-    second = Journal(out)
+    second = Journal(output)
     assert [f"of {name}" in second for name in "abcd"] == [False, True, False, False]
     second.append(row("a"))
     second.append(row("c"))
     rows = second.finish(f"of {name}" for name in "abc")
     assert [answer["id"] for answer in rows] == ["a", "b", "c"]
-    assert not journal_path(out).exists()
+    assert not journal_path(output).exists()
     stored_rows = (
-        pl.read_parquet(out).to_dicts()
+        pl.read_parquet(output).to_dicts()
         if kind == "parquet"
-        else [json.loads(line) for line in out.read_text().splitlines()]
+        else [json.loads(line) for line in output.read_text().splitlines()]
     )
     assert stored_rows == [row("a"), row("b"), row("c")]
 
-    third = Journal(out)
-    assert all(f"of {name}" in third for name in "abc")
-    third.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name]
+    third_run = Journal(output)
+    assert all(f"of {name}" in third_run for name in "abc")
+    third_run.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [output.name]
 
 
 def test_a_file_of_another_program_is_not_overwritten(tmp_path: Path) -> None:
-    out = tmp_path / "answers.jsonl"
-    out.write_text('{"question": "mine"}\n')
+    output = tmp_path / "answers.jsonl"
+    output.write_text('{"question": "mine"}\n')
     with pytest.raises(TwinError, match="a file that no batch wrote"):
-        Journal(out)
-    out.write_text("no JSON\n")
+        Journal(output)
+    output.write_text("no JSON\n")
     with pytest.raises(TwinError, match="line 1"):
-        Journal(out)
+        Journal(output)
 
 
 def test_a_row_without_an_answer_is_written(tmp_path: Path) -> None:
-    out = tmp_path / "answers.parquet"
-    write_answers(out, [row("a", error="400: no"), row("b")])
-    assert pl.read_parquet(out)["cost_usd"].to_list() == [None, 0.25]
+    output = tmp_path / "answers.parquet"
+    write_answers(output, [row("a", error="400: no"), row("b")])
+    assert pl.read_parquet(output)["cost_usd"].to_list() == [None, 0.25]
 
 
 def test_an_unusable_output_path_is_refused(tmp_path: Path) -> None:

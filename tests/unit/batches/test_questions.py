@@ -1,4 +1,4 @@
-"""Test the three forms of a batch's rows, and the report of invalid ones."""
+"""Test the three forms of a batch's rows and the report of invalid rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_three_forms_of_a_row_are_read(tmp_path: Path) -> None:
     assert [row.id for row in rows] == ["1", "b", "c"]
     assert [row.question for row in rows] == ["Oil?"] * 3
     assert [row.model for row in rows] == ["twin/ann@base", "", ""], (
-        "gpt-4o is not a model of the gateway"
+        "a model of another provider was accepted"
     )
     assert [dict(row.options) for row in rows] == [{}, {"temperature": 0}, {"max_tokens": 20}]
     assert rows[1].messages == rows[2].messages == tuple(messages)
@@ -94,20 +94,20 @@ def test_a_file_without_questions_is_refused(
     path = tmp_path / name
     if content is not None:
         path.write_text(content)
-    with pytest.raises(TwinError, match=reason) as caught:
+    with pytest.raises(TwinError, match=reason) as error:
         read_questions(path)
-    assert str(path) in str(caught.value)
+    assert str(path) in str(error.value)
 
 
 def test_the_fingerprint_depends_on_the_whole_request() -> None:
     messages = ({"role": "user", "content": "a"},)
     question = BatchQuestion("1", messages, "", {})
-    same = question.fingerprint("twin/ann")
-    assert same == BatchQuestion("1", messages, "twin/ann", {}).fingerprint("twin/bob")
+    fingerprint = question.fingerprint("twin/ann")
+    assert fingerprint == BatchQuestion("1", messages, "twin/ann", {}).fingerprint("twin/bob")
     others = {
         question.fingerprint("twin/bob"),
         BatchQuestion("2", messages, "", {}).fingerprint("twin/ann"),
         BatchQuestion("1", messages, "", {"seed": 1}).fingerprint("twin/ann"),
         BatchQuestion("1", messages * 2, "", {}).fingerprint("twin/ann"),
     }
-    assert len(others - {same}) == 4
+    assert len(others - {fingerprint}) == 4

@@ -1,4 +1,4 @@
-"""Which answers are judged, and the ids under which their scores travel."""
+"""Test which answers are judged and the ids of their scores."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 class Length:
-    """A judge of lengths that keeps what it was shown."""
+    """A judge of lengths that records the answers it got."""
 
     name, revision, claim = "length", "1", "general"
 
     def __init__(self) -> None:
-        self.shown: list[JudgedAnswer] = []
+        self.judged_answers: list[JudgedAnswer] = []
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
-        self.shown += answers
+        self.judged_answers += answers
         return [min(1.0, len(answer.answer) / 10) for answer in answers]
 
 
@@ -53,42 +53,42 @@ def test_the_first_answers_of_each_version_are_all_judged() -> None:
     assert sample["trace_id"].to_list() == [f"t{n:04}" for n in range(6)]
 
 
-def test_an_old_versions_answers_are_judged_when_they_are_new() -> None:
-    """40 answers a day that are kept for 90 days, judged each day, for 200 days."""
-    a_day, kept_days = 40, 90
-    all_answers = answers(200 * a_day, version="v1").with_columns(
-        started_at=pl.lit(NOON) + pl.duration(days=pl.int_range(pl.len()) // a_day)
+def test_answers_of_an_old_version_are_judged_on_their_day() -> None:
+    """For 200 days, 40 answers a day are judged daily and kept for 90 days."""
+    per_day, kept_days = 40, 90
+    all_answers = answers(200 * per_day, version="v1").with_columns(
+        started_at=pl.lit(NOON) + pl.duration(days=pl.int_range(pl.len()) // per_day)
     )
-    judged: list[str] = []
+    judged_ids: list[str] = []
     ages: list[int] = []
     for day in range(200):
         newest = NOON + timedelta(days=day)
         remaining = all_answers.filter(
             pl.col("started_at").is_between(newest - timedelta(days=kept_days), newest)
         )
-        removed_count = len(set(judged) - set(remaining["trace_id"]))
+        removed_count = len(set(judged_ids) - set(remaining["trace_id"]))
         sample = select_sample(
             remaining,
-            judged=judged,
+            judged=judged_ids,
             deleted_counts={"v1": removed_count},
             share=0.1,
             first_batch=500,
         )
-        judged += sample["trace_id"].to_list()
+        judged_ids += sample["trace_id"].to_list()
         ages += [(newest - at).days for at in sample["started_at"]]
     assert max(ages) == 0
-    assert 500 + 0.08 * 7_500 < len(judged) < 500 + 0.12 * 7_500
+    assert 500 + 0.08 * 7_500 < len(judged_ids) < 500 + 0.12 * 7_500
 
 
 def test_later_answers_are_sampled_by_their_id() -> None:
     sample = select_sample(answers(2000), judged=(), share=0.1, first_batch=0)
-    part = select_sample(answers(1000), judged=(), share=0.1, first_batch=0)
+    half = select_sample(answers(1000), judged=(), share=0.1, first_batch=0)
 
     assert 150 < sample.height < 250
-    assert set(part["trace_id"]) == set(sample["trace_id"]) & set(answers(1000)["trace_id"])
+    assert set(half["trace_id"]) == set(sample["trace_id"]) & set(answers(1000)["trace_id"])
 
 
-def test_judged_degraded_and_empty_ones_and_those_of_a_batch_are_left_out() -> None:
+def test_judged_degraded_empty_and_batch_answers_are_not_sampled() -> None:
     rows = pl.concat(
         [
             answers(4),
@@ -113,5 +113,5 @@ def test_scores_record_judge_revision_trace_and_simulation() -> None:
     assert (real.name, real.value, real.trace_id) == ("judge:length@1", 0.7, "t0000")
     assert "twin.simulated" not in real.metadata
     assert simulated.metadata["twin.simulated"] == "true"
-    assert judge.shown[0] == JudgedAnswer("Why?", "Because", ("A passage.",))
-    assert "v1" not in repr(judge.shown), "the judge must not see the version"
+    assert judge.judged_answers[0] == JudgedAnswer("Why?", "Because", ("A passage.",))
+    assert "v1" not in repr(judge.judged_answers), "the judge must not see the version"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.registry.test_moves import version
+from tests.unit.registry.test_moves import make_version
 from twin_resources.authors.answer_forms import (
     ANSWER_FORMS,
     QUOTE_ONLY,
@@ -58,8 +58,10 @@ def policy(*versions: ModelVersion, **routing: object) -> Policy:
 
 
 def test_the_released_forms_are_written_to_the_file(tmp_path: Path) -> None:
-    versions = FakeRegistry({"mara": [version(1, "stable")], "ada": [version(1, "stable")]})
-    versions.released_checkpoints = frozenset({version(1, "stable").checkpoint})
+    versions = FakeRegistry(
+        {"mara": [make_version(1, "stable")], "ada": [make_version(1, "stable")]}
+    )
+    versions.released_checkpoints = frozenset({make_version(1, "stable").checkpoint})
     built_policy = build_policy(versions, {})
     path = tmp_path / "policy.json"
     write_policy(path, built_policy)
@@ -78,7 +80,9 @@ def test_the_released_forms_are_written_to_the_file(tmp_path: Path) -> None:
 
 
 def test_the_stable_version_gets_all_requests() -> None:
-    built_policy = policy(version(1, "retired"), version(2, "stable"), version(3, "refused"))
+    built_policy = policy(
+        make_version(1, "retired"), make_version(2, "stable"), make_version(3, "refused")
+    )
     author = built_policy.authors["mara"]
     assert author.stable is not None
     assert (author.stable.version, author.stable.checkpoint) == (2, "hash2")
@@ -88,21 +92,21 @@ def test_the_stable_version_gets_all_requests() -> None:
 
 
 def test_without_a_stable_version_nothing_is_served() -> None:
-    author = policy(version(1, "candidate"), version(2, "canary")).authors["mara"]
+    author = policy(make_version(1, "candidate"), make_version(2, "canary")).authors["mara"]
     assert (author.stable, author.canary, author.weights) == (None, None, {})
 
 
 @pytest.mark.parametrize(("routing", "share"), [({}, 0.1), ({"canary_share": 0.25}, 0.25)])
 def test_a_canary_gets_its_share(routing: dict[str, object], share: float) -> None:
-    author = policy(version(1, "stable"), version(2, "canary"), **routing).authors["mara"]
+    author = policy(make_version(1, "stable"), make_version(2, "canary"), **routing).authors["mara"]
     assert author.weights == {"stable": 1 - share, "canary": share}
 
 
 def test_a_tainted_version_is_not_served() -> None:
-    stable = version(1, "stable", tainted=True)
+    stable = make_version(1, "stable", tainted=True)
     assert policy(stable).authors["mara"].stable is None
-    canary = version(2, "canary", tainted=True)
-    assert policy(version(1, "stable"), canary).authors["mara"].canary is None
+    canary = make_version(2, "canary", tainted=True)
+    assert policy(make_version(1, "stable"), canary).authors["mara"].canary is None
 
 
 def test_an_author_with_only_a_routing_table_has_an_entry() -> None:
@@ -113,7 +117,9 @@ def test_an_author_with_only_a_routing_table_has_an_entry() -> None:
 
 def test_a_policy_is_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "policy.json"
-    built_policy = policy(version(1, "stable"), version(2, "canary", adapter_gguf="/a.gguf"))
+    built_policy = policy(
+        make_version(1, "stable"), make_version(2, "canary", adapter_gguf="/a.gguf")
+    )
     write_policy(path, built_policy)
     assert read_policy(path) == built_policy
     assert [file.name for file in path.parent.iterdir()] == ["policy.json"]
@@ -124,16 +130,16 @@ def test_a_policy_is_written_and_read(tmp_path: Path) -> None:
 
 def test_the_time_of_writing_does_not_change_a_policy(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
-    built_policy = policy(version(1, "stable"))
+    built_policy = policy(make_version(1, "stable"))
     assert not policy_file_matches(path, built_policy)
     write_policy(path, built_policy)
     assert policy_file_matches(path, replace(built_policy, written_at="2030-01-01T00:00:00+00:00"))
-    assert not policy_file_matches(path, policy(version(2, "stable")))
+    assert not policy_file_matches(path, policy(make_version(2, "stable")))
 
 
 def test_a_file_with_a_third_model_is_read(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
-    built_policy = policy(version(2, "stable"))
+    built_policy = policy(make_version(2, "stable"))
     write_policy(path, built_policy)
     document = json.loads(path.read_text())
     mara = document["authors"]["mara"]

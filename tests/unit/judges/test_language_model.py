@@ -74,7 +74,7 @@ def test_an_unreadable_rating_is_requested_again_and_then_an_error(
 
 
 @pytest.mark.parametrize(
-    ("said", "rating"),
+    ("reply", "rating"),
     [
         ('{"rating": 5, "b": 1}', 5),
         ('```json\n{"b": 3, "rating": 2}\n```', 2),

@@ -55,7 +55,7 @@ def test_the_topic_scale_compares_own_pairs_with_other_documents() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("pairs_given", "reason"),
     [
         (pairs(19), "19 training pairs"),
         ([TopicPair("a clock", "clock", "one document")] * 30, "from 1 documents"),

@@ -24,7 +24,7 @@ PASSAGE = (
 
 
 @pytest.mark.parametrize(
-    ("sentence", "found"),
+    ("sentence", "expected"),
     [
         ("The clock is slow.", "The clock is not slow."),
         ("The clock did not stop.", "The clock did stop."),

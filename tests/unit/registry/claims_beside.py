@@ -1,4 +1,4 @@
-"""The gate's claim about the version that is stable, made up. Scope: no test."""
+"""Invented claims of the gate about the stable version. Scope: no test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from twin_resources.registry.registry import Registry
 
 
 def no_worse(version: int, *, ratio: float = 0.98, high: float | None = 0.99) -> GateClaim:
-    """A ratio to that version, with the upper end of its interval."""
+    """Return the claim with a ratio to the version and the upper end of its interval."""
     return GateClaim(
         "not_worse_than_incumbent",
         ratio <= 1.05,
@@ -20,6 +20,6 @@ def no_worse(version: int, *, ratio: float = 0.98, high: float | None = 0.99) ->
 
 
 def beside_stable(registry: Registry, author: str, *, high: float = 0.99) -> tuple[GateClaim, ...]:
-    """As the gate compares with whatever is stable now; nothing where nothing is."""
+    """Return the claim about the author's stable version, or nothing without one."""
     stable = registry.stable_version(author)
     return () if stable is None else (no_worse(stable.version, high=high),)

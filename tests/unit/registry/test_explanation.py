@@ -1,4 +1,4 @@
-"""From a trace back to its model, manifest, chunks and posts, also where some are missing."""
+"""Test the way from a trace back to its model, manifest, chunks and posts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def state(home: Settings) -> Iterator[State]:
         yield store
 
 
-def followed(
+def explain_trace(
     home: Settings,
     *,
     prompt: object = PROMPT,
@@ -38,7 +38,7 @@ def followed(
     kind: str = "GENERATION",
     **trace: str,
 ) -> Explanation:
-    """The explanation of a trace with one step before its generation."""
+    """Explain a trace with one step before its generation."""
     steps = [
         {"type": "SPAN", "input": "ignored", "output": "ignored"},
         {"type": kind, "input": prompt, "output": answer},
@@ -49,7 +49,7 @@ def followed(
 
 def test_the_question_is_the_last_paragraph_of_the_last_message(home: Settings) -> None:
     for prompt in (PROMPT, json.dumps(PROMPT)):
-        explanation = followed(home, prompt=prompt)
+        explanation = explain_trace(home, prompt=prompt)
         assert (explanation.trace_id, explanation.question, explanation.answer) == (
             "t1", "How much oil?", "One drop.",
         )  # fmt: skip
@@ -57,18 +57,18 @@ def test_the_question_is_the_last_paragraph_of_the_last_message(home: Settings) 
     assert (explanation.model, explanation.manifest, explanation.passages) == ({}, {}, ())
 
 
-def test_without_a_generation_nothing_was_asked(home: Settings) -> None:
-    explanation = followed(home, kind="EVENT")
+def test_a_trace_without_a_generation_has_no_question(home: Settings) -> None:
+    explanation = explain_trace(home, kind="EVENT")
     assert (explanation.question, explanation.answer) == ("", "")
 
 
-def test_a_trace_of_another_program_is_refused(home: Settings) -> None:
+def test_a_trace_of_another_program_is_an_error(home: Settings) -> None:
     trace: dict[str, Any] = {"id": "t1", "metadata": {"author": "ann"}, "observations": []}
     with pytest.raises(TwinError, match=r"explain the trace t1.*not written by this gateway"):
         explain_answer(home, trace)
 
 
-def test_the_version_is_that_of_the_author_and_its_manifest_may_be_gone(
+def test_the_version_belongs_to_the_author_and_may_lack_a_manifest(
     home: Settings, state: State
 ) -> None:
     registry = Registry(state, policy_path=home.policy_path)
@@ -76,16 +76,19 @@ def test_the_version_is_that_of_the_author_and_its_manifest_may_be_gone(
         folder = home.home / author
         folder.mkdir()
         register_version(registry, author, "c1", folder=str(folder))
-    found = followed(home, checkpoint="c1")
-    assert (found.model["author"], found.model["folder"]) == ("ann", str(home.home / "ann"))
-    assert found.manifest == {}
+    explanation = explain_trace(home, checkpoint="c1")
+    assert (explanation.model["author"], explanation.model["folder"]) == (
+        "ann",
+        str(home.home / "ann"),
+    )
+    assert explanation.manifest == {}
     (home.home / "ann" / "manifest.json").write_text('{"steps": 3}')
-    assert followed(home, checkpoint="c1").manifest == {"steps": 3}
-    unknown = followed(home, checkpoint="c2")
+    assert explain_trace(home, checkpoint="c1").manifest == {"steps": 3}
+    unknown = explain_trace(home, checkpoint="c2")
     assert (unknown.model, unknown.manifest) == ({}, {})
 
 
-def test_passages_come_in_their_order_with_document_and_post(home: Settings, state: State) -> None:
+def test_passages_keep_their_order_and_have_document_and_post(home: Settings, state: State) -> None:
     tables = Tables(home.tables_base, state=state)
     chunk: dict[str, Any] = {"title": "Oil", "position": 2, "start": 5, "end": 9, "text": "Drop."}
     chunks = [
@@ -101,11 +104,11 @@ def test_passages_come_in_their_order_with_document_and_post(home: Settings, sta
         for n in (1, 2)
     ]
     store_rows(tables, "raw_posts", "ann", posts, key="source_id")
-    passages = followed(home, chunks="c2,,gone,c'1,c3").passages
+    passages = explain_trace(home, chunks="c2,,gone,c'1,c3").passages
     assert [passage.chunk_id for passage in passages] == ["c2", "gone", "c'1", "c3"]
-    second, gone, first, orphan = passages
+    second, missing, first, orphan = passages
     assert (second.source_id, second.path, second.url) == ("s2", "2.md", "https://x/2")
     assert (first.source_id, first.path, first.url) == ("s1", "1.md", "https://post/1")
     assert (first.title, first.position, first.offsets, first.text) == ("Oil", 2, (5, 9), "Drop.")
-    assert gone == ExplainedPassage("gone", "", "", 0, (0, 0), "", "", "", "")
+    assert missing == ExplainedPassage("gone", "", "", 0, (0, 0), "", "", "", "")
     assert (orphan.document_id, orphan.source_id, orphan.path) == ("d3", "", "")

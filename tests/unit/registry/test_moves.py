@@ -1,4 +1,4 @@
-"""`required_moves`: what the rules of release call for, as a pure function."""
+"""Test the pure function `required_moves`, which applies the release rules."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from twin_resources.registry.notices import build_notice
 GATE = "gate-3"
 
 
-def version(number: int, state: VersionState = "candidate", **values: object) -> ModelVersion:
+def make_version(number: int, state: VersionState = "candidate", **values: object) -> ModelVersion:
     checkpoint = f"hash{number}"
     folder = f"/checkpoints/{checkpoint}"
     fields = {"author": "mara", "version": number, "checkpoint": checkpoint, "folder": folder}
     return model_version(**(fields | {"state": state} | values))
 
 
-def verdict(
-    number: int, outcome: Outcome = "passed", gate: str = GATE, *beside: GateClaim
+def make_verdict(
+    number: int, outcome: Outcome = "passed", gate: str = GATE, *claims_given: GateClaim
 ) -> Verdict:
     claim = GateClaim(
         "beats_base_model", outcome == "passed", 30.1, 28.0, "perplexity 30.1, base 28.0"
     )
-    claims = (claim, *(beside or (no_worse(1),)))
+    claims = (claim, *(claims_given or (no_worse(1),)))
     return Verdict("mara", f"hash{number}", gate, outcome, claims, "2026-01-02T00:00:00+00:00")
 
 
@@ -69,25 +69,25 @@ def moves(
 
 @pytest.mark.parametrize("mode", get_args(ReleaseMode))
 def test_the_first_model_that_passes_becomes_stable_at_once(mode: ReleaseMode) -> None:
-    assert moves(version(1), verdicts=[verdict(1)], mode=mode) == [(1, "stable")]
+    assert moves(make_version(1), verdicts=[make_verdict(1)], mode=mode) == [(1, "stable")]
 
 
 def test_without_a_verdict_nothing_moves() -> None:
-    assert moves(version(1)) == []
+    assert moves(make_version(1)) == []
 
 
-def test_a_verdict_of_another_gate_is_no_verdict() -> None:
-    assert moves(version(1), verdicts=[verdict(1, gate="gate-2")]) == []
-    assert moves(version(1), verdicts=[verdict(1, "failed", gate="gate-2")]) == []
+def test_a_verdict_of_another_gate_is_ignored() -> None:
+    assert moves(make_version(1), verdicts=[make_verdict(1, gate="gate-2")]) == []
+    assert moves(make_version(1), verdicts=[make_verdict(1, "failed", gate="gate-2")]) == []
 
 
 @pytest.mark.parametrize("outcome", ["failed", "not_decided"])
-def test_failed_and_not_decided_are_refused(outcome: Outcome) -> None:
-    assert moves(version(1), verdicts=[verdict(1, outcome)]) == [(1, "refused")]
+def test_candidates_that_do_not_pass_are_refused(outcome: Outcome) -> None:
+    assert moves(make_version(1), verdicts=[make_verdict(1, outcome)]) == [(1, "refused")]
 
 
 def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
-    assert describe_refusal(verdict(1, "failed")) == (
+    assert describe_refusal(make_verdict(1, "failed")) == (
         "the gate refused: beats_base_model: perplexity 30.1, base 28.0"
     )
 
@@ -98,9 +98,9 @@ def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
 def test_against_an_answer_model_a_candidate_always_goes_on_trial(
     mode: ReleaseMode, to: str
 ) -> None:
-    versions = (version(1, "stable", kind="answer_model", forced=True), version(2))
-    assert moves(*versions, verdicts=[verdict(2)], mode=mode) == [(2, to)]
-    assert moves(*versions, verdicts=[verdict(2, "failed")], mode=mode) == [(2, "refused")]
+    versions = (make_version(1, "stable", kind="answer_model", forced=True), make_version(2))
+    assert moves(*versions, verdicts=[make_verdict(2)], mode=mode) == [(2, to)]
+    assert moves(*versions, verdicts=[make_verdict(2, "failed")], mode=mode) == [(2, "refused")]
     assert moves(*versions, mode=mode) == []
 
 
@@ -113,24 +113,27 @@ def test_against_an_answer_model_a_candidate_always_goes_on_trial(
         ("undecided", None),
     ],
 )
-def test_only_a_won_trial_replaces_an_answer_model(finding: Finding, to: str | None) -> None:
-    versions = (version(1, "stable", kind="answer_model", forced=True), version(2, "shadow"))
+def test_only_a_successful_trial_replaces_an_answer_model(finding: Finding, to: str | None) -> None:
+    versions = (
+        make_version(1, "stable", kind="answer_model", forced=True),
+        make_version(2, "shadow"),
+    )
     evidence = {2: TrialResult(finding, "31 of about 180 pairs", incumbent=1)}
-    required = moves(*versions, verdicts=[verdict(2)], evidence=evidence, mode="gate")
+    required = moves(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode="gate")
     assert required == ([(2, to)] if to else [])
 
 
-def test_an_answer_model_by_itself_never_moves() -> None:
+def test_an_answer_model_never_moves_automatically() -> None:
     for state in get_args(VersionState):
-        assert moves(version(1, state, kind="answer_model")) == []
+        assert moves(make_version(1, state, kind="answer_model")) == []
 
 
 @pytest.mark.parametrize(
     ("mode", "to"), [("gate", "stable"), ("shadow", "shadow"), ("canary", "canary")]
 )
-def test_a_later_candidate_goes_where_the_release_mode_says(mode: ReleaseMode, to: str) -> None:
-    versions = (version(1, "stable"), version(2))
-    assert moves(*versions, verdicts=[verdict(1), verdict(2)], mode=mode) == [(2, to)]
+def test_the_release_mode_determines_a_later_candidates_state(mode: ReleaseMode, to: str) -> None:
+    versions = (make_version(1, "stable"), make_version(2))
+    assert moves(*versions, verdicts=[make_verdict(1), make_verdict(2)], mode=mode) == [(2, to)]
 
 
 @pytest.mark.parametrize(
@@ -144,63 +147,70 @@ def test_a_later_candidate_goes_where_the_release_mode_says(mode: ReleaseMode, t
         (GateClaim("not_worse_than_incumbent", True, None, 1.05, "none"), "parked", "no stable"),
     ],
 )
-def test_the_gate_alone_releases_what_is_shown_to_be_no_worse(
+def test_the_gate_alone_releases_only_a_candidate_that_is_no_worse(
     claim: GateClaim, to: str, reason: str
 ) -> None:
-    """A candidate 4 % worse was released without a trial: its claim allows up to 5 %."""
-    judged = verdict(2, "passed", GATE, claim)
+    """A candidate 4 % worse was released without a trial because its claim allows up to 5 %."""
+    verdict = make_verdict(2, "passed", GATE, claim)
     [move] = required_moves(
-        [version(1, "stable"), version(2)],
-        {"hash2": judged},
+        [make_version(1, "stable"), make_version(2)],
+        {"hash2": verdict},
         {},
         gate_version=GATE,
         mode="gate",
     )
     assert (move.version, move.to_state, move.incumbent) == (2, to, 1)
     assert reason in move.reason
-    versions = (version(1, "stable"), version(2))
+    versions = (make_version(1, "stable"), make_version(2))
     for mode in ("shadow", "canary"):
-        assert moves(*versions, verdicts=[judged], mode=mode) == [(2, mode)], "a trial decides"
-    alone = moves(version(2), verdicts=[judged])
-    assert alone == [(2, "stable")], "the first version needs no more than before"
-    forgotten = version(1, "stable", tainted=True)
-    assert moves(forgotten, version(2), verdicts=[judged]) == [(2, "stable")], "it answers nobody"
+        assert moves(*versions, verdicts=[verdict], mode=mode) == [(2, mode)], "a trial must decide"
+    first_version = moves(make_version(2), verdicts=[verdict])
+    assert first_version == [(2, "stable")], "a first version needs no comparison"
+    tainted = make_version(1, "stable", tainted=True)
+    assert moves(tainted, make_version(2), verdicts=[verdict]) == [(2, "stable")], (
+        "a tainted version must not be compared with"
+    )
 
 
 @pytest.mark.parametrize("finding", ["undecided", None])
-def test_one_trial_at_a_time_and_the_newest_candidate_has_it(finding: Finding | None) -> None:
-    """Later candidates were parked behind a trial that never ended."""
-    versions = [version(1, "stable"), version(2, "canary"), version(3)]
+def test_the_newest_candidate_replaces_the_one_on_trial(finding: Finding | None) -> None:
+    """Without this rule, later candidates waited for a trial that never ended."""
+    versions = [make_version(1, "stable"), make_version(2, "canary"), make_version(3)]
     evidence = {2: TrialResult(finding, "31 of about 180 pairs")} if finding else {}
-    verdicts = [verdict(2), verdict(3)]
-    called_for = required_moves(
+    verdicts = [make_verdict(2), make_verdict(3)]
+    required = required_moves(
         versions,
         {item.checkpoint: item for item in verdicts},
         evidence,
         gate_version=GATE,
         mode="canary",
     )
-    assert [(move.version, move.to_state) for move in called_for] == [(2, "parked")]
-    assert called_for[0].reason == "undecided, and superseded by v3"
-    after = apply(versions, called_for)
+    assert [(move.version, move.to_state) for move in required] == [(2, "parked")]
+    assert required[0].reason == "undecided, and superseded by v3"
+    after = apply_moves(versions, required)
     assert moves(*after, verdicts=verdicts, evidence=evidence, mode="canary") == [(3, "canary")]
 
 
-def test_a_trial_that_has_decided_is_not_superseded() -> None:
-    versions = (version(1, "stable"), version(2, "canary"), version(3))
+def test_a_decided_trial_is_not_superseded() -> None:
+    versions = (make_version(1, "stable"), make_version(2, "canary"), make_version(3))
     evidence = {2: TrialResult("promote", "U = 21")}
-    required = moves(*versions, verdicts=[verdict(2), verdict(3)], evidence=evidence, mode="canary")
+    required = moves(
+        *versions, verdicts=[make_verdict(2), make_verdict(3)], evidence=evidence, mode="canary"
+    )
     assert required == [(2, "stable")]
 
 
-def test_a_candidate_that_has_not_passed_yet_supersedes_nobody() -> None:
-    versions = (version(1, "stable"), version(2, "canary"), version(3))
-    assert moves(*versions, verdicts=[verdict(2)], mode="canary") == []
+def test_a_candidate_without_a_passed_gate_supersedes_no_trial() -> None:
+    versions = (make_version(1, "stable"), make_version(2, "canary"), make_version(3))
+    assert moves(*versions, verdicts=[make_verdict(2)], mode="canary") == []
 
 
 def test_of_two_passed_candidates_the_newer_is_released_and_the_older_parked() -> None:
-    verdicts = [verdict(1), verdict(2)]
-    assert moves(version(1), version(2), verdicts=verdicts) == [(1, "parked"), (2, "stable")]
+    verdicts = [make_verdict(1), make_verdict(2)]
+    assert moves(make_version(1), make_version(2), verdicts=verdicts) == [
+        (1, "parked"),
+        (2, "stable"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -208,34 +218,40 @@ def test_of_two_passed_candidates_the_newer_is_released_and_the_older_parked() -
     [("promote", "stable"), ("roll_back", "rolled_back"), ("exhausted", "parked")],
 )
 @pytest.mark.parametrize("state", ["shadow", "canary"])
-def test_a_trial_ends_as_its_evidence_says(state: VersionState, finding: Finding, to: str) -> None:
+def test_the_finding_of_a_trial_determines_its_end(
+    state: VersionState, finding: Finding, to: str
+) -> None:
     evidence = {2: TrialResult(finding, "31 of about 180 pairs")}
-    versions = (version(1, "stable"), version(2, state))
-    assert moves(*versions, verdicts=[verdict(2)], evidence=evidence, mode="canary") == [(2, to)]
+    versions = (make_version(1, "stable"), make_version(2, state))
+    assert moves(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode="canary") == [
+        (2, to)
+    ]
 
 
 def test_undecided_evidence_moves_nothing() -> None:
     evidence = {2: TrialResult("undecided", "31 of about 180 pairs")}
-    versions = (version(1, "stable"), version(2, "canary"))
-    assert moves(*versions, verdicts=[verdict(2)], evidence=evidence, mode="canary") == []
+    versions = (make_version(1, "stable"), make_version(2, "canary"))
+    assert moves(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode="canary") == []
 
 
-def test_evidence_promotes_nothing_that_the_present_gate_has_not_passed() -> None:
+def test_evidence_promotes_only_a_version_that_passed_the_current_gate() -> None:
     evidence = {2: TrialResult("promote", "U = 21")}
-    versions = (version(1, "stable"), version(2, "canary"))
-    old = [verdict(2, gate="gate-2")]
-    assert moves(*versions, verdicts=old, evidence=evidence, mode="canary") == []
+    versions = (make_version(1, "stable"), make_version(2, "canary"))
+    old_verdicts = [make_verdict(2, gate="gate-2")]
+    assert moves(*versions, verdicts=old_verdicts, evidence=evidence, mode="canary") == []
 
 
-def test_a_tainted_candidate_is_refused_whatever_the_gate_said() -> None:
-    assert moves(version(1, tainted=True), verdicts=[verdict(1)]) == [(1, "refused")]
-    on_trial = version(2, "canary", tainted=True)
-    assert moves(version(1, "stable"), on_trial, verdicts=[verdict(2)]) == [(2, "refused")]
+def test_a_tainted_candidate_is_refused_even_after_a_pass() -> None:
+    assert moves(make_version(1, tainted=True), verdicts=[make_verdict(1)]) == [(1, "refused")]
+    on_trial = make_version(2, "canary", tainted=True)
+    assert moves(make_version(1, "stable"), on_trial, verdicts=[make_verdict(2)]) == [
+        (2, "refused")
+    ]
 
 
-def apply(versions: list[ModelVersion], called_for: list[RequiredMove]) -> list[ModelVersion]:
-    """The moves that a registry would make, without a registry."""
-    for move in called_for:
+def apply_moves(versions: list[ModelVersion], required: list[RequiredMove]) -> list[ModelVersion]:
+    """Return the versions after the moves, as a registry would change them."""
+    for move in required:
         if move.to_state == "stable":
             versions = [
                 replace(item, state="retired") if item.state == "stable" else item
@@ -260,69 +276,69 @@ states = st.sampled_from(get_args(VersionState))
     st.sampled_from(get_args(ReleaseMode)),
     st.sampled_from(get_args(VersionKind)),
 )
-def test_moves_end_are_legal_and_release_only_what_passed(
+def test_moves_are_legal_and_end_and_release_only_passed_versions(
     given_states: list[tuple[VersionState, bool]],
     outcomes: dict[int, tuple[Outcome, bool]],
     findings: dict[int, Finding],
     mode: ReleaseMode,
     kind: VersionKind,
 ) -> None:
-    seen_stable = False
+    has_stable = False
     versions: list[ModelVersion] = []
     for number, (state, tainted) in enumerate(given_states, start=1):
-        kept_state: VersionState = "retired" if state == "stable" and seen_stable else state
-        seen_stable = seen_stable or state == "stable"
-        kept_kind = kind if kept_state == "stable" else "tuned"
-        versions.append(version(number, kept_state, tainted=tainted, kind=kept_kind))
+        valid_state: VersionState = "retired" if state == "stable" and has_stable else state
+        has_stable = has_stable or state == "stable"
+        kept_kind = kind if valid_state == "stable" else "tuned"
+        versions.append(make_version(number, valid_state, tainted=tainted, kind=kept_kind))
     verdicts = {
-        f"hash{number}": verdict(number, outcome, gate=GATE if now else "gate-2")
+        f"hash{number}": make_verdict(number, outcome, gate=GATE if now else "gate-2")
         for number, (outcome, now) in outcomes.items()
     }
     evidence = {number: TrialResult(finding, "") for number, finding in findings.items()}
     for _ in range(len(versions) * 3):
-        called_for = required_moves(versions, verdicts, evidence, gate_version=GATE, mode=mode)
-        if not called_for:
+        required = required_moves(versions, verdicts, evidence, gate_version=GATE, mode=mode)
+        if not required:
             break
         by_number = {item.version: item for item in versions}
-        for move in called_for:
+        for move in required:
             item = by_number[move.version]
             assert move.to_state in AUTOMATIC_MOVES[item.state]
             if move.to_state in {"stable", "shadow", "canary"}:
                 verdict_found = verdicts[item.checkpoint]
                 assert (verdict_found.outcome, verdict_found.gate_version) == ("passed", GATE)
                 assert not item.tainted
-            replaced = next((each for each in versions if each.state == "stable"), None)
+            replaced = next((item for item in versions if item.state == "stable"), None)
             if move.to_state == "stable" and replaced is not None and replaced.is_answer_model:
                 assert evidence[move.version].finding == "promote"
-        versions = apply(versions, called_for)
+        versions = apply_moves(versions, required)
         assert sum(item.state == "stable" for item in versions) <= 1
     else:
-        pytest.fail("the moves did not come to an end")
+        pytest.fail("the moves did not end")
 
 
-def test_no_move_leaves_a_state_in_two_ways() -> None:
+def test_each_move_is_either_automatic_manual_or_forced() -> None:
     for state in get_args(VersionState):
-        by_itself = AUTOMATIC_MOVES.get(state, frozenset())
-        assert not by_itself & MANUAL_MOVES.get(state, frozenset())
-        assert not by_itself & FORCED_MOVES.get(state, frozenset())
+        automatic = AUTOMATIC_MOVES.get(state, frozenset())
+        assert not automatic & MANUAL_MOVES.get(state, frozenset())
+        assert not automatic & FORCED_MOVES.get(state, frozenset())
 
 
 @pytest.mark.parametrize("former", get_args(VersionState))
 @pytest.mark.parametrize("state", get_args(VersionState))
 @pytest.mark.parametrize("forced", [False, True])
-def test_the_notice_of_a_move(former: VersionState, state: VersionState, forced: bool) -> None:
+def test_notices_of_moves(former: VersionState, state: VersionState, forced: bool) -> None:
     move = Move(7, "mara", 2, former, state, "chris", "it rambles", forced, "2026-01-01")
     notice = build_notice(move)
-    told_states = {"stable", "refused", "parked", "rolled_back"}
-    assert (notice is not None) is (state in told_states)
+    notified_states = {"stable", "refused", "parked", "rolled_back"}
+    assert (notice is not None) is (state in notified_states)
     if notice is None:
         return
     assert notice.key == "move 7 of mara"
     assert notice.text.startswith(f"{former} → {state} by chris: it rambles\n")
-    back = (former, state) == ("retired", "stable")
-    taken_back = (former, state) == ("stable", "refused")
-    assert (notice.title == "mara was rolled back to v2") is back
-    assert notice.title.startswith("v2 of mara was taken back") is taken_back
-    assert ("The base model answers again" in notice.text) is taken_back
-    assert notice.title.endswith(", by force") is (forced and not back)
-    assert (notice.event == "rolled_back") is (back or state == "rolled_back")
+    is_rollback = (former, state) == ("retired", "stable")
+    is_withdrawn = (former, state) == ("stable", "refused")
+    assert (notice.title == "mara was rolled back to v2") is is_rollback
+    assert notice.title.startswith("v2 of mara was taken back") is is_withdrawn
+    assert ("The base model answers again" in notice.text) is is_withdrawn
+    assert notice.title.endswith(", by force") is (forced and not is_rollback)
+    assert (notice.event == "rolled_back") is (is_rollback or state == "rolled_back")

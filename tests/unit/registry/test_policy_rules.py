@@ -1,4 +1,4 @@
-"""Shares of a canary, and files that are not a valid policy."""
+"""Test the shares of a canary and files that are not a valid policy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.unit.gateway.test_policy import policy
-from tests.unit.registry.test_moves import version
+from tests.unit.registry.test_moves import make_version
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import VersionKind
 from twin_resources.registry.policy import ServedVersion, read_policy
 
-OLD, STABLE = version(1, "retired"), version(3, "stable")
+OLD, STABLE = make_version(1, "retired"), make_version(3, "stable")
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ OLD, STABLE = version(1, "retired"), version(3, "stable")
         (-1, {"stable": 1.0, "canary": 0.0}),
     ],
 )
-def test_a_share_is_between_none_and_all(share: float, weights: dict[str, float]) -> None:
-    trial = policy(OLD, STABLE, version(4, "canary"), canary_share=share)
+def test_a_share_is_between_0_and_1(share: float, weights: dict[str, float]) -> None:
+    trial = policy(OLD, STABLE, make_version(4, "canary"), canary_share=share)
     assert trial.authors["mara"].weights == weights
 
 
@@ -41,7 +41,7 @@ def test_a_share_is_between_none_and_all(share: float, weights: dict[str, float]
         '{"schema": 1, "authors": 3}',
     ],
 )
-def test_what_is_no_policy_is_said_with_what_writes_it_anew(tmp_path: Path, text: str) -> None:
+def test_an_invalid_policy_is_an_error_that_names_the_command(tmp_path: Path, text: str) -> None:
     (tmp_path / "policy.json").write_text(text)
     with pytest.raises(TwinError, match="materialize `released_model`"):
         read_policy(tmp_path / "policy.json")
@@ -56,7 +56,7 @@ def test_what_is_no_policy_is_said_with_what_writes_it_anew(tmp_path: Path, text
         ("https://models.example/v1#large", "tuned", False, ""),
     ],
 )
-def test_what_an_address_is_shown_leaves_this_machine_where_it_is_far(
+def test_only_a_remote_address_counts_as_leaving_this_machine(
     base: str, kind: VersionKind, elsewhere: bool, provider: str
 ) -> None:
     served = ServedVersion(1, "c", "t", "", None, base, "", kind=kind)

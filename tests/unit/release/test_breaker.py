@@ -1,4 +1,4 @@
-"""The breaker as a pure function: what it stops, how soon, and how rarely it is wrong."""
+"""Test the breaker, a pure function: which canaries it stops, how soon and its error rate."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ from twin_resources.gateway.hooks.breaker import (
 )
 
 
-def answered(*seconds: float, unsafe: bool = False) -> StableWindow:
+def stable_window(*seconds: float, unsafe: bool = False) -> StableWindow:
     window = StableWindow()
     for number, answer_s in enumerate(seconds):
         window = window.with_answer(StableAnswer(float(number), answer_s, unsafe))
     return window
 
 
-QUICK = answered(*[0.4] * 40)
+FAST = stable_window(*[0.4] * 40)
 
 
-def until_stopped(cause: Cause, probability: float, *, most: int, seed: int = 1) -> int | None:
-    """Requests until the canary is stopped; None: it was not."""
+def count_until_stopped(
+    cause: Cause, probability: float, *, max_requests: int, seed: int = 1
+) -> int | None:
+    """Return the number of requests until the canary is stopped, or None."""
     draw = random.Random(seed)
     breaker = Breaker()
-    for number in range(1, most + 1):
-        breaker = breaker.with_outcome(cause, draw.random() < probability, stable=QUICK)
+    for number in range(1, max_requests + 1):
+        breaker = breaker.with_outcome(cause, draw.random() < probability, stable=FAST)
         if breaker.tripped_cause:
             return number
     return None
@@ -48,58 +50,62 @@ def until_stopped(cause: Cause, probability: float, *, most: int, seed: int = 1)
 def test_a_canary_that_always_fails_is_stopped_within_six_requests(
     cause: Cause, requests: int
 ) -> None:
-    assert until_stopped(cause, 1.0, most=50) == requests
+    assert count_until_stopped(cause, 1.0, max_requests=50) == requests
 
 
 def test_half_of_the_requests_failing_is_stopped_within_twenty() -> None:
-    counts = sorted(until_stopped("errors", 0.5, most=200, seed=seed) or 999 for seed in range(50))
+    counts = sorted(
+        count_until_stopped("errors", 0.5, max_requests=200, seed=seed) or 999 for seed in range(50)
+    )
     assert counts[25] <= 15
     assert counts[-1] <= 60
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_what_is_tolerated_stops_no_canary(cause: Cause) -> None:
-    """At the limit itself, 40 canaries of 1,000 requests: the bound says at most .1 % of them."""
-    limit = tolerated_share(cause, QUICK)
-    stopped = [until_stopped(cause, limit, most=1_000, seed=seed) for seed in range(40)]
+def test_tolerated_rates_stop_no_canary(cause: Cause) -> None:
+    """At the limit, the bound allows stopping .1 % of canaries; 40 have 1,000 requests each."""
+    limit = tolerated_share(cause, FAST)
+    stopped = [
+        count_until_stopped(cause, limit, max_requests=1_000, seed=seed) for seed in range(40)
+    ]
     assert stopped == [None] * 40
 
 
-def test_a_break_late_in_a_long_canary_is_found_as_fast() -> None:
+def test_a_late_failure_of_a_long_canary_is_found_as_fast() -> None:
     breaker = Breaker()
     for _ in range(3_000):
-        breaker = breaker.with_outcome("errors", is_bad=False, stable=QUICK)
+        breaker = breaker.with_outcome("errors", is_bad=False, stable=FAST)
     for _ in range(5):
-        breaker = breaker.with_outcome("errors", is_bad=True, stable=QUICK)
+        breaker = breaker.with_outcome("errors", is_bad=True, stable=FAST)
     assert breaker.tripped_cause == "errors"
     assert "5 of its 3005 requests" in breaker.reason
 
 
-def test_the_reason_has_the_numbers_and_stands() -> None:
+def test_the_reason_has_the_numbers_and_is_kept() -> None:
     breaker = Breaker()
     for _ in range(7):
-        breaker = breaker.with_outcome("latency", is_bad=True, stable=QUICK)
+        breaker = breaker.with_outcome("latency", is_bad=True, stable=FAST)
     assert breaker.tripped_cause == "latency"
     assert "6 of its 6 requests took longer than 2 s, tolerated 5%" in breaker.reason
-    assert breaker.with_outcome("errors", is_bad=True, stable=QUICK) is breaker
+    assert breaker.with_outcome("errors", is_bad=True, stable=FAST) is breaker
 
 
 def test_slow_is_relative_to_the_stable_version() -> None:
-    assert answered(*[0.4] * 19).slow_threshold_s() == DEFAULT_SLOW_S
-    assert answered(*[0.4] * 20).slow_threshold_s() == MIN_SLOW_S
-    assert answered(*[2.0] * 38, 9.0, 9.0).slow_threshold_s() == 6.0
+    assert stable_window(*[0.4] * 19).slow_threshold_s() == DEFAULT_SLOW_S
+    assert stable_window(*[0.4] * 20).slow_threshold_s() == MIN_SLOW_S
+    assert stable_window(*[2.0] * 38, 9.0, 9.0).slow_threshold_s() == 6.0
 
 
-def test_the_window_slides() -> None:
-    window = answered(*[1.0] * 300)
+def test_the_window_drops_old_answers() -> None:
+    window = stable_window(*[1.0] * 300)
     assert len(window.answers) == WINDOW_ANSWERS
     later = window.with_answer(StableAnswer(299 + WINDOW_S + 1, 1.0))
     assert len(later.answers) == 1
 
 
-def test_findings_that_the_stable_version_has_too_are_tolerated() -> None:
-    plain, with_addresses = answered(*[1.0] * 50), answered(*[1.0] * 50, unsafe=True)
-    assert tolerated_share("safety", plain) == TOLERATED_UNSAFE
+def test_findings_that_the_stable_version_shares_are_tolerated() -> None:
+    clean, with_addresses = stable_window(*[1.0] * 50), stable_window(*[1.0] * 50, unsafe=True)
+    assert tolerated_share("safety", clean) == TOLERATED_UNSAFE
     assert tolerated_share("safety", with_addresses) == 0.99
     breaker = Breaker()
     for _ in range(100):
@@ -110,10 +116,10 @@ def test_findings_that_the_stable_version_has_too_are_tolerated() -> None:
 @given(st.lists(st.tuples(st.sampled_from(CAUSES), st.booleans()), max_size=60))
 def test_wealth_is_never_negative_and_counts_add_up(values: list[tuple[Cause, bool]]) -> None:
     breaker = Breaker()
-    used = 0
-    for cause, bad in values:
-        used += breaker.tripped_cause is None
-        breaker = breaker.with_outcome(cause, bad, stable=QUICK)
+    counted = 0
+    for cause, failed in values:
+        counted += breaker.tripped_cause is None
+        breaker = breaker.with_outcome(cause, failed, stable=FAST)
     assert all(value >= 0.0 for wealth in breaker.wealth.values() for value in wealth)
-    assert sum(breaker.counts.values()) == used
+    assert sum(breaker.counts.values()) == counted
     assert (breaker.tripped_cause is None) == (not breaker.reason)

@@ -1,4 +1,4 @@
-"""Ended requests in the gateway: which version they count for, and how a decision is kept."""
+"""Test which version a finished request counts for and how a decision is kept."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ STABLE = RouteDecision("ann/v1", "v1", "h1", "", "stable", 1.0)
 CANARY = RouteDecision("ann/v2", "v2", "h2", "", "canary", 0.1)
 
 
-def request(chosen: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
+def make_request(chosen: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
     canary = chosen.route == "canary"
     fallback = Fallback(STABLE, "t1", [], Throughput()) if canary else None
     cost = AnswerCost(0.02, Throughput(), seconds=seconds)
     return RequestRecord(create_exchange(fallback=fallback), cost, chosen)
 
 
-def failed(chosen: RouteDecision = CANARY) -> RequestRecord:
-    state = request(chosen)
+def failed_request(chosen: RouteDecision = CANARY) -> RequestRecord:
+    state = make_request(chosen)
     state.cost.begin()
     state.record_fallback("canary failed: answered by stable")
     return state
 
 
 class Registry:
-    """Stands for the move of the registry; fails as often as it is told to."""
+    """Record the moves of a registry; the first `failures` calls fail."""
 
     def __init__(self, *, failures: int = 0) -> None:
         self.failures = failures
-        self.told: list[tuple[str, int, str]] = []
+        self.moves: list[tuple[str, int, str]] = []
 
     def __call__(self, author: str, version: int, reason: str) -> None:
         if self.failures:
             self.failures -= 1
             raise TwinError("move", found="a locked store", next_step="wait")
-        self.told.append((author, version, reason))
+        self.moves.append((author, version, reason))
 
 
 @pytest.fixture
@@ -74,122 +74,124 @@ def canary_of(live: LiveConfig) -> ServedVersion | None:
     return policy.canary
 
 
-def run(work: Callable[[], None], watch: CanaryWatch, *, until: Callable[[], object]) -> None:
-    async def inside() -> None:
-        work()
+def run_in_loop(
+    act: Callable[[], None], watch: CanaryWatch, *, until: Callable[[], object]
+) -> None:
+    async def run_until_done() -> None:
+        act()
         for _ in range(400):
             if until():
                 return
             await asyncio.sleep(0.01)
 
-    asyncio.run(inside())
+    asyncio.run(run_until_done())
 
 
-def test_a_failing_canary_leaves_at_once_and_the_registry_is_told(live: LiveConfig) -> None:
+def test_a_failing_canary_stops_and_is_rolled_back(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
 
-    def work() -> None:
+    def act() -> None:
         for number in range(1, 6):
             assert canary_of(live) is not None, number
-            watch.count_request(failed(), is_answered=True)
+            watch.count_request(failed_request(), is_answered=True)
         assert canary_of(live) is None
         assert live.current.get_author_policy("ann") == AuthorPolicy(
             ServedVersion(1, "h1", "", "", None, "", ""), None, {"stable": 1.0}
         )
 
-    run(work, watch, until=lambda: registry.told)
-    ((author, version, reason),) = registry.told
+    run_in_loop(act, watch, until=lambda: registry.moves)
+    ((author, version, reason),) = registry.moves
     assert (author, version) == ("ann", 2)
     assert reason.startswith("errors: 5 of its 5 requests failed where the stable version answered")
 
 
-def test_it_stays_away_while_the_registry_cannot_be_told(
+def test_a_canary_stays_stopped_while_the_rollback_fails(
     live: LiveConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("twin_resources.gateway.hooks.canary_watch.RETRY_INTERVAL_S", 0.01)
     registry = Registry(failures=3)
     watch = CanaryWatch(live, registry)
 
-    def work() -> None:
+    def act() -> None:
         for _ in range(5):
-            watch.count_request(failed(), is_answered=True)
+            watch.count_request(failed_request(), is_answered=True)
 
-    run(work, watch, until=lambda: registry.told)
-    assert len(registry.told) == 1
+    run_in_loop(act, watch, until=lambda: registry.moves)
+    assert len(registry.moves) == 1
     assert capsys.readouterr().err.count("the rollback failed; it is retried") == 3
     live.refresh()
-    assert canary_of(live) is None, "the file still lists it"
+    assert canary_of(live) is None, "the policy file brought the canary back"
 
 
-def test_one_that_the_policy_let_go_may_come_again(live: LiveConfig, home: Settings) -> None:
-    before = live.current.policy
-    assert before is not None
+def test_a_canary_may_return_after_the_policy_removed_it(live: LiveConfig, home: Settings) -> None:
+    policy = live.current.policy
+    assert policy is not None
     live.stop_canary("ann/v2")
-    entry = before.authors["ann"]
+    entry = policy.authors["ann"]
     write_policy(home.policy_path, Policy("", "", {"ann": replace(entry, canary=None)}))
     live.refresh()
-    write_policy(home.policy_path, before)
+    write_policy(home.policy_path, policy)
     live.refresh()
     assert canary_of(live) == entry.canary
 
 
-def test_what_neither_could_answer_or_nobody_waited_for_says_nothing(live: LiveConfig) -> None:
+def test_requests_without_an_answer_do_not_count(live: LiveConfig) -> None:
     watch = CanaryWatch(live, Registry())
     for _ in range(20):
-        watch.count_request(failed(), is_answered=False)
-        watch.count_request(request(CANARY), is_answered=False)
+        watch.count_request(failed_request(), is_answered=False)
+        watch.count_request(make_request(CANARY), is_answered=False)
     assert watch.breakers == {}
     assert canary_of(live) is not None
 
 
-def test_slow_answers_count_against_the_stable_versions_own(live: LiveConfig) -> None:
+def test_slow_answers_are_compared_with_the_stable_version(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
 
-    def work() -> None:
+    def act() -> None:
         for _ in range(40):
-            watch.count_request(request(STABLE, seconds=1.0), is_answered=True)
+            watch.count_request(make_request(STABLE, seconds=1.0), is_answered=True)
         assert watch.timeout_s("ann") == 6.0
         for _ in range(20):
-            watch.count_request(request(CANARY, seconds=2.9), is_answered=True)
+            watch.count_request(make_request(CANARY, seconds=2.9), is_answered=True)
         assert canary_of(live) is not None
         for _ in range(8):
-            watch.count_request(request(CANARY, seconds=3.1), is_answered=True)
+            watch.count_request(make_request(CANARY, seconds=3.1), is_answered=True)
 
-    run(work, watch, until=lambda: registry.told)
-    assert "requests took longer than 3 s" in registry.told[0][2]
+    run_in_loop(act, watch, until=lambda: registry.moves)
+    assert "requests took longer than 3 s" in registry.moves[0][2]
 
 
 def test_findings_in_answers_stop_a_canary(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
-    leaking = request(CANARY)
+    leaking = make_request(CANARY)
     leaking.safety_findings = ("api_key",)
 
-    def work() -> None:
+    def act() -> None:
         for _ in range(6):
             watch.count_findings(leaking)
 
-    run(work, watch, until=lambda: registry.told)
-    assert registry.told[0][2].startswith("safety: 6 of its 6 requests")
+    run_in_loop(act, watch, until=lambda: registry.moves)
+    assert registry.moves[0][2].startswith("safety: 6 of its 6 requests")
 
 
-def test_a_fallback_that_took_over_is_what_the_record_says() -> None:
-    record = failed()
+def test_the_record_has_the_fallback_that_answered() -> None:
+    record = failed_request()
     assert (record.decision, record.replaced_decision) == (STABLE, CANARY)
     assert record.template == "t1"
     record.record_fallback("again")
     assert record.degraded == ("canary failed: answered by stable",)
 
 
-def test_a_breaker_starts_anew_for_a_canary_that_comes_again(live: LiveConfig) -> None:
+def test_a_returning_canary_gets_a_new_breaker(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
 
-    def work() -> None:
+    def act() -> None:
         for _ in range(5):
-            watch.count_request(failed(), is_answered=True)
+            watch.count_request(failed_request(), is_answered=True)
 
-    run(work, watch, until=lambda: registry.told and not watch.breakers)
+    run_in_loop(act, watch, until=lambda: registry.moves and not watch.breakers)
     assert watch.breakers.get("ann/v2", Breaker()).tripped_cause is None

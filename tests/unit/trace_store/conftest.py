@@ -1,4 +1,4 @@
-"""The trace store in process, with a clock that the test sets."""
+"""Run the trace store in process with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEYS = Keys("pk-lf-test", "sk-lf-test")
 
 @dataclass
 class Store:
-    """The store's application, its tables and its clock."""
+    """A trace store's application, tables and clock."""
 
     http: TestClient
     tables: TraceTables
@@ -35,7 +35,7 @@ class Store:
         return answer.json()
 
     def post_spans(self, *spans: dict[str, Any]) -> None:
-        """Export spans as OTLP/JSON: dicts with plain `attributes`, maybe `scope`, `resource`."""
+        """Export spans as OTLP/JSON: dicts of `attributes` and optional `scope`, `resource`."""
         for plain in spans:
             span = dict(plain)
             scope = span.pop("scope", {"name": "litellm"})

@@ -1,6 +1,6 @@
-"""What we ask and what the trace store answers, against the API that Langfuse publishes.
+"""Test our requests and the trace store's responses against the API that Langfuse publishes.
 
-Langfuse generates the SDK's inner client from its API definition: paths, parameters, models.
+Langfuse generates the SDK's inner client (paths, parameters, models) from its API definition.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from twin_resources.observability.langfuse.outbox import QueuedScore
 from twin_resources.quality.ledger.reading import score_pages, trace_pages
 
 TRACE = f"{7:032x}"
-# Not in the definition: a Langfuse answers it with whole metadata where they were cut.
+# Not in the definition, but Langfuse accepts it and returns metadata uncut.
 UNPUBLISHED = {"expandMetadata"}
 
 
-def published() -> Iterator[tuple[str, re.Pattern[str], set[str]]]:
-    """Method, path and parameters of each request that the generated client can make."""
+def published_requests() -> Iterator[tuple[str, re.Pattern[str], set[str]]]:
+    """Yield method, path and parameters of each request that the generated client can send."""
     for path in Path(langfuse.api.__file__).parent.rglob("raw_client.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -53,7 +53,7 @@ def _pattern(path: ast.expr) -> re.Pattern[str]:
     return re.compile("/" + "".join(parts))
 
 
-def test_every_request_of_ours_is_one_that_langfuse_publishes() -> None:
+def test_langfuse_publishes_every_request_that_we_send() -> None:
     sent: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -74,21 +74,21 @@ def test_every_request_of_ours_is_one_that_langfuse_publishes() -> None:
         pages(0, 1_790_000_000_000, "next")
     trace_pages(client).traces_by_id([TRACE], 0)
 
-    known = list(published())
-    assert len(known) > 50
+    published = list(published_requests())
+    assert len(published) > 50
     for request in sent:
         parameters = set(request.url.params) - UNPUBLISHED
-        fits = [
+        matches = [
             names
-            for method, pattern, names in known
+            for method, pattern, names in published
             if method == request.method and pattern.fullmatch(request.url.path)
         ]
-        assert fits, f"{request.method} {request.url.path}"
-        assert any(parameters <= names for names in fits), (request.url.path, parameters)
+        assert matches, f"{request.method} {request.url.path}"
+        assert any(parameters <= names for names in matches), (request.url.path, parameters)
 
 
 @pytest.mark.parametrize(("value", "data_type"), [(1.0, "NUMERIC"), ("Better so.", "CORRECTION")])
-def test_a_score_is_one_that_langfuse_takes(value: float | str, data_type: str) -> None:
+def test_langfuses_client_accepts_our_scores(value: float | str, data_type: str) -> None:
     score = QueuedScore("s", TRACE, "thumbs", value, data_type, metadata={"twin.reader": "r"})
     body = convert_and_respect_annotation_metadata(
         object_=score.body(), annotation=CreateScoreRequest, direction="read"
@@ -97,7 +97,7 @@ def test_a_score_is_one_that_langfuse_takes(value: float | str, data_type: str) 
     assert (request.id, request.trace_id, request.value) == ("s", TRACE, value)
 
 
-def test_the_generated_client_reads_what_the_store_answers(store: Store) -> None:
+def test_the_generated_client_reads_the_stores_responses(store: Store) -> None:
     start = {"startTimeUnixNano": "1790000000000000000", "endTimeUnixNano": "1790000001000000000"}
     kind = {"langfuse.observation.type": "generation", "langfuse.observation.model.name": "m"}
     store.post_spans({"traceId": TRACE, "spanId": f"{1:016x}", "name": "answer", **start,
@@ -114,8 +114,8 @@ def test_the_generated_client_reads_what_the_store_answers(store: Store) -> None
         password=KEYS.secret,
         httpx_client=store.http,
     )
-    everything = "core,details,subject,annotation"
-    scores = {score.name: score for score in api.scores.get_many(fields=everything).data}
+    all_fields = "core,details,subject,annotation"
+    scores = {score.name: score for score in api.scores.get_many(fields=all_fields).data}
     assert {name: score.value for name, score in scores.items()} == {
         "thumbs": True, "stars": 4.5, "mood": "happy", "said": "dry", "output": "Better so."
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The outbox: order, replacement, bounds, and what survives."""
+"""Test the outbox: order, replacement, limits and durability."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def refused_items(outbox: Outbox) -> list[tuple[str, str, str]]:
         return connection.execute("SELECT kind, id, why FROM refused").fetchall()
 
 
-def sent_in_order(outbox: Outbox) -> list[str]:
+def send_all(outbox: Outbox) -> list[str]:
     order: list[str] = []
     while (waiting := outbox.get_next_item()) is not None:
         order.append(waiting.id if waiting.kind == "score" else waiting.body.decode())
@@ -43,63 +43,63 @@ def sent_in_order(outbox: Outbox) -> list[str]:
     return order
 
 
-def test_readers_go_first_then_traces_then_what_the_gateway_measured(outbox: Outbox) -> None:
+def test_votes_are_sent_before_traces_and_measurements(outbox: Outbox) -> None:
     outbox.put_scores([score("automatic")], automatic=True)
     outbox.put_trace(b"first trace")
     outbox.put_trace(b"second trace")
     outbox.put_scores([score("a"), score("b")])
-    assert sent_in_order(outbox) == ["a", "b", "first trace", "second trace", "automatic"]
+    assert send_all(outbox) == ["a", "b", "first trace", "second trace", "automatic"]
     counts = outbox.counts()
     assert (counts.sent_scores, counts.sent_traces, counts.scores, counts.traces) == (3, 2, 0, 0)
     assert (counts.trace_bytes, counts.oldest_at) == (0, None)
 
 
-def test_a_later_vote_replaces_the_waiting_one_even_while_it_is_sent(outbox: Outbox) -> None:
+def test_a_later_vote_replaces_a_waiting_vote_even_during_sending(outbox: Outbox) -> None:
     outbox.put_scores([score("vote", 1.0)])
-    on_its_way = outbox.get_next_item()
-    assert on_its_way is not None
+    item_in_flight = outbox.get_next_item()
+    assert item_in_flight is not None
     outbox.put_scores([score("vote", 0.0)])
     assert outbox.counts().scores == 1
-    outbox.mark_sent(on_its_way)
+    outbox.mark_sent(item_in_flight)
     item = outbox.get_next_item()
     assert item is not None
     assert json.loads(item.body)["value"] == 0.0
     outbox.mark_sent(item)
-    outbox.mark_sent(item)  # an acknowledgement told twice
+    outbox.mark_sent(item)  # a repeated acknowledgement
     assert outbox.counts().scores == 0
 
 
-def test_the_same_export_twice_waits_once(outbox: Outbox) -> None:
+def test_a_repeated_export_is_queued_once(outbox: Outbox) -> None:
     outbox.put_trace(b"export")
     outbox.put_trace(b"export")
     assert (outbox.counts().traces, outbox.counts().trace_bytes) == (1, 6)
 
 
-def test_the_oldest_traces_give_way_and_are_counted_scores_never(tmp_path: Path) -> None:
+def test_only_the_oldest_traces_are_dropped_and_counted(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox.sqlite", max_trace_bytes=100, max_scores=3)
     outbox.put_scores([score("a"), score("b")])
     for number in range(12):
         outbox.put_trace(f"trace {number:04d}".encode())
     counts = outbox.counts()
     assert (counts.traces, counts.trace_bytes, counts.dropped_traces) == (10, 100, 2)
-    assert sent_in_order(outbox)[:3] == ["a", "b", "trace 0002"]
+    assert send_all(outbox)[:3] == ["a", "b", "trace 0002"]
     outbox.put_scores([score("c"), score("d"), score("e")])
     with pytest.raises(OutboxFullError, match="3 scores that the trace store has not accepted"):
         outbox.put_scores([score("f")])
     assert outbox.counts().scores == 3
-    assert sent_in_order(outbox) == ["c", "d", "e"]
+    assert send_all(outbox) == ["c", "d", "e"]
     outbox.put_scores([score("f")])
     assert outbox.counts().scores == 1
 
 
-def test_an_outbox_begins_with_nothing_and_room_for_one(tmp_path: Path) -> None:
+def test_an_outbox_starts_empty_with_space_for_one_item(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "new" / "folder" / "outbox.sqlite", max_scores=1)
     assert outbox.counts() == OutboxCounts(0, 0, 0, None, 0, 0, 0, 0, "", None)
     outbox.put_scores([score("a")])
     assert outbox.counts().scores == 1
 
 
-def test_what_was_removed_is_overwritten_and_a_commit_survives_every_process(
+def test_removed_items_are_overwritten_and_commits_are_durable(
     tmp_path: Path,
 ) -> None:
     for pages, outbox in (
@@ -114,7 +114,7 @@ def test_what_was_removed_is_overwritten_and_a_commit_survives_every_process(
         assert (outbox._max_trace_bytes, outbox._max_scores) == (256 << 20, 2_000_000)
 
 
-def test_what_fails_goes_behind_and_blocks_nothing(outbox: Outbox) -> None:
+def test_a_failing_item_moves_to_the_end_of_the_queue(outbox: Outbox) -> None:
     outbox.put_scores([score("poison"), score("good")])
     first = outbox.get_next_item()
     assert first is not None
@@ -122,7 +122,7 @@ def test_what_fails_goes_behind_and_blocks_nothing(outbox: Outbox) -> None:
     outbox.record_failure(first, "HTTP 500")
     assert outbox.counts().problem == "HTTP 500"
     assert outbox.counts().problem_at == pytest.approx(time.time(), abs=60)
-    assert sent_in_order(outbox) == ["good", "poison"]
+    assert send_all(outbox) == ["good", "poison"]
     assert outbox.counts().problem == ""
 
 
@@ -136,7 +136,7 @@ def test_a_refused_score_is_kept_with_its_reason(outbox: Outbox) -> None:
     assert (outbox.counts().refused, outbox.counts().scores) == (1, 0)
 
 
-def test_it_survives_a_new_process_and_serves_threads(tmp_path: Path) -> None:
+def test_an_outbox_is_durable_and_thread_safe(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     first, second = Outbox(path), Outbox(path)
 
@@ -145,8 +145,8 @@ def test_it_survives_a_new_process_and_serves_threads(tmp_path: Path) -> None:
             outbox.put_scores([score(f"{name}-{number}")])
 
     threads = [
-        threading.Thread(target=put, args=(box, name))
-        for box, name in ((first, "a"), (first, "b"), (second, "c"))
+        threading.Thread(target=put, args=(outbox, name))
+        for outbox, name in ((first, "a"), (first, "b"), (second, "c"))
     ]
     for thread in threads:
         thread.start()
@@ -156,10 +156,10 @@ def test_it_survives_a_new_process_and_serves_threads(tmp_path: Path) -> None:
     second.close()
     reopened = Outbox(path)
     assert reopened.counts().scores == 150
-    assert len(set(sent_in_order(reopened))) == 150
+    assert len(set(send_all(reopened))) == 150
 
 
-def test_a_newer_file_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
+def test_newer_and_damaged_files_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     Outbox(path).close()
     connection = sqlite3.connect(path)
@@ -169,12 +169,12 @@ def test_a_newer_file_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
         Outbox(path)
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"not a database at all, but long enough to be read as one" * 20)
-    with pytest.raises(OutboxError, match="not a database") as caught:
+    with pytest.raises(OutboxError, match="not a database") as error:
         Outbox(broken)
-    assert "move the file away" in str(caught.value) or "restore" in str(caught.value)
+    assert "move the file away" in str(error.value) or "restore" in str(error.value)
 
 
-def test_ids_are_made_from_what_the_score_is_of() -> None:
+def test_ids_depend_on_the_subject_of_the_score() -> None:
     assert score_id("thumbs", "reader", "trace") == score_id("thumbs", "reader", "trace")
     assert score_id("ab", "c") != score_id("a", "bc")
     assert len(score_id("x")) == 32

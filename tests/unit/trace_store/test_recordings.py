@@ -1,7 +1,7 @@
-"""Every recording of a real Langfuse 4.16.0, replayed against the trace store.
+"""Replay every recording of a real Langfuse 4.16.0 against the trace store.
 
-The state behind a recording is rebuilt from its own answer: scores are posted and spans exported
-at the recorded instants, then the recorded request is sent and its answer compared with its cursor.
+The state behind a recording is rebuilt from its response: scores are posted and spans exported at
+the recorded times. Then the recorded request is sent, and response and cursor are compared.
 """
 
 from __future__ import annotations
@@ -19,22 +19,30 @@ SERVED = (
     *("get-v2-observations", "get-v2-observations-default", "get-v2-observations-filter-tags"),
     *(f"get-v3-scores-page{page}" for page in range(5)),
     *(
-        f"get-v3-scores-bad-{what}"
-        for what in ("cursor", "fields", "fromTimestamp", "limit", "orderBy", "userId", "value")
+        f"get-v3-scores-bad-{parameter}"
+        for parameter in (
+            "cursor",
+            "fields",
+            "fromTimestamp",
+            "limit",
+            "orderBy",
+            "userId",
+            "value",
+        )
     ),
     "post-score-bad-name-value",
     "post-score-bad-traceId-name-value-dataType",
     "post-score-bad-traceId-observationId-sessionId-name-val",
     "post-score-bad-traceId-value",
 )
-# the store has no price list, so what a model costs a token is not known to it
+# the store has no price list, so it cannot return prices per token
 PRICE_LIST = {
     *("internalModelId", "modelId", "inputPrice", "outputPrice", "totalPrice"),
     *("usagePricingTierId", "usagePricingTierName"),
 }
-# LiteLLM says them by attributes of another convention than Langfuse's, which stay metadata here
+# LiteLLM uses attributes of another convention, which the store keeps as metadata
 LITELLM = ("litellm_request", "raw_gen_ai_request")
-OF_OTHERS = {
+LITELLM_FIELDS = {
     *("environment", "model", "providedModelName", "usageDetails", "costDetails"),
     *("inputUsage", "outputUsage", "totalUsage", "inputCost", "outputCost", "totalCost"),
 }
@@ -73,16 +81,22 @@ def rebuild_scores(store: Store, golden: dict[str, dict[str, Any]]) -> None:
 def rebuild_spans(store: Store, golden: dict[str, dict[str, Any]]) -> None:
     for recorded in golden["get-v2-observations"]["response"]["data"]:
         metadata = dict(recorded["metadata"])
-        mine = {name: metadata.pop(name) for name in list(metadata) if "." not in name}
-        sent: dict[str, dict[str, Any]] = {}
+        own_metadata = {name: metadata.pop(name) for name in list(metadata) if "." not in name}
+        attributes_sent: dict[str, dict[str, Any]] = {}
         for owner in ("attributes.", "resourceAttributes.", "scope.attributes."):
             names = [name for name in metadata if name.startswith(owner)]
-            sent[owner] = {name.removeprefix(owner): metadata.pop(name) for name in names}
+            attributes_sent[owner] = {
+                name.removeprefix(owner): metadata.pop(name) for name in names
+            }
         scope = {name.removeprefix("scope."): value for name, value in metadata.items()}
-        attributes = sent["attributes."] | {"langfuse.trace.metadata": json.dumps(mine)}
+        attributes = attributes_sent["attributes."] | {
+            "langfuse.trace.metadata": json.dumps(own_metadata)
+        }
         if len(str(attributes.get("metadata", ""))) == 200:
             attributes["metadata"] += "y_alias: cut off in the recording"
-        if not sent["attributes."]:  # the SDK's spans: their attributes are answered as fields only
+        if not attributes_sent[
+            "attributes."
+        ]:  # attributes of the SDK's spans are returned only as fields
             attributes |= {
                 "langfuse.observation.type": recorded["type"].lower(),
                 "langfuse.observation.model.name": recorded["model"],
@@ -104,8 +118,8 @@ def rebuild_spans(store: Store, golden: dict[str, dict[str, Any]]) -> None:
                 "startTimeUnixNano": nanoseconds(recorded["startTime"]),
                 "endTimeUnixNano": nanoseconds(recorded["endTime"]),
                 "attributes": attributes,
-                "resource": sent["resourceAttributes."],
-                "scope": scope | {"attributes": sent["scope.attributes."]},
+                "resource": attributes_sent["resourceAttributes."],
+                "scope": scope | {"attributes": attributes_sent["scope.attributes."]},
             }
         )
 
@@ -127,15 +141,15 @@ def test_every_recording_is_either_served_or_404(golden: dict[str, Any], store: 
 @pytest.mark.parametrize(
     "name", [name for name in SERVED if "page" not in name and "v2" not in name]
 )
-def test_answer_is_the_recorded_one(name: str, golden: dict[str, Any], store: Store) -> None:
+def test_the_response_equals_the_recording(name: str, golden: dict[str, Any], store: Store) -> None:
     status, body = send(store, golden[name])
     recorded = golden[name]["response"]
-    if "-bad-" in name:  # refused in our own words
+    if "-bad-" in name:  # our refusal has another text
         body, recorded = body["message"], recorded["message"]
     assert (status, body) == (golden[name]["status"], recorded)
 
 
-def test_pages_of_scores_are_the_recorded_ones(golden: dict[str, Any], store: Store) -> None:
+def test_pages_of_scores_equal_the_recordings(golden: dict[str, Any], store: Store) -> None:
     rebuild_scores(store, golden)
     for page in range(5):
         recording = golden[f"get-v3-scores-page{page}"]
@@ -143,28 +157,26 @@ def test_pages_of_scores_are_the_recorded_ones(golden: dict[str, Any], store: St
         assert status == 200
         assert body["meta"] == recording["response"]["meta"]
         for row, recorded in zip(body["data"], recording["response"]["data"], strict=True):
-            # the recorded server writes its own updatedAt some seconds after the score's arrival
+            # the recorded server sets updatedAt some seconds after a score arrives
             assert row | {"updatedAt": ""} == recorded | {"updatedAt": ""}
 
 
 @pytest.mark.parametrize("name", [name for name in SERVED if "v2" in name])
-def test_observations_are_the_recorded_ones(
-    name: str, golden: dict[str, Any], store: Store
-) -> None:
+def test_observations_equal_the_recordings(name: str, golden: dict[str, Any], store: Store) -> None:
     rebuild_spans(store, golden)
     status, body = send(store, golden[name])
     recorded = golden[name]["response"]
     assert (status, body["meta"]) == (200, recorded["meta"])
     for row, expected in zip(body["data"], recorded["data"], strict=True):
         assert set(row) == set(expected)
-        others = OF_OTHERS if row["name"] in LITELLM else set[str]()
-        compared = expected.keys() - PRICE_LIST - others
-        assert {field: row[field] for field in compared} == {
-            field: expected[field] for field in compared
+        others = LITELLM_FIELDS if row["name"] in LITELLM else set[str]()
+        compared_fields = expected.keys() - PRICE_LIST - others
+        assert {field: row[field] for field in compared_fields} == {
+            field: expected[field] for field in compared_fields
         }
 
 
-def test_a_posted_score_reads_back(golden: dict[str, Any], store: Store) -> None:
+def test_a_posted_score_is_returned(golden: dict[str, Any], store: Store) -> None:
     posted = golden["post-score"]["request"]["body"]
     send(store, golden["post-score"])
     row = store.get("v3/scores", id=posted["id"], fields="details,subject")["data"][0]

@@ -1,4 +1,4 @@
-"""The trace store on fixtures of our own: what it takes, refuses, pages, filters and forgets."""
+"""Test what the trace store accepts, refuses, pages, filters and deletes, with invented data."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def span(number: int, *, trace: str = TRACE, **fields: Any) -> dict[str, Any]:
     return {"traceId": trace, "spanId": f"{number:016x}", "name": f"span {number}"} | times | fields
 
 
-def test_a_generation_is_answered_with_everything(store: Store) -> None:
+def test_a_generation_is_returned_with_all_fields(store: Store) -> None:
     store.post_spans(GENERATION)
     fields = "io,metadata,model,usage,trace_context,metrics"
     row = store.get("v2/observations", traceId=TRACE, fields=fields)["data"][0]
@@ -60,13 +60,13 @@ def test_a_generation_is_answered_with_everything(store: Store) -> None:
     assert (row["costDetails"], row["totalCost"]) == ({"total": 1.25e-05}, 1.25e-05)
     assert row["latency"] == 1.5
     assert row["metadata"]["twin.author"] == "ada"
-    assert row["metadata"]["twin.cost_usd"] == 1.25e-05  # JSON text is read back as JSON
-    assert "environment" not in row  # `basic` was not asked for
+    assert row["metadata"]["twin.cost_usd"] == 1.25e-05  # JSON text is parsed
+    assert "environment" not in row  # the field group `basic` was not requested
     basic = store.get("v2/observations")["data"][0]
     assert (basic["userId"], basic["environment"]) == ("reader-1", "production")
 
 
-def test_long_metadata_are_cut_unless_expanded(store: Store) -> None:
+def test_long_metadata_is_cut_unless_expanded(store: Store) -> None:
     store.post_spans(GENERATION)
     chunks = GENERATION["attributes"]["langfuse.trace.metadata.twin.chunks"]
     cut = store.get("v2/observations", fields="metadata")["data"][0]["metadata"]
@@ -75,7 +75,7 @@ def test_long_metadata_are_cut_unless_expanded(store: Store) -> None:
     assert expanded["data"][0]["metadata"]["twin.chunks"] == chunks
 
 
-def test_protobuf_and_gzip_say_the_same_as_json(store: Store) -> None:
+def test_protobuf_and_gzip_give_the_same_rows_as_json(store: Store) -> None:
     store.post_spans(GENERATION)
     export = ExportTraceServiceRequest()
     sent = export.resource_spans.add().scope_spans.add()
@@ -131,7 +131,7 @@ def test_protobuf_and_gzip_say_the_same_as_json(store: Store) -> None:
         ),
     ],
 )
-def test_an_unreadable_export_is_refused_whole(
+def test_an_unreadable_export_is_refused_completely(
     store: Store, content: bytes, headers: dict[str, str], message: str
 ) -> None:
     answer = store.http.post("/api/public/otel/v1/traces", content=content, headers=headers)
@@ -149,7 +149,7 @@ def test_a_gzip_bomb_is_not_unpacked(store: Store) -> None:
     assert (answer.status_code, "unpacks to more than" in answer.json()["error"]) == (400, True)
 
 
-def test_pages_of_equal_instants_neither_lose_nor_repeat(store: Store) -> None:
+def test_pages_of_equal_times_lose_and_repeat_nothing(store: Store) -> None:
     for number in range(7):
         store.post_spans(span(0, trace=f"{number:032x}"))
         store.http.post("/api/public/scores", json={"name": "s", "value": 1, "traceId": "t"})
@@ -211,7 +211,7 @@ def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) ->
         STARTED | {"operator": ">", "value": format_timestamp(1_790_000_000_002)},
     ],
 )
-def test_a_condition_that_nobody_sends_is_refused_and_says_so(
+def test_an_unsupported_condition_is_refused_with_a_reason(
     store: Store, condition: dict[str, Any]
 ) -> None:
     parameters = {"filter": json.dumps([TRACES | {"value": [TRACE]}, condition])}
@@ -222,19 +222,19 @@ def test_a_condition_that_nobody_sends_is_refused_and_says_so(
     assert issue["message"].startswith("Unsupported filter condition: ")
 
 
-def test_a_refusal_of_a_filter_names_what_is_answered(store: Store) -> None:
+def test_the_refusal_of_a_filter_names_the_supported_filters(store: Store) -> None:
     by_name = {"type": "string", "column": "name", "operator": "=", "value": "answer"}
     answer = store.http.get("/api/public/v2/observations", params={"filter": json.dumps([by_name])})
     assert "this store answers only metadata key = text, traceId any of" in answer.text
 
 
-def test_a_filter_that_cannot_be_read_is_refused(store: Store) -> None:
+def test_an_unreadable_filter_is_refused(store: Store) -> None:
     for text in ("{", "{}", '[{"type": "string"}]', '[{"type":"string","column":"1;--"}]'):
         answer = store.http.get("/api/public/v2/observations", params={"filter": text})
         assert (answer.status_code, "message" in answer.json()) == (400, True)
 
 
-def test_scores_of_every_kind_read_back(store: Store) -> None:
+def test_scores_of_every_kind_are_returned_as_sent(store: Store) -> None:
     kinds: list[tuple[Any, str | None, Any, str]] = [
         (0.25, None, 0.25, "NUMERIC"),
         (3, "NUMERIC", 3, "NUMERIC"),
@@ -268,14 +268,14 @@ def test_scores_of_every_kind_read_back(store: Store) -> None:
         {"value": 1, "name": ""},
     ],
 )
-def test_a_score_that_means_nothing_is_refused(store: Store, wrong: dict[str, Any]) -> None:
+def test_an_invalid_score_is_refused(store: Store, wrong: dict[str, Any]) -> None:
     body = {"name": "n", "traceId": TRACE} | wrong
     assert store.http.post("/api/public/scores", json=body).status_code == 400
     assert store.get("v3/scores")["data"] == []
 
 
 def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:
-    """`timestamp` is no change feed: what changes is `updatedAt`."""
+    """A change sets `updatedAt`, so `timestamp` cannot show changes."""
     body = {"id": "one", "name": "n", "traceId": TRACE, "value": 1}
     store.at("2026-11-20T06:00:00.500Z").http.post("/api/public/scores", json=body)
     store.at("2026-11-21T06:00:00.500Z").http.post("/api/public/scores", json=body | {"value": 0})
@@ -285,7 +285,7 @@ def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:
     assert row["updatedAt"] == "2026-11-21T06:00:00.500Z"
 
 
-def test_an_array_of_scores_is_accepted_as_far_as_it_is_right(store: Store) -> None:
+def test_the_valid_scores_of_an_array_are_accepted(store: Store) -> None:
     good = {"id": "good", "name": "n", "traceId": TRACE, "value": 1}
     answer = store.http.post("/api/public/scores", json=[good])
     assert (answer.status_code, answer.json()) == (202, {"message": "Accepted"})
@@ -299,7 +299,7 @@ def test_an_array_of_scores_is_accepted_as_far_as_it_is_right(store: Store) -> N
     "authorization",
     ["", "Bearer x", "Basic !!!", "Basic cGstbGYtdGVzdDp3cm9uZw==", "Basic OnNrLWxmLXRlc3Q="],
 )
-def test_wrong_keys_open_nothing(store: Store, authorization: str) -> None:
+def test_wrong_keys_are_refused(store: Store, authorization: str) -> None:
     store.http.auth = None
     headers = {"authorization": authorization} if authorization else {}
     for method, path in (
@@ -339,13 +339,13 @@ def test_every_other_endpoint_is_404(store: Store, method: str, path: str) -> No
     assert store.http.post("/").status_code == 404
 
 
-def test_the_root_says_what_this_is_and_where_traces_are_shown(store: Store) -> None:
+def test_the_root_describes_the_store_and_where_traces_are_shown(store: Store) -> None:
     answer = store.http.get("/", auth=("", ""))
     assert (answer.status_code, answer.text.count("\n")) == (200, 1)
     assert "`twin open traces`" in answer.text
 
 
-def test_a_deleted_trace_is_nowhere_in_the_file(store: Store) -> None:
+def test_no_byte_of_a_deleted_trace_stays_in_the_file(store: Store) -> None:
     canary = "canary-4711-in-the-answer"
     other = "f" * 32
     secret = GENERATION["attributes"] | {"langfuse.observation.output": canary * 300}
@@ -365,7 +365,7 @@ def test_a_deleted_trace_is_nowhere_in_the_file(store: Store) -> None:
     assert store.get("v2/observations")["data"] == []
 
 
-def test_rows_outlive_the_process(tmp_path: Path, store: Store) -> None:
+def test_rows_are_durable(tmp_path: Path, store: Store) -> None:
     store.post_spans(GENERATION)
     reopened = TraceTables(store.tables.path)
     from twin_resources.observability.trace_store.queries import parse_observation_query
@@ -374,7 +374,7 @@ def test_rows_outlive_the_process(tmp_path: Path, store: Store) -> None:
     assert ([row.id for row in rows], next_cursor) == (["b7ad6b7169203331"], False)
 
 
-def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_newer_schema_is_refused_with_a_next_step(tmp_path: Path) -> None:
     path = tmp_path / "new.sqlite"
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA + 1}")
@@ -382,14 +382,14 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
         TraceTables(path)
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.sqlite"
     path.write_bytes(b"this is no database at all, only a text of some length" * 40)
     with pytest.raises(DamagedError, match=r"broken\.sqlite is damaged"):
         TraceTables(path)
 
 
-def test_traces_are_kept_ninety_days_from_when_they_began_and_arrived(store: Store) -> None:
+def test_traces_are_kept_ninety_days_after_their_start_and_arrival(store: Store) -> None:
     now, day = store.now_ms, 86_400_000
     old, late, new = "1" * 32, "2" * 32, "3" * 32
 
@@ -403,7 +403,7 @@ def test_traces_are_kept_ninety_days_from_when_they_began_and_arrived(store: Sto
         "/api/public/scores", json={"id": "s", "name": "n", "value": 1.0, "traceId": old}
     )
     store.now_ms = now
-    send(late, days_ago=100)  # it began long ago and arrives now, say from an outbox
+    send(late, days_ago=100)  # it started long ago and arrives now, for example from an outbox
     send(new, days_ago=1)
     assert {row["traceId"] for row in store.get("v2/observations")["data"]} == {late, new}
     assert store.get("v3/scores")["data"] == []

@@ -1,4 +1,4 @@
-"""Traces for people, read from the embedded store and from recorded answers of Langfuse 4.16.0."""
+"""Test reading traces from the embedded store and from recorded responses of Langfuse 4.16.0."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SINCE = datetime(2026, 9, 1, tzinfo=UTC)
 
 
 def span(number: int, *, version: str = "v1", route: str = "stable", **data: Any) -> dict[str, Any]:
-    """A span as the gateway writes it."""
+    """Return a span as the gateway writes it."""
     metadata = {
         "twin.author": data.pop("author", "ann"),
         "twin.version": version,
@@ -73,7 +73,7 @@ def score(store: Store, trace: int, name: str, value: float | str, **fields: Any
     assert store.http.post("/api/public/scores", json=body).status_code == 200
 
 
-def test_a_page_is_newest_first_with_scores_and_leads_to_the_next(
+def test_a_page_has_the_newest_traces_first_with_scores_and_a_cursor(
     store: Store, client: LangfuseClient
 ) -> None:
     store.post_spans(*(span(number) for number in range(1, 6)))
@@ -104,7 +104,7 @@ def test_a_page_is_newest_first_with_scores_and_leads_to_the_next(
         (TraceFilter(version="v1", score=ScoreCondition("thumbs", "=", 0)), []),
     ],
 )
-def test_filters(
+def test_filters_select_traces(
     wanted: TraceFilter, expected: list[int], store: Store, client: LangfuseClient
 ) -> None:
     store.post_spans(
@@ -118,8 +118,8 @@ def test_filters(
     assert [int(row.trace_id, 16) for row in page.rows] == expected
 
 
-def test_scores_of_many_pages_are_looked_through(store: Store, client: LangfuseClient) -> None:
-    """The only low vote is the oldest of 130: three pages of scores come before it."""
+def test_all_pages_of_scores_are_searched(store: Store, client: LangfuseClient) -> None:
+    """The only low vote is the oldest of 130, after three pages of scores."""
     store.post_spans(*(span(number) for number in range(1, 131)))
     for number in range(1, 131):
         store.now_ms += 10
@@ -128,8 +128,8 @@ def test_scores_of_many_pages_are_looked_through(store: Store, client: LangfuseC
     assert [int(row.trace_id, 16) for row in page.rows] == [1]
 
 
-def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClient) -> None:
-    """The parent of the first span was never stored: the span is a root all the same."""
+def test_a_trace_is_a_tree_of_its_stored_spans(store: Store, client: LangfuseClient) -> None:
+    """A span whose parent was never stored is a root."""
     inner = span(7, parent=f"{7:016x}") | {"spanId": "00000000000000aa", "name": "inner"}
     store.post_spans(span(7, parent="00000000000000ff"), inner)
     score(store, 7, "support", 0.25)
@@ -147,7 +147,7 @@ def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClie
     }
 
 
-def test_a_trace_that_is_not_there_is_an_error(client: LangfuseClient) -> None:
+def test_a_missing_trace_is_an_error(client: LangfuseClient) -> None:
     with pytest.raises(TraceStoreError) as refused:
         build_trace_tree(client, client.trace("0" * 32))
     assert refused.value.status == 404
@@ -163,12 +163,12 @@ def test_a_trace_that_is_not_there_is_an_error(client: LangfuseClient) -> None:
         ("judge:topic@1>=0.5", ScoreCondition("judge:topic@1", ">=", 0.5)),
     ],
 )
-def test_a_condition_is_read(text: str, expected: ScoreCondition | None) -> None:
+def test_conditions_are_parsed(text: str, expected: ScoreCondition | None) -> None:
     assert parse_score_condition(text) == expected
 
 
 @pytest.mark.parametrize("text", ["thumbs<", "<0.3", "thumbs<many", "a<b<c"])
-def test_a_condition_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_condition_is_an_error(text: str) -> None:
     with pytest.raises(TwinError, match="condition"):
         parse_score_condition(text)
 
@@ -177,7 +177,7 @@ def test_a_condition_that_is_none_is_refused(text: str) -> None:
     ("sign", "held"),
     [("<", [0]), ("<=", [0, 0.5]), (">", [1]), (">=", [0.5, 1]), ("=", [0.5]), ("", [0, 0.5, 1])],
 )
-def test_a_condition_holds(sign: str, held: list[float]) -> None:
+def test_conditions_compare_values(sign: str, held: list[float]) -> None:
     condition = ScoreCondition("thumbs", sign, 0.5)
     assert [value for value in (0, 0.5, 1) if condition.matches(value)] == held
     assert condition.matches("a text") == (sign == "")
@@ -185,7 +185,7 @@ def test_a_condition_holds(sign: str, held: list[float]) -> None:
 
 @pytest.fixture
 def recorded(shared_data: Path) -> LangfuseClient:
-    """Answers that Langfuse 4.16.0 gave: its observations, its scores, its project."""
+    """Return a client of recorded responses: observations, scores and project."""
     folder = shared_data / "langfuse-golden"
 
     def body(name: str) -> Any:
@@ -219,7 +219,7 @@ def recorded(shared_data: Path) -> LangfuseClient:
 
 
 def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) -> None:
-    """Traces of the SDK or LiteLLM have no author; they are shown with the fields they have."""
+    """Traces of the SDK or LiteLLM have no author and show only the fields that they have."""
     page = read_trace_page(recorded, TraceFilter())
     assert [(row.version, row.tokens, row.cost_usd) for row in page.rows] == [
         ("adapter-v8", 30, 1.35e-05),
@@ -237,7 +237,7 @@ def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) 
     assert trace_url(recorded, "ab") == "https://lf.example/project/twin/traces/ab"
 
 
-def test_what_a_foreign_trace_does_not_say_is_empty() -> None:
+def test_missing_fields_of_a_foreign_trace_are_empty() -> None:
     row = build_trace_row({"traceId": "a", "startTime": "2026-01-01T00:00:00Z", "totalCost": 0})
     assert (row.author, row.version, row.cost_usd, row.tokens) == ("", "", None, None)
     assert (row.question, row.answer, row.error) == ("", "", "")

@@ -34,7 +34,7 @@ def test_settings_that_match_the_recipe_are_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"learning_rate": 1e-4}, "learning_rate is 0.0001 and should be 0.001"),
         ({"accumulation": 1, "samples_per_step": 2}, "accumulation is 1 and should be 2"),
