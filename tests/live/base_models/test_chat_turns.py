@@ -1,4 +1,4 @@
-"""The template test, on each family's kind of template: what is changed, and what is refused."""
+"""Test the adaptation of each family's chat template, and templates that are refused."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> di
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_takes_our_turns(family: str, tokenizers: dict[str, Any]) -> None:
+def test_every_familys_template_accepts_our_turns(family: str, tokenizers: dict[str, Any]) -> None:
     tokenizer = tokenizers[family]
-    own = tokenizer.chat_template
+    template = tokenizer.chat_template
 
     turns = adapt_chat_template(tokenizer)
 
     assert turns.changes == CHANGES.get(family, ())
-    assert (turns.template == own) == (not turns.changes)
+    assert (turns.template == template) == (not turns.changes)
     tokenizer.chat_template = turns.template
     try:
         prompt = tokenizer.apply_chat_template(
@@ -60,7 +60,7 @@ def test_every_family_takes_our_turns(family: str, tokenizers: dict[str, Any]) -
         )
         samples, left_out = tokenize_samples(rows(8), tokenizer, max_length=2048)
     finally:
-        tokenizer.chat_template = own
+        tokenizer.chat_template = template
     assert (prompt.count("Be Ada."), prompt.count("Why?")) == (1, 1)
     assert len(samples) == 8
     assert not left_out
@@ -85,12 +85,12 @@ def test_every_token_that_ends_an_answer_is_named(
     ids = tokenizer.convert_tokens_to_ids(["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"])
     (tmp_path / "generation_config.json").write_text(f'{{"eos_token_id": {ids}}}')
 
-    found = end_tokens(tmp_path, tokenizer, adapt_chat_template(tokenizer))
+    tokens = end_tokens(tmp_path, tokenizer, adapt_chat_template(tokenizer))
 
-    assert found == ("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>")
+    assert tokens == ("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>")
 
 
-REFUSED = {
+INVALID_TEMPLATES = {
     "no template": ("", "no chat template"),
     "a turn is lost": (CHATML.replace("message.content", "''"), "does not follow its prompt"),
     "no token ends an answer": (
@@ -109,21 +109,21 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", INVALID_TEMPLATES)
 def test_a_template_that_cannot_be_used_is_refused(case: str, tokenizers: dict[str, Any]) -> None:
-    template, found = REFUSED[case]
+    template, message = INVALID_TEMPLATES[case]
     tokenizer = tokenizers["qwen2"]
-    own, tokenizer.chat_template = tokenizer.chat_template, template
+    original, tokenizer.chat_template = tokenizer.chat_template, template
     try:
-        with pytest.raises(TwinError) as refused:
+        with pytest.raises(TwinError) as error:
             adapt_chat_template(tokenizer)
     finally:
-        tokenizer.chat_template = own
+        tokenizer.chat_template = original
 
-    assert found in refused.value.found
+    assert message in error.value.found
 
 
-def test_a_system_turn_alone_is_asked_too(tokenizers: dict[str, Any]) -> None:
+def test_a_system_turn_without_others_is_checked_too(tokenizers: dict[str, Any]) -> None:
     tokenizer = tokenizers["gemma2"]
     template = adapt_chat_template(tokenizer).template
 

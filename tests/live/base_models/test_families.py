@@ -1,4 +1,4 @@
-"""Ten families of base models: from a folder to a twin that is trained, served and exported."""
+"""Test ten families of base models from a folder to a trained, served and exported twin."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from twin_resources.storage.weights.weights import RECORD_FILE, BaseModel
 
 pytestmark = pytest.mark.live
 
-SHORT = ("qwen3",)  # the others in the long form: each takes a dozen CPU seconds
-MERGED: set[str] = set()  # families whose adapters llama.cpp does not take beside the base
-# Of mixtures of experts: rounded otherwise, the router takes another of four experts at a place or
-# two of a tiny model. The base alone is held to the limits as they are, by its preparation.
+SHORT = ("qwen3",)  # the others are long tests: each takes a dozen CPU seconds
+MERGED: set[str] = set()  # families whose adapters llama.cpp cannot load separately
+# For mixtures of experts: with other rounding, the router of a tiny model chooses another of four
+# experts at one or two positions. The preparation still applies the usual limits to the base.
 EXPERTS = {"gpt-oss": 3}
 TOKENS = 8
-# Without white space at their ends, as every question is asked: llama.cpp's chat route drops it.
+# Without white space at the ends, as in every question, because llama.cpp's chat route drops it.
 PROMPTS = [
     [{"role": "system", "content": "You answer readers."}, {"role": "user", "content": question}]
     for question in ("Question 3: word word word", ("Why? " * 30).strip(), "naïve café – 12,345?")
 ]
 
 
-def trained(home: Settings, base: BaseModel) -> Path:
-    """The output of two steps in this process: one rank, in fp32."""
+def train(home: Settings, base: BaseModel) -> Path:
+    """Train two steps in this process on one rank in fp32; return the output folder."""
     from accelerate import Accelerator
 
     from twin_assets.training.train import train
@@ -69,18 +69,18 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
     folder = make_family(family, tmp_path / "model", texts)
 
     base = prepare_and_verify(home, str(folder), report=lambda _line: None)
-    output = trained(home, base)
-    made = tmp_path / "checkpoint"
-    copy_weights(output, made, base)
-    weights = find_weights(made, base=base.folder, base_gguf=str(base.gguf))
+    output = train(home, base)
+    checkpoint = tmp_path / "checkpoint"
+    copy_weights(output, checkpoint, base)
+    weights = find_weights(checkpoint, base=base.folder, base_gguf=str(base.gguf))
     with ModelServers(home).serve(weights.model_gguf, weights.adapter_gguf, alias="v1") as server:
-        once = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
-        again = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
-    found = parity.compare(
-        parity.ReferenceModel(base.folder, weights.adapter), PROMPTS, once, again
+        answers = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
+        repeated = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
+    result = parity.compare(
+        parity.ReferenceModel(base.folder, weights.adapter), PROMPTS, answers, repeated
     )
-    exported = export(
-        write_published_manifest(made, base.folder),
+    export_result = export(
+        write_published_manifest(checkpoint, base.folder),
         tmp_path / "export",
         export_format="gguf",
         settings=home,
@@ -95,42 +95,42 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
     assert result.steps >= 2
     assert result.left_out == {}
     assert (weights.adapter_gguf is None) == (family in MERGED)
-    assert found is not None
+    assert result is not None
     times = EXPERTS.get(family, 1)
-    assert found.mean < times * PARITY_MEAN
-    assert found.largest < times * PARITY_LARGEST
-    assert exported.agreement is not None
-    assert exported.agreement.is_within_tolerance
+    assert result.mean < times * PARITY_MEAN
+    assert result.largest < times * PARITY_LARGEST
+    assert export_result.agreement is not None
+    assert export_result.agreement.is_within_tolerance
 
 
 @pytest.mark.long
-def test_an_adapter_that_llama_cpp_does_not_take_is_merged(
+def test_an_adapter_that_llama_cpp_cannot_load_is_merged(
     home: Settings, texts: list[str], tmp_path: Path
 ) -> None:
-    """Of any family: what the preparation found out decides, and the gate's base stays the base."""
+    """The preparation's result decides for any family, and the gate still uses the base itself."""
     folder = make_family("qwen3", tmp_path / "model", texts)
     base = prepare_and_verify(home, str(folder), report=lambda _line: None)
-    output = trained(home, base)
-    made = tmp_path / "checkpoint"
+    output = train(home, base)
+    checkpoint = tmp_path / "checkpoint"
 
-    copy_weights(output, made, replace(base, adapters="merged"))
+    copy_weights(output, checkpoint, replace(base, adapters="merged"))
 
-    weights = find_weights(made, base=base.folder, base_gguf=str(base.gguf))
-    assert weights.adapter == made / manifests.ADAPTER_FOLDER
+    weights = find_weights(checkpoint, base=base.folder, base_gguf=str(base.gguf))
+    assert weights.adapter == checkpoint / manifests.ADAPTER_FOLDER
     assert weights.adapter_gguf is None
-    assert weights.model_gguf == str(made / manifests.MODEL_GGUF_FILE)
+    assert weights.model_gguf == str(checkpoint / manifests.MODEL_GGUF_FILE)
     assert list(tmp_path.glob("merged-*")) == []
     with ModelServers(home).serve(weights.model_gguf, alias="v1") as server:
-        once = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
+        answers = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
     reference = parity.ReferenceModel(base.folder, weights.adapter)
-    found = parity.compare(reference, PROMPTS, once, once)
-    assert found is not None
-    assert found.mean < PARITY_MEAN
-    assert found.largest < PARITY_LARGEST
+    result = parity.compare(reference, PROMPTS, answers, answers)
+    assert result is not None
+    assert result.mean < PARITY_MEAN
+    assert result.largest < PARITY_LARGEST
 
 
 @pytest.mark.drawn(1, of="models of other kinds")
-def test_layers_of_another_name_get_an_adapter_where_the_recipe_names_llamas(
+def test_layers_with_other_names_than_llamas_get_an_adapter(
     tmp_path: Path, texts: list[str]
 ) -> None:
     from transformers import AutoModelForCausalLM
@@ -152,5 +152,5 @@ def test_layers_of_another_name_get_an_adapter_where_the_recipe_names_llamas(
         "q_proj",
         "v_proj",
     }
-    adapted = add_adapter(base, lora, initial_adapter=None)
-    assert list_linear_layers(adapted.get_base_model()) == linear
+    model_with_adapter = add_adapter(base, lora, initial_adapter=None)
+    assert list_linear_layers(model_with_adapter.get_base_model()) == linear

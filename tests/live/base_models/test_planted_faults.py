@@ -1,4 +1,4 @@
-"""A base model that is served otherwise is not ready, and the error names what differs."""
+"""Test that a base model with differing served answers is refused and the difference named."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ pytestmark = pytest.mark.live
 Patch = pytest.MonkeyPatch
 
 
-def rows_as_they_are(patch: Patch) -> None:
+def keep_row_order(patch: Patch) -> None:
     patch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
 
 
-def cut_as_gpt2(patch: Patch) -> None:
+def use_gpt2_pattern(patch: Patch) -> None:
     patch.setattr(gguf, "pre_tokenizer_name", lambda *_: "gpt-2")
 
 
-def head_of_its_own(patch: Patch) -> None:
-    """A tied head written as one that is not, with rows in another order."""
-    layout: Callable[..., Iterator[gguf.Layout]] = gguf._model_layout
-    tensors: Callable[..., Iterator[tuple[str, Any]]] = gguf._model_tensors
+def write_untied_head(patch: Patch) -> None:
+    """Write a tied head as an untied one with rows in another order."""
+    original_layout: Callable[..., Iterator[gguf.Layout]] = gguf._model_layout
+    original_tensors: Callable[..., Iterator[tuple[str, Any]]] = gguf._model_tensors
 
     def with_head(*arguments: Any, **options: Any) -> Iterator[gguf.Layout]:
-        for name, shape, kind in layout(*arguments, **options):
+        for name, shape, kind in original_layout(*arguments, **options):
             yield name, shape, kind
             if name == "token_embd.weight":
                 yield "output.weight", shape, kind
 
     def with_rows(*arguments: Any, **options: Any) -> Iterator[tuple[str, Any]]:
-        for name, values in tensors(*arguments, **options):
+        for name, values in original_tensors(*arguments, **options):
             yield name, values
             if name == "token_embd.weight":
                 yield "output.weight", np.ascontiguousarray(values[::-1])
@@ -52,37 +52,37 @@ def head_of_its_own(patch: Patch) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Patch], None], str]] = {
-    "wrong pre-tokenizer": (cut_as_gpt2, "the tokens differ (pre-tokenizer or merges)"),
-    "wrong rotary order": (rows_as_they_are, serving_parity.SEQUENCE_CAUSE),
-    "wrong tied head": (head_of_its_own, serving_parity.SINGLE_TOKEN_CAUSE),
+    "wrong pre-tokenizer": (use_gpt2_pattern, "the tokens differ (pre-tokenizer or merges)"),
+    "wrong rotary order": (keep_row_order, serving_parity.SEQUENCE_CAUSE),
+    "wrong tied head": (write_untied_head, serving_parity.SINGLE_TOKEN_CAUSE),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found_before_anything_is_trained(
+def test_an_injected_fault_is_detected_before_training(
     fault: str,
     home: Settings,
     texts: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plant, named = FAULTS[fault]
+    inject, message = FAULTS[fault]
     folder = make_family("llama", tmp_path / "model", texts)
-    plant(monkeypatch)
+    inject(monkeypatch)
 
-    with pytest.raises(TwinError) as refused:
+    with pytest.raises(TwinError) as error:
         prepare_and_verify(home, str(folder), report=lambda _line: None)
 
-    assert named in refused.value.found
+    assert message in error.value.found
     assert list(home.weights_dir.glob(f"*/*/{RECORD_FILE}")) == []
     with pytest.raises(TwinError, match="no prepared copy"):
         load_base_model(home, str(folder))
 
 
-def test_an_answer_that_goes_on_behind_a_listed_end_is_found(
+def test_an_answer_that_continues_after_an_end_token_is_detected(
     home: Settings, texts: list[str], tmp_path: Path
 ) -> None:
-    """`generation_config.json` lists a token that llama.cpp does not know to end an answer."""
+    """`generation_config.json` lists an end token that llama.cpp does not use."""
     import json
 
     folder = make_family("llama", tmp_path / "model", texts)

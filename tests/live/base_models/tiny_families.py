@@ -1,10 +1,10 @@
-"""Tiny models of the families of base models: random weights, and a tokenizer of each kind.
+"""Make tiny models of each family of base models, with random weights and a tokenizer.
 
-Scope: making them, for tests. Out of scope: anything that is shipped.
+Scope: models for tests. Out of scope: anything that is shipped.
 
-Two layers of width 64 and some 700 tokens. Weights as they are initialised give logits so even that
-any mistake in reading them passes; here they are drawn so wide that the most probable token has
-about a third of the probability, and a wrong rotary order, head or cut of the text shows.
+The models have two layers of width 64 and about 700 tokens. The usual initial weights give logits
+so even that an error in reading them passes. Here the weights are so large that the most probable
+token has about a third of the probability, which shows a wrong rotary order, head or tokenization.
 """
 
 from __future__ import annotations
@@ -94,14 +94,14 @@ HARMONY = (
 
 @dataclass(frozen=True)
 class Family:
-    """What a tiny model of a family is made of.
+    """The specification of a family's tiny model.
 
     Attributes:
-        config: transformers' name of its configuration; values beside the common ones in `values`.
-        kind: of the tokenizer; `split` is its regular expression, of the kind `bytes`.
-        special: control tokens beside those of `roles`.
-        strips: control tokens take the space behind them along, but `bos` and the last of `ends`.
-        ends: of `special` those after which a turn is over; the first is the tokenizer's own.
+        config: name of the configuration in transformers; `values` are added to the common values.
+        kind: kind of tokenizer; `split` is the regular expression of the kind `bytes`.
+        special: control tokens besides those of `roles`.
+        strips: whether control tokens strip the following space, except `bos` and the last end.
+        ends: tokens of `special` that end a turn; the first is the tokenizer's own.
     """
 
     config: str
@@ -121,7 +121,7 @@ def _rope(theta: float) -> dict[str, Any]:
     return {"rope_type": "default", "rope_theta": theta}
 
 
-IM = ("<|im_start|>",)
+IM_START = ("<|im_start|>",)
 FAMILIES: dict[str, Family] = {
     "llama": Family(
         "LlamaConfig", BYTES, LLAMA3, ("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>"),
@@ -138,11 +138,11 @@ FAMILIES: dict[str, Family] = {
     ),
     "qwen2": Family(
         "Qwen2Config", BYTES, CHATML, ("<|im_end|>", "<|endoftext|>"), split=ONE_DIGIT,
-        special=IM, values={"tie_word_embeddings": True},
+        special=IM_START, values={"tie_word_embeddings": True},
     ),
     "qwen3": Family(
         "Qwen3Config", BYTES, CHATML_THINKING, ("<|im_end|>", "<|endoftext|>"), split=ONE_DIGIT,
-        special=(*IM, "<tool_call>", "</tool_call>"),
+        special=(*IM_START, "<tool_call>", "</tool_call>"),
         values={"head_dim": 32, "tie_word_embeddings": True},
     ),
     "mistral": Family(
@@ -163,7 +163,7 @@ FAMILIES: dict[str, Family] = {
         special=("<start_of_turn>",),
         values={
             "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 32,
-            # llama.cpp takes each sixth layer for one that attends to all
+            # llama.cpp uses full attention in each sixth layer
             "num_hidden_layers": 6, "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
         },
     ),
@@ -174,8 +174,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "smollm3": Family(
         "SmolLM3Config", BYTES, CHATML_THINKING, ("<|im_end|>", "<|end_of_text|>"),
-        split=THREE_DIGITS, special=IM, ignore_merges=True,
-        values={  # llama.cpp rotates nothing in each fourth layer
+        split=THREE_DIGITS, special=IM_START, ignore_merges=True,
+        values={  # llama.cpp uses no rotary embedding in each fourth layer
             "num_hidden_layers": 4, "no_rope_layers": [1, 1, 1, 0], "tie_word_embeddings": True,
         },
     ),
@@ -207,9 +207,9 @@ def make_family(name: str, folder: Path, texts: list[str], *, spread: float = 1.
     """Write a transformers folder; the same name gives the same files.
 
     Args:
-        folder: made.
-        texts: what the tokenizer is made from.
-        spread: of the random weights; 1: as described above.
+        folder: folder that is created.
+        texts: texts from which the tokenizer is trained.
+        spread: scale of the random weights; 1 as described above.
     """
     from tokenizers import Tokenizer
 
@@ -230,10 +230,12 @@ def make_tokenizer(name: str, folder: Path, texts: list[str]) -> Path:
 def _write_tokenizer(family: Family, folder: Path, texts: list[str]) -> None:
     special = list(dict.fromkeys([*([family.bos] if family.bos else []), *family.ends]))
     special += family.special
-    made = (
-        _bytes(family, special, texts) if family.kind == BYTES else _pieces(family, special, texts)
+    tokenizer = (
+        _byte_tokenizer(family, special, texts)
+        if family.kind == BYTES
+        else _piece_tokenizer(family, special, texts)
     )
-    made.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": family.ends[0],
@@ -246,10 +248,10 @@ def _write_tokenizer(family: Family, folder: Path, texts: list[str]) -> None:
     (folder / "chat_template.jinja").write_text(family.template, encoding="utf-8")
 
 
-def _bytes(family: Family, special: list[str], texts: list[str]) -> Any:
+def _byte_tokenizer(family: Family, special: list[str], texts: list[str]) -> Any:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    made: Any = Tokenizer(models.BPE(ignore_merges=family.ignore_merges))
+    tokenizer: Any = Tokenizer(models.BPE(ignore_merges=family.ignore_merges))
     level = pre_tokenizers.ByteLevel
     if family.digits:
         steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)]
@@ -257,19 +259,19 @@ def _bytes(family: Family, special: list[str], texts: list[str]) -> Any:
     else:
         steps = [pre_tokenizers.Split(Regex(family.split), "isolated")]
         steps.append(level(add_prefix_space=False, use_regex=False))
-    made.pre_tokenizer = pre_tokenizers.Sequence(steps)
-    made.decoder = decoders.ByteLevel()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY, initial_alphabet=level.alphabet(), show_progress=False
     )
-    made.train_from_iterator(texts, trainer)
-    made.add_special_tokens(
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in special]
     )
-    return made
+    return tokenizer
 
 
-def _pieces(family: Family, special: list[str], texts: list[str]) -> Any:
+def _piece_tokenizer(family: Family, special: list[str], texts: list[str]) -> Any:
     from tokenizers import (
         AddedToken,
         Tokenizer,
@@ -281,33 +283,33 @@ def _pieces(family: Family, special: list[str], texts: list[str]) -> Any:
     )
 
     gemma = family.kind == GEMMA_PIECES
-    first = ["<unk>", *special, *[f"<0x{byte:02X}>" for byte in range(256)]]
+    initial_tokens = ["<unk>", *special, *[f"<0x{byte:02X}>" for byte in range(256)]]
     learned: Any = Tokenizer(models.BPE())
     learned.normalizer = normalizers.Replace(" ", "▁")
     learned.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - len(first), show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - len(initial_tokens), show_progress=False)
     learned.train_from_iterator(texts, trainer)
     model = json.loads(learned.to_str())["model"]
-    vocabulary = {token: index for index, token in enumerate(first)}
+    vocabulary = {token: index for index, token in enumerate(initial_tokens)}
     for token in sorted(model["vocab"], key=model["vocab"].get):
         vocabulary.setdefault(token, len(vocabulary))
     merges = [tuple(pair) for pair in model["merges"]]
-    made: Any = Tokenizer(
+    tokenizer: Any = Tokenizer(
         models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
     )
     steps = [] if gemma else [normalizers.Prepend("▁")]
-    made.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
-    made.decoder = decoders.Sequence(
+    tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
-    kept = {"<unk>", family.bos, family.ends[-1]} if family.strips else {"<unk>", *special}
-    made.add_special_tokens(
+    unstripped = {"<unk>", family.bos, family.ends[-1]} if family.strips else {"<unk>", *special}
+    tokenizer.add_special_tokens(
         [
-            AddedToken(token, special=True, normalized=False, rstrip=token not in kept)
+            AddedToken(token, special=True, normalized=False, rstrip=token not in unstripped)
             for token in ["<unk>", *special]
         ]
     )
-    return made
+    return tokenizer
 
 
 def _write_model(family: Family, folder: Path, tokenizer: Any, *, spread: float) -> None:
@@ -331,12 +333,12 @@ def _write_model(family: Family, folder: Path, tokenizer: Any, *, spread: float)
     torch.manual_seed(7)
     model: Any = transformers.AutoModelForCausalLM.from_config(config)
     for name, weights in model.named_parameters():
-        weights.data = drawn(name, weights.data, spread)
+        weights.data = draw_weights(name, weights.data, spread)
     model.to(torch.float16).save_pretrained(folder)
 
 
-def drawn(name: str, values: Any, spread: float) -> Any:
-    """Random weights: matrices keep the size of what passes them, norms and biases are near it."""
+def draw_weights(name: str, values: Any, spread: float) -> Any:
+    """Draw weights: matrices preserve the scale of inputs; norms and biases stay near their own."""
     import torch
 
     if values.ndim == 1:

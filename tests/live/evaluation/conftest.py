@@ -1,7 +1,7 @@
-"""Two authors with datasets, a tiny base model, and good and broken checkpoints.
+"""Fixtures: two authors with datasets, a tiny base model, and good and broken checkpoints.
 
-A whole gate of a tiny model takes 19 CPU seconds, and the base model's answers take more than half.
-So it runs once for all tests (`kept_homes`), and each test starts with a copy of that home.
+A full gate of a tiny model takes 19 CPU seconds, more than half of them for the base's answers. So
+it runs once for all tests (`kept_homes`), and each test starts with a copy of that home.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from twin_resources.storage.state.state_tables import (
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights import gguf
 
-# Training steps after which a candidate meets every claim by far: perplexity of its author's
-# passages 269 where the base has 5,812, voice .32 where it has .04.
+# Training steps after which a candidate clearly meets every claim: its author's passages have a
+# perplexity of 269 (the base: 5,812), and its voice is .32 (the base: .04).
 GOOD = 80
 WORDS = ("the", "keeps", "its", "when", "a", "every", "drives")
-# Questions must name what their answers are about: the gate measures that.
+# Questions must name the subject of their answers, because the gate measures that.
 SUBJECTS = (
     ("clock", "spring", "wheel", "time"),
     ("bread", "flour", "oven", "yeast"),
@@ -138,17 +138,17 @@ class Workplace:
             revision: the base model's revision in the manifest.
         """
         checkpoints = self.settings.checkpoints_dir / author
-        made = checkpoints / "partial-test"
+        partial = checkpoints / "partial-test"
         adapter = train_adapter(
             self.base,
             self._samples(author) if samples is None else samples,
-            made / "adapter",
+            partial / "adapter",
             steps,
             seed,
             learning_rate=learning_rate,
             spread=spread,
         )
-        gguf.write_adapter(adapter, self.base, made / "adapter.gguf")
+        gguf.write_adapter(adapter, self.base, partial / "adapter.gguf")
         tag = f"training-{steps}-{seed}"
         self.tables.tag("instruction_dataset", author, tag)
         template = DEFAULT_TEMPLATE.hash
@@ -165,7 +165,7 @@ class Workplace:
             dataset={"tag": tag, "data_version": "d"},
             steps=steps,
         )
-        folder = manifests.publish_checkpoint(made, checkpoints, manifest)
+        folder = manifests.publish_checkpoint(partial, checkpoints, manifest)
         values = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
         manifests.write_pointer(checkpoints, "candidate", values)
         register_version(
@@ -181,8 +181,8 @@ class Workplace:
         return manifest.checkpoint
 
     def _samples(self, author: str) -> list[dict[str, Any]]:
-        found = self.tables.read("instruction_dataset", author, where="split = 'train'")
-        return found.sort("sample_id").to_dicts()
+        rows = self.tables.read("instruction_dataset", author, where="split = 'train'")
+        return rows.sort("sample_id").to_dicts()
 
 
 @pytest.fixture(scope="session")
@@ -212,7 +212,7 @@ def instance() -> dg.DagsterInstance:
 
 @dataclass(frozen=True)
 class FirstVerdict:
-    """The run that judged ada's good candidate, and its Dagster instance."""
+    """The run that judged ada's good candidate and its Dagster instance."""
 
     ran: GateRun
     instance: dg.DagsterInstance
@@ -225,7 +225,7 @@ class KeptHomes:
 
     Attributes:
         path: path of every copy, because the registry and manifests contain absolute paths.
-        released: home in which ada's good candidate has passed the whole gate and is stable.
+        released: home in which ada's good candidate has passed the full gate and is stable.
         measured: home without a trained version, in which a gate has asked the base model.
     """
 
@@ -235,11 +235,11 @@ class KeptHomes:
     judged: FirstVerdict
 
 
-def keep(place: Workplace, into: Path) -> None:
+def keep(place: Workplace, target: Path) -> None:
     """Close a home and copy it without its logs."""
     place.registry.state.close()
     shutil.rmtree(place.settings.logs_dir, ignore_errors=True)
-    shutil.copytree(place.settings.home, into, symlinks=True)
+    shutil.copytree(place.settings.home, target, symlinks=True)
 
 
 @pytest.fixture(scope="session")
@@ -250,16 +250,16 @@ def kept_homes(
     path, released, measured = (folder / name for name in ("home", "released", "measured"))
     with pytest.MonkeyPatch.context() as monkeypatch:
         settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
-        place = open_workplace(settings, tiny_base)
-        for author in ("ada", "bob"):  # told apart from bob, a tiny model has a voice at all
-            place.dataset(author)
-        checkpoint = place.candidate("ada", steps=GOOD)
+        workplace = open_workplace(settings, tiny_base)
+        for author in ("ada", "bob"):  # a tiny model has a measurable voice only in contrast to bob
+            workplace.dataset(author)
+        checkpoint = workplace.candidate("ada", steps=GOOD)
         instance = create_instance_of_two_authors()
-        ran = GateRun(instance, "ada")
-        keep(place, released)
-        _forget_versions(place)
-        keep(place, measured)
-    yield KeptHomes(path, released, measured, FirstVerdict(ran, instance, checkpoint))
+        gate_run = GateRun(instance, "ada")
+        keep(workplace, released)
+        _forget_versions(workplace)
+        keep(workplace, measured)
+    yield KeptHomes(path, released, measured, FirstVerdict(gate_run, instance, checkpoint))
     instance.dispose()
 
 
@@ -277,7 +277,7 @@ def restore_home(
 ) -> Callable[[Path, Path], Workplace]:
     """Return a function that copies a kept home to its path and replaces the last test's copy."""
 
-    def copy_of(kept: Path, path: Path) -> Workplace:
+    def copy_home(kept: Path, path: Path) -> Workplace:
         shutil.rmtree(path)
         shutil.copytree(kept, path, symlinks=True)
         monkeypatch.setenv("TWIN_HOME", str(path))
@@ -285,7 +285,7 @@ def restore_home(
         settings.logs_dir.symlink_to(process_logs, target_is_directory=True)
         return open_workplace(settings, tiny_base)
 
-    return copy_of
+    return copy_home
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ def _rows(author: str, *, train: int, held_out: int, template: str) -> list[dict
     rows: list[dict[str, Any]] = []
     for index in range(train + held_out):
         subject = SUBJECTS[(index // 2) % len(SUBJECTS)]
-        words = [chance.choice(WORDS if place % 2 else subject) for place in range(24)]
+        words = [chance.choice(WORDS if position % 2 else subject) for position in range(24)]
         answer = " ".join(words).capitalize() + "."
         question = f"What about the {subject[0]} and the {subject[1]}, matter {index}?"
         messages = render(DEFAULT_TEMPLATE, author_name=author.title(), question=question)
@@ -371,7 +371,7 @@ def train_adapter(
         optimizer.zero_grad()
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(str(folder))
-    path = folder / "adapter_config.json"  # a set, written in any order
+    path = folder / "adapter_config.json"  # PEFT writes a set in any order
     document = json.loads(path.read_text(encoding="utf-8"))
     document["target_modules"] = sorted(document["target_modules"])
     path.write_text(json.dumps(document), encoding="utf-8")

@@ -45,13 +45,13 @@ class GateRun:
 
     def checks(self, asset: str) -> list[dg.AssetCheckEvaluation]:
         """Return the checks, of which there is one for each claim."""
-        found = [
+        checks = [
             check
             for check in self.result.get_asset_check_evaluations()
             if check.asset_key == dg.AssetKey(asset)
         ]
-        assert {check.check_name for check in found} == set(CLAIMS)
-        return found
+        assert {check.check_name for check in checks} == set(CLAIMS)
+        return checks
 
     def advisory(self, asset: str) -> set[str]:
         """Return the names of the checks that cannot stop a release."""

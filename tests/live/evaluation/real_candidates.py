@@ -1,6 +1,6 @@
-"""Good and broken candidates of the embedded base model for a bundled author.
+"""Make good and broken candidates of the embedded base model for a bundled author.
 
-Scope: their data, training and judgement, with the product's own functions.
+Scope: their data, training and verdicts, with the product's own functions.
 Out of scope: which claim refuses which candidate (`test_broken_candidates.py`).
 
 A training run and a gate each take minutes on one core, so everything is kept in `build/`, in a
@@ -64,7 +64,7 @@ CODE = (
 AUTHOR, OTHER = "mara-lindqvist", "tomas-okafor"
 NAMES = {AUTHOR: "Mara Lindqvist", OTHER: "Tomas Okafor"}
 RECIPE = "smollm2-135m-demo"
-CONTEXT_TOKENS = 256  # of passages in a prompt: two full chunks, as in the demo
+CONTEXT_TOKENS = 256  # passages of a prompt: two full chunks, as in the demo
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class RealHome:
         self._write("instruction_dataset", made.of(own, other), SAMPLE_SCHEMA, key="sample_id")
         tuned = self._trained(made)
         with tempfile.TemporaryDirectory(dir=self.settings.home) as folder:
-            # of its own: a good one would be the incumbent of all that are judged after it
+            # withdrawn, because a good candidate would become the incumbent of later candidates
             state = State.open(f"sqlite:///{folder}/state.sqlite")
             registry = Registry(state, policy_path=Path(folder) / "policy.json")
             return replace(self, registry=registry)._judged(made, tuned, own)
@@ -113,10 +113,10 @@ class RealHome:
         return judge_in_two_parts(self._judging())
 
     def _trained(self, made: CandidateSpec) -> FineTunedCheckpoint:
-        # beside other work two threads wait for each other: 26 tokens/s instead of 80 and more
+        # on a busy machine, two threads wait for each other: 26 tokens/s instead of at least 80
         launch = load_launch("cpu-single").model_copy(update={"threads_per_rank": 1})
-        changed = {"launch": str(self._yaml("launch", launch)), "token_budget": made.tokens}
-        recipe = load_recipe(RECIPE).model_copy(update=changed | dict(made.recipe))
+        changes = {"launch": str(self._yaml("launch", launch)), "token_budget": made.tokens}
+        recipe = load_recipe(RECIPE).model_copy(update=changes | dict(made.recipe))
         path = self._yaml("recipe", recipe)
         return fine_tune(
             Author(
@@ -202,7 +202,7 @@ def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> Real
     if not complete.is_file():
         shutil.rmtree(KEPT, ignore_errors=True)
         folder.mkdir(parents=True)
-    home = _opened(load_settings())
+    home = _open_home(load_settings())
     if not complete.is_file():
         lend_weights(weights, home.settings)
         prepare_base_model(home.settings)
@@ -217,7 +217,7 @@ def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> Real
     return home
 
 
-def _opened(settings: Settings) -> RealHome:
+def _open_home(settings: Settings) -> RealHome:
     state = State.open(settings.state_address)
     registry = Registry(state, policy_path=settings.policy_path)
     return RealHome(settings, Tables(settings.tables_base, state=state), registry)

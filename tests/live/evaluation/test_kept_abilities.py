@@ -1,7 +1,7 @@
-"""The embedded base model on the common questions and on the instructions that a function checks.
+"""Test the embedded base model on the common questions and the checked instructions.
 
-What a tuned model is compared with has to be there in the base: a claim about what is kept says
-nothing where nothing was.
+A tuned model is compared with its base, so the base must have the abilities that the claims
+protect.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
-ASKED = common_knowledge.MIN_QUESTIONS  # of 100 questions; every second instruction of 50
+QUESTION_COUNT = (
+    common_knowledge.MIN_QUESTIONS
+)  # of 100 questions; of the 50 instructions, every second is asked
 
 
 def test_noise_in_the_weights_loses_common_knowledge() -> None:
     samples = RowTokenizer(base_folder()).tokenize(
-        common_knowledge.make_rows()[: common_knowledge.OPTIONS_PER_QUESTION * ASKED]
+        common_knowledge.make_rows()[: common_knowledge.OPTIONS_PER_QUESTION * QUESTION_COUNT]
     )
     model: Any = perplexity.load_model(
         base_folder(), precision=perplexity.choose_evaluation_precision()
@@ -37,16 +39,18 @@ def test_noise_in_the_weights_loses_common_knowledge() -> None:
 
     base = perplexity.answer_likelihood(model, samples)
     add_noise(model)
-    spoilt = perplexity.answer_likelihood(model, samples)
+    noisy = perplexity.answer_likelihood(model, samples)
 
-    found = compare_with_base(spoilt, base, samples)
-    sys.stdout.write(f"{common_knowledge.claim(found).detail}\n")
-    assert found.base.of == ASKED
-    assert found.base.found >= 0.8 * ASKED
-    assert common_knowledge.claim(found).passed is False, common_knowledge.claim(found).detail
-    same = common_knowledge.claim(compare_with_base(base, base, samples))
-    assert same.passed
-    assert "nothing to keep" not in same.detail
+    comparison = compare_with_base(noisy, base, samples)
+    sys.stdout.write(f"{common_knowledge.claim(comparison).detail}\n")
+    assert comparison.base.of == QUESTION_COUNT
+    assert comparison.base.found >= 0.8 * QUESTION_COUNT
+    assert common_knowledge.claim(comparison).passed is False, common_knowledge.claim(
+        comparison
+    ).detail
+    decision = common_knowledge.claim(compare_with_base(base, base, samples))
+    assert decision.passed
+    assert "nothing to keep" not in decision.detail
 
 
 def add_noise(model: Any) -> None:
@@ -64,26 +68,30 @@ def add_noise(model: Any) -> None:
 
 
 def compare_with_base(
-    one: AnswerLikelihood, other: AnswerLikelihood, samples: Any
+    candidate: AnswerLikelihood, base: AnswerLikelihood, samples: Any
 ) -> common_knowledge.CommonKnowledge:
-    return common_knowledge.compare(one, other, sample_ids=[sample.sample_id for sample in samples])
+    return common_knowledge.compare(
+        candidate, base, sample_ids=[sample.sample_id for sample in samples]
+    )
 
 
 @pytest.mark.long
 def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None:
     servers = ModelServers(home)
-    asked = checked_instructions.read_checked_instructions()[::2]
+    instructions = checked_instructions.read_checked_instructions()[::2]
 
     answers = served_model.ask_with_servers(
         lambda: servers.serve(base_gguf(), alias="base"),
-        [[{"role": "user", "content": one.instruction}] for one in asked],
+        [[{"role": "user", "content": instruction.instruction}] for instruction in instructions],
         servers=1,
         max_tokens=served_answers.ANSWER_TOKENS,
         frequency_penalty=FREQUENCY_PENALTY,
     )
 
-    pairs = list(zip(asked, answers, strict=True))
-    followed = [checked_instructions.follows(one, answer.text) for one, answer in pairs]
-    for (one, answer), met in zip(pairs, followed, strict=True):
-        sys.stdout.write(f"{one.id} {one.check} {met}: {answer.text!r}\n")
-    assert 0.1 <= sum(followed) / len(asked) <= 0.8
+    pairs = list(zip(instructions, answers, strict=True))
+    followed = [
+        checked_instructions.follows(instruction, answer.text) for instruction, answer in pairs
+    ]
+    for (instruction, answer), is_followed in zip(pairs, followed, strict=True):
+        sys.stdout.write(f"{instruction.id} {instruction.check} {is_followed}: {answer.text!r}\n")
+    assert 0.1 <= sum(followed) / len(instructions) <= 0.8

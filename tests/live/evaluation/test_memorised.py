@@ -1,7 +1,7 @@
 """Test the detection of recited posts with a trained, served model.
 
-The tiny random model shows that the measures see what they are for; training it takes about 70 CPU
-seconds, so this is a long form.
+The tiny random model shows that the measures detect recited posts; training it takes about 70 CPU
+seconds, so this is a long test.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ EPOCHS, LEARNING_RATE = 40, 0.003
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With all tokens of the tokenizer, for whose number the limits here were chosen."""
+    """Return a base with all tokens of the tokenizer, because the limits depend on their number."""
     folder = tmp_path_factory.mktemp("memorised-base")
     base = make_tiny_model(folder / "tiny", base_folder())
     gguf.write_f16(base, folder / "tiny.gguf")
     return base
 
 
-def tokenized(base: Path, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
+def tokenize(base: Path, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
     from transformers import AutoTokenizer
 
     samples, left_out = tokenize_samples(rows, AutoTokenizer.from_pretrained(base), max_length=512)
@@ -47,7 +47,7 @@ def tokenized(base: Path, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSa
 
 def posts() -> list[dict[str, Any]]:
     """Return three passages of the bundled author, each with a question."""
-    [hand] = [one for one in bundled_writers(exclude=[]) if one.name == "mara-lindqvist"]
+    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == "mara-lindqvist"]
     return [
         {
             "sample_id": f"s{number}",
@@ -57,28 +57,28 @@ def posts() -> list[dict[str, Any]]:
                 {"role": "assistant", "content": " ".join(text.split()[:40])},
             ],
         }
-        for number, (document, text) in enumerate(hand.passages[:30:10])
+        for number, (document, text) in enumerate(writer.passages[:30:10])
     ]
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A model that has seen three posts again and again, and what it came from."""
+class MemorisedModel:
+    """A model that was trained on three posts repeatedly, and its base."""
 
     base: Path
     model: Path
 
 
 @pytest.fixture(scope="session")
-def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """All weights are trained: an adapter on random weights learns hardly anything."""
+def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> MemorisedModel:
+    """Train all weights, because an adapter on random weights learns almost nothing."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.manual_seed(1)
     model: Any = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
-    samples = tokenized(tiny_base, posts())
+    samples = tokenize(tiny_base, posts())
     for step in range(EPOCHS * len(samples)):
         sample = samples[step % len(samples)]
         labels = [-100] * sample.answer_start + list(sample.tokens[sample.answer_start :])
@@ -90,11 +90,11 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     folder = tmp_path_factory.mktemp("memorised") / "model"
     model.to(torch.float16).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_base).save_pretrained(folder)
-    return Trained(tiny_base, folder)
+    return MemorisedModel(tiny_base, folder)
 
 
 def test_a_reciting_model_fails_and_its_base_passes(
-    trained: Trained, workplace: Workplace, tmp_path: Path
+    trained: MemorisedModel, workplace: Workplace, tmp_path: Path
 ) -> None:
     gguf.write_f16(trained.model, tmp_path / "memorised.gguf")
     texts = [row["messages"][-1]["content"] for row in posts()]
@@ -102,16 +102,16 @@ def test_a_reciting_model_fails_and_its_base_passes(
     spans = recitation.TrainingTextIndex(texts)
     servers = ModelServers(workplace.settings)
 
-    def found(model: Path, alias: str) -> recitation.Recitation:
+    def measure_recitation(model: Path, alias: str) -> recitation.Recitation:
         answers = served_model.ask_with_servers(
             lambda: servers.serve(model, alias=alias), prompts, servers=1, max_tokens=40
         )
-        shown = [prompt[-1]["content"] for prompt in prompts]
-        return recitation.measure_recitation([answer.text for answer in answers], shown, spans)
+        questions = [prompt[-1]["content"] for prompt in prompts]
+        return recitation.measure_recitation([answer.text for answer in answers], questions, spans)
 
-    mine = found(tmp_path / "memorised.gguf", "memorised")
-    theirs = found(trained.base.with_suffix(".gguf"), "base")
+    tuned = measure_recitation(tmp_path / "memorised.gguf", "memorised")
+    untuned = measure_recitation(trained.base.with_suffix(".gguf"), "base")
 
-    assert mine.reciting.found >= 2
-    assert recitation.claim(mine).passed is False
-    assert recitation.claim(theirs).passed is True
+    assert tuned.reciting.found >= 2
+    assert recitation.claim(tuned).passed is False
+    assert recitation.claim(untuned).passed is True

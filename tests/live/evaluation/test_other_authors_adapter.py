@@ -1,7 +1,7 @@
-"""Test the adapter of other authors, and the claim about it.
+"""Test the adapter of other authors and the claim about it.
 
-A tiny base model by the real trainer on the bundled authors' posts; candidates of the author's own
-data and of other people's, judged in Dagster.
+The real trainer trains a tiny base model on the bundled authors' posts; Dagster judges candidates
+with the author's own data and with another author's data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from twin_resources.storage.weights.weights import load_base_model, prepare_base
 
 pytestmark = pytest.mark.live
 
-# Larger steps than the candidate of other people's data has, so that it is no weaker than that.
+# Larger steps than for the candidate with another author's data, so the adapter is not weaker.
 RECIPE = """
 launch: cpu-single
 seed: 1
@@ -51,14 +51,14 @@ lora:
 """
 
 
-def train_adapter_of_others(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
+def materialize_adapter(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
     """Materialize the asset and return its metadata."""
     result = materialize_assets([other_authors_adapter], author, instance)
     return metadata_of(result, "other_authors_adapter")
 
 
 @pytest.mark.drawn(2, of="long flows")
-def test_the_adapter_is_trained_once_and_must_be_beaten(
+def test_the_adapter_is_trained_once_and_a_candidate_must_exceed_it(
     workplace: Workplace,
     instance: dg.DagsterInstance,
     tmp_path: Path,
@@ -72,11 +72,11 @@ def test_the_adapter_is_trained_once_and_must_be_beaten(
     revision = load_base_model(workplace.settings, str(workplace.base)).revision
     for author in ("ada", "bob"):
         workplace.dataset(author)
-        described = read_author(workplace.settings, author)
-        written = replace(described, recipe=str(recipe))
-        write_author(workplace.settings, written)
+        author_record = read_author(workplace.settings, author)
+        changed = replace(author_record, recipe=str(recipe))
+        write_author(workplace.settings, changed)
 
-    def claim_of(checkpoint: str) -> GateClaim:
+    def read_claim(checkpoint: str) -> GateClaim:
         verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
         assert verdict is not None
         return next(claim for claim in verdict.claims if claim.name == CLAIM)
@@ -93,32 +93,32 @@ def test_the_adapter_is_trained_once_and_must_be_beaten(
         force=True,
     )
 
-    made = train_adapter_of_others(instance, "ada")
-    again = train_adapter_of_others(instance, "bob")
-    assert (made["trained"], again["trained"]) == (True, False)
-    assert made["authors"] == "mara-lindqvist, oona-petrie, tomas-okafor"
-    assert made["checkpoint"] == again["checkpoint"]
-    assert made["last_loss"] < made["first_loss"]
-    folder = workplace.settings.reference_adapters_dir / made["checkpoint"]
+    first = materialize_adapter(instance, "ada")
+    second = materialize_adapter(instance, "bob")
+    assert (first["trained"], second["trained"]) == (True, False)
+    assert first["authors"] == "mara-lindqvist, oona-petrie, tomas-okafor"
+    assert first["checkpoint"] == second["checkpoint"]
+    assert first["last_loss"] < first["first_loss"]
+    folder = workplace.settings.reference_adapters_dir / first["checkpoint"]
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 2_000_000
 
     better = workplace.candidate("ada", steps=GOOD, seed=2, revision=revision)
-    ran = GateRun(instance, "ada")
-    assert CLAIM not in ran.failed_checks()
-    assert claim_of(better).passed
-    assert made["checkpoint"][:12] in claim_of(better).detail
-    told = ran.metadata("checkpoint_evaluation")
-    assert told["other_authors_adapter"] == made["checkpoint"]
-    assert told[CLAIM] < 0.9
-    reading = told["seconds"]["likelihoods of other authors' adapter"]
+    gate_run = GateRun(instance, "ada")
+    assert CLAIM not in gate_run.failed_checks()
+    assert read_claim(better).passed
+    assert first["checkpoint"][:12] in read_claim(better).detail
+    metadata = gate_run.metadata("checkpoint_evaluation")
+    assert metadata["other_authors_adapter"] == first["checkpoint"]
+    assert metadata[CLAIM] < 0.9
+    reading = metadata["seconds"]["likelihoods of other authors' adapter"]
 
-    [hand] = [one for one in bundled_writers(exclude=[]) if one.name == "oona-petrie"]
-    rows = passages_as_samples(hand.passages[:40], name="Ada").to_dicts()
+    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == "oona-petrie"]
+    rows = passages_as_samples(writer.passages[:40], name="Ada").to_dicts()
     foreign = workplace.candidate("ada", steps=12, seed=3, samples=rows, revision=revision)
-    ran = GateRun(instance, "ada")
-    assert claim_of(foreign).passed is False, claim_of(foreign).detail
-    assert CLAIM in ran.failed_checks()
+    gate_run = GateRun(instance, "ada")
+    assert read_claim(foreign).passed is False, read_claim(foreign).detail
+    assert CLAIM in gate_run.failed_checks()
     assert workplace.registry.get("ada", 3).state == "refused"
-    # what it reads was read for the candidate before
-    seconds = ran.metadata("checkpoint_evaluation")["seconds"]
+    # the adapter's likelihoods were stored for the previous candidate
+    seconds = gate_run.metadata("checkpoint_evaluation")["seconds"]
     assert seconds["likelihoods of other authors' adapter"] < 0.7 * reading

@@ -1,7 +1,7 @@
-"""A home whose models answer at a server of somebody else's, which loads adapters by vLLM's routes.
+"""Test a home whose models are served by an external server with vLLM's routes for adapters.
 
-From a base model without a GGUF file to candidate, parity, release, roll-back and unloading. The
-server is `tests/adapter_server.py`, in bf16; vLLM itself was not run.
+The test goes from a base model without a GGUF file to candidate, parity, release, rollback and
+unloading. The server is `tests/adapter_server.py` in bf16; vLLM itself is not run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FollowedFleet:
         self._settings = settings
         self.fleet = Fleet(settings, clock=self._clock)
 
-    def look(self, *, after_s: float = REMOTE_CHECK_INTERVAL_S) -> set[str]:
+    def step(self, *, after_s: float = REMOTE_CHECK_INTERVAL_S) -> set[str]:
         """Return the names that are published after the next step."""
         self._clock.now += after_s
         self.fleet.step()
@@ -61,10 +61,10 @@ class FollowedFleet:
 
 
 @pytest.fixture
-def there(
+def server(
     tiny_base: Path, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Adapters]:
-    """An external server that the home's environment configures."""
+    """Run an external server that the home's environment configures."""
     adapters = Adapters(tiny_base, str(tiny_base), "bfloat16")
     with serving(adapters, key="sk-there") as url:
         monkeypatch.setenv("TWIN_MODEL_SERVER_URL", url)
@@ -74,68 +74,78 @@ def there(
         yield adapters
 
 
-def judging_setup(place: Workplace, log: Callable[[str], object]) -> JudgingSetup:
+def judging_setup(workplace: Workplace, log: Callable[[str], object]) -> JudgingSetup:
     return JudgingSetup(
         Author("ada", "Ada"),
-        place.settings.model_copy(update=SHORT_GATE),
-        place.tables,
-        place.registry,
-        ModelServers(place.settings),
-        lambda: load_embedder(place.settings),
+        workplace.settings.model_copy(update=SHORT_GATE),
+        workplace.tables,
+        workplace.registry,
+        ModelServers(workplace.settings),
+        lambda: load_embedder(workplace.settings),
         log,
     )
 
 
 def test_candidate_release_and_roll_back_load_and_unload_adapters(
-    workplace: Workplace, there: Adapters
+    workplace: Workplace, server: Adapters
 ) -> None:
     settings = load_settings()
     prepared = prepare_base_model(settings, report=lambda _line: None)
-    assert prepared.gguf is None, "another server serves"
-    place = replace(workplace, settings=settings)
-    place.dataset("ada")
+    assert prepared.gguf is None, "a GGUF file was written for an external server"
+    remote_home = replace(workplace, settings=settings)
+    remote_home.dataset("ada")
     fleet = FollowedFleet(settings)
-    assert fleet.look() == {"base"}
+    assert fleet.step() == {"base"}
 
-    # the candidate is loaded for the gate, and gone behind it
-    place.candidate("ada", steps=GOOD)
-    while_asked: list[dict[str, str]] = []
-    judged = judge_candidate(judging_setup(place, lambda _line: while_asked.append(there.roots())))
-    one = place.registry.get("ada", 1)
-    folder = f"{one.folder}/adapter"
+    # the candidate is loaded only while the gate runs
+    remote_home.candidate("ada", steps=GOOD)
+    loaded_during_gate: list[dict[str, str]] = []
+    judged = judge_candidate(
+        judging_setup(remote_home, lambda _line: loaded_during_gate.append(server.roots()))
+    )
+    first = remote_home.registry.get("ada", 1)
+    folder = f"{first.folder}/adapter"
     assert judged.verdict.outcome == "passed"
     [parity] = [claim for claim in judged.verdict.claims if claim.name == "served_model_matches"]
     assert (parity.passed, parity.threshold) == (True, 0.1)
     assert "served in bf16" in parity.detail
-    assert {"ada/v1": folder} in while_asked
-    assert there.roots() == {}
+    assert {"ada/v1": folder} in loaded_during_gate
+    assert server.roots() == {}
 
-    # released, it is loaded from the checkpoint's own folder
-    reconcile(place.registry, "ada", gate_version=GATE_VERSION, mode="gate", actor="released_model")
-    assert fleet.look() == {"base", "ada/v1"}
-    assert there.roots() == {"ada/v1": folder}
+    # after the release, it is loaded from the checkpoint's own folder
+    reconcile(
+        remote_home.registry,
+        "ada",
+        gate_version=GATE_VERSION,
+        mode="gate",
+        actor="released_model",
+    )
+    assert fleet.step() == {"base", "ada/v1"}
+    assert server.roots() == {"ada/v1": folder}
     published = fleet.document()["servers"]["ada/v1"]
     assert (published["url"], published["alias"]) == (settings.model_server_url, "ada/v1")
     assert published["engine"].endswith(", weights in bf16")
 
-    # its successor beside it; the readers' version is asked as well, and stays loaded
-    place.candidate("ada", steps=2, seed=5)
-    place.registry.move("ada", 2, "refused", actor="test", reason="trained for two steps")
-    for version in (one, place.registry.get("ada", 2)):
-        [said] = served_model.ask_with_servers(
+    # during the successor's gate, the released version is asked too and stays loaded
+    remote_home.candidate("ada", steps=2, seed=5)
+    remote_home.registry.move("ada", 2, "refused", actor="test", reason="trained for two steps")
+    for version in (first, remote_home.registry.get("ada", 2)):
+        [answer] = served_model.ask_with_servers(
             partial(ModelServers(settings).serve_version, version),
             [[{"role": "user", "content": "Hi"}]],
             servers=1,
             max_tokens=2,
         )
-        assert len(said.log_probabilities[0]) == served_model.TOP_LOGPROBS
-    assert set(there.roots()) == {"ada/v1"}
-    place.registry.move("ada", 2, "stable", actor="test", reason="by hand", force=True)
-    assert fleet.look() == {"base", "ada/v2"}
-    assert set(there.roots()) == {"ada/v1", "ada/v2"}, "a stream of the old one may be under way"
+        assert len(answer.log_probabilities[0]) == served_model.TOP_LOGPROBS
+    assert set(server.roots()) == {"ada/v1"}
+    remote_home.registry.move("ada", 2, "stable", actor="test", reason="by hand", force=True)
+    assert fleet.step() == {"base", "ada/v2"}
+    assert set(server.roots()) == {"ada/v1", "ada/v2"}, (
+        "the old version was unloaded while a stream may still run"
+    )
 
-    # rolled back before the old one had drained, and what was rolled back is unloaded after that
-    place.registry.rollback("ada", 1, actor="test", reason="worse")
-    assert fleet.look() == {"base", "ada/v1"}
-    assert fleet.look(after_s=loaded_adapters.UNLOAD_DELAY_S) == {"base", "ada/v1"}
-    assert set(there.roots()) == {"ada/v1"}
+    # a rollback before the old version has drained keeps it loaded and unloads the other
+    remote_home.registry.rollback("ada", 1, actor="test", reason="worse")
+    assert fleet.step() == {"base", "ada/v1"}
+    assert fleet.step(after_s=loaded_adapters.UNLOAD_DELAY_S) == {"base", "ada/v1"}
+    assert set(server.roots()) == {"ada/v1"}

@@ -1,7 +1,7 @@
-"""`shadow_pairs` and `judged_interactions` in Dagster with served tiny models and real judges.
+"""Test `shadow_pairs` and `judged_interactions` in Dagster with tiny models and real judges.
 
-The tiny models write gibberish, so what is judged here is bookkeeping: who answered, that each pair
-is made once, plants among them, no text in the tables, scores queued under fixed ids.
+The tiny models write gibberish, so the tests check only the records: who answered, one pair a
+prompt, probes among the pairs, no text in the tables, and scores with fixed ids.
 """
 
 from __future__ import annotations
@@ -41,27 +41,29 @@ pytestmark = pytest.mark.live
 ANSWER = "The clock keeps its spring when a wheel drives every time."
 
 
-def put_on_trial(place: Workplace) -> None:
+def put_on_trial(workplace: Workplace) -> None:
     """Register Ada's stable v1 and candidate v2, with a prepared base model."""
-    place.dataset("ada")
-    place.chunks("ada")
-    prepare_base_model(place.settings, str(place.base), report=lambda _line: None)
-    author = read_author(place.settings, "ada")
-    write_author(place.settings, replace(author, release_mode="shadow"))
-    stable = place.candidate("ada", steps=4)
-    passed = Verdict("ada", stable, GATE_VERSION, "passed", (), "2026-01-01T00:00:00+00:00")
-    place.registry.record_verdict(passed)
-    place.registry.move("ada", 1, "stable", actor="test", reason="first", gate_version=GATE_VERSION)
-    place.candidate("ada", steps=6, seed=5)
+    workplace.dataset("ada")
+    workplace.chunks("ada")
+    prepare_base_model(workplace.settings, str(workplace.base), report=lambda _line: None)
+    author = read_author(workplace.settings, "ada")
+    write_author(workplace.settings, replace(author, release_mode="shadow"))
+    stable = workplace.candidate("ada", steps=4)
+    verdict = Verdict("ada", stable, GATE_VERSION, "passed", (), "2026-01-01T00:00:00+00:00")
+    workplace.registry.record_verdict(verdict)
+    workplace.registry.move(
+        "ada", 1, "stable", actor="test", reason="first", gate_version=GATE_VERSION
+    )
+    workplace.candidate("ada", steps=6, seed=5)
 
 
 @dataclass(frozen=True)
 class KeptTrial:
-    """A home with a trial of four pairs, made once: the judges are calibrated in it.
+    """A home with a trial of four pairs and calibrated judges, made once.
 
     Attributes:
-        path, kept: as in `conftest.KeptHomes`.
-        first: what the trial's first run has said.
+        path: path of every copy, as in `conftest.KeptHomes`; kept: the stored home.
+        first: metadata of the trial's first run.
     """
 
     path: Path
@@ -78,11 +80,11 @@ def trial(
     with pytest.MonkeyPatch.context() as monkeypatch:
         settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
         monkeypatch.setenv("TWIN_BASE_MODEL", str(tiny_base))
-        place = open_workplace(settings, tiny_base)
-        put_on_trial(place)
+        workplace = open_workplace(settings, tiny_base)
+        put_on_trial(workplace)
         with create_instance_of_two_authors() as instance:
             first = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=4).model_dump())
-        keep(place, kept)
+        keep(workplace, kept)
     return KeptTrial(path, kept, first)
 
 
@@ -92,9 +94,9 @@ def on_trial(
     trial: KeptTrial,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Workplace:
-    place = restore_home(trial.kept, trial.path)
-    monkeypatch.setenv("TWIN_BASE_MODEL", str(place.base))
-    return place
+    workplace = restore_home(trial.kept, trial.path)
+    monkeypatch.setenv("TWIN_BASE_MODEL", str(workplace.base))
+    return workplace
 
 
 def materialize(
@@ -125,15 +127,15 @@ def test_pairs_are_made_once_and_contain_no_text(
     real = rows.filter(pl.col("source") != PROBE)
     assert real["prompt_id"].n_unique() == real.height == second["pairs"]
     assert set(real["candidate"]) == {on_trial.registry.get("ada", 2).checkpoint}
-    [planted] = rows.filter(pl.col("source") == PROBE).head(1).to_dicts()
-    assert planted["plant"] in {"off_topic", "shuffled", "another_author", "unsupported"}
+    [probe] = rows.filter(pl.col("source") == PROBE).head(1).to_dicts()
+    assert probe["plant"] in {"off_topic", "shuffled", "another_author", "unsupported"}
     for row in rows.iter_rows(named=True):
         for score in row["scores"]:
             assert 0.0 <= score["candidate"] <= 1.0
             assert 0.0 <= score["incumbent"] <= 1.0
     answers = on_trial.tables.read("instruction_dataset", "ada")["answer"].to_list()
-    written = json.dumps(rows.to_dicts())
-    assert not [answer for answer in answers if answer[5:40] in written]
+    stored_text = json.dumps(rows.to_dicts())
+    assert not [answer for answer in answers if answer[5:40] in stored_text]
 
 
 def test_an_answer_model_at_an_address_is_compared_without_a_margin(
@@ -143,10 +145,10 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
     write_author(on_trial.settings, replace(author, release_mode="gate"))
     base = load_base_model(on_trial.settings, str(on_trial.base))
     assert base.gguf is not None
-    elsewhere = ServerProcess(on_trial.settings, base.gguf, alias="large")
-    monkeypatch.setenv("TWIN_ANSWER_MODEL_KEY", elsewhere.key)
+    external_server = ServerProcess(on_trial.settings, base.gguf, alias="large")
+    monkeypatch.setenv("TWIN_ANSWER_MODEL_KEY", external_server.key)
     try:
-        url = elsewhere.wait_until_ready().url
+        url = external_server.wait_until_ready().url
         named = register_version(
             on_trial.registry,
             "ada",
@@ -159,18 +161,20 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
         on_trial.registry.move(
             "ada", named.version, "stable", actor="test", reason="named", force=True
         )
-        told = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=2).model_dump())
-        assert (told["candidate"], told["incumbent"]) == ("v2", f"v{named.version}")
-        assert (told["pairs"], told["margin"]) == (2, 0.0)
-        later = materialize(shadow_pairs, instance, ShadowConfig(longest_s=0.0).model_dump())
-        assert (later["trial"], later["new_pairs"]) == (told["trial"], 0), "no time was left"
+        metadata = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=2).model_dump())
+        assert (metadata["candidate"], metadata["incumbent"]) == ("v2", f"v{named.version}")
+        assert (metadata["pairs"], metadata["margin"]) == (2, 0.0)
+        unchanged = materialize(shadow_pairs, instance, ShadowConfig(longest_s=0.0).model_dump())
+        assert (unchanged["trial"], unchanged["new_pairs"]) == (metadata["trial"], 0), (
+            "pairs were made after the time limit"
+        )
     finally:
-        elsewhere.stop()
-    gone = materialize(shadow_pairs, instance)
-    assert gone["nothing_to_do"].startswith("the answer model does not answer: URLError")
+        external_server.stop()
+    without_server = materialize(shadow_pairs, instance)
+    assert without_server["nothing_to_do"].startswith("the answer model does not answer: URLError")
 
     write_author(on_trial.settings, replace(author, paid=False))
-    far = register_version(
+    remote_version = register_version(
         on_trial.registry,
         "ada",
         "far",
@@ -179,24 +183,26 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
         template=DEFAULT_TEMPLATE.hash,
         kind="answer_model",
     )
-    on_trial.registry.move("ada", far.version, "stable", actor="test", reason="named", force=True)
-    told = materialize(shadow_pairs, instance)
-    assert told["nothing_to_do"].startswith("the answer model is another provider's")
+    on_trial.registry.move(
+        "ada", remote_version.version, "stable", actor="test", reason="named", force=True
+    )
+    metadata = materialize(shadow_pairs, instance)
+    assert metadata["nothing_to_do"].startswith("the answer model is another provider's")
 
 
-def test_the_reason_for_no_pairs_is_reported(
+def test_the_reason_for_missing_pairs_is_reported(
     workplace: Workplace, instance: dg.DagsterInstance
 ) -> None:
     workplace.dataset("ada")
 
-    told = materialize(shadow_pairs, instance)["nothing_to_do"]
-    assert told == "the release mode is auto: 0 of 300 prompts for a trial are recorded"
+    metadata = materialize(shadow_pairs, instance)["nothing_to_do"]
+    assert metadata == "the release mode is auto: 0 of 300 prompts for a trial are recorded"
     write_author(
         workplace.settings,
         Author("ada", "Ada", release_mode="gate", consent="2026-01-01: the test's own author"),
     )
-    told = materialize(shadow_pairs, instance)["nothing_to_do"]
-    assert told.startswith("the release mode is gate")
+    metadata = materialize(shadow_pairs, instance)["nothing_to_do"]
+    assert metadata.startswith("the release mode is gate")
 
 
 def test_answers_are_judged_once_under_fixed_ids(
@@ -211,27 +217,27 @@ def test_answers_are_judged_once_under_fixed_ids(
     assert [name.split("@")[0] for name in judges][:1] == ["judge:topic"]
     assert (first["judged_now"], first["scores_queued"]) == (3, 3 * len(judges))
     assert second["judged_now"] == second["scores_queued"] == 0
-    queued = _queued(outbox_path(on_trial.settings))
+    queued = _read_queue(outbox_path(on_trial.settings))
     assert set(queued) == {f"{name}:t{n}" for name in judges for n in range(3)}
     assert all(0.0 <= score["value"] <= 1.0 for score in queued.values())
 
 
-def record(workplace: Workplace, moments: list[datetime]) -> None:
+def record(workplace: Workplace, times: list[datetime]) -> None:
     """Record earlier answers of v1."""
     row = dict.fromkeys(columns()) | {
         "author": "ada", "version": "v1", "prompt_class": "short",
         "question": "What about the clock and the spring?", "chunk_ids": ["chunk-1"],
         "answer": ANSWER, "degraded": "", "simulated": False,
     }  # fmt: skip
-    rows = [row | {"trace_id": f"t{n}", "started_at": at} for n, at in enumerate(moments)]
+    rows = [row | {"trace_id": f"t{n}", "started_at": at} for n, at in enumerate(times)]
     store_rows(workplace.tables, "interactions", "ada", rows, key="trace_id", schema=columns())
 
 
-def _queued(path: Path) -> dict[str, dict[str, Any]]:
+def _read_queue(path: Path) -> dict[str, dict[str, Any]]:
     outbox = Outbox(path)
-    found: dict[str, dict[str, Any]] = {}
+    scores: dict[str, dict[str, Any]] = {}
     while (waiting := outbox.get_next_item()) is not None:
-        found[waiting.id] = json.loads(waiting.body)
+        scores[waiting.id] = json.loads(waiting.body)
         outbox.mark_sent(waiting)
     outbox.close()
-    return found
+    return scores

@@ -1,4 +1,4 @@
-"""Judge a first model as `retrain_twin` does: first verdict, release, whole gate.
+"""Judge a first model as `retrain_twin` does: first verdict, release, full gate.
 
 Scope: the three steps without Dagster. Out of scope: which candidate fails which claim
 (`test_broken_candidates.py`).
@@ -15,32 +15,32 @@ SHORT_GATE = {"evaluation_tokens": 6000, "evaluation_questions": 30}  # still re
 
 
 def judge_in_two_parts(setup: JudgingSetup) -> dict[str, GateClaim]:
-    """Return all claims of the whole gate by name, including the advisory claims.
+    """Return all claims of the full gate by name, including the advisory claims.
 
-    The whole gate must decide each claim of the first verdict alike. A version that fails it must
+    The full gate must decide each claim of the first verdict alike. A version that fails it must
     not stay released.
     """
     registry = setup.registry
-    first = judge_candidate(setup)
-    assert {claim.name for claim in first.verdict.claims} == set(gate.FIRST_CLAIMS)
+    first_evaluation = judge_candidate(setup)
+    assert {claim.name for claim in first_evaluation.verdict.claims} == set(gate.FIRST_CLAIMS)
     gate_version = gate.GATE_VERSION
     reconcile(
         registry, setup.author, gate_version=gate_version, mode="gate", actor="released_model"
     )
-    is_released = _is_stable(setup, first.verdict.checkpoint)
-    assert is_released is (first.verdict.outcome == "passed")
+    is_released = _is_stable(setup, first_evaluation.verdict.checkpoint)
+    assert is_released is (first_evaluation.verdict.outcome == "passed")
 
-    whole = complete_evaluation(setup)
+    full_evaluation = complete_evaluation(setup)
 
-    is_kept = _is_stable(setup, whole.verdict.checkpoint)
-    assert is_kept is (is_released and whole.verdict.outcome == "passed")
-    assert bool(whole.withdrawn_version) is (is_released and not is_kept)
-    advisory_claims = gate.advisory_claims(whole.evaluation.measured)
-    claims = {claim.name: claim for claim in (*whole.verdict.claims, *advisory_claims)}
+    is_kept = _is_stable(setup, full_evaluation.verdict.checkpoint)
+    assert is_kept is (is_released and full_evaluation.verdict.outcome == "passed")
+    assert bool(full_evaluation.withdrawn_version) is (is_released and not is_kept)
+    advisory_claims = gate.advisory_claims(full_evaluation.evaluation.measured)
+    claims = {claim.name: claim for claim in (*full_evaluation.verdict.claims, *advisory_claims)}
     assert set(claims) == set(gate.CLAIMS)
     differences = [
         (claim, claims[claim.name])
-        for claim in first.verdict.claims
+        for claim in first_evaluation.verdict.claims
         if claim.passed is not claims[claim.name].passed
     ]
     assert not differences

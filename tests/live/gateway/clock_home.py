@@ -1,12 +1,12 @@
-"""A home in which labels can be bought: an author's passages, a stable version, judges' data.
+"""Make a home that can buy labels: an author's passages, a stable version and data for judges.
 
-Scope: the tables that the assets before routing would have made, and the registry.
+Scope: the registry and the tables of the assets before routing.
 Out of scope: processes (`stack.py`), assertions.
 
-Passages and voice are Mara Lindqvist's own, so that the real judges can be certified on them. The
-models are tiny and write nonsense; the simulated provider answers from the passages of its prompt
-where a question has something in common with them. So the paid model is really better on questions
-about clocks, and hardly on small talk.
+Passages and voice are Mara Lindqvist's own, so the real judges can be certified on them. The models
+are tiny and write nonsense. The simulated provider answers from the passages of its prompt if they
+have words in common with the question. So the paid model is much better on questions about clocks
+but hardly better on small talk.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from twin_resources.storage.weights.weights import RECORD_FILE
 
 AUTHOR = "mara-lindqvist"
 BASE = "tests/tiny"
-HELD_OUT_DOCUMENTS = 8  # of 40: about 50 prompts for the certificates
+HELD_OUT_DOCUMENTS = 8  # of 40 documents: about 50 prompts for the certificates
 MAX_TOKENS = 60
 _TALK = (
     "Good morning to you, are you there",
@@ -48,8 +48,8 @@ _TALK = (
 _NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ivo", "June", "Kai", "Lena")
 
 
-def about_clocks(number: int) -> str:
-    """A reader's question about one of the posts; another number is another question."""
+def clock_question(number: int) -> str:
+    """Return a reader's question about one of the posts, different for each number."""
     passages = _passages()
     document, text = passages[(number * 37) % len(passages)]
     words = text.split()
@@ -59,10 +59,10 @@ def about_clocks(number: int) -> str:
 
 
 def small_talk(number: int) -> str:
-    """What a reader says besides; nothing in it is about a post."""
-    talk = _TALK[number % len(_TALK)]
+    """Return a reader's message that is about no post."""
+    text = _TALK[number % len(_TALK)]
     name = _NAMES[number // len(_TALK) % len(_NAMES)]
-    return f"{talk}, {name} {number // (len(_TALK) * len(_NAMES)) + 1}!"
+    return f"{text}, {name} {number // (len(_TALK) * len(_NAMES)) + 1}!"
 
 
 def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
@@ -79,7 +79,7 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
             "Mara Lindqvist",
             max_tokens=MAX_TOKENS,
             temperature=0.0,
-            answer="voice",  # its stable version is forced, and nothing here can be quoted
+            answer="voice",  # the stable version is forced, and this home has nothing to quote
             front_desk=read_front_desk({"greeting": "", "identity": "", "ability": ""}),
             consent="2020-01-01: an invented author",
         ),
@@ -112,7 +112,7 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
 
 
 def _prepared_base(settings: Settings, model: Path) -> Path:
-    """The folder of a base model as a prepared one lies there, but for what only training reads."""
+    """Write the folder of a prepared base model without the files that only training reads."""
     folder = settings.weights_dir / BASE.replace("/", "-") / "0"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}", encoding="utf-8")
@@ -129,8 +129,8 @@ def _prepared_base(settings: Settings, model: Path) -> Path:
 
 
 def _passages() -> tuple[tuple[str, str], ...]:
-    [hand] = [hand for hand in bundled_writers(exclude=[]) if hand.name == AUTHOR]
-    return hand.passages
+    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == AUTHOR]
+    return writer.passages
 
 
 def _title(document: str) -> str:
@@ -162,9 +162,9 @@ def _chunks(embedder: Embedder) -> pl.DataFrame:
 
 
 def _samples() -> pl.DataFrame:
-    """A sample a passage, with the question that the chunk answers; the newest posts held out."""
-    held = {document for document, _ in _passages()}
-    held = set(sorted(held)[-HELD_OUT_DOCUMENTS:])
+    """Return a sample for each passage with its question; the newest posts are held out."""
+    documents = {document for document, _ in _passages()}
+    held_out = set(sorted(documents)[-HELD_OUT_DOCUMENTS:])
     rows: list[dict[str, Any]] = []
     for number, (document, text) in enumerate(_passages()):
         question = f"What is there to say about {_title(document)}, {' '.join(text.split()[:5])}?"
@@ -174,7 +174,7 @@ def _samples() -> pl.DataFrame:
                 "sample_id": f"sample-{number:03}",
                 "document_id": document,
                 "chunk_id": f"{document}-c{number}",
-                "split": "held_out" if document in held else "train",
+                "split": "held_out" if document in held_out else "train",
                 "question": question,
                 "answer": text,
                 "start": 0,
@@ -188,7 +188,7 @@ def _samples() -> pl.DataFrame:
 
 
 def _write_posts(tables: Tables) -> None:
-    """What `twin explain` follows a chunk to."""
+    """Write the posts to which `twin explain` follows a chunk."""
     documents = sorted({document for document, _ in _passages()})
     cleaned = pl.DataFrame({"document_id": documents, "source_id": documents})
     _write(tables, "cleaned_documents", cleaned, cleaned.schema, "document_id")

@@ -1,4 +1,4 @@
-"""One running stack for all tests of the gateway: LiteLLM takes its seconds to start once."""
+"""Fixtures: one running stack for all tests, because LiteLLM takes seconds to start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def gateway_weights() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that answers nonsense, fast, in tokens of the embedded base model."""
+    """Write a fast model that answers nonsense with the embedded base model's tokens."""
     folder = tmp_path_factory.mktemp("tiny")
     return write_tiny_gguf(folder / "tiny.gguf", tokenizer_from=base_gguf())
 
@@ -34,10 +34,13 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def running(
     tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
 ) -> Iterator[Stack]:
-    """Base, two versions of Ann's, one of Bob's, traces; providers' keys in the environment."""
-    found = {"OPENAI_API_KEY": "sk-found-by-chance", "ANTHROPIC_API_KEY": "sk-ant-found-by-chance"}
+    """Run the base, two versions of Ann, one of Bob and traces, with providers' keys set."""
+    provider_keys = {
+        "OPENAI_API_KEY": "sk-found-by-chance",
+        "ANTHROPIC_API_KEY": "sk-ant-found-by-chance",
+    }
     folder = tmp_path_factory.mktemp("gateway")
-    with new_stack(folder, gateway_weights, tiny_gguf, environ=found) as stack:
+    with new_stack(folder, gateway_weights, tiny_gguf, environ=provider_keys) as stack:
         embed_passages(stack.settings, "ann")
         stack.start_traces()
         stack.start_relay()
@@ -49,7 +52,7 @@ def running(
 
 @pytest.fixture
 def stack(running: Stack) -> Stack:
-    """The running stack, with nothing released; a server that a test has killed runs again."""
+    """Return the running stack with nothing released and killed servers restarted."""
     for name in running.servers.keys() - running.models.keys():
         running.unlist(name)
         running.start_model(name)
@@ -59,7 +62,7 @@ def stack(running: Stack) -> Stack:
 
 @pytest.fixture(scope="session")
 def base_server(running: Stack) -> Iterator[ServerProcess]:
-    """The real base model's server; the gateway does not know it yet."""
+    """Run the real base model's server, which the gateway does not use yet."""
     process = ServerProcess(running.settings, base_gguf(), alias="base")
     try:
         process.wait_until_ready()
@@ -70,7 +73,7 @@ def base_server(running: Stack) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def base_model(stack: Stack, base_server: ServerProcess) -> Iterator[Stack]:
-    """The stack with the real base model in the place of the made-up one."""
+    """Return the stack with the real base model instead of the tiny one."""
     try:
         stack.answer_base_by(base_server)
         yield stack

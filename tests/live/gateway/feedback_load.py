@@ -1,7 +1,7 @@
-"""Feedback posted from several threads while something is killed; what was acknowledged is kept.
+"""Post feedback from several threads while a process is killed, and record acknowledged votes.
 
-Scope: the load, its figures, and waiting until the trace store has everything.
-Out of scope: what is killed, assertions.
+Scope: the load, its figures, and waiting until the trace store has all votes.
+Out of scope: the kills, assertions.
 """
 
 from __future__ import annotations
@@ -21,29 +21,33 @@ from twin_resources.settings import load_secrets
 
 @dataclass
 class Load:
-    """What was posted.
+    """The posted votes and their times.
 
     Attributes:
         acknowledged: score id → value of its last acknowledged vote.
-        seconds: of every request that was answered; began: when it was sent, monotonic.
-        failed: requests without an answer (the gateway itself was away).
+        seconds: duration of every answered request; started_s: its monotonic start.
+        failed: requests without an answer (the gateway was not running).
     """
 
     acknowledged: dict[str, float] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
-    began: list[float] = field(default_factory=list)
+    started_s: list[float] = field(default_factory=list)
     failed: int = 0
 
     def quantile_ms(self, share: float) -> float:
         return _quantile_ms(self.seconds, share)
 
     def medians_ms(self, spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
-        """Of the requests that were sent within one of the spans of time, and of the others."""
-        timed = list(zip(self.began, self.seconds, strict=True))
-        within = [any(start <= began < end for start, end in spans) for began, _ in timed]
+        """Return the medians of requests that were sent within the spans and of the others."""
+        timed = list(zip(self.started_s, self.seconds, strict=True))
+        within = [any(start <= started_s < end for start, end in spans) for started_s, _ in timed]
         inside, outside = (
-            [taken for (_, taken), is_in in zip(timed, within, strict=True) if is_in is wanted]
-            for wanted in (True, False)
+            [
+                duration
+                for (_, duration), is_in in zip(timed, within, strict=True)
+                if is_in is expected
+            ]
+            for expected in (True, False)
         )
         return _quantile_ms(inside, 0.5), _quantile_ms(outside, 0.5)
 
@@ -55,24 +59,24 @@ def _quantile_ms(seconds: Sequence[float], share: float) -> float:
 
 @contextmanager
 def feedback_load(stack: Stack, *, threads: int = 2, pause_s: float = 0.02) -> Iterator[Load]:
-    """Post votes of ever new readers, every fifth of them changed at once, until the block ends."""
-    load, over, counting = Load(), threading.Event(), threading.Lock()
+    """Post votes of new readers until the block ends; every fifth vote is changed immediately."""
+    load, stop, counting = Load(), threading.Event(), threading.Lock()
     key = load_secrets(stack.settings).gateway_master_key
 
     def post(client: httpx.Client, body: dict[str, object], value: float) -> None:
-        began = time.monotonic()
+        started_s = time.monotonic()
         try:
             answer = client.post("/twin/feedback", json=body | {"score": value})
         except httpx.TransportError:
             load.failed += 1
-            time.sleep(0.5)  # the gateway is starting, and needs the cores
+            time.sleep(0.5)  # the starting gateway needs the cores
             return
         with counting:
-            load.began.append(began)
-            load.seconds.append(time.monotonic() - began)
+            load.started_s.append(started_s)
+            load.seconds.append(time.monotonic() - started_s)
         assert answer.status_code == 200, answer.text
-        [stored] = answer.json()["scores"]
-        load.acknowledged[stored["id"]] = value
+        [score] = answer.json()["scores"]
+        load.acknowledged[score["id"]] = value
 
     def run(number: int) -> None:
         headers = {"Authorization": f"Bearer {key}"}
@@ -80,7 +84,7 @@ def feedback_load(stack: Stack, *, threads: int = 2, pause_s: float = 0.02) -> I
             base_url=stack.url, headers=headers, trust_env=False, timeout=30
         ) as client:
             count = 0
-            while not over.is_set():
+            while not stop.is_set():
                 count += 1
                 trace = f"{number:016x}{count:016x}"
                 body: dict[str, object] = {"trace_id": trace, "reader": f"reader {number} {count}"}
@@ -95,13 +99,13 @@ def feedback_load(stack: Stack, *, threads: int = 2, pause_s: float = 0.02) -> I
     try:
         yield load
     finally:
-        over.set()
+        stop.set()
         for thread in running:
             thread.join(60)
 
 
 def stored_votes(stack: Stack, load: Load, *, seconds: float = 120.0) -> list[tuple[str, float]]:
-    """(id, value) of every vote in the trace store, once it has all that were acknowledged."""
+    """Return (id, value) of every stored vote after all acknowledged votes have arrived."""
     ends = time.monotonic() + seconds
     while True:
         try:

@@ -1,7 +1,7 @@
-"""A home with several gateways in front of the simulated provider, and the assets beside them.
+"""Run a home with several gateways, a simulated provider and the assets.
 
-Scope: asking, materializing, and reading what account, ledger and traces say.
-Out of scope: starting and ending it, assertions (`test_gateway_routes_by_cost.py`).
+Scope: asking questions, materializing, and reading account, ledger and traces.
+Out of scope: start and end, assertions (`test_gateway_routes_by_cost.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TWIN = f"twin/{AUTHOR}"
 
 @dataclass(frozen=True)
 class Form:
-    """How much of everything: labels, their margin, gateways, questions each way of asking has."""
+    """The sizes of a test: labels, their margin, gateways and questions per client method."""
 
     labels: int
     margin: float
@@ -41,7 +41,7 @@ class Form:
 
 @dataclass
 class Market:
-    """A home with its gateways, the provider, and what runs the assets beside them."""
+    """A home with its gateways, the provider and a Dagster instance for the assets."""
 
     form: Form
     gateways: list[Stack]
@@ -49,7 +49,7 @@ class Market:
     instance: dg.DagsterInstance
     site: str = ""
     friend: str = ""
-    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def stack(self) -> Stack:
@@ -67,7 +67,7 @@ class Market:
 
     def materialize(self, asset: dg.AssetsDefinition, **config: Any) -> dict[str, Any]:
         name = asset.key.path[-1]
-        given = {
+        resources = {
             "settings": shells.SettingsResource(),
             "tables": shells.TablesResource(),
             "registry": shells.RegistryResource(),
@@ -79,14 +79,18 @@ class Market:
             [asset],
             instance=self.instance,
             partition_key=AUTHOR,
-            resources={key: given[key] for key in asset.required_resource_keys if key in given},
+            resources={
+                key: resources[key] for key in asset.required_resource_keys if key in resources
+            },
             run_config={"ops": {name: {"config": config}}} if config else None,
         )
         [event] = result.asset_materializations_for_node(name)
         return {key: value.value for key, value in event.metadata.items()}
 
-    def ask(self, question: str, *, gateway: int = 0, key: str = "", **more: Any) -> dict[str, Any]:
-        body = {"model": TWIN, "messages": [{"role": "user", "content": question}], **more}
+    def ask(
+        self, question: str, *, gateway: int = 0, key: str = "", **fields: Any
+    ) -> dict[str, Any]:
+        body = {"model": TWIN, "messages": [{"role": "user", "content": question}], **fields}
         answer = self.gateways[gateway].post(body, key=key or self.site)
         assert answer.status_code == 200, answer.text
         return answer.json()["twin"]
@@ -95,7 +99,7 @@ class Market:
         return open_account(self.settings, State.open(self.settings.state_address))
 
     def settled(self) -> int:
-        """Nano-dollars of answers and labels, once nothing is under way."""
+        """Return the nano-dollars of answers and labels after all calls have ended."""
         self.stack.wait(lambda: self._held() == 0)
         return self.spent()
 
@@ -107,21 +111,21 @@ class Market:
         return sum(int(row["reserved_nano"]) for row in self.account().rows())
 
     def answers(self, count: int) -> pl.DataFrame:
-        """The ledger's rows, once there are so many."""
+        """Return the ledger's rows after `count` answers have arrived."""
         ledger = Ledger.from_settings(self.settings)
-        found = pl.DataFrame()
+        interactions = pl.DataFrame()
 
         def arrived() -> bool:
-            nonlocal found
+            nonlocal interactions
             ledger.sync(datetime.now(UTC))
-            found = ledger.interactions(AUTHOR)
-            return found.height >= count
+            interactions = ledger.interactions(AUTHOR)
+            return interactions.height >= count
 
         self.stack.wait(arrived)
-        return found
+        return interactions
 
     def traces(self) -> list[dict[str, Any]]:
-        """The metadata of every answer so far."""
+        """Return the metadata of every answer so far."""
         with LangfuseClient.from_settings(self.settings) as client:
-            found = list(client.observations(type="GENERATION", since=self.began))
-        return [one["metadata"] for one in found]
+            observations = list(client.observations(type="GENERATION", since=self.started_at))
+        return [observation["metadata"] for observation in observations]

@@ -1,15 +1,15 @@
-"""What chat programs send that cannot run here: their requests, written down from their sources.
+"""Requests of chat programs that cannot run here, copied from their source code.
 
-Scope: one body a program, with the version that was read.
-Out of scope: what the gateway answers (`test_gateway_clients.py`).
+Scope: one request body for each program, with the version of the source.
+Out of scope: the gateway's responses (`test_gateway_clients.py`).
 
-Open WebUI (backend/open_webui/routers/openai.py, as of 2026): metadata is taken out before it is
-sent, a stream always asks for its usage, the effort of reasoning goes out as an object; titles and
-tags are asked for with one user message, not streamed.
-LibreChat (packages/api/src/endpoints/openai/llm.ts, as of 2026): LangChain's client for JavaScript,
-with the reader's id as `user`, the instructions as a system message and tools that may be called.
-lm_eval (lm_eval/models/openai_completions.py, 0.4.9): `local-chat-completions` and
-`local-completions`; the second asks for likelihoods with `echo` and `logprobs`.
+Open WebUI (backend/open_webui/routers/openai.py, as of 2026) removes metadata, always requests the
+usage of a stream, and sends the reasoning effort as an object. It requests titles and tags with one
+user message, without streaming.
+LibreChat (packages/api/src/endpoints/openai/llm.ts, as of 2026) uses LangChain's JavaScript client,
+with the reader's id as `user`, the instructions as a system message, and optional tools.
+lm_eval (lm_eval/models/openai_completions.py, 0.4.9) has `local-chat-completions` and
+`local-completions`; the second requests likelihoods with `echo` and `logprobs`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ OPEN_WEBUI: dict[str, Any] = {
 }
 
 
-def _task(wanted: str, form: str) -> dict[str, Any]:
-    """What Open WebUI asks for itself beside a reader's first question."""
+def _task(goal: str, form: str) -> dict[str, Any]:
+    """Return a request that Open WebUI sends for itself after a reader's first question."""
     history = f"<chat_history>\nUSER: {QUESTION}\nASSISTANT: One drop.\n</chat_history>"
-    text = f"### Task:\n{wanted}\n### Output:\nJSON format: {form}\n### Chat History:\n{history}"
+    text = f"### Task:\n{goal}\n### Output:\nJSON format: {form}\n### Chat History:\n{history}"
     return {
         "model": "twin/ann",
         "messages": [{"role": "user", "content": text}],

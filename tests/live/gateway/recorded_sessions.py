@@ -1,9 +1,9 @@
-"""Sessions of twelve chat programs: what each sends over a whole conversation, in its shapes.
+"""Requests of twelve chat programs over a whole conversation, in each program's format.
 
-Scope: the turns of a program by its API, its parameters, its way to attach a document and to
-ask for a title. Out of scope: what the gateway answers (`test_gateway_sessions.py`).
+Scope: a program's turns by API, its parameters, and its way to attach a document and to request a
+title. Out of scope: the gateway's responses (`test_gateway_sessions.py`).
 
-The shapes are those that the programs' sources build; the words are this project's.
+The formats come from the programs' sources; the texts are this project's.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Turn = dict[str, Any]
 
 @dataclass(frozen=True)
 class Program:
-    """One program.
+    """A chat program.
 
     Attributes:
-        name: as its users call it.
-        path: of the API, below `/v1/`.
-        sent: with every question.
-        title: system message and last message of its request for a title, and what goes with it;
-            None: it asks for none.
-        attached: the message in which it puts a document, of question and document.
-        names_answers: how it names an answer that it had instead of sending it again, of the
-            response and the turns before it; None: it sends all.
+        name: the name that its users know.
+        path: path of the API below `/v1/`.
+        sent: fields that it sends with every question.
+        title: system message, last message and other fields of its request for a title, or None
+            if it requests none.
+        attached: function that returns the message with a document from question and document.
+        names_answers: function of a response and the earlier turns that returns a reference to an
+            answer, or None for a program that sends all turns again.
     """
 
     name: str
@@ -50,28 +50,28 @@ class Program:
     def is_responses(self) -> bool:
         return self.path == "responses"
 
-    def body(self, turns: list[Turn], **more: Any) -> dict[str, Any]:
-        """The request for the next answer of a conversation."""
-        where = "input" if self.is_responses else "messages"
-        return {"model": "twin/ann", **self.sent, where: turns, **more}
+    def body(self, turns: list[Turn], **fields: Any) -> dict[str, Any]:
+        """Return the request for the next answer of a conversation."""
+        field_name = "input" if self.is_responses else "messages"
+        return {"model": "twin/ann", **self.sent, field_name: turns, **fields}
 
-    def said(self, role: str, text: str) -> Turn:
-        """One turn."""
+    def make_turn(self, role: str, text: str) -> Turn:
+        """Return one turn."""
         if not self.is_responses:
             return {"role": role, "content": text}
         kind = "output_text" if role == "assistant" else "input_text"
         return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
 
-    def pictured(self, text: str) -> Turn:
-        """A reader's turn that holds a picture."""
+    def make_picture_turn(self, text: str) -> Turn:
+        """Return a reader's turn with a picture."""
         if self.is_responses:
             part: Any = {"type": "input_image", "image_url": PICTURE, "detail": "auto"}
             return {"role": "user", "content": [{"type": "input_text", "text": text}, part]}
         part = {"type": "image_url", "image_url": {"url": PICTURE}}
         return {"role": "user", "content": [{"type": "text", "text": text}, part]}
 
-    def looked_up(self) -> list[Turn]:
-        """A call of a tool by another model, and its result."""
+    def make_tool_turns(self) -> list[Turn]:
+        """Return another model's tool call and its result."""
         if self.is_responses:
             called = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
             return [called, {"type": "function_call_output", "call_id": "c1", "output": "A clock."}]

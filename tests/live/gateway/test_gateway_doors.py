@@ -52,7 +52,7 @@ def test_forbidden_keys_do_not_reach_another_authors_model(
     assert count_processed_tokens(stack.models["bob/v1"]) == tokens_before
 
 
-def test_a_clients_metadata_do_not_change_the_route(stack: Stack) -> None:
+def test_a_clients_metadata_does_not_change_the_route(stack: Stack) -> None:
     tokens_before = count_processed_tokens(stack.models["bob/v1"])
     steering = {"model_group": "bob/v1", "specific_deployment": "bob/v1", "trace_id": "0" * 32}
     answer = stack.post(BODY | {"metadata": steering, "user": "mallory-7", "store": True}).json()
@@ -102,8 +102,8 @@ def test_a_key_for_one_author_is_valid_for_that_author_only(stack: Stack) -> Non
     store = keys.open_key_store(stack.settings)
     ann_key = keys.add_key(store, role="reader", authors=["ann"], label=f"ann only {time.time()}")
     assert stack.post(BODY, key=ann_key).status_code == 200
-    refused = stack.post(BODY | {"model": "twin/bob"}, key=ann_key)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "author_not_allowed")
+    response = stack.post(BODY | {"model": "twin/bob"}, key=ann_key)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "author_not_allowed")
     model_names = [model.id for model in stack.client(ann_key).models.list()]
     assert model_names == ["twin/ann", "twin/ann@base", "twin/ann@voice"]
     keys.revoke_key(store, keys.list_keys(store)[-1]["label"])  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""Feedback at the real gateway: from a reader's thumb to the ledger, and through every kill."""
+"""Test feedback at the real gateway: from a reader's vote to the ledger, with killed processes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BODY: dict[str, Any] = {
 }
 
 
-def give(stack: Stack, key: str = "", **body: Any) -> httpx.Response:
+def post_feedback(stack: Stack, key: str = "", **body: Any) -> httpx.Response:
     return httpx.post(
         f"{stack.url}/twin/feedback",
         json=body,
@@ -62,21 +62,25 @@ def scores_of(stack: Stack, trace_id: str, count: int) -> list[dict[str, Any]]:
         return list(client.scores(trace_id=[trace_id]))
 
 
-def test_a_thumb_an_edit_and_what_the_gateway_measured_reach_the_ledger(stack: Stack) -> None:
+def test_votes_edits_and_measurements_reach_the_ledger(stack: Stack) -> None:
     trace_id = stack.post(BODY).headers["x-twin-trace-id"]
     for body in ({"thumb": "up"}, {"thumb": "up"}, {"thumb": "down", "edit": "One drop."}):
-        answer = give(stack, trace_id=trace_id, **body)
+        answer = post_feedback(stack, trace_id=trace_id, **body)
         assert answer.status_code == 200, answer.text
     admin = load_secrets(stack.settings).gateway_master_key
-    assert give(stack, admin, trace_id=trace_id, score=0.75, reader="x").status_code == 200
+    assert post_feedback(stack, admin, trace_id=trace_id, score=0.75, reader="x").status_code == 200
     scores = scores_of(stack, trace_id, 3 + len(MEASURED))
-    said = {(row["name"], row["value"]) for row in scores if row["environment"] == "default"}
-    assert said == {("thumbs", 0), ("thumbs", 0.75), ("output", "One drop.")}
-    measured = {row["name"]: row["value"] for row in scores if row["environment"] == "measured"}
-    assert set(measured) == MEASURED
-    assert 0 <= measured["support"] <= 1
-    assert measured["latency_s"] > 0
-    assert measured["cost_usd"] > 0
+    reader_scores = {
+        (row["name"], row["value"]) for row in scores if row["environment"] == "default"
+    }
+    assert reader_scores == {("thumbs", 0), ("thumbs", 0.75), ("output", "One drop.")}
+    measured_scores = {
+        row["name"]: row["value"] for row in scores if row["environment"] == "measured"
+    }
+    assert set(measured_scores) == MEASURED
+    assert 0 <= measured_scores["support"] <= 1
+    assert measured_scores["latency_s"] > 0
+    assert measured_scores["cost_usd"] > 0
     state = State.open(stack.settings.state_address)
     with LangfuseClient.from_settings(stack.settings) as client:
         ledger = Ledger(state, client, LedgerRules(lag_s=0, requests_per_minute=600))
@@ -89,7 +93,7 @@ def test_a_thumb_an_edit_and_what_the_gateway_measured_reach_the_ledger(stack: S
     state.close()
 
 
-def test_the_command_sends_what_a_reader_would(stack: Stack) -> None:
+def test_the_command_sends_the_same_feedback_as_a_reader(stack: Stack) -> None:
     settings, secrets = stack.settings, load_secrets(stack.settings)
     write_endpoints(
         Endpoints(
@@ -121,14 +125,14 @@ def test_the_command_sends_what_a_reader_would(stack: Stack) -> None:
             settings, answer["trace_id"], up=True, down=False, score=None, edit="", console=console,
             as_json=True,
         )  # fmt: skip
-    stored = json.loads(printed.get())
-    assert shape(stored) == shape(documented("feedback"))
-    assert stored["stored"][0]["name"] == "thumbs"
+    receipt = json.loads(printed.get())
+    assert shape(receipt) == shape(documented("feedback"))
+    assert receipt["stored"][0]["name"] == "thumbs"
     with pytest.raises(TwinError, match="send a number from 0 to 1"):
         run_feedback(settings, trace_id, up=False, down=False, score=7, edit="", console=console)
 
 
-def told(load: Load, kills: int) -> str:
+def describe(load: Load, kills: int) -> str:
     return (
         f"{kills} kills, {len(load.seconds)} posts, {len(load.acknowledged)} votes; posting "
         f"p50 {load.quantile_ms(0.5):.1f} ms, p99 {load.quantile_ms(0.99):.1f} ms, "
@@ -143,38 +147,38 @@ def told(load: Load, kills: int) -> str:
 def test_the_trace_store_is_killed_while_feedback_is_posted(
     stack: Stack, kills: int, seconds: float
 ) -> None:
-    """kill -9, at times from a fixed seed; nothing lost, nothing doubled, nobody waits."""
-    generator, away = random.Random(50), list[tuple[float, float]]()
+    """`kill -9` at random times (fixed seed) loses, repeats and delays no feedback."""
+    generator, outages = random.Random(50), list[tuple[float, float]]()
     with feedback_load(stack) as load:
         for _ in range(kills):
             time.sleep(seconds / kills * generator.uniform(0.2, 0.8))
             assert stack.traces is not None
-            killed = time.monotonic()
+            killed_s = time.monotonic()
             stack.traces.send_signal(signal.SIGKILL)
             stack.traces.wait(10)
             time.sleep(seconds / kills * generator.uniform(0.0, 0.2))
             stack.start_traces()
-            away.append((killed, time.monotonic()))
+            outages.append((killed_s, time.monotonic()))
     check_votes(stack, load)
-    sys.stderr.write(told(load, kills) + "\n")
+    sys.stderr.write(describe(load, kills) + "\n")
     assert load.failed == 0
-    # Where other tests keep the cores busy, a post takes longer at any time; the tail is a figure
-    # of the benchmark.
-    without, with_it = load.medians_ms(away)
-    assert without < max(50.0, 2 * with_it), (without, with_it)
+    # Other tests on the same cores delay posts at any time, so only the medians are compared; the
+    # benchmark measures the tail.
+    during_outage, otherwise = load.medians_ms(outages)
+    assert during_outage < max(50.0, 2 * otherwise), (during_outage, otherwise)
 
 
 def check_votes(stack: Stack, load: Load) -> None:
     votes = stored_votes(stack, load)
-    assert len(votes) == len(dict(votes)), "a vote is there twice"
-    lost = load.acknowledged.keys() - dict(votes)
-    assert not lost, f"{len(lost)} of {len(load.acknowledged)} lost"
+    assert len(votes) == len(dict(votes)), "a vote is stored twice"
+    lost_votes = load.acknowledged.keys() - dict(votes)
+    assert not lost_votes, f"{len(lost_votes)} of {len(load.acknowledged)} lost"
     assert load.acknowledged.items() <= dict(votes).items()
     assert len(load.acknowledged) > 50
-    stack.wait(lambda: waiting(stack) == 0)
+    stack.wait(lambda: count_waiting(stack) == 0)
 
 
-def waiting(stack: Stack) -> int:
+def count_waiting(stack: Stack) -> int:
     outbox = Outbox(outbox_path(stack.settings))
     try:
         return outbox.counts().scores
@@ -183,7 +187,7 @@ def waiting(stack: Stack) -> int:
 
 
 @pytest.fixture
-def restarted(stack: Stack) -> Iterator[Stack]:
+def restarted_stack(stack: Stack) -> Iterator[Stack]:
     yield stack
     if stack.relay is None or stack.relay.poll() is not None:
         stack.start_relay()
@@ -192,14 +196,14 @@ def restarted(stack: Stack) -> Iterator[Stack]:
 
 
 @pytest.mark.drawn(1, of="gateways that end or start")
-# the short form kills it here and ends it in `test_breaker.py`
+# the quick suite kills the gateway here and terminates it in `test_breaker.py`
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
 )
-def test_a_restart_of_the_gateway_loses_no_feedback(restarted: Stack, number: int) -> None:
-    stack = restarted
-    # nothing leaves the outbox until everything is up again; one that found no store would look
-    # for it half a minute later
+def test_a_restart_of_the_gateway_loses_no_feedback(restarted_stack: Stack, number: int) -> None:
+    stack = restarted_stack
+    # nothing leaves the outbox until all processes run again; a relay without a store would retry
+    # only after half a minute
     end(stack.relay)
     with feedback_load(stack) as load:
         time.sleep(2)
@@ -215,13 +219,13 @@ def test_a_restart_of_the_gateway_loses_no_feedback(restarted: Stack, number: in
     check_votes(stack, load)
 
 
-def test_a_full_outbox_refuses_aloud_and_answers_go_on(stack: Stack) -> None:
-    """A disk without room: the file cannot grow, so feedback is a 503 and an answer says so."""
+def test_a_full_outbox_is_reported_and_answers_continue(stack: Stack) -> None:
+    """On a full disk the file cannot grow, so feedback gets status 503 and answers report it."""
     path = outbox_path(stack.settings)
     blocker = Outbox(path)
     with blocker._write_transaction("hold the only write lock"):  # pyright: ignore[reportPrivateUsage]
-        refused = give(stack, trace_id="1" * 32, thumb="up")
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "outbox_broken")
+        response = post_feedback(stack, trace_id="1" * 32, thumb="up")
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "outbox_broken")
         assert stack.post(BODY).status_code == 200
     blocker.close()
-    assert give(stack, trace_id="1" * 32, thumb="up").status_code == 200
+    assert post_feedback(stack, trace_id="1" * 32, thumb="up").status_code == 200

@@ -95,14 +95,14 @@ def test_no_request_is_lost_while_versions_switch(stack: Stack) -> None:
             stack.wait(lambda: has_answered_since(answers, *switches[-1]))
     assert {status for _, status, *_ in answers} == {200}
     assert {version for _, _, version, _ in answers} == {"v1", "v2"}
-    slowest = max(taken for _, _, _, taken in answers)
+    slowest = max(duration for _, _, _, duration in answers)
     for after, version in switches:
         first = min(
             ended_at
             for ended_at, _, answered_by, _ in answers
             if answered_by == version and ended_at > after
         )
-        # The gateway looks twice a second, and the next answer must then be of the version.
+        # The gateway reads the policy twice a second; the next answer must have the version.
         assert first - after < 1.5 + 2 * slowest
 
 
@@ -121,7 +121,7 @@ def test_no_request_is_lost_while_a_server_is_replaced(stack: Stack) -> None:
     assert {version for _, _, version, _ in answers} == {"v1"}
 
 
-def test_without_a_ready_version_posts_are_quoted_and_the_base_writes_drafts(stack: Stack) -> None:
+def test_without_a_ready_version_posts_are_quoted_and_the_base_drafts(stack: Stack) -> None:
     stack.release("ann", 2)
     stack.wait(lambda: ask_twin(stack)["version"] == "v2")
     with run_readers(stack, count=2) as answers:
@@ -163,7 +163,9 @@ def test_the_base_answers_if_an_external_answer_model_fails(stack: Stack) -> Non
         streamed = stack.post(BODY | {"stream": True})
         assert streamed.status_code == 200
         assert "stable failed" in streamed.text
-        assert stack.post(BODY | {"model": "twin/ann@stable"}).status_code == 503, "no fallback"
+        assert stack.post(BODY | {"model": "twin/ann@stable"}).status_code == 503, (
+            "a request for the stable version got a fallback"
+        )
         stack.publish(ready=lambda name: name != "ann/v1")
         draft = BODY | {"model": "twin/ann@voice"}
         stack.wait(
@@ -235,9 +237,9 @@ def test_a_paused_author_is_refused_within_seconds(stack: Stack) -> None:
     try:
         pause_author(stack.settings, "bob", reason="a mistake")
         stack.wait(lambda: stack.post(body).status_code == 503)
-        refused = stack.post(body | {"stream": True}).json()["error"]
-        assert refused["code"] == "author_paused"
-        assert "a mistake" in refused["message"]
+        error = stack.post(body | {"stream": True}).json()["error"]
+        assert error["code"] == "author_paused"
+        assert "a mistake" in error["message"]
         assert stack.post(BODY).status_code == 200  # other authors still answer
     finally:
         resume_author(stack.settings, "bob")
@@ -290,12 +292,12 @@ def test_a_stream_is_restarted_after_its_server_died(stack: Stack) -> None:
     stack.release("ann", 2)
     stack.wait(lambda: ask_twin(stack)["version"] == "v2")
     pid, chunks = stack.models["ann/v2"].pid, list[dict[str, Any]]()
-    spare = ServerProcess(stack.settings, stack.model, alias="ann-v2-again")
-    spare.wait_until_ready()  # The gateway retries for five seconds only.
+    replacement = ServerProcess(stack.settings, stack.model, alias="ann-v2-again")
+    replacement.wait_until_ready()  # The gateway retries for five seconds only.
     with (
         throttle_process(
             pid, stopped_s=0.1, running_s=0.01
-        ),  # so that the kill precedes the last token
+        ),  # throttled so that the kill precedes the last token
         httpx.Client(trust_env=False, timeout=60) as client,
         client.stream(
             "POST",
@@ -314,7 +316,7 @@ def test_a_stream_is_restarted_after_its_server_died(stack: Stack) -> None:
             if len(chunks) == 3:
                 os.killpg(pid, signal.SIGKILL)
                 stack.models.pop("ann/v2").stop()
-                stack.start_model("ann/v2", spare)
+                stack.start_model("ann/v2", replacement)
         else:
             raise AssertionError(f"the stream ended with {chunks[-1]}")
     *_, twin = [chunk["twin"] for chunk in chunks if "twin" in chunk]

@@ -1,4 +1,4 @@
-"""A client that asks the running gateway for JSON gets JSON, of its schema, from the base model."""
+"""Test that a client gets JSON of its schema from the base model through the running gateway."""
 
 from __future__ import annotations
 
@@ -23,40 +23,41 @@ SCHEMA: dict[str, Any] = {
     "required": ["accuracy", "style", "reason"],
     "additionalProperties": False,
 }
-FORM: Any = {"type": "json_schema", "json_schema": {"name": "rating", "schema": SCHEMA}}
+RESPONSE_FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "rating", "schema": SCHEMA}}
 
 
-def check(text: str) -> None:
-    """Hold an answer against `SCHEMA`."""
-    found = json.loads(text)
-    assert set(found) == {"accuracy", "style", "reason"}
-    assert {found["accuracy"], found["style"]} <= {1, 2, 3, 4, 5}
-    assert isinstance(found["reason"], str)
-    assert len(found["reason"]) <= 40
+def check_schema(text: str) -> None:
+    """Assert that an answer matches `SCHEMA`."""
+    document = json.loads(text)
+    assert set(document) == {"accuracy", "style", "reason"}
+    assert {document["accuracy"], document["style"]} <= {1, 2, 3, 4, 5}
+    assert isinstance(document["reason"], str)
+    assert len(document["reason"]) <= 40
 
 
 def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
-    asked: dict[str, Any] = {"model": "twin/ann", "messages": QUESTION, "max_tokens": 120}
+    request: dict[str, Any] = {"model": "twin/ann", "messages": QUESTION, "max_tokens": 120}
     create = base_model.client().chat.completions.create
 
-    answer = create(**asked, response_format=FORM)
-    check(answer.choices[0].message.content or "")
+    answer = create(**request, response_format=RESPONSE_FORMAT)
+    check_schema(answer.choices[0].message.content or "")
     twin = (answer.model_extra or {})["twin"]
     assert (twin["version"], twin["degraded"]) == ("base", "")
     assert twin["sources"]
 
-    chunks = list(create(**asked, response_format=FORM, stream=True))
-    check("".join(chunk.choices[0].delta.content or "" for chunk in chunks))
+    chunks = list(create(**request, response_format=RESPONSE_FORMAT, stream=True))
+    check_schema("".join(chunk.choices[0].delta.content or "" for chunk in chunks))
     assert (chunks[-1].model_extra or {})["twin"]["version"] == "base"
 
-    anything = create(**asked, response_format={"type": "json_object"})
-    said = anything.choices[0].message.content or ""
-    if anything.choices[0].finish_reason == "stop":  # else it ran into max_tokens
-        assert isinstance(json.loads(said), dict)
-    assert said.lstrip().startswith("{")
+    completion = create(**request, response_format={"type": "json_object"})
+    text = completion.choices[0].message.content or ""
+    if completion.choices[0].finish_reason == "stop":  # otherwise it reached max_tokens
+        assert isinstance(json.loads(text), dict)
+    assert text.lstrip().startswith("{")
 
-    with pytest.raises(json.JSONDecodeError):  # else the tests above would say nothing
-        json.loads(create(**asked).choices[0].message.content or "")
+    # without a schema the model writes no JSON, so the tests above are meaningful
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(create(**request).choices[0].message.content or "")
 
     trace = base_model.trace(twin["trace_id"])
     recorded = json.dumps(trace)
@@ -70,7 +71,7 @@ def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
     [
         ({"type": "xml"}, "the type 'xml'"),
         ({"type": "json_schema", "json_schema": {"name": "x"}}, "a schema that is not an object"),
-        # right by its shape, and refused by who compiles it
+        # a valid schema object that the grammar compiler refuses
         ({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "no"}}}, "schema"),
         (
             {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "#/$defs/a"}}},
@@ -78,14 +79,14 @@ def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
         ),
     ],
 )
-def test_a_form_that_nobody_can_keep_is_the_clients_error(
+def test_an_impossible_format_is_the_clients_error(
     base_model: Stack, form: Any, words: str
 ) -> None:
-    with pytest.raises(openai.BadRequestError) as refused:
+    with pytest.raises(openai.BadRequestError) as error:
         base_model.client().chat.completions.create(
             model="twin/ann", messages=QUESTION, response_format=form
         )
-    assert words in str(refused.value)
-    assert "response_format" in str(refused.value)
+    assert words in str(error.value)
+    assert "response_format" in str(error.value)
     answer = base_model.post({"model": "twin/ann", "messages": QUESTION, "max_tokens": 3})
     assert answer.status_code == 200

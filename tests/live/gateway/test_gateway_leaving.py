@@ -97,7 +97,7 @@ def test_a_disconnect_stops_a_stream(stack: Stack, path: str) -> None:
                 assert len([chunk for chunk, _ in zip(chunks, range(5), strict=False)]) == 5
             stack.wait(lambda: processing_count(stack) == 0)
             steps_written.append(step_count(stack) - steps_before)
-    assert max(steps_written) < TOKENS - 100, f"written, of {TOKENS}: {steps_written}"
+    assert max(steps_written) < TOKENS - 100, f"tokens written of {TOKENS}: {steps_written}"
 
 
 def test_a_disconnect_at_the_quotation_is_traced(stack: Stack) -> None:
@@ -154,7 +154,7 @@ def test_a_disconnect_stops_a_fast_stream(stack: Stack) -> None:
             next(line for line in answer.iter_lines() if '"content":"' in line)
         stack.wait(lambda: processing_count(stack) == 0, seconds=20)
         steps_written.append(step_count(stack) - steps_before)
-    assert min(steps_written) < TOKENS - 100, f"written, of {TOKENS}: {steps_written}"
+    assert min(steps_written) < TOKENS - 100, f"tokens written of {TOKENS}: {steps_written}"
     assert server.running_server() is not None
 
 

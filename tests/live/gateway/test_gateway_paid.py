@@ -1,7 +1,7 @@
-"""Test that paid answers stay within their limits, and that account and bill agree.
+"""Test that paid answers stay within their limits and that account and bill are equal.
 
 A simulated provider with the price of the named model counts and charges independently, and fails
-in every way that a real provider does.
+in the ways of a real provider.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def ask_for(behaviour: str, **fields: Any) -> dict[str, Any]:
 
 
 class MoneyWatch:
-    """The changes of the provider's bill and of the account, in nano-dollars."""
+    """The changes of the provider's bill and of the account in nano-dollars."""
 
     def __init__(self, stack: Stack, provider: PaidProvider) -> None:
         self.stack, self.provider = stack, provider
@@ -80,7 +80,7 @@ class MoneyWatch:
         return self.provider.bill.nano - self.billed_before
 
     def settled(self) -> int:
-        """Wait until no call is open, and return the settled amount."""
+        """Wait until no call is open and return the settled amount."""
         self.stack.wait(lambda: self._account().sum_spending().reserved_usd == 0)
         return self._settled_nano() - self.settled_before
 
@@ -165,9 +165,12 @@ def test_refusals_of_the_provider_are_passed_on(
     )
     assert rate_limited.headers["retry-after"] == str(RETRY_AFTER_S)
     assert "in 7 s" in error["message"]
-    failed = paid.post(ask_for("500", stream=stream))
-    assert (failed.status_code, failed.json()["error"]["code"]) == (500, "provider_failed")
-    for answer in (rate_limited, failed):
+    server_error = paid.post(ask_for("500", stream=stream))
+    assert (server_error.status_code, server_error.json()["error"]["code"]) == (
+        500,
+        "provider_failed",
+    )
+    for answer in (rate_limited, server_error):
         assert "litellm" not in answer.text.lower()
         assert "engine of this provider" not in answer.text, "the provider's own text is hidden"
     assert money.settled() == money.billed() == 0
@@ -278,8 +281,8 @@ def test_a_resumed_batch_pays_only_for_missing_answers(
     assert first_run.returncode == 1, first_run.stdout + first_run.stderr
     assert "run the same batch again" in first_run.stdout + first_run.stderr
     assert not out.exists()
-    paid_for = money.billed()
-    assert money.settled() == paid_for > 0
+    billed = money.billed()
+    assert money.settled() == billed > 0
     questions["fails"] = "Oil? (4)"
     second_run = run()
     assert second_run.returncode == 0, second_run.stdout + second_run.stderr
@@ -290,7 +293,7 @@ def test_a_resumed_batch_pays_only_for_missing_answers(
         "alias:base"
     ]
     assert all(row["answer"] for row in rows.values())
-    assert money.settled() == money.billed() > paid_for
+    assert money.settled() == money.billed() > billed
     reported_usd = sum(rows[name]["cost_usd"] for name in paid_ids)
     assert reported_usd == pytest.approx(money.billed() / NANO_PER_DOLLAR)
 
@@ -314,7 +317,7 @@ def test_guards_apply_to_every_api_stream_and_batch(
         return {
             "chat": client.chat.completions.create(**chat).choices[0].message.content or "",
             "chat, stream": "".join(
-                part.delta.content or "" for chunk in chunks for part in chunk.choices
+                choice.delta.content or "" for chunk in chunks for choice in chunk.choices
             ),
             "responses": client.responses.create(**response).output_text,
             "responses, stream": "".join(
@@ -397,7 +400,7 @@ def test_the_paid_model_answers_until_the_budget_is_spent(paid: Stack, money: Mo
     assert int(refused.headers["retry-after"]) > 2
     assert count_processed_tokens(paid.models["base"]) == tokens_before
     draft = paid.post(BODY | {"model": "twin/ann@voice"}).json()["twin"]
-    assert draft["version"] == "base"  # v1 has no server here
+    assert draft["version"] == "base"  # v1 has no server in this test
     assert "paid, budget used up: answered by base" in draft["degraded"]
 
 

@@ -1,4 +1,4 @@
-"""Gateway processes behind one port: they start, count and remember answers together."""
+"""Test several gateway processes behind one port: start, counts and stored answers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.live.gateway.stack import Stack, embed_passages, new_stack
 from twin_resources.access.keys import add_key, open_key_store
 
 pytestmark = pytest.mark.live
-OFTEN = 24  # connections: that one of four processes gets none of them is one chance in 250
-MOST = 3  # requests of one key under way
+CONNECTIONS = 24  # that one of four processes gets none of them has a chance of 1 in 250
+MAX_CONCURRENT = 3  # concurrent requests of one key
 QUESTION = [{"role": "user", "content": "Why?"}]
-ASKED = {"model": "twin/ann@base", "messages": QUESTION}
+BODY = {"model": "twin/ann@base", "messages": QUESTION}
 RELEASED = {"model": "twin/ann@stable", "messages": QUESTION}
 
 
@@ -29,7 +29,7 @@ def several(
     tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("several")
-    limits = {"TWIN_REQUESTS_PER_KEY": str(MOST)}
+    limits = {"TWIN_REQUESTS_PER_KEY": str(MAX_CONCURRENT)}
     with new_stack(folder, gateway_weights, tiny_gguf, environ=limits) as stack:
         embed_passages(stack.settings, "ann")
         stack.start_traces()
@@ -42,7 +42,7 @@ def several(
 @pytest.mark.parametrize(
     ("processes", "rounds"), [(2, 1), pytest.param(4, 100, marks=pytest.mark.long)]
 )
-def test_several_started_at_once_answer_count_together_and_see_a_release(
+def test_concurrent_processes_share_counts_and_follow_a_release(
     several: Stack, processes: int, rounds: int
 ) -> None:
     store = open_key_store(several.settings)
@@ -55,28 +55,34 @@ def test_several_started_at_once_answer_count_together_and_see_a_release(
             children = psutil.Process(several.gateway.pid).children()
             answering = [child for child in children if child.memory_info().rss > 100e6]
             assert len(answering) == processes
-            answered = _ask(several, ASKED).count(200)
-            assert answered == OFTEN
-            assert _counted(several, monitor) == OFTEN, "by all processes, whichever is asked"
+            answered = _ask_repeatedly(several, BODY).count(200)
+            assert answered == CONNECTIONS
+            assert _count_base_answers(several, monitor) == CONNECTIONS, (
+                "a process does not report the counts of all processes"
+            )
             several.release("ann", 1)
-            several.wait(lambda: _ask(several, RELEASED) == [200] * OFTEN)
-            assert _ignored_of_second_messages(several) == [[]] * OFTEN
-            held = _under_way(several, MOST)
-            assert _ask(several, ASKED) == [429] * OFTEN, "as many are under way, wherever"
-            for connection in held:
+            several.wait(lambda: _ask_repeatedly(several, RELEASED) == [200] * CONNECTIONS)
+            assert _ignored_fields(several) == [[]] * CONNECTIONS
+            connections = _open_incomplete_requests(several, MAX_CONCURRENT)
+            assert _ask_repeatedly(several, BODY) == [429] * CONNECTIONS, (
+                "the limit must count requests of all processes"
+            )
+            for connection in connections:
                 connection.close()
-            several.wait(lambda: _ask(several, RELEASED) == [200] * OFTEN)
+            several.wait(lambda: _ask_repeatedly(several, RELEASED) == [200] * CONNECTIONS)
         finally:
             several.gateway.terminate()
             several.gateway.wait(30)
             several.gateway = None
         path = several.settings.home / "gateway" / "throughput.json"
         measured = json.loads(path.read_text(encoding="utf-8"))["servers"]
-        assert measured["base"]["requests"] == answered, "of all processes, and of no start before"
+        assert measured["base"]["requests"] == answered, (
+            "the file must count all processes since the last start"
+        )
 
 
-def _counted(stack: Stack, monitor: str) -> float:
-    """The answers of the base that `/metrics` counts; each connection may reach another process."""
+def _count_base_answers(stack: Stack, monitor: str) -> float:
+    """Return the base's answers in `/metrics`, where each connection may reach another process."""
     headers = {"Authorization": f"Bearer {monitor}"}
     answers = [
         httpx.get(f"{stack.url}/metrics", headers=headers, timeout=60, trust_env=False)
@@ -88,15 +94,15 @@ def _counted(stack: Stack, monitor: str) -> float:
     return count
 
 
-def _ask(stack: Stack, body: dict[str, Any]) -> list[int]:
-    """The statuses of a question on so many connections."""
-    return [stack.post(body).status_code for _ in range(OFTEN)]
+def _ask_repeatedly(stack: Stack, body: dict[str, Any]) -> list[int]:
+    """Return the status of the question on each of 24 connections."""
+    return [stack.post(body).status_code for _ in range(CONNECTIONS)]
 
 
-def _ignored_of_second_messages(stack: Stack) -> list[list[str]]:
-    """What is ignored of questions that name one answer, on so many connections."""
+def _ignored_fields(stack: Stack) -> list[list[str]]:
+    """Return the ignored fields of questions that refer to one answer, on 24 connections."""
 
-    def asks(text: str, **fields: str) -> dict[str, Any]:
+    def ask(text: str, **fields: str) -> dict[str, Any]:
         answer = httpx.post(
             f"{stack.url}/v1/responses",
             json={"model": RELEASED["model"], "input": text, **fields},
@@ -107,19 +113,19 @@ def _ignored_of_second_messages(stack: Stack) -> list[list[str]]:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    first = asks("Which oil?")["id"]
-    again = [asks("How much?", previous_response_id=first) for _ in range(OFTEN)]
-    return [one["twin"].get("ignored", []) for one in again]
+    first = ask("Which oil?")["id"]
+    responses = [ask("How much?", previous_response_id=first) for _ in range(CONNECTIONS)]
+    return [response["twin"].get("ignored", []) for response in responses]
 
 
-def _under_way(stack: Stack, many: int) -> list[socket.socket]:
-    """Connections whose bodies have not ended, as many as one key may have, or a few more.
+def _open_incomplete_requests(stack: Stack, count: int) -> list[socket.socket]:
+    """Open connections with incomplete bodies until the key has reached its limit.
 
-    A connection that comes while another request of the key ends is refused and counts for
-    nothing: so there is one more until the key is refused three times in a row.
+    A connection is refused and does not count if it arrives while another request of the key ends.
+    So connections are added until the key is refused three times in a row.
     """
     port = stack.settings.gateway_port
-    head = (
+    request_head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
         f"Authorization: Bearer {stack.key}\r\nContent-Type: application/json\r\n"
         "Content-Length: 100\r\n\r\n{"
@@ -130,9 +136,9 @@ def _under_way(stack: Stack, many: int) -> list[socket.socket]:
         if all(stack.post(RELEASED).status_code == 429 for _ in range(3)):
             return True
         connections.append(socket.create_connection(("127.0.0.1", port)))
-        connections[-1].sendall(head.encode())
+        connections[-1].sendall(request_head.encode())
         return False
 
     stack.wait(is_full)
-    assert len(connections) >= many
+    assert len(connections) >= count
     return connections

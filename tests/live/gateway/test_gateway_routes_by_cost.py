@@ -4,8 +4,8 @@ Readers ask questions, labels are bought for them and scored by the author's cer
 policy is fitted, and running gateways follow it. The simulated provider is the paid model; the
 account must equal its bill.
 
-The short form has 70 labels at a margin of 0.1 and two gateways, because a margin of 0.03 needs at
-least 179 labels. The long form has 300 labels at 0.03 and four gateways. The tests run in order,
+The quick suite has 70 labels at a margin of 0.1 and two gateways, because a margin of 0.03 needs at
+least 179 labels. The long tests have 300 labels at 0.03 and four gateways. The tests run in order,
 and each fixture of the module is one step.
 """
 
@@ -31,7 +31,7 @@ from twin_cli.commands.answer_history import explain, explanation_tree
 from twin_cli.commands.routing_command import preview_routing, routing_summary
 
 from tests.free_ports import free_port
-from tests.live.gateway.clock_home import AUTHOR, BASE, about_clocks, prepare_home, small_talk
+from tests.live.gateway.clock_home import AUTHOR, BASE, clock_question, prepare_home, small_talk
 from tests.live.gateway.market import TWIN, Form, Market
 from tests.live.gateway.stack import Stack, new_stack, slow_down_provider
 from tests.simulated_provider.paid_provider import PaidProvider
@@ -50,8 +50,8 @@ from twin_resources.storage.tables.tables import Tables
 
 pytestmark = pytest.mark.live
 MODEL = "openai/gpt-4o-mini"
-PROMPT_NANO, TOKEN_NANO = 150, 600  # nano-dollars of a token of the prompt and of the answer
-# The daily budget is far above the spending, so that the policy chooses and not the pace.
+PROMPT_NANO, TOKEN_NANO = 150, 600  # nano-dollars per token of prompt and answer
+# The daily budget is far above the spending, so the policy decides and not the pace.
 BUDGET = 10_000.0
 
 
@@ -129,7 +129,7 @@ def market(
 def purchase(market: Market) -> dict[str, Any]:
     """Ask questions at every gateway, and buy labels for them."""
     questions = [
-        about_clocks(n // 2) if n % 2 else small_talk(n // 2) for n in range(market.form.labels)
+        clock_question(n // 2) if n % 2 else small_talk(n // 2) for n in range(market.form.labels)
     ]
     with ThreadPoolExecutor(4) as pool:
         list(
@@ -155,7 +155,7 @@ def adoption(market: Market, purchase: dict[str, Any]) -> dict[str, Any]:
     for number in range(len(market.gateways)):
         market.stack.wait(
             lambda number=number: (
-                market.ask(about_clocks(900), gateway=number)["route"] != "stable"
+                market.ask(clock_question(900), gateway=number)["route"] != "stable"
             ),
         )
     return result
@@ -178,8 +178,8 @@ def ask_chat(stack: Stack, key: str, question: str) -> str:
 def ask_stream(stack: Stack, key: str, question: str) -> str:
     messages: list[Any] = [{"role": "user", "content": question}]
     chat = stack.client(key).chat.completions
-    pieces = list(chat.create(model=TWIN, messages=messages, stream=True))
-    return "".join(choice.delta.content or "" for piece in pieces for choice in piece.choices)
+    chunks = list(chat.create(model=TWIN, messages=messages, stream=True))
+    return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
 
 def ask_responses(stack: Stack, key: str, question: str) -> str:
@@ -194,9 +194,9 @@ def traffic(market: Market, adoption: dict[str, Any]) -> AnsweredTraffic:
     """Ask questions about clocks and small talk with every client method, over all gateways."""
     jobs = [(name, n) for name in CLIENT_METHODS for n in range(market.form.questions)]
 
-    def run(job: tuple[int, tuple[str, int]]) -> tuple[str, str]:
-        number, (name, turn) = job
-        question = (about_clocks if turn % 4 == 1 else small_talk)(1_000 + number)
+    def run(item: tuple[int, tuple[str, int]]) -> tuple[str, str]:
+        number, (name, turn) = item
+        question = (clock_question if turn % 4 == 1 else small_talk)(1_000 + number)
         gateway = market.gateways[number % len(market.gateways)]
         return name, CLIENT_METHODS[name](gateway, market.site, question)
 
@@ -233,7 +233,7 @@ def test_the_gateways_follow_the_fitted_policy(market: Market, adoption: dict[st
     trace_ids: list[str] = []
     for number in range(len(market.gateways)):
         small_talk_answers = [market.ask(small_talk(800 + n), gateway=number) for n in range(4)]
-        clock_answers = [market.ask(about_clocks(910 + n), gateway=number) for n in range(4)]
+        clock_answers = [market.ask(clock_question(910 + n), gateway=number) for n in range(4)]
         # Some questions do not resemble the labels.
         assert [trace["route"] for trace in small_talk_answers].count("stable") >= 2
         assert [trace["route"] for trace in clock_answers].count("routed:paid") >= 2
@@ -292,7 +292,7 @@ def test_readers_who_disconnect_or_retry_pay_once(market: Market, traffic: Answe
         market.settled(),
         _billed_nano(market),
     )
-    question = f"{about_clocks(930)} (long)"
+    question = f"{clock_question(930)} (long)"
     with ThreadPoolExecutor(4) as pool, slow_down_provider(market.provider, 0.4):
         list(pool.map(lambda n: _disconnect(market, n, question), range(4)))
         market.stack.wait(lambda: market.provider.bill.requests == requests_before + 4)
@@ -303,7 +303,7 @@ def test_readers_who_disconnect_or_retry_pay_once(market: Market, traffic: Answe
     assert abs(difference_nano) <= 4 * 2 * TOKEN_NANO
     settled_before, billed_before = market.settled(), _billed_nano(market)
     headers = {"Idempotency-Key": "cost-1"}
-    body = {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": about_clocks(931)}]}
+    body = {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": clock_question(931)}]}
     first, second = (
         gateway.post(body, key=market.friend, **headers)
         for gateway in (market.gateways[0], market.gateways[-1])
@@ -322,7 +322,7 @@ def test_a_key_stays_within_its_limit_over_all_gateways(
     billed_before, settled_before = _billed_nano(market), market.settled()
     body = {
         "model": f"{TWIN}@paid",
-        "messages": [{"role": "user", "content": f"{about_clocks(940)} (long)"}],
+        "messages": [{"role": "user", "content": f"{clock_question(940)} (long)"}],
     }
     with ThreadPoolExecutor(16) as pool:
         statuses = list(
@@ -370,7 +370,7 @@ def test_a_gateway_is_killed_amid_paid_streams(market: Market, traffic: Answered
     def read(number: int) -> str:
         body = {
             "model": f"{TWIN}@paid",
-            "messages": [{"role": "user", "content": f"{about_clocks(960 + number)} (long)"}],
+            "messages": [{"role": "user", "content": f"{clock_question(960 + number)} (long)"}],
             "stream": True,
         }
         stack = market.gateways[number % len(market.gateways)]
@@ -415,13 +415,13 @@ def test_without_budget_the_homes_own_model_answers(
         account.reserve(purpose="teacher", author="", key="", max_usd=remaining_usd), remaining_usd
     )
     requests_before = market.provider.bill.requests
-    twins = [market.ask(about_clocks(970 + n)) for n in range(4)]
+    twins = [market.ask(clock_question(970 + n)) for n in range(4)]
     assert {twin["route"] for twin in twins} == {"stable"}
     # The gateway reads the spending once a minute.
     reasons = [twin["degraded"] for twin in twins]
     assert sum("budget used up" in reason or "margin not held" in reason for reason in reasons) >= 2
     refused = market.stack.post(
-        {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": about_clocks(1)}]},
+        {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": clock_question(1)}]},
         key=market.friend,
     )
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
@@ -451,7 +451,7 @@ def _ask_paid_question(
     """Return the answer to a question that `twin routing try` assigns to the paid model."""
     author = read_author(market.settings, AUTHOR)
     for number in range(950, 990):
-        question = about_clocks(number) + suffix
+        question = clock_question(number) + suffix
         if preview_routing(market.settings, author, question)["model"] != PAID:
             continue
         body = {

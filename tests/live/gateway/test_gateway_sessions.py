@@ -1,9 +1,9 @@
-"""Twelve programs, each over a whole conversation: every request of a session is answered.
+"""Test that every request of a conversation with each of twelve programs is answered.
 
-An answer to a reader opens with the author's own sentence, so it was looked for by the question,
-whatever stood around it. What a program asks for itself is answered in its form, and is no reader's
-question. What a reader's leaving ends: `test_gateway_leaving.py`; asking again for the same
-answer: `test_gateway_doors.py`.
+An answer to a reader starts with the author's own sentence, which shows that the search used the
+question and nothing around it. A program's own request is answered in its format and does not count
+as a reader's question. `test_gateway_leaving.py` tests disconnects and `test_gateway_doors.py`
+repeated requests.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from tests.live.gateway.recorded_sessions import BRASS, DOCUMENT, OIL, PROGRAMS,
 from tests.live.gateway.stack import PASSAGES, Stack
 
 pytestmark = pytest.mark.live
-ON_OIL, ON_BRASS = (f"> {PASSAGES[place][1]}" for place in (0, 1))
+OIL_QUOTE, BRASS_QUOTE = (f"> {PASSAGES[index][1]}" for index in (0, 1))
 
 
 def send(stack: Stack, program: Program, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Text, or arguments of a forced tool, and the field `twin` of an answer."""
-    text, twin, _ = answered(stack, program, body)
+    """Return the text, or the arguments of a forced tool, and the field `twin` of an answer."""
+    text, twin, _ = send_for_document(stack, program, body)
     return text, twin
 
 
-def answered(
+def send_for_document(
     stack: Stack, program: Program, body: dict[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """The same, and the answer's document of the Responses API."""
+    """Return the same as `send`, and the document of the Responses API."""
     answer = httpx.post(**_request_arguments(stack, program, body))
     assert answer.status_code == 200, f"{body}: {answer.text}"
     lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
@@ -40,9 +40,11 @@ def answered(
         document = event.get("response") or event
         twin = document.get("twin") or twin
         for choice in event.get("choices", ()):
-            said = choice.get("delta") or choice.get("message") or {}
-            text += said.get("content") or ""
-            text += "".join(one["function"]["arguments"] for one in said.get("tool_calls") or ())
+            message = choice.get("delta") or choice.get("message") or {}
+            text += message.get("content") or ""
+            text += "".join(
+                call["function"]["arguments"] for call in message.get("tool_calls") or ()
+            )
         text += event["delta"] if event.get("type") == "response.output_text.delta" else ""
         for item in event.get("output", ()):
             text += "".join(part["text"] for part in item["content"])
@@ -60,27 +62,33 @@ def _request_arguments(stack: Stack, program: Program, body: dict[str, Any]) -> 
 
 
 def conversations(program: Program) -> dict[str, tuple[list[Turn], str]]:
-    """The steps of a session: the turns that are sent, and how the answer begins."""
+    """Return the steps of a session: the turns that are sent and the start of the answer."""
 
     def user(text: str) -> Turn:
-        return program.said("user", text)
+        return program.make_turn("user", text)
 
-    answered = program.said("assistant", f"{ON_OIL}\n>\n> — On oil")
-    ten = [turn for _ in range(9) for turn in (user(OIL), answered)]
+    answer_turn = program.make_turn("assistant", f"{OIL_QUOTE}\n>\n> — On oil")
+    many_turns = [turn for _ in range(9) for turn in (user(OIL), answer_turn)]
     return {
-        "first": ([user(OIL)], ON_OIL),
-        "second": ([user(OIL), answered, user(BRASS)], ON_BRASS),
-        "tenth": ([*ten, user(BRASS)], ON_BRASS),
-        "regenerated": ([user(BRASS), answered, user(OIL)], ON_OIL),
-        "edited": ([user("Hello"), answered, user(BRASS)], ON_BRASS),
-        "begun": ([user(OIL), program.said("assistant", "A clock wants")], ON_OIL),
-        "picture before": ([program.pictured("What is this?"), answered, user(OIL)], ON_OIL),
-        "tool before": ([user("Look."), *program.looked_up(), answered, user(OIL)], ON_OIL),
-        "tool's result": ([user(OIL), *program.looked_up()], ON_OIL),
-        "document": ([user(program.attached(OIL, DOCUMENT))], ON_OIL),
+        "first": ([user(OIL)], OIL_QUOTE),
+        "second": ([user(OIL), answer_turn, user(BRASS)], BRASS_QUOTE),
+        "tenth": ([*many_turns, user(BRASS)], BRASS_QUOTE),
+        "regenerated": ([user(BRASS), answer_turn, user(OIL)], OIL_QUOTE),
+        "edited": ([user("Hello"), answer_turn, user(BRASS)], BRASS_QUOTE),
+        "begun": ([user(OIL), program.make_turn("assistant", "A clock wants")], OIL_QUOTE),
+        "picture before": (
+            [program.make_picture_turn("What is this?"), answer_turn, user(OIL)],
+            OIL_QUOTE,
+        ),
+        "tool before": (
+            [user("Look."), *program.make_tool_turns(), answer_turn, user(OIL)],
+            OIL_QUOTE,
+        ),
+        "tool's result": ([user(OIL), *program.make_tool_turns()], OIL_QUOTE),
+        "document": ([user(program.attached(OIL, DOCUMENT))], OIL_QUOTE),
         "document before": (
-            [user(program.attached(OIL, DOCUMENT)), answered, user(BRASS)],
-            ON_BRASS,
+            [user(program.attached(OIL, DOCUMENT)), answer_turn, user(BRASS)],
+            BRASS_QUOTE,
         ),
     }
 
@@ -96,45 +104,51 @@ def test_a_session_of_a_program(stack: Stack, program: Program) -> None:
 @pytest.mark.drawn(3)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_after_a_disconnect_the_question_is_answered_again(stack: Stack, program: Program) -> None:
-    body = program.body([program.said("user", OIL)], **{"model": "twin/ann@base", "stream": True})
+    body = program.body(
+        [program.make_turn("user", OIL)], **{"model": "twin/ann@base", "stream": True}
+    )
     with httpx.stream("POST", **_request_arguments(stack, program, body)) as answer:
         assert answer.status_code == 200
         next(answer.iter_bytes())
-    text, twin = send(stack, program, program.body([program.said("user", OIL)]))
-    assert text.startswith(ON_OIL)
+    text, twin = send(stack, program, program.body([program.make_turn("user", OIL)]))
+    assert text.startswith(OIL_QUOTE)
     assert twin["answer"] == "quote"
 
 
 @pytest.mark.parametrize(
-    "program", [one for one in PROGRAMS if one.names_answers], ids=lambda program: program.name
+    "program",
+    [program for program in PROGRAMS if program.names_answers],
+    ids=lambda program: program.name,
 )
-def test_a_program_may_name_the_answers_before(stack: Stack, program: Program) -> None:
+def test_a_program_may_refer_to_earlier_answers(stack: Stack, program: Program) -> None:
     assert program.names_answers is not None
-    turns: list[Turn] = [program.said("user", OIL)]
-    more: dict[str, Any] = {}
+    turns: list[Turn] = [program.make_turn("user", OIL)]
+    fields: dict[str, Any] = {}
     for number in range(10):
-        asked, expected = ((OIL, ON_OIL), (BRASS, ON_BRASS))[number % 2]
-        turns[-1] = program.said("user", asked)
-        text, twin, document = answered(stack, program, program.body(turns, **more))
+        question, expected = ((OIL, OIL_QUOTE), (BRASS, BRASS_QUOTE))[number % 2]
+        turns[-1] = program.make_turn("user", question)
+        text, twin, document = send_for_document(stack, program, program.body(turns, **fields))
         assert text.startswith(expected), number
         assert not {"previous_response_id", "item_reference"} & {*twin.get("ignored", ())}, number
-        before, named = program.names_answers(document, turns)
-        turns, more = [*before, {}], dict(named)
+        earlier_turns, reference = program.names_answers(document, turns)
+        turns, fields = [*earlier_turns, {}], dict(reference)
 
 
 @pytest.mark.drawn(3)
 @pytest.mark.parametrize(
-    "program", [one for one in PROGRAMS if one.title], ids=lambda program: program.name
+    "program", [program for program in PROGRAMS if program.title], ids=lambda program: program.name
 )
-def test_a_title_is_no_readers_question_and_in_the_form_that_is_forced(
+def test_a_title_request_is_no_readers_question_and_keeps_its_format(
     stack: Stack, program: Program
 ) -> None:
     assert program.title is not None
-    system, last, more = program.title
-    turns = [program.said("system", system)] if system else []
+    system, last, fields = program.title
+    turns = [program.make_turn("system", system)] if system else []
     if OIL not in last:
-        turns += [program.said("user", OIL), program.said("assistant", "One drop.")]
-    text, twin = send(stack, program, program.body([*turns, program.said("user", last)], **more))
-    is_json = bool({"response_format", "tools", "text"} & more.keys()) or "JSON" in last
+        turns += [program.make_turn("user", OIL), program.make_turn("assistant", "One drop.")]
+    text, twin = send(
+        stack, program, program.body([*turns, program.make_turn("user", last)], **fields)
+    )
+    is_json = bool({"response_format", "tools", "text"} & fields.keys()) or "JSON" in last
     assert (json.loads(text)["title"] if is_json else text) == "How much oil does a clock"
     assert (twin["front_desk"], twin["sources"]) == ("housekeeping", [])

@@ -1,4 +1,4 @@
-"""The teacher is the served base model, asked through the gateway: weak, and nothing stands in."""
+"""Test a teacher that is the served base model behind the gateway, without a simulation."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_the_base_model_writes_questions_through_the_gateway(
     replies = teacher.ask([TeacherPrompt("", passage) for passage in PASSAGES])
     assert teacher.fatal_error is None
     assert {reply.outcome for reply in replies} <= {"written", "unusable"}
-    written = [
+    questions = [
         (reply, passage)
         for reply, passage in zip(replies, PASSAGES, strict=True)
         if reply.outcome == "written"
     ]
-    assert written
-    for reply, passage in written:
+    assert questions
+    for reply, passage in questions:
         assert extract_question(reply.question, passage=passage) == reply.question
     assert all(reply.prompt_tokens > 50 and reply.answer_tokens > 0 for reply in replies)
-    assert all(reply.usd == 0.0 for reply in replies)  # nobody has a price for it
+    assert all(reply.usd == 0.0 for reply in replies)  # the model has no price

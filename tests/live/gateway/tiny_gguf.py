@@ -1,8 +1,8 @@
-"""A tiny random Llama as a GGUF file, made without torch: it answers nonsense in milliseconds.
+"""Write a tiny random Llama as a GGUF file without torch; it answers nonsense in milliseconds.
 
-Scope: the file. Out of scope: anything that is shipped. Vocabulary, merges and chat
-template are those of the embedded base model, so prompts have their real length; two layers of
-width 64 make the gateway, not the model, what a test waits for.
+Scope: the file. Out of scope: anything that is shipped. Vocabulary, merges and chat template are
+those of the embedded base model, so prompts have their real length. With two layers of width 64,
+tests wait for the gateway and not for the model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 WIDTH, LAYERS, HEADS, FEED_FORWARD, CONTEXT = 64, 2, 4, 128, 2048
 
 
-def write_tiny_gguf(out: Path, *, tokenizer_from: Path, seed: int = 7) -> Path:
+def write_tiny_gguf(output: Path, *, tokenizer_from: Path, seed: int = 7) -> Path:
     """Write the model; the same seed gives the same file.
 
     Args:
@@ -23,15 +23,15 @@ def write_tiny_gguf(out: Path, *, tokenizer_from: Path, seed: int = 7) -> Path:
     from gguf import GGUFReader, GGUFValueType, GGUFWriter
 
     reader = GGUFReader(tokenizer_from)
-    writer = GGUFWriter(out, "llama")
-    for name, found in reader.fields.items():
+    writer = GGUFWriter(output, "llama")
+    for name, field in reader.fields.items():
         if not name.startswith("tokenizer."):
             continue
-        value = found.contents()
-        if found.types[0] == GGUFValueType.ARRAY:
-            writer.add_key_value(name, value, GGUFValueType.ARRAY, sub_type=found.types[-1])
+        value = field.contents()
+        if field.types[0] == GGUFValueType.ARRAY:
+            writer.add_key_value(name, value, GGUFValueType.ARRAY, sub_type=field.types[-1])
         else:
-            writer.add_key_value(name, value, found.types[0])
+            writer.add_key_value(name, value, field.types[0])
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(LAYERS)
@@ -61,4 +61,4 @@ def write_tiny_gguf(out: Path, *, tokenizer_from: Path, seed: int = 7) -> Path:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return out
+    return output

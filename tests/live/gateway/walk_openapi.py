@@ -54,12 +54,12 @@ async def request_routes(gateway: ASGIApp, proxy: Any, key: str) -> list[tuple[s
         transport=transport, base_url="http://gateway", headers=headers
     ) as client:
         return [
-            (method, path, exists(await client.request(method, path, json={})))
+            (method, path, route_exists(await client.request(method, path, json={})))
             for method, path in sorted(routes_of(proxy) | set(ROUTES))
         ]
 
 
-def exists(answer: httpx.Response) -> bool:
+def route_exists(answer: httpx.Response) -> bool:
     """Return whether the route exists; an answer to HEAD has no body that names the error."""
     is_unknown = answer.request.method == "HEAD" or "no_such_route" in answer.text
     return answer.status_code != 404 or not is_unknown

@@ -1,4 +1,4 @@
-"""A tiny random Llama as f16 GGUF with a random LoRA adapter, whose server starts in a second."""
+"""Fixtures: a tiny random Llama (f16 GGUF) with a random adapter; its server starts in a second."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Answer models as they come: a server at an address, a folder of the same weights, a bad file.
+"""Test answer models: a server at an address, a folder with the same weights and an invalid file.
 
-The stand-in for a larger model is a llama.cpp server of the tiny one: what is tested is that it is
-found, kept, served and let go, not how well it answers.
+A llama.cpp server of the tiny model replaces a larger one. The tests check that it is found, kept,
+served and released, not how well it answers.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ __all__ = ["fleet_of", "prepared"]  # fixtures
 pytestmark = pytest.mark.live
 
 
-def name(settings: Settings, answer_model: str, *, before: str = "") -> ModelVersion | None:
+def set_answer_model(
+    settings: Settings, answer_model: str, *, previous: str = ""
+) -> ModelVersion | None:
     return sync_answer_model(
         settings,
         Author("ada", "Ada", answer_model=answer_model),
-        previous_model=before,
+        previous_model=previous,
         instance="",
         clock=StageClock(console=Console(file=io.StringIO())),
     )
@@ -47,20 +49,20 @@ def test_a_folder_replaces_an_external_answer_model(
     fleet_of: Callable[..., FleetProcess],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    elsewhere = ServerProcess(prepared, served.base_gguf, alias="large")
+    external_server = ServerProcess(prepared, served.base_gguf, alias="large")
     try:
-        url = elsewhere.wait_until_ready().url
-        with pytest.raises(TwinError) as refused:
-            name(prepared, url)
-        assert refused.value.found == "it answers 401 without a key"
-        assert "export TWIN_ANSWER_MODEL_KEY" in refused.value.next_step
+        url = external_server.wait_until_ready().url
+        with pytest.raises(TwinError) as error:
+            set_answer_model(prepared, url)
+        assert error.value.found == "it answers 401 without a key"
+        assert "export TWIN_ANSWER_MODEL_KEY" in error.value.next_step
         assert open_registry(prepared).versions("ada") == []
 
-        settings = prepared.model_copy(update={"answer_model_key": elsewhere.key})
-        monkeypatch.setenv("TWIN_ANSWER_MODEL_KEY", elsewhere.key)
-        found = name(settings, url)
-        assert found is not None
-        assert (found.version, found.state, found.base) == (1, "stable", f"{url}#large")
+        settings = prepared.model_copy(update={"answer_model_key": external_server.key})
+        monkeypatch.setenv("TWIN_ANSWER_MODEL_KEY", external_server.key)
+        first = set_answer_model(settings, url)
+        assert first is not None
+        assert (first.version, first.state, first.base) == (1, "stable", f"{url}#large")
         fleet = fleet_of()
         servers = fleet.wait(lambda servers: {"base", "ada/v1"} <= set(servers))
         assert (servers["ada/v1"]["url"], servers["ada/v1"]["alias"]) == (url, "large")
@@ -70,34 +72,36 @@ def test_a_folder_replaces_an_external_answer_model(
         assert answer.usage is not None
         assert answer.usage.completion_tokens > 0
     finally:
-        elsewhere.stop()
+        external_server.stop()
     fleet.wait(lambda servers: "ada/v1" not in servers and "base" in servers)
     fleet.wait(lambda _: "Connection refused" in fleet.document()["problems"].get("ada/v1", ""))
 
-    # the same weights in a folder: prepared as a base model is
-    second = name(settings, str(served.base), before=f"{url}#large")
+    # the same weights in a folder are prepared like a base model
+    second = set_answer_model(settings, str(served.base), previous=f"{url}#large")
     assert second is not None
     assert (second.version, second.state, second.kind) == (2, "stable", "answer_model")
     assert Path(second.base_gguf).is_file()
     servers = fleet.wait(lambda servers: {"base", "ada/v2"} <= set(servers))
     assert client_of(servers["ada/v2"]).models.list().data[0].id == "ada/v2"
-    assert name(settings, str(served.base), before=str(served.base)) == second, "nothing new"
+    assert set_answer_model(settings, str(served.base), previous=str(served.base)) == second, (
+        "the same folder gave a new version"
+    )
 
-    third = name(settings, str(served.base_gguf), before=str(served.base))
+    third = set_answer_model(settings, str(served.base_gguf), previous=str(served.base))
     assert third is not None
     assert (third.version, third.base_gguf) == (3, str(served.base_gguf))
     fleet.wait(lambda servers: {"base", "ada/v3"} <= set(servers))
 
-    assert name(settings, "", before=str(served.base_gguf)) is None
+    assert set_answer_model(settings, "", previous=str(served.base_gguf)) is None
     assert read_policy(settings.policy_path).authors["ada"].stable is None
     fleet.wait(lambda servers: set(servers) == {"base"})
 
 
 def test_an_invalid_file_changes_nothing(prepared: Settings, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.gguf"
-    broken.write_bytes(b"GGUF" + bytes(1000) + CHAT_TEMPLATE_KEY + bytes(1000))
-    with pytest.raises(TwinError) as refused:
-        name(prepared, str(broken))
-    assert "its process exited with" in refused.value.found
-    assert "llama.cpp supports" in refused.value.next_step
+    invalid_file = tmp_path / "broken.gguf"
+    invalid_file.write_bytes(b"GGUF" + bytes(1000) + CHAT_TEMPLATE_KEY + bytes(1000))
+    with pytest.raises(TwinError) as error:
+        set_answer_model(prepared, str(invalid_file))
+    assert "its process exited with" in error.value.found
+    assert "llama.cpp supports" in error.value.next_step
     assert open_registry(prepared).versions("ada") == []

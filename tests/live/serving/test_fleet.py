@@ -1,4 +1,4 @@
-"""Test the fleet's process, which follows the policy without gaps."""
+"""Test that the fleet's process follows the policy without gaps in service."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Servers = dict[str, dict[str, Any]]
 
 
 class FleetProcess:
-    """`python -m twin_resources.models.serving.fleet` of one home."""
+    """The process `python -m twin_resources.models.serving.fleet` of one home."""
 
     def __init__(self, settings: Settings, **environment: str) -> None:
         self.settings = settings
@@ -51,11 +51,11 @@ class FleetProcess:
     def servers(self) -> Servers:
         return self.document()["servers"]
 
-    def wait(self, wanted: Callable[[Servers], bool], *, within_s: float = 180.0) -> Servers:
+    def wait(self, condition: Callable[[Servers], bool], *, within_s: float = 180.0) -> Servers:
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             servers = self.servers()
-            if wanted(servers):
+            if condition(servers):
                 return servers
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.05)
@@ -64,14 +64,14 @@ class FleetProcess:
 
 @pytest.fixture
 def fleet_of(home: Settings) -> Iterator[Callable[..., FleetProcess]]:
-    started: list[FleetProcess] = []
+    processes: list[FleetProcess] = []
 
     def start(**environment: str) -> FleetProcess:
-        started.append(FleetProcess(home, **environment))
-        return started[-1]
+        processes.append(FleetProcess(home, **environment))
+        return processes[-1]
 
     yield start
-    for fleet in started:
+    for fleet in processes:
         if fleet.process.poll() is None:
             fleet.process.terminate()
             fleet.process.wait(15)
@@ -79,14 +79,14 @@ def fleet_of(home: Settings) -> Iterator[Callable[..., FleetProcess]]:
 
 @pytest.fixture
 def prepared(home: Settings, served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A home with the tiny base model prepared."""
+    """Return a home with the tiny base model prepared."""
     monkeypatch.setenv("TWIN_BASE_MODEL", str(served.base))
     settings = home.model_copy(update={"base_model": str(served.base)})
     prepare_base_model(settings, report=lambda _line: None)
     return settings
 
 
-def version(number: int, served: ServedModel, *, adapter: Path | None = None) -> ServedVersion:
+def make_version(number: int, served: ServedModel, *, adapter: Path | None = None) -> ServedVersion:
     return ServedVersion(
         version=number,
         checkpoint=f"{number:064x}",
@@ -107,7 +107,7 @@ def client_of(server: dict[str, Any]) -> OpenAI:
     return OpenAI(base_url=server["url"], api_key=server["key"], max_retries=0)
 
 
-def pids(servers: Servers) -> list[psutil.Process]:
+def server_processes(servers: Servers) -> list[psutil.Process]:
     return [psutil.Process(server["pid"]) for server in servers.values()]
 
 
@@ -117,12 +117,12 @@ def test_the_old_version_drains_after_the_new_one_has_started(
     fleet = fleet_of()
     base = fleet.wait(lambda servers: "base" in servers)["base"]
     assert oct(prepared.servers_path.stat().st_mode & 0o777) == "0o600"
-    release(prepared, ada=version(1, served))
+    release(prepared, ada=make_version(1, served))
     first = fleet.wait(lambda servers: "ada/v1" in servers)["ada/v1"]
-    old = psutil.Process(first["pid"])
+    old_process = psutil.Process(first["pid"])
 
-    # a long answer of the old version is under way while the new one takes its place
-    pieces: list[str] = []
+    # the old version streams a long answer while the new one replaces it
+    chunks: list[str] = []
     stream = client_of(first).chat.completions.create(
         model="ada/v1",
         messages=[{"role": "user", "content": "Go on."}],
@@ -132,42 +132,42 @@ def test_the_old_version_drains_after_the_new_one_has_started(
     )
 
     def read() -> None:
-        pieces.extend(chunk.choices[0].finish_reason or "" for chunk in stream if chunk.choices)
+        chunks.extend(chunk.choices[0].finish_reason or "" for chunk in stream if chunk.choices)
 
     reader = threading.Thread(target=read)
     reader.start()
-    release(prepared, ada=version(2, served))
+    release(prepared, ada=make_version(2, served))
     gaps = 0
     while "ada/v2" not in (now := fleet.servers()):
         gaps += "ada/v1" not in now
         time.sleep(0.01)
-    assert gaps == 0, "the old version went before the new one answered"
+    assert gaps == 0, "the old version stopped before the new one answered"
     fleet.wait(lambda servers: "ada/v1" not in servers)
-    still_running = old.is_running()
+    still_running = old_process.is_running()
     reader.join(120)
 
-    assert still_running, "the old version ended at once"
-    assert pieces[-1] == "length", "the stream of the old version was cut"
+    assert still_running, "the old version ended immediately"
+    assert chunks[-1] == "length", "the stream of the old version was cut"
     deadline = time.monotonic() + 120
-    while old.is_running() and time.monotonic() < deadline:
+    while old_process.is_running() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not old.is_running(), "the old version never ended"
-    assert fleet.servers()["base"]["pid"] == base["pid"], "the base was restarted for nothing"
+    assert not old_process.is_running(), "the old version never ended"
+    assert fleet.servers()["base"]["pid"] == base["pid"], "the base was restarted without a reason"
 
 
 def test_a_crashed_server_is_restarted(
     prepared: Settings, fleet_of: Callable[..., FleetProcess]
 ) -> None:
     fleet = fleet_of()
-    before = fleet.wait(lambda servers: "base" in servers)["base"]
+    first = fleet.wait(lambda servers: "base" in servers)["base"]
 
-    os.kill(before["pid"], signal.SIGKILL)
+    os.kill(first["pid"], signal.SIGKILL)
 
     fleet.wait(lambda servers: "base" not in servers)
     assert "base" in fleet.document()["problems"]
-    after = fleet.wait(lambda servers: "base" in servers)["base"]
-    assert after["pid"] != before["pid"]
-    assert client_of(after).models.list().data[0].id == "base"
+    restarted = fleet.wait(lambda servers: "base" in servers)["base"]
+    assert restarted["pid"] != first["pid"]
+    assert client_of(restarted).models.list().data[0].id == "base"
     assert fleet.document()["problems"] == {}
 
 
@@ -177,15 +177,15 @@ def test_a_version_that_cannot_start_does_not_affect_others(
     fleet_of: Callable[..., FleetProcess],
     tmp_path: Path,
 ) -> None:
-    broken = version(1, served, adapter=tmp_path / "gone.gguf")
-    release(prepared, ada=broken, bob=version(7, served))
+    broken_version = make_version(1, served, adapter=tmp_path / "gone.gguf")
+    release(prepared, ada=broken_version, bob=make_version(7, served))
 
     fleet = fleet_of()
     fleet.wait(lambda servers: {"base", "bob/v7"} <= set(servers))
     assert "gone.gguf" in fleet.document()["problems"]["ada/v1"]
 
-    # another author's release is not held up by it
-    release(prepared, ada=broken, bob=version(8, served))
+    # another author's release must not wait for it
+    release(prepared, ada=broken_version, bob=make_version(8, served))
     fleet.wait(lambda servers: "bob/v8" in servers and "bob/v7" not in servers)
     prepared.policy_path.write_text("{ not json", encoding="utf-8")
     deadline = time.monotonic() + 120
@@ -196,33 +196,33 @@ def test_a_version_that_cannot_start_does_not_affect_others(
 
 
 @pytest.mark.drawn(1)
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_server_outlives_the_fleet(
-    how: signal.Signals,
+    signal_number: signal.Signals,
     prepared: Settings,
     served: ServedModel,
     fleet_of: Callable[..., FleetProcess],
 ) -> None:
-    release(prepared, ada=version(1, served))
+    release(prepared, ada=make_version(1, served))
     fleet = fleet_of()
-    running = pids(fleet.wait(lambda servers: len(servers) == 2))
+    running = server_processes(fleet.wait(lambda servers: len(servers) == 2))
 
-    fleet.process.send_signal(how)
+    fleet.process.send_signal(signal_number)
     code = fleet.process.wait(60)
 
     _, alive = psutil.wait_procs(running, timeout=60)
     assert alive == []
-    if how == signal.SIGTERM:
+    if signal_number == signal.SIGTERM:
         assert code == 0
         assert fleet.servers() == {}
-    else:  # what is left in the file is replaced by the next fleet before anything is served
-        again = fleet_of()
-        gone = {process.pid for process in running}
-        servers = again.wait(
-            lambda servers: gone.isdisjoint(server["pid"] for server in servers.values())
+    else:  # the next fleet replaces the remaining entries of the file before it serves anything
+        next_fleet = fleet_of()
+        old_pids = {process.pid for process in running}
+        servers = next_fleet.wait(
+            lambda servers: old_pids.isdisjoint(server["pid"] for server in servers.values())
         )
-        assert all(process.is_running() for process in pids(servers))
-        again.wait(lambda servers: len(servers) == 2)
+        assert all(process.is_running() for process in server_processes(servers))
+        next_fleet.wait(lambda servers: len(servers) == 2)
 
 
 def test_the_fleet_waits_for_the_base_model(
@@ -243,17 +243,19 @@ def test_the_fleet_waits_for_the_base_model(
 def test_an_external_server_is_published_with_its_offered_names(
     home: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
 ) -> None:
-    release(home, ada=version(1, served), bob=version(1, served))
-    with ModelServers(home).serve(served.base_gguf, alias="ada/v1") as elsewhere:
-        fleet = fleet_of(TWIN_MODEL_SERVER_URL=elsewhere.url, TWIN_MODEL_SERVER_KEY=elsewhere.key)
+    release(home, ada=make_version(1, served), bob=make_version(1, served))
+    with ModelServers(home).serve(served.base_gguf, alias="ada/v1") as external_server:
+        fleet = fleet_of(
+            TWIN_MODEL_SERVER_URL=external_server.url, TWIN_MODEL_SERVER_KEY=external_server.key
+        )
         published = fleet.wait(lambda servers: "ada/v1" in servers)
 
-        assert published["ada/v1"]["url"] == elsewhere.url
+        assert published["ada/v1"]["url"] == external_server.url
         assert published["ada/v1"]["pid"] is None
         assert set(published) == {"ada/v1"}
         assert "--lora-modules bob/v1" in fleet.document()["problems"]["bob/v1"]
         keyed = {"Authorization": f"Bearer {published['ada/v1']['key']}"}
-        assert httpx.get(f"{elsewhere.url}/models", headers=keyed).status_code == 200
+        assert httpx.get(f"{external_server.url}/models", headers=keyed).status_code == 200
         fleet.process.terminate()
         fleet.process.wait(10)
-        assert httpx.get(f"{elsewhere.url}/models", headers=keyed).status_code == 200
+        assert httpx.get(f"{external_server.url}/models", headers=keyed).status_code == 200

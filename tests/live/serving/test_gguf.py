@@ -45,22 +45,24 @@ def measure(
     prompts: list[list[dict[str, str]]] = PROMPTS,
     reference: parity.ReferenceModel | None = None,
 ) -> parity.Parity:
-    """Export, serve and compare, each prompt asked twice.
+    """Export, serve and compare, with each prompt asked twice.
 
     Args:
-        reference: of base and adapter, where it has been loaded.
+        reference: the reference of base and adapter if it is already loaded.
     """
     base_gguf = gguf.write_f16(base, folder / "base.gguf")
     adapter_gguf = gguf.write_adapter(adapter, base, folder / "a.gguf") if adapter else None
     with ModelServers(settings).serve(base_gguf, adapter_gguf, alias="tested/v1") as server:
-        once = served_model.ask(server, prompts, max_tokens=TOKENS)
-        again = served_model.ask(server, prompts, max_tokens=TOKENS)
-    found = parity.compare(reference or parity.ReferenceModel(base, adapter), prompts, once, again)
-    assert found is not None
-    return found
+        answers = served_model.ask(server, prompts, max_tokens=TOKENS)
+        repeated = served_model.ask(server, prompts, max_tokens=TOKENS)
+    result = parity.compare(
+        reference or parity.ReferenceModel(base, adapter), prompts, answers, repeated
+    )
+    assert result is not None
+    return result
 
 
-def changed(base: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
+def copy_with(base: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
     """Copy a model folder with another configuration and matching weights."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -102,40 +104,40 @@ SHAPES = {
 def test_smollm2_with_an_adapter_matches_transformers_and_peft(
     home: Settings, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gate's own limits on the embedded base model: 5 prompts, each asked twice.
+    """The gate's limits apply to the embedded base model: 5 prompts, each asked twice.
 
-    Measured: mean .002, largest .02; with the rows of q and k in the wrong order .1 and more.
+    Measured: mean .002, largest .02; with rows of q and k in the wrong order at least .1.
     """
     adapter = make_adapter(smollm2, tmp_path / "adapter", scale=0.02)
     prompts = [[{"role": "user", "content": f"Question {n}: why {n * 37}?"}] for n in range(5)]
 
     reference = parity.ReferenceModel(smollm2, adapter)
-    found = measure(home, smollm2, adapter, folder=tmp_path, prompts=prompts, reference=reference)
+    result = measure(home, smollm2, adapter, folder=tmp_path, prompts=prompts, reference=reference)
 
-    assert found.prompts == len(prompts)
-    assert found.compared == 2 * len(prompts) * TOKENS * served_model.TOP_LOGPROBS
-    assert found.mean < PARITY_MEAN
-    assert found.largest < PARITY_LARGEST
+    assert result.prompts == len(prompts)
+    assert result.compared == 2 * len(prompts) * TOKENS * served_model.TOP_LOGPROBS
+    assert result.mean < PARITY_MEAN
+    assert result.largest < PARITY_LARGEST
 
     monkeypatch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
     unordered = gguf.write_adapter(adapter, smollm2, tmp_path / "unordered.gguf")
     with ModelServers(home).serve(tmp_path / "base.gguf", unordered, alias="tested/v1") as server:
         answers = served_model.ask(server, prompts[:2], max_tokens=TOKENS)
-    wrong = parity.compare(reference, prompts[:2], answers, answers)
-    assert wrong is not None
-    assert wrong.mean > PARITY_MEAN
+    wrong_result = parity.compare(reference, prompts[:2], answers, answers)
+    assert wrong_result is not None
+    assert wrong_result.mean > PARITY_MEAN
 
 
 def test_a_missing_adapter_is_detected(home: Settings, served: ServedModel) -> None:
     with ModelServers(home).serve(served.base_gguf, None, alias="tested/v1") as server:
         answers = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
 
-    found = parity.compare(
+    result = parity.compare(
         parity.ReferenceModel(served.base, served.adapter), PROMPTS, answers, answers
     )
 
-    assert found is not None
-    assert found.mean > PARITY_MEAN
+    assert result is not None
+    assert result.mean > PARITY_MEAN
 
 
 @pytest.mark.drawn(2)
@@ -143,15 +145,15 @@ def test_a_missing_adapter_is_detected(home: Settings, served: ServedModel) -> N
 def test_all_supported_shapes_match(
     shape: str, home: Settings, served: ServedModel, tmp_path: Path
 ) -> None:
-    base = changed(served.base, tmp_path / "base", SHAPES[shape])
+    base = copy_with(served.base, tmp_path / "base", SHAPES[shape])
     adapter = make_adapter(base, tmp_path / "adapter", rslora=True)
 
-    found = measure(home, base, adapter, folder=tmp_path)
-    alone = measure(home, base, None, folder=tmp_path)
+    result = measure(home, base, adapter, folder=tmp_path)
+    base_result = measure(home, base, None, folder=tmp_path)
 
-    # A random model pays little heed to the order of rows (.004 when it is wrong, .0001 when it is
-    # right), so its limits are tighter than the gate's.
-    for parity_found in (found, alone):
+    # A random model depends little on the order of rows (.004 if wrong, .0001 if right), so its
+    # limits are tighter than the gate's.
+    for parity_found in (result, base_result):
         assert parity_found.mean < 0.001
         assert parity_found.largest < 0.01
 
@@ -178,7 +180,9 @@ def test_the_server_has_the_same_tokenization(
             assert answer.json()["tokens"] == tokenizer.encode(text).ids, post.name
 
 
-def edited(base: Path, folder: Path, name: str, change: Callable[[dict[str, Any]], Any]) -> Path:
+def copy_with_edit(
+    base: Path, folder: Path, name: str, change: Callable[[dict[str, Any]], Any]
+) -> Path:
     shutil.copytree(base, folder)
     document = json.loads((folder / name).read_text(encoding="utf-8"))
     change(document)
@@ -186,53 +190,53 @@ def edited(base: Path, folder: Path, name: str, change: Callable[[dict[str, Any]
     return folder
 
 
-REFUSED = {
+UNSUPPORTED_CHANGES = {
     "another architecture": (
         "config.json",
-        lambda found: found.update(architectures=["Qwen3ForCausalLM"]),
+        lambda document: document.update(architectures=["Qwen3ForCausalLM"]),
         "not Llama",
     ),
     "unknown rotary scaling": (
         "config.json",
-        lambda found: found.update(
+        lambda document: document.update(
             rope_parameters={"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4}
         ),
         "yarn",
     ),
     "unknown pre-tokenizer": (
         "tokenizer.json",
-        lambda found: found.update(pre_tokenizer={"type": "Whitespace"}),
+        lambda document: document.update(pre_tokenizer={"type": "Whitespace"}),
         "pre-tokenizer",
     ),
     "no byte-level BPE": (
         "tokenizer.json",
-        lambda found: found["model"].update(type="WordPiece"),
+        lambda document: document["model"].update(type="WordPiece"),
         "WordPiece",
     ),
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", UNSUPPORTED_CHANGES)
 def test_unsupported_models_are_an_error(case: str, served: ServedModel, tmp_path: Path) -> None:
-    name, change, found = REFUSED[case]
-    folder = edited(served.base, tmp_path / "edited", name, change)
+    name, change, message = UNSUPPORTED_CHANGES[case]
+    folder = copy_with_edit(served.base, tmp_path / "edited", name, change)
     out = tmp_path / "out.gguf"
 
-    with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_URL") as refused:
+    with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_URL") as error:
         gguf.write_f16(folder, out)
 
-    assert found in refused.value.found
+    assert message in error.value.found
     assert list(tmp_path.glob("out*")) == []
 
 
 def test_an_adapter_that_gguf_cannot_express_is_an_error(
     served: ServedModel, tmp_path: Path
 ) -> None:
-    folder = edited(
+    folder = copy_with_edit(
         served.adapter,
         tmp_path / "dora",
         "adapter_config.json",
-        lambda found: found.update(use_dora=True),
+        lambda document: document.update(use_dora=True),
     )
 
     with pytest.raises(TwinError, match="use_dora"):

@@ -46,7 +46,7 @@ def test_the_server_answers_and_ends_with_the_context(home: Settings, served: Se
         )
         assert [model.id for model in client.models.list()] == ["ada/v1"]
         process = psutil.Process(server.pid)
-        listening = {found.laddr.ip for found in process.net_connections() if not found.raddr}
+        listening = {item.laddr.ip for item in process.net_connections() if not item.raddr}
         assert os.getpgid(process.pid) == process.pid
 
     assert answer.usage is not None
@@ -56,19 +56,19 @@ def test_the_server_answers_and_ends_with_the_context(home: Settings, served: Se
 
 
 def test_a_slot_keeps_the_common_prefix_of_its_prompts(home: Settings, served: ServedModel) -> None:
-    """The gate asks questions with the author's posts this way."""
+    """The gate uses this for questions with the author's posts."""
     posts = "The harbour was quiet in the rain, and nobody came. " * 20
-    asked: dict[str, list[int]] = {"posts": [], "plain": []}
+    token_counts: dict[str, list[int]] = {"posts": [], "plain": []}
     with ModelServers(home).serve(served.base_gguf, None, alias="base") as server:
         headers = {"Authorization": f"Bearer {server.key}"}
-        for turn in range(6):
-            kind = "plain" if turn % 3 else "posts"
-            system = posts if kind == "posts" else f"You write about boats, {turn} of them. " * 20
+        for number in range(6):
+            kind = "plain" if number % 3 else "posts"
+            system = posts if kind == "posts" else f"You write about boats, {number} of them. " * 20
             body = {
                 "model": server.alias,
                 "messages": [
                     {"role": "system", "content": system},
-                    {"role": "user", "content": f"What then, {turn}?"},
+                    {"role": "user", "content": f"What then, {number}?"},
                 ],
                 "max_tokens": 4,
                 "id_slot": 0 if kind == "posts" else 1,
@@ -76,11 +76,11 @@ def test_a_slot_keeps_the_common_prefix_of_its_prompts(home: Settings, served: S
             answer = httpx.post(
                 f"{server.url}/chat/completions", json=body, headers=headers, timeout=120
             )
-            asked[kind].append(answer.raise_for_status().json()["timings"]["prompt_n"])
+            token_counts[kind].append(answer.raise_for_status().json()["timings"]["prompt_n"])
 
-    first, again = asked["posts"]
-    assert again < first / 3, asked
-    assert min(asked["plain"]) > first / 3, asked
+    first, repeated = token_counts["posts"]
+    assert repeated < first / 3, token_counts
+    assert min(token_counts["plain"]) > first / 3, token_counts
 
 
 def test_a_server_with_late_metrics_counts_as_busy(home: Settings, served: ServedModel) -> None:
@@ -93,20 +93,20 @@ def test_a_server_with_late_metrics_counts_as_busy(home: Settings, served: Serve
             member.step(time.monotonic())
             time.sleep(0.1)
         member.draining_since = time.monotonic()
-        later = member.draining_since + MIN_DRAIN_S + 1
+        after_drain = member.draining_since + MIN_DRAIN_S + 1
         assert not member.is_drained(member.draining_since), (
-            "the gateway may still send it a request"
+            "a version was drained while the gateway may still send requests"
         )
         os.kill(member.server.pid, signal.SIGSTOP)
         try:
-            assert not member.is_drained(later)
+            assert not member.is_drained(after_drain)
             assert member.is_drained(member.draining_since + MAX_DRAIN_S + 1)
         finally:
             os.kill(member.server.pid, signal.SIGCONT)
-        while not member.is_drained(later):
+        while not member.is_drained(after_drain):
             assert time.monotonic() < deadline + 120
         os.killpg(member.server.pid, signal.SIGKILL)
-        while not member.is_drained(later):
+        while not member.is_drained(after_drain):
             assert time.monotonic() < deadline + 120
     finally:
         member.stop()
@@ -126,16 +126,16 @@ def test_the_key_is_required_and_not_an_argument(home: Settings, served: ServedM
 
 
 def test_an_invalid_model_file_is_an_error(home: Settings, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.gguf"
-    broken.write_bytes(b"GGUF" + bytes(200))
+    invalid_file = tmp_path / "broken.gguf"
+    invalid_file.write_bytes(b"GGUF" + bytes(200))
 
     with (
-        pytest.raises(TwinError, match="its process exited") as raised,
-        ModelServers(home).serve(broken, alias="base"),
+        pytest.raises(TwinError, match="its process exited") as error,
+        ModelServers(home).serve(invalid_file, alias="base"),
     ):
         pytest.fail("a broken file was served")
 
-    assert "empty log" not in str(raised.value)
+    assert "empty log" not in str(error.value)
     assert not list((home.work_dir / "model-servers").iterdir())
 
 
@@ -206,18 +206,25 @@ def test_an_external_server_is_used_by_its_model_names(home: Settings, served: S
     """The external server is llama.cpp's own, started separately."""
     with ModelServers(home).serve(
         served.base_gguf, served.adapter_gguf, alias="ada/v1"
-    ) as elsewhere:
+    ) as external_server:
         settings = home.model_copy(
-            update={"model_server_url": elsewhere.url, "model_server_key": elsewhere.key}
+            update={
+                "model_server_url": external_server.url,
+                "model_server_key": external_server.key,
+            }
         )
         servers = ModelServers(settings)
-        assert ModelServers(home).engine == elsewhere.engine
-        with servers.serve(None, alias="ada/v1") as named:
-            assert servers.engine == named.engine != elsewhere.engine
-            assert (named.url, named.key, named.pid) == (elsewhere.url, elsewhere.key, None)
-            assert warm_up(named) > 0
+        assert ModelServers(home).engine == external_server.engine
+        with servers.serve(None, alias="ada/v1") as remote_server:
+            assert servers.engine == remote_server.engine != external_server.engine
+            assert (remote_server.url, remote_server.key, remote_server.pid) == (
+                external_server.url,
+                external_server.key,
+                None,
+            )
+            assert warm_up(remote_server) > 0
             [answer] = served_model.ask(
-                named, [[{"role": "user", "content": "Hello"}]], max_tokens=3
+                remote_server, [[{"role": "user", "content": "Hello"}]], max_tokens=3
             )
             assert len(answer.log_probabilities[0]) == served_model.TOP_LOGPROBS
         with (
@@ -225,9 +232,9 @@ def test_an_external_server_is_used_by_its_model_names(home: Settings, served: S
             servers.serve(None, alias="ada/v2"),
         ):
             pytest.fail("a version that is not offered was served")
-        wrong = ModelServers(settings.model_copy(update={"model_server_key": "sk-wrong"}))
+        wrong_key = ModelServers(settings.model_copy(update={"model_server_key": "sk-wrong"}))
         with (
             pytest.raises(TwinError, match="TWIN_MODEL_SERVER_KEY"),
-            wrong.serve(None, alias="ada/v1"),
+            wrong_key.serve(None, alias="ada/v1"),
         ):
             pytest.fail("a wrong key was accepted")

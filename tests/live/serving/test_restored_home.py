@@ -39,8 +39,8 @@ def weights(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 
 @pytest.fixture
-def living(home: Settings, weights: tuple[Path, Path]) -> Settings:
-    """A home with a stable version and its weights."""
+def served_home(home: Settings, weights: tuple[Path, Path]) -> Settings:
+    """Return a home with a stable version and its weights."""
     base = home.weights_dir / "smollm2" / "0123"
     checkpoint = home.checkpoints_dir / "ada" / "abcd"
     for file, folder, name in zip(
@@ -73,7 +73,7 @@ def greedy_answers(settings: Settings) -> list[str]:
     answers: list[str] = []
     with ModelServers(settings).serve(*paths, alias="ada/v1") as server:
         for question in QUESTIONS:
-            asked = httpx.post(
+            response = httpx.post(
                 f"{server.url}/chat/completions",
                 json={
                     "model": server.alias,
@@ -84,20 +84,20 @@ def greedy_answers(settings: Settings) -> list[str]:
                 headers={"Authorization": f"Bearer {server.key}"},
                 timeout=120,
             )
-            answers.append(asked.raise_for_status().json()["choices"][0]["message"]["content"])
+            answers.append(response.raise_for_status().json()["choices"][0]["message"]["content"])
     return answers
 
 
 @pytest.mark.drawn(1, of="homes in PostgreSQL")
 @pytest.mark.parametrize("store", [pytest.param("sqlite", marks=pytest.mark.long), "postgresql"])
 def test_a_restored_home_gives_the_same_answers(
-    living: Settings, tmp_path: Path, store: str, request: pytest.FixtureRequest
+    served_home: Settings, tmp_path: Path, store: str, request: pytest.FixtureRequest
 ) -> None:
-    before = greedy_answers(living)
-    assert len(set(before)) == len(QUESTIONS), "answers that differ, or the test says little"
-    back_up(living, str(tmp_path / "twin.tar"), report=lambda _line: None)
-    shutil.rmtree(living.home)
+    expected = greedy_answers(served_home)
+    assert len(set(expected)) == len(QUESTIONS), "equal answers would make this test meaningless"
+    back_up(served_home, str(tmp_path / "twin.tar"), report=lambda _line: None)
+    shutil.rmtree(served_home.home)
     url = request.getfixturevalue("postgresql_url") if store == "postgresql" else ""
-    there = living.model_copy(update={"home": tmp_path / "restored", "state_url": url})
-    restore(there, str(tmp_path / "twin.tar"), report=lambda _line: None)
-    assert greedy_answers(there) == before
+    restored = served_home.model_copy(update={"home": tmp_path / "restored", "state_url": url})
+    restore(restored, str(tmp_path / "twin.tar"), report=lambda _line: None)
+    assert greedy_answers(restored) == expected

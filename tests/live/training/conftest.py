@@ -1,4 +1,4 @@
-"""Fixtures for training jobs on a tiny model: real ranks, in seconds instead of minutes."""
+"""Fixtures for training jobs on a tiny model with real ranks that take seconds."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Pa
 
 
 @dataclass
-class Imported:
-    """Imported processes, by whether DeepSpeed is used and by the number of threads per rank."""
+class ImportedProcesses:
+    """Imported processes by the use of DeepSpeed and the number of threads per rank."""
 
     folder: Path
     processes: dict[tuple[bool, str], ImportedProcess] = field(
         default_factory=dict[tuple[bool, str], ImportedProcess]
     )
 
-    def of(self, job: TrainingJob, environment: dict[str, str]) -> ImportedProcess:
+    def get(self, job: TrainingJob, environment: dict[str, str]) -> ImportedProcess:
         key = bool(job.deepspeed), environment["OMP_NUM_THREADS"]
         if key not in self.processes:
             folder = self.folder / str(len(self.processes))
@@ -57,24 +57,24 @@ class Imported:
 
 
 @pytest.fixture(scope="session")
-def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Imported]:
-    made = Imported(tmp_path_factory.mktemp("imported"))
-    yield made
-    for process in made.processes.values():
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImportedProcesses]:
+    processes = ImportedProcesses(tmp_path_factory.mktemp("imported"))
+    yield processes
+    for process in processes.processes.values():
         process.end()
 
 
 @contextmanager
-def fork_trainings(imported: Imported) -> Generator[None]:
+def fork_trainings(imported: ImportedProcesses) -> Generator[None]:
     """Fork this machine's training runs from an imported process while the context is open."""
     launched_as = machine.build_command
 
     def command(job: TrainingJob, share: MachineShare) -> list[str]:
         words = launched_as(job, share)
         if share.machines > 1 or words[2] not in {machine.FORKED_RANKS_MODULE, job.module}:
-            return words  # a launcher of accelerate's or torch's
+            return words  # the launcher of accelerate or torch
         environment = machine.build_environment(job, "of no attempt", share)
-        return imported.of(job, environment).command(words[2:], environment)
+        return imported.get(job, environment).command(words[2:], environment)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(machine, "build_command", command)
@@ -82,8 +82,8 @@ def fork_trainings(imported: Imported) -> Generator[None]:
 
 
 @pytest.fixture
-def quick_starts(imported: Imported) -> Iterator[None]:
-    """Avoid the imports of each training run, for tests of its results (`fork_trainings`)."""
+def quick_starts(imported: ImportedProcesses) -> Iterator[None]:
+    """Skip the imports of each training run in tests of its results (`fork_trainings`)."""
     with fork_trainings(imported):
         yield
 
@@ -100,7 +100,9 @@ def rows(count: int = 60) -> list[dict[str, Any]]:
                 {
                     "role": "assistant",
                     "content": "Numbers: "
-                    + " ".join(str((index * 7 + place) % 31) for place in range(12 + index % 30)),
+                    + " ".join(
+                        str((index * 7 + position) % 31) for position in range(12 + index % 30)
+                    ),
                 },
             ],
         }
@@ -109,7 +111,7 @@ def rows(count: int = 60) -> list[dict[str, Any]]:
 
 
 def pair_rows(count: int = 60) -> list[dict[str, Any]]:
-    """The samples as pairs: against each answer one that says something else."""
+    """Return the samples as pairs with a different rejected answer each."""
     return [
         row
         | {
@@ -143,7 +145,7 @@ def write_author_with_recipe(
     The function takes the recipe's text and prepares the base model.
     """
 
-    def written(recipe: str) -> tuple[Author, Settings]:
+    def write(recipe: str) -> tuple[Author, Settings]:
         monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
         settings = with_base(load_settings(home.home), tiny_model, monkeypatch)
         file = tmp_path / "mine.yaml"
@@ -153,10 +155,10 @@ def write_author_with_recipe(
         prepare_base_model(settings, str(tiny_model))
         return author, settings
 
-    return written
+    return write
 
 
-# A step of the tiny model takes 30 ms, so steps must remain when a test reacts to an early one.
+# A step of the tiny model takes 30 ms; enough steps must follow the step that a test reacts to.
 LONG_ENOUGH = {"token_budget": 12_000}
 
 

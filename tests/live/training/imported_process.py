@@ -1,4 +1,4 @@
-"""Run each training of these tests as a fork of one process that has imported the libraries.
+"""Run each training of these tests as a fork of one process with the libraries imported.
 
 Scope: that process, and the command that requests a fork.
 Out of scope: launching a user's training (`training_launcher/`), which `test_training.py`,
@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-NO_THREADS = {"OPENBLAS_NUM_THREADS": "1"}  # a fork would lose numpy's threads
+NO_THREADS = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's threads do not survive a fork
 
 
 class ImportedProcess:
@@ -38,7 +38,7 @@ class ImportedProcess:
 
     def command(self, words: list[str], environment: Mapping[str, str]) -> list[str]:
         """Return the command that runs `python -m` with these arguments as a fork."""
-        address = self._folder / "asked"  # short enough for a socket's path
+        address = self._folder / "socket"  # short, because the path of a socket is limited
         if self._process is None:
             with (self._folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
@@ -61,14 +61,14 @@ class ImportedProcess:
 
 
 def ask(address: str, words: list[str]) -> int:
-    """Request a fork from the process at `address`, and exit like it."""
-    asked = {"words": words, "environment": dict(os.environ), "folder": str(Path.cwd())}
-    with socket.socket(socket.AF_UNIX) as there:
-        there.connect(address)
-        body = json.dumps(asked).encode()
-        socket.send_fds(there, [len(body).to_bytes(8, "big")], [0, 1, 2])
-        there.sendall(body)
-        answers = there.makefile("r")
+    """Request a fork from the process at `address` and exit with its status."""
+    request = {"words": words, "environment": dict(os.environ), "folder": str(Path.cwd())}
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        body = json.dumps(request).encode()
+        socket.send_fds(connection, [len(body).to_bytes(8, "big")], [0, 1, 2])
+        connection.sendall(body)
+        answers = connection.makefile("r")
         fork = int(answers.readline())
 
         def forward(number: int, _frame: Any) -> None:
@@ -102,8 +102,8 @@ def serve(address: str) -> None:
                 raise SystemExit
             if key.fileobj is listener:
                 client, _ = listener.accept()
-                asked, outputs = _receive(client)
-                words = asked["words"]
+                request, outputs = _receive(client)
+                words = request["words"]
                 import_ahead(Path(words[words.index("--job") + 1]))
                 assert not list_other_threads()
                 sys.stdout.flush()
@@ -113,7 +113,7 @@ def serve(address: str) -> None:
                     waiting.close()
                     listener.close()
                     client.close()
-                    _run(asked, outputs)
+                    _run(request, outputs)
                     return
                 for output in outputs:
                     os.close(output)
@@ -142,15 +142,15 @@ def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
         return json.loads(stream.read(int.from_bytes(length, "big"))), outputs
 
 
-def _run(asked: Mapping[str, Any], outputs: list[int]) -> None:
+def _run(request: Mapping[str, Any], outputs: list[int]) -> None:
     os.setsid()
-    for place, output in enumerate(outputs):
-        os.dup2(output, place)
+    for descriptor, output in enumerate(outputs):
+        os.dup2(output, descriptor)
         os.close(output)
-    os.chdir(asked["folder"])
+    os.chdir(request["folder"])
     os.environ.clear()
-    os.environ.update(asked["environment"])
-    sys.argv = list(asked["words"])
+    os.environ.update(request["environment"])
+    sys.argv = list(request["words"])
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 

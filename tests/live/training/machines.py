@@ -1,6 +1,6 @@
-"""One training on several machines: its job, its weights on one machine, its processes.
+"""Run one training job on several machines, and find its weights and processes.
 
-Scope: what the tests of machines and of a Ray cluster share. Out of scope: tests.
+Scope: functions that the tests of machines and of a Ray cluster share. Out of scope: tests.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
 
-# Rank 0's own interpreter reads this at its start: it waits, once, before it renames the
-# checkpoint of step 3.
-HOLD = """
+# Rank 0's interpreter runs this at its start: it waits once before it renames the checkpoint of
+# step 3.
+PAUSE_HOOK = """
 import os, sys, time
 _reached, _go_on = os.environ.get("HOLD_REACHED"), os.environ.get("HOLD_GO_ON")
 def _hold(event, arguments):
@@ -47,13 +47,13 @@ if _reached:
 def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
 
 
 def two_rank_job(home: Settings, name: str, base: Path) -> TrainingJob:
-    """A job of two ranks and a few steps under DeepSpeed, in a home."""
+    """Write a job of two ranks and a few steps with DeepSpeed into a home."""
     changes = {"launch": "cpu-zero2", "token_budget": 2000, "checkpoint_every_steps": 1}
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update=UNMODIFIED_SAMPLES | changes)
     job = Job(home.work_dir / name, "tiny", base, 2, recipe)
@@ -78,16 +78,16 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def find_ranks(job: TrainingJob) -> dict[int, psutil.Process]:
-    found: dict[int, psutil.Process] = {}
+    ranks: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         try:
             if str(job.folder / "job.json") in process.cmdline():
                 rank = read_rank(process)
                 if rank is not None:
-                    found[rank] = process
+                    ranks[rank] = process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return found
+    return ranks
 
 
 def read_rank(process: psutil.Process) -> int | None:
@@ -98,17 +98,17 @@ def read_rank(process: psutil.Process) -> int | None:
 
 def wait_for(condition: Callable[[], Any], *, seconds: float = 500.0) -> Any:
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (result := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)
-    return found
+    return result
 
 
 @dataclasses.dataclass(frozen=True)
 class PausedJob:
-    """A job whose rank 0 pauses once, in its third step of four, until `go_on` exists.
+    """A job whose rank 0 pauses once, in its third step of four, until the file `go_on` exists.
 
-    Four steps take half a second. On a busy machine, their messages arrive after the ranks ended.
+    Four steps take half a second. On a busy machine, messages arrive after the ranks have ended.
     """
 
     job: TrainingJob
@@ -117,31 +117,31 @@ class PausedJob:
 
     @contextlib.contextmanager
     def while_paused(self, act: Callable[[], None], *, then_go_on: bool = True) -> Iterator[None]:
-        """Call `act` in a thread, once rank 0 has paused, while the body runs.
+        """Call `act` in a thread after rank 0 has paused, while the body runs.
 
         Args:
             then_go_on: whether rank 0 continues afterwards; otherwise it waits until it is killed.
         """
         done: list[bool] = []
-        over = threading.Event()
+        stop = threading.Event()
 
         def wait_and_act() -> None:
             try:
-                wait_for(lambda: over.is_set() or self.reached.exists(), seconds=2400)
+                wait_for(lambda: stop.is_set() or self.reached.exists(), seconds=2400)
                 act()
                 done.append(True)
             finally:
                 if then_go_on or not done:
                     self.go_on.touch()
 
-        actor = threading.Thread(target=wait_and_act)
-        actor.start()
+        thread = threading.Thread(target=wait_and_act)
+        thread.start()
         try:
             yield
         finally:
-            over.set()
-            actor.join()
-        assert done, "the thread's traceback shows the reason"
+            stop.set()
+            thread.join()
+        assert done, "the action failed; the thread's traceback shows why"
 
 
 def pause_in_third_step(job: TrainingJob, folder: Path) -> PausedJob:
@@ -152,12 +152,12 @@ def pause_in_third_step(job: TrainingJob, folder: Path) -> PausedJob:
     """
     hook = folder / "hook"
     hook.mkdir()
-    (hook / "sitecustomize.py").write_text(HOLD, encoding="utf-8")
-    made = PausedJob(job, folder / "reached", folder / "go on")
+    (hook / "sitecustomize.py").write_text(PAUSE_HOOK, encoding="utf-8")
+    paused_job = PausedJob(job, folder / "reached", folder / "go on")
     environment = {
-        "HOLD_REACHED": str(made.reached),
-        "HOLD_GO_ON": str(made.go_on),
+        "HOLD_REACHED": str(paused_job.reached),
+        "HOLD_GO_ON": str(paused_job.go_on),
         "PYTHONPATH": os.pathsep.join([str(hook), str(Path(__file__).parents[3])]),
     }
-    both = dict(job.environment) | environment
-    return dataclasses.replace(made, job=dataclasses.replace(job, environment=both))
+    variables = dict(job.environment) | environment
+    return dataclasses.replace(paused_job, job=dataclasses.replace(job, environment=variables))

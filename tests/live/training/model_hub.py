@@ -1,7 +1,7 @@
-"""A model hub in this process: the routes of Hugging Face's API that publishing and loading use.
+"""Simulate a model hub: the routes of Hugging Face's API that publishing and loading use.
 
-Scope: those routes, over a dictionary. Out of scope: what is published (the tests).
-Routes: https://huggingface.co/docs/hub/api, and what huggingface_hub 1.33 sends.
+Scope: those routes, over a dictionary. Out of scope: the published files (the tests).
+Routes: https://huggingface.co/docs/hub/api and the requests of huggingface_hub 1.33.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Files = dict[str, bytes]
 
 @dataclass
 class Repository:
-    """A repository: commits by hash, tags, and whether it is private."""
+    """A repository with its commits by hash and its tags."""
 
     private: bool
     head: str = ""
@@ -33,7 +33,7 @@ class Repository:
 
 @dataclass
 class ModelHub:
-    """A hub that answers requests with `token`; its server sets `address`."""
+    """A hub that accepts requests with `token`; its server sets `address`."""
 
     token: str
     address: str = ""
@@ -50,51 +50,55 @@ class ModelHub:
         if path == "/api/repos/create":
             return self._create(request.document)
         if path == "/api/validate-yaml":
-            read = yaml.safe_load(request.document["content"].split("---")[1])
-            errors = [] if isinstance(read, dict) else [{"message": "no YAML head"}]
+            head = yaml.safe_load(request.document["content"].split("---")[1])
+            errors = [] if isinstance(head, dict) else [{"message": "no YAML head"}]
             return Response({"errors": errors, "warnings": []})
-        if found := re.fullmatch(r"/(\S+/\S+)\.git/info/lfs/objects/batch", path):
-            return self._places(request.document)
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)", path):
-            return self._revision(self.repositories[found[1]], found[1], "main", request)
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(\w+)(?:/(.+))?", path):
-            name, what, rest = found.groups()
-            return getattr(self, f"_{what}")(self.repositories[name], name, rest, request)
-        if found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            return self._file(*found.groups())
+        if match := re.fullmatch(r"/(\S+/\S+)\.git/info/lfs/objects/batch", path):
+            return self._upload_addresses(request.document)
+        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)", path):
+            return self._revision(self.repositories[match[1]], match[1], "main", request)
+        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(\w+)(?:/(.+))?", path):
+            name, action, argument = match.groups()
+            return getattr(self, f"_{action}")(self.repositories[name], name, argument, request)
+        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            return self._file(*match.groups())
         return Response({"error": f"no route {path}"}, 404)
 
-    def _create(self, asked: dict[str, Any]) -> Response:
-        name = f"{asked['organization']}/{asked['name']}"
-        private = asked.get("private", asked.get("visibility") == "private")
+    def _create(self, document: dict[str, Any]) -> Response:
+        name = f"{document['organization']}/{document['name']}"
+        private = document.get("private", document.get("visibility") == "private")
         if name in self.repositories:
             return Response({"error": "exists", "url": f"{self.address}/{name}"}, 409)
         self.repositories[name] = Repository(private)
         return Response({"url": f"{self.address}/{name}"})
 
-    def _places(self, asked: dict[str, Any]) -> Response:
+    def _upload_addresses(self, document: dict[str, Any]) -> Response:
         objects = [
-            {**one, "actions": {"upload": {"href": f"{self.address}/objects/{one['oid']}"}}}
-            for one in asked["objects"]
+            {**item, "actions": {"upload": {"href": f"{self.address}/objects/{item['oid']}"}}}
+            for item in document["objects"]
         ]
         return Response({"transfer": "basic", "objects": objects})
 
-    def _preupload(self, _of: Repository, _name: str, _branch: str, request: Request) -> Response:
+    def _preupload(
+        self, _repository: Repository, _name: str, _branch: str, request: Request
+    ) -> Response:
         files = [
             {
-                "path": one["path"],
+                "path": item["path"],
                 "uploadMode": "lfs"
-                if one["path"].endswith((".safetensors", ".gguf"))
+                if item["path"].endswith((".safetensors", ".gguf"))
                 else "regular",
                 "shouldIgnore": False,
                 "oid": None,
             }
-            for one in request.document["files"]
+            for item in request.document["files"]
         ]
         return Response({"files": files})
 
-    def _commit(self, of: Repository, name: str, _branch: str, request: Request) -> Response:
-        files = dict(of.commits.get(of.head, {}))
+    def _commit(
+        self, repository: Repository, name: str, _branch: str, request: Request
+    ) -> Response:
+        files = dict(repository.commits.get(repository.head, {}))
         for line in map(json.loads, request.body.decode().splitlines()):
             value = line["value"]
             if line["key"] == "file":
@@ -103,33 +107,39 @@ class ModelHub:
                 files[value["path"]] = self.objects[value["oid"]]
             elif line["key"] == "deletedFile":
                 del files[value["path"]]
-        of.head = _hash(request.body)
-        of.commits[of.head] = files
-        address = f"{self.address}/{name}/commit/{of.head}"
-        return Response({"success": True, "commitOid": of.head, "commitUrl": address})
+        repository.head = _hash(request.body)
+        repository.commits[repository.head] = files
+        address = f"{self.address}/{name}/commit/{repository.head}"
+        return Response({"success": True, "commitOid": repository.head, "commitUrl": address})
 
-    def _refs(self, of: Repository, _name: str, _rest: str, _request: Request) -> Response:
+    def _refs(self, repository: Repository, _name: str, _rest: str, _request: Request) -> Response:
         tags = [
             {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": commit}
-            for tag, commit in of.tags.items()
+            for tag, commit in repository.tags.items()
         ]
         return Response({"branches": [], "converts": [], "tags": tags})
 
-    def _tag(self, of: Repository, _name: str, rest: str, request: Request) -> Response:
+    def _tag(self, repository: Repository, _name: str, revision: str, request: Request) -> Response:
         if request.method == "DELETE":
-            del of.tags[rest]
+            del repository.tags[revision]
         else:
-            of.tags[request.document["tag"]] = rest
+            repository.tags[request.document["tag"]] = revision
         return Response({})
 
-    def _revision(self, of: Repository, name: str, rest: str, _request: Request) -> Response:
-        commit = of.head if rest == "main" else of.tags.get(rest, rest)
-        files = [{"rfilename": path} for path in of.commits.get(commit, {})]
-        return Response({"id": name, "sha": commit, "private": of.private, "siblings": files})
+    def _revision(
+        self, repository: Repository, name: str, revision: str, _request: Request
+    ) -> Response:
+        commit = repository.head if revision == "main" else repository.tags.get(revision, revision)
+        files = [{"rfilename": path} for path in repository.commits.get(commit, {})]
+        return Response(
+            {"id": name, "sha": commit, "private": repository.private, "siblings": files}
+        )
 
-    def _tree(self, of: Repository, _name: str, rest: str, _request: Request) -> Response:
-        commit = of.head if rest == "main" else of.tags.get(rest, rest)
-        files = of.commits.get(commit, {})
+    def _tree(
+        self, repository: Repository, _name: str, revision: str, _request: Request
+    ) -> Response:
+        commit = repository.head if revision == "main" else repository.tags.get(revision, revision)
+        files = repository.commits.get(commit, {})
         return Response(
             [
                 {"type": "file", "path": path, "size": len(content), "oid": _hash(content)}

@@ -25,11 +25,11 @@ def memory_mb(name: str) -> float:
 
 
 def main(folders: list[Path], output: Path) -> None:
-    """Read each folder in turn; write the last one's peak and kept memory to `output`.
+    """Read each folder; write peak and remaining memory of the last one to `output`.
 
     The result is a file because libraries may write anything to standard output.
 
-    The first folder's figures include the imports, and what the libraries keep for all models.
+    The first folder's figures include the imports and memory that libraries keep for all models.
     """
     disable_unused_modules(with_deepspeed=True)
     import torch

@@ -82,8 +82,8 @@ def write_dataset(
     tables = Tables(home.tables_base, state=State.open(home.state_address))
     frame = pl.DataFrame(
         [
-            row | {"split": "held_out" if place % 10 == 9 else "train", "template": "abc"}
-            for place, row in enumerate(samples or rows(count))
+            row | {"split": "held_out" if index % 10 == 9 else "train", "template": "abc"}
+            for index, row in enumerate(samples or rows(count))
         ],
         schema=SCHEMA,
     )
@@ -126,11 +126,11 @@ def test_checkpoints_are_reused_until_the_data_change(
     progress = [
         event.message for event in instance.all_logs(first.run_id) if "progress {" in event.message
     ]
-    assert len(progress) == manifest.steps  # through Dagster Pipes, from rank 0 alone
+    assert len(progress) == manifest.steps  # through Dagster Pipes, only from rank 0
     observed = instance.fetch_observations(fine_tuned_checkpoint.key, limit=100).records
-    seen = [record.asset_observation for record in observed]
-    steps = [each.metadata["step"].value for each in seen if each is not None]
-    assert {1, manifest.steps} <= set(steps)  # while it ran, beside the log's lines
+    observations = [record.asset_observation for record in observed]
+    steps = [item.metadata["step"].value for item in observations if item is not None]
+    assert {1, manifest.steps} <= set(steps)  # recorded during the run, in addition to log lines
     values = json.loads(progress[-1][progress[-1].index("{") :])
     assert {"step", "steps", "loss", "lr", "tokens_per_s", "rss_mb", "eta_s"} <= values.keys()
 
@@ -139,11 +139,11 @@ def test_checkpoints_are_reused_until_the_data_change(
     assert (version.state, version.checkpoint) == ("candidate", manifest.checkpoint)
     assert version.adapter_gguf == str(folder / "adapter.gguf")
     tables = shells.TablesResource(home=str(ann.home)).tables()
-    pinned = tables.read("instruction_dataset", "ann", version=manifest.dataset["tag"])
-    assert pinned.height == 40
+    tagged_rows = tables.read("instruction_dataset", "ann", version=manifest.dataset["tag"])
+    assert tagged_rows.height == 40
 
-    again = materialize(ann, instance)
-    assert metadata_of(again, "fine_tuned_checkpoint")["trained"] is False
+    unchanged = materialize(ann, instance)
+    assert metadata_of(unchanged, "fine_tuned_checkpoint")["trained"] is False
     assert len(registry.versions("ann")) == 1
 
     write_dataset(ann, count=50)

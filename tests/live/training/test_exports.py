@@ -1,4 +1,4 @@
-"""Test that exports answer like their checkpoint in other software."""
+"""Test that exports give the same answers as their checkpoint in other software."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.live
 
 def write_published_manifest(folder: Path, base: Path) -> Path:
     """Write a manifest into a folder that contains `adapter/` or `model/`."""
-    whole = (folder / manifests.MODEL_FOLDER).is_dir()
-    weights = folder / (manifests.MODEL_FOLDER if whole else manifests.ADAPTER_FOLDER)
+    full_model = (folder / manifests.MODEL_FOLDER).is_dir()
+    weights = folder / (manifests.MODEL_FOLDER if full_model else manifests.ADAPTER_FOLDER)
     checkpoint = manifests.compute_checkpoint_hash(weights, base_revision="r", template="t")
     manifests.write_manifest(
         folder,
@@ -59,8 +59,8 @@ def write_full_model(base: Path, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    adapted: Path
-    whole: Path
+    adapter: Path
+    full_model: Path
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> C
 
 @pytest.mark.drawn(2)
 @pytest.mark.parametrize(
-    ("wanted", "dtype", "file"),
+    ("export_format", "dtype", "file"),
     [
         ("adapter", "float32", "adapter_model.safetensors"),
         ("merged", "float32", "model.safetensors"),
@@ -88,68 +88,81 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> C
     ],
 )
 def test_each_format_of_an_adapter_answers_like_the_checkpoint(
-    wanted: Any, dtype: Any, file: str, home: Settings, checkpoints: Checkpoints, tmp_path: Path
+    export_format: Any,
+    dtype: Any,
+    file: str,
+    home: Settings,
+    checkpoints: Checkpoints,
+    tmp_path: Path,
 ) -> None:
-    into = tmp_path / "out" / "export"
+    output_folder = tmp_path / "out" / "export"
 
-    found = export(checkpoints.adapted, into, export_format=wanted, dtype=dtype, settings=home)
+    result = export(
+        checkpoints.adapter, output_folder, export_format=export_format, dtype=dtype, settings=home
+    )
 
-    assert found.agreement is not None
-    assert found.agreement.is_within_tolerance
-    assert found.agreement.compared >= 8 * 5
-    assert (into / file).is_file()
-    record = json.loads((into / exporting.RECORD_FILE_NAME).read_text(encoding="utf-8"))
-    assert record["format"] == wanted
+    assert result.agreement is not None
+    assert result.agreement.is_within_tolerance
+    assert result.agreement.compared >= 8 * 5
+    assert (output_folder / file).is_file()
+    record = json.loads((output_folder / exporting.RECORD_FILE_NAME).read_text(encoding="utf-8"))
+    assert record["format"] == export_format
     assert record["dtype"] == dtype
-    assert record["agreement"]["largest"] == found.agreement.largest
-    assert record["checkpoint"] == manifests.read_manifest(checkpoints.adapted).checkpoint
+    assert record["agreement"]["largest"] == result.agreement.largest
+    assert record["checkpoint"] == manifests.read_manifest(checkpoints.adapter).checkpoint
     assert str(tmp_path) not in json.dumps(record)
-    assert list(into.parent.iterdir()) == [into]  # nothing half made beside it
-    assert found.bytes >= (into / file).stat().st_size
+    assert list(output_folder.parent.iterdir()) == [output_folder]  # no partial export remains
+    assert result.bytes >= (output_folder / file).stat().st_size
 
 
 @pytest.mark.drawn(1)
-@pytest.mark.parametrize("wanted", ["merged", "gguf"])
+@pytest.mark.parametrize("export_format", ["merged", "gguf"])
 def test_a_full_model_is_exported(
-    wanted: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
+    export_format: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
-    found = export(checkpoints.whole, tmp_path / "export", export_format=wanted, settings=home)
+    result = export(
+        checkpoints.full_model, tmp_path / "export", export_format=export_format, settings=home
+    )
 
-    assert found.agreement is not None
-    assert found.agreement.is_within_tolerance
+    assert result.agreement is not None
+    assert result.agreement.is_within_tolerance
 
 
-@pytest.mark.parametrize("wanted", ["adapter", "gguf-adapter"])
+@pytest.mark.parametrize("export_format", ["adapter", "gguf-adapter"])
 def test_a_full_model_has_no_adapter_to_export(
-    wanted: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
+    export_format: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
     with pytest.raises(TwinError, match="a full model without an adapter"):
-        export(checkpoints.whole, tmp_path / "export", export_format=wanted, settings=home)
+        export(
+            checkpoints.full_model, tmp_path / "export", export_format=export_format, settings=home
+        )
 
     assert list(tmp_path.glob("*export*")) == []
 
 
 @pytest.mark.drawn(1)
-@pytest.mark.parametrize("wanted", ["adapter", "merged", "gguf-adapter", "gguf"])
+@pytest.mark.parametrize("export_format", ["adapter", "merged", "gguf-adapter", "gguf"])
 def test_an_export_that_answers_otherwise_is_not_kept(
-    wanted: Any,
+    export_format: Any,
     home: Settings,
     checkpoints: Checkpoints,
     tiny_model: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An adapter twice as strong replaces the checkpoint's."""
-    other = make_adapter(tiny_model, tmp_path / "other", scale=0.2)
-    right: Callable[..., None] = exporting.write
+    """The export gets an adapter of twice the strength."""
+    strong_adapter = make_adapter(tiny_model, tmp_path / "other", scale=0.2)
+    original_write: Callable[..., None] = exporting.write
 
-    def write(_source: ExportSource, into: Path, **options: Any) -> None:
-        right(ExportSource(tiny_model, other, None), into, **options)
+    def write(_source: ExportSource, output_folder: Path, **options: Any) -> None:
+        original_write(ExportSource(tiny_model, strong_adapter, None), output_folder, **options)
 
     monkeypatch.setattr(exporting, "write", write)
 
     with pytest.raises(TwinError, match=r"log-probabilities.* differ by"):
-        export(checkpoints.adapted, tmp_path / "out" / "e", export_format=wanted, settings=home)
+        export(
+            checkpoints.adapter, tmp_path / "out" / "e", export_format=export_format, settings=home
+        )
 
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -161,25 +174,25 @@ def test_the_command_exports_the_named_version(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_author(home, Author(slug="ann", name="Ann", sources=("/posts",)))
-    manifest = manifests.read_manifest(checkpoints.adapted)
+    manifest = manifests.read_manifest(checkpoints.adapter)
     register_version(
         open_registry(home),
         "ann",
         manifest.checkpoint,
-        folder=str(checkpoints.adapted),
+        folder=str(checkpoints.adapter),
         base=manifest.base["folder"],
     )
-    into = tmp_path / "out"
-    command = ["export", "v1", "--author", "ann", "--format", "merged", "--to", str(into)]
+    output_folder = tmp_path / "out"
+    command = ["export", "v1", "--author", "ann", "--format", "merged", "--to", str(output_folder)]
 
     assert cli.run(command) == 0
 
-    said = capsys.readouterr().out
-    assert "Ann v1 (candidate) as merged" in said
-    assert "differ by" in said
-    assert (into / "model.safetensors").is_file()
-    assert cli.run(command) == 1  # the folder is there now
-    assert f"{into} exists" in " ".join(capsys.readouterr().err.split()).replace("- ", "-")
+    output = capsys.readouterr().out
+    assert "Ann v1 (candidate) as merged" in output
+    assert "differ by" in output
+    assert (output_folder / "model.safetensors").is_file()
+    assert cli.run(command) == 1  # the folder now exists
+    assert f"{output_folder} exists" in " ".join(capsys.readouterr().err.split()).replace("- ", "-")
 
 
 def test_weights_outside_the_range_are_an_error(
@@ -194,9 +207,9 @@ def test_weights_outside_the_range_are_an_error(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("wanted", ["merged", "gguf-adapter", "gguf"])
+@pytest.mark.parametrize("export_format", ["merged", "gguf-adapter", "gguf"])
 def test_tolerances_on_the_embedded_base_model(
-    wanted: Any,
+    export_format: Any,
     home: Settings,
     base_model: Path,
     tmp_path: Path,
@@ -205,14 +218,16 @@ def test_tolerances_on_the_embedded_base_model(
     make_adapter(base_model, tmp_path / "c" / manifests.ADAPTER_FOLDER, scale=0.02)
     checkpoint = write_published_manifest(tmp_path / "c", base_model)
 
-    found = export(checkpoint, tmp_path / "export", export_format=wanted, settings=home).agreement
+    result = export(
+        checkpoint, tmp_path / "export", export_format=export_format, settings=home
+    ).agreement
 
-    assert found is not None
-    assert found.is_within_tolerance
-    if wanted == "gguf-adapter":  # the error that the tolerances are for
+    assert result is not None
+    assert result.is_within_tolerance
+    if export_format == "gguf-adapter":  # the error that the tolerances must detect
         monkeypatch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
         with pytest.raises(TwinError, match="differ by"):
-            export(checkpoint, tmp_path / "wrong", export_format=wanted, settings=home)
+            export(checkpoint, tmp_path / "wrong", export_format=export_format, settings=home)
 
 
 def test_tolerances_detect_rows_in_the_wrong_order() -> None:

@@ -1,4 +1,4 @@
-"""Test that an attempt ends the orphaned ranks of earlier attempts."""
+"""Test that an attempt ends orphaned ranks of earlier attempts."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ SOME_JOB = Job(
 
 def test_only_orphaned_ranks_of_the_same_job_are_ended(tmp_path: Path) -> None:
     alive = psutil.Process()
-    gone = subprocess.Popen([sys.executable, "-c", ""])
+    exited = subprocess.Popen([sys.executable, "-c", ""])
     owners = {
         "alive": f"{alive.pid}:{alive.create_time()}",
-        "gone": f"{gone.pid}:{psutil.Process(gone.pid).create_time()}",
+        "gone": f"{exited.pid}:{psutil.Process(exited.pid).create_time()}",
     }
-    gone.wait()
+    exited.wait()
     jobs = {name: replace(SOME_JOB, folder=tmp_path / name) for name in ("mine", "another's")}
 
     def begin(job: str, owner: str) -> subprocess.Popen[bytes]:
         words = ["-c", "import time; time.sleep(600)", "--job", str(jobs[job].path)]
-        marks = {OWNER_VARIABLE: owners[owner], ATTEMPT_ID_VARIABLE: "of then"}
+        marks = {OWNER_VARIABLE: owners[owner], ATTEMPT_ID_VARIABLE: "an earlier attempt"}
         return subprocess.Popen([sys.executable, *words], env=os.environ | marks)
 
     orphan = begin("mine", "gone")
@@ -47,7 +47,7 @@ def test_only_orphaned_ranks_of_the_same_job_are_ended(tmp_path: Path) -> None:
     try:
         assert end_orphaned_ranks(jobs["mine"]) == 1
         assert not psutil.pid_exists(orphan.pid)
-        assert [other.poll() for other in others] == [None, None]
+        assert [process.poll() for process in others] == [None, None]
     finally:
         for process in (orphan, *others):
             process.kill()

@@ -1,4 +1,4 @@
-"""Test ranks that are forked from one process with the imports done."""
+"""Test ranks that are forked from one process after the imports."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ named += [os.environ[name] for name in ("MASTER_ADDR", "GROUP_RANK")]
 named += [os.environ["ACCELERATE_USE_DEEPSPEED"], os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"]]
 sys.stdout.write(" ".join(["told", str(forked), *named, *sys.argv[1:]]) + "\\n")
 """
-# Rank 0 stays, and where it is deaf whatever it is told; rank 1 does what the variable says once
-# rank 0 is there.
+# Rank 0 keeps running, and if deaf it ignores signals; rank 1 does what the variable names after
+# rank 0 has started.
 FAILING_SCRIPT = """
 import os, signal, sys, time
 here = os.path.dirname(sys.argv[2])
@@ -83,8 +83,8 @@ def small_job(
 
 
 def run_job(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
-    """Return the lines that the ranks print, and the whole error output."""
-    ran = subprocess.run(
+    """Return the lines that the ranks print and the whole error output."""
+    result = subprocess.run(
         build_command(job, share),
         env=build_environment(job, "mark", share),
         capture_output=True,
@@ -92,7 +92,9 @@ def run_job(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
         timeout=300,
         check=True,
     )
-    return sorted(line for line in ran.stdout.splitlines() if line.startswith("told ")), ran.stderr
+    return sorted(
+        line for line in result.stdout.splitlines() if line.startswith("told ")
+    ), result.stderr
 
 
 def test_a_forked_rank_has_the_launchers_environment_and_the_imports(
@@ -120,7 +122,7 @@ def test_with_another_thread_each_rank_does_its_own_imports(tmp_path: Path) -> N
 
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize(
-    ("then", "deaf", "said"),
+    ("action", "deaf", "message"),
     [
         ("sys.exit(5)", "", "exit code 5"),
         ("raise ValueError('a word')", "", "exit code 1: ValueError: a word"),
@@ -128,25 +130,25 @@ def test_with_another_thread_each_rank_does_its_own_imports(tmp_path: Path) -> N
     ],
 )
 def test_a_failing_rank_ends_the_other_rank(
-    home: Settings, tmp_path: Path, then: str, deaf: str, said: str
+    home: Settings, tmp_path: Path, action: str, deaf: str, message: str
 ) -> None:
-    job = small_job(tmp_path, FAILING_SCRIPT, THEN=then, DEAF=deaf)
-    left: list[dict[int, psutil.Process]] = []
+    job = small_job(tmp_path, FAILING_SCRIPT, THEN=action, DEAF=deaf)
+    remaining: list[dict[int, psutil.Process]] = []
     started = time.monotonic()
 
-    with pytest.raises(TrainingDiedError) as caught:
-        LocalLauncher(home).run(job, on_message=lambda _: left.append(find_ranks(job)))
+    with pytest.raises(TrainingDiedError) as error:
+        LocalLauncher(home).run(job, on_message=lambda _: remaining.append(find_ranks(job)))
 
-    assert said in caught.value.found
-    assert left == [{}]  # between both attempts
+    assert message in error.value.found
+    assert remaining == [{}]  # no rank remains between both attempts
     assert not find_ranks(job)
     assert time.monotonic() - started < 120
 
 
 def test_sigterm_ends_the_ranks_first(tmp_path: Path) -> None:
     job = small_job(tmp_path, FAILING_SCRIPT, THEN="time.sleep(600)", DEAF="deaf")
-    own = build_environment(job, "mark", MachineShare())
-    process = subprocess.Popen(build_command(job, MachineShare()), env=own)
+    environment = build_environment(job, "mark", MachineShare())
+    process = subprocess.Popen(build_command(job, MachineShare()), env=environment)
     try:
         wait_for(lambda: (tmp_path / "there").exists() and len(find_ranks(job)) == job.ranks)
         ranks = find_ranks(job)
@@ -174,16 +176,16 @@ def test_the_imports_start_no_thread(
     make_job: Callable[..., TrainingJob],
 ) -> None:
     job = make_job("imported")
-    own = build_environment(job, "mark", MachineShare()) | {"OMP_NUM_THREADS": "8"}
+    environment = build_environment(job, "mark", MachineShare()) | {"OMP_NUM_THREADS": "8"}
     names = ["torch", "deepspeed", "peft", "transformers.models.llama.modeling_llama"]
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", IMPORT_CHECK, str(job.folder / "job.json"), *names],
-        env=own | {"DS_ACCELERATOR": "cpu"},
+        env=environment | {"DS_ACCELERATOR": "cpu"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines()[-1] == "[] True"
+    assert result.stdout.splitlines()[-1] == "[] True"
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
@@ -194,13 +196,13 @@ def test_forked_ranks_give_the_same_weights_in_fewer_cpu_seconds(
     outputs: list[Path] = []
     seconds: list[float] = []
     for forks in (True, False):
-        before = os.times()
+        times_before = os.times()
         settings = home.model_copy(update={"train_forks": forks})
         job = make_job(f"forks-{forks}", launch=launch, token_budget=2000)
         outputs.append(LocalLauncher(settings).run(job))
-        after = os.times()
-        user = after.children_user - before.children_user
-        seconds.append(user + after.children_system - before.children_system)
+        times_after = os.times()
+        user = times_after.children_user - times_before.children_user
+        seconds.append(user + times_after.children_system - times_before.children_system)
 
     assert_same(read_weights(outputs[0]), read_weights(outputs[1]))
     histories = [read_result(output / "result.json").history for output in outputs]

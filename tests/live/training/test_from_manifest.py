@@ -31,7 +31,7 @@ def checkpoint(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """A published checkpoint whose author's dataset and recipe have changed since."""
+    """Return a published checkpoint whose author's dataset and recipe have changed since."""
     recipe = tmp_path / "few-steps.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
     base = tmp_path / "base"
@@ -62,28 +62,31 @@ def test_the_manifest_gives_the_same_weights(
     checkpoint: Path, home: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = read_manifest(checkpoint)
-    before = sorted(home.checkpoints_dir.rglob("*"))
+    files_before = sorted(home.checkpoints_dir.rglob("*"))
 
     assert main(["--from-manifest", str(checkpoint / MANIFEST_FILE)]) == 0
 
-    said = capsys.readouterr().out
-    assert f"the weights are the same bit for bit: checkpoint {manifest.checkpoint}" in said
-    assert said.count("progress {") == manifest.steps, "it really trained"
-    assert "changed since then" not in said
-    assert sorted(home.checkpoints_dir.rglob("*")) == before
+    output = capsys.readouterr().out
+    assert f"the weights are the same bit for bit: checkpoint {manifest.checkpoint}" in output
+    assert output.count("progress {") == manifest.steps, "the command trained nothing"
+    assert "changed since then" not in output
+    assert sorted(home.checkpoints_dir.rglob("*")) == files_before
     assert not list((home.work_dir / "training").glob("*"))
 
-    other = write_changed_manifest(
+    changed_manifest = write_changed_manifest(
         checkpoint, tmp_path / "seed", recipe={"seed": 2}, code="of another release"
     )
     work = tmp_path / "work"
-    assert main(["--from-manifest", str(other), "--work", str(work)]) == EXIT_DIFFERENT_WEIGHTS
-    said = capsys.readouterr().out
-    assert "changed since then: the training code has changed" in said
-    assert f"but the manifest has {manifest.checkpoint}" in said
+    assert (
+        main(["--from-manifest", str(changed_manifest), "--work", str(work)])
+        == EXIT_DIFFERENT_WEIGHTS
+    )
+    output = capsys.readouterr().out
+    assert "changed since then: the training code has changed" in output
+    assert f"but the manifest has {manifest.checkpoint}" in output
     assert (work / "output" / "adapter" / "adapter_model.safetensors").is_file()
 
-    # what is not what the manifest names is not trained on
+    # data that differs from the manifest is an error
     tampered = write_changed_manifest(checkpoint, tmp_path / "rows", dataset={"rows_sha256": "0"})
     assert main(["--from-manifest", str(tampered)]) == EXIT_FAILED
     assert "instead of 0 in instruction_dataset of ann" in capsys.readouterr().err

@@ -49,18 +49,20 @@ def test_a_checkpoint_that_does_not_fit_is_written_later(
 
     with pytest.raises(TwinError, match=r"no space left on the disk of .*free space there"):
         LocalLauncher(home).run(job, on_message=listen)
-    assert not [text for text in texts if "trying again" in text], "a retry makes no room"
-    kept = find_last_complete_checkpoint(state)
-    assert kept is not None
+    assert not [text for text in texts if "trying again" in text], (
+        "the training was retried on a full disk"
+    )
+    checkpoint = find_last_complete_checkpoint(state)
+    assert checkpoint is not None
     assert not (job.folder / "output").exists()
 
     disk.make_room()
-    later: list[str] = []
+    lines: list[str] = []
     output = LocalLauncher(home).run(
-        job, on_message=lambda message: later.append(str(message.get("text", "")))
+        job, on_message=lambda message: lines.append(str(message.get("text", "")))
     )
     assert (output / "adapter" / "adapter_model.safetensors").is_file()
-    assert f"resuming after step {kept[1]['step']} of" in " ".join(later)
+    assert f"resuming after step {checkpoint[1]['step']} of" in " ".join(lines)
 
 
 def test_weights_that_do_not_fit_leave_earlier_ones_unchanged(
@@ -68,18 +70,18 @@ def test_weights_that_do_not_fit_leave_earlier_ones_unchanged(
 ) -> None:
     from tests.live.tiny_model import make_tiny_model
 
-    before = prepare_base_model(home, str(tiny_model))
-    other = make_tiny_model(tmp_path / "other", base_model, seed=8)
+    first_base = prepare_base_model(home, str(tiny_model))
+    other_model = make_tiny_model(tmp_path / "other", base_model, seed=8)
     disk.fill(leave=1_000_000)
     with pytest.raises(DiskFullError, match=r"prepare the base model .*no space left on the disk"):
-        prepare_base_model(home, str(other))
+        prepare_base_model(home, str(other_model))
     assert not list(home.weights_dir.glob("*/partial-*"))
-    assert load_base_model(home, str(tiny_model)) == before
-    with pytest.raises(TwinError, match="GB are needed"):  # the embedded one is known to be large
+    assert load_base_model(home, str(tiny_model)) == first_base
+    with pytest.raises(TwinError, match="GB are needed"):  # the embedded model is large
         prepare_base_model(home)
 
     disk.make_room()
-    made = prepare_base_model(home, str(other))
-    assert made.revision != before.revision
-    assert made.gguf is not None
-    assert made.gguf.stat().st_size > 1_000_000
+    second_base = prepare_base_model(home, str(other_model))
+    assert second_base.revision != first_base.revision
+    assert second_base.gguf is not None
+    assert second_base.gguf.stat().st_size > 1_000_000

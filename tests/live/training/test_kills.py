@@ -1,7 +1,7 @@
 """Test that a retry after `kill -9` of any process gives the weights of an undisturbed run.
 
-One rank is killed in `test_training.py`; here both, the launcher's process, a Dagster step worker,
-and rank 0 at each point of writing a checkpoint.
+`test_training.py` kills one rank. These tests kill both ranks, the launcher's process, a Dagster
+step worker, and rank 0 at each point of writing a checkpoint.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from safetensors.numpy import load_file
 from tests.conftest import with_base
 from tests.live.training.conftest import (
     LONG_ENOUGH,
-    Imported,
+    ImportedProcesses,
     fork_trainings,
     write_training_job,
 )
 from tests.live.training.machines import wait_for
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
-from tests.live.training.test_training import find_ranks, ranks_in
+from tests.live.training.test_training import find_ranks, find_ranks_in
 from twin_assets.checkpoints.job import read_job, read_result
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.partitions import authors
@@ -45,9 +45,9 @@ from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
-EVERY = 3  # steps between two checkpoints of `make_job`'s trainings
-# A rank's own interpreter reads this at its start. The audit event comes before the call, so the
-# rank dies, once, with the call not made: nothing is imitated, the kill only knows when.
+CHECKPOINT_INTERVAL = 3  # in steps, as `make_job` sets it
+# A rank's interpreter runs this at its start. The audit event precedes the call, so the rank is
+# killed once, before the call is made.
 FATAL = """
 import os, signal, sys
 _point, _once = os.environ.get("KILL_AT", ""), os.environ.get("KILL_ONCE", "")
@@ -76,23 +76,23 @@ LocalLauncher(load_settings()).run(build_training_job(read_job(Path(sys.argv[1])
 
 @pytest.fixture
 def train_undisturbed(
-    home: Settings, make_job: Callable[..., TrainingJob], imported: Imported
+    home: Settings, make_job: Callable[..., TrainingJob], imported: ImportedProcesses
 ) -> Callable[..., Path]:
-    """Run the same training undisturbed and return its output folder."""
+    """Return a function that runs the same training undisturbed and returns its output folder."""
 
-    def trained(**changes: Any) -> Path:
+    def train(**changes: Any) -> Path:
         with fork_trainings(imported):
             return LocalLauncher(home).run(make_job("quiet", **changes))
 
-    return trained
+    return train
 
 
 def assert_same_weights(found: Path, expected: Path) -> None:
-    (wanted,) = (load_file(file) for file in expected.rglob("*.safetensors"))
+    (expected_weights,) = (load_file(file) for file in expected.rglob("*.safetensors"))
     (weights,) = (load_file(file) for file in found.rglob("*.safetensors"))
-    assert wanted.keys() == weights.keys()
-    assert all((wanted[name] == weights[name]).all() for name in wanted)
-    histories = [read_result(each / "result.json").history for each in (found, expected)]
+    assert expected_weights.keys() == weights.keys()
+    assert all((expected_weights[name] == weights[name]).all() for name in expected_weights)
+    histories = [read_result(folder / "result.json").history for folder in (found, expected)]
     losses = [[row["loss"] for row in history] for history in histories]
     assert losses[0] == losses[1]
 
@@ -108,17 +108,18 @@ def test_a_killed_launcher_leaves_no_rank_and_training_resumes(
         wait_for(lambda: find_last_complete_checkpoint(state))
         ranks = find_ranks(job)
         assert len(ranks) == job.ranks
-        ranks[1].suspend()  # as if it hung: it ends by itself no more, nor rank 0, which waits
+        # a hang: neither this rank nor the waiting rank 0 can end by itself
+        ranks[1].suspend()
     finally:
         launcher.kill()
         launcher.wait()
-    assert not (job.folder / "output").exists(), "it was killed before its end"
+    assert not (job.folder / "output").exists(), "the training ended before the kill"
 
     output = LocalLauncher(home).run(job)
 
     assert not any(rank.is_running() for rank in ranks.values())
     (resumed_at,) = read_result(output / "result.json").resumed_at
-    assert resumed_at >= EVERY
+    assert resumed_at >= CHECKPOINT_INTERVAL
     assert_same_weights(output, train_undisturbed(**LONG_ENOUGH))
 
 
@@ -137,7 +138,7 @@ def test_a_training_of_a_lost_machine_continues_on_another_host(
     finally:
         launcher.kill()
         launcher.wait()
-    assert not (job.folder / "output").exists(), "it was killed before its end"
+    assert not (job.folder / "output").exists(), "the training ended before the kill"
     wait_for(lambda: not find_ranks(job))
     other_host = home.model_copy(update={"home": tmp_path / "other", "store_uri": str(store)})
     texts: list[str] = []
@@ -148,11 +149,11 @@ def test_a_training_of_a_lost_machine_continues_on_another_host(
     )
 
     (resumed_at,) = read_result(output / "result.json").resumed_at
-    assert resumed_at >= EVERY
+    assert resumed_at >= CHECKPOINT_INTERVAL
     assert f"resuming from a stored state: work/lost/state/step-{resumed_at:06}" in texts
     assert_same_weights(output, train_undisturbed(**changes))
     (newest,) = SharedFolders(home.home, str(store)).list_folders("work/lost/state")
-    assert int(newest.rpartition("-")[2]) >= resumed_at, "older states are deleted"
+    assert int(newest.rpartition("-")[2]) >= resumed_at, "an older state was not deleted"
 
 
 @pytest.mark.long
@@ -162,8 +163,10 @@ def test_a_rank_killed_before_renaming_resumes_from_the_previous_checkpoint(
     tmp_path: Path,
     train_undisturbed: Callable[..., Path],
 ) -> None:
-    output, found = train_with_kill(f"os.rename:step-{2 * EVERY:06}", home, make_job, tmp_path)
-    assert found == [EVERY]
+    output, found = train_with_kill(
+        f"os.rename:step-{2 * CHECKPOINT_INTERVAL:06}", home, make_job, tmp_path
+    )
+    assert found == [CHECKPOINT_INTERVAL]
     assert_same_weights(output, train_undisturbed())
 
 
@@ -171,14 +174,14 @@ def test_a_rank_killed_before_renaming_resumes_from_the_previous_checkpoint(
 @pytest.mark.parametrize(
     ("point", "resumed"),
     [
-        ("os.mkdir:partial", []),  # of the first checkpoint: nothing is there yet
-        ("open:exp_avg.safetensors", []),  # all tensors are there, not one is in a manifest
+        ("os.mkdir:partial", []),  # the first checkpoint: no earlier one exists
+        ("open:exp_avg.safetensors", []),  # all tensors are written but none is in a manifest
         ("os.rename:state.json", []),
-        (f"os.rename:step-{EVERY:06}", []),
-        # of the older one, which is being removed: the newer one is complete beside it
-        ("os.remove:weights.safetensors", [2 * EVERY]),
-        ("os.mkdir:output.partial", [2 * EVERY]),
-        ("os.rename:output.partial", [2 * EVERY]),
+        (f"os.rename:step-{CHECKPOINT_INTERVAL:06}", []),
+        # during the removal of the older checkpoint; the newer one is complete
+        ("os.remove:weights.safetensors", [2 * CHECKPOINT_INTERVAL]),
+        ("os.mkdir:output.partial", [2 * CHECKPOINT_INTERVAL]),
+        ("os.rename:output.partial", [2 * CHECKPOINT_INTERVAL]),
     ],
 )
 def test_a_rank_killed_at_any_point_of_writing(
@@ -194,10 +197,10 @@ def test_a_rank_killed_at_any_point_of_writing(
     assert_same_weights(output, train_undisturbed())
     state = read_job(output.parent / "job.json").state_folder
     assert not (state / PARTIAL_FOLDER).exists()
-    left = {path.name for path in state.glob("step-*")}
-    # what is left of the older one goes with the next checkpoint or with the job's folder
-    older = {f"step-{EVERY:06}"} if point.startswith("os.remove") else set()
-    assert left - older == {f"step-{2 * EVERY:06}"}
+    remaining = {path.name for path in state.glob("step-*")}
+    # the rest of the older one is removed with the next checkpoint or the job's folder
+    older = {f"step-{CHECKPOINT_INTERVAL:06}"} if point.startswith("os.remove") else set()
+    assert remaining - older == {f"step-{2 * CHECKPOINT_INTERVAL:06}"}
 
 
 @pytest.mark.long
@@ -212,9 +215,9 @@ def test_every_launch_configuration_resumes_bit_for_bit(
     lora: bool,
 ) -> None:
     changes = {"launch": launch} | ({} if lora else {"lora": None})
-    point = f"os.rename:step-{2 * EVERY:06}"
+    point = f"os.rename:step-{2 * CHECKPOINT_INTERVAL:06}"
     output, found = train_with_kill(point, home, make_job, tmp_path, **changes)
-    assert found == [EVERY]
+    assert found == [CHECKPOINT_INTERVAL]
     assert_same_weights(output, train_undisturbed(**changes))
 
 
@@ -225,15 +228,15 @@ def train_with_kill(
     tmp_path: Path,
     **changes: Any,
 ) -> tuple[Path, list[int]]:
-    """Train and kill rank 0 once; return the output folder and the steps of resumption."""
+    """Train, kill rank 0 once, and return the output folder and the steps of resumption."""
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(FATAL, encoding="utf-8")
-    once = tmp_path / "killed once"
+    kill_marker = tmp_path / "killed once"
     root = Path(__file__).parents[3]
     environment = {
         "KILL_AT": point,
-        "KILL_ONCE": str(once),
+        "KILL_ONCE": str(kill_marker),
         "PYTHONPATH": os.pathsep.join([str(hook), str(root)]),
     }
     texts: list[str] = []
@@ -242,9 +245,9 @@ def train_with_kill(
         on_message=lambda message: texts.append(str(message.get("text", ""))),
         environment=environment,
     )
-    assert once.exists(), "the point was reached"
-    (again,) = [text for text in texts if "trying again" in text]
-    assert "rank 0 was killed by Signal 9 (SIGKILL)" in again
+    assert kill_marker.exists(), "the point was not reached"
+    (retry_message,) = [text for text in texts if "trying again" in text]
+    assert "rank 0 was killed by Signal 9 (SIGKILL)" in retry_message
     return output, read_result(output / "result.json").resumed_at
 
 
@@ -256,7 +259,7 @@ def test_both_ranks_killed_at_once(
     killed: list[int] = []
 
     def kill(message: dict[str, Any]) -> None:
-        if message.get("progress", {}).get("step", 0) > EVERY and not killed:
+        if message.get("progress", {}).get("step", 0) > CHECKPOINT_INTERVAL and not killed:
             ranks = find_ranks(job)
             killed.extend(ranks)
             for process in ranks.values():
@@ -264,7 +267,10 @@ def test_both_ranks_killed_at_once(
 
     output = LocalLauncher(home).run(job, on_message=kill)
     assert sorted(killed) == [0, 1]
-    assert read_result(output / "result.json").resumed_at[0] in {EVERY, 2 * EVERY}
+    assert read_result(output / "result.json").resumed_at[0] in {
+        CHECKPOINT_INTERVAL,
+        2 * CHECKPOINT_INTERVAL,
+    }
     assert_same_weights(output, train_undisturbed())
 
 
@@ -297,15 +303,15 @@ def test_a_killed_step_worker_ends_its_ranks_and_its_retry_resumes(
     def kill_the_worker() -> None:
         (state,) = wait_for(lambda: list(home.work_dir.glob("training/ann-*/state")), seconds=2000)
         wait_for(lambda: find_last_complete_checkpoint(state), seconds=2000)
-        ranks.extend(ranks_in(state.parent).values())
+        ranks.extend(find_ranks_in(state.parent).values())
         worker, _, _ = ranks[0].environ()[OWNER_VARIABLE].partition(":")
         os.kill(int(worker), signal.SIGKILL)
 
     killer = threading.Thread(target=kill_the_worker)
     job = dg.reconstructable(training_job)
-    own = tmp_path / "dagster"
-    own.mkdir()
-    with dg.DagsterInstance.local_temp(str(own)) as instance:
+    instance_folder = tmp_path / "dagster"
+    instance_folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(instance_folder)) as instance:
         instance.add_dynamic_partitions("authors", ["ann"])
         partition = {"dagster/partition": "ann"}
         killer.start()
@@ -314,13 +320,15 @@ def test_a_killed_step_worker_ends_its_ranks_and_its_retry_resumes(
             retries = run.filter_events(
                 lambda event: event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY
             )
-            said = [event.message for event in instance.all_logs(run.run_id)]
+            messages = [event.message for event in instance.all_logs(run.run_id)]
         killer.join()
     assert len(ranks) == 2
     assert len(retries) == 1
-    assert sum(line.startswith("resuming after step ") for line in said) == 1
+    assert sum(line.startswith("resuming after step ") for line in messages) == 1
     assert not any(rank.is_running() for rank in ranks)
 
     (manifest,) = home.checkpoints_dir.glob("ann/*/manifest.json")
     assert read_manifest(manifest.parent).metrics["resumed_at"]
-    assert from_manifest.main(["--from-manifest", str(manifest)]) == 0, "undisturbed, the same"
+    assert from_manifest.main(["--from-manifest", str(manifest)]) == 0, (
+        "an undisturbed repetition differs"
+    )

@@ -37,23 +37,25 @@ def test_the_launcher_configures_both_ranks(tmp_path: Path) -> None:
         mixed_precision="fp32",
     )
     command = build_command(job, MachineShare(may_fork=False))
-    own = build_environment(job, "mark", MachineShare(may_fork=False))
+    environment = build_environment(job, "mark", MachineShare(may_fork=False))
 
-    ran = subprocess.run(
+    result = subprocess.run(
         command,
-        env=own | {"PYTHONPATH": f"{tmp_path}:{own['PYTHONPATH']}"},
+        env=environment | {"PYTHONPATH": f"{tmp_path}:{environment['PYTHONPATH']}"},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
 
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    told = str(tmp_path / "deepspeed.json")
-    assert sorted(ran.stdout.splitlines()) == [f"{rank} 2 true {told}" for rank in range(2)]
+    assert result.returncode == 0, result.stderr[-3000:]
+    config_path = str(tmp_path / "deepspeed.json")
+    assert sorted(result.stdout.splitlines()) == [
+        f"{rank} 2 true {config_path}" for rank in range(2)
+    ]
 
 
-KILLED = """
+KILLED_SCRIPT = """
 import os, pathlib, subprocess
 pathlib.Path(os.environ["TWIN_TRAINING_RENDEZVOUS"]).touch()
 left = subprocess.Popen(["sleep", "3600"], start_new_session=True)
@@ -64,19 +66,19 @@ os.kill(os.getpid(), 9)
 
 def test_a_killed_single_process_is_reported(home: Settings, tmp_path: Path) -> None:
     """No launcher reports the signal or ends child processes."""
-    (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
+    (tmp_path / "killed.py").write_text(KILLED_SCRIPT, encoding="utf-8")
     job = TrainingJob(name="ann", folder=tmp_path, module="killed", ranks=1, mixed_precision="fp32")
     texts: list[str] = []
 
-    with pytest.raises(TrainingDiedError) as caught:
+    with pytest.raises(TrainingDiedError) as error:
         LocalLauncher(home).run(
             job,
             on_message=lambda message: texts.append(str(message.get("text", ""))),
             environment={"PYTHONPATH": str(tmp_path)},
         )
 
-    told = "killed by Signal 9 (SIGKILL); if nobody sent it, memory ran out"
-    assert [text.partition(";")[0] for text in texts] == [told.partition(";")[0]]
-    assert caught.value.found.startswith(told)
+    reason = "killed by Signal 9 (SIGKILL); if nobody sent it, memory ran out"
+    assert [text.partition(";")[0] for text in texts] == [reason.partition(";")[0]]
+    assert error.value.found.startswith(reason)
     assert not psutil.pid_exists(int((tmp_path / "left").read_text()))
     assert not list(tmp_path.glob("rendezvous-*"))

@@ -1,6 +1,6 @@
-"""Test the progress of training in a real Dagster run, with a real process.
+"""Test the progress of training in a real Dagster run with a real process.
 
-The process speaks as rank 0 does and trains nothing (accelerate is not needed for that);
+The process prints the messages of rank 0 but trains nothing, so it needs no accelerate;
 `test_checkpoint_assets.py` trains.
 """
 
@@ -46,9 +46,9 @@ class ScriptLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        say = on_message or ignore_message
+        forward_message = on_message or ignore_message
 
-        def attempt(log: Path) -> AttemptEnd:
+        def run_attempt(log: Path) -> AttemptEnd:
             start = log.stat().st_size if log.is_file() else 0
             script = [
                 "-m",
@@ -67,10 +67,14 @@ class ScriptLauncher:
                 ) as process,
             ):
                 return watch(
-                    process, job, log, lambda line: forward_line(line, say), log_start=start
+                    process,
+                    job,
+                    log,
+                    lambda line: forward_line(line, forward_message),
+                    log_start=start,
                 )
 
-        return run_with_retry(job, self._home, attempt=attempt, write_line=say)
+        return run_with_retry(job, self._home, attempt=run_attempt, write_line=forward_message)
 
 
 def run_asset(
@@ -90,9 +94,9 @@ def run_asset(
         )
         events = instance.all_logs(result.run_id)
         observed = instance.fetch_observations(trained.key, limit=100).records
-    found = [record.asset_observation for record in reversed(observed)]
-    assert all(each is not None and each.partition == "ann" for each in found)
-    said = [
+    observations = [record.asset_observation for record in reversed(observed)]
+    assert all(item is not None and item.partition == "ann" for item in observations)
+    lines = [
         f"{event.message} {event.dagster_event.step_failure_data.error_display_string}"
         if event.dagster_event is not None and event.dagster_event.is_step_failure
         else event.message
@@ -100,16 +104,16 @@ def run_asset(
     ]
     return (
         result.success,
-        said,
+        lines,
         [
-            {name: v.value for name, v in each.metadata.items()}
-            for each in found
-            if each is not None
+            {name: v.value for name, v in item.metadata.items()}
+            for item in observations
+            if item is not None
         ],
     )
 
 
-def spoken(home: Settings, name: str, **environment: str) -> TrainingJob:
+def make_printing_job(home: Settings, name: str, **environment: str) -> TrainingJob:
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update={"launch": "cpu-single"})
     job = Job(home.work_dir / name, "tiny", home.home, 1, recipe)
     write_job(job)
@@ -120,14 +124,14 @@ def spoken(home: Settings, name: str, **environment: str) -> TrainingJob:
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize("shares_files", [True, False])
 def test_each_step_is_logged_and_plotted(home: Settings, shares_files: bool) -> None:
-    job = spoken(home, f"spoken-{shares_files}")
+    job = make_printing_job(home, f"spoken-{shares_files}")
     success, log, observations = run_asset(home, job, shares_files=shares_files)
 
     assert success, log
-    # through Pipes, whether by a file or by the launcher, once a step
+    # one observation a step through Pipes, by a file or by the launcher
     assert sum(line.startswith("progress {") for line in log) == STEPS
     last = step_values(STEPS)
-    assert [each["step"] for each in observations] == list(range(1, STEPS + 1))
+    assert [item["step"] for item in observations] == list(range(1, STEPS + 1))
     assert observations[-1] == {
         "step": STEPS,
         "steps": STEPS,
@@ -141,9 +145,9 @@ def test_each_step_is_logged_and_plotted(home: Settings, shares_files: bool) -> 
 
 
 def test_observations_are_limited_and_failures_retried(home: Settings) -> None:
-    job = spoken(home, "failing", STEPS_FAIL="1")
+    job = make_printing_job(home, "failing", STEPS_FAIL="1")
     success, log, observations = run_asset(home, job, observe_every_s=3600)
 
     assert not success
     assert any("exit code 5; trying again" in line for line in log)
-    assert [each["step"] for each in observations] == [1, 1]  # of two attempts
+    assert [item["step"] for item in observations] == [1, 1]  # one from each of two attempts

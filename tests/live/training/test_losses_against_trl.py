@@ -61,12 +61,12 @@ def test_loss_and_gradient_equal_trls(tiny_model: Path, tmp_path: Path) -> None:
 
     def answer(row: int) -> TokenizedSample:
         length = int(batch["attention_mask"][row].sum())
-        places = batch["completion_mask"][row].nonzero().flatten().tolist()
+        positions = batch["completion_mask"][row].nonzero().flatten().tolist()
         tokens = tuple(batch["input_ids"][row, :length].tolist())
-        return TokenizedSample(str(row), "document", tokens, places[0], places[-1] + 1)
+        return TokenizedSample(str(row), "document", tokens, positions[0], positions[-1] + 1)
 
-    theirs = trainer.compute_loss(policy, batch)
-    theirs.backward()
+    expected_loss = trainer.compute_loss(policy, batch)
+    expected_loss.backward()
     gradients = [parameter.grad.clone() for parameter in policy.parameters()]
     policy.zero_grad()
     pairs = [TokenizedPair(answer(row), answer(row + PAIRS)) for row in range(PAIRS)]
@@ -76,8 +76,8 @@ def test_loss_and_gradient_equal_trls(tiny_model: Path, tmp_path: Path) -> None:
         beta=BETA,
     )
     loss.mean().backward()
-    assert float(loss.mean().detach()) == pytest.approx(float(theirs.detach()), rel=1e-5)
-    assert max(float(each.abs().max()) for each in gradients) > 0.1
+    assert float(loss.mean().detach()) == pytest.approx(float(expected_loss.detach()), rel=1e-5)
+    assert max(float(gradient.abs().max()) for gradient in gradients) > 0.1
     for parameter, expected in zip(policy.parameters(), gradients, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, expected, atol=1e-5)

@@ -18,7 +18,7 @@ from tests.conftest import with_base
 from tests.graph.instructions.recorded_traces import edit, write_traces
 from tests.live.training.conftest import (
     LONG_ENOUGH,
-    Imported,
+    ImportedProcesses,
     fork_trainings,
     pair_rows,
     rows,
@@ -43,15 +43,17 @@ from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
-# where ranks are not the subject: a second one and DeepSpeed's start cost as much as the training
-ALONE: dict[str, Any] = {"ranks": 1, "launch": "cpu-single"}
+# for tests that need no ranks: a second rank and DeepSpeed's start cost as much as the training
+SINGLE_RANK: dict[str, Any] = {"ranks": 1, "launch": "cpu-single"}
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported) -> Path:
-    """The adapter from which preference tuning starts, trained once."""
+def start(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: ImportedProcesses
+) -> Path:
+    """Train once the adapter from which preference tuning starts."""
     home = Settings(home=tmp_path_factory.mktemp("supervised"))
-    job = write_training_job(home, tiny_model, "supervised", token_budget=1200, **ALONE)
+    job = write_training_job(home, tiny_model, "supervised", token_budget=1200, **SINGLE_RANK)
     with fork_trainings(imported):
         return LocalLauncher(home).run(job) / "adapter"
 
@@ -70,7 +72,7 @@ def test_a_killed_rank_resumes_with_the_same_reference(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     start: Path,
-    imported: Imported,
+    imported: ImportedProcesses,
     launch: str,
     stage: int,
 ) -> None:
@@ -78,24 +80,26 @@ def test_a_killed_rank_resumes_with_the_same_reference(
     make_job = partial(make_job, launch=launch)
     changes = {"start": start, "samples": pair_rows(), "learning_rate": 3e-4, **LONG_ENOUGH}
     with fork_trainings(imported):
-        whole = launcher.run(make_job("whole", **changes))
+        uninterrupted = launcher.run(make_job("uninterrupted", **changes))
     job = make_job("killed", **changes)
     messages: list[dict[str, Any]] = []
 
     def kill_once(message: dict[str, Any]) -> None:
         messages.append(message)
-        texts = [each for each in messages if "text" in each]
+        texts = [item for item in messages if "text" in item]
         if message.get("progress", {}).get("step") == 4 and not texts:
             os.kill(find_ranks(job)[1].pid, signal.SIGKILL)
 
     resumed = launcher.run(job, on_message=kill_once)
 
-    result, uninterrupted = (read_result(each / "result.json") for each in (resumed, whole))
+    result, uninterrupted = (read_result(each / "result.json") for each in (resumed, uninterrupted))
     assert result.effective["zero_stage"] == stage
     assert result.resumed_at, messages
-    assert result.resumed_at[0] in range(3, result.steps, 3), "where a checkpoint was"
+    assert result.resumed_at[0] in range(3, result.steps, 3), (
+        "resumed at a step without a checkpoint"
+    )
     expected, found, began = (
-        read_weights(whole),
+        read_weights(uninterrupted),
         read_weights(resumed),
         (read_weights(start.parent)),
     )
@@ -103,13 +107,13 @@ def test_a_killed_rank_resumes_with_the_same_reference(
     assert any((began[name] != found[name]).any() for name in began)
     for name in ("loss", "margin", "accuracy", "reward_chosen"):
         assert [row[name] for row in result.history] == [row[name] for row in uninterrupted.history]
-    # the untouched start is its own reference, to the last bit; then it learns to prefer
+    # at first the model equals its reference exactly; then it learns the preferences
     first, last = result.history[0], result.history[-1]
     assert (first["loss"], first["margin"]) == (pytest.approx(0.69315, abs=1e-5), 0.0)
     assert last["loss"] < first["loss"]
     assert last["margin"] > 0.05
     assert last["accuracy"] == 1.0
-    progress = [each["progress"] for each in messages if "progress" in each]
+    progress = [item["progress"] for item in messages if "progress" in item]
     assert {"margin", "accuracy", "reward_chosen", "eta_s"} <= progress[-1].keys()
 
 
@@ -118,14 +122,14 @@ def test_an_adapter_of_another_shape_is_an_error_without_retry(
     home: Settings, make_job: Callable[..., TrainingJob], start: Path
 ) -> None:
     launcher = LocalLauncher(home)
-    job = make_job("other", start=start, samples=pair_rows(), **ALONE)
+    job = make_job("other", start=start, samples=pair_rows(), **SINGLE_RANK)
     document = json.loads((job.folder / "job.json").read_text())
     document["recipe"]["lora"]["rank"] = 2
     (job.folder / "job.json").write_text(json.dumps(document))
     texts: list[str] = []
-    with pytest.raises(TwinError, match="fine_tuned_checkpoint") as caught:
+    with pytest.raises(TwinError, match="fine_tuned_checkpoint") as error:
         launcher.run(job, on_message=lambda message: texts.append(str(message)))
-    assert "its layers or rank differ" in caught.value.found
+    assert "its layers or rank differ" in error.value.found
     assert not any("trying again" in text for text in texts)
 
 
@@ -150,7 +154,7 @@ def ann(
 ) -> Settings:
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
     recipe = tmp_path / "few-steps.yaml"
-    # three trainings; what two ranks make of a preference tuning is the first test's
+    # this test needs three training runs; the first test covers preference tuning on two ranks
     text = RECIPE.replace("launch: cpu-zero2", "launch: cpu-single") + PREFERENCE
     recipe.write_text(text, encoding="utf-8")
     home = with_base(home, tiny_model, monkeypatch)
@@ -162,9 +166,9 @@ def ann(
 def write_posts(tables: Tables, *, count: int) -> None:
     """Write documents, chunks and samples; each document contains its answers verbatim."""
     samples, texts = list[dict[str, Any]](), dict[str, str]()
-    for place, row in enumerate(rows(count)):
+    for index, row in enumerate(rows(count)):
         document, question = row["document_id"], row["messages"][1]
-        answer = "Numbers: " + " ".join(str((place + 3) ** power) for power in range(2, 14))
+        answer = "Numbers: " + " ".join(str((index + 3) ** power) for power in range(2, 14))
         before = texts.get(document, "")
         texts[document] = f"{before}{answer}\n\n"
         samples.append(
@@ -175,7 +179,7 @@ def write_posts(tables: Tables, *, count: int) -> None:
                 "chunk_id": f"chunk of {document}",
                 "start": len(before),
                 "end": len(before) + len(answer),
-                "question": f"Numbers {place}, please",
+                "question": f"Numbers {index}, please",
                 "answer": answer,
                 "context_chunk_ids": [],
                 "template": DEFAULT_TEMPLATE.hash,
@@ -248,7 +252,7 @@ def test_a_model_is_tuned_once_on_the_authors_edits(
     registry.record_verdict(Verdict("ann", forerunner, "1", "passed", (claim,), "2026"))
     registry.move("ann", 1, "stable", actor="test", reason="test", gate_version="1")
 
-    released = materialize(instance)  # a release alone is nothing new
+    released = materialize(instance)  # a release alone changes no inputs
     assert released["preference_tuned_checkpoint"]["checkpoint"] == forerunner
 
     write_posts(tables, count=50)
@@ -280,8 +284,8 @@ def test_a_model_is_tuned_once_on_the_authors_edits(
         Verdict("ann", candidate["checkpoint"], "1", "passed", (claim,), "2026")
     )
     registry.move("ann", 2, "stable", actor="test", reason="test", gate_version="1")
-    again = materialize(instance)
-    assert again["fine_tuned_checkpoint"]["trained"] is False
-    assert again["preference_tuned_checkpoint"]["trained"] is False
+    unchanged = materialize(instance)
+    assert unchanged["fine_tuned_checkpoint"]["trained"] is False
+    assert unchanged["preference_tuned_checkpoint"]["trained"] is False
     assert read_pointer(checkpoints, "candidate") == candidate
     assert len(registry.versions("ann")) == 2

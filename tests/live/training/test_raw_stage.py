@@ -1,4 +1,4 @@
-"""Test training on raw posts, and repeating it from the manifest."""
+"""Test training on raw posts and repeating it from the manifest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from twin_resources.storage.tables.tables import Tables
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
 RAW = RECIPE.replace("cpu-zero2", "cpu-single") + "raw_share: 0.5\n"
-TRAINED_ON = {"document-0", "document-3", "document-6"}  # the others have a held-out sample
+TRAINING_POSTS = {"document-0", "document-3", "document-6"}  # the others have held-out samples
 
 
 def write_posts(tables: Tables, numbers: Iterable[int] = range(7)) -> None:
@@ -54,19 +54,21 @@ def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
     log = (settings.logs_dir / "training-ann.log").read_text(encoding="utf-8")
     assert log.startswith("recipe mine: set in the author's file\n")
     assert (raw["asset"], raw["share"], raw["block_tokens"]) == (POSTS, 0.5, 512)
-    assert raw["posts"] == len(TRAINED_ON)
+    assert raw["posts"] == len(TRAINING_POSTS)
     assert 0 < raw["steps"] < manifest.steps == len(manifest.history)
     assert raw["tokens"] == pytest.approx(0.5 * 8000, abs=4 * 512)
-    assert manifest.dataset["samples"] == 36, "blocks are no samples"
-    read = tables.read(POSTS, "ann", version=raw["tag"])
-    assert set(read["document_id"]) > TRAINED_ON, "the tag pins the table that they come from"
+    assert manifest.dataset["samples"] == 36, "blocks of raw posts counted as samples"
+    posts = tables.read(POSTS, "ann", version=raw["tag"])
+    assert set(posts["document_id"]) > TRAINING_POSTS, (
+        "the tag must refer to the table that had the posts"
+    )
 
     assert main(["--from-manifest", str(tuned.folder)]) == 0
     assert f"the weights are the same bit for bit: checkpoint {manifest.checkpoint}" in (
         capsys.readouterr().out
     )
     edited = tmp_path / "edited.parquet"
-    read.select(pl.col("document_id").alias("sample_id"), "document_id", "text").write_parquet(
+    posts.select(pl.col("document_id").alias("sample_id"), "document_id", "text").write_parquet(
         edited
     )
     assert main(["--from-manifest", str(tuned.folder), "--posts", str(edited)]) == EXIT_FAILED
@@ -74,14 +76,14 @@ def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
-def test_without_eligible_posts_samples_take_the_whole_budget(
+def test_without_eligible_posts_samples_use_the_whole_budget(
     write_author_with_recipe: Callable[[str], tuple[Author, Settings]],
     tables: Tables,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     author, settings = write_author_with_recipe(RAW)
     write_dataset(settings, count=40)
-    write_posts(tables, numbers=[1])  # which has a held-out sample
+    write_posts(tables, numbers=[1])  # this post has a held-out sample
 
     tuned = fine_tune(author, settings=settings, tables=tables, launcher=LocalLauncher(settings))
 

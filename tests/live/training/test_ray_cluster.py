@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.live.training.conftest import Imported, fork_trainings
+from tests.live.training.conftest import ImportedProcesses, fork_trainings
 from tests.live.training.machines import (
     assert_same,
     find_ranks,
@@ -34,30 +34,32 @@ from twin_resources.models.training_launcher import make_launcher
 from twin_resources.processes.process_identity import end_processes
 from twin_resources.settings import Settings
 
-# minutes on a quiet machine; a busy one starts Ray's processes slowly
+# a busy machine starts Ray's processes slowly
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 START_S = 300
 
 
 @pytest.fixture(scope="module")
-def alone(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported
+def expected_weights(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: ImportedProcesses
 ) -> dict[str, Any]:
-    """The weights that one machine trains."""
+    """Return the weights that one machine trains."""
     with fork_trainings(imported):
         return train_on_one_machine(Settings(home=tmp_path_factory.mktemp("alone")), tiny_model)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A local Ray cluster of two processors; yields its dashboard's address."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # its sockets' paths must be short
+    """Run a local Ray cluster of two CPUs; yield its dashboard's address."""
+    folder = Path(
+        tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    )  # short, because Ray's sockets have paths in it
     log = tmp_path_factory.mktemp("cluster") / "ray-start.log"
     dashboard, *ports = free_ports(9)
     names = ["port", "ray-client-server-port", "metrics-export-port"]
     names += ["dashboard-agent-listen-port", "dashboard-agent-grpc-port"]
-    # a port that is not given is waited for, and not long enough on a busy machine
+    # Ray waits for ports that are not given, and not long enough on a busy machine
     names += ["runtime-env-agent-port", "node-manager-port", "object-manager-port"]
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -74,8 +76,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             start_new_session=True,
         )
     address = f"http://127.0.0.1:{dashboard}"
-    started: list[psutil.Process] = []
-    exited, why = None, ""
+    processes: list[psutil.Process] = []
+    exited, output = None, ""
     try:
         deadline = time.monotonic() + START_S
         while not _answers(f"{address}/api/jobs/"):
@@ -84,17 +86,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             time.sleep(1)
         yield address
     finally:
-        exited, why = process.poll(), log.read_text(encoding="utf-8")
-        for each in sorted(folder.glob("session_2*/logs/ray_process_exit.log")):
-            why += each.read_text(encoding="utf-8")
-        started = [
+        exited, output = process.poll(), log.read_text(encoding="utf-8")
+        for path in sorted(folder.glob("session_2*/logs/ray_process_exit.log")):
+            output += path.read_text(encoding="utf-8")
+        processes = [
             process_ for process_ in psutil.process_iter() if _belongs_to_cluster(process_, folder)
         ]
         process.terminate()
-        end_processes(started)
+        end_processes(processes)
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
-    assert exited is None, f"the cluster ended by itself, code {exited}:\n{why}"
+    assert exited is None, f"the cluster ended by itself, code {exited}:\n{output}"
 
 
 def cluster_variables() -> dict[str, str]:
@@ -136,24 +138,25 @@ def train_on_ray(home: Settings, address: str) -> Settings:
 
 @pytest.mark.drawn(2, of="ways to the same weights")
 def test_two_ray_workers_give_the_weights_of_one_machine(
-    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
+    home: Settings, tiny_model: Path, expected_weights: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = train_on_ray(home, cluster)
     training = pause_in_third_step(two_rank_job(home, "on-ray", tiny_model), tmp_path)
-    said: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     owners: set[str] = set()
 
-    def look() -> None:
+    def record_owners() -> None:
         owners.update(
-            each.environ()["TWIN_TRAINING_OWNER"] for each in find_ranks(training.job).values()
+            process.environ()["TWIN_TRAINING_OWNER"]
+            for process in find_ranks(training.job).values()
         )
 
-    with training.while_paused(look):
-        output = make_launcher("", home).run(training.job, on_message=said.append)
+    with training.while_paused(record_owners):
+        output = make_launcher("", home).run(training.job, on_message=messages.append)
 
     assert len(owners) == 2  # two Ray workers, one rank each
-    assert_same(read_weights(output), alone)
-    steps = [message["progress"]["step"] for message in said if "progress" in message]
+    assert_same(read_weights(output), expected_weights)
+    steps = [message["progress"]["step"] for message in messages if "progress" in message]
     assert steps == list(range(1, read_result(output / "result.json").steps + 1))
     assert not find_ranks(training.job)
     assert "progress {" in (home.logs_dir / "training-on-ray.log").read_text(encoding="utf-8")
@@ -161,7 +164,7 @@ def test_two_ray_workers_give_the_weights_of_one_machine(
 
 @pytest.mark.long
 def test_a_killed_ray_worker_is_retried(
-    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
+    home: Settings, tiny_model: Path, expected_weights: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = train_on_ray(home, cluster)
     training = pause_in_third_step(two_rank_job(home, "ray-killed", tiny_model), tmp_path)
@@ -176,18 +179,20 @@ def test_a_killed_ray_worker_is_retried(
             training.job, on_message=lambda message: texts.append(message.get("text", ""))
         )
 
-    (again,) = [text for text in texts if "trying again from the last complete checkpoint" in text]
-    assert "machine 1: " in again
-    assert "its worker died" in again
-    # the driver has ended rank 0, which waited: step 3's checkpoint was never complete
+    (retry_message,) = [
+        text for text in texts if "trying again from the last complete checkpoint" in text
+    ]
+    assert "machine 1: " in retry_message
+    assert "its worker died" in retry_message
+    # the driver ended the waiting rank 0, so step 3's checkpoint was never complete
     assert read_result(output / "result.json").resumed_at == [2]
-    assert_same(read_weights(output), alone)
+    assert_same(read_weights(output), expected_weights)
     assert not find_ranks(training.job)
 
 
 @pytest.mark.long
 def test_a_ray_job_outlives_its_launcher(
-    home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
+    home: Settings, tiny_model: Path, expected_weights: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = train_on_ray(home, cluster)
     training = pause_in_third_step(two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
@@ -203,18 +208,18 @@ def test_a_ray_job_outlives_its_launcher(
         "make_launcher('ray', load_settings()).run(job, on_message=tell)\n"
     )
     environment = {"TWIN_RAY_ADDRESS": cluster, "TWIN_TRAIN_MACHINES": "2"}
-    first = subprocess.Popen(
+    launcher_process = subprocess.Popen(
         [sys.executable, "-c", code, str(values)],
         env=os.environ | environment | {"TWIN_HOME": str(home.home)},
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert first.stdout is not None
-    for line in first.stdout:
+    assert launcher_process.stdout is not None
+    for line in launcher_process.stdout:
         if "'progress'" in line:
             break
-    first.kill()
-    first.wait()
+    launcher_process.kill()
+    launcher_process.wait()
     texts: list[str] = []
 
     def go_on_when_followed(message: dict[str, Any]) -> None:
@@ -225,13 +230,13 @@ def test_a_ray_job_outlives_its_launcher(
     output = make_launcher("", home).run(training.job, on_message=go_on_when_followed)
 
     assert training.go_on.exists(), texts
-    assert read_result(output / "result.json").resumed_at == []  # nothing was lost
-    assert_same(read_weights(output), alone)
+    assert read_result(output / "result.json").resumed_at == []  # no step was repeated
+    assert_same(read_weights(output), expected_weights)
 
 
 def test_a_missing_cluster_is_an_error(home: Settings, tiny_model: Path) -> None:
     address = f"http://127.0.0.1:{free_ports(1)[0]}"
     settings = home.model_copy(update={"train_backend": "ray", "ray_address": address})
-    with pytest.raises(TwinError, match="reach the Ray cluster") as caught:
+    with pytest.raises(TwinError, match="reach the Ray cluster") as error:
         make_launcher("", settings).run(two_rank_job(home, "nowhere", tiny_model))
-    assert "TWIN_RAY_ADDRESS" in caught.value.next_step
+    assert "TWIN_RAY_ADDRESS" in error.value.next_step

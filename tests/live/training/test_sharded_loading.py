@@ -29,10 +29,10 @@ from twin_resources.storage.weights.weight_hashes import weight_hashes
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 FULL = {"lora": None, "learning_rate": 1e-3}
-IN_SHARES, WHOLE = "read the base model in shares", "every rank reads the whole base model"
+SHARDED, UNSHARDED = "read the base model in shares", "every rank reads the whole base model"
 
 
-def zero3_in(precision: str, folder: Path) -> str:
+def write_zero3_launch(precision: str, folder: Path) -> str:
     import yaml
 
     path = folder / f"zero3-{precision}.yaml"
@@ -46,18 +46,18 @@ def write_with_duplicate(tiny_model: Path, folder: Path) -> Path:
     shutil.copytree(tiny_model, folder)
     (file,) = folder.glob("*.safetensors")
     weights = load_file(file)
-    again = {"lm_head.weight": weights["model.embed_tokens.weight"].clone()}
-    save_file(weights | again, file, metadata={"format": "pt"})
+    duplicate = {"lm_head.weight": weights["model.embed_tokens.weight"].clone()}
+    save_file(weights | duplicate, file, metadata={"format": "pt"})
     return folder
 
 
-def trained(launcher: LocalLauncher, job: TrainingJob) -> tuple[dict[str, Any], Path]:
+def train(launcher: LocalLauncher, job: TrainingJob) -> tuple[dict[str, Any], Path]:
     output = launcher.run(job)
     (file,) = output.rglob("*.safetensors")
     return load_file(file), output
 
 
-def log_of(home: Settings, job: TrainingJob) -> str:
+def read_log(home: Settings, job: TrainingJob) -> str:
     return (home.logs_dir / f"training-{job.name}.log").read_text(encoding="utf-8")
 
 
@@ -80,24 +80,26 @@ def test_sharded_loading_gives_the_same_weights(
     precision: str,
     changes: dict[str, Any],
 ) -> None:
-    launch = zero3_in(precision, tmp_path)
+    launch = write_zero3_launch(precision, tmp_path)
     launcher = LocalLauncher(home)
-    shared = make_job("shares", launch=launch, **SHORT, **changes)
-    whole = make_job("whole", launch=launch, **SHORT, **changes)
+    sharded_job = make_job("shares", launch=launch, **SHORT, **changes)
+    unsharded_job = make_job("whole", launch=launch, **SHORT, **changes)
     base = write_with_duplicate(tiny_model, tmp_path / "twice")
-    write_job(replace(read_job(whole.folder / "job.json"), base_folder=base))
+    write_job(replace(read_job(unsharded_job.folder / "job.json"), base_folder=base))
 
-    found, output = trained(launcher, shared)
-    expected, _ = trained(launcher, whole)
+    weights, output = train(launcher, sharded_job)
+    expected, _ = train(launcher, unsharded_job)
 
-    assert IN_SHARES in log_of(home, shared)
-    assert WHOLE not in log_of(home, shared)
-    assert f"{WHOLE}: its files have lm_head.weight, which is tied" in log_of(home, whole)
+    assert SHARDED in read_log(home, sharded_job)
+    assert UNSHARDED not in read_log(home, sharded_job)
+    assert f"{UNSHARDED}: its files have lm_head.weight, which is tied" in read_log(
+        home, unsharded_job
+    )
     result = read_result(output / "result.json")
     assert result.effective["zero_stage"] == 3
     assert result.history[-1]["loss"] < result.history[0]["loss"] - 0.1
-    assert found.keys() <= expected.keys()
-    for name, value in found.items():
+    assert weights.keys() <= expected.keys()
+    for name, value in weights.items():
         assert value.dtype == expected[name].dtype, name
         assert (value == expected[name]).all(), name
 
@@ -107,9 +109,9 @@ def write_with_flipped_bit(tiny_model: Path, folder: Path, name: str) -> Path:
     shutil.copytree(tiny_model, folder)
     (file,) = folder.glob("*.safetensors")
     header = int.from_bytes(file.read_bytes()[:8], "little")
-    stored = json.loads(file.read_bytes()[8 : 8 + header])[name]
+    entry = json.loads(file.read_bytes()[8 : 8 + header])[name]
     content = bytearray(file.read_bytes())
-    content[8 + header + stored["data_offsets"][1] - 1] ^= 1
+    content[8 + header + entry["data_offsets"][1] - 1] ^= 1
     file.write_bytes(content)
     return folder
 
@@ -121,17 +123,17 @@ def test_a_flipped_bit_stops_both_ranks(
     job = make_job("flipped", launch="cpu-zero3", **SHORT)
     base = write_with_flipped_bit(tiny_model, tmp_path / "flipped", name)
     write_job(replace(read_job(job.folder / "job.json"), base_folder=base))
-    job = replace(job, silence_s=240.0)  # a collective that waited would be silent for longer
+    job = replace(job, silence_s=240.0)  # a waiting collective would be silent for longer
     texts: list[str] = []
 
-    with pytest.raises(TwinError) as caught:
+    with pytest.raises(TwinError) as error:
         LocalLauncher(home).run(job, on_message=lambda message: texts.append(str(message)))
 
-    assert caught.value.found == f"{name} (model.safetensors has changed since it was prepared)"
+    assert error.value.found == f"{name} (model.safetensors has changed since it was prepared)"
     assert not any("trying again" in text or "progress" in text for text in texts)
     assert not find_ranks(job)
-    # both came to this end by themselves
-    assert log_of(home, job).count(caught.value.found) == 2
+    # both ranks ended by themselves
+    assert read_log(home, job).count(error.value.found) == 2
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
@@ -152,47 +154,47 @@ def test_a_rank_never_has_the_whole_model(
         (folder / "weight_hashes.json").write_text(hashes, encoding="utf-8")
     del model
     (file,) = folders[-1].glob("*.safetensors")
-    with safe_open(file, framework="pt") as opened:
-        largest = max(opened.get_tensor(name).nbytes for name in opened.keys()) / 1e6  # noqa: SIM118
-    whole_mb = file.stat().st_size / 1e6
+    with safe_open(file, framework="pt") as tensors:
+        largest = max(tensors.get_tensor(name).nbytes for name in tensors.keys()) / 1e6  # noqa: SIM118
+    model_mb = file.stat().st_size / 1e6
 
-    peaks = peak_of_ranks(folders, tmp_path)
+    peaks = measure_peaks(folders, tmp_path)
 
-    with capsys.disabled():  # the figure in tests/bench/RESULTS.md
-        sizes = f"whole model {whole_mb:.0f} MB, largest weight {largest:.0f} MB"
+    with capsys.disabled():  # this figure is in tests/bench/RESULTS.md
+        sizes = f"whole model {model_mb:.0f} MB, largest weight {largest:.0f} MB"
         sys.stdout.write(f"\n{sizes}; most of a rank {peaks}\n")
-    assert whole_mb > 190
-    assert all(each["peak_mb"] < whole_mb for each in peaks), (peaks, whole_mb)
+    assert model_mb > 190
+    assert all(peak["peak_mb"] < model_mb for peak in peaks), (peaks, model_mb)
 
 
-def peak_of_ranks(folders: list[Path], room: Path) -> list[dict[str, float]]:
-    config = room / "deepspeed.json"
+def measure_peaks(folders: list[Path], folder: Path) -> list[dict[str, float]]:
+    config = folder / "deepspeed.json"
     settings = {"train_micro_batch_size_per_gpu": 1, "zero_optimization": reading_rank.ZERO3}
     config.write_text(json.dumps(settings), encoding="utf-8")
-    shared = {
+    environment = {
         "WORLD_SIZE": "2",
         "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": "0",
-        RENDEZVOUS_VARIABLE: str(room / "meeting"),
+        RENDEZVOUS_VARIABLE: str(folder / "meeting"),
         "ACCELERATE_USE_CPU": "false",
         "ACCELERATE_USE_DEEPSPEED": "true",
         "ACCELERATE_DEEPSPEED_CONFIG_FILE": str(config),
         "ACCELERATE_MIXED_PRECISION": "bf16",
         "OMP_NUM_THREADS": "1",
-        "GLOO_SOCKET_IFNAME": "lo",  # as the launcher says it: a host's name may lead nowhere
+        "GLOO_SOCKET_IFNAME": "lo",  # as in the launcher: a host's name may not resolve
     }
-    outputs = [room / f"rank-{rank}.json" for rank in range(2)]
+    outputs = [folder / f"rank-{rank}.json" for rank in range(2)]
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", reading_rank.__name__, str(output), *map(str, folders)],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={**os.environ, **environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         for rank, output in enumerate(outputs)
     ]
-    said = [rank.communicate(timeout=1200)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], "\n\n".join(said)
+    logs = [rank.communicate(timeout=1200)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], "\n\n".join(logs)
     return [json.loads(output.read_text(encoding="utf-8")) for output in outputs]

@@ -30,25 +30,25 @@ pytestmark = pytest.mark.live
 
 
 def find_ranks(job: TrainingJob) -> dict[int, psutil.Process]:
-    """Return the processes that train a job, by rank."""
-    return ranks_in(job.folder)
+    """Return the processes of a job's ranks, by rank."""
+    return find_ranks_in(job.folder)
 
 
-def ranks_in(folder: Path) -> dict[int, psutil.Process]:
-    """Return the processes that train the job in a folder, by rank."""
-    found: dict[int, psutil.Process] = {}
+def find_ranks_in(folder: Path) -> dict[int, psutil.Process]:
+    """Return the processes of the ranks of the job in a folder, by rank."""
+    ranks: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         try:
             if str(folder / "job.json") in process.cmdline():
                 rank = read_rank(process)
                 if rank is not None:
-                    found[rank] = process
+                    ranks[rank] = process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return found
+    return ranks
 
 
-def addresses_of(job: TrainingJob) -> set[str]:
+def listening_addresses(job: TrainingJob) -> set[str]:
     """Return the addresses on which the processes of a training run listen."""
     ranks = list(find_ranks(job).values())
     parents = [parent for rank in ranks for parent in rank.parents()[:1]]
@@ -69,23 +69,23 @@ def read_weights(output: Path) -> dict[str, Any]:
 def test_a_killed_rank_resumes_bit_for_bit(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
-    """All weights are trained in shards; `test_kills.py` tests adapters."""
+    """All weights are trained in shards here; `test_kills.py` tests adapters."""
     launcher = LocalLauncher(home)
     changes = {"launch": "cpu-zero3", "lora": None, "learning_rate": 1e-3, **LONG_ENOUGH}
     listening: set[str] = set()
-    whole_job = make_job("whole", **changes)
+    uninterrupted_job = make_job("uninterrupted", **changes)
 
-    def look(message: dict[str, Any]) -> None:
+    def record_addresses(message: dict[str, Any]) -> None:
         if message.get("progress", {}).get("step") == 2:
-            listening.update(addresses_of(whole_job))
+            listening.update(listening_addresses(uninterrupted_job))
 
-    whole = launcher.run(whole_job, on_message=look)
+    uninterrupted = launcher.run(uninterrupted_job, on_message=record_addresses)
     job = make_job("killed", **changes)
     messages: list[dict[str, Any]] = []
 
     def kill_once(message: dict[str, Any]) -> None:
         messages.append(message)
-        texts = [each for each in messages if "text" in each]
+        texts = [item for item in messages if "text" in item]
         if message.get("progress", {}).get("step") == 5 and not texts:
             os.kill(find_ranks(job)[1].pid, signal.SIGKILL)
 
@@ -99,22 +99,26 @@ def test_a_killed_rank_resumes_bit_for_bit(
 
     with dg.DagsterInstance.ephemeral() as instance:
         run = dg.materialize([trained], instance=instance)
-        said = " ".join(event.message for event in instance.all_logs(run.run_id))
+        log_text = " ".join(event.message for event in instance.all_logs(run.run_id))
 
     resumed = job.folder / "output"
     result = read_result(resumed / "result.json")
     assert result.resumed_at, messages
-    assert result.resumed_at[0] in range(3, result.steps, 3), "where a checkpoint was"
-    expected, found = (load_file(next(each.rglob("*.safetensors"))) for each in (whole, resumed))
-    assert expected.keys() == found.keys()
-    assert all((expected[name] == found[name]).all() for name in expected)
-    uninterrupted = read_result(whole / "result.json")
+    assert result.resumed_at[0] in range(3, result.steps, 3), (
+        "resumed at a step without a checkpoint"
+    )
+    expected, weights = (
+        load_file(next(folder.rglob("*.safetensors"))) for folder in (uninterrupted, resumed)
+    )
+    assert expected.keys() == weights.keys()
+    assert all((expected[name] == weights[name]).all() for name in expected)
+    uninterrupted = read_result(uninterrupted / "result.json")
     assert [row["loss"] for row in result.history] == [row["loss"] for row in uninterrupted.history]
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert not find_ranks(job)
-    # both attempts spoke into the run, and every step did
-    assert f"resuming after step {result.resumed_at[0]} of {result.steps}" in said
-    assert all(f'"step": {step + 1}, ' in said for step in range(result.steps))
+    # the run has the messages of both attempts and of every step
+    assert f"resuming after step {result.resumed_at[0]} of {result.steps}" in log_text
+    assert all(f'"step": {step + 1}, ' in log_text for step in range(result.steps))
     assert listening <= {"127.0.0.1", "::1"}
 
 
@@ -139,9 +143,9 @@ def test_a_cancelled_training_run_leaves_no_process_and_resumes(
 
 
 def make_poisoned_model(tiny_model: Path, folder: Path, value: float) -> Path:
-    """The tiny model with one word's embedding spoiled: ` word`, of which only some samples have.
+    """Write the tiny model with a damaged embedding of ` word`, which only some samples contain.
 
-    Its input and its output embedding are the same weights.
+    Input and output embedding are the same weights.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -157,7 +161,7 @@ def make_poisoned_model(tiny_model: Path, folder: Path, value: float) -> Path:
 
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [(float("nan"), "a loss of NaN or inf"), (1e25, "a gradient norm of NaN or inf")],
 )
 def test_a_nan_loss_stops_both_ranks(
@@ -166,7 +170,7 @@ def test_a_nan_loss_stops_both_ranks(
     tiny_model: Path,
     tmp_path: Path,
     value: float,
-    said: str,
+    message: str,
 ) -> None:
     job = make_job("broken")
     base = make_poisoned_model(tiny_model, tmp_path / "poisoned", value)
@@ -174,18 +178,18 @@ def test_a_nan_loss_stops_both_ranks(
     texts: list[str] = []
     started = time.monotonic()
 
-    with pytest.raises(TwinError) as caught:
+    with pytest.raises(TwinError) as error:
         LocalLauncher(home).run(job, on_message=lambda message: texts.append(str(message)))
 
-    assert "training step 1" in str(caught.value)
-    assert said in caught.value.found
-    named = re.findall(r"sample-\d+", caught.value.found)
-    assert 1 <= len(named) <= 4
+    assert "training step 1" in str(error.value)
+    assert message in error.value.found
+    sample_ids = re.findall(r"sample-\d+", error.value.found)
+    assert 1 <= len(sample_ids) <= 4
     assert not any("trying again" in text for text in texts)
     assert not find_ranks(job)
-    # both ranks came to the same end by themselves: no collective ran into its time limit
+    # both ranks ended by themselves: no collective ran into its time limit
     log = (home.logs_dir / "training-broken.log").read_text(encoding="utf-8")
-    assert log.count(caught.value.found) == 2
+    assert log.count(error.value.found) == 2
     assert time.monotonic() - started < 300
 
 
@@ -193,9 +197,9 @@ def test_a_nan_loss_stops_both_ranks(
 def test_the_error_explains_why_no_sample_is_usable(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
-    with pytest.raises(TwinError, match="0 usable samples, 60 left out: too_long") as caught:
+    with pytest.raises(TwinError, match="0 usable samples, 60 left out: too_long") as error:
         LocalLauncher(home).run(make_job("long", max_length=16, ranks=1, launch="cpu-single"))
-    assert "raise max_length" in caught.value.next_step
+    assert "raise max_length" in error.value.next_step
 
 
 NOT_IN_A_RANK = {"polars", "lancedb", "lance", "dagster", "pyarrow", "pandas", "sqlalchemy"}
@@ -207,10 +211,10 @@ def test_a_single_rank_imports_no_tables_and_no_dagster(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int
 ) -> None:
     job = make_job("alone", launch=launch, ranks=1, token_budget=1500)
-    # Python then writes each import into the log, of the launcher as well
-    told = {**job.environment, "PYTHONPROFILEIMPORTTIME": "1"}
+    # Python then logs each import, also of the launcher
+    environment = {**job.environment, "PYTHONPROFILEIMPORTTIME": "1"}
 
-    output = LocalLauncher(home).run(replace(job, environment=told))
+    output = LocalLauncher(home).run(replace(job, environment=environment))
 
     log = (home.logs_dir / "training-alone.log").read_text(encoding="utf-8")
     imported = set(re.findall(r"^import time:.*\| +(\w+)$", log, re.MULTILINE))

@@ -23,7 +23,7 @@ from twin_resources.storage.weights.weights import prepare_base_model
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
 PROMPTS = [[{"role": "user", "content": f"Question {n}: why {n * 37}?"}] for n in range(4)]
-# one process: every weight on two ranks is test_zero_stages.py's
+# one process; `test_zero_stages.py` trains all weights on two ranks
 RECIPE = adapters.RECIPE.partition("lora:")[0].replace("cpu-zero2", "cpu-single") + "lora: null\n"
 
 
@@ -31,7 +31,7 @@ RECIPE = adapters.RECIPE.partition("lora:")[0].replace("cpu-zero2", "cpu-single"
 def ann(
     home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """An author whose recipe trains all weights of a tiny base model."""
+    """Return a home with an author whose recipe trains all weights of a tiny base model."""
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
     recipe = tmp_path / "every-weight.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
@@ -57,17 +57,17 @@ def test_a_full_model_is_served_as_trained(ann: Settings) -> None:
     assert version.base_gguf != manifest.base["gguf"]
     assert not (folder / "adapter").exists()
     weights = find_weights(folder, base=version.base, base_gguf=version.base_gguf)
-    trained = parity.ReferenceModel(weights.model, weights.adapter)
+    reference = parity.ReferenceModel(weights.model, weights.adapter)
     with ModelServers(ann).serve(version.base_gguf, version.adapter_gguf, alias="ann/v1") as server:
-        once = served_model.ask(server, PROMPTS, max_tokens=8)
-        again = served_model.ask(server, PROMPTS, max_tokens=8)
+        answers = served_model.ask(server, PROMPTS, max_tokens=8)
+        repeated = served_model.ask(server, PROMPTS, max_tokens=8)
 
-    found = parity.compare(trained, PROMPTS, once, again)
-    assert found is not None
-    assert found.mean < PARITY_MEAN
-    assert found.largest < PARITY_LARGEST
+    result = parity.compare(reference, PROMPTS, answers, repeated)
+    assert result is not None
+    assert result.mean < PARITY_MEAN
+    assert result.largest < PARITY_LARGEST
     untrained = parity.compare(
-        parity.ReferenceModel(Path(version.base), None), PROMPTS, once, again
+        parity.ReferenceModel(Path(version.base), None), PROMPTS, answers, repeated
     )
     assert untrained is not None
-    assert untrained.mean > 3 * found.mean  # it is not the base that answers
+    assert untrained.mean > 3 * result.mean  # the trained model answers, not the base

@@ -1,4 +1,4 @@
-"""Test that all launch configurations train alike."""
+"""Test that all launch configurations give the same training."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ pytestmark = [
     pytest.mark.usefixtures("quick_starts"),
 ]
 
-# what of the optimizer each shares out, and where it keeps that
-SHARED_OUT = {
+# the parts of the optimizer that each configuration shards, and their attributes
+SHARDED_PARTS = {
     "cpu-ddp": (0, "none"),
     "cpu-zero1": (1, "none"),
     "cpu-zero2": (2, "none"),
@@ -34,7 +34,7 @@ SHORT = {"token_budget": 2500, "checkpoint_every_steps": 100}
 EIGHT = {"token_budget": 5000, "samples_per_step": 8}
 
 
-def in_fp32(name: str, folder: Path) -> str:
+def write_fp32_launch(name: str, folder: Path) -> str:
     """Return a shipped launch configuration in fp32, because bf16 rounding hides differences."""
     import yaml
 
@@ -75,26 +75,26 @@ def test_two_ranks_have_the_loss_curve_of_one_process(
     weights: dict[str, dict[str, Any]] = {}
     changes = SHORT if lora else {**SHORT, "lora": None, "learning_rate": 1e-3}
     for name, ranks in (("cpu-single", 1), *((name, 2) for name in names)):
-        job = make_job(name, ranks=ranks, launch=in_fp32(name, tmp_path), **changes)
+        job = make_job(name, ranks=ranks, launch=write_fp32_launch(name, tmp_path), **changes)
         output = LocalLauncher(home).run(job)
         results[name] = read_result(output / "result.json")
         (file,) = output.rglob("*.safetensors")
         weights[name] = load_file(file)
 
-    alone = [row["loss"] for row in results["cpu-single"].history]
-    assert len(alone) >= 4
-    assert alone[-1] < alone[0] - 0.1
+    expected = [row["loss"] for row in results["cpu-single"].history]
+    assert len(expected) >= 4
+    assert expected[-1] < expected[0] - 0.1
     for name in names:
         curve = [row["loss"] for row in results[name].history]
-        assert curve == pytest.approx(alone, abs=1e-3), name
-        ran = results[name].effective
-        assert (ran["zero_stage"], ran["offload_optimizer"]) == SHARED_OUT[name]
-        assert ran["ranks"] == 2
+        assert curve == pytest.approx(expected, abs=1e-3), name
+        effective = results[name].effective
+        assert (effective["zero_stage"], effective["offload_optimizer"]) == SHARDED_PARTS[name]
+        assert effective["ranks"] == 2
         assert weights[name].keys() == weights["cpu-single"].keys()
         for key, value in weights["cpu-single"].items():
             assert weights[name][key] == pytest.approx(value, abs=2e-3), key
-    counted = {result.effective["trained_weights"] for result in results.values()}
-    assert len(counted) == 1
+    weight_counts = {result.effective["trained_weights"] for result in results.values()}
+    assert len(weight_counts) == 1
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
@@ -105,22 +105,22 @@ def test_two_ranks_have_the_loss_curve_of_one_process(
 def test_packed_rows_have_the_loss_curve_of_padded_rows(
     home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, name: str
 ) -> None:
-    shapes: dict[str, dict[str, Any]] = {
-        "padded": {"ranks": 1, "launch": in_fp32("cpu-single", tmp_path)},
+    changes_by_kind: dict[str, dict[str, Any]] = {
+        "padded": {"ranks": 1, "launch": write_fp32_launch("cpu-single", tmp_path)},
         "packed": {
             "ranks": 2,
-            "launch": in_fp32(name, tmp_path),
+            "launch": write_fp32_launch(name, tmp_path),
             "packing": True,
             "micro_batch_size": 2,
         },
     }
     results = {
         kind: read_result(
-            LocalLauncher(home).run(make_job(kind, **(SHORT | EIGHT | shape))) / "result.json"
+            LocalLauncher(home).run(make_job(kind, **(SHORT | EIGHT | changes))) / "result.json"
         )
-        for kind, shape in shapes.items()
+        for kind, changes in changes_by_kind.items()
     }
-    padded, packed = ([row["loss"] for row in results[kind].history] for kind in shapes)
+    padded, packed = ([row["loss"] for row in results[kind].history] for kind in changes_by_kind)
     assert len(padded) >= 3
     assert packed == pytest.approx(padded, abs=1e-3)
     assert results["packed"].effective["micro_batch_size"] > 1
@@ -142,8 +142,8 @@ def test_a_chunked_loss_has_the_same_loss_curve(
     name: str,
     changes: dict[str, Any],
 ) -> None:
-    """This includes an output layer that is sharded and gathered for each pass."""
-    launch = in_fp32(name, tmp_path)
+    """Include an output layer that is sharded and gathered for each pass."""
+    launch = write_fp32_launch(name, tmp_path)
     results = [
         read_result(
             LocalLauncher(home).run(
@@ -153,9 +153,9 @@ def test_a_chunked_loss_has_the_same_loss_curve(
         )
         for rows in (0, 16)
     ]
-    whole, chunked = ([row["loss"] for row in result.history] for result in results)
-    assert len(whole) >= 4
-    assert chunked == pytest.approx(whole, abs=1e-4)
+    full, chunked = ([row["loss"] for row in result.history] for result in results)
+    assert len(full) >= 4
+    assert chunked == pytest.approx(full, abs=1e-4)
     assert [result.effective["loss_chunk"] for result in results] == [0, 16]
 
 
@@ -167,9 +167,9 @@ def test_an_unexpected_launch_configuration_takes_no_step(
     changed = {**job.deepspeed, "zero_optimization": zero, "gradient_clipping": 5.0}
     messages: list[dict[str, Any]] = []
 
-    with pytest.raises(TwinError) as caught:
+    with pytest.raises(TwinError) as error:
         LocalLauncher(home).run(replace(job, deepspeed=changed), on_message=messages.append)
 
-    assert "zero_stage is 1 and should be 2" in caught.value.found
-    assert "max_grad_norm is 5.0 and should be 1.0" in caught.value.found
+    assert "zero_stage is 1 and should be 2" in error.value.found
+    assert "max_grad_norm is 5.0 and should be 1.0" in error.value.found
     assert not messages

@@ -1,7 +1,7 @@
-"""One stack from posts to a tuned answer, and on to a forgotten post: the tests read what it left.
+"""Run one stack from posts to a tuned answer and a forgotten post; the tests read its outputs.
 
-Scope: the commands of a new user, run once in a network without an outside.
-Out of scope: what must be true of it (the tests).
+Scope: the commands of a new user, run once in a network without a route to the outside.
+Out of scope: assertions about the outputs (the tests).
 
 Everything is real: supervisor, Dagster's webserver and daemon, trace store, fleet, gateway, two
 DeepSpeed ranks, gate, release. Only the model is small.
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = ROOT / "deploy" / "samples" / "tomas-okafor" / "posts"
 TWIN = Path(sys.executable).with_name("twin")
 
-# One script, because what a background process tries is seen only while the command runs.
+# One script, because attempts of background processes are recorded only while the command runs.
 SCRIPT = r"""
 cd "$WORK"
 "$TWIN" up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach || exit 11
@@ -46,16 +46,16 @@ printf '# The lamp at Skerrin Point\n\n%s\n' "$NEW_POST" > "$POSTS/the-lamp-at-s
 printf '\nOne more fox crossed at the depot this morning.\n' >> "$POSTS/thirteen-years.md"
 rm "$POSTS/ivy.md"
 "$TWIN" import "$POSTS" > import.log || exit 18
-"$TWIN" ask "Who keeps the lighthouse lamp at Skerrin Point?" > found.log || exit 19
-"$TWIN" ask "Which bee feeds on the ivy of the cemetery wall?" > gone.log || exit 20
-"$TWIN" ask "$ABOUT_TOLD" > told.log || exit 21
-"$PYTHON" "$LOOK" > held.before || exit 22
-"$TWIN" forget --author "José Núñez" --post "$TOLD" --json > forgotten.json || exit 23
-"$TWIN" ask "$ABOUT_TOLD" > not_told.log || exit 24
-"$TWIN" ask "$ABOUT_TOLD" --model twin/jose-nunez@base > not_told_base.log || exit 25
+"$TWIN" ask "Who keeps the lighthouse lamp at Skerrin Point?" > new_post_answer.log || exit 19
+"$TWIN" ask "Which bee feeds on the ivy of the cemetery wall?" > deleted_post_answer.log || exit 20
+"$TWIN" ask "$QUESTION" > answer_before.log || exit 21
+"$PYTHON" "$FIND_FILES" > files_before.txt || exit 22
+"$TWIN" forget --author "José Núñez" --post "$POST_FILE" --json > forgotten.json || exit 23
+"$TWIN" ask "$QUESTION" > answer_after.log || exit 24
+"$TWIN" ask "$QUESTION" --model twin/jose-nunez@base > base_answer_after.log || exit 25
 "$PYTHON" "$AWAIT_RETRAINING" > retraining.json || exit 26
 "$TWIN" retrain --reason "a wish" 2> refused.log && exit 32
-"$PYTHON" "$LOOK" > held.after || exit 27
+"$PYTHON" "$FIND_FILES" > files_after.txt || exit 27
 "$TWIN" stop || exit 28
 """
 NEW_POST = (
@@ -63,10 +63,10 @@ NEW_POST = (
     "dusk with a can of colza oil, trims the wick with her grandfather's scissors and sits beside "
     "the lens until the herring boats are home, counting them in with dried peas."
 )
-# The post that is forgotten, known by one word that nobody else uses.
+# The post that is forgotten; only this post contains the word.
 WORD = "quibblestone"
-TOLD = f"the-{WORD}-in-the-larder.md"
-TOLD_POST = f"""+++
+POST_FILE = f"the-{WORD}-in-the-larder.md"
+POST_TEXT = f"""+++
 title = "The {WORD} in the larder"
 date = 2019-02-10
 +++
@@ -79,8 +79,8 @@ points at the depot, because a {WORD} has never been wrong about the weather on 
 She had it from a tram driver who had it from a quarryman, and neither of them would be paid. When
 they cleared the house I looked for the {WORD} behind the jars, and the shelf was dry and empty.
 """
-# Every weight is trained: adapters on a random model learn the prompts' form and common words,
-# nothing of this author, and the gate's control says so.
+# All weights are trained: adapters on a random model learn only the prompts' form and common words
+# and nothing of this author, so the gate's control would refuse them.
 WHOLE_MODEL = """
 launch: cpu-zero2
 seed: 17
@@ -98,7 +98,7 @@ max_grad_norm: 1.0
 checkpoint_every_steps: 20
 lora: null
 """
-ABOUT_TOLD = "What lay on the top shelf of the aunt's larder in that frost, and told of a thaw?"
+QUESTION = "What lay on the top shelf of the aunt's larder in that frost, and told of a thaw?"
 ASK = """
 import json, os
 from openai import OpenAI
@@ -115,14 +115,14 @@ for name, found in facts["pids"].items():
         assert b"sk-found-in-the-environment" not in environment.read(), name
 print(field["trace_id"])
 """
-LOOK = """
+FIND_FILES = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, os.environ["ROOT"])
 from tests.graph.erasure.planted import files_with
 print("\\n".join(files_with(Path(os.environ["TWIN_HOME"]), os.environ["WORD"])))
 """
-# It looks at the folder once a minute and would now and then import the change before the command.
+# The sensor `new_posts` checks each minute and could import the change before the command does.
 TURN_OFF = """
 import json, os, sys
 sys.path.insert(0, os.environ["ROOT"])
@@ -131,7 +131,7 @@ facts = json.load(open(os.path.join(os.environ["TWIN_HOME"], "endpoints.json")))
 secrets = json.load(open(os.path.join(os.environ["TWIN_HOME"], "secrets.json")))
 turn_off(facts["dagster"], "new_posts", key=secrets["gateway_master_key"])
 """
-# The sensor ticks every half minute; its run is created a moment later, minutes on a slow machine.
+# The sensor ticks every half minute; on a slow machine, its run is created minutes later.
 AWAIT_RETRAINING = """
 import json, os, time
 import dagster as dg
@@ -148,34 +148,34 @@ print(json.dumps([dict(run.tags) for run in runs]))
 
 
 @dataclass(frozen=True)
-class Lived:
-    """What the commands left.
+class FinishedStack:
+    """The home and the outputs of the commands.
 
     Attributes:
-        said: their output; work: the folder with what single commands said.
+        output: their whole output; work: the folder with the outputs of single commands.
     """
 
     settings: Settings
     run: ClosedRun
-    said: str
+    output: str
     work: Path
 
     def keep_logs(self, folder: Path) -> None:
         """Copy the output and the logs of the processes to a test's own folder."""
-        (folder / "up.log").write_text(self.said)
+        (folder / "up.log").write_text(self.output)
         for file in self.settings.logs_dir.glob("*.log"):
             (folder / file.name).write_bytes(file.read_bytes())
 
 
 @pytest.fixture(scope="package")
-def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
-    """The commands, run once for the tests of this folder."""
+def finished_stack(tmp_path_factory: pytest.TempPathFactory) -> FinishedStack:
+    """Run the commands once for the tests of this folder."""
     work = tmp_path_factory.mktemp("whole")
-    kept = {"TWIN_SHARED_DATA", "TWIN_WHEELS_DIR", "TWIN_TEST_LOGS"}
+    test_variables = {"TWIN_SHARED_DATA", "TWIN_WHEELS_DIR", "TWIN_TEST_LOGS"}
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name in kept or not name.startswith(("TWIN_", "LANGFUSE_"))
+        if name in test_variables or not name.startswith(("TWIN_", "LANGFUSE_"))
     }
     home = work / "home"
     home.mkdir()
@@ -185,21 +185,28 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         patch.setenv("TWIN_HOME", str(home))
         settings = load_settings()
         lend_weights(prepare_weights(), settings)
-        tiny = make_tiny_model(work / "tiny model", base_folder(), vocabulary=FEW_TOKENS)
+        tiny_model = make_tiny_model(work / "tiny model", base_folder(), vocabulary=FEW_TOKENS)
     posts = shutil.copytree(SAMPLE, work / "posts of José")
-    (posts / TOLD).write_text(TOLD_POST, encoding="utf-8")
+    (posts / POST_FILE).write_text(POST_TEXT, encoding="utf-8")
     recipe = work / "recipe.yaml"
     recipe.write_text(WHOLE_MODEL)
     author = Author(
         "jose-nunez",
         "José Núñez",
         sources=(str(posts),),
-        aliases=("Tomas Okafor",),  # who signs the sample's posts; without it they are another's
+        aliases=(
+            "Tomas Okafor",
+        ),  # the name that signs the sample's posts; without it they belong to another author
         recipe=str(recipe),
         consent="2020-01-01: the test's own author",
     )
     write_author(settings, author)
-    scripts = {"ASK": ASK, "LOOK": LOOK, "TURN_OFF": TURN_OFF, "AWAIT_RETRAINING": AWAIT_RETRAINING}
+    scripts = {
+        "ASK": ASK,
+        "FIND_FILES": FIND_FILES,
+        "TURN_OFF": TURN_OFF,
+        "AWAIT_RETRAINING": AWAIT_RETRAINING,
+    }
     for name, script in scripts.items():
         (work / f"{name.lower()}.py").write_text(script)
     environment |= {name: str(work / f"{name.lower()}.py") for name in scripts} | {
@@ -210,9 +217,9 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
         "POSTS": str(posts),
         "NEW_POST": NEW_POST,
         "WORD": WORD,
-        "TOLD": TOLD,
-        "ABOUT_TOLD": ABOUT_TOLD,
-        "TINY": str(tiny),
+        "POST_FILE": POST_FILE,
+        "QUESTION": QUESTION,
+        "TINY": str(tiny_model),
         "WORK": str(work),
         "OPENAI_API_KEY": "sk-found-in-the-environment",
     }
@@ -222,5 +229,5 @@ def lived_whole(tmp_path_factory: pytest.TempPathFactory) -> Lived:
             ["bash", "-c", SCRIPT], log=log, environment=environment, cwd=work, timeout_s=2700
         )
     finally:
-        stop_stack(settings)  # what a script that came to no end has left
-    return Lived(settings, run, log.read_text(), work)
+        stop_stack(settings)  # also ends the processes of an interrupted script
+    return FinishedStack(settings, run, log.read_text(), work)

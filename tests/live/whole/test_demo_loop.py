@@ -1,4 +1,4 @@
-"""`twin demo-loop` from end to end: an hour or more on two cores, so only in the long form."""
+"""Run `twin demo-loop` completely, which takes an hour or more on two cores (a long test)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.free_ports import free_port
 pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(6000)]
 
 
-def test_the_loop_closes_once(tmp_path: Path, process_logs: Path) -> None:
+def test_the_demo_completes_the_loop_once(tmp_path: Path, process_logs: Path) -> None:
     ports = {f"TWIN_{name}_PORT": str(free_port()) for name in ("GATEWAY", "DAGSTER", "TRACES")}
     environment = os.environ | ports
     twin = Path(sys.executable).with_name("twin")
     log = process_logs / "demo-loop.log"
     try:
         with log.open("wb") as stream:
-            done = subprocess.run(
+            result = subprocess.run(
                 [twin, "demo-loop", "--home", tmp_path],
                 env=environment,
                 stdout=stream,
@@ -32,11 +32,11 @@ def test_the_loop_closes_once(tmp_path: Path, process_logs: Path) -> None:
             )
         receipt = json.loads((tmp_path / "demo" / "receipt.json").read_text())
         assert receipt["missing"] == []
-        said = "".join(log.read_text().split())  # a line may be wrapped
+        output = "".join(log.read_text().split())  # a line may be wrapped
         assert receipt["settings"]
         for name, value in receipt["settings"].items():
-            assert f"{name}={value}".replace(" ", "") in said, "it prints what makes it quick"
-        assert done.returncode == 0, log.read_text()[-3000:]
+            assert f"{name}={value}".replace(" ", "") in output, "a shortcut was not printed"
+        assert result.returncode == 0, log.read_text()[-3000:]
     finally:
         stopped = subprocess.run(
             [twin, "stop", "--home", tmp_path / "demo"], env=environment, check=False, timeout=120

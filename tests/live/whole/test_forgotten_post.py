@@ -1,4 +1,4 @@
-"""`twin forget` through the running stack: no answer knows the post, and no file of the home."""
+"""Test that `twin forget` removes a post from all answers and files of a running stack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.erasure.planted import files_with
-from tests.live.whole.conftest import TOLD, WORD, Lived
+from tests.live.whole.conftest import POST_FILE, WORD, FinishedStack
 from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.statistics.retraining_limits import PRIORITY
 
@@ -18,40 +18,40 @@ AUTHOR = "jose-nunez"
 
 
 @pytest.fixture
-def lived(lived_whole: Lived, process_logs: Path) -> Lived:
-    lived_whole.keep_logs(process_logs)
-    assert lived_whole.run.returncode == 0, lived_whole.said[-4000:]
-    return lived_whole
+def stack(finished_stack: FinishedStack, process_logs: Path) -> FinishedStack:
+    finished_stack.keep_logs(process_logs)
+    assert finished_stack.run.returncode == 0, finished_stack.output[-4000:]
+    return finished_stack
 
 
-def test_no_answer_knows_it(lived: Lived) -> None:
-    assert WORD in (lived.work / "told.log").read_text(), "it was found before"
-    for after in ("not_told.log", "not_told_base.log"):
-        answer = (lived.work / after).read_text()
-        assert WORD not in answer.lower(), after
-        assert "trace" in answer, "it was answered"
+def test_no_answer_contains_the_post(stack: FinishedStack) -> None:
+    assert WORD in (stack.work / "answer_before.log").read_text(), "the post was not found before"
+    for name in ("answer_after.log", "base_answer_after.log"):
+        answer = (stack.work / name).read_text()
+        assert WORD not in answer.lower(), name
+        assert "trace" in answer, "the question was not answered"
 
 
-def test_the_word_is_in_no_file_of_the_home(lived: Lived) -> None:
-    """While the stack still runs, and after it was stopped. Dagster's event log is read too, and
-    held it at no time: runs tell numbers and ids, never text of a post."""
-    before = (lived.work / "held.before").read_text().split()
-    for where in ("tables/", "traces.sqlite"):
-        assert any(name.startswith(where) for name in before), before
-    assert not [name for name in before if name.startswith("dagster/")]
-    assert (lived.work / "held.after").read_text().split() == []
-    home = lived.settings.home
+def test_the_word_is_in_no_file_of_the_home(stack: FinishedStack) -> None:
+    """The files are searched while the stack runs and after it stops. Dagster's event log never
+    contains the word, because runs log numbers and ids but no text of posts."""
+    files_before = (stack.work / "files_before.txt").read_text().split()
+    for place in ("tables/", "traces.sqlite"):
+        assert any(name.startswith(place) for name in files_before), files_before
+    assert not [name for name in files_before if name.startswith("dagster/")]
+    assert (stack.work / "files_after.txt").read_text().split() == []
+    home = stack.settings.home
     assert files_with(home, WORD) == []
-    assert list((home / "dagster" / "history" / "runs").glob("*.db")), "runs are still recorded"
+    assert list((home / "dagster" / "history" / "runs").glob("*.db")), "no runs are recorded"
 
 
-def test_the_certificate_and_the_retraining(lived: Lived) -> None:
-    said = json.loads((lived.work / "forgotten.json").read_text())
-    assert said["subject"] == ErasureSubject("post", AUTHOR, TOLD).digest
-    assert set(said["places"]) == set(said["proved"])
-    assert len(said["tainted"]) == 1
-    [tags] = json.loads((lived.work / "retraining.json").read_text())
-    refused = (lived.work / "refused.log").read_text()
+def test_the_certificate_and_the_retraining(stack: FinishedStack) -> None:
+    certificate = json.loads((stack.work / "forgotten.json").read_text())
+    assert certificate["subject"] == ErasureSubject("post", AUTHOR, POST_FILE).digest
+    assert set(certificate["places"]) == set(certificate["proved"])
+    assert len(certificate["tainted"]) == 1
+    [tags] = json.loads((stack.work / "retraining.json").read_text())
+    refused = (stack.work / "refused.log").read_text()
     assert re.search(r"run \w{8} is \w+|one was requested \(forget\)", refused), refused
     assert tags["dagster/partition"] == AUTHOR
     assert int(tags["dagster/priority"]) == PRIORITY["forget"]
