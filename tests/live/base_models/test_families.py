@@ -76,7 +76,7 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
     with ModelServers(home).serve(weights.model_gguf, weights.adapter_gguf, alias="v1") as server:
         answers = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
         repeated = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
-    result = parity.compare(
+    parity_result = parity.compare(
         parity.ReferenceModel(base.folder, weights.adapter), PROMPTS, answers, repeated
     )
     export_result = export(
@@ -95,10 +95,10 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
     assert result.steps >= 2
     assert result.left_out == {}
     assert (weights.adapter_gguf is None) == (family in MERGED)
-    assert result is not None
+    assert parity_result is not None
     times = EXPERTS.get(family, 1)
-    assert result.mean < times * PARITY_MEAN
-    assert result.largest < times * PARITY_LARGEST
+    assert parity_result.mean < times * PARITY_MEAN
+    assert parity_result.largest < times * PARITY_LARGEST
     assert export_result.agreement is not None
     assert export_result.agreement.is_within_tolerance
 

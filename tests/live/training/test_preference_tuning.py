@@ -80,7 +80,7 @@ def test_a_killed_rank_resumes_with_the_same_reference(
     make_job = partial(make_job, launch=launch)
     changes = {"start": start, "samples": pair_rows(), "learning_rate": 3e-4, **LONG_ENOUGH}
     with fork_trainings(imported):
-        uninterrupted = launcher.run(make_job("uninterrupted", **changes))
+        undisturbed = launcher.run(make_job("uninterrupted", **changes))
     job = make_job("killed", **changes)
     messages: list[dict[str, Any]] = []
 
@@ -92,14 +92,16 @@ def test_a_killed_rank_resumes_with_the_same_reference(
 
     resumed = launcher.run(job, on_message=kill_once)
 
-    result, uninterrupted = (read_result(each / "result.json") for each in (resumed, uninterrupted))
+    result, uninterrupted = (
+        read_result(output / "result.json") for output in (resumed, undisturbed)
+    )
     assert result.effective["zero_stage"] == stage
     assert result.resumed_at, messages
     assert result.resumed_at[0] in range(3, result.steps, 3), (
         "resumed at a step without a checkpoint"
     )
     expected, found, began = (
-        read_weights(uninterrupted),
+        read_weights(undisturbed),
         read_weights(resumed),
         (read_weights(start.parent)),
     )

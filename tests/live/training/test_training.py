@@ -79,7 +79,7 @@ def test_a_killed_rank_resumes_bit_for_bit(
         if message.get("progress", {}).get("step") == 2:
             listening.update(listening_addresses(uninterrupted_job))
 
-    uninterrupted = launcher.run(uninterrupted_job, on_message=record_addresses)
+    undisturbed = launcher.run(uninterrupted_job, on_message=record_addresses)
     job = make_job("killed", **changes)
     messages: list[dict[str, Any]] = []
 
@@ -108,11 +108,11 @@ def test_a_killed_rank_resumes_bit_for_bit(
         "resumed at a step without a checkpoint"
     )
     expected, weights = (
-        load_file(next(folder.rglob("*.safetensors"))) for folder in (uninterrupted, resumed)
+        load_file(next(folder.rglob("*.safetensors"))) for folder in (undisturbed, resumed)
     )
     assert expected.keys() == weights.keys()
     assert all((expected[name] == weights[name]).all() for name in expected)
-    uninterrupted = read_result(uninterrupted / "result.json")
+    uninterrupted = read_result(undisturbed / "result.json")
     assert [row["loss"] for row in result.history] == [row["loss"] for row in uninterrupted.history]
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert not find_ranks(job)

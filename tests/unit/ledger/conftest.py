@@ -1,4 +1,4 @@
-"""A ledger over the real embedded trace store, in process, with a clock that the test sets."""
+"""Run a ledger over the real embedded trace store in process, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def trace_name(number: int) -> str:
 
 @dataclass
 class CountedClient:
-    """A client that counts its requests by the minute of the test's clock, and fails on demand."""
+    """A client that records its requests by the test's clock and fails on demand."""
 
     client: LangfuseClient
     world: World | None = None
@@ -52,7 +52,7 @@ class CountedClient:
 
 @dataclass
 class World:
-    """A trace store and a ledger, with one clock."""
+    """A trace store and a ledger with one clock."""
 
     tables: TraceTables
     http: TestClient
@@ -79,11 +79,11 @@ class World:
         return self.ledger(**rules).sync(self.now)
 
     def tick(self, **rules: Any) -> SyncReport:
-        """A sync two minutes from now, after the store has settled."""
+        """Sync two minutes later, when the store shows its newest rows."""
         return self.pass_time(minutes=2).sync(**rules)
 
     def answer(self, *numbers: int, author: str = "ann", **given_metadata: str) -> None:
-        """An answer's trace for each number, as the gateway exports it."""
+        """Export an answer's trace for each number, as the gateway does."""
         metadata = {"propensity": "1", "chunks": "c1,c2", "cost_usd": "0.000001"} | given_metadata
         attributes = {
             "langfuse.observation.input": '[{"role": "user", "content": '
@@ -98,7 +98,7 @@ class World:
         export_spans(self.http, *spans)
 
     def post(self, number: int, name: str, value: float | str, **fields: Any) -> None:
-        """A score as anybody's program posts it: no metadata, no id."""
+        """Post a score without metadata and id, as another program does."""
         body = {"traceId": trace_name(number), "name": name, "value": value} | fields
         answer = self.http.post("/api/public/scores", json=body)
         assert answer.status_code == 200, answer.text
@@ -112,7 +112,7 @@ class World:
         name: str = "thumbs",
         **fields: Any,
     ) -> str:
-        """A reader's score, as the relay posts it."""
+        """Post a reader's score, as the relay does."""
         metadata = {"twin.reader": reader, "twin.role": "reader", "twin.authors": "*"}
         metadata |= {key: value for key, value in fields.items() if key.startswith("twin.")}
         score = QueuedScore(
@@ -130,7 +130,7 @@ class World:
 
 @pytest.fixture
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """A world whose ledger is in SQLite, or where a test says so (indirectly) in PostgreSQL."""
+    """Yield a world whose ledger is in SQLite or, with an indirect parameter, in PostgreSQL."""
     url = f"sqlite:///{tmp_path / 'state.sqlite'}"
     if getattr(request, "param", "sqlite") == "postgresql":
         url = request.getfixturevalue("postgresql_url")

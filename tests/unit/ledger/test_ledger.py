@@ -1,4 +1,4 @@
-"""The ledger on both state stores: each score once, closed days, excluded scores, faults."""
+"""Test the ledger on both state stores: unique scores, closed days, exclusions and faults."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def values(world: World, author: str = "ann", after: int = 0) -> list[tuple[int,
     return [(row.sequence, row.stream, row.value) for row in rows]
 
 
-def test_a_reader_day_closes_a_minute_after_midnight_and_once(world: World) -> None:
+def test_a_reader_day_closes_once_a_minute_after_midnight(world: World) -> None:
     world.answer(1, 2, 3)
     for number, value in ((1, 1.0), (2, 0.0), (3, 0.5)):
         world.vote(number, value)
@@ -56,19 +56,19 @@ def test_a_reader_day_closes_a_minute_after_midnight_and_once(world: World) -> N
     assert values(world, after=1) == values(world)[1:]
 
 
-def test_votes_of_a_closed_day_correct_reports_only(world: World) -> None:
+def test_later_votes_about_a_closed_day_change_only_reports(world: World) -> None:
     world.answer(1, 2)
     world.vote(1, 1.0)
     world.at(NEXT_DAY + timedelta(minutes=5)).sync()
     assert values(world) == [(1, "thumbs", 1.0)]
-    # the reader changes the vote of yesterday: the store keeps its first timestamp
+    # the reader changes yesterday's vote, for which the store keeps its first timestamp
     world.vote(1, 0.0)
     world.pass_time(minutes=70).sync()
     world.pass_time(minutes=5)
     assert values(world) == [(1, "thumbs", 1.0)]
     frame = world.ledger().interactions("ann")
     assert frame.filter(trace_id=trace_name(1))["vote"].to_list() == [0.0]
-    # a score that the store stamped yesterday and shows only now
+    # a score with yesterday's timestamp that the store shows only now
     evening = world.now
     world.at(MORNING + timedelta(hours=1)).vote(2, 0.0)
     report = world.at(evening + timedelta(minutes=65)).sync()
@@ -77,7 +77,7 @@ def test_votes_of_a_closed_day_correct_reports_only(world: World) -> None:
     assert len(values(world)) == 1
 
 
-def test_a_late_vote_of_a_reader_whose_day_was_not_settled_is_not_lost(world: World) -> None:
+def test_a_late_vote_of_an_unsettled_reader_day_is_kept(world: World) -> None:
     world.answer(1)
     world.tick()
     noon = NEXT_DAY + timedelta(hours=12)
@@ -89,7 +89,7 @@ def test_a_late_vote_of_a_reader_whose_day_was_not_settled_is_not_lost(world: Wo
     assert values(world) == [(1, "thumbs", 0.25)]
 
 
-def test_a_vote_changed_before_the_day_closes_counts_as_changed(world: World) -> None:
+def test_a_vote_that_changes_before_the_day_closes_counts_with_its_new_value(world: World) -> None:
     world.answer(1)
     world.vote(1, 1.0)
     world.tick()
@@ -101,9 +101,7 @@ def test_a_vote_changed_before_the_day_closes_counts_as_changed(world: World) ->
 
 
 @pytest.mark.parametrize("status", ["capped", "beyond", "new"])
-def test_a_vote_that_was_held_back_gets_no_second_try_by_a_change(
-    world: World, status: str
-) -> None:
+def test_a_change_does_not_admit_an_excluded_vote(world: World, status: str) -> None:
     world.answer(1)
     world.vote(1, 1.0)
     world.tick()
@@ -117,27 +115,27 @@ def test_a_vote_that_was_held_back_gets_no_second_try_by_a_change(
     assert tuple(row) == (0.0, status)
 
 
-def test_deleted_scores_before_and_after_settling(world: World) -> None:
+def test_only_scores_deleted_before_settling_are_dropped(world: World) -> None:
     world.answer(1, 2)
-    gone_before = world.vote(1, 0.0)
-    gone_after = world.vote(2, 1.0, reader="r2")
+    deleted_before = world.vote(1, 0.0)
+    deleted_after = world.vote(2, 1.0, reader="r2")
     world.tick()
-    world.tables.delete_score(gone_before)
+    world.tables.delete_score(deleted_before)
     assert world.pass_time(minutes=61).sync().deleted == 1
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert values(world) == [(1, "thumbs", 1.0)]
-    world.tables.delete_score(gone_after)
+    world.tables.delete_score(deleted_after)
     assert world.pass_time(minutes=61).sync().deleted == 1
-    assert values(world) == [(1, "thumbs", 1.0)]  # a bet that was placed stays
+    assert values(world) == [(1, "thumbs", 1.0)]  # a settled value stays
     assert world.ledger().interactions("ann")["vote"].to_list() == [None, None]
-    # one that comes back is settled no second time
+    # a restored score is not settled again
     world.at(MORNING + timedelta(minutes=1)).vote(2, 1.0, reader="r2")
     world.at(NEXT_DAY + timedelta(hours=3)).sync()
     world.at(NEXT_DAY + timedelta(days=1, minutes=3)).sync()
     assert values(world) == [(1, "thumbs", 1.0)]
 
 
-def test_what_never_counts_is_counted_with_its_reason(world: World) -> None:
+def test_excluded_scores_are_counted_by_reason(world: World) -> None:
     world.answer(1)
     world.answer(2, author="bob")
     world.vote(1, 1.5)
@@ -168,7 +166,7 @@ def test_what_never_counts_is_counted_with_its_reason(world: World) -> None:
     assert values(world, "bob") == []
 
 
-def test_nan_from_a_server_that_speaks_loose_json_never_counts() -> None:
+def test_nan_from_a_server_with_invalid_json_never_counts() -> None:
     from twin_resources.quality.ledger.scores import score_row
 
     base = {"id": "a", "name": "thumbs", "timestamp": "2026-11-20T08:00:00Z", "dataType": "NUMERIC",
@@ -185,24 +183,26 @@ def test_nan_from_a_server_that_speaks_loose_json_never_counts() -> None:
         assert row["reason"] == reason
 
 
-def test_a_trace_that_arrives_after_its_score_makes_it_count(world: World) -> None:
+def test_a_score_counts_after_its_late_trace_arrives(world: World) -> None:
     world.vote(7, 1.0)
     assert world.tick().invalid_scores == {"unknown_trace": 1}
-    # it waited in an outbox: its start is long before the frontier, so a new score looks it up
+    # the trace waited in an outbox and started long ago, so a new score requests it by id
     world.at(MORNING - timedelta(hours=3)).answer(7)
     world.at(MORNING + timedelta(minutes=10)).vote(7, 0.0, reader="r2")
     world.tick()
     with world.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {}
     by_id = [query for query in world.client.asked if trace_name(7) in query.get("filter", "")]
-    assert [query["fromStartTime"][:7] for query in by_id] == ["2026-08"] * 2, "as far as is kept"
-    # without any time a Langfuse looks through all that it has
+    assert [query["fromStartTime"][:7] for query in by_id] == ["2026-08"] * 2, (
+        "the lookup must cover the whole retention time"
+    )
+    # without a time, Langfuse would search all traces
     assert all({*query} & {"fromStartTime", "fromTimestamp"} for query in world.client.asked)
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
 
 
-def test_judgements_settle_with_their_day_each_trace_once(world: World) -> None:
+def test_judgements_settle_once_per_trace_with_their_day(world: World) -> None:
     world.answer(1, 2)
     for number in (1, 2):
         world.vote(number, 0.5 * number, name="judge:topic@p1", reader="judge")
@@ -212,13 +212,13 @@ def test_judgements_settle_with_their_day_each_trace_once(world: World) -> None:
     assert world.pass_time(hours=2).sync().settled == {}
 
 
-def test_the_demo_settles_a_judgement_at_once(world: World) -> None:
+def test_the_demo_settles_a_judgement_immediately(world: World) -> None:
     world.answer(1)
     world.vote(1, 0.5, name="judge:topic@p1", reader="judge")
     assert world.tick(closing="at_once").settled == {"ann": 1}
 
 
-def test_the_demo_closes_a_reader_at_once(world: World) -> None:
+def test_the_demo_closes_a_reader_immediately(world: World) -> None:
     world.answer(1, 2)
     world.vote(1, 1.0, reader="a")
     world.vote(2, 0.0, reader="b")
@@ -228,7 +228,7 @@ def test_the_demo_closes_a_reader_at_once(world: World) -> None:
     assert (report.settled, report.late) == ({}, 1)
 
 
-def test_the_value_is_of_the_version_and_class_most_votes_are_about(world: World) -> None:
+def test_a_value_belongs_to_the_version_and_class_with_most_votes(world: World) -> None:
     world.answer(1, 2)
     world.answer(3, version="v2")
     for number, value in ((1, 1.0), (2, 0.5), (3, 0.0)):
@@ -251,8 +251,8 @@ def test_edits_are_kept_without_personal_data_and_never_settled(world: World) ->
     assert row["started_at"] == MORNING
 
 
-def test_a_comparison_is_told_and_never_settled(world: World) -> None:
-    """Answer 1 lost against answer 2: it counts as rejected; the choice is no value of a stream."""
+def test_a_comparison_is_reported_and_never_settled(world: World) -> None:
+    """Answer 1 loses against answer 2 and counts as rejected; the choice is no stream value."""
     world.answer(1, 2)
     world.vote(1, 0.0, name="comparison", reader="r1")
     world.vote(2, 1.0, name="comparison", reader="r1")
@@ -267,7 +267,7 @@ def test_a_comparison_is_told_and_never_settled(world: World) -> None:
     ]
 
 
-def test_an_authors_edit_wins_over_a_readers_later_one(world: World) -> None:
+def test_an_authors_edit_has_priority_over_a_later_edit_by_a_reader(world: World) -> None:
     world.answer(1, 2)
 
     def edit(number: int, text: str, role: str) -> None:
@@ -295,7 +295,9 @@ def test_an_authors_edit_wins_over_a_readers_later_one(world: World) -> None:
         TraceStoreError("read", found="no JSON", next_step="wait", status=200),
     ],
 )
-def test_a_failed_read_is_told_and_is_no_empty_read(world: World, error: TraceStoreError) -> None:
+def test_a_failed_read_is_reported_and_differs_from_an_empty_read(
+    world: World, error: TraceStoreError
+) -> None:
     world.answer(1)
     vote = world.vote(1, 1.0)
     world.tick()
@@ -310,8 +312,8 @@ def test_a_failed_read_is_told_and_is_no_empty_read(world: World, error: TraceSt
     assert vote
 
 
-def test_a_failure_in_the_middle_keeps_what_was_committed(world: World) -> None:
-    """The reconciliation fails half-way: no score counts as deleted, and the next one continues."""
+def test_a_failure_in_the_middle_keeps_the_committed_rows(world: World) -> None:
+    """If reconciliation fails halfway, no score counts as deleted, and the next run continues."""
     world.answer(*range(30))
     for number in range(30):
         world.vote(number, 1.0, reader=f"r{number}")
@@ -336,8 +338,8 @@ def test_a_failure_in_the_middle_keeps_what_was_committed(world: World) -> None:
     assert (report.problem, report.deleted, report.reconciling) == ("", 0, False)
 
 
-def fails_for(world: World, scores: set[str], paths: list[str]) -> None:
-    """Make the store fail for every page with one of these scores; with none, for every page."""
+def make_store_fail(world: World, scores: set[str], paths: list[str]) -> None:
+    """Make the store fail for every page with one of these scores; without any, for every page."""
     original = world.client.page
 
     def page(path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
@@ -350,15 +352,15 @@ def fails_for(world: World, scores: set[str], paths: list[str]) -> None:
     world.client.page = page  # type: ignore[method-assign]
 
 
-def test_a_score_that_the_store_fails_for_keeps_no_other_author_waiting(world: World) -> None:
-    """Only its millisecond is skipped, also when the last days are read again."""
+def test_a_score_that_breaks_the_store_delays_no_other_author(world: World) -> None:
+    """Only the millisecond of that score is skipped, also when the last days are read again."""
     world.answer(1)
     world.answer(2, author="bo")
     world.vote(1, 1.0)
     broken = world.pass_time(seconds=7).vote(2, 0.0)
     world.pass_time(seconds=7).vote(1, 0.5, reader="r2")
     original = world.client.page
-    fails_for(world, {broken}, paths := [])
+    make_store_fail(world, {broken}, paths := [])
     world.at(NEXT_DAY + timedelta(hours=1))
     reports = [world.tick(requests_per_minute=600) for _ in range(8)]
     assert [report.problem for report in reports[3:]] == [""] * 5
@@ -375,21 +377,21 @@ def test_a_score_that_the_store_fails_for_keeps_no_other_author_waiting(world: W
     assert paths
 
 
-def test_a_store_that_fails_for_everything_is_passed_over_nowhere(world: World) -> None:
+def test_a_store_that_fails_for_all_pages_is_skipped_nowhere(world: World) -> None:
     world.answer(1)
     world.vote(1, 1.0)
     original = world.client.page
-    fails_for(world, set(), paths := [])
+    make_store_fail(world, set(), paths := [])
     for _ in range(6):
         report = world.tick(requests_per_minute=600)
         assert "HTTP 500" in report.problem
         assert report.unread == []
-    assert len(paths) > 20, "the window was halved to a millisecond"
+    assert len(paths) > 20, "the window was not halved down to a millisecond"
     world.client.page = original  # type: ignore[method-assign]
     assert sum(world.tick(requests_per_minute=600).scores for _ in range(4)) == 1
 
 
-def test_a_page_of_another_shape_is_no_page(world: World) -> None:
+def test_a_page_of_another_format_is_an_error(world: World) -> None:
     world.answer(1)
     world.vote(1, 1.0)
     original = world.client.page
@@ -400,11 +402,11 @@ def test_a_page_of_another_shape_is_no_page(world: World) -> None:
     assert world.tick().scores == 1
 
 
-def test_a_clock_set_back_an_hour_loses_and_doubles_nothing(world: World) -> None:
+def test_a_clock_set_back_an_hour_loses_and_repeats_nothing(world: World) -> None:
     world.answer(1, 2)
     world.vote(1, 1.0, reader="a")
     world.pass_time(hours=2).sync()
-    world.pass_time(hours=-1)  # the machine of store and ledger
+    world.pass_time(hours=-1)  # store and ledger have the same clock
     world.vote(2, 0.0, reader="b")
     report = world.sync()
     assert report.rewound_s == pytest.approx(3_600, abs=130)
@@ -415,8 +417,8 @@ def test_a_clock_set_back_an_hour_loses_and_doubles_nothing(world: World) -> Non
 
 
 @pytest.mark.parametrize("days", [2, 30, 400])
-def test_a_clock_that_is_ahead_for_one_look_moves_nothing(world: World, days: int) -> None:
-    """A clock 30 days ahead for one tick lost 231 of 600 votes; 400 days ahead, all of 400 days."""
+def test_a_clock_that_is_ahead_for_one_sync_changes_nothing(world: World, days: int) -> None:
+    """A clock 30 days ahead for one sync lost 231 of 600 votes; 400 days ahead lost 400 days."""
     guard = {"clock_held_s": 600.0, "quiet_s": 7_200.0}
     for day in range(6):
         for hour in range(0, 24, 6):
@@ -429,13 +431,15 @@ def test_a_clock_that_is_ahead_for_one_look_moves_nothing(world: World, days: in
                 assert "the clock has jumped ahead by" in world.sync(**guard).problem
                 world.pass_time(days=-days)
     report = world.at(MORNING + timedelta(days=7)).sync(**guard)
-    assert "waits until it has stayed there for 10 minutes" in report.problem, "it was off"
+    assert "waits until it has stayed there for 10 minutes" in report.problem, (
+        "a clock that was wrong before must be confirmed"
+    )
     world.pass_time(minutes=11).sync(**guard)
     assert [value for *_, value in values(world)] == [1.0] * 24
 
 
-def test_what_was_read_by_a_clock_ahead_is_read_again(world: World) -> None:
-    """The clock stayed ahead for long: once it is right again, the skipped scores are read."""
+def test_scores_skipped_by_a_clock_ahead_are_read_again(world: World) -> None:
+    """The clock stays ahead for long; after it is corrected, the skipped scores are read."""
     world.answer(1, 2, 3)
     world.vote(1, 1.0, reader="a")
     world.tick()
@@ -446,32 +450,36 @@ def test_what_was_read_by_a_clock_ahead_is_read_again(world: World) -> None:
     world.answer(4)
     world.vote(4, 0.0, reader="b")
     assert world.tick().rewound_s > 38 * 86_400
-    assert "reading continues at the newest score" not in world.tick().message, "once"
+    assert "reading continues at the newest score" not in world.tick().message, (
+        "the message was repeated"
+    )
     world.at(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
     assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
 
 
-def test_a_vote_of_before_midnight_that_is_shown_later_is_in_its_day(world: World) -> None:
-    """The scores of the last ten minutes were lost: the mean was .95 instead of .5."""
+def test_a_vote_before_midnight_that_is_shown_later_belongs_to_its_day(world: World) -> None:
+    """Scores of the last ten minutes were once lost, so the mean was .95 instead of .5."""
     world.answer(1, 2)
     world.at(NEXT_DAY - timedelta(minutes=30)).vote(1, 1.0)
     for minutes in (-20, 5, 15):
         world.at(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
     assert values(world) == []
-    world.at(NEXT_DAY - timedelta(minutes=5)).vote(2, 0.0)  # shown from a quarter past on
+    world.at(NEXT_DAY - timedelta(minutes=5)).vote(
+        2, 0.0
+    )  # the store shows it after a quarter past
     for minutes in (70, 121):
         world.at(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
     assert [value for *_, value in values(world)] == [0.5]
 
 
 def test_a_score_more_than_a_week_late_is_read_and_counts(world: World) -> None:
-    """All 300 were lost, and no message said so."""
+    """All 300 such scores were once lost without a message."""
     world.answer(1, 2, 3)
     world.vote(1, 1.0)
     world.tick()
     for day in range(1, 12):
         world.at(MORNING + timedelta(days=day)).sync()
-    world.at(MORNING + timedelta(hours=1)).vote(2, 0.0)  # its reader's day is settled
+    world.at(MORNING + timedelta(hours=1)).vote(2, 0.0)  # the day of this reader is settled
     world.vote(3, 0.0, reader="r2")
     for day in range(12, 15):
         world.at(MORNING + timedelta(days=day)).sync()
@@ -481,26 +489,26 @@ def test_a_score_more_than_a_week_late_is_read_and_counts(world: World) -> None:
     assert excluded == {"late: the reader's day was already settled": 1}
 
 
-def test_a_vote_changed_on_another_day_is_one_the_last_word_counts(world: World) -> None:
-    """Langfuse's key includes the date, so it returns both: the value changed back and forth."""
+def test_a_vote_changed_on_another_day_counts_once_with_its_last_value(world: World) -> None:
+    """Langfuse's key includes the date, so it returns both values, which alternated here."""
     first = score_of("vote", 1.0, MORNING, MORNING)
     changed = score_of("vote", 0.0, MORNING + timedelta(days=1), MORNING + timedelta(days=1))
     world.answer(1)
     world.tick()
     with world.state.lease("ledger") as lease:
-        tally = SyncReport()
-        writer = LedgerWriter(world.state, lease, tally, "daily", lambda _: NO_SCORES)
+        report = SyncReport()
+        writer = LedgerWriter(world.state, lease, report, "daily", lambda _: NO_SCORES)
         for rows in ([first], [changed], [first], [changed, first], [first, changed], [first]):
             with writer.transaction() as connection:
                 writer.put_scores(connection, rows)
     with world.state.read_transaction() as connection:
-        stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
-    assert [(row["value"], row["status"]) for row in stored] == [(0.0, "open")]
-    assert tally.changed == 1
+        rows_stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
+    assert [(row["value"], row["status"]) for row in rows_stored] == [(0.0, "open")]
+    assert report.changed == 1
 
 
 def score_of(identity: str, value: float, at: datetime, updated: datetime) -> dict[str, object]:
-    """A row of `GET /v3/scores` about the first answer."""
+    """Return a row of `GET /v3/scores` about the first answer."""
     return {
         "id": identity,
         "name": "thumbs",
@@ -513,7 +521,7 @@ def score_of(identity: str, value: float, at: datetime, updated: datetime) -> di
     }
 
 
-def test_two_writers_do_not_meet(world: World) -> None:
+def test_two_writers_never_run_concurrently(world: World) -> None:
     world.answer(1)
     with world.state.lease("ledger"):
         report = world.tick()
@@ -521,7 +529,7 @@ def test_two_writers_do_not_meet(world: World) -> None:
     assert world.tick().traces == 1
 
 
-def test_old_rows_go_and_settled_values_stay(world: World) -> None:
+def test_old_rows_are_deleted_and_settled_values_stay(world: World) -> None:
     world.answer(1)
     world.vote(1, 1.0)
     world.tick()
@@ -531,7 +539,7 @@ def test_old_rows_go_and_settled_values_stay(world: World) -> None:
     assert values(world) == [(1, "thumbs", 1.0)]
 
 
-def test_a_ledger_of_the_future_is_refused(world: World) -> None:
+def test_a_newer_ledger_is_refused(world: World) -> None:
     from twin_resources.storage.state.state import StateError
 
     world.ledger()
@@ -559,7 +567,7 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
         == 1
     )
     assert filter_reader_interactions(rows.drop("batch")).height == 2
-    # what the front desk has answered is shown to no judge, and replayed for nobody
+    # answers of the front desk are neither judged nor replayed
     assert filter_reader_interactions(rows.with_columns(route=pl.lit(FRONT_DESK))).is_empty()
     with world.state.read_transaction() as connection:
         servers = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
@@ -568,7 +576,7 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
         assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
 
 
-def test_a_propensity_that_is_missing_or_none_is_unknown(world: World) -> None:
+def test_a_missing_or_invalid_propensity_is_unknown(world: World) -> None:
     sent = {1: "0.25", 2: "", 3: "0", 4: "1.2", 5: "nan", 6: "1"}
     for number, propensity in sent.items():
         world.answer(number, propensity=propensity)
@@ -578,8 +586,8 @@ def test_a_propensity_that_is_missing_or_none_is_unknown(world: World) -> None:
     assert propensities.null_count() == 4
 
 
-def test_a_day_settles_at_most_three_usual_ones(world: World) -> None:
-    """A page with many visitors on one day: in 18 of 24 homes their votes started a training."""
+def test_a_day_settles_at_most_three_times_the_usual_count(world: World) -> None:
+    """Many visitors on one day started a training in 18 of 24 homes before this limit."""
     counts, number = [12, 12, 12, 100, 12], 0
     for day, count in enumerate(counts):
         world.at(MORNING + timedelta(days=day))
@@ -596,5 +604,5 @@ def test_a_day_settles_at_most_three_usual_ones(world: World) -> None:
         assert count_excluded_scores(connection, "ann") == {
             "from a day with over three times the usual number of scores": 64
         }
-    assert report.unsettled_days["beyond"] == 0, "each is told once"
+    assert report.unsettled_days["beyond"] == 0, "an excluded score was reported twice"
     assert world.tick().settled == {}

@@ -1,4 +1,4 @@
-"""Scores that the twin did not write: by Langfuse's page, its SDK or an evaluator."""
+"""Test scores from other programs: Langfuse's page, its SDK or an evaluator."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 
 
-def counts(world: World, author: str = "ann", **table: Any) -> None:
-    """Change the author's file; `_` in a name stands for `-`."""
+def map_scores(world: World, author: str = "ann", **table: Any) -> None:
+    """Change the mapping in the author's file; `_` in a name stands for `-`."""
     world.counted[author] = read_scores({k.replace("_", "-"): v for k, v in table.items()})
 
 
-def settled(world: World, author: str = "ann") -> list[tuple[str, str, str, float]]:
+def settled_values(world: World, author: str = "ann") -> list[tuple[str, str, str, float]]:
     return [
         (settled_row.stream, settled_row.version, settled_row.prompt_class, settled_row.value)
         for settled_row in settled_rows(world.ledger(), author)
     ]
 
 
-def lost(world: World) -> dict[str, int]:
+def count_excluded(world: World) -> dict[str, int]:
     with world.state.read_transaction() as connection:
         return count_excluded_scores(connection, "ann")
 
 
-def test_each_reader_of_200_counts_by_the_trace(world: World) -> None:
-    """200 good and 60 bad `user-feedback` scores were all ignored."""
-    counts(world, user_feedback="thumbs")
+def test_each_reader_counts_by_the_trace(world: World) -> None:
+    """200 good and 60 bad `user-feedback` scores were once all ignored."""
+    map_scores(world, user_feedback="thumbs")
     for number in range(260):
         world.answer(number, reader=f"reader-{number}", version="v2")
         world.post(number, "user-feedback", 1 if number < 200 else 0, dataType="BOOLEAN")
@@ -53,22 +53,25 @@ def test_each_reader_of_200_counts_by_the_trace(world: World) -> None:
         world.tick()
     report = world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert (report.problem, report.settled) == ("", {"ann": 260})
-    assert sum(value for *_, value in settled(world)) == 200
-    assert set(settled(world)) == {("thumbs", "v2", "short", 1.0), ("thumbs", "v2", "short", 0.0)}
+    assert sum(value for *_, value in settled_values(world)) == 200
+    assert set(settled_values(world)) == {
+        ("thumbs", "v2", "short", 1.0),
+        ("thumbs", "v2", "short", 0.0),
+    }
     frame = world.ledger().interactions("ann")
     assert (frame["votes"].sum(), frame["voters"].explode().n_unique()) == (260, 260)
 
 
-def test_a_thumb_without_its_reader_is_of_who_asked(world: World) -> None:
-    """260 `thumbs` without `twin.reader` counted as one."""
+def test_a_vote_without_a_reader_belongs_to_the_reader_of_the_trace(world: World) -> None:
+    """260 `thumbs` without `twin.reader` once counted as one."""
     for number in range(3):
         world.answer(number, reader=f"reader-{number}")
         world.post(number, "thumbs", 1)
-    world.answer(3)  # nobody is known for it
+    world.answer(3)  # a trace without a reader
     world.post(3, "thumbs", 0)
     world.tick()
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(value for *_, value in settled(world)) == [0.0, 1.0, 1.0, 1.0]
+    assert sorted(value for *_, value in settled_values(world)) == [0.0, 1.0, 1.0, 1.0]
     assert world.ledger().interactions("ann").sort("trace_id")["voters"].to_list() == [
         ["reader-0"],
         ["reader-1"],
@@ -77,8 +80,8 @@ def test_a_thumb_without_its_reader_is_of_who_asked(world: World) -> None:
     ]
 
 
-def test_scales_categories_and_evaluators(world: World) -> None:
-    counts(
+def test_scales_categories_and_evaluators_are_mapped(world: World) -> None:
+    map_scores(
         world,
         stars={"range": [1, 5]},
         mood={"stream": "thumbs", "values": {"happy": 1, "angry": 0}},
@@ -96,7 +99,7 @@ def test_scales_categories_and_evaluators(world: World) -> None:
     world.post(2, "mood", "so-so")
     assert world.tick().invalid_scores == {"out_of_range": 1, "unknown_category": 1}
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(settled(world)) == [
+    assert sorted(settled_values(world)) == [
         ("judge:correct", "v1", "short", 0.5),
         ("judge:toxic", "v1", "short", 1.0),
         ("stars", "v1", "short", 0.75),
@@ -104,11 +107,11 @@ def test_scales_categories_and_evaluators(world: World) -> None:
         ("thumbs", "v1", "short", 1.0),
     ]
     row = world.ledger().interactions("ann").sort("trace_id").to_dicts()[0]
-    # stars are a stream of their own: watched, and no vote
+    # stars are a separate stream, which is watched but counts as no vote
     assert (row["vote"], row["votes"], row["judged"], row["judgements"]) == (1.0, 1, 1.0, 1)
 
 
-def test_what_is_not_mapped_is_counted_by_name(world: World) -> None:
+def test_unmapped_scores_are_counted_by_name(world: World) -> None:
     world.answer(1, 2)
     world.answer(3, author="bob")
     for number in (1, 2):
@@ -135,36 +138,36 @@ def test_a_name_that_is_mapped_later_counts_with_its_days(world: World) -> None:
     world.post(3, "user-feedback", 0)
     world.post(2, "stars", 5)
     world.at(MORNING + timedelta(days=3)).sync()
-    assert settled(world) == []
-    counts(world, user_feedback="thumbs")
+    assert settled_values(world) == []
+    map_scores(world, user_feedback="thumbs")
     report = world.tick()
     assert (report.changed, report.settled) == (2, {"ann": 2})
-    assert [value for *_, value in settled(world)] == [1.0, 0.0]
-    assert lost(world) == {"not in [scores]: stars": 1}
-    # a change of another entry leaves what was settled, and read again nothing is new
-    counts(world, user_feedback={"range": [1, 0]})
+    assert [value for *_, value in settled_values(world)] == [1.0, 0.0]
+    assert count_excluded(world) == {"not in [scores]: stars": 1}
+    # a change of another entry keeps the settled values, and a second read finds nothing new
+    map_scores(world, user_feedback={"range": [1, 0]})
     assert world.pass_time(minutes=70).sync().settled == {}
     world.counted.clear()
     assert world.pass_time(minutes=70).sync().settled == {}
-    assert [value for *_, value in settled(world)] == [1.0, 0.0]
+    assert [value for *_, value in settled_values(world)] == [1.0, 0.0]
 
 
 def test_an_open_score_follows_its_name(world: World) -> None:
-    """Until its day has closed: read again without the name in the file, it no longer counts."""
-    counts(world, user_feedback="thumbs")
+    """A score that is read again before its day closes no longer counts without its name."""
+    map_scores(world, user_feedback="thumbs")
     world.answer(1, reader="r1")
     world.post(1, "user-feedback", 1)
     world.tick()
-    assert lost(world) == {}
+    assert count_excluded(world) == {}
     world.counted.clear()
     world.pass_time(minutes=70).sync()
-    assert lost(world) == {"not in [scores]: user-feedback": 1}
+    assert count_excluded(world) == {"not in [scores]: user-feedback": 1}
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert settled(world) == []
+    assert settled_values(world) == []
 
 
 def test_a_score_of_another_name_waits_for_its_trace(world: World) -> None:
-    counts(world, user_feedback="thumbs")
+    map_scores(world, user_feedback="thumbs")
     world.post(7, "user-feedback", 1)
     world.vote(8, 1.0)
     assert world.tick().invalid_scores == {"unknown_trace": 2}
@@ -172,11 +175,11 @@ def test_a_score_of_another_name_waits_for_its_trace(world: World) -> None:
     world.at(MORNING + timedelta(minutes=10)).post(7, "user-feedback", 0)
     world.tick()
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(value for *_, value in settled(world)) == [pytest.approx(2 / 3)]
+    assert sorted(value for *_, value in settled_values(world)) == [pytest.approx(2 / 3)]
 
 
-def test_scores_of_an_environment_are_read_where_it_is_named(world: World) -> None:
-    counts(world, user_feedback="thumbs")
+def test_scores_of_an_environment_are_read_if_it_is_named(world: World) -> None:
+    map_scores(world, user_feedback="thumbs")
     world.answer(1, reader="r1")
     world.post(1, "user-feedback", 1, environment="production")
     assert world.tick().scores == 0
@@ -184,7 +187,7 @@ def test_scores_of_an_environment_are_read_where_it_is_named(world: World) -> No
     assert report.scores == 1
 
 
-def test_a_ledger_that_knew_two_streams_is_upgraded(world: World) -> None:
+def test_a_ledger_with_two_streams_is_upgraded(world: World) -> None:
     world.answer(1, 2)
     world.vote(1, 1.0)
     world.vote(2, 0.5, name="judge:topic@p1", reader="judge")
@@ -193,7 +196,7 @@ def test_a_ledger_that_knew_two_streams_is_upgraded(world: World) -> None:
         connection.execute(sa.text("ALTER TABLE ledger_scores DROP COLUMN stream"))
         connection.execute(sa.text("UPDATE schema_number SET number = 4 WHERE store = 'ledger'"))
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(stream for stream, *_ in settled(world)) == ["judge:topic@p1", "thumbs"]
+    assert sorted(stream for stream, *_ in settled_values(world)) == ["judge:topic@p1", "thumbs"]
     assert world.ledger().interactions("ann")["votes"].to_list() == [1, 0]
     with world.state.read_transaction() as connection:
         number = "SELECT number FROM schema_number WHERE store = 'ledger'"
@@ -201,7 +204,7 @@ def test_a_ledger_that_knew_two_streams_is_upgraded(world: World) -> None:
 
 
 def test_recorded_scores_of_langfuse_become_rows(shared_data: Path) -> None:
-    """As Langfuse 4.16.0 answers it: booleans, and a trace as the subject."""
+    """Langfuse 4.16.0 returns booleans and a trace as the subject."""
     recorded = json.loads((shared_data / "langfuse-golden/get-v3-scores-page0.json").read_text())
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
     mapped = read_scores({"page": "thumbs"})
@@ -216,7 +219,7 @@ def test_recorded_scores_of_langfuse_become_rows(shared_data: Path) -> None:
         )
 
 
-def test_who_annotates_in_the_page_is_the_reader() -> None:
+def test_the_annotator_in_the_page_is_the_reader() -> None:
     score = {
         "id": "a", "name": "quality", "timestamp": "2026-11-20T08:00:00Z", "dataType": "NUMERIC",
         "value": 1, "source": "ANNOTATION", "authorUserId": "mara",

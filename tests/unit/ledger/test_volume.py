@@ -1,6 +1,6 @@
-"""100,000 scores at once, dense and spread, within 20 requests a minute; and readers who vote much.
+"""Test reading 100,000 scores within 20 requests a minute, and readers with many votes.
 
-The store is the embedded one, its rows are put into its tables directly: what is tested is reading.
+The rows are written directly into the tables of the embedded store, because only reading is tested.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ def milliseconds(world: World) -> int:
     return int(world.now.timestamp() * 1000)
 
 
-def drain(world: World, *, most_ticks: int) -> int:
-    """Tick every minute until the ledger is caught up; return the number of ticks."""
-    for tick in range(1, most_ticks + 1):
+def drain(world: World, *, max_ticks: int) -> int:
+    """Sync every minute until the ledger has read everything; return the number of syncs."""
+    for tick in range(1, max_ticks + 1):
         report = world.pass_time(minutes=1).sync()
         assert report.problem == "", report.message
         if not report.backlog_s:
             return tick
-    raise AssertionError(f"not caught up after {most_ticks} ticks: {report.message}")
+    raise AssertionError(f"not caught up after {max_ticks} ticks: {report.message}")
 
 
 @pytest.mark.parametrize("spread_ms", [1, 200_000])
 @pytest.mark.parametrize("count", [8_000, pytest.param(100_000, marks=pytest.mark.long)])
-def test_very_many_scores_at_once_are_drained_within_the_limits(
+def test_many_scores_are_read_within_the_request_limits(
     world: World, count: int, spread_ms: int
 ) -> None:
-    """All in one millisecond, where no window can be halved, or over three minutes."""
+    """All scores are in one millisecond, where no window can be halved, or in three minutes."""
     world.answer(1)
     world.tick()
     start = milliseconds(world)
@@ -68,11 +68,11 @@ def test_very_many_scores_at_once_are_drained_within_the_limits(
         ],
     )
     world.pass_time(minutes=5)
-    ticks = drain(world, most_ticks=120)
+    ticks = drain(world, max_ticks=120)
     by_minute = Counter(moment.replace(second=0) for moment in world.client.requests)
     assert max(by_minute.values()) <= 20
     pages = count // 100
-    assert ticks <= pages / 19 * 1.6 + 5, ticks  # finding windows that fit costs some pages
+    assert ticks <= pages / 19 * 1.6 + 5, ticks  # finding suitable windows costs some pages
     world.at((MORNING + timedelta(days=1)).replace(hour=0, minute=2)).sync()
     while world.pass_time(minutes=1).sync().backlog_s:
         pass
@@ -82,7 +82,7 @@ def test_very_many_scores_at_once_are_drained_within_the_limits(
     assert [value.sequence for value in values] == list(range(1, count + 1))
 
 
-def test_ticks_more_often_than_every_minute_leave_the_relay_its_requests(world: World) -> None:
+def test_frequent_syncs_leave_the_relay_its_requests(world: World) -> None:
     world.answer(1)
     world.tick()
     start = milliseconds(world)
@@ -95,12 +95,12 @@ def test_ticks_more_often_than_every_minute_leave_the_relay_its_requests(world: 
             for request in world.client.requests
             if 0 <= (request - moment).total_seconds() < 60
         ]
-        assert len(within) <= 20  # of the organization's 30
+        assert len(within) <= 20  # of 30 requests per organization
     assert any("requests are used up" in report.problem for report in reports)
-    drain(world.pass_time(minutes=1), most_ticks=10)
+    drain(world.pass_time(minutes=1), max_ticks=10)
 
 
-def test_three_of_fifty_readers_who_vote_a_hundred_times_are_three_values_a_day(
+def test_three_frequent_readers_of_fifty_give_three_values_a_day(
     world: World,
 ) -> None:
     generator = random.Random(3)
@@ -127,12 +127,12 @@ def test_three_of_fifty_readers_who_vote_a_hundred_times_are_three_values_a_day(
     total = sum(shares.values())
     assert total >= 190
     for reader in range(3):
-        # five per cent, and the one value that the bound is rounded up by
+        # five per cent, and one value because the limit is rounded up
         assert shares[f"bad{reader}"] <= 0.05 * total + 1
     assert sum(count for unit, count in shares.items() if unit.startswith("bad")) <= 30
 
 
-def test_one_key_is_one_reader_and_too_large_a_share_is_reported(world: World) -> None:
+def test_a_key_is_one_reader_and_a_large_share_is_reported(world: World) -> None:
     world.answer(*range(40))
     for day in range(12):
         now = milliseconds(world.at(MORNING + timedelta(days=day)))
@@ -160,9 +160,9 @@ def test_one_key_is_one_reader_and_too_large_a_share_is_reported(world: World) -
     assert alarms == [("ann", "one key", 40 * (12 - len(bad)))]
 
 
-def test_the_bound_never_locks_out_readers_who_come_equally_often() -> None:
+def test_the_limit_never_excludes_readers_with_equal_activity() -> None:
     for readers in (1, 2, 3, 5, 19, 20, 25, 40, 100):
         admitted: Counter[str] = Counter()
-        for number in range(40 * readers):  # one reader a day, in turn
+        for number in range(40 * readers):  # one reader a day in rotation
             reader = number % readers
             assert admit_reader_days([f"r{reader}"], admitted) == [True], (readers, number)
