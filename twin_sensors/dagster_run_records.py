@@ -1,10 +1,11 @@
 """Query Dagster's run records of one job, so that each run starts exactly once.
-If a person materializes a job's own asset on Dagster's page, Dagster runs its own asset job instead
-of ours. Such a run produces the same result for the same partition and therefore counts as a run of
-the job.
 
 Scope: queries on the instance. Out of scope: decisions from the runs
 (`twin_resources/idempotent_launch.py`, `twin_resources/quality/retraining/`).
+
+If a person materializes one of a job's assets on Dagster's page, Dagster runs its asset job instead
+of ours. Such a run produces the same result for the same partition, and therefore counts as a run
+of the job.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,11 @@ class DagsterRunRecords:
     def __init__(
         self, instance: dg.DagsterInstance, *, job: str = JOB, key_tag: str = KEY_TAG
     ) -> None:
-        """`key_tag`: the tag that identifies the reason for a run."""
+        """Query the runs of a job.
+
+        Args:
+            key_tag: tag that identifies the reason for a run.
+        """
         self._instance = instance
         self._job, self._key_tag = job, key_tag
         self._in_flight: dict[str, str] | None = None

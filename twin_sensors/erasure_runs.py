@@ -59,7 +59,7 @@ def forget_subject(
 
 
 @dg.job(
-    description="Forget a post, an author or a reader; `twin forget` enters the request.",
+    description="Forget a post, an author or a reader, as requested with `twin forget`.",
     executor_def=dg.in_process_executor,
 )
 def forget() -> None:
@@ -69,8 +69,8 @@ def forget() -> None:
 
 @dg.sensor(
     job=forget,
-    description="Starts `forget` for a request of `twin forget` that nobody carries out: its run "
-    f"died, or none was launched. At most {MAX_RUNS} runs in a row that come to nothing.",
+    description="Starts `forget` for a request of `twin forget` without a run in progress: its "
+    f"run died, or none was launched. Stops after {MAX_RUNS} unsuccessful runs in a row.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,  # an obligation, independent of settings
 )

@@ -35,8 +35,8 @@ HOUR_S = 3600.0
 @dg.schedule(
     job=import_posts,
     cron_schedule="20 * * * *",
-    description="Asks every feed whether it has changed, and starts `import_posts` for the authors "
-    "of those that have.",
+    description="Checks every feed for changes, and starts `import_posts` for the authors whose "
+    "feeds have changed.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def import_changed_feeds_every_hour(
@@ -114,9 +114,9 @@ def _decide_import(
 @dg.schedule(
     job=import_posts,
     cron_schedule="10 2 * * *",
-    description="Starts `import_posts` for every author, to catch what no listing shows: a post "
-    "whose date has arrived, a file whose content changed but not its size or modification time, "
-    "an abandoned import.",
+    description="Starts `import_posts` for every author, to find changes that no listing shows: a "
+    "post whose date has arrived, a file whose content changed but not its size or modification "
+    "time, an abandoned import.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def import_all_posts_every_night(

@@ -48,27 +48,27 @@ import_posts = dg.define_asset_job(
 retrain_twin = dg.define_asset_job(
     "retrain_twin",
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
-    description="Dataset, checkpoint, gate, release, policy and report of one author.",
+    description="Make one author's dataset, checkpoint, verdict, release, policy and report.",
     # `TWIN_STEPS_APART` determines the executor, that is, whether the steps share a process.
 )
 
 train_reference = dg.define_asset_job(
     "train_reference",
     selection=dg.AssetSelection.assets(*REFERENCE_ASSETS),
-    description="The adapter of other authors that an author's later candidates must beat.",
+    description="Train the adapter of other authors that an author's later candidates must beat.",
 )
 
 learn_routing = dg.define_asset_job(
     "learn_routing",
     selection=dg.AssetSelection.assets(*ROUTING_ASSETS),
-    description="Labels of one author within the month's sum, and the policy that follows.",
+    description="Buy one author's labels within the monthly budget, and fit the routing policy.",
     executor_def=dg.in_process_executor,
 )
 
 collect_feedback = dg.define_asset_job(
     "collect_feedback",
     selection=dg.AssetSelection.assets(*FEEDBACK_ASSETS) | (MARTS - CROSS_AUTHOR_MARTS),
-    description="Scores of readers and judges for one author's twin, and the marts over them.",
+    description="Collect the scores of one author's twin, and compute the evidence and the marts.",
     executor_def=dg.in_process_executor,
 )
 
@@ -76,21 +76,21 @@ judge_answers = dg.define_asset_job(
     "judge_answers",
     selection=dg.AssetSelection.assets(*JUDGEMENT_ASSETS),
     # This job is separate because the pool `training` counts runs, and feedback must not wait.
-    description="Judges' scores for new answers of one author's twin.",
+    description="Score new answers of one author's twin with the judges.",
     executor_def=dg.in_process_executor,
 )
 
 compare_versions = dg.define_asset_job(
     "compare_versions",
     selection=dg.AssetSelection.assets(*COMPARISON_ASSETS),
-    description="More pairs of answers for one author's version on trial; `canary_verdict` acts on "
-    "what they say.",
+    description="Compare more answers of one author's version on trial; the sensor "
+    "`canary_verdict` decides from them.",
     executor_def=dg.in_process_executor,
 )
 
 compare_authors = dg.define_asset_job(
     "compare_authors",
     selection=CROSS_AUTHOR_MARTS,
-    description="The marts over all authors.",
+    description="Compute the marts over all authors.",
     executor_def=dg.in_process_executor,
 )

@@ -45,8 +45,8 @@ def _enables_auto_retrain(path: Path) -> bool:
 
 @dg.sensor(
     job=retrain_twin,
-    description="Starts `retrain_twin` when a person asked for it (`twin retrain`), or when "
-    "something that a model was trained on is to be forgotten.",
+    description="Starts `retrain_twin` for a person's request (`twin retrain`), or after an "
+    "erasure of text that a model was trained on.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,  # erasures and explicit requests ignore settings
 )
@@ -64,8 +64,8 @@ def retraining_requested(
 
 @dg.sensor(
     job=retrain_twin,
-    description="Starts `retrain_twin` when enough posts or pairs have come since the stable "
-    "version was trained. Runs where automatic retraining was asked for.",
+    description="Starts `retrain_twin` after enough new posts or pairs since the stable version "
+    "was trained. Runs only if automatic retraining is on.",
     minimum_interval_seconds=600,  # each tick reads tables, and posts do not arrive every minute
     default_status=default_sensor_status(),
 )

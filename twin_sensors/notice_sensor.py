@@ -14,8 +14,8 @@ from twin_resources.storage.state.state import State
 
 
 @dg.sensor(
-    description="Sends the notices that wait (alarms, releases, refusals) to the addresses in "
-    "`TWIN_NOTIFY`; failed deliveries are retried.",
+    description="Sends waiting notices (alarms, releases, refusals) to the addresses in "
+    "`TWIN_NOTIFY`, and retries failed deliveries.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

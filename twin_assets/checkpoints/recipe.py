@@ -272,7 +272,7 @@ def _drop_removed_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
         values["preference"] = {
             name: value
             for name, value in preference.items()
-            # the pairs that came of `answers` are part of the dataset's version
+            # the pairs made with `answers` are part of the dataset's version
             if name not in {"answers", "answer_tokens"} and (name, value) != ("rpo_alpha", 0.0)
         }
     return values

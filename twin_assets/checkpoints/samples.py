@@ -5,7 +5,7 @@ the loss covers. Out of scope: the prompt's wording (`prompt/templates.py` rende
 messages), the order of samples (`batches.py`).
 Method: the loss covers only the answer. The mask comes from character offsets in the rendered text,
 not from tokenizing the parts separately. The masked part is therefore the prompt exactly as the
-server sees it.
+server receives it.
 """
 # pyright: strict
 

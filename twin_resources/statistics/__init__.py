@@ -1,4 +1,4 @@
-"""Contain the loop's statistics: pure functions that decide on retraining and release.
+"""Compute the loop's statistics: pure functions that decide on retraining and release.
 
 Scope: bounds, bets, detectors, tests, and the decisions based on them.
 Out of scope: reading scores, storing state, starting runs, dagster.

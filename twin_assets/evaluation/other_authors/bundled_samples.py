@@ -7,8 +7,8 @@ Scope: choosing the authors and making their samples. Out of scope: the posts
 The question for a passage is drafted from the passage itself, by the function that drafts the
 control's questions (`measures/author_control.py`). Four of five prompts show passages, as in an
 author's own samples. These passages surround the answer in its post, as retrieval would find them.
-Without passages, an adapter sees more answers in as many tokens, in prompts like the control's. A
-good candidate trained on as many tokens was refused when compared with such an adapter
+Without passages, an adapter is trained on more answers in as many tokens, in prompts like the
+control's. A good candidate trained on as many tokens was refused when compared with such an adapter
 (tests/bench/RESULTS.md).
 """
 # pyright: strict
