@@ -97,12 +97,14 @@ class PromptQueue:
         self,
         server: RunningServer,
         *,
+        max_concurrent: int = MAX_CONCURRENT_REQUESTS,
         timeout_s: float = ANSWER_TIMEOUT_S,
         slot: int | None = None,
     ) -> None:
         """Query one server until the queue is empty.
 
         Args:
+            max_concurrent: number of concurrent requests.
             timeout_s: time limit for an answer, extended while the server computes (`timeouts.py`).
             slot: slot of this home's server whose cache contains the prompts' prefix; None for any.
 
@@ -114,13 +116,13 @@ class PromptQueue:
 
         with (
             httpx.Client(headers=server.headers, trust_env=False) as client,
-            ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool,
+            ThreadPoolExecutor(max_concurrent) as pool,
         ):
             policy = StallPolicy(server, timeout_s=timeout_s)
             slot_field = {} if slot is None or server.pid is None else {"id_slot": slot}
             workers = [
                 pool.submit(self._run_worker, server, client, policy, slot_field)
-                for _ in range(MAX_CONCURRENT_REQUESTS)
+                for _ in range(max_concurrent)
             ]
             for worker in workers:
                 worker.result()
