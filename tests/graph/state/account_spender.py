@@ -1,10 +1,10 @@
-"""What other processes of the account's tests run. Scope: no test, no expectation.
+"""A process of the account's tests that spends money; it contains no assertions.
 
     python -m tests.graph.state.account_spender URL REQUESTS LIMIT BILL [die]
 
-Each request costs 90 % of what was set aside for it, and stands as a line in BILL before it is
-settled: as a provider does, whatever happens to the one who asked. With `die` the last one is held
-for ever; the process says "here" and waits to be killed.
+Each request costs 90 % of its reservation. Like a provider, the process writes the cost to BILL
+before it settles the request. With `die`, the last request is never settled: the process prints
+"here" and waits to be killed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from twin_resources.access.account import SpendingAccount
 from twin_resources.access.spending_limits import OverLimitError, SpendingLimit, SpendingLimits
 from twin_resources.storage.state.state import State
 
-MOST, COST = 0.0001, 0.00009
+MAX_COST, COST = 0.0001, 0.00009
 
 
-def say(word: str) -> None:
+def print_line(word: str) -> None:
     sys.stdout.write(word + "\n")
     sys.stdout.flush()
 
@@ -28,11 +28,11 @@ def say(word: str) -> None:
 def main(url: str, requests: int, limit: float, bill: str, how: str = "") -> None:
     limits = SpendingLimits(home=SpendingLimit(usd_per_day=limit))
     account = SpendingAccount(State.open(url), limits)
-    say("ready")
+    print_line("ready")
     sys.stdin.readline()
     for number in range(requests):
         try:
-            reservation = account.reserve(purpose="answer", author="ada", key="k", max_usd=MOST)
+            reservation = account.reserve(purpose="answer", author="ada", key="k", max_usd=MAX_COST)
         except OverLimitError:
             continue
         with Path(bill).open("a", encoding="utf-8") as stream:
@@ -41,7 +41,7 @@ def main(url: str, requests: int, limit: float, bill: str, how: str = "") -> Non
             break
         account.settle(reservation, COST)
     if how:
-        say("here")
+        print_line("here")
         time.sleep(600)
 
 

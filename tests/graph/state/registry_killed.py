@@ -1,9 +1,9 @@
-"""A process that is killed in the middle of a move. Scope: no test, no expectation.
+"""A process that is killed during a move; it contains no assertions.
 
     python -m tests.graph.state.registry_killed URL POLICY inside|after
 
-It releases v2 of mara and stops for ever either inside the transaction, with all its rows written,
-or after it, before the policy is. It says so on standard output and waits to be killed.
+It releases v2 of mara and stops either inside the transaction, when all rows are written, or after
+it, before the policy is written. It prints a line and waits to be killed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What other processes of the registry tests run. Scope: no test, no expectation."""
+"""Functions that the registry tests run in other processes; they contain no assertions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from twin_resources.storage.state.state import State
 GATE = "gate-1"
 
 
-def reconcile_when_all_are_ready(url: str, policy: Path, at_once: Any, out: Path) -> None:
-    """Reconcile at the same moment as another, and write down the moves made."""
+def reconcile_when_all_are_ready(url: str, policy: Path, barrier: Any, out: Path) -> None:
+    """Reconcile at the same moment as another process, and write the moves to a file."""
     registry = Registry(State.open(url), policy_path=policy)
-    at_once.wait()
+    barrier.wait()
     moves = reconcile(registry, "mara", gate_version=GATE, mode="gate", actor="test")
     out.write_text(json.dumps([[move.version, move.to_state] for move in moves]))
 

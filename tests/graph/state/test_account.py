@@ -1,4 +1,4 @@
-"""The account shared by four processes, one of them killed: on SQLite and on PostgreSQL."""
+"""Processes share an account on SQLite and PostgreSQL, and one of them is killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.state.account_spender import COST, MOST
+from tests.graph.state.account_spender import COST, MAX_COST
 from twin_resources.access.account import DEADLINE_S, SpendingAccount
 from twin_resources.access.spending_limits import OverLimitError, SpendingLimit, SpendingLimits
 from twin_resources.storage.state.state import State
@@ -34,7 +34,7 @@ def begin(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
-def billed(folder: Path) -> float:
+def sum_bills(folder: Path) -> float:
     return sum(
         float(line) for path in folder.glob("*.bill") for line in path.read_text().splitlines()
     )
@@ -43,36 +43,36 @@ def billed(folder: Path) -> float:
 def test_four_processes_and_a_kill_pass_no_limit(
     state: State, store_url: str, tmp_path: Path
 ) -> None:
-    """24 requests of four processes on a budget of ten; a fifth dies with a reservation."""
-    limit = 10 * MOST
+    """Four processes send 24 requests on a budget of ten; a fifth is killed with a reservation."""
+    limit = 10 * MAX_COST
     spenders = [start(store_url, 6, limit, tmp_path / f"{number}.bill") for number in range(4)]
-    dying = start(store_url, 1, limit, tmp_path / "dying.bill", "die")
-    for process in (*spenders, dying):
+    killed = start(store_url, 1, limit, tmp_path / "dying.bill", "die")
+    for process in (*spenders, killed):
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    begin(dying)
-    assert dying.stdout is not None
-    assert dying.stdout.readline() == "here\n"
+    begin(killed)
+    assert killed.stdout is not None
+    assert killed.stdout.readline() == "here\n"
     for process in spenders:
         begin(process)
-    dying.kill()
-    assert dying.wait(30) == -9
+    killed.kill()
+    assert killed.wait(30) == -9
     assert [process.wait(60) for process in spenders] == [0] * 4
 
     account = SpendingAccount(state, SpendingLimits(home=SpendingLimit(usd_per_day=limit)))
     spending = account.sum_spending()
-    assert spending.reserved_usd == MOST, "what the dead one held"
-    assert 9 * COST <= billed(tmp_path) <= limit
-    assert spending.usd + COST == pytest.approx(billed(tmp_path), abs=1e-9)
+    assert spending.reserved_usd == MAX_COST, "not the reservation of the killed process"
+    assert 9 * COST <= sum_bills(tmp_path) <= limit
+    assert spending.usd + COST == pytest.approx(sum_bills(tmp_path), abs=1e-9)
     assert spending.usd + spending.reserved_usd <= limit
 
     day = datetime.now(UTC)
     later = SpendingAccount(state, account.limits, clock=lambda: time.time() + DEADLINE_S + 1)
-    with pytest.raises(OverLimitError):  # whoever reserves next counts the dead one's, in full
+    with pytest.raises(OverLimitError):  # the killed process's reservation counts in full
         later.reserve(purpose="answer", author="ada", key="", max_usd=2 * limit)
     settled = later.sum_spending(as_of=day)
-    assert settled.reserved_usd == MOST, "a refused reservation changes nothing"
+    assert settled.reserved_usd == MAX_COST, "a refused reservation changed the account"
     later.release(later.reserve(purpose="label", author="bob", key="", max_usd=0.0))
     settled = later.sum_spending(as_of=day)
-    assert settled.usd == pytest.approx(spending.usd + MOST, abs=1e-12)
-    assert billed(tmp_path) <= settled.usd <= limit
+    assert settled.usd == pytest.approx(spending.usd + MAX_COST, abs=1e-12)
+    assert sum_bills(tmp_path) <= settled.usd <= limit

@@ -28,7 +28,7 @@ def register(registry: Registry, author: str, checkpoint: str) -> None:
 
 
 @pytest.fixture
-def living(home: Settings) -> Settings:
+def versioned_home(home: Settings) -> Settings:
     """A home whose author has a stable version."""
     registry = open_registry(home)
     register(registry, "mara", "c1")
@@ -37,17 +37,17 @@ def living(home: Settings) -> Settings:
     return home
 
 
-def with_state_url(living: Settings, monkeypatch: pytest.MonkeyPatch, url: str) -> Settings:
-    """The same home once `TWIN_STATE_URL` is set."""
+def with_state_url(versioned_home: Settings, monkeypatch: pytest.MonkeyPatch, url: str) -> Settings:
+    """Set `TWIN_STATE_URL`; return the home's settings with it."""
     monkeypatch.setenv("TWIN_STATE_URL", url)
-    return living.model_copy(update={"state_url": url})
+    return versioned_home.model_copy(update={"state_url": url})
 
 
-def test_an_empty_store_beside_a_living_home_is_refused_everywhere_and_changes_nothing(
-    living: Settings, store_url: str, monkeypatch: pytest.MonkeyPatch
+def test_an_empty_store_is_refused_for_a_home_with_versions(
+    versioned_home: Settings, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = living.policy_path.read_bytes()
-    settings = with_state_url(living, monkeypatch, store_url)
+    policy = versioned_home.policy_path.read_bytes()
+    settings = with_state_url(versioned_home, monkeypatch, store_url)
     [check] = run_check("state", lambda: stores.check_state(settings))
     assert check.verdict == "fail"
     assert "`twin backup FILE`" in check.remedy
@@ -65,45 +65,45 @@ def test_an_empty_store_beside_a_living_home_is_refused_everywhere_and_changes_n
         registry.set_routing("mara", {"canary_share": 0.5})
     assert registry.versions("new") == []
     [check] = run_check("state", lambda: stores.check_state(settings))
-    assert check.verdict == "fail", "its tables are made now"
+    assert check.verdict == "fail", "an empty store with tables passed"
     state.close()
-    assert living.policy_path.read_bytes() == policy
+    assert versioned_home.policy_path.read_bytes() == policy
 
 
-def test_a_run_of_dagster_is_refused_before_its_step(
-    living: Settings, store_url: str, monkeypatch: pytest.MonkeyPatch
+def test_a_dagster_run_is_refused_before_its_step(
+    versioned_home: Settings, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_state_url(living, monkeypatch, store_url)
+    with_state_url(versioned_home, monkeypatch, store_url)
 
     @dg.asset
-    def released(registry: dg.ResourceParam[Registry]) -> None:
+    def publish_policy(registry: dg.ResourceParam[Registry]) -> None:
         registry.publish()
 
     result = dg.materialize(
-        [released], resources={"registry": RegistryResource()}, raise_on_error=False
+        [publish_policy], resources={"registry": RegistryResource()}, raise_on_error=False
     )
     assert not result.success
-    assert read_policy(living.policy_path).authors["mara"].stable is not None
+    assert read_policy(versioned_home.policy_path).authors["mara"].stable is not None
 
 
-def test_a_store_that_was_lost_is_refused(living: Settings) -> None:
-    file = living.home / "state.sqlite"
+def test_a_lost_store_is_refused(versioned_home: Settings) -> None:
+    file = versioned_home.home / "state.sqlite"
     file.unlink()
-    [check] = run_check("state", lambda: stores.check_state(living))
+    [check] = run_check("state", lambda: stores.check_state(versioned_home))
     assert (check.verdict, "twin restore" in check.remedy) == ("fail", True)
-    file.write_bytes(b"")  # what some tools leave of a file that they could not write
-    assert next(iter(stores.check_state(living))).verdict == "fail"
+    file.write_bytes(b"")  # as some tools do when a write fails
+    assert next(iter(stores.check_state(versioned_home))).verdict == "fail"
     with pytest.raises(EmptyStateStoreError, match="restore its last backup"):
-        open_registry(living)
+        open_registry(versioned_home)
 
 
-def test_a_store_with_rows_of_another_home_beside_is_refused_before_there_is_a_version(
+def test_a_new_store_is_refused_when_the_former_one_has_rows(
     home: Settings, store_url: str
 ) -> None:
     first = State.open(home.state_address)
     check_store_belongs_to_home(home, first)
     settings = home.model_copy(update={"state_url": store_url})
-    check_store_belongs_to_home(settings, State.open(store_url))  # nothing was kept yet
+    check_store_belongs_to_home(settings, State.open(store_url))  # both are empty
     with first.transaction() as connection:
         from twin_resources.storage.state.state_tables import routing
 
@@ -114,12 +114,12 @@ def test_a_store_with_rows_of_another_home_beside_is_refused_before_there_is_a_v
         check_store_belongs_to_home(settings, State.open(store_url))
 
 
-def test_the_last_author_may_be_forgotten(living: Settings) -> None:
-    registry = open_registry(living)
+def test_the_last_author_may_be_forgotten(versioned_home: Settings) -> None:
+    registry = open_registry(versioned_home)
     from twin_resources.storage.state.state_tables import model_versions
 
     with registry.state.transaction() as connection:
         connection.execute(model_versions.delete())
     assert registry.publish(erased_author="mara").authors == {}
-    assert read_policy(living.policy_path).authors == {}
+    assert read_policy(versioned_home.policy_path).authors == {}
     assert registry.publish().authors == {}

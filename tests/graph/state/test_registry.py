@@ -1,4 +1,4 @@
-"""The registry on SQLite and PostgreSQL: versions, verdicts, moves, and the policy they write."""
+"""The registry on SQLite and PostgreSQL: versions, verdicts, moves, and the written policy."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def states(registry: Registry) -> list[str]:
     return [item.state for item in registry.versions("mara")]
 
 
-def served(registry: Registry) -> int | None:
+def served_version(registry: Registry) -> int | None:
     stable = read_policy(registry.policy_path).authors["mara"].stable
     return stable.version if stable else None
 
@@ -105,7 +105,7 @@ def name_answer_model(registry: Registry, checkpoint: str = "named") -> ModelVer
     )
 
 
-def test_an_answer_model_is_stable_by_a_persons_word_until_a_trial_is_won(
+def test_an_answer_model_is_stable_by_hand_until_a_candidate_wins_a_trial(
     registry: Registry,
 ) -> None:
     version = name_answer_model(registry)
@@ -123,25 +123,25 @@ def test_an_answer_model_is_stable_by_a_persons_word_until_a_trial_is_won(
     judge(registry, "h2")
     reconcile_all(registry, mode="gate")
     assert states(registry) == ["stable", "shadow"]
-    won = TrialResult("promote", "better, after 80 pairs", incumbent=1)
-    reconcile_all(registry, mode="gate", v2=won)
+    result = TrialResult("promote", "better, after 80 pairs", incumbent=1)
+    reconcile_all(registry, mode="gate", v2=result)
     assert states(registry) == ["retired", "stable"]
-    assert name_answer_model(registry).state == "retired", "naming it again does not bring it back"
+    assert name_answer_model(registry).state == "retired", "naming it again restored it"
 
 
-def test_an_answer_model_goes_by_a_persons_word_and_comes_back(registry: Registry) -> None:
+def test_an_answer_model_is_retired_and_restored_by_hand(registry: Registry) -> None:
     name_answer_model(registry)
     registry.move("mara", 1, "stable", actor="command:jo", reason="named", force=True)
     with pytest.raises(MoveRefusedError, match="it may move to refused"):
         registry.move("mara", 1, "retired", actor="dagster", reason="by itself")
     registry.move("mara", 1, "retired", actor="command:jo", reason="not wanted", force=True)
-    assert served(registry) is None
+    assert served_version(registry) is None
     registry.move("mara", 1, "stable", actor="command:jo", reason="wanted again")
-    assert served(registry) == 1
+    assert served_version(registry) == 1
     assert registry.get("mara", 1).forced
 
 
-def test_a_tuned_version_is_not_taken_away_like_an_answer_model(registry: Registry) -> None:
+def test_a_tuned_version_cannot_be_retired_by_hand(registry: Registry) -> None:
     release(registry, "h1")
     with pytest.raises(MoveRefusedError, match="it may move to nowhere"):
         registry.move("mara", 1, "retired", actor="command:jo", reason="off", force=True)
@@ -158,7 +158,7 @@ def test_versions_are_numbered_by_author(registry: Registry) -> None:
         registry.get("mara", 9)
 
 
-def test_a_known_checkpoint_makes_no_new_version_and_its_paths_are_renewed(
+def test_a_known_checkpoint_keeps_its_version_and_gets_new_paths(
     registry: Registry,
 ) -> None:
     first = register(registry, "h1")
@@ -171,17 +171,17 @@ def test_a_known_checkpoint_makes_no_new_version_and_its_paths_are_renewed(
     assert len(registry.versions("mara")) == 1
 
 
-def test_a_retired_checkpoint_that_training_gives_again_is_a_candidate_again(
+def test_a_retired_checkpoint_trained_again_is_a_candidate(
     registry: Registry,
 ) -> None:
     release(registry, "h1", "h2")
     assert states(registry) == ["retired", "stable"]
     assert register(registry, "h1").state == "candidate"
     assert registry.moves("mara")[-1].reason == "training produced this checkpoint again"
-    assert register(registry, "h2").state == "stable", "a serving one stays as it is"
+    assert register(registry, "h2").state == "stable", "the stable version changed its state"
 
 
-def test_a_verdict_comes_back_whole_and_the_newest_counts(registry: Registry) -> None:
+def test_a_verdict_is_read_unchanged_and_the_newest_counts(registry: Registry) -> None:
     first = judge(registry, "h1", "failed")
     assert registry.verdict("h1", GATE) == first
     assert registry.verdict("h1", "gate-2") is None
@@ -193,31 +193,31 @@ def test_a_verdict_comes_back_whole_and_the_newest_counts(registry: Registry) ->
 
 
 @pytest.mark.parametrize("outcome", ["failed", "not_decided"])
-def test_a_release_is_taken_back_by_a_later_verdict_alone(
+def test_a_release_is_withdrawn_only_after_a_later_verdict(
     registry: Registry, outcome: Outcome
 ) -> None:
     release(registry, "h1")
-    back: dict[str, Any] = {"actor": "evaluation_report", "reason": "it recites"}
+    arguments: dict[str, Any] = {"actor": "evaluation_report", "reason": "it recites"}
     with pytest.raises(MoveRefusedError, match="PASSED by gate-1"):
-        registry.move("mara", 1, "refused", **back, gate_version=GATE)
+        registry.move("mara", 1, "refused", **arguments, gate_version=GATE)
     with pytest.raises(MoveRefusedError, match="no verdict of gate ''"):
-        registry.move("mara", 1, "refused", **back)
+        registry.move("mara", 1, "refused", **arguments)
     judge(registry, "h1", outcome)
     assert [verdict.outcome for verdict in registry.verdicts("h1", GATE)] == ["passed", outcome]
-    assert reconcile_all(registry) == [], "who judged it takes it back, no reconciliation"
+    assert reconcile_all(registry) == [], "a reconciliation withdrew the release"
 
-    move = registry.move("mara", 1, "refused", **back, gate_version=GATE)
+    move = registry.move("mara", 1, "refused", **arguments, gate_version=GATE)
 
     assert (move.from_state, move.to_state) == ("stable", "refused")
-    assert served(registry) is None
+    assert served_version(registry) is None
     texts = {item.title: item.text for item in queued_notices(registry.state, author="mara")}
     assert "it recites" in texts["v1 of mara was taken back"]
     assert "base model answers" in texts["v1 of mara was taken back"]
     assert reconcile_all(registry) == []
     registry.move("mara", 1, "stable", actor="chris", reason="I read it", force=True)
     with pytest.raises(MoveRefusedError, match="a person released it against the gate's verdict"):
-        registry.move("mara", 1, "refused", **back, gate_version=GATE)
-    assert served(registry) == 1
+        registry.move("mara", 1, "refused", **arguments, gate_version=GATE)
+    assert served_version(registry) == 1
 
 
 @pytest.mark.parametrize("outcome", [None, "failed", "not_decided"])
@@ -238,23 +238,23 @@ def test_a_release_without_a_passed_verdict_is_refused(
         registry.move("mara", 1, "stable", actor="me", reason="please")
     assert states(registry) == ["candidate"]
     assert registry.moves("mara") == []
-    assert served(registry) is None
+    assert served_version(registry) is None
 
 
-def test_the_first_that_passes_becomes_stable_and_is_served(registry: Registry) -> None:
+def test_the_first_passed_version_becomes_stable(registry: Registry) -> None:
     register(registry, "h1")
-    assert reconcile_all(registry) == [], "not judged yet"
+    assert reconcile_all(registry) == [], "a version without a verdict moved"
     judge(registry, "h1")
     (move,) = reconcile_all(registry)
     assert (move.from_state, move.to_state, move.actor) == ("candidate", "stable", "dagster")
     assert reconcile_all(registry) == []
     stable = registry.stable_version("mara")
     assert stable is not None
-    assert stable.version == served(registry) == 1
+    assert stable.version == served_version(registry) == 1
     assert read_policy(registry.policy_path).gate_version == GATE
 
 
-def test_a_refused_one_is_not_served_and_says_why(registry: Registry) -> None:
+def test_a_refused_version_is_not_served_and_has_a_reason(registry: Registry) -> None:
     release(registry, "h1")
     register(registry, "h2")
     judge(registry, "h2", "failed")
@@ -262,27 +262,27 @@ def test_a_refused_one_is_not_served_and_says_why(registry: Registry) -> None:
     assert move.to_state == "refused"
     assert "perplexity 23.5, base 34.6" in move.reason
     assert states(registry) == ["stable", "refused"]
-    assert served(registry) == 1
+    assert served_version(registry) == 1
 
 
-def test_a_successor_retires_and_a_rollback_rolls_back(registry: Registry) -> None:
+def test_a_successor_retires_a_version_and_a_rollback_restores_it(registry: Registry) -> None:
     release(registry, "h1", "h2", "h3")
     assert states(registry) == ["retired", "retired", "stable"]
-    assert served(registry) == 3
+    assert served_version(registry) == 3
     move = registry.rollback("mara", actor="chris", reason="it rambles")
     assert (move.version, move.to_state) == (2, "stable")
     assert states(registry) == ["retired", "stable", "rolled_back"]
-    assert served(registry) == 2
+    assert served_version(registry) == 2
     registry.rollback("mara", 1, actor="chris", reason="further back")
     assert states(registry) == ["stable", "rolled_back", "rolled_back"]
     with pytest.raises(MoveRefusedError, match="no retired version"):
         registry.rollback("mara", actor="chris", reason="still further")
     with pytest.raises(MoveRefusedError, match="from rolled_back it may move to nowhere"):
         registry.rollback("mara", 2, actor="chris", reason="forward")
-    assert reconcile_all(registry) == [], "a reconciliation does not undo a person's rollback"
+    assert reconcile_all(registry) == [], "a reconciliation undid a rollback"
 
 
-def test_a_person_may_force_a_refused_one_and_it_is_marked(registry: Registry) -> None:
+def test_a_person_may_force_a_refused_version(registry: Registry) -> None:
     register(registry, "h1")
     judge(registry, "h1", "not_decided")
     reconcile_all(registry)
@@ -291,24 +291,24 @@ def test_a_person_may_force_a_refused_one_and_it_is_marked(registry: Registry) -
     move = registry.move("mara", 1, "stable", actor="chris", reason="small corpus", force=True)
     assert move.forced
     assert registry.get("mara", 1).forced
-    assert served(registry) == 1
+    assert served_version(registry) == 1
     assert reconcile_all(registry) == []
 
 
-def test_force_is_for_refused_and_parked_only(registry: Registry) -> None:
+def test_only_refused_and_parked_versions_can_be_forced(registry: Registry) -> None:
     register(registry, "h1")
     with pytest.raises(MoveRefusedError, match="from candidate it may move to nowhere"):
         registry.move("mara", 1, "stable", actor="chris", reason="now", force=True)
 
 
-def test_a_parked_one_becomes_candidate_by_hand(registry: Registry) -> None:
+def test_a_parked_version_becomes_a_candidate_by_hand(registry: Registry) -> None:
     register(registry, "h1")
     registry.move("mara", 1, "parked", actor="chris", reason="not yet")
     registry.move("mara", 1, "candidate", actor="chris", reason="now")
     assert states(registry) == ["candidate"]
 
 
-def test_a_canary_is_served_beside_the_stable_one_until_it_is_decided(registry: Registry) -> None:
+def test_a_canary_is_served_beside_the_stable_version_until_decided(registry: Registry) -> None:
     release(registry, "h1")
     register(registry, "h2")
     judge(registry, "h2")
@@ -322,10 +322,10 @@ def test_a_canary_is_served_beside_the_stable_one_until_it_is_decided(registry: 
     assert read_policy(registry.policy_path).authors["mara"].canary is None
 
 
-def test_a_tainted_stable_version_is_served_no_longer(registry: Registry) -> None:
+def test_a_tainted_stable_version_is_no_longer_served(registry: Registry) -> None:
     release(registry, "h1", "h2")
     registry.taint("mara", 2, actor="forget", reason="a post was forgotten")
-    assert served(registry) is None
+    assert served_version(registry) is None
     stable = registry.stable_version("mara")
     assert stable is not None
     assert stable.tainted
@@ -336,15 +336,15 @@ def test_a_tainted_stable_version_is_served_no_longer(registry: Registry) -> Non
         registry.rollback("mara", 1, actor="chris", reason="go back")
 
 
-def test_a_rollback_passes_over_a_tainted_version(registry: Registry) -> None:
+def test_a_rollback_skips_a_tainted_version(registry: Registry) -> None:
     release(registry, "h1", "h2", "h3")
     registry.taint("mara", 2, actor="forget", reason="a post was forgotten")
     registry.rollback("mara", actor="chris", reason="go back")
     assert states(registry) == ["stable", "retired", "rolled_back"]
-    assert served(registry) == 1
+    assert served_version(registry) == 1
 
 
-def test_the_history_tells_who_moved_what_and_why(registry: Registry) -> None:
+def test_the_history_records_moves_actors_and_reasons(registry: Registry) -> None:
     release(registry, "h1", "h2")
     history = [(move.version, move.from_state, move.to_state) for move in registry.moves("mara")]
     assert history == [
@@ -353,8 +353,8 @@ def test_the_history_tells_who_moved_what_and_why(registry: Registry) -> None:
         (2, "candidate", "stable"),
     ]
     retired = registry.moves("mara")[1]
-    why = "v2 became stable: passed the gate, shown to be no worse than v1"
-    assert retired.reason.startswith(why)
+    reason = "v2 became stable: passed the gate, shown to be no worse than v1"
+    assert retired.reason.startswith(reason)
     assert retired.actor == "dagster"
     numbers = [move.number for move in registry.moves("mara")]
     assert numbers == sorted(set(numbers))
@@ -366,12 +366,12 @@ def test_two_reconciliations_at_once_move_each_version_once(
     release(registry, "h1")
     register(registry, "h2")
     judge(registry, "h2")
-    at_once = PROCESSES.Barrier(2)
+    barrier = PROCESSES.Barrier(2)
     outs = [tmp_path / f"moves-{name}" for name in "ab"]
     processes = [
         PROCESSES.Process(
             target=reconcile_when_all_are_ready,
-            args=(store_url, registry.policy_path, at_once, out),
+            args=(store_url, registry.policy_path, barrier, out),
         )
         for out in outs
     ]
@@ -391,7 +391,7 @@ def test_the_newest_routing_table_of_an_author_counts(registry: Registry) -> Non
     assert registry.routing() == {"mara": {"number": 3}, "jose": {"number": 2}}
 
 
-def test_the_policy_never_goes_back_to_an_older_state(registry: Registry, store_url: str) -> None:
+def test_an_older_state_never_overwrites_the_policy(registry: Registry, store_url: str) -> None:
     processes = [
         PROCESSES.Process(
             target=route_many_times, args=(store_url, registry.policy_path, author, 30)
@@ -410,24 +410,24 @@ def test_the_policy_never_goes_back_to_an_older_state(registry: Registry, store_
     }
 
 
-def test_a_lost_policy_file_is_written_anew(registry: Registry) -> None:
+def test_a_lost_policy_file_is_rewritten(registry: Registry) -> None:
     release(registry, "h1")
     registry.policy_path.unlink()
     assert reconcile_all(registry) == []
-    assert served(registry) == 1
+    assert served_version(registry) == 1
     registry.policy_path.write_text("{half a fi")
     assert reconcile_all(registry) == []
-    assert served(registry) == 1
+    assert served_version(registry) == 1
 
 
 def test_an_unchanged_policy_keeps_its_file(registry: Registry) -> None:
     release(registry, "h1")
     before = registry.policy_path.stat().st_mtime_ns
     assert reconcile_all(registry) == []
-    assert registry.policy_path.stat().st_mtime_ns == before, "the gateway follows the mtime"
+    assert registry.policy_path.stat().st_mtime_ns == before, "gateways would read it again"
 
 
-def test_prose_is_forced_of_the_stable_version_alone(registry: Registry) -> None:
+def test_prose_is_forced_only_for_the_stable_version(registry: Registry) -> None:
     release(registry, "first")
     register(registry, "second")
     with pytest.raises(MoveRefusedError, match=r"its state is candidate.*release it first"):
@@ -441,7 +441,7 @@ def test_prose_is_forced_of_the_stable_version_alone(registry: Registry) -> None
     assert stable.prose.forced
 
 
-def test_a_tainted_version_is_moved_nowhere_that_answers(registry: Registry) -> None:
+def test_a_tainted_version_cannot_be_released(registry: Registry) -> None:
     register(registry, "first")
     judge(registry, "first")
     tainted = registry.taint("mara", 1, actor="forget", reason="a post")
@@ -454,7 +454,7 @@ def test_a_tainted_version_is_moved_nowhere_that_answers(registry: Registry) -> 
         registry.move("mara", 1, "stable", actor="a", reason="r", gate_version=GATE, force=True)
 
 
-def test_a_move_without_the_gates_version_or_against_another_stable_one_is_refused(
+def test_a_move_without_a_gate_version_or_with_another_incumbent_is_refused(
     registry: Registry,
 ) -> None:
     release(registry, "first")
@@ -486,7 +486,7 @@ def test_moves_are_numbered_over_all_authors(registry: Registry) -> None:
     assert registry.authors_with_moves(after=numbers[-1]) == []
 
 
-def test_any_version_of_the_gate_may_have_passed_it(registry: Registry) -> None:
+def test_a_pass_of_any_gate_version_counts_as_ever_passed(registry: Registry) -> None:
     for checkpoint in ("h1", "h2", "h3"):
         register(registry, checkpoint)
     judge(registry, "h1", "passed")
@@ -501,7 +501,7 @@ def test_any_version_of_the_gate_may_have_passed_it(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("meanwhile", ["moved by hand", "nothing"])
-def test_a_move_that_is_refused_is_asked_for_again_where_somebody_moved_in_between(
+def test_a_refused_move_is_retried_after_a_concurrent_move(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
     register(registry, "h1")
@@ -510,7 +510,7 @@ def test_a_move_that_is_refused_is_asked_for_again_where_somebody_moved_in_betwe
     judge(registry, "h2", "failed")
     move, refusals = registry.move, []
 
-    def refuses_once(author: str, number: int, to: Any, **options: Any) -> Move:
+    def refuse_once(author: str, number: int, to: Any, **options: Any) -> Move:
         if number == 1 and not refusals:
             refusals.append(number)
             if meanwhile == "moved by hand":
@@ -518,7 +518,7 @@ def test_a_move_that_is_refused_is_asked_for_again_where_somebody_moved_in_betwe
             raise MoveRefusedError("move v1", found="candidate no longer", next_step="look")
         return move(author, number, to, **options)
 
-    monkeypatch.setattr(registry, "move", refuses_once)
+    monkeypatch.setattr(registry, "move", refuse_once)
     if meanwhile == "nothing":
         with pytest.raises(MoveRefusedError, match="candidate no longer"):
             reconcile_all(registry)

@@ -1,4 +1,4 @@
-"""A process killed in a move leaves nothing half done; the next reconciliation repairs it."""
+"""A move that is killed is complete or absent, and the next reconciliation continues."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from twin_resources.storage.state.state import State
 
 @pytest.fixture
 def registry(state: State, tmp_path: Path) -> Registry:
-    """v1 stable, v2 a candidate that has passed."""
-    made_registry = Registry(state, policy_path=tmp_path / "policy.json")
+    """A registry with v1 stable and a passed candidate v2."""
+    registry = Registry(state, policy_path=tmp_path / "policy.json")
     for number in (1, 2):
-        register_version(made_registry, "mara", f"h{number}")
+        register_version(registry, "mara", f"h{number}")
         claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
-        claims = (claim, *beside_stable(made_registry, "mara"))
-        made_registry.record_verdict(Verdict("mara", f"h{number}", GATE, "passed", claims, ""))
+        claims = (claim, *beside_stable(registry, "mara"))
+        registry.record_verdict(Verdict("mara", f"h{number}", GATE, "passed", claims, ""))
         if number == 1:
-            round_of(made_registry)
-    return made_registry
+            run_reconciliation(registry)
+    return registry
 
 
-def round_of(registry: Registry) -> list[str]:
+def run_reconciliation(registry: Registry) -> list[str]:
     moves = reconcile(registry, "mara", gate_version=GATE, mode="gate", actor="test")
     return [f"v{move.version} {move.to_state}" for move in moves]
 
 
 def kill_a_mover(url: str, registry: Registry, where: str) -> None:
-    """Start the process, wait until it is where it should die, and kill it."""
+    """Start a process, wait until it reaches the given point of the move, and kill it."""
     arguments = [url, str(registry.policy_path), where]
     mover = subprocess.Popen(
         [sys.executable, "-m", "tests.graph.state.registry_killed", *arguments],
@@ -51,9 +51,7 @@ def kill_a_mover(url: str, registry: Registry, where: str) -> None:
     mover.stdout.close()
 
 
-def test_killed_inside_the_transaction_nothing_has_moved(
-    registry: Registry, store_url: str
-) -> None:
+def test_a_kill_inside_the_transaction_moves_nothing(registry: Registry, store_url: str) -> None:
     before = (registry.versions("mara"), registry.moves("mara"), queued_notices(registry.state))
     kill_a_mover(store_url, registry, "inside")
     assert (
@@ -65,12 +63,12 @@ def test_killed_inside_the_transaction_nothing_has_moved(
     assert served is not None
     assert served.version == 1
 
-    assert round_of(registry) == ["v2 stable"]
+    assert run_reconciliation(registry) == ["v2 stable"]
     assert queued_notices(registry.state)[0].title == "v2 of mara is stable"
-    assert round_of(registry) == []
+    assert run_reconciliation(registry) == []
 
 
-def test_killed_between_transaction_and_policy_the_next_round_writes_it(
+def test_the_policy_is_written_after_a_kill_between_transaction_and_policy(
     registry: Registry, store_url: str
 ) -> None:
     kill_a_mover(store_url, registry, "after")
@@ -80,8 +78,8 @@ def test_killed_between_transaction_and_policy_the_next_round_writes_it(
     assert old is not None
     assert old.version == 1
 
-    assert round_of(registry) == [], "it was moved already: once"
+    assert run_reconciliation(registry) == [], "the version was moved twice"
     served = read_policy(registry.policy_path).authors["mara"].stable
     assert served is not None
     assert served.version == 2
-    assert len(queued_notices(registry.state)) == 2, "one notice a release"
+    assert len(queued_notices(registry.state)) == 2, "not one notice for each release"

@@ -1,4 +1,4 @@
-"""What hosts share: folders by hash, and author files as rows; on both kinds of each store."""
+"""Data that hosts share: folders by hash and author files as rows, on both kinds of each store."""
 
 from __future__ import annotations
 
@@ -90,18 +90,20 @@ def test_a_folder_is_stored_once_and_fetched_once(tmp_path: Path, address: str) 
     assert not (second.home / NAME).exists()
     assert (first.store(NAME), first.store(NAME)) == (True, False)
     assert second.list_folders("checkpoints") == [NAME]
-    won: list[bool] = []
-    threads = [threading.Thread(target=lambda: won.append(second.fetch(NAME))) for _ in range(2)]
+    results: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(second.fetch(NAME))) for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(won) == [False, True], "of two fetchers one fetched"
+    assert sorted(results) == [False, True], "not exactly one fetch"
     assert (second.home / NAME / "adapter" / "weights.safetensors").read_bytes() == b"w" * 100_000
     assert [path.name for path in (second.home / "work").iterdir()] == ["fetch.lock"]
 
 
-def test_other_bytes_than_were_stored_make_no_folder(tmp_path: Path, address: str) -> None:
+def test_a_folder_with_changed_bytes_is_not_fetched(tmp_path: Path, address: str) -> None:
     first, second = with_checkpoint(host(tmp_path / "a", address)), host(tmp_path / "b", address)
     first.store(NAME)
     changed = tmp_path / "changed"
@@ -112,12 +114,12 @@ def test_other_bytes_than_were_stored_make_no_folder(tmp_path: Path, address: st
     assert not (second.home / NAME).exists()
 
 
-def test_a_folder_whose_list_is_missing_is_not_there(tmp_path: Path) -> None:
+def test_a_folder_without_its_file_list_does_not_count_as_stored(tmp_path: Path) -> None:
     shared = with_checkpoint(host(tmp_path / "a", str(tmp_path / "store")))
     shared.store(NAME)
     (tmp_path / "store" / NAME / FILE_LIST_NAME).unlink()
     assert not shared.contains(NAME)
-    assert shared.store(NAME), "a put that was killed is done again"
+    assert shared.store(NAME), "an interrupted upload was not repeated"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -127,36 +129,38 @@ def state(request: pytest.FixtureRequest, home: Settings, postgresql_url: str) -
         yield store
 
 
-def test_rows_say_what_is_new_changed_and_gone(state: State, home: Settings) -> None:
+def test_rows_are_compared_as_new_changed_and_deleted(state: State, home: Settings) -> None:
     write_author(home, Author("ann", "Ann"))
     write_author(home, Author("bob", "Bob"))
-    wanted = read_author_files(home.authors_dir)
-    assert compare_files(read_stored_files(state), wanted).new == (
+    files = read_author_files(home.authors_dir)
+    assert compare_files(read_stored_files(state), files).new == (
         "authors/ann.toml",
         "authors/bob.toml",
     )
     before = read_change_token(state)
-    store_files(state, wanted, row_names=wanted)
+    store_files(state, files, row_names=files)
     first = read_change_token(state)
-    store_files(state, wanted, row_names=wanted)
-    assert (first != before, read_change_token(state)) == (True, first), "twice is once"
+    store_files(state, files, row_names=files)
+    assert (first != before, read_change_token(state)) == (True, first), (
+        "the token of the same rows"
+    )
     write_author(home, Author("ann", "Ann Bell"))
     (home.authors_dir / "bob.toml").unlink()
-    wanted = read_author_files(home.authors_dir)
-    changes = compare_files(read_stored_files(state), wanted)
+    files = read_author_files(home.authors_dir)
+    changes = compare_files(read_stored_files(state), files)
     assert (changes.new, changes.changed, changes.deleted) == (
         (),
         ("authors/ann.toml",),
         ("authors/bob.toml",),
     )
-    store_files(state, wanted, row_names=["authors/ann.toml"])
+    store_files(state, files, row_names=["authors/ann.toml"])
     assert read_stored_files(state).keys() == {"authors/ann.toml", "authors/bob.toml"}
-    store_files(state, wanted, row_names=["authors/bob.toml"])
-    assert read_stored_files(state) == wanted
+    store_files(state, files, row_names=["authors/bob.toml"])
+    assert read_stored_files(state) == files
     assert read_change_token(state) != first
 
 
-def test_a_file_that_a_person_changed_is_kept_and_named(home: Settings) -> None:
+def test_a_file_that_a_person_changed_is_kept_and_reported(home: Settings) -> None:
     write_author(home, Author("ann", "Ann"))
     stored = read_author_files(home.authors_dir)
     assert update_files(home.home, stored) == []
@@ -167,36 +171,36 @@ def test_a_file_that_a_person_changed_is_kept_and_named(home: Settings) -> None:
     (home.authors_dir / "ann.toml").unlink()
     assert update_files(home.home, stored) == []
     assert update_files(home.home, {}) == []
-    assert author_slugs(home) == [], "what is gone there is gone here"
+    assert author_slugs(home) == [], "a deleted row left its file"
 
 
 @pytest.mark.parametrize(
     "name", ["../escaped.toml", "authors/../escaped.toml", "/escaped.toml", "authors/a/b.toml",
              "authors/keys.json", "policy.json", "authors/"],
 )  # fmt: skip
-def test_a_row_that_names_another_place_writes_nothing(home: Settings, name: str) -> None:
+def test_a_row_with_a_path_outside_the_folder_writes_nothing(home: Settings, name: str) -> None:
     before = set(home.home.parent.rglob("*"))
     (message,) = update_files(home.home, {name: "x = 1"})
     assert repr(name) in message
     assert set(home.home.parent.rglob("*")) == before
     update_files(home.home, {name: "x = 1", "authors/zoe.toml": 'name = "Zoe"'})
-    assert author_slugs(home) == ["zoe"], "the others are followed"
+    assert author_slugs(home) == ["zoe"], "the valid row was not followed"
 
 
-def test_alone_nothing_is_followed(home: Settings) -> None:
+def test_a_home_with_a_local_state_has_no_follower(home: Settings) -> None:
     assert create_follower(home) is None
     assert create_follower(home.model_copy(update={"state_url": home.state_address})) is None
 
 
-def test_paths_of_a_shared_registry_are_of_each_hosts_home(
+def test_paths_of_a_shared_registry_are_relative_to_each_hosts_home(
     tmp_path: Path, postgresql_url: str
 ) -> None:
     with closing(State.open(postgresql_url)) as state:
         first, second = (Registry(state, policy_path=tmp_path / at / "policy.json") for at in "ab")
         paths = {"folder": f"{tmp_path}/a/{NAME}", "base_gguf": f"{tmp_path}/a/weights/m/1/b.gguf"}
         register_version(first, "ann", "0123", base="https://example.org/v1#model", **paths)
-        there = second.get("ann", 1)
-        assert (there.folder, there.base) == (
+        version = second.get("ann", 1)
+        assert (version.folder, version.base) == (
             f"{tmp_path}/b/{NAME}",
             "https://example.org/v1#model",
         )
@@ -211,7 +215,7 @@ def home_of(folder: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Setti
     return load_settings()
 
 
-def test_another_host_gets_the_base_model_and_the_embedder_that_one_has_prepared(
+def test_a_host_fetches_the_base_model_and_embedder_of_another_host(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = home_of(home.home, monkeypatch, tmp_path / "store")
@@ -231,51 +235,51 @@ def test_another_host_gets_the_base_model_and_the_embedder_that_one_has_prepared
     names = [path.relative_to(first.home).as_posix() for path in (base / "r1", embedder / "e1")]
     paths = (str(base / "r1" / "base.gguf"), str(model), None)
     assert share_weights(first, *paths) == sorted(names)
-    assert share_weights(first, *paths) == [], "stored before"
+    assert share_weights(first, *paths) == [], "weights were stored twice"
     assert list((first.home / "work").iterdir()) == []
 
     second = home_of(tmp_path / "second", monkeypatch, tmp_path / "store")
     assert fetch_versions(second, Policy()) == []
-    there = prepared_folder(second) / "r1"
-    record = json.loads((there / RECORD_FILE).read_text())
+    fetched = prepared_folder(second) / "r1"
+    record = json.loads((fetched / RECORD_FILE).read_text())
     assert record == {"name": "org/base", "folder": "model", "source": "hub:org/base"}
-    assert (there / "base.gguf").read_text() == "GGUF"
-    assert (there / "model" / "config.json").read_text() == "{}"
+    assert (fetched / "base.gguf").read_text() == "GGUF"
+    assert (fetched / "model" / "config.json").read_text() == "{}"
     assert (embedder_folder(second) / "e1" / "model.onnx").read_text() == "of e1"
     assert json.loads((embedder_folder(second) / "current.json").read_text()) == {"revision": "e1"}
     (embedder / "current.json").write_text('{"revision": "e2"}')
     assert share_weights(first) == [names[1].replace("e1", "e2")]
-    assert fetch_versions(second, Policy()) == [], "it has one"
+    assert fetch_versions(second, Policy()) == [], "a second embedder was fetched"
     third = home_of(tmp_path / "third", monkeypatch, tmp_path / "store")
     [message] = fetch_versions(third, Policy())
     assert "several revisions" in message
-    assert (prepared_folder(third) / "r1").is_dir(), "the rest is fetched all the same"
+    assert (prepared_folder(third) / "r1").is_dir(), "the base model was not fetched"
 
 
-def test_a_follower_looks_until_it_is_stopped_whatever_a_look_meets(
+def test_a_follower_polls_until_it_is_stopped_despite_errors(
     home: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    follower, looks, waited = Follower(home), iter([RuntimeError("no row"), None]), list[float]()
+    follower, polls, waits = Follower(home), iter([RuntimeError("no row"), None]), list[float]()
 
     def step() -> None:
-        if (error := next(looks)) is not None:
+        if (error := next(polls)) is not None:
             raise error
 
     monkeypatch.setattr(follower, "poll_once", step)
-    stop: Any = SimpleNamespace(wait=lambda wait_s: waited.append(wait_s) or len(waited) > 2)
+    stop: Any = SimpleNamespace(wait=lambda wait_s: waits.append(wait_s) or len(waits) > 2)
     follower.run(stop)
-    assert waited == [0.5] * 3, "every half second"
-    assert next(looks, "looked twice") == "looked twice"
+    assert waits == [0.5] * 3
+    assert next(polls, "polled twice") == "polled twice"
     assert capsys.readouterr().err == "follows the state store: RuntimeError: no row\n"
 
 
-def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
+def test_a_follower_reports_missing_folders_and_survives_postgresql(
     home: Settings, postgresql_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
     shared = home.model_copy(update={"state_url": postgresql_url})
     follower = Follower(shared, clock=lambda: now[0])
-    assert follower.lag_reason, "not read yet"
+    assert follower.lag_reason, "no reason before the first poll"
     with closing(State.open(postgresql_url)) as state:
         registry = Registry(state, policy_path=home.home / "of-another" / "policy.json")
         follower.poll_once()
@@ -290,7 +294,7 @@ def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
     (home.home / NAME).mkdir(parents=True)
     now[0] += 4
     follower.poll_once()
-    assert f"needs {NAME}" in follower.lag_reason, "it looks again after five seconds"
+    assert f"needs {NAME}" in follower.lag_reason, "checked before five seconds"
     now[0] += 2
     follower.poll_once()
     assert (follower.lag_reason, follower.problems) == ("", "")
@@ -300,15 +304,15 @@ def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
     assert "the last state read stays in use" in follower.problems
     follower._state, now[0] = opened_state, now[0] + 60
     follower.poll_once()
-    assert (follower.lag_reason, follower.problems) == ("", ""), "it is back"
-    nowhere = {"state_url": "postgresql://twin@127.0.0.1:1/none"}
-    cut_off = Follower(shared.model_copy(update=nowhere))
-    cut_off.poll_once()
-    assert cut_off.lag_reason == ""
-    assert "the last state read stays in use" in cut_off.problems
+    assert (follower.lag_reason, follower.problems) == ("", ""), "not recovered"
+    unreachable = {"state_url": "postgresql://twin@127.0.0.1:1/none"}
+    follower = Follower(shared.model_copy(update=unreachable))
+    follower.poll_once()
+    assert follower.lag_reason == ""
+    assert "the last state read stays in use" in follower.problems
 
 
-def test_a_tick_gets_author_files_and_a_run_says_which_folder_it_misses(
+def test_a_tick_fetches_author_files_and_a_run_names_a_missing_folder(
     home: Settings, postgresql_url: str, tmp_path: Path
 ) -> None:
     shared = home.model_copy(update={"state_url": postgresql_url})
@@ -321,16 +325,16 @@ def test_a_tick_gets_author_files_and_a_run_says_which_folder_it_misses(
         registry.move("ann", 1, "stable", actor="a person", reason="a test's own", force=True)
 
     fetch_author_files(home)
-    assert author_slugs(home) == [], "nobody shares its store"
+    assert author_slugs(home) == [], "a local store was fetched"
     fetch_author_files(shared)
     assert author_slugs(shared) == ["ann"]
-    assert not shared.policy_path.exists(), "a tick reads no versions"
+    assert not shared.policy_path.exists(), "a tick fetched versions"
     prepare_run(home, "ann")
     with pytest.raises(TwinError, match="checkpoints/ann/c1, which is not on this host"):
         prepare_run(shared, "ann")
 
 
-def test_the_candidate_is_the_one_that_was_trained_last_on_any_host(
+def test_the_candidate_is_the_newest_training_of_all_hosts(
     home: Settings, postgresql_url: str
 ) -> None:
     checkpoints = home.checkpoints_dir / "ann"
@@ -344,20 +348,20 @@ def test_the_candidate_is_the_one_that_was_trained_last_on_any_host(
         pointer = write_pointer(checkpoints, "candidate", {"checkpoint": "c1"})
         register_version(registry, "ann", "c2")
         os.utime(pointer, (1, 1))
-        assert _find_candidate("ann", checkpoints, registry).version == 2, "another host's"
+        assert _find_candidate("ann", checkpoints, registry).version == 2, "trained elsewhere"
         pointer.touch()
         os.utime(pointer, (time.time() + 60, time.time() + 60))
-        assert _find_candidate("ann", checkpoints, registry).version == 1, "trained here again"
+        assert _find_candidate("ann", checkpoints, registry).version == 1, "trained again here"
     with closing(State.open(home.state_address)) as state:
-        alone = Registry(state, policy_path=home.policy_path)
-        register_version(alone, "ann", "c1")
-        register_version(alone, "ann", "c2")
+        local = Registry(state, policy_path=home.policy_path)
+        register_version(local, "ann", "c1")
+        register_version(local, "ann", "c2")
         os.utime(pointer, (1, 1))
-        assert _find_candidate("ann", checkpoints, alone).version == 1
+        assert _find_candidate("ann", checkpoints, local).version == 1
 
 
-def test_gateways_of_eight_hosts_find_each_others_answers(postgresql_url: str) -> None:
-    """Their first answers come at the same time, before the table exists."""
+def test_gateways_of_eight_hosts_read_each_others_answers(postgresql_url: str) -> None:
+    """The first answers are stored at the same time, before the table exists."""
     gateways = [RecentResponses(lambda: State.open(postgresql_url)) for _ in range(8)]
 
     def store(number: int) -> None:
@@ -370,4 +374,4 @@ def test_gateways_of_eight_hosts_find_each_others_answers(postgresql_url: str) -
     for number, gateway in enumerate(gateways):
         another = str((number + 1) % len(gateways))
         assert gateway.answer("eve", another) == f"Drop {another}."
-        assert gateway.answer("bob", another) is None, "another reader's"
+        assert gateway.answer("bob", another) is None, "another reader got the answer"

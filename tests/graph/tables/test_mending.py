@@ -1,4 +1,4 @@
-"""Damaged tables return to their newest undamaged version; the next sync restores the rest."""
+"""A repair restores a damaged table to its newest intact version; a sync restores the rest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from twin_resources.storage.tables.mending import plan_repair
 from twin_resources.storage.tables.store import open_table
 from twin_resources.storage.tables.tables import Tables
 
-# `b` gives no row from the third version on; `e` is new in the fourth
+# `b` has no row from the third version on; `e` is new in the fourth.
 STEPS = (
     {"a": "one two", "b": "three"},
     {"a": "one two", "b": "three", "c": "four"},
@@ -38,7 +38,7 @@ STEPS = (
 
 
 @pytest.fixture
-def living(home: Settings) -> Tables:
+def word_tables(home: Settings) -> Tables:
     return tables_of(home)
 
 
@@ -54,16 +54,16 @@ def folder(tables: Tables) -> Path:
 
 
 def manifests(tables: Tables) -> list[str]:
-    """Manifests, newest first: their names count down."""
+    """The manifests, newest first, because their names count down."""
     return FileStore(tables.uri("words", "mara")).list_files("_versions")
 
 
 def newest_rows(tables: Tables) -> str:
-    """The file of rows that was added last; a bucket's clock counts whole seconds only."""
+    """The newest data file; a bucket's times in whole seconds cannot tell which it is."""
     table = open_table(tables.uri("words", "mara"))
     assert table is not None
-    last = max(table.dataset.get_fragments(), key=lambda fragment: fragment.fragment_id)
-    return f"data/{last.data_files()[0].path}"
+    newest = max(table.dataset.get_fragments(), key=lambda fragment: fragment.fragment_id)
+    return f"data/{newest.data_files()[0].path}"
 
 
 def write(tables: Tables, name: str, content: bytes) -> None:
@@ -72,7 +72,7 @@ def write(tables: Tables, name: str, content: bytes) -> None:
         FileStore(tables.uri("words", "mara")).store_file(name, Path(file.name))
 
 
-def lose(tables: Tables, names: Sequence[str]) -> None:
+def delete(tables: Tables, names: Sequence[str]) -> None:
     for name in names:
         address = f"{tables.uri('words', 'mara')}/{name}"
         if is_object_address(address):
@@ -90,11 +90,11 @@ def empty_three_newest(tables: Tables) -> None:
         write(tables, manifest, b"")
 
 
-def lose_newest_rows(tables: Tables) -> None:
-    lose(tables, [newest_rows(tables)])
+def delete_newest_rows(tables: Tables) -> None:
+    delete(tables, [newest_rows(tables)])
 
 
-def cut_a_file_of_rows_and_the_newest_manifest(tables: Tables) -> None:
+def truncate_newest_rows_and_manifest(tables: Tables) -> None:
     newest = newest_rows(tables)
     empty_newest(tables)
     place = FileStore(tables.uri("words", "mara"))
@@ -104,21 +104,21 @@ def cut_a_file_of_rows_and_the_newest_manifest(tables: Tables) -> None:
     write(tables, newest, content[:-10])
 
 
-def lose_all_rows(tables: Tables) -> None:
-    lose(tables, FileStore(tables.uri("words", "mara")).list_files("data"))
+def delete_all_rows(tables: Tables) -> None:
+    delete(tables, FileStore(tables.uri("words", "mara")).list_files("data"))
 
 
-def lose_all_versions(tables: Tables) -> None:
-    lose(tables, manifests(tables))
+def delete_all_versions(tables: Tables) -> None:
+    delete(tables, manifests(tables))
 
 
 FAULTS = (
-    empty_newest, empty_three_newest, lose_newest_rows, cut_a_file_of_rows_and_the_newest_manifest,
-    lose_all_rows, lose_all_versions,
+    empty_newest, empty_three_newest, delete_newest_rows, truncate_newest_rows_and_manifest,
+    delete_all_rows, delete_all_versions,
 )  # fmt: skip
 
 
-def content(base: str) -> str:
+def hash_files(base: str) -> str:
     digest, place = hashlib.sha256(), FileStore(base)
     for name in place.list_files():
         with place.open_file(name) as stream:
@@ -127,10 +127,10 @@ def content(base: str) -> str:
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def anywhere(
+def any_home(
     home: Settings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """A home whose tables lie in a folder, or in a bucket of its own."""
+    """A home whose tables are in a folder or in a separate bucket."""
     if request.param == "folder":
         return home
     endpoint = request.getfixturevalue("s3_endpoint")
@@ -140,119 +140,128 @@ def anywhere(
     return home.model_copy(update={"tables_uri": f"s3://{name}/tables"})
 
 
-def mend(home: Settings, *, agreed: bool) -> tuple[int, str]:
-    said = io.StringIO()
-    console = Console(width=300, file=said)
-    code = run_repair(home, is_confirmed=agreed, as_json=False, console=console)
-    return code, said.getvalue()
+def repair(home: Settings, *, is_confirmed: bool) -> tuple[int, str]:
+    output = io.StringIO()
+    console = Console(width=300, file=output)
+    code = run_repair(home, is_confirmed=is_confirmed, as_json=False, console=console)
+    return code, output.getvalue()
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)
-def test_a_damaged_table_is_mended_as_it_was_said_and_a_sync_makes_the_rest_anew(
-    anywhere: Settings, fault: Callable[[Tables], None]
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_damaged_table_is_repaired_as_planned_and_a_sync_restores_the_rest(
+    any_home: Settings, fault: Callable[[Tables], None]
 ) -> None:
-    home, living = anywhere, tables_of(anywhere)
-    whole, number = living.data_version("words", "mara"), living.lance_version("words", "mara")
-    rows = living.read("words", "mara")
+    home, word_tables = any_home, tables_of(any_home)
+    data_version, number = (
+        word_tables.data_version("words", "mara"),
+        word_tables.lance_version("words", "mara"),
+    )
+    rows = word_tables.read("words", "mara")
     assert number is not None
-    fault(living)
-    before = content(home.tables_base)
-    code, said = mend(home, agreed=False)
+    fault(word_tables)
+    before = hash_files(home.tables_base)
+    code, output = repair(home, is_confirmed=False)
     assert code == 1
-    assert "words of mara" in said
-    assert "nothing was changed" in said
-    assert content(home.tables_base) == before
-    plan = plan_repair(living.uri("words", "mara"))
+    assert "words of mara" in output
+    assert "nothing was changed" in output
+    assert hash_files(home.tables_base) == before
+    plan = plan_repair(word_tables.uri("words", "mara"))
     assert plan is not None
 
-    code, said = mend(home, agreed=True)
+    code, output = repair(home, is_confirmed=True)
     assert code == 0
-    assert "1 table repaired" in said
-    assert "`twin up`, then `twin import --author mara`" in said
+    assert "1 table repaired" in output
+    assert "`twin up`, then `twin import --author mara`" in output
     if plan.restore_version is None:
-        assert "no version is intact" in said
-        assert not living.exists("words", "mara")
+        assert "no version is intact" in output
+        assert not word_tables.exists("words", "mara")
     else:
-        assert f"restored to version {plan.restore_version}" in said
-        assert living.read("words", "mara").height == plan.rows
-        now = living.lance_version("words", "mara")
-        assert now is not None
-        assert now > plan.restore_version
-        assert now >= number, "a number that was used names no other rows"
+        assert f"restored to version {plan.restore_version}" in output
+        assert word_tables.read("words", "mara").height == plan.rows
+        restored = word_tables.lance_version("words", "mara")
+        assert restored is not None
+        assert restored > plan.restore_version
+        assert restored >= number, "a version number was reused for other rows"
     assert [check.verdict for check in stores.check_tables(home)] == ["ok"]
-    assert mend(home, agreed=True) == (0, "every table and every database is intact\n")
+    assert repair(home, is_confirmed=True) == (0, "every table and every database is intact\n")
 
-    sync_words(living, STEPS[-1])
-    assert living.data_version("words", "mara") == whole
-    assert living.read("words", "mara").equals(rows)
-    assert plan_repair(living.uri("words", "mara")) is None
+    sync_words(word_tables, STEPS[-1])
+    assert word_tables.data_version("words", "mara") == data_version
+    assert word_tables.read("words", "mara").equals(rows)
+    assert plan_repair(word_tables.uri("words", "mara")) is None
 
 
-def test_a_damaged_index_goes_and_every_row_stays(living: Tables, home: Settings) -> None:
-    living.ensure_index("words", "mara", "post")
-    index_full_text(living)
-    rows, version = living.read("words", "mara"), living.data_version("words", "mara")
-    for file in (folder(living) / "_indices").rglob("*.lance"):
+def test_a_damaged_index_is_dropped_and_every_row_stays(
+    word_tables: Tables, home: Settings
+) -> None:
+    word_tables.ensure_index("words", "mara", "post")
+    index_full_text(word_tables)
+    rows, version = word_tables.read("words", "mara"), word_tables.data_version("words", "mara")
+    for file in (folder(word_tables) / "_indices").rglob("*.lance"):
         file.write_bytes(file.read_bytes()[:10])
     [failed, _] = stores.check_tables(home)
     assert "post_idx" in failed.found
     assert "`twin repair`" in failed.remedy
-    code, output = mend(home, agreed=True)
+    code, output = repair(home, is_confirmed=True)
     assert code == 0
     assert "all rows are kept" in output
-    assert living.read("words", "mara").equals(rows)
-    assert living.read("words", "mara", where="post = 'a'").height == 2
-    assert living.data_version("words", "mara") == version
-    living.ensure_index("words", "mara", "post")
+    assert word_tables.read("words", "mara").equals(rows)
+    assert word_tables.read("words", "mara", where="post = 'a'").height == 2
+    assert word_tables.data_version("words", "mara") == version
+    word_tables.ensure_index("words", "mara", "post")
     assert [check.verdict for check in stores.check_tables(home)] == ["ok"]
 
 
-def test_a_tag_on_a_version_that_goes_is_said_and_goes(living: Tables, home: Settings) -> None:
-    living.tag("words", "mara", "kept", 2)
-    living.tag("words", "mara", "trained")
-    lose_newest_rows(living)
-    code, output = mend(home, agreed=True)
+def test_a_tag_on_a_lost_version_is_reported_and_removed(
+    word_tables: Tables, home: Settings
+) -> None:
+    word_tables.tag("words", "mara", "kept", 2)
+    word_tables.tag("words", "mara", "trained")
+    delete_newest_rows(word_tables)
+    code, output = repair(home, is_confirmed=True)
     assert code == 0
     assert "pinned versions that are lost: trained" in output
-    assert living.read("words", "mara", version="kept").height == 3
+    assert word_tables.read("words", "mara", version="kept").height == 3
 
 
-def test_a_damaged_database_is_named_and_left_alone(living: Tables, home: Settings) -> None:
+def test_a_damaged_database_is_reported_and_left_unchanged(
+    word_tables: Tables, home: Settings
+) -> None:
     (home.home / "traces.sqlite").write_bytes(b"this is no database" * 500)
-    code, output = mend(home, agreed=True)
+    code, output = repair(home, is_confirmed=True)
     assert code == 1
     assert "traces.sqlite is damaged" in output
     assert "`twin restore`" in output
-    assert living.read("words", "mara").height == 7
+    assert word_tables.read("words", "mara").height == 7
 
 
-def test_the_command_as_documented(living: Tables, home: Settings) -> None:
-    empty_newest(living)
+def test_the_command_works_as_documented(word_tables: Tables, home: Settings) -> None:
+    empty_newest(word_tables)
     result = CliRunner().invoke(app, ["repair", "--json", "--home", str(home.home)])
     assert shape(json.loads(result.stdout)) == shape(documented("repair"))
     assert json.loads(result.stdout)["done"] is False
     result = CliRunner().invoke(app, ["repair", "--yes", "--json", "--home", str(home.home)])
     assert json.loads(result.stdout)["done"] is True
-    assert plan_repair(str(folder(living))) is None
+    assert plan_repair(str(folder(word_tables))) is None
 
 
 @pytest.mark.parametrize(("typed", "code"), [("yes", 0), ("no", 1), ("", 1)])
-def test_a_person_is_asked(
-    living: Tables, home: Settings, monkeypatch: pytest.MonkeyPatch, typed: str, code: int
+def test_a_person_must_confirm_the_repair(
+    word_tables: Tables, home: Settings, monkeypatch: pytest.MonkeyPatch, typed: str, code: int
 ) -> None:
-    empty_newest(living)
+    empty_newest(word_tables)
     monkeypatch.setattr(
         "twin_cli.commands.terminal_questions.is_interactive_terminal", lambda: True
     )
-    asked: list[str] = []
+    questions: list[str] = []
 
     def read(question: str) -> str:
-        asked.append(question)
+        questions.append(question)
         return typed
 
     console = Console(quiet=True)
     assert (
         run_repair(home, is_confirmed=False, as_json=False, console=console, read_line=read) == code
     )
-    assert asked == ["Do this? yes/no [no]: "]
-    assert (plan_repair(str(folder(living))) is None) == (typed == "yes")
+    assert questions == ["Do this? yes/no [no]: "]
+    assert (plan_repair(str(folder(word_tables))) is None) == (typed == "yes")

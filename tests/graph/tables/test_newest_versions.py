@@ -1,4 +1,4 @@
-"""A gateway asks S3 for a table's newest version only after a write, or during one."""
+"""A gateway reads a table's newest version from S3 only during or after a write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twin_resources.storage.tables.tables import Tables
 
 @dataclass
 class Reads:
-    """A table's version, and how often it was read from the storage."""
+    """Reads a table's version and counts its reads from the storage."""
 
     tables: Tables
     count: int = 0
@@ -48,26 +48,26 @@ def test_a_version_is_read_again_after_each_write(reads: Reads) -> None:
     assert reads.count == 2
 
 
-def test_during_a_write_it_is_read_each_time(reads: Reads) -> None:
+def test_a_version_is_read_each_time_during_a_write(reads: Reads) -> None:
     reads.version()
     with reads.tables.lease("words", "ann"):
         reads.version()
         reads.version()
         assert reads.count == 3
     reads.version()
-    assert reads.count == 4, "the write has ended"
+    assert reads.count == 4, "the version was not read after the write"
     reads.version()
     assert reads.count == 4
 
 
-def test_after_a_minute_it_is_read_whatever_the_store_says(reads: Reads) -> None:
+def test_a_version_is_read_again_after_a_minute(reads: Reads) -> None:
     reads.version()
     reads.now = newest_versions.MAX_UNCHECKED_S + 1
     reads.version()
     assert reads.count == 2
 
 
-def test_with_the_state_store_away_it_is_read_each_time(reads: Reads) -> None:
+def test_a_version_is_read_each_time_without_a_state_store(reads: Reads) -> None:
     reads.version()
     reads.changes = NewestVersions(lambda: State.open("postgresql://twin@127.0.0.1:1/none"))
     reads.version()
