@@ -1,4 +1,4 @@
-"""Dagster's own application behind the check: a foreign page changes and reads nothing."""
+"""Dagster's application behind the access guard: a foreign page changes and reads nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dagster_webserver.app import create_app_from_workspace_process_context
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
-from tests.graph.retraining.daemon_iteration import HereTarget
+from tests.graph.retraining.daemon_iteration import InProcessTarget
 from twin_resources.page.dagster_pages import add_access_guard
 from twin_resources.page.links import make_dagster_link, make_link
 from twin_resources.settings import Settings, load_secrets
@@ -48,7 +48,7 @@ RUN = {
 
 @dataclass
 class Pages:
-    """A webserver with its check, and two that ask: a browser that was let in, and a program."""
+    """The guarded webserver, with two kinds of clients: an authorized browser and a program."""
 
     settings: Settings
     app: Any
@@ -63,74 +63,74 @@ class Pages:
 
     def browser(self) -> TestClient:
         client = self.client()
-        opened = client.get(make_dagster_link(self.settings, OWN, path="/runs?view=all"))
-        assert (opened.status_code, opened.headers["location"]) == (303, "/runs?view=all")
+        response = client.get(make_dagster_link(self.settings, OWN, path="/runs?view=all"))
+        assert (response.status_code, response.headers["location"]) == (303, "/runs?view=all")
         return client
 
     def state(self) -> tuple[str, str]:
         """Id and status of the sensor."""
-        answer = self.program.post("/graphql", json={"query": READ}).json()
-        found = answer["data"]["sensorOrError"]["sensorState"]
-        return found["id"], found["status"]
+        response = self.program.post("/graphql", json={"query": READ}).json()
+        state = response["data"]["sensorOrError"]["sensorState"]
+        return state["id"], state["status"]
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[WorkspaceProcessContext, dg.DagsterInstance]]:
+def workspace() -> Iterator[tuple[WorkspaceProcessContext, dg.DagsterInstance]]:
     with dg.instance_for_test() as instance:
         instance.add_dynamic_partitions("authors", ["ada"])
-        with WorkspaceProcessContext(instance, HereTarget()) as context:
+        with WorkspaceProcessContext(instance, InProcessTarget()) as context:
             yield context, instance
 
 
 @pytest.fixture
-def pages(home: Settings, served: tuple[WorkspaceProcessContext, dg.DagsterInstance]) -> Pages:
-    context, instance = served
+def pages(home: Settings, workspace: tuple[WorkspaceProcessContext, dg.DagsterInstance]) -> Pages:
+    context, instance = workspace
     return Pages(
         home, add_access_guard(create_app_from_workspace_process_context(context), home), instance
     )
 
 
-def stop(pages: Pages) -> dict[str, Any]:
+def stop_request(pages: Pages) -> dict[str, Any]:
     query = "mutation($id: String) { stopSensor(id: $id) { __typename } }"
     return {"query": query, "variables": {"id": pages.state()[0]}}
 
 
-def get_of(body: dict[str, Any]) -> str:
+def url_of(body: dict[str, Any]) -> str:
     return f"/graphql?query={quote(body['query'])}&variables={quote(json.dumps(body['variables']))}"
 
 
-def by_get(client: TestClient, body: dict[str, Any], headers: dict[str, str]) -> int:
-    return client.get(get_of(body), headers=headers).status_code
+def send_get(client: TestClient, body: dict[str, Any], headers: dict[str, str]) -> int:
+    return client.get(url_of(body), headers=headers).status_code
 
 
-def by_post(client: TestClient, body: dict[str, Any], headers: dict[str, str]) -> int:
+def send_post(client: TestClient, body: dict[str, Any], headers: dict[str, str]) -> int:
     return client.post("/graphql", json=body, headers=headers).status_code
 
 
-def by_form(client: TestClient, body: dict[str, Any], headers: dict[str, str]) -> int:
-    """What a page may send without asking first: no JSON, the query in the address."""
-    return client.post(get_of(body), data={"a": "b"}, headers=headers).status_code
+def send_form(client: TestClient, body: dict[str, Any], headers: dict[str, str]) -> int:
+    """Send what a page may send without a preflight: no JSON, the query in the address."""
+    return client.post(url_of(body), data={"a": "b"}, headers=headers).status_code
 
 
-def by_report(client: TestClient, _body: dict[str, Any], headers: dict[str, str]) -> int:
+def send_report(client: TestClient, _body: dict[str, Any], headers: dict[str, str]) -> int:
     path = "/report_asset_materialization/released_model"
     return client.post(path, json={"partition": "ada"}, headers=headers).status_code
 
 
-def by_websocket(client: TestClient, body: dict[str, Any], headers: dict[str, str]) -> int:
+def send_websocket(client: TestClient, body: dict[str, Any], headers: dict[str, str]) -> int:
     address = f"{OWN}/graphql".replace("http", "ws")
     try:
         with client.websocket_connect(address, ["graphql-ws"], headers=headers) as socket:
             socket.send_json({"type": "start", "id": "1", "payload": body})
             return 101
-    except WebSocketDenialResponse as refused:
-        return refused.status_code
+    except WebSocketDenialResponse as response:
+        return response.status_code
     except WebSocketDisconnect:
         return 403
 
 
-WAYS = (by_get, by_post, by_form, by_report, by_websocket)
-FROM = {
+SENDERS = (send_get, send_post, send_form, send_report, send_websocket)
+HEADERS = {
     "another origin": {"origin": FOREIGN},
     "another port of this machine": {"origin": "http://127.0.0.1:8080"},
     "a frame without an origin": {"origin": "null"},
@@ -142,16 +142,16 @@ FROM = {
 }
 
 
-@pytest.mark.parametrize("source", FROM)
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("source", HEADERS)
+@pytest.mark.parametrize("send", SENDERS, ids=lambda send: send.__name__)
 def test_a_foreign_page_changes_nothing(
-    pages: Pages, way: Callable[[TestClient, dict[str, Any], dict[str, str]], int], source: str
+    pages: Pages, send: Callable[[TestClient, dict[str, Any], dict[str, str]], int], source: str
 ) -> None:
-    """With the owner's cookie and without it: the browser sends it from a page of this machine."""
+    """A page of this machine may send the owner's cookie, so it is tested with and without it."""
     before = pages.state()
     for client in (pages.browser(), pages.client()):
-        for body in (stop(pages), RUN):
-            assert way(client, body, FROM[source]) in {400, 403, 405}
+        for body in (stop_request(pages), RUN):
+            assert send(client, body, HEADERS[source]) in {400, 403, 405}
     assert pages.state() == before
     assert before[1] == "RUNNING"
     assert pages.instance.get_runs() == []
@@ -159,33 +159,34 @@ def test_a_foreign_page_changes_nothing(
 
 
 def test_a_foreign_page_reads_nothing(pages: Pages) -> None:
-    ask = {"query": READ}
+    body = {"query": READ}
     for path in ("/", "/graphql", "/logs/x", "/download_debug/x", "/runs"):
         for headers in ({"host": "evil.example"}, {"origin": FOREIGN}, {}):
-            answer = pages.client().get(path, headers=headers)
-            assert answer.status_code in {400, 403}
-            assert "sensorState" not in answer.text
+            response = pages.client().get(path, headers=headers)
+            assert response.status_code in {400, 403}
+            assert "sensorState" not in response.text
     for headers in ({"origin": FOREIGN}, {"host": "evil.example", "origin": "http://evil.example"}):
-        assert pages.browser().post("/graphql", json=ask, headers=headers).status_code in {400, 403}
+        response = pages.browser().post("/graphql", json=body, headers=headers)
+        assert response.status_code in {400, 403}
     assert pages.client().get("/server_info").status_code == 200
 
 
-def test_its_own_page_and_the_programs_client_work(pages: Pages) -> None:
+def test_dagsters_page_and_the_programs_client_work(pages: Pages) -> None:
     browser = pages.browser()
     page = browser.get("/")
     assert page.status_code == 200
     assert '<div id="root">' in page.text
     assert page.headers["x-frame-options"] == "DENY"
-    assert by_websocket(browser, {"query": READ}, {"origin": OWN}) == 101
-    body = stop(pages)
-    assert by_post(browser, body, {"origin": OWN}) == 200
+    assert send_websocket(browser, {"query": READ}, {"origin": OWN}) == 101
+    body = stop_request(pages)
+    assert send_post(browser, body, {"origin": OWN}) == 200
     assert pages.state()[1] == "STOPPED"
     start = {"query": f"mutation {{ startSensor(sensorSelector: {SELECTOR}) {{ __typename }} }}"}
     assert pages.program.post("/graphql", json=start).status_code == 200
     assert pages.state()[1] == "RUNNING"
 
 
-def test_a_link_opens_once_and_the_chat_pages_not_at_all(pages: Pages) -> None:
+def test_a_link_opens_once_and_a_chat_link_is_refused(pages: Pages) -> None:
     link = make_dagster_link(pages.settings, OWN)
     assert pages.client().get(link).status_code == 303
     assert pages.client().get(link).status_code == 403
@@ -195,6 +196,6 @@ def test_a_link_opens_once_and_the_chat_pages_not_at_all(pages: Pages) -> None:
 
 
 @pytest.mark.parametrize("path", ["//evil.example", "https://evil.example", "/\\evil.example"])
-def test_a_link_leads_to_these_pages_alone(pages: Pages, path: str) -> None:
-    opened = pages.client().get(make_dagster_link(pages.settings, OWN, path=path))
-    assert opened.headers["location"] == "/"
+def test_a_link_leads_only_to_dagsters_pages(pages: Pages, path: str) -> None:
+    response = pages.client().get(make_dagster_link(pages.settings, OWN, path=path))
+    assert response.headers["location"] == "/"

@@ -1,7 +1,7 @@
 """Two authors whose first version is stable, a real state store, ledger tables and instance.
 
-Values are settled straight into the ledger's tables where a test is about what follows from them;
-`trace_world` reads a real embedded trace store where it is about reading.
+Most tests settle values directly in the ledger's tables. Tests of reading use `trace_world`, which
+reads a real embedded trace store.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -34,7 +34,7 @@ from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 
 GATE = "gate-test"
-# All of a test happens on one day: each value stands for itself.
+# A test happens on one day, so values are not grouped by day.
 SMALL = LoopRules(150, horizon=1_000, groups_by_day=False)
 
 
@@ -51,24 +51,24 @@ class EmptyPages:
 
 @dataclass
 class Inputs:
-    """The inputs of a training, set by the test (`test_training_inputs.py` has the real ones)."""
+    """The inputs of a training, set by the test (`test_training_inputs.py` tests the real ones)."""
 
     datasets: dict[str, str] = field(default_factory=dict[str, str])
-    learnt: dict[tuple[str, int], TrainingFingerprint] = field(
+    fingerprints: dict[tuple[str, int], TrainingFingerprint] = field(
         default_factory=dict[tuple[str, int], TrainingFingerprint]
     )
-    came: dict[str, CorpusGrowth] = field(default_factory=dict[str, CorpusGrowth])
+    growths: dict[str, CorpusGrowth] = field(default_factory=dict[str, CorpusGrowth])
 
     def current(self, author: str) -> TrainingFingerprint:
         return TrainingFingerprint(self.datasets.get(author, "posts-1"), "recipe")
 
     def for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
-        return self.learnt.get(
+        return self.fingerprints.get(
             (version.author, version.version), TrainingFingerprint("posts-1", "recipe")
         )
 
     def growth(self, version: ModelVersion) -> CorpusGrowth:
-        return self.came.get(version.author, CorpusGrowth(0, 0))
+        return self.growths.get(version.author, CorpusGrowth(0, 0))
 
 
 @dg.op
@@ -84,7 +84,7 @@ def small_training() -> None:
 
 @dataclass
 class LoopWorld:
-    """Everything that a tick reads, and the ways in which a test changes it."""
+    """The data that a tick reads, and the methods with which a test changes it."""
 
     settings: Settings
     state: State
@@ -119,7 +119,7 @@ class LoopWorld:
         return run_tick(self.loop(), now=self.now)
 
     def release(self, author: str, checkpoint: str, *, force: bool = False) -> int:
-        """A version that becomes stable now, past the gate (or by force)."""
+        """Register a version and make it stable, with a passed verdict or by force."""
         version = register_version(
             self.registry,
             author,
@@ -157,7 +157,7 @@ class LoopWorld:
         prompt_class: str = "short",
         day: int | None = None,
     ) -> list[int]:
-        """Settle values in this order, each of a reader of its own unless readers are given."""
+        """Settle values in this order, each from its own reader unless readers are given."""
         today = int(self.now.timestamp()) // 86_400 if day is None else day
         with self.state.transaction() as connection:
             last = connection.execute(
@@ -188,12 +188,12 @@ class LoopWorld:
                 ledger_tables.upsert(connection, ledger_tables.sequences, [mark])
         return [row["sequence"] for row in rows]
 
-    def good(self, author: str, count: int, **options: Any) -> list[int]:
-        """Values of mean .8 in a fixed order."""
+    def add_good(self, author: str, count: int, **options: Any) -> list[int]:
+        """Settle values of mean .8 in a fixed order."""
         return self.settle(author, [0.0 if i % 5 == 2 else 1.0 for i in range(count)], **options)
 
-    def bad(self, author: str, count: int, **options: Any) -> list[int]:
-        """Values of mean .2."""
+    def add_bad(self, author: str, count: int, **options: Any) -> list[int]:
+        """Settle values of mean .2."""
         return self.settle(author, [1.0 if i % 5 == 2 else 0.0 for i in range(count)], **options)
 
     def launch(self, launches: Sequence[RunLaunch], *, fails: bool = False) -> list[str]:
@@ -220,41 +220,41 @@ class LoopWorld:
         return list(self.instance.get_runs(dg.RunsFilter(job_name="retrain_twin")))
 
     def fail(self, run_id: str) -> None:
-        """The run ends as one whose step failed."""
+        """Report the run as failed."""
         run = self.instance.get_run_by_id(run_id)
         assert run is not None
         self.instance.report_run_failed(run)
 
     @staticmethod
-    def _tags(one: RunLaunch) -> dict[str, str]:
+    def _tags(launch: RunLaunch) -> dict[str, str]:
         return {
-            **one.tags,
-            "dagster/partition": one.author,
-            "dagster/run_key": one.run_key,
+            **launch.tags,
+            "dagster/partition": launch.author,
+            "dagster/run_key": launch.run_key,
             "dagster/sensor_name": "quality_dropped",
         }
 
 
 @pytest.fixture
 def world(home: Settings) -> Iterator[LoopWorld]:
-    with loop_world(home) as made_world:
-        yield made_world
+    with loop_world(home) as world:
+        yield world
 
 
 @contextmanager
 def loop_world(home: Settings) -> Generator[LoopWorld]:
-    """The world of a fresh home."""
+    """Open the world of a new home with two authors."""
     for slug in ("ada", "bob"):
         write_author(home, Author(slug, slug.title()))
-    with opened_world(home) as made_world:
+    with open_world(home) as world:
         for slug in ("ada", "bob"):
-            made_world.release(slug, f"{slug}-1")
-        yield made_world
+            world.release(slug, f"{slug}-1")
+        yield world
 
 
 @contextmanager
-def opened_world(home: Settings) -> Generator[LoopWorld]:
-    """The world of a home, new or with a history."""
+def open_world(home: Settings) -> Generator[LoopWorld]:
+    """Open the world of a home, new or with a history."""
     state = State.open(home.state_address)
     registry = Registry(state, policy_path=home.policy_path)
     ledger_tables.open_tables(state)
@@ -263,7 +263,7 @@ def opened_world(home: Settings) -> Generator[LoopWorld]:
     state.close()
 
 
-def with_new_posts(world: LoopWorld, author: str = "ada") -> LoopWorld:
-    """New posts to train on."""
+def add_new_posts(world: LoopWorld, author: str = "ada") -> LoopWorld:
+    """Give an author new posts to train on; return the world."""
     world.inputs.datasets[author] = "posts-2"
     return world

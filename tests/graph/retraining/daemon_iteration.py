@@ -1,10 +1,10 @@
-"""Two iterations of Dagster's sensor daemon, in a process of its own that may be killed in one.
+"""Two iterations of Dagster's sensor daemon in a separate process, which can be killed.
 
     python -m tests.graph.retraining.daemon_iteration [CRASH_LOCATION]
 
-The locations are Dagster's own (`TICK_HELD`, `RUN_IDS_RESERVED`, `RUN_CREATED` …); there the
-process kills itself with SIGKILL. The instance is that of DAGSTER_HOME. The location is loaded
-here: a code server of its own would be restarted by each process, and is not what is killed.
+At a crash location of Dagster (`TICK_HELD`, `RUN_IDS_RESERVED`, `RUN_CREATED` …) the process kills
+itself with SIGKILL. The instance is that of DAGSTER_HOME. The code location is loaded in this
+process, because each process would otherwise restart a code server, which is not under test.
 """
 
 import logging
@@ -21,19 +21,19 @@ from dagster._core.workspace.load_target import WorkspaceLoadTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 
 
-class HereTarget(WorkspaceLoadTarget):
+class InProcessTarget(WorkspaceLoadTarget):
     """The small location, in this process."""
 
     def create_origins(self) -> list[InProcessCodeLocationOrigin]:
-        loaded = LoadableTargetOrigin(module_name="tests.graph.retraining.small_location")
-        return [InProcessCodeLocationOrigin(loaded, location_name="llm-twin")]
+        module = LoadableTargetOrigin(module_name="tests.graph.retraining.small_location")
+        return [InProcessCodeLocationOrigin(module, location_name="llm-twin")]
 
 
 def main(crash_at: str = "") -> None:
     flags: Any = {"quality_dropped": {crash_at: signal.SIGKILL}} if crash_at else None
     with (
         dg.DagsterInstance.get() as instance,
-        create_test_daemon_workspace_context(HereTarget(), instance) as workspace,
+        create_test_daemon_workspace_context(InProcessTarget(), instance) as workspace,
     ):
         for _ in range(2):
             errors = execute_sensor_iteration(
@@ -46,7 +46,7 @@ def main(crash_at: str = "") -> None:
             for error in list(errors or ()):
                 if error is not None:
                     print(error, file=sys.stderr)  # noqa: T201
-            time.sleep(1.1)  # the sensor's interval here
+            time.sleep(1.1)  # the sensor's interval
 
 
 if __name__ == "__main__":

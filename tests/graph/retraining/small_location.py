@@ -1,4 +1,4 @@
-"""The real sensors over a training that takes no time and has fixed inputs."""
+"""The real sensors with an empty training and fixed inputs."""
 
 import dagster as dg
 
@@ -14,18 +14,18 @@ from twin_sensors import jobs, new_data_trigger, notice_sensor, quality_dropped
 authors = dg.DynamicPartitionsDefinition(name="authors")
 
 
-def _nothing(name: str) -> dg.AssetsDefinition:
+def _empty_asset(name: str) -> dg.AssetsDefinition:
     @dg.asset(name=name, partitions_def=authors)
     def step() -> None: ...
 
     return step
 
 
-# A killed daemon's successor would wait for the rest of the thirty seconds.
+# Otherwise the successor of a killed daemon waits for the rest of the thirty seconds.
 quality_dropped.quality_dropped._min_interval = 1
 
 defs = dg.Definitions(
-    assets=[_nothing(name) for name in jobs.RETRAIN_ASSETS],
+    assets=[_empty_asset(name) for name in jobs.RETRAIN_ASSETS],
     jobs=[jobs.retrain_twin],
     executor=dg.in_process_executor,
     sensors=[

@@ -1,4 +1,4 @@
-"""After trainings by alarm that led to no release the next one waits; a promotion ends it."""
+"""After trainings by alarm without a release, the next one waits; a promotion ends the wait."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from twin_resources.registry.moves import VersionState
 from twin_resources.storage.state.state_tables import retrainings
 
 
-def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> int:
-    """A fall and new posts each day, until an alarm starts a training; how many days.
+def train_at_the_next_alarm(world: LoopWorld, outcome: VersionState | None) -> int:
+    """Add bad votes and new posts each day until an alarm starts a training; return the days.
 
     Args:
-        became: of its candidate; None: the gate refused it.
+        outcome: the candidate's state; None means that the gate refused it.
     """
     stable = world.registry.stable_version("ada")
     assert stable is not None
-    # After an alarm it is compared again, and with 1,000 values at most.
-    world.good("ada", 1_000, version=f"v{stable.version}")
+    # After an alarm, a new comparison needs good values, at most 1,000.
+    world.add_good("ada", 1_000, version=f"v{stable.version}")
     for day in range(1, 200):
-        world.bad("ada", 20, version=f"v{stable.version}")
+        world.add_bad("ada", 20, version=f"v{stable.version}")
         world.inputs.datasets["ada"] = f"posts of {world.now.timestamp():.0f}"
         if not (launches := world.tick(days=1).launches):
             continue
@@ -35,9 +35,9 @@ def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> in
         version = register_version(
             world.registry, "ada", checkpoint, dataset_version="posts"
         ).version
-        world.judge("ada", checkpoint, "passed" if became else "failed")
+        world.judge("ada", checkpoint, "passed" if outcome else "failed")
         world.registry.move(
-            "ada", version, became or "refused", actor="test", reason="test", gate_version=GATE
+            "ada", version, outcome or "refused", actor="test", reason="test", gate_version=GATE
         )
         world.tick()
         return day
@@ -45,23 +45,23 @@ def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> in
 
 
 @pytest.mark.drawn(1)
-@pytest.mark.parametrize("became", [None, "rolled_back", "parked"])
-def test_each_training_in_vain_doubles_the_wait(
-    world: LoopWorld, became: VersionState | None
+@pytest.mark.parametrize("outcome", [None, "rolled_back", "parked"])
+def test_each_training_without_a_release_doubles_the_wait(
+    world: LoopWorld, outcome: VersionState | None
 ) -> None:
-    first, *later_dates = [train_at_the_next_alarm(world, became) for _ in range(4)]
+    first, *later_dates = [train_at_the_next_alarm(world, outcome) for _ in range(4)]
     assert first == 1
     assert later_dates == [7, 14, 28]
 
 
-def test_a_promotion_sets_it_back(world: LoopWorld) -> None:
+def test_a_promotion_resets_the_wait(world: LoopWorld) -> None:
     assert [train_at_the_next_alarm(world, "rolled_back") for _ in range(3)] == [1, 7, 14]
-    assert train_at_the_next_alarm(world, "stable") == 28, "in vain it would make the next wait 56"
-    world.tick(days=31)  # later than a month after a release it is trained, not rolled back
+    assert train_at_the_next_alarm(world, "stable") == 28, "the wait before the promotion changed"
+    world.tick(days=31)  # a month after a release, a fall is trained, not rolled back
     assert train_at_the_next_alarm(world, "rolled_back") < 7
 
 
-def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> None:
+def test_status_shows_the_wait_and_a_persons_request_ignores_it(world: LoopWorld) -> None:
     train_at_the_next_alarm(world, "rolled_back")
     now = world.now.timestamp()
     day = (world.now + timedelta(days=7)).date().isoformat()
@@ -71,8 +71,8 @@ def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> No
         assert f"the next may start on {day}" in line
         assert waiting_line(connection, "ada", now=now + 8 * 86_400.0) == ""
 
-    world.good("ada", 1_000)
-    world.bad("ada", 60)
+    world.add_good("ada", 1_000)
+    world.add_bad("ada", 60)
     world.inputs.datasets["ada"] = "still newer posts"
     tick = world.tick(days=1)
     assert tick.launches == ()
@@ -81,7 +81,7 @@ def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> No
     assert len(run_request_tick(world.loop(), now=world.now).launches) == 1
 
 
-def test_a_wait_from_a_clock_that_was_ahead_begins_when_it_is_right(world: LoopWorld) -> None:
+def test_a_wait_recorded_by_a_fast_clock_starts_when_the_clock_is_right(world: LoopWorld) -> None:
     train_at_the_next_alarm(world, "rolled_back")
     with world.state.transaction() as connection:
         connection.execute(

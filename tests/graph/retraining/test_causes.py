@@ -1,4 +1,4 @@
-"""Requests, growth, limits and shared causes: what starts, what waits, and in which order."""
+"""Requests, growth, limits and shared causes: which trainings start, wait, or come first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from tests.graph.retraining.conftest import LoopWorld, add_new_posts
 from tests.queued_notices import queued_notices
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
@@ -24,7 +24,7 @@ from twin_resources.statistics.retraining_limits import RetrainingLimits
 from twin_resources.storage.state.state_tables import watches
 
 
-def test_a_person_gets_one_retraining_whatever_the_limits_say(world: LoopWorld) -> None:
+def test_a_persons_request_ignores_the_limits(world: LoopWorld) -> None:
     world.limits = replace(world.limits, automatic=False, runs_a_month=0, cooldown_days=9)
     number = request_retraining(
         world.state, "ada", asked_by="mara", reason="new recipe", now=world.now.timestamp()
@@ -40,7 +40,7 @@ def test_a_person_gets_one_retraining_whatever_the_limits_say(world: LoopWorld) 
     assert len(world.runs()) == 1
 
 
-def test_who_asked_and_why_is_told_when_it_fails(world: LoopWorld) -> None:
+def test_a_failure_notice_names_the_requester_and_the_reason(world: LoopWorld) -> None:
     at = world.now.timestamp()
     request_retraining(world.state, "ada", asked_by="command:mara", reason="new recipe", now=at)
     world.launch(run_request_tick(world.loop(), now=world.now).launches, fails=True)
@@ -54,7 +54,7 @@ def test_who_asked_and_why_is_told_when_it_fails(world: LoopWorld) -> None:
     )
 
 
-def test_forgetting_comes_before_a_person_and_meets_both(world: LoopWorld) -> None:
+def test_a_forget_request_comes_first_and_fulfils_both_requests(world: LoopWorld) -> None:
     at = world.now.timestamp()
     request_retraining(world.state, "ada", asked_by="mara", reason="again", now=at)
     with world.state.transaction() as connection:
@@ -71,8 +71,8 @@ def test_forgetting_comes_before_a_person_and_meets_both(world: LoopWorld) -> No
 
 
 def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
-    with_new_posts(world).good("ada", 200)
-    world.bad("ada", 40)
+    add_new_posts(world).add_good("ada", 200)
+    world.add_bad("ada", 40)
     [run_id] = world.queue(world.tick().launches)
     at = world.now.timestamp()
     request_retraining(world.state, "ada", asked_by="mara", reason="again", now=at)
@@ -82,7 +82,7 @@ def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
     assert tick.launches == ()
     assert f"run {run_id} is in flight" in tick.messages["ada"]
     world.fail(run_id)
-    assert run_request_tick(world.loop(), now=world.now).launches == ()  # it has attempts left
+    assert run_request_tick(world.loop(), now=world.now).launches == ()  # attempts remain
     world.judge("ada", "ada-2", "failed")
     assert [launch.author for launch in run_request_tick(world.loop(), now=world.now).launches] == [
         "ada"
@@ -90,22 +90,22 @@ def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
 
 
 def test_an_alarm_and_growth_at_once_start_one_retraining(world: LoopWorld) -> None:
-    with_new_posts(world).good("ada", 200)
-    world.bad("ada", 40)
-    world.inputs.came["ada"] = CorpusGrowth(new_posts=30, new_pairs=0)
+    add_new_posts(world).add_good("ada", 200)
+    world.add_bad("ada", 40)
+    world.inputs.growths["ada"] = CorpusGrowth(new_posts=30, new_pairs=0)
     quality = world.tick().launches
 
-    grown = run_growth_tick(world.loop(), now=world.now)
+    growth = run_growth_tick(world.loop(), now=world.now)
 
     assert len(quality) == 1
-    assert grown.launches == ()
-    assert "is in flight" in grown.messages["ada"]
+    assert growth.launches == ()
+    assert "is in flight" in growth.messages["ada"]
 
 
 def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
-    world.inputs.came = {"ada": CorpusGrowth(new_posts=24, new_pairs=0)}
+    world.inputs.growths = {"ada": CorpusGrowth(new_posts=24, new_pairs=0)}
     assert "24/25 new posts" in run_growth_tick(world.loop(), now=world.now).messages["ada"]
-    world.inputs.came = {"ada": CorpusGrowth(new_posts=25, new_pairs=3)}
+    world.inputs.growths = {"ada": CorpusGrowth(new_posts=25, new_pairs=3)}
 
     [launch] = run_growth_tick(world.loop(), now=world.now).launches
 
@@ -120,13 +120,13 @@ def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
     assert run_growth_tick(world.loop(), now=world.now).messages == {}
 
 
-def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
-    with_new_posts(world).good("ada", 200)
+def test_cooldown_and_budget_keep_an_alarm_open(world: LoopWorld) -> None:
+    add_new_posts(world).add_good("ada", 200)
     request_retraining(world.state, "ada", asked_by="m", reason="r", now=world.now.timestamp())
     world.launch(run_request_tick(world.loop(), now=world.now).launches)
-    world.tick()  # what that run used is stored
-    world.inputs.datasets["ada"] = "posts-3"  # or the alarm has nothing to learn from
-    world.bad("ada", 40)
+    world.tick()  # stores the inputs of that run
+    world.inputs.datasets["ada"] = "posts-3"  # otherwise the alarm has nothing to learn from
+    world.add_bad("ada", 40)
     world.limits = replace(world.limits, cooldown_days=1.0)
     assert "cooldown, 24 hours left" in world.tick().messages["ada"]
     world.limits = replace(world.limits, cooldown_days=0.0, runs_a_month=1)
@@ -144,15 +144,15 @@ def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
 def test_alarms_of_three_authors_within_two_days_are_one_incident(
     world: LoopWorld, authors: tuple[str, ...]
 ) -> None:
-    """Alarms of two authors are no incident. Those of an incident wait two weeks."""
+    """Alarms of two authors are not an incident. Alarms of an incident wait two weeks."""
     for author in authors[2:]:
         write_author(world.settings, Author(author, author.title()))
         world.release(author, f"{author}-1")
     for author in authors:
-        with_new_posts(world, author).good(author, 200)
+        add_new_posts(world, author).add_good(author, 200)
     world.tick()
     for author in authors:
-        world.bad(author, 60)
+        world.add_bad(author, 60)
 
     tick = world.tick()
 
@@ -165,30 +165,32 @@ def test_alarms_of_three_authors_within_two_days_are_one_incident(
     assert all("one incident" in tick.messages[author] for author in authors)
     assert len(notices) == 1
     assert "ada, bob, cleo" in notices[0].text
-    assert sorted(launched.author for launched in world.tick(days=15).launches) == sorted(authors)
+    assert sorted(launch.author for launch in world.tick(days=15).launches) == sorted(authors)
 
 
-def test_a_new_version_is_held_to_the_floor_of_the_one_before(world: LoopWorld) -> None:
-    world.good("ada", 700)
+def test_a_new_version_is_compared_with_its_predecessors_floor(world: LoopWorld) -> None:
+    world.add_good("ada", 700)
     world.tick()
     world.release("ada", "ada-2")
-    with_new_posts(world).settle("ada", [1.0], version="v2")
-    world.tick(days=31)  # a version of the last month would go back to v1
-    world.bad("ada", 40, version="v2")
+    add_new_posts(world).settle("ada", [1.0], version="v2")
+    world.tick(days=31)  # a version of the last month would be rolled back to v1
+    world.add_bad("ada", 40, version="v2")
 
     [launch] = world.tick().launches
 
     assert launch.run_key == "quality:ada:v2:thumbs:1"
 
 
-def test_a_forced_version_is_no_standard_for_a_later_one(world: LoopWorld) -> None:
-    world.good("ada", 200)
+def test_a_later_version_is_not_compared_with_a_forced_one(world: LoopWorld) -> None:
+    world.add_good("ada", 200)
     world.release("ada", "broken", force=True)
     world.settle("ada", [0.3] * 700, version="v2")
     world.tick()
-    assert evidence_of(world).held_to["short"] == pytest.approx(0.77, abs=0.01), "v1's, not .3"
+    assert evidence_of(world).held_to["short"] == pytest.approx(0.77, abs=0.01), (
+        "the floor is not that of v1"
+    )
     world.release("ada", "ada-3")
-    world.good("ada", 40, version="v3")
+    world.add_good("ada", 40, version="v3")
 
     world.tick()
 
@@ -197,12 +199,12 @@ def test_a_forced_version_is_no_standard_for_a_later_one(world: LoopWorld) -> No
     assert evidence.held_to["short"] == pytest.approx(0.77, abs=0.01)
 
 
-def test_a_forced_first_version_is_watched_and_is_no_standard(world: LoopWorld) -> None:
+def test_a_forced_first_version_is_watched_but_sets_no_floor(world: LoopWorld) -> None:
     write_author(world.settings, Author("cleo", "Cleo"))
     world.release("cleo", "broken", force=True)
-    with_new_posts(world, "cleo").good("cleo", 200)
+    add_new_posts(world, "cleo").add_good("cleo", 200)
     assert world.tick().launches == ()
-    world.bad("cleo", 40)
+    world.add_bad("cleo", 40)
 
     [launch] = world.tick().launches
 
@@ -219,12 +221,12 @@ def evidence_of(world: LoopWorld, author: str = "ada") -> StreamEvidence:
     return evidence
 
 
-def test_a_home_of_before_goes_on_and_loses_no_alarm(world: LoopWorld) -> None:
-    """An earlier detector's rows are computed again; an alarm that it raised stays open."""
-    with_new_posts(world).good("ada", 200)
-    world.bad("ada", 47)
+def test_a_former_detectors_home_keeps_its_alarms(world: LoopWorld) -> None:
+    """The rows of an earlier detector are recomputed; its alarms stay open."""
+    add_new_posts(world).add_good("ada", 200)
+    world.add_bad("ada", 47)
     world.queue(world.tick().launches)
-    world.good("ada", 30)
+    world.add_good("ada", 30)
     world.tick()
     with world.state.transaction() as connection:
         before = alarm_records.list_alarms(connection, "ada")
@@ -241,21 +243,21 @@ def test_a_home_of_before_goes_on_and_loses_no_alarm(world: LoopWorld) -> None:
     assert evidence_of(world) == evidence
 
 
-def test_a_day_is_the_unit_and_a_day_alone_arms_nothing(world: LoopWorld) -> None:
+def test_values_of_one_day_do_not_arm_the_detector(world: LoopWorld) -> None:
     world.rules = replace(world.rules, groups_by_day=True)
-    world.good("ada", 400)
+    world.add_good("ada", 400)
     world.tick()
     assert (evidence_of(world).seen, evidence_of(world).is_armed) == (400, False)
 
 
-def test_whatever_the_ticks_are_the_alarms_are_the_same(world: LoopWorld) -> None:
-    """The same days, examined each day or all at once."""
+def test_alarms_do_not_depend_on_the_ticks(world: LoopWorld) -> None:
+    """One author's days are examined daily, the other's all at once."""
     world.rules = replace(world.rules, groups_by_day=True)
     world.limits = replace(world.limits, automatic=False)
     today = int(world.now.timestamp()) // 86_400
     for author in ("ada", "bob"):
         for day in range(40):
-            (world.good if day < 30 else world.bad)(author, 20, day=today - 60 + day)
+            (world.add_good if day < 30 else world.add_bad)(author, 20, day=today - 60 + day)
             if author == "ada":
                 world.tick()
     world.tick()
@@ -265,10 +267,10 @@ def test_whatever_the_ticks_are_the_alarms_are_the_same(world: LoopWorld) -> Non
     assert replace(a, sequence=0, e_value=0, bets=0) == replace(b, sequence=0, e_value=0, bets=0)
 
 
-def test_an_alarm_that_led_to_no_release_makes_the_past_history(world: LoopWorld) -> None:
-    """A viral beginning, or readers who changed: gate or trial found nothing better, so the version
-    is held to what is said from then on, and a further fall is seen."""
-    with_new_posts(world).good("ada", 200)
+def test_an_alarm_without_a_release_resets_the_floor(world: LoopWorld) -> None:
+    """The first votes were unusually good, or readers changed. Training gave no better version, so
+    the version is compared with later votes, and a further fall is detected."""
+    add_new_posts(world).add_good("ada", 200)
     world.settle("ada", [1.0, 0.0] * 20)
     [first] = world.tick().launches
     world.launch([first])
@@ -279,25 +281,25 @@ def test_an_alarm_that_led_to_no_release_makes_the_past_history(world: LoopWorld
     assert evidence_of(world).held_to["short"] == pytest.approx(0.47, abs=0.01)
     world.inputs.datasets["ada"] = "posts-3"
     world.settle("ada", [0.0] * 40)
-    assert world.tick(days=8).launches != (), "after the wait of seven days"
+    assert world.tick(days=8).launches != (), "no training after seven days"
 
 
-def test_another_tolerance_is_in_force_with_the_next_values(world: LoopWorld) -> None:
-    world.good("ada", 700)
+def test_a_changed_tolerance_applies_to_the_next_values(world: LoopWorld) -> None:
+    world.add_good("ada", 700)
     world.tick()
     world.rules = replace(world.rules, tolerance=0.2)
-    world.good("ada", 10)
+    world.add_good("ada", 10)
 
     world.tick()
 
     assert evidence_of(world).held_to["short"] == pytest.approx(0.6, abs=0.01)
 
 
-def test_a_lowered_floor_makes_the_past_history(world: LoopWorld) -> None:
-    """With harsher readers an open alarm is closed and the stable version is certified again."""
+def test_a_lowered_floor_discards_earlier_values(world: LoopWorld) -> None:
+    """Lowering the floor closes an open alarm, and the stable version is certified again."""
     world.limits = replace(world.limits, automatic=False)
-    with_new_posts(world).good("ada", 200)
-    world.bad("ada", 47)
+    add_new_posts(world).add_good("ada", 200)
+    world.add_bad("ada", 47)
     assert "--auto-retrain" in world.tick().messages["ada"]
     with world.state.transaction() as connection:
         floor = lower_floor(connection, "ada", asked_by="eve", reason="a class reads it", at=1.0)
@@ -305,7 +307,7 @@ def test_a_lowered_floor_makes_the_past_history(world: LoopWorld) -> None:
     world.limits = replace(world.limits, automatic=True)
 
     assert world.tick().launches == ()
-    world.bad("ada", 200)
+    world.add_bad("ada", 200)
     assert world.tick().launches == ()
 
     with world.state.read_transaction() as connection:
@@ -316,15 +318,15 @@ def test_a_lowered_floor_makes_the_past_history(world: LoopWorld) -> None:
     world.release("ada", "ada-2")
     world.settle("ada", [1.0] * 30, version="v2")
     world.tick()
-    assert evidence_of(world).held_to["short"] < 0.2  # not of what v1 was before
+    assert evidence_of(world).held_to["short"] < 0.2  # not the former floor of v1
 
 
-def test_a_lowered_floor_is_in_force_for_a_version_that_comes_back(world: LoopWorld) -> None:
-    """After a rollback, v1 is certified again by the readers of today."""
-    world.good("ada", 700)
+def test_a_lowered_floor_applies_to_a_restored_version(world: LoopWorld) -> None:
+    """After a rollback, v1 is certified again with current votes."""
+    world.add_good("ada", 700)
     world.tick()
     world.release("ada", "ada-2")
-    world.good("ada", 20, version="v2")  # it has not fallen: nothing goes back by itself
+    world.add_good("ada", 20, version="v2")  # no fall, so no automatic rollback
     world.tick()
     with world.state.transaction() as connection:
         lower_floor(connection, "ada", asked_by="eve", reason="a class reads it", at=1.0)
@@ -341,13 +343,15 @@ def test_a_lowered_floor_is_in_force_for_a_version_that_comes_back(world: LoopWo
     assert evidence.held_to["short"] < 0.5
 
 
-def test_one_authors_wrong_settings_hold_up_no_others_growth(world: LoopWorld) -> None:
+def test_one_authors_invalid_settings_do_not_block_another_author(world: LoopWorld) -> None:
     def limits(author: str) -> RetrainingLimits:
         if author == "ada":
             raise TwinError("read ada's settings", found="no TOML", next_step="mend it")
         return world.limits
 
-    world.inputs.came = {slug: CorpusGrowth(new_posts=25, new_pairs=0) for slug in ("ada", "bob")}
+    world.inputs.growths = {
+        slug: CorpusGrowth(new_posts=25, new_pairs=0) for slug in ("ada", "bob")
+    }
 
     tick = run_growth_tick(replace(world.loop(), limits=limits), now=world.now)
 

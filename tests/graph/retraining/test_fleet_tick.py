@@ -1,4 +1,4 @@
-"""A tick for 200 authors: its cost is linear, and each author gets their own numbers."""
+"""A tick for 200 authors has a linear cost and reports each author's numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.storage.state.state_tables import model_versions
 
 FEW, MANY = 20, 200
-# ten times the authors; a cost that grows with the square would be a hundred times as high
+# For ten times the authors; a quadratic cost would be a hundred times as high.
 MAX_GROWTH = 20
 
 
@@ -26,7 +26,7 @@ def version_of(author: str) -> dict[str, Any]:
 def add_authors(world: LoopWorld, names: Sequence[str]) -> None:
     for name in names:
         write_author(world.settings, Author(name, name))
-        world.good(name, 160)
+        world.add_good(name, 160)
         world.settle(name, [0.8] * 160, stream="judge:topic@1")
     with world.state.transaction() as connection:  # the registry writes its policy at each move
         connection.execute(sa.insert(model_versions), [version_of(name) for name in names])
@@ -36,7 +36,7 @@ def add_authors(world: LoopWorld, names: Sequence[str]) -> None:
 def tick_with_news(world: LoopWorld, names: Sequence[str]) -> tuple[Any, float]:
     """Return a tick in which each author has new scores, and its CPU seconds."""
     for name in names:
-        world.good(name, 20)
+        world.add_good(name, 20)
         world.settle(name, [0.8] * 20, stream="judge:topic@1")
     start = time.process_time()
     tick = world.tick()

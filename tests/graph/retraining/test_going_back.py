@@ -1,4 +1,4 @@
-"""An alarm without new data: an earlier version that is surely better answers again."""
+"""After an alarm without new data, a certainly better earlier version answers again."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from twin_resources.quality.retraining.alarm_records import AlarmRecord
 
 
 @pytest.fixture
-def second(world: LoopWorld) -> LoopWorld:
-    """v1 was certified, v2 answers; both were trained on all data."""
-    world.good("ada", 200)
+def two_versions(world: LoopWorld) -> LoopWorld:
+    """A world in which v1 was certified and v2 answers; both were trained on all data."""
+    world.add_good("ada", 200)
     world.tick()
     world.release("ada", "ada-2")
-    world.good("ada", 40, version="v2")
+    world.add_good("ada", 40, version="v2")
     world.tick()
     return world
 
@@ -32,87 +32,87 @@ def newest_alarm(world: LoopWorld) -> AlarmRecord:
         return alarm_records.list_alarms(connection, "ada")[0]
 
 
-def test_the_version_that_answered_before_answers_again(second: LoopWorld) -> None:
-    second.bad("ada", 60, version="v2")
+def test_the_former_version_answers_again(two_versions: LoopWorld) -> None:
+    two_versions.add_bad("ada", 60, version="v2")
 
-    tick = second.tick()
+    tick = two_versions.tick()
 
     assert tick.launches == ()
-    assert states(second) == {"v1": "stable", "v2": "rolled_back"}
+    assert states(two_versions) == {"v1": "stable", "v2": "rolled_back"}
     assert "rolled back to v1, which readers liked better" in tick.messages["ada"]
-    record = newest_alarm(second)
+    record = newest_alarm(two_versions)
     assert (record.is_open, record.decision, record.decided_by) == (
         False,
         "rolled_back",
         "learnt_before",
     )
-    notice = queued_notices(second.state, author="ada")[0]
+    notice = queued_notices(two_versions.state, author="ada")[0]
     assert (notice.event, notice.title) == ("rolled_back", "ada was rolled back to v1")
     assert "quality:ada:v2:thumbs:1: v2 fell in short below the scores of v1" in notice.text
-    assert second.registry.moves("ada")[-1].actor == "sensor quality_dropped"
-    assert second.registry.routing() == {}, "no class goes elsewhere"
+    assert two_versions.registry.moves("ada")[-1].actor == "sensor quality_dropped"
+    assert two_versions.registry.routing() == {}, "a class was rerouted"
 
 
-def test_two_versions_never_take_turns(second: LoopWorld) -> None:
-    second.bad("ada", 60, version="v2")
-    second.tick()
+def test_a_rollback_is_not_reversed(two_versions: LoopWorld) -> None:
+    two_versions.add_bad("ada", 60, version="v2")
+    two_versions.tick()
     for _ in range(4):
-        second.good("ada", 200, version="v1")
-        second.bad("ada", 60, version="v1")
-        second.tick()
-    assert states(second) == {"v1": "stable", "v2": "rolled_back"}
-    assert newest_alarm(second).decision == "nothing_to_learn"
-    assert queued_notices(second.state, author="ada")[0].event == "nothing_to_learn"
+        two_versions.add_good("ada", 200, version="v1")
+        two_versions.add_bad("ada", 60, version="v1")
+        two_versions.tick()
+    assert states(two_versions) == {"v1": "stable", "v2": "rolled_back"}
+    assert newest_alarm(two_versions).decision == "nothing_to_learn"
+    assert queued_notices(two_versions.state, author="ada")[0].event == "nothing_to_learn"
 
 
-def test_without_auto_retrain_it_is_for_a_person(second: LoopWorld) -> None:
-    second.limits = replace(second.limits, automatic=False)
-    second.bad("ada", 60, version="v2")
+def test_without_auto_retrain_the_rollback_is_left_to_a_person(two_versions: LoopWorld) -> None:
+    two_versions.limits = replace(two_versions.limits, automatic=False)
+    two_versions.add_bad("ada", 60, version="v2")
 
-    second.tick()
+    two_versions.tick()
 
-    assert states(second) == {"v1": "retired", "v2": "stable"}
-    assert newest_alarm(second).decision == "nothing_to_learn"
-    notice = queued_notices(second.state, author="ada")[0]
+    assert states(two_versions) == {"v1": "retired", "v2": "stable"}
+    assert newest_alarm(two_versions).decision == "nothing_to_learn"
+    notice = queued_notices(two_versions.state, author="ada")[0]
     assert "the earlier version v1 (`twin rollback`)" in notice.text
 
 
-def test_a_fall_below_what_it_was_itself_is_no_reason(world: LoopWorld) -> None:
-    """v2 falls from 1 to .8, which is what v1 was."""
-    world.good("ada", 200)
+def test_a_fall_to_the_level_of_the_former_version_is_no_rollback(world: LoopWorld) -> None:
+    """The votes of v2 fall from 1 to .8, the level of v1."""
+    world.add_good("ada", 200)
     world.tick()
     world.release("ada", "ada-2")
     world.settle("ada", [1.0] * 1_000, version="v2")
     world.tick()
     for _ in range(5):
-        world.good("ada", 100, version="v2")
+        world.add_good("ada", 100, version="v2")
         world.tick()
     assert newest_alarm(world).alarm.version == "v2"
     assert states(world) == {"v1": "retired", "v2": "stable"}
 
 
-def test_a_version_that_was_released_by_force_is_not_gone_back_to(world: LoopWorld) -> None:
-    world.good("bob", 1)
+def test_a_forced_version_is_not_restored(world: LoopWorld) -> None:
+    world.add_good("bob", 1)
     world.release("ada", "ada-2", force=True)
-    world.good("ada", 200, version="v2")
+    world.add_good("ada", 200, version="v2")
     world.tick()
     world.release("ada", "ada-3")
-    world.good("ada", 160, version="v3")
+    world.add_good("ada", 160, version="v3")
     world.tick()
-    world.bad("ada", 60, version="v3")
+    world.add_bad("ada", 60, version="v3")
     world.tick()
     assert newest_alarm(world).decision == "nothing_to_learn"
     assert states(world)["v3"] == "stable"
 
 
-@pytest.mark.parametrize(("days", "trains"), [(29, False), (31, True)])
-def test_a_version_of_the_last_month_goes_back_and_an_older_one_is_trained(
-    second: LoopWorld, days: int, trains: bool
+@pytest.mark.parametrize(("days", "is_trained"), [(29, False), (31, True)])
+def test_a_recent_version_is_rolled_back_and_an_older_one_is_trained(
+    two_versions: LoopWorld, days: int, is_trained: bool
 ) -> None:
-    second.inputs.datasets["ada"] = "posts-2"
-    second.tick(days=days)
-    second.bad("ada", 60, version="v2")
-    tick = second.tick()
-    assert len(tick.launches) == trains
-    assert states(second)["v2"] == ("stable" if trains else "rolled_back")
-    assert ("one retraining starts" in tick.messages["ada"]) is trains
+    two_versions.inputs.datasets["ada"] = "posts-2"
+    two_versions.tick(days=days)
+    two_versions.add_bad("ada", 60, version="v2")
+    tick = two_versions.tick()
+    assert len(tick.launches) == is_trained
+    assert states(two_versions)["v2"] == ("stable" if is_trained else "rolled_back")
+    assert ("one retraining starts" in tick.messages["ada"]) is is_trained

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from tests.graph.retraining.conftest import Inputs, LoopWorld, with_new_posts
+from tests.graph.retraining.conftest import Inputs, LoopWorld, add_new_posts
 from tests.queued_notices import queued_notices
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables
@@ -33,17 +33,17 @@ KEY = "quality:ada:v1:thumbs:1"
 @pytest.fixture
 def alarmed(world: LoopWorld) -> LoopWorld:
     """A world whose next tick raises an alarm for ada and decides to train."""
-    with_new_posts(world).good("ada", 200)
-    world.bad("ada", 24)  # the alarm comes after 19
+    add_new_posts(world).add_good("ada", 200)
+    world.add_bad("ada", 24)  # the alarm comes after 19
     return world
 
 
-def test_killed_between_decision_and_launch_the_same_run_is_offered_again(
+def test_a_run_lost_before_its_launch_is_offered_again(
     alarmed: LoopWorld,
 ) -> None:
-    assert [launch.run_key for launch in alarmed.tick().launches] == [KEY]  # and nobody launches it
+    assert [launch.run_key for launch in alarmed.tick().launches] == [KEY]  # not launched
 
-    assert alarmed.tick(seconds=30).launches == ()  # it may be on its way
+    assert alarmed.tick(seconds=30).launches == ()  # its launch may be in progress
     [repeated] = alarmed.tick(seconds=31).launches
     assert repeated.run_key == KEY
     alarmed.queue([repeated])
@@ -51,7 +51,7 @@ def test_killed_between_decision_and_launch_the_same_run_is_offered_again(
     assert len(alarmed.runs()) == 1
 
 
-def test_killed_after_the_launch_before_the_cursor_nothing_starts_again(
+def test_a_launched_run_is_not_offered_again_without_the_cursor(
     alarmed: LoopWorld,
 ) -> None:
     [run_id] = alarmed.queue(alarmed.tick().launches)
@@ -66,28 +66,28 @@ def test_killed_after_the_launch_before_the_cursor_nothing_starts_again(
 
 def test_two_daemons_in_threads_offer_one_run(alarmed: LoopWorld) -> None:
     loops = [replace(alarmed.loop(), state=alarmed.state) for _ in range(4)]
-    together = threading.Barrier(len(loops))
+    barrier = threading.Barrier(len(loops))
 
     def one_tick(loop: RetrainingLoop) -> list[str]:
-        together.wait()
+        barrier.wait()
         return [launch.run_key for launch in run_tick(loop, now=alarmed.now).launches]
 
     with ThreadPoolExecutor(len(loops)) as pool:
         first = [key for keys in pool.map(one_tick, loops) for key in keys]
-    # Three of the four found the ledger in use and decided nothing; a second round, with nothing
-    # launched yet, must not offer it again.
+    # Three of the four ticks find the ledger in use and decide nothing. A second round, before any
+    # launch, must not offer the run again.
     with ThreadPoolExecutor(len(loops)) as pool:
         second = [key for keys in pool.map(one_tick, loops) for key in keys]
     assert first + second == [KEY]
 
 
 def _daemon(home: str, storage: str, start: object, offered: object) -> None:
-    """One daemon: ticks and launches in a process of its own."""
+    """One daemon in its own process, which ticks and launches."""
     world_state = State.open(f"sqlite:///{home}/state.sqlite")
     registry = Registry(world_state, policy_path=Path(home) / "policy.json")
     with dg.DagsterInstance.local_temp(storage) as instance:
         world = LoopWorld(None, world_state, registry, instance, inputs=Inputs())  # type: ignore[arg-type]
-        with_new_posts(world)
+        add_new_posts(world)
         start.wait()  # type: ignore[attr-defined]
         launches = []
         for _ in range(3):
@@ -140,22 +140,22 @@ def test_scores_deleted_after_the_alarm_change_nothing(alarmed: LoopWorld) -> No
     assert record.decision == "train"
 
 
-def falls_again(world: LoopWorld) -> None:
-    """After an alarm it is compared again, and with 1,000 values at most."""
-    world.good("ada", 1_000)
-    world.bad("ada", 40)
+def fall_again(world: LoopWorld) -> None:
+    """Settle enough good values for a new comparison (at most 1,000), then bad ones."""
+    world.add_good("ada", 1_000)
+    world.add_bad("ada", 40)
 
 
 def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> None:
     keys: list[str] = []
     for _ in range(8):
         tick = alarmed.tick(seconds=400)
-        keys += [launched.run_key for launched in tick.launches]
+        keys += [launch.run_key for launch in tick.launches]
         alarmed.launch(tick.launches, fails=True)
 
     assert keys == [KEY, f"{KEY}:attempt 2", f"{KEY}:attempt 3"]
     assert queued_notices(alarmed.state, author="ada")[0].event == "failed"
-    falls_again(alarmed)
+    fall_again(alarmed)
     assert [alarmed.tick(seconds=400).launches for _ in range(4)] == [()] * 4
     with alarmed.state.read_transaction() as connection:
         *later_alarms, first = alarm_records.list_alarms(connection, "ada")
@@ -165,19 +165,19 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
     assert "thumbs:1 failed 3 times with it" in later_alarms[0].message
     assert first.decision == "train"
     alarmed.inputs.datasets["ada"] = "posts-3"
-    falls_again(alarmed)
+    fall_again(alarmed)
     [launch] = alarmed.tick(days=8).launches
     assert launch.run_key == f"quality:ada:v1:thumbs:{len(later_alarms) + 2}"
 
 
-def test_a_fall_after_a_refused_retraining_is_told_each_time(alarmed: LoopWorld) -> None:
-    """The detector had stopped with the refusal, so a further fall raised no alarm."""
+def test_each_fall_after_a_refused_retraining_sends_a_notice(alarmed: LoopWorld) -> None:
+    """Formerly the detector stopped after a refusal, so a further fall raised no alarm."""
     [run_id] = alarmed.queue(alarmed.tick().launches)
     alarmed.judge("ada", "ada-2", "failed")
     alarmed.fail(run_id)
     alarmed.tick()
     for _ in range(3):
-        falls_again(alarmed)
+        fall_again(alarmed)
         assert alarmed.tick(days=1).launches == ()
 
     notices = queued_notices(alarmed.state, author="ada")
@@ -186,7 +186,7 @@ def test_a_fall_after_a_refused_retraining_is_told_each_time(alarmed: LoopWorld)
 
 def test_a_failed_attempt_that_succeeds_later_is_one_retraining(alarmed: LoopWorld) -> None:
     alarmed.launch(alarmed.tick().launches, fails=True)
-    assert alarmed.tick(seconds=60).launches == ()  # it waits five minutes
+    assert alarmed.tick(seconds=60).launches == ()  # five minutes between attempts
     [second] = alarmed.tick(seconds=300).launches
     assert second.run_key == f"{KEY}:attempt 2"
     alarmed.launch([second])
@@ -221,26 +221,26 @@ def test_a_run_whose_record_was_deleted_is_not_started_again(alarmed: LoopWorld)
     assert f"the record of run {run_id} is gone" in " ".join(ticks[0].notes)
 
 
-@pytest.mark.parametrize("torn", ["store_decision", "begin"])
-def test_a_decision_torn_in_its_transaction_is_made_again(
-    alarmed: LoopWorld, torn: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("interrupted", ["store_decision", "begin"])
+def test_a_decision_interrupted_in_its_transaction_is_repeated(
+    alarmed: LoopWorld, interrupted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = alarm_records if torn == "store_decision" else retrainings
-    function: Callable[..., bool] = getattr(module, torn)
+    module = alarm_records if interrupted == "store_decision" else retrainings
+    function: Callable[..., bool] = getattr(module, interrupted)
 
-    def dies(*arguments: object, **facts: object) -> bool:
-        function(*arguments, **facts)
+    def interrupt(*arguments: object, **keywords: object) -> bool:
+        function(*arguments, **keywords)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, torn, dies)
+        patched.setattr(module, interrupted, interrupt)
         with pytest.raises(KeyboardInterrupt):
             alarmed.tick()
 
     assert [launch.run_key for launch in alarmed.tick().launches] == [KEY]
 
 
-def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: LoopWorld) -> None:
+def test_one_authors_unreadable_data_does_not_block_another_author(world: LoopWorld) -> None:
     for author in ("ada", "bob"):
         at = world.now.timestamp()
         request_retraining(world.state, author, asked_by="mara", reason="again", now=at)
@@ -248,13 +248,13 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
     assert [launch.author for launch in launches] == ["ada", "bob"]
     world.launch(launches)
 
-    class Torn(Inputs):
+    class UnreadableInputs(Inputs):
         def current(self, author: str) -> TrainingFingerprint:
             if author == "ada":
                 raise TwinError("read the dataset", found="a torn table", next_step="mend it")
             return super().current(author)
 
-    world.inputs = Torn()
+    world.inputs = UnreadableInputs()
     notes = world.tick().notes
     with world.state.read_transaction() as connection:
         assert [run.author for run in retrainings.unfinished_retrainings(connection)] == ["ada"]
@@ -270,13 +270,13 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
         assert retrainings.unfinished_retrainings(connection) == []
 
 
-def by_hand(
+def materialize_by_hand(
     world: LoopWorld,
     asset: str,
     *,
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.NOT_STARTED,
 ) -> str:
-    """A run as "Materialize" in Dagster's page creates it; by default it has not started."""
+    """Create a run like "Materialize" in Dagster's page; by default it has not started."""
 
     @dg.asset(name=asset, partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
     def step() -> None: ...
@@ -290,30 +290,32 @@ def by_hand(
     ).run_id
 
 
-def test_what_a_person_materializes_is_in_flight_and_counts(alarmed: LoopWorld) -> None:
-    """Runs of Dagster's asset job were overlooked, and a second training began beside one."""
-    run_id = by_hand(alarmed, "fine_tuned_checkpoint")
+def test_a_manual_materialization_counts_as_a_training(alarmed: LoopWorld) -> None:
+    """Formerly, runs of Dagster's asset job were overlooked, and a second training started."""
+    run_id = materialize_by_hand(alarmed, "fine_tuned_checkpoint")
     tick = alarmed.tick()
     assert tick.launches == ()
     assert f"recorded with run {run_id}, which is in flight" in tick.messages["ada"]
 
     alarmed.fail(run_id)
     alarmed.limits = replace(alarmed.limits, cooldown_days=1.0, runs_a_month=1)
-    falls_again(alarmed)
+    fall_again(alarmed)
     second = alarmed.tick(seconds=60)
     assert second.launches == ()
     assert "cooldown" in second.messages["ada"]
     assert "budget reached: 1 of 1 runs" in alarmed.tick(days=2).messages["ada"]
 
 
-def test_another_asset_by_hand_holds_nothing_back(alarmed: LoopWorld) -> None:
-    by_hand(alarmed, "interactions")
+def test_a_manual_run_of_another_asset_does_not_block_a_training(alarmed: LoopWorld) -> None:
+    materialize_by_hand(alarmed, "interactions")
     assert len(alarmed.tick().launches) == 1
 
 
-def test_a_newer_run_of_another_asset_hides_no_training(alarmed: LoopWorld) -> None:
-    trained = by_hand(alarmed, "fine_tuned_checkpoint", status=dg.DagsterRunStatus.SUCCESS)
-    by_hand(alarmed, "interactions", status=dg.DagsterRunStatus.SUCCESS)
+def test_a_newer_run_of_another_asset_does_not_hide_a_training(alarmed: LoopWorld) -> None:
+    training_run = materialize_by_hand(
+        alarmed, "fine_tuned_checkpoint", status=dg.DagsterRunStatus.SUCCESS
+    )
+    materialize_by_hand(alarmed, "interactions", status=dg.DagsterRunStatus.SUCCESS)
     newest = DagsterRunRecords(alarmed.instance).newest_success("ada")
     assert newest is not None
-    assert newest.run_id == trained
+    assert newest.run_id == training_run

@@ -1,4 +1,4 @@
-"""One line says what the loop waits for and until when; it is empty if nothing waits."""
+"""One line reports what the loop waits for and until when; it is empty if nothing waits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from twin_cli.commands.loop_waits import waiting_line
 
-from tests.graph.retraining.conftest import GATE, LoopWorld, with_new_posts
+from tests.graph.retraining.conftest import GATE, LoopWorld, add_new_posts
 from tests.registered import register_version
 
 
@@ -17,34 +17,34 @@ def line(world: LoopWorld, *, days: float = 0.0) -> str:
 
 
 def fall(world: LoopWorld) -> None:
-    world.good("ada", 200)
-    world.bad("ada", 60)
+    world.add_good("ada", 200)
+    world.add_bad("ada", 60)
     world.tick()
 
 
-def test_where_nothing_waits_there_is_no_line(world: LoopWorld) -> None:
-    world.good("ada", 200)
+def test_without_anything_waiting_the_line_is_empty(world: LoopWorld) -> None:
+    world.add_good("ada", 200)
     world.tick()
     assert line(world) == ""
 
 
-def test_an_alarm_that_waits_says_for_what(world: LoopWorld) -> None:
+def test_the_line_of_a_waiting_alarm_gives_the_reason(world: LoopWorld) -> None:
     world.limits = replace(world.limits, automatic=False)
-    fall(with_new_posts(world))
+    fall(add_new_posts(world))
     text = line(world)
     assert text.startswith("fell: thumbs: alarm 1")
     assert "waits: automatic retraining is off" in text
 
 
-def test_a_retraining_says_its_attempt(world: LoopWorld) -> None:
-    fall(with_new_posts(world))
+def test_the_line_of_a_retraining_gives_its_attempt(world: LoopWorld) -> None:
+    fall(add_new_posts(world))
     assert line(world) == (
         "waits: for the retraining quality:ada:v1:thumbs:1, attempt 1 of 3: its run is about to "
         "start"
     )
 
 
-def test_what_a_person_was_told_stands_until_another_version_answers(world: LoopWorld) -> None:
+def test_a_notice_to_a_person_remains_until_the_next_release(world: LoopWorld) -> None:
     fall(world)
     text = line(world)
     assert text.startswith(f"fell on {world.now.date().isoformat()}; waiting for an operator: ")
@@ -54,7 +54,7 @@ def test_what_a_person_was_told_stands_until_another_version_answers(world: Loop
     assert line(world) == ""
 
 
-def test_a_trial_says_when_it_is_parked(world: LoopWorld) -> None:
+def test_the_line_of_a_trial_gives_its_parking_date(world: LoopWorld) -> None:
     version = register_version(world.registry, "ada", "later", dataset_version="posts-2").version
     world.judge("ada", "later", "passed")
     move = world.registry.move(

@@ -1,11 +1,10 @@
-"""From whatever state versions, trials, alarms, runs, settings and clocks have left the loop in, a
-fall of .3 ends in a retraining, a reroute, a roll-back or a notice within `MAX_VALUES` values,
-also while an incident holds retrainings back; and no alarm ever trains on what was trained
-on before.
+"""In every state of versions, trials, alarms, runs, settings and clocks, a fall of .3 leads to a
+retraining, a reroute, a rollback or a notice within `MAX_VALUES` values, also while an incident
+delays retrainings. No alarm trains on the data of an earlier training.
 
-The machine draws what may happen, in any order, and whether values are settled with their day or
-each at once; then quality falls, and the days go on. A fall is one from what the version is held
-to: where a person has lowered the floor, from what its readers have said since.
+The state machine draws events in random order, and whether values are settled by day or one by one.
+Then quality falls, and days pass. A fall is relative to the version's floor, or to the votes since
+a person lowered the floor.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.graph.retraining.conftest import GATE, LoopWorld, loop_world, opened_world
+from tests.graph.retraining.conftest import GATE, LoopWorld, loop_world, open_world
 from tests.queued_notices import queued_notices
 from tests.registered import register_version
 from twin_resources.authors import Author, write_author
@@ -43,39 +42,39 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 A_DAY = 60  # values
 MAX_VALUES = 1_200
 GOOD, FALL = 0.8, 0.3
-CERTIFIES = 17  # nights: 14 days before a fall and two since
-FOLLOWS = 62  # nights, after which a bad week is forgotten
+NIGHTS_TO_CERTIFY = 17  # 14 days before a fall and two after it
+NIGHTS_TO_FORGET = 62  # after which a bad week no longer counts
 OTHERS = ("bob", "cleo", "dora")
 
 
-class LoopInRealLife(RuleBasedStateMachine):
-    """One author's loop, with everything that people, runs, clocks and the home do to it."""
+class RandomLoop(RuleBasedStateMachine):
+    """One author's loop, with the events of people, runs, clocks and the home."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.held = ExitStack()
+        self.resources = ExitStack()
         self.posts, self.checkpoints = 1, 1
-        self.acts_at_the_end = False
+        self.automatic_at_the_end = False
         self.running: list[str] = []
         self.trained_on = {"posts-1"}
-        self.level = GOOD  # of what ada's readers say when they are as they are now
+        self.level = GOOD  # mean vote of ada's current readers
 
-    @initialize(acts=st.booleans(), by_day=st.booleans())
-    def certified(self, acts: bool, by_day: bool) -> None:
-        self.acts_at_the_end = acts
+    @initialize(automatic=st.booleans(), by_day=st.booleans())
+    def open_certified_home(self, automatic: bool, by_day: bool) -> None:
+        self.automatic_at_the_end = automatic
         folder, now = certified_home(by_day)
-        home = Path(self.held.enter_context(tempfile.TemporaryDirectory()))
+        home = Path(self.resources.enter_context(tempfile.TemporaryDirectory()))
         shutil.copytree(folder, home, dirs_exist_ok=True)
-        self.enter(opened_world(Settings(home=home)), by_day=by_day)
+        self.enter(open_world(Settings(home=home)), by_day=by_day)
         self.world.now = now
 
     def enter(self, world: AbstractContextManager[LoopWorld], *, by_day: bool) -> None:
         self.by_day = by_day
-        self.world: LoopWorld = self.held.enter_context(world)
+        self.world: LoopWorld = self.resources.enter_context(world)
         self.world.rules = replace(self.world.rules, groups_by_day=by_day)
 
     def nights(self, count: int, *, good: bool) -> None:
-        """Days of all authors."""
+        """Settle a day's votes of all authors and tick, `count` times."""
         for _ in range(count):
             self.world.now += timedelta(days=1)
             for author in ("ada", *OTHERS):
@@ -95,17 +94,17 @@ class LoopInRealLife(RuleBasedStateMachine):
         launches = self.world.tick().launches
         for launch in launches:
             is_known = launch.tags["twin/dataset"] in self.trained_on
-            # A failed attempt is tried again on what its alarm was decided with.
-            assert not is_known or launch.tags[ATTEMPT_TAG] != "1", "the same data again"
+            # Only a failed attempt is repeated with the same data.
+            assert not is_known or launch.tags[ATTEMPT_TAG] != "1", "an alarm trained on known data"
         self.running += self.world.queue(launches)
         return bool(launches)
 
-    def made(self) -> str:
-        """A checkpoint that a training on the present posts gives."""
+    def train(self) -> str:
+        """Record a training on the current posts; return its checkpoint."""
         self.checkpoints += 1
         number = len(self.world.registry.versions("ada")) + 1
         dataset = f"posts-{self.posts}"
-        self.world.inputs.learnt["ada", number] = TrainingFingerprint(dataset, "recipe")
+        self.world.inputs.fingerprints["ada", number] = TrainingFingerprint(dataset, "recipe")
         self.trained_on.add(dataset)
         return f"ada-{self.checkpoints}"
 
@@ -116,11 +115,11 @@ class LoopInRealLife(RuleBasedStateMachine):
 
     @rule()
     def a_bad_week(self) -> None:
-        self.world.bad("ada", 60, version=self.stable)
+        self.world.add_bad("ada", 60, version=self.stable)
         self.tick()
 
     @rule()
-    def weeks_of_the_home(self) -> None:
+    def weeks_pass(self) -> None:
         self.nights(8, good=True)
 
     @rule()
@@ -145,7 +144,7 @@ class LoopInRealLife(RuleBasedStateMachine):
 
     @rule(level=st.sampled_from([GOOD, 0.5]))
     def a_person_lowers_the_floor(self, level: float) -> None:
-        """New readers have come, as content as the former ones or less."""
+        """The new readers give the same votes as the former ones, or worse."""
         with self.world.state.transaction() as connection:
             score_watch.lower_floor(connection, "ada", asked_by="jo", reason="drawn", at=1.0)
         self.level = level
@@ -153,17 +152,17 @@ class LoopInRealLife(RuleBasedStateMachine):
 
     @rule(forced=st.booleans())
     def a_version_is_released(self, forced: bool) -> None:
-        self.world.release("ada", self.made(), force=forced)
+        self.world.release("ada", self.train(), force=forced)
 
-    @rule(became=st.sampled_from(["rolled_back", "parked", "refused", "shadow"]))
-    def a_version_is_made(self, became: VersionState) -> None:
-        checkpoint = self.made()
+    @rule(state=st.sampled_from(["rolled_back", "parked", "refused", "shadow"]))
+    def a_version_is_made(self, state: VersionState) -> None:
+        checkpoint = self.train()
         version = register_version(
             self.world.registry, "ada", checkpoint, dataset_version=f"posts-{self.posts}"
         ).version
-        self.world.judge("ada", checkpoint, "failed" if became == "refused" else "passed")
+        self.world.judge("ada", checkpoint, "failed" if state == "refused" else "passed")
         self.world.registry.move(
-            "ada", version, became, actor="test", reason="drawn", gate_version=GATE
+            "ada", version, state, actor="test", reason="drawn", gate_version=GATE
         )
 
     @precondition(
@@ -179,47 +178,47 @@ class LoopInRealLife(RuleBasedStateMachine):
     @rule(refused=st.booleans())
     def a_run_ends(self, refused: bool) -> None:
         if refused:
-            self.world.judge("ada", self.made(), "failed")
+            self.world.judge("ada", self.train(), "failed")
         self.world.fail(self.running.pop())
         self.tick()
 
     def teardown(self) -> None:
         try:
-            self.a_fall_ends_somewhere()
+            self.assert_a_fall_has_an_effect()
         finally:
-            self.held.close()
+            self.resources.close()
 
-    def a_fall_ends_somewhere(self) -> None:
-        if self.acts_at_the_end:
+    def assert_a_fall_has_an_effect(self) -> None:
+        if self.automatic_at_the_end:
             self.a_person_sets(automatic=True, cooldown_days=0.0)
-        sent = self.notices()
+        sent_count = self.count_notices()
         stable, routed = self.stable, self.world.registry.routing()
-        # What was said in a bad week is compared with for as long as that reaches back.
-        for _ in range(FOLLOWS):
+        # A bad week lowers the comparison until it is out of its range.
+        for _ in range(NIGHTS_TO_FORGET):
             self.world.now += timedelta(days=1)
             self.world.settle("ada", thumbs(self.level, 20), version=stable)
         self.tick()
-        if self.stable != stable or self.notices() > sent:
-            return  # one of those nights rolled it back, or it was told before
-        fallen = thumbs(self.level - FALL, A_DAY)
+        if self.stable != stable or self.count_notices() > sent_count:
+            return  # rolled back or notified on one of those nights
+        fallen_votes = thumbs(self.level - FALL, A_DAY)
         for _ in range(MAX_VALUES // A_DAY):
             self.world.now += timedelta(days=1)
-            self.world.settle("ada", fallen, version=stable)
-            over = self.tick() or self.notices() > sent or self.world.registry.routing() != routed
-            if over or self.stable != stable:
+            self.world.settle("ada", fallen_votes, version=stable)
+            has_acted = self.tick() or self.world.registry.routing() != routed
+            if has_acted or self.count_notices() > sent_count or self.stable != stable:
                 return
-        raise AssertionError(f"{MAX_VALUES} values of a fall of .3, and nothing came of it")
+        raise AssertionError(f"{MAX_VALUES} values of a fall of .3 without any effect")
 
-    def notices(self) -> int:
-        """Notices about a fall."""
-        about = {"alarm", "nothing_to_learn"}
+    def count_notices(self) -> int:
+        """Return the number of notices about a fall."""
+        events = {"alarm", "nothing_to_learn"}
         return sum(
             queued_notice.event == "incident"
-            or (queued_notice.author == "ada" and queued_notice.event in about)
+            or (queued_notice.author == "ada" and queued_notice.event in events)
             for queued_notice in queued_notices(self.world.state)
         )
 
-    def watched(self, version: str) -> bool:
+    def is_watched(self, version: str) -> bool:
         self.tick()
         with self.world.state.read_transaction() as connection:
             evidence = score_watch.current_evidence(connection).get("ada", [])
@@ -228,34 +227,35 @@ class LoopInRealLife(RuleBasedStateMachine):
 
 @cache
 def certified_home(by_day: bool) -> tuple[Path, datetime]:
-    """A home with certified versions, and its time: the state in which every life begins."""
-    folder = Path(tempfile.mkdtemp())  # goes with the process's own folder (tests/scratch.py)
-    life = LoopInRealLife()
-    with life.held:
-        life.enter(loop_world(Settings(home=folder)), by_day=by_day)
-        life.world.now -= timedelta(days=CERTIFIES + 1)  # the registry's clock is the machine's
+    """A home with certified versions, and its time: the initial state of every random loop."""
+    folder = Path(tempfile.mkdtemp())  # deleted with the process's folder (tests/scratch.py)
+    loop = RandomLoop()
+    with loop.resources:
+        loop.enter(loop_world(Settings(home=folder)), by_day=by_day)
+        # The registry uses the machine's clock.
+        loop.world.now -= timedelta(days=NIGHTS_TO_CERTIFY + 1)
         for author in OTHERS[1:]:
-            write_author(life.world.settings, Author(author, author.title()))
-            life.world.release(author, f"{author}-1")
-        life.nights(CERTIFIES, good=True)
-        assert life.watched("v1")
-        assert life.running == [], "a run of this instance would be unknown to the next one"
-        return folder, life.world.now
+            write_author(loop.world.settings, Author(author, author.title()))
+            loop.world.release(author, f"{author}-1")
+        loop.nights(NIGHTS_TO_CERTIFY, good=True)
+        assert loop.is_watched("v1")
+        assert loop.running == [], "a run would be unknown to the next instance"
+        return folder, loop.world.now
 
 
 def thumbs(mean: float, count: int) -> list[float]:
-    """Values of this mean in a fixed order, the bad ones spread evenly."""
+    """Votes of this mean in a fixed order, with the bad ones spread evenly."""
     bad = 1.0 - mean
     return [float(int((i + 1) * bad + 0.5) == int(i * bad + 0.5)) for i in range(count)]
 
 
-def run_lives(seed_of_lives: int, *, lives: int = 6, steps: int = 10) -> None:
-    """Lives that follow from seeds; a failure prints its seed."""
-    machine = seed(seed_of_lives)(LoopInRealLife)
+def run_loops(first_seed: int, *, loops: int = 6, steps: int = 10) -> None:
+    """Run random loops from a seed; a failure prints it."""
+    machine = seed(first_seed)(RandomLoop)
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=lives,
+            max_examples=loops,
             stateful_step_count=steps,
             deadline=None,
             database=None,
@@ -265,17 +265,17 @@ def run_lives(seed_of_lives: int, *, lives: int = 6, steps: int = 10) -> None:
     )
 
 
-# Seeds whose lives found a fault once; each is lived again in every check.
-FOUND = (1,)
+# Seeds that once found a fault; every check repeats them. Renamed rules change what a seed draws.
+FAULT_SEEDS = (1,)
 
 
-@pytest.mark.parametrize("number", FOUND)
-def test_lives_that_found_a_fault(number: int) -> None:
-    run_lives(number)
+@pytest.mark.parametrize("number", FAULT_SEEDS)
+def test_loops_that_once_found_a_fault(number: int) -> None:
+    run_loops(number)
 
 
-def test_fresh_lives() -> None:
-    """New random lives in each check; one that fails is added to `FOUND`."""
+def test_new_random_loops() -> None:
+    """Each check draws a new seed; one that fails is added to `FAULT_SEEDS`."""
     number = secrets.randbelow(10**9)
     print(f"seed {number}")  # noqa: T201
-    run_lives(number)
+    run_loops(number)

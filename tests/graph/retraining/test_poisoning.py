@@ -1,4 +1,4 @@
-"""A few readers with masses of votes start no training (real trace store), and a report says so."""
+"""A few readers with many votes start no training, and `twin why` reports them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from twin_cli.commands.why_command import print_summary, run_why
 
 from tests.documented import documented, shape
-from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from tests.graph.retraining.conftest import LoopWorld, add_new_posts
 from tests.unit.ledger.conftest import World
 from tests.unit.ledger.conftest import world as trace_world
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
@@ -31,9 +31,9 @@ FAST = LedgerRules(requests=200, requests_per_minute=100_000)
 
 
 @pytest.fixture
-def both(world: LoopWorld, trace_world: World) -> tuple[LoopWorld, World]:
+def worlds(world: LoopWorld, trace_world: World) -> tuple[LoopWorld, World]:
     trace_world.now = world.now
-    return with_new_posts(world), trace_world
+    return add_new_posts(world), trace_world
 
 
 def step(worlds: tuple[LoopWorld, World], **time: float) -> LoopTick:
@@ -69,24 +69,24 @@ def vote_days(
     return settled
 
 
-def regulars(day: int) -> list[tuple[str, float]]:
+def regular_votes(day: int) -> list[tuple[str, float]]:
     """Votes of mean .8 by thirty of forty readers."""
     draw = random.Random(day)
     return [(f"r{number}", float(draw.random() < 0.8)) for number in draw.sample(range(40), 30)]
 
 
 @pytest.mark.parametrize(("keys", "days"), [(12, 50), (60, 1), (300, 1), (300, 30)], ids=str)
-def test_keys_that_cost_nothing_train_nothing(world: LoopWorld, keys: int, days: int) -> None:
-    """Before, 12 keys caused trainings in 33 to 37 of 40 homes, as did 60 to 300 on one day."""
+def test_votes_of_free_keys_start_no_training(world: LoopWorld, keys: int, days: int) -> None:
+    """Formerly, 12 keys, or 60 to 300 on one day, caused trainings in 33 to 37 of 40 homes."""
     world.rules = replace(world.rules, groups_by_day=True)
-    with_new_posts(world)
+    add_new_posts(world)
 
-    def attacked(day: int) -> list[tuple[str, float]]:
-        return [*((f"key {number}", 0.0) for number in range(keys)), *regulars(day)]
+    def votes_under_attack(day: int) -> list[tuple[str, float]]:
+        return [*((f"key {number}", 0.0) for number in range(keys)), *regular_votes(day)]
 
-    vote_days(world.state, 40, regulars)
-    assert vote_days(world.state, days, attacked, begin=40) >= 30 * days
-    vote_days(world.state, 10, regulars, begin=40 + days)
+    vote_days(world.state, 40, regular_votes)
+    assert vote_days(world.state, days, votes_under_attack, begin=40) >= 30 * days
+    vote_days(world.state, 10, regular_votes, begin=40 + days)
 
     ticks = [world.tick(days=1) for _ in range(3)]
 
@@ -96,29 +96,31 @@ def test_keys_that_cost_nothing_train_nothing(world: LoopWorld, keys: int, days:
     assert {alarm.decided_by for alarm in alarms} <= {"few_readers"}
 
 
-def test_a_fall_that_the_regulars_see_trains(world: LoopWorld) -> None:
+def test_a_fall_in_regular_readers_votes_starts_a_training(world: LoopWorld) -> None:
     world.rules = replace(world.rules, groups_by_day=True)
-    with_new_posts(world)
-    vote_days(world.state, 40, regulars)
+    add_new_posts(world)
+    vote_days(world.state, 40, regular_votes)
 
-    def lower(day: int) -> list[tuple[str, float]]:
+    def lower_votes(day: int) -> list[tuple[str, float]]:
         return [(name, value * (number % 3 > 0)) for number, (name, value) in
-                enumerate(regulars(day))]  # fmt: skip
+                enumerate(regular_votes(day))]  # fmt: skip
 
-    vote_days(world.state, 12, lower, begin=40)
+    vote_days(world.state, 12, lower_votes, begin=40)
     assert [launch.author for launch in world.tick(days=1).launches] == ["ada"]
 
 
-def test_why_shows_the_days_the_decision_and_the_fate_of_each_vote(
+def test_why_shows_days_decisions_and_the_use_of_each_vote(
     world: LoopWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("twin_cli.commands.why_command.rules_from_settings", lambda _: world.rules)
     world.rules = replace(world.rules, groups_by_day=True)
     world.limits = replace(world.limits, automatic=False)
     begin = int(world.now.timestamp()) // 86_400 - 53
-    vote_days(with_new_posts(world).state, 40, regulars, begin=begin)
-    fallen = vote_days(world.state, 12, lambda day: [(reader, 0.0) for reader, _ in regulars(day)],
-                       begin=begin + 40)  # fmt: skip
+    vote_days(add_new_posts(world).state, 40, regular_votes, begin=begin)
+    fallen = vote_days(
+        world.state, 12, lambda day: [(reader, 0.0) for reader, _ in regular_votes(day)],
+        begin=begin + 40,
+    )  # fmt: skip
     world.tick()
     text_console, json_console = (Console(file=io.StringIO(), width=200) for _ in range(2))
 
@@ -148,7 +150,7 @@ def test_why_shows_the_days_the_decision_and_the_fate_of_each_vote(
         assert part in text
 
 
-def test_why_prints_brackets_as_they_are_written() -> None:
+def test_why_prints_brackets_literally() -> None:
     console = Console(file=io.StringIO(), width=200)
     fates = {"[stars]": {"not in [scores]: [stars]": 1}}
     print_summary({"streams": [], "waits": "", "decisions": [], "scores": fates}, console)
@@ -157,19 +159,19 @@ def test_why_prints_brackets_as_they_are_written() -> None:
 
 
 def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
-    both: tuple[LoopWorld, World],
+    worlds: tuple[LoopWorld, World],
 ) -> None:
-    loops, traces = both
-    loops.good("ada", 200, day=int(traces.now.timestamp()) // 86_400 - 1)
+    loops, traces = worlds
+    loops.add_good("ada", 200, day=int(traces.now.timestamp()) // 86_400 - 1)
     for number in range(1, 101):
         traces.answer(number, author="ada")
     for number in range(1, 901):
-        traces.vote(number, 0.0, reader="one key")  # 800 of unknown traces
+        traces.vote(number, 0.0, reader="one key")  # 800 have unknown traces
     for number in range(1, 101):
         traces.vote(number, -5.0, reader="one key", id=f"bad-{number}")
     traces.pass_time(minutes=2)
 
-    ticks = [step(both, hours=1), step(both, days=1), step(both, days=1)]
+    ticks = [step(worlds, hours=1), step(worlds, days=1), step(worlds, days=1)]
 
     assert all(tick.launches == () for tick in ticks)
     with loops.state.read_transaction() as connection:
@@ -178,8 +180,8 @@ def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
     assert "900 that will never count (out_of_range, unknown_trace)" in ticks[0].notes[0]
 
 
-def test_an_alarm_that_few_readers_carry_is_for_a_person(world: LoopWorld) -> None:
-    with_new_posts(world).good("ada", 200)
+def test_an_alarm_from_few_readers_is_left_to_a_person(world: LoopWorld) -> None:
+    add_new_posts(world).add_good("ada", 200)
     world.settle("ada", [0.0] * 40, readers=["r1", "r2", "r3", "r4", "r5"])
 
     tick = world.tick()

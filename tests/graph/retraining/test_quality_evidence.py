@@ -1,4 +1,4 @@
-"""The asset plots the detector's stored state: one PNG for each stream, without any texts."""
+"""The asset plots the detector's stored state as one PNG for each stream, without texts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from tests.graph.retraining.conftest import LoopWorld, add_new_posts
 from tests.materialized import materialize_assets, metadata_of
 from twin_assets.feedback.evidence_plot import day_mean_and_bound
 from twin_assets.feedback.quality_evidence import quality_evidence
@@ -25,18 +25,18 @@ def materialize(world: LoopWorld, author: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def watched(world: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> LoopWorld:
+def watched_world(world: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> LoopWorld:
     monkeypatch.setenv("TWIN_PACE", "demo")
-    world.limits = replace(world.limits, automatic=False)  # its alarm waits
-    with_new_posts(world).good("ada", 200)
-    world.bad("ada", 24)
+    world.limits = replace(world.limits, automatic=False)  # the alarm stays open
+    add_new_posts(world).add_good("ada", 200)
+    world.add_bad("ada", 24)
     world.tick()
     world.tick()
     return world
 
 
-def test_numbers_plot_and_alarms_are_shown(watched: LoopWorld) -> None:
-    metadata = materialize(watched, "ada")
+def test_numbers_plot_and_alarms_are_shown(watched_world: LoopWorld) -> None:
+    metadata = materialize(watched_world, "ada")
 
     assert metadata["thumbs_values"] == 224
     assert metadata["thumbs_threshold"] == 26
@@ -45,16 +45,16 @@ def test_numbers_plot_and_alarms_are_shown(watched: LoopWorld) -> None:
     assert len(metadata["thumbs"]) < 100_000
     [alarm] = [record.data for record in metadata["alarms"].records]
     assert (alarm["decision"], alarm["run_key"]) == ("held_back", "")
-    assert materialize(watched, "ada")["data_version"] == metadata["data_version"]
+    assert materialize(watched_world, "ada")["data_version"] == metadata["data_version"]
 
 
-def test_the_plot_ends_where_the_stored_detector_stands(watched: LoopWorld) -> None:
-    with watched.state.read_transaction() as connection:
+def test_the_plot_ends_at_the_stored_evidence(watched_world: LoopWorld) -> None:
+    with watched_world.state.read_transaction() as connection:
         [watch] = current_evidence(connection)["ada"]
         stable = stable_versions(connection)["ada"]
-        days = ComparedDays.from_ledger(connection, stable, "thumbs", watched.rules)
+        days = ComparedDays.from_ledger(connection, stable, "thumbs", watched_world.rules)
     ends = days.find_day_ends(0)
     assert days.evidence(until=ends[-1]).e_value == watch.e_value
     assert math.isnan(day_mean_and_bound(days, days.evidence(until=ends[14]), after=ends[13])[1])
-    plotted = day_mean_and_bound(days, days.evidence(until=ends[17]), after=ends[16])
-    assert plotted == pytest.approx((0.8, 0.77))
+    mean_and_bound = day_mean_and_bound(days, days.evidence(until=ends[17]), after=ends[16])
+    assert mean_and_bound == pytest.approx((0.8, 0.77))

@@ -1,4 +1,4 @@
-"""Ticks over settled values: figures while nothing falls, one retraining for an alarm."""
+"""Ticks over settled values: numbers without an alarm, one retraining for an alarm."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import pytest
 import sqlalchemy as sa
 
-from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from tests.graph.retraining.conftest import LoopWorld, add_new_posts
 from tests.queued_notices import queued_notices
 from tests.registered import register_version
 from twin_resources.observability.langfuse.client import TraceStoreError
@@ -20,8 +20,8 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms, followed, retrainings, watches
 
 
-def test_a_quiet_tick_says_its_numbers(world: LoopWorld) -> None:
-    world.good("ada", 37)
+def test_a_quiet_tick_reports_its_numbers(world: LoopWorld) -> None:
+    world.add_good("ada", 37)
 
     tick = world.tick()
 
@@ -30,8 +30,8 @@ def test_a_quiet_tick_says_its_numbers(world: LoopWorld) -> None:
     assert tick.messages["bob"] == "no scores yet"
 
 
-def test_an_armed_stream_says_its_evidence(world: LoopWorld) -> None:
-    world.good("ada", 200)
+def test_an_armed_stream_reports_its_evidence(world: LoopWorld) -> None:
+    world.add_good("ada", 200)
 
     tick = world.tick()
 
@@ -40,10 +40,10 @@ def test_an_armed_stream_says_its_evidence(world: LoopWorld) -> None:
 
 
 def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> None:
-    with_new_posts(world).good("ada", 200)
-    world.good("bob", 200)
+    add_new_posts(world).add_good("ada", 200)
+    world.add_good("bob", 200)
     assert world.tick().launches == ()
-    world.bad("ada", 60)
+    world.add_bad("ada", 60)
 
     tick = world.tick()
 
@@ -66,11 +66,11 @@ def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> Non
 def test_a_later_alarm_of_the_same_drop_is_recorded_with_the_run_in_flight(
     world: LoopWorld,
 ) -> None:
-    with_new_posts(world).good("ada", 200)
-    world.bad("ada", 60)
+    add_new_posts(world).add_good("ada", 200)
+    world.add_bad("ada", 60)
     [run_id] = world.queue(world.tick().launches)
-    world.good("ada", 400)  # what it is compared with is said again
-    world.bad("ada", 80)
+    world.add_good("ada", 400)  # new values to compare with
+    world.add_bad("ada", 80)
 
     ticks = [world.tick() for _ in range(4)]
 
@@ -85,19 +85,19 @@ def test_a_later_alarm_of_the_same_drop_is_recorded_with_the_run_in_flight(
 
 
 def test_without_a_drop_nothing_runs(world: LoopWorld) -> None:
-    with_new_posts(world)
+    add_new_posts(world)
     for _ in range(40):
-        world.good("ada", 50)
-        world.good("bob", 50)
+        world.add_good("ada", 50)
+        world.add_good("bob", 50)
         assert world.tick().launches == ()
     with world.state.read_transaction() as connection:
         assert alarm_records.list_alarms(connection, "ada") == []
         assert connection.execute(sa.select(retrainings)).all() == []
 
 
-def test_nothing_new_trains_nothing_and_a_person_is_told(world: LoopWorld) -> None:
-    world.good("ada", 200)
-    world.bad("ada", 60)
+def test_without_new_data_an_alarm_sends_a_notice(world: LoopWorld) -> None:
+    world.add_good("ada", 200)
+    world.add_bad("ada", 60)
 
     tick = world.tick()
 
@@ -110,33 +110,33 @@ def test_nothing_new_trains_nothing_and_a_person_is_told(world: LoopWorld) -> No
     assert not record.is_open
 
 
-@pytest.mark.parametrize("became", ["rolled_back", "parked", "refused"])
-def test_what_a_version_was_trained_on_is_not_trained_on_again(
-    world: LoopWorld, became: VersionState
+@pytest.mark.parametrize("state", ["rolled_back", "parked", "refused"])
+def test_an_alarm_does_not_train_on_a_versions_data_again(
+    world: LoopWorld, state: VersionState
 ) -> None:
-    """After a roll-back or parking every alarm trained on the same data again."""
+    """Formerly, after a rollback or parking, every alarm trained on the same data again."""
     world.inputs.datasets["ada"] = "posts-2"
     repeated = register_version(world.registry, "ada", "again", dataset_version="posts-2")
-    world.inputs.learnt["ada", repeated.version] = TrainingFingerprint("posts-2", "recipe")
-    world.registry.move("ada", repeated.version, became, actor="test", reason="test")
-    world.good("ada", 200)
-    world.bad("ada", 60)
+    world.inputs.fingerprints["ada", repeated.version] = TrainingFingerprint("posts-2", "recipe")
+    world.registry.move("ada", repeated.version, state, actor="test", reason="test")
+    world.add_good("ada", 200)
+    world.add_bad("ada", 60)
 
     tick = world.tick()
 
     assert tick.launches == ()
-    assert f"v2, {became.replace('_', ' ')}, was trained on it" in tick.messages["ada"]
+    assert f"v2, {state.replace('_', ' ')}, was trained on it" in tick.messages["ada"]
     notice = queued_notices(world.state, author="ada")[0]
     assert notice.event == "nothing_to_learn"
     assert notice.text.count(";") >= 2
     assert "Three things would help: new posts or edited answers" in notice.text
     world.inputs.datasets["ada"] = "posts-3"
-    world.good("ada", 400)
-    world.bad("ada", 80)
-    assert len(world.tick().launches) == 1, "something new to learn from"
+    world.add_good("ada", 400)
+    world.add_bad("ada", 80)
+    assert len(world.tick().launches) == 1, "new data started no training"
 
 
-def test_a_retraining_whose_version_is_gone_is_remembered(world: LoopWorld) -> None:
+def test_a_retraining_whose_version_was_deleted_counts(world: LoopWorld) -> None:
     world.inputs.datasets["ada"] = "posts-2"
     with world.state.transaction() as connection:
         retraining_rows.begin(
@@ -145,8 +145,8 @@ def test_a_retraining_whose_version_is_gone_is_remembered(world: LoopWorld) -> N
         )  # fmt: skip
         [retraining] = retraining_rows.unfinished_retrainings(connection)
         retraining_rows.update_if_unchanged(connection, retraining, outcome="refused", ended_at=1.0)
-    world.good("ada", 200)
-    world.bad("ada", 60)
+    world.add_good("ada", 200)
+    world.add_bad("ada", 60)
 
     tick = world.tick()
 
@@ -155,9 +155,9 @@ def test_a_retraining_whose_version_is_gone_is_remembered(world: LoopWorld) -> N
 
 
 def test_an_unreachable_trace_store_decides_nothing(world: LoopWorld) -> None:
-    with_new_posts(world).good("ada", 200)
+    add_new_posts(world).add_good("ada", 200)
     world.tick()
-    world.bad("ada", 60)
+    world.add_bad("ada", 60)
     world.pages.failure = TraceStoreError(
         "read scores", found="connection refused", next_step="wait", status=None
     )
@@ -171,12 +171,12 @@ def test_an_unreachable_trace_store_decides_nothing(world: LoopWorld) -> None:
     assert launch.run_key == "quality:ada:v1:thumbs:1"
 
 
-def test_off_by_default_an_alarm_waits_open(world: LoopWorld) -> None:
+def test_without_auto_retrain_an_alarm_stays_open(world: LoopWorld) -> None:
     from dataclasses import replace
 
     world.limits = replace(world.limits, automatic=False)
-    with_new_posts(world).good("ada", 200)
-    world.bad("ada", 60)
+    add_new_posts(world).add_good("ada", 200)
+    world.add_bad("ada", 60)
 
     tick = world.tick()
 
@@ -186,17 +186,17 @@ def test_off_by_default_an_alarm_waits_open(world: LoopWorld) -> None:
     assert [launch.run_key for launch in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
 
 
-def test_lost_rows_are_computed_again_and_raise_no_second_alarm(world: LoopWorld) -> None:
-    with_new_posts(world).good("ada", 200)
-    world.bad("ada", 47)
+def test_recomputed_rows_raise_no_second_alarm(world: LoopWorld) -> None:
+    add_new_posts(world).add_good("ada", 200)
+    world.add_bad("ada", 47)
     world.queue(world.tick().launches)
-    world.good("ada", 30)
+    world.add_good("ada", 30)
     world.tick()
     world.tick()
     before = _rows(world)
-    for lost in ([watches], [followed], [watches, followed]):
+    for tables in ([watches], [followed], [watches, followed]):
         with world.state.transaction() as connection:
-            for table in lost:
+            for table in tables:
                 connection.execute(sa.delete(table))
 
         ticks = [world.tick(), world.tick(), world.tick()]
@@ -214,15 +214,15 @@ def _rows(world: LoopWorld) -> dict[str, object]:
         }
 
 
-def test_a_tick_leaves_what_it_has_no_time_for_to_the_next(world: LoopWorld) -> None:
-    """Dagster ends a tick after 60 s: none of its decisions would start a run."""
+def test_a_tick_without_time_leaves_authors_to_the_next(world: LoopWorld) -> None:
+    """Dagster ends a tick after 60 s, and then none of its decisions would start a run."""
     for author in ("ada", "bob"):
-        with_new_posts(world, author).good(author, 200)
-        world.bad(author, 60)
+        add_new_posts(world, author).add_good(author, 200)
+        world.add_bad(author, 60)
     times = itertools.count(0.0, 24.0)  # the second author's turn comes after 45 s
     slow = run_tick(dataclasses.replace(world.loop(), clock=lambda: next(times)), now=world.now)
     assert "no time left: new values of 1 authors wait for the next tick" in slow.notes
     assert slow.launches == ()
 
     ticks = [world.tick() for _ in range(2)]
-    assert {launch.author for each in ticks for launch in each.launches} == {"ada", "bob"}
+    assert {launch.author for tick in ticks for launch in tick.launches} == {"ada", "bob"}

@@ -1,4 +1,4 @@
-"""The sensors, evaluated on an instance and driven by Dagster's daemon, which is killed."""
+"""The sensors, evaluated directly and by Dagster's daemon, which is killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.conftest import ROOT
-from tests.graph.retraining.conftest import LoopWorld, with_new_posts
+from tests.graph.retraining.conftest import LoopWorld, add_new_posts
 from tests.queued_notices import queued_notices
 from tests.trace_store_process import start_trace_store
 from twin_resources.authors import Author, write_author
@@ -33,7 +33,7 @@ from twin_sensors.quality_dropped import format_message, quality_dropped
 
 KEY = "quality:ada:v1:thumbs:1"
 SETTINGS = {
-    "TWIN_PACE": "demo",  # all of a test happens on one day
+    "TWIN_PACE": "demo",  # a test happens on one day
     "TWIN_AUTO_RETRAIN": "true",
 }
 DAGSTER_YAML = """
@@ -45,14 +45,16 @@ run_coordinator:
 
 
 @pytest.fixture
-def served(world: LoopWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def served_world(
+    world: LoopWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
     """The world with a running trace store, and the settings of a demo in the environment."""
     load_secrets(world.settings)
     database, port_file = tmp_path / "traces.sqlite", tmp_path / "port"
     process, port = start_trace_store(world.settings.home, database, port_file)
     for name, value in (SETTINGS | {"TWIN_TRACES_PORT": str(port)}).items():
         monkeypatch.setenv(name, value)
-    yield with_new_posts(world)
+    yield add_new_posts(world)
     process.terminate()
     assert process.wait(20) in (0, -15)
 
@@ -71,21 +73,21 @@ def evaluate(world: LoopWorld, sensor: dg.SensorDefinition, **resources: Any) ->
         return sensor(context)
 
 
-def test_the_sensor_says_numbers_and_asks_for_one_run(served: LoopWorld) -> None:
-    served.good("ada", 200)
-    quiet = evaluate(served, quality_dropped)
+def test_the_sensor_reports_numbers_and_requests_one_run(served_world: LoopWorld) -> None:
+    served_world.add_good("ada", 200)
+    quiet = evaluate(served_world, quality_dropped)
     assert not quiet.run_requests
     assert quiet.skip_reason.skip_message.startswith("ada: thumbs: likelihood ratio")
-    served.bad("ada", 24)
+    served_world.add_bad("ada", 24)
 
-    alarm = evaluate(served, quality_dropped)
+    alarm = evaluate(served_world, quality_dropped)
 
     [request] = alarm.run_requests
     assert (request.run_key, request.partition_key) == (KEY, "ada")
     assert request.tags["twin/cause"] == "quality"
 
 
-def test_a_tick_says_decisions_first_and_no_more_than_25_authors() -> None:
+def test_a_tick_reports_decisions_first_and_at_most_25_authors() -> None:
     authors = {f"author-{number:02d}": "quiet" for number in range(25)}
     lines = format_message(LoopTick((), authors, ["a note"])).splitlines()
     assert (len(lines), lines[0], lines[-1]) == (26, "author-00: quiet", "a note")
@@ -97,25 +99,27 @@ def test_a_tick_says_decisions_first_and_no_more_than_25_authors() -> None:
     assert format_message(LoopTick()) == "no version to watch"
 
 
-def test_a_dead_trace_store_is_said(served: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # nothing listens there
+def test_an_unreachable_trace_store_is_reported(
+    served_world: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # a closed port
 
-    result = evaluate(served, quality_dropped)
+    result = evaluate(served_world, quality_dropped)
 
     assert result.skip_reason.skip_message.startswith("trace store unreachable")
     assert result.skip_reason.skip_message.endswith("nothing decided")
 
 
-def test_requests_growth_and_notices_have_their_sensors(served: LoopWorld) -> None:
+def test_sensors_handle_requests_growth_and_notices(served_world: LoopWorld) -> None:
     at = time.time()
-    request_retraining(served.state, "ada", asked_by="mara", reason="recipe", now=at)
-    with served.state.transaction() as connection:
+    request_retraining(served_world.state, "ada", asked_by="mara", reason="recipe", now=at)
+    with served_world.state.transaction() as connection:
         announce(connection, Notice("k", "alarm", "ada", "fell", "e-value 1"), at=at)
 
-    [request] = evaluate(served, retraining_requested).run_requests
+    [request] = evaluate(served_world, retraining_requested).run_requests
     assert request.run_key == "by_hand:ada:1"
-    grown = evaluate(served, new_material)
-    assert "ada: 0/25 new posts, 0/200 new pairs" in grown.skip_reason.skip_message
+    growth = evaluate(served_world, new_material)
+    assert "ada: 0/25 new posts, 0/200 new pairs" in growth.skip_reason.skip_message
     with dg.build_sensor_context(
         resources={"settings": SettingsResource(), "state": StateResource()}
     ) as context:
@@ -123,25 +127,25 @@ def test_requests_growth_and_notices_have_their_sensors(served: LoopWorld) -> No
     assert result.skip_message == "0 sent, 0 waiting, 0 given up, 0 addresses"
 
 
-def test_quality_is_watched_and_told_where_no_retraining_was_asked_for(
-    served: LoopWorld, monkeypatch: pytest.MonkeyPatch
+def test_without_auto_retrain_an_alarm_only_sends_a_notice(
+    served_world: LoopWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a new home's settings the sensor watches; an alarm sends a notice and starts no run."""
+    """With the settings of a new home, an alarm sends a notice and starts no run."""
     monkeypatch.delenv("TWIN_AUTO_RETRAIN")
     assert quality_dropped.default_status is dg.DefaultSensorStatus.RUNNING
-    served.good("ada", 200)
-    served.bad("ada", 24)
+    served_world.add_good("ada", 200)
+    served_world.add_bad("ada", 24)
 
-    result = evaluate(served, quality_dropped)
+    result = evaluate(served_world, quality_dropped)
 
     assert not result.run_requests
     assert "automatic retraining is off" in result.skip_reason.skip_message
-    notice = queued_notices(served.state, author="ada")[0]
+    notice = queued_notices(served_world.state, author="ada")[0]
     assert (notice.event, notice.title) == ("alarm", "Quality of ada fell")
     assert "twin retrain --reason" in notice.text
 
 
-def test_growth_is_looked_for_by_default_only_where_that_was_asked_for(
+def test_the_growth_sensor_runs_only_with_auto_retrain(
     world: LoopWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (world.settings.authors_dir / "torn.toml").write_text("name = ")
@@ -173,25 +177,25 @@ def iterate(home: Path, crash_at: str = "") -> int:
     "crash_at",
     [
         pytest.param("TICK_HELD", marks=pytest.mark.long),  # before the tick
-        "AUTOMATION_EVALUATIONS_ADDED",  # decided; Dagster knows nothing of it yet
-        pytest.param("RUN_IDS_RESERVED", marks=pytest.mark.long),  # noted, not launched
+        "AUTOMATION_EVALUATIONS_ADDED",  # decided, but not yet recorded by Dagster
+        pytest.param("RUN_IDS_RESERVED", marks=pytest.mark.long),  # reserved, not launched
         pytest.param("RUN_CREATED", marks=pytest.mark.long),
         "RUN_LAUNCHED",  # launched, the cursor not stored
     ],
 )
 def test_a_daemon_killed_anywhere_launches_one_run(
-    served: LoopWorld, tmp_path: Path, crash_at: str
+    served_world: LoopWorld, tmp_path: Path, crash_at: str
 ) -> None:
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text(DAGSTER_YAML)
-    served.good("ada", 200)
-    served.bad("ada", 24)
+    served_world.add_good("ada", 200)
+    served_world.add_bad("ada", 24)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.add_dynamic_partitions("authors", ["ada", "bob"])
 
         assert iterate(home, crash_at) == -signal.SIGKILL
-        with served.state.transaction() as connection:  # the minute of grace passes
+        with served_world.state.transaction() as connection:  # the minute of grace is over
             earlier = retrainings.c.offered_at - 61
             connection.execute(sa.update(retrainings).values(offered_at=earlier))
         iterate(home)

@@ -35,7 +35,7 @@ BASE = "made/tiny"
 
 @pytest.fixture
 def inputs(twelve: Finished, monkeypatch: pytest.MonkeyPatch) -> TrainingInputsResource:
-    """A base model that counts as prepared; it is never loaded."""
+    """The inputs of an author with a prepared base model, which is never loaded."""
     monkeypatch.setenv("TWIN_BASE_MODEL", BASE)
     monkeypatch.setenv("TWIN_MODEL_SERVER_URL", "http://127.0.0.1:1/v1")
     folder = load_settings().weights_dir / "made-tiny" / "r1"
@@ -48,7 +48,7 @@ def inputs(twelve: Finished, monkeypatch: pytest.MonkeyPatch) -> TrainingInputsR
 
 @pytest.fixture
 def trained(inputs: TrainingInputsResource, tables: Tables) -> ModelVersion:
-    """Register the version that a training on the present tables would give."""
+    """Create the version that a training on the current tables would give."""
     tables.tag(DATASET, "ada", "training-1")
     folder = Path(load_settings().checkpoints_dir / "ada" / "c1")
     folder.mkdir(parents=True)
@@ -65,26 +65,26 @@ def trained(inputs: TrainingInputsResource, tables: Tables) -> ModelVersion:
     return model_version(checkpoint="c1", folder=str(folder), template=manifest.template)
 
 
-def test_with_nothing_new_it_is_what_the_version_learnt(
+def test_unchanged_inputs_equal_those_of_the_version(
     inputs: TrainingInputsResource, trained: ModelVersion
 ) -> None:
     assert inputs.current("ada") == inputs.for_version(trained)
     assert inputs.growth(trained) == CorpusGrowth(new_posts=0, new_pairs=0)
 
 
-def test_posts_that_no_dataset_holds_yet_are_new(
+def test_posts_outside_the_dataset_are_new(
     inputs: TrainingInputsResource, trained: ModelVersion, tables: Tables
 ) -> None:
     clean(tables, documents(range(14)))
 
-    now = inputs.current("ada")
+    current = inputs.current("ada")
 
-    assert now != inputs.for_version(trained)
-    assert inputs.current("ada") == now
+    assert current != inputs.for_version(trained)
+    assert inputs.current("ada") == current
     assert inputs.growth(trained) == CorpusGrowth(new_posts=2, new_pairs=0)
 
 
-def test_posts_in_the_dataset_since_the_training_are_new_too(
+def test_posts_added_to_the_dataset_after_the_training_are_new(
     inputs: TrainingInputsResource, trained: ModelVersion, tables: Tables, graph: Graph
 ) -> None:
     clean(tables, documents(range(14)))
@@ -94,7 +94,7 @@ def test_posts_in_the_dataset_since_the_training_are_new_too(
     assert inputs.growth(trained) == CorpusGrowth(new_posts=2, new_pairs=0)
 
 
-def test_an_edited_or_deleted_post_is_something_new_and_no_growth(
+def test_a_deleted_post_changes_the_inputs_without_growth(
     inputs: TrainingInputsResource, trained: ModelVersion, tables: Tables
 ) -> None:
     clean(tables, documents(TWELVE).head(11))
@@ -103,7 +103,7 @@ def test_an_edited_or_deleted_post_is_something_new_and_no_growth(
     assert inputs.growth(trained).new_posts == 0
 
 
-def test_another_recipe_is_something_new(
+def test_another_recipe_changes_the_inputs(
     inputs: TrainingInputsResource, trained: ModelVersion, tmp_path: Path
 ) -> None:
     settings = load_settings()
@@ -112,14 +112,14 @@ def test_another_recipe_is_something_new(
     path = settings.authors_dir / "ada.toml"
     path.write_text(path.read_text() + f'recipe = "{tmp_path}/mine.yaml"\n')
 
-    learnt = inputs.for_version(trained)
+    trained_inputs = inputs.for_version(trained)
 
-    assert learnt is not None
-    assert inputs.current("ada").dataset == learnt.dataset
-    assert inputs.current("ada").recipe != learnt.recipe
+    assert trained_inputs is not None
+    assert inputs.current("ada").dataset == trained_inputs.dataset
+    assert inputs.current("ada").recipe != trained_inputs.recipe
 
 
-def test_a_version_whose_manifest_is_gone_is_unknown(
+def test_a_version_without_a_manifest_is_unknown(
     inputs: TrainingInputsResource, trained: ModelVersion
 ) -> None:
     (Path(trained.folder) / manifests.MANIFEST_FILE).unlink()

@@ -1,4 +1,4 @@
-"""The adapter of other authors is trained for authors who want one, when no run waits."""
+"""The adapter of other authors is trained where it is needed, when no training run waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def registry(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Registry:
     return Registry(State.open(home.state_address), policy_path=home.policy_path)
 
 
-def joined(home: Settings, registry: Registry, author: str, *, released: bool = True) -> None:
+def add_author(home: Settings, registry: Registry, author: str, *, released: bool = True) -> None:
     write_author(home, Author(author, author.title(), consent="2026-01-01: by mail"))
     register_version(registry, author, f"{author} 1")
     registry.record_verdict(Verdict(author, f"{author} 1", "g", "passed", (), "2026-01-01"))
@@ -35,15 +35,15 @@ def joined(home: Settings, registry: Registry, author: str, *, released: bool = 
 def tick(
     *known: str,
     hours: float = 4,
-    wanted: tuple[str, ...] = ("ann", "bob"),
+    needs_adapter: tuple[str, ...] = ("ann", "bob"),
     run: tuple[str, dg.DagsterRunStatus] | None = None,
 ) -> tuple[list[str], str]:
-    """Run a tick so many hours from now; return the authors with a run and the message."""
+    """Run a tick `hours` from now; return the authors with a run and the message."""
 
     def is_wanted(author: Author, _settings: Settings) -> bool:
         if author.slug == "broken":
             raise TwinError("load", found="no base model", next_step="prepare it")
-        return author.slug in wanted
+        return author.slug in needs_adapter
 
     with (
         dg.instance_for_test() as instance,
@@ -65,23 +65,25 @@ def tick(
 
 
 def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: Registry) -> None:
-    joined(home, registry, "ann")
-    joined(home, registry, "bob")
-    joined(home, registry, "cat", released=False)
-    joined(home, registry, "aby", released=False)
+    add_author(home, registry, "ann")
+    add_author(home, registry, "bob")
+    add_author(home, registry, "cat", released=False)
+    add_author(home, registry, "aby", released=False)
 
     assert tick("aby", "ann", "bob", "cat") == (["ann"], "")
-    assert tick("ann", "bob", wanted=("bob",))[0] == ["bob"]
-    assert tick("bob")[0] == ["bob"]  # ann's partition is gone
+    assert tick("ann", "bob", needs_adapter=("bob",))[0] == ["bob"]
+    assert tick("bob")[0] == ["bob"]  # ann's partition was deleted
     authors, text = tick("cat")
     assert authors == []
     assert text.endswith("cat: no version has been stable for three hours")
     assert tick("ann", hours=2)[1].endswith("ann: no version has been stable for three hours")
-    assert tick("ann", wanted=())[1].endswith("ann: it already has an adapter, or needs none")
+    assert tick("ann", needs_adapter=())[1].endswith(
+        "ann: it already has an adapter, or needs none"
+    )
     register_version(registry, "dan", "base", kind="answer_model")
     registry.move("dan", 1, "stable", actor="t", reason="t", force=True)
     write_author(home, Author("dan", "Dan", consent="2026-01-01: by mail"))
-    assert tick("dan", wanted=("dan",))[0] == [], "an answer model was not trained here"
+    assert tick("dan", needs_adapter=("dan",))[0] == [], "an answer model got an adapter"
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
@@ -89,26 +91,26 @@ def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: 
 def test_it_waits_for_every_training(
     home: Settings, registry: Registry, job: str, status: dg.DagsterRunStatus
 ) -> None:
-    joined(home, registry, "bob")
+    add_author(home, registry, "bob")
     assert tick("bob", run=(job, status)) == ([], "a training run for ann is waiting or running")
 
 
-def test_what_failed_is_not_tried_again_each_hour(home: Settings, registry: Registry) -> None:
-    joined(home, registry, "ann")
+def test_a_failed_training_is_not_repeated_each_hour(home: Settings, registry: Registry) -> None:
+    add_author(home, registry, "ann")
     failed = ("train_reference", dg.DagsterRunStatus.FAILURE)
     assert tick("ann", run=failed) == ([], "ann: training was already tried in the last 24 hours")
-    joined(home, registry, "bob")
+    add_author(home, registry, "bob")
     assert tick("ann", "bob", run=failed) == (["bob"], "")
     (home.authors_dir / "bob.toml").unlink()
     assert tick("ann", run=failed, hours=25)[0] == ["ann"]
 
 
-def test_an_author_whose_base_model_is_missing_keeps_nobody_elses(
+def test_a_missing_base_model_does_not_block_other_authors(
     home: Settings, registry: Registry
 ) -> None:
-    joined(home, registry, "broken")
-    joined(home, registry, "zoe")
-    assert tick("broken", "zoe", wanted=("zoe",))[0] == ["zoe"]
+    add_author(home, registry, "broken")
+    add_author(home, registry, "zoe")
+    assert tick("broken", "zoe", needs_adapter=("zoe",))[0] == ["zoe"]
     assert "no base model" in tick("broken")[1]
 
 

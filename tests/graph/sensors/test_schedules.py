@@ -39,7 +39,7 @@ from twin_sensors.schedules import (
 NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 
 
-FEW_LABELS = {"routing_labels": 2}  # that nine questions a month pay for
+FEW_LABELS = {"routing_labels": 2}  # few enough to pay off with nine questions a month
 
 
 def record_answer(state: State, author: str, at: datetime, *, route: str = "") -> None:
@@ -72,7 +72,7 @@ def tick(
     job: str = "judge_answers",
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
 ) -> ScheduleExecutionData:
-    # Closed here: what is left to the garbage collector is torn down within anybody's code.
+    # Closed here, because the garbage collector would close it during other code.
     with (
         dg.instance_for_test() as instance,
         dg.build_schedule_context(
@@ -99,7 +99,7 @@ def tick(
         return schedule.evaluate_tick(context)
 
 
-def test_only_authors_who_answered_lately_are_collected(state: State) -> None:
+def test_only_recently_asked_authors_are_collected(state: State) -> None:
     record_answer(state, "ann", NOON - timedelta(minutes=10))
     record_answer(state, "bob", NOON - timedelta(hours=3, minutes=1))
     record_answer(state, "cat", NOON - timedelta(hours=2, minutes=59))
@@ -112,13 +112,13 @@ def test_only_authors_who_answered_lately_are_collected(state: State) -> None:
     assert "ann: waits: Dagster has no partition 'ann'" in (tick("bob").skip_message or "")
 
 
-def test_nobody_asked_is_said(state: State) -> None:
-    assert "no twin was asked" in (tick("bob").skip_message or "")  # nor has anybody ever been
+def test_a_tick_without_questions_is_reported(state: State) -> None:
+    assert "no twin was asked" in (tick("bob").skip_message or "")  # no table of answers yet
     record_answer(state, "bob", NOON - timedelta(hours=4))
     assert "no twin was asked" in (tick("bob").skip_message or "")
 
 
-def test_a_tick_that_is_repeated_asks_for_the_same_run(state: State) -> None:
+def test_a_repeated_tick_requests_the_same_run(state: State) -> None:
     record_answer(state, "ann", NOON)
     both = [tick("ann").run_requests or (), tick("ann").run_requests or ()]
     assert len({request.run_key for requests in both for request in requests}) == 1
@@ -136,10 +136,10 @@ def test_judging_waits_for_its_own_run_only(state: State) -> None:
     assert [request.partition_key for request in feedback] == ["ann"]
 
 
-def test_undecided_trials_go_on(state: State, home: Settings) -> None:
+def test_undecided_trials_continue(state: State, home: Settings) -> None:
     models = Registry(state, policy_path=home.policy_path)
 
-    def on_trial(author: str, kind: VersionKind) -> None:
+    def start_trial(author: str, kind: VersionKind) -> None:
         for number, checkpoint in enumerate(("before", "after"), start=1):
             register_version(models, author, checkpoint, kind=kind if number == 1 else "tuned")
             verdict = Verdict(author, checkpoint, "gate-1", "passed", (), "2026-01-01")
@@ -148,13 +148,15 @@ def test_undecided_trials_go_on(state: State, home: Settings) -> None:
         models.move(author, 1, "stable", actor="t", reason="t", force=force, gate_version="gate-1")
         models.move(author, 2, "shadow", actor="t", reason="t", gate_version="gate-1")
 
-    on_trial("ann", "answer_model")
-    on_trial("bob", "tuned")
+    start_trial("ann", "answer_model")
+    start_trial("bob", "tuned")
     schedule = compare_versions_every_hour
     register_version(models, "cat", "before")
     models.record_verdict(Verdict("cat", "before", "gate-1", "passed", (), "2026-01-01"))
-    models.move("cat", 1, "shadow", actor="t", reason="t", gate_version="gate-1")  # beside none
-    on_trial("dan", "tuned")
+    models.move(
+        "cat", 1, "shadow", actor="t", reason="t", gate_version="gate-1"
+    )  # without a stable version
+    start_trial("dan", "tuned")
     models.move("dan", 2, "canary", actor="t", reason="t", gate_version="gate-1")
     requests = tick("ann", "bob", "cat", "dan", schedule=schedule).run_requests or ()
     assert {request.partition_key for request in requests} == {"ann", "bob"}
@@ -172,7 +174,7 @@ PAID = {
 }
 
 
-def learned(*known: str, running: str = "", finished: bool = False) -> tuple[list[str], str]:
+def learn(*known: str, running: str = "", finished: bool = False) -> tuple[list[str], str]:
     """Run a nightly tick; return the authors with a run and the message."""
     status = dg.DagsterRunStatus.SUCCESS if finished else dg.DagsterRunStatus.STARTED
     result = tick(
@@ -203,20 +205,20 @@ def learning(state: State, home: Settings, monkeypatch: pytest.MonkeyPatch) -> S
     return load_settings()
 
 
-def test_labels_are_bought_by_night_while_they_pay_are_missing_and_money_is_left(
+def test_labels_are_bought_at_night_while_needed_and_affordable(
     learning: Settings, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(PACES, "", FEW_LABELS)
-    runs, message = learned("ann")
+    runs, message = learn("ann")
     assert runs == []
     assert "routing does not pay" in message
     for number in range(9):
         at = datetime.now(UTC) - timedelta(days=1, microseconds=number)
         record_answer(state, "ann", at, route="stable")
-    assert learned("ann") == (["ann"], "")
-    assert learned()[0] == []  # its partition is not there yet
+    assert learn("ann") == (["ann"], "")
+    assert learn()[0] == []  # without a partition
     write_author(learning, Author("bob", "Bob", consent="2026-01-01: by mail"))
-    runs, message = learned("ann", "bob", running="ann")
+    runs, message = learn("ann", "bob", running="ann")
     assert runs == []
     assert message.splitlines()[0] == "ann: such a run is in progress"
     assert message.splitlines()[1].startswith("bob: no stable version")
@@ -225,37 +227,37 @@ def test_labels_are_bought_by_night_while_they_pay_are_missing_and_money_is_left
     purchase = LabelPurchase("c1", PAID["TWIN_PAID_MODEL"], "e1", ("j@1",), "a")
     rows = [purchase.row(1, "recorded", "t1")]
     store_rows(tables, TABLE, "ann", rows, key="label_id", schema=COLUMNS)
-    assert learned("ann", running="ann", finished=True) == (
+    assert learn("ann", running="ann", finished=True) == (
         [], "ann: no question has arrived since the last run",
     )  # fmt: skip
     record_answer(state, "ann", datetime.now(UTC) + timedelta(minutes=1))
-    assert learned("ann", running="ann", finished=True)[0] == ["ann"]
+    assert learn("ann", running="ann", finished=True)[0] == ["ann"]
     account = open_account(learning, state)
     account.settle(account.reserve(purpose="label", author="ann", key="", max_usd=2.0), 2.0)
-    assert learned("ann") == ([], "ann: the budget for labels is used up")
+    assert learn("ann") == ([], "ann: the budget for labels is used up")
 
 
-def test_why_nothing_is_learned_is_said(
+def test_the_reason_for_buying_no_labels_is_reported(
     learning: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_author(learning, Author("ann", "Ann"))
     write_author(learning, Author("bob", "Bob"))
     consent = [f"{slug}: no line `consent` in authors/{slug}.toml" for slug in ("ann", "bob")]
-    assert learned("ann", "bob") == ([], "\n".join(consent))
+    assert learn("ann", "bob") == ([], "\n".join(consent))
     (learning.authors_dir / "bob.toml").unlink()
     monkeypatch.setitem(PACES, "", {"routing_labels": 0})
     write_author(learning, Author("ann", "Ann", consent="2026-01-01: by mail"))
-    assert learned("ann") == ([], "ann: 0 labels, which is the maximum")
+    assert learn("ann") == ([], "ann: 0 labels, which is the maximum")
     broken = learning.home / "routing" / "ann.npz"
     broken.parent.mkdir()
     broken.write_bytes(b"half a policy")
-    assert "ann.npz" in learned("ann")[1]
+    assert "ann.npz" in learn("ann")[1]
     (learning.authors_dir / "ann.toml").unlink()
-    assert learned() == ([], "no author")
+    assert learn() == ([], "no author")
     monkeypatch.delenv("TWIN_LABEL_BUDGET_PER_MONTH")
-    assert "TWIN_LABEL_BUDGET_PER_MONTH" in learned("ann")[1]
+    assert "TWIN_LABEL_BUDGET_PER_MONTH" in learn("ann")[1]
     monkeypatch.delenv("TWIN_PAID_MODEL")
-    assert "no paid model" in learned("ann")[1]
+    assert "no paid model" in learn("ann")[1]
 
 
 def test_without_a_paid_model_the_schedule_is_hidden(learning: Settings, home: Settings) -> None:

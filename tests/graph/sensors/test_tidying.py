@@ -23,21 +23,21 @@ def test_the_job_tidies_every_author(tables: Tables) -> None:
         )
     assert result.success
     for author in ("ann", "bob"):
-        assert tables.compact("words", author).merged == 0, "the job has merged them"
+        assert tables.compact("words", author).merged == 0, "the job left fragments unmerged"
         assert tables.compact("words", author).fragments == 1
 
 
-def test_a_table_that_is_being_written_is_left_for_the_next_night(tables: Tables) -> None:
+def test_a_table_being_written_is_left_for_the_next_night(tables: Tables) -> None:
     sync_words(tables, TEXTS, batch_rows=4)
-    patient = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
+    second = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
     with tables.lease("words", "mara"):
-        result = tidy_author(patient, "mara")
+        result = tidy_author(second, "mara")
     assert (result.tables, result.merged, result.busy) == (1, 0, ("words",))
-    assert (result.failed, result.vector_index) == ((), ""), "words have no vectors to index"
-    assert tidy_author(patient, "mara").merged == 10
+    assert (result.failed, result.vector_index) == ((), ""), "a table without vectors was indexed"
+    assert tidy_author(second, "mara").merged == 10
 
 
-def test_the_schedule_runs_by_itself() -> None:
-    (tidying,) = [job for job in defs.schedules or () if job.name == tidy_tables_before_dawn.name]
-    assert tidying.default_status == dg.DefaultScheduleStatus.RUNNING
-    assert tidying.job_name == "tidy_tables"
+def test_the_schedule_runs_by_default() -> None:
+    (schedule,) = [job for job in defs.schedules or () if job.name == tidy_tables_before_dawn.name]
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert schedule.job_name == "tidy_tables"
