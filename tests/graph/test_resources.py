@@ -1,4 +1,4 @@
-"""What Dagster hands to assets and sensors is the object itself, and Dagster closes it."""
+"""Assets and sensors get the objects of resources, and Dagster closes their connections."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 
-def pooled(state: State) -> int:
-    """Connections that wait for their next use."""
+def count_pooled(state: State) -> int:
+    """Return the number of idle connections."""
     return state.engine.pool.checkedin()  # type: ignore[attr-defined]
 
 
-def used(state: State) -> State:
+def use(state: State) -> State:
     with state.read_transaction() as connection:
         state.now(connection)
-    assert pooled(state) == 1
+    assert count_pooled(state) == 1
     return state
 
 
-def test_an_asset_is_handed_objects_and_what_they_opened_is_closed(tmp_path: Path) -> None:
-    handed: list[State] = []
+def test_an_asset_gets_objects_and_their_connections_are_closed(tmp_path: Path) -> None:
+    states: list[State] = []
 
     @dg.asset
-    def reads(
+    def read_resources(
         settings: dg.ResourceParam[Settings],
         state: dg.ResourceParam[State],
         tables: dg.ResourceParam[Tables],
@@ -48,23 +48,25 @@ def test_an_asset_is_handed_objects_and_what_they_opened_is_closed(tmp_path: Pat
         assert isinstance(model_server, ModelServers)
         assert isinstance(langfuse, LangfuseClient)
         assert callable(training.run)
-        handed.extend(map(used, (state, tables.state, registry.state)))
+        states.extend(map(use, (state, tables.state, registry.state)))
         return dg.MaterializeResult()
 
     resources = default_resources(str(tmp_path))
-    needed = {name: resources[name] for name in reads.required_resource_keys if name in resources}
-    assert dg.materialize([reads], resources=needed).success
-    assert len({id(state) for state in handed}) == 3
-    assert [pooled(state) for state in handed] == [0, 0, 0]
+    required = {
+        name: resources[name] for name in read_resources.required_resource_keys if name in resources
+    }
+    assert dg.materialize([read_resources], resources=required).success
+    assert len({id(state) for state in states}) == 3
+    assert [count_pooled(state) for state in states] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_tick_closes_its_connections_also_when_it_fails(tmp_path: Path, fails: bool) -> None:
-    handed: list[State] = []
+def test_a_tick_closes_its_connections_even_when_it_fails(tmp_path: Path, fails: bool) -> None:
+    states: list[State] = []
 
     @dg.sensor(target="*")
-    def ticks(state: dg.ResourceParam[State]) -> dg.SkipReason:
-        handed.append(used(state))
+    def sensor(state: dg.ResourceParam[State]) -> dg.SkipReason:
+        states.append(use(state))
         if fails:
             raise RuntimeError("in the middle")
         return dg.SkipReason("nothing")
@@ -72,11 +74,11 @@ def test_a_tick_closes_its_connections_also_when_it_fails(tmp_path: Path, fails:
     def tick() -> None:
         resources = {"state": StateResource(home=str(tmp_path))}
         with dg.build_sensor_context(resources=resources) as context:
-            ticks(context)
+            sensor(context)
 
     if fails:
         with pytest.raises(RuntimeError, match="in the middle"):
             tick()
     else:
         tick()
-    assert [pooled(state) for state in handed] == [0]
+    assert [count_pooled(state) for state in states] == [0]

@@ -1,4 +1,4 @@
-"""After `twin repair` the assets of an import restore lost rows with the same data versions."""
+"""After `twin repair`, an import restores lost rows with the same data versions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import dagster as dg
 from rich.console import Console
 from twin_cli.commands.operating import run_repair
 
-from tests.graph.test_former_home import former, instance
+from tests.graph.test_former_home import former_home, instance
 from twin_assets.definitions import defs
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
-__all__ = ["former", "instance"]  # fixtures
+__all__ = ["former_home", "instance"]  # fixtures
 AUTHOR, ASSETS = "ada", ("raw_posts", "cleaned_documents")
 
 
@@ -33,20 +33,22 @@ def materialize(instance: dg.DagsterInstance) -> dict[str, str]:
     }
 
 
-def test_lost_posts_and_documents_come_back_as_they_were(
-    former: Settings, instance: dg.DagsterInstance
+def test_lost_posts_and_documents_are_restored(
+    former_home: Settings, instance: dg.DagsterInstance
 ) -> None:
     before = materialize(instance)
     assert set(before) == set(ASSETS)
-    posts, documents = (Path(former.tables_base, AUTHOR, f"{name}.lance") for name in ASSETS)
+    posts, documents = (Path(former_home.tables_base, AUTHOR, f"{name}.lance") for name in ASSETS)
     min((posts / "_versions").glob("*.manifest")).write_bytes(b"")
     for file in (documents / "data").iterdir():
         file.unlink()
-    assert run_repair(former, is_confirmed=True, as_json=False, console=Console(quiet=True)) == 0
-    with closing(State.open(former.state_address)) as state:
-        tables = Tables(former.tables_base, state=state)
+    assert (
+        run_repair(former_home, is_confirmed=True, as_json=False, console=Console(quiet=True)) == 0
+    )
+    with closing(State.open(former_home.state_address)) as state:
+        tables = Tables(former_home.tables_base, state=state)
         assert tables.exists(ASSETS[0], AUTHOR)
-        assert tables.read(ASSETS[1], AUTHOR).height == 0, "the version in which it was made"
+        assert tables.read(ASSETS[1], AUTHOR).height == 0, "not restored to its first version"
         assert materialize(instance) == before
         for name in ASSETS:
             assert tables.data_version(name, AUTHOR) == before[name]

@@ -1,4 +1,4 @@
-"""Real storage faults: each is reported with its cause and its own remedy."""
+"""Real storage faults are reported with their cause and remedy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from twin_resources.storage.tables.table_integrity import check_table
 from twin_resources.storage.tables.tables import Tables
 
 COLUMNS = {"post": pl.String(), "text": pl.String()}
-TROUBLE = Path(__file__).parents[3] / "deploy" / "docs" / "troubleshooting.md"
+TROUBLESHOOTING = Path(__file__).parents[3] / "deploy" / "docs" / "troubleshooting.md"
 
 
 def sync(tables: Tables, count: int, author: str = "mara") -> None:
@@ -49,15 +49,15 @@ def sync(tables: Tables, count: int, author: str = "mara") -> None:
 
 
 def open_all(folder: Path) -> list[Callable[[], object]]:
-    """Functions that each open one of a home's SQLite files, write to it and close it."""
+    """Functions that each open, write and close one of a home's SQLite files."""
 
     def state() -> None:
-        opened_state = State.open(f"sqlite:///{folder / 'state.sqlite'}")
+        state_store = State.open(f"sqlite:///{folder / 'state.sqlite'}")
         try:
-            with opened_state.lease("test"):
+            with state_store.lease("test"):
                 pass
         finally:
-            opened_state.close()
+            state_store.close()
 
     def outbox() -> None:
         Outbox(folder / "outbox.sqlite").close()
@@ -75,8 +75,8 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
-def living(home: Settings) -> Tables:
-    """Tables of one author; the last of three versions has a file of deleted rows."""
+def tables(home: Settings) -> Tables:
+    """Tables of one author in three versions, the last with a file of deleted rows."""
     write_author(home, Author(slug="mara", name="Mara Lind"))
     state = State.open(home.state_address)
     tables = Tables(home.tables_base, state=state, lease_wait_s=1)
@@ -86,7 +86,7 @@ def living(home: Settings) -> Tables:
 
 
 def manifests(tables: Tables) -> list[Path]:
-    """Manifests, newest first: their names count down."""
+    """The manifests, newest first, because their names count down."""
     return sorted(Path(tables.uri("texts", "mara"), "_versions").glob("*.manifest"))
 
 
@@ -98,107 +98,108 @@ def empty_manifest(tables: Tables) -> None:
     manifests(tables)[0].write_bytes(b"")
 
 
-def short_manifest(tables: Tables) -> None:
+def truncate_manifest(tables: Tables) -> None:
     file = manifests(tables)[0]
     file.write_bytes(file.read_bytes()[:-20])
 
 
-def lost_data(tables: Tables) -> None:
+def delete_data(tables: Tables) -> None:
     for file in data_files(tables):
         file.unlink()
 
 
-def short_data(tables: Tables) -> None:
+def truncate_data(tables: Tables) -> None:
     for file in data_files(tables):
         file.write_bytes(file.read_bytes()[:-30])
 
 
-def lost_deletions(tables: Tables) -> None:
+def delete_deletions(tables: Tables) -> None:
     for file in Path(tables.uri("texts", "mara"), "_deletions").iterdir():
         file.unlink()
 
 
-def lost_versions(tables: Tables) -> None:
+def delete_versions(tables: Tables) -> None:
     shutil.rmtree(Path(tables.uri("texts", "mara"), "_versions"))
 
 
 TABLE_FAULTS = (
-    empty_manifest, short_manifest, lost_data, short_data, lost_deletions, lost_versions,
+    empty_manifest, truncate_manifest, delete_data, truncate_data, delete_deletions,
+    delete_versions,
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("break_it", TABLE_FAULTS, ids=lambda one: one.__name__)
-def test_a_damaged_table_is_told_as_damaged_to_readers_writers_and_by_the_doctor(
-    living: Tables, home: Settings, break_it: Callable[[Tables], None]
+@pytest.mark.parametrize("damage", TABLE_FAULTS, ids=lambda item: item.__name__)
+def test_readers_writers_and_the_doctor_report_a_damaged_table(
+    tables: Tables, home: Settings, damage: Callable[[Tables], None]
 ) -> None:
     assert [check.verdict for check in stores.check_tables(home)] == ["ok"]
-    break_it(living)
+    damage(tables)
     uses: tuple[Callable[[], object], ...] = (
-        lambda: living.read("texts", "mara"),
-        lambda: living.read("texts", "mara", where="post = 'p001'"),
-        lambda: living.scan("texts", "mara").collect(),
-        lambda: sync(living, 21),
+        lambda: tables.read("texts", "mara"),
+        lambda: tables.read("texts", "mara", where="post = 'p001'"),
+        lambda: tables.scan("texts", "mara").collect(),
+        lambda: sync(tables, 21),
     )
     for use in uses:
-        # Polars has an error of its own around that of a source
-        with pytest.raises(Exception, match="is damaged") as caught:
+        # Polars wraps the error of a source in its own.
+        with pytest.raises(Exception, match="is damaged") as error:
             use()
-        if isinstance(caught.value, TwinError):
-            assert isinstance(caught.value, DamagedError)
-            assert caught.value.next_step == DamagedError.remedy
+        if isinstance(error.value, TwinError):
+            assert isinstance(error.value, DamagedError)
+            assert error.value.next_step == DamagedError.remedy
     [failed, rest] = stores.check_tables(home)
     assert (failed.verdict, failed.remedy) == ("fail", DamagedError.remedy)
     assert "texts of mara" in failed.found
     assert rest.found.startswith("0 tables")
 
 
-def test_a_filter_that_is_wrong_is_told_from_a_lost_file(living: Tables) -> None:
-    for wrong in ("length = = 3", "nothing = 3"):
-        with pytest.raises(TwinError, match="correct the SQL filter") as caught:
-            living.read("texts", "mara", where=wrong)
-        assert not isinstance(caught.value, StorageError)
-    lost_data(living)
+def test_an_invalid_filter_is_distinguished_from_a_lost_file(tables: Tables) -> None:
+    for where in ("length = = 3", "nothing = 3"):
+        with pytest.raises(TwinError, match="correct the SQL filter") as error:
+            tables.read("texts", "mara", where=where)
+        assert not isinstance(error.value, StorageError)
+    delete_data(tables)
     with pytest.raises(TwinError, match="correct the SQL filter"):
-        living.read("texts", "mara", where="nothing = 3")
+        tables.read("texts", "mara", where="nothing = 3")
 
 
-def test_an_old_version_that_is_damaged_is_told_from_one_that_never_was(living: Tables) -> None:
-    oldest = len(manifests(living))
-    manifests(living)[-1].write_bytes(b"")
+def test_a_damaged_old_version_is_distinguished_from_a_missing_one(tables: Tables) -> None:
+    oldest = len(manifests(tables))
+    manifests(tables)[-1].write_bytes(b"")
     with pytest.raises(DamagedError):
-        living.read("texts", "mara", version=1)
-    with pytest.raises(TwinError, match="choose a tag or version") as caught:
-        living.read("texts", "mara", version=oldest + 1)
-    assert not isinstance(caught.value, StorageError)
-    assert living.read("texts", "mara").height == 20
+        tables.read("texts", "mara", version=1)
+    with pytest.raises(TwinError, match="choose a tag or version") as error:
+        tables.read("texts", "mara", version=oldest + 1)
+    assert not isinstance(error.value, StorageError)
+    assert tables.read("texts", "mara").height == 20
 
 
-def test_a_value_that_changed_on_disk_is_found_by_the_thorough_look(living: Tables) -> None:
-    table = open_table(living.uri("texts", "mara"))
+def test_a_changed_value_on_disk_is_found_by_the_thorough_check(tables: Tables) -> None:
+    table = open_table(tables.uri("texts", "mara"))
     assert table is not None
     check_table(table, verify_values=True)
     changed = 0
-    for file in data_files(living):
+    for file in data_files(tables):
         content = file.read_bytes()
         changed += content.count(b"text 15 of 0")
         file.write_bytes(content.replace(b"text 15 of 0", b"text 16 of 0"))
     assert changed == 1
-    reopened = open_table(living.uri("texts", "mara"))
+    reopened = open_table(tables.uri("texts", "mara"))
     assert reopened is not None
     with pytest.raises(DamagedError, match="differs from the written one"):
         check_table(reopened, verify_values=True)
 
 
-@pytest.mark.parametrize("leave", [0, 8_192])
-def test_a_full_disk_is_a_full_disk_to_every_database(disk: SmallDisk, leave: int) -> None:
+@pytest.mark.parametrize("free_bytes", [0, 8_192])
+def test_every_database_reports_a_full_disk(disk: SmallDisk, free_bytes: int) -> None:
     for store in open_all(disk.path):
         store()
-    disk.fill(leave=leave)
+    disk.fill(leave=free_bytes)
     state, outbox, _ = open_all(disk.path)  # the trace store opens without writing
     for store in (state, outbox):
-        with pytest.raises(TwinError, match="no space left on the disk") as caught:
+        with pytest.raises(TwinError, match="no space left on the disk") as error:
             store()
-        assert caught.value.next_step == DiskFullError.remedy
+        assert error.value.next_step == DiskFullError.remedy
     for name in ("state.sqlite", "outbox.sqlite"):
         with pytest.raises(DiskFullError):
             check_database(disk.path / name)
@@ -207,7 +208,7 @@ def test_a_full_disk_is_a_full_disk_to_every_database(disk: SmallDisk, leave: in
         store()
 
 
-def test_a_read_only_disk_is_told_by_databases_and_tables_and_keeps_what_is_there(
+def test_databases_and_tables_report_a_read_only_disk(
     disk: SmallDisk,
 ) -> None:
     for store in open_all(disk.path):
@@ -217,9 +218,9 @@ def test_a_read_only_disk_is_told_by_databases_and_tables_and_keeps_what_is_ther
     sync(tables, 5)
     subprocess.run(["mount", "-o", "remount,ro", str(disk.path)], check=True)
     for store in open_all(disk.path):
-        with pytest.raises(TwinError, match="may not write to") as caught:
+        with pytest.raises(TwinError, match="may not write to") as error:
             store()
-        assert caught.value.next_step == ReadOnlyError.remedy
+        assert error.value.next_step == ReadOnlyError.remedy
     with pytest.raises(ReadOnlyError):
         check_database(disk.path / "state.sqlite")
     with pytest.raises(ReadOnlyError):
@@ -228,10 +229,8 @@ def test_a_read_only_disk_is_told_by_databases_and_tables_and_keeps_what_is_ther
     other.close()
 
 
-@pytest.mark.parametrize("how", ["half", "overwritten", "no database"])
-def test_a_damaged_database_is_told_by_whoever_opens_it_and_by_the_doctor(
-    home: Settings, how: str
-) -> None:
+@pytest.mark.parametrize("fault", ["half", "overwritten", "no database"])
+def test_stores_and_the_doctor_report_a_damaged_database(home: Settings, fault: str) -> None:
     for store in open_all(home.home):
         store()
     assert [check.verdict for check in stores.check_databases(home)] == ["ok"]
@@ -243,44 +242,44 @@ def test_a_damaged_database_is_told_by_whoever_opens_it_and_by_the_doctor(
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         size = file.stat().st_size
-        wrong = {
+        damaged = {
             "half": file.read_bytes()[: size // 2],
             "overwritten": file.read_bytes()[:4096] + bytes([7]) * (size - 4096),
             "no database": b"this is no database" * 500,
-        }[how]
-        file.write_bytes(wrong)
+        }[fault]
+        file.write_bytes(damaged)
         with pytest.raises(DamagedError):
             check_database(file)
         with pytest.raises(DamagedError):
             copy_database(file, home.home.parent / f"copy-{name}")
-        if how == "no database":
-            with pytest.raises(TwinError, match="is damaged") as caught:
+        if fault == "no database":
+            with pytest.raises(TwinError, match="is damaged") as error:
                 store()
-            assert caught.value.next_step == DamagedError.remedy
+            assert error.value.next_step == DamagedError.remedy
     *failed, last = stores.check_databases(home)
-    assert [each.verdict for each in failed] == ["fail"] * 3
-    assert {each.remedy for each in failed} == {DamagedError.remedy}
+    assert [check.verdict for check in failed] == ["fail"] * 3
+    assert {check.remedy for check in failed} == {DamagedError.remedy}
     assert last.verdict == "ok"
 
 
-def test_a_database_that_another_process_holds_is_locked(
+def test_a_database_in_use_by_another_process_is_locked(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("twin_resources.storage.state.state._BUSY_S", 1)
     monkeypatch.setattr("twin_resources.storage.state.database_files._BUSY_S", 1)
     State.open(home.state_address).close()
-    hold = (
+    script = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); "
         "c.execute('BEGIN EXCLUSIVE'); print('held', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", hold, str(home.home / "state.sqlite")]
+    command = [sys.executable, "-c", script, str(home.home / "state.sqlite")]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LockedError, match="another program is using") as caught:
+        with pytest.raises(LockedError, match="another program is using") as error:
             State.open(home.state_address)
-        assert caught.value.next_step == LockedError.remedy
+        assert error.value.next_step == LockedError.remedy
         with pytest.raises(LockedError):
             check_database(home.home / "state.sqlite")
     finally:
@@ -289,44 +288,46 @@ def test_a_database_that_another_process_holds_is_locked(
     check_database(home.home / "state.sqlite")
 
 
-def test_what_is_away_is_told_as_away(tmp_path: Path) -> None:
+def test_a_missing_database_is_reported_as_unreachable(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError):
         check_database(tmp_path / "no folder" / "state.sqlite")
     with pytest.raises(UnreachableError):
         State.open("postgresql+psycopg2://twin:geheim@127.0.0.1:9/twin")
 
 
-def test_a_copy_of_a_database_holds_what_was_committed_while_others_write(home: Settings) -> None:
+def test_a_copy_of_a_database_has_only_committed_rows(home: Settings) -> None:
     state = State.open(home.state_address)
     with state.lease("before"), state.transaction() as connection:
         from twin_resources.storage.state.state_tables import routing
 
-        connection.exec_driver_sql("CREATE TABLE of_somebody (value)")
+        connection.exec_driver_sql("CREATE TABLE foreign_rows (value)")
         connection.execute(routing.insert().values(author="mara", table={"a": 1}, written_at="now"))
-    with state.engine.connect() as writing:  # a transaction that is open, and is not in the copy
-        writing.exec_driver_sql("INSERT INTO of_somebody VALUES (1)")
+    with state.engine.connect() as writing:  # an open transaction, which is not in the copy
+        writing.exec_driver_sql("INSERT INTO foreign_rows VALUES (1)")
         copy_database(home.home / "state.sqlite", home.home / "copy.sqlite")
         writing.rollback()
-    copied = sqlite3.connect(home.home / "copy.sqlite")
-    assert copied.execute("SELECT author FROM routing").fetchall() == [("mara",)]
-    assert copied.execute("SELECT count(*) FROM of_somebody").fetchone() == (0,)
-    copied.close()
+    copy = sqlite3.connect(home.home / "copy.sqlite")
+    assert copy.execute("SELECT author FROM routing").fetchall() == [("mara",)]
+    assert copy.execute("SELECT count(*) FROM foreign_rows").fetchone() == (0,)
+    copy.close()
     state.close()
 
 
-def test_somebody_elses_missing_right_is_not_the_tables(living: Tables, tmp_path: Path) -> None:
+def test_a_functions_own_permission_error_is_not_a_table_fault(
+    tables: Tables, tmp_path: Path
+) -> None:
     def function(changed: pl.DataFrame) -> pl.DataFrame:
         raise PermissionError(13, "Permission denied", str(tmp_path / "elsewhere" / "model"))
 
     with pytest.raises(PermissionError):
-        living.sync(
+        tables.sync(
             pl.DataFrame([{"post": "new", "text": "t"}], schema=COLUMNS), "others", author="mara",
             key="post", function=function, version="1", schema=COLUMNS, row_key="post",
         )  # fmt: skip
 
 
 def test_troubleshooting_has_a_row_for_each_cause() -> None:
-    text = TROUBLE.read_text(encoding="utf-8")
+    text = TROUBLESHOOTING.read_text(encoding="utf-8")
     for fault in (DiskFullError, ReadOnlyError, DamagedError, UnreachableError, LockedError):
         words = re.escape(fault.found_template).replace(r"\{place\}", "…")
         assert re.search(rf"^\| `{words}", text, re.MULTILINE), fault.__name__

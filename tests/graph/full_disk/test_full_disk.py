@@ -1,6 +1,6 @@
-"""On a full disk tables and state say so, lose nothing, and go on once there is room.
+"""On a full disk, tables and state raise an error, lose nothing, and work once there is room.
 
-The weights and a training's output: `tests/live/weights`, `tests/live/training`.
+For the weights and a training's output see `tests/live/weights` and `tests/live/training`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture
 def state(disk: SmallDisk) -> Iterator[State]:
-    opened = State.open(f"sqlite:///{disk.path}/state.sqlite")
-    yield opened
-    opened.close()
+    state = State.open(f"sqlite:///{disk.path}/state.sqlite")
+    yield state
+    state.close()
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def tables(disk: SmallDisk, state: State) -> Tables:
 
 
 def sync(tables: Tables, count: int) -> SyncResult:
-    """`count` posts that take half a kilobyte each however they are compressed, fifty a batch."""
-    drawn = random.Random(0)
+    """Sync `count` posts of half a kilobyte of random text each, in batches of fifty."""
+    generator = random.Random(0)
     rows = [
-        {"post": f"p{number:04}", "text": drawn.randbytes(500).hex()} for number in range(count)
+        {"post": f"p{number:04}", "text": generator.randbytes(500).hex()} for number in range(count)
     ]
     return tables.sync(
         pl.DataFrame(rows, schema=COLUMNS), "texts", author="mara", key="post",
@@ -55,31 +55,29 @@ def sync(tables: Tables, count: int) -> SyncResult:
     )  # fmt: skip
 
 
-# nothing left; room for the state and not for Lance's files; room for some batches
-@pytest.mark.parametrize("leave", [0, 16_384, 400_000])
-def test_a_rework_on_a_full_disk_keeps_whole_batches_and_goes_on(
-    disk: SmallDisk, tables: Tables, leave: int
+# No space; space for the state but not for Lance's files; space for some batches.
+@pytest.mark.parametrize("free_bytes", [0, 16_384, 400_000])
+def test_a_sync_on_a_full_disk_keeps_whole_batches_and_resumes(
+    disk: SmallDisk, tables: Tables, free_bytes: int
 ) -> None:
     before = sync(tables, 100)
     old = tables.read("texts", "mara")
-    disk.fill(leave=leave)
+    disk.fill(leave=free_bytes)
     with pytest.raises(DiskFullError, match=r"no space left on the disk of .*free space there"):
         sync(tables, 1000)
-    kept = tables.read("texts", "mara")
-    assert kept.filter(pl.col("post") < "p0100").equals(old)
-    assert kept.height % 50 == 0
-    assert (kept.height > 100) == (leave == 400_000)
-    assert (kept.height > 100) == (tables.data_version("texts", "mara") != before.data_version)
+    partial = tables.read("texts", "mara")
+    assert partial.filter(pl.col("post") < "p0100").equals(old)
+    assert partial.height % 50 == 0
+    assert (partial.height > 100) == (free_bytes == 400_000)
+    assert (partial.height > 100) == (tables.data_version("texts", "mara") != before.data_version)
 
     disk.make_room()
-    done = sync(tables, 1000)
-    assert (done.rows, done.computed) == (1000, 1000 - kept.height)
+    result = sync(tables, 1000)
+    assert (result.rows, result.computed) == (1000, 1000 - partial.height)
     assert sync(tables, 1000).computed == 0
 
 
-def test_a_first_rework_on_a_full_disk_leaves_no_half_a_table(
-    disk: SmallDisk, tables: Tables
-) -> None:
+def test_a_first_sync_on_a_full_disk_can_be_repeated(disk: SmallDisk, tables: Tables) -> None:
     disk.fill(leave=60_000)
     with pytest.raises(DiskFullError):
         sync(tables, 500)
@@ -87,12 +85,12 @@ def test_a_first_rework_on_a_full_disk_leaves_no_half_a_table(
     assert sync(tables, 500).rows == 500
 
 
-def remembered(state: State) -> int:
+def count_rows(state: State) -> int:
     with state.read_transaction() as connection:
         return connection.execute(sa.select(sa.func.count()).select_from(empty_inputs)).scalar_one()
 
 
-def remember(state: State, name: str, *, count: int) -> None:
+def insert_rows(state: State, name: str, *, count: int) -> None:
     rows = [
         {"table_uri": name, "input_key": str(number), "input_hash": bytes(900), "version": "1"}
         for number in range(count)
@@ -101,30 +99,28 @@ def remember(state: State, name: str, *, count: int) -> None:
         connection.execute(sa.insert(empty_inputs), rows)
 
 
-def test_the_state_on_a_full_disk_takes_all_of_a_transaction_or_nothing(
-    disk: SmallDisk, state: State
-) -> None:
-    remember(state, "before", count=10)
+def test_a_transaction_on_a_full_disk_is_rolled_back(disk: SmallDisk, state: State) -> None:
+    insert_rows(state, "before", count=10)
     disk.fill()
     with pytest.raises(DiskFullError, match=r"write to the state store.*no space left"):
-        remember(state, "too much", count=3000)
-    assert remembered(state) == 10
+        insert_rows(state, "too much", count=3000)
+    assert count_rows(state) == 10
     with (
         pytest.raises(DiskFullError),
         state.lease("table of mara"),
     ):
-        pytest.fail("a lease that is not stored is no lease")
+        pytest.fail("a lease was granted without being stored")
     state.close()
-    opened = State.open(f"sqlite:///{disk.path}/state.sqlite")
-    assert remembered(opened) == 10
+    reopened = State.open(f"sqlite:///{disk.path}/state.sqlite")
+    assert count_rows(reopened) == 10
 
     disk.make_room()
-    remember(opened, "now", count=1000)
-    assert remembered(opened) == 1010
-    opened.close()
+    insert_rows(reopened, "now", count=1000)
+    assert count_rows(reopened) == 1010
+    reopened.close()
 
 
-def test_a_lease_that_ended_on_a_full_disk_is_free_once_there_is_room(
+def test_a_lease_released_on_a_full_disk_is_free_once_there_is_room(
     disk: SmallDisk, state: State
 ) -> None:
     with state.lease("a"):
@@ -135,17 +131,17 @@ def test_a_lease_that_ended_on_a_full_disk_is_free_once_there_is_room(
         assert lease.name == "a"
 
 
-def test_a_store_that_cannot_be_made_says_why(disk: SmallDisk) -> None:
+def test_a_store_that_cannot_be_created_is_an_error(disk: SmallDisk) -> None:
     disk.fill()
     with pytest.raises(TwinError, match="state store"):
         State.open(f"sqlite:///{disk.path}/new.sqlite")
     disk.make_room()
-    made = State.open(f"sqlite:///{disk.path}/new.sqlite")
-    assert remembered(made) == 0
-    made.close()
+    state = State.open(f"sqlite:///{disk.path}/new.sqlite")
+    assert count_rows(state) == 0
+    state.close()
 
 
-def test_only_a_full_disk_is_told_as_one() -> None:
+def test_other_errors_are_not_reported_as_a_full_disk() -> None:
     assert is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
     assert is_disk_full(OSError("LanceError(IO): No space left on device (os error 28)"))
     assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))

@@ -1,4 +1,4 @@
-"""Notices reach local receivers of all three kinds, once, and survive a receiver that is down."""
+"""Notices reach each of three kinds of receivers once, also after a receiver was down."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ ALARM = Notice(
 
 @dataclass
 class Receiver:
-    """What a server was sent; `answer` is the status that it gives."""
+    """A server's received bodies; `status` is the status of its responses."""
 
     bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    answer: int = 200
+    status: int = 200
     port: int = 0
 
 
@@ -59,12 +59,12 @@ class Receiver:
 def receiver() -> Iterator[Receiver]:
     server = Receiver()
 
-    def answered(request: Request) -> Response:
-        if server.answer == 200:
+    def answer(request: Request) -> Response:
+        if server.status == 200:
             server.bodies.append(request.document)
-        return Response("ok", server.answer)
+        return Response("ok", server.status)
 
-    with http_server(answered) as url:
+    with http_server(answer) as url:
         server.port = int(url.rpartition(":")[2])
         yield server
 
@@ -82,17 +82,17 @@ def queue(state: State, notice: Notice = ALARM, *, at: float = 1_000.0) -> bool:
 
 
 def test_a_webhook_gets_each_notice_once(state: State, receiver: Receiver) -> None:
-    ways = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
+    channels = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
     assert queue(state)
     assert not queue(state)  # the same event again
-    assert deliver(state, ways, now=1_001.0).sent == 1
-    assert deliver(state, ways, now=1_002.0).sent == 0
+    assert deliver(state, channels, now=1_001.0).sent == 1
+    assert deliver(state, channels, now=1_002.0).sent == 0
     assert [body["title"] for body in receiver.bodies] == ["Quality of mara fell"]
     assert "e-value 113,000 of 100,000" in receiver.bodies[0]["message"]
     assert "http://127.0.0.1:3000/runs/1" in receiver.bodies[0]["message"]
 
 
-def test_slack_gets_its_own_form(
+def test_slack_gets_its_own_format(
     state: State, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from apprise.plugins.slack import NotifySlack
@@ -107,7 +107,7 @@ def test_slack_gets_its_own_form(
 def test_mail_arrives(state: State) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     mails: list[str] = []
-    thread = threading.Thread(target=_take_one_mail, args=(listener, mails), daemon=True)
+    thread = threading.Thread(target=_receive_mail, args=(listener, mails), daemon=True)
     thread.start()
     port = listener.getsockname()[1]
     queue(state)
@@ -118,58 +118,58 @@ def test_mail_arrives(state: State) -> None:
     assert "Quality of mara fell" in mails[0]
 
 
-def test_a_dead_receiver_loses_nothing_and_holds_up_no_other(
+def test_an_unreachable_receiver_loses_no_notice_and_delays_no_other(
     state: State, receiver: Receiver
 ) -> None:
-    dead = socket.create_server(("127.0.0.1", 0))
-    dead_port = dead.getsockname()[1]
-    dead.close()
-    alive = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
-    unreachable = AppriseChannel(f"json://127.0.0.1:{dead_port}/gone")
+    closed = socket.create_server(("127.0.0.1", 0))
+    closed_port = closed.getsockname()[1]
+    closed.close()
+    reachable = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
+    unreachable = AppriseChannel(f"json://127.0.0.1:{closed_port}/gone")
     queue(state)
-    first = deliver(state, [unreachable, alive], now=1_001.0)
+    first = deliver(state, [unreachable, reachable], now=1_001.0)
     assert (first.sent, first.waiting, len(receiver.bodies)) == (1, 1, 1)
-    back = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
-    second = deliver(state, [back, alive], now=1_002.0)
+    restored = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
+    second = deliver(state, [restored, reachable], now=1_002.0)
     assert (second.sent, second.waiting, len(receiver.bodies)) == (1, 0, 2)
 
 
-def test_fifty_notices_for_a_dead_address_keep_none_from_the_others(
+def test_fifty_notices_for_an_unreachable_address_delay_no_other(
     state: State, receiver: Receiver
 ) -> None:
-    dead = socket.create_server(("127.0.0.1", 0))
-    unreachable = AppriseChannel(f"json://127.0.0.1:{dead.getsockname()[1]}/gone")
-    dead.close()
-    alive = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
+    closed = socket.create_server(("127.0.0.1", 0))
+    unreachable = AppriseChannel(f"json://127.0.0.1:{closed.getsockname()[1]}/gone")
+    closed.close()
+    reachable = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
     for number in range(MAX_NOTICES_PER_CALL):
         queue(state, replace(ALARM, key=f"alarm:{number}"))
-    assert deliver(state, [unreachable, alive], now=1_001.0).sent == MAX_NOTICES_PER_CALL
+    assert deliver(state, [unreachable, reachable], now=1_001.0).sent == MAX_NOTICES_PER_CALL
 
     queue(state, replace(ALARM, key="rolled_back", title="Rolled back"))
-    assert deliver(state, [unreachable, alive], now=1_002.0).sent == 1
+    assert deliver(state, [unreachable, reachable], now=1_002.0).sent == 1
 
     assert receiver.bodies[-1]["title"] == "Rolled back"
-    back = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
-    assert deliver(state, [back, alive], now=1_003.0).sent == MAX_NOTICES_PER_CALL
-    assert deliver(state, [back, alive], now=1_004.0) == Delivery(1, 0, 0)
-    assert deliver(state, [back, alive], now=1_005.0) == Delivery(0, 0, 0)
+    restored = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
+    assert deliver(state, [restored, reachable], now=1_003.0).sent == MAX_NOTICES_PER_CALL
+    assert deliver(state, [restored, reachable], now=1_004.0) == Delivery(1, 0, 0)
+    assert deliver(state, [restored, reachable], now=1_005.0) == Delivery(0, 0, 0)
 
 
-def test_an_address_that_refuses_for_three_days_is_given_up(
+def test_delivery_to_a_failing_address_ends_after_three_days(
     state: State, receiver: Receiver
 ) -> None:
-    receiver.answer = 500
-    ways = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
+    receiver.status = 500
+    channels = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
     queue(state)
-    assert deliver(state, ways, now=1_001.0).waiting == 1
-    assert deliver(state, ways, now=1_001.0 + RETRY_PERIOD_S).given_up == 1
-    assert deliver(state, ways, now=1_002.0 + RETRY_PERIOD_S) == Delivery(0, 0, 0)
+    assert deliver(state, channels, now=1_001.0).waiting == 1
+    assert deliver(state, channels, now=1_001.0 + RETRY_PERIOD_S).given_up == 1
+    assert deliver(state, channels, now=1_002.0 + RETRY_PERIOD_S) == Delivery(0, 0, 0)
     with state.read_transaction() as connection:
         problem = connection.execute(sa.select(notices.c.problem)).scalar_one()
     assert "500" in problem
 
 
-def test_without_an_address_the_history_keeps_it(state: State) -> None:
+def test_without_an_address_a_notice_stays_in_the_history(state: State) -> None:
     queue(state)
     assert deliver(state, [], now=1_001.0).waiting == 0
     assert queued_notices(state, author="mara") == [ALARM]
@@ -177,20 +177,20 @@ def test_without_an_address_the_history_keeps_it(state: State) -> None:
 
 
 def test_an_event_that_was_rolled_back_was_never_announced(state: State) -> None:
-    def torn() -> None:
+    def announce_and_fail() -> None:
         with state.transaction() as connection:
             announce(connection, ALARM, at=1.0)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        torn()
+        announce_and_fail()
     assert queued_notices(state) == []
 
 
 def test_the_recipe_for_a_notification_adds_one(
     state: State, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The entry of deploy/docs/contributing.md, for a version that goes on trial."""
+    """The recipe of deploy/docs/contributing.md adds a notice for the start of a trial."""
     [entry] = code_of("A notification", "python")
     added = ast.literal_eval(f"{{{entry}}}")
     assert added.keys().isdisjoint(NOTICES)
@@ -203,37 +203,37 @@ def test_the_recipe_for_a_notification_adds_one(
 
     reconcile_all(registry, mode="canary")
 
-    [begun, promoted] = queued_notices(state)
+    [started, promoted] = queued_notices(state)
     assert promoted.event == "promoted"
-    assert (begun.event, begun.title) == ("trial_began", "v2 of mara is on trial")
-    assert begun.text.endswith(message[2])
-    ways = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
-    assert deliver(state, ways, now=time.time()) == Delivery(sent=2, waiting=0, given_up=0)
-    assert [body["title"] for body in receiver.bodies] == [promoted.title, begun.title]
+    assert (started.event, started.title) == ("trial_began", "v2 of mara is on trial")
+    assert started.text.endswith(message[2])
+    channels = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
+    assert deliver(state, channels, now=time.time()) == Delivery(sent=2, waiting=0, given_up=0)
+    assert [body["title"] for body in receiver.bodies] == [promoted.title, started.title]
 
 
-def test_an_address_of_no_known_form_takes_nothing_from_the_others(
+def test_an_unsupported_address_does_not_affect_the_others(
     state: State, receiver: Receiver
 ) -> None:
-    right = f"json://127.0.0.1:{receiver.port}/hook"
+    supported = f"json://127.0.0.1:{receiver.port}/hook"
     queue(state)
     assert deliver(
-        state, parse_channels(["nowhere://secret-token", right]), now=1_001.0
+        state, parse_channels(["nowhere://secret-token", supported]), now=1_001.0
     ) == Delivery(sent=1, waiting=1, given_up=0)
     with state.read_transaction() as connection:
         problem = connection.execute(sa.select(notices.c.problem)).scalar_one()
     assert problem == "an unsupported form of address"
 
-    mended = parse_channels([f"json://127.0.0.1:{receiver.port}/mended", right])
-    assert deliver(state, mended, now=1_002.0) == Delivery(sent=1, waiting=0, given_up=0)
+    corrected = parse_channels([f"json://127.0.0.1:{receiver.port}/mended", supported])
+    assert deliver(state, corrected, now=1_002.0) == Delivery(sent=1, waiting=0, given_up=0)
 
 
-def test_an_address_of_no_known_form_is_said_without_its_token() -> None:
-    with pytest.raises(TwinError) as refused:
+def test_an_unsupported_address_is_reported_without_its_token() -> None:
+    with pytest.raises(TwinError) as error:
         AppriseChannel("nowhere://secret-token")
-    assert "secret-token" not in str(refused.value)
-    [wrong] = parse_channels(["nowhere://secret-token"])
-    assert "secret-token" not in wrong.name
+    assert "secret-token" not in str(error.value)
+    [channel] = parse_channels(["nowhere://secret-token"])
+    assert "secret-token" not in channel.name
 
 
 def test_two_webhooks_of_one_workspace_are_two_addresses() -> None:
@@ -247,23 +247,23 @@ def test_a_password_is_not_stored() -> None:
     assert "a-password" not in channel.name
 
 
-def _take_one_mail(listener: socket.socket, mails: list[str]) -> None:
+def _receive_mail(listener: socket.socket, mails: list[str]) -> None:
     connection, _ = listener.accept()
     with connection, connection.makefile("rwb") as stream:
 
-        def say(line: str) -> None:
+        def send(line: str) -> None:
             stream.write(f"{line}\r\n".encode())
             stream.flush()
 
-        say("220 here")
+        send("220 here")
         while line := stream.readline():
             word = line.split()[0].upper()
             if word == b"DATA":
-                say("354 go on")
+                send("354 go on")
                 text = b""
                 while not text.endswith(b"\r\n.\r\n"):
                     text += stream.readline()
                 mails.append(text.decode())
-            say("221 bye" if word == b"QUIT" else "250 ok")
+            send("221 bye" if word == b"QUIT" else "250 ok")
             if word == b"QUIT":
                 return

@@ -1,4 +1,4 @@
-"""What other processes of the lease tests run. Scope: no test, no expectation."""
+"""Functions that the lease tests run in other processes; they contain no assertions."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def hold_until_killed(url: str, sign: Path, ttl_s: float) -> None:
         time.sleep(600)
 
 
-def open_when_all_are_ready(url: str, at_once: Any) -> None:
-    """Open a store at the same moment as others, twenty times over."""
-    at_once.wait()
+def open_when_all_are_ready(url: str, barrier: Any) -> None:
+    """Open a store twenty times, starting at the same moment as other processes."""
+    barrier.wait()
     for _ in range(20):
         State.open(url).close()
 
 
 def count_up(url: str, times: int) -> None:
-    """Raise a stored number by one, `times` times, reading it first."""
+    """Increment a stored number `times` times by reading and writing it."""
     state = State.open(url)
     for _ in range(times):
         with state.transaction() as connection:
@@ -37,7 +37,7 @@ def count_up(url: str, times: int) -> None:
 
 
 def append_under_lease(url: str, log: Path, name: str, times: int) -> None:
-    """Under the lease, write when this process entered and left."""
+    """Log `times` times when this process acquired and released the lease."""
     state = State.open(url)
     for _ in range(times):
         with state.lease("table", wait_s=60):

@@ -1,4 +1,4 @@
-"""Transactions, the schema number and leases, alike on SQLite and PostgreSQL."""
+"""Transactions, the schema number and leases, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ def put(connection: sa.Connection, number: int) -> None:
     connection.execute(sa.insert(routing).values(**row))
 
 
-def stored(state: State) -> list[Any]:
+def read_tables(state: State) -> list[Any]:
     with state.read_transaction() as connection:
         return list(connection.execute(sa.select(routing.c.table)).scalars())
 
 
-def started(target: Callable[..., None], *args: object) -> BaseProcess:
+def start_process(target: Callable[..., None], *args: object) -> BaseProcess:
     process = PROCESSES.Process(target=target, args=args)
     process.start()
     return process
 
 
-def wait_for(sign: Path) -> None:
+def wait_for(signal_file: Path) -> None:
     deadline = time.monotonic() + 60
-    while not sign.exists():
+    while not signal_file.exists():
         assert time.monotonic() < deadline, "the other process never took the lease"
         time.sleep(0.02)
 
 
-def test_an_exception_rolls_back(state: State) -> None:
+def test_an_exception_rolls_a_transaction_back(state: State) -> None:
     def fail() -> None:
         with state.transaction() as connection:
             put(connection, 1)
@@ -71,45 +71,43 @@ def test_an_exception_rolls_back(state: State) -> None:
 
     with pytest.raises(KeyError):
         fail()
-    assert stored(state) == []
+    assert read_tables(state) == []
     with state.transaction() as connection:
         put(connection, 2)
-    assert stored(state) == [{"n": 2}]
+    assert read_tables(state) == [{"n": 2}]
 
 
-def test_a_reader_sees_one_moment_and_does_not_wait_for_a_writer(state: State) -> None:
+def test_a_reader_sees_a_snapshot_and_does_not_wait_for_a_writer(state: State) -> None:
     with state.transaction() as connection:
         put(connection, 1)
     with state.read_transaction() as reader:
         assert reader.execute(sa.select(routing.c.table)).scalar_one() == {"n": 1}
         with state.transaction() as writer:
             writer.execute(sa.update(routing).values(table={"n": 2}))
-            assert stored(state) == [{"n": 1}], "uncommitted"
+            assert read_tables(state) == [{"n": 1}], "an uncommitted write is visible"
         assert reader.execute(sa.select(routing.c.table)).scalar_one() == {"n": 1}
-    assert stored(state) == [{"n": 2}]
+    assert read_tables(state) == [{"n": 2}]
 
 
 def test_writers_of_several_processes_lose_no_update(state: State, store_url: str) -> None:
     with state.transaction() as connection:
         put(connection, 0)
-    writers = [started(count_up, store_url, 25) for _ in range(3)]
+    writers = [start_process(count_up, store_url, 25) for _ in range(3)]
     for writer in writers:
         writer.join(120)
         assert writer.exitcode == 0
-    assert stored(state) == [{"n": 75}]
+    assert read_tables(state) == [{"n": 75}]
 
 
-def test_opening_again_keeps_what_is_there(state: State, store_url: str) -> None:
+def test_reopening_keeps_the_rows(state: State, store_url: str) -> None:
     with state.transaction() as connection:
         put(connection, 5)
     reopened = State.open(store_url)
-    assert stored(reopened) == [{"n": 5}]
+    assert read_tables(reopened) == [{"n": 5}]
     reopened.close()
 
 
-def test_a_store_of_an_earlier_release_gains_the_column_and_keeps_its_versions(
-    state: State, store_url: str
-) -> None:
+def test_a_store_of_an_earlier_release_gains_the_new_column(state: State, store_url: str) -> None:
     old = [
         "author", "version", "checkpoint", "state", "tainted", "forced", "folder", "adapter_gguf",
         "base", "base_gguf", "template", "dataset_version", "created_at",
@@ -117,21 +115,21 @@ def test_a_store_of_an_earlier_release_gains_the_column_and_keeps_its_versions(
     with state.transaction() as connection:
         connection.execute(sa.text("ALTER TABLE model_versions DROP COLUMN kind"))
         values = "'mara', 1, 'h1', 'stable', :no, :no, '/c', NULL, '/b', '/g', 't', 'd', '2026'"
-        spelt = f"INSERT INTO model_versions ({', '.join(old)}) VALUES ({values})"
-        connection.execute(sa.text(spelt), {"no": False})
+        statement = f"INSERT INTO model_versions ({', '.join(old)}) VALUES ({values})"
+        connection.execute(sa.text(statement), {"no": False})
     state.close()
-    for _ in range(2):  # and opening it once more changes nothing
+    for _ in range(2):  # the second opening changes nothing
         reopened = State.open(store_url)
         with reopened.read_transaction() as connection:
             [version] = rows.list_versions(connection, "mara")
-            # what the release before names, it still finds
+            # The columns of the earlier release still exist.
             names = sa.text(f"SELECT {', '.join(old)} FROM model_versions")
             assert connection.execute(names).one().state == "stable"
         reopened.close()
         assert (version.version, version.state, version.kind) == (1, "stable", "tuned")
 
 
-def test_a_table_that_no_code_reads_any_more_goes_with_the_texts_in_it(store_url: str) -> None:
+def test_an_obsolete_table_is_dropped(store_url: str) -> None:
     state = State.open(store_url)
     with state.transaction() as connection:
         put(connection, 1)
@@ -142,48 +140,48 @@ def test_a_table_that_no_code_reads_any_more_goes_with_the_texts_in_it(store_url
         reopened = State.open(store_url)
         with reopened.read_transaction() as connection:
             assert "provider_batch_rows" not in sa.inspect(connection).get_table_names()
-        assert stored(reopened) == [{"n": 1}]
+        assert read_tables(reopened) == [{"n": 1}]
         reopened.close()
 
 
 def test_several_processes_open_an_empty_store_at_once(store_url: str) -> None:
-    at_once = PROCESSES.Barrier(4)
-    processes = [started(open_when_all_are_ready, store_url, at_once) for _ in range(4)]
+    barrier = PROCESSES.Barrier(4)
+    processes = [start_process(open_when_all_are_ready, store_url, barrier) for _ in range(4)]
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
 
 
-def test_a_newer_schema_is_refused_with_what_to_do(state: State, store_url: str) -> None:
+def test_a_newer_schema_is_refused_with_advice(state: State, store_url: str) -> None:
     with state.transaction() as connection:
         connection.execute(sa.update(schema_number).values(number=2))
     with pytest.raises(StateError, match=r"schema number 2; this code reads up to 1.*TWIN_STATE"):
         State.open(store_url)
 
 
-def test_another_kind_of_database_is_refused_with_what_can_be_named() -> None:
+def test_an_unsupported_database_is_refused_with_the_supported_ones() -> None:
     with pytest.raises(StateError, match=r"type 'mysql'.*SQLite or PostgreSQL.*its outbox"):
         State.open("mysql://twin:geheim@127.0.0.1:9/twin")
 
 
-def test_a_store_that_cannot_be_reached_says_so_without_the_password(tmp_path: Path) -> None:
-    with pytest.raises(UnreachableError, match=r"the server runs") as caught:
+def test_an_unreachable_store_is_reported_without_the_password(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match=r"the server runs") as error:
         State.open("postgresql://twin:geheim@127.0.0.1:9/twin")
-    assert "geheim" not in str(caught.value)
+    assert "geheim" not in str(error.value)
     folder = tmp_path / "state.sqlite"
     folder.mkdir()
     with pytest.raises(DamagedError, match="unable to open"):
         State.open(f"sqlite:///{folder}")
 
 
-def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "state.sqlite"
     file.write_text("these are not the bytes of a database, and there are many of them" * 20)
     with pytest.raises(TwinError, match="file is not a database"):
         State.open(f"sqlite:///{file}")
 
 
-def test_a_lease_is_held_by_one_at_a_time(state: State) -> None:
+def test_a_lease_has_one_holder_at_a_time(state: State) -> None:
     with state.lease("table"):
         with (
             pytest.raises(LeaseBusyError, match=rf"'table'.*process {os.getpid()} on"),
@@ -203,63 +201,63 @@ def test_a_lease_ends_with_an_exception(state: State) -> None:
         pass
 
 
-def test_waiting_for_a_lease_holds_up_no_writer(
+def test_waiting_for_a_lease_does_not_block_writers(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writes: list[float] = []
     transaction = state.transaction
 
-    def counted() -> Any:
+    def count_transaction() -> Any:
         writes.append(time.monotonic())
         return transaction()
 
     with state.lease("table"):
-        monkeypatch.setattr(state, "transaction", counted)
+        monkeypatch.setattr(state, "transaction", count_transaction)
         with pytest.raises(LeaseBusyError), state.lease("table", wait_s=1.0):
             pass
-        assert len(writes) == 2, "one before the wait and one after it"
+        assert len(writes) == 2, "not one write before the wait and one after it"
 
 
-def test_the_next_holder_comes_in_as_soon_as_the_lease_ends(state: State) -> None:
-    entered: list[float] = []
+def test_the_next_holder_acquires_a_lease_when_it_ends(state: State) -> None:
+    acquired: list[float] = []
 
-    def wait_for_it() -> None:
+    def acquire() -> None:
         with state.lease("table", wait_s=30):
-            entered.append(time.monotonic())
+            acquired.append(time.monotonic())
 
     with state.lease("table"):
-        other = threading.Thread(target=wait_for_it)
+        other = threading.Thread(target=acquire)
         other.start()
         time.sleep(0.3)
-        assert entered == []
-        left = time.monotonic()
+        assert acquired == []
+        released = time.monotonic()
     other.join(10)
-    assert entered[0] >= left
+    assert acquired[0] >= released
 
 
-def test_processes_hold_it_one_after_the_other(
+def test_processes_hold_a_lease_one_after_another(
     store_url: str, state: State, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    processes = [started(append_under_lease, store_url, log, name, 5) for name in ("a", "b")]
+    processes = [start_process(append_under_lease, store_url, log, name, 5) for name in ("a", "b")]
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
     spans = sorted((float(x), float(y)) for _, x, y in map(str.split, log.read_text().splitlines()))
     assert len(spans) == 10
-    for (_, left), (entered, _) in pairwise(spans):
-        assert left <= entered
+    for (_, released), (acquired, _) in pairwise(spans):
+        assert released <= acquired
 
 
-def test_a_dead_holder_is_replaced_at_once(store_url: str, state: State, tmp_path: Path) -> None:
-    sign = tmp_path / "held"
-    holder = started(hold_until_killed, store_url, sign, 600.0)
-    wait_for(sign)
+def test_a_killed_holder_is_replaced_at_once(store_url: str, state: State, tmp_path: Path) -> None:
+    signal_file = tmp_path / "held"
+    holder = start_process(hold_until_killed, store_url, signal_file, 600.0)
+    wait_for(signal_file)
     with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
-        pytest.fail("the holder lives")
+        pytest.fail("a living holder lost its lease")
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)
-    # ten of its 600 seconds; not joined yet: a zombie holds nothing either
+    # Only ten of its 600 seconds pass. The process is still a zombie, which holds no lease.
     with state.lease("table", wait_s=10):
         holder.join()
 
@@ -274,7 +272,7 @@ def test_a_reused_process_number_is_not_the_holder(state: State) -> None:
             first.renew()
 
 
-def test_a_holder_of_another_machine_keeps_it_until_it_expires(state: State) -> None:
+def test_a_holder_on_another_machine_keeps_a_lease_until_it_expires(state: State) -> None:
     with state.lease("table", ttl_s=600):
         with state.transaction() as connection:
             elsewhere = {"machine": "elsewhere/boot/pid", "boot": "elsewhere", "pid": 1}
@@ -283,7 +281,7 @@ def test_a_holder_of_another_machine_keeps_it_until_it_expires(state: State) -> 
             pytest.raises(LeaseBusyError, match="process 1 on elsewhere"),
             state.lease("table", wait_s=0.2),
         ):
-            pytest.fail("taken from a living holder")
+            pytest.fail("a living holder lost its lease")
         with state.transaction() as connection:
             past = state.now(connection) - 1
             connection.execute(sa.update(leases).values(expires_at=past))
@@ -291,21 +289,21 @@ def test_a_holder_of_another_machine_keeps_it_until_it_expires(state: State) -> 
             pass
 
 
-def test_a_living_holder_renews(state: State) -> None:
+def test_a_living_holder_renews_its_lease(state: State) -> None:
     with state.lease("table", ttl_s=2.0) as lease:
         with state.transaction() as connection:
             elsewhere = {"machine": "elsewhere/boot/pid", "boot": "elsewhere"}
             connection.execute(sa.update(leases).values(elsewhere))
         with pytest.raises(LeaseBusyError), state.lease("table", wait_s=3.0):
-            pytest.fail("the holder renews every .7 s")
+            pytest.fail("the holder did not renew")
         lease.renew()
 
 
 def leave_a_lease(state: State, *, boot: str, ends_in_s: float, ttl_s: float) -> None:
-    """As a holder in another container leaves it that was killed; nobody renews it.
+    """Store the lease of a killed holder in another container, which is never renewed.
 
     Args:
-        ends_in_s: by the monotonic clock; by the wall clock a day later, which went back since.
+        ends_in_s: by the monotonic clock; the wall clock was set back by a day since.
     """
     with state.transaction() as connection:
         row = {
@@ -317,38 +315,38 @@ def leave_a_lease(state: State, *, boot: str, ends_in_s: float, ttl_s: float) ->
         connection.execute(sa.insert(leases).values(row))
 
 
-def test_a_clock_that_went_back_leaves_no_lease_for_a_day_in_the_same_boot(state: State) -> None:
+def test_a_clock_set_back_does_not_extend_a_lease_of_the_same_boot(state: State) -> None:
     leave_a_lease(state, boot=boot_identity(), ends_in_s=1.0, ttl_s=600)
     with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
-        pytest.fail("its time is not over")
+        pytest.fail("the lease ended before its time")
     with state.lease("table", wait_s=10):
         pass
 
 
-def test_a_clock_that_went_back_leaves_no_lease_for_a_day_of_another_machine(state: State) -> None:
+def test_a_clock_set_back_does_not_extend_a_lease_of_another_machine(state: State) -> None:
     leave_a_lease(state, boot="elsewhere", ends_in_s=0, ttl_s=1.0)
-    for _ in range(2):  # a waiter gives up and comes again
+    for _ in range(2):  # the second waiter continues the first one's wait
         with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
-            pytest.fail("it might be renewed")
+            pytest.fail("the lease ended before its time")
     with state.lease("table", wait_s=10):
         pass
 
 
-def test_a_clock_that_goes_forward_takes_no_lease_from_a_living_holder(
+def test_a_clock_set_forward_ends_no_lease_of_a_living_holder(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with state.lease("table", ttl_s=600) as lease:
-        with state.transaction() as connection:  # seen from another container of this machine
+        with state.transaction() as connection:  # another container of this machine
             connection.execute(sa.update(leases).values(machine="elsewhere/boot/pid"))
         with monkeypatch.context() as patch:
             real = State.now
             patch.setattr(State, "now", lambda own, using: real(own, using) + DAY_S)
             with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
-                pytest.fail("taken from a living holder")
+                pytest.fail("a living holder lost its lease")
         lease.renew()
 
 
-def test_confirming_a_lost_lease_tells(state: State) -> None:
+def test_renewing_a_lost_lease_is_an_error(state: State) -> None:
     with state.lease("table") as lease:
         with state.transaction() as connection:
             connection.execute(sa.delete(leases))
@@ -356,38 +354,38 @@ def test_confirming_a_lost_lease_tells(state: State) -> None:
             lease.renew()
 
 
-def test_ending_a_lost_lease_leaves_the_new_holders(state: State) -> None:
+def test_ending_a_lost_lease_keeps_the_new_holders_lease(state: State) -> None:
     with state.lease("table"), state.transaction() as connection:
         connection.execute(sa.update(leases).values(holder="somebody else"))
     with state.read_transaction() as connection:
         assert connection.execute(sa.select(leases.c.holder)).scalar_one() == "somebody else"
 
 
-def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
-    mine = process_start_time(os.getpid())
-    assert mine is not None
-    assert mine == process_start_time(os.getpid())
+def test_a_process_is_identified_by_its_start_time() -> None:
+    start_time = process_start_time(os.getpid())
+    assert start_time is not None
+    assert start_time == process_start_time(os.getpid())
     assert process_start_time(2**22 + 1) is None
 
 
 @pytest.mark.parametrize(
-    ("url", "found"),
+    ("url", "expected"),
     [
         ("postgresql+psycopg2://ann:geheim@localhost/twin", "psycopg2"),
         ("postgresql+nobodys://ann:geheim@localhost/twin", "nobodys"),
     ],
 )
-def test_a_driver_that_is_not_installed_is_named_with_the_extra_that_brings_it(
-    url: str, found: str, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_driver_is_reported_with_its_extra(
+    url: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg2", None)  # as where no extra is installed
-    with pytest.raises(StateError, match=found) as caught:
+    monkeypatch.setitem(sys.modules, "psycopg2", None)  # as without the extra
+    with pytest.raises(StateError, match=expected) as error:
         State.open(url)
-    assert "pip install 'llm-twin[aws]'" in caught.value.next_step
-    assert "geheim" not in str(caught.value)
+    assert "pip install 'llm-twin[aws]'" in error.value.next_step
+    assert "geheim" not in str(error.value)
 
 
-def test_what_is_no_address_is_refused_without_being_shown() -> None:
-    with pytest.raises(StateError, match="not a database address") as caught:
+def test_an_invalid_address_is_refused_without_being_printed() -> None:
+    with pytest.raises(StateError, match="not a database address") as error:
         State.open("ann:geheim@localhost")
-    assert "geheim" not in str(caught.value)
+    assert "geheim" not in str(error.value)

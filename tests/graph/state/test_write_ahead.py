@@ -11,7 +11,7 @@ import pytest
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
 
 
-def test_the_switch_waits_for_who_writes_at_that_moment(tmp_path: Path) -> None:
+def test_the_switch_waits_for_another_writer(tmp_path: Path) -> None:
     path = tmp_path / "new.sqlite"
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     holder.execute("CREATE TABLE held (number INTEGER)")
@@ -24,7 +24,7 @@ def test_the_switch_waits_for_who_writes_at_that_moment(tmp_path: Path) -> None:
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-def test_a_file_that_stays_held_is_told(tmp_path: Path) -> None:
+def test_a_file_that_stays_locked_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "held.sqlite"
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("CREATE TABLE held (number INTEGER)")
@@ -34,7 +34,7 @@ def test_a_file_that_stays_held_is_told(tmp_path: Path) -> None:
         use_write_ahead_log(connection, within_s=0.1)
 
 
-def test_what_is_no_lock_is_not_waited_for(tmp_path: Path) -> None:
+def test_other_errors_are_raised_without_waiting(tmp_path: Path) -> None:
     path = tmp_path / "no-database.sqlite"
     path.write_bytes(b"these are not the pages of a database" * 100)
     connection = sqlite3.connect(path, isolation_level=None)

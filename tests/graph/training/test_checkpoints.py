@@ -50,10 +50,10 @@ def write_checkpoint(home: Settings, *, slug: str = "ann") -> Path:
     """Write a supervised checkpoint of an author, and the author if missing."""
     if not (home.authors_dir / f"{slug}.toml").exists():
         write_author(home, Author(slug=slug, name="Ann"))
-    made = home.checkpoints_dir / slug / "made"
-    (made / "adapter").mkdir(parents=True)
-    save_file({"lora_A": np.ones((2, 2))}, made / "adapter" / "adapter_model.safetensors")
-    (made / "adapter.gguf").write_bytes(b"gguf")
+    draft = home.checkpoints_dir / slug / "made"
+    (draft / "adapter").mkdir(parents=True)
+    save_file({"lora_A": np.ones((2, 2))}, draft / "adapter" / "adapter_model.safetensors")
+    (draft / "adapter.gguf").write_bytes(b"gguf")
     manifest = manifest_of(
         slug,
         "c" * 64,
@@ -62,7 +62,7 @@ def write_checkpoint(home: Settings, *, slug: str = "ann") -> Path:
         tokens=10,
         epochs=0.5,
     )
-    folder = manifests.publish_checkpoint(made, home.checkpoints_dir / slug, manifest)
+    folder = manifests.publish_checkpoint(draft, home.checkpoints_dir / slug, manifest)
     pointer = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
     manifests.write_pointer(home.checkpoints_dir / slug, "fine_tuned", pointer)
     return folder

@@ -1,4 +1,4 @@
-"""Test which raw posts are training data, and erasing them."""
+"""Raw posts as training data, and the checkpoints that erasure finds by them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.settings import Settings
 
-SPLITS = (  # of each sample: what it is, and its post
+SAMPLES = (  # the split and the post of each sample
     ("train", "both"),
     ("train", "both"),
     ("train", "like a held-out one"),
@@ -38,7 +38,7 @@ def installation(home: Settings) -> Iterator[Installation]:
     instance = Installation.for_settings(home)
     samples = [
         {"sample_id": f"s{number}", "document_id": post, "split": split}
-        for number, (split, post) in enumerate(SPLITS)
+        for number, (split, post) in enumerate(SAMPLES)
     ]
     posts = [
         {"document_id": post, "text": text_of(post), "kept": post != "dropped since"}
@@ -65,11 +65,11 @@ def test_no_post_may_be_eligible(installation: Installation) -> None:
     newest = installation.tables.lance_version(DATASET, "ann")
     assert newest is not None
     pinned: dict[str, Any] = {"dataset_version": newest, "version": "training-1"}
-    found = read_training_posts("ann", installation.tables, **pinned)
-    assert (found.height, found.columns) == (0, ["sample_id", "document_id", "text"])
+    frame = read_training_posts("ann", installation.tables, **pinned)
+    assert (frame.height, frame.columns) == (0, ["sample_id", "document_id", "text"])
 
 
-def manifest(
+def write_manifest(
     installation: Installation, *, raw: bool, tag: str = "training-1", samples: str = "training-1"
 ) -> None:
     folder = installation.settings.checkpoints_dir / "ann" / "c1"
@@ -85,25 +85,27 @@ def test_erasure_finds_checkpoints_trained_on_raw_posts(
 ) -> None:
     collector = FingerprintCollector()
     collector.add(text_of("both"))
-    gone = ErasureTarget(
+    target = ErasureTarget(
         ErasureSubject("post", "ann", "elsewhere"), ids=frozenset({"elsewhere"}),
         fingerprints=collector.fingerprints(),
     )  # fmt: skip
-    manifest(installation, raw=False)
-    assert find_trained_checkpoints(installation, "ann", gone) == set()
-    manifest(installation, raw=True)
-    assert find_trained_checkpoints(installation, "ann", gone) == {"c1"}
-    manifest(installation, raw=True, tag="taken off")
-    never = replace(gone, fingerprints=FingerprintCollector().fingerprints())
-    assert find_trained_checkpoints(installation, "ann", never) == {"c1"}, (
-        "nobody can tell any more"
+    write_manifest(installation, raw=False)
+    assert find_trained_checkpoints(installation, "ann", target) == set()
+    write_manifest(installation, raw=True)
+    assert find_trained_checkpoints(installation, "ann", target) == {"c1"}
+    write_manifest(installation, raw=True, tag="taken off")
+    unmatched = replace(target, fingerprints=FingerprintCollector().fingerprints())
+    assert find_trained_checkpoints(installation, "ann", unmatched) == {"c1"}, (
+        "a checkpoint of unknown posts was not found"
     )
-    manifest(installation, raw=False, samples="taken off")
-    assert find_trained_checkpoints(installation, "ann", never) == {"c1"}, "nor by its samples"
-    manifest(installation, raw=True)
+    write_manifest(installation, raw=False, samples="taken off")
+    assert find_trained_checkpoints(installation, "ann", unmatched) == {"c1"}, (
+        "a checkpoint of unknown samples was not found"
+    )
+    write_manifest(installation, raw=True)
     held_out = ErasureTarget(ErasureSubject("post", "ann", "held out"), ids=frozenset({"held out"}))
     assert find_trained_checkpoints(installation, "ann", held_out) == set(), (
-        "it was in the table, not trained on"
+        "a checkpoint not trained on the post was found"
     )
     by_name = ErasureTarget(ErasureSubject("post", "ann", "both"), ids=frozenset({"both"}))
     assert find_trained_checkpoints(installation, "ann", by_name) == {"c1"}
