@@ -81,7 +81,7 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 @pytest.fixture
 def materialize(home: Settings, instance: dg.DagsterInstance) -> Materialize:
-    """Materialize marts by name, of the project's own SQL unless `assets` are given."""
+    """Materialize marts by name, from the project's SQL unless `assets` are given."""
 
     def run(
         *names: str,

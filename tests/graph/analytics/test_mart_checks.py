@@ -1,4 +1,4 @@
-"""Data tests as asset checks: what a failed one stops, what it tells, and for whom."""
+"""Data tests as asset checks: their effect on downstream assets and their metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twin_resources.storage.tables.tables import Tables
 
 
 def count_failed(result: dg.ExecuteInProcessResult) -> dict[str, int]:
-    """Failed checks with the number of wrong rows."""
+    """Return the failed checks with the number of wrong rows."""
     return {
         item.check_name: item.metadata["wrong_rows"].value  # type: ignore[misc]
         for item in result.get_asset_check_evaluations()
@@ -39,9 +39,9 @@ def test_a_failed_error_test_stops_downstream_assets(
     assert list_materialized(result) == {"requests"}
     assert tables.read("requests", "ada").height == 4
     write_interactions("ada", rows)
-    mended = materialize(*marts, author="ada")
-    assert count_failed(mended) == {}
-    assert list_materialized(mended) == set(marts)
+    corrected = materialize(*marts, author="ada")
+    assert count_failed(corrected) == {}
+    assert list_materialized(corrected) == set(marts)
 
 
 def test_a_failed_warning_stops_nothing(

@@ -40,9 +40,9 @@ def test_a_mart_is_built_and_checked(
         ("r2", 1, NOON + timedelta(seconds=3)),
     ]
     checks = [
-        asset_check_evaluation
-        for asset_check_evaluation in result.get_asset_check_evaluations()
-        if asset_check_evaluation.asset_key.path == ["readers"]
+        check
+        for check in result.get_asset_check_evaluations()
+        if check.asset_key.path == ["readers"]
     ]
     assert {check.check_name for check in checks} == {
         "not_null_author",
@@ -53,8 +53,8 @@ def test_a_mart_is_built_and_checked(
 
 
 def test_the_jobs_include_a_new_mart(project: Path) -> None:
-    before, now = build_sql_assets(), build_sql_assets(project)
+    before, after = build_sql_assets(), build_sql_assets(project)
     by_author = MARTS - CROSS_AUTHOR_MARTS
-    added = {key.path[-1] for key in by_author.resolve(now) - by_author.resolve(before)}
+    added = {key.path[-1] for key in by_author.resolve(after) - by_author.resolve(before)}
     assert added == {"readers"}
-    assert {key.path[-1] for key in CROSS_AUTHOR_MARTS.resolve(now)} == {"cost_by_day"}
+    assert {key.path[-1] for key in CROSS_AUTHOR_MARTS.resolve(after)} == {"cost_by_day"}

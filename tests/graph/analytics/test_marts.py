@@ -1,4 +1,4 @@
-"""The marts over real tables: what each row says, by hand-made answers whose sums are known."""
+"""The marts over real tables, with answers whose sums are known."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_requests_has_one_row_per_answer_without_text(
             answer("ada", 1, **voted(0.5, "r2", "r1", "r1")),
             answer("ada", 2, degraded="no retrieval", chunk_ids=[], cost_usd=None),
             answer("ada", 3, edit="SECRET edit", edit_role="author"),
-            # half past eleven in the evening of New York: the next day in UTC
+            # Half past eleven in the evening in New York is the next day in UTC.
             answer("ada", 4, started_at=datetime(2026, 3, 2, 4, 30, tzinfo=UTC), edit_role=""),
         ],
     )
@@ -145,5 +145,5 @@ def test_tables_of_all_authors_load_without_a_partition(
         return cost_by_day.height
 
     cost = dg.AssetSpec("cost_by_day")
-    done = dg.materialize([reader, cost], resources={"tables_io": TablesIOManager()})
-    assert done.output_for_node("reader") == 1
+    result = dg.materialize([reader, cost], resources={"tables_io": TablesIOManager()})
+    assert result.output_for_node("reader") == 1

@@ -1,10 +1,10 @@
-"""The corpus chain in a process of its own, which may be killed at any moment.
+"""The corpus chain in a separate process, which can be killed at any moment.
 
-Scope: what that process runs, and what it says at its end. Out of scope: when it is
-killed, and what must be true afterwards (`test_killed.py`).
+Scope: the work of that process and its report. Out of scope: the time of the kill and the
+assertions (`test_killed.py`).
 
-What the chain imports late is imported here: the fork server does it once, not each process (four
-of its six CPU seconds). Not lancedb, which starts a thread that no fork inherits.
+The late imports of the chain are here, so that the fork server does them once instead of each
+process (four of its six CPU seconds). lancedb is not imported, because its thread is not forked.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ QUESTION = "What became of the boat?"
 def run_chain(home: Path, report: Path, times: int) -> None:
     """Materialize the chain and its checks `times` times, then search.
 
-    The last thing written is `report`: the inputs that each run computed, by asset, and the chunks
-    that a question finds.
+    At the end it writes `report`: the inputs that each run computed, by asset, and the chunks that
+    a question finds.
     """
     os.environ["TWIN_HOME"] = str(home)
     resources = RESOURCES | {"embedder": EmbedderResource()}
@@ -42,20 +42,16 @@ def run_chain(home: Path, report: Path, times: int) -> None:
     for _ in range(times):
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions("authors", [SLUG])
-            done = dg.materialize(
+            result = dg.materialize(
                 [*CHAIN, *CHECKS, every_chunk_is_searchable],
                 partition_key=SLUG,
                 instance=instance,
                 resources=resources,
             )
-        failed = [
-            asset_check_evaluation
-            for asset_check_evaluation in done.get_asset_check_evaluations()
-            if not asset_check_evaluation.passed
-        ]
+        failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
         assert not failed, failed
         names = [asset.key.path[-1] for asset in CHAIN]
-        computed.append({name: metadata(done, name)["computed"] for name in names})
+        computed.append({name: metadata(result, name)["computed"] for name in names})
     passages = RetrieverResource().retriever().retrieve(SLUG, QUESTION).passages
     chunk_ids = [passage.chunk_id for passage in passages]
     report.write_text(json.dumps({"computed": computed, "found": chunk_ids}), encoding="utf-8")

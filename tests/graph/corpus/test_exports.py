@@ -80,7 +80,7 @@ def test_a_renamed_unchanged_export_changes_nothing(
     assert result["bytes_written"] == 0
     assert result["left_out_of_exports"] == FOUND["linkedin"]
     assert tables.data_version("raw_posts", SLUG) == version
-    # A higher version reads it once more. Read alike, nothing downstream has a new input.
+    # A higher version reads the export again, but equal rows are no new input downstream.
     monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
     result = import_from(export)
     assert result["computed"] == before.height
@@ -178,11 +178,11 @@ def test_a_damaged_row_in_a_new_export_deletes_no_post(
     assert result["computed"] == 0
     assert read_rows(tables).equals(before)
     assert result["left_out_of_exports"] == FOUND["linkedin"] | {"malformed_row": 1}
-    # The same bytes hold the same row, which stays counted.
+    # The same bytes contain the same damaged row, which is counted again.
     result = import_from(path)
     assert result["left_out_of_exports"]["malformed_row"] == 1
     assert read_rows(tables).equals(before)
-    # Once it can be read that it is not there, it is deleted.
+    # A readable export without the row deletes the post.
     lines = SHARES.partition("2023-05-02")[0], SHARES[SHARES.index("2023-05-03") :]
     assert (
         import_from(write_zip(LINKEDIN | {"Shares.csv": "".join(lines)}, path))["posts_deleted"]
@@ -215,7 +215,7 @@ def test_the_newer_of_two_exports_decides_the_visibility(
         set_member_dates(folder / name, year)
     import_from(folder)
     assert "both mine" not in "\n".join(read_rows(tables)["text"])
-    set_member_dates(folder / "z.zip", 2026)  # and back: the newest says that it is for everyone
+    set_member_dates(folder / "z.zip", 2026)  # the newest export makes it public again
     import_from(folder)
     assert "both mine" in "\n".join(read_rows(tables)["text"])
 
@@ -260,7 +260,7 @@ def test_an_erased_post_is_not_imported_again(
     remember_posts(tables.state, SLUG, [forgotten["source_id"]], [forgotten["content_hash"]])
     tables.forget("raw_posts", SLUG, keys=[forgotten["source_id"]])
     newer = SHARES + f"2023-06-01 10:00:00,{share_link(7 << 60)},New. {SENTENCE},,,PUBLIC\n"
-    # the same words once more, under an identifier of their own
+    # The same text again with another identifier.
     newer += f"2023-06-02 10:00:00,{share_link(7 << 61)},{forgotten['text']},,,PUBLIC\n"
     write_zip(LINKEDIN | {"Shares.csv": newer}, path)
     import_from(path)
@@ -291,7 +291,7 @@ def test_posts_that_a_feed_drops_are_kept(
     assert result["posts_added"] == 1
     assert result["posts_deleted"] == 0
     assert result["posts"] == 3
-    # A new version of the importers reads everything again; the first post only we still have.
+    # A new version of the importers reads everything again; the first post is only in the table.
     monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
     result = import_from(path)
     assert result["computed"] == 3

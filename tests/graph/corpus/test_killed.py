@@ -36,28 +36,28 @@ TABLES = ("raw_posts", "prepared_posts", "cleaned_documents", "document_chunks",
 """Tables in the order of the chain. The first file of a table marks a stage boundary. Other tables
 are compared too."""
 
-SIGNS = ("", "data", "_transactions", "_versions")
-"""Folders of a Lance table in the order of a write: rows, transaction, version; "" for any file."""
+WATCHED_FOLDERS = ("", "data", "_transactions", "_versions")
+"""Folders of a Lance table in the order of a write: rows, transaction, version; "" is any file."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill `after_s` after a new file appears in the folder `sign` of `table`."""
+    """A kill `after_s` after a new file appears in the folder `folder` of `table`."""
 
     start: str
     table: str
-    sign: str
+    folder: str
     after_s: float
 
 
 def draw_kills(tries: int) -> list[Kill]:
-    """Draw kills over all tables and signs, in an empty home and one with older posts."""
+    """Draw kills over all tables and folders, in an empty home and one with older posts."""
     generator = random.Random(SEED)
     return [
         Kill(
-            start=("empty", "imported")[(number + number // len(SIGNS)) % 2],
+            start=("empty", "imported")[(number + number // len(WATCHED_FOLDERS)) % 2],
             table=TABLES[3 * number % len(TABLES)],  # The last table is among the first four.
-            sign=SIGNS[number % len(SIGNS)],
+            folder=WATCHED_FOLDERS[number % len(WATCHED_FOLDERS)],
             after_s=0.0 if number % 4 == 0 else generator.uniform(0, 0.02),
         )
         for number in range(tries)
@@ -123,8 +123,8 @@ class Trial:
         return json.loads(report.read_text())
 
     def kill_run(self, kill: Kill) -> bool:
-        """Run until the kill; return whether the process died of it rather than finishing."""
-        watched = Path(self.home.tables_base, SLUG, f"{kill.table}.lance", kill.sign)
+        """Run until the kill; return whether it ended the process before its end."""
+        watched = Path(self.home.tables_base, SLUG, f"{kill.table}.lance", kill.folder)
         existing_files = set(_list_files(watched))
         process, _ = self.start(1)
         deadline = time.monotonic() + MAX_S
@@ -139,7 +139,7 @@ class Trial:
 
 
 def _list_files(folder: Path) -> Iterator[str]:
-    """Yield the files in a folder of a table and below; files may disappear meanwhile."""
+    """Yield the files in a folder of a table and below; files may disappear during the walk."""
     try:
         entries = list(folder.iterdir())
     except FileNotFoundError:
@@ -185,12 +185,12 @@ class Recovered:
     """The differences between two runs after a kill and an undisturbed run.
 
     Attributes:
-        died: whether the process died of the kill rather than finishing before.
+        was_killed: whether the kill ended the process before its end.
         differences: tables that differ, and other differences.
     """
 
     kill: Kill
-    died: bool
+    was_killed: bool
     differences: list[str]
 
 
@@ -199,7 +199,7 @@ def _run_undisturbed(trial: Trial, start: str) -> tuple[Content, list[str]]:
     report = trial.run(1)
     content = Content.read(trial.home)
     assert {*TABLES} <= content.tables.keys()
-    assert all(report["computed"][0].values()), "the run has work to be killed in"
+    assert all(report["computed"][0].values()), "the run computed nothing"
     assert report["found"]
     return content, report["found"]
 
@@ -208,14 +208,14 @@ def _run_after_kills(trial: Trial, tries: int) -> Iterator[Recovered]:
     expected = {start: _run_undisturbed(trial, start) for start in ("empty", "imported")}
     for kill in draw_kills(tries):
         trial.restore(kill.start)
-        died = trial.kill_run(kill)
+        was_killed = trial.kill_run(kill)
         report = trial.run(2)
         content, chunk_ids = expected[kill.start]
         differences = Content.read(trial.home).differs_from(content)
         differences += ["the chunks found by a question"] if report["found"] != chunk_ids else []
         recomputed = [name for name, rows in report["computed"][1].items() if rows]
         differences += [f"{name} is computed again" for name in recomputed]
-        yield Recovered(kill, died, differences)
+        yield Recovered(kill, was_killed, differences)
 
 
 @pytest.mark.drawn(2, of="kills in the graph")
@@ -224,7 +224,7 @@ def test_four_kills_do_not_change_the_result(trial: Trial) -> None:
     recovered = list(_run_after_kills(trial, 4))
     assert [result for result in recovered if result.differences] == []
     # On a busy machine, a run may finish before its end is noticed.
-    assert sum(result.died for result in recovered) >= 3
+    assert sum(result.was_killed for result in recovered) >= 3
 
 
 @pytest.mark.long
@@ -232,4 +232,4 @@ def test_four_kills_do_not_change_the_result(trial: Trial) -> None:
 def test_twenty_kills_do_not_change_the_result(trial: Trial) -> None:
     recovered = list(_run_after_kills(trial, 20))
     assert [result for result in recovered if result.differences] == []
-    assert sum(result.died for result in recovered) >= 15
+    assert sum(result.was_killed for result in recovered) >= 15

@@ -1,6 +1,6 @@
-"""The instruction stage in a real Dagster run, and a home where it has run once.
+"""The instruction stage in a real Dagster run, and a home in which it has run once.
 
-Scope: running the assets, and the home that tests start from. Out of scope: posts
+Scope: running the assets, and the initial home of tests. Out of scope: posts
 (`made_up_posts.py`).
 """
 
@@ -49,7 +49,7 @@ class Graph:
         )
 
     def materialize(self) -> tuple[dict[str, Any], dict[str, bool]]:
-        """All three assets; returns the dataset's metadata (and `evaluations`), and the checks."""
+        """Run three assets; return the dataset's metadata, with `evaluations`, and its checks."""
         names = ("document_chunks", "embeddings", "instruction_dataset")
         result = self.execute(dg.AssetSelection.assets(*names))
         assert result.success
@@ -61,14 +61,14 @@ class Graph:
         return metadata, _checks(result)
 
     def checks_of(self, tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
-        """The dataset's checks on these rows, written in place of the asset's own."""
+        """Run the dataset's checks on these rows instead of the asset's own."""
 
         @dg.asset(name="instruction_dataset", partitions_def=authors)
-        def written_by_hand() -> None:
+        def replacement() -> None:
             store_rows(tables, "instruction_dataset", "ada", rows, key="sample_id")
 
         result = materialize_assets(
-            [written_by_hand, *dg.load_asset_checks_from_modules([instruction_dataset])],
+            [replacement, *dg.load_asset_checks_from_modules([instruction_dataset])],
             "ada",
             self.instance,
             raise_on_error=False,
@@ -114,8 +114,8 @@ def finished(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
         metadata, checks = Graph().materialize()
         tables.state.close()
     assert all(checks.values())
-    shutil.copytree(folder / "home", folder / "kept", symlinks=True)
-    return Finished(folder / "home", folder / "kept", metadata)
+    shutil.copytree(folder / "home", folder / "saved", symlinks=True)
+    return Finished(folder / "home", folder / "saved", metadata)
 
 
 @pytest.fixture

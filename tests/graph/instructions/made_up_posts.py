@@ -68,11 +68,11 @@ def documents(numbers: range, **texts: str) -> pl.DataFrame:
 
 def clean(tables: Tables, frame: pl.DataFrame) -> None:
     """Store documents, and posts with the same text."""
-    imported(tables, frame.select("source_id", "text"))
+    store_posts(tables, frame.select("source_id", "text"))
     store_rows(tables, "cleaned_documents", "ada", frame, key="document_id")
 
 
-def imported(tables: Tables, posts: pl.DataFrame) -> None:
+def store_posts(tables: Tables, posts: pl.DataFrame) -> None:
     """Store posts in Markdown; `posts` has `source_id` and `text`."""
     rows = [
         dict.fromkeys(column_types(RawPosts))

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import ADA, Finished, Graph, tables_of
-from tests.graph.instructions.made_up_posts import clean, documents, imported
+from tests.graph.instructions.made_up_posts import clean, documents, store_posts
 from tests.stored_rows import store_rows
 from twin_assets.instructions import building
 from twin_assets.instructions.instruction_tables import InstructionDataset
@@ -56,7 +56,7 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
     assert chunks["text"][0].strip() in user["content"]
 
 
-def test_a_second_run_computes_nothing_and_asks_no_teacher_without_consent(
+def test_a_second_run_computes_nothing_and_uses_no_teacher_without_consent(
     graph: Graph, twelve: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not ADA.consent
@@ -82,7 +82,7 @@ def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) 
     paraphrased = pl.when(is_one).then(pl.lit("Not the author's words.")).otherwise("answer")
     own_chunk = rows.filter(is_one)["chunk_id"][0]
     elsewhere = rows.filter(pl.col("document_id") != rows.filter(is_one)["document_id"][0])
-    unfilled = rows.with_columns(
+    unrendered = rows.with_columns(
         messages=pl.Series(
             "messages",
             [
@@ -95,8 +95,8 @@ def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) 
             dtype=rows.schema["messages"],
         )
     )
-    breaking = {
-        "prompt_renders_fully": unfilled,
+    violations = {
+        "prompt_renders_fully": unrendered,
         "coverage": rows.filter(pl.col("document_id") != train["document_id"][0]),
         "every_answer_is_the_authors": rows.with_columns(paraphrased.alias("answer")),
         "no_leakage_across_splits": rows.with_columns(
@@ -118,14 +118,14 @@ def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) 
             .alias("context_chunk_ids")
         ),
     }
-    for claim, expression in breaking.items():
-        assert not graph.checks_of(tables, expression)[claim], claim
-    unbroken = graph.checks_of(tables, rows)
-    assert unbroken == dict.fromkeys([*breaking, "no_answer_holds_quoted_text"], True)
+    for claim, violating_rows in violations.items():
+        assert not graph.checks_of(tables, violating_rows)[claim], claim
+    valid = graph.checks_of(tables, rows)
+    assert valid == dict.fromkeys([*violations, "no_answer_holds_quoted_text"], True)
 
 
 def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables) -> None:
-    """The document lost the mark of a quotation that the imported post has."""
+    """The imported post marks the answer as a quotation; its document lost the mark."""
     rows = tables.read("instruction_dataset", "ada")
     sample = rows.filter(pl.col("split") == "train").row(0, named=True)
     names = tables.read("cleaned_documents", "ada", columns=["document_id", "source_id", "text"])
@@ -134,12 +134,12 @@ def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables
         .then(pl.col("text").str.replace(sample["answer"], "> " + sample["answer"], literal=True))
         .otherwise("text")
     )
-    imported(tables, names.select("source_id", quoting.alias("text")))
+    store_posts(tables, names.select("source_id", quoting.alias("text")))
     checks = graph.checks_of(tables, rows)
     assert [name for name, passed in checks.items() if not passed] == [
         "no_answer_holds_quoted_text"
     ]
-    imported(tables, names.select("source_id", "text").head(3))
+    store_posts(tables, names.select("source_id", "text").head(3))
     assert not graph.checks_of(tables, rows)["no_answer_holds_quoted_text"]
 
 
@@ -161,13 +161,13 @@ def test_a_document_that_changed_its_split_fails_the_check(graph: Graph, tables:
     moved = rows.with_columns(to_train.alias("split"))
     splits = tables.read("document_splits", "ada")
     moved_splits = splits.with_columns(to_train.alias("split"))
-    for stored, sound in ((moved_splits, False), (splits, True)):
+    for stored, is_valid in ((moved_splits, False), (splits, True)):
         store_rows(tables, "document_splits", "ada", stored, key="document_id")
-        checks = graph.checks_of(tables, rows if sound else moved)
-        assert checks["no_leakage_across_splits"] is sound
+        checks = graph.checks_of(tables, rows if is_valid else moved)
+        assert checks["no_leakage_across_splits"] is is_valid
 
 
-def test_short_posts_give_samples_and_posts_without_prose_a_reason(
+def test_short_posts_have_samples_and_posts_without_prose_a_reason(
     graph: Graph, tables: Tables
 ) -> None:
     toot = "The winch and the walrus are one and the same thing today"

@@ -191,7 +191,7 @@ def test_every_check_fails_on_violating_pairs(twelve: Finished, tables: Tables) 
         "chunk_id"
     ]
     held_out = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
-    breaking = {
+    violations = {
         "every_chosen_answer_is_the_authors": [
             change(is_vote, chosen="Not the author's words."),
             change(is_edit, chosen="Not what was edited."),
@@ -213,9 +213,9 @@ def test_every_check_fails_on_violating_pairs(twelve: Finished, tables: Tables) 
             change(is_edit, chosen=held_out["answer"]),
         ],
     }
-    assert breaking.keys() == CHECKS
-    for claim, broken_tables in breaking.items():
-        for rows in broken_tables:
+    assert violations.keys() == CHECKS
+    for claim, violating_tables in violations.items():
+        for rows in violating_tables:
             assert not check_rows(tables, rows)[claim], claim
     assert check_rows(tables, good) == dict.fromkeys(CHECKS, True)
 

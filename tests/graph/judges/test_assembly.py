@@ -30,14 +30,14 @@ from twin_resources.storage.tables.tables import Tables
 AUTHOR = "mara-lindqvist"
 
 
-class Words:
-    """Stands for the embedder: counts of words."""
+class WordEmbedder:
+    """An embedder that counts words."""
 
     revision = "words"
     embed = staticmethod(embed)
 
 
-WORDS: Any = Words()
+WORDS: Any = WordEmbedder()
 
 
 @pytest.fixture(scope="module")
@@ -62,67 +62,69 @@ def material() -> JudgeMaterial:
     )
 
 
-def test_what_the_gate_calibrates_the_trial_finds(material: JudgeMaterial, tables: Tables) -> None:
-    of_gate = calibrate_judges(material, tables, WORDS)
+def test_a_trial_uses_the_judges_that_the_gate_calibrated(
+    material: JudgeMaterial, tables: Tables
+) -> None:
+    gate_judges = calibrate_judges(material, tables, WORDS)
     versions = [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]]
 
-    of_trial = assemble_panel(material, JudgeDependencies(tables, embed, "words"))
+    trial_panel = assemble_panel(material, JudgeDependencies(tables, embed, "words"))
 
-    assert of_gate.topic is not None
-    assert of_gate.voice is not None
-    assert of_gate.voice_vs_people is not None
-    gate = [of_gate.topic, of_gate.voice, of_gate.support]
-    assert [identity(member.judge) for member in of_trial.members] == [
-        identity(each) for each in gate
+    assert gate_judges.topic is not None
+    assert gate_judges.voice is not None
+    assert gate_judges.voice_vs_people is not None
+    judges = [gate_judges.topic, gate_judges.voice, gate_judges.support]
+    assert [identity(member.judge) for member in trial_panel.members] == [
+        identity(judge) for judge in judges
     ]
     assert [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]] == versions
 
 
-def test_without_a_judge_that_decides_the_gate_says_why_and_no_trial_begins(
+def test_without_a_deciding_judge_the_reason_is_reported_and_no_trial_starts(
     material: JudgeMaterial, tables: Tables
 ) -> None:
-    few, needs = (
+    small, dependencies = (
         replace(material, pairs=material.pairs[:5]),
         JudgeDependencies(tables, embed, "words"),
     )
 
-    of_gate = calibrate_judges(few, tables, WORDS)
+    gate_judges = calibrate_judges(small, tables, WORDS)
 
-    assert (of_gate.topic, of_gate.voice, of_gate.voice_vs_people) == (None, None, None)
-    assert of_gate.topic_missing_reason.startswith("5 training pairs from")
-    assert "40 on each side are needed" in of_gate.voice_missing_reason
-    first = calibrate_judges(build_topic_material(AUTHOR, few.pairs), tables, WORDS, kinds=(TOPIC,))
-    assert (first.topic, first.topic_missing_reason) == (None, of_gate.topic_missing_reason)
+    assert (gate_judges.topic, gate_judges.voice, gate_judges.voice_vs_people) == (None, None, None)
+    assert gate_judges.topic_missing_reason.startswith("5 training pairs from")
+    assert "40 on each side are needed" in gate_judges.voice_missing_reason
+    first = calibrate_judges(
+        build_topic_material(AUTHOR, small.pairs), tables, WORDS, kinds=(TOPIC,)
+    )
+    assert (first.topic, first.topic_missing_reason) == (None, gate_judges.topic_missing_reason)
     assert first.voice is None
     with pytest.raises(JudgeUnavailableError, match="5 training pairs"):
-        assemble_panel(few, needs)
-    alone = replace(
+        assemble_panel(small, dependencies)
+    single_author = replace(
         material, other_texts=OtherTexts((), (), has_unseen_writers=False), base_answers=()
     )
-    assert "0 by others" in calibrate_judges(alone, tables, WORDS).voice_missing_reason
+    assert "0 by others" in calibrate_judges(single_author, tables, WORDS).voice_missing_reason
     with pytest.raises(JudgeUnavailableError, match="0 by others"):
-        assemble_panel(alone, needs)
+        assemble_panel(single_author, dependencies)
 
 
-def test_a_judge_that_only_reports_or_may_not_be_asked_is_noted(
-    material: JudgeMaterial, tables: Tables
-) -> None:
+def test_an_unavailable_general_judge_is_noted(material: JudgeMaterial, tables: Tables) -> None:
     terms = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
-    needs = JudgeDependencies(tables, embed, "words", "openai/gpt-4o-mini", terms)
+    dependencies = JudgeDependencies(tables, embed, "words", "openai/gpt-4o-mini", terms)
 
-    panel = assemble(material, needs)
+    panel = assemble(material, dependencies)
 
     assert set(panel.judges) == {"topic", "voice", "support"}
     assert set(panel.missing) == {"general"}
-    assert assemble_panel(material, needs).notes[-1] == (
+    assert assemble_panel(material, dependencies).notes[-1] == (
         "no general judge: paid = false; leave it so"
     )
 
 
-def test_the_recipe_for_a_judge_adds_one(
+def test_the_recipe_for_a_judge_adds_a_judge(
     material: JudgeMaterial, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The code of deploy/docs/contributing.md as a module, and its line in the tuple."""
+    """Use the code of deploy/docs/contributing.md as a module and add its line to the tuple."""
     added = of_recipe("A judge", tmp_path / "brevity.py")
     monkeypatch.setattr(panel, "JUDGES", (*panel.JUDGES, added.BREVITY))
 
@@ -132,6 +134,6 @@ def test_the_recipe_for_a_judge_adds_one(
     assert identity(member.judge) == "brevity@brevity-1"
     assert {probe.kind for probe in member.probes} == {"off_topic"}
     assert member.certificate.counts == {"off_topic": 30}
-    assert not member.is_certified, "it cannot tell an answer from one that is off its topic"
+    assert not member.is_certified, "a judge of brevity cannot detect answers off the topic"
     assert panel.vetoing_claims() == ("support", "brevity")
     assert member.judge.score_all([JudgedAnswer("Why?", "word " * 400)]) == [0.5]

@@ -11,7 +11,7 @@ from twin_resources.registry.moves import GateClaim
 
 
 @pytest.mark.parametrize(("met", "passed"), [(True, True), (False, False), (None, False)])
-def test_a_claim_that_decides_passes_only_when_it_is_met(met: bool | None, passed: bool) -> None:
+def test_a_deciding_claim_passes_only_when_it_is_met(met: bool | None, passed: bool) -> None:
     check = build_claim_check(
         GateClaim("beats_base_model", met, 0.9, 1.0, "better by 10 %"), "c" * 64
     )
@@ -23,7 +23,7 @@ def test_a_claim_that_decides_passes_only_when_it_is_met(met: bool | None, passe
 
 
 @pytest.mark.parametrize("answer", ["auto", "quote", "quote_and_voice", "voice"])
-def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(
+def test_a_claim_about_prose_fails_only_for_answers_in_prose(
     answer: AnswerSetting,
 ) -> None:
     claim = GateClaim("says_what_the_posts_say", False, 0.5, 0.2, "50 of 100", blocks="voice")
@@ -31,15 +31,15 @@ def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(
     check = build_claim_check(claim, "c" * 64, answer=answer)
 
     assert check.passed is (answer != "voice")
-    error = answer == "voice"
-    expected = dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN
+    is_error = answer == "voice"
+    expected = dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN
     assert check.severity is expected
     assert check.metadata["blocks"].value == "prose"
     text = f"advisory: it blocks only prose, and this author's `answer` is {answer}; not met: "
-    assert check.description == ("" if error else text) + "50 of 100"
+    assert check.description == ("" if is_error else text) + "50 of 100"
 
 
-def test_it_blocks_a_form_and_never_the_release() -> None:
+def test_a_claim_about_prose_never_blocks_a_release() -> None:
     specs = {
         check_spec.name: check_spec.blocking for check_spec in checkpoint_evaluation.check_specs
     }
@@ -51,7 +51,7 @@ def test_it_blocks_a_form_and_never_the_release() -> None:
 @pytest.mark.parametrize(
     ("met", "text"), [(True, "; met: "), (False, "; not met: "), (None, "; not decided: ")]
 )
-def test_a_stated_claim_is_no_failure_and_tells_what_was_found(met: bool | None, text: str) -> None:
+def test_an_advisory_claim_passes_and_reports_its_result(met: bool | None, text: str) -> None:
     claim = GateClaim("rests_on_its_passages", met, -0.2, -0.15, "support .08")
 
     check = build_claim_check(claim, "c" * 64, is_advisory=True)

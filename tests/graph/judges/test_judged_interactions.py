@@ -1,4 +1,4 @@
-"""`judged_interactions` without anything to judge: it is cheap and reports that."""
+"""`judged_interactions` without anything to judge is cheap and reports the reason."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from twin_resources.storage.tables.tables import Tables
 
 
 @pytest.fixture
-def answered(home: Settings, tables: Tables) -> Tables:
-    """Ann, whose twin gave one answer; no embedder is prepared, so judges cannot be certified."""
+def answered_tables(home: Settings, tables: Tables) -> Tables:
+    """Tables of Ann with one answer; without an embedder, no judge can be certified."""
     write_author(home, Author("ann", "Ann"))
-    answers(tables, "t1")
+    write_answers(tables, "t1")
     return tables
 
 
-def answers(tables: Tables, *trace_ids: str) -> None:
+def write_answers(tables: Tables, *trace_ids: str) -> None:
     row = dict.fromkeys(columns()) | {
         "author": "ann",
         "version": "v1",
@@ -70,44 +70,47 @@ def judged_metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     return metadata_of(result, "judged_interactions")
 
 
-def test_without_a_stable_version_nothing_is_judged(home: Settings, answered: Tables) -> None:
+def test_without_a_stable_version_nothing_is_judged(
+    home: Settings, answered_tables: Tables
+) -> None:
     metadata = judged_metadata(materialize(home))
     assert metadata["nothing_to_do"].startswith("no stable version")
     assert (metadata["judged_now"], metadata["scores_queued"]) == (0, 0)
-    assert not answered.exists("judged_interactions", "ann")
+    assert not answered_tables.exists("judged_interactions", "ann")
 
 
-def test_without_a_new_answer_nothing_is_judged(home: Settings, answered: Tables) -> None:
+def test_without_a_new_answer_nothing_is_judged(home: Settings, answered_tables: Tables) -> None:
     promote(home)
     judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
-    store(answered, "judged_interactions", judged, COLUMNS)
-    before = answered.lance_version("judged_interactions", "ann")
+    store(answered_tables, "judged_interactions", judged, COLUMNS)
+    before = answered_tables.lance_version("judged_interactions", "ann")
     assert judged_metadata(materialize(home))["nothing_to_do"] == "no new answer in the sample"
-    assert answered.lance_version("judged_interactions", "ann") == before
+    assert answered_tables.lance_version("judged_interactions", "ann") == before
 
 
-def test_answers_that_were_judged_and_are_kept_no_longer_count(
-    home: Settings, answered: Tables, monkeypatch: pytest.MonkeyPatch
+def test_judged_answers_count_after_their_deletion(
+    home: Settings, answered_tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version older than the kept answers has had its first 500 answers judged long ago."""
+    """The first 500 answers of an old version were judged and have since been deleted."""
     promote(home)
     judge = {"version": "v1", "judges": "judge:topic@1"}
-    long_ago = [judge | {"trace_id": f"gone{n}"} for n in range(500)]
-    store(answered, "judged_interactions", [*long_ago, judge | {"trace_id": "t1"}], COLUMNS)
-    monkeypatch.setattr(
-        judging_traces, "_compute_sample_position", lambda _trace_id: 0.5
-    )  # above the share
-    answers(answered, "t1", "t2")
+    deleted = [judge | {"trace_id": f"gone{n}"} for n in range(500)]
+    store(answered_tables, "judged_interactions", [*deleted, judge | {"trace_id": "t1"}], COLUMNS)
+    # Above the share of judged answers.
+    monkeypatch.setattr(judging_traces, "_compute_sample_position", lambda _trace_id: 0.5)
+    write_answers(answered_tables, "t1", "t2")
     assert judged_metadata(materialize(home))["nothing_to_do"] == "no new answer in the sample"
 
 
-def test_a_new_answer_of_a_stable_version_asks_for_judges(home: Settings, answered: Tables) -> None:
-    """The two tests above do not pass merely because there is never anything to do."""
+def test_a_new_answer_of_a_stable_version_requires_judges(
+    home: Settings, answered_tables: Tables
+) -> None:
+    """Without this, the tests above would pass if nothing were ever judged."""
     promote(home)
     judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
-    store(answered, "judged_interactions", judged, COLUMNS)
-    answers(answered, "t1", "t2")
-    # the first thing that judges need, and this home lacks
+    store(answered_tables, "judged_interactions", judged, COLUMNS)
+    write_answers(answered_tables, "t1", "t2")
+    # Judges first load the embedder, which this home does not have.
     with pytest.raises(TwinError, match="load the embedder"):
         materialize(home, raising=True)
 

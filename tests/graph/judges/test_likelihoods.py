@@ -1,4 +1,4 @@
-"""A gate computes only the likelihoods that no earlier gate has computed."""
+"""A gate computes only the likelihoods that no earlier gate computed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def sample(number: int, *, answer_start: int = 2) -> TokenizedSample:
 
 
 class Model:
-    """Counts the samples that it computes; its likelihoods follow from the tokens."""
+    """A model that records its samples, and whose likelihoods follow from the tokens."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
-        self.asked: list[str] = []
+        self.sample_ids: list[str] = []
 
     def compute(self, samples: list[TokenizedSample]) -> AnswerLikelihood:
-        self.asked += [each.sample_id for each in samples]
+        self.sample_ids += [sample.sample_id for sample in samples]
         return AnswerLikelihood(
-            tuple(self.factor * each.tokens[2] for each in samples),
-            tuple(each.answer_tokens - 1 for each in samples),
+            tuple(self.factor * sample.tokens[2] for sample in samples),
+            tuple(sample.answer_tokens - 1 for sample in samples),
         )
 
 
@@ -44,14 +44,14 @@ def test_only_the_new_model_and_the_new_passage_are_computed(tables: Tables) -> 
     base, first, second = Model(1.0), Model(0.5), Model(0.25)
     gate(tables, {"base": base, "v1": first}, range(3))
     computed = gate(tables, {"base": base, "v2": second, "v1": first}, range(4))
-    assert base.asked == first.asked == ["s0", "s1", "s2", "s3"]
-    assert second.asked == ["s0", "s1", "s2", "s3"]
+    assert base.sample_ids == first.sample_ids == ["s0", "s1", "s2", "s3"]
+    assert second.sample_ids == ["s0", "s1", "s2", "s3"]
     assert computed["base"].negative_log_likelihoods == (0.0, 1.0, 2.0, 3.0)
     assert computed["v1"].negative_log_likelihoods == (0.0, 0.5, 1.0, 1.5)
     assert computed["v1"].tokens == (2, 2, 2, 2)
 
 
-def test_what_is_not_asked_for_any_more_is_deleted(tables: Tables) -> None:
+def test_unused_likelihoods_are_deleted(tables: Tables) -> None:
     gate(tables, {"base": Model(1.0), "v1": Model(0.5)}, range(3))
     gate(tables, {"base": Model(1.0), "v2": Model(0.5)}, range(2))
     assert tables.read(TABLE, "ada").height == 4
@@ -71,7 +71,7 @@ def test_another_precision_span_or_context_is_another_likelihood(tables: Tables)
     ) == [sample(0)]
 
 
-def test_numbers_of_other_kinds_are_kept_beside_them(tables: Tables) -> None:
+def test_other_measurements_share_the_table(tables: Tables) -> None:
     def gate_with_scores(names: list[str]) -> tuple[list[float], list[int]]:
         cache, computed = MeasurementCache(tables, "ada"), list[int]()
 

@@ -1,7 +1,7 @@
-"""The judges of the bundled sample author, with the real embedder: certified, kept, and refused.
+"""The judges of the bundled sample author, with the real embedder: certified, stored or refused.
 
-The other sample authors are the foreign hands; there are only two, so the certificate of the voice
-is by documents that it was not trained on, and the panel says so.
+The other sample authors are the foreign writers. There are only two, so the voice is certified with
+documents that it was not trained on, and the panel reports that.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ def question(document: str, passage: str) -> str:
 
 @pytest.fixture(scope="module")
 def material() -> JudgeMaterial:
-    hands = {hand.name: hand for hand in bundled_writers(exclude=[])}
-    passages = hands.pop(AUTHOR).passages
-    held = {name for name, _ in passages[-45:]}
+    writers = {writer.name: writer for writer in bundled_writers(exclude=[])}
+    passages = writers.pop(AUTHOR).passages
+    held_out = {name for name, _ in passages[-45:]}
     return JudgeMaterial(
         author=AUTHOR,
-        pairs=[TopicPair(question(n, text), text, n) for n, text in passages if n not in held],
+        pairs=[TopicPair(question(n, text), text, n) for n, text in passages if n not in held_out],
         prompts=[
             AuthorAnswer(f"{n}-{index}", n, question(n, text), text, (text,))
             for index, (n, text) in enumerate(passages)
-            if n in held
+            if n in held_out
         ],
-        other_texts=split_for_probes(list(hands.values())),
+        other_texts=split_for_probes(list(writers.values())),
     )
 
 
@@ -61,14 +61,14 @@ def panel(material: JudgeMaterial, tables: Tables, embedder: Embedder) -> Panel:
     return assemble_panel(material, JudgeDependencies(tables, embedder.embed, embedder.revision))
 
 
-def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
+def test_each_embedded_judge_is_certified_once_for_its_claim(
     material: JudgeMaterial, tables: Tables, embedder: Embedder
 ) -> None:
-    withheld = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
-    needs = JudgeDependencies(
-        tables, embedder.embed, embedder.revision, "openai/gpt-4o-mini", withheld
+    terms = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
+    dependencies = JudgeDependencies(
+        tables, embedder.embed, embedder.revision, "openai/gpt-4o-mini", terms
     )
-    assembled = assemble_panel(material, needs)
+    assembled = assemble_panel(material, dependencies)
 
     assert assembled.claims == ("topic", "voice")
     assert assembled.vetoes == ("support",)
@@ -81,28 +81,29 @@ def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
 
     names = (TOPIC_TABLE, VOICE_TABLE, CERTIFICATE_TABLE)
     versions = [tables.lance_version(name, AUTHOR) for name in names]
-    longer = JudgeMaterial(
+    reordered = JudgeMaterial(
         author=AUTHOR,
         pairs=[*material.pairs[5:], *material.pairs[:5]],  # as after another import
         prompts=material.prompts,
         other_texts=material.other_texts,
     )
-    repeated = panel(longer, tables, embedder)
+    repeated = panel(reordered, tables, embedder)
 
-    assert [identity(each.judge) for each in repeated.members] == [
-        identity(each.judge) for each in assembled.members
-    ], "another judge would need a new baseline"
+    assert [identity(member.judge) for member in repeated.members] == [
+        identity(member.judge) for member in assembled.members
+    ], "a judge changed, which requires a new baseline"
     assert [tables.lance_version(name, AUTHOR) for name in names] == versions
 
 
-def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
+def test_a_voice_is_recalibrated_when_another_author_joins(
     material: JudgeMaterial, tables: Tables
 ) -> None:
     own = WriterSample(
         AUTHOR, tuple((pair.document_id, pair.answer) for pair in material.pairs[:60])
     )
     oona, tomas = (
-        WriterSample(hand.name, hand.passages[:60]) for hand in bundled_writers(exclude=[AUTHOR])
+        WriterSample(writer.name, writer.passages[:60])
+        for writer in bundled_writers(exclude=[AUTHOR])
     )
 
     def negatives(*others: WriterSample) -> set[str]:
@@ -113,7 +114,7 @@ def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
         "joined", tuple((f"j{name}", text[::-1]) for name, text in tomas.passages)
     )
     assert negatives(tomas, oona, joined) == {"oona-petrie", "tomas-okafor", "joined"}
-    # one more of many changes little: the score is kept, and what is measured with it
+    # Further authors change little, so the score and its measurements are kept.
     more = [WriterSample(f"more-{n}", joined.passages) for n in range(3)]
     assert negatives(tomas, oona, joined, *more) == {"oona-petrie", "tomas-okafor", "joined"}
 
@@ -122,12 +123,12 @@ def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
     ("certified", "claims"),
     [
         (["topic", "voice", "support"], ("topic", "voice")),
-        (["topic", "support"], ()),  # the base model would be promoted every time
+        (["topic", "support"], ()),  # topic alone would always promote the base model
         (["voice"], ()),
         (["general", "topic"], ("general",)),
     ],
 )
-def test_topic_and_voice_decide_together_or_not_at_all(
+def test_topic_and_voice_decide_only_together(
     certified: list[str], claims: tuple[str, ...]
 ) -> None:
     assert select_deciding_claims(certified) == claims
@@ -143,7 +144,7 @@ class Constant:
 
 
 class Inverted(Constant):
-    """A judge that prefers bad answers: the real answer is the longest text here."""
+    """A judge that prefers answers that are not among the passages."""
 
     name = "inverted"
 
@@ -152,14 +153,16 @@ class Inverted(Constant):
 
 
 @pytest.mark.parametrize("judge", [Constant(), Inverted()], ids=["constant", "inverted"])
-def test_a_judge_that_cannot_tell_is_not_certified(judge: Judge, material: JudgeMaterial) -> None:
-    others = [text for hand in material.other_texts.for_probes for _, text in hand.passages]
+def test_a_judge_that_detects_no_bad_answer_is_not_certified(
+    judge: Judge, material: JudgeMaterial
+) -> None:
+    others = [text for writer in material.other_texts.for_probes for _, text in writer.passages]
     training = [(pair.document_id, pair.answer) for pair in material.pairs]
-    plants = create_negative_probes(
+    probes = create_negative_probes(
         material.prompts, training_passages=training, other_passages=others
     )
 
-    result = certification.certify(identity(judge), judge.claim, probe_differences(judge, plants))
+    result = certification.certify(identity(judge), judge.claim, probe_differences(judge, probes))
 
     assert set(result.counts) == set(PROBE_KINDS)
     assert min(result.counts.values()) >= 40

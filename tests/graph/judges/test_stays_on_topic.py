@@ -1,9 +1,8 @@
-"""The gate's topic claim on answers that real served models gave, with the real embedder.
+"""The gate's topic claim on recorded answers of real models, with the real embedder.
 
 `served_answers.json` was recorded from SmolLM2-135M on the shared posts of one author, served by
-llama.cpp as the gate serves it: the base, a model of 100,000 training tokens, and one of shuffled
-question–answer pairs. The long form (`tests/live/evaluation/test_broken_candidates.py`) trains such
-models.
+llama.cpp as in the gate: the base, a model of 100,000 training tokens, and one of shuffled
+question–answer pairs. `tests/live/evaluation/test_broken_candidates.py` trains such models.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ SCALE = (0.0955, 0.4575)  # of that author's training pairs
 
 
 @pytest.mark.parametrize(("model", "outcome"), [("good", "passed"), ("shuffled", "failed")])
-def test_a_model_of_shuffled_pairs_is_refused_and_a_good_one_is_not(
+def test_only_a_model_of_shuffled_pairs_is_refused(
     model: str, outcome: str, embedder: Embedder
 ) -> None:
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     judge = TopicJudge(TopicCalibration(*SCALE, 400, embedder.revision), embedder.embed)
     questions = [row["question"] for row in recorded]
-    each = [str(number) for number in range(len(questions))]
+    documents = [str(number) for number in range(len(questions))]
 
     def shares(name: str) -> list[float]:
-        nearness = judge.cosine_similarities(questions, [row[name] for row in recorded])
-        return permutation_shares(nearness, range(len(questions)), groups=each)
+        similarities = judge.cosine_similarities(questions, [row[name] for row in recorded])
+        return permutation_shares(similarities, range(len(questions)), groups=documents)
 
-    found = compare(shares(model), shares("base"), documents=each)
-    claims = {claim.name: claim for claim in decide(with_fields(GOOD, on_topic=found))}
+    comparison = compare(shares(model), shares("base"), documents=documents)
+    claims = {claim.name: claim for claim in decide(with_fields(GOOD, on_topic=comparison))}
 
     assert decide_outcome(tuple(claims.values())) == outcome
     assert claims["stays_on_topic"].passed is (outcome == "passed")
-    assert found.own.value == pytest.approx({"good": 0.998, "shuffled": 0.70}[model], abs=0.02)
-    assert found.own.low > 0.9 if model == "good" else found.own.high < 0.9
+    assert comparison.own.value == pytest.approx({"good": 0.998, "shuffled": 0.70}[model], abs=0.02)
+    assert comparison.own.low > 0.9 if model == "good" else comparison.own.high < 0.9

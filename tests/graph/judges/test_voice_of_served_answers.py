@@ -1,8 +1,8 @@
-"""The voice of answers that real served models gave, with a score of the shared author's posts.
+"""The voice of recorded answers of real models, scored with the shared author's posts.
 
-`served_answers.json` holds 24 answers of SmolLM2-135M and of the same model tuned on that author:
-too few for a claim, enough for a difference from the base. Against other people alone they show
-none (+.14, 95 %: -.03 to +.31).
+`served_answers.json` has 24 answers of SmolLM2-135M and of the same model tuned on that author:
+too few for a claim, but enough for a difference from the base. Compared only with other people,
+they show no difference (+.14, 95 %: -.03 to +.31).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
 def passages(folder: Path, every: int) -> list[tuple[str, str]]:
-    """Posts in an order that is not the posts' own: habits change over the years."""
+    """Passages of posts in random order, because habits change over the years."""
     files = sorted([*folder.glob("_posts/*.markdown"), *folder.glob("*/*.md")])[::every]
     files.sort(key=lambda path: digest(path.stem))
     bodies = ((path, FRONT_MATTER.sub("", path.read_text(encoding="utf-8"))) for path in files)
@@ -47,7 +47,7 @@ def neighbour(shared_posts: Path) -> list[tuple[str, str]]:
     return passages(shared_posts / "jbranchaud-til", 8)
 
 
-def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
+def test_a_tuned_model_sounds_more_like_the_author_than_another_human(
     author: list[tuple[str, str]], neighbour: list[tuple[str, str]]
 ) -> None:
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
     own = WriterSample("skeeto", tuple(author[: -len(base)]))
     people = [WriterSample(hand.name, hand.passages) for hand in bundled_writers(exclude=[])]
     people.append(WriterSample("jbranchaud", tuple(neighbour[: -len(base)])))
-    # each half of the base's answers is scored by a judge that has seen the other half
+    # A judge trained on one half of the base's answers scores the other half.
     judges = [
         VoiceJudge(
             calibrate_voice(
@@ -74,25 +74,25 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
         halves = [score_texts(judge, texts[turn::2]) for turn, judge in enumerate(judges)]
         return [halves[number % 2][number // 2] for number in range(len(texts))]
 
-    def measured(answers: list[str]) -> voice_scores.VoiceComparison:
-        like = voice_scores.match_lengths([text for _, text in own_texts], answers)
+    def compare(answers: list[str]) -> voice_scores.VoiceComparison:
+        matched = voice_scores.match_lengths([text for _, text in own_texts], answers)
         measured_voice = measure_voice(
             [str(number) for number in range(len(base))],
-            against_all=Scores(scores(like), scores(answers), scores(base)),
+            against_all=Scores(scores(matched), scores(answers), scores(base)),
             against_people=None,
         )
         assert measured_voice.against_all is not None
         assert author_voice.sounds_less_like_the_base(measured_voice).passed is None, (
-            "24 questions decide nothing"
+            "24 questions decided a claim"
         )
         return measured_voice.against_all
 
-    gained, nothing = measured(tuned), measured(base)
-    other = measured(voice_scores.match_lengths([text for _, text in foreign], base))
+    tuned_voice, base_voice = compare(tuned), compare(base)
+    other = compare(voice_scores.match_lengths([text for _, text in foreign], base))
 
-    assert gained.over_base.low > 0
-    assert gained.gap_closed is not None
-    assert gained.gap_closed.low > 0
-    assert nothing.over_base.value == 0.0
-    assert nothing.own.low > nothing.base.high
+    assert tuned_voice.over_base.low > 0
+    assert tuned_voice.gap_closed is not None
+    assert tuned_voice.gap_closed.low > 0
+    assert base_voice.over_base.value == 0.0
+    assert base_voice.own.low > base_voice.base.high
     assert other.candidate.high < other.own.low

@@ -1,4 +1,4 @@
-"""The embedder against the model it was made from, and the promises that others build on."""
+"""The embedder agrees with its original model and keeps its contract."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def texts_of_all_lengths(count: int) -> list[str]:
 
 
 def token_agreement(left: np.ndarray, right: np.ndarray) -> float:
-    """Smallest cosine of two tokens in the same place."""
+    """The smallest cosine between the vectors of the same token."""
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return float(((left * right).sum(axis=1) / lengths).min())
 
@@ -72,34 +72,34 @@ def original(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_both_engines_agree_with_sentence_transformers(
     home_with_embedder: Settings, embedder: Embedder, original: Path, tmp_path: Path
 ) -> None:
-    """64 chunks, judged by sentence-transformers' own `encode` with its tokenizer and batches."""
+    """Compare 64 chunks with `encode` of sentence-transformers, its tokenizer and batches."""
     from sentence_transformers import SentenceTransformer
 
     chunks = texts_of_all_lengths(64)
     counts = embedder.count_tokens(chunks)
     assert max(counts) <= embedder.token_limit
     assert max(counts) > 200
-    judge = SentenceTransformer(str(original), device="cpu", local_files_only=True)
-    expected = judge.encode(chunks, normalize_embeddings=True)
+    reference = SentenceTransformer(str(original), device="cpu", local_files_only=True)
+    expected = reference.encode(chunks, normalize_embeddings=True)
     folder, manifest = find_prepared_embedder(home_with_embedder)
     shared_folder = tmp_path / "both"
     shutil.copytree(folder, shared_folder)
     shutil.copytree(original, shared_folder / "original")
     by_torch = Embedder(shared_folder, manifest, engine="sentence-transformers")
-    states = judge.encode(chunks, output_value="token_embeddings")
+    states = reference.encode(chunks, output_value="token_embeddings")
     for engine in (embedder, by_torch):
         token_vectors: dict[int, np.ndarray] = {}
         vectors = engine.embed(chunks, on_text=token_vectors.__setitem__)
         assert (vectors * expected).sum(axis=1).min() >= 0.9999
-        for number, of_text in enumerate(states):
-            words = of_text.cpu().numpy()[1:-1]
+        for number, state in enumerate(states):
+            words = state.cpu().numpy()[1:-1]
             assert token_vectors[number].shape == words.shape
             assert token_agreement(token_vectors[number], words) >= 0.99
-    # The figure can fail: another text's vector is nowhere near.
+    # The comparison can fail: vectors of different texts are far apart.
     assert (np.roll(expected, 1, axis=0) * expected).sum(axis=1).min() < 0.9
 
 
-def test_the_reference_path_is_prepared_beside_the_other(
+def test_both_engines_are_prepared_in_one_revision(
     home_with_embedder: Settings, original: Path
 ) -> None:
     settings = home_with_embedder.model_copy(update={"embedder": str(original)})
@@ -111,7 +111,7 @@ def test_the_reference_path_is_prepared_beside_the_other(
     texts = ["Why?", "The tide tables were printed every winter in the harbour office. " * 30]
     by_torch = load_embedder(torch_first)
     assert by_torch.embed(texts).shape == (2, 384)
-    # Another engine joins the same revision: one table, whichever filled it.
+    # Both engines share a revision, so either can add vectors to the table.
     openvino = settings.model_copy(update={"embedder_engine": "openvino"})
     with pytest.raises(TwinError, match="prepare"):
         load_embedder(openvino)
@@ -122,38 +122,40 @@ def test_the_reference_path_is_prepared_beside_the_other(
 
 
 @pytest.mark.drawn(1, of="embedding engines")
-def test_large_batches_are_computed_by_a_graphics_card(
+def test_large_batches_are_computed_on_the_gpu(
     home_with_embedder: Settings, original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The card is named and not there: torch computes on the processor what it would get."""
+    """The listed GPU does not exist, so torch computes its batches on the processor."""
     settings = home_with_embedder.model_copy(update={"embedder": str(original)})
     folder = prepare_embedder(settings)
     assert not (folder / "original").exists()
     for module in (preparation, engines):
         monkeypatch.setattr(module, "list_usable_gpus", lambda: [("a card", 80.0)])
-    assert prepare_embedder(settings) == folder, "the original joins what there is"
+    assert prepare_embedder(settings) == folder, "the original was not added to the revision"
     assert (folder / "original").is_dir()
     few, many = texts_of_all_lengths(4), texts_of_all_lengths(40)
     tokens = sum(load_embedder(settings).count_tokens(many))
     monkeypatch.setattr(embedder_module, "GPU_MIN_TOKENS", tokens)
-    by_choice = load_embedder(settings)
+    default = load_embedder(settings)
     openvino = load_embedder(settings.model_copy(update={"embedder_engine": "openvino"}))
 
-    gateways = load_embedder(settings, allow_gpu=False)
+    gateway_embedder = load_embedder(settings, allow_gpu=False)
 
-    assert np.array_equal(by_choice.embed(few), openvino.embed(few))
-    halves = [by_choice.embed(many[:20]), by_choice.embed(many[20:])]
+    assert np.array_equal(default.embed(few), openvino.embed(few))
+    halves = [default.embed(many[:20]), default.embed(many[20:])]
     expected = openvino.embed(many)
-    assert np.array_equal(halves[0], expected[:20]), "not much yet"
-    assert not np.array_equal(halves[1], expected[20:]), "now it has become much"
-    assert np.array_equal(gateways.embed(many), expected)
-    on_card = by_choice.embed(many)
-    assert not np.array_equal(on_card, expected)
-    assert (on_card * expected).sum(axis=1).min() >= 0.9999
-    assert np.array_equal(openvino.embed(many), expected), "who names an engine keeps it"
+    assert np.array_equal(halves[0], expected[:20]), "a small batch used the GPU"
+    assert not np.array_equal(halves[1], expected[20:]), "a large total did not use the GPU"
+    assert np.array_equal(gateway_embedder.embed(many), expected)
+    on_gpu = default.embed(many)
+    assert not np.array_equal(on_gpu, expected)
+    assert (on_gpu * expected).sum(axis=1).min() >= 0.9999
+    assert np.array_equal(openvino.embed(many), expected), "a configured engine was replaced"
 
     monkeypatch.setattr(engines, "list_usable_gpus", list)
-    assert np.array_equal(load_embedder(settings).embed(many), expected), "the card is gone"
+    assert np.array_equal(load_embedder(settings).embed(many), expected), (
+        "the GPU was used after its removal"
+    )
 
 
 def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
@@ -176,7 +178,7 @@ def test_threads_get_the_same_vectors(embedder: Embedder) -> None:
 def test_embedders_of_one_process_share_one_compiled_model(
     home_with_embedder: Settings, embedder: Embedder
 ) -> None:
-    """Each answers by itself; what nobody uses any more is compiled again."""
+    """Concurrent requests stay correct, and an unused model is released."""
     folder = find_prepared_embedder(home_with_embedder)[0]
     first, second = (OpenVinoEngine(folder, threads=3) for _ in range(2))
     assert first.compiled_model is second.compiled_model
@@ -188,7 +190,7 @@ def test_embedders_of_one_process_share_one_compiled_model(
     assert bf16.compiled_model is not f32.compiled_model
     single_thread = OpenVinoEngine(folder, threads=1).compiled_model.model
     assert not single_thread.get_property("ENABLE_CPU_PINNING"), (
-        "all single questions on processor 0"
+        "single questions would all run on processor 0"
     )
 
     texts = texts_of_all_lengths(18)
@@ -241,7 +243,7 @@ def test_a_newer_folder_is_refused(home_with_embedder: Settings) -> None:
     folder = embedder_folder(home_with_embedder)
     source, manifest = find_prepared_embedder(home_with_embedder)
     document = json.loads((source / "embedder.json").read_text()) | {"schema": manifest.schema + 1}
-    folder.unlink()  # the link to the shared one
+    folder.unlink()  # the link to the shared folder
     (folder / "next").mkdir(parents=True)
     (folder / "next" / "embedder.json").write_text(json.dumps(document))
     (folder / "current.json").write_text('{"revision": "next"}')
@@ -263,7 +265,7 @@ def test_openvino_refuses_unsupported_layers(home: Settings, tmp_path: Path) -> 
         prepare_embedder(home.model_copy(update=settings))
 
 
-def test_a_model_with_further_layers_is_run_by_sentence_transformers(
+def test_sentence_transformers_runs_a_model_with_further_layers(
     home: Settings, original: Path, tmp_path: Path
 ) -> None:
     import torch
@@ -280,12 +282,14 @@ def test_a_model_with_further_layers_is_run_by_sentence_transformers(
     embedder = load_embedder(settings)
     assert (embedder.dimension, embedder.token_limit) == (16, 256)
     texts = texts_of_all_lengths(6)
-    judge = SentenceTransformer(str(tmp_path / "with-dense"), device="cpu", local_files_only=True)
-    expected = judge.encode(texts, normalize_embeddings=True)
+    reference = SentenceTransformer(
+        str(tmp_path / "with-dense"), device="cpu", local_files_only=True
+    )
+    expected = reference.encode(texts, normalize_embeddings=True)
     assert (embedder.embed(texts) * expected).sum(axis=1).min() >= 0.9999
 
 
-def test_a_converted_model_without_a_vector_for_each_token_is_refused_at_once(
+def test_a_converted_model_without_token_vectors_is_refused_quickly(
     tmp_path: Path,
 ) -> None:
     openvino = engines.import_openvino()
@@ -293,7 +297,7 @@ def test_a_converted_model_without_a_vector_for_each_token_is_refused_at_once(
 
     parameter = opset13.parameter([-1, 4], np.float32)
     layer = parameter
-    for _ in range(200):  # as many ways through it as 2 ** 200
+    for _ in range(200):  # 2 ** 200 paths through the graph
         layer = opset13.add(layer, layer)
     openvino.save_model(openvino.Model([layer], [parameter]), tmp_path / "model.xml")
     with pytest.raises(TwinError, match="TWIN_EMBEDDER_ENGINE=sentence-transformers"):
@@ -303,7 +307,7 @@ def test_a_converted_model_without_a_vector_for_each_token_is_refused_at_once(
 def test_a_model_folder_is_prepared_with_its_weights_and_limit(
     home_with_embedder: Settings, tmp_path: Path
 ) -> None:
-    """A model of one's own: first-token pooling, a shorter limit, no card."""
+    """A custom model with first-token pooling, a shorter limit and no model card."""
     import torch
     from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
@@ -327,26 +331,26 @@ def test_a_model_folder_is_prepared_with_its_weights_and_limit(
     texts = ["one", "a stack grows downwards"]
     original = reference_vectors(model, texts, token_limit=64)
     assert (embedder.embed(texts) * original).sum(axis=1).min() > 0.999
-    coded = AutoTokenizer.from_pretrained(model)(texts[1], return_tensors="pt")
+    encoded = AutoTokenizer.from_pretrained(model)(texts[1], return_tensors="pt")
     with torch.inference_mode():
-        words = AutoModel.from_pretrained(model)(**coded)[0][0, 1:-1].numpy()
+        words = AutoModel.from_pretrained(model)(**encoded)[0][0, 1:-1].numpy()
     vector, tokens = embedder.embed_question(texts[1])
     assert token_agreement(tokens, words) > 0.99
     np.testing.assert_array_equal(vector, embedder.embed([texts[1]])[0])
-    # of a text that is cut those of its first window
+    # The token vectors of a long text are those of its first window.
     assert embedder.embed_question("tide " * 200)[1].shape == (62, 32)
     assert embedder.revision != load_embedder(home_with_embedder).revision
 
     lines: list[str] = []
     prepare_embedder(settings, report=lines.append)
-    assert lines == []  # ready: nothing is done again
+    assert lines == []  # already prepared
     torch.manual_seed(1)
     BertModel(small).save_pretrained(model)
     prepare_embedder(settings)
     assert load_embedder(settings).revision != embedder.revision
 
 
-def test_it_runs_without_torch_and_without_telemetry(home_with_embedder: Settings) -> None:
+def test_the_embedder_runs_without_torch_and_telemetry(home_with_embedder: Settings) -> None:
     script = (
         "import sys\n"
         "from twin_resources.models.embedder.embedder import load_embedder\n"
@@ -359,7 +363,7 @@ def test_it_runs_without_torch_and_without_telemetry(home_with_embedder: Setting
     )
     user = home_with_embedder.home / "user"
     user.mkdir()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
@@ -367,11 +371,13 @@ def test_it_runs_without_torch_and_without_telemetry(home_with_embedder: Setting
         env={"HOME": str(user), "PATH": "/usr/bin:/bin"},
         cwd=Path(__file__).resolve().parents[3],
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     assert list(user.iterdir()) == []  # OpenVINO's telemetry leaves a client id in ~/intel
 
 
-def test_precision_follows_the_processor(embedder: Embedder, home_with_embedder: Settings) -> None:
+def test_the_default_precision_agrees_with_f32(
+    embedder: Embedder, home_with_embedder: Settings
+) -> None:
     folder, manifest = find_prepared_embedder(home_with_embedder)
     exact = Embedder(folder, replace(manifest), precision="f32")
     texts = texts_of_all_lengths(16)

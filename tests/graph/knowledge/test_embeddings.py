@@ -44,7 +44,7 @@ def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materi
 
         def run(documents: dict[str, tuple[str, str]]) -> dict[str, dict[str, Any]]:
             write_documents(tables, documents)
-            done = materialize_assets(
+            result = materialize_assets(
                 [
                     chunks.document_chunks,
                     embeddings.embeddings,
@@ -54,8 +54,8 @@ def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materi
                 "ada",
                 instance,
             )
-            assert all(check.passed for check in done.get_asset_check_evaluations())
-            return {name: metadata_of(done, name) for name in ("document_chunks", "embeddings")}
+            assert all(check.passed for check in result.get_asset_check_evaluations())
+            return {name: metadata_of(result, name) for name in ("document_chunks", "embeddings")}
 
         yield run
 
@@ -162,9 +162,9 @@ def test_longer_chunks_of_an_older_release_are_searched_and_cut_again(
     assert result.passages[0].document_id == "b"
 
     materialize(posts)
-    cut_anew = tables.read("document_chunks", "ada")
-    assert max(cut_anew["token_count"]) <= chunking.CHUNK_TOKENS
-    assert set(cut_anew["chunk_id"]) == set(tables.read("embeddings", "ada")["chunk_id"])
+    new_chunks = tables.read("document_chunks", "ada")
+    assert max(new_chunks["token_count"]) <= chunking.CHUNK_TOKENS
+    assert set(new_chunks["chunk_id"]) == set(tables.read("embeddings", "ada")["chunk_id"])
     result = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
     assert result.passages[0].document_id == "b"
     assert materialize(posts)["embeddings"]["bytes_written"] == 0

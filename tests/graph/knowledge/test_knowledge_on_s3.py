@@ -1,4 +1,4 @@
-"""Indexes, retrieval and upkeep on `s3://` as in a folder, against moto's server."""
+"""Indexes, retrieval and upkeep on `s3://` (moto's server) work as in a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twin_resources.storage.tables.tables import Tables
 
 
 @pytest.fixture
-def on_s3(s3_endpoint: str, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Tables:
+def s3_tables(s3_endpoint: str, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Tables:
     """Tables with an S3 address; the environment has the endpoint and the keys."""
     name_in_environment(monkeypatch, s3_endpoint)
     bucket = "knowledge"
@@ -26,30 +26,31 @@ def on_s3(s3_endpoint: str, home: Settings, monkeypatch: pytest.MonkeyPatch) -> 
     return Tables(f"s3://{bucket}/{home.home.parent.name}", state=State.open(home.state_address))
 
 
-def test_passages_on_s3_are_found(on_s3: Tables, embedder: Embedder) -> None:
-    retriever = Retriever(on_s3.base_uri, embedder)
+def test_passages_on_s3_are_found(s3_tables: Tables, embedder: Embedder) -> None:
+    retriever = Retriever(s3_tables.base_uri, embedder)
     assert "has no embeddings yet" in retriever.retrieve("ada", "Who is Bertha?").reason
-    store(on_s3, "ada", POSTS, embedder)
+    store(s3_tables, "ada", POSTS, embedder)
     result = retriever.retrieve("ada", "Who is Bertha?", limit=1)
     assert [passage.document_id for passage in result.passages] == ["bread"]
-    store(on_s3, "ada", POSTS | {"tulips": "The tulips open in April."}, embedder)
+    store(s3_tables, "ada", POSTS | {"tulips": "The tulips open in April."}, embedder)
     result = retriever.retrieve("ada", "When do the tulips open?", limit=1)
     assert [passage.document_id for passage in result.passages] == ["tulips"]
 
 
 def test_upkeep_and_the_index_of_vectors_on_s3(
-    on_s3: Tables, monkeypatch: pytest.MonkeyPatch
+    s3_tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vector_index, "MIN_INDEXED_ROWS", 1_000)
     vectors = unit_vectors(ROWS, seed=1)
-    write_vectors(on_s3, vectors)
-    assert on_s3.assets("ada") == ["embeddings"]
-    assert on_s3.assets("nobody") == []
-    version = on_s3.data_version("embeddings", "ada")
-    assert on_s3.compact("embeddings", "ada").merged > 0
-    assert maintain_vector_index(on_s3, "ada") == "made"
-    assert on_s3.data_version("embeddings", "ada") == version
+    write_vectors(s3_tables, vectors)
+    assert s3_tables.assets("ada") == ["embeddings"]
+    assert s3_tables.assets("nobody") == []
+    version = s3_tables.data_version("embeddings", "ada")
+    assert s3_tables.compact("embeddings", "ada").merged > 0
+    assert maintain_vector_index(s3_tables, "ada") == "made"
+    assert s3_tables.data_version("embeddings", "ada") == version
     chunk_ids = [
-        row["chunk_id"] for row in search_vectors(open_table(on_s3), RetrievalQuery(""), vectors[5])
+        row["chunk_id"]
+        for row in search_vectors(open_table(s3_tables), RetrievalQuery(""), vectors[5])
     ]
     assert chunk_ids[0] == "c5"

@@ -1,4 +1,4 @@
-"""The assets of quotations over real tables and the real embedder, and quoting from them."""
+"""The assets of quotations with real tables and the real embedder, and quoting from them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def write_posts(folder: Path) -> None:
 
 def run_assets() -> dict[str, dict[str, Any]]:
     with instance_of(MARA) as instance:
-        done = materialize_assets(
+        result = materialize_assets(
             [
                 raw_posts.raw_posts,
                 cleaned_documents.cleaned_documents,
@@ -98,12 +98,12 @@ def run_assets() -> dict[str, dict[str, Any]]:
             MARA,
             instance,
         )
-    assert all(check.passed for check in done.get_asset_check_evaluations())
+    assert all(check.passed for check in result.get_asset_check_evaluations())
     return {
         event.asset_key.to_user_string(): {
             name: value.value for name, value in event.materialization.metadata.items()
         }
-        for event in done.get_asset_materialization_events()
+        for event in result.get_asset_materialization_events()
         if event.asset_key is not None
     }
 
@@ -120,8 +120,8 @@ def imported(
         write_posts(posts)
         write_author(home, Author(MARA, "Mara Lindqvist", language="en", sources=(str(posts),)))
         metadata = run_assets()
-    shutil.copytree(home.home, folder / "kept", symlinks=True)
-    return Imported(home.home, folder / "kept", posts, metadata)
+    shutil.copytree(home.home, folder / "saved", symlinks=True)
+    return Imported(home.home, folder / "saved", posts, metadata)
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     thirds = [
         quotes for quotes in (ask(question).quotes for question in questions) if len(quotes) > 2
     ]
-    assert thirds, "a third passage is shown to one of these questions"
+    assert thirds, "no question was answered with a third passage"
     for first, second, third in thirds:
         assert third.document_id not in {first.document_id, second.document_id}
 
@@ -193,7 +193,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BackgroundEventLoop, "run", None)
         from_memory = quoter.quote(MARA, vector, posts, tokens=tokens)
-        assert from_memory == expected, "a query of LanceDB on unchanged tables"
+        assert from_memory == expected, "the answer from memory differs"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quoter_module, "MAX_ROWS_IN_MEMORY", 0)
         without_memory = Quoter(imported_home.tables_base, embedder.revision)
@@ -369,8 +369,8 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
     result = Quoter(home_with_embedder.tables_base, embedder.revision).quote(
         "ann", vector, ["d1", "d2"]
     )
-    assert [quote.document_id for quote in result.quotes] == ["d1"], "the other post is unrelated"
-    assert result.best_score == pytest.approx(result.quotes[0].score), "the nearest decides alone"
+    assert [quote.document_id for quote in result.quotes] == ["d1"], "quoted another post"
+    assert result.best_score == pytest.approx(result.quotes[0].score), "not the nearest"
     assert result.best_score > result.threshold == row["threshold"][0]
 
 

@@ -67,7 +67,7 @@ def store_chunks(tables: Tables, author: str, chunks: pl.DataFrame, embedder: Em
 
 @pytest.fixture(scope="module")
 def retriever(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Retriever:
-    """Over ada's posts, for the tests that only ask."""
+    """A retriever over ada's posts for tests that only read."""
     folder = tmp_path_factory.mktemp("posts-that-stay")
     tables = Tables(str(folder / "tables"), state=State.open(f"sqlite:///{folder}/state.sqlite"))
     store(tables, "ada", POSTS, embedder)
@@ -75,8 +75,8 @@ def retriever(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> R
 
 
 @pytest.fixture
-def changing(tables: Tables, embedder: Embedder) -> Retriever:
-    """Over ada's posts in `tables`, which the test changes."""
+def own_retriever(tables: Tables, embedder: Embedder) -> Retriever:
+    """A retriever over ada's posts in `tables`, which the test changes."""
     store(tables, "ada", POSTS, embedder)
     return Retriever(tables.base_uri, embedder)
 
@@ -92,7 +92,7 @@ def test_posts_are_found_by_meaning_and_by_words(retriever: Retriever) -> None:
     assert find_documents(retriever, "Is quicksort ever quadratic?", limit=1) == ["sort"]
 
 
-def test_a_question_on_an_unchanged_table_in_memory_asks_lancedb_nothing(
+def test_a_question_on_an_unchanged_table_is_answered_from_memory(
     retriever: Retriever, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = find_documents(retriever, "How is a clock oiled?")
@@ -101,9 +101,9 @@ def test_a_question_on_an_unchanged_table_in_memory_asks_lancedb_nothing(
 
 
 def test_a_post_is_found_by_its_title(
-    changing: Retriever, tables: Tables, embedder: Embedder
+    own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
-    # The title stands in no text, and others have its words oftener.
+    # No text contains the title, and other posts contain its words more often.
     posts = POSTS | {
         "the-long-wait": "Nothing happened until four, and then the kettle boiled.",
         "waiting": "The wait was long. A long wait is long because one waits, and waits, so long.",
@@ -118,8 +118,8 @@ def test_a_post_is_found_by_its_title(
     )
     store_chunks(tables, "ada", titled, embedder)
     for question in ("Can you tell me more about “The Long Wait”?", "the long wait"):
-        assert find_documents(changing, question)[0] == "the-long-wait"
-    assert find_documents(changing, "How long is the wait in a queue?", limit=1) == ["queues"]
+        assert find_documents(own_retriever, question)[0] == "the-long-wait"
+    assert find_documents(own_retriever, "How long is the wait in a queue?", limit=1) == ["queues"]
 
 
 def test_a_passage_has_the_fields_of_a_citation(retriever: Retriever) -> None:
@@ -167,17 +167,17 @@ def test_newer_and_excluded_passages_are_omitted(retriever: Retriever) -> None:
 
 
 def test_a_post_without_a_date_may_be_newer(
-    changing: Retriever, tables: Tables, embedder: Embedder
+    own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
     question, end = "Is merge sort quadratic?", datetime(2030, 1, 1, tzinfo=UTC)
-    assert find_documents(changing, question)[0] == "undated"
-    assert "undated" not in find_documents(changing, question, published_before=end)
-    [batched] = retrieve_repeated(changing, [RetrievalQuery(question, published_before=end)])
+    assert find_documents(own_retriever, question)[0] == "undated"
+    assert "undated" not in find_documents(own_retriever, question, published_before=end)
+    [batched] = retrieve_repeated(own_retriever, [RetrievalQuery(question, published_before=end)])
     assert "undated" not in {passage.document_id for passage in batched.passages}
 
 
-def test_the_passages_keep_to_the_budget(retriever: Retriever, embedder: Embedder) -> None:
+def test_the_passages_fit_the_budget(retriever: Retriever, embedder: Embedder) -> None:
     everything = retriever.retrieve("ada", "sort the heap", limit=10, token_budget=1000).passages
     assert len(everything) == len(POSTS)
     budget = everything[0].token_count + everything[1].token_count
@@ -188,37 +188,37 @@ def test_the_passages_keep_to_the_budget(retriever: Retriever, embedder: Embedde
 
 
 def test_other_authors_texts_are_not_found(
-    changing: Retriever, tables: Tables, embedder: Embedder
+    own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "bob", {"secret": "The launch code is written under the bench."}, embedder)
     question = "Where is the launch code?"
-    assert "secret" not in find_documents(changing, question, limit=10)
-    assert changing.retrieve("bob", question).passages[0].document_id == "secret"
+    assert "secret" not in find_documents(own_retriever, question, limit=10)
+    assert own_retriever.retrieve("bob", question).passages[0].document_id == "secret"
     for author in ("../bob", "ada/../bob", "", "Bob"):
         with pytest.raises(TwinError, match="slug"):
-            changing.retrieve(author, question)
+            own_retriever.retrieve(author, question)
 
 
 def test_a_new_version_of_the_table_is_seen_at_once(
-    changing: Retriever, tables: Tables, embedder: Embedder
+    own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     question = "When do the tulips open?"
-    assert "tulips" not in find_documents(changing, question, limit=10)
+    assert "tulips" not in find_documents(own_retriever, question, limit=10)
     posts = {name: text for name, text in POSTS.items() if name != "comet"}
     store(tables, "ada", posts | {"tulips": "The tulips open in the last week of April."}, embedder)
-    assert find_documents(changing, question, limit=1) == ["tulips"]
-    assert "comet" not in find_documents(changing, "When does the comet return?", limit=10)
+    assert find_documents(own_retriever, question, limit=1) == ["tulips"]
+    assert "comet" not in find_documents(own_retriever, "When does the comet return?", limit=10)
 
 
-def test_rows_that_no_index_holds_yet_are_found(
-    changing: Retriever, tables: Tables, embedder: Embedder
+def test_unindexed_rows_are_found(
+    own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     rows = embed_chunks(
         build_chunks(POSTS | {"zymurgy": "Zymurgy is the study of fermentation."}, embedder),
         embedder,
     )
     store_rows(tables, "embeddings", "ada", rows, key="chunk_id")
-    assert find_documents(changing, "zymurgy", limit=1) == ["zymurgy"]
+    assert find_documents(own_retriever, "zymurgy", limit=1) == ["zymurgy"]
 
 
 def test_a_missing_table_gives_a_reason_and_creates_no_folder(
@@ -227,7 +227,7 @@ def test_a_missing_table_gives_a_reason_and_creates_no_folder(
     result = Retriever(tables.base_uri, embedder).retrieve("nobody", "Why?")
     assert result.passages == ()
     assert "nobody has no embeddings yet" in result.reason
-    assert result.vector is None, "nothing was embedded"
+    assert result.vector is None, "the question was embedded"
     assert not (Path(tables.base_uri) / "nobody").exists()
 
 
@@ -239,26 +239,26 @@ def test_a_table_created_later_is_found(tables: Tables, embedder: Embedder) -> N
 
 
 def test_a_recreated_table_is_opened_again(
-    changing: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
+    own_retriever: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
 ) -> None:
     import shutil
 
-    assert find_documents(changing, "Who is Bertha?", limit=1) == ["bread"]
+    assert find_documents(own_retriever, "Who is Bertha?", limit=1) == ["bread"]
     shutil.rmtree(Path(tables.base_uri) / "ada")
-    assert changing.retrieve("ada", "Who is Bertha?").reason != ""
+    assert own_retriever.retrieve("ada", "Who is Bertha?").reason != ""
     store(tables, "ada", {"bread": "My starter is called Bertha now too."}, embedder)
-    assert find_documents(changing, "Who is Bertha?", limit=1) == ["bread"]
+    assert find_documents(own_retriever, "Who is Bertha?", limit=1) == ["bread"]
 
 
 def test_vectors_of_another_embedder_are_not_searched(
-    changing: Retriever, tables: Tables, embedder: Embedder
+    own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
-    assert find_documents(changing, "Who is Bertha?", limit=1) == ["bread"]
+    assert find_documents(own_retriever, "Who is Bertha?", limit=1) == ["bread"]
     rows = embed_chunks(build_chunks(POSTS, embedder), embedder).with_columns(
         embedder=pl.lit("old")
     )
     store_rows(tables, "embeddings", "ada", rows, key="chunk_id")
-    result = changing.retrieve("ada", "Who is Bertha?")
+    result = own_retriever.retrieve("ada", "Who is Bertha?")
     assert result.passages == ()
     assert "are from embedder old" in result.reason
 
@@ -333,8 +333,8 @@ DIARY = (
 )
 
 
-def diary(embedder: Embedder) -> pl.DataFrame:
-    """One post of four chunks beside the others."""
+def diary_chunks(embedder: Embedder) -> pl.DataFrame:
+    """The posts, and one further post of four chunks."""
     names = [f"day{place}" for place in range(len(DIARY))]
     days = build_chunks(dict(zip(names, DIARY, strict=True)), embedder).with_columns(
         pl.lit("diary").alias("document_id"),
@@ -346,7 +346,7 @@ def diary(embedder: Embedder) -> pl.DataFrame:
 
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_neighbours_of_a_hit_are_shown(
-    changing: Retriever,
+    own_retriever: Retriever,
     tables: Tables,
     embedder: Embedder,
     monkeypatch: pytest.MonkeyPatch,
@@ -354,32 +354,32 @@ def test_neighbours_of_a_hit_are_shown(
 ) -> None:
     if not in_memory:
         monkeypatch.setattr(retrieval, "MIN_INDEXED_ROWS", 0)
-    store_chunks(tables, "ada", diary(embedder), embedder)
+    store_chunks(tables, "ada", diary_chunks(embedder), embedder)
     question = "What did the goat eat?"
 
     def retrieve_chunks(**options: Any) -> list[str]:
-        result = changing.retrieve("ada", question, limit=1, **options)
+        result = own_retriever.retrieve("ada", question, limit=1, **options)
         assert len({passage.score for passage in result.passages}) <= 1
         return [passage.chunk_id for passage in result.passages]
 
     assert retrieve_chunks() == ["day0-0", "day1-0", "day2-0"]
-    # The budget holds for neighbours too: the one after comes first, then the one before.
+    # The budget includes neighbours: first the following one, then the preceding one.
     tokens = dict(zip(range(4), embedder.count_tokens(DIARY), strict=True))
     assert retrieve_chunks(token_budget=tokens[1] + tokens[2]) == ["day1-0", "day2-0"]
     assert retrieve_chunks(token_budget=tokens[1]) == ["day1-0"]
-    # What must not be found is not found beside a hit either.
+    # Excluded chunks are not shown as neighbours either.
     assert retrieve_chunks(exclude=["day2-0"]) == ["day0-0", "day1-0"]
     assert retrieve_chunks(published_before=datetime(2014, 1, 1, tzinfo=UTC))[0] != "day1-0"
-    # Two hits that stand beside each other are not shown twice, and in the post's order.
-    passages = changing.retrieve("ada", question, limit=10, token_budget=1000).passages
+    # Adjacent hits are shown once, in the order of the post.
+    passages = own_retriever.retrieve("ada", question, limit=10, token_budget=1000).passages
     assert len({passage.chunk_id for passage in passages}) == len(passages)
     days = [passage.chunk_id for passage in passages if passage.document_id == "diary"]
     assert days == sorted(days)
-    assert {"day0-0", "day1-0", "day2-0"} <= {*days}, "two hits at most, and their neighbours"
+    assert {"day0-0", "day1-0", "day2-0"} <= {*days}, "a hit or neighbour is missing"
 
 
 def test_the_reranker_decides_the_order(
-    changing: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
+    own_retriever: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
 ) -> None:
     reranker = Reranker(write_cross_encoder(tmp_path / "reranker", {0: "score"}))
     reranking = Retriever(tables.base_uri, embedder, reranker=reranker)
@@ -391,5 +391,5 @@ def test_the_reranker_decides_the_order(
     assert [passage.score for passage in result.passages] == pytest.approx(scores, abs=1e-5)
     assert result.nearest[0].document_id == result.passages[0].document_id
     assert {passage.chunk_id for passage in result.passages} == {f"{name}-0" for name in POSTS}
-    # A context that was found without it is another one.
-    assert reranking.revision != changing.revision == embedder.revision
+    # A context found without the reranker has another revision.
+    assert reranking.revision != own_retriever.revision == embedder.revision

@@ -1,4 +1,4 @@
-"""Fixtures of the tables' tests: tables in a fresh folder with SQLite beside them."""
+"""Fixtures of the tables' tests: tables in an empty folder, with a state in SQLite."""
 
 from __future__ import annotations
 

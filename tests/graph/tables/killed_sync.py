@@ -1,7 +1,6 @@
-"""A sync in a process that kills itself at a numbered place.
+"""A sync in a process that kills itself at a numbered boundary.
 
-Scope: what the killed process runs. Out of scope: what must be true afterwards
-(`test_sync_killed.py`).
+Scope: the killed process. Out of scope: the assertions (`test_sync_killed.py`).
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ def sync(
     *,
     state: State | None = None,
 ) -> SyncResult:
-    """Rework the table of a folder, one post a batch."""
-    opened = state or State.open(f"sqlite:///{folder}/state.sqlite")
-    tables = Tables(str(folder / "tables"), state=opened)
+    """Sync the table of a folder in batches of one post."""
+    state = state or State.open(f"sqlite:///{folder}/state.sqlite")
+    tables = Tables(str(folder / "tables"), state=state)
     return tables.sync(
         posts(texts),
         "words",
@@ -54,7 +53,7 @@ def sync(
 
 
 def sync_and_die(folder: Path, texts: Mapping[str, str], version: str, at: int) -> None:
-    """Rework, and be killed at boundary number `at`; `boundaries` counts those that there are."""
+    """Sync, and kill this process at boundary number `at`; the file `boundaries` counts them."""
     state = State.open(f"sqlite:///{folder}/state.sqlite")
     count = 0
 
@@ -64,17 +63,17 @@ def sync_and_die(folder: Path, texts: Mapping[str, str], version: str, at: int) 
             os.kill(os.getpid(), signal.SIGKILL)
         count += 1
 
-    def around(call: Callable[..., Any]) -> Callable[..., Any]:
-        def bounded(*args: Any, **named: Any) -> Any:
+    def add_boundaries(call: Callable[..., Any]) -> Callable[..., Any]:
+        def call_between_boundaries(*args: Any, **keywords: Any) -> Any:
             boundary()
-            result = call(*args, **named)
+            result = call(*args, **keywords)
             boundary()
             return result
 
-        return bounded
+        return call_between_boundaries
 
     event.listen(state.engine, "commit", lambda _connection: boundary())
-    # Before a Lance commit its files are written and belong to no version; after it, they do.
-    lance.LanceDataset.commit = staticmethod(around(lance.LanceDataset.commit))
+    # Before a Lance commit, its files are written but belong to no version.
+    lance.LanceDataset.commit = staticmethod(add_boundaries(lance.LanceDataset.commit))
     sync(folder, texts, version, state=state)
     (folder / "boundaries").write_text(str(count))

@@ -1,4 +1,4 @@
-"""Sync on real Lance tables: what is computed, what is written and what stays."""
+"""Sync on real Lance tables: the rows that are computed, written, deleted or unchanged."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Ups
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 
 
-def rebuilt(tables: Tables, texts: dict[str, str], version: str = "1") -> str:
-    """The data version of a table that is built from scratch from these posts."""
+def rebuild(tables: Tables, texts: dict[str, str], version: str = "1") -> str:
+    """Build a new table from these posts; return its data version."""
     return sync_words(tables, texts, author="rebuilt", version=version).data_version
 
 
-def test_the_first_rework_computes_everything(tables: Tables) -> None:
+def test_the_first_sync_computes_everything(tables: Tables) -> None:
     report = sync_words(tables, TEXTS)
     assert (report.rows, report.computed, report.written, report.deleted) == (6, 4, 6, 0)
     assert_frame_equal(tables.read("words", "mara"), words(posts(TEXTS)).sort("word_id"))
     assert report.bytes_written > 0
 
 
-def test_a_second_rework_computes_and_writes_nothing(tables: Tables) -> None:
+def test_a_second_sync_computes_and_writes_nothing(tables: Tables) -> None:
     first = sync_words(tables, TEXTS)
     report = sync_words(tables, TEXTS)
     assert (report.computed, report.written, report.deleted, report.bytes_written) == (0, 0, 0, 0)
@@ -36,34 +36,34 @@ def test_a_second_rework_computes_and_writes_nothing(tables: Tables) -> None:
     assert report.data_version == first.data_version
 
 
-def test_the_function_sees_changed_inputs_only_in_bounded_batches(tables: Tables) -> None:
+def test_the_function_gets_only_changed_inputs_in_bounded_batches(tables: Tables) -> None:
     batches: list[list[str]] = []
 
-    def watched(rows: pl.DataFrame) -> pl.DataFrame:
+    def record_batch(rows: pl.DataFrame) -> pl.DataFrame:
         batches.append(rows["post"].to_list())
         return words(rows)
 
-    sync_words(tables, TEXTS, function=watched)
+    sync_words(tables, TEXTS, function=record_batch)
     assert batches == [["a", "b"], ["c", "d"]]
     batches.clear()
-    sync_words(tables, TEXTS | {"b": "edited", "e": "new"}, function=watched)
+    sync_words(tables, TEXTS | {"b": "edited", "e": "new"}, function=record_batch)
     assert batches == [["b", "e"]]
 
 
-def test_each_batch_is_announced_with_its_place_among_all(tables: Tables) -> None:
+def test_each_batch_is_announced_with_its_position(tables: Tables) -> None:
     announced: list[tuple[range, int]] = []
 
-    def note(batch: range, of: int) -> None:
-        announced.append((batch, of))
+    def announce(batch: range, total: int) -> None:
+        announced.append((batch, total))
 
-    sync_words(tables, TEXTS, announce=note)
+    sync_words(tables, TEXTS, announce=announce)
     assert announced == [(range(2), 4), (range(2, 4), 4)]
     announced.clear()
-    sync_words(tables, TEXTS | {"b": "edited"}, announce=note)
+    sync_words(tables, TEXTS | {"b": "edited"}, announce=announce)
     assert announced == [(range(1), 1)]
 
 
-def test_an_edited_post_loses_the_rows_that_it_no_longer_gives(tables: Tables) -> None:
+def test_an_edited_post_loses_its_former_rows(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     report = sync_words(tables, TEXTS | {"d": "four"})
     assert (report.computed, report.written, report.deleted, report.rows) == (1, 1, 2, 4)
@@ -76,29 +76,29 @@ def test_a_vanished_post_loses_its_rows(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     report = sync_words(tables, {"a": "one two"})
     assert (report.computed, report.written, report.deleted, report.rows) == (0, 0, 4, 2)
-    assert report.data_version == rebuilt(tables, {"a": "one two"})
+    assert report.data_version == rebuild(tables, {"a": "one two"})
 
 
-def test_no_post_at_all_leaves_an_empty_table(tables: Tables) -> None:
+def test_a_sync_without_posts_leaves_an_empty_table(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     report = sync_words(tables, {})
     assert report.rows == 0
-    assert report.data_version == rebuilt(tables, {})
+    assert report.data_version == rebuild(tables, {})
     assert tables.read("words", "mara").schema == pl.Schema(SCHEMA)
 
 
-def test_the_data_version_does_not_know_the_way(tables: Tables) -> None:
+def test_the_data_version_does_not_depend_on_earlier_syncs(tables: Tables) -> None:
     sync_words(tables, {"a": "x", "z": "gone"})
     sync_words(tables, {"a": "one two", "b": "other"})
-    assert sync_words(tables, TEXTS).data_version == rebuilt(tables, TEXTS)
+    assert sync_words(tables, TEXTS).data_version == rebuild(tables, TEXTS)
 
 
-def test_a_new_function_version_computes_all_and_is_another_data_version(tables: Tables) -> None:
+def test_a_new_function_version_recomputes_all_rows(tables: Tables) -> None:
     first = sync_words(tables, TEXTS)
     second = sync_words(tables, TEXTS, version="2")
     assert second.computed == 4
     assert second.data_version != first.data_version
-    assert second.data_version == rebuilt(tables, TEXTS, version="2")
+    assert second.data_version == rebuild(tables, TEXTS, version="2")
     assert sync_words(tables, TEXTS, version="2").computed == 0
 
 
@@ -109,17 +109,17 @@ def test_an_input_without_rows_is_computed_once(tables: Tables) -> None:
     assert sync_words(tables, {"c": ""}).computed == 1
     assert sync_words(tables, {"c": ""}).computed == 0
     assert sync_words(tables, {}).computed == 0
-    assert sync_words(tables, {"c": ""}).computed == 1, "a vanished input is not remembered"
+    assert sync_words(tables, {"c": ""}).computed == 1, "a deleted input was remembered"
 
 
-def test_authors_do_not_touch_each_other(tables: Tables) -> None:
+def test_authors_have_separate_tables(tables: Tables) -> None:
     sync_words(tables, TEXTS, author="mara")
     sync_words(tables, {"a": "else"}, author="jose")
     assert tables.read("words", "jose").height == 1
     assert tables.read("words", "mara").height == 6
 
 
-def test_a_stored_upstream_costs_its_keys_and_hashes(tables: Tables) -> None:
+def test_only_changed_rows_of_a_stored_upstream_are_read(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     columns: list[pl.DataFrame] = []
 
@@ -167,7 +167,7 @@ def test_upstream_rows_that_share_a_key_are_one_input(tables: Tables) -> None:
 
 
 def test_a_row_may_move_to_another_input(tables: Tables) -> None:
-    """A renamed post: the row key follows from the content, but the input is another one."""
+    """After a rename, the row key, which is the content, stays the same, but the input changes."""
 
     def by_content(rows: pl.DataFrame) -> pl.DataFrame:
         return rows.select(pl.col("text").alias("content"), "post")
@@ -186,7 +186,7 @@ def test_a_row_may_move_to_another_input(tables: Tables) -> None:
     assert sync({"new-name": "else"}) == ["else"]
 
 
-def test_a_changed_schema_makes_the_table_anew_in_one_commit(tables: Tables) -> None:
+def test_a_changed_schema_rebuilds_the_table_in_one_commit(tables: Tables) -> None:
     first = sync_words(tables, TEXTS)
     tables.tag("words", "mara", "trained")
     schema = {name: dtype for name, dtype in SCHEMA.items() if name != "length"}
@@ -199,12 +199,12 @@ def test_a_changed_schema_makes_the_table_anew_in_one_commit(tables: Tables) -> 
     assert report.data_version != first.data_version
     assert tables.read("words", "mara").columns == ["word_id", "post", "word"]
     assert tables.read("words", "mara", version="trained").columns == list(SCHEMA)
-    back = sync_words(tables, TEXTS)
-    assert back.data_version == first.data_version
+    restored = sync_words(tables, TEXTS)
+    assert restored.data_version == first.data_version
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "expected"),
     [
         (lambda rows: words(rows).drop("word"), r"columns \['length', 'post', 'word_id'\]"),
         (lambda rows: words(rows).with_columns(extra=1), "extra"),
@@ -217,12 +217,12 @@ def test_a_changed_schema_makes_the_table_anew_in_one_commit(tables: Tables) -> 
         (lambda rows: words(rows).with_columns(length=pl.lit("long")), "declared types"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused_by_what_is_wrong(
-    tables: Tables, function: object, said: str
+def test_invalid_rows_are_refused_with_the_reason(
+    tables: Tables, function: object, expected: str
 ) -> None:
     sync_words(tables, {"b": "three"})
     before = tables.data_version("words", "mara")
-    with pytest.raises(InvalidRowsError, match=said):
+    with pytest.raises(InvalidRowsError, match=expected):
         sync_words(tables, TEXTS, function=function, batch_rows=100)  # type: ignore[arg-type]
     assert tables.data_version("words", "mara") == before
 
@@ -267,17 +267,17 @@ def test_a_categorical_column_is_refused_before_anything_is_written(tables: Tabl
     assert not tables.exists("words", "mara")
 
 
-def test_keys_with_quotes_and_scripts_of_any_kind(tables: Tables) -> None:
+def test_keys_may_contain_quotes_and_any_script(tables: Tables) -> None:
     texts = {"it's": "a b", "José/李.md": "c d", '"; --': "e", "back\\slash": "f g"}
     sync_words(tables, texts)
     edited = {name: text.split(" ")[0] for name, text in texts.items()}
     report = sync_words(tables, edited)
     assert report.rows == 4
-    assert report.data_version == rebuilt(tables, edited)
+    assert report.data_version == rebuild(tables, edited)
     assert sync_words(tables, {}).rows == 0
 
 
-def test_nested_columns_and_vectors_come_back_as_they_were(tables: Tables) -> None:
+def test_nested_columns_and_vectors_are_read_unchanged(tables: Tables) -> None:
     schema: dict[str, pl.DataType] = {
         "id": pl.String(),
         "vector": pl.Array(pl.Float32, 3),
@@ -311,27 +311,27 @@ def test_lancedb_opens_the_table_by_name(tables: Tables) -> None:
     assert lance.dataset(tables.uri("words", "mara")).schema.field("word").type == "string"
 
 
-def test_a_function_that_fails_leaves_finished_batches_and_the_next_rework_does_the_rest(
+def test_a_sync_after_a_failed_function_computes_the_remaining_batches(
     tables: Tables,
 ) -> None:
-    def failing(rows: pl.DataFrame) -> pl.DataFrame:
+    def fail_on_d(rows: pl.DataFrame) -> pl.DataFrame:
         if "d" in rows["post"].to_list():
             raise OSError("the disk is full")
         return words(rows)
 
     with pytest.raises(OSError, match="the disk is full"):
-        sync_words(tables, TEXTS, function=failing)
+        sync_words(tables, TEXTS, function=fail_on_d)
     assert tables.read("words", "mara").height == 3
-    assert tables.data_version("words", "mara") != rebuilt(tables, {"a": "one two", "b": "three"})
+    assert tables.data_version("words", "mara") != rebuild(tables, {"a": "one two", "b": "three"})
     report = sync_words(tables, TEXTS)
-    assert report.computed == 2, "the batch that failed, c and d, and no other"
-    assert report.data_version == rebuilt(tables, TEXTS)
+    assert report.computed == 2, "not only the failed batch was computed"
+    assert report.data_version == rebuild(tables, TEXTS)
 
 
-def test_a_rebuild_for_another_schema_that_fails_leaves_the_old_table(tables: Tables) -> None:
+def test_a_failed_rebuild_for_another_schema_keeps_the_old_table(tables: Tables) -> None:
     first = sync_words(tables, TEXTS)
 
-    def failing(rows: pl.DataFrame) -> pl.DataFrame:
+    def fail_on_d(rows: pl.DataFrame) -> pl.DataFrame:
         if "d" in rows["post"].to_list():
             raise OSError("the disk is full")
         return words(rows).drop("length")
@@ -339,11 +339,11 @@ def test_a_rebuild_for_another_schema_that_fails_leaves_the_old_table(tables: Ta
     schema = {name: dtype for name, dtype in SCHEMA.items() if name != "length"}
     with pytest.raises(OSError, match="the disk is full"):
         tables.sync(
-            posts(TEXTS), "words", author="mara", key="post", function=failing, version="2",
+            posts(TEXTS), "words", author="mara", key="post", function=fail_on_d, version="2",
             schema=schema, row_key="word_id", batch_rows=1,
         )  # fmt: skip
     assert tables.data_version("words", "mara") == first.data_version
     assert tables.read("words", "mara").height == 6
     report = sync_words(tables, TEXTS)
     assert report.data_version == first.data_version
-    assert report.computed <= 1, "c, which gives no row, is the only input that was forgotten"
+    assert report.computed <= 1, "more than `c`, which has no row, was recomputed"

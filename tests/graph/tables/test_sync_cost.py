@@ -1,4 +1,4 @@
-"""The cost depends on the change: which columns are read, how many bytes are written."""
+"""The cost of a sync depends on the change: the columns read and the bytes written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def copy(tables: Tables, upstream: pl.DataFrame | Upstream, into: str) -> SyncRe
 
 @pytest.fixture
 def texts(tables: Tables) -> dict[str, str]:
-    """A thousand posts of 2 KB, stored as `raw` and as `clean`, which is made from it."""
+    """A thousand posts of 2 KB, stored as `raw` and copied to `clean`."""
     texts_by_name = {
         f"p{number:04}": f"post {number} " + f"{number * 7919} " * 300 for number in range(1000)
     }
@@ -33,37 +33,40 @@ def texts(tables: Tables) -> dict[str, str]:
 
 
 @pytest.fixture
-def scanned(texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
-    """Record the columns of every whole scan from now on."""
+def scans(texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
+    """Record the columns of every complete scan."""
     columns: list[set[str]] = []
     to_table = lance.LanceDataset.to_table
 
-    def watched(dataset: lance.LanceDataset, *args: object, **named: object) -> pa.Table:
+    def record_scan(dataset: lance.LanceDataset, *args: object, **named: object) -> pa.Table:
         columns.append(set(named["columns"]))  # type: ignore[call-overload]
         return to_table(dataset, *args, **named)
 
-    monkeypatch.setattr(lance.LanceDataset, "to_table", watched)
+    monkeypatch.setattr(lance.LanceDataset, "to_table", record_scan)
     return columns
 
 
 def test_an_unchanged_upstream_is_read_by_key_and_hash(
-    tables: Tables, scanned: list[set[str]]
+    tables: Tables, scans: list[set[str]]
 ) -> None:
     assert copy(tables, Upstream("raw", "mara"), "clean").computed == 0
-    assert scanned == [{"post", "_row_hash"}, {"_input_key", "_input_hash", "_version"}]
+    assert scans == [{"post", "_row_hash"}, {"_input_key", "_input_hash", "_version"}]
 
 
 def test_ten_edited_posts_cost_ten_posts(
-    tables: Tables, texts: dict[str, str], scanned: list[set[str]], monkeypatch: pytest.MonkeyPatch
+    tables: Tables,
+    texts: dict[str, str],
+    scans: list[set[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    taken: list[int] = []
+    row_counts: list[int] = []
     take = lance.LanceDataset.take
 
-    def watched(dataset: lance.LanceDataset, indices: list[int], **named: object) -> pa.Table:
-        taken.append(len(indices))
+    def record_take(dataset: lance.LanceDataset, indices: list[int], **named: object) -> pa.Table:
+        row_counts.append(len(indices))
         return take(dataset, indices, **named)
 
-    monkeypatch.setattr(lance.LanceDataset, "take", watched)
+    monkeypatch.setattr(lance.LanceDataset, "take", record_take)
     edited = texts | {f"p{number:04}": "edited " * 300 for number in range(0, 1000, 100)}
     first = copy(tables, posts(edited), "raw")
     second = copy(tables, Upstream("raw", "mara"), "clean")
@@ -71,5 +74,5 @@ def test_ten_edited_posts_cost_ten_posts(
         assert (report.computed, report.written, report.deleted, report.rows) == (10, 10, 0, 1000)
         # Ten posts are 21 KB of text; a thousand are 2.2 MB.
         assert report.bytes_written < 60_000
-    assert taken == [10], "the text of ten posts and no other"
-    assert all(columns <= NARROW for columns in scanned)
+    assert row_counts == [10], "not only the ten edited posts were read"
+    assert all(columns <= NARROW for columns in scans)

@@ -1,4 +1,4 @@
-"""A sync that was killed at any line ends, run again, with the result of an undisturbed one."""
+"""A sync killed at any boundary gives the result of an undisturbed one when repeated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twin_resources.storage.tables.tables import Tables
 
 BEFORE = {"a": "one two", "b": "three four", "c": "", "d": "five", "e": "six seven", "f": "eight"}
 LEASE_S: float = inspect.signature(State.lease).parameters["ttl_s"].default
-# Words of b, e and f move, c comes to speak, d falls silent, f vanishes, g is new.
+# Words of b, e and f move, c gets a word, d loses its word, f is deleted, g is new.
 AFTER = {"a": "uno four", "b": "seven", "c": "three", "d": "", "e": "six", "g": "eight nine"}
 
 
@@ -27,9 +27,11 @@ def content(folder: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.drawn(2, of="kills in the graph")
-# A new function version touches every row; its boundaries are the same, so every third is enough.
+# A new function version rewrites every row at the same boundaries, so every third is enough.
 @pytest.mark.parametrize(("version", "every"), [("1", 1), ("2", 3)])
-def test_killed_at_a_boundary(tmp_path: Path, version: str, every: int) -> None:
+def test_a_sync_killed_at_a_boundary_is_repeatable(
+    tmp_path: Path, version: str, every: int
+) -> None:
     start = tmp_path / "start"
     before = sync(start, BEFORE, "1")
     undisturbed = tmp_path / "undisturbed"
@@ -45,7 +47,7 @@ def test_killed_at_a_boundary(tmp_path: Path, version: str, every: int) -> None:
 
     assert run(undisturbed, -1) == 0
     boundaries = int((undisturbed / "boundaries").read_text())
-    assert boundaries > 20, "fewer boundaries than writes: the kills miss some"
+    assert boundaries > 20, "fewer boundaries than writes"
     expected = sync(undisturbed, AFTER, version)
     assert expected.computed == 0
     for at in range(0, boundaries, every):
@@ -54,16 +56,16 @@ def test_killed_at_a_boundary(tmp_path: Path, version: str, every: int) -> None:
         assert run(killed, at) == -signal.SIGKILL, at
         set_back = tmp_path / f"set-back-{at}"
         shutil.copytree(killed, set_back)
-        started = time.monotonic()
+        start_time = time.monotonic()
         report = sync(killed, AFTER, version)
-        waited = time.monotonic() - started
-        assert waited < LEASE_S, "the dead holder's lease is taken over and not waited for"
+        elapsed = time.monotonic() - start_time
+        assert elapsed < LEASE_S, "the sync waited for the killed holder's lease"
         assert report.data_version == expected.data_version, at
         assert content(killed) == content(undisturbed), at
         assert sync(killed, AFTER, version).computed == 0, at
-        # The sources may as well be set back to what they were before the sync that was killed.
-        back = sync(set_back, BEFORE, "1")
-        assert back.data_version == before.data_version, at
+        # The sources may also return to their state before the killed sync.
+        reverted = sync(set_back, BEFORE, "1")
+        assert reverted.data_version == before.data_version, at
         assert content(set_back) == content(start), at
         shutil.rmtree(killed)
         shutil.rmtree(set_back)

@@ -25,9 +25,9 @@ WORDS = ["one", "two", "three", "four", "five", "six", "seven"]
 
 
 def put(places: list[str]) -> dict[str, list[str]]:
-    """Posts with each word in the post that was drawn for it, or in none."""
+    """Posts with each word in the post drawn for it, or in none."""
     pairs = list(zip(WORDS, places, strict=True))
-    return {post: [word for word, each in pairs if each == post] for post in POSTS}
+    return {post: [word for word, place in pairs if place == post] for post in POSTS}
 
 
 places = st.lists(st.sampled_from(["", *POSTS]), min_size=len(WORDS), max_size=len(WORDS))
@@ -102,16 +102,16 @@ def test_any_sequence_of_edits_equals_a_rebuild(
                 report = sync(tables, texts, version, batch_rows, calls)
             check_equal_to_a_rebuild(tables, report, texts, version)
             if undisturbed:
-                same = before if version == version_before else {}
-                changed = [post for post, text in texts.items() if same.get(post) != text]
-                assert calls.inputs == changed, "nothing but the changed posts is computed"
+                unchanged = before if version == version_before else {}
+                changed = [post for post, text in texts.items() if unchanged.get(post) != text]
+                assert calls.inputs == changed, "not only the changed posts were computed"
             repeated = sync(tables, texts, version, batch_rows, calls)
             assert (repeated.computed, repeated.lance_version) == (0, report.lance_version)
             before, version_before, undisturbed = texts, version, True
         state.close()
 
 
-def test_many_small_reworks_keep_few_fragments_and_versions_that_a_tag_pins(
+def test_many_small_syncs_keep_few_fragments_and_tagged_versions(
     tables: Tables,
 ) -> None:
     texts = {"p0": "word0"}

@@ -1,4 +1,4 @@
-"""What a downstream asset or a person gets, in a real Dagster instance."""
+"""The frames that downstream assets and people get, in a real Dagster instance."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
 TEXTS = {"mara": {"a": "one two", "b": "three"}, "jose": {"a": "uno"}}
-got: dict[str, pl.DataFrame] = {}
+frames: dict[str, pl.DataFrame] = {}
 
 
 def sync(tables: Tables, author: str) -> SyncResult:
@@ -38,12 +38,12 @@ def all_words(
 
 @dg.asset(partitions_def=authors, io_manager_key="tables_io")
 def long_words(all_words: pl.DataFrame) -> None:
-    got["frame"] = all_words
+    frames["frame"] = all_words
 
 
 @dg.asset(io_manager_key="tables_io")
-def one_frame_of_all(all_words: pl.DataFrame) -> None:
-    got["never"] = all_words
+def all_authors_frame(all_words: pl.DataFrame) -> None:
+    frames["never"] = all_words
 
 
 @dg.asset(name="all_words", partitions_def=authors, io_manager_key="tables_io")
@@ -58,14 +58,14 @@ def returns_a_frame() -> pl.DataFrame:
     return pl.DataFrame({"a": [1]})
 
 
-ASSETS = [all_words, long_words, one_frame_of_all]
+ASSETS = [all_words, long_words, all_authors_frame]
 
 
 @pytest.fixture
 def instance(home: Settings) -> Iterator[dg.DagsterInstance]:
-    got.clear()
-    with instance_of("mara", "jose") as made_instance:
-        yield made_instance
+    frames.clear()
+    with instance_of("mara", "jose") as instance:
+        yield instance
 
 
 def materialize(
@@ -79,7 +79,7 @@ def materialize(
 
 def test_downstream_gets_a_frame(instance: dg.DagsterInstance) -> None:
     materialize(instance, "all_words", "long_words", author="mara")
-    assert got["frame"].equals(words(posts(TEXTS["mara"])).sort("word_id"))
+    assert frames["frame"].equals(words(posts(TEXTS["mara"])).sort("word_id"))
 
 
 def test_an_author_without_a_table_is_an_error(instance: dg.DagsterInstance) -> None:
@@ -89,7 +89,7 @@ def test_an_author_without_a_table_is_an_error(instance: dg.DagsterInstance) -> 
 
 def test_several_partitions_are_not_one_frame(instance: dg.DagsterInstance) -> None:
     with pytest.raises(TwinError, match=r"Found: 2 partitions.*pass a partition_key"):
-        materialize(instance, "one_frame_of_all")
+        materialize(instance, "all_authors_frame")
 
 
 def test_a_frame_as_output_is_refused(instance: dg.DagsterInstance) -> None:
@@ -97,7 +97,7 @@ def test_a_frame_as_output_is_refused(instance: dg.DagsterInstance) -> None:
         materialize(instance, "returns_a_frame", author="mara")
 
 
-def test_a_rework_as_output_becomes_metadata(instance: dg.DagsterInstance) -> None:
+def test_a_sync_as_output_becomes_metadata(instance: dg.DagsterInstance) -> None:
     result = dg.materialize(
         [returns_a_sync], instance=instance, partition_key="mara",
         resources={"tables": TablesResource(), "tables_io": TablesIOManager()},
@@ -115,7 +115,7 @@ def test_a_person_loads_a_table_by_name(instance: dg.DagsterInstance) -> None:
     assert frame.equals(words(posts(TEXTS["mara"])).sort("word_id"))
 
 
-def test_a_rerun_that_changes_nothing_makes_nothing_stale(instance: dg.DagsterInstance) -> None:
+def test_a_rerun_without_changes_keeps_the_data_version(instance: dg.DagsterInstance) -> None:
     def version() -> str:
         materialize(instance, "all_words", author="mara")
         event = instance.get_latest_materialization_event(dg.AssetKey("all_words"))

@@ -1,4 +1,4 @@
-"""The same tables on `s3://`, against moto's server: a real HTTP endpoint, no account."""
+"""Tables on `s3://` (moto's server) behave like those in a folder."""
 
 from __future__ import annotations
 
@@ -20,61 +20,60 @@ def bucket(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def on_s3(
+def s3_words(
     s3_endpoint: str,
     state: State,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Tables:
-    """Tables in a fresh bucket named after the test."""
+    """Tables in an empty bucket named after the test."""
     client_of(s3_endpoint).create_bucket(Bucket=bucket(request))
     name_in_environment(monkeypatch, s3_endpoint)
     return Tables(f"s3://{bucket(request)}/twin/tables", state=state)
 
 
-def test_rework_read_and_tag_as_in_a_folder(on_s3: Tables, tables: Tables) -> None:
-    first = sync_words(on_s3, TEXTS)
+def test_sync_read_and_tag_work_as_in_a_folder(s3_words: Tables, tables: Tables) -> None:
+    first = sync_words(s3_words, TEXTS)
     assert first.data_version == sync_words(tables, TEXTS).data_version
     assert (first.rows, first.computed) == (6, 4)
     assert first.bytes_written > 0
-    assert on_s3.tag("words", "mara", "trained") == first.lance_version
-    report = sync_words(on_s3, TEXTS)
+    assert s3_words.tag("words", "mara", "trained") == first.lance_version
+    report = sync_words(s3_words, TEXTS)
     assert (report.computed, report.bytes_written) == (0, 0)
     assert report.lance_version == first.lance_version
-    edited = sync_words(on_s3, TEXTS | {"b": "", "d": "four"})
+    edited = sync_words(s3_words, TEXTS | {"b": "", "d": "four"})
     assert edited.data_version == sync_words(tables, TEXTS | {"b": "", "d": "four"}).data_version
-    assert on_s3.read("words", "mara", where="length = 3", columns=["word"])["word"].to_list() == [
-        "one", "two",
-    ]  # fmt: skip
-    assert on_s3.read("words", "mara", version="trained").height == 6
-    assert on_s3.data_version("words", "mara") == edited.data_version
+    short = s3_words.read("words", "mara", where="length = 3", columns=["word"])
+    assert short["word"].to_list() == ["one", "two"]
+    assert s3_words.read("words", "mara", version="trained").height == 6
+    assert s3_words.data_version("words", "mara") == edited.data_version
 
 
-def test_a_stored_upstream_on_s3(on_s3: Tables) -> None:
-    sync_words(on_s3, TEXTS)
+def test_a_stored_upstream_on_s3_is_read(s3_words: Tables) -> None:
+    sync_words(s3_words, TEXTS)
 
     def sync_copy() -> int:
         from tests.graph.tables.words import SCHEMA
 
-        return on_s3.sync(
+        return s3_words.sync(
             Upstream("words", "mara"), "copy", author="mara", key="word_id", version="1",
             function=lambda rows: rows, schema=SCHEMA, row_key="word_id",
         ).computed  # fmt: skip
 
     assert sync_copy() == 6
     assert sync_copy() == 0
-    assert on_s3.read("copy", "mara").sort("word_id").equals(words(posts(TEXTS)).sort("word_id"))
+    assert s3_words.read("copy", "mara").sort("word_id").equals(words(posts(TEXTS)).sort("word_id"))
 
 
 def test_forgetting_on_s3_leaves_no_object_with_the_word(
-    on_s3: Tables, s3_endpoint: str, request: pytest.FixtureRequest, tmp_path: Path
+    s3_words: Tables, s3_endpoint: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     from tests.graph.tables.test_forget import words_of_file
 
-    sync_words(on_s3, TEXTS | {"secret": "canarybird"})
-    on_s3.tag("words", "mara", "trained")
-    sync_words(on_s3, TEXTS)
-    assert on_s3.forget("words", "mara", ["secret#0"]).removed_tags == ("trained",)
+    sync_words(s3_words, TEXTS | {"secret": "canarybird"})
+    s3_words.tag("words", "mara", "trained")
+    sync_words(s3_words, TEXTS)
+    assert s3_words.forget("words", "mara", ["secret#0"]).removed_tags == ("trained",)
     client = client_of(s3_endpoint)
     objects = client.list_objects_v2(Bucket=bucket(request))["Contents"]
     decoded = 0
@@ -86,30 +85,30 @@ def test_forgetting_on_s3_leaves_no_object_with_the_word(
         assert "canarybird" not in (words or "")
         assert b"canarybird" not in file.read_bytes()
     assert decoded > 0
-    assert on_s3.read("words", "mara").height == 6
+    assert s3_words.read("words", "mara").height == 6
 
 
-def test_missing_is_told_from_unreachable(
-    on_s3: Tables, state: State, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_table_is_distinguished_from_an_unreachable_one(
+    s3_words: Tables, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not on_s3.exists("words", "mara")
-    assert on_s3.data_version("words", "mara") is None
+    assert not s3_words.exists("words", "mara")
+    assert s3_words.data_version("words", "mara") is None
     with pytest.raises(TableNotFoundError, match="materialize the asset 'words'"):
-        on_s3.read("words", "mara")
+        s3_words.read("words", "mara")
     monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("OBJECT_STORE_CLIENT_MAX_RETRIES", "0")
     unreachable = Tables("s3://nobody/tables", state=state)
     with pytest.raises(
         UnreachableError, match=r"TWIN_TABLES_URI.*the credentials and the network"
-    ) as caught:
+    ) as error:
         unreachable.exists("words", "mara")
-    assert not isinstance(caught.value, TableNotFoundError)
+    assert not isinstance(error.value, TableNotFoundError)
 
 
 def test_a_damaged_table_is_told_from_a_bucket_that_is_away(
-    on_s3: Tables, s3_endpoint: str, request: pytest.FixtureRequest
+    s3_words: Tables, s3_endpoint: str, request: pytest.FixtureRequest
 ) -> None:
-    sync_words(on_s3, TEXTS)
+    sync_words(s3_words, TEXTS)
     client, name = client_of(s3_endpoint), bucket(request)
     objects = [item["Key"] for item in client.list_objects_v2(Bucket=name)["Contents"]]
     data = next(key for key in objects if "/data/" in key)
@@ -117,13 +116,13 @@ def test_a_damaged_table_is_told_from_a_bucket_that_is_away(
     for broken in (b"", content[:-20]):
         client.put_object(Bucket=name, Key=data, Body=broken)
         with pytest.raises(DamagedError):
-            on_s3.read("words", "mara")
+            s3_words.read("words", "mara")
     client.delete_object(Bucket=name, Key=data)
     with pytest.raises(DamagedError):
-        on_s3.read("words", "mara", where="post = 'a'")
+        s3_words.read("words", "mara", where="post = 'a'")
     client.put_object(Bucket=name, Key=data, Body=content)
-    assert on_s3.read("words", "mara").height == 6
+    assert s3_words.read("words", "mara").height == 6
     newest = min(key for key in objects if key.endswith(".manifest"))
     client.put_object(Bucket=name, Key=newest, Body=b"")
     with pytest.raises(DamagedError):
-        on_s3.read("words", "mara")
+        s3_words.read("words", "mara")

@@ -1,4 +1,4 @@
-"""Two processes sync one table: the lease orders them, and no work is done twice."""
+"""The lease orders two processes that sync one table, and no row is computed twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twin_resources.storage.tables.hashing import sum_hashes
 from twin_resources.storage.tables.store import open_table, read_columns, read_record
 from twin_resources.storage.tables.tables import Tables
 
-# Not fork: Lance is not fork-safe. The server has the imports done and no thread started.
+# Lance is not fork-safe. The fork server has done the imports and started no thread.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.graph.tables.killed_sync"])
 
@@ -29,27 +29,27 @@ def open_tables(folder: Path, *, lease_wait_s: float = 60.0) -> Tables:
     return Tables(str(folder / "tables"), state=state, lease_wait_s=lease_wait_s)
 
 
-def sync_slowly(folder: Path, texts: dict[str, str], name: str, at_once: Any) -> None:
-    """Sync with a slow function that records when it works."""
+def sync_slowly(folder: Path, texts: dict[str, str], name: str, barrier: Any) -> None:
+    """Sync with a slow function that records its start and end."""
 
-    def slow(rows: pl.DataFrame) -> pl.DataFrame:
-        started = time.monotonic()
+    def compute_slowly(rows: pl.DataFrame) -> pl.DataFrame:
+        start_time = time.monotonic()
         time.sleep(0.1)
         with (folder / f"{name}.log").open("a") as log:
-            log.write(f"{started} {time.monotonic()}\n")
+            log.write(f"{start_time} {time.monotonic()}\n")
         return words(rows)
 
     tables = open_tables(folder)
-    at_once.wait()
-    report = sync_words(tables, texts, function=slow)
+    barrier.wait()
+    report = sync_words(tables, texts, function=compute_slowly)
     (folder / f"{name}.done").write_text(f"{report.data_version} {report.computed}")
 
 
-def test_two_processes_take_turns(tmp_path: Path) -> None:
+def test_two_processes_sync_one_after_the_other(tmp_path: Path) -> None:
     texts = {f"p{number}": f"w{number} v{number}" for number in range(8)}
-    at_once = PROCESSES.Barrier(2)
+    barrier = PROCESSES.Barrier(2)
     processes = [
-        PROCESSES.Process(target=sync_slowly, args=(tmp_path, texts, name, at_once))
+        PROCESSES.Process(target=sync_slowly, args=(tmp_path, texts, name, barrier))
         for name in ("one", "two")
     ]
     for process in processes:
@@ -58,18 +58,20 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
         process.join(120)
         assert process.exitcode == 0
     results = [(tmp_path / f"{name}.done").read_text().split() for name in ("one", "two")]
-    assert results[0][0] == results[1][0], "both end at the same data version"
-    assert sorted(computed for _, computed in results) == ["0", "8"], "the second found it done"
+    assert results[0][0] == results[1][0], "the data versions differ"
+    assert sorted(computed for _, computed in results) == ["0", "8"], (
+        "the second process repeated the work"
+    )
     frame = open_tables(tmp_path).read("words", "mara")
     assert frame.height == 16
     assert frame["word_id"].is_unique().all()
 
 
-def test_two_processes_with_different_posts_do_not_work_at_the_same_time(tmp_path: Path) -> None:
-    at_once = PROCESSES.Barrier(2)
+def test_two_processes_with_different_posts_do_not_overlap(tmp_path: Path) -> None:
+    barrier = PROCESSES.Barrier(2)
     texts_by_name = {name: {f"{name}{n}": f"w{n}" for n in range(6)} for name in ("one", "two")}
     processes = [
-        PROCESSES.Process(target=sync_slowly, args=(tmp_path, texts, name, at_once))
+        PROCESSES.Process(target=sync_slowly, args=(tmp_path, texts, name, barrier))
         for name, texts in texts_by_name.items()
     ]
     for process in processes:
@@ -96,12 +98,12 @@ def test_a_busy_table_names_its_holder(tmp_path: Path) -> None:
         sync_words(tables, {"a": "x"})
 
 
-def test_a_writer_that_lost_its_lease_writes_no_more(tmp_path: Path) -> None:
+def test_a_writer_without_its_lease_writes_nothing(tmp_path: Path) -> None:
     tables = open_tables(tmp_path)
     sync_words(tables, {"a": "x"})
     before = tables.lance_version("words", "mara")
 
-    def robbed(rows: pl.DataFrame) -> pl.DataFrame:
+    def lose_lease(rows: pl.DataFrame) -> pl.DataFrame:
         from sqlalchemy import update
 
         from twin_resources.storage.state.state_tables import leases
@@ -111,41 +113,41 @@ def test_a_writer_that_lost_its_lease_writes_no_more(tmp_path: Path) -> None:
         return words(rows)
 
     with pytest.raises(LeaseLostError, match="another process holds it now"):
-        sync_words(tables, {"a": "y"}, function=robbed)
+        sync_words(tables, {"a": "y"}, function=lose_lease)
     assert tables.lance_version("words", "mara") == before
 
 
-def test_a_foreign_commit_is_noticed_and_the_record_made_from_the_rows(tmp_path: Path) -> None:
+def test_after_a_foreign_commit_the_record_is_computed_from_the_rows(tmp_path: Path) -> None:
     tables = open_tables(tmp_path)
     texts = {"a": "one two", "b": "three"}
     report = sync_words(tables, texts)
     lance.dataset(tables.uri("words", "mara")).delete("word = 'two'")
     changed = tables.data_version("words", "mara")
     assert changed != report.data_version
-    alone = tables.sync(
+    separate = tables.sync(
         posts({"a": "one", "b": "three"}), "words", author="alone", key="post", function=words,
         version="1", schema=SCHEMA, row_key="word_id",
     )  # fmt: skip
-    assert changed == alone.data_version
+    assert changed == separate.data_version
     second = sync_words(tables, texts)
-    assert second.computed == 0, "the inputs that are there say that they are done"
+    assert second.computed == 0, "a stored input was computed again"
     assert second.data_version == changed
 
 
-def test_a_commit_between_reading_and_writing_makes_the_record_stale_not_wrong(
+def test_a_commit_between_reading_and_writing_marks_the_record_as_inexact(
     tmp_path: Path,
 ) -> None:
     tables = open_tables(tmp_path)
     sync_words(tables, {"a": "one"})
     uri = tables.uri("words", "mara")
 
-    def interfered(rows: pl.DataFrame) -> pl.DataFrame:
+    def write_foreign_row(rows: pl.DataFrame) -> pl.DataFrame:
         dataset = lance.dataset(uri)
         row = dataset.to_table().set_column(0, "word_id", pa.array(["foreign#0"]))
         lance.write_dataset(row, uri, mode="append")
         return words(rows)
 
-    report = sync_words(tables, {"a": "one", "b": "two"}, function=interfered)
+    report = sync_words(tables, {"a": "one", "b": "two"}, function=write_foreign_row)
     assert tables.read("words", "mara").height == 3
     table = open_table(uri)
     assert table is not None
@@ -154,8 +156,8 @@ def test_a_commit_between_reading_and_writing_makes_the_record_stale_not_wrong(
     assert (record.row_sum, record.rows, record.exact) == (sum_hashes(hashes), 3, False)
     assert report.data_version == tables.data_version("words", "mara")
     assert report.rows == 3
-    healed = sync_words(tables, {"a": "one", "b": "two"})
-    assert healed.data_version == report.data_version
+    repaired = sync_words(tables, {"a": "one", "b": "two"})
+    assert repaired.data_version == report.data_version
     table = open_table(uri)
     assert table is not None
     assert read_record(table).exact

@@ -1,4 +1,4 @@
-"""Upkeep: what is merged and what is not; no row changes."""
+"""Upkeep merges small fragments and old index segments, and changes no row."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def test_a_full_fragment_is_not_rewritten_for_a_small_change(
     files = data_files(tables)
     sync_words(tables, TEXTS | {"p3": "shared other", "new": "a b"})
     tables.compact("words", "mara")
-    assert files <= data_files(tables), "the full fragments are the files that they were"
+    assert files <= data_files(tables), "a full fragment was rewritten"
     assert sorted(fragments(tables)) == [4, 20, 20, 20, 20]
 
 
-def test_one_upkeep_rewrites_no_more_than_its_bound(
+def test_one_compaction_rewrites_at_most_its_limit(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "ROWS_PER_FRAGMENT", 16)
@@ -79,7 +79,7 @@ def data_files(tables: Tables) -> set[str]:
     return {path.name for path in Path(tables.uri("words", "mara"), "data").iterdir()}
 
 
-def test_an_index_grows_by_segments_which_are_merged_when_many(tables: Tables) -> None:
+def test_many_segments_of_an_index_are_merged(tables: Tables) -> None:
     import lancedb
 
     sync_words(tables, TEXTS)
@@ -99,7 +99,7 @@ def test_an_index_grows_by_segments_which_are_merged_when_many(tables: Tables) -
     assert tables.compact("words", "mara").indexes == ()
 
 
-def test_old_versions_go_and_tagged_ones_stay(
+def test_old_versions_are_removed_and_tagged_ones_stay(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sync_words(tables, {"a": "one two"})
@@ -107,7 +107,7 @@ def test_old_versions_go_and_tagged_ones_stay(
     sync_words(tables, {"a": "three"})
     middle = tables.lance_version("words", "mara")
     sync_words(tables, {"a": "four"})
-    assert tables.compact("words", "mara").bytes_removed == 0, "they are of today"
+    assert tables.compact("words", "mara").bytes_removed == 0, "a version of today was removed"
     monkeypatch.setattr(upkeep, "KEEP_VERSIONS_FOR", timedelta(0))
     assert tables.compact("words", "mara").bytes_removed > 0
     assert tables.read("words", "mara", version="trained").height == 2
@@ -124,7 +124,7 @@ def test_upkeep_waits_for_the_writer(tables: Tables) -> None:
         other.compact("words", "mara")
 
 
-def test_the_tables_of_an_author_are_found(tables: Tables) -> None:
+def test_the_tables_of_an_author_are_listed(tables: Tables) -> None:
     assert tables.assets("mara") == []
     assert not Path(tables.base_uri, "mara").exists()
     sync_words(tables, TEXTS)

@@ -1,4 +1,4 @@
-"""The small table that these tests sync: one row a word of a post, keyed by post and place.
+"""The small table that these tests sync, with one row for each word, keyed by post and place.
 
 Scope: its schema and function, which other processes import. Out of scope: tests.
 """
@@ -20,7 +20,7 @@ SCHEMA: dict[str, pl.DataType] = {
 
 
 def posts(texts: Mapping[str, str]) -> pl.DataFrame:
-    """Posts as a frame: `post`, `text`."""
+    """Posts as a frame with the columns `post` and `text`."""
     return pl.DataFrame(
         {"post": list(texts), "text": list(texts.values())},
         schema={"post": pl.String, "text": pl.String},
@@ -53,7 +53,7 @@ def sync_words(
     function: Callable[[pl.DataFrame], pl.DataFrame] = words,
     announce: Callable[[range, int], object] | None = None,
 ) -> SyncResult:
-    """Rework the table `words` of an author."""
+    """Sync the table `words` of an author."""
     return tables.sync(
         posts(texts),
         "words",
