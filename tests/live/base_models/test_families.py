@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.greedy_answers import request_answers
 from tests.live.base_models.tiny_families import FAMILIES, make_family
 from tests.live.training.conftest import rows
 from tests.live.training.test_exports import write_published_manifest
@@ -20,7 +21,6 @@ from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY
 from twin_assets.evaluation.served import parity
 from twin_assets.serving.export.exporting import export
 from twin_resources.models.base_model import prepare_and_verify
-from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.weights import RECORD_FILE, BaseModel
@@ -74,8 +74,8 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
     copy_weights(output, checkpoint, base)
     weights = find_weights(checkpoint, base=base.folder, base_gguf=str(base.gguf))
     with ModelServers(home).serve(weights.model_gguf, weights.adapter_gguf, alias="v1") as server:
-        answers = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
-        repeated = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
+        answers = request_answers(server, PROMPTS, max_tokens=TOKENS)
+        repeated = request_answers(server, PROMPTS, max_tokens=TOKENS)
     parity_result = parity.compare(
         parity.ReferenceModel(base.folder, weights.adapter), PROMPTS, answers, repeated
     )
@@ -121,7 +121,7 @@ def test_an_adapter_that_llama_cpp_cannot_load_is_merged(
     assert weights.model_gguf == str(checkpoint / manifests.MODEL_GGUF_FILE)
     assert list(tmp_path.glob("merged-*")) == []
     with ModelServers(home).serve(weights.model_gguf, alias="v1") as server:
-        answers = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
+        answers = request_answers(server, PROMPTS, max_tokens=TOKENS)
     reference = parity.ReferenceModel(base.folder, weights.adapter)
     result = parity.compare(reference, PROMPTS, answers, answers)
     assert result is not None

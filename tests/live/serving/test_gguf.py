@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.greedy_answers import request_answers
 from tests.live.serving.conftest import ServedModel, make_adapter
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.served import parity
@@ -53,8 +54,8 @@ def measure(
     base_gguf = gguf.write_f16(base, folder / "base.gguf")
     adapter_gguf = gguf.write_adapter(adapter, base, folder / "a.gguf") if adapter else None
     with ModelServers(settings).serve(base_gguf, adapter_gguf, alias="tested/v1") as server:
-        answers = served_model.ask(server, prompts, max_tokens=TOKENS)
-        repeated = served_model.ask(server, prompts, max_tokens=TOKENS)
+        answers = request_answers(server, prompts, max_tokens=TOKENS)
+        repeated = request_answers(server, prompts, max_tokens=TOKENS)
     result = parity.compare(
         reference or parity.ReferenceModel(base, adapter), prompts, answers, repeated
     )
@@ -122,7 +123,7 @@ def test_smollm2_with_an_adapter_matches_transformers_and_peft(
     monkeypatch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
     unordered = gguf.write_adapter(adapter, smollm2, tmp_path / "unordered.gguf")
     with ModelServers(home).serve(tmp_path / "base.gguf", unordered, alias="tested/v1") as server:
-        answers = served_model.ask(server, prompts[:2], max_tokens=TOKENS)
+        answers = request_answers(server, prompts[:2], max_tokens=TOKENS)
     wrong_result = parity.compare(reference, prompts[:2], answers, answers)
     assert wrong_result is not None
     assert wrong_result.mean > PARITY_MEAN
@@ -130,7 +131,7 @@ def test_smollm2_with_an_adapter_matches_transformers_and_peft(
 
 def test_a_missing_adapter_is_detected(home: Settings, served: ServedModel) -> None:
     with ModelServers(home).serve(served.base_gguf, None, alias="tested/v1") as server:
-        answers = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
+        answers = request_answers(server, PROMPTS, max_tokens=TOKENS)
 
     result = parity.compare(
         parity.ReferenceModel(served.base, served.adapter), PROMPTS, answers, answers

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from openai import OpenAI
 
+from tests.greedy_answers import request_answers
 from tests.live.serving.conftest import ServedModel
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import served_model
@@ -223,7 +224,7 @@ def test_an_external_server_is_used_by_its_model_names(home: Settings, served: S
                 None,
             )
             assert warm_up(remote_server) > 0
-            [answer] = served_model.ask(
+            [answer] = request_answers(
                 remote_server, [[{"role": "user", "content": "Hello"}]], max_tokens=3
             )
             assert len(answer.log_probabilities[0]) == served_model.TOP_LOGPROBS

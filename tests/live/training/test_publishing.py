@@ -15,6 +15,7 @@ import yaml
 from huggingface_hub import HfApi
 from twin_cli.commands.outcome import open_registry
 
+from tests.greedy_answers import request_answers
 from tests.http_server import http_server
 from tests.live.serving.conftest import make_adapter
 from tests.live.training.model_hub import ModelHub, Repository
@@ -23,7 +24,6 @@ from tests.registered import register_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
-from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.settings import Settings
@@ -137,9 +137,9 @@ def test_a_published_model_gives_the_same_answers_in_an_empty_home(
     adapter_gguf = gguf.write_adapter(adapter, tiny_model, tmp_path / "adapter.gguf")
     prompts = [[{"role": "user", "content": text}] for text in ("Hello", "How does a clock tick?")]
     with ModelServers(home).serve(base_gguf, adapter_gguf, alias="ann/v1") as server:
-        answers = served_model.ask(server, prompts, max_tokens=16)
+        answers = request_answers(server, prompts, max_tokens=16)
     with ModelServers(empty_home).serve(Path(model["gguf"]), None, alias="pulled") as server:
-        pulled_answers = served_model.ask(server, prompts, max_tokens=16)
+        pulled_answers = request_answers(server, prompts, max_tokens=16)
     assert [answer.tokens for answer in pulled_answers] == [answer.tokens for answer in answers]
     assert all(len(answer.tokens) == 16 for answer in answers)
 

@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from tests.conftest import with_base
+from tests.greedy_answers import request_answers
 from tests.live.training import test_checkpoint_assets as adapters
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.checkpoints.published_weights import find_weights
@@ -15,7 +16,6 @@ from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY
 from twin_assets.evaluation.served import parity
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
-from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.weights import prepare_base_model
@@ -59,8 +59,8 @@ def test_a_full_model_is_served_as_trained(ann: Settings) -> None:
     weights = find_weights(folder, base=version.base, base_gguf=version.base_gguf)
     reference = parity.ReferenceModel(weights.model, weights.adapter)
     with ModelServers(ann).serve(version.base_gguf, version.adapter_gguf, alias="ann/v1") as server:
-        answers = served_model.ask(server, PROMPTS, max_tokens=8)
-        repeated = served_model.ask(server, PROMPTS, max_tokens=8)
+        answers = request_answers(server, PROMPTS, max_tokens=8)
+        repeated = request_answers(server, PROMPTS, max_tokens=8)
 
     result = parity.compare(reference, PROMPTS, answers, repeated)
     assert result is not None
