@@ -205,10 +205,7 @@ class Tables:
                     task, changes, table, schema=arrow, empty=empty_inputs, lease=lease
                 )
             if progress.bytes_written:
-                progress.table, compaction_bytes = upkeep.compact_fragments(progress.table, lease)
-                progress.bytes_written += compaction_bytes
-                # A writer without the lease may have committed in between; read the record again.
-                progress.record = store.read_record(progress.table)
+                upkeep.compact_fragments(progress, lease)
         return SyncResult.from_progress(target_asset, author, progress)
 
     def read(

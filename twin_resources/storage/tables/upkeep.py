@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from twin_resources.storage.state.lease import Lease
+    from twin_resources.storage.tables.sync import SyncProgress
 
 # A day of small edits creates tens of fragments, and every later scan opens one file per fragment.
 MAX_SMALL_FRAGMENTS = 64
@@ -76,25 +77,26 @@ class DeletedRows:
     bytes_removed: int
 
 
-def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, int]:
+def compact_fragments(progress: SyncProgress, lease: Lease) -> None:
     """Merge small fragments if there are many, and then drop untagged versions older than 14 days.
 
-    Returns the newest version of the table and the number of bytes written.
+    This updates the table, its record and the number of written bytes of a finished sync.
     """
+    table = progress.table
     fragments = table.dataset.get_fragments()
-    small_count = sum(fragment.physical_rows < ROWS_PER_FRAGMENT for fragment in fragments)
-    if small_count <= MAX_SMALL_FRAGMENTS:
-        return table, 0
-    record = read_record(table)
-    lease.renew()
-    existing_files = _file_sizes(table)
-    table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
-    table, record_bytes = commit_record(open_newest_version(table), replace(record, exact=True))
-    compaction_bytes = sum(
-        size for path, size in _file_sizes(table).items() if path not in existing_files
-    )
-    table.dataset.cleanup_old_versions(KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
-    return table, compaction_bytes + record_bytes
+    if sum(item.physical_rows < ROWS_PER_FRAGMENT for item in fragments) > MAX_SMALL_FRAGMENTS:
+        record = read_record(table)
+        lease.renew()
+        existing_files = _file_sizes(table)
+        table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
+        table, record_bytes = commit_record(open_newest_version(table), replace(record, exact=True))
+        progress.bytes_written += record_bytes + sum(
+            size for path, size in _file_sizes(table).items() if path not in existing_files
+        )
+        table.dataset.cleanup_old_versions(KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
+        progress.table = table
+    # A writer without the lease may have committed in between; read the record again.
+    progress.record = read_record(progress.table)
 
 
 def compact(table: StoredTable, lease: Lease) -> CompactionResult:

@@ -48,12 +48,7 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
     from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_NUMBER, schema_number
 
-    if settings.store_uri and not settings.home_secret:
-        yield warn(
-            "keys",
-            "several hosts can share this home, but each makes its own two keys",
-            "set the same TWIN_HOME_SECRET on every host",
-        )
+    yield from _check_shared_keys(settings)
     remedy = "see TWIN_STATE_URL: postgresql+psycopg2://user:password@host/database, or unset it"
     try:
         url = sa.make_url(settings.state_address)
@@ -100,6 +95,15 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
         message = f"the account has entries of {last_account_day}, but the clock shows {today}"
         remedy = "correct the clock; until that day, spending counts on that day"
         yield warn("account", message, remedy)
+
+
+def _check_shared_keys(settings: Settings) -> Iterator[Diagnostic]:
+    if settings.store_uri and not settings.home_secret:
+        yield warn(
+            "keys",
+            "several hosts can share this home, but each makes its own two keys",
+            "set the same TWIN_HOME_SECRET on every host",
+        )
 
 
 def check_tables(settings: Settings) -> Iterator[Diagnostic]:
