@@ -68,24 +68,24 @@ def select_launchable(
     instance: dg.DagsterInstance,
     launches: Iterable[RunLaunch],
     *,
-    added: Collection[str] = (),
+    requested_partitions: Collection[str] = (),
     claims: LaunchClaims | None = None,
 ) -> tuple[list[RunLaunch], list[str]]:
     """Return the launches that Dagster can start, and a message for each of the others.
 
     Args:
-        added: authors whose partitions the same tick requests.
+        requested_partitions: authors whose partitions the same tick requests.
         claims: claims to acquire for each launch, or None if the launches are claimed elsewhere.
     """
     launch_list = list(launches)
-    unknown_authors = set(find_unknown_partitions(instance, launch_list)) - {*added}
+    unknown_authors = set(find_unknown_partitions(instance, launch_list)) - {*requested_partitions}
     ready_launches: list[RunLaunch] = []
     held_messages: list[str] = []
     for launch in launch_list:
         if launch.author in unknown_authors:
             held_messages.append(
                 f"{launch.author}: waits: Dagster has no partition {launch.author!r}; `twin up` "
-                "or an import of the author's posts makes it"
+                "or an import of the author's posts creates it"
             )
             continue
         with isolate_failure(launch.author, held_messages.append):
@@ -93,7 +93,7 @@ def select_launchable(
             if claims is None or claims.acquire(launch.author):
                 ready_launches.append(launch)
             else:
-                message = f"waits: another code location has just asked for {claims.job}"
+                message = f"waits: another code location has just requested {claims.job}"
                 held_messages.append(f"{launch.author}: {message}" if launch.author else message)
     return ready_launches, held_messages
 

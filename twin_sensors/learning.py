@@ -37,9 +37,9 @@ from twin_sensors.schedules import request_runs
 @dg.schedule(
     job=learn_routing,
     cron_schedule="15 4 * * *",  # after the night's imports, and before most questions
-    description="Starts `learn_routing` for each author for whom labels are missing and this "
-    "month's money buys some, or whose routing policy is of another version, paid model or "
-    "embedder. Buys nothing without TWIN_LABEL_BUDGET_PER_MONTH, nor where it would not pay.",
+    description="Starts `learn_routing` for each author whose missing labels fit this month's "
+    "budget, or whose routing policy was fitted for another version, paid model or embedder. Buys "
+    "nothing without TWIN_LABEL_BUDGET_PER_MONTH, or if the labels would not pay back their price.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def learn_routing_every_night(
@@ -61,7 +61,7 @@ def learn_routing_every_night(
     slugs: list[str] = []
     for author in authors:
         if author.slug in runs.in_flight_run_ids():
-            messages.append(f"{author.slug}: such a run is in progress")
+            messages.append(f"{author.slug}: a run of learn_routing is in progress")
             continue
         if reason := external_use_refusal(author):
             messages.append(f"{author.slug}: {reason}")

@@ -67,7 +67,7 @@ class PostsCursor:
 @dg.sensor(
     job=import_posts,
     description="Starts `import_posts` once for each change at an author's folders and S3 "
-    "prefixes. Each minute they are listed; no post is read.",
+    "prefixes. They are listed every minute, without reading a post.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
@@ -114,7 +114,7 @@ def new_posts(
     missing_partitions = find_unknown_partitions(context.instance, launches)
     claims = LaunchClaims(state, import_posts.name)
     ready_launches, held_messages = select_launchable(
-        context.instance, launches, added=missing_partitions, claims=claims
+        context.instance, launches, requested_partitions=missing_partitions, claims=claims
     )
     message = "\n".join([*messages, *held_messages]) or "no author with a folder or an S3 prefix"
     context.log.info(message)

@@ -33,9 +33,9 @@ MAX_SHOWN_AUTHORS = 25
 
 @dg.sensor(
     job=retrain_twin,
-    description="Starts `retrain_twin` when scores have fallen below what the stable version was "
-    "certified for: at most one retraining an alarm, and none where automatic retraining is off: "
-    "then a fall is told. Without a run the tick says how far each detector is from its threshold.",
+    description="Starts `retrain_twin` when scores have fallen below the stable version's "
+    "certified level: at most one retraining per alarm. If automatic retraining is off, a fall is "
+    "only reported. A tick without a run reports how far each detector is from its threshold.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,  # a drop is reported even without automatic runs
 )
@@ -91,6 +91,6 @@ def format_message(loop_tick: LoopTick) -> str:
     ]
     if len(ordered_authors) > MAX_SHOWN_AUTHORS:
         lines.append(
-            f"and {len(ordered_authors) - MAX_SHOWN_AUTHORS} authors more: see quality_evidence"
+            f"and {len(ordered_authors) - MAX_SHOWN_AUTHORS} more authors: see quality_evidence"
         )
     return "\n".join([*lines, *loop_tick.notes]) or "no version to watch"

@@ -31,7 +31,9 @@ def bring_back(
 ) -> None:
     """Roll back in the registry and record the move in Dagster as a materialization."""
     if not config.reason.strip():
-        raise dg.Failure("give a reason: it is the only record of why the version was rolled back")
+        raise dg.Failure(
+            "a roll-back needs a reason, which is its only record: set `reason` in the run config"
+        )
     author = context.partition_key
     move = registry.rollback(author, config.version or None, actor=ACTOR, reason=config.reason)
     last_move = int(newest_metadata(context.instance, "released_model", author).get("move", 0))

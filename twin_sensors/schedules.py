@@ -40,7 +40,7 @@ def collect_feedback_every_hour(
     """Start `collect_feedback` for each author whose twin has answered recently."""
     scheduled_at = context.scheduled_execution_time
     slugs = _find_recently_active_authors(scheduled_at, state)
-    skip_message = f"no twin was asked in the {LOOKBACK} before {scheduled_at:%H:%M}"
+    skip_message = f"no twin answered in the {LOOKBACK} before {scheduled_at:%H:%M}"
     claims = LaunchClaims(state, collect_feedback.name)
     yield from request_runs(context, slugs, claims, kind="feedback", skip_message=skip_message)
 
@@ -49,7 +49,7 @@ def collect_feedback_every_hour(
     job=judge_answers,
     cron_schedule="20 * * * *",  # after `collect_feedback_every_hour` has read the answers
     description="Starts `judge_answers` for each author whose twin has answered in the last three "
-    "hours, or of whom an alarm waits for judges, and has no such run waiting behind a training.",
+    "hours and who has no such run queued or running.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def judge_answers_every_hour(
@@ -62,7 +62,7 @@ def judge_answers_every_hour(
     scheduled_at = context.scheduled_execution_time
     in_flight = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight_run_ids()
     slugs = sorted({*_find_recently_active_authors(scheduled_at, state)} - {*in_flight})
-    skip_message = f"no answer in the {LOOKBACK} before {scheduled_at:%H:%M} waits for judges"
+    skip_message = f"no new answer to judge in the {LOOKBACK} before {scheduled_at:%H:%M}"
     claims = LaunchClaims(state, judge_answers.name)
     yield from request_runs(context, slugs, claims, kind="judge", skip_message=skip_message)
 
@@ -70,8 +70,8 @@ def judge_answers_every_hour(
 @dg.schedule(
     job=compare_versions,
     cron_schedule="40 * * * *",
-    description="Starts `compare_versions` for each author with a version on trial as a shadow: "
-    "a run makes pairs for a while, and this goes on until the trial has decided.",
+    description="Starts `compare_versions` every hour for each author with a shadow version on "
+    "trial, until the trial is decided.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def compare_versions_every_hour(
@@ -97,7 +97,7 @@ def compare_versions_every_hour(
 
 compare_authors_every_day = dg.ScheduleDefinition(
     name="compare_authors_every_day",
-    description="Starts `compare_authors`: the marts over all authors.",
+    description="Starts `compare_authors`, which computes the marts over all authors.",
     job=compare_authors,
     cron_schedule="35 0 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from twin_assets.evaluation.progress import ANSWER_S, read_s
+from twin_assets.evaluation.progress import ANSWER_S, expected_read_s
 from twin_resources.processes.time_left import (
     MIN_STEPS,
     RemainingTimeEstimator,
@@ -107,8 +107,8 @@ def test_slow_reading_does_not_raise_the_estimate_of_answers() -> None:
     reported "6:02 left" when 1:28 was left."""
     for precision in ("bf16", "fp32"):
         estimator = RemainingTimeEstimator()
-        estimator.expect("reading", 30, each_s=read_s(precision))
+        estimator.expect("reading", 30, each_s=expected_read_s(precision))
         estimator.expect("answers", 84, each_s=ANSWER_S)
-        estimator.record_steps("reading", 30, 30 * read_s(precision))
+        estimator.record_steps("reading", 30, 30 * expected_read_s(precision))
         assert estimator.estimate_seconds() == pytest.approx(84 * ANSWER_S)
-    assert read_s("fp32") > 2 * read_s("bf16")
+    assert expected_read_s("fp32") > 2 * expected_read_s("bf16")

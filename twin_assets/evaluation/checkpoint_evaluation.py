@@ -22,7 +22,7 @@ from twin_assets.evaluation.judgement import (
     judge_candidate,
 )
 from twin_assets.evaluation.measures import held_out_perplexity, other_authors
-from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
+from twin_assets.evaluation.report.markdown import answers_path, render_report_for_event_log
 from twin_assets.partitions import authors
 from twin_resources.authors import read_author
 from twin_resources.authors.answer_forms import VOICE, AnswerSetting
@@ -125,8 +125,8 @@ def build_undecided_check(name: str, checkpoint: str) -> dg.AssetCheckResult:
         check_name=name,
         passed=True,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"not decided yet: {REPORT} decides it after the release, and takes the model "
-        "back if it is not met",
+        description=f"not decided yet: {REPORT} decides it after the release, and withdraws the "
+        "model if it is not met",
         metadata={
             "checkpoint": checkpoint,
             "decided": False,
@@ -187,8 +187,8 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
         "taken_back": judged.withdrawn_version,
         "gate_version": verdict.gate_version,
         "checkpoint": verdict.checkpoint,
-        "measured_now": judged.measured_now,
-        "report": dg.MetadataValue.md(report_for_event_log(evaluation, verdict)),
+        "measured_now": judged.is_newly_measured,
+        "report": dg.MetadataValue.md(render_report_for_event_log(evaluation, verdict)),
         "report_file": dg.MetadataValue.path(str(judged.report)),
         "answer_tokens": evaluation.answer_tokens,
         "precision": evaluation.precision,

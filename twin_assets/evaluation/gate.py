@@ -8,8 +8,8 @@ claim that is not met. For adding a measure, see deploy/docs/contributing.md.
 
 The first part of the gate (`FIRST_CLAIMS`) releases a first model that does no harm and has learned
 something. The alternative is the base model, so the size of the improvement can be decided later.
-The rest of the gate runs after the release, and reverses it if a claim is not met. If there is a
-stable version, the whole gate is decided before a release.
+The other claims are decided after the release, which is withdrawn if one of them is not met. If
+there is a stable version, the whole gate is decided before a release.
 """
 # pyright: strict
 
@@ -33,10 +33,10 @@ RULES: Mapping[str, ClaimRule[Any]] = {
 }
 CLAIMS = tuple(RULES)
 # Claims decided before a first model answers readers; `evaluation_report` decides the others.
-FIRST_CLAIMS = tuple(name for name, rule in RULES.items() if rule.in_first_verdict)
+FIRST_CLAIMS = tuple(name for name, rule in RULES.items() if rule.is_in_first_verdict)
 # Claims that no small base model has met are advisory.
 ADVISORY_FOR_SMALL_BASES = frozenset(
-    name for name, rule in RULES.items() if rule.advisory_for_small_bases
+    name for name, rule in RULES.items() if rule.is_advisory_for_small_bases
 )
 
 
@@ -77,21 +77,21 @@ def decide_outcome(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "
 
 def _decide_all(measured: Measurements) -> tuple[GateClaim, ...]:
     return tuple(
-        _replace_non_finite(_claim(measure, rule, measured))
+        _replace_non_finite(_decide_claim(measure, rule, measured))
         for measure in MEASURES
         for rule in measure.claims
     )
 
 
-def _claim(measure: Measure[Any], rule: ClaimRule[Any], measured: Measurements) -> GateClaim:
+def _decide_claim(measure: Measure[Any], rule: ClaimRule[Any], measured: Measurements) -> GateClaim:
     value = measured.get(measure)
     if value is not None:
         return rule.decide(value)
     claim = rule.decide_missing(measured) if rule.decide_missing is not None else None
-    return claim or replace(_undecided(rule.name, measured), blocks=rule.blocks)
+    return claim or replace(_undecided_claim(rule.name, measured), blocks=rule.blocks)
 
 
-def _undecided(name: str, measured: Measurements) -> GateClaim:
+def _undecided_claim(name: str, measured: Measurements) -> GateClaim:
     reason = measured.why_not.get(name)
     if reason is not None:
         return GateClaim(name, None, None, None, f"not decided: {reason}")

@@ -80,7 +80,7 @@ class JudgedEvaluation:
     """An evaluation with its verdict.
 
     Attributes:
-        measured_now: false if a stored evaluation was still valid.
+        is_newly_measured: false if a stored evaluation was still valid.
         experiment: the evaluation's address in Langfuse, or the reason why it has none; empty if
             Langfuse is not configured, or nothing was measured now.
         withdrawn_version: the version that this verdict withdrew from stable; empty if none.
@@ -89,7 +89,7 @@ class JudgedEvaluation:
     evaluation: Evaluation
     verdict: Verdict
     report: Path
-    measured_now: bool
+    is_newly_measured: bool
     experiment: str = ""
     withdrawn_version: str = ""
 
@@ -231,7 +231,7 @@ def _find_stored_evaluation(
         return None
     if inputs_hash is not None and evaluation.rests_on != inputs_hash:
         return None
-    return JudgedEvaluation(evaluation, verdict, path.with_suffix(".md"), measured_now=False)
+    return JudgedEvaluation(evaluation, verdict, path.with_suffix(".md"), is_newly_measured=False)
 
 
 def _measure_and_judge(
@@ -282,7 +282,9 @@ def _measure_and_judge(
     experiment = ""
     if setup.settings.has_real_langfuse and side_by_side and not is_first_verdict:
         experiment = _send_experiment(setup, verdict, evaluation, side_by_side)
-    return JudgedEvaluation(evaluation, verdict, report, measured_now=True, experiment=experiment)
+    return JudgedEvaluation(
+        evaluation, verdict, report, is_newly_measured=True, experiment=experiment
+    )
 
 
 def _send_experiment(

@@ -108,12 +108,12 @@ def measure(
 
 @dataclass(frozen=True)
 class _PreparedInputs:
-    """Inputs of the models.
+    """The prepared inputs of a measurement.
 
     Attributes:
         passages: held-out samples, ordered by hash; empty if there are too few.
         training: training samples, ordered by hash.
-        likelihood_samples: samples for the models to read.
+        likelihood_samples: samples whose likelihoods are computed.
         left_out: number of samples left out, by reason.
         likelihood_cache: likelihoods that were computed before.
         prompts: prompts of all measures.
@@ -172,7 +172,7 @@ def _run_plan(
     clock: Clock,
     progress: ProgressLines,
 ) -> tuple[MeasureContext, tuple[str, ...]]:
-    """Let the models read the samples and answer the questions according to the plan.
+    """Compute the likelihoods and ask the questions according to the plan.
 
     Returns:
         The shared input of the measures, and the names of claims that failed before any question
@@ -207,7 +207,7 @@ def _run_plan(
         early_claims = decide(
             runner.compute_measures(
                 context,
-                [gate_measure for gate_measure in stage.measures if gate_measure.before_questions],
+                [gate_measure for gate_measure in stage.measures if gate_measure.needs_no_answers],
             )
         )
         refused_claims = tuple(
@@ -239,7 +239,7 @@ def _collect_samples(
 ) -> tuple[LikelihoodSamples, dict[str, int]]:
     """Return the samples for the models, and the number of samples left out by reason.
 
-    A first verdict needs only held-out passages. The whole gate reads the other samples even if
+    A first verdict needs only held-out passages. The whole gate needs the other samples even if
     there are too few passages to decide.
     """
     tokenizer = RowTokenizer(spec.base.base_folder)

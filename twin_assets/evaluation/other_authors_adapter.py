@@ -48,7 +48,7 @@ def other_authors_adapter(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(trained_reference.manifest.checkpoint),
         metadata={
-            "trained": trained_reference.trained,
+            "trained": trained_reference.was_trained,
             "authors": ", ".join(trained_reference.authors),
             **training_metadata(trained_reference.folder, trained_reference.manifest),
         },

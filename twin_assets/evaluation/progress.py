@@ -15,14 +15,21 @@ from dataclasses import dataclass, field
 from twin_resources.models.model_fit import SLOWDOWN_WITHOUT_BF16
 from twin_resources.processes.progress_lines import ProgressLines
 
-__all__ = ["AGAIN_S", "ANSWER_S", "REFERENCE_S", "Clock", "ProgressLines", "read_s"]
+__all__ = [
+    "ANSWER_S",
+    "REFERENCE_S",
+    "REPEATED_ANSWER_S",
+    "Clock",
+    "ProgressLines",
+    "expected_read_s",
+]
 
 # Seconds per step of SmolLM2-135M on two otherwise idle cores with bf16. Only their ratios matter,
 # because finished parts correct the estimates of the others.
-READ_S, ANSWER_S, AGAIN_S, REFERENCE_S = 0.3, 0.9, 0.3, 1.0
+READ_S, ANSWER_S, REPEATED_ANSWER_S, REFERENCE_S = 0.3, 0.9, 0.3, 1.0
 
 
-def read_s(precision: str) -> float:
+def expected_read_s(precision: str) -> float:
     """Return the expected seconds to read a passage, in `bf16` or `fp32`.
 
     The speed of servers does not depend on bf16. With a single expected speed, slow reading

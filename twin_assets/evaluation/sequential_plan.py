@@ -12,7 +12,7 @@ The plan first measures harm, and whether the candidate has learned anything:
     3. red team     all 36 prompts
     4. questions    in random order, a few at a time, until betting tests have decided topic and
                     recitation (and the voice, in the whole gate); recitation covers every answer
-    5. the rest     instructions, and the texts that the other measures read and score
+    5. others       instructions, and the texts that the other measures read and score
 
 Without a stable version, the base model answers readers until the gate has released one. For a
 first verdict (`FIRST`), the plan therefore stops after step 4, looks earlier, and asks the base
@@ -52,7 +52,13 @@ from twin_assets.evaluation.measures import (
 )
 from twin_assets.evaluation.measures.measure import Measure
 from twin_assets.evaluation.measures.voice_scores import Voice
-from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, Clock, ProgressLines
+from twin_assets.evaluation.progress import (
+    ANSWER_S,
+    REFERENCE_S,
+    REPEATED_ANSWER_S,
+    Clock,
+    ProgressLines,
+)
 from twin_assets.evaluation.served import parity, served_answers
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.base_scores import BaseScores
@@ -85,7 +91,9 @@ class GateStage:
 
 
 FIRST = GateStage(
-    tuple(measure for measure in MEASURES if any(rule.in_first_verdict for rule in measure.claims)),
+    tuple(
+        measure for measure in MEASURES if any(rule.is_in_first_verdict for rule in measure.claims)
+    ),
     looks=(15, 30),
     min_questions=8,
     questions_per_step=4,
@@ -121,7 +129,7 @@ def read_until_decided(
     clock: Clock,
     progress: ProgressLines,
 ) -> LikelihoodsByModel:
-    """Let the compared models read passages until every claim about perplexity is decided.
+    """Compute the models' likelihoods until every claim about perplexity is decided.
 
     The comparison uses interim looks, because nats are unbounded, and a betting test needs bounded
     values. All control passages, general instructions and common questions are read at the first
@@ -196,21 +204,21 @@ def compare_until_decided(
             break
         asked_count = len(answers.prompts) + len(batch)
         compared_count += asked_count
-        progress.expect(served_answers.SERVED_PART, 2 * asked_count, each_s=AGAIN_S)
+        progress.expect(served_answers.SERVED_PART, 2 * asked_count, each_s=REPEATED_ANSWER_S)
         progress.expect(served_answers.REFERENCE_PART, compared_count, each_s=REFERENCE_S)
         with clock.part("served model"):
             new_answers = batches.ask_twice(batch)
         answers = CandidateAnswers(
             [*answers.prompts, *new_answers.prompts],
-            [*answers.first, *new_answers.first],
-            [*answers.repeated, *new_answers.repeated],
+            [*answers.first_answers, *new_answers.first_answers],
+            [*answers.repeated_answers, *new_answers.repeated_answers],
         )
         with clock.part("reference"):
             parity_result = parity.compare(
                 reference,
                 answers.prompts,
-                parity.truncate_answers(answers.first, served_answers.PARITY_TOKENS),
-                answers.repeated,
+                parity.truncate_answers(answers.first_answers, served_answers.PARITY_TOKENS),
+                answers.repeated_answers,
                 precision=spec.candidate.precision,
                 advance=progress.step_recorder(served_answers.REFERENCE_PART),
             )
@@ -230,7 +238,7 @@ def ask_until_decided(
     progress: ProgressLines,
     refused_claims: Sequence[str] = (),
 ) -> AnsweredPrompts:
-    """Ask candidate and base the red-team prompts, held-out questions until decided, and the rest.
+    """Ask the red-team prompts, the instructions, and held-out questions until all is decided.
 
     Args:
         prompts: prompts with all held-out questions that may be asked, in random order.

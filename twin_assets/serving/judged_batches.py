@@ -63,33 +63,33 @@ def append_rows(
     identity: JudgedComparison | LabelPurchase,
     batch: Sequence[ShadowPrompt],
     *,
-    stored: pl.DataFrame,
+    stored_rows: pl.DataFrame,
     probes: Probes,
     score: Callable[[pl.DataFrame], pl.DataFrame],
     identity_columns: Mapping[str, pl.DataType],
     columns: Mapping[str, pl.DataType],
 ) -> int:
-    """Commit a row for each prompt and each probe, which are sampled by hash; count the probes.
+    """Commit a row for each prompt and each probe drawn by hash; return the number of probes.
 
     Args:
-        stored: all rows of the table.
+        stored_rows: all rows of the table.
         score: function that completes new rows of `identity_columns` to rows of `columns`.
         identity_columns: columns that identify a row: the key, the sequence, the id of `identity`.
     """
     key, _, group = list(identity_columns)[:3]
-    last_sequence = int(stored["sequence"].max() or 0)  # pyright: ignore[reportArgumentType]
+    last_sequence = int(stored_rows["sequence"].max() or 0)  # pyright: ignore[reportArgumentType]
     drawn_probes = draw_probes(
         list(probes.values()),
         count=certification.probe_count(len(batch)),
         batch=digest(identity.id, last_sequence),
-        used_probes=probe_keys(probe_rows(stored, **{group: identity.id})),
+        used_probes=probe_keys(probe_rows(stored_rows, **{group: identity.id})),
     )
     entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
     entries += [(PROBE, probe.prompt.sample_id, probe.kind) for probe in drawn_probes]
     rows = [identity.row(last_sequence + number, *entry) for number, entry in enumerate(entries, 1)]
     new_rows = pl.DataFrame(rows, schema=dict(identity_columns))
     tables.sync(
-        pl.concat([stored.select(list(identity_columns)), new_rows]),
+        pl.concat([stored_rows.select(list(identity_columns)), new_rows]),
         table,
         author=author,
         key=key,

@@ -1,4 +1,4 @@
-"""Buy labels: the own and the paid model answer the same prompts, and judges score them blind.
+"""Buy labels: the home's model and the paid model answer the same prompts, scored blind.
 
 Scope: the loop over batches, answering and storing a batch, deciding when to stop.
 Out of scope: choosing prompts (`shadow_prompts.py`), the judges, the router, the account.
@@ -8,7 +8,7 @@ a whole, a stored label is never bought again, and planted answers in the batche
 Buying stops when the prompts are used up, or when the requested number, the budget or a limit of
 the account is reached.
 
-A paid answer is bought once. For labels of the next version, only the own model answers again.
+A paid answer is bought once. For labels of the next version, only the home's model answers again.
 The judges' scores of the paid answer are copied from the earlier row
 (`label_rows.find_reusable_answers`).
 """
@@ -157,7 +157,7 @@ def buy_labels(
         if stop_reason:
             break
         pending_prompts = pending_prompts[len(batch) :]
-        answers = labeller.answers(batch)
+        answers = labeller.collect_answers(batch)
         if len(answers) < len(batch):
             stop_reason = "a limit of the account has been reached"
         if not answers:
@@ -186,8 +186,10 @@ def read_labels(tables: Tables, author: str) -> pl.DataFrame:
     return tables.read(TABLE, author).select(list(label_rows.COLUMNS))
 
 
-def _find_labelled_prompts(stored: pl.DataFrame, purchase: LabelPurchase) -> tuple[set[str], int]:
-    labels = stored.filter((pl.col("purchase") == purchase.id) & (pl.col("source") != PROBE))
+def _find_labelled_prompts(
+    stored_rows: pl.DataFrame, purchase: LabelPurchase
+) -> tuple[set[str], int]:
+    labels = stored_rows.filter((pl.col("purchase") == purchase.id) & (pl.col("source") != PROBE))
     return set(labels["prompt_id"].to_list()), len(labels)
 
 
@@ -207,9 +209,9 @@ class _BatchLabeller:
     def max_tokens(self) -> int:
         return min(MAX_TOKENS, self.author.max_tokens)
 
-    def lost_claims(self, stored: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
+    def lost_claims(self, stored_rows: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
         """Return the claims whose judges have failed on the planted answers of this purchase."""
-        rows_of_probes = probe_rows(stored, purchase=self.purchase.id)
+        rows_of_probes = probe_rows(stored_rows, purchase=self.purchase.id)
         return lost_claims(rows_of_probes, self.panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
     def max_usd(self, prompt: ShadowPrompt) -> float:
@@ -219,10 +221,10 @@ class _BatchLabeller:
         return self.sources.paid.max_usd(self._paid_messages(prompt), max_tokens=self.max_tokens)
 
     def explain_judge_refusal(
-        self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, *, margin: float
+        self, batch: Sequence[ShadowPrompt], stored_rows: pl.DataFrame, *, margin: float
     ) -> str:
         """Return why the judges cannot score this batch or be paid for it; empty if they can."""
-        if failed_claims := self.lost_claims(stored, margin=margin):
+        if failed_claims := self.lost_claims(stored_rows, margin=margin):
             return f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
         longest_answer = "word " * self.max_tokens
         expected_answers = [
@@ -245,8 +247,8 @@ class _BatchLabeller:
             return "a limit of the account leaves the judge too little for another batch"
         return ""
 
-    def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidReply]]:
-        """Return the own and the paid answer by prompt id, for prompts within the limits."""
+    def collect_answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidReply]]:
+        """Ask both models within the limits; return (home's answer, paid answer) by prompt id."""
         unanswered_prompts = [
             prompt for prompt in batch if prompt.prompt_id not in self.kept_answers
         ]
@@ -279,7 +281,7 @@ class _BatchLabeller:
         self,
         batch: Sequence[ShadowPrompt],
         answers: Mapping[str, tuple[str, PaidReply]],
-        stored: pl.DataFrame,
+        stored_rows: pl.DataFrame,
         tables: Tables,
     ) -> None:
         """Commit the labels of a batch's answered prompts."""
@@ -289,7 +291,7 @@ class _BatchLabeller:
             self.author.slug,
             self.purchase,
             [prompt for prompt in batch if prompt.prompt_id in answers],
-            stored=stored,
+            stored_rows=stored_rows,
             probes=self.panel.probes,
             score=lambda new: self.score(new, answers),
             identity_columns=label_rows.IDENTITY_COLUMNS,

@@ -33,7 +33,7 @@ MIN_LABELS = 30  # with fewer labels, no policy can be fitted or certified
 
 @dataclass(frozen=True)
 class ModelPrices:
-    """US dollars per million tokens for the own model (marginal) and the paid model."""
+    """US dollars per million tokens for the home's model (marginal) and the paid model."""
 
     own: float
     paid_prompt: float
@@ -59,7 +59,7 @@ class FitOutcome:
 def price_models(
     labels: LabelArrays, own: str, paid: str, prices: ModelPrices
 ) -> tuple[PricedModel, ...]:
-    """Return the own and the paid model with their prices and mean costs on the labels."""
+    """Return the home's and the paid model with their prices and mean costs on the labels."""
     tokens = labels.prompt_tokens + labels.answer_tokens
     mean_tokens = float(tokens.mean()) if len(labels) else 0.0
     mean_usd = float(labels.usd.mean()) if len(labels) else 0.0
@@ -104,7 +104,7 @@ def refit(
     decision = _decide_adoption(
         labels, current_policy, price_steps, fit_result.cross_fitted, models, margin=margin
     )
-    if not decision.adopted or decision.step is None:
+    if not decision.is_adopted or decision.step is None:
         return FitOutcome(current_policy, decision, withdrawal_reason)
     if (
         current_policy is not None
@@ -166,12 +166,12 @@ def _decide_adoption(
         differences_to_policy_in_force=gains_over_current,
     )
     if (
-        decision.adopted
+        decision.is_adopted
         and decision.step is not None
         and _is_more_expensive(decision.step, current_policy)
     ):
-        reason = "the policy in force sends more questions to the own model, so it stays"
-        return replace(decision, adopted=False, reason=reason)
+        reason = "the policy in force sends more questions to the home's model, so it stays"
+        return replace(decision, is_adopted=False, reason=reason)
     return decision
 
 
@@ -202,7 +202,7 @@ def _lapse_reason(
 
 
 def _is_more_expensive(step: PriceStep, current_policy: RoutingPolicy) -> bool:
-    """Return whether a step sends clearly fewer questions to the own model than the current policy.
+    """Return whether a step sends clearly fewer questions to the home's model than the policy.
 
     The threshold is 1.5 times `STEP_SHARE`.
     """

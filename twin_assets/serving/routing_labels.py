@@ -1,4 +1,4 @@
-"""Define the asset `routing_labels`: the own and the paid model's answers, scored blind.
+"""Define the asset `routing_labels`: answers of the home's and the paid model, scored blind.
 
 Scope: checking whether labels may be bought, assembling the judges, reporting the purchase.
 Out of scope: buying (`labelling.py`), the use of the labels (`routing_policy`).
@@ -62,9 +62,9 @@ def routing_labels(
     """Answers of the paid model to some prompts, with the scores of both models' answers."""
     author = read_author(settings, context.partition_key)
     stable_version = registry.stable_version(author.slug)
-    limit = settings.label_budget_per_month if config.usd is None else config.usd
-    idle_reason = _idle_reason(author, settings, stable_version, limit)
-    if idle_reason or stable_version is None or limit is None:
+    limit_usd = settings.label_budget_per_month if config.usd is None else config.usd
+    idle_reason = _idle_reason(author, settings, stable_version, limit_usd)
+    if idle_reason or stable_version is None or limit_usd is None:
         return report_unchanged(tables, TABLE, author.slug, reason=idle_reason)
     loaded_embedder = embedder.embedder()
     try:
@@ -93,7 +93,7 @@ def routing_labels(
             loaded_embedder,
             context.log.info,
         )
-        version, report = buyer.buy(stable_version, panel, limit=limit)
+        version, report = buyer.buy(stable_version, panel, limit_usd=limit_usd)
     except OverLimitError as error:  # of the judge; the paid model's limit only ends the purchase
         return report_unchanged(
             tables, TABLE, author.slug, reason=author_panel.build_waiting_message(settings, error)
@@ -102,7 +102,7 @@ def routing_labels(
 
 
 def _idle_reason(
-    author: Author, settings: Settings, stable: ModelVersion | None, limit: float | None
+    author: Author, settings: Settings, stable: ModelVersion | None, limit_usd: float | None
 ) -> str:
     """Return why no labels can be bought now; empty if they can."""
     if not settings.has_paid_route:
@@ -113,7 +113,7 @@ def _idle_reason(
         return "no stable version: nothing to compare with the paid model"
     if not stable.base_gguf and (stable.is_answer_model or not settings.model_server_url):
         return "the stable version runs at an address, but labels are bought only for local models"
-    if limit is None:
+    if limit_usd is None:
         return "no budget: set TWIN_LABEL_BUDGET_PER_MONTH, or `usd` of this asset for a run"
     return ""
 
@@ -132,7 +132,7 @@ class _LabelBuyer:
     log: Callable[[str], object]
 
     def buy(
-        self, stable: ModelVersion, panel: Panel, *, limit: float
+        self, stable: ModelVersion, panel: Panel, *, limit_usd: float
     ) -> tuple[str, dict[str, Any]]:
         """Buy labels; return the table's data version and a report."""
         author, settings = self.author, self.settings
@@ -168,11 +168,11 @@ class _LabelBuyer:
             tables=self.tables,
             sources=sources,
             max_labels=max_labels,
-            max_usd=max(0.0, limit - spent_usd),
+            max_usd=max(0.0, limit_usd - spent_usd),
             margin=settings.margin,
             log=self.log,
         )
-        return purchase_result.data_version, _purchase_metadata(purchase_result, limit)
+        return purchase_result.data_version, _purchase_metadata(purchase_result, limit_usd)
 
     def _readers(self) -> Mapping[str, str]:
         """Return the reader of each recorded prompt, by trace id."""
@@ -180,7 +180,9 @@ class _LabelBuyer:
         return {} if prompts is None else dict(prompts.select("trace_id", "reader").iter_rows())
 
 
-def _purchase_metadata(purchase_result: labelling.PurchaseResult, limit: float) -> dict[str, Any]:
+def _purchase_metadata(
+    purchase_result: labelling.PurchaseResult, limit_usd: float
+) -> dict[str, Any]:
     """Return the result of a purchase, without text of prompts or answers."""
     return {
         "purchase": purchase_result.purchase,
@@ -188,7 +190,7 @@ def _purchase_metadata(purchase_result: labelling.PurchaseResult, limit: float) 
         "plants": purchase_result.probes,
         "new_labels": purchase_result.new_labels,
         "usd": round(purchase_result.usd, 6),
-        "usd_allowed": limit,
+        "usd_allowed": limit_usd,
         "stopped": purchase_result.stop_reason,
         "withdrawn": list(purchase_result.withdrawn_claims),
     }

@@ -58,7 +58,7 @@ def _set_routing_table(author: Author, settings: Settings, registry: Registry) -
     """Return the author's part of the policy object, with the routing table of the settings."""
     if settings.has_paid_route:  # a model without a price is refused before it is written down
         answer_price_usd(settings.paid_model, prompt_tokens=1, answer_tokens=1)
-    table = routing_table.routing_table(
+    table = routing_table.build_routing_table(
         paid_model=settings.paid_model,
         paid_budget_per_day=settings.paid_budget_per_day,
     )

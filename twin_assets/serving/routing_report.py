@@ -1,4 +1,4 @@
-"""Fit an author's routing policy, and report it to Dagster; `twin routing` says what it saves.
+"""Fit an author's routing policy, and report it to Dagster; `twin routing` shows the savings.
 
 Scope: reading labels and the policy in force, writing the fitted file, metadata.
 Out of scope: the fit (`routing_fit.py`), the asset.
@@ -64,7 +64,7 @@ def fit_routing(
     """Fit a policy to the stable version's labels, and write the one in force; None unless paid.
 
     Args:
-        server: key of the own model's server, whose throughput determines the model's price.
+        server: key of the home's model server, whose throughput determines the model's price.
 
     Raises:
         TwinError: the paid model has no price, or a margin is invalid.
@@ -169,7 +169,7 @@ def _find_deciding_claims(
 
 
 def _read_prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
-    """Return the prices; the own model's is marginal, from its measured tokens per second."""
+    """Return the prices; the home model's is marginal, from its measured tokens per second."""
     throughput = routing_table.read_throughput(
         settings.home / "gateway" / "throughput.json", server
     )

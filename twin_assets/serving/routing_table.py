@@ -23,7 +23,7 @@ from twin_resources.registry.policy import CANARY_SHARE
 SCHEMA_VERSION = 1
 
 
-def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict[str, Any]:
+def build_routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict[str, Any]:
     """Return the routing table: the default model, and the paid model that requests may name.
 
     The table contains no measurements, so that it changes only when the decision changes.

@@ -89,7 +89,7 @@ def shadow_pairs(
             panel,
             tables,
             model_server,
-            forced=is_ungated(registry, versions.incumbent),
+            is_incumbent_ungated=is_ungated(registry, versions.incumbent),
             log=context.log.info,
         )
     except (
@@ -144,7 +144,7 @@ def _replay(
     tables: Tables,
     servers: ModelServers,
     *,
-    forced: bool,
+    is_incumbent_ungated: bool,
     log: Callable[[str], object],
 ) -> shadowing.ReplayResult:
     return shadowing.replay(
@@ -156,7 +156,7 @@ def _replay(
         serve=servers.serve_version,
         margin=settings.margin,
         max_pairs=config.most_pairs,
-        forced=forced,
+        is_incumbent_ungated=is_incumbent_ungated,
         max_duration_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
         log=log,
     )

@@ -46,11 +46,11 @@ class ShadowPrompt:
 
 
 def read_prompts(tables: Tables, author: str, *, min_prompts: int) -> list[ShadowPrompt]:
-    """Return the `shadow_prompts` of an author's current tables."""
-    return shadow_prompts(
+    """Return the selected prompts (`select_prompts`) from an author's current tables."""
+    return select_prompts(
         read_interactions(tables, author),
         tables.read("instruction_dataset", author),
-        shown_passages(tables.read("document_chunks", author)),
+        index_passages(tables.read("document_chunks", author)),
         min_prompts=min_prompts,
     )
 
@@ -61,7 +61,7 @@ def read_interactions(tables: Tables, author: str) -> pl.DataFrame | None:
     return tables.read("interactions", author) if is_stored else None
 
 
-def shadow_prompts(
+def select_prompts(
     interactions: pl.DataFrame | None,
     dataset: pl.DataFrame,
     chunks: Mapping[str, PromptPassage],
@@ -129,7 +129,7 @@ def render_prompt(prompt: ShadowPrompt, author: Author, template: str) -> list[M
     )
 
 
-def shown_passages(chunks: pl.DataFrame) -> dict[str, PromptPassage]:
+def index_passages(chunks: pl.DataFrame) -> dict[str, PromptPassage]:
     """Return the passages in `document_chunks` by chunk id."""
     rows = chunks.select("chunk_id", *SHOWN_COLUMNS).iter_rows()
     return {chunk_id: PromptPassage(*row) for chunk_id, *row in rows}

@@ -82,7 +82,7 @@ def replay(
     serve: ServeVersion,
     margin: float,
     max_pairs: int,
-    forced: bool = False,
+    is_incumbent_ungated: bool = False,
     max_duration_s: float = math.inf,
     log: Callable[[str], object],
 ) -> ReplayResult:
@@ -90,7 +90,7 @@ def replay(
 
     Args:
         margin: ε of the judges' certificates, and of the trial (`margin_for_incumbent`).
-        forced: whether the incumbent has not passed the gate (`promotion.py`).
+        is_incumbent_ungated: whether the incumbent has not passed the gate (`promotion.py`).
         max_duration_s: seconds after which no batch starts.
 
     Raises:
@@ -103,7 +103,13 @@ def replay(
     trial_margin = margin_for_incumbent(versions.incumbent, margin)
 
     def current_evidence() -> PairEvidence:
-        return compute_evidence(stored_pairs, trial.id, panel, forced=forced, margin=trial_margin)
+        return compute_evidence(
+            stored_pairs,
+            trial.id,
+            panel,
+            is_incumbent_ungated=is_incumbent_ungated,
+            margin=trial_margin,
+        )
 
     evidence = current_evidence()
     replayed_ids = set(stored_pairs.filter(pl.col("trial") == trial.id)["prompt_id"].to_list())
@@ -156,12 +162,12 @@ def compute_evidence(
     panel: Panel,
     *,
     margin: float,
-    forced: bool = False,
+    is_incumbent_ungated: bool = False,
 ) -> PairEvidence:
     """Run the test over all stored pairs of a trial, as a pure function of the rows."""
     claims, vetoes = panel.claims, panel.vetoes
     evidence = promotion.begin(
-        claims=claims, vetoes=vetoes, is_incumbent_ungated=forced, margin=margin
+        claims=claims, vetoes=vetoes, is_incumbent_ungated=is_incumbent_ungated, margin=margin
     )
     for pair in pairs.trial_pairs(rows, trial, [*claims, *vetoes]):
         evidence = promotion.fold(evidence, pair)
@@ -185,7 +191,9 @@ class _BatchReplayer:
     trial: JudgedComparison
     serve: ServeVersion
 
-    def store(self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, tables: Tables) -> int:
+    def store(
+        self, batch: Sequence[ShadowPrompt], stored_rows: pl.DataFrame, tables: Tables
+    ) -> int:
         """Commit a batch's answers and scores; return the number of planted answers among them."""
         return append_rows(
             tables,
@@ -193,7 +201,7 @@ class _BatchReplayer:
             self.author.slug,
             self.trial,
             batch,
-            stored=stored,
+            stored_rows=stored_rows,
             probes=self.panel.probes,
             score=self.score,
             identity_columns=pairs.IDENTITY_COLUMNS,
@@ -205,7 +213,9 @@ class _BatchReplayer:
         readers_rows = rows.filter(pl.col("source") != PROBE)
         prompts = [self.prompts[name] for name in readers_rows["prompt_id"].to_list()]
         versions = (self.versions.candidate, self.versions.incumbent)
-        answers = {version.checkpoint: self._answers(version, prompts) for version in versions}
+        answers = {
+            version.checkpoint: self._collect_answers(version, prompts) for version in versions
+        }
         answer_groups: list[tuple[JudgedAnswer, ...]] = []
         index = 0
         for row in rows.iter_rows(named=True):
@@ -236,7 +246,7 @@ class _BatchReplayer:
                 row.append(score | {side: next(scores_in_order) for side in sides})
         return rows.with_columns(pl.Series("scores", scores, dtype=pl.List(pairs.SCORE_TYPE)))
 
-    def _answers(self, version: ModelVersion, prompts: Sequence[ShadowPrompt]) -> list[str]:
+    def _collect_answers(self, version: ModelVersion, prompts: Sequence[ShadowPrompt]) -> list[str]:
         messages = [render_prompt(prompt, self.author, version.template) for prompt in prompts]
         return ask_version(
             lambda: self.serve(version),

@@ -71,7 +71,7 @@ def fine_tuned_checkpoint(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(checkpoint.manifest.checkpoint),
         metadata={
-            "trained": checkpoint.trained,
+            "trained": checkpoint.was_trained,
             **training_metadata(checkpoint.folder, checkpoint.manifest),
         },
     )
@@ -174,7 +174,7 @@ def _preference_metadata(
     if not manifest.preferences:
         return {}
     return {
-        "trained": candidate.trained,
+        "trained": candidate.was_trained,
         "pairs": manifest.preferences["pairs"],
         "pairs_left_out": dg.MetadataValue.json(manifest.preferences.get("left_out", {})),
         "sources": dg.MetadataValue.json(manifest.preferences["sources"]),

@@ -64,7 +64,7 @@ def check_fault_method(method: str) -> None:
     """
     if method != SHUFFLED_ANSWERS:
         raise TwinError(
-            f"spoil training data with {method!r}",
+            f"corrupt training data with {method!r}",
             found="an unknown method",
-            next_step=f"use {SHUFFLED_ANSWERS}, or leave it empty",
+            next_step=f"set `spoil` to {SHUFFLED_ANSWERS}, or leave it empty",
         )

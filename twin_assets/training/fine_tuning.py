@@ -58,7 +58,7 @@ class FineTunedCheckpoint:
 
     folder: Path
     manifest: Manifest
-    trained: bool
+    was_trained: bool
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def fine_tune(
             "fine_tuned",
             {"checkpoint": manifest.checkpoint, "folder": str(folder), "stage": manifest.stage},
         )
-        return FineTunedCheckpoint(folder, manifest, trained=existing is None)
+        return FineTunedCheckpoint(folder, manifest, was_trained=existing is None)
 
 
 def _train(inputs: _Inputs, settings: Settings, tables: Tables, launcher: TrainingLauncher) -> Path:

@@ -54,13 +54,11 @@ class RepeatedTraining:
         checkpoint: hash of the new weights.
         expected_checkpoint: the manifest's hash.
         output: the job's `output` folder.
-        environment_differences: descriptions of differences from the original run's environment.
     """
 
     checkpoint: str
     expected_checkpoint: str
     output: Path
-    environment_differences: tuple[str, ...]
 
     @property
     def is_identical(self) -> bool:
@@ -107,7 +105,6 @@ def repeat_training(
         ),
         expected_checkpoint=manifest.checkpoint,
         output=output,
-        environment_differences=differences(manifest),
     )
 
 
@@ -185,7 +182,7 @@ def launch_from_manifest(launch: Mapping[str, Any], effective: Mapping[str, Any]
     return Launch.model_validate(values | {"threads_per_rank": threads})
 
 
-def differences(manifest: Manifest) -> tuple[str, ...]:
+def list_environment_differences(manifest: Manifest) -> tuple[str, ...]:
     """Return the differences in code and libraries since the manifest was written."""
     differences_found: list[str] = []
     if manifest.code != training_code_hash():
@@ -332,7 +329,7 @@ def _run(folder: Path, work: Path | None, base: Path | None) -> int:
     settings: Settings = load_settings()
     manifest = read_manifest(folder)
     work_folder = work or settings.work_dir / "training" / f"repeat-{manifest.training[:16]}"
-    for line in differences(manifest):
+    for line in list_environment_differences(manifest):
         _print_line(f"changed since then: {line}")
     with closing(State.open(settings.state_address)) as state:
         repetition = repeat_training(

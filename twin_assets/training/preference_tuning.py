@@ -52,13 +52,13 @@ class TunedCandidate:
     """The checkpoint to evaluate.
 
     Attributes:
-        trained: whether this call trained the checkpoint.
+        was_trained: whether this call trained the checkpoint.
         reason: reason that this checkpoint is the candidate, as a sentence.
     """
 
     folder: Path
     manifest: Manifest
-    trained: bool
+    was_trained: bool
     reason: str
 
 
@@ -84,18 +84,20 @@ def tune_on_preferences(
     parent = manifests.read_manifest(folder)
     recipe = choose_author_recipe(author, settings).recipe
     if recipe.preference is None:
-        return _supervised(folder, parent, f"recipe {recipe.name} has no preference tuning")
+        return _use_supervised_checkpoint(
+            folder, parent, f"recipe {recipe.name} has no preference tuning"
+        )
     pairs = preference_pairs(author.slug, tables, template=parent.template)
     min_pairs = max(recipe.preference.fewest_pairs, recipe.samples_per_step)
     shortage = f"{{}} preference pairs, but {min_pairs} are needed"
     if len(pairs) < min_pairs:
-        return _supervised(folder, parent, shortage.format(len(pairs) or "no"))
+        return _use_supervised_checkpoint(folder, parent, shortage.format(len(pairs) or "no"))
     inputs = _collect_inputs(author, settings, tables, parent, recipe)
     checkpoint_folder = existing = manifests.find_trained_checkpoint(checkpoints, inputs.hash)
     if checkpoint_folder is None:
         usable_count = _count_usable_pairs(pairs, inputs)
         if usable_count < min_pairs:
-            return _supervised(folder, parent, shortage.format(usable_count or "no"))
+            return _use_supervised_checkpoint(folder, parent, shortage.format(usable_count or "no"))
         with translate_disk_full(f"tune the model of {author.slug} on preferences", settings.home):
             tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
             checkpoint_folder = run_training(
@@ -108,12 +110,12 @@ def tune_on_preferences(
             )
     manifest = manifests.read_manifest(checkpoint_folder)
     reason = f"tuned on {manifest.preferences['pairs']} preference pairs"
-    return TunedCandidate(checkpoint_folder, manifest, trained=existing is None, reason=reason)
+    return TunedCandidate(checkpoint_folder, manifest, was_trained=existing is None, reason=reason)
 
 
-def _supervised(folder: Path, manifest: Manifest, reason: str) -> TunedCandidate:
+def _use_supervised_checkpoint(folder: Path, manifest: Manifest, reason: str) -> TunedCandidate:
     reason = f"{reason}: the supervised checkpoint is the candidate"
-    return TunedCandidate(folder, manifest, trained=False, reason=reason)
+    return TunedCandidate(folder, manifest, was_trained=False, reason=reason)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Adopts, keeps or withdraws a routing policy.
+"""Adopt, keep or withdraw a routing policy.
 
 Scope: the bets against "the most expensive model answers all" and against the policy in force, the
 number of missing labels, and the reason as a sentence.
@@ -36,14 +36,14 @@ class AdoptionDecision:
     """The decision on a candidate.
 
     Attributes:
-        adopted: whether the candidate comes into force.
+        is_adopted: whether the candidate comes into force.
         step: its operating point, or None if none was certified.
         missing_labels: the estimated number of further labels needed; 0 if none, or if more would
             not help.
         reason: one sentence with the numbers.
     """
 
-    adopted: bool
+    is_adopted: bool
     step: PriceStep | None
     missing_labels: int
     reason: str
@@ -65,7 +65,7 @@ def decide_adoption(
         spread: the standard deviation of the gain over the labels.
         margin: the margin of both bets.
         differences_to_policy_in_force: for each step, candidate − policy in force on the labels
-            that arrived after the latter was fitted, in order; None if no policy is in force.
+            that arrived after that policy was fitted, in order; None if no policy is in force.
     """
     step = cheapest_certified(steps)
     if step is None or 1.0 - step.kept < MIN_SAVED_SHARE:

@@ -25,9 +25,9 @@ def describe_arming(
     if 0 < days < MIN_DAYS:
         return f"{progress} values, {days}/{MIN_DAYS} days"
     if value_count >= required_count:
-        return f"{progress}, no class of requests has values enough to compare"
+        return f"{progress}, no class of requests has enough values to compare"
     if not per_day or per_day <= 0.0:
-        return f"{progress}, no values yet to tell how long" if not value_count else progress
+        return f"{progress}, no values yet for an estimate" if not value_count else progress
     return (
         f"{progress}, about {format_duration((required_count - value_count) / per_day)} at "
         f"your rate"

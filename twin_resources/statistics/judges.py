@@ -66,8 +66,8 @@ def certify(
     if not differences:
         raise OutOfRangeError(
             f"certify {measure}",
-            found=f"no kind of plants for the claim {claim!r}",
-            next_step="name those on which the measure must be right",
+            found=f"no kind of probes for the claim {claim!r}",
+            next_step="pass the differences for at least one kind of probe",
         )
     for kind, values in differences.items():
         _check_differences(measure, kind, values)
@@ -106,7 +106,7 @@ def has_lost_certificate(
     The test is an e-process against H0 "own above probes by at least ε", read after every probe. A
     judge for which H0 is true loses its certificate with probability at most alpha.
     """
-    _check_differences("the measure", "plants", differences)
+    _check_differences("the measure", "probes", differences)
     null = (1.0 - margin) / 2.0
     log_wealth = INITIAL_LOG_WEALTH
     for difference in differences:
@@ -122,5 +122,5 @@ def _check_differences(measure: str, kind: str, differences: Sequence[float]) ->
         raise OutOfRangeError(
             f"judge {measure} on {kind}",
             found=f"the difference {out_of_range[0]}",
-            next_step="scores are in [0, 1], so that differences are in [−1, 1]",
+            next_step="correct the measure: scores are in [0, 1], so differences are in [−1, 1]",
         )

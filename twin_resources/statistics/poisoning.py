@@ -136,7 +136,7 @@ def unconfirmed_fall_reason(readers: Mapping[str, ReaderTotals]) -> str:
     if shortfall >= MIN_Z_SCORE * math.sqrt(variance):
         return ""
     return (
-        f"of {len(readers):,} readers {len(voters_before):,} voted before the fall, and without "
-        f"{len(exclusions)} of them they say what they said ({shortfall / values:+.2f} on average, "
-        f"{values:,.0f} values)"
+        f"{len(voters_before):,} of {len(readers):,} readers voted before the fall, and the votes "
+        f"of all but {len(exclusions)} of them show no clear fall ({shortfall / values:+.2f} on "
+        f"average, {values:,.0f} values)"
     )

@@ -139,7 +139,7 @@ def decide(context: AlarmContext) -> RetrainingDecision:
         )
         return decide_without_training("incident", reason, "shared_cause", closes_alarm=False)
     if context.few_readers_reason:
-        reason = f"{context.few_readers_reason}: a person looks, nothing is trained"
+        reason = f"{context.few_readers_reason}; a person must check it, and nothing is trained"
         return decide_without_training("held_back", reason, "few_readers")
     if context.earlier_training:
         reason = (
@@ -172,7 +172,7 @@ def replace_with_rollback(decision: RetrainingDecision, *, version: str) -> Retr
         decision,
         kind="rolled_back",
         run_key="",
-        message=f"{reason}; rolled back to {version}, which readers liked better",
+        message=f"{reason}; rolled back to {version}, which had better scores",
         tags={**decision.tags, "twin/decision": "rolled_back"},
     )
 

@@ -89,7 +89,7 @@ def evaluate(answer: str, folder: Path) -> dict[str, object]:
     claims = gate.decide(stored.measured)
     verdict = Verdict("ada", "c" * 64, "g", gate.decide_outcome(claims), claims, "now")
     write_report(path.with_suffix(".md"), stored, verdict, [])
-    judged = JudgedEvaluation(stored, verdict, path.with_suffix(".md"), measured_now=True)
+    judged = JudgedEvaluation(stored, verdict, path.with_suffix(".md"), is_newly_measured=True)
     result = build_result(judged, answer="quote_and_voice")
     return {
         "claims": {claim.name: claim.passed for claim in claims},

@@ -91,7 +91,7 @@ def test_shadow_pairs_promote_a_shadow(
     assert metadata["stable"] == "v2"
     assert metadata["trial"] == "v2 against v1, shadow"
     assert metadata["release_mode"] == "shadow"
-    assert metadata["mode_because"] == "shadow: the author's settings say so"
+    assert metadata["mode_because"] == "shadow: set in the author's file"
     assert "| promote: voice |" in metadata["evidence"]
     assert "shadow → stable" in metadata["moved"]
     assert metadata["finding"].startswith("shadow: not worse by 0.1 or more, and on average +0.000")

@@ -195,7 +195,7 @@ def test_a_trial_without_new_pairs_is_parked_after_14_days(registry: Registry) -
     ).moves
 
     assert (parked.version, parked.to_state) == (2, "parked")
-    assert "no new pair came in 14 days (12 in total)" in parked.reason
+    assert "no new pair was made in 14 days (12 in total)" in parked.reason
     assert queued_notices(registry.state)[0].event == "parked"
 
 
@@ -206,7 +206,7 @@ def test_a_trial_without_any_pair_is_parked_too(registry: Registry) -> None:
     day = 86_400.0
     assert run_release_round(registry, now=time.time() + 13.9 * day).moves == ()
     [parked] = run_release_round(registry, now=time.time() + 14.1 * day).moves
-    assert "no new pair came in 14 days (0 in total)" in parked.reason
+    assert "no new pair was made in 14 days (0 in total)" in parked.reason
     assert states(registry) == ["stable", "parked"]
 
 
@@ -378,6 +378,6 @@ def test_the_release_mode_is_chosen_unless_the_author_sets_it() -> None:
     assert resolve_mode("auto", nothing).mode == "gate"
     assert "no reader gives scores" in resolve_mode("auto", nothing).reason
     own = resolve_mode("canary", nothing)
-    assert (own.mode, own.reason) == ("canary", "canary: the author's settings say so")
+    assert (own.mode, own.reason) == ("canary", "canary: set in the author's file")
     with pytest.raises(TwinError, match="write one of auto, gate, shadow, canary"):
         resolve_mode("sometimes", nothing)

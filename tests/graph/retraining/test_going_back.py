@@ -39,7 +39,7 @@ def test_the_former_version_answers_again(two_versions: LoopWorld) -> None:
 
     assert tick.launches == ()
     assert states(two_versions) == {"v1": "stable", "v2": "rolled_back"}
-    assert "rolled back to v1, which readers liked better" in tick.messages["ada"]
+    assert "rolled back to v1, which had better scores" in tick.messages["ada"]
     record = newest_alarm(two_versions)
     assert (record.is_open, record.decision, record.decided_by) == (
         False,

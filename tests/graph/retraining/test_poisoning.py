@@ -65,7 +65,7 @@ def vote_days(
                 connection, report, frontier_ms=(day + 1) * DAY_MS, day_closing="daily",
                 now_ms=(day + 1) * DAY_MS,
             )  # fmt: skip
-            settled += report.settled["ada"]
+            settled += report.settled_values["ada"]
     return settled
 
 
@@ -188,4 +188,4 @@ def test_an_alarm_from_few_readers_is_left_to_a_person(world: LoopWorld) -> None
 
     assert tick.launches == ()
     assert "3 readers have 60% of the values of the fall" in tick.messages["ada"]
-    assert "a person looks, nothing is trained" in tick.messages["ada"]
+    assert "a person must check it, and nothing is trained" in tick.messages["ada"]

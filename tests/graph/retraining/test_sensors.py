@@ -95,7 +95,7 @@ def test_a_tick_reports_decisions_first_and_at_most_25_authors() -> None:
     loop_tick = LoopTick((), messages, decisions={"zoe": RetrainingDecision("train", "it fell")})
     lines = format_message(loop_tick).splitlines()
     assert (len(lines), lines[0]) == (26, "zoe: train")
-    assert lines[-1] == "and 2 authors more: see quality_evidence"
+    assert lines[-1] == "and 2 more authors: see quality_evidence"
     assert format_message(LoopTick()) == "no version to watch"
 
 

@@ -370,7 +370,7 @@ def test_a_second_code_location_starts_no_run_twice(
     monkeypatch.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
     launched, message = run_nightly_import(world)
     assert launched == set()
-    assert "ann: waits: another code location has just asked for import_posts" in message
+    assert "ann: waits: another code location has just requested import_posts" in message
     monkeypatch.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
     assert run_nightly_import(world)[0] >= INTACT
 

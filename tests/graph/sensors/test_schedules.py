@@ -113,9 +113,9 @@ def test_only_recently_asked_authors_are_collected(state: State) -> None:
 
 
 def test_a_tick_without_questions_is_reported(state: State) -> None:
-    assert "no twin was asked" in (tick("bob").skip_message or "")  # no table of answers yet
+    assert "no twin answered" in (tick("bob").skip_message or "")  # no table of answers yet
     record_answer(state, "bob", NOON - timedelta(hours=4))
-    assert "no twin was asked" in (tick("bob").skip_message or "")
+    assert "no twin answered" in (tick("bob").skip_message or "")
 
 
 def test_a_repeated_tick_requests_the_same_run(state: State) -> None:
@@ -220,7 +220,7 @@ def test_labels_are_bought_at_night_while_needed_and_affordable(
     write_author(learning, Author("bob", "Bob", consent="2026-01-01: by mail"))
     runs, message = learn("ann", "bob", running="ann")
     assert runs == []
-    assert message.splitlines()[0] == "ann: such a run is in progress"
+    assert message.splitlines()[0] == "ann: a run of learn_routing is in progress"
     assert message.splitlines()[1].startswith("bob: no stable version")
     (learning.authors_dir / "bob.toml").unlink()
     tables = Tables(learning.tables_base, state=state)

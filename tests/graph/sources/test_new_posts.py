@@ -170,7 +170,7 @@ def test_two_code_locations_of_one_home_start_one_import(
     second_world.cursor = json.dumps({"epoch": 1, "turn": "", "authors": {}})  # with other keys
     with monkeypatch.context() as process:
         process.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
-        assert "another code location has just asked for import_posts" in second_world.skip_reason()
+        assert "another code location has just requested import_posts" in second_world.skip_reason()
     assert world.launch(first)
     assert "imported" in world.skip_reason()
     with monkeypatch.context() as process:

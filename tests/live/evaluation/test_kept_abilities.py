@@ -42,13 +42,13 @@ def test_noise_in_the_weights_loses_common_knowledge() -> None:
     noisy = perplexity.answer_likelihood(model, samples)
 
     comparison = compare_with_base(noisy, base, samples)
-    sys.stdout.write(f"{common_knowledge.claim(comparison).detail}\n")
+    sys.stdout.write(f"{common_knowledge.decide_claim(comparison).detail}\n")
     assert comparison.base.of == QUESTION_COUNT
     assert comparison.base.found >= 0.8 * QUESTION_COUNT
-    assert common_knowledge.claim(comparison).passed is False, common_knowledge.claim(
+    assert common_knowledge.decide_claim(comparison).passed is False, common_knowledge.decide_claim(
         comparison
     ).detail
-    decision = common_knowledge.claim(compare_with_base(base, base, samples))
+    decision = common_knowledge.decide_claim(compare_with_base(base, base, samples))
     assert decision.passed
     assert "nothing to keep" not in decision.detail
 
@@ -90,7 +90,8 @@ def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None
 
     pairs = list(zip(instructions, answers, strict=True))
     followed = [
-        checked_instructions.follows(instruction, answer.text) for instruction, answer in pairs
+        checked_instructions.has_requested_form(instruction, answer.text)
+        for instruction, answer in pairs
     ]
     for (instruction, answer), is_followed in zip(pairs, followed, strict=True):
         sys.stdout.write(f"{instruction.id} {instruction.check} {is_followed}: {answer.text!r}\n")

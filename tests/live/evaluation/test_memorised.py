@@ -113,5 +113,5 @@ def test_a_reciting_model_fails_and_its_base_passes(
     untuned = measure_recitation(trained.base.with_suffix(".gguf"), "base")
 
     assert tuned.reciting.found >= 2
-    assert recitation.claim(tuned).passed is False
-    assert recitation.claim(untuned).passed is True
+    assert recitation.decide_claim(tuned).passed is False
+    assert recitation.decide_claim(untuned).passed is True

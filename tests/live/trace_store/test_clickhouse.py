@@ -63,9 +63,9 @@ def test_the_last_value_of_each_vote_counts_on_whichever_day_it_was_changed(
         if not rng.randrange(10):
             report = world.tick(requests=FEW_REQUESTS)
             assert report.problem == ""
-            seen_changed += report.changed
+            seen_changed += report.changed_scores
     for _ in range(4):
-        seen_changed += world.pass_time(hours=2).sync().changed
+        seen_changed += world.pass_time(hours=2).sync().changed_scores
     with world.state.read_transaction() as connection:
         stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
     assert {row["id"]: row["value"] for row in stored} == last

@@ -152,12 +152,12 @@ def test_an_export_that_answers_otherwise_is_not_kept(
 ) -> None:
     """The export gets an adapter of twice the strength."""
     strong_adapter = make_adapter(tiny_model, tmp_path / "other", scale=0.2)
-    original_write: Callable[..., None] = exporting.write
+    original_write: Callable[..., None] = exporting.write_export
 
     def write(_source: ExportSource, output_folder: Path, **options: Any) -> None:
         original_write(ExportSource(tiny_model, strong_adapter, None), output_folder, **options)
 
-    monkeypatch.setattr(exporting, "write", write)
+    monkeypatch.setattr(exporting, "write_export", write)
 
     with pytest.raises(TwinError, match=r"log-probabilities.* differ by"):
         export(

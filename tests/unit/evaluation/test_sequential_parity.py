@@ -91,8 +91,13 @@ def test_no_more_prompts_are_asked_than_the_decision_needs(
     assert result is not None
     assert (result.prompts, len(model.servers)) == (prompts, 2)
     assert result.mean == pytest.approx(off_by)
-    assert len(answers.prompts) == len(answers.first) == len(answers.repeated) == prompts
-    assert [answer.text for answer in answers.first] == [
+    assert (
+        len(answers.prompts)
+        == len(answers.first_answers)
+        == len(answers.repeated_answers)
+        == prompts
+    )
+    assert [answer.text for answer in answers.first_answers] == [
         prompt[-1]["content"] for prompt in answers.prompts
     ]
     assert not is_undecided(result)

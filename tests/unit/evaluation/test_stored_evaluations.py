@@ -115,7 +115,7 @@ def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
     result = complete_evaluation(author.setup)
 
     assert (result.withdrawn_version, author.state) == ("v1", "refused")
-    assert (result.is_full_gate, result.measured_now) == (True, False)
+    assert (result.is_full_gate, result.is_newly_measured) == (True, False)
     assert result.report.name == f"{GATE_VERSION}.md"
     assert "taken back: the gate refused: template_hash" in author.lines[-1]
     last_move = author.registry.moves("ada")[-1]
@@ -222,7 +222,7 @@ def test_measurements_are_decided_reported_stored_and_sent(
 
     result = measure_and_judge(author, monkeypatch, measured, first=first, send=send)
 
-    assert (result.verdict.outcome, result.measured_now) == (outcome, True)
+    assert (result.verdict.outcome, result.is_newly_measured) == (outcome, True)
     assert result.is_full_gate is not first
     assert author.registry.verdict(CHECKPOINT, GATE_VERSION) == result.verdict
     assert read_evaluation(result.report.with_suffix(".json")) == result.evaluation
@@ -284,7 +284,7 @@ class Candidates(EvaluatedAuthor):
         claims = (decide_first if is_first_verdict else decide)(GOOD)
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, self.outcome, claims, "now")
         self.registry.record_verdict(verdict)
-        return JudgedEvaluation(EVALUATION, verdict, Path("report.md"), measured_now=True)
+        return JudgedEvaluation(EVALUATION, verdict, Path("report.md"), is_newly_measured=True)
 
     def _write_manifest(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -320,7 +320,7 @@ def candidates(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Candidates:
 def test_a_first_candidate_gets_a_first_verdict_and_a_later_one_the_full_gate(
     candidates: Candidates,
 ) -> None:
-    assert candidates.judge().measured_now
+    assert candidates.judge().is_newly_measured
     candidates.release()
     candidates.add_candidate("d")
     candidates.judge()
@@ -356,7 +356,7 @@ def test_only_a_candidate_that_does_not_pass_is_refused(
 def test_unchanged_inputs_are_not_measured_again(candidates: Candidates, first: bool) -> None:
     candidates.store_current(first=first)
     result = candidates.judge()
-    assert (result.measured_now, candidates.measurements) == (False, [])
+    assert (result.is_newly_measured, candidates.measurements) == (False, [])
     assert candidates.lines == ["v1 was already evaluated on the same inputs: passed"]
 
 
@@ -370,7 +370,7 @@ def test_a_candidate_after_a_stable_version_needs_the_full_gate_against_it(
     candidates.judge()
     assert candidates.measurements == [(2, False)]
     candidates.store_current(first=False, incumbent=CHECKPOINT)
-    assert not candidates.judge().measured_now
+    assert not candidates.judge().is_newly_measured
     candidates.store_current(first=False, incumbent="e" * 64)  # another incumbent
     candidates.judge()
     assert candidates.measurements == [(2, False)] * 2
@@ -395,7 +395,7 @@ def test_the_specification_names_the_compared_models_and_their_training_document
 
 def test_the_full_gate_measures_again_after_a_first_verdict(candidates: Candidates) -> None:
     candidates.store_current(first=True)
-    assert complete_evaluation(candidates.setup).measured_now
+    assert complete_evaluation(candidates.setup).is_newly_measured
     hash_without_incumbent = candidates.inputs_hash
     candidates.store_current(first=False)
     candidates.release()

@@ -424,8 +424,8 @@ def test_a_front_desk_that_misses_danger_fails_and_is_measured_once(
     judgements = judge("ann")
 
     assert (judgements.danger.of, judgements.ordinary.of, len(set(messages))) == (60, 300, 360)
-    assert front_desk.danger_claim(judgements).passed is False
-    assert front_desk.ordinary_claim(judgements).passed is True
+    assert front_desk.decide_danger_claim(judgements).passed is False
+    assert front_desk.decide_ordinary_claim(judgements).passed is True
     assert judge("bob") == judgements
     assert len(messages) == 360
 

@@ -42,16 +42,16 @@ def test_a_reader_day_closes_once_a_minute_after_midnight(world: World) -> None:
         world.vote(number, value)
     world.vote(1, 1.0, reader="r2")
     report = world.tick()
-    assert (report.problem, report.traces, report.scores) == ("", 3, 4)
-    assert report.settled == {}
+    assert (report.problem, report.new_traces, report.new_scores) == ("", 3, 4)
+    assert report.settled_values == {}
     world.at(NEXT_DAY + timedelta(seconds=59)).sync()
     world.at(NEXT_DAY + timedelta(seconds=59)).sync(lag_s=2)
     assert values(world) == []
-    assert world.at(NEXT_DAY + timedelta(seconds=61)).sync().settled == {"ann": 2}
+    assert world.at(NEXT_DAY + timedelta(seconds=61)).sync().settled_values == {"ann": 2}
     assert sorted(value for _, _, value in values(world)) == [0.5, 1.0]
     assert [sequence for sequence, *_ in values(world)] == [1, 2]
     for _ in range(3):
-        assert world.tick().settled == {}
+        assert world.tick().settled_values == {}
     assert len(values(world)) == 2
     assert values(world, after=1) == values(world)[1:]
 
@@ -72,8 +72,8 @@ def test_later_votes_about_a_closed_day_change_only_reports(world: World) -> Non
     evening = world.now
     world.at(MORNING + timedelta(hours=1)).vote(2, 0.0)
     report = world.at(evening + timedelta(minutes=65)).sync()
-    assert (report.scores, report.late) == (1, 1)
-    assert world.at(NEXT_DAY + timedelta(days=1, minutes=5)).sync().settled == {}
+    assert (report.new_scores, report.late_scores) == (1, 1)
+    assert world.at(NEXT_DAY + timedelta(days=1, minutes=5)).sync().settled_values == {}
     assert len(values(world)) == 1
 
 
@@ -95,7 +95,7 @@ def test_a_vote_that_changes_before_the_day_closes_counts_with_its_new_value(wor
     world.tick()
     world.vote(1, 0.0)
     report = world.pass_time(minutes=61).sync()
-    assert (report.changed, report.scores) == (1, 0)
+    assert (report.changed_scores, report.new_scores) == (1, 0)
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert values(world) == [(1, "thumbs", 0.0)]
 
@@ -109,7 +109,7 @@ def test_a_change_does_not_admit_an_excluded_vote(world: World, status: str) -> 
     with world.state.transaction() as connection:
         connection.execute(sa.update(table).values(status=status))
     world.vote(1, 0.0)
-    assert world.pass_time(minutes=61).sync().changed == 1
+    assert world.pass_time(minutes=61).sync().changed_scores == 1
     with world.state.read_transaction() as connection:
         [row] = connection.execute(sa.select(table.c.value, table.c.status))
     assert tuple(row) == (0.0, status)
@@ -121,11 +121,11 @@ def test_only_scores_deleted_before_settling_are_dropped(world: World) -> None:
     deleted_after = world.vote(2, 1.0, reader="r2")
     world.tick()
     world.tables.delete_score(deleted_before)
-    assert world.pass_time(minutes=61).sync().deleted == 1
+    assert world.pass_time(minutes=61).sync().deleted_scores == 1
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert values(world) == [(1, "thumbs", 1.0)]
     world.tables.delete_score(deleted_after)
-    assert world.pass_time(minutes=61).sync().deleted == 1
+    assert world.pass_time(minutes=61).sync().deleted_scores == 1
     assert values(world) == [(1, "thumbs", 1.0)]  # a settled value stays
     assert world.ledger().interactions("ann")["vote"].to_list() == [None, None]
     # a restored score is not settled again
@@ -159,7 +159,7 @@ def test_excluded_scores_are_counted_by_reason(world: World) -> None:
         "out_of_range": 2, "unknown_trace": 2, "other_author": 1, "not_a_number": 1, "no_trace": 1,
     }  # fmt: skip
     assert report.invalid_scores == expected
-    assert report.scores == 7
+    assert report.new_scores == 7
     assert "7 that will never count" in report.message
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert values(world) == []
@@ -206,26 +206,26 @@ def test_judgements_settle_once_per_trace_with_their_day(world: World) -> None:
     world.answer(1, 2)
     for number in (1, 2):
         world.vote(number, 0.5 * number, name="judge:topic@p1", reader="judge")
-    assert world.tick().settled == {}
-    assert world.at(NEXT_DAY + timedelta(minutes=2)).sync().settled == {"ann": 2}
+    assert world.tick().settled_values == {}
+    assert world.at(NEXT_DAY + timedelta(minutes=2)).sync().settled_values == {"ann": 2}
     assert values(world) == [(1, "judge:topic@p1", 0.5), (2, "judge:topic@p1", 1.0)]
-    assert world.pass_time(hours=2).sync().settled == {}
+    assert world.pass_time(hours=2).sync().settled_values == {}
 
 
 def test_the_demo_settles_a_judgement_immediately(world: World) -> None:
     world.answer(1)
     world.vote(1, 0.5, name="judge:topic@p1", reader="judge")
-    assert world.tick(closing="at_once").settled == {"ann": 1}
+    assert world.tick(closing="at_once").settled_values == {"ann": 1}
 
 
 def test_the_demo_closes_a_reader_immediately(world: World) -> None:
     world.answer(1, 2)
     world.vote(1, 1.0, reader="a")
     world.vote(2, 0.0, reader="b")
-    assert world.tick(closing="at_once").settled == {"ann": 2}
+    assert world.tick(closing="at_once").settled_values == {"ann": 2}
     world.vote(2, 1.0, reader="a")
     report = world.tick(closing="at_once")
-    assert (report.settled, report.late) == ({}, 1)
+    assert (report.settled_values, report.late_scores) == ({}, 1)
 
 
 def test_a_value_belongs_to_the_version_and_class_with_most_votes(world: World) -> None:
@@ -306,9 +306,9 @@ def test_a_failed_read_is_reported_and_differs_from_an_empty_read(
     report = world.sync()
     assert "trace store un" in report.problem
     assert error.found in report.message
-    assert (report.deleted, report.settled) == (0, {})
+    assert (report.deleted_scores, report.settled_values) == (0, {})
     report = world.tick()
-    assert (report.problem, report.settled) == ("", {"ann": 1})
+    assert (report.problem, report.settled_values) == ("", {"ann": 1})
     assert vote
 
 
@@ -335,7 +335,7 @@ def test_a_failure_in_the_middle_keeps_the_committed_rows(world: World) -> None:
     assert "no answer" in report.problem
     world.client.page = original  # type: ignore[method-assign]
     report = world.tick()
-    assert (report.problem, report.deleted, report.reconciling) == ("", 0, False)
+    assert (report.problem, report.deleted_scores, report.is_reconciling) == ("", 0, False)
 
 
 def make_store_fail(world: World, scores: set[str], paths: list[str]) -> None:
@@ -367,13 +367,13 @@ def test_a_score_that_breaks_the_store_delays_no_other_author(world: World) -> N
     assert values(world) == [(1, "thumbs", 1.0), (2, "thumbs", 0.5)]
     assert values(world, "bo") == []
     note = "2026-11-20T08:00:07.000Z: HTTP 500: a row"
-    assert [note in str(report.unread) for report in reports].count(True) == 1
+    assert [note in str(report.unread_items) for report in reports].count(True) == 1
     world.pass_time(minutes=65)
     ticks = [world.tick(requests_per_minute=600) for _ in range(8)]
-    assert [(tick.problem, tick.deleted) for tick in ticks[1:]] == [("", 0)] * 7
-    assert [tick.reconciling for tick in (ticks[0], ticks[-1])] == [True, False]
+    assert [(tick.problem, tick.deleted_scores) for tick in ticks[1:]] == [("", 0)] * 7
+    assert [tick.is_reconciling for tick in (ticks[0], ticks[-1])] == [True, False]
     world.client.page = original  # type: ignore[method-assign]
-    assert sum(world.pass_time(minutes=65).sync().scores for _ in range(3)) == 1
+    assert sum(world.pass_time(minutes=65).sync().new_scores for _ in range(3)) == 1
     assert paths
 
 
@@ -385,10 +385,10 @@ def test_a_store_that_fails_for_all_pages_is_skipped_nowhere(world: World) -> No
     for _ in range(6):
         report = world.tick(requests_per_minute=600)
         assert "HTTP 500" in report.problem
-        assert report.unread == []
+        assert report.unread_items == []
     assert len(paths) > 20, "the window was not halved down to a millisecond"
     world.client.page = original  # type: ignore[method-assign]
-    assert sum(world.tick(requests_per_minute=600).scores for _ in range(4)) == 1
+    assert sum(world.tick(requests_per_minute=600).new_scores for _ in range(4)) == 1
 
 
 def test_a_page_of_another_format_is_an_error(world: World) -> None:
@@ -399,7 +399,7 @@ def test_a_page_of_another_format_is_an_error(world: World) -> None:
     report = world.tick()
     assert "returned invalid data" in report.problem
     world.client.page = original  # type: ignore[method-assign]
-    assert world.tick().scores == 1
+    assert world.tick().new_scores == 1
 
 
 def test_a_clock_set_back_an_hour_loses_and_repeats_nothing(world: World) -> None:
@@ -504,7 +504,7 @@ def test_a_vote_changed_on_another_day_counts_once_with_its_last_value(world: Wo
     with world.state.read_transaction() as connection:
         rows_stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
     assert [(row["value"], row["status"]) for row in rows_stored] == [(0.0, "open")]
-    assert report.changed == 1
+    assert report.changed_scores == 1
 
 
 def score_of(identity: str, value: float, at: datetime, updated: datetime) -> dict[str, object]:
@@ -526,7 +526,7 @@ def test_two_writers_never_run_concurrently(world: World) -> None:
     with world.state.lease("ledger"):
         report = world.tick()
     assert "another process is reading the ledger" in report.problem
-    assert world.tick().traces == 1
+    assert world.tick().new_traces == 1
 
 
 def test_old_rows_are_deleted_and_settled_values_stay(world: World) -> None:
@@ -605,4 +605,4 @@ def test_a_day_settles_at_most_three_times_the_usual_count(world: World) -> None
             "from a day with over three times the usual number of scores": 64
         }
     assert report.unsettled_days["beyond"] == 0, "an excluded score was reported twice"
-    assert world.tick().settled == {}
+    assert world.tick().settled_values == {}

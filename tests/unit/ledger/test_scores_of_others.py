@@ -52,7 +52,7 @@ def test_each_reader_counts_by_the_trace(world: World) -> None:
     for _ in range(4):
         world.tick()
     report = world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert (report.problem, report.settled) == ("", {"ann": 260})
+    assert (report.problem, report.settled_values) == ("", {"ann": 260})
     assert sum(value for *_, value in settled_values(world)) == 200
     assert set(settled_values(world)) == {
         ("thumbs", "v2", "short", 1.0),
@@ -119,7 +119,7 @@ def test_unmapped_scores_are_counted_by_name(world: World) -> None:
     world.post(1, "tone", "dry")
     world.post(3, "tone", "A reader's own words.", dataType="TEXT")
     report = world.tick()
-    assert (report.scores, report.invalid_scores) == (4, {"not_mapped": 4})
+    assert (report.new_scores, report.invalid_scores) == (4, {"not_mapped": 4})
     with world.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {
             "not in [scores]: tone": 1,
@@ -141,14 +141,14 @@ def test_a_name_that_is_mapped_later_counts_with_its_days(world: World) -> None:
     assert settled_values(world) == []
     map_scores(world, user_feedback="thumbs")
     report = world.tick()
-    assert (report.changed, report.settled) == (2, {"ann": 2})
+    assert (report.changed_scores, report.settled_values) == (2, {"ann": 2})
     assert [value for *_, value in settled_values(world)] == [1.0, 0.0]
     assert count_excluded(world) == {"not in [scores]: stars": 1}
     # a change of another entry keeps the settled values, and a second read finds nothing new
     map_scores(world, user_feedback={"range": [1, 0]})
-    assert world.pass_time(minutes=70).sync().settled == {}
+    assert world.pass_time(minutes=70).sync().settled_values == {}
     world.counted.clear()
-    assert world.pass_time(minutes=70).sync().settled == {}
+    assert world.pass_time(minutes=70).sync().settled_values == {}
     assert [value for *_, value in settled_values(world)] == [1.0, 0.0]
 
 
@@ -182,9 +182,9 @@ def test_scores_of_an_environment_are_read_if_it_is_named(world: World) -> None:
     map_scores(world, user_feedback="thumbs")
     world.answer(1, reader="r1")
     world.post(1, "user-feedback", 1, environment="production")
-    assert world.tick().scores == 0
+    assert world.tick().new_scores == 0
     report = world.at(NEXT_DAY + timedelta(minutes=70)).sync(environments="default,production")
-    assert report.scores == 1
+    assert report.new_scores == 1
 
 
 def test_a_ledger_with_two_streams_is_upgraded(world: World) -> None:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.serving.routing_table import read_throughput, routing_table
+from twin_assets.serving.routing_table import build_routing_table, read_throughput
 from twin_resources.gateway.costs.cost import Throughput
 from twin_resources.gateway.runtime.config_watcher import write_throughput
 
 
 @pytest.mark.parametrize(("model", "budget"), [("", None), ("openai/gpt-4o", None), ("", 2.0)])
 def test_a_paid_route_requires_a_model_and_a_budget(model: str, budget: float | None) -> None:
-    table = routing_table(paid_model=model, paid_budget_per_day=budget)
+    table = build_routing_table(paid_model=model, paid_budget_per_day=budget)
     assert table == {"schema": 1, "default": "self_hosted", "paid": None, "canary_share": 0.1}
 
 
 def test_a_paid_route_is_reached_only_by_its_alias() -> None:
-    table = routing_table(paid_model="openai/gpt-4o", paid_budget_per_day=0.0)
+    table = build_routing_table(paid_model="openai/gpt-4o", paid_budget_per_day=0.0)
     assert table["default"] == "self_hosted"
     assert table["paid"] == {"model": "openai/gpt-4o", "budget_usd_per_day": 0.0, "by": "alias"}
 

@@ -80,7 +80,7 @@ def test_new_readers_do_not_confirm_a_fall_for_earlier_readers() -> None:
     text = unconfirmed_reason(
         [(40, 0.8)] * 40 + [(0, 0.0)] * 12, [(3, 0.8)] * 40 + [(14, 0.0)] * 12
     )
-    assert text.startswith("of 52 readers 40 voted before the fall, and without 3 of them they say")
+    assert text.startswith("40 of 52 readers voted before the fall, and the votes of all but 3")
     assert unconfirmed_reason([(0, 0.0)] * 60, [(1, 0.0)] * 60) == "", (
         "without returning readers, nothing can be compared"
     )

@@ -86,34 +86,36 @@ def fold_pairs(values: list[float]) -> PairEvidence:
 
 def test_evidence_and_mode_determine_the_finding() -> None:
     undecided = fold_pairs([0.0, 0.3, -0.2] * 10)
-    running = evaluate_evidence(undecided, mode="shadow", exhausted=False)
+    running = evaluate_evidence(undecided, mode="shadow", is_exhausted=False)
     assert running.finding == "undecided"
     expected = expected_pairs(statistics.stdev([0.0, 0.3, -0.2] * 10))
     assert running.reason.startswith(f"shadow: 30 of about {expected:.0f} pairs; ")
-    few = evaluate_evidence(fold_pairs([0.0, 0.3, -0.2] * 3), mode="shadow", exhausted=False)
+    few = evaluate_evidence(fold_pairs([0.0, 0.3, -0.2] * 3), mode="shadow", is_exhausted=False)
     assert few.reason.startswith(f"shadow: 9 of about {expected_pairs(DEFAULT_SPREAD):.0f} pairs; ")
-    parked = evaluate_evidence(undecided, mode="shadow", exhausted=True)
+    parked = evaluate_evidence(undecided, mode="shadow", is_exhausted=True)
     assert parked.finding == "exhausted"
     assert "parked, 30 of about " in parked.reason
-    promoted = evaluate_evidence(fold_pairs([0.6] * 30), mode="shadow", exhausted=True)
+    promoted = evaluate_evidence(fold_pairs([0.6] * 30), mode="shadow", is_exhausted=True)
     assert promoted.finding == "promote"
     assert promoted.reason.startswith("shadow: better, after ")
-    harmful = evaluate_evidence(fold_pairs([-0.6] * 60), mode="canary", exhausted=False, readers=3)
+    harmful = evaluate_evidence(
+        fold_pairs([-0.6] * 60), mode="canary", is_exhausted=False, readers=3
+    )
     assert harmful.finding == "roll_back"  # few readers can roll back
     assert "worse than the stable version" in harmful.reason
 
 
 def test_at_the_end_the_mean_decides_within_the_margin() -> None:
     equal = fold_pairs([0.02, -0.02] * 150)
-    assert evaluate_evidence(equal, mode="shadow", exhausted=False).finding == "undecided"
-    won = evaluate_evidence(equal, mode="shadow", exhausted=True)
+    assert evaluate_evidence(equal, mode="shadow", is_exhausted=False).finding == "undecided"
+    won = evaluate_evidence(equal, mode="shadow", is_exhausted=True)
     assert won.finding == "promote"
     assert "not worse by 0.1 or more, and on average +0.000 ± 0.001" in won.reason
-    worse = evaluate_evidence(fold_pairs([0.01, -0.03] * 150), mode="shadow", exhausted=True)
+    worse = evaluate_evidence(fold_pairs([0.01, -0.03] * 150), mode="shadow", is_exhausted=True)
     assert worse.finding == "exhausted"
     assert worse.reason.endswith("on average -0.010 ± 0.001")
     uncertain = evaluate_evidence(
-        fold_pairs([0.4, -0.4] * 150), mode="canary", exhausted=True, readers=40
+        fold_pairs([0.4, -0.4] * 150), mode="canary", is_exhausted=True, readers=40
     )
     assert uncertain.finding == "exhausted"
     assert uncertain.reason.endswith("on average +0.000 ± 0.023, so at least -0.038")
@@ -121,11 +123,11 @@ def test_at_the_end_the_mean_decides_within_the_margin() -> None:
 
 def test_a_finding_without_a_margin_is_described_as_better() -> None:
     evidence = begin(claims=("topic",), margin=0.0)
-    finding = evaluate_evidence(evidence, mode="shadow", exhausted=False)
+    finding = evaluate_evidence(evidence, mode="shadow", is_exhausted=False)
     assert "0 of about " in finding.reason
     for number in range(1, 12):
         evidence = fold(evidence, PairedDifference(number, {"topic": 1.0}))
-    finding = evaluate_evidence(evidence, mode="shadow", exhausted=False)
+    finding = evaluate_evidence(evidence, mode="shadow", is_exhausted=False)
     assert finding.finding == "promote"
     assert finding.reason.startswith("shadow: better, after ")
 
@@ -137,24 +139,32 @@ def test_not_worse_without_a_margin_is_described_as_better() -> None:
         evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
     assert evidence.is_not_worse
     assert not evidence.is_better  # topic won before voice did and then lost
-    finding = evaluate_evidence(evidence, mode="shadow", exhausted=True)
+    finding = evaluate_evidence(evidence, mode="shadow", is_exhausted=True)
     assert finding.finding == "promote"
     assert finding.reason.startswith("shadow: better, after 24 pairs")
 
 
 def test_thumbs_of_too_few_readers_do_not_promote() -> None:
     won = fold_pairs([0.6] * 30)
-    finding = evaluate_evidence(won, mode="canary", exhausted=False, readers=29)
+    finding = evaluate_evidence(won, mode="canary", is_exhausted=False, readers=29)
     assert finding.finding == "undecided"
     assert finding.reason.endswith("29 of 30 readers needed to promote")
-    assert evaluate_evidence(won, mode="canary", exhausted=True, readers=29).finding == "exhausted"
-    assert evaluate_evidence(won, mode="canary", exhausted=False, readers=30).finding == "promote"
+    assert (
+        evaluate_evidence(won, mode="canary", is_exhausted=True, readers=29).finding == "exhausted"
+    )
+    assert (
+        evaluate_evidence(won, mode="canary", is_exhausted=False, readers=30).finding == "promote"
+    )
 
 
 @pytest.mark.parametrize("values", [[0.6] * 30, [-0.6] * 60])
 def test_an_uncertified_judge_decides_nothing(values: list[float]) -> None:
-    finding = evaluate_evidence(fold_pairs(values), mode="shadow", exhausted=False, certified=False)
+    finding = evaluate_evidence(
+        fold_pairs(values), mode="shadow", is_exhausted=False, is_certified=False
+    )
     assert finding.finding == "undecided"
     assert "the judge has no certificate" in finding.reason
-    end = evaluate_evidence(fold_pairs(values), mode="shadow", exhausted=True, certified=False)
+    end = evaluate_evidence(
+        fold_pairs(values), mode="shadow", is_exhausted=True, is_certified=False
+    )
     assert end.finding == "exhausted"

@@ -220,4 +220,4 @@ def test_enough_new_posts_or_pairs_are_a_cause(posts: int, pairs: int, cause: st
 def test_evidence_of_few_readers_trains_nothing() -> None:
     decision = decide_with(few_readers_reason="of 50 readers 40 say what they said")
     assert (decision.kind, decision.closes_alarm) == ("held_back", True)
-    assert "say what they said: a person looks" in decision.message
+    assert "say what they said; a person must check it" in decision.message

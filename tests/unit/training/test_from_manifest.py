@@ -21,9 +21,9 @@ from twin_assets.training import fine_tuning
 from twin_assets.training.from_manifest import (
     EXIT_FAILED,
     clear_stale_job,
-    differences,
     job_from_manifest,
     launch_from_manifest,
+    list_environment_differences,
     main,
     read_raw_posts,
 )
@@ -189,8 +189,13 @@ def test_preference_tuning_starts_only_from_its_parent(base: Path, tmp_path: Pat
 
 
 def test_differences_from_the_original_environment_are_listed(base: Path) -> None:
-    assert differences(replace(make_training_manifest(base), code=training_code_hash())) == ()
-    differences_found = differences(
+    assert (
+        list_environment_differences(
+            replace(make_training_manifest(base), code=training_code_hash())
+        )
+        == ()
+    )
+    differences_found = list_environment_differences(
         make_training_manifest(base, versions={"torch": "0.1", "no-such-package": "1"})
     )
     assert differences_found[0] == "the training code has changed"

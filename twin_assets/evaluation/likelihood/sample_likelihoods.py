@@ -28,7 +28,7 @@ from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_assets.evaluation.likelihood import perplexity
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
-from twin_assets.evaluation.progress import Clock, ProgressLines, read_s
+from twin_assets.evaluation.progress import Clock, ProgressLines, expected_read_s
 from twin_assets.evaluation.statistics.bootstrap import LEVEL
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def compute_likelihoods(
     for subject, _, missing_count in model_samples:
         part = progress_part_name(subject)
         announced_counts[part] += missing_count
-        progress.expect(part, announced_counts[part], each_s=read_s(cache.precision))
+        progress.expect(part, announced_counts[part], each_s=expected_read_s(cache.precision))
     for subject, samples, missing_count in model_samples:
         seconds_before = clock.seconds.get(progress_part_name(subject), 0.0)
         with clock.part(progress_part_name(subject)):

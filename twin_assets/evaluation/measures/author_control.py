@@ -157,7 +157,7 @@ def compare(
     )
 
 
-def claim(control: Control) -> GateClaim:
+def decide_claim(control: Control) -> GateClaim:
     """Decide `learns_this_author`: the author's passages gained more than other people's."""
     ratio = Interval(control.ratio, control.low, control.high)
     detail = (
@@ -254,12 +254,12 @@ MEASURE = Measure(
     name="control",
     value=Control,
     compute=_compute,
-    before_questions=True,
+    needs_no_answers=True,
     claims=(
         ClaimRule(
             CLAIM,
             "Training made the author's passages likelier by more than other people's.",
-            claim,
+            decide_claim,
             decide_missing=_decide_without_other_authors,
         ),
     ),

@@ -40,7 +40,7 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     comparison = voice.against_all
     reason = _undecided_reason(voice)
     if reason or comparison is None:
-        return _undecided(LESS_LIKE_BASE, reason)
+        return _undecided_claim(LESS_LIKE_BASE, reason)
     base_detail = (
         f"voice score {comparison.candidate.value:.2f}, base model {comparison.base.value:.2f}: "
         f"{comparison.over_base.describe()} on {voice.count_text}"
@@ -80,7 +80,7 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
     comparison = voice.against_people
     reason = _undecided_reason(voice)
     if reason or comparison is None:
-        return _undecided(LIKE_AUTHOR, reason)
+        return _undecided_claim(LIKE_AUTHOR, reason)
     closed_share = comparison.gap_closed
     gap_detail = "the base and the author have the same score"
     if closed_share is not None:
@@ -106,7 +106,7 @@ def _undecided_reason(voice: Voice) -> str:
     return f"{voice.prompts} held-out questions, but {MIN_PROMPTS} are needed; import more posts"
 
 
-def _undecided(name: str, reason: str) -> GateClaim:
+def _undecided_claim(name: str, reason: str) -> GateClaim:
     reason = reason or "there are no other people's texts to compare this voice with"
     return GateClaim(name, None, None, 0.0, f"not decided: {reason}")
 
@@ -186,7 +186,7 @@ MEASURE = Measure(
             "The voice score against other people only is above the base's; "
             "advisory for base models of less than a billion parameters.",
             sounds_like_this_author,
-            advisory_for_small_bases=True,
+            is_advisory_for_small_bases=True,
         ),
     ),
 )

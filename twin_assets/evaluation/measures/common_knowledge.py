@@ -171,7 +171,7 @@ def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> 
     return [weight / sum(weights) for weight in weights]
 
 
-def claim(knowledge: CommonKnowledge) -> GateClaim:
+def decide_claim(knowledge: CommonKnowledge) -> GateClaim:
     """Decide `keeps_common_knowledge`.
 
     The claim passes if the right options lose less than 0.1 of probability, interval included, or
@@ -210,13 +210,13 @@ MEASURE = Measure(
     name="common_knowledge",
     value=CommonKnowledge,
     compute=_compute,
-    before_questions=True,
+    needs_no_answers=True,
     claims=(
         ClaimRule(
             CLAIM,
             "The right options of 100 common questions are at most .1 less likely than for the "
             "base model, 95 % interval included.",
-            claim,
+            decide_claim,
         ),
     ),
 )

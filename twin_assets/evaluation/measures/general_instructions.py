@@ -74,7 +74,7 @@ def compare(candidate: AnswerLikelihood, base: AnswerLikelihood) -> GeneralInstr
     )
 
 
-def claim(basics: GeneralInstructionLoss) -> GateClaim:
+def decide_claim(basics: GeneralInstructionLoss) -> GateClaim:
     """Decide `keeps_the_basics`: the loss is at most 5 % above the base's."""
     ratio = basics.ratio
     detail = (
@@ -99,12 +99,12 @@ MEASURE = Measure(
     name="basics",
     value=GeneralInstructionLoss,
     compute=_compute,
-    before_questions=True,
+    needs_no_answers=True,
     claims=(
         ClaimRule(
             CLAIM,
             "The loss on 200 general instructions is at most 5 % above the base's.",
-            claim,
+            decide_claim,
         ),
     ),
 )

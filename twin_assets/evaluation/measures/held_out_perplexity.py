@@ -204,21 +204,21 @@ MEASURE = Measure(
     name="held_out_perplexity",
     value=HeldOutPerplexity,
     compute=_compute,
-    before_questions=True,
+    needs_no_answers=True,
     claims=(
         ClaimRule(
             BEATS_BASE,
             "The held-out perplexity is below the base model's, 95 % interval included.",
             _beats_base_model,
-            in_first_verdict=True,
+            is_in_first_verdict=True,
         ),
         ClaimRule(
             NOT_WORSE,
             "The held-out perplexity is at most 5 % above that of the stable version and that of "
             "the best released version, 95 % interval included.",
             _not_worse_than_incumbent,
-            in_first_verdict=True,
+            is_in_first_verdict=True,
         ),
     ),
-    flat=True,
+    is_flat=True,
 )

@@ -69,7 +69,7 @@ def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstruct
     )
 
 
-def claim(followed: FollowedInstructions) -> GateClaim:
+def decide_claim(followed: FollowedInstructions) -> GateClaim:
     """Decide `keeps_following_instructions`: the drop is at most a tenth of all instructions."""
     detail = (
         f"followed {format_rate(followed.candidate)} automatically checked instructions, base "
@@ -91,7 +91,7 @@ def _check_answers(
     instructions = checked_instructions.read_checked_instructions()
     first_position = prompts.instructions.start
     return [
-        checked_instructions.follows(instructions[position - first_position], text)
+        checked_instructions.has_requested_form(instructions[position - first_position], text)
         for position, text in zip(positions, answers, strict=True)
     ]
 
@@ -116,8 +116,8 @@ MEASURE = Measure(
             CLAIM,
             "Of 50 automatically checked instructions, the candidate follows at most 5 fewer than "
             "the base model.",
-            claim,
-            advisory_for_small_bases=True,
+            decide_claim,
+            is_advisory_for_small_bases=True,
         ),
     ),
 )

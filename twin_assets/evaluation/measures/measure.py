@@ -59,10 +59,10 @@ class ClaimRule(Generic[T]):
         decide: function that returns the claim, with its threshold, for the measured value.
         decide_missing: function that may still decide the claim if the measure was not taken.
             Without it, or if it returns None, the claim is undecided for the measure's reason.
-        in_first_verdict: whether the claim is decided before a first model answers
+        is_in_first_verdict: whether the claim is decided before a first model answers
             (`sequential_plan.FIRST`).
-        advisory_for_small_bases: whether the claim is reported but cannot prevent a release if the
-            base model has fewer than `voice_scores.MIN_BLOCKING_PARAMETERS` parameters.
+        is_advisory_for_small_bases: whether the claim is reported but cannot prevent a release if
+            the base model has fewer than `voice_scores.MIN_BLOCKING_PARAMETERS` parameters.
         blocks: `voice` to block prose; empty to block the release.
     """
 
@@ -70,12 +70,12 @@ class ClaimRule(Generic[T]):
     description: str
     decide: Callable[[T], GateClaim]
     decide_missing: Callable[[Measurements], GateClaim | None] | None = None
-    in_first_verdict: bool = False
-    advisory_for_small_bases: bool = False
+    is_in_first_verdict: bool = False
+    is_advisory_for_small_bases: bool = False
     blocks: AnswerForm | Literal[""] = ""
 
 
-def announce_nothing(_scores: BaseScores, _asked: PromptSet, _judges: Judges) -> None:
+def announce_nothing(_scores: BaseScores, _prompts: PromptSet, _judges: Judges) -> None:
     """Request nothing, for a measure that needs no scores of the base's answers."""
 
 
@@ -91,8 +91,8 @@ class Measure(Generic[T]):
             are too few passages.
         claims: claims that the value decides; empty if it is only reported.
         announce: function that requests scores of the base's answers (`BaseScores.announce`).
-        flat: whether the fields of its value are stored in the record directly, without its name.
-        before_questions: whether the value can be computed before any question is asked.
+        is_flat: whether the record stores the fields of its value directly, without its name.
+        needs_no_answers: whether the value can be computed before any question is asked.
     """
 
     name: str
@@ -100,8 +100,8 @@ class Measure(Generic[T]):
     compute: Callable[[MeasureContext], T | NotMeasured | None]
     claims: tuple[ClaimRule[T], ...] = ()
     announce: Callable[[BaseScores, PromptSet, Judges], None] = announce_nothing
-    flat: bool = False
-    before_questions: bool = False
+    is_flat: bool = False
+    needs_no_answers: bool = False
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,8 @@ def decide_early(shares: Sequence[float], *, population_size: int) -> Side | Non
         shares,
         limit=MIN_AUC,
         population_size=population_size,
-        above=FALSE_PASS_RATE,
-        below=FALSE_FAIL_RATE,
+        max_false_above=FALSE_PASS_RATE,
+        max_false_below=FALSE_FAIL_RATE,
     )
 
 
@@ -178,10 +178,10 @@ def _compute(context: MeasureContext) -> OnTopic | NotMeasured | None:
 
 def fails_claim(on_topic: OnTopic) -> bool:
     """Return whether these answers fail the claim."""
-    return _claim(on_topic).passed is False
+    return _decide_claim(on_topic).passed is False
 
 
-def _claim(on_topic: OnTopic) -> GateClaim:
+def _decide_claim(on_topic: OnTopic) -> GateClaim:
     own_auc, count = on_topic.own, str(on_topic.questions)
     if on_topic.of_questions > on_topic.questions:
         count += f" of {on_topic.of_questions}"
@@ -218,8 +218,8 @@ MEASURE = Measure(
             CLAIM,
             "Served answers are nearer to their own questions than to other posts' in 8 of 10 "
             "comparisons. If the base model misses this limit too, they are not below the base.",
-            _claim,
-            in_first_verdict=True,
+            _decide_claim,
+            is_in_first_verdict=True,
         ),
     ),
 )

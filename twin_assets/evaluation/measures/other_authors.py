@@ -131,7 +131,7 @@ MEASURE = Measure(
     name="beside_other_authors",
     value=OtherAuthorsComparison,
     compute=_compute,
-    before_questions=True,
+    needs_no_answers=True,
     claims=(
         ClaimRule(
             CLAIM,

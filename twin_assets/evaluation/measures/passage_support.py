@@ -83,7 +83,7 @@ class Grounding:
     own: Interval
 
 
-def declines(answer: str) -> bool:
+def is_refusal(answer: str) -> bool:
     """Return whether the first 200 characters of an answer decline the question.
 
     The pattern recognises wordings in English, German, French and Spanish, not meanings. It misses
@@ -137,7 +137,7 @@ def compare(
     )
 
 
-def claim(grounding: Grounding) -> GateClaim:
+def decide_claim(grounding: Grounding) -> GateClaim:
     """Decide `rests_on_its_passages`: above chance, and at most 0.15 below the base's support."""
     detail = (
         f"support {grounding.support.value:.2f} by the answers' own passages, "
@@ -196,8 +196,8 @@ MEASURE = Measure(
             CLAIM,
             "Passages support the answers above chance, and at most .15 less than the base's; "
             "advisory for base models of less than a billion parameters.",
-            claim,
-            advisory_for_small_bases=True,
+            decide_claim,
+            is_advisory_for_small_bases=True,
         ),
     ),
 )

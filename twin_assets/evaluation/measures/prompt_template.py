@@ -27,7 +27,7 @@ class TemplateHashes:
     dataset_templates: tuple[str, ...]
 
 
-def _claim(hashes: TemplateHashes) -> GateClaim:
+def _decide_claim(hashes: TemplateHashes) -> GateClaim:
     is_met = set(hashes.dataset_templates) == {hashes.template}
     templates = ", ".join(hashes.dataset_templates) or "no template"
     detail = f"the checkpoint expects {hashes.template}; its samples were rendered with {templates}"
@@ -40,14 +40,14 @@ MEASURE = Measure(
     compute=lambda context: TemplateHashes(
         context.spec.template, tuple(sorted(context.spec.dataset["template"].unique()))
     ),
-    before_questions=True,
+    needs_no_answers=True,
     claims=(
         ClaimRule(
             CLAIM,
             "The checkpoint and its samples use the same prompt template.",
-            _claim,
-            in_first_verdict=True,
+            _decide_claim,
+            is_in_first_verdict=True,
         ),
     ),
-    flat=True,
+    is_flat=True,
 )

@@ -67,20 +67,22 @@ class TrainingTextIndex:
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._texts = [_fold(text) for text in dict.fromkeys(texts)]
-        self._blocks: Mapping[str, list[tuple[int, int]]] = _blocks(self._texts)
+        self._blocks: Mapping[str, list[tuple[int, int]]] = _index_blocks(self._texts)
 
-    def find_shared_spans(self, folded: str) -> list[tuple[int, int]]:
+    def find_shared_spans(self, folded_text: str) -> list[tuple[int, int]]:
         """Return the longest spans (start, end) that a folded text shares with a training text.
 
         The spans are sorted, and none is inside another.
         """
         spans: set[tuple[int, int]] = set()
-        for position in range(len(folded) - BLOCK_CHARACTERS + 1):
+        for position in range(len(folded_text) - BLOCK_CHARACTERS + 1):
             for text_index, text_position in self._blocks.get(
-                folded[position : position + BLOCK_CHARACTERS], ()
+                folded_text[position : position + BLOCK_CHARACTERS], ()
             ):
-                start, end = _extend_span(folded, position, self._texts[text_index], text_position)
-                if end - start >= SPAN_CHARACTERS and _is_prose(folded[start:end]):
+                start, end = _extend_span(
+                    folded_text, position, self._texts[text_index], text_position
+                )
+                if end - start >= SPAN_CHARACTERS and _is_prose(folded_text[start:end]):
                     spans.add((start, end))
         return [
             span
@@ -122,16 +124,16 @@ def flag_recitations(
 
 
 def find_recited_spans(
-    folded: str, prompt: str, training: TrainingTextIndex
+    folded_text: str, prompt: str, training: TrainingTextIndex
 ) -> list[tuple[int, int]]:
     """Return the parts of shared spans that have no `SPAN_CHARACTERS` run of the folded prompt."""
     spans: list[tuple[int, int]] = []
-    for start, end in training.find_shared_spans(folded):
+    for start, end in training.find_shared_spans(folded_text):
         span_start = -1
         for position in range(start, end - SPAN_CHARACTERS + 2):
             is_recited = (
                 position <= end - SPAN_CHARACTERS
-                and folded[position : position + SPAN_CHARACTERS] not in prompt
+                and folded_text[position : position + SPAN_CHARACTERS] not in prompt
             )
             if is_recited and span_start < 0:
                 span_start = position
@@ -141,7 +143,7 @@ def find_recited_spans(
     return spans
 
 
-def claim(recitation: Recitation) -> GateClaim:
+def decide_claim(recitation: Recitation) -> GateClaim:
     """Decide `recites_no_training_text`: at most one answer in ten recites."""
     detail = (
         f"{format_rate(recitation.reciting)} answers recite at least {SPAN_CHARACTERS} characters "
@@ -180,7 +182,7 @@ def _is_prose(span: str) -> bool:
     return len(set(_WORD.findall(span))) >= 3
 
 
-def _blocks(texts: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+def _index_blocks(texts: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
     blocks: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for text_index, text in enumerate(texts):
         for start in range(0, len(text) - BLOCK_CHARACTERS + 1, BLOCK_CHARACTERS):
@@ -212,8 +214,8 @@ def decide_early(
     return decide_side(
         [0.0 if is_reciting else 1.0 for is_reciting in flags],
         limit=1.0 - MAX_RECITING_SHARE,
-        above=FALSE_CLEAN_RATE,
-        below=FALSE_RECITING_RATE,
+        max_false_above=FALSE_CLEAN_RATE,
+        max_false_below=FALSE_RECITING_RATE,
     )
 
 
@@ -226,7 +228,8 @@ def _answers_and_prompts(
     ]
     prompts = [*parity.prompts, *(prompt_set.prompts[position] for position in positions)]
     texts = [
-        answer.text for answer in (*parity.first, *map(answers.candidate.__getitem__, positions))
+        answer.text
+        for answer in (*parity.first_answers, *map(answers.candidate.__getitem__, positions))
     ]
     return texts, [join_prompt_text(prompt) for prompt in prompts]
 
@@ -246,8 +249,8 @@ MEASURE = Measure(
         ClaimRule(
             CLAIM,
             "At most one answer in ten recites 50 characters of training text.",
-            claim,
-            in_first_verdict=True,
+            decide_claim,
+            is_in_first_verdict=True,
         ),
     ),
 )

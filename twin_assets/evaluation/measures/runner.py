@@ -64,7 +64,7 @@ def to_fields(measured: Measurements) -> dict[str, Any]:
     for measure in MEASURES:
         value = measured.get(measure)
         value_fields = None if value is None else asdict(value)
-        fields |= value_fields or {} if measure.flat else {measure.name: value_fields}
+        fields |= value_fields or {} if measure.is_flat else {measure.name: value_fields}
     return fields
 
 
@@ -76,7 +76,7 @@ def from_fields(fields: Mapping[str, Any]) -> Measurements:
     """
     values: dict[str, Any] = {}
     for measure in MEASURES:
-        measured_fields = fields if measure.flat else fields.get(measure.name)
+        measured_fields = fields if measure.is_flat else fields.get(measure.name)
         if measured_fields is not None:
             values[measure.name] = _adapter(measure.value).validate_python(measured_fields)
     fact_names = ("base_parameters", "others", "why_not")

@@ -30,7 +30,7 @@ from twin_assets.evaluation.measures.measure import (
     MeasureContext,
     NotMeasured,
 )
-from twin_assets.evaluation.measures.passage_support import declines
+from twin_assets.evaluation.measures.passage_support import is_refusal
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.served.served_judges import (
     find_positions_with_passages,
@@ -220,7 +220,7 @@ def extract_claims(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, st
     """
     claims: list[tuple[int, str]] = []
     for index, answer in enumerate(judged_answers):
-        if not answer.passages or declines(answer.answer):
+        if not answer.passages or is_refusal(answer.answer):
             continue
         sentences = split_sentences(answer.answer)
         if len(sentences) > 1 and not answer.answer.rstrip().endswith((".", "!", "?", '"', "”")):
@@ -256,7 +256,7 @@ def measure_faithfulness(
 
 
 def correct_share(
-    flagged: Sequence[bool], groups: Sequence[Hashable], calibration: SentenceCalibration
+    flags: Sequence[bool], groups: Sequence[Hashable], calibration: SentenceCalibration
 ) -> Interval:
     """Estimate the share of unsupported sentences from the flags, with a 95 % interval.
 
@@ -265,7 +265,7 @@ def correct_share(
     """
     import numpy as np
 
-    share = sum(flagged) / len(flagged)
+    share = sum(flags) / len(flags)
     if not calibration.is_reliable:
         return Interval(share, 0.0, 1.0)
     generator = np.random.default_rng(9)
@@ -274,7 +274,7 @@ def correct_share(
         _beta(generator, kind.flagged.found, kind.flagged.of) for kind in calibration.kinds
     ]
     caught_draws: Any = sum(kind_draws) / len(kind_draws)
-    flagged_draws = _draw_shares(flagged, groups, seed=8)
+    flagged_draws = _draw_shares(flags, groups, seed=8)
     corrected_draws = np.clip(
         (flagged_draws - alarm_draws) / np.maximum(caught_draws - alarm_draws, 1e-6), 0.0, 1.0
     )
@@ -284,7 +284,7 @@ def correct_share(
     return _interval(min(1.0, max(0.0, value)), corrected_draws)
 
 
-def claim(faithfulness: Faithfulness) -> GateClaim:
+def decide_claim(faithfulness: Faithfulness) -> GateClaim:
     """Decide `says_what_the_posts_say`.
 
     The claim passes if, with 95 % confidence, at most one sentence in five is unsupported. The
@@ -441,7 +441,7 @@ MEASURE = Measure(
             CLAIM,
             "At most one generated sentence in five is contradicted or not supported by its "
             "passages. Otherwise, the version is released for quotations only.",
-            claim,
+            decide_claim,
             blocks=BLOCKED_FORM,
         ),
     ),

@@ -68,7 +68,7 @@ def is_undecided(parity: Parity) -> bool:
     return decide_side(closeness, limit=1.0 - mean / cap) is None
 
 
-def _claim(served_parity: ServedParity) -> GateClaim:
+def _decide_claim(served_parity: ServedParity) -> GateClaim:
     mean, largest = served_parity.parity_mean, served_parity.parity_largest
     mean_limit, largest_limit = precision_limits(served_parity.parity_precision)
     if mean is None or largest is None:
@@ -96,14 +96,14 @@ MEASURE = Measure(
     name="served_parity",
     value=ServedParity,
     compute=lambda context: summarize_parity(context.parity),
-    before_questions=True,
+    needs_no_answers=True,
     claims=(
         ClaimRule(
             CLAIM,
             "The served log-probabilities match those of transformers + PEFT.",
-            _claim,
-            in_first_verdict=True,
+            _decide_claim,
+            is_in_first_verdict=True,
         ),
     ),
-    flat=True,
+    is_flat=True,
 )

@@ -61,15 +61,18 @@ def measure_visible_voice(
             compare(
                 "function words",
                 "per 100 words",
-                lambda t: Counter(
-                    word for text in t for word in _tokens(text) if word in common_words
+                lambda texts: Counter(
+                    word for text in texts for word in _tokens(text) if word in common_words
                 ),
                 MAX_WORDS,
             ),
             compare("sentence length", "% of sentences", _count_sentence_lengths, None),
             compare("punctuation", "per 100 words", _count_marks, MAX_MARKS),
             compare(
-                "openings", "% of texts", lambda t: _count_openings(t, common_words), MAX_OPENINGS
+                "openings",
+                "% of texts",
+                lambda texts: _count_openings(texts, common_words),
+                MAX_OPENINGS,
             ),
         ),
     )

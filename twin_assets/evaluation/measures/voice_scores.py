@@ -38,13 +38,11 @@ from twin_assets.evaluation.statistics.sequential import Side, decide_side
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.voice import VoiceJudge
 
-MAX_DROP_BELOW_POSTS = (
-    0.02  # largest allowed loss to the base model with the author's posts in the prompt
-)
+# largest allowed loss to the base model with the author's posts in the prompt
+MAX_DROP_BELOW_POSTS = 0.02
 MIN_GAP_SHARE = 0.2  # smallest share of the way from base to author that a candidate must cover
-MIN_BLOCKING_PARAMETERS = (
-    1_000_000_000  # smallest base model for which `sounds_like_this_author` blocks
-)
+# smallest base model for which `sounds_like_this_author` blocks
+MIN_BLOCKING_PARAMETERS = 1_000_000_000
 BET_LEVEL = 0.0125  # error rate of each limit's betting test while questions are asked
 LESS_LIKE_BASE = "sounds_less_like_the_base"
 FINAL_LEVEL = 0.975  # of the interval after the last question; with the betting test, 2.5 % error
@@ -249,8 +247,8 @@ def _decide_by_bet(
     return decide_side(
         [(1.0 + candidate[position] - other[position]) / 2.0 for position in first_positions],
         limit=(1.0 + limit) / 2.0,
-        above=BET_LEVEL,
-        below=BET_LEVEL,
+        max_false_above=BET_LEVEL,
+        max_false_below=BET_LEVEL,
     )
 
 

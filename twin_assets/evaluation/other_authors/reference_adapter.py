@@ -13,7 +13,7 @@ authors only. Authors with the same base model and recipe therefore share one ad
 GGUF file, because it never answers readers. The next training run removes adapters to which no
 author's file refers, but never a configured one.
 
-It sees about as many tokens as the author's last training run. With twice as many, a good candidate
+It is trained on about as many tokens as the author's last run. With twice as many, a good candidate
 hardly beats it. With half as many, a candidate trained on other people's data beats it too
 (tests/bench/RESULTS.md). If a corpus ends before the recipe's budget, tokens are rounded in steps
 of √2, so that a few new posts do not require a new adapter.
@@ -68,7 +68,7 @@ class TrainedReference:
     folder: Path
     manifest: Manifest
     authors: tuple[str, ...]
-    trained: bool
+    was_trained: bool
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def train_reference(
     pointer_values = {"checkpoint": manifest.checkpoint, "folder": str(adapter_folder)}
     manifests.write_pointer(folder, author.slug, pointer_values | {"authors": authors})
     _remove_unreferenced(folder)
-    return TrainedReference(adapter_folder, manifest, authors, trained=existing_folder is None)
+    return TrainedReference(adapter_folder, manifest, authors, was_trained=existing_folder is None)
 
 
 def find_reference(

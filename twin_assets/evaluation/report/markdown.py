@@ -63,7 +63,7 @@ def write_report(
     )
 
 
-def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
+def render_report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
     """Return the report with an embedded plot, for a page that cannot open local files.
 
     The report is made only from the record, which contains no post text, because the event log is
@@ -106,7 +106,7 @@ def render_report(
     if not gate.is_full_gate(verdict.claims):
         lines += [
             "",
-            "This is the gate's first part, which decides a first release. The rest follows.",
+            "This first part of the gate decides a first release. The other claims follow later.",
         ]
     elif advisory_claims := gate.advisory_claims(measurements):
         lines += [

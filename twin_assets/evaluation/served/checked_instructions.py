@@ -52,7 +52,7 @@ def read_checked_instructions() -> tuple[CheckedInstruction, ...]:
     )
 
 
-def follows(instruction: CheckedInstruction, answer: str) -> bool:
+def has_requested_form(instruction: CheckedInstruction, answer: str) -> bool:
     """Return whether the answer has the requested form; an empty answer never has it."""
     text = answer.strip()
     return bool(text) and CHECKS[instruction.check](text, instruction.wanted)

@@ -100,8 +100,8 @@ class ReferenceModel:
 def compare(
     reference: ReferenceModel,
     prompts: Sequence[Sequence[Mapping[str, str]]],
-    first: Sequence[ServedAnswer],
-    second: Sequence[ServedAnswer],
+    first_answers: Sequence[ServedAnswer],
+    second_answers: Sequence[ServedAnswer],
     *,
     precision: str = "f16",
     advance: Callable[[int], object] = lambda _prompts: None,
@@ -117,7 +117,7 @@ def compare(
     """
     differences: list[float] = []
     differences_by_prompt: list[list[float]] = []
-    for prompt, *pair in zip(prompts, first, second, strict=True):
+    for prompt, *pair in zip(prompts, first_answers, second_answers, strict=True):
         first_answer, second_answer = (_cut_to_known_positions(answer) for answer in pair)
         if first_answer.tokens == second_answer.tokens:  # one pass suffices
             groups = [(first_answer, second_answer)]

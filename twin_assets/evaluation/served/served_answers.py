@@ -27,7 +27,7 @@ from typing import Any
 import polars as pl
 
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.evaluation.progress import AGAIN_S, ANSWER_S, REFERENCE_S, ProgressLines
+from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, REPEATED_ANSWER_S, ProgressLines
 from twin_assets.evaluation.served import checked_instructions, posts_in_prompt
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import Template
@@ -63,12 +63,13 @@ class CandidateAnswers:
 
     Attributes:
         prompts: messages of each prompt.
-        first, repeated: answers of at most `ANSWER_TOKENS` and `PARITY_TOKENS` tokens.
+        first_answers, repeated_answers: answers of at most `ANSWER_TOKENS` and `PARITY_TOKENS`
+            tokens.
     """
 
     prompts: list[list[Any]]
-    first: list[ServedAnswer]
-    repeated: list[ServedAnswer]
+    first_answers: list[ServedAnswer]
+    repeated_answers: list[ServedAnswer]
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def build_prompt_set(
 
 def announce_progress(progress: ProgressLines, *, answers: int) -> None:
     """Announce the steps for the parity set, its reference and the other `answers`."""
-    progress.expect(SERVED_PART, 2 * FIRST_PARITY_PROMPTS, each_s=AGAIN_S)
+    progress.expect(SERVED_PART, 2 * FIRST_PARITY_PROMPTS, each_s=REPEATED_ANSWER_S)
     progress.expect(REFERENCE_PART, FIRST_PARITY_PROMPTS, each_s=REFERENCE_S)
     progress.expect(BOTH_PART, answers, each_s=ANSWER_S)
 

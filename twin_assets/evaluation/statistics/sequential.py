@@ -11,13 +11,13 @@ Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement"
 https://arxiv.org/abs/2006.04347. `twin_resources/statistics/bets.py` implements a bet.
 
 A gate with N questions estimates the mean over these N, asked in random order. After t values with
-sum S, the conditional mean of the next value is the mean of the rest: (N·m − S)/(N − t). The claim
-m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and the bets of
-`bets.py` are made against that mean. Under the claim, the wealth is a nonnegative supermartingale.
-The probability that it ever reaches 1/α is at most α (Ville), regardless of the number of tests. A
-negative n refutes the claim with certainty, so the last question decides if no earlier question
-did. Stopping early gives the same answer as asking all N, except with probability at most α. Two
-questions about one post do no harm, because only the order is random.
+sum S, the conditional mean of the next value is that of the remaining ones: (N·m − S)/(N − t). The
+claim m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and the bets
+of `bets.py` are made against that mean. Under the claim, the wealth is a nonnegative
+supermartingale. The probability that it ever reaches 1/α is at most α (Ville), regardless of the
+number of tests. A negative n refutes the claim with certainty, so the last question decides if no
+earlier question did. Stopping early gives the same answer as asking all N, except with probability
+at most α. Two questions about one post do no harm, because only the order is random.
 """
 # pyright: strict
 
@@ -44,8 +44,8 @@ def decide_side(
     *,
     limit: float,
     population_size: int | None = None,
-    above: float = 0.05,
-    below: float = 0.05,
+    max_false_above: float = 0.05,
+    max_false_below: float = 0.05,
 ) -> Side | None:
     """Return the side of a limit on which the mean lies, or None if the values do not decide it.
 
@@ -55,7 +55,7 @@ def decide_side(
         limit: number in (0, 1); a mean equal to it counts as `above`.
         population_size: size of the population, drawn in random order; None for an infinite
             population.
-        above, below: largest probability of a wrong `above` and of a wrong `below`.
+        max_false_above, max_false_below: largest probabilities of a wrong `above` and `below`.
 
     Raises:
         OutOfRangeError: a value is outside [0, 1], or there are more than `population_size` values.
@@ -74,9 +74,9 @@ def decide_side(
         _Bets(1.0 - limit, population_size),
     )
     for value in values:
-        if upper_bets.stake(value) >= 1.0 / above:
+        if upper_bets.stake(value) >= 1.0 / max_false_above:
             return "above"
-        if lower_bets.stake(1.0 - value) >= 1.0 / below:
+        if lower_bets.stake(1.0 - value) >= 1.0 / max_false_below:
             return "below"
     if (
         population_size is not None and len(values) == population_size
@@ -88,7 +88,7 @@ def decide_side(
 def split_level(level: float, looks: int) -> tuple[float, ...]:
     """Split a level over the looks at an interval.
 
-    Every look but the last gets a fifth of the level, and the last gets the rest. By the union
+    Every look but the last gets a fifth of the level, and the last gets the remainder. By the union
     bound, the total is valid for any dependence between the looks, at the cost of somewhat wider
     intervals.
     """

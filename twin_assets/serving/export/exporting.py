@@ -90,7 +90,9 @@ def export(
         _temporary_export(output_folder) as partial_folder,
     ):
         report(f"writing {export_format}")
-        write(source, partial_folder, export_format=export_format, dtype=dtype, settings=settings)
+        write_export(
+            source, partial_folder, export_format=export_format, dtype=dtype, settings=settings
+        )
         agreement = None
         if verify:
             report("comparing log-probabilities with those of the checkpoint")
@@ -106,12 +108,14 @@ def export(
         write_json(
             partial_folder / RECORD_FILE_NAME, _record(manifest, export_format, dtype, agreement)
         )
-        size = sum(path.stat().st_size for path in partial_folder.rglob("*") if path.is_file())
+        byte_count = sum(
+            path.stat().st_size for path in partial_folder.rglob("*") if path.is_file()
+        )
         partial_folder.rename(output_folder)
-    return ExportResult(output_folder, size, agreement)
+    return ExportResult(output_folder, byte_count, agreement)
 
 
-def write(
+def write_export(
     source: ExportSource,
     output_folder: Path,
     *,

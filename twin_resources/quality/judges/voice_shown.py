@@ -102,7 +102,7 @@ def read_voice_figures(path: Path) -> VoiceFigures | None:
         if document["schema"] == SCHEMA:
             fields = {name: document[name] for name in VoiceFigures.__dataclass_fields__}
             return TypeAdapter(VoiceFigures).validate_python(fields)
-        reason = "a schema that this version does not know"
+        reason = "a schema that this version does not support"
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, ValidationError) as error:

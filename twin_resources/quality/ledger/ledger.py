@@ -253,15 +253,15 @@ class Ledger:
         start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
         overlap_ms = int(rules.overlap_s * 1000)
         # Traces are read first, because scores refer to them. Half the budget remains for scores.
-        for pages, share in ((traces, 2), (scores, 1)):
-            with budget.allocate(share) as allocation:
+        for pages, divisor in ((traces, 2), (scores, 1)):
+            with budget.allocate(divisor) as allocation:
                 state = self._feed(pages.kind) or start
                 reading.continue_feed(
                     pages, store, allocation, state, goal_ms, overlap_ms=overlap_ms
                 )
         reading.look_up_traces(traces, store, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
-            report.reconciling |= reading.reconcile(
+            report.is_reconciling |= reading.reconcile(
                 pages,
                 store,
                 budget,
@@ -269,7 +269,7 @@ class Ledger:
                 every_ms=int(rules.reconcile_s * 1000),
                 length_ms=rules.reconcile_days * DAY_MS,
             )
-        if not report.reconciling:
+        if not report.is_reconciling:
             # Once a day, use the remaining budget to read scores that appeared over a week late.
             reading.reconcile(
                 scores,

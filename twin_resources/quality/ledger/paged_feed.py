@@ -61,9 +61,9 @@ class TickBudget:
         self.spent += 1
 
     @contextmanager
-    def allocate(self, share: int) -> Generator[TickBudget]:
-        """Open a budget of 1/`share` of the calls left, rounded up; its calls also count here."""
-        allocation = TickBudget(-(-self.requests // share), self.ends_at, self.clock)
+    def allocate(self, divisor: int) -> Generator[TickBudget]:
+        """Open a budget of 1/`divisor` of the calls left, rounded up; its calls also count here."""
+        allocation = TickBudget(-(-self.requests // divisor), self.ends_at, self.clock)
         try:
             yield allocation
         finally:

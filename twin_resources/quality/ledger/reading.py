@@ -154,7 +154,7 @@ def continue_feed(
     try:
         return feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
     finally:
-        store.report.unread += feed.skipped
+        store.report.unread_items += feed.skipped
 
 
 def look_up_traces(
@@ -194,7 +194,7 @@ def _look_up(
         if not error.is_server_error:
             raise
         if len(trace_ids) == 1:
-            store.report.unread.append(f"{trace_ids[0]}: {error.found}")
+            store.report.unread_items.append(f"{trace_ids[0]}: {error.found}")
             return
         middle = len(trace_ids) // 2
         _look_up(pages, trace_ids[:middle], store, budget, since_ms)

@@ -18,33 +18,34 @@ class SyncReport:
     Attributes:
         problem: why the sync is incomplete; empty without a problem. Rows missing from an
             incomplete sync prove nothing.
-        traces, scores: the number of rows that are new in the ledger.
-        changed, deleted, late: the number of such scores; settled values stay unchanged.
+        new_traces, new_scores: the number of rows that are new in the ledger.
+        changed_scores, deleted_scores, late_scores: the number of such scores; settled values stay
+            unchanged.
         invalid_scores: reason → the number of new scores that never count.
-        settled: author → the number of new values.
+        settled_values: author → the number of new values.
         unsettled_days: status → the number of unsettled reader-days (`capped`: above the reader's
             share; `beyond`: above three usual days; `new`: of new readers above a tenth of a day).
         frontier_ms, goal_ms: the time up to which scores were read, and the newest readable time.
-        reconciling: whether a pass over the last days is unfinished.
-        unread: traces and milliseconds for which the trace store fails even when they are requested
-            alone, with the reason. Their scores wait for the pass over the last days.
+        is_reconciling: whether a pass over the last days is unfinished.
+        unread_items: traces and milliseconds for which the trace store fails even when they are
+            requested alone, with the reason. Their scores wait for the pass over the last days.
         rewound_s: the seconds by which the clock was ahead in an earlier sync, or 0. Rows skipped
             then are read now.
     """
 
     problem: str = ""
-    traces: int = 0
-    scores: int = 0
-    changed: int = 0
-    deleted: int = 0
-    late: int = 0
+    new_traces: int = 0
+    new_scores: int = 0
+    changed_scores: int = 0
+    deleted_scores: int = 0
+    late_scores: int = 0
     invalid_scores: Counter[str] = field(default_factory=Counter[str])
-    settled: Counter[str] = field(default_factory=Counter[str])
+    settled_values: Counter[str] = field(default_factory=Counter[str])
     unsettled_days: Counter[str] = field(default_factory=Counter[str])
     frontier_ms: int = 0
     goal_ms: int = 0
-    reconciling: bool = False
-    unread: list[str] = field(default_factory=list[str])
+    is_reconciling: bool = False
+    unread_items: list[str] = field(default_factory=list[str])
     rewound_s: float = 0.0
 
     @property
@@ -56,20 +57,20 @@ class SyncReport:
     def message(self) -> str:
         """One-line summary for a tick."""
         parts = [self.problem] if self.problem else []
-        parts.append(f"{self.scores:,} new scores, {self.settled.total():,} settled")
+        parts.append(f"{self.new_scores:,} new scores, {self.settled_values.total():,} settled")
         reasons = ", ".join(sorted(self.invalid_scores))
         counts = {
-            "changed": self.changed,
-            "deleted": self.deleted,
-            "late": self.late,
+            "changed": self.changed_scores,
+            "deleted": self.deleted_scores,
+            "late": self.late_scores,
             f"that will never count ({reasons})": self.invalid_scores.total(),
             "reader-days above their share": self.unsettled_days["capped"],
             "above three times a usual day": self.unsettled_days["beyond"],
             "from new readers above a tenth of a day": self.unsettled_days["new"],
         }
         parts += [f"{count:,} {label}" for label, count in counts.items() if count]
-        if self.unread:
-            parts.append(f"{len(self.unread):,} could not be read ({self.unread[0]})")
+        if self.unread_items:
+            parts.append(f"{len(self.unread_items):,} could not be read ({self.unread_items[0]})")
         if self.rewound_s:
             lead_text = f"{self.rewound_s:,.0f} s ahead"
             parts.append(f"an earlier clock was {lead_text}: reading continues at the newest score")

@@ -52,8 +52,8 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
     metadata = _as_mapping(score.get("metadata"))
     trace_id = score_trace_id(score)
     data_type = str(score.get("dataType") or "")
-    kind = _kind(name, data_type)
-    value, text, reason = _value(kind, data_type, score.get("value"))
+    kind = _classify_score(name, data_type)
+    value, text, reason = _parse_value(kind, data_type, score.get("value"))
     if not trace_id:
         reason = NO_TRACE
     return {
@@ -131,7 +131,9 @@ def _counted_fields(row: Mapping[str, Any], counts: CountedScores) -> dict[str, 
     }
 
 
-def _kind(name: str, data_type: str) -> Literal["vote", "edit", "compare", "judge", "other"]:
+def _classify_score(
+    name: str, data_type: str
+) -> Literal["vote", "edit", "compare", "judge", "other"]:
     if name == VOTE:
         return "vote"
     if name == EDIT and data_type == "CORRECTION":
@@ -141,7 +143,7 @@ def _kind(name: str, data_type: str) -> Literal["vote", "edit", "compare", "judg
     return "judge" if name.startswith(JUDGE) else "other"
 
 
-def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str, str]:
+def _parse_value(kind: str, data_type: str, value: object) -> tuple[float | None, str, str]:
     """Return (number, text, reason)."""
     if kind == "edit":
         text = str(value).strip() if isinstance(value, str) else ""

@@ -325,7 +325,7 @@ def _store_settled_values(
         score_id: sequence for sequence, (_, score_ids) in numbered_values for score_id in score_ids
     }
     _set_status(connection, sequence_by_score, "settled")
-    report.settled[author] += len(values)
+    report.settled_values[author] += len(values)
 
 
 def _set_status(connection: sa.Connection, scores: Mapping[str, int | None], status: str) -> None:

@@ -106,7 +106,7 @@ class LedgerWriter:
         stored_rows = _rows_by_id(connection, ledger_tables.traces, "trace_id", list(rows_by_id))
         ledger_tables.upsert(connection, ledger_tables.traces, list(rows_by_id.values()))
         new_ids = [trace_id for trace_id in rows_by_id if trace_id not in stored_rows]
-        self.report.traces += len(new_ids)
+        self.report.new_traces += len(new_ids)
         table = ledger_tables.scores
         for chunk in ledger_tables.batches(new_ids, _CHUNK):
             waiting_rows = connection.execute(
@@ -174,8 +174,8 @@ class LedgerWriter:
                 is_foreign = row["kind"] == OTHER
                 missing_traces = self.unknown_foreign_traces if is_foreign else self.unknown_traces
                 missing_traces.add(row["trace_id"])
-        self.report.scores += len(new_rows)
-        self.report.changed += len(changed_rows)
+        self.report.new_scores += len(new_rows)
+        self.report.changed_scores += len(changed_rows)
         self.report.invalid_scores.update(
             row["reason"] for row in new_rows if row["status"] == "bad"
         )
@@ -209,7 +209,7 @@ class LedgerWriter:
                 counted_rows = [row for row in rows_to_recount if row["kind"] != OTHER]
                 self._assign_days(connection, counted_rows, keep_own_day=True)
                 ledger_tables.upsert(connection, table, counted_rows)
-                self.report.changed += len(counted_rows)
+                self.report.changed_scores += len(counted_rows)
 
     def _assign_days(
         self,
@@ -232,7 +232,7 @@ class LedgerWriter:
             vote["day"] = vote_day
             if (vote["author"], vote["stream"], vote["reader"], vote_day) in settled_days:
                 vote["status"] = "late"
-                self.report.late += 1
+                self.report.late_scores += 1
             elif (
                 not keep_own_day
                 and self.day_closing == "daily"
@@ -241,7 +241,11 @@ class LedgerWriter:
                 vote["day"] = self.closed_ms // DAY_MS
 
     def _mark_missing_deleted(
-        self, connection: sa.Connection, kind: str, seen: set[str], window_bounds: tuple[int, int]
+        self,
+        connection: sa.Connection,
+        kind: str,
+        returned_ids: set[str],
+        window_bounds: tuple[int, int],
     ) -> None:
         table = ledger_tables.traces if kind == TRACES else ledger_tables.scores
         identity, moment = LISTED_BY[kind]
@@ -249,14 +253,14 @@ class LedgerWriter:
         if kind == SCORES:
             is_in_window &= table.c.status != "deleted"
         stored_ids = connection.execute(sa.select(identity).where(is_in_window)).scalars()
-        missing_ids = [stored_id for stored_id in stored_ids if stored_id not in seen]
+        missing_ids = [stored_id for stored_id in stored_ids if stored_id not in returned_ids]
         for chunk in ledger_tables.batches(missing_ids, _CHUNK):
             if kind == TRACES:
                 connection.execute(sa.delete(table).where(identity.in_(chunk)))
             else:
                 update = sa.update(table).where(identity.in_(chunk))
                 connection.execute(update.values(status="deleted", text=""))
-        self.report.deleted += len(missing_ids) if kind == SCORES else 0
+        self.report.deleted_scores += len(missing_ids) if kind == SCORES else 0
 
     def remove_old(self, connection: sa.Connection, *, before_ms: int) -> None:
         """Remove rows past their retention, up to a limit per call."""
@@ -277,10 +281,10 @@ def _trace_fields(row: Mapping[str, Any]) -> dict[str, Any] | None:
     return {name: row[name] for name in ("author", "version", "prompt_class", "reader")}
 
 
-def _has_same_content(former: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    if former["status"] == "deleted" or former["kind"] != row["kind"]:
+def _has_same_content(stored_row: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    if stored_row["status"] == "deleted" or stored_row["kind"] != row["kind"]:
         return False
-    return former["value"] == row["value"] and former["text"] == row["text"]
+    return stored_row["value"] == row["value"] and stored_row["text"] == row["text"]
 
 
 def _rows_by_id(

@@ -144,29 +144,29 @@ def evaluate_evidence(
     evidence: PairEvidence,
     *,
     mode: ReleaseMode,
-    exhausted: bool,
+    is_exhausted: bool,
     readers: int | None = None,
-    certified: bool = True,
+    is_certified: bool = True,
 ) -> TrialResult:
     """Return the evidence about a version on trial for `moves.required_moves`.
 
     Args:
-        exhausted: whether the prompts are used up or 14 canary days have passed. True only once,
+        is_exhausted: whether the prompts are used up or 14 canary days have passed. True only once,
             because the trial then ends.
         readers: the number of distinct canary readers if thumbs decide. Fewer than 30 may only
             veto.
-        certified: whether every judge still has its certificate. Otherwise, nothing is decided.
+        is_certified: whether every judge still has its certificate. Otherwise, nothing is decided.
     """
     progress = f"{evidence.pairs} of about {estimate_trial_pairs(evidence):.0f} pairs"
     bets_text = _describe_bets(evidence)
-    if not certified:
+    if not is_certified:
         reason = (
             f"{mode}: parked, because the judge has lost its certificate"
-            if exhausted
+            if is_exhausted
             else (f"{mode}: nothing decided, because the judge has no certificate")
         )
-        return TrialResult("exhausted" if exhausted else "undecided", f"{reason} ({progress})")
-    verdict = final_verdict(evidence) if exhausted else evidence.verdict
+        return TrialResult("exhausted" if is_exhausted else "undecided", f"{reason} ({progress})")
+    verdict = final_verdict(evidence) if is_exhausted else evidence.verdict
     if verdict == "roll_back":
         return TrialResult("roll_back", f"{mode}: worse than the stable version; {bets_text}")
     has_too_few_readers = readers is not None and readers < MIN_READERS
@@ -176,7 +176,7 @@ def evaluate_evidence(
     readers_note = (
         f"; {readers} of {MIN_READERS} readers needed to promote" if has_too_few_readers else ""
     )
-    if exhausted:
+    if is_exhausted:
         mean_note = (
             f"; {_describe_mean(evidence)}"
             if evidence.is_not_worse and not has_too_few_readers

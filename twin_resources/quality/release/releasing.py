@@ -58,7 +58,7 @@ class ReleaseRound:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseRequest:
-    """What a round is to do for one author.
+    """The inputs of a release round for one author.
 
     Attributes:
         gate_version: the current version of the gate.
@@ -112,7 +112,7 @@ def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility
             next_step=f"write one of {', '.join(MODES)}",
         )
     pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin, alpha=feasibility.alpha)
-    reason = f"{requested_mode}: the author's settings say so"
+    reason = f"{requested_mode}: set in the author's file"
     mode = cast("ReleaseMode", requested_mode)
     if mode == "gate":
         reason += f"; {GATE_REQUIREMENT}"
@@ -254,8 +254,8 @@ def advance_trial(
             stored_trial,
             replays.pairs,
             now=now,
-            exhausted=replays.exhausted,
-            certified=replays.certified,
+            is_exhausted=replays.is_exhausted,
+            is_certified=replays.is_certified,
         )
     ledger_tables.open_tables(state)
     with state.read_transaction() as connection:
@@ -271,7 +271,7 @@ def advance_trial(
     days = canary_days.read_canary_days(state, stored_trial)
     is_over = now - stored_trial.began_at >= MAX_CANARY_DAYS * _DAY_S
     return trial.fold(
-        state, stored_trial, days.pairs, now=now, exhausted=is_over, readers=days.readers
+        state, stored_trial, days.pairs, now=now, is_exhausted=is_over, readers=days.readers
     )
 
 
@@ -299,7 +299,7 @@ def idle_trial_finding(
         return None
     pairs = 0 if stored_trial is None else stored_trial.evidence.pairs
     reason = (
-        f"shadow: parked, because no new pair came in {MAX_IDLE_DAYS:.0f} days ({pairs} in total); "
-        "run `twin release` to try it again, or wait for the candidate of the next retraining"
+        f"shadow: parked, because no new pair was made in {MAX_IDLE_DAYS:.0f} days "
+        f"({pairs} in total); run `twin release` to try it again, or wait for the next candidate"
     )
     return TrialResult("exhausted", reason, incumbent=candidate.incumbent)

@@ -40,16 +40,16 @@ class Replays:
         candidate, incumbent: the version numbers.
         terms: the claims, vetoes and judges; there are no claims without a certified judge.
         pairs: the pairs in order.
-        exhausted: whether every prompt has been replayed.
-        certified: whether every judge still distinguishes probes from the author's own answers.
+        is_exhausted: whether every prompt has been replayed.
+        is_certified: whether every judge still distinguishes probes from the author's own answers.
     """
 
     candidate: int
     incumbent: int
     terms: TrialTerms
     pairs: tuple[PairedDifference, ...]
-    exhausted: bool
-    certified: bool
+    is_exhausted: bool
+    is_certified: bool
 
     def belongs_to(self, candidate: CandidateOnTrial) -> bool:
         """Return whether these pairs belong to the candidate's trial."""
@@ -123,8 +123,8 @@ def read_replays(
             ),
         ),
         pairs=tuple(pairs),
-        exhausted=used_up_trial == trial,
-        certified=bool(claims) and not lost_claims,
+        is_exhausted=used_up_trial == trial,
+        is_certified=bool(claims) and not lost_claims,
     )
 
 

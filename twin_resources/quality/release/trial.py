@@ -151,9 +151,9 @@ def fold(
     pairs: Sequence[PairedDifference],
     *,
     now: float,
-    exhausted: bool,
+    is_exhausted: bool,
     readers: int | None = None,
-    certified: bool = True,
+    is_certified: bool = True,
 ) -> StoredTrial:
     """Fold pairs into a trial, store it with its finding in one transaction, and return it.
 
@@ -185,9 +185,9 @@ def fold(
         result = release_mode.evaluate_evidence(
             evidence,
             mode=stored_trial.candidate.mode,
-            exhausted=exhausted,
+            is_exhausted=is_exhausted,
             readers=readers,
-            certified=certified,
+            is_certified=is_certified,
         )
         finding = replace(result, incumbent=stored_trial.candidate.incumbent)
         has_new_pairs = evidence.pairs > stored_trial.evidence.pairs

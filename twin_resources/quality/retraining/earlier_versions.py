@@ -105,9 +105,9 @@ def _compare_with_earlier(
     }
 
 
-def _shift_before_fall(fall_sums: Sequence[DaySum], earlier: Sequence[DaySum]) -> list[DaySum]:
+def _shift_before_fall(fall_sums: Sequence[DaySum], earlier_sums: Sequence[DaySum]) -> list[DaySum]:
     """Shift the days of another version so that they end the day before the fall."""
-    if not fall_sums or not earlier:
+    if not fall_sums or not earlier_sums:
         return []
-    shift = min(row.day for row in fall_sums) - 1 - max(row.day for row in earlier)
-    return [replace(row, day=row.day + shift) for row in earlier]
+    shift = min(row.day for row in fall_sums) - 1 - max(row.day for row in earlier_sums)
+    return [replace(row, day=row.day + shift) for row in earlier_sums]

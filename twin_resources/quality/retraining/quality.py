@@ -82,13 +82,13 @@ class RetrainingLoop:
         """See `launching.settle_finished`."""
         return launching.settle_finished(self.registry, self.runs, self.inputs, now=now)
 
-    def start(self, causes: Collection[Cause], done: LoopTick, *, now: float) -> LoopTick:
+    def start(self, causes: Collection[Cause], tick: LoopTick, *, now: float) -> LoopTick:
         """Add the runs to start now for these causes to a tick, and return the tick."""
-        done.launches, blocked_messages = launching.claim_due_launches(
+        tick.launches, blocked_messages = launching.claim_due_launches(
             self.state, self.runs, causes, now=now, startable=self.select_startable
         )
-        done.notes += blocked_messages
-        return done
+        tick.notes += blocked_messages
+        return tick
 
 
 @dataclass
@@ -126,7 +126,7 @@ class _TickProcessor:
     """Checks new days and decides alarms for every author with a stable version."""
 
     loop: RetrainingLoop
-    done: LoopTick
+    tick: LoopTick
     now_s: float
     deadline: float
 
@@ -148,14 +148,14 @@ class _TickProcessor:
             if self._is_out_of_time:
                 skipped_authors += 1
                 continue
-            with isolate_failure(author, self.done.notes.append):
+            with isolate_failure(author, self.tick.notes.append):
                 days, has_more = score_watch.check_new_days(
                     self.loop.state, stable, self.loop.rules, now=self.now_s
                 )
                 if has_more:
-                    self.done.notes.append(f"{author}: {days:,} days checked; more are waiting")
+                    self.tick.notes.append(f"{author}: {days:,} days checked; more are waiting")
         if skipped_authors:
-            self.done.notes.append(
+            self.tick.notes.append(
                 f"no time left: new values of {skipped_authors} authors wait for the next tick"
             )
 
@@ -174,18 +174,18 @@ class _TickProcessor:
                 skipped_alarms += author in alarms
                 continue
             stream_evidence, record = evidence_by_author.get(author, []), alarms.get(author)
-            set_message = partial(self.done.messages.__setitem__, author)
+            set_message = partial(self.tick.messages.__setitem__, author)
             with isolate_failure("nothing decided", set_message):
                 if (stable := self.stable.get(author)) is None:
-                    self.done.messages[author] = "no stable version: nothing to watch"
+                    self.tick.messages[author] = "no stable version: nothing to watch"
                 elif record is None:
-                    self.done.messages[author] = self._describe_without_alarm(
+                    self.tick.messages[author] = self._describe_without_alarm(
                         author, stream_evidence, armed_streams
                     )
                 else:
                     self._decide(stable, stream_evidence, record, max(1, armed_authors))
         if skipped_alarms:
-            self.done.notes.append(
+            self.tick.notes.append(
                 f"no time left: alarms of {skipped_alarms} authors wait for the next tick"
             )
 
@@ -194,11 +194,11 @@ class _TickProcessor:
         return self.loop.clock() >= self.deadline
 
     def _describe_without_alarm(
-        self, author: str, stream_evidence: list[StreamEvidence], armed: int
+        self, author: str, stream_evidence: list[StreamEvidence], armed_stream_count: int
     ) -> str:
         """Describe the streams of an author without an alarm."""
         rules, lines = self.loop.rules, list[str]()
-        threshold = rules.threshold(armed)
+        threshold = rules.threshold(armed_stream_count)
         today = int(self.now_s * 1000) // DAY_MS
         with self.loop.state.read_transaction() as connection:
             for watch in stream_evidence:
@@ -249,7 +249,7 @@ class _TickProcessor:
             raised_at=record.raised_at,
         )
         decision = decide(context)
-        self.done.messages[author] = decision.message
+        self.tick.messages[author] = decision.message
         self._store(record, decision, context, alarmed_authors)
 
     def _describe_earlier_training(self, author: str, fingerprint: TrainingFingerprint) -> str:
@@ -269,7 +269,7 @@ class _TickProcessor:
         record: AlarmRecord,
         decision: RetrainingDecision,
         context: AlarmContext,
-        alarmed: list[str],
+        alarmed_authors: list[str],
     ) -> None:
         """Store the decision, its retraining and its notices in one transaction."""
         alarm, author = record.alarm, record.alarm.author
@@ -306,16 +306,16 @@ class _TickProcessor:
                     author,
                     record,
                     decision,
-                    alarmed,
+                    alarmed_authors,
                     rollback_version=rollback_version,
                     at=self.now_s,
                 ):
                     announce(connection, notice, at=self.now_s)
         except _ConcurrentRetrainingError:
-            self.done.messages[author] = "a retraining of this author was just decided: waits"
+            self.tick.messages[author] = "a retraining of this author was just decided: waits"
             return
-        self.done.messages[author] = decision.message
-        self.done.decisions[author] = decision
+        self.tick.messages[author] = decision.message
+        self.tick.decisions[author] = decision
 
     def _is_recently_released(self, author: str) -> bool:
         """Return whether the stable version was released in the last `RECENT_RELEASE_DAYS`."""
@@ -353,7 +353,7 @@ def _notice(
     author: str,
     record: AlarmRecord,
     decision: RetrainingDecision,
-    alarmed: list[str],
+    alarmed_authors: list[str],
     *,
     rollback_version: str,
     at: float,
@@ -382,12 +382,12 @@ def _notice(
             f"{decision.message}. Three things would help: {'; '.join(remedies)}.",
         )
     if decision.kind == "incident":
-        author_list = ", ".join(alarmed[:20]) + (" …" if len(alarmed) > 20 else "")
+        author_list = ", ".join(alarmed_authors[:20]) + (" …" if len(alarmed_authors) > 20 else "")
         return Notice(
             f"incident:{int(record.raised_at // (2 * DAY_S))}",
             "incident",
             author,
-            f"Quality of {len(alarmed)} authors fell within two days",
+            f"Quality of {len(alarmed_authors)} authors fell within two days",
             f"{decision.message}. Check what they share: the judge, the base model, the server, "
             "the page. To accept the new level: `twin lower-floor --reason TEXT`. "
             f"Authors: {author_list}.",

@@ -10,7 +10,7 @@ import pytest
 from twin_assets.evaluation.measures.recitation import (
     Recitation,
     TrainingTextIndex,
-    claim,
+    decide_claim,
     measure_recitation,
 )
 
@@ -90,10 +90,10 @@ def test_more_than_a_tenth_of_reciting_answers_fails() -> None:
         answers = [POST[:90]] * reciting + ["Something of my own."] * (total - reciting)
         return measure_recitation(answers, ["?"] * total, INDEX)
 
-    assert claim(recite(2, 20)).passed is True
-    assert claim(recite(3, 20)).passed is False
-    assert claim(recite(0, 0)).passed is None
-    assert "3 of 20" in claim(recite(3, 20)).detail
+    assert decide_claim(recite(2, 20)).passed is True
+    assert decide_claim(recite(3, 20)).passed is False
+    assert decide_claim(recite(0, 0)).passed is None
+    assert "3 of 20" in decide_claim(recite(3, 20)).detail
 
 
 def test_a_large_corpus_is_searched_quickly() -> None:

@@ -10,8 +10,8 @@ from twin_assets.evaluation.harm.toxicity import is_toxic
 from twin_assets.evaluation.measures.red_team import (
     Flags,
     LeakSearch,
-    claim,
     compare,
+    decide_claim,
     find_flags,
 )
 from twin_assets.evaluation.served.served_answers import read_red_team_prompts
@@ -98,4 +98,4 @@ def test_the_claim_compares_with_the_base_and_allows_no_leak(
 ) -> None:
     safety = compare(tuned, base)
 
-    assert claim(safety).passed is passed
+    assert decide_claim(safety).passed is passed

@@ -13,7 +13,7 @@ from twin_assets.evaluation.measures.sentence_faithfulness import (
     SentenceCalibration,
     calibrate,
     calibrate_from_scores,
-    claim,
+    decide_claim,
     extract_claims,
     measure_faithfulness,
 )
@@ -105,8 +105,8 @@ def test_the_interval_of_the_corrected_share_covers_the_truth(
 
 
 def test_a_third_claims_of_unsupported_sentences_never_passes() -> None:
-    third_claims = [claim(measure(seed, wrong=0.33)) for seed in range(20)]
-    half_claims = [claim(measure(seed, wrong=0.5)) for seed in range(20)]
+    third_claims = [decide_claim(measure(seed, wrong=0.33)) for seed in range(20)]
+    half_claims = [decide_claim(measure(seed, wrong=0.5)) for seed in range(20)]
 
     assert not any(result.passed for result in third_claims)
     assert all(result.passed is False for result in half_claims)
@@ -114,7 +114,7 @@ def test_a_third_claims_of_unsupported_sentences_never_passes() -> None:
 
 
 def test_supported_prose_passes() -> None:
-    result = claim(measure(3, wrong=0.03))
+    result = decide_claim(measure(3, wrong=0.03))
 
     assert result.passed is True
     assert result.value is not None
@@ -127,21 +127,23 @@ def test_an_unreliable_judge_decides_nothing() -> None:
     for result in [measure(seed, wrong=0.03, **guesses) for seed in range(20)]:
         assert not result.calibration.is_reliable
         assert (result.unsupported.low, result.unsupported.high) == (0.0, 1.0)
-        assert claim(result).passed is None
-        assert "cannot tell this author's own sentences from wrong ones" in claim(result).detail
+        assert decide_claim(result).passed is None
+        assert (
+            "cannot tell this author's own sentences from wrong ones" in decide_claim(result).detail
+        )
 
 
 def test_a_judge_that_misses_negations_can_only_refuse() -> None:
     good, bad = (measure(5, wrong=wrong, negated=FALSE_ALARMS) for wrong in (0.01, 0.6))
 
     assert good.calibration.undetected_kinds == ("negations",)
-    assert claim(good).passed is None
-    assert "misses negations" in claim(good).detail
-    assert claim(bad).passed is False
+    assert decide_claim(good).passed is None
+    assert "misses negations" in decide_claim(good).detail
+    assert decide_claim(bad).passed is False
 
 
 def test_a_share_near_the_limit_is_not_decided() -> None:
-    result = claim(measure(4, wrong=LIMIT))
+    result = decide_claim(measure(4, wrong=LIMIT))
 
     assert result.passed is None
     assert result.detail.startswith("not decided: ")

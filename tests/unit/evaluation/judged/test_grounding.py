@@ -6,9 +6,9 @@ import pytest
 
 from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.measures.passage_support import (
-    claim,
     compare,
-    declines,
+    decide_claim,
+    is_refusal,
     swap_passages,
 )
 from twin_resources.quality.judges.judge import JudgedAnswer
@@ -51,8 +51,8 @@ def test_grounded_answers_are_supported_only_by_their_own_passages() -> None:
         score(good), score(good), swapped_scores=score(make_answers(grounded=False))
     )
     assert grounding.own.low > 0.3
-    assert claim(grounding).passed is True
-    assert f"{grounding.answers} answers" in claim(grounding).detail
+    assert decide_claim(grounding).passed is True
+    assert f"{grounding.answers} answers" in decide_claim(grounding).detail
 
 
 def test_unsupported_answers_fail() -> None:
@@ -61,15 +61,24 @@ def test_unsupported_answers_fail() -> None:
     grounding = compare(score(bad), score(good), swapped_scores=score(swap_passages(bad)))
 
     assert grounding.difference.high < -0.15
-    assert claim(grounding).passed is False
+    assert decide_claim(grounding).passed is False
 
 
 def test_support_must_exceed_the_support_by_other_passages() -> None:
     equal_scores = [0.5] * 12
 
-    assert claim(compare(equal_scores, equal_scores, swapped_scores=equal_scores)).passed is False
-    assert claim(compare(equal_scores, equal_scores, swapped_scores=[0.2, 0.3] * 6)).passed is True
-    assert claim(compare(equal_scores, [0.66] * 12, swapped_scores=[0.2, 0.3] * 6)).passed is False
+    assert (
+        decide_claim(compare(equal_scores, equal_scores, swapped_scores=equal_scores)).passed
+        is False
+    )
+    assert (
+        decide_claim(compare(equal_scores, equal_scores, swapped_scores=[0.2, 0.3] * 6)).passed
+        is True
+    )
+    assert (
+        decide_claim(compare(equal_scores, [0.66] * 12, swapped_scores=[0.2, 0.3] * 6)).passed
+        is False
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +99,7 @@ def test_support_must_exceed_the_support_by_other_passages() -> None:
     ],
 )
 def test_declining_answers_are_detected(answer: str) -> None:
-    assert declines(answer)
+    assert is_refusal(answer)
 
 
 @pytest.mark.parametrize(
@@ -107,4 +116,4 @@ def test_declining_answers_are_detected(answer: str) -> None:
     ],
 )
 def test_other_answers_do_not_count_as_declining(answer: str) -> None:
-    assert not declines(answer)
+    assert not is_refusal(answer)

@@ -13,8 +13,8 @@ from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measures.general_instructions import (
     INSTRUCTIONS_FILE,
     MAX_LOSS_RATIO,
-    claim,
     compare,
+    decide_claim,
     make_rows,
 )
 
@@ -59,8 +59,8 @@ def test_a_loss_of_more_than_five_percent_above_the_base_fails(factor: float, pa
     loss = compare(make_losses(factor), make_losses(1.0))
 
     assert loss.ratio.value == pytest.approx(factor)
-    assert claim(loss).passed is passed
-    assert claim(loss).threshold == MAX_LOSS_RATIO
+    assert decide_claim(loss).passed is passed
+    assert decide_claim(loss).threshold == MAX_LOSS_RATIO
     assert loss.instructions == 200
 
 

@@ -13,8 +13,8 @@ from twin_assets.evaluation.measures.common_knowledge import (
     MAX_DROP_BELOW_BASE,
     OPTIONS_PER_QUESTION,
     CommonKnowledge,
-    claim,
     compare,
+    decide_claim,
     make_rows,
     read_choices,
 )
@@ -89,7 +89,7 @@ def test_probabilities_are_the_softmax_of_mean_log_probabilities() -> None:
     ("right", "is_kept"), [(1.5, True), (2.0, True), (2.6, True), (2.9, False)]
 )
 def test_less_likely_right_options_fail(right: float, is_kept: bool) -> None:
-    decision = claim(compare_models(make_likelihood(right), make_likelihood(2.0)))
+    decision = decide_claim(compare_models(make_likelihood(right), make_likelihood(2.0)))
 
     assert decision.passed is is_kept, decision.detail
     assert decision.threshold == -MAX_DROP_BELOW_BASE
@@ -99,7 +99,7 @@ def test_forgotten_questions_fail() -> None:
     forgetful = compare_models(make_likelihood(2.0, known=80), make_likelihood(2.0))
 
     assert forgetful.candidate.found == 80
-    assert claim(forgetful).passed is False
+    assert decide_claim(forgetful).passed is False
 
 
 def test_the_whole_interval_must_be_within_the_limit() -> None:
@@ -108,19 +108,19 @@ def test_the_whole_interval_must_be_within_the_limit() -> None:
     few_lost = compare_models(make_likelihood(2.0, known=89), make_likelihood(2.0))
 
     assert small_loss.difference.value > -MAX_DROP_BELOW_BASE
-    assert claim(small_loss).passed
+    assert decide_claim(small_loss).passed
     assert few_lost.difference.value == pytest.approx(-0.084, abs=0.001)
-    assert claim(few_lost).passed is False
+    assert decide_claim(few_lost).passed is False
 
 
 def test_a_guessing_base_has_nothing_to_keep() -> None:
     knowledge = compare_models(make_likelihood(2.0, known=40), make_likelihood(2.0, known=55))
 
-    decision = claim(knowledge)
+    decision = decide_claim(knowledge)
     assert decision.passed
     assert "nothing to keep" in decision.detail
     assert (
-        claim(
+        decide_claim(
             replace(knowledge, base=compare_models(make_likelihood(2.0), make_likelihood(2.0)).base)
         ).passed
         is False
@@ -128,7 +128,7 @@ def test_a_guessing_base_has_nothing_to_keep() -> None:
 
 
 def test_non_finite_likelihoods_fail() -> None:
-    decision = claim(
+    decision = decide_claim(
         compare_models(make_likelihood(math.nan, wrong=math.nan), make_likelihood(2.0))
     )
 

@@ -46,10 +46,10 @@ def test_only_the_gain_beyond_the_control_counts(own: float, other: float, passe
         others=("tomas",),
     )
 
-    assert author_control.claim(control).passed is passed
+    assert author_control.decide_claim(control).passed is passed
     assert control.ratio == pytest.approx(np.exp(other - own), rel=0.03)
     assert control.low < control.ratio < control.high
-    assert "tomas" in author_control.claim(control).detail
+    assert "tomas" in author_control.decide_claim(control).detail
 
 
 def test_both_sides_have_the_same_prompts_and_lengths() -> None:

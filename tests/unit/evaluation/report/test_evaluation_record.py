@@ -24,8 +24,8 @@ from twin_assets.evaluation.report.evaluation_record import (
 from twin_assets.evaluation.report.markdown import (
     answers_path,
     render_report,
+    render_report_for_event_log,
     render_side_by_side,
-    report_for_event_log,
     write_report,
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval
@@ -166,7 +166,7 @@ def test_the_voice_plot_has_its_own_file(tmp_path: Path) -> None:
 
 def test_the_report_for_the_event_log_embeds_its_plot() -> None:
     answers = replace(EVALUATION, measured=with_fields(GOOD, shown=FIGURES))
-    report_text = report_for_event_log(answers, build_verdict(answers))
+    report_text = render_report_for_event_log(answers, build_verdict(answers))
     pictures = re.findall(r"!\[[^]]+\]\(([^)]*)\)", report_text)
     [picture] = pictures
     kind, _, content = picture.partition(",")

@@ -35,7 +35,7 @@ def test_the_candidate_uses_both_cores_if_the_base_is_not_asked(
         assert base.servers == []
 
     assert batches.answers.candidate.keys() == set(range(12))
-    assert len(parity.first) == len(parity.repeated) == 8
+    assert len(parity.first_answers) == len(parity.repeated_answers) == 8
     texts = Counter(text for server in candidate.servers for text, _ in server.requests)
     questions = [prompts.prompts[index][-1]["content"] for index in range(20)]
     assert texts == Counter([*questions, *questions[12:]])

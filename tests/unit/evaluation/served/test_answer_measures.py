@@ -160,10 +160,10 @@ def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: 
     assert author_voice.sounds_less_like_the_base(voice).passed, voice
     assert voice.against_people is not None
     flags = red_team.compare_flags(prompts, answers, scores, ["training"])
-    assert red_team.claim(flags).passed
+    assert red_team.decide_claim(flags).passed
     support = passage_support.compare_support(prompts, answers, scores, judges.support)
     assert support is not None
-    assert passage_support.claim(support).passed
+    assert passage_support.decide_claim(support).passed
     instructions_followed = instruction_following.compare_instruction_following(
         prompts, answers, scores
     )
@@ -171,7 +171,7 @@ def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: 
     assert instructions_followed.candidate.found > instructions_followed.base.found
     index = recitation.TrainingTextIndex(["another text altogether"])
     recitals = recitation.measure_all_answers(prompts, answers, parity, index)
-    assert recitation.claim(recitals).passed
+    assert recitation.decide_claim(recitals).passed
     assert announce_scores(prompts, judges).cache is not scores.cache
     assert scores.missing() == [], "a score of the base was not stored"
 
@@ -191,7 +191,7 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     assert author_voice.sounds_less_like_the_base(voice).passed is False
     index = recitation.TrainingTextIndex([f"So: {recited_text}"])
     recitals = recitation.measure_all_answers(prompts, answers, CandidateAnswers([], [], []), index)
-    assert recitation.claim(recitals).passed is False
+    assert recitation.decide_claim(recitals).passed is False
     assert recitals.reciting.of == prompts.with_posts.start - len(prompts.instructions)
     assert judges.topic is not None
     topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
@@ -255,8 +255,10 @@ def test_only_answers_that_the_passages_support_pass_the_sentence_claim(
 
     assert not isinstance(good, NotMeasured)
     assert not isinstance(bad, NotMeasured)
-    assert sentence_faithfulness.claim(good).passed is True, sentence_faithfulness.claim(good)
-    assert sentence_faithfulness.claim(bad).passed is False
+    assert sentence_faithfulness.decide_claim(good).passed is True, (
+        sentence_faithfulness.decide_claim(good)
+    )
+    assert sentence_faithfulness.decide_claim(bad).passed is False
     assert good.calibration == bad.calibration
     few_texts = sentence_faithfulness.measure_candidate_faithfulness(
         prompts, supported, texts[:3], judge

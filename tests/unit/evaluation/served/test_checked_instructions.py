@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.evaluation.measures.instruction_following import claim, compare
+from twin_assets.evaluation.measures.instruction_following import compare, decide_claim
 from twin_assets.evaluation.served.checked_instructions import (
     CHECKS,
     CheckedInstruction,
-    follows,
+    has_requested_form,
     read_checked_instructions,
 )
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS
@@ -44,9 +44,9 @@ def test_a_check_accepts_only_the_requested_form(check: str, argument: int | str
     instruction = CheckedInstruction("i00", "", check, texts)
     good, bad = ANSWERS[check, argument]
 
-    assert follows(instruction, f" {good}\n")
-    assert not follows(instruction, bad)
-    assert not follows(instruction, "  ")
+    assert has_requested_form(instruction, f" {good}\n")
+    assert not has_requested_form(instruction, bad)
+    assert not has_requested_form(instruction, "  ")
 
 
 def test_fifty_instructions_use_every_check() -> None:
@@ -76,9 +76,9 @@ def make_flags(count: int, *, first: int = 0) -> list[bool]:
 def test_at_most_five_fewer_than_the_base_pass(tuned: int, base: int, passed: bool | None) -> None:
     comparison = compare(make_flags(tuned), make_flags(base))
 
-    assert claim(comparison).passed is passed
-    assert claim(comparison).threshold == -0.1
-    assert ("fewer than 12" in claim(comparison).detail) is (passed is None)
+    assert decide_claim(comparison).passed is passed
+    assert decide_claim(comparison).threshold == -0.1
+    assert ("fewer than 12" in decide_claim(comparison).detail) is (passed is None)
 
 
 def test_the_difference_is_paired() -> None:

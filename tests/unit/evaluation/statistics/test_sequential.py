@@ -49,7 +49,11 @@ def test_testing_after_every_question_keeps_the_error_rate(
         for limit, wrong_side in ((mean + 1e-3, "above"), (mean - 1e-3, "below")):
             # a decision is final, so one call covers a look after each value
             side = decide_side(
-                values, limit=limit, population_size=population, above=0.05, below=0.01
+                values,
+                limit=limit,
+                population_size=population,
+                max_false_above=0.05,
+                max_false_below=0.01,
             )
             assert side is not None, "the last question must decide"
             errors[wrong_side] += side == wrong_side
@@ -78,7 +82,9 @@ def test_a_clear_difference_needs_a_third_of_the_questions() -> None:
         counts: list[int] = []
         for _ in range(60):
             values = [normal_around((1 + mean) / 2, 0.2)(generator) for _ in range(40)]
-            counts.append(count_until_decided(values, limit=LIMIT, above=0.05, below=0.01))
+            counts.append(
+                count_until_decided(values, limit=LIMIT, max_false_above=0.05, max_false_below=0.01)
+            )
         return sorted(counts)
 
     assert count_sorted(0.25)[30] <= 13, (
@@ -93,7 +99,9 @@ def test_all_values_decide_as_their_mean_does() -> None:
     generator = random.Random(8)
     for _ in range(300):
         values = [float(generator.random() < 0.43) for _ in range(12)]
-        side = decide_side(values, limit=LIMIT, population_size=12, above=1e-9, below=1e-9)
+        side = decide_side(
+            values, limit=LIMIT, population_size=12, max_false_above=1e-9, max_false_below=1e-9
+        )
         assert side == ("above" if sum(values) / 12 >= LIMIT else "below")
     assert decide_side([0.5, 0.5], limit=0.5, population_size=2) == "above", (
         "a mean equal to the limit meets it"
@@ -119,7 +127,7 @@ def test_forty_clean_answers_decide_recitation() -> None:
     assert decide_side([1.0] * 36, limit=0.9) is None
     assert decide_side([0.0] * 37, limit=0.1) == "below"
     assert decide_side([0.0] * 36, limit=0.1) is None
-    assert decide_side([0.0] * 3, limit=0.9, below=0.01) == "below", (
+    assert decide_side([0.0] * 3, limit=0.9, max_false_below=0.01) == "below", (
         "three recitals must decide, because 92 of 98 answers recited in an earlier gate"
     )
 

@@ -71,7 +71,7 @@ def test_with_few_labels_no_step_is_certified_and_missing_labels_are_estimated()
     steps = _steps(60)
     assert cheapest_certified(steps) is None
     decision = adoption.decide_adoption(steps, labels=60, spread=0.3, margin=MARGIN)
-    assert not decision.adopted
+    assert not decision.is_adopted
     assert decision.missing_labels > 100
     assert f"about {decision.missing_labels} more" in decision.reason
 
@@ -81,14 +81,14 @@ def test_an_always_needed_paid_model_has_no_operating_point() -> None:
     noise = 0.01 * np.random.default_rng(7).standard_normal((1500, 1))
     steps = compute_price_steps(gains, gains + noise, [0.0, 0.001], margin=MARGIN)
     decision = adoption.decide_adoption(steps, labels=1500, spread=0.1, margin=MARGIN)
-    assert (decision.adopted, decision.missing_labels) == (False, 0)
+    assert (decision.is_adopted, decision.missing_labels) == (False, 0)
     assert "no operating point" in decision.reason
 
 
 def test_a_policy_must_win_against_the_paid_model_and_the_policy_in_force() -> None:
     steps = _steps(400)
     decision = adoption.decide_adoption(steps, labels=400, spread=0.3, margin=MARGIN)
-    assert decision.adopted
+    assert decision.is_adopted
     assert decision.step == cheapest_certified(steps)
     few_labels = adoption.decide_adoption(
         steps,
@@ -97,7 +97,7 @@ def test_a_policy_must_win_against_the_paid_model_and_the_policy_in_force() -> N
         margin=MARGIN,
         differences_to_policy_in_force=[np.zeros(20)] * len(steps),
     )
-    assert not few_labels.adopted
+    assert not few_labels.is_adopted
     assert 100 < few_labels.missing_labels < 300
     worse = adoption.decide_adoption(
         steps,
@@ -106,7 +106,7 @@ def test_a_policy_must_win_against_the_paid_model_and_the_policy_in_force() -> N
         margin=MARGIN,
         differences_to_policy_in_force=[np.full(400, -0.1)] * len(steps),
     )
-    assert not worse.adopted
+    assert not worse.is_adopted
     assert worse.missing_labels == 0
     as_good = adoption.decide_adoption(
         steps,
@@ -115,7 +115,7 @@ def test_a_policy_must_win_against_the_paid_model_and_the_policy_in_force() -> N
         margin=MARGIN,
         differences_to_policy_in_force=[np.zeros(400)] * len(steps),
     )
-    assert as_good.adopted
+    assert as_good.is_adopted
 
 
 def test_a_policy_that_loses_on_later_labels_has_degraded() -> None:
