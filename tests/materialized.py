@@ -11,7 +11,7 @@ from twin_assets.definitions import default_resources
 from twin_assets.partitions import authors
 
 
-def instance_of(*slugs: str) -> dg.DagsterInstance:
+def create_instance(*slugs: str) -> dg.DagsterInstance:
     """Return an ephemeral instance with these authors as partitions."""
     instance = dg.DagsterInstance.ephemeral()
     instance.add_dynamic_partitions(str(authors.name), list(slugs))

@@ -35,7 +35,7 @@ def model_version(**others: Any) -> ModelVersion:
     return ModelVersion(**(values | others))
 
 
-def manifest_of(author: str, checkpoint: str, **others: Any) -> Manifest:
+def build_manifest(author: str, checkpoint: str, **others: Any) -> Manifest:
     """Return a manifest of one supervised step on a base model that does not exist."""
     values: dict[str, Any] = {
         "training": "t", "stage": "sft", "template": "t", "dataset": {"data_version": "d"},

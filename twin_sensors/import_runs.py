@@ -6,7 +6,12 @@ Out of scope: the decisions based on them (`sources/arrivals.py`).
 
 import dagster as dg
 
-from twin_resources.storage.sources.arrivals import ArrivalDecision, KnownSources, decide, run_key
+from twin_resources.storage.sources.arrivals import (
+    ImportDecision,
+    SourcesState,
+    build_run_key,
+    decide_import,
+)
 from twin_resources.storage.sources.listing import SOURCES_FINGERPRINT_KEY
 from twin_sensors.dagster_run_records import DagsterRunRecords
 
@@ -23,26 +28,26 @@ class ImportRuns(DagsterRunRecords):
         self,
         kind: str,
         author: str,
-        known_sources: KnownSources | None,
+        known_sources: SourcesState | None,
         sources_fingerprint: str,
         *,
         epoch: int,
         now: float,
         is_imported: bool,
-    ) -> ArrivalDecision:
+    ) -> ImportDecision:
         """Decide whether to start an import after one check of an author's sources.
 
         Args:
-            kind, epoch: parts of the key, as for `run_key`.
+            kind, epoch: parts of the key, as for `build_run_key`.
             now: seconds since the epoch.
-            is_imported: as for `decide`.
+            is_imported: as for the function `decide_import`.
         """
         key = (
             ""
             if known_sources is None or known_sources.settled
-            else run_key(kind, author, epoch, known_sources)
+            else build_run_key(kind, author, epoch, known_sources)
         )
-        return decide(
+        return decide_import(
             known_sources,
             sources_fingerprint,
             now=now,
@@ -52,8 +57,8 @@ class ImportRuns(DagsterRunRecords):
         )
 
     def decide_posts_import(
-        self, author: str, known: KnownSources | None, fingerprint: str, *, epoch: int, now: float
-    ) -> ArrivalDecision:
+        self, author: str, known: SourcesState | None, fingerprint: str, *, epoch: int, now: float
+    ) -> ImportDecision:
         """Decide as `decide_import` does, without querying the instance for a settled state."""
         is_settled = known is not None and known.mark == fingerprint and known.settled
         is_imported = not is_settled and self.has_imported(author, fingerprint)

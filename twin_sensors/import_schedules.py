@@ -16,7 +16,7 @@ from twin_resources.errors import TwinError
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.settings import Settings
 from twin_resources.storage.sources import polling
-from twin_resources.storage.sources.arrivals import run_key
+from twin_resources.storage.sources.arrivals import build_run_key
 from twin_resources.storage.sources.feed_response import PollResponse
 from twin_resources.storage.sources.listing import is_feed
 from twin_resources.storage.state.failure_isolation import isolate_failure
@@ -101,13 +101,13 @@ def _decide_import(
         # will have read it.
         is_imported=poll_state.known is None and runs.has_started_since(slug, now - HOUR_S),
     )
-    if decision.known is None:
+    if decision.state is None:
         return None, decision.message
     # Save before the launch: if the tick dies here, the next tick finds no run and requests one.
-    polling.save_poll_state(state, slug, replace(poll_state, known=decision.known))
+    polling.save_poll_state(state, slug, replace(poll_state, known=decision.state))
     if not decision.should_launch:
         return None, decision.message
-    key = run_key("feeds", slug, poll_state.epoch, decision.known)
+    key = build_run_key("feeds", slug, poll_state.epoch, decision.state)
     return RunLaunch(slug, key, {CHANGE_TAG: key}), decision.message
 
 

@@ -45,7 +45,7 @@ def _enables_auto_retrain(path: Path) -> bool:
 
 @dg.sensor(
     job=retrain_twin,
-    description="Starts `retrain_twin` for a person's request (`twin retrain`), or after an "
+    description="Starts `retrain_twin` when a person requests it (`twin retrain`), or after an "
     "erasure of text that a model was trained on.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,  # erasures and explicit requests ignore settings
@@ -56,7 +56,7 @@ def retraining_requested(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Start a retraining that a person requested or that an erasure of training data requires."""
+    """Start retraining that a person requested or that an erasure of training data requires."""
     with open_loop(settings, registry, training_inputs, context.instance) as loop:
         loop_tick = run_request_tick(loop, now=datetime.now(UTC))
     return to_sensor_result(context, loop_tick)
@@ -64,8 +64,8 @@ def retraining_requested(
 
 @dg.sensor(
     job=retrain_twin,
-    description="Starts `retrain_twin` after enough new posts or pairs since the stable version "
-    "was trained. Runs only if automatic retraining is on.",
+    description="Starts `retrain_twin` once enough posts or pairs have been added since the stable "
+    "version was trained. Runs only if automatic retraining is on.",
     minimum_interval_seconds=600,  # each tick reads tables, and posts do not arrive every minute
     default_status=default_sensor_status(),
 )
@@ -75,7 +75,10 @@ def new_material(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Start a retraining after enough new posts or pairs since the stable version's training."""
+    """Start retraining once enough posts or pairs have been added.
+
+    Posts and pairs count from the training of the stable version.
+    """
     with open_loop(settings, registry, training_inputs, context.instance) as loop:
         loop_tick = run_growth_tick(loop, now=datetime.now(UTC))
     return to_sensor_result(context, loop_tick)

@@ -21,7 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.models.embedder.embedder import find_prepared_embedder
 from twin_resources.settings import Settings
-from twin_resources.storage.sources.arrivals import KnownSources, run_key
+from twin_resources.storage.sources.arrivals import SourcesState, build_run_key
 from twin_resources.storage.sources.listing import is_feed, list_source, short_fingerprint
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
@@ -47,7 +47,7 @@ class PostsCursor:
 
     epoch: int
     next_author: str
-    authors: Mapping[str, KnownSources]
+    authors: Mapping[str, SourcesState]
 
     @classmethod
     def from_json(cls, cursor: str | None, *, now: float) -> "PostsCursor":
@@ -55,7 +55,7 @@ class PostsCursor:
             return cls(int(now), "", {})
         document: dict[str, Any] = json.loads(cursor)
         known_sources = {
-            slug: KnownSources.from_json(sources) for slug, sources in document["authors"].items()
+            slug: SourcesState.from_json(sources) for slug, sources in document["authors"].items()
         }
         return cls(document["epoch"], document["turn"], known_sources)
 
@@ -105,12 +105,12 @@ def new_posts(
             decision = runs.decide_posts_import(
                 slug, known_state, short_fingerprint(listings), epoch=posts_cursor.epoch, now=now
             )
-            if decision.should_launch and decision.known is not None:
-                key = run_key("posts", slug, posts_cursor.epoch, decision.known)
+            if decision.should_launch and decision.state is not None:
+                key = build_run_key("posts", slug, posts_cursor.epoch, decision.state)
                 launches.append(RunLaunch(slug, key, {CHANGE_TAG: key}))
             messages.append(f"{slug}: {decision.message}")
-            if decision.known is not None:
-                known_sources[slug] = decision.known
+            if decision.state is not None:
+                known_sources[slug] = decision.state
     missing_partitions = find_unknown_partitions(context.instance, launches)
     claims = LaunchClaims(state, import_posts.name)
     ready_launches, held_messages = select_launchable(

@@ -15,7 +15,7 @@ from twin_cli.arguments import OPERATE, command_decorator, example
 
 commands = typer.Typer()
 group = typer.Typer(
-    help="Share author files with every host that has the same PostgreSQL state store.",
+    help="Share author files with every host that uses the same PostgreSQL state store.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -31,4 +31,4 @@ def apply(
     ],
     is_confirmed: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
 ) -> None:
-    """Replace the shared author files with a folder's, after showing the changes."""
+    """Show the changes, then replace the shared author files with the files in a folder."""

@@ -26,15 +26,15 @@ from tests.bench.training.speed import speed
 
 def main() -> int:
     options = create_parser(__doc__, quick="a tiny model, one round").parse_args()
-    form = FULL if options.full else QUICK
+    size = FULL if options.full else QUICK
     if options.quick:
         print("quick form: a tiny model; speed ratios without goals")
-    inputs = material(form)
+    inputs = material(size)
     print(format_header(), flush=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as scratch:
         try:
-            rows, failed = speed(form, inputs, Path(scratch)), False
+            rows, failed = speed(size, inputs, Path(scratch)), False
         except NotMeasured as error:
             rows, failed = [missing_row("speed", "", str(error), goal=0.0)], True
     for row in rows:

@@ -86,7 +86,7 @@ def copy_weights(output: Path, partial_folder: Path, base: BaseModel) -> Path:
 def _write_model_gguf(model: Path, out: Path, base: BaseModel) -> None:
     from twin_resources.storage.weights.gguf_converter import write_model
 
-    write_model(model, out, wheels=base.wheels, precision=base.precision)
+    write_model(model, out, wheel_cache=base.wheels, precision=base.precision)
 
 
 def _write_adapter_gguf(adapter: Path, partial_folder: Path, base: BaseModel) -> None:
@@ -96,7 +96,7 @@ def _write_adapter_gguf(adapter: Path, partial_folder: Path, base: BaseModel) ->
     if base.adapters == "beside":
         try:
             write_adapter(
-                adapter, base.folder, partial_folder / ADAPTER_GGUF_FILE, wheels=base.wheels
+                adapter, base.folder, partial_folder / ADAPTER_GGUF_FILE, wheel_cache=base.wheels
             )
         except UnsupportedAdapterError:
             pass  # llama.cpp does not support this adapter's layers, so the merged model is served

@@ -71,44 +71,47 @@ def clean_and_quarantine(
     verdicts = decide_verdicts(prepared_posts, candidates, similarities, names=names)
     rows = build_document_rows(verdicts, prepared_posts)
     measurements = document_claims.measure(rows, posts.select(document_claims.SOURCE_COLUMNS))
-    violations = broken_claims(prepared_posts, document_claims.check_claims(measurements, names))
+    violations = find_violated_claims(
+        prepared_posts, document_claims.check_claims(measurements, names)
+    )
     valid_rows = rows.join(violations, on="source_id", how="anti")
     return validate_rows(valid_rows, CleanedDocuments), select_quarantined_rows(rows, violations)
 
 
-def broken_claims(
-    prepared: pl.DataFrame, claims: Mapping[str, document_claims.DocumentClaim]
+def find_violated_claims(
+    prepared_posts: pl.DataFrame, claims: Mapping[str, document_claims.DocumentClaim]
 ) -> pl.DataFrame:
     """Return the `source_id` of each document that violates a claim, with the claims as `breaks`.
 
     Args:
-        prepared: `document_id` and `source_id` of all posts.
+        prepared_posts: `document_id` and `source_id` of all posts.
         claims: the result of `document_claims.check_claims`.
     """
     pairs = [
-        (name, claim)
+        (document_id, claim)
         for claim, claim_result in claims.items()
-        for name in sorted(claim_result.violating_ids)
+        for document_id in sorted(claim_result.violating_ids)
     ]
     schema = {"document_id": pl.String(), "breaks": pl.String()}
     violations = pl.DataFrame(pairs, schema=schema, orient="row")
     return (
         violations.group_by("document_id", maintain_order=True)
         .agg("breaks")
-        .join(prepared.select("document_id", "source_id"), on="document_id")
+        .join(prepared_posts.select("document_id", "source_id"), on="document_id")
         .select("source_id", "breaks")
     )
 
 
-def select_quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
+def select_quarantined_rows(rows: pl.DataFrame, violations: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of `cleaned_documents` that violate their contract or a claim.
 
-    The columns are `contracts.build_quarantine_columns`, which name the violated rules.
+    The columns are those of `contracts.build_quarantine_columns`; one of them names the violated
+    rules.
 
     Args:
-        broken: `source_id` and `breaks`.
+        violations: `source_id` and `breaks`.
     """
-    claims = broken.filter(pl.col("breaks").list.len() > 0).select(
+    claims = violations.filter(pl.col("breaks").list.len() > 0).select(
         "source_id", pl.col("breaks").alias(contracts.FAILED_RULES)
     )
     valid_rows, invalid_rows = contracts.split_rows(rows, CleanedDocuments)
@@ -126,15 +129,15 @@ def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=column_types(PreparedPosts))
 
 
-def build_document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
+def build_document_rows(verdicts: pl.DataFrame, prepared_posts: pl.DataFrame) -> pl.DataFrame:
     """Return one row of `cleaned_documents` per row of `decide_verdicts`, in the same order.
 
     Args:
         verdicts: rows from `cleaning_verdicts.decide_verdicts`.
-        prepared: `PreparedPosts`, at least those of these verdicts.
+        prepared_posts: `PreparedPosts`, including every post that has a verdict.
     """
     rows = verdicts.join(
-        prepared.drop("dropped_because", "fields_hash"),
+        prepared_posts.drop("dropped_because", "fields_hash"),
         on="source_id",
         how="left",
         maintain_order="left",
@@ -150,7 +153,7 @@ def build_document_id(source_id: str) -> str:
 
 
 def normalize_text(text: str) -> str:
-    """Normalize to NFC, `\\n` line ends and plain spaces, and remove invisible characters."""
+    """Normalize to NFC, `\\n` line endings and plain spaces, and remove invisible characters."""
     normalized_text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     return _INVISIBLE.sub("", normalized_text.replace("\u00a0", " ").replace("\u202f", " "))
 
@@ -169,7 +172,7 @@ def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
         "text": "",
         "language": "",
         "words": 0,
-        "dropped_because": _find_unread_reason(post),
+        "dropped_because": _find_skip_reason(post),
         "content_hash": post["content_hash"],
         "lines": [],
         "personal": [],
@@ -232,7 +235,7 @@ def _build_document_row(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _find_unread_reason(post: Mapping[str, Any]) -> str:
+def _find_skip_reason(post: Mapping[str, Any]) -> str:
     if post["deleted"]:
         return "deleted_at_the_source"
     if post["problem"]:

@@ -206,7 +206,7 @@ class _AuthorTables:
         measurements = self.tables.read(MEASURED_TABLE, self.slug)
         claims = document_claims.check_claims(measurements, names)
         return verdicts.join(
-            cleaning.broken_claims(prepared, claims),
+            cleaning.find_violated_claims(prepared, claims),
             on="source_id",
             how="left",
             maintain_order="left",

@@ -1,4 +1,4 @@
-"""Define the asset `raw_posts`: every post of an author's sources as imported, one row per post.
+"""Define the asset `raw_posts`: every imported post from an author's sources, one row per post.
 
 Scope: the asset. Out of scope: reading files (`importing`, `importers`), cleaning.
 """
@@ -35,14 +35,14 @@ def raw_posts(
     author = read_author(settings, context.partition_key)
     # Take the fingerprint before reading, so a source that changes meanwhile is read again.
     sources_fingerprint = fingerprint_sources(author.sources)
-    imported = imported_sources.update_raw_posts(tables, author)
-    for failure in imported.failed:
+    import_result = imported_sources.update_raw_posts(tables, author)
+    for failure in import_result.failed:
         context.log.warning(failure)
     check = dg.AssetCheckResult(
         check_name="every_source_was_read",
-        passed=not imported.failed,
+        passed=not import_result.failed,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"sources": len(author.sources), "not_read": imported.failed},
+        metadata={"sources": len(author.sources), "not_read": import_result.failed},
     )
-    metadata = {**imported.metadata, SOURCES_FINGERPRINT_KEY: sources_fingerprint}
-    return report_materialization(imported.posts, metadata, check_results=[check])
+    metadata = {**import_result.metadata, SOURCES_FINGERPRINT_KEY: sources_fingerprint}
+    return report_materialization(import_result.posts, metadata, check_results=[check])

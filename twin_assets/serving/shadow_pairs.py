@@ -1,6 +1,6 @@
 """Define the asset `shadow_pairs`: the candidate's and stable version's answers, scored blind.
 
-Scope: finding the versions to compare, the judges, and reporting the state of the test.
+Scope: finding the versions to compare, assembling the judges, and reporting the state of the test.
 Out of scope: replaying (`shadowing.py`), releasing (`released_model`).
 
 The asset needs no live traffic, because it replays recent prompts with their recorded context. Each
@@ -127,11 +127,14 @@ def _idle_reason(
             "are recorded"
         )
     if versions is None:
-        return "no version waits to be compared with a stable one"
+        return "no version is waiting for comparison with a stable version"
     if not has_answer_model:
         return ""
     if _is_sharing_forbidden(author, versions.incumbent):
-        return "the answer model is another provider's, and paid = false or the consent is missing"
+        return (
+            "the answer model belongs to another provider, and either `paid` is false or consent "
+            "is missing"
+        )
     return _explain_unavailability(servers, versions.incumbent)
 
 
@@ -169,7 +172,7 @@ def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:
 
 
 def _explain_unavailability(servers: ModelServers, incumbent: ModelVersion) -> str:
-    """Return why an answer model at an address cannot be compared now; empty otherwise.
+    """Return why an answer model at an address cannot be compared now, or "" if it can.
 
     The model's absence does not fail a training run that includes this step. The next hourly run
     tries again.
@@ -186,7 +189,7 @@ def _explain_unavailability(servers: ModelServers, incumbent: ModelVersion) -> s
 def _trial_metadata(
     versions: ComparedVersions, replay_result: shadowing.ReplayResult
 ) -> dict[str, Any]:
-    """Return the state of the test, without text of prompts or answers."""
+    """Return the state of the test, without the text of prompts or answers."""
     evidence = replay_result.evidence
     return {
         "candidate": f"v{versions.candidate.version}",

@@ -336,7 +336,7 @@ class SpendingAccount:
             ApplicableLimit(scope, name, period, usd)
             for scope, name, limit in limits
             for period in periods
-            if (usd := limit.for_period(period)) is not None
+            if (usd := limit.limit_for_period(period)) is not None
         ]
 
     def _close_reservation(self, reservation: Reservation, nano: int, *, status: str) -> None:

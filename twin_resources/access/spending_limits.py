@@ -31,7 +31,7 @@ class SpendingLimit:
     usd_per_day: float | None = None
     usd_per_month: float | None = None
 
-    def for_period(self, period: Period) -> float | None:
+    def limit_for_period(self, period: Period) -> float | None:
         """Return the limit of one period."""
         return self.usd_per_day if period == "day" else self.usd_per_month
 
@@ -95,13 +95,14 @@ class OverLimitError(TwinError):
             )
         else:
             next_step = (
-                "try again in a few seconds: part of what other requests reserved is released"
+                "try again in a few seconds, when other requests have released part of their "
+                "reservations"
             )
         super().__init__(
             f"reserve {format_dollars(requested_usd)}",
-            found=f"the limit of {format_dollars(limit_usd)} a {period} of the {owner}: "
+            found=f"the {owner} has a limit of {format_dollars(limit_usd)} per {period}: "
             f"{format_dollars(spent_usd)} spent and {format_dollars(reserved_usd)} reserved; "
-            f"it opens again at {reset_at}",
+            f"the limit resets at {reset_at}",
             next_step=next_step,
         )
 
@@ -143,7 +144,7 @@ def period_end(period: Period, now: datetime) -> datetime:
 
 def _limit_setting(scope: Scope, name: str, period: Period) -> str:
     """Return the setting or command that sets a limit."""
-    names: Mapping[tuple[str, str], str] = {
+    setting_names: Mapping[tuple[str, str], str] = {
         ("home", "day"): "TWIN_BUDGET_PER_DAY",
         ("home", "month"): "TWIN_BUDGET_PER_MONTH",
         ("author", "day"): "TWIN_AUTHOR_BUDGET_PER_DAY",
@@ -154,5 +155,5 @@ def _limit_setting(scope: Scope, name: str, period: Period) -> str:
         ("label", "month"): "TWIN_LABEL_BUDGET_PER_MONTH",
         ("key", "day"): "twin keys add --usd-per-day",
     }
-    setting = names.get((name if scope == "purpose" else scope, period))
-    return f"({setting})" if setting else "where the account was opened"
+    setting = setting_names.get((name if scope == "purpose" else scope, period))
+    return f"({setting})" if setting else "in the code that created the account"

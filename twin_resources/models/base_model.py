@@ -101,7 +101,7 @@ def _merge_reason(settings: Settings, files: PreparedFiles) -> str:
     adapter = write_random_adapter(files.folder, files.work_dir / "adapter")
     adapter_gguf = files.work_dir / "adapter.gguf"
     try:
-        write_adapter(adapter, files.folder, adapter_gguf, wheels=files.wheels)
+        write_adapter(adapter, files.folder, adapter_gguf, wheel_cache=files.wheels)
         verify_serving_parity(
             settings,
             files.folder,

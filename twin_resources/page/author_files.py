@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twin_resources.authors import list_readable_authors
-from twin_resources.quality.judges.voice_shown import FILE, PICTURE
+from twin_resources.quality.judges.voice_shown import VOICE_FIGURES_FILE, VOICE_PLOT_FILE
 from twin_resources.settings import Settings
 
 MAX_PLOT_BYTES = 2_000_000
@@ -50,9 +50,11 @@ class AuthorFiles:
         """
         folder = self.settings.checkpoints_dir / author
         plots: dict[str, Path] = {}
-        records = sorted(folder.glob(f"*/evaluation/{FILE}"), key=lambda path: path.stat().st_mtime)
-        if records and records[-1].with_name(PICTURE).exists():
-            plots["voice"] = records[-1].with_name(PICTURE)
+        records = sorted(
+            folder.glob(f"*/evaluation/{VOICE_FIGURES_FILE}"), key=lambda path: path.stat().st_mtime
+        )
+        if records and records[-1].with_name(VOICE_PLOT_FILE).exists():
+            plots["voice"] = records[-1].with_name(VOICE_PLOT_FILE)
         reports = sorted(folder.glob("*/evaluation/*.md"), key=lambda path: path.stat().st_mtime)
         if reports:
             gate_name = reports[-1].stem

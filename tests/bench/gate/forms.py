@@ -19,7 +19,7 @@ class Form:
 
     Attributes:
         name: of the folders in `build/`.
-        training: the form of the training benchmark that gives dataset and model.
+        training: the size of the training benchmark that gives dataset and model.
         tokens: to train on.
         whole_model: train every weight, because adapters on random weights learn hardly anything.
         minutes: goal for training and evaluation.
@@ -28,7 +28,7 @@ class Form:
     """
 
     name: str
-    training: training_forms.Form
+    training: training_forms.BenchmarkSize
     tokens: int
     whole_model: bool
     minutes: float
@@ -44,7 +44,7 @@ class Form:
     @property
     def posts(self) -> int:
         """The number of the author's posts."""
-        return self.training.posts or ALL_POSTS[self.author]
+        return self.training.post_count or ALL_POSTS[self.author]
 
     @property
     def author(self) -> str:

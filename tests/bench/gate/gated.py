@@ -146,7 +146,7 @@ def measure_rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]
     for claim in claims:
         sys.stderr.write(f"{claim.name} {claim.passed}: {claim.detail}\n")
     met = sum(claim.passed is True for claim in claims)
-    goal = None if form.training.tiny else len(claims)  # random weights have no voice
+    goal = None if form.training.use_tiny_model else len(claims)  # random weights have no voice
     rows = [
         bounded_row("blocking claims met", met, "claims", at_least=goal, peers={"of": len(claims)})
     ]
@@ -181,7 +181,7 @@ def prepare_home(form: Form, folder: Path) -> Settings:
         shutil.copytree(inputs.home.home / name, folder / name)
     for path in inputs.home.home.glob("state.sqlite*"):  # also SQLite's write-ahead log
         shutil.copy(path, folder)
-    base = str(inputs.base) if form.training.tiny else EMBEDDED_BASE_MODEL
+    base = str(inputs.base) if form.training.use_tiny_model else EMBEDDED_BASE_MODEL
     os.environ["TWIN_BASE_MODEL"] = base  # also for the processes of the assets
     settings = load_settings(folder)
     lend_weights(prepare_weights(), settings)

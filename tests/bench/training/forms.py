@@ -1,4 +1,4 @@
-"""The forms of the training benchmark."""
+"""Define the full and quick sizes of the training benchmark."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Form:
-    """The amount of work of a run.
+class BenchmarkSize:
+    """The size of one benchmark run.
 
     Attributes:
-        posts: number of the author's posts; None means all.
-        tiny: use a random model of two layers instead of SmolLM2-135M.
-        samples: on which each runner trains once; a multiple of every runner's samples a step.
-        held_out: number of samples whose loss is compared afterwards.
-        rounds: how often each runner trains.
+        post_count: number of the author's posts; None means all.
+        use_tiny_model: use a random model of two layers instead of SmolLM2-135M.
+        sample_count: number of training samples, each used once; a multiple of every runner's
+            samples per step.
+        held_out_count: number of samples whose loss is compared afterwards.
+        rounds: number of times each runner trains.
         author: slug; a key of `material.SHARED_AUTHORS` or `BUNDLED_AUTHORS`.
     """
 
-    posts: int | None
-    tiny: bool
-    samples: int
-    held_out: int
+    post_count: int | None
+    use_tiny_model: bool
+    sample_count: int
+    held_out_count: int
     rounds: int
     author: str = "skeeto"
 
     @property
-    def model(self) -> str:
-        return "a tiny random model" if self.tiny else "SmolLM2-135M"
+    def model_description(self) -> str:
+        return "a tiny random model" if self.use_tiny_model else "SmolLM2-135M"
 
 
-FULL = Form(
-    posts=None,
-    tiny=False,
-    samples=48,
-    held_out=32,
+FULL = BenchmarkSize(
+    post_count=None,
+    use_tiny_model=False,
+    sample_count=48,
+    held_out_count=32,
     rounds=3,
 )
-QUICK = Form(
-    posts=40,
-    tiny=True,
-    samples=16,
-    held_out=8,
+QUICK = BenchmarkSize(
+    post_count=40,
+    use_tiny_model=True,
+    sample_count=16,
+    held_out_count=8,
     rounds=1,
 )

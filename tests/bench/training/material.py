@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from tests.bench.questions.questions import posts_folder
-from tests.bench.training.forms import Form
+from tests.bench.training.forms import BenchmarkSize
 from tests.code_hash import code_hash
 from tests.live.tiny_model import make_tiny_model
 from tests.prepared_base import base_folder
@@ -73,7 +73,7 @@ def recipe(**changes: Any) -> Recipe:
     return load_recipe(DEFAULT_RECIPE).model_copy(update=UNMODIFIED_SAMPLES | values | changes)
 
 
-def material(form: Form) -> Material:
+def material(size: BenchmarkSize) -> Material:
     """Return dataset and model; make them if they do not exist.
 
     Raises:
@@ -81,14 +81,14 @@ def material(form: Form) -> Material:
     """
     from transformers import AutoTokenizer
 
-    home, base = _home(form), _model(tiny=form.tiny)
+    home, base = _home(size), _model(tiny=size.use_tiny_model)
     tables = Tables(home.tables_base, state=State.open(home.state_address))
     columns = ["sample_id", "document_id", "split", "messages"]
-    rows = tables.read("instruction_dataset", form.author, columns=columns)
+    rows = tables.read("instruction_dataset", size.author, columns=columns)
     tokenizer = AutoTokenizer.from_pretrained(base)
     selected: dict[str, list[dict[str, Any]]] = {}
     tokenized: dict[str, list[TokenizedSample]] = {}
-    for split, count in (("train", form.samples), ("held_out", form.held_out)):
+    for split, count in (("train", size.sample_count), ("held_out", size.held_out_count)):
         part = _hash_ordered(rows.filter(pl.col("split") == split).to_dicts())
         samples, _ = tokenize_samples(part, tokenizer, max_length=MAX_LENGTH)
         if len(samples) < count:
@@ -110,13 +110,13 @@ def _model(*, tiny: bool) -> Path:
     return make_tiny_model(KEPT / "model" / "tiny", base) if tiny else base
 
 
-def _home(form: Form) -> Settings:
+def _home(size: BenchmarkSize) -> Settings:
     """Return a home whose tables contain the dataset."""
-    source = posts_folder(form.author)
+    source = posts_folder(size.author)
     paths = _posts(source)
     if not paths:
         raise FileNotFoundError(f"no posts in {source}: set TWIN_SHARED_DATA")
-    name = f"home-{form.author}-{form.posts or 'all'}"
+    name = f"home-{size.author}-{size.post_count or 'all'}"
     home = KEPT / f"{name}-{code_hash(CODE)}"
     if not (home / "complete").is_file():
         for old_home in KEPT.glob(f"{name}-*"):
@@ -125,12 +125,12 @@ def _home(form: Form) -> Settings:
         settings = load_settings(home)
         lend_weights(prepare_weights(), settings)
         posts = home / "posts"
-        for path in paths[: form.posts]:
+        for path in paths[: size.post_count]:
             copy = posts / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
-        name = (SHARED_AUTHORS | BUNDLED_AUTHORS)[form.author]
-        write_author(settings, Author(form.author, name, sources=(str(posts),)))
+        name = (SHARED_AUTHORS | BUNDLED_AUTHORS)[size.author]
+        write_author(settings, Author(size.author, name, sources=(str(posts),)))
         environment = os.environ | {"TWIN_HOME": str(home), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "tests.bench.training.material"]
         subprocess.run(command, check=True, env=environment, cwd=ROOT, stdout=sys.stderr)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.rows import Row, bounded_row, missing_row
-from tests.bench.training.forms import Form
+from tests.bench.training.forms import BenchmarkSize
 from tests.bench.training.material import MAX_LENGTH, Material, recipe
 from tests.bench.training.peer import KINDS
 from tests.bench.training.processes import (
@@ -36,7 +36,7 @@ MAX_LOSS = 1.01  # ours / the same training by TRL
 NAMES = {"trl-defaults": "TRL defaults", "trl-tuned": "TRL tuned"}
 
 
-def speed(form: Form, material: Material, scratch: Path) -> list[Row]:
+def speed(size: BenchmarkSize, material: Material, scratch: Path) -> list[Row]:
     """Run the rounds; return the rows.
 
     A peer that fails is left out from then on, and its row gives the reason.
@@ -47,11 +47,11 @@ def speed(form: Form, material: Material, scratch: Path) -> list[Row]:
     figures: dict[str, list[dict[str, float]]] = {}
     adapters: dict[str, Path] = {}
     failed: dict[str, str] = {}
-    for round_number in range(form.rounds):
+    for round_number in range(size.rounds):
         for kind in (OURS, *KINDS):
             if kind in failed:
                 continue
-            name = f"round {round_number + 1} of {form.rounds}, {NAMES.get(kind, kind)}"
+            name = f"round {round_number + 1} of {size.rounds}, {NAMES.get(kind, kind)}"
             sys.stderr.write(f"{name}: {material.tokens} tokens\n")
             job = write_bench_job(
                 scratch / f"{kind}-{round_number}", material, recipe(), ranks=RANKS
@@ -72,11 +72,11 @@ def speed(form: Form, material: Material, scratch: Path) -> list[Row]:
             sys.stderr.write(f"{name}: {_format_figures(run)}\n")
     sys.stderr.write("losses of held-out answers\n")
     losses = held_out_losses(material.base, adapters, material.held_out)
-    return rows(form, figures, losses, failed)
+    return rows(size, figures, losses, failed)
 
 
 def rows(
-    form: Form,
+    size: BenchmarkSize,
     figures: dict[str, list[dict[str, float]]],
     losses: dict[str, float],
     failed: Mapping[str, str] | None = None,
@@ -106,9 +106,9 @@ def rows(
         for kind in measured
     }
     peers = {NAMES[kind]: rate[kind] for kind in measured}
-    label = f"{form.model}, {form.samples} samples, {RANKS} CPU ranks"
+    label = f"{size.model_description}, {size.sample_count} samples, {RANKS} CPU ranks"
     # The tiny model's steps are mostly overhead of the loop; a real model's are not.
-    goal = {} if form.tiny else {"trl-defaults": 1.5, "trl-tuned": 1.0}
+    goal = {} if size.use_tiny_model else {"trl-defaults": 1.5, "trl-tuned": 1.0}
     peer_losses = {
         NAMES.get(kind, kind): value
         for kind, value in losses.items()

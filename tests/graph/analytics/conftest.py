@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.materialized import instance_of, materialize_assets
+from tests.materialized import create_instance, materialize_assets
 from tests.stored_rows import store_rows
 from twin_assets.analytics.sql_models import build_sql_assets
 from twin_resources.quality.ledger.interactions_frame import columns
@@ -73,7 +73,7 @@ def write_interactions(tables: Tables) -> Answers:
 
 @pytest.fixture
 def instance() -> dg.DagsterInstance:
-    return instance_of("ada", "bob")
+    return create_instance("ada", "bob")
 
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]

@@ -415,12 +415,12 @@ def test_an_external_model_server_is_checked(
 
 
 def test_a_configured_ray_is_checked(home: Settings, models_url: str, closed_port: int) -> None:
-    assert list(stores.check_trainer(home)) == []
+    assert list(stores.check_ray(home)) == []
     unreachable = {"train_backend": "ray", "ray_address": f"http://127.0.0.1:{closed_port}"}
-    ray = single(stores.check_trainer(home.model_copy(update=unreachable)))
+    ray = single(stores.check_ray(home.model_copy(update=unreachable)))
     assert (ray.name, ray.verdict) == ("Ray", "fail")
     other = home.model_copy(update={"train_backend": "ray", "ray_address": models_url})
-    assert "HTTP 404" in single(stores.check_trainer(other)).found
+    assert "HTTP 404" in single(stores.check_ray(other)).found
 
 
 def test_an_occupied_port_is_reported(home: Settings) -> None:

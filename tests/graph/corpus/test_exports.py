@@ -16,8 +16,8 @@ from tests.unit.corpus.packing import write_folder, write_zip
 from tests.unit.corpus.sample_exports import (
     EXPORTS,
     FOUND,
-    KEPT,
     LINKEDIN,
+    RECORD_COUNTS,
     SENTENCE,
     SHARES,
     medium_page,
@@ -58,7 +58,7 @@ def test_an_export_gives_rows_and_reasons_for_other_items(
     name: str, import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     result = import_from(write_zip(EXPORTS[name], tmp_path / "export.zip"))
-    assert result["posts"] == result["posts_added"] == KEPT[name]
+    assert result["posts"] == result["posts_added"] == RECORD_COUNTS[name]
     assert result["left_out_of_exports"] == FOUND[name]
     assert result["layouts"] == [name]
     rows = read_rows(tables)
@@ -122,8 +122,8 @@ def test_the_newer_of_two_exports_of_an_account_is_used(
         write_zip(files, folder / name)
         set_member_dates(folder / name, year)
     result = import_from(folder)
-    assert result["posts"] == KEPT["linkedin"]
-    assert result["left_out_of_exports"]["older_copy"] == KEPT["linkedin"]
+    assert result["posts"] == RECORD_COUNTS["linkedin"]
+    assert result["left_out_of_exports"]["older_copy"] == RECORD_COUNTS["linkedin"]
     assert "both still mine" in "\n".join(read_rows(tables)["text"])
     (folder / "a.zip").unlink()
     result = import_from(folder)
@@ -160,7 +160,7 @@ def test_a_damaged_member_keeps_its_posts_and_is_read_again(
     path.write_bytes(damaged)
     for _ in range(2):
         result = import_from(path)
-        assert (result["posts_deleted"], result["posts"]) == (0, KEPT["linkedin"])
+        assert (result["posts_deleted"], result["posts"]) == (0, RECORD_COUNTS["linkedin"])
     path.write_bytes(content)
     assert import_from(path)["computed"] == 0
 
@@ -229,7 +229,7 @@ def test_an_empty_export_is_an_error_and_deletes_nothing(
     write_zip({"Shares.csv": SHARES.split("\n", maxsplit=1)[0] + "\n"}, path)
     with pytest.raises(TwinError, match="no post to import"):
         import_from(path)
-    assert read_rows(tables).height == KEPT["linkedin"]
+    assert read_rows(tables).height == RECORD_COUNTS["linkedin"]
 
 
 def test_opt_ins_add_and_remove_posts(import_from: Import, tables: Tables, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_an_erased_post_is_not_imported_again(
     write_zip(LINKEDIN | {"Shares.csv": newer}, path)
     import_from(path)
     assert not read_rows(tables)["text"].str.contains("naïve").any()
-    assert read_rows(tables).height == KEPT["linkedin"]  # one less, one more
+    assert read_rows(tables).height == RECORD_COUNTS["linkedin"]  # one less, one more
 
 
 def build_feed(*numbers: int) -> str:
@@ -318,5 +318,5 @@ def test_exports_and_plain_posts_of_one_author(
     )
     assert result["layouts"] == ["notes", "linkedin", "medium"]
     counts = dict(read_rows(tables).group_by("source").len().rows())
-    assert counts == {str(notes): 2, "linkedin": KEPT["linkedin"], "medium": 1}
+    assert counts == {str(notes): 2, "linkedin": RECORD_COUNTS["linkedin"], "medium": 1}
     assert import_from(notes, tmp_path / "linkedin.zip")["posts_deleted"] == 1

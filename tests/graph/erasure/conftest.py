@@ -28,7 +28,7 @@ from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
 from tests.graph.erasure.spans import AUTHOR, encode_spans, span_of, vote
 from tests.materialized import materialize_assets
 from tests.prepared_embedder import lend_weights
-from tests.registered import manifest_of, register_version
+from tests.registered import build_manifest, register_version
 from twin_assets.checkpoints.job import write_rows
 from twin_assets.checkpoints.manifest import compute_checkpoint_hash, write_manifest
 from twin_assets.corpus import cleaned_documents, raw_posts
@@ -208,7 +208,7 @@ def train(settings: Settings) -> str:
     checkpoint = compute_checkpoint_hash(draft / "adapter", base_revision="r", template="t")
     write_manifest(
         draft,
-        manifest_of(
+        build_manifest(
             AUTHOR,
             checkpoint,
             base={"name": "b", "revision": "r", "folder": "/b", "gguf": "/b.gguf"},

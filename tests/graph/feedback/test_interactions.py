@@ -10,36 +10,38 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.materialized import instance_of, materialize_assets
+from tests.materialized import create_instance, materialize_assets
 from tests.settled_rows import settled_rows
-from tests.unit.ledger.conftest import World, trace_name
-from tests.unit.ledger.conftest import world as make_world
+from tests.unit.ledger.conftest import LedgerEnvironment, trace_name
+from tests.unit.ledger.conftest import environment as make_environment
 from twin_assets.feedback.interactions import interactions, no_text_of_a_reader_holds_personal_data
 from twin_assets.feedback.stripping import find_personal_data, strip_personal_data
 from twin_resources.settings import PACES, Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
-world = make_world  # the fixture
+environment = make_environment  # the fixture
 
 
 @pytest.fixture
-def filled(world: World, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def filled(
+    environment: LedgerEnvironment, home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LedgerEnvironment]:
     """A home whose ledger has read a trace store that is away now."""
     monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # where nothing listens, whatever else runs here
-    world.state = State.open(home.state_address)
-    world.at(datetime.now(UTC) - timedelta(hours=1)).answer(1, 2, 3)
-    world.answer(4, author="bob")
-    world.vote(1, 1.0)
-    world.vote(1, 0.0, reader="r2")
-    world.vote(2, "Write to me: ann@bell.org", name="output", **{"twin.role": "author"})
-    world.tick()
-    yield world
-    world.state.close()
+    environment.state = State.open(home.state_address)
+    environment.at(datetime.now(UTC) - timedelta(hours=1)).answer(1, 2, 3)
+    environment.answer(4, author="bob")
+    environment.vote(1, 1.0)
+    environment.vote(1, 0.0, reader="r2")
+    environment.vote(2, "Write to me: ann@bell.org", name="output", **{"twin.role": "author"})
+    environment.tick()
+    yield environment
+    environment.state.close()
 
 
 def materialize(author: str = "ann") -> tuple[dict[str, Any], bool]:
-    instance = instance_of("ann", "bob", "nobody")
+    instance = create_instance("ann", "bob", "nobody")
     result = materialize_assets(
         [interactions, no_text_of_a_reader_holds_personal_data], author, instance
     )
@@ -49,7 +51,7 @@ def materialize(author: str = "ann") -> tuple[dict[str, Any], bool]:
     return values | {"data_version": (event.tags or {})["dagster/data_version"]}, check.passed
 
 
-def test_a_second_snapshot_changes_nothing(filled: World, home: Settings) -> None:
+def test_a_second_snapshot_changes_nothing(filled: LedgerEnvironment, home: Settings) -> None:
     first, passed = materialize()
     assert passed
     assert (first["dagster/row_count"], first["with_votes"], first["with_edits"]) == (3, 1, 1)
@@ -68,7 +70,7 @@ def test_a_second_snapshot_changes_nothing(filled: World, home: Settings) -> Non
 
 
 def test_reader_days_close_by_the_configured_rule(
-    filled: World, monkeypatch: pytest.MonkeyPatch
+    filled: LedgerEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize()
     assert settled_rows(filled.ledger(), "ann") == []

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.made_up_posts import clean, documents
-from tests.materialized import instance_of, materialize_assets
+from tests.materialized import create_instance, materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.stored_rows import store_rows
 from twin_assets.instructions import instruction_dataset
@@ -29,7 +29,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 ADA = Author(slug="ada", name="Ada Wright")
-TWELVE = range(12)
+TWELVE_POSTS = range(12)
 
 
 class Graph:
@@ -41,7 +41,7 @@ class Graph:
             *dg.load_assets_from_modules(modules),
             *dg.load_asset_checks_from_modules(modules),
         ]
-        self.instance = instance_of("ada")
+        self.instance = create_instance("ada")
 
     def execute(self, selection: dg.AssetSelection) -> dg.ExecuteInProcessResult:
         return materialize_assets(
@@ -81,7 +81,7 @@ def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """A home with the dataset of twelve posts, and the metadata of its run.
 
     The home stays at its path, because the state store refers to tables by path. A test's changes
@@ -102,7 +102,7 @@ def tables_of(settings: Settings) -> Tables:
 
 
 @pytest.fixture(scope="session")
-def finished(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished_run(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     folder = tmp_path_factory.mktemp("twelve-posts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWIN_HOME", str(folder / "home"))
@@ -110,29 +110,31 @@ def finished(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
         lend_weights(embedder_weights, settings)
         write_author(settings, ADA)
         tables = tables_of(settings)
-        clean(tables, documents(TWELVE))
+        clean(tables, documents(TWELVE_POSTS))
         metadata, checks = Graph().materialize()
         tables.state.close()
     assert all(checks.values())
     shutil.copytree(folder / "home", folder / "saved", symlinks=True)
-    return Finished(folder / "home", folder / "saved", metadata)
+    return FinishedRun(folder / "home", folder / "saved", metadata)
 
 
 @pytest.fixture
-def twelve(home: Settings, finished: Finished, monkeypatch: pytest.MonkeyPatch) -> Finished:
+def twelve_posts(
+    home: Settings, finished_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> FinishedRun:
     """A home with twelve posts by ada, with chunks, embeddings and samples."""
-    finished.restore()
-    monkeypatch.setenv("TWIN_HOME", str(finished.home))
-    return finished
+    finished_run.restore()
+    monkeypatch.setenv("TWIN_HOME", str(finished_run.home))
+    return finished_run
 
 
 @pytest.fixture
-def graph(twelve: Finished) -> Graph:
+def graph(twelve_posts: FinishedRun) -> Graph:
     return Graph()
 
 
 @pytest.fixture
-def tables(twelve: Finished) -> Iterator[Tables]:
+def tables(twelve_posts: FinishedRun) -> Iterator[Tables]:
     tables = tables_of(load_settings())
     yield tables
     tables.state.close()

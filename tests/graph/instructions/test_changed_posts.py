@@ -6,15 +6,15 @@ import random
 
 import polars as pl
 
-from tests.graph.instructions.conftest import TWELVE, Finished, Graph
+from tests.graph.instructions.conftest import TWELVE_POSTS, FinishedRun, Graph
 from tests.graph.instructions.made_up_posts import clean, documents, paragraph, post
 from twin_resources.storage.tables.tables import Tables
 
 
 def test_new_posts_compute_only_their_samples(
-    graph: Graph, tables: Tables, twelve: Finished
+    graph: Graph, tables: Tables, twelve_posts: FinishedRun
 ) -> None:
-    old_metadata = twelve.metadata
+    old_metadata = twelve_posts.metadata
     old = tables.read("instruction_dataset", "ada")
     clean(tables, documents(range(14)))
     metadata, checks = graph.materialize()
@@ -32,7 +32,7 @@ def test_an_edited_post_keeps_its_split_and_its_other_samples(graph: Graph, tabl
     old = tables.read("instruction_dataset", "ada")
     text = post(4)
     edited = text.replace(text.split("\n\n")[-1], paragraph(random.Random(99), "new wheel"))
-    clean(tables, documents(TWELVE, doc_4=edited))
+    clean(tables, documents(TWELVE_POSTS, doc_4=edited))
     metadata, checks = graph.materialize()
     new = tables.read("instruction_dataset", "ada")
     assert all(checks.values())
@@ -54,7 +54,7 @@ def test_a_deleted_post_is_removed_from_all_prompts(graph: Graph, tables: Tables
     deleted_id = str(context_before.value_counts(sort=True)["context_chunk_ids"][0])[
         : len("doc-000")
     ]
-    clean(tables, documents(TWELVE).filter(pl.col("document_id") != deleted_id))
+    clean(tables, documents(TWELVE_POSTS).filter(pl.col("document_id") != deleted_id))
     _, checks = graph.materialize()
     assert all(checks.values())
     rows = tables.read("instruction_dataset", "ada")

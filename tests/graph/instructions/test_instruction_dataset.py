@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from tests.graph.instructions.conftest import ADA, Finished, Graph, tables_of
+from tests.graph.instructions.conftest import ADA, FinishedRun, Graph, tables_of
 from tests.graph.instructions.made_up_posts import clean, documents, store_posts
 from tests.stored_rows import store_rows
 from twin_assets.instructions import building
@@ -57,13 +57,13 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
 
 
 def test_a_second_run_computes_nothing_and_uses_no_teacher_without_consent(
-    graph: Graph, twelve: Finished, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, twelve_posts: FinishedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not ADA.consent
     monkeypatch.setenv("TWIN_TEACHER_MODEL", "openai/gpt-4o-mini")
     monkeypatch.delenv("OPENAI_API_BASE", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    first = twelve.metadata
+    first = twelve_posts.metadata
     metadata, checks = graph.materialize()
     assert metadata["teacher_not_asked"] == "no line `consent` in authors/ada.toml"
     assert metadata["data_version"] == first["data_version"]

@@ -8,9 +8,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.instructions.conftest import Finished
+from tests.graph.instructions.conftest import FinishedRun
 from tests.graph.instructions.recorded_traces import edit, write_traces
-from tests.materialized import instance_of, materialize_assets
+from tests.materialized import create_instance, materialize_assets
 from tests.stored_rows import store_rows
 from twin_assets.instructions import preference_dataset
 from twin_assets.partitions import authors
@@ -25,7 +25,7 @@ CHECKS = {
 
 
 def run(*assets: Any) -> dg.ExecuteInProcessResult:
-    with instance_of("ada") as instance:
+    with create_instance("ada") as instance:
         return materialize_assets(
             [*assets, *dg.load_asset_checks_from_modules([preference_dataset])],
             "ada",
@@ -48,12 +48,12 @@ def materialize() -> dict[str, Any]:
     return metadata | {"version": (event.tags or {})["dagster/data_version"]}
 
 
-def test_without_feedback_there_are_no_pairs(twelve: Finished) -> None:
+def test_without_feedback_there_are_no_pairs(twelve_posts: FinishedRun) -> None:
     assert materialize()["dagster/row_count"] == 0
 
 
 def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
-    twelve: Finished, tables: Tables
+    twelve_posts: FinishedRun, tables: Tables
 ) -> None:
     contexts = tables.read("instruction_dataset", "ada", where="split = 'train'")
     columns = ["chunk_id", "document_id"]
@@ -102,7 +102,7 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
     ids=["vote", "comparison"],
 )
 def test_a_low_vote_prefers_the_authors_passage(
-    low: dict[str, Any], high: dict[str, Any], twelve: Finished, tables: Tables
+    low: dict[str, Any], high: dict[str, Any], twelve_posts: FinishedRun, tables: Tables
 ) -> None:
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'")
     sample = samples.to_dicts()[0]
@@ -126,7 +126,7 @@ def test_a_low_vote_prefers_the_authors_passage(
     assert metadata["left_out"] == {"too_many_of_a_reader": 1}
 
 
-def test_pairs_with_held_out_text_are_left_out(twelve: Finished, tables: Tables) -> None:
+def test_pairs_with_held_out_text_are_left_out(twelve_posts: FinishedRun, tables: Tables) -> None:
     held_out = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
     write_traces(
         tables, [edit("As I said.", question=held_out["question"]), edit(held_out["answer"])]
@@ -136,7 +136,9 @@ def test_pairs_with_held_out_text_are_left_out(twelve: Finished, tables: Tables)
     assert metadata["left_out"] == {"held_out_question": 1, "held_out_text": 1}
 
 
-def test_passages_of_held_out_posts_are_not_in_the_prompt(twelve: Finished, tables: Tables) -> None:
+def test_passages_of_held_out_posts_are_not_in_the_prompt(
+    twelve_posts: FinishedRun, tables: Tables
+) -> None:
     samples = tables.read("instruction_dataset", "ada")
     held_out, training = (
         samples.filter(pl.col("split") == split)["chunk_id"][0] for split in ("held_out", "train")
@@ -162,7 +164,7 @@ def check_rows(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
     return checks_of(run(replacement))
 
 
-def test_every_check_fails_on_violating_pairs(twelve: Finished, tables: Tables) -> None:
+def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables: Tables) -> None:
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'").to_dicts()
     low = {
         "question": samples[0]["question"],
@@ -220,7 +222,7 @@ def test_every_check_fails_on_violating_pairs(twelve: Finished, tables: Tables) 
     assert check_rows(tables, good) == dict.fromkeys(CHECKS, True)
 
 
-def test_no_text_reaches_the_event_log(twelve: Finished, tables: Tables) -> None:
+def test_no_text_reaches_the_event_log(twelve_posts: FinishedRun, tables: Tables) -> None:
     write_traces(tables, [edit("The lantern says that the tide is in.")])
     result = run(preference_dataset.preference_dataset)
     assert result.success

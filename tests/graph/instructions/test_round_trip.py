@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from tests.graph.instructions.conftest import ADA, TWELVE, Finished
+from tests.graph.instructions.conftest import ADA, TWELVE_POSTS, FinishedRun
 from twin_assets.instructions import building, round_trip
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
@@ -13,11 +13,11 @@ from twin_resources.models.retrieval.retrieval import RetrievalQuery, Retriever
 from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import Tables
 
-DOCUMENTS = [f"doc-{number:03d}" for number in TWELVE]
+DOCUMENTS = [f"doc-{number:03d}" for number in TWELVE_POSTS]
 
 
 @pytest.fixture
-def ready(twelve: Finished, embedder: Embedder) -> Retriever:
+def ready(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
     return Retriever(load_settings().tables_base, embedder)
 
 
@@ -45,7 +45,9 @@ def test_ranks_are_measured_once(ready: Retriever, tables: Tables) -> None:
     assert not result.vectors
 
 
-def test_a_stored_vector_finds_the_same_passages(ready: Retriever, twelve: Finished) -> None:
+def test_a_stored_vector_finds_the_same_passages(
+    ready: Retriever, twelve_posts: FinishedRun
+) -> None:
     question = "What can you tell me about the harbour?"
     vector = ready.embed_questions([question])[0]
     queries = [RetrievalQuery(question, vector=vector), RetrievalQuery(question)]

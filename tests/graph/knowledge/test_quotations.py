@@ -18,7 +18,7 @@ import pytest
 from lancedb.background_loop import BackgroundEventLoop
 
 from tests.bench.questions.questions import SAMPLES
-from tests.materialized import instance_of, materialize_assets
+from tests.materialized import create_instance, materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.stored_rows import store_rows
 from twin_assets.corpus import cleaned_documents, raw_posts
@@ -84,7 +84,7 @@ def write_posts(folder: Path) -> None:
 
 
 def run_assets() -> dict[str, dict[str, Any]]:
-    with instance_of(MARA) as instance:
+    with create_instance(MARA) as instance:
         result = materialize_assets(
             [
                 raw_posts.raw_posts,

@@ -15,7 +15,7 @@ from tests.graph.release.dagster_home import (
     tables_of,
 )
 from tests.graph.release.releases import AUTHOR, settle
-from tests.materialized import instance_of, materialize_assets
+from tests.materialized import create_instance, materialize_assets
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.serving.released_model import released_model
 from twin_resources.dagster_history import newest_metadata
@@ -34,7 +34,7 @@ RESOURCES = {
 
 @pytest.fixture
 def instance() -> dg.DagsterInstance:
-    return instance_of(AUTHOR)
+    return create_instance(AUTHOR)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from tests.materialized import instance_of
+from tests.materialized import create_instance
 from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.idempotent_launch import RunLaunch
@@ -258,7 +258,7 @@ def open_world(home: Settings) -> Generator[LoopWorld]:
     state = State.open(home.state_address)
     registry = Registry(state, policy_path=home.policy_path)
     ledger_tables.open_tables(state)
-    with instance_of("ada", "bob") as instance:
+    with create_instance("ada", "bob") as instance:
         yield LoopWorld(home, state, registry, instance)
     state.close()
 

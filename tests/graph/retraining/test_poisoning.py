@@ -15,8 +15,8 @@ from twin_cli.commands.why_command import print_summary, run_why
 
 from tests.documented import documented, shape
 from tests.graph.retraining.conftest import LoopWorld, add_new_posts
-from tests.unit.ledger.conftest import World
-from tests.unit.ledger.conftest import world as trace_world
+from tests.unit.ledger.conftest import LedgerEnvironment
+from tests.unit.ledger.conftest import environment as trace_environment
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.quality.ledger.ledger_tables import scores
 from twin_resources.quality.ledger.report import SyncReport
@@ -26,17 +26,19 @@ from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.quality import LoopTick, run_tick
 from twin_resources.storage.state.state import State
 
-__all__ = ["trace_world"]
+__all__ = ["trace_environment"]
 FAST = LedgerRules(requests=200, requests_per_minute=100_000)
 
 
 @pytest.fixture
-def worlds(world: LoopWorld, trace_world: World) -> tuple[LoopWorld, World]:
-    trace_world.now = world.now
-    return add_new_posts(world), trace_world
+def worlds(
+    world: LoopWorld, trace_environment: LedgerEnvironment
+) -> tuple[LoopWorld, LedgerEnvironment]:
+    trace_environment.now = world.now
+    return add_new_posts(world), trace_environment
 
 
-def step(worlds: tuple[LoopWorld, World], **time: float) -> LoopTick:
+def step(worlds: tuple[LoopWorld, LedgerEnvironment], **time: float) -> LoopTick:
     loops, traces = worlds
     traces.pass_time(**time)
     loop = replace(loops.loop(), ledger=Ledger(loops.state, traces.client, FAST))
@@ -159,7 +161,7 @@ def test_why_prints_brackets_literally() -> None:
 
 
 def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
-    worlds: tuple[LoopWorld, World],
+    worlds: tuple[LoopWorld, LedgerEnvironment],
 ) -> None:
     loops, traces = worlds
     loops.add_good("ada", 200, day=int(traces.now.timestamp()) // 86_400 - 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from tests.graph.tables.words import sync_words
-from tests.materialized import instance_of
+from tests.materialized import create_instance
 from twin_assets.definitions import defs
 from twin_resources.dagster_resources import TablesResource
 from twin_resources.storage.tables.tables import Tables
@@ -17,7 +17,7 @@ TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}
 def test_the_job_tidies_every_author(tables: Tables) -> None:
     for author in ("ann", "bob"):
         sync_words(tables, TEXTS, author=author, batch_rows=4)
-    with instance_of("ann", "bob", "without-tables") as instance:
+    with create_instance("ann", "bob", "without-tables") as instance:
         result = tidy_tables.execute_in_process(
             instance=instance, resources={"tables": TablesResource()}
         )

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tests.http_server import Request, Response, http_server
-from tests.materialized import instance_of, materialize_assets
+from tests.materialized import create_instance, materialize_assets
 from tests.registered import model_version
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour
@@ -320,7 +320,7 @@ def test_probes_reveal_a_changed_judge(home: Settings, tables: Tables, seller: S
 def test_a_purchase_requires_a_paid_model_consent_and_a_budget(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instance = instance_of("ada")
+    instance = create_instance("ada")
 
     def materialize() -> str:
         result = materialize_assets([routing_labels], "ada", instance)

@@ -11,7 +11,7 @@ from rich.console import Console
 from twin_cli.commands.outcome import StackOutcome, consent_wait_reason, read_recorded_result
 from twin_cli.commands.versions import release_consented_version, run_release
 
-from tests.materialized import instance_of, materialize_assets, metadata_of
+from tests.materialized import create_instance, materialize_assets, metadata_of
 from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -33,7 +33,7 @@ def registry(home: Settings) -> Registry:
 
 @pytest.fixture
 def instance() -> dg.DagsterInstance:
-    return instance_of("ada", "bob")
+    return create_instance("ada", "bob")
 
 
 def candidate(registry: Registry, author: str, checkpoint: str) -> None:

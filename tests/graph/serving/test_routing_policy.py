@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.materialized import instance_of, materialize_assets, metadata_of
+from tests.materialized import create_instance, materialize_assets, metadata_of
 from tests.registered import register_version
 from tests.unit.gateway.routing.labelled import sample_questions
 from twin_assets.serving.routing_policy import routing_policy
@@ -30,7 +30,7 @@ PAID = "gpt-4o-mini"
 def instance(home: Settings) -> dg.DagsterInstance:
     write_author(home, Author("ada", "Ada"))
     write_author(home, Author("bob", "Bob"))
-    return instance_of("ada", "bob")
+    return create_instance("ada", "bob")
 
 
 def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from tests.graph.sources.conftest import Bucket
 from tests.http_server import Request, Response, http_server
 from tests.unit.corpus.packing import write_zip
-from tests.unit.corpus.sample_exports import KEPT, LINKEDIN, SENTENCE
+from tests.unit.corpus.sample_exports import LINKEDIN, RECORD_COUNTS, SENTENCE
 from twin_assets.corpus.importing import (
     STORED_COLUMNS,
     build_inventory_frame,
@@ -69,7 +69,7 @@ def test_an_export_in_a_bucket_is_read(bucket: Bucket, tmp_path: Path) -> None:
     zipped = write_zip(LINKEDIN, tmp_path / "export.zip").read_bytes()
     bucket.put("exports/export.zip", zipped)
     rows, _ = import_source(f"s3://{bucket.name}/exports", tmp_path)
-    assert rows.height == KEPT["linkedin"]
+    assert rows.height == RECORD_COUNTS["linkedin"]
     by_name, _ = import_source(f"s3://{bucket.name}/exports/export.zip", tmp_path)
     assert by_name.equals(rows)
 

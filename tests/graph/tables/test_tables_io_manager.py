@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tests.graph.tables.words import SCHEMA, posts, words
-from tests.materialized import instance_of
+from tests.materialized import create_instance
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import TablesResource
@@ -64,7 +64,7 @@ ASSETS = [all_words, long_words, all_authors_frame]
 @pytest.fixture
 def instance(home: Settings) -> Iterator[dg.DagsterInstance]:
     frames.clear()
-    with instance_of("mara", "jose") as instance:
+    with create_instance("mara", "jose") as instance:
         yield instance
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.materialized import instance_of, materialize_assets
-from tests.registered import manifest_of
+from tests.materialized import create_instance, materialize_assets
+from tests.registered import build_manifest
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.training.checkpoints import (
     fine_tuned_checkpoint,
     preference_tuned_checkpoint,
 )
-from twin_resources import dagster_resources as shells
+from twin_resources import dagster_resources
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -26,17 +26,17 @@ from twin_resources.settings import Settings
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with instance_of("ann") as instance:
+    with create_instance("ann") as instance:
         yield instance
 
 
 def materialize(
-    asset: dg.AssetsDefinition, home: Settings, instance: dg.DagsterInstance
+    asset: dg.AssetsDefinition, settings: Settings, instance: dg.DagsterInstance
 ) -> dg.ExecuteInProcessResult:
     return materialize_assets([asset], "ann", instance, raise_on_error=False)
 
 
-def find_failure(result: dg.ExecuteInProcessResult) -> str:
+def last_failure_message(result: dg.ExecuteInProcessResult) -> str:
     """Return the message of the failed step's last attempt."""
     texts = [
         event.event_specific_data.error.to_string()
@@ -46,15 +46,15 @@ def find_failure(result: dg.ExecuteInProcessResult) -> str:
     return texts[-1]
 
 
-def write_checkpoint(home: Settings, *, slug: str = "ann") -> Path:
-    """Write a supervised checkpoint of an author, and the author if missing."""
-    if not (home.authors_dir / f"{slug}.toml").exists():
-        write_author(home, Author(slug=slug, name="Ann"))
-    draft = home.checkpoints_dir / slug / "made"
+def write_checkpoint(settings: Settings, *, slug: str = "ann") -> Path:
+    """Write a supervised checkpoint for an author. Create the author if it does not exist."""
+    if not (settings.authors_dir / f"{slug}.toml").exists():
+        write_author(settings, Author(slug=slug, name="Ann"))
+    draft = settings.checkpoints_dir / slug / "made"
     (draft / "adapter").mkdir(parents=True)
     save_file({"lora_A": np.ones((2, 2))}, draft / "adapter" / "adapter_model.safetensors")
     (draft / "adapter.gguf").write_bytes(b"gguf")
-    manifest = manifest_of(
+    manifest = build_manifest(
         slug,
         "c" * 64,
         base={"name": "tiny", "revision": "r", "folder": "/base", "gguf": "/base.gguf"},
@@ -62,18 +62,18 @@ def write_checkpoint(home: Settings, *, slug: str = "ann") -> Path:
         tokens=10,
         epochs=0.5,
     )
-    folder = manifests.publish_checkpoint(draft, home.checkpoints_dir / slug, manifest)
+    folder = manifests.publish_checkpoint(draft, settings.checkpoints_dir / slug, manifest)
     pointer = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
-    manifests.write_pointer(home.checkpoints_dir / slug, "fine_tuned", pointer)
+    manifests.write_pointer(settings.checkpoints_dir / slug, "fine_tuned", pointer)
     return folder
 
 
 def test_a_missing_dataset_is_an_error(home: Settings, instance: dg.DagsterInstance) -> None:
     write_author(home, Author(slug="ann", name="Ann"))
-    node = fine_tuned_checkpoint.with_attributes()
-    result = materialize(node, home, instance)
+    asset = fine_tuned_checkpoint.with_attributes()
+    result = materialize(asset, home, instance)
     assert not result.success
-    assert "materialize instruction_dataset" in find_failure(result)
+    assert "materialize instruction_dataset" in last_failure_message(result)
 
 
 def test_the_supervised_checkpoint_becomes_the_candidate(
@@ -85,7 +85,7 @@ def test_the_supervised_checkpoint_becomes_the_candidate(
     candidate = json.loads((home.checkpoints_dir / "ann" / "candidate.json").read_text())
     assert candidate["stage"] == "sft"
     assert "no preference pairs, but 32 are needed" in candidate["reason"]
-    (version,) = shells.RegistryResource(home=str(home.home)).registry().versions("ann")
+    (version,) = dagster_resources.RegistryResource(home=str(home.home)).registry().versions("ann")
     assert version.checkpoint == candidate["checkpoint"] == "c" * 64
     assert version.folder == str(folder)
     assert version.adapter_gguf == str(folder / "adapter.gguf")
@@ -98,7 +98,9 @@ def test_the_same_checkpoint_is_registered_once(
     write_checkpoint(home)
     for _ in range(2):
         assert materialize(preference_tuned_checkpoint, home, instance).success
-    assert len(shells.RegistryResource(home=str(home.home)).registry().versions("ann")) == 1
+    assert (
+        len(dagster_resources.RegistryResource(home=str(home.home)).registry().versions("ann")) == 1
+    )
 
 
 def test_a_missing_supervised_checkpoint_is_an_error(
@@ -107,7 +109,7 @@ def test_a_missing_supervised_checkpoint_is_an_error(
     write_author(home, Author(slug="ann", name="Ann"))
     result = materialize(preference_tuned_checkpoint, home, instance)
     assert not result.success
-    assert "materialize fine_tuned_checkpoint" in find_failure(result)
+    assert "materialize fine_tuned_checkpoint" in last_failure_message(result)
 
 
 def test_training_assets_share_a_pool_and_a_retry_policy() -> None:
@@ -118,4 +120,4 @@ def test_training_assets_share_a_pool_and_a_retry_policy() -> None:
 
 def test_an_unknown_backend_is_an_error(home: Settings) -> None:
     with pytest.raises(TwinError, match="only `local` and `ray` exist"):
-        shells.TrainingLauncherResource(home=str(home.home), backend="cloud").launcher()
+        dagster_resources.TrainingLauncherResource(home=str(home.home), backend="cloud").launcher()

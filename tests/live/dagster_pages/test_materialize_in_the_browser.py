@@ -35,7 +35,7 @@ from twin_resources.page.links import make_dagster_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import is_service_ready, stack_programs, wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
-from twin_resources.quality.judges.voice_shown import FILE, read_voice_figures
+from twin_resources.quality.judges.voice_shown import VOICE_FIGURES_FILE, read_voice_figures
 from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.weights.weights import prepare_base_model
 
@@ -304,7 +304,7 @@ def check_gate_page(tab: Any, pages: Pages, logs: Path) -> None:
     require_plots(tab)
     tab.locator("img[src^='data:image/svg']").first.scroll_into_view_if_needed()
     take_screenshot(tab, "dagster-gate.png", logs)
-    [record] = (pages.settings.checkpoints_dir / SLUG).glob(f"*/evaluation/{FILE}")
+    [record] = (pages.settings.checkpoints_dir / SLUG).glob(f"*/evaluation/{VOICE_FIGURES_FILE}")
     figures = read_voice_figures(record)
     assert figures is not None
     assert {habit.name for habit in figures.habits} == {

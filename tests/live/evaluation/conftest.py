@@ -23,7 +23,7 @@ from tests.live.evaluation.judged_in_dagster import GateRun, create_instance_of_
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
-from tests.registered import manifest_of, register_version
+from tests.registered import build_manifest, register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints import manifest as manifests
@@ -152,7 +152,7 @@ class Workplace:
         tag = f"training-{steps}-{seed}"
         self.tables.tag("instruction_dataset", author, tag)
         template = DEFAULT_TEMPLATE.hash
-        manifest = manifest_of(
+        manifest = build_manifest(
             author,
             manifests.compute_checkpoint_hash(adapter, base_revision=revision, template=template),
             training=tag,

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from tests.materialized import instance_of, materialize_assets, metadata_of
+from tests.materialized import create_instance, materialize_assets, metadata_of
 from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
 from twin_assets.evaluation.evaluation_report import evaluation_report
 from twin_assets.evaluation.gate import CLAIMS
@@ -15,7 +15,7 @@ from twin_assets.serving.routing_policy import routing_policy
 
 
 def create_instance_of_two_authors() -> dg.DagsterInstance:
-    return instance_of("ada", "bob")
+    return create_instance("ada", "bob")
 
 
 class GateRun:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from tests.live.trace_store.clickhouse_scores import ClickHouseScores
 from tests.unit.ledger import conftest, test_ledger
-from tests.unit.ledger.conftest import World
+from tests.unit.ledger.conftest import LedgerEnvironment
 from twin_resources.quality.ledger import ledger_tables
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
@@ -37,38 +37,38 @@ def engine() -> Iterator[Any]:
 
 
 @pytest.fixture
-def world(
+def environment(
     request: pytest.FixtureRequest, tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
-    """Return the world of the ledger's tests with its scores in ClickHouse."""
+) -> Iterator[LedgerEnvironment]:
+    """Return the environment of the ledger's tests with its scores in ClickHouse."""
     monkeypatch.setattr(conftest, "TraceTables", lambda path: ClickHouseScores(path, engine))
-    yield from conftest.world.__wrapped__(request, tmp_path)
+    yield from conftest.environment.__wrapped__(request, tmp_path)
 
 
 @pytest.mark.parametrize("seed", [random.SystemRandom().randrange(1 << 31) for _ in range(3)])
 def test_the_last_value_of_each_vote_counts_on_whichever_day_it_was_changed(
-    world: World, seed: int
+    environment: LedgerEnvironment, seed: int
 ) -> None:
     rng = random.Random(seed)
     last: dict[str, float] = {}
     changed = seen_changed = 0
-    world.answer(*range(ANSWERS))
+    environment.answer(*range(ANSWERS))
     for _ in range(STEPS):
-        world.pass_time(minutes=rng.randrange(1, DAYS * 24 * 60 // STEPS))
+        environment.pass_time(minutes=rng.randrange(1, DAYS * 24 * 60 // STEPS))
         number, reader = rng.randrange(ANSWERS), f"r{rng.randrange(READERS)}"
         value = float(rng.randrange(2))
-        vote = world.vote(number, value, reader=reader)
+        vote = environment.vote(number, value, reader=reader)
         changed += last.get(vote, value) != value
         last[vote] = value
         if not rng.randrange(10):
-            report = world.tick(requests=FEW_REQUESTS)
+            report = environment.tick(requests=FEW_REQUESTS)
             assert report.problem == ""
             seen_changed += report.changed_scores
     for _ in range(4):
-        seen_changed += world.pass_time(hours=2).sync().changed_scores
-    with world.state.read_transaction() as connection:
+        seen_changed += environment.pass_time(hours=2).sync().changed_scores
+    with environment.state.read_transaction() as connection:
         stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
     assert {row["id"]: row["value"] for row in stored} == last
     assert seen_changed <= changed, "a vote alternates between its two rows"
-    assert isinstance(world.tables, ClickHouseScores)
-    assert world.tables.count() > len(last), "no vote was changed on another day"
+    assert isinstance(environment.tables, ClickHouseScores)
+    assert environment.tables.count() > len(last), "no vote was changed on another day"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import with_base
 from tests.live.training.conftest import rows
-from tests.materialized import instance_of, materialize_assets, metadata_of
+from tests.materialized import create_instance, materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.training.checkpoints import (
@@ -58,7 +58,7 @@ SCHEMA = {
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with instance_of("ann") as instance:
+    with create_instance("ann") as instance:
         yield instance
 
 

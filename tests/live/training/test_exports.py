@@ -13,7 +13,7 @@ from twin_cli import running as cli
 from twin_cli.commands.outcome import open_registry
 
 from tests.live.serving.conftest import make_adapter
-from tests.registered import manifest_of, register_version
+from tests.registered import build_manifest, register_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.serving.export import export_parity, exporting
 from twin_assets.serving.export.exported_weights import ExportSource
@@ -33,7 +33,7 @@ def write_published_manifest(folder: Path, base: Path) -> Path:
     checkpoint = manifests.compute_checkpoint_hash(weights, base_revision="r", template="t")
     manifests.write_manifest(
         folder,
-        manifest_of(
+        build_manifest(
             "ann",
             checkpoint,
             base={"name": "tiny", "folder": str(base), "gguf": None, "revision": "r"},

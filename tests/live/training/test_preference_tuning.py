@@ -26,7 +26,7 @@ from tests.live.training.conftest import (
 )
 from tests.live.training.test_checkpoint_assets import RECIPE
 from tests.live.training.test_training import find_ranks, read_weights
-from tests.materialized import instance_of, materialize_assets, metadata_of
+from tests.materialized import create_instance, materialize_assets, metadata_of
 from twin_assets.checkpoints.job import read_result
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.instructions import preference_dataset
@@ -146,7 +146,7 @@ preference:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with instance_of("ann") as instance:
+    with create_instance("ann") as instance:
         yield instance
 
 

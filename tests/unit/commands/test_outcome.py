@@ -12,7 +12,11 @@ from twin_cli.commands.training import show_voice
 
 from tests.registered import model_version
 from tests.unit.judges.test_voice_shown_record import FIGURES
-from twin_resources.quality.judges.voice_shown import FILE, render_bars, write_voice_figures
+from twin_resources.quality.judges.voice_shown import (
+    VOICE_FIGURES_FILE,
+    render_bars,
+    write_voice_figures,
+)
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.moves import Outcome as Finding
 from twin_resources.settings import Settings
@@ -104,7 +108,7 @@ def test_after_a_verdict_the_voice_is_shown_with_small_bars(
     show_voice(home, ending, clock=clock)
     assert output.getvalue() == "", "the report is made afterwards"
 
-    path = home.checkpoints_dir / "jose" / "c" / "evaluation" / FILE
+    path = home.checkpoints_dir / "jose" / "c" / "evaluation" / VOICE_FIGURES_FILE
     path.parent.mkdir(parents=True)
     write_voice_figures(path, FIGURES, author="jose", checkpoint="c")
     show_voice(home, ending, clock=clock)

@@ -22,10 +22,10 @@ def write_folder(files: Files, folder: Path) -> Path:
     return folder
 
 
-def write_zip(files: Files, path: Path, *, below: str = "") -> Path:
+def write_zip(files: Files, path: Path, *, parent_folder: str = "") -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, body in files.items():
-            archive.writestr(below + name, body)
+            archive.writestr(parent_folder + name, body)
     return path
 
 

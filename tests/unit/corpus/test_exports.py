@@ -98,7 +98,7 @@ def test_an_export_without_posts_is_rejected_in_every_container(title: str, tmp_
     for source in (
         write_folder(files, tmp_path / "an export"),
         write_zip(files, tmp_path / "renamed.bin"),
-        write_zip(files, tmp_path / "nested.zip", below="ada-2024/"),
+        write_zip(files, tmp_path / "nested.zip", parent_folder="ada-2024/"),
     ):
         assert find_rejection(source) == expected_rejection(title), source
 

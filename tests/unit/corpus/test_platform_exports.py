@@ -1,4 +1,4 @@
-"""Exports of LinkedIn, Medium and Substack: their records, and the reasons for other rows."""
+"""Test which records the LinkedIn, Medium and Substack importers return, and why they skip rows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from tests.unit.corpus.packing import Files, write_zip
 from tests.unit.corpus.sample_exports import (
     EXPORTS,
-    KEPT,
     LINKEDIN,
-    MALFORMED,
-    MALFORMED_FOUND,
+    MALFORMED_EXPORTS,
+    MALFORMED_SKIP_COUNTS,
     MEDIUM,
-    NOT_THE_AUTHORS,
+    RECORD_COUNTS,
     SENTENCE,
     SUBSTACK,
+    TEXT_BY_OTHERS,
     share_link,
 )
 from twin_assets.corpus.importers import linkedin, medium, substack
@@ -31,10 +31,10 @@ from twin_resources.authors import OPT_INS
 IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
 
 
-def read(
+def read_export(
     name: str, files: Files, folder: Path, *, include: frozenset[str] = frozenset()
 ) -> tuple[list[ExportRecord], dict[str, int]]:
-    """Return the records and the reasons for other rows, with the given opt-ins."""
+    """Return the included records, and how many rows were skipped for each reason."""
     with open_archive(write_zip(files, folder / "export.zip")) as archive:
         outcomes = list(IMPORTERS[name].read(archive, include=include))
     records: list[ExportRecord] = []
@@ -51,22 +51,25 @@ def read(
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_export_below_a_folder_is_recognised(name: str, tmp_path: Path) -> None:
-    path = write_zip(EXPORTS[name], tmp_path / "nested.zip", below="ada-2024/")
+    path = write_zip(EXPORTS[name], tmp_path / "nested.zip", parent_folder="ada-2024/")
     with open_archive(path) as archive:
         importer = find_importer(archive)
         assert importer is not None
         assert importer.name == name
         outcomes = list(importer.read(archive, include=frozenset()))
     records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
-    assert sum(not find_exclusion_reason(record, frozenset()) for record in records) == KEPT[name]
+    assert (
+        sum(not find_exclusion_reason(record, frozenset()) for record in records)
+        == RECORD_COUNTS[name]
+    )
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_malformed_rows_and_pages_lose_no_other_post(name: str, tmp_path: Path) -> None:
-    records, reasons = read(name, MALFORMED[name], tmp_path)
-    assert reasons == MALFORMED_FOUND[name]
+def test_malformed_rows_do_not_affect_other_posts(name: str, tmp_path: Path) -> None:
+    records, reasons = read_export(name, MALFORMED_EXPORTS[name], tmp_path)
+    assert reasons == MALFORMED_SKIP_COUNTS[name]
     skipped_rows = 1 if name == "substack" else 0  # the post with the malformed row
-    assert len(records) == KEPT[name] - skipped_rows
+    assert len(records) == RECORD_COUNTS[name] - skipped_rows
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -74,30 +77,30 @@ def test_malformed_rows_and_pages_lose_no_other_post(name: str, tmp_path: Path) 
 def test_records_are_stable_unique_and_without_text_by_others(
     name: str, include: frozenset[str], tmp_path: Path
 ) -> None:
-    records, _ = read(name, EXPORTS[name], tmp_path, include=include)
+    records, _ = read_export(name, EXPORTS[name], tmp_path, include=include)
     text = "\n".join(record.as_json() for record in records)
-    assert [words for words in NOT_THE_AUTHORS if words in text] == []
-    same_records, _ = read(name, EXPORTS[name], tmp_path, include=include)
+    assert [words for words in TEXT_BY_OTHERS if words in text] == []
+    same_records, _ = read_export(name, EXPORTS[name], tmp_path, include=include)
     assert [record.digest() for record in records] == [record.digest() for record in same_records]
     assert len({record.row_id for record in records}) == len(records)
     assert all(record.source == name for record in records)
 
 
 def test_a_share_has_text_time_and_address(tmp_path: Path) -> None:
-    records, _ = read("linkedin", LINKEDIN, tmp_path)
+    records, _ = read_export("linkedin", LINKEDIN, tmp_path)
     shares = {record.created_at: record for record in records if record.kind == "post"}
-    first = shares[datetime(2023, 5, 1, 12, 34, 56, 789_000, UTC)]
-    assert first.text == f'{SENTENCE}\n\nHe said "mend it", and I did. #clocks'
-    assert first.url.startswith("https://www.linkedin.com/feed/update/urn:li:share:")
-    assert (first.author, first.byline, first.tags) == ("Ada Lovelace", "Profile.csv", ("clocks",))
-    by_first_word = {record.text.split(" ", maxsplit=1)[0]: record for record in records}
-    assert by_first_word["Two"].text == f"Two lines,\nboth mine: {SENTENCE}"
-    assert by_first_word["Two"].source_id.startswith("ugcPost:")
-    assert by_first_word["It’s"].text == f"It’s a naïve clock. {SENTENCE}"
+    share = shares[datetime(2023, 5, 1, 12, 34, 56, 789_000, UTC)]
+    assert share.text == f'{SENTENCE}\n\nHe said "mend it", and I did. #clocks'
+    assert share.url.startswith("https://www.linkedin.com/feed/update/urn:li:share:")
+    assert (share.author, share.byline, share.tags) == ("Ada Lovelace", "Profile.csv", ("clocks",))
+    records_by_first_word = {record.text.split(" ", maxsplit=1)[0]: record for record in records}
+    assert records_by_first_word["Two"].text == f"Two lines,\nboth mine: {SENTENCE}"
+    assert records_by_first_word["Two"].source_id.startswith("ugcPost:")
+    assert records_by_first_word["It’s"].text == f"It’s a naïve clock. {SENTENCE}"
 
 
 def test_an_article_has_title_and_date_but_no_head_in_its_text(tmp_path: Path) -> None:
-    records, _ = read("linkedin", LINKEDIN, tmp_path)
+    records, _ = read_export("linkedin", LINKEDIN, tmp_path)
     [article] = [record for record in records if record.kind == "article"]
     assert article.source_id == "article:on-clocks-ada-lovelace"
     assert article.url == "https://www.linkedin.com/pulse/on-clocks-ada-lovelace"
@@ -108,7 +111,7 @@ def test_an_article_has_title_and_date_but_no_head_in_its_text(tmp_path: Path) -
     assert "<h1>" not in article.text
 
 
-HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
+CSV_HEADER = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 )
 def test_commentaries_are_unquoted(commentary: str, text: str) -> None:
     line = f"2023-05-01 12:34:56,{share_link(7)},{commentary},https://x.y/?a,,MEMBER_NETWORK\n"
-    for csv_text in (HEAD + line, HEAD + line + line):
+    for csv_text in (CSV_HEADER + line, CSV_HEADER + line + line):
         for row in iter_share_rows(csv_text):
             assert row is not None
             assert row["ShareCommentary"] == text
@@ -134,14 +137,14 @@ def test_commentaries_are_unquoted(commentary: str, text: str) -> None:
 
 
 def test_columns_are_found_by_name() -> None:
-    head = "Date,ShareLink,Visibility,ShareCommentary,MediaUrl\n"
-    [row] = iter_share_rows(f'{head}2023-05-01 12:34:56,{share_link(7)},PUBLIC,"a"\n"b",\n')
+    csv_header = "Date,ShareLink,Visibility,ShareCommentary,MediaUrl\n"
+    [row] = iter_share_rows(f'{csv_header}2023-05-01 12:34:56,{share_link(7)},PUBLIC,"a"\n"b",\n')
     assert row is not None
     assert (row["ShareCommentary"], row["Visibility"]) == ("a\nb", "PUBLIC")
 
 
 def test_a_medium_story_has_its_fields_and_only_its_own_text(tmp_path: Path) -> None:
-    [story], _ = read("medium", MEDIUM, tmp_path)
+    [story], _ = read_export("medium", MEDIUM, tmp_path)
     assert (story.source_id, story.title, story.kind) == ("0123456789ab", "On clocks", "article")
     assert story.created_at == datetime(2020, 1, 2, 3, 4, 5, 678_000, UTC)
     assert (story.author, story.byline) == ("Ada Lovelace", "p-author")
@@ -153,7 +156,7 @@ def test_a_medium_story_has_its_fields_and_only_its_own_text(tmp_path: Path) -> 
 
 def test_opt_ins_include_drafts_and_responses(tmp_path: Path) -> None:
     include = frozenset({"drafts", "replies"})
-    records, reasons = read("medium", MEDIUM, tmp_path, include=include)
+    records, reasons = read_export("medium", MEDIUM, tmp_path, include=include)
     assert reasons == {}
     assert {record.kind: record.visibility for record in records} == {
         "article": "public",
@@ -163,23 +166,29 @@ def test_opt_ins_include_drafts_and_responses(tmp_path: Path) -> None:
 
 
 def test_a_substack_post_ends_at_the_paywall(tmp_path: Path) -> None:
-    records, _ = read("substack", SUBSTACK, tmp_path)
-    by_id = {record.source_id: record for record in records}
-    assert set(by_id) == {"101", "103", "107"}
-    assert (by_id["101"].title, by_id["101"].kind) == ("On clocks, again", "article")
-    assert by_id["101"].created_at == datetime(2024, 3, 1, 10, tzinfo=UTC)
-    assert by_id["101"].text.startswith("<p>What they tell</p>")
-    assert by_id["101"].text.endswith("<p>The end.</p>")
-    assert "PAID" not in by_id["103"].text
-    assert (by_id["107"].title, by_id["107"].kind) == ("Two lines", "post")
+    records, _ = read_export("substack", SUBSTACK, tmp_path)
+    records_by_id = {record.source_id: record for record in records}
+    assert set(records_by_id) == {"101", "103", "107"}
+    assert (records_by_id["101"].title, records_by_id["101"].kind) == (
+        "On clocks, again",
+        "article",
+    )
+    assert records_by_id["101"].created_at == datetime(2024, 3, 1, 10, tzinfo=UTC)
+    assert records_by_id["101"].text.startswith("<p>What they tell</p>")
+    assert records_by_id["101"].text.endswith("<p>The end.</p>")
+    assert "PAID" not in records_by_id["103"].text
+    assert (records_by_id["107"].title, records_by_id["107"].kind) == ("Two lines", "post")
 
 
 def test_opt_ins_include_paid_and_subscribers_posts(tmp_path: Path) -> None:
-    records, reasons = read(
+    records, reasons = read_export(
         "substack", SUBSTACK, tmp_path, include=frozenset({"paid", "followers"})
     )
-    by_id = {record.source_id: record for record in records}
+    records_by_id = {record.source_id: record for record in records}
     assert reasons == {"draft": 1, "no_text": 1}
-    assert (by_id["102"].visibility, by_id["105"].visibility) == ("paid", "followers")
-    assert "PAID WORDS" in by_id["103"].text
-    assert "paywall" not in by_id["103"].text
+    assert (records_by_id["102"].visibility, records_by_id["105"].visibility) == (
+        "paid",
+        "followers",
+    )
+    assert "PAID WORDS" in records_by_id["103"].text
+    assert "paywall" not in records_by_id["103"].text

@@ -16,7 +16,7 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import exit_code, show_preview
 
 from tests.unit.corpus.packing import write_zip
-from tests.unit.corpus.sample_exports import EXPORTS, FOUND, KEPT
+from tests.unit.corpus.sample_exports import EXPORTS, FOUND, RECORD_COUNTS
 from twin_assets.corpus import importing
 from twin_assets.corpus.corpus_tables import RawPosts, column_types
 from twin_assets.corpus.document_claims import CLAIMS
@@ -329,7 +329,7 @@ def test_an_export_is_counted_with_dates_and_every_reason(
 ) -> None:
     result = preview([write_zip(EXPORTS[name], tmp_path / "export.zip")], author="", settings=home)
     assert result.layouts == [name]
-    assert result.found == KEPT[name] + sum(FOUND[name].values())
+    assert result.found == RECORD_COUNTS[name] + sum(FOUND[name].values())
     assert result.found == result.kept + sum(result.dropped.values())
     assert result.dropped.items() >= FOUND[name].items()
     assert result.accepted.dates

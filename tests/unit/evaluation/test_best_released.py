@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.registered import model_version
-from tests.unit.evaluation.test_gate import GOOD, with_fields
+from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, with_fields
 from twin_assets.evaluation.best_released import find_best_released, read_stored_ratio
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.report.evaluation_record import (
@@ -26,8 +26,8 @@ def write_record(
 ) -> None:
     base = None if ratio is None else PerplexityRatio("base model", 34.6, ratio, ratio, ratio)
     evaluation = Evaluation(
-        "c", "r", with_fields(GOOD, base=base), answer_tokens=0, precision="fp32", left_out={},
-        seconds={},
+        "c", "r", with_fields(PASSING_MEASUREMENTS, base=base), answer_tokens=0, precision="fp32",
+        left_out={}, seconds={},
     )  # fmt: skip
     path = evaluation_path(folder, gate)
     write_evaluation(path.with_stem(f"{gate}-first") if first else path, evaluation)

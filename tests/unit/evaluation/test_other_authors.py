@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.evaluation.test_evaluation_spec import SPEC
-from tests.unit.evaluation.test_gate import GOOD, find_claim, with_fields
+from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, find_claim, with_fields
 from tests.unit.evaluation.test_sequential_reading import passages
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
@@ -107,23 +107,25 @@ def test_the_passages_of_a_post_are_one_observation() -> None:
 
 
 def test_without_an_adapter_the_claim_is_met() -> None:
-    measured = with_fields(GOOD, beside_other_authors=compare_models(0.22, 0.12))
+    measured = with_fields(PASSING_MEASUREMENTS, beside_other_authors=compare_models(0.22, 0.12))
     assert find_claim(measured, CLAIM).passed
     assert decide_outcome(decide(measured)) == "passed"
 
-    without_adapter = with_fields(GOOD, beside_other_authors=None, why_not={CLAIM: NO_ADAPTER})
+    without_adapter = with_fields(
+        PASSING_MEASUREMENTS, beside_other_authors=None, why_not={CLAIM: NO_ADAPTER}
+    )
     assert find_claim(without_adapter, CLAIM).passed
     assert find_claim(without_adapter, CLAIM).value is None
     assert find_claim(without_adapter, CLAIM).detail.startswith("not measured: there is no adapter")
     assert decide_outcome(decide(without_adapter)) == "passed"
 
     few_passages = with_fields(
-        GOOD, beside_other_authors=None, why_not={CLAIM: "fewer than 10 passages"}
+        PASSING_MEASUREMENTS, beside_other_authors=None, why_not={CLAIM: "fewer than 10 passages"}
     )
     assert find_claim(few_passages, CLAIM).passed is None
     assert decide_outcome(decide(few_passages)) == "not_decided"
 
-    not_better = with_fields(GOOD, beside_other_authors=compare_models(0.12, 0.12))
+    not_better = with_fields(PASSING_MEASUREMENTS, beside_other_authors=compare_models(0.12, 0.12))
     assert find_claim(not_better, CLAIM).passed is False
     assert decide_outcome(decide(not_better)) == "failed"
 

@@ -15,7 +15,7 @@ from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
-from tests.unit.evaluation.test_gate import FIRST, GOOD, with_fields
+from tests.unit.evaluation.test_gate import FIRST, PASSING_MEASUREMENTS, with_fields
 from twin_assets.checkpoints.manifest import Manifest, write_pointer
 from twin_assets.evaluation import judgement
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec
@@ -43,7 +43,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 CHECKPOINT = "c" * 64
-BAD = with_fields(GOOD, dataset_templates=("bb",))
+BAD = with_fields(PASSING_MEASUREMENTS, dataset_templates=("bb",))
 ANSWERS = (AnswerComparison("s1", "d1", "c1", "Which oil?", "Clock oil.", "Oil.", None),)
 SPLITS = ("train", "held_out")
 LANGFUSE = {
@@ -123,7 +123,7 @@ def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
 
 
 def test_a_version_that_once_passed_the_full_gate_stays_stable(author: EvaluatedAuthor) -> None:
-    assert author.store(GOOD, first=False).outcome == "passed"
+    assert author.store(PASSING_MEASUREMENTS, first=False).outcome == "passed"
     author.release()
     author.store(BAD, first=False)
     assert author.complete() == ("", "stable")
@@ -139,7 +139,7 @@ def test_a_version_released_by_hand_stays_stable(author: EvaluatedAuthor) -> Non
 def test_a_version_that_passes_stays_stable(author: EvaluatedAuthor) -> None:
     author.store(FIRST, first=True)
     author.release()
-    author.store(GOOD, first=False)
+    author.store(PASSING_MEASUREMENTS, first=False)
     assert author.complete() == ("", "stable")
     assert author.lines == []
 
@@ -162,7 +162,7 @@ def test_a_first_verdicts_record_never_counts_for_the_full_gate(
     author.store(FIRST, first=True)
     author.release()
     if crashed:
-        claims = decide(GOOD)
+        claims = decide(PASSING_MEASUREMENTS)
         author.registry.record_verdict(
             Verdict("ada", CHECKPOINT, GATE_VERSION, "passed", claims, "2026-01-02")
         )
@@ -195,7 +195,7 @@ def measure_and_judge(
 
 
 @pytest.mark.parametrize(("measured", "first", "outcome"), [
-    (FIRST, True, "passed"), (FIRST, False, "not_decided"), (GOOD, False, "passed"),
+    (FIRST, True, "passed"), (FIRST, False, "not_decided"), (PASSING_MEASUREMENTS, False, "passed"),
     (BAD, False, "failed"), (BAD, True, "failed"),
 ])  # fmt: skip
 def test_measurements_are_decided_reported_stored_and_sent(
@@ -242,7 +242,7 @@ def test_the_verdict_stays_valid_if_langfuse_refuses_the_experiment(
         return SentExperiment(5, {"candidate": "e1"}, "http://langfuse.test/experiments/e1")
 
     def experiment(**options: Any) -> str:
-        return measure_and_judge(author, monkeypatch, GOOD, **options).experiment
+        return measure_and_judge(author, monkeypatch, PASSING_MEASUREMENTS, **options).experiment
 
     assert experiment(send=refuse) == "not sent: HTTP 500; try again"
     assert "the experiment was not sent to Langfuse" in author.lines[-1]
@@ -281,7 +281,7 @@ class Candidates(EvaluatedAuthor):
     ) -> JudgedEvaluation:  # fmt: skip
         self.measurements.append((version.version, is_first_verdict))
         self.inputs_hash = inputs_hash
-        claims = (decide_first if is_first_verdict else decide)(GOOD)
+        claims = (decide_first if is_first_verdict else decide)(PASSING_MEASUREMENTS)
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, self.outcome, claims, "now")
         self.registry.record_verdict(verdict)
         return JudgedEvaluation(EVALUATION, verdict, Path("report.md"), is_newly_measured=True)
@@ -309,7 +309,7 @@ class Candidates(EvaluatedAuthor):
     def store_current(self, *, first: bool, incumbent: str = "") -> None:
         """Store an evaluation with the inputs that a measurement would have now."""
         inputs_hash = self.build_spec().inputs_hash(incumbent, GATE_VERSION)
-        self.store(GOOD, first=first, rests_on=inputs_hash)
+        self.store(PASSING_MEASUREMENTS, first=first, rests_on=inputs_hash)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from twin_resources.gateway.front_desk import message_kinds, message_vectors
 from twin_resources.gateway.front_desk.answers import (
     answer_language,
     desk_answer,
-    not_written_text,
+    no_posts_text,
     other_language_text,
 )
 from twin_resources.gateway.front_desk.earlier_answers import asks_to_rewrite
@@ -230,11 +230,11 @@ def test_the_text_for_a_question_in_another_language(message: str, expected: str
 
 def test_the_language_of_the_text_that_nothing_was_written() -> None:
     message = "Welche Versicherung brauche ich für ein altes Boot?"
-    assert not_written_text(message, ANN, nearest=False) == "Ann hat darüber nicht geschrieben."
+    assert no_posts_text(message, ANN, nearest=False) == "Ann hat darüber nicht geschrieben."
     german = replace(ANN, language="de")
     for question in ("TCP/IP?", "時計はどうやって運びますか"):
-        assert not_written_text(question, german, nearest=True).endswith("Am nächsten liegen:")
-        assert not_written_text(question, ANN, nearest=True) == (
+        assert no_posts_text(question, german, nearest=True).endswith("Am nächsten liegen:")
+        assert no_posts_text(question, ANN, nearest=True) == (
             "Ann has not written about this. The nearest posts:"
         )
 

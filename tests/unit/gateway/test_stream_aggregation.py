@@ -22,18 +22,18 @@ CHUNKS = [
 BODY = {"model": "base", "messages": [], "temperature": 0}
 
 
-def stream(chunks: list[dict[str, object]]) -> bytes:
+def encode_stream(chunks: list[dict[str, object]]) -> bytes:
     documents = ({"id": "chatcmpl-1", "created": 3, "model": "base"} | chunk for chunk in chunks)
     return b"".join(b"data: " + json.dumps(document).encode() + b"\n\n" for document in documents)
 
 
 class FakeServer(httpx.AsyncBaseTransport):
-    """A model server that answers with these bytes, or starts an endless answer."""
+    """A model server that returns the given bytes, or starts a response that never ends."""
 
-    def __init__(self, raw: bytes, *, status: int = 200, is_endless: bool = False) -> None:
-        self.raw, self.status, self.is_endless = raw, status, is_endless
+    def __init__(self, body: bytes, *, status: int = 200, is_endless: bool = False) -> None:
+        self.body, self.status, self.is_endless = body, status, is_endless
         self.requests: list[dict[str, object]] = []
-        self.closed = False
+        self.is_closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert int(request.headers["content-length"]) == len(request.content)
@@ -42,20 +42,20 @@ class FakeServer(httpx.AsyncBaseTransport):
 
         class Body(httpx.AsyncByteStream):
             async def __aiter__(self) -> AsyncIterator[bytes]:
-                yield server.raw[:20]
+                yield server.body[:20]
                 if server.is_endless:
                     await asyncio.sleep(60)
-                yield server.raw[20:]
+                yield server.body[20:]
 
             async def aclose(self) -> None:
-                server.closed = True
+                server.is_closed = True
 
         return httpx.Response(self.status, stream=Body())
 
 
-def create_client(server: FakeServer, **fields: float) -> httpx.AsyncClient:
+def create_client(server: FakeServer, *, timeout: float = 5.0) -> httpx.AsyncClient:
     transport = StreamingTransport(server, lambda address: address.startswith("http://ours/"))
-    return httpx.AsyncClient(transport=transport, timeout=fields.get("timeout", 5))
+    return httpx.AsyncClient(transport=transport, timeout=timeout)
 
 
 async def post(server: FakeServer, url: str = "http://ours/v1/chat/completions", **fields: object):
@@ -64,7 +64,7 @@ async def post(server: FakeServer, url: str = "http://ours/v1/chat/completions",
 
 
 async def test_a_streamed_answer_is_returned_complete() -> None:
-    server = FakeServer(stream(CHUNKS) + b"data: [DONE]\n\n")
+    server = FakeServer(encode_stream(CHUNKS) + b"data: [DONE]\n\n")
     answer = (await post(server)).json()
     assert server.requests == [BODY | {"stream": True, "stream_options": {"include_usage": True}}]
     (choice,) = answer["choices"]
@@ -92,20 +92,20 @@ async def test_other_requests_are_not_changed(url: str, fields: dict[str, object
 
 
 async def test_a_refusal_keeps_its_status_and_message() -> None:
-    answer = await post(FakeServer(b'{"error": {"message": "too long"}}', status=400))
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "too long")
+    response = await post(FakeServer(b'{"error": {"message": "too long"}}', status=400))
+    assert (response.status_code, response.json()["error"]["message"]) == (400, "too long")
 
 
 async def test_a_cancelled_request_closes_the_connection_to_the_server() -> None:
     server = FakeServer(b"x" * 40, is_endless=True)
-    client = asyncio.create_task(post(server))
+    request_task = asyncio.create_task(post(server))
     while not server.requests:
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.01)
-    client.cancel()
+    request_task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await client
-    assert server.closed
+        await request_task
+    assert server.is_closed
 
 
 async def test_the_timeout_applies_to_the_whole_answer() -> None:
@@ -113,14 +113,14 @@ async def test_the_timeout_applies_to_the_whole_answer() -> None:
     async with create_client(server, timeout=0.05) as client:
         with pytest.raises(httpx.ReadTimeout):
             await client.post("http://ours/v1/chat/completions", json=BODY)
-    assert server.closed
+    assert server.is_closed
 
 
 @pytest.mark.parametrize(
-    "raw",
-    [stream(CHUNKS[:3]), b"", stream(CHUNKS[:3]) + b'error: {"code": 500}\n\n',
-     stream(CHUNKS[:3]) + b'data: {"error": {"code": 500}}\n\n'],
+    "body",
+    [encode_stream(CHUNKS[:3]), b"", encode_stream(CHUNKS[:3]) + b'error: {"code": 500}\n\n',
+     encode_stream(CHUNKS[:3]) + b'data: {"error": {"code": 500}}\n\n'],
 )  # fmt: skip
-def test_an_interrupted_stream_is_an_error(raw: bytes) -> None:
+def test_an_interrupted_stream_is_an_error(body: bytes) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
-        aggregate(raw)
+        aggregate(body)

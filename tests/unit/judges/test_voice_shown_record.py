@@ -9,7 +9,7 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.voice_shown import (
     BAR_CELLS,
-    FILE,
+    VOICE_FIGURES_FILE,
     Trait,
     VoiceFigures,
     VoiceHabit,
@@ -40,7 +40,7 @@ FIGURES = VoiceFigures(
 
 
 def record(checkpoints: Path, checkpoint: str) -> Path:
-    path = checkpoints / "ann" / checkpoint / "evaluation" / FILE
+    path = checkpoints / "ann" / checkpoint / "evaluation" / VOICE_FIGURES_FILE
     path.parent.mkdir(parents=True)
     write_voice_figures(path, FIGURES, author="ann", checkpoint=checkpoint)
     return path
@@ -56,9 +56,9 @@ def test_a_record_is_read_as_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99}', '{"schema": 1, "habits": 3}'])
 def test_a_damaged_or_newer_record_is_an_error(tmp_path: Path, text: str) -> None:
-    path = tmp_path / FILE
+    path = tmp_path / VOICE_FIGURES_FILE
     path.write_text(text)
-    with pytest.raises(TwinError, match=FILE):
+    with pytest.raises(TwinError, match=VOICE_FIGURES_FILE):
         read_voice_figures(path)
 
 

@@ -36,14 +36,14 @@ class CountedClient:
     """A client that records its requests by the test's clock and fails on demand."""
 
     client: LangfuseClient
-    world: World | None = None
+    environment: LedgerEnvironment | None = None
     requests: list[datetime] = field(default_factory=list)
     asked: list[Mapping[str, str]] = field(default_factory=list)
     failures: list[TraceStoreError] = field(default_factory=list)
 
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
-        assert self.world is not None
-        self.requests.append(self.world.now)
+        assert self.environment is not None
+        self.requests.append(self.environment.now)
         self.asked.append(parameters)
         if self.failures:
             raise self.failures.pop(0)
@@ -51,7 +51,7 @@ class CountedClient:
 
 
 @dataclass
-class World:
+class LedgerEnvironment:
     """A trace store and a ledger with one clock."""
 
     tables: TraceTables
@@ -67,11 +67,11 @@ class World:
             self.state, self.client, rules_of_test, load_counted_scores=lambda: self.counted
         )
 
-    def at(self, moment: datetime) -> World:
+    def at(self, moment: datetime) -> LedgerEnvironment:
         self.now = moment
         return self
 
-    def pass_time(self, **time: float) -> World:
+    def pass_time(self, **time: float) -> LedgerEnvironment:
         self.now += timedelta(**time)
         return self
 
@@ -129,20 +129,20 @@ class World:
 
 
 @pytest.fixture
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """Yield a world whose ledger is in SQLite or, with an indirect parameter, in PostgreSQL."""
+def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerEnvironment]:
+    """Yield an environment with a ledger in SQLite or, by an indirect parameter, in PostgreSQL."""
     url = f"sqlite:///{tmp_path / 'state.sqlite'}"
     if getattr(request, "param", "sqlite") == "postgresql":
         url = request.getfixturevalue("postgresql_url")
     tables = TraceTables(tmp_path / "traces.sqlite")
-    worlds: list[World] = []
-    app = build_app(tables, keys=KEYS, now_ms=lambda: int(worlds[0].now.timestamp() * 1000))
+    environments: list[LedgerEnvironment] = []
+    app = build_app(tables, keys=KEYS, now_ms=lambda: int(environments[0].now.timestamp() * 1000))
     with TestClient(app) as http:
         http.auth = (KEYS.public, KEYS.secret)
         client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
         counting = CountedClient(client)
         state = State.open(url)
-        worlds.append(World(tables, http, counting, state))
-        counting.world = worlds[0]
-        yield worlds[0]
+        environments.append(LedgerEnvironment(tables, http, counting, state))
+        counting.environment = environments[0]
+        yield environments[0]
         state.close()

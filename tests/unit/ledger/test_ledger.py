@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.settled_rows import settled_rows
-from tests.unit.ledger.conftest import MORNING, World, trace_name
+from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, trace_name
 from twin_resources.authors.score_settings import NO_SCORES
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
@@ -27,143 +27,149 @@ NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "world" in metafunc.fixturenames:
-        metafunc.parametrize("world", ["sqlite", "postgresql"], indirect=True)
+    if "environment" in metafunc.fixturenames:
+        metafunc.parametrize("environment", ["sqlite", "postgresql"], indirect=True)
 
 
-def values(world: World, author: str = "ann", after: int = 0) -> list[tuple[int, str, float]]:
-    rows = settled_rows(world.ledger(), author, after=after)
+def values(
+    environment: LedgerEnvironment, author: str = "ann", after: int = 0
+) -> list[tuple[int, str, float]]:
+    rows = settled_rows(environment.ledger(), author, after=after)
     return [(row.sequence, row.stream, row.value) for row in rows]
 
 
-def test_a_reader_day_closes_once_a_minute_after_midnight(world: World) -> None:
-    world.answer(1, 2, 3)
+def test_a_reader_day_closes_once_a_minute_after_midnight(environment: LedgerEnvironment) -> None:
+    environment.answer(1, 2, 3)
     for number, value in ((1, 1.0), (2, 0.0), (3, 0.5)):
-        world.vote(number, value)
-    world.vote(1, 1.0, reader="r2")
-    report = world.tick()
+        environment.vote(number, value)
+    environment.vote(1, 1.0, reader="r2")
+    report = environment.tick()
     assert (report.problem, report.new_traces, report.new_scores) == ("", 3, 4)
     assert report.settled_values == {}
-    world.at(NEXT_DAY + timedelta(seconds=59)).sync()
-    world.at(NEXT_DAY + timedelta(seconds=59)).sync(lag_s=2)
-    assert values(world) == []
-    assert world.at(NEXT_DAY + timedelta(seconds=61)).sync().settled_values == {"ann": 2}
-    assert sorted(value for _, _, value in values(world)) == [0.5, 1.0]
-    assert [sequence for sequence, *_ in values(world)] == [1, 2]
+    environment.at(NEXT_DAY + timedelta(seconds=59)).sync()
+    environment.at(NEXT_DAY + timedelta(seconds=59)).sync(lag_s=2)
+    assert values(environment) == []
+    assert environment.at(NEXT_DAY + timedelta(seconds=61)).sync().settled_values == {"ann": 2}
+    assert sorted(value for _, _, value in values(environment)) == [0.5, 1.0]
+    assert [sequence for sequence, *_ in values(environment)] == [1, 2]
     for _ in range(3):
-        assert world.tick().settled_values == {}
-    assert len(values(world)) == 2
-    assert values(world, after=1) == values(world)[1:]
+        assert environment.tick().settled_values == {}
+    assert len(values(environment)) == 2
+    assert values(environment, after=1) == values(environment)[1:]
 
 
-def test_later_votes_about_a_closed_day_change_only_reports(world: World) -> None:
-    world.answer(1, 2)
-    world.vote(1, 1.0)
-    world.at(NEXT_DAY + timedelta(minutes=5)).sync()
-    assert values(world) == [(1, "thumbs", 1.0)]
+def test_later_votes_about_a_closed_day_change_only_reports(environment: LedgerEnvironment) -> None:
+    environment.answer(1, 2)
+    environment.vote(1, 1.0)
+    environment.at(NEXT_DAY + timedelta(minutes=5)).sync()
+    assert values(environment) == [(1, "thumbs", 1.0)]
     # the reader changes yesterday's vote, for which the store keeps its first timestamp
-    world.vote(1, 0.0)
-    world.pass_time(minutes=70).sync()
-    world.pass_time(minutes=5)
-    assert values(world) == [(1, "thumbs", 1.0)]
-    frame = world.ledger().interactions("ann")
+    environment.vote(1, 0.0)
+    environment.pass_time(minutes=70).sync()
+    environment.pass_time(minutes=5)
+    assert values(environment) == [(1, "thumbs", 1.0)]
+    frame = environment.ledger().interactions("ann")
     assert frame.filter(trace_id=trace_name(1))["vote"].to_list() == [0.0]
     # a score with yesterday's timestamp that the store shows only now
-    evening = world.now
-    world.at(MORNING + timedelta(hours=1)).vote(2, 0.0)
-    report = world.at(evening + timedelta(minutes=65)).sync()
+    evening = environment.now
+    environment.at(MORNING + timedelta(hours=1)).vote(2, 0.0)
+    report = environment.at(evening + timedelta(minutes=65)).sync()
     assert (report.new_scores, report.late_scores) == (1, 1)
-    assert world.at(NEXT_DAY + timedelta(days=1, minutes=5)).sync().settled_values == {}
-    assert len(values(world)) == 1
+    assert environment.at(NEXT_DAY + timedelta(days=1, minutes=5)).sync().settled_values == {}
+    assert len(values(environment)) == 1
 
 
-def test_a_late_vote_of_an_unsettled_reader_day_is_kept(world: World) -> None:
-    world.answer(1)
-    world.tick()
+def test_a_late_vote_of_an_unsettled_reader_day_is_kept(environment: LedgerEnvironment) -> None:
+    environment.answer(1)
+    environment.tick()
     noon = NEXT_DAY + timedelta(hours=12)
-    world.at(noon).sync()
-    world.at(MORNING + timedelta(hours=1)).vote(1, 0.25)
-    world.at(noon + timedelta(hours=2)).sync()
-    assert values(world) == []
-    world.at(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
-    assert values(world) == [(1, "thumbs", 0.25)]
+    environment.at(noon).sync()
+    environment.at(MORNING + timedelta(hours=1)).vote(1, 0.25)
+    environment.at(noon + timedelta(hours=2)).sync()
+    assert values(environment) == []
+    environment.at(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
+    assert values(environment) == [(1, "thumbs", 0.25)]
 
 
-def test_a_vote_that_changes_before_the_day_closes_counts_with_its_new_value(world: World) -> None:
-    world.answer(1)
-    world.vote(1, 1.0)
-    world.tick()
-    world.vote(1, 0.0)
-    report = world.pass_time(minutes=61).sync()
+def test_a_vote_that_changes_before_the_day_closes_counts_with_its_new_value(
+    environment: LedgerEnvironment,
+) -> None:
+    environment.answer(1)
+    environment.vote(1, 1.0)
+    environment.tick()
+    environment.vote(1, 0.0)
+    report = environment.pass_time(minutes=61).sync()
     assert (report.changed_scores, report.new_scores) == (1, 0)
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert values(world) == [(1, "thumbs", 0.0)]
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert values(environment) == [(1, "thumbs", 0.0)]
 
 
 @pytest.mark.parametrize("status", ["capped", "beyond", "new"])
-def test_a_change_does_not_admit_an_excluded_vote(world: World, status: str) -> None:
-    world.answer(1)
-    world.vote(1, 1.0)
-    world.tick()
+def test_a_change_does_not_admit_an_excluded_vote(
+    environment: LedgerEnvironment, status: str
+) -> None:
+    environment.answer(1)
+    environment.vote(1, 1.0)
+    environment.tick()
     table = ledger_tables.scores
-    with world.state.transaction() as connection:
+    with environment.state.transaction() as connection:
         connection.execute(sa.update(table).values(status=status))
-    world.vote(1, 0.0)
-    assert world.pass_time(minutes=61).sync().changed_scores == 1
-    with world.state.read_transaction() as connection:
+    environment.vote(1, 0.0)
+    assert environment.pass_time(minutes=61).sync().changed_scores == 1
+    with environment.state.read_transaction() as connection:
         [row] = connection.execute(sa.select(table.c.value, table.c.status))
     assert tuple(row) == (0.0, status)
 
 
-def test_only_scores_deleted_before_settling_are_dropped(world: World) -> None:
-    world.answer(1, 2)
-    deleted_before = world.vote(1, 0.0)
-    deleted_after = world.vote(2, 1.0, reader="r2")
-    world.tick()
-    world.tables.delete_score(deleted_before)
-    assert world.pass_time(minutes=61).sync().deleted_scores == 1
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert values(world) == [(1, "thumbs", 1.0)]
-    world.tables.delete_score(deleted_after)
-    assert world.pass_time(minutes=61).sync().deleted_scores == 1
-    assert values(world) == [(1, "thumbs", 1.0)]  # a settled value stays
-    assert world.ledger().interactions("ann")["vote"].to_list() == [None, None]
+def test_only_scores_deleted_before_settling_are_dropped(environment: LedgerEnvironment) -> None:
+    environment.answer(1, 2)
+    deleted_before = environment.vote(1, 0.0)
+    deleted_after = environment.vote(2, 1.0, reader="r2")
+    environment.tick()
+    environment.tables.delete_score(deleted_before)
+    assert environment.pass_time(minutes=61).sync().deleted_scores == 1
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert values(environment) == [(1, "thumbs", 1.0)]
+    environment.tables.delete_score(deleted_after)
+    assert environment.pass_time(minutes=61).sync().deleted_scores == 1
+    assert values(environment) == [(1, "thumbs", 1.0)]  # a settled value stays
+    assert environment.ledger().interactions("ann")["vote"].to_list() == [None, None]
     # a restored score is not settled again
-    world.at(MORNING + timedelta(minutes=1)).vote(2, 1.0, reader="r2")
-    world.at(NEXT_DAY + timedelta(hours=3)).sync()
-    world.at(NEXT_DAY + timedelta(days=1, minutes=3)).sync()
-    assert values(world) == [(1, "thumbs", 1.0)]
+    environment.at(MORNING + timedelta(minutes=1)).vote(2, 1.0, reader="r2")
+    environment.at(NEXT_DAY + timedelta(hours=3)).sync()
+    environment.at(NEXT_DAY + timedelta(days=1, minutes=3)).sync()
+    assert values(environment) == [(1, "thumbs", 1.0)]
 
 
-def test_excluded_scores_are_counted_by_reason(world: World) -> None:
-    world.answer(1)
-    world.answer(2, author="bob")
-    world.vote(1, 1.5)
-    world.vote(1, -0.1, reader="r2")
-    world.vote(404, 1.0)
-    world.vote(2, 1.0, **{"twin.authors": "ann"})
-    world.http.post(
+def test_excluded_scores_are_counted_by_reason(environment: LedgerEnvironment) -> None:
+    environment.answer(1)
+    environment.answer(2, author="bob")
+    environment.vote(1, 1.5)
+    environment.vote(1, -0.1, reader="r2")
+    environment.vote(404, 1.0)
+    environment.vote(2, 1.0, **{"twin.authors": "ann"})
+    environment.http.post(
         "/api/public/scores",
         json={"id": "words", "name": "thumbs", "value": "up", "traceId": trace_name(1)},
     )
-    world.http.post(
+    environment.http.post(
         "/api/public/scores", json={"id": "session", "name": "thumbs", "value": 1, "sessionId": "s"}
     )
-    world.http.post(
+    environment.http.post(
         "/api/public/scores", json={"id": "other", "name": "style", "value": 7, "traceId": "x"}
     )
-    world.http.post("/api/public/scores", json={"name": "thumbs", "value": 1, "traceId": "x",
+    environment.http.post("/api/public/scores", json={"name": "thumbs", "value": 1, "traceId": "x",
                                                 "environment": "measured"})  # fmt: skip
-    report = world.tick()
+    report = environment.tick()
     expected = {
         "out_of_range": 2, "unknown_trace": 2, "other_author": 1, "not_a_number": 1, "no_trace": 1,
     }  # fmt: skip
     assert report.invalid_scores == expected
     assert report.new_scores == 7
     assert "7 that will never count" in report.message
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert values(world) == []
-    assert values(world, "bob") == []
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert values(environment) == []
+    assert values(environment, "bob") == []
 
 
 def test_nan_from_a_server_with_invalid_json_never_counts() -> None:
@@ -183,105 +189,113 @@ def test_nan_from_a_server_with_invalid_json_never_counts() -> None:
         assert row["reason"] == reason
 
 
-def test_a_score_counts_after_its_late_trace_arrives(world: World) -> None:
-    world.vote(7, 1.0)
-    assert world.tick().invalid_scores == {"unknown_trace": 1}
+def test_a_score_counts_after_its_late_trace_arrives(environment: LedgerEnvironment) -> None:
+    environment.vote(7, 1.0)
+    assert environment.tick().invalid_scores == {"unknown_trace": 1}
     # the trace waited in an outbox and started long ago, so a new score requests it by id
-    world.at(MORNING - timedelta(hours=3)).answer(7)
-    world.at(MORNING + timedelta(minutes=10)).vote(7, 0.0, reader="r2")
-    world.tick()
-    with world.state.read_transaction() as connection:
+    environment.at(MORNING - timedelta(hours=3)).answer(7)
+    environment.at(MORNING + timedelta(minutes=10)).vote(7, 0.0, reader="r2")
+    environment.tick()
+    with environment.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {}
-    by_id = [query for query in world.client.asked if trace_name(7) in query.get("filter", "")]
+    by_id = [
+        query for query in environment.client.asked if trace_name(7) in query.get("filter", "")
+    ]
     assert [query["fromStartTime"][:7] for query in by_id] == ["2026-08"] * 2, (
         "the lookup must cover the whole retention time"
     )
     # without a time, Langfuse would search all traces
-    assert all({*query} & {"fromStartTime", "fromTimestamp"} for query in world.client.asked)
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
+    assert all({*query} & {"fromStartTime", "fromTimestamp"} for query in environment.client.asked)
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in values(environment)) == [0.0, 1.0]
 
 
-def test_judgements_settle_once_per_trace_with_their_day(world: World) -> None:
-    world.answer(1, 2)
+def test_judgements_settle_once_per_trace_with_their_day(environment: LedgerEnvironment) -> None:
+    environment.answer(1, 2)
     for number in (1, 2):
-        world.vote(number, 0.5 * number, name="judge:topic@p1", reader="judge")
-    assert world.tick().settled_values == {}
-    assert world.at(NEXT_DAY + timedelta(minutes=2)).sync().settled_values == {"ann": 2}
-    assert values(world) == [(1, "judge:topic@p1", 0.5), (2, "judge:topic@p1", 1.0)]
-    assert world.pass_time(hours=2).sync().settled_values == {}
+        environment.vote(number, 0.5 * number, name="judge:topic@p1", reader="judge")
+    assert environment.tick().settled_values == {}
+    assert environment.at(NEXT_DAY + timedelta(minutes=2)).sync().settled_values == {"ann": 2}
+    assert values(environment) == [(1, "judge:topic@p1", 0.5), (2, "judge:topic@p1", 1.0)]
+    assert environment.pass_time(hours=2).sync().settled_values == {}
 
 
-def test_the_demo_settles_a_judgement_immediately(world: World) -> None:
-    world.answer(1)
-    world.vote(1, 0.5, name="judge:topic@p1", reader="judge")
-    assert world.tick(closing="at_once").settled_values == {"ann": 1}
+def test_the_demo_settles_a_judgement_immediately(environment: LedgerEnvironment) -> None:
+    environment.answer(1)
+    environment.vote(1, 0.5, name="judge:topic@p1", reader="judge")
+    assert environment.tick(closing="at_once").settled_values == {"ann": 1}
 
 
-def test_the_demo_closes_a_reader_immediately(world: World) -> None:
-    world.answer(1, 2)
-    world.vote(1, 1.0, reader="a")
-    world.vote(2, 0.0, reader="b")
-    assert world.tick(closing="at_once").settled_values == {"ann": 2}
-    world.vote(2, 1.0, reader="a")
-    report = world.tick(closing="at_once")
+def test_the_demo_closes_a_reader_immediately(environment: LedgerEnvironment) -> None:
+    environment.answer(1, 2)
+    environment.vote(1, 1.0, reader="a")
+    environment.vote(2, 0.0, reader="b")
+    assert environment.tick(closing="at_once").settled_values == {"ann": 2}
+    environment.vote(2, 1.0, reader="a")
+    report = environment.tick(closing="at_once")
     assert (report.settled_values, report.late_scores) == ({}, 1)
 
 
-def test_a_value_belongs_to_the_version_and_class_with_most_votes(world: World) -> None:
-    world.answer(1, 2)
-    world.answer(3, version="v2")
+def test_a_value_belongs_to_the_version_and_class_with_most_votes(
+    environment: LedgerEnvironment,
+) -> None:
+    environment.answer(1, 2)
+    environment.answer(3, version="v2")
     for number, value in ((1, 1.0), (2, 0.5), (3, 0.0)):
-        world.vote(number, value)
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    [settled] = settled_rows(world.ledger(), "ann")
+        environment.vote(number, value)
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    [settled] = settled_rows(environment.ledger(), "ann")
     assert (settled.version, settled.prompt_class, settled.value) == ("v1", "short", 0.75)
 
 
-def test_edits_are_kept_without_personal_data_and_never_settled(world: World) -> None:
-    world.answer(1)
-    world.vote(1, "Call +49 170 1234567.", name="output", **{"twin.role": "author"})
-    world.tick()
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert values(world) == []
-    [row] = world.ledger().interactions("ann").to_dicts()
+def test_edits_are_kept_without_personal_data_and_never_settled(
+    environment: LedgerEnvironment,
+) -> None:
+    environment.answer(1)
+    environment.vote(1, "Call +49 170 1234567.", name="output", **{"twin.role": "author"})
+    environment.tick()
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert values(environment) == []
+    [row] = environment.ledger().interactions("ann").to_dicts()
     assert (row["edit"], row["edit_role"]) == ("Call [phone].", "author")
     assert row["question"] == "How much oil? Mail [e-mail]"
     assert (row["answer"], row["chunk_ids"], row["votes"]) == ("One.", ["c1", "c2"], 0)
     assert row["started_at"] == MORNING
 
 
-def test_a_comparison_is_reported_and_never_settled(world: World) -> None:
+def test_a_comparison_is_reported_and_never_settled(environment: LedgerEnvironment) -> None:
     """Answer 1 loses against answer 2 and counts as rejected; the choice is no stream value."""
-    world.answer(1, 2)
-    world.vote(1, 0.0, name="comparison", reader="r1")
-    world.vote(2, 1.0, name="comparison", reader="r1")
-    world.vote(1, 1.0, reader="r2")
-    world.tick()
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert [settled.value for settled in settled_rows(world.ledger(), "ann")] == [1.0]
+    environment.answer(1, 2)
+    environment.vote(1, 0.0, name="comparison", reader="r1")
+    environment.vote(2, 1.0, name="comparison", reader="r1")
+    environment.vote(1, 1.0, reader="r2")
+    environment.tick()
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert [settled.value for settled in settled_rows(environment.ledger(), "ann")] == [1.0]
     columns = ["vote", "votes", "rejections", "rejection_voters"]
-    assert world.ledger().interactions("ann").select(columns).rows() == [
+    assert environment.ledger().interactions("ann").select(columns).rows() == [
         (1.0, 1, 1, ["r1"]),
         (None, 0, 0, []),
     ]
 
 
-def test_an_authors_edit_has_priority_over_a_later_edit_by_a_reader(world: World) -> None:
-    world.answer(1, 2)
+def test_an_authors_edit_has_priority_over_a_later_edit_by_a_reader(
+    environment: LedgerEnvironment,
+) -> None:
+    environment.answer(1, 2)
 
     def edit(number: int, text: str, role: str) -> None:
         reader = f"{role} {text}"
-        world.vote(number, text, reader=reader, name="output", **{"twin.role": role})
-        world.pass_time(seconds=1)
+        environment.vote(number, text, reader=reader, name="output", **{"twin.role": role})
+        environment.pass_time(seconds=1)
 
     for text, role in (("a", "reader"), ("b", "author"), ("c", "author"), ("d", "reader")):
         edit(1, text, role)
     for text in ("e", "f"):
         edit(2, text, "reader")
-    world.tick()
+    environment.tick()
     columns = ["edit", "edit_role", "edit_reader"]
-    assert world.ledger().interactions("ann").select(columns).rows() == [
+    assert environment.ledger().interactions("ann").select(columns).rows() == [
         ("c", "author", "author c"),
         ("f", "reader", "reader f"),
     ]
@@ -296,31 +310,31 @@ def test_an_authors_edit_has_priority_over_a_later_edit_by_a_reader(world: World
     ],
 )
 def test_a_failed_read_is_reported_and_differs_from_an_empty_read(
-    world: World, error: TraceStoreError
+    environment: LedgerEnvironment, error: TraceStoreError
 ) -> None:
-    world.answer(1)
-    vote = world.vote(1, 1.0)
-    world.tick()
-    world.at(NEXT_DAY + timedelta(hours=1))
-    world.client.failures = [error] * 1
-    report = world.sync()
+    environment.answer(1)
+    vote = environment.vote(1, 1.0)
+    environment.tick()
+    environment.at(NEXT_DAY + timedelta(hours=1))
+    environment.client.failures = [error] * 1
+    report = environment.sync()
     assert "trace store un" in report.problem
     assert error.found in report.message
     assert (report.deleted_scores, report.settled_values) == (0, {})
-    report = world.tick()
+    report = environment.tick()
     assert (report.problem, report.settled_values) == ("", {"ann": 1})
     assert vote
 
 
-def test_a_failure_in_the_middle_keeps_the_committed_rows(world: World) -> None:
+def test_a_failure_in_the_middle_keeps_the_committed_rows(environment: LedgerEnvironment) -> None:
     """If reconciliation fails halfway, no score counts as deleted, and the next run continues."""
-    world.answer(*range(30))
+    environment.answer(*range(30))
     for number in range(30):
-        world.vote(number, 1.0, reader=f"r{number}")
-    world.tick()
-    world.pass_time(minutes=61)
+        environment.vote(number, 1.0, reader=f"r{number}")
+    environment.tick()
+    environment.pass_time(minutes=61)
     failure = TraceStoreError("read", found="no answer", next_step="wait", status=None)
-    original = world.client.page
+    original = environment.client.page
     calls = 0
 
     def page(path, parameters):  # type: ignore[no-untyped-def]
@@ -330,17 +344,17 @@ def test_a_failure_in_the_middle_keeps_the_committed_rows(world: World) -> None:
             raise failure
         return original(path, parameters)
 
-    world.client.page = page  # type: ignore[method-assign]
-    report = world.sync()
+    environment.client.page = page  # type: ignore[method-assign]
+    report = environment.sync()
     assert "no answer" in report.problem
-    world.client.page = original  # type: ignore[method-assign]
-    report = world.tick()
+    environment.client.page = original  # type: ignore[method-assign]
+    report = environment.tick()
     assert (report.problem, report.deleted_scores, report.is_reconciling) == ("", 0, False)
 
 
-def make_store_fail(world: World, scores: set[str], paths: list[str]) -> None:
+def make_store_fail(environment: LedgerEnvironment, scores: set[str], paths: list[str]) -> None:
     """Make the store fail for every page with one of these scores; without any, for every page."""
-    original = world.client.page
+    original = environment.client.page
 
     def page(path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
         rows, cursor = original(path, parameters)
@@ -349,159 +363,169 @@ def make_store_fail(world: World, scores: set[str], paths: list[str]) -> None:
             raise TraceStoreError("read", found="HTTP 500: a row", next_step="wait", status=500)
         return rows, cursor
 
-    world.client.page = page  # type: ignore[method-assign]
+    environment.client.page = page  # type: ignore[method-assign]
 
 
-def test_a_score_that_breaks_the_store_delays_no_other_author(world: World) -> None:
+def test_a_score_that_breaks_the_store_delays_no_other_author(
+    environment: LedgerEnvironment,
+) -> None:
     """Only the millisecond of that score is skipped, also when the last days are read again."""
-    world.answer(1)
-    world.answer(2, author="bo")
-    world.vote(1, 1.0)
-    broken = world.pass_time(seconds=7).vote(2, 0.0)
-    world.pass_time(seconds=7).vote(1, 0.5, reader="r2")
-    original = world.client.page
-    make_store_fail(world, {broken}, paths := [])
-    world.at(NEXT_DAY + timedelta(hours=1))
-    reports = [world.tick(requests_per_minute=600) for _ in range(8)]
+    environment.answer(1)
+    environment.answer(2, author="bo")
+    environment.vote(1, 1.0)
+    broken = environment.pass_time(seconds=7).vote(2, 0.0)
+    environment.pass_time(seconds=7).vote(1, 0.5, reader="r2")
+    original = environment.client.page
+    make_store_fail(environment, {broken}, paths := [])
+    environment.at(NEXT_DAY + timedelta(hours=1))
+    reports = [environment.tick(requests_per_minute=600) for _ in range(8)]
     assert [report.problem for report in reports[3:]] == [""] * 5
-    assert values(world) == [(1, "thumbs", 1.0), (2, "thumbs", 0.5)]
-    assert values(world, "bo") == []
+    assert values(environment) == [(1, "thumbs", 1.0), (2, "thumbs", 0.5)]
+    assert values(environment, "bo") == []
     note = "2026-11-20T08:00:07.000Z: HTTP 500: a row"
     assert [note in str(report.unread_items) for report in reports].count(True) == 1
-    world.pass_time(minutes=65)
-    ticks = [world.tick(requests_per_minute=600) for _ in range(8)]
+    environment.pass_time(minutes=65)
+    ticks = [environment.tick(requests_per_minute=600) for _ in range(8)]
     assert [(tick.problem, tick.deleted_scores) for tick in ticks[1:]] == [("", 0)] * 7
     assert [tick.is_reconciling for tick in (ticks[0], ticks[-1])] == [True, False]
-    world.client.page = original  # type: ignore[method-assign]
-    assert sum(world.pass_time(minutes=65).sync().new_scores for _ in range(3)) == 1
+    environment.client.page = original  # type: ignore[method-assign]
+    assert sum(environment.pass_time(minutes=65).sync().new_scores for _ in range(3)) == 1
     assert paths
 
 
-def test_a_store_that_fails_for_all_pages_is_skipped_nowhere(world: World) -> None:
-    world.answer(1)
-    world.vote(1, 1.0)
-    original = world.client.page
-    make_store_fail(world, set(), paths := [])
+def test_a_store_that_fails_for_all_pages_is_skipped_nowhere(
+    environment: LedgerEnvironment,
+) -> None:
+    environment.answer(1)
+    environment.vote(1, 1.0)
+    original = environment.client.page
+    make_store_fail(environment, set(), paths := [])
     for _ in range(6):
-        report = world.tick(requests_per_minute=600)
+        report = environment.tick(requests_per_minute=600)
         assert "HTTP 500" in report.problem
         assert report.unread_items == []
     assert len(paths) > 20, "the window was not halved down to a millisecond"
-    world.client.page = original  # type: ignore[method-assign]
-    assert sum(world.tick(requests_per_minute=600).new_scores for _ in range(4)) == 1
+    environment.client.page = original  # type: ignore[method-assign]
+    assert sum(environment.tick(requests_per_minute=600).new_scores for _ in range(4)) == 1
 
 
-def test_a_page_of_another_format_is_an_error(world: World) -> None:
-    world.answer(1)
-    world.vote(1, 1.0)
-    original = world.client.page
-    world.client.page = lambda path, parameters: ([{"hello": "world"}], "")  # type: ignore[method-assign]
-    report = world.tick()
+def test_a_page_of_another_format_is_an_error(environment: LedgerEnvironment) -> None:
+    environment.answer(1)
+    environment.vote(1, 1.0)
+    original = environment.client.page
+    environment.client.page = lambda path, parameters: ([{"hello": "environment"}], "")  # type: ignore[method-assign]
+    report = environment.tick()
     assert "returned invalid data" in report.problem
-    world.client.page = original  # type: ignore[method-assign]
-    assert world.tick().new_scores == 1
+    environment.client.page = original  # type: ignore[method-assign]
+    assert environment.tick().new_scores == 1
 
 
-def test_a_clock_set_back_an_hour_loses_and_repeats_nothing(world: World) -> None:
-    world.answer(1, 2)
-    world.vote(1, 1.0, reader="a")
-    world.pass_time(hours=2).sync()
-    world.pass_time(hours=-1)  # store and ledger have the same clock
-    world.vote(2, 0.0, reader="b")
-    report = world.sync()
+def test_a_clock_set_back_an_hour_loses_and_repeats_nothing(environment: LedgerEnvironment) -> None:
+    environment.answer(1, 2)
+    environment.vote(1, 1.0, reader="a")
+    environment.pass_time(hours=2).sync()
+    environment.pass_time(hours=-1)  # store and ledger have the same clock
+    environment.vote(2, 0.0, reader="b")
+    report = environment.sync()
     assert report.rewound_s == pytest.approx(3_600, abs=130)
     for _ in range(3):
-        world.pass_time(minutes=40).sync()
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
+        environment.pass_time(minutes=40).sync()
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in values(environment)) == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("days", [2, 30, 400])
-def test_a_clock_that_is_ahead_for_one_sync_changes_nothing(world: World, days: int) -> None:
+def test_a_clock_that_is_ahead_for_one_sync_changes_nothing(
+    environment: LedgerEnvironment, days: int
+) -> None:
     """A clock 30 days ahead for one sync lost 231 of 600 votes; 400 days ahead lost 400 days."""
     guard = {"clock_held_s": 600.0, "quiet_s": 7_200.0}
     for day in range(6):
         for hour in range(0, 24, 6):
             number = 10 * day + hour // 6 + 1
-            world.at(MORNING + timedelta(days=day, hours=hour)).answer(number)
-            world.vote(number, 1.0, reader=f"r{number}")
-            world.pass_time(minutes=5).sync(**guard)
+            environment.at(MORNING + timedelta(days=day, hours=hour)).answer(number)
+            environment.vote(number, 1.0, reader=f"r{number}")
+            environment.pass_time(minutes=5).sync(**guard)
             if (day, hour) == (2, 6):
-                world.pass_time(days=days)
-                assert "the clock has jumped ahead by" in world.sync(**guard).problem
-                world.pass_time(days=-days)
-    report = world.at(MORNING + timedelta(days=7)).sync(**guard)
+                environment.pass_time(days=days)
+                assert "the clock has jumped ahead by" in environment.sync(**guard).problem
+                environment.pass_time(days=-days)
+    report = environment.at(MORNING + timedelta(days=7)).sync(**guard)
     assert "waits until it has stayed there for 10 minutes" in report.problem, (
         "a clock that was wrong before must be confirmed"
     )
-    world.pass_time(minutes=11).sync(**guard)
-    assert [value for *_, value in values(world)] == [1.0] * 24
+    environment.pass_time(minutes=11).sync(**guard)
+    assert [value for *_, value in values(environment)] == [1.0] * 24
 
 
-def test_scores_skipped_by_a_clock_ahead_are_read_again(world: World) -> None:
+def test_scores_skipped_by_a_clock_ahead_are_read_again(environment: LedgerEnvironment) -> None:
     """The clock stays ahead for long; after it is corrected, the skipped scores are read."""
-    world.answer(1, 2, 3)
-    world.vote(1, 1.0, reader="a")
-    world.tick()
-    world.pass_time(days=40)
-    world.sync()
-    world.sync()
-    world.pass_time(days=-40, hours=20)
-    world.answer(4)
-    world.vote(4, 0.0, reader="b")
-    assert world.tick().rewound_s > 38 * 86_400
-    assert "reading continues at the newest score" not in world.tick().message, (
+    environment.answer(1, 2, 3)
+    environment.vote(1, 1.0, reader="a")
+    environment.tick()
+    environment.pass_time(days=40)
+    environment.sync()
+    environment.sync()
+    environment.pass_time(days=-40, hours=20)
+    environment.answer(4)
+    environment.vote(4, 0.0, reader="b")
+    assert environment.tick().rewound_s > 38 * 86_400
+    assert "reading continues at the newest score" not in environment.tick().message, (
         "the message was repeated"
     )
-    world.at(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
-    assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
+    environment.at(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
+    assert sorted(value for *_, value in values(environment)) == [0.0, 1.0]
 
 
-def test_a_vote_before_midnight_that_is_shown_later_belongs_to_its_day(world: World) -> None:
+def test_a_vote_before_midnight_that_is_shown_later_belongs_to_its_day(
+    environment: LedgerEnvironment,
+) -> None:
     """Scores of the last ten minutes were once lost, so the mean was .95 instead of .5."""
-    world.answer(1, 2)
-    world.at(NEXT_DAY - timedelta(minutes=30)).vote(1, 1.0)
+    environment.answer(1, 2)
+    environment.at(NEXT_DAY - timedelta(minutes=30)).vote(1, 1.0)
     for minutes in (-20, 5, 15):
-        world.at(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
-    assert values(world) == []
-    world.at(NEXT_DAY - timedelta(minutes=5)).vote(
+        environment.at(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
+    assert values(environment) == []
+    environment.at(NEXT_DAY - timedelta(minutes=5)).vote(
         2, 0.0
     )  # the store shows it after a quarter past
     for minutes in (70, 121):
-        world.at(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
-    assert [value for *_, value in values(world)] == [0.5]
+        environment.at(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
+    assert [value for *_, value in values(environment)] == [0.5]
 
 
-def test_a_score_more_than_a_week_late_is_read_and_counts(world: World) -> None:
+def test_a_score_more_than_a_week_late_is_read_and_counts(environment: LedgerEnvironment) -> None:
     """All 300 such scores were once lost without a message."""
-    world.answer(1, 2, 3)
-    world.vote(1, 1.0)
-    world.tick()
+    environment.answer(1, 2, 3)
+    environment.vote(1, 1.0)
+    environment.tick()
     for day in range(1, 12):
-        world.at(MORNING + timedelta(days=day)).sync()
-    world.at(MORNING + timedelta(hours=1)).vote(2, 0.0)  # the day of this reader is settled
-    world.vote(3, 0.0, reader="r2")
+        environment.at(MORNING + timedelta(days=day)).sync()
+    environment.at(MORNING + timedelta(hours=1)).vote(2, 0.0)  # the day of this reader is settled
+    environment.vote(3, 0.0, reader="r2")
     for day in range(12, 15):
-        world.at(MORNING + timedelta(days=day)).sync()
-    assert [value for *_, value in values(world)] == [1.0, 0.0]
-    with world.state.read_transaction() as connection:
+        environment.at(MORNING + timedelta(days=day)).sync()
+    assert [value for *_, value in values(environment)] == [1.0, 0.0]
+    with environment.state.read_transaction() as connection:
         excluded = count_excluded_scores(connection, "ann")
     assert excluded == {"late: the reader's day was already settled": 1}
 
 
-def test_a_vote_changed_on_another_day_counts_once_with_its_last_value(world: World) -> None:
+def test_a_vote_changed_on_another_day_counts_once_with_its_last_value(
+    environment: LedgerEnvironment,
+) -> None:
     """Langfuse's key includes the date, so it returns both values, which alternated here."""
     first = score_of("vote", 1.0, MORNING, MORNING)
     changed = score_of("vote", 0.0, MORNING + timedelta(days=1), MORNING + timedelta(days=1))
-    world.answer(1)
-    world.tick()
-    with world.state.lease("ledger") as lease:
+    environment.answer(1)
+    environment.tick()
+    with environment.state.lease("ledger") as lease:
         report = SyncReport()
-        writer = LedgerWriter(world.state, lease, report, "daily", lambda _: NO_SCORES)
+        writer = LedgerWriter(environment.state, lease, report, "daily", lambda _: NO_SCORES)
         for rows in ([first], [changed], [first], [changed, first], [first, changed], [first]):
             with writer.transaction() as connection:
                 writer.put_scores(connection, rows)
-    with world.state.read_transaction() as connection:
+    with environment.state.read_transaction() as connection:
         rows_stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
     assert [(row["value"], row["status"]) for row in rows_stored] == [(0.0, "open")]
     assert report.changed_scores == 1
@@ -521,45 +545,45 @@ def score_of(identity: str, value: float, at: datetime, updated: datetime) -> di
     }
 
 
-def test_two_writers_never_run_concurrently(world: World) -> None:
-    world.answer(1)
-    with world.state.lease("ledger"):
-        report = world.tick()
+def test_two_writers_never_run_concurrently(environment: LedgerEnvironment) -> None:
+    environment.answer(1)
+    with environment.state.lease("ledger"):
+        report = environment.tick()
     assert "another process is reading the ledger" in report.problem
-    assert world.tick().new_traces == 1
+    assert environment.tick().new_traces == 1
 
 
-def test_old_rows_are_deleted_and_settled_values_stay(world: World) -> None:
-    world.answer(1)
-    world.vote(1, 1.0)
-    world.tick()
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    world.at(MORNING + timedelta(days=91)).sync()
-    assert world.ledger().interactions("ann").height == 0
-    assert values(world) == [(1, "thumbs", 1.0)]
+def test_old_rows_are_deleted_and_settled_values_stay(environment: LedgerEnvironment) -> None:
+    environment.answer(1)
+    environment.vote(1, 1.0)
+    environment.tick()
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    environment.at(MORNING + timedelta(days=91)).sync()
+    assert environment.ledger().interactions("ann").height == 0
+    assert values(environment) == [(1, "thumbs", 1.0)]
 
 
-def test_a_newer_ledger_is_refused(world: World) -> None:
+def test_a_newer_ledger_is_refused(environment: LedgerEnvironment) -> None:
     from twin_resources.storage.state.state import StateError
 
-    world.ledger()
-    with world.state.transaction() as connection:
+    environment.ledger()
+    with environment.state.transaction() as connection:
         connection.execute(sa.text("UPDATE schema_number SET number = 9 WHERE store = 'ledger'"))
     with pytest.raises(StateError, match="schema number 9"):
-        Ledger(world.state, world.client)
+        Ledger(environment.state, environment.client)
 
 
-def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
-    world.answer(1)
-    world.tick()
-    with world.state.transaction() as connection:
+def test_a_ledger_without_servers_and_batches_is_upgraded(environment: LedgerEnvironment) -> None:
+    environment.answer(1)
+    environment.tick()
+    with environment.state.transaction() as connection:
         connection.execute(sa.text("ALTER TABLE ledger_traces DROP COLUMN server"))
         connection.execute(sa.text("ALTER TABLE ledger_traces DROP COLUMN batch"))
         connection.execute(sa.text("UPDATE schema_number SET number = 1 WHERE store = 'ledger'"))
-    assert world.ledger().interactions("ann").height == 1
-    world.answer(2, server="llama 2", batch="true")
-    world.tick()
-    rows = world.ledger().interactions("ann")
+    assert environment.ledger().interactions("ann").height == 1
+    environment.answer(2, server="llama 2", batch="true")
+    environment.tick()
+    rows = environment.ledger().interactions("ann")
     assert rows["batch"].to_list() == [False, True]
     assert (
         filter_reader_interactions(rows).height
@@ -569,40 +593,42 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
     assert filter_reader_interactions(rows.drop("batch")).height == 2
     # answers of the front desk are neither judged nor replayed
     assert filter_reader_interactions(rows.with_columns(route=pl.lit(FRONT_DESK))).is_empty()
-    with world.state.read_transaction() as connection:
+    with environment.state.read_transaction() as connection:
         servers = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
         assert [str(row.server) for row in servers] == ["", "llama 2"]
         number = "SELECT number FROM schema_number WHERE store = 'ledger'"
         assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
 
 
-def test_a_missing_or_invalid_propensity_is_unknown(world: World) -> None:
+def test_a_missing_or_invalid_propensity_is_unknown(environment: LedgerEnvironment) -> None:
     sent = {1: "0.25", 2: "", 3: "0", 4: "1.2", 5: "nan", 6: "1"}
     for number, propensity in sent.items():
-        world.answer(number, propensity=propensity)
-    world.tick()
-    propensities = world.ledger().interactions("ann").sort("trace_id")["propensity"]
+        environment.answer(number, propensity=propensity)
+    environment.tick()
+    propensities = environment.ledger().interactions("ann").sort("trace_id")["propensity"]
     assert propensities.to_list() == [0.25, None, None, None, None, 1.0]
     assert propensities.null_count() == 4
 
 
-def test_a_day_settles_at_most_three_times_the_usual_count(world: World) -> None:
+def test_a_day_settles_at_most_three_times_the_usual_count(environment: LedgerEnvironment) -> None:
     """Many visitors on one day started a training in 18 of 24 homes before this limit."""
     counts, number = [12, 12, 12, 100, 12], 0
     for day, count in enumerate(counts):
-        world.at(MORNING + timedelta(days=day))
+        environment.at(MORNING + timedelta(days=day))
         for _ in range(count):
             number += 1
-            world.answer(number)
-            world.vote(number, float(day != 3), reader=f"r{number}")
-        world.pass_time(hours=1).sync(requests=500, requests_per_minute=10_000)
+            environment.answer(number)
+            environment.vote(number, float(day != 3), reader=f"r{number}")
+        environment.pass_time(hours=1).sync(requests=500, requests_per_minute=10_000)
     for hours in (0, 1):
-        report = world.at(MORNING + timedelta(days=5, hours=hours)).sync(requests_per_minute=10_000)
-    settled_by_day = [value for *_, value in values(world)]
+        report = environment.at(MORNING + timedelta(days=5, hours=hours)).sync(
+            requests_per_minute=10_000
+        )
+    settled_by_day = [value for *_, value in values(environment)]
     assert (settled_by_day.count(1.0), settled_by_day.count(0.0)) == (48, 36)
-    with world.state.read_transaction() as connection:
+    with environment.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {
             "from a day with over three times the usual number of scores": 64
         }
     assert report.unsettled_days["beyond"] == 0, "an excluded score was reported twice"
-    assert world.tick().settled_values == {}
+    assert environment.tick().settled_values == {}

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.settled_rows import settled_rows
-from tests.unit.ledger.conftest import MORNING, World, trace_name
+from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, trace_name
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
 from twin_resources.quality.ledger.scores import complete_from_trace, score_row
@@ -21,58 +21,62 @@ NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "world" in metafunc.fixturenames:
-        metafunc.parametrize("world", ["sqlite", "postgresql"], indirect=True)
+    if "environment" in metafunc.fixturenames:
+        metafunc.parametrize("environment", ["sqlite", "postgresql"], indirect=True)
 
 
-def map_scores(world: World, author: str = "ann", **table: Any) -> None:
+def map_scores(environment: LedgerEnvironment, author: str = "ann", **table: Any) -> None:
     """Change the mapping in the author's file; `_` in a name stands for `-`."""
-    world.counted[author] = read_scores({k.replace("_", "-"): v for k, v in table.items()})
+    environment.counted[author] = read_scores({k.replace("_", "-"): v for k, v in table.items()})
 
 
-def settled_values(world: World, author: str = "ann") -> list[tuple[str, str, str, float]]:
+def settled_values(
+    environment: LedgerEnvironment, author: str = "ann"
+) -> list[tuple[str, str, str, float]]:
     return [
         (settled_row.stream, settled_row.version, settled_row.prompt_class, settled_row.value)
-        for settled_row in settled_rows(world.ledger(), author)
+        for settled_row in settled_rows(environment.ledger(), author)
     ]
 
 
-def count_excluded(world: World) -> dict[str, int]:
-    with world.state.read_transaction() as connection:
+def count_excluded(environment: LedgerEnvironment) -> dict[str, int]:
+    with environment.state.read_transaction() as connection:
         return count_excluded_scores(connection, "ann")
 
 
-def test_each_reader_counts_by_the_trace(world: World) -> None:
+def test_each_reader_counts_by_the_trace(environment: LedgerEnvironment) -> None:
     """200 good and 60 bad `user-feedback` scores were once all ignored."""
-    map_scores(world, user_feedback="thumbs")
+    map_scores(environment, user_feedback="thumbs")
     for number in range(260):
-        world.answer(number, reader=f"reader-{number}", version="v2")
-        world.post(number, "user-feedback", 1 if number < 200 else 0, dataType="BOOLEAN")
-        world.pass_time(seconds=20)
+        environment.answer(number, reader=f"reader-{number}", version="v2")
+        environment.post(number, "user-feedback", 1 if number < 200 else 0, dataType="BOOLEAN")
+        environment.pass_time(seconds=20)
     for _ in range(4):
-        world.tick()
-    report = world.at(NEXT_DAY + timedelta(minutes=2)).sync()
+        environment.tick()
+    report = environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert (report.problem, report.settled_values) == ("", {"ann": 260})
-    assert sum(value for *_, value in settled_values(world)) == 200
-    assert set(settled_values(world)) == {
+    assert sum(value for *_, value in settled_values(environment)) == 200
+    assert set(settled_values(environment)) == {
         ("thumbs", "v2", "short", 1.0),
         ("thumbs", "v2", "short", 0.0),
     }
-    frame = world.ledger().interactions("ann")
+    frame = environment.ledger().interactions("ann")
     assert (frame["votes"].sum(), frame["voters"].explode().n_unique()) == (260, 260)
 
 
-def test_a_vote_without_a_reader_belongs_to_the_reader_of_the_trace(world: World) -> None:
+def test_a_vote_without_a_reader_belongs_to_the_reader_of_the_trace(
+    environment: LedgerEnvironment,
+) -> None:
     """260 `thumbs` without `twin.reader` once counted as one."""
     for number in range(3):
-        world.answer(number, reader=f"reader-{number}")
-        world.post(number, "thumbs", 1)
-    world.answer(3)  # a trace without a reader
-    world.post(3, "thumbs", 0)
-    world.tick()
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(value for *_, value in settled_values(world)) == [0.0, 1.0, 1.0, 1.0]
-    assert world.ledger().interactions("ann").sort("trace_id")["voters"].to_list() == [
+        environment.answer(number, reader=f"reader-{number}")
+        environment.post(number, "thumbs", 1)
+    environment.answer(3)  # a trace without a reader
+    environment.post(3, "thumbs", 0)
+    environment.tick()
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in settled_values(environment)) == [0.0, 1.0, 1.0, 1.0]
+    assert environment.ledger().interactions("ann").sort("trace_id")["voters"].to_list() == [
         ["reader-0"],
         ["reader-1"],
         ["reader-2"],
@@ -80,125 +84,130 @@ def test_a_vote_without_a_reader_belongs_to_the_reader_of_the_trace(world: World
     ]
 
 
-def test_scales_categories_and_evaluators_are_mapped(world: World) -> None:
+def test_scales_categories_and_evaluators_are_mapped(environment: LedgerEnvironment) -> None:
     map_scores(
-        world,
+        environment,
         stars={"range": [1, 5]},
         mood={"stream": "thumbs", "values": {"happy": 1, "angry": 0}},
         toxic={"by": "judge", "range": [1, 0]},
         correct={"by": "judge"},
     )
-    world.answer(1, reader="r1")
-    world.answer(2, reader="r2")
-    world.post(1, "stars", 4)
-    world.post(1, "mood", "happy")
-    world.post(2, "mood", "angry", dataType="CATEGORICAL")
-    world.post(1, "toxic", 0, dataType="BOOLEAN")
-    world.post(2, "correct", 0.5, source="EVAL")
-    world.post(2, "stars", 7)
-    world.post(2, "mood", "so-so")
-    assert world.tick().invalid_scores == {"out_of_range": 1, "unknown_category": 1}
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(settled_values(world)) == [
+    environment.answer(1, reader="r1")
+    environment.answer(2, reader="r2")
+    environment.post(1, "stars", 4)
+    environment.post(1, "mood", "happy")
+    environment.post(2, "mood", "angry", dataType="CATEGORICAL")
+    environment.post(1, "toxic", 0, dataType="BOOLEAN")
+    environment.post(2, "correct", 0.5, source="EVAL")
+    environment.post(2, "stars", 7)
+    environment.post(2, "mood", "so-so")
+    assert environment.tick().invalid_scores == {"out_of_range": 1, "unknown_category": 1}
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(settled_values(environment)) == [
         ("judge:correct", "v1", "short", 0.5),
         ("judge:toxic", "v1", "short", 1.0),
         ("stars", "v1", "short", 0.75),
         ("thumbs", "v1", "short", 0.0),
         ("thumbs", "v1", "short", 1.0),
     ]
-    row = world.ledger().interactions("ann").sort("trace_id").to_dicts()[0]
+    row = environment.ledger().interactions("ann").sort("trace_id").to_dicts()[0]
     # stars are a separate stream, which is watched but counts as no vote
     assert (row["vote"], row["votes"], row["judged"], row["judgements"]) == (1.0, 1, 1.0, 1)
 
 
-def test_unmapped_scores_are_counted_by_name(world: World) -> None:
-    world.answer(1, 2)
-    world.answer(3, author="bob")
+def test_unmapped_scores_are_counted_by_name(environment: LedgerEnvironment) -> None:
+    environment.answer(1, 2)
+    environment.answer(3, author="bob")
     for number in (1, 2):
-        world.post(number, "user-feedback", 1)
-    world.post(1, "tone", "dry")
-    world.post(3, "tone", "A reader's own words.", dataType="TEXT")
-    report = world.tick()
+        environment.post(number, "user-feedback", 1)
+    environment.post(1, "tone", "dry")
+    environment.post(3, "tone", "A reader's own words.", dataType="TEXT")
+    report = environment.tick()
     assert (report.new_scores, report.invalid_scores) == (4, {"not_mapped": 4})
-    with world.state.read_transaction() as connection:
+    with environment.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {
             "not in [scores]: tone": 1,
             "not in [scores]: user-feedback": 2,
         }
         texts = connection.execute(sa.text("SELECT text FROM ledger_scores ORDER BY text"))
         assert [str(row.text) for row in texts] == ["", "", "", "dry"]
-    assert world.ledger().interactions("ann")["votes"].sum() == 0
+    assert environment.ledger().interactions("ann")["votes"].sum() == 0
 
 
-def test_a_name_that_is_mapped_later_counts_with_its_days(world: World) -> None:
-    world.answer(1, reader="r1")
-    world.answer(2, reader="r2")
-    world.post(1, "user-feedback", 1)
-    world.at(MORNING + timedelta(days=1)).answer(3, reader="r1")
-    world.post(3, "user-feedback", 0)
-    world.post(2, "stars", 5)
-    world.at(MORNING + timedelta(days=3)).sync()
-    assert settled_values(world) == []
-    map_scores(world, user_feedback="thumbs")
-    report = world.tick()
+def test_a_name_that_is_mapped_later_counts_with_its_days(environment: LedgerEnvironment) -> None:
+    environment.answer(1, reader="r1")
+    environment.answer(2, reader="r2")
+    environment.post(1, "user-feedback", 1)
+    environment.at(MORNING + timedelta(days=1)).answer(3, reader="r1")
+    environment.post(3, "user-feedback", 0)
+    environment.post(2, "stars", 5)
+    environment.at(MORNING + timedelta(days=3)).sync()
+    assert settled_values(environment) == []
+    map_scores(environment, user_feedback="thumbs")
+    report = environment.tick()
     assert (report.changed_scores, report.settled_values) == (2, {"ann": 2})
-    assert [value for *_, value in settled_values(world)] == [1.0, 0.0]
-    assert count_excluded(world) == {"not in [scores]: stars": 1}
+    assert [value for *_, value in settled_values(environment)] == [1.0, 0.0]
+    assert count_excluded(environment) == {"not in [scores]: stars": 1}
     # a change of another entry keeps the settled values, and a second read finds nothing new
-    map_scores(world, user_feedback={"range": [1, 0]})
-    assert world.pass_time(minutes=70).sync().settled_values == {}
-    world.counted.clear()
-    assert world.pass_time(minutes=70).sync().settled_values == {}
-    assert [value for *_, value in settled_values(world)] == [1.0, 0.0]
+    map_scores(environment, user_feedback={"range": [1, 0]})
+    assert environment.pass_time(minutes=70).sync().settled_values == {}
+    environment.counted.clear()
+    assert environment.pass_time(minutes=70).sync().settled_values == {}
+    assert [value for *_, value in settled_values(environment)] == [1.0, 0.0]
 
 
-def test_an_open_score_follows_its_name(world: World) -> None:
+def test_an_open_score_follows_its_name(environment: LedgerEnvironment) -> None:
     """A score that is read again before its day closes no longer counts without its name."""
-    map_scores(world, user_feedback="thumbs")
-    world.answer(1, reader="r1")
-    world.post(1, "user-feedback", 1)
-    world.tick()
-    assert count_excluded(world) == {}
-    world.counted.clear()
-    world.pass_time(minutes=70).sync()
-    assert count_excluded(world) == {"not in [scores]: user-feedback": 1}
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert settled_values(world) == []
+    map_scores(environment, user_feedback="thumbs")
+    environment.answer(1, reader="r1")
+    environment.post(1, "user-feedback", 1)
+    environment.tick()
+    assert count_excluded(environment) == {}
+    environment.counted.clear()
+    environment.pass_time(minutes=70).sync()
+    assert count_excluded(environment) == {"not in [scores]: user-feedback": 1}
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert settled_values(environment) == []
 
 
-def test_a_score_of_another_name_waits_for_its_trace(world: World) -> None:
-    map_scores(world, user_feedback="thumbs")
-    world.post(7, "user-feedback", 1)
-    world.vote(8, 1.0)
-    assert world.tick().invalid_scores == {"unknown_trace": 2}
-    world.at(MORNING - timedelta(hours=3)).answer(7, 8, reader="r1")
-    world.at(MORNING + timedelta(minutes=10)).post(7, "user-feedback", 0)
-    world.tick()
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(value for *_, value in settled_values(world)) == [pytest.approx(2 / 3)]
+def test_a_score_of_another_name_waits_for_its_trace(environment: LedgerEnvironment) -> None:
+    map_scores(environment, user_feedback="thumbs")
+    environment.post(7, "user-feedback", 1)
+    environment.vote(8, 1.0)
+    assert environment.tick().invalid_scores == {"unknown_trace": 2}
+    environment.at(MORNING - timedelta(hours=3)).answer(7, 8, reader="r1")
+    environment.at(MORNING + timedelta(minutes=10)).post(7, "user-feedback", 0)
+    environment.tick()
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in settled_values(environment)) == [pytest.approx(2 / 3)]
 
 
-def test_scores_of_an_environment_are_read_if_it_is_named(world: World) -> None:
-    map_scores(world, user_feedback="thumbs")
-    world.answer(1, reader="r1")
-    world.post(1, "user-feedback", 1, environment="production")
-    assert world.tick().new_scores == 0
-    report = world.at(NEXT_DAY + timedelta(minutes=70)).sync(environments="default,production")
+def test_scores_of_an_environment_are_read_if_it_is_named(environment: LedgerEnvironment) -> None:
+    map_scores(environment, user_feedback="thumbs")
+    environment.answer(1, reader="r1")
+    environment.post(1, "user-feedback", 1, environment="production")
+    assert environment.tick().new_scores == 0
+    report = environment.at(NEXT_DAY + timedelta(minutes=70)).sync(
+        environments="default,production"
+    )
     assert report.new_scores == 1
 
 
-def test_a_ledger_with_two_streams_is_upgraded(world: World) -> None:
-    world.answer(1, 2)
-    world.vote(1, 1.0)
-    world.vote(2, 0.5, name="judge:topic@p1", reader="judge")
-    world.tick()
-    with world.state.transaction() as connection:
+def test_a_ledger_with_two_streams_is_upgraded(environment: LedgerEnvironment) -> None:
+    environment.answer(1, 2)
+    environment.vote(1, 1.0)
+    environment.vote(2, 0.5, name="judge:topic@p1", reader="judge")
+    environment.tick()
+    with environment.state.transaction() as connection:
         connection.execute(sa.text("ALTER TABLE ledger_scores DROP COLUMN stream"))
         connection.execute(sa.text("UPDATE schema_number SET number = 4 WHERE store = 'ledger'"))
-    world.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(stream for stream, *_ in settled_values(world)) == ["judge:topic@p1", "thumbs"]
-    assert world.ledger().interactions("ann")["votes"].to_list() == [1, 0]
-    with world.state.read_transaction() as connection:
+    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(stream for stream, *_ in settled_values(environment)) == [
+        "judge:topic@p1",
+        "thumbs",
+    ]
+    assert environment.ledger().interactions("ann")["votes"].to_list() == [1, 0]
+    with environment.state.read_transaction() as connection:
         number = "SELECT number FROM schema_number WHERE store = 'ledger'"
         assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
 

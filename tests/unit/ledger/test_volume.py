@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.settled_rows import settled_rows
-from tests.unit.ledger.conftest import MORNING, World, trace_name
+from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, trace_name
 from twin_resources.observability.trace_store.posted_scores import ScoreRow, build_score_row
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.statistics.poisoning import admit_reader_days
@@ -22,7 +22,7 @@ from twin_resources.statistics.poisoning import admit_reader_days
 Vote = tuple[str, str, int, float, int]  # id, reader, trace, value, arrival in milliseconds
 
 
-def put_votes(world: World, votes: list[Vote]) -> None:
+def put_votes(environment: LedgerEnvironment, votes: list[Vote]) -> None:
     rows: list[ScoreRow] = []
     for identity, reader, trace, value, stamp in votes:
         body: dict[str, Any] = {
@@ -34,17 +34,17 @@ def put_votes(world: World, votes: list[Vote]) -> None:
         }
         rows.append(build_score_row(body, now_ms=stamp))
     for start in range(0, len(rows), 20_000):
-        world.tables.put_scores(rows[start : start + 20_000])
+        environment.tables.put_scores(rows[start : start + 20_000])
 
 
-def milliseconds(world: World) -> int:
-    return int(world.now.timestamp() * 1000)
+def milliseconds(environment: LedgerEnvironment) -> int:
+    return int(environment.now.timestamp() * 1000)
 
 
-def drain(world: World, *, max_ticks: int) -> int:
+def drain(environment: LedgerEnvironment, *, max_ticks: int) -> int:
     """Sync every minute until the ledger has read everything; return the number of syncs."""
     for tick in range(1, max_ticks + 1):
-        report = world.pass_time(minutes=1).sync()
+        report = environment.pass_time(minutes=1).sync()
         assert report.problem == "", report.message
         if not report.backlog_s:
             return tick
@@ -54,59 +54,59 @@ def drain(world: World, *, max_ticks: int) -> int:
 @pytest.mark.parametrize("spread_ms", [1, 200_000])
 @pytest.mark.parametrize("count", [8_000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_many_scores_are_read_within_the_request_limits(
-    world: World, count: int, spread_ms: int
+    environment: LedgerEnvironment, count: int, spread_ms: int
 ) -> None:
     """All scores are in one millisecond, where no window can be halved, or in three minutes."""
-    world.answer(1)
-    world.tick()
-    start = milliseconds(world)
+    environment.answer(1)
+    environment.tick()
+    start = milliseconds(environment)
     put_votes(
-        world,
+        environment,
         [
             (f"vote-{number:06d}", f"r{number}", 1, number % 2, start + number * spread_ms // count)
             for number in range(count)
         ],
     )
-    world.pass_time(minutes=5)
-    ticks = drain(world, max_ticks=120)
-    by_minute = Counter(moment.replace(second=0) for moment in world.client.requests)
+    environment.pass_time(minutes=5)
+    ticks = drain(environment, max_ticks=120)
+    by_minute = Counter(moment.replace(second=0) for moment in environment.client.requests)
     assert max(by_minute.values()) <= 20
     pages = count // 100
     assert ticks <= pages / 19 * 1.6 + 5, ticks  # finding suitable windows costs some pages
-    world.at((MORNING + timedelta(days=1)).replace(hour=0, minute=2)).sync()
-    while world.pass_time(minutes=1).sync().backlog_s:
+    environment.at((MORNING + timedelta(days=1)).replace(hour=0, minute=2)).sync()
+    while environment.pass_time(minutes=1).sync().backlog_s:
         pass
-    values = settled_rows(world.ledger(), "ann", after=0)
+    values = settled_rows(environment.ledger(), "ann", after=0)
     assert len(values) == count
     assert sum(value.value for value in values) == count / 2
     assert [value.sequence for value in values] == list(range(1, count + 1))
 
 
-def test_frequent_syncs_leave_the_relay_its_requests(world: World) -> None:
-    world.answer(1)
-    world.tick()
-    start = milliseconds(world)
-    put_votes(world, [(f"v{n}", f"r{n}", 1, 1.0, start + n) for n in range(8_000)])
-    world.pass_time(minutes=5)
-    reports = [world.pass_time(seconds=7).sync() for _ in range(20)]
-    for moment in world.client.requests:
+def test_frequent_syncs_leave_the_relay_its_requests(environment: LedgerEnvironment) -> None:
+    environment.answer(1)
+    environment.tick()
+    start = milliseconds(environment)
+    put_votes(environment, [(f"v{n}", f"r{n}", 1, 1.0, start + n) for n in range(8_000)])
+    environment.pass_time(minutes=5)
+    reports = [environment.pass_time(seconds=7).sync() for _ in range(20)]
+    for moment in environment.client.requests:
         within = [
             request
-            for request in world.client.requests
+            for request in environment.client.requests
             if 0 <= (request - moment).total_seconds() < 60
         ]
         assert len(within) <= 20  # of 30 requests per organization
     assert any("requests are used up" in report.problem for report in reports)
-    drain(world.pass_time(minutes=1), max_ticks=10)
+    drain(environment.pass_time(minutes=1), max_ticks=10)
 
 
 def test_three_frequent_readers_of_fifty_give_three_values_a_day(
-    world: World,
+    environment: LedgerEnvironment,
 ) -> None:
     generator = random.Random(3)
-    world.answer(*range(100))
+    environment.answer(*range(100))
     for day in range(10):
-        now = milliseconds(world.at(MORNING + timedelta(days=day)))
+        now = milliseconds(environment.at(MORNING + timedelta(days=day)))
         votes = [
             (f"{day}-{reader}-{number}", f"bad{reader}", number, 0.0, now)
             for reader in range(3)
@@ -116,11 +116,11 @@ def test_three_frequent_readers_of_fifty_give_three_values_a_day(
             (f"{day}-good{reader}", f"good{reader}", reader, 1.0, now)
             for reader in generator.sample(range(47), 20)
         ]
-        put_votes(world, votes)
+        put_votes(environment, votes)
         for _ in range(4):
-            world.pass_time(hours=2).sync()
-    world.at(MORNING + timedelta(days=11)).sync()
-    with world.state.read_transaction() as connection:
+            environment.pass_time(hours=2).sync()
+    environment.at(MORNING + timedelta(days=11)).sync()
+    with environment.state.read_transaction() as connection:
         statement = "SELECT unit, COUNT(*) FROM ledger_settled GROUP BY unit"
         counts = connection.execute(sa.text(statement))
         shares: dict[str, int] = {row[0]: row[1] for row in counts}
@@ -132,21 +132,21 @@ def test_three_frequent_readers_of_fifty_give_three_values_a_day(
     assert sum(count for unit, count in shares.items() if unit.startswith("bad")) <= 30
 
 
-def test_a_key_is_one_reader_and_a_large_share_is_reported(world: World) -> None:
-    world.answer(*range(40))
+def test_a_key_is_one_reader_and_a_large_share_is_reported(environment: LedgerEnvironment) -> None:
+    environment.answer(*range(40))
     for day in range(12):
-        now = milliseconds(world.at(MORNING + timedelta(days=day)))
+        now = milliseconds(environment.at(MORNING + timedelta(days=day)))
         put_votes(
-            world,
+            environment,
             [
                 *((f"{day}-{number}", "one key", number, 0.0, now) for number in range(40)),
                 (f"{day}-good-a", f"good{day}", 0, 1.0, now),
                 (f"{day}-good-b", f"good{day}b", 1, 1.0, now),
             ],
         )
-        world.pass_time(hours=3).sync()
-    assert world.at(MORNING + timedelta(days=12)).sync().problem == ""
-    values = settled_rows(world.ledger(), "ann")
+        environment.pass_time(hours=3).sync()
+    assert environment.at(MORNING + timedelta(days=12)).sync().problem == ""
+    values = settled_rows(environment.ledger(), "ann")
     bad = [value for value in values if value.value == 0.0]
     assert len(values) - len(bad) == 24
     assert len(bad) <= 6
@@ -155,7 +155,7 @@ def test_a_key_is_one_reader_and_a_large_share_is_reported(world: World) -> None
         .where(ledger_tables.scores.c.status == "capped")
         .group_by(ledger_tables.scores.c.author, ledger_tables.scores.c.reader)
     )
-    with world.state.read_transaction() as connection:
+    with environment.state.read_transaction() as connection:
         alarms = [tuple(row) for row in connection.execute(statement)]
     assert alarms == [("ann", "one key", 40 * (12 - len(bad)))]
 

@@ -1,4 +1,4 @@
-"""Test the breaker, a pure function: which canaries it stops, how soon and its error rate."""
+"""Test which canaries the breaker stops, how soon it stops them, and how often it is wrong."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def count_until_stopped(
     cause: Cause, probability: float, *, max_requests: int, seed: int = 1
 ) -> int | None:
     """Return the number of requests until the canary is stopped, or None."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     breaker = Breaker()
     for number in range(1, max_requests + 1):
-        breaker = breaker.with_outcome(cause, draw.random() < probability, stable=FAST)
+        breaker = breaker.with_outcome(cause, rng.random() < probability, stable=FAST)
         if breaker.tripped_cause:
             return number
     return None
@@ -53,7 +53,7 @@ def test_a_canary_that_always_fails_is_stopped_within_six_requests(
     assert count_until_stopped(cause, 1.0, max_requests=50) == requests
 
 
-def test_half_of_the_requests_failing_is_stopped_within_twenty() -> None:
+def test_a_canary_that_fails_half_its_requests_is_stopped_early() -> None:
     counts = sorted(
         count_until_stopped("errors", 0.5, max_requests=200, seed=seed) or 999 for seed in range(50)
     )
@@ -63,15 +63,18 @@ def test_half_of_the_requests_failing_is_stopped_within_twenty() -> None:
 
 @pytest.mark.parametrize("cause", CAUSES)
 def test_tolerated_rates_stop_no_canary(cause: Cause) -> None:
-    """At the limit, the bound allows stopping .1 % of canaries; 40 have 1,000 requests each."""
+    """At the limit, the breaker may stop 0.1 % of canaries.
+
+    The test runs 40 canaries of 1,000 requests each.
+    """
     limit = tolerated_share(cause, FAST)
-    stopped = [
+    stop_counts = [
         count_until_stopped(cause, limit, max_requests=1_000, seed=seed) for seed in range(40)
     ]
-    assert stopped == [None] * 40
+    assert stop_counts == [None] * 40
 
 
-def test_a_late_failure_of_a_long_canary_is_found_as_fast() -> None:
+def test_a_late_failure_is_detected_as_fast_as_an_early_one() -> None:
     breaker = Breaker()
     for _ in range(3_000):
         breaker = breaker.with_outcome("errors", is_bad=False, stable=FAST)
@@ -90,7 +93,7 @@ def test_the_reason_has_the_numbers_and_is_kept() -> None:
     assert breaker.with_outcome("errors", is_bad=True, stable=FAST) is breaker
 
 
-def test_slow_is_relative_to_the_stable_version() -> None:
+def test_the_slow_threshold_depends_on_the_stable_version() -> None:
     assert stable_window(*[0.4] * 19).slow_threshold_s() == DEFAULT_SLOW_S
     assert stable_window(*[0.4] * 20).slow_threshold_s() == MIN_SLOW_S
     assert stable_window(*[2.0] * 38, 9.0, 9.0).slow_threshold_s() == 6.0
@@ -99,27 +102,27 @@ def test_slow_is_relative_to_the_stable_version() -> None:
 def test_the_window_drops_old_answers() -> None:
     window = stable_window(*[1.0] * 300)
     assert len(window.answers) == WINDOW_ANSWERS
-    later = window.with_answer(StableAnswer(299 + WINDOW_S + 1, 1.0))
-    assert len(later.answers) == 1
+    later_window = window.with_answer(StableAnswer(299 + WINDOW_S + 1, 1.0))
+    assert len(later_window.answers) == 1
 
 
 def test_findings_that_the_stable_version_shares_are_tolerated() -> None:
-    clean, with_addresses = stable_window(*[1.0] * 50), stable_window(*[1.0] * 50, unsafe=True)
-    assert tolerated_share("safety", clean) == TOLERATED_UNSAFE
-    assert tolerated_share("safety", with_addresses) == 0.99
+    safe_window, unsafe_window = stable_window(*[1.0] * 50), stable_window(*[1.0] * 50, unsafe=True)
+    assert tolerated_share("safety", safe_window) == TOLERATED_UNSAFE
+    assert tolerated_share("safety", unsafe_window) == 0.99
     breaker = Breaker()
     for _ in range(100):
-        breaker = breaker.with_outcome("safety", is_bad=True, stable=with_addresses)
+        breaker = breaker.with_outcome("safety", is_bad=True, stable=unsafe_window)
     assert breaker.tripped_cause is None
 
 
 @given(st.lists(st.tuples(st.sampled_from(CAUSES), st.booleans()), max_size=60))
 def test_wealth_is_never_negative_and_counts_add_up(values: list[tuple[Cause, bool]]) -> None:
     breaker = Breaker()
-    counted = 0
+    expected_count = 0
     for cause, failed in values:
-        counted += breaker.tripped_cause is None
+        expected_count += breaker.tripped_cause is None
         breaker = breaker.with_outcome(cause, failed, stable=FAST)
     assert all(value >= 0.0 for wealth in breaker.wealth.values() for value in wealth)
-    assert sum(breaker.counts.values()) == counted
+    assert sum(breaker.counts.values()) == expected_count
     assert (breaker.tripped_cause is None) == (not breaker.reason)

@@ -119,7 +119,7 @@ def test_a_canary_stays_stopped_while_the_rollback_fails(
 
     run_in_loop(act, watch, until=lambda: registry.moves)
     assert len(registry.moves) == 1
-    assert capsys.readouterr().err.count("the rollback failed; it is retried") == 3
+    assert capsys.readouterr().err.count("the rollback failed and will be retried") == 3
     live.refresh()
     assert canary_of(live) is None, "the policy file brought the canary back"
 

@@ -25,7 +25,7 @@ from twin_resources.models.serving.served_precision import (
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings
 from twin_resources.storage.weights import chat_model
-from twin_resources.storage.weights.chat_model import read_gguf_precision
+from twin_resources.storage.weights.chat_model import read_gguf_quantization
 
 
 def write_gguf(path: Path, file_type: int | None, *, words: int = 3) -> Path:
@@ -44,14 +44,14 @@ def write_gguf(path: Path, file_type: int | None, *, words: int = 3) -> Path:
 def test_the_precision_is_read_from_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert read_gguf_precision(write_gguf(tmp_path / "a", 1)) == "f16"
-    assert read_gguf_precision(write_gguf(tmp_path / "b", 7)) == "q8_0"
-    assert read_gguf_precision(write_gguf(tmp_path / "c", 15)) == "q4_k_m"
-    assert read_gguf_precision(write_gguf(tmp_path / "d", 99)) == "file type 99"
-    assert read_gguf_precision(write_gguf(tmp_path / "e", None)) == ""
+    assert read_gguf_quantization(write_gguf(tmp_path / "a", 1)) == "f16"
+    assert read_gguf_quantization(write_gguf(tmp_path / "b", 7)) == "q8_0"
+    assert read_gguf_quantization(write_gguf(tmp_path / "c", 15)) == "q4_k_m"
+    assert read_gguf_quantization(write_gguf(tmp_path / "d", 99)) == "file type 99"
+    assert read_gguf_quantization(write_gguf(tmp_path / "e", None)) == ""
     monkeypatch.setattr(chat_model, "BLOCK_BYTES", 64)  # the field crosses a block boundary
     for words in range(10, 30):
-        assert read_gguf_precision(write_gguf(tmp_path / "f", 7, words=words)) == "q8_0", words
+        assert read_gguf_quantization(write_gguf(tmp_path / "f", 7, words=words)) == "q8_0", words
 
 
 def test_an_engine_name_contains_other_precisions_than_f16() -> None:

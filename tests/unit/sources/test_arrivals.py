@@ -11,79 +11,79 @@ from hypothesis import strategies as st
 from twin_resources.dagster_runs import Run
 from twin_resources.storage.sources.arrivals import (
     MAX_ATTEMPTS,
-    ArrivalDecision,
-    KnownSources,
-    decide,
-    run_key,
+    ImportDecision,
+    SourcesState,
+    build_run_key,
+    decide_import,
 )
 
-SETTLED = KnownSources(3, "a", 1, True, 100.0)
-PENDING = KnownSources(3, "a", 1, False, 100.0)
+SETTLED = SourcesState(3, "a", 1, True, 100.0)
+PENDING = SourcesState(3, "a", 1, False, 100.0)
 
 
 def check(
-    known: KnownSources | None, mark: str, last_run: str = "", **options: object
-) -> ArrivalDecision:
+    known: SourcesState | None, mark: str, last_run: str = "", **options: object
+) -> ImportDecision:
     """Decide after a check; `last_run` is the Dagster status of the run of `known`, if any."""
     runs = [Run("r", "import_posts", last_run, 150.0, 151.0, 160.0)] if last_run else []
     fields: dict[str, object] = {"is_imported": False, "is_import_running": False, "runs": runs}
-    return decide(known, mark, now=200.0, **(fields | options))  # type: ignore[arg-type]
+    return decide_import(known, mark, now=200.0, **(fields | options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("known", "mark", "options", "expected", "should_launch"),
     [
-        (None, "a", {}, KnownSources(1, "a", 1, False, 200.0), True),
-        (None, "a", {"is_imported": True}, KnownSources(0, "a", 0, True, 200.0), False),
-        (SETTLED, "b", {"is_imported": True}, KnownSources(3, "b", 0, True, 200.0), False),
+        (None, "a", {}, SourcesState(1, "a", 1, False, 200.0), True),
+        (None, "a", {"is_imported": True}, SourcesState(0, "a", 0, True, 200.0), False),
+        (SETTLED, "b", {"is_imported": True}, SourcesState(3, "b", 0, True, 200.0), False),
         (SETTLED, "a", {"is_imported": True}, SETTLED, False),
-        (PENDING, "b", {"is_imported": True}, KnownSources(3, "b", 0, True, 200.0), False),
+        (PENDING, "b", {"is_imported": True}, SourcesState(3, "b", 0, True, 200.0), False),
         (None, "a", {"is_import_running": True}, None, False),
         (SETTLED, "a", {}, SETTLED, False),
-        (SETTLED, "b", {}, KnownSources(4, "b", 1, False, 200.0), True),
+        (SETTLED, "b", {}, SourcesState(4, "b", 1, False, 200.0), True),
         (SETTLED, "b", {"is_import_running": True}, SETTLED, False),
         (PENDING, "a", {"last_run": "SUCCESS"}, SETTLED, False),
         (PENDING, "a", {"last_run": "CANCELED"}, SETTLED, False),
-        (PENDING, "a", {"last_run": "FAILURE"}, KnownSources(3, "a", 2, False, 200.0), True),
+        (PENDING, "a", {"last_run": "FAILURE"}, SourcesState(3, "a", 2, False, 200.0), True),
         (PENDING, "a", {"last_run": ""}, PENDING, True),
-        (PENDING, "b", {"last_run": "FAILURE"}, KnownSources(4, "b", 1, False, 200.0), True),
+        (PENDING, "b", {"last_run": "FAILURE"}, SourcesState(4, "b", 1, False, 200.0), True),
     ],
 )
 def test_a_check_gives_a_decision(
-    known: KnownSources | None,
+    known: SourcesState | None,
     mark: str,
     options: dict[str, Any],
-    expected: KnownSources | None,
+    expected: SourcesState | None,
     should_launch: bool,
 ) -> None:
     decision = check(known, mark, **options)
-    assert (decision.known, decision.should_launch) == (expected, should_launch)
+    assert (decision.state, decision.should_launch) == (expected, should_launch)
     assert decision.message
 
 
 def test_a_change_is_given_up_after_repeated_failures() -> None:
-    memory: KnownSources | None = SETTLED
+    memory: SourcesState | None = SETTLED
     decision = check(memory, "b")
     launch_count = 0
     while decision.should_launch:
         launch_count += 1
-        decision = check(decision.known, "b", last_run="FAILURE")
+        decision = check(decision.state, "b", last_run="FAILURE")
     assert launch_count == MAX_ATTEMPTS
     assert f"failed {MAX_ATTEMPTS} times" in decision.message
-    assert not check(decision.known, "b").should_launch
-    assert check(decision.known, "c").should_launch
+    assert not check(decision.state, "b").should_launch
+    assert check(decision.state, "c").should_launch
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["SUCCESS", "FAILURE", ""]))))
 def test_a_key_is_never_launched_for_two_states(steps: list[tuple[str, str]]) -> None:
     """This includes a folder that returns to an earlier state; Dagster never runs a key twice."""
-    memory: KnownSources | None = None
+    memory: SourcesState | None = None
     states: dict[str, str] = {}
     for mark, status in steps:
         decision = check(memory, mark, last_run=status)
-        memory = decision.known
+        memory = decision.state
         assert memory is not None
-        assert KnownSources.from_json(memory.as_json()) == memory
+        assert SourcesState.from_json(memory.as_json()) == memory
         if decision.should_launch:
-            assert states.setdefault(run_key("posts", "ann", 1, memory), mark) == mark
+            assert states.setdefault(build_run_key("posts", "ann", 1, memory), mark) == mark
         assert memory.mark == mark  # the decision is based on the stored mark

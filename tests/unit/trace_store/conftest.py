@@ -25,7 +25,7 @@ class Store:
     tables: TraceTables
     now_ms: int = 1_790_000_000_123
 
-    def at(self, moment: str) -> Store:
+    def at_time(self, moment: str) -> Store:
         self.now_ms = parse_timestamp_ms(moment)
         return self
 

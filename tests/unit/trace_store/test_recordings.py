@@ -67,7 +67,7 @@ def rebuild_scores(store: Store, golden: dict[str, dict[str, Any]]) -> None:
         for score in golden[f"get-v3-scores-page{page}"]["response"]["data"]
     ]
     for score in reversed(recorded):
-        store.at(score["timestamp"])
+        store.at_time(score["timestamp"])
         posted = {
             "id": score["id"],
             "name": score["name"],
@@ -109,7 +109,7 @@ def rebuild_spans(store: Store, golden: dict[str, dict[str, Any]]) -> None:
             }
             if not recorded["isRootObservation"] or recorded["traceName"] != recorded["name"]:
                 attributes["langfuse.trace.name"] = recorded["traceName"]
-        store.at(recorded["createdAt"]).post_spans(
+        store.at_time(recorded["createdAt"]).post_spans(
             {
                 "traceId": recorded["traceId"],
                 "spanId": recorded["id"],

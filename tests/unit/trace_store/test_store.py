@@ -1,4 +1,4 @@
-"""Test what the trace store accepts, refuses, pages, filters and deletes, with invented data."""
+"""Test what the trace store accepts, refuses, pages, filters and deletes, with sample data."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def test_a_generation_is_returned_with_all_fields(store: Store) -> None:
 def test_long_metadata_is_cut_unless_expanded(store: Store) -> None:
     store.post_spans(GENERATION)
     chunks = GENERATION["attributes"]["langfuse.trace.metadata.twin.chunks"]
-    cut = store.get("v2/observations", fields="metadata")["data"][0]["metadata"]
-    assert cut["twin.chunks"] == chunks[:200]
+    truncated_metadata = store.get("v2/observations", fields="metadata")["data"][0]["metadata"]
+    assert truncated_metadata["twin.chunks"] == chunks[:200]
     expanded = store.get("v2/observations", fields="metadata", expandMetadata="twin.chunks")
     assert expanded["data"][0]["metadata"]["twin.chunks"] == chunks
 
@@ -78,9 +78,9 @@ def test_long_metadata_is_cut_unless_expanded(store: Store) -> None:
 def test_protobuf_and_gzip_give_the_same_rows_as_json(store: Store) -> None:
     store.post_spans(GENERATION)
     export = ExportTraceServiceRequest()
-    sent = export.resource_spans.add().scope_spans.add()
-    sent.scope.name = "litellm"
-    record = sent.spans.add(name="litellm_request", span_id=bytes.fromhex("c" * 16))
+    scope_spans = export.resource_spans.add().scope_spans.add()
+    scope_spans.scope.name = "litellm"
+    record = scope_spans.spans.add(name="litellm_request", span_id=bytes.fromhex("c" * 16))
     record.trace_id = bytes.fromhex(TRACE)
     record.start_time_unix_nano = 1_790_000_000_000_000_000
     record.end_time_unix_nano = 1_790_000_001_500_000_000
@@ -95,16 +95,16 @@ def test_protobuf_and_gzip_give_the_same_rows_as_json(store: Store) -> None:
             attribute.value.int_value = value
         else:
             attribute.value.double_value = value
-    answer = store.http.post(
+    response = store.http.post(
         "/api/public/otel/v1/traces",
         content=gzip.compress(export.SerializeToString()),
         headers={"content-type": "application/x-protobuf", "content-encoding": "gzip"},
     )
-    assert (answer.status_code, answer.json()) == (200, {})
-    every = "basic,io,metadata,model,usage,metrics,trace_context"
-    two = store.get("v2/observations", fields=every)["data"]
-    assert len(two) == 2
-    assert two[0] | {"id": ""} == two[1] | {"id": ""}
+    assert (response.status_code, response.json()) == (200, {})
+    all_fields = "basic,io,metadata,model,usage,metrics,trace_context"
+    observations = store.get("v2/observations", fields=all_fields)["data"]
+    assert len(observations) == 2
+    assert observations[0] | {"id": ""} == observations[1] | {"id": ""}
 
 
 @pytest.mark.parametrize(
@@ -134,19 +134,19 @@ def test_protobuf_and_gzip_give_the_same_rows_as_json(store: Store) -> None:
 def test_an_unreadable_export_is_refused_completely(
     store: Store, content: bytes, headers: dict[str, str], message: str
 ) -> None:
-    answer = store.http.post("/api/public/otel/v1/traces", content=content, headers=headers)
-    assert answer.status_code == 400
-    assert message in answer.json()["error"]
+    response = store.http.post("/api/public/otel/v1/traces", content=content, headers=headers)
+    assert response.status_code == 400
+    assert message in response.json()["error"]
     assert store.get("v2/observations")["data"] == []
 
 
 def test_a_gzip_bomb_is_not_unpacked(store: Store) -> None:
-    answer = store.http.post(
+    response = store.http.post(
         "/api/public/otel/v1/traces",
         content=gzip.compress(b" " * (MAX_EXPORT_BYTES + 1), compresslevel=1),
         headers={"content-type": "application/json", "content-encoding": "gzip"},
     )
-    assert (answer.status_code, "unpacks to more than" in answer.json()["error"]) == (400, True)
+    assert (response.status_code, "unpacks to more than" in response.json()["error"]) == (400, True)
 
 
 def test_pages_of_equal_times_lose_and_repeat_nothing(store: Store) -> None:
@@ -166,22 +166,22 @@ def test_pages_of_equal_times_lose_and_repeat_nothing(store: Store) -> None:
         assert keys == sorted(keys, key=lambda key: (key[1], key[0]), reverse=True)
 
 
-TRACES = {"type": "stringOptions", "column": "traceId", "operator": "any of"}
-TAGS = {"type": "arrayOptions", "column": "tags", "operator": "any of"}
-METADATA = {"type": "stringObject", "column": "metadata", "key": "k", "operator": "="}
-STARTED = {"type": "datetime", "column": "startTime", "operator": "<="}
+TRACE_FILTER = {"type": "stringOptions", "column": "traceId", "operator": "any of"}
+TAG_FILTER = {"type": "arrayOptions", "column": "tags", "operator": "any of"}
+METADATA_FILTER = {"type": "stringObject", "column": "metadata", "key": "k", "operator": "="}
+START_TIME_FILTER = {"type": "datetime", "column": "startTime", "operator": "<="}
 
 
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
-        (TRACES | {"value": [TRACE, "f" * 32]}, [3, 2, 1]),
-        (TRACES | {"value": ["f" * 32]}, []),
-        (TAGS | {"value": ["x", "z"]}, [2, 1]),
-        (TAGS | {"value": ["z"]}, []),
-        (METADATA | {"value": "7"}, [3]),
-        (METADATA | {"value": ""}, [2, 1]),
-        (STARTED | {"value": format_timestamp(1_790_000_000_002)}, [2, 1]),
+        (TRACE_FILTER | {"value": [TRACE, "f" * 32]}, [3, 2, 1]),
+        (TRACE_FILTER | {"value": ["f" * 32]}, []),
+        (TAG_FILTER | {"value": ["x", "z"]}, [2, 1]),
+        (TAG_FILTER | {"value": ["z"]}, []),
+        (METADATA_FILTER | {"value": "7"}, [3]),
+        (METADATA_FILTER | {"value": ""}, [2, 1]),
+        (START_TIME_FILTER | {"value": format_timestamp(1_790_000_000_002)}, [2, 1]),
     ],
 )
 def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) -> None:
@@ -201,37 +201,39 @@ def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) ->
         {"type": "number", "column": "latency", "operator": ">", "value": 1},
         {"type": "boolean", "column": "isRootObservation", "operator": "=", "value": True},
         {"type": "null", "column": "userId", "operator": "is null"},
-        TRACES | {"operator": "none of", "value": [TRACE]},
-        TRACES | {"value": TRACE},
-        TRACES | {"value": []},
-        TRACES | {"value": [{"a": "text"}]},
-        TAGS | {"operator": "all of", "value": ["x"]},
-        METADATA | {"operator": "contains", "value": "7"},
-        METADATA | {"value": 7},
-        STARTED | {"operator": ">", "value": format_timestamp(1_790_000_000_002)},
+        TRACE_FILTER | {"operator": "none of", "value": [TRACE]},
+        TRACE_FILTER | {"value": TRACE},
+        TRACE_FILTER | {"value": []},
+        TRACE_FILTER | {"value": [{"a": "text"}]},
+        TAG_FILTER | {"operator": "all of", "value": ["x"]},
+        METADATA_FILTER | {"operator": "contains", "value": "7"},
+        METADATA_FILTER | {"value": 7},
+        START_TIME_FILTER | {"operator": ">", "value": format_timestamp(1_790_000_000_002)},
     ],
 )
 def test_an_unsupported_condition_is_refused_with_a_reason(
     store: Store, condition: dict[str, Any]
 ) -> None:
-    parameters = {"filter": json.dumps([TRACES | {"value": [TRACE]}, condition])}
-    answer = store.http.get("/api/public/v2/observations", params=parameters)
-    assert answer.status_code == 400
-    (issue,) = answer.json()["error"]
+    parameters = {"filter": json.dumps([TRACE_FILTER | {"value": [TRACE]}, condition])}
+    response = store.http.get("/api/public/v2/observations", params=parameters)
+    assert response.status_code == 400
+    (issue,) = response.json()["error"]
     assert issue["path"] == ["filter", 1]
     assert issue["message"].startswith("Unsupported filter condition: ")
 
 
 def test_the_refusal_of_a_filter_names_the_supported_filters(store: Store) -> None:
     by_name = {"type": "string", "column": "name", "operator": "=", "value": "answer"}
-    answer = store.http.get("/api/public/v2/observations", params={"filter": json.dumps([by_name])})
-    assert "this store answers only metadata key = text, traceId any of" in answer.text
+    response = store.http.get(
+        "/api/public/v2/observations", params={"filter": json.dumps([by_name])}
+    )
+    assert "this store answers only metadata key = text, traceId any of" in response.text
 
 
 def test_an_unreadable_filter_is_refused(store: Store) -> None:
     for text in ("{", "{}", '[{"type": "string"}]', '[{"type":"string","column":"1;--"}]'):
-        answer = store.http.get("/api/public/v2/observations", params={"filter": text})
-        assert (answer.status_code, "message" in answer.json()) == (400, True)
+        response = store.http.get("/api/public/v2/observations", params={"filter": text})
+        assert (response.status_code, "message" in response.json()) == (400, True)
 
 
 def test_scores_of_every_kind_are_returned_as_sent(store: Store) -> None:
@@ -255,7 +257,7 @@ def test_scores_of_every_kind_are_returned_as_sent(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid_fields",
     [
         {"value": "x", "dataType": "NUMERIC"},
         {"value": 2, "dataType": "BOOLEAN"},
@@ -268,8 +270,8 @@ def test_scores_of_every_kind_are_returned_as_sent(store: Store) -> None:
         {"value": 1, "name": ""},
     ],
 )
-def test_an_invalid_score_is_refused(store: Store, wrong: dict[str, Any]) -> None:
-    body = {"name": "n", "traceId": TRACE} | wrong
+def test_an_invalid_score_is_refused(store: Store, invalid_fields: dict[str, Any]) -> None:
+    body = {"name": "n", "traceId": TRACE} | invalid_fields
     assert store.http.post("/api/public/scores", json=body).status_code == 400
     assert store.get("v3/scores")["data"] == []
 
@@ -277,8 +279,10 @@ def test_an_invalid_score_is_refused(store: Store, wrong: dict[str, Any]) -> Non
 def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:
     """A change sets `updatedAt`, so `timestamp` cannot show changes."""
     body = {"id": "one", "name": "n", "traceId": TRACE, "value": 1}
-    store.at("2026-11-20T06:00:00.500Z").http.post("/api/public/scores", json=body)
-    store.at("2026-11-21T06:00:00.500Z").http.post("/api/public/scores", json=body | {"value": 0})
+    store.at_time("2026-11-20T06:00:00.500Z").http.post("/api/public/scores", json=body)
+    store.at_time("2026-11-21T06:00:00.500Z").http.post(
+        "/api/public/scores", json=body | {"value": 0}
+    )
     row = store.get("v3/scores")["data"][0]
     assert row["value"] == 0
     assert row["timestamp"] == "2026-11-20T06:00:00.500Z"
@@ -287,11 +291,15 @@ def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:
 
 def test_the_valid_scores_of_an_array_are_accepted(store: Store) -> None:
     good = {"id": "good", "name": "n", "traceId": TRACE, "value": 1}
-    answer = store.http.post("/api/public/scores", json=[good])
-    assert (answer.status_code, answer.json()) == (202, {"message": "Accepted"})
-    answer = store.http.post("/api/public/scores", json=[good, {"name": "n"}])
-    assert (answer.status_code, answer.json()["accepted"], answer.json()["rejected"]) == (207, 1, 1)
-    assert answer.json()["errors"][0]["message"].startswith("1: ")
+    response = store.http.post("/api/public/scores", json=[good])
+    assert (response.status_code, response.json()) == (202, {"message": "Accepted"})
+    response = store.http.post("/api/public/scores", json=[good, {"name": "n"}])
+    assert (response.status_code, response.json()["accepted"], response.json()["rejected"]) == (
+        207,
+        1,
+        1,
+    )
+    assert response.json()["errors"][0]["message"].startswith("1: ")
     assert len(store.get("v3/scores")["data"]) == 1
 
 
@@ -312,9 +320,9 @@ def test_wrong_keys_are_refused(store: Store, authorization: str) -> None:
         ("DELETE", "traces/x"),
         ("DELETE", "traces"),
     ):
-        answer = store.http.request(method, f"/api/public/{path}", headers=headers)
-        assert (path, answer.status_code) == (path, 401)
-        assert KEYS.secret not in answer.text
+        response = store.http.request(method, f"/api/public/{path}", headers=headers)
+        assert (path, response.status_code) == (path, 401)
+        assert KEYS.secret not in response.text
     assert store.http.get("/api/public/health").status_code == 200
 
 
@@ -340,9 +348,9 @@ def test_every_other_endpoint_is_404(store: Store, method: str, path: str) -> No
 
 
 def test_the_root_describes_the_store_and_where_traces_are_shown(store: Store) -> None:
-    answer = store.http.get("/", auth=("", ""))
-    assert (answer.status_code, answer.text.count("\n")) == (200, 1)
-    assert "`twin open traces`" in answer.text
+    response = store.http.get("/", auth=("", ""))
+    assert (response.status_code, response.text.count("\n")) == (200, 1)
+    assert "`twin open traces`" in response.text
 
 
 def test_no_byte_of_a_deleted_trace_stays_in_the_file(store: Store) -> None:
@@ -356,8 +364,8 @@ def test_no_byte_of_a_deleted_trace_stays_in_the_file(store: Store) -> None:
     files = list(store.tables.path.parent.iterdir())
     assert any(canary.encode() in path.read_bytes() for path in files)
     assert store.http.delete("/api/public/scores/kept").status_code == 202
-    answer = store.http.request("DELETE", "/api/public/traces", json={"traceIds": [TRACE]})
-    assert answer.json() == {"message": "Traces deleted successfully"}
+    response = store.http.request("DELETE", "/api/public/traces", json={"traceIds": [TRACE]})
+    assert response.json() == {"message": "Traces deleted successfully"}
     for path in store.tables.path.parent.iterdir():
         assert canary.encode() not in path.read_bytes(), path
     assert [row["traceId"] for row in store.get("v2/observations")["data"]] == [other]

@@ -61,7 +61,7 @@ def span(number: int, *, version: str = "v1", route: str = "stable", **data: Any
 
 @pytest.fixture
 def client(store: Store) -> LangfuseClient:
-    store.at("2026-09-21T15:00:00Z")
+    store.at_time("2026-09-21T15:00:00Z")
     return LangfuseClient(
         "http://testserver", public_key=KEYS.public, secret_key=KEYS.secret, http=store.http
     )
@@ -112,7 +112,7 @@ def test_filters_select_traces(
         span(4, author="bob", version="v3"),
     )  # fmt: skip
     score(store, 1, "thumbs", 1.0)
-    store.at("2026-09-21T15:00:09Z")
+    store.at_time("2026-09-21T15:00:09Z")
     score(store, 2, "thumbs", 0.0)
     page = read_trace_page(client, wanted)
     assert [int(row.trace_id, 16) for row in page.rows] == expected

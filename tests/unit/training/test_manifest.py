@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.registered import manifest_of
+from tests.registered import build_manifest
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.manifest import Manifest, compute_checkpoint_hash
 from twin_resources.errors import TwinError
@@ -24,7 +24,7 @@ def write_adapter(folder: Path, *, value: float = 1.0, alpha: int = 32) -> Path:
 
 
 def make_manifest(checkpoint: str, *, training: str = "t") -> Manifest:
-    return manifest_of("ann", checkpoint, training=training, tokens=10, epochs=0.5)
+    return build_manifest("ann", checkpoint, training=training, tokens=10, epochs=0.5)
 
 
 def test_the_hash_depends_on_weights_shape_base_and_template(tmp_path: Path) -> None:

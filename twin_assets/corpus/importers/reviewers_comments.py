@@ -1,12 +1,13 @@
 """Remove reviewers' comments, which are other people's words, from a document.
 
-Scope: pages and texts written by word processors.
+Scope: HTML and text files exported by word processors.
 Out of scope: the author's own hidden comments (`obsidian_comments`), and readers' comments below a
 page, which `html_cleaning` removes.
 
-Formats: Google Docs' "Web page" and "Plain text" (comments after the text, marked `[a]` in it),
-Word's "Web page" (`mso-element:comment-list`), and LibreOffice's HTML. pandoc ignores comments in
-.docx and .odt files; other people's suggested insertions are rejected (`text_formats`).
+Formats: Google Docs' "Web page" and "Plain text" (the comments follow the text, which refers to
+them as `[a]`), Word's "Web page" (`mso-element:comment-list`), and LibreOffice's HTML. pandoc
+ignores comments in .docx and .odt files; other people's suggested insertions are rejected
+(`text_formats`).
 """
 # pyright: strict
 
@@ -25,17 +26,17 @@ _HTML_COMMENT = re.compile(
     rf"|<div{_TAG_CONTENT}\btitle=[\"']?(?:annotation|comment)[\"']?{_TAG_CONTENT}>{_ANY_CONTENT}</div>",
     re.DOTALL | re.IGNORECASE,
 )
-# A comment follows its mark directly; an author's footnote, `[a] …`, has a space in between.
+# A comment follows its marker directly; an author's footnote, `[a] …`, has a space in between.
 _FIRST_TEXT_COMMENT = re.compile(r"^\[a\](?![:(\[\s])", re.MULTILINE)
-_NAMES = re.compile(r"^\[([a-z]{1,2})\](?![:(\[\s])", re.MULTILINE)
-_MARK = r"(?<=\S)\[{}\](?![:(\[])"
+_COMMENT_LABELS = re.compile(r"^\[([a-z]{1,2})\](?![:(\[\s])", re.MULTILINE)
+_MARKER = r"(?<=\S)\[{}\](?![:(\[])"
 
 
 def remove_reviewers_comments(text: str, *, markup: str) -> str:
     """Return the text without reviewers' comments.
 
     Args:
-        text: the text below its head.
+        text: the text of the document, without its header.
         markup: `html`, `markdown` or `text`.
     """
     if markup == "html":
@@ -44,13 +45,13 @@ def remove_reviewers_comments(text: str, *, markup: str) -> str:
         (
             match
             for match in _FIRST_TEXT_COMMENT.finditer(text)
-            if re.search(_MARK.format("a"), text[: match.start()])
+            if re.search(_MARKER.format("a"), text[: match.start()])
         ),
         None,
     )
     if first_comment is None:
         return text
     author_text, comments = text[: first_comment.start()], text[first_comment.start() :]
-    for name in dict.fromkeys(_NAMES.findall(comments)):
-        author_text = re.sub(_MARK.format(name), "", author_text)
+    for name in dict.fromkeys(_COMMENT_LABELS.findall(comments)):
+        author_text = re.sub(_MARKER.format(name), "", author_text)
     return author_text.rstrip() + "\n"

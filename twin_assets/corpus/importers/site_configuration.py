@@ -23,9 +23,9 @@ from twin_assets.corpus.importers.site import Site
 
 _JEKYLL = re.compile(r"_config\.(?:ya?ml|toml)")
 _HUGO = re.compile(r"(?:config/_default/)?(?:hugo|config)\.(?:toml|ya?ml|json)")
-_HUGO_PARTS = re.compile(r"config/_default/(languages|cascade)\.(?:toml|ya?ml|json)")
+_HUGO_SECTION_FILES = re.compile(r"config/_default/(languages|cascade)\.(?:toml|ya?ml|json)")
 
-Fields = Mapping[str, Any]
+Configuration = Mapping[str, Any]
 
 
 def read_site(paths: Iterable[str], read_bytes: Callable[[str], bytes], *, layout: str) -> Site:
@@ -34,7 +34,8 @@ def read_site(paths: Iterable[str], read_bytes: Callable[[str], bytes], *, layou
     Args:
         paths: paths of the files in the folder, relative to its root.
         read_bytes: function that returns the bytes of one of these files; may raise `OSError`.
-        layout: `jekyll`, `hugo`, or another, for which only address and time zone are read.
+        layout: `jekyll`, `hugo`, or any other value, for which only the address and the
+            time zone are read.
     """
     fields = read_configuration(paths, read_bytes, layout=layout)
     # Jekyll's `baseurl` is the path below `url`; Hugo's is the whole address.
@@ -53,7 +54,7 @@ def read_site(paths: Iterable[str], read_bytes: Callable[[str], bytes], *, layou
 
 def read_configuration(
     paths: Iterable[str], read_bytes: Callable[[str], bytes], *, layout: str
-) -> Fields:
+) -> Configuration:
     """Return a site's settings with lower-case keys, or {} if they cannot be read.
 
     The arguments are those of `read_site`.
@@ -67,13 +68,13 @@ def read_configuration(
     fields = next(filter(None, candidates), dict[str, Any]())
     if layout == "hugo":
         for path in sorted_paths:
-            if match := _HUGO_PARTS.fullmatch(path):
+            if match := _HUGO_SECTION_FILES.fullmatch(path):
                 section = parse_file(path, read_bytes)
                 fields = {match[1]: lowercase_keys(section).get(match[1], section), **fields}
     return fields
 
 
-def _build_jekyll_site(site: Site, fields: Fields) -> Site:
+def _build_jekyll_site(site: Site, fields: Configuration) -> Site:
     collections = lowercase_keys(fields.get("collections"))
     output_collections = [
         name
@@ -92,7 +93,7 @@ def _build_jekyll_site(site: Site, fields: Fields) -> Site:
     )
 
 
-def _build_hugo_site(site: Site, fields: Fields) -> Site:
+def _build_hugo_site(site: Site, fields: Configuration) -> Site:
     languages = {
         str(name).lower(): lowercase_keys(options)
         for name, options in lowercase_keys(fields.get("languages")).items()
@@ -127,13 +128,13 @@ def parse_file(path: str, read_bytes: Callable[[str], bytes]) -> object:
         return None
 
 
-def lowercase_keys(value: object) -> Fields:
+def lowercase_keys(value: object) -> Configuration:
     """Return a mapping with lower-case keys, or an empty mapping for any other value."""
     if not isinstance(value, dict):
         return {}
     return {str(key).lower(): item for key, item in cast("dict[object, Any]", value).items()}
 
 
-def _text_setting(fields: Fields, name: str) -> str:
+def _text_setting(fields: Configuration, name: str) -> str:
     value = fields.get(name)
     return value.strip() if isinstance(value, str) else ""

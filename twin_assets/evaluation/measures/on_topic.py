@@ -1,6 +1,6 @@
 """Measure whether served answers are nearer to their own questions than to other questions.
 
-Scope: scoring the answers, deciding when there are enough of them, the claim.
+Scope: scoring the answers, deciding when there are enough of them, and deciding the claim.
 Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions that are
 further away (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
 
@@ -112,11 +112,11 @@ def compute_candidate_shares(
 def measure_topic(
     prompts: PromptSet, prompt_answers: PromptAnswers, judge: TopicJudge, *, scores: BaseScores
 ) -> OnTopic:
-    """Measure the topic of the answers to the held-out questions that were asked.
+    """Measure how well the answers to the held-out questions stay on topic.
 
     Args:
-        scores: scores of the base's answers. Without a score announced by `announce_base`, the base
-            was not asked.
+        scores: scores of the base's answers. If `announce_base` requested no score, the base was
+            not asked.
     """
     base_shares = None
     if scores.is_announced(OWN_QUESTION_SCORE):
@@ -191,13 +191,13 @@ def _decide_claim(on_topic: OnTopic) -> GateClaim:
         f"{count} held-out questions"
     )
     if on_topic.stopped is not None and on_topic.questions != on_topic.of_questions:
-        detail += f", where a sequential test decided: {on_topic.stopped} the limit"
+        detail += f", after which a sequential test placed the share {on_topic.stopped} the limit"
     is_met = on_topic.reaches_the_limit
     if not is_met and on_topic.own_of_base is not None and on_topic.own_apart is not None:
         is_met = on_topic.own_of_base.value < MIN_AUC and on_topic.own_apart.high >= 0.0
         detail += (
-            f"; the base model {_format_share(on_topic.own_of_base)}, candidate − base "
-            f"{on_topic.own_apart.describe()}"
+            f"; the base model scores {_format_share(on_topic.own_of_base)}, and candidate minus "
+            f"base is {on_topic.own_apart.describe()}"
         )
         if is_met:
             detail += ": the base misses the limit too, and the candidate is not below the base"

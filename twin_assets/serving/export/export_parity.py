@@ -155,7 +155,7 @@ def _compare_with_llama_cpp(
                 settings, source.model_folder, file, adapter=source.adapter
             )
         else:
-            write_model(source.base, base, wheels=settings.weights_dir / "wheels")
+            write_model(source.base, base, wheel_cache=settings.weights_dir / "wheels")
             parity = verify_serving_parity(
                 settings, source.base, base, adapter=source.adapter, adapter_gguf=file
             )

@@ -140,19 +140,19 @@ def write_export(
     elif export_format == "gguf-adapter":
         assert source.adapter is not None
         file = output_folder / GGUF_NAMES[export_format]
-        gguf_converter.write_adapter(source.adapter, source.base, file, wheels=wheels)
+        gguf_converter.write_adapter(source.adapter, source.base, file, wheel_cache=wheels)
     elif export_format == "merged":
         write_merged_model(source.model_folder, source.adapter, output_folder, dtype=dtype)
     elif source.adapter is None:
         gguf_converter.write_model(
-            source.model_folder, output_folder / GGUF_NAMES[export_format], wheels=wheels
+            source.model_folder, output_folder / GGUF_NAMES[export_format], wheel_cache=wheels
         )
     else:
         # the GGUF writer rounds once; the export's disk has enough space for the merged weights
         with tempfile.TemporaryDirectory(dir=output_folder.parent, prefix="merged-") as folder:
             write_merged_model(source.model_folder, source.adapter, Path(folder), dtype="float32")
             gguf_converter.write_model(
-                Path(folder), output_folder / GGUF_NAMES[export_format], wheels=wheels
+                Path(folder), output_folder / GGUF_NAMES[export_format], wheel_cache=wheels
             )
 
 

@@ -96,7 +96,7 @@ def rewriting_text(message: str, author: Author) -> str:
     return text.replace("{author}", author.name)
 
 
-def not_written_text(message: str, author: Author, *, nearest: bool) -> str:
+def no_posts_text(message: str, author: Author, *, nearest: bool) -> str:
     """Return a note that the author has not written about the subject.
 
     It is in the language of the message if that is certain, otherwise in the language of the posts.

@@ -32,7 +32,7 @@ RETRY_INTERVAL_S = 1.0
 # A canary may take twice the time after which it counts as slow; then the stable version answers.
 TIMEOUT_FACTOR = 2.0
 # Called with (author, version, reason); rolls the version back in the registry and blocks.
-RollBack = Callable[[str, int, str], None]
+RollbackCallback = Callable[[str, int, str], None]
 
 
 @dataclass
@@ -48,7 +48,7 @@ class CanaryWatch:
     """
 
     live_config: LiveConfig
-    roll_back: RollBack
+    roll_back: RollbackCallback
     clock: Callable[[], float] = time.monotonic
     breakers: dict[str, Breaker] = field(default_factory=dict[str, Breaker])
     windows: dict[str, StableWindow] = field(default_factory=dict[str, StableWindow])
@@ -110,7 +110,9 @@ class CanaryWatch:
             try:
                 await asyncio.to_thread(self.roll_back, author, version, reason)
             except (TwinError, DatabaseError, OSError) as error:
-                sys.stderr.write(f"canary {key}: the rollback failed; it is retried. {error}\n")
+                sys.stderr.write(
+                    f"canary {key}: the rollback failed and will be retried: {error}\n"
+                )
                 await asyncio.sleep(RETRY_INTERVAL_S)
             else:
                 self.breakers.pop(key, None)  # a later canary of this key starts afresh

@@ -13,7 +13,7 @@ from dataclasses import replace
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors.answer_forms import VOICE, AnswerForm, resolve_form
 from twin_resources.gateway.exchange.exchange import AnswerParts, Exchange
-from twin_resources.gateway.front_desk.answers import not_written_text, other_language_text
+from twin_resources.gateway.front_desk.answers import no_posts_text, other_language_text
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.models.quotes.answer_text import (
     MAX_NEAREST,
@@ -32,7 +32,7 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
     """
     if exchange.fixed_text.text:
         return exchange
-    target_form, release_note = requested_form(exchange)
+    target_form, release_note = resolve_requested_form(exchange)
     notes = (*exchange.notes, *([release_note] if release_note else []))
     if target_form == VOICE:
         return replace(exchange, notes=notes)
@@ -40,10 +40,11 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
     return replace(exchange, answer_parts=answer_parts, notes=(*notes, *([note] if note else [])))
 
 
-def requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
+def resolve_requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
     """Return the requested form, and a note if prose alone is requested but not released.
 
-    A client that names a version gets its prose, and JSON has no place for a quotation.
+    A client that names a version gets its prose, and a JSON response cannot contain a
+    quotation.
     """
     chat_request, author, decision = exchange.chat_request, exchange.author, exchange.decision
     if chat_request.names_version or chat_request.response_format is not None:
@@ -74,7 +75,8 @@ def _choose_possible_form(exchange: Exchange, target_form: AnswerForm) -> tuple[
                 "posts_unreadable",
                 tried="quote the author's posts",
                 found=found_passages.missing_reason,
-                next_step="try again in a few seconds; read `twin status` and the gateway's log",
+                next_step="try again in a few seconds; if it fails again, run `twin status` and "
+                "read the gateway's log",
             )
         opening = AnswerOpening(f"No post by {author.name} can be quoted right now.")
         return AnswerParts("quote", opening), note
@@ -87,7 +89,7 @@ def _choose_possible_form(exchange: Exchange, target_form: AnswerForm) -> tuple[
     )
     if language_note or not quotes:
         posts = found_passages.nearest[:MAX_NEAREST]
-        text = language_note or not_written_text(
+        text = language_note or no_posts_text(
             exchange.chat_request.question, author, nearest=bool(posts)
         )
         opening = render_nearest_posts(text, posts)

@@ -29,7 +29,7 @@ from twin_resources.gateway.request.housekeeping import (
 )
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.request.response_format import JSON_OBJECT, build_document
-from twin_resources.gateway.stages.answer_form import requested_form
+from twin_resources.gateway.stages.answer_form import resolve_requested_form
 from twin_resources.gateway.stages.services import RequestServices
 
 
@@ -116,7 +116,7 @@ def _recognize(
 def _asks_to_rewrite_quotations(exchange: Exchange) -> bool:
     """Return whether a reader asks to rewrite an earlier answer, which no model may do here."""
     chat_request = exchange.chat_request
-    is_for_model = bool(chat_request.alias) or requested_form(exchange)[0] == VOICE
+    is_for_model = bool(chat_request.alias) or resolve_requested_form(exchange)[0] == VOICE
     has_answer = bool(chat_request.earlier_answers)
     return has_answer and not is_for_model and asks_to_rewrite(chat_request.question)
 

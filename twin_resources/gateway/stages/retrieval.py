@@ -14,7 +14,7 @@ from twin_resources.authors.answer_forms import VOICE
 from twin_resources.gateway.exchange.exchange import Exchange
 from twin_resources.gateway.exchange.guardrails import guard_passages
 from twin_resources.gateway.guards.guard_record import summarize_findings
-from twin_resources.gateway.stages.answer_form import requested_form
+from twin_resources.gateway.stages.answer_form import resolve_requested_form
 from twin_resources.gateway.stages.services import RequestServices
 
 
@@ -27,7 +27,7 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
     if exchange.fixed_text.text:
         return exchange
     author = exchange.author
-    form, _ = requested_form(exchange)
+    form, _ = resolve_requested_form(exchange)
     result = await services.passage_finder.find(
         author.slug,
         exchange.chat_request.search_texts,

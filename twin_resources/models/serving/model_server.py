@@ -44,7 +44,7 @@ from twin_resources.models.serving.served_precision import (
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import split_stored_name
-from twin_resources.storage.weights.chat_model import read_gguf_precision
+from twin_resources.storage.weights.chat_model import read_gguf_quantization
 
 if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion
@@ -87,7 +87,7 @@ class ServerProcess:
                     next_step="prepare the base model, or materialize the checkpoint again",
                 )
         self.alias = alias
-        self._engine = local_engine_name(read_gguf_precision(Path(base_gguf)))
+        self._engine = local_engine_name(read_gguf_quantization(Path(base_gguf)))
         self.key = "sk-model-" + secrets.token_urlsafe(24)
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
         self.log_path = settings.logs_dir / f"model-server-{name}.log"
@@ -281,7 +281,7 @@ class ModelServers:
         if self._settings.model_server_url:
             return external_precision(self._settings.model_server_precision, version.base)
         file = Path(version.base_gguf)
-        return (read_gguf_precision(file) if file.is_file() else "") or F16
+        return (read_gguf_quantization(file) if file.is_file() else "") or F16
 
     @contextmanager
     def serve(

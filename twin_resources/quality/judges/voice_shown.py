@@ -24,7 +24,7 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 
 SCHEMA = 1
-FILE, PICTURE = "voice_shown.json", "voice_shown.svg"
+VOICE_FIGURES_FILE, VOICE_PLOT_FILE = "voice_shown.json", "voice_shown.svg"
 WRITERS = ("author", "base", "tuned")
 MAX_TRAITS = 4  # traits shown per habit; sentence lengths always show all bins
 BAR_CELLS = 8
@@ -126,7 +126,7 @@ def read_checkpoint_voice_figures(
     Raises:
         TwinError: as in `read_voice_figures`.
     """
-    return read_voice_figures(checkpoints / author / checkpoint / "evaluation" / FILE)
+    return read_voice_figures(checkpoints / author / checkpoint / "evaluation" / VOICE_FIGURES_FILE)
 
 
 def render_bars(figures: VoiceFigures) -> list[str]:

@@ -1,4 +1,4 @@
-"""Decide whether changes at an author's sources need an import, and which run makes it.
+"""Decide whether changes in an author's sources need an import, and which run performs it.
 
 Scope: the decision, as a pure function of the remembered state, the current state and the runs of
 the last change.
@@ -25,7 +25,7 @@ MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class KnownSources:
+class SourcesState:
     """The state of one author's sources, remembered between two checks.
 
     Attributes:
@@ -46,73 +46,82 @@ class KnownSources:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> KnownSources:
+    def from_json(cls, fields: dict[str, Any]) -> SourcesState:
         return cls(**fields)
 
 
 @dataclass(frozen=True)
-class ArrivalDecision:
-    """The state to remember, whether to launch its run, and a message."""
+class ImportDecision:
+    """The state to store, whether to launch a run for it, and a message."""
 
-    known: KnownSources | None
+    state: SourcesState | None
     should_launch: bool
     message: str
 
 
-def decide(
-    known: KnownSources | None,
+def decide_import(
+    previous_state: SourcesState | None,
     fingerprint: str,
     *,
     now: float,
     is_imported: bool,
     is_import_running: bool,
     runs: Sequence[Run],
-) -> ArrivalDecision:
+) -> ImportDecision:
     """Decide whether to launch an import for one author.
 
     Args:
-        known: the remembered state, or None if these sources were never checked.
+        previous_state: the remembered state, or None if these sources were never checked.
         fingerprint: the fingerprint of the current sources.
         now: seconds since the epoch.
         is_imported: whether an import that the sensor did not request has read the current state.
         is_import_running: whether an import of this author is queued or running.
-        runs: the runs of `known`, newest first.
+        runs: the runs of `previous_state`, newest first.
     """
     if is_import_running:
-        return ArrivalDecision(known, False, "an import is running; checked again after it")
-    # The run may belong to another code location and have a key from its memory.
-    if is_imported and (known is None or fingerprint != known.mark or not (known.settled or runs)):
-        number = 0 if known is None else known.number
-        imported_state = KnownSources(number, fingerprint, 0, True, now)
-        return ArrivalDecision(imported_state, False, "nothing has changed since the import")
-    if known is None:
-        return ArrivalDecision(KnownSources(1, fingerprint, 1, False, now), True, "first import")
-    if fingerprint != known.mark:
-        return ArrivalDecision(
-            KnownSources(known.number + 1, fingerprint, 1, False, now), True, "changed"
+        message = "an import is running; the sources are checked again when it ends"
+        return ImportDecision(previous_state, False, message)
+    # Another code location may have started the run, with a key from its own cursor.
+    if is_imported and (
+        previous_state is None
+        or fingerprint != previous_state.mark
+        or not (previous_state.settled or runs)
+    ):
+        change_number = 0 if previous_state is None else previous_state.number
+        imported_state = SourcesState(change_number, fingerprint, 0, True, now)
+        return ImportDecision(imported_state, False, "nothing has changed since the import")
+    if previous_state is None:
+        return ImportDecision(SourcesState(1, fingerprint, 1, False, now), True, "first import")
+    if fingerprint != previous_state.mark:
+        return ImportDecision(
+            SourcesState(previous_state.number + 1, fingerprint, 1, False, now), True, "changed"
         )
-    if known.settled:
-        return ArrivalDecision(known, False, "nothing new")
-    step = next_step(runs, now=now, attempt=known.attempt, max_attempts=MAX_ATTEMPTS)
+    if previous_state.settled:
+        return ImportDecision(previous_state, False, "nothing new")
+    step = next_step(runs, now=now, attempt=previous_state.attempt, max_attempts=MAX_ATTEMPTS)
     if step == "offer":
-        return ArrivalDecision(known, True, "its run was never started")
+        return ImportDecision(previous_state, True, "its run was never started")
     if step == "wait":
-        return ArrivalDecision(known, False, "the import's worker died; Dagster restarts it")
+        return ImportDecision(
+            previous_state, False, "the import's worker died; Dagster restarts it"
+        )
     if step == "retry":
-        retry_state = replace(known, attempt=known.attempt + 1, at=now)
+        retry_state = replace(previous_state, attempt=previous_state.attempt + 1, at=now)
         message = (
             f"the import failed or was canceled; attempt {retry_state.attempt} of {MAX_ATTEMPTS}"
         )
-        return ArrivalDecision(retry_state, True, message)
+        return ImportDecision(retry_state, True, message)
     message = {"passed": "imported", "canceled": "ended"}.get(
-        step, f"the import failed {known.attempt} times; the next change starts another import"
+        step,
+        f"the import failed {previous_state.attempt} times; the next change starts another import",
     )
-    return ArrivalDecision(replace(known, settled=True), False, message)
+    return ImportDecision(replace(previous_state, settled=True), False, message)
 
 
-def run_key(kind: str, author: str, epoch: int, known: KnownSources) -> str:
-    """Return `posts:ann:1764000000:3.1` for the third change of this memory, first attempt.
+def build_run_key(kind: str, author: str, epoch: int, state: SourcesState) -> str:
+    """Return `posts:ann:1764000000:3.1`, the key of the first attempt at the third change.
 
-    `epoch` separates the numbers of two memories, because a cursor can be reset.
+    Changes are counted since the state was created. A cursor can be reset, which restarts the
+    numbers. `epoch` keeps the keys distinct.
     """
-    return f"{kind}:{author}:{epoch}:{known.number}.{known.attempt}"
+    return f"{kind}:{author}:{epoch}:{state.number}.{state.attempt}"

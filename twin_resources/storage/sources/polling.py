@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources.arrivals import KnownSources
+from twin_resources.storage.sources.arrivals import SourcesState
 from twin_resources.storage.sources.feed_response import PollResponse
 from twin_resources.storage.state.state import State
 
@@ -43,13 +43,13 @@ class PollState:
     """The remembered state of one author's feeds.
 
     Attributes:
-        epoch: the start of this memory, in seconds since the epoch (`arrivals.run_key`).
+        epoch: the start of this memory, in seconds since the epoch (`arrivals.build_run_key`).
         known: the last decision, or None before the first one.
         responses: address → the last response.
     """
 
     epoch: int
-    known: KnownSources | None = None
+    known: SourcesState | None = None
     responses: Mapping[str, PollResponse] = field(default_factory=dict[str, PollResponse])
 
 
@@ -101,7 +101,7 @@ def load_poll_state(state: State, author: str, *, now: float) -> PollState:
     known_fields: dict[str, Any] | None = json.loads(row.known)
     return PollState(
         epoch=row.epoch,
-        known=None if known_fields is None else KnownSources.from_json(known_fields),
+        known=None if known_fields is None else SourcesState.from_json(known_fields),
         responses={url: PollResponse(**fields) for url, fields in response_fields.items()},
     )
 

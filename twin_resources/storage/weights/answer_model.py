@@ -95,9 +95,9 @@ def resolve_name(text: str, *, key: str = "") -> NamedModel:
     model = parse_name(text)
     action = f"use {text!r} as the answer model"
     if model.kind == "folder":
-        require_chat_folder(Path(model.name), tried=action)
+        require_chat_folder(Path(model.name), action=action)
     elif model.kind == "gguf":
-        require_chat_gguf(Path(model.name), tried=action)
+        require_chat_gguf(Path(model.name), action=action)
     elif model.kind == "address":
         return _select_model(model, list_model_ids(model.url, key), tried=action)
     return model

@@ -21,22 +21,23 @@ MAX_METADATA_BYTES = 64 * 1024 * 1024
 BLOCK_BYTES = 1024 * 1024
 
 
-_FILE_TYPE = b"general.file_type" + (4).to_bytes(4, "little")  # the key and its type (4 = uint32)
+# the key and its type (4 = uint32)
+_FILE_TYPE_MARKER = b"general.file_type" + (4).to_bytes(4, "little")
 # Codes from https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, general.file_type
-_PRECISIONS = {
+_QUANTIZATIONS = {
     0: "f32", 1: "f16", 2: "q4_0", 3: "q4_1", 7: "q8_0", 8: "q5_0", 9: "q5_1", 10: "q2_k",
     11: "q3_k_s", 12: "q3_k_m", 13: "q3_k_l", 14: "q4_k_s", 15: "q4_k_m", 16: "q5_k_s",
     17: "q5_k_m", 18: "q6_k", 32: "bf16",
 }  # fmt: skip
 
 
-def read_gguf_precision(path: Path) -> str:
+def read_gguf_quantization(path: Path) -> str:
     """Return the format of most matrices of a GGUF file (`f16`, `q8_0` …), or "" if not stated."""
-    value = _read_after_marker(path, _FILE_TYPE, 4)
+    value = _read_after_marker(path, _FILE_TYPE_MARKER, 4)
     if len(value) < 4:
         return ""
     file_type = int.from_bytes(value, "little")
-    return _PRECISIONS.get(file_type, f"file type {file_type}")
+    return _QUANTIZATIONS.get(file_type, f"file type {file_type}")
 
 
 def _read_after_marker(path: Path, marker: bytes, length: int) -> bytes:
@@ -53,7 +54,7 @@ def _read_after_marker(path: Path, marker: bytes, length: int) -> bytes:
     return b""
 
 
-def require_chat_folder(folder: Path, *, tried: str) -> None:
+def require_chat_folder(folder: Path, *, action: str) -> None:
     """Check that a transformers folder contains a chat model.
 
     Raises:
@@ -61,15 +62,16 @@ def require_chat_folder(folder: Path, *, tried: str) -> None:
     """
     if not (folder / "config.json").is_file():
         raise TwinError(
-            tried,
+            action,
             found=f"no config.json in {folder}",
-            next_step="name a transformers folder: config.json, tokenizer and *.safetensors",
+            next_step="specify a transformers folder with config.json, a tokenizer and "
+            "*.safetensors",
         )
     if not any(folder.glob("*.safetensors")):
         raise TwinError(
-            tried,
+            action,
             found=f"no *.safetensors in {folder} (pickled weights are not read)",
-            next_step="name a model that is stored in safetensors format",
+            next_step="specify a model that is stored in safetensors format",
         )
     settings_file = folder / "tokenizer_config.json"
     has_template_setting = settings_file.is_file() and "chat_template" in json.loads(
@@ -77,14 +79,14 @@ def require_chat_folder(folder: Path, *, tried: str) -> None:
     )
     if not has_template_setting and not (folder / "chat_template.jinja").is_file():
         raise TwinError(
-            tried,
+            action,
             found="its tokenizer has no chat template",
-            next_step="name the instruct or chat variant of this model",
+            next_step="specify the instruct or chat variant of this model",
         )
 
 
-def require_chat_gguf(path: Path, *, tried: str) -> None:
-    """Check in the metadata of a GGUF file that it contains a chat model.
+def require_chat_gguf(path: Path, *, action: str) -> None:
+    """Check that a GGUF file contains a chat model, according to its metadata.
 
     Raises:
         TwinError: it is not a GGUF file or has no chat template (adapters have none).
@@ -93,13 +95,14 @@ def require_chat_gguf(path: Path, *, tried: str) -> None:
         magic = stream.read(len(GGUF_MAGIC))
         if magic != GGUF_MAGIC:
             raise TwinError(
-                tried,
+                action,
                 found=f"{path} is not a GGUF file",
-                next_step="name a GGUF file, or the transformers folder of the model",
+                next_step="specify a GGUF file or the model's transformers folder",
             )
     if not _read_after_marker(path, CHAT_TEMPLATE_KEY, 1):
         raise TwinError(
-            tried,
+            action,
             found=f"{path} has no chat template",
-            next_step="name the GGUF file of the complete instruct or chat variant, not an adapter",
+            next_step="specify the GGUF file of the complete instruct or chat variant, not an "
+            "adapter",
         )

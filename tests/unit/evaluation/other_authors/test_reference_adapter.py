@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.registered import manifest_of
+from tests.registered import build_manifest
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.evaluation.measures.author_control import draft_question
@@ -105,7 +105,7 @@ def write_trained_adapter(home: Settings, checkpoint: str = "c" * 64, **changes:
     values: dict[str, Any] = {
         "base": {"revision": "r"}, "recipe": recipe, "code": training_code_hash(),
     } | changes  # fmt: skip
-    manifest = manifest_of("", checkpoint, dataset={"context_tokens": 400}, **values)
+    manifest = build_manifest("", checkpoint, dataset={"context_tokens": 400}, **values)
     folder = home.reference_adapters_dir / checkpoint
     write_weights(folder / "adapter")
     manifests.write_manifest(folder, manifest)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.evaluation.test_gate import GOOD, INCUMBENT, with_fields
+from tests.unit.evaluation.test_gate import INCUMBENT, PASSING_MEASUREMENTS, with_fields
 from tests.unit.judges.test_voice_shown_record import FIGURES
 from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
 from twin_assets.evaluation.report.evaluation_record import (
@@ -30,13 +30,17 @@ from twin_assets.evaluation.report.markdown import (
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.voice_shown import FILE, PICTURE, read_voice_figures
+from twin_resources.quality.judges.voice_shown import (
+    VOICE_FIGURES_FILE,
+    VOICE_PLOT_FILE,
+    read_voice_figures,
+)
 from twin_resources.registry.moves import Verdict
 
 EVALUATION = Evaluation(
     checkpoint="c" * 64,
     rests_on="r" * 64,
-    measured=GOOD,
+    measured=PASSING_MEASUREMENTS,
     answer_tokens=5400,
     precision="bf16",
     left_out={"too_long": 1},
@@ -76,7 +80,7 @@ def test_an_older_schema_is_ignored_and_a_damaged_file_is_an_error(tmp_path: Pat
 
 
 def test_the_report_names_every_claim_and_number() -> None:
-    claims = decide(GOOD)
+    claims = decide(PASSING_MEASUREMENTS)
     verdict = Verdict(
         "jane", EVALUATION.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
     )
@@ -88,12 +92,12 @@ def test_the_report_names_every_claim_and_number() -> None:
     for expected in ("23.50", "34.60", "too_long", "12.5 s"):
         assert expected in text
     assert INCUMBENT.name not in text
-    assert all(f"`{claim.name}`" in text for claim in advisory_claims(GOOD))
+    assert all(f"`{claim.name}`" in text for claim in advisory_claims(PASSING_MEASUREMENTS))
     assert "refuses nothing" not in text
 
 
 def test_answers_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
-    claims = decide(GOOD)
+    claims = decide(PASSING_MEASUREMENTS)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
     path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
     answers = AnswerComparison(
@@ -109,8 +113,12 @@ def test_answers_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
 
 
 def test_the_report_marks_unmet_advisory_claims() -> None:
-    unmet_grounding = replace(GOOD.values["grounding"], own=Interval(0.0, -0.1, 0.1))
-    evaluation = replace(EVALUATION, measured=with_fields(GOOD, grounding=unmet_grounding))
+    unmet_grounding = replace(
+        PASSING_MEASUREMENTS.values["grounding"], own=Interval(0.0, -0.1, 0.1)
+    )
+    evaluation = replace(
+        EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, grounding=unmet_grounding)
+    )
     claims = decide(evaluation.measured)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
 
@@ -127,7 +135,7 @@ def test_the_report_marks_unmet_advisory_claims() -> None:
 def test_only_the_file_of_answers_contains_text_of_posts(
     tmp_path: Path,
 ) -> None:
-    claims = decide(GOOD)
+    claims = decide(PASSING_MEASUREMENTS)
     verdict = Verdict(
         "jane", EVALUATION.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
     )
@@ -151,21 +159,21 @@ def test_only_the_file_of_answers_contains_text_of_posts(
 
 
 def test_the_voice_plot_has_its_own_file(tmp_path: Path) -> None:
-    answers = replace(EVALUATION, measured=with_fields(GOOD, shown=FIGURES))
+    answers = replace(EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, shown=FIGURES))
     path = evaluation_path(tmp_path, GATE_VERSION)
     write_evaluation(path, answers)
     assert read_evaluation(path) == answers
 
     write_report(path.with_suffix(".md"), answers, build_verdict(answers), [])
 
-    assert read_voice_figures(path.with_name(FILE)) == FIGURES
-    assert path.with_name(PICTURE).read_text().count("per 100 words") == 1
+    assert read_voice_figures(path.with_name(VOICE_FIGURES_FILE)) == FIGURES
+    assert path.with_name(VOICE_PLOT_FILE).read_text().count("per 100 words") == 1
     report_text = path.with_suffix(".md").read_text()
-    assert f"]({PICTURE})" in report_text
+    assert f"]({VOICE_PLOT_FILE})" in report_text
 
 
 def test_the_report_for_the_event_log_embeds_its_plot() -> None:
-    answers = replace(EVALUATION, measured=with_fields(GOOD, shown=FIGURES))
+    answers = replace(EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, shown=FIGURES))
     report_text = render_report_for_event_log(answers, build_verdict(answers))
     pictures = re.findall(r"!\[[^]]+\]\(([^)]*)\)", report_text)
     [picture] = pictures
