@@ -100,7 +100,6 @@ def replay(
     trial = _build_comparison(author, versions, panel)
     replayer = _BatchReplayer(author, versions, index_by_id(prompts), panel, trial, serve)
     stored_pairs = _read_stored_pairs(tables, author.slug)
-    trial_margin = margin_for_incumbent(versions.incumbent, margin)
 
     def current_evidence() -> PairEvidence:
         return compute_evidence(
@@ -108,7 +107,7 @@ def replay(
             trial.id,
             panel,
             is_incumbent_ungated=is_incumbent_ungated,
-            margin=trial_margin,
+            margin=margin_for_incumbent(versions.incumbent, margin),
         )
 
     evidence = current_evidence()
