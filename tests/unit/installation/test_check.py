@@ -26,7 +26,7 @@ def mark_expression(stage: check.Stage) -> str:
 
 
 def test_stages_by_length() -> None:
-    fast = check.pytest_stages([], "fast", changed=["tests/graph/corpus"])
+    fast = check.pytest_stages([], "fast", changed_tests=["tests/graph/corpus"])
     assert [stage.name for stage in fast] == ["unit and changed graph"]
     assert fast[0].command[-2:] == ("tests/graph/corpus", "tests/unit")
     assert mark_expression(fast[0]) == "not long"
@@ -66,7 +66,7 @@ def test_worker_counts() -> None:
 def test_bad_worker_counts_fail(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         check.main(list(words))
-    assert f"{words[1]} is no " in capsys.readouterr().err
+    assert f"{words[1]} is not a number of workers" in capsys.readouterr().err
 
 
 def test_changed_files_select_the_graph_tests_of_the_fast_form(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_the_interval_of_the_corrected_share_covers_the_truth(
     assert mean == pytest.approx(wrong, abs=0.03)
 
 
-def test_a_third_claims_of_unsupported_sentences_never_passes() -> None:
+def test_a_third_of_unsupported_sentences_never_passes() -> None:
     third_claims = [decide_claim(measure(seed, wrong=0.33)) for seed in range(20)]
     half_claims = [decide_claim(measure(seed, wrong=0.5)) for seed in range(20)]
 
