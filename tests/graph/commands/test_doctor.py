@@ -258,7 +258,7 @@ def test_an_unreachable_postgresql_state_is_reported(
     postgresql_home = home.model_copy(update={"state_url": url})
     empty = single(stores.check_state(postgresql_home))
     assert (empty.name, empty.verdict) == ("PostgreSQL", "ok")
-    assert "made at the first start" in empty.found
+    assert "the first start creates its tables" in empty.found
     State.open(url).close()
     assert "schema" in single(stores.check_state(postgresql_home)).found
     wrong_addresses = {
@@ -323,7 +323,7 @@ def test_the_trace_store_and_langfuse_are_checked(
     unreachable = trace_store.model_copy(update={"traces_port": closed_port})
     assert verdict(stores.check_traces(unreachable, is_running=False)) == "ok"
     finding = single(stores.check_traces(unreachable, is_running=True))
-    assert (finding.verdict, finding.remedy) == ("fail", "`twin logs traces`")
+    assert (finding.verdict, finding.remedy) == ("fail", "see `twin logs traces`")
 
     secrets = load_secrets(trace_store)
     langfuse_settings = {

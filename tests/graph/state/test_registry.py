@@ -286,7 +286,7 @@ def test_a_person_may_force_a_refused_version(registry: Registry) -> None:
     register(registry, "h1")
     judge(registry, "h1", "not_decided")
     reconcile_all(registry)
-    with pytest.raises(MoveRefusedError, match="by hand, with a reason"):
+    with pytest.raises(MoveRefusedError, match="force the release with a reason"):
         registry.move("mara", 1, "stable", actor="chris", reason="small corpus")
     move = registry.move("mara", 1, "stable", actor="chris", reason="small corpus", force=True)
     assert move.forced
