@@ -380,7 +380,7 @@ def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -
     assert 0 < money.billed() <= limit * NANO_PER_DOLLAR
     refused = paid.post(body, key=key)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
-    assert "of the key" in refused.json()["error"]["message"]
+    assert "the key " in refused.json()["error"]["message"]
 
 
 def test_the_paid_model_answers_until_the_budget_is_spent(paid: Stack, money: MoneyWatch) -> None:

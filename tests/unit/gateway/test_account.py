@@ -149,15 +149,15 @@ def test_authors_keys_and_purposes_have_separate_limits(
     )
     key_limit = SpendingLimit(usd_per_day=0.5)
     spend(account, 0.5, key_limit=key_limit)
-    with pytest.raises(OverLimitError, match="of the key site"):
+    with pytest.raises(OverLimitError, match="the key site has a limit"):
         reserve(account, 0.1, key_limit=key_limit)
     spend(account, 0.5, key="app", key_limit=key_limit)
-    with pytest.raises(OverLimitError, match="of the author ada"):
+    with pytest.raises(OverLimitError, match="the author ada has a limit"):
         reserve(account, 0.1, key="app2")
-    with pytest.raises(OverLimitError, match="of the author ada"):
+    with pytest.raises(OverLimitError, match="the author ada has a limit"):
         reserve(account, 0.1, purpose="judge", key="")
     spend(account, 0.6, author="bob", purpose="teacher", key="")
-    with pytest.raises(OverLimitError, match="of the purpose teacher"):
+    with pytest.raises(OverLimitError, match="the purpose teacher has a limit"):
         reserve(account, 0.5, author="cyd", purpose="teacher", key="")
     spend(account, 0.3, author="bob", purpose="label", key="")
     assert account.sum_spending(author="ada").usd == 1.0
