@@ -36,6 +36,7 @@ from tests.bench.reader_questions.reading import (
     read_talks,
 )
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
+from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.gateway.found_passages import FoundPassages, PassageFinder
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.models.quotes.answer_text import render_quotes
@@ -107,9 +108,10 @@ class Finder:
             messages.append({"role": "user", "content": turn})
             question = read_question({"model": f"twin/{author}", "messages": messages})
             before = time.process_time()
-            found = self._passages.find_blocking(
+            found = self._passages._retrieve(
                 author,
                 question.search_texts,
+                token_budget=CONTEXT_TOKENS,
                 with_quotes=True,
                 earlier_answers=question.earlier_answers,
             )

@@ -187,7 +187,7 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
         "ada", remote_version.version, "stable", actor="test", reason="named", force=True
     )
     metadata = materialize(shadow_pairs, instance)
-    assert metadata["nothing_to_do"].startswith("the answer model is another provider's")
+    assert metadata["nothing_to_do"].startswith("the answer model belongs to another provider")
 
 
 def test_the_reason_for_missing_pairs_is_reported(
