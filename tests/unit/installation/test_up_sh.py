@@ -35,7 +35,7 @@ def test_help_is_printed_without_an_installation(checkout: Path, script: str, op
     completed = run_script(checkout, f"deploy/{script}", "--help")
     assert (completed.returncode, completed.stderr) == (0, "")
     assert option in completed.stdout
-    assert "memory" not in completed.stdout  # the preflight did not run
+    assert "GB of memory" not in completed.stdout  # the preflight did not run
 
 
 def test_a_missing_folder_is_refused(checkout: Path) -> None:
