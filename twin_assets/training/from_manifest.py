@@ -336,7 +336,8 @@ def _run(folder: Path, work: Path | None, base: Path | None) -> int:
             folder,
             work=work_folder.resolve(),
             tables=Tables(settings.tables_base, state=state),
-            launcher=make_launcher("", settings),
+            # this repetition must not continue from a state that another host stored
+            launcher=make_launcher("", settings.model_copy(update={"store_uri": ""})),
             base=base,
             on_message=_print_message,
         )

@@ -48,6 +48,7 @@ from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_assets.training.fine_tuning import DATASET, run_training
 from twin_assets.training.publishing import TrainingDescription, training_code_hash
 from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher.shared_state import remove_shared_states
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.storage.weights.weights import BaseModel, load_base_model
 
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 MODEL_NAME = "other authors' adapter"
+JOB_NAME = "reference"  # of the training, and the first part of its folder's name
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
     ranks = count_training_ranks(recipe, settings)
     samples_per_step = recipe.compute_samples_per_step(len(rows), ranks=ranks)
     job = Job(
-        folder=settings.work_dir / "training" / f"reference-{inputs.hash[:16]}",
+        folder=settings.work_dir / "training" / f"{JOB_NAME}-{inputs.hash[:16]}",
         base_name=inputs.base.name,
         base_folder=inputs.base.folder,
         ranks=ranks,
@@ -235,9 +237,11 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
         code=inputs.code,
         dataset=dataset,
     )
-    return run_training(
-        job, description, launcher, folder, name="reference", rows=rows, posts=posts
+    adapter = run_training(
+        job, description, launcher, folder, name=JOB_NAME, rows=rows, posts=posts
     )
+    remove_shared_states(settings, JOB_NAME)
+    return adapter
 
 
 def _remove_unreferenced(folder: Path) -> None:

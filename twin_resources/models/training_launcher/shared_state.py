@@ -127,8 +127,12 @@ def shared_state(
         thread.join()
 
 
-def remove_shared_states(settings: Settings, author: str) -> None:
-    """Delete the stored states of an author's trainings, whose checkpoint is now stored.
+def remove_shared_states(settings: Settings, name: str) -> None:
+    """Delete the stored states of finished trainings.
+
+    Args:
+        name: the author's slug, or the name of a training that belongs to no author; the folders of
+            its jobs are `<name>-<hash>`.
 
     Raises:
         TwinError: the store cannot be read or written.
@@ -136,11 +140,7 @@ def remove_shared_states(settings: Settings, author: str) -> None:
     if settings.store_uri:
         trainings = (settings.work_dir / "training").relative_to(settings.home).as_posix()
         folders = SharedFolders(settings.home, settings.store_uri)
-        for name in folders.list_folders(trainings):
-            if _is_of_author(name.removeprefix(f"{trainings}/"), author):
-                folders.remove(name)
-
-
-def _is_of_author(name: str, author: str) -> bool:
-    """Return whether `<author>-<hash>/state/…` belongs to this author."""
-    return name.partition("/")[0].rpartition("-")[0] == author
+        for state in folders.list_folders(trainings):
+            job_folder = state.removeprefix(f"{trainings}/").partition("/")[0]
+            if job_folder.rpartition("-")[0] == name:
+                folders.remove(state)
