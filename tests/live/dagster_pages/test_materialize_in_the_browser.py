@@ -249,7 +249,7 @@ def test_the_graph_page_shows_the_assets_and_groups(
     tab.screenshot(path=process_logs / "automation.png")
 
     tab.goto(f"{pages.url}/assets/raw_posts?view=overview")
-    for text in ("source_id", "tombstones have no text", "raw_posts.py", "Owners", "lance"):
+    for text in ("source_id", "tombstones have no text", "raw_posts.py", "lance"):
         tab.get_by_text(text).locator("visible=true").first.wait_for()
 
 
