@@ -194,9 +194,7 @@ def test_the_tab_shows_spending_and_the_gates_plots(
 ) -> None:
     figures = look_tab.locator("#figures")
     figures.locator("[role=meter]").wait_for(timeout=WAIT_MS)
-    text = figures.inner_text()
-    assert "Paid model, today: $0.5000 of $2.00" in text
-    assert "Langfuse 4.16.0" in text
+    assert "Paid model, today: $0.5000 of $2.00" in figures.inner_text()
     assert figures.locator("[role=meter]").get_attribute("aria-valuenow") == "0.5000"
     labels = [image.get_attribute("alt") for image in figures.locator("img").all()]
     assert labels == ["voice", "gains of the gate"]
@@ -259,8 +257,6 @@ def test_a_langfuse_trace_is_shown_with_its_link(
     context = browser.new_context()
     tab = context.new_page()
     tab.goto(langfuse_page.link(view="traces"))
-    tab.locator("#figures .twin-small").first.wait_for(timeout=WAIT_MS)
-    assert "Langfuse 4.16.0 at http://127.0.0.1" in tab.locator("#figures").inner_text()
     tab.goto(f"{langfuse_page.url}/?trace={trace}")
     tree = tab.locator(".twin-trace")
     tree.wait_for(timeout=WAIT_MS)
