@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
+from tests.live.training.test_from_manifest import write_changed_manifest
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.training.fine_tuning import POSTS, fine_tune
@@ -67,12 +67,11 @@ def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
     assert f"the weights are the same bit for bit: checkpoint {manifest.checkpoint}" in (
         capsys.readouterr().out
     )
-    edited = tmp_path / "edited.parquet"
-    posts.select(pl.col("document_id").alias("sample_id"), "document_id", "text").write_parquet(
-        edited
+    changed = write_changed_manifest(
+        tuned.folder, tmp_path / "other", dataset={"raw": raw | {"rows_sha256": "0"}}
     )
-    assert main(["--from-manifest", str(tuned.folder), "--posts", str(edited)]) == EXIT_FAILED
-    assert f"other posts than in that training in {edited}" in capsys.readouterr().err
+    assert main(["--from-manifest", str(changed)]) == EXIT_FAILED
+    assert "instead of 0 in cleaned_documents of ann" in capsys.readouterr().err
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
