@@ -22,8 +22,15 @@ from twin_resources.backup.backup_form import BackupReader, open_backup_reader
 from twin_resources.backup.backup_record import BackupRecord, SavedTable
 from twin_resources.backup.state_rows import move_paths, replace_paths, restore_state, sqlite_file
 from twin_resources.errors import TwinError
+from twin_resources.registry.following import share_versions
 from twin_resources.registry.home_state import has_rows
 from twin_resources.registry.registry import Registry
+from twin_resources.registry.shared_files import (
+    is_shared,
+    read_author_files,
+    read_stored_files,
+    store_files,
+)
 from twin_resources.storage.places import FileStore
 from twin_resources.storage.state.database_files import find_databases
 from twin_resources.storage.state.state import State
@@ -43,7 +50,8 @@ Report = Callable[[str], object]
 def restore(settings: Settings, address: str, *, report: Report = print) -> BackupRecord:
     """Create the home of these settings from a backup.
 
-    The home's folder, the location of its tables and its state store must be empty.
+    The home's folder, the location of its tables and its state store must be empty. If other hosts
+    share the state store, they also get the author files, the pauses and the weights.
 
     Args:
         report: function called with one line per step.
@@ -64,8 +72,25 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
                 raise
     report("state store and policy")
     with closing(State.open(settings.state_address)) as state:
-        Registry(state, policy_path=settings.policy_path).publish()
+        registry = Registry(state, policy_path=settings.policy_path)
+        registry.publish()
+        if is_shared(settings):
+            _share_with_hosts(settings, state, registry, report=report)
     return record
+
+
+def _share_with_hosts(
+    settings: Settings, state: State, registry: Registry, *, report: Report
+) -> None:
+    """Give other hosts the author files, pauses and weights of a home that was on one host.
+
+    Rows from the backup are kept: a file of this home may be an older copy of its row.
+    """
+    files = read_author_files(settings.authors_dir)
+    store_files(state, files, row_names=files.keys() - read_stored_files(state).keys())
+    if settings.store_uri:
+        for name in share_versions(settings, registry):
+            report(f"stored: {name}")
 
 
 @contextmanager

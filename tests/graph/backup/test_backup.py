@@ -107,7 +107,7 @@ def hashes(settings: Settings) -> dict[str, Any]:
                     key=repr,
                 )
                 for table in metadata.sorted_tables
-                if table.name not in {"leases", "ended_leases"}
+                if table.name not in {"leases", "ended_leases", "shared_files"}
             }
         registry = Registry(state, policy_path=settings.policy_path)
         registry_versions = [plain(vars(item)) for item in registry.versions(AUTHOR)]
