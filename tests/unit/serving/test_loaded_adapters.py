@@ -10,24 +10,31 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.adapter_server import serving
+from tests.postgresql_server import postgresql, postgresql_url
+from tests.registered import register_version
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
 from twin_resources.models.serving.fleet import required_adapters
 from twin_resources.models.serving.fleet_member import retry_delay_s
 from twin_resources.models.serving.loaded_adapters import (
+    OTHER_HOST_DELAY_S,
     UNLOAD_DELAY_S,
     AdapterServer,
     FleetAdapters,
     peft_folder,
 )
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
 
+__all__ = ["postgresql", "postgresql_url"]  # fixtures
 KEY = "sk-there"
 
 
@@ -277,6 +284,54 @@ def test_only_unused_adapters_are_unloaded(
         for now in (0.0, UNLOAD_DELAY_S, 2 * UNLOAD_DELAY_S):
             fleet.step({}, now)
         assert set(loaded_adapters.roots()) == {"ada/v2", "a-name-of-its-own"}
+
+
+def test_hosts_that_share_a_server_keep_each_others_adapters(
+    server_settings: Settings,
+    loaded_adapters: LoadedAdapters,
+    postgresql_url: str,
+    tmp_path: Path,
+) -> None:
+    gpu_host, gateway_host, gate_host = (
+        server_settings.model_copy(
+            update={
+                "home": tmp_path / name,
+                "state_url": postgresql_url,
+                "model_server_home": str(tmp_path / "gpu"),
+            }
+        )
+        for name in ("gpu", "gateway", "gate")
+    )
+    for checkpoint in ("c1", "c2"):
+        make_adapter(gpu_host, checkpoint)
+    stable, candidate = (gateway_host.checkpoints_dir / "ada" / c / "adapter" for c in ("c1", "c2"))
+    judged = {name: gate_host.checkpoints_dir / "ada" / name / "adapter" for name in ("c1", "c2")}
+    fleet = fleet_adapters(gateway_host, [])
+    with closing(State.open(postgresql_url)) as state:
+        registry = Registry(state, policy_path=gateway_host.policy_path)
+        for checkpoint in ("c1", "c2"):
+            number = register_version(registry, "ada", checkpoint).version
+            registry.move("ada", number, "refused", actor="gate", reason="a test's own")
+        registry.move("ada", 1, "stable", actor="a person", reason="a test's own", force=True)
+        fleet.step({"ada/v1": stable}, 0.0)
+
+        with AdapterServer(gate_host).keep_adapter_loaded("ada/v1", judged["c1"]):
+            pass
+        assert set(loaded_adapters.roots()) == {"ada/v1"}, "a gate unloaded what readers use"
+        with AdapterServer(gate_host).keep_adapter_loaded("ada/v2", judged["c2"]):
+            for now in (1.0, 2 * UNLOAD_DELAY_S):
+                fleet.step({"ada/v1": stable}, now)
+            assert set(loaded_adapters.roots()) == {"ada/v1", "ada/v2"}
+        assert set(loaded_adapters.roots()) == {"ada/v1"}
+
+        registry.move("ada", 2, "stable", actor="a person", reason="a test's own", force=True)
+        for now in (1000.0, 1001.0, 1001.0 + UNLOAD_DELAY_S):
+            fleet.step({"ada/v2": candidate}, now)
+        assert set(loaded_adapters.roots()) == {"ada/v2"}
+        loaded_adapters.load("ada/v1", str(gpu_host.checkpoints_dir / "ada" / "c1" / "adapter"))
+        for now in (2000.0, 2001.0 + OTHER_HOST_DELAY_S + UNLOAD_DELAY_S):
+            fleet.step({"ada/v2": candidate}, now)
+        assert set(loaded_adapters.roots()) == {"ada/v2"}, "a killed gate's adapter stays for ever"
 
 
 def test_a_failing_adapter_is_retried_less_often(

@@ -8,6 +8,10 @@ questions. Each holds a shared lock on the adapter's lease file while it uses th
 process that gets the exclusive lock unloads the adapter. The kernel releases the lock of a killed
 process, so a crash does not keep an adapter loaded.
 
+Hosts that share one server do not see each other's locks. Therefore nobody unloads a stable or
+canary version, and a fleet waits a day before it unloads an adapter that it did not load, because
+another host's gate may use it.
+
 An adapter is identified by its name and the folder from which it was loaded, which vLLM lists as
 `root`. If the name belongs to a different folder of this home, the adapter is loaded again. A
 folder outside this home is an error, because another owner's adapter would answer as this author. A
@@ -21,7 +25,7 @@ import fcntl
 import hashlib
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -29,11 +33,15 @@ from typing import IO
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
 from twin_resources.models.serving.adapter_routes import OfferedModel
+from twin_resources.registry.registry import Registry
+from twin_resources.registry.shared_files import is_shared
 from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
 
 # By then, streams that started before their version was replaced have ended. vLLM keeps adapters in
 # main memory, so an unused adapter costs little.
 UNLOAD_DELAY_S = 300.0
+OTHER_HOST_DELAY_S = 86_400.0  # longer than any gate
 PEFT_FOLDER, PEFT_CONFIG = "adapter", "adapter_config.json"  # in the checkpoint folder
 _VERSION_NAME = re.compile(r"[^/]+/v\d+")
 
@@ -138,7 +146,8 @@ class AdapterServer:
         """Unload an adapter if no process uses it.
 
         Returns:
-            False if a process uses the adapter, or if the server has no such adapter of this home.
+            False if a process uses the adapter, if another host serves it, or if the server has no
+            such adapter of this home.
 
         Raises:
             TwinError: the server does not answer, or could not unload it.
@@ -150,6 +159,8 @@ class AdapterServer:
                 return False
             loaded_model = self.list_models().get(name)
             if loaded_model is None or not self.belongs_to_home(loaded_model):
+                return False
+            if self._is_served_by_hosts(name):
                 return False
             adapter_routes.unload_adapter(self._url, self._key, name=name)
             return True
@@ -169,6 +180,18 @@ class AdapterServer:
             # finds an adapter that is still loaded and logs the reason.
             with suppress(TwinError):
                 self.unload_unused(name)
+
+    def _is_served_by_hosts(self, name: str) -> bool:
+        """Return whether hosts share the state store, and this version is stable or canary."""
+        if not is_shared(self._settings):
+            return False
+        author, _, number = name.rpartition("/v")
+        with closing(State.open(self._settings.state_address)) as state:
+            versions = Registry(state, policy_path=self._settings.policy_path).versions(author)
+        return any(
+            version.version == int(number) and version.state in {"stable", "canary"}
+            for version in versions
+        )
 
     def _open_lease_file(self, name: str) -> IO[bytes]:
         self._lease_folder.mkdir(parents=True, exist_ok=True)
@@ -211,6 +234,7 @@ class FleetAdapters:
             retry_delay_s: function that returns the delay after a number of consecutive failures.
         """
         self._server = AdapterServer(settings)
+        self._other_host_delay_s = OTHER_HOST_DELAY_S if is_shared(settings) else 0.0
         self._log = log
         self._retry_delay_s = retry_delay_s
         self._held_leases: dict[str, IO[bytes]] = {}
@@ -247,7 +271,9 @@ class FleetAdapters:
         for name, model in listed_models.items():
             if name not in required_folders and self._server.belongs_to_home(model):
                 # A killed gate or an earlier fleet left it; a request may still use it.
-                self._unused_adapters.setdefault(name, _UnusedAdapter(now, None))
+                self._unused_adapters.setdefault(
+                    name, _UnusedAdapter(now + self._other_host_delay_s, None)
+                )
         self._unload_unused_adapters(now)
         return {name: failure.problem for name, failure in self._failed_adapters.items()}
 
