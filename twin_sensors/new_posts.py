@@ -38,6 +38,9 @@ from twin_sensors.launchable_runs import (
 MAX_LISTING_S = 30.0
 """Maximum listing time of a tick; the next tick continues. Dagster ends a tick after 60 s."""
 
+MAX_RUN_REQUESTS = 10
+"""Maximum number of runs that a tick requests; AWS throttles many tasks that start at once."""
+
 _AUTHORS = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 
 
@@ -92,7 +95,7 @@ def new_posts(
     messages: list[str] = []
     next_author = ""
     for slug in _rotate_slugs(slugs, posts_cursor.next_author):
-        if time.time() > now + MAX_LISTING_S:
+        if time.time() > now + MAX_LISTING_S or len(launches) == MAX_RUN_REQUESTS:
             next_author = slug
             messages.append(f"{slug} and the authors after it are examined in the next tick")
             break

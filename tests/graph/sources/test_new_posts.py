@@ -288,6 +288,21 @@ def test_an_overlong_tick_is_resumed(
     assert partitions == ["bob", "cleo", "ann"]
 
 
+def test_a_tick_requests_at_most_ten_runs(world: World, folder: Path) -> None:
+    slugs = [f"author-{number:02d}" for number in range(25)]
+    for slug in slugs:
+        world.author(slug, folder)
+    requested: list[str | None] = []
+    for expected in (10, 10, 5):
+        requests = world.tick().run_requests or ()
+        assert len(requests) == expected
+        requested += [request.partition_key for request in requests]
+        assert all(world.launch(request) for request in requests)
+    assert requested == slugs
+    world.tick()
+    assert "nothing new" in world.skip_reason()
+
+
 def test_a_lost_cursor_repeats_no_run_key(world: World, folder: Path) -> None:
     world.author("ann", folder)
     first = world.request_run()
