@@ -363,12 +363,20 @@ def load_secrets(settings: Settings) -> Secrets:
     Without either, `secrets.json` is created with mode 600.
 
     Raises:
-        TwinError: the secret is too short, or there are more than two.
+        TwinError: the secret is too short, there are more than two, or hosts share the home and
+            new keys would be valid on this host alone.
     """
     if settings.home_secret:
         return _derive_secrets(settings.home_secret)
     path = settings.home / "secrets.json"
     if not path.exists():
+        if settings.store_uri:
+            raise TwinError(
+                "make this home's keys",
+                found="TWIN_STORE_URI, so hosts share this home, and no TWIN_HOME_SECRET",
+                next_step="set the same random text on every host, for example of "
+                "`openssl rand -hex 32`",
+            )
         generated_keys = {
             "gateway_master_key": "sk-twin-admin-" + random_source.token_urlsafe(32),
             "gateway_key": "sk-twin-" + random_source.token_urlsafe(32),

@@ -49,6 +49,16 @@ def test_hosts_with_the_same_secret_have_the_same_keys(home: Settings, tmp_path:
     )
 
 
+def test_hosts_that_share_a_home_make_no_keys_of_their_own(home: Settings) -> None:
+    shared = home.model_copy(update={"store_uri": "s3://bucket/store"})
+    with pytest.raises(TwinError, match="set the same random text on every host"):
+        load_secrets(shared)
+    assert not (home.home / "secrets.json").exists()
+    assert load_secrets(shared.model_copy(update={"home_secret": "s" * MIN_SECRET_CHARACTERS}))
+    own = load_secrets(home)
+    assert load_secrets(shared) == own, "a host that had keys before it shared its home keeps them"
+
+
 @pytest.mark.parametrize(
     "secret", ["a few letters", "a" * 31, ",".join("abc" * 40 for _ in range(3))]
 )

@@ -43,6 +43,7 @@ def shared_environment(s3_endpoint: str, postgresql_url: str) -> dict[str, str]:
         "TWIN_STATE_URL": postgresql_url,
         "TWIN_TABLES_URI": f"s3://{bucket}/tables",
         "TWIN_STORE_URI": f"s3://{bucket}/store",
+        "TWIN_HOME_SECRET": "a secret that all hosts of a test share",
         "TWIN_BASE_MODEL": "tiny",  # a folder on the host that prepares it, only a name elsewhere
     }
 

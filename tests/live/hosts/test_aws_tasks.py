@@ -34,6 +34,7 @@ def tasks(s3_endpoint: str) -> dict[str, dict[str, Any]]:
 def secrets(postgresql_url: str) -> dict[str, str]:
     return {
         "TWIN_STATE_URL": postgresql_url,
+        "TWIN_HOME_SECRET": "a secret that Secrets Manager generates",
         "LANGFUSE_PUBLIC_KEY": "pk-lf-test",
         "LANGFUSE_SECRET_KEY": "sk-lf-test",
     }

@@ -20,7 +20,6 @@ from twin_resources.storage.state.state_tables import metadata
 from twin_resources.storage.tables.tables import Tables
 
 pytestmark = pytest.mark.live
-SECRET = "the secret of a moved home and all its hosts"
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def alone(tmp_path: Path, shared: dict[str, str]) -> Host:
     """Return a host with SQLite and folders."""
     addresses = ("TWIN_STATE_URL", "TWIN_TABLES_URI", "TWIN_STORE_URI")
     environment = {name: value for name, value in shared.items() if name not in addresses}
-    return Host(tmp_path / "alone", environment | {"TWIN_HOME_SECRET": SECRET})
+    return Host(tmp_path / "alone", environment)
 
 
 def count_rows(settings: Settings) -> dict[str, int]:
@@ -65,9 +64,7 @@ def test_a_home_of_one_host_moves_to_many(
     saved = alone.run("twin_cli", "backup", str(tmp_path / "home.tar"))
     assert saved.returncode == 0, saved.stdout + saved.stderr
 
-    hosts = [
-        Host(tmp_path / name, shared | {"TWIN_HOME_SECRET": SECRET}) for name in ("new", "empty")
-    ]
+    hosts = [Host(tmp_path / name, shared) for name in ("new", "empty")]
     new = hosts[0]
     for name, value in new.environment.items():
         monkeypatch.setenv(name, value)
