@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -23,11 +24,13 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def alone(tmp_path: Path, shared: dict[str, str]) -> Host:
-    """Return a host with SQLite and folders."""
+def alone(tmp_path: Path, shared: dict[str, str]) -> Iterator[Host]:
+    """Yield a host with SQLite and folders."""
     addresses = ("TWIN_STATE_URL", "TWIN_TABLES_URI", "TWIN_STORE_URI")
     environment = {name: value for name, value in shared.items() if name not in addresses}
-    return Host(tmp_path / "alone", environment)
+    host = Host(tmp_path / "alone", environment)
+    yield host
+    host.stop()
 
 
 def count_rows(settings: Settings) -> dict[str, int]:
@@ -46,7 +49,7 @@ def table_versions(settings: Settings) -> dict[str, str]:
 
 @pytest.mark.drawn(2, of="long flows")
 def test_a_home_of_one_host_moves_to_many(
-    alone: Host, tmp_path: Path, shared: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    alone: Host, hosts: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(alone, monkeypatch)
     embed_passages(alone.settings, "bo")
@@ -64,7 +67,6 @@ def test_a_home_of_one_host_moves_to_many(
     saved = alone.run("twin_cli", "backup", str(tmp_path / "home.tar"))
     assert saved.returncode == 0, saved.stdout + saved.stderr
 
-    hosts = [Host(tmp_path / name, shared) for name in ("new", "empty")]
     new = hosts[0]
     for name, value in new.environment.items():
         monkeypatch.setenv(name, value)
