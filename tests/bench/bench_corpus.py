@@ -1,19 +1,17 @@
-"""Cost of imports: ten posts added to many, the shared posts, peak memory.
+"""Cost of imports: ten posts added to many, the shared posts.
 
-    python tests/bench/bench_corpus.py --full [--base FOLDER] [--only PART …] [--json FILE]
+    python tests/bench/bench_corpus.py --full [--only PART …] [--json FILE]
     python tests/bench/bench_corpus.py --quick [--only PART …] [--json FILE]  # a CPU minute
     python tests/bench/bench_corpus.py --folder PATH … [--author NAME] [--json FILE]
 
 Every figure is of the job `import_posts` (four assets and their blocking checks) in a separate
 process, from the sources to searchable tables. Time is CPU seconds of that process, with wall
-seconds beside it. It excludes importing the code, which takes the same for one post and for
-100,000 and has its own row. Bytes are those of files under the tables that are new or changed after
-the run.
+seconds beside it. It excludes importing the code, which takes the same for any number of posts.
 
 The rebuild is measured on fewer posts and scaled linearly. Only the large base has random vectors,
 because the figure is the cost of ten further posts, which get real vectors. Making the base takes
-minutes and is not measured; `--base` keeps it, without the ten posts, for the next run. There is no
-peer: the Handbook's pipeline reads everything again, as the rebuild here does.
+minutes and is not measured. There is no peer: the Handbook's pipeline reads everything again, as
+the rebuild here does.
 
 `--folder` reads and cleans any folders as an import does and prints the results
 (`corpus_folders.py`): foreign text, quotations, mathematics, links, claims, dates.
@@ -27,14 +25,11 @@ import os
 import random
 import re
 import resource
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -81,15 +76,13 @@ class Form:
 
     base: int
     rebuilt: int
-    small: int
     shared: int | None
     time_goal: float
-    bytes_goal: float
 
 
-FULL = Form(100_000, 10_000, 1_000, None, time_goal=1 / 500, bytes_goal=0.01)
+FULL = Form(100_000, 10_000, None, time_goal=1 / 500)
 # Ten of 150 cannot cost a five-hundredth: starting the run takes most of the time.
-QUICK = Form(150, 50, 10, 20, time_goal=0.75, bytes_goal=0.5)
+QUICK = Form(150, 50, 20, time_goal=0.75)
 
 
 def sentences() -> list[str]:
@@ -139,8 +132,7 @@ def add_ten(folder: Path, pool: list[str]) -> None:
 
 
 def run_import(home: Settings, *, random_vectors: bool = False) -> dict[str, float]:
-    """Run `import_posts` in a separate process; return cpu_s, wall_s, peak_mb and written bytes."""
-    before = files_of(home)
+    """Run `import_posts` in a separate process; return cpu_s, wall_s and peak_mb."""
     command = [sys.executable, __file__, "--worker", "random" if random_vectors else "real"]
     environment = os.environ | {
         "TWIN_HOME": str(home.home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1",
@@ -151,18 +143,7 @@ def run_import(home: Settings, *, random_vectors: bool = False) -> dict[str, flo
     if completed.returncode:
         raise SystemExit(f"the import failed:\n{completed.stderr[-4000:]}")
     cost: dict[str, float] = json.loads(completed.stdout.splitlines()[-1])
-    after = files_of(home)
-    written = sum(state[0] for path, state in after.items() if before.get(path) != state)
-    return cost | {"written": float(written)}
-
-
-def files_of(home: Settings) -> dict[str, tuple[int, int]]:
-    """Return size and modification time of every file under the tables, by path."""
-    return {
-        str(path): (path.stat().st_size, path.stat().st_mtime_ns)
-        for path in Path(home.tables_base).rglob("*")
-        if path.is_file()
-    }
+    return cost
 
 
 def run_worker(vectors: str) -> int:
@@ -241,92 +222,40 @@ def new_home(base: Path, name: str, weights: Path, *sources: Path) -> Settings:
     return home
 
 
-PARTS = ("start", "change", "shared")
+PARTS = ("change", "shared")
 
 
-def measure(form: Form, base: Path, *, base_folder: Path | None, only: Sequence[str]) -> list[Row]:
-    rows = start_rows() if "start" in only else []
-    if only == ["start"]:
-        return rows
+def measure(form: Form, base: Path, *, only: Sequence[str]) -> list[Row]:
     weights = prepare_weights()
+    rows: list[Row] = []
     if "change" in only:
-        rows += change_rows(form, base, base_folder, weights)
+        rows += change_rows(form, base, weights)
     if "shared" in only:
         rows += shared_rows(form, base, weights)
     return rows
 
 
-def start_rows() -> list[Row]:
-    """Return the import time that every process with assets needs, the median of five."""
-    cpu_s: dict[str, list[float]] = {"dagster": [], "twin_assets.definitions": []}
-    environment = os.environ | {"TWIN_HOME": tempfile.gettempdir()}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise each import compiles again
-    for _ in range(6):
-        for module, seconds in cpu_s.items():
-            code = f"import {module}, time; print(time.process_time())"
-            output = subprocess.run(
-                [sys.executable, "-c", code],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            ).stdout
-            seconds.append(float(output))
-    # the first of the six wrote the bytecode
-    dagster, ours = (statistics.median(seconds[1:]) for seconds in cpu_s.values())
-    peers = {"dagster alone": dagster}
-    return [bounded_row("importing the definitions", ours, "CPU s", at_most=2.0, peers=peers)]
-
-
-def change_rows(form: Form, base: Path, base_folder: Path | None, weights: Path) -> list[Row]:
-    """Return rows of ten posts added to many, compared with a rebuild, and of peak memory."""
+def change_rows(form: Form, base: Path, weights: Path) -> list[Row]:
+    """Return the row of ten posts added to many, compared with a rebuild."""
     pool = sentences()
     sys.stderr.write(f"{len(pool):,} sentences of the shared posts\n")
-    with large_base(form, base_folder or base, pool, weights) as (home, posts_folder):
-        idle = _report("nothing new", run_import(home))
-        add_ten(posts_folder, pool)
-        ten = _report("ten added", run_import(home))
-        require_found(home)
-    rebuilt: dict[int, dict[str, float]] = {}
-    for count in (form.small, form.rebuilt):
-        write_posts(base / f"posts-{count}", count, seed=count, pool=pool)
-        home = new_home(base, str(count), weights, base / f"posts-{count}")
-        rebuilt[count] = _report(f"{count:,} posts from nothing", run_import(home))
-    return [*ten_rows(form, ten, rebuilt[form.rebuilt], idle), *memory_rows(form, rebuilt)]
-
-
-@contextmanager
-def large_base(
-    form: Form, folder: Path, pool: list[str], weights: Path
-) -> Generator[tuple[Settings, Path]]:
-    """Yield the home of the large base and the folder of its posts; restores both at the end."""
-    posts_folder, home_folder = folder / "many", folder / "homes" / "many"
-    write_posts(posts_folder, form.base, seed=1, pool=pool)
-    home = (
-        load_settings(home_folder)
-        if home_folder.exists()
-        else new_home(folder, "many", weights, posts_folder)
-    )
+    write_posts(base / "many", form.base, seed=1, pool=pool)
+    home = new_home(base, "many", weights, base / "many")
     cost = run_import(home, random_vectors=True)
     _report(f"base of {form.base:,} (random vectors)", cost)
-    # The tables' state contains their path, so the measured home keeps its path; the copy is saved.
-    before = home_folder.with_name("many-before")
-    shutil.copytree(home_folder, before, symlinks=True)
-    names = {path.name for path in (posts_folder / "_posts").iterdir()}
-    try:
-        yield home, posts_folder
-    finally:
-        shutil.rmtree(home_folder)
-        before.rename(home_folder)
-        for path in (posts_folder / "_posts").iterdir():
-            if path.name not in names:
-                path.unlink()
+    idle = _report("nothing new", run_import(home))
+    add_ten(base / "many", pool)
+    ten = _report("ten added", run_import(home))
+    require_found(home)
+    write_posts(base / "rebuilt", form.rebuilt, seed=form.rebuilt, pool=pool)
+    home = new_home(base, "rebuilt", weights, base / "rebuilt")
+    whole = _report(f"{form.rebuilt:,} posts from nothing", run_import(home))
+    return [ten_row(form, ten, whole, idle)]
 
 
-def ten_rows(
+def ten_row(
     form: Form, ten: dict[str, float], whole: dict[str, float], idle: dict[str, float]
-) -> list[Row]:
+) -> Row:
     scale = form.base / form.rebuilt
     name = f"{ADDED} posts added to {form.base:,}"
     times = {
@@ -336,25 +265,9 @@ def ten_rows(
         "nothing new, CPU s": idle["cpu_s"],
     }  # fmt: skip
     time_ratio = ten["cpu_s"] / (whole["cpu_s"] * scale)
-    bytes_ratio = ten["written"] / (whole["written"] * scale)
-    written = {"ten, MB": ten["written"] / 1e6, "rebuild, MB": whole["written"] * scale / 1e6}
-    return [
-        bounded_row(
-            f"{name}: time / rebuild", time_ratio, "ratio", at_most=form.time_goal, peers=times
-        ),
-        bounded_row(
-            f"{name}: bytes / rebuild", bytes_ratio, "ratio", at_most=form.bytes_goal, peers=written
-        ),
-    ]
-
-
-def memory_rows(form: Form, rebuilt: dict[int, dict[str, float]]) -> list[Row]:
-    small, large = rebuilt[form.small]["peak_mb"], rebuilt[form.rebuilt]["peak_mb"]
-    ratio = large / small
-    return [
-        Row(f"peak memory, {form.rebuilt:,} posts / {form.small:,}", ratio, "ratio", 1.2,
-            0.8 <= ratio <= 1.2, {"small, MB": small, "large, MB": large})
-    ]  # fmt: skip
+    return bounded_row(
+        f"{name}: time / rebuild", time_ratio, "ratio", at_most=form.time_goal, peers=times
+    )
 
 
 def shared_rows(form: Form, base: Path, weights: Path) -> list[Row]:
@@ -423,7 +336,6 @@ def main() -> int:
     size.add_argument("--worker", choices=("real", "random"), help=argparse.SUPPRESS)
     size.add_argument("--folder", type=Path, nargs="+", help="folders of real posts")
     parser.add_argument("--author", action="append", default=[], help="with --folder: a name")
-    parser.add_argument("--base", type=Path, help="folder in which to keep the large base")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -433,7 +345,7 @@ def main() -> int:
         return measure_folders(options.folder, options.author, options.json)
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as folder:
         form = FULL if options.full else QUICK
-        rows = measure(form, Path(folder), base_folder=options.base, only=options.only)
+        rows = measure(form, Path(folder), only=options.only)
     if options.quick:
         print("quick form: fewer posts, and goals for that number (see QUICK)")
     print_results(rows, options.json)

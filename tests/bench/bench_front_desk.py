@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_assets.evaluation.measures.front_desk import MESSAGES
 from twin_resources.authors.front_desk_settings import DESK_KINDS
-from twin_resources.gateway.front_desk.answers import answer_language
 from twin_resources.gateway.front_desk.message_kinds import KINDS, classify_message
 
 FOLDER = Path(__file__).with_name("front_desk")
@@ -34,12 +33,10 @@ MIN_DANGER_WITH_QUESTION, MIN_PRIVATE = 0.9, 0.8
 
 @dataclass(frozen=True)
 class ClassifiedMessage:
-    """A message with its true and its predicted language and kind."""
+    """A message with its true and its predicted kind."""
 
-    language: str
     kind: str
     predicted_kind: str
-    predicted_language: str
 
 
 def read_rows(set_name: str) -> list[dict[str, str]]:
@@ -59,8 +56,7 @@ def classify_rows(rows: Sequence[Mapping[str, str]]) -> tuple[list[ClassifiedMes
     found = [classify_message(row["text"]) for row in rows]
     ms_per_message = (time.process_time() - began) / len(rows) * 1e3
     return [
-        ClassifiedMessage(row["language"], row["kind"], kind, answer_language(row["text"]))
-        for row, kind in zip(rows, found, strict=True)
+        ClassifiedMessage(row["kind"], kind) for row, kind in zip(rows, found, strict=True)
     ], ms_per_message
 
 
@@ -132,14 +128,6 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
             name = f"{label}, a question {place} it ({len(texts)})"
             goal = MIN_DANGER_WITH_QUESTION if kind == "danger" else None
             rows.append(bounded_row(name, share, "share", at_least=goal))
-    for language in LANGUAGES:
-        dangers = [message for message in danger if message.language == language]
-        ordinaries = [message for message in ordinary if message.language == language]
-        recall = share_classified_as(dangers, ("danger",))
-        rows.append(Row(f"danger, {language} ({len(dangers)})", recall, "share"))
-        mistaken = share_classified_as(ordinaries, ("danger",))
-        name = f"ordinary taken for danger, {language} ({len(ordinaries)})"
-        rows.append(Row(name, mistaken, "share"))
     for kind in DESK_KINDS[1:]:
         group = by_kind[kind]
         recall = share_classified_as(group, IDENTITY_KINDS if kind == "identity" else (kind,))
@@ -159,11 +147,6 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
     ):
         group = [message for message in boundary_messages if message.kind == kind]
         rows.append(Row(f"{name} ({len(group)})", share_classified_as(group, kinds), "share"))
-    special = [message for message in messages if message.kind != "ordinary"]
-    language_share = statistics.fmean(
-        message.language == message.predicted_language for message in special
-    )
-    rows.append(Row(f"language recognised, of all kinds ({len(special)})", language_share, "share"))
     return rows
 
 

@@ -3,8 +3,7 @@
     python tests/bench/bench_guards.py --quick|--full [--json FILE]
 
 Planted texts: 80 with personal data, 60 with secrets, 60 injections, in English, German and French.
-Half of each was never tuned on, and only that half has goals. Each text is scanned whole and as a
-stream in pieces of 1 to 12 characters. `--quick` takes every fourth text.
+Half of each was never tuned on, and only that half has goals. `--quick` takes every fourth text.
 
 There are also messages of two independent writers in four languages. Those of the first are now
 examples of the guard; those of the second, if their file exists, judge it and are never printed.
@@ -19,21 +18,18 @@ import random
 import re
 import statistics
 import sys
-import time
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.guards.planted import KINDS, Planted, benign, planted
+from tests.bench.guards.planted import KINDS, benign, planted
 from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
-from twin_resources.authors.guard_settings import GuardPlace, Guards, read_guards
+from twin_resources.authors.guard_settings import GuardPlace, read_guards
 from twin_resources.gateway.guards.injection import find_injections, split_sentences
 from twin_resources.gateway.guards.scanning import Scanner
-from twin_resources.gateway.guards.streaming import StreamGuard
 
 STRANGERS = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"
 HELD_OUT = Path(__file__).with_name("guards") / "held_out.jsonl"
@@ -45,30 +41,7 @@ _REGIONS = {"de": "DE", "fr": "FR", "es": "ES"}
 _LANGUAGES = {"en", *_REGIONS}  # those with goals
 GOALS = {"personal": 0.9, "secrets": 0.95, "injection": 0.8}
 MAX_FALSE_POSITIVES = 0.01
-_MIN_LEAK = 6  # characters of a value in a row; fewer occur in any text by chance
 ALL_MASKED = read_guards(dict.fromkeys(KINDS, "mask"))
-
-
-def stream_text(text: str, scanner: Scanner, *, seed: int) -> str:
-    """Return the text that a reader gets when it arrives in random pieces."""
-    rng = random.Random(seed)
-    guard, shown, position = StreamGuard(scanner), "", 0
-    while position < len(text):
-        piece = text[position : position + rng.randint(1, 12)]
-        shown += guard.feed(piece)
-        position += len(piece)
-    return shown + guard.finish()
-
-
-def is_removed(text: Planted, shown: str) -> bool:
-    """Return whether the planted value, or the injection, is absent from the shown text."""
-    return text.value not in shown
-
-
-def count_leaked(text: Planted, shown: str) -> int:
-    """Return the longest shown run of the value in characters, or 0 below `_MIN_LEAK`."""
-    match = SequenceMatcher(None, shown, text.value, autojunk=False).find_longest_match()
-    return match.size if match.size >= _MIN_LEAK else 0
 
 
 def measure(*, every: int = 1) -> list[Row]:
@@ -76,32 +49,15 @@ def measure(*, every: int = 1) -> list[Row]:
     rows: list[Row] = []
     texts = planted()[::every]
     whole = {text: Scanner(ALL_MASKED, "answer", text.region).scan(text.text) for text in texts}
-    pieces = {
-        text: stream_text(text.text, Scanner(ALL_MASKED, "answer", text.region), seed=number)
-        for number, text in enumerate(texts)
-    }
     for half in ("held_out", "tuned"):
         for kind in KINDS:
             group = [text for text in texts if text.kind == kind and text.half == half]
             if not group:
                 continue
             goal = GOALS[kind] if half == "held_out" else None
-            shown_by_form = {
-                "whole": [whole[text].text for text in group],
-                "in pieces": [pieces[text] for text in group],
-            }
-            for form, shown in shown_by_form.items():
-                recall = statistics.fmean(map(is_removed, group, shown))
-                name = f"{kind}, {form}, {half} ({len(group)})"
-                rows.append(bounded_row(name, recall, "share", at_least=goal))
-    leaked = sum(
-        count_leaked(text, pieces[text])
-        for text in texts
-        if text.kind != "injection" and is_removed(text, whole[text].text)
-    )
-    rows.append(bounded_row("masked characters sent by streams", leaked, "chars", at_most=0))
-    different = sum(whole[text].text != pieces[text] for text in texts)
-    rows.append(Row("streams that show another text than the whole answer", different, "texts"))
+            recall = statistics.fmean(text.value not in whole[text].text for text in group)
+            name = f"{kind}, {half} ({len(group)})"
+            rows.append(bounded_row(name, recall, "share", at_least=goal))
     for half in ("held_out", "tuned"):
         questions = [question for question in benign() if question[1] == half][::every]
         touched = [text for language, _, text in questions if _is_touched(text, language)]
@@ -115,8 +71,6 @@ def measure(*, every: int = 1) -> list[Row]:
         rows += strangers(HELD_OUT, "held out", every=every)
     if POSTS.is_dir():
         rows += technical_posts(POSTS, seed=20261126, max_posts=300 // every)
-    rows.append(Row("a question looked through", _scan_microseconds(), "µs CPU"))
-    rows.append(Row("held back of plain prose, median", _median_held_back(), "chars"))
     return rows
 
 
@@ -185,26 +139,6 @@ def _is_touched(text: str, language: str) -> bool:
     return bool(Scanner(ALL_MASKED, "input", region).scan(text).findings)
 
 
-def _scan_microseconds() -> float:
-    """Return the CPU time to scan a question."""
-    questions = [text for _, _, text in benign()]
-    scanner = Scanner(ALL_MASKED, "input", "US")
-    began = time.process_time()
-    for text in questions:
-        scanner.scan(text)
-    return (time.process_time() - began) / len(questions) * 1e6
-
-
-def _median_held_back() -> float:
-    """Return the median number of characters that a stream of plain prose holds back."""
-    prose = " ".join(text for _, _, text in benign()[:200])[:8000]
-    guard, held_back, shown = StreamGuard(Scanner(Guards(), "answer")), [], 0
-    for start in range(0, len(prose), 4):
-        shown += len(guard.feed(prose[start : start + 4]))
-        held_back.append(start + 4 - shown)
-    return statistics.median(held_back)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(__doc__)
     options = parser.parse_args(arguments)
@@ -213,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sign(row: Row) -> str:
-    return "≤" if row.unit == "chars" or "touched" in row.name or "benign" in row.name else "≥"
+    return "≤" if "touched" in row.name or "benign" in row.name else "≥"
 
 
 if __name__ == "__main__":

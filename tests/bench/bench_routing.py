@@ -1,18 +1,17 @@
-"""Routing: the router compared with simpler ones, its certified margin, and its pacing of money.
+"""Routing: the router compared with simpler ones, and its certified margin.
 
     python tests/bench/bench_routing.py --quick|--full [--only PART] [--json FILE]
 
 Data: 14,042 questions of MMLU answered by a weak and a strong model (RouteLLM's responses; the
-README beside the data names source and licence), and 1,319 of GSM8K. The project's embedder
-computes the questions' vectors, which are kept under /tmp. Gain = strong − weak: −1, 0 or 1. Labels
+README beside the data names source and licence). The project's embedder computes the questions'
+vectors, which are kept under /tmp. Gain = strong − weak: −1, 0 or 1. Labels
 are drawn at random, and the router does not see the subjects. Peers use the same labels in the same
 run: random order, the mean gain of a question's class (`prompt_classes`), its length, the mean gain
 of its 20 nearest labels.
 
 APGR is the recovered share of the gap between weak and strong, averaged over all shares of strong
-calls. CPT50 is the share of strong calls that recovers half of the gap (Ong et al., RouteLLM,
-https://arxiv.org/abs/2406.18665). For the row of the money, prices depend on length and the
-questions are sorted by subject, so that the mix drifts. `--quick` has fewer splits and labels.
+calls (Ong et al., RouteLLM, https://arxiv.org/abs/2406.18665). `--quick` has fewer splits and
+labels.
 """
 
 from __future__ import annotations
@@ -42,7 +41,6 @@ from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.router.features import Floats, feature_rows, fit_scale
 from twin_resources.router.fixed_order import STEP_SHARE, cheapest_certified, compute_price_steps
 from twin_resources.router.gain import FittedGain, assign_folds, fit
-from twin_resources.router.pacing import RemainingBudget, SpendingPace
 
 DATA = SHARED_DATA / "routing"
 CACHE = Path("/tmp/llm-twin-bench-routing")
@@ -59,14 +57,13 @@ class Questions:
     lengths: np.ndarray
     gains: Floats
     classes: np.ndarray
-    subjects: np.ndarray
 
     def select(self, indexes: np.ndarray) -> Questions:
         return Questions(*(getattr(self, field.name)[indexes] for field in fields(self)))
 
 
-def read(bench: str) -> Questions:
-    """Return the questions of `mmlu` or `gsm8k`."""
+def read_mmlu() -> Questions:
+    """Return the questions of MMLU."""
     frame = pl.read_parquet(DATA / "routellm_mmlu_gsm8k.parquet")
     prompts = frame["prompt"].to_list()
     gains = frame["strong_ok"].cast(pl.Float64) - frame["weak_ok"].cast(pl.Float64)
@@ -75,9 +72,8 @@ def read(bench: str) -> Questions:
         np.asarray([len(prompt) for prompt in prompts]),
         gains.to_numpy(),
         np.asarray([classify(prompt) for prompt in prompts]),
-        frame["domain"].to_numpy(),
     )
-    return every.select(np.flatnonzero((frame["bench"] == bench).to_numpy()))
+    return every.select(np.flatnonzero((frame["bench"] == "mmlu").to_numpy()))
 
 
 def embed_prompts(prompts: list[str]) -> np.ndarray:
@@ -126,11 +122,6 @@ def apgr(scores: Floats, gains: Floats) -> float:
     return float(np.trapezoid(recovered[np.rint(shares * len(gains)).astype(int)], shares))
 
 
-def cpt50(scores: Floats, gains: Floats) -> float:
-    """Return the percentage of strong calls that recovers half of the gap."""
-    return 100.0 * float(np.argmax(_recovered(scores, gains) >= 0.5)) / len(gains)
-
-
 def _recovered(scores: Floats, gains: Floats) -> Floats:
     order = np.argsort(-scores, kind="stable")
     return np.concatenate([[0.0], np.cumsum(gains[order])]) / gains.sum()
@@ -153,26 +144,18 @@ def peers(routed: Split, seed: int) -> dict[str, Floats]:
     }
 
 
-def curve_rows(
-    questions: Questions, name: str, label_count: int, seeds: range, goal: float | None
-) -> list[Row]:
-    """Return rows of APGR, with the peers, and of CPT50."""
+def curve_rows(questions: Questions, label_count: int, seeds: range, goal: float) -> list[Row]:
+    """Return the row of APGR, with the peers."""
     ours: list[float] = []
-    calls: list[float] = []
     theirs: dict[str, list[float]] = {}
     for seed in seeds:
         routed = split(questions, label_count, seed)
         ours.append(apgr(routed.predicted, routed.asked.gains))
-        calls.append(cpt50(routed.predicted, routed.asked.gains))
         for peer, scores in peers(routed, seed).items():
             theirs.setdefault(peer, []).append(apgr(scores, routed.asked.gains))
     peer_means = {peer: statistics.mean(values) for peer, values in theirs.items()}
-    title = f"{name}, {label_count} labels, {len(seeds)} draws"
-    max_calls = 32.0 if goal is not None and label_count > 300 else None
-    return [
-        bounded_row(f"{title}: APGR", statistics.mean(ours), "", at_least=goal, peers=peer_means),
-        bounded_row(f"{title}: CPT50", statistics.mean(calls), "%", at_most=max_calls),
-    ]
+    title = f"MMLU, {label_count} labels, {len(seeds)} draws: APGR"
+    return [bounded_row(title, statistics.mean(ours), "", at_least=goal, peers=peer_means)]
 
 
 @dataclass(frozen=True)
@@ -243,93 +226,31 @@ def margin_rows(questions: Questions, plan: dict[int, int], goals: dict[int, flo
     return rows
 
 
-def money_rows(questions: Questions, seeds: range) -> list[Row]:
-    """Return rows of the share of the day that the money lasts, and of the money spent.
-
-    Questions are sorted by subject, the hardest last.
-    """
-    paced_ends: list[float] = []
-    fixed_ends: list[float] = []
-    spent: list[float] = []
-    for seed in seeds:
-        routed = split(questions, 1500, seed)
-        asked, gains = routed.asked, routed.labels.gains[:, None]
-        steps = compute_price_steps(gains, routed.fitted.cross_fitted, list(PRICES), margin=MARGIN)
-        best = cheapest_certified(steps)
-        certified = steps.index(best) if best else 0
-        by_subject = {
-            name: routed.predicted[asked.subjects == name].mean() for name in set(asked.subjects)
-        }
-        queue = np.argsort([-by_subject[name] for name in asked.subjects], kind="stable")
-        usd = PRICES[1] * (0.5 + asked.lengths / asked.lengths.mean() / 2)
-        # half of the money that the certified step would spend in the whole day
-        is_cheap = _is_cheap(routed.predicted, steps[certified].weight)
-        budget = 0.5 * float(usd[~is_cheap].sum())
-        interval_s = 86_400.0 / len(queue)
-        for is_paced, ends in ((True, paced_ends), (False, fixed_ends)):
-            left, end, pace, index = budget, 1.0, SpendingPace(), certified
-            for place, question in enumerate(queue):
-                now = place * interval_s
-                predicted = routed.predicted[question : question + 1]
-                pace.record_question(now, predicted, np.array([0.0, usd[question]]))
-                if is_paced and pace.is_due(now):
-                    money = RemainingBudget(left, 86_400.0 - now)
-                    index = pace.choose_step(
-                        now, money, steps, np.asarray(PRICES), certified=certified
-                    )
-                if not _is_cheap(predicted, steps[index].weight)[0]:
-                    if usd[question] > left:  # the account would refuse
-                        end = min(end, now / 86_400.0)
-                    else:
-                        left -= usd[question]
-            ends.append(end)
-            if is_paced:
-                spent.append((budget - left) / budget)
-    return [
-        bounded_row(
-            f"drifting mix, half the money, {len(seeds)} draws: it lasts for",
-            min(paced_ends),
-            "of the day",
-            at_least=0.98,
-            peers={"fixed threshold": statistics.mean(fixed_ends)},
-        ),
-        bounded_row(
-            "the same: spent of the budget",
-            max(spent),
-            "× budget",
-            at_most=1.0,
-            peers={"least": min(spent)},
-        ),
-    ]
-
-
 def main() -> int:
     parser = create_parser(__doc__)
-    parser.add_argument("--only", choices=("curves", "margin", "money"))
+    parser.add_argument("--only", choices=("curves", "margin"))
     options = parser.parse_args()
-    mmlu, gsm8k = read("mmlu"), read("gsm8k")
+    mmlu = read_mmlu()
     parts: dict[str, Callable[[], list[Row]]]
     if options.quick:
-        print("quick form: 3 draws, 10 splits of 600 labels, no money")
+        print("quick form: 3 draws, 10 splits of 600 labels")
         parts = {
-            "curves": lambda: curve_rows(mmlu, "MMLU", 300, range(3), 0.61),
+            "curves": lambda: curve_rows(mmlu, 300, range(3), 0.61),
             "margin": lambda: margin_rows(mmlu, {600: 10}, {}),
         }
     else:
         parts = {
             "curves": lambda: [
-                *curve_rows(mmlu, "MMLU", 300, range(20), 0.61),
-                *curve_rows(mmlu, "MMLU", 1500, range(10), 0.64),
-                *curve_rows(gsm8k, "GSM8K", 300, range(20), None),
+                *curve_rows(mmlu, 300, range(20), 0.61),
+                *curve_rows(mmlu, 1500, range(10), 0.64),
             ],
             "margin": lambda: margin_rows(mmlu, {1500: 200, 2500: 40}, {1500: 22.0, 2500: 28.0}),
-            "money": lambda: money_rows(mmlu, range(3)),
         }
     rows: list[Row] = []
     print(format_header())
     for name, part in parts.items():
         for row in part() if options.only in {None, name} else ():
-            is_lower_bound = row.unit in {"", "of the day"} or "saved" in row.name
+            is_lower_bound = not row.unit or "saved" in row.name
             print(format_row(row, goal_operator="≥" if is_lower_bound else "≤"), flush=True)
             rows.append(row)
     if options.json:

@@ -9,8 +9,7 @@ The limit is a key's $0.0001 a day: two or three answers at the price of gpt-4o-
 exceeded 10.1 times over when it was checked before and charged after an answer. `--quick` has one
 gateway, `--full` four, one of which is killed in the middle. The bill is compared over answers,
 streams, readers who leave, streams that break off, and refusals. Cut connections and answers
-without usage have a separate row, because their cost is unknown to the gateway. `one transaction`
-is CPU time of this process on SQLite with a month of 30,000 lines.
+without usage are left out, because their cost is unknown to the gateway.
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
-import sqlalchemy as sa
 
 from tests.bench.rows import Row, create_parser, print_results
 from tests.free_ports import free_port
@@ -35,10 +33,9 @@ from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour
-from twin_resources.access.account import SpendingAccount, open_account
-from twin_resources.access.account_rows import NANO_PER_DOLLAR, spending
+from twin_resources.access.account import open_account
+from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
-from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.storage.state.state import State
 
 MODEL = "openai/gpt-4o-mini"
@@ -80,22 +77,19 @@ def money_rows(folder: Path, *, full: bool) -> list[Row]:
             for gateway in gateways:
                 gateway.start_gateway()
             rows = [
-                limit_row(gateways, provider, stream=False, kill=False),
-                limit_row(gateways, provider, stream=True, kill=False),
-                *bill_rows(gateways, provider, requests=400 if full else 40),
+                limit_row(gateways, provider, kill=False),
+                bill_row(gateways, provider, requests=400 if full else 40),
             ]
             if full:
-                rows.append(limit_row(gateways, provider, stream=False, kill=True))
+                rows.append(limit_row(gateways, provider, kill=True))
         finally:
             for gateway in gateways[1:]:
                 gateway.stop()
     provider.end()
-    return [*rows, *transaction_rows(folder)]
+    return rows
 
 
-def limit_row(
-    gateways: Sequence[Stack], provider: PaidProvider, *, stream: bool, kill: bool
-) -> Row:
+def limit_row(gateways: Sequence[Stack], provider: PaidProvider, *, kill: bool) -> Row:
     """Return the cost of simultaneous questions / the key's limit."""
     with closing(open_key_store(gateways[0].settings)) as state:
         limits = KeyLimits(frozenset({"paid"}), usd_per_day=LIMIT_USD)
@@ -106,7 +100,7 @@ def limit_row(
     def ask(number: int) -> int:
         gateway = gateways[number % len(gateways)]
         try:
-            return gateway.post(_body("long", stream=stream), key=key).status_code
+            return gateway.post(_body("long", stream=False), key=key).status_code
         except httpx.TransportError:
             return 0  # the gateway was killed
 
@@ -117,7 +111,7 @@ def limit_row(
             gateways[-1].worker().send_signal(signal.SIGKILL)
         answered = [future.result() for future in futures].count(200)
     share = (provider.bill.nano - before) / (LIMIT_USD * NANO_PER_DOLLAR)
-    label = f"{'streams' if stream else 'answers'}, {len(gateways)} gateways"
+    label = f"answers, {len(gateways)} gateways"
     label += ", one killed" if kill else ""
     return Row(
         f"bill of {SIMULTANEOUS} paid {label}, of a limit of ${LIMIT_USD}",
@@ -129,36 +123,26 @@ def limit_row(
     )
 
 
-def bill_rows(gateways: Sequence[Stack], provider: PaidProvider, *, requests: int) -> list[Row]:
-    """Return rows of the account minus the bill, in percent of the bill.
-
-    Requests whose cost the gateway can and cannot know have separate rows.
-    """
+def bill_row(gateways: Sequence[Stack], provider: PaidProvider, *, requests: int) -> Row:
+    """Return the account minus the bill, in percent of the bill."""
     rng = random.Random(7)
     kinds = ("", "", "left", "left", "broken", "429", "500")
-    known = [rng.choice(kinds) for _ in range(requests)]
-    rows: list[Row] = []
-    unknown = ["cut", "no usage"] * (requests // 20)
-    for name, asked in (("", known), (", cut or without usage", unknown)):
-        bill, account = provider.bill.nano, _sum_accounts(gateways[0], "nano")
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda request: _ask(gateways, *request), enumerate(asked)))
-        gateways[0].wait(lambda: _sum_accounts(gateways[0], "reserved_nano") == 0, seconds=60)
-        billed = provider.bill.nano - bill
-        settled = _sum_accounts(gateways[0], "nano") - account
-        difference = (settled - billed) / billed * 100
-        holds = abs(difference) <= MAX_DIFFERENCE_PERCENT if not name else difference >= 0
-        rows.append(
-            Row(
-                f"account over the bill, {len(asked)} requests{name}",
-                difference,
-                "%",
-                None if name else MAX_DIFFERENCE_PERCENT,
-                holds,
-                {"bill $": billed / NANO_PER_DOLLAR, "account $": settled / NANO_PER_DOLLAR},
-            )
-        )
-    return rows
+    asked = [rng.choice(kinds) for _ in range(requests)]
+    bill, account = provider.bill.nano, _sum_accounts(gateways[0], "nano")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda request: _ask(gateways, *request), enumerate(asked)))
+    gateways[0].wait(lambda: _sum_accounts(gateways[0], "reserved_nano") == 0, seconds=60)
+    billed = provider.bill.nano - bill
+    settled = _sum_accounts(gateways[0], "nano") - account
+    difference = (settled - billed) / billed * 100
+    return Row(
+        f"account over the bill, {requests} requests",
+        difference,
+        "%",
+        MAX_DIFFERENCE_PERCENT,
+        abs(difference) <= MAX_DIFFERENCE_PERCENT,
+        {"bill $": billed / NANO_PER_DOLLAR, "account $": settled / NANO_PER_DOLLAR},
+    )
 
 
 def _ask(gateways: Sequence[Stack], number: int, kind: str) -> None:
@@ -188,51 +172,6 @@ def _sum_accounts(stack: Stack, column: str) -> int:
     """Return the sum of a column of the account, in nano-dollars."""
     with closing(State.open(stack.settings.state_address)) as state:
         return sum(int(row[column]) for row in open_account(stack.settings, state).rows())
-
-
-def transaction_rows(folder: Path) -> list[Row]:
-    """Return rows of the CPU time of a reservation and a settlement, with and without history."""
-    with closing(State.open(f"sqlite:///{folder / 'account.sqlite'}")) as state:
-        limit = SpendingLimit(usd_per_day=1000.0, usd_per_month=1000.0)
-        account = SpendingAccount(state, SpendingLimits(home=limit, author=limit))
-        day = account.reserve(purpose="answer", author="ann", key="k", max_usd=0.0).day
-        costs: dict[str, list[float]] = {}
-        for lines in (0, 30_000):
-            if lines:
-                with state.transaction() as connection:
-                    row = {"day": day, "purpose": "answer", "author": "bob"}
-                    many = [{**row, "key": f"{n}", "nano": 1, "requests": 1} for n in range(lines)]
-                    connection.execute(sa.insert(spending), many)
-            reservations = []
-            costs[f"reserve {lines}"] = _cpu_ms(
-                lambda reservations=reservations: reservations.append(
-                    account.reserve(
-                        purpose="answer", author="ann", key="k", max_usd=0.001, key_limit=limit
-                    )
-                )
-            )
-            costs[f"settle {lines}"] = _cpu_ms(
-                lambda reservations=reservations: account.settle(reservations.pop(), 0.0005)
-            )
-    return [
-        Row(
-            f"one transaction: {name}, {lines} lines in the month",
-            sorted(costs[f"{name} {lines}"])[50],
-            "CPU-ms",
-        )
-        for name in ("reserve", "settle")
-        for lines in (0, 30_000)
-    ]
-
-
-def _cpu_ms(operation: Callable[[], object]) -> list[float]:
-    """Return the CPU time of each of 100 operations."""
-    costs: list[float] = []
-    for _ in range(100):
-        began = time.process_time()
-        operation()
-        costs.append((time.process_time() - began) * 1000)
-    return costs
 
 
 if __name__ == "__main__":

@@ -1,20 +1,18 @@
 """Retrieval quality on readers' questions: whether the right post is found.
 
 Scope: indexing the posts of five authors, three rankings (both searches fused, vectors alone, words
-alone), and the figures of each half of the questions. Out of scope: the questions
+alone), and how often each shows the right post. Out of scope: the questions
 (`tests/bench/questions`), searching (`twin_resources.models.retrieval`).
 
-A ranking of passages counts as a ranking of posts, each at the place of its first passage, because
-the questions are labelled with the posts that answer them. "Shown" means that a passage of such a
+The questions are labelled with the posts that answer them. "Shown" means that a passage of such a
 post is in the prompt at the default token budget of authors.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +45,7 @@ from twin_resources.models.retrieval.search import (
 from twin_resources.models.retrieval.selection import select_hits
 from twin_resources.settings import Settings
 
-K = 10
 GOAL_SHOWN = 0.85
-RESAMPLES = 10_000
 HYBRID, VECTORS, WORDS = "hybrid", "vectors alone", "words alone"
 HALVES: tuple[Half, ...] = ("tuned", "held_out")
 
@@ -63,21 +59,12 @@ class LabelledQuestion:
     relevant: frozenset[str]
 
 
-@dataclass(frozen=True)
-class RankingScores:
-    """Scores of one question in one ranking."""
-
-    ndcg: float
-    first: float
-    shown: float
-
-
 def figures(home: Settings, *, quick: bool) -> list[Row]:
     """Return the rows of each of the five authors and of all; quick: of one bundled author."""
     embedder = load_embedder(home)
     slugs = [*authors(), *SHARED_AUTHORS]
     rows: list[Row] = []
-    together: dict[Half, list[dict[str, RankingScores]]] = {half: [] for half in HALVES}
+    together: dict[Half, list[dict[str, bool]]] = {half: [] for half in HALVES}
     for author in slugs[:1] if quick else slugs:
         documents = corpus.documents(author)
         questions = questions_of(author, documents)
@@ -97,11 +84,11 @@ def figures(home: Settings, *, quick: bool) -> list[Row]:
                 for question, score in zip(questions, scores, strict=True)
                 if question.half == half
             ]
-            rows += rows_of(author, half, part)
+            rows.append(shown_row(author, half, part))
             together[half] += part
     if not quick:
         for half, part in together.items():
-            rows += rows_of("all authors", half, part)
+            rows.append(shown_row("all authors", half, part))
     return rows
 
 
@@ -149,8 +136,8 @@ def embed_passages(
 
 def score_question(
     question: LabelledQuestion, table: Any, retriever: Retriever, embedder: Embedder
-) -> dict[str, RankingScores]:
-    """Return the scores of a question in the three rankings."""
+) -> dict[str, bool]:
+    """Return whether each of the three rankings shows a post that answers the question."""
     query, vector = RetrievalQuery(question.question), embedder.embed([question.question])[0]
     rankings = {
         HYBRID: search(table, query, vector, memory=None),
@@ -165,12 +152,7 @@ def score_question(
     shown[HYBRID] = retriever.retrieve("bench", question.question).passages
     relevant = question.relevant
     return {
-        name: RankingScores(
-            ndcg=ndcg(rank_documents(ranked), relevant),
-            first=float(bool(ranked) and ranked[0].document_id in relevant),
-            shown=float(any(passage.document_id in relevant for passage in shown[name])),
-        )
-        for name, ranked in rankings.items()
+        name: any(passage.document_id in relevant for passage in shown[name]) for name in rankings
     }
 
 
@@ -189,58 +171,13 @@ def to_passage(row: dict[str, Any]) -> Passage:
     )
 
 
-def rank_documents(ranked: Sequence[Passage]) -> list[str]:
-    """Return the document ids, each at the place of its first passage."""
-    return list(dict.fromkeys(passage.document_id for passage in ranked))
-
-
-def ndcg(ranked: Sequence[str], relevant: frozenset[str]) -> float:
-    """Return nDCG@10 with relevance 0 or 1 (Järvelin and Kekäläinen 2002)."""
-    gain = sum(1 / np.log2(place + 2) for place, name in enumerate(ranked[:K]) if name in relevant)
-    best = sum(1 / np.log2(place + 2) for place in range(min(K, len(relevant))))
-    return float(gain / best)
-
-
-def rows_of(author: str, half: Half, scores: Sequence[dict[str, RankingScores]]) -> list[Row]:
-    """Return the figures of one half; only the held-out half, never tuned on, has goals."""
-    is_held_out = half == "held_out"
-    label = f"{author}, {half}, {len(scores)} questions"
-    measures: dict[str, Callable[[RankingScores], float]] = {
-        f"nDCG@{K}": lambda score: score.ndcg,
-        "right post first": lambda score: score.first,
-        "right post shown": lambda score: score.shown,
-    }
-    rows: list[Row] = []
-    for name, measure in measures.items():
-        values = {
-            ranking: np.array([measure(score[ranking]) for score in scores])
-            for ranking in (HYBRID, VECTORS, WORDS)
-        }
-        means = {ranking: float(np.mean(value)) for ranking, value in values.items()}
-        hybrid = means.pop(HYBRID)
-        goal: float | None = None
-        if is_held_out and measure is measures[f"nDCG@{K}"]:
-            goal = math.floor(1e4 * max(means.values())) / 1e4  # an equal value holds
-        elif is_held_out and measure is measures["right post shown"]:
-            goal = GOAL_SHOWN
-        rows.append(bounded_row(f"{name}, hybrid: {label}", hybrid, "", at_least=goal, peers=means))
-        for ranking in (VECTORS, WORDS):
-            difference = values[HYBRID] - values[ranking]
-            low, high = interval(difference)
-            rows.append(
-                bounded_row(
-                    f"{name}, hybrid less {ranking}: {label}",
-                    float(np.mean(difference)),
-                    "",
-                    peers={"95 % from": low, "to": high},
-                )
-            )
-    return rows
-
-
-def interval(differences: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of the mean paired difference (percentile bootstrap)."""
-    drawn = np.random.default_rng(16).integers(0, len(differences), (RESAMPLES, len(differences)))
-    means = differences[drawn].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+def shown_row(author: str, half: Half, scores: Sequence[dict[str, bool]]) -> Row:
+    """Return the figure of one half; only the held-out half, never tuned on, has a goal."""
+    means = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+    return bounded_row(
+        f"right post shown, hybrid: {author}, {half}, {len(scores)} questions",
+        means.pop(HYBRID),
+        "",
+        at_least=GOAL_SHOWN if half == "held_out" else None,
+        peers=means,
+    )

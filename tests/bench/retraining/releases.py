@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,11 +47,7 @@ def promotions(form: Form) -> list[Row]:
     ]
     # The same without the roll-back test, which mostly ends the trial first.
     alone = promoted_by(thumbs(rng, 0.8 - MARGIN, shape) - incumbent)
-    equal_differences = thumbs(rng, 0.8, shape) - incumbent
-    equal = [run_trial(differences) for differences in equal_differences]
-    needed = promoted_by(equal_differences)
-    worse = [run_trial(differences) for differences in thumbs(rng, 0.6, shape) - incumbent]
-    scores = [trial.pairs if trial.verdict == "roll_back" else math.inf for trial in worse]
+    equal = [run_trial(differences) for differences in thumbs(rng, 0.8, shape) - incumbent]
     harmless = 100.0 * np.mean([trial.verdict == "roll_back" for trial in equal])
     of = f"({trials:,} trials)"
     return [
@@ -65,18 +59,6 @@ def promotions(form: Form) -> list[Row]:
             peers={"without the roll-back test": 100.0 * float(np.isfinite(alone).mean())},
         ),
         bounded_row(f"equal models rolled back {of}", float(harmless), "%", at_most=5.0),
-        bounded_row(
-            f"pairs that show an equal model not worse by .1 {of}",
-            float(np.median(needed)),
-            "pairs",
-            at_most=260,
-        ),
-        bounded_row(
-            f"scores to roll back .60 against .80 {of}",
-            float(np.median(scores)),
-            "scores",
-            at_most=100,
-        ),
     ]
 
 
@@ -93,7 +75,6 @@ def candidates(form: Form) -> list[Row]:
     pairs = np.clip(quality[:, None] + rng.normal(0.0, 0.2, (trials, 300)), -1.0, 1.0)
     won = np.array([final_verdict(run_trial(differences)) == "promote" for differences in pairs])
     alone = np.isfinite(promoted_by(pairs))
-    oracle = float(quality[quality > 0.0].sum())
     of = f"({trials:,} candidates)"
     return [
         bounded_row(
@@ -102,13 +83,6 @@ def candidates(form: Form) -> list[Row]:
             "%",
             at_most=5.0,
             peers={"U alone": 100.0 * float(np.mean(alone & (quality < 0.0)))},
-        ),
-        bounded_row(
-            f"quality lost, of what an oracle gains {of}",
-            1.0 - float(quality[won].sum()) / oracle,
-            "of 1",
-            at_most=0.05,
-            peers={"U alone": 1.0 - float(quality[alone].sum()) / oracle},
         ),
     ]
 
