@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.mutation import mutants
-from tests.mutation.__main__ import equivalents, main
+from tests.mutation.__main__ import equivalents
 
 
 def test_a_mutant_parses_and_differs_from_the_original() -> None:
@@ -28,9 +28,3 @@ def test_an_area_has_modules_and_tests(area: str) -> None:
 def test_each_known_equivalent_can_still_be_drawn() -> None:
     drawn = {(mutant.path, *mutant.lines()) for mutant in mutants.all_mutants()}
     assert equivalents().keys() - drawn == set()
-
-
-def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
-    assert "--seed" in capsys.readouterr().out

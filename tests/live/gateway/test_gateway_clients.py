@@ -1,8 +1,8 @@
 """Test common clients against a running gateway.
 
 These are the official clients for Python and JavaScript, the AI SDK, LangChain, `llm`, LiteLLM, and
-recorded requests of programs that cannot run here (`recorded_requests.py`). Each answer must start
-with the author's sentence, which shows that retrieval and quoting ran.
+recorded requests of lm_eval (`recorded_requests.py`). Each answer must start with the author's
+sentence, which shows that retrieval and quoting ran.
 """
 
 from __future__ import annotations
@@ -183,18 +183,12 @@ def test_litellm(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "ignored"),
     [
-        ("chat/completions", recorded.OPEN_WEBUI, ["reasoning", "system messages"]),
-        (
-            "chat/completions",
-            recorded.LIBRECHAT,
-            ["parallel_tool_calls", "system messages", "tools", "user"],
-        ),
         ("chat/completions", recorded.LM_EVAL_CHAT, ["system messages"]),
         ("completions", recorded.LM_EVAL_COMPLETION, []),
     ],
-    ids=["open-webui", "librechat", "lm_eval-chat", "lm_eval-completion"],
+    ids=["chat", "completion"],
 )
-def test_recorded_requests_of_other_programs(
+def test_recorded_requests_of_lm_eval(
     stack: Stack, path: str, body: dict[str, Any], ignored: list[str]
 ) -> None:
     answer = httpx.post(
@@ -205,22 +199,10 @@ def test_recorded_requests_of_other_programs(
         trust_env=False,
     )
     assert answer.status_code == 200, answer.text
-    lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
-    documents = [
-        json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")
-    ]
-    *_, twin = [chunk["twin"] for chunk in documents if "twin" in chunk]
-    assert twin["ignored"] == ignored
-    assert twin["sources"]
-    assert any(chunk.get("usage") for chunk in documents)
-
-
-@pytest.mark.parametrize("task", recorded.OPEN_WEBUI_TASKS)
-def test_tasks_of_open_webui_are_housekeeping(stack: Stack, task: str) -> None:
-    answer = stack.post(recorded.OPEN_WEBUI_TASKS[task]).json()
-    assert json.loads(answer["choices"][0]["message"]["content"]).keys() == {task}
-    assert (answer["twin"]["front_desk"], answer["twin"]["route"]) == ("housekeeping", "front_desk")
-    assert answer["twin"]["sources"] == []
+    document = answer.json()
+    assert document["twin"]["ignored"] == ignored
+    assert document["twin"]["sources"]
+    assert document["usage"]
 
 
 def test_langchains_structured_output(stack: Stack) -> None:

@@ -101,20 +101,6 @@ def test_a_session_of_a_program(stack: Stack, program: Program) -> None:
         assert (twin["answer"], twin["front_desk"]) == ("quote", ""), step
 
 
-@pytest.mark.drawn(3)
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
-def test_after_a_disconnect_the_question_is_answered_again(stack: Stack, program: Program) -> None:
-    body = program.body(
-        [program.make_turn("user", OIL)], **{"model": "twin/ann@base", "stream": True}
-    )
-    with httpx.stream("POST", **_request_arguments(stack, program, body)) as answer:
-        assert answer.status_code == 200
-        next(answer.iter_bytes())
-    text, twin = send(stack, program, program.body([program.make_turn("user", OIL)]))
-    assert text.startswith(OIL_QUOTE)
-    assert twin["answer"] == "quote"
-
-
 @pytest.mark.parametrize(
     "program",
     [program for program in PROGRAMS if program.names_answers],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.closed_network import destination_of, run_closed
+from tests.live.closed_network import run_closed
 
 pytestmark = pytest.mark.live
 
@@ -47,12 +47,3 @@ def test_outside_addresses_and_names_are_recorded(process_logs: Path) -> None:
     assert lookups
     assert all(name.startswith("udp 192.0.2.53:53 ") for name in lookups)
     assert run.sent_packets == sum(run.attempts.values())
-
-
-def test_the_exit_code_of_the_command_is_returned(process_logs: Path) -> None:
-    run = run_closed([sys.executable, "-c", "raise SystemExit(3)"], log=process_logs / "exit.log")
-    assert run.returncode == 3
-
-
-def test_a_packet_that_is_not_ip_is_named() -> None:
-    assert destination_of(b"\xff" * 12 + b"\x08\x06" + b"\0" * 28) == "ethernet type 0x0806"
