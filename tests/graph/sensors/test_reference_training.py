@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from tests.graph.sensors.emptied_instance import dagster_instance, emptied_instance
 from tests.registered import register_version
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
@@ -16,6 +17,8 @@ from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_sensors import reference_training
+
+__all__ = ["dagster_instance"]  # a fixture
 
 
 @pytest.fixture
@@ -45,16 +48,13 @@ def tick(
             raise TwinError("load", found="no base model", next_step="prepare it")
         return author.slug in needs_adapter
 
-    with (
-        dg.instance_for_test() as instance,
-        dg.build_schedule_context(
-            instance=instance,
-            scheduled_execution_time=datetime.now(UTC) + timedelta(hours=hours),
-            resources={"registry": RegistryResource(), "settings": SettingsResource()},
-            repository_def=defs.get_repository_def(),
-        ) as context,
-    ):
-        instance.add_dynamic_partitions("authors", list(known))
+    instance = emptied_instance(known)
+    with dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=datetime.now(UTC) + timedelta(hours=hours),
+        resources={"registry": RegistryResource(), "settings": SettingsResource()},
+        repository_def=defs.get_repository_def(),
+    ) as context:
         if run is not None:
             job, status = run
             tags = {"dagster/partition": "ann"}
@@ -112,13 +112,3 @@ def test_a_missing_base_model_does_not_block_other_authors(
     add_author(home, registry, "zoe")
     assert tick("broken", "zoe", needs_adapter=("zoe",))[0] == ["zoe"]
     assert "no base model" in tick("broken")[1]
-
-
-def test_the_graph_has_the_schedule() -> None:
-    [schedule] = [
-        schedule_def
-        for schedule_def in defs.get_repository_def().schedule_defs
-        if schedule_def.name == "train_reference_every_hour"
-    ]
-    assert schedule.job_name == "train_reference"
-    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING

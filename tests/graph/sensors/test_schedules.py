@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
+from tests.graph.sensors.emptied_instance import dagster_instance, emptied_instance
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_assets.definitions import defs
@@ -36,6 +37,7 @@ from twin_sensors.schedules import (
     judge_answers_every_hour,
 )
 
+__all__ = ["dagster_instance"]  # a fixture
 NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 
 
@@ -72,22 +74,19 @@ def tick(
     job: str = "judge_answers",
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
 ) -> ScheduleExecutionData:
+    instance = emptied_instance(known)
     # Closed here, because the garbage collector would close it during other code.
-    with (
-        dg.instance_for_test() as instance,
-        dg.build_schedule_context(
-            instance=instance,
-            scheduled_execution_time=NOON,
-            resources={
-                "state": StateResource(),
-                "registry": RegistryResource(),
-                "settings": SettingsResource(),
-                "tables": TablesResource(),
-            },
-            repository_def=defs.get_repository_def(),
-        ) as context,
-    ):
-        instance.add_dynamic_partitions("authors", list(known))
+    with dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=NOON,
+        resources={
+            "state": StateResource(),
+            "registry": RegistryResource(),
+            "settings": SettingsResource(),
+            "tables": TablesResource(),
+        },
+        repository_def=defs.get_repository_def(),
+    ) as context:
         if running:
             instance.add_run(
                 dg.DagsterRun(

@@ -178,23 +178,6 @@ def test_a_changed_etag_alone_is_not_a_change(world: World, server: FeedServer) 
     assert "nothing new" in world.skip_reason()
 
 
-def test_a_failing_feed_delays_no_other_author(world: World, server: FeedServer) -> None:
-    world.author("ann", server.url, "/a/folder")
-    world.author("cleo", "/a/folder")
-    (world.home.authors_dir / "torn.toml").write_text("name = ")
-    request = world.request_run()
-    assert request.partition_key == "ann"
-    world.launch(request)
-    server.status = 503
-    message = world.skip_reason()
-    assert "ann: Tried to read the feed" in message
-    assert "HTTP 503" in message
-    assert "torn: Tried to read the settings" in message
-    assert "cleo" not in message
-    server.status = 200
-    assert "ann: imported" in world.skip_reason()
-
-
 def test_a_failing_feed_delays_no_other_feed(world: World, server: FeedServer) -> None:
     world.author("bob", server.url, "http://127.0.0.1:9/feed.xml")
     world.launch(world.request_run())

@@ -247,22 +247,6 @@ def test_a_missing_folder_changes_nothing(world: World, folder: Path, tables: Ta
     assert not tables.read("raw_posts", "ann")["deleted"].any()
 
 
-def test_one_authors_error_delays_no_other_author(world: World, folder: Path) -> None:
-    world.author("ann", folder)
-    world.author("abe", "https://abe.example/feed.xml")
-    world.author("bob", folder.parent / "nowhere")
-    (world.home.authors_dir / "cleo.toml").write_text("name = ")
-    world.author("dora", "https://dora.example/feed.xml")
-    result = world.tick()
-    assert [request.partition_key for request in result.run_requests or ()] == ["ann"]
-    world.launch((result.run_requests or ())[0])
-    message = world.skip_reason()
-    assert "bob: Tried to list" in message
-    assert "cleo: Tried to read the settings" in message
-    assert "dora" not in message
-    assert "abe" not in message
-
-
 def test_imports_wait_for_the_embedder(world: World, folder: Path) -> None:
     assert world.skip_reason() == "no author with a folder or an S3 prefix"
     world.author("ann", folder)

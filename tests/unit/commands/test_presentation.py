@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console, RenderableType
+from rich.console import Console
 from twin_cli.commands import clock as clock_module
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.console import format_command
@@ -27,14 +27,6 @@ from twin_cli.commands.questions import EndpointAnswer
 from twin_resources.processes.endpoints import Endpoints
 from twin_resources.processes.wording import format_duration
 from twin_resources.registry.moves import GateClaim, Verdict
-
-
-def text_of(renderable: RenderableType, *, width: int = 160) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(renderable)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
 
 QUOTED = {"text": "To polish is to *remove*.", "title": "On [bold]clocks[/]", "published_at": ""}
 
@@ -195,25 +187,6 @@ def test_in_a_log_each_further_line_of_a_wait_takes_twice_as_long(
                 bar.update("step")
         line_counts[verbose] = len(file.getvalue().splitlines())
     assert line_counts == {False: 6, True: 300}
-
-
-def test_details_are_said_in_the_long_form_alone() -> None:
-    for verbose in (False, True):
-        file = io.StringIO()
-        clock = StageClock(Console(file=file, width=100), verbose=verbose)
-        clock.log_detail("gateway ready")
-        assert ("gateway ready" in file.getvalue()) == verbose
-
-
-def test_a_bar_that_nothing_reports_to_speaks_when_it_is_updated(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(clock_module, "LOG_WAIT_REPORT_INTERVAL_S", 0.0)
-    file = io.StringIO()
-    clock = StageClock(Console(file=file, width=100))
-    with clock.bar("train") as bar:
-        bar.update("starting the ranks")
-    assert "train  starting the ranks  0:00" in file.getvalue()
 
 
 def test_a_corpus_too_small_to_train_on_is_named() -> None:

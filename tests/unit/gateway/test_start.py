@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -122,16 +121,3 @@ def test_a_failed_start_is_explained_without_a_traceback(home: Settings) -> None
     assert completed.returncode == 1
     assert completed.stderr.startswith("Tried to listen on 127.0.0.1:")
     assert "Traceback" not in completed.stderr
-
-
-def test_the_parent_process_imports_no_large_library() -> None:
-    script = (
-        "import json, sys, twin_resources.gateway.__main__, twin_resources.gateway.api.routes, "
-        "twin_resources.gateway.stages.request_path, twin_resources.gateway.runtime.config_watcher;"
-        "print(json.dumps(sorted(sys.modules)))"
-    )
-    output = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
-    ).stdout
-    heavy = {"litellm", "dagster", "torch", "transformers", "lancedb", "openvino", "langfuse"}
-    assert heavy & set(json.loads(output)) == set()

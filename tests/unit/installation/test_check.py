@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ from checkout import check
 from twin_cli import operating_group
 from twin_cli.running import run
 
-from tests.live.conftest import LONGEST_FIRST, ONE_WORKER, OWN_STACK, group_of
 from tests.reporting import is_known
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,13 +60,6 @@ def test_worker_counts() -> None:
     assert "-n" not in check.pytest_stages(["tests/unit"], "short")[0].command
 
 
-@pytest.mark.parametrize("words", [("-n", "0"), ("-n", "two")])
-def test_bad_worker_counts_fail(words: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        check.main(list(words))
-    assert f"{words[1]} is not a number of workers" in capsys.readouterr().err
-
-
 def test_changed_files_select_the_graph_tests_of_the_fast_form(tmp_path: Path) -> None:
     for name in ("corpus", "retraining", "state"):
         (tmp_path / "tests" / "graph" / name).mkdir(parents=True)
@@ -90,35 +81,6 @@ def test_changed_files_select_the_graph_tests_of_the_fast_form(tmp_path: Path) -
     (tmp_path / "tests" / "graph" / "retraining" / "test_new.py").write_text("")
     expected = [*always, "tests/graph/corpus", "tests/graph/retraining"]
     assert check.changed_graph_tests(tmp_path) == expected
-
-
-def test_tests_that_share_a_stack_or_checkpoint_run_on_one_worker() -> None:
-    live = ROOT / "tests" / "live"
-    groups = {group_of(path) for path in live.rglob("test_*.py")}
-    assert {"whole", "evaluation", "training/test_training.py", *OWN_STACK} <= groups
-    assert "whole/test_posts_to_answer.py" not in groups
-    folders = {path.name for path in live.iterdir() if path.is_dir()}
-    assert {*ONE_WORKER, *LONGEST_FIRST} <= folders, "a listed folder does not exist"
-
-
-def test_a_named_test_runs_alone() -> None:
-    path = "tests/unit/installation/test_check.py::test_stages_by_length"
-    stages = check.pytest_stages([path, "-vv"], "short")
-    assert [stage.name for stage in stages] == ["tests"]
-    assert stages[0].command[-2:] == ("-vv", path)
-
-
-def test_every_static_stage_is_a_real_command() -> None:
-    stages = check.static_stages(ROOT)
-    assert [stage.name for stage in stages] == [
-        "ruff check",
-        "ruff format",
-        "floors",
-        "types",
-        "shell",
-    ]
-    for stage in stages:
-        assert Path(stage.command[0]).exists() or stage.command[0] == "bash"
 
 
 def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:
@@ -193,15 +155,6 @@ def test_tests_of_optional_packages_give_known_reasons() -> None:
     ]
     assert len(reasons) == len(calls) > 0
     assert [named for named in reasons if not is_known(named[1])] == []
-
-
-def test_processes_of_a_run_write_bytecode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-    environment = check.test_environment(tmp_path / "report.jsonl")
-    assert "PYTHONDONTWRITEBYTECODE" not in environment
-    assert environment["OMP_NUM_THREADS"] == "1"
-    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert environment["PATH"] == os.environ["PATH"]
 
 
 def test_a_file_that_cannot_be_imported_is_a_failure(tmp_path: Path) -> None:
