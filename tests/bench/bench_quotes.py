@@ -162,17 +162,7 @@ def question_rows(
                 for chunk in answer.passages.nearest[:1]
             )
 
-        def is_marked_sentence_useful(question: AskedQuestion, answer: Answer) -> bool:
-            return any(
-                question.answered_by(sources[quote.document_id], quote.text[slice(*quote.marked)])
-                for quote in answer.quotes[:1]
-                if quote.marked
-            )
-
-        peers = {
-            "first chunk": share(is_first_chunk_useful),
-            "its sentence": share(is_marked_sentence_useful),
-        }
+        peers = {"first chunk": share(is_first_chunk_useful)}
         for count, goal in MIN_USEFUL.items():
             value = share(lambda question, answer, n=count: is_useful(question, answer.quotes[:n]))
             row_name = f"{half}: {name}: useful passage among {count}, of {len(own)} own questions"
@@ -212,13 +202,12 @@ def turn_row(talks: Sequence[Talk], finder: Finder, sources: dict[str, str], *, 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(__doc__)
     parser.add_argument("--half", choices=["tuned", "held_out"], default=None)
-    parser.add_argument("--home", type=Path, default=None, help="home to import the posts into")
     options = parser.parse_args(arguments)
     available = [slug for slug in (*BUNDLED, *SHARED) if posts_folder(slug).is_dir()]
     slugs = available if options.full else available[:1]
     half: Half = options.half or ("held_out" if options.full else "tuned")
     with tempfile.TemporaryDirectory() as scratch:
-        settings = import_posts(options.home or Path(scratch), slugs)
+        settings = import_posts(Path(scratch), slugs)
         finder, sources = Finder(settings), sources_of(settings, slugs)
         questions = [question for slug in slugs for question in read_asked(slug, half)]
         answered = [

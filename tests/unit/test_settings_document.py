@@ -14,8 +14,6 @@ from checkout.settings_document import (
     DOCUMENT,
     NOT_SETTINGS,
     environment_variable,
-    parse_attributes,
-    parse_field_comments,
     render_document,
 )
 
@@ -56,31 +54,6 @@ def test_a_setting_without_a_description_is_an_error(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(TwinError, match="describe the setting home"):
         render_document()
-
-
-def test_comments_above_and_beside_a_field_describe_it() -> None:
-    source = (
-        "class Settings:\n"
-        "    # Not this one.\n"
-        "\n"
-        "    # How many,\n"
-        "    # in all\n"
-        "    many: int = 3  # at most\n"
-        "    none: int = 4\n"
-    )
-
-    assert parse_field_comments(source, "Settings") == {
-        "many": "How many, in all at most",
-        "none": "",
-    }
-
-
-def test_attributes_on_one_line_share_a_description() -> None:
-    descriptions = parse_attributes(
-        "A thing.\n\nAttributes:\n    one, two: of a\n        pair.\n    three: it."
-    )
-
-    assert descriptions == {"one": "of a pair.", "two": "of a pair.", "three": "it."}
 
 
 def test_the_recipe_for_a_setting_adds_one(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from tests.bench.retraining.worlds import (
     WORLDS,
     YEAR,
     Counts,
-    cusum,
     day_sums,
     evidence,
     simulate_year,
@@ -22,7 +21,6 @@ from tests.bench.rows import Row, bounded_row
 from twin_resources.statistics.detector import DaySum, threshold
 
 VALUES = 5_000
-CUSUM_LIMIT = 20.0  # votes; a fixed limit, not calibrated_limit to a rate of false alarms
 
 
 def false_trainings(form: Form) -> list[Row]:
@@ -41,12 +39,9 @@ def false_trainings(form: Form) -> list[Row]:
             years = [simulate_year(*votes) for votes in zip(counts, goods, strict=True)]
             early = 100.0 * sum(any(day < until for day in year.trained) for year in years) / homes
             trainings = [float(len(year.trained)) for year in years]
-            alarms = [cusum(*votes, limit=CUSUM_LIMIT) for votes in zip(counts, goods, strict=True)]
-            early_alarms = sum(day is not None and day < until for day in alarms)
             peers = {
                 "in a year, mean": float(np.mean(trainings)),
                 "in a year, most": max(trainings),
-                "CUSUM, fixed limit, %": 100.0 * early_alarms / homes,
             }
             name = f"{rate} a day, {world.name} ({homes} homes): train in {VALUES:,} values"
             rows.append(bounded_row(name, early, "%", at_most=10.0 if world.has_goal else None,

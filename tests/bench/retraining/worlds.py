@@ -184,23 +184,3 @@ def simulate_year(counts: Counts, goods: Counts, *, only_first: bool = False) ->
 
 def evidence(sums: list[DaySum]) -> StreamEvidence:
     return compute_evidence(sums, author="mara", stream="thumbs", version="v1")
-
-
-def cusum(counts: Counts, goods: Counts, *, limit: float, drift: float = 0.05) -> int | None:
-    """Return the first day with an alarm of the peer, a CUSUM of day sums; None without an alarm.
-
-    It compares with the mean of the first 14 days and 100 values (Page, Biometrika 41, 1954).
-
-    Args:
-        limit: in votes.
-        drift: half of the fall that it is designed for.
-    """
-    seen, good, total = 0, 0.0, 0.0
-    for day, (count, up) in enumerate(zip(counts.tolist(), goods.tolist(), strict=True)):
-        if day < 14 or seen < 100:
-            seen, good = seen + count, good + up
-            continue
-        total = max(0.0, total + count * (good / seen - drift) - up)
-        if total >= limit:
-            return day
-    return None

@@ -33,15 +33,6 @@ def test_an_added_measure_decides_and_is_reported(tmp_path: Path) -> None:
     assert "not decided: too few prompts contain passages" in good["report"]
 
 
-@pytest.mark.drawn(1, of="a measure of the recipe")
-def test_without_the_recipe_the_measure_is_absent(tmp_path: Path) -> None:
-    copy_assets(tmp_path / "without")
-
-    assert "sentences" not in json.dumps(
-        [result["checks"] for result in run_process(tmp_path / "without")]
-    )
-
-
 def copy_assets(folder: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "twin_assets", folder / "twin_assets", ignore=ignored)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlparse
 
 import httpx
 import pytest
 
-from tests.http_server import Request, Response, http_server
-from tests.live.chat.conftest import WAIT_MS, Page, end, needs_browser
+from tests.live.chat.conftest import WAIT_MS, Page, needs_browser
 from tests.unit.trace_store.conftest import attributes
 from tests.unit.trace_store.test_trace_reading import span
 from twin_resources.access.account import open_account
@@ -199,69 +195,3 @@ def test_the_tab_shows_spending_and_the_gates_plots(
     labels = [image.get_attribute("alt") for image in figures.locator("img").all()]
     assert labels == ["voice", "gains of the gate"]
     look_tab.locator("#figures img").first.wait_for(timeout=WAIT_MS)
-
-
-def recorded_langfuse(folder: Path) -> Callable[[Request], Response]:
-    """Return a handler with recorded answers of Langfuse 4.16.0, filtered by trace and type."""
-
-    def answer(request: Request) -> Response:
-        url = urlparse(request.path)
-        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
-        path = url.path.removeprefix("/api/public/")
-        if path == "v3/scores":
-            return Response({"data": [], "meta": {"limit": 100}})
-        name = {
-            "v2/observations": "get-v2-observations",
-            "projects": "get-projects",
-            "health": "get-health",
-        }[path]
-        body = json.loads((folder / f"{name}.json").read_text())["response"]
-        if path == "v2/observations":
-            body["data"] = [
-                observation
-                for observation in body["data"]
-                if query.get("traceId") in (None, observation["traceId"])
-                and query.get("type") in (None, observation["type"])
-                and "twin.author" not in query.get("filter", "")
-            ]
-        return Response(body)
-
-    return answer
-
-
-@pytest.fixture(scope="module")
-def langfuse_page(
-    slow_home: Settings, shared_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Page]:
-    """Start the page of a home whose traces are in Langfuse, with its recorded answers."""
-    with http_server(recorded_langfuse(shared_data / "langfuse-golden")) as url:
-        environ = {
-            "LANGFUSE_HOST": url,
-            "LANGFUSE_PUBLIC_KEY": "pk-lf-twin",
-            "LANGFUSE_SECRET_KEY": "sk-lf-twin",
-        }
-        page = Page(slow_home, tmp_path_factory.mktemp("langfuse") / "chat.log", environ=environ)
-        yield page
-        end(page.process)
-
-
-def test_a_langfuse_trace_is_shown_with_its_link(
-    langfuse_page: Page, shared_data: Path, browser: Any
-) -> None:
-    """The recorded traces are of other authors, so the test opens a trace by its URL."""
-    recorded = json.loads(
-        (shared_data / "langfuse-golden" / "get-v2-observations.json").read_text()
-    )
-    observations = recorded["response"]["data"]
-    trace = next(each["traceId"] for each in observations if each["model"] == "twin-7b")
-    context = browser.new_context()
-    tab = context.new_page()
-    tab.goto(langfuse_page.link(view="traces"))
-    tab.goto(f"{langfuse_page.url}/?trace={trace}")
-    tree = tab.locator(".twin-trace")
-    tree.wait_for(timeout=WAIT_MS)
-    assert "twin-7b" in tree.inner_text()
-    assert "not written by this gateway" in tree.inner_text()
-    link = tree.get_by_role("link", name="Open it in Langfuse").get_attribute("href")
-    assert re.fullmatch(rf"http://127\.0\.0\.1:\d+/project/twin/traces/{trace}", link)
-    context.close()

@@ -140,14 +140,6 @@ def test_an_invalid_model_file_is_an_error(home: Settings, tmp_path: Path) -> No
     assert not list((home.work_dir / "model-servers").iterdir())
 
 
-def test_a_missing_file_is_an_error(home: Settings, tmp_path: Path) -> None:
-    with (
-        pytest.raises(TwinError, match=r"gone\.gguf"),
-        ModelServers(home).serve(tmp_path / "gone.gguf", alias="base"),
-    ):
-        pytest.fail("a missing file was served")
-
-
 def test_a_server_ends_when_its_parent_is_killed(
     home: Settings, served: ServedModel, tmp_path: Path
 ) -> None:
@@ -170,15 +162,6 @@ with ModelServers(load_settings()).serve(sys.argv[1], alias="orphan") as server:
     parent.wait()
 
     assert wait_for_end(server)
-
-
-def test_waiting_for_a_server_can_be_repeated(home: Settings, served: ServedModel) -> None:
-    process = ServerProcess(home, served.base_gguf, alias="base")
-    try:
-        server = process.wait_until_ready()
-        assert process.wait_until_ready() == server
-    finally:
-        process.stop()
 
 
 def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -> None:

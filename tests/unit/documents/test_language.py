@@ -9,7 +9,7 @@ import pytest
 import textstat
 
 from tests.conftest import ROOT
-from tests.unit.documents.prose import GENERATED, PAGES, sentences, without_code
+from tests.unit.documents.prose import PAGES, sentences
 
 MEAN_WORDS = 18
 MAX_WORDS = 35
@@ -49,14 +49,3 @@ def test_decisions_are_short_dated_records() -> None:
     prose = [re.sub(r"^\|.*$|^#.*$", "", record, flags=re.MULTILINE) for record in records]
     assert [body[:40] for body in prose if len(body.split()) > RECORD_WORDS] == []
     assert len(page.split()) <= RECORDS_WORDS
-
-
-def test_sentences_are_found_only_in_prose() -> None:
-    text = "# A heading\n\nOne `a b c d` of .5 here. Two [links](x.md) are there!\n\n| a | b |\n\n"
-    text += "- An item of three\n- Another item here\n\n```text\nnot this one here.\n```\n"
-
-    assert sentences(text) == [
-        "One code of 5 here.", "Two links are there!", "An item of three", "Another item here",
-    ]  # fmt: skip
-    assert "not this" not in without_code(text)
-    assert {DOCS / name for name in GENERATED} <= set(DOCS.glob("*.md"))

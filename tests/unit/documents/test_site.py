@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import pytest
-from mkdocs.exceptions import Abort
-
-from tests.unit.documents import site
 from tests.unit.documents.site import DOCS, build_site
 
 
@@ -53,16 +47,3 @@ def test_the_strict_build_succeeds_and_linked_files_exist(tmp_path: Path) -> Non
         re.findall(r"^1\. ", (DOCS / "contributing.md").read_text(), re.MULTILINE)
     )
     assert 'class="mermaid"' in (tmp_path / "site/architecture/index.html").read_text()
-
-
-def test_a_broken_anchor_stops_the_build(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    shutil.copytree(DOCS, tmp_path / "docs")
-    monkeypatch.setattr(site, "DOCS", tmp_path / "docs")
-    page = tmp_path / "docs" / "faq.md"
-    page.write_text(page.read_text(encoding="utf-8") + "\n[x](cost.md#not-there)\n", "utf-8")
-
-    with caplog.at_level(logging.WARNING), pytest.raises(Abort):
-        build_site(tmp_path / "site")
-    assert "not-there" in caplog.text

@@ -6,10 +6,6 @@ page could not start on any other machine.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from tests.declared import closure, declared, distribution_of, requirements, source_of
 from tests.imported import Import, imports_in, imports_of_ours
 
@@ -81,26 +77,3 @@ def test_imports_of_imported_modules_are_installed_as_well() -> None:
 def test_every_declared_distribution_is_imported_or_has_a_reason() -> None:
     used = {distribution_of(item.module) for item in imports_of_ours()}
     assert declared() - used == set(USED_INDIRECTLY)
-
-
-@pytest.mark.parametrize(
-    ("source", "expected_to_fail", "at_import"),
-    [
-        ("import ray", False, True),
-        ("def f():\n    import ray", False, False),
-        ("try:\n    import ray\nexcept ImportError:\n    pass", True, True),
-        ("try:\n    pass\nexcept ImportError:\n    import ray", False, True),
-        ("try:\n    import ray\nexcept KeyError:\n    pass", False, True),
-        ("if TYPE_CHECKING:\n    from ray.job import Client", True, True),
-        ("import_module('ray.util')", False, True),
-    ],
-)
-def test_an_import_is_classified_by_its_context(
-    source: str, expected_to_fail: bool, at_import: bool, tmp_path: Path
-) -> None:
-    path = tmp_path / "module.py"
-    path.write_text(source)
-    [item] = imports_in(path, "module.py")
-    assert (item.top, item.expected_to_fail, item.at_import) == (
-        "ray", expected_to_fail, at_import,
-    )  # fmt: skip
