@@ -25,10 +25,8 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.policy import AuthorPolicy, Policy
-from twin_resources.registry.route_names import QUOTES
 from twin_resources.router.pacing import RemainingBudget
 from twin_resources.router.policy_file import (
-    PricedModel,
     RoutingPolicy,
     policy_path,
     write_routing_policy,
@@ -113,14 +111,6 @@ async def test_an_easy_question_is_kept_and_the_paid_price_is_recorded(
     assert float(metadata["twin.other_usd"]) == pytest.approx(1000 * (0.8 * 2.0 + 0.2 * 8.0) / 1e6)
 
 
-async def test_the_stable_version_is_the_fallback_of_the_paid_model(
-    home: Settings, policy: RoutingPolicy
-) -> None:
-    prepared = await prepare(create_routed_path(home, policy, HARD))
-    assert prepared.fallback is not None
-    assert prepared.fallback.decision.version == "v3"
-
-
 async def test_a_canary_gets_the_same_questions_as_the_stable_version(
     home: Settings, policy: RoutingPolicy
 ) -> None:
@@ -130,98 +120,6 @@ async def test_a_canary_gets_the_same_questions_as_the_stable_version(
         assert hard.decision.propensity == 1.0
     easy = await prepare(create_routed_path(home, policy, EASY, canary=0.99))
     assert (easy.decision.route, easy.decision.propensity) == ("canary", pytest.approx(0.99))
-
-
-@pytest.mark.parametrize(
-    ("options", "fields", "reason"),
-    [
-        ({"stable": "another"}, {}, "for another version"),
-        ({"author": replace(MARA, paid=False)}, {}, "paid = false"),
-        ({}, {"response_format": {"type": "json_object"}}, "JSON"),
-    ],
-    ids=["new version", "author forbids it", "JSON"],
-)
-async def test_nothing_is_routed_where_the_policy_is_not_valid(
-    home: Settings,
-    policy: RoutingPolicy,
-    options: dict[str, Any],
-    fields: dict[str, Any],
-    reason: str,
-) -> None:
-    prepared = await prepare(create_routed_path(home, policy, HARD, **options), **fields)
-    assert (prepared.decision.route, prepared.decision.propensity) == ("stable", 1.0)
-    assert prepared.trace_metadata()["twin.routing"].startswith("not routed")
-    assert reason in prepared.trace_metadata()["twin.routing"]
-
-
-async def test_labels_of_another_embedder_or_paid_model_route_nothing(
-    home: Settings, policy: RoutingPolicy
-) -> None:
-    for other_policy in (
-        replace(policy, embedder="older"),
-        replace(policy, models=(policy.models[0], replace(policy.models[1], model="other"))),
-    ):
-        prepared = await prepare(create_routed_path(home, other_policy, HARD))
-        assert prepared.decision.route == "stable"
-        assert "not routed" in prepared.trace_metadata()["twin.routing"]
-
-
-async def test_nothing_is_routed_without_a_policy_or_for_an_alias(
-    home: Settings, policy: RoutingPolicy
-) -> None:
-    unrouted = await prepare(create_routed_path(home, None, HARD))
-    assert (unrouted.decision.route, unrouted.exchange.decision.routing_note) == ("stable", None)
-    aliased = await prepare(create_routed_path(home, policy, HARD), "twin/mara@stable")
-    assert (aliased.decision.route, aliased.exchange.decision.routing_note) == (
-        "alias:stable",
-        None,
-    )
-
-
-async def test_the_authors_model_answers_if_the_budget_is_spent(
-    home: Settings, policy: RoutingPolicy
-) -> None:
-    path = create_routed_path(home, policy, HARD, paid_problem="budget used up")
-    prepared = await prepare(path)
-    assert (prepared.decision.route, prepared.decision.propensity) == ("stable", 1.0)
-    assert "routed:paid, budget used up: answered by the author's model" in prepared.degraded
-
-
-async def test_a_step_that_the_budget_forces_is_reported(
-    home: Settings, policy: RoutingPolicy
-) -> None:
-    prepared = await prepare(
-        create_routed_path(home, policy, HARD, budget=RemainingBudget(0.0, 3600.0))
-    )
-    assert prepared.decision.route == "stable"
-    assert any("margin not held" in clause for clause in prepared.degraded)
-    funded = await prepare(
-        create_routed_path(home, policy, HARD, budget=RemainingBudget(10.0, 3600.0))
-    )
-    assert funded.decision.route == "routed:paid"
-
-
-async def test_the_paid_model_replaces_a_version_that_is_not_ready(
-    home: Settings, policy: RoutingPolicy
-) -> None:
-    prepared = await prepare(create_routed_path(home, policy, HARD, ready=("base",)))
-    assert prepared.decision.route == "down:paid"
-    assert "stable not ready: answered by paid" in prepared.degraded
-    forbidden = create_routed_path(
-        home, policy, HARD, ready=("base",), author=replace(MARA, paid=False)
-    )
-    decision = (await prepare(forbidden)).decision
-    assert (decision.server_key, decision.version) == ("base", "quotes")
-    unfunded = create_routed_path(
-        home, policy, HARD, ready=("base",), paid_problem="budget used up"
-    )
-    prepared = await prepare(unfunded)
-    assert prepared.decision.server_key == "base"
-    assert any("budget used up" in clause for clause in prepared.degraded)
-    without_servers = create_routed_path(
-        home, policy, HARD, ready=(), paid_problem="budget used up"
-    )
-    assert (await prepare(without_servers)).decision.route == QUOTES
 
 
 def test_an_unreadable_policy_file_keeps_the_last_valid_policy(
@@ -246,11 +144,3 @@ def test_an_unreadable_policy_file_keeps_the_last_valid_policy(
     write_routing_policy(path, policy)
     without_paid_model.refresh()
     assert without_paid_model.current.routing == {}
-
-
-async def test_a_policy_with_three_models_is_ignored(home: Settings, policy: RoutingPolicy) -> None:
-    larger_model = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
-    three_models = replace(policy, models=(policy.models[0], larger_model, policy.models[1]))
-    prepared = await prepare(create_routed_path(home, three_models, HARD))
-    assert prepared.decision.route == "stable"
-    assert "compare three models" in prepared.trace_metadata()["twin.routing"]

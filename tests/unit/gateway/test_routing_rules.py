@@ -17,7 +17,7 @@ from tests.unit.gateway.recorded_routes import outcomes, recorded
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import NO_MODEL_REASON, NO_VERSION_REASON, ProseRelease
+from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
 from twin_resources.gateway.routing import rules
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
@@ -72,14 +72,6 @@ def choose(
 ALL = ("base", "ann/v3", "ann/v4")
 
 
-def test_the_base_answers_without_a_stable_version() -> None:
-    for given_policy in (None, Policy(), Policy(authors={"ann": AuthorPolicy()})):
-        decision = choose(snapshot("base", policy=given_policy))
-        assert (decision.version, decision.route, decision.propensity) == ("base", "base", 1.0)
-        assert decision.template == decision.checkpoint == ""
-        assert decision.degraded == ()
-
-
 def test_a_reader_keeps_the_version_for_a_day() -> None:
     current = snapshot(*ALL, policy=policy({"stable": 0.5, "canary": 0.5}))
     first = choose(current)
@@ -120,37 +112,6 @@ def test_the_propensity_is_the_weight_of_the_chosen_arm() -> None:
         assert decision.template == f"template-{decision.version[1:]}"
 
 
-def test_a_substitute_has_the_propensity_of_both_arms() -> None:
-    current = snapshot("base", "ann/v3", policy=policy({"stable": 0.6, "canary": 0.4}))
-    decisions = {
-        choose_version(
-            RouteRequest(ask(), Key(f"{number:x}", "reader", frozenset({"*"}), ""), DAY), current
-        )
-        for number in range(100)
-    }
-    assert {decision.version for decision in decisions} == {"v3"}
-    assert {round(decision.propensity, 9) for decision in decisions} == {1.0}
-    assert ("canary not ready: answered by stable",) in {
-        decision.degraded for decision in decisions
-    }
-
-
-def test_the_canary_is_never_a_substitute() -> None:
-    current = snapshot("base", "ann/v4", policy=policy({"stable": 1.0}))
-    decision = choose(current)
-    assert (decision.version, decision.route) == ("base", "base")
-    assert decision.degraded == ("stable not ready: answered by base",)
-
-
-def test_posts_are_quoted_if_no_server_is_ready() -> None:
-    decision = choose(snapshot(policy=policy()))
-    assert (decision.version, decision.route, decision.server_key) == (QUOTES, QUOTES, QUOTES)
-    assert (decision.prose_release.why_not, decision.degraded) == (
-        NO_MODEL_REASON,
-        (NO_MODEL_REASON,),
-    )
-
-
 @pytest.mark.parametrize(
     "request_fields", [{"alias": DRAFT}, {"response_format": {"type": "json_object"}}]
 )
@@ -161,15 +122,6 @@ def test_drafts_and_json_are_refused_if_no_server_is_ready(request_fields: dict[
         )
     assert caught.value.status == 503
     assert "twin status" in caught.value.next_step
-
-
-def test_an_alias_has_no_substitute() -> None:
-    current = snapshot(*ALL, policy=policy())
-    decision = choose(current, ask("twin/ann@canary"))
-    assert (decision.version, decision.route, decision.propensity) == ("v4", "alias:canary", 1.0)
-    with pytest.raises(RefusedError) as caught:
-        choose(snapshot("base", policy=policy()), ask("twin/ann@stable"))
-    assert caught.value.status == 503
 
 
 @pytest.mark.parametrize("model", ["twin/ann@canary", "twin/ann@paid", "twin/bob@stable"])

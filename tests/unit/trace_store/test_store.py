@@ -326,27 +326,6 @@ def test_wrong_keys_are_refused(store: Store, authorization: str) -> None:
     assert store.http.get("/api/public/health").status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "traces"),
-        ("GET", "scores"),
-        ("GET", "v2/scores"),
-        ("GET", "observations"),
-        ("GET", "metrics"),
-        ("GET", "v2/metrics"),
-        ("POST", "ingestion"),
-        ("GET", "v2/prompts"),
-        ("PUT", "scores"),
-        ("GET", "otel/v1/traces"),
-        ("GET", "health/"),
-    ],
-)
-def test_every_other_endpoint_is_404(store: Store, method: str, path: str) -> None:
-    assert store.http.request(method, f"/api/public/{path}").status_code == 404
-    assert store.http.post("/").status_code == 404
-
-
 def test_the_root_describes_the_store_and_where_traces_are_shown(store: Store) -> None:
     response = store.http.get("/", auth=("", ""))
     assert (response.status_code, response.text.count("\n")) == (200, 1)
