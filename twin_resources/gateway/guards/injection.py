@@ -6,9 +6,8 @@ examples (`deploy/checkout/guard_weights.py`), the action on a finding (`guard_s
 
 The two classifiers are the front desk's. Hashed n-grams recognise wordings. A layer over the vector
 of a multilingual embedder recognises meaning, even in languages without an example. The examples
-are in English, German, Spanish and French and follow the families of published attacks (Perez and
-Ribeiro 2022, https://arxiv.org/abs/2211.09527; Greshake et al. 2023,
-https://arxiv.org/abs/2302.12173).
+are in eight languages and follow the families of published attacks (Perez and Ribeiro 2022,
+https://arxiv.org/abs/2211.09527; Greshake et al. 2023, https://arxiv.org/abs/2302.12173).
 """
 # pyright: strict
 
