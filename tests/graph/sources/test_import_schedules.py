@@ -76,18 +76,6 @@ def recorded_import() -> None:
     record_posts()
 
 
-@dg.op
-def fail() -> None:
-    """Fail."""
-    raise ValueError("the server is down")
-
-
-@dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
-def broken_import() -> None:
-    """A real run that fails."""
-    fail()
-
-
 class World:
     """A home with authors, an instance with their partitions, and a clock."""
 
@@ -191,18 +179,6 @@ def test_a_failing_feed_delays_no_other_feed(world: World, server: FeedServer) -
     assert "bob: Tried to read" in world.skip_reason()  # No feed answers, so nothing changes.
     server.status = 200
     assert "bob: nothing new" in world.skip_reason()
-
-
-def test_a_failed_import_is_tried_again(world: World, server: FeedServer) -> None:
-    world.author("ann", server.url)
-    keys = []
-    for _ in range(3):
-        request = world.request_run()
-        keys.append(request.run_key)
-        world.launch(request, broken_import)
-    assert len(set(keys)) == 3
-    assert "failed 3 times" in world.skip_reason()
-    assert "nothing new" in world.skip_reason()
 
 
 def test_a_run_that_never_started_is_requested_again(world: World, server: FeedServer) -> None:

@@ -126,7 +126,7 @@ def hash_files(base: str) -> str:
     return digest.hexdigest()
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture
 def any_home(
     home: Settings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
@@ -147,7 +147,11 @@ def repair(home: Settings, *, is_confirmed: bool) -> tuple[int, str]:
     return code, output.getvalue()
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize(
+    ("any_home", "fault"),
+    [*(("folder", fault) for fault in FAULTS), ("bucket", truncate_newest_rows_and_manifest)],
+    indirect=["any_home"],
+)
 def test_a_damaged_table_is_repaired_as_planned_and_a_sync_restores_the_rest(
     any_home: Settings, fault: Callable[[Tables], None]
 ) -> None:

@@ -81,7 +81,7 @@ def check_equal_to_a_rebuild(
     assert report.rows == expected.height
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, min_size=1, max_size=6))
 def test_any_sequence_of_edits_equals_a_rebuild(
     sequence: list[tuple[dict[str, list[str]], set[str], str, int, int | None]],
