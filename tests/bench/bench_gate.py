@@ -1,15 +1,14 @@
 """The gate: time to a verdict, the candidate's likelihoods, and the refusal of broken candidates.
 
-    python tests/bench/bench_gate.py --quick|--full [--author NAME] [--set KEY=VALUE …]
+    python tests/bench/bench_gate.py --quick|--full [--author NAME]
                                      [--only NAME …] [--json FILE]
 
 Needs the shared posts (`TWIN_SHARED_DATA`). `--full` trains SmolLM2-135M by the default recipe on
 150,000 tokens of the shared author and runs the gate with Dagster; run it alone, for half an hour.
 `--quick` trains every weight of a tiny random model: every process is real, but the goals of time
-and likelihood differ. `--set` changes the recipe: `--set raw_share=.7 --set max_epochs=1`.
-The dataset is made once and kept in `build/` (its time is not in the figures). The judged candidate
-is kept too, and `--only broken` uses it. `--only likelihood` trains and measures likelihoods,
-without a gate. There is no peer of the gate as a whole.
+and likelihood differ. The dataset is made once and kept in `build/` (its time is not in the
+figures). The judged candidate is kept too, and `--only broken` uses it. `--only likelihood` trains
+and measures likelihoods, without a gate. There is no peer of the gate as a whole.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.gate.broken import WAYS, broken_candidates
+from tests.bench.gate.broken import broken_candidates
 from tests.bench.gate.forms import FULL, QUICK, Form
 from tests.bench.gate.gated import time_and_likelihood
 from tests.bench.gate.likelihood import likelihood_alone
@@ -50,17 +49,9 @@ def main() -> int:
     parser.add_argument(
         "--author", choices=sorted(SHARED_AUTHORS | BUNDLED_AUTHORS), default=FULL.author
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="changes",
-        help="change to the recipe, with a YAML value",
-    )  # fmt: skip
-    parser.add_argument(
-        "--ways", nargs="+", choices=sorted(WAYS), default=list(WAYS), metavar="WAY",
-        help=f"ways to break a candidate, for `--only broken`: {', '.join(WAYS)}",
-    )  # fmt: skip
     parser.add_argument("--only", nargs="+", choices=sorted([*ROWS, BROKEN]), default=DEFAULT_PARTS)
     options = parser.parse_args()
-    form = (FULL if options.full else QUICK).of(options.author, options.changes)
+    form = (FULL if options.full else QUICK).of(options.author)
     if options.quick:
         print("quick form: a tiny model with random weights; its goals are scaled down")
     print(format_header(), flush=True)
@@ -69,7 +60,7 @@ def main() -> int:
     for name in options.only:
         started = time.monotonic()
         try:
-            rows = broken_candidates(form, options.ways) if name == BROKEN else ROWS[name](form)
+            rows = broken_candidates(form) if name == BROKEN else ROWS[name](form)
         except NotMeasured as error:
             failed = True
             rows = [missing_row(name, "", str(error), goal=0.0)]

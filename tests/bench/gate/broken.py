@@ -16,7 +16,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -113,12 +113,11 @@ WAYS = {
 }
 
 
-def broken_candidates(form: Form, ways: Sequence[str]) -> list[Row]:
-    """Return a row for each of these `WAYS`: the number of claims that refuse it, with figures."""
+def broken_candidates(form: Form) -> list[Row]:
+    """Return a row for each of `WAYS`: the number of claims that refuse it, with figures."""
     good = judge_author(form)
     rows: list[Row] = []
-    for name in ways:
-        broken = WAYS[name]
+    for name, broken in WAYS.items():
         home = good.settings.home.with_name(
             f"{good.settings.home.name}-{name.replace(' ', '-').replace(chr(39), '')}"
         )

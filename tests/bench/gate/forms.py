@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import yaml
 
 from tests.bench.training import forms as training_forms
 
@@ -24,7 +20,6 @@ class Form:
         whole_model: train every weight, because adapters on random weights learn hardly anything.
         minutes: goal for training and evaluation.
         ratio: goal for the perplexity of the tuned / the base model.
-        changes: `KEY=VALUE` changes to the recipe.
     """
 
     name: str
@@ -33,13 +28,6 @@ class Form:
     whole_model: bool
     minutes: float
     ratio: float
-    changes: tuple[str, ...] = ()
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """The recipe's differences from the default recipe."""
-        pairs = (change.partition("=") for change in self.changes)
-        return {key: yaml.safe_load(value) for key, _, value in pairs}
 
     @property
     def posts(self) -> int:
@@ -51,11 +39,9 @@ class Form:
         """The author's slug."""
         return self.training.author
 
-    def of(self, author: str, changes: Sequence[str] = ()) -> Form:
-        """Return this form for another author and another recipe."""
-        name = "-".join([self.name.partition("-")[0], *changes])
-        training = replace(self.training, author=author)
-        return replace(self, name=name, training=training, changes=tuple(changes))
+    def of(self, author: str) -> Form:
+        """Return this form for another author."""
+        return replace(self, training=replace(self.training, author=author))
 
 
 FULL = Form(

@@ -27,7 +27,7 @@ from tests.bench.training.processes import Cost, run_timed
 from tests.code_hash import ROOT, code_hash
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
-from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.measures import author_control, held_out_perplexity
 from twin_assets.evaluation.measures.measure import Measurements
@@ -190,7 +190,6 @@ def prepare_home(form: Form, folder: Path) -> Settings:
         recipe = recipe.model_copy(
             update={"lora": None, "preference": None, "learning_rate": 0.003, "max_epochs": 4}
         )
-    recipe = Recipe.model_validate({**recipe.model_dump(), **form.recipe})
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"name"})), "utf-8")
     author = read_author(settings, form.author)

@@ -108,24 +108,6 @@ def test_added_edited_and_deleted_posts_propagate(
     assert metadata(third, "raw_posts")["posts_deleted"] == 0  # A tombstone is not deleted again.
 
 
-def test_ten_new_posts_compute_ten_documents(
-    materialize: Materialize, tables: Tables, posts: Path
-) -> None:
-    folder = posts / "_posts"
-    for n in range(200):
-        (folder / f"2010-01-01-{n:03}.md").write_text(f"# Post {n}\n\n{paragraph(f'subject {n}')}")
-    first = materialize()
-    for n in range(200, 210):
-        (folder / f"2010-01-01-{n:03}.md").write_text(f"# Post {n}\n\n{paragraph(f'subject {n}')}")
-    second = materialize()
-    assert count_computed(second) == dict.fromkeys(NAMES, 10)
-    for name in NAMES:
-        before, after = metadata(first, name), metadata(second, name)
-        assert after["written"] == after["dagster/row_count"] - before["dagster/row_count"]
-        # Every commit writes a manifest of some kilobytes, but not the older posts.
-        assert after["bytes_written"] < before["bytes_written"] / 2, name
-
-
 def test_a_restored_post_is_imported_again(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
