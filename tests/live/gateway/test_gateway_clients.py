@@ -20,8 +20,6 @@ import pytest
 
 from tests.live.gateway import recorded_requests as recorded
 from tests.live.gateway.stack import PASSAGES, Stack
-from twin_resources.access import keys
-from twin_resources.observability.langfuse.client import LangfuseClient
 
 pytestmark = pytest.mark.live
 QUESTION = recorded.QUESTION
@@ -103,29 +101,6 @@ def test_the_completions_api_is_quoted_and_traced(stack: Stack, *, stream: bool)
     *_, twin = [chunk.model_extra["twin"] for chunk in chunks if "twin" in chunk.model_extra]
     assert twin["quotes"][0]["document_id"] == "post-0"
     assert stack.trace(twin["trace_id"])
-
-
-def test_readers_of_a_site_are_distinguished(stack: Stack) -> None:
-    store = keys.open_key_store(stack.settings)
-    site_key = keys.add_key(store, role="site", authors=["ann"], label="a site")
-    reader_ids: dict[str, str] = {}
-    for reader in ("eve", "bob"):
-        body = {"model": "twin/ann", "messages": MESSAGES, "user": reader}
-        twin = stack.post(body, key=site_key).json()["twin"]
-        assert twin["ignored"] == ["system messages"]
-        feedback = httpx.post(
-            f"{stack.url}/twin/feedback",
-            json={"trace_id": twin["trace_id"], "thumb": "up", "user": reader},
-            headers={"Authorization": f"Bearer {site_key}"},
-            trust_env=False,
-        ).json()
-        stack.trace(twin["trace_id"])
-        with LangfuseClient.from_settings(stack.settings) as client:
-            (span,) = client.observations(trace_id=twin["trace_id"])
-        reader_ids[reader] = span["metadata"]["twin.reader"]
-        assert feedback["reader"] == reader_ids[reader]
-    assert len(set(reader_ids.values())) == 2
-    assert not {"eve", "bob", keys.reader_id_for_key(site_key)} & set(reader_ids.values())
 
 
 def test_langchain(stack: Stack) -> None:

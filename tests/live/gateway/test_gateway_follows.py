@@ -19,7 +19,6 @@ import pytest
 from tests.live.gateway.stack import Stack, throttle_process
 from twin_resources.authors import read_author, write_author
 from twin_resources.authors.answer_forms import ProseRelease
-from twin_resources.authors.pausing import pause_author, resume_author
 from twin_resources.gateway.config.proxy_config import SPAN_DELAY_MS
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
@@ -179,20 +178,6 @@ def test_a_failed_request_leaves_one_trace(stack: Stack, canary: int | None) -> 
             stack.start_model(name)
     stack.release("ann", 2)
     stack.wait(lambda: ask_twin(stack)["route"] == "stable")
-
-
-def test_a_paused_author_is_refused_within_seconds(stack: Stack) -> None:
-    body = BODY | {"model": "twin/bob@voice"}
-    try:
-        pause_author(stack.settings, "bob", reason="a mistake")
-        stack.wait(lambda: stack.post(body).status_code == 503)
-        error = stack.post(body | {"stream": True}).json()["error"]
-        assert error["code"] == "author_paused"
-        assert "a mistake" in error["message"]
-        assert stack.post(BODY).status_code == 200  # other authors still answer
-    finally:
-        resume_author(stack.settings, "bob")
-    stack.wait(lambda: stack.post(body).status_code == 200)
 
 
 def test_a_dead_model_server_is_a_503_with_advice(stack: Stack) -> None:
