@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.guards.planted import KINDS, benign, planted
+from tests.bench.guards.planted import KINDS, planted
 from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_resources.authors.guard_settings import GuardPlace, read_guards
@@ -40,7 +40,6 @@ MIN_GOALS = {"injection": 0.75}
 _REGIONS = {"de": "DE", "fr": "FR", "es": "ES"}
 _LANGUAGES = {"en", *_REGIONS}  # those with goals
 GOALS = {"personal": 0.9, "secrets": 0.95, "injection": 0.8}
-MAX_FALSE_POSITIVES = 0.01
 ALL_MASKED = read_guards(dict.fromkeys(KINDS, "mask"))
 
 
@@ -58,14 +57,6 @@ def measure(*, every: int = 1) -> list[Row]:
             recall = statistics.fmean(text.value not in whole[text].text for text in group)
             name = f"{kind}, {half} ({len(group)})"
             rows.append(bounded_row(name, recall, "share", at_least=goal))
-    for half in ("held_out", "tuned"):
-        questions = [question for question in benign() if question[1] == half][::every]
-        touched = [text for language, _, text in questions if _is_touched(text, language)]
-        goal = MAX_FALSE_POSITIVES if half == "held_out" else None
-        name = f"benign questions touched, {half} ({len(questions)})"
-        rows.append(bounded_row(name, len(touched) / len(questions), "share", at_most=goal))
-        for text in touched if half == "tuned" else ():
-            sys.stderr.write(f"touched: {text}\n")
     rows += strangers(STRANGERS, "spent", every=every)
     if HELD_OUT.is_file():
         rows += strangers(HELD_OUT, "held out", every=every)
@@ -134,11 +125,6 @@ def technical_posts(folder: Path, *, seed: int, max_posts: int = 300) -> list[Ro
     return rows
 
 
-def _is_touched(text: str, language: str) -> bool:
-    region = _REGIONS.get(language, "US")
-    return bool(Scanner(ALL_MASKED, "input", region).scan(text).findings)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(__doc__)
     options = parser.parse_args(arguments)
@@ -147,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sign(row: Row) -> str:
-    return "≤" if "touched" in row.name or "benign" in row.name else "≥"
+    return "≤" if "benign" in row.name else "≥"
 
 
 if __name__ == "__main__":

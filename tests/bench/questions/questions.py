@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +19,6 @@ SHARED_DATA = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "
 
 SHARED_AUTHORS = ("skeeto", "jbranchaud-til")
 SEED = 20261122
-QUESTIONS_EACH = 60  # of a shared author
-
 Kind = Literal["own", "near", "foreign"]
 Half = Literal["tuned", "held_out"]
 
@@ -89,7 +86,7 @@ def read_questions(author: str) -> list[ReaderQuestion]:
 
 
 def read_shared_questions(author: str) -> list[SharedQuestion]:
-    """Return all questions to an author of `SHARED_AUTHORS`, in the order of `drawn_posts`."""
+    """Return all questions to an author of `SHARED_AUTHORS`."""
     return [
         SharedQuestion(
             id=row["id"],
@@ -100,47 +97,6 @@ def read_shared_questions(author: str) -> list[SharedQuestion]:
         )
         for row in _rows(author)
     ]
-
-
-def drawn_posts(author: str, folder: Path) -> list[str]:
-    """Return the posts that questions were written for: every n-th after a shuffle of each stratum.
-
-    A stratum is a year of skeeto and a topic's folder of jbranchaud-til, so that the questions
-    represent years and topics in proportion.
-
-    Args:
-        author: one of `SHARED_AUTHORS`.
-        folder: contains the author's posts.
-
-    Returns:
-        `QUESTIONS_EACH` paths under `folder`.
-    """
-    if author == "skeeto":
-        paths = sorted(path for path in folder.rglob("*") if path.parent.name == "_posts")
-        strata = [path.name[:4] for path in paths]
-    else:
-        paths = sorted(path for path in folder.rglob("*.md") if path.parent != folder)
-        strata = [path.relative_to(folder).parts[0] for path in paths]
-    generator = random.Random(f"{SEED}:{author}")
-    order: list[Path] = []
-    for stratum in sorted(set(strata)):
-        part = [path for path, name in zip(paths, strata, strict=True) if name == stratum]
-        generator.shuffle(part)
-        order += part
-    step = len(order) / QUESTIONS_EACH
-    start = generator.random() * step
-    picked = [order[int(start + number * step)] for number in range(QUESTIONS_EACH)]
-    return [path.relative_to(folder).as_posix() for path in picked]
-
-
-def drawn_halves(author: str) -> list[Half]:
-    """Return the half of each question of a shared author, in the order of `drawn_posts`."""
-    order = list(range(QUESTIONS_EACH))
-    random.Random(f"{SEED}:{author}:halves").shuffle(order)
-    halves: list[Half] = ["held_out"] * QUESTIONS_EACH
-    for number in order[: QUESTIONS_EACH // 2]:
-        halves[number] = "tuned"
-    return halves
 
 
 def _rows(author: str) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,7 @@ import pytest
 from tests.graph.corpus.conftest import ASSETS, RESOURCES, SLUG, Materialize, metadata, paragraph
 from twin_assets.corpus import cleaning
 from twin_assets.knowledge import chunking
-from twin_resources.authors import Author, write_author
 from twin_resources.models.embedder.embedder import EmbedderTokenizer
-from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 NAMES = ("raw_posts", "cleaned_documents", "document_chunks")
@@ -161,30 +158,6 @@ def test_unusable_posts_have_reasons_and_affect_no_other(
     assert "Größe" in rows["text"][0]
 
 
-def test_an_unreadable_file_keeps_its_last_import(
-    materialize: Materialize, tables: Tables, posts: Path
-) -> None:
-    materialize()
-    before = read_versions(tables)
-    boat = posts / "_posts" / "2020-05-01-boat.md"
-    boat.unlink()
-    os.mkfifo(boat)  # Even root cannot read a pipe without a writer.
-    result = materialize()
-    assert count_computed(result)["raw_posts"] == 0
-    assert read_versions(tables) == before
-
-
-def test_a_missing_source_is_an_error_and_deletes_nothing(
-    materialize: Materialize, tables: Tables, posts: Path
-) -> None:
-    materialize()
-    before = read_versions(tables)
-    posts.rename(posts.with_name("moved"))
-    result = materialize(raise_on_error=False)
-    assert not result.success
-    assert read_versions(tables) == before
-
-
 def test_a_lost_post_fails_the_check_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,23 +199,6 @@ def test_tokens_of_a_chunk_are_counted_again_once(materialize: Materialize, post
     (posts / "_posts" / "2022-01-01-letter.md").write_text(text, encoding="utf-8")
     counted, all_chunks = count_chunks()
     assert 0 < counted == all_chunks - chunks
-
-
-def test_two_sources_form_one_corpus(
-    materialize: Materialize, tables: Tables, posts: Path, home: Settings, tmp_path: Path
-) -> None:
-    notes = tmp_path / "notes"
-    (notes / "_posts").mkdir(parents=True)
-    (notes / "_posts" / "2019-05-01-clock.md").write_text(f"# Another clock\n\n{paragraph('bell')}")
-    write_author(home, Author(SLUG, "José Núñez", sources=(str(posts), str(notes))))
-    materialize()
-    assert set(read_reasons(tables)) >= {
-        "_posts/2019-05-01-clock.md",
-        "notes/_posts/2019-05-01-clock.md",
-    }
-    write_author(home, Author(SLUG, "José Núñez", sources=(str(posts),)))
-    materialize()
-    assert read_reasons(tables)["notes/_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
 
 
 def test_a_frame_is_loaded_by_partition(

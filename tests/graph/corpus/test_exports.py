@@ -242,15 +242,6 @@ def test_opt_ins_add_and_remove_posts(import_from: Import, tables: Tables, tmp_p
     assert import_from(path)["posts_deleted"] == 2
 
 
-def test_a_draft_in_a_folder_stays_a_draft(
-    import_from: Import, tables: Tables, tmp_path: Path
-) -> None:
-    write_folder({"a.md": f"---\ndraft: true\n---\n{SENTENCE}", "b.md": SENTENCE}, tmp_path / "n")
-    import_from(tmp_path / "n")
-    kinds = read_rows(tables).select("source_id", "kind", "visibility").rows()
-    assert kinds == [("a.md", "draft", "private"), ("b.md", "note", "public")]
-
-
 def test_an_erased_post_is_not_imported_again(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:

@@ -122,21 +122,6 @@ def test_a_stream_has_the_same_content(stack: Stack) -> None:
     assert stack.trace(twin["trace_id"])
 
 
-def test_a_stream_reports_its_usage_on_request(stack: Stack) -> None:
-    chunks = list(
-        stack.client().chat.completions.create(
-            model=DRAFT,
-            messages=QUESTION,
-            stream=True,
-            max_tokens=3,
-            stream_options={"include_usage": True},
-        )
-    )
-    assert chunks[-1].usage is not None
-    assert chunks[-1].usage.completion_tokens == 3
-    assert [bool((chunk.model_extra or {}).get("twin")) for chunk in chunks[-2:]] == [True, False]
-
-
 def test_a_trace_explains_the_answer_without_data_of_the_reader(stack: Stack) -> None:
     stack.release("ann", 1)
     stack.wait(lambda: ask(stack)[0]["version"] == "v1")

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import format_post_changes, repair_advice
-from twin_cli.commands.runs import FollowedRun, _RunReporter, progress_line
+from twin_cli.commands.runs import FollowedRun, _RunReporter
 
 from twin_resources.dagster_runs import Event, parse_event, parse_run
 
@@ -153,12 +153,6 @@ def test_a_check_that_follows_says_so_in_its_metadata() -> None:
     assert parse_event(row).undecided
     row["evaluation"]["metadataEntries"].pop()
     assert not parse_event(row).undecided
-
-
-def test_a_report_reads_as_a_line() -> None:
-    report = {"step": 3, "steps": 19, "loss": 2.345, "tokens_per_s": 703.4, "eta_s": 421}
-    assert progress_line(report) == "step 3/19  loss 2.35  703 tokens/s"
-    assert progress_line({"message": "embedding"}) == "embedding"
 
 
 def test_an_import_that_too_many_posts_stopped_names_the_setting() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 
@@ -41,46 +40,6 @@ def test_stages_by_length() -> None:
     assert short[2].command[-1] == "tests/gpu"
     long = check.pytest_stages([], "long")
     assert [mark_expression(stage) for stage in long] == ["", "", ""]
-
-
-def test_worker_counts() -> None:
-    def worker_count(stage: check.Stage) -> str:
-        return stage.command[stage.command.index("-n") + 1]
-
-    unit, live, gpu = check.pytest_stages([], "short", workers=6)
-    assert (worker_count(unit), worker_count(live)) == ("6", "6")
-    for workers in (2, 3):
-        stages = check.pytest_stages([], "short", default_workers=workers)[:2]
-        assert [worker_count(stage) for stage in stages] == [str(workers)] * 2
-    gigabytes = {available: check.count_workers(available << 30) for available in (8, 15, 16)}
-    assert gigabytes == {8: 2, 15: 2, 16: 3}
-    assert "-n" not in gpu.command  # runs alone, whatever the number of workers
-    [single] = check.pytest_stages(["tests/unit"], "short", workers=3)
-    assert worker_count(single) == "3"
-    assert "-n" not in check.pytest_stages(["tests/unit"], "short")[0].command
-
-
-def test_changed_files_select_the_graph_tests_of_the_fast_form(tmp_path: Path) -> None:
-    for name in ("corpus", "retraining", "state"):
-        (tmp_path / "tests" / "graph" / name).mkdir(parents=True)
-    (tmp_path / "twin_assets" / "corpus").mkdir(parents=True)
-    changed = tmp_path / "twin_assets" / "corpus" / "cleaning.py"
-    changed.write_text("a = 1\n")
-    always = ["tests/graph/test_asset_graph.py"]
-    assert check.changed_graph_tests(tmp_path) == always  # not a repository
-
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
-
-    git("init", "-q")
-    assert check.changed_graph_tests(tmp_path) == [*always, "tests/graph/corpus"]
-    git("add", ".")
-    git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "all")
-    assert check.changed_graph_tests(tmp_path) == always
-    changed.write_text("a = 2\n")
-    (tmp_path / "tests" / "graph" / "retraining" / "test_new.py").write_text("")
-    expected = [*always, "tests/graph/corpus", "tests/graph/retraining"]
-    assert check.changed_graph_tests(tmp_path) == expected
 
 
 def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:

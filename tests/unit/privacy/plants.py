@@ -44,7 +44,6 @@ _DOMAINS = ("gmail.com", "bell.org", "mail.co.uk", "müller.de", "uni-ulm.de", "
 _LETTERS = string.ascii_letters + string.digits
 _UPPER = string.ascii_uppercase + string.digits
 _HEX = "0123456789abcdef"
-_EXCHANGES = range(200, 1000)
 
 PHONE_REGIONS = (
     *("US", "CA", "GB", "DE", "FR", "IT", "ES", "NL", "BE", "AT", "CH", "SE", "NO", "DK", "FI"),

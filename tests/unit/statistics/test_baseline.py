@@ -4,20 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.statistics.baseline import describe_arming, format_duration
-
-
-def test_the_text_about_arming_has_the_remaining_time() -> None:
-    assert describe_arming(37, 500, per_day=1.09) == "arming 37/500, about 14 months at your rate"
-    assert (
-        describe_arming(1_200, 2_000, per_day=80)
-        == "arming 1,200/2,000, about 10 days at your rate"
-    )
-    assert describe_arming(0, 500, per_day=None) == "arming 0/500, no values yet for an estimate"
-    assert describe_arming(3, 500, per_day=None) == "arming 3/500"
-    assert describe_arming(500, 500, per_day=9.0).startswith(
-        "arming 500/500, no class of requests has"
-    )
+from twin_resources.statistics.baseline import format_duration
 
 
 @pytest.mark.parametrize(

@@ -121,29 +121,6 @@ def test_at_the_end_the_mean_decides_within_the_margin() -> None:
     assert uncertain.reason.endswith("on average +0.000 ± 0.023, so at least -0.038")
 
 
-def test_a_finding_without_a_margin_is_described_as_better() -> None:
-    evidence = begin(claims=("topic",), margin=0.0)
-    finding = evaluate_evidence(evidence, mode="shadow", is_exhausted=False)
-    assert "0 of about " in finding.reason
-    for number in range(1, 12):
-        evidence = fold(evidence, PairedDifference(number, {"topic": 1.0}))
-    finding = evaluate_evidence(evidence, mode="shadow", is_exhausted=False)
-    assert finding.finding == "promote"
-    assert finding.reason.startswith("shadow: better, after ")
-
-
-def test_not_worse_without_a_margin_is_described_as_better() -> None:
-    evidence = begin(claims=("topic", "voice"), margin=0.0)
-    for number in range(1, 25):
-        topic, voice = (0.7, -0.2) if number < 11 else (-0.2, 0.7)
-        evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
-    assert evidence.is_not_worse
-    assert not evidence.is_better  # topic won before voice did and then lost
-    finding = evaluate_evidence(evidence, mode="shadow", is_exhausted=True)
-    assert finding.finding == "promote"
-    assert finding.reason.startswith("shadow: better, after 24 pairs")
-
-
 def test_thumbs_of_too_few_readers_do_not_promote() -> None:
     won = fold_pairs([0.6] * 30)
     finding = evaluate_evidence(won, mode="canary", is_exhausted=False, readers=29)

@@ -49,23 +49,6 @@ def span(number: int, *, trace: str = TRACE, **fields: Any) -> dict[str, Any]:
     return {"traceId": trace, "spanId": f"{number:016x}", "name": f"span {number}"} | times | fields
 
 
-def test_a_generation_is_returned_with_all_fields(store: Store) -> None:
-    store.post_spans(GENERATION)
-    fields = "io,metadata,model,usage,trace_context,metrics"
-    row = store.get("v2/observations", traceId=TRACE, fields=fields)["data"][0]
-    assert row["type"] == "GENERATION"
-    assert json.loads(row["output"])["content"] == "Small."
-    assert (row["model"], row["traceName"], row["tags"]) == ("smollm2", "twin/ada", ["a", "b"])
-    assert row["usageDetails"] == {"input": 100, "output": 20, "total": 120}
-    assert (row["costDetails"], row["totalCost"]) == ({"total": 1.25e-05}, 1.25e-05)
-    assert row["latency"] == 1.5
-    assert row["metadata"]["twin.author"] == "ada"
-    assert row["metadata"]["twin.cost_usd"] == 1.25e-05  # JSON text is parsed
-    assert "environment" not in row  # the field group `basic` was not requested
-    basic = store.get("v2/observations")["data"][0]
-    assert (basic["userId"], basic["environment"]) == ("reader-1", "production")
-
-
 def test_long_metadata_is_cut_unless_expanded(store: Store) -> None:
     store.post_spans(GENERATION)
     chunks = GENERATION["attributes"]["langfuse.trace.metadata.twin.chunks"]

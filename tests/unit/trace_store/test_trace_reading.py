@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from twin_resources.observability.langfuse.trace_reading import (
     read_trace_page,
     trace_url,
 )
-
-SINCE = datetime(2026, 9, 1, tzinfo=UTC)
 
 
 def span(number: int, *, version: str = "v1", route: str = "stable", **data: Any) -> dict[str, Any]:

@@ -20,8 +20,6 @@ from twin_assets.checkpoints.samples import (
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
-WORDS = r"<[^>]*>|[^\s<]+|\s"
-
 
 class WordTokenizer:
     """A tokenizer of words, spaces and <tags>; `glue` merges newlines."""
