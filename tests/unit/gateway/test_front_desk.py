@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkout.front_desk_weights import corpus_digest, fit_weights, read_examples
+from checkout.rewriting_weights import build_samples, samples_digest
 
 from tests.bench import bench_front_desk as bench
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
@@ -32,7 +33,7 @@ from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.front_desk import message_kinds, message_vectors
+from twin_resources.gateway.front_desk import earlier_answers, message_kinds, message_vectors
 from twin_resources.gateway.front_desk.answers import (
     answer_language,
     desk_answer,
@@ -69,6 +70,9 @@ def test_the_shipped_weights_pass_on_half_of_the_tuned_set(monkeypatch: pytest.M
 def test_the_shipped_weights_were_fitted_to_the_examples() -> None:
     assert fitted_weights().examples == corpus_digest(CORPUS), (
         "run deploy/checkout/front_desk_weights.py"
+    )
+    assert earlier_answers.fitted_weights().examples == samples_digest(build_samples()), (
+        "run checkout.rewriting_weights"
     )
     examples = [(text, kind) for (_, kind), texts in CORPUS.items() for text in texts[::40]]
     assert statistics.fmean(classify_message(text) == kind for text, kind in examples) > 0.95

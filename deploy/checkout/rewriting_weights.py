@@ -1,0 +1,64 @@
+"""Fit the weights that recognise a request to rewrite an earlier answer.
+
+Scope: the choice of examples. Out of scope: the classifiers (`front_desk_weights.py`), and using
+the weights (`gateway/front_desk/earlier_answers.py`).
+
+    cd deploy && python -m checkout.rewriting_weights     # writes them again, in 2 CPU minutes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterator, Sequence
+
+from checkout.front_desk_weights import EXAMPLES, Sample, fit_layer, fit_ngrams, write_weights
+
+from twin_resources.gateway.front_desk.earlier_answers import KINDS, WEIGHTS
+from twin_resources.gateway.front_desk.message_kinds import FittedWeights
+
+_OWN_EXAMPLE_REPETITIONS = 4  # because other messages are four times as many
+_MAX_ORDINARY, _MAX_OTHER = 200, 20  # messages of each language and kind
+
+
+def build_samples() -> list[Sample]:
+    """Return the requests, the messages near them, and messages of the front desk's kinds."""
+    return list(_read_samples())
+
+
+def _read_samples() -> Iterator[Sample]:
+    for file in sorted(EXAMPLES.glob("*.toml")):
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        for kind, text_block in table.items():
+            texts = text_block.strip().splitlines()
+            if kind in {"rewriting", "near_rewriting"}:
+                label = "rewriting" if kind == "rewriting" else "ordinary"
+                yield from (Sample(text, label) for text in texts * _OWN_EXAMPLE_REPETITIONS)
+            else:
+                label, limit = (
+                    ("ordinary", _MAX_ORDINARY)
+                    if kind == "ordinary"
+                    else ("front_desk", _MAX_OTHER)
+                )
+                yield from (Sample(text, label) for text in texts[:limit])
+
+
+def samples_digest(samples: Sequence[Sample]) -> str:
+    """Return the SHA-256 of all examples."""
+    lines = (f"{sample.kind} {sample.text}" for sample in samples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def fit_weights() -> FittedWeights:
+    """Fit the n-gram classifier and the hidden layer to the examples."""
+    samples = build_samples()
+    ngrams, layer = fit_ngrams(samples, KINDS), fit_layer(samples, KINDS)
+    return FittedWeights(*ngrams, *layer, samples_digest(samples))
+
+
+def main() -> None:
+    write_weights(fit_weights(), WEIGHTS, examples=len(build_samples()))
+
+
+if __name__ == "__main__":
+    main()
