@@ -374,8 +374,8 @@ def load_secrets(settings: Settings) -> Secrets:
             raise TwinError(
                 "make this home's keys",
                 found="TWIN_STORE_URI, so hosts share this home, and no TWIN_HOME_SECRET",
-                next_step="set the same random text on every host, for example of "
-                "`openssl rand -hex 32`",
+                next_step="set TWIN_HOME_SECRET to the same random text on every host, for example "
+                "to the output of `openssl rand -hex 32`",
             )
         generated_keys = {
             "gateway_master_key": "sk-twin-admin-" + random_source.token_urlsafe(32),

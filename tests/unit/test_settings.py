@@ -51,7 +51,7 @@ def test_hosts_with_the_same_secret_have_the_same_keys(home: Settings, tmp_path:
 
 def test_hosts_that_share_a_home_make_no_keys_of_their_own(home: Settings) -> None:
     shared = home.model_copy(update={"store_uri": "s3://bucket/store"})
-    with pytest.raises(TwinError, match="set the same random text on every host"):
+    with pytest.raises(TwinError, match="set TWIN_HOME_SECRET to the same random text"):
         load_secrets(shared)
     assert not (home.home / "secrets.json").exists()
     assert load_secrets(shared.model_copy(update={"home_secret": "s" * MIN_SECRET_CHARACTERS}))

@@ -58,7 +58,8 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
 
     Raises:
         TwinError: a location is not empty, another command restores to it, the backup is
-            incomplete, or a restored table differs. In all cases the home is not created.
+            incomplete, or a restored table differs. In these cases the home is not created. Or the
+            weights could not be stored for other hosts; the home is complete.
     """
     with open_backup_reader(address) as reader:
         record = reader.read_record()
@@ -88,9 +89,18 @@ def _share_with_hosts(
     """
     files = read_author_files(settings.authors_dir)
     store_files(state, files, row_names=files.keys() - read_stored_files(state).keys())
-    if settings.store_uri:
+    if not settings.store_uri:
+        return
+    try:
         for name in share_versions(settings, registry):
             report(f"stored: {name}")
+    except TwinError as error:
+        raise TwinError(
+            f"store the weights of {settings.home} for other hosts",
+            found=error.found,
+            next_step=f"the home itself is restored; run `twin authors apply "
+            f"{settings.authors_dir}` once {settings.store_uri} can be written",
+        ) from error
 
 
 @contextmanager

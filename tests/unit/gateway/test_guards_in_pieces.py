@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from twin_resources.authors.guard_settings import KINDS, Guards, read_guards
+from twin_resources.gateway.front_desk import message_kinds
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.gateway.guards import injection
 from twin_resources.gateway.guards.injection import MAX_SENTENCE, find_injections
@@ -212,7 +213,7 @@ def test_a_vector_is_computed_only_for_uncertain_sentences(monkeypatch: pytest.M
         embedded.append(text)
         return embed_message(text)
 
-    monkeypatch.setattr(injection, "embed_message", embed_and_record)
+    monkeypatch.setattr(message_kinds, "embed_message", embed_and_record)
     monkeypatch.setattr(injection, "_LIKELIHOODS", {})
     weights = injection.fitted_weights()
     column = injection.KINDS.index("injection")

@@ -16,16 +16,13 @@ from twin_resources.gateway.front_desk.message_kinds import (
     FittedWeights,
     read_weights,
 )
-from twin_resources.gateway.front_desk.message_vectors import embed_message
 
 KINDS = ("ordinary", "front_desk", "rewriting")
 _REWRITING = KINDS.index("rewriting")
 WEIGHTS = Path(__file__).with_name("rewriting_weights.npz")
 # Chosen on tests/bench/front_desk/rewriting_tuned.jsonl, on which the classifiers are not fitted.
 THRESHOLD = 0.4
-_MIN_UNSURE = (
-    0.02  # below it, the n-grams are certain, and no vector (25 ms of CPU time) is computed
-)
+_UNSURE = (0.02, 1.0)  # outside it, the n-grams alone decide
 
 
 def asks_to_rewrite(message: str) -> bool:
@@ -35,12 +32,8 @@ def asks_to_rewrite(message: str) -> bool:
 
 
 def rewriting_probability(text: str) -> float:
-    """Return the mean of both classifiers, or the n-grams alone where they are certain."""
-    weights = fitted_weights()
-    by_ngrams = float(weights.ngram_probabilities(text)[_REWRITING])
-    if by_ngrams < _MIN_UNSURE:
-        return by_ngrams
-    return (by_ngrams + float(weights.vector_probabilities(embed_message(text))[_REWRITING])) / 2
+    """Return the probability that a text asks to rewrite an answer."""
+    return fitted_weights().mean_probability(text, _REWRITING, unsure=_UNSURE)
 
 
 @cache

@@ -91,6 +91,17 @@ class FittedWeights:
         units = np.maximum(vector @ self.hidden[:-1] + self.hidden[-1], 0.0)
         return _softmax((units @ self.output[:-1] + self.output[-1]).astype(float))
 
+    def mean_probability(self, text: str, kind: int, *, unsure: tuple[float, float]) -> float:
+        """Return the mean of both classifiers' probabilities of the kind at an index.
+
+        If the n-grams' probability is outside `unsure`, they alone decide, and no vector (25 ms of
+        CPU time) is computed.
+        """
+        by_ngrams = float(self.ngram_probabilities(text)[kind])
+        if not unsure[0] <= by_ngrams < unsure[1]:
+            return by_ngrams
+        return (by_ngrams + float(self.vector_probabilities(embed_message(text))[kind])) / 2
+
     def probabilities(self, text: str) -> np.ndarray:
         """Return the geometric mean of both classifiers, in the shape of `ngram_probabilities`.
 

@@ -21,18 +21,15 @@ from pathlib import Path
 
 from twin_resources.authors.guard_settings import GuardPlace
 from twin_resources.gateway.front_desk.message_kinds import FittedWeights, read_weights
-from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.prompt.control_marks import COMMON_MARKS
 
 KINDS = ("ordinary", "front_desk", "injection")
 WEIGHTS = Path(__file__).with_name("weights.npz")
 # Thresholds by place. A passage with a finding is not shown, so the threshold for the author's own
 # words is higher. They were chosen on public technical posts and on an outside writer's messages,
-# whose language was left out of the fit. A threshold of 0.5 finds 0.90 of the messages, and 0.6
-# finds 0.86 (0.83 and 0.73 in the worst language).
+# when the examples were in four languages. Figures are in tests/bench/RESULTS.md.
 INJECTION_THRESHOLDS: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
-# Outside these bounds the n-grams are certain, and no vector (25 ms of CPU time) is computed.
-_MIN_UNSURE, _MIN_SURE = 0.1, 0.9
+_UNSURE = (0.1, 0.9)  # outside it, the n-grams alone decide
 MAX_SENTENCE = 300  # characters; a longer sentence is scored in parts
 _INJECTION = KINDS.index("injection")
 _SENTENCE_END = re.compile(r"[.!?…。](?=\s|$)|\n")
@@ -92,13 +89,9 @@ def _likelihood(sentence: str) -> float:
     digest = blake2b(sentence.encode(), digest_size=16).digest()
     likelihood = _LIKELIHOODS.get(digest)
     if likelihood is None:
-        weights, normalized_text = fitted_weights(), _normalize(sentence)
-        likelihood = float(weights.ngram_probabilities(normalized_text)[_INJECTION])
-        if _MIN_UNSURE <= likelihood < _MIN_SURE:
-            likelihood = (
-                likelihood
-                + float(weights.vector_probabilities(embed_message(normalized_text))[_INJECTION])
-            ) / 2
+        likelihood = fitted_weights().mean_probability(
+            _normalize(sentence), _INJECTION, unsure=_UNSURE
+        )
         if len(_LIKELIHOODS) >= _MAX_LIKELIHOODS:
             _LIKELIHOODS.clear()
         _LIKELIHOODS[digest] = likelihood

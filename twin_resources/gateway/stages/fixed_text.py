@@ -47,7 +47,8 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
         return replace(exchange, fixed_text=FixedText(text, front_desk=HOUSEKEEPING))
     result, kind = await asyncio.to_thread(_recognize, exchange.chat_request, author)
     answer = FixedText(result.guard_refusal, guard_refusal=result.guard_refusal)
-    if not result.guard_refusal and kind != "danger" and _asks_to_rewrite_quotations(exchange):
+    may_ask_to_rewrite = not result.guard_refusal and kind != "danger"
+    if may_ask_to_rewrite and await asyncio.to_thread(_asks_to_rewrite_quotations, exchange):
         text = rewriting_text(exchange.chat_request.question, author)
         answer = FixedText(text, front_desk="rewriting")
     elif kind == "danger" or (kind and not result.guard_refusal):
