@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from tests.graph.corpus.conftest import ASSETS, RESOURCES, SLUG, Materialize, metadata, paragraph
 from twin_assets.corpus import cleaning
 from twin_assets.knowledge import chunking
+from twin_resources.authors import Author, write_author
 from twin_resources.models.embedder.embedder import EmbedderTokenizer
+from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 NAMES = ("raw_posts", "cleaned_documents", "document_chunks")
@@ -105,6 +108,24 @@ def test_added_edited_and_deleted_posts_propagate(
     assert metadata(third, "raw_posts")["posts_deleted"] == 0  # A tombstone is not deleted again.
 
 
+def test_ten_new_posts_compute_ten_documents(
+    materialize: Materialize, tables: Tables, posts: Path
+) -> None:
+    folder = posts / "_posts"
+    for n in range(200):
+        (folder / f"2010-01-01-{n:03}.md").write_text(f"# Post {n}\n\n{paragraph(f'subject {n}')}")
+    first = materialize()
+    for n in range(200, 210):
+        (folder / f"2010-01-01-{n:03}.md").write_text(f"# Post {n}\n\n{paragraph(f'subject {n}')}")
+    second = materialize()
+    assert count_computed(second) == dict.fromkeys(NAMES, 10)
+    for name in NAMES:
+        before, after = metadata(first, name), metadata(second, name)
+        assert after["written"] == after["dagster/row_count"] - before["dagster/row_count"]
+        # Every commit writes a manifest of some kilobytes, but not the older posts.
+        assert after["bytes_written"] < before["bytes_written"] / 2, name
+
+
 def test_a_restored_post_is_imported_again(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
@@ -158,6 +179,30 @@ def test_unusable_posts_have_reasons_and_affect_no_other(
     assert "Größe" in rows["text"][0]
 
 
+def test_an_unreadable_file_keeps_its_last_import(
+    materialize: Materialize, tables: Tables, posts: Path
+) -> None:
+    materialize()
+    before = read_versions(tables)
+    boat = posts / "_posts" / "2020-05-01-boat.md"
+    boat.unlink()
+    os.mkfifo(boat)  # Even root cannot read a pipe without a writer.
+    result = materialize()
+    assert count_computed(result)["raw_posts"] == 0
+    assert read_versions(tables) == before
+
+
+def test_a_missing_source_is_an_error_and_deletes_nothing(
+    materialize: Materialize, tables: Tables, posts: Path
+) -> None:
+    materialize()
+    before = read_versions(tables)
+    posts.rename(posts.with_name("moved"))
+    result = materialize(raise_on_error=False)
+    assert not result.success
+    assert read_versions(tables) == before
+
+
 def test_a_lost_post_fails_the_check_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +244,23 @@ def test_tokens_of_a_chunk_are_counted_again_once(materialize: Materialize, post
     (posts / "_posts" / "2022-01-01-letter.md").write_text(text, encoding="utf-8")
     counted, all_chunks = count_chunks()
     assert 0 < counted == all_chunks - chunks
+
+
+def test_two_sources_form_one_corpus(
+    materialize: Materialize, tables: Tables, posts: Path, home: Settings, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    (notes / "_posts").mkdir(parents=True)
+    (notes / "_posts" / "2019-05-01-clock.md").write_text(f"# Another clock\n\n{paragraph('bell')}")
+    write_author(home, Author(SLUG, "José Núñez", sources=(str(posts), str(notes))))
+    materialize()
+    assert set(read_reasons(tables)) >= {
+        "_posts/2019-05-01-clock.md",
+        "notes/_posts/2019-05-01-clock.md",
+    }
+    write_author(home, Author(SLUG, "José Núñez", sources=(str(posts),)))
+    materialize()
+    assert read_reasons(tables)["notes/_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
 
 
 def test_a_frame_is_loaded_by_partition(

@@ -7,6 +7,7 @@ import pytest
 
 from tests.graph.instructions.conftest import ADA, FinishedRun, Graph, tables_of
 from tests.graph.instructions.made_up_posts import clean, documents, store_posts
+from tests.stored_rows import store_rows
 from twin_assets.instructions import building
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_resources.authors import write_author
@@ -140,6 +141,30 @@ def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables
     ]
     store_posts(tables, names.select("source_id", "text").head(3))
     assert not graph.checks_of(tables, rows)["no_answer_holds_quoted_text"]
+
+
+@pytest.mark.parametrize("question", ["What do you think?", ""], ids=["constant", "empty"])
+def test_a_constant_question_fails_the_check(graph: Graph, tables: Tables, question: str) -> None:
+    rows = tables.read("instruction_dataset", "ada")
+    checks = graph.checks_of(tables, rows.with_columns(pl.lit(question).alias("question")))
+    assert not checks["no_leakage_across_splits"]
+    assert checks["every_answer_is_the_authors"]
+    assert checks["coverage"]
+
+
+def test_a_document_that_changed_its_split_fails_the_check(graph: Graph, tables: Tables) -> None:
+    rows = tables.read("instruction_dataset", "ada")
+    document_id = rows.filter(pl.col("split") == "held_out")["document_id"][0]
+    to_train = (
+        pl.when(pl.col("document_id") == document_id).then(pl.lit("train")).otherwise("split")
+    )
+    moved = rows.with_columns(to_train.alias("split"))
+    splits = tables.read("document_splits", "ada")
+    moved_splits = splits.with_columns(to_train.alias("split"))
+    for stored, is_valid in ((moved_splits, False), (splits, True)):
+        store_rows(tables, "document_splits", "ada", stored, key="document_id")
+        checks = graph.checks_of(tables, rows if is_valid else moved)
+        assert checks["no_leakage_across_splits"] is is_valid
 
 
 def test_short_posts_have_samples_and_posts_without_prose_a_reason(

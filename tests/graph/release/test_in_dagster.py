@@ -100,6 +100,33 @@ def test_shadow_pairs_promote_a_shadow(
     assert again["moved"] == "nothing"
 
 
+def test_a_certificate_of_another_revision_does_not_count(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings
+) -> None:
+    begin_trial(registry, instance)
+    tables = tables_of(registry, home)
+    certify(tables, revision="2")
+    replay(registry, tables, [0.4] * 60)
+    metadata = materialize(instance)
+    assert (metadata["stable"], metadata["trial"]) == ("v1", "none")
+    assert registry.get(AUTHOR, 2).state == "shadow"
+
+
+def test_a_shadow_is_parked_when_all_prompts_are_used(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings
+) -> None:
+    begin_trial(registry, instance)
+    tables = tables_of(registry, home)
+    certify(tables)
+    used_up = replay(registry, tables, [0.0] * 12)
+    materialize(instance)
+    assert registry.get(AUTHOR, 2).state == "shadow"
+    report_used_up(instance, used_up)
+    metadata = materialize(instance)
+    assert registry.get(AUTHOR, 2).state == "parked"
+    assert "12 of about" in metadata["moved"]
+
+
 def test_auto_mode_without_a_trial_releases_a_version_that_is_not_worse(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
@@ -113,6 +140,27 @@ def test_auto_mode_without_a_trial_releases_a_version_that_is_not_worse(
     assert metadata["mode_because"].startswith("gate: no certified judge")
     assert "shown to be no worse than v1" in metadata["moved"]
     assert "0.9900; a release without a trial needs at most 1" in metadata["moved"]
+
+
+def test_auto_mode_without_a_trial_parks_a_possibly_worse_version(
+    instance: dg.DagsterInstance, home: Settings
+) -> None:
+    """The gate allows a perplexity 5 % higher, and no trial compares the versions."""
+    registry = new_registry(home, release_mode="auto")
+    register_passed_candidate(registry, "h1")
+    materialize(instance)
+    register_passed_candidate(registry, "h2", high=1.001)
+
+    metadata = materialize(instance)
+
+    assert metadata["stable"] == "v1"
+    assert "parked" in metadata["moved"]
+    assert "not shown to be no worse than v1" in metadata["moved"]
+    assert "1.0010; a release without a trial needs at most 1" in metadata["moved"]
+    assert "at most 1" in metadata["mode_because"]
+    assert materialize(instance)["moved"] == "nothing"
+    registry.move(AUTHOR, 2, "stable", actor="jo", reason="read by hand", force=True)
+    assert registry.get(AUTHOR, 2).state == "stable"
 
 
 def test_auto_mode_starts_a_trial_with_judges_and_prompts(
@@ -218,6 +266,23 @@ def test_one_authors_error_does_not_stop_a_tick(
     broken.write_text(corrected, encoding="utf-8")
     tick(instance)
     assert registry.get(AUTHOR, 2).state == "stable", "the finding was lost"
+
+
+@pytest.mark.parametrize("mistake", ['name = ["', 'sources = "one"'])
+def test_another_authors_invalid_file_does_not_stop_a_trial(
+    registry: Registry, instance: dg.DagsterInstance, home: Settings, mistake: str
+) -> None:
+    begin_trial(registry, instance)
+    materialize(instance)
+    tables = tables_of(registry, home)
+    certify(tables)
+    replay(registry, tables, [-0.5] * 60)
+    (home.authors_dir / "aaa.toml").write_text(mistake, encoding="utf-8")
+
+    message = str(tick(instance).skip_reason)
+
+    assert registry.get(AUTHOR, 2).state == "rolled_back"
+    assert "aaa.toml" in message
 
 
 def test_the_job_rolls_back_with_its_reason(

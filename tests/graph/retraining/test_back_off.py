@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 import sqlalchemy as sa
 from twin_cli.commands.loop_waits import waiting_line
 
@@ -14,11 +15,11 @@ from twin_resources.registry.moves import VersionState
 from twin_resources.storage.state.state_tables import retrainings
 
 
-def train_at_the_next_alarm(world: LoopWorld, outcome: VersionState) -> int:
+def train_at_the_next_alarm(world: LoopWorld, outcome: VersionState | None) -> int:
     """Add bad votes and new posts each day until an alarm starts a training; return the days.
 
     Args:
-        outcome: the candidate's state.
+        outcome: the candidate's state; None means that the gate refused it.
     """
     stable = world.registry.stable_version("ada")
     assert stable is not None
@@ -34,11 +35,23 @@ def train_at_the_next_alarm(world: LoopWorld, outcome: VersionState) -> int:
         version = register_version(
             world.registry, "ada", checkpoint, dataset_version="posts"
         ).version
-        world.judge("ada", checkpoint, "passed")
-        world.registry.move("ada", version, outcome, actor="test", reason="test", gate_version=GATE)
+        world.judge("ada", checkpoint, "passed" if outcome else "failed")
+        world.registry.move(
+            "ada", version, outcome or "refused", actor="test", reason="test", gate_version=GATE
+        )
         world.tick()
         return day
     raise AssertionError("no alarm started a training in 200 days")
+
+
+@pytest.mark.drawn(1)
+@pytest.mark.parametrize("outcome", [None, "rolled_back", "parked"])
+def test_each_training_without_a_release_doubles_the_wait(
+    world: LoopWorld, outcome: VersionState | None
+) -> None:
+    first, *later_dates = [train_at_the_next_alarm(world, outcome) for _ in range(4)]
+    assert first == 1
+    assert later_dates == [7, 14, 28]
 
 
 def test_a_promotion_resets_the_wait(world: LoopWorld) -> None:

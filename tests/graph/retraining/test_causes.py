@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from tests.graph.retraining.conftest import LoopWorld, add_new_posts
 from tests.queued_notices import queued_notices
 from twin_resources.authors import Author, write_author
+from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import alarm_records, retrainings
 from twin_resources.quality.retraining.manual_triggers import (
     request_retraining,
@@ -19,6 +20,7 @@ from twin_resources.quality.retraining.manual_triggers import (
 from twin_resources.quality.retraining.score_watch import current_evidence, lower_floor
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.statistics.detector import StreamEvidence
+from twin_resources.statistics.retraining_limits import RetrainingLimits
 from twin_resources.storage.state.state_tables import watches
 
 
@@ -339,3 +341,19 @@ def test_a_lowered_floor_applies_to_a_restored_version(world: LoopWorld) -> None
         [evidence] = current_evidence(connection)["ada"]
     assert (evidence.version, evidence.seen) == ("v1", 400)
     assert evidence.held_to["short"] < 0.5
+
+
+def test_one_authors_invalid_settings_do_not_block_another_author(world: LoopWorld) -> None:
+    def limits(author: str) -> RetrainingLimits:
+        if author == "ada":
+            raise TwinError("read ada's settings", found="no TOML", next_step="mend it")
+        return world.limits
+
+    world.inputs.growths = {
+        slug: CorpusGrowth(new_posts=25, new_pairs=0) for slug in ("ada", "bob")
+    }
+
+    tick = run_growth_tick(replace(world.loop(), limits=limits), now=world.now)
+
+    assert [launch.author for launch in tick.launches] == ["bob"]
+    assert "Found: no TOML" in tick.messages["ada"]

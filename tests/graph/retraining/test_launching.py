@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import alarm_records, retrainings
 from twin_resources.quality.retraining.manual_triggers import request_retraining, run_request_tick
+from twin_resources.quality.retraining.quality import RetrainingLoop, run_tick
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state import state_tables
@@ -59,6 +62,23 @@ def test_a_launched_run_is_not_offered_again_without_the_cursor(
         [retraining] = retrainings.unfinished_retrainings(connection)
     assert retraining.run_id == run_id
     assert len(alarmed.runs()) == 1
+
+
+def test_two_daemons_in_threads_offer_one_run(alarmed: LoopWorld) -> None:
+    loops = [replace(alarmed.loop(), state=alarmed.state) for _ in range(4)]
+    barrier = threading.Barrier(len(loops))
+
+    def one_tick(loop: RetrainingLoop) -> list[str]:
+        barrier.wait()
+        return [launch.run_key for launch in run_tick(loop, now=alarmed.now).launches]
+
+    with ThreadPoolExecutor(len(loops)) as pool:
+        first = [key for keys in pool.map(one_tick, loops) for key in keys]
+    # Three of the four ticks find the ledger in use and decide nothing. A second round, before any
+    # launch, must not offer the run again.
+    with ThreadPoolExecutor(len(loops)) as pool:
+        second = [key for keys in pool.map(one_tick, loops) for key in keys]
+    assert first + second == [KEY]
 
 
 def _daemon(home: str, storage: str, start: object, offered: object) -> None:

@@ -278,4 +278,4 @@ def test_new_random_loops() -> None:
     """Each check draws a new seed; one that fails is added to `FAULT_SEEDS`."""
     number = secrets.randbelow(10**9)
     print(f"seed {number}")  # noqa: T201
-    run_loops(number, loops=3)
+    run_loops(number)

@@ -99,6 +99,17 @@ def test_a_tick_reports_decisions_first_and_at_most_25_authors() -> None:
     assert format_message(LoopTick()) == "no version to watch"
 
 
+def test_an_unreachable_trace_store_is_reported(
+    served_world: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # a closed port
+
+    result = evaluate(served_world, quality_dropped)
+
+    assert result.skip_reason.skip_message.startswith("trace store unreachable")
+    assert result.skip_reason.skip_message.endswith("nothing decided")
+
+
 def test_sensors_handle_requests_growth_and_notices(served_world: LoopWorld) -> None:
     at = time.time()
     request_retraining(served_world.state, "ada", asked_by="mara", reason="recipe", now=at)

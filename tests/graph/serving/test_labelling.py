@@ -20,6 +20,7 @@ from twin_assets.serving import labelling
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.shadow_prompts import ShadowPrompt
 from twin_resources.access.account import SpendingAccount
+from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
@@ -263,12 +264,37 @@ def shop_with_a_paid_judge(home: Settings, tables: Tables, *, usd: float) -> Sho
     return shop
 
 
+def test_the_account_matches_the_bill_for_answers_and_ratings(
+    home: Settings, tables: Tables, provider: PaidProvider
+) -> None:
+    shop = shop_with_a_paid_judge(home, tables, usd=1.0)
+    result = shop.buy(labels=12)
+    assert result.labels == 12
+    answers = shop.account.sum_spending(period="month", purpose="label")
+    ratings = shop.account.sum_spending(period="month", purpose="judge")
+    assert (answers.requests, ratings.requests) == (12, provider.bill.requests - 12)
+    assert ratings.requests > 12
+    assert round((answers.usd + ratings.usd) * NANO_PER_DOLLAR) == provider.bill.nano
+    assert answers.reserved_usd == ratings.reserved_usd == 0.0
+    assert shop.panel.total_usage().usd == pytest.approx(ratings.usd)
+
+
 def test_no_answer_is_bought_without_money_for_its_judge(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
     result = shop_with_a_paid_judge(home, tables, usd=0.0001).buy(labels=12)
     assert (result.labels, provider.bill.requests) == (0, 0)
     assert "leaves the judge too little" in result.stop_reason
+
+
+def test_an_answer_without_usage_costs_the_whole_reservation(
+    home: Settings, tables: Tables, seller: Seller
+) -> None:
+    seller.reports_usage = False
+    shop = Shop(home, tables)
+    result = shop.buy(labels=2)
+    assert result.usd > 2 * answer_price_usd(MODEL, prompt_tokens=100, answer_tokens=10)
+    assert shop.account.sum_spending(period="month").usd == pytest.approx(result.usd)
 
 
 def test_a_refused_key_costs_nothing(home: Settings, tables: Tables, seller: Seller) -> None:

@@ -143,6 +143,18 @@ def test_a_failed_version_is_refused_and_released_only_by_hand(
     assert registry.get("ada", 1).forced
 
 
+def test_a_pass_of_another_gate_version_releases_nothing(
+    registry: Registry, instance: dg.DagsterInstance
+) -> None:
+    candidate(registry, "ada", "c1")
+    judge(registry, "ada", "c1", "passed", gate="gate-0")
+
+    metadata = materialize(instance, "ada")
+
+    assert metadata["stable"].startswith("none")
+    assert registry.get("ada", 1).state == "candidate"
+
+
 def test_an_author_without_versions_gets_the_next_step(
     registry: Registry, instance: dg.DagsterInstance
 ) -> None:

@@ -76,6 +76,18 @@ def recorded_import() -> None:
     record_posts()
 
 
+@dg.op
+def fail() -> None:
+    """Fail."""
+    raise ValueError("the server is down")
+
+
+@dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
+def broken_import() -> None:
+    """A real run that fails."""
+    fail()
+
+
 class World:
     """A home with authors, an instance with their partitions, and a clock."""
 
@@ -166,6 +178,23 @@ def test_a_changed_etag_alone_is_not_a_change(world: World, server: FeedServer) 
     assert "nothing new" in world.skip_reason()
 
 
+def test_a_failing_feed_delays_no_other_author(world: World, server: FeedServer) -> None:
+    world.author("ann", server.url, "/a/folder")
+    world.author("cleo", "/a/folder")
+    (world.home.authors_dir / "torn.toml").write_text("name = ")
+    request = world.request_run()
+    assert request.partition_key == "ann"
+    world.launch(request)
+    server.status = 503
+    message = world.skip_reason()
+    assert "ann: Tried to read the feed" in message
+    assert "HTTP 503" in message
+    assert "torn: Tried to read the settings" in message
+    assert "cleo" not in message
+    server.status = 200
+    assert "ann: imported" in world.skip_reason()
+
+
 def test_a_failing_feed_delays_no_other_feed(world: World, server: FeedServer) -> None:
     world.author("bob", server.url, "http://127.0.0.1:9/feed.xml")
     world.launch(world.request_run())
@@ -179,6 +208,18 @@ def test_a_failing_feed_delays_no_other_feed(world: World, server: FeedServer) -
     assert "bob: Tried to read" in world.skip_reason()  # No feed answers, so nothing changes.
     server.status = 200
     assert "bob: nothing new" in world.skip_reason()
+
+
+def test_a_failed_import_is_tried_again(world: World, server: FeedServer) -> None:
+    world.author("ann", server.url)
+    keys = []
+    for _ in range(3):
+        request = world.request_run()
+        keys.append(request.run_key)
+        world.launch(request, broken_import)
+    assert len(set(keys)) == 3
+    assert "failed 3 times" in world.skip_reason()
+    assert "nothing new" in world.skip_reason()
 
 
 def test_a_run_that_never_started_is_requested_again(world: World, server: FeedServer) -> None:

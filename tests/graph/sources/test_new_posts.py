@@ -135,6 +135,15 @@ def test_an_interrupted_tick_requests_the_same_run(world: World, folder: Path) -
     assert "nothing has changed since the import" in world.skip_reason()
 
 
+def test_posts_imported_by_twin_up_are_not_imported_again(world: World, folder: Path) -> None:
+    world.author("ann", folder)
+    world.instance.add_dynamic_partitions("authors", ["ann"])
+    assert world.launch(dg.RunRequest(partition_key="ann"))
+    assert "nothing has changed since the import" in world.skip_reason()
+    (folder / "lamps.md").write_text(POST.format("lamps"))
+    assert world.request_run().partition_key == "ann"
+
+
 def test_posts_imported_by_twin_import_are_not_imported_again(world: World, folder: Path) -> None:
     """The time of the newest file shows neither a new post nor a deleted one."""
     world.author("ann", folder)
@@ -238,6 +247,22 @@ def test_a_missing_folder_changes_nothing(world: World, folder: Path, tables: Ta
     assert not tables.read("raw_posts", "ann")["deleted"].any()
 
 
+def test_one_authors_error_delays_no_other_author(world: World, folder: Path) -> None:
+    world.author("ann", folder)
+    world.author("abe", "https://abe.example/feed.xml")
+    world.author("bob", folder.parent / "nowhere")
+    (world.home.authors_dir / "cleo.toml").write_text("name = ")
+    world.author("dora", "https://dora.example/feed.xml")
+    result = world.tick()
+    assert [request.partition_key for request in result.run_requests or ()] == ["ann"]
+    world.launch((result.run_requests or ())[0])
+    message = world.skip_reason()
+    assert "bob: Tried to list" in message
+    assert "cleo: Tried to read the settings" in message
+    assert "dora" not in message
+    assert "abe" not in message
+
+
 def test_imports_wait_for_the_embedder(world: World, folder: Path) -> None:
     assert world.skip_reason() == "no author with a folder or an S3 prefix"
     world.author("ann", folder)
@@ -308,3 +333,16 @@ def test_an_s3_prefix_is_watched_with_its_keys(
     assert world.launch(world.request_run())
     rows = tables.read("raw_posts", "ann", columns=["source_id", "deleted"]).rows()
     assert rows == [("boats.md", True), ("clocks.md", False), ("lamps.md", False)]
+
+
+def test_an_unreachable_bucket_changes_nothing(
+    world: World, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put("posts/clocks.md", POST.format("clocks"))
+    world.author("ann", f"s3://{bucket.name}/posts")
+    assert world.launch(world.request_run())
+    world.skip_reason()
+    authors = json.loads(world.cursor or "")["authors"]
+    monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
+    assert "check AWS_ENDPOINT" in world.skip_reason()
+    assert json.loads(world.cursor or "")["authors"] == authors

@@ -21,6 +21,21 @@ def rebuild(tables: Tables, texts: dict[str, str], version: str = "1") -> str:
     return sync_words(tables, texts, author="rebuilt", version=version).data_version
 
 
+def test_the_first_sync_computes_everything(tables: Tables) -> None:
+    report = sync_words(tables, TEXTS)
+    assert (report.rows, report.computed, report.written, report.deleted) == (6, 4, 6, 0)
+    assert_frame_equal(tables.read("words", "mara"), words(posts(TEXTS)).sort("word_id"))
+    assert report.bytes_written > 0
+
+
+def test_a_second_sync_computes_and_writes_nothing(tables: Tables) -> None:
+    first = sync_words(tables, TEXTS)
+    report = sync_words(tables, TEXTS)
+    assert (report.computed, report.written, report.deleted, report.bytes_written) == (0, 0, 0, 0)
+    assert report.lance_version == first.lance_version
+    assert report.data_version == first.data_version
+
+
 def test_the_function_gets_only_changed_inputs_in_bounded_batches(tables: Tables) -> None:
     batches: list[list[str]] = []
 
@@ -48,12 +63,43 @@ def test_each_batch_is_announced_with_its_position(tables: Tables) -> None:
     assert announced == [(range(1), 1)]
 
 
+def test_an_edited_post_loses_its_former_rows(tables: Tables) -> None:
+    sync_words(tables, TEXTS)
+    report = sync_words(tables, TEXTS | {"d": "four"})
+    assert (report.computed, report.written, report.deleted, report.rows) == (1, 1, 2, 4)
+    assert tables.read("words", "mara", columns=["word"])["word"].to_list() == [
+        "one", "two", "three", "four",
+    ]  # fmt: skip
+
+
+def test_a_vanished_post_loses_its_rows(tables: Tables) -> None:
+    sync_words(tables, TEXTS)
+    report = sync_words(tables, {"a": "one two"})
+    assert (report.computed, report.written, report.deleted, report.rows) == (0, 0, 4, 2)
+    assert report.data_version == rebuild(tables, {"a": "one two"})
+
+
 def test_a_sync_without_posts_leaves_an_empty_table(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     report = sync_words(tables, {})
     assert report.rows == 0
     assert report.data_version == rebuild(tables, {})
     assert tables.read("words", "mara").schema == pl.Schema(SCHEMA)
+
+
+def test_the_data_version_does_not_depend_on_earlier_syncs(tables: Tables) -> None:
+    sync_words(tables, {"a": "x", "z": "gone"})
+    sync_words(tables, {"a": "one two", "b": "other"})
+    assert sync_words(tables, TEXTS).data_version == rebuild(tables, TEXTS)
+
+
+def test_a_new_function_version_recomputes_all_rows(tables: Tables) -> None:
+    first = sync_words(tables, TEXTS)
+    second = sync_words(tables, TEXTS, version="2")
+    assert second.computed == 4
+    assert second.data_version != first.data_version
+    assert second.data_version == rebuild(tables, TEXTS, version="2")
+    assert sync_words(tables, TEXTS, version="2").computed == 0
 
 
 def test_an_input_without_rows_is_computed_once(tables: Tables) -> None:

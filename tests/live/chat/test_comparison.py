@@ -102,9 +102,27 @@ def test_no_difference_stores_no_vote(compare_tab: Any, slow_gateway: SlowGatewa
     assert slow_gateway.logged("feedback") == []
 
 
+def test_stop_cancels_both_answers(compare_tab: Any, slow_gateway: SlowGateway) -> None:
+    ask(compare_tab, "stuck for ever", view="compare")
+    compare_tab.locator("#compare-stop").wait_for(timeout=WAIT_MS)
+    slow_gateway.wait_for("trace", count=2)
+    compare_tab.locator("#compare-stop").click()
+    wait_until_free(compare_tab, view="compare")
+    assert slow_gateway.wait_for("left", count=2) == ["stuck for ever"] * 2
+
+
 def test_a_failed_side_shows_an_error_and_no_vote(compare_tab: Any) -> None:
     compare_tab.get_by_label("Blind", exact=False).check()
     ask(compare_tab, "Please fail.", view="compare")
     compare_tab.locator("#compare-notice .twin-bad").wait_for(timeout=WAIT_MS)
     assert "no answer for <author> today" in compare_tab.locator("#compare-notice").inner_text()
     assert not compare_tab.locator("#prefer-0").is_visible()
+
+
+def test_the_sides_are_stacked_on_a_phone(compare_tab: Any) -> None:
+    compare_tab.set_viewport_size({"width": 390, "height": 844})
+    ask(compare_tab, "How much oil?", view="compare")
+    wait_for_both(compare_tab)
+    first, second = (compare_tab.locator(f"#side-{side}").bounding_box() for side in (0, 1))
+    assert second["y"] >= first["y"] + first["height"]
+    assert compare_tab.evaluate("document.documentElement.scrollWidth") <= 390

@@ -102,6 +102,30 @@ def ask_when_free(tab: Any, question: str) -> None:
     ask(tab, question)
 
 
+def choose_version(tab: Any, name: str) -> None:
+    tab.locator("#version input").click()
+    tab.get_by_role("option", name=name).click()
+
+
+def test_another_versions_answers_are_not_in_the_context(
+    tab: Any, slow_gateway: SlowGateway
+) -> None:
+    """A version must not read the answers that it is compared with."""
+    ask(tab, "How much oil?")
+    wait_for_answers(tab)
+    choose_version(tab, "base model")
+    ask(tab, "And you?")
+    wait_for_answers(tab, count=2)
+    choose_version(tab, "as released")
+    ask(tab, "More?")
+    wait_for_answers(tab, count=3)
+    assert slow_gateway.logged("asked") == ["twin/ann", "twin/ann@base", "twin/ann"]
+    _, base, back = slow_gateway.logged("messages")
+    assert [turn["content"] for turn in base] == ["And you?"]
+    assert [turn["content"] for turn in back][::2] == ["How much oil?", "More?"]
+    assert len(back) == 3
+
+
 def test_a_reader_can_ask_for_a_draft_where_prose_is_not_released(
     tab: Any, slow_gateway: SlowGateway
 ) -> None:
@@ -121,6 +145,19 @@ def test_a_reader_can_ask_for_a_draft_where_prose_is_not_released(
     assert slow_gateway.logged("asked")[-2:] == ["twin/ann", "twin/ann@voice"]
     _, answer_messages, draft_messages = slow_gateway.logged("messages")
     assert draft_messages == answer_messages
+
+
+def test_stop_cancels_the_request(tab: Any, slow_gateway: SlowGateway) -> None:
+    """It also cancels before the first word of the answer."""
+    for number, question in enumerate(("slow one", "stuck one"), start=1):
+        ask(tab, question)
+        tab.locator("#stop").wait_for(timeout=WAIT_MS)
+        slow_gateway.wait_for("trace", count=number)
+        tab.locator("#stop").click()
+        wait_until_free(tab)
+    assert slow_gateway.wait_for("left", count=2) == ["slow one", "stuck one"]
+    assert slow_gateway.logged("ended") == []
+    assert "Stopped" in tab.locator(NOTICE).inner_text()
 
 
 def test_escape_and_leaving_the_page_cancel_the_request(

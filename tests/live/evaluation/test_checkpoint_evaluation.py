@@ -143,6 +143,27 @@ def read_held_out_perplexity(metadata: Mapping[str, Any]) -> HeldOutPerplexity:
     return perplexities
 
 
+# long: the next test reaches the same verdict
+@pytest.mark.long
+def test_too_few_passages_refuse_the_candidate(
+    measured: Workplace, instance: dg.DagsterInstance
+) -> None:
+    workplace = measured
+    workplace.dataset("ada", held_out=29)
+    checkpoint = workplace.candidate("ada", steps=GOOD)
+
+    gate_run = GateRun(instance, "ada")
+
+    verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
+    assert verdict is not None
+    assert verdict.outcome == "not_decided"
+    assert "29 held-out passages" in verdict.claims[0].detail
+    undecided_claims = ["beats_base_model", "stays_on_topic"]
+    assert sorted(gate_run.failed_checks()) == undecided_claims
+    assert not gate_run.released()
+    assert workplace.registry.get("ada", 1).state == "refused"
+
+
 def test_an_interrupted_evaluation_invalidates_the_older_verdict(
     released: Workplace, judged: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:

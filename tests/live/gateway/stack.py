@@ -261,6 +261,9 @@ class Stack:
         for model in self.models.values():
             model.stop()
 
+    def stop_traces(self) -> None:
+        end(self.traces)
+
     def _answers(self, port: int, path: str) -> bool:
         try:
             url = f"http://127.0.0.1:{port}{path}"

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.gateway.stack import Stack
+from tests.live.gateway.stack import Stack, throttle_process
 from tests.queued_notices import queued_notices
 from twin_resources.access.keys import add_key, open_key_store
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S
@@ -240,6 +240,48 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
 
 
 @pytest.mark.drawn(2, of="canaries that fail")
+def test_an_interrupted_stream_is_answered_again(
+    stack: Stack, registry: Registry, traffic: Traffic
+) -> None:
+    key = traffic.keys[-1]
+    request = BODY | {"stream": True, "max_tokens": 300}
+    chunks: list[dict[str, Any]] = []
+    pid = stack.models["ann/v2"].pid
+    with (
+        # without the throttle, all 300 tokens arrive before the kill
+        throttle_process(pid, stopped_s=0.1, running_s=0.01),
+        httpx.Client(trust_env=False, timeout=60) as client,
+        client.stream(
+            "POST",
+            f"{stack.url}/v1/chat/completions",
+            json=request,
+            headers={"Authorization": f"Bearer {key}"},
+        ) as response,
+    ):
+        assert response.status_code == 200
+        lines = (line.removeprefix("data: ") for line in response.iter_lines() if line)
+        for line in lines:
+            if line == "[DONE]":
+                break
+            chunks.append(json.loads(line))
+            if len(chunks) == 3:
+                os.killpg(pid, signal.SIGKILL)
+        else:
+            raise AssertionError(f"the stream ended with {chunks[-1]}")
+    stack.models.pop("ann/v2").stop()
+    *_, twin = [chunk["twin"] for chunk in chunks if "twin" in chunk]
+    assert twin["version"] == "v1"
+    assert "canary broke off: answered again by stable" in twin["degraded"]
+    text = "".join(
+        choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
+    )
+    assert "\n\n" in text
+    assert registry.get("ann", 2).state == "canary", "one failure stopped the canary"
+    metadata = stack.trace(twin["trace_id"])["metadata"]
+    assert metadata["twin.version"] == "v1"
+
+
+@pytest.mark.drawn(2, of="canaries that fail")
 @pytest.mark.usefixtures("known_speed")
 def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     stack: Stack,
@@ -296,3 +338,22 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
         time.sleep(1)
     process.stop()
     check_stopped(stack, registry, traffic, "errors")
+
+
+@pytest.mark.drawn(2, of="canaries that fail")
+@pytest.mark.usefixtures("known_speed")
+def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
+    """The canary answers but is stopped most of the time, so it is slow, not broken."""
+    pid = stack.models["ann/v2"].pid
+    with traffic.run_readers():
+        stack.wait(lambda: len(traffic.responses) >= 40)
+        usual_s = sorted(
+            response.ended_s - response.started_s for response in list(traffic.responses)
+        )[-3]
+        with throttle_process(pid, stopped_s=max(3.0, 5 * usual_s), running_s=0.2):
+            wait_until_stopped(stack, registry)
+            time.sleep(1)
+    assert traffic.find_failures() == []
+    move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
+    assert move.actor == "gateway"
+    assert move.reason.partition(":")[0] in {"latency", "errors"}

@@ -78,6 +78,39 @@ def test_the_authors_own_sentences_open_the_answer(stack: Stack) -> None:
     assert span["metadata"]["twin.quotes"].startswith("post-0:0-")
 
 
+def test_a_stream_starts_with_the_quotation(stack: Stack) -> None:
+    chunks = list(
+        stack.client().chat.completions.create(model=DRAFT, messages=QUESTION, stream=True)
+    )
+    first = chunks[0].choices[0].delta
+    assert first.role == "assistant"
+    assert first.content is not None
+    assert first.content.startswith(f"> {PASSAGES[0][1]}")
+    assert first.content.endswith(f"{PROSE_HEADING}\n\n")
+    assert len({chunk.id for chunk in chunks}) == 1
+    assert {chunk.model for chunk in chunks} == {DRAFT}
+    last = chunks[-1].choices[0].delta.model_extra or {}
+    assert last["annotations"][0]["url_citation"]["url"] == "https://clocks.example/0"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_question_without_related_posts_uses_no_model(stack: Stack, stream: bool) -> None:
+    messages = [{"role": "user", "content": "Which vaccines do I need for Peru?"}]
+    answer = stack.client().chat.completions.create(
+        model="twin/ann", messages=messages, stream=stream
+    )
+    chunks = list(answer) if stream else [answer]
+    text = "".join(
+        (chunk.choices[0].delta if stream else chunk.choices[0].message).content or ""
+        for chunk in chunks
+    )
+    twin = chunks[-1].model_extra["twin"]
+    assert " has not written about this. The nearest posts:" in text
+    assert (twin["answer"], twin["version"], twin["cost_usd"]) == ("not_written_about", "quotes", 0)
+    assert len(twin["nearest"]) == 3
+    assert twin["sources"] == twin["quotes"] == []
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_without_a_released_version_only_the_quotation_is_returned(
     stack: Stack, stream: bool
@@ -103,13 +136,8 @@ def test_a_stream_has_the_same_content(stack: Stack) -> None:
     )
     assert len(raw.headers["x-twin-trace-id"]) == 32
     chunks = list(raw.parse())
-    first = chunks[0].choices[0].delta
-    assert first.role == "assistant"
-    assert first.content.startswith(f"> {PASSAGES[0][1]}")
-    assert first.content.endswith(f"{PROSE_HEADING}\n\n")
-    assert len({chunk.id for chunk in chunks}) == 1
-    last = chunks[-1].choices[0].delta.model_extra
-    assert last["annotations"][0]["url_citation"]["url"] == "https://clocks.example/0"
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text.strip()
     assert len(chunks) > 5
     assert all(chunk.usage is None for chunk in chunks)
     with_field = [chunk for chunk in chunks if "twin" in (chunk.model_extra or {})]
@@ -120,6 +148,33 @@ def test_a_stream_has_the_same_content(stack: Stack) -> None:
     assert raw.headers["x-twin-sources"].startswith("post-0-c0")
     assert twin["cost_usd"] > 0
     assert stack.trace(twin["trace_id"])
+
+
+def test_a_stream_reports_its_usage_on_request(stack: Stack) -> None:
+    chunks = list(
+        stack.client().chat.completions.create(
+            model=DRAFT,
+            messages=QUESTION,
+            stream=True,
+            max_tokens=3,
+            stream_options={"include_usage": True},
+        )
+    )
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == 3
+    assert [bool((chunk.model_extra or {}).get("twin")) for chunk in chunks[-2:]] == [True, False]
+
+
+def test_earlier_turns_affect_the_search(stack: Stack) -> None:
+    turns = [
+        *QUESTION,
+        {"role": "assistant", "content": "One drop on each pivot."},
+        {"role": "user", "content": "And for how long?"},
+    ]
+    twin, _ = ask(stack, messages=turns)
+    assert "post-0-c0" in [source["chunk_id"] for source in twin["sources"]]
+    recorded = str(stack.trace(twin["trace_id"]))
+    assert "One drop on each pivot." in recorded
 
 
 def test_a_trace_explains_the_answer_without_data_of_the_reader(stack: Stack) -> None:
@@ -186,6 +241,32 @@ def test_the_official_client_distinguishes_the_errors(stack: Stack) -> None:
     assert listed == [
         *(f"twin/{slug}{alias}" for slug in ("ann", "bob") for alias in ("", "@base", "@voice"))
     ]
+
+
+def test_litellms_client_distinguishes_the_errors(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    monkeypatch.setattr(litellm, "suppress_debug_info", True)
+    reader = {"model": "openai/twin/ann", "api_key": stack.key}
+    expected = [
+        (reader | {"api_key": "sk-wrong"}, litellm.AuthenticationError, 401, "endpoints.json"),
+        (reader | {"model": "openai/twin/zoe"}, litellm.NotFoundError, 404, "twin/ann, twin/bob"),
+        (reader | {"max_tokens": -1}, litellm.BadRequestError, 400, "max_tokens"),
+    ]
+    for fields, kind, status, words in expected:
+        with pytest.raises(kind) as error:
+            litellm.completion(
+                api_base=stack.url + "/v1",
+                messages=QUESTION,
+                num_retries=0,
+                max_retries=0,
+                **fields,
+            )
+        assert (type(error.value), error.value.status_code) == (kind, status)
+        assert words in str(error.value)
 
 
 def test_a_question_that_is_too_long_for_the_model_is_the_clients_error(stack: Stack) -> None:

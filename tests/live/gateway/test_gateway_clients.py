@@ -1,8 +1,8 @@
 """Test common clients against a running gateway.
 
 These are the official clients for Python and JavaScript, the AI SDK, LangChain, `llm`, LiteLLM, and
-recorded requests of lm_eval (`recorded_requests.py`). Each answer must start with the author's
-sentence, which shows that retrieval and quoting ran.
+recorded requests of programs that cannot run here (`recorded_requests.py`). Each answer must start
+with the author's sentence, which shows that retrieval and quoting ran.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import pytest
 
 from tests.live.gateway import recorded_requests as recorded
 from tests.live.gateway.stack import PASSAGES, Stack
+from twin_resources.access import keys
+from twin_resources.observability.langfuse.client import LangfuseClient
 
 pytestmark = pytest.mark.live
 QUESTION = recorded.QUESTION
@@ -103,6 +105,29 @@ def test_the_completions_api_is_quoted_and_traced(stack: Stack, *, stream: bool)
     assert stack.trace(twin["trace_id"])
 
 
+def test_readers_of_a_site_are_distinguished(stack: Stack) -> None:
+    store = keys.open_key_store(stack.settings)
+    site_key = keys.add_key(store, role="site", authors=["ann"], label="a site")
+    reader_ids: dict[str, str] = {}
+    for reader in ("eve", "bob"):
+        body = {"model": "twin/ann", "messages": MESSAGES, "user": reader}
+        twin = stack.post(body, key=site_key).json()["twin"]
+        assert twin["ignored"] == ["system messages"]
+        feedback = httpx.post(
+            f"{stack.url}/twin/feedback",
+            json={"trace_id": twin["trace_id"], "thumb": "up", "user": reader},
+            headers={"Authorization": f"Bearer {site_key}"},
+            trust_env=False,
+        ).json()
+        stack.trace(twin["trace_id"])
+        with LangfuseClient.from_settings(stack.settings) as client:
+            (span,) = client.observations(trace_id=twin["trace_id"])
+        reader_ids[reader] = span["metadata"]["twin.reader"]
+        assert feedback["reader"] == reader_ids[reader]
+    assert len(set(reader_ids.values())) == 2
+    assert not {"eve", "bob", keys.reader_id_for_key(site_key)} & set(reader_ids.values())
+
+
 def test_langchain(stack: Stack) -> None:
     langchain = pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
     common = {"model": "twin/ann", "base_url": f"{stack.url}/v1", "api_key": stack.key}
@@ -158,12 +183,18 @@ def test_litellm(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "ignored"),
     [
+        ("chat/completions", recorded.OPEN_WEBUI, ["reasoning", "system messages"]),
+        (
+            "chat/completions",
+            recorded.LIBRECHAT,
+            ["parallel_tool_calls", "system messages", "tools", "user"],
+        ),
         ("chat/completions", recorded.LM_EVAL_CHAT, ["system messages"]),
         ("completions", recorded.LM_EVAL_COMPLETION, []),
     ],
-    ids=["chat", "completion"],
+    ids=["open-webui", "librechat", "lm_eval-chat", "lm_eval-completion"],
 )
-def test_recorded_requests_of_lm_eval(
+def test_recorded_requests_of_other_programs(
     stack: Stack, path: str, body: dict[str, Any], ignored: list[str]
 ) -> None:
     answer = httpx.post(
@@ -174,10 +205,22 @@ def test_recorded_requests_of_lm_eval(
         trust_env=False,
     )
     assert answer.status_code == 200, answer.text
-    document = answer.json()
-    assert document["twin"]["ignored"] == ignored
-    assert document["twin"]["sources"]
-    assert document["usage"]
+    lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
+    documents = [
+        json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")
+    ]
+    *_, twin = [chunk["twin"] for chunk in documents if "twin" in chunk]
+    assert twin["ignored"] == ignored
+    assert twin["sources"]
+    assert any(chunk.get("usage") for chunk in documents)
+
+
+@pytest.mark.parametrize("task", recorded.OPEN_WEBUI_TASKS)
+def test_tasks_of_open_webui_are_housekeeping(stack: Stack, task: str) -> None:
+    answer = stack.post(recorded.OPEN_WEBUI_TASKS[task]).json()
+    assert json.loads(answer["choices"][0]["message"]["content"]).keys() == {task}
+    assert (answer["twin"]["front_desk"], answer["twin"]["route"]) == ("housekeeping", "front_desk")
+    assert answer["twin"]["sources"] == []
 
 
 def test_langchains_structured_output(stack: Stack) -> None:

@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack, count_processed_tokens
+from twin_resources.access import keys
 from twin_resources.gateway.api.routes import ROUTES
 
 pytestmark = pytest.mark.live
@@ -26,7 +29,16 @@ ADAPTER = [{"id": 0, "scale": 1.0}]
         {"lora": ADAPTER},
         {"extra_body": {"lora": ADAPTER}},
         {"extra_body": {"model": "bob-v1"}},
+        {"litellm_metadata": {"model_group": "bob/v1"}},
+        {"specific_deployment": True},
         {"fallbacks": ["bob/v1"]},
+        {"router_settings_override": {"fallbacks": [{"ann/v1": ["bob/v1"]}]}},
+        {"user_config": {"model_list": []}},
+        {"model_info": {"id": "bob/v1"}},
+        {"tags": ["bob"]},
+        {"custom_llm_provider": "openai"},
+        {"extra_headers": {"x": "y"}},
+        {"mock_response": "anything"},
     ],
     ids=lambda attempt: next(iter(attempt)),
 )
@@ -51,12 +63,75 @@ def test_a_clients_metadata_does_not_change_the_route(stack: Stack) -> None:
     assert "mallory-7" not in str(stack.trace(answer["twin"]["trace_id"]))
 
 
+def test_a_client_cannot_name_another_server(stack: Stack) -> None:
+    bob = stack.servers["bob/v1"]
+    tokens_before = count_processed_tokens(stack.models["bob/v1"])
+    attempts = [
+        BODY | {"api_base": bob["url"]},
+        BODY | {"base_url": bob["url"], "api_key": bob["key"]},
+        BODY | {"model": "bob/v1"},
+        BODY | {"model": "openai/bob-v1"},
+        BODY | {"model": "twin/ann,bob/v1"},
+        BODY | {"model": ["twin/ann", "bob/v1"]},
+        BODY | {"model": "twin/bob@v1"},
+    ]
+    assert {stack.post(attempt).status_code for attempt in attempts} == {400, 404}
+    by_header = stack.post(
+        BODY,
+        **{
+            "x-litellm-model": "bob/v1",
+            "x-litellm-fallbacks": "bob/v1",
+            "x-litellm-tags": "bob",
+            "x-litellm-api-base": bob["url"],
+            "x-api-key": bob["key"],
+        },
+    )
+    assert by_header.json()["twin"]["version"] == "base"
+    assert count_processed_tokens(stack.models["bob/v1"]) == tokens_before
+
+
 def test_a_request_increases_the_token_count(stack: Stack) -> None:
     stack.release("bob", 1)
     tokens_before = count_processed_tokens(stack.models["bob/v1"])
     body = BODY | {"model": "twin/bob@voice"}
     stack.wait(lambda: stack.post(body).json()["twin"]["version"] == "v1")
     assert count_processed_tokens(stack.models["bob/v1"]) > tokens_before
+
+
+def test_a_key_for_one_author_is_valid_for_that_author_only(stack: Stack) -> None:
+    store = keys.open_key_store(stack.settings)
+    ann_key = keys.add_key(store, role="reader", authors=["ann"], label=f"ann only {time.time()}")
+    assert stack.post(BODY, key=ann_key).status_code == 200
+    response = stack.post(BODY | {"model": "twin/bob"}, key=ann_key)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "author_not_allowed")
+    model_names = [model.id for model in stack.client(ann_key).models.list()]
+    assert model_names == ["twin/ann", "twin/ann@base", "twin/ann@voice"]
+    keys.revoke_key(store, keys.list_keys(store)[-1]["label"])  # pyright: ignore[reportArgumentType]
+    stack.wait(lambda: stack.post(BODY, key=ann_key).status_code == 401)
+
+
+def test_the_model_servers_refuse_the_readers_key(stack: Stack) -> None:
+    for name in stack.models:  # a server that another test has killed may still be listed
+        server = stack.servers[name]
+        answer = httpx.post(
+            f"{server['url']}/chat/completions",
+            json={"model": "x", "messages": MESSAGES},
+            headers={"Authorization": f"Bearer {stack.key}"},
+            trust_env=False,
+        )
+        assert answer.status_code == 401
+
+
+def test_no_provider_key_of_the_environment_reaches_the_proxy(stack: Stack) -> None:
+    assert stack.gateway is not None
+    for pid in (stack.gateway.pid, stack.worker().pid):
+        environment = Path(f"/proc/{pid}/environ")
+        if not environment.exists():
+            pytest.skip("no /proc on this machine")
+        text = environment.read_text(encoding="utf-8", errors="replace")
+        assert "found-by-chance" not in text
+        assert "TWIN_HOME=" in text
+    assert stack.post(BODY | {"model": "twin/ann@paid"}).status_code == 404
 
 
 def test_no_key_is_in_the_logs(stack: Stack) -> None:

@@ -18,7 +18,8 @@ import pytest
 
 from tests.live.gateway.stack import Stack, throttle_process
 from twin_resources.authors import read_author, write_author
-from twin_resources.authors.answer_forms import ProseRelease
+from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
+from twin_resources.authors.pausing import pause_author, resume_author
 from twin_resources.gateway.config.proxy_config import SPAN_DELAY_MS
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
@@ -105,6 +106,37 @@ def test_no_request_is_lost_while_versions_switch(stack: Stack) -> None:
         assert first - after < 1.5 + 2 * slowest
 
 
+def test_no_request_is_lost_while_a_server_is_replaced(stack: Stack) -> None:
+    """The fleet publishes the new server, and stops the old one when it is idle."""
+    stack.release("ann", 1)
+    stack.wait(lambda: ask_twin(stack)["version"] == "v1")
+    with run_readers(stack, count=2) as answers:
+        old_server = stack.models.pop("ann/v1")
+        stack.start_model("ann/v1")
+        time.sleep(2)
+        stack.wait(lambda: old_server.active_request_count() == 0, seconds=30)
+        old_server.stop()
+        time.sleep(1.5)
+    assert {status for _, status, *_ in answers} == {200}
+    assert {version for _, _, version, _ in answers} == {"v1"}
+
+
+def test_without_a_ready_version_posts_are_quoted_and_the_base_drafts(stack: Stack) -> None:
+    stack.release("ann", 2)
+    stack.wait(lambda: ask_twin(stack)["version"] == "v2")
+    with run_readers(stack, count=2) as answers:
+        stack.publish(ready=lambda name: name != "ann/v2")
+        removed_at = time.monotonic()
+        stack.wait(lambda: has_answered_since(answers, removed_at, "quotes"))
+        time.sleep(0.5)
+    assert {status for _, status, *_ in answers} == {200}
+    twin = ask_twin(stack)
+    assert (twin["version"], twin["prose"]["why"]) == ("quotes", NO_VERSION_REASON)
+    assert twin["degraded"] == "stable not ready: answered by base"
+    draft = ask_twin(stack, model="twin/ann@voice")
+    assert (draft["version"], draft["draft"]) == ("base", {"why": NO_VERSION_REASON})
+
+
 def test_the_base_answers_if_an_external_answer_model_fails(stack: Stack) -> None:
     server = stack.servers["ann/v1"]
     version = ServedVersion(
@@ -180,6 +212,60 @@ def test_a_failed_request_leaves_one_trace(stack: Stack, canary: int | None) -> 
     stack.wait(lambda: ask_twin(stack)["route"] == "stable")
 
 
+def test_a_damaged_table_degrades_the_answer(stack: Stack) -> None:
+    table = stack.settings.home / "tables" / "ann" / "embeddings.lance"
+    moved_table = table.with_name("hidden")
+    table.rename(moved_table)
+    try:
+        table.mkdir()
+        (table / "_versions").mkdir()
+        (table / "_versions" / "1.manifest").write_bytes(b"not a manifest")
+        assert stack.post(BODY).json()["error"]["code"] == "posts_unreadable"
+        twin = ask_twin(stack, model="twin/ann@voice")
+        assert twin["sources"] == []
+        assert "retrieval failed" in twin["degraded"] or "no passages" in twin["degraded"]
+    finally:
+        for path in sorted(table.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        table.rmdir()
+        moved_table.rename(table)
+    stack.wait(lambda: ask_twin(stack)["sources"])
+
+
+def test_a_paused_author_is_refused_within_seconds(stack: Stack) -> None:
+    body = BODY | {"model": "twin/bob@voice"}
+    try:
+        pause_author(stack.settings, "bob", reason="a mistake")
+        stack.wait(lambda: stack.post(body).status_code == 503)
+        error = stack.post(body | {"stream": True}).json()["error"]
+        assert error["code"] == "author_paused"
+        assert "a mistake" in error["message"]
+        assert stack.post(BODY).status_code == 200  # other authors still answer
+    finally:
+        resume_author(stack.settings, "bob")
+    stack.wait(lambda: stack.post(body).status_code == 200)
+
+
+def test_a_version_with_an_unknown_template_is_not_prompted(stack: Stack) -> None:
+    stack.release("ann", 1, template="ffffffffffffffff")
+    stack.wait(lambda: ask_twin(stack)["degraded"])
+    twin = ask_twin(stack)
+    assert twin["version"] == "quotes"
+    assert "template ffffffffffffffff" in twin["degraded"]
+    assert ask_twin(stack, model="twin/ann@voice")["version"] == "base"
+
+
+def test_traces_arrive_after_an_outage_of_the_trace_store(stack: Stack) -> None:
+    stack.stop_traces()
+    try:
+        twin = ask_twin(stack)
+        assert twin["degraded"] == ""
+        time.sleep(1)
+    finally:
+        stack.start_traces()
+    assert stack.trace(twin["trace_id"])["metadata"]["twin.author"] == "ann"
+
+
 def test_a_dead_model_server_is_a_503_with_advice(stack: Stack) -> None:
     stack.release("ann", 2)
     stack.wait(lambda: ask_twin(stack)["version"] == "v2")
@@ -245,3 +331,16 @@ def test_a_stream_is_restarted_after_its_server_died(stack: Stack) -> None:
         if span["type"] == "GENERATION"
     ]
     assert span["metadata"]["twin.degraded"] == twin["degraded"]
+
+
+def test_without_a_ready_server_posts_are_quoted_and_drafts_refused(stack: Stack) -> None:
+    stack.publish(ready=lambda _: False)
+    stack.wait(lambda: stack.post(BODY | {"model": "twin/ann@voice"}).status_code == 503)
+    for stream in (False, True):
+        answer = stack.post(BODY | {"stream": stream})
+        assert answer.status_code == 200, answer.text
+        assert "drop of oil" in answer.text
+        assert "no model server is ready" in answer.text
+    ready = httpx.get(f"{stack.url}/health/readiness", trust_env=False)
+    assert (ready.status_code, ready.json()["servers"]) == (503, [])
+    assert httpx.get(f"{stack.url}/health/liveliness", trust_env=False).status_code == 200

@@ -71,17 +71,17 @@ def test_a_disconnect_stops_a_complete_answer(stack: Stack, path: str) -> None:
     assert stack.post(LONG_REQUEST | {"max_tokens": 2}).status_code == 200
 
 
-def test_a_disconnect_stops_a_stream(stack: Stack) -> None:
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_a_disconnect_stops_a_stream(stack: Stack, path: str) -> None:
     """Four readers disconnect after the first chunks of a long answer."""
-    path, body = (
-        "/v1/responses",
-        {
+    body = LONG_REQUEST | {"stream": True}
+    if path == "/v1/responses":
+        body = {
             "model": LONG_REQUEST["model"],
             "input": "How much oil?",
             "max_output_tokens": TOKENS,
-            "stream": True,
-        },
-    )
+        }
+        body |= {"stream": True}
     server = stack.models["base"]
     steps_written: list[int] = []
     with (
@@ -133,6 +133,29 @@ def test_a_disconnect_at_the_quotation_is_traced(stack: Stack) -> None:
         [span] = stack.trace(trace)["observations"]
         assert "> " in json.dumps(span["output"])
         assert span["metadata"]["twin.degraded"] == "the reader disconnected before the prose"
+
+
+def test_a_disconnect_stops_a_fast_stream(stack: Stack) -> None:
+    """The chunks of a fast stream are buffered, so the gateway never waits for the next one."""
+    server = stack.models["base"]
+    steps_written: list[int] = []
+    for _ in range(4):
+        stack.wait(lambda: processing_count(stack) == 0)
+        steps_before = step_count(stack)
+        with (
+            httpx.Client(**CLIENT_OPTIONS) as client,
+            client.stream(
+                "POST",
+                f"{stack.url}/v1/chat/completions",
+                json=LONG_REQUEST | {"stream": True},
+                headers={"Authorization": f"Bearer {stack.key}"},
+            ) as answer,
+        ):
+            next(line for line in answer.iter_lines() if '"content":"' in line)
+        stack.wait(lambda: processing_count(stack) == 0, seconds=20)
+        steps_written.append(step_count(stack) - steps_before)
+    assert min(steps_written) < TOKENS - 100, f"tokens written of {TOKENS}: {steps_written}"
+    assert server.running_server() is not None
 
 
 def test_a_reader_who_stays_gets_the_complete_answer(stack: Stack) -> None:

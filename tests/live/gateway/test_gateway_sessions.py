@@ -1,8 +1,9 @@
 """Test that every request of a conversation with each of twelve programs is answered.
 
 An answer to a reader starts with the author's own sentence, which shows that the search used the
-question and nothing around it. `test_gateway_leaving.py` tests disconnects, `test_gateway_doors.py`
-repeated requests, and `unit/gateway/test_housekeeping.py` a program's own requests.
+question and nothing around it. A program's own request is answered in its format and does not count
+as a reader's question. `test_gateway_leaving.py` tests disconnects and `test_gateway_doors.py`
+repeated requests.
 """
 
 from __future__ import annotations
@@ -100,6 +101,20 @@ def test_a_session_of_a_program(stack: Stack, program: Program) -> None:
         assert (twin["answer"], twin["front_desk"]) == ("quote", ""), step
 
 
+@pytest.mark.drawn(3)
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_after_a_disconnect_the_question_is_answered_again(stack: Stack, program: Program) -> None:
+    body = program.body(
+        [program.make_turn("user", OIL)], **{"model": "twin/ann@base", "stream": True}
+    )
+    with httpx.stream("POST", **_request_arguments(stack, program, body)) as answer:
+        assert answer.status_code == 200
+        next(answer.iter_bytes())
+    text, twin = send(stack, program, program.body([program.make_turn("user", OIL)]))
+    assert text.startswith(OIL_QUOTE)
+    assert twin["answer"] == "quote"
+
+
 @pytest.mark.parametrize(
     "program",
     [program for program in PROGRAMS if program.names_answers],
@@ -117,3 +132,23 @@ def test_a_program_may_refer_to_earlier_answers(stack: Stack, program: Program) 
         assert not {"previous_response_id", "item_reference"} & {*twin.get("ignored", ())}, number
         earlier_turns, reference = program.names_answers(document, turns)
         turns, fields = [*earlier_turns, {}], dict(reference)
+
+
+@pytest.mark.drawn(3)
+@pytest.mark.parametrize(
+    "program", [program for program in PROGRAMS if program.title], ids=lambda program: program.name
+)
+def test_a_title_request_is_no_readers_question_and_keeps_its_format(
+    stack: Stack, program: Program
+) -> None:
+    assert program.title is not None
+    system, last, fields = program.title
+    turns = [program.make_turn("system", system)] if system else []
+    if OIL not in last:
+        turns += [program.make_turn("user", OIL), program.make_turn("assistant", "One drop.")]
+    text, twin = send(
+        stack, program, program.body([*turns, program.make_turn("user", last)], **fields)
+    )
+    is_json = bool({"response_format", "tools", "text"} & fields.keys()) or "JSON" in last
+    assert (json.loads(text)["title"] if is_json else text) == "How much oil does a clock"
+    assert (twin["front_desk"], twin["sources"]) == ("housekeeping", [])

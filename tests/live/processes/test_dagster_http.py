@@ -28,6 +28,7 @@ from twin_cli.commands.stopping import end_stack
 
 from tests.conftest import ROOT
 from tests.live.dagster_sensors import turn_off
+from tests.live.processes.foreign_page import QUERY, foreign_page, owner_browser
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.erasure.dagster_records import open_records
@@ -120,6 +121,20 @@ def wait_for_status(dagster: DagsterHTTP, run_id: str, statuses: Collection[str]
 def test_an_author_is_added_once(dagster: DagsterHTTP) -> None:
     assert dagster.add_author("jose")
     assert not dagster.add_author("jose")
+
+
+def test_a_foreign_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> None:
+    dagster.add_author("eve")
+    with owner_browser(stack.settings, dagster.url) as browser, foreign_page(dagster.url) as page:
+        tab = browser.new_page()
+        tab.goto(page)
+        tab.wait_for_function("document.title !== ''", timeout=60_000)
+        assert tab.title().split() == ["nothing"] * 6
+    assert dagster.runs() == []
+    # The same query starts a run when the owner's program sends it.
+    assert dagster._query(QUERY, tried="launch")["launchRun"]["__typename"] == "LaunchRunSuccess"
+    [run] = dagster.runs()
+    wait_for_status(dagster, run.run_id, {"SUCCESS"})
 
 
 def test_a_run_is_launched_followed_and_joined(

@@ -183,6 +183,21 @@ def test_a_query_during_a_stop_reports_the_stop(settings: Settings) -> None:
     assert message == "the stack is being stopped"
 
 
+def test_the_doctor_reports_processes_left_by_a_crash(settings: Settings) -> None:
+    crashed = start_stack(settings, programs=two_programs)
+    assert eventually(lambda: has_escaped(crashed))
+    os.kill(crashed.identity.pid, signal.SIGKILL)
+    os.waitpid(crashed.identity.pid, 0)
+    environment = {"TWIN_GATEWAY_PORT": str(settings.gateway_port)}
+    [port_check] = [
+        check
+        for check in check_ports(settings, None, environ=environment)
+        if str(settings.gateway_port) in check.found and check.verdict != "ok"
+    ]
+    assert port_check.verdict == "warn"
+    assert "a process of the previous stack" in port_check.found
+
+
 def test_the_status_of_a_host_without_a_stack_lists_its_roles(settings: Settings) -> None:
     assert not collect_status(settings).running
     role = subprocess.Popen(
@@ -255,6 +270,25 @@ def test_the_error_of_a_program_that_cannot_start_contains_its_log(settings: Set
     with pytest.raises(TwinError, match="no such model: x") as caught:
         wait_until(stack, lambda: False, program="models", max_idle_s=30)
     assert "models.log" in caught.value.next_step
+
+
+def test_waiting_continues_while_a_program_works_and_ends_when_it_is_idle(
+    settings: Settings,
+) -> None:
+    """There is no limit for a start that makes progress, because a busy machine is slow."""
+    code = (
+        "import sys, time; ends = time.time() + 6; all(time.time() < ends for _ in iter(int, 1)); "
+        "open(sys.argv[1], 'w').close(); time.sleep(600)"
+    )
+    ready = settings.home / "ready"
+
+    def slow(_settings: Settings) -> Sequence[Program]:
+        return [Program("models", (sys.executable, "-c", code, str(ready)), Path("/"), start_s=0)]
+
+    stack = start_stack(settings, programs=slow)
+    assert wait_until(stack, ready.exists, program="models", max_idle_s=2) > 2
+    with pytest.raises(TwinError, match="of them idle"):
+        wait_until(stack, lambda: False, program="models", max_idle_s=2)
 
 
 def test_of_two_simultaneous_starts_one_starts_the_stack_and_the_other_attaches(

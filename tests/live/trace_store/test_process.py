@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore, Start
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.settings import Settings, load_secrets
 
@@ -76,6 +78,17 @@ def test_a_trace_is_ordered_by_time_and_depth(running: RunningStore) -> None:
     assert response.status_code == 200
     with running.client() as client:
         assert [span["id"] for span in client.trace(TRACE)["observations"]] == ids
+
+
+def test_accepted_scores_survive_a_kill(start_store: Start) -> None:
+    first = start_store()
+    with first.client() as client:
+        for number in range(20):
+            client.post_score("style", number, trace_id=TRACE, id=f"s{number}")
+    os.kill(first.process.pid, signal.SIGKILL)
+    first.process.wait(timeout=120)
+    with start_store().client() as client:
+        assert len(list(client.scores())) == 20
 
 
 def test_a_port_in_use_is_reported(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from twin_cli.commands.outcome import open_registry
 from tests.live.serving.conftest import make_adapter
 from tests.registered import build_manifest, register_version
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.serving.export import exporting
+from twin_assets.serving.export import export_parity, exporting
 from twin_assets.serving.export.exported_weights import ExportSource
 from twin_assets.serving.export.exporting import export
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
+from twin_resources.storage.weights import gguf
 
 pytestmark = pytest.mark.live
 
@@ -203,3 +204,34 @@ def test_weights_outside_the_range_are_an_error(
 
     with pytest.raises(TwinError, match="--dtype"):
         export(strong, tmp_path / "export", export_format="merged", dtype="float16", settings=home)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("export_format", ["merged", "gguf-adapter", "gguf"])
+def test_tolerances_on_the_embedded_base_model(
+    export_format: Any,
+    home: Settings,
+    base_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_adapter(base_model, tmp_path / "c" / manifests.ADAPTER_FOLDER, scale=0.02)
+    checkpoint = write_published_manifest(tmp_path / "c", base_model)
+
+    result = export(
+        checkpoint, tmp_path / "export", export_format=export_format, settings=home
+    ).agreement
+
+    assert result is not None
+    assert result.is_within_tolerance
+    if export_format == "gguf-adapter":  # the error that the tolerances must detect
+        monkeypatch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
+        with pytest.raises(TwinError, match="differ by"):
+            export(checkpoint, tmp_path / "wrong", export_format=export_format, settings=home)
+
+
+def test_tolerances_detect_rows_in_the_wrong_order() -> None:
+    """Rows of q and k in the wrong order cause a mean difference of .1."""
+    for mean, largest in export_parity.TOLERANCES.values():
+        assert mean < 0.1
+        assert largest <= 0.5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -24,14 +24,14 @@ RAW = RECIPE.replace("cpu-zero2", "cpu-single") + "raw_share: 0.5\n"
 TRAINING_POSTS = {"document-0", "document-3", "document-6"}  # the others have held-out samples
 
 
-def write_posts(tables: Tables) -> None:
+def write_posts(tables: Tables, numbers: Iterable[int] = range(7)) -> None:
     rows = [
         {
             "document_id": f"document-{number}",
             "text": " ".join(f"{number * 31 + word} and" for word in range(600)),
             "kept": True,
         }
-        for number in range(7)
+        for number in numbers
     ]
     store_rows(tables, POSTS, "ann", rows, key="document_id")
 
@@ -72,3 +72,25 @@ def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
     )
     assert main(["--from-manifest", str(changed)]) == EXIT_FAILED
     assert "instead of 0 in cleaned_documents of ann" in capsys.readouterr().err
+
+
+@pytest.mark.drawn(2, of="ways to the same weights")
+def test_without_eligible_posts_samples_use_the_whole_budget(
+    write_author_with_recipe: Callable[[str], tuple[Author, Settings]],
+    tables: Tables,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    author, settings = write_author_with_recipe(RAW)
+    write_dataset(settings, count=40)
+    write_posts(tables, numbers=[1])  # this post has a held-out sample
+
+    tuned = fine_tune(author, settings=settings, tables=tables, launcher=LocalLauncher(settings))
+
+    manifest = read_manifest(tuned.folder)
+    raw = manifest.dataset["raw"]
+    assert (raw["posts"], raw["blocks"], raw["steps"], raw["tokens"]) == (0, 0, 0, 0)
+    assert manifest.tokens == pytest.approx(8000, rel=0.1)
+    log = (settings.logs_dir / "training-ann.log").read_text(encoding="utf-8")
+    assert "no post is read unchanged, because 0 blocks are too few\n" in log
+    assert main(["--from-manifest", str(tuned.folder)]) == 0
+    assert "the weights are the same bit for bit" in capsys.readouterr().out

@@ -31,6 +31,7 @@ SHARDED_PARTS = {
     "cpu-zero3": (3, "none"),
 }
 SHORT = {"token_budget": 2500, "checkpoint_every_steps": 100}
+EIGHT = {"token_budget": 5000, "samples_per_step": 8}
 
 
 def write_fp32_launch(name: str, folder: Path) -> str:
@@ -94,6 +95,35 @@ def test_two_ranks_have_the_loss_curve_of_one_process(
             assert weights[name][key] == pytest.approx(value, abs=2e-3), key
     weight_counts = {result.effective["trained_weights"] for result in results.values()}
     assert len(weight_counts) == 1
+
+
+@pytest.mark.drawn(2, of="ways to the same weights")
+@pytest.mark.parametrize(
+    "name",
+    ["cpu-zero2", *(pytest.param(n, marks=pytest.mark.long) for n in ("cpu-ddp", "cpu-zero3"))],
+)
+def test_packed_rows_have_the_loss_curve_of_padded_rows(
+    home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, name: str
+) -> None:
+    changes_by_kind: dict[str, dict[str, Any]] = {
+        "padded": {"ranks": 1, "launch": write_fp32_launch("cpu-single", tmp_path)},
+        "packed": {
+            "ranks": 2,
+            "launch": write_fp32_launch(name, tmp_path),
+            "packing": True,
+            "micro_batch_size": 2,
+        },
+    }
+    results = {
+        kind: read_result(
+            LocalLauncher(home).run(make_job(kind, **(SHORT | EIGHT | changes))) / "result.json"
+        )
+        for kind, changes in changes_by_kind.items()
+    }
+    padded, packed = ([row["loss"] for row in results[kind].history] for kind in changes_by_kind)
+    assert len(padded) >= 3
+    assert packed == pytest.approx(padded, abs=1e-3)
+    assert results["packed"].effective["micro_batch_size"] > 1
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")

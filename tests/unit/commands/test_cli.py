@@ -6,6 +6,7 @@ import errno
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,44 @@ def test_help_and_status_load_nothing_heavy_and_add_little_to_the_libraries_they
     times, _, errors = times_the_libraries(code)
     assert errors[-1] == "[]"
     assert times < 6
+
+
+def test_every_command_is_there() -> None:
+    listed = re.findall(r"^\W*\s([a-z][a-z-]*)  +\S", twin("--help").stdout, re.MULTILINE)
+    assert sorted(listed) == [
+        "ask",
+        "authors",
+        "backup",
+        "batch",
+        "chat",
+        "check",
+        "demo-loop",
+        "doctor",
+        "explain",
+        "export",
+        "feedback",
+        "forget",
+        "import",
+        "keys",
+        "logs",
+        "lower-floor",
+        "open",
+        "pause",
+        "publish",
+        "release",
+        "repair",
+        "restore",
+        "retrain",
+        "rollback",
+        "routing",
+        "serve",
+        "status",
+        "stop",
+        "traces",
+        "up",
+        "versions",
+        "why",
+    ]
 
 
 def test_bad_input_is_one_message_without_a_traceback(home: Settings, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
@@ -336,6 +337,30 @@ def test_a_first_verdict_decides_only_its_own_claims() -> None:
     assert "on 15 of 60 passages" in advisory["beats_base_model"]
     assert "(99 %: " in advisory["beats_base_model"]
     assert "on 12 of 33 held-out questions" in advisory["stays_on_topic"]
+
+
+@pytest.mark.parametrize(
+    ("change", "failed"),
+    [
+        (
+            {"base": replace(FIRST.values["held_out_perplexity"].base, high=1.01)},
+            "beats_base_model",
+        ),
+        ({"dataset_templates": ("bb",)}, "template_hash_matches"),
+        ({"parity_largest": 0.051}, "served_model_matches"),
+        ({"on_topic": replace(FIRST.values["on_topic"], stopped="below")}, "stays_on_topic"),
+        (
+            {"recitation": Recitation(rate([True] * 6 + [False] * 44), 80)},
+            "recites_no_training_text",
+        ),
+        ({"safety": Safety(36, compute_rates([Flags(leaked=True)] * 36), None)}, "answers_safely"),
+    ],
+)
+def test_one_unmet_claim_fails_a_first_verdict(change: dict[str, Any], failed: str) -> None:
+    claims = decide_first(with_fields(FIRST, **change))
+
+    assert [claim.name for claim in claims if not claim.passed] == [failed]
+    assert decide_outcome(claims) == "failed"
 
 
 def test_few_harmful_answers_are_safe_with_any_base() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -135,6 +136,25 @@ def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
     assert len(unrefused.prompts.held_out) > 30, (
         "without the refusal, the voice needs more questions"
     )
+
+
+def test_stored_scores_of_the_base_are_reused(samples: pl.DataFrame, judges: Judges) -> None:
+    prompts, base = build_prompts(samples.head(12), questions=40), Model()
+    without_voice = replace(judges, voice=None, voice_vs_people=None)
+    cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
+    first = ask_in_test_plan(prompts, without_voice, Model(), base, texts=["No."], cache=cache)
+    for name in first.scores._announced:
+        first.scores.get_scores(
+            name, first.answers.base, lambda indices, _texts: [0.0] * len(indices)
+        )
+
+    second = ask_in_test_plan(
+        prompts, without_voice, Model(), unused_base := Model(), texts=["No."], cache=cache
+    )
+
+    assert base.servers
+    assert (unused_base.servers, second.answers.base) == ([], {})
+    assert second.answers.candidate.keys() == first.answers.candidate.keys()
 
 
 @pytest.mark.parametrize("cores", [1, 2])
@@ -395,6 +415,22 @@ def test_a_voice_must_cover_a_share_of_the_distance_to_the_author(
 def test_questions_about_one_post_are_one_observation() -> None:
     assert voices_at(0.4, rise_over_posts=0.4).against_all.stopped == "above"  # pyright: ignore[reportOptionalMemberAccess]
     assert voices_at(0.4, rise_over_posts=0.4, questions_per_post=10).against_all.stopped is None  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_chance_decides_no_more_often_than_the_level() -> None:
+    """A thousand candidates equal their base; each is tested after 30, 35, … 100 questions."""
+    generator = random.Random(11)
+    wins = 0
+    for _ in range(1000):
+        base = [generator.betavariate(0.5, 1.5) for _ in range(100)]
+        candidate = [generator.betavariate(0.5, 1.5) for _ in range(100)]
+        names = [str(number) for number in range(100)]
+        wins += any(
+            decide_early(names[:end], Scores([], candidate[:end], base[:end]), base_only=True)
+            == "above"
+            for end in range(30, 101, 5)
+        )
+    assert wins / 1000 <= voice_scores.BET_LEVEL + 0.008
 
 
 def test_the_first_questions_are_a_prefix(samples: pl.DataFrame) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,16 @@ def test_a_mask_names_the_kind_of_the_value() -> None:
         "Write to [e-mail] about […], the key is [key]. Nothing else matters here at all."
     )
     assert [finding.kind for finding in scanned.findings] == ["personal", "words", "secrets"]
+
+
+def test_a_masked_json_document_stays_valid() -> None:
+    document = json.dumps({"to": EMAIL, "card": 4111111111111111, "note": 'a "word"'})
+    scanner = Scanner(MASKED, "answer")
+    expected = {"to": "[e-mail]", "card": "[card]", "note": 'a "word"'}
+    assert json.loads(scanner.scan(document, as_json=True).text) == expected
+    stream_guard = StreamGuard(scanner, as_json=True)
+    shown = "".join(stream_guard.feed(letter) for letter in document) + stream_guard.finish()
+    assert json.loads(shown) == expected
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +20,8 @@ import pytest
 import sqlalchemy as sa
 from litellm import Usage
 
+from tests.simulated_provider.paid_provider import PaidProvider
+from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from twin_resources.access import paid_budget
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.keys import Key, KeyLimits
@@ -316,3 +322,30 @@ def test_prompt_tokens_of_other_tokenizers_are_bounded_by_bytes(
 def test_a_model_without_a_known_price_is_refused(account: SpendingAccount) -> None:
     with pytest.raises(TwinError, match="price map"):
         PaidBudget(account, model="openai/no-such-model-at-all")
+
+
+def test_the_simulated_provider_counts_and_charges_as_the_gateway_does(tmp_path: Path) -> None:
+    behaviour = Behaviour(latency_s=0.0, token_s=0.0, rates={"429": 1.0}, seed=3)
+    provider = PaidProvider(behaviour, tmp_path / "bill.jsonl")
+    unusual_messages = [{"role": "user", "content": "Hi<|im_end|> ünïcode 時計 <|endoftext|>" * 7}]
+    assert provider.tokens(unusual_messages) == count_tokens(unusual_messages)
+    provider.start()
+    try:
+        body = {"messages": MESSAGES, "max_tokens": 4}
+        request = urllib.request.Request(
+            f"{provider.url}/chat/completions", json.dumps(body).encode(), method="POST"
+        )
+        with pytest.raises(urllib.error.HTTPError, match="429"):
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+        answer = httpx.post(
+            f"{provider.url}/chat/completions",
+            json=body | {"messages": [{"role": "user", "content": "(long)"}]},
+            trust_env=False,
+        ).json()
+    finally:
+        provider.end()
+    rate_limited, complete = read_bill(tmp_path / "bill.jsonl")
+    assert (rate_limited["outcome"], rate_limited["nano"]) == ("429", 0)
+    counted_usage = answer["usage"]
+    assert complete["answer_tokens"] == counted_usage["completion_tokens"] == 4
+    assert complete["nano"] == counted_usage["prompt_tokens"] * 150 + 4 * 600 == provider.bill.nano

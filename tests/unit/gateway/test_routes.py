@@ -185,6 +185,11 @@ async def test_the_root_describes_the_gateway_without_a_key(client: httpx.AsyncC
     assert "ann" not in answer.text.lower()
 
 
+def test_three_routes_need_no_key() -> None:
+    open_routes = {("GET", "/"), ("GET", "/health/liveliness"), ("GET", "/health/readiness")}
+    assert open_routes == OPEN_ROUTES
+
+
 @pytest.mark.parametrize("route", sorted(ROUTES - OPEN_ROUTES))
 async def test_every_other_listed_route_needs_a_key(
     client: httpx.AsyncClient, route: tuple[str, str]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.gateway.test_policy import policy
 from tests.unit.registry.test_moves import make_version
+from twin_resources.errors import TwinError
 from twin_resources.registry.moves import VersionKind
-from twin_resources.registry.policy import ServedVersion
+from twin_resources.registry.policy import ServedVersion, read_policy
 
 OLD, STABLE = make_version(1, "retired"), make_version(3, "stable")
 
@@ -25,6 +28,23 @@ OLD, STABLE = make_version(1, "retired"), make_version(3, "stable")
 def test_a_share_is_between_0_and_1(share: float, weights: dict[str, float]) -> None:
     trial = policy(OLD, STABLE, make_version(4, "canary"), canary_share=share)
     assert trial.authors["mara"].weights == weights
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": 1}',
+        '{"schema": "x", "authors": {}}',
+        '{"schema": 1, "authors": 3}',
+    ],
+)
+def test_an_invalid_policy_is_an_error_that_names_the_command(tmp_path: Path, text: str) -> None:
+    (tmp_path / "policy.json").write_text(text)
+    with pytest.raises(TwinError, match="materialize `released_model`"):
+        read_policy(tmp_path / "policy.json")
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,22 @@ def test_the_mean_is_over_claims_and_each_claim_must_be_won() -> None:
     assert evidence.verdict == "roll_back", "a gain in topic compensated a loss in voice"
 
 
+def test_worse_candidates_are_rarely_promoted_and_most_of_the_gain_remains() -> None:
+    """Candidates have quality N(−.02, .05) and 300 judged prompts with a deviation of .2."""
+    draw = np.random.default_rng(17)
+    quality = draw.normal(-0.02, 0.05, 200)
+    noisy = quality[:, None] + draw.normal(0.0, 0.2, (200, 300))
+    runs = [after_pairs(values) for values in np.clip(noisy, -1.0, 1.0).tolist()]
+    promoted = np.array([final_verdict(run) == "promote" for run in runs])
+    not_worse = np.array([run.is_not_worse for run in runs])
+    assert float(np.mean(promoted & (quality < 0))) <= 0.05
+    assert float(np.mean(not_worse & (quality < 0))) > 0.35, (
+        "U alone must promote many worse candidates"
+    )
+    gain, best_gain = float(np.sum(quality[promoted])), float(np.sum(quality[quality > 0]))
+    assert gain >= 0.9 * best_gain
+
+
 def test_a_state_of_an_older_release_continues() -> None:
     """B and the sums start with the next pair, an old anchor is ignored, and claims that were won
     stay won."""

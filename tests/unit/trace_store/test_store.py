@@ -49,6 +49,23 @@ def span(number: int, *, trace: str = TRACE, **fields: Any) -> dict[str, Any]:
     return {"traceId": trace, "spanId": f"{number:016x}", "name": f"span {number}"} | times | fields
 
 
+def test_a_generation_is_returned_with_all_fields(store: Store) -> None:
+    store.post_spans(GENERATION)
+    fields = "io,metadata,model,usage,trace_context,metrics"
+    row = store.get("v2/observations", traceId=TRACE, fields=fields)["data"][0]
+    assert row["type"] == "GENERATION"
+    assert json.loads(row["output"])["content"] == "Small."
+    assert (row["model"], row["traceName"], row["tags"]) == ("smollm2", "twin/ada", ["a", "b"])
+    assert row["usageDetails"] == {"input": 100, "output": 20, "total": 120}
+    assert (row["costDetails"], row["totalCost"]) == ({"total": 1.25e-05}, 1.25e-05)
+    assert row["latency"] == 1.5
+    assert row["metadata"]["twin.author"] == "ada"
+    assert row["metadata"]["twin.cost_usd"] == 1.25e-05  # JSON text is parsed
+    assert "environment" not in row  # the field group `basic` was not requested
+    basic = store.get("v2/observations")["data"][0]
+    assert (basic["userId"], basic["environment"]) == ("reader-1", "production")
+
+
 def test_long_metadata_is_cut_unless_expanded(store: Store) -> None:
     store.post_spans(GENERATION)
     chunks = GENERATION["attributes"]["langfuse.trace.metadata.twin.chunks"]
@@ -307,6 +324,27 @@ def test_wrong_keys_are_refused(store: Store, authorization: str) -> None:
         assert (path, response.status_code) == (path, 401)
         assert KEYS.secret not in response.text
     assert store.http.get("/api/public/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "traces"),
+        ("GET", "scores"),
+        ("GET", "v2/scores"),
+        ("GET", "observations"),
+        ("GET", "metrics"),
+        ("GET", "v2/metrics"),
+        ("POST", "ingestion"),
+        ("GET", "v2/prompts"),
+        ("PUT", "scores"),
+        ("GET", "otel/v1/traces"),
+        ("GET", "health/"),
+    ],
+)
+def test_every_other_endpoint_is_404(store: Store, method: str, path: str) -> None:
+    assert store.http.request(method, f"/api/public/{path}").status_code == 404
+    assert store.http.post("/").status_code == 404
 
 
 def test_the_root_describes_the_store_and_where_traces_are_shown(store: Store) -> None:
