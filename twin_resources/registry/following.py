@@ -19,6 +19,7 @@ from pathlib import Path
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
+from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.policy import (
     AuthorPolicy,
     Policy,
@@ -143,11 +144,8 @@ def prepare_run(settings: Settings, author: str) -> None:
         with closing(State.open(settings.state_address)) as state:
             versions = Registry(state, policy_path=settings.policy_path).versions(author)
         versions = [version for version in versions if not version.tainted]
-        folders = SharedFolders(settings.home, settings.store_uri)
         for version in versions:
-            paths = (version.folder, version.adapter_gguf, version.base_gguf)
-            for name in sorted(set(_folder_names(settings, paths))):
-                failures += _failure_lines(lambda name=name: folders.fetch(name))
+            failures += _failure_lines(lambda version=version: fetch_version(settings, version))
     if failures:
         raise TwinError(
             "prepare this host for the run",
@@ -155,6 +153,18 @@ def prepare_run(settings: Settings, author: str) -> None:
             next_step="set the same TWIN_STORE_URI on every host, and run `twin authors apply` "
             "on the host that has the folder",
         )
+
+
+def fetch_version(settings: Settings, version: ModelVersion) -> None:
+    """Fetch a version's checkpoint and base model from `TWIN_STORE_URI`, if this host lacks them.
+
+    Raises:
+        TwinError: a folder is not stored, or the store cannot be read.
+    """
+    folders = SharedFolders(settings.home, settings.store_uri)
+    paths = (version.folder, version.adapter_gguf, version.base_gguf)
+    for name in sorted(set(_folder_names(settings, paths))):
+        folders.fetch(name)
 
 
 def share_weights(settings: Settings, *paths: str | None) -> list[str]:

@@ -19,11 +19,10 @@ from tests.adapter_server import serving
 from tests.postgresql_server import postgresql, postgresql_url
 from tests.registered import register_version
 from twin_resources.errors import TwinError
-from twin_resources.models.serving import adapter_routes
+from twin_resources.models.serving import adapter_requests, adapter_routes
 from twin_resources.models.serving.fleet import required_adapters
 from twin_resources.models.serving.fleet_member import retry_delay_s
 from twin_resources.models.serving.loaded_adapters import (
-    OTHER_HOST_DELAY_S,
     UNLOAD_DELAY_S,
     AdapterServer,
     FleetAdapters,
@@ -329,9 +328,30 @@ def test_hosts_that_share_a_server_keep_each_others_adapters(
             fleet.step({"ada/v2": candidate}, now)
         assert set(loaded_adapters.roots()) == {"ada/v2"}
         loaded_adapters.load("ada/v1", str(gpu_host.checkpoints_dir / "ada" / "c1" / "adapter"))
-        for now in (2000.0, 2001.0 + OTHER_HOST_DELAY_S + UNLOAD_DELAY_S):
+        for now in (2000.0, 2001.0 + UNLOAD_DELAY_S):
             fleet.step({"ada/v2": candidate}, now)
         assert set(loaded_adapters.roots()) == {"ada/v2"}, "a killed gate's adapter stays for ever"
+
+
+def test_an_adapter_that_no_host_can_load_fails_with_the_servers_reason(
+    server_settings: Settings,
+    loaded_adapters: LoadedAdapters,
+    postgresql_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adapter_requests, "PICKUP_TIMEOUT_S", 1.0)
+    gate_host = server_settings.model_copy(
+        update={"state_url": postgresql_url, "model_server_home": str(tmp_path / "gpu")}
+    )
+    folder = make_adapter(gate_host, "c1")
+    with (
+        pytest.raises(TwinError, match="No adapter found"),
+        AdapterServer(gate_host).keep_adapter_loaded("ada/v1", folder),
+    ):
+        pass
+    with closing(State.open(postgresql_url)) as state:
+        assert adapter_requests.requested_names(state) == set()
 
 
 def test_a_failing_adapter_is_retried_less_often(

@@ -38,6 +38,7 @@ from twin_resources.models.serving.fleet_member import (
 )
 from twin_resources.models.serving.loaded_adapters import (
     FleetAdapters,
+    RequestedAdapters,
     not_offered_error,
     peft_folder,
 )
@@ -271,6 +272,11 @@ def main() -> int:
     settings = load_settings()
     if (follower := create_follower(settings)) is not None:
         threading.Thread(target=follower.run, args=(stop,), name="follower", daemon=True).start()
+        if settings.model_server_url:
+            requested = RequestedAdapters(settings, log=log)
+            threading.Thread(
+                target=requested.run, args=(stop,), name="requested adapters", daemon=True
+            ).start()
     Fleet(settings).run(stop)
     return 0
 

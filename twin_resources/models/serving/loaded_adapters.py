@@ -9,8 +9,8 @@ process that gets the exclusive lock unloads the adapter. The kernel releases th
 process, so a crash does not keep an adapter loaded.
 
 Hosts that share one server do not see each other's locks. Therefore nobody unloads a stable or
-canary version, and a fleet waits a day before it unloads an adapter that it did not load, because
-another host's gate may use it.
+canary version, or an adapter that another host requests in the state store. The fleet on the
+server's host also loads requested adapters, because the server reads them from its own disk.
 
 An adapter is identified by its name and the folder from which it was loaded, which vLLM lists as
 `root`. If the name belongs to a different folder of this home, the adapter is loaded again. A
@@ -24,6 +24,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -32,7 +33,15 @@ from typing import IO
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
+from twin_resources.models.serving.adapter_requests import (
+    POLL_INTERVAL_S,
+    announce_loading,
+    request_adapter,
+    requested_names,
+    wait_for_other_host,
+)
 from twin_resources.models.serving.adapter_routes import OfferedModel
+from twin_resources.registry.following import fetch_version
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import is_shared
 from twin_resources.settings import Settings
@@ -41,7 +50,6 @@ from twin_resources.storage.state.state import State
 # By then, streams that started before their version was replaced have ended. vLLM keeps adapters in
 # main memory, so an unused adapter costs little.
 UNLOAD_DELAY_S = 300.0
-OTHER_HOST_DELAY_S = 86_400.0  # longer than any gate
 PEFT_FOLDER, PEFT_CONFIG = "adapter", "adapter_config.json"  # in the checkpoint folder
 _VERSION_NAME = re.compile(r"[^/]+/v\d+")
 
@@ -132,8 +140,7 @@ class AdapterServer:
             )
         except TwinError:
             # The server refuses one of two concurrent requests, although the adapter is loaded.
-            current_model = self.list_models().get(name)
-            if current_model is None or current_model.root != self.server_path(folder):
+            if not self._offers(name, folder):
                 raise
 
     def acquire_lease(self, name: str) -> IO[bytes]:
@@ -146,8 +153,8 @@ class AdapterServer:
         """Unload an adapter if no process uses it.
 
         Returns:
-            False if a process uses the adapter, if another host serves it, or if the server has no
-            such adapter of this home.
+            False if a process or another host uses the adapter, or if the server has no such
+            adapter of this home.
 
         Raises:
             TwinError: the server does not answer, or could not unload it.
@@ -160,7 +167,7 @@ class AdapterServer:
             loaded_model = self.list_models().get(name)
             if loaded_model is None or not self.belongs_to_home(loaded_model):
                 return False
-            if self._is_served_by_hosts(name):
+            if self._is_used_by_hosts(name):
                 return False
             adapter_routes.unload_adapter(self._url, self._key, name=name)
             return True
@@ -169,11 +176,18 @@ class AdapterServer:
     def keep_adapter_loaded(self, name: str, folder: Path | None) -> Generator[None]:
         """Keep an adapter loaded for the duration of the context; see `ensure_loaded`.
 
-        On exit, the adapter is unloaded unless another process uses it.
+        If the server cannot read this host's disk, the fleet on the server's host loads the
+        adapter. On exit, the adapter is unloaded unless another process uses it.
         """
         try:
-            with self.acquire_lease(name):
-                self.ensure_loaded(name, folder)
+            with self.acquire_lease(name), request_adapter(self._settings, name):
+                try:
+                    self.ensure_loaded(name, folder)
+                except TwinError:
+                    if folder is None or not wait_for_other_host(
+                        self._settings, lambda: self._offers(name, folder)
+                    ):
+                        raise
                 yield
         finally:
             # The answers are complete and must not be lost if unloading fails. The fleet later
@@ -181,12 +195,19 @@ class AdapterServer:
             with suppress(TwinError):
                 self.unload_unused(name)
 
-    def _is_served_by_hosts(self, name: str) -> bool:
-        """Return whether hosts share the state store, and this version is stable or canary."""
+    def _offers(self, name: str, folder: Path) -> bool:
+        """Return whether the server offers this name from this folder."""
+        model = self.list_models().get(name)
+        return model is not None and model.root == self.server_path(folder)
+
+    def _is_used_by_hosts(self, name: str) -> bool:
+        """Return whether a host that shares the state store serves or requests this version."""
         if not is_shared(self._settings):
             return False
         author, _, number = name.rpartition("/v")
         with closing(State.open(self._settings.state_address)) as state:
+            if name in requested_names(state):
+                return True
             versions = Registry(state, policy_path=self._settings.policy_path).versions(author)
         return any(
             version.version == int(number) and version.state in {"stable", "canary"}
@@ -213,6 +234,63 @@ class _FailedAdapter:
     problem: str
 
 
+class RequestedAdapters:
+    """The adapters that this host loads because other hosts request them."""
+
+    def __init__(self, settings: Settings, *, log: Callable[[str], None]) -> None:
+        self._settings, self._log = settings, log
+        self._server = AdapterServer(settings)
+        self._state: State | None = None
+        self._leases: dict[str, IO[bytes] | None] = {}  # None: this host could not load it
+        self._problem = ""
+
+    def poll_once(self) -> None:
+        """Load the newly requested adapters, and release those that nobody requests any more.
+
+        The fleet unloads a released adapter later, like every unused one. This host does not
+        retry a failed load, because another host may have the server's disk.
+
+        Raises:
+            TwinError: the state store cannot be read.
+        """
+        self._state = self._state or State.open(self._settings.state_address)
+        names = requested_names(self._state)
+        for name in self._leases.keys() - names:
+            lease = self._leases.pop(name)
+            if lease is not None:
+                lease.close()
+        for name in sorted(names - self._leases.keys()):
+            with announce_loading(self._state, name):
+                self._leases[name] = self._load(self._state, name)
+
+    def run(self, stop: threading.Event) -> None:
+        """Poll until `stop` is set; log each problem once."""
+        while not stop.wait(POLL_INTERVAL_S):
+            problem = ""
+            try:
+                self.poll_once()
+            except Exception as error:  # noqa: BLE001 - logged; the next poll tries again
+                problem = f"{type(error).__name__}: {error}"
+            if problem and problem != self._problem:
+                self._log(f"requested adapters: {problem}")
+            self._problem = problem
+
+    def _load(self, state: State, name: str) -> IO[bytes] | None:
+        author, _, number = name.rpartition("/v")
+        lease = self._server.acquire_lease(name)
+        try:
+            registry = Registry(state, policy_path=self._settings.policy_path)
+            version = registry.get(author, int(number))
+            fetch_version(self._settings, version)
+            self._server.ensure_loaded(name, peft_folder(version.folder))
+        except TwinError as error:
+            self._log(f"{name}, which another host requests, is not loaded. {error}")
+            lease.close()
+            return None
+        self._log(f"{name}, which another host requests, is loaded")
+        return lease
+
+
 class FleetAdapters:
     """The adapters that the fleet keeps loaded for versions in use or recently used.
 
@@ -234,7 +312,6 @@ class FleetAdapters:
             retry_delay_s: function that returns the delay after a number of consecutive failures.
         """
         self._server = AdapterServer(settings)
-        self._other_host_delay_s = OTHER_HOST_DELAY_S if is_shared(settings) else 0.0
         self._log = log
         self._retry_delay_s = retry_delay_s
         self._held_leases: dict[str, IO[bytes]] = {}
@@ -271,9 +348,7 @@ class FleetAdapters:
         for name, model in listed_models.items():
             if name not in required_folders and self._server.belongs_to_home(model):
                 # A killed gate or an earlier fleet left it; a request may still use it.
-                self._unused_adapters.setdefault(
-                    name, _UnusedAdapter(now + self._other_host_delay_s, None)
-                )
+                self._unused_adapters.setdefault(name, _UnusedAdapter(now, None))
         self._unload_unused_adapters(now)
         return {name: failure.problem for name, failure in self._failed_adapters.items()}
 

@@ -134,6 +134,19 @@ def hold_lease(
             _abandoned_holders.add(lease.holder)
 
 
+def live_lease_names(state: TransactionalStore, prefix: str) -> list[str]:
+    """Return the names of the held leases that begin with `prefix`; delete the expired ones."""
+    has_prefix = leases.c.name.startswith(prefix, autoescape=True)
+    with state.read_transaction() as connection:
+        rows = connection.execute(sa.select(leases).where(has_prefix)).all()
+        now = state.now(connection) if rows else 0.0
+    expired_holders = [row.holder for row in rows if _is_expired(row, now)]
+    if expired_holders:
+        with state.transaction() as connection:
+            connection.execute(sa.delete(leases).where(leases.c.holder.in_(expired_holders)))
+    return [row.name for row in rows if row.holder not in expired_holders]
+
+
 def _record_end(connection: sa.Connection, lease: Lease) -> None:
     is_this_lease = ended_leases.c.name == lease.name
     updated_rows = connection.execute(

@@ -1,0 +1,73 @@
+"""Request an adapter from the host of the model server, when this host does not share its disk.
+
+Scope: the request, and waiting for the other host.
+Out of scope: loading an adapter (`loaded_adapters.py`), released versions
+(`registry/following.py`).
+
+The server at `TWIN_MODEL_SERVER_URL` reads adapters from its own disk. A gate on another host holds
+a lease in the state store that names its candidate. The fleet on the server's host reads the lease,
+fetches the candidate from `TWIN_STORE_URI`, and loads it. The lease of a killed gate expires.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, closing, contextmanager
+from uuid import uuid4
+
+from twin_resources.registry.shared_files import is_shared
+from twin_resources.settings import Settings
+from twin_resources.storage.state.lease import Lease, hold_lease, live_lease_names
+from twin_resources.storage.state.state import State
+
+POLL_INTERVAL_S = 0.5
+LEASE_TTL_S = 30.0
+# A running fleet reads the requests every half second. While any fleet loads, the gate waits.
+PICKUP_TIMEOUT_S = 20.0
+_REQUESTS, _LOADS = "adapter request/", "adapter load/"
+
+
+@contextmanager
+def request_adapter(settings: Settings, name: str) -> Generator[None]:
+    """Request an adapter from other hosts for the context, if they share the state store."""
+    if not is_shared(settings):
+        yield
+        return
+    with closing(State.open(settings.state_address)) as state, _hold(state, _REQUESTS, name):
+        yield
+
+
+def announce_loading(state: State, name: str) -> AbstractContextManager[Lease]:
+    """Tell waiting hosts, for the context, that this host loads an adapter."""
+    return _hold(state, _LOADS, name)
+
+
+def requested_names(state: State) -> set[str]:
+    """Return the names of the adapters that running processes request, such as `jane/v3`."""
+    names = live_lease_names(state, _REQUESTS)
+    return {name.removeprefix(_REQUESTS).rpartition("/")[0] for name in names}
+
+
+def wait_for_other_host(settings: Settings, is_loaded: Callable[[], bool]) -> bool:
+    """Wait until another host has loaded the requested adapter.
+
+    Returns:
+        False if the adapter is not loaded and no host has loaded one for `PICKUP_TIMEOUT_S`.
+    """
+    if not is_shared(settings):
+        return False
+    with closing(State.open(settings.state_address)) as state:
+        idle_since = time.monotonic()
+        while not is_loaded():
+            if live_lease_names(state, _LOADS):
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > PICKUP_TIMEOUT_S:
+                return False
+            time.sleep(POLL_INTERVAL_S)
+        return True
+
+
+def _hold(state: State, kind: str, name: str) -> AbstractContextManager[Lease]:
+    return hold_lease(state, f"{kind}{name}/{uuid4().hex}", ttl_s=LEASE_TTL_S, wait_s=0.0)
