@@ -40,7 +40,8 @@ def several(
 
 @pytest.mark.drawn(1, of="gateways that end or start")
 @pytest.mark.parametrize(
-    ("processes", "rounds"), [(2, 1), pytest.param(4, 100, marks=pytest.mark.long)]
+    ("processes", "rounds"),
+    [(2, 1), pytest.param(4, 100, marks=[pytest.mark.long, pytest.mark.timeout(7200)])],
 )
 def test_concurrent_processes_share_counts_and_follow_a_release(
     several: Stack, processes: int, rounds: int
