@@ -61,7 +61,8 @@ def write_dagster_home(
         TwinError: Dagster could not create its databases.
     """
     folder = settings.home / "dagster"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for directory in (folder, code_socket.parent):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / "start.lock").open("w") as lock:  # the kernel releases it if a start is killed
         fcntl.flock(lock, fcntl.LOCK_EX)
         instance = folder / "dagster.yaml"

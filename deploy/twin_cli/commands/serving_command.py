@@ -36,4 +36,5 @@ def run_serve(settings: Settings, program: str) -> NoReturn:
     environment = os.environ | dict.fromkeys(chosen_program.withheld_variables, "")
     # `python -m` would search the working folder first, which may contain other modules.
     environment |= {"TWIN_HOME": str(settings.home), "PYTHONSAFEPATH": "1"}
+    environment.setdefault("DAGSTER_HOME", str(settings.home / "dagster"))
     os.execve(chosen_program.command[0], chosen_program.command, environment)

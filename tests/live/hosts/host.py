@@ -87,15 +87,19 @@ class Host:
 
     def start(self, *programs: str) -> None:
         for program in programs:
-            with self._log(program).open("ab") as log:
-                self.processes[program] = subprocess.Popen(
-                    [sys.executable, "-m", "twin_cli", "serve", program],
-                    cwd=self.folder,
-                    env=self.environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
+            self.start_module(program, "twin_cli", "serve", program)
+
+    def start_module(self, name: str, *arguments: str) -> None:
+        """Start a module with its arguments as a program of this name."""
+        with self._log(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def run_script(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a Python script on this host to its end."""

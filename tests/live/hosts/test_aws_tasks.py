@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 
 from tests import aws_stack
@@ -17,6 +18,7 @@ from tests.free_ports import free_port
 from tests.graph.s3 import KEY, REGION, client_of
 from tests.live.hosts.host import Host
 from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.settings import load_secrets
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
@@ -61,6 +63,19 @@ def hosts(
         yield hosts
 
 
+def daemons_are_healthy(host: Host) -> bool:
+    """Return whether the webserver's instance has heartbeats of every daemon that it requires."""
+    answer = httpx.post(
+        f"http://127.0.0.1:{host.shared['TWIN_DAGSTER_PORT']}/graphql",
+        json={"query": "{instance{daemonHealth{allDaemonStatuses{required healthy}}}}"},
+        headers={"Authorization": f"Bearer {load_secrets(host.settings).gateway_master_key}"},
+        trust_env=False,
+        timeout=120,
+    )
+    health = answer.raise_for_status().json()["data"]["instance"]["daemonHealth"]
+    return all(status["healthy"] for status in health["allDaemonStatuses"] if status["required"])
+
+
 @pytest.mark.drawn(2, of="long flows")
 def test_the_tasks_start_on_empty_disks(
     hosts: dict[str, Host], tasks: dict[str, dict[str, Any]]
@@ -82,6 +97,7 @@ def test_the_tasks_start_on_empty_disks(
     worker.start("dagster-daemon")
     webserver = DagsterHTTP.for_home(worker.settings)
     worker.wait(webserver.is_location_loaded)
+    worker.wait(lambda: daemons_are_healthy(worker))
 
     answers.wait(lambda: answers.readiness()[0] == 503)
     answers.wait(lambda: answers.readiness()[1]["problems"] == [])

@@ -31,13 +31,14 @@ def heads(home: Path) -> list[int]:
 
 
 def write(settings: Settings, configuration: Path = CONFIGURATION) -> Path:
-    code = settings.home / "code.sock"
+    code = settings.home / "supervisor" / "code.sock"
     return write_dagster_home(settings, configuration, code_socket=code, environ=os.environ)
 
 
 def test_the_databases_are_created_once_and_kept(home: Settings) -> None:
     workspace = write(home)
     assert "code.sock" in workspace.read_text()
+    assert (home.home / "supervisor").is_dir(), "the code server makes no folder for its socket"
     assert heads(home.home) == [1, 1]
     database = home.home / "dagster" / "schedules" / "schedules.db"
     before = (database.stat().st_ino, database.stat().st_mtime_ns)
@@ -52,7 +53,7 @@ def test_programs_that_start_at_once_create_the_databases_once(home: Settings) -
         "import os, sys; from pathlib import Path;"
         "from twin_resources.processes.dagster_home import write_dagster_home;"
         "from twin_resources.settings import load_settings;"
-        "write_dagster_home(load_settings(), Path(sys.argv[1]), code_socket=Path('/c.sock'),"
+        "write_dagster_home(load_settings(), Path(sys.argv[1]), code_socket=Path('c.sock'),"
         " environ=os.environ)"
     )
     command = [sys.executable, "-c", program, str(CONFIGURATION)]
