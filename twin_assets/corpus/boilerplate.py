@@ -95,7 +95,7 @@ def hash_lines(text: str) -> list[int]:
     """Return a number for each line that may be boilerplate, in order.
 
     Lines with equal words have equal numbers, and figures count as words. When all figures counted
-    as equal, lines such as "5 km in 31 minutes" from different days were removed as one line.
+    as equal, lines such as "5 km in 31 minutes" from different days were removed as repetitions.
     """
     numbers = [number for _, number in _hash_prose_lines(text)]
     half = MAX_LINES // 2

@@ -34,13 +34,13 @@ _STORED_COLUMNS = ("document_id", "source_id", "byline", "kept", "dropped_becaus
 
 
 @dataclass(frozen=True)
-class ExaminedClaim:
+class ClaimResult:
     """The result of checking one claim about stored documents.
 
     Attributes:
         holds: whether no document in the table violates the claim, and few enough documents were
             quarantined.
-        counts: the numbers behind the verdict.
+        counts: the numbers on which the result is based.
         message: the claim, the number of quarantined documents, and the next step if the claim does
             not hold.
     """
@@ -50,7 +50,9 @@ class ExaminedClaim:
     message: str
 
 
-def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[str, ExaminedClaim]:
+def check_stored_documents(
+    tables: Tables, author: Author, *, most_quarantined: float
+) -> dict[str, ClaimResult]:
     """Check all claims (`CLAIMS`) about the stored documents.
 
     Args:
@@ -72,7 +74,7 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
     claim_violations = [rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)]
     documents_kept = int(documents["kept"].sum())
     share = len(claim_violations) / max(1, documents_kept + len(claim_violations))
-    examined_claims: dict[str, ExaminedClaim] = {}
+    examined_claims: dict[str, ClaimResult] = {}
     for name, claim in claims.items():
         quarantined_count = sum(name in rules for rules in claim_violations)
         exceeds_limit = bool(quarantined_count) and share > most_quarantined
@@ -85,14 +87,15 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
             "most_quarantined": most_quarantined,
         }
         message = (
-            f"{CLAIMS[name]} Quarantined for it: {format_count(quarantined_count, 'document')}."
+            f"{CLAIMS[name]} Quarantined because of this claim: "
+            f"{format_count(quarantined_count, 'document')}."
         )
         if exceeds_limit:
             message += (
-                f" {share:.0%} of the usable documents break a claim, but "
-                f"{MAX_QUARANTINED_SETTING} allows {most_quarantined:.0%}. "
+                f" {share:.0%} of the usable documents violate a claim, but "
+                f"{MAX_QUARANTINED_SETTING} allows only {most_quarantined:.0%}. "
                 "Run `twin import PATH --dry-run` to list the files. "
                 f"Fix them, or raise {MAX_QUARANTINED_SETTING} to continue without them."
             )
-        examined_claims[name] = ExaminedClaim(claim.holds and not exceeds_limit, counts, message)
+        examined_claims[name] = ClaimResult(claim.holds and not exceeds_limit, counts, message)
     return examined_claims

@@ -3,8 +3,8 @@
 Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of scope: cleaning
 a text (`cleaning`), finding similar texts (`near_duplicates`), storing.
 
-All functions here read narrow columns of all posts, without their text. Posts with an unchanged
-verdict are not processed again (`cleaning_tables`).
+All functions here read a few small columns of all posts, but not their text. Posts with an
+unchanged verdict are not processed again (`cleaning_tables`).
 """
 # pyright: strict
 
@@ -77,10 +77,10 @@ def find_adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.Dat
 
 
 def find_unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Return the names on most posts of a source that are not known as the author's.
+    """Return the bylines on most posts of a source that are not known to be the author's.
 
-    Adopted handles and bylines with a translator are excluded. The user must say whose names the
-    others are.
+    Adopted handles and bylines with a translator are excluded. The user must say
+    whether the remaining ones are the author's.
 
     Args:
         prepared: as in `find_foreign_posts`.
@@ -274,7 +274,7 @@ def _add_repeated_lines(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFram
 
 
 def _collapse_near_duplicates(prepared: pl.DataFrame, similar: pl.DataFrame) -> pl.DataFrame:
-    """Return each near-duplicate's `document_id`, and as `richer` the document kept instead."""
+    """Return each near-duplicate's `document_id`, with the document kept instead as `richer`."""
     pairs = (
         similar.select("document_id", "words", "body_hash", "similar")
         .explode("similar", empty_as_null=True)
@@ -292,7 +292,7 @@ def _collapse_near_duplicates(prepared: pl.DataFrame, similar: pl.DataFrame) -> 
         .join(paired_ids.alias("document_id").to_frame(), on="document_id", how="semi")
         .join(prepared.select("document_id", "published_at", "source_id"), on="document_id")
     )
-    # Of two copies of equal length the older one is kept.
+    # Of two copies of equal length, the older is kept.
     ranks = {
         name: (-words, published_at or _LATEST, source_id)
         for name, words, published_at, source_id in paired_documents.iter_rows()

@@ -1,4 +1,4 @@
-"""Build one row of `raw_posts` from a post's file, from an export's record, or without text.
+"""Build rows of `raw_posts` for files, for records of exports, and for posts without text.
 
 Scope: the columns of each row. Out of scope: choosing the rows (`importing`).
 """
@@ -42,7 +42,9 @@ def build_record_row(record: ExportRecord) -> dict[str, Any]:
         **draft_columns,
         "parent_id": f"{record.source}/{record.parent_id}" if record.parent_id else "",
         "tags": list(record.tags),
-        "content_hash": content_hash(record.text) if has_text else _unique_hash(record.row_id),
+        "content_hash": content_hash(record.text)
+        if has_text
+        else _build_unique_hash(record.row_id),
         "encoding": "",
     }
 
@@ -57,10 +59,10 @@ def build_empty_row(source_id: str, *, deleted: bool) -> dict[str, Any]:
         "created_at": None,
         "updated_at": None,
         "tags": [],
-        "content_hash": _unique_hash(source_id),
+        "content_hash": _build_unique_hash(source_id),
     }
 
 
-def _unique_hash(source_id: str) -> str:
+def _build_unique_hash(source_id: str) -> str:
     """Return a unique hash, so that posts without text are not duplicates of each other."""
     return hashlib.sha256(f"no text: {source_id}".encode()).hexdigest()

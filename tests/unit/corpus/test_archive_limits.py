@@ -16,7 +16,7 @@ import pytest
 from tests.unit.corpus.packing import Files, write_folder, write_tar, write_zip
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import MIN_RATIO_BYTES, ArchiveLimits, MemberError
-from twin_assets.corpus.importers.packed import (
+from twin_assets.corpus.importers.zip_and_tar import (
     _BoundedReader,
     _central_directory_size,
     _iter_members,
@@ -30,7 +30,7 @@ PIECE = 1 << 16
 
 def test_limits_are_as_documented(tmp_path: Path) -> None:
     with open_archive(tmp_path) as archive:
-        limits = archive.bounds
+        limits = archive.limits
     assert (limits.members, limits.member_bytes, limits.read_bytes) == (200_000, 512 << 20, 8 << 30)
     assert (limits.walked_bytes, limits.ratio, MIN_RATIO_BYTES) == (32 << 30, 200, 16 << 20)
 

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.bylines import (
-    byline_matches,
     extract_author,
     extract_translator,
     find_foreign_bylines,
+    is_matching_byline,
     is_named_author,
     is_possible_handle,
 )
@@ -47,7 +47,7 @@ NAMES = ("José Núñez", "jnunez", "Pepe N.")
     ],
 )
 def test_bylines_of_the_author(byline: str) -> None:
-    assert byline_matches(byline, NAMES)
+    assert is_matching_byline(byline, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_bylines_of_the_author(byline: str) -> None:
     ],
 )
 def test_bylines_of_others(byline: str) -> None:
-    assert not byline_matches(byline, NAMES)
+    assert not is_matching_byline(byline, NAMES)
 
 
 def test_without_names_no_byline_is_foreign() -> None:

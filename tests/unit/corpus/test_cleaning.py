@@ -17,14 +17,14 @@ from twin_assets.corpus.cleaning import (
     clean_and_quarantine,
     normalize_text,
 )
-from twin_assets.corpus.cleaning_account import (
+from twin_assets.corpus.cleaning_verdicts import MIN_WORDS
+from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_rows
+from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.reconciliation import (
     count_dropped_by_reason,
     is_balanced,
     reconcile_posts,
 )
-from twin_assets.corpus.cleaning_verdicts import MIN_WORDS
-from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_rows
-from twin_assets.corpus.inventory import take_inventory
 
 TEXT = "It's a note about clocks, and it has more than ten words in it."
 

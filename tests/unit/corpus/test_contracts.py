@@ -8,8 +8,8 @@ import polars as pl
 from twin_assets.corpus.contracts import (
     FAILED_RULES,
     build_quarantine_columns,
+    check_batches,
     count_duplicate_keys,
-    examine,
     split_rows,
 )
 from twin_assets.corpus.corpus_tables import column_types
@@ -61,7 +61,7 @@ def test_good_rows_are_not_quarantined() -> None:
 
 
 def test_a_table_that_satisfies_its_contract() -> None:
-    report = examine(
+    report = check_batches(
         [build_clocks(), build_clocks(GOOD), build_clocks(("b", "wall", 1, []))], Clocks
     )
     assert report.is_satisfied
@@ -69,7 +69,7 @@ def test_a_table_that_satisfies_its_contract() -> None:
 
 
 def test_a_table_that_violates_its_contract() -> None:
-    report = examine([BAD], Clocks)
+    report = check_batches([BAD], Clocks)
     assert not report.is_satisfied
     assert (report.rows, report.broken_rows) == (6, 5)
     assert report.by_rule["towers_have_many_wheels"] == 1
@@ -82,10 +82,10 @@ def test_duplicate_keys_are_counted() -> None:
 
 
 def test_missing_columns_and_wrong_types_violate_the_contract() -> None:
-    without = examine([build_clocks(GOOD).drop("wheels")], Clocks)
+    without = check_batches([build_clocks(GOOD).drop("wheels")], Clocks)
     assert not without.is_satisfied
     assert without.missing == ("wheels",)
-    wrong_type = examine(
+    wrong_type = check_batches(
         [build_clocks(GOOD).with_columns(pl.col("wheels").cast(pl.String))], Clocks
     )
     assert not wrong_type.is_satisfied

@@ -132,7 +132,7 @@ def test_losing_more_text_than_is_read_fails(posts: Path, home: Settings) -> Non
         (posts / f"picture {number}.png").write_bytes(b"a picture holds no text")
     result = preview([posts], author="José", settings=home)
     assert (result.unread, result.mostly_unread, exit_code(result)) == (9, True, 3)
-    warning = "9 files with text are skipped, and only 4 posts read"
+    warning = "9 files with text are skipped, and only 4 posts can be read"
     assert any(warning in line for line in result.warnings)
 
 
@@ -226,8 +226,8 @@ def test_the_preview_of_bylines_agrees_with_cleaning(posts: Path, home: Settings
     handle = preview([posts], author="José", settings=home)
     assert (handle.kept, handle.unclaimed) == (3, {})
     assert handle.warnings == [
-        "3 of 5 posts are signed clocksmith, which is taken to be José's handle because it signs "
-        "most posts of its source"
+        "3 of 5 posts are signed clocksmith, which is taken to be José's handle because it "
+        "appears on most posts of its source"
     ]
 
 

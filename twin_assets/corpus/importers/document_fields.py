@@ -23,7 +23,7 @@ from typing import Any, cast
 from twin_assets.corpus.importers.front_matter import split_front_matter
 
 CREATOR_FIELD = "made by"
-"""Field for the user whose program saved the file: the author unless another field names one."""
+"""Field for the user who saved the file, who is the author unless another field names one."""
 
 _MAX_EXPANDED_BYTES = 64_000_000
 _MAX_MEMBER_BYTES = 400_000
@@ -149,7 +149,7 @@ def list_pdf_errors() -> tuple[type[Exception], ...]:
 
 
 NOTEBOOK_ERRORS = (ValueError, RecursionError, LookupError, TypeError, AttributeError)
-"""The exceptions that reading a text that is not a notebook raises."""
+"""Exceptions that occur if a text is not a notebook."""
 
 
 def load_notebook(text: str) -> tuple[Any, Any, Any]:

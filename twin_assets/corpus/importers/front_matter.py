@@ -310,7 +310,7 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _normalize_keys(fields: dict[object, Any]) -> dict[str, Any]:
-    """Return the fields with lower-case keys; among duplicates, a value that withholds wins."""
+    """Return the fields with lower-case keys; a duplicate that withholds the post is kept."""
     normalized_fields: dict[str, Any] = {}
     for key, value in fields.items():
         name = str(key).strip().rstrip(":").lower()  # `public:: false` in YAML
@@ -330,7 +330,7 @@ def get_text_field(fields: Mapping[str, Any], *names: str) -> str:
     return ""
 
 
-def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
+def get_list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
     """Return the values of all `names`; a string is split at commas, or else at spaces."""
     entries: list[str] = []
     for name in names:

@@ -46,7 +46,7 @@ class GitError(TwinError):
 
 @dataclass(frozen=True)
 class Addition:
-    """The time when a file entered its repository, and the number of files in that commit.
+    """The time when a file was added to its repository, and the number of files in that commit.
 
     Attributes:
         is_root_commit: whether the commit is the repository's first, which often adds older files.
@@ -148,5 +148,5 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         raise GitError(
             f"run git {arguments[0]} in {folder}",
             found=error.found,
-            next_step="run `git gc` in it",
+            next_step="run `git gc` in that folder",
         ) from error

@@ -97,10 +97,10 @@ def _is_in_scope(scope: str, path: str) -> bool:
 def _merge_fields(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
     """Merge fields: the inner ones take precedence, but lists of tags are joined."""
     outer_lists = {
-        name: front_matter.list_field(outer, name) for name in _MERGED_LISTS if name in outer
+        name: front_matter.get_list_field(outer, name) for name in _MERGED_LISTS if name in outer
     }
     lists = {
-        name: list(dict.fromkeys([*outer_values, *front_matter.list_field(inner, name)]))
+        name: list(dict.fromkeys([*outer_values, *front_matter.get_list_field(inner, name)]))
         for name, outer_values in outer_lists.items()
     }
     return {**outer, **inner, **lists}

@@ -69,13 +69,13 @@ def read_native_fields(text: str, suffix: str) -> dict[str, Any]:
     return fields
 
 
-def _head_lines(text: str) -> list[str]:
+def _read_head_lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines()[:_MAX_LINES]]
 
 
 def _read_rst_fields(text: str) -> Iterator[Field]:
     """Yield the fields before the first paragraph, including those in comments."""
-    lines = [*_head_lines(text), ""]
+    lines = [*_read_head_lines(text), ""]
     pending_field: Field | None = None
     in_comment = False
     for line, next_line in zip(lines, [*lines[1:], ""], strict=True):
@@ -102,7 +102,7 @@ def _read_rst_fields(text: str) -> Iterator[Field]:
 def _read_asciidoc_fields(text: str) -> Iterator[Field]:
     """Yield the attributes before the first paragraph, and the author and revision lines."""
     is_below_title = in_comment = False
-    for line in _head_lines(text):
+    for line in _read_head_lines(text):
         if line.startswith("////"):
             in_comment = not in_comment
         elif in_comment or line.startswith("//"):

@@ -64,13 +64,12 @@ def _build_jekyll_path(
         return ""
     local_time = created.astimezone(site.zone or UTC)
     parent_folders = folders[: folders.index("_posts")]
-    category = front_matter.get_text_field(
-        fields, "category"
-    )  # may contain spaces; `categories` are words
+    # `category` may contain spaces; `categories` are words.
+    category = front_matter.get_text_field(fields, "category")
     raw_categories = [
         *parent_folders,
         *([category] if category else []),
-        *front_matter.list_field(fields, "categories"),
+        *front_matter.get_list_field(fields, "categories"),
     ]
     categories = list(dict.fromkeys(part.lower().replace(" ", "-") for part in raw_categories))
     slug = front_matter.get_text_field(fields, "slug") or match[1]

@@ -6,7 +6,7 @@ Out of scope: fields added by a folder or a site (`posts`), the meaning of a fie
 (`visibility_rules`, `post_dates`), and conversion (`text_formats`).
 
 Only `read_post_head` creates a `PostHead`, converters accept only that type, and a `Post` keeps its
-`PostHead`. A file therefore becomes a post by passing this stage.
+`PostHead`. Every post has therefore passed this stage.
 """
 # pyright: strict
 

@@ -1,8 +1,8 @@
-"""Read one file of a post folder: bytes → title, date, byline, tags and body, or a reason to skip.
+"""Read the title, date, byline, tags and body of one post file, or reject it with a reason.
 
 Scope: a post's fields from its head, its site, its file name and its first heading.
-Out of scope: the file's head (`post_head`), which files are posts (`folders`),
-which fields date a post (`post_dates`), cleaning the body (`cleaning`).
+Out of scope: the file's head (`post_head`), which files are posts (`folders`), which fields date a
+post (`post_dates`), cleaning the body (`cleaning`).
 """
 # pyright: strict
 
@@ -51,11 +51,9 @@ _HIDDEN_FOLDERS: Mapping[str, str] = {
     **dict.fromkeys(("_drafts", "drafts", "draft", "unpublished"), "draft"),
     **dict.fromkeys(("private", "_private"), "private"),
 }
-"""Reasons for holding posts back, by the name of their folder."""
+"""Reasons for withholding posts, by the name of their folder."""
 
 _RESTRICTED = frozenset({"private", "followers", "paid"})
-
-AddedAt = Callable[[], datetime | None]
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def read_post(
     source_id: str,
     site: Site | None = None,
     now: datetime | None = None,
-    added_at: AddedAt = lambda: None,
+    added_at: Callable[[], datetime | None] = lambda: None,
 ) -> Post:
     """Read one post.
 
@@ -103,11 +101,11 @@ def read_post(
         source_id: path in the source folder, with `/`; the name may contain a date and a title.
         site: the folder's configuration.
         now: the time by which a site's post must have been published; None means the current time.
-        added_at: function for the time when the file entered its repository; called only if the
-            post has no other date.
+        added_at: function that returns when the file was added to its repository; called only if
+            the post has no other date.
 
     Raises:
-        UnreadablePostError: as in `read_post_head`, or with the reason `broken_front_matter` (of
+        UnreadablePostError: as in `read_post_head`, or with the reason `broken_front_matter` (in
             its folder), `empty` (front matter or layout only), `template`, `not_its_format` or
             `not_prose` (a .txt). Further reasons come from `publication` and, if no opt-in covers
             them, from `visibility_rules`.
@@ -116,7 +114,7 @@ def read_post(
     head = read_post_head(body, source_id=source_id)
     if not site.generator and not head.suffix and is_template(head.text, markup=head.markup):
         raise UnreadablePostError("template")
-    path = site.path_of(source_id)
+    path = site.get_site_path(source_id)
     fields, hidden_reason = _read_fields(head, site, source_id=source_id)
     content, fields = _read_content(head, fields, hidden_reason=hidden_reason, site=site)
     page = head.page
@@ -132,13 +130,13 @@ def read_post(
         zone=site.zone,
         language=lambda: language or _detect_language(content),
     )
-    day = created.utc_time if created else None
+    created_at = created.utc_time if created else None
     unpublished_reason = find_unpublished_reason(
-        fields, created=day, site=site, now=now or datetime.now(UTC)
+        fields, created=created_at, site=site, now=now or datetime.now(UTC)
     )
     if unpublished_reason and not hidden_reason:
         raise UnreadablePostError(unpublished_reason)
-    day = day or added_at()
+    created_at = created_at or added_at()
     named_author = read_byline(fields) or front_matter.get_text_field(fields, CREATOR_FIELD)
     meta_author = read_byline(page.meta)
     return Post(
@@ -149,12 +147,12 @@ def read_post(
         or name_title,
         text=content,
         markup=head.markup,
-        kind="draft" if hidden_reason == "draft" else "post" if day else "note",
-        url=_find_public_address(fields, page, site, path=path, day=day),
+        kind="draft" if hidden_reason == "draft" else "post" if created_at else "note",
+        url=_find_public_address(fields, page, site, path=path, created_at=created_at),
         author=named_author or meta_author,
-        created_at=day,
+        created_at=created_at,
         updated_at=updated.utc_time if updated else None,
-        tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
+        tags=front_matter.get_list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named_author else "meta author" if meta_author else "",
         language=language,
         licence=front_matter.get_text_field(fields, "license", "licence", "rights"),
@@ -165,9 +163,9 @@ def read_post(
 
 
 def _read_fields(head: PostHead, site: Site, *, source_id: str) -> tuple[dict[str, Any], str]:
-    """Return the fields with those of the folder, and why the post is a draft or restricted."""
+    """Return the fields, including the folder's, and why the post is a draft or restricted."""
     try:
-        fields = merge_inherited(head.fields, site.path_of(source_id), site)
+        fields = merge_inherited(head.fields, site.get_site_path(source_id), site)
     except ValueError as error:
         raise UnreadablePostError("broken_front_matter") from error
     hidden_reason = head.find_hidden_reason(fields) or _find_hidden_folder_reason(source_id)
@@ -202,12 +200,11 @@ def _find_dates(
 def _read_content(
     head: PostHead, fields: dict[str, Any], *, hidden_reason: str, site: Site
 ) -> tuple[str, dict[str, Any]]:
-    """Return the body without the generator's layout, and the fields with a converter's."""
+    """Return the body without the generator's layout, and the fields, including a converter's."""
     content, converter_fields = _convert_body(head)
     if find_hidden_reason(converter_fields) and not hidden_reason:
-        raise UnreadablePostError(
-            find_hidden_reason(converter_fields)
-        )  # only the converter finds these fields
+        # Only the converter finds these fields.
+        raise UnreadablePostError(find_hidden_reason(converter_fields))
     content = _remove_templates(content, fields, markup=head.markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
@@ -256,7 +253,7 @@ def _find_hidden_folder_reason(source_id: str) -> str:
 
 
 def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
-    """Return the body without its generator's layout; notes have none and may quote it."""
+    """Return the body without its generator's layout; a note has none, but may quote one."""
     if site.generator == "hugo":
         return remove_shortcodes(content, markup=markup)
     if site.generator == "jekyll" and fields.get("render_with_liquid") is not False:
@@ -276,8 +273,8 @@ def find_first_heading(markdown: str) -> str:
 
 def content_hash(text: str) -> str:
     """Return the SHA-256 of a body in NFC with collapsed white space."""
-    normal = " ".join(unicodedata.normalize("NFC", text).split())
-    return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()
+    normalized_text = " ".join(unicodedata.normalize("NFC", text).split())
+    return hashlib.sha256(normalized_text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _strip_heading_markup(inline: str) -> str:
@@ -287,7 +284,7 @@ def _strip_heading_markup(inline: str) -> str:
 
 
 def _find_public_address(
-    fields: dict[str, Any], page: HtmlHead, site: Site, *, path: str, day: datetime | None
+    fields: dict[str, Any], page: HtmlHead, site: Site, *, path: str, created_at: datetime | None
 ) -> str:
     """Return the post's public address.
 
@@ -302,4 +299,4 @@ def _find_public_address(
         return own_address
     if own_address.startswith("/") and ":" not in own_address and site.url:
         return site.url.rstrip("/") + own_address
-    return build_post_address(fields, source_id=path, created=day, site=site)
+    return build_post_address(fields, source_id=path, created=created_at, site=site)

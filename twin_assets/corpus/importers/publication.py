@@ -19,7 +19,7 @@ from twin_assets.corpus.importers.post_dates import find_field_date
 from twin_assets.corpus.importers.site import Site
 
 NOT_YET_PUBLISHED = "not_yet_published"
-"""The only reason that can end without an edit; such a post is therefore read again each day."""
+"""The only reason that can cease to apply without an edit; the post is read again each day."""
 
 _PUBLISH_DATE_FIELDS = ("publishdate", "embargo", "embargountil", "publishafter", "visiblefrom")
 _EXPIRY_DATE_FIELDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")

@@ -30,9 +30,8 @@ _ABOUT_THE_FOLDER = re.compile(
     r"|(?:CODE_OF_CONDUCT|CHANGELOG|CHANGES|SECURITY|AUTHORS|NOTICE|SUPPORT|AGENTS|CLAUDE|TODO)"
 )
 _FIRST_LETTERS = frozenset("RrLlUuCcSANT")  # the first letters of those names
-_HUGO_ONLY = re.compile(r"(?:config/_default/)?hugo\.(?:toml|ya?ml|json)")
-_HUGO_OR_ANOTHER = re.compile(r"(?:config/_default/)?config\.(?:toml|ya?ml|json)")
-
+_HUGO_CONFIGURATION = re.compile(r"(?:config/_default/)?hugo\.(?:toml|ya?ml|json)")
+_SHARED_CONFIGURATION = re.compile(r"(?:config/_default/)?config\.(?:toml|ya?ml|json)")
 
 _GENERATOR_CONFIGURATION = re.compile(
     r"(?:astro|eleventy|docusaurus|quartz|gridsome)\.config\.\w+|gatsby-config\.\w+"
@@ -97,7 +96,9 @@ def detect_layout(source_ids: Iterable[str]) -> str:
         return "jekyll"
     has_content = any(path.startswith("content/") for path in paths)
     for path in paths:
-        if _HUGO_ONLY.fullmatch(path) or (has_content and _HUGO_OR_ANOTHER.fullmatch(path)):
+        if _HUGO_CONFIGURATION.fullmatch(path) or (
+            has_content and _SHARED_CONFIGURATION.fullmatch(path)
+        ):
             return "hugo"
     return "blog" if any(_SITE_CONFIGURATION.fullmatch(path) for path in paths) else "notes"
 
@@ -162,8 +163,8 @@ def classify_outside_file(source_id: str) -> str:
     return "page outside the site" if markup_from_name(source_id) else "other file"
 
 
-def is_generated_site(path: str) -> bool:
-    """Return whether a file at the root is the configuration of a generator of Markdown pages."""
+def is_generator_configuration(path: str) -> bool:
+    """Return whether a file at the root configures a generator that builds pages from Markdown."""
     return bool(_GENERATOR_CONFIGURATION.fullmatch(path))
 
 

@@ -1,6 +1,6 @@
 """Derive a file's markup, reader and maximum size from its suffix.
 
-Scope: file names only.
+Scope: rules based on the file's name.
 Out of scope: reading bytes (`post_head`), and readers of formats (`text_formats`).
 """
 # pyright: strict
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 MAX_POST_BYTES = 2_000_000
 """Maximum size of a post that is read; the largest of 2,332 measured posts has 31 KB."""
 MAX_DOCUMENT_BYTES = 50_000_000
-"""Maximum size of a document, which contains its pictures (.docx, .odt, .pdf)."""
+"""Maximum size of a document, including its pictures (.docx, .odt, .pdf)."""
 
 ASCIIDOC_SUFFIXES = frozenset({"adoc", "asciidoc", "asc"})
 PANDOC_FORMATS: Mapping[str, str] = {

@@ -56,7 +56,8 @@ def to_html(content: str) -> str:
 
     def add_placeholder(markup: str) -> str:
         raw_blocks.append(markup)
-        return f"\ufdd0{len(raw_blocks) - 1}\ufdd1"  # noncharacters, removed from the post below
+        # These marks are noncharacters; those in the post itself are removed below.
+        return f"\ufdd0{len(raw_blocks) - 1}\ufdd1"
 
     text = re.sub("[\ufdd0\ufdd1]", "", content.replace("\r\n", "\n").replace("\r", "\n"))
     text = _replace_spans(

@@ -4,8 +4,8 @@ Scope: `data/tweets*.js`, `data/note-tweet.js`, and the account fields that they
 Out of scope: messages, likes, followers and ads, whose files are never opened.
 
 Format: each file is a script that assigns a JSON list, `window.YTD.tweets.part0 = [ … ]`. It is
-never executed. `tweets.js` cuts a long post at 280 characters and does not name its note.
-`note-tweet.js` has the full text but does not name the post, so the two are matched by their
+never executed. `tweets.js` cuts a long post at 280 characters and does not identify its note.
+`note-tweet.js` has the full text but does not identify the post, so the two are matched by their
 creation time, to the second.
 https://help.x.com/en/managing-your-account/how-to-download-your-x-archive (README.txt within).
 """
@@ -24,7 +24,7 @@ from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_objects, get_string, get_strings
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
 from twin_assets.corpus.importers.threads import find_thread_roots
 from twin_assets.corpus.importers.x_text import (
     VisiblePost,
@@ -57,11 +57,11 @@ class _Account:
 
 @dataclass(frozen=True)
 class _Post:
-    """A post; `visible` is its truncated text, and `versions` lists its edits, oldest first."""
+    """A post; `visible_post` is its truncated text, and `versions` lists its edits in order."""
 
     post_id: str
     text: str
-    visible: VisiblePost
+    visible_post: VisiblePost
     in_reply_to: str
     is_reply: bool
     language: str
@@ -70,7 +70,7 @@ class _Post:
 
     @property
     def created_at(self) -> datetime | None:
-        return self.visible.created_at
+        return self.visible_post.created_at
 
 
 def recognises(archive: Archive) -> bool:
@@ -78,19 +78,19 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_scripts(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | SkippedItem]:
     """Yield posts and threads; `include` may add `replies` and protected posts (`followers`)."""
     account = _read_account(archive)
     for pattern, reason in _EXCLUDED_FILES.items():
         for location, row in _read_rows(archive, archive.names_matching(rf"data/{pattern}")):
-            yield row if isinstance(row, Skipped) else Skipped(location, reason)
+            yield row if isinstance(row, SkippedItem) else SkippedItem(location, reason)
     posts: dict[str, _Post] = {}
     for location, row in _read_rows(archive, _list_scripts(archive)):
-        post = row if isinstance(row, Skipped) else _parse_post(row, account, location=location)
-        if isinstance(post, Skipped):
+        post = row if isinstance(row, SkippedItem) else _parse_post(row, account, location=location)
+        if isinstance(post, SkippedItem):
             yield post
         elif post.post_id in posts:
-            yield Skipped(post.post_id, "duplicate")
+            yield SkippedItem(post.post_id, "duplicate")
         else:
             posts[post.post_id] = post
     posts = yield from _add_long_texts(archive, posts)
@@ -110,16 +110,16 @@ def _list_scripts(archive: Archive) -> list[str]:
 
 def _read_rows(
     archive: Archive, names: list[str]
-) -> Iterator[tuple[str, dict[str, Any] | Skipped]]:
-    """Yield each row of the scripts with its location; damaged rows become `Skipped`."""
+) -> Iterator[tuple[str, dict[str, Any] | SkippedItem]]:
+    """Yield each row of the scripts with its location; damaged rows become `SkippedItem`."""
     for name in names:
         try:
             document = json_rows.load_document(archive, name)
             for number, row in enumerate(json_rows.iter_rows(name, document)):
                 location = f"{name}#{number}"
-                yield location, Skipped(location, row) if isinstance(row, str) else row
+                yield location, SkippedItem(location, row) if isinstance(row, str) else row
         except MemberError as error:
-            yield name, Skipped(name, error.reason)
+            yield name, SkippedItem(name, error.reason)
 
 
 def _read_account(archive: Archive) -> _Account:
@@ -142,14 +142,14 @@ def _read_account(archive: Archive) -> _Account:
     return account
 
 
-def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Post | Skipped:
+def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Post | SkippedItem:
     tweet: dict[str, Any] = row["tweet"] if isinstance(row.get("tweet"), dict) else row
     number = get_string(tweet, "id_str") or get_string(tweet, "id")
     if not re.fullmatch(r"\d{1,25}", number) or not isinstance(tweet.get("full_text"), str):
-        return Skipped(number or location, json_rows.MALFORMED)
+        return SkippedItem(number or location, json_rows.MALFORMED)
     raw_text = get_string(tweet, "full_text")
     if raw_text.startswith("RT @") or "retweeted_status" in tweet:
-        return Skipped(number, "retweet")
+        return SkippedItem(number, "retweet")
     parent_user_id = get_string(tweet, "in_reply_to_user_id_str") or get_string(
         tweet, "in_reply_to_user_id"
     )
@@ -173,7 +173,7 @@ def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Po
     return _Post(
         post_id=number,
         text=restore_typed_text(raw_text, links=links, media=media),
-        visible=VisiblePost(parse_time(get_string(tweet, "created_at")), unescape(raw_text)),
+        visible_post=VisiblePost(parse_time(get_string(tweet, "created_at")), unescape(raw_text)),
         in_reply_to=get_string(tweet, "in_reply_to_status_id_str")
         or get_string(tweet, "in_reply_to_status_id"),
         is_reply=bool(parent_user_id or parent_handle) and not is_self_reply,
@@ -186,7 +186,7 @@ def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Po
 
 def _add_long_texts(
     archive: Archive, posts: dict[str, _Post]
-) -> Generator[Skipped, None, dict[str, _Post]]:
+) -> Generator[SkippedItem, None, dict[str, _Post]]:
     """Return the posts, with their full texts if `note-tweet.js` contains them.
 
     A long text without a post is omitted, because the post was deleted or was not public.
@@ -195,14 +195,14 @@ def _add_long_texts(
     note_texts: dict[str, str] = {}
     scripts = archive.names_matching(r"data/note-tweet(?:-part\d+)?\.js")
     for location, row in _read_rows(archive, scripts):
-        if isinstance(row, Skipped):
+        if isinstance(row, SkippedItem):
             yield row
             continue
         number = get_string(row, "noteTweet", "noteTweetId")
         text = get_string(row, "noteTweet", "core", "text")
         if not number or not text or number in notes:
             reason = "duplicate" if number in notes else json_rows.MALFORMED
-            yield Skipped(f"note-{number}" if number else location, reason)
+            yield SkippedItem(f"note-{number}" if number else location, reason)
             continue
         links = {
             get_string(link, "shortUrl"): get_string(link, "expandedUrl")
@@ -212,9 +212,11 @@ def _add_long_texts(
             parse_time(get_string(row, "noteTweet", "createdAt")), unescape(text)
         )
         note_texts[number] = restore_typed_text(text, links=links)
-    note_posts = join_long_posts(notes, {number: post.visible for number, post in posts.items()})
+    note_posts = join_long_posts(
+        notes, {number: post.visible_post for number, post in posts.items()}
+    )
     for number in notes:
-        yield Skipped(
+        yield SkippedItem(
             f"note-{number}", "joined_to_post" if number in note_posts else "no_such_post"
         )
     return posts | {
@@ -225,8 +227,10 @@ def _add_long_texts(
     }
 
 
-def _keep_latest_versions(posts: dict[str, _Post]) -> Generator[Skipped, None, dict[str, _Post]]:
-    """Return the latest version of each post, by the number of its first version."""
+def _keep_latest_versions(
+    posts: dict[str, _Post],
+) -> Generator[SkippedItem, None, dict[str, _Post]]:
+    """Return the latest version of each post, by the identifier of its first version."""
     first_versions: dict[str, str] = {}
     for post in posts.values():
         for version in post.versions:
@@ -235,7 +239,7 @@ def _keep_latest_versions(posts: dict[str, _Post]) -> Generator[Skipped, None, d
     for post in sorted(posts.values(), key=_sort_key):
         number = first_versions.get(post.post_id, post.post_id)
         if number in latest_posts:
-            yield Skipped(latest_posts[number].post_id, "superseded")
+            yield SkippedItem(latest_posts[number].post_id, "superseded")
         latest_posts[number] = post
     # A reply to any version is a reply to the post.
     return {
@@ -250,7 +254,7 @@ def _sort_key(post: _Post) -> tuple[int, str]:
 
 def _build_thread_records(
     posts: Mapping[str, _Post], account: _Account, include: frozenset[str]
-) -> Iterator[ExportRecord | Skipped]:
+) -> Iterator[ExportRecord | SkippedItem]:
     threads: dict[str, list[str]] = defaultdict(list)
     roots = find_thread_roots({number: post.in_reply_to for number, post in posts.items()})
     for number in sorted(posts, key=lambda number: _sort_key(posts[number])):
@@ -271,9 +275,9 @@ def _build_thread_records(
         text = "\n\n".join(filter(None, texts))
         reason = reason or ("" if text else "no_text")
         if reason:
-            yield from (Skipped(number, reason) for number in members)
+            yield from (SkippedItem(number, reason) for number in members)
             continue
-        yield from (Skipped(number, "joined_to_thread") for number in members if number != root)
+        yield from (SkippedItem(number, "joined_to_thread") for number in members if number != root)
         times = [time for number in members if (time := posts[number].created_at) is not None]
         last_time = max(times, default=None)
         yield ExportRecord(

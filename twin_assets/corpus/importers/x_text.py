@@ -1,4 +1,4 @@
-"""Restore the typed text of a post on X, and match long texts with truncated posts.
+"""Restore the text of a post on X as it was typed, and match long texts with truncated posts.
 
 Scope: links, escapes, times, and matching.
 Out of scope: the archive's files (`x_archive`).
@@ -94,13 +94,15 @@ def join_long_posts(
         if note.created_at is None:
             continue
         second, matched_posts = int(note.created_at.timestamp()), set(posts_by_note.values())
-        same_second, before, after = (
+        same_second, second_before, second_after = (
             [number for number in ids_by_second.get(time, ()) if number not in matched_posts]
             for time in (second, second - 1, second + 1)
         )
         post_number = _find_most_similar(
             note, same_second, posts, min_length=0 if len(same_second) == 1 else 1
-        ) or _find_most_similar(note, [*before, *after], posts, min_length=_MIN_SAME_BEGINNING)
+        ) or _find_most_similar(
+            note, [*second_before, *second_after], posts, min_length=_MIN_SAME_BEGINNING
+        )
         if post_number:
             posts_by_note[name] = post_number
     return posts_by_note

@@ -38,7 +38,7 @@ class Piece:
 
     Attributes:
         mark: a word in the author's post that these bytes contain, or "" if they contain none.
-        identifier: the location that a `Skipped` names, or the end of that location.
+        identifier: the location that a `SkippedItem` names, or the end of that location.
     """
 
     body: bytes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def read_export(
         assert importer.recognises(archive) or not must_be_recognised
         outcomes = list(importer.read(archive, include=frozenset(include)))
     records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
-    skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
+    skipped = [outcome for outcome in outcomes if isinstance(outcome, SkippedItem)]
     records_by_id = {record.source_id: record for record in records}
     assert len(records_by_id) == len(records)
     assert all(record.source == importer.name for record in records)

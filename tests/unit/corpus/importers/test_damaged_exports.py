@@ -2,9 +2,9 @@
 
 Each export (of a platform or a site's folder) is damaged by a seed: 332 exports
 in the short form, and 5,000 in the long form. Reading one of them
-- ends with records and `Skipped` alone, or with a `TwinError`;
+- ends with records and `SkippedItem` alone, or with a `TwinError`;
 - counts each outcome once, as kept or with a reason, for any opt-ins;
-- finds the text of each undamaged post, or yields a `Skipped` for the post or its file;
+- finds the text of each undamaged post, or yields a `SkippedItem` for the post or its file;
 - imports no draft, message, comment or address whose own bytes are undamaged.
 """
 
@@ -29,11 +29,11 @@ from tests.unit.corpus.importers.marked_exports import (
 )
 from tests.unit.corpus.importers.mutations import DamagedExport, damage, write_damaged_zip
 from tests.unit.corpus.packing import write_folder
-from twin_assets.corpus.exported import ExportReading
+from twin_assets.corpus.exports import ExportContent
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import FAILED_READS, ArchiveLimits
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
 from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.authors import OPT_INS
@@ -57,12 +57,12 @@ def _find_miscounts(path: Path, include: frozenset[str]) -> list[str]:
         importer = find_importer(archive)
         assert importer is not None, "a second read does not recognise the export"
         outcomes = list(importer.read(archive, include=include))
-        reading = ExportReading(importer.name)
+        reading = ExportContent(importer.name)
         reading.add(outcomes, include=include, archive=archive)
     row_ids = {row_id for row_id, _ in reading.digests()}
     claims = {
         "each skip has a reason": all(
-            outcome.reason for outcome in outcomes if isinstance(outcome, Skipped)
+            outcome.reason for outcome in outcomes if isinstance(outcome, SkippedItem)
         ),
         "each outcome is kept or excluded": (
             len(row_ids) == len(reading) == len(outcomes) - reading.excluded.total()
@@ -73,7 +73,7 @@ def _find_miscounts(path: Path, include: frozenset[str]) -> list[str]:
     return [claim for claim, holds in claims.items() if not holds]
 
 
-def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
+def _read(path: Path) -> tuple[str, list[ExportRecord], list[SkippedItem]] | None:
     """Return the importer's name and its outcomes, or None if the export is rejected."""
     try:
         with open_archive(path, limits=_LIMITS) as archive:
@@ -81,15 +81,15 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
             if importer is None:
                 return None
             outcomes = list(importer.read(archive, include=frozenset()))
-            skipped = [Skipped("archive", reason) for reason in archive.refused]
+            skipped = [SkippedItem("archive", reason) for reason in archive.refused]
     except TwinError:
         return None
     records: list[ExportRecord] = []
     for outcome in outcomes:
-        if isinstance(outcome, Skipped):
+        if isinstance(outcome, SkippedItem):
             skipped.append(outcome)
         elif reason := find_exclusion_reason(outcome, frozenset()):
-            skipped.append(Skipped(outcome.source_id, reason))
+            skipped.append(SkippedItem(outcome.source_id, reason))
         else:
             outcome.to_storable().as_json().encode()
             records.append(outcome)
@@ -97,9 +97,9 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
 
 
 def _find_lost_posts(
-    damaged: DamagedExport, records: list[ExportRecord], skipped: list[Skipped]
+    damaged: DamagedExport, records: list[ExportRecord], skipped: list[SkippedItem]
 ) -> list[str]:
-    """Return the undamaged posts that have neither a record nor a `Skipped`."""
+    """Return the undamaged posts that have neither a record nor a `SkippedItem`."""
     text = "\n".join(record.text for record in records)
     locations = {skip.location for skip in skipped}
     return [

@@ -11,7 +11,7 @@ from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
 
 HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 SENTENCE = 'The clock says "no" at five.'
@@ -124,8 +124,8 @@ def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> Non
 def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
     with open_archive(write_folder({"Shares.csv": head + OPEN + FRIENDS}, tmp_path)) as archive:
         outcomes = list(linkedin.read(archive, include=frozenset()))
-    assert outcomes[0] == Skipped("Shares.csv", "torn")
-    assert {outcome.reason for outcome in outcomes[1:] if isinstance(outcome, Skipped)} == {
+    assert outcomes[0] == SkippedItem("Shares.csv", "torn")
+    assert {outcome.reason for outcome in outcomes[1:] if isinstance(outcome, SkippedItem)} == {
         "malformed_row"
     }
     assert not [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]

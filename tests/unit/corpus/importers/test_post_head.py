@@ -28,7 +28,7 @@ from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.posts import Post, read_post
 from twin_assets.corpus.importers.text_formats import is_readable
-from twin_assets.corpus.remediation import advice_for_reason
+from twin_assets.corpus.remediation import find_advice
 
 INSTALLED_SUFFIXES = tuple(
     suffix for suffix in SUFFIXES if suffix not in WITH_EXTRA or is_readable(suffix)
@@ -247,4 +247,4 @@ def test_damaged_bytes_are_read_or_refused_with_a_reason(suffix: str) -> None:
             reason = read_post_head(bytes(body), source_id=f"a.{suffix}").find_hidden_reason()
         except UnreadablePostError as error:
             reason = error.reason
-        assert not reason or advice_for_reason(reason), (suffix, number, reason)
+        assert not reason or find_advice(reason), (suffix, number, reason)

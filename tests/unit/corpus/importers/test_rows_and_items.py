@@ -9,7 +9,7 @@ import pytest
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.json_rows import get_string, get_strings, iter_rows, load_document
 from twin_assets.corpus.importers.members import MemberError
-from twin_assets.corpus.importers.xml_items import has_swallowed_items, iter_elements
+from twin_assets.corpus.importers.xml_items import has_merged_items, iter_elements
 
 
 def read(body: bytes, at: Path) -> object:
@@ -87,5 +87,5 @@ def test_an_item_that_contains_another_is_detected(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(swallowing, encoding="utf-8")
     with open_archive(tmp_path) as archive:
         assert [
-            has_swallowed_items(element) for element in iter_elements(archive, "a.xml", "item")
+            has_merged_items(element) for element in iter_elements(archive, "a.xml", "item")
         ] == [True]

@@ -11,7 +11,7 @@ from twin_assets.corpus.importers.obsidian_comments import remove_obsidian_comme
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason, parse_hiding_line
 from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.remediation import advice_for_reason
+from twin_assets.corpus.remediation import find_advice
 
 WORDS = "These are words of a walk along the river, and of what stood on its other bank.\n"
 FORMS = {
@@ -97,7 +97,7 @@ def test_a_hidden_post_is_counted_and_never_imported(form: str, tmp_path: Path) 
         )  # The cleaning drops drafts.
     else:
         assert (row["problem"], row["text"]) == (reason, "")
-    assert advice_for_reason(reason)
+    assert find_advice(reason)
 
 
 @pytest.mark.parametrize("form", PUBLIC)

@@ -1,4 +1,4 @@
-"""Count imported posts and reconcile them with the cleaned ones.
+"""Reconcile the imported posts with the cleaned posts, and count both.
 
 Scope: counting. Out of scope: cleaning, the Dagster check.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-ACCOUNT_ERRORS = ("missing", "unknown", "twice", "without_reason")
+RECONCILIATION_ERRORS = ("missing", "unknown", "twice", "without_reason")
 
 
 def reconcile_posts(
@@ -28,7 +28,7 @@ def reconcile_posts(
         quarantined: `source_id` of the quarantined rows.
 
     Returns:
-        The counts of each outcome, and of each of `ACCOUNT_ERRORS`.
+        The counts of each outcome, and of each of `RECONCILIATION_ERRORS`.
     """
     imported_ids = set(raw["source_id"])
     cleaned_ids = set(cleaned["source_id"])
@@ -51,11 +51,11 @@ def reconcile_posts(
 def is_balanced(counts: Mapping[str, int]) -> bool:
     """Return whether no post was lost between import and cleaning (`reconcile_posts`)."""
     accounted_posts = counts["kept"] + counts["dropped"] + counts["quarantined"]
-    return accounted_posts == counts["imported"] and not any(map(counts.get, ACCOUNT_ERRORS))
+    return accounted_posts == counts["imported"] and not any(map(counts.get, RECONCILIATION_ERRORS))
 
 
 def count_dropped_by_reason(cleaned: pl.DataFrame) -> dict[str, int]:
-    """Return the number of dropped posts by `dropped_because`, most frequent first."""
+    """Return the number of dropped posts by `dropped_because`, the most frequent first."""
     return count_values(cleaned.filter(pl.col("dropped_because") != "")["dropped_because"])
 
 
@@ -65,7 +65,7 @@ def count_values(values: pl.Series) -> dict[str, int]:
 
 
 def sum_counts(*counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the sum of several counts, the largest first and equal ones by name."""
+    """Add up several counts, and sort them by descending count, then by name."""
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)

@@ -1,4 +1,4 @@
-"""Read the exports of one importer: its records by key, and counts of the excluded items.
+"""Read all exports of one importer into records by key, and count the excluded items.
 
 Scope: combining a platform's exports, and the opt-ins. Out of scope: reading a format
 (`importers`), rows of `raw_posts` (`importing`).
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.members import FAILED_READS, Archive
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
 from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
@@ -23,13 +23,13 @@ _WITHHELD_REASONS = frozenset({"draft", "private", "followers", "paid", "unknown
 
 
 @dataclass
-class ExportReading:
+class ExportContent:
     """The content of the exports of one importer.
 
     Attributes:
         source: the importer's name.
         excluded: the number of excluded records and parts, by reason.
-        refused: the number of unlisted archive members (`Archive.refused`), by reason.
+        refused: the number of rejected archive members (`Archive.refused`), by reason.
         has_failed: whether a part could not be read, so missing records do not count as deleted.
     """
 
@@ -56,23 +56,31 @@ class ExportReading:
         return row_id in self._withheld
 
     def add(
-        self, items: Iterable[ExportRecord | Skipped], *, include: frozenset[str], archive: Archive
+        self,
+        items: Iterable[ExportRecord | SkippedItem],
+        *,
+        include: frozenset[str],
+        archive: Archive,
     ) -> None:
         """Add one export; its records replace those of an older export.
 
-        Its withheld posts also replace older records, so a formerly public post is removed.
+        Withheld posts also replace older records, so that a post that was once public is removed.
         """
         seen_ids: set[str] = set()
         for item in items:
             reason = (
-                item.reason if isinstance(item, Skipped) else find_exclusion_reason(item, include)
+                item.reason
+                if isinstance(item, SkippedItem)
+                else find_exclusion_reason(item, include)
             )
-            if isinstance(item, Skipped) or reason:
+            if isinstance(item, SkippedItem) or reason:
                 self.excluded[reason] += 1
                 self.has_failed |= reason in FAILED_READS
                 if reason in _WITHHELD_REASONS:
                     source_id = (
-                        item.location if isinstance(item, Skipped) else item.to_storable().source_id
+                        item.location
+                        if isinstance(item, SkippedItem)
+                        else item.to_storable().source_id
                     )
                     self._withhold(f"{self.source}/{source_id}", seen_ids)
                 continue
@@ -98,41 +106,41 @@ class ExportReading:
 
 
 class Exports:
-    """All exports of one importer that the author's settings name.
+    """All of an author's exports that one importer reads.
 
     Attributes:
         importer: the importer that reads them.
-        paths: the exports from the oldest to the newest, by their content.
+        paths: the exports, ordered by the time of their newest member.
     """
 
     def __init__(
         self, importer: Importer, archives: Iterable[Archive], *, include: frozenset[str]
     ) -> None:
-        """Order the exports; the first call of `read` parses them.
+        """Order the exports; the first call to `read` parses them.
 
         Raises:
             TwinError: an opt-in is unknown.
         """
         if unknown_opt_ins := include - OPT_INS:
             raise TwinError(
-                f"import {importer.title}",
-                found=f"unknown opt-ins {', '.join(sorted(unknown_opt_ins))}",
-                next_step=f"use only these in `include`: {', '.join(sorted(OPT_INS))}",
+                f"import the {importer.title}",
+                found=f"unknown values in `include`: {', '.join(sorted(unknown_opt_ins))}",
+                next_step=f"use only these values: {', '.join(sorted(OPT_INS))}",
             )
         self.importer = importer
         self.include = include
         dated_exports = sorted((archive.written_at, archive.path) for archive in archives)
         self.paths = tuple(path for _, path in dated_exports)
-        self._reading: ExportReading | None = None
+        self._reading: ExportContent | None = None
 
-    def read(self) -> ExportReading:
-        """Return the content of the exports, which is parsed only once.
+    def read(self) -> ExportContent:
+        """Return the content of the exports, which are parsed only once.
 
         Raises:
             TwinError: an export can no longer be opened.
         """
         if self._reading is None:
-            reading = ExportReading(self.importer.name)
+            reading = ExportContent(self.importer.name)
             for path in self.paths:
                 with open_archive(path) as archive:
                     items = self.importer.read(archive, include=self.include)

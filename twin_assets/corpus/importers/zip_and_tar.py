@@ -34,14 +34,14 @@ from twin_assets.corpus.importers.members import (
 )
 
 
-class Zip(Archive):
+class ZipArchive(Archive):
     kind = "zip"
 
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
         # zipfile loads the whole directory, which takes about 10 times its size on disk.
         if _central_directory_size(path) > limits.members * 512:
-            raise self._limit_error(f"more than {limits.members:,} files")
+            raise self._build_limit_error(f"more than {limits.members:,} files")
         self._zip = zipfile.ZipFile(path)
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in self._zip.infolist():
@@ -69,7 +69,7 @@ class Zip(Archive):
         self._zip.close()
 
 
-class Tar(Archive):
+class TarArchive(Archive):
     kind = "tar"
 
     def __init__(self, path: Path, stream: BinaryIO, *, limits: ArchiveLimits) -> None:
@@ -84,7 +84,7 @@ class Tar(Archive):
                     if end > limits.walked_bytes or (
                         end > MIN_RATIO_BYTES and end > packed_bytes * limits.ratio
                     ):
-                        raise self._limit_error(f"{end:,} bytes packed into {packed_bytes:,}")
+                        raise self._build_limit_error(f"{end:,} bytes packed into {packed_bytes:,}")
                     self._list_member(member)
                 stream.seek(cast("Any", tar).offset)
             # tarfile treats a broken header in the middle as the end of the archive.
