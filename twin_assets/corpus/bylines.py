@@ -22,7 +22,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
-from twin_assets.corpus.code_blocks import prose_lines
+from twin_assets.corpus.code_blocks import iter_prose_lines
 
 _EDGE_LINES = 3
 """Number of lines at either end of a post that may contain a byline."""
@@ -71,7 +71,7 @@ def extract_translator(text: str) -> str:
 
 
 def _extract_name(text: str, patterns: Sequence[re.Pattern[str]]) -> str:
-    lines = [line.strip() for _, line in prose_lines(text) if line.strip()]
+    lines = [line.strip() for _, line in iter_prose_lines(text) if line.strip()]
     for line in dict.fromkeys([*lines[:_EDGE_LINES], *lines[-_EDGE_LINES:]]):
         for pattern in patterns:
             if len(line) < 400 and (match := pattern.fullmatch(line)):
@@ -158,8 +158,8 @@ def _is_same_name(words: Sequence[str], name: Sequence[str]) -> bool:
     return True
 
 
-def _is_same_word(word: str, other: str) -> bool:
-    return word == other or (1 in (len(word), len(other)) and word[0] == other[0])
+def _is_same_word(left: str, right: str) -> bool:
+    return left == right or (1 in (len(left), len(right)) and left[0] == right[0])
 
 
 @lru_cache(maxsize=1024)

@@ -72,8 +72,8 @@ def check_stored_documents(
         FAILED_RULES
     ].to_list()
     claim_violations = [rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)]
-    documents_kept = int(documents["kept"].sum())
-    share = len(claim_violations) / max(1, documents_kept + len(claim_violations))
+    kept_count = int(documents["kept"].sum())
+    share = len(claim_violations) / max(1, kept_count + len(claim_violations))
     examined_claims: dict[str, ClaimResult] = {}
     for name, claim in claims.items():
         quarantined_count = sum(name in rules for rules in claim_violations)

@@ -60,7 +60,7 @@ def every_import_is_kept_or_explained(
     counts = reconciliation.reconcile_posts(
         tables.read("raw_posts", author, columns=["source_id"]),
         tables.read(CLEANED_TABLE, author, columns=columns),
-        quarantined=quarantined_posts["source_id"],
+        quarantined_ids=quarantined_posts["source_id"],
     )
     return dg.AssetCheckResult(passed=reconciliation.is_balanced(counts), metadata=dict(counts))
 

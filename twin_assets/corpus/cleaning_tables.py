@@ -6,8 +6,7 @@ Scope: the intermediate tables and the order of their updates. Out of scope: the
     raw_posts → prepared_posts       each post, cleaned separately
               → near_duplicates      each text's bands and the texts similar to it
               → document_claims      each document's measurements
-              → cleaned_documents    the verdict based on all posts, and the text without repeated
-                                     lines
+              → cleaned_documents    the verdict on each post, and the text without repeated lines
               → cleaned_documents_quarantine    rows that violate a rule, with `failed_rules`
 
 Verdicts use a few small columns of all posts; texts are read only for changed posts. The bands are
@@ -202,13 +201,13 @@ class _AuthorTables:
         return document_claims.measure(rows, posts)
 
     def add_broken_claims(
-        self, verdicts: pl.DataFrame, prepared: pl.DataFrame, names: Sequence[str]
+        self, verdicts: pl.DataFrame, prepared_posts: pl.DataFrame, names: Sequence[str]
     ) -> pl.DataFrame:
         """Return the verdicts with the claims that each document violates (`breaks`)."""
         measurements = self.tables.read(MEASURED_TABLE, self.slug)
         claims = document_claims.check_claims(measurements, names)
         return verdicts.join(
-            cleaning.find_violated_claims(prepared, claims),
+            cleaning.find_violated_claims(prepared_posts, claims),
             on="source_id",
             how="left",
             maintain_order="left",

@@ -4,7 +4,7 @@ Scope: measuring a document against its source, and finding documents that viola
 scope: quarantining them (`cleaning_tables`), the Dagster checks (`cleaned_documents`), cleaning.
 
 No check reuses the code that made the decision in cleaning. Menus are found in running text
-(`share_menus`), signatures by a different rule (`signatures`), personal data with a second list
+(`share_menus`), signatures by a different rule (`signatures`), personal data with other patterns
 (`personal_traces`), and quotations in the source (`source_quotations`). A document is measured
 again only after it changes (table `document_claims`).
 """
@@ -23,7 +23,7 @@ import dataframely as dy
 import polars as pl
 
 from twin_assets.corpus import source_quotations
-from twin_assets.corpus.code_blocks import prose_lines
+from twin_assets.corpus.code_blocks import iter_prose_lines
 from twin_assets.corpus.corpus_tables import column_types
 from twin_assets.corpus.personal_traces import count_personal_data
 from twin_assets.corpus.share_menus import count_menus
@@ -123,7 +123,7 @@ def _measure_document(
 
 def _hash_edge_paragraphs(text: str) -> list[int]:
     """Return a hash for each of the first and last paragraphs, based only on their words."""
-    lines = [line for _, line in prose_lines(text) if not _NO_PARAGRAPH.match(line)]
+    lines = [line for _, line in iter_prose_lines(text) if not _NO_PARAGRAPH.match(line)]
     trailing_lines = lines[max(_LEADING_PARAGRAPHS, len(lines) - _TRAILING_PARAGRAPHS) :]
     edges: list[int] = []
     for line in (*lines[:_LEADING_PARAGRAPHS], *trailing_lines):
@@ -152,7 +152,7 @@ def check_claims(
     """Check each of `CLAIMS` for all documents of an author.
 
     Args:
-        measured: `DocumentClaims`.
+        measurements: `DocumentClaims`.
         names: the author's name and aliases.
         bylines: `document_id` and the `byline` after cleaning, checked in addition to `signed`.
     """
@@ -219,7 +219,7 @@ def check_foreign_bylines(
     """Check that no kept document is signed by someone else (`signatures`).
 
     Args:
-        measured: `document_id`, `source`, `signed` and `kept`.
+        measurements: `document_id`, `source`, `signed` and `kept`.
         names: the author's name and aliases.
         bylines: `document_id` and the `byline` after cleaning, checked in addition to `signed`.
     """

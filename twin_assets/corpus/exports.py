@@ -38,7 +38,7 @@ class ExportContent:
     refused: Counter[str] = field(default_factory=Counter[str])
     has_failed: bool = False
     _records: dict[str, ExportRecord] = field(default_factory=dict[str, ExportRecord])
-    _withheld: set[str] = field(default_factory=set[str])
+    _withheld_ids: set[str] = field(default_factory=set[str])
 
     def __len__(self) -> int:
         return len(self._records)
@@ -53,7 +53,7 @@ class ExportContent:
 
     def is_withheld(self, row_id: str) -> bool:
         """Return whether the newest export with this post marks it as a draft or as restricted."""
-        return row_id in self._withheld
+        return row_id in self._withheld_ids
 
     def add(
         self,
@@ -91,7 +91,7 @@ class ExportContent:
             seen_ids.add(record.row_id)
             if record.row_id in self._records:
                 self.excluded["older_copy"] += 1
-            self._withheld.discard(record.row_id)
+            self._withheld_ids.discard(record.row_id)
             self._records[record.row_id] = record
         self.refused.update(archive.refused)
         self.has_failed |= not FAILED_READS.isdisjoint(archive.refused)
@@ -102,7 +102,7 @@ class ExportContent:
         if self._records.pop(row_id, None):
             self.excluded["same_id_twice" if row_id in seen_ids else "older_copy"] += 1
         seen_ids.add(row_id)
-        self._withheld.add(row_id)
+        self._withheld_ids.add(row_id)
 
 
 class Exports:
@@ -131,7 +131,7 @@ class Exports:
         self.include = include
         dated_exports = sorted((archive.written_at, archive.path) for archive in archives)
         self.paths = tuple(path for _, path in dated_exports)
-        self._reading: ExportContent | None = None
+        self._content: ExportContent | None = None
 
     def read(self) -> ExportContent:
         """Return the content of the exports, which are parsed only once.
@@ -139,11 +139,11 @@ class Exports:
         Raises:
             TwinError: an export can no longer be opened.
         """
-        if self._reading is None:
-            reading = ExportContent(self.importer.name)
+        if self._content is None:
+            content = ExportContent(self.importer.name)
             for path in self.paths:
                 with open_archive(path) as archive:
                     items = self.importer.read(archive, include=self.include)
-                    reading.add(items, include=self.include, archive=archive)
-            self._reading = reading
-        return self._reading
+                    content.add(items, include=self.include, archive=archive)
+            self._content = content
+        return self._content

@@ -1,4 +1,4 @@
-"""Convert raw HTML in a Markdown post to Markdown, with the renderer for HTML posts.
+"""Convert raw HTML in a Markdown post to Markdown, using the renderer for HTML posts.
 
 Scope: grouping the blocks that a tag spans, and rendering them together. Out of scope: the Markdown
 equivalent of a tag (`html_markdown`), blocks without tags (`markdown_cleaning`).

@@ -4,9 +4,9 @@ Scope: tombstones, rows from files and records. Out of scope: finding the posts 
 meaning of a file (`importers`), the columns of a row (`raw_rows`), storing
 (`twin_resources.storage.tables`), Dagster.
 
-A failed read is not an empty read. A file, folder or export that exists but cannot be read now
-keeps its last import. If a feed does not answer but other sources do, its posts are kept too. A
-source that cannot be read for a different reason is an error and does not delete posts.
+A failed read is not an empty read. The posts of a file, folder or export that exists but cannot be
+read now are kept. If a feed does not answer but other sources do, its posts are kept too. A source
+that cannot be read for a different reason is an error and does not delete posts.
 """
 # pyright: strict
 
@@ -152,17 +152,17 @@ def _select_relevant_rows(
 ) -> dict[str, dict[str, Any]]:
     """Return the few stored rows that affect a post's row, by `source_id`.
 
-    These posts could not be read then or now, have a future date, or no longer exist. The
-    other posts are too many to create an object for each.
+    These posts could not be read then or now, have a future date, or no longer exist. The other
+    posts are too many to create an object for each.
     """
     if stored is None:
         return {}
-    unreadable = [name for name, (_, file) in inventory.posts.items() if file.problem]
-    listed = pl.Series("source_id", list(listed_ids), dtype=pl.String)
+    unreadable_ids = [name for name, (_, file) in inventory.posts.items() if file.problem]
+    listed_series = pl.Series("source_id", list(listed_ids), dtype=pl.String)
     rows = stored.filter(
         pl.col("problem").is_in(["unreadable", NOT_YET_PUBLISHED])
-        | pl.col("source_id").is_in(pl.Series(unreadable, dtype=pl.String).implode())
-        | ~pl.col("source_id").is_in(listed.implode())
+        | pl.col("source_id").is_in(pl.Series(unreadable_ids, dtype=pl.String).implode())
+        | ~pl.col("source_id").is_in(listed_series.implode())
     )
     return {str(row["source_id"]): row for row in rows.to_dicts()}
 

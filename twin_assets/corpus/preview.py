@@ -254,16 +254,16 @@ def _read_sources(
 
 def _select_question_posts(accepted: pl.DataFrame) -> pl.DataFrame:
     """Return the posts that the questions are about."""
-    chosen = pl.concat(
+    question_posts = pl.concat(
         [
             select_typical_posts(accepted, count=count)
             for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
         ]
     )
-    return accepted.filter(pl.col("document_id").is_in(chosen["document_id"].implode()))
+    return accepted.filter(pl.col("document_id").is_in(question_posts["document_id"].implode()))
 
 
-def supported_languages(settings: Settings) -> tuple[str, ...]:
+def get_supported_languages(settings: Settings) -> tuple[str, ...]:
     """Return the ISO 639-1 codes of the embedder's languages, or () if they are unknown.
 
     A prepared embedder lists them in its manifest; the embedded embedder supports English.
@@ -293,39 +293,41 @@ def _open_stored_tables(settings: Settings, slug: str) -> Generator[Tables | Non
 
 def _choose_embedder(languages: Mapping[str, int], settings: Settings) -> str:
     """Return the multilingual embedder if the default does not support most of the posts."""
-    supported = {*supported_languages(settings), "und"}
-    unknown = sum(count for code, count in languages.items() if code not in supported)
+    supported = {*get_supported_languages(settings), "und"}
+    unsupported_count = sum(count for code, count in languages.items() if code not in supported)
     is_configured = "embedder" in settings.model_fields_set
     is_default = not is_configured and settings.embedder == EMBEDDED_EMBEDDER
-    is_mostly_unknown = 2 * unknown > sum(languages.values())
-    return MULTILINGUAL_EMBEDDER if is_default and is_mostly_unknown else settings.embedder
+    is_mostly_unsupported = 2 * unsupported_count > sum(languages.values())
+    return MULTILINGUAL_EMBEDDER if is_default and is_mostly_unsupported else settings.embedder
 
 
 def _build_language_warnings(languages: Mapping[str, int], settings: Settings) -> list[str]:
-    supported = supported_languages(settings)
+    supported = get_supported_languages(settings)
     total = sum(languages.values())
-    foreign = {
+    unsupported_counts = {
         code: count
         for code, count in languages.items()
         if supported and code not in {*supported, "und"} and count > _MIN_LANGUAGE_SHARE * total
     }
-    if not foreign:
+    if not unsupported_counts:
         return []
     return [
         f"the embedder {settings.embedder} supports only {', '.join(supported)}, but "
-        f"{sum(foreign.values()):,} of {format_count(total, 'post')} are in another language "
-        f"({_format_counts(foreign)}): search results for them will be poor; choose a multilingual "
-        f"embedder with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
+        f"{sum(unsupported_counts.values()):,} of {format_count(total, 'post')} are in another "
+        f"language ({_format_counts(unsupported_counts)}): search results for them will be poor; "
+        f"choose a multilingual embedder with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
     ]
 
 
-def _build_quarantine_warnings(accepted: int, quarantined: int, settings: Settings) -> list[str]:
+def _build_quarantine_warnings(
+    accepted_count: int, quarantined_count: int, settings: Settings
+) -> list[str]:
     """Return a warning if the quarantine is so large that an import would stop."""
-    share = quarantined / max(1, accepted + quarantined)
+    share = quarantined_count / max(1, accepted_count + quarantined_count)
     if share <= settings.most_quarantined:
         return []
     return [
-        f"{share:.0%} of the usable posts ({quarantined:,}) violate a claim; "
+        f"{share:.0%} of the usable posts ({quarantined_count:,}) violate a claim; "
         f"an import stops above {settings.most_quarantined:.0%} (TWIN_MOST_QUARANTINED)"
     ]
 
@@ -354,12 +356,12 @@ def _build_remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
 def _build_unread_warnings(
     unread_files: int, *, read_posts: int, skipped: Mapping[str, int]
 ) -> list[str]:
-    extra = f"`pip install '{EXTRA}'` adds support for some of the skipped files"
-    missing = [extra] if is_extra_missing(skipped) else []
+    install_advice = f"`pip install '{EXTRA}'` adds support for some of the skipped files"
+    install_warnings = [install_advice] if is_extra_missing(skipped) else []
     if unread_files <= read_posts:
-        return missing
+        return install_warnings
     return [
-        *missing,
+        *install_warnings,
         f"{format_count(unread_files, 'file')} with text {'is' if unread_files == 1 else 'are'} "
         f"skipped, and only {format_count(read_posts, 'post')} can be read: check the skipped "
         "files, and specify the folder that contains the posts",
@@ -413,8 +415,10 @@ def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
 
 def _list_dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:
     """Return `source_id` and `dropped_because`, with the quarantined posts last."""
-    broken = quarantined.with_columns(dropped_because="breaks_" + pl.col(FAILED_RULES).list.first())
-    parts = (cleaned.filter(~pl.col("kept")), broken)
+    violating_posts = quarantined.with_columns(
+        dropped_because="breaks_" + pl.col(FAILED_RULES).list.first()
+    )
+    parts = (cleaned.filter(~pl.col("kept")), violating_posts)
     return pl.concat([part.sort("source_id")["source_id", "dropped_because"] for part in parts])
 
 

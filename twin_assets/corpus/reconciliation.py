@@ -15,7 +15,10 @@ RECONCILIATION_ERRORS = ("missing", "unknown", "twice", "without_reason")
 
 
 def reconcile_posts(
-    raw: pl.DataFrame, cleaned: pl.DataFrame, *, quarantined: Iterable[str] = ()
+    imported_rows: pl.DataFrame,
+    cleaned_rows: pl.DataFrame,
+    *,
+    quarantined_ids: Iterable[str] = (),
 ) -> dict[str, int]:
     """Compare the imported posts with the cleaned rows by `source_id`, and count them.
 
@@ -23,19 +26,19 @@ def reconcile_posts(
     duplicated.
 
     Args:
-        raw: `source_id` of the imported posts.
-        cleaned: `source_id`, `kept` and `dropped_because`.
-        quarantined: `source_id` of the quarantined rows.
+        imported_rows: `source_id` of the imported posts.
+        cleaned_rows: `source_id`, `kept` and `dropped_because`.
+        quarantined_ids: `source_id` of the quarantined rows.
 
     Returns:
         The counts of each outcome, and of each of `RECONCILIATION_ERRORS`.
     """
-    imported_ids = set(raw["source_id"])
-    cleaned_ids = set(cleaned["source_id"])
-    quarantined_ids = set(quarantined)
+    imported_ids = set(imported_rows["source_id"])
+    cleaned_ids = set(cleaned_rows["source_id"])
+    quarantined_ids = set(quarantined_ids)
     accounted_ids = cleaned_ids | quarantined_ids
-    kept_rows = cleaned.filter(pl.col("kept"))
-    dropped_rows = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
+    kept_rows = cleaned_rows.filter(pl.col("kept"))
+    dropped_rows = cleaned_rows.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
     return {
         "imported": len(imported_ids),
         "kept": kept_rows.height,
@@ -43,8 +46,8 @@ def reconcile_posts(
         "quarantined": len(quarantined_ids),
         "missing": len(imported_ids - accounted_ids),
         "unknown": len(accounted_ids - imported_ids),
-        "twice": cleaned.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
-        "without_reason": cleaned.height - kept_rows.height - dropped_rows.height,
+        "twice": cleaned_rows.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
+        "without_reason": cleaned_rows.height - kept_rows.height - dropped_rows.height,
     }
 
 
@@ -54,9 +57,9 @@ def is_balanced(counts: Mapping[str, int]) -> bool:
     return accounted_posts == counts["imported"] and not any(map(counts.get, RECONCILIATION_ERRORS))
 
 
-def count_dropped_by_reason(cleaned: pl.DataFrame) -> dict[str, int]:
+def count_dropped_by_reason(cleaned_rows: pl.DataFrame) -> dict[str, int]:
     """Return the number of dropped posts by `dropped_because`, the most frequent first."""
-    return count_values(cleaned.filter(pl.col("dropped_because") != "")["dropped_because"])
+    return count_values(cleaned_rows.filter(pl.col("dropped_because") != "")["dropped_because"])
 
 
 def count_values(values: pl.Series) -> dict[str, int]:

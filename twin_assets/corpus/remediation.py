@@ -1,7 +1,7 @@
 """Explain to the user what to do about an excluded post, by reason.
 
-Scope: one sentence per reason. Out of scope: excluding posts (`importers`, `cleaning`), counting
-such posts.
+Scope: one sentence per reason. Out of scope: excluding posts (`importers`, `cleaning`), and
+counting them.
 """
 # pyright: strict
 

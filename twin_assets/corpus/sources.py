@@ -27,7 +27,7 @@ from twin_assets.corpus.importers.recognition import (
     reject_unsupported_exports,
 )
 from twin_assets.corpus.importers.site_layout import is_extra_missing
-from twin_assets.corpus.importers.suffixes import BINARY_SUFFIXES, known_suffix, markup_from_name
+from twin_assets.corpus.importers.suffixes import BINARY_SUFFIXES, get_known_suffix, get_markup
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import is_object_address, list_objects, open_object
@@ -162,7 +162,7 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
     """
     if not source.exists():
         return [], scan_source(source)
-    if source.is_file() and known_suffix(source.name) in BINARY_SUFFIXES:
+    if source.is_file() and get_known_suffix(source.name) in BINARY_SUFFIXES:
         return [], scan_source(source)  # some of these are zips but not exports
     if has_markdown(source):
         return [], scan_source(source)
@@ -183,7 +183,7 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
 def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceContent:
     """Return the posts under an S3 prefix, and single-object exports (zip, tar, a data file)."""
     folder = scan_prefix(source)
-    if any(markup_from_name(post.source_id) == "markdown" for post in folder.posts):
+    if any(get_markup(post.source_id) == "markdown" for post in folder.posts):
         return [], folder
     copies: list[Path] = []
     for remote_object in list_objects(source):

@@ -18,8 +18,8 @@ from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import MIN_RATIO_BYTES, ArchiveLimits, MemberError
 from twin_assets.corpus.importers.zip_and_tar import (
     _BoundedReader,
-    _central_directory_size,
     _iter_members,
+    _read_central_directory_size,
     _StreamSlice,
     open_tar_stream,
 )
@@ -68,7 +68,7 @@ def test_a_list_of_files_that_is_too_long_is_not_read(
     path = write_zip(dict.fromkeys(names, "x"), tmp_path / "a.zip")
     if convert is not None:
         convert(path)
-    assert _central_directory_size(path) == sum(46 + len(name) for name in names)
+    assert _read_central_directory_size(path) == sum(46 + len(name) for name in names)
     with pytest.raises(TwinError, match="more than 2 files"):
         open_archive(path, limits=ArchiveLimits(members=2))
     with open_archive(path, limits=ArchiveLimits(members=20)) as archive:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, to_plain_text
 from twin_assets.corpus.importers.importer import CONVERT_TO_MARKDOWN, Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
@@ -135,7 +135,7 @@ def _build_record(
 ) -> ExportRecord | SkippedItem:
     link = str(entry.get("link") or "")
     name = str(entry.get("id") or link)
-    title = plain_text(str(entry.get("title") or ""))
+    title = to_plain_text(str(entry.get("title") or ""))
     content, markup, is_full_text = _read_content(entry)
     if (not name and not title and not content) or MERGED_ITEM.search(content):
         return SkippedItem(location, "malformed_row")
@@ -146,7 +146,7 @@ def _build_record(
     is_draft = reason == "draft"
     if reason and not (is_draft and "drafts" in include):
         return SkippedItem(source_id, reason)
-    words = plain_text(content) if markup == "html" else " ".join(content.split())
+    words = to_plain_text(content) if markup == "html" else " ".join(content.split())
     if not words:
         return SkippedItem(source_id, "no_text")
     if _is_cut_off(words, content, title=title, is_full_text=is_full_text):

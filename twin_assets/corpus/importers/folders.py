@@ -35,7 +35,7 @@ from twin_assets.corpus.importers.site_layout import (
     is_repository_file,
     list_post_formats,
 )
-from twin_assets.corpus.importers.suffixes import known_suffix, markup_from_name, max_file_bytes
+from twin_assets.corpus.importers.suffixes import get_known_suffix, get_markup, get_max_file_bytes
 from twin_assets.corpus.importers.text_formats import EXTRA, is_readable
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import (
@@ -141,7 +141,8 @@ class Folder:
         if self.root is None or find_repository(self.root) is None:
             return {}
         return {
-            path_identifier(path): addition for path, addition in read_additions(self.root).items()
+            make_path_identifier(path): addition
+            for path, addition in read_additions(self.root).items()
         }
 
 
@@ -163,8 +164,8 @@ def scan_source(source: Path) -> Folder:
             action, found="nothing at this path", next_step="specify an existing folder"
         )
     if source.is_file():
-        suffix = known_suffix(source.name)
-        if not markup_from_name(source.name) and not (suffix and is_readable(suffix)):
+        suffix = get_known_suffix(source.name)
+        if not get_markup(source.name) and not (suffix and is_readable(suffix)):
             raise TwinError(
                 action,
                 found=f"a file in an unsupported format ({source.suffix or 'no suffix'})",
@@ -172,7 +173,7 @@ def scan_source(source: Path) -> Folder:
                 if suffix
                 else "specify a folder of .md or .html files",
             )
-        post = _hash_post_file(os.fspath(source), source_id=path_identifier(source.name))
+        post = _hash_post_file(os.fspath(source), source_id=make_path_identifier(source.name))
         return Folder(display_path(source), "file", Site(), (post,), {})
     try:
         os.scandir(source).close()
@@ -189,9 +190,7 @@ def has_markdown(source: Path) -> bool:
     """Return whether a folder contains a Markdown post, stopping at the first one."""
     entries = _iter_files(source, skipped=Counter(), unlisted_prefixes=[])
     return source.is_dir() and any(
-        not is_link
-        and markup_from_name(source_id) == "markdown"
-        and not is_repository_file(source_id)
+        not is_link and get_markup(source_id) == "markdown" and not is_repository_file(source_id)
         for _, source_id, is_link in entries
     )
 
@@ -204,7 +203,8 @@ def scan_prefix(source: str) -> Folder:
     """
     bucket, _ = split_address(source)
     objects = {
-        path_identifier(stored_object.name): stored_object for stored_object in list_objects(source)
+        make_path_identifier(stored_object.name): stored_object
+        for stored_object in list_objects(source)
     }
     layout = detect_layout(objects)
     # Recognising a blog would require reading the beginning of every object.
@@ -229,7 +229,7 @@ def scan_prefix(source: str) -> Folder:
         ):
             skips[reason] += 1
             continue
-        problem = "too_large" if stored_object.size > max_file_bytes(source_id) else ""
+        problem = "too_large" if stored_object.size > get_max_file_bytes(source_id) else ""
         etag = f"etag:{stored_object.etag}"
         location = f"s3://{bucket}/{stored_object.key}"
         posts.append(PostFile(source_id, location, etag, problem, stored_object=stored_object))
@@ -365,7 +365,7 @@ def _keep_blog_posts(
     def is_post_like_in_site(post: PostFile) -> bool:
         return _is_post_like(post) or site.get_site_path(post.source_id).startswith(scopes)
 
-    markup_posts = [post for name, post in posts.items() if markup_from_name(name) != "html"]
+    markup_posts = [post for name, post in posts.items() if get_markup(name) != "html"]
     if sum(map(is_post_like_in_site, markup_posts)) * 2 <= len(markup_posts):
         return "notes", posts
     posts_with_front_matter = {
@@ -382,7 +382,7 @@ def _is_post_like(post: PostFile) -> bool:
     Each format other than Markdown and HTML has its own syntax for fields.
     """
     has_date = bool(split_date_and_title(post.source_id)[0])
-    return post.has_front_matter or has_date or bool(known_suffix(post.source_id))
+    return post.has_front_matter or has_date or bool(get_known_suffix(post.source_id))
 
 
 def _find_enclosing_site(source: Path) -> tuple[Path, str]:
@@ -402,7 +402,7 @@ def _find_enclosing_site(source: Path) -> tuple[Path, str]:
 
 
 def _join_parts(parts: list[str]) -> str:
-    return "".join(f"{path_identifier(part)}/" for part in reversed(parts))
+    return "".join(f"{make_path_identifier(part)}/" for part in reversed(parts))
 
 
 def _list_site_files(root: Path) -> list[str]:
@@ -432,7 +432,7 @@ def display_path(path: Path | str) -> str:
     return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
-def path_identifier(relative: str) -> str:
+def make_path_identifier(relative: str) -> str:
     """Return a relative path in NFC (macOS writes NFD), with invalid bytes as `\\xNN`."""
     if relative.isascii():
         return relative
@@ -450,7 +450,7 @@ def _iter_files(
             with os.scandir(folder) as iterator:
                 entries = sorted(iterator, key=lambda entry: entry.name)
         except OSError:
-            unlisted_prefixes.append(path_identifier(prefix))
+            unlisted_prefixes.append(make_path_identifier(prefix))
             skipped["folder that cannot be listed"] += 1
             continue
         subfolders: list[tuple[str, str]] = []
@@ -459,7 +459,7 @@ def _iter_files(
             if name.startswith("."):
                 continue
             if not _is_folder(entry):
-                yield entry.path, path_identifier(f"{prefix}{name}"), is_link
+                yield entry.path, make_path_identifier(f"{prefix}{name}"), is_link
             elif name in GENERATED_FOLDERS:
                 continue
             elif is_link:
@@ -492,7 +492,7 @@ def _hash_post_file(file: str, *, source_id: str) -> PostFile:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 return PostFile(source_id, file, "", "unreadable")
-            if status.st_size > max_file_bytes(source_id):
+            if status.st_size > get_max_file_bytes(source_id):
                 size_and_time = f"{status.st_size}:{status.st_mtime_ns}".encode()
                 digest = hashlib.sha256(size_and_time)
                 return PostFile(source_id, file, digest.hexdigest(), "too_large")

@@ -137,13 +137,13 @@ def _split_block(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str
     return _find_visibility_fields_below_title(text), text
 
 
-def _parse_comment_fields(lead: str) -> dict[str, Any]:
+def _parse_comment_fields(leading_text: str) -> dict[str, Any]:
     """Return the fields in comments above the text.
 
     They are Nikola's Markdown metadata (`.. title: A`) or lines that withhold the post.
     """
     fields: dict[str, Any] = {}
-    for comment in _COMMENT.findall(lead):
+    for comment in _COMMENT.findall(leading_text):
         comment_text = _NIKOLA.sub("", comment).strip()
         fields_and_body = _split_metadata(comment_text + "\n\n")
         fields |= fields_and_body[0] if fields_and_body else _find_visibility_fields(comment_text)

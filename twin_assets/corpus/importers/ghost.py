@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, to_plain_text
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string
@@ -114,7 +114,7 @@ def _build_post_record(
     if visibility != "public" and visibility not in include:
         return SkippedItem(source_id, visibility)
     text, markup = _read_post_body(row)
-    if not plain_text(text):
+    if not to_plain_text(text):
         return SkippedItem(source_id, "no_text")
     names = authors.get(post_id) or (authors["*"] if len(authors["*"]) == 1 else [])
     canonical_url = get_string(row, "canonical_url")
@@ -123,7 +123,7 @@ def _build_post_record(
         source_id=source_id,
         text=text,
         kind="draft" if is_draft else "post",
-        title=plain_text(get_string(row, "title")),
+        title=to_plain_text(get_string(row, "title")),
         url=canonical_url if canonical_url.startswith(("http://", "https://")) else "",
         author=", ".join(dict.fromkeys(names)),
         byline=("posts_authors" if authors.get(post_id) else "users") if names else "",

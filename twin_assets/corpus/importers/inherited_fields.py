@@ -94,16 +94,20 @@ def _is_in_scope(scope: str, path: str) -> bool:
     return stem == scope or (path.startswith(scope) and scope[-1:] in {"", "/"})
 
 
-def _merge_fields(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_fields(
+    outer_fields: Mapping[str, Any], inner_fields: Mapping[str, Any]
+) -> dict[str, Any]:
     """Merge fields: the inner ones take precedence, but lists of tags are joined."""
     outer_lists = {
-        name: front_matter.get_list_field(outer, name) for name in _MERGED_LISTS if name in outer
+        name: front_matter.get_list_field(outer_fields, name)
+        for name in _MERGED_LISTS
+        if name in outer_fields
     }
     lists = {
-        name: list(dict.fromkeys([*outer_values, *front_matter.get_list_field(inner, name)]))
+        name: list(dict.fromkeys([*outer_values, *front_matter.get_list_field(inner_fields, name)]))
         for name, outer_values in outer_lists.items()
     }
-    return {**outer, **inner, **lists}
+    return {**outer_fields, **inner_fields, **lists}
 
 
 def _iter_eleventy_fields(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, to_plain_text
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string, get_strings
@@ -141,7 +141,7 @@ def _parse_post(activity: dict[str, Any], actor: _Actor, *, location: str) -> _P
         kind="reply"
         if in_reply_to and not (account and in_reply_to.startswith(account + "/"))
         else "post",
-        title=plain_text(title),
+        title=to_plain_text(title),
         url=get_string(note, "url") or uri,
         author=actor.name,
         byline="actor.json" if actor.name else "",
@@ -208,7 +208,7 @@ def _build_thread_records(
             _MENTIONS.sub(r"\1", post.html) if record.kind == "reply" else post.html
             for post in thread
         )
-        if not plain_text(html):
+        if not to_plain_text(html):
             yield from (SkippedItem(post.uri, "no_text") for post in thread)
             continue
         yield from (

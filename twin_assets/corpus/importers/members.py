@@ -200,7 +200,7 @@ class Archive(ABC):
         """
         max_bytes = self.limits.member_bytes if max_bytes is None else max_bytes
         size = self.size(name)
-        if size > MIN_RATIO_BYTES and size > self._packed_size(name) * self.limits.ratio:
+        if size > MIN_RATIO_BYTES and size > self._get_packed_size(name) * self.limits.ratio:
             raise MemberError(name, "too_compressed")
         total = 0
         try:
@@ -227,7 +227,7 @@ class Archive(ABC):
     @abstractmethod
     def _open(self, name: str) -> IO[bytes]: ...
 
-    def _packed_size(self, name: str) -> int:
+    def _get_packed_size(self, name: str) -> int:
         """Return a member's packed size, or its expanded size if the container records none."""
         return self.size(name)
 

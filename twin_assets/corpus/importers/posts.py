@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from twin_assets.corpus.code_blocks import prose_lines
+from twin_assets.corpus.code_blocks import iter_prose_lines
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.document_fields import CREATOR_FIELD, FormatError
@@ -123,16 +123,16 @@ def read_post(
     language = front_matter.get_text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.find_language(source_id.removeprefix(site.within))
     name_date, name_title = split_date_and_title(site.path_without_language(path))
-    created, updated = _find_dates(
+    created_date, updated_date = _find_dates(
         fields,
         page,
         name_date,
         zone=site.zone,
         language=lambda: language or _detect_language(content),
     )
-    created_at = created.utc_time if created else None
+    created_at = created_date.utc_time if created_date else None
     unpublished_reason = find_unpublished_reason(
-        fields, created=created_at, site=site, now=now or datetime.now(UTC)
+        fields, created_at=created_at, site=site, now=now or datetime.now(UTC)
     )
     if unpublished_reason and not hidden_reason:
         raise UnreadablePostError(unpublished_reason)
@@ -151,14 +151,14 @@ def read_post(
         url=_find_public_address(fields, page, site, path=path, created_at=created_at),
         author=named_author or meta_author,
         created_at=created_at,
-        updated_at=updated.utc_time if updated else None,
+        updated_at=updated_date.utc_time if updated_date else None,
         tags=front_matter.get_list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named_author else "meta author" if meta_author else "",
         language=language,
         licence=front_matter.get_text_field(fields, "license", "licence", "rights"),
         encoding="" if head.encoding == UTF_8 else head.encoding,
         visibility="private" if hidden_reason == "draft" else hidden_reason or "public",
-        remark="ambiguous_date" if created and created.is_ambiguous else "",
+        remark="ambiguous_date" if created_date and created_date.is_ambiguous else "",
     )
 
 
@@ -182,19 +182,19 @@ def _find_dates(
     zone: ZoneInfo | None,
     language: Callable[[], str],
 ) -> tuple[PostDate | None, PostDate | None]:
-    """Return the times of writing and editing from the fields, the page or the file name."""
+    """Return the dates of writing and last editing from the fields, the page or the file name."""
 
     def parse_first_date(*values: object) -> PostDate | None:
         dates = (parse_date(value, zone=zone, language=language) for value in values if value)
         return next(filter(None, dates), None)
 
-    created = find_field_date(
+    created_date = find_field_date(
         fields, CREATED_FIELDS, zone=zone, language=language
     ) or parse_first_date(page.meta.get("article:published_time"), page.meta.get("date"), name_date)
-    updated = find_field_date(
+    updated_date = find_field_date(
         fields, UPDATED_FIELDS, zone=zone, language=language
     ) or parse_first_date(page.meta.get("article:modified_time"))
-    return created, updated
+    return created_date, updated_date
 
 
 def _read_content(
@@ -226,7 +226,8 @@ def _convert_body(head: PostHead) -> tuple[str, dict[str, Any]]:
 def _is_prose(text: str) -> bool:
     """Return whether a text is prose, unlike lists, logs and tables of numbers.
 
-    Half of its words are in lines of at least four words, or it is in a script without spaces.
+    At least half of its words are in lines of four or more words, or it is in a script without
+    spaces.
     """
     lines = [line.split() for line in text.splitlines()]
     words = sum(map(len, lines))
@@ -242,8 +243,8 @@ def _detect_language(content: str) -> str:
     """Return the language detected in the text, or "" if it is undetermined."""
     from twin_assets.corpus.language import UNDETERMINED, detect_language
 
-    detected = detect_language(content)
-    return "" if detected == UNDETERMINED else detected
+    language = detect_language(content)
+    return "" if language == UNDETERMINED else language
 
 
 def _find_hidden_folder_reason(source_id: str) -> str:
@@ -267,11 +268,11 @@ def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site
 
 def find_first_heading(markdown: str) -> str:
     """Return the first level-one ATX heading outside fenced code, without its marks, or ""."""
-    headings = (_ATX_HEADING.match(line) for _, line in prose_lines(markdown))
+    headings = (_ATX_HEADING.match(line) for _, line in iter_prose_lines(markdown))
     return next((heading[1].strip() for heading in headings if heading), "")
 
 
-def content_hash(text: str) -> str:
+def hash_content(text: str) -> str:
     """Return the SHA-256 of a body in NFC with collapsed white space."""
     normalized_text = " ".join(unicodedata.normalize("NFC", text).split())
     return hashlib.sha256(normalized_text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -299,4 +300,4 @@ def _find_public_address(
         return own_address
     if own_address.startswith("/") and ":" not in own_address and site.url:
         return site.url.rstrip("/") + own_address
-    return build_post_address(fields, source_id=path, created=created_at, site=site)
+    return build_post_address(fields, source_id=path, created_at=created_at, site=site)

@@ -26,17 +26,17 @@ _EXPIRY_DATE_FIELDS = ("expirydate", "expires", "expireson", "unpublishdate", "u
 
 
 def find_unpublished_reason(
-    fields: Mapping[str, Any], *, created: datetime | None, site: Site, now: datetime
+    fields: Mapping[str, Any], *, created_at: datetime | None, site: Site, now: datetime
 ) -> str:
     """Return `not_yet_published`, `expired`, or "".
 
     Args:
         fields: the front matter.
-        created: the post's date from its own fields, not from another source.
+        created_at: the post's date from its own fields, not from another source.
         site: the folder's site, which may publish future and expired posts.
         now: the current time, with a time zone.
     """
-    publishes_at = _find_field_time(fields, _PUBLISH_DATE_FIELDS, site) or created
+    publishes_at = _find_field_time(fields, _PUBLISH_DATE_FIELDS, site) or created_at
     expires_at = _find_field_time(fields, _EXPIRY_DATE_FIELDS, site)
     if expires_at is not None and expires_at <= now and not site.shows_expired:
         return "expired"

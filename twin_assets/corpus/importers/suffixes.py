@@ -36,18 +36,18 @@ _MARKUP: dict[str, str] = {
 }
 
 
-def markup_from_name(name: str) -> str:
+def get_markup(name: str) -> str:
     """Return `markdown` or `html` by the file's suffix, or "" for any other file."""
-    dot = name.rfind(".")
-    return _MARKUP.get(name[dot + 1 :].lower(), "") if dot >= 0 else ""
+    dot_index = name.rfind(".")
+    return _MARKUP.get(name[dot_index + 1 :].lower(), "") if dot_index >= 0 else ""
 
 
-def known_suffix(name: str) -> str:
+def get_known_suffix(name: str) -> str:
     """Return the suffix of a known format in lower case, or "" for any other file."""
     suffix = name[name.rfind(".") + 1 :].lower() if "." in name else ""
     return suffix if suffix in NON_MARKDOWN_SUFFIXES else ""
 
 
-def max_file_bytes(name: str) -> int:
+def get_max_file_bytes(name: str) -> int:
     """Return the maximum size at which a file of this name is read."""
-    return MAX_DOCUMENT_BYTES if known_suffix(name) in BINARY_SUFFIXES else MAX_POST_BYTES
+    return MAX_DOCUMENT_BYTES if get_known_suffix(name) in BINARY_SUFFIXES else MAX_POST_BYTES

@@ -138,8 +138,10 @@ def _guess_latin(body: bytes) -> str:
     }
     if not texts:
         raise UnknownEncodingError
-    damage = {encoding: _count_damage(text) for encoding, text in texts.items()}
-    likely_encodings = [encoding for encoding in texts if damage[encoding] == min(damage.values())]
+    damage_counts = {encoding: _count_damage(text) for encoding, text in texts.items()}
+    likely_encodings = [
+        encoding for encoding in texts if damage_counts[encoding] == min(damage_counts.values())
+    ]
     if len({texts[encoding] for encoding in likely_encodings}) == 1:
         return likely_encodings[0]
     usual_encodings = [
@@ -231,15 +233,17 @@ def _decode_mixed_utf_8(body: bytes) -> str | None:
     """Decode UTF-8 with a few pasted Windows-1252 bytes, or return None for any other bytes."""
     # Each invalid byte becomes a lone surrogate, U+DC80 and up.
     text = body.decode(UTF_8, "surrogateescape")
-    pasted = _INVALID_BYTE.findall(text)
-    pasted_bytes = len(pasted)
-    pasted_text = _try_decode("".join(pasted).encode("ascii", "surrogateescape"), "cp1252")
-    if pasted_bytes > _MAX_PASTED_BYTES or pasted_text is None:
+    pasted_characters = _INVALID_BYTE.findall(text)
+    pasted_count = len(pasted_characters)
+    pasted_text = _try_decode(
+        "".join(pasted_characters).encode("ascii", "surrogateescape"), "cp1252"
+    )
+    if pasted_count > _MAX_PASTED_BYTES or pasted_text is None:
         return None
     characters = iter(pasted_text)
     text = _INVALID_BYTE.sub(lambda _: next(characters), text)
-    utf_8_count = sum(not character.isascii() for character in text) - pasted_bytes
-    return text if utf_8_count > pasted_bytes else None
+    utf_8_count = sum(not character.isascii() for character in text) - pasted_count
+    return text if utf_8_count > pasted_count else None
 
 
 def _resolve_browser_encoding(declared_name: str) -> str:

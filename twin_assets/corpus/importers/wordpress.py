@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, to_plain_text
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
@@ -124,12 +124,16 @@ def _build_item_records(
     if status == "public" and _read_text(element, f"{_ANY_NAMESPACE}post_password"):
         status = "private"
     categories = [
-        (str(tag.get("domain") or ""), plain_text(tag.text or ""), str(tag.get("nicename") or ""))
+        (
+            str(tag.get("domain") or ""),
+            to_plain_text(tag.text or ""),
+            str(tag.get("nicename") or ""),
+        )
         for tag in element.iter("category")
     ]
     reason = _find_skip_reason(status, categories, include)
     text = "" if reason else remove_foreign_parts(to_html(_read_text(element, _CONTENT)))
-    if not reason and not plain_text(text):
+    if not reason and not to_plain_text(text):
         reason = "no_text"
     if reason:
         yield SkippedItem(source_id, reason)
@@ -141,7 +145,7 @@ def _build_item_records(
         source_id=source_id,
         text=text,
         kind="draft" if status == "draft" else "post",
-        title=plain_text(_read_text(element, "title")),
+        title=to_plain_text(_read_text(element, "title")),
         url=link if link.startswith(("http://", "https://")) and "?p=" not in link else "",
         author=channel.names_by_login.get(login, login),
         byline="dc:creator" if login else "",

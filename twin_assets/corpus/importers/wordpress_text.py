@@ -116,15 +116,17 @@ def _replace_spans(
     return "".join([*parts, text[position:]])
 
 
-def _render_code(begin: re.Match[str], inner: str) -> str:
-    language_match = _LANGUAGE.search(begin[2] or "")
+def _render_code(start_match: re.Match[str], code: str) -> str:
+    language_match = _LANGUAGE.search(start_match[2] or "")
     shortcode_language = (
-        begin[1] if begin[1] not in {"code", "sourcecode", "source", "highlight"} else ""
+        start_match[1]
+        if start_match[1] not in {"code", "sourcecode", "source", "highlight"}
+        else ""
     )
     language = language_match[1] if language_match else shortcode_language
     class_attribute = f' class="language-{language}"' if language else ""
-    code = html.escape(html.unescape(inner).strip("\n"), quote=False)
-    return f"<pre><code{class_attribute}>{code}</code></pre>"
+    escaped_code = html.escape(html.unescape(code).strip("\n"), quote=False)
+    return f"<pre><code{class_attribute}>{escaped_code}</code></pre>"
 
 
 def _make_paragraphs(text: str) -> str:

@@ -144,12 +144,12 @@ def _read_account(archive: Archive) -> _Account:
 
 def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Post | SkippedItem:
     tweet: dict[str, Any] = row["tweet"] if isinstance(row.get("tweet"), dict) else row
-    number = get_string(tweet, "id_str") or get_string(tweet, "id")
-    if not re.fullmatch(r"\d{1,25}", number) or not isinstance(tweet.get("full_text"), str):
-        return SkippedItem(number or location, json_rows.MALFORMED)
+    post_id = get_string(tweet, "id_str") or get_string(tweet, "id")
+    if not re.fullmatch(r"\d{1,25}", post_id) or not isinstance(tweet.get("full_text"), str):
+        return SkippedItem(post_id or location, json_rows.MALFORMED)
     raw_text = get_string(tweet, "full_text")
     if raw_text.startswith("RT @") or "retweeted_status" in tweet:
-        return SkippedItem(number, "retweet")
+        return SkippedItem(post_id, "retweet")
     parent_user_id = get_string(tweet, "in_reply_to_user_id_str") or get_string(
         tweet, "in_reply_to_user_id"
     )
@@ -171,7 +171,7 @@ def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Po
     )
     tags = [get_string(tag, "text") for tag in get_objects(tweet, "entities", "hashtags")]
     return _Post(
-        post_id=number,
+        post_id=post_id,
         text=restore_typed_text(raw_text, links=links, media=media),
         visible_post=VisiblePost(parse_time(get_string(tweet, "created_at")), unescape(raw_text)),
         in_reply_to=get_string(tweet, "in_reply_to_status_id_str")
@@ -198,32 +198,32 @@ def _add_long_texts(
         if isinstance(row, SkippedItem):
             yield row
             continue
-        number = get_string(row, "noteTweet", "noteTweetId")
+        note_id = get_string(row, "noteTweet", "noteTweetId")
         text = get_string(row, "noteTweet", "core", "text")
-        if not number or not text or number in notes:
-            reason = "duplicate" if number in notes else json_rows.MALFORMED
-            yield SkippedItem(f"note-{number}" if number else location, reason)
+        if not note_id or not text or note_id in notes:
+            reason = "duplicate" if note_id in notes else json_rows.MALFORMED
+            yield SkippedItem(f"note-{note_id}" if note_id else location, reason)
             continue
         links = {
             get_string(link, "shortUrl"): get_string(link, "expandedUrl")
             for link in get_objects(row, "noteTweet", "core", "urls")
         }
-        notes[number] = VisiblePost(
+        notes[note_id] = VisiblePost(
             parse_time(get_string(row, "noteTweet", "createdAt")), unescape(text)
         )
-        note_texts[number] = restore_typed_text(text, links=links)
+        note_texts[note_id] = restore_typed_text(text, links=links)
     note_posts = join_long_posts(
-        notes, {number: post.visible_post for number, post in posts.items()}
+        notes, {post_id: post.visible_post for post_id, post in posts.items()}
     )
-    for number in notes:
+    for note_id in notes:
         yield SkippedItem(
-            f"note-{number}", "joined_to_post" if number in note_posts else "no_such_post"
+            f"note-{note_id}", "joined_to_post" if note_id in note_posts else "no_such_post"
         )
     return posts | {
-        post: replace(posts[post], text=note_texts[note])
-        for note, post in note_posts.items()
+        post_id: replace(posts[post_id], text=note_texts[note_id])
+        for note_id, post_id in note_posts.items()
         # A note from the same second that is not longer than its post is not the full text.
-        if len(note_texts[note]) > len(posts[post].text)
+        if len(note_texts[note_id]) > len(posts[post_id].text)
     }
 
 
@@ -237,14 +237,14 @@ def _keep_latest_versions(
             first_versions[version] = post.versions[0]
     latest_posts: dict[str, _Post] = {}
     for post in sorted(posts.values(), key=_sort_key):
-        number = first_versions.get(post.post_id, post.post_id)
-        if number in latest_posts:
-            yield SkippedItem(latest_posts[number].post_id, "superseded")
-        latest_posts[number] = post
+        post_id = first_versions.get(post.post_id, post.post_id)
+        if post_id in latest_posts:
+            yield SkippedItem(latest_posts[post_id].post_id, "superseded")
+        latest_posts[post_id] = post
     # A reply to any version is a reply to the post.
     return {
-        number: replace(post, in_reply_to=first_versions.get(post.in_reply_to, post.in_reply_to))
-        for number, post in latest_posts.items()
+        post_id: replace(post, in_reply_to=first_versions.get(post.in_reply_to, post.in_reply_to))
+        for post_id, post in latest_posts.items()
     }
 
 
@@ -256,9 +256,9 @@ def _build_thread_records(
     posts: Mapping[str, _Post], account: _Account, include: frozenset[str]
 ) -> Iterator[ExportRecord | SkippedItem]:
     threads: dict[str, list[str]] = defaultdict(list)
-    roots = find_thread_roots({number: post.in_reply_to for number, post in posts.items()})
-    for number in sorted(posts, key=lambda number: _sort_key(posts[number])):
-        threads[roots[number]].append(number)
+    roots = find_thread_roots({post_id: post.in_reply_to for post_id, post in posts.items()})
+    for post_id in sorted(posts, key=lambda post_id: _sort_key(posts[post_id])):
+        threads[roots[post_id]].append(post_id)
     for root, members in threads.items():
         post = posts[root]
         kind = "reply" if post.is_reply else "post"
@@ -269,16 +269,18 @@ def _build_thread_records(
             if account.visibility != "public" and account.visibility not in include
             else ""
         )
-        texts = [posts[number].text for number in members]
+        texts = [posts[post_id].text for post_id in members]
         if kind == "reply":
             texts = [remove_mentions(text) for text in texts]
         text = "\n\n".join(filter(None, texts))
         reason = reason or ("" if text else "no_text")
         if reason:
-            yield from (SkippedItem(number, reason) for number in members)
+            yield from (SkippedItem(post_id, reason) for post_id in members)
             continue
-        yield from (SkippedItem(number, "joined_to_thread") for number in members if number != root)
-        times = [time for number in members if (time := posts[number].created_at) is not None]
+        yield from (
+            SkippedItem(post_id, "joined_to_thread") for post_id in members if post_id != root
+        )
+        times = [time for post_id in members if (time := posts[post_id].created_at) is not None]
         last_time = max(times, default=None)
         yield ExportRecord(
             source=NAME,
@@ -293,7 +295,7 @@ def _build_thread_records(
             updated_at=last_time if last_time != post.created_at else None,
             visibility=account.visibility,
             parent_id=post.in_reply_to if post.in_reply_to in posts else "",
-            tags=tuple(dict.fromkeys(tag for number in members for tag in posts[number].tags)),
+            tags=tuple(dict.fromkeys(tag for post_id in members for tag in posts[post_id].tags)),
         )
 
 

@@ -40,7 +40,7 @@ class ZipArchive(Archive):
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
         # zipfile loads the whole directory, which takes about 10 times its size on disk.
-        if _central_directory_size(path) > limits.members * 512:
+        if _read_central_directory_size(path) > limits.members * 512:
             raise self._build_limit_error(f"more than {limits.members:,} files")
         self._zip = zipfile.ZipFile(path)
         self._members: dict[str, zipfile.ZipInfo] = {}
@@ -59,7 +59,7 @@ class ZipArchive(Archive):
             ):
                 self._members[name] = member
 
-    def _packed_size(self, name: str) -> int:
+    def _get_packed_size(self, name: str) -> int:
         return self._members[name].compress_size
 
     def _open(self, name: str) -> IO[bytes]:
@@ -174,7 +174,7 @@ def open_tar_stream(path: Path) -> BinaryIO | None:
     return None
 
 
-def _central_directory_size(path: Path) -> int:
+def _read_central_directory_size(path: Path) -> int:
     """Return the size of a zip's central directory (APPNOTE 4.3.16; all ones in zip64)."""
     length = path.stat().st_size
     with path.open("rb") as stream:
