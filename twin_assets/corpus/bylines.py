@@ -88,10 +88,10 @@ def find_foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[
     """
     if not names:
         return set()
-    return {byline for byline in bylines if not is_matching_byline(byline, tuple(names))}
+    return {byline for byline in bylines if not is_own_byline(byline, tuple(names))}
 
 
-def is_matching_byline(byline: str, names: tuple[str, ...]) -> bool:
+def is_own_byline(byline: str, names: tuple[str, ...]) -> bool:
     """Return whether a byline may be one of `names`: equal, a part of it, or its initials.
 
     In a translation's byline, both the writer and the translator must match.
@@ -103,7 +103,7 @@ def is_matching_byline(byline: str, names: tuple[str, ...]) -> bool:
 
 def is_named_author(byline: str, names: tuple[str, ...]) -> bool:
     """Return whether a byline is one of `names`, and neither empty nor a role such as "admin"."""
-    return bool(_parse_byline_names(byline)) and is_matching_byline(byline, names)
+    return bool(_parse_byline_names(byline)) and is_own_byline(byline, names)
 
 
 def is_translation(byline: str) -> bool:

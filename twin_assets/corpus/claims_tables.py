@@ -23,7 +23,6 @@ from twin_assets.corpus.cleaning_tables import (
 )
 from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.document_claims import CLAIMS
-from twin_resources.processes.wording import format_count
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -50,9 +49,7 @@ class ClaimResult:
     message: str
 
 
-def check_stored_documents(
-    tables: Tables, author: Author, *, most_quarantined: float
-) -> dict[str, ClaimResult]:
+def check_all(tables: Tables, author: Author, *, most_quarantined: float) -> dict[str, ClaimResult]:
     """Check all claims (`CLAIMS`) about the stored documents.
 
     Args:
@@ -86,10 +83,7 @@ def check_stored_documents(
             "quarantined_share": round(share, 4),
             "most_quarantined": most_quarantined,
         }
-        message = (
-            f"{CLAIMS[name]} Quarantined because of this claim: "
-            f"{format_count(quarantined_count, 'document')}."
-        )
+        message = f"{CLAIMS[name]} Documents quarantined because of it: {quarantined_count:,}."
         if exceeds_limit:
             message += (
                 f" {share:.0%} of the usable documents violate a claim, but "

@@ -90,9 +90,7 @@ def claims_of_cleaned_documents(
     share that `TWIN_MOST_QUARANTINED` allows.
     """
     author = read_author(settings, context.partition_key)
-    claims = claims_tables.check_stored_documents(
-        tables, author, most_quarantined=settings.most_quarantined
-    )
+    claims = claims_tables.check_all(tables, author, most_quarantined=settings.most_quarantined)
     for name, claim in claims.items():
         yield dg.AssetCheckResult(
             check_name=name,

@@ -14,7 +14,12 @@ from dataclasses import dataclass, field
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.members import FAILED_READS, Archive
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
+from twin_assets.corpus.importers.record import (
+    ExportItem,
+    ExportRecord,
+    SkippedItem,
+    find_exclusion_reason,
+)
 from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
@@ -56,11 +61,7 @@ class ExportContent:
         return row_id in self._withheld_ids
 
     def add(
-        self,
-        items: Iterable[ExportRecord | SkippedItem],
-        *,
-        include: frozenset[str],
-        archive: Archive,
+        self, items: Iterable[ExportItem], *, include: frozenset[str], archive: Archive
     ) -> None:
         """Add one export; its records replace those of an older export.
 
@@ -68,23 +69,17 @@ class ExportContent:
         """
         seen_ids: set[str] = set()
         for item in items:
-            reason = (
-                item.reason
-                if isinstance(item, SkippedItem)
-                else find_exclusion_reason(item, include)
-            )
-            if isinstance(item, SkippedItem) or reason:
+            if isinstance(item, SkippedItem):
+                record, reason, source_id = None, item.reason, item.location
+            else:
+                record, reason = item.to_storable(), find_exclusion_reason(item, include)
+                source_id = record.source_id
+            if record is None or reason:
                 self.excluded[reason] += 1
                 self.has_failed |= reason in FAILED_READS
                 if reason in _WITHHELD_REASONS:
-                    source_id = (
-                        item.location
-                        if isinstance(item, SkippedItem)
-                        else item.to_storable().source_id
-                    )
                     self._withhold(f"{self.source}/{source_id}", seen_ids)
                 continue
-            record = item.to_storable()
             if record.row_id in seen_ids:
                 self.excluded["same_id_twice"] += 1
                 continue

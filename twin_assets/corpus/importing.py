@@ -68,12 +68,10 @@ def build_inventory_frame(
     records = pl.DataFrame(_build_record_rows(inventory), schema=_INVENTORY_SCHEMA)
     current_ids = inventory.posts.keys() | set(records["source_id"])
     stored_rows = _select_relevant_rows(inventory, stored, listed_ids=current_ids)
-    has_stored_row = pl.col("source_id").is_in(
-        pl.Series(list(stored_rows), dtype=pl.String).implode()
-    )
+    is_stored = pl.col("source_id").is_in(pl.Series(list(stored_rows), dtype=pl.String).implode())
     adjusted_rows = [
         _adjust_file_row(row, stored_rows[row["source_id"]], opt_ins=inventory.file_opt_ins)
-        for row in files.filter(has_stored_row).to_dicts()
+        for row in files.filter(is_stored).to_dicts()
     ]
     adjusted_rows += [
         _build_missing_post_row(inventory, stored_row)
@@ -81,7 +79,7 @@ def build_inventory_frame(
         if source_id not in current_ids
     ]
     adjusted = pl.DataFrame(adjusted_rows, schema=_INVENTORY_SCHEMA)
-    frame = pl.concat([files.filter(~has_stored_row), records, adjusted])
+    frame = pl.concat([files.filter(~is_stored), records, adjusted])
     if erased_posts is not None:
         frame = frame.filter(
             [

@@ -319,15 +319,13 @@ def _build_language_warnings(languages: Mapping[str, int], settings: Settings) -
     ]
 
 
-def _build_quarantine_warnings(
-    accepted_count: int, quarantined_count: int, settings: Settings
-) -> list[str]:
+def _build_quarantine_warnings(accepted: int, quarantined: int, settings: Settings) -> list[str]:
     """Return a warning if the quarantine is so large that an import would stop."""
-    share = quarantined_count / max(1, accepted_count + quarantined_count)
+    share = quarantined / max(1, accepted + quarantined)
     if share <= settings.most_quarantined:
         return []
     return [
-        f"{share:.0%} of the usable posts ({quarantined_count:,}) violate a claim; "
+        f"{share:.0%} of the usable posts ({quarantined:,}) violate a claim; "
         f"an import stops above {settings.most_quarantined:.0%} (TWIN_MOST_QUARANTINED)"
     ]
 
@@ -415,10 +413,8 @@ def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
 
 def _list_dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:
     """Return `source_id` and `dropped_because`, with the quarantined posts last."""
-    violating_posts = quarantined.with_columns(
-        dropped_because="breaks_" + pl.col(FAILED_RULES).list.first()
-    )
-    parts = (cleaned.filter(~pl.col("kept")), violating_posts)
+    reason = "breaks_" + pl.col(FAILED_RULES).list.first()
+    parts = (cleaned.filter(~pl.col("kept")), quarantined.with_columns(dropped_because=reason))
     return pl.concat([part.sort("source_id")["source_id", "dropped_because"] for part in parts])
 
 

@@ -42,9 +42,7 @@ def build_record_row(record: ExportRecord) -> dict[str, Any]:
         **draft_columns,
         "parent_id": f"{record.source}/{record.parent_id}" if record.parent_id else "",
         "tags": list(record.tags),
-        "content_hash": hash_content(record.text)
-        if has_text
-        else _build_unique_hash(record.row_id),
+        "content_hash": hash_content(record.text) if has_text else _make_unique_hash(record.row_id),
         "encoding": "",
     }
 
@@ -59,10 +57,10 @@ def build_empty_row(source_id: str, *, deleted: bool) -> dict[str, Any]:
         "created_at": None,
         "updated_at": None,
         "tags": [],
-        "content_hash": _build_unique_hash(source_id),
+        "content_hash": _make_unique_hash(source_id),
     }
 
 
-def _build_unique_hash(source_id: str) -> str:
+def _make_unique_hash(source_id: str) -> str:
     """Return a unique hash, so that posts without text are not duplicates of each other."""
     return hashlib.sha256(f"no text: {source_id}".encode()).hexdigest()

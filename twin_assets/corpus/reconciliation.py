@@ -15,10 +15,7 @@ RECONCILIATION_ERRORS = ("missing", "unknown", "twice", "without_reason")
 
 
 def reconcile_posts(
-    imported_rows: pl.DataFrame,
-    cleaned_rows: pl.DataFrame,
-    *,
-    quarantined_ids: Iterable[str] = (),
+    raw_posts: pl.DataFrame, documents: pl.DataFrame, *, quarantined_ids: Iterable[str] = ()
 ) -> dict[str, int]:
     """Compare the imported posts with the cleaned rows by `source_id`, and count them.
 
@@ -26,19 +23,19 @@ def reconcile_posts(
     duplicated.
 
     Args:
-        imported_rows: `source_id` of the imported posts.
-        cleaned_rows: `source_id`, `kept` and `dropped_because`.
+        raw_posts: `source_id` of the imported posts.
+        documents: `source_id`, `kept` and `dropped_because`.
         quarantined_ids: `source_id` of the quarantined rows.
 
     Returns:
         The counts of each outcome, and of each of `RECONCILIATION_ERRORS`.
     """
-    imported_ids = set(imported_rows["source_id"])
-    cleaned_ids = set(cleaned_rows["source_id"])
+    imported_ids = set(raw_posts["source_id"])
+    cleaned_ids = set(documents["source_id"])
     quarantined_ids = set(quarantined_ids)
     accounted_ids = cleaned_ids | quarantined_ids
-    kept_rows = cleaned_rows.filter(pl.col("kept"))
-    dropped_rows = cleaned_rows.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
+    kept_rows = documents.filter(pl.col("kept"))
+    dropped_rows = documents.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
     return {
         "imported": len(imported_ids),
         "kept": kept_rows.height,
@@ -46,8 +43,8 @@ def reconcile_posts(
         "quarantined": len(quarantined_ids),
         "missing": len(imported_ids - accounted_ids),
         "unknown": len(accounted_ids - imported_ids),
-        "twice": cleaned_rows.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
-        "without_reason": cleaned_rows.height - kept_rows.height - dropped_rows.height,
+        "twice": documents.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
+        "without_reason": documents.height - kept_rows.height - dropped_rows.height,
     }
 
 
@@ -57,9 +54,9 @@ def is_balanced(counts: Mapping[str, int]) -> bool:
     return accounted_posts == counts["imported"] and not any(map(counts.get, RECONCILIATION_ERRORS))
 
 
-def count_dropped_by_reason(cleaned_rows: pl.DataFrame) -> dict[str, int]:
+def count_dropped_by_reason(documents: pl.DataFrame) -> dict[str, int]:
     """Return the number of dropped posts by `dropped_because`, the most frequent first."""
-    return count_values(cleaned_rows.filter(pl.col("dropped_because") != "")["dropped_because"])
+    return count_values(documents.filter(pl.col("dropped_because") != "")["dropped_because"])
 
 
 def count_values(values: pl.Series) -> dict[str, int]:

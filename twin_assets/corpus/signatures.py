@@ -112,12 +112,10 @@ def _is_foreign(name: str, names: Sequence[str]) -> bool:
 
 def _has_unmatched_word(left_words: Sequence[str], right_words: Sequence[str]) -> bool:
     """Return whether some right word is not similar to any left word."""
-    return not all(
-        any(_is_similar_word(left, right) for left in left_words) for right in right_words
-    )
+    return not all(any(_is_similar(left, right) for left in left_words) for right in right_words)
 
 
-def _is_similar_word(left: str, right: str) -> bool:
+def _is_similar(left: str, right: str) -> bool:
     is_long_enough = min(len(left), len(right)) >= _MIN_PART_LENGTH
     return left == right or (is_long_enough and (left in right or right in left))
 

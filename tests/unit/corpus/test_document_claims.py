@@ -193,18 +193,12 @@ def test_the_only_signed_post_is_not_the_authors_own() -> None:
 
 
 def test_claims_use_no_detector_of_the_cleaning(monkeypatch: pytest.MonkeyPatch) -> None:
-
     def refuse(*_arguments: object, **_options: object) -> Any:
-        raise AssertionError("a claim asked the cleaning's own detector")
+        raise AssertionError("a claim used the cleaning's own detector")
 
     for name in ("is_platform_line", "remove_platform_lines", "hash_lines", "find_repeated_lines"):
         monkeypatch.setattr(boilerplate, name, refuse)
-    for name in (
-        "is_matching_byline",
-        "find_foreign_bylines",
-        "extract_author",
-        "is_possible_handle",
-    ):
+    for name in ("is_own_byline", "find_foreign_bylines", "extract_author", "is_possible_handle"):
         monkeypatch.setattr(bylines, name, refuse)
     for name in ("find_personal_data", "redact"):
         monkeypatch.setattr(privacy, name, refuse)

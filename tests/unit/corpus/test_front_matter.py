@@ -129,11 +129,7 @@ def test_fields_of_several_spellings() -> None:
     assert get_text_field({"title": ["a"]}, "title") == ""
     assert get_list_field(
         {"tags": "a b", "categories": ["b", "c", None]}, "tags", "categories"
-    ) == [
-        "a",
-        "b",
-        "c",
-    ]
+    ) == ["a", "b", "c"]
     assert get_list_field({"tags": "two words, one"}, "tags") == ["two words", "one"]
     assert read_byline({"author": {"name": "José"}}) == "José"
     assert read_byline({"authors": ["Ada", {"name": "李"}]}) == "Ada, 李"

@@ -16,7 +16,7 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import exit_code, show_preview
 
 from tests.unit.corpus.packing import write_zip
-from tests.unit.corpus.sample_exports import EXPORTS, FOUND, RECORD_COUNTS
+from tests.unit.corpus.sample_exports import EXPORTS, RECORD_COUNTS, SKIP_COUNTS
 from twin_assets.corpus import importing
 from twin_assets.corpus.corpus_tables import RawPosts, column_types
 from twin_assets.corpus.document_claims import CLAIMS
@@ -35,7 +35,7 @@ THINGS = ("clock", "lamp", "boat", "chair", "spoon", "kettle", "ladder", "bridge
 
 
 def write_sentences(seed: int) -> str:
-    """Eight sentences that differ by seed, so that no two posts are near-duplicates."""
+    """Write eight sentences that differ by seed, so that no two posts are near-duplicates."""
     choose = random.Random(seed).choice
     return " ".join(
         f"We {choose(VERBS)} the {choose(THINGS)} and then {choose(VERBS)} a "
@@ -45,7 +45,7 @@ def write_sentences(seed: int) -> str:
 
 
 def print_preview(result: Preview) -> str:
-    """The output of the command."""
+    """Return the output of the command."""
     output = io.StringIO()
     show_preview(StageClock(Console(file=output, width=1000), verbose=True), result)
     return output.getvalue()
@@ -95,7 +95,7 @@ def test_every_reason_to_drop_a_file_has_advice() -> None:
         source = Path(importing.__file__).parent / "importers" / f"{module}.py"
         pattern = r'(?:PostError\(|return |_Rule\()"([a-z_0-9]+)"'
         reasons |= set(re.findall(pattern, source.read_text()))
-    reasons.discard(visibility_rules.UNKNOWN_KEY_PREFIX)  # The key completes it.
+    reasons.discard(visibility_rules.UNKNOWN_KEY_PREFIX)  # it is only the prefix of a reason
     assert {"too_large", "empty", "chat", "mail", "not_published", "expired"} <= reasons
     assert reasons - set(ADVICE_BY_REASON) == set()
 
@@ -232,7 +232,7 @@ def test_the_preview_of_bylines_agrees_with_cleaning(posts: Path, home: Settings
 
 
 def test_a_post_that_breaks_a_claim_is_counted_and_named(posts: Path, home: Settings) -> None:
-    """A share menu in flat text, which the rules of the cleaning do not remove."""
+    """The post contains a share menu in flat text, which cleaning does not remove."""
     menu = "Send this on Copy the link Facebook E-mail Mastodon Print"
     (posts / "_posts" / "2007-01-01-menu.md").write_text(
         f"{write_sentences(8)} {menu} {write_sentences(9)}"
@@ -329,8 +329,8 @@ def test_an_export_is_counted_with_dates_and_every_reason(
 ) -> None:
     result = preview([write_zip(EXPORTS[name], tmp_path / "export.zip")], author="", settings=home)
     assert result.layouts == [name]
-    assert result.found == RECORD_COUNTS[name] + sum(FOUND[name].values())
+    assert result.found == RECORD_COUNTS[name] + sum(SKIP_COUNTS[name].values())
     assert result.found == result.kept + sum(result.dropped.values())
-    assert result.dropped.items() >= FOUND[name].items()
+    assert result.dropped.items() >= SKIP_COUNTS[name].items()
     assert result.accepted.dates
     assert result.accepted.words > 0

@@ -22,10 +22,10 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, to_plain_text
-from twin_assets.corpus.importers.importer import CONVERT_TO_MARKDOWN, Importer, RefusedExport
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
+from twin_assets.corpus.importers.importer import CONVERT_ADVICE, Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.xml_items import MERGED_ITEM
 
 NAME = "feed"
@@ -72,7 +72,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_feeds(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | SkippedItem]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield complete entries; `include` may contain `drafts` (for Blogger's export)."""
     for name in _list_feeds(archive):
         yield from _read_feed(archive, name, include)
@@ -95,9 +95,7 @@ def _is_feed(archive: Archive, name: str) -> bool:
     return bool(_ROOT.match(head.decode("utf-16" if is_utf_16 else "utf-8", "replace")))
 
 
-def _read_feed(
-    archive: Archive, name: str, include: frozenset[str]
-) -> Iterator[ExportRecord | SkippedItem]:
+def _read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
     try:
         body = archive.read(name)
     except MemberError as error:
@@ -132,10 +130,10 @@ def _read_feed(
 
 def _build_record(
     entry: Any, channel: _Channel, include: frozenset[str], *, location: str
-) -> ExportRecord | SkippedItem:
+) -> ExportItem:
     link = str(entry.get("link") or "")
     name = str(entry.get("id") or link)
-    title = to_plain_text(str(entry.get("title") or ""))
+    title = strip_tags(str(entry.get("title") or ""))
     content, markup, is_full_text = _read_content(entry)
     if (not name and not title and not content) or MERGED_ITEM.search(content):
         return SkippedItem(location, "malformed_row")
@@ -146,7 +144,7 @@ def _build_record(
     is_draft = reason == "draft"
     if reason and not (is_draft and "drafts" in include):
         return SkippedItem(source_id, reason)
-    words = to_plain_text(content) if markup == "html" else " ".join(content.split())
+    words = strip_tags(content) if markup == "html" else " ".join(content.split())
     if not words:
         return SkippedItem(source_id, "no_text")
     if _is_cut_off(words, content, title=title, is_full_text=is_full_text):
@@ -252,7 +250,7 @@ _BLOGGER = RefusedExport(
     ((r"Blogger/Blogs/.*/feed\.atom",),),
     r"\A\s*<.{0,4000}(?:>Blogger</generator|schemas\.google\.com/blogger)",
     title="Blogger export",
-    next_step=CONVERT_TO_MARKDOWN,
+    next_step=CONVERT_ADVICE,
 )
 _MALFORMED_FEED = RefusedExport(
     content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"

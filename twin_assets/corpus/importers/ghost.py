@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, to_plain_text
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 
 NAME = "ghost"
 
@@ -46,7 +46,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_exports(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | SkippedItem]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield published posts; `include` may add `drafts`, `followers` (members) and `paid`."""
     for name in _list_exports(archive):
         try:
@@ -96,7 +96,7 @@ def _build_post_record(
     include: frozenset[str],
     *,
     location: str,
-) -> ExportRecord | SkippedItem:
+) -> ExportItem:
     post_id = get_string(row, "id")
     source_id = get_string(row, "uuid") or post_id
     if not source_id or "title" not in row:
@@ -114,7 +114,7 @@ def _build_post_record(
     if visibility != "public" and visibility not in include:
         return SkippedItem(source_id, visibility)
     text, markup = _read_post_body(row)
-    if not to_plain_text(text):
+    if not strip_tags(text):
         return SkippedItem(source_id, "no_text")
     names = authors.get(post_id) or (authors["*"] if len(authors["*"]) == 1 else [])
     canonical_url = get_string(row, "canonical_url")
@@ -123,7 +123,7 @@ def _build_post_record(
         source_id=source_id,
         text=text,
         kind="draft" if is_draft else "post",
-        title=to_plain_text(get_string(row, "title")),
+        title=strip_tags(get_string(row, "title")),
         url=canonical_url if canonical_url.startswith(("http://", "https://")) else "",
         author=", ".join(dict.fromkeys(names)),
         byline=("posts_authors" if authors.get(post_id) else "users") if names else "",

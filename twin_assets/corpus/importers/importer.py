@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from twin_assets.corpus.importers.members import Archive
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
+from twin_assets.corpus.importers.record import ExportItem
 
-CONVERT_TO_MARKDOWN = (
-    "convert it to a folder of Markdown files (one per post) and import that folder"
-)
+CONVERT_ADVICE = "convert it to a folder of Markdown files (one per post) and import that folder"
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,6 @@ class Importer:
     name: str
     title: str
     recognises: Callable[[Archive], bool]
-    read: Callable[..., Iterator[ExportRecord | SkippedItem]]
+    read: Callable[..., Iterator[ExportItem]]
     refused_exports: tuple[RefusedExport, ...] = ()
     latest_only: bool = False

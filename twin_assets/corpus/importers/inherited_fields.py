@@ -94,20 +94,16 @@ def _is_in_scope(scope: str, path: str) -> bool:
     return stem == scope or (path.startswith(scope) and scope[-1:] in {"", "/"})
 
 
-def _merge_fields(
-    outer_fields: Mapping[str, Any], inner_fields: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Merge fields: the inner ones take precedence, but lists of tags are joined."""
+def _merge_fields(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge fields: those of the child take precedence, but lists of tags are joined."""
     outer_lists = {
-        name: front_matter.get_list_field(outer_fields, name)
-        for name in _MERGED_LISTS
-        if name in outer_fields
+        name: front_matter.get_list_field(parent, name) for name in _MERGED_LISTS if name in parent
     }
     lists = {
-        name: list(dict.fromkeys([*outer_values, *front_matter.get_list_field(inner_fields, name)]))
+        name: list(dict.fromkeys([*outer_values, *front_matter.get_list_field(child, name)]))
         for name, outer_values in outer_lists.items()
     }
-    return {**outer_fields, **inner_fields, **lists}
+    return {**parent, **child, **lists}
 
 
 def _iter_eleventy_fields(

@@ -60,30 +60,28 @@ def _parse_lines(block: str, parse: EntryParser, entry: re.Pattern[str]) -> dict
     if prose_lines > len(entries):
         return None
     fields: dict[str, Any] = {}
-    for match, continuation in entries:
-        for key, value in _parse_entry(match, continuation, parse).items():
+    for match, next_lines in entries:
+        for key, value in _parse_entry(match, next_lines, parse).items():
             fields.setdefault(key, value)
     return fields
 
 
-def _parse_entry(
-    match: re.Match[str], continuation: list[str], parse: EntryParser
-) -> dict[str, Any]:
+def _parse_entry(match: re.Match[str], next_lines: list[str], parse: EntryParser) -> dict[str, Any]:
     try:
-        parsed_entry = parse("\n".join([match[0], *continuation]) + "\n")
+        parsed_entry = parse("\n".join([match[0], *next_lines]) + "\n")
     except ValueError:
         parsed_entry = None
     if isinstance(parsed_entry, dict) and parsed_entry:
         return {str(key).strip().rstrip(":").lower(): value for key, value in parsed_entry.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     text = _strip_quotes(match[3] or match[4] or "")
-    items = [item for line in continuation if (item := _ITEM.fullmatch(line))]
+    items = [item for line in next_lines if (item := _ITEM.fullmatch(line))]
     value: object = text
-    if not text and continuation and len(items) == len(continuation):
+    if not text and next_lines and len(items) == len(next_lines):
         value = [_strip_quotes(item[1]) for item in items]
-    elif continuation:
-        value = " ".join([text, *(line.strip() for line in continuation)]).strip()
+    elif next_lines:
+        value = " ".join([text, *(line.strip() for line in next_lines)]).strip()
     fields = {match[2].strip().lower(): value}
-    visibility_fields = (field for line in continuation if (field := parse_hiding_line(line)))
+    visibility_fields = (field for line in next_lines if (field := parse_hiding_line(line)))
     return fields | dict(visibility_fields)
 
 

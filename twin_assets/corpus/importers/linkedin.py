@@ -33,7 +33,7 @@ from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.linkedin_shares import decode_csv, iter_share_rows, read_columns
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 
 NAME = "linkedin"
 
@@ -69,7 +69,7 @@ def recognises(archive: Archive) -> bool:
     return any(_ARTICLE_HEAD.search(archive.head(name)) for name in articles)
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | SkippedItem]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield every share and every article."""
     author = _read_owner_name(archive)
     for name in archive.candidates(_SHARES):
@@ -100,9 +100,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             yield SkippedItem(name, error.reason)
 
 
-def _resolve_visibility(
-    shares: list[ExportRecord | SkippedItem],
-) -> Iterator[ExportRecord | SkippedItem]:
+def _resolve_visibility(shares: list[ExportItem]) -> Iterator[ExportItem]:
     """Yield the shares of one file; a post whose rows disagree about visibility becomes private.
 
     Damage that repeats part of the file may join one post's beginning with another post's end.
@@ -124,7 +122,7 @@ def _resolve_visibility(
 
 def _build_share_record(
     row: dict[str, str] | None, location: str, *, author: str, include: frozenset[str]
-) -> ExportRecord | SkippedItem:
+) -> ExportItem:
     if row is None:
         return SkippedItem(location, "malformed_row")
     link = unquote(row.get("ShareLink", ""))
@@ -161,7 +159,7 @@ def _build_share_record(
 
 def _build_article_record(
     body: bytes, name: str, *, author: str, include: frozenset[str]
-) -> ExportRecord | SkippedItem:
+) -> ExportItem:
     try:
         tree = parse_html(decode(body, markup="html"))
     except UnreadablePostError as error:

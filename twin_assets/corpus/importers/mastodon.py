@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, to_plain_text
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string, get_strings
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.threads import find_thread_roots
 
 NAME = "mastodon"
@@ -59,7 +59,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_outboxes(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | SkippedItem]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield public posts, joined into threads; `include` may add `followers` and `replies`."""
     posts: dict[str, _Post] = {}
     for name in _list_outboxes(archive):
@@ -141,7 +141,7 @@ def _parse_post(activity: dict[str, Any], actor: _Actor, *, location: str) -> _P
         kind="reply"
         if in_reply_to and not (account and in_reply_to.startswith(account + "/"))
         else "post",
-        title=to_plain_text(title),
+        title=strip_tags(title),
         url=get_string(note, "url") or uri,
         author=actor.name,
         byline="actor.json" if actor.name else "",
@@ -184,7 +184,7 @@ def _read_language(note: Mapping[str, Any]) -> str:
 
 def _build_thread_records(
     posts: Mapping[str, _Post], include: frozenset[str]
-) -> Iterator[ExportRecord | SkippedItem]:
+) -> Iterator[ExportItem]:
     """Yield one record per thread, with the kind of its first post and without excluded posts."""
     parents = {uri: post.in_reply_to for uri, post in posts.items()}
     # A post that continues the author's reply to someone is part of that reply.
@@ -208,7 +208,7 @@ def _build_thread_records(
             _MENTIONS.sub(r"\1", post.html) if record.kind == "reply" else post.html
             for post in thread
         )
-        if not to_plain_text(html):
+        if not strip_tags(html):
             yield from (SkippedItem(post.uri, "no_text") for post in thread)
             continue
         yield from (

@@ -21,7 +21,7 @@ from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
 NAME = "medium"
@@ -42,7 +42,7 @@ def recognises(archive: Archive) -> bool:
     return any(_is_page(archive, name) for name in _list_pages(archive)[:5])
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | SkippedItem]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield a record or a skipped item for each page of the export."""
     for name in _list_pages(archive):
         try:
@@ -63,9 +63,7 @@ def _is_page(archive: Archive, name: str) -> bool:
     return all(marker in head for marker in _PAGE_MARKERS)
 
 
-def _build_story_record(
-    page: str, name: str, *, include: frozenset[str]
-) -> ExportRecord | SkippedItem:
+def _build_story_record(page: str, name: str, *, include: frozenset[str]) -> ExportItem:
     tree = parse_html(page)
     body = None if tree is None else _find_by_class(tree, "e-content")
     if tree is None or body is None:

@@ -96,6 +96,10 @@ class SkippedItem:
     reason: str
 
 
+ExportItem = ExportRecord | SkippedItem
+"""An item of an export, as an importer yields it."""
+
+
 def find_exclusion_reason(record: ExportRecord, include: frozenset[str]) -> str:
     """Return the reason for excluding a record, or "" if it is included.
 

@@ -30,8 +30,8 @@ _ABOUT_THE_FOLDER = re.compile(
     r"|(?:CODE_OF_CONDUCT|CHANGELOG|CHANGES|SECURITY|AUTHORS|NOTICE|SUPPORT|AGENTS|CLAUDE|TODO)"
 )
 _FIRST_LETTERS = frozenset("RrLlUuCcSANT")  # the first letters of those names
-_HUGO_CONFIGURATION = re.compile(r"(?:config/_default/)?hugo\.(?:toml|ya?ml|json)")
-_SHARED_CONFIGURATION = re.compile(r"(?:config/_default/)?config\.(?:toml|ya?ml|json)")
+_HUGO_FILE = re.compile(r"(?:config/_default/)?hugo\.(?:toml|ya?ml|json)")
+_CONFIG_FILE = re.compile(r"(?:config/_default/)?config\.(?:toml|ya?ml|json)")
 
 _GENERATOR_CONFIGURATION = re.compile(
     r"(?:astro|eleventy|docusaurus|quartz|gridsome)\.config\.\w+|gatsby-config\.\w+"
@@ -96,9 +96,7 @@ def detect_layout(source_ids: Iterable[str]) -> str:
         return "jekyll"
     has_content = any(path.startswith("content/") for path in paths)
     for path in paths:
-        if _HUGO_CONFIGURATION.fullmatch(path) or (
-            has_content and _SHARED_CONFIGURATION.fullmatch(path)
-        ):
+        if _HUGO_FILE.fullmatch(path) or (has_content and _CONFIG_FILE.fullmatch(path)):
             return "hugo"
     return "blog" if any(_SITE_CONFIGURATION.fullmatch(path) for path in paths) else "notes"
 

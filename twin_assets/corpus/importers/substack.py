@@ -24,7 +24,7 @@ from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
 NAME = "substack"
@@ -62,7 +62,7 @@ def recognises(archive: Archive) -> bool:
     return any(_LIST_HEAD.search(archive.head(name)) for name in archive.candidates(_POST_LIST))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | SkippedItem]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield a record or a skipped item for each row of `posts.csv` and each unlisted page."""
     pages = {match[2]: name for name in archive.names() if (match := _PAGE.fullmatch(name))}
     listed_ids: set[str] = set()
@@ -104,7 +104,7 @@ def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
 
 def _build_post_record(
     row: Mapping[str, str], identifier: str, archive: Archive, page: str, *, include: frozenset[str]
-) -> ExportRecord | SkippedItem:
+) -> ExportItem:
     is_draft = (row.get("is_published") or "").strip().lower() != "true"
     # Without the column, there is no evidence that the post was for everyone.
     audience = (row.get("audience", "?") or "everyone").strip().lower()

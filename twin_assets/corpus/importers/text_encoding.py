@@ -138,10 +138,8 @@ def _guess_latin(body: bytes) -> str:
     }
     if not texts:
         raise UnknownEncodingError
-    damage_counts = {encoding: _count_damage(text) for encoding, text in texts.items()}
-    likely_encodings = [
-        encoding for encoding in texts if damage_counts[encoding] == min(damage_counts.values())
-    ]
+    damage = {encoding: _count_damage(text) for encoding, text in texts.items()}
+    likely_encodings = [encoding for encoding in texts if damage[encoding] == min(damage.values())]
     if len({texts[encoding] for encoding in likely_encodings}) == 1:
         return likely_encodings[0]
     usual_encodings = [
@@ -233,11 +231,9 @@ def _decode_mixed_utf_8(body: bytes) -> str | None:
     """Decode UTF-8 with a few pasted Windows-1252 bytes, or return None for any other bytes."""
     # Each invalid byte becomes a lone surrogate, U+DC80 and up.
     text = body.decode(UTF_8, "surrogateescape")
-    pasted_characters = _INVALID_BYTE.findall(text)
-    pasted_count = len(pasted_characters)
-    pasted_text = _try_decode(
-        "".join(pasted_characters).encode("ascii", "surrogateescape"), "cp1252"
-    )
+    surrogates = _INVALID_BYTE.findall(text)
+    pasted_count = len(surrogates)
+    pasted_text = _try_decode("".join(surrogates).encode("ascii", "surrogateescape"), "cp1252")
     if pasted_count > _MAX_PASTED_BYTES or pasted_text is None:
         return None
     characters = iter(pasted_text)

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, to_plain_text
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.wordpress_text import to_html
 from twin_assets.corpus.importers.xml_items import has_merged_items, iter_elements
 
@@ -58,7 +58,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_exports(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | SkippedItem]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield published posts; `include` may add `drafts` and `private` (also password-protected)."""
     for name in _list_exports(archive):
         try:
@@ -67,9 +67,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             yield SkippedItem(name, error.reason)
 
 
-def _read_items(
-    archive: Archive, name: str, include: frozenset[str]
-) -> Iterator[ExportRecord | SkippedItem]:
+def _read_items(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
     channel = _read_channel(archive.head(name).decode("utf-8", "replace"))
     for number, element in enumerate(
         iter_elements(archive, name, f"{_ANY_NAMESPACE}author", "item")
@@ -105,7 +103,7 @@ def _read_channel(head: str) -> _Channel:
 
 def _build_item_records(
     element: Any, channel: _Channel, include: frozenset[str], *, location: str
-) -> Iterator[ExportRecord | SkippedItem]:
+) -> Iterator[ExportItem]:
     post_id, kind = (
         _read_text(element, f"{_ANY_NAMESPACE}{name}") for name in ("post_id", "post_type")
     )
@@ -124,16 +122,12 @@ def _build_item_records(
     if status == "public" and _read_text(element, f"{_ANY_NAMESPACE}post_password"):
         status = "private"
     categories = [
-        (
-            str(tag.get("domain") or ""),
-            to_plain_text(tag.text or ""),
-            str(tag.get("nicename") or ""),
-        )
+        (str(tag.get("domain") or ""), strip_tags(tag.text or ""), str(tag.get("nicename") or ""))
         for tag in element.iter("category")
     ]
     reason = _find_skip_reason(status, categories, include)
     text = "" if reason else remove_foreign_parts(to_html(_read_text(element, _CONTENT)))
-    if not reason and not to_plain_text(text):
+    if not reason and not strip_tags(text):
         reason = "no_text"
     if reason:
         yield SkippedItem(source_id, reason)
@@ -145,7 +139,7 @@ def _build_item_records(
         source_id=source_id,
         text=text,
         kind="draft" if status == "draft" else "post",
-        title=to_plain_text(_read_text(element, "title")),
+        title=strip_tags(_read_text(element, "title")),
         url=link if link.startswith(("http://", "https://")) and "?p=" not in link else "",
         author=channel.names_by_login.get(login, login),
         byline="dc:creator" if login else "",

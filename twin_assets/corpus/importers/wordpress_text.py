@@ -116,12 +116,10 @@ def _replace_spans(
     return "".join([*parts, text[position:]])
 
 
-def _render_code(start_match: re.Match[str], code: str) -> str:
-    language_match = _LANGUAGE.search(start_match[2] or "")
+def _render_code(start: re.Match[str], code: str) -> str:
+    language_match = _LANGUAGE.search(start[2] or "")
     shortcode_language = (
-        start_match[1]
-        if start_match[1] not in {"code", "sourcecode", "source", "highlight"}
-        else ""
+        start[1] if start[1] not in {"code", "sourcecode", "source", "highlight"} else ""
     )
     language = language_match[1] if language_match else shortcode_language
     class_attribute = f' class="language-{language}"' if language else ""

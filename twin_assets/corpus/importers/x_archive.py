@@ -24,7 +24,7 @@ from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_objects, get_string, get_strings
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.threads import find_thread_roots
 from twin_assets.corpus.importers.x_text import (
     VisiblePost,
@@ -78,7 +78,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_scripts(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | SkippedItem]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield posts and threads; `include` may add `replies` and protected posts (`followers`)."""
     account = _read_account(archive)
     for pattern, reason in _EXCLUDED_FILES.items():
@@ -94,7 +94,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
         else:
             posts[post.post_id] = post
     posts = yield from _add_long_texts(archive, posts)
-    posts = yield from _keep_latest_versions(posts)
+    posts = yield from _keep_last_versions(posts)
     yield from _build_thread_records(posts, account, include)
 
 
@@ -212,9 +212,7 @@ def _add_long_texts(
             parse_time(get_string(row, "noteTweet", "createdAt")), unescape(text)
         )
         note_texts[note_id] = restore_typed_text(text, links=links)
-    note_posts = join_long_posts(
-        notes, {post_id: post.visible_post for post_id, post in posts.items()}
-    )
+    note_posts = join_long_posts(notes, {key: post.visible_post for key, post in posts.items()})
     for note_id in notes:
         yield SkippedItem(
             f"note-{note_id}", "joined_to_post" if note_id in note_posts else "no_such_post"
@@ -227,9 +225,7 @@ def _add_long_texts(
     }
 
 
-def _keep_latest_versions(
-    posts: dict[str, _Post],
-) -> Generator[SkippedItem, None, dict[str, _Post]]:
+def _keep_last_versions(posts: dict[str, _Post]) -> Generator[SkippedItem, None, dict[str, _Post]]:
     """Return the latest version of each post, by the identifier of its first version."""
     first_versions: dict[str, str] = {}
     for post in posts.values():
@@ -254,7 +250,7 @@ def _sort_key(post: _Post) -> tuple[int, str]:
 
 def _build_thread_records(
     posts: Mapping[str, _Post], account: _Account, include: frozenset[str]
-) -> Iterator[ExportRecord | SkippedItem]:
+) -> Iterator[ExportItem]:
     threads: dict[str, list[str]] = defaultdict(list)
     roots = find_thread_roots({post_id: post.in_reply_to for post_id, post in posts.items()})
     for post_id in sorted(posts, key=lambda post_id: _sort_key(posts[post_id])):
@@ -277,9 +273,7 @@ def _build_thread_records(
         if reason:
             yield from (SkippedItem(post_id, reason) for post_id in members)
             continue
-        yield from (
-            SkippedItem(post_id, "joined_to_thread") for post_id in members if post_id != root
-        )
+        yield from (SkippedItem(key, "joined_to_thread") for key in members if key != root)
         times = [time for post_id in members if (time := posts[post_id].created_at) is not None]
         last_time = max(times, default=None)
         yield ExportRecord(

@@ -94,14 +94,14 @@ def join_long_posts(
         if note.created_at is None:
             continue
         second, matched_posts = int(note.created_at.timestamp()), set(posts_by_note.values())
-        same_second, second_before, second_after = (
+        same_second, previous, following = (
             [post_id for post_id in ids_by_second.get(time, ()) if post_id not in matched_posts]
             for time in (second, second - 1, second + 1)
         )
         matched_id = _find_most_similar(
             note, same_second, posts, min_length=0 if len(same_second) == 1 else 1
         ) or _find_most_similar(
-            note, [*second_before, *second_after], posts, min_length=_MIN_SAME_BEGINNING
+            note, [*previous, *following], posts, min_length=_MIN_SAME_BEGINNING
         )
         if matched_id:
             posts_by_note[note_id] = matched_id

@@ -15,7 +15,7 @@ from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
 
 
 @dataclass(frozen=True)
-class ExportContents:
+class ImporterOutcomes:
     """The outcomes of an importer: records by `source_id`, and reasons by location."""
 
     records: dict[str, ExportRecord]
@@ -30,7 +30,7 @@ class ExportContents:
 
 def read_export(
     path: Path, importer: Importer, *include: str, must_be_recognised: bool = True
-) -> ExportContents:
+) -> ImporterOutcomes:
     """Read an export that `importer` recognises, with a unique `source_id` for each record."""
     with open_archive(path) as archive:
         assert importer.recognises(archive) or not must_be_recognised
@@ -40,7 +40,7 @@ def read_export(
     records_by_id = {record.source_id: record for record in records}
     assert len(records_by_id) == len(records)
     assert all(record.source == importer.name for record in records)
-    return ExportContents(
+    return ImporterOutcomes(
         records_by_id,
         {outcome.location: outcome.reason for outcome in skipped},
         Counter(outcome.reason for outcome in skipped),
