@@ -4,9 +4,9 @@ Scope: tombstones, rows from files and records. Out of scope: finding the posts 
 meaning of a file (`importers`), the columns of a row (`raw_rows`), storing
 (`twin_resources.storage.tables`), Dagster.
 
-A failed read is not an empty read. The posts of a file, folder or export that exists but cannot be
-read now are kept. If a feed does not answer but other sources do, its posts are kept too. A source
-that cannot be read for a different reason is an error and does not delete posts.
+A failed read is not an empty read. The posts of a file, folder or export that exists but currently
+cannot be read are kept. If a feed does not answer but other sources do, its posts are kept too. A
+source that cannot be read for a different reason is an error and does not delete posts.
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """Combine the current files and exports of an author's sources in one inventory.
 
-Scope: combining sources, and keeping the posts of a source that cannot be read now. Out of scope:
-finding and opening a source (`sources`, `importers`, `exports`), rows of `raw_posts`
+Scope: combining sources, and keeping the posts of a source that currently cannot be read. Out of
+scope: finding and opening a source (`sources`, `importers`, `exports`), rows of `raw_posts`
 (`importing`), and Dagster.
 """
 # pyright: strict
@@ -36,7 +36,7 @@ class Inventory:
         skipped: the number of files that are not posts, by reason.
         exports: the exports by their importer's name.
         include: the kinds of content imported in addition to public posts (`author_file.OPT_INS`).
-        failed: sources that cannot be read now; their posts are kept.
+        failed: sources that currently cannot be read; their posts are kept.
         remarks: the `source_id` of posts by remark (`posts.Post.remark`), filled while posts are
             read.
     """

@@ -77,7 +77,7 @@ class PostFile:
         source_id: path in its source, in NFC, with `/` as separator; the same on every machine.
         location: its current path, or `s3://bucket/key`. A path may contain bytes that are not
             UTF-8, so it is never stored.
-        file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file cannot be read now.
+        file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file is unreadable.
         problem: why the file was not read (`unreadable`, `too_large`), or "".
         has_front_matter: whether the file begins like front matter.
         stored_object: the S3 object, or None.
@@ -99,7 +99,7 @@ class PostFile:
         """Return the bytes and their `file_hash`.
 
         Raises:
-            OSError: the file cannot be read now.
+            OSError: the file currently cannot be read.
         """
         if self.stored_object is None:
             body = Path(self.location).read_bytes()

@@ -96,12 +96,12 @@ def _is_in_scope(scope: str, path: str) -> bool:
 
 def _merge_fields(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
     """Merge fields: those of the child take precedence, but lists of tags are joined."""
-    outer_lists = {
+    parent_lists = {
         name: front_matter.get_list_field(parent, name) for name in _MERGED_LISTS if name in parent
     }
     lists = {
-        name: list(dict.fromkeys([*outer_values, *front_matter.get_list_field(child, name)]))
-        for name, outer_values in outer_lists.items()
+        name: list(dict.fromkeys([*parent_values, *front_matter.get_list_field(child, name)]))
+        for name, parent_values in parent_lists.items()
     }
     return {**parent, **child, **lists}
 
