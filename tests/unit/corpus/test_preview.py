@@ -177,14 +177,14 @@ def test_posts_in_another_language_use_the_multilingual_embedder_by_default(
 ) -> None:
     folder = tmp_path / "beiträge"
     folder.mkdir()
-    for n, satz in enumerate(
+    for n, sentence in enumerate(
         (
             "Die alte Uhr in der Werkstatt ist stehen geblieben, und niemand weiß warum.",
             "Unser Boot liegt seit dem Winter am Ufer und wartet auf einen neuen Anstrich.",
             "Im Garten hinter dem Haus wachsen Äpfel, die kein Mensch mehr pflücken will.",
         )
     ):
-        (folder / f"{n}.md").write_text(f"# Die Uhr {n}\n\n{satz} Nummer {n}.\n")
+        (folder / f"{n}.md").write_text(f"# Die Uhr {n}\n\n{sentence} Nummer {n}.\n")
     result = preview([folder], author="Ada", settings=home)
     assert (result.embedder, result.warnings) == ("multilingual-e5-small", [])
     minilm = home.model_copy(update={"embedder": home.embedder})

@@ -84,10 +84,10 @@ def test_rss_1_and_a_declared_encoding(tmp_path: Path) -> None:
         (feed_content("<p>I could not stop; I had to read more.</p>"), True),
     ],
 )
-def test_a_truncated_entry_is_counted(inside: str, whole: bool, tmp_path: Path) -> None:
-    contents = read(FEED_HEAD + feed_entry(1, inside) + RSS_TAIL, tmp_path)
-    assert len(contents.records) == whole
-    assert contents.reasons == ({} if whole else {"truncated": 1})
+def test_a_truncated_entry_is_counted(content: str, is_whole: bool, tmp_path: Path) -> None:
+    contents = read(FEED_HEAD + feed_entry(1, content) + RSS_TAIL, tmp_path)
+    assert len(contents.records) == is_whole
+    assert contents.reasons == ({} if is_whole else {"truncated": 1})
 
 
 def test_a_note_without_a_title_is_no_teaser(tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def test_bloggers_export(tmp_path: Path) -> None:
     folder = write_folder(files, tmp_path / "takeout")
     with open_archive(folder) as archive:
         assert feed.recognises(archive)
-        read_from = list(feed.read(archive, include=frozenset()))
-    assert len(read_from) == 6
+        outcomes = list(feed.read(archive, include=frozenset()))
+    assert len(outcomes) == 6
 
 
 def test_a_damaged_feed_is_read_up_to_the_damage(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def build_outbox(*activities: Any) -> dict[str, str]:
     return {"outbox.json": json.dumps(collection), "actor.json": json.dumps(actor)}
 
 
-def read(files: dict[str, str], at: Path, *include: str) -> ImporterOutcomes:
-    return read_export(write_folder(files, at), mastodon.IMPORTER, *include)
+def read(files: dict[str, str], folder: Path, *include: str) -> ImporterOutcomes:
+    return read_export(write_folder(files, folder), mastodon.IMPORTER, *include)
 
 
 def test_a_public_post(tmp_path: Path) -> None:
