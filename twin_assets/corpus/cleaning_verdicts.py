@@ -139,9 +139,9 @@ def select_comparison_candidates(posts: pl.DataFrame, *, names: Sequence[str]) -
     """
     remaining_posts = _select_remaining_posts(posts, names)
     repeated_hashes = find_repeated_lines(remaining_posts["lines"])
-    oldest_posts = remaining_posts.sort(*_build_age_sort_keys(), maintain_order=True).unique(
-        "content_hash", keep="first", maintain_order=True
-    )
+    age = pl.col("published_at").fill_null(_LATEST)  # undated posts are last
+    sorted_posts = remaining_posts.sort(age, "source_id", maintain_order=True)
+    oldest_posts = sorted_posts.unique("content_hash", keep="first", maintain_order=True)
     candidates = _add_repeated_lines(oldest_posts, repeated_hashes)
     bodies = [
         hashlib.sha256(f"{fields} {lines}".encode()).hexdigest()[:32]
@@ -251,11 +251,6 @@ def _select_remaining_posts(posts: pl.DataFrame, names: Sequence[str]) -> pl.Dat
     return posts.filter(pl.col("dropped_because") == "").join(
         find_foreign_posts(posts, names), on="source_id", how="anti"
     )
-
-
-def _build_age_sort_keys() -> tuple[pl.Expr, pl.Expr]:
-    """Return sort keys that order posts from oldest to newest, with undated posts last."""
-    return pl.col("published_at").fill_null(_LATEST), pl.col("source_id")
 
 
 def _add_repeated_lines(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:

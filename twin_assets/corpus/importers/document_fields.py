@@ -189,17 +189,13 @@ def read_html_fields(text: str) -> dict[str, Any]:
     body_tag = _BODY.search(text)
     body = _HIDDEN_ELEMENT.sub("", text[body_tag.end() if body_tag else 0 :][:_MAX_PAGE_CHARACTERS])
     rows = (
-        [_strip_tags(group) for group in match.groups()]
+        [" ".join(html.unescape(_TAG.sub(" ", group)).split()) for group in match.groups()]
         for match in _NOTION_PROPERTY.finditer(body)
     )
     fields: dict[str, Any] = {key.lower(): value for key, value in rows if key}
     html_with_line_breaks = _BREAK.sub("\n", _NAME_END.sub(": ", body))
     plain_text = _TAG.sub("", _BLOCK_END.sub("\n\n", html_with_line_breaks))
     return parse_head_fields(html.unescape(plain_text).splitlines()) | fields
-
-
-def _strip_tags(markup: str) -> str:
-    return " ".join(html.unescape(_TAG.sub(" ", markup)).split())
 
 
 def parse_head_fields(lines: list[str]) -> dict[str, Any]:
