@@ -192,7 +192,7 @@ def _parse_fields(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
 
 
 def _has_post_fields(fields: Mapping[str, Any], *, visibility_fields: Mapping[str, Any]) -> bool:
-    """Return whether the fields include a title, two post fields, or a reason to withhold."""
+    """Return whether the fields include a title, two post fields, or one that hides the post."""
     post_fields = _POST_FIELDS & fields.keys()
     return (
         "title" in post_fields

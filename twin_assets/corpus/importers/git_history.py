@@ -41,7 +41,7 @@ _UNSAFE_VARIABLES = frozenset(
 
 
 class GitError(TwinError):
-    """A failed git command; the message quotes git."""
+    """A failed git command; the message quotes git's output."""
 
 
 @dataclass(frozen=True)

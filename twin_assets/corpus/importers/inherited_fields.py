@@ -150,7 +150,7 @@ def _iter_jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
 def _iter_hugo_fields(
     source_ids: Collection[str], read: ReadFile, site: Site
 ) -> Iterator[ScopedFields]:
-    """Yield Hugo's cascades in reverse order, because the first list entry with a field wins."""
+    """Yield Hugo's cascades in reverse order, because the first entry with a field has priority."""
     roots = [f"{folder}/" for folder in site.folders]
     for entry in reversed(
         _list_mappings(read_configuration(source_ids, read, layout="hugo").get("cascade"))

@@ -52,7 +52,7 @@ class ArchiveLimits:
     Attributes:
         members: maximum number of members (a ten-year X archive with media has about 50,000).
         member_bytes: maximum size of a member to read (X splits tweets into parts of 100 MB).
-        read_bytes: maximum total of bytes read from the archive.
+        read_bytes: maximum total number of bytes read from the archive.
         walked_bytes: maximum expanded size of a tar, including its media.
         ratio: maximum ratio of expanded to packed size, for a member or a whole tar above 16 MiB
             (tweets in JSON reach 20:1, and deflate cannot exceed 1032:1).
@@ -94,7 +94,7 @@ class Archive(ABC):
     Attributes:
         path: the path that was opened.
         kind: `folder`, `zip`, `tar` or `file`.
-        refused: number of unlisted members by reason (`unsafe_name`, `link`, `special_file`,
+        refused: number of rejected members by reason (`unsafe_name`, `link`, `special_file`,
             `encrypted`, `same_name_twice`, and `unreadable` for a folder that cannot be listed).
         written_at: time of the newest member, in Unix seconds. It orders two exports of one account
             even if copying changed the file's time.

@@ -58,7 +58,7 @@ def read_native_fields(text: str, suffix: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in entries:
         name = _PREFIX.sub("", key.lower(), count=1) or key.lower()
-        # In all these formats a field without a value is a flag.
+        # In all these formats, a field without a value is a flag.
         text_value = value.strip() or ("true" if parse_hiding_line(f"{name}: true") else "")
         if text_value and (name not in fields or parse_hiding_line(f"{name}: {text_value}")):
             fields[name] = text_value

@@ -82,8 +82,8 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
     """Read the head of a file, in any format that its name allows.
 
     Raises:
-        UnreadablePostError: `broken_front_matter` (never closed), `not_its_format`, or a reason of
-            `decode_with_encoding` or `conversations`.
+        UnreadablePostError: `broken_front_matter` (never closed), `not_its_format`, or a reason
+            from `decode_with_encoding` or `conversations`.
     """
     name = source_id.rsplit("/", 1)[-1]
     suffix = get_known_suffix(name)

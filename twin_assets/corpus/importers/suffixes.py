@@ -49,5 +49,5 @@ def get_known_suffix(name: str) -> str:
 
 
 def get_max_file_bytes(name: str) -> int:
-    """Return the maximum size at which a file of this name is read."""
+    """Return the maximum size, in bytes, of a file with this name."""
     return MAX_DOCUMENT_BYTES if get_known_suffix(name) in BINARY_SUFFIXES else MAX_POST_BYTES

@@ -54,5 +54,5 @@ def _read_and_clear(parser: Any) -> Iterator[Any]:
 
 
 def has_merged_items(element: Any) -> bool:
-    """Return whether a text in the element matches `MERGED_ITEM`."""
+    """Return whether a text in the element runs into the next item (`MERGED_ITEM`)."""
     return any(MERGED_ITEM.search(text) for text in element.itertext())
