@@ -47,7 +47,7 @@ def build_contract_check(
             claim="rows_keep_their_contract",
             version=contracts.schema_version(schema),
         )
-        problems = contracts.examine(
+        problems = contracts.check_batches(
             unverified_rows.read_batches(list(column_types(schema)), rows=BATCH_ROWS), schema
         )
         keys = [] if problems.missing else schema.primary_key()

@@ -31,7 +31,7 @@ AREAS = {
     "guards": ("twin_resources/gateway/guards/*.py", "unit/gateway/test_{guards*,safety}.py"),
     "bounds": (
         "twin_assets/corpus/importers/"
-        "{archive,feed_download,visibility_rules,json_rows,members,packed,xml_items}.py "
+        "{archive,feed_download,visibility_rules,json_rows,members,xml_items,zip_and_tar}.py "
         "twin_resources/storage/sources/feed_requests.py",
         "unit/corpus/test_{archive*,exports,platform_exports,front_matter,preview}.py "
         "unit/corpus/importers/test_*.py unit/sources/test_outside_addresses.py",

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator
 
 import polars as pl
 
-from twin_assets.corpus.code_blocks import prose_lines
+from twin_assets.corpus.code_blocks import iter_prose_lines
 from twin_assets.corpus.shingles import split_words
 
 MIN_POSTS = 5
@@ -77,7 +77,7 @@ _PLATFORM_LINE = re.compile(
 def remove_platform_lines(text: str) -> str:
     """Return Markdown without the known buttons and notices of platforms."""
     return _remove_lines(
-        text, {index for index, line in prose_lines(text) if is_platform_line(line)}
+        text, {index for index, line in iter_prose_lines(text) if is_platform_line(line)}
     )
 
 
@@ -95,7 +95,7 @@ def hash_lines(text: str) -> list[int]:
     """Return a number for each line that may be boilerplate, in order.
 
     Lines with equal words have equal numbers, and figures count as words. When all figures counted
-    as equal, lines such as "5 km in 31 minutes" from different days were removed as one line.
+    as equal, lines such as "5 km in 31 minutes" from different days were removed as repetitions.
     """
     numbers = [number for _, number in _hash_prose_lines(text)]
     half = MAX_LINES // 2
@@ -176,7 +176,7 @@ def _extract_word_count(number: pl.Expr) -> pl.Expr:
 
 
 def _hash_prose_lines(text: str) -> Iterator[tuple[int, int]]:
-    for index, line in prose_lines(text):
+    for index, line in iter_prose_lines(text):
         if _HEADING.match(line) or line.lstrip().startswith("|"):
             continue
         words = split_words(line)

@@ -3,9 +3,9 @@
 Scope: comparing names, and finding bylines inside a text. Out of scope: the byline field of an
 export (importers), the handling of a foreign post (`cleaning_verdicts`).
 
-In doubt, a post is the author's. The byline may be empty, "admin", or a first name, or it may
-contain the author's name and another. Further names of the author belong in `aliases` in the
-author's settings.
+If in doubt, a post counts as the author's. The byline may be empty, "admin", or a first name, or it
+may contain the author's name and another name. Further names of the author belong in `aliases` in
+the author's settings.
 
 The owner of an account may sign with a handle. A handle on most posts of a source is therefore the
 author's if no post there has the author's own name. A full name always names a person, and a shared
@@ -22,7 +22,7 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
-from twin_assets.corpus.code_blocks import prose_lines
+from twin_assets.corpus.code_blocks import iter_prose_lines
 
 _EDGE_LINES = 3
 """Number of lines at either end of a post that may contain a byline."""
@@ -71,7 +71,7 @@ def extract_translator(text: str) -> str:
 
 
 def _extract_name(text: str, patterns: Sequence[re.Pattern[str]]) -> str:
-    lines = [line.strip() for _, line in prose_lines(text) if line.strip()]
+    lines = [line.strip() for _, line in iter_prose_lines(text) if line.strip()]
     for line in dict.fromkeys([*lines[:_EDGE_LINES], *lines[-_EDGE_LINES:]]):
         for pattern in patterns:
             if len(line) < 400 and (match := pattern.fullmatch(line)):
@@ -88,22 +88,22 @@ def find_foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[
     """
     if not names:
         return set()
-    return {byline for byline in bylines if not byline_matches(byline, tuple(names))}
+    return {byline for byline in bylines if not is_own_byline(byline, tuple(names))}
 
 
-def byline_matches(byline: str, names: tuple[str, ...]) -> bool:
+def is_own_byline(byline: str, names: tuple[str, ...]) -> bool:
     """Return whether a byline may be one of `names`: equal, a part of it, or its initials.
 
     In a translation's byline, both the writer and the translator must match.
     """
     return all(
-        _byline_part_matches(part, names) for part in _TRANSLATED_BY.split(byline) if part.strip()
+        _is_matching_part(part, names) for part in _TRANSLATED_BY.split(byline) if part.strip()
     )
 
 
 def is_named_author(byline: str, names: tuple[str, ...]) -> bool:
     """Return whether a byline is one of `names`, and neither empty nor a role such as "admin"."""
-    return bool(_parse_byline_names(byline)) and byline_matches(byline, names)
+    return bool(_parse_byline_names(byline)) and is_own_byline(byline, names)
 
 
 def is_translation(byline: str) -> bool:
@@ -118,13 +118,13 @@ def _parse_byline_names(byline: str) -> list[tuple[str, ...]]:
     return [] if any(set(words) <= _ROLE_NAMES for words in nonempty_names) else nonempty_names
 
 
-def _byline_part_matches(byline: str, names: tuple[str, ...]) -> bool:
+def _is_matching_part(byline: str, names: tuple[str, ...]) -> bool:
     people = _parse_byline_names(byline)
     if not people:
         return True
     whole_byline = _split_name(_ADDRESS.sub(" ", byline))
     return any(
-        _names_match(words, _split_name(name))
+        _is_same_name(words, _split_name(name))
         for name in names
         for words in [*people, whole_byline]
         if _split_name(name)
@@ -140,8 +140,8 @@ def is_possible_handle(byline: str) -> bool:
     return len(cleaned_byline.split()) == 1 and not _UNSPACED_SCRIPTS.search(cleaned_byline)
 
 
-def _names_match(words: Sequence[str], name: Sequence[str]) -> bool:
-    """Match `chris wellons` with `c wellons`, `wellons chris`, `chriswellons` and `chris`."""
+def _is_same_name(words: Sequence[str], name: Sequence[str]) -> bool:
+    """Return whether two names may be the same: `chris wellons`, `c wellons`, `wellons chris`."""
     if "".join(words) in {"".join(name), "".join(reversed(name))}:
         return True
     shorter_name, longer_name = sorted((list(words), list(name)), key=len)
@@ -150,7 +150,7 @@ def _names_match(words: Sequence[str], name: Sequence[str]) -> bool:
     remaining_words = list(longer_name)
     for word in shorter_name:
         match = next(
-            (candidate for candidate in remaining_words if _words_match(word, candidate)), None
+            (candidate for candidate in remaining_words if _is_same_word(word, candidate)), None
         )
         if match is None:
             return False
@@ -158,8 +158,8 @@ def _names_match(words: Sequence[str], name: Sequence[str]) -> bool:
     return True
 
 
-def _words_match(word: str, other: str) -> bool:
-    return word == other or (1 in (len(word), len(other)) and word[0] == other[0])
+def _is_same_word(left: str, right: str) -> bool:
+    return left == right or (1 in (len(left), len(right)) and left[0] == right[0])
 
 
 @lru_cache(maxsize=1024)

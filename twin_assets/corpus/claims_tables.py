@@ -23,7 +23,6 @@ from twin_assets.corpus.cleaning_tables import (
 )
 from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.document_claims import CLAIMS
-from twin_resources.processes.wording import format_count
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -34,13 +33,13 @@ _STORED_COLUMNS = ("document_id", "source_id", "byline", "kept", "dropped_becaus
 
 
 @dataclass(frozen=True)
-class ExaminedClaim:
+class ClaimResult:
     """The result of checking one claim about stored documents.
 
     Attributes:
         holds: whether no document in the table violates the claim, and few enough documents were
             quarantined.
-        counts: the numbers behind the verdict.
+        counts: the numbers on which the result is based.
         message: the claim, the number of quarantined documents, and the next step if the claim does
             not hold.
     """
@@ -50,7 +49,7 @@ class ExaminedClaim:
     message: str
 
 
-def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[str, ExaminedClaim]:
+def check_all(tables: Tables, author: Author, *, most_quarantined: float) -> dict[str, ClaimResult]:
     """Check all claims (`CLAIMS`) about the stored documents.
 
     Args:
@@ -70,9 +69,9 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
         FAILED_RULES
     ].to_list()
     claim_violations = [rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)]
-    documents_kept = int(documents["kept"].sum())
-    share = len(claim_violations) / max(1, documents_kept + len(claim_violations))
-    examined_claims: dict[str, ExaminedClaim] = {}
+    kept_count = int(documents["kept"].sum())
+    share = len(claim_violations) / max(1, kept_count + len(claim_violations))
+    examined_claims: dict[str, ClaimResult] = {}
     for name, claim in claims.items():
         quarantined_count = sum(name in rules for rules in claim_violations)
         exceeds_limit = bool(quarantined_count) and share > most_quarantined
@@ -84,15 +83,13 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
             "quarantined_share": round(share, 4),
             "most_quarantined": most_quarantined,
         }
-        message = (
-            f"{CLAIMS[name]} Quarantined for it: {format_count(quarantined_count, 'document')}."
-        )
+        message = f"{CLAIMS[name]} Documents quarantined because of it: {quarantined_count:,}."
         if exceeds_limit:
             message += (
-                f" {share:.0%} of the usable documents break a claim, but "
-                f"{MAX_QUARANTINED_SETTING} allows {most_quarantined:.0%}. "
+                f" {share:.0%} of the usable documents violate a claim, but "
+                f"{MAX_QUARANTINED_SETTING} allows only {most_quarantined:.0%}. "
                 "Run `twin import PATH --dry-run` to list the files. "
                 f"Fix them, or raise {MAX_QUARANTINED_SETTING} to continue without them."
             )
-        examined_claims[name] = ExaminedClaim(claim.holds and not exceeds_limit, counts, message)
+        examined_claims[name] = ClaimResult(claim.holds and not exceeds_limit, counts, message)
     return examined_claims

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from twin_assets.corpus import claims_tables, cleaning, cleaning_account, document_claims
+from twin_assets.corpus import claims_tables, cleaning, document_claims, reconciliation
 from twin_assets.corpus.cleaning_tables import (
     CLEANED_TABLE,
     QUARANTINE_TABLE,
@@ -36,12 +36,12 @@ def cleaned_documents(
     author = read_author(settings, context.partition_key)
     run = update_cleaned_documents(tables, author)
     return report_materialization(
-        run.cleaned,
+        run.cleaned_documents,
         {
             "bytes_written": run.bytes_written,
-            "posts_cleaned": run.prepared.computed,
-            "posts_compared": run.similar.computed,
-            "quarantined": run.quarantined.rows,
+            "posts_cleaned": run.prepared_posts.computed,
+            "posts_compared": run.near_duplicates.computed,
+            "quarantined": run.quarantine.rows,
             **compute_document_statistics(tables, author.slug),
         },
     )
@@ -57,12 +57,12 @@ def every_import_is_kept_or_explained(
     author = context.partition_key
     columns = ["source_id", "kept", "dropped_because"]
     quarantined_posts = tables.read(QUARANTINE_TABLE, author, columns=["source_id"])
-    counts = cleaning_account.reconcile_posts(
+    counts = reconciliation.reconcile_posts(
         tables.read("raw_posts", author, columns=["source_id"]),
         tables.read(CLEANED_TABLE, author, columns=columns),
-        quarantined=quarantined_posts["source_id"],
+        quarantined_ids=quarantined_posts["source_id"],
     )
-    return dg.AssetCheckResult(passed=cleaning_account.is_balanced(counts), metadata=dict(counts))
+    return dg.AssetCheckResult(passed=reconciliation.is_balanced(counts), metadata=dict(counts))
 
 
 @dg.multi_asset_check(
@@ -90,7 +90,7 @@ def claims_of_cleaned_documents(
     share that `TWIN_MOST_QUARANTINED` allows.
     """
     author = read_author(settings, context.partition_key)
-    claims = claims_tables.examine(tables, author, most_quarantined=settings.most_quarantined)
+    claims = claims_tables.check_all(tables, author, most_quarantined=settings.most_quarantined)
     for name, claim in claims.items():
         yield dg.AssetCheckResult(
             check_name=name,

@@ -185,7 +185,7 @@ def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
         if (translator := extract_translator(text)) and not is_translation(row["byline"]):
             row["byline"] = f"{row['byline']}, {TRANSLATED_BY} {translator}".lstrip(", ")
         text = boilerplate.remove_platform_lines(text)
-        language = _choose_language(text, declared=post["language"] or "")
+        language = _choose_language(text, declared_language=post["language"] or "")
     # Some number formats occur only in regions where the language is spoken.
     redact = partial(privacy.redact, region=language)
     redacted_title, redacted_text = redact(title), redact(text)
@@ -213,12 +213,12 @@ def _clean_body(markup: str, source: str, *, title: str, is_mdx: bool) -> str:
     return normalize_text(clean_markdown(source, title=title, is_mdx=is_mdx)).strip()
 
 
-def _choose_language(text: str, *, declared: str) -> str:
+def _choose_language(text: str, *, declared_language: str) -> str:
     """Return the detected language, or the declared language if it cannot be detected."""
     language = detect_language(text)
     return (
-        declared.split("-", maxsplit=1)[0].lower()
-        if language == UNDETERMINED and declared
+        declared_language.split("-", maxsplit=1)[0].lower()
+        if language == UNDETERMINED and declared_language
         else language
     )
 

@@ -6,13 +6,13 @@ Scope: the intermediate tables and the order of their updates. Out of scope: the
     raw_posts → prepared_posts       each post, cleaned separately
               → near_duplicates      each text's bands and the texts similar to it
               → document_claims      each document's measurements
-              → cleaned_documents    the verdict over all posts, and the text without repeated lines
+              → cleaned_documents    the verdict on each post, and the text without repeated lines
               → cleaned_documents_quarantine    rows that violate a rule, with `failed_rules`
 
-Verdicts use narrow columns of all posts; texts are read only for changed posts. The bands are in a
-list column with one row per document. A lookup scans it and takes 0.14 CPU seconds for 100,000
-posts. (With a LABEL_LIST index it took 1.2 seconds. A B-tree needs one row per band, which costs a
-sync more than the lookup saves.)
+Verdicts use a few small columns of all posts; texts are read only for changed posts. The bands are
+in a list column with one row per document. A lookup scans this column, which takes 0.14 CPU seconds
+for 100,000 posts; with a LABEL_LIST index, it took 1.2 seconds. A B-tree needs one row per band,
+which costs each sync more time than it saves in the lookup.
 """
 # pyright: strict
 
@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import cleaning, contracts, document_claims, near_duplicates
-from twin_assets.corpus.cleaning_account import count_dropped_by_reason, count_values, sum_counts
 from twin_assets.corpus.cleaning_verdicts import (
     VERDICT_INPUT_COLUMNS,
     decide_verdicts,
@@ -38,6 +37,7 @@ from twin_assets.corpus.corpus_tables import (
     validate_rows,
 )
 from twin_assets.corpus.document_claims import DocumentClaims
+from twin_assets.corpus.reconciliation import count_dropped_by_reason, count_values, sum_counts
 from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
 
@@ -62,16 +62,15 @@ _COMPARISON_BATCH_ROWS = 5_000  # each lookup scans the bands of all documents
 class CleaningRun:
     """The results of one update, by table."""
 
-    prepared: SyncResult
-    similar: SyncResult
-    measured: SyncResult
-    cleaned: SyncResult
-    quarantined: SyncResult
+    prepared_posts: SyncResult
+    near_duplicates: SyncResult
+    document_claims: SyncResult
+    cleaned_documents: SyncResult
+    quarantine: SyncResult
 
     @property
     def bytes_written(self) -> int:
-        steps = (self.prepared, self.similar, self.measured, self.cleaned, self.quarantined)
-        return sum(step.bytes_written for step in steps)
+        return sum(result.bytes_written for result in vars(self).values())
 
 
 def list_author_names(author: Author) -> tuple[str, ...]:
@@ -86,8 +85,8 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         TableNotFoundError: `raw_posts` has never been materialized.
     """
     slug, names = author.slug, list_author_names(author)
-    update = _AuthorTables(tables, slug)
-    prepared_sync = update.sync(
+    author_tables = _AuthorTables(tables, slug)
+    prepared_sync = author_tables.sync(
         Upstream("raw_posts", slug, columns=cleaning.RAW_COLUMNS),
         PREPARED_TABLE,
         lambda rows: validate_rows(cleaning.prepare_posts(rows), PreparedPosts),
@@ -113,29 +112,31 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         SIMILAR_TABLE, slug, columns=["document_id", "body_hash", "words", "similar"]
     )
     verdicts = decide_verdicts(prepared_rows, candidates, similar_rows, names=names)
-    measured_sync = update.sync(
+    measured_sync = author_tables.sync(
         verdicts.select("source_id", "fields_hash", "repeated", "dropped_because"),
         MEASURED_TABLE,
-        update.measure,
+        author_tables.measure,
         column_types(DocumentClaims),
         version=f"{document_claims.CLAIMS_VERSION}, {cleaning.CLEANING_VERSION}",
     )
-    verdicts_with_claims = update.add_broken_claims(verdicts, prepared_rows, names)
-    cleaned_sync = update.sync(
+    verdicts_with_claims = author_tables.add_broken_claims(verdicts, prepared_rows, names)
+    cleaned_sync = author_tables.sync(
         verdicts_with_claims,
         CLEANED_TABLE,
         lambda batch: contracts.select_valid_rows(
-            update.build_document_rows(batch.filter(pl.col("breaks").list.len() == 0)),
+            author_tables.build_document_rows(batch.filter(pl.col("breaks").list.len() == 0)),
             CleanedDocuments,
         ),
         column_types(CleanedDocuments),
     )
-    quarantined_sync = update.sync(
+    quarantined_sync = author_tables.sync(
         verdicts_with_claims.join(
             tables.read(CLEANED_TABLE, slug, columns=["source_id"]), on="source_id", how="anti"
         ),
         QUARANTINE_TABLE,
-        lambda batch: cleaning.select_quarantined_rows(update.build_document_rows(batch), batch),
+        lambda batch: cleaning.select_quarantined_rows(
+            author_tables.build_document_rows(batch), batch
+        ),
         contracts.build_quarantine_columns(CleanedDocuments),
     )
     return CleaningRun(prepared_sync, similar_sync, measured_sync, cleaned_sync, quarantined_sync)
@@ -200,13 +201,13 @@ class _AuthorTables:
         return document_claims.measure(rows, posts)
 
     def add_broken_claims(
-        self, verdicts: pl.DataFrame, prepared: pl.DataFrame, names: Sequence[str]
+        self, verdicts: pl.DataFrame, prepared_posts: pl.DataFrame, names: Sequence[str]
     ) -> pl.DataFrame:
         """Return the verdicts with the claims that each document violates (`breaks`)."""
         measurements = self.tables.read(MEASURED_TABLE, self.slug)
         claims = document_claims.check_claims(measurements, names)
         return verdicts.join(
-            cleaning.find_violated_claims(prepared, claims),
+            cleaning.find_violated_claims(prepared_posts, claims),
             on="source_id",
             how="left",
             maintain_order="left",

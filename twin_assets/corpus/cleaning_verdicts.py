@@ -3,8 +3,8 @@
 Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of scope: cleaning
 a text (`cleaning`), finding similar texts (`near_duplicates`), storing.
 
-All functions here read narrow columns of all posts, without their text. Posts with an unchanged
-verdict are not processed again (`cleaning_tables`).
+All functions here read a few small columns of all posts, but not their text. Posts with an
+unchanged verdict are not processed again (`cleaning_tables`).
 """
 # pyright: strict
 
@@ -49,7 +49,7 @@ _MAJORITY_SHARE = 0.5
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
-def find_foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def find_foreign_posts(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the `source_id` of each post by someone else.
 
     The owner of an account may sign with a handle. A byline on more than half of a source's posts
@@ -57,39 +57,39 @@ def find_foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataF
     has the author's name.
 
     Args:
-        prepared: `source_id`, `source` and `byline`.
+        posts: `source_id`, `source` and `byline`.
         names: the author's name and aliases; without names, no post is foreign.
     """
-    byline_counts = _count_bylines(prepared, names)
+    byline_counts = _count_bylines(posts, names)
     foreign_rows = byline_counts.filter(~(pl.col("most") & pl.col("adoptable")))
-    signed_posts = prepared.filter(pl.col("byline") != "").select("source_id", "source", "byline")
+    signed_posts = posts.filter(pl.col("byline") != "").select("source_id", "source", "byline")
     return signed_posts.join(foreign_rows, on=["source", "byline"], how="semi").select("source_id")
 
 
-def find_adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def find_adopted_handles(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the handles that count as the author's: `source`, `byline`, `len`, `posts`.
 
     Args:
-        prepared: as in `find_foreign_posts`.
+        posts: as in `find_foreign_posts`.
         names: the author's name and aliases.
     """
-    return _count_bylines(prepared, names).filter("most", "adoptable").select(*_COUNT_COLUMNS)
+    return _count_bylines(posts, names).filter("most", "adoptable").select(*_COUNT_COLUMNS)
 
 
-def find_unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Return the names on most posts of a source that are not known as the author's.
+def find_unclaimed_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Return the bylines on most posts of a source that are not known to be the author's.
 
-    Adopted handles and bylines with a translator are excluded. The user must say whose names the
-    others are.
+    Adopted handles and bylines with a translator are excluded. The user must say whether
+    the remaining ones are the author's.
 
     Args:
-        prepared: as in `find_foreign_posts`.
+        posts: as in `find_foreign_posts`.
         names: the author's name and aliases.
 
     Returns:
         `source`, `byline`, `len` (posts with this byline) and `posts` (posts of the source).
     """
-    byline_counts = _count_bylines(prepared, names)
+    byline_counts = _count_bylines(posts, names)
     bylines = [byline for byline in byline_counts["byline"].unique() if not is_translation(byline)]
     unclaimed_rows = byline_counts.filter(
         "most", ~pl.col("adoptable"), pl.col("byline").is_in(bylines)
@@ -100,10 +100,10 @@ def find_unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.D
 _COUNT_COLUMNS = ("source", "byline", "len", "posts")
 
 
-def _count_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def _count_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Count each source's posts by foreign byline, and mark majorities and possible handles."""
-    posts_by_source = prepared.group_by("source").len("posts")
-    signed_posts = prepared.filter(pl.col("byline") != "")
+    posts_by_source = posts.group_by("source").len("posts")
+    signed_posts = posts.filter(pl.col("byline") != "")
     byline_counts = (
         signed_posts.group_by("source", "byline").len().join(posts_by_source, on="source")
     )
@@ -128,20 +128,20 @@ def _count_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame
     )
 
 
-def select_comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
+def select_comparison_candidates(posts: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
     """Return the posts to compare: the oldest post with each body, without dropped posts.
 
     Args:
-        prepared: `VERDICT_INPUT_COLUMNS` of all posts.
+        posts: `VERDICT_INPUT_COLUMNS` of all posts.
 
     Returns:
         `document_id`, `body_hash` (of the text without repeated lines), `repeated`.
     """
-    remaining_posts = _select_remaining_posts(prepared, names)
+    remaining_posts = _select_remaining_posts(posts, names)
     repeated_hashes = find_repeated_lines(remaining_posts["lines"])
-    oldest_posts = remaining_posts.sort(*_build_age_sort_keys(), maintain_order=True).unique(
-        "content_hash", keep="first", maintain_order=True
-    )
+    age = pl.col("published_at").fill_null(_LATEST)  # undated posts are last
+    sorted_posts = remaining_posts.sort(age, "source_id", maintain_order=True)
+    oldest_posts = sorted_posts.unique("content_hash", keep="first", maintain_order=True)
     candidates = _add_repeated_lines(oldest_posts, repeated_hashes)
     bodies = [
         hashlib.sha256(f"{fields} {lines}".encode()).hexdigest()[:32]
@@ -155,29 +155,29 @@ def select_comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]
 
 
 def decide_verdicts(
-    prepared: pl.DataFrame, candidates: pl.DataFrame, similar: pl.DataFrame, *, names: Sequence[str]
+    posts: pl.DataFrame, candidates: pl.DataFrame, bodies: pl.DataFrame, *, names: Sequence[str]
 ) -> pl.DataFrame:
     """Return the verdict of each post (`VERDICT_SCHEMA`), ordered by `source_id`.
 
     Args:
-        prepared: `VERDICT_INPUT_COLUMNS` of all posts.
+        posts: `VERDICT_INPUT_COLUMNS` of all posts.
         candidates: the result of `select_comparison_candidates`.
-        similar: the result of `near_duplicates.compare_bodies` for all candidates.
+        bodies: the result of `near_duplicates.compare_bodies` for all candidates.
     """
-    verdicts = _decide_comparison_verdicts(prepared, candidates, similar, names=names)
+    verdicts = _decide_comparison_verdicts(posts, candidates, bodies, names=names)
     copies = (
         verdicts.filter(pl.col("duplicate_of") != "")
-        .join(prepared.select("document_id", "url"), on="document_id")
+        .join(posts.select("document_id", "url"), on="document_id")
         .sort("document_id")
         .group_by("duplicate_of", maintain_order=True)
         .agg(pl.struct("document_id", "url").alias("copies"))
         .rename({"duplicate_of": "document_id"})
     )
-    foreign_rows = find_foreign_posts(prepared, names).with_columns(
+    foreign_rows = find_foreign_posts(posts, names).with_columns(
         pl.lit("foreign_byline").alias("foreign")
     )
     all_posts = (
-        prepared.select("document_id", "source_id", "fields_hash", "dropped_because")
+        posts.select("document_id", "source_id", "fields_hash", "dropped_because")
         .join(candidates.select("document_id", "repeated"), on="document_id", how="left")
         .join(verdicts, on="document_id", how="left")
         .join(copies, on="document_id", how="left")
@@ -204,14 +204,14 @@ def decide_verdicts(
 
 
 def _decide_comparison_verdicts(
-    prepared: pl.DataFrame, candidates: pl.DataFrame, similar: pl.DataFrame, *, names: Sequence[str]
+    posts: pl.DataFrame, candidates: pl.DataFrame, bodies: pl.DataFrame, *, names: Sequence[str]
 ) -> pl.DataFrame:
     """Return `document_id`, `verdict` and `duplicate_of` of the posts that are not yet dropped."""
-    boilerplate_only = similar.filter(pl.col("words") < MIN_WORDS).select("document_id")
+    boilerplate_only = bodies.filter(pl.col("words") < MIN_WORDS).select("document_id")
     near_duplicates = _collapse_near_duplicates(
-        prepared, similar.join(boilerplate_only, on="document_id", how="anti")
+        posts, bodies.join(boilerplate_only, on="document_id", how="anti")
     )
-    remaining_posts = _select_remaining_posts(prepared, names)
+    remaining_posts = _select_remaining_posts(posts, names)
     # Posts with the same body as a candidate get that candidate's verdict.
     representatives = (
         remaining_posts.select("document_id", "content_hash")
@@ -247,15 +247,10 @@ def _decide_comparison_verdicts(
     )
 
 
-def _select_remaining_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    return prepared.filter(pl.col("dropped_because") == "").join(
-        find_foreign_posts(prepared, names), on="source_id", how="anti"
+def _select_remaining_posts(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    return posts.filter(pl.col("dropped_because") == "").join(
+        find_foreign_posts(posts, names), on="source_id", how="anti"
     )
-
-
-def _build_age_sort_keys() -> tuple[pl.Expr, pl.Expr]:
-    """Return sort keys that order posts from oldest to newest, with undated posts last."""
-    return pl.col("published_at").fill_null(_LATEST), pl.col("source_id")
 
 
 def _add_repeated_lines(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:
@@ -273,26 +268,26 @@ def _add_repeated_lines(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFram
     ).with_columns(pl.col("repeated").fill_null(empty_list))
 
 
-def _collapse_near_duplicates(prepared: pl.DataFrame, similar: pl.DataFrame) -> pl.DataFrame:
-    """Return each near-duplicate's `document_id`, and as `richer` the document kept instead."""
+def _collapse_near_duplicates(posts: pl.DataFrame, bodies: pl.DataFrame) -> pl.DataFrame:
+    """Return each near-duplicate's `document_id`, with the document kept instead as `richer`."""
     pairs = (
-        similar.select("document_id", "words", "body_hash", "similar")
+        bodies.select("document_id", "words", "body_hash", "similar")
         .explode("similar", empty_as_null=True)
         .drop_nulls("similar")
         .unnest("similar")
     )
     # Similarities to texts that have changed or are no longer candidates are ignored.
-    current_bodies = similar.select(
+    current_bodies = bodies.select(
         pl.col("document_id").alias("other_id"), pl.col("body_hash").alias("other_hash")
     )
     pairs = pairs.join(current_bodies, on=["other_id", "other_hash"], how="semi")
     paired_ids = pl.concat([pairs["document_id"], pairs["other_id"]]).unique()
     paired_documents = (
-        similar.select("document_id", "words")
+        bodies.select("document_id", "words")
         .join(paired_ids.alias("document_id").to_frame(), on="document_id", how="semi")
-        .join(prepared.select("document_id", "published_at", "source_id"), on="document_id")
+        .join(posts.select("document_id", "published_at", "source_id"), on="document_id")
     )
-    # Of two copies of equal length the older one is kept.
+    # Of two copies of equal length, the older is kept.
     ranks = {
         name: (-words, published_at or _LATEST, source_id)
         for name, words, published_at, source_id in paired_documents.iter_rows()

@@ -44,7 +44,7 @@ def fence_code(code: str, language: str = "") -> str:
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
 
 
-def prose_lines(markdown: str) -> Iterator[tuple[int, str]]:
+def iter_prose_lines(markdown: str) -> Iterator[tuple[int, str]]:
     """Yield the index (from 0) and the text of every line outside fenced blocks."""
     fence = ""
     for index, line in enumerate(markdown.split("\n")):
@@ -59,5 +59,5 @@ def prose_lines(markdown: str) -> Iterator[tuple[int, str]]:
 
 def remove_code(markdown: str) -> str:
     """Return Markdown without its fenced blocks and inline code."""
-    prose = "\n".join(line for _, line in prose_lines(markdown))
+    prose = "\n".join(line for _, line in iter_prose_lines(markdown))
     return re.sub(r"`[^`\n]*`", " ", prose)

@@ -1,4 +1,4 @@
-"""Enforce a table's contract: rows that violate the schema are quarantined with the rules.
+"""Enforce a table's contract: quarantine rows that violate its schema, with the violated rules.
 
 Scope: separating valid from invalid rows, and the columns of the quarantine table. Out of scope:
 the schemas (`corpus_tables.py` of each stage), the Dagster check (`twin_assets/contract_checks`).
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import dataframely as dy
 import polars as pl
 
-from twin_assets.corpus.cleaning_account import count_values
 from twin_assets.corpus.corpus_tables import column_types
+from twin_assets.corpus.reconciliation import count_values
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -62,7 +62,7 @@ def build_quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
     return {**column_types(schema), FAILED_RULES: pl.List(pl.String())}
 
 
-def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractReport:
+def check_batches(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractReport:
     """Check rows against their contract, batch by batch.
 
     A rule or primary key that covers several rows is checked only within a batch;

@@ -63,7 +63,7 @@ COUNTS_BY_KIND = dy.List(dy.Struct({"kind": dy.String(), "count": dy.Int64(min=1
 
 
 class _Documents(dy.Schema):
-    """The columns that a post has before and after the verdict over all posts."""
+    """The columns that a post has both before and after its verdict."""
 
     document_id = dy.String(primary_key=True, min_length=1)
     source_id = dy.String(min_length=1)

@@ -4,7 +4,7 @@ Scope: measuring a document against its source, and finding documents that viola
 scope: quarantining them (`cleaning_tables`), the Dagster checks (`cleaned_documents`), cleaning.
 
 No check reuses the code that made the decision in cleaning. Menus are found in running text
-(`share_menus`), signatures by a different rule (`signatures`), personal data with a second list
+(`share_menus`), signatures by a different rule (`signatures`), personal data with other patterns
 (`personal_traces`), and quotations in the source (`source_quotations`). A document is measured
 again only after it changes (table `document_claims`).
 """
@@ -23,9 +23,9 @@ import dataframely as dy
 import polars as pl
 
 from twin_assets.corpus import source_quotations
-from twin_assets.corpus.code_blocks import prose_lines
+from twin_assets.corpus.code_blocks import iter_prose_lines
 from twin_assets.corpus.corpus_tables import column_types
-from twin_assets.corpus.personal_traces import count_personal_traces
+from twin_assets.corpus.personal_traces import count_personal_data
 from twin_assets.corpus.share_menus import count_menus
 from twin_assets.corpus.signatures import find_foreign_signatures, find_signature
 
@@ -114,7 +114,7 @@ def _measure_document(
         "signed": find_signature(str(post["text"]), str(post["author"] or ""))
         if is_kept and post
         else "",
-        "personal": count_personal_traces(text) + count_personal_traces(title),
+        "personal": count_personal_data(text) + count_personal_data(title),
         "quotations": len(quotations),
         "quotations_unmarked": source_quotations.count_unmarked_quotations(quotations, text),
         "edges": _hash_edge_paragraphs(text),
@@ -122,8 +122,8 @@ def _measure_document(
 
 
 def _hash_edge_paragraphs(text: str) -> list[int]:
-    """Return numbers for the first and last paragraphs; equal words have equal numbers."""
-    lines = [line for _, line in prose_lines(text) if not _NO_PARAGRAPH.match(line)]
+    """Return a hash for each of the first and last paragraphs, based only on their words."""
+    lines = [line for _, line in iter_prose_lines(text) if not _NO_PARAGRAPH.match(line)]
     trailing_lines = lines[max(_LEADING_PARAGRAPHS, len(lines) - _TRAILING_PARAGRAPHS) :]
     edges: list[int] = []
     for line in (*lines[:_LEADING_PARAGRAPHS], *trailing_lines):
@@ -136,7 +136,7 @@ def _hash_edge_paragraphs(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class DocumentClaim:
-    """The documents that violate a claim, and the numbers behind the result."""
+    """The documents that violate a claim, and the counts to report."""
 
     counts: Mapping[str, Any]
     violating_ids: frozenset[str] = field(default_factory=frozenset[str])
@@ -147,26 +147,26 @@ class DocumentClaim:
 
 
 def check_claims(
-    measured: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
+    measurements: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
 ) -> dict[str, DocumentClaim]:
     """Check each of `CLAIMS` for all documents of an author.
 
     Args:
-        measured: `DocumentClaims`.
+        measurements: `DocumentClaims`.
         names: the author's name and aliases.
         bylines: `document_id` and the `byline` after cleaning, checked in addition to `signed`.
     """
     return {
-        "no_platform_boilerplate_left": check_platform_boilerplate(measured),
-        "no_foreign_byline": check_foreign_bylines(measured, names, bylines),
-        "no_pii_left": check_personal_data(measured),
-        "quotations_keep_their_mark": check_quotations(measured),
+        "no_platform_boilerplate_left": check_platform_boilerplate(measurements),
+        "no_foreign_byline": check_foreign_bylines(measurements, names, bylines),
+        "no_pii_left": check_personal_data(measurements),
+        "quotations_keep_their_mark": check_quotations(measurements),
     }
 
 
-def check_platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
+def check_platform_boilerplate(measurements: pl.DataFrame) -> DocumentClaim:
     """Check that no kept document has menus, buttons, notices or repeated edge paragraphs."""
-    kept_documents = measured.filter("kept")
+    kept_documents = measurements.filter("kept")
     min_documents = max(MIN_REPEATS, math.ceil(MIN_SHARE * kept_documents.height))
     edges_by_document = (
         kept_documents.select("document_id", "edges")
@@ -190,18 +190,18 @@ def check_platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
     )
 
 
-def check_personal_data(measured: pl.DataFrame) -> DocumentClaim:
+def check_personal_data(measurements: pl.DataFrame) -> DocumentClaim:
     """Check that no kept document or title contains data that `personal_traces` finds."""
-    leaking_documents = measured.filter(pl.col("kept") & (pl.col("personal") > 0))
+    leaking_documents = measurements.filter(pl.col("kept") & (pl.col("personal") > 0))
     return DocumentClaim(
         {"documents": leaking_documents.height, "pieces": int(leaking_documents["personal"].sum())},
         frozenset(leaking_documents["document_id"]),
     )
 
 
-def check_quotations(measured: pl.DataFrame) -> DocumentClaim:
+def check_quotations(measurements: pl.DataFrame) -> DocumentClaim:
     """Check that no quoted paragraph of a post is prose in its document (`source_quotations`)."""
-    kept_documents = measured.filter("kept")
+    kept_documents = measurements.filter("kept")
     unmarked_documents = kept_documents.filter(pl.col("quotations_unmarked") > 0)
     return DocumentClaim(
         {
@@ -214,16 +214,16 @@ def check_quotations(measured: pl.DataFrame) -> DocumentClaim:
 
 
 def check_foreign_bylines(
-    measured: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
+    measurements: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
 ) -> DocumentClaim:
     """Check that no kept document is signed by someone else (`signatures`).
 
     Args:
-        measured: `document_id`, `source`, `signed` and `kept`.
+        measurements: `document_id`, `source`, `signed` and `kept`.
         names: the author's name and aliases.
         bylines: `document_id` and the `byline` after cleaning, checked in addition to `signed`.
     """
-    kept_documents = measured.filter("kept").select("document_id", "source", "signed")
+    kept_documents = measurements.filter("kept").select("document_id", "source", "signed")
     foreign_ids = find_foreign_signatures(kept_documents.iter_rows(), names)
     if bylines is not None:
         signed_documents = kept_documents.join(bylines, on="document_id").select(

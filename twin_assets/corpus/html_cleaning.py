@@ -1,4 +1,4 @@
-"""Clean an HTML post: all of a fragment, or the main text of a whole page with trafilatura.
+"""Clean an HTML post: keep all of a fragment, but only the main text of a page (trafilatura).
 
 Scope: finding the part of the tree that is the post, and preparing it so that trafilatura loses no
 text. Out of scope: converting a tree to Markdown (`html_markdown`), Markdown posts
@@ -7,7 +7,7 @@ text. Out of scope: converting a tree to Markdown (`html_markdown`), Markdown po
 Method: https://trafilatura.readthedocs.io/. A fragment is a platform's export of a post, so it
 needs no extraction. In ten of 95 such posts, trafilatura lost 5 to 20 % of the words: code with
 markup inside, and text between blocks. For a page, the code converts trafilatura's tree instead of
-its Markdown, because parsing the Markdown again took a third of the time.
+its Markdown, because parsing the Markdown again took a third of the total time.
 """
 # pyright: strict
 

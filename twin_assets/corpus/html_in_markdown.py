@@ -1,4 +1,4 @@
-"""Convert raw HTML in a Markdown post to Markdown, with the renderer for HTML posts.
+"""Convert raw HTML in a Markdown post to Markdown, using the renderer for HTML posts.
 
 Scope: grouping the blocks that a tag spans, and rendering them together. Out of scope: the Markdown
 equivalent of a tag (`html_markdown`), blocks without tags (`markdown_cleaning`).
@@ -31,7 +31,7 @@ _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]{0,60})(?=[\s/>])([^<>]{0,2000})>")
 _VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 )
-# Blocks with these tags are rendered as HTML; other tags are reduced to their words.
+# Blocks with these tags are rendered as HTML; other tags are replaced with their text.
 _RENDERED_TAGS = frozenset(
     {"b", "strong", "i", "em", "s", "del", "strike", "code", "tt", "q", "sup", "sub", "math"}
     | {"blockquote", "pre", "table", "thead", "tbody", "tfoot", "tr", "td", "th"}
@@ -48,7 +48,7 @@ _NEVER_INLINE_TAGS = frozenset(
 
 @dataclass(slots=True)
 class _Tag:
-    """A tag in the source of `token`; `is_kept` if it is closed or needs no closing tag."""
+    """A tag in the source of `token`; it is kept if it is closed or needs no closing tag."""
 
     token: Token
     start: int
@@ -124,9 +124,8 @@ def _map_block_spans(tags: Sequence[_Tag]) -> dict[int, int]:
                 last_blocks.get(opening_tag.block, 0), closing_tag.block
             )
         elif not is_same_token and not (opening_tag.is_inline and closing_tag.is_inline):
-            opening_tag.is_kept = closing_tag.is_kept = (
-                False  # this element contains Markdown blocks
-            )
+            # This element contains Markdown blocks.
+            opening_tag.is_kept = closing_tag.is_kept = False
     for tag in reversed(tags):
         if not tag.is_kept:
             content = tag.token.content
@@ -159,27 +158,27 @@ def _pair_tags(tags: Sequence[_Tag]) -> Iterator[tuple[_Tag, _Tag]]:
             yield opening_tag, tag
 
 
-def _render_formula(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
-    return f"<{FORMULA}>{escape(tokens[place].content)}</{FORMULA}>"
+def _render_formula(_: Any, tokens: Sequence[Token], index: int, *_options: Any) -> str:
+    return f"<{FORMULA}>{escape(tokens[index].content)}</{FORMULA}>"
 
 
-def _render_displayed_formula(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
-    return f'<pre class="{FORMULA}">{escape(tokens[place].content)}</pre>'
+def _render_displayed_formula(_: Any, tokens: Sequence[Token], index: int, *_options: Any) -> str:
+    return f'<pre class="{FORMULA}">{escape(tokens[index].content)}</pre>'
 
 
-def _render_line_end(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
-    character_before = tokens[place - 1].content[-1:] if place else ""
-    character_after = tokens[place + 1].content[:1] if place + 1 < len(tokens) else ""
-    return "" if is_east_asian(character_before) and is_east_asian(character_after) else "\n"
+def _render_line_end(_: Any, tokens: Sequence[Token], index: int, *_options: Any) -> str:
+    previous_character = tokens[index - 1].content[-1:] if index else ""
+    next_character = tokens[index + 1].content[:1] if index + 1 < len(tokens) else ""
+    return "" if is_east_asian(previous_character) and is_east_asian(next_character) else "\n"
 
 
-def _render_escaped(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
-    return escape(mark_escaped_character(tokens[place].content, tokens[place].markup))
+def _render_escaped(_: Any, tokens: Sequence[Token], index: int, *_options: Any) -> str:
+    return escape(mark_escaped_character(tokens[index].content, tokens[index].markup))
 
 
 @lru_cache(maxsize=1)
 def _build_html_renderer() -> MarkdownIt:
-    """Return an HTML writer that renders non-CommonMark syntax for `html_markdown`."""
+    """Return a parser whose HTML renderer writes non-CommonMark syntax for `html_markdown`."""
     from markdown_it import MarkdownIt
 
     writer = MarkdownIt("commonmark")

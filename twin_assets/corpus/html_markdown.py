@@ -5,7 +5,7 @@ post (`html_cleaning`), text without tags (`html_fragment`).
 Tags: https://html.spec.whatwg.org/multipage/, Markdown: https://spec.commonmark.org/,
 https://github.github.com/gfm/#tables-extension-
 
-White space is collapsed as in a browser. An unknown tag is replaced with its words. The traversal
+White space is collapsed as in a browser. An unknown tag is replaced with its text. The traversal
 uses an explicit stack, because a post with a thousand open tags would exceed Python's recursion
 limit.
 """
@@ -233,8 +233,8 @@ class _Container:
 
     Attributes:
         blocks: the finished blocks of the element.
-        prose_blocks: the number of blocks that are not lists; a list with two of them in an item is
-            loose.
+        prose_blocks: the number of blocks that are not lists; a list is loose if one of its items
+            has two such blocks.
         is_plain: whether all blocks are paragraphs; otherwise the element does not fit into a
             table.
         items: the mark and the blocks of each list item.
@@ -266,7 +266,7 @@ class _Container:
 
 
 class _Writer:
-    """Markdown writer with the blocks of the open elements and the inline parts of the next one."""
+    """Markdown writer with the blocks of open elements and the inline parts of the next block."""
 
     def __init__(self, code_blocks: Sequence[str]) -> None:
         self._code_blocks = code_blocks
@@ -440,7 +440,7 @@ class _Writer:
 
 
 def render_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table of rows of equal length, the first of which is its head."""
+    """Return a Markdown table whose first row is the header; all rows have the same length."""
     lines = [
         # A line end or a bare pipe would end the cell.
         "| " + " | ".join(_BARE_PIPE.sub(r"\\|", cell.replace("\n", " ")) for cell in row) + " |"
@@ -458,7 +458,7 @@ def _render_list(container: _Container) -> str:
 
 
 def indent(text: str, *, first_prefix: str, next_prefix: str = "") -> str:
-    """Return text with a prefix before its first line, and another or spaces before the others."""
+    """Put a prefix before the first line, and `next_prefix` or spaces before each further line."""
     next_prefix = next_prefix or " " * len(first_prefix)
     first_line, *next_lines = text.split("\n")
     indented_lines = [

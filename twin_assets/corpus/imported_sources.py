@@ -1,7 +1,7 @@
-"""Update the table `raw_posts` from the sources incrementally.
+"""Update the table `raw_posts` incrementally from an author's sources.
 
-Scope: one import, and data from the previous import. Out of scope: finding the changes
-(`importing`), reading exports (`exported`).
+Scope: running one import, and reading the posts of the previous one. Out of scope: finding the
+changes (`importing`), reading exports (`exports`).
 """
 # pyright: strict
 
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import importing
-from twin_assets.corpus.cleaning_account import count_values
 from twin_assets.corpus.corpus_tables import RawPosts, column_types
 from twin_assets.corpus.importing import STORED_COLUMNS
 from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.reconciliation import count_values
 from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
 
 
 def read_stored_import(store: Tables, author: str) -> pl.DataFrame | None:
-    """Return the author's posts (`STORED_COLUMNS`), or None without an import."""
+    """Return the author's stored posts (`STORED_COLUMNS`), or None before the first import."""
     if not store.exists("raw_posts", author):
         return None
     return store.read("raw_posts", author, columns=list(STORED_COLUMNS))

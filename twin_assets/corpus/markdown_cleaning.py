@@ -89,7 +89,7 @@ def _render_tokens(tokens: Sequence[Token], title: str) -> str:
 
 
 def _unwrap_callouts(tokens: Sequence[Token]) -> None:
-    """Turn callouts, which the parser reports as quotations, into the author's plain blocks."""
+    """Turn callouts, which the parser reports as block quotations, into plain blocks."""
     callout_stack: list[bool] = []
     for index, token in enumerate(tokens):
         if token.type == "blockquote_open":
@@ -156,7 +156,7 @@ def _render_block(node: SyntaxTreeNode) -> str:
             return _render_list(node)
         case "table":
             return _render_table(node)
-        case _:  # a thematic break has no words
+        case _:  # a thematic break has no text
             return ""
 
 
@@ -219,7 +219,7 @@ def _render_inline_node(node: SyntaxTreeNode) -> str:
 
 
 def _join_inline(nodes: Sequence[SyntaxTreeNode]) -> str:
-    """Join inline nodes in order; a line end becomes a space, or nothing between ideographs."""
+    """Join inline nodes in order; a line break becomes a space, or nothing between ideographs."""
     text = ""
     for position, node in enumerate(nodes):
         if node.type == "softbreak":

@@ -60,31 +60,29 @@ def _resolve_line(line: str) -> str:
     )
 
 
-def _needs_backslash(plain: str, index: int) -> bool:
+def _needs_backslash(line: str, index: int) -> bool:
     """Return whether the character at this position would be markup without a backslash."""
-    character = plain[index]
-    previous_character = plain[index - 1 : index]
-    next_character = plain[index + 1 : index + 2]
+    character = line[index]
+    previous_character = line[index - 1 : index]
+    next_character = line[index + 1 : index + 2]
     if character in _CODE_MARKS:
-        return plain.count(character) > 1
+        return line.count(character) > 1
     if character in _PAIRED_MARKS:
         if character == "_" and previous_character.isalnum() and next_character.isalnum():
             return False
-        if character in "*" and _LINE_START.match(plain[:index]) and next_character in {" ", ""}:
+        if character in "*" and _LINE_START.match(line[:index]) and next_character in {" ", ""}:
             return True
         is_alone = (previous_character in {"", " "}) and (next_character in {"", " "})
-        return plain.count(character) > 1 and not is_alone
+        return line.count(character) > 1 and not is_alone
     if character in "<&":
-        return bool(_TAG_OR_NAME.match(plain, index))
+        return bool(_TAG_OR_NAME.match(line, index))
     if character == "[":
-        return (
-            "](" in plain[index:] or plain.startswith("[[", index) or plain.startswith("[^", index)
-        )
+        return "](" in line[index:] or line.startswith("[[", index) or line.startswith("[^", index)
     if character in "-+#>=":
         is_marker = next_character in {" ", "", character} or character == ">"
-        return is_marker and bool(_LINE_START.match(plain[:index]))
+        return is_marker and bool(_LINE_START.match(line[:index]))
     if character in ".)":
-        return next_character in {" ", ""} and bool(_NUMBERED.match(plain[:index]))
+        return next_character in {" ", ""} and bool(_NUMBERED.match(line[:index]))
     if character == "\\":
         return (
             next_character != "" and not next_character.isalnum() and not next_character.isspace()

@@ -91,7 +91,7 @@ def enable_extensions(parser: MarkdownIt) -> MarkdownIt:
     parser.block.ruler.before("fence", "math_block", _math_block_rule, options)
     parser.block.ruler.before("fence", "template", _template_rule, options)
     parser.block.ruler.before("reference", "note", _note_rule, {"alt": ["paragraph", "reference"]})
-    parser.inline.ruler.before("escape", "forms", _inline_extension)
+    parser.inline.ruler.before("escape", "extension", _inline_extension)
     parser.inline.terminator_re = re.compile("[" + re.escape(_MORE_TERMINATORS) + "]")
     return parser
 
@@ -106,7 +106,7 @@ def _build_parser(with_extensions: bool) -> MarkdownIt:
 
 
 def _inline_extension(state: StateInline, silent: bool) -> bool:
-    """Apply the rule for the current character; one rule for all is faster at every mark."""
+    """Apply the rule for the current character; one combined rule is faster than several."""
     rule = _INLINE_RULES.get(state.src[state.pos])
     return rule is not None and rule(state, silent)
 
@@ -152,7 +152,7 @@ def _find_formula_end(source: str, mark: str, start: int) -> int:
 
 
 def _match_formula(state: StateInline, end: int, *, silent: bool, mark_length: int = 1) -> bool:
-    """Match a formula that parsing would change; any other formula may be two prices."""
+    """Match a formula that parsing would change; any other match may be two prices."""
     text = state.src[state.pos : end]
     if end > state.posMax or _NO_FORMULA.search(text):
         return False
@@ -279,7 +279,7 @@ def _template_rule(state: StateBlock, start: int, end: int, silent: bool) -> boo
 
 
 def _note_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Match `[^1]: text` and its further indented paragraphs, which stay at their place."""
+    """Match `[^1]: text` and any indented paragraphs after it; they stay in place."""
     if state.is_code_block(start):
         return False
     match = _NOTE.match(_get_line_text(state, start))
@@ -353,7 +353,7 @@ def _find_html_end(state: StateBlock, start: int, line: int, end: int) -> int:
 
 
 def _find_element_end(state: StateBlock, first: int, end: int, text: str) -> int | None:
-    """Return the end of an element that begins in this line without Markdown content, or None."""
+    """Return the end of an element that begins on this line and has no Markdown, or None."""
     for start_pattern, end_pattern in _RAW_ELEMENTS:
         if (match := start_pattern.search(text)) and not end_pattern.search(text, match.end()):
             return _find_line(state, first + 1, min(end, first + _MAX_BLOCK_LINES), end_pattern)
@@ -363,7 +363,7 @@ def _find_element_end(state: StateBlock, first: int, end: int, text: str) -> int
 
 
 def _find_indented_tags_end(state: StateBlock, line: int, end: int) -> int:
-    """Return the line after following tags that are indented like code."""
+    """Return the line after any tags that follow and are indented like code."""
     next_line = line
     while next_line < end and state.isEmpty(next_line):
         next_line += 1

@@ -1,7 +1,7 @@
 """Parse MDX: Markdown with `import`, `{expressions}` and components; only the prose is kept.
 
-Scope: the parser's rules for MDX, and detecting MDX. Out of scope: rendering the parsed
-post (`markdown_cleaning`), and HTML elements (`html_in_markdown`).
+Scope: the parser's rules for MDX, and detecting MDX. Out of scope: rendering the parsed post
+(`markdown_cleaning`), and HTML elements (`html_in_markdown`).
 
 Grammar: https://mdxjs.com/docs/what-is-mdx/. A component is reduced to its children, like an
 unknown HTML element. A component with "quote" in its name becomes a block quotation. Text that a
@@ -50,8 +50,8 @@ def build_mdx_parser() -> MarkdownIt:
     options: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
     markdown.block.ruler.before("fence", "module", _module_rule, {"alt": []})
     markdown.block.ruler.at("html_block", _flow_rule, options)
-    markdown.inline.ruler.before("forms", "expression", _expression_rule)
-    markdown.inline.ruler.before("forms", "element", _element_rule)
+    markdown.inline.ruler.before("extension", "expression", _expression_rule)
+    markdown.inline.ruler.before("extension", "element", _element_rule)
     return markdown
 
 

@@ -53,7 +53,7 @@ SIMILAR_SCHEMA = {
         pl.Struct({"other_id": pl.String(), "other_hash": pl.String(), "similarity": pl.Float64()})
     ),
 }
-"""Columns with one row per document; `similar` lists the copies found when it was compared."""
+"""Columns with one row per document; `similar` lists the copies found by its comparison."""
 
 
 class KnownBodies(Protocol):

@@ -41,7 +41,7 @@ _SECRETS = re.compile(
 )
 
 
-def count_personal_traces(text: str) -> int:
+def count_personal_data(text: str) -> int:
     """Return the number of definite e-mail addresses, phone numbers, IBANs, cards and keys."""
     prose = remove_code(text)  # a hex dump may contain apparent card numbers
     addresses = _MAIL.finditer(text) if "@" in text else ()

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import cleaning, cleaning_verdicts, imported_sources, importing
-from twin_assets.corpus.cleaning_account import count_dropped_by_reason, count_values, sum_counts
 from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.importers.site_layout import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import Inventory, take_inventory
-from twin_assets.corpus.remediation import advice_for_reason
+from twin_assets.corpus.reconciliation import count_dropped_by_reason, count_values, sum_counts
+from twin_assets.corpus.remediation import find_advice
 from twin_assets.corpus.title_questions import select_typical_posts, write_title_questions
 from twin_resources.authors import Author, list_authors
 from twin_resources.errors import TwinError
@@ -55,9 +55,9 @@ class AcceptedPosts:
         dated: the number of posts with a date.
         languages: the number of posts by ISO 639-1 code, or `und` if the language is unknown.
         titles: the titles of three typical posts.
-        questions: questions that a reader could ask about them, then some about other posts.
-        posts: the posts behind the questions, with the columns of `cleaned_documents`; not part of
-            the JSON.
+        questions: questions that a reader could ask about these posts, then about other posts.
+        posts: the posts that the questions are about, with the columns of `cleaned_documents`;
+            omitted from the JSON.
     """
 
     dates: list[str]
@@ -96,7 +96,7 @@ class Preview:
         author: the author's display name.
         layouts: `jekyll`, `hugo`, `notes` or `file`, one per source, or an importer's name for
             exports.
-        found, kept: numbers of posts; an export's posts that the import excludes count as found.
+        found, kept: numbers of posts; excluded posts of an export count as found.
         dropped: the number of dropped posts by reason.
         named: at most `MAX_NAMED_FILES` dropped files by reason.
         cures: what to do about each reason.
@@ -104,7 +104,7 @@ class Preview:
         skipped: the number of files that are not posts, by reason; `found` does not include them.
         unread: the number of text files that are not read as posts, because of their format or the
             site's layout.
-        mostly_unread: whether they outnumber the posts.
+        mostly_unread: whether the unread files outnumber the posts.
         accepted: the kept posts.
         bylines: the number of posts by byline.
         warnings: sentences for the user.
@@ -114,8 +114,8 @@ class Preview:
             without one.
         embedder: the embedder that a new home would use for these posts. An existing home keeps its
             embedder, and a configured embedder takes precedence.
-        unclaimed: the number of posts by full name, for names on most posts of a source that are
-            not known as the author's. The user must say whether they are the author's.
+        unclaimed: the number of posts by byline, for names that sign most posts of a source but are
+            not known to be the author's. The user must say whether they are.
     """
 
     author: str
@@ -155,8 +155,8 @@ def preview(
 
     Args:
         sources: folders, files or exports.
-        author: the author's display name, or "" if it is unknown; stored posts of this author are
-            compared.
+        author: the author's display name, or "" if it is unknown; the posts are compared with the
+            stored posts of this author.
         include: opt-ins in addition to those in the author's settings.
         aliases: names of the author in addition to those in the author's settings.
         settings: `embedder` determines the languages, and `home` the stored posts.
@@ -192,7 +192,7 @@ def preview(
         kept=kept,
         dropped=dropped,
         named=_list_first_dropped_files(dropped_posts),
-        cures={reason: cure for reason in dropped if (cure := advice_for_reason(reason))},
+        cures={reason: cure for reason in dropped if (cure := find_advice(reason))},
         converted=count_values(raw.filter(pl.col("encoding") != "")["encoding"]),
         skipped=inventory.skipped,
         unread=unread_files,
@@ -217,9 +217,9 @@ def preview(
 
 
 def _find_author(name: str, settings: Settings) -> Author:
-    """Return the home's author of this name, or a new one; without a name, one without a slug."""
-    known = (author for author in list_authors(settings) if name and author.name == name)
-    return next(known, None) or Author(make_slug(name) if name else "", name)
+    """Return the home's author with this name, or else a new author; "" gives an empty slug."""
+    matches = (author for author in list_authors(settings) if name and author.name == name)
+    return next(matches, None) or Author(make_slug(name) if name else "", name)
 
 
 def _read_sources(
@@ -253,18 +253,18 @@ def _read_sources(
 
 
 def _select_question_posts(accepted: pl.DataFrame) -> pl.DataFrame:
-    """Return the posts behind the questions."""
-    chosen = pl.concat(
+    """Return the posts that the questions are about."""
+    question_posts = pl.concat(
         [
             select_typical_posts(accepted, count=count)
             for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
         ]
     )
-    return accepted.filter(pl.col("document_id").is_in(chosen["document_id"].implode()))
+    return accepted.filter(pl.col("document_id").is_in(question_posts["document_id"].implode()))
 
 
-def supported_languages(settings: Settings) -> tuple[str, ...]:
-    """Return the ISO 639-1 codes that the embedder supports, or () if they are unknown.
+def get_supported_languages(settings: Settings) -> tuple[str, ...]:
+    """Return the ISO 639-1 codes of the embedder's languages, or () if they are unknown.
 
     A prepared embedder lists them in its manifest; the embedded embedder supports English.
     """
@@ -292,30 +292,30 @@ def _open_stored_tables(settings: Settings, slug: str) -> Generator[Tables | Non
 
 
 def _choose_embedder(languages: Mapping[str, int], settings: Settings) -> str:
-    """Return the multilingual embedder if the default does not support most posts' language."""
-    supported = {*supported_languages(settings), "und"}
-    unknown = sum(count for code, count in languages.items() if code not in supported)
-    is_named = "embedder" in settings.model_fields_set
-    if is_named or settings.embedder != EMBEDDED_EMBEDDER or 2 * unknown <= sum(languages.values()):
-        return settings.embedder
-    return MULTILINGUAL_EMBEDDER
+    """Return the multilingual embedder if the default does not support most of the posts."""
+    supported = {*get_supported_languages(settings), "und"}
+    unsupported_count = sum(count for code, count in languages.items() if code not in supported)
+    is_configured = "embedder" in settings.model_fields_set
+    is_default = not is_configured and settings.embedder == EMBEDDED_EMBEDDER
+    is_mostly_unsupported = 2 * unsupported_count > sum(languages.values())
+    return MULTILINGUAL_EMBEDDER if is_default and is_mostly_unsupported else settings.embedder
 
 
 def _build_language_warnings(languages: Mapping[str, int], settings: Settings) -> list[str]:
-    supported = supported_languages(settings)
+    supported = get_supported_languages(settings)
     total = sum(languages.values())
-    foreign = {
+    unsupported_counts = {
         code: count
         for code, count in languages.items()
         if supported and code not in {*supported, "und"} and count > _MIN_LANGUAGE_SHARE * total
     }
-    if not foreign:
+    if not unsupported_counts:
         return []
     return [
         f"the embedder {settings.embedder} supports only {', '.join(supported)}, but "
-        f"{sum(foreign.values()):,} of {format_count(total, 'post')} are in another language "
-        f"({_format_counts(foreign)}): search will find them poorly; choose a multilingual "
-        f"embedder with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
+        f"{sum(unsupported_counts.values()):,} of {format_count(total, 'post')} are in another "
+        f"language ({_format_counts(unsupported_counts)}): search results for them will be poor; "
+        f"choose a multilingual embedder with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
     ]
 
 
@@ -325,7 +325,7 @@ def _build_quarantine_warnings(accepted: int, quarantined: int, settings: Settin
     if share <= settings.most_quarantined:
         return []
     return [
-        f"{format_count(quarantined, 'post')} ({share:.0%} of the usable posts) break a claim; "
+        f"{share:.0%} of the usable posts ({quarantined:,}) violate a claim; "
         f"an import stops above {settings.most_quarantined:.0%} (TWIN_MOST_QUARANTINED)"
     ]
 
@@ -335,8 +335,8 @@ _REMARK_TEXTS: Mapping[str, tuple[str, str]] = {
         "with an ambiguous date (3/5/2020, read as month and day; 5. listopada 2020)",
         "write 2020-03-05, or state the language in `lang` (en-GB)",
     ),
-    "dated_by_git": ("dated by git, because they have no other date", ""),
-    "came_in_one_piece": ("without a date, even in git, because they were all added at once", ""),
+    "dated_by_git": ("dated by git, for lack of another date", ""),
+    "came_in_one_piece": ("without a date, even in git, where many files were added at once", ""),
 }
 
 
@@ -354,24 +354,24 @@ def _build_remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
 def _build_unread_warnings(
     unread_files: int, *, read_posts: int, skipped: Mapping[str, int]
 ) -> list[str]:
-    extra = f"`pip install '{EXTRA}'` adds support for some of the skipped files"
-    missing = [extra] if is_extra_missing(skipped) else []
+    install_advice = f"`pip install '{EXTRA}'` adds support for some of the skipped files"
+    install_warnings = [install_advice] if is_extra_missing(skipped) else []
     if unread_files <= read_posts:
-        return missing
+        return install_warnings
     return [
-        *missing,
+        *install_warnings,
         f"{format_count(unread_files, 'file')} with text {'is' if unread_files == 1 else 'are'} "
-        f"skipped, and only {format_count(read_posts, 'post')} read: check the skipped files, and "
-        "specify the folder that contains the posts",
+        f"skipped, and only {format_count(read_posts, 'post')} can be read: check the skipped "
+        "files, and specify the folder that contains the posts",
     ]
 
 
 def _build_byline_warnings(
     cleaned: pl.DataFrame, signed_posts: pl.DataFrame, names: Sequence[str], *, slug: str
 ) -> list[str]:
-    """Return warnings about posts by someone else, which teach the twin another person's voice.
+    """Return warnings about posts by others, which would teach the twin another person's voice.
 
-    The warnings count the excluded posts, and name a handle that counts as the author's.
+    They count the excluded posts, and name any handle that counts as the author's.
 
     Args:
         cleaned: `cleaned_documents` with the verdicts, so that the warnings match the cleaning.
@@ -400,7 +400,7 @@ def _build_byline_warnings(
     ).items():
         warnings.append(
             f"{count:,} of {posts} are signed {name}, which is taken to be {names[0]}'s handle "
-            "because it signs most posts of its source"
+            "because it appears on most posts of its source"
         )
     return warnings
 
@@ -413,8 +413,8 @@ def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
 
 def _list_dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:
     """Return `source_id` and `dropped_because`, with the quarantined posts last."""
-    broken = quarantined.with_columns(dropped_because="breaks_" + pl.col(FAILED_RULES).list.first())
-    parts = (cleaned.filter(~pl.col("kept")), broken)
+    reason = "breaks_" + pl.col(FAILED_RULES).list.first()
+    parts = (cleaned.filter(~pl.col("kept")), quarantined.with_columns(dropped_because=reason))
     return pl.concat([part.sort("source_id")["source_id", "dropped_because"] for part in parts])
 
 
@@ -428,8 +428,8 @@ def _list_first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:
 
 def _abbreviate_names(names: Sequence[str]) -> list[str]:
     """Return the first names, and the number of further ones."""
-    more = [f"{len(names) - MAX_NAMED_FILES:,} more"] if len(names) > MAX_NAMED_FILES else []
-    return [*names[:MAX_NAMED_FILES], *more]
+    further_count = max(0, len(names) - MAX_NAMED_FILES)
+    return [*names[:MAX_NAMED_FILES], *([f"{further_count:,} more"] if further_count else [])]
 
 
 def _format_counts(counts: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Build one row of `raw_posts` from a post's file, from an export's record, or without text.
+"""Build rows of `raw_posts` for files, for records of exports, and for posts without text.
 
 Scope: the columns of each row. Out of scope: choosing the rows (`importing`).
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from twin_assets.corpus.importers.posts import Post, content_hash
+from twin_assets.corpus.importers.posts import Post, hash_content
 from twin_assets.corpus.importers.record import ExportRecord
-from twin_assets.corpus.importers.suffixes import markup_from_name
+from twin_assets.corpus.importers.suffixes import get_markup
 
 _SHARED_COLUMNS = (
     *("url", "author", "byline", "kind", "title", "text", "markup", "language"),
@@ -28,7 +28,7 @@ def build_post_row(post: Post) -> dict[str, Any]:
         **{name: getattr(post, name) for name in _SHARED_COLUMNS},
         "parent_id": "",
         "tags": post.tags,
-        "content_hash": content_hash(post.text),
+        "content_hash": hash_content(post.text),
         "encoding": post.encoding,
     }
 
@@ -42,7 +42,7 @@ def build_record_row(record: ExportRecord) -> dict[str, Any]:
         **draft_columns,
         "parent_id": f"{record.source}/{record.parent_id}" if record.parent_id else "",
         "tags": list(record.tags),
-        "content_hash": content_hash(record.text) if has_text else _unique_hash(record.row_id),
+        "content_hash": hash_content(record.text) if has_text else _make_unique_hash(record.row_id),
         "encoding": "",
     }
 
@@ -52,15 +52,15 @@ def build_empty_row(source_id: str, *, deleted: bool) -> dict[str, Any]:
     return {
         **dict.fromkeys((*_SHARED_COLUMNS, "parent_id", "encoding"), ""),
         "kind": "tombstone" if deleted else "note",
-        "markup": markup_from_name(source_id) or "markdown",
+        "markup": get_markup(source_id) or "markdown",
         "visibility": "public",
         "created_at": None,
         "updated_at": None,
         "tags": [],
-        "content_hash": _unique_hash(source_id),
+        "content_hash": _make_unique_hash(source_id),
     }
 
 
-def _unique_hash(source_id: str) -> str:
+def _make_unique_hash(source_id: str) -> str:
     """Return a unique hash, so that posts without text are not duplicates of each other."""
     return hashlib.sha256(f"no text: {source_id}".encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Explain to the user what to do about an excluded post, by reason.
 
-Scope: one sentence per reason. Out of scope: excluding posts (`importers`, `cleaning`), counting
-such posts.
+Scope: one sentence per reason. Out of scope: excluding posts (`importers`, `cleaning`), and
+counting them.
 """
 # pyright: strict
 
@@ -21,17 +21,17 @@ ADVICE_BY_REASON: Mapping[str, str] = {
     "binary": "it is not text: save it as text, or remove it from the folder",
     "too_large": f"split it: a post can have at most {MAX_POST_BYTES // 1_000_000} MB",
     "unreadable": "grant this user read permission (chmod u+r), then import again",
-    "broken_front_matter": "correct the lines between the marks at its top, or the data "
-    "file of its folder (11ty)",
+    "broken_front_matter": "correct its front matter, or its folder's data file (11ty)",
     "not_its_format": "it is damaged, or its format does not match its suffix: save it again",
     "not_prose": "it contains no sentences (only a list, a table or a log): nothing to do",
-    "chat": "conversations of several people are not read: copy the author's words into a post",
-    "mail": "e-mail is not read: copy what the author wrote into a post",
+    "chat": "conversations between several people are not imported: copy "
+    "the author's words into a post",
+    "mail": "e-mail is not imported: copy the author's words into a post",
     "key_or_signature": "it is a key or a signature, not text: nothing to do",
-    "template": "it is a template that is not filled in, not a post: nothing to do",
+    "template": "it is an unfilled template, not a post: nothing to do",
     "empty": "write something below its title, or remove it from the folder",
     "no_text": "it has no prose of its own: nothing to do",
-    "too_short": f"nothing to do: fewer than {MIN_WORDS} words are too few to learn a voice from",
+    "too_short": f"it has fewer than {MIN_WORDS} words, too few to show a voice: nothing to do",
     "draft": _OPT_IN_ADVICE.format("drafts"),
     "private": _OPT_IN_ADVICE.format("private"),
     "followers": _OPT_IN_ADVICE.format("followers"),
@@ -50,13 +50,13 @@ ADVICE_BY_REASON: Mapping[str, str] = {
     "breaks_no_foreign_byline": "somebody else seems to have signed it; if that name is the "
     "author's, add it to `aliases` in authors/<slug>.toml",
     "breaks_no_pii_left": "remove the address, number or key from it",
-    "breaks_quotations_keep_their_mark": "somebody else's words in it would pass as the author's: "
+    "breaks_quotations_keep_their_mark": "somebody else's words in it are not marked as quoted: "
     "begin each of their lines with `>`, and leave an empty line before and after them",
 }
 
 
-def advice_for_reason(reason: str) -> str:
-    """Return advice on posts excluded for `reason`, or "" if there is none."""
+def find_advice(reason: str) -> str:
+    """Return the advice for posts excluded for `reason`, or "" if there is none."""
     if reason.startswith(visibility_rules.UNKNOWN_KEY_PREFIX):
         key = reason.removeprefix(visibility_rules.UNKNOWN_KEY_PREFIX)
         return (

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from twin_assets.corpus.code_blocks import prose_lines
+from twin_assets.corpus.code_blocks import iter_prose_lines
 
 MIN_ITEMS = 4
 """Minimum length of a menu; at least two items name a network, and at least one names an action."""
@@ -60,7 +60,7 @@ def count_menus(text: str) -> int:
     Args:
         text: Markdown, or text without lines and punctuation.
     """
-    lines = [line for _, line in prose_lines(text)]
+    lines = [line for _, line in iter_prose_lines(text)]
     buttons = sum(
         not _HEADING_OR_ITEM.match(line) and line.strip(_MARKUP_CHARACTERS).casefold() in _BUTTONS
         for line in lines

@@ -27,7 +27,7 @@ def split_words(text: str) -> list[str]:
 
 
 def shingles(text: str, *, width: int) -> frozenset[int]:
-    """Return hashes of all sequences of `width` words, which are equal on every machine.
+    """Return the hashes of all sequences of `width` words; they are the same on every machine.
 
     A shorter text counts as one sequence.
     """

@@ -110,14 +110,14 @@ def _is_foreign(name: str, names: Sequence[str]) -> bool:
     )
 
 
-def _has_unmatched_word(words: Sequence[str], others: Sequence[str]) -> bool:
-    """Return whether some word in `others` is not similar to any of `words`."""
-    return not all(any(_is_similar_word(word, other) for word in words) for other in others)
+def _has_unmatched_word(left_words: Sequence[str], right_words: Sequence[str]) -> bool:
+    """Return whether some right word is not similar to any left word."""
+    return not all(any(_is_similar(left, right) for left in left_words) for right in right_words)
 
 
-def _is_similar_word(word: str, other: str) -> bool:
-    is_long_enough = min(len(word), len(other)) >= _MIN_PART_LENGTH
-    return word == other or (is_long_enough and (word in other or other in word))
+def _is_similar(left: str, right: str) -> bool:
+    is_long_enough = min(len(left), len(right)) >= _MIN_PART_LENGTH
+    return left == right or (is_long_enough and (left in right or right in left))
 
 
 def _is_handle_of_owner(name: str, name_counts: Mapping[str, int]) -> bool:

@@ -1,7 +1,7 @@
 """Find the quotations in a post's source, and measure how much of them a text contains.
 
 Scope: finding the quotations of an imported post by lines and tags, without the parse tree that
-cleaning uses, and finding their words in a text. Out of scope: cleaning, the effect of a broken
+cleaning uses, and finding their words in a text. Out of scope: cleaning, the effect of a violated
 claim (`document_claims`, `instructions/dataset_claims`).
 
 A quotation is a line after `>`, the content of `<blockquote>` or of a component with a matching
@@ -31,7 +31,7 @@ WordRuns = frozenset[tuple[str, ...]]
 
 RUN_WORDS = 5
 _MIN_SHARED = 1 / 3
-"""Share of a paragraph's sequences that a text must contain, because links may be rewritten."""
+"""Share of a paragraph's sequences that a text must contain; not all, as links may be rewritten."""
 
 _ITEMS = r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*"
 _MAY_QUOTE = re.compile(rf"^{_ITEMS}>|<(?:q\b|[\w.:-]{{0,60}}quote)", re.MULTILINE | re.IGNORECASE)
@@ -142,13 +142,13 @@ def _mark_quotations(text: str, markup: str) -> tuple[str, str]:
 
 
 def _mark_quoting_tags(text: str) -> str:
-    """Replace tags with quotation marks or paragraph ends, or remove them."""
+    """Replace tags with marks around quotations or with paragraph breaks, or remove them."""
     open_tags: dict[str, list[int]] = {}
     pairs: set[int] = set()
     tags = list(_TAG.finditer(text))
     for index, tag in enumerate(tags):
         name = tag[2].lower()
-        if not _is_quotation(tag[2]):
+        if not _is_quotation_tag(tag[2]):
             continue
         if not tag[1]:
             open_tags.setdefault(name, []).append(index)
@@ -160,7 +160,7 @@ def _mark_quoting_tags(text: str) -> str:
         pieces.append(text[end : tag.start()])
         if index in pairs:
             pieces.append(f"\n\n{_QUOTE_END if tag[1] else _QUOTE_START}\n\n")
-        elif tag[2].lower() in _BLOCKS or _is_quotation(tag[2]):
+        elif tag[2].lower() in _BLOCKS or _is_quotation_tag(tag[2]):
             pieces.append("\n\n")
         elif tag[2].lower() == "br":
             pieces.append("\n")
@@ -168,7 +168,7 @@ def _mark_quoting_tags(text: str) -> str:
     return "".join([*pieces, text[end:]])
 
 
-def _is_quotation(name: str) -> bool:
+def _is_quotation_tag(name: str) -> bool:
     return name.lower() == "blockquote" or (name[0].isupper() and "quote" in name.lower())
 
 
@@ -241,13 +241,13 @@ def _split_paragraphs(marked: str) -> Iterator[tuple[str, bool]]:
     """Yield the paragraphs of a marked text, and whether they are quoted."""
     depth = end = 0
     for mark in _QUOTE_MARKS.finditer(marked):
-        yield from _iterate_paragraphs(marked[end : mark.start()], depth)
+        yield from _iter_paragraphs(marked[end : mark.start()], depth)
         depth = max(0, depth + (1 if mark[0] == _QUOTE_START else -1))
         end = mark.end()
-    yield from _iterate_paragraphs(marked[end:], depth)
+    yield from _iter_paragraphs(marked[end:], depth)
 
 
-def _iterate_paragraphs(text: str, depth: int) -> Iterator[tuple[str, bool]]:
+def _iter_paragraphs(text: str, depth: int) -> Iterator[tuple[str, bool]]:
     for paragraph in _BLANK_LINE.split(text):
         if paragraph.strip():
             yield paragraph, depth > 0

@@ -1,8 +1,8 @@
 """Sort an author's sources into folders of plain posts and exports, grouped by importer.
 
 Scope: distinguishing folders from exports, finding exports in a folder or under an S3 prefix,
-recognizing feeds by their address, rejecting sources that no importer reads. Out of scope:
-recognizing a format (`importers`), reading it (`exported`).
+recognising feeds by their address, rejecting sources that no importer reads. Out of scope:
+recognising a format (`importers`), reading it (`exports`).
 """
 # pyright: strict
 
@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_assets.corpus.exported import Exports
+from twin_assets.corpus.exports import Exports
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
@@ -27,7 +27,7 @@ from twin_assets.corpus.importers.recognition import (
     reject_unsupported_exports,
 )
 from twin_assets.corpus.importers.site_layout import is_extra_missing
-from twin_assets.corpus.importers.suffixes import BINARY_SUFFIXES, known_suffix, markup_from_name
+from twin_assets.corpus.importers.suffixes import BINARY_SUFFIXES, get_known_suffix, get_markup
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import is_object_address, list_objects, open_object
@@ -162,7 +162,7 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
     """
     if not source.exists():
         return [], scan_source(source)
-    if source.is_file() and known_suffix(source.name) in BINARY_SUFFIXES:
+    if source.is_file() and get_known_suffix(source.name) in BINARY_SUFFIXES:
         return [], scan_source(source)  # some of these are zips but not exports
     if has_markdown(source):
         return [], scan_source(source)
@@ -183,7 +183,7 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
 def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceContent:
     """Return the posts under an S3 prefix, and single-object exports (zip, tar, a data file)."""
     folder = scan_prefix(source)
-    if any(markup_from_name(post.source_id) == "markdown" for post in folder.posts):
+    if any(get_markup(post.source_id) == "markdown" for post in folder.posts):
         return [], folder
     copies: list[Path] = []
     for remote_object in list_objects(source):
@@ -213,12 +213,12 @@ def _may_be_export(name: str) -> bool:
 
 
 def _require_scratch(scratch: Path | None, source: object) -> Path:
-    """Return the folder for copies; there is no default, because nobody would empty it."""
+    """Return the folder for copies; there is no default, because nothing would empty it."""
     if scratch is None:
         raise TwinError(
             f"import posts from {source}",
             found="no folder for copies of remote files",
-            next_step="pass `scratch`",
+            next_step="pass the parameter `scratch`",
         )
     return scratch
 
@@ -230,7 +230,7 @@ def _require_posts(folder: Folder) -> None:
     raise TwinError(
         f"import posts from {folder.source}",
         found=f"no post in a supported format ({skipped_counts or 'no files'})",
-        next_step=f"run `pip install '{EXTRA}'`, which adds support for some of these"
+        next_step=f"run `pip install '{EXTRA}'`, which adds support for some of these files"
         if is_extra_missing(folder.skipped)
         else "specify the folder that contains the posts (for example .md, .html, .txt or .ipynb)",
     )

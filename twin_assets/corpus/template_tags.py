@@ -1,4 +1,4 @@
-"""Remove template tags, kramdown attributes and footnote marks, which are not words, from prose.
+"""Remove template tags, kramdown attributes and footnote marks from prose.
 
 Scope: removal from Markdown and HTML posts. Out of scope: template tags that mark code
 (`code_blocks`), tags that contain words (importers).
@@ -24,7 +24,7 @@ _HTML_TEMPLATE_TAG = re.compile(_TAGS)
 def remove_template_tags(text: str) -> str:
     """Return prose without tags, attributes and footnote marks.
 
-    Prose that has none is returned as the same object.
+    If there are none, the same object is returned.
     """
     if "[^" in text:
         text = _FOOTNOTE_MARK.sub("", text)

@@ -172,7 +172,7 @@ def question_from_title(title: str, *, text: str = "", language: str = "en") -> 
             if match := pattern.match(subject):
                 remainder = to_sentence_case(subject[match.end() :], text=text)
                 remainder = _FIRST_PERSON.sub(
-                    lambda own: _SECOND_PERSON[own.group().lower()], remainder
+                    lambda match: _SECOND_PERSON[match.group().lower()], remainder
                 )
                 return wording.format(rest=remainder, Rest=remainder[:1].upper() + remainder[1:])
         if _is_command(subject, text):
@@ -194,10 +194,10 @@ def to_sentence_case(title: str, *, text: str = "") -> str:
 
     `Find Files With Emacs` → `find files with Emacs`, if the text has "Emacs" and "files".
     """
-    return " ".join(_word_in_sentence_case(word, text) for word in title.split())
+    return " ".join(_word_to_sentence_case(word, text) for word in title.split())
 
 
-def _word_in_sentence_case(word: str, text: str) -> str:
+def _word_to_sentence_case(word: str, text: str) -> str:
     if not re.fullmatch(r"\W*(?:A|[A-Z][a-z]['’a-z]*)(?:-[A-Z]?[a-z]+)*\W*", word):
         return word  # a name: it contains capitals, digits or code, or is one letter
     word_pattern = re.escape(word.strip(".,;:!?()[]\"'“”’"))
@@ -209,7 +209,7 @@ def _word_in_sentence_case(word: str, text: str) -> str:
 
 
 def _count_topic_words(documents: pl.DataFrame) -> pl.Series:
-    """Return the number of words in each title that occur in its post's text and in few others.
+    """Return how many words of each title occur in its post's text and in few other posts.
 
     `Where are we?` has none, and `How to carry a clock` has two.
     """

@@ -1,4 +1,4 @@
-"""Fixtures of the corpus assets: a folder of posts, an author, and a run of the three assets."""
+"""Fixtures for the corpus assets: a folder of posts, an author, and a run of the three assets."""
 
 from __future__ import annotations
 
@@ -119,6 +119,6 @@ def materialize(instance: dg.DagsterInstance, author: Author, tokenizer: None) -
 
 
 def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
-    """Metadata of the asset's one materialization."""
+    """Return the metadata of the asset's only materialization."""
     [event] = result.asset_materializations_for_node(asset)
     return {name: value.value for name, value in event.metadata.items()}

@@ -3,7 +3,7 @@
 Scope: the work of that process and its report. Out of scope: the time of the kill and the
 assertions (`test_killed.py`).
 
-The late imports of the chain are here, so that the fork server does them once instead of each
+The chain's late imports are here, so that the fork server imports them once instead of in each
 process (four of its six CPU seconds). lancedb is not imported, because its thread is not forked.
 """
 
@@ -33,8 +33,8 @@ QUESTION = "What became of the boat?"
 def run_chain(home: Path, report: Path, times: int) -> None:
     """Materialize the chain and its checks `times` times, then search.
 
-    At the end it writes `report`: the inputs that each run computed, by asset, and the chunks that
-    a question finds.
+    At the end, write `report`: the number of inputs that each run computed, by asset, and the
+    chunks that a question finds.
     """
     os.environ["TWIN_HOME"] = str(home)
     resources = RESOURCES | {"embedder": EmbedderResource()}

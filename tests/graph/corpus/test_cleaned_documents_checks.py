@@ -44,9 +44,9 @@ def test_remaining_buttons_fail_the_check_and_stop_the_chunks(
     assert [name for name, check in checks.items() if not check.passed] == [
         "no_platform_boilerplate_left"
     ]
-    failed = checks["no_platform_boilerplate_left"]
-    assert failed.metadata["quarantined"].value == 1
-    assert "TWIN_MOST_QUARANTINED" in (failed.description or "")
+    failed_check = checks["no_platform_boilerplate_left"]
+    assert failed_check.metadata["quarantined"].value == 1
+    assert "TWIN_MOST_QUARANTINED" in (failed_check.description or "")
     assert not result.success
     assert not result.asset_materializations_for_node("document_chunks")
 
@@ -54,11 +54,11 @@ def test_remaining_buttons_fail_the_check_and_stop_the_chunks(
 def test_an_invalid_row_fails_the_check_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document_rows = cleaning.build_document_rows
+    build_rows = cleaning.build_document_rows
     monkeypatch.setattr(
         cleaning,
         "build_document_rows",
-        lambda *frames: document_rows(*frames).with_columns(pl.lit("").alias("language")),
+        lambda *frames: build_rows(*frames).with_columns(pl.lit("").alias("language")),
     )
     monkeypatch.setattr(contracts, "select_valid_rows", lambda frame, _schema: frame)
     result = materialize(raise_on_error=False)
@@ -72,11 +72,11 @@ def test_an_invalid_row_fails_the_check_and_stops_the_chunks(
 def test_a_quarantined_row_is_explained_and_counted(
     materialize: Materialize, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document_rows = cleaning.build_document_rows
+    build_rows = cleaning.build_document_rows
 
-    def remove_language(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
+    def remove_language(verdicts: pl.DataFrame, prepared_posts: pl.DataFrame) -> pl.DataFrame:
         lamp = pl.col("source_id").str.contains("lamp")
-        return document_rows(verdicts, prepared).with_columns(
+        return build_rows(verdicts, prepared_posts).with_columns(
             pl.when(lamp).then(pl.lit("")).otherwise("language").alias("language")
         )
 
@@ -129,11 +129,11 @@ def test_an_invalid_row_is_reported_by_every_run(
     materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize()
-    document_rows = cleaning.build_document_rows
+    build_rows = cleaning.build_document_rows
     monkeypatch.setattr(
         cleaning,
         "build_document_rows",
-        lambda *frames: document_rows(*frames).with_columns(pl.lit("").alias("language")),
+        lambda *frames: build_rows(*frames).with_columns(pl.lit("").alias("language")),
     )
     monkeypatch.setattr(contracts, "select_valid_rows", lambda frame, _schema: frame)
     (posts / "_posts" / "2022-01-01-letter.md").write_text(f"{paragraph('letter')}\n")

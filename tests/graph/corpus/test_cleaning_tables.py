@@ -75,12 +75,12 @@ def read_reasons(tables: Tables) -> dict[str, str]:
 
 
 def test_a_cross_post_is_merged_into_the_longest_copy(clean: Clean, tables: Tables) -> None:
-    short = build_posts("clock", "boat", "lamp")
-    clean(short)
-    long = short["clock.md"]["text"] + "\n\n" + "And a last remark on it, with a few more words."
-    run = clean(short | {"medium/1": build_post(long, url="https://medium.example/1")})
-    assert (run.prepared.computed, run.similar.computed) == (1, 1)
-    assert run.cleaned.computed == 2  # the new copy and the one that it replaces
+    posts = build_posts("clock", "boat", "lamp")
+    clean(posts)
+    text = posts["clock.md"]["text"] + "\n\n" + "And a last remark on it, with a few more words."
+    run = clean(posts | {"medium/1": build_post(text, url="https://medium.example/1")})
+    assert (run.prepared_posts.computed, run.near_duplicates.computed) == (1, 1)
+    assert run.cleaned_documents.computed == 2  # the new copy and the one that it replaces
     rows = read_documents(tables)
     assert rows["clock.md"]["dropped_because"] == "near_duplicate"
     assert rows["clock.md"]["duplicate_of"] == rows["medium/1"]["document_id"]
@@ -89,19 +89,19 @@ def test_a_cross_post_is_merged_into_the_longest_copy(clean: Clean, tables: Tabl
     [copy] = rows["medium/1"]["copies"]
     assert copy["document_id"] == rows["clock.md"]["document_id"]
     # Without the longer copy, the other one is kept again.
-    clean(short)
-    assert read_reasons(tables) == dict.fromkeys(short, "")
+    clean(posts)
+    assert read_reasons(tables) == dict.fromkeys(posts, "")
     assert read_documents(tables)["clock.md"]["copies"] == []
 
 
 def test_an_edit_creates_and_removes_a_copy(clean: Clean, tables: Tables) -> None:
     posts = build_posts("clock", "boat")
-    twin = build_post(posts["clock.md"]["text"] + " And so on and on.", url="https://b.example")
-    clean(posts | {"copy.md": twin})
+    copy = build_post(posts["clock.md"]["text"] + " And so on and on.", url="https://b.example")
+    clean(posts | {"copy.md": copy})
     assert read_reasons(tables)["clock.md"] == "near_duplicate"
     clean(posts | {"copy.md": build_posts("tram")["tram.md"]})
     assert read_reasons(tables) == {"clock.md": "", "boat.md": "", "copy.md": ""}
-    clean(posts | {"copy.md": twin})
+    clean(posts | {"copy.md": copy})
     assert read_reasons(tables)["clock.md"] == "near_duplicate"
 
 
@@ -131,16 +131,16 @@ FOOTER = "\n\nAnn builds clocks in Bern, and she answers every letter."
 
 
 def test_a_line_in_five_posts_is_removed_from_all(clean: Clean, tables: Tables) -> None:
-    four = build_posts("clock", "boat", "lamp", "kite", footer=FOOTER) | build_posts("tram")
-    clean(four)
+    four_posts = build_posts("clock", "boat", "lamp", "kite", footer=FOOTER) | build_posts("tram")
+    clean(four_posts)
     assert FOOTER.strip() in read_documents(tables)["clock.md"]["text"]
-    run = clean(four | build_posts("bell", footer=FOOTER))
-    assert run.prepared.computed == 1
-    assert run.cleaned.computed == 5  # the five posts with the footer
+    run = clean(four_posts | build_posts("bell", footer=FOOTER))
+    assert run.prepared_posts.computed == 1
+    assert run.cleaned_documents.computed == 5  # the five posts with the footer
     for row in read_documents(tables).values():
         assert "Bern" not in row["text"]
         assert row["text"].count("\n\n") == 1
-    clean(four)
+    clean(four_posts)
     assert FOOTER.strip() in read_documents(tables)["clock.md"]["text"]
 
 
@@ -157,10 +157,10 @@ def test_a_foreign_byline_is_dropped_until_it_is_an_alias(clean: Clean, tables: 
         "lamp.md": "foreign_byline",
         "kite.md": "foreign_byline",
     }
-    renamed = Author("ann", "Ann Lee", aliases=("Bo Ek",))
-    run = clean(posts, author=renamed)
+    author_with_alias = Author("ann", "Ann Lee", aliases=("Bo Ek",))
+    run = clean(posts, author=author_with_alias)
     assert read_reasons(tables)["lamp.md"] == ""
-    assert (run.prepared.computed, run.cleaned.computed) == (0, 1)
+    assert (run.prepared_posts.computed, run.cleaned_documents.computed) == (0, 1)
 
 
 def test_personal_data_and_buttons_are_replaced_and_counted(clean: Clean, tables: Tables) -> None:
@@ -179,11 +179,11 @@ def test_personal_data_and_buttons_are_replaced_and_counted(clean: Clean, tables
 def test_an_invalid_row_is_quarantined_until_it_is_corrected(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document_rows = cleaning.build_document_rows
+    build_rows = cleaning.build_document_rows
 
-    def remove_language(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
+    def remove_language(verdicts: pl.DataFrame, prepared_posts: pl.DataFrame) -> pl.DataFrame:
         boat = pl.col("source_id") == "boat.md"
-        return document_rows(verdicts, prepared).with_columns(
+        return build_rows(verdicts, prepared_posts).with_columns(
             pl.when(boat).then(pl.lit("")).otherwise("language").alias("language")
         )
 
@@ -195,14 +195,14 @@ def test_an_invalid_row_is_quarantined_until_it_is_corrected(
     assert [(row["source_id"], row["failed_rules"]) for row in quarantined] == [
         ("boat.md", ["kept_rows_have_words_and_a_language"])
     ]
-    assert run.quarantined.rows == 1
+    assert run.quarantine.rows == 1
     monkeypatch.undo()
     posts["boat.md"] = build_post(
         posts["boat.md"]["text"] + "\n\nEdited since, and now it is good."
     )
     run = clean(posts)
     assert read_reasons(tables) == {"clock.md": "", "boat.md": ""}
-    assert run.quarantined.rows == 0
+    assert run.quarantine.rows == 0
 
 
 def test_incremental_cleaning_equals_cleaning_at_once(
@@ -233,21 +233,21 @@ def test_incremental_cleaning_equals_cleaning_at_once(
     with pytest.raises(KeyboardInterrupt):
         clean(posts)
     monkeypatch.undo()
-    stepwise = clean(posts)
-    at_once = clean(posts, author=Author("bea", "Ann Lee"))
-    assert stepwise.cleaned.data_version == at_once.cleaned.data_version
+    stepwise_run = clean(posts)
+    single_run = clean(posts, author=Author("bea", "Ann Lee"))
+    assert stepwise_run.cleaned_documents.data_version == single_run.cleaned_documents.data_version
     assert (tables.read("cleaned_documents", "ann")["dropped_because"] == "near_duplicate").sum()
-    in_memory = cleaning.clean_and_quarantine(tables.read("raw_posts", "ann"), names=("Ann Lee",))[
+    documents = cleaning.clean_and_quarantine(tables.read("raw_posts", "ann"), names=("Ann Lee",))[
         0
     ]
-    assert in_memory.sort("document_id").rows() == tables.read("cleaned_documents", "ann").rows()
-    assert in_memory.schema == column_types(CleanedDocuments)
+    assert documents.sort("document_id").rows() == tables.read("cleaned_documents", "ann").rows()
+    assert documents.schema == column_types(CleanedDocuments)
 
 
-def examine(
+def check_all(
     tables: Tables, *, most_quarantined: float = 0.2
-) -> dict[str, claims_tables.ExaminedClaim]:
-    return claims_tables.examine(tables, ANN, most_quarantined=most_quarantined)
+) -> dict[str, claims_tables.ClaimResult]:
+    return claims_tables.check_all(tables, ANN, most_quarantined=most_quarantined)
 
 
 MENU = "Send this on Copy the link Facebook E-mail Mastodon Print"
@@ -255,20 +255,20 @@ MENU = "Send this on Copy the link Facebook E-mail Mastodon Print"
 
 def test_a_document_that_breaks_a_claim_is_quarantined(clean: Clean, tables: Tables) -> None:
     posts = build_posts("clock", "boat", "lamp", "kite", "tram", "bell")
-    sound = posts["boat.md"]["text"]
-    posts["boat.md"] = build_post(f"{sound} {MENU} {paragraph('pier')}")
+    valid_text = posts["boat.md"]["text"]
+    posts["boat.md"] = build_post(f"{valid_text} {MENU} {paragraph('pier')}")
     run = clean(posts)
     assert "boat.md" not in read_reasons(tables)
     [quarantined] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
     assert quarantined["source_id"] == "boat.md"
     assert quarantined["failed_rules"] == ["no_platform_boilerplate_left"]
-    claims = examine(tables)
+    claims = check_all(tables)
     assert all(claim.holds for claim in claims.values())
     counts = claims["no_platform_boilerplate_left"].counts
     assert (counts["quarantined"], counts["quarantined_share"]) == (1, 0.1667)
     second_run = clean(posts)
-    assert (run.quarantined.rows, second_run.bytes_written) == (1, 0)
-    clean(posts | {"boat.md": build_post(sound)})
+    assert (run.quarantine.rows, second_run.bytes_written) == (1, 0)
+    clean(posts | {"boat.md": build_post(valid_text)})
     assert read_reasons(tables)["boat.md"] == ""
     assert tables.read("cleaned_documents_quarantine", "ann").is_empty()
 
@@ -277,14 +277,14 @@ def test_a_claim_fails_above_the_configured_share(clean: Clean, tables: Tables) 
     posts = build_posts("clock", "boat", "lamp", "kite")
     posts["boat.md"] = build_post(f"{posts['boat.md']['text']} {MENU} {paragraph('pier')}")
     clean(posts)
-    claims = examine(tables)
+    claims = check_all(tables)
     assert [name for name, claim in claims.items() if not claim.holds] == [
         "no_platform_boilerplate_left"
     ]
     message = claims["no_platform_boilerplate_left"].message
     assert "25% of the usable documents" in message
-    assert "TWIN_MOST_QUARANTINED allows 20%" in message
-    assert all(claim.holds for claim in examine(tables, most_quarantined=0.25).values())
+    assert "TWIN_MOST_QUARANTINED allows only 20%" in message
+    assert all(claim.holds for claim in check_all(tables, most_quarantined=0.25).values())
 
 
 def test_foreign_posts_that_cleaning_keeps_are_quarantined(
@@ -295,7 +295,7 @@ def test_foreign_posts_that_cleaning_keeps_are_quarantined(
         posts[name]["author"] = "Bo Ek"
     monkeypatch.setattr(cleaning_verdicts, "is_possible_handle", lambda *_: True)
     clean(posts)
-    claims = examine(tables)
+    claims = check_all(tables)
     assert [name for name, claim in claims.items() if not claim.holds] == ["no_foreign_byline"]
     assert claims["no_foreign_byline"].counts["quarantined"] == 3
     assert set(read_reasons(tables)) == {"clock.md", "tram.md"}
@@ -325,7 +325,7 @@ def test_claims_are_measured_once_per_document(
 
     monkeypatch.setattr(document_claims, "measure", record_rows)
     clean(posts)
-    assert all(claim.holds for claim in examine(tables).values())
+    assert all(claim.holds for claim in check_all(tables).values())
     clean(posts | build_posts("tram"))
-    examine(tables)
+    check_all(tables)
     assert row_counts == [3, 1]

@@ -206,8 +206,8 @@ def test_a_missing_source_is_an_error_and_deletes_nothing(
 def test_a_lost_post_fails_the_check_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document_rows = cleaning.build_document_rows
-    monkeypatch.setattr(cleaning, "build_document_rows", lambda *frames: document_rows(*frames)[1:])
+    build_rows = cleaning.build_document_rows
+    monkeypatch.setattr(cleaning, "build_document_rows", lambda *frames: build_rows(*frames)[1:])
     result = materialize(raise_on_error=False)
     check = find_evaluation(result, "every_import_is_kept_or_explained")
     assert not check.passed

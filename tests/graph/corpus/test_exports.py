@@ -15,11 +15,11 @@ from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
 from tests.unit.corpus.packing import write_folder, write_zip
 from tests.unit.corpus.sample_exports import (
     EXPORTS,
-    FOUND,
     LINKEDIN,
     RECORD_COUNTS,
     SENTENCE,
     SHARES,
+    SKIP_COUNTS,
     medium_page,
     share_link,
 )
@@ -35,7 +35,7 @@ Import = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def import_from(home: Settings, instance: dg.DagsterInstance) -> Import:
-    """Materialize `raw_posts` for sources; returns the metadata."""
+    """Materialize `raw_posts` for some sources, and return the metadata."""
 
     def run(*sources: Path | str, include: tuple[str, ...] = ()) -> dict[str, Any]:
         addresses = tuple(str(source) for source in sources)
@@ -59,7 +59,7 @@ def test_an_export_gives_rows_and_reasons_for_other_items(
 ) -> None:
     result = import_from(write_zip(EXPORTS[name], tmp_path / "export.zip"))
     assert result["posts"] == result["posts_added"] == RECORD_COUNTS[name]
-    assert result["left_out_of_exports"] == FOUND[name]
+    assert result["left_out_of_exports"] == SKIP_COUNTS[name]
     assert result["layouts"] == [name]
     rows = read_rows(tables)
     assert set(rows["source"]) == {name}
@@ -78,7 +78,7 @@ def test_a_renamed_unchanged_export_changes_nothing(
     assert result["computed"] == 0
     assert result["written"] == 0
     assert result["bytes_written"] == 0
-    assert result["left_out_of_exports"] == FOUND["linkedin"]
+    assert result["left_out_of_exports"] == SKIP_COUNTS["linkedin"]
     assert tables.data_version("raw_posts", SLUG) == version
     # A higher version reads the export again, but equal rows are no new input downstream.
     monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
@@ -177,7 +177,7 @@ def test_a_damaged_row_in_a_new_export_deletes_no_post(
     assert result["posts_edited"] == 0
     assert result["computed"] == 0
     assert read_rows(tables).equals(before)
-    assert result["left_out_of_exports"] == FOUND["linkedin"] | {"malformed_row": 1}
+    assert result["left_out_of_exports"] == SKIP_COUNTS["linkedin"] | {"malformed_row": 1}
     # The same bytes contain the same damaged row, which is counted again.
     result = import_from(path)
     assert result["left_out_of_exports"]["malformed_row"] == 1
@@ -247,12 +247,12 @@ def test_an_erased_post_is_not_imported_again(
 ) -> None:
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
-    forgotten = read_rows(tables).filter(pl.col("text").str.contains("naïve")).to_dicts()[0]
-    remember_posts(tables.state, SLUG, [forgotten["source_id"]], [forgotten["content_hash"]])
-    tables.forget("raw_posts", SLUG, keys=[forgotten["source_id"]])
+    erased_post = read_rows(tables).filter(pl.col("text").str.contains("naïve")).to_dicts()[0]
+    remember_posts(tables.state, SLUG, [erased_post["source_id"]], [erased_post["content_hash"]])
+    tables.forget("raw_posts", SLUG, keys=[erased_post["source_id"]])
     newer = SHARES + f"2023-06-01 10:00:00,{share_link(7 << 60)},New. {SENTENCE},,,PUBLIC\n"
     # The same text again with another identifier.
-    newer += f"2023-06-02 10:00:00,{share_link(7 << 61)},{forgotten['text']},,,PUBLIC\n"
+    newer += f"2023-06-02 10:00:00,{share_link(7 << 61)},{erased_post['text']},,,PUBLIC\n"
     write_zip(LINKEDIN | {"Shares.csv": newer}, path)
     import_from(path)
     assert not read_rows(tables)["text"].str.contains("naïve").any()

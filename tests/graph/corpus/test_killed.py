@@ -1,4 +1,4 @@
-"""SIGKILL at every stage boundary and during writes of Lance does not change the result.
+"""SIGKILL at any stage boundary or during a write by Lance does not change the result.
 
 The corpus chain runs in its own process. The test watches the files of its tables, and kills the
 process 0 to 20 ms after a certain file appears. The next run must leave the same tables as an
@@ -65,13 +65,13 @@ def draw_kills(tries: int) -> list[Kill]:
 
 
 @dataclass(frozen=True)
-class Content:
+class HomeContent:
     """The content of a home: table → (data version, row count of Lance, hash of the rows)."""
 
     tables: dict[str, tuple[str | None, int, str]]
 
     @classmethod
-    def read(cls, home: Settings) -> Content:
+    def read(cls, home: Settings) -> HomeContent:
         import lance
 
         state = State.open(home.state_address)
@@ -85,13 +85,13 @@ class Content:
         state.close()
         return cls(contents)
 
-    def differs_from(self, other: Content) -> list[str]:
+    def list_differing_tables(self, other: HomeContent) -> list[str]:
         """Return the tables that differ."""
         names = sorted({*self.tables, *other.tables})
         return [name for name in names if self.tables.get(name) != other.tables.get(name)]
 
 
-class Trial:
+class KillExperiment:
     """A home that is restored to a saved state before every kill."""
 
     def __init__(self, home: Settings, posts: Path) -> None:
@@ -124,11 +124,11 @@ class Trial:
 
     def kill_run(self, kill: Kill) -> bool:
         """Run until the kill; return whether it ended the process before its end."""
-        watched = Path(self.home.tables_base, SLUG, f"{kill.table}.lance", kill.folder)
-        existing_files = set(_list_files(watched))
+        watched_folder = Path(self.home.tables_base, SLUG, f"{kill.table}.lance", kill.folder)
+        existing_files = set(_list_files(watched_folder))
         process, _ = self.start(1)
         deadline = time.monotonic() + MAX_S
-        while process.is_alive() and set(_list_files(watched)) <= existing_files:
+        while process.is_alive() and set(_list_files(watched_folder)) <= existing_files:
             assert time.monotonic() < deadline, f"{kill}: nothing was written"
             time.sleep(0.002)
         time.sleep(kill.after_s)
@@ -164,24 +164,26 @@ NEWER = {"clock": "clock", "boat": "new boat", "lamp": "lamp", "kite": "kite", "
 
 
 @pytest.fixture(scope="module")
-def trial(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
+def experiment(
+    embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[KillExperiment]:
     """A home without posts (`empty`) and one with older posts (`imported`)."""
     folder = tmp_path_factory.mktemp("trial")
     posts = folder / "posts"
     with pytest.MonkeyPatch.context() as monkeypatch:
         home = lend_weights(embedder_weights, fresh_home(folder / "home", monkeypatch))
         write_author(home, Author(SLUG, "Ada", sources=(str(posts),), language="en"))
-        trial = Trial(home, posts)
-        trial.save("empty")
+        experiment = KillExperiment(home, posts)
+        experiment.save("empty")
         write_posts(posts, OLDER)
-        trial.run(1)
-        trial.save("imported")
+        experiment.run(1)
+        experiment.save("imported")
         write_posts(posts, {name: text for name, text in NEWER.items() if name != "kite"})
-        yield trial
+        yield experiment
 
 
 @dataclass(frozen=True)
-class Recovered:
+class RecoveryResult:
     """The differences between two runs after a kill and an undisturbed run.
 
     Attributes:
@@ -194,42 +196,42 @@ class Recovered:
     differences: list[str]
 
 
-def _run_undisturbed(trial: Trial, start: str) -> tuple[Content, list[str]]:
-    trial.restore(start)
-    report = trial.run(1)
-    content = Content.read(trial.home)
+def _run_undisturbed(experiment: KillExperiment, start: str) -> tuple[HomeContent, list[str]]:
+    experiment.restore(start)
+    report = experiment.run(1)
+    content = HomeContent.read(experiment.home)
     assert {*TABLES} <= content.tables.keys()
     assert all(report["computed"][0].values()), "the run computed nothing"
     assert report["found"]
     return content, report["found"]
 
 
-def _run_after_kills(trial: Trial, tries: int) -> Iterator[Recovered]:
-    expected = {start: _run_undisturbed(trial, start) for start in ("empty", "imported")}
+def _run_after_kills(experiment: KillExperiment, tries: int) -> Iterator[RecoveryResult]:
+    expected = {start: _run_undisturbed(experiment, start) for start in ("empty", "imported")}
     for kill in draw_kills(tries):
-        trial.restore(kill.start)
-        was_killed = trial.kill_run(kill)
-        report = trial.run(2)
+        experiment.restore(kill.start)
+        was_killed = experiment.kill_run(kill)
+        report = experiment.run(2)
         content, chunk_ids = expected[kill.start]
-        differences = Content.read(trial.home).differs_from(content)
+        differences = HomeContent.read(experiment.home).list_differing_tables(content)
         differences += ["the chunks found by a question"] if report["found"] != chunk_ids else []
         recomputed = [name for name, rows in report["computed"][1].items() if rows]
         differences += [f"{name} is computed again" for name in recomputed]
-        yield Recovered(kill, was_killed, differences)
+        yield RecoveryResult(kill, was_killed, differences)
 
 
 @pytest.mark.drawn(2, of="kills in the graph")
 @pytest.mark.timeout(1_200)
-def test_four_kills_do_not_change_the_result(trial: Trial) -> None:
-    recovered = list(_run_after_kills(trial, 4))
-    assert [result for result in recovered if result.differences] == []
+def test_four_kills_do_not_change_the_result(experiment: KillExperiment) -> None:
+    results = list(_run_after_kills(experiment, 4))
+    assert [result for result in results if result.differences] == []
     # On a busy machine, a run may finish before its end is noticed.
-    assert sum(result.was_killed for result in recovered) >= 3
+    assert sum(result.was_killed for result in results) >= 3
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_twenty_kills_do_not_change_the_result(trial: Trial) -> None:
-    recovered = list(_run_after_kills(trial, 20))
-    assert [result for result in recovered if result.differences] == []
-    assert sum(result.was_killed for result in recovered) >= 15
+def test_twenty_kills_do_not_change_the_result(experiment: KillExperiment) -> None:
+    results = list(_run_after_kills(experiment, 20))
+    assert [result for result in results if result.differences] == []
+    assert sum(result.was_killed for result in results) >= 15

@@ -50,8 +50,8 @@ LINKEDIN: Files = {
     "messages.csv": "FROM,TO,CONTENT\nGrace,Ada,A SECRET OF GRACE\n",
     "Comments.csv": "Date,Link,Message\n2023-05-01 12:00:00,https://x,A COMMENT\n",
 }
-LINKEDIN_FOUND = {"bare_reshare": 1, "followers": 1, "draft": 1}
-LINKEDIN_KEPT = 4
+LINKEDIN_SKIPS = {"bare_reshare": 1, "followers": 1, "draft": 1}
+LINKEDIN_COUNT = 4
 MALFORMED_LINKEDIN: Files = {
     **LINKEDIN,
     "Shares.csv": SHARES
@@ -61,7 +61,7 @@ MALFORMED_LINKEDIN: Files = {
     "Articles/Articles/empty.html": "",
     "Articles/Articles/binary.html": b"\x00\x01\x02",
 }
-MALFORMED_LINKEDIN_FOUND = LINKEDIN_FOUND | {"malformed_row": 2, "torn": 1, "empty": 1, "binary": 1}
+MALFORMED_LINKEDIN_SKIPS = LINKEDIN_SKIPS | {"malformed_row": 2, "torn": 1, "empty": 1, "binary": 1}
 
 
 def medium_page(
@@ -70,8 +70,8 @@ def medium_page(
     """A story as Medium exports it; without `published` it is a draft."""
     summary = f'<section data-field="subtitle" class="p-summary">\n{subtitle}\n</section>'
     date = f'<time class="dt-published" datetime="{published}">a day</time>'
-    by = '<a href="https://medium.com/@ada" class="p-author h-card">Ada Lovelace</a>'
-    footer = f"<footer><p>By {by} on {date}.</p><p><a " if published else "<footer><p><a "
+    author_link = '<a href="https://medium.com/@ada" class="p-author h-card">Ada Lovelace</a>'
+    footer = f"<footer><p>By {author_link} on {date}.</p><p><a " if published else "<footer><p><a "
     return (
         f"<!DOCTYPE html><html><head><title>{title}</title><style>* {{ }}</style></head><body>"
         f'<article class="h-entry">\n<header>\n<h1 class="p-name">{title}</h1>\n</header>\n'
@@ -107,8 +107,8 @@ MEDIUM: Files = {
     "ips/ips-0001.html": "<html><body>192.0.2.7</body></html>",
     "profile/profile.html": "<html><body>ada@example.org</body></html>",
 }
-MEDIUM_FOUND = {"reply": 1, "draft": 1}
-MEDIUM_KEPT = 1
+MEDIUM_SKIPS = {"reply": 1, "draft": 1}
+MEDIUM_COUNT = 1
 MALFORMED_MEDIUM: Files = {
     **MEDIUM,
     "posts/2022-01-02_No-entry-cccccccccccc.html": "<html><body><p>no h-entry</p></body></html>",
@@ -119,7 +119,7 @@ MALFORMED_MEDIUM: Files = {
         '<figure class="graf graf--figure"><img src="x"></figure>', published="2022-01-06T00:00:00Z"
     ),
 }
-MALFORMED_MEDIUM_FOUND = MEDIUM_FOUND | {"not_a_post": 2, "empty": 1, "binary": 1, "no_text": 1}
+MALFORMED_MEDIUM_SKIPS = MEDIUM_SKIPS | {"not_a_post": 2, "empty": 1, "binary": 1, "no_text": 1}
 
 POSTS_CSV = (
     "post_id,post_date,is_published,email_sent_at,inbox_sent_at,type,audience,title,subtitle,"
@@ -153,8 +153,8 @@ SUBSTACK: Files = {
     "posts/101.delivers.csv": "post_id,timestamp,email\n101,x,reader@example.org\n",
     "email_list.ada.csv": "email\nreader@example.org\n",
 }
-SUBSTACK_FOUND = {"paid": 1, "draft": 1, "followers": 1, "no_text": 1}
-SUBSTACK_KEPT = 3
+SUBSTACK_SKIPS = {"paid": 1, "draft": 1, "followers": 1, "no_text": 1}
+SUBSTACK_COUNT = 3
 MALFORMED_SUBSTACK: Files = {
     **SUBSTACK,
     "posts.csv": POSTS_CSV.replace('"Two\nlines"', '"Two\nlines, never closed').replace(
@@ -164,24 +164,24 @@ MALFORMED_SUBSTACK: Files = {
     ),
     "posts/109.orphan.html": "<p>ORPHAN WORDS</p>",
 }
-MALFORMED_SUBSTACK_FOUND = SUBSTACK_FOUND | {
+MALFORMED_SUBSTACK_SKIPS = SUBSTACK_SKIPS | {
     "no_text": 2,
     "malformed_row": 2,
     "not_in_posts_csv": 2,
 }
 
 EXPORTS = {"linkedin": LINKEDIN, "medium": MEDIUM, "substack": SUBSTACK}
-FOUND = {"linkedin": LINKEDIN_FOUND, "medium": MEDIUM_FOUND, "substack": SUBSTACK_FOUND}
-RECORD_COUNTS = {"linkedin": LINKEDIN_KEPT, "medium": MEDIUM_KEPT, "substack": SUBSTACK_KEPT}
+SKIP_COUNTS = {"linkedin": LINKEDIN_SKIPS, "medium": MEDIUM_SKIPS, "substack": SUBSTACK_SKIPS}
+RECORD_COUNTS = {"linkedin": LINKEDIN_COUNT, "medium": MEDIUM_COUNT, "substack": SUBSTACK_COUNT}
 MALFORMED_EXPORTS = {
     "linkedin": MALFORMED_LINKEDIN,
     "medium": MALFORMED_MEDIUM,
     "substack": MALFORMED_SUBSTACK,
 }
 MALFORMED_SKIP_COUNTS = {
-    "linkedin": MALFORMED_LINKEDIN_FOUND,
-    "medium": MALFORMED_MEDIUM_FOUND,
-    "substack": MALFORMED_SUBSTACK_FOUND,
+    "linkedin": MALFORMED_LINKEDIN_SKIPS,
+    "medium": MALFORMED_MEDIUM_SKIPS,
+    "substack": MALFORMED_SUBSTACK_SKIPS,
 }
 TEXT_BY_OTHERS = (
     "SECRET OF GRACE",

@@ -1,4 +1,4 @@
-"""Archives are read safely: unsafe members and bombs are refused, everything else is read."""
+"""Unsafe members and bombs in archives are refused, and everything else is read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from twin_assets.corpus.importers.members import MemberError
 from twin_resources.errors import TwinError
 
 
-def tar_member(name: str, *, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.TarInfo:
+def build_tar_member(name: str, *, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.size = kind, size
     return info
@@ -66,30 +66,30 @@ def test_unsafe_names_are_refused_and_counted(tmp_path: Path) -> None:
 def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
-            link = tar_member(f"link{kind!r}.csv", kind=kind)
+            link = build_tar_member(f"link{kind!r}.csv", kind=kind)
             link.linkname = "/etc/passwd"
             tar.addfile(link)
         for kind in (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE):
-            tar.addfile(tar_member(f"device{kind!r}.csv", kind=kind))
-        tar.addfile(tar_member("folder", kind=tarfile.DIRTYPE))
-        tar.addfile(tar_member("good.csv", size=1), io.BytesIO(b"y"))
+            tar.addfile(build_tar_member(f"device{kind!r}.csv", kind=kind))
+        tar.addfile(build_tar_member("folder", kind=tarfile.DIRTYPE))
+        tar.addfile(build_tar_member("good.csv", size=1), io.BytesIO(b"y"))
     with open_archive(tmp_path / "a.tar") as archive:
         assert archive.names() == ("good.csv",)
         assert archive.refused == {"link": 2, "special_file": 3}
 
 
 def test_links_and_encrypted_members_of_a_zip_are_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
-        packed.mkdir("folder")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zip_file:
+        zip_file.mkdir("folder")
         link = zipfile.ZipInfo("link.csv")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        packed.writestr(link, "/etc/passwd")
+        zip_file.writestr(link, "/etc/passwd")
         device = zipfile.ZipInfo("device.csv")
         device.external_attr = (stat.S_IFCHR | 0o666) << 16
-        packed.writestr(device, "")
-        packed.writestr("good.csv", "y")
-        packed.writestr("locked.csv", "z")
-        packed.getinfo("locked.csv").flag_bits |= 1
+        zip_file.writestr(device, "")
+        zip_file.writestr("good.csv", "y")
+        zip_file.writestr("locked.csv", "z")
+        zip_file.getinfo("locked.csv").flag_bits |= 1
     with open_archive(tmp_path / "a.zip") as archive:
         assert archive.names() == ("good.csv",)
         assert archive.refused == {"link": 1, "special_file": 1, "encrypted": 1}
@@ -121,7 +121,7 @@ def test_a_zip_bomb_is_not_expanded_in_memory(tmp_path: Path) -> None:
 
 def test_a_tar_bomb_is_refused_before_it_is_walked(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "bomb.tgz", "wb") as stream:
-        stream.write(tar_member("bomb.csv", size=64 << 20).tobuf())
+        stream.write(build_tar_member("bomb.csv", size=64 << 20).tobuf())
         stream.write(bytes(64 << 20))
         stream.write(bytes(1024))
     tracemalloc.start()
@@ -132,8 +132,8 @@ def test_a_tar_bomb_is_refused_before_it_is_walked(tmp_path: Path) -> None:
 
 
 def test_a_tar_header_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
-    huge = tar_member("././@LongLink", kind=tarfile.GNUTYPE_LONGNAME, size=1 << 30)
-    (tmp_path / "a.tar").write_bytes(huge.tobuf() + bytes(4096))
+    huge_member = build_tar_member("././@LongLink", kind=tarfile.GNUTYPE_LONGNAME, size=1 << 30)
+    (tmp_path / "a.tar").write_bytes(huge_member.tobuf() + bytes(4096))
     tracemalloc.start()
     with pytest.raises(TwinError, match=r"a header of|header"):
         open_archive(tmp_path / "a.tar")
@@ -154,11 +154,11 @@ def test_a_damaged_member_is_torn_and_the_others_are_read(tmp_path: Path) -> Non
 
 
 def test_a_truncated_tar_is_refused(tmp_path: Path) -> None:
-    """Read as a shorter archive, the posts of the missing members would count as deleted."""
+    """If it were read as a shorter archive, the posts of missing members would count as deleted."""
     body = {f"{n}.csv": "x" * 2000 for n in range(3)}
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name, text in body.items():
-            tar.addfile(tar_member(name, size=len(text)), io.BytesIO(text.encode()))
+            tar.addfile(build_tar_member(name, size=len(text)), io.BytesIO(text.encode()))
     content = (tmp_path / "a.tar").read_bytes()
     for length in (3000, 5120 + 100, 2 * 2560):
         (tmp_path / "cut.tar").write_bytes(content[:length])
@@ -168,7 +168,7 @@ def test_a_truncated_tar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.tar").write_bytes(empty)
     with open_archive(tmp_path / "cut.tar") as archive:
         assert archive.names() == ("0.csv", "1.csv", "last.csv")
-    # A broken header that only the end of the archive follows.
+    # Only the end of the archive follows the broken header.
     (tmp_path / "cut.tar").write_bytes(empty[:5130] + b"?" + empty[5131:])
     with pytest.raises(TwinError, match="is incomplete"):
         open_archive(tmp_path / "cut.tar")
@@ -179,9 +179,9 @@ def test_a_truncated_tar_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_zip_as_the_last_member_of_a_tar_does_not_make_it_a_zip(tmp_path: Path) -> None:
-    inner = write_zip({"inner.csv": "x"}, tmp_path / "inner.zip").read_bytes()
+    inner_zip = write_zip({"inner.csv": "x"}, tmp_path / "inner.zip").read_bytes()
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        tar.addfile(tar_member("outer.zip", size=len(inner)), io.BytesIO(inner))
+        tar.addfile(build_tar_member("outer.zip", size=len(inner_zip)), io.BytesIO(inner_zip))
     with open_archive(tmp_path / "a.tar") as archive:
         assert (archive.kind, archive.names()) == ("tar", ("outer.zip",))
 

@@ -1,4 +1,4 @@
-"""Limits of an archive are exact; names, heads and dates of its members."""
+"""The exact limits of an archive, and the names, heads and dates of its members."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import pytest
 from tests.unit.corpus.packing import Files, write_folder, write_tar, write_zip
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import MIN_RATIO_BYTES, ArchiveLimits, MemberError
-from twin_assets.corpus.importers.packed import (
+from twin_assets.corpus.importers.zip_and_tar import (
     _BoundedReader,
-    _central_directory_size,
     _iter_members,
+    _read_central_directory_size,
     _StreamSlice,
     open_tar_stream,
 )
@@ -30,7 +30,7 @@ PIECE = 1 << 16
 
 def test_limits_are_as_documented(tmp_path: Path) -> None:
     with open_archive(tmp_path) as archive:
-        limits = archive.bounds
+        limits = archive.limits
     assert (limits.members, limits.member_bytes, limits.read_bytes) == (200_000, 512 << 20, 8 << 30)
     assert (limits.walked_bytes, limits.ratio, MIN_RATIO_BYTES) == (32 << 30, 200, 16 << 20)
 
@@ -44,38 +44,38 @@ def test_the_number_of_members_is_limited(tmp_path: Path) -> None:
 
 
 def convert_to_zip64(path: Path) -> None:
-    """Move the place and size of the central directory to a zip64 record, as beyond 4 GiB."""
+    """Move the offset and size of the central directory to a zip64 record, as above 4 GiB."""
     content = path.read_bytes()
     end = content.rfind(b"PK\5\6")
     _, _, _, _, count, size, offset, _ = struct.unpack_from("<4s4H2LH", content, end)
     record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
-    ones = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
-    path.write_bytes(content[:end] + record + locator + ones)
+    end_record = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    path.write_bytes(content[:end] + record + locator + end_record)
 
 
 def add_comment(path: Path) -> None:
-    with zipfile.ZipFile(path, "a") as packed:
-        packed.comment = b"x" * 65_535
+    with zipfile.ZipFile(path, "a") as zip_file:
+        zip_file.comment = b"x" * 65_535
 
 
 @pytest.mark.parametrize("convert", [None, convert_to_zip64, add_comment])
 def test_a_list_of_files_that_is_too_long_is_not_read(
     convert: Callable[[Path], None] | None, tmp_path: Path
 ) -> None:
-    """Long names fill the list: 20 of them are more than 512 bytes each of two files."""
+    """The list of 20 long names exceeds the 1,024 bytes that a limit of two files allows."""
     names = [f"{n}/{'x' * 200}.csv" for n in range(20)]
     path = write_zip(dict.fromkeys(names, "x"), tmp_path / "a.zip")
     if convert is not None:
         convert(path)
-    assert _central_directory_size(path) == sum(46 + len(name) for name in names)
+    assert _read_central_directory_size(path) == sum(46 + len(name) for name in names)
     with pytest.raises(TwinError, match="more than 2 files"):
         open_archive(path, limits=ArchiveLimits(members=2))
     with open_archive(path, limits=ArchiveLimits(members=20)) as archive:
         assert len(archive.names()) == 20
-    two = write_zip({f"{n}/{'x' * 600}.csv": "x" for n in range(2)}, tmp_path / "two.zip")
+    two_files = write_zip({f"{n}/{'x' * 600}.csv": "x" for n in range(2)}, tmp_path / "two.zip")
     with pytest.raises(TwinError, match="more than 2 files"):
-        open_archive(two, limits=ArchiveLimits(members=2))
+        open_archive(two_files, limits=ArchiveLimits(members=2))
 
 
 def test_a_tar_with_a_header_of_a_mebibyte_is_refused(tmp_path: Path) -> None:
@@ -126,10 +126,10 @@ def test_a_member_of_exactly_the_maximum_size_is_read(
             list(archive.pieces("a.csv", max_bytes=99_999))
     with (
         open_archive(path, limits=ArchiveLimits(member_bytes=99_999)) as archive,
-        pytest.raises(MemberError, match="too_large") as refused,
+        pytest.raises(MemberError, match="too_large") as raised,
     ):
         archive.read("a.csv")
-    assert (refused.value.name, refused.value.reason) == ("a.csv", "too_large")
+    assert (raised.value.name, raised.value.reason) == ("a.csv", "too_large")
 
 
 def test_reading_stops_exactly_at_the_limit(tmp_path: Path) -> None:
@@ -151,18 +151,18 @@ def test_a_tar_may_expand_to_its_limit(tmp_path: Path) -> None:
 
 
 def test_the_compression_ratio_of_small_members_is_not_limited(tmp_path: Path) -> None:
-    """The ratio counts from 16 MiB on: smaller members of zeros are allowed."""
-    small = write_zip({"a.csv": b"\0" * MIN_RATIO_BYTES}, tmp_path / "a.zip")
-    with open_archive(small) as archive:
+    """The ratio applies above 16 MiB, so smaller members of zeros are allowed."""
+    zip_path = write_zip({"a.csv": b"\0" * MIN_RATIO_BYTES}, tmp_path / "a.zip")
+    with open_archive(zip_path) as archive:
         assert archive.size("a.csv") == MIN_RATIO_BYTES
         assert sum(map(len, archive.pieces("a.csv"))) == MIN_RATIO_BYTES
-    tar = write_tar({"a.csv": b"\0" * (8 << 20)}, tmp_path / "a.tgz")
-    with open_archive(tar) as archive:
+    tar_path = write_tar({"a.csv": b"\0" * (8 << 20)}, tmp_path / "a.tgz")
+    with open_archive(tar_path) as archive:
         assert len(archive.read("a.csv")) == 8 << 20
     body = random.Random(1).randbytes(200_000) + b"\0" * (MIN_RATIO_BYTES + 1)
-    for packed in (write_zip({"a.csv": body}, small), write_tar({"a.csv": body}, tar)):
-        assert 70 < len(body) / packed.stat().st_size < 100
-        with open_archive(packed) as archive:
+    for path in (write_zip({"a.csv": body}, zip_path), write_tar({"a.csv": body}, tar_path)):
+        assert 70 < len(body) / path.stat().st_size < 100
+        with open_archive(path) as archive:
             assert archive.read("a.csv") == body, "a ratio of 80 was refused"
 
 
@@ -235,15 +235,15 @@ def test_hidden_and_generated_folders_are_skipped_and_locked_ones_counted(
 
 
 def test_an_archive_is_dated_by_its_newest_member(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zip_file:
         for name, year in (("a.csv", 2020), ("b.csv", 2024), ("c.csv", 2022)):
-            packed.writestr(zipfile.ZipInfo(name, (year, 1, 2, 3, 4, 6)), "x")
+            zip_file.writestr(zipfile.ZipInfo(name, (year, 1, 2, 3, 4, 6)), "x")
     with open_archive(tmp_path / "a.zip") as archive:
         assert archive.written_at == 1_704_164_646.0, "2024-01-02 03:04:06 UTC"
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for name, at in (("a.csv", 5), ("b.csv", 9), ("c.csv", 7)):
+        for name, modified_at in (("a.csv", 5), ("b.csv", 9), ("c.csv", 7)):
             member = tarfile.TarInfo(name)
-            member.size, member.mtime = 1, at
+            member.size, member.mtime = 1, modified_at
             tar.addfile(member, io.BytesIO(b"x"))
     with open_archive(tmp_path / "a.tar") as archive:
         assert (archive.kind, archive.written_at) == ("tar", 9.0)

@@ -1,4 +1,4 @@
-"""Bylines: whether a post is by the author."""
+"""Bylines of the author and of others."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.bylines import (
-    byline_matches,
     extract_author,
     extract_translator,
     find_foreign_bylines,
     is_named_author,
+    is_own_byline,
     is_possible_handle,
 )
 from twin_assets.corpus.cleaning_verdicts import (
@@ -47,7 +47,7 @@ NAMES = ("José Núñez", "jnunez", "Pepe N.")
     ],
 )
 def test_bylines_of_the_author(byline: str) -> None:
-    assert byline_matches(byline, NAMES)
+    assert is_own_byline(byline, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_bylines_of_the_author(byline: str) -> None:
     ],
 )
 def test_bylines_of_others(byline: str) -> None:
-    assert not byline_matches(byline, NAMES)
+    assert not is_own_byline(byline, NAMES)
 
 
 def test_without_names_no_byline_is_foreign() -> None:
@@ -140,7 +140,7 @@ def test_a_name_in_the_middle_or_in_code_is_not_a_byline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("signed", "author", "kept_count", "handles", "unclaimed"),
+    ("counts", "author", "kept_count", "handles", "unclaimed"),
     [
         ({"Bob Ruiz": 8, "Ana Ruiz": 3}, "Ana Ruiz", 3, [], ["Bob Ruiz"]),
         ({"Bob Ruiz": 8, "": 3}, "Ana Ruiz", 3, [], ["Bob Ruiz"]),
@@ -153,10 +153,10 @@ def test_a_name_in_the_middle_or_in_code_is_not_a_byline() -> None:
     ],
 )
 def test_posts_of_a_source_are_kept_by_byline(
-    signed: dict[str, int], author: str, kept_count: int, handles: list[str], unclaimed: list[str]
+    counts: dict[str, int], author: str, kept_count: int, handles: list[str], unclaimed: list[str]
 ) -> None:
     """The cleaning and the claim, which share no code, agree."""
-    names = [byline for byline, posts in signed.items() for _ in range(posts)]
+    names = [byline for byline, count in counts.items() for _ in range(count)]
     rows = pl.DataFrame(
         {"source_id": [str(n) for n in range(len(names))], "source": "blog", "byline": names}
     )

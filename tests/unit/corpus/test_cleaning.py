@@ -1,4 +1,4 @@
-"""Posts that are kept or dropped, and the account of both."""
+"""Posts that are kept or dropped, and their reconciliation."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from twin_assets.corpus.cleaning import (
     clean_and_quarantine,
     normalize_text,
 )
-from twin_assets.corpus.cleaning_account import (
+from twin_assets.corpus.cleaning_verdicts import MIN_WORDS
+from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_rows
+from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.reconciliation import (
     count_dropped_by_reason,
     is_balanced,
     reconcile_posts,
 )
-from twin_assets.corpus.cleaning_verdicts import MIN_WORDS
-from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_rows
-from twin_assets.corpus.inventory import take_inventory
 
 TEXT = "It's a note about clocks, and it has more than ten words in it."
 
 
 def build_raw_rows(*posts: dict[str, Any]) -> pl.DataFrame:
-    """Rows of `raw_posts` with these fields, and defaults for the others."""
+    """Return rows of `raw_posts` with these fields, and defaults for the others."""
     defaults: dict[str, Any] = {
         "source": "/posts",
         "path": "/posts/a.md",
@@ -55,7 +55,7 @@ def build_raw_rows(*posts: dict[str, Any]) -> pl.DataFrame:
     return frame.with_columns(pl.col("content_hash").replace("", "none")).select(RAW_COLUMNS)
 
 
-def reasons(frame: pl.DataFrame) -> list[str]:
+def list_reasons(frame: pl.DataFrame) -> list[str]:
     return clean_and_quarantine(frame)[0]["dropped_because"].to_list()
 
 
@@ -94,7 +94,7 @@ def test_a_dropped_post_is_a_row_with_a_reason(post: dict[str, Any], reason: str
 def test_short_notes_are_kept() -> None:
     short = "Use ctrl-w then x to swap two tmux panes quickly."
     assert len(short.split()) == MIN_WORDS
-    assert reasons(build_raw_rows({"text": short})) == [""]
+    assert list_reasons(build_raw_rows({"text": short})) == [""]
 
 
 def test_the_earliest_of_equal_posts_is_kept() -> None:
@@ -115,7 +115,7 @@ def test_the_earliest_of_equal_posts_is_kept() -> None:
 
 
 def test_a_draft_replaces_no_post() -> None:
-    assert reasons(
+    assert list_reasons(
         build_raw_rows({"kind": "draft"}, {}, {"deleted": True, "text": "", "kind": "tombstone"})
     ) == ["draft", "", "deleted_at_the_source"]
 
@@ -150,9 +150,9 @@ CLEANED = pl.DataFrame(
 
 
 def test_an_account_that_balances() -> None:
-    account = reconcile_posts(pl.DataFrame({"source_id": ["a", "b", "c"]}), CLEANED)
-    assert is_balanced(account)
-    assert (account["imported"], account["kept"], account["dropped"]) == (3, 1, 2)
+    counts = reconcile_posts(pl.DataFrame({"source_id": ["a", "b", "c"]}), CLEANED)
+    assert is_balanced(counts)
+    assert (counts["imported"], counts["kept"], counts["dropped"]) == (3, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_an_account_that_balances() -> None:
     [
         (["a", "b", "c", "d"], CLEANED, "missing"),
         (["a", "b"], CLEANED, "unknown"),
-        # One post is lost and one doubled: only the totals agree.
+        # One post is lost and another is duplicated, so only the totals agree.
         (["a", "b", "d"], pl.concat([CLEANED[:2], CLEANED[:1]]), "twice"),
         (
             ["a", "b", "c"],
@@ -172,9 +172,9 @@ def test_an_account_that_balances() -> None:
 def test_an_account_that_does_not_balance(
     raw_ids: list[str], cleaned: pl.DataFrame, fault: str
 ) -> None:
-    account = reconcile_posts(pl.DataFrame({"source_id": raw_ids}), cleaned)
-    assert not is_balanced(account)
-    assert account[fault] > 0
+    counts = reconcile_posts(pl.DataFrame({"source_id": raw_ids}), cleaned)
+    assert not is_balanced(counts)
+    assert counts[fault] > 0
 
 
 def test_reasons_are_counted_most_frequent_first() -> None:

@@ -8,8 +8,8 @@ import polars as pl
 from twin_assets.corpus.contracts import (
     FAILED_RULES,
     build_quarantine_columns,
+    check_batches,
     count_duplicate_keys,
-    examine,
     split_rows,
 )
 from twin_assets.corpus.corpus_tables import column_types
@@ -30,9 +30,9 @@ def build_clocks(*rows: tuple[str | None, str, int | None, list[dict[str, str]]]
     return pl.DataFrame(list(rows), schema=column_types(Clocks), orient="row")
 
 
-GOOD = ("a", "wall", 3, [{"name": "hand"}])
-BAD = build_clocks(
-    GOOD,
+VALID_ROW = ("a", "wall", 3, [{"name": "hand"}])
+MIXED_ROWS = build_clocks(
+    VALID_ROW,
     ("b", "tower", 3, []),
     ("", "wall", 0, []),
     (None, "wall", 5, []),
@@ -42,12 +42,12 @@ BAD = build_clocks(
 
 
 def test_rows_are_split_without_loss() -> None:
-    good, bad = split_rows(BAD, Clocks)
-    assert good.rows() == build_clocks(GOOD).rows()
-    assert good.schema == dict(column_types(Clocks))
-    assert bad.schema == build_quarantine_columns(Clocks)
-    assert good.height + bad.height == BAD.height
-    rules = dict(bad.select("name", FAILED_RULES).iter_rows())
+    valid_rows, invalid_rows = split_rows(MIXED_ROWS, Clocks)
+    assert valid_rows.rows() == build_clocks(VALID_ROW).rows()
+    assert valid_rows.schema == dict(column_types(Clocks))
+    assert invalid_rows.schema == build_quarantine_columns(Clocks)
+    assert valid_rows.height + invalid_rows.height == MIXED_ROWS.height
+    rules = dict(invalid_rows.select("name", FAILED_RULES).iter_rows())
     assert rules["b"] == ["towers_have_many_wheels"]
     assert set(rules[""]) == {"name|min_length", "wheels|min"}
     assert any("nullab" in rule for rule in rules[None])
@@ -56,37 +56,37 @@ def test_rows_are_split_without_loss() -> None:
 
 
 def test_good_rows_are_not_quarantined() -> None:
-    assert split_rows(build_clocks(GOOD), Clocks)[1].height == 0
+    assert split_rows(build_clocks(VALID_ROW), Clocks)[1].height == 0
     assert split_rows(build_clocks(), Clocks)[1].schema == build_quarantine_columns(Clocks)
 
 
 def test_a_table_that_satisfies_its_contract() -> None:
-    report = examine(
-        [build_clocks(), build_clocks(GOOD), build_clocks(("b", "wall", 1, []))], Clocks
+    report = check_batches(
+        [build_clocks(), build_clocks(VALID_ROW), build_clocks(("b", "wall", 1, []))], Clocks
     )
     assert report.is_satisfied
     assert (report.rows, report.broken_rows) == (2, 0)
 
 
 def test_a_table_that_violates_its_contract() -> None:
-    report = examine([BAD], Clocks)
+    report = check_batches([MIXED_ROWS], Clocks)
     assert not report.is_satisfied
     assert (report.rows, report.broken_rows) == (6, 5)
     assert report.by_rule["towers_have_many_wheels"] == 1
 
 
 def test_duplicate_keys_are_counted() -> None:
-    keys = build_clocks(GOOD, ("b", "wall", 1, []), GOOD).select("name")
+    keys = build_clocks(VALID_ROW, ("b", "wall", 1, []), VALID_ROW).select("name")
     assert count_duplicate_keys(keys) == 2
     assert count_duplicate_keys(keys.unique()) == 0
 
 
 def test_missing_columns_and_wrong_types_violate_the_contract() -> None:
-    without = examine([build_clocks(GOOD).drop("wheels")], Clocks)
-    assert not without.is_satisfied
-    assert without.missing == ("wheels",)
-    wrong_type = examine(
-        [build_clocks(GOOD).with_columns(pl.col("wheels").cast(pl.String))], Clocks
+    missing_report = check_batches([build_clocks(VALID_ROW).drop("wheels")], Clocks)
+    assert not missing_report.is_satisfied
+    assert missing_report.missing == ("wheels",)
+    type_report = check_batches(
+        [build_clocks(VALID_ROW).with_columns(pl.col("wheels").cast(pl.String))], Clocks
     )
-    assert not wrong_type.is_satisfied
-    assert wrong_type.wrong_types == {"wheels": "String"}
+    assert not type_report.is_satisfied
+    assert type_report.wrong_types == {"wheels": "String"}

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus import boilerplate, bylines, document_claims
-from twin_assets.corpus.personal_traces import count_personal_traces
+from twin_assets.corpus.personal_traces import count_personal_data
 from twin_resources import privacy
 from twin_resources.privacy import redaction
 
@@ -193,13 +193,12 @@ def test_the_only_signed_post_is_not_the_authors_own() -> None:
 
 
 def test_claims_use_no_detector_of_the_cleaning(monkeypatch: pytest.MonkeyPatch) -> None:
-
     def refuse(*_arguments: object, **_options: object) -> Any:
-        raise AssertionError("a claim asked the cleaning's own detector")
+        raise AssertionError("a claim used the cleaning's own detector")
 
     for name in ("is_platform_line", "remove_platform_lines", "hash_lines", "find_repeated_lines"):
         monkeypatch.setattr(boilerplate, name, refuse)
-    for name in ("byline_matches", "find_foreign_bylines", "extract_author", "is_possible_handle"):
+    for name in ("is_own_byline", "find_foreign_bylines", "extract_author", "is_possible_handle"):
         monkeypatch.setattr(bylines, name, refuse)
     for name in ("find_personal_data", "redact"):
         monkeypatch.setattr(privacy, name, refuse)
@@ -226,7 +225,7 @@ def test_claims_use_no_detector_of_the_cleaning(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_unambiguous_personal_data_is_counted(trace: str) -> None:
-    assert count_personal_traces(f"It is {trace}, she said.") == 1
+    assert count_personal_data(f"It is {trace}, she said.") == 1
 
 
 @pytest.mark.parametrize(
@@ -246,4 +245,4 @@ def test_unambiguous_personal_data_is_counted(trace: str) -> None:
     ],
 )
 def test_harmless_text_holds_no_personal_data(harmless: str) -> None:
-    assert count_personal_traces(f"It is {harmless}, she said.") == 0
+    assert count_personal_data(f"It is {harmless}, she said.") == 0

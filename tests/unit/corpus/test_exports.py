@@ -64,7 +64,7 @@ EXPORTS = {
 }
 
 
-IMPORTED = {importer.title for importer in IMPORTERS}
+IMPORTABLE_TITLES = {importer.title for importer in IMPORTERS}
 
 
 def find_rejection(source: Path) -> str:
@@ -77,8 +77,8 @@ def find_rejection(source: Path) -> str:
     return ""
 
 
-def expected_rejection(title: str) -> str:
-    if title in IMPORTED:
+def build_expected_rejection(title: str) -> str:
+    if title in IMPORTABLE_TITLES:
         return f"no readable post in the {title}"
     return f"{title}, a format that cannot be imported yet"
 
@@ -100,7 +100,7 @@ def test_an_export_without_posts_is_rejected_in_every_container(title: str, tmp_
         write_zip(files, tmp_path / "renamed.bin"),
         write_zip(files, tmp_path / "nested.zip", parent_folder="ada-2024/"),
     ):
-        assert find_rejection(source) == expected_rejection(title), source
+        assert find_rejection(source) == build_expected_rejection(title), source
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_a_single_file_is_recognised_by_its_beginning(
     title: str, text: str, tmp_path: Path
 ) -> None:
     write_folder({"download": text}, tmp_path)
-    assert find_rejection(tmp_path / "download") == expected_rejection(title)
+    assert find_rejection(tmp_path / "download") == build_expected_rejection(title)
 
 
 def test_a_long_page_is_recognised_by_its_last_lines(tmp_path: Path) -> None:
     page = f"<p>{'words ' * 40_000}</p>{MEDIUM_PAGE}"
     # macOS stores the accent as a separate character.
     folder = write_folder({"Cafe\u0301.html": page}, tmp_path)
-    assert find_rejection(folder) == expected_rejection("Medium export")
+    assert find_rejection(folder) == build_expected_rejection("Medium export")
 
 
 def test_an_incomplete_zip_beside_pages_is_ignored(tmp_path: Path) -> None:

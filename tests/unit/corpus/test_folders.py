@@ -424,7 +424,7 @@ OTHER_JEKYLL_DEFAULTS = {
 
 
 def list_outcomes(path: Path) -> list[str]:
-    """For each post: `draft`, its visibility, or the reason why it is not read."""
+    """Return `draft`, the visibility, or the reason why it is not read, for each post."""
     outcomes: list[str] = []
     folder = scan_source(path)
     for file in folder.posts:

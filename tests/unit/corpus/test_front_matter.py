@@ -11,8 +11,8 @@ from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.front_matter import (
     BrokenFrontMatterError,
+    get_list_field,
     get_text_field,
-    list_field,
     parse_datetime,
     split_front_matter,
 )
@@ -127,12 +127,10 @@ def test_fields_of_several_spellings() -> None:
     assert get_text_field({"title": None, "name": "  A\n name "}, "title", "name") == "A name"
     assert get_text_field({"title": 1984}, "title") == "1984"
     assert get_text_field({"title": ["a"]}, "title") == ""
-    assert list_field({"tags": "a b", "categories": ["b", "c", None]}, "tags", "categories") == [
-        "a",
-        "b",
-        "c",
-    ]
-    assert list_field({"tags": "two words, one"}, "tags") == ["two words", "one"]
+    assert get_list_field(
+        {"tags": "a b", "categories": ["b", "c", None]}, "tags", "categories"
+    ) == ["a", "b", "c"]
+    assert get_list_field({"tags": "two words, one"}, "tags") == ["two words", "one"]
     assert read_byline({"author": {"name": "José"}}) == "José"
     assert read_byline({"authors": ["Ada", {"name": "李"}]}) == "Ada, 李"
     assert read_byline({"title": "x"}) == ""

@@ -138,7 +138,7 @@ def test_any_tags_are_cleaned(text: str, page: bool) -> None:
 
 @pytest.mark.parametrize(("depth", "is_read"), [(100, True), (3000, False)])
 def test_deeply_nested_pages_are_read_or_empty(depth: int, is_read: bool) -> None:
-    """libxml2 stops at 256 levels, so that a deeper post has no text."""
+    """libxml2 stops at 256 levels, so a deeper post has no text."""
     deep = "<div>" * depth + "words enough to be a sentence of their own" + "</div>" * depth
     assert ("words enough" in clean_html(deep)) is is_read
 
@@ -161,14 +161,14 @@ def test_time_is_linear_in_the_length(mark: str) -> None:
 
 
 def test_no_word_of_the_shared_html_posts_is_lost(shared_posts: Path) -> None:
-    """Compared with the text of lxml; `nth` from `<i>n</i>th` counts as lost."""
+    """Compare with lxml's text; `nth` from `<i>n</i>th` counts as lost."""
     lost_words = posts = 0
     for file in scan_source(shared_posts / "skeeto").posts:
         if not file.source_id.endswith(".html"):
             continue
         post = read_post(file.read()[0], source_id=file.source_id)
-        visible = re.sub(r"{%.*?%}|<!--.*?-->|<video.*?</video>", "", post.text, flags=re.DOTALL)
-        tree = parse_html(f"<div>{visible}</div>")
+        source = re.sub(r"{%.*?%}|<!--.*?-->|<video.*?</video>", "", post.text, flags=re.DOTALL)
+        tree = parse_html(f"<div>{source}</div>")
         expected = Counter(re.findall(r"[^\W_]+", str(tree.text_content())))
         lost_words += sum(
             (expected - Counter(re.findall(r"[^\W_]+", clean_html(post.text)))).values()

@@ -106,8 +106,8 @@ def test_a_file_removed_between_scan_and_read_is_retried(posts: Path) -> None:
     stored = read_rows(build_inventory_frame(inventory), inventory)
     assert stored.filter(source_id="b.md")["problem"].to_list() == ["unreadable"]
     (posts / "b.md").write_text(text)
-    inventory_again = build_inventory_frame(take_inventory([posts]), stored.select(STORED_COLUMNS))
-    assert inventory_again.filter(pl.col("again") != "")["source_id"].to_list() == ["b.md"]
+    second_frame = build_inventory_frame(take_inventory([posts]), stored.select(STORED_COLUMNS))
+    assert second_frame.filter(pl.col("again") != "")["source_id"].to_list() == ["b.md"]
     assert import_folder(posts, stored.select(STORED_COLUMNS))["problem"].to_list() == [""] * 3
 
 
@@ -119,7 +119,7 @@ def test_an_unlistable_folder_deletes_no_posts(
     stored = import_folder(posts)
     scandir = os.scandir
 
-    def refuse(path: object) -> object:  # Even root is refused.
+    def refuse(path: object) -> object:  # simulated, because root can list every folder
         if str(path).endswith("more"):
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)  # type: ignore[call-overload]

@@ -39,7 +39,7 @@ def test_the_model_comes_from_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    language._detector.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    language._load_detector.cache_clear()  # pyright: ignore[reportPrivateUsage]
     assert detect_language("Le renard brun saute par-dessus le chien paresseux.") == "fr"
 
 

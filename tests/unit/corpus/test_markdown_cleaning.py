@@ -267,7 +267,7 @@ def test_plain_paragraphs_pass_unchanged(paragraphs: list[list[str]]) -> None:
 
 
 def test_no_word_of_the_shared_posts_is_lost(shared_posts: Path) -> None:
-    """Compared with the words of the parser's HTML; `nth` from `*n*th` counts as lost."""
+    """Compare with the words of the parser's HTML; `nth` from `*n*th` counts as lost."""
     lost_words = total = 0
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     for file in scan_source(shared_posts / "jbranchaud-til").posts:

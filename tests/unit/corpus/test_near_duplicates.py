@@ -33,7 +33,7 @@ def draw_words(generator: random.Random, count: int) -> list[str]:
 
 
 def edit_words(words: list[str], generator: random.Random, *, share: float) -> list[str]:
-    """A copy with a share of its words changed or dropped, and another ending."""
+    """Return a copy with a share of its words changed or dropped, and a different ending."""
     copy: list[str] = []
     for word in words:
         chance = generator.random()
@@ -75,7 +75,7 @@ def test_the_candidate_rate_follows_the_formula() -> None:
 
 
 def test_planted_copies_are_found_and_nothing_else() -> None:
-    """600 pairs by word edits: recall at least .95 from .65 on, precision at least .99."""
+    """Of 600 edited pairs, recall is at least .95 from .65 on, and precision is at least .99."""
     generator = random.Random(7)
     texts: dict[str, str] = {}
     for number in range(600):
@@ -98,7 +98,9 @@ def test_planted_copies_are_found_and_nothing_else() -> None:
         if name < copy["other_id"]
     }
     assert len(true_pairs) > 150
-    assert 600 - len(true_pairs) > 150  # The other copies are edited beyond .65.
+    assert (
+        600 - len(true_pairs) > 150
+    )  # The other copies are edited so much that they are below .65.
     assert len(found_pairs & true_pairs) / len(true_pairs) >= 0.95
     assert len(found_pairs & true_pairs) / len(found_pairs) >= 0.99
     assert similar.schema == SIMILAR_SCHEMA
@@ -158,7 +160,7 @@ def test_the_longest_copy_is_kept_and_the_older_of_equal_ones() -> None:
 
 
 def test_no_two_kept_posts_of_a_chain_are_similar() -> None:
-    """Every dropped post is similar to the kept one that replaces it."""
+    """Every dropped post is similar to the kept post that replaces it."""
     generator = random.Random(11)
     for _ in range(50):
         names = [f"d{number}" for number in range(8)]

@@ -25,7 +25,7 @@ from twin_assets.corpus.importers import linkedin, medium, substack
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
 from twin_assets.corpus.importers.recognition import find_importer
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
 from twin_resources.authors import OPT_INS
 
 IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
@@ -40,7 +40,7 @@ def read_export(
     records: list[ExportRecord] = []
     reasons: Counter[str] = Counter()
     for outcome in outcomes:
-        if isinstance(outcome, Skipped):
+        if isinstance(outcome, SkippedItem):
             reasons[outcome.reason] += 1
         elif reason := find_exclusion_reason(outcome, include):
             reasons[reason] += 1

@@ -16,7 +16,7 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import exit_code, show_preview
 
 from tests.unit.corpus.packing import write_zip
-from tests.unit.corpus.sample_exports import EXPORTS, FOUND, RECORD_COUNTS
+from tests.unit.corpus.sample_exports import EXPORTS, RECORD_COUNTS, SKIP_COUNTS
 from twin_assets.corpus import importing
 from twin_assets.corpus.corpus_tables import RawPosts, column_types
 from twin_assets.corpus.document_claims import CLAIMS
@@ -35,7 +35,7 @@ THINGS = ("clock", "lamp", "boat", "chair", "spoon", "kettle", "ladder", "bridge
 
 
 def write_sentences(seed: int) -> str:
-    """Eight sentences that differ by seed, so that no two posts are near-duplicates."""
+    """Write eight sentences that differ by seed, so that no two posts are near-duplicates."""
     choose = random.Random(seed).choice
     return " ".join(
         f"We {choose(VERBS)} the {choose(THINGS)} and then {choose(VERBS)} a "
@@ -45,7 +45,7 @@ def write_sentences(seed: int) -> str:
 
 
 def print_preview(result: Preview) -> str:
-    """The output of the command."""
+    """Return the output of the command."""
     output = io.StringIO()
     show_preview(StageClock(Console(file=output, width=1000), verbose=True), result)
     return output.getvalue()
@@ -95,7 +95,7 @@ def test_every_reason_to_drop_a_file_has_advice() -> None:
         source = Path(importing.__file__).parent / "importers" / f"{module}.py"
         pattern = r'(?:PostError\(|return |_Rule\()"([a-z_0-9]+)"'
         reasons |= set(re.findall(pattern, source.read_text()))
-    reasons.discard(visibility_rules.UNKNOWN_KEY_PREFIX)  # The key completes it.
+    reasons.discard(visibility_rules.UNKNOWN_KEY_PREFIX)  # it is only the prefix of a reason
     assert {"too_large", "empty", "chat", "mail", "not_published", "expired"} <= reasons
     assert reasons - set(ADVICE_BY_REASON) == set()
 
@@ -132,7 +132,7 @@ def test_losing_more_text_than_is_read_fails(posts: Path, home: Settings) -> Non
         (posts / f"picture {number}.png").write_bytes(b"a picture holds no text")
     result = preview([posts], author="José", settings=home)
     assert (result.unread, result.mostly_unread, exit_code(result)) == (9, True, 3)
-    warning = "9 files with text are skipped, and only 4 posts read"
+    warning = "9 files with text are skipped, and only 4 posts can be read"
     assert any(warning in line for line in result.warnings)
 
 
@@ -177,14 +177,14 @@ def test_posts_in_another_language_use_the_multilingual_embedder_by_default(
 ) -> None:
     folder = tmp_path / "beiträge"
     folder.mkdir()
-    for n, satz in enumerate(
+    for n, sentence in enumerate(
         (
             "Die alte Uhr in der Werkstatt ist stehen geblieben, und niemand weiß warum.",
             "Unser Boot liegt seit dem Winter am Ufer und wartet auf einen neuen Anstrich.",
             "Im Garten hinter dem Haus wachsen Äpfel, die kein Mensch mehr pflücken will.",
         )
     ):
-        (folder / f"{n}.md").write_text(f"# Die Uhr {n}\n\n{satz} Nummer {n}.\n")
+        (folder / f"{n}.md").write_text(f"# Die Uhr {n}\n\n{sentence} Nummer {n}.\n")
     result = preview([folder], author="Ada", settings=home)
     assert (result.embedder, result.warnings) == ("multilingual-e5-small", [])
     minilm = home.model_copy(update={"embedder": home.embedder})
@@ -226,13 +226,13 @@ def test_the_preview_of_bylines_agrees_with_cleaning(posts: Path, home: Settings
     handle = preview([posts], author="José", settings=home)
     assert (handle.kept, handle.unclaimed) == (3, {})
     assert handle.warnings == [
-        "3 of 5 posts are signed clocksmith, which is taken to be José's handle because it signs "
-        "most posts of its source"
+        "3 of 5 posts are signed clocksmith, which is taken to be José's handle because it "
+        "appears on most posts of its source"
     ]
 
 
 def test_a_post_that_breaks_a_claim_is_counted_and_named(posts: Path, home: Settings) -> None:
-    """A share menu in flat text, which the rules of the cleaning do not remove."""
+    """The post contains a share menu in flat text, which cleaning does not remove."""
     menu = "Send this on Copy the link Facebook E-mail Mastodon Print"
     (posts / "_posts" / "2007-01-01-menu.md").write_text(
         f"{write_sentences(8)} {menu} {write_sentences(9)}"
@@ -329,8 +329,8 @@ def test_an_export_is_counted_with_dates_and_every_reason(
 ) -> None:
     result = preview([write_zip(EXPORTS[name], tmp_path / "export.zip")], author="", settings=home)
     assert result.layouts == [name]
-    assert result.found == RECORD_COUNTS[name] + sum(FOUND[name].values())
+    assert result.found == RECORD_COUNTS[name] + sum(SKIP_COUNTS[name].values())
     assert result.found == result.kept + sum(result.dropped.values())
-    assert result.dropped.items() >= FOUND[name].items()
+    assert result.dropped.items() >= SKIP_COUNTS[name].items()
     assert result.accepted.dates
     assert result.accepted.words > 0

@@ -83,7 +83,7 @@ TYPES = {
 }
 
 
-def documents(*titles: str, words: int = 100) -> pl.DataFrame:
+def build_documents(*titles: str, words: int = 100) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "title": titles,
@@ -105,7 +105,7 @@ def test_self_explanatory_titles_are_preferred_across_years() -> None:
         "Mending a small boat",
         "Why do lamps go out?",
     )
-    frame = documents(*titles, "Untitled thoughts of today")
+    frame = build_documents(*titles, "Untitled thoughts of today")
     assert write_title_questions(frame) == [
         "How do I mend a clock?",
         "What is your advice on mending a small boat?",
@@ -115,13 +115,15 @@ def test_self_explanatory_titles_are_preferred_across_years() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_few_posts_give_few_questions(count: int) -> None:
-    frame = documents(*(f"Title {n}" for n in range(count)))
+    frame = build_documents(*(f"Title {n}" for n in range(count)))
     assert len(write_title_questions(frame)) == min(count, 3)
     assert select_typical_posts(frame).height == min(count, 3)
 
 
 def test_equal_titles_give_one_question() -> None:
-    assert len(write_title_questions(documents("Week notes", "Week notes", "Week notes"))) == 1
+    assert (
+        len(write_title_questions(build_documents("Week notes", "Week notes", "Week notes"))) == 1
+    )
 
 
 def test_posts_without_titles_are_named_by_their_first_words() -> None:

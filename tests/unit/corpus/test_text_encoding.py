@@ -59,14 +59,14 @@ def test_utf_8_is_not_converted_or_counted(language: str) -> None:
 
 def test_a_declared_encoding_overrides_a_guess_but_not_the_bytes() -> None:
     page = '<html><head><meta charset="{}"></head><body><p>{}</p></body></html>'
-    declared = page.format("windows-1251", "мир")
-    assert decode_text(declared.encode("cp1251"), is_page=True) == (declared, "windows-1251")
+    russian = page.format("windows-1251", "мир")
+    assert decode_text(russian.encode("cp1251"), is_page=True) == (russian, "windows-1251")
     latin = page.format("iso-8859-1", "“café”")  # as browsers do
     assert decode_text(latin.encode("cp1252"), is_page=True) == (latin, "windows-1252")
-    lies = page.format("iso-8859-1", "café")
-    assert decode_text(lies.encode(), is_page=True) == (lies, "utf-8")
-    unknown = page.format("no-such-charset", SENTENCES["fr"])
-    assert decode_text(unknown.encode("cp1252"), is_page=True) == (unknown, "windows-1252")
+    utf_8_page = page.format("iso-8859-1", "café")
+    assert decode_text(utf_8_page.encode(), is_page=True) == (utf_8_page, "utf-8")
+    french = page.format("no-such-charset", SENTENCES["fr"])
+    assert decode_text(french.encode("cp1252"), is_page=True) == (french, "windows-1252")
 
 
 def test_foreign_bytes_within_utf_8_are_converted() -> None:

@@ -1,7 +1,7 @@
 """Open an export on disk safely: a folder, a zip, a tar or a single file.
 
 Scope: `open_archive`, folders and single files.
-Out of scope: zips and tars (`packed`), interpreting a member (one importer per source).
+Out of scope: zips and tars (`zip_and_tar`), interpreting a member (one importer per source).
 """
 # pyright: strict
 
@@ -19,7 +19,7 @@ from twin_assets.corpus.importers.members import (
     ArchiveLimits,
     build_unreadable_error,
 )
-from twin_assets.corpus.importers.packed import Tar, Zip, open_tar_stream
+from twin_assets.corpus.importers.zip_and_tar import TarArchive, ZipArchive, open_tar_stream
 from twin_resources.errors import TwinError
 
 
@@ -38,9 +38,9 @@ def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
             raise TwinError(f"read {path}", found=message, next_step="specify a file or folder")
         # Check for a tar first: a tar whose last member is a zip looks like a zip.
         if (stream := open_tar_stream(path)) is not None:
-            return Tar(path, stream, limits=limits)
+            return TarArchive(path, stream, limits=limits)
         if zipfile.is_zipfile(path):
-            return Zip(path, limits=limits)
+            return ZipArchive(path, limits=limits)
         with path.open("rb") as stream:
             if stream.read(4) == b"PK\3\4":
                 raise build_unreadable_error(path, "an incomplete zip")

@@ -23,7 +23,7 @@ from typing import Any, cast
 from twin_assets.corpus.importers.front_matter import split_front_matter
 
 CREATOR_FIELD = "made by"
-"""Field for the user whose program saved the file: the author unless another field names one."""
+"""Field for the user who saved the file, who is the author unless another field names one."""
 
 _MAX_EXPANDED_BYTES = 64_000_000
 _MAX_MEMBER_BYTES = 400_000
@@ -149,7 +149,7 @@ def list_pdf_errors() -> tuple[type[Exception], ...]:
 
 
 NOTEBOOK_ERRORS = (ValueError, RecursionError, LookupError, TypeError, AttributeError)
-"""The exceptions that reading a text that is not a notebook raises."""
+"""Exceptions that occur if a text is not a notebook."""
 
 
 def load_notebook(text: str) -> tuple[Any, Any, Any]:
@@ -189,17 +189,13 @@ def read_html_fields(text: str) -> dict[str, Any]:
     body_tag = _BODY.search(text)
     body = _HIDDEN_ELEMENT.sub("", text[body_tag.end() if body_tag else 0 :][:_MAX_PAGE_CHARACTERS])
     rows = (
-        [_strip_tags(group) for group in match.groups()]
+        [" ".join(html.unescape(_TAG.sub(" ", group)).split()) for group in match.groups()]
         for match in _NOTION_PROPERTY.finditer(body)
     )
     fields: dict[str, Any] = {key.lower(): value for key, value in rows if key}
     html_with_line_breaks = _BREAK.sub("\n", _NAME_END.sub(": ", body))
     plain_text = _TAG.sub("", _BLOCK_END.sub("\n\n", html_with_line_breaks))
     return parse_head_fields(html.unescape(plain_text).splitlines()) | fields
-
-
-def _strip_tags(markup: str) -> str:
-    return " ".join(html.unescape(_TAG.sub(" ", markup)).split())
 
 
 def parse_head_fields(lines: list[str]) -> dict[str, Any]:

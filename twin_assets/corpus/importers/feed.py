@@ -1,6 +1,6 @@
 """Import RSS and Atom feeds with full texts, from a file or a download (`feed_download`).
 
-Scope: entries, whether an entry is complete, a platform's additions.
+Scope: reading entries, rejecting incomplete ones, and removing a platform's additions.
 Out of scope: fetching (`feed_download`), WordPress's export, which resembles a feed.
 
 Formats: https://www.rssboard.org/rss-specification, https://www.rfc-editor.org/rfc/rfc4287, and
@@ -22,11 +22,11 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
-from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
+from twin_assets.corpus.importers.importer import CONVERT_ADVICE, Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
-from twin_assets.corpus.importers.xml_items import SWALLOWED_ITEM
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
+from twin_assets.corpus.importers.xml_items import MERGED_ITEM
 
 NAME = "feed"
 
@@ -59,7 +59,7 @@ _BLURB_WORDS = 120
 
 @dataclass(frozen=True)
 class _Channel:
-    """Fields of a feed that apply to all its entries."""
+    """The fields of a feed that apply to all its entries."""
 
     host: str
     author: str
@@ -72,7 +72,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_feeds(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield complete entries; `include` may contain `drafts` (for Blogger's export)."""
     for name in _list_feeds(archive):
         yield from _read_feed(archive, name, include)
@@ -83,7 +83,7 @@ def _list_feeds(archive: Archive) -> list[str]:
     blogger_feeds = archive.names_matching(r"Blogger/Blogs/.*/feed\.atom")
     if blogger_feeds:
         return blogger_feeds
-    # A feed next to pages or other data is a copy of them.
+    # A feed next to pages or other data repeats their content.
     if len(names) > 1 and not all(_SUFFIX.search(name) for name in names[:5000]):
         return []
     return [name for name in names[:5000] if _is_feed(archive, name)]
@@ -95,13 +95,11 @@ def _is_feed(archive: Archive, name: str) -> bool:
     return bool(_ROOT.match(head.decode("utf-16" if is_utf_16 else "utf-8", "replace")))
 
 
-def _read_feed(
-    archive: Archive, name: str, include: frozenset[str]
-) -> Iterator[ExportRecord | Skipped]:
+def _read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
     try:
         body = archive.read(name)
     except MemberError as error:
-        yield Skipped(name, error.reason)
+        yield SkippedItem(name, error.reason)
         return
     feedparser: Any = import_module("feedparser")
     parsed_feed: Any = feedparser.parse(
@@ -112,10 +110,10 @@ def _read_feed(
         parsed_feed.bozo_exception, feedparser.CharacterEncodingOverride
     )
     if is_damaged:
-        yield Skipped(name, "malformed_row" if _FEED_END.search(body) else "torn")
+        yield SkippedItem(name, "malformed_row" if _FEED_END.search(body) else "torn")
     if _WORDPRESS_EXPORT.search(body) or (is_damaged and _BLOGGER_EXPORT.search(body)):
         if not is_damaged:
-            yield Skipped(name, "not_a_post")
+            yield SkippedItem(name, "not_a_post")
         return
     channel_fields: Any = parsed_feed.feed
     channel = _Channel(
@@ -126,31 +124,31 @@ def _read_feed(
     )
     for number, entry in enumerate(parsed_feed.entries):
         yield _build_record(entry, channel, include, location=f"{name}#{number}")
-        for _ in SWALLOWED_ITEM.findall(_read_content(entry)[0]):
-            yield Skipped(name, "malformed_row")  # entries nested in this one have no number
+        for _ in MERGED_ITEM.findall(_read_content(entry)[0]):
+            yield SkippedItem(name, "malformed_row")  # entries nested in this one have no number
 
 
 def _build_record(
     entry: Any, channel: _Channel, include: frozenset[str], *, location: str
-) -> ExportRecord | Skipped:
+) -> ExportItem:
     link = str(entry.get("link") or "")
     name = str(entry.get("id") or link)
-    title = plain_text(str(entry.get("title") or ""))
+    title = strip_tags(str(entry.get("title") or ""))
     content, markup, is_full_text = _read_content(entry)
-    if (not name and not title and not content) or SWALLOWED_ITEM.search(content):
-        return Skipped(location, "malformed_row")
+    if (not name and not title and not content) or MERGED_ITEM.search(content):
+        return SkippedItem(location, "malformed_row")
     source_id = _build_source_id(
         name, channel, title=title, published=str(entry.get("published") or "")
     )
     reason = _find_blogger_skip_reason(entry)
     is_draft = reason == "draft"
     if reason and not (is_draft and "drafts" in include):
-        return Skipped(source_id, reason)
-    words = plain_text(content) if markup == "html" else " ".join(content.split())
+        return SkippedItem(source_id, reason)
+    words = strip_tags(content) if markup == "html" else " ".join(content.split())
     if not words:
-        return Skipped(source_id, "no_text")
+        return SkippedItem(source_id, "no_text")
     if _is_cut_off(words, content, title=title, is_full_text=is_full_text):
-        return Skipped(source_id, "truncated")
+        return SkippedItem(source_id, "truncated")
     author = _read_person_name(entry)
     return ExportRecord(
         source=NAME,
@@ -252,7 +250,7 @@ _BLOGGER = RefusedExport(
     ((r"Blogger/Blogs/.*/feed\.atom",),),
     r"\A\s*<.{0,4000}(?:>Blogger</generator|schemas\.google\.com/blogger)",
     title="Blogger export",
-    next_step=TO_MARKDOWN,
+    next_step=CONVERT_ADVICE,
 )
 _MALFORMED_FEED = RefusedExport(
     content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"

@@ -1,6 +1,6 @@
 """Download a feed to a file that `feed` reads.
 
-Scope: the file.
+Scope: storing the feed as a file.
 Out of scope: the request (`feed_requests`), whether a feed has changed (`polling`), entries
 (`feed`), the schedule, and the pages that entries link to (nothing is scraped).
 """
@@ -27,7 +27,7 @@ def download_feed(
     Args:
         url: `http` or `https`.
         folder: an existing folder.
-        max_bytes: largest feed that is accepted, in bytes.
+        max_bytes: maximum size of the feed, in bytes.
         timeout_s: limit for the whole download, in seconds.
 
     Raises:

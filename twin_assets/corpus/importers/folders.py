@@ -31,11 +31,11 @@ from twin_assets.corpus.importers.site_layout import (
     find_site_folder,
     find_skip_reason,
     is_docusaurus_blog,
-    is_generated_site,
+    is_generator_configuration,
     is_repository_file,
     list_post_formats,
 )
-from twin_assets.corpus.importers.suffixes import known_suffix, markup_from_name, max_file_bytes
+from twin_assets.corpus.importers.suffixes import get_known_suffix, get_markup, get_max_file_bytes
 from twin_assets.corpus.importers.text_formats import EXTRA, is_readable
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import (
@@ -77,10 +77,10 @@ class PostFile:
         source_id: path in its source, in NFC, with `/` as separator; the same on every machine.
         location: its current path, or `s3://bucket/key`. A path may contain bytes that are not
             UTF-8, so it is never stored.
-        file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file cannot be read now.
+        file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file is unreadable.
         problem: why the file was not read (`unreadable`, `too_large`), or "".
         has_front_matter: whether the file begins like front matter.
-        stored: the S3 object, or None.
+        stored_object: the S3 object, or None.
     """
 
     source_id: str
@@ -88,7 +88,7 @@ class PostFile:
     file_hash: str
     problem: str = ""
     has_front_matter: bool = False
-    stored: StoredObject | None = None
+    stored_object: StoredObject | None = None
 
     @property
     def address(self) -> str:
@@ -99,13 +99,13 @@ class PostFile:
         """Return the bytes and their `file_hash`.
 
         Raises:
-            OSError: the file cannot be read now.
+            OSError: the file currently cannot be read.
         """
-        if self.stored is None:
+        if self.stored_object is None:
             body = Path(self.location).read_bytes()
             return body, hashlib.sha256(body).hexdigest()
         try:
-            return read_object(self.address, self.stored), self.file_hash
+            return read_object(self.address, self.stored_object), self.file_hash
         except TwinError as error:
             raise OSError(str(error)) from error
 
@@ -119,7 +119,7 @@ class Folder:
         layout: `jekyll`, `hugo`, `blog`, `notes` or `file`.
         posts: posts sorted by `source_id`.
         skipped: number of files that are not posts, by reason.
-        unlisted: prefixes of `source_id` under which the folder could not be listed.
+        unlisted_prefixes: prefixes of `source_id` under which the folder could not be listed.
         root: the folder's path, or None for an S3 prefix or a single file.
     """
 
@@ -128,7 +128,7 @@ class Folder:
     site: Site
     posts: tuple[PostFile, ...]
     skipped: dict[str, int]
-    unlisted: tuple[str, ...] = ()
+    unlisted_prefixes: tuple[str, ...] = ()
     root: Path | None = None
 
     @cached_property
@@ -141,7 +141,8 @@ class Folder:
         if self.root is None or find_repository(self.root) is None:
             return {}
         return {
-            path_identifier(path): addition for path, addition in read_additions(self.root).items()
+            make_path_identifier(path): addition
+            for path, addition in read_additions(self.root).items()
         }
 
 
@@ -163,8 +164,8 @@ def scan_source(source: Path) -> Folder:
             action, found="nothing at this path", next_step="specify an existing folder"
         )
     if source.is_file():
-        suffix = known_suffix(source.name)
-        if not markup_from_name(source.name) and not (suffix and is_readable(suffix)):
+        suffix = get_known_suffix(source.name)
+        if not get_markup(source.name) and not (suffix and is_readable(suffix)):
             raise TwinError(
                 action,
                 found=f"a file in an unsupported format ({source.suffix or 'no suffix'})",
@@ -172,7 +173,7 @@ def scan_source(source: Path) -> Folder:
                 if suffix
                 else "specify a folder of .md or .html files",
             )
-        post = _hash_post_file(os.fspath(source), source_id=path_identifier(source.name))
+        post = _hash_post_file(os.fspath(source), source_id=make_path_identifier(source.name))
         return Folder(display_path(source), "file", Site(), (post,), {})
     try:
         os.scandir(source).close()
@@ -187,11 +188,9 @@ def scan_source(source: Path) -> Folder:
 
 def has_markdown(source: Path) -> bool:
     """Return whether a folder contains a Markdown post, stopping at the first one."""
-    entries = _iter_files(source, skipped=Counter(), unlisted=[])
+    entries = _iter_files(source, skipped=Counter(), unlisted_prefixes=[])
     return source.is_dir() and any(
-        not is_link
-        and markup_from_name(source_id) == "markdown"
-        and not is_repository_file(source_id)
+        not is_link and get_markup(source_id) == "markdown" and not is_repository_file(source_id)
         for _, source_id, is_link in entries
     )
 
@@ -204,7 +203,8 @@ def scan_prefix(source: str) -> Folder:
     """
     bucket, _ = split_address(source)
     objects = {
-        path_identifier(stored_object.name): stored_object for stored_object in list_objects(source)
+        make_path_identifier(stored_object.name): stored_object
+        for stored_object in list_objects(source)
     }
     layout = detect_layout(objects)
     # Recognising a blog would require reading the beginning of every object.
@@ -214,7 +214,7 @@ def scan_prefix(source: str) -> Folder:
         return read_object(source, objects[name])
 
     root_name = source.rstrip("/").rpartition("/")[2]
-    site = _configure(Site(), objects, read, layout=layout, root_name=root_name)
+    site = _configure_site(Site(), objects, read, layout=layout, root_name=root_name)
     bundles, formats = find_bundles(objects), list_post_formats(objects, layout=layout)
     skips: Counter[str] = Counter()
     posts: list[PostFile] = []
@@ -229,10 +229,10 @@ def scan_prefix(source: str) -> Folder:
         ):
             skips[reason] += 1
             continue
-        problem = "too_large" if stored_object.size > max_file_bytes(source_id) else ""
+        problem = "too_large" if stored_object.size > get_max_file_bytes(source_id) else ""
         etag = f"etag:{stored_object.etag}"
         location = f"s3://{bucket}/{stored_object.key}"
-        posts.append(PostFile(source_id, location, etag, problem, stored=stored_object))
+        posts.append(PostFile(source_id, location, etag, problem, stored_object=stored_object))
     return Folder(
         source=normalize_address(source),
         layout=layout,
@@ -243,16 +243,16 @@ def scan_prefix(source: str) -> Folder:
 
 
 def _locate_site(source: Path, source_ids: Sequence[str]) -> tuple[Path, Site]:
-    """Return the folder of a named folder's site, and a site that has only the two paths.
+    """Return the root of the imported folder's site, and a `Site` with only `below` and `within`.
 
-    The site's folder is the named folder itself, a folder above it, or one inside it.
+    The root is the imported folder itself, a folder above it, or a folder inside it.
     """
     root, below = _find_enclosing_site(source)
     within = "" if below else find_site_folder(source_ids)
     return root / within, Site(below=below, within=within)
 
 
-def _configure(
+def _configure_site(
     location: Site,
     paths: Collection[str],
     read: Callable[[str], bytes],
@@ -268,12 +268,12 @@ def _configure(
 
 def _scan_folder(source: Path) -> Folder:
     skips: Counter[str] = Counter()
-    unlisted_folders: list[str] = []
-    candidates = list(_iter_files(source, skipped=skips, unlisted=unlisted_folders))
+    unlisted_prefixes: list[str] = []
+    candidates = list(_iter_files(source, skipped=skips, unlisted_prefixes=unlisted_prefixes))
     root, location = _locate_site(source, [source_id for _, source_id, _ in candidates])
-    # Paths are relative to the site: the named folder may be `_posts` or a folder in `content`.
+    # Paths are relative to the site: the imported folder may be `_posts` or a folder in `content`.
     paths = [
-        location.path_of(source_id)
+        location.get_site_path(source_id)
         for _, source_id, _ in candidates
         if source_id.startswith(location.within)
     ]
@@ -283,7 +283,7 @@ def _scan_folder(source: Path) -> Folder:
         paths.append("eleventy.config.js")
     layout = detect_layout(paths)
     bundles = find_bundles(paths) if layout == "hugo" else frozenset[str]()
-    site = _configure(
+    site = _configure_site(
         location, paths, lambda path: (root / path).read_bytes(), layout=layout, root_name=root.name
     )
     if layout == "blog" and is_docusaurus_blog(paths):
@@ -292,7 +292,7 @@ def _scan_folder(source: Path) -> Folder:
     posts: dict[str, PostFile] = {}
     for file, source_id, is_link in candidates:
         if source_id.startswith(site.within):
-            path = site.path_of(source_id)
+            path = site.get_site_path(source_id)
             reason = find_skip_reason(
                 path, layout=layout, site=site, bundles=bundles, formats=formats
             )
@@ -306,7 +306,7 @@ def _scan_folder(source: Path) -> Folder:
             skips["link outside the folder"] += 1
         else:
             posts[source_id] = _hash_post_file(file, source_id=source_id)
-    if layout in {"blog", "notes"} and not any(map(is_generated_site, paths)):
+    if layout in {"blog", "notes"} and not any(map(is_generator_configuration, paths)):
         _reject_code_repository(source, paths, posts.values())
     if layout == "blog":
         layout, posts = _keep_blog_posts(posts, skips, site=site)
@@ -316,7 +316,7 @@ def _scan_folder(source: Path) -> Folder:
         site=site,
         posts=tuple(posts[source_id] for source_id in sorted(posts)),
         skipped=dict(sorted(skips.items())),
-        unlisted=tuple(unlisted_folders),
+        unlisted_prefixes=tuple(unlisted_prefixes),
         root=source,
     )
 
@@ -324,8 +324,8 @@ def _scan_folder(source: Path) -> Folder:
 def _reject_code_repository(source: Path, paths: Sequence[str], posts: Iterable[PostFile]) -> None:
     """Reject a program's git repository, whose documents usually have several authors.
 
-    It has more code files than texts, and most of its texts are not posts. A text in a
-    documentation folder is a post only if its name contains a date.
+    Such a repository has more code files than texts, and most of its texts are not posts. A text in
+    a documentation folder is a post only if its name contains a date.
 
     Raises:
         TwinError: the folder is such a repository.
@@ -363,9 +363,9 @@ def _keep_blog_posts(
     scopes = tuple(scope for scope, _ in site.data if scope.endswith("/"))
 
     def is_post_like_in_site(post: PostFile) -> bool:
-        return _is_post_like(post) or site.path_of(post.source_id).startswith(scopes)
+        return _is_post_like(post) or site.get_site_path(post.source_id).startswith(scopes)
 
-    markup_posts = [post for name, post in posts.items() if markup_from_name(name) != "html"]
+    markup_posts = [post for name, post in posts.items() if get_markup(name) != "html"]
     if sum(map(is_post_like_in_site, markup_posts)) * 2 <= len(markup_posts):
         return "notes", posts
     posts_with_front_matter = {
@@ -382,7 +382,7 @@ def _is_post_like(post: PostFile) -> bool:
     Each format other than Markdown and HTML has its own syntax for fields.
     """
     has_date = bool(split_date_and_title(post.source_id)[0])
-    return post.has_front_matter or has_date or bool(known_suffix(post.source_id))
+    return post.has_front_matter or has_date or bool(get_known_suffix(post.source_id))
 
 
 def _find_enclosing_site(source: Path) -> tuple[Path, str]:
@@ -402,7 +402,7 @@ def _find_enclosing_site(source: Path) -> tuple[Path, str]:
 
 
 def _join_parts(parts: list[str]) -> str:
-    return "".join(f"{path_identifier(part)}/" for part in reversed(parts))
+    return "".join(f"{make_path_identifier(part)}/" for part in reversed(parts))
 
 
 def _list_site_files(root: Path) -> list[str]:
@@ -418,7 +418,7 @@ def _list_site_files(root: Path) -> list[str]:
 
 
 def _list_section_pages(root: Path, below: str) -> list[str]:
-    """List Hugo's section pages in the folders between the site and the named folder."""
+    """List Hugo's section pages in the folders between the site and the imported folder."""
     parts = below.split("/")[:-2]
     folders = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
     return [
@@ -432,15 +432,15 @@ def display_path(path: Path | str) -> str:
     return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
-def path_identifier(relative: str) -> str:
-    """Return a relative path as an identifier: NFC (macOS writes NFD), invalid bytes as `\\xNN`."""
+def make_path_identifier(relative: str) -> str:
+    """Return a relative path in NFC (macOS writes NFD), with invalid bytes as `\\xNN`."""
     if relative.isascii():
         return relative
     return unicodedata.normalize("NFC", os.fsencode(relative).decode("utf-8", "backslashreplace"))
 
 
 def _iter_files(
-    source: Path, *, skipped: Counter[str], unlisted: list[str]
+    source: Path, *, skipped: Counter[str], unlisted_prefixes: list[str]
 ) -> Iterator[tuple[str, str, bool]]:
     """Yield the path, `source_id` and link status of every file that is not hidden."""
     pending_folders = [(os.fspath(source), "")]
@@ -450,7 +450,7 @@ def _iter_files(
             with os.scandir(folder) as iterator:
                 entries = sorted(iterator, key=lambda entry: entry.name)
         except OSError:
-            unlisted.append(path_identifier(prefix))
+            unlisted_prefixes.append(make_path_identifier(prefix))
             skipped["folder that cannot be listed"] += 1
             continue
         subfolders: list[tuple[str, str]] = []
@@ -459,7 +459,7 @@ def _iter_files(
             if name.startswith("."):
                 continue
             if not _is_folder(entry):
-                yield entry.path, path_identifier(f"{prefix}{name}"), is_link
+                yield entry.path, make_path_identifier(f"{prefix}{name}"), is_link
             elif name in GENERATED_FOLDERS:
                 continue
             elif is_link:
@@ -477,7 +477,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_link_outside(file: Path, source: Path) -> bool:
-    """Return whether a link leaves the source: `posts/x.md → ~/.ssh/id_rsa` is not a post."""
+    """Return whether a link points outside the source, such as `posts/x.md → ~/.ssh/id_rsa`."""
     try:
         return not file.resolve(strict=True).is_relative_to(source)
     except (OSError, RuntimeError):  # a dangling link, or a link to itself
@@ -492,7 +492,7 @@ def _hash_post_file(file: str, *, source_id: str) -> PostFile:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 return PostFile(source_id, file, "", "unreadable")
-            if status.st_size > max_file_bytes(source_id):
+            if status.st_size > get_max_file_bytes(source_id):
                 size_and_time = f"{status.st_size}:{status.st_mtime_ns}".encode()
                 digest = hashlib.sha256(size_and_time)
                 return PostFile(source_id, file, digest.hexdigest(), "too_large")

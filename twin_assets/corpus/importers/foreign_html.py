@@ -60,6 +60,6 @@ def serialize_inner_html(tree: Any) -> str:
     return "".join(parts)
 
 
-def plain_text(text: str) -> str:
+def strip_tags(text: str) -> str:
     """Return text on one line, without tags and with decoded entities."""
     return " ".join(html.unescape(_TAG.sub("", text)).split())

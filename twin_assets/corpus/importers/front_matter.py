@@ -137,13 +137,13 @@ def _split_block(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str
     return _find_visibility_fields_below_title(text), text
 
 
-def _parse_comment_fields(lead: str) -> dict[str, Any]:
+def _parse_comment_fields(leading_text: str) -> dict[str, Any]:
     """Return the fields in comments above the text.
 
     They are Nikola's Markdown metadata (`.. title: A`) or lines that withhold the post.
     """
     fields: dict[str, Any] = {}
-    for comment in _COMMENT.findall(lead):
+    for comment in _COMMENT.findall(leading_text):
         comment_text = _NIKOLA.sub("", comment).strip()
         fields_and_body = _split_metadata(comment_text + "\n\n")
         fields |= fields_and_body[0] if fields_and_body else _find_visibility_fields(comment_text)
@@ -192,7 +192,7 @@ def _parse_fields(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
 
 
 def _has_post_fields(fields: Mapping[str, Any], *, visibility_fields: Mapping[str, Any]) -> bool:
-    """Return whether the fields include a title, two post fields, or a reason to withhold."""
+    """Return whether the fields include a title, two post fields, or one that hides the post."""
     post_fields = _POST_FIELDS & fields.keys()
     return (
         "title" in post_fields
@@ -310,7 +310,7 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _normalize_keys(fields: dict[object, Any]) -> dict[str, Any]:
-    """Return the fields with lower-case keys; among duplicates, a value that withholds wins."""
+    """Return the fields with lower-case keys; a duplicate that withholds the post is kept."""
     normalized_fields: dict[str, Any] = {}
     for key, value in fields.items():
         name = str(key).strip().rstrip(":").lower()  # `public:: false` in YAML
@@ -330,7 +330,7 @@ def get_text_field(fields: Mapping[str, Any], *names: str) -> str:
     return ""
 
 
-def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
+def get_list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
     """Return the values of all `names`; a string is split at commas, or else at spaces."""
     entries: list[str] = []
     for name in names:

@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 
 NAME = "ghost"
 
@@ -46,7 +46,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_exports(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield published posts; `include` may add `drafts`, `followers` (members) and `paid`."""
     for name in _list_exports(archive):
         try:
@@ -55,7 +55,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             tables: Any = get_member(database, "data")
             rows = [*json_rows.iter_rows(name, get_member(tables, "posts"))]
         except MemberError as error:
-            yield Skipped(name, error.reason)
+            yield SkippedItem(name, error.reason)
             continue
         # The e-mail addresses in `users` are not read.
         authors = _read_names(tables, "users", "posts_authors", "author_id")
@@ -63,7 +63,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
         for number, row in enumerate(rows):
             location = f"{name}#{number}"
             yield (
-                Skipped(location, row)
+                SkippedItem(location, row)
                 if isinstance(row, str)
                 else _build_post_record(row, authors, tags, include, location=location)
             )
@@ -96,13 +96,13 @@ def _build_post_record(
     include: frozenset[str],
     *,
     location: str,
-) -> ExportRecord | Skipped:
+) -> ExportItem:
     post_id = get_string(row, "id")
     source_id = get_string(row, "uuid") or post_id
     if not source_id or "title" not in row:
-        return Skipped(source_id or location, json_rows.MALFORMED)
+        return SkippedItem(source_id or location, json_rows.MALFORMED)
     if get_string(row, "type") == "page" or get_member(row, "page") in (1, True):
-        return Skipped(source_id, "page")
+        return SkippedItem(source_id, "page")
     status = get_string(row, "status")
     is_draft = status in _DRAFT_STATUSES or status not in {"published", "sent"}
     # Other values of `visibility` are tiers or filters.
@@ -110,12 +110,12 @@ def _build_post_record(
     if status == "sent" and visibility == "public":
         visibility = "followers"  # sent by mail but not published on a page
     if is_draft and "drafts" not in include:
-        return Skipped(source_id, "draft")
+        return SkippedItem(source_id, "draft")
     if visibility != "public" and visibility not in include:
-        return Skipped(source_id, visibility)
+        return SkippedItem(source_id, visibility)
     text, markup = _read_post_body(row)
-    if not plain_text(text):
-        return Skipped(source_id, "no_text")
+    if not strip_tags(text):
+        return SkippedItem(source_id, "no_text")
     names = authors.get(post_id) or (authors["*"] if len(authors["*"]) == 1 else [])
     canonical_url = get_string(row, "canonical_url")
     return ExportRecord(
@@ -123,7 +123,7 @@ def _build_post_record(
         source_id=source_id,
         text=text,
         kind="draft" if is_draft else "post",
-        title=plain_text(get_string(row, "title")),
+        title=strip_tags(get_string(row, "title")),
         url=canonical_url if canonical_url.startswith(("http://", "https://")) else "",
         author=", ".join(dict.fromkeys(names)),
         byline=("posts_authors" if authors.get(post_id) else "users") if names else "",

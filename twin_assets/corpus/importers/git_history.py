@@ -41,12 +41,12 @@ _UNSAFE_VARIABLES = frozenset(
 
 
 class GitError(TwinError):
-    """A failed git command; the message quotes git."""
+    """A failed git command; the message quotes git's output."""
 
 
 @dataclass(frozen=True)
 class Addition:
-    """The time when a file entered its repository, and the number of files in that commit.
+    """The time when a file was added to its repository, and the number of files in that commit.
 
     Attributes:
         is_root_commit: whether the commit is the repository's first, which often adds older files.
@@ -70,15 +70,15 @@ def read_additions(folder: Path) -> dict[str, Addition]:
     Raises:
         GitError: git fails, or takes more than two minutes.
     """
-    if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
+    if _run_git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
         return {}
     arguments = (
         *("log", "-z", "--relative", "--no-merges", "--format=tformat:%at %P", "--name-status"),
     )
     try:
-        output = _git(folder, *arguments, "-M", "--diff-filter=AR", "HEAD", "--", ".")
+        output = _run_git(folder, *arguments, "-M", "--diff-filter=AR", "HEAD", "--", ".")
     except GitError:  # a clone without old contents (`--filter`) supports only exact renames
-        output = _git(folder, *arguments, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
+        output = _run_git(folder, *arguments, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
     additions: dict[str, Addition] = {}
     for committed_at, is_root, added_paths, renamed_paths in reversed(list(_parse_commits(output))):
         for path in added_paths:
@@ -119,8 +119,8 @@ def _parse_timestamp(seconds: str) -> datetime:
         return datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
-    process = _run(folder, *arguments)
+def _run_git(folder: Path, *arguments: str) -> bytes:
+    process = _run_git_process(folder, *arguments)
     if process.returncode:
         error_text = " ".join(process.stderr.decode("utf-8", "replace").split())
         raise GitError(
@@ -131,7 +131,7 @@ def _git(folder: Path, *arguments: str) -> bytes:
     return process.stdout
 
 
-def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def _run_git_process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     environment = {
         name: value for name, value in os.environ.items() if name not in _UNSAFE_VARIABLES
     }
@@ -148,5 +148,5 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         raise GitError(
             f"run git {arguments[0]} in {folder}",
             found=error.found,
-            next_step="run `git gc` in it",
+            next_step="run `git gc` in that folder",
         ) from error

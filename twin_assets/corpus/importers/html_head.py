@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-# Numeric references to such characters; the pattern also matches a few that are allowed.
+# Numeric references to these characters; the pattern also matches a few that are allowed.
 _FORBIDDEN_NUMBER = re.compile(
     "&#(?:0*(?:[0-9]|[12][0-9]|3[01]|6553[45])(?![0-9])"
     "|[xX]0*(?:1?[0-9a-fA-F]|[fF]{3}[efEF])(?![0-9a-fA-F]))"

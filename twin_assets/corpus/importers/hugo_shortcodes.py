@@ -23,7 +23,7 @@ _NAME = re.compile(r"\{\{[<%]\s*(/?)\s*([\w./-]*)")
 
 
 def remove_shortcodes(text: str, *, markup: str = "markdown") -> str:
-    """Resolve the shortcodes in a post's body (`markdown` or `html`); unfinished ones stay."""
+    """Resolve the shortcodes in a post's body (`markdown` or `html`); keep unfinished ones."""
     if not _OPENING.search(text):
         return text
     reader = TemplateReader(markup)
@@ -45,7 +45,7 @@ def remove_shortcodes(text: str, *, markup: str = "markdown") -> str:
 
 def _apply_shortcode(reader: TemplateReader, tag: str) -> None:
     if quoted := _QUOTED.fullmatch(tag):
-        reader.keep(reader.code_span("".join(quoted.groups())))
+        reader.keep(reader.format_code_span("".join(quoted.groups())))
         return
     match = _NAME.match(tag)
     is_closing, name = (bool(match[1]), match[2]) if match else (False, "")

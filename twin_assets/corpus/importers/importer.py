@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from twin_assets.corpus.importers.members import Archive
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportItem
 
-TO_MARKDOWN = "convert it to a folder of Markdown files (one per post) and import that folder"
+CONVERT_ADVICE = "convert it to a folder of Markdown files (one per post) and import that folder"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Importer:
         title: the name that users know the format by (`LinkedIn data export`).
         recognises: cheap test of an archive's content, never of its name.
         read: function of an archive and of `include`, a subset of `authors.OPT_INS`, that yields
-            the parts of the export, with a `Skipped` for each unreadable one.
+            the parts of the export, with a `SkippedItem` for each unreadable one.
         refused_exports: exports rejected if no importer recognises an archive; the first match
             applies.
         latest_only: whether an export has only the newest posts (a feed), so that missing posts do
@@ -67,6 +67,6 @@ class Importer:
     name: str
     title: str
     recognises: Callable[[Archive], bool]
-    read: Callable[..., Iterator[ExportRecord | Skipped]]
+    read: Callable[..., Iterator[ExportItem]]
     refused_exports: tuple[RefusedExport, ...] = ()
     latest_only: bool = False

@@ -94,16 +94,16 @@ def _is_in_scope(scope: str, path: str) -> bool:
     return stem == scope or (path.startswith(scope) and scope[-1:] in {"", "/"})
 
 
-def _merge_fields(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge fields: the inner ones take precedence, but lists of tags are joined."""
-    outer_lists = {
-        name: front_matter.list_field(outer, name) for name in _MERGED_LISTS if name in outer
+def _merge_fields(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge fields: those of the child take precedence, but lists of tags are joined."""
+    parent_lists = {
+        name: front_matter.get_list_field(parent, name) for name in _MERGED_LISTS if name in parent
     }
     lists = {
-        name: list(dict.fromkeys([*outer_values, *front_matter.list_field(inner, name)]))
-        for name, outer_values in outer_lists.items()
+        name: list(dict.fromkeys([*parent_values, *front_matter.get_list_field(child, name)]))
+        for name, parent_values in parent_lists.items()
     }
-    return {**outer, **inner, **lists}
+    return {**parent, **child, **lists}
 
 
 def _iter_eleventy_fields(
@@ -150,7 +150,7 @@ def _iter_jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
 def _iter_hugo_fields(
     source_ids: Collection[str], read: ReadFile, site: Site
 ) -> Iterator[ScopedFields]:
-    """Yield Hugo's cascades in reverse order, because the first list entry with a field wins."""
+    """Yield Hugo's cascades in reverse order, because the first entry with a field has priority."""
     roots = [f"{folder}/" for folder in site.folders]
     for entry in reversed(
         _list_mappings(read_configuration(source_ids, read, layout="hugo").get("cascade"))

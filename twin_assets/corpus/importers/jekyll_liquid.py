@@ -31,7 +31,7 @@ QUOTES = frozenset({"blockquote", "quote"})
 
 @dataclass
 class TemplateReader:
-    """State across parts: an open `raw` block, open unprinted blocks and a quotation's start."""
+    """The text kept so far, any open blocks, and the start of an open quotation."""
 
     markup: str
     parts: list[str] = field(default_factory=list[str])
@@ -44,7 +44,7 @@ class TemplateReader:
         if not self.unprinted_blocks:
             self.parts.append(text)
 
-    def code_span(self, code: str) -> str:
+    def format_code_span(self, code: str) -> str:
         """Return quoted template text as code, which cleaning keeps."""
         return f"`{code}`" if self.markup == "markdown" else f"<code>{code}</code>"
 
@@ -66,7 +66,7 @@ class TemplateReader:
 
 
 def remove_liquid(text: str, *, markup: str = "markdown") -> str:
-    """Resolve the Liquid tags in a post's body (`markdown` or `html`); unfinished ones stay."""
+    """Resolve the Liquid tags in a post's body (`markdown` or `html`); keep unfinished tags."""
     if not _TEMPLATE.search(text):
         return text
     reader = TemplateReader(markup)
@@ -118,7 +118,7 @@ def _keep_raw_code(reader: TemplateReader, part: str, position: int) -> int:
     # began in an earlier part (position 0) contains code blocks.
     span = quoted_code.strip()
     if end and position and _TEMPLATE.search(span) and "`" not in span and "\n" not in span:
-        quoted_code = reader.code_span(span)
+        quoted_code = reader.format_code_span(span)
     reader.keep(quoted_code)
     return end.end() if end else len(part)
 

@@ -22,7 +22,7 @@ _ASSIGNMENT = re.compile(rb"\A[\w\s.]*=")
 _CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 MALFORMED = "malformed_row"
-"""Reason in `Skipped` for a row that is not an object or lacks a required field."""
+"""Reason in `SkippedItem` for a row that is not an object or lacks a required field."""
 
 
 def load_document(archive: Archive, name: str, *, max_bytes: int | None = None) -> Any:

@@ -1,7 +1,8 @@
 """Read front matter that its format's parser rejects, entry by entry and line by line.
 
-Scope: `title: Problem: Things`, `family: [[Smith]] [[Jones]]`, a tab before a key, an extra comma.
-Out of scope: where front matter begins and ends, strict parsers (`front_matter`).
+Scope: errors such as `title: Problem: Things`, `family: [[Smith]] [[Jones]]`, a tab before a key,
+or an extra comma.
+Out of scope: where front matter begins and ends, and strict parsers (`front_matter`).
 
 An entry that cannot be parsed becomes text and does not affect the others. Below such an entry, a
 line that would withhold the post counts as a separate entry.
@@ -16,8 +17,8 @@ from typing import Any
 
 from twin_assets.corpus.importers.visibility_rules import parse_hiding_line
 
-Parse = Callable[[str], object]
-"""A strict parser of one entry, which returns a mapping or raises `ValueError`."""
+EntryParser = Callable[[str], object]
+"""Strict parser of one entry that returns a mapping or raises `ValueError`."""
 
 _YAML_ENTRY = re.compile(r"([\"']?)([^\W\d_][^:\n#]{0,60}?)\1[ \t]*::?(?:[ \t]+(.*)|$|(?=\w)(.*))")
 _TOML_ENTRY = re.compile(r"([\"']?)([^\W\d_][\w .-]{0,60}?)\1[ \t]*[=:][ \t]*(.*)()")
@@ -25,12 +26,12 @@ _TOML_TABLE = re.compile(r"^\[+([\w .\"'-]+)\]+[ \t]*(?:#.*)?$", re.MULTILINE)
 _ITEM = re.compile(r"[ \t]*-[ \t]+(.*)")
 
 
-def parse_yaml(block: str, parse: Parse) -> dict[str, Any] | None:
+def parse_yaml(block: str, parse: EntryParser) -> dict[str, Any] | None:
     """Return the fields of a YAML block, or None if most of its lines are prose."""
     return _parse_lines(block, parse, _YAML_ENTRY)
 
 
-def parse_toml(block: str, parse: Parse) -> dict[str, Any] | None:
+def parse_toml(block: str, parse: EntryParser) -> dict[str, Any] | None:
     """Return a TOML block's fields, with tables as mappings, or None if most lines are prose."""
     table_parts = _TOML_TABLE.split(block)
     fields: dict[str, Any] = {}
@@ -42,7 +43,7 @@ def parse_toml(block: str, parse: Parse) -> dict[str, Any] | None:
     return fields
 
 
-def _parse_lines(block: str, parse: Parse, entry: re.Pattern[str]) -> dict[str, Any] | None:
+def _parse_lines(block: str, parse: EntryParser, entry: re.Pattern[str]) -> dict[str, Any] | None:
     entries: list[tuple[re.Match[str], list[str]]] = []
     prose_lines = 0
     for line in block.splitlines():
@@ -59,28 +60,28 @@ def _parse_lines(block: str, parse: Parse, entry: re.Pattern[str]) -> dict[str, 
     if prose_lines > len(entries):
         return None
     fields: dict[str, Any] = {}
-    for match, continuation in entries:
-        for key, value in _parse_entry(match, continuation, parse).items():
+    for match, next_lines in entries:
+        for key, value in _parse_entry(match, next_lines, parse).items():
             fields.setdefault(key, value)
     return fields
 
 
-def _parse_entry(match: re.Match[str], continuation: list[str], parse: Parse) -> dict[str, Any]:
+def _parse_entry(match: re.Match[str], next_lines: list[str], parse: EntryParser) -> dict[str, Any]:
     try:
-        parsed_entry = parse("\n".join([match[0], *continuation]) + "\n")
+        parsed_entry = parse("\n".join([match[0], *next_lines]) + "\n")
     except ValueError:
         parsed_entry = None
     if isinstance(parsed_entry, dict) and parsed_entry:
         return {str(key).strip().rstrip(":").lower(): value for key, value in parsed_entry.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     text = _strip_quotes(match[3] or match[4] or "")
-    items = [item for line in continuation if (item := _ITEM.fullmatch(line))]
+    items = [item for line in next_lines if (item := _ITEM.fullmatch(line))]
     value: object = text
-    if not text and continuation and len(items) == len(continuation):
+    if not text and next_lines and len(items) == len(next_lines):
         value = [_strip_quotes(item[1]) for item in items]
-    elif continuation:
-        value = " ".join([text, *(line.strip() for line in continuation)]).strip()
+    elif next_lines:
+        value = " ".join([text, *(line.strip() for line in next_lines)]).strip()
     fields = {match[2].strip().lower(): value}
-    visibility_fields = (field for line in continuation if (field := parse_hiding_line(line)))
+    visibility_fields = (field for line in next_lines if (field := parse_hiding_line(line)))
     return fields | dict(visibility_fields)
 
 

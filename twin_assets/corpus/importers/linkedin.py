@@ -33,7 +33,7 @@ from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.linkedin_shares import decode_csv, iter_share_rows, read_columns
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 
 NAME = "linkedin"
 
@@ -58,7 +58,7 @@ _VISIBILITY = {
 
 
 # The end of another row within a commentary: damage hid the row's own end and visibility.
-_SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
+_MERGED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 
 def recognises(archive: Archive) -> bool:
@@ -69,18 +69,18 @@ def recognises(archive: Archive) -> bool:
     return any(_ARTICLE_HEAD.search(archive.head(name)) for name in articles)
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield every share and every article."""
     author = _read_owner_name(archive)
     for name in archive.candidates(_SHARES):
         try:
             text = decode_csv(archive.read(name, max_bytes=_MAX_SHARES_BYTES))
         except MemberError as error:
-            yield Skipped(name, error.reason)
+            yield SkippedItem(name, error.reason)
             continue
         if not read_columns(text):
             # No row can be read without the header, so missing posts do not count as deleted.
-            yield Skipped(name, "torn")
+            yield SkippedItem(name, "torn")
             continue
         rows = enumerate(iter_share_rows(text), start=1)
         shares = [
@@ -88,19 +88,19 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             for number, row in rows
         ]
         if shares and all(
-            isinstance(share, Skipped) and share.reason == "malformed_row" for share in shares
+            isinstance(share, SkippedItem) and share.reason == "malformed_row" for share in shares
         ):
             # No row has the columns that the header names, so the header is damaged.
-            yield Skipped(name, "torn")
+            yield SkippedItem(name, "torn")
         yield from _resolve_visibility(shares)
     for name in archive.names_matching(_ARTICLES):
         try:
             yield _build_article_record(archive.read(name), name, author=author, include=include)
         except MemberError as error:
-            yield Skipped(name, error.reason)
+            yield SkippedItem(name, error.reason)
 
 
-def _resolve_visibility(shares: list[ExportRecord | Skipped]) -> Iterator[ExportRecord | Skipped]:
+def _resolve_visibility(shares: list[ExportItem]) -> Iterator[ExportItem]:
     """Yield the shares of one file; a post whose rows disagree about visibility becomes private.
 
     Damage that repeats part of the file may join one post's beginning with another post's end.
@@ -122,24 +122,24 @@ def _resolve_visibility(shares: list[ExportRecord | Skipped]) -> Iterator[Export
 
 def _build_share_record(
     row: dict[str, str] | None, location: str, *, author: str, include: frozenset[str]
-) -> ExportRecord | Skipped:
+) -> ExportItem:
     if row is None:
-        return Skipped(location, "malformed_row")
+        return SkippedItem(location, "malformed_row")
     link = unquote(row.get("ShareLink", ""))
     urn = _URN.search(link)
     column_time = _parse_time(row.get("Date", ""))
     if urn is None or (column_time is None and _decode_identifier_time(urn[2]) is None):
-        return Skipped(location, "malformed_row")
+        return SkippedItem(location, "malformed_row")
     source_id = f"{urn[1]}:{urn[2]}"
-    if _SWALLOWED_ROW.search(row["ShareCommentary"]):
-        return Skipped(source_id, "malformed_row")
+    if _MERGED_ROW.search(row["ShareCommentary"]):
+        return SkippedItem(source_id, "malformed_row")
     text = _normalize_styled_letters(_HASHTAG.sub(r"#\1", row["ShareCommentary"]))
     if not text:
-        return Skipped(source_id, "no_text" if row.get("MediaUrl") else "bare_reshare")
+        return SkippedItem(source_id, "no_text" if row.get("MediaUrl") else "bare_reshare")
     # An empty cell, an unknown word or a missing column does not mean public.
     visibility = _VISIBILITY.get(row.get("Visibility", "").strip().upper())
     if visibility is None and "private" not in include:
-        return Skipped(source_id, "unknown_visibility")
+        return SkippedItem(source_id, "unknown_visibility")
     if urn[1] == "groupPost" and visibility == "public":
         visibility = "followers"  # only the group's members can read it
     return ExportRecord(
@@ -159,14 +159,14 @@ def _build_share_record(
 
 def _build_article_record(
     body: bytes, name: str, *, author: str, include: frozenset[str]
-) -> ExportRecord | Skipped:
+) -> ExportItem:
     try:
         tree = parse_html(decode(body, markup="html"))
     except UnreadablePostError as error:
-        return Skipped(name, error.reason)
+        return SkippedItem(name, error.reason)
     root = None if tree is None else tree.find("body")
     if root is None:
-        return Skipped(name, "not_a_post")
+        return SkippedItem(name, "not_a_post")
     heading = root.find(".//h1")
     title = " ".join(str(heading.text_content()).split()) if heading is not None else ""
     link = heading.find(".//a") if heading is not None else None
@@ -175,11 +175,11 @@ def _build_article_record(
     if heading is not None:
         heading.drop_tree()
     if times["published"] is None and "drafts" not in include:
-        return Skipped(name, "draft")
+        return SkippedItem(name, "draft")
     text = remove_foreign_parts(serialize_inner_html(tree))
     slug = url.rstrip("/").rpartition("/pulse/")[2] or name.rpartition("/")[2].rpartition(".")[0]
     if not str(root.text_content()).strip():
-        return Skipped(name, "no_text")
+        return SkippedItem(name, "no_text")
     return ExportRecord(
         source=NAME,
         source_id=f"article:{slug}",

@@ -3,7 +3,7 @@
 Scope: repairing the file's deviations from RFC 4180.
 Out of scope: the meaning of a row (`linkedin`).
 
-Exports and public parsers of them show these deviations. The commentary's line breaks are outside
+Published exports and parsers show these deviations. The commentary's line breaks are outside
 its quotes (`"First."`, newline, `""`, newline, `"Third."`), as separate rows or escaped within one
 field. Inner quotes may or may not be doubled. Some UTF-8 text was decoded as Windows-1252 and
 encoded again.
@@ -25,8 +25,8 @@ from itertools import pairwise
 
 _TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?: UTC)?"
 _LINK = r'"?https?://[\w.]*linkedin\.com/'
-# A row starts with its time, or a short text instead of it, and LinkedIn's address. Time and
-# address together also start a row within a line, because the preceding line end may be damaged.
+# A row starts with its time (or a short text in its place) and LinkedIn's address. A time and an
+# address also start a row within a line, because the preceding line end may be damaged.
 _ROW_START = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
 _END_OF_ROW = re.compile(r',"?[A-Z_]+"?\n')  # not empty: damage may have removed the last word
 _PLAIN_VALUE = re.compile(r"[A-Za-z_]*|https?://\S*")
@@ -38,7 +38,7 @@ _QUOTE_WITHIN_A_WORD = re.compile(r'(?<=[!-~])(?<![-("\[{/])"(?=[\w%:/])')
 
 
 def decode_csv(body: bytes) -> str:
-    """Decode UTF-8 with or without a byte order mark, else Windows-1252, with `\\n` line ends."""
+    """Decode UTF-8 (with or without a byte order mark) or Windows-1252, with `\\n` line ends."""
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -125,7 +125,7 @@ def _parse_from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
         return None
     if len(chunk) > 1 and chunk[0] == chunk[-1] == '"':
         chunk = chunk[1:-1]
-    # Joining the paragraphs later undoubles their inner quotes.
+    # The inner quotes of quoted paragraphs are undoubled when the paragraphs are joined.
     return [
         *leading_values,
         chunk if _split_quoted_paragraphs(chunk) else chunk.replace('""', '"'),
@@ -136,8 +136,8 @@ def _parse_from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
 def _is_one_commentary(raw_text: str) -> bool:
     """Return whether the quotes delimit a single text in one of LinkedIn's styles.
 
-    Quotes come in pairs, and a comma or a line end is within quotes. The inner quotes of a line are
-    either all doubled or all undoubled; an undoubled quote is at the edge of a word.
+    Quotes come in pairs, and commas and line ends occur only within quotes. The inner quotes of a
+    line are either all doubled or all undoubled; an undoubled quote is at the edge of a word.
     """
     if raw_text.count('"') % 2:
         return False
@@ -153,7 +153,7 @@ def _is_one_commentary(raw_text: str) -> bool:
 
 
 def _split_quoted_paragraphs(commentary: str) -> list[str] | None:
-    """Return the lines of a commentary that is quoted line by line, or None if it is not.
+    """Return the lines of a commentary that is quoted line by line, or None for any other one.
 
     Every line break is between two quotes, and the rest of each line has complete pairs of quotes.
     A counterexample is `He said "yes"`, newline, `"No" was the answer`.

@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string, get_strings
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.threads import find_thread_roots
 
 NAME = "mastodon"
@@ -59,7 +59,7 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_outboxes(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield public posts, joined into threads; `include` may add `followers` and `replies`."""
     posts: dict[str, _Post] = {}
     for name in _list_outboxes(archive):
@@ -67,20 +67,20 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             outbox = json_rows.load_document(archive, name)
             rows = [*json_rows.iter_rows(name, get_member(outbox, "orderedItems"))]
         except MemberError as error:
-            yield Skipped(name, error.reason)
+            yield SkippedItem(name, error.reason)
             continue
         actor = _read_actor(archive, outbox_name=name)
         for number, activity in enumerate(rows):
             location = f"{name}#{number}"
             post = (
-                Skipped(location, activity)
+                SkippedItem(location, activity)
                 if isinstance(activity, str)
                 else _parse_post(activity, actor, location=location)
             )
-            if isinstance(post, Skipped):
+            if isinstance(post, SkippedItem):
                 yield post
             elif post.uri in posts:
-                yield Skipped(post.uri, "duplicate")
+                yield SkippedItem(post.uri, "duplicate")
             else:
                 posts[post.uri] = post
     yield from _build_thread_records(posts, include)
@@ -111,25 +111,25 @@ def _read_actor(archive: Archive, *, outbox_name: str) -> _Actor:
     )
 
 
-def _parse_post(activity: dict[str, Any], actor: _Actor, *, location: str) -> _Post | Skipped:
+def _parse_post(activity: dict[str, Any], actor: _Actor, *, location: str) -> _Post | SkippedItem:
     location = get_string(activity, "id") or location
     activity_type = get_string(activity, "type")
     if activity_type == "Announce":
-        return Skipped(location, "boost")
+        return SkippedItem(location, "boost")
     if activity_type != "Create" or not isinstance(activity.get("object"), dict):
-        return Skipped(
+        return SkippedItem(
             location,
             "not_a_post" if activity_type and activity_type != "Create" else json_rows.MALFORMED,
         )
     note: dict[str, Any] = activity["object"]
     uri = get_string(note, "id")
     if not uri or not isinstance(note.get("content"), str):
-        return Skipped(uri or location, json_rows.MALFORMED)
+        return SkippedItem(uri or location, json_rows.MALFORMED)
     if get_string(note, "type") not in _POST_TYPES:
-        return Skipped(uri, "not_a_post")
+        return SkippedItem(uri, "not_a_post")
     attributed_to = get_string(note, "attributedTo") or get_string(activity, "actor")
     if actor.uri and attributed_to and attributed_to != actor.uri:
-        return Skipped(uri, "foreign_author")
+        return SkippedItem(uri, "foreign_author")
     in_reply_to = get_string(note, "inReplyTo")
     account = attributed_to or actor.uri
     title = get_string(note, "name") or get_string(note, "summary")
@@ -141,7 +141,7 @@ def _parse_post(activity: dict[str, Any], actor: _Actor, *, location: str) -> _P
         kind="reply"
         if in_reply_to and not (account and in_reply_to.startswith(account + "/"))
         else "post",
-        title=plain_text(title),
+        title=strip_tags(title),
         url=get_string(note, "url") or uri,
         author=actor.name,
         byline="actor.json" if actor.name else "",
@@ -184,8 +184,8 @@ def _read_language(note: Mapping[str, Any]) -> str:
 
 def _build_thread_records(
     posts: Mapping[str, _Post], include: frozenset[str]
-) -> Iterator[ExportRecord | Skipped]:
-    """Yield one record per thread; its first post sets the kind, and each post must be allowed."""
+) -> Iterator[ExportItem]:
+    """Yield one record per thread, with the kind of its first post and without excluded posts."""
     parents = {uri: post.in_reply_to for uri, post in posts.items()}
     # A post that continues the author's reply to someone is part of that reply.
     root_posts = {uri: posts[root] for uri, root in find_thread_roots(parents).items()}
@@ -193,9 +193,9 @@ def _build_thread_records(
     for uri, post in posts.items():
         visibility = post.record.visibility
         if visibility != "public" and include.isdisjoint(_OPT_INS.get(visibility, ())):
-            yield Skipped(uri, visibility)
+            yield SkippedItem(uri, visibility)
         elif root_posts[uri].record.kind == "reply" and "replies" not in include:
-            yield Skipped(uri, "reply")
+            yield SkippedItem(uri, "reply")
         else:
             allowed_parents[uri] = post.in_reply_to
     threads: dict[str, list[_Post]] = defaultdict(list)
@@ -208,10 +208,12 @@ def _build_thread_records(
             _MENTIONS.sub(r"\1", post.html) if record.kind == "reply" else post.html
             for post in thread
         )
-        if not plain_text(html):
-            yield from (Skipped(post.uri, "no_text") for post in thread)
+        if not strip_tags(html):
+            yield from (SkippedItem(post.uri, "no_text") for post in thread)
             continue
-        yield from (Skipped(post.uri, "joined_to_thread") for post in thread if post.uri != root)
+        yield from (
+            SkippedItem(post.uri, "joined_to_thread") for post in thread if post.uri != root
+        )
         yield replace(
             record,
             text=html,

@@ -21,7 +21,7 @@ from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
 NAME = "medium"
@@ -42,14 +42,14 @@ def recognises(archive: Archive) -> bool:
     return any(_is_page(archive, name) for name in _list_pages(archive)[:5])
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield a record or a skip for each page of the export."""
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
+    """Yield a record or a skipped item for each page of the export."""
     for name in _list_pages(archive):
         try:
             body = archive.read(name, max_bytes=MAX_POST_BYTES)
             yield _build_story_record(decode(body, markup="html"), name, include=include)
         except (MemberError, UnreadablePostError) as error:
-            yield Skipped(name, error.reason)
+            yield SkippedItem(name, error.reason)
 
 
 def _list_pages(archive: Archive) -> list[str]:
@@ -63,11 +63,11 @@ def _is_page(archive: Archive, name: str) -> bool:
     return all(marker in head for marker in _PAGE_MARKERS)
 
 
-def _build_story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | Skipped:
+def _build_story_record(page: str, name: str, *, include: frozenset[str]) -> ExportItem:
     tree = parse_html(page)
     body = None if tree is None else _find_by_class(tree, "e-content")
     if tree is None or body is None:
-        return Skipped(name, "not_a_post")
+        return SkippedItem(name, "not_a_post")
     title = _get_element_text(_find_by_class(tree, "p-name"))
     author_element = _find_by_class(tree, "p-author")
     date_element = _find_by_class(tree, "dt-published")
@@ -75,15 +75,15 @@ def _build_story_record(page: str, name: str, *, include: frozenset[str]) -> Exp
     is_draft = date_element is None or name.rsplit("/", 1)[-1].startswith("draft_")
     is_response = not is_draft and _is_response(tree, body, title=title)
     if is_draft and "drafts" not in include:
-        return Skipped(name, "draft")
+        return SkippedItem(name, "draft")
     if is_response and "replies" not in include:
-        return Skipped(name, "reply")
+        return SkippedItem(name, "reply")
     for element in list(body.iter()):
         if isinstance(element.tag, str) and _DROPPED_CLASSES & set(element.classes):
             element.drop_tree()
     text = remove_foreign_parts(serialize_inner_html(body))
     if not _get_element_text(body):
-        return Skipped(name, "no_text")
+        return SkippedItem(name, "no_text")
     url = str(canonical_link.get("href") or "") if canonical_link is not None else ""
     return ExportRecord(
         source=NAME,

@@ -1,7 +1,7 @@
 """Provide uniform access to the members of an export, with limits against hostile archives.
 
 Scope: the class `Archive` (names, sizes, bytes), `ArchiveLimits` and `MemberError`.
-Out of scope: reading folders, zips and tars (`archive`, `packed`), and the meaning of a member
+Out of scope: reading folders, zips and tars (`archive`, `zip_and_tar`), and the meaning of a member
 (importers).
 
 Nothing is unpacked to disk, so no name can escape a folder. Unsafe names, links, devices and
@@ -52,7 +52,7 @@ class ArchiveLimits:
     Attributes:
         members: maximum number of members (a ten-year X archive with media has about 50,000).
         member_bytes: maximum size of a member to read (X splits tweets into parts of 100 MB).
-        read_bytes: maximum total of bytes read from the archive.
+        read_bytes: maximum total number of bytes read from the archive.
         walked_bytes: maximum expanded size of a tar, including its media.
         ratio: maximum ratio of expanded to packed size, for a member or a whole tar above 16 MiB
             (tweets in JSON reach 20:1, and deflate cannot exceed 1032:1).
@@ -69,7 +69,7 @@ MIN_RATIO_BYTES = 16 << 20
 
 
 class MemberError(ValueError):
-    """A member could not be read; `reason` becomes the reason of a `Skipped`.
+    """A member could not be read; `reason` becomes the reason of a `SkippedItem`.
 
     Reasons are `missing`, `too_large`, `too_compressed`, and `unreadable` or `torn` for a
     failed read.
@@ -82,7 +82,7 @@ class MemberError(ValueError):
 
 
 FAILED_READS = frozenset({"unreadable", "torn", "malformed_row"})
-"""Reasons for which no post counts as deleted, because unread posts may still exist.
+"""Reasons that prevent any post from counting as deleted, because unread posts may still exist.
 
 A malformed row has no identifier, so it may be any missing post.
 """
@@ -94,7 +94,7 @@ class Archive(ABC):
     Attributes:
         path: the path that was opened.
         kind: `folder`, `zip`, `tar` or `file`.
-        refused: number of unlisted members by reason (`unsafe_name`, `link`, `special_file`,
+        refused: number of rejected members by reason (`unsafe_name`, `link`, `special_file`,
             `encrypted`, `same_name_twice`, and `unreadable` for a folder that cannot be listed).
         written_at: time of the newest member, in Unix seconds. It orders two exports of one account
             even if copying changed the file's time.
@@ -104,7 +104,7 @@ class Archive(ABC):
 
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         self.path = path
-        self.bounds = limits
+        self.limits = limits
         self.refused: Counter[str] = Counter()
         self.written_at = 0.0
         self._sizes: dict[str, int] = {}
@@ -154,7 +154,7 @@ class Archive(ABC):
             MemberError: the member cannot be read.
             TwinError: more than `ArchiveLimits.read_bytes` was read from this archive.
         """
-        max_bytes = self.bounds.member_bytes if max_bytes is None else max_bytes
+        max_bytes = self.limits.member_bytes if max_bytes is None else max_bytes
         if self.size(name) > max_bytes:
             raise MemberError(name, "too_large")
         return b"".join(self.pieces(name, max_bytes=max_bytes))
@@ -198,9 +198,9 @@ class Archive(ABC):
         Raises:
             MemberError, TwinError: as in `read`, possibly after some pieces.
         """
-        max_bytes = self.bounds.member_bytes if max_bytes is None else max_bytes
+        max_bytes = self.limits.member_bytes if max_bytes is None else max_bytes
         size = self.size(name)
-        if size > MIN_RATIO_BYTES and size > self._packed_size(name) * self.bounds.ratio:
+        if size > MIN_RATIO_BYTES and size > self._get_packed_size(name) * self.limits.ratio:
             raise MemberError(name, "too_compressed")
         total = 0
         try:
@@ -210,9 +210,9 @@ class Archive(ABC):
                     self._read_bytes += len(piece)
                     if total > max_bytes:
                         raise MemberError(name, "too_large")
-                    if self._read_bytes > self.bounds.read_bytes:
-                        raise self._limit_error(
-                            f"more than {self.bounds.read_bytes:,} bytes of posts"
+                    if self._read_bytes > self.limits.read_bytes:
+                        raise self._build_limit_error(
+                            f"more than {self.limits.read_bytes:,} bytes of posts"
                         )
                     yield piece
         except MemberError:
@@ -227,13 +227,13 @@ class Archive(ABC):
     @abstractmethod
     def _open(self, name: str) -> IO[bytes]: ...
 
-    def _packed_size(self, name: str) -> int:
+    def _get_packed_size(self, name: str) -> int:
         """Return a member's packed size, or its expanded size if the container records none."""
         return self.size(name)
 
     def _add_member(self, raw_name: str, size: int, written_at: float) -> str:
         """Add a regular file to the listing; return its name, or "" if it is refused or hidden."""
-        name = raw_name if _PLAIN_NAME.fullmatch(raw_name) else self._safe_name(raw_name)
+        name = raw_name if _PLAIN_NAME.fullmatch(raw_name) else self._normalize_name(raw_name)
         if not name or name.partition("/")[0] == "__MACOSX":
             return ""
         if name in self._sizes:
@@ -241,11 +241,11 @@ class Archive(ABC):
             return ""
         self._sizes[name] = size
         self.written_at = max(self.written_at, written_at)
-        if len(self._sizes) > self.bounds.members:
-            raise self._limit_error(f"more than {self.bounds.members:,} files")
+        if len(self._sizes) > self.limits.members:
+            raise self._build_limit_error(f"more than {self.limits.members:,} files")
         return name
 
-    def _safe_name(self, raw_name: str) -> str:
+    def _normalize_name(self, raw_name: str) -> str:
         """Return the name for the listing, or "" if it is refused or hidden."""
         name = unicodedata.normalize("NFC", raw_name.replace("\\", "/"))
         name = name.encode("utf-8", "backslashreplace").decode()
@@ -257,7 +257,7 @@ class Archive(ABC):
             return ""
         return "/".join(parts)
 
-    def _limit_error(self, found: str) -> TwinError:
+    def _build_limit_error(self, found: str) -> TwinError:
         return TwinError(
             f"read {self.path}",
             found=found,

@@ -58,7 +58,7 @@ def read_native_fields(text: str, suffix: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in entries:
         name = _PREFIX.sub("", key.lower(), count=1) or key.lower()
-        # In all these formats a field without a value is a flag.
+        # In all these formats, a field without a value is a flag.
         text_value = value.strip() or ("true" if parse_hiding_line(f"{name}: true") else "")
         if text_value and (name not in fields or parse_hiding_line(f"{name}: {text_value}")):
             fields[name] = text_value
@@ -69,13 +69,13 @@ def read_native_fields(text: str, suffix: str) -> dict[str, Any]:
     return fields
 
 
-def _head_lines(text: str) -> list[str]:
+def _read_head_lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines()[:_MAX_LINES]]
 
 
 def _read_rst_fields(text: str) -> Iterator[Field]:
     """Yield the fields before the first paragraph, including those in comments."""
-    lines = [*_head_lines(text), ""]
+    lines = [*_read_head_lines(text), ""]
     pending_field: Field | None = None
     in_comment = False
     for line, next_line in zip(lines, [*lines[1:], ""], strict=True):
@@ -102,7 +102,7 @@ def _read_rst_fields(text: str) -> Iterator[Field]:
 def _read_asciidoc_fields(text: str) -> Iterator[Field]:
     """Yield the attributes before the first paragraph, and the author and revision lines."""
     is_below_title = in_comment = False
-    for line in _head_lines(text):
+    for line in _read_head_lines(text):
         if line.startswith("////"):
             in_comment = not in_comment
         elif in_comment or line.startswith("//"):

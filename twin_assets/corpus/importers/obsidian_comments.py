@@ -16,7 +16,7 @@ from twin_assets.corpus.importers.code_regions import split_code_regions
 
 
 def remove_obsidian_comments(markdown: str) -> str:
-    """Remove the text between `%%` marks; return the same object if there are none.
+    """Remove the text between `%%` marks; if there are none, return the same object.
 
     A comment may contain code, but `%%` inside code neither starts nor ends a comment.
     """

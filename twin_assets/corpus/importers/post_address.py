@@ -35,42 +35,41 @@ _NAME = re.compile(r"(?:\d{4}-\d{1,2}-\d{1,2}-)?(.+?)(?:\.\w+)?")
 
 
 def build_post_address(
-    fields: Mapping[str, Any], *, source_id: str, created: datetime | None, site: Site
+    fields: Mapping[str, Any], *, source_id: str, created_at: datetime | None, site: Site
 ) -> str:
     """Return the post's address, or "" if it cannot be determined.
 
     Args:
         fields: the front matter.
         source_id: the post's path in the site.
-        created: the post's date, with a time zone.
+        created_at: the post's date, with a time zone.
         site: the post's site.
     """
     if not site.url:
         return ""
     path = ""
     if site.generator == "jekyll":
-        path = _build_jekyll_path(fields, source_id, created, site)
+        path = _build_jekyll_path(fields, source_id, created_at, site)
     elif site.generator == "hugo":
         path = _build_hugo_path(fields, source_id, site)
     return site.url.rstrip("/") + quote(path, safe="/%:") if path else ""
 
 
 def _build_jekyll_path(
-    fields: Mapping[str, Any], source_id: str, created: datetime | None, site: Site
+    fields: Mapping[str, Any], source_id: str, created_at: datetime | None, site: Site
 ) -> str:
     *folders, name = source_id.split("/")
     match = _NAME.fullmatch(name)
-    if created is None or match is None or "_posts" not in folders:
+    if created_at is None or match is None or "_posts" not in folders:
         return ""
-    local_time = created.astimezone(site.zone or UTC)
+    local_time = created_at.astimezone(site.zone or UTC)
     parent_folders = folders[: folders.index("_posts")]
-    category = front_matter.get_text_field(
-        fields, "category"
-    )  # may contain spaces; `categories` are words
+    # `category` may contain spaces; `categories` are words.
+    category = front_matter.get_text_field(fields, "category")
     raw_categories = [
         *parent_folders,
         *([category] if category else []),
-        *front_matter.list_field(fields, "categories"),
+        *front_matter.get_list_field(fields, "categories"),
     ]
     categories = list(dict.fromkeys(part.lower().replace(" ", "-") for part in raw_categories))
     slug = front_matter.get_text_field(fields, "slug") or match[1]

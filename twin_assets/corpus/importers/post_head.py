@@ -6,7 +6,7 @@ Out of scope: fields added by a folder or a site (`posts`), the meaning of a fie
 (`visibility_rules`, `post_dates`), and conversion (`text_formats`).
 
 Only `read_post_head` creates a `PostHead`, converters accept only that type, and a `Post` keeps its
-`PostHead`. A file therefore becomes a post by passing this stage.
+`PostHead`. Every post has therefore passed this stage.
 """
 # pyright: strict
 
@@ -25,9 +25,9 @@ from twin_assets.corpus.importers.reviewers_comments import remove_reviewers_com
 from twin_assets.corpus.importers.suffixes import (
     BINARY_SUFFIXES,
     MAX_POST_BYTES,
-    known_suffix,
-    markup_from_name,
-    max_file_bytes,
+    get_known_suffix,
+    get_markup,
+    get_max_file_bytes,
 )
 from twin_assets.corpus.importers.text_encoding import (
     UTF_8,
@@ -51,7 +51,7 @@ class PostHead:
     """The head of one file; only `read_post_head` creates one.
 
     Attributes:
-        suffix: the format if it is not Markdown or HTML (`suffixes.known_suffix`), or "".
+        suffix: the format if it is not Markdown or HTML (`suffixes.get_known_suffix`), or "".
         markup: the markup after conversion: `markdown`, `html` or `text`.
         encoding: the encoding of the bytes; UTF-8 for a binary document.
         text: the whole decoded text; "" for a binary document.
@@ -82,14 +82,14 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
     """Read the head of a file, in any format that its name allows.
 
     Raises:
-        UnreadablePostError: `broken_front_matter` (never closed), `not_its_format`, or a reason of
-            `decode_with_encoding` or `conversations`.
+        UnreadablePostError: `broken_front_matter` (never closed), `not_its_format`, or a reason
+            from `decode_with_encoding` or `conversations`.
     """
     name = source_id.rsplit("/", 1)[-1]
-    suffix = known_suffix(name)
-    markup = "text" if suffix == "txt" else markup_from_name(name) or "markdown"
+    suffix = get_known_suffix(name)
+    markup = "text" if suffix == "txt" else get_markup(name) or "markdown"
     if suffix in BINARY_SUFFIXES:
-        if len(body) > max_file_bytes(name):
+        if len(body) > get_max_file_bytes(name):
             raise UnreadablePostError("too_large")
         text, encoding, document = "", UTF_8, body
     else:
@@ -136,13 +136,13 @@ def _split_fields(
     if document:
         return {}, "", [document_fields.read_office_fields(document, suffix)]
     if suffix == "ipynb":
-        fields, rest = document_fields.read_notebook_fields(text)
-        return fields, rest, []
-    front_fields, rest = split_front_matter(text)
+        fields, content = document_fields.read_notebook_fields(text)
+        return fields, content, []
+    front_fields, content = split_front_matter(text)
     if markup == "html":
-        return front_fields, rest, [document_fields.read_html_fields(rest)]
-    native = read_native_fields(rest, suffix)
-    return front_fields, rest, [native] if native else []
+        return front_fields, content, [document_fields.read_html_fields(content)]
+    native_fields = read_native_fields(content, suffix)
+    return front_fields, content, [native_fields] if native_fields else []
 
 
 def decode(body: bytes, *, markup: str) -> str:

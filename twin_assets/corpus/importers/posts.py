@@ -1,8 +1,8 @@
-"""Read one file of a post folder: bytes → title, date, byline, tags and body, or a reason to skip.
+"""Read the title, date, byline, tags and body of one post file, or reject it with a reason.
 
 Scope: a post's fields from its head, its site, its file name and its first heading.
-Out of scope: the file's head (`post_head`), which files are posts (`folders`),
-which fields date a post (`post_dates`), cleaning the body (`cleaning`).
+Out of scope: the file's head (`post_head`), which files are posts (`folders`), which fields date a
+post (`post_dates`), cleaning the body (`cleaning`).
 """
 # pyright: strict
 
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from twin_assets.corpus.code_blocks import prose_lines
+from twin_assets.corpus.code_blocks import iter_prose_lines
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.document_fields import CREATOR_FIELD, FormatError
@@ -51,11 +51,9 @@ _HIDDEN_FOLDERS: Mapping[str, str] = {
     **dict.fromkeys(("_drafts", "drafts", "draft", "unpublished"), "draft"),
     **dict.fromkeys(("private", "_private"), "private"),
 }
-"""Reasons for holding posts back, by the name of their folder."""
+"""Reasons for withholding posts, by the name of their folder."""
 
 _RESTRICTED = frozenset({"private", "followers", "paid"})
-
-AddedAt = Callable[[], datetime | None]
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def read_post(
     source_id: str,
     site: Site | None = None,
     now: datetime | None = None,
-    added_at: AddedAt = lambda: None,
+    added_at: Callable[[], datetime | None] = lambda: None,
 ) -> Post:
     """Read one post.
 
@@ -103,11 +101,11 @@ def read_post(
         source_id: path in the source folder, with `/`; the name may contain a date and a title.
         site: the folder's configuration.
         now: the time by which a site's post must have been published; None means the current time.
-        added_at: function for the time when the file entered its repository; called only if the
-            post has no other date.
+        added_at: function that returns when the file was added to its repository; called only if
+            the post has no other date.
 
     Raises:
-        UnreadablePostError: as in `read_post_head`, or with the reason `broken_front_matter` (of
+        UnreadablePostError: as in `read_post_head`, or with the reason `broken_front_matter` (in
             its folder), `empty` (front matter or layout only), `template`, `not_its_format` or
             `not_prose` (a .txt). Further reasons come from `publication` and, if no opt-in covers
             them, from `visibility_rules`.
@@ -116,7 +114,7 @@ def read_post(
     head = read_post_head(body, source_id=source_id)
     if not site.generator and not head.suffix and is_template(head.text, markup=head.markup):
         raise UnreadablePostError("template")
-    path = site.path_of(source_id)
+    path = site.get_site_path(source_id)
     fields, hidden_reason = _read_fields(head, site, source_id=source_id)
     content, fields = _read_content(head, fields, hidden_reason=hidden_reason, site=site)
     page = head.page
@@ -125,20 +123,20 @@ def read_post(
     language = front_matter.get_text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.find_language(source_id.removeprefix(site.within))
     name_date, name_title = split_date_and_title(site.path_without_language(path))
-    created, updated = _find_dates(
+    created_date, updated_date = _find_dates(
         fields,
         page,
         name_date,
         zone=site.zone,
         language=lambda: language or _detect_language(content),
     )
-    day = created.utc_time if created else None
+    created_at = created_date.utc_time if created_date else None
     unpublished_reason = find_unpublished_reason(
-        fields, created=day, site=site, now=now or datetime.now(UTC)
+        fields, created_at=created_at, site=site, now=now or datetime.now(UTC)
     )
     if unpublished_reason and not hidden_reason:
         raise UnreadablePostError(unpublished_reason)
-    day = day or added_at()
+    created_at = created_at or added_at()
     named_author = read_byline(fields) or front_matter.get_text_field(fields, CREATOR_FIELD)
     meta_author = read_byline(page.meta)
     return Post(
@@ -149,25 +147,25 @@ def read_post(
         or name_title,
         text=content,
         markup=head.markup,
-        kind="draft" if hidden_reason == "draft" else "post" if day else "note",
-        url=_find_public_address(fields, page, site, path=path, day=day),
+        kind="draft" if hidden_reason == "draft" else "post" if created_at else "note",
+        url=_find_public_address(fields, page, site, path=path, created_at=created_at),
         author=named_author or meta_author,
-        created_at=day,
-        updated_at=updated.utc_time if updated else None,
-        tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
+        created_at=created_at,
+        updated_at=updated_date.utc_time if updated_date else None,
+        tags=front_matter.get_list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named_author else "meta author" if meta_author else "",
         language=language,
         licence=front_matter.get_text_field(fields, "license", "licence", "rights"),
         encoding="" if head.encoding == UTF_8 else head.encoding,
         visibility="private" if hidden_reason == "draft" else hidden_reason or "public",
-        remark="ambiguous_date" if created and created.is_ambiguous else "",
+        remark="ambiguous_date" if created_date and created_date.is_ambiguous else "",
     )
 
 
 def _read_fields(head: PostHead, site: Site, *, source_id: str) -> tuple[dict[str, Any], str]:
-    """Return the fields with those of the folder, and why the post is a draft or restricted."""
+    """Return the fields, including the folder's, and why the post is a draft or restricted."""
     try:
-        fields = merge_inherited(head.fields, site.path_of(source_id), site)
+        fields = merge_inherited(head.fields, site.get_site_path(source_id), site)
     except ValueError as error:
         raise UnreadablePostError("broken_front_matter") from error
     hidden_reason = head.find_hidden_reason(fields) or _find_hidden_folder_reason(source_id)
@@ -184,30 +182,29 @@ def _find_dates(
     zone: ZoneInfo | None,
     language: Callable[[], str],
 ) -> tuple[PostDate | None, PostDate | None]:
-    """Return the times of writing and editing from the fields, the page or the file name."""
+    """Return the dates of writing and last editing from the fields, the page or the file name."""
 
     def parse_first_date(*values: object) -> PostDate | None:
         dates = (parse_date(value, zone=zone, language=language) for value in values if value)
         return next(filter(None, dates), None)
 
-    created = find_field_date(
+    created_date = find_field_date(
         fields, CREATED_FIELDS, zone=zone, language=language
     ) or parse_first_date(page.meta.get("article:published_time"), page.meta.get("date"), name_date)
-    updated = find_field_date(
+    updated_date = find_field_date(
         fields, UPDATED_FIELDS, zone=zone, language=language
     ) or parse_first_date(page.meta.get("article:modified_time"))
-    return created, updated
+    return created_date, updated_date
 
 
 def _read_content(
     head: PostHead, fields: dict[str, Any], *, hidden_reason: str, site: Site
 ) -> tuple[str, dict[str, Any]]:
-    """Return the body without the generator's layout, and the fields with a converter's."""
+    """Return the body without the generator's layout, and the fields, including a converter's."""
     content, converter_fields = _convert_body(head)
     if find_hidden_reason(converter_fields) and not hidden_reason:
-        raise UnreadablePostError(
-            find_hidden_reason(converter_fields)
-        )  # only the converter finds these fields
+        # Only the converter finds these fields.
+        raise UnreadablePostError(find_hidden_reason(converter_fields))
     content = _remove_templates(content, fields, markup=head.markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
@@ -229,7 +226,8 @@ def _convert_body(head: PostHead) -> tuple[str, dict[str, Any]]:
 def _is_prose(text: str) -> bool:
     """Return whether a text is prose, unlike lists, logs and tables of numbers.
 
-    Half of its words are in lines of at least four words, or it is in a script without spaces.
+    At least half of its words are in lines of four or more words, or it is in a script without
+    spaces.
     """
     lines = [line.split() for line in text.splitlines()]
     words = sum(map(len, lines))
@@ -245,8 +243,8 @@ def _detect_language(content: str) -> str:
     """Return the language detected in the text, or "" if it is undetermined."""
     from twin_assets.corpus.language import UNDETERMINED, detect_language
 
-    detected = detect_language(content)
-    return "" if detected == UNDETERMINED else detected
+    language = detect_language(content)
+    return "" if language == UNDETERMINED else language
 
 
 def _find_hidden_folder_reason(source_id: str) -> str:
@@ -256,7 +254,7 @@ def _find_hidden_folder_reason(source_id: str) -> str:
 
 
 def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
-    """Return the body without its generator's layout; notes have none and may quote it."""
+    """Return the body without its generator's layout; a note has none, but may quote one."""
     if site.generator == "hugo":
         return remove_shortcodes(content, markup=markup)
     if site.generator == "jekyll" and fields.get("render_with_liquid") is not False:
@@ -270,14 +268,14 @@ def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site
 
 def find_first_heading(markdown: str) -> str:
     """Return the first level-one ATX heading outside fenced code, without its marks, or ""."""
-    headings = (_ATX_HEADING.match(line) for _, line in prose_lines(markdown))
+    headings = (_ATX_HEADING.match(line) for _, line in iter_prose_lines(markdown))
     return next((heading[1].strip() for heading in headings if heading), "")
 
 
-def content_hash(text: str) -> str:
+def hash_content(text: str) -> str:
     """Return the SHA-256 of a body in NFC with collapsed white space."""
-    normal = " ".join(unicodedata.normalize("NFC", text).split())
-    return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()
+    normalized_text = " ".join(unicodedata.normalize("NFC", text).split())
+    return hashlib.sha256(normalized_text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _strip_heading_markup(inline: str) -> str:
@@ -287,7 +285,7 @@ def _strip_heading_markup(inline: str) -> str:
 
 
 def _find_public_address(
-    fields: dict[str, Any], page: HtmlHead, site: Site, *, path: str, day: datetime | None
+    fields: dict[str, Any], page: HtmlHead, site: Site, *, path: str, created_at: datetime | None
 ) -> str:
     """Return the post's public address.
 
@@ -302,4 +300,4 @@ def _find_public_address(
         return own_address
     if own_address.startswith("/") and ":" not in own_address and site.url:
         return site.url.rstrip("/") + own_address
-    return build_post_address(fields, source_id=path, created=day, site=site)
+    return build_post_address(fields, source_id=path, created_at=created_at, site=site)

@@ -19,24 +19,24 @@ from twin_assets.corpus.importers.post_dates import find_field_date
 from twin_assets.corpus.importers.site import Site
 
 NOT_YET_PUBLISHED = "not_yet_published"
-"""The only reason that can end without an edit; such a post is therefore read again each day."""
+"""The only reason that can cease to apply without an edit; the post is read again each day."""
 
 _PUBLISH_DATE_FIELDS = ("publishdate", "embargo", "embargountil", "publishafter", "visiblefrom")
 _EXPIRY_DATE_FIELDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
 
 
 def find_unpublished_reason(
-    fields: Mapping[str, Any], *, created: datetime | None, site: Site, now: datetime
+    fields: Mapping[str, Any], *, created_at: datetime | None, site: Site, now: datetime
 ) -> str:
     """Return `not_yet_published`, `expired`, or "".
 
     Args:
         fields: the front matter.
-        created: the post's date from its own fields, not from another source.
+        created_at: the post's date from its own fields, not from another source.
         site: the folder's site, which may publish future and expired posts.
         now: the current time, with a time zone.
     """
-    publishes_at = _find_field_time(fields, _PUBLISH_DATE_FIELDS, site) or created
+    publishes_at = _find_field_time(fields, _PUBLISH_DATE_FIELDS, site) or created_at
     expires_at = _find_field_time(fields, _EXPIRY_DATE_FIELDS, site)
     if expires_at is not None and expires_at <= now and not site.shows_expired:
         return "expired"

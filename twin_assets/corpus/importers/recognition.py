@@ -24,7 +24,7 @@ from twin_assets.corpus.importers import (
     x_archive,
 )
 from twin_assets.corpus.importers.folders import display_path
-from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
+from twin_assets.corpus.importers.importer import CONVERT_ADVICE, Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_resources.errors import TwinError
 
@@ -51,7 +51,7 @@ UNSUPPORTED_EXPORTS = (
     RefusedExport(
         (("posts/posts.xml",), (r"posts_index\.html",)),
         title="Tumblr export",
-        next_step=TO_MARKDOWN,
+        next_step=CONVERT_ADVICE,
     ),
 )
 
@@ -60,8 +60,8 @@ _MAX_HEADS = 40
 _DATA_SUFFIXES = (".xml", ".json", ".js", ".csv", ".atom")
 _UNPACK = "unpack it and import the folder"
 _CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
-    (b"%PDF-", "a PDF file", TO_MARKDOWN),
-    (b"SQLite format 3\0", "an SQLite database", TO_MARKDOWN),
+    (b"%PDF-", "a PDF file", CONVERT_ADVICE),
+    (b"SQLite format 3\0", "an SQLite database", CONVERT_ADVICE),
     (b"7z\xbc\xaf", "a 7-Zip archive", _UNPACK),
     (b"Rar!", "a RAR archive", _UNPACK),
 )

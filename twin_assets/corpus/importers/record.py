@@ -1,6 +1,6 @@
-"""Define the outcomes of an importer: a record of the author's own text, or a skip with a reason.
+"""Define an importer's results: a record of the author's own text, or a skipped item with a reason.
 
-Scope: the two classes.
+Scope: the two classes, and the reasons for excluding a record.
 Out of scope: reading an export (one module per source), and table rows (`importing`).
 """
 # pyright: strict
@@ -30,7 +30,7 @@ class ExportRecord:
         markup: as in `RawPosts`.
         language: BCP 47 tag in the export, or "".
         created_at, updated_at: times in UTC, or None if unknown.
-        visibility: as in `RawPosts`, and as it was at the source.
+        visibility: the visibility at the source, with the values of `RawPosts`.
         licence: the source's name for the licence (an SPDX identifier or an address), or "".
         parent_id: `source_id` of the author's text that this text answers or continues, or "".
         tags: tags in the order of the source.
@@ -82,24 +82,28 @@ class ExportRecord:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedItem:
     """A part of an export that does not become a record, and the reason.
 
     Attributes:
         location: identifier of the part, or its member (and line); never its text.
         reason: a snake_case word: `bare_reshare`, `boost`, `draft`, `private`, `followers`, `paid`,
-            `unknown_visibility`, `reply`, `not_a_post`, `no_text`, `malformed_row`, or an
-            `archive.MemberError`'s.
+            `unknown_visibility`, `reply`, `not_a_post`, `no_text`, `malformed_row`, or the
+            reason of a `members.MemberError`.
     """
 
     location: str
     reason: str
 
 
+ExportItem = ExportRecord | SkippedItem
+"""An item of an export, as an importer yields it."""
+
+
 def find_exclusion_reason(record: ExportRecord, include: frozenset[str]) -> str:
     """Return the reason for excluding a record, or "" if it is included.
 
-    Importers may call it early; `exported` calls it for every record.
+    Importers may call this function early; `exports` calls it for every record.
     """
     if record.kind == "draft" and "drafts" not in include:
         return "draft"

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 @dataclass(frozen=True)
 class Site:
-    """A folder's own configuration for every post (`site_configuration`).
+    """The settings of a site that apply to all its posts (`site_configuration`).
 
     Attributes:
         url: the site's address, or "".
@@ -55,12 +55,12 @@ class Site:
         except (ZoneInfoNotFoundError, ValueError):
             return None
 
-    def path_of(self, source_id: str) -> str:
+    def get_site_path(self, source_id: str) -> str:
         """Return a post's path in the site."""
         return self.below + source_id.removeprefix(self.within)
 
     def as_json(self) -> str:
-        """Return all fields as JSON, whose change causes every post to be read again."""
+        """Return all fields as JSON; if it changes, every post is read again."""
         return json.dumps(asdict(self))
 
     def find_language(self, source_id: str) -> str:
@@ -72,7 +72,7 @@ class Site:
         )
 
     def path_without_language(self, source_id: str) -> str:
-        """Return the post's path in the site's first language: `a/post.fr.md` → `a/post.md`."""
+        """Return the path without the language in the file's name: `a/post.fr.md` → `a/post.md`."""
         folder, _, name = source_id.rpartition("/")
         stem, *suffixes = name.split(".")
         if len(suffixes) > 1 and suffixes[-2].lower() in self.languages:

@@ -39,13 +39,11 @@ def read_site(paths: Iterable[str], read_bytes: Callable[[str], bytes], *, layou
     """
     fields = read_configuration(paths, read_bytes, layout=layout)
     # Jekyll's `baseurl` is the path below `url`; Hugo's is the whole address.
-    address = (
-        _text_setting(fields, "url") if layout == "jekyll" else _text_setting(fields, "baseurl")
-    )
-    address = address or _text_setting(fields, "url")
+    address = _get_text(fields, "url") if layout == "jekyll" else _get_text(fields, "baseurl")
+    address = address or _get_text(fields, "url")
     site = Site(
         url=address if address.startswith("http") else "",
-        timezone=_text_setting(fields, "timezone"),
+        timezone=_get_text(fields, "timezone"),
     )
     if layout == "jekyll":
         return _build_jekyll_site(site, fields)
@@ -81,13 +79,13 @@ def _build_jekyll_site(site: Site, fields: Configuration) -> Site:
         for name, options in collections.items()
         if lowercase_keys(options).get("output") is True
     ]
-    base_path = _text_setting(fields, "baseurl").strip("/")
+    base_path = _get_text(fields, "baseurl").strip("/")
     return Site(
         url=f"{site.url.rstrip('/')}/{base_path}" if site.url and base_path else site.url,
         timezone=site.timezone,
         generator="jekyll",
-        permalink=_text_setting(fields, "permalink"),
-        language=_text_setting(fields, "lang") or _text_setting(fields, "locale"),
+        permalink=_get_text(fields, "permalink"),
+        language=_get_text(fields, "lang") or _get_text(fields, "locale"),
         shows_future=fields.get("future") is True,
         folders=tuple(f"_{name}" for name in output_collections if name != "posts"),
     )
@@ -98,18 +96,17 @@ def _build_hugo_site(site: Site, fields: Configuration) -> Site:
         str(name).lower(): lowercase_keys(options)
         for name, options in lowercase_keys(fields.get("languages")).items()
     }
-    language_folders = [_text_setting(language, "contentdir") for language in languages.values()]
+    language_folders = [_get_text(language, "contentdir") for language in languages.values()]
     folders = [
         folder.strip("/")
-        for folder in (*language_folders, _text_setting(fields, "contentdir") or "content")
+        for folder in (*language_folders, _get_text(fields, "contentdir") or "content")
     ]
     return Site(
         url=site.url,
         timezone=site.timezone,
         generator="hugo",
         permalink="own" if fields.get("permalinks") or fields.get("uglyurls") else "",
-        language=_text_setting(fields, "defaultcontentlanguage")
-        or _text_setting(fields, "languagecode"),
+        language=_get_text(fields, "defaultcontentlanguage") or _get_text(fields, "languagecode"),
         shows_future=fields.get("buildfuture") is True,
         shows_expired=fields.get("buildexpired") is True,
         languages=tuple(sorted(languages)),
@@ -135,6 +132,6 @@ def lowercase_keys(value: object) -> Configuration:
     return {str(key).lower(): item for key, item in cast("dict[object, Any]", value).items()}
 
 
-def _text_setting(fields: Configuration, name: str) -> str:
+def _get_text(fields: Configuration, name: str) -> str:
     value = fields.get(name)
     return value.strip() if isinstance(value, str) else ""

@@ -18,8 +18,8 @@ from collections.abc import Collection, Iterable, Sequence
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.suffixes import (
     NON_MARKDOWN_SUFFIXES,
-    known_suffix,
-    markup_from_name,
+    get_known_suffix,
+    get_markup,
 )
 from twin_assets.corpus.importers.text_formats import is_readable, needs_extra
 
@@ -30,9 +30,8 @@ _ABOUT_THE_FOLDER = re.compile(
     r"|(?:CODE_OF_CONDUCT|CHANGELOG|CHANGES|SECURITY|AUTHORS|NOTICE|SUPPORT|AGENTS|CLAUDE|TODO)"
 )
 _FIRST_LETTERS = frozenset("RrLlUuCcSANT")  # the first letters of those names
-_HUGO_ONLY = re.compile(r"(?:config/_default/)?hugo\.(?:toml|ya?ml|json)")
-_HUGO_OR_ANOTHER = re.compile(r"(?:config/_default/)?config\.(?:toml|ya?ml|json)")
-
+_HUGO_FILE = re.compile(r"(?:config/_default/)?hugo\.(?:toml|ya?ml|json)")
+_CONFIG_FILE = re.compile(r"(?:config/_default/)?config\.(?:toml|ya?ml|json)")
 
 _GENERATOR_CONFIGURATION = re.compile(
     r"(?:astro|eleventy|docusaurus|quartz|gridsome)\.config\.\w+|gatsby-config\.\w+"
@@ -97,7 +96,7 @@ def detect_layout(source_ids: Iterable[str]) -> str:
         return "jekyll"
     has_content = any(path.startswith("content/") for path in paths)
     for path in paths:
-        if _HUGO_ONLY.fullmatch(path) or (has_content and _HUGO_OR_ANOTHER.fullmatch(path)):
+        if _HUGO_FILE.fullmatch(path) or (has_content and _CONFIG_FILE.fullmatch(path)):
             return "hugo"
     return "blog" if any(_SITE_CONFIGURATION.fullmatch(path) for path in paths) else "notes"
 
@@ -148,10 +147,10 @@ def _count_posts(source_ids: Sequence[str], root: str, kinds: Collection[str]) -
         return 0
     site_paths = [path.removeprefix(root) for path in source_ids if path.startswith(root)]
     if "jekyll" in kinds and any("_posts/" in path for path in site_paths):
-        return sum("_posts/" in path and bool(markup_from_name(path)) for path in site_paths)
+        return sum("_posts/" in path and bool(get_markup(path)) for path in site_paths)
     if "hugo" in kinds:
         site_paths = [path for path in site_paths if path.startswith("content/")]
-    folders = (path.lower().split("/")[:-1] for path in site_paths if markup_from_name(path))
+    folders = (path.lower().split("/")[:-1] for path in site_paths if get_markup(path))
     return sum(not _POST_FOLDERS.isdisjoint(folder) for folder in folders)
 
 
@@ -159,11 +158,11 @@ def classify_outside_file(source_id: str) -> str:
     """Return why a file outside a folder's site is not a post."""
     if is_repository_file(source_id):
         return "about the folder (README, LICENSE …)"
-    return "page outside the site" if markup_from_name(source_id) else "other file"
+    return "page outside the site" if get_markup(source_id) else "other file"
 
 
-def is_generated_site(path: str) -> bool:
-    """Return whether a file at the root is the configuration of a generator of Markdown pages."""
+def is_generator_configuration(path: str) -> bool:
+    """Return whether a file at the root configures a generator that builds pages from Markdown."""
     return bool(_GENERATOR_CONFIGURATION.fullmatch(path))
 
 
@@ -171,13 +170,13 @@ def is_docusaurus_blog(source_ids: Iterable[str]) -> bool:
     """Return whether a site is a Docusaurus blog, whose other pages document a program."""
     paths = list(source_ids)
     return any(_DOCUSAURUS.fullmatch(path) for path in paths) and any(
-        path.startswith("blog/") and markup_from_name(path) for path in paths
+        path.startswith("blog/") and get_markup(path) for path in paths
     )
 
 
 def find_bundles(source_ids: Iterable[str]) -> frozenset[str]:
     """Return the folders of Hugo's leaf bundles: those with an `index` page in any language."""
-    pages = (path.rpartition("/") for path in source_ids if markup_from_name(path))
+    pages = (path.rpartition("/") for path in source_ids if get_markup(path))
     return frozenset(folder for folder, _, name in pages if name.split(".")[0] == "index")
 
 
@@ -189,7 +188,7 @@ def list_post_formats(source_ids: Iterable[str], *, layout: str) -> frozenset[st
     if layout in _GENERATOR_FORMATS:
         suffixes = _GENERATOR_FORMATS[layout]
     else:
-        has_markdown = any(markup_from_name(path) == "markdown" and not is_repository_file(path)
+        has_markdown = any(get_markup(path) == "markdown" and not is_repository_file(path)
                      for path in source_ids)  # fmt: skip
         suffixes = NON_MARKDOWN_SUFFIXES - {"pdf"} if has_markdown else NON_MARKDOWN_SUFFIXES
     return frozenset(suffix for suffix in suffixes if is_readable(suffix))
@@ -216,8 +215,8 @@ def find_skip_reason(
         return "about the folder (README, LICENSE …)"
     *folders, name = source_id.split("/")
     stem = name.rsplit(".", 1)[0] if "." in name else name
-    if not markup_from_name(name) and (
-        known_suffix(name) not in formats or _PROGRAM_TEXT_FILE.fullmatch(name)
+    if not get_markup(name) and (
+        get_known_suffix(name) not in formats or _PROGRAM_TEXT_FILE.fullmatch(name)
     ):
         return "other file" if stem == name else f"{name.rsplit('.', 1)[-1].lower()} file"
     if layout in {"blog", "notes"} and not _TEMPLATE_FOLDERS.isdisjoint(map(str.lower, folders)):

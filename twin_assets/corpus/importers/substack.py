@@ -24,7 +24,7 @@ from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
 NAME = "substack"
@@ -62,35 +62,35 @@ def recognises(archive: Archive) -> bool:
     return any(_LIST_HEAD.search(archive.head(name)) for name in archive.candidates(_POST_LIST))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield a record or a skip for each row of `posts.csv` and for each unlisted page."""
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
+    """Yield a record or a skipped item for each row of `posts.csv` and each unlisted page."""
     pages = {match[2]: name for name in archive.names() if (match := _PAGE.fullmatch(name))}
     listed_ids: set[str] = set()
     for name in archive.names_matching(_POST_LIST) or list(archive.names()):
         try:
             body = archive.read(name, max_bytes=_MAX_LIST_BYTES)
         except MemberError as error:
-            yield Skipped(name, error.reason)
+            yield SkippedItem(name, error.reason)
             continue
         # Each invalid byte is replaced, which damages at most a title.
         text = body.decode("utf-8-sig", "replace").replace("\0", "")
         for number, row in _read_rows(text):
             identifier = (row.get("post_id") or "").partition(".")[0] if row else ""
             if row is None or not identifier.isdigit():
-                yield Skipped(f"{name}:{number}", "malformed_row")
+                yield SkippedItem(f"{name}:{number}", "malformed_row")
                 continue
             listed_ids.add(identifier)
             yield _build_post_record(
                 row, identifier, archive, pages.get(identifier, ""), include=include
             )
     for identifier in sorted(pages.keys() - listed_ids):
-        yield Skipped(pages[identifier], "not_in_posts_csv")  # no evidence of publication
+        yield SkippedItem(pages[identifier], "not_in_posts_csv")  # no evidence of publication
 
 
 def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
     """Yield the line number and the row, or None for a row without the header's columns.
 
-    A quotation mark that damage left open consumes all later rows, which become one such row.
+    If damage removed a closing quotation mark, all later rows become one such row.
     """
     rows = csv.reader(io.StringIO(text, newline=""))
     try:
@@ -104,24 +104,24 @@ def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
 
 def _build_post_record(
     row: Mapping[str, str], identifier: str, archive: Archive, page: str, *, include: frozenset[str]
-) -> ExportRecord | Skipped:
+) -> ExportItem:
     is_draft = (row.get("is_published") or "").strip().lower() != "true"
     # Without the column, there is no evidence that the post was for everyone.
     audience = (row.get("audience", "?") or "everyone").strip().lower()
     visibility = _VISIBILITY.get(audience, "private")
     if is_draft and "drafts" not in include:
-        return Skipped(identifier, "draft")
+        return SkippedItem(identifier, "draft")
     if not is_draft and visibility != "public" and visibility not in include:
-        return Skipped(identifier, visibility)
+        return SkippedItem(identifier, visibility)
     if not page:
-        return Skipped(identifier, "no_text")
+        return SkippedItem(identifier, "no_text")
     try:
         text = decode(archive.read(page, max_bytes=MAX_POST_BYTES), markup="html")
     except (MemberError, UnreadablePostError) as error:
-        return Skipped(identifier, error.reason)
+        return SkippedItem(identifier, error.reason)
     own_html = _extract_own_html(text, include_paid="paid" in include)
     if not own_html:
-        return Skipped(identifier, "no_text")
+        return SkippedItem(identifier, "no_text")
     subtitle = " ".join((row.get("subtitle") or "").split())
     return ExportRecord(
         source=NAME,

@@ -1,6 +1,6 @@
 """Derive a file's markup, reader and maximum size from its suffix.
 
-Scope: file names only.
+Scope: rules based on the file's name.
 Out of scope: reading bytes (`post_head`), and readers of formats (`text_formats`).
 """
 # pyright: strict
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 MAX_POST_BYTES = 2_000_000
 """Maximum size of a post that is read; the largest of 2,332 measured posts has 31 KB."""
 MAX_DOCUMENT_BYTES = 50_000_000
-"""Maximum size of a document, which contains its pictures (.docx, .odt, .pdf)."""
+"""Maximum size of a document, including its pictures (.docx, .odt, .pdf)."""
 
 ASCIIDOC_SUFFIXES = frozenset({"adoc", "asciidoc", "asc"})
 PANDOC_FORMATS: Mapping[str, str] = {
@@ -36,18 +36,18 @@ _MARKUP: dict[str, str] = {
 }
 
 
-def markup_from_name(name: str) -> str:
+def get_markup(name: str) -> str:
     """Return `markdown` or `html` by the file's suffix, or "" for any other file."""
-    dot = name.rfind(".")
-    return _MARKUP.get(name[dot + 1 :].lower(), "") if dot >= 0 else ""
+    dot_index = name.rfind(".")
+    return _MARKUP.get(name[dot_index + 1 :].lower(), "") if dot_index >= 0 else ""
 
 
-def known_suffix(name: str) -> str:
+def get_known_suffix(name: str) -> str:
     """Return the suffix of a known format in lower case, or "" for any other file."""
     suffix = name[name.rfind(".") + 1 :].lower() if "." in name else ""
     return suffix if suffix in NON_MARKDOWN_SUFFIXES else ""
 
 
-def max_file_bytes(name: str) -> int:
-    """Return the maximum size at which a file of this name is read."""
-    return MAX_DOCUMENT_BYTES if known_suffix(name) in BINARY_SUFFIXES else MAX_POST_BYTES
+def get_max_file_bytes(name: str) -> int:
+    """Return the maximum size, in bytes, of a file with this name."""
+    return MAX_DOCUMENT_BYTES if get_known_suffix(name) in BINARY_SUFFIXES else MAX_POST_BYTES

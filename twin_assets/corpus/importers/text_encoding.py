@@ -4,8 +4,8 @@ Scope: byte order marks, a page's declared encoding, and guessing among legacy e
 Out of scope: the meaning of the text (`posts`).
 
 Method: charset-normalizer finds the script (Cyrillic, Greek, Korean …). For Latin letters, it chose
-the Central European encoding for French and the Western one for Polish. Latin encodings are
-therefore chosen by their damage to words, and for equal damage by the language. Czech in
+the Central European encoding for French and the Western one for Polish. This module therefore
+chooses the Latin encoding that damages the fewest words; the language breaks ties. Czech in
 ISO 8859-2 is decoded as Windows-1250, which damages none of its words.
 Sources: https://charset-normalizer.readthedocs.io, https://encoding.spec.whatwg.org
 """
@@ -30,7 +30,7 @@ _DECLARED_ENCODING = re.compile(
     rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)|\A\s*<\?xml[^>]+encoding\s*=\s*[\"']([\w-]+)",
     re.IGNORECASE,
 )
-# Encodings in order of preference for equal damage.
+# Encodings in order of preference if they cause equal damage.
 _LATIN = ("cp1252", "cp1250", "cp1254", "iso8859_2", "mac_roman", "cp850")
 _JAPANESE = ("shift_jis", "euc_jp", "iso2022_jp")
 _OTHER_SCRIPTS = (
@@ -180,7 +180,7 @@ def _is_latin(character: str) -> bool:
 
 
 def _is_symbol(character: str) -> bool:
-    """Return whether `character` (box, fraction, lone accent) never adjoins a word in prose."""
+    """Return whether `character` is a symbol that never adjoins a word (box, fraction, accent)."""
     return (
         unicodedata.category(character) in {"So", "Sm", "Sk", "No", "Lm"}
         and character not in "®™©°№"
@@ -192,9 +192,9 @@ def _find_usual_encodings(text: str) -> tuple[str, ...]:
 
     Words without accents identify the language even if the accents are wrong.
     """
-    from twin_assets.corpus.language import language_scores
+    from twin_assets.corpus.language import score_languages
 
-    scores = language_scores(_TAG.sub(" ", text))  # a short page is mostly English tags
+    scores = score_languages(_TAG.sub(" ", text))  # a short page is mostly English tags
     language = max(scores, key=lambda code: scores[code], default="")
     return (
         _USUAL_ENCODINGS.get(language, ())
@@ -231,15 +231,15 @@ def _decode_mixed_utf_8(body: bytes) -> str | None:
     """Decode UTF-8 with a few pasted Windows-1252 bytes, or return None for any other bytes."""
     # Each invalid byte becomes a lone surrogate, U+DC80 and up.
     text = body.decode(UTF_8, "surrogateescape")
-    pasted = _INVALID_BYTE.findall(text)
-    pasted_bytes = len(pasted)
-    pasted_text = _try_decode("".join(pasted).encode("ascii", "surrogateescape"), "cp1252")
-    if pasted_bytes > _MAX_PASTED_BYTES or pasted_text is None:
+    surrogates = _INVALID_BYTE.findall(text)
+    pasted_count = len(surrogates)
+    pasted_text = _try_decode("".join(surrogates).encode("ascii", "surrogateescape"), "cp1252")
+    if pasted_count > _MAX_PASTED_BYTES or pasted_text is None:
         return None
     characters = iter(pasted_text)
     text = _INVALID_BYTE.sub(lambda _: next(characters), text)
-    utf_8_count = sum(not character.isascii() for character in text) - pasted_bytes
-    return text if utf_8_count > pasted_bytes else None
+    utf_8_count = sum(not character.isascii() for character in text) - pasted_count
+    return text if utf_8_count > pasted_count else None
 
 
 def _resolve_browser_encoding(declared_name: str) -> str:
@@ -258,7 +258,7 @@ def _try_decode(body: bytes, encoding: str) -> str | None:
 
 
 def _decode_strictly(body: bytes, encoding: str) -> str:
-    """Decode strictly.
+    """Decode bytes that should be in this encoding.
 
     Raises:
         UnknownEncodingError: the bytes are not in this encoding.

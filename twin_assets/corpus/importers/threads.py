@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 
 def find_thread_roots(parents: Mapping[str, str]) -> dict[str, str]:
-    """Return the first post of the thread of each post; it may be the post itself.
+    """Map each post to the first post of its thread, which may be the post itself.
 
     Args:
         parents: the post that each post continues; a value that is not a key is ignored.

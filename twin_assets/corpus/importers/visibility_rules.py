@@ -117,7 +117,7 @@ _VOCABULARY = sorted(
     reverse=True,
 )
 # Keys are in lower case, so `isPrivatePost` is split into words of the vocabulary. The shortest
-# words are excluded, because `hideMeta` would also match with them.
+# words are excluded, because `hideMeta` would otherwise match too.
 _JOINED_WORDS = re.compile(rf"(?:{'|'.join(_VOCABULARY)})+")
 _WORD = re.compile("|".join(_VOCABULARY))
 _SEPARATED = re.compile(r"[\s_.-]+")

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.wordpress_text import to_html
-from twin_assets.corpus.importers.xml_items import has_swallowed_items, iter_elements
+from twin_assets.corpus.importers.xml_items import has_merged_items, iter_elements
 
 NAME = "wordpress"
 
@@ -58,18 +58,16 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_exports(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield published posts; `include` may add `drafts` and `private` (also password-protected)."""
     for name in _list_exports(archive):
         try:
             yield from _read_items(archive, name, include)
         except MemberError as error:
-            yield Skipped(name, error.reason)
+            yield SkippedItem(name, error.reason)
 
 
-def _read_items(
-    archive: Archive, name: str, include: frozenset[str]
-) -> Iterator[ExportRecord | Skipped]:
+def _read_items(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
     channel = _read_channel(archive.head(name).decode("utf-8", "replace"))
     for number, element in enumerate(
         iter_elements(archive, name, f"{_ANY_NAMESPACE}author", "item")
@@ -104,35 +102,35 @@ def _read_channel(head: str) -> _Channel:
 
 
 def _build_item_records(
-    element: Any, site: _Channel, include: frozenset[str], *, location: str
-) -> Iterator[ExportRecord | Skipped]:
-    number, kind = (
+    element: Any, channel: _Channel, include: frozenset[str], *, location: str
+) -> Iterator[ExportItem]:
+    post_id, kind = (
         _read_text(element, f"{_ANY_NAMESPACE}{name}") for name in ("post_id", "post_type")
     )
-    if not number or not kind or has_swallowed_items(element):
-        yield Skipped(location, "malformed_row")
+    if not post_id or not kind or has_merged_items(element):
+        yield SkippedItem(location, "malformed_row")
         return
-    source_id = f"{site.host}/{number}" if site.host else number
+    source_id = f"{channel.host}/{post_id}" if channel.host else post_id
     for comment in element.iter(f"{_ANY_NAMESPACE}comment"):
-        yield Skipped(
+        yield SkippedItem(
             f"{source_id}#{_read_text(comment, f'{_ANY_NAMESPACE}comment_id')}", "comment"
         )
     if kind != "post":
-        yield Skipped(source_id, "page" if kind == "page" else "not_a_post")
+        yield SkippedItem(source_id, "page" if kind == "page" else "not_a_post")
         return
     status = _STATUSES.get(_read_text(element, f"{_ANY_NAMESPACE}status"), "draft")
     if status == "public" and _read_text(element, f"{_ANY_NAMESPACE}post_password"):
         status = "private"
     categories = [
-        (str(tag.get("domain") or ""), plain_text(tag.text or ""), str(tag.get("nicename") or ""))
+        (str(tag.get("domain") or ""), strip_tags(tag.text or ""), str(tag.get("nicename") or ""))
         for tag in element.iter("category")
     ]
     reason = _find_skip_reason(status, categories, include)
     text = "" if reason else remove_foreign_parts(to_html(_read_text(element, _CONTENT)))
-    if not reason and not plain_text(text):
+    if not reason and not strip_tags(text):
         reason = "no_text"
     if reason:
-        yield Skipped(source_id, reason)
+        yield SkippedItem(source_id, reason)
         return
     login = _read_text(element, _CREATOR)
     link = _read_text(element, "link") or _read_text(element, "guid")
@@ -141,12 +139,12 @@ def _build_item_records(
         source_id=source_id,
         text=text,
         kind="draft" if status == "draft" else "post",
-        title=plain_text(_read_text(element, "title")),
+        title=strip_tags(_read_text(element, "title")),
         url=link if link.startswith(("http://", "https://")) and "?p=" not in link else "",
-        author=site.names_by_login.get(login, login),
+        author=channel.names_by_login.get(login, login),
         byline="dc:creator" if login else "",
         markup="html",
-        language=site.language,
+        language=channel.language,
         created_at=_read_first_time(element, "post_date_gmt", "pubDate", "post_date"),
         updated_at=_read_first_time(element, "post_modified_gmt", "post_modified"),
         visibility="private" if status in {"private", "draft"} else "public",

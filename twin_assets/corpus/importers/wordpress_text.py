@@ -56,7 +56,8 @@ def to_html(content: str) -> str:
 
     def add_placeholder(markup: str) -> str:
         raw_blocks.append(markup)
-        return f"\ufdd0{len(raw_blocks) - 1}\ufdd1"  # noncharacters, removed from the post below
+        # These marks are noncharacters; those in the post itself are removed below.
+        return f"\ufdd0{len(raw_blocks) - 1}\ufdd1"
 
     text = re.sub("[\ufdd0\ufdd1]", "", content.replace("\r\n", "\n").replace("\r", "\n"))
     text = _replace_spans(
@@ -115,15 +116,15 @@ def _replace_spans(
     return "".join([*parts, text[position:]])
 
 
-def _render_code(begin: re.Match[str], inner: str) -> str:
-    language_match = _LANGUAGE.search(begin[2] or "")
+def _render_code(start: re.Match[str], code: str) -> str:
+    language_match = _LANGUAGE.search(start[2] or "")
     shortcode_language = (
-        begin[1] if begin[1] not in {"code", "sourcecode", "source", "highlight"} else ""
+        start[1] if start[1] not in {"code", "sourcecode", "source", "highlight"} else ""
     )
     language = language_match[1] if language_match else shortcode_language
     class_attribute = f' class="language-{language}"' if language else ""
-    code = html.escape(html.unescape(inner).strip("\n"), quote=False)
-    return f"<pre><code{class_attribute}>{code}</code></pre>"
+    escaped_code = html.escape(html.unescape(code).strip("\n"), quote=False)
+    return f"<pre><code{class_attribute}>{escaped_code}</code></pre>"
 
 
 def _make_paragraphs(text: str) -> str:

@@ -4,8 +4,8 @@ Scope: `data/tweets*.js`, `data/note-tweet.js`, and the account fields that they
 Out of scope: messages, likes, followers and ads, whose files are never opened.
 
 Format: each file is a script that assigns a JSON list, `window.YTD.tweets.part0 = [ … ]`. It is
-never executed. `tweets.js` cuts a long post at 280 characters and does not name its note.
-`note-tweet.js` has the full text but does not name the post, so the two are matched by their
+never executed. `tweets.js` cuts a long post at 280 characters and does not identify its note.
+`note-tweet.js` has the full text but does not identify the post, so the two are matched by their
 creation time, to the second.
 https://help.x.com/en/managing-your-account/how-to-download-your-x-archive (README.txt within).
 """
@@ -24,7 +24,7 @@ from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_objects, get_string, get_strings
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.threads import find_thread_roots
 from twin_assets.corpus.importers.x_text import (
     VisiblePost,
@@ -57,11 +57,11 @@ class _Account:
 
 @dataclass(frozen=True)
 class _Post:
-    """A post; `visible` is its truncated text, and `versions` lists its edits, oldest first."""
+    """A post; `visible_post` is its truncated text, and `versions` lists its edits in order."""
 
     post_id: str
     text: str
-    visible: VisiblePost
+    visible_post: VisiblePost
     in_reply_to: str
     is_reply: bool
     language: str
@@ -70,7 +70,7 @@ class _Post:
 
     @property
     def created_at(self) -> datetime | None:
-        return self.visible.created_at
+        return self.visible_post.created_at
 
 
 def recognises(archive: Archive) -> bool:
@@ -78,23 +78,23 @@ def recognises(archive: Archive) -> bool:
     return bool(_list_scripts(archive))
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
+def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield posts and threads; `include` may add `replies` and protected posts (`followers`)."""
     account = _read_account(archive)
     for pattern, reason in _EXCLUDED_FILES.items():
         for location, row in _read_rows(archive, archive.names_matching(rf"data/{pattern}")):
-            yield row if isinstance(row, Skipped) else Skipped(location, reason)
+            yield row if isinstance(row, SkippedItem) else SkippedItem(location, reason)
     posts: dict[str, _Post] = {}
     for location, row in _read_rows(archive, _list_scripts(archive)):
-        post = row if isinstance(row, Skipped) else _parse_post(row, account, location=location)
-        if isinstance(post, Skipped):
+        post = row if isinstance(row, SkippedItem) else _parse_post(row, account, location=location)
+        if isinstance(post, SkippedItem):
             yield post
         elif post.post_id in posts:
-            yield Skipped(post.post_id, "duplicate")
+            yield SkippedItem(post.post_id, "duplicate")
         else:
             posts[post.post_id] = post
     posts = yield from _add_long_texts(archive, posts)
-    posts = yield from _keep_latest_versions(posts)
+    posts = yield from _keep_last_versions(posts)
     yield from _build_thread_records(posts, account, include)
 
 
@@ -110,16 +110,16 @@ def _list_scripts(archive: Archive) -> list[str]:
 
 def _read_rows(
     archive: Archive, names: list[str]
-) -> Iterator[tuple[str, dict[str, Any] | Skipped]]:
-    """Yield each row of the scripts with its location; damaged rows become `Skipped`."""
+) -> Iterator[tuple[str, dict[str, Any] | SkippedItem]]:
+    """Yield each row of the scripts with its location; damaged rows become `SkippedItem`."""
     for name in names:
         try:
             document = json_rows.load_document(archive, name)
             for number, row in enumerate(json_rows.iter_rows(name, document)):
                 location = f"{name}#{number}"
-                yield location, Skipped(location, row) if isinstance(row, str) else row
+                yield location, SkippedItem(location, row) if isinstance(row, str) else row
         except MemberError as error:
-            yield name, Skipped(name, error.reason)
+            yield name, SkippedItem(name, error.reason)
 
 
 def _read_account(archive: Archive) -> _Account:
@@ -142,14 +142,14 @@ def _read_account(archive: Archive) -> _Account:
     return account
 
 
-def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Post | Skipped:
+def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Post | SkippedItem:
     tweet: dict[str, Any] = row["tweet"] if isinstance(row.get("tweet"), dict) else row
-    number = get_string(tweet, "id_str") or get_string(tweet, "id")
-    if not re.fullmatch(r"\d{1,25}", number) or not isinstance(tweet.get("full_text"), str):
-        return Skipped(number or location, json_rows.MALFORMED)
+    post_id = get_string(tweet, "id_str") or get_string(tweet, "id")
+    if not re.fullmatch(r"\d{1,25}", post_id) or not isinstance(tweet.get("full_text"), str):
+        return SkippedItem(post_id or location, json_rows.MALFORMED)
     raw_text = get_string(tweet, "full_text")
     if raw_text.startswith("RT @") or "retweeted_status" in tweet:
-        return Skipped(number, "retweet")
+        return SkippedItem(post_id, "retweet")
     parent_user_id = get_string(tweet, "in_reply_to_user_id_str") or get_string(
         tweet, "in_reply_to_user_id"
     )
@@ -171,9 +171,9 @@ def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Po
     )
     tags = [get_string(tag, "text") for tag in get_objects(tweet, "entities", "hashtags")]
     return _Post(
-        post_id=number,
+        post_id=post_id,
         text=restore_typed_text(raw_text, links=links, media=media),
-        visible=VisiblePost(parse_time(get_string(tweet, "created_at")), unescape(raw_text)),
+        visible_post=VisiblePost(parse_time(get_string(tweet, "created_at")), unescape(raw_text)),
         in_reply_to=get_string(tweet, "in_reply_to_status_id_str")
         or get_string(tweet, "in_reply_to_status_id"),
         is_reply=bool(parent_user_id or parent_handle) and not is_self_reply,
@@ -186,7 +186,7 @@ def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Po
 
 def _add_long_texts(
     archive: Archive, posts: dict[str, _Post]
-) -> Generator[Skipped, None, dict[str, _Post]]:
+) -> Generator[SkippedItem, None, dict[str, _Post]]:
     """Return the posts, with their full texts if `note-tweet.js` contains them.
 
     A long text without a post is omitted, because the post was deleted or was not public.
@@ -195,52 +195,52 @@ def _add_long_texts(
     note_texts: dict[str, str] = {}
     scripts = archive.names_matching(r"data/note-tweet(?:-part\d+)?\.js")
     for location, row in _read_rows(archive, scripts):
-        if isinstance(row, Skipped):
+        if isinstance(row, SkippedItem):
             yield row
             continue
-        number = get_string(row, "noteTweet", "noteTweetId")
+        note_id = get_string(row, "noteTweet", "noteTweetId")
         text = get_string(row, "noteTweet", "core", "text")
-        if not number or not text or number in notes:
-            reason = "duplicate" if number in notes else json_rows.MALFORMED
-            yield Skipped(f"note-{number}" if number else location, reason)
+        if not note_id or not text or note_id in notes:
+            reason = "duplicate" if note_id in notes else json_rows.MALFORMED
+            yield SkippedItem(f"note-{note_id}" if note_id else location, reason)
             continue
         links = {
             get_string(link, "shortUrl"): get_string(link, "expandedUrl")
             for link in get_objects(row, "noteTweet", "core", "urls")
         }
-        notes[number] = VisiblePost(
+        notes[note_id] = VisiblePost(
             parse_time(get_string(row, "noteTweet", "createdAt")), unescape(text)
         )
-        note_texts[number] = restore_typed_text(text, links=links)
-    note_posts = join_long_posts(notes, {number: post.visible for number, post in posts.items()})
-    for number in notes:
-        yield Skipped(
-            f"note-{number}", "joined_to_post" if number in note_posts else "no_such_post"
+        note_texts[note_id] = restore_typed_text(text, links=links)
+    note_posts = join_long_posts(notes, {key: post.visible_post for key, post in posts.items()})
+    for note_id in notes:
+        yield SkippedItem(
+            f"note-{note_id}", "joined_to_post" if note_id in note_posts else "no_such_post"
         )
     return posts | {
-        post: replace(posts[post], text=note_texts[note])
-        for note, post in note_posts.items()
+        post_id: replace(posts[post_id], text=note_texts[note_id])
+        for note_id, post_id in note_posts.items()
         # A note from the same second that is not longer than its post is not the full text.
-        if len(note_texts[note]) > len(posts[post].text)
+        if len(note_texts[note_id]) > len(posts[post_id].text)
     }
 
 
-def _keep_latest_versions(posts: dict[str, _Post]) -> Generator[Skipped, None, dict[str, _Post]]:
-    """Return the latest version of each post, by the number of its first version."""
+def _keep_last_versions(posts: dict[str, _Post]) -> Generator[SkippedItem, None, dict[str, _Post]]:
+    """Return the latest version of each post, by the identifier of its first version."""
     first_versions: dict[str, str] = {}
     for post in posts.values():
         for version in post.versions:
             first_versions[version] = post.versions[0]
     latest_posts: dict[str, _Post] = {}
     for post in sorted(posts.values(), key=_sort_key):
-        number = first_versions.get(post.post_id, post.post_id)
-        if number in latest_posts:
-            yield Skipped(latest_posts[number].post_id, "superseded")
-        latest_posts[number] = post
+        post_id = first_versions.get(post.post_id, post.post_id)
+        if post_id in latest_posts:
+            yield SkippedItem(latest_posts[post_id].post_id, "superseded")
+        latest_posts[post_id] = post
     # A reply to any version is a reply to the post.
     return {
-        number: replace(post, in_reply_to=first_versions.get(post.in_reply_to, post.in_reply_to))
-        for number, post in latest_posts.items()
+        post_id: replace(post, in_reply_to=first_versions.get(post.in_reply_to, post.in_reply_to))
+        for post_id, post in latest_posts.items()
     }
 
 
@@ -250,11 +250,11 @@ def _sort_key(post: _Post) -> tuple[int, str]:
 
 def _build_thread_records(
     posts: Mapping[str, _Post], account: _Account, include: frozenset[str]
-) -> Iterator[ExportRecord | Skipped]:
+) -> Iterator[ExportItem]:
     threads: dict[str, list[str]] = defaultdict(list)
-    roots = find_thread_roots({number: post.in_reply_to for number, post in posts.items()})
-    for number in sorted(posts, key=lambda number: _sort_key(posts[number])):
-        threads[roots[number]].append(number)
+    roots = find_thread_roots({post_id: post.in_reply_to for post_id, post in posts.items()})
+    for post_id in sorted(posts, key=lambda post_id: _sort_key(posts[post_id])):
+        threads[roots[post_id]].append(post_id)
     for root, members in threads.items():
         post = posts[root]
         kind = "reply" if post.is_reply else "post"
@@ -265,16 +265,16 @@ def _build_thread_records(
             if account.visibility != "public" and account.visibility not in include
             else ""
         )
-        texts = [posts[number].text for number in members]
+        texts = [posts[post_id].text for post_id in members]
         if kind == "reply":
             texts = [remove_mentions(text) for text in texts]
         text = "\n\n".join(filter(None, texts))
         reason = reason or ("" if text else "no_text")
         if reason:
-            yield from (Skipped(number, reason) for number in members)
+            yield from (SkippedItem(post_id, reason) for post_id in members)
             continue
-        yield from (Skipped(number, "joined_to_thread") for number in members if number != root)
-        times = [time for number in members if (time := posts[number].created_at) is not None]
+        yield from (SkippedItem(key, "joined_to_thread") for key in members if key != root)
+        times = [time for post_id in members if (time := posts[post_id].created_at) is not None]
         last_time = max(times, default=None)
         yield ExportRecord(
             source=NAME,
@@ -289,7 +289,7 @@ def _build_thread_records(
             updated_at=last_time if last_time != post.created_at else None,
             visibility=account.visibility,
             parent_id=post.in_reply_to if post.in_reply_to in posts else "",
-            tags=tuple(dict.fromkeys(tag for number in members for tag in posts[number].tags)),
+            tags=tuple(dict.fromkeys(tag for post_id in members for tag in posts[post_id].tags)),
         )
 
 

@@ -1,4 +1,4 @@
-"""Restore the typed text of a post on X, and match long texts with truncated posts.
+"""Restore the text of a post on X as it was typed, and match long texts with truncated posts.
 
 Scope: links, escapes, times, and matching.
 Out of scope: the archive's files (`x_archive`).
@@ -86,23 +86,25 @@ def join_long_posts(
     only posts one second apart, their beginnings decide. A post gets at most one text.
     """
     ids_by_second: dict[int, list[str]] = defaultdict(list)
-    for number, post in posts.items():
+    for post_id, post in posts.items():
         if post.created_at is not None:
-            ids_by_second[int(post.created_at.timestamp())].append(number)
+            ids_by_second[int(post.created_at.timestamp())].append(post_id)
     posts_by_note: dict[str, str] = {}
-    for name, note in notes.items():
+    for note_id, note in notes.items():
         if note.created_at is None:
             continue
         second, matched_posts = int(note.created_at.timestamp()), set(posts_by_note.values())
-        same_second, before, after = (
-            [number for number in ids_by_second.get(time, ()) if number not in matched_posts]
+        same_second, previous, following = (
+            [post_id for post_id in ids_by_second.get(time, ()) if post_id not in matched_posts]
             for time in (second, second - 1, second + 1)
         )
-        post_number = _find_most_similar(
+        matched_id = _find_most_similar(
             note, same_second, posts, min_length=0 if len(same_second) == 1 else 1
-        ) or _find_most_similar(note, [*before, *after], posts, min_length=_MIN_SAME_BEGINNING)
-        if post_number:
-            posts_by_note[name] = post_number
+        ) or _find_most_similar(
+            note, [*previous, *following], posts, min_length=_MIN_SAME_BEGINNING
+        )
+        if matched_id:
+            posts_by_note[note_id] = matched_id
     return posts_by_note
 
 
@@ -115,12 +117,12 @@ def _find_most_similar(
 ) -> str:
     """Return the candidate whose text begins most like the note's, or "" if none is close."""
     pairs_by_post = {
-        number: zip(note.text, remove_mentions(posts[number].text), strict=False)
-        for number in candidates
+        post_id: zip(note.text, remove_mentions(posts[post_id].text), strict=False)
+        for post_id in candidates
     }
     similarities = {
-        number: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        for number, pairs in pairs_by_post.items()
+        post_id: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        for post_id, pairs in pairs_by_post.items()
     }
-    best_match = max(similarities, key=lambda number: similarities[number], default="")
+    best_match = max(similarities, key=lambda post_id: similarities[post_id], default="")
     return best_match if best_match and similarities[best_match] >= min_length else ""

@@ -1,6 +1,6 @@
 """Read the elements of an XML stream one by one with lxml.
 
-Scope: safe reading, one element at a time.
+Scope: reading safely, one element at a time.
 Out of scope: the meaning of an element.
 
 The parser neither expands entities nor accesses other files or the network
@@ -20,12 +20,12 @@ from twin_assets.corpus.importers.members import Archive, MemberError
 
 # WordPress writes these bytes, but XML forbids them.
 _CONTROL_BYTES = bytes({*range(32)} - {9, 10, 13})
-SWALLOWED_ITEM = re.compile(r"</(item|entry)\s*>\s*<\1[\s>]")
+MERGED_ITEM = re.compile(r"</(item|entry)\s*>\s*<\1[\s>]")
 """Pattern of text that runs into the next item because a CDATA section lost its end."""
 
 
 def iter_elements(archive: Archive, name: str, *tags: str) -> Iterator[Any]:
-    """Yield the elements with these names, ordered by their end tags, and then clear each of them.
+    """Yield the elements with these names in the order of their end tags, then clear each one.
 
     Raises:
         MemberError: as in `Archive.pieces`, or `torn` if the document is damaged or truncated.
@@ -53,6 +53,6 @@ def _read_and_clear(parser: Any) -> Iterator[Any]:
         element.clear(keep_tail=False)
 
 
-def has_swallowed_items(element: Any) -> bool:
-    """Return whether a text in the element matches `SWALLOWED_ITEM`."""
-    return any(SWALLOWED_ITEM.search(text) for text in element.itertext())
+def has_merged_items(element: Any) -> bool:
+    """Return whether a text in the element runs into the next item (`MERGED_ITEM`)."""
+    return any(MERGED_ITEM.search(text) for text in element.itertext())

@@ -52,7 +52,7 @@ def build_post(suffix: str, head: str, fields: Fields) -> bytes:
     Args:
         suffix: one of `SUFFIXES`.
         head: one of `HEADS`.
-        fields: besides the default title, author and date.
+        fields: further fields besides the default title, author and date.
     """
     fields = {"title": TITLE, "author": NAME, "date": DAY, **fields}
     if head == "its own" and suffix in _NATIVE_BUILDERS:
@@ -153,7 +153,7 @@ def build_document(suffix: str, lines: list[str], properties: Fields) -> bytes:
 
 def _build_word_parts(lines: list[str], properties: Fields) -> dict[str, str]:
     office = "http://schemas.openxmlformats.org"
-    main = f"{office}/wordprocessingml/2006/main"
+    word_namespace = f"{office}/wordprocessingml/2006/main"
     custom = "".join(
         f'<property fmtid="{{D5CDD505-2E9C-101B-9397-08002B2CF9AE}}" pid="{number}" '
         f'name="{key}"><vt:lpwstr>{escape(_format_value(value))}</vt:lpwstr></property>'
@@ -167,7 +167,7 @@ def _build_word_parts(lines: list[str], properties: Fields) -> dict[str, str]:
         if properties
         else ""
     )
-    kinds = f"{office}/officeDocument/2006/relationships"
+    relationships = f"{office}/officeDocument/2006/relationships"
     text = "".join(
         f'<w:p><w:r><w:t xml:space="preserve">{escape(line)}</w:t></w:r></w:p>' for line in lines
     )
@@ -178,9 +178,10 @@ def _build_word_parts(lines: list[str], properties: Fields) -> dict[str, str]:
         '<Override PartName="/word/document.xml" ContentType="application/vnd.openxmlformats-'
         'officedocument.wordprocessingml.document.main+xml"/></Types>',
         "_rels/.rels": f'<Relationships xmlns="{office}/package/2006/relationships">'
-        f'<Relationship Id="r1" Type="{kinds}/officeDocument" Target="word/document.xml"/>'
+        f'<Relationship Id="r1" Type="{relationships}/officeDocument" Target="word/document.xml"/>'
         "</Relationships>",
-        "word/document.xml": f'<w:document xmlns:w="{main}"><w:body>{text}</w:body></w:document>',
+        "word/document.xml": f'<w:document xmlns:w="{word_namespace}"><w:body>{text}</w:body>'
+        "</w:document>",
         "docProps/core.xml": f'<cp:coreProperties xmlns:cp="{office}/package/2006/metadata/core-'
         'properties" xmlns:dc="http://purl.org/dc/elements/1.1/" '
         f'xmlns:dcterms="http://purl.org/dc/terms/">{core}</cp:coreProperties>',
@@ -190,7 +191,7 @@ def _build_word_parts(lines: list[str], properties: Fields) -> dict[str, str]:
 
 
 def _build_odt_parts(lines: list[str], properties: Fields) -> dict[str, str]:
-    spaces = "".join(
+    namespaces = "".join(
         f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
         for name in ("office", "text", "meta", "style")
     )
@@ -209,10 +210,11 @@ def _build_odt_parts(lines: list[str], properties: Fields) -> dict[str, str]:
     text = "".join(f"<text:p>{escape(line)}</text:p>" for line in lines)
     return {
         "mimetype": "application/vnd.oasis.opendocument.text",
-        "content.xml": f"<office:document-content{spaces}><office:body><office:text>{text}"
+        "content.xml": f"<office:document-content{namespaces}><office:body><office:text>{text}"
         "</office:text></office:body></office:document-content>",
-        "styles.xml": f"<office:document-styles{spaces}><office:styles/></office:document-styles>",
-        "meta.xml": f'<office:document-meta{spaces} xmlns:dc="http://purl.org/dc/elements/1.1/">'
+        "styles.xml": f"<office:document-styles{namespaces}><office:styles/>"
+        "</office:document-styles>",
+        "meta.xml": f'<office:document-meta{namespaces} xmlns:dc="http://purl.org/dc/elements/1.1/">'
         f"<office:meta>{core}{custom}</office:meta></office:document-meta>",
     }
 

@@ -1,4 +1,4 @@
-"""Build an invented export for each importer, in pieces, so that a test knows what damage may cost.
+"""Build an invented export for each importer, in pieces that show which posts damage affects.
 
 Scope: exports as their platforms write them. Each text by the author has its own mark, and each
 text that must not be imported contains `SECRET`.
@@ -18,7 +18,7 @@ from tests.unit.corpus.importers.platform_rows import (
     FOLLOWERS,
     RSS_TAIL,
     WXR_HEAD,
-    create,
+    create_note,
     feed_content,
     feed_entry,
     ghost_post,
@@ -38,7 +38,7 @@ class Piece:
 
     Attributes:
         mark: a word in the author's post that these bytes contain, or "" if they contain none.
-        identifier: the location that a `Skipped` names, or the end of that location.
+        identifier: the location that a `SkippedItem` names, or the end of that location.
     """
 
     body: bytes
@@ -51,7 +51,7 @@ Row = tuple[object, str, str]
 """A row of an export, its mark, and its identifier."""
 
 
-def words(mark: str) -> str:
+def sentence(mark: str) -> str:
     return f'{_WORDS} {mark} says so. It is 5 < 7 & "true", don\'t you see? Ünïcode: 時計, 🕰️.'
 
 
@@ -73,28 +73,28 @@ def _build_list(rows: list[Row], *, head: str = "[", tail: str = "]") -> list[Pi
 def build_x_archive() -> Export:
     first = 1_623_000_000_000_000_000
 
-    def marked_rows(numbers: range) -> list[Row]:
+    def build_marked_rows(numbers: range) -> list[Row]:
         return [
-            (tweet(first + n, escape(words(f"xpost{n}x"))), f"xpost{n}x", str(first + n))
+            (tweet(first + n, escape(sentence(f"xpost{n}x"))), f"xpost{n}x", str(first + n))
             for n in numbers
         ]
 
     reply = {"in_reply_to_status_id_str": str(first), "in_reply_to_user_id_str": "42"}
-    to_bob = {"in_reply_to_status_id_str": "77", "in_reply_to_user_id_str": "7"}
+    reply_to_bob = {"in_reply_to_status_id_str": "77", "in_reply_to_user_id_str": "7"}
     edited = {"edit_info": {"initial": {"editTweetIds": [str(first + 11)]}}}
-    thread = tweet(first + 11, escape(words("xthreadx")), **reply, **edited)
+    thread = tweet(first + 11, escape(sentence("xthreadx")), **reply, **edited)
     rows = [
-        *marked_rows(range(6)),
+        *build_marked_rows(range(6)),
         (tweet(first + 10, f"RT @bob: {SECRET} of bob"), "", ""),
         (thread, "xthreadx", str(first + 11)),
-        (tweet(first + 12, f"@bob {SECRET} answer", **to_bob), "", ""),
+        (tweet(first + 12, f"@bob {SECRET} answer", **reply_to_bob), "", ""),
     ]
     account = {"email": f"{SECRET}@example.org", "username": "ada", "accountId": "42"}
     message = {"dmConversation": {"messages": [{"messageCreate": {"text": SECRET}}]}}
     return {
         "data/tweets.js": _build_list(rows, head="window.YTD.tweets.part0 = [ "),
         "data/tweets-part1.js": _build_list(
-            marked_rows(range(20, 23)), head="window.YTD.tweets.part1 = [ "
+            build_marked_rows(range(20, 23)), head="window.YTD.tweets.part1 = [ "
         ),
         "data/account.js": _build_list(
             [({"account": account}, "", "")], head="window.YTD.account = ["
@@ -105,14 +105,16 @@ def build_x_archive() -> Export:
 
 def build_mastodon_archive() -> Export:
     rows: list[Row] = [
-        (create(n, f"<p>{escape(words(f'toot{n}x'))}</p>"), f"toot{n}x", f"/statuses/{n}")
+        (create_note(n, f"<p>{escape(sentence(f'toot{n}x'))}</p>"), f"toot{n}x", f"/statuses/{n}")
         for n in range(100, 106)
     ]
-    rows.insert(2, (create(200, f"{SECRET} message", to="https://x.example/users/bob"), "", ""))
-    rows.insert(4, (create(201, f"{SECRET} followers", to=FOLLOWERS), "", ""))
+    rows.insert(
+        2, (create_note(200, f"{SECRET} message", to="https://x.example/users/bob"), "", "")
+    )
+    rows.insert(4, (create_note(201, f"{SECRET} followers", to=FOLLOWERS), "", ""))
     boost = {"id": f"{ACCOUNT}/statuses/300/activity", "type": "Announce", "object": "https://x/1"}
-    thread = create(
-        110, f"<p>{escape(words('tootthreadx'))}</p>", inReplyTo=f"{ACCOUNT}/statuses/100"
+    thread = create_note(
+        110, f"<p>{escape(sentence('tootthreadx'))}</p>", inReplyTo=f"{ACCOUNT}/statuses/100"
     )
     rows += [(boost, "", ""), (thread, "tootthreadx", "/110")]
     head = (
@@ -137,7 +139,7 @@ def build_wordpress_export() -> Export:
         f"<![CDATA[{SECRET} comment]]></wp:comment_content></wp:comment>"
     )
     items = [
-        build_item(n, words(f"wpost{n}x"), f"wpost{n}x", more=comment, status="publish")
+        build_item(n, sentence(f"wpost{n}x"), f"wpost{n}x", extra_xml=comment, status="publish")
         for n in range(1, 9)
     ]
     items.insert(2, build_item(90, f"{SECRET} draft", status="draft"))
@@ -154,7 +156,7 @@ def build_ghost_export() -> Export:
         post = ghost_post(number, uuid=uuid, html=f"<p>{escape(text)}</p>", **fields)
         return post, mark, f"{number:012}"
 
-    rows = [build_row(n, words(f"gpost{n}x"), f"gpost{n}x") for n in range(1, 8)]
+    rows = [build_row(n, sentence(f"gpost{n}x"), f"gpost{n}x") for n in range(1, 8)]
     rows.insert(2, build_row(90, f"{SECRET} draft", status="draft"))
     rows.insert(5, build_row(91, f"{SECRET} paid", visibility="paid"))
     other_tables = {
@@ -171,7 +173,7 @@ def build_ghost_export() -> Export:
 def build_feed() -> Export:
     entries = [
         Piece(
-            feed_entry(n, feed_content(f"<p>{words(f'fpost{n}x')}</p>")).encode(),
+            feed_entry(n, feed_content(f"<p>{sentence(f'fpost{n}x')}</p>")).encode(),
             f"fpost{n}x",
             f"?p={n}",
         )
@@ -183,7 +185,7 @@ def build_feed() -> Export:
 def build_linkedin_export() -> Export:
     numbers = count((1_682_944_496_789) << 22, 86_400_000 << 22)
 
-    def share(text: str, mark: str = "", visibility: str = "MEMBER_NETWORK") -> Piece:
+    def build_share(text: str, mark: str = "", visibility: str = "MEMBER_NETWORK") -> Piece:
         number = next(numbers)
         link = f"https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A{number}"
         quoted = text.replace('"', '""')
@@ -191,8 +193,8 @@ def build_linkedin_export() -> Export:
         return Piece(row.encode(), mark, str(number))
 
     head = b"Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
-    rows = [share(words(f"lpost{n}x"), f"lpost{n}x") for n in range(7)]
-    rows.insert(3, share(f"{SECRET} for friends", visibility="CONNECTIONS"))
+    rows = [build_share(sentence(f"lpost{n}x"), f"lpost{n}x") for n in range(7)]
+    rows.insert(3, build_share(f"{SECRET} for friends", visibility="CONNECTIONS"))
     return {
         "Shares.csv": [Piece(head), *rows],
         "messages.csv": [Piece(f"FROM,TO,CONTENT\nGrace,Ada,{SECRET}\n".encode())],
@@ -204,12 +206,12 @@ def _build_article(number: int) -> Piece:
     page = f"""<html><head><title>On clocks</title></head><body>
 <h1><a href="https://www.linkedin.com/pulse/clocks-{number}?trk=x">On clocks</a></h1>
 <p class="published">Published on 2022-03-02 10:30</p>
-<div><p>{words(mark)}</p></div></body></html>"""
+<div><p>{sentence(mark)}</p></div></body></html>"""
     return Piece(page.encode(), mark, f"clocks-{number}")
 
 
 def build_medium_export() -> Export:
-    def page(number: int, mark: str, text: str, published: bool = True) -> Piece:
+    def build_page(number: int, mark: str, text: str, published: bool = True) -> Piece:
         date = '<time class="dt-published" datetime="2020-01-02T03:04:05Z">a day</time>'
         ada = '<a href="https://medium.com/@ada" class="p-author h-card">Ada</a>'
         by = f"<p>By {ada} on {date}.</p>"
@@ -222,11 +224,13 @@ def build_medium_export() -> Export:
         return Piece(body.encode(), mark, f"{number:012x}")
 
     stories = {
-        f"posts/2020-01-02_On-clocks-{n:012x}.html": [page(n, f"mstory{n}x", words(f"mstory{n}x"))]
+        f"posts/2020-01-02_On-clocks-{n:012x}.html": [
+            build_page(n, f"mstory{n}x", sentence(f"mstory{n}x"))
+        ]
         for n in range(1, 6)
     }
     return stories | {
-        "posts/draft_Not-yet-bbbbbbbbbbbb.html": [page(99, "", f"{SECRET} draft", False)],
+        "posts/draft_Not-yet-bbbbbbbbbbbb.html": [build_page(99, "", f"{SECRET} draft", False)],
         "ips/ips-1.html": [Piece(f"<p>{SECRET}</p>".encode())],
     }
 
@@ -238,7 +242,7 @@ def build_substack_export() -> Export:
         row = f'{n}.clocks-{n},2024-03-01T10:00:00.000Z,true,,newsletter,everyone,"On, {n}",x\n'
         rows.append(Piece(row.encode()))
         mark = f"sstack{n}x"
-        page = f"<h2>On clocks</h2><p>{words(mark)}</p>"
+        page = f"<h2>On clocks</h2><p>{sentence(mark)}</p>"
         pages[f"posts/{n}.clocks-{n}.html"] = [Piece(page.encode(), mark, str(n))]
     rows.append(Piece(b"90.d,,false,,newsletter,everyone,Draft,\n"))
     rows.append(Piece(b"91.p,2024-03-02T10:00:00.000Z,true,,newsletter,only_paid,Paid,\n"))
@@ -252,7 +256,7 @@ def build_jekyll_site() -> Export:
     head = "---\nlayout: post\ntitle: 'On: clocks'\ndate: 2020-01-0{} 10:00\ntags: [a, b]\n---\n"
     posts = {
         f"_posts/2020-01-0{n}-clocks-{n}.md": [
-            Piece(f"{head.format(n)}\n{words(f'jpost{n}x')}\n".encode(), f"jpost{n}x")
+            Piece(f"{head.format(n)}\n{sentence(f'jpost{n}x')}\n".encode(), f"jpost{n}x")
         ]
         for n in range(1, 6)
     }
@@ -272,7 +276,7 @@ def build_hugo_site() -> Export:
     )
     posts = {
         f"content/post/clocks-{n}.md": [
-            Piece(f"{head}\n{words(f'hpost{n}x')}\n".encode(), f"hpost{n}x")
+            Piece(f"{head}\n{sentence(f'hpost{n}x')}\n".encode(), f"hpost{n}x")
         ]
         for n, head in enumerate((*heads, *heads))
     }
@@ -285,7 +289,7 @@ def build_hugo_site() -> Export:
 
 def build_notes() -> Export:
     return {
-        f"{n}.{suffix}": [Piece(f"# Clocks\n\n{words(f'note{n}x')}\n".encode(), f"note{n}x")]
+        f"{n}.{suffix}": [Piece(f"# Clocks\n\n{sentence(f'note{n}x')}\n".encode(), f"note{n}x")]
         for n, suffix in enumerate(("md", "markdown", "md", "md", "md"))
     }
 
@@ -310,7 +314,7 @@ def join_pieces(export: Export) -> dict[str, bytes]:
     return {name: b"".join(piece.body for piece in pieces) for name, pieces in export.items()}
 
 
-def marked_pieces(export: Export) -> Iterator[Piece]:
+def iter_marked_pieces(export: Export) -> Iterator[Piece]:
     """Yield the pieces with a post by the author."""
     for pieces in export.values():
         yield from (piece for piece in pieces if piece.mark)

@@ -111,13 +111,13 @@ def write_damaged_zip(bodies: dict[str, bytes], path: Path, seed: int) -> Path:
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, body in bodies.items():
             archive.writestr(zipfile.ZipInfo(name), body, compression)
-    packed = bytearray(path.read_bytes())
+    zip_bytes = bytearray(path.read_bytes())
     for _ in range(rng.choice((1, 2, 5))):
-        position = rng.randrange(len(packed))
-        packed[position : position + rng.choice((1, 1, 4, 40))] = rng.randbytes(
+        position = rng.randrange(len(zip_bytes))
+        zip_bytes[position : position + rng.choice((1, 1, 4, 40))] = rng.randbytes(
             rng.choice((0, 1, 4))
         )
     if rng.random() < 0.2:
-        del packed[rng.randrange(len(packed)) :]
-    path.write_bytes(packed)
+        del zip_bytes[rng.randrange(len(zip_bytes)) :]
+    path.write_bytes(zip_bytes)
     return path

@@ -46,7 +46,7 @@ def tweet(number: int, text: str, **fields: Any) -> dict[str, Any]:
     }
 
 
-def create(
+def create_note(
     number: int, html: str, *, to: str = PUBLIC, cc: str = FOLLOWERS, **fields: Any
 ) -> dict[str, Any]:
     """Return the Mastodon activity that published a post."""
@@ -71,8 +71,8 @@ def create(
     }
 
 
-def wxr_item(number: int, text: str = "words", *, more: str = "", **fields: str) -> str:
-    """Return an item; `fields` are `wp:` elements, and `more` is further XML."""
+def wxr_item(number: int, text: str = "words", *, extra_xml: str = "", **fields: str) -> str:
+    """Return an item; `fields` are `wp:` elements, and `extra_xml` is further XML."""
     values = {"status": "publish", "post_type": "post", "post_password": ""} | fields
     elements = "".join(
         f"<wp:{name}><![CDATA[{value}]]></wp:{name}>" for name, value in values.items()
@@ -81,7 +81,7 @@ def wxr_item(number: int, text: str = "words", *, more: str = "", **fields: str)
         f"<item><title>Title &amp;amp; {number}</title><link>https://blog.example/{number}/</link>"
         "<pubDate>Thu, 09 Feb 2023 18:05:09 +0000</pubDate><dc:creator>ada</dc:creator>"
         f"<content:encoded><![CDATA[{text}]]></content:encoded><wp:post_id>{number}</wp:post_id>"
-        f"<wp:post_date_gmt>2023-02-09 17:05:09</wp:post_date_gmt>{elements}{more}</item>\n"
+        f"<wp:post_date_gmt>2023-02-09 17:05:09</wp:post_date_gmt>{elements}{extra_xml}</item>\n"
     )
 
 
@@ -100,11 +100,11 @@ def ghost_post(number: int, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def feed_entry(number: int, inside: str) -> str:
+def feed_entry(number: int, content: str) -> str:
     return (
         f"<item><title>Title {number}</title><link>https://blog.example/{number}</link>"
         f"<guid>https://blog.example/?p={number}</guid>"
-        f"<pubDate>Thu, 09 Feb 2023 18:05:09 +0100</pubDate>{inside}</item>\n"
+        f"<pubDate>Thu, 09 Feb 2023 18:05:09 +0100</pubDate>{content}</item>\n"
     )
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.record import ExportRecord, Skipped
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
 
 
 @dataclass(frozen=True)
-class ExportContents:
+class ImporterOutcomes:
     """The outcomes of an importer: records by `source_id`, and reasons by location."""
 
     records: dict[str, ExportRecord]
@@ -30,17 +30,17 @@ class ExportContents:
 
 def read_export(
     path: Path, importer: Importer, *include: str, must_be_recognised: bool = True
-) -> ExportContents:
+) -> ImporterOutcomes:
     """Read an export that `importer` recognises, with a unique `source_id` for each record."""
     with open_archive(path) as archive:
         assert importer.recognises(archive) or not must_be_recognised
         outcomes = list(importer.read(archive, include=frozenset(include)))
     records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
-    skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
+    skipped = [outcome for outcome in outcomes if isinstance(outcome, SkippedItem)]
     records_by_id = {record.source_id: record for record in records}
     assert len(records_by_id) == len(records)
     assert all(record.source == importer.name for record in records)
-    return ExportContents(
+    return ImporterOutcomes(
         records_by_id,
         {outcome.location: outcome.reason for outcome in skipped},
         Counter(outcome.reason for outcome in skipped),

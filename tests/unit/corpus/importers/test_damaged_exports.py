@@ -1,10 +1,10 @@
 """Damaged exports of every importer: no crash, no silent loss, no leak, bounded time and memory.
 
-Each export (of a platform or a site's folder) is damaged by a seed: 332 exports
-in the short form, and 5,000 in the long form. Reading one of them
-- ends with records and `Skipped` alone, or with a `TwinError`;
+A seed determines the damage to each export (of a platform or a site's folder). The short form
+reads 332 exports, and the long form 5,000. Reading one of them
+- ends with records and `SkippedItem` alone, or with a `TwinError`;
 - counts each outcome once, as kept or with a reason, for any opt-ins;
-- finds the text of each undamaged post, or yields a `Skipped` for the post or its file;
+- finds the text of each undamaged post, or yields a `SkippedItem` for the post or its file;
 - imports no draft, message, comment or address whose own bytes are undamaged.
 """
 
@@ -24,16 +24,16 @@ from tests.unit.corpus.importers.marked_exports import (
     FOLDERS,
     SECRET,
     Export,
+    iter_marked_pieces,
     join_pieces,
-    marked_pieces,
 )
 from tests.unit.corpus.importers.mutations import DamagedExport, damage, write_damaged_zip
 from tests.unit.corpus.packing import write_folder
-from twin_assets.corpus.exported import ExportReading
+from twin_assets.corpus.exports import ExportContent
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import FAILED_READS, ArchiveLimits
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
 from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.authors import OPT_INS
@@ -57,23 +57,23 @@ def _find_miscounts(path: Path, include: frozenset[str]) -> list[str]:
         importer = find_importer(archive)
         assert importer is not None, "a second read does not recognise the export"
         outcomes = list(importer.read(archive, include=include))
-        reading = ExportReading(importer.name)
-        reading.add(outcomes, include=include, archive=archive)
-    row_ids = {row_id for row_id, _ in reading.digests()}
+        content = ExportContent(importer.name)
+        content.add(outcomes, include=include, archive=archive)
+    row_ids = {row_id for row_id, _ in content.digests()}
     claims = {
         "each skip has a reason": all(
-            outcome.reason for outcome in outcomes if isinstance(outcome, Skipped)
+            outcome.reason for outcome in outcomes if isinstance(outcome, SkippedItem)
         ),
         "each outcome is kept or excluded": (
-            len(row_ids) == len(reading) == len(outcomes) - reading.excluded.total()
+            len(row_ids) == len(content) == len(outcomes) - content.excluded.total()
         ),
         "each record has its own id": row_ids
-        == {record.row_id for record in reading.records(row_ids).values()},
+        == {record.row_id for record in content.records(row_ids).values()},
     }
     return [claim for claim, holds in claims.items() if not holds]
 
 
-def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
+def _read(path: Path) -> tuple[str, list[ExportRecord], list[SkippedItem]] | None:
     """Return the importer's name and its outcomes, or None if the export is rejected."""
     try:
         with open_archive(path, limits=_LIMITS) as archive:
@@ -81,15 +81,15 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
             if importer is None:
                 return None
             outcomes = list(importer.read(archive, include=frozenset()))
-            skipped = [Skipped("archive", reason) for reason in archive.refused]
+            skipped = [SkippedItem("archive", reason) for reason in archive.refused]
     except TwinError:
         return None
     records: list[ExportRecord] = []
     for outcome in outcomes:
-        if isinstance(outcome, Skipped):
+        if isinstance(outcome, SkippedItem):
             skipped.append(outcome)
         elif reason := find_exclusion_reason(outcome, frozenset()):
-            skipped.append(Skipped(outcome.source_id, reason))
+            skipped.append(SkippedItem(outcome.source_id, reason))
         else:
             outcome.to_storable().as_json().encode()
             records.append(outcome)
@@ -97,9 +97,9 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
 
 
 def _find_lost_posts(
-    damaged: DamagedExport, records: list[ExportRecord], skipped: list[Skipped]
+    damaged: DamagedExport, records: list[ExportRecord], skipped: list[SkippedItem]
 ) -> list[str]:
-    """Return the undamaged posts that have neither a record nor a `Skipped`."""
+    """Return the undamaged posts that have neither a record nor a `SkippedItem`."""
     text = "\n".join(record.text for record in records)
     locations = {skip.location for skip in skipped}
     return [
@@ -131,7 +131,7 @@ def find_faults_of_export(name: str, seed: int, folder: Path) -> list[str]:
         faults += [
             f"{record.source_id} is secret" for record in records if SECRET in record.as_json()
         ]
-    if importer == name:  # another importer reads an export without its own marks in part
+    if importer == name:  # another importer may read part of an export that lost its own marks
         faults += [f"{mark} is lost" for mark in _find_lost_posts(damaged, records, skipped)]
     return [f"{damaged.description}: {fault}" for fault in faults]
 
@@ -167,8 +167,8 @@ def test_a_damaged_zip_is_rejected_or_its_losses_are_counted(name: str, tmp_path
         _, records, skipped = outcome
         text = "\n".join(record.text for record in records)
         assert SECRET not in text
-        lost = [piece.mark for piece in marked_pieces(export) if piece.mark not in text]
-        assert not lost or skipped, f"seed {seed}: {lost}"
+        lost_marks = [piece.mark for piece in iter_marked_pieces(export) if piece.mark not in text]
+        assert not lost_marks or skipped, f"seed {seed}: {lost_marks}"
 
 
 def _find_faults_of_folder(name: str, seed: int, folder: Path) -> list[str]:
@@ -183,14 +183,16 @@ def _find_faults_of_folder(name: str, seed: int, folder: Path) -> list[str]:
     rows = read_rows(build_inventory_frame(inventory), inventory).to_dicts()
     text = "\n".join(row["text"] for row in rows if not row["problem"] and row["kind"] != "draft")
     rows_with_problems = {row["source_id"] for row in rows if row["problem"]}
-    lost = [
+    lost_marks = [
         piece.mark
         for member, piece in damaged.undamaged
         if piece.mark not in text and member not in rows_with_problems
     ]
     # A damaged configuration may change the layout, which counts the files that it excludes.
     skipped = sum(inventory.skipped.values())
-    faults = [f"{lost} are lost, but {skipped} are counted"] if len(lost) > skipped else []
+    faults = (
+        [f"{lost_marks} are lost, but {skipped} are counted"] if len(lost_marks) > skipped else []
+    )
     if not _is_secret_damaged(export, damaged) and SECRET in text:
         faults.append("a secret is imported")
     return [f"{damaged.description}: {fault}" for fault in faults]
@@ -256,7 +258,7 @@ def test_an_undamaged_export_has_every_post_and_no_secret(name: str, tmp_path: P
     assert outcome is not None
     assert outcome[0] == name
     text = "\n".join(record.as_json() for record in outcome[1])
-    marks = [piece.mark for piece in marked_pieces(export)]
+    marks = [piece.mark for piece in iter_marked_pieces(export)]
     assert len(marks) >= 5
     assert [mark for mark in marks if text.count(mark) != 1] == []
     assert SECRET not in text

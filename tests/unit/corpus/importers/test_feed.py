@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.corpus.importers.platform_rows import FEED_HEAD, RSS_TAIL, feed_content, feed_entry
-from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
@@ -20,8 +20,8 @@ def build_description(html: str) -> str:
     return f"<description><![CDATA[{html}]]></description>"
 
 
-def read(text: str | bytes, at: Path, *include: str) -> ExportContents:
-    path = at / "feed.xml"
+def read(text: str | bytes, folder: Path, *include: str) -> ImporterOutcomes:
+    path = folder / "feed.xml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_export(path, feed.IMPORTER, *include)
 
@@ -71,7 +71,7 @@ def test_rss_1_and_a_declared_encoding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inside", "whole"),
+    ("content", "is_whole"),
     [
         (feed_content(LONG), True),
         (build_description(LONG), True),
@@ -84,10 +84,10 @@ def test_rss_1_and_a_declared_encoding(tmp_path: Path) -> None:
         (feed_content("<p>I could not stop; I had to read more.</p>"), True),
     ],
 )
-def test_a_truncated_entry_is_counted(inside: str, whole: bool, tmp_path: Path) -> None:
-    contents = read(FEED_HEAD + feed_entry(1, inside) + RSS_TAIL, tmp_path)
-    assert len(contents.records) == whole
-    assert contents.reasons == ({} if whole else {"truncated": 1})
+def test_a_truncated_entry_is_counted(content: str, is_whole: bool, tmp_path: Path) -> None:
+    contents = read(FEED_HEAD + feed_entry(1, content) + RSS_TAIL, tmp_path)
+    assert len(contents.records) == is_whole
+    assert contents.reasons == ({} if is_whole else {"truncated": 1})
 
 
 def test_a_note_without_a_title_is_no_teaser(tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def test_bloggers_export(tmp_path: Path) -> None:
     folder = write_folder(files, tmp_path / "takeout")
     with open_archive(folder) as archive:
         assert feed.recognises(archive)
-        read_from = list(feed.read(archive, include=frozenset()))
-    assert len(read_from) == 6
+        outcomes = list(feed.read(archive, include=frozenset()))
+    assert len(outcomes) == 6
 
 
 def test_a_damaged_feed_is_read_up_to_the_damage(tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_a_damaged_feed_is_read_up_to_the_damage(tmp_path: Path) -> None:
     assert contents.skipped["feed.xml"] == "malformed_row"
     contents = read(text[: text.index("words 7")], tmp_path)
     assert contents.skipped["feed.xml"] == "torn"
-    swallows = [*entries[:3], entries[3].replace("]]></content", "]]</content"), entries[4]]
-    contents = read(FEED_HEAD + "".join(swallows) + RSS_TAIL, tmp_path)
+    merged_entries = [*entries[:3], entries[3].replace("]]></content", "]]</content"), entries[4]]
+    contents = read(FEED_HEAD + "".join(merged_entries) + RSS_TAIL, tmp_path)
     assert sorted(key[-1] for key in contents.records) == ["1", "2", "3"]
     assert contents.skipped == {"feed.xml#3": "malformed_row", "feed.xml": "malformed_row"}
 
@@ -164,11 +164,9 @@ def test_a_damaged_export_of_blogger_shows_nothing(tmp_path: Path) -> None:
 
 
 def test_external_entities_are_not_read(tmp_path: Path) -> None:
-    declared = FEED_HEAD.replace(
-        "<rss", '<!DOCTYPE rss [<!ENTITY f SYSTEM "file:///etc/passwd">]><rss'
-    )
+    head = FEED_HEAD.replace("<rss", '<!DOCTYPE rss [<!ENTITY f SYSTEM "file:///etc/passwd">]><rss')
     path = tmp_path / "feed.xml"
-    path.write_text(declared + feed_entry(1, build_description("<p>x &f;</p>")) + RSS_TAIL)
+    path.write_text(head + feed_entry(1, build_description("<p>x &f;</p>")) + RSS_TAIL)
     with open_archive(path) as archive:
         assert "root:" not in repr([*feed.read(archive, include=frozenset())])
 

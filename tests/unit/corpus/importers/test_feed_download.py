@@ -27,7 +27,7 @@ _ITEM = (
 )
 
 
-def rss(*numbers: int) -> bytes:
+def build_rss(*numbers: int) -> bytes:
     entries = "".join(_ITEM.format(number) for number in numbers)
     return f'<?xml version="1.0"?><rss version="2.0"><channel>{entries}</channel></rss>'.encode()
 
@@ -56,11 +56,11 @@ def site() -> Iterator[Site]:
 
 
 def test_a_feed_is_stored_and_read(site: Site, tmp_path: Path) -> None:
-    site.body = rss(1)
+    site.body = build_rss(1)
     copy = download_feed(site.url, tmp_path)
     assert copy.read_bytes() == site.body
     assert read_export(copy, feed.IMPORTER).record.source_id == "b.example/1"
-    site.body = rss(1, 2)
+    site.body = build_rss(1, 2)
     assert download_feed(site.url, tmp_path) == copy
     assert len(read_export(copy, feed.IMPORTER).records) == 2
 
@@ -81,7 +81,7 @@ def test_other_pages_are_not_stored(site: Site, tmp_path: Path) -> None:
 
 
 def test_the_packed_and_unpacked_size_is_limited(site: Site, tmp_path: Path) -> None:
-    site.body = rss(*range(2_000))
+    site.body = build_rss(*range(2_000))
     with pytest.raises(TwinError, match="more than 1,000 bytes"):
         download_feed(site.url, tmp_path, max_bytes=1_000)
     site.body, site.headers = gzip.compress(b"<rss>" * 200_000), {"Content-Encoding": "gzip"}
@@ -92,7 +92,7 @@ def test_the_packed_and_unpacked_size_is_limited(site: Site, tmp_path: Path) -> 
 
 
 def test_a_feed_of_32_mib_is_read_and_a_byte_more_is_not(site: Site, tmp_path: Path) -> None:
-    site.body = rss(1)
+    site.body = build_rss(1)
     site.body += b" " * ((32 << 20) - len(site.body))
     assert download_feed(site.url, tmp_path).stat().st_size == 32 << 20
     site.body += b" "
@@ -102,7 +102,7 @@ def test_a_feed_of_32_mib_is_read_and_a_byte_more_is_not(site: Site, tmp_path: P
 
 def test_a_slow_server_times_out(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=send_slowly, args=(server, rss(*range(100))))
+        thread = threading.Thread(target=send_slowly, args=(server, build_rss(*range(100))))
         thread.start()
         with pytest.raises(TwinError, match=r"too long|in time"):
             download_feed(
@@ -123,16 +123,16 @@ def send_slowly(server: socket.socket, body: bytes) -> None:
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("seconds", "waits"), [(59.9, True), (60.0, False)])
+@pytest.mark.parametrize(("seconds", "is_stored"), [(59.9, True), (60.0, False)])
 def test_a_download_may_take_a_minute(
-    seconds: float, waits: bool, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seconds: float, is_stored: bool, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter([0.0])  # when it begins; then at the first piece
+    clock = iter([0.0])  # the time at the start; all later calls return `seconds`
     monkeypatch.setattr(
         feed_requests, "time", SimpleNamespace(monotonic=lambda: next(clock, seconds))
     )
-    site.body = rss(1)
-    if waits:
+    site.body = build_rss(1)
+    if is_stored:
         assert download_feed(site.url, tmp_path).read_bytes() == site.body
     else:
         with pytest.raises(TwinError, match="the answer takes too long"):
@@ -140,8 +140,8 @@ def test_a_download_may_take_a_minute(
 
 
 def test_a_silent_server_times_out_after_the_shorter_time(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/feed"
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        url = f"http://127.0.0.1:{silent_server.getsockname()[1]}/feed"
         start_s = time.monotonic()
         with pytest.raises(TwinError, match="no answer in time"):
             download_feed(url, tmp_path, timeout_s=0.2)
@@ -161,9 +161,9 @@ def test_no_redirect_to_another_scheme(
     location: str, target: str, site: Site, tmp_path: Path
 ) -> None:
     site.status, site.headers = 301, {"Location": location}
-    with pytest.raises(TwinError) as refused:
+    with pytest.raises(TwinError) as raised:
         download_feed(site.url, tmp_path)
-    assert refused.value.found == f"a redirect to {target}"
+    assert raised.value.found == f"a redirect to {target}"
     assert len(site.requests) == 1
 
 
@@ -179,14 +179,14 @@ def test_redirects_end(status: int, site: Site, tmp_path: Path) -> None:
     "url", ["file:///etc/passwd", "feed.xml", "ftp://x/y", "http://", "", "x" * 300]
 )
 def test_only_web_addresses(url: str, tmp_path: Path) -> None:
-    with pytest.raises(TwinError, match="not an http or https address") as refused:
+    with pytest.raises(TwinError, match="not an http or https address") as raised:
         download_feed(url, tmp_path)
-    assert refused.value.tried == f"read the feed {url[:200]}"
+    assert raised.value.tried == f"read the feed {url[:200]}"
 
 
 def test_a_refused_connection_shows_no_password(tmp_path: Path) -> None:
-    with pytest.raises(TwinError) as refused:
+    with pytest.raises(TwinError) as raised:
         download_feed("http://ada:sesame@127.0.0.1:9/feed?token=sesame", tmp_path)
-    assert refused.value.tried == "read the feed http://127.0.0.1/feed"
-    assert "refused" in refused.value.found
-    assert "sesame" not in str(refused.value)
+    assert raised.value.tried == "read the feed http://127.0.0.1/feed"
+    assert "refused" in raised.value.found
+    assert "sesame" not in str(raised.value)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.unit.corpus.importers.platform_rows import ghost_post
-from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import ghost
 
 
-def export(*posts: Any, wrapped: bool = True) -> dict[str, str]:
+def build_export(*posts: Any, is_wrapped: bool = True) -> dict[str, str]:
     tables = {
         "posts": list(posts),
         "posts_authors": [
@@ -33,18 +33,18 @@ def export(*posts: Any, wrapped: bool = True) -> dict[str, str]:
         ],
         "members": [{"id": "m", "email": "reader@example.org"}],
     }
-    inner = {"meta": {"exported_on": 1753891082041, "version": "6.0.0"}, "data": tables}
-    return {"ada.ghost.json": json.dumps({"db": [inner]} if wrapped else inner)}
+    database = {"meta": {"exported_on": 1753891082041, "version": "6.0.0"}, "data": tables}
+    return {"ada.ghost.json": json.dumps({"db": [database]} if is_wrapped else database)}
 
 
-def read(files: dict[str, str], at: Path, *include: str) -> ExportContents:
-    return read_export(write_folder(files, at), ghost.IMPORTER, *include)
+def read(files: dict[str, str], folder: Path, *include: str) -> ImporterOutcomes:
+    return read_export(write_folder(files, folder), ghost.IMPORTER, *include)
 
 
-@pytest.mark.parametrize("wrapped", [True, False])
-def test_a_post_with_its_people_and_tags(wrapped: bool, tmp_path: Path) -> None:
-    files = export(
-        ghost_post(1, canonical_url="https://ada.example/a", locale="en"), wrapped=wrapped
+@pytest.mark.parametrize("is_wrapped", [True, False])
+def test_a_post_with_its_people_and_tags(is_wrapped: bool, tmp_path: Path) -> None:
+    files = build_export(
+        ghost_post(1, canonical_url="https://ada.example/a", locale="en"), is_wrapped=is_wrapped
     )
     record = read(files, tmp_path).record
     assert (record.source_id, record.title) == ("uuid-1", "Title & 1")
@@ -58,7 +58,7 @@ def test_a_post_with_its_people_and_tags(wrapped: bool, tmp_path: Path) -> None:
 
 
 def test_visibility_decides_what_is_read(tmp_path: Path) -> None:
-    files = export(
+    files = build_export(
         ghost_post(1, status="draft"),
         ghost_post(2, status="scheduled"),
         ghost_post(3, visibility="members"),
@@ -102,13 +102,13 @@ def test_bookmarks_and_buttons_stay_out(tmp_path: Path) -> None:
         '<blockquote class="twitter-tweet"><p>HIS WORDS</p></blockquote><p>end</p>'
     )
     assert (
-        read(export(ghost_post(1, html=html)), tmp_path).record.text
+        read(build_export(ghost_post(1, html=html)), tmp_path).record.text
         == "<p>mine &amp; mine</p><p>end</p>"
     )
 
 
 def test_a_post_without_its_page(tmp_path: Path) -> None:
-    files = export(
+    files = build_export(
         ghost_post(1, html=None, markdown="from *markdown*"),
         ghost_post(2, html=None, plaintext="from words"),
         ghost_post(3, html=None, lexical='{"root": {"children": []}}'),
@@ -120,7 +120,7 @@ def test_a_post_without_its_page(tmp_path: Path) -> None:
 
 
 def test_a_row_without_a_name_is_malformed_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
-    files = export(*(ghost_post(n) for n in range(1, 4)))
+    files = build_export(*(ghost_post(n) for n in range(1, 4)))
     body = files["ada.ghost.json"].replace('"id": "p2", "uuid": "uuid-2"', '"id": null')
     contents = read({"ada.ghost.json": body}, tmp_path)
     assert list(contents.records) == ["uuid-1", "uuid-3"]

@@ -73,22 +73,22 @@ def test_a_shallow_clone_and_a_plain_folder_have_no_dates(
     notes: GitRepository, tmp_path: Path
 ) -> None:
     add_notes(notes, "2020-02-03", "a.md")
-    shallow = notes.clone(tmp_path / "shallow", "--depth", "1").folder
-    assert read_additions(shallow) == {}
-    assert import_days(shallow)[0] == {"a.md": ""}
-    plain = tmp_path / "plain"
-    plain.mkdir()
-    (plain / "a.md").write_text(WORDS)
-    assert find_repository(plain) is None
-    assert import_days(plain)[0] == {"a.md": ""}
+    shallow_clone = notes.clone(tmp_path / "shallow", "--depth", "1").folder
+    assert read_additions(shallow_clone) == {}
+    assert import_days(shallow_clone)[0] == {"a.md": ""}
+    plain_folder = tmp_path / "plain"
+    plain_folder.mkdir()
+    (plain_folder / "a.md").write_text(WORDS)
+    assert find_repository(plain_folder) is None
+    assert import_days(plain_folder)[0] == {"a.md": ""}
 
 
 def test_a_clone_without_old_contents_has_dates(notes: GitRepository, tmp_path: Path) -> None:
     add_notes(notes, "2020-02-03", "a.md")
     add_notes(notes, "2021-02-03", "b.md", text="Words of another day, on another bank.\n")
     notes.git("config", "uploadpack.allowFilter", "true")
-    partial = notes.clone(tmp_path / "partial", "--filter=blob:none").folder
-    assert import_days(partial)[0] == {"a.md": "2020-02-03", "b.md": "2021-02-03"}
+    partial_clone = notes.clone(tmp_path / "partial", "--filter=blob:none").folder
+    assert import_days(partial_clone)[0] == {"a.md": "2020-02-03", "b.md": "2021-02-03"}
 
 
 def test_posts_of_a_damaged_repository_have_no_dates_and_a_remark(notes: GitRepository) -> None:

@@ -6,29 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
 
 HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 SENTENCE = 'The clock says "no" at five.'
 
 
 def share(number: int, commentary: str, visibility: str = "MEMBER_NETWORK") -> str:
-    """A row as LinkedIn writes it: quoted line by line."""
+    """Return a row as LinkedIn writes it, quoted line by line."""
     link = f"https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A{(7 << 60) + number}"
     doubled = commentary.replace('"', '""')
     return f'2023-05-01 12:34:56,{link},"{doubled}"\n""\n"Second paragraph.",,,{visibility}\n'
 
 
-FRIENDS = share(1, "SECRET for friends.", "CONNECTIONS")
-OPEN = share(2, SENTENCE)
+PRIVATE = share(1, "SECRET for friends.", "CONNECTIONS")
+PUBLIC = share(2, SENTENCE)
 
 
-def read(text: str, folder: Path) -> ExportContents:
+def read(text: str, folder: Path) -> ImporterOutcomes:
     return read_export(write_folder({"Shares.csv": HEAD + text}, folder), linkedin.IMPORTER)
 
 
@@ -39,15 +39,15 @@ def read_records(text: str, folder: Path) -> list[ExportRecord]:
     return [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
 
 
-def list_indexes(row: str, upto: str) -> list[int]:
-    """Return every index of a row from its commentary to the end of `upto`."""
-    return list(range(row.index(',"') + 2, row.index(upto) + len(upto) + 1))
+def list_indexes(row: str, last_text: str) -> list[int]:
+    """Return every index of a row from its commentary to the end of `last_text`."""
+    return list(range(row.index(',"') + 2, row.index(last_text) + len(last_text) + 1))
 
 
-@pytest.mark.parametrize("end", list_indexes(FRIENDS, "CONNECTIONS")[::3])
+@pytest.mark.parametrize("end", list_indexes(PRIVATE, "CONNECTIONS")[::3])
 def test_repeated_pieces_reveal_no_private_post(end: int, tmp_path: Path) -> None:
-    for start in range(0, len(OPEN), 7):
-        text = OPEN + FRIENDS[:end] + (OPEN[start:] + FRIENDS[:end]) * 3 + FRIENDS[end:]
+    for start in range(0, len(PUBLIC), 7):
+        text = PUBLIC + PRIVATE[:end] + (PUBLIC[start:] + PRIVATE[:end]) * 3 + PRIVATE[end:]
         records = read_records(text + share(3, "The last."), tmp_path)
         texts = [record.text for record in records if record.visibility == "public"]
         assert "SECRET" not in "\n".join(texts), start
@@ -92,24 +92,24 @@ def test_quotes_and_addresses_in_prose_are_not_ambiguous(text: str, tmp_path: Pa
 
 
 def test_rows_that_disagree_about_their_readers_are_private(tmp_path: Path) -> None:
-    text = share(1, "SECRET once.") + share(1, "SECRET twice.", "CONNECTIONS") + OPEN
+    text = share(1, "SECRET once.") + share(1, "SECRET twice.", "CONNECTIONS") + PUBLIC
     visibilities = [(record.text[:6], record.visibility) for record in read_records(text, tmp_path)]
     assert visibilities == [("SECRET", "private"), ("SECRET", "private"), ("The cl", "public")]
 
 
 def test_a_row_that_breaks_off_before_its_last_column_is_malformed(tmp_path: Path) -> None:
-    contents = read(OPEN + FRIENDS.removesuffix("CONNECTIONS\n"), tmp_path)
+    contents = read(PUBLIC + PRIVATE.removesuffix("CONNECTIONS\n"), tmp_path)
     assert contents.reasons == {"malformed_row": 1}
     assert "SECRET" not in contents.record.text
 
 
 def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> None:
-    rest = share(3, "Lost.")[40:]  # from within its address on
-    contents = read(OPEN + rest, tmp_path)
+    row_remainder = share(3, "Lost.")[40:]  # from the middle of its address
+    contents = read(PUBLIC + row_remainder, tmp_path)
     assert contents.record.text.startswith(SENTENCE)
     assert contents.reasons == {"malformed_row": 1}
-    # A line end within a row hides who may read it.
-    contents = read(OPEN + FRIENDS.replace(",CONNECTIONS", ",\nCONNECTIONS"), tmp_path)
+    # A line end within the row hides its visibility.
+    contents = read(PUBLIC + PRIVATE.replace(",CONNECTIONS", ",\nCONNECTIONS"), tmp_path)
     assert "SECRET" not in contents.record.text
 
 
@@ -122,10 +122,10 @@ def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> Non
     ],
 )
 def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
-    with open_archive(write_folder({"Shares.csv": head + OPEN + FRIENDS}, tmp_path)) as archive:
+    with open_archive(write_folder({"Shares.csv": head + PUBLIC + PRIVATE}, tmp_path)) as archive:
         outcomes = list(linkedin.read(archive, include=frozenset()))
-    assert outcomes[0] == Skipped("Shares.csv", "torn")
-    assert {outcome.reason for outcome in outcomes[1:] if isinstance(outcome, Skipped)} == {
+    assert outcomes[0] == SkippedItem("Shares.csv", "torn")
+    assert {outcome.reason for outcome in outcomes[1:] if isinstance(outcome, SkippedItem)} == {
         "malformed_row"
     }
     assert not [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
@@ -133,7 +133,7 @@ def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["", "FRIENDS_OF_FRIENDS"])
 def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path: Path) -> None:
-    folder = write_folder({"Shares.csv": HEAD + share(1, "SECRET words.", word) + OPEN}, tmp_path)
+    folder = write_folder({"Shares.csv": HEAD + share(1, "SECRET words.", word) + PUBLIC}, tmp_path)
     contents = read_export(folder, linkedin.IMPORTER)
     assert contents.skipped == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
     assert "SECRET" not in contents.record.text
@@ -145,14 +145,14 @@ def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path:
 
 
 def test_no_post_is_public_without_the_column(tmp_path: Path) -> None:
-    text = (HEAD + OPEN).replace(",Visibility", "").replace(",MEMBER_NETWORK", "")
+    text = (HEAD + PUBLIC).replace(",Visibility", "").replace(",MEMBER_NETWORK", "")
     contents = read_export(write_folder({"Shares.csv": text}, tmp_path), linkedin.IMPORTER)
     assert (contents.records, contents.reasons) == ({}, {"unknown_visibility": 1})
 
 
 def test_a_post_in_a_group_is_for_its_members(tmp_path: Path) -> None:
     """The column has `MEMBER_NETWORK` for every post of a group."""
-    shares = OPEN.replace("share%3A", "groupPost%3A123-")
+    shares = PUBLIC.replace("share%3A", "groupPost%3A123-")
     [record] = read_records(shares, tmp_path)
     assert (record.source_id, record.visibility) == (f"groupPost:{(7 << 60) + 2}", "followers")
     assert find_exclusion_reason(record, frozenset()) == "followers"

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.unit.corpus.importers.platform_rows import ACCOUNT, FOLLOWERS, PUBLIC, create
-from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.importers.platform_rows import ACCOUNT, FOLLOWERS, PUBLIC, create_note
+from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from tests.unit.corpus.packing import write_folder, write_tar, write_zip
 from twin_assets.corpus.importers import mastodon
 
 
-def outbox(*activities: Any) -> dict[str, str]:
+def build_outbox(*activities: Any) -> dict[str, str]:
     collection = {
         "@context": "https://www.w3.org/ns/activitystreams",
         "id": "outbox.json",
@@ -33,14 +33,16 @@ def outbox(*activities: Any) -> dict[str, str]:
     return {"outbox.json": json.dumps(collection), "actor.json": json.dumps(actor)}
 
 
-def read(files: dict[str, str], at: Path, *include: str) -> ExportContents:
-    return read_export(write_folder(files, at), mastodon.IMPORTER, *include)
+def read(files: dict[str, str], folder: Path, *include: str) -> ImporterOutcomes:
+    return read_export(write_folder(files, folder), mastodon.IMPORTER, *include)
 
 
 def test_a_public_post(tmp_path: Path) -> None:
     tags = [{"type": "Hashtag", "name": "#clocks"}, {"type": "Mention", "name": "@bob"}]
-    post = create(2, "<p>Mine &amp; mine</p>", tag=tags, summary="A title", updated="2023-03-01")
-    record = read(outbox(post), tmp_path).record
+    post = create_note(
+        2, "<p>Mine &amp; mine</p>", tag=tags, summary="A title", updated="2023-03-01"
+    )
+    record = read(build_outbox(post), tmp_path).record
     assert record.source_id == "social.example/users/ada/statuses/2"
     assert record.text == "<p>Mine &amp; mine</p>"
     assert record.markup == "html"
@@ -52,7 +54,7 @@ def test_a_public_post(tmp_path: Path) -> None:
 
 
 def test_a_repeated_list_adds_no_row(tmp_path: Path) -> None:
-    files = outbox(create(2, "<p>Mine</p>"), create(3, "<p>And more</p>"))
+    files = build_outbox(create_note(2, "<p>Mine</p>"), create_note(3, "<p>And more</p>"))
     doubled = files["outbox.json"].replace('"orderedItems"', '"orderedItems": [], "orderedItems"')
     assert json.loads(doubled)["orderedItems"]
     contents = read(files | {"outbox.json": doubled}, tmp_path)
@@ -70,7 +72,7 @@ def test_a_repeated_list_adds_no_row(tmp_path: Path) -> None:
 def test_non_public_posts_need_an_opt_in(
     to: str, cc: str, reason: str, opt_in: str, tmp_path: Path
 ) -> None:
-    files = outbox(create(1, "<p>not for all</p>", to=to, cc=cc))
+    files = build_outbox(create_note(1, "<p>not for all</p>", to=to, cc=cc))
     assert read(files, tmp_path).reasons == {reason: 1}
     everything = ("followers", "private", "replies", "drafts", "paid")
     contents = read(files, tmp_path, *everything)
@@ -83,39 +85,39 @@ def test_boosts_answers_quotes_and_other_authors(tmp_path: Path) -> None:
     quoted = '<p class="quote-inline">RE: <a href="x">HIS WORDS</a></p><p>Well said.</p>'
     activities = (
         {"id": "b", "type": "Announce", "object": "https://x.example/1"},
-        create(1, f"<p>{mention} no</p>", inReplyTo="https://x.example/users/bob/statuses/1"),
-        create(2, "<p>HIS WORDS</p>", attributedTo="https://x.example/users/bob"),
-        create(3, quoted),
-        create(4, "<p>and more</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
+        create_note(1, f"<p>{mention} no</p>", inReplyTo="https://x.example/users/bob/statuses/1"),
+        create_note(2, "<p>HIS WORDS</p>", attributedTo="https://x.example/users/bob"),
+        create_note(3, quoted),
+        create_note(4, "<p>and more</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
         {"id": "d", "type": "Delete", "object": {}},
     )
-    contents = read(outbox(*activities), tmp_path)
+    contents = read(build_outbox(*activities), tmp_path)
     assert contents.reasons == {"boost": 1, "reply": 2, "foreign_author": 1, "not_a_post": 1}
     assert contents.record.text == "<p>Well said.</p>"
-    contents = read(outbox(*activities), tmp_path, "replies")
+    contents = read(build_outbox(*activities), tmp_path, "replies")
     answer = contents.records["social.example/users/ada/statuses/1"]
     assert (answer.kind, answer.text) == ("reply", "<p>no</p>\n<p>and more</p>")
 
 
 def test_threads_are_joined_without_private_posts(tmp_path: Path) -> None:
     activities = (
-        create(1, "<p>one</p>"),
-        create(2, "<p>two</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
-        create(3, "<p>CLOSED</p>", to=FOLLOWERS, cc="", inReplyTo=f"{ACCOUNT}/statuses/2"),
+        create_note(1, "<p>one</p>"),
+        create_note(2, "<p>two</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
+        create_note(3, "<p>CLOSED</p>", to=FOLLOWERS, cc="", inReplyTo=f"{ACCOUNT}/statuses/2"),
     )
-    contents = read(outbox(*activities), tmp_path)
+    contents = read(build_outbox(*activities), tmp_path)
     assert contents.record.text == "<p>one</p>\n<p>two</p>"
     assert contents.reasons == {"joined_to_thread": 1, "followers": 1}
 
 
 def test_zips_tars_and_single_files_are_read(tmp_path: Path) -> None:
-    files = outbox(create(1, "<p>one</p>"))
+    files = build_outbox(create_note(1, "<p>one</p>"))
     nested = {f"archive-1/{name}": text for name, text in files.items()}
     assert (
         read_export(write_zip(nested, tmp_path / "a.bin"), mastodon.IMPORTER).record.author == "Ada"
     )
-    packed = write_tar(files, tmp_path / "a.tar.gz")
-    assert read_export(packed, mastodon.IMPORTER).record.author == "Ada"
+    tar_path = write_tar(files, tmp_path / "a.tar.gz")
+    assert read_export(tar_path, mastodon.IMPORTER).record.author == "Ada"
     single_file = (
         write_folder({"mine.json": files["outbox.json"]}, tmp_path / "alone") / "mine.json"
     )
@@ -123,7 +125,7 @@ def test_zips_tars_and_single_files_are_read(tmp_path: Path) -> None:
 
 
 def test_an_activity_without_text_is_malformed_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
-    files = outbox(*(create(n, f"<p>post {n}</p>") for n in range(1, 4)))
+    files = build_outbox(*(create_note(n, f"<p>post {n}</p>") for n in range(1, 4)))
     text = files["outbox.json"].replace('"content": "<p>post 2</p>"', '"content": 4', 1)
     contents = read(files | {"outbox.json": text, "actor.json": "{"}, tmp_path)
     assert [key[-1] for key in sorted(contents.records)] == ["1", "3"]

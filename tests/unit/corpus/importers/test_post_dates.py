@@ -69,7 +69,7 @@ def test_a_path_dates_a_post(path: str, day: str, title: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "language", "day", "ambiguous"),
+    ("value", "language", "day", "is_ambiguous"),
     [
         ("05.03.2020", "de", date(2020, 3, 5), False),
         ("05.03.2020", "en", date(2020, 3, 5), False),
@@ -97,9 +97,9 @@ def test_a_path_dates_a_post(path: str, day: str, title: str) -> None:
     ],
 )
 def test_numeric_and_written_dates(
-    value: object, language: str, day: date | None, ambiguous: bool
+    value: object, language: str, day: date | None, is_ambiguous: bool
 ) -> None:
-    assert parse_day(value, language) == (day, ambiguous)
+    assert parse_day(value, language) == (day, is_ambiguous)
 
 
 IN_WORDS = {

@@ -28,7 +28,7 @@ from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.posts import Post, read_post
 from twin_assets.corpus.importers.text_formats import is_readable
-from twin_assets.corpus.remediation import advice_for_reason
+from twin_assets.corpus.remediation import find_advice
 
 INSTALLED_SUFFIXES = tuple(
     suffix for suffix in SUFFIXES if suffix not in WITH_EXTRA or is_readable(suffix)
@@ -209,7 +209,7 @@ def test_a_log_of_a_day_is_not_a_chat(text: str) -> None:
     assert read_byline(read_post_head(text.encode(), source_id="a.txt").fields) == ""
 
 
-LONG = {
+LONG_TEXTS = {
     "one line": "word " * 200_000,
     "blanks": "---\ntitle: A\n" + " " * 400_000 + "x\n",
     "comments that nothing closes": "<!--" * 200_000,
@@ -225,26 +225,26 @@ LONG = {
 
 
 @pytest.mark.drawn(8)
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("name", LONG_TEXTS)
 @pytest.mark.parametrize("suffix", ["md", "html", "rst", "org", "adoc", "mdx", "txt"])
 def test_reading_time_is_not_quadratic_in_the_length(name: str, suffix: str) -> None:
     """Quadratic time would be minutes for a million characters; linear time is a second."""
     start_s = process_time()
     with suppress(UnreadablePostError):
-        read_post_head(LONG[name].encode(), source_id=f"a.{suffix}")
+        read_post_head(LONG_TEXTS[name].encode(), source_id=f"a.{suffix}")
     assert process_time() - start_s < 30
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_damaged_bytes_are_read_or_refused_with_a_reason(suffix: str) -> None:
-    draw = Random(37)
+    generator = Random(37)
     for number in range(150):
         body = bytearray(build_post(suffix, HEADS[number % len(HEADS)], {"draft": True}))
-        for _ in range(draw.randint(1, 6)):
-            body[draw.randrange(len(body))] = draw.choice(b"\x00\n:-[]{}<>\"'#=|\xff")
-        del body[draw.randrange(len(body)) :]
+        for _ in range(generator.randint(1, 6)):
+            body[generator.randrange(len(body))] = generator.choice(b"\x00\n:-[]{}<>\"'#=|\xff")
+        del body[generator.randrange(len(body)) :]
         try:
             reason = read_post_head(bytes(body), source_id=f"a.{suffix}").find_hidden_reason()
         except UnreadablePostError as error:
             reason = error.reason
-        assert not reason or advice_for_reason(reason), (suffix, number, reason)
+        assert not reason or find_advice(reason), (suffix, number, reason)

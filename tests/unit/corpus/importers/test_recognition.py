@@ -14,7 +14,7 @@ from tests.unit.corpus.importers.marked_exports import (
     Export,
     Piece,
     join_pieces,
-    words,
+    sentence,
 )
 from tests.unit.corpus.importers.reading import read_export
 from tests.unit.corpus.importers.test_damaged_exports import find_faults_of_export
@@ -99,7 +99,7 @@ def build_writefreely_export() -> Export:
             "language": "en",
             "created": "2020-01-02T03:04:05Z",
             "title": f"On clocks {number}",
-            "body": words(mark) if mark else f"{SECRET} words",
+            "body": sentence(mark) if mark else f"{SECRET} words",
             "tags": ["clocks"],
             "collection": {"alias": "ada", "public": bool(mark)},
         }
@@ -123,8 +123,8 @@ def test_the_recipe_for_an_importer_adds_one(
         other_source = write_zip(join_pieces(build()), tmp_path / f"{name}.zip")
         assert recognise(other_source).partition(";")[0] == name
 
-    reading = find_sources([source], include=frozenset()).exports["writefreely"].read()
-    assert (len(reading), dict(reading.excluded)) == (5, {"private": 1})
+    content = find_sources([source], include=frozenset()).exports["writefreely"].read()
+    assert (len(content), dict(content.excluded)) == (5, {"private": 1})
     record = read_export(source, importer).records["wf000001"]
     assert (record.title, record.tags, record.visibility) == ("On clocks 1", ("clocks",), "public")
     assert recognise(damaged_source) == "; no readable post in the WriteFreely export"

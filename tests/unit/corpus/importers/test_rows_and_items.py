@@ -9,12 +9,12 @@ import pytest
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.json_rows import get_string, get_strings, iter_rows, load_document
 from twin_assets.corpus.importers.members import MemberError
-from twin_assets.corpus.importers.xml_items import has_swallowed_items, iter_elements
+from twin_assets.corpus.importers.xml_items import has_merged_items, iter_elements
 
 
-def read(body: bytes, at: Path) -> object:
-    (at / "a.js").write_bytes(body)
-    with open_archive(at) as archive:
+def read(body: bytes, folder: Path) -> object:
+    (folder / "a.js").write_bytes(body)
+    with open_archive(folder) as archive:
         return load_document(archive, "a.js")
 
 
@@ -56,7 +56,7 @@ def test_fields_of_any_type() -> None:
 
 
 def test_elements_are_read_up_to_the_damage(tmp_path: Path) -> None:
-    long = "x" * 200_000  # several pieces of a read
+    filler = "x" * 200_000  # several pieces of a read
     texts: list[str] = []
 
     def read_texts(body: str) -> None:
@@ -65,14 +65,14 @@ def test_elements_are_read_up_to_the_damage(tmp_path: Path) -> None:
         with open_archive(tmp_path) as archive:
             texts.extend(element.text[:3] for element in iter_elements(archive, "a.xml", "item"))
 
-    read_texts(f"<a>\x08<item>1{long}</item>-<b/><item>2\x0b{long}</item></a>")
+    read_texts(f"<a>\x08<item>1{filler}</item>-<b/><item>2\x0b{filler}</item></a>")
     assert texts == ["1xx", "2xx"]
     read_texts("<a><item>" + "".join(map(chr, range(32))) + "</item></a>")
     assert texts == ["\t\n\n"], "XML reads the end of a line as one character"
-    for damaged in (f"<a><item>1{long}</item><item>2</itm>", f"<a><item>1{long}</item><item>2"):
+    for damaged in (f"<a><item>1{filler}</item><item>2</itm>", f"<a><item>1{filler}</item><item>2"):
         with pytest.raises(MemberError, match="torn"):
             read_texts(damaged)
-    (tmp_path / "a.xml").write_text(f"<a><item>1</item><item>{long}</itm>", encoding="utf-8")
+    (tmp_path / "a.xml").write_text(f"<a><item>1</item><item>{filler}</itm>", encoding="utf-8")
     intact: list[str] = []
     with open_archive(tmp_path) as archive, pytest.raises(MemberError):
         intact.extend(element.text for element in iter_elements(archive, "a.xml", "item"))
@@ -83,9 +83,9 @@ def test_elements_are_read_up_to_the_damage(tmp_path: Path) -> None:
 
 
 def test_an_item_that_contains_another_is_detected(tmp_path: Path) -> None:
-    swallowing = "<a><item><b>t</b><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item></a>"
-    (tmp_path / "a.xml").write_text(swallowing, encoding="utf-8")
+    text = "<a><item><b>t</b><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item></a>"
+    (tmp_path / "a.xml").write_text(text, encoding="utf-8")
     with open_archive(tmp_path) as archive:
         assert [
-            has_swallowed_items(element) for element in iter_elements(archive, "a.xml", "item")
+            has_merged_items(element) for element in iter_elements(archive, "a.xml", "item")
         ] == [True]

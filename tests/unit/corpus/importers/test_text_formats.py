@@ -65,8 +65,6 @@ TEXTILE = f"""h1. On walking
 
 {WORDS} See "the map":https://a.example.
 """
-
-
 DJOT = f"""# On walking
 
 {{% a comment %}}
@@ -96,11 +94,11 @@ def build_pdf(*lines: str, author: str = "") -> bytes:
         "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
         f"<</Title(On walking)/Author({author})/CreationDate(D:20200305102000Z)>>",
     ]
-    body, places = "%PDF-1.4\n", []
+    body, offsets = "%PDF-1.4\n", []
     for number, part in enumerate(parts, start=1):
-        places.append(len(body))
+        offsets.append(len(body))
         body += f"{number} 0 obj{part}endobj\n"
-    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
     return (
         f"{body}xref\n0 {len(parts) + 1}\n0000000000 65535 f \n{table}"
         f"trailer<</Size {len(parts) + 1}/Root 1 0 R/Info 6 0 R>>\nstartxref\n{len(body)}\n%%EOF"
@@ -190,7 +188,7 @@ def test_the_text_of_a_pdf_is_read(tmp_path: Path) -> None:
     assert "people with dogs." in post.text
     (tmp_path / "a.pdf").write_bytes(body)
     assert [post.source_id for post in scan_source(tmp_path).posts] == ["a.pdf"]
-    (tmp_path / "b.md").write_text(WORDS)  # beside notes, a PDF is taken for a work by others
+    (tmp_path / "b.md").write_text(WORDS)  # beside notes, a PDF counts as a work by others
     assert [post.source_id for post in scan_source(tmp_path).posts] == ["b.md"]
 
 
@@ -230,13 +228,13 @@ def test_invalid_notebooks_are_rejected(text: str) -> None:
 
 
 def test_quarto_and_plain_text_are_read() -> None:
-    quarto = read(f"---\ntitle: A\ndate: 2020-03-05\n---\n{WORDS}\n", "a.qmd")
-    assert (quarto.title, quarto.markup, f"{quarto.created_at:%F}") == (
+    quarto_post = read(f"---\ntitle: A\ndate: 2020-03-05\n---\n{WORDS}\n", "a.qmd")
+    assert (quarto_post.title, quarto_post.markup, f"{quarto_post.created_at:%F}") == (
         "A", "markdown", "2020-03-05",
     )  # fmt: skip
-    plain = read(f"{WORDS}\n\n# no heading\n", "2020-03-05 a walk.txt")
-    assert (plain.title, plain.markup) == ("A walk", "text")
-    assert plain.text == f"{WORDS}\n\n# no heading\n"
+    plain_post = read(f"{WORDS}\n\n# no heading\n", "2020-03-05 a walk.txt")
+    assert (plain_post.title, plain_post.markup) == ("A walk", "text")
+    assert plain_post.text == f"{WORDS}\n\n# no heading\n"
     assert read("川沿いを一時間ほど歩いた。向こう岸には古い柳が立っていた。\n", "a.txt").text
 
 

@@ -11,7 +11,7 @@ from twin_assets.corpus.importers.obsidian_comments import remove_obsidian_comme
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason, parse_hiding_line
 from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.remediation import advice_for_reason
+from twin_assets.corpus.remediation import find_advice
 
 WORDS = "These are words of a walk along the river, and of what stood on its other bank.\n"
 FORMS = {
@@ -57,7 +57,7 @@ FORMS = {
         "a.md", "---\nisPrivatePost: true\n---\n", "held_back_by_is_private_post",
     ),
     "unknown key, denied": ("a.md", "---\nnot-public: yes\n---\n", "held_back_by_not_public"),
-    "unknown key, told no": ("a.md", "---\npost_published: false\n---\n",
+    "unknown key, set to no": ("a.md", "---\npost_published: false\n---\n",
                              "held_back_by_post_published"),
 }  # fmt: skip
 PUBLIC = {
@@ -69,7 +69,7 @@ PUBLIC = {
     "comments": "---\nprivate_comments: true\nhidden_in_menu: true\n---\n",
     "no password": "---\npassword: ''\n---\n",
     "a picture": "---\ncover:\n  hidden: true\n---\n",
-    "said public": "---\npublished: true\nhidden_post: true\n---\n",
+    "declared public": "---\npublished: true\nhidden_post: true\n---\n",
     "Pelican": "Title: A\nDate: 2020-01-02\nStatus: published\n\n",
     "words about it": "Set `draft: true` in it.\n\n",
     "a table of passwords": "password: a word that lets one in\n\n",
@@ -91,13 +91,11 @@ def test_a_hidden_post_is_counted_and_never_imported(form: str, tmp_path: Path) 
     (tmp_path / "other.md").write_text(WORDS * 2)
     [row] = import_rows(tmp_path).filter(pl.col("source_id") == name).to_dicts()
     if reason == "draft":
-        assert (row["kind"], row["visibility"]) == (
-            "draft",
-            "private",
-        )  # The cleaning drops drafts.
+        # Cleaning drops drafts.
+        assert (row["kind"], row["visibility"]) == ("draft", "private")
     else:
         assert (row["problem"], row["text"]) == (reason, "")
-    assert advice_for_reason(reason)
+    assert find_advice(reason)
 
 
 @pytest.mark.parametrize("form", PUBLIC)
@@ -118,9 +116,9 @@ def test_an_opt_in_brings_its_own_and_no_other(tmp_path: Path) -> None:
         "draft.md": "", "paid.md": "paid", "private.md": "private",
     }  # fmt: skip
     assert rows.filter(source_id="draft.md")["kind"].to_list() == ["note"]
-    private = import_rows(tmp_path, "private")
-    assert private.filter(source_id="private.md")["visibility"].to_list() == ["private"]
-    assert private.filter(source_id="paid.md")["problem"].to_list() == ["paid"]
+    private_rows = import_rows(tmp_path, "private")
+    assert private_rows.filter(source_id="private.md")["visibility"].to_list() == ["private"]
+    assert private_rows.filter(source_id="paid.md")["problem"].to_list() == ["paid"]
 
 
 def test_an_opt_in_reads_the_folder_again(tmp_path: Path) -> None:
@@ -153,7 +151,7 @@ def test_pelicans_metadata_is_no_text_and_dates_a_post(tmp_path: Path) -> None:
         ("  draft:: yes", ("draft", "yes")),
         ("| draft | true |", ("draft", "true")),
         ("| status | draft |", ("status", "draft")),
-        ("  status:: in progress", None),  # of one task in an outline
+        ("  status:: in progress", None),  # the state of one task in an outline
         ("| draft | an unfinished text |", None),  # a row may explain the word
         ("password: hunter2", None),
         ("draft yes", None),
@@ -208,7 +206,7 @@ def test_hiding_lines_are_parsed(line: str, field: tuple[str, str] | None) -> No
         ({"ispublicnow": False}, "held_back_by_is_public_now"),
         ({"isdraftspost": True}, "held_back_by_is_drafts_post"),
         ({"private_comments": True}, ""),
-        ({"myprivate": True}, ""),  # "my" is too short to be found in a word
+        ({"myprivate": True}, ""),  # "my" is too short to be recognised within a word
         ({"is_this_the_entry_to_keep_private_for_now": True},
          "held_back_by_is_this_the_entry_to_keep_private_for_no"),
         ({"published": True, "keep_private": True}, ""),

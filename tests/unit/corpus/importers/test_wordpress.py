@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.corpus.importers.platform_rows import RSS_TAIL, WXR_HEAD, wxr_item
-from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from twin_assets.corpus.importers import feed, wordpress
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.recognition import find_importer
@@ -16,8 +16,8 @@ from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.wordpress_text import to_html
 
 
-def read(text: str | bytes, at: Path, *include: str) -> ExportContents:
-    path = at / "export.xml"
+def read(text: str | bytes, folder: Path, *include: str) -> ImporterOutcomes:
+    path = folder / "export.xml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_export(path, wordpress.IMPORTER, *include)
 
@@ -27,7 +27,7 @@ def test_a_post(tmp_path: Path) -> None:
         '<category domain="post_tag" nicename="c"><![CDATA[Clocks &amp; bells]]></category>'
         '<category domain="nav_menu" nicename="m"><![CDATA[Menu]]></category><plug:x>1</plug:x>'
     )
-    record = read(WXR_HEAD + wxr_item(5, more=tags) + RSS_TAIL, tmp_path).record
+    record = read(WXR_HEAD + wxr_item(5, extra_xml=tags) + RSS_TAIL, tmp_path).record
     assert (record.source_id, record.title) == ("blog.example/5", "Title & 5")
     assert (record.author, record.byline) == ("Ada L", "dc:creator")
     assert record.created_at == datetime(2023, 2, 9, 17, 5, 9, tzinfo=UTC)
@@ -80,8 +80,8 @@ def test_comments_quotes_and_embedded_posts_stay_out(tmp_path: Path) -> None:
     )
     text = (
         WXR_HEAD
-        + wxr_item(1, embedded, more=comment)
-        + wxr_item(2, "HIS WORDS", more=quote)
+        + wxr_item(1, embedded, extra_xml=comment)
+        + wxr_item(2, "HIS WORDS", extra_xml=quote)
         + RSS_TAIL
     )
     contents = read(text, tmp_path)
@@ -151,9 +151,9 @@ def test_control_characters_are_tolerated(tmp_path: Path) -> None:
 
 
 def test_entities_are_not_expanded(tmp_path: Path) -> None:
-    bomb = '<!DOCTYPE rss [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>'
-    declared = WXR_HEAD.replace("<rss", f"{bomb}<rss", 1)
-    contents = read(declared + wxr_item(1).replace("Title", "&a; &b;") + RSS_TAIL, tmp_path)
+    doctype = '<!DOCTYPE rss [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>'
+    head = WXR_HEAD.replace("<rss", f"{doctype}<rss", 1)
+    contents = read(head + wxr_item(1).replace("Title", "&a; &b;") + RSS_TAIL, tmp_path)
     assert "aaaa" not in repr(contents)
     assert "root:" not in repr(contents)
 
@@ -164,7 +164,7 @@ def test_an_export_is_no_feed_even_when_its_head_is_damaged(tmp_path: Path) -> N
     path.write_text(WXR_HEAD + draft + RSS_TAIL)
     with open_archive(path) as archive:
         assert find_importer(archive) is wordpress.IMPORTER
-    # The signs of WordPress are beyond the inspected bytes, but each entry is recognised.
+    # The marks of WordPress are beyond the inspected bytes, but each entry is recognised.
     path.write_text("<rss><channel>" + "<!-- -->" * 20_000 + draft + RSS_TAIL)
     with open_archive(path) as archive:
         assert find_importer(archive) is feed.IMPORTER

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.unit.corpus.importers.platform_rows import to_script, tweet
-from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from tests.unit.corpus.packing import write_folder, write_zip
 from twin_assets.corpus.importers import x_archive
 from twin_assets.corpus.importers.threads import find_thread_roots
@@ -21,7 +21,7 @@ ACCOUNT = {
 }
 
 
-def note(number: int, text: str, minute: int, second: int = 9) -> dict[str, Any]:
+def build_note(number: int, text: str, minute: int, second: int = 9) -> dict[str, Any]:
     return {
         "noteTweet": {
             "noteTweetId": str(number),
@@ -34,7 +34,7 @@ def note(number: int, text: str, minute: int, second: int = 9) -> dict[str, Any]
     }
 
 
-def archive_files(
+def build_archive_files(
     tweets: list[Any], notes: list[Any] | None = None, **scripts: str
 ) -> dict[str, str]:
     files = {
@@ -46,7 +46,7 @@ def archive_files(
     return files | {f"data/{name.replace('_', '-')}.js": text for name, text in scripts.items()}
 
 
-def read(files: dict[str, str], folder: Path, *include: str) -> ExportContents:
+def read(files: dict[str, str], folder: Path, *include: str) -> ImporterOutcomes:
     return read_export(write_folder(files, folder), x_archive.IMPORTER, *include)
 
 
@@ -60,7 +60,7 @@ def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
         "hashtags": [{"text": "clocks"}, {"text": "clocks"}],
     }
     text = "a &lt; b &amp;&amp; &amp;lt; see https://t.co/a https://t.co/m https://t.co/q"
-    record = read(archive_files([tweet(1, text, entities=entities)]), tmp_path).record
+    record = read(build_archive_files([tweet(1, text, entities=entities)]), tmp_path).record
     assert record.text == "a < b && &lt; see https://example.org/a?b=1&c=2"
     assert record.tags == ("clocks",)
     assert record.url == "https://x.com/ada/status/1"
@@ -70,7 +70,7 @@ def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
 
 
 def test_text_by_others_is_not_imported(tmp_path: Path) -> None:
-    files = archive_files(
+    files = build_archive_files(
         [
             tweet(1, "mine"),
             tweet(2, "RT @bob: HIS WORDS"),
@@ -96,8 +96,8 @@ def test_replies_to_others_need_an_opt_in(tmp_path: Path) -> None:
         # The author continues their own reply in the same conversation.
         tweet(5, "and so", in_reply_to_user_id_str="42", in_reply_to_status_id_str="4"),
     ]
-    assert not read(archive_files(tweets), tmp_path).records
-    record = read(archive_files(tweets), tmp_path, "replies").record
+    assert not read(build_archive_files(tweets), tmp_path).records
+    record = read(build_archive_files(tweets), tmp_path, "replies").record
     assert (record.kind, record.text) == ("reply", "I disagree\n\nand so")
 
 
@@ -109,12 +109,12 @@ def test_long_posts_are_complete(tmp_path: Path) -> None:
         tweet(3, "Another text of its own… https://t.co/y"),
     ]
     notes = [
-        note(900, long_text, minute=2),
+        build_note(900, long_text, minute=2),
         # One second later, matched by its beginning.
-        note(901, "Another text of its own mind, longer than what is shown.", 3, second=10),
-        note(902, "A long text whose post was deleted.", minute=40),
+        build_note(901, "Another text of its own mind, longer than what is shown.", 3, second=10),
+        build_note(902, "A long text whose post was deleted.", minute=40),
     ]
-    contents = read(archive_files(tweets, notes), tmp_path)
+    contents = read(build_archive_files(tweets, notes), tmp_path)
     expected = "A long text that begins like this, goes on https://e.org/n and ends < here."
     assert contents.records["2"].text == expected
     assert contents.records["3"].text == "Another text of its own mind, longer than what is shown."
@@ -145,7 +145,7 @@ def test_threads_are_one_text(tmp_path: Path) -> None:
         # The preceding post was deleted.
         tweet(9, "alone", in_reply_to_status_id_str="8", in_reply_to_user_id_str="42"),
     ]
-    contents = read(archive_files(tweets), tmp_path)
+    contents = read(build_archive_files(tweets), tmp_path)
     assert contents.records["1"].text == "one\n\ntwo\n\nthree"
     assert contents.records["1"].updated_at == datetime(2023, 2, 9, 18, 3, 9, tzinfo=UTC)
     assert contents.records["9"].text == "alone"
@@ -165,7 +165,7 @@ def test_an_edit_keeps_its_identifier(tmp_path: Path) -> None:
         tweet(5, "without a typo", edit_info=edit_fields),
         tweet(6, "more", in_reply_to_status_id_str="5", in_reply_to_user_id_str="42"),
     ]
-    contents = read(archive_files(tweets), tmp_path)
+    contents = read(build_archive_files(tweets), tmp_path)
     assert contents.records["1"].text == "without a typo\n\nmore"
     assert contents.records["1"].url.endswith("/status/5")
     assert contents.reasons == {"superseded": 1, "joined_to_thread": 1}
@@ -176,7 +176,7 @@ def test_a_protected_account_needs_an_opt_in(tmp_path: Path) -> None:
         {"protectedHistory": {"protectedAt": "2011-01-01T00:00:00.000Z", "action": "Unprotect"}},
         {"protectedHistory": {"protectedAt": "2020-01-01T00:00:00.000Z", "action": "Protect"}},
     ]
-    files = archive_files(
+    files = build_archive_files(
         [tweet(1, "for friends")], protected_history=to_script("protected_history.part0", history)
     )
     assert read(files, tmp_path).reasons == {"followers": 1}
@@ -184,7 +184,7 @@ def test_a_protected_account_needs_an_opt_in(tmp_path: Path) -> None:
 
 
 def test_parts_zips_single_files_and_byte_order_marks(tmp_path: Path) -> None:
-    files = archive_files([tweet(1, "one")]) | {
+    files = build_archive_files([tweet(1, "one")]) | {
         "data/tweets-part1.js": "\ufeff"
         + to_script("tweets.part1", [tweet(2, "two"), tweet(1, "one")])
     }

@@ -1,4 +1,4 @@
-"""Read the exports of one importer: its records by key, and counts of the excluded items.
+"""Read all exports of one importer into records by key, and count the excluded items.
 
 Scope: combining a platform's exports, and the opt-ins. Out of scope: reading a format
 (`importers`), rows of `raw_posts` (`importing`).
@@ -14,7 +14,12 @@ from dataclasses import dataclass, field
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.members import FAILED_READS, Archive
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, find_exclusion_reason
+from twin_assets.corpus.importers.record import (
+    ExportItem,
+    ExportRecord,
+    SkippedItem,
+    find_exclusion_reason,
+)
 from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
@@ -23,13 +28,13 @@ _WITHHELD_REASONS = frozenset({"draft", "private", "followers", "paid", "unknown
 
 
 @dataclass
-class ExportReading:
+class ExportContent:
     """The content of the exports of one importer.
 
     Attributes:
         source: the importer's name.
         excluded: the number of excluded records and parts, by reason.
-        refused: the number of unlisted archive members (`Archive.refused`), by reason.
+        refused: the number of rejected archive members (`Archive.refused`), by reason.
         has_failed: whether a part could not be read, so missing records do not count as deleted.
     """
 
@@ -38,7 +43,7 @@ class ExportReading:
     refused: Counter[str] = field(default_factory=Counter[str])
     has_failed: bool = False
     _records: dict[str, ExportRecord] = field(default_factory=dict[str, ExportRecord])
-    _withheld: set[str] = field(default_factory=set[str])
+    _withheld_ids: set[str] = field(default_factory=set[str])
 
     def __len__(self) -> int:
         return len(self._records)
@@ -53,37 +58,35 @@ class ExportReading:
 
     def is_withheld(self, row_id: str) -> bool:
         """Return whether the newest export with this post marks it as a draft or as restricted."""
-        return row_id in self._withheld
+        return row_id in self._withheld_ids
 
     def add(
-        self, items: Iterable[ExportRecord | Skipped], *, include: frozenset[str], archive: Archive
+        self, items: Iterable[ExportItem], *, include: frozenset[str], archive: Archive
     ) -> None:
         """Add one export; its records replace those of an older export.
 
-        Its withheld posts also replace older records, so a formerly public post is removed.
+        Withheld posts also replace older records, so that a post that was once public is removed.
         """
         seen_ids: set[str] = set()
         for item in items:
-            reason = (
-                item.reason if isinstance(item, Skipped) else find_exclusion_reason(item, include)
-            )
-            if isinstance(item, Skipped) or reason:
+            if isinstance(item, SkippedItem):
+                record, reason, source_id = None, item.reason, item.location
+            else:
+                record, reason = item.to_storable(), find_exclusion_reason(item, include)
+                source_id = record.source_id
+            if record is None or reason:
                 self.excluded[reason] += 1
                 self.has_failed |= reason in FAILED_READS
                 if reason in _WITHHELD_REASONS:
-                    source_id = (
-                        item.location if isinstance(item, Skipped) else item.to_storable().source_id
-                    )
                     self._withhold(f"{self.source}/{source_id}", seen_ids)
                 continue
-            record = item.to_storable()
             if record.row_id in seen_ids:
                 self.excluded["same_id_twice"] += 1
                 continue
             seen_ids.add(record.row_id)
             if record.row_id in self._records:
                 self.excluded["older_copy"] += 1
-            self._withheld.discard(record.row_id)
+            self._withheld_ids.discard(record.row_id)
             self._records[record.row_id] = record
         self.refused.update(archive.refused)
         self.has_failed |= not FAILED_READS.isdisjoint(archive.refused)
@@ -94,48 +97,48 @@ class ExportReading:
         if self._records.pop(row_id, None):
             self.excluded["same_id_twice" if row_id in seen_ids else "older_copy"] += 1
         seen_ids.add(row_id)
-        self._withheld.add(row_id)
+        self._withheld_ids.add(row_id)
 
 
 class Exports:
-    """All exports of one importer that the author's settings name.
+    """All of an author's exports that one importer reads.
 
     Attributes:
         importer: the importer that reads them.
-        paths: the exports from the oldest to the newest, by their content.
+        paths: the exports, ordered by the time of their newest member.
     """
 
     def __init__(
         self, importer: Importer, archives: Iterable[Archive], *, include: frozenset[str]
     ) -> None:
-        """Order the exports; the first call of `read` parses them.
+        """Order the exports; the first call to `read` parses them.
 
         Raises:
             TwinError: an opt-in is unknown.
         """
         if unknown_opt_ins := include - OPT_INS:
             raise TwinError(
-                f"import {importer.title}",
-                found=f"unknown opt-ins {', '.join(sorted(unknown_opt_ins))}",
-                next_step=f"use only these in `include`: {', '.join(sorted(OPT_INS))}",
+                f"import the {importer.title}",
+                found=f"unknown values in `include`: {', '.join(sorted(unknown_opt_ins))}",
+                next_step=f"use only these values: {', '.join(sorted(OPT_INS))}",
             )
         self.importer = importer
         self.include = include
         dated_exports = sorted((archive.written_at, archive.path) for archive in archives)
         self.paths = tuple(path for _, path in dated_exports)
-        self._reading: ExportReading | None = None
+        self._content: ExportContent | None = None
 
-    def read(self) -> ExportReading:
-        """Return the content of the exports, which is parsed only once.
+    def read(self) -> ExportContent:
+        """Return the content of the exports, which are parsed only once.
 
         Raises:
             TwinError: an export can no longer be opened.
         """
-        if self._reading is None:
-            reading = ExportReading(self.importer.name)
+        if self._content is None:
+            content = ExportContent(self.importer.name)
             for path in self.paths:
                 with open_archive(path) as archive:
                     items = self.importer.read(archive, include=self.include)
-                    reading.add(items, include=self.include, archive=archive)
-            self._reading = reading
-        return self._reading
+                    content.add(items, include=self.include, archive=archive)
+            self._content = content
+        return self._content

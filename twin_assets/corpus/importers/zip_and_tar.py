@@ -34,14 +34,14 @@ from twin_assets.corpus.importers.members import (
 )
 
 
-class Zip(Archive):
+class ZipArchive(Archive):
     kind = "zip"
 
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
         # zipfile loads the whole directory, which takes about 10 times its size on disk.
-        if _central_directory_size(path) > limits.members * 512:
-            raise self._limit_error(f"more than {limits.members:,} files")
+        if _read_central_directory_size(path) > limits.members * 512:
+            raise self._build_limit_error(f"more than {limits.members:,} files")
         self._zip = zipfile.ZipFile(path)
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in self._zip.infolist():
@@ -59,7 +59,7 @@ class Zip(Archive):
             ):
                 self._members[name] = member
 
-    def _packed_size(self, name: str) -> int:
+    def _get_packed_size(self, name: str) -> int:
         return self._members[name].compress_size
 
     def _open(self, name: str) -> IO[bytes]:
@@ -69,7 +69,7 @@ class Zip(Archive):
         self._zip.close()
 
 
-class Tar(Archive):
+class TarArchive(Archive):
     kind = "tar"
 
     def __init__(self, path: Path, stream: BinaryIO, *, limits: ArchiveLimits) -> None:
@@ -84,7 +84,7 @@ class Tar(Archive):
                     if end > limits.walked_bytes or (
                         end > MIN_RATIO_BYTES and end > packed_bytes * limits.ratio
                     ):
-                        raise self._limit_error(f"{end:,} bytes packed into {packed_bytes:,}")
+                        raise self._build_limit_error(f"{end:,} bytes packed into {packed_bytes:,}")
                     self._list_member(member)
                 stream.seek(cast("Any", tar).offset)
             # tarfile treats a broken header in the middle as the end of the archive.
@@ -174,7 +174,7 @@ def open_tar_stream(path: Path) -> BinaryIO | None:
     return None
 
 
-def _central_directory_size(path: Path) -> int:
+def _read_central_directory_size(path: Path) -> int:
     """Return the size of a zip's central directory (APPNOTE 4.3.16; all ones in zip64)."""
     length = path.stat().st_size
     with path.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""Count imported posts and reconcile them with the cleaned ones.
+"""Reconcile the imported posts with the cleaned posts, and count both.
 
 Scope: counting. Out of scope: cleaning, the Dagster check.
 """
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-ACCOUNT_ERRORS = ("missing", "unknown", "twice", "without_reason")
+RECONCILIATION_ERRORS = ("missing", "unknown", "twice", "without_reason")
 
 
 def reconcile_posts(
-    raw: pl.DataFrame, cleaned: pl.DataFrame, *, quarantined: Iterable[str] = ()
+    raw_posts: pl.DataFrame, documents: pl.DataFrame, *, quarantined_ids: Iterable[str] = ()
 ) -> dict[str, int]:
     """Compare the imported posts with the cleaned rows by `source_id`, and count them.
 
@@ -23,19 +23,19 @@ def reconcile_posts(
     duplicated.
 
     Args:
-        raw: `source_id` of the imported posts.
-        cleaned: `source_id`, `kept` and `dropped_because`.
-        quarantined: `source_id` of the quarantined rows.
+        raw_posts: `source_id` of the imported posts.
+        documents: `source_id`, `kept` and `dropped_because`.
+        quarantined_ids: `source_id` of the quarantined rows.
 
     Returns:
-        The counts of each outcome, and of each of `ACCOUNT_ERRORS`.
+        The counts of each outcome, and of each of `RECONCILIATION_ERRORS`.
     """
-    imported_ids = set(raw["source_id"])
-    cleaned_ids = set(cleaned["source_id"])
-    quarantined_ids = set(quarantined)
+    imported_ids = set(raw_posts["source_id"])
+    cleaned_ids = set(documents["source_id"])
+    quarantined_ids = set(quarantined_ids)
     accounted_ids = cleaned_ids | quarantined_ids
-    kept_rows = cleaned.filter(pl.col("kept"))
-    dropped_rows = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
+    kept_rows = documents.filter(pl.col("kept"))
+    dropped_rows = documents.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
     return {
         "imported": len(imported_ids),
         "kept": kept_rows.height,
@@ -43,20 +43,20 @@ def reconcile_posts(
         "quarantined": len(quarantined_ids),
         "missing": len(imported_ids - accounted_ids),
         "unknown": len(accounted_ids - imported_ids),
-        "twice": cleaned.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
-        "without_reason": cleaned.height - kept_rows.height - dropped_rows.height,
+        "twice": documents.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
+        "without_reason": documents.height - kept_rows.height - dropped_rows.height,
     }
 
 
 def is_balanced(counts: Mapping[str, int]) -> bool:
     """Return whether no post was lost between import and cleaning (`reconcile_posts`)."""
     accounted_posts = counts["kept"] + counts["dropped"] + counts["quarantined"]
-    return accounted_posts == counts["imported"] and not any(map(counts.get, ACCOUNT_ERRORS))
+    return accounted_posts == counts["imported"] and not any(map(counts.get, RECONCILIATION_ERRORS))
 
 
-def count_dropped_by_reason(cleaned: pl.DataFrame) -> dict[str, int]:
-    """Return the number of dropped posts by `dropped_because`, most frequent first."""
-    return count_values(cleaned.filter(pl.col("dropped_because") != "")["dropped_because"])
+def count_dropped_by_reason(documents: pl.DataFrame) -> dict[str, int]:
+    """Return the number of dropped posts by `dropped_because`, the most frequent first."""
+    return count_values(documents.filter(pl.col("dropped_because") != "")["dropped_because"])
 
 
 def count_values(values: pl.Series) -> dict[str, int]:
@@ -65,7 +65,7 @@ def count_values(values: pl.Series) -> dict[str, int]:
 
 
 def sum_counts(*counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the sum of several counts, the largest first and equal ones by name."""
+    """Add up several counts, and sort them by descending count, then by name."""
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
