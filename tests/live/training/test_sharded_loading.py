@@ -29,7 +29,7 @@ from twin_resources.storage.weights.weight_hashes import weight_hashes
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 FULL = {"lora": None, "learning_rate": 1e-3}
-SHARDED, UNSHARDED = "read the base model in shares", "every rank reads the whole base model"
+SHARDED, UNSHARDED = "loaded the base model in shards", "every rank reads the whole base model"
 
 
 def write_zero3_launch(precision: str, folder: Path) -> str:
