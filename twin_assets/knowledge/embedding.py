@@ -1,4 +1,4 @@
-"""Embed chunks into rows of `embeddings`: each has a vector and the data that an answer cites.
+"""Embed chunks: each row of `embeddings` has a vector and the data that an answer cites.
 
 Scope: the contract of the table, the pure function that fills it, and its update.
 Out of scope: cutting (`chunking`), the model (`twin_resources.models.embedder`), indexes

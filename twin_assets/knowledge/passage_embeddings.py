@@ -67,7 +67,7 @@ def quotations_are_verbatim(
 
 
 def _read_kept_texts(tables: Tables, author: str, documents: pl.Series) -> pl.DataFrame:
-    """Return `document_id` and `text` of those documents that are kept."""
+    """Return `document_id` and `text` of the kept documents among these."""
     ids, columns = documents.unique(), ["document_id", "text", "kept"]
     rows = read_by_id(tables, "cleaned_documents", author, "document_id", ids, columns)
     return rows.filter("kept")

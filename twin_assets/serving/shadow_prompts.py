@@ -36,7 +36,7 @@ class ShadowPrompt:
     Attributes:
         source: `recorded` (a trace) or `held_out` (a sample).
         prompt_id: trace id or sample id.
-        passages: context of the prompt; removed chunks of a held-out sample are omitted.
+        passages: context of the prompt; for a held-out sample, without deleted chunks.
     """
 
     source: str
@@ -72,7 +72,7 @@ def select_prompts(
 
     Readers' recorded prompts come first, the newest first, without repeated questions. If there are
     fewer than `min_prompts`, held-out samples ordered by hash are added. A recorded prompt with a
-    removed chunk is omitted, because its context cannot be shown again.
+    deleted chunk is omitted, because its context cannot be shown again.
 
     Args:
         interactions: rows of the asset `interactions`, or None if there are none.
@@ -104,10 +104,10 @@ def select_prompts(
 
 
 def shuffle_by_trial(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPrompt]:
-    """Return the prompts in the trial's random order, which added prompts do not change.
+    """Return the prompts in the trial's random order, which additional prompts do not change.
 
-    In chronological order, neighbouring questions often come from one reader. A quarter of equal
-    candidates were then rolled back, but only 7 % in random order.
+    In chronological order, neighbouring questions often come from one reader. A quarter of the
+    candidates that equalled the incumbent were then rolled back; in random order, 7 % were.
 
     Args:
         trial: id of the comparison.
@@ -119,7 +119,7 @@ def render_prompt(prompt: ShadowPrompt, author: Author, template: str) -> list[M
     """Render the messages for a version that was trained with `template`.
 
     Raises:
-        TwinError: this code does not contain the template.
+        TwinError: the template is unknown.
     """
     return render(
         find_template(template),

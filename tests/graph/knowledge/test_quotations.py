@@ -340,7 +340,7 @@ ONE_POST = pl.DataFrame(
 
 def test_a_small_corpus_is_calibrated_by_questions_to_others(embedder: Embedder) -> None:
     passages = quotable_rows.embed_passages(ONE_POST, embedder)
-    row = quote_calibration_rows.calibration_row("ann", passages, embedder)
+    row = quote_calibration_rows.compute_calibration_row("ann", passages, embedder)
     [nearest] = passages["vector"].to_numpy() @ embedder.embed(read_foreign_questions()).T
     assert row["threshold"].to_list() == [
         pytest.approx(np.quantile(nearest, FEW_SENTENCES_DECLINE_SHARE))
@@ -362,7 +362,7 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
     with closing(State.open(home_with_embedder.state_address)) as state:
         tables = Tables(home_with_embedder.tables_base, state=state)
         passages = quotable_rows.embed_passages(posts, embedder)
-        row = quote_calibration_rows.calibration_row("ann", passages, embedder)
+        row = quote_calibration_rows.compute_calibration_row("ann", passages, embedder)
         store_rows(tables, PASSAGES_TABLE, "ann", passages, key="passage_id")
         store_rows(tables, CALIBRATION_TABLE, "ann", row, key="author")
     vector = embedder.embed(["How long does oil last in a clock?"])[0]

@@ -284,7 +284,7 @@ def test_no_answer_is_bought_without_money_for_its_judge(
 ) -> None:
     result = shop_with_a_paid_judge(home, tables, usd=0.0001).buy(labels=12)
     assert (result.labels, provider.bill.requests) == (0, 0)
-    assert "leaves the judge too little" in result.stop_reason
+    assert "leaves too little money to judge" in result.stop_reason
 
 
 def test_an_answer_without_usage_costs_the_whole_reservation(
