@@ -46,7 +46,7 @@ PREFERENCE_VERSION = "1"
 def update_preferences(
     tables: Tables, author: Author
 ) -> tuple[SyncResult, dict[str, dict[str, int]]]:
-    """Bring the table up to date; return pairs by source, and those not made by reason, with it.
+    """Bring the table up to date; return the result, and counts of used and left-out pairs.
 
     Raises:
         TableNotFoundError: instruction_dataset or document_chunks was never materialized.
@@ -176,9 +176,8 @@ def _render_pairs(
 ) -> list[dict[str, Any]]:
     """Render the pairs of traces: the recorded question and context in the recorded template.
 
-    As in `instruction_dataset`, the prompts contain neither persona nor refused topics. Chunks of
-    `held_out_chunks` are removed too: a reader's answer may use them, but a training sample never
-    shows them.
+    As in `instruction_dataset`, the prompts contain neither persona nor refused topics. Chunks in
+    `held_out_chunks` are also removed, because no training sample may show them.
     """
     chunk_ids = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
     columns = ["chunk_id", *SHOWN_COLUMNS]

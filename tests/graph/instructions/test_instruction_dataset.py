@@ -8,7 +8,7 @@ import pytest
 from tests.graph.instructions.conftest import ADA, FinishedRun, Graph, tables_of
 from tests.graph.instructions.made_up_posts import clean, documents, store_posts
 from tests.stored_rows import store_rows
-from twin_assets.instructions import building
+from twin_assets.instructions.dataset_building import update_dataset
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_resources.authors import write_author
 from twin_resources.errors import TwinError
@@ -190,6 +190,4 @@ def test_outdated_embeddings_are_an_error(home_with_embedder: Settings, embedder
     tables = tables_of(home_with_embedder)
     clean(tables, documents(range(3)))
     with pytest.raises(TwinError, match="document_chunks"):
-        building.update_dataset(
-            tables, ADA, retriever=Retriever(home_with_embedder.tables_base, embedder)
-        )
+        update_dataset(tables, ADA, retriever=Retriever(home_with_embedder.tables_base, embedder))

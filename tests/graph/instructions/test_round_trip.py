@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import ADA, TWELVE_POSTS, FinishedRun
-from twin_assets.instructions import building, round_trip
+from twin_assets.instructions import round_trip
+from twin_assets.instructions.dataset_building import update_dataset
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.retrieval import RetrievalQuery, Retriever
@@ -71,7 +72,7 @@ def test_a_question_that_does_not_find_its_post_is_replaced(
     questions = original.filter(pl.col("instruction_source") != "template:continuation")
     assert questions.height == questions["document_id"].n_unique() > 10  # one title per post
     monkeypatch.setattr(round_trip, "MAX_FOUND_RANK", 0)
-    building.update_dataset(tables, ADA, retriever=ready)
+    update_dataset(tables, ADA, retriever=ready)
     replaced = tables.read("instruction_dataset", "ada").sort("sample_id")
     assert set(replaced["instruction_source"]) == {"template:continuation"}
     assert replaced["answer"].equals(original["answer"])
