@@ -1,6 +1,6 @@
 """Define the asset `instruction_dataset`: chat samples with the author's own answers.
 
-Scope: the asset and the checks. Out of scope: how a sample is made (`dataset_building`).
+Scope: the asset and the checks. Out of scope: building the samples (`dataset_building`).
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Define the data contract of the instruction stage: splits, drafts and samples.
 
-Scope: columns, types and rules of the three tables. Out of scope: how a row is made.
+Scope: columns, types and rules of the tables. Out of scope: making the rows.
 """
 # pyright: strict
 
@@ -53,7 +53,7 @@ class InstructionDrafts(dy.Schema):
 
 
 class TeacherQuestions(dy.Schema):
-    """Table `teacher_questions`: one row for every draft that a teacher was asked about.
+    """Table `teacher_questions`: one row for every draft that was sent to a teacher.
 
     `question`, `outcome` and the columns from `tries` on are fields of `teacher.TeacherReply`.
     `turn` counts how often a sample without a question was asked about again.

@@ -111,7 +111,7 @@ def find_contained_answers(
 ) -> list[str]:
     """Return the ids of held-out answers that training answers contain.
 
-    More than `MAX_CONTAINED_SHARE` of such an answer's n-grams are in training answers.
+    An answer is contained if training answers have over `MAX_CONTAINED_SHARE` of its n-grams.
 
     Args:
         held_out: n-grams by sample id.

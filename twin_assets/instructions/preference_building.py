@@ -141,30 +141,14 @@ def _read_shown_passages(
     passages = tables.read(
         SAMPLES_TABLE, author, columns=columns, where=sql_in_filter("sample_id", sample_ids)
     )
-    return list(
-        _index_passages(own_chunks, {row["sample_id"]: row for row in passages.to_dicts()}).values()
-    )
-
-
-def _index_passages(
-    chunk_rows: pl.DataFrame, samples: Mapping[str, Mapping[str, Any]]
-) -> dict[str, AuthorPassage]:
-    if not samples:
-        return {}
-    return {
-        sample_id: AuthorPassage(
-            sample_id=sample_id,
-            document_id=samples[sample_id]["document_id"],
-            chunk_id=chunk_id,
-            own_chunks=frozenset(own_chunks),
-            start=samples[sample_id]["start"],
-            end=samples[sample_id]["end"],
-            question=samples[sample_id]["question"],
-            answer=samples[sample_id]["answer"],
+    rows_by_id = {row["sample_id"]: row for row in passages.to_dicts()}
+    return [
+        AuthorPassage(
+            **rows_by_id[sample_id], chunk_id=chunk_id, own_chunks=frozenset(sample_chunks)
         )
-        for sample_id, chunk_id, own_chunks in chunk_rows.iter_rows()
-        if sample_id in samples
-    }
+        for sample_id, chunk_id, sample_chunks in own_chunks.iter_rows()
+        if sample_id in rows_by_id
+    ]
 
 
 def _render_pairs(

@@ -1,7 +1,7 @@
-"""Define the asset `preference_dataset`: pairs of answers in which the author's is chosen.
+"""Define the asset `preference_dataset`: pairs of answers in which the author's is the chosen one.
 
-Scope: the asset and the checks. Out of scope: how a pair is made (`preference_building`), training
-on it (`training/checkpoints.py`).
+Scope: the asset and the checks. Out of scope: building the pairs (`preference_building`), training
+on them (`training/checkpoints.py`).
 """
 
 from typing import Any

@@ -72,7 +72,7 @@ def update_ranks(
         questions: `sample_id`, `document_id`, `question`.
 
     Raises:
-        TwinError: the embeddings were made with a different embedder, or lack a post.
+        TwinError: the embeddings come from a different embedder, or lack a post.
     """
     vectors: dict[str, Any] = {}
     passages: _PassageIndex | None = None

@@ -28,7 +28,7 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
     """Return the column types of `embeddings`: those of `document_chunks` and three more.
 
     `indexed_text` (title and text) is embedded and indexed for full-text search; readers see
-    `text`. `embedder` is the revision that made `vector`.
+    `text`. `embedder` is the revision of the embedder that computed `vector`.
     """
     return {
         **chunk_columns(),

@@ -193,7 +193,7 @@ def _find_withdrawal_reason(
     if current_policy.models[-1].model != models[-1].model:
         return f"the paid model was {current_policy.models[-1].model}"
     if current_policy.embedder != embedder:
-        return "its labels were made with another embedder"
+        return "its labels come from another embedder"
     if current_policy.judges != judges:
         return "other judges are certified now"
     if current_policy.margin != margin:
