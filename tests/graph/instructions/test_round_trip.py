@@ -1,4 +1,4 @@
-"""Questions that do not find their post are replaced; every question is measured once."""
+"""Test that questions that do not find their post are replaced, and are measured once."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def build_samples(question: str) -> pl.DataFrame:
 def test_ranks_are_measured_once(ready: Retriever, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada", where="document_id = 'doc-004'")
     question = " ".join(rows["answer"][0].split()[:40])
-    first = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
+    initial = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
     ranks = dict(
         tables.read(round_trip.RANKS_TABLE, "ada", columns=["document_id", "rank"]).iter_rows()
     )
     assert ranks["doc-004"] == 1
     assert sorted(ranks.values()) == list(range(1, 13))
-    assert first.lost_sample_ids == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
-    assert list(first.vectors) == [question]
+    assert initial.lost_sample_ids == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
+    assert list(initial.vectors) == [question]
 
     result = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
-    assert result.lost_sample_ids == first.lost_sample_ids
+    assert result.lost_sample_ids == initial.lost_sample_ids
     assert not result.vectors
 
 

@@ -1,6 +1,6 @@
-"""A teacher writes the questions of the dataset over HTTP, and fails like real teachers.
+"""Test a teacher that writes the dataset's questions over HTTP and fails as real teachers do.
 
-The answers stay the author's text, a bad reply affects one sample, and nothing is paid twice.
+The answers remain the author's text, a bad reply affects one sample, and nothing is paid twice.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import pytest
 
 from tests.graph.instructions import teacher_server as served
 from tests.graph.instructions.conftest import ADA, FinishedRun, Graph
-from tests.graph.instructions.made_up_posts import clean, documents, post
-from tests.graph.instructions.teacher_server import TeacherServer, teacher_server
+from tests.graph.instructions.made_up_posts import build_documents, build_post, store_documents
+from tests.graph.instructions.teacher_server import TeacherServer, start_teacher_server
 from twin_assets.instructions.dataset_building import BuildResult, update_dataset
 from twin_assets.instructions.teacher import Teacher, TeacherPrompt
 from twin_assets.instructions.teacher_questions import TeacherResult, count_pending_questions
@@ -43,7 +43,7 @@ def ready(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TeacherServer]:
-    with teacher_server() as running:
+    with start_teacher_server() as running:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
         monkeypatch.setenv("OPENAI_API_BASE", running.url)
         yield running
@@ -63,7 +63,7 @@ def create_teacher(model: str = UNPRICED, budget: PurposeBudget | None = None) -
     return Teacher(model, budget=budget, first_pause_s=0.01)
 
 
-def teacher_result(result: BuildResult) -> TeacherResult:
+def get_usage(result: BuildResult) -> TeacherResult:
     assert result.teacher_result is not None
     return result.teacher_result
 
@@ -86,16 +86,16 @@ def test_a_teacher_writes_only_questions(
     assert set(rows["instruction_source"]) == {"teacher:openai/teacher"}
     assert all(question.startswith("What happens to the ") for question in rows["question"])
     assert sorted(server.passages) == sorted(rows["answer"])
-    assert teacher_result(result).requests == rows.height
-    assert teacher_result(result).outcomes == {"written": rows.height}
-    assert teacher_result(result).prompt_tokens == rows.height * served.PROMPT_TOKENS
+    assert get_usage(result).requests == rows.height
+    assert get_usage(result).outcomes == {"written": rows.height}
+    assert get_usage(result).prompt_tokens == rows.height * served.PROMPT_TOKENS
     assert log_lines
     assert not any(answer[:20] in line for line in log_lines for answer in rows["answer"])
 
-    second = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    second_result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert len(server.passages) == rows.height  # Paid questions are not requested again.
-    assert teacher_result(second).requests == 0
-    assert second.sync_result.data_version == result.sync_result.data_version
+    assert get_usage(second_result).requests == 0
+    assert second_result.sync_result.data_version == result.sync_result.data_version
 
     update_dataset(tables, ADA, retriever=ready)
     assert tables.read("instruction_dataset", "ada").equals(by_template)
@@ -107,15 +107,15 @@ def test_only_edited_passages_are_requested_again(
     update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     server.passages.clear()
     sentence = "A new sentence about a winch that nobody has turned since the year of the storm. "
-    paragraphs = post(3).split("\n\n")
+    paragraphs = build_post(3).split("\n\n")
     paragraphs[1] = "\n\n".join([sentence * 4, paragraphs[1]])
-    clean(tables, documents(range(12), doc_3="\n\n".join(paragraphs)))
-    graph.execute(_chunks_and_vectors())
+    store_documents(tables, build_documents(range(12), doc_3="\n\n".join(paragraphs)))
+    graph.execute(_select_chunks_and_vectors())
     update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert server.passages == [(sentence * 4).strip()]
 
 
-def _chunks_and_vectors() -> dg.AssetSelection:
+def _select_chunks_and_vectors() -> dg.AssetSelection:
     return dg.AssetSelection.assets("document_chunks", "embeddings")
 
 
@@ -138,7 +138,7 @@ def test_a_bad_reply_affects_one_sample(
 ) -> None:
     answers = tables.read("instruction_dataset", "ada", columns=["answer"])["answer"].to_list()
     step = len(answers) // len(BAD)
-    bad = {answers[step * place]: behaviour for place, behaviour in enumerate(BAD)}
+    bad = {answers[step * position]: behaviour for position, behaviour in enumerate(BAD)}
     server.behaviour = lambda passage, _times: bad.get(passage, served.OK)
     result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
 
@@ -152,7 +152,7 @@ def test_a_bad_reply_affects_one_sample(
     for answer, outcome, tries in replies.select("answer", "outcome", "tries").iter_rows():
         assert (outcome, tries) == BAD.get(bad.get(answer, ""), ("written", 1)), bad.get(answer)
     expected = Counter(outcome for outcome, _ in BAD.values())
-    assert teacher_result(result).outcomes == dict(expected | {"written": len(answers) - len(bad)})
+    assert get_usage(result).outcomes == dict(expected | {"written": len(answers) - len(bad)})
     rate_limited = next(answer for answer, behaviour in bad.items() if behaviour == "429")
     times = [
         at for passage, at in zip(server.passages, server.request_times, strict=True)
@@ -170,12 +170,12 @@ def test_a_bad_reply_affects_one_sample(
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
-    first = [served.NO_CHOICES, "503", served.EMPTY, "429"]
-    server.behaviour = lambda passage, times: served.OK if times else first[len(passage) % 3]
+    replies = [served.NO_CHOICES, "503", served.EMPTY, "429"]
+    server.behaviour = lambda passage, times: served.OK if times else replies[len(passage) % 3]
     result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
-    assert teacher_result(result).outcomes == {"written": rows}
-    assert teacher_result(result).requests == 2 * rows
+    assert get_usage(result).outcomes == {"written": rows}
+    assert get_usage(result).requests == 2 * rows
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -186,7 +186,7 @@ def test_the_budget_is_never_exceeded(
     limit = 10 * USD
     small = create_budget(state, limit)
     result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, small))
-    usage = teacher_result(result)
+    usage = get_usage(result)
     written_count = usage.outcomes["written"]
     assert 3 <= written_count <= 10
     assert usage.outcomes == {"written": written_count, "over_budget": rows - written_count}
@@ -199,10 +199,10 @@ def test_the_budget_is_never_exceeded(
     larger = create_budget(state, 1.0)  # Earlier spending counts.
     assert larger.remaining_usd() == pytest.approx(1.0 - written_count * USD)
     result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, larger))
-    assert teacher_result(result).outcomes == {"written": rows}
+    assert get_usage(result).outcomes == {"written": rows}
     assert len(server.passages) == rows
-    assert teacher_result(result).usd == pytest.approx((rows - written_count) * USD, abs=1e-6)
-    assert teacher_result(result).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
+    assert get_usage(result).usd == pytest.approx((rows - written_count) * USD, abs=1e-6)
+    assert get_usage(result).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -290,11 +290,11 @@ def test_an_unreachable_teacher_is_named(
 
 
 _UPDATE = """
-from tests.graph.instructions.conftest import ADA, tables_of
+from tests.graph.instructions.conftest import ADA, open_tables
 from twin_assets.instructions.dataset_building import update_dataset
 from twin_assets.instructions.teacher import Teacher
 from twin_resources.settings import load_settings
-update_dataset(tables_of(load_settings()), ADA, retriever=None, teacher=Teacher("MODEL"))
+update_dataset(open_tables(load_settings()), ADA, retriever=None, teacher=Teacher("MODEL"))
 """
 
 

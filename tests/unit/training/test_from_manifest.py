@@ -203,9 +203,7 @@ def test_differences_from_the_original_environment_are_listed(base: Path) -> Non
     assert differences_found[2] == "no-such-package was 1 and is now missing"
 
 
-def test_comments_do_not_change_the_code_hash(
-    tmp_path: Path,
-) -> None:
+def test_comments_do_not_change_the_code_hash(tmp_path: Path) -> None:
     for name in TRAINING_CODE_FILES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(PROJECT / "twin_assets" / name, tmp_path / name)

@@ -63,9 +63,7 @@ def test_imported_packages_stay_imported() -> None:
     assert run_imports(first="scipy") == ["mlflow", "scipy", "mlflow"]
 
 
-def test_a_rank_without_deepspeed_never_imports_it(
-    tmp_path: Path,
-) -> None:
+def test_a_rank_without_deepspeed_never_imports_it(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_DEEPSPEED, str(tmp_path)],
         capture_output=True,
