@@ -36,11 +36,11 @@ def choose_author_recipe(author: Author, settings: Settings) -> AuthorRecipe:
     """Return the recipe in the author's file, or the one that fits the base model and device.
 
     The choice ignores whether the CPU supports bf16, because the trained model must not depend on
-    the machine of one run. `twin up` considers it once, for the file of a new author.
+    the machine of one run. `twin up` considers it once, when it writes a new author's file.
 
     Raises:
-        TwinError: the recipe in the file does not exist. Without one, neither the base model's name
-            nor a prepared copy shows the model's size.
+        TwinError: the file names a recipe that does not exist, or it names none and the base
+            model's size is unknown from its name and from a prepared copy.
     """
     if author.recipe:
         return AuthorRecipe(load_recipe(author.recipe), "set in the author's file")

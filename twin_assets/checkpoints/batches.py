@@ -101,10 +101,10 @@ def plan_stages(
 
     Training uses the full text of a `raw_share` of the posts, and samples from the others. No
     sentence is therefore in both. A number that occurred once in a post had an exposure of 10.7
-    bits when it was in both. Blocks take `raw_share` of the budget, or less if `max_epochs` over
-    the chosen blocks needs less; the samples take the remainder. Steps of both kinds have the same
-    size, because DeepSpeed fixes the number of micro-batches per step for the whole run. If the
-    posts cannot fill a step of each kind, none is used in full.
+    bits when its post was in both. Blocks take `raw_share` of the budget, or less if `max_epochs`
+    over the chosen blocks needs less; the samples take the remainder. Steps of both kinds have the
+    same size, because DeepSpeed fixes the number of micro-batches per step for the whole run. If
+    the posts cannot fill a step of each kind, none is used in full.
 
     Args:
         blocks: blocks of raw posts; their indices in a step follow those of the samples.
@@ -153,7 +153,7 @@ def _choose_raw_documents(
 ) -> frozenset[str]:
     """Randomly choose the documents to use in full, among those that have a block.
 
-    At least one document is chosen, and at least one of several is not.
+    At least one document is chosen; if there are several, at least one is not.
     """
     block_documents = {block.document_id for block in blocks}
     documents = block_documents.union(sample.document_id for sample in samples) - {

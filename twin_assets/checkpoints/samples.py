@@ -212,8 +212,8 @@ def strip_messages(
 ) -> list[dict[str, str]]:
     """Return messages with stripped contents; a leading newline would merge with the template's.
 
-    Control tokens in the contents are escaped, also in the author's own text. Otherwise, a token
-    that ends a turn would end the answer's loss span too early.
+    Control tokens in the contents are escaped, including those in the author's own text. Otherwise,
+    a token that ends a turn would end the answer's loss span too early.
     """
     return marks.escape_messages(
         {"role": message["role"], "content": message["content"].strip()} for message in messages

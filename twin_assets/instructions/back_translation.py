@@ -207,7 +207,8 @@ class _Post:
 
     def _rotate_wordings(self, wordings: Sequence[str], subject: str) -> list[str]:
         """Rotate the wordings by a hash of the post's id and the subject."""
-        offset = _hash_number(f"{self._id}/{subject}") % len(wordings)
+        digest = hashlib.sha256(f"{self._id}/{subject}".encode()).digest()
+        offset = int.from_bytes(digest[:8]) % len(wordings)
         return [*wordings[offset:], *wordings[:offset]]
 
 
@@ -228,7 +229,3 @@ def _is_distinctive_question(question: str, inserted_text: str) -> bool:
 
 def _split_sentences(plain: str) -> list[str]:
     return [sentence.strip() for sentence in _SENTENCE.split(plain) if sentence.strip()]
-
-
-def _hash_number(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])

@@ -265,7 +265,7 @@ def _apply_teacher_questions(
 def _replace_lost_questions(
     draft_rows: pl.DataFrame, tables: Tables, author: str, retriever: Retriever
 ) -> tuple[pl.DataFrame, Mapping[str, Any]]:
-    """Replace badly worded questions, and those that do not retrieve their post, by continuations.
+    """Replace questions that are badly worded or do not retrieve their post with continuations.
 
     Returns:
         The drafts, and the vectors of the questions that were searched in this run.

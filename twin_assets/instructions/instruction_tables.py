@@ -13,7 +13,7 @@ MIN_PASSAGE_WORDS = 40
 MAX_PASSAGE_WORDS = 160
 AUTHOR_ROWS_CONDITION = "split != 'general'"
 """SQL condition for the rows of `instruction_dataset` that are the author's own."""
-MIN_POST_WORDS = 10  # for a post that is one answer as a whole; cleaning drops shorter posts
+MIN_POST_WORDS = 10  # words of a post that is an answer as a whole; cleaning drops shorter posts
 
 
 class DocumentSplits(dy.Schema):
@@ -56,7 +56,7 @@ class TeacherQuestions(dy.Schema):
     """Table `teacher_questions`: one row for every draft that was sent to a teacher.
 
     `question`, `outcome` and the columns from `tries` on are fields of `teacher.TeacherReply`.
-    `turn` counts how often a sample without a question was asked about again.
+    `turn` counts the repeated attempts to get a question for the sample.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)

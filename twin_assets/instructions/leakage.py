@@ -111,7 +111,7 @@ def find_contained_answers(
 ) -> list[str]:
     """Return the ids of held-out answers that training answers contain.
 
-    An answer is contained if training answers have over `MAX_CONTAINED_SHARE` of its n-grams.
+    An answer is contained if more than `MAX_CONTAINED_SHARE` of its n-grams are in training data.
 
     Args:
         held_out: n-grams by sample id.

@@ -80,7 +80,7 @@ def find_wordings(language: str) -> QuestionWordings:
 
 
 def is_distinctive(wording: str, **fields: str) -> bool:
-    """Return whether two questions with this wording and different values would not be similar.
+    """Return whether different values make questions with this wording dissimilar.
 
     Args:
         fields: the values to insert into the wording.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 RANKS_TABLE = "question_ranks"
 ROUND_TRIP_VERSION = "1"
-MAX_FOUND_RANK = 5  # of a post; a prompt shows four passages, possibly besides the answer's own
+MAX_FOUND_RANK = 5  # in posts; a prompt shows four passages
 _BATCH_SIZE = 64  # questions compared at a time: 25 MB at 100,000 passages
 
 

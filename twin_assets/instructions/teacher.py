@@ -5,7 +5,7 @@ writes only the question; the answer remains the author's own text. Out of scope
 questions (`teacher_questions.py`), one request and its cost (`access/paid_completion.py`),
 templates (`back_translation.py`).
 
-A bad reply affects only its own sample. If sample after sample fails or gets an unusable reply, no
+A bad reply affects only its own sample. After many consecutive samples without a usable reply, no
 more requests are sent, because each sample may cost three.
 """
 # pyright: strict
@@ -207,7 +207,7 @@ class Teacher:
         return updated_reply, not question
 
     def _pause_before_retry(self, error: Exception, *, tries: int) -> bool:
-        """Return whether to retry a failed request, after the pause before the retry."""
+        """Pause before a retry; return whether the failed request should be retried."""
         from openai import (
             AuthenticationError,
             BadRequestError,

@@ -76,8 +76,8 @@ class DocumentChunks(dy.Schema):
     included; `position` counts from 0 within the document. `heading` is the title, which cleaning
     removes from the text; it is embedded and searched with the text (`indexed_text`). `chunk_id`
     joins the document's id and `content_hash`. Citations, samples and votes refer to the text by
-    this id, so editing one paragraph or the title does not change the ids of the other chunks. The
-    id includes the document's id because the same words in two posts are cited separately, and
+    this id, so an edit of a paragraph or of the title does not change the ids of unedited chunks.
+    The id includes the document's id because the same words in two posts are cited separately, and
     erasing one post must not erase the other's chunk.
     """
 

@@ -9,7 +9,7 @@ therefore shows the post's title as a topic above one of its sentences. It selec
 nearest to the question, then that passage's nearest sentence. Nearness is the cosine after the mean
 of all candidates is subtracted, because features that all posts share do not distinguish them. Many
 sentences near a title answer nothing on their own, so more questions are tried than are shown. The
-best quotations have the highest plain cosine of question and sentence. Only for that cosine, the
+best quotations have the highest plain cosine of question and sentence. For that cosine only, the
 sentence is embedded without its title.
 """
 # pyright: strict

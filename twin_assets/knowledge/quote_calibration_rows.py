@@ -167,7 +167,7 @@ def _find_frequent_languages(languages: pl.Series) -> list[str]:
 
 
 def _sample_held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
-    """Return the indices of sampled passages, and the first long enough sentence of each."""
+    """Return the indices of sampled passages, and the first sufficiently long sentence of each."""
     passage_ids: list[str] = passages["passage_id"].to_list()
     indices: list[int] = []
     sentences: list[str] = []

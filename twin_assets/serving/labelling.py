@@ -52,7 +52,7 @@ BATCH_SIZE = 10
 MAX_TOKENS = 200  # per answer
 
 PaidReply = Completion | ReusableAnswer
-AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
+AskOwnModel = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class LabelSources:
     """The models and lookups that a purchase uses.
 
     Attributes:
-        ask_own: function that sends rendered prompts to the stable version.
+        ask_own_model: function that sends rendered prompts to the stable version.
         paid: client of the paid model.
         embed: function that embeds questions and passages.
         readers: reader of each recorded prompt, by trace id.
     """
 
-    ask_own: AskOwn
+    ask_own_model: AskOwnModel
     paid: PaidAnswers
     embed: Embed
     readers: Mapping[str, str]
@@ -268,7 +268,7 @@ class _BatchLabeller:
             for prompt, answer in zip(unanswered_prompts, paid_answers, strict=True)
             if answer
         ]
-        own_answers = self.sources.ask_own(
+        own_answers = self.sources.ask_own_model(
             [
                 render_prompt(prompt, self.author, self.version.template)
                 for prompt, _ in paid_replies

@@ -141,7 +141,9 @@ def measure_reference(
     *,
     packing: bool = False,
 ) -> dict[str, list[float]]:
-    """Measure log-probabilities of the reference (the initial model); ranks divide up the pairs.
+    """Measure the log-probabilities of the reference, which is the initial model.
+
+    The pairs are divided among the ranks.
 
     Args:
         model: the prepared model; it is in training mode afterwards.

@@ -22,7 +22,6 @@ from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import computes_in_bf16
 
 if TYPE_CHECKING:
-    import torch
     from accelerate import Accelerator
 
     from twin_assets.checkpoints.job import Job
@@ -73,7 +72,7 @@ def effective_settings(
         else job.recipe.max_grad_norm,
         "seed": torch.initial_seed(),
         "trained_weights": sum(
-            _count_weights(parameter)
+            int(getattr(parameter, "ds_numel", parameter.numel()))
             for parameter in unwrapped_model.parameters()
             if parameter.requires_grad
         ),
@@ -87,7 +86,7 @@ def effective_settings(
 
 
 def expected_settings(job: Job, model: Any = None) -> Values:
-    """Return the values among these that the recipe and the launch configuration determine.
+    """Return the `effective_settings` that the recipe and the launch configuration require.
 
     Args:
         model: the model with its linear layers; without a model, the recipe must name them.
@@ -236,7 +235,9 @@ def _read_lora_settings(unwrapped_model: Any) -> Values:
     values_by_name = {
         "lora_rank": {layer.r["default"] for layer in layers.values()},
         "lora_alpha": {layer.lora_alpha["default"] for layer in layers.values()},
-        "lora_dropout": {_read_dropout(layer) for layer in layers.values()},
+        "lora_dropout": {
+            float(getattr(layer.lora_dropout["default"], "p", 0.0)) for layer in layers.values()
+        },
     }
     modules = Counter(name.rpartition(".")[2] for name in layers)
     return {"lora_modules": dict(sorted(modules.items()))} | {
@@ -249,13 +250,5 @@ def _common_value(values: set[Any]) -> Any:
     return values.copy().pop() if len(values) == 1 else sorted(values)
 
 
-def _read_dropout(layer: Any) -> float:
-    return float(getattr(layer.lora_dropout["default"], "p", 0.0))
-
-
 def _uses_gradient_checkpointing(model: Any) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
-
-
-def _count_weights(parameter: torch.nn.Parameter) -> int:
-    return int(getattr(parameter, "ds_numel", parameter.numel()))

@@ -4,10 +4,10 @@ Scope: model, optimizer, steps, and reporting from rank 0. Out of scope: trainin
 (`samples.py`, `batches.py`), losses (`losses.py`), starting and retrying (`training_launcher/`),
 publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
 
-The module runs as `python -m twin_assets.training.train --job job.json`, by fork or by a launcher,
-with or without DeepSpeed, on any number of ranks. A single CPU rank needs neither a launcher nor
-DeepSpeed. The job's folder contains everything that determines the weights, and training resumes
-from its last complete checkpoint.
+The module runs as `python -m twin_assets.training.train --job job.json`, in a forked process or
+under a launcher, with or without DeepSpeed, on any number of ranks. A single CPU rank needs neither
+a launcher nor DeepSpeed. The job's folder contains everything that determines the weights, and
+training resumes from its last complete checkpoint.
 
 The module is a plain loop over accelerate instead of transformers' or TRL's Trainer. On two CPU
 cores, importing it takes a rank 2.3 CPU s, transformers' Trainer 7.3 and TRL's trainers 8.4. The

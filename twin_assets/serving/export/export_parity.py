@@ -6,9 +6,9 @@ comparison for served models (`evaluation/served/parity.py`), comparing GGUF fil
 (`twin_resources/models/serving/serving_parity.py`, which is used here).
 
 The reference is the base model with its unmerged adapter in float32 (or the fully trained model).
-The limits come from SmolLM2-135M with LoRA matrices B of standard deviation .02. Merged in float16,
-it differs by .0023 on average and .017 at most; in bfloat16, by .015 and .12. The limits for GGUF
-are those of a base model, which differs by .002 and .02, or by .1 on average with permuted rows.
+Measured on SmolLM2-135M with LoRA matrices B of standard deviation .02, a model merged in float16
+differs by .0023 on average and .017 at most; in bfloat16, by .015 and .12. The limits for GGUF are
+those of a base model, which differs by .002 and .02, or by .1 on average with permuted rows.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _compute_logprobs(model: Any, inputs: Sequence[Any]) -> list[Any]:
 def _compare_with_llama_cpp(
     source: ExportSource, export: Path, *, export_format: Format, settings: Settings
 ) -> LogprobDifferences:
-    """Compare by means of a llama.cpp server that loads the export, as for a base model."""
+    """Compare using a llama.cpp server that loads the export, as for a base model."""
     from twin_resources.storage.weights.gguf_converter import write_model
 
     file = export / GGUF_NAMES[export_format]
