@@ -262,7 +262,8 @@ def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> LeakCounts:
 
 
 def _get_user_message(row: dict[str, Any]) -> str:
-    return next(part["content"] for part in reversed(row["messages"]) if part["role"] == "user")
+    messages = reversed(row["messages"])
+    return next(message["content"] for message in messages if message["role"] == "user")
 
 
 def _count_similar(

@@ -80,11 +80,13 @@ def count_stored_quoted_answers(tables: Tables, author: str) -> QuotedAnswers:
     documents = tables.read("cleaned_documents", author, columns=["document_id", "source_id"])
     documents = documents.join(answers, on="document_id", how="semi")
     partial_counts: list[QuotedAnswers] = []
-    for part in documents.iter_slices(_SOURCE_BATCH_SIZE):
+    for batch in documents.iter_slices(_SOURCE_BATCH_SIZE):
         columns = ("source_id", "text", "markup")
-        posts = read_by_id(tables, "raw_posts", author, "source_id", part["source_id"], columns)
-        part_answers = answers.join(part, on="document_id", how="semi")
-        partial_counts.append(count_quoted_answers(part_answers, part.join(posts, on="source_id")))
+        posts = read_by_id(tables, "raw_posts", author, "source_id", batch["source_id"], columns)
+        batch_answers = answers.join(batch, on="document_id", how="semi")
+        partial_counts.append(
+            count_quoted_answers(batch_answers, batch.join(posts, on="source_id"))
+        )
     unknown_count = answers.join(documents, on="document_id", how="anti").height
     return QuotedAnswers(
         answers=answers.height,

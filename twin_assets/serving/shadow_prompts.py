@@ -89,16 +89,16 @@ def select_prompts(
         columns = newest_rows.select("trace_id", "question", "chunk_ids")
         for trace_id, question, chunk_ids in columns.iter_rows():
             text = " ".join((question or "").split())
-            is_complete = all(name in chunks for name in chunk_ids)
+            is_complete = all(chunk_id in chunks for chunk_id in chunk_ids)
             if is_complete and len(text.split()) >= MIN_WORDS and text.casefold() not in prompts:
-                passages = tuple(chunks[name] for name in chunk_ids)
+                passages = tuple(chunks[chunk_id] for chunk_id in chunk_ids)
                 prompts[text.casefold()] = ShadowPrompt(RECORDED, trace_id, text, passages)
     if len(prompts) < min_prompts:
         held_out_rows = select_held_out_samples(dataset, trained_on=())
         columns = held_out_rows.select("sample_id", "question", "context_chunk_ids")
         for sample_id, question, chunk_ids in columns.iter_rows():
             if question.casefold() not in prompts:
-                passages = tuple(chunks[name] for name in chunk_ids if name in chunks)
+                passages = tuple(chunks[key] for key in chunk_ids if key in chunks)
                 prompts[question.casefold()] = ShadowPrompt(HELD_OUT, sample_id, question, passages)
     return list(prompts.values())
 

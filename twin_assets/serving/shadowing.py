@@ -211,7 +211,7 @@ class _BatchReplayer:
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Answer and score new rows; each judge gets all texts of the batch in one call."""
         prompt_rows = rows.filter(pl.col("source") != PROBE)
-        prompts = [self.prompts[name] for name in prompt_rows["prompt_id"].to_list()]
+        prompts = [self.prompts[prompt_id] for prompt_id in prompt_rows["prompt_id"]]
         versions = (self.versions.candidate, self.versions.incumbent)
         answers = {
             version.checkpoint: self._collect_answers(version, prompts) for version in versions
