@@ -169,12 +169,12 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
 
 
 def measure_chunk_lengths(
-    parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer
+    batches: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer
 ) -> dict[str, int]:
     """Count stored chunks that are too long or miscounted; 1,000 chunks take 0.25 s.
 
     Args:
-        parts: `heading`, `text` and `token_count` of chunks.
+        batches: `heading`, `text` and `token_count` of chunks.
         tokenizer: the tokenizer that cut them.
 
     Returns:
@@ -182,18 +182,18 @@ def measure_chunk_lengths(
         `longest`.
     """
     counts = {"counted_again": 0, "longest": 0, "too_long": 0, "miscounted": 0}
-    for part in parts:
-        texts: list[str] = part["text"].to_list()
-        indexed_texts = list(map(indexed_text, part["heading"].to_list(), texts))
+    for batch in batches:
+        texts: list[str] = batch["text"].to_list()
+        indexed_texts = list(map(indexed_text, batch["heading"].to_list(), texts))
         text_counts = pl.Series("counted", tokenizer.count_tokens(texts), pl.Int64)
         indexed_counts = pl.Series("read", tokenizer.count_tokens(indexed_texts), pl.Int64)
         max_counts = pl.DataFrame(
-            [text_counts, indexed_counts, part["token_count"]]
+            [text_counts, indexed_counts, batch["token_count"]]
         ).max_horizontal()
-        counts["counted_again"] += part.height
+        counts["counted_again"] += batch.height
         counts["longest"] = max([counts["longest"], *max_counts])
         counts["too_long"] += int((max_counts > tokenizer.token_limit).sum())
-        counts["miscounted"] += int((text_counts != part["token_count"]).sum())
+        counts["miscounted"] += int((text_counts != batch["token_count"]).sum())
     return counts
 
 

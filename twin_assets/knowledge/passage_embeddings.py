@@ -54,9 +54,9 @@ def quotations_are_verbatim(
     )
     columns = ["document_id", "start", "end", "text"]
     misquoted_count = sum(
-        quotable_rows.count_misquoted(part, _read_kept_texts(tables, author, part["document_id"]))
-        for part in unverified_rows.read_batches(columns, rows=MAX_ROWS_PER_BATCH)
-        if part.height
+        quotable_rows.count_misquoted(batch, _read_kept_texts(tables, author, batch["document_id"]))
+        for batch in unverified_rows.read_batches(columns, rows=MAX_ROWS_PER_BATCH)
+        if batch.height
     )
     if not misquoted_count:
         unverified_rows.mark_verified()
