@@ -1,5 +1,4 @@
-"""Define the parts of a checkpoint: samples, recipe, job, manifest and batches.
+"""Define what training, evaluation and export share: samples, batches, recipes, jobs, manifests.
 
-Scope: values and files that training, evaluation and export share. Out of scope: the
-training loop (`training/`).
+Scope: values and files. Out of scope: the training loop (`training/`).
 """

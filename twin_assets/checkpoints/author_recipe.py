@@ -35,12 +35,12 @@ class AuthorRecipe:
 def choose_author_recipe(author: Author, settings: Settings) -> AuthorRecipe:
     """Return the recipe in the author's file, or the one that fits the base model and device.
 
-    The choice ignores whether the CPU supports bf16. `twin up` stores it in the file of a new
-    author, and the trained model must not depend on the machine of one run.
+    The choice ignores whether the CPU supports bf16, because the trained model must not depend on
+    the machine of one run. `twin up` considers it once, when it writes a new author's file.
 
     Raises:
-        TwinError: the recipe does not exist, or it must be chosen and neither the base model's
-            name nor a prepared copy shows the model's size.
+        TwinError: the file names a recipe that does not exist, or it names none and the base
+            model's size is unknown from its name and from a prepared copy.
     """
     if author.recipe:
         return AuthorRecipe(load_recipe(author.recipe), "set in the author's file")
@@ -53,16 +53,16 @@ def choose_author_recipe(author: Author, settings: Settings) -> AuthorRecipe:
 
 
 def list_training_gpus(settings: Settings) -> list[Card]:
-    """Return the local GPUs that training uses; none if it runs on other machines."""
+    """Return the local GPUs that training uses, or none if it runs on other machines."""
     return list_usable_gpus() if settings.train_backend == "local" else []
 
 
 def count_training_ranks(recipe: Recipe, settings: Settings) -> int:
     """Return the number of training processes.
 
-    `TWIN_TRAIN_RANKS` applies if it is set, on CPUs, or without a local GPU. On local GPUs the
-    default is 1 without DeepSpeed. With DeepSpeed it is the largest number that divides a step
-    evenly.
+    This is `TWIN_TRAIN_RANKS` if it is set, if training runs on CPUs, or if there is no local GPU.
+    Otherwise it is 1 without DeepSpeed, and with DeepSpeed the largest number of local GPUs that
+    divides a step's micro-batches evenly.
     """
     launch = load_launch(recipe.launch)
     gpus = list_training_gpus(settings)

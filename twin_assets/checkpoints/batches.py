@@ -60,9 +60,9 @@ def plan_training(
     """Fill the token budget with whole steps.
 
     The order covers the author's documents evenly: each document contributes one sample before any
-    contributes a second. A general set does not count as a document. Its samples are spread evenly
-    among the author's, so every part of an epoch has the dataset's share of them. The order, and
-    therefore the weights, depends only on the samples' ids and the seed.
+    contributes a second. A general instruction set does not count as a document. Its samples are
+    spread evenly among the author's, so every part of an epoch has the dataset's share of them. The
+    order, and therefore the weights, depends only on the samples' ids and the seed.
 
     Args:
         token_budget: number of tokens. The plan has at least one step; the last one may exceed the
@@ -77,7 +77,7 @@ def plan_training(
     order = _order_samples(samples, max_epochs=max_epochs, seed=seed)
     steps: list[tuple[int, ...]] = []
     tokens = 0
-    for group in _groups(order, samples_per_step):
+    for group in _iter_full_groups(order, samples_per_step):
         group_tokens = sum(samples[index].length for index in group)
         if steps and tokens + group_tokens / 2 > token_budget:
             break
@@ -97,15 +97,14 @@ def plan_stages(
     samples_per_step: int,
     seed: int,
 ) -> BatchPlan:
-    """Plan raw posts and samples in one run, evenly mixed; each step has only one of the two kinds.
+    """Plan steps of raw posts and steps of samples in one run, evenly mixed.
 
-    `raw_share` of the posts are read in full, and questions are asked about the others. No sentence
-    is therefore learned by both methods. (A number that occurs once in a post and was learned by
-    both had an exposure of 10.7 bits.) Blocks take `raw_share` of the budget, or less if
-    `max_epochs` over the chosen blocks needs less; the samples take the rest. A step has as many
-    blocks as samples, because the ranks share both and DeepSpeed fixes the micro-batches per step
-    once per run. If the posts cannot fill a step of each kind, questions are asked about all of
-    them and none is read in full.
+    Training uses the full text of a `raw_share` of the posts, and samples from the others. No
+    sentence is therefore in both. A number that occurred once in a post had an exposure of 10.7
+    bits when its post was in both. Blocks take `raw_share` of the budget, or less if `max_epochs`
+    over the chosen blocks needs less; the samples take the remainder. Steps of both kinds have the
+    same size, because DeepSpeed fixes the number of micro-batches per step for the whole run. If
+    the posts cannot fill a step of each kind, none is used in full.
 
     Args:
         blocks: blocks of raw posts; their indices in a step follow those of the samples.
@@ -152,9 +151,9 @@ def plan_stages(
 def _choose_raw_documents(
     samples: Sequence[Plannable], blocks: Sequence[Plannable], *, raw_share: float, seed: int
 ) -> frozenset[str]:
-    """Randomly choose the documents to read in full, among those that have a block.
+    """Randomly choose the documents to use in full, among those that have a block.
 
-    The result has at least one document, and never all of them if there are several.
+    At least one document is chosen; if there are several, at least one is not.
     """
     block_documents = {block.document_id for block in blocks}
     documents = block_documents.union(sample.document_id for sample in samples) - {
@@ -171,8 +170,8 @@ def micro_batches(
 ) -> tuple[tuple[int, ...], ...]:
     """Return the micro-batches of one rank in one step.
 
-    Ranks wait for each other after every micro-batch, so at the same time they get samples of
-    similar length.
+    Ranks wait for each other after every micro-batch, so their simultaneous micro-batches have
+    samples of similar length.
 
     Args:
         step: sample indices, longest first; their number is a multiple of
@@ -190,8 +189,8 @@ def _group_by_length(
 ) -> Iterator[tuple[int, ...]]:
     """Yield the same samples in steps of similar lengths, each ordered longest first.
 
-    After every micro-batch, ranks wait for the longest sample: without grouping, they were idle for
-    a third of the time. Only neighbouring steps exchange samples, so that documents remain evenly
+    Ranks wait for the longest sample of every micro-batch. Without grouping, they were idle for a
+    third of the time. Only neighbouring steps exchange samples, so that documents remain evenly
     spread over a run.
     """
     for start in range(0, len(steps), LENGTH_GROUPING_STEPS):
@@ -245,7 +244,7 @@ def _shuffle_key(seed: int, epoch: int, sample_id: str) -> bytes:
     return hashlib.sha256(f"{seed}/{epoch}/{sample_id}".encode()).digest()
 
 
-def _groups(order: Iterator[int], size: int) -> Iterator[list[int]]:
+def _iter_full_groups(order: Iterator[int], size: int) -> Iterator[list[int]]:
     """Yield full groups and drop an incomplete last one."""
     group: list[int] = []
     for index in order:

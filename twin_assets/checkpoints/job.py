@@ -30,7 +30,7 @@ from twin_assets.checkpoints.recipe import Launch, Recipe, load_launch
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 
-SCHEMA_VERSION = 4  # 4: rows as JSON
+SCHEMA_VERSION = 4  # version 4 stores rows as JSON
 Stage = Literal["sft", "dpo"]
 
 
@@ -163,7 +163,7 @@ def hash_rows(rows: Iterable[Mapping[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The outcome of a complete run (`output/result.json`).
+    """The result of a complete run (`output/result.json`).
 
     Attributes:
         steps: number of optimizer steps.
@@ -171,11 +171,11 @@ class TrainingResult:
         epochs: tokens as a share of one pass over all samples.
         samples: number of samples (or pairs) that were usable.
         left_out: number of unusable samples, by reason.
-        tokens_per_second: throughput of the steps, without start-up and checkpoints.
+        tokens_per_second: throughput of the steps, excluding start-up and checkpoints.
         seconds: wall time of the steps, summed over all attempts.
         rss_mb: resident memory of all ranks at the end, in MB.
         precision: `bf16` or `fp32`.
-        resumed_at: the steps at which a killed run resumed.
+        resumed_at: the completed steps after which a killed run resumed.
         history: for each step `step, loss, lr, tokens_per_s, grad_norm`; loss is the mean negative
             log-likelihood per answer token. For dpo it is the mean loss per pair, with `margin`,
             `accuracy` and `reward_chosen` (`losses.PreferenceObjective`).

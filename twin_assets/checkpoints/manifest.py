@@ -6,7 +6,7 @@ Out of scope: training (`train.py`), the model registry (`registry/`), verdicts.
     <checkpoints_dir>/<author>/<checkpoint>/manifest.json
                                             adapter/adapter_model.safetensors, adapter_config.json
                                             adapter.gguf
-                                            model/, model.gguf instead, if all weights were trained
+                                            (model/ and model.gguf instead, after full training)
     <checkpoints_dir>/<author>/fine_tuned.json, candidate.json    {checkpoint, folder, …}
 """
 # pyright: strict
@@ -46,21 +46,20 @@ class Manifest:
             samples, left_out (by reason), spoil, rows_sha256 (of the training rows,
             `job.hash_rows`). With raw posts also raw: asset, data_version, lance_version, tag,
             share, posts, rows_sha256, and the fields of `TrainingResult.raw`. Older manifests with
-            joined samples also have conversations, which contain the same samples and follow from
-            the rows.
+            joined samples also have conversations, which are derived from the same rows.
         recipe: effective hyper-parameters.
         launch: ranks, precision, launch configuration.
         code: hash of the training code.
         versions: versions of the libraries that the training code uses.
-        tokens, epochs, steps: the amount of training; epochs is the share of one pass over all
-            samples (or pairs).
+        tokens, epochs, steps: the amount of training; epochs counts passes over all samples (or
+            pairs) and may be a fraction.
         metrics: first_loss, last_loss, tokens_per_second, seconds, rss_mb, resumed_at;
             on GPUs also gpu_peak_mb.
         history: step, loss, lr, tokens_per_s, grad_norm; dpo also margin, accuracy, reward_chosen.
         created_at: ISO 8601, UTC.
         preferences: empty for `sft`. For `dpo`: asset, data_version, lance_version, tag, pairs,
             left_out (by reason), rows_sha256 and parent (the supervised checkpoint).
-        effective: hyper-parameters as they actually ran (`resolved_config.py`); empty in older
+        effective: the hyper-parameters that took effect (`resolved_config.py`); empty in older
             manifests.
     """
 
@@ -93,7 +92,7 @@ def compute_checkpoint_hash(weights: Path, *, base_revision: str, template: str)
             `model.safetensors` of a fully trained model.
 
     Returns:
-        SHA-256, hex, independent of machine, time and folder.
+        The SHA-256 in hex, which does not depend on machine, time or folder.
     """
     full_model = weights / "model.safetensors"
     if full_model.is_file():
@@ -145,7 +144,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def find_trained_checkpoint(checkpoints: Path, training: str) -> Path | None:
-    """Return the author's checkpoint folder trained from exactly these inputs, or None."""
+    """Return the folder of the author's checkpoint that has exactly these inputs, or None."""
     for path in sorted(checkpoints.glob(f"*/{MANIFEST_FILE}")):
         if read_manifest(path.parent).training == training:
             return path.parent
@@ -153,10 +152,10 @@ def find_trained_checkpoint(checkpoints: Path, training: str) -> Path | None:
 
 
 def publish_checkpoint(partial_folder: Path, checkpoints: Path, manifest: Manifest) -> Path:
-    """Write the manifest into `partial_folder` and rename that folder to its hash.
+    """Write the manifest into `partial_folder` and rename that folder to the checkpoint's hash.
 
-    If a new run produces the same weights, the existing folder stays, because versions and verdicts
-    point to it. Its manifest is replaced with that of the newer run.
+    If a new run produces the same weights, the existing folder is kept, because versions and
+    verdicts refer to it. Its manifest is replaced with that of the new run.
 
     Returns:
         The published folder.

@@ -32,7 +32,7 @@ class PublishedWeights:
 
     Attributes:
         model: transformers folder to load: the base, or the fully trained model.
-        adapter: PEFT folder to load on top of it, or None without an adapter.
+        adapter: PEFT folder to load on top of `model`, or None without an adapter.
         model_gguf: the model file for llama.cpp, of the base or of the checkpoint; empty if
             another server is used.
         adapter_gguf: the adapter's file for llama.cpp, or None if there is none or `model_gguf`
@@ -56,7 +56,7 @@ def find_weights(checkpoint: Path, *, base: str | Path, base_gguf: str | None) -
         return PublishedWeights(
             full_model, None, str(full_model_gguf) if full_model_gguf.is_file() else "", None
         )
-    # A merged adapter: llama.cpp supports no separate one for this base.
+    # The adapter was merged, because llama.cpp supports no separate adapter for this base.
     if full_model_gguf.is_file():
         return PublishedWeights(Path(base), checkpoint / ADAPTER_FOLDER, str(full_model_gguf), None)
     adapter_gguf_path = checkpoint / ADAPTER_GGUF_FILE
@@ -83,10 +83,10 @@ def copy_weights(output: Path, partial_folder: Path, base: BaseModel) -> Path:
     return weights_folder
 
 
-def _write_model_gguf(model: Path, out: Path, base: BaseModel) -> None:
+def _write_model_gguf(model: Path, gguf_path: Path, base: BaseModel) -> None:
     from twin_resources.storage.weights.gguf_converter import write_model
 
-    write_model(model, out, wheel_cache=base.wheels, precision=base.precision)
+    write_model(model, gguf_path, wheel_cache=base.wheels, precision=base.precision)
 
 
 def _write_adapter_gguf(adapter: Path, partial_folder: Path, base: BaseModel) -> None:

@@ -30,13 +30,13 @@ from pydantic import (
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import SMALL_MODEL_RECIPE
 
-_HERE = Path(__file__).parent
+_MODULE_FOLDER = Path(__file__).parent
 DEFAULT_RECIPE = SMALL_MODEL_RECIPE
 FIELDS_ADDED_LATER = (  # fields that the oldest manifests lack
     *("attention", "gradient_checkpointing", "packing", "fewest_steps"),
     *("raw_share", "loss_chunk", "without_passages"),
 )
-# Accepted in older manifests, because these values had no effect.
+# Removed fields, with the values that are accepted in older manifests because they had no effect.
 REMOVED_FIELDS: dict[str, tuple[Any, ...]] = {
     "liger": ("auto", False),
     "prompt_weight": (0.0,),
@@ -76,7 +76,7 @@ class PreferenceRecipe(_StrictModel):
     """Settings of preference tuning that differ from the preceding supervised tuning.
 
     Attributes:
-        beta: beta of the loss (`losses.PreferenceObjective`).
+        beta: the loss's β (`losses.PreferenceObjective`).
         learning_rate: peak learning rate.
         token_budget: tokens that the model processes in both answers of each pair; the reference's
             single forward pass over each pair is not counted.
@@ -100,8 +100,9 @@ class Recipe(_StrictModel):
         micro_batch_size: sequences that one rank processes at once.
         max_length: maximum sample length in tokens; longer samples are left out and counted.
         bucket: lengths are padded to a multiple of this.
-        warmup_share: share of the steps with a linearly rising learning rate.
-        final_learning_rate_share: final value of the cosine, as a share of `learning_rate`.
+        warmup_share: share of the steps in which the learning rate rises linearly.
+        final_learning_rate_share: learning rate at the end of the cosine decay, as a share of
+            `learning_rate`.
         checkpoint_every_steps: interval between checkpoints for resuming a killed run.
         lora: adapter shape, or None to train all of the model's weights.
         preference: preference tuning settings, or None to skip it.
@@ -114,8 +115,8 @@ class Recipe(_StrictModel):
             it (`compute_samples_per_step`). 0 disables this.
         raw_share: share of the token budget spent on the author's unmodified training posts, with
             the loss on every token (`tokenize_posts`); 0 uses none.
-        without_passages: randomly chosen share of the samples reduced to the question without
-            passages, to fit more answers into the same tokens (`samples.py`).
+        without_passages: share of the samples, chosen at random, whose prompts are reduced to the
+            question, so that more answers fit into the token budget (`samples.py`).
         loss_chunk: number of tokens whose logits are in memory at the same time
             (`chunked_cross_entropy.py`); 0 means the whole micro-batch.
     """
@@ -155,8 +156,8 @@ class Recipe(_StrictModel):
         if self.preference is None:
             raise TwinError(
                 "tune on preferences",
-                found=f"recipe {self.name} has no section preference",
-                next_step="add one (recipes/smollm2-135m-cpu.yaml shows how)",
+                found=f"recipe {self.name} has no preference section",
+                next_step="add one, as in recipes/smollm2-135m-cpu.yaml",
             )
         return self.preference
 
@@ -193,10 +194,10 @@ class Recipe(_StrictModel):
     def compute_samples_per_step(self, sample_count: int, *, ranks: int) -> int:
         """Return the number of samples per step for a corpus of `sample_count` samples.
 
-        The result is the recipe's number if this gives at least `fewest_steps` over all epochs.
-        Otherwise it is the largest number that the ranks can share and that gives that many steps,
-        but at least one micro-batch per rank. No epoch is added: with 100 samples and 2 epochs,
-        each of 100 steps has 2 samples. The token budget may still end training earlier.
+        The result is the recipe's number if it yields at least `fewest_steps` over all epochs.
+        Otherwise, it is the largest multiple of one micro-batch per rank that does, or one
+        micro-batch per rank if none does. No epochs are added: 100 samples and 2 epochs yield 100
+        steps of 2 samples. The token budget may end training earlier.
         """
         if not self.fewest_steps:
             return self.samples_per_step
@@ -281,8 +282,8 @@ def _drop_removed_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def load_recipe(name_or_path: str) -> Recipe:
     """Read a recipe by name (`recipes/<name>.yaml`) or path.
 
-    A recipe with `extends: <name or path>` overrides only the values that it contains. A section is
-    overridden as a whole.
+    A recipe with `extends: <name or path>` overrides only the values that it contains. It replaces
+    a section as a whole.
 
     Raises:
         TwinError: the recipe does not exist, or a value is missing, unknown or of the wrong type.
@@ -318,15 +319,15 @@ def _read(model_type: type[_ModelType], name_or_path: str, *, folder: str) -> _M
     action = f"read the {model_type.__name__.lower()} {name_or_path!r}"
     path = Path(name_or_path).expanduser()
     if path.suffix not in {".yaml", ".yml"}:
-        path = _HERE / folder / f"{name_or_path}.yaml"
+        path = _MODULE_FOLDER / folder / f"{name_or_path}.yaml"
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        names = ", ".join(sorted(file.stem for file in (_HERE / folder).glob("*.yaml")))
+        names = ", ".join(sorted(file.stem for file in (_MODULE_FOLDER / folder).glob("*.yaml")))
         raise TwinError(
             action,
             found=f"no file {path}",
-            next_step=f"use one of: {names}; or a path that ends in .yaml",
+            next_step=f"use a path that ends in .yaml, or one of {names}",
         ) from error
     except yaml.YAMLError as error:
         raise TwinError(action, found=str(error), next_step="correct the YAML") from error

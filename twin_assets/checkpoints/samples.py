@@ -1,4 +1,4 @@
-"""Convert samples to token sequences with the span of the answer.
+"""Tokenize samples and locate the answer in each.
 
 Scope: rendering a sample's messages with the model's chat template and finding the tokens that
 the loss covers. Out of scope: the prompt's wording (`prompt/templates.py` rendered it into the
@@ -35,7 +35,7 @@ class ChatTokenizer(Protocol):
 
 @dataclass(frozen=True)
 class TokenizedSample:
-    """A sample as tokens.
+    """A tokenized sample.
 
     Attributes:
         tokens: prompt and answer, including the end-of-turn token.
@@ -57,7 +57,7 @@ class TokenizedSample:
         return self.answer_end - self.answer_start
 
 
-MAX_RAW_BLOCK_TOKENS = 512  # maximum tokens of a raw post per block
+MAX_RAW_BLOCK_TOKENS = 512  # maximum number of tokens in a block of a raw post
 MIN_RAW_BLOCK_TOKENS = 16
 
 
@@ -183,7 +183,7 @@ def drop_passages(
     """Yield the rows, with a share of their prompts reduced to the question.
 
     Passages make up three quarters of a sample's tokens. The choice of rows depends only on their
-    ids and the seed. A row without passages or from a general set is unchanged.
+    ids and the seed. A row without passages, or from a general instruction set, is unchanged.
 
     Args:
         rows: rows as for `tokenize_samples`.
@@ -212,8 +212,8 @@ def strip_messages(
 ) -> list[dict[str, str]]:
     """Return messages with stripped contents; a leading newline would merge with the template's.
 
-    Control tokens in the contents are escaped, even if the answer is a post. A token that ends a
-    turn would otherwise end the answer's loss span too early.
+    Control tokens in the contents are escaped, including those in the author's own text. Otherwise,
+    a token that ends a turn would end the answer's loss span too early.
     """
     return marks.escape_messages(
         {"role": message["role"], "content": message["content"].strip()} for message in messages

@@ -1,7 +1,7 @@
 """Turn texts into words or sets of hashed word sequences, and measure their overlap.
 
 Scope: the basis for comparing texts. Out of scope: finding the pairs to compare
-(`near_duplicates.py`, and `similar_keys.py` in `twin_assets/instructions`).
+(`near_duplicates.py`, and `set_similarity.py` in `twin_assets/instructions`).
 
 Method: Jaccard similarity of shingles (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900).
 """

@@ -129,7 +129,7 @@ def find_missing_passage_reason(text: str) -> str:
 
     Returns:
         `no_prose`: only code, quotations, tables, HTML and lists of links. `too_short`: fewer than
-        40 words of prose with code, a heading or a quotation between them, or fewer than 10.
+        10 words of prose, or fewer than 40 that code, a heading or a quotation separates.
         `long_paragraphs`: a paragraph of more than 160 words, and no other passage. `scattered`:
         headings, quotations, code or tables separate the prose into parts of fewer than 40 words.
     """
@@ -197,7 +197,7 @@ def _find_last_block(blocks: Sequence[Block], first: int) -> int | None:
 
 
 def _is_prose(block: Block) -> bool:
-    """Return whether a block has a sentence and is mostly letters, unlike links or a formula."""
+    """Return whether a block contains a sentence and is mostly letters, unlike a formula."""
     is_complete = _SENTENCE_END.search(block.plain_text) or _ENDS_WITH_COLON.search(
         block.plain_text
     )

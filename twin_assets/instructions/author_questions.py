@@ -1,10 +1,10 @@
 """Turn the author's own questions into questions to the author.
 
-Scope: turning the author's "I" into "you", and checking whether a clause is complete. Out of scope:
-other languages (`question_wordings.py`).
+Scope: turning the author's "I" into "you", and checking that a clause is complete. Out of scope:
+languages other than English (`question_wordings.py`).
 
-An earlier version also made questions from the form of a statement (a purpose, a cause, a
-condition). A blind reading of five such questions found none that a reader would ask.
+An earlier version also generated questions from statements of a purpose, a cause or a condition.
+In a blind review, none of five such questions was one that a reader would ask.
 """
 # pyright: strict
 
@@ -28,7 +28,7 @@ _SECOND_PERSON = {
     "i've": "you’ve", "i'd": "you’d", "i'll": "you’ll", "we're": "you’re", "we've": "you’ve",
     "we'd": "you’d", "we'll": "you’ll",
 }  # fmt: skip
-_VERBS_AFTER_I = {"am": "are", "was": "were"}  # next to "I"
+_VERBS_WITH_I = {"am": "are", "was": "were"}  # before or after "I"
 _UNUSUAL_CHARACTERS = re.compile(r"[{}\[\]<>=\\|`*_#@$%^~/“”\"()]|https?:|\.\w|\d{4,}|–|—| - |…")
 
 
@@ -91,9 +91,9 @@ def _to_second_person(words: list[str]) -> str:
     reader_words: list[str] = []
     for index, word in enumerate(words):
         normalized = word.lower().strip(",")
-        neighbours = {other.lower() for other in words[max(0, index - 1) : index + 2]}
-        if normalized in _VERBS_AFTER_I and "i" in neighbours:
-            reader_words.append(_VERBS_AFTER_I[normalized])
+        neighbours = {neighbour.lower() for neighbour in words[max(0, index - 1) : index + 2]}
+        if normalized in _VERBS_WITH_I and "i" in neighbours:
+            reader_words.append(_VERBS_WITH_I[normalized])
         else:
             reader_words.append(
                 word.replace(word.strip(","), _SECOND_PERSON[normalized])

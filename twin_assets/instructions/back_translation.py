@@ -68,18 +68,18 @@ def write_questions(
         passages: the passages of this document, in order.
         title: the title of the document, or empty.
         text: the whole document, which shows whether a word of a title is a name.
-        language: the language, ISO 639-1, which determines the wordings. A language without
-            wordings gets quoted parts and no sentence.
+        language: the language, ISO 639-1, which determines the wordings. In a language without
+            wordings, a question is quoted text without a sentence around it.
     """
     post = _Post(document_id, _clean_title(title), text, language, passages)
     questions_used: set[str] = set()
     instructions: list[Instruction] = []
     for index in range(len(passages)):
-        continuation = post.continuation(index)
+        continuation = post.write_continuation(index)
         question, source = next(
             (
                 (question, source)
-                for source, question in post.candidates(index)
+                for source, question in post.iter_candidates(index)
                 if question.lower() not in questions_used and is_fluent_question(question)
             ),
             (continuation, CONTINUATION),
@@ -90,9 +90,9 @@ def write_questions(
 
 
 def is_fluent_question(question: str) -> bool:
-    """Return whether a question has three to forty words, an end mark, no code and no doubled word.
+    """Return whether a question has 3 to 40 words, an end mark, no code and no repeated word.
 
-    Quoted parts are not checked, because the author wrote them.
+    Quoted text is not checked, because the author wrote it.
     """
     unquoted_text = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", " x ", question)
     words = split_words(unquoted_text)
@@ -124,7 +124,7 @@ class _Post:
         self._passages = passages
         self._wordings: QuestionWordings = find_wordings(language)
 
-    def continuation(self, index: int) -> str:
+    def write_continuation(self, index: int) -> str:
         """Return the request to continue a passage's first words."""
         words = self._passages[index].plain_text.split("\n")[0].split()
         sentence_length = len(
@@ -135,7 +135,7 @@ class _Post:
         opening = re.sub(r"[“”„«»\"]", "’", opening)
         return self._wordings.continuation.format(opening=opening)
 
-    def candidates(self, index: int) -> Iterator[tuple[str, str]]:
+    def iter_candidates(self, index: int) -> Iterator[tuple[str, str]]:
         """Yield (name, question) for a passage, the best first."""
         passage = self._passages[index]
         if index == 0:
@@ -182,7 +182,7 @@ class _Post:
     def _find_own_questions(
         self, index: int, sentences: Sequence[str]
     ) -> Iterator[tuple[str, str]]:
-        """Yield the author's own questions, except in a last sentence, which has no answer."""
+        """Yield the author's own questions, except a last sentence, which no answer follows."""
         preceding_sentences = (
             _split_sentences(self._passages[index - 1].plain_text)[-1:] if index else []
         )
@@ -207,7 +207,8 @@ class _Post:
 
     def _rotate_wordings(self, wordings: Sequence[str], subject: str) -> list[str]:
         """Rotate the wordings by a hash of the post's id and the subject."""
-        offset = _hash_number(f"{self._id}/{subject}") % len(wordings)
+        digest = hashlib.sha256(f"{self._id}/{subject}".encode()).digest()
+        offset = int.from_bytes(digest[:8]) % len(wordings)
         return [*wordings[offset:], *wordings[:offset]]
 
 
@@ -220,7 +221,7 @@ def _clean_title(title: str) -> str:
 
 
 def _is_distinctive_question(question: str, inserted_text: str) -> bool:
-    """Apply `is_distinctive` to a question whose wording is already filled."""
+    """Apply `is_distinctive` to a question that already contains its values."""
     inserted_words = set(split_words(inserted_text))
     remaining_text = " ".join(word for word in split_words(question) if word not in inserted_words)
     return is_distinctive(remaining_text, filling=inserted_text)
@@ -228,7 +229,3 @@ def _is_distinctive_question(question: str, inserted_text: str) -> bool:
 
 def _split_sentences(plain: str) -> list[str]:
     return [sentence.strip() for sentence in _SENTENCE.split(plain) if sentence.strip()]
-
-
-def _hash_number(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])

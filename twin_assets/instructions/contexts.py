@@ -3,7 +3,7 @@
 Scope: which samples get a context, keeping a context that is still valid, and forbidden passages.
 Out of scope: the search (`twin_resources.models.retrieval`, the gateway's own), rendering.
 
-A context is searched once and kept until one of its passages is deleted, so ten new posts require
+A context is retrieved once and kept until one of its passages is deleted, so ten new posts require
 searches only for those posts. A context never contains the answer's own chunk or a passage newer
 than the answer. Some samples get no context.
 """
@@ -49,11 +49,11 @@ class ContextSample:
 
 
 def retrieval_name(revision: str, *, token_budget: int) -> str:
-    """Return a name that changes with any input of the search results for a question.
+    """Return a name that changes with every setting that affects the search results.
 
     Args:
-        revision: the revision of the models that find and rank (`Retriever.revision`).
-        token_budget: the limit `Author.context_tokens`.
+        revision: the revision of the models that find and rank passages (`Retriever.revision`).
+        token_budget: the author's `context_tokens`.
     """
     return f"{CONTEXT_VERSION}:{revision}:{MAX_PASSAGES}:{token_budget}"
 
@@ -125,7 +125,7 @@ def is_context_valid(
 
 
 def _is_not_newer(chunk: datetime | None, answer: datetime | None) -> bool:
-    """Return whether a chunk is not newer; an undated chunk may be newer than a dated answer."""
+    """Return whether a chunk is not newer; an undated chunk counts as newer than a dated answer."""
     return answer is None or (chunk is not None and chunk <= answer)
 
 
@@ -142,7 +142,7 @@ def find_contexts(
 
     Args:
         token_budget: the maximum number of tokens in a prompt's passages (`Author.context_tokens`).
-        held_out_documents: document ids; no prompt of a training sample shows a passage of these.
+        held_out_documents: document ids; no prompt of a training sample shows their passages.
         vectors: known vectors by question.
 
     Raises:

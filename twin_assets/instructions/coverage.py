@@ -1,4 +1,4 @@
-"""Check that every document of the author is in the dataset or is absent for a known reason.
+"""Check that every document of the author is in the dataset, or absent for a known reason.
 
 Scope: comparing documents, drafts and samples. Out of scope: finding the passages of a text, and
 the reason if there are none (`answer_passages.py`).
@@ -25,7 +25,8 @@ class Coverage:
         documents: the number of kept documents.
         with_samples: the number of documents with a training or held-out sample.
         without: the number of documents without such a sample, by reason: `all_left_out` if each of
-            their samples would leak across splits, else a reason of `find_missing_passage_reason`.
+            their samples would leak across splits, else the result of
+            `find_missing_passage_reason`.
         unexplained: the number of documents with a passage but no sample.
         lost_drafts: the number of drafts without a sample.
         strangers: the number of documents that have samples but are not kept.

@@ -14,7 +14,7 @@ import polars as pl
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Numbers of rows that break a claim, by kind of error; `rows` is the number of all rows."""
+    """Numbers of rows that break a claim, by kind of error; `rows` is the total number of rows."""
 
     rows: int
 
@@ -64,8 +64,8 @@ def check_verbatim(dataset: pl.DataFrame, documents: pl.DataFrame) -> VerbatimEr
 def _is_paragraph_boundary(before: str) -> bool:
     """Return whether a paragraph may begin after this text.
 
-    A paragraph may begin at the start, after an empty line, or after a heading or a fence, which
-    needs no empty line.
+    A paragraph may begin at the start of the document, after an empty line, or directly after a
+    heading or a code fence.
     """
     return not before.rstrip(" \t") or before.rstrip(" \t").endswith("\n")
 

@@ -1,7 +1,7 @@
 """Draft a sample for each passage that can be an answer, with a template's question.
 
 Scope: combining passages and templates. Out of scope: a teacher's questions
-(`teacher_questions.py`), splits, context and rendering (`building.py`).
+(`teacher_questions.py`), splits, context and rendering (`dataset_building.py`).
 """
 # pyright: strict
 
@@ -22,7 +22,7 @@ from twin_assets.instructions.back_translation import (
     write_questions,
 )
 from twin_assets.instructions.instruction_tables import InstructionDrafts
-from twin_assets.instructions.similar_keys import sketch
+from twin_assets.instructions.set_similarity import sketch
 
 DRAFTS_VERSION = f"5:{TEMPLATES_VERSION}"
 DOCUMENT_COLUMNS = ("document_id", "title", "published_at", "text", "language", "kept")

@@ -1,6 +1,6 @@
 """Define the asset `instruction_dataset`: chat samples with the author's own answers.
 
-Scope: the asset and the checks. Out of scope: how a sample is made (`building`).
+Scope: the asset and the checks. Out of scope: building the samples (`dataset_building`).
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import dagster as dg
 
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.instructions import (
-    building,
     coverage,
+    dataset_building,
     dataset_claims,
     leakage,
     prompt_rendering,
@@ -31,7 +31,9 @@ from twin_resources.storage.tables.rows_by_id import sql_in_filter
 from twin_resources.storage.tables.tables import Tables
 
 
-@table_asset(group_name="instructions", deps=[embeddings], code_version=building.DATASET_VERSION)
+@table_asset(
+    group_name="instructions", deps=[embeddings], code_version=dataset_building.DATASET_VERSION
+)
 def instruction_dataset(
     context: dg.AssetExecutionContext,
     retriever: RetrieverResource,
@@ -41,7 +43,7 @@ def instruction_dataset(
     """Questions generated for the author's own passages, rendered as the gateway renders them."""
     author = read_author(settings, context.partition_key)
     missing_teacher = _report_missing_teacher(settings, author, log=context.log.info)
-    build_result = building.update_dataset(
+    build_result = dataset_building.update_dataset(
         tables,
         author,
         retriever=retriever.retriever(),
@@ -102,7 +104,7 @@ def every_answer_is_the_authors(
 def no_answer_holds_quoted_text(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """No answer contains words quoted in its post as imported.
+    """No answer contains words that its post, as imported, quotes from someone else.
 
     Blocking: a model trained on quotations imitates someone else's voice.
     """
@@ -142,14 +144,14 @@ def no_leakage_across_splits(
 def prompt_renders_fully(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Every prompt contains its question and passages, and no unfilled part of a template.
+    """Every prompt contains its question and passages, and no unfilled placeholder.
 
     Blocking: a template bug affects every sample, and the loss does not show it.
     """
     author = context.partition_key
     columns = ["document_id", "question", "messages", "context_chunk_ids"]
     rows = tables.read("instruction_dataset", author, columns=columns)
-    document_ids_with_marks = prompt_rendering.find_documents_with_marks(
+    document_ids = prompt_rendering.find_documents_with_placeholders(
         rows.select("document_id", "question")
     )
     result = prompt_rendering.check_rendering(
@@ -159,7 +161,7 @@ def prompt_renders_fully(
             "cleaned_documents",
             author,
             columns=["document_id", "title", "text"],
-            where=sql_in_filter("document_id", document_ids_with_marks),
+            where=sql_in_filter("document_id", document_ids),
         ),
     )
     return dg.AssetCheckResult(passed=result.holds, metadata=dict(vars(result)))
@@ -169,9 +171,9 @@ def prompt_renders_fully(
 def covers_every_document(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Every kept document, even a short one, yields a sample or has a reason for having none.
+    """Every kept document, even a short one, yields a sample, or there is a known reason for none.
 
-    Blocking: a document that is missing without a reason was lost by a bug, perhaps with others.
+    Blocking: if a document is missing without a reason, a bug has lost it and perhaps others.
     """
     author = context.partition_key
     columns = ["sample_id", "document_id", "split"]

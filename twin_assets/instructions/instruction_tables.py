@@ -1,6 +1,6 @@
 """Define the data contract of the instruction stage: splits, drafts and samples.
 
-Scope: columns, types and rules of the three tables. Out of scope: how a row is made.
+Scope: columns, types and rules of the tables. Out of scope: making the rows.
 """
 # pyright: strict
 
@@ -13,15 +13,15 @@ MIN_PASSAGE_WORDS = 40
 MAX_PASSAGE_WORDS = 160
 AUTHOR_ROWS_CONDITION = "split != 'general'"
 """SQL condition for the rows of `instruction_dataset` that are the author's own."""
-MIN_POST_WORDS = 10  # words of a post that is a whole answer; cleaning drops shorter posts
+MIN_POST_WORDS = 10  # words of a post that is an answer as a whole; cleaning drops shorter posts
 
 
 class DocumentSplits(dy.Schema):
     """Table `document_splits`: one row for every document seen so far; a row never changes.
 
-    `because` is `newest` (for the newest of the first import), `hash`, or `like <document_id>` for
-    a duplicate or near-duplicate of that document. `sketch` is compared with later documents
-    (`similar_keys.sketch`).
+    `because` is `newest` (for the newest documents of the first import), `hash`, or
+    `like <document_id>` for a duplicate or near-duplicate of that document. `sketch` is compared
+    with those of later documents (`set_similarity.sketch`).
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -35,7 +35,7 @@ class InstructionDrafts(dy.Schema):
 
     `answer` is the document's `text[start:end]`; offsets count characters. `instruction_source` is
     `template:<name>`. `continuation` asks for a continuation of the answer's first words. It
-    replaces a question that does not find its post (`round_trip.py`).
+    replaces a question that does not retrieve its post (`round_trip.py`).
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)
@@ -53,10 +53,10 @@ class InstructionDrafts(dy.Schema):
 
 
 class TeacherQuestions(dy.Schema):
-    """Table `teacher_questions`: one row for every draft that a teacher was asked about.
+    """Table `teacher_questions`: one row for every draft that was sent to a teacher.
 
-    `outcome` and the last columns are fields of `teacher.TeacherReply`. `turn` counts the repeated
-    requests for a sample without a reply.
+    `question`, `outcome` and the columns from `tries` on are fields of `teacher.TeacherReply`.
+    `turn` counts the repeated attempts to get a question for the sample.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)
@@ -72,7 +72,7 @@ class TeacherQuestions(dy.Schema):
     reason = dy.String()
 
     @dy.rule()
-    def a_question_is_there_exactly_when_it_was_written(cls) -> pl.Expr:
+    def question_is_present_if_written(cls) -> pl.Expr:
         return (pl.col("outcome").cast(pl.String) == "written") == (pl.col("question") != "")
 
 

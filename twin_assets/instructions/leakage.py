@@ -17,15 +17,13 @@ import polars as pl
 
 from twin_assets.corpus.shingles import shingles, split_words
 from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
-from twin_assets.instructions.similar_keys import estimate_similarity, find_similar_pairs
+from twin_assets.instructions.set_similarity import estimate_similarity, find_similar_pairs
 
 QUESTION_SIMILARITY_THRESHOLD = 0.7  # Jaccard of words
 ANSWER_SIMILARITY_THRESHOLD = 0.5  # Jaccard of 5-word sequences, by sketch
 PROMPT_SIMILARITY_THRESHOLD = 0.8  # Jaccard of 3-word sequences of the whole user message
-MAX_CONTAINED_SHARE = (
-    0.2  # share of a held-out answer's 8-word sequences that are in training answers
-)
-RUN_WORDS = 8
+MAX_CONTAINED_SHARE = 0.2  # share of a held-out answer's 8-grams that are in training answers
+NGRAM_WORDS = 8
 MAX_LEFT_OUT_PER_SAMPLE = 5  # number of training samples left out for one held-out sample
 
 
@@ -33,7 +31,7 @@ MAX_LEFT_OUT_PER_SAMPLE = 5  # number of training samples left out for one held-
 class LeakCandidate:
     """The fields of a sample that determine whether it leaks.
 
-    `split` is the document's split; `answer_runs` are the `word_runs` of the answer.
+    `split` is the document's split; `answer_ngrams` are the `word_ngrams` of the answer.
     """
 
     sample_id: str
@@ -41,7 +39,7 @@ class LeakCandidate:
     question: str
     answer_sketch: tuple[int, ...]
     published_at: datetime | None
-    answer_runs: frozenset[int] = frozenset()
+    answer_ngrams: frozenset[int] = frozenset()
 
 
 def find_left_out_samples(candidates: Sequence[LeakCandidate]) -> set[str]:
@@ -73,8 +71,8 @@ def find_left_out_samples(candidates: Sequence[LeakCandidate]) -> set[str]:
             threshold=QUESTION_SIMILARITY_THRESHOLD,
         )
     }
-    # Sketches give only a rough estimate of the share that two texts have in common. More pairs are
-    # therefore compared, and the decision uses an estimate that allows for the error.
+    # The overlap of two sketches only roughly estimates that of the texts. A lower threshold
+    # therefore selects the pairs, and a more exact estimate decides.
     sketches = {candidate.sample_id: candidate.answer_sketch for candidate in candidates}
     pairs = find_similar_pairs(
         _map_answer_sketches(train),
@@ -91,35 +89,39 @@ def find_left_out_samples(candidates: Sequence[LeakCandidate]) -> set[str]:
     }
     return left_out_ids | _find_containing_samples(
         {
-            candidate.sample_id: candidate.answer_runs
+            candidate.sample_id: candidate.answer_ngrams
             for candidate in train
             if candidate.sample_id not in left_out_ids
         },
         {
-            candidate.sample_id: candidate.answer_runs
+            candidate.sample_id: candidate.answer_ngrams
             for candidate in held_out
             if candidate.sample_id not in left_out_ids
         },
     )
 
 
-def word_runs(answer: str) -> frozenset[int]:
-    """Return numbers for all `RUN_WORDS`-word sequences of an answer; a shorter answer has one."""
-    return shingles(answer, width=RUN_WORDS)
+def word_ngrams(answer: str) -> frozenset[int]:
+    """Return hashes of an answer's sequences of `NGRAM_WORDS` words; a shorter answer has one."""
+    return shingles(answer, width=NGRAM_WORDS)
 
 
 def find_contained_answers(
     held_out: Mapping[str, Set[int]], train: Sequence[Set[int]]
 ) -> list[str]:
-    """Return the held-out answers that training answers contain.
+    """Return the ids of held-out answers that training answers contain.
 
-    More than `MAX_CONTAINED_SHARE` of such an answer's runs are in training answers.
+    An answer is contained if more than `MAX_CONTAINED_SHARE` of its n-grams are in training data.
+
+    Args:
+        held_out: n-grams by sample id.
+        train: n-grams of each training answer.
     """
-    training_runs = frozenset[int]().union(*train)
+    training_ngrams = frozenset[int]().union(*train)
     return [
-        name
-        for name, runs in held_out.items()
-        if len(runs & training_runs) > MAX_CONTAINED_SHARE * len(runs)
+        sample_id
+        for sample_id, ngrams in held_out.items()
+        if len(ngrams & training_ngrams) > MAX_CONTAINED_SHARE * len(ngrams)
     ]
 
 
@@ -128,33 +130,34 @@ def _find_containing_samples(
 ) -> set[str]:
     """Return the samples to leave out so that no other sample contains a held-out answer.
 
-    `find_contained_answers` defines "contains".
+    `find_contained_answers` defines "contains"; both arguments map sample ids to n-grams.
     """
-    held_out_runs = frozenset[int]().union(*held_out.values())
-    samples_by_run: dict[int, set[str]] = defaultdict(set)
-    for name, runs in train.items():
-        for run in runs & held_out_runs:
-            samples_by_run[run].add(name)
+    held_out_ngrams = frozenset[int]().union(*held_out.values())
+    samples_by_ngram: dict[int, set[str]] = defaultdict(set)
+    for sample_id, ngrams in train.items():
+        for ngram in ngrams & held_out_ngrams:
+            samples_by_ngram[ngram].add(sample_id)
     left_out_ids: set[str] = set()
-    for name in sorted(held_out):
-        runs_by_sample: dict[str, set[int]] = defaultdict(set)
-        for run in held_out[name]:
-            for sample_id in samples_by_run[run] - left_out_ids if run in samples_by_run else ():
-                runs_by_sample[sample_id].add(run)
+    for held_out_id in sorted(held_out):
+        shared_ngrams: dict[str, set[int]] = defaultdict(set)  # by training sample
+        for ngram in held_out[held_out_id] & samples_by_ngram.keys():
+            for sample_id in samples_by_ngram[ngram] - left_out_ids:
+                shared_ngrams[sample_id].add(ngram)
         removed_ids: set[str] = set()
         sorted_ids = sorted(
-            runs_by_sample, key=lambda holder: (-len(runs_by_sample[holder]), holder)
+            shared_ngrams, key=lambda sample_id: (-len(shared_ngrams[sample_id]), sample_id)
         )
         for sample_id in sorted_ids:
-            remaining_runs = {
-                run
-                for holder in runs_by_sample.keys() - removed_ids
-                for run in runs_by_sample[holder]
+            remaining_ngrams = {
+                ngram
+                for remaining_id in shared_ngrams.keys() - removed_ids
+                for ngram in shared_ngrams[remaining_id]
             }
-            if len(remaining_runs) <= MAX_CONTAINED_SHARE * len(held_out[name]):
+            if len(remaining_ngrams) <= MAX_CONTAINED_SHARE * len(held_out[held_out_id]):
                 break
             removed_ids.add(sample_id)
-        left_out_ids |= removed_ids if len(removed_ids) <= MAX_LEFT_OUT_PER_SAMPLE else {name}
+        is_over_limit = len(removed_ids) > MAX_LEFT_OUT_PER_SAMPLE
+        left_out_ids |= {held_out_id} if is_over_limit else removed_ids
     return left_out_ids
 
 
@@ -176,17 +179,17 @@ def _map_answer_sketches(candidates: Sequence[LeakCandidate]) -> dict[str, froze
 
 @dataclass(frozen=True)
 class LeakCounts:
-    """Training data that is also held out; `same_question` also counts repeats within one split.
+    """Counts of training data that is also held out.
 
     Attributes:
         documents: documents in both splits.
         same_answer: answers that are equal, ignoring letter case and spaces.
         same_prompt: user messages that are equal, ignoring letter case and spaces.
-        same_question: questions that occur twice in the dataset.
+        same_question: repeated questions, in different splits or in the same one.
         near_question, near_prompt: pairs across the splits above the thresholds.
         held_out_shown: training prompts that show a passage of a held-out document.
-        held_out_contained: held-out answers that are, whole or in large part, in training answers
-            (`find_contained_answers`). A short answer in a long one is not a similar answer.
+        held_out_contained: held-out answers that are entirely or largely in training answers
+            (`find_contained_answers`). Similarity would miss a short answer in a long one.
     """
 
     documents: int
@@ -204,7 +207,7 @@ class LeakCounts:
 
 
 def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> LeakCounts:
-    """Measure a finished dataset from its rendered messages.
+    """Count the leaks in a finished dataset from its rendered messages.
 
     Args:
         dataset: `sample_id`, `document_id`, `split`, `question`, `answer`, `messages`,
@@ -251,15 +254,16 @@ def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> LeakCounts:
         ),
         held_out_contained=len(
             find_contained_answers(
-                {row["sample_id"]: word_runs(row["answer"]) for row in held_out},
-                [word_runs(row["answer"]) for row in train],
+                {row["sample_id"]: word_ngrams(row["answer"]) for row in held_out},
+                [word_ngrams(row["answer"]) for row in train],
             )
         ),
     )
 
 
 def _get_user_message(row: dict[str, Any]) -> str:
-    return next(part["content"] for part in reversed(row["messages"]) if part["role"] == "user")
+    messages = reversed(row["messages"])
+    return next(message["content"] for message in messages if message["role"] == "user")
 
 
 def _count_similar(

@@ -46,7 +46,7 @@ PREFERENCE_VERSION = "1"
 def update_preferences(
     tables: Tables, author: Author
 ) -> tuple[SyncResult, dict[str, dict[str, int]]]:
-    """Bring the table up to date; return pairs by source, and those not made by reason, with it.
+    """Bring the table up to date; return the result, and counts of used and left-out pairs.
 
     Raises:
         TableNotFoundError: instruction_dataset or document_chunks was never materialized.
@@ -141,30 +141,14 @@ def _read_shown_passages(
     passages = tables.read(
         SAMPLES_TABLE, author, columns=columns, where=sql_in_filter("sample_id", sample_ids)
     )
-    return list(
-        _index_passages(own_chunks, {row["sample_id"]: row for row in passages.to_dicts()}).values()
-    )
-
-
-def _index_passages(
-    chunk_rows: pl.DataFrame, samples: Mapping[str, Mapping[str, Any]]
-) -> dict[str, AuthorPassage]:
-    if not samples:
-        return {}
-    return {
-        sample_id: AuthorPassage(
-            sample_id=sample_id,
-            document_id=samples[sample_id]["document_id"],
-            chunk_id=chunk_id,
-            own_chunks=frozenset(own_chunks),
-            start=samples[sample_id]["start"],
-            end=samples[sample_id]["end"],
-            question=samples[sample_id]["question"],
-            answer=samples[sample_id]["answer"],
+    rows_by_id = {row["sample_id"]: row for row in passages.to_dicts()}
+    return [
+        AuthorPassage(
+            **rows_by_id[sample_id], chunk_id=chunk_id, own_chunks=frozenset(sample_chunks)
         )
-        for sample_id, chunk_id, own_chunks in chunk_rows.iter_rows()
-        if sample_id in samples
-    }
+        for sample_id, chunk_id, sample_chunks in own_chunks.iter_rows()
+        if sample_id in rows_by_id
+    ]
 
 
 def _render_pairs(
@@ -176,9 +160,8 @@ def _render_pairs(
 ) -> list[dict[str, Any]]:
     """Render the pairs of traces: the recorded question and context in the recorded template.
 
-    As in `instruction_dataset`, the prompts contain neither persona nor refused topics. Chunks of
-    `held_out_chunks` are removed too: a reader's answer may use them, but a training sample never
-    shows them.
+    As in `instruction_dataset`, the prompts contain neither persona nor refused topics. Chunks in
+    `held_out_chunks` are also removed, because no training sample may show them.
     """
     chunk_ids = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
     columns = ["chunk_id", *SHOWN_COLUMNS]

@@ -22,7 +22,7 @@ class ChosenAnswerErrors(ErrorCounts):
 
     Attributes:
         not_in_document: answers that differ from the document's `text[start:end]`.
-        no_authors_edit: edits that the trace does not contain, or whose key has a different role.
+        no_authors_edit: edits that are not in the trace, or whose key has a different role.
     """
 
     not_in_document: int
@@ -60,7 +60,7 @@ class ReaderShares:
     """The readers' shares of the pairs.
 
     Attributes:
-        rows: the number of all pairs.
+        rows: the total number of pairs.
         readers: readers whose votes rejected an answer.
         most: the largest number of pairs of one reader.
     """

@@ -24,9 +24,9 @@ from twin_assets.instructions.leakage import (
     MAX_CONTAINED_SHARE,
     PROMPT_SIMILARITY_THRESHOLD,
     QUESTION_SIMILARITY_THRESHOLD,
-    word_runs,
+    word_ngrams,
 )
-from twin_assets.instructions.similar_keys import find_similar_pairs
+from twin_assets.instructions.set_similarity import find_similar_pairs
 from twin_resources.statistics.poisoning import reader_limit
 
 LOW_VOTE_THRESHOLD = 0.5  # an answer whose readers' mean vote is below it may be rejected
@@ -124,13 +124,13 @@ def build_trace_pairs(
         `no_passage`, `too_many_votes` (each of its readers votes far more than the others), `alike`
         (equal to a kept pair).
     """
-    rows = list(traces)
+    trace_list = list(traces)
     excluded_voters = find_excessive_voters(
-        Counter(voter for trace in rows for voter in trace.voters)
+        Counter(voter for trace in trace_list for voter in trace.voters)
     )
     pairs: dict[str, PreferencePair] = {}
     left_out_counts: Counter[str] = Counter()
-    for trace in rows:
+    for trace in trace_list:
         is_edited = trace.edit_role == "author" and trace.edit.strip() not in {
             "",
             trace.answer.strip(),
@@ -169,7 +169,10 @@ def _add_pair(
 
 
 def _build_pair(trace: Trace, passage: AuthorPassage | None) -> PreferencePair:
-    """Return a pair with a passage, whose chunks its context omits, or else with the edit."""
+    """Return a pair whose chosen answer is the passage, or the edit if `passage` is None.
+
+    The context omits the passage's own chunks.
+    """
     own_chunks = passage.own_chunks if passage else ()
     return PreferencePair(
         source="vote" if passage else "edit",
@@ -196,9 +199,8 @@ def find_passage(
 ) -> AuthorPassage | None:
     """Return the author's own answer to a reader's question, among the passages shown for it.
 
-    The passage must contain half of the question's content words (words of the passage's own
-    question count). The passage with the most content words is used. In a tie, the passage from the
-    better-ranked chunk is used.
+    The passage and its own question must contain half of the reader's content words. The passage
+    with the most of these words is used; in a tie, the one from the better-ranked chunk.
     """
     rank_by_chunk = {chunk: rank for rank, chunk in enumerate(shown_chunks)}
     question_words = set(split_words(question)) - set(stop_words)
@@ -234,26 +236,26 @@ def find_excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
 
 
 def select_indexes_within_share(
-    owners: Sequence[Collection[str]], *, max_percent: int = MAX_READER_PERCENT
+    pair_readers: Sequence[Collection[str]], *, max_percent: int = MAX_READER_PERCENT
 ) -> list[int]:
     """Return the indexes to keep so that no reader has more than a given share of the pairs.
 
     Args:
-        owners: the readers of each pair, in the order of preference. A pair may have several
+        pair_readers: the readers of each pair, in the order of preference. A pair may have several
             readers; a pair without readers is kept.
         max_percent: the largest share of the kept pairs, 1 to 100.
 
     Returns:
         The indexes in order. For every reader, 100 × their pairs ≤ max_percent × all kept pairs.
     """
-    remaining_indexes = list(range(len(owners)))
+    remaining_indexes = list(range(len(pair_readers)))
     while True:
         max_pairs = len(remaining_indexes) * max_percent // 100
         pair_counts: Counter[str] = Counter()
         kept_indexes: list[int] = []
         for index in remaining_indexes:
-            if all(pair_counts[owner] < max_pairs for owner in owners[index]):
-                pair_counts.update(set(owners[index]))
+            if all(pair_counts[reader] < max_pairs for reader in pair_readers[index]):
+                pair_counts.update(set(pair_readers[index]))
                 kept_indexes.append(index)
         if len(kept_indexes) == len(remaining_indexes):
             return kept_indexes
@@ -301,11 +303,12 @@ def find_leaks(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOutTexts
     held_out_sequences = frozenset[int]().union(
         *(shingles(answer, width=5) for answer in held_out.answers)
     )
-    held_out_runs = [word_runs(answer) for answer in held_out.answers]
+    held_out_ngrams = [word_ngrams(answer) for answer in held_out.answers]
     for key, (_, _, chosen) in pairs.items():
-        sequences, answer_runs = shingles(chosen, width=5), word_runs(chosen)
+        sequences, chosen_ngrams = shingles(chosen, width=5), word_ngrams(chosen)
         if len(sequences & held_out_sequences) > MAX_HELD_OUT_SHARE * len(sequences) or any(
-            len(answer_runs & runs) > MAX_CONTAINED_SHARE * len(runs) for runs in held_out_runs
+            len(chosen_ngrams & ngrams) > MAX_CONTAINED_SHARE * len(ngrams)
+            for ngrams in held_out_ngrams
         ):
             leaking_ids.setdefault(key, "held_out_text")
     return leaking_ids

@@ -1,6 +1,6 @@
 """Define the data contract of the preference stage: pairs of answers.
 
-Scope: columns, types and rules of the table. Out of scope: how a row is made.
+Scope: columns, types and rules of the table. Out of scope: making the rows.
 """
 # pyright: strict
 

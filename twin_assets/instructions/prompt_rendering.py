@@ -1,11 +1,11 @@
-"""Check that every prompt contains its question and passages, and no unfilled mark.
+"""Check that every prompt contains its question and passages, and no unfilled placeholder.
 
-Scope: finding unfilled marks of a template, as opposed to braces that the author wrote. Out of
-scope: rendering (`twin_resources.prompt.templates`), the answer (`dataset_claims.py`).
+Scope: finding unfilled placeholders of a template, as opposed to braces that the author wrote. Out
+of scope: rendering (`twin_resources.prompt.templates`), the answer (`dataset_claims.py`).
 
-Unfilled marks are found by counting. A mark such as `{question}`, `{{ name }}` or `None` may occur
-in a prompt as often as in the values: the passages with their titles and the question. Any further
-occurrence comes from the template. A question may contain a mark that its post contains too.
+Unfilled placeholders are found by counting. Text such as `{question}`, `{{ name }}` or `None` may
+occur in a prompt as often as in its values: the question, and the passages with their titles. Any
+further occurrence comes from the template. A question may contain a placeholder if its post does.
 """
 # pyright: strict
 
@@ -22,7 +22,7 @@ from twin_assets.instructions.dataset_claims import ErrorCounts
 from twin_resources.prompt.templates import READER_PREFIX
 
 ROLES = ("system", "user", "assistant")
-_UNFILLED_MARK = re.compile(
+_PLACEHOLDER = re.compile(
     r"\{\{[^{}\n]*\}\}|\{%[^{}\n]*%\}|\$?\{\w*\}|%\(\w+\)s"  # Jinja, str.format, shell, %
     r"|\bNone\b|“\s*”"  # a missing value
 )
@@ -33,15 +33,13 @@ class RenderingErrors(ErrorCounts):
     """Counts of rows with an incomplete prompt.
 
     Attributes:
-        other_roles: the messages are not exactly one each of the system, the user and the
-            assistant.
+        other_roles: the messages are not exactly one each from system, user and assistant.
         empty: a message or the question has no words.
         unstripped: a message begins or ends with white space, which would merge with chat markup.
         no_question: the user's message does not end with the question.
         no_passage: the user's message lacks the text of a passage that the row names.
-        left_open: the prompt has a template's mark that is in neither the passages nor the
-            question.
-        open_question: the question has a mark that the post does not have.
+        left_open: the prompt has a placeholder that is in neither the passages nor the question.
+        open_question: the question has a placeholder that the post does not have.
     """
 
     other_roles: int = 0
@@ -53,9 +51,9 @@ class RenderingErrors(ErrorCounts):
     open_question: int = 0
 
 
-def count_marks(text: str) -> Counter[str]:
-    """Count the marks in a text that a template may leave."""
-    return Counter(_UNFILLED_MARK.findall(text))
+def count_placeholders(text: str) -> Counter[str]:
+    """Count the texts that look like an unfilled placeholder or a missing value."""
+    return Counter(_PLACEHOLDER.findall(text))
 
 
 def check_rendering(
@@ -68,7 +66,7 @@ def check_rendering(
         chunks: `chunk_id`, `title`, `text`, at least of the chunks that the dataset names; the
             check of contexts reports missing chunks.
         documents: `document_id`, `title`, `text`, at least of the documents that
-            `find_documents_with_marks` names.
+            `find_documents_with_placeholders` names.
     """
     passage_by_chunk = {chunk: (title, text) for chunk, title, text in chunks.iter_rows()}
     posts = {name: f"{title}\n{text}" for name, title, text in documents.iter_rows()}
@@ -95,27 +93,29 @@ def check_rendering(
             text.strip() not in prompt and _normalize(text) not in _normalize(prompt)
             for _, text in passages
         )
-        expected_marks = count_marks(question)
+        expected = count_placeholders(question)
         for passage in passages:
             for part in passage:
-                expected_marks += count_marks(part)
+                expected += count_placeholders(part)
         error_counts["left_open"] += bool(
-            count_marks(system_message) or count_marks(prompt) - expected_marks
+            count_placeholders(system_message) or count_placeholders(prompt) - expected
         )
         post = posts.get(row["document_id"], "")
-        error_counts["open_question"] += any(mark not in post for mark in count_marks(question))
+        error_counts["open_question"] += any(
+            placeholder not in post for placeholder in count_placeholders(question)
+        )
     return RenderingErrors(dataset.height, **error_counts)
 
 
 def _normalize(text: str) -> str:
-    """Remove white space, which `render` adds to control tokens, and marks of readers' texts."""
+    """Remove white space, which `render` adds to control tokens, and prefixes of readers' texts."""
     return "".join(text.replace(READER_PREFIX, "").split())
 
 
-def find_documents_with_marks(dataset: pl.DataFrame) -> list[str]:
-    """Return the ids of the documents whose questions contain a mark.
+def find_documents_with_placeholders(dataset: pl.DataFrame) -> list[str]:
+    """Return the ids of the documents whose questions contain a placeholder.
 
     Args:
         dataset: `document_id`, `question`.
     """
-    return sorted({name for name, question in dataset.iter_rows() if count_marks(question)})
+    return sorted({name for name, question in dataset.iter_rows() if count_placeholders(question)})

@@ -19,9 +19,7 @@ from twin_assets.corpus.shingles import split_words
 
 WORDINGS_FILE = Path(__file__).with_name("question_wordings.toml")
 _WORD_CLASSES = ("question_words", "referring_words", "first_person_words", "empty_headings")
-_MAX_WORD_SIMILARITY = (
-    0.7  # Jaccard of two questions' words, as `leakage.QUESTION_SIMILARITY_THRESHOLD`
-)
+_MAX_WORD_SIMILARITY = 0.7  # the value of `leakage.QUESTION_SIMILARITY_THRESHOLD`
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,8 @@ class QuestionWordings:
         title: wordings with `{title}`, in addition to those of `corpus.title_questions`.
         heading: wordings with `{heading}` and `{title}`.
         continuation: wording with `{opening}`, the first words of the answer.
-        teacher_request: request to a teacher for the question. A small model that is asked in
-            English answers in English.
+        teacher_request: request to a teacher for a question, in this language, because a small
+            model answers English requests in English.
         question_words: words that begin the author's own questions.
         referring_words: words that refer to earlier text.
         first_person_words: words that authors use for themselves.
@@ -51,7 +49,7 @@ class QuestionWordings:
 
 
 def _read_wordings() -> dict[str, QuestionWordings]:
-    """Read the file, in which a class of words is one text."""
+    """Read the file, which stores each word class as one string."""
     documents = tomllib.loads(WORDINGS_FILE.read_text(encoding="utf-8"))
     return {
         language: QuestionWordings(
@@ -73,7 +71,7 @@ _LANGUAGE_NEUTRAL_WORDINGS = QuestionWordings(
     teacher_request=WORDINGS["en"].teacher_request,
     **dict.fromkeys(_WORD_CLASSES, frozenset[str]()),
 )
-"""For languages whose grammar is not supported: quoted parts without a sentence around them."""
+"""Wordings for unsupported languages: quoted text without a sentence around it."""
 
 
 def find_wordings(language: str) -> QuestionWordings:
@@ -82,10 +80,10 @@ def find_wordings(language: str) -> QuestionWordings:
 
 
 def is_distinctive(wording: str, **fields: str) -> bool:
-    """Return whether two questions of this wording, filled differently, would count as different.
+    """Return whether different values make questions with this wording dissimilar.
 
     Args:
-        fields: the values that fill the wording.
+        fields: the values to insert into the wording.
     """
     wording_words = set(split_words(re.sub(r"\{\w+\}", " ", wording)))
     inserted_words = {word for value in fields.values() for word in split_words(value)}

@@ -1,4 +1,4 @@
-"""Find answers that contain words quoted in their posts as imported.
+"""Find answers that contain words that their posts, as imported, quote from someone else.
 
 Scope: reading samples with their sources, and counting. Out of scope: finding the quotations in a
 source (`corpus/source_quotations`), choosing passages (`answer_passages`, which reads the cleaned
@@ -25,13 +25,13 @@ _AUTHOR_SPLITS_CONDITION = "split IN ('train', 'held_out')"
 
 @dataclass(frozen=True)
 class QuotedAnswers:
-    """Answers that contain quoted text.
+    """Counts of answers that contain quoted text.
 
     Attributes:
         answers: the number of training and held-out answers.
         with_quotations: the number of documents whose posts contain quotations.
         holding: the number of answers that contain at least a third of a quoted paragraph.
-        without_source: the number of answers that cannot be checked because their post is gone.
+        without_source: the number of answers that cannot be checked because their post is missing.
     """
 
     answers: int
@@ -56,15 +56,13 @@ def count_quoted_answers(answers: pl.DataFrame, sources: pl.DataFrame) -> Quoted
         for row in sources.iter_rows(named=True)
         if (document_quotations := find_quotations(row))
     }
-    quoting_answers = sum(
+    quoting_count = sum(
         bool(count_contained_quotations(quotations_by_document[document_id], answer))
         for document_id, answer in answers.select("document_id", "answer").iter_rows()
         if document_id in quotations_by_document
     )
     without_source = answers.join(sources, on="document_id", how="anti").height
-    return QuotedAnswers(
-        answers.height, len(quotations_by_document), quoting_answers, without_source
-    )
+    return QuotedAnswers(answers.height, len(quotations_by_document), quoting_count, without_source)
 
 
 def count_stored_quoted_answers(tables: Tables, author: str) -> QuotedAnswers:
@@ -82,11 +80,13 @@ def count_stored_quoted_answers(tables: Tables, author: str) -> QuotedAnswers:
     documents = tables.read("cleaned_documents", author, columns=["document_id", "source_id"])
     documents = documents.join(answers, on="document_id", how="semi")
     partial_counts: list[QuotedAnswers] = []
-    for part in documents.iter_slices(_SOURCE_BATCH_SIZE):
+    for batch in documents.iter_slices(_SOURCE_BATCH_SIZE):
         columns = ("source_id", "text", "markup")
-        posts = read_by_id(tables, "raw_posts", author, "source_id", part["source_id"], columns)
-        part_answers = answers.join(part, on="document_id", how="semi")
-        partial_counts.append(count_quoted_answers(part_answers, part.join(posts, on="source_id")))
+        posts = read_by_id(tables, "raw_posts", author, "source_id", batch["source_id"], columns)
+        batch_answers = answers.join(batch, on="document_id", how="semi")
+        partial_counts.append(
+            count_quoted_answers(batch_answers, batch.join(posts, on="source_id"))
+        )
     unknown_count = answers.join(documents, on="document_id", how="anti").height
     return QuotedAnswers(
         answers=answers.height,

@@ -1,13 +1,13 @@
-"""Test whether a question finds the post whose passage it was made from.
+"""Test whether a question retrieves the post that it was generated from.
 
 Scope: the post's rank among all posts for each question, measured once and stored in the table
 `question_ranks`. Out of scope: making questions (`back_translation.py`), the context in a prompt
 (`contexts.py`).
 
-A question that does not find its own post has a different subject, or none. The method is
+A question that does not retrieve its own post has a different subject, or none. The method is
 round-trip consistency (Alberti et al., 2019, https://aclanthology.org/P19-1620/) with retrieval in
 place of a reader. Posts are ranked by their best passage's cosine, because full-text search would
-match the words that the question was made from.
+match the words that the question was generated from.
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 RANKS_TABLE = "question_ranks"
 ROUND_TRIP_VERSION = "1"
-MAX_FOUND_RANK = 5  # in posts; a prompt shows four passages, with or without the answer's own
+MAX_FOUND_RANK = 5  # in posts; a prompt shows four passages
 _BATCH_SIZE = 64  # questions compared at a time: 25 MB at 100,000 passages
 
 
@@ -53,10 +53,10 @@ class RoundTrip:
     """The result of one update.
 
     Attributes:
-        lost_sample_ids: the ids of samples whose question does not find its post among the first
+        lost_sample_ids: the ids of samples whose question does not rank its post among the first
             `MAX_FOUND_RANK`.
-        vectors: the vectors of the questions compared in this update, by question; each is embedded
-            once for this test and for its context.
+        vectors: the vectors of the questions compared in this update, by question, which the search
+            for contexts uses again.
     """
 
     lost_sample_ids: frozenset[str]
@@ -72,7 +72,7 @@ def update_ranks(
         questions: `sample_id`, `document_id`, `question`.
 
     Raises:
-        TwinError: the embeddings were made with a different embedder, or lack a post.
+        TwinError: the embeddings come from a different embedder, or lack a post.
     """
     vectors: dict[str, Any] = {}
     passages: _PassageIndex | None = None
@@ -124,7 +124,7 @@ class _PassageIndex:
 
         Args:
             questions: (n, dimension), of unit length.
-            documents: n, the post of each question.
+            documents: the id of each question's own post.
         """
         import numpy as np
 

@@ -1,7 +1,7 @@
 """Render rows of the dataset, with each sample's messages, from rows of the plan.
 
-Scope: rendering a sample as the gateway renders a question. Out of scope: the plan (`building.py`),
-the wording (`twin_resources.prompt.templates`).
+Scope: rendering a sample as the gateway renders a question. Out of scope: the plan
+(`dataset_building.py`), the wording (`twin_resources.prompt.templates`).
 """
 # pyright: strict
 

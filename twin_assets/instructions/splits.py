@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from twin_assets.corpus.shingles import shingles
-from twin_assets.instructions.similar_keys import estimate_similarity, sketch
+from twin_assets.instructions.set_similarity import estimate_similarity, sketch
 
 NEWEST_SHARE = 0.10  # share of the first import: the author's current writing
 HASH_SHARE = 0.10
@@ -50,13 +50,13 @@ def draw_splits(
     Args:
         documents: all kept documents, or only the new ones; documents in `existing_rows` are
             skipped.
-        existing_rows: every earlier draw of this author; without draws, this is the first import.
+        existing_rows: every earlier draw of this author; if empty, this is the first import.
 
     Returns:
-        The new draws, oldest document first. A document gets the split of an earlier document that
-        it repeats. In the first import, the newest tenth of the other dated documents is held out,
-        at least one if there are several. For all other documents, a hash of the id decides; it
-        holds out a tenth of them.
+        The new draws, oldest document first. A duplicate or near-duplicate gets the split of the
+        earlier document. In the first import, the newest tenth of the other dated documents is held
+        out, at least one if there are several. For all other documents, a hash of the id decides,
+        which holds out a tenth of them.
     """
     known_ids = {split_row.document_id for split_row in existing_rows}
     new_documents = sorted(
@@ -105,16 +105,16 @@ def _hash_fraction(document_id: str) -> float:
 
 
 class _SketchIndex:
-    """The documents drawn so far, searchable by shared parts of their sketches."""
+    """Index of the documents drawn so far, by the elements of their sketches."""
 
     def __init__(self, existing_rows: Iterable[SplitRow]) -> None:
         self._by_element: dict[int, list[SplitRow]] = defaultdict(list)
-        for draw in existing_rows:
-            self.add(draw)
+        for row in existing_rows:
+            self.add(row)
 
-    def add(self, draw: SplitRow) -> None:
-        for element in draw.sketch:
-            self._by_element[element].append(draw)
+    def add(self, row: SplitRow) -> None:
+        for element in row.sketch:
+            self._by_element[element].append(row)
 
     def find_duplicate(self, text_sketch: Sequence[int]) -> SplitRow | None:
         """Return the most similar earlier document, if similar enough; the id breaks ties."""

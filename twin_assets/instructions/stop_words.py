@@ -1,4 +1,4 @@
-"""Return the function words of a language.
+"""Load the stop words (function words) of a language.
 
 Scope: the lists. Out of scope: recognizing content words (`author_questions.py`).
 Lists: justext, https://github.com/miso-belica/jusText
@@ -32,7 +32,7 @@ _LANGUAGES = {
 
 @cache
 def load_stop_words(language: str) -> frozenset[str]:
-    """Return the function words of a language (justext's lists), or none if it has no list.
+    """Return the stop words of a language (justext's lists), or none if there is no list.
 
     The English list also has words that name no subject in a question ("thing", "example", "way").
     """

@@ -5,8 +5,8 @@ writes only the question; the answer remains the author's own text. Out of scope
 questions (`teacher_questions.py`), one request and its cost (`access/paid_completion.py`),
 templates (`back_translation.py`).
 
-A bad reply affects only its own sample. A failure that affects every sample ends the requests, even
-if it is a useless answer, because each sample would pay for three.
+A bad reply affects only its own sample. After many consecutive samples without a usable reply, no
+more requests are sent, because each sample may cost three.
 """
 # pyright: strict
 
@@ -76,7 +76,7 @@ class TeacherReply:
             paid for; `failed` if there was no reply; `over_budget` if a further request could have
             cost too much.
         tries: the number of requests sent.
-        usd: their cost by LiteLLM's price map, or 0 for a model that the map does not list.
+        usd: their cost according to LiteLLM's price map, or 0 for a model that it does not list.
         reason: why the last try failed; never the text of a reply.
     """
 
@@ -112,7 +112,7 @@ class Teacher:
     ) -> None:
         self.model = model
         self.budget = budget
-        self.fatal_error: TwinError | None = None  # why no more requests are sent
+        self.fatal_error: TwinError | None = None  # if set, no more requests are sent
         self._language = language
         self._first_pause_s = first_pause_s
         self._timeout_s = timeout_s
@@ -137,7 +137,7 @@ class Teacher:
         """Refuse a priced model without a budget, and a budget that cannot be enforced."""
         if (cost := classify_cost(self.model, os.environ)) == "priced" and self.budget is None:
             raise TwinError(
-                f"have the teacher {self.model} write questions",
+                f"ask the teacher {self.model} for questions",
                 found="a paid model without a budget",
                 next_step="set TWIN_TEACHER_BUDGET_PER_MONTH (US dollars), or unset "
                 "TWIN_TEACHER_MODEL to use templates",
@@ -207,7 +207,7 @@ class Teacher:
         return updated_reply, not question
 
     def _pause_before_retry(self, error: Exception, *, tries: int) -> bool:
-        """Pause if the failed request should be retried; return whether it should."""
+        """Pause before a retry; return whether the failed request should be retried."""
         from openai import (
             AuthenticationError,
             BadRequestError,
@@ -225,7 +225,7 @@ class Teacher:
         return True
 
     def _count_consecutive(self, reply: TeacherReply) -> None:
-        """Count a sample without a question, and give up after too many in a row."""
+        """Count a sample without a question; give up after too many in a row."""
         max_samples = _MAX_CONSECUTIVE[reply.outcome]
         missing = {
             FAILED: f"a reply ({reply.reason})",
@@ -240,10 +240,10 @@ class Teacher:
 
     def _give_up(self, reason: object) -> None:
         self.fatal_error = self.fatal_error or TwinError(
-            f"have the teacher {self.model} write questions",
+            f"ask the teacher {self.model} for questions",
             found=str(reason).splitlines()[0],
-            next_step="check the model's name, key and limits and materialize again (finished "
-            "questions are kept), or unset TWIN_TEACHER_MODEL to use templates",
+            next_step="check the model's name, key and limits, then materialize the asset again "
+            "(finished questions are kept), or unset TWIN_TEACHER_MODEL to use templates",
         )
 
 

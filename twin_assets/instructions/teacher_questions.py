@@ -5,8 +5,8 @@ request (`teacher.py`), its budget (`access/purpose_budget.py`).
 
 A reply is stored by the sample's id, which is derived from the passage's content, and by the post's
 title and the model. A killed run repeats only its current batch, and an edit of one paragraph
-causes requests only for that paragraph. The next run asks again for samples that failed or exceeded
-the budget.
+causes requests only for that paragraph. The next run asks again about samples that failed or
+exceeded the budget.
 """
 # pyright: strict
 
@@ -44,7 +44,7 @@ class TeacherResult:
     """The teacher's work for one author.
 
     Attributes:
-        outcomes: number of current samples by outcome.
+        outcomes: number of current samples, by outcome.
         requests, usd: number of requests in this update, and their cost.
         usd_in_all: cost of all current questions.
         budget_left: US dollars until the nearest limit, or None without a budget.
@@ -69,7 +69,7 @@ def update_questions(
     """Ask about every draft without a reply from this teacher.
 
     Args:
-        log: receives progress, one line per batch; never text of a post.
+        log: function that receives one line of progress per batch, without text of a post.
 
     Raises:
         TwinError: the teacher cannot be reached or refuses, or its budget cannot be enforced. The
@@ -173,7 +173,7 @@ def read_written_questions(tables: Tables, author: str, model: str) -> pl.DataFr
 
 
 def count_pending_questions(tables: Tables, author: str, model: str) -> int:
-    """Count the questions that the next update will request or replace by templates.
+    """Count the questions that the next update will request, or replace with those of templates.
 
     Drafts without a usable reply do not count.
 

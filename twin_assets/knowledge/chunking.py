@@ -1,14 +1,14 @@
-"""Cut a document into short chunks that the embedder reads whole, with exact offsets.
+"""Cut a document into short chunks, with exact offsets, that fit the embedder's limit.
 
 Scope: choosing the cuts, and the contract of `document_chunks`. Out of scope: tokenizing
 (`twin_resources.models.embedder`), embedding, storing.
 
 No library's chunker is used, because offsets must be exact and no chunk may exceed the limit.
-chonkie 1.7 was measured with the same tokenizer at 256 tokens, on 210 shared posts and one of
-unbroken words. Its RecursiveChunker makes fuller chunks (mean 228 tokens, here 204), but in four
-cases the chunk differs from `text[start:end]`. It splits a long word by decoding token ids, which
-an uncased WordPiece turns into different text. It also splits 348 code blocks (here 68).
-SentenceChunker returns a chunk of 1,104 tokens. TokenChunker's text never equals the document's.
+chonkie 1.7 was measured with the same tokenizer at 256 tokens, on 210 shared posts and one post of
+very long words. Its RecursiveChunker makes fuller chunks (mean 228 tokens, here 204), but four
+chunks differ from `text[start:end]`: it splits a long word by decoding token ids, which an uncased
+WordPiece turns into different text. It also splits 348 code blocks (here 68). SentenceChunker
+returns a chunk of 1,104 tokens. TokenChunker's text never equals the document's.
 """
 # pyright: strict
 
@@ -33,14 +33,14 @@ CHUNKING_VERSION = "4"
 """Version of `chunk_documents`; the asset adds the embedder's revision and the limit to it."""
 
 CHUNK_TOKENS = 128
-"""Maximum tokens of a chunk, including title and special tokens, if the embedder reads more.
+"""Maximum tokens of a chunk, including title and special tokens, unless the embedder reads fewer.
 
 One vector should represent one idea. A chunk of 256 tokens fills the prompt with more than the
 answer, and leaves no space for three other posts (`tests/bench/RESULTS.md`, readers' questions).
 """
-# This version is separate from the one above, so that a chunk with unchanged text keeps its id when
-# only the chunker changes. Traces, samples and votes then still refer to it.
-_NAMING_VERSION = "2"
+# This version is separate from `CHUNKING_VERSION`, so that a chunk with unchanged text keeps its id
+# when only the chunker changes. Traces, samples and votes then still refer to it.
+_CHUNK_ID_VERSION = "2"
 
 MIN_TOKEN_LIMIT = 32
 
@@ -72,13 +72,13 @@ _CODE_SEPARATORS = (_PARAGRAPH_BREAK, re.compile(r"\n"), re.compile(r"\s+"))
 class DocumentChunks(dy.Schema):
     """One row per chunk; `text` is the document's `text[start:end]`, offsets count characters.
 
-    `token_count` counts `text` with the embedder's tokenizer, special tokens included; `position`
-    counts from 0 within the document. `heading` is the title, which cleaning removes from the text;
-    it is embedded and searched with the text (`indexed_text`). `chunk_id` joins the document's id
-    and `content_hash`. Citations, samples and votes refer to the text by this id, so an edit of one
-    paragraph or a new title keeps the ids of the other chunks. The id includes the document's id
-    because the same words in two posts are cited separately, and erasing one post keeps the other's
-    chunk.
+    `token_count` is the number of tokens in `text` by the embedder's tokenizer, special tokens
+    included; `position` counts from 0 within the document. `heading` is the title, which cleaning
+    removes from the text; it is embedded and searched with the text (`indexed_text`). `chunk_id`
+    joins the document's id and `content_hash`. Citations, samples and votes refer to the text by
+    this id, so an edit of a paragraph or of the title does not change the ids of unedited chunks.
+    The id includes the document's id because the same words in two posts are cited separately, and
+    erasing one post must not erase the other's chunk.
     """
 
     chunk_id = dy.String(primary_key=True, min_length=1)
@@ -114,13 +114,13 @@ def indexed_text(heading: str, text: str) -> str:
 
 
 def content_hash(text: str, embedder_revision: str) -> str:
-    """Return 96 bits of sha256(embedder revision | naming version | text) in hex."""
-    hashed_text = f"{embedder_revision}|{_NAMING_VERSION}|{text}"
+    """Return 96 bits of sha256(embedder revision | chunk id version | text) in hex."""
+    hashed_text = f"{embedder_revision}|{_CHUNK_ID_VERSION}|{text}"
     return hashlib.sha256(hashed_text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
 def chunk_columns() -> Mapping[str, pl.DataType]:
-    """Return the types of `document_chunks` by column, for `tables.sync`."""
+    """Return the column types of `document_chunks`, for `tables.sync`."""
     return {name: column.dtype for name, column in DocumentChunks.columns().items()}
 
 
@@ -169,12 +169,12 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
 
 
 def measure_chunk_lengths(
-    parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer
+    batches: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer
 ) -> dict[str, int]:
     """Count stored chunks that are too long or miscounted; 1,000 chunks take 0.25 s.
 
     Args:
-        parts: `heading`, `text` and `token_count` of chunks.
+        batches: `heading`, `text` and `token_count` of chunks.
         tokenizer: the tokenizer that cut them.
 
     Returns:
@@ -182,18 +182,18 @@ def measure_chunk_lengths(
         `longest`.
     """
     counts = {"counted_again": 0, "longest": 0, "too_long": 0, "miscounted": 0}
-    for part in parts:
-        texts: list[str] = part["text"].to_list()
-        indexed_texts = list(map(indexed_text, part["heading"].to_list(), texts))
+    for batch in batches:
+        texts: list[str] = batch["text"].to_list()
+        indexed_texts = list(map(indexed_text, batch["heading"].to_list(), texts))
         text_counts = pl.Series("counted", tokenizer.count_tokens(texts), pl.Int64)
         indexed_counts = pl.Series("read", tokenizer.count_tokens(indexed_texts), pl.Int64)
         max_counts = pl.DataFrame(
-            [text_counts, indexed_counts, part["token_count"]]
+            [text_counts, indexed_counts, batch["token_count"]]
         ).max_horizontal()
-        counts["counted_again"] += part.height
+        counts["counted_again"] += batch.height
         counts["longest"] = max([counts["longest"], *max_counts])
         counts["too_long"] += int((max_counts > tokenizer.token_limit).sum())
-        counts["miscounted"] += int((text_counts != part["token_count"]).sum())
+        counts["miscounted"] += int((text_counts != batch["token_count"]).sum())
     return counts
 
 
@@ -224,9 +224,9 @@ def shorten_title(title: str, tokenizer: EmbedderTokenizer) -> str:
 def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> list[Chunk]:
     """Cut one text into chunks of at most `tokenizer.token_limit` tokens, `heading` included.
 
-    Paragraphs, lists and code blocks that fit are kept whole and fill the chunks; a heading stays
-    with the block that follows it. Longer blocks are cut at lines, sentences, words and finally
-    between characters. Every character that is not white space is in exactly one chunk.
+    Paragraphs, lists and code blocks that fit are kept whole, as many as possible in one chunk; a
+    heading stays with the block that follows it. Longer blocks are cut at lines, sentences, words
+    and finally between characters. Every character that is not white space is in exactly one chunk.
 
     Args:
         text: the document's text.
@@ -285,8 +285,8 @@ def _recut_span(
 ) -> Iterator[Chunk]:
     """Cut a span that has more tokens on its own than within its document.
 
-    A cut within a word of over 100 characters has that effect. `max_tokens` is halved until the
-    tokenizer's count fits.
+    This happens when a cut is inside a word of more than 100 characters. `max_tokens` is halved
+    until the tokenizer's count fits.
     """
     halved_tokens = max(1, max_tokens // 2)
     for begin, stop in _fill_spans(token_counter, start, end, max_tokens=halved_tokens):

@@ -45,7 +45,7 @@ def no_chunk_is_truncated(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """No chunk with its title exceeds the token limit when the embedder's tokenizer recounts it.
+    """No chunk, including its title, exceeds the token limit when the tokenizer recounts it.
 
     The limit is at most the embedder's. A chunk is recounted only if it is new or the tokenizer has
     changed.

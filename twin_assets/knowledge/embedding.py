@@ -1,4 +1,4 @@
-"""Embed chunks into rows of `embeddings`: each has a vector and the data that an answer cites.
+"""Embed chunks: each row of `embeddings` has a vector and the data that an answer cites.
 
 Scope: the contract of the table, the pure function that fills it, and its update.
 Out of scope: cutting (`chunking`), the model (`twin_resources.models.embedder`), indexes
@@ -28,7 +28,7 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
     """Return the column types of `embeddings`: those of `document_chunks` and three more.
 
     `indexed_text` (title and text) is embedded and indexed for full-text search; readers see
-    `text`. `embedder` is the revision that made `vector`.
+    `text`. `embedder` is the revision of the embedder that computed `vector`.
     """
     return {
         **chunk_columns(),
@@ -94,11 +94,11 @@ def count_unmatched(embedded: pl.Series, chunks: pl.Series) -> dict[str, int]:
     }
 
 
-def count_unusable_vectors(parts: Iterable[pl.DataFrame], *, revision: str) -> dict[str, int]:
+def count_unusable_vectors(batches: Iterable[pl.DataFrame], *, revision: str) -> dict[str, int]:
     """Count vectors whose chunk a search ranks wrongly or cannot find.
 
     Args:
-        parts: `embedder` and `vector` of `embeddings`.
+        batches: `embedder` and `vector` of `embeddings`.
         revision: revision of the embedder that embeds questions.
 
     Returns:
@@ -106,8 +106,8 @@ def count_unusable_vectors(parts: Iterable[pl.DataFrame], *, revision: str) -> d
         `not_unit_length`: vectors whose length differs from 1 by more than .001.
     """
     counts = {"other_embedder": 0, "not_unit_length": 0}
-    for part in parts:
-        lengths = part["vector"].arr.eval(pl.element() ** 2).arr.sum().sqrt()
-        counts["other_embedder"] += int((part["embedder"] != revision).sum())
+    for batch in batches:
+        lengths = batch["vector"].arr.eval(pl.element() ** 2).arr.sum().sqrt()
+        counts["other_embedder"] += int((batch["embedder"] != revision).sum())
         counts["not_unit_length"] += int((~lengths.is_between(0.999, 1.001)).fill_null(True).sum())
     return counts

@@ -59,7 +59,7 @@ def every_chunk_is_searchable(
 ) -> dg.AssetCheckResult:
     """Each chunk has one row, with a unit vector from the embedder that also embeds questions.
 
-    A vector is checked only if it is new or that embedder has changed.
+    A vector is checked only if it is new or the embedder has changed.
     """
     author = context.partition_key
     revision = find_prepared_embedder(settings)[1].revision

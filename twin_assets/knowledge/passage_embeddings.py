@@ -54,9 +54,9 @@ def quotations_are_verbatim(
     )
     columns = ["document_id", "start", "end", "text"]
     misquoted_count = sum(
-        quotable_rows.count_misquoted(part, _read_kept_texts(tables, author, part["document_id"]))
-        for part in unverified_rows.read_batches(columns, rows=MAX_ROWS_PER_BATCH)
-        if part.height
+        quotable_rows.count_misquoted(batch, _read_kept_texts(tables, author, batch["document_id"]))
+        for batch in unverified_rows.read_batches(columns, rows=MAX_ROWS_PER_BATCH)
+        if batch.height
     )
     if not misquoted_count:
         unverified_rows.mark_verified()
@@ -67,7 +67,7 @@ def quotations_are_verbatim(
 
 
 def _read_kept_texts(tables: Tables, author: str, documents: pl.Series) -> pl.DataFrame:
-    """Return `document_id` and `text` of those documents that are kept."""
+    """Return `document_id` and `text` of the kept documents among these."""
     ids, columns = documents.unique(), ["document_id", "text", "kept"]
     rows = read_by_id(tables, "cleaned_documents", author, "document_id", ids, columns)
     return rows.filter("kept")

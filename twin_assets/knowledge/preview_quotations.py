@@ -5,11 +5,11 @@ Scope: choosing sentences among the posts of a preview. Out of scope: finding po
 (`corpus/title_questions.py`).
 
 Readers would not ask a question that only names a post (`question_from_title`). The preview
-therefore shows the post's title as a topic above one of its sentences. It selects the nearest
-passage, then that passage's nearest sentence. The distance is the cosine after subtraction of the
-mean of all candidates, because features that all posts share do not distinguish them. Many
+therefore shows the post's title as a topic above one of its sentences. It selects the passage
+nearest to the question, then that passage's nearest sentence. Nearness is the cosine after the mean
+of all candidates is subtracted, because features that all posts share do not distinguish them. Many
 sentences near a title answer nothing on their own, so more questions are tried than are shown. The
-best quotations have the highest plain cosine of question and sentence. For that cosine alone, the
+best quotations have the highest plain cosine of question and sentence. For that cosine only, the
 sentence is embedded without its title.
 """
 # pyright: strict
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     from twin_resources.models.embedder.embedder import Embedder
 
-# The limit keeps six long essays as fast as six posts of a thousand words: 3 s on two cores.
+# With this limit, six long essays take as long as six posts of a thousand words: 3 s on two cores.
 MAX_POST_CHARACTERS = 6_000
-MIN_SENTENCE_CHARACTERS = 40  # a sentence is shown on its own; "It works." then means nothing
+MIN_SENTENCE_CHARACTERS = 40  # a short sentence such as "It works." means nothing on its own
 MAX_SENTENCE_CHARACTERS = 160  # two lines
 # Openings that refer to the preceding sentence, in English only.
 _DEPENDENT_OPENING = (
@@ -113,18 +113,18 @@ def choose_preview_quotations(
 
 
 def _rank_quotations(
-    numbered: Sequence[tuple[int, PreviewQuotation]], queries: np.ndarray, embedder: Embedder
+    quotations: Sequence[tuple[int, PreviewQuotation]], queries: np.ndarray, embedder: Embedder
 ) -> list[PreviewQuotation]:
-    """Sort numbered quotations by cosine to the question with that number, the highest first."""
-    if not numbered:
+    """Sort quotations by cosine to their question, whose index is given, the highest first."""
+    if not quotations:
         return []
-    sentences = embedder.embed([quotation.text for _, quotation in numbered])
+    sentences = embedder.embed([quotation.text for _, quotation in quotations])
     scores = [
         float(queries[number] @ sentence)
-        for (number, _), sentence in zip(numbered, sentences, strict=True)
+        for (number, _), sentence in zip(quotations, sentences, strict=True)
     ]
-    order = sorted(range(len(numbered)), key=lambda index: -scores[index])
-    return [numbered[index][1] for index in order]
+    order = sorted(range(len(quotations)), key=lambda index: -scores[index])
+    return [quotations[index][1] for index in order]
 
 
 def _embed_sentences(
@@ -151,7 +151,7 @@ def _embed_sentences(
 
 
 def _select_standalone(sentences: pl.DataFrame, start: int, end: int, text: str) -> pl.DataFrame:
-    """Return the passage's sentences that need no context, else the post's, else any."""
+    """Return the passage's sentences that need no context, else the post's, else any sentences."""
     length = pl.col("end") - pl.col("start")
     is_inside = pl.col("start").ge(start) & pl.col("end").le(end)
     is_long = length >= MIN_SENTENCE_CHARACTERS
@@ -170,12 +170,12 @@ def _select_standalone(sentences: pl.DataFrame, start: int, end: int, text: str)
 
 def _find_nearest_passage(query: np.ndarray, passages: pl.DataFrame, *, title: str) -> int:
     """Return the index of the passage nearest to a question, preferring those with the title."""
-    numbered_passages = passages.with_row_index("place")
+    numbered_passages = passages.with_row_index("index")
     titled_passages = (
         numbered_passages.filter(pl.col("title") == title) if title else numbered_passages
     )
     rows = titled_passages if titled_passages.height else numbered_passages
-    return rows["place"].to_list()[_find_nearest_row(query, rows)]
+    return rows["index"].to_list()[_find_nearest_row(query, rows)]
 
 
 def _find_nearest_row(query: np.ndarray, rows: pl.DataFrame) -> int:

@@ -162,7 +162,7 @@ def embed_passages(
 
 
 def _iter_token_ends(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]:
-    """Yield, for each text, the ends of its tokens without special tokens.
+    """Yield the end offsets of each text's tokens, without special tokens.
 
     Starts are not used: some tokenizers include the space before a word in its token.
     """

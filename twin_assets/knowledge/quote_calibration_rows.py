@@ -39,8 +39,8 @@ def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
     """Return the column types; see `calibration.Calibration`. `mean` does not have unit length.
 
     `languages` are those of the posts, the most frequent first. `known_languages` are those of the
-    embedder. Both are ISO 639-1 codes. `threshold_elsewhere` applies to questions in other
-    languages than the posts', which score lower. It is null if the embedder has one language.
+    embedder. Both are ISO 639-1 codes. `threshold_elsewhere` applies to questions in languages
+    other than the posts', which score lower. It is null if the embedder supports one language.
     """
     return {
         "author": pl.String(),
@@ -79,7 +79,9 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
         sampled_ids = [
             passage_ids[index] for index in calibration.sample_indexes(passage_ids, MAX_PASSAGES)
         ]
-        return calibration_row(author, _read_passages(tables, author, sampled_ids), embedder)
+        return compute_calibration_row(
+            author, _read_passages(tables, author, sampled_ids), embedder
+        )
 
     return tables.sync(
         state_row.cast(pl.String),
@@ -93,8 +95,10 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
     )
 
 
-def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
-    """Compute the author's row.
+def compute_calibration_row(
+    author: str, passages: pl.DataFrame, embedder: Embedder
+) -> pl.DataFrame:
+    """Compute the author's row of `quote_calibration`.
 
     Args:
         passages: `CALIBRATED_COLUMNS` of all rows of `passage_embeddings`, or of a random sample;

@@ -1,4 +1,4 @@
-"""Ask one version a batch of prompts, and store a batch's rows with negative probes among them.
+"""Ask a version a batch of prompts, and store the batch's rows with negative probes among them.
 
 Scope: what trials (`shadowing.py`) and purchases of labels (`labelling.py`) have in common.
 Out of scope: prompts (`shadow_prompts.py`), scores, the tables (`twin_resources/quality/judges`).
@@ -73,7 +73,7 @@ def append_rows(
 
     Args:
         stored_rows: all rows of the table.
-        score: function that completes new rows of `identity_columns` to rows of `columns`.
+        score: function that adds the remaining `columns` to new rows of `identity_columns`.
         identity_columns: columns that identify a row: the key, the sequence, the id of `identity`.
     """
     key, _, group = list(identity_columns)[:3]

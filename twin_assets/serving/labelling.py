@@ -1,10 +1,10 @@
-"""Buy labels: the home's model and the paid model answer the same prompts, scored blind.
+"""Buy labels: the home's model and the paid model answer the same prompts, and are scored blind.
 
 Scope: the loop over batches, answering and storing a batch, deciding when to stop.
 Out of scope: choosing prompts (`shadow_prompts.py`), the judges, the router, the account.
 
-Labels are bought off the request path, as `shadowing.py` replays versions. A batch is committed as
-a whole, a stored label is never bought again, and planted answers in the batches check the judges.
+Like the replays of `shadowing.py`, purchases are off the request path. A batch is committed as a
+whole, a stored label is never bought again, and planted answers in the batches test the judges.
 Buying stops when the prompts are used up, or when the requested number, the budget or a limit of
 the account is reached.
 
@@ -52,7 +52,7 @@ BATCH_SIZE = 10
 MAX_TOKENS = 200  # per answer
 
 PaidReply = Completion | ReusableAnswer
-AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
+AskOwnModel = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class LabelSources:
     """The models and lookups that a purchase uses.
 
     Attributes:
-        ask_own: function that asks the stable version rendered prompts.
+        ask_own_model: function that sends rendered prompts to the stable version.
         paid: client of the paid model.
         embed: function that embeds questions and passages.
         readers: reader of each recorded prompt, by trace id.
     """
 
-    ask_own: AskOwn
+    ask_own_model: AskOwnModel
     paid: PaidAnswers
     embed: Embed
     readers: Mapping[str, str]
@@ -80,8 +80,8 @@ class PurchaseResult:
         labels, probes: numbers of stored labels and planted answers in the purchase.
         new_labels: number of labels that this run added.
         usd: cost of this run, in US dollars.
-        stop_reason: reason that the run ended, as one clause.
-        withdrawn_claims: claims whose judge no longer separates planted answers; routing does not
+        stop_reason: why the run ended, as one clause.
+        withdrawn_claims: claims whose judge no longer detects planted answers; routing does not
             use them.
     """
 
@@ -135,14 +135,14 @@ def buy_labels(
     """
     label_table = read_labels(tables, author.slug)
     certified_claims = [member.judge.claim for member in panel.members if member.is_certified]
-    kept_answers = label_rows.find_reusable_answers(label_table, purchase, certified_claims)
+    reusable_answers = label_rows.find_reusable_answers(label_table, purchase, certified_claims)
     labeller = _BatchLabeller(
-        author, version, index_by_id(prompts), panel, purchase, sources, kept_answers
+        author, version, index_by_id(prompts), panel, purchase, sources, reusable_answers
     )
     labelled_ids, label_count = _find_labelled_prompts(label_table, purchase)
     pending_prompts = [prompt for prompt in prompts if prompt.prompt_id not in labelled_ids]
     # prompts with reusable answers come first, because they cost nothing
-    pending_prompts.sort(key=lambda prompt: prompt.prompt_id not in kept_answers)
+    pending_prompts.sort(key=lambda prompt: prompt.prompt_id not in reusable_answers)
     initial_count, usd, stop_reason = label_count, 0.0, ""
     while not stop_reason:
         batch = pending_prompts[: min(BATCH_SIZE, max_labels - label_count)]
@@ -195,7 +195,7 @@ def _find_labelled_prompts(
 
 @dataclass(frozen=True)
 class _BatchLabeller:
-    """Builder, scorer and writer of a batch's rows."""
+    """Answers, scores and stores the prompts of a batch."""
 
     author: Author
     version: ModelVersion
@@ -203,27 +203,29 @@ class _BatchLabeller:
     panel: Panel
     purchase: LabelPurchase
     sources: LabelSources
-    kept_answers: Mapping[str, ReusableAnswer]
+    reusable_answers: Mapping[str, ReusableAnswer]
 
     @property
     def max_tokens(self) -> int:
         return min(MAX_TOKENS, self.author.max_tokens)
 
     def lost_claims(self, stored_rows: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
-        """Return the claims whose judges have failed on the planted answers of this purchase."""
+        """Return the claims whose judges missed planted answers of this purchase."""
         rows_of_probes = probe_rows(stored_rows, purchase=self.purchase.id)
         return lost_claims(rows_of_probes, self.panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
     def max_usd(self, prompt: ShadowPrompt) -> float:
         """Return the maximum cost of a label for this prompt, in US dollars."""
-        if prompt.prompt_id in self.kept_answers:
+        if prompt.prompt_id in self.reusable_answers:
             return 0.0
-        return self.sources.paid.max_usd(self._paid_messages(prompt), max_tokens=self.max_tokens)
+        return self.sources.paid.max_usd(
+            self._render_paid_messages(prompt), max_tokens=self.max_tokens
+        )
 
     def explain_judge_refusal(
         self, batch: Sequence[ShadowPrompt], stored_rows: pl.DataFrame, *, margin: float
     ) -> str:
-        """Return why the judges cannot score this batch or be paid for it; empty if they can."""
+        """Return why the judges cannot score, or cannot be paid to score, this batch; or ""."""
         if failed_claims := self.lost_claims(stored_rows, margin=margin):
             return f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
         longest_answer = "word " * self.max_tokens
@@ -239,34 +241,34 @@ class _BatchLabeller:
         probe_count = certification.probe_count(len(batch)) + 1
         probe_texts = [
             text
-            for plant in list(self.panel.probes.values())[:probe_count]
-            for text in plant.judged_pair()
+            for probe in list(self.panel.probes.values())[:probe_count]
+            for text in probe.judged_pair()
         ]
         max_usd, remaining_usd = self.panel.scoring_cost_usd([*expected_answers, *probe_texts])
         if remaining_usd is not None and max_usd > remaining_usd:
-            return "a limit of the account leaves the judge too little for another batch"
+            return "a limit of the account leaves too little money to judge another batch"
         return ""
 
     def collect_answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidReply]]:
         """Ask both models within the limits; return (home's answer, paid answer) by prompt id."""
         unanswered_prompts = [
-            prompt for prompt in batch if prompt.prompt_id not in self.kept_answers
+            prompt for prompt in batch if prompt.prompt_id not in self.reusable_answers
         ]
         paid_answers = self.sources.paid.ask(
-            [self._paid_messages(prompt) for prompt in unanswered_prompts],
+            [self._render_paid_messages(prompt) for prompt in unanswered_prompts],
             max_tokens=self.max_tokens,
         )
         paid_replies: list[tuple[ShadowPrompt, PaidReply]] = [
-            (prompt, self.kept_answers[prompt.prompt_id])
+            (prompt, self.reusable_answers[prompt.prompt_id])
             for prompt in batch
-            if prompt.prompt_id in self.kept_answers
+            if prompt.prompt_id in self.reusable_answers
         ]
         paid_replies += [
             (prompt, answer)
             for prompt, answer in zip(unanswered_prompts, paid_answers, strict=True)
             if answer
         ]
-        own_answers = self.sources.ask_own(
+        own_answers = self.sources.ask_own_model(
             [
                 render_prompt(prompt, self.author, self.version.template)
                 for prompt, _ in paid_replies
@@ -327,18 +329,18 @@ class _BatchLabeller:
                 (JudgedAnswer(prompt.question, own_answer, texts), judged_paid_answer)
             )
             questions.append(prompt.question)
-            passages.append(tuple(indexed_text(row.title, row.text) for row in prompt.passages))
+            passages.append(
+                tuple(indexed_text(passage.title, passage.text) for passage in prompt.passages)
+            )
             paid_replies.append(reply)
         vectors = np.asarray(self.sources.embed(questions), np.float32)
         return rows.with_columns(
-            pl.Series(
-                "reader", [self.sources.readers.get(field, "") for field in rows["prompt_id"]]
-            ),
+            pl.Series("reader", [self.sources.readers.get(name, "") for name in rows["prompt_id"]]),
             pl.Series("prompt_class", [classify(question) for question in questions]),
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
             pl.Series("closeness", self._compute_max_cosines(vectors, passages), pl.Float64()),
             pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),
-            pl.Series("scores", self._scores(answer_pairs), pl.List(label_rows.SCORE_TYPE)),
+            pl.Series("scores", self._score_answers(answer_pairs), pl.List(label_rows.SCORE_TYPE)),
             *(
                 pl.Series(
                     field, [getattr(reply, field) if reply else 0 for reply in paid_replies], dtype
@@ -351,7 +353,7 @@ class _BatchLabeller:
             ),
         )
 
-    def _scores(
+    def _score_answers(
         self,
         answer_pairs: Sequence[tuple[JudgedAnswer, JudgedAnswer | ReusableAnswer]],
     ) -> list[list[dict[str, object]]]:
@@ -386,7 +388,7 @@ class _BatchLabeller:
             for vector, group in zip(vectors, passages, strict=True)
         ]
 
-    def _paid_messages(self, prompt: ShadowPrompt) -> list[dict[str, str]]:
+    def _render_paid_messages(self, prompt: ShadowPrompt) -> list[dict[str, str]]:
         question = redact(prompt.question, region=self.author.language).text
         prompt = replace(prompt, question=question)
         messages = render_prompt(prompt, self.author, DEFAULT_TEMPLATE.hash)

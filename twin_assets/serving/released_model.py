@@ -1,12 +1,12 @@
-"""Define the asset `released_model`: the reconciled registry, in which a candidate may be released.
+"""Define the asset `released_model`, which reconciles the registry and may release a candidate.
 
-Scope: requesting one release round, and reporting the moves or the reason for none.
+Scope: requesting one release round, and reporting its moves or why there were none.
 Out of scope: legal moves (`registry/moves.py`), moving (`registry/`), the order
 of a round (`release/releasing.py`), the gate.
 
-Nothing is released without the author's consent (`twin_resources/authors/consent.py`); earlier
-releases stay. In every run, a version is released only if the gate's current version has passed
-exactly its checkpoint. A second materialization moves nothing.
+Nothing is released without the author's consent (`twin_resources/authors/consent.py`), but earlier
+releases remain. In every run, a version is released only if the gate's current version has passed
+exactly its checkpoint. Materializing the asset again moves nothing.
 """
 
 import time
@@ -50,7 +50,7 @@ def released_model(
         data_version=dg.DataVersion(
             f"v{stable_version.version}-{stable_version.checkpoint}" if stable_version else "base"
         ),
-        metadata=_metadata(context.instance, author, registry, release_round),
+        metadata=_build_metadata(context.instance, author, registry, release_round),
     )
 
 
@@ -78,14 +78,14 @@ def _release(
 
 
 def _explain_missing_consent(author: Author) -> str:
-    """Return why the author's consent is missing; empty if it exists."""
+    """Return why the author's consent is missing, or an empty string if it exists."""
     return missing_consent_reason(author) if consent_date(author) is None else ""
 
 
-def _metadata(
+def _build_metadata(
     instance: dg.DagsterInstance, author: Author, registry: Registry, release_round: "ReleaseRound"
 ) -> dict[str, Any]:
-    """Return the moves since the newest materialization, or the reason for none."""
+    """Return the moves since the newest materialization, or why there were none."""
     from twin_resources.quality.release import release_summary
 
     versions = registry.versions(author.slug)

@@ -90,7 +90,9 @@ def refit(
     models = tuple(models)
     withdrawal_reason = ""
     if current_policy is not None:
-        withdrawal_reason = _lapse_reason(current_policy, labels, models, embedder, judges, margin)
+        withdrawal_reason = _find_withdrawal_reason(
+            current_policy, labels, models, embedder, judges, margin
+        )
         if withdrawal_reason:
             current_policy = None
     if len(labels) < MIN_LABELS:
@@ -175,7 +177,7 @@ def _decide_adoption(
     return decision
 
 
-def _lapse_reason(
+def _find_withdrawal_reason(
     current_policy: RoutingPolicy,
     labels: LabelArrays,
     models: Sequence[PricedModel],
@@ -183,7 +185,7 @@ def _lapse_reason(
     judges: tuple[str, ...],
     margin: float,
 ) -> str:
-    """Return why the policy in force has to be withdrawn; empty if it may stay."""
+    """Return why the policy in force has to be withdrawn, or an empty string if it may stay."""
     if current_policy.models[0].model != models[0].model:
         return "another version is stable"
     if len(current_policy.models) != len(models):
@@ -191,7 +193,7 @@ def _lapse_reason(
     if current_policy.models[-1].model != models[-1].model:
         return f"the paid model was {current_policy.models[-1].model}"
     if current_policy.embedder != embedder:
-        return "its labels were made with another embedder"
+        return "its labels come from another embedder"
     if current_policy.judges != judges:
         return "other judges are certified now"
     if current_policy.margin != margin:

@@ -1,4 +1,4 @@
-"""Define the asset `routing_labels`: answers of the home's and the paid model, scored blind.
+"""Define the asset `routing_labels`: the home model's and the paid model's answers, scored blind.
 
 Scope: checking whether labels may be bought, assembling the judges, reporting the purchase.
 Out of scope: buying (`labelling.py`), the use of the labels (`routing_policy`).
@@ -21,9 +21,7 @@ from twin_resources.access.account import open_account
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import external_use_refusal
-from twin_resources.dagster_resources import (
-    EmbedderResource,
-)
+from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.gateway.costs.paid_answers import PaidAnswers
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.serving.model_server import ModelServers
@@ -94,7 +92,7 @@ def routing_labels(
             context.log.info,
         )
         version, report = buyer.buy(stable_version, panel, limit_usd=limit_usd)
-    except OverLimitError as error:  # of the judge; the paid model's limit only ends the purchase
+    except OverLimitError as error:  # the judge's; the paid model's limit only ends the purchase
         return report_unchanged(
             tables, TABLE, author.slug, reason=author_panel.build_waiting_message(settings, error)
         )
@@ -104,7 +102,7 @@ def routing_labels(
 def _idle_reason(
     author: Author, settings: Settings, stable: ModelVersion | None, limit_usd: float | None
 ) -> str:
-    """Return why no labels can be bought now; empty if they can."""
+    """Return why no labels can be bought now, or an empty string if they can."""
     if not settings.has_paid_route:
         return "no paid model: set TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY"
     if reason := external_use_refusal(author):
@@ -112,15 +110,15 @@ def _idle_reason(
     if stable is None:
         return "no stable version: nothing to compare with the paid model"
     if not stable.base_gguf and (stable.is_answer_model or not settings.model_server_url):
-        return "the stable version runs at an address, but labels are bought only for local models"
+        return "the stable version is served remotely, but labels are bought only for local models"
     if limit_usd is None:
-        return "no budget: set TWIN_LABEL_BUDGET_PER_MONTH, or `usd` of this asset for a run"
+        return "no budget: set TWIN_LABEL_BUDGET_PER_MONTH, or `usd` in this run's configuration"
     return ""
 
 
 @dataclass(frozen=True)
 class _LabelBuyer:
-    """Buyer of the paid model's labels in one materialization."""
+    """Buys labels during one materialization."""
 
     author: Author
     settings: Settings
@@ -157,7 +155,7 @@ class _LabelBuyer:
             ),
             PaidAnswers(settings.paid_model, account, author.slug),
             self.embedder.embed,
-            self._readers(),
+            self._read_reader_ids(),
         )
         purchase_result = labelling.buy_labels(
             author,
@@ -174,7 +172,7 @@ class _LabelBuyer:
         )
         return purchase_result.data_version, _purchase_metadata(purchase_result, limit_usd)
 
-    def _readers(self) -> Mapping[str, str]:
+    def _read_reader_ids(self) -> Mapping[str, str]:
         """Return the reader of each recorded prompt, by trace id."""
         prompts = shadow_prompts.read_interactions(self.tables, self.author.slug)
         return {} if prompts is None else dict(prompts.select("trace_id", "reader").iter_rows())

@@ -35,28 +35,27 @@ def routing_policy(
 ) -> dg.MaterializeResult:
     """The author's routing table, written into the policy object with the registry's versions.
 
-    With a paid model and labels, there is also a fitted policy, with which the gateway chooses a
-    model for each question.
+    With a paid model and labels, a policy is also fitted, which chooses a model for each question.
     """
     author = read_author(settings, context.partition_key)
     policy = _set_routing_table(author, settings, registry)
     server = f"{author.slug}/v{policy.stable.version}" if policy.stable else "base"
-    routed_author = routing_report.fit_routing(author, settings, tables, registry, server=server)
+    author_routing = routing_report.fit_routing(author, settings, tables, registry, server=server)
     return dg.MaterializeResult(
-        data_version=_data_version(policy, server, routed_author),
+        data_version=_data_version(policy, server, author_routing),
         metadata={
             "answers": server,
             "weights": dict(policy.weights) or {"base": 1.0},
             "routing": dict(policy.routing),
             "policy": dg.MetadataValue.path(str(settings.policy_path)),
-            **routing_report.metadata(routed_author),
+            **routing_report.routing_metadata(author_routing),
         },
     )
 
 
 def _set_routing_table(author: Author, settings: Settings, registry: Registry) -> AuthorPolicy:
-    """Return the author's part of the policy object, with the routing table of the settings."""
-    if settings.has_paid_route:  # a model without a price is refused before it is written down
+    """Store the settings' routing table in the policy object; return the author's part of it."""
+    if settings.has_paid_route:  # a model without a price is refused before it is stored
         answer_price_usd(settings.paid_model, prompt_tokens=1, answer_tokens=1)
     table = routing_table.build_routing_table(
         paid_model=settings.paid_model,
@@ -66,8 +65,8 @@ def _set_routing_table(author: Author, settings: Settings, registry: Registry) -
 
 
 def _data_version(
-    policy: AuthorPolicy, server: str, routed_author: routing_report.RoutedAuthor | None
+    policy: AuthorPolicy, server: str, author_routing: routing_report.AuthorRouting | None
 ) -> dg.DataVersion:
-    policy_key = routed_author.policy_key if routed_author else ""
+    policy_key = author_routing.policy_key if author_routing else ""
     parts = [dict(policy.routing), server, dict(policy.weights), policy_key]
     return dg.DataVersion(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest())

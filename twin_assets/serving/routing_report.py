@@ -37,12 +37,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RoutedAuthor:
+class AuthorRouting:
     """An author's routing after a fit.
 
     Attributes:
-        reason: explanation of the result, in one sentence.
+        reason: why this policy is in force, or none is, in one sentence.
         policy: policy in force, or None if nothing is routed.
+        labels: number of labels that the fit used.
+        missing_labels: estimated number of further labels that a policy needs.
     """
 
     reason: str
@@ -52,7 +54,7 @@ class RoutedAuthor:
 
     @property
     def policy_key(self) -> str:
-        """String that changes with the policy in force."""
+        """String that changes when the policy in force changes."""
         if self.policy is None:
             return ""
         return f"{self.policy.written_at} {self.policy.active_step_index}"
@@ -60,20 +62,23 @@ class RoutedAuthor:
 
 def fit_routing(
     author: Author, settings: Settings, tables: Tables, registry: Registry, *, server: str
-) -> RoutedAuthor | None:
-    """Fit a policy to the stable version's labels, and write the one in force; None unless paid.
+) -> AuthorRouting | None:
+    """Fit a policy to the stable version's labels, and write the policy in force.
 
     Args:
         server: key of the home's model server, whose throughput determines the model's price.
+
+    Returns:
+        The routing, or None without a paid route.
 
     Raises:
         TwinError: the paid model has no price, or a margin is invalid.
     """
     path = policy_path(settings.home, author.slug)
 
-    def route_nothing(reason: str) -> RoutedAuthor:
+    def route_nothing(reason: str) -> AuthorRouting:
         path.unlink(missing_ok=True)
-        return RoutedAuthor(f"nothing is routed: {reason}")
+        return AuthorRouting(f"nothing is routed: {reason}")
 
     stable_version = registry.stable_version(author.slug)
     if not settings.has_paid_route:
@@ -121,22 +126,22 @@ def fit_routing(
     reason = outcome.decision.reason + unreadable_note
     if outcome.withdrawal_reason:
         reason = f"the policy in force was withdrawn: {outcome.withdrawal_reason}; {reason}"
-    return RoutedAuthor(
+    return AuthorRouting(
         reason, outcome.policy, labels=len(labels), missing_labels=outcome.decision.missing_labels
     )
 
 
-def metadata(routed_author: RoutedAuthor | None) -> dict[str, Any]:
+def routing_metadata(author_routing: AuthorRouting | None) -> dict[str, Any]:
     """Return the metadata for Dagster; empty without a paid model."""
-    if routed_author is None:
+    if author_routing is None:
         return {}
     entries: dict[str, Any] = {
-        "routed": routed_author.policy is not None,
-        "why": routed_author.reason,
-        "labels": routed_author.labels,
-        "labels_missing": routed_author.missing_labels,
+        "routed": author_routing.policy is not None,
+        "why": author_routing.reason,
+        "labels": author_routing.labels,
+        "labels_missing": author_routing.missing_labels,
     }
-    if (policy := routed_author.policy) is not None:
+    if (policy := author_routing.policy) is not None:
         entries |= {
             "margin": policy.margin,
             "questions_to_own_model": round(1.0 - policy.step.kept, 3),
@@ -158,7 +163,7 @@ def _read_current_policy(path: Path) -> tuple[RoutingPolicy | None, str]:
 def _find_deciding_claims(
     rows: pl.DataFrame, purchase: str, *, margin: float
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the deciding claims, and those whose judges have failed on planted answers."""
+    """Return the deciding claims, and those whose judges missed planted answers."""
     purchase_rows = rows.filter(pl.col("purchase") == purchase)
     scored_claims = {
         str(score["claim"]) for scores in purchase_rows["scores"].to_list() for score in scores
@@ -169,7 +174,7 @@ def _find_deciding_claims(
 
 
 def _read_prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
-    """Return the prices; the home model's is marginal, from its measured tokens per second."""
+    """Return the prices; the home model's is a marginal price from its measured throughput."""
     throughput = routing_table.read_throughput(
         settings.home / "gateway" / "throughput.json", server
     )

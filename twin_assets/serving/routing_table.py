@@ -5,7 +5,7 @@ Scope: the table, and reading the gateway's measurements. Out of scope: costs
 (`twin_resources/gateway/routing/`), the policy file.
 
 By default, the table routes to the self-hosted model. A paid model, if configured, answers requests
-with its alias `@paid`, and questions that a policy fitted to labels sends to it
+that name its alias `@paid`, and questions that a policy fitted to labels sends to it
 (`routing_report.py`).
 """
 # pyright: strict
@@ -30,7 +30,7 @@ def build_routing_table(*, paid_model: str, paid_budget_per_day: float | None) -
 
     Args:
         paid_model: LiteLLM name, or empty.
-        paid_budget_per_day: US dollars; the paid route exists only with both arguments.
+        paid_budget_per_day: US dollars; the paid route exists only if both arguments are set.
     """
     table: dict[str, Any] = {
         "schema": SCHEMA_VERSION,

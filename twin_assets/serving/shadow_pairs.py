@@ -41,8 +41,8 @@ class ShadowConfig(dg.Config):
 
     Attributes:
         most_pairs: maximum number of new pairs.
-        longest_s: seconds after which no further batch starts against an answer model; the trial
-            continues in the next hour (`compare_versions`).
+        longest_s: seconds after which no further batch starts if the incumbent is an answer model;
+            the trial continues in the next hour (`compare_versions`).
     """
 
     most_pairs: int = MIN_PROMPTS
@@ -92,9 +92,8 @@ def shadow_pairs(
             is_incumbent_ungated=is_ungated(registry, versions.incumbent),
             log=context.log.info,
         )
-    except (
-        OverLimitError
-    ) as error:  # earlier pairs are kept, and the trial continues once the limits allow it
+    except OverLimitError as error:
+        # earlier pairs are kept, and the trial continues once the limits allow it
         wait_reason = author_panel.build_waiting_message(settings, error)
         return report_unchanged(tables, TABLE, author.slug, reason=wait_reason)
     return report_materialization(
@@ -110,15 +109,13 @@ def _idle_reason(
     tables: Tables,
     servers: ModelServers,
 ) -> str:
-    """Return why no pairs can be made now; empty if there is something to compare."""
+    """Return why no pairs can be made now, or an empty string if there is something to compare."""
     has_answer_model = versions is not None and versions.incumbent.is_answer_model
     # a started trial continues to its end in every release mode
     is_on_trial = versions is not None and versions.candidate.state == "shadow"
     ignores_mode = has_answer_model or is_on_trial
-    recorded_count, needed_count = (
-        count_recorded_prompts(tables, author.slug),
-        settings.trial_prompts,
-    )
+    recorded_count = count_recorded_prompts(tables, author.slug)
+    needed_count = settings.trial_prompts
     if author.release_mode == "gate" and not ignores_mode:
         return "the release mode is gate: nothing to replay"
     if author.release_mode == "auto" and recorded_count < needed_count and not ignores_mode:
@@ -172,9 +169,9 @@ def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:
 
 
 def _explain_unavailability(servers: ModelServers, incumbent: ModelVersion) -> str:
-    """Return why an answer model at an address cannot be compared now, or "" if it can.
+    """Return why a remotely served answer model cannot be compared now, or "" if it can.
 
-    The model's absence does not fail a training run that includes this step. The next hourly run
+    An unavailable model does not fail a training run that includes this step. The next hourly run
     tries again.
     """
     if not split_stored_name(incumbent.base)[0]:

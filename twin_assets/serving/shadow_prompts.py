@@ -36,7 +36,7 @@ class ShadowPrompt:
     Attributes:
         source: `recorded` (a trace) or `held_out` (a sample).
         prompt_id: trace id or sample id.
-        passages: context of the prompt; removed chunks of a held-out sample are omitted.
+        passages: context of the prompt; for a held-out sample, without deleted chunks.
     """
 
     source: str
@@ -72,7 +72,7 @@ def select_prompts(
 
     Readers' recorded prompts come first, the newest first, without repeated questions. If there are
     fewer than `min_prompts`, held-out samples ordered by hash are added. A recorded prompt with a
-    removed chunk is omitted, because its context cannot be shown again.
+    deleted chunk is omitted, because its context cannot be shown again.
 
     Args:
         interactions: rows of the asset `interactions`, or None if there are none.
@@ -89,25 +89,25 @@ def select_prompts(
         columns = newest_rows.select("trace_id", "question", "chunk_ids")
         for trace_id, question, chunk_ids in columns.iter_rows():
             text = " ".join((question or "").split())
-            is_complete = all(name in chunks for name in chunk_ids)
+            is_complete = all(chunk_id in chunks for chunk_id in chunk_ids)
             if is_complete and len(text.split()) >= MIN_WORDS and text.casefold() not in prompts:
-                passages = tuple(chunks[name] for name in chunk_ids)
+                passages = tuple(chunks[chunk_id] for chunk_id in chunk_ids)
                 prompts[text.casefold()] = ShadowPrompt(RECORDED, trace_id, text, passages)
     if len(prompts) < min_prompts:
         held_out_rows = select_held_out_samples(dataset, trained_on=())
         columns = held_out_rows.select("sample_id", "question", "context_chunk_ids")
         for sample_id, question, chunk_ids in columns.iter_rows():
             if question.casefold() not in prompts:
-                passages = tuple(chunks[name] for name in chunk_ids if name in chunks)
+                passages = tuple(chunks[key] for key in chunk_ids if key in chunks)
                 prompts[question.casefold()] = ShadowPrompt(HELD_OUT, sample_id, question, passages)
     return list(prompts.values())
 
 
 def shuffle_by_trial(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPrompt]:
-    """Return the prompts in the trial's random order, which added prompts do not change.
+    """Return the prompts in the trial's random order, which additional prompts do not change.
 
-    In chronological order, neighbouring questions often come from one reader. A quarter of equal
-    candidates were then rolled back, but only 7 % in random order.
+    In chronological order, neighbouring questions often come from one reader. A quarter of the
+    candidates that equalled the incumbent were then rolled back; in random order, 7 % were.
 
     Args:
         trial: id of the comparison.
@@ -119,7 +119,7 @@ def render_prompt(prompt: ShadowPrompt, author: Author, template: str) -> list[M
     """Render the messages for a version that was trained with `template`.
 
     Raises:
-        TwinError: this code does not contain the template.
+        TwinError: the template is unknown.
     """
     return render(
         find_template(template),

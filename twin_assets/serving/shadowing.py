@@ -1,4 +1,4 @@
-"""Replay prompts: candidate and incumbent answer each of them, and the judges score blind.
+"""Replay prompts: candidate and incumbent answer each of them, and the judges score them blind.
 
 Scope: the loop over batches, answering and storing a batch, deciding when to stop.
 Out of scope: choosing prompts (`shadow_prompts.py`), the judges, the test
@@ -57,8 +57,8 @@ class ReplayResult:
 
     Attributes:
         evidence: evidence from all stored pairs of this trial.
-        withdrawn_claims: claims whose judge no longer separates planted answers, so that it may not
-            decide.
+        withdrawn_claims: claims whose judge no longer detects planted answers and therefore does
+            not decide.
         is_exhausted: whether every prompt has been used without a decision.
         new_pairs, new_probes: numbers of new pairs and of new planted answers.
     """
@@ -86,12 +86,13 @@ def replay(
     max_duration_s: float = math.inf,
     log: Callable[[str], object],
 ) -> ReplayResult:
-    """Answer and score prompts until the test decides, or prompts or `max_pairs` are used up.
+    """Answer and score prompts until the test decides or no prompts or pairs are left.
 
     Args:
-        margin: ε of the judges' certificates, and of the trial (`margin_for_incumbent`).
+        margin: ε of the judges' certificates and the trial (`margin_for_incumbent`).
+        max_pairs: maximum number of new pairs.
         is_incumbent_ungated: whether the incumbent has not passed the gate (`promotion.py`).
-        max_duration_s: seconds after which no batch starts.
+        max_duration_s: seconds after which no further batch starts.
 
     Raises:
         TwinError: no judge is certified, a version cannot be served, or a judge does not answer.
@@ -163,7 +164,7 @@ def compute_evidence(
     margin: float,
     is_incumbent_ungated: bool = False,
 ) -> PairEvidence:
-    """Run the test over all stored pairs of a trial, as a pure function of the rows."""
+    """Run the test over all stored pairs of a trial; the rows alone determine the result."""
     claims, vetoes = panel.claims, panel.vetoes
     evidence = promotion.begin(
         claims=claims, vetoes=vetoes, is_incumbent_ungated=is_incumbent_ungated, margin=margin
@@ -181,7 +182,7 @@ def _read_stored_pairs(tables: Tables, author: str) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class _BatchReplayer:
-    """Builder, scorer and writer of a batch's rows."""
+    """Answers, scores and stores the prompts of a batch."""
 
     author: Author
     versions: ComparedVersions
@@ -209,8 +210,8 @@ class _BatchReplayer:
 
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Answer and score new rows; each judge gets all texts of the batch in one call."""
-        readers_rows = rows.filter(pl.col("source") != PROBE)
-        prompts = [self.prompts[name] for name in readers_rows["prompt_id"].to_list()]
+        prompt_rows = rows.filter(pl.col("source") != PROBE)
+        prompts = [self.prompts[prompt_id] for prompt_id in prompt_rows["prompt_id"]]
         versions = (self.versions.candidate, self.versions.incumbent)
         answers = {
             version.checkpoint: self._collect_answers(version, prompts) for version in versions
@@ -236,13 +237,13 @@ class _BatchReplayer:
         judged_answers = [answer for group in answer_groups for answer in group]
         for member in self.panel.members:
             scores_in_order = iter(member.judge.score_all(judged_answers))
-            for row in scores:
+            for group_scores in scores:
                 score: dict[str, object] = {
                     "claim": member.judge.claim,
                     "judge": identity(member.judge),
                 }
                 sides = ("candidate", "incumbent")
-                row.append(score | {side: next(scores_in_order) for side in sides})
+                group_scores.append(score | {side: next(scores_in_order) for side in sides})
         return rows.with_columns(pl.Series("scores", scores, dtype=pl.List(pairs.SCORE_TYPE)))
 
     def _collect_answers(self, version: ModelVersion, prompts: Sequence[ShadowPrompt]) -> list[str]:

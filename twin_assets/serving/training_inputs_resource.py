@@ -1,4 +1,4 @@
-"""Report an author's training inputs: the current ones, a version's, and the growth since then.
+"""Report an author's current training inputs, a version's inputs, and the growth since then.
 
 Scope: the resource `training_inputs`, which implements `TrainingInputs`
 (`twin_resources/quality/retraining/training_inputs.py`).
@@ -42,7 +42,10 @@ SOURCE_TABLE, DRAFTS_TABLE = "cleaned_documents", "instruction_drafts"
 
 
 class TrainingInputsResource(dg.ConfigurableResource):
-    """Reader of tables, recipes and manifests in `home`; if empty, in `TWIN_HOME`, else `.twin`."""
+    """Reader of tables, recipes and manifests in `home`.
+
+    If `home` is empty, it reads those in `TWIN_HOME`, or else in `.twin`.
+    """
 
     home: str = ""
 
@@ -56,12 +59,12 @@ class TrainingInputsResource(dg.ConfigurableResource):
             parts = [tables.data_version(fine_tuning.DATASET, author) or "none"]
             pending_documents = _find_pending_documents(tables, author)
             if pending_documents.height:
-                parts.append(_digest(pending_documents.sort("key").rows()))
+                parts.append(_hash_json(pending_documents.sort("key").rows()))
             teacher = settings.teacher_model
             if questions := count_pending_questions(tables, author, teacher):
                 parts.append(f"{questions} questions by {teacher or 'templates'}")
             parts += _collect_preference_parts(tables, author, recipe, settings)
-        recipe_hash = _recipe_hash(
+        recipe_hash = _hash_model_inputs(
             base.revision, recipe, training_code_hash(), DEFAULT_TEMPLATE.hash
         )
         return TrainingFingerprint("+".join(parts), recipe_hash)
@@ -75,7 +78,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         if manifest.preferences:
             parts.append(manifest.preferences["data_version"])
         recipe = Recipe.from_manifest(manifest.recipe)
-        recipe_hash = _recipe_hash(
+        recipe_hash = _hash_model_inputs(
             manifest.base["revision"], recipe, manifest.code, manifest.template
         )
         return TrainingFingerprint("+".join(parts), recipe_hash)
@@ -98,11 +101,11 @@ class TrainingInputsResource(dg.ConfigurableResource):
             )
 
 
-def _recipe_hash(base: str, recipe: Recipe, code: str, template: str) -> str:
-    return _digest([base, recipe.model_dump(), code, template])
+def _hash_model_inputs(base: str, recipe: Recipe, code: str, template: str) -> str:
+    return _hash_json([base, recipe.model_dump(), code, template])
 
 
-def _digest(value: object) -> str:
+def _hash_json(value: object) -> str:
     text = json.dumps(value, sort_keys=True, default=lambda digest: digest.hex())
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -117,14 +120,14 @@ def _find_pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     from twin_resources.storage.tables.changes import find_changes, input_hashes
     from twin_resources.storage.tables.sync import read_empty_inputs
 
-    bookkeeping = ["_input_key", "_input_hash", "_version"]
+    sync_columns = ["_input_key", "_input_hash", "_version"]
     columns = {"key": pl.String, "hash": pl.Binary, "kept": pl.Boolean, "unseen": pl.Boolean}
     source = store.open_table(tables.uri(SOURCE_TABLE, author))
     drafts = store.open_table(tables.uri(DRAFTS_TABLE, author))
     if source is None or drafts is None:
         return pl.DataFrame(schema=columns)
     documents = store.read_columns(source, ["document_id", "_row_hash", "kept"])
-    draft_inputs = store.read_columns(drafts, bookkeeping)
+    draft_inputs = store.read_columns(drafts, sync_columns)
     empty_inputs = read_empty_inputs(tables.state, tables.uri(DRAFTS_TABLE, author))
     changes = find_changes(
         input_hashes(documents.select(key="document_id", hash="_row_hash")),
@@ -132,10 +135,8 @@ def _find_pending_documents(tables: Tables, author: str) -> pl.DataFrame:
         empty=empty_inputs,
         version=DRAFTS_VERSION,
     )
-    drafted_keys, known_keys = (
-        draft_inputs["_input_key"].unique(),
-        pl.concat([draft_inputs, empty_inputs])["_input_key"].unique(),
-    )
+    drafted_keys = draft_inputs["_input_key"].unique()
+    known_keys = pl.concat([draft_inputs, empty_inputs])["_input_key"].unique()
     changed_rows = (
         changes.inputs.select("key", hash="input_hash")
         .join(documents.select(key="document_id", kept="kept"), on="key")
@@ -162,7 +163,7 @@ def _read_document_ids(tables: Tables, author: str, *, tag: str | None = None) -
 def _collect_preference_parts(
     tables: Tables, author: str, recipe: Recipe, settings: Settings
 ) -> Sequence[str]:
-    """Return the preference dataset's parts of the identity; empty with too few pairs."""
+    """Return the preference dataset's parts of the fingerprint, or none with too few pairs."""
     asset = preference_tuning.DATASET
     if recipe.preference is None or not tables.exists(asset, author):
         return ()

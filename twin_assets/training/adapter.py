@@ -39,8 +39,8 @@ def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> 
         raise TwinError(
             f"add an adapter to {type(base).__name__}",
             found=f"it has no module {', '.join(missing_modules)}, which lora.target_modules lists",
-            next_step="correct lora.target_modules in the recipe, or write all-linear there "
-            f"(its linear layers: {', '.join(sorted(linear_layers))})",
+            next_step="correct lora.target_modules in the recipe, or set it to all-linear "
+            f"(the model's linear layers: {', '.join(sorted(linear_layers))})",
         )
     model: Any = get_peft_model(
         base,
@@ -114,7 +114,7 @@ def _load_adapter_weights(model: Any, adapter: Path) -> None:
     if shapes[0] != shapes[1]:
         raise TwinError(
             f"start from the adapter in {adapter}",
-            found="its layers or rank differ from the recipe's section lora",
+            found="its layers or rank differ from the recipe's lora section",
             next_step="materialize fine_tuned_checkpoint with this recipe first",
         )
     set_peft_model_state_dict(model, weights)
@@ -127,7 +127,7 @@ def write_adapter(
 
     Args:
         weights: float32 master weights by parameter name; the model's own may be rounded to bf16.
-        base_name: the adapter's name for its base model, not a path of this machine.
+        base_name: the base model's name in the adapter's configuration, not a path on this machine.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file

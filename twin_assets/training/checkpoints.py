@@ -35,9 +35,8 @@ class FineTuningConfig(dg.Config):
     """Deviations of a training run from its recipe.
 
     Attributes:
-        spoil: method of deliberate corruption, to test that the gate and the loop detect it:
-            `shuffled_answers`. The checkpoint's manifest names it. If empty, the data is used
-            unchanged.
+        spoil: `shuffled_answers` to corrupt the data deliberately, which tests that the gate and
+            the loop detect it; empty to use the data unchanged. The checkpoint's manifest names it.
     """
 
     spoil: str = ""

@@ -3,10 +3,11 @@
 Scope: running the output layer in chunks of rows, and checking that the model does not change the
 layer's logits, which chunking would bypass. Out of scope: the choice of tokens (`losses.py`).
 
-Logits take tokens × vocabulary in float32, and their gradient takes the same space. 4,096 tokens
-with a vocabulary of 128,256 take 4.2 GB. A chunk's logits are computed, converted to losses and
-discarded; the backward pass recomputes them.
-Method: checkpointing, Chen et al. 2016, https://arxiv.org/abs/1604.06174, of the output layer.
+Logits are tokens × vocabulary float32 values, and their gradient is as large. For 4,096 tokens and
+a vocabulary of 128,256, both together take 4.2 GB. A chunk's logits are computed, converted to
+losses and discarded; the backward pass recomputes them.
+Method: gradient checkpointing of the output layer, Chen et al. 2016,
+https://arxiv.org/abs/1604.06174.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ class ChunkedHead:
 
         flat_hidden, targets = hidden.flatten(0, -2), self._targets.flatten()
         losses: list[Any] = [
-            checkpoint(self._losses, part, labels, use_reentrant=False)
+            checkpoint(self._compute_losses, part, labels, use_reentrant=False)
             for part, labels in zip(
                 flat_hidden.split(self.rows), targets.split(self.rows), strict=True
             )
         ]
         return torch.cat(losses).view(self._targets.shape)
 
-    def _losses(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _compute_losses(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return _cross_entropy(self._layer(hidden), targets)
 
 
@@ -77,16 +78,15 @@ def chunk_head(model: Any, *, rows: int) -> None:
 
 
 def _require_unchanged_logits(head: Any, model: Any) -> None:
-    """Check that the model returns its layer's logits unchanged, with stubs for body and layer."""
+    """Check with stubs for body and layer that the model returns the layer's logits unchanged."""
     import torch
     from transformers.modeling_outputs import MoeModelOutputWithPast
 
     unwrapped_model = model.get_base_model() if hasattr(model, "get_base_model") else model
     body: Any = getattr(unwrapped_model, unwrapped_model.base_model_prefix)
     original_forwards = [(module, module.__dict__.get("forward")) for module in (head, body)]
-    probe_logits = torch.linspace(-100.0, 100.0, 3)[
-        None, None
-    ]  # would reveal caps, divisions and cuts
+    # these values would reveal caps, divisions and truncation
+    probe_logits = torch.linspace(-100.0, 100.0, 3)[None, None]
     hidden: Any = MoeModelOutputWithPast(last_hidden_state=torch.zeros(1, 1, 1))
     head.forward = lambda _hidden: probe_logits
     body.forward = lambda *_, **__: hidden

@@ -1,8 +1,8 @@
 """Train a checkpoint on an author's instruction dataset and publish it.
 
-Scope: the inputs that determine a training run and whether one is needed, and the job. Out of
-scope: the loop (`train.py`), processes (`training_launcher/`), publishing (`publishing.py`),
-preferences (`preference_tuning.py`), the assets (`checkpoints.py`).
+Scope: the inputs of a training run, whether a run is needed, and its job. Out of scope: the loop
+(`train.py`), processes (`training_launcher/`), publishing (`publishing.py`), preferences
+(`preference_tuning.py`), the assets (`checkpoints.py`).
 """
 
 from __future__ import annotations
@@ -45,10 +45,8 @@ if TYPE_CHECKING:
 DATASET, POSTS = "instruction_dataset", "cleaned_documents"
 TRAINING_MODULE = "twin_assets.training.train"
 PRELOAD_MODULE = "twin_assets.training.worker_preload"
-NOT_GENERAL_FILTER, TRAINING_FILTER = (
-    "split != 'general'",
-    "split IN ('train', 'general')",
-)  # in SQL
+NOT_GENERAL_FILTER = "split != 'general'"  # SQL conditions
+TRAINING_FILTER = "split IN ('train', 'general')"
 SAMPLE_COLUMNS = ("sample_id", "document_id", "messages")  # columns of a sample that a job receives
 
 
@@ -89,12 +87,12 @@ class _Inputs:
 
     @property
     def recipe_for_corpus(self) -> Recipe:
-        """The recipe with the number of samples per step for the corpus."""
+        """The recipe with the number of samples per step that suits the corpus."""
         return self.recipe.model_copy(update={"samples_per_step": self.samples_per_step})
 
     @property
     def hash(self) -> str:
-        """Hash without ranks and precision, which affect the weights only by rounding."""
+        """Hash of the inputs except ranks and precision, which only affect rounding."""
         recipe = self.recipe.drop_preference().model_dump()
         parts = [self.base.revision, self.data_version, recipe, self.code]
         if self.samples_per_step != self.recipe.samples_per_step:
@@ -116,7 +114,7 @@ def fine_tune(
     launcher: TrainingLauncher,
     spoil: str = "",
 ) -> FineTunedCheckpoint:
-    """Train this author's adapter, or return the existing checkpoint of the same inputs.
+    """Train this author's adapter, or return the existing checkpoint with the same inputs.
 
     A killed run resumes from its last complete checkpoint, because its folder is named by the hash
     of its inputs.
@@ -281,7 +279,7 @@ def _find_stored_posts(author: str, tables: Tables) -> StoredPosts:
     if data_version is None or lance_version is None:
         raise TwinError(
             f"train on the raw posts of {author}",
-            found=f"no table {POSTS}",
+            found=f"the table {POSTS} does not exist",
             next_step=f"materialize {POSTS} for this author, or set raw_share to 0 in the recipe",
         )
     return StoredPosts(data_version, lance_version)
@@ -298,7 +296,7 @@ def validate_recipe_stages(recipe: Recipe) -> None:
             f"fine-tune with recipe {recipe.name}",
             found="lora is null, so every weight is trained, but preference tuning needs an "
             "adapter",
-            next_step="describe an adapter under lora, or remove the section preference",
+            next_step="describe an adapter under lora, or remove the preference section",
         )
 
 
@@ -325,7 +323,7 @@ def read_training_samples(
     if frame.is_empty():
         raise TwinError(
             action,
-            found="no sample in the split train",
+            found="no sample in the train split",
             next_step="import more posts (at least about 20 usable posts with 5,000 words)",
         )
     templates = sorted(frame["template"].unique())
@@ -333,7 +331,7 @@ def read_training_samples(
         raise TwinError(
             action,
             found=f"samples with {len(templates)} prompt templates: {', '.join(templates)}",
-            next_step="materialize instruction_dataset again, so that all use the newest template",
+            next_step="materialize instruction_dataset again, so that all use the same template",
         )
     return inject_fault(frame, spoil, seed=seed) if spoil else frame
 
@@ -348,8 +346,8 @@ def read_training_posts(
     """Return the posts whose unchanged text is training data, by version or tag of `POSTS`.
 
     These are the posts with a sample in the dataset's split `train` and none in another split. If a
-    passage was excluded because it resembles a held-out passage, its whole post is excluded. Rules
-    for the samples' posts, such as held-out and forgotten posts, therefore apply to these as well.
+    passage was excluded because it resembles a held-out passage, its whole post is excluded. The
+    rules that exclude samples, such as those of held-out and erased posts, therefore apply here.
 
     Returns:
         `sample_id` and `document_id` (both the post's), `text`; sorted, possibly empty.

@@ -156,7 +156,7 @@ def clear_stale_job(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = N
     if not job.path.is_file():
         raise TwinError(
             f"repeat a training run in {job.folder}",
-            found="a folder with other contents",
+            found="the folder contains other files",
             next_step="specify a new or an empty folder with --work",
         )
     previous_job = job.path.read_text(encoding="utf-8")
@@ -193,7 +193,9 @@ def list_environment_differences(manifest: Manifest) -> tuple[str, ...]:
         except PackageNotFoundError:
             current_version = "missing"
         if current_version != recorded_version:
-            differences_found.append(f"{library} is {current_version} and was {recorded_version}")
+            differences_found.append(
+                f"{library} was {recorded_version} and is now {current_version}"
+            )
     return tuple(differences_found)
 
 
@@ -259,7 +261,7 @@ def _read_training_rows(manifest: Manifest, tables: Tables) -> pl.DataFrame:
             seed=manifest.recipe["seed"],
         ).select(fine_tuning.SAMPLE_COLUMNS)
     else:
-        pairs = preference_tuning.preference_pairs(
+        pairs = preference_tuning.read_preference_pairs(
             author, tables, template=manifest.template, version=dataset["tag"]
         )
         rows = pl.DataFrame(preference_tuning.pair_rows(pairs))
@@ -281,7 +283,7 @@ def _require_recorded_hash(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
             found=f"rows with the hash {digest[:12]} instead of {dataset['rows_sha256'][:12]} in "
             f"{dataset['asset']} of {manifest.author}, tag {dataset['tag']}",
-            next_step="restore a backup that still has the rows of that training",
+            next_step="restore a backup that still has the rows of that training run",
         )
 
 
@@ -310,7 +312,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--from-manifest", type=Path, required=True, help="manifest.json or its folder"
     )
-    parser.add_argument("--work", type=Path, help="where to train (default: in TWIN_HOME)")
+    parser.add_argument("--work", type=Path, help="working folder (default: in TWIN_HOME)")
     parser.add_argument("--base", type=Path, help="transformers folder of the base model")
     options = parser.parse_args(arguments)
     folder = options.from_manifest
@@ -330,7 +332,7 @@ def _run(folder: Path, work: Path | None, base: Path | None) -> int:
     manifest = read_manifest(folder)
     work_folder = work or settings.work_dir / "training" / f"repeat-{manifest.training[:16]}"
     for line in list_environment_differences(manifest):
-        _print_line(f"changed since then: {line}")
+        _print_line(f"changed since that run: {line}")
     with closing(State.open(settings.state_address)) as state:
         repetition = repeat_training(
             folder,

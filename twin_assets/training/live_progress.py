@@ -21,7 +21,7 @@ import dagster as dg
 
 from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
 
-OBSERVE_EVERY_S = 15.0  # four observations per minute, because the event log keeps them forever
+OBSERVE_EVERY_S = 15.0  # at most four per minute, because the event log keeps them forever
 METRIC_NAMES = {  # name in a message → name in Dagster
     "step": "step",
     "steps": "steps",
@@ -103,7 +103,7 @@ class ProgressReportingLauncher:
 
 
 class _LauncherReader(dg.PipesMessageReader):
-    """Reader of rank 0's Pipes messages that the launcher forwarded from another machine."""
+    """Reader of rank 0's Pipes messages, which the launcher forwards from another machine."""
 
     def __init__(self) -> None:
         self._handler: dg.PipesMessageHandler | None = None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Objective(Protocol):
-    """A loss over numbered samples.
+    """A loss over samples, which are selected by index.
 
     Attributes:
         metric_names: names of the values reported with the loss; each value is a mean over a step.
@@ -141,7 +141,9 @@ def measure_reference(
     *,
     packing: bool = False,
 ) -> dict[str, list[float]]:
-    """Measure log-probabilities of the initial model, the reference; ranks share the pairs.
+    """Measure the log-probabilities of the reference, which is the initial model.
+
+    The pairs are divided among the ranks.
 
     Args:
         model: the prepared model; it is in training mode afterwards.
@@ -172,11 +174,13 @@ def measure_reference(
 
 
 def answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> torch.Tensor:
-    """Return the negative log-likelihood per answer token, 0 elsewhere; (batch, answer positions).
+    """Return the negative log-likelihood per answer token, shape (batch, answer positions).
+
+    Other positions are 0.
 
     Padding is on the right, where a causal model never attends to it, so no attention mask is
-    needed. Logits are computed only from the first answer on, because the output layer is a fifth
-    of the model.
+    needed. Logits are computed only from the start of the first answer, because the output layer is
+    a fifth of the model.
     """
     import torch
 

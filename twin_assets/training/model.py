@@ -94,7 +94,7 @@ def load_training_model(
 def supports_sdpa(config: Any) -> bool:
     """Return whether transformers supports torch's scaled_dot_product_attention for this model.
 
-    It does not support the capped attention logits of Gemma 2 or the sinks of gpt-oss.
+    That function supports neither the capped logits of Gemma 2 nor the attention sinks of gpt-oss.
     """
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -129,8 +129,8 @@ def write_model(folder: Path, base: Path, weights: dict[str, torch.Tensor]) -> N
 
     Args:
         base: transformers folder; config, tokenizer and chat template are copied from it.
-        weights: float32 master weights by parameter name, tied ones once; they are written in the
-            base's dtype.
+        weights: float32 master weights by parameter name, with tied weights only once; they are
+            written in the base's dtype.
     """
     from safetensors import safe_open
     from safetensors.torch import save_file

@@ -53,7 +53,7 @@ class TunedCandidate:
 
     Attributes:
         was_trained: whether this call trained the checkpoint.
-        reason: reason that this checkpoint is the candidate, as a sentence.
+        reason: why this checkpoint is the candidate.
     """
 
     folder: Path
@@ -87,7 +87,7 @@ def tune_on_preferences(
         return _use_supervised_checkpoint(
             folder, parent, f"recipe {recipe.name} has no preference tuning"
         )
-    pairs = preference_pairs(author.slug, tables, template=parent.template)
+    pairs = read_preference_pairs(author.slug, tables, template=parent.template)
     min_pairs = max(recipe.preference.fewest_pairs, recipe.samples_per_step)
     shortage = f"{{}} preference pairs, but {min_pairs} are needed"
     if len(pairs) < min_pairs:
@@ -155,7 +155,8 @@ def _collect_inputs(
     if base.revision != parent.base["revision"]:
         raise TwinError(
             f"tune the model of {author.slug} on preferences",
-            found=f"a supervised checkpoint of {parent.base['name']}, but the base is {base.name}",
+            found=f"a supervised checkpoint of {parent.base['name']}, but the base model is "
+            f"{base.name}",
             next_step="materialize fine_tuned_checkpoint for this author",
         )
     return _Inputs(
@@ -169,7 +170,7 @@ def _collect_inputs(
     )
 
 
-def preference_pairs(
+def read_preference_pairs(
     author: str, tables: Tables, *, template: str, version: int | str | None = None
 ) -> list[dict[str, Any]]:
     """Return the pairs in the prompt template that the checkpoint was trained with.
@@ -199,7 +200,7 @@ def pair_rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _count_usable_pairs(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> int:
-    """Count the pairs that are short enough, which requires the model's tokenizer."""
+    """Count the pairs that are short enough according to the model's tokenizer."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(inputs.base.folder)

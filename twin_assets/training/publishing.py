@@ -1,8 +1,8 @@
 """Publish the output of a training run as a checkpoint with its manifest.
 
 Scope: the manifest's contents, the hash of the training code. Out of scope: the training data
-(`fine_tuning.py`, `preference_tuning.py`), the files (`published_weights.py`), the manifest's
-schema and the renaming (`manifest.py`).
+(`fine_tuning.py`, `preference_tuning.py`), the weight files (`published_weights.py`), the
+manifest's schema and the final folder (`manifest.py`).
 """
 
 from __future__ import annotations
@@ -39,11 +39,8 @@ TRAINING_CODE_FILES = (
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
     *("training/chunked_cross_entropy.py", "training/sharded_loading.py"),
 )
-PREFERENCE_METRICS = (
-    "margin",
-    "accuracy",
-    "reward_chosen",
-)  # metrics of preference tuning in addition to the loss
+# metrics of preference tuning in addition to the loss
+PREFERENCE_METRICS = ("margin", "accuracy", "reward_chosen")
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ class TrainingDescription:
 def training_code_hash(folder: Path = Path(__file__).parents[1]) -> str:
     """Return the hash of the code that determines the weights.
 
-    Comments and docstrings do not count, so that editing them does not require training.
+    Comments and docstrings are ignored, so editing them does not require a new training run.
 
     Args:
         folder: the folder to which the names in `TRAINING_CODE_FILES` are relative.

@@ -39,7 +39,7 @@ MAX_NAMED_SAMPLES = 8  # maximum number of samples named in a message; the other
 
 
 class AllRanksStopError(TwinError):
-    """Raised on every rank at the same point, while ranks may still wait for each other."""
+    """Raised on every rank at the same point, so that no rank waits for one that has stopped."""
 
 
 UNUSED_PACKAGES = ("mlflow", "scipy")
@@ -73,7 +73,7 @@ def disable_unused_modules(*, with_deepspeed: bool) -> None:
         import deepspeed.ops
 
         # DeepSpeed's shared-memory collectives compile for 22 s at first use, need gcc and leave
-        # segments when a rank is killed. An adapter's gradients are small, so gloo is sufficient.
+        # segments behind when a rank is killed. An adapter's gradients are small, so gloo suffices.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
@@ -95,8 +95,8 @@ def require_gpus(job: Job) -> None:
     """Require a GPU for each rank of this machine if the launch configuration uses GPUs.
 
     Raises:
-        TwinError: there are too few GPUs. accelerate would train on the CPU, or crash at the
-            second rank's GPU after loading a model that no CPU can train.
+        TwinError: there are too few GPUs. Otherwise accelerate would train on the CPU, or the
+            second rank would crash after loading a model that no CPU can train.
     """
     import torch
 
@@ -119,7 +119,7 @@ def exit_if_orphaned() -> None:
 
 
 def end_orphaned_ranks(job: Job) -> int:
-    """End local ranks of earlier attempts without a launcher at this job; return their number.
+    """End local ranks of this job's earlier attempts whose launcher is gone; return their number.
 
     A rank that hangs, or waits for a hanging rank, never checks its launcher. It would keep its
     memory and could still write into the folder of this attempt.
@@ -141,7 +141,7 @@ def end_orphaned_ranks(job: Job) -> int:
 
 @contextmanager
 def open_reporter(*, is_main: bool) -> Iterator[Report]:
-    """Yield a report function: rank 0 writes to stdout and to a listening Dagster run."""
+    """Yield a report function; on rank 0 it writes to stdout and to any listening Dagster run."""
     if not is_main:
         yield lambda _: None
         return
@@ -256,7 +256,7 @@ def _format_ids(ids: Sequence[str]) -> str:
 
 
 def write_failure(job: Job, error: TwinError, *, rank: int) -> None:
-    """Record the reason for the launcher, which then does not retry; see `Job.failure_path`.
+    """Record the failure for the launcher, which then does not retry (`Job.failure_path`).
 
     The launcher ends the other ranks as soon as one rank has ended. If all ranks stop together,
     rank 0 therefore writes while the others wait. A rank that fails alone writes its own reason.

@@ -17,12 +17,11 @@ from twin_assets.checkpoints.batches import BatchPlan
 from twin_assets.training.adapter import list_linear_layers, select_target_modules
 from twin_assets.training.chunked_cross_entropy import find_chunked_head
 from twin_assets.training.model import choose_attention, supports_sdpa
-from twin_assets.training.training_state import torch_optimizer
+from twin_assets.training.training_state import unwrap_optimizer
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import computes_in_bf16
 
 if TYPE_CHECKING:
-    import torch
     from accelerate import Accelerator
 
     from twin_assets.checkpoints.job import Job
@@ -73,7 +72,9 @@ def effective_settings(
         else job.recipe.max_grad_norm,
         "seed": torch.initial_seed(),
         "trained_weights": sum(
-            _count_weights(part) for part in unwrapped_model.parameters() if part.requires_grad
+            int(getattr(parameter, "ds_numel", parameter.numel()))
+            for parameter in unwrapped_model.parameters()
+            if parameter.requires_grad
         ),
     }
     return (
@@ -85,7 +86,7 @@ def effective_settings(
 
 
 def expected_settings(job: Job, model: Any = None) -> Values:
-    """Return the same values as far as the recipe and the launch configuration determine them.
+    """Return the `effective_settings` that the recipe and the launch configuration require.
 
     Args:
         model: the model with its linear layers; without a model, the recipe must name them.
@@ -125,7 +126,9 @@ def expected_settings(job: Job, model: Any = None) -> Values:
         return values | {"lora_modules": []}
     lora = recipe.lora
     return values | {
-        "lora_modules": sorted(lora.target_modules if model is None else _targets(lora, model)),
+        "lora_modules": sorted(
+            lora.target_modules if model is None else _select_target_modules(lora, model)
+        ),
         "lora_rank": lora.rank,
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
@@ -133,12 +136,12 @@ def expected_settings(job: Job, model: Any = None) -> Values:
 
 
 def uses_fused_adamw(job: Job) -> bool:
-    """Return whether AdamW uses one fused kernel per step, on a GPU that also stores its state."""
+    """Return whether AdamW uses its fused kernel, which needs the optimizer state on the GPU."""
     zero: Mapping[str, Any] = job.effective_launch.deepspeed.get("zero_optimization", {})
     return job.effective_launch.device == "cuda" and "offload_optimizer" not in zero
 
 
-def _targets(lora: LoraShape, model: Any) -> set[str]:
+def _select_target_modules(lora: LoraShape, model: Any) -> set[str]:
     return select_target_modules(
         lora, list_linear_layers(model), architecture=model.config.model_type
     )
@@ -185,7 +188,7 @@ def _read_precision(accelerator: Accelerator, engine: Any) -> str:
 
 
 def _read_optimizer_settings(optimizer: Any) -> Values:
-    inner_optimizer = torch_optimizer(optimizer)
+    inner_optimizer = unwrap_optimizer(optimizer)
     groups = inner_optimizer.param_groups
     names = {"lr": "learning_rate", "weight_decay": "weight_decay", "betas": "betas", "eps": "eps"}
     values_by_name = {name: {group[key] for group in groups} for key, name in names.items()}
@@ -205,7 +208,7 @@ def _read_zero_settings(accelerator: Accelerator, engine: Any) -> Values:
         engine.train_micro_batch_size_per_gpu() * engine.gradient_accumulation_steps()
     )
     offload_configs = (engine.zero_offload_optimizer(), engine.zero_offload_param())
-    names = [_device(part.device) if part else "none" for part in offload_configs]
+    names = [_device_name(config.device) if config else "none" for config in offload_configs]
     return {
         "zero_stage": engine.zero_optimization_stage(),
         "offload_optimizer": names[0],
@@ -214,7 +217,7 @@ def _read_zero_settings(accelerator: Accelerator, engine: Any) -> Values:
     }
 
 
-def _device(device: Any) -> str:
+def _device_name(device: Any) -> str:
     """Return the name of a device, which DeepSpeed stores as a JSON value or an enum member."""
     return str(getattr(device, "value", device))
 
@@ -223,14 +226,18 @@ def _read_lora_settings(unwrapped_model: Any) -> Values:
     from peft.tuners.lora import LoraLayer
 
     layers = {
-        name: part for name, part in unwrapped_model.named_modules() if isinstance(part, LoraLayer)
+        name: module
+        for name, module in unwrapped_model.named_modules()
+        if isinstance(module, LoraLayer)
     }
     if not layers:
         return {"lora_modules": {}}
     values_by_name = {
-        "lora_rank": {part.r["default"] for part in layers.values()},
-        "lora_alpha": {part.lora_alpha["default"] for part in layers.values()},
-        "lora_dropout": {_read_dropout(part) for part in layers.values()},
+        "lora_rank": {layer.r["default"] for layer in layers.values()},
+        "lora_alpha": {layer.lora_alpha["default"] for layer in layers.values()},
+        "lora_dropout": {
+            float(getattr(layer.lora_dropout["default"], "p", 0.0)) for layer in layers.values()
+        },
     }
     modules = Counter(name.rpartition(".")[2] for name in layers)
     return {"lora_modules": dict(sorted(modules.items()))} | {
@@ -243,13 +250,5 @@ def _common_value(values: set[Any]) -> Any:
     return values.copy().pop() if len(values) == 1 else sorted(values)
 
 
-def _read_dropout(layer: Any) -> float:
-    return float(getattr(layer.lora_dropout["default"], "p", 0.0))
-
-
 def _uses_gradient_checkpointing(model: Any) -> bool:
-    return any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
-
-
-def _count_weights(parameter: torch.nn.Parameter) -> int:
-    return int(getattr(parameter, "ds_numel", parameter.numel()))
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())

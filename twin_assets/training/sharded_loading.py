@@ -1,4 +1,4 @@
-"""Load a base model under ZeRO-3: rank 0 reads one weight at a time and each keeps its shard.
+"""Load a base model under ZeRO-3: rank 0 reads each weight, and every rank keeps its shard.
 
 Scope: the empty model, distributing its weights, and verifying them against the prepared base
 model. Out of scope: the model's options (`model.py`), the shards of trained weights
@@ -6,7 +6,7 @@ model. Out of scope: the model's options (`model.py`), the shards of trained wei
 Source: DeepSpeed's sharded construction,
 https://deepspeed.readthedocs.io/en/latest/zero3.html#constructing-massive-models.
 
-A rank has no more of the model in memory at once than its shard and one weight. transformers' own
+A rank never has more of the model in memory than its shard and one weight. transformers' own
 loading under ZeRO-3 is not used because of open reports of silently reinitialized weights
 (transformers#43964, #45313). Instead, the model is built from weights without storage (torch's
 device `meta`), and each weight is distributed by name. The hash of the gathered weight must then
@@ -95,7 +95,7 @@ def load_sharded(
                 value, read_hash = _read_weight(
                     stored_weights[name].file, name, dtype, expected_hashes.get(name)
                 )
-            except _WeightError as error:  # the others wait for this weight, so any value is sent
+            except _WeightError as error:  # the other ranks wait, so an empty value is sent
                 errors.append(f"{name} ({error})")
         parameter = torch.nn.Parameter(value, requires_grad=empty_parameter.requires_grad)
         del value
@@ -108,7 +108,7 @@ def load_sharded(
         _trim_heap()
     _stop_on_errors(folder, errors)
     report(
-        f"read the base model in shares: {len(parameter_owners)} weights, "
+        f"loaded the base model in shards: {len(parameter_owners)} weights, "
         f"{len(expected_hashes)} known hashes"
     )
     return model
@@ -142,7 +142,7 @@ class _StoredWeight:
 
 
 class _WeightDistributor:
-    """Distributor of a parameter's value from rank 0 to all ranks; each rank keeps its shard.
+    """Callable that sends a parameter's value from rank 0 to all ranks; each keeps its shard.
 
     Args:
         zero: the section that `find_zero3_config` returns.
@@ -151,7 +151,7 @@ class _WeightDistributor:
 
     def __init__(self, zero: Values, *, is_bf16: bool) -> None:
         self._config = {
-            "train_micro_batch_size_per_gpu": 1,  # required by DeepSpeed, but without effect
+            "train_micro_batch_size_per_gpu": 1,  # required by DeepSpeed but has no effect
             "zero_optimization": dict(zero),
             "bf16": {"enabled": is_bf16},
         }
@@ -194,7 +194,7 @@ def _find_stored_weights(folder: Path) -> dict[str, _StoredWeight]:
 
 
 def _find_layout_mismatch(model: Any, stored: Mapping[str, _StoredWeight]) -> str:
-    """Return why the weights cannot be loaded by name; empty if they can."""
+    """Return why the weights cannot be loaded by name, or an empty string if they can."""
     from transformers.conversion_mapping import get_model_conversion_mapping
 
     if get_model_conversion_mapping(model, add_legacy=False):
@@ -283,7 +283,7 @@ def _stop_on_errors(folder: Path, errors: list[str]) -> None:
             else ""
         )
         raise AllRanksStopError(
-            f"read the base model in {folder} in shares",
+            f"load the base model in {folder} in shards",
             found=f"{', '.join(all_errors[:MAX_NAMED_WEIGHTS])}{suffix}",
             next_step="check the disk and prepare the base model again: remove its folder and "
             "run `python -m twin_resources.models.base_model prepare`",

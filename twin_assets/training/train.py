@@ -4,13 +4,15 @@ Scope: model, optimizer, steps, and reporting from rank 0. Out of scope: trainin
 (`samples.py`, `batches.py`), losses (`losses.py`), starting and retrying (`training_launcher/`),
 publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
 
-The module is started as `-m twin_assets.training.train --job job.json`, by fork or by a launcher,
-with or without DeepSpeed, on any number of ranks. A single CPU rank needs neither a launcher nor
-DeepSpeed. The job's folder contains everything that determines the weights, and training resumes
-from its last complete checkpoint. The module is a plain loop over accelerate instead of TRL's or
-transformers' Trainer. On two CPU cores, a rank imports it in 2.3 CPU s, Trainer in 7.3 and TRL's
-trainers in 8.4. The Trainers' checkpoints are pickles, and their steps do not follow a fixed plan,
-which bit-exact resumption requires.
+The module runs as `python -m twin_assets.training.train --job job.json`, in a forked process or
+under a launcher, with or without DeepSpeed, on any number of ranks. A single CPU rank needs neither
+a launcher nor DeepSpeed. The job's folder contains everything that determines the weights, and
+training resumes from its last complete checkpoint.
+
+The module is a plain loop over accelerate instead of transformers' or TRL's Trainer. On two CPU
+cores, importing it takes a rank 2.3 CPU s, transformers' Trainer 7.3 and TRL's trainers 8.4. The
+Trainers' checkpoints are pickles, and their steps do not follow the fixed plan that bit-exact
+resumption requires.
 Method: LoRA, https://arxiv.org/abs/2106.09685; ZeRO, https://arxiv.org/abs/1910.02054.
 """
 
@@ -85,9 +87,9 @@ from twin_assets.training.sharded_loading import cast_added_parameters, find_zer
 from twin_assets.training.training_state import (
     PARTIAL_FOLDER,
     find_last_complete_checkpoint,
+    gather_master_weights,
     load_optimizer,
     load_weights,
-    master_weights,
     save_state,
     set_master_weights,
 )
@@ -125,7 +127,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         gpu_peak_mb=gpu_peak_mb(accelerator),
         raw=_raw_post_metadata(job, plan, blocks, excluded_posts),
     )
-    weights = master_weights(attempt.named_parameters, keep=accelerator.is_main_process)
+    weights = gather_master_weights(attempt.named_parameters, keep=accelerator.is_main_process)
     if accelerator.is_main_process:
         _write_output(job, accelerator.unwrap_model(attempt.model), weights, result)
     accelerator.wait_for_everyone()
@@ -162,7 +164,7 @@ class _Attempt:
         report: Report,
         accelerator: Accelerator,
     ) -> _Attempt:
-        """Start from the job's last complete checkpoint, or from the beginning without one."""
+        """Prepare to start from the job's last complete checkpoint, or else from the beginning."""
         model, named_parameters = load_training_model(
             job,
             bf16=accelerator.mixed_precision == "bf16",
@@ -204,8 +206,8 @@ class _Attempt:
     def run(self) -> None:
         """Take the remaining steps and save the state at intervals."""
         steps, checkpoint_interval = len(self.plan.steps), self.job.recipe.checkpoint_every_steps
-        # These are the durations between steps of this attempt, including saves. Durations of an
-        # earlier attempt do not predict this attempt's.
+        # Durations of this attempt's steps, including saves. An earlier attempt's do not predict
+        # them.
         durations: list[float] = []
         last_step_end = time.perf_counter()
         for step in range(self.position["step"], steps):
@@ -231,7 +233,7 @@ class _Attempt:
         rate = learning_rate(self.job.recipe, step, steps=len(self.plan.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        means, norm = self._step(step)
+        means, norm = self._take_optimizer_step(step)
         seconds = time.perf_counter() - start_time
         tokens = sum(self.samples[index].length for index in self.plan.steps[step])
         self.position["step"] = step + 1
@@ -246,8 +248,8 @@ class _Attempt:
             }
         )
 
-    def _step(self, step: int) -> tuple[dict[str, float], float]:
-        """Take one optimizer step; return means (loss, `metric_names`) and gradient norm."""
+    def _take_optimizer_step(self, step: int) -> tuple[dict[str, float], float]:
+        """Take one optimizer step; return the means (loss, `metric_names`) and gradient norm."""
         accelerator, objective, recipe = self.accelerator, self.objective, self.job.recipe
         ranks = accelerator.num_processes
         sample_indices = self.plan.steps[step]
@@ -263,7 +265,8 @@ class _Attempt:
                 loss, metric_sums = objective.batch_sums(self.model, batch)
                 losses.append(loss.detach())
                 sums[:-1] += torch.stack([loss.detach(), *metric_sums])
-                # ranks and micro-batches are averaged later; all tokens or pairs have equal weight
+                # the gradient is averaged over ranks and micro-batches; this factor gives all
+                # tokens or pairs equal weight
                 accelerator.backward(loss * (ranks * divisor / normalizer))
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(
@@ -352,7 +355,7 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
 
 
 def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
-    """Return the blocks of raw posts; empty if the recipe's share for them is 0."""
+    """Return the blocks of raw posts, or none if the recipe's `raw_share` is 0."""
     if not _trains_on_posts(job):
         return [], Counter()
     from transformers import AutoTokenizer
@@ -395,9 +398,9 @@ def _make_batch_plan(
         raise TwinError(
             "plan the training",
             found=f"{len(samples)} usable samples{reasons}; a step needs {recipe.samples_per_step}",
-            next_step="import more posts, or change the recipe: lower samples_per_step; too_long: "
-            "raise max_length; answer_merges_with_prompt: choose a base model with another "
-            "chat template",
+            next_step="import more posts, or lower samples_per_step in the recipe; if samples are "
+            "too_long, raise max_length; if answer_merges_with_prompt, choose a base model with "
+            "another chat template",
         )
     plan = plan_stages(
         samples,
@@ -409,7 +412,7 @@ def _make_batch_plan(
         seed=recipe.seed,
     )
     if _trains_on_posts(job) and not plan.raw_steps:
-        report(f"no post is read unchanged, because {len(blocks)} blocks are too few")
+        report(f"training uses no raw posts, because {len(blocks)} blocks are too few")
     return plan
 
 
@@ -446,7 +449,7 @@ def _report_progress(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Train the LoRA adapter that a job describes.")
+    parser = argparse.ArgumentParser(description="Run the training that a job describes.")
     parser.add_argument("--job", type=Path, required=True)
     job = read_job(parser.parse_args(arguments).job)
     if not torch.cuda.is_available():
@@ -461,8 +464,7 @@ def main(arguments: list[str] | None = None) -> int:
                 report(job.recipe_reason)
             report("starting the ranks")
             require_gpus(job)
-            # under DeepSpeed, accelerate sets no backend for CPU ranks, so that each rank would
-            # run separately
+            # under DeepSpeed, accelerate sets no backend for CPU ranks, so each would train alone
             uses_gloo = job.effective_launch.deepspeed and job.effective_launch.device == "cpu"
             accelerator = Accelerator(
                 gradient_accumulation_steps=job.recipe.accumulation_steps(job.ranks),
@@ -471,7 +473,7 @@ def main(arguments: list[str] | None = None) -> int:
             if accelerator.num_processes != job.ranks:
                 raise TwinError(
                     f"train on {job.ranks} ranks",
-                    found=f"accelerate started {accelerator.num_processes}",
+                    found=f"accelerate started {accelerator.num_processes} ranks",
                     next_step="check the launch configuration and the log",
                 )
             with translate_disk_full(
@@ -481,7 +483,7 @@ def main(arguments: list[str] | None = None) -> int:
             accelerator.end_training()
         except TwinError as error:
             if isinstance(error, DiskFullError):
-                # half-written output is useless, and writing the reason needs a little space
+                # incomplete output is useless, and recording the failure needs a little space
                 shutil.rmtree(job.state_folder / PARTIAL_FOLDER, ignore_errors=True)
                 shutil.rmtree(_partial_output_folder(job), ignore_errors=True)
             write_failure(job, error, rank=rank)

@@ -30,13 +30,13 @@ PARTIAL_FOLDER = "partial"  # folder of an incomplete checkpoint
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's state for each weight, besides the step count
 
 
-def master_weights(
+def gather_master_weights(
     named_parameters: Iterable[tuple[str, torch.nn.Parameter]], *, keep: bool = True
 ) -> dict[str, torch.Tensor]:
     """Return the optimizer's unsharded float32 weights on the CPU; every rank calls it.
 
     Args:
-        keep: false on a rank that only participates and needs no weights.
+        keep: false on a rank that only takes part in gathering and needs no weights.
     """
     weights: dict[str, torch.Tensor] = {}
     for name, parameter in named_parameters:
@@ -51,8 +51,8 @@ def master_weights(
 def set_master_weights(named_parameters: NamedParameters, weights: dict[str, torch.Tensor]) -> None:
     """Set the float32 weights that the optimizer updates, after `accelerator.prepare`.
 
-    DeepSpeed makes its own master weights from the bf16 weights; without DeepSpeed the parameter is
-    the master.
+    DeepSpeed makes its own master weights from the bf16 weights. Without DeepSpeed, the parameter
+    is its own master weight.
     """
     import torch
 
@@ -87,7 +87,7 @@ def save_state(
         shutil.rmtree(partial_folder, ignore_errors=True)
         partial_folder.mkdir(parents=True)
     is_main = accelerator.is_main_process
-    weights = master_weights(named_parameters, keep=is_main)
+    weights = gather_master_weights(named_parameters, keep=is_main)
     moments = {
         key: _gather_moments(named_parameters, optimizer, key, keep=is_main) for key in MOMENTS
     }
@@ -100,7 +100,9 @@ def save_state(
             save_file(tensors, partial_folder / f"{key}.safetensors")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        files = {path.name: _digest(path) for path in sorted(partial_folder.glob("*.safetensors"))}
+        files = {
+            path.name: _hash_file(path) for path in sorted(partial_folder.glob("*.safetensors"))
+        }
         write_json(partial_folder / "state.json", position | {"files": files})
         shutil.rmtree(final_folder, ignore_errors=True)
         partial_folder.rename(final_folder)
@@ -111,7 +113,7 @@ def save_state(
 
 
 def find_last_complete_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest checkpoint whose files match its manifest, with the manifest; or None."""
+    """Return the newest checkpoint whose files match its manifest, and the manifest, or None."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         manifest = path / "state.json"
         if not manifest.is_file():
@@ -120,7 +122,7 @@ def find_last_complete_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] |
             position: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
         except ValueError:  # a power failure left the file incomplete
             continue
-        digests = {file.name: _digest(file) for file in path.glob("*.safetensors")}
+        digests = {file.name: _hash_file(file) for file in path.glob("*.safetensors")}
         if digests == position["files"]:
             return path, position
     return None
@@ -159,7 +161,7 @@ def load_optimizer(
 
     weights = load_file(checkpoint / "weights.safetensors")
     moments = {key: load_file(checkpoint / f"{key}.safetensors") for key in MOMENTS}
-    inner_optimizer = torch_optimizer(optimizer)
+    inner_optimizer = unwrap_optimizer(optimizer)
     zero: Any = _find_zero_optimizer(optimizer)
     is_fused = bool(inner_optimizer.param_groups[0].get("fused"))
     for flat_tensor in _list_optimized_tensors(zero, inner_optimizer):
@@ -181,12 +183,12 @@ def load_optimizer(
             for key in MOMENTS:
                 _set_full_value(parameter, moments[key][name], key)
     states_path = checkpoint / f"generator-{accelerator.process_index}.safetensors"
-    if states_path.is_file():  # absent when resumed with more ranks; it affects only dropout
+    if states_path.is_file():  # missing if the run resumes with more ranks; affects only dropout
         set_generator_states(load_file(states_path), accelerator.device)
 
 
 def read_generator_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """Return the random number generators' states that dropout uses: the CPU's and the GPU's."""
+    """Return the states of the random number generators (CPU, GPU) that dropout uses."""
     import torch
 
     states = {"torch": torch.get_rng_state()}
@@ -196,7 +198,7 @@ def read_generator_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_generator_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Restore `read_generator_states`; a checkpoint of a CPU run lacks the GPU's state."""
+    """Restore generator states; those from a CPU run do not include the GPU's."""
     import torch
 
     torch.set_rng_state(states["torch"])
@@ -204,7 +206,7 @@ def set_generator_states(states: dict[str, torch.Tensor], device: torch.device) 
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
+def unwrap_optimizer(optimizer: Any) -> torch.optim.Optimizer:
     """Return the innermost optimizer, without accelerate's and DeepSpeed's wrappers."""
     zero = _find_zero_optimizer(optimizer)
     return optimizer.optimizer if zero is None else zero.optimizer
@@ -213,7 +215,7 @@ def torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
 def _gather_moments(
     named_parameters: NamedParameters, optimizer: Any, key: str, *, keep: bool
 ) -> dict[str, torch.Tensor]:
-    inner_optimizer = torch_optimizer(optimizer)
+    inner_optimizer = unwrap_optimizer(optimizer)
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in named_parameters:
         full_moment = _gather_moment(parameter, key)
@@ -254,7 +256,7 @@ def _set_full_value(
         else:
             utils.safe_set_full_optimizer_state(parameter, value, key)
         return
-    # stage 3: DeepSpeed's setter of unsharded values fails if the size is no multiple of the ranks
+    # stage 3: DeepSpeed's setter of unsharded values requires a multiple of the number of ranks
     own_shard = _extract_shard(shard, value)
     if key is None:
         utils.safe_set_local_fp32_param(parameter, own_shard)
@@ -293,11 +295,12 @@ def _require_same_names(
     if expected_names != weights.keys():
         raise TwinError(
             f"resume from {checkpoint}",
-            found=f"{len(expected_names ^ weights.keys())} weights that exist on only one side",
+            found=f"{len(expected_names ^ weights.keys())} weights that are only in the "
+            "checkpoint or only in the model",
             next_step=f"remove {checkpoint.parent} and train from the start",
         )
 
 
-def _digest(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

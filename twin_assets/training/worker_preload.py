@@ -1,10 +1,10 @@
 """Import the modules that every rank needs, in the process from which ranks are forked.
 
-Scope: the libraries, and the model's own modules by its architecture. Out of scope: forking
+Scope: the libraries, and the modules of the model's architecture. Out of scope: forking
 (`training_launcher/forked_ranks.py`), and code that computes, reads weights or starts a thread.
-Every rank would copy the memory of such code, and a thread would not survive the fork.
+Every rank would copy that code's memory, and a thread would not survive the fork.
 
-Each rank imports missing modules itself, which only costs CPU time.
+If a module is missing here, each rank imports it, which costs only CPU time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def import_ahead(job_path: Path) -> None:
     """Import the modules that the ranks of a job will import, except unused modules.
 
     Args:
-        job_path: path of its `job.json`.
+        job_path: path of the job's `job.json`.
 
     Raises:
         TwinError: the job has a different schema.

@@ -1,7 +1,6 @@
-"""The instruction stage in a real Dagster run, and a home in which it has run once.
+"""Run the instruction stage in Dagster, and provide a home in which it has run once.
 
-Scope: running the assets, and the initial home of tests. Out of scope: posts
-(`made_up_posts.py`).
+Scope: running the assets, and the tests' initial home. Out of scope: posts (`made_up_posts.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.instructions.made_up_posts import clean, documents
+from tests.graph.instructions.made_up_posts import build_documents, store_documents
 from tests.materialized import create_instance, materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.stored_rows import store_rows
@@ -58,9 +57,9 @@ class Graph:
         metadata = {key: value.value for key, value in event.materialization.metadata.items()}
         metadata["data_version"] = (event.materialization.tags or {})["dagster/data_version"]
         metadata["evaluations"] = result.get_asset_check_evaluations()
-        return metadata, _checks(result)
+        return metadata, _read_checks(result)
 
-    def checks_of(self, tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
+    def check_rows(self, tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
         """Run the dataset's checks on these rows instead of the asset's own."""
 
         @dg.asset(name="instruction_dataset", partitions_def=authors)
@@ -73,10 +72,10 @@ class Graph:
             self.instance,
             raise_on_error=False,
         )
-        return _checks(result)
+        return _read_checks(result)
 
 
-def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+def _read_checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
 
 
@@ -97,7 +96,7 @@ class FinishedRun:
         shutil.copytree(self.copy, self.home, symlinks=True)
 
 
-def tables_of(settings: Settings) -> Tables:
+def open_tables(settings: Settings) -> Tables:
     return Tables(settings.tables_base, state=State.open(settings.state_address))
 
 
@@ -109,8 +108,8 @@ def finished_run(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactor
         settings = load_settings()
         lend_weights(embedder_weights, settings)
         write_author(settings, ADA)
-        tables = tables_of(settings)
-        clean(tables, documents(TWELVE_POSTS))
+        tables = open_tables(settings)
+        store_documents(tables, build_documents(TWELVE_POSTS))
         metadata, checks = Graph().materialize()
         tables.state.close()
     assert all(checks.values())
@@ -135,6 +134,6 @@ def graph(twelve_posts: FinishedRun) -> Graph:
 
 @pytest.fixture
 def tables(twelve_posts: FinishedRun) -> Iterator[Tables]:
-    tables = tables_of(load_settings())
+    tables = open_tables(load_settings())
     yield tables
     tables.state.close()

@@ -1,7 +1,7 @@
 """Generate any number of distinct posts, and store them.
 
-Scope: the posts and their rows in `raw_posts` and `cleaned_documents`.
-Out of scope: the samples made from them.
+Scope: the posts and their rows in `raw_posts` and `cleaned_documents`. Out of scope: the samples
+built from them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOUNS = (
 VERBS = ("mends", "carries", "watches", "turns", "holds", "lifts", "cleans", "draws", "paints")
 
 
-def paragraph(generator: random.Random, subject: str) -> str:
+def build_paragraph(generator: random.Random, subject: str) -> str:
     sentences = [
         f"The {generator.choice(NOUNS)} {generator.choice(VERBS)} the {subject} before the "
         f"{generator.choice(NOUNS)} {generator.choice(VERBS)} a {generator.choice(NOUNS)} "
@@ -35,17 +35,17 @@ def paragraph(generator: random.Random, subject: str) -> str:
     return " ".join(sentences)
 
 
-def post(number: int) -> str:
-    """A post of eight paragraphs that differs from those of other numbers."""
+def build_post(number: int) -> str:
+    """Return a post of eight paragraphs that differs from the posts with other numbers."""
     generator = random.Random(number)
     subject = f"{NOUNS[number % len(NOUNS)]} {NOUNS[(number * 7 + 3) % len(NOUNS)]}"
     parts = [f"## About the {subject}"]
-    parts += [paragraph(generator, subject) for _ in range(8)]
+    parts += [build_paragraph(generator, subject) for _ in range(8)]
     parts.insert(4, "```python\nturn(wheel)\n```")
     return "\n\n".join(parts)
 
 
-def documents(numbers: range, **texts: str) -> pl.DataFrame:
+def build_documents(numbers: range, **texts: str) -> pl.DataFrame:
     rows = [
         {
             "document_id": f"doc-{number:03d}",
@@ -53,7 +53,7 @@ def documents(numbers: range, **texts: str) -> pl.DataFrame:
             "title": f"{NOUNS[number % len(NOUNS)].title()} and {number} others",
             "url": "",
             "published_at": datetime(2012, 1, 1, tzinfo=UTC) + timedelta(days=30 * number),
-            "text": texts.get(f"doc_{number}", post(number)),
+            "text": texts.get(f"doc_{number}", build_post(number)),
             "language": "en",
             "words": 600,
             "kept": True,
@@ -66,7 +66,7 @@ def documents(numbers: range, **texts: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=column_types(CleanedDocuments))
 
 
-def clean(tables: Tables, frame: pl.DataFrame) -> None:
+def store_documents(tables: Tables, frame: pl.DataFrame) -> None:
     """Store documents, and posts with the same text."""
     store_posts(tables, frame.select("source_id", "text"))
     store_rows(tables, "cleaned_documents", "ada", frame, key="document_id")

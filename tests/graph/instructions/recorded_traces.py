@@ -55,5 +55,5 @@ def write_traces(tables: Tables, rows: list[dict[str, Any]], *, author: str = "a
     store_rows(tables, "interactions", author, frame, key="trace_id")
 
 
-def edit(text: str, *, role: str = "author", **changes: Any) -> dict[str, Any]:
+def build_edit(text: str, *, role: str = "author", **changes: Any) -> dict[str, Any]:
     return {"edit": text, "edit_role": role, "edit_reader": "editor"} | changes

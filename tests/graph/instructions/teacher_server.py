@@ -1,4 +1,4 @@
-"""An OpenAI-compatible teacher over HTTP that fails on request.
+"""Serve an OpenAI-compatible teacher over HTTP that fails on request.
 
 Scope: the server and the failures of real servers. Out of scope: assertions.
 """
@@ -23,7 +23,7 @@ Behaviour = Callable[[str, int], str]
 
 
 class TeacherServer:
-    """Asks about two words of the passage, or fails according to its behaviour.
+    """A teacher that asks about two words of the passage, or fails according to its behaviour.
 
     Attributes:
         passages: the passage of each request, in order.
@@ -39,7 +39,7 @@ class TeacherServer:
 
 
 @contextmanager
-def teacher_server() -> Iterator[TeacherServer]:
+def start_teacher_server() -> Iterator[TeacherServer]:
     teacher = TeacherServer()
 
     def answer(request: Request) -> Response:
@@ -58,7 +58,7 @@ def teacher_server() -> Iterator[TeacherServer]:
             return Response("<html>busy</html>")
         if behaviour.isdigit():
             headers = {"Retry-After": "1"} if behaviour == "429" else {}
-            return Response({"error": {"message": "told to"}}, int(behaviour), headers)
+            return Response({"error": {"message": "simulated failure"}}, int(behaviour), headers)
         return Response(build_completion(behaviour, passage, number))
 
     with http_server(answer) as url:

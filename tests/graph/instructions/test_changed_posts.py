@@ -1,4 +1,4 @@
-"""Added, edited and deleted posts change only their part of the instruction dataset."""
+"""Test that added, edited and deleted posts change only their part of the dataset."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import random
 import polars as pl
 
 from tests.graph.instructions.conftest import TWELVE_POSTS, FinishedRun, Graph
-from tests.graph.instructions.made_up_posts import clean, documents, paragraph, post
+from tests.graph.instructions.made_up_posts import (
+    build_documents,
+    build_paragraph,
+    build_post,
+    store_documents,
+)
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -16,7 +21,7 @@ def test_new_posts_compute_only_their_samples(
 ) -> None:
     old_metadata = twelve_posts.metadata
     old = tables.read("instruction_dataset", "ada")
-    clean(tables, documents(range(14)))
+    store_documents(tables, build_documents(range(14)))
     metadata, checks = graph.materialize()
     new = tables.read("instruction_dataset", "ada")
     assert all(checks.values())
@@ -30,9 +35,9 @@ def test_new_posts_compute_only_their_samples(
 
 def test_an_edited_post_keeps_its_split_and_its_other_samples(graph: Graph, tables: Tables) -> None:
     old = tables.read("instruction_dataset", "ada")
-    text = post(4)
-    edited = text.replace(text.split("\n\n")[-1], paragraph(random.Random(99), "new wheel"))
-    clean(tables, documents(TWELVE_POSTS, doc_4=edited))
+    text = build_post(4)
+    edited = text.replace(text.split("\n\n")[-1], build_paragraph(random.Random(99), "new wheel"))
+    store_documents(tables, build_documents(TWELVE_POSTS, doc_4=edited))
     metadata, checks = graph.materialize()
     new = tables.read("instruction_dataset", "ada")
     assert all(checks.values())
@@ -54,7 +59,9 @@ def test_a_deleted_post_is_removed_from_all_prompts(graph: Graph, tables: Tables
     deleted_id = str(context_before.value_counts(sort=True)["context_chunk_ids"][0])[
         : len("doc-000")
     ]
-    clean(tables, documents(TWELVE_POSTS).filter(pl.col("document_id") != deleted_id))
+    store_documents(
+        tables, build_documents(TWELVE_POSTS).filter(pl.col("document_id") != deleted_id)
+    )
     _, checks = graph.materialize()
     assert all(checks.values())
     rows = tables.read("instruction_dataset", "ada")
@@ -75,13 +82,13 @@ def test_a_training_context_that_became_held_out_is_searched_again(
     held_out = (
         rows.filter(pl.col("split") == "held_out").select("chunk_id").join(chunks, on="chunk_id")
     )
-    chunk, at = held_out.sort("published_at").row(0)
-    later_rows = rows.filter((pl.col("split") == "train") & (pl.col("published_at") > at))
+    chunk, published_at = held_out.sort("published_at").row(0)
+    later_rows = rows.filter((pl.col("split") == "train") & (pl.col("published_at") > published_at))
     sample_id = later_rows.filter(pl.col("context_chunk_ids").list.len() > 0)["sample_id"][0]
-    is_one = pl.col("sample_id") == sample_id
-    context = pl.when(is_one).then(pl.lit([chunk])).otherwise("context_chunk_ids")
+    is_chosen = pl.col("sample_id") == sample_id
+    context = pl.when(is_chosen).then(pl.lit([chunk])).otherwise("context_chunk_ids")
     leaking = rows.with_columns(context.alias("context_chunk_ids"))
-    assert not graph.checks_of(tables, leaking)["no_leakage_across_splits"]
+    assert not graph.check_rows(tables, leaking)["no_leakage_across_splits"]
     _, checks = graph.materialize()
     assert all(checks.values())
     assert tables.read("instruction_dataset", "ada").equals(rows)

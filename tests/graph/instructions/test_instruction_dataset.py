@@ -1,14 +1,14 @@
-"""The checks hold for the dataset built from posts, and fail on violating datasets."""
+"""Test that the checks pass for a dataset built from posts, and fail on violating datasets."""
 
 from __future__ import annotations
 
 import polars as pl
 import pytest
 
-from tests.graph.instructions.conftest import ADA, FinishedRun, Graph, tables_of
-from tests.graph.instructions.made_up_posts import clean, documents, store_posts
+from tests.graph.instructions.conftest import ADA, FinishedRun, Graph, open_tables
+from tests.graph.instructions.made_up_posts import build_documents, store_documents, store_posts
 from tests.stored_rows import store_rows
-from twin_assets.instructions import building
+from twin_assets.instructions.dataset_building import update_dataset
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_resources.authors import write_author
 from twin_resources.errors import TwinError
@@ -21,8 +21,8 @@ from twin_resources.storage.tables.tables import Tables
 
 def test_posts_become_samples(home_with_embedder: Settings) -> None:
     write_author(home_with_embedder, ADA)
-    tables = tables_of(home_with_embedder)
-    clean(tables, documents(range(40)))
+    tables = open_tables(home_with_embedder)
+    store_documents(tables, build_documents(range(40)))
     metadata, checks = Graph().materialize()
     assert all(checks.values())
     assert {
@@ -63,13 +63,13 @@ def test_a_second_run_computes_nothing_and_uses_no_teacher_without_consent(
     monkeypatch.setenv("TWIN_TEACHER_MODEL", "openai/gpt-4o-mini")
     monkeypatch.delenv("OPENAI_API_BASE", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    first = twelve_posts.metadata
+    first_metadata = twelve_posts.metadata
     metadata, checks = graph.materialize()
     assert metadata["teacher_not_asked"] == "no line `consent` in authors/ada.toml"
-    assert metadata["data_version"] == first["data_version"]
+    assert metadata["data_version"] == first_metadata["data_version"]
     assert (metadata["computed"], metadata["written"], metadata["deleted"]) == (0, 0, 0)
     assert metadata["bytes_written"] == 0
-    assert metadata["lance_version"] == first["lance_version"]
+    assert metadata["lance_version"] == first_metadata["lance_version"]
     assert all(checks.values())
 
 
@@ -78,10 +78,10 @@ def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) 
     train = rows.filter(pl.col("split") == "train")
     held_out = rows.filter(pl.col("split") == "held_out")
     train_id, held_out_id = train["sample_id"][0], held_out["sample_id"][0]
-    is_one = pl.col("sample_id") == train_id
-    paraphrased = pl.when(is_one).then(pl.lit("Not the author's words.")).otherwise("answer")
-    own_chunk = rows.filter(is_one)["chunk_id"][0]
-    elsewhere = rows.filter(pl.col("document_id") != rows.filter(is_one)["document_id"][0])
+    is_chosen = pl.col("sample_id") == train_id
+    paraphrased = pl.when(is_chosen).then(pl.lit("Not the author's words.")).otherwise("answer")
+    own_chunk = rows.filter(is_chosen)["chunk_id"][0]
+    elsewhere = rows.filter(pl.col("document_id") != rows.filter(is_chosen)["document_id"][0])
     unrendered = rows.with_columns(
         messages=pl.Series(
             "messages",
@@ -106,26 +106,26 @@ def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) 
             .alias("split")
         ),
         "every_sample_names_its_chunk": rows.with_columns(
-            pl.when(is_one)
+            pl.when(is_chosen)
             .then(pl.lit(elsewhere["chunk_id"][0]))
             .otherwise("chunk_id")
             .alias("chunk_id")
         ),
         "no_context_gives_the_answer_away": rows.with_columns(
-            pl.when(is_one)
+            pl.when(is_chosen)
             .then(pl.lit([own_chunk]))
             .otherwise("context_chunk_ids")
             .alias("context_chunk_ids")
         ),
     }
     for claim, violating_rows in violations.items():
-        assert not graph.checks_of(tables, violating_rows)[claim], claim
-    valid = graph.checks_of(tables, rows)
+        assert not graph.check_rows(tables, violating_rows)[claim], claim
+    valid = graph.check_rows(tables, rows)
     assert valid == dict.fromkeys([*violations, "no_answer_holds_quoted_text"], True)
 
 
 def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables) -> None:
-    """The imported post marks the answer as a quotation; its document lost the mark."""
+    """The imported post marks the answer as a quotation, but its document does not."""
     rows = tables.read("instruction_dataset", "ada")
     sample = rows.filter(pl.col("split") == "train").row(0, named=True)
     names = tables.read("cleaned_documents", "ada", columns=["document_id", "source_id", "text"])
@@ -135,18 +135,18 @@ def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables
         .otherwise("text")
     )
     store_posts(tables, names.select("source_id", quoting.alias("text")))
-    checks = graph.checks_of(tables, rows)
+    checks = graph.check_rows(tables, rows)
     assert [name for name, passed in checks.items() if not passed] == [
         "no_answer_holds_quoted_text"
     ]
     store_posts(tables, names.select("source_id", "text").head(3))
-    assert not graph.checks_of(tables, rows)["no_answer_holds_quoted_text"]
+    assert not graph.check_rows(tables, rows)["no_answer_holds_quoted_text"]
 
 
 @pytest.mark.parametrize("question", ["What do you think?", ""], ids=["constant", "empty"])
 def test_a_constant_question_fails_the_check(graph: Graph, tables: Tables, question: str) -> None:
     rows = tables.read("instruction_dataset", "ada")
-    checks = graph.checks_of(tables, rows.with_columns(pl.lit(question).alias("question")))
+    checks = graph.check_rows(tables, rows.with_columns(pl.lit(question).alias("question")))
     assert not checks["no_leakage_across_splits"]
     assert checks["every_answer_is_the_authors"]
     assert checks["coverage"]
@@ -163,7 +163,7 @@ def test_a_document_that_changed_its_split_fails_the_check(graph: Graph, tables:
     moved_splits = splits.with_columns(to_train.alias("split"))
     for stored, is_valid in ((moved_splits, False), (splits, True)):
         store_rows(tables, "document_splits", "ada", stored, key="document_id")
-        checks = graph.checks_of(tables, rows if is_valid else moved)
+        checks = graph.check_rows(tables, rows if is_valid else moved)
         assert checks["no_leakage_across_splits"] is is_valid
 
 
@@ -172,7 +172,7 @@ def test_short_posts_have_samples_and_posts_without_prose_a_reason(
 ) -> None:
     toot = "The winch and the walrus are one and the same thing today"
     code = "```python\nturn(wheel)\n```"
-    clean(tables, documents(range(12), doc_3=toot, doc_5=code))
+    store_documents(tables, build_documents(range(12), doc_3=toot, doc_5=code))
     metadata, checks = graph.materialize()
     assert all(checks.values())
     rows = tables.read("instruction_dataset", "ada", where="document_id = 'doc-003'")
@@ -187,9 +187,7 @@ def test_short_posts_have_samples_and_posts_without_prose_a_reason(
 
 
 def test_outdated_embeddings_are_an_error(home_with_embedder: Settings, embedder: Embedder) -> None:
-    tables = tables_of(home_with_embedder)
-    clean(tables, documents(range(3)))
+    tables = open_tables(home_with_embedder)
+    store_documents(tables, build_documents(range(3)))
     with pytest.raises(TwinError, match="document_chunks"):
-        building.update_dataset(
-            tables, ADA, retriever=Retriever(home_with_embedder.tables_base, embedder)
-        )
+        update_dataset(tables, ADA, retriever=Retriever(home_with_embedder.tables_base, embedder))

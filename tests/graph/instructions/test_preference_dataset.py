@@ -1,4 +1,4 @@
-"""The checks hold for pairs from edits and votes, and fail on violating pairs."""
+"""Test that the checks pass for pairs from edits and votes, and fail on violating pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import FinishedRun
-from tests.graph.instructions.recorded_traces import edit, write_traces
+from tests.graph.instructions.recorded_traces import build_edit, write_traces
 from tests.materialized import create_instance, materialize_assets
 from tests.stored_rows import store_rows
 from twin_assets.instructions import preference_dataset
@@ -34,7 +34,7 @@ def run(*assets: Any) -> dg.ExecuteInProcessResult:
         )
 
 
-def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+def read_checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
 
 
@@ -42,7 +42,7 @@ def materialize() -> dict[str, Any]:
     """Materialize the asset, whose checks must hold, and return its metadata."""
     result = run(preference_dataset.preference_dataset)
     assert result.success
-    assert checks_of(result) == dict.fromkeys(CHECKS, True)
+    assert read_checks(result) == dict.fromkeys(CHECKS, True)
     (event,) = result.asset_materializations_for_node("preference_dataset")
     metadata = {name: value.value for name, value in event.metadata.items()}
     return metadata | {"version": (event.tags or {})["dagster/data_version"]}
@@ -68,11 +68,11 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
     write_traces(
         tables,
         [
-            edit("The lantern says that the tide is in.", chunk_ids=shown_chunks),
-            edit("Another voice.", role="reader"),
-            edit("A third one.", role="admin"),
-            edit("Its context is gone.", chunk_ids=[missing_chunk]),
-            edit("In an older template.", template="0" * 16),
+            build_edit("The lantern says that the tide is in.", chunk_ids=shown_chunks),
+            build_edit("Another voice.", role="reader"),
+            build_edit("A third one.", role="admin"),
+            build_edit("Its context is gone.", chunk_ids=[missing_chunk]),
+            build_edit("In an older template.", template="0" * 16),
         ],
     )
     metadata = materialize()
@@ -108,7 +108,7 @@ def test_a_low_vote_prefers_the_authors_passage(
     sample = samples.to_dicts()[0]
     other_chunk = samples.filter(pl.col("document_id") != sample["document_id"])["chunk_id"][0]
     voted = {"question": sample["question"], "chunk_ids": [other_chunk, sample["chunk_id"]]} | low
-    edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
+    edits = [build_edit(f"The tide is in, {number} feet.") for number in range(19)]
     write_traces(tables, [voted, *edits, voted | high])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
     (row,) = tables.read("preference_dataset", "ada", where="source = 'vote'").to_dicts()
@@ -129,7 +129,8 @@ def test_a_low_vote_prefers_the_authors_passage(
 def test_pairs_with_held_out_text_are_left_out(twelve_posts: FinishedRun, tables: Tables) -> None:
     held_out = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
     write_traces(
-        tables, [edit("As I said.", question=held_out["question"]), edit(held_out["answer"])]
+        tables,
+        [build_edit("As I said.", question=held_out["question"]), build_edit(held_out["answer"])],
     )
     metadata = materialize()
     assert metadata["dagster/row_count"] == 0
@@ -143,7 +144,7 @@ def test_passages_of_held_out_posts_are_not_in_the_prompt(
     held_out, training = (
         samples.filter(pl.col("split") == split)["chunk_id"][0] for split in ("held_out", "train")
     )
-    write_traces(tables, [edit("The tide is in.", chunk_ids=[held_out, training])])
+    write_traces(tables, [build_edit("The tide is in.", chunk_ids=[held_out, training])])
     assert materialize()["sources"] == {"edit": 1}
     (row,) = tables.read("preference_dataset", "ada").to_dicts()
     assert row["context_chunk_ids"] == [training]
@@ -161,7 +162,7 @@ def check_rows(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
     def replacement() -> None:
         store_rows(tables, "preference_dataset", "ada", rows, key="pair_id")
 
-    return checks_of(run(replacement))
+    return read_checks(run(replacement))
 
 
 def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables: Tables) -> None:
@@ -173,15 +174,15 @@ def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables:
         "votes": 1,
         "voters": ["a reader"],
     }
-    strangers = edit("A stranger's words.", role="reader")
-    edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
+    strangers = build_edit("A stranger's words.", role="reader")
+    edits = [build_edit(f"The tide is in, {number} feet.") for number in range(19)]
     write_traces(tables, [low, *edits, strangers])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
     good = tables.read("preference_dataset", "ada")
     is_vote = pl.col("source") == "vote"
     is_edit = pl.col("pair_id") == good.filter(~is_vote)["pair_id"][0]
 
-    def change(where: pl.Expr, **values: Any) -> pl.DataFrame:
+    def change_rows(where: pl.Expr, **values: Any) -> pl.DataFrame:
         return good.with_columns(
             **{
                 name: pl.when(where).then(pl.lit(value)).otherwise(name)
@@ -195,24 +196,24 @@ def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables:
     held_out = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
     violations = {
         "every_chosen_answer_is_the_authors": [
-            change(is_vote, chosen="Not the author's words."),
-            change(is_edit, chosen="Not what was edited."),
-            change(is_edit, trace_id="trace-0020", chosen="A stranger's words."),
+            change_rows(is_vote, chosen="Not the author's words."),
+            change_rows(is_edit, chosen="Not what was edited."),
+            change_rows(is_edit, trace_id="trace-0020", chosen="A stranger's words."),
         ],
         "no_reader_owns_the_pairs": [
             good.filter(is_vote),
             good.with_columns(voters=pl.lit(["a reader"])),
         ],
         "every_pair_names_its_source": [
-            change(is_edit, trace_id=None),
-            change(is_edit, trace_id="no-such-trace"),
-            change(is_vote, chunk_id=elsewhere),
-            change(is_vote, chunk_id=None),
+            change_rows(is_edit, trace_id=None),
+            change_rows(is_edit, trace_id="no-such-trace"),
+            change_rows(is_vote, chunk_id=elsewhere),
+            change_rows(is_vote, chunk_id=None),
         ],
         "no_pair_shows_what_is_held_out": [
-            change(is_edit, context_chunk_ids=[held_out["chunk_id"]]),
-            change(is_edit, question=held_out["question"]),
-            change(is_edit, chosen=held_out["answer"]),
+            change_rows(is_edit, context_chunk_ids=[held_out["chunk_id"]]),
+            change_rows(is_edit, question=held_out["question"]),
+            change_rows(is_edit, chosen=held_out["answer"]),
         ],
     }
     assert violations.keys() == CHECKS
@@ -223,7 +224,7 @@ def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables:
 
 
 def test_no_text_reaches_the_event_log(twelve_posts: FinishedRun, tables: Tables) -> None:
-    write_traces(tables, [edit("The lantern says that the tide is in.")])
+    write_traces(tables, [build_edit("The lantern says that the tide is in.")])
     result = run(preference_dataset.preference_dataset)
     assert result.success
     assert "tide" not in "".join(str(event) for event in result.all_events)

@@ -1,4 +1,4 @@
-"""Questions that do not find their post are replaced; every question is measured once."""
+"""Test that questions that do not find their post are replaced, and are measured once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import ADA, TWELVE_POSTS, FinishedRun
-from twin_assets.instructions import building, round_trip
+from twin_assets.instructions import round_trip
+from twin_assets.instructions.dataset_building import update_dataset
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.retrieval import RetrievalQuery, Retriever
@@ -31,17 +32,17 @@ def build_samples(question: str) -> pl.DataFrame:
 def test_ranks_are_measured_once(ready: Retriever, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada", where="document_id = 'doc-004'")
     question = " ".join(rows["answer"][0].split()[:40])
-    first = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
+    initial = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
     ranks = dict(
         tables.read(round_trip.RANKS_TABLE, "ada", columns=["document_id", "rank"]).iter_rows()
     )
     assert ranks["doc-004"] == 1
     assert sorted(ranks.values()) == list(range(1, 13))
-    assert first.lost_sample_ids == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
-    assert list(first.vectors) == [question]
+    assert initial.lost_sample_ids == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
+    assert list(initial.vectors) == [question]
 
     result = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
-    assert result.lost_sample_ids == first.lost_sample_ids
+    assert result.lost_sample_ids == initial.lost_sample_ids
     assert not result.vectors
 
 
@@ -71,7 +72,7 @@ def test_a_question_that_does_not_find_its_post_is_replaced(
     questions = original.filter(pl.col("instruction_source") != "template:continuation")
     assert questions.height == questions["document_id"].n_unique() > 10  # one title per post
     monkeypatch.setattr(round_trip, "MAX_FOUND_RANK", 0)
-    building.update_dataset(tables, ADA, retriever=ready)
+    update_dataset(tables, ADA, retriever=ready)
     replaced = tables.read("instruction_dataset", "ada").sort("sample_id")
     assert set(replaced["instruction_source"]) == {"template:continuation"}
     assert replaced["answer"].equals(original["answer"])

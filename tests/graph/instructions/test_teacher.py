@@ -1,6 +1,6 @@
-"""A teacher writes the questions of the dataset over HTTP, and fails like real teachers.
+"""Test a teacher that writes the dataset's questions over HTTP and fails as real teachers do.
 
-The answers stay the author's text, a bad reply affects one sample, and nothing is paid twice.
+The answers remain the author's text, a bad reply affects one sample, and nothing is paid twice.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import pytest
 
 from tests.graph.instructions import teacher_server as served
 from tests.graph.instructions.conftest import ADA, FinishedRun, Graph
-from tests.graph.instructions.made_up_posts import clean, documents, post
-from tests.graph.instructions.teacher_server import TeacherServer, teacher_server
-from twin_assets.instructions import building
-from twin_assets.instructions.building import BuildResult
+from tests.graph.instructions.made_up_posts import build_documents, build_post, store_documents
+from tests.graph.instructions.teacher_server import TeacherServer, start_teacher_server
+from twin_assets.instructions.dataset_building import BuildResult, update_dataset
 from twin_assets.instructions.teacher import Teacher, TeacherPrompt
 from twin_assets.instructions.teacher_questions import TeacherResult, count_pending_questions
 from twin_resources.access.account import SpendingAccount
@@ -44,7 +43,7 @@ def ready(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[TeacherServer]:
-    with teacher_server() as running:
+    with start_teacher_server() as running:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
         monkeypatch.setenv("OPENAI_API_BASE", running.url)
         yield running
@@ -64,7 +63,7 @@ def create_teacher(model: str = UNPRICED, budget: PurposeBudget | None = None) -
     return Teacher(model, budget=budget, first_pause_s=0.01)
 
 
-def teacher_result(result: BuildResult) -> TeacherResult:
+def get_usage(result: BuildResult) -> TeacherResult:
     assert result.teacher_result is not None
     return result.teacher_result
 
@@ -79,7 +78,7 @@ def test_a_teacher_writes_only_questions(
 ) -> None:
     by_template = tables.read("instruction_dataset", "ada")
     log_lines: list[str] = []
-    result = building.update_dataset(
+    result = update_dataset(
         tables, ADA, retriever=ready, teacher=create_teacher(), log=log_lines.append
     )
     rows = tables.read("instruction_dataset", "ada")
@@ -87,36 +86,36 @@ def test_a_teacher_writes_only_questions(
     assert set(rows["instruction_source"]) == {"teacher:openai/teacher"}
     assert all(question.startswith("What happens to the ") for question in rows["question"])
     assert sorted(server.passages) == sorted(rows["answer"])
-    assert teacher_result(result).requests == rows.height
-    assert teacher_result(result).outcomes == {"written": rows.height}
-    assert teacher_result(result).prompt_tokens == rows.height * served.PROMPT_TOKENS
+    assert get_usage(result).requests == rows.height
+    assert get_usage(result).outcomes == {"written": rows.height}
+    assert get_usage(result).prompt_tokens == rows.height * served.PROMPT_TOKENS
     assert log_lines
     assert not any(answer[:20] in line for line in log_lines for answer in rows["answer"])
 
-    second = building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    second_result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert len(server.passages) == rows.height  # Paid questions are not requested again.
-    assert teacher_result(second).requests == 0
-    assert second.sync_result.data_version == result.sync_result.data_version
+    assert get_usage(second_result).requests == 0
+    assert second_result.sync_result.data_version == result.sync_result.data_version
 
-    building.update_dataset(tables, ADA, retriever=ready)
+    update_dataset(tables, ADA, retriever=ready)
     assert tables.read("instruction_dataset", "ada").equals(by_template)
 
 
 def test_only_edited_passages_are_requested_again(
     ready: Retriever, tables: Tables, server: TeacherServer, graph: Graph
 ) -> None:
-    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     server.passages.clear()
     sentence = "A new sentence about a winch that nobody has turned since the year of the storm. "
-    paragraphs = post(3).split("\n\n")
+    paragraphs = build_post(3).split("\n\n")
     paragraphs[1] = "\n\n".join([sentence * 4, paragraphs[1]])
-    clean(tables, documents(range(12), doc_3="\n\n".join(paragraphs)))
-    graph.execute(_chunks_and_vectors())
-    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    store_documents(tables, build_documents(range(12), doc_3="\n\n".join(paragraphs)))
+    graph.execute(_select_chunks_and_vectors())
+    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert server.passages == [(sentence * 4).strip()]
 
 
-def _chunks_and_vectors() -> dg.AssetSelection:
+def _select_chunks_and_vectors() -> dg.AssetSelection:
     return dg.AssetSelection.assets("document_chunks", "embeddings")
 
 
@@ -139,9 +138,9 @@ def test_a_bad_reply_affects_one_sample(
 ) -> None:
     answers = tables.read("instruction_dataset", "ada", columns=["answer"])["answer"].to_list()
     step = len(answers) // len(BAD)
-    bad = {answers[step * place]: behaviour for place, behaviour in enumerate(BAD)}
+    bad = {answers[step * position]: behaviour for position, behaviour in enumerate(BAD)}
     server.behaviour = lambda passage, _times: bad.get(passage, served.OK)
-    result = building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
 
     rows = tables.read("instruction_dataset", "ada")
     assert count_sources(tables) == {"teacher": len(answers) - len(bad), "template": len(bad)}
@@ -153,7 +152,7 @@ def test_a_bad_reply_affects_one_sample(
     for answer, outcome, tries in replies.select("answer", "outcome", "tries").iter_rows():
         assert (outcome, tries) == BAD.get(bad.get(answer, ""), ("written", 1)), bad.get(answer)
     expected = Counter(outcome for outcome, _ in BAD.values())
-    assert teacher_result(result).outcomes == dict(expected | {"written": len(answers) - len(bad)})
+    assert get_usage(result).outcomes == dict(expected | {"written": len(answers) - len(bad)})
     rate_limited = next(answer for answer, behaviour in bad.items() if behaviour == "429")
     times = [
         at for passage, at in zip(server.passages, server.request_times, strict=True)
@@ -163,7 +162,7 @@ def test_a_bad_reply_affects_one_sample(
 
     server.behaviour = lambda _passage, _times: served.OK
     server.passages.clear()
-    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     retried = {answer for answer, behaviour in bad.items() if BAD[behaviour][0] == "failed"}
     assert set(server.passages) == retried  # Only failed requests are repeated.
     assert count_sources(tables)["template"] == len(bad) - len(retried)
@@ -171,12 +170,12 @@ def test_a_bad_reply_affects_one_sample(
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
-    first = [served.NO_CHOICES, "503", served.EMPTY, "429"]
-    server.behaviour = lambda passage, times: served.OK if times else first[len(passage) % 3]
-    result = building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    replies = [served.NO_CHOICES, "503", served.EMPTY, "429"]
+    server.behaviour = lambda passage, times: served.OK if times else replies[len(passage) % 3]
+    result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
-    assert teacher_result(result).outcomes == {"written": rows}
-    assert teacher_result(result).requests == 2 * rows
+    assert get_usage(result).outcomes == {"written": rows}
+    assert get_usage(result).requests == 2 * rows
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -186,10 +185,8 @@ def test_the_budget_is_never_exceeded(
     rows = tables.read("instruction_dataset", "ada").height
     limit = 10 * USD
     small = create_budget(state, limit)
-    result = building.update_dataset(
-        tables, ADA, retriever=ready, teacher=create_teacher(PRICED, small)
-    )
-    usage = teacher_result(result)
+    result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, small))
+    usage = get_usage(result)
     written_count = usage.outcomes["written"]
     assert 3 <= written_count <= 10
     assert usage.outcomes == {"written": written_count, "over_budget": rows - written_count}
@@ -201,13 +198,11 @@ def test_the_budget_is_never_exceeded(
 
     larger = create_budget(state, 1.0)  # Earlier spending counts.
     assert larger.remaining_usd() == pytest.approx(1.0 - written_count * USD)
-    result = building.update_dataset(
-        tables, ADA, retriever=ready, teacher=create_teacher(PRICED, larger)
-    )
-    assert teacher_result(result).outcomes == {"written": rows}
+    result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, larger))
+    assert get_usage(result).outcomes == {"written": rows}
     assert len(server.passages) == rows
-    assert teacher_result(result).usd == pytest.approx((rows - written_count) * USD, abs=1e-6)
-    assert teacher_result(result).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
+    assert get_usage(result).usd == pytest.approx((rows - written_count) * USD, abs=1e-6)
+    assert get_usage(result).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -245,10 +240,10 @@ def test_a_teacher_that_refuses_every_request_is_abandoned(
 ) -> None:
     server.behaviour = lambda _passage, _times: status
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+        update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert 0 < len(server.passages) <= requests
     server.behaviour = lambda _passage, _times: served.OK
-    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert count_sources(tables).keys() == {"teacher"}
 
 
@@ -260,13 +255,11 @@ def test_a_teacher_with_only_unusable_replies_is_abandoned(
     server.behaviour = lambda _passage, _times: served.EMPTY
     budget = create_budget(state, 1.0)
     with pytest.raises(TwinError, match="40 samples in a row without a usable question"):
-        building.update_dataset(
-            tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget)
-        )
+        update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget))
     assert 3 * 40 <= len(server.passages) <= 3 * 43 < 3 * rows  # Four requests run at once.
     server.behaviour = lambda _passage, _times: served.OK
     server.passages.clear()
-    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget))
+    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget))
     assert rows - 43 <= len(server.passages) <= rows - 40
 
 
@@ -276,12 +269,12 @@ def test_questions_written_before_a_failure_are_kept(
 ) -> None:
     server.behaviour = lambda _passage, _times: "500" if len(server.passages) > 30 else served.OK
     with pytest.raises(TwinError, match="in a row"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+        update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     questions = tables.read("teacher_questions", "ada", where="outcome = 'written'")
     assert 26 <= questions.height <= 30  # Four requests run at once.
     server.behaviour = lambda _passage, _times: served.OK
     server.passages.clear()
-    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
     assert len(server.passages) == rows - questions.height
 
@@ -293,15 +286,15 @@ def test_an_unreachable_teacher_is_named(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     monkeypatch.setenv("OPENAI_API_BASE", "http://127.0.0.1:9/v1")
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+        update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
 
 
 _UPDATE = """
-from tests.graph.instructions.conftest import ADA, tables_of
-from twin_assets.instructions import building
+from tests.graph.instructions.conftest import ADA, open_tables
+from twin_assets.instructions.dataset_building import update_dataset
 from twin_assets.instructions.teacher import Teacher
 from twin_resources.settings import load_settings
-building.update_dataset(tables_of(load_settings()), ADA, retriever=None, teacher=Teacher("MODEL"))
+update_dataset(open_tables(load_settings()), ADA, retriever=None, teacher=Teacher("MODEL"))
 """
 
 
@@ -323,7 +316,7 @@ def test_a_killed_run_is_resumed(ready: Retriever, tables: Tables, server: Teach
     request_count = len(server.passages)
     assert request_count >= 50
     server.behaviour = lambda _passage, _times: served.OK
-    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada")
     assert set(server.passages) == set(rows["answer"])
     assert len(server.passages) - rows.height <= 20  # the interrupted batch
@@ -337,10 +330,10 @@ def test_another_teacher_leaves_questions_pending(
     rows = tables.read("instruction_dataset", "ada").height
     assert count_pending_questions(tables, "ada", "") == 0
     assert count_pending_questions(tables, "ada", UNPRICED) == rows
-    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert count_pending_questions(tables, "ada", UNPRICED) == 0
     assert count_pending_questions(tables, "ada", "openai/other") == rows
     assert count_pending_questions(tables, "ada", "") == rows
     server.behaviour = lambda passage, _times: served.EMPTY if len(passage) % 4 else served.OK
-    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher("openai/other"))
+    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher("openai/other"))
     assert count_pending_questions(tables, "ada", "openai/other") == 0  # requested without success

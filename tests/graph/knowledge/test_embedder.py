@@ -1,4 +1,4 @@
-"""The embedder agrees with its original model and keeps its contract."""
+"""Test that the embedder agrees with its original model and keeps its contract."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ SENTENCES = (
 )
 
 
-def texts_of_all_lengths(count: int) -> list[str]:
-    """Texts from a few words to about 230 tokens, all different."""
+def build_texts(count: int) -> list[str]:
+    """Return different texts, from a few words to about 230 tokens."""
     return [
         " ".join(SENTENCES[(index + step) % len(SENTENCES)] for step in range(1 + index % 18))
         + f" {index}"
@@ -54,15 +54,15 @@ def texts_of_all_lengths(count: int) -> list[str]:
     ]
 
 
-def token_agreement(left: np.ndarray, right: np.ndarray) -> float:
-    """The smallest cosine between the vectors of the same token."""
+def measure_token_agreement(left: np.ndarray, right: np.ndarray) -> float:
+    """Return the smallest cosine between the vectors of the same token."""
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return float(((left * right).sum(axis=1) / lengths).min())
 
 
 @pytest.fixture(scope="module")
 def original(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the original model."""
+    """Return the folder of the original model."""
     return fetch_model(
         load_settings(embedder_weights.parent), target_folder=tmp_path_factory.mktemp("original")
     )
@@ -75,7 +75,7 @@ def test_both_engines_agree_with_sentence_transformers(
     """Compare 64 chunks with `encode` of sentence-transformers, its tokenizer and batches."""
     from sentence_transformers import SentenceTransformer
 
-    chunks = texts_of_all_lengths(64)
+    chunks = build_texts(64)
     counts = embedder.count_tokens(chunks)
     assert max(counts) <= embedder.token_limit
     assert max(counts) > 200
@@ -94,7 +94,7 @@ def test_both_engines_agree_with_sentence_transformers(
         for number, state in enumerate(states):
             words = state.cpu().numpy()[1:-1]
             assert token_vectors[number].shape == words.shape
-            assert token_agreement(token_vectors[number], words) >= 0.99
+            assert measure_token_agreement(token_vectors[number], words) >= 0.99
     # The comparison can fail: vectors of different texts are far apart.
     assert (np.roll(expected, 1, axis=0) * expected).sum(axis=1).min() < 0.9
 
@@ -133,7 +133,7 @@ def test_large_batches_are_computed_on_the_gpu(
         monkeypatch.setattr(module, "list_usable_gpus", lambda: [("a card", 80.0)])
     assert prepare_embedder(settings) == folder, "the original was not added to the revision"
     assert (folder / "original").is_dir()
-    few, many = texts_of_all_lengths(4), texts_of_all_lengths(40)
+    few, many = build_texts(4), build_texts(40)
     tokens = sum(load_embedder(settings).count_tokens(many))
     monkeypatch.setattr(embedder_module, "GPU_MIN_TOKENS", tokens)
     default = load_embedder(settings)
@@ -159,7 +159,7 @@ def test_large_batches_are_computed_on_the_gpu(
 
 
 def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
-    texts = texts_of_all_lengths(20)
+    texts = build_texts(20)
     batch = embedder.embed(texts)
     single = np.concatenate([embedder.embed([text]) for text in texts])
     assert np.array_equal(batch, single)
@@ -167,7 +167,7 @@ def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
 
 
 def test_threads_get_the_same_vectors(embedder: Embedder) -> None:
-    texts = texts_of_all_lengths(18)
+    texts = build_texts(18)
     expected = embedder.embed(texts)
     with ThreadPoolExecutor(8) as pool:
         vectors = list(pool.map(lambda text: embedder.embed([text])[0], texts * 4))
@@ -193,7 +193,7 @@ def test_embedders_of_one_process_share_one_compiled_model(
         "single questions would all run on processor 0"
     )
 
-    texts = texts_of_all_lengths(18)
+    texts = build_texts(18)
     embedders = [load_embedder(home_with_embedder) for _ in range(2)]
     expected = embedder.embed(texts)
     with ThreadPoolExecutor(8) as pool:
@@ -281,7 +281,7 @@ def test_sentence_transformers_runs_a_model_with_further_layers(
     assert not (folder / "model.xml").exists()
     embedder = load_embedder(settings)
     assert (embedder.dimension, embedder.token_limit) == (16, 256)
-    texts = texts_of_all_lengths(6)
+    texts = build_texts(6)
     reference = SentenceTransformer(
         str(tmp_path / "with-dense"), device="cpu", local_files_only=True
     )
@@ -335,7 +335,7 @@ def test_a_model_folder_is_prepared_with_its_weights_and_limit(
     with torch.inference_mode():
         words = AutoModel.from_pretrained(model)(**encoded)[0][0, 1:-1].numpy()
     vector, tokens = embedder.embed_question(texts[1])
-    assert token_agreement(tokens, words) > 0.99
+    assert measure_token_agreement(tokens, words) > 0.99
     np.testing.assert_array_equal(vector, embedder.embed([texts[1]])[0])
     # The token vectors of a long text are those of its first window.
     assert embedder.embed_question("tide " * 200)[1].shape == (62, 32)
@@ -380,6 +380,6 @@ def test_the_default_precision_agrees_with_f32(
 ) -> None:
     folder, manifest = find_prepared_embedder(home_with_embedder)
     exact = Embedder(folder, replace(manifest), precision="f32")
-    texts = texts_of_all_lengths(16)
+    texts = build_texts(16)
     cosines = (exact.embed(texts) * embedder.embed(texts)).sum(axis=1)
     assert cosines.min() >= 0.9999

@@ -1,4 +1,4 @@
-"""The assets of knowledge with real tables and the real embedder."""
+"""Test the knowledge assets with real tables and the real embedder."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> 
     first = materialize(posts)["embeddings"]
     assert first["computed"] == first["dagster/row_count"] > 2
     assert first["indexes"] == ["chunk_id", "document_id", "indexed_text_en"]
-    vectors = vectors_by_text(tables)
+    vectors = read_vectors_by_text(tables)
 
     # Another title changes the embedded text, but not the ids of the chunks.
     names = tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list()
@@ -97,7 +97,7 @@ def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> 
         assert not np.allclose(vector, vectors[text])
     metadata = materialize(posts)["embeddings"]
     assert metadata["computed"] == rows_of_a.height
-    assert vectors_by_text(tables) == vectors
+    assert read_vectors_by_text(tables) == vectors
 
     # The same text in another post has its own vector with its title.
     rows_of_b = tables.read("embeddings", "ada", where="document_id = 'b'")
@@ -117,7 +117,7 @@ def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> 
     )
 
 
-def vectors_by_text(tables: Tables) -> dict[str, list[float]]:
+def read_vectors_by_text(tables: Tables) -> dict[str, list[float]]:
     rows = tables.read("embeddings", "ada", columns=["text", "vector"])
     return dict(zip(rows["text"], rows["vector"].to_list(), strict=True))
 

@@ -1,11 +1,16 @@
-"""Indexes, retrieval and upkeep on `s3://` (moto's server) work as in a folder."""
+"""Test that indexes, retrieval and upkeep work on `s3://` (moto's server) as in a folder."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.graph.knowledge.test_retrieval import POSTS, store
-from tests.graph.knowledge.test_vector_index import ROWS, open_table, unit_vectors, write_vectors
+from tests.graph.knowledge.test_retrieval import POSTS, store_posts
+from tests.graph.knowledge.test_vector_index import (
+    ROWS,
+    build_unit_vectors,
+    open_table,
+    write_vectors,
+)
 from tests.graph.s3 import client_of, name_in_environment
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import vector_index
@@ -19,7 +24,7 @@ from twin_resources.storage.tables.tables import Tables
 
 @pytest.fixture
 def s3_tables(s3_endpoint: str, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Tables:
-    """Tables with an S3 address; the environment has the endpoint and the keys."""
+    """Return tables with an S3 address; the environment has the endpoint and the keys."""
     name_in_environment(monkeypatch, s3_endpoint)
     bucket = "knowledge"
     client_of(s3_endpoint).create_bucket(Bucket=bucket)
@@ -29,10 +34,10 @@ def s3_tables(s3_endpoint: str, home: Settings, monkeypatch: pytest.MonkeyPatch)
 def test_passages_on_s3_are_found(s3_tables: Tables, embedder: Embedder) -> None:
     retriever = Retriever(s3_tables.base_uri, embedder)
     assert "has no embeddings yet" in retriever.retrieve("ada", "Who is Bertha?").reason
-    store(s3_tables, "ada", POSTS, embedder)
+    store_posts(s3_tables, "ada", POSTS, embedder)
     result = retriever.retrieve("ada", "Who is Bertha?", limit=1)
     assert [passage.document_id for passage in result.passages] == ["bread"]
-    store(s3_tables, "ada", POSTS | {"tulips": "The tulips open in April."}, embedder)
+    store_posts(s3_tables, "ada", POSTS | {"tulips": "The tulips open in April."}, embedder)
     result = retriever.retrieve("ada", "When do the tulips open?", limit=1)
     assert [passage.document_id for passage in result.passages] == ["tulips"]
 
@@ -41,7 +46,7 @@ def test_upkeep_and_the_index_of_vectors_on_s3(
     s3_tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vector_index, "MIN_INDEXED_ROWS", 1_000)
-    vectors = unit_vectors(ROWS, seed=1)
+    vectors = build_unit_vectors(ROWS, seed=1)
     write_vectors(s3_tables, vectors)
     assert s3_tables.assets("ada") == ["embeddings"]
     assert s3_tables.assets("nobody") == []

@@ -1,4 +1,4 @@
-"""German posts with the packaged multilingual embedder: vectors and answers to questions."""
+"""Test vectors and answers for German posts with the packaged multilingual embedder."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ def test_questions_are_answered_by_the_marked_sentence(german: tuple[Settings, E
     outcomes: dict[str, tuple[bool, bool]] = {}
     for question, (title, words) in QUESTIONS.items():
         quoted = ask(question)
-        first = next(iter(quoted.quotes), None)
-        marked_text = first.text[slice(*first.marked)] if first and first.marked else ""
-        outcomes[question] = (first is not None and first.title == title, words in marked_text)
+        quote = next(iter(quoted.quotes), None)
+        marked_text = quote.text[slice(*quote.marked)] if quote and quote.marked else ""
+        outcomes[question] = (quote is not None and quote.title == title, words in marked_text)
     assert sum(post for post, _ in outcomes.values()) >= 9, outcomes
     assert sum(sentence for _, sentence in outcomes.values()) >= 5, outcomes
     declined = [question for question in FOREIGN_QUESTIONS if not ask(question).quotes]

@@ -1,4 +1,4 @@
-"""Quotations in a preview, with the embedder of the tests."""
+"""Test the quotations of a preview with the real embedder."""
 
 from __future__ import annotations
 

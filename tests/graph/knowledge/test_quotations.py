@@ -1,4 +1,4 @@
-"""The assets of quotations with real tables and the real embedder, and quoting from them."""
+"""Test the quotation assets, and quoting, with real tables and the real embedder."""
 
 from __future__ import annotations
 
@@ -340,7 +340,7 @@ ONE_POST = pl.DataFrame(
 
 def test_a_small_corpus_is_calibrated_by_questions_to_others(embedder: Embedder) -> None:
     passages = quotable_rows.embed_passages(ONE_POST, embedder)
-    row = quote_calibration_rows.calibration_row("ann", passages, embedder)
+    row = quote_calibration_rows.compute_calibration_row("ann", passages, embedder)
     [nearest] = passages["vector"].to_numpy() @ embedder.embed(read_foreign_questions()).T
     assert row["threshold"].to_list() == [
         pytest.approx(np.quantile(nearest, FEW_SENTENCES_DECLINE_SHARE))
@@ -353,16 +353,18 @@ def test_a_small_corpus_is_calibrated_by_questions_to_others(embedder: Embedder)
 def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
     home_with_embedder: Settings, embedder: Embedder
 ) -> None:
-    other = {
+    second_post = {
         "document_id": "d2",
         "title": "On cats",
         "text": "My cat sleeps all day on the stairs.",
     }
-    posts = pl.concat([ONE_POST, ONE_POST.with_columns(**{k: pl.lit(v) for k, v in other.items()})])
+    posts = pl.concat(
+        [ONE_POST, ONE_POST.with_columns(**{k: pl.lit(v) for k, v in second_post.items()})]
+    )
     with closing(State.open(home_with_embedder.state_address)) as state:
         tables = Tables(home_with_embedder.tables_base, state=state)
         passages = quotable_rows.embed_passages(posts, embedder)
-        row = quote_calibration_rows.calibration_row("ann", passages, embedder)
+        row = quote_calibration_rows.compute_calibration_row("ann", passages, embedder)
         store_rows(tables, PASSAGES_TABLE, "ann", passages, key="passage_id")
         store_rows(tables, CALIBRATION_TABLE, "ann", row, key="author")
     vector = embedder.embed(["How long does oil last in a clock?"])[0]
@@ -377,6 +379,6 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
 def test_passages_that_differ_from_the_post_are_counted(embedder: Embedder) -> None:
     passages = quotable_rows.embed_passages(ONE_POST, embedder)
     assert quotable_rows.count_misquoted(passages, ONE_POST) == 0
-    other = ONE_POST.with_columns(pl.col("text").str.replace("eight", "nine"))
-    assert quotable_rows.count_misquoted(passages, other) == passages.height == 1
+    edited_post = ONE_POST.with_columns(pl.col("text").str.replace("eight", "nine"))
+    assert quotable_rows.count_misquoted(passages, edited_post) == passages.height == 1
     assert quotable_rows.count_misquoted(passages, ONE_POST.clear()) == 1

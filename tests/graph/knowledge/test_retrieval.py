@@ -1,4 +1,4 @@
-"""Retrieval from real tables: results, exclusions and changes of a table."""
+"""Test retrieval from real tables: results, exclusions and changes of a table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def build_chunks(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
             "document_id": name,
             "title": name.title(),
             "url": f"https://example.org/{name}",
-            "published_at": None if name == "undated" else datetime(2010 + place, 6, 1, tzinfo=UTC),
+            "published_at": None if name == "undated" else datetime(2010 + index, 6, 1, tzinfo=UTC),
             "position": 0,
             "start": 0,
             "end": len(text),
@@ -50,12 +50,12 @@ def build_chunks(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
             "text": text,
             "token_count": embedder.count_tokens([text])[0],
         }
-        for place, (name, text) in enumerate(posts.items())
+        for index, (name, text) in enumerate(posts.items())
     ]
     return pl.DataFrame(rows, schema=dict(chunk_columns()))
 
 
-def store(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder) -> None:
+def store_posts(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder) -> None:
     store_chunks(tables, author, build_chunks(posts, embedder), embedder)
 
 
@@ -67,17 +67,17 @@ def store_chunks(tables: Tables, author: str, chunks: pl.DataFrame, embedder: Em
 
 @pytest.fixture(scope="module")
 def retriever(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Retriever:
-    """A retriever over ada's posts for tests that only read."""
+    """Return a retriever over ada's posts for tests that only read."""
     folder = tmp_path_factory.mktemp("posts-that-stay")
     tables = Tables(str(folder / "tables"), state=State.open(f"sqlite:///{folder}/state.sqlite"))
-    store(tables, "ada", POSTS, embedder)
+    store_posts(tables, "ada", POSTS, embedder)
     return Retriever(tables.base_uri, embedder)
 
 
 @pytest.fixture
 def own_retriever(tables: Tables, embedder: Embedder) -> Retriever:
-    """A retriever over ada's posts in `tables`, which the test changes."""
-    store(tables, "ada", POSTS, embedder)
+    """Return a retriever over ada's posts in `tables`, which the test changes."""
+    store_posts(tables, "ada", POSTS, embedder)
     return Retriever(tables.base_uri, embedder)
 
 
@@ -169,7 +169,7 @@ def test_newer_and_excluded_passages_are_omitted(retriever: Retriever) -> None:
 def test_a_post_without_a_date_may_be_newer(
     own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
-    store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
+    store_posts(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
     question, end = "Is merge sort quadratic?", datetime(2030, 1, 1, tzinfo=UTC)
     assert find_documents(own_retriever, question)[0] == "undated"
     assert "undated" not in find_documents(own_retriever, question, published_before=end)
@@ -190,7 +190,7 @@ def test_the_passages_fit_the_budget(retriever: Retriever, embedder: Embedder) -
 def test_other_authors_texts_are_not_found(
     own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
-    store(tables, "bob", {"secret": "The launch code is written under the bench."}, embedder)
+    store_posts(tables, "bob", {"secret": "The launch code is written under the bench."}, embedder)
     question = "Where is the launch code?"
     assert "secret" not in find_documents(own_retriever, question, limit=10)
     assert own_retriever.retrieve("bob", question).passages[0].document_id == "secret"
@@ -205,7 +205,9 @@ def test_a_new_version_of_the_table_is_seen_at_once(
     question = "When do the tulips open?"
     assert "tulips" not in find_documents(own_retriever, question, limit=10)
     posts = {name: text for name, text in POSTS.items() if name != "comet"}
-    store(tables, "ada", posts | {"tulips": "The tulips open in the last week of April."}, embedder)
+    store_posts(
+        tables, "ada", posts | {"tulips": "The tulips open in the last week of April."}, embedder
+    )
     assert find_documents(own_retriever, question, limit=1) == ["tulips"]
     assert "comet" not in find_documents(own_retriever, "When does the comet return?", limit=10)
 
@@ -234,7 +236,7 @@ def test_a_missing_table_gives_a_reason_and_creates_no_folder(
 def test_a_table_created_later_is_found(tables: Tables, embedder: Embedder) -> None:
     retriever = Retriever(tables.base_uri, embedder)
     assert find_documents(retriever, "Who is Bertha?") == []
-    store(tables, "ada", POSTS, embedder)
+    store_posts(tables, "ada", POSTS, embedder)
     assert find_documents(retriever, "Who is Bertha?", limit=1) == ["bread"]
 
 
@@ -246,7 +248,7 @@ def test_a_recreated_table_is_opened_again(
     assert find_documents(own_retriever, "Who is Bertha?", limit=1) == ["bread"]
     shutil.rmtree(Path(tables.base_uri) / "ada")
     assert own_retriever.retrieve("ada", "Who is Bertha?").reason != ""
-    store(tables, "ada", {"bread": "My starter is called Bertha now too."}, embedder)
+    store_posts(tables, "ada", {"bread": "My starter is called Bertha now too."}, embedder)
     assert find_documents(own_retriever, "Who is Bertha?", limit=1) == ["bread"]
 
 
@@ -318,7 +320,7 @@ def test_threads_may_share_a_retriever(retriever: Retriever) -> None:
 
 def test_words_of_a_language_without_spaces_are_indexed(tables: Tables, embedder: Embedder) -> None:
     posts = {"tea": "我喜欢在早上喝绿茶。", "train": "火车站离我家很远。"}
-    store(tables, "li", posts, embedder)
+    store_posts(tables, "li", posts, embedder)
     names = update_indexes(tables, "li", language="zh")
     assert names == ("chunk_id", "document_id", "indexed_text_words")
     result = Retriever(tables.base_uri, embedder).retrieve("li", "火车站", limit=1)
@@ -333,9 +335,9 @@ DIARY = (
 )
 
 
-def diary_chunks(embedder: Embedder) -> pl.DataFrame:
-    """The posts, and one further post of four chunks."""
-    names = [f"day{place}" for place in range(len(DIARY))]
+def build_diary_chunks(embedder: Embedder) -> pl.DataFrame:
+    """Return the posts, and one further post of four chunks."""
+    names = [f"day{index}" for index in range(len(DIARY))]
     days = build_chunks(dict(zip(names, DIARY, strict=True)), embedder).with_columns(
         pl.lit("diary").alias("document_id"),
         pl.int_range(pl.len()).cast(pl.Int64).alias("position"),
@@ -354,7 +356,7 @@ def test_neighbours_of_a_hit_are_shown(
 ) -> None:
     if not in_memory:
         monkeypatch.setattr(retrieval, "MIN_INDEXED_ROWS", 0)
-    store_chunks(tables, "ada", diary_chunks(embedder), embedder)
+    store_chunks(tables, "ada", build_diary_chunks(embedder), embedder)
     question = "What did the goat eat?"
 
     def retrieve_chunks(**options: Any) -> list[str]:

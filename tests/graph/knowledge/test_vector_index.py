@@ -1,4 +1,4 @@
-"""The index of vectors: its size, its recall, and its updates when rows change."""
+"""Test the vector index: its size, its recall, and its updates when rows change."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_an_index_is_built_at_a_size_and_rebuilt_after_growth() -> None:
     assert plan_index(5_000, IndexState(12, 1)) is None
 
 
-def unit_vectors(rows: int, *, seed: int) -> np.ndarray:
-    """Vectors around sixty subjects, which are the same for every seed."""
+def build_unit_vectors(rows: int, *, seed: int) -> np.ndarray:
+    """Return vectors around sixty subjects, which are the same for every seed."""
     centres = np.random.default_rng(0).standard_normal((60, DIMENSION))
     generator = np.random.default_rng(seed)
     vectors = centres[generator.integers(0, 60, rows)]
@@ -80,7 +80,7 @@ def write_vectors(tables: Tables, vectors: np.ndarray) -> None:
 
 @pytest.fixture
 def small_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sizes at which an index is built quickly."""
+    """Set sizes at which an index is built quickly."""
     monkeypatch.setattr(vector_index, "MIN_INDEXED_ROWS", 1_000)
     monkeypatch.setattr(vector_index, "ROWS_PER_PARTITION", 50)
     monkeypatch.setattr(vector_index, "PROBES", 20)
@@ -97,7 +97,7 @@ def measure_recall(tables: Tables, query: RetrievalQuery) -> float:
     table = open_table(tables)
     memory = InMemoryTable(table)
     shares: list[float] = []
-    for vector in unit_vectors(30, seed=9):
+    for vector in build_unit_vectors(30, seed=9):
         exact = {row["chunk_id"] for row in memory.search_vectors(query, vector)}
         candidates = {row["chunk_id"] for row in search_vectors(table, query, vector)}
         assert len(candidates) == len(exact)
@@ -107,7 +107,7 @@ def measure_recall(tables: Tables, query: RetrievalQuery) -> float:
 
 @pytest.mark.usefixtures("small_index")
 def test_the_index_finds_the_same_rows_as_a_scan(tables: Tables) -> None:
-    vectors = unit_vectors(ROWS, seed=1)
+    vectors = build_unit_vectors(ROWS, seed=1)
     write_vectors(tables, vectors)
     assert measure_recall(tables, RetrievalQuery("")) == 1.0
     assert "ANNSubIndex" not in explain_search(tables)
@@ -129,14 +129,14 @@ def test_the_index_finds_the_same_rows_as_a_scan(tables: Tables) -> None:
 
 def explain_search(tables: Tables) -> str:
     """Return Lance's plan of a search."""
-    vector = unit_vectors(1, seed=2)[0]
+    vector = build_unit_vectors(1, seed=2)[0]
     query = open_table(tables).search(vector, vector_column_name="vector").distance_type("cosine")
     return query.limit(5).explain_plan()
 
 
 @pytest.mark.usefixtures("small_index")
 def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None:
-    vectors = unit_vectors(ROWS + 10, seed=1)
+    vectors = build_unit_vectors(ROWS + 10, seed=1)
     write_vectors(tables, vectors[:ROWS])
     maintain_vector_index(tables, "ada")
     write_vectors(tables, vectors)
@@ -155,7 +155,7 @@ def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None
 
 @pytest.mark.usefixtures("small_index")
 def test_erasing_a_post_keeps_the_recall_of_the_index(tables: Tables, home: Settings) -> None:
-    vectors = unit_vectors(ROWS, seed=1)
+    vectors = build_unit_vectors(ROWS, seed=1)
     write_vectors(tables, vectors)
     maintain_vector_index(tables, "ada")
     registry = Registry(tables.state, policy_path=home.policy_path)
@@ -172,7 +172,7 @@ def test_erasing_a_post_keeps_the_recall_of_the_index(tables: Tables, home: Sett
 
 @pytest.mark.usefixtures("small_index")
 def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
-    vectors = unit_vectors(ROWS, seed=1)
+    vectors = build_unit_vectors(ROWS, seed=1)
     write_vectors(tables, vectors)
     maintain_vector_index(tables, "ada")
     tables.forget("embeddings", "ada", ["c7"])

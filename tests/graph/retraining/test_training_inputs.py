@@ -16,7 +16,7 @@ from tests.graph.instructions.conftest import (
     tables,
     twelve_posts,
 )
-from tests.graph.instructions.made_up_posts import clean, documents
+from tests.graph.instructions.made_up_posts import build_documents, store_documents
 from tests.registered import build_manifest, model_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
@@ -75,7 +75,7 @@ def test_unchanged_inputs_equal_those_of_the_version(
 def test_posts_outside_the_dataset_are_new(
     inputs: TrainingInputsResource, trained_version: ModelVersion, tables: Tables
 ) -> None:
-    clean(tables, documents(range(14)))
+    store_documents(tables, build_documents(range(14)))
 
     current = inputs.current("ada")
 
@@ -87,7 +87,7 @@ def test_posts_outside_the_dataset_are_new(
 def test_posts_added_to_the_dataset_after_training_are_new(
     inputs: TrainingInputsResource, trained_version: ModelVersion, tables: Tables, graph: Graph
 ) -> None:
-    clean(tables, documents(range(14)))
+    store_documents(tables, build_documents(range(14)))
     graph.materialize()
 
     assert inputs.current("ada").dataset == tables.data_version(DATASET, "ada")
@@ -97,7 +97,7 @@ def test_posts_added_to_the_dataset_after_training_are_new(
 def test_a_deleted_post_changes_the_inputs_without_growth(
     inputs: TrainingInputsResource, trained_version: ModelVersion, tables: Tables
 ) -> None:
-    clean(tables, documents(TWELVE_POSTS).head(11))
+    store_documents(tables, build_documents(TWELVE_POSTS).head(11))
 
     assert inputs.current("ada") != inputs.for_version(trained_version)
     assert inputs.growth(trained_version).new_posts == 0

@@ -53,7 +53,7 @@ PROMPTS = [
     )
     for n in range(25)
 ]
-HELD = [
+HELD_OUT_ANSWERS = [
     AuthorAnswer(
         f"s{n}", f"d{n}", f"Which oil for clock {n}?", f"oil oil watch {n} spring", ("oil",)
     )
@@ -73,9 +73,11 @@ class OilJudge:
         return [self.oil_score if "oil" in item.answer else 0.2 for item in answers]
 
 
-def panel_of(judge: OilJudge) -> Panel:
+def build_panel(judge: OilJudge) -> Panel:
     probes = create_negative_probes(
-        HELD, training_passages=[("x", "wheel and case")], other_passages=["somebody else"]
+        HELD_OUT_ANSWERS,
+        training_passages=[("x", "wheel and case")],
+        other_passages=["somebody else"],
     )
     off_topic = [
         probe for probe in probes if "oil" not in probe.answer and probe.kind in {"off_topic"}
@@ -133,10 +135,10 @@ class Shop:
         limits = SpendingLimits(purposes={"label": SpendingLimit(usd_per_month=limit)})
         self.account = SpendingAccount(State.open(home.state_address), limits)
         self.judge = OilJudge()
-        self.panel = panel_of(self.judge)
+        self.panel = build_panel(self.judge)
         self.own_answer_count = 0
 
-    def ask_own(self, messages: Sequence[Any]) -> Sequence[str]:
+    def ask_own_model(self, messages: Sequence[Any]) -> Sequence[str]:
         self.own_answer_count += len(messages)
         return ["oil" if n % 2 else "nothing" for n in range(len(messages))]
 
@@ -154,7 +156,7 @@ class Shop:
             purchase,
             tables=self.tables,
             sources=labelling.LabelSources(
-                self.ask_own,
+                self.ask_own_model,
                 PaidAnswers(MODEL, self.account, "ada"),
                 embed,
                 {prompt.prompt_id: "reader" for prompt in PROMPTS[:3]},
@@ -182,16 +184,16 @@ def test_each_label_is_bought_once_and_stored_without_text(
     assert "Oil thickens" in seller.requests[0]["messages"][-1]["content"]
     assert "I am [e-mail]" in seller.requests[0]["messages"][-1]["content"]
     assert "brookmill" not in str(seller.requests)
-    again = shop.buy(labels=12)
-    assert (again.new_labels, again.usd, len(seller.requests)) == (0, 0.0, 12)
-    rest = shop.buy(labels=30)
-    assert (rest.labels, rest.new_labels, rest.stop_reason) == (
+    repeated = shop.buy(labels=12)
+    assert (repeated.new_labels, repeated.usd, len(seller.requests)) == (0, 0.0, 12)
+    last = shop.buy(labels=30)
+    assert (last.labels, last.new_labels, last.stop_reason) == (
         25,
         13,
         "every prompt has been used",
     )
     rows = labelling.read_labels(tables, "ada")
-    arrays = build_label_arrays(rows, rest.purchase, ("general",))
+    arrays = build_label_arrays(rows, last.purchase, ("general",))
     assert len(arrays) == 25
     assert set(arrays.gains[:, 0].round(6)) == {0.0, 0.8}
     assert arrays.usd.tolist() == pytest.approx([price] * 25)
@@ -206,7 +208,9 @@ def test_the_next_version_reuses_paid_answers(
 ) -> None:
     shop = Shop(home, tables)
     first = shop.buy(labels=12)
-    before = build_label_arrays(labelling.read_labels(tables, "ada"), first.purchase, ("general",))
+    labels_before = build_label_arrays(
+        labelling.read_labels(tables, "ada"), first.purchase, ("general",)
+    )
     second = shop.buy(labels=14, version=replace(VERSION, version=2, checkpoint="c2"))
     assert (second.new_labels, second.usd, shop.own_answer_count) == (
         14,
@@ -215,15 +219,17 @@ def test_the_next_version_reuses_paid_answers(
     )
     assert len(seller.requests) == 14, "an old prompt was paid for"
     rows = labelling.read_labels(tables, "ada")
-    after = build_label_arrays(rows, second.purchase, ("general",))
-    assert after.usd.tolist() == pytest.approx([*before.usd, *before.usd[:2]])
-    assert set(after.prompt_ids) > set(before.prompt_ids)
+    labels_after = build_label_arrays(rows, second.purchase, ("general",))
+    assert labels_after.usd.tolist() == pytest.approx([*labels_before.usd, *labels_before.usd[:2]])
+    assert set(labels_after.prompt_ids) > set(labels_before.prompt_ids)
     paid_scores = {
         (row["own"], row["prompt_id"]): score["paid"]
         for row in rows.filter(pl.col("source") != "plant").iter_rows(named=True)
         for score in row["scores"]
     }
-    assert all(paid_scores["c2", name] == paid_scores["c1", name] for name in before.prompt_ids)
+    assert all(
+        paid_scores["c2", name] == paid_scores["c1", name] for name in labels_before.prompt_ids
+    )
     assert count_labels(rows, own="c1", paid=MODEL, embedder="made") == (12, 2)
 
 
@@ -252,7 +258,7 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PaidPr
     serving.end()
 
 
-def shop_with_a_paid_judge(home: Settings, tables: Tables, *, usd: float) -> Shop:
+def create_shop_with_paid_judge(home: Settings, tables: Tables, *, usd: float) -> Shop:
     shop = Shop(home, tables)
     limits = SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=usd)})
     account = SpendingAccount(State.open(home.state_address), limits)
@@ -267,7 +273,7 @@ def shop_with_a_paid_judge(home: Settings, tables: Tables, *, usd: float) -> Sho
 def test_the_account_matches_the_bill_for_answers_and_ratings(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
-    shop = shop_with_a_paid_judge(home, tables, usd=1.0)
+    shop = create_shop_with_paid_judge(home, tables, usd=1.0)
     result = shop.buy(labels=12)
     assert result.labels == 12
     answers = shop.account.sum_spending(period="month", purpose="label")
@@ -282,9 +288,9 @@ def test_the_account_matches_the_bill_for_answers_and_ratings(
 def test_no_answer_is_bought_without_money_for_its_judge(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
-    result = shop_with_a_paid_judge(home, tables, usd=0.0001).buy(labels=12)
+    result = create_shop_with_paid_judge(home, tables, usd=0.0001).buy(labels=12)
     assert (result.labels, provider.bill.requests) == (0, 0)
-    assert "leaves the judge too little" in result.stop_reason
+    assert "leaves too little money to judge" in result.stop_reason
 
 
 def test_an_answer_without_usage_costs_the_whole_reservation(
@@ -340,7 +346,7 @@ def test_a_purchase_requires_a_paid_model_consent_and_a_budget(
 
 def test_the_judges_determine_the_purchase() -> None:
     judge = OilJudge()
-    panel = panel_of(judge)
+    panel = build_panel(judge)
     first = labelling.build_label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
     assert first.judges == (identity(judge),)
     judge.revision = "2"

@@ -36,7 +36,7 @@ def instance() -> dg.DagsterInstance:
     return create_instance("ada", "bob")
 
 
-def candidate(registry: Registry, author: str, checkpoint: str) -> None:
+def register_candidate(registry: Registry, author: str, checkpoint: str) -> None:
     register_version(
         registry,
         author,
@@ -46,7 +46,7 @@ def candidate(registry: Registry, author: str, checkpoint: str) -> None:
     )
 
 
-def judge(
+def record_verdict(
     registry: Registry, author: str, checkpoint: str, outcome: Any, *, gate: str = GATE_VERSION
 ) -> None:
     met = {"passed": True, "failed": False, "not_decided": None}[outcome]
@@ -64,8 +64,8 @@ def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
 def test_a_first_model_that_passed_becomes_stable(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    candidate(registry, "ada", "c1")
-    judge(registry, "ada", "c1", "passed")
+    register_candidate(registry, "ada", "c1")
+    record_verdict(registry, "ada", "c1", "passed")
 
     metadata = materialize(instance, "ada")
 
@@ -80,8 +80,8 @@ def test_a_first_model_that_passed_becomes_stable(
 def test_a_second_materialization_moves_nothing(
     registry: Registry, instance: dg.DagsterInstance
 ) -> None:
-    candidate(registry, "ada", "c1")
-    judge(registry, "ada", "c1", "passed")
+    register_candidate(registry, "ada", "c1")
+    record_verdict(registry, "ada", "c1", "passed")
     first = materialize(instance, "ada")
     moves = registry.moves("ada")
 
@@ -96,10 +96,10 @@ def test_a_second_materialization_moves_nothing(
 def test_one_authors_pass_does_not_release_another_authors_failure(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    candidate(registry, "ada", "c1")
-    candidate(registry, "bob", "c2")
-    judge(registry, "bob", "c2", "failed")
-    judge(registry, "ada", "c1", "passed")  # the newest verdict of all is a pass
+    register_candidate(registry, "ada", "c1")
+    register_candidate(registry, "bob", "c2")
+    record_verdict(registry, "bob", "c2", "failed")
+    record_verdict(registry, "ada", "c1", "passed")  # the newest verdict of all is a pass
 
     refused, released = materialize(instance, "bob"), materialize(instance, "ada")
 
@@ -114,10 +114,10 @@ def test_one_authors_pass_does_not_release_another_authors_failure(
 def test_a_predecessors_pass_does_not_release_a_checkpoint(
     registry: Registry, instance: dg.DagsterInstance
 ) -> None:
-    candidate(registry, "ada", "c1")
-    judge(registry, "ada", "c1", "passed")
+    register_candidate(registry, "ada", "c1")
+    record_verdict(registry, "ada", "c1", "passed")
     materialize(instance, "ada")
-    candidate(registry, "ada", "c2")
+    register_candidate(registry, "ada", "c2")
 
     metadata = materialize(instance, "ada")
 
@@ -130,8 +130,8 @@ def test_a_predecessors_pass_does_not_release_a_checkpoint(
 def test_a_failed_version_is_refused_and_released_only_by_hand(
     outcome: str, registry: Registry, instance: dg.DagsterInstance
 ) -> None:
-    candidate(registry, "ada", "c1")
-    judge(registry, "ada", "c1", outcome)
+    register_candidate(registry, "ada", "c1")
+    record_verdict(registry, "ada", "c1", outcome)
 
     metadata = materialize(instance, "ada")
 
@@ -146,8 +146,8 @@ def test_a_failed_version_is_refused_and_released_only_by_hand(
 def test_a_pass_of_another_gate_version_releases_nothing(
     registry: Registry, instance: dg.DagsterInstance
 ) -> None:
-    candidate(registry, "ada", "c1")
-    judge(registry, "ada", "c1", "passed", gate="gate-0")
+    register_candidate(registry, "ada", "c1")
+    record_verdict(registry, "ada", "c1", "passed", gate="gate-0")
 
     metadata = materialize(instance, "ada")
 
@@ -167,8 +167,8 @@ def test_an_author_without_versions_gets_the_next_step(
 def test_new_releases_require_the_authors_consent(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    candidate(registry, "ada", "c1")
-    judge(registry, "ada", "c1", "passed")
+    register_candidate(registry, "ada", "c1")
+    record_verdict(registry, "ada", "c1", "passed")
     author = read_author(home, "ada")
     write_author(home, replace(author, consent="she agreed, somebody said"))  # no date
     metadata = materialize(instance, "ada")
@@ -179,17 +179,16 @@ def test_new_releases_require_the_authors_consent(
     assert "v1: candidate → stable" in materialize(instance, "ada")["moved"]
 
     write_author(home, replace(author, consent=""))  # an older home, or withdrawn consent
-    candidate(registry, "ada", "c2")
-    judge(registry, "ada", "c2", "passed")
+    register_candidate(registry, "ada", "c2")
+    record_verdict(registry, "ada", "c2", "passed")
     assert materialize(instance, "ada")["moved"] == "nothing"
     stable = registry.stable_version("ada")
     assert stable is not None
     assert stable.version == 1
-    candidate(registry, "ada", "c3")
-    judge(registry, "ada", "c3", "failed")
-    assert (
-        "v3: candidate → refused" in materialize(instance, "ada")["moved"]
-    )  # a refusal needs no consent
+    register_candidate(registry, "ada", "c3")
+    record_verdict(registry, "ada", "c3", "failed")
+    # a refusal needs no consent
+    assert "v3: candidate → refused" in materialize(instance, "ada")["moved"]
     with pytest.raises(TwinError, match="no line `consent`"):
         run_release(home, "v3", author="ada", reason="I like it", console=Console())
 
@@ -197,8 +196,8 @@ def test_new_releases_require_the_authors_consent(
 def test_twin_up_releases_a_version_that_waited_only_for_consent(
     registry: Registry, home: Settings
 ) -> None:
-    candidate(registry, "bob", "c1")
-    judge(registry, "bob", "c1", "passed")
+    register_candidate(registry, "bob", "c1")
+    record_verdict(registry, "bob", "c1", "passed")
     write_author(home, replace(read_author(home, "bob"), consent=""))
     verdict = registry.latest_verdict("bob")
     reason = consent_wait_reason(home, registry, "bob", verdict)

@@ -14,10 +14,7 @@ from safetensors.numpy import save_file
 from tests.materialized import create_instance, materialize_assets
 from tests.registered import build_manifest
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.training.checkpoints import (
-    fine_tuned_checkpoint,
-    preference_tuned_checkpoint,
-)
+from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
 from twin_resources import dagster_resources
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError

@@ -80,9 +80,7 @@ def write_manifest(
     (folder / "manifest.json").write_text(json.dumps({"dataset": dataset}), encoding="utf-8")
 
 
-def test_erasure_finds_checkpoints_trained_on_raw_posts(
-    installation: Installation,
-) -> None:
+def test_erasure_finds_checkpoints_trained_on_raw_posts(installation: Installation) -> None:
     collector = FingerprintCollector()
     collector.add(text_of("both"))
     target = ErasureTarget(

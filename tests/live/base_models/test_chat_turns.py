@@ -13,7 +13,7 @@ from tests.live.base_models.tiny_families import (
     GEMMA,
     make_tokenizer,
 )
-from tests.live.training.conftest import rows
+from tests.live.training.conftest import make_samples
 from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.errors import TwinError
 from twin_resources.prompt.control_marks import extract_tokenizer_marks
@@ -58,7 +58,7 @@ def test_every_familys_template_accepts_our_turns(family: str, tokenizers: dict[
             tokenize=False,
             add_generation_prompt=True,
         )
-        samples, left_out = tokenize_samples(rows(8), tokenizer, max_length=2048)
+        samples, left_out = tokenize_samples(make_samples(8), tokenizer, max_length=2048)
     finally:
         tokenizer.chat_template = template
     assert (prompt.count("Be Ada."), prompt.count("Why?")) == (1, 1)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.greedy_answers import request_answers
 from tests.live.base_models.tiny_families import FAMILIES, make_family
-from tests.live.training.conftest import rows
+from tests.live.training.conftest import make_samples
 from tests.live.training.test_exports import write_published_manifest
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.job import Job, read_result, write_job, write_rows
@@ -52,7 +52,7 @@ def train(home: Settings, base: BaseModel) -> Path:
     launch = Launch(name="here", device="cpu", mixed_precision="fp32")
     job = Job(home.work_dir / "job", "tiny", base.folder, 1, recipe, launch=launch)
     write_job(job)
-    write_rows(job.samples_path, rows(16))
+    write_rows(job.samples_path, make_samples(16))
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=recipe.accumulation_steps(1))
     train(job, lambda _line: None, accelerator)
     return job.output_folder

@@ -444,7 +444,9 @@ def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
         quoter.CALIBRATION_TABLE,
         author=author,
         key="author",
-        function=lambda _: quote_calibration_rows.calibration_row(author, passages, embedder),
+        function=lambda _: quote_calibration_rows.compute_calibration_row(
+            author, passages, embedder
+        ),
         version="1",
         schema=quote_calibration_rows.calibration_columns(embedder.dimension),
         row_key="author",

@@ -1,4 +1,4 @@
-"""Fixtures: a tiny random Llama (f16 GGUF) with a random adapter; its server starts in a second."""
+"""Provide a tiny random Llama (f16 GGUF) with a random adapter, which is served in a second."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import open_registry
 
 from tests.live.serving.conftest import ServedModel
-from tests.live.serving.test_fleet import FleetProcess, client_of, fleet_of, prepared
+from tests.live.serving.test_fleet import FleetProcess, create_client, prepared, start_fleet
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import ServerProcess
@@ -26,7 +26,7 @@ from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE_KEY
 
-__all__ = ["fleet_of", "prepared"]  # fixtures
+__all__ = ["prepared", "start_fleet"]  # fixtures
 pytestmark = pytest.mark.live
 
 
@@ -46,7 +46,7 @@ def set_answer_model(
 def test_a_folder_replaces_an_external_answer_model(
     prepared: Settings,
     served: ServedModel,
-    fleet_of: Callable[..., FleetProcess],
+    start_fleet: Callable[..., FleetProcess],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     external_server = ServerProcess(prepared, served.base_gguf, alias="large")
@@ -63,10 +63,10 @@ def test_a_folder_replaces_an_external_answer_model(
         first = set_answer_model(settings, url)
         assert first is not None
         assert (first.version, first.state, first.base) == (1, "stable", f"{url}#large")
-        fleet = fleet_of()
+        fleet = start_fleet()
         servers = fleet.wait(lambda servers: {"base", "ada/v1"} <= set(servers))
         assert (servers["ada/v1"]["url"], servers["ada/v1"]["alias"]) == (url, "large")
-        answer = client_of(servers["ada/v1"]).chat.completions.create(
+        answer = create_client(servers["ada/v1"]).chat.completions.create(
             model="large", messages=[{"role": "user", "content": "Hello"}], max_tokens=4
         )
         assert answer.usage is not None
@@ -82,7 +82,7 @@ def test_a_folder_replaces_an_external_answer_model(
     assert (second.version, second.state, second.kind) == (2, "stable", "answer_model")
     assert Path(second.base_gguf).is_file()
     servers = fleet.wait(lambda servers: {"base", "ada/v2"} <= set(servers))
-    assert client_of(servers["ada/v2"]).models.list().data[0].id == "ada/v2"
+    assert create_client(servers["ada/v2"]).models.list().data[0].id == "ada/v2"
     assert set_answer_model(settings, str(served.base), previous=str(served.base)) == second, (
         "the same folder gave a new version"
     )

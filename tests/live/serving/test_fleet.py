@@ -63,7 +63,7 @@ class FleetProcess:
 
 
 @pytest.fixture
-def fleet_of(home: Settings) -> Iterator[Callable[..., FleetProcess]]:
+def start_fleet(home: Settings) -> Iterator[Callable[..., FleetProcess]]:
     processes: list[FleetProcess] = []
 
     def start(**environment: str) -> FleetProcess:
@@ -103,18 +103,18 @@ def release(settings: Settings, **stable: ServedVersion) -> None:
     write_policy(settings.policy_path, Policy("now", "gate-1", authors))
 
 
-def client_of(server: dict[str, Any]) -> OpenAI:
+def create_client(server: dict[str, Any]) -> OpenAI:
     return OpenAI(base_url=server["url"], api_key=server["key"], max_retries=0)
 
 
-def server_processes(servers: Servers) -> list[psutil.Process]:
+def find_server_processes(servers: Servers) -> list[psutil.Process]:
     return [psutil.Process(server["pid"]) for server in servers.values()]
 
 
 def test_the_old_version_drains_after_the_new_one_has_started(
-    prepared: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
+    prepared: Settings, served: ServedModel, start_fleet: Callable[..., FleetProcess]
 ) -> None:
-    fleet = fleet_of()
+    fleet = start_fleet()
     base = fleet.wait(lambda servers: "base" in servers)["base"]
     assert oct(prepared.servers_path.stat().st_mode & 0o777) == "0o600"
     release(prepared, ada=make_version(1, served))
@@ -123,7 +123,7 @@ def test_the_old_version_drains_after_the_new_one_has_started(
 
     # the old version streams a long answer while the new one replaces it
     chunks: list[str] = []
-    stream = client_of(first).chat.completions.create(
+    stream = create_client(first).chat.completions.create(
         model="ada/v1",
         messages=[{"role": "user", "content": "Go on."}],
         max_tokens=3500,
@@ -156,9 +156,9 @@ def test_the_old_version_drains_after_the_new_one_has_started(
 
 
 def test_a_crashed_server_is_restarted(
-    prepared: Settings, fleet_of: Callable[..., FleetProcess]
+    prepared: Settings, start_fleet: Callable[..., FleetProcess]
 ) -> None:
-    fleet = fleet_of()
+    fleet = start_fleet()
     first = fleet.wait(lambda servers: "base" in servers)["base"]
 
     os.kill(first["pid"], signal.SIGKILL)
@@ -167,20 +167,20 @@ def test_a_crashed_server_is_restarted(
     assert "base" in fleet.document()["problems"]
     restarted = fleet.wait(lambda servers: "base" in servers)["base"]
     assert restarted["pid"] != first["pid"]
-    assert client_of(restarted).models.list().data[0].id == "base"
+    assert create_client(restarted).models.list().data[0].id == "base"
     assert fleet.document()["problems"] == {}
 
 
 def test_a_version_that_cannot_start_does_not_affect_others(
     prepared: Settings,
     served: ServedModel,
-    fleet_of: Callable[..., FleetProcess],
+    start_fleet: Callable[..., FleetProcess],
     tmp_path: Path,
 ) -> None:
     broken_version = make_version(1, served, adapter=tmp_path / "gone.gguf")
     release(prepared, ada=broken_version, bob=make_version(7, served))
 
-    fleet = fleet_of()
+    fleet = start_fleet()
     fleet.wait(lambda servers: {"base", "bob/v7"} <= set(servers))
     assert "gone.gguf" in fleet.document()["problems"]["ada/v1"]
 
@@ -201,11 +201,11 @@ def test_no_server_outlives_the_fleet(
     signal_number: signal.Signals,
     prepared: Settings,
     served: ServedModel,
-    fleet_of: Callable[..., FleetProcess],
+    start_fleet: Callable[..., FleetProcess],
 ) -> None:
     release(prepared, ada=make_version(1, served))
-    fleet = fleet_of()
-    running = server_processes(fleet.wait(lambda servers: len(servers) == 2))
+    fleet = start_fleet()
+    running = find_server_processes(fleet.wait(lambda servers: len(servers) == 2))
 
     fleet.process.send_signal(signal_number)
     code = fleet.process.wait(60)
@@ -216,19 +216,19 @@ def test_no_server_outlives_the_fleet(
         assert code == 0
         assert fleet.servers() == {}
     else:  # the next fleet replaces the remaining entries of the file before it serves anything
-        next_fleet = fleet_of()
+        next_fleet = start_fleet()
         old_pids = {process.pid for process in running}
         servers = next_fleet.wait(
             lambda servers: old_pids.isdisjoint(server["pid"] for server in servers.values())
         )
-        assert all(process.is_running() for process in server_processes(servers))
+        assert all(process.is_running() for process in find_server_processes(servers))
         next_fleet.wait(lambda servers: len(servers) == 2)
 
 
 def test_the_fleet_waits_for_the_base_model(
-    home: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
+    home: Settings, served: ServedModel, start_fleet: Callable[..., FleetProcess]
 ) -> None:
-    fleet = fleet_of(TWIN_BASE_MODEL=str(served.base))
+    fleet = start_fleet(TWIN_BASE_MODEL=str(served.base))
     deadline = time.monotonic() + 120
     while "base" not in fleet.document()["problems"] and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -241,11 +241,11 @@ def test_the_fleet_waits_for_the_base_model(
 
 
 def test_an_external_server_is_published_with_its_offered_names(
-    home: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
+    home: Settings, served: ServedModel, start_fleet: Callable[..., FleetProcess]
 ) -> None:
     release(home, ada=make_version(1, served), bob=make_version(1, served))
     with ModelServers(home).serve(served.base_gguf, alias="ada/v1") as external_server:
-        fleet = fleet_of(
+        fleet = start_fleet(
             TWIN_MODEL_SERVER_URL=external_server.url, TWIN_MODEL_SERVER_KEY=external_server.key
         )
         published = fleet.wait(lambda servers: "ada/v1" in servers)

@@ -75,7 +75,7 @@ def copy_with(base: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
     return folder
 
 
-def with_values(**values: Any) -> Callable[[Any], Any]:
+def set_values(**values: Any) -> Callable[[Any], Any]:
     def change(config: Any) -> Any:
         for name, value in values.items():
             setattr(config, name, value)
@@ -93,12 +93,12 @@ LLAMA3 = {
     "original_max_position_embeddings": 64,
 }
 SHAPES = {
-    "as it is": with_values(),
-    "one key head": with_values(num_key_value_heads=1),
-    "a head for each query": with_values(num_key_value_heads=4),
-    "wide heads": with_values(head_dim=32),
-    "untied output": with_values(tie_word_embeddings=False),
-    "Llama 3 rotary scaling": with_values(rope_parameters=LLAMA3),
+    "as it is": set_values(),
+    "one key head": set_values(num_key_value_heads=1),
+    "a head for each query": set_values(num_key_value_heads=4),
+    "wide heads": set_values(head_dim=32),
+    "untied output": set_values(tie_word_embeddings=False),
+    "Llama 3 rotary scaling": set_values(rope_parameters=LLAMA3),
 }
 
 
@@ -154,9 +154,9 @@ def test_all_supported_shapes_match(
 
     # A random model depends little on the order of rows (.004 if wrong, .0001 if right), so its
     # limits are tighter than the gate's.
-    for parity_found in (result, base_result):
-        assert parity_found.mean < 0.001
-        assert parity_found.largest < 0.01
+    for measured in (result, base_result):
+        assert measured.mean < 0.001
+        assert measured.largest < 0.01
 
 
 def test_the_server_has_the_same_tokenization(
@@ -221,16 +221,16 @@ UNSUPPORTED_CHANGES = {
 def test_unsupported_models_are_an_error(case: str, served: ServedModel, tmp_path: Path) -> None:
     name, change, message = UNSUPPORTED_CHANGES[case]
     folder = copy_with_edit(served.base, tmp_path / "edited", name, change)
-    out = tmp_path / "out.gguf"
+    gguf_path = tmp_path / "out.gguf"
 
     with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_URL") as error:
-        gguf.write_f16(folder, out)
+        gguf.write_f16(folder, gguf_path)
 
     assert message in error.value.found
     assert list(tmp_path.glob("out*")) == []
 
 
-def test_an_adapter_that_gguf_cannot_express_is_an_error(
+def test_an_adapter_that_gguf_does_not_support_is_an_error(
     served: ServedModel, tmp_path: Path
 ) -> None:
     folder = copy_with_edit(

@@ -1,4 +1,4 @@
-"""Many authors on one server with vLLM's routes: each name answers with its own adapter."""
+"""Test many authors on one server with vLLM's routes, each with its own adapter."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ class ManyAuthors:
             )  # fmt: skip
         return f"{author}/v{number}"
 
-    def adapter(self, name: str) -> Path:
+    def find_adapter(self, name: str) -> Path:
         author, number = name.split("/v")
         return self.settings.checkpoints_dir / author / f"c{number}" / "adapter"
 
 
-def log_probabilities(response: dict[str, Any]) -> dict[str, float]:
+def read_log_probabilities(response: dict[str, Any]) -> dict[str, float]:
     [token] = response["choices"][0]["logprobs"]["content"]
     return {entry["token"]: round(entry["logprob"], 3) for entry in token["top_logprobs"]}
 
@@ -103,12 +103,12 @@ def test_each_name_answers_with_its_own_adapter(
         distinct: set[str] = set()
         for name in names:
             alone = Adapters(base, "tiny", "float32")
-            alone.load(name, str(many.adapter(name)))
-            expected = log_probabilities(alone.chat(BODY | {"model": name}))
+            alone.load(name, str(many.find_adapter(name)))
+            expected = read_log_probabilities(alone.chat(BODY | {"model": name}))
             response = httpx.post(f"{url}/chat/completions", json=BODY | {"model": name})
-            assert log_probabilities(response.raise_for_status().json()) == expected, name
+            assert read_log_probabilities(response.raise_for_status().json()) == expected, name
             distinct.add(str(expected))
-        assert len(distinct) == len(names), "two adapters cannot be told apart"
+        assert len(distinct) == len(names), "two adapters give the same answer"
 
     with closing(State.open(settings.state_address)) as state:
         registry = Registry(state, policy_path=settings.policy_path)

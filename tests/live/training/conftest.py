@@ -88,8 +88,8 @@ def quick_starts(imported: ImportedProcesses) -> Iterator[None]:
         yield
 
 
-def rows(count: int = 60) -> list[dict[str, Any]]:
-    """Return samples from seven documents, with questions and answers of different lengths."""
+def make_samples(count: int = 60) -> list[dict[str, Any]]:
+    """Return rows of samples from seven documents, with texts of different lengths."""
     return [
         {
             "sample_id": f"sample-{index:03}",
@@ -110,7 +110,7 @@ def rows(count: int = 60) -> list[dict[str, Any]]:
     ]
 
 
-def pair_rows(count: int = 60) -> list[dict[str, Any]]:
+def make_pairs(count: int = 60) -> list[dict[str, Any]]:
     """Return the samples as pairs with a different rejected answer each."""
     return [
         row
@@ -118,7 +118,7 @@ def pair_rows(count: int = 60) -> list[dict[str, Any]]:
             "rejected": "Words: " + "nothing of the kind " * (1 + index % 6),
             "rejected_ended": index % 3 > 0,
         }
-        for index, row in enumerate(rows(count))
+        for index, row in enumerate(make_samples(count))
     ]
 
 
@@ -191,7 +191,7 @@ def write_training_job(
     write_job(job)
     if job.effective_launch.shards_weights:
         write_json(job.weight_hashes_path, weight_hashes(base))
-    write_rows(job.samples_path, samples or rows())
+    write_rows(job.samples_path, samples or make_samples())
     return build_training_job(job, name=name)
 
 

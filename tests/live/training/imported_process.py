@@ -1,4 +1,4 @@
-"""Run each training of these tests as a fork of one process with the libraries imported.
+"""Fork each training run of these tests from one process with the libraries imported.
 
 Scope: that process, and the command that requests a fork.
 Out of scope: launching a user's training (`training_launcher/`), which `test_training.py`,
@@ -102,7 +102,7 @@ def serve(address: str) -> None:
                 raise SystemExit
             if key.fileobj is listener:
                 client, _ = listener.accept()
-                request, outputs = _receive(client)
+                request, outputs = _receive_request(client)
                 words = request["words"]
                 import_ahead(Path(words[words.index("--job") + 1]))
                 assert not list_other_threads()
@@ -136,7 +136,7 @@ def serve(address: str) -> None:
             client.close()
 
 
-def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def _receive_request(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     length, outputs, _, _ = socket.recv_fds(client, 8, 3)
     with client.makefile("rb") as stream:
         return json.loads(stream.read(int.from_bytes(length, "big"))), outputs

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 from safetensors.numpy import load_file
 
-from tests.live.training.conftest import rows
+from tests.live.training.conftest import make_samples
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_recipe
 from twin_assets.training.fine_tuning import build_training_job
@@ -29,8 +29,8 @@ from twin_resources.settings import Settings
 # step 3.
 PAUSE_HOOK = """
 import os, sys, time
-_reached, _go_on = os.environ.get("HOLD_REACHED"), os.environ.get("HOLD_GO_ON")
-def _hold(event, arguments):
+_reached, _go_on = os.environ.get("PAUSE_REACHED"), os.environ.get("PAUSE_CONTINUE")
+def _pause(event, arguments):
     if event == "os.rename" and os.environ.get("RANK") == "0":
         if any("step-000003" in str(argument) for argument in arguments):
             try:
@@ -40,48 +40,54 @@ def _hold(event, arguments):
             while not os.path.exists(_go_on):
                 time.sleep(0.05)
 if _reached:
-    sys.addaudithook(_hold)
+    sys.addaudithook(_pause)
 """
 
 
-def free_ports(count: int) -> list[int]:
+def find_free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
+        for free_socket in sockets:
+            free_socket.bind(("127.0.0.1", 0))
+        return [free_socket.getsockname()[1] for free_socket in sockets]
 
 
-def two_rank_job(home: Settings, name: str, base: Path) -> TrainingJob:
+def write_two_rank_job(home: Settings, name: str, base: Path) -> TrainingJob:
     """Write a job of two ranks and a few steps with DeepSpeed into a home."""
     changes = {"launch": "cpu-zero2", "token_budget": 2000, "checkpoint_every_steps": 1}
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update=UNMODIFIED_SAMPLES | changes)
     job = Job(home.work_dir / name, "tiny", base, 2, recipe)
     write_job(job)
-    write_rows(job.samples_path, rows())
+    write_rows(job.samples_path, make_samples())
     # the number of threads changes the rounding of sums, so it is the same on every machine
     return dataclasses.replace(build_training_job(job, name=name), threads_per_rank=1)
 
 
 def train_on_one_machine(home: Settings, base: Path) -> dict[str, Any]:
-    return read_weights(LocalLauncher(home).run(two_rank_job(home, "alone", base)))
+    return read_weights(LocalLauncher(home).run(write_two_rank_job(home, "alone", base)))
 
 
 def read_weights(output: Path) -> dict[str, Any]:
     return load_file(output / "adapter" / "adapter_model.safetensors")
 
 
-def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert found.keys() == expected.keys()
-    assert all((found[name] == expected[name]).all() for name in expected)
-    assert any(abs(value).max() > 0 for name, value in found.items() if "lora_B" in name)
+def assert_same_weights(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert actual.keys() == expected.keys()
+    assert all((actual[name] == expected[name]).all() for name in expected)
+    assert any(abs(value).max() > 0 for name, value in actual.items() if "lora_B" in name)
 
 
 def find_ranks(job: TrainingJob) -> dict[int, psutil.Process]:
+    """Return the processes of a job's ranks, by rank."""
+    return find_ranks_in(job.folder)
+
+
+def find_ranks_in(folder: Path) -> dict[int, psutil.Process]:
+    """Return the processes of the ranks of the job in a folder, by rank."""
     ranks: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         try:
-            if str(job.folder / "job.json") in process.cmdline():
+            if str(folder / "job.json") in process.cmdline():
                 rank = read_rank(process)
                 if rank is not None:
                     ranks[rank] = process
@@ -145,7 +151,7 @@ class PausedJob:
 
 
 def pause_in_third_step(job: TrainingJob, folder: Path) -> PausedJob:
-    """Return the job of `two_rank_job` with the pause.
+    """Return the job of `write_two_rank_job` with the pause.
 
     Args:
         folder: folder for the hook and the two marker files.
@@ -155,8 +161,8 @@ def pause_in_third_step(job: TrainingJob, folder: Path) -> PausedJob:
     (hook / "sitecustomize.py").write_text(PAUSE_HOOK, encoding="utf-8")
     paused_job = PausedJob(job, folder / "reached", folder / "go on")
     environment = {
-        "HOLD_REACHED": str(paused_job.reached),
-        "HOLD_GO_ON": str(paused_job.go_on),
+        "PAUSE_REACHED": str(paused_job.reached),
+        "PAUSE_CONTINUE": str(paused_job.go_on),
         "PYTHONPATH": os.pathsep.join([str(hook), str(Path(__file__).parents[3])]),
     }
     variables = dict(job.environment) | environment

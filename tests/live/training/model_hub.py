@@ -50,8 +50,8 @@ class ModelHub:
         if path == "/api/repos/create":
             return self._create(request.document)
         if path == "/api/validate-yaml":
-            head = yaml.safe_load(request.document["content"].split("---")[1])
-            errors = [] if isinstance(head, dict) else [{"message": "no YAML head"}]
+            front_matter = yaml.safe_load(request.document["content"].split("---")[1])
+            errors = [] if isinstance(front_matter, dict) else [{"message": "no YAML front matter"}]
             return Response({"errors": errors, "warnings": []})
         if match := re.fullmatch(r"/(\S+/\S+)\.git/info/lfs/objects/batch", path):
             return self._upload_addresses(request.document)

@@ -1,4 +1,4 @@
-"""A rank that reads a model in shards and reports its peak memory.
+"""Run a rank that reads a model in shards and reports its peak memory.
 
 Scope: the script that `test_sharded_loading.py` starts twice. Out of scope: the tests.
 """
@@ -17,7 +17,7 @@ from twin_assets.training.ranks import disable_unused_modules, join_process_grou
 ZERO3 = {"stage": 3, "overlap_comm": False, "contiguous_gradients": False}
 
 
-def memory_mb(name: str) -> float:
+def read_memory_mb(name: str) -> float:
     """Return `VmRSS` or `VmHWM` (the peak) of this process, in MB."""
     match = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert match
@@ -48,7 +48,7 @@ def main(folders: list[Path], output: Path) -> None:
     memory_increase: dict[str, float] = {}
     for folder in folders:
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current value
-        rss_before = memory_mb("VmRSS")
+        rss_before = read_memory_mb("VmRSS")
         config: Any = AutoConfig.from_pretrained(folder)
         model = load_sharded(
             folder,
@@ -62,7 +62,8 @@ def main(folders: list[Path], output: Path) -> None:
         assert model is not None
         status_fields = {"peak_mb": "VmHWM", "kept_mb": "VmRSS"}
         memory_increase = {
-            kind: round(memory_mb(name) - rss_before, 1) for kind, name in status_fields.items()
+            kind: round(read_memory_mb(name) - rss_before, 1)
+            for kind, name in status_fields.items()
         }
     output.write_text(json.dumps(memory_increase), encoding="utf-8")
     accelerator.wait_for_everyone()  # the first rank to exit closes the connections of the others

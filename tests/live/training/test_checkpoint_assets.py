@@ -12,14 +12,11 @@ import polars as pl
 import pytest
 
 from tests.conftest import with_base
-from tests.live.training.conftest import rows
+from tests.live.training.conftest import make_samples
 from tests.materialized import create_instance, materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
-from twin_assets.training.checkpoints import (
-    fine_tuned_checkpoint,
-    preference_tuned_checkpoint,
-)
+from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
@@ -83,7 +80,7 @@ def write_dataset(
     frame = pl.DataFrame(
         [
             row | {"split": "held_out" if index % 10 == 9 else "train", "template": "abc"}
-            for index, row in enumerate(samples or rows(count))
+            for index, row in enumerate(samples or make_samples(count))
         ],
         schema=SCHEMA,
     )

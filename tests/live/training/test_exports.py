@@ -142,7 +142,7 @@ def test_a_full_model_has_no_adapter_to_export(
 
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize("export_format", ["adapter", "merged", "gguf-adapter", "gguf"])
-def test_an_export_that_answers_otherwise_is_not_kept(
+def test_an_export_with_different_answers_is_not_kept(
     export_format: Any,
     home: Settings,
     checkpoints: Checkpoints,
@@ -168,10 +168,7 @@ def test_an_export_that_answers_otherwise_is_not_kept(
 
 
 def test_the_command_exports_the_named_version(
-    home: Settings,
-    checkpoints: Checkpoints,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    home: Settings, checkpoints: Checkpoints, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_author(home, Author(slug="ann", name="Ann", sources=("/posts",)))
     manifest = manifests.read_manifest(checkpoints.adapter)
@@ -192,7 +189,9 @@ def test_the_command_exports_the_named_version(
     assert "differ by" in output
     assert (output_folder / "model.safetensors").is_file()
     assert cli.run(command) == 1  # the folder now exists
-    assert f"{output_folder} exists" in " ".join(capsys.readouterr().err.split()).replace("- ", "-")
+    assert f"{output_folder} already exists" in " ".join(capsys.readouterr().err.split()).replace(
+        "- ", "-"
+    )
 
 
 def test_weights_outside_the_range_are_an_error(

@@ -13,7 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.training.machines import assert_same, find_ranks, read_rank, read_weights, wait_for
+from tests.live.training.machines import (
+    assert_same_weights,
+    find_ranks,
+    read_rank,
+    read_weights,
+    wait_for,
+)
 from twin_assets.checkpoints.job import read_result
 from twin_resources.models.training_launcher import LocalLauncher, TrainingDiedError, TrainingJob
 from twin_resources.models.training_launcher.machine import (
@@ -45,10 +51,10 @@ forked = ahead_of_it.imported_by == os.getppid()
 named = [os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")]
 named += [os.environ[name] for name in ("MASTER_ADDR", "GROUP_RANK")]
 named += [os.environ["ACCELERATE_USE_DEEPSPEED"], os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"]]
-sys.stdout.write(" ".join(["told", str(forked), *named, *sys.argv[1:]]) + "\\n")
+sys.stdout.write(" ".join(["variables", str(forked), *named, *sys.argv[1:]]) + "\\n")
 """
-# Rank 0 keeps running, and if deaf it ignores signals; rank 1 does what the variable names after
-# rank 0 has started.
+# Rank 0 keeps running, and ignores SIGTERM if DEAF is set. Once rank 0 has started, rank 1 runs the
+# code in THEN.
 FAILING_SCRIPT = """
 import os, signal, sys, time
 here = os.path.dirname(sys.argv[2])
@@ -63,7 +69,7 @@ exec(os.environ["THEN"])
 """
 
 
-def small_job(
+def write_small_job(
     folder: Path, script: str, *, ahead: str = IMPORTING_MODULE, **changes: str
 ) -> TrainingJob:
     """Return a job of two ranks whose module is a script."""
@@ -93,14 +99,12 @@ def run_job(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
         check=True,
     )
     return sorted(
-        line for line in result.stdout.splitlines() if line.startswith("told ")
+        line for line in result.stdout.splitlines() if line.startswith("variables ")
     ), result.stderr
 
 
-def test_a_forked_rank_has_the_launchers_environment_and_the_imports(
-    tmp_path: Path,
-) -> None:
-    job = small_job(tmp_path, PRINTING_SCRIPT)
+def test_a_forked_rank_has_the_launchers_environment_and_the_imports(tmp_path: Path) -> None:
+    job = write_small_job(tmp_path, PRINTING_SCRIPT)
     assert is_forked(job, MachineShare())
 
     forks, _ = run_job(job, MachineShare())
@@ -114,7 +118,7 @@ def test_a_forked_rank_has_the_launchers_environment_and_the_imports(
 
 
 def test_with_another_thread_each_rank_does_its_own_imports(tmp_path: Path) -> None:
-    job = small_job(tmp_path, PRINTING_SCRIPT, ahead=THREAD_STARTING_MODULE)
+    job = write_small_job(tmp_path, PRINTING_SCRIPT, ahead=THREAD_STARTING_MODULE)
     lines, errors = run_job(job, MachineShare())
     assert [line.split()[1:3] for line in lines] == [["False", "0"], ["False", "1"]]
     assert "no fork because of the threads" in errors
@@ -132,7 +136,7 @@ def test_with_another_thread_each_rank_does_its_own_imports(tmp_path: Path) -> N
 def test_a_failing_rank_ends_the_other_rank(
     home: Settings, tmp_path: Path, action: str, deaf: str, message: str
 ) -> None:
-    job = small_job(tmp_path, FAILING_SCRIPT, THEN=action, DEAF=deaf)
+    job = write_small_job(tmp_path, FAILING_SCRIPT, THEN=action, DEAF=deaf)
     remaining: list[dict[int, psutil.Process]] = []
     started = time.monotonic()
 
@@ -146,7 +150,7 @@ def test_a_failing_rank_ends_the_other_rank(
 
 
 def test_sigterm_ends_the_ranks_first(tmp_path: Path) -> None:
-    job = small_job(tmp_path, FAILING_SCRIPT, THEN="time.sleep(600)", DEAF="deaf")
+    job = write_small_job(tmp_path, FAILING_SCRIPT, THEN="time.sleep(600)", DEAF="deaf")
     environment = build_environment(job, "mark", MachineShare())
     process = subprocess.Popen(build_command(job, MachineShare()), env=environment)
     try:
@@ -172,9 +176,7 @@ print(list_other_threads(), all(name in sys.modules for name in sys.argv[2:]))
 """
 
 
-def test_the_imports_start_no_thread(
-    make_job: Callable[..., TrainingJob],
-) -> None:
+def test_the_imports_start_no_thread(make_job: Callable[..., TrainingJob]) -> None:
     job = make_job("imported")
     environment = build_environment(job, "mark", MachineShare()) | {"OMP_NUM_THREADS": "8"}
     names = ["torch", "deepspeed", "peft", "transformers.models.llama.modeling_llama"]
@@ -204,7 +206,7 @@ def test_forked_ranks_give_the_same_weights_in_fewer_cpu_seconds(
         user = times_after.children_user - times_before.children_user
         seconds.append(user + times_after.children_system - times_before.children_system)
 
-    assert_same(read_weights(outputs[0]), read_weights(outputs[1]))
+    assert_same_weights(read_weights(outputs[0]), read_weights(outputs[1]))
     histories = [read_result(output / "result.json").history for output in outputs]
     losses = [[(row["loss"], row["grad_norm"]) for row in history] for history in histories]
     assert losses[0] == losses[1]

@@ -69,7 +69,7 @@ def test_the_manifest_gives_the_same_weights(
     output = capsys.readouterr().out
     assert f"the weights are the same bit for bit: checkpoint {manifest.checkpoint}" in output
     assert output.count("progress {") == manifest.steps, "the command trained nothing"
-    assert "changed since then" not in output
+    assert "changed since that run" not in output
     assert sorted(home.checkpoints_dir.rglob("*")) == files_before
     assert not list((home.work_dir / "training").glob("*"))
 
@@ -82,7 +82,7 @@ def test_the_manifest_gives_the_same_weights(
         == EXIT_DIFFERENT_WEIGHTS
     )
     output = capsys.readouterr().out
-    assert "changed since then: the training code has changed" in output
+    assert "changed since that run: the training code has changed" in output
     assert f"but the manifest has {manifest.checkpoint}" in output
     assert (work / "output" / "adapter" / "adapter_model.safetensors").is_file()
 

@@ -27,9 +27,8 @@ from tests.live.training.conftest import (
     fork_trainings,
     write_training_job,
 )
-from tests.live.training.machines import wait_for
+from tests.live.training.machines import find_ranks, find_ranks_in, wait_for
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
-from tests.live.training.test_training import find_ranks, find_ranks_in
 from twin_assets.checkpoints.job import read_job, read_result
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.partitions import authors
@@ -87,12 +86,12 @@ def train_undisturbed(
     return train
 
 
-def assert_same_weights(found: Path, expected: Path) -> None:
+def assert_same_weights(actual: Path, expected: Path) -> None:
     (expected_weights,) = (load_file(file) for file in expected.rglob("*.safetensors"))
-    (weights,) = (load_file(file) for file in found.rglob("*.safetensors"))
+    (weights,) = (load_file(file) for file in actual.rglob("*.safetensors"))
     assert expected_weights.keys() == weights.keys()
     assert all((expected_weights[name] == weights[name]).all() for name in expected_weights)
-    histories = [read_result(folder / "result.json").history for folder in (found, expected)]
+    histories = [read_result(folder / "result.json").history for folder in (actual, expected)]
     losses = [[row["loss"] for row in history] for history in histories]
     assert losses[0] == losses[1]
 
@@ -124,7 +123,7 @@ def test_a_killed_launcher_leaves_no_rank_and_training_resumes(
 
 
 @pytest.mark.long
-def test_a_training_of_a_lost_machine_continues_on_another_host(
+def test_a_training_run_of_a_lost_machine_continues_on_another_host(
     home: Settings, tiny_model: Path, tmp_path: Path, train_undisturbed: Callable[..., Path]
 ) -> None:
     changes: dict[str, Any] = dict(LONG_ENOUGH)
@@ -163,10 +162,10 @@ def test_a_rank_killed_before_renaming_resumes_from_the_previous_checkpoint(
     tmp_path: Path,
     train_undisturbed: Callable[..., Path],
 ) -> None:
-    output, found = train_with_kill(
+    output, resumed_at = train_with_kill(
         f"os.rename:step-{2 * CHECKPOINT_INTERVAL:06}", home, make_job, tmp_path
     )
-    assert found == [CHECKPOINT_INTERVAL]
+    assert resumed_at == [CHECKPOINT_INTERVAL]
     assert_same_weights(output, train_undisturbed())
 
 
@@ -192,13 +191,13 @@ def test_a_rank_killed_at_any_point_of_writing(
     point: str,
     resumed: list[int],
 ) -> None:
-    output, found = train_with_kill(point, home, make_job, tmp_path)
-    assert found == resumed
+    output, resumed_at = train_with_kill(point, home, make_job, tmp_path)
+    assert resumed_at == resumed
     assert_same_weights(output, train_undisturbed())
     state = read_job(output.parent / "job.json").state_folder
     assert not (state / PARTIAL_FOLDER).exists()
     remaining = {path.name for path in state.glob("step-*")}
-    # the rest of the older one is removed with the next checkpoint or the job's folder
+    # the remainder of the older one is deleted with the next checkpoint or the job's folder
     older = {f"step-{CHECKPOINT_INTERVAL:06}"} if point.startswith("os.remove") else set()
     assert remaining - older == {f"step-{2 * CHECKPOINT_INTERVAL:06}"}
 
@@ -216,17 +215,13 @@ def test_every_launch_configuration_resumes_bit_for_bit(
 ) -> None:
     changes = {"launch": launch} | ({} if lora else {"lora": None})
     point = f"os.rename:step-{2 * CHECKPOINT_INTERVAL:06}"
-    output, found = train_with_kill(point, home, make_job, tmp_path, **changes)
-    assert found == [CHECKPOINT_INTERVAL]
+    output, resumed_at = train_with_kill(point, home, make_job, tmp_path, **changes)
+    assert resumed_at == [CHECKPOINT_INTERVAL]
     assert_same_weights(output, train_undisturbed(**changes))
 
 
 def train_with_kill(
-    point: str,
-    home: Settings,
-    make_job: Callable[..., TrainingJob],
-    tmp_path: Path,
-    **changes: Any,
+    point: str, home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, **changes: Any
 ) -> tuple[Path, list[int]]:
     """Train, kill rank 0 once, and return the output folder and the steps of resumption."""
     hook = tmp_path / "hook"

@@ -58,8 +58,8 @@ def test_the_launcher_configures_both_ranks(tmp_path: Path) -> None:
 KILLED_SCRIPT = """
 import os, pathlib, subprocess
 pathlib.Path(os.environ["TWIN_TRAINING_RENDEZVOUS"]).touch()
-left = subprocess.Popen(["sleep", "3600"], start_new_session=True)
-pathlib.Path(__file__).with_name("left").write_text(str(left.pid))
+child = subprocess.Popen(["sleep", "3600"], start_new_session=True)
+pathlib.Path(__file__).with_name("child").write_text(str(child.pid))
 os.kill(os.getpid(), 9)
 """
 
@@ -80,5 +80,5 @@ def test_a_killed_single_process_is_reported(home: Settings, tmp_path: Path) -> 
     reason = "killed by Signal 9 (SIGKILL); if nobody sent it, memory ran out"
     assert [text.partition(";")[0] for text in texts] == [reason.partition(";")[0]]
     assert error.value.found.startswith(reason)
-    assert not psutil.pid_exists(int((tmp_path / "left").read_text()))
+    assert not psutil.pid_exists(int((tmp_path / "child").read_text()))
     assert not list(tmp_path.glob("rendezvous-*"))

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from tests.conftest import ROOT
-from tests.live.training.spoken_steps import STEPS, step_values
+from tests.live.training.reported_steps import STEPS, build_step_values
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import build_training_job
@@ -52,7 +52,7 @@ class ScriptLauncher:
             start = log.stat().st_size if log.is_file() else 0
             script = [
                 "-m",
-                "tests.live.training.spoken_steps",
+                "tests.live.training.reported_steps",
                 "--job",
                 str(job.folder / "job.json"),
             ]
@@ -124,13 +124,13 @@ def make_printing_job(home: Settings, name: str, **environment: str) -> Training
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize("shares_files", [True, False])
 def test_each_step_is_logged_and_plotted(home: Settings, shares_files: bool) -> None:
-    job = make_printing_job(home, f"spoken-{shares_files}")
+    job = make_printing_job(home, f"printing-{shares_files}")
     success, log, observations = run_asset(home, job, shares_files=shares_files)
 
     assert success, log
-    # one observation a step through Pipes, by a file or by the launcher
+    # one observation per step through Pipes, by a file or by the launcher
     assert sum(line.startswith("progress {") for line in log) == STEPS
-    last = step_values(STEPS)
+    last = build_step_values(STEPS)
     assert [item["step"] for item in observations] == list(range(1, STEPS + 1))
     assert observations[-1] == {
         "step": STEPS,

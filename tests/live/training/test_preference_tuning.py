@@ -15,17 +15,17 @@ import polars as pl
 import pytest
 
 from tests.conftest import with_base
-from tests.graph.instructions.recorded_traces import edit, write_traces
+from tests.graph.instructions.recorded_traces import build_edit, write_traces
 from tests.live.training.conftest import (
     LONG_ENOUGH,
     ImportedProcesses,
     fork_trainings,
-    pair_rows,
-    rows,
+    make_pairs,
+    make_samples,
     write_training_job,
 )
+from tests.live.training.machines import find_ranks, read_weights
 from tests.live.training.test_checkpoint_assets import RECIPE
-from tests.live.training.test_training import find_ranks, read_weights
 from tests.materialized import create_instance, materialize_assets, metadata_of
 from twin_assets.checkpoints.job import read_result
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
@@ -78,7 +78,7 @@ def test_a_killed_rank_resumes_with_the_same_reference(
 ) -> None:
     launcher = LocalLauncher(home)
     make_job = partial(make_job, launch=launch)
-    changes = {"start": start, "samples": pair_rows(), "learning_rate": 3e-4, **LONG_ENOUGH}
+    changes = {"start": start, "samples": make_pairs(), "learning_rate": 3e-4, **LONG_ENOUGH}
     with fork_trainings(imported):
         undisturbed = launcher.run(make_job("uninterrupted", **changes))
     job = make_job("killed", **changes)
@@ -100,13 +100,13 @@ def test_a_killed_rank_resumes_with_the_same_reference(
     assert result.resumed_at[0] in range(3, result.steps, 3), (
         "resumed at a step without a checkpoint"
     )
-    expected, found, began = (
+    expected, resumed_weights, initial_weights = (
         read_weights(undisturbed),
         read_weights(resumed),
         (read_weights(start.parent)),
     )
-    assert all((expected[name] == found[name]).all() for name in expected)
-    assert any((began[name] != found[name]).any() for name in began)
+    assert all((expected[name] == resumed_weights[name]).all() for name in expected)
+    assert any((initial_weights[name] != resumed_weights[name]).any() for name in initial_weights)
     for name in ("loss", "margin", "accuracy", "reward_chosen"):
         assert [row[name] for row in result.history] == [row[name] for row in uninterrupted.history]
     # at first the model equals its reference exactly; then it learns the preferences
@@ -124,7 +124,7 @@ def test_an_adapter_of_another_shape_is_an_error_without_retry(
     home: Settings, make_job: Callable[..., TrainingJob], start: Path
 ) -> None:
     launcher = LocalLauncher(home)
-    job = make_job("other", start=start, samples=pair_rows(), **SINGLE_RANK)
+    job = make_job("other", start=start, samples=make_pairs(), **SINGLE_RANK)
     document = json.loads((job.folder / "job.json").read_text())
     document["recipe"]["lora"]["rank"] = 2
     (job.folder / "job.json").write_text(json.dumps(document))
@@ -168,7 +168,7 @@ def ann(
 def write_posts(tables: Tables, *, count: int) -> None:
     """Write documents, chunks and samples; each document contains its answers verbatim."""
     samples, texts = list[dict[str, Any]](), dict[str, str]()
-    for index, row in enumerate(rows(count)):
+    for index, row in enumerate(make_samples(count)):
         document, question = row["document_id"], row["messages"][1]
         answer = "Numbers: " + " ".join(str((index + 3) ** power) for power in range(2, 14))
         before = texts.get(document, "")
@@ -204,12 +204,14 @@ def write_posts(tables: Tables, *, count: int) -> None:
         }
         for document, text in sorted(texts.items())
     ]
-    for asset, key, made in (
+    for asset, key, table_rows in (
         ("cleaned_documents", "document_id", documents),
         ("document_chunks", "chunk_id", chunks),
         ("instruction_dataset", "sample_id", samples),
     ):
-        frame = pl.DataFrame(made, schema_overrides={"published_at": pl.Datetime("us", "UTC")})
+        frame = pl.DataFrame(
+            table_rows, schema_overrides={"published_at": pl.Datetime("us", "UTC")}
+        )
         frame = frame.with_columns(pl.col(pl.List(pl.Null)).cast(pl.List(pl.String)))
         tables.sync(
             frame,
@@ -249,16 +251,16 @@ def test_a_model_is_tuned_once_on_the_authors_edits(
     assert "no preference pairs, but 8 are needed" in str(
         first["preference_tuned_checkpoint"]["reason"]
     )
-    forerunner = read_pointer(checkpoints, "candidate")["checkpoint"]
+    supervised_id = read_pointer(checkpoints, "candidate")["checkpoint"]
     claim = GateClaim("test", passed=True, value=None, threshold=None, detail="")
-    registry.record_verdict(Verdict("ann", forerunner, "1", "passed", (claim,), "2026"))
+    registry.record_verdict(Verdict("ann", supervised_id, "1", "passed", (claim,), "2026"))
     registry.move("ann", 1, "stable", actor="test", reason="test", gate_version="1")
 
     released = materialize(instance)  # a release alone changes no inputs
-    assert released["preference_tuned_checkpoint"]["checkpoint"] == forerunner
+    assert released["preference_tuned_checkpoint"]["checkpoint"] == supervised_id
 
     write_posts(tables, count=50)
-    edits = [edit(f"I count to {number}, and no further.") for number in range(12)]
+    edits = [build_edit(f"I count to {number}, and no further.") for number in range(12)]
     write_traces(tables, edits, author="ann")
     second = materialize(instance)
     assert second["preference_dataset"]["sources"] == {"edit": 12}

@@ -47,7 +47,7 @@ def hub() -> Iterator[ModelHub]:
 
 @pytest.fixture
 def checkpoint(home: Settings, tiny_model: Path, tmp_path: Path) -> Path:
-    """Ann's first version, of a base model in a local folder, with a verdict."""
+    """Return Ann's first version, of a base model in a local folder, with a verdict."""
     make_adapter(tiny_model, tmp_path / "c" / manifests.ADAPTER_FOLDER)
     folder = write_published_manifest(tmp_path / "c", tiny_model)
     name = manifests.read_manifest(folder).checkpoint
@@ -71,7 +71,7 @@ def run_with_hub(home: Settings, hub: ModelHub, module: str, *arguments: str, to
     """Run a module as a process, because huggingface_hub reads its environment on import."""
     environment = os.environ | {
         "HF_ENDPOINT": hub.address, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",  # the stand-in keeps files by the LFS routes
+        "HF_HUB_DISABLE_XET": "1",  # the simulated hub stores files through the LFS routes
         "HF_HOME": str(home.home / "hub"), "TWIN_HOME": str(home.home),
     }  # fmt: skip
     command = [sys.executable, "-m", module, *arguments]
@@ -81,37 +81,39 @@ def run_with_hub(home: Settings, hub: ModelHub, module: str, *arguments: str, to
 def test_a_published_version_is_private_and_answers_alike(
     home: Settings, hub: ModelHub, checkpoint: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    done = publish(home, hub)
-    assert done.returncode == 0, done.stderr
+    process = publish(home, hub)
+    assert process.returncode == 0, process.stderr
     repository = hub.repositories[REPOSITORY]
     assert repository.private
     assert repository.tags == {"v1": repository.head}
-    assert f"{hub.address}/{REPOSITORY}/commit/{repository.head} (private)" in done.stdout
+    assert f"{hub.address}/{REPOSITORY}/commit/{repository.head} (private)" in process.stdout
 
     loaded = HfApi(endpoint=hub.address, token=hub.token).snapshot_download(
         REPOSITORY, revision="v1", local_dir=tmp_path / "loaded"
     )
-    assert _logits(Path(loaded), tiny_model) == _logits(
+    assert _compute_logits(Path(loaded), tiny_model) == _compute_logits(
         checkpoint / manifests.ADAPTER_FOLDER, tiny_model
     )
 
     card = repository.commits[repository.head]["README.md"].decode()
-    head = yaml.safe_load(card.split("---")[1])
-    assert (head["license"], head["library_name"]) == ("other", "peft")
-    [result] = head["model-index"][0]["results"]
-    assert {one["type"]: one["value"] for one in result["metrics"]}["beats_base_model"] == 0.7
+    front_matter = yaml.safe_load(card.split("---")[1])
+    assert (front_matter["license"], front_matter["library_name"]) == ("other", "peft")
+    [result] = front_matter["model-index"][0]["results"]
+    assert {metric["type"]: metric["value"] for metric in result["metrics"]}[
+        "beats_base_model"
+    ] == 0.7
     assert "Ann Bell agreed to this on 2026-01-02." in card
     assert "Prose without quotations is not released." in card
     assert "| `says_what_the_posts_say` | no | 9 of 10 unsupported |" in card
-    sent = b"".join(repository.commits[repository.head].values())
+    uploaded = b"".join(repository.commits[repository.head].values())
     for private in (tmp_path, tiny_model, home.home):
-        assert str(private).encode() not in sent
+        assert str(private).encode() not in uploaded
 
-    again = publish(home, hub, "--json", "--format", "gguf-adapter")
-    assert again.returncode == 0, again.stderr
+    repeated = publish(home, hub, "--json", "--format", "gguf-adapter")
+    assert repeated.returncode == 0, repeated.stderr
     assert repository.tags == {"v1": repository.head}  # the tag moves
-    left = set(repository.commits[repository.head])
-    assert left == {"adapter.gguf", "export.json", "README.md"}, "of the other format nothing stays"
+    files = set(repository.commits[repository.head])
+    assert files == {"adapter.gguf", "export.json", "README.md"}, "old files remained"
     lines = (home.home / "published.jsonl").read_text().splitlines()
     assert len(lines) == 2
 
@@ -146,16 +148,16 @@ def test_a_published_model_gives_the_same_answers_in_an_empty_home(
 
 @pytest.mark.drawn(1, of="what a hub refuses")
 @pytest.mark.parametrize(
-    ("consent", "token", "said"),
+    ("consent", "token", "message"),
     [("", "hf_test", "no consent"), ("2026-01-02: by mail", "hf_wrong", "the model hub answered")],
 )
 def test_nothing_is_sent_without_consent_or_a_token(
-    home: Settings, hub: ModelHub, checkpoint: Path, consent: str, token: str, said: str
+    home: Settings, hub: ModelHub, checkpoint: Path, consent: str, token: str, message: str
 ) -> None:
     add_consent(home, consent)
-    done = publish(home, hub, token=token)
-    assert done.returncode == 1
-    assert said in " ".join(done.stderr.split())
+    process = publish(home, hub, token=token)
+    assert process.returncode == 1
+    assert message in " ".join(process.stderr.split())
     assert not hub.repositories
     assert not (home.home / "published.jsonl").exists()
     assert list(home.home.glob("publish-*")) == []
@@ -166,14 +168,14 @@ def test_a_public_repository_requires_the_option_public(
     home: Settings, hub: ModelHub, checkpoint: Path
 ) -> None:
     hub.repositories[REPOSITORY] = Repository(private=False)
-    done = publish(home, hub)
-    assert done.returncode == 1
-    assert "the repository is already public" in " ".join(done.stderr.split())
+    process = publish(home, hub)
+    assert process.returncode == 1
+    assert "the repository is already public" in " ".join(process.stderr.split())
     assert not hub.repositories[REPOSITORY].commits
     assert not (home.home / "published.jsonl").exists()
 
 
-def _logits(adapter: Path, base: Path) -> list[float]:
+def _compute_logits(adapter: Path, base: Path) -> list[float]:
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

@@ -91,6 +91,6 @@ def test_without_eligible_posts_samples_use_the_whole_budget(
     assert (raw["posts"], raw["blocks"], raw["steps"], raw["tokens"]) == (0, 0, 0, 0)
     assert manifest.tokens == pytest.approx(8000, rel=0.1)
     log = (settings.logs_dir / "training-ann.log").read_text(encoding="utf-8")
-    assert "no post is read unchanged, because 0 blocks are too few\n" in log
+    assert "training uses no raw posts, because 0 blocks are too few\n" in log
     assert main(["--from-manifest", str(tuned.folder)]) == 0
     assert "the weights are the same bit for bit" in capsys.readouterr().out

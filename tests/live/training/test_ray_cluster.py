@@ -20,13 +20,13 @@ import pytest
 
 from tests.live.training.conftest import ImportedProcesses, fork_trainings
 from tests.live.training.machines import (
-    assert_same,
+    assert_same_weights,
+    find_free_ports,
     find_ranks,
-    free_ports,
     pause_in_third_step,
     read_weights,
     train_on_one_machine,
-    two_rank_job,
+    write_two_rank_job,
 )
 from twin_assets.checkpoints.job import read_result
 from twin_resources.errors import TwinError
@@ -56,7 +56,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     )  # short, because Ray's sockets have paths in it
     log = tmp_path_factory.mktemp("cluster") / "ray-start.log"
-    dashboard, *ports = free_ports(9)
+    dashboard, *ports = find_free_ports(9)
     names = ["port", "ray-client-server-port", "metrics-export-port"]
     names += ["dashboard-agent-listen-port", "dashboard-agent-grpc-port"]
     # Ray waits for ports that are not given, and not long enough on a busy machine
@@ -70,7 +70,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 *("--disable-usage-stats", f"--temp-dir={folder}"),
                 *(f"--{name}={port}" for name, port in zip(names, ports, strict=True)),
             ],
-            env=os.environ | cluster_variables(),
+            env=os.environ | build_cluster_environment(),
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -80,7 +80,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     exited, output = None, ""
     try:
         deadline = time.monotonic() + START_S
-        while not _answers(f"{address}/api/jobs/"):
+        while not _is_reachable(f"{address}/api/jobs/"):
             assert process.poll() is None, log.read_text(encoding="utf-8")
             assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
             time.sleep(1)
@@ -99,7 +99,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert exited is None, f"the cluster ended by itself, code {exited}:\n{output}"
 
 
-def cluster_variables() -> dict[str, str]:
+def build_cluster_environment() -> dict[str, str]:
     """Return the environment for a cluster on a busy machine of two cores."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -123,7 +123,7 @@ def _belongs_to_cluster(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-def _answers(address: str) -> bool:
+def _is_reachable(address: str) -> bool:
     try:
         return httpx.get(address, timeout=10).status_code == 200
     except httpx.TransportError:
@@ -141,7 +141,7 @@ def test_two_ray_workers_give_the_weights_of_one_machine(
     home: Settings, tiny_model: Path, expected_weights: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = train_on_ray(home, cluster)
-    training = pause_in_third_step(two_rank_job(home, "on-ray", tiny_model), tmp_path)
+    training = pause_in_third_step(write_two_rank_job(home, "on-ray", tiny_model), tmp_path)
     messages: list[dict[str, Any]] = []
     owners: set[str] = set()
 
@@ -155,7 +155,7 @@ def test_two_ray_workers_give_the_weights_of_one_machine(
         output = make_launcher("", home).run(training.job, on_message=messages.append)
 
     assert len(owners) == 2  # two Ray workers, one rank each
-    assert_same(read_weights(output), expected_weights)
+    assert_same_weights(read_weights(output), expected_weights)
     steps = [message["progress"]["step"] for message in messages if "progress" in message]
     assert steps == list(range(1, read_result(output / "result.json").steps + 1))
     assert not find_ranks(training.job)
@@ -167,7 +167,7 @@ def test_a_killed_ray_worker_is_retried(
     home: Settings, tiny_model: Path, expected_weights: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = train_on_ray(home, cluster)
-    training = pause_in_third_step(two_rank_job(home, "ray-killed", tiny_model), tmp_path)
+    training = pause_in_third_step(write_two_rank_job(home, "ray-killed", tiny_model), tmp_path)
     texts: list[str] = []
 
     def kill() -> None:
@@ -186,7 +186,7 @@ def test_a_killed_ray_worker_is_retried(
     assert "its worker died" in retry_message
     # the driver ended the waiting rank 0, so step 3's checkpoint was never complete
     assert read_result(output / "result.json").resumed_at == [2]
-    assert_same(read_weights(output), expected_weights)
+    assert_same_weights(read_weights(output), expected_weights)
     assert not find_ranks(training.job)
 
 
@@ -195,7 +195,7 @@ def test_a_ray_job_outlives_its_launcher(
     home: Settings, tiny_model: Path, expected_weights: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = train_on_ray(home, cluster)
-    training = pause_in_third_step(two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
+    training = pause_in_third_step(write_two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
     values = home.home / "job-values.json"
     values.write_text(json.dumps(training.job.to_json_dict()), encoding="utf-8")
     code = (
@@ -222,21 +222,21 @@ def test_a_ray_job_outlives_its_launcher(
     launcher_process.wait()
     texts: list[str] = []
 
-    def go_on_when_followed(message: dict[str, Any]) -> None:
+    def continue_when_followed(message: dict[str, Any]) -> None:
         texts.append(message.get("text", ""))
         if "from an earlier run still runs" in texts[-1]:
             training.go_on.touch()
 
-    output = make_launcher("", home).run(training.job, on_message=go_on_when_followed)
+    output = make_launcher("", home).run(training.job, on_message=continue_when_followed)
 
     assert training.go_on.exists(), texts
     assert read_result(output / "result.json").resumed_at == []  # no step was repeated
-    assert_same(read_weights(output), expected_weights)
+    assert_same_weights(read_weights(output), expected_weights)
 
 
 def test_a_missing_cluster_is_an_error(home: Settings, tiny_model: Path) -> None:
-    address = f"http://127.0.0.1:{free_ports(1)[0]}"
+    address = f"http://127.0.0.1:{find_free_ports(1)[0]}"
     settings = home.model_copy(update={"train_backend": "ray", "ray_address": address})
     with pytest.raises(TwinError, match="reach the Ray cluster") as error:
-        make_launcher("", settings).run(two_rank_job(home, "nowhere", tiny_model))
+        make_launcher("", settings).run(write_two_rank_job(home, "nowhere", tiny_model))
     assert "TWIN_RAY_ADDRESS" in error.value.next_step

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.live.training import reading_rank
-from tests.live.training.test_training import find_ranks
+from tests.live.training.machines import find_ranks
 from tests.live.training.test_zero_stages import SHORT
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.checkpoints.recipe import load_launch
@@ -29,7 +29,7 @@ from twin_resources.storage.weights.weight_hashes import weight_hashes
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 FULL = {"lora": None, "learning_rate": 1e-3}
-SHARDED, UNSHARDED = "read the base model in shares", "every rank reads the whole base model"
+SHARDED, UNSHARDED = "loaded the base model in shards", "every rank reads the whole base model"
 
 
 def write_zero3_launch(precision: str, folder: Path) -> str:
@@ -82,7 +82,7 @@ def test_sharded_loading_gives_the_same_weights(
 ) -> None:
     launch = write_zero3_launch(precision, tmp_path)
     launcher = LocalLauncher(home)
-    sharded_job = make_job("shares", launch=launch, **SHORT, **changes)
+    sharded_job = make_job("shards", launch=launch, **SHORT, **changes)
     unsharded_job = make_job("whole", launch=launch, **SHORT, **changes)
     base = write_with_duplicate(tiny_model, tmp_path / "twice")
     write_job(replace(read_job(unsharded_job.folder / "job.json"), base_folder=base))
@@ -162,7 +162,7 @@ def test_a_rank_never_has_the_whole_model(
 
     with capsys.disabled():  # this figure is in tests/bench/RESULTS.md
         sizes = f"whole model {model_mb:.0f} MB, largest weight {largest:.0f} MB"
-        sys.stdout.write(f"\n{sizes}; most of a rank {peaks}\n")
+        sys.stdout.write(f"\n{sizes}; peaks of the ranks {peaks}\n")
     assert model_mb > 190
     assert all(peak["peak_mb"] < model_mb for peak in peaks), (peaks, model_mb)
 

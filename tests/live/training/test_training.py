@@ -19,7 +19,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.live.training.conftest import LONG_ENOUGH
-from tests.live.training.machines import read_rank
+from tests.live.training.machines import find_ranks
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.training.training_state import find_last_complete_checkpoint
 from twin_resources.errors import TwinError
@@ -29,26 +29,7 @@ from twin_resources.settings import Settings
 pytestmark = pytest.mark.live
 
 
-def find_ranks(job: TrainingJob) -> dict[int, psutil.Process]:
-    """Return the processes of a job's ranks, by rank."""
-    return find_ranks_in(job.folder)
-
-
-def find_ranks_in(folder: Path) -> dict[int, psutil.Process]:
-    """Return the processes of the ranks of the job in a folder, by rank."""
-    ranks: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
-        try:
-            if str(folder / "job.json") in process.cmdline():
-                rank = read_rank(process)
-                if rank is not None:
-                    ranks[rank] = process
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return ranks
-
-
-def listening_addresses(job: TrainingJob) -> set[str]:
+def find_listening_addresses(job: TrainingJob) -> set[str]:
     """Return the addresses on which the processes of a training run listen."""
     ranks = list(find_ranks(job).values())
     parents = [parent for rank in ranks for parent in rank.parents()[:1]]
@@ -59,10 +40,6 @@ def listening_addresses(job: TrainingJob) -> set[str]:
         for connection in process.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
     }
-
-
-def read_weights(output: Path) -> dict[str, Any]:
-    return load_file(output / "adapter" / "adapter_model.safetensors")
 
 
 @pytest.mark.drawn(1, of="killed trainings")
@@ -77,7 +54,7 @@ def test_a_killed_rank_resumes_bit_for_bit(
 
     def record_addresses(message: dict[str, Any]) -> None:
         if message.get("progress", {}).get("step") == 2:
-            listening.update(listening_addresses(uninterrupted_job))
+            listening.update(find_listening_addresses(uninterrupted_job))
 
     undisturbed = launcher.run(uninterrupted_job, on_message=record_addresses)
     job = make_job("killed", **changes)

@@ -16,11 +16,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
 
-pytestmark = [
-    pytest.mark.live,
-    pytest.mark.timeout(3000),
-    pytest.mark.usefixtures("quick_starts"),
-]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(3000), pytest.mark.usefixtures("quick_starts")]
 
 # the parts of the optimizer that each configuration shards, and their attributes
 SHARDED_PARTS = {
@@ -51,10 +47,7 @@ def write_fp32_launch(name: str, folder: Path) -> str:
         pytest.param(True, ("cpu-zero1", "cpu-zero2-offload"), id="lora"),
         pytest.param(False, ("cpu-zero2", "cpu-zero3"), id="full"),
         pytest.param(
-            True,
-            ("cpu-ddp", "cpu-zero2", "cpu-zero3"),
-            id="lora, others",
-            marks=pytest.mark.long,
+            True, ("cpu-ddp", "cpu-zero2", "cpu-zero3"), id="lora, others", marks=pytest.mark.long
         ),
         pytest.param(
             False,

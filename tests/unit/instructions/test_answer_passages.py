@@ -1,4 +1,4 @@
-"""Passages that can be answers, with exact offsets."""
+"""Test which passages of a post can be answers, and their offsets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions written from titles, headings and the author's own sentences."""
+"""Test questions written from titles, headings and the author's own sentences."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_every_language_has_every_wording(language: str) -> None:
 
 
 def test_a_wording_gives_different_questions_for_different_titles() -> None:
-    """More similar questions across the splits would leave out a training sample."""
+    """Similar questions in different splits would cause a training sample to be left out."""
     tried = 0
     for language in WORDINGS:
         for wording in find_wordings(language).title:

@@ -1,4 +1,4 @@
-"""Contexts of samples: separated across splits, and kept while they are valid."""
+"""Test that contexts are separated across splits, and kept while they are valid."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TOKENS = {"a": 200, "b": 150, "c": 100, "d": 50}
 
 
 def shared_fraction(left: tuple[str, ...], right: tuple[str, ...]) -> float:
-    def size(chunks: set[str]) -> int:
+    def count_tokens(chunks: set[str]) -> int:
         return sum(TOKENS[chunk] for chunk in chunks)
 
-    return size(set(left) & set(right)) / max(size(set(left) | set(right)), 1)
+    return count_tokens(set(left) & set(right)) / max(count_tokens(set(left) | set(right)), 1)
 
 
 def test_training_prompts_drop_contexts_of_held_out_prompts() -> None:
@@ -57,7 +57,7 @@ def test_training_prompts_may_share_contexts() -> None:
     assert separate_contexts(contexts, held_out_samples=set(), token_counts=TOKENS) == contexts
 
 
-def test_a_fifth_of_the_samples_gets_no_context() -> None:
+def test_a_fifth_of_the_samples_get_no_context() -> None:
     without = sum(not has_context(f"sample-{number}") for number in range(2000))
     assert 0.17 < without / 2000 < 0.23
 
@@ -82,9 +82,9 @@ def test_the_chunk_of_a_sample_contains_most_of_its_answer() -> None:
 
 
 def test_a_stored_context_is_kept_while_it_is_valid() -> None:
-    at = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
-    sample = ContextSample("s", "q", "a", at[2015], "train", ("own",))
-    published = {"old": at[2010], "new": at[2020], "undated": None, "own": at[2010]}
+    dates = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
+    sample = ContextSample("s", "q", "a", dates[2015], "train", ("own",))
+    published = {"old": dates[2010], "new": dates[2020], "undated": None, "own": dates[2010]}
     assert is_context_valid(sample, ("old",), published)
     assert is_context_valid(sample, (), published)
     for invalid in ("new", "undated", "own", "vanished"):

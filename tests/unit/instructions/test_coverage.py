@@ -1,4 +1,4 @@
-"""Every document has a sample or a reason, and lost documents and drafts are counted."""
+"""Test that every document has a sample or a reason, and that lost documents are counted."""
 
 from __future__ import annotations
 

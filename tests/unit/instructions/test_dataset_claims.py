@@ -1,4 +1,4 @@
-"""Every count of the claims has data that raises it."""
+"""Test that every kind of broken claim is counted."""
 
 from __future__ import annotations
 

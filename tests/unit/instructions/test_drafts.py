@@ -1,4 +1,4 @@
-"""Drafts of samples from the passages of documents."""
+"""Test the drafts of samples, which are made from the passages of documents."""
 
 from __future__ import annotations
 

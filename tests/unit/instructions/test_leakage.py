@@ -1,4 +1,4 @@
-"""Every count of `measure_leaks` has data that raises it."""
+"""Test that every kind of leak is counted, and which samples are left out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from twin_assets.instructions.leakage import (
     LeakCandidate,
     find_left_out_samples,
     measure_leaks,
-    word_runs,
+    word_ngrams,
 )
-from twin_assets.instructions.similar_keys import sketch
+from twin_assets.instructions.set_similarity import sketch
 
 CHUNKS = pl.DataFrame({"chunk_id": ["a-1", "b-1", "c-1"], "document_id": ["a", "b", "c"]})
 
@@ -85,7 +85,7 @@ def words(name: str, count: int) -> str:
     ("train", "leaks_now"),
     [
         (f"{words('before', 60)} {words('held', 40)} {words('after', 60)}", 1),
-        (f"{words('before', 90)} {words('held', 13)} {words('after', 60)}", 0),  # 6 of 33 runs
+        (f"{words('before', 90)} {words('held', 13)} {words('after', 60)}", 0),  # 6 of 33 n-grams
         (f"{words('before', 90)} {words('held', 14)} {words('after', 60)}", 1),  # 7 of 33
     ],
 )
@@ -129,7 +129,7 @@ def candidate(
         question,
         tuple(answer_sketch),
         datetime(year, 1, 1, tzinfo=UTC),
-        word_runs(answer),
+        word_ngrams(answer),
     )
 
 
@@ -155,10 +155,12 @@ def test_the_training_sample_of_a_leak_is_left_out() -> None:
 def test_a_training_sample_containing_a_held_out_answer_is_left_out() -> None:
     held_out = candidate("h", "held_out", "Where did the orchard end?", words("held", 40))
     long_answer = f"{words('before', 60)} {words('held', 40)} {words('after', 60)}"
-    holder = candidate("w", "train", "Who mends lanterns?", long_answer)
-    assert find_left_out_samples([holder, TRAIN, held_out]) == {"w"}
-    little = candidate("l", "train", "Who mends lanterns?", words("held", 13) + words("x", 60))
-    assert find_left_out_samples([little, TRAIN, held_out]) == set()
+    containing_sample = candidate("w", "train", "Who mends lanterns?", long_answer)
+    assert find_left_out_samples([containing_sample, TRAIN, held_out]) == {"w"}
+    short_overlap = candidate(
+        "l", "train", "Who mends lanterns?", words("held", 13) + words("x", 60)
+    )
+    assert find_left_out_samples([short_overlap, TRAIN, held_out]) == set()
 
 
 def test_a_repeated_formula_leaves_out_the_held_out_sample() -> None:

@@ -1,4 +1,4 @@
-"""Preference pairs: chosen and rejected answers, limits on readers, and held-out texts."""
+"""Test preference pairs: chosen and rejected answers, limits on readers, held-out texts."""
 
 from __future__ import annotations
 
@@ -189,22 +189,22 @@ def test_an_attack_of_many_votes_leaves_no_pair() -> None:
     st.integers(1, 100),
 )
 def test_no_reader_has_more_than_the_maximum_share(
-    owners: list[frozenset[str]], percent: int
+    pair_readers: list[frozenset[str]], percent: int
 ) -> None:
-    indexes = select_indexes_within_share(owners, max_percent=percent)
+    indexes = select_indexes_within_share(pair_readers, max_percent=percent)
     assert indexes == sorted(set(indexes))
-    count = Counter(owner for index in indexes for owner in owners[index])
+    count = Counter(reader for index in indexes for reader in pair_readers[index])
     assert all(100 * pair_count <= percent * len(indexes) for pair_count in count.values())
     # Pairs without a reader are always kept.
-    assert {index for index, names in enumerate(owners) if not names} <= set(indexes)
+    assert {index for index, names in enumerate(pair_readers) if not names} <= set(indexes)
     assert select_indexes_within_share(
-        [owners[index] for index in indexes], max_percent=percent
+        [pair_readers[index] for index in indexes], max_percent=percent
     ) == list(range(len(indexes)))
 
 
 def test_the_newest_pairs_of_a_reader_are_kept() -> None:
-    owners = [{"busy"}] * 10 + [set[str]()] * 95
-    assert select_indexes_within_share(owners) == [0, 1, 2, 3, 4, *range(10, 105)]
+    pair_readers = [{"busy"}] * 10 + [set[str]()] * 95
+    assert select_indexes_within_share(pair_readers) == [0, 1, 2, 3, 4, *range(10, 105)]
 
 
 def test_a_reader_may_have_five_in_a_hundred() -> None:

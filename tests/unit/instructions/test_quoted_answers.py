@@ -1,4 +1,4 @@
-"""Answers beside the quotations of their posts."""
+"""Test which answers contain text that their posts quote."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_an_answer_with_quoted_text_breaks_the_claim() -> None:
     assert counts.holding == 1
 
 
-def test_a_mark_within_the_answer_does_not_help() -> None:
+def test_quoted_text_within_a_list_is_counted() -> None:
     listed = f"- {OWN}\n- He said:\n  > {OTHER}"
     assert count_quoted_answers(answers(("d0", listed)), sources(listed)).holding == 1
 

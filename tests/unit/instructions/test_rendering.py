@@ -1,4 +1,4 @@
-"""Unfilled prompts are counted, and braces written by the author are not."""
+"""Test that unfilled placeholders are counted, and that the author's own braces are not."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from twin_assets.instructions.prompt_rendering import (
     RenderingErrors,
     check_rendering,
-    count_marks,
-    find_documents_with_marks,
+    count_placeholders,
+    find_documents_with_placeholders,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
@@ -91,17 +91,17 @@ PROMPT = build_row()["messages"][1]["content"]
         ("other_roles", {"messages": build_row()["messages"][1:]}),
     ],
 )
-def test_unfilled_marks_are_counted(kind: str, changes: dict[str, Any]) -> None:
+def test_prompt_errors_are_counted(kind: str, changes: dict[str, Any]) -> None:
     assert kind in find_errors(**changes)
 
 
-def test_marks_are_counted() -> None:
-    assert count_marks("{a} {{ b }} ${c} {% if d %} %(e)s {} None “ ”") == dict.fromkeys(
+def test_placeholders_are_counted() -> None:
+    assert count_placeholders("{a} {{ b }} ${c} {% if d %} %(e)s {} None “ ”") == dict.fromkeys(
         ["{a}", "{{ b }}", "${c}", "{% if d %}", "%(e)s", "{}", "None", "“ ”"], 1
     )
-    assert not count_marks("Nonesuch { a: 1 } 5 % (of) it “x”")
+    assert not count_placeholders("Nonesuch { a: 1 } 5 % (of) it “x”")
 
 
-def test_documents_with_marks_in_their_questions_are_listed() -> None:
+def test_documents_with_placeholders_in_their_questions_are_listed() -> None:
     rows = pl.DataFrame({"document_id": ["d", "e"], "question": [QUESTION, "Why?"]})
-    assert find_documents_with_marks(rows) == ["d"]
+    assert find_documents_with_placeholders(rows) == ["d"]

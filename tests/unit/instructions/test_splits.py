@@ -1,4 +1,4 @@
-"""Splits of documents by date, hash and similarity."""
+"""Test how documents are split by date, hash and similarity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WORDS = ("lorem", "tide", "harbour", "engine", "willow", "copper", "lantern", "o
 
 
 def build_text(number: int) -> str:
-    """A text of 200 words that shares no five-word sequence with that of another number."""
+    """Return 200 words that share no five-word sequence with the text of another number."""
     return " ".join(
         f"{WORDS[(number * 7 + step) % 8]}{number * 1000 + step}" for step in range(200)
     )

@@ -1,4 +1,4 @@
-"""A split that is not the one that was stored is counted."""
+"""Test that splits that differ from the stored splits are counted."""
 
 from __future__ import annotations
 

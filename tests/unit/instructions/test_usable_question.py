@@ -1,4 +1,4 @@
-"""The question in a teacher's reply, which must not quote the passage."""
+"""Test which question is extracted from a teacher's reply."""
 
 from __future__ import annotations
 

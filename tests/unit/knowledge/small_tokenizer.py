@@ -1,4 +1,4 @@
-"""A real, uncased WordPiece tokenizer (MiniLM's kind), trained in milliseconds."""
+"""Create a real, uncased WordPiece tokenizer, like MiniLM's, trained in milliseconds."""
 
 from __future__ import annotations
 

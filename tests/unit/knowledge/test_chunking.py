@@ -1,4 +1,4 @@
-"""Chunks have exact offsets, respect the token limit and lose no text."""
+"""Test that chunks have exact offsets, respect the token limit and lose no text."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_chunks_are_smaller_than_the_embedders_limit() -> None:
     assert CHUNK_TOKENS / 2 < max(frame["token_count"]) <= CHUNK_TOKENS
     assert measure_chunk_lengths([frame], for_chunk)["too_long"] == 0
     uncut = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), large)
-    assert measure_chunk_lengths([uncut], for_chunk)["too_long"] > 0, "cut by the embedder's limit"
+    assert measure_chunk_lengths([uncut], for_chunk)["too_long"] > 0
 
 
 def test_a_limit_too_small_to_cut_to_is_refused() -> None:
@@ -235,10 +235,10 @@ def test_overlong_and_miscounted_chunks_are_measured() -> None:
     good = measure_chunk_lengths([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)
     assert (good["too_long"], good["miscounted"], good["counted_again"]) == (0, 0, 3)
     longest = max(chunks["token_count"].to_list())
-    assert good["longest"] == longest + 1, "the title's token"
+    assert good["longest"] == longest + 1, "the title's token was not counted"
     filled = chunks.with_columns(pl.lit("T " * (64 - longest + 1)).alias("heading"))
     assert measure_chunk_lengths([filled], tokenizer)["too_long"] == 3, (
-        "no title may push a text over the limit"
+        "a title made a chunk too long, unnoticed"
     )
     long = chunks.with_columns(pl.lit(" ".join([SENTENCE] * 6)).alias("text"))
     assert measure_chunk_lengths([long], tokenizer)["too_long"] == 3

@@ -1,4 +1,4 @@
-"""Counts of chunks that search would miss."""
+"""Test the counts of chunks that search would miss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def count_errors(table: pl.DataFrame) -> dict[str, int]:
     )
 
 
-def test_a_sound_table_counts_nothing() -> None:
+def test_a_valid_table_has_no_errors() -> None:
     assert count_errors(build_rows()) == {
         "missing": 0, "unknown": 0, "other_embedder": 0, "not_unit_length": 0,
     }  # fmt: skip
@@ -42,5 +42,5 @@ def test_a_sound_table_counts_nothing() -> None:
         ("not_unit_length", build_rows(vector=[[1.0, 0.0], [float("nan"), 0.0]])),
     ],
 )
-def test_unsearchable_chunks_are_count_errors(kind: str, table: pl.DataFrame) -> None:
+def test_unsearchable_chunks_are_counted(kind: str, table: pl.DataFrame) -> None:
     assert count_errors(table)[kind] == 1

@@ -1,4 +1,4 @@
-"""One ranking from vectors, words and titles named in the question."""
+"""Test the ranking from vectors, words and titles named in the question."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from twin_resources.models.retrieval.fusion import STANDOUT_RATIO, fuse, rows_of
 
 
 def build_vector_rows(*names: str) -> list[dict[str, Any]]:
-    """Rows of a vector search; "a1" is passage 1 of post a, whose title is A."""
+    """Return rows of a vector search; "a1" is passage 1 of post a, whose title is A."""
     return [{"chunk_id": name, "document_id": name[0], "title": name[0].upper()} for name in names]
 
 
 def build_word_rows(**scores: float) -> list[dict[str, Any]]:
-    """Rows of a full-text search with their BM25 scores."""
+    """Return rows of a full-text search with their BM25 scores."""
     return [{**row, "_score": scores[row["chunk_id"]]} for row in build_vector_rows(*scores)]
 
 

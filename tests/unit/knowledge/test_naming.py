@@ -1,4 +1,4 @@
-"""Titles that a question names, and words that only resemble a title."""
+"""Test which titles a question names, as opposed to words that resemble a title."""
 
 from __future__ import annotations
 

@@ -330,7 +330,7 @@ def test_hosts_that_share_a_server_keep_each_others_adapters(
         loaded_adapters.load("ada/v1", str(gpu_host.checkpoints_dir / "ada" / "c1" / "adapter"))
         for now in (2000.0, 2001.0 + UNLOAD_DELAY_S):
             fleet.step({"ada/v2": candidate}, now)
-        assert set(loaded_adapters.roots()) == {"ada/v2"}, "a killed gate's adapter stays for ever"
+        assert set(loaded_adapters.roots()) == {"ada/v2"}, "a killed gate's adapter stayed loaded"
 
 
 def test_an_adapter_that_no_host_can_load_fails_with_the_servers_reason(
@@ -389,7 +389,7 @@ def test_a_stopped_fleet_releases_its_leases(
     assert AdapterServer(server_settings).unload_unused("ada/v1")
 
 
-HOLDER = """
+LEASE_SCRIPT = """
 import sys, time
 from twin_resources.models.serving.loaded_adapters import AdapterServer
 from twin_resources.settings import load_settings
@@ -404,7 +404,7 @@ def test_a_crash_does_not_keep_an_adapter_loaded(
 ) -> None:
     server = AdapterServer(server_settings)
     server.ensure_loaded("ada/v1", make_adapter(server_settings, "c1"))
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE)
+    holder = subprocess.Popen([sys.executable, "-c", LEASE_SCRIPT], stdout=subprocess.PIPE)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"

@@ -17,7 +17,7 @@ from tests.unit.gateway.routing.labelled import (
     sample_questions,
 )
 from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, price_models, refit
-from twin_assets.serving.routing_report import RoutedAuthor, metadata
+from twin_assets.serving.routing_report import AuthorRouting, routing_metadata
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import (
     MODEL_COLUMNS,
@@ -184,11 +184,11 @@ def test_probes_are_not_labels() -> None:
 
 
 def test_the_metadata_for_dagster(policy: RoutingPolicy) -> None:
-    values = metadata(RoutedAuthor("certified", policy, 350))
+    values = routing_metadata(AuthorRouting("certified", policy, 350))
     assert values["routed"] is True
     assert values["margin"] == policy.margin
-    assert metadata(None) == {}
-    without_policy = metadata(RoutedAuthor("60 labels", missing_labels=120))
+    assert routing_metadata(None) == {}
+    without_policy = routing_metadata(AuthorRouting("60 labels", missing_labels=120))
     assert (without_policy["routed"], without_policy["labels_missing"]) == (False, 120)
 
 

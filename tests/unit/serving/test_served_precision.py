@@ -135,18 +135,18 @@ def test_the_served_precision_determines_the_limits(home: Settings, tmp_path: Pa
     assert ModelServers(configured).precision(q8_version) == "fp16"
 
 
-def entries(*texts: str) -> list[dict[str, object]]:
+def build_entries(*texts: str) -> list[dict[str, object]]:
     return [{"token": text, "id": index} for index, text in enumerate(texts)]
 
 
 def test_tokens_after_an_omitted_one_are_not_compared() -> None:
-    reported = entries("a", " sky", "😀", " b")
+    reported = build_entries("a", " sky", "😀", " b")
 
     assert _count_aligned_tokens(reported, {"completion_tokens": 4}) is None
     assert _count_aligned_tokens(reported, {}) is None
     assert _count_aligned_tokens(reported, {"completion_tokens": 6}) == 2
     assert (
-        _count_aligned_tokens(entries("a", "b"), {"completion_tokens": 3}) is None
+        _count_aligned_tokens(build_entries("a", "b"), {"completion_tokens": 3}) is None
     )  # the omitted token comes last
 
 

@@ -9,7 +9,7 @@ from twin_resources.quality.judges.pairs import RECORDED
 
 
 def make_prompts(*, readers: int, per_reader: int) -> list[ShadowPrompt]:
-    """Return prompts in the ledger's order, the visits of readers one after the other."""
+    """Return prompts in the ledger's order: all prompts of a reader, then the next reader's."""
     return [
         ShadowPrompt(RECORDED, f"reader-{reader:02}/{number}", "What is a verge?", ())
         for reader in range(readers)
@@ -17,20 +17,20 @@ def make_prompts(*, readers: int, per_reader: int) -> list[ShadowPrompt]:
     ]
 
 
-def reader_of(prompt: ShadowPrompt) -> str:
+def get_reader(prompt: ShadowPrompt) -> str:
     return prompt.prompt_id.partition("/")[0]
 
 
-def share_of_equal_neighbours(prompts: list[ShadowPrompt]) -> float:
+def measure_equal_neighbours(prompts: list[ShadowPrompt]) -> float:
     pairs = list(itertools.pairwise(prompts))
-    return sum(reader_of(left) == reader_of(right) for left, right in pairs) / len(pairs)
+    return sum(get_reader(left) == get_reader(right) for left, right in pairs) / len(pairs)
 
 
 def test_neighbours_share_a_reader_only_by_chance() -> None:
     prompts = make_prompts(readers=20, per_reader=15)
     shuffled = shuffle_by_trial(prompts, "a trial")
-    assert share_of_equal_neighbours(prompts) > 0.9
-    assert share_of_equal_neighbours(shuffled) < 0.12  # the expected share is .047
+    assert measure_equal_neighbours(prompts) > 0.9
+    assert measure_equal_neighbours(shuffled) < 0.12  # the expected share is .047
     assert sorted(prompt.prompt_id for prompt in shuffled) == sorted(p.prompt_id for p in prompts)
 
 

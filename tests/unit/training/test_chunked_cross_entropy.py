@@ -35,7 +35,7 @@ SAMPLES = [
 ]
 
 
-def small_model() -> Any:
+def build_small_model() -> Any:
     torch.manual_seed(5)
     model: Any = LlamaForCausalLM(LlamaConfig(**SHAPE, tie_word_embeddings=True))
     with torch.no_grad():  # large weights make the losses differ between tokens
@@ -43,7 +43,7 @@ def small_model() -> Any:
     return model
 
 
-def with_adapter(model: Any, *, lora: bool) -> Any:
+def add_lora(model: Any, *, lora: bool) -> Any:
     if not lora:
         return model
     lora_shape = LoraShape(rank=4, alpha=8, dropout=0.0, target_modules=("q_proj", "lm_head"))
@@ -65,8 +65,8 @@ def compute_gradients(model: Any, *, packing: bool) -> tuple[float, dict[str, An
 @pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
 def test_chunks_give_the_loss_and_gradients_of_all_logits(packing: bool, lora: bool) -> None:
-    full = with_adapter(small_model(), lora=lora)
-    chunked = with_adapter(small_model(), lora=lora)
+    full = add_lora(build_small_model(), lora=lora)
+    chunked = add_lora(build_small_model(), lora=lora)
     names = [name for name, _ in chunked.named_parameters()]
     chunk_head(chunked, rows=7)
     assert [name for name, _ in chunked.named_parameters()] == names
@@ -84,7 +84,7 @@ def test_chunks_give_the_loss_and_gradients_of_all_logits(packing: bool, lora: b
 
 def test_only_one_chunk_of_logits_exists_at_a_time() -> None:
     chunk_rows: list[int] = []
-    model = small_model()
+    model = build_small_model()
     chunk_head(model, rows=7)
     head = find_chunked_head(model)
     assert head is not None
@@ -92,18 +92,17 @@ def test_only_one_chunk_of_logits_exists_at_a_time() -> None:
     head._layer = lambda hidden: chunk_rows.append(hidden.shape[0]) or layer(hidden)
 
     loss, _ = SupervisedObjective(SAMPLES, 16, True).batch_sums(model, range(3))
-    answers = sum(sample.answer_tokens for sample in SAMPLES)
-    forward = len(chunk_rows)
+    answer_tokens = sum(sample.answer_tokens for sample in SAMPLES)
+    forward_count = len(chunk_rows)
     loss.backward()
 
     assert max(chunk_rows) == 7
-    assert (
-        sum(chunk_rows[:forward]) == sum(chunk_rows[forward:]) == answers
-    )  # recomputed in the backward pass
+    # the backward pass recomputes the chunks
+    assert sum(chunk_rows[:forward_count]) == sum(chunk_rows[forward_count:]) == answer_tokens
 
 
 def test_without_targets_the_model_returns_logits() -> None:
-    full, chunked = small_model(), small_model()
+    full, chunked = build_small_model(), build_small_model()
     chunk_head(chunked, rows=2)
     tokens = torch.arange(5, 12)[None]
     assert torch.equal(full(input_ids=tokens).logits, chunked(input_ids=tokens).logits)

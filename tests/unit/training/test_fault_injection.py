@@ -5,14 +5,11 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from twin_assets.training.fault_injection import (
-    SHUFFLED_ANSWERS,
-    inject_fault,
-)
+from twin_assets.training.fault_injection import SHUFFLED_ANSWERS, inject_fault
 from twin_resources.errors import TwinError
 
 
-def samples(documents: dict[str, int]) -> pl.DataFrame:
+def build_samples(documents: dict[str, int]) -> pl.DataFrame:
     rows = [
         {
             "sample_id": f"{document}-{number}",
@@ -29,7 +26,7 @@ def samples(documents: dict[str, int]) -> pl.DataFrame:
 
 
 def test_each_question_gets_the_answer_of_another_document() -> None:
-    original = samples({"a": 5, "b": 1, "c": 4, "d": 2})
+    original = build_samples({"a": 5, "b": 1, "c": 4, "d": 2})
     corrupted = inject_fault(original, SHUFFLED_ANSWERS, seed=3)
     assert corrupted.schema == original.schema
     for document, messages in corrupted.select("document_id", "messages").iter_rows():
@@ -42,9 +39,9 @@ def test_each_question_gets_the_answer_of_another_document() -> None:
 
 def test_a_single_document_cannot_be_corrupted() -> None:
     with pytest.raises(TwinError, match="3 of 4 samples"):
-        inject_fault(samples({"a": 3, "b": 1}), SHUFFLED_ANSWERS, seed=1)
+        inject_fault(build_samples({"a": 3, "b": 1}), SHUFFLED_ANSWERS, seed=1)
 
 
 def test_an_unknown_method_is_an_error() -> None:
     with pytest.raises(TwinError, match="an unknown method"):
-        inject_fault(samples({"a": 1, "b": 1}), "upside_down", seed=1)
+        inject_fault(build_samples({"a": 1, "b": 1}), "upside_down", seed=1)

@@ -19,15 +19,15 @@ from twin_resources.errors import TwinError
 def test_every_rank_has_a_gpu(
     monkeypatch: pytest.MonkeyPatch, gpus: int, ranks_here: int, has_enough: bool
 ) -> None:
-    def job(recipe: str) -> Job:
+    def make_job(recipe: str) -> Job:
         return Job(Path("job"), "tiny", Path("tiny"), ranks_here, load_recipe(recipe))
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks_here))
-    require_gpus(job("smollm2-135m-cpu"))
+    require_gpus(make_job("smollm2-135m-cpu"))
     if has_enough:
-        require_gpus(job("llama-3.1-8b-lora"))
+        require_gpus(make_job("llama-3.1-8b-lora"))
         return
     with pytest.raises(TwinError, match="TWIN_TRAIN_RANKS") as error:
-        require_gpus(job("llama-3.1-8b-lora"))
+        require_gpus(make_job("llama-3.1-8b-lora"))
     assert error.value.found == f"{gpus} GPUs"

@@ -63,11 +63,11 @@ def test_samples_without_own_positions_affect_each_other(model: Any) -> None:
 
 
 def test_other_samples_in_the_row_change_nothing(model: Any) -> None:
-    first = packed_answer_losses(model, SAMPLES[:2], BUCKET)
-    others = [make_sample("other", 21, 20), SAMPLES[1]]
-    second = packed_answer_losses(model, others, BUCKET)
+    original = packed_answer_losses(model, SAMPLES[:2], BUCKET)
+    changed_row = [make_sample("other", 21, 20), SAMPLES[1]]
+    changed = packed_answer_losses(model, changed_row, BUCKET)
     count = SAMPLES[1].answer_tokens
-    torch.testing.assert_close(first[-count:], second[-count:], atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(original[-count:], changed[-count:], atol=2e-5, rtol=1e-5)
 
 
 def test_the_gradient_equals_that_of_padded_rows(model: Any) -> None:

@@ -72,7 +72,7 @@ def test_the_documented_steps_add_a_launch_configuration(
     launch, recipe = code_of("A launch configuration", "yaml")
     (tmp_path / "launch" / "cpu-zero2-gentle.yaml").write_text(launch, encoding="utf-8")
     (tmp_path / "recipes" / f"{name}.yaml").write_text(recipe, encoding="utf-8")
-    monkeypatch.setattr(recipe_module, "_HERE", tmp_path)
+    monkeypatch.setattr(recipe_module, "_MODULE_FOLDER", tmp_path)
 
     added_recipe, original = load_recipe(name), load_recipe("smollm2-135m-cpu")
     added_job, original_job = (
@@ -163,7 +163,7 @@ def test_the_preference_stage_changes_only_rate_and_budget() -> None:
 
 
 def test_a_recipe_without_preferences_is_an_error() -> None:
-    with pytest.raises(TwinError, match="section preference"):
+    with pytest.raises(TwinError, match="no preference section"):
         _ = load_recipe(DEFAULT_RECIPE).drop_preference().required_preference
 
 

@@ -32,9 +32,7 @@ def state_on(tmp_path: Path, lines: list[str]) -> StateOnHost:
     def open_state(host: str) -> SharedState:
         folders = SharedFolders(tmp_path / host, str(tmp_path / "store"))
         return SharedState(
-            folders,
-            tmp_path / host / JOB / "state",
-            lambda message: lines.append(message["text"]),
+            folders, tmp_path / host / JOB / "state", lambda message: lines.append(message["text"])
         )
 
     return open_state

@@ -424,9 +424,7 @@ class BreakingLog:
         return SimpleNamespace(is_terminal=lambda: not self._connections)
 
 
-def test_a_log_is_complete_after_broken_connections(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_log_is_complete_after_broken_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)
     connections: list[list[str | Exception]] = [
         ["one\ntw", RuntimeError("closed")],
@@ -455,9 +453,7 @@ def submit(*failures: Exception) -> str:
     return ray_cluster.submit(BusyCluster(*failures), entrypoint="true", name="one", metadata={})
 
 
-def test_submitting_to_a_busy_cluster_is_retried(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_submitting_to_a_busy_cluster_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)
     busy = RuntimeError("500: No available agent to submit job, please try again later.")
     assert submit(busy, ConnectionError("reset"), busy) == "one"

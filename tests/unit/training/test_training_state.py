@@ -89,7 +89,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from twin_assets.training.training_state import find_last_complete_checkpoint, load_optimizer
-from twin_assets.training.training_state import load_weights, save_state, torch_optimizer
+from twin_assets.training.training_state import load_weights, save_state, unwrap_optimizer
 accelerator, folder = Accelerator(cpu=True), Path(sys.argv[1])
 
 def prepare():
@@ -115,7 +115,7 @@ parameters = list(accelerator.unwrap_model(model).named_parameters())
 checkpoint, _ = find_last_complete_checkpoint(folder)
 load_weights(parameters, checkpoint)
 load_optimizer(accelerator, parameters, optimizer, checkpoint, step=2)
-assert torch_optimizer(optimizer).param_groups[0]["fused"]
+assert unwrap_optimizer(optimizer).param_groups[0]["fused"]
 for number in (2, 3):
     step(model, optimizer, number)
 print([torch.equal(value, other) for value, other in zip(model.parameters(), expected)])

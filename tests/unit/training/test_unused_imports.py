@@ -38,7 +38,7 @@ named = list(bare.named_parameters())
 folder = train.Path(sys.argv[1])
 training_state.save_state(accelerator, named, optimizer, folder, {"step": 1})
 checkpoint, _ = training_state.find_last_complete_checkpoint(folder)
-training_state.set_master_weights(named, training_state.master_weights(named))
+training_state.set_master_weights(named, training_state.gather_master_weights(named))
 training_state.load_optimizer(accelerator, named, optimizer, checkpoint, step=1)
 print(sorted(name for name in sys.modules if name.startswith("deepspeed")))
 print(sys.modules["deepspeed"])
@@ -63,9 +63,7 @@ def test_imported_packages_stay_imported() -> None:
     assert run_imports(first="scipy") == ["mlflow", "scipy", "mlflow"]
 
 
-def test_a_rank_without_deepspeed_never_imports_it(
-    tmp_path: Path,
-) -> None:
+def test_a_rank_without_deepspeed_never_imports_it(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_DEEPSPEED, str(tmp_path)],
         capture_output=True,

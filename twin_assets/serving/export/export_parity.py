@@ -6,9 +6,9 @@ comparison for served models (`evaluation/served/parity.py`), comparing GGUF fil
 (`twin_resources/models/serving/serving_parity.py`, which is used here).
 
 The reference is the base model with its unmerged adapter in float32 (or the fully trained model).
-SmolLM2-135M was measured with matrices B of standard deviation .02. A model merged in float16
-differs by .0023 on average and .017 at most, in bfloat16 by .015 and .12. The limits for GGUF are
-those of a base model, which differs by .002 and .02, and by .1 on average if its rows are permuted.
+Measured on SmolLM2-135M with LoRA matrices B of standard deviation .02, a model merged in float16
+differs by .0023 on average and .017 at most; in bfloat16, by .015 and .12. The limits for GGUF are
+those of a base model, which differs by .002 and .02, or by .1 on average with permuted rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twin_resources.models.serving.serving_parity import QUESTIONS, verify_servi
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-TOP_TOKENS = 5  # number of likeliest tokens that are compared at each position
+TOP_TOKENS = 5  # number of most likely tokens that are compared at each position
 # allowed mean and largest difference in nats, by the dtype of the weights
 TOLERANCES: dict[str, tuple[float, float]] = {
     "adapter": (1e-5, 1e-4),
@@ -84,7 +84,7 @@ def measure_differences(
 def _compare_with_transformers(
     source: ExportSource, export: Path, *, export_format: Format, tolerance: tuple[float, float]
 ) -> LogprobDifferences:
-    """Compare the checkpoint's likeliest tokens at all positions of each prompt."""
+    """Compare the checkpoint's most likely tokens at all positions of each prompt."""
     import torch
     from transformers import AutoTokenizer
 
@@ -144,7 +144,7 @@ def _compute_logprobs(model: Any, inputs: Sequence[Any]) -> list[Any]:
 def _compare_with_llama_cpp(
     source: ExportSource, export: Path, *, export_format: Format, settings: Settings
 ) -> LogprobDifferences:
-    """Compare through a llama.cpp server that loads the export, as for a base model."""
+    """Compare using a llama.cpp server that loads the export, as for a base model."""
     from twin_resources.storage.weights.gguf_converter import write_model
 
     file = export / GGUF_NAMES[export_format]

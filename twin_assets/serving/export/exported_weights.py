@@ -41,7 +41,7 @@ class ExportSource:
         return self.model or self.base
 
 
-def find_source(checkpoint: Path) -> tuple[ExportSource, Manifest]:
+def find_export_source(checkpoint: Path) -> tuple[ExportSource, Manifest]:
     """Return the weights of a published checkpoint.
 
     Raises:
@@ -53,7 +53,7 @@ def find_source(checkpoint: Path) -> tuple[ExportSource, Manifest]:
         raise TwinError(
             f"export the checkpoint in {checkpoint}",
             found=f"its base model {manifest.base['name']} is not at {base}",
-            next_step="prepare it again (`twin up`), then export",
+            next_step="run `twin up` to prepare it again, then repeat the export",
         )
     adapter, model = checkpoint / ADAPTER_FOLDER, checkpoint / MODEL_FOLDER
     if not adapter.is_dir() and not model.is_dir():

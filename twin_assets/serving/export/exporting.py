@@ -33,7 +33,7 @@ from twin_assets.serving.export.exported_weights import (
     Dtype,
     ExportSource,
     Format,
-    find_source,
+    find_export_source,
 )
 from twin_resources.errors import TwinError
 from twin_resources.storage.storage_faults import translate_disk_full
@@ -46,7 +46,7 @@ RECORD_FILE_NAME = "export.json"
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A complete export: its folder, its size on disk, and its agreement (None if not measured)."""
+    """A complete export: its folder, its size, and its differences (None if not measured)."""
 
     folder: Path
     bytes: int
@@ -67,27 +67,28 @@ def export(
 
     Args:
         checkpoint: folder of a published checkpoint.
-        output_folder: new folder; it appears only when it is complete and, with `verify`, within
-            the limits.
+        output_folder: new folder; it appears only when the export is complete and, with `verify`,
+            within the limits.
         dtype: dtype of `merged`; GGUF files are float16, adapters float32.
         settings: settings for the model server that compares a GGUF file.
 
     Raises:
-        TwinError: the folder exists, the checkpoint has no such format, a weight does not fit, or
-            the export's log-probabilities differ too much.
+        TwinError: the folder exists, the checkpoint has no such format, a weight exceeds the range
+            of `dtype`, or the export's log-probabilities differ too much.
     """
-
-    source, manifest = find_source(checkpoint)
+    source, manifest = find_export_source(checkpoint)
     action = f"export {manifest.checkpoint[:12]} as {export_format}"
     if output_folder.exists():
-        raise TwinError(action, found=f"{output_folder} exists", next_step="specify a new folder")
+        raise TwinError(
+            action, found=f"{output_folder} already exists", next_step="specify a new folder"
+        )
     if source.adapter is None and export_format in ("adapter", "gguf-adapter"):
         raise TwinError(
             action, found="a full model without an adapter", next_step="export it as merged or gguf"
         )
     with (
         translate_disk_full(action, output_folder.parent),
-        _temporary_export(output_folder) as partial_folder,
+        _create_temporary_export(output_folder) as partial_folder,
     ):
         report(f"writing {export_format}")
         write_export(
@@ -106,7 +107,8 @@ def export(
                     next_step="report this with the base model's name; nothing was kept",
                 )
         write_json(
-            partial_folder / RECORD_FILE_NAME, _record(manifest, export_format, dtype, agreement)
+            partial_folder / RECORD_FILE_NAME,
+            _build_record(manifest, export_format, dtype, agreement),
         )
         byte_count = sum(
             path.stat().st_size for path in partial_folder.rglob("*") if path.is_file()
@@ -129,7 +131,7 @@ def write_export(
         settings: settings with the folder of the converter for architectures other than Llama.
 
     Raises:
-        TwinError: a weight does not fit `dtype`, or GGUF cannot express the model.
+        TwinError: a weight exceeds the range of `dtype`, or GGUF does not support the model.
     """
     from twin_resources.storage.weights import gguf_converter
 
@@ -156,7 +158,7 @@ def write_export(
             )
 
 
-def _record(
+def _build_record(
     manifest: Manifest, export_format: Format, dtype: Dtype, agreement: LogprobDifferences | None
 ) -> dict[str, Any]:
     """Return the record of an export's origin, without paths of this machine."""
@@ -175,7 +177,7 @@ def _record(
 
 
 @contextmanager
-def _temporary_export(output_folder: Path) -> Generator[Path]:
+def _create_temporary_export(output_folder: Path) -> Generator[Path]:
     output_folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         dir=output_folder.parent, prefix=f".{output_folder.name}-"

@@ -1,10 +1,10 @@
-"""Write the card of a published version: its origin, its licence, the gate's findings.
+"""Write the card of a published version: its origin, its licence and the gate's findings.
 
-Scope: the card's text and its YAML head, as a pure function. Out of scope: uploading
+Scope: the card's text and its YAML front matter, as a pure function. Out of scope: uploading
 (`publishing.py`), weights (`exporting.py`).
 
-The head follows https://huggingface.co/docs/hub/model-cards. `model-index` contains the numbers of
-the gate's claims, which are not independently verified.
+The front matter follows https://huggingface.co/docs/hub/model-cards. `model-index` contains the
+values of the gate's claims, which are not independently verified.
 """
 # pyright: strict
 
@@ -28,7 +28,7 @@ UNKNOWN_LICENCE = "other"
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """A published version, as its card describes it.
+    """The properties of a published version that its card describes.
 
     Attributes:
         author: the author's display name.
@@ -51,7 +51,7 @@ class PublishedVersion:
 
 
 def base_hub_name(name: str) -> str:
-    """Return a base model's name without a path of this machine."""
+    """Return a base model's name without any path on this machine."""
     if name == EMBEDDED_BASE_MODEL:
         return EMBEDDED_BASE_ON_HUB
     is_id = name.count("/") == 1 and not name.startswith(("/", ".", "~"))
@@ -59,15 +59,16 @@ def base_hub_name(name: str) -> str:
 
 
 def read_licence(card: str) -> str:
-    """Return the licence in the YAML head of a base model's card, or `other` if it names none."""
+    """Return the licence in the front matter of a base model's card, or `other` if it has none."""
     parts = card.split("---", 2)
-    yaml_head: Any = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
-    licence = yaml_head.get("license") if isinstance(yaml_head, dict) else None  # pyright: ignore
+    has_front_matter = len(parts) == 3 and not parts[0].strip()
+    front_matter: Any = yaml.safe_load(parts[1]) if has_front_matter else None
+    licence = front_matter.get("license") if isinstance(front_matter, dict) else None  # pyright: ignore
     return str(licence or UNKNOWN_LICENCE)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def model_card(published_version: PublishedVersion) -> str:
-    """Return the card as Markdown with a YAML head, without any post, question or answer."""
+    """Return the card as Markdown with front matter, without any post, question or answer."""
     export_format = str(published_version.export["format"])
     prose_release = (
         "released" if "voice" in published_version.verdict.prose_release.forms else "not released"
@@ -87,7 +88,7 @@ def model_card(published_version: PublishedVersion) -> str:
         [
             "---",
             yaml.safe_dump(
-                _yaml_head(published_version), sort_keys=False, allow_unicode=True
+                _build_front_matter(published_version), sort_keys=False, allow_unicode=True
             ).rstrip(),
             "---",
             "",
@@ -117,7 +118,7 @@ def model_card(published_version: PublishedVersion) -> str:
     )
 
 
-def _yaml_head(published_version: PublishedVersion) -> dict[str, Any]:
+def _build_front_matter(published_version: PublishedVersion) -> dict[str, Any]:
     export_format = str(published_version.export["format"])
     return {
         "language": published_version.language,

@@ -43,7 +43,7 @@ def replace_base_folder(export: Path, *, base: str) -> dict[str, Any]:
 
 
 def ensure_no_private_folders(export: Path, folders: Iterable[Path]) -> None:
-    """Check that no text file of an export contains a path of this machine.
+    """Check that no text file of an export contains the path of a folder on this machine.
 
     Raises:
         TwinError: a file contains such a path.
@@ -60,7 +60,7 @@ def ensure_no_private_folders(export: Path, folders: Iterable[Path]) -> None:
 
 
 def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
-    """Send every file of an export in one commit; return the commit's address.
+    """Upload all files of an export in one commit; return the commit's URL.
 
     Args:
         repository: `organization/name`, created if missing. The commit removes files of an earlier
@@ -69,8 +69,8 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
         tag: tag for this commit, moved if it exists.
 
     Raises:
-        TwinError: the hub refused or cannot be reached, or the repository's visibility differs from
-            `public` (in that case nothing is sent).
+        TwinError: the hub refused the upload or cannot be reached, or the repository's visibility
+            differs from `public` (nothing is sent in that case).
     """
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -83,7 +83,7 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
             raise TwinError(
                 action,
                 found=f"the repository is already {'public' if is_public else 'private'}",
-                next_step="specify another one, or change its visibility at the hub"
+                next_step="specify another repository, or change its visibility on the hub"
                 + (", or pass --public" if is_public else ""),
             )
         commit = hub.upload_folder(

@@ -1,4 +1,4 @@
-"""Similar pairs of texts: words, shingles and sketches."""
+"""Test the search for similar texts by words, shingles and sketches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_assets.corpus.shingles import jaccard, shingles, split_words
-from twin_assets.instructions.similar_keys import estimate_similarity, find_similar_pairs, sketch
+from twin_assets.instructions.set_similarity import estimate_similarity, find_similar_pairs, sketch
 
 SETS = st.dictionaries(
     st.text("abc", min_size=1, max_size=3), st.frozensets(st.integers(0, 9), max_size=6), max_size=8
@@ -40,7 +40,7 @@ def test_text_is_split_into_words() -> None:
     assert split_words("...") == []
 
 
-def test_shingles_are_runs_of_words() -> None:
+def test_shingles_are_sequences_of_words() -> None:
     assert len(shingles("one two three four", width=3)) == 2
     assert shingles("One, two; three!", width=3) == shingles("one two three", width=3)
     assert shingles("one two", width=3) == shingles("one two", width=5)

@@ -37,18 +37,18 @@ def test_only_orphaned_ranks_of_the_same_job_are_ended(tmp_path: Path) -> None:
     exited.wait()
     jobs = {name: replace(SOME_JOB, folder=tmp_path / name) for name in ("mine", "another's")}
 
-    def begin(job: str, owner: str) -> subprocess.Popen[bytes]:
+    def start_rank(job: str, owner: str) -> subprocess.Popen[bytes]:
         words = ["-c", "import time; time.sleep(600)", "--job", str(jobs[job].path)]
-        marks = {OWNER_VARIABLE: owners[owner], ATTEMPT_ID_VARIABLE: "an earlier attempt"}
-        return subprocess.Popen([sys.executable, *words], env=os.environ | marks)
+        variables = {OWNER_VARIABLE: owners[owner], ATTEMPT_ID_VARIABLE: "an earlier attempt"}
+        return subprocess.Popen([sys.executable, *words], env=os.environ | variables)
 
-    orphan = begin("mine", "gone")
-    others = [begin("mine", "alive"), begin("another's", "gone")]
+    orphan = start_rank("mine", "gone")
+    other_ranks = [start_rank("mine", "alive"), start_rank("another's", "gone")]
     try:
         assert end_orphaned_ranks(jobs["mine"]) == 1
         assert not psutil.pid_exists(orphan.pid)
-        assert [process.poll() for process in others] == [None, None]
+        assert [process.poll() for process in other_ranks] == [None, None]
     finally:
-        for process in (orphan, *others):
+        for process in (orphan, *other_ranks):
             process.kill()
             process.wait()

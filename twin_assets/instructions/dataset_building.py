@@ -141,9 +141,9 @@ def update_dataset(
     Args:
         teacher: the model that writes the questions. Templates write them if it is None, or if it
             wrote none for a passage.
-        marks: the control tokens of the home's base models. They are not part of a version: posts
-            rarely contain one, so a different base model's list would cause a rebuild that changes
-            nothing.
+        marks: the control tokens of the home's base models. They are not part of the version,
+            because posts rarely contain one; a different base model would cause a rebuild that
+            changes nothing.
         log: function that receives progress lines, which never contain text of a post.
 
     Raises:
@@ -236,7 +236,7 @@ def _mark_leaks(samples: pl.DataFrame) -> pl.DataFrame:
                 row["question"],
                 tuple(row["answer_sketch"]),
                 row["published_at"],
-                leakage.word_runs(row["answer"]),
+                leakage.word_ngrams(row["answer"]),
             )
             for row in samples.to_dicts()
         ]
@@ -265,7 +265,7 @@ def _apply_teacher_questions(
 def _replace_lost_questions(
     draft_rows: pl.DataFrame, tables: Tables, author: str, retriever: Retriever
 ) -> tuple[pl.DataFrame, Mapping[str, Any]]:
-    """Replace badly worded questions, and those that do not find their post, with continuations.
+    """Replace questions that are badly worded or do not retrieve their post with continuations.
 
     Returns:
         The drafts, and the vectors of the questions that were searched in this run.
@@ -273,15 +273,15 @@ def _replace_lost_questions(
     is_fluent = pl.col("question").map_elements(is_fluent_question, return_dtype=pl.Boolean)
     is_continuation = pl.col("instruction_source") == f"template:{CONTINUATION}"
     question_rows = draft_rows.filter(is_fluent & ~is_continuation)
-    ranking = round_trip.update_ranks(tables, author, question_rows, retriever=retriever)
-    found_ids = set(question_rows["sample_id"].to_list()) - ranking.lost_sample_ids
-    when_kept = pl.when(pl.col("sample_id").is_in(found_ids))
+    round_trip_result = round_trip.update_ranks(tables, author, question_rows, retriever=retriever)
+    kept_ids = set(question_rows["sample_id"].to_list()) - round_trip_result.lost_sample_ids
+    when_kept = pl.when(pl.col("sample_id").is_in(kept_ids))
     return draft_rows.with_columns(
         when_kept.then("question").otherwise("continuation").alias("question"),
         when_kept.then("instruction_source")
         .otherwise(pl.lit(f"template:{CONTINUATION}"))
         .alias("instruction_source"),
-    ).drop("continuation"), ranking.vectors
+    ).drop("continuation"), round_trip_result.vectors
 
 
 def _find_contexts(

@@ -1,8 +1,7 @@
-"""Find texts with nearly the same content.
+"""Find texts with nearly the same content, as pairs of similar sets.
 
 Scope: sketches of sets of words or word sequences, and the pairs that overlap. Out of scope: the
-sets (`corpus/shingles.py`), the use of a pair (`splits.py`,
-`leakage.py`).
+sets (`corpus/shingles.py`), the use of a pair (`splits.py`, `leakage.py`).
 
 Methods: Jaccard similarity of shingles and bottom-k sketches (Broder 1997,
 https://doi.org/10.1109/SEQUEN.1997.666900). All pairs above a threshold by prefix filtering
@@ -25,7 +24,7 @@ Element = TypeVar("Element", bound=Hashable)
 
 
 def sketch(elements: Set[int], *, size: int) -> list[int]:
-    """Return the `size` smallest elements in order, a uniform sample comparable across sets."""
+    """Return the `size` smallest elements in order, a uniform sample comparable between sets."""
     return heapq.nsmallest(size, elements)
 
 
@@ -38,7 +37,7 @@ def estimate_similarity(left: Sequence[int], right: Sequence[int], *, size: int)
 def find_similar_pairs(
     left: Mapping[str, Set[Element]], right: Mapping[str, Set[Element]], *, threshold: float
 ) -> Iterator[tuple[str, str]]:
-    """Yield the keys of each left and right set with a Jaccard similarity of at least `threshold`.
+    """Yield the keys of all left and right sets with a Jaccard similarity of at least `threshold`.
 
     Two sets with such an overlap share one of their few rarest elements, so only these are indexed.
     Pairs are ordered by `left`, then `right`.
@@ -49,21 +48,22 @@ def find_similar_pairs(
             counts.update(elements)
     ranks = {element: rank for rank, (element, _) in enumerate(reversed(counts.most_common()))}
 
-    def prefix(elements: Set[Element]) -> list[Element]:
+    def select_rarest(elements: Set[Element]) -> list[Element]:
         length = len(elements) - math.ceil(threshold * len(elements)) + 1
         return heapq.nsmallest(length, elements, key=ranks.__getitem__)
 
     index: dict[Element, list[str]] = defaultdict(list)
     for key, elements in right.items():
         if elements:
-            for element in prefix(elements):
+            for element in select_rarest(elements):
                 index[element].append(key)
     positions = {key: position for position, key in enumerate(right)}
     for key, elements in left.items():
         if not elements:
             continue
-        candidates = {other for element in prefix(elements) for other in index.get(element, ())}
-        for other in sorted(candidates, key=positions.__getitem__):
-            similarity = jaccard(elements, right[other])
-            if similarity >= threshold:
-                yield key, other
+        candidates = {
+            right_key for element in select_rarest(elements) for right_key in index.get(element, ())
+        }
+        for right_key in sorted(candidates, key=positions.__getitem__):
+            if jaccard(elements, right[right_key]) >= threshold:
+                yield key, right_key

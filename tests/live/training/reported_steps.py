@@ -1,7 +1,7 @@
-"""A script that prints and reports to Dagster Pipes like rank 0, without training.
+"""Print and report to Dagster Pipes as rank 0 does, without training.
 
 Scope: the messages of twelve steps. A launcher starts it with
-`-m tests.live.training.spoken_steps --job job.json`; with STEPS_FAIL=1 it fails after the sixth.
+`-m tests.live.training.reported_steps --job job.json`; with STEPS_FAIL=1 it fails after the sixth.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twin_assets.training.ranks import open_reporter
 STEPS = 12
 
 
-def step_values(step: int) -> dict[str, float]:
+def build_step_values(step: int) -> dict[str, float]:
     return {
         "step": step,
         "steps": STEPS,
@@ -35,7 +35,7 @@ def main() -> int:
     job = parser.parse_args().job
     with open_reporter(is_main=os.environ.get("RANK", "0") == "0") as report:
         for step in range(1, STEPS + 1):
-            report(f"progress {json.dumps(step_values(step))}")
+            report(f"progress {json.dumps(build_step_values(step))}")
             if step == 6 and os.environ.get("STEPS_FAIL"):
                 raise SystemExit(5)
     (job.parent / "output").mkdir()
