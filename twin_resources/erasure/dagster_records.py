@@ -32,7 +32,7 @@ from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite_database
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_WORKING_S
+from twin_resources.wait_limits import MAX_WORKING_S
 
 PARTITIONS_NAME, PARTITION_TAG = "authors", "dagster/partition"
 # Matching rows of these tables are deleted. In the tables of `_CLEARED_COLUMNS`, only the listed

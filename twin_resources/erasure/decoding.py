@@ -20,7 +20,7 @@ from typing import Any
 
 from twin_resources.erasure.erasure_target import ErasureTarget, iter_texts
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_IDLE_S
+from twin_resources.wait_limits import MAX_IDLE_S
 
 _SQLITE, _GZIP = b"SQLite format 3\x00", b"\x1f\x8b"
 _PARQUET, _ARROW, _GGUF = b"PAR1", b"ARROW1", b"GGUF"

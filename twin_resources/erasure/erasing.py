@@ -31,7 +31,7 @@ from twin_resources.erasure.plan import POSTS, plan_erasure
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import TextFingerprints
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_WORKING_S
+from twin_resources.wait_limits import MAX_WORKING_S
 
 MAX_ROUNDS = 3  # data in flight during one round is erased in the next round
 

@@ -26,13 +26,13 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket, open_place
-from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE as PASSAGES
 from twin_resources.quality.judges.panel import STORED_TABLES
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.newest_versions import lease_name
 from twin_resources.storage.tables.store import StoredTable
+from twin_resources.wait_limits import MAX_WORKING_S
 
 # A row is derived from the values in these columns, so references to its key are erased too.
 DERIVATION_COLUMNS = (

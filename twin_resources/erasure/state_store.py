@@ -28,10 +28,10 @@ from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite_database
-from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.quality.ledger.ledger import LEASE as LEDGER
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.storage.state.state_tables import DAGSTER_TABLES
+from twin_resources.wait_limits import MAX_WORKING_S
 
 _EXCLUDED_TABLES = frozenset(table.name for table in journal.TABLES) | {"schema_number"}
 SETTLED_TABLE, KEYS_TABLE = "ledger_settled", "gateway_keys"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import (
     EMBEDDED_BASE_MODEL,
@@ -21,6 +20,7 @@ from twin_resources.settings import (
     MULTILINGUAL_EMBEDDER,
     Settings,
 )
+from twin_resources.wait_limits import MAX_IDLE_S
 
 _ALLOWED_NAMES = frozenset(
     (

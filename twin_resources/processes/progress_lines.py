@@ -21,8 +21,8 @@ LOG_INTERVAL_S = 3.0
 class ProgressLines:
     """A logger of lines `progress {step, steps, eta_s, message}` in a run.
 
-    A step is a passage, an answer or a prompt. The message identifies a part. Each part has its own
-    step duration, and an announced part (`expect`) counts before it starts.
+    A step is a passage, an answer or a prompt. The message identifies a part of the work. Each part
+    has its own step duration, and an announced part (`expect`) counts before it starts.
 
     Args:
         log: function that receives the lines.

@@ -21,7 +21,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from twin_resources.atomic_writes import replace_file
-from twin_resources.authors.pausing import SUFFIX
+from twin_resources.authors.pausing import PAUSE_SUFFIX
 from twin_resources.registry.rows import utc_now
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -52,7 +52,7 @@ class FileChanges:
 
 def read_author_files(folder: Path) -> dict[str, str]:
     """Return a folder's author files and pauses, by row name."""
-    paths = [*folder.glob("*.toml"), *folder.glob(f"*{SUFFIX}")]
+    paths = [*folder.glob("*.toml"), *folder.glob(f"*{PAUSE_SUFFIX}")]
     return {f"authors/{path.name}": path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 
@@ -148,7 +148,7 @@ def update_files(home: Path, stored: Mapping[str, str]) -> list[str]:
     previous_hashes, notes = dict(written_hashes), list[str]()
     for name, content in stored.items():
         file = home / name
-        if name != f"authors/{file.name}" or not file.name.endswith((".toml", SUFFIX)):
+        if name != f"authors/{file.name}" or not file.name.endswith((".toml", PAUSE_SUFFIX)):
             notes.append(f"the state store's row {name!r} is neither an author's file nor a pause")
             continue
         data = file.read_bytes() if file.exists() else None

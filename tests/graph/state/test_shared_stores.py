@@ -270,7 +270,7 @@ def test_a_follower_polls_until_it_is_stopped_despite_errors(
     follower.run(stop)
     assert waits == [0.5] * 3
     assert next(polls, "polled twice") == "polled twice"
-    assert capsys.readouterr().err == "follows the state store: RuntimeError: no row\n"
+    assert capsys.readouterr().err == "following the state store: RuntimeError: no row\n"
 
 
 def test_a_follower_reports_missing_folders_and_survives_postgresql(
@@ -284,13 +284,13 @@ def test_a_follower_reports_missing_folders_and_survives_postgresql(
         registry = Registry(state, policy_path=home.home / "of-another" / "policy.json")
         follower.poll_once()
         assert (follower.lag_reason, follower.problems) == ("", "")
-        assert capsys.readouterr().err == "follows the state store: up to date\n"
+        assert capsys.readouterr().err == "following the state store: up to date\n"
         register_version(registry, "ann", "0123", folder=str(home.home / "of-another" / NAME))
         registry.move("ann", 1, "refused", actor="gate", reason="test")
         registry.move("ann", 1, "stable", actor="person", reason="test", force=True)
     follower.poll_once()
     assert f"needs {NAME}" in follower.lag_reason
-    assert capsys.readouterr().err == f"follows the state store: {follower.lag_reason}\n"
+    assert capsys.readouterr().err == f"following the state store: {follower.lag_reason}\n"
     (home.home / NAME).mkdir(parents=True)
     now[0] += 4
     follower.poll_once()
@@ -301,7 +301,7 @@ def test_a_follower_reports_missing_folders_and_survives_postgresql(
     opened_state = follower._state
     follower._state = State(sa.create_engine("postgresql://twin@127.0.0.1:1/none"))
     follower.poll_once()
-    assert "the last state read stays in use" in follower.problems
+    assert "the state that was read last stays in use" in follower.problems
     follower._state, now[0] = opened_state, now[0] + 60
     follower.poll_once()
     assert (follower.lag_reason, follower.problems) == ("", ""), "not recovered"
@@ -309,7 +309,7 @@ def test_a_follower_reports_missing_folders_and_survives_postgresql(
     follower = Follower(shared.model_copy(update=unreachable))
     follower.poll_once()
     assert follower.lag_reason == ""
-    assert "the last state read stays in use" in follower.problems
+    assert "the state that was read last stays in use" in follower.problems
 
 
 def test_a_tick_fetches_author_files_and_a_run_names_a_missing_folder(

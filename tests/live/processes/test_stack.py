@@ -334,7 +334,7 @@ def test_stop_waits_for_another_command_while_it_works(
                 assert process.wait() == 0, "stop did not wait"
             else:
                 with pytest.raises(
-                    TwinError, match=rf"process {process.pid}\) is doing it, not done"
+                    TwinError, match=rf"process {process.pid}\) is doing this: not done"
                 ):
                     stop_stack(settings)
         finally:
