@@ -11,8 +11,8 @@ import gradio as gr
 from twin_resources.errors import TwinError
 from twin_resources.page.author_files import AuthorFiles
 from twin_resources.page.conversation import GatewayClient, group_aliases_by_author
+from twin_resources.page.escaping import escape_html
 from twin_resources.page.page_notices import render_error_notice
-from twin_resources.page.readable import escape_html
 
 DEFAULT_HEADING = "LLM Twin"
 
@@ -48,7 +48,7 @@ class AuthorPicker:
             return {}, render_error_notice(error)
 
     def author_name(self, author: str | None) -> str:
-        """Return the author's name, or the slug if the home has no file about the author."""
+        """Return the author's name, or the slug if the home has no file for the author."""
         return self.files.names().get(author or "", author or "")
 
     def build_author_dropdown(self, slugs: list[str], selected_slug: str | None) -> Any:

@@ -9,7 +9,7 @@ and would show `<author>` as an empty tag.
 from __future__ import annotations
 
 from twin_resources.errors import TwinError
-from twin_resources.page.readable import escape_html
+from twin_resources.page.escaping import escape_html
 
 
 def notice(text: str, *, is_error: bool = False) -> str:

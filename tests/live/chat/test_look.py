@@ -1,4 +1,4 @@
-"""The tab Look in a real browser: with the embedded store, and with recorded Langfuse answers."""
+"""The tab Traces in a real browser: with the embedded store, and with recorded Langfuse answers."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def stored_traces(trace_store: httpx.Client) -> httpx.Client:
 
 @pytest.fixture
 def look_tab(tab: Any, stored_traces: httpx.Client) -> Any:
-    tab.get_by_role("tab", name="Look").click()
+    tab.get_by_role("tab", name="Traces").click()
     tab.locator(".twin-traces").wait_for(timeout=WAIT_MS)
     return tab
 

@@ -30,7 +30,7 @@ from tests.live.chat.test_look import stored_traces  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.live, needs_browser]
 SIZES = {390: 844, 1400: 900}
-TABS = {"talk": "Talk", "compare": "Before | after", "look": "Look"}
+TABS = {"talk": "Talk", "compare": "Before | after", "look": "Traces"}
 OVERFLOWING = """() => [...document.querySelectorAll('.gradio-container *')].filter((node) => {
     const place = node.getBoundingClientRect();
     return place.width > 1 && place.height > 1 && getComputedStyle(node).visibility === 'visible'

@@ -310,7 +310,7 @@ def test_a_vote_with_its_comment_is_sent(tab: Any, slow_gateway: SlowGateway) ->
     comment.press("Enter")
     _, feedback = slow_gateway.wait_for("feedback", count=2)
     assert feedback == {"trace_id": vote["trace_id"], "thumb": "down", "comment": "Too stiff."}
-    assert tab.locator(NOTICE).inner_text() == "Thank you: stored."
+    assert tab.locator(NOTICE).inner_text() == "Thank you. Your feedback was stored."
     assert tab.locator(".toast-wrap .toast-body").count() == 0
 
 
