@@ -1,11 +1,11 @@
-"""The store `state`: erase from the ledger, registry, keys, evidence and tables' remembered keys.
+"""The store `state`: erase from the ledger, registry, keys, evidence and tables' stored row keys.
 
 Scope: finding the rows of the state store that contain the erased data, and erasing them
 physically. Out of scope: the tables' meaning (`state/`, `ledger/`, `access/keys.py`), the erasure
 journal, which is closed last (`journal.py`).
 
 The change detector has already bet on settled values, so their sequence must not change. The reader
-of a settled value is therefore replaced by a random word.
+of a settled value is therefore replaced by a random identifier.
 """
 # pyright: strict
 

@@ -102,7 +102,7 @@ class EmbeddedTraces:
                 for table in ("observations", "scores"):
                     sql = f"DELETE FROM {table} WHERE trace_id IN ({placeholders})"
                     erased_count += connection.execute(sql, batch).rowcount
-            # these are scores that a reader gave on other readers' answers
+            # Delete scores that a reader gave to other readers' answers.
             erased_count += delete_matching_rows(connection, "scores", target)
         rewrite_database(self.path)
         return erased_count

@@ -28,7 +28,7 @@ class AuthorPicker:
     def __init__(self, endpoint: GatewayClient, files: AuthorFiles) -> None:
         self._endpoint, self.files = endpoint, files
         with gr.Row(elem_id="head", equal_height=False):
-            self.name = gr.HTML(heading(""), padding=False, elem_id="name")
+            self.name = gr.HTML(render_heading(""), padding=False, elem_id="name")
             self.author = gr.Dropdown(
                 label="Author",
                 show_label=False,
@@ -58,7 +58,7 @@ class AuthorPicker:
         return gr.Dropdown(choices=choices, value=selected_slug, visible=len(choices) > 1)
 
 
-def heading(name: str) -> str:
+def render_heading(name: str) -> str:
     """Return the name as the page's main heading."""
     subtitle = "a program that quotes their posts" if name else ""
     return f'<h1>{escape_html(name or DEFAULT_HEADING)}</h1><p class="twin-small">{subtitle}</p>'

@@ -18,13 +18,13 @@ import gradio as gr
 from twin_resources.errors import TwinError
 from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.page import turns as chat_turns
-from twin_resources.page.author_picker import AuthorPicker, heading
+from twin_resources.page.author_picker import AuthorPicker, render_heading
 from twin_resources.page.composer import add_composer, toggle_stop_button
 from twin_resources.page.conversation import AnswersInProgress, GatewayClient, model_name
 from twin_resources.page.escaping import escape_html
 from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
 from twin_resources.page.footnotes import describe_prose, render_footnotes
-from twin_resources.page.page_notices import notice, render_error_notice
+from twin_resources.page.page_notices import render_error_notice, render_notice
 from twin_resources.page.turns import Conversations, Turn
 from twin_resources.registry.route_names import DRAFT
 
@@ -252,7 +252,7 @@ class ChatTab:
     ) -> tuple[Any, ...]:
         turns = chat_turns.parse_conversations(browser_state).get(author or "", [])
         return (
-            heading(self._author_picker.author_name(author)),
+            render_heading(self._author_picker.author_name(author)),
             _build_version_dropdown(slugs.get(author or "", [])),
             notice_html,
             _render_chat(turns),
@@ -297,7 +297,7 @@ class ChatTab:
             slugs, notice_html = await self._author_picker.load_versions()
             author = next(iter(slugs), None)
             if author is None:
-                notice_html = notice_html or notice(
+                notice_html = notice_html or render_notice(
                     "No author is available yet: run `twin up`.", is_error=True
                 )
                 yield *(gr.skip(),) * 3, notice_html, gr.skip(), gr.skip()
@@ -326,7 +326,7 @@ class ChatTab:
             turn["how"], turn["why"] = "failed", error.found
             notice_html = render_error_notice(error)
         if turn["how"] == "stopped":
-            notice_html = notice("Stopped. Only complete answers accept feedback.")
+            notice_html = render_notice("Stopped. Only complete answers accept feedback.")
         turn_index = len(turns) - 1 if turn["how"] == "whole" else None
         updates = (_render_chat(turns), conversations, turn_index, notice_html)
         yield *updates, *toggle_stop_button(False)
@@ -405,7 +405,11 @@ class ChatTab:
     ) -> tuple[Any, ...]:
         turns = chat_turns.parse_conversations(browser_state).get(author, [])
         if not _trace_id(turns, turn_index):
-            return gr.skip(), gr.skip(), notice("There is no complete answer to improve yet.")
+            return (
+                gr.skip(),
+                gr.skip(),
+                render_notice("There is no complete answer to improve yet."),
+            )
         answer = turns[turn_index or 0]["answer"]
         # Only the model's prose may need a better wording, not the author's quotations.
         return gr.Column(visible=True), extract_prose(answer).strip() or answer, ""
@@ -414,19 +418,19 @@ class ChatTab:
         self, browser_state: object, author: str, turn_index: int | None, wording: str
     ) -> tuple[Any, ...]:
         if not wording.strip():
-            return notice("There is nothing to send."), gr.skip()
+            return render_notice("There is nothing to send."), gr.skip()
         trace = _trace_id(chat_turns.parse_conversations(browser_state).get(author, []), turn_index)
         reply, is_stored = await self._send_feedback(trace_id=trace, edit=wording.strip())
         return reply, gr.Column(visible=not is_stored)
 
     async def _send_feedback(self, *, trace_id: str, **feedback: str) -> tuple[str, bool]:
         if not trace_id:
-            return notice("Only complete answers accept feedback."), False
+            return render_notice("Only complete answers accept feedback."), False
         try:
             await self._endpoint.give_feedback(trace_id, **feedback)
         except TwinError as error:
             return render_error_notice(error), False
-        return notice("Thank you. Your feedback was stored."), True
+        return render_notice("Thank you. Your feedback was stored."), True
 
 
 def _trace_id(turns: Sequence[Turn], turn_index: int | None) -> str:

@@ -31,7 +31,7 @@ from twin_resources.page.conversation import (
 from twin_resources.page.escaping import escape_html
 from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
 from twin_resources.page.footnotes import format_cost, render_trace_link
-from twin_resources.page.page_notices import notice, render_error_notice
+from twin_resources.page.page_notices import render_error_notice, render_notice
 from twin_resources.page.plain_names import version_name
 from twin_resources.page.turns import Turn
 
@@ -142,12 +142,12 @@ class ComparisonTab:
         aliases_by_author, notice_html = await self._author_picker.load_versions()
         if AFTER not in aliases_by_author.get(author, []):
             name = self._author_picker.author_name(author) or "anyone"
-            return notice_html or notice(
+            return notice_html or render_notice(
                 f"No tuned version of {name} has been released yet, so there is nothing to compare."
             )
         if author in await self._answer_models():
             name = self._author_picker.author_name(author)
-            return notice(
+            return render_notice(
                 f"An answer model answers for {name} until a tuned version is better, so there is "
                 "nothing to compare yet."
             )
@@ -249,7 +249,7 @@ class ComparisonTab:
                 *_render_sides(state, is_revealed=True),
                 gr.skip(),
                 gr.Row(visible=False),
-                notice(message),
+                render_notice(message),
             )
 
         return vote

@@ -25,7 +25,7 @@ from twin_resources.observability.langfuse.trace_reading import (
 )
 from twin_resources.page.author_picker import AuthorPicker, render_plots
 from twin_resources.page.events import UNQUEUED_EVENT
-from twin_resources.page.page_notices import notice, render_error_notice
+from twin_resources.page.page_notices import render_error_notice, render_notice
 from twin_resources.page.plain_names import version_name
 from twin_resources.page.spending import read_spending, render_spending
 from twin_resources.page.trace_pages import render_trace, render_trace_list
@@ -243,7 +243,7 @@ class TracesTab:
     def _render_figures(self, author: str | None) -> str:
         """Return the spending and the newest report's plots as HTML."""
         if not author:
-            return notice("No author is available yet.")
+            return render_notice("No author is available yet.")
         spending_html = render_spending(read_spending(self._settings))
         return f'<div class="twin-figures">{spending_html}{self._render_plots(author)}</div>'
 

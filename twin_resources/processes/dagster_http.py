@@ -84,7 +84,7 @@ class DagsterHTTP:
 
     @contextmanager
     def launch_lock(self) -> Generator[None]:
-        """Let only one process of a home at a time look for a run and launch one.
+        """Allow only one process of a home at a time to look for a run and launch one.
 
         Otherwise, two `twin up` commands in the same second would each launch a run. A client
         without a folder does not lock.

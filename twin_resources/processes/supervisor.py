@@ -184,7 +184,7 @@ def render_configuration(
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
-    # supervisord stops the programs of a group at the same time, but ungrouped ones in sequence.
+    # supervisord stops the programs of a group at the same time, but other programs in sequence.
     lines += [f"[group:{GROUP}]", f"programs={','.join(program.name for program in programs)}"]
     for program in programs:
         withheld_assignments = ",".join(f'{name}=""' for name in program.withheld_variables)

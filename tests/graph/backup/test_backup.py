@@ -124,12 +124,12 @@ def hashes(settings: Settings) -> dict[str, Any]:
         "tables": versions,
         "rows": rows,
         "versions": registry_versions,
-        "policy": plain(policy_of(policy)),
+        "policy": plain(policy_content(policy)),
         "files": files,
     }
 
 
-def policy_of(policy: Policy) -> dict[str, Any]:
+def policy_content(policy: Policy) -> dict[str, Any]:
     return {slug: vars(author) for slug, author in policy.authors.items()}
 
 
@@ -287,7 +287,7 @@ def test_a_restore_overwrites_nothing(
     full_home: Settings, saved: str, postgresql_url: str, tmp_path: Path
 ) -> None:
     before = hashes(full_home)
-    with pytest.raises(TwinError, match=r"something in .*--home NEW"):
+    with pytest.raises(TwinError, match=r"is not empty.*--home NEW"):
         restore(full_home, saved, report=ignore)
     restored = new_home(full_home, "new", state_url=postgresql_url)
     restore(restored, saved, report=ignore)
@@ -309,7 +309,7 @@ def test_a_second_restore_into_the_same_home_is_refused(full_home: Settings, sav
 
     def restore_again(_line: str) -> None:
         if not errors:
-            with pytest.raises(TwinError, match="which another command fills") as error:
+            with pytest.raises(TwinError, match="another command is writing to") as error:
                 restore(restored, saved, report=ignore)
             errors.append(error.value)
 

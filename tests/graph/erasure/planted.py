@@ -19,7 +19,7 @@ from lance.file import LanceFileReader
 POST_WORD, QUESTION_WORD = "quibblestone", "wobblefinch"
 
 
-def files_of(home: Path) -> list[Path]:
+def list_files(home: Path) -> list[Path]:
     """Every file except prepared weights, which are links into another folder.
 
     Unreferenced connections are closed first, because SQLite then removes its shared files.
@@ -33,7 +33,7 @@ def files_with(home: Path, word: str) -> list[str]:
     """Files that contain the word, as plain bytes or after decoding."""
     return [
         str(path.relative_to(home))
-        for path in files_of(home)
+        for path in list_files(home)
         if any(word.lower() in text.lower() for text in decoded_texts(path))
     ]
 

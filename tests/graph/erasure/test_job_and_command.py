@@ -172,8 +172,8 @@ def test_the_command_works_without_a_stack(
 def test_both_ids_printed_by_explain_identify_the_post(used_home: UsedHome) -> None:
     instance = used_home.instance
     [post_names] = [post for post in list_posts(instance, AUTHOR) if post.source_id == POST_ID]
-    where = f"document_id = '{post_names.document_id}'"
-    chunks = instance.tables.read("document_chunks", AUTHOR, columns=["chunk_id"], where=where)
+    row_filter = f"document_id = '{post_names.document_id}'"
+    chunks = instance.tables.read("document_chunks", AUTHOR, columns=["chunk_id"], where=row_filter)
     passages = load_passages(instance.tables, AUTHOR, chunks["chunk_id"].to_list())
     trace = {"twin.author": AUTHOR}
     output = io.StringIO()

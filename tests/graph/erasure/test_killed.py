@@ -1,4 +1,4 @@
-"""A request that was interrupted before any of its steps finishes when it runs again."""
+"""A request finishes when it runs again, whichever step was interrupted."""
 
 from __future__ import annotations
 

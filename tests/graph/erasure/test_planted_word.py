@@ -24,7 +24,7 @@ def forget(used_home: UsedHome, subject: ErasureSubject, *, key_hash: str = "") 
 
 def test_the_words_are_in_every_store_before_erasure(used_home: UsedHome) -> None:
     """Without this, the other tests would pass on a home that never contained the words."""
-    places = " ".join(files_with(used_home.settings.home, POST_WORD))
+    matching_paths = " ".join(files_with(used_home.settings.home, POST_WORD))
     for name in (
         "raw_posts.lance",
         "cleaned_documents.lance",
@@ -38,7 +38,7 @@ def test_the_words_are_in_every_store_before_erasure(used_home: UsedHome) -> Non
         "dagster/history/runs/",
         "compute_logs",
     ):
-        assert name in places, places
+        assert name in matching_paths, matching_paths
     paths = " ".join(files_with(used_home.settings.home, QUESTION_WORD))
     for name in ("traces.sqlite", "state.sqlite", "outbox.sqlite", "interactions", "gateway.log"):
         assert name in paths, paths

@@ -13,7 +13,7 @@ import pytest
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
 from tests.queued_notices import queued_notices
 from tests.registered import register_version
-from tests.unit.registry.claims_beside import beside_stable
+from tests.unit.registry.claims_beside import make_stable_claims
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Outcome, ReleaseMode
 from twin_resources.registry.policy import read_policy
@@ -61,7 +61,7 @@ def judge(
         GateClaim(
             "beats_base_model", outcome == "passed", 23.5, 34.6, "perplexity 23.5, base 34.6"
         ),
-        *(beside_stable(registry, "mara") or (NO_INCUMBENT,)),
+        *(make_stable_claims(registry, "mara") or (NO_INCUMBENT,)),
     )
     verdict = Verdict("mara", checkpoint, gate, outcome, claims, "2026-01-01T00:00:00+00:00")
     registry.record_verdict(verdict)
@@ -229,11 +229,11 @@ def test_a_release_without_a_passed_verdict_is_refused(
         judge(registry, "h1", outcome)
     judge(registry, "another checkpoint")
     judge(registry, "h1", gate="gate-0")
-    for to in ("stable", "shadow", "canary"):
+    for to_state in ("stable", "shadow", "canary"):
         with pytest.raises(
             MoveRefusedError, match="no PASSED verdict of gate gate-1 for checkpoint h1"
         ):
-            registry.move("mara", 1, to, actor="me", reason="please", gate_version=GATE)
+            registry.move("mara", 1, to_state, actor="me", reason="please", gate_version=GATE)
     with pytest.raises(MoveRefusedError, match="no gate version was given"):
         registry.move("mara", 1, "stable", actor="me", reason="please")
     assert states(registry) == ["candidate"]

@@ -208,7 +208,7 @@ def test_paths_of_a_shared_registry_are_relative_to_each_hosts_home(
         assert HOME_PREFIX not in str(second.find_by_checkpoint("0123"))
 
 
-def home_of(folder: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Settings:
+def open_home(folder: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Settings:
     monkeypatch.setenv("TWIN_HOME", str(folder))
     monkeypatch.setenv("TWIN_STORE_URI", str(store))
     folder.mkdir(exist_ok=True)
@@ -218,7 +218,7 @@ def home_of(folder: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Setti
 def test_a_host_fetches_the_base_model_and_embedder_of_another_host(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = home_of(home.home, monkeypatch, tmp_path / "store")
+    first = open_home(home.home, monkeypatch, tmp_path / "store")
     base, embedder, model = prepared_folder(first), embedder_folder(first), tmp_path / "model"
     for path, text in (
         (base / "r1" / "base.gguf", "GGUF"),
@@ -238,7 +238,7 @@ def test_a_host_fetches_the_base_model_and_embedder_of_another_host(
     assert share_weights(first, *paths) == [], "weights were stored twice"
     assert list((first.home / "work").iterdir()) == []
 
-    second = home_of(tmp_path / "second", monkeypatch, tmp_path / "store")
+    second = open_home(tmp_path / "second", monkeypatch, tmp_path / "store")
     assert fetch_versions(second, Policy()) == []
     fetched = prepared_folder(second) / "r1"
     record = json.loads((fetched / RECORD_FILE).read_text())
@@ -250,7 +250,7 @@ def test_a_host_fetches_the_base_model_and_embedder_of_another_host(
     (embedder / "current.json").write_text('{"revision": "e2"}')
     assert share_weights(first) == [names[1].replace("e1", "e2")]
     assert fetch_versions(second, Policy()) == [], "a second embedder was fetched"
-    third = home_of(tmp_path / "third", monkeypatch, tmp_path / "store")
+    third = open_home(tmp_path / "third", monkeypatch, tmp_path / "store")
     [message] = fetch_versions(third, Policy())
     assert "several revisions" in message
     assert (prepared_folder(third) / "r1").is_dir(), "the base model was not fetched"

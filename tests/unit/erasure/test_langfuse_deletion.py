@@ -114,7 +114,7 @@ def test_a_trace_belongs_to_its_user_or_to_the_reader_in_its_metadata(
 
 
 def test_each_deletion_is_sent_once_despite_a_daily_quota(home: Settings) -> None:
-    """Langfuse Cloud accepts 50 to 1,000 a day, and each attempt once repeated the first ones."""
+    """Langfuse Cloud accepts 50 to 1,000 deletions a day. Attempts once repeated the first ones."""
     deleted: list[str] = []
     quota = [2]
     scores = [{"id": f"s{number}", "metadata": {"twin.reader": READER}} for number in range(5)]
