@@ -162,9 +162,9 @@ def child_environment(
         "TWIN_TRACES_PORT": str(settings.traces_port),
         "TWIN_CHAT_PORT": str(settings.chat_port),
         "DAGSTER_HOME": str(settings.home / "dagster"),
-        # Timeout of the webserver and the daemon for the code server. The default of 60 s aborted
-        # starts on a busy machine. A dead server closes the connection. A slow sensor tick delays
-        # the others.
+        # How long the webserver and the daemon wait for the code server. The default of 60 s
+        # aborted starts on a busy machine. A longer wait delays other sensors after a slow tick,
+        # but a dead server still closes the connection.
         "DAGSTER_GRPC_TIMEOUT_SECONDS": str(MAX_IDLE_S),
         # matplotlib's font list would otherwise be in ~/.cache and ~/.config.
         "MPLCONFIGDIR": str(settings.home / "cache" / "matplotlib"),

@@ -19,13 +19,7 @@ from pathlib import Path
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
-from twin_resources.registry.policy import (
-    AuthorPolicy,
-    Policy,
-    ServedVersion,
-    build_policy,
-    policy_file_matches,
-)
+from twin_resources.registry.policy import Policy, build_policy, policy_file_matches
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
     ChangeToken,
@@ -215,7 +209,7 @@ def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
     if settings.store_uri:
         failures += _collect_failures(lambda: _fetch_base_and_embedder(settings, folders))
     for author, entry in policy.authors.items():
-        for version in _versions_in_use(entry):
+        for version in filter(None, (entry.stable, entry.canary)):
             paths = (version.folder, version.adapter_gguf, version.base_gguf)
             for name in sorted(set(_folder_names(settings, paths))):
                 if (settings.home / name).exists():
@@ -253,10 +247,6 @@ def _fetch_base_and_embedder(settings: Settings, folders: SharedFolders) -> None
         folders.fetch(name)
         pointer = {"revision": name.rpartition("/")[2]}
         replace_file(embedder / "current.json", json.dumps(pointer))
-
-
-def _versions_in_use(entry: AuthorPolicy) -> Iterator[ServedVersion]:
-    return (version for version in (entry.stable, entry.canary) if version is not None)
 
 
 def _folder_names(settings: Settings, paths: tuple[str | None, ...]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from tests.erasure_targets import author_target, post_target
-from tests.graph.erasure.planted import POST_WORD, decoded_texts
+from tests.graph.erasure.planted import POST_WORD, decode_texts
 from tests.graph.s3 import client_of, name_in_environment
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
@@ -53,7 +53,7 @@ def write(instance: Installation, author: str, posts: dict[str, str]) -> None:
     store_rows(instance.tables, "raw_posts", author, rows, key="source_id", schema=SCHEMA)
 
 
-def versions_with(client: Any, word: str, scratch: Path, *, prefix: str = "") -> list[str]:
+def find_versions_with(client: Any, word: str, scratch: Path, *, prefix: str = "") -> list[str]:
     """Keys of current and old object versions whose decoded content contains the word."""
     keys: list[str] = []
     pages = client.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=prefix)
@@ -62,7 +62,7 @@ def versions_with(client: Any, word: str, scratch: Path, *, prefix: str = "") ->
             path = scratch / f"{number}-{Path(item['Key']).name}"
             extra = {"VersionId": item["VersionId"]}
             client.download_file(BUCKET, item["Key"], str(path), ExtraArgs=extra)
-            if any(word in text for text in decoded_texts(path)):
+            if any(word in text for text in decode_texts(path)):
                 keys.append(item["Key"])
             path.unlink()
     return keys
@@ -76,15 +76,17 @@ def test_no_object_version_contains_a_forgotten_post(
     write(instance, "ada", {"a.md": "one", "b.md": "two"})
     write(instance, "bea", {"c.md": TEXT})
     lance_tables, target = LanceTables(instance), post_target("ada", "secret.md", TEXT)
-    assert versions_with(client, POST_WORD, tmp_path, prefix="twin/ada/")
+    assert find_versions_with(client, POST_WORD, tmp_path, prefix="twin/ada/")
     assert lance_tables.find_remaining(target)
     assert lance_tables.erase(target) == 1, "the tagged row was not erased"
-    assert versions_with(client, POST_WORD, tmp_path, prefix="twin/ada/") == []
+    assert find_versions_with(client, POST_WORD, tmp_path, prefix="twin/ada/") == []
     assert lance_tables.find_remaining(target) == []
     assert instance.tables.read("raw_posts", "ada")["source_id"].to_list() == ["a.md", "b.md"]
     tagged = instance.tables.read("raw_posts", "ada", version="training-1")
     assert tagged["source_id"].to_list() == ["a.md", "b.md"], "the tag names an old version"
-    assert versions_with(client, POST_WORD, tmp_path, prefix="twin/bea/"), "bea's post was erased"
+    assert find_versions_with(client, POST_WORD, tmp_path, prefix="twin/bea/"), (
+        "bea's post was erased"
+    )
 
 
 def test_an_erased_authors_objects_have_no_version(

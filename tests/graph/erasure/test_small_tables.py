@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tests.erasure_targets import author_target, post_target, reader_target
-from tests.graph.tables.test_forget import files_with
+from tests.graph.tables.test_forget import find_files_with
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.lance_tables import LanceTables
@@ -42,7 +42,7 @@ def write_answers(
     store_rows(lance_tables.instance.tables, "interactions", author, frame, key="trace_id")
 
 
-def trace_ids(
+def read_trace_ids(
     lance_tables: LanceTables, author: str = "ada", version: str | None = None
 ) -> list[str]:
     rows = lance_tables.instance.tables.read("interactions", author, version=version)
@@ -63,22 +63,24 @@ def test_a_reader_is_erased_from_the_tables_of_all_authors(lance_tables: LanceTa
 
     assert lance_tables.erase(GONE_READER) == 4
 
-    assert trace_ids(lance_tables) == trace_ids(lance_tables, "bea") == ["t2"]
+    assert read_trace_ids(lance_tables) == read_trace_ids(lance_tables, "bea") == ["t2"]
     assert lance_tables.find_remaining(GONE_READER) == []
-    assert files_with(table_folder(lance_tables), WORD) == []
+    assert find_files_with(table_folder(lance_tables), WORD) == []
     assert lance_tables.erase(GONE_READER) == 0
 
 
 def test_rows_deleted_by_an_edit_are_erased_from_older_versions(lance_tables: LanceTables) -> None:
     write_answers(lance_tables, ROWS)
     write_answers(lance_tables, {"t2": ROWS["t2"]})
-    assert files_with(table_folder(lance_tables), WORD), "the deleted row is in no older version"
+    assert find_files_with(table_folder(lance_tables), WORD), (
+        "the deleted row is in no older version"
+    )
 
     lance_tables.erase(GONE_READER)
 
-    assert files_with(table_folder(lance_tables), WORD) == []
+    assert find_files_with(table_folder(lance_tables), WORD) == []
     assert lance_tables.find_remaining(GONE_READER) == []
-    assert trace_ids(lance_tables) == ["t2"]
+    assert read_trace_ids(lance_tables) == ["t2"]
 
 
 def test_a_tagged_version_is_erased_and_keeps_its_tag(lance_tables: LanceTables) -> None:
@@ -88,8 +90,8 @@ def test_a_tagged_version_is_erased_and_keeps_its_tag(lance_tables: LanceTables)
 
     assert lance_tables.erase(GONE_READER) == 2, "not both rows of the tagged version were erased"
 
-    assert trace_ids(lance_tables, version="trained") == ["t2"]
-    assert files_with(table_folder(lance_tables), WORD) == []
+    assert read_trace_ids(lance_tables, version="trained") == ["t2"]
+    assert find_files_with(table_folder(lance_tables), WORD) == []
 
 
 def test_a_posts_text_is_erased_only_from_the_authors_tables(lance_tables: LanceTables) -> None:
@@ -99,8 +101,8 @@ def test_a_posts_text_is_erased_only_from_the_authors_tables(lance_tables: Lance
 
     assert lance_tables.erase(GONE_POST) == 1
 
-    assert trace_ids(lance_tables) == ["t2"]
-    assert trace_ids(lance_tables, "bea") == ["t1", "t2"], "another author's row was erased"
+    assert read_trace_ids(lance_tables) == ["t2"]
+    assert read_trace_ids(lance_tables, "bea") == ["t1", "t2"], "another author's row was erased"
     assert lance_tables.find_remaining(GONE_POST) == []
 
 
@@ -126,5 +128,5 @@ def test_only_the_erased_authors_tables_are_deleted(lance_tables: LanceTables) -
     target = author_target("ada")
     assert lance_tables.erase(target) == 1
     assert not table_folder(lance_tables).parent.exists()
-    assert trace_ids(lance_tables, "bea") == ["t1", "t2", "t3"]
+    assert read_trace_ids(lance_tables, "bea") == ["t1", "t2", "t3"]
     assert lance_tables.list_author_folders(target) == []
