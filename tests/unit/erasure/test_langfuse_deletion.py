@@ -87,7 +87,7 @@ def test_deletions_match_the_recording_and_remaining_rows_are_reported(
         "scores were still returned)"
     ) in langfuse.how
     assert langfuse.deadline == "1970-01-31"
-    assert "search it again after a day" in langfuse.how
+    assert "Search it again after a day" in langfuse.how
 
 
 @pytest.mark.parametrize(
