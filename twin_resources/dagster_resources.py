@@ -1,7 +1,7 @@
 """Define the Dagster resources that assets receive and that tests override.
 
-Scope: thin ConfigurableResource classes that read the settings and return the plain object. They
-import its module inside the method, and close opened objects when the run or tick ends.
+Scope: thin ConfigurableResource classes that read the settings and return a plain object. Each
+method imports the module of its object, and opened objects are closed when the run or tick ends.
 Out of scope: logic, which belongs in this package's modules without dagster.
 Method: https://docs.dagster.io/api/dagster/resources, `create_resource` and `yield_for_execution`
 
@@ -63,7 +63,7 @@ class _StateStoreResource(_HomeResource):
 
 
 class SettingsResource(_HomeResource):
-    """The settings of this home, which first gets what a run or a tick needs from other hosts."""
+    """The settings of this home, after it has fetched what a run or tick needs from other hosts."""
 
     def create_resource(self, context: dg.InitResourceContext) -> Settings:
         from twin_resources.registry.following import prepare_run
@@ -107,7 +107,7 @@ class EmbedderResource(_HomeResource):
 
 
 class RetrieverResource(_HomeResource):
-    """The gateway's retrieval: one function for dataset, evaluation and serving."""
+    """The gateway's retrieval, which the datasets, the evaluation and serving share."""
 
     def retriever(self) -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder

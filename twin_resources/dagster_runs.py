@@ -1,7 +1,8 @@
 """Represent Dagster runs and their log lines as values.
 
 Scope: parsing GraphQL rows into frozen values, and the `progress {json}` lines in which
-training and other long steps report. Out of scope: requesting the rows (`dagster_http.py`).
+training and other long steps report.
+Out of scope: requesting the rows (`dagster_http.py`).
 """
 # pyright: strict
 
@@ -18,10 +19,8 @@ IN_PROGRESS_STATUSES = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELI
 STATUSES_WITH_WORKER = ("STARTING", "STARTED", "CANCELING")
 DECIDED_LATER_KEY = "follows"  # metadata key of a check that another asset decides later
 FINISHED_STATUSES = ("SUCCESS", "FAILURE", "CANCELED")
-ENDED_BY_TAG, ERASURE_TAG_VALUE = (
-    "twin/ended_by",
-    "forget",
-)  # tag of a canceled run; its value for erasures
+ENDED_BY_TAG = "twin/ended_by"  # tag of a canceled run
+ERASURE_TAG_VALUE = "forget"  # value of that tag for erasures
 # The groups are in the order of the graph. They are defined in this module because the command line
 # does not import assets.
 ASSET_GROUPS = (
@@ -35,7 +34,7 @@ ASSET_GROUPS = (
     "analytics",
 )
 
-# fields that a query must request so that `parse_run` can read the row
+# Fields that a query must request so that `parse_run` can read the row.
 RUN_FIELDS = "runId jobName status creationTime startTime endTime tags { key value }"
 
 
@@ -113,7 +112,7 @@ class Event:
 
     @property
     def progress(self) -> dict[str, Any] | None:
-        """Report of a `progress {json}` line, or None for any other line."""
+        """The report in a `progress {json}` line, or None for any other line."""
         start = self.message.find("progress {")
         if start < 0:
             return None

@@ -8,21 +8,21 @@ Out of scope: reasons and their records (retrainings are rows of
 (`twin_sensors/dagster_run_records.py`), creating runs (Dagster's daemon creates them).
 
 Each component that starts runs automatically gives each reason a key, records it before requesting
-the run, and calls `next_step` on every check. Dagster never starts two runs for one key of a
+the run, and calls `decide_step` on every check. Dagster never starts two runs for one key of a
 sensor. This covers the following cases:
 
-- The daemon was killed between decision and launch, or a launch was lost: no run has the key, and
-  it is offered again under the same key.
+- The daemon was killed between decision and launch, or a launch was lost: no run has the key, so
+  the run is requested again under the same key.
 - The daemon was killed between launch and cursor: a run has the key, and Dagster skips the second.
 - Two daemons, or two code locations, look for the run in the same second and both miss it. Each
   launch is claimed in the state store (`twin_sensors/launchable_runs.py`; a retraining in its own
   row), and the second process checks again after a grace period.
 - A run failed: its key is used up, so it is retried under another key that includes the attempt.
 - A worker died: this is not yet a failure, because Dagster restarts that run.
-- `twin forget` ended a run: it is retried like a failed one.
+- `twin forget` ended a run: it is retried like a failed run.
 - A run was seen and its record was then deleted: a person removed it intentionally.
 
-A schedule needs only the claim: Dagster identifies ticks by their time and repeats one that died.
+A schedule needs only the claim: Dagster identifies ticks by their time and repeats a lost tick.
 """
 # pyright: strict
 
@@ -57,7 +57,7 @@ class RunLaunch:
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def next_step(
+def decide_step(
     runs: Sequence[Run],
     *,
     now: float,
@@ -70,7 +70,7 @@ def next_step(
 
     Args:
         runs: the runs with the attempt's key, newest first, including those that Dagster started
-            to replace one whose worker had died.
+            to replace a run whose worker had died.
         now: seconds since the epoch.
         attempt, max_attempts: the attempt's number, from 1, and the maximum number of attempts.
         retry_after_s: the delay between a failure and the next attempt; 0 retries at once,
@@ -79,8 +79,8 @@ def next_step(
 
     Returns:
         `offer` to request the attempt's run; `wait` while it is in progress or the next
-        attempt is not due; `retry` to offer the next attempt. The others are outcomes; `gone` means
-        that the record of a run that was seen is deleted.
+        attempt is not due; `retry` to request the next attempt. The others are outcomes; `gone`
+        means that the record of a run that was seen has been deleted.
     """
     if any(not run.is_finished or _will_be_restarted(run, now) for run in runs):
         return "wait"

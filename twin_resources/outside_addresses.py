@@ -1,4 +1,4 @@
-"""Check whether an address may be fetched; in this network, only configured hosts may be.
+"""Prevent server-side request forgery (SSRF): in this network, fetch only from configured hosts.
 
 Scope: resolving a host name, and the decision about its addresses.
 Out of scope: sending requests. The caller connects to the resolved address, so that a second DNS
@@ -44,7 +44,7 @@ def resolve_addresses(url: str, *, trusted_url: str) -> list[str]:
         address_infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:
         raise TwinError(
-            action, found=f"no address of that name ({error})", next_step="check the address"
+            action, found=f"the host has no address ({error})", next_step="check the URL"
         ) from error
     addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in address_infos))
     is_trusted_host = host.lower() == (urlsplit(trusted_url).hostname or "").lower()
@@ -52,9 +52,9 @@ def resolve_addresses(url: str, *, trusted_url: str) -> list[str]:
         if not _is_fetch_allowed(address, host=host, is_trusted_host=is_trusted_host):
             raise TwinError(
                 action,
-                found=f"it leads to {address}, inside this machine or network, and "
-                f"{urlsplit(trusted_url).hostname} was named",
-                next_step="name that address itself if you trust it",
+                found=f"it resolves to {address}, which is inside this machine or network; the "
+                f"configured host is {urlsplit(trusted_url).hostname}",
+                next_step="configure that address itself if you trust it",
             )
     return addresses
 

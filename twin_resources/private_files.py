@@ -1,10 +1,10 @@
 """Make the files of a home readable only by their owner.
 
-Scope: the modes of new and existing files. Out of scope: the contents of files, replacing a file's
-text (`atomic_writes.py`).
+Scope: the modes of new and existing files.
+Out of scope: the contents of files, replacing a file's text (`atomic_writes.py`).
 
-With the usual umask, every user of the machine can read a new file. State and logs contain readers'
-questions. SQLite gives the files `-wal` and `-shm` the mode of their database.
+State and logs contain readers' questions, and with the usual umask every user of the machine could
+read them. SQLite gives the files `-wal` and `-shm` the mode of their database.
 """
 # pyright: strict
 

@@ -27,7 +27,7 @@ from twin_resources.errors import TwinError
 
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
-MIN_SECRET_CHARACTERS = 32  # of TWIN_HOME_SECRET
+MIN_SECRET_CHARACTERS = 32  # minimum length of TWIN_HOME_SECRET
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # installed with the front desk
 
 _SETTINGS_MADE_CONSTANT = (
@@ -46,7 +46,7 @@ REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
         ),
         **dict.fromkeys(
             ("TWIN_BASELINE_VALUES_LATER", "TWIN_KEPT_ANSWERS"),
-            "unset it; the level that answers are held to follows the last weeks",
+            "unset it; answers are now compared with those of the last weeks",
         ),
         "TWIN_ANCHOR_SHARE": "unset it; the trial of a new version compares both versions",
         "TWIN_ROUTING_EXPLORED": "unset it; questions are no longer routed at random, and "
@@ -86,8 +86,9 @@ class Constants(BaseSettings):
     margin: float = 0.1  # ε: how much worse a new version may be than the best one
     # Tokens of held-out passages read for a model's perplexity in a gate; at least 30 passages.
     evaluation_tokens: int = Field(default=30_000, ge=0)
-    # Held-out questions that a gate asks, or all if there are fewer. A hundred determine the voice
-    # score to .11, thirty to .17; a hundred take five minutes more at the first gate.
+    # Held-out questions that a gate asks, or all if there are fewer. A hundred questions determine
+    # the voice score to within .11, thirty to within .17; a hundred take five minutes longer at the
+    # first gate.
     evaluation_questions: int = Field(default=100, ge=30)
     # Memory of each of our servers for prompts that it has read, in MiB. The next prompt with the
     # same question is answered without reading its passages again (135M: 23 KB per token).
@@ -102,8 +103,8 @@ class Constants(BaseSettings):
     # On Linux, a machine's ranks without GPUs are forked from one process that has done the
     # imports. If False, accelerate's launcher starts them, and each does its own imports.
     train_forks: bool = True
-    # Processes that answer at the one address (`twin up --gateways`). Each answers some 80
-    # quotations per CPU second and takes 350 MB.
+    # Processes that answer at one address (`twin up --gateways`). Each answers about 80 quotations
+    # per CPU second and takes 350 MB.
     gateways: int = Field(default=1, ge=1, le=64)
 
 
@@ -331,7 +332,7 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
         if os.environ.get(name):
             raise TwinError(
                 "read the settings",
-                found=f"{name}, a setting that this release does not have",
+                found=f"{name}, a setting that this release no longer has",
                 next_step=instruction,
             )
     values: dict[str, Any] = {} if home is None else {"home": Path(home)}
@@ -372,8 +373,8 @@ def load_secrets(settings: Settings) -> Secrets:
     if not path.exists():
         if settings.store_uri:
             raise TwinError(
-                "make this home's keys",
-                found="TWIN_STORE_URI, so hosts share this home, and no TWIN_HOME_SECRET",
+                "create this home's keys",
+                found="TWIN_STORE_URI is set (hosts share this home), but TWIN_HOME_SECRET is not",
                 next_step="set TWIN_HOME_SECRET to the same random text on every host, for example "
                 "to the output of `openssl rand -hex 32`",
             )
@@ -406,8 +407,8 @@ def _derive_secrets(home_secret: str) -> Secrets:
             "read TWIN_HOME_SECRET",
             found="more than two secrets, or one that is shorter than "
             f"{MIN_SECRET_CHARACTERS} characters",
-            next_step="set a random text, for example of `openssl rand -hex 32`; "
-            "to replace it, set `new,old`",
+            next_step="set it to a random text, for example the output of `openssl rand -hex 32`; "
+            "to replace a secret, set `new,old`",
         )
 
     def derive(name: str) -> str:

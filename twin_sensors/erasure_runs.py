@@ -15,7 +15,7 @@ import dagster as dg
 
 from twin_resources.dagster_runs import Run
 from twin_resources.erasure import journal
-from twin_resources.idempotent_launch import RunLaunch, next_step
+from twin_resources.idempotent_launch import RunLaunch, decide_step
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_sensors.dagster_run_records import DagsterRunRecords
@@ -84,7 +84,7 @@ def forgetting_unfinished(
     for request in journal.list_unfinished_requests(state):
         runs = records.runs_with_key(str(request.number))
         # A failed run does not end the obligation, so the sensor waits only for active runs.
-        if next_step(runs, now=time.time()) == "wait":
+        if decide_step(runs, now=time.time()) == "wait":
             continue
         # Some clouds limit deletions per day; a run postponed by this limit is not a failure.
         last_deletion_at = max(

@@ -47,7 +47,7 @@ from twin_resources.models.model_fit import (
     required_serving_memory_gb,
     weights_gb,
 )
-from twin_resources.processes.graphics_cards import list_usable_gpus
+from twin_resources.processes.gpus import list_usable_gpus
 from twin_resources.processes.processor import is_bf16_faster
 from twin_resources.storage.weights.answer_model import NO_MODEL
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.dagster_runs import Run
-from twin_resources.idempotent_launch import Step, next_step
+from twin_resources.idempotent_launch import Step, decide_step
 
 
 def run(status: str, *, ended: float | None = 100.0, **tags: str) -> Run:
@@ -51,7 +51,7 @@ def run(status: str, *, ended: float | None = 100.0, **tags: str) -> Run:
     ],
 )
 def test_a_check_gives_a_step(runs: list[Run], facts: Mapping[str, float], step: Step) -> None:
-    assert next_step(runs, now=130.0, **facts) == step  # type: ignore[arg-type]
+    assert decide_step(runs, now=130.0, **facts) == step  # type: ignore[arg-type]
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Daemon:
         """Check one reason; `killed` is before the launch or before the memory is written."""
         key = f"reason:{self.attempt}"
         runs = [run(self.runs[key], ended=0.0)] if key in self.runs else []
-        step = next_step(runs, now=500.0, attempt=self.attempt, max_attempts=3)
+        step = decide_step(runs, now=500.0, attempt=self.attempt, max_attempts=3)
         attempt = self.attempt + (step == "retry")
         if step in ("offer", "retry") and killed != "before the launch":
             self.runs.setdefault(f"reason:{attempt}", "STARTED")  # no key is started twice

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_IDLE_S, MAX_WORKING_S
 from twin_resources.processes.program_progress import ProgramProgress, cpu_seconds, run_for_output
+from twin_resources.wait_limits import MAX_IDLE_S, MAX_WORKING_S
 
 
 @contextmanager

@@ -86,8 +86,8 @@ def test_the_table_round_trips(home: Settings) -> None:
         ("style = { range = [1] }", "style.range = [1] is not [worst, best]"),
         ("style = { range = [2, 2] }", "is not [worst, best]"),
         ("style = { range = [0, true] }", "is not [worst, best]"),
-        ("style = { values = {} }", "style.values = {} gives no number from 0 to 1"),
-        ("style = { values = { good = 2 } }", "gives no number from 0 to 1 to each category"),
+        ("style = { values = {} }", "style.values = {} does not give each category a number"),
+        ("style = { values = { good = 2 } }", "does not give each category a number from 0 to 1"),
         ("style = { range = [0, 1], values = { a = 1 } }", "give only one"),
     ],
 )

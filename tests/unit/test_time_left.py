@@ -38,7 +38,7 @@ def pauses(rng: random.Random) -> list[float]:
 
 def one_pause(rng: random.Random) -> list[float]:
     durations = steady(rng)
-    durations[16] += 60  # another program had the cores
+    durations[16] += 60  # another program used the cores
     return durations
 
 

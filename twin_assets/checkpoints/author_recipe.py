@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from twin_assets.checkpoints.recipe import Recipe, load_launch, load_recipe
 from twin_resources.models.model_fit import MAX_RANKS, billions_of_parameters, choose_recipe
-from twin_resources.processes.graphics_cards import Card, list_usable_gpus
+from twin_resources.processes.gpus import Gpu, list_usable_gpus
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def choose_author_recipe(author: Author, settings: Settings) -> AuthorRecipe:
     return AuthorRecipe(load_recipe(choice.recipe), choice.reason)
 
 
-def list_training_gpus(settings: Settings) -> list[Card]:
-    """Return the local GPUs that training uses, or none if it runs on other machines."""
+def list_training_gpus(settings: Settings) -> list[Gpu]:
+    """Return the local GPUs that training uses; none if it runs on other machines."""
     return list_usable_gpus() if settings.train_backend == "local" else []
 
 

@@ -45,10 +45,10 @@ class ImportedPosts:
 
 def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
     """Read an author's sources and bring `raw_posts` up to date."""
-    from twin_resources.erasure.journal import forgotten_posts
+    from twin_resources.erasure.journal import read_forgotten_posts
 
     stored_posts = read_stored_import(store, author.slug)
-    erased_posts = forgotten_posts(store.state, author.slug)
+    erased_posts = read_forgotten_posts(store.state, author.slug)
     with TemporaryDirectory(prefix="twin-import-") as scratch:
         inventory = take_inventory(author.sources, include=author.include, scratch=Path(scratch))
         frame = importing.build_inventory_frame(inventory, stored_posts, erased_posts=erased_posts)

@@ -230,14 +230,14 @@ def _read_sources(
     Returns:
         The inventory, the rows of `raw_posts`, and the changes since the stored import.
     """
-    from twin_resources.erasure.journal import forgotten_posts
+    from twin_resources.erasure.journal import read_forgotten_posts
 
     with (
         _open_stored_tables(settings, slug) as tables,
         TemporaryDirectory(prefix="twin-preview-") as scratch,
     ):
         stored = imported_sources.read_stored_import(tables, slug) if tables else None
-        erased_posts = forgotten_posts(tables.state, slug) if tables else None
+        erased_posts = read_forgotten_posts(tables.state, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
         frame = importing.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
         raw = importing.read_rows(

@@ -9,7 +9,7 @@ the actual cost afterwards, each in one write transaction of the state store. Se
 runs therefore share the limits to the cent. (When requests were checked before and charged
 afterwards, 24 concurrent questions exceeded a limit tenfold.) If a process crashes in between, its
 reservation counts in full after the deadline. Spending counts on the UTC day of the reservation, so
-that no gap arises at midnight. Days never decrease: if a clock goes back, spending counts on the
+that no gap arises at midnight. Days never decrease: if a clock is set back, spending counts on the
 account's newest day.
 
 The store keeps amounts as whole nano-dollars. One token costs about 150 of them, and sums of
@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-# A request with all its attempts (300 s each) takes less time than this. The process of an older
-# reservation therefore no longer runs.
+# A request with all its attempts (300 s each) takes less time than this, so the process that made
+# an older reservation has ended.
 DEADLINE_S = 1_800.0
 
 

@@ -2,7 +2,7 @@
 
 Scope: the two tables, sums over them in one pass, closing overdue reservations, removing a
 forgotten name, and conversion to nano-dollars.
-Out of scope: limits (`spending_limits.py`), the time of a reservation (`account.py`).
+Out of scope: limits (`spending_limits.py`), making a reservation (`account.py`).
 """
 # pyright: strict
 
@@ -84,20 +84,20 @@ def spending_key(row: Any) -> dict[str, str]:
     return {"day": row.day, "purpose": row.purpose, "author": row.author, "key": row.key}
 
 
-def spending_key_conditions(line: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
-    return [spending.c[name] == value for name, value in line.items()]
+def spending_key_conditions(key_fields: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+    return [spending.c[name] == value for name, value in key_fields.items()]
 
 
 def add_spending(
-    connection: sa.Connection, line: Mapping[str, str], nano: int, requests: int
+    connection: sa.Connection, key_fields: Mapping[str, str], nano: int, requests: int
 ) -> None:
     result = connection.execute(
         sa.update(spending)
-        .where(*spending_key_conditions(line))
+        .where(*spending_key_conditions(key_fields))
         .values(nano=spending.c.nano + nano, requests=spending.c.requests + requests)
     )
     if result.rowcount == 0:
-        connection.execute(sa.insert(spending).values(**line, nano=nano, requests=requests))
+        connection.execute(sa.insert(spending).values(**key_fields, nano=nano, requests=requests))
 
 
 def close_reservation(
@@ -131,7 +131,7 @@ def close_overdue_reservations(connection: sa.Connection, now: float) -> None:
 
 
 def sum_by_limit(
-    connection: sa.Connection, table: sa.Table, lines: Sequence[ApplicableLimit], moment: datetime
+    connection: sa.Connection, table: sa.Table, limits: Sequence[ApplicableLimit], moment: datetime
 ) -> list[int]:
     """Return the nano-dollars for each limit, in one pass over the month's rows."""
     columns = [
@@ -140,8 +140,8 @@ def sum_by_limit(
                 sa.case(
                     (
                         sa.and_(
-                            _scope_condition(table, line),
-                            period_condition(table, line.period, moment),
+                            _scope_condition(table, limit),
+                            period_condition(table, limit.period, moment),
                         ),
                         table.c.nano,
                     ),
@@ -150,7 +150,7 @@ def sum_by_limit(
             ),
             0,
         )
-        for line in lines
+        for limit in limits
     ]
     in_month = period_condition(table, "month", moment)
     status_conditions = [table.c.status == "open"] if table is reservations else []
@@ -167,8 +167,8 @@ def newest_day(connection: sa.Connection) -> str:
     return max(str(connection.execute(statement).scalar() or "") for statement in day_queries)
 
 
-def _scope_condition(table: sa.Table, line: ApplicableLimit) -> sa.ColumnElement[bool]:
-    return sa.true() if line.scope == "home" else table.c[line.scope] == line.name
+def _scope_condition(table: sa.Table, limit: ApplicableLimit) -> sa.ColumnElement[bool]:
+    return sa.true() if limit.scope == "home" else table.c[limit.scope] == limit.name
 
 
 def period_condition(table: sa.Table, period: Period, moment: datetime) -> sa.ColumnElement[bool]:
@@ -187,7 +187,7 @@ def to_nano_dollars(usd: float, *, round_up: bool = False) -> int:
         ValueError: if the amount is negative or not finite.
     """
     if not math.isfinite(usd) or usd < 0:
-        raise ValueError(f"an amount of money is zero or more US dollars, not {usd}")
+        raise ValueError(f"an amount of money must be zero or more US dollars, not {usd}")
     # The first rounding is needed because 0.1 + 0.2 is slightly above 0.3, which must not cost
     # another nano-dollar.
     nano_dollars = round(usd * NANO_PER_DOLLAR, 3)

@@ -91,11 +91,11 @@ class Key:
     Attributes:
         reader: 16 hexadecimal digits derived from the key, which identify a reader in traces and
             scores.
-        role: `admin` and `reader` may only ask; edits of an `author` may become training data; a
+        role: `admin` and `reader` may only ask; edits by an `author` may become training data; a
             `site` asks on behalf of its own readers and names them (`user`); a `monitor` reads only
             `/metrics`.
         authors: slugs that the key may ask; `*` for all.
-        label: a name that people read.
+        label: a human-readable name.
         id: 16 hexadecimal digits that identify the key in `twin keys` and in the account. They are
             the same for all readers of a site.
         limits: see `KeyLimits`.
@@ -153,19 +153,20 @@ def add_key(
     Args:
         role: see `Key`.
         authors: slugs, or `*`.
-        label: a name that people read; unique among keys that are not revoked.
+        label: a human-readable name, unique among keys that are not revoked.
         limits: limits of the key, or None for the free aliases without other limits.
 
     Raises:
-        TwinError: an unknown role or alias, no author, an invalid limit, or a label in use.
+        TwinError: the role or an alias is unknown, there is no author, a limit is invalid, or the
+            label is in use.
     """
     limits = limits or KeyLimits()
     if role not in ROLES or not authors or not label.strip():
         raise TwinError(
-            "make a gateway key",
+            "create a gateway key",
             found=f"role {role!r}, authors {list(authors)}, label {label!r}",
-            next_step=f"choose a role from {', '.join(ROLES)}, at least one author "
-            "(or *) and a label",
+            next_step=f"set one of the roles {', '.join(ROLES)}, at least one author "
+            "(or * for all) and a label",
         )
     _check_limits(limits)
     key = "sk-twin-" + random_source.token_urlsafe(32)
@@ -177,7 +178,7 @@ def add_key(
         ).first()
         if existing_key:
             raise TwinError(
-                "make a gateway key",
+                "create a gateway key",
                 found=f"a key with the label {label!r}",
                 next_step="choose another label, or revoke that key first",
             )
@@ -206,7 +207,7 @@ def _check_limits(limits: KeyLimits) -> None:
     unknown_aliases = sorted(limits.aliases - set(ALIASES))
     if unknown_aliases:
         raise TwinError(
-            "make a gateway key",
+            "create a gateway key",
             found=f"the alias @{unknown_aliases[0]}",
             next_step=f"name one of {', '.join(f'@{alias}' for alias in ALIASES)}",
         )
@@ -214,14 +215,14 @@ def _check_limits(limits: KeyLimits) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise TwinError(
-                "make a gateway key",
+                "create a gateway key",
                 found=f"a limit of {count} {name}",
                 next_step="set 1 or more, or omit it for no limit",
             )
     usd = limits.usd_per_day
     if usd is not None and not (math.isfinite(usd) and usd >= 0):
         raise TwinError(
-            "make a gateway key",
+            "create a gateway key",
             found=f"a limit of {usd} US dollars a day",
             next_step="set 0 or more, or omit it for no limit",
         )
@@ -231,7 +232,7 @@ def revoke_key(state: State, label: str) -> None:
     """Revoke a key; requests with it are refused within a second.
 
     Raises:
-        TwinError: if no key in use has that label.
+        TwinError: if no active key has that label.
     """
     with state.transaction() as connection:
         result = connection.execute(
@@ -242,7 +243,7 @@ def revoke_key(state: State, label: str) -> None:
         if result.rowcount == 0:
             raise TwinError(
                 f"revoke the key {label!r}",
-                found="no key in use with that label",
+                found="no active key has that label",
                 next_step="list the keys with `twin keys list`",
             )
 
@@ -329,12 +330,12 @@ class Keyring:
         if cached_entry and self.clock() - cached_entry[0] < _CACHE_SECONDS:
             return cached_entry[1]
         try:
-            key = self._read(key_hash, token)
+            key = self._read_key(key_hash, token)
         except (SQLAlchemyError, TwinError) as error:
             raise RefusedError(
                 503,
                 "keys_unreadable",
-                tried="look the key up",
+                tried="look up the key",
                 found=f"the state store does not answer ({type(error).__name__})",
                 next_step="try again; the gateway's operator should check "
                 "TWIN_STATE_URL and the log",
@@ -348,7 +349,7 @@ class Keyring:
     def _key_store(self) -> State:
         return self.open_state()
 
-    def _read(self, key_hash: str, token: str) -> Key | None:
+    def _read_key(self, key_hash: str, token: str) -> Key | None:
         with self._key_store.read_transaction() as connection:
             row = connection.execute(
                 _select_keys_with_limits().where(

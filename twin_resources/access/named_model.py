@@ -1,8 +1,8 @@
 """Find the address and cost of a model configured for the home (teacher, judge).
 
-Scope: deriving both from the LiteLLM name and the environment, and the pause before a retry. Out of
-scope: asking the model (`paid_completion.py`), permission to send it posts
-(`consent.py`), the account (`gateway/`).
+Scope: deriving both from the LiteLLM name and the environment, and the pause before a retry.
+Out of scope: asking the model (`paid_completion.py`), permission to send it posts
+(`consent.py`), the account (`account.py`).
 
 LiteLLM finds a server's address in the environment.
 Names: https://docs.litellm.ai/docs/providers
@@ -62,8 +62,8 @@ def classify_cost(model: str, environ: Mapping[str, str]) -> Cost:
     """Return whether an answer costs money according to LiteLLM's price map.
 
     A self-hosted server without a price in the map is free. Self-hosted servers are vLLM, Ollama
-    and similar, and any address on this machine or in a private network. For other servers, the
-    cost is then unknown.
+    and similar, and any address on this machine or in a private network. For any other server
+    without a price, the cost is unknown.
     """
     from twin_resources.access.paid_budget import answer_price_usd
 

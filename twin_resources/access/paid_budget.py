@@ -40,14 +40,15 @@ if TYPE_CHECKING:
     from twin_resources.router.pacing import RemainingBudget
 
 # LiteLLM includes this model's tokenizer. It would fetch the tokenizers of other families from the
-# model hub, and gave up one such attempt after 24 s.
+# model hub; one such attempt failed after 24 s.
 _COUNTING_MODEL = "gpt-4o"
 _SAME_TOKENIZER_PROVIDERS = frozenset({"openai", "azure", "text-completion-openai"})
 # Llama's, Mistral's and Claude's tokenizers produce up to 1.6 times as many tokens for the same
 # prose.
 _OTHER_TOKENIZERS_FACTOR = 2
 _TEMPLATE_TOKENS = 64  # tokens that a provider's own template may add
-# OpenAI counts these tokens at the start of an answer; without them, 1.007 times a limit was spent.
+# OpenAI counts these tokens at the start of an answer; without them, spending reached 1.007 times a
+# limit.
 _ANSWER_START_TOKENS = 3
 _REQUEST_TIMEOUT_STATUS = 408
 # This covers one attempt with its timeout, and a margin; see `account.DEADLINE_S`.
@@ -66,7 +67,7 @@ def answer_price_usd(
         TwinError: if the map has no price for the model.
     """
     try:
-        prompt_usd, answer_usd = _litellm().cost_per_token(
+        prompt_usd, answer_usd = _import_litellm().cost_per_token(
             model=model,
             prompt_tokens=prompt_tokens,
             completion_tokens=answer_tokens,
@@ -82,7 +83,7 @@ def answer_price_usd(
 
 
 @cache
-def _litellm() -> Any:
+def _import_litellm() -> Any:
     """Import LiteLLM with its bundled price map."""
     # Without this variable, LiteLLM fetches its map from GitHub at import.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -93,13 +94,13 @@ def _litellm() -> Any:
 
 def count_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """Return the number of tokens in a prompt as OpenAI counts them, without a request."""
-    return int(_litellm().token_counter(model=_COUNTING_MODEL, messages=list(messages)))
+    return int(_import_litellm().token_counter(model=_COUNTING_MODEL, messages=list(messages)))
 
 
 def max_prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> int:
     """Return an upper bound of the provider's count of prompt tokens, for any tokenizer."""
     token_count = count_tokens(messages)
-    if _litellm().get_llm_provider(model)[1] in _SAME_TOKENIZER_PROVIDERS:
+    if _import_litellm().get_llm_provider(model)[1] in _SAME_TOKENIZER_PROVIDERS:
         return token_count + _ANSWER_START_TOKENS
     # A token is at least one byte.
     byte_count = sum(len(str(message.get("content", "")).encode()) for message in messages)
@@ -257,7 +258,7 @@ class PaidCall:
         answer_tokens = int(getattr(usage, "completion_tokens", 0) or 0)
         if not prompt_tokens + answer_tokens:
             return self.settle_interrupted() if text else self.settle_empty()
-        received_tokens = _answer_tokens([text, *self._received_texts])
+        received_tokens = _count_answer_tokens([text, *self._received_texts])
         if (
             _OTHER_TOKENIZERS_FACTOR * prompt_tokens < self.prompt_tokens
             or _OTHER_TOKENIZERS_FACTOR * answer_tokens < received_tokens
@@ -285,7 +286,7 @@ class PaidCall:
         if not self._received_texts:
             return self._settle(self.reservation.reserved_usd)
         # A piece is at least one token.
-        tokens = max(len(self._received_texts), _answer_tokens(self._received_texts))
+        tokens = max(len(self._received_texts), _count_answer_tokens(self._received_texts))
         usd = self.budget.price_usd(prompt_tokens=self.prompt_tokens, answer_tokens=tokens)
         return self._settle(min(usd, self.reservation.reserved_usd))
 
@@ -306,7 +307,7 @@ class PaidCall:
         return self.usd
 
 
-def _answer_tokens(texts: Sequence[str]) -> int:
+def _count_answer_tokens(texts: Sequence[str]) -> int:
     """Return the number of tokens in a streamed answer, without the chat markup's tokens."""
     token_count = count_tokens([{"role": "assistant", "content": "".join(texts)}])
     return token_count - count_tokens([{"role": "assistant", "content": ""}])
@@ -325,7 +326,7 @@ def budget_refusal(error: OverLimitError) -> RefusedError:
 
 
 def is_unbilled(error: BaseException) -> bool:
-    """Return whether the provider certainly computed nothing, as it refused or was not reached."""
+    """Return whether the provider certainly charges nothing: it refused, or was not reached."""
     import httpx
 
     status = int(getattr(error, "status_code", 0) or 0)
@@ -359,7 +360,7 @@ def _report_failure(settlement: Future[None]) -> None:
         )
 
 
-def provider_completion() -> Any:
+def load_provider_completion() -> Any:
     """Return LiteLLM's `completion` without telemetry and without redirects.
 
     The prompt and the key go only to the configured provider, because the client of OpenAI's

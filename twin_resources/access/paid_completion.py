@@ -1,6 +1,6 @@
-"""Send one request to a named model: reserve the most that it can cost, send it once, settle it.
+"""Send one request to a named model: reserve its maximum cost, send it once, settle its cost.
 
-Scope: one request of a teacher, a judge or a purchase of labels, with its price.
+Scope: one request to a teacher, a judge or a labelling model, with its price.
 Out of scope: readers' requests (`paid_budget.py`), limits and sums (`account.py`), retries and the
 use of the reply (the callers).
 API: https://docs.litellm.ai/docs/completion/input
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.access.paid_budget import (
     answer_price_usd,
     is_unbilled,
+    load_provider_completion,
     max_prompt_tokens,
-    provider_completion,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def max_request_usd(
     Raises:
         TwinError: the model has no price.
     """
-    # a token is at least one byte
+    # A token is at least one byte.
     schema_tokens = len(json.dumps(response_format)) if response_format else 0
     prompt_tokens = max_prompt_tokens(model, messages) + schema_tokens + _OVERHEAD_TOKENS
     return answer_price_usd(model, prompt_tokens=prompt_tokens, answer_tokens=max_tokens)
@@ -77,13 +77,13 @@ def complete(
     Args:
         budget: None for a model that costs nothing.
         response_format: JSON schema of the reply, omitted for a provider without support.
-        on_settled: function that receives the cost in US dollars, also of a failed request.
+        on_settled: function that receives the cost in US dollars, even for a failed request.
 
     Raises:
         OverLimitError: a limit is reached; nothing was sent.
         OpenAIError: the request failed; the base class of LiteLLM's errors.
     """
-    send = provider_completion()
+    send = load_provider_completion()
     max_usd, reservation = 0.0, None
     if budget is not None:
         max_usd = max_request_usd(

@@ -28,7 +28,7 @@ NO_VERSION_REASON = "no version has been released yet, and a base model's prose 
 
 @dataclass(frozen=True)
 class SentenceThreshold:
-    """The judge and the threshold that check each sentence of released prose in serving.
+    """The judge and the threshold that check each sentence of released prose during serving.
 
     Attributes:
         judge: revision of the gate's `SentenceSupport`; scores of two revisions are not comparable.

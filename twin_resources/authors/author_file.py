@@ -41,18 +41,17 @@ OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 # twice as many tokens before each reply.
 CONTEXT_TOKENS = 400
 FREQUENCY_PENALTY = 0.4  # without a penalty, a small model repeats one sentence to the end
-# Removed setting → its replacement. Without this table, a file with such a setting would silently
-# lose it.
+# Removed setting → its replacement. Without this table, such a setting would be ignored silently.
 REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
-        "base_model": "name it for the home: `twin up --base-model`, or TWIN_BASE_MODEL",
+        "base_model": "set it for the home: `twin up --base-model`, or TWIN_BASE_MODEL",
         "canary_share": "remove it: a canary answers a tenth of the requests",
         "disclosure_sentence": "write the sentence into `disclosure`",
         "fall_tolerance": "set TWIN_FALL_TOLERANCE for the home",
-        "frequency_penalty": "remove it: it is 0.4, as in the gate; a request may name another",
+        "frequency_penalty": "remove it: it is 0.4, as in the gate; a request may override it",
         "persona": "remove it: the system prompt is made from the name",
-        "presidio_model": "remove it, and names and places from the posts themselves",
-        "refused_topics": 'block the words: `[guards]` with `block_list = ["…"]` (privacy.md)',
+        "presidio_model": "remove it, and remove names and places from the posts themselves",
+        "refused_topics": 'block the words: set `block_list = ["…"]` in `[guards]` (privacy.md)',
     }
 )
 
@@ -79,7 +78,7 @@ class Author:
             `twin.disclosure`), `first` (also above the first answer of a conversation) or `each`
             (above every answer). Any other text is the author's own sentence and replaces the
             generated one in the field.
-        recipe: name of the training recipe, or the path of its file; empty for the one that fits
+        recipe: name of the training recipe, or the path of its file; empty for the recipe that fits
             the base model and the device (architecture.md, Training).
         answer_model: a larger model that answers with the author's posts until a tuned version
             beats it in a trial: a folder, a GGUF file, a hub id, or an OpenAI-compatible address

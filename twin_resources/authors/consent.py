@@ -1,4 +1,4 @@
-"""Check the author's consent to a twin, the line `consent` of the author's file.
+"""Check the author's consent to a twin: the line `consent` in the author's file.
 
 Scope: the definition of consent, and the messages about missing consent.
 Out of scope: asking for it (`commands/terminal_questions.py`), withholding posts without it
@@ -21,10 +21,10 @@ _DAY = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 
 
 def consent_date(author: Author, *, today: date | None = None) -> date | None:
-    """Return the day on which the author agreed (the first date of the line), or None.
+    """Return the day on which the author agreed (the first valid date of the line), or None.
 
     Args:
-        today: date in UTC; later dates do not count, except the next day, because of time zones.
+        today: date in UTC. Because of time zones, the next day still counts; later days do not.
     """
     latest_day = (today or datetime.now(UTC).date()).toordinal() + 1
     for match in _DAY.findall(author.consent):
@@ -41,13 +41,13 @@ def missing_consent_reason(author: Author) -> str:
     """Return why the author's file gives no consent, as a clause."""
     if not author.consent.strip():
         return f"no line `consent` in authors/{author.slug}.toml"
-    return f"no past date in `consent = {author.consent!r}` of authors/{author.slug}.toml"
+    return f"no past date in `consent = {author.consent!r}` in authors/{author.slug}.toml"
 
 
 def external_use_refusal(author: Author) -> str:
     """Return why no post may be sent to a model on another machine, or "" if it may."""
     if not author.paid:
-        return f"authors/{author.slug}.toml says paid = false"
+        return f"authors/{author.slug}.toml sets paid = false"
     return missing_consent_reason(author) if consent_date(author) is None else ""
 
 
@@ -62,5 +62,5 @@ def consent_instructions(author: Author) -> str:
     """Return an instruction that records the author's consent."""
     return (
         f"ask {author.name}, then write the date and the form in authors/{author.slug}.toml: "
-        'consent = "2026-11-21: agreed by mail", or say that it was given: twin up --consent'
+        'consent = "2026-11-21: agreed by mail", or record it with `twin up --consent`'
     )

@@ -55,7 +55,7 @@ def read_front_desk(table: Mapping[str, Any]) -> DeskTexts:
         if not isinstance(value, str):
             raise ValueError(f"{name} = {value!r} is not text")
     if table.get("danger", "-").strip() == "":
-        raise ValueError("danger is empty, but a reader in danger always gets an answer")
+        raise ValueError("danger is empty, but a reader in danger must always get an answer")
     texts: list[tuple[DeskKind, str]] = [
         (kind, str(table[kind]).strip()) for kind in DESK_KINDS if kind in table
     ]

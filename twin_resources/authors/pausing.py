@@ -16,12 +16,12 @@ from pathlib import Path
 from twin_resources.atomic_writes import replace_file
 from twin_resources.settings import Settings
 
-SUFFIX = ".paused"
+PAUSE_SUFFIX = ".paused"
 MAX_REASON_CHARACTERS = 300  # limit for display, because a person may have written the line
 
 
 def pause_file(settings: Settings, slug: str) -> Path:
-    return settings.authors_dir / f"{slug}{SUFFIX}"
+    return settings.authors_dir / f"{slug}{PAUSE_SUFFIX}"
 
 
 def pause_author(settings: Settings, slug: str, *, reason: str) -> Path:

@@ -173,7 +173,7 @@ def _parse_values(name: str, raw: object) -> tuple[tuple[str, float], ...]:
     }
     if not table or len(values) < len(table):
         raise ValueError(
-            f"{name}.values = {raw!r} gives no number from 0 to 1 to each category, as in "
+            f"{name}.values = {raw!r} does not give each category a number from 0 to 1, as in "
             "{ good = 1, bad = 0 }"
         )
     return tuple(values.items())

@@ -96,7 +96,7 @@ class BackupReader:
             raise _no_backup_error(self.address, f"no {RECORD_NAME} in it") from error
         return BackupRecord.from_json(text, address=self.address)
 
-    def write(self, saved: SavedFile, into: Path) -> None:
+    def write(self, saved: SavedFile, path: Path) -> None:
         """Write saved contents to a file and create its folder.
 
         Raises:
@@ -111,19 +111,19 @@ class BackupReader:
             content = self.open_file(f"{_FOLDER}/{saved.sha256}")
         except (KeyError, tarfile.TarError) as error:
             raise damage from error
-        with content as stream, translate_storage_errors(f"write {into}", into.parent):
-            into.parent.mkdir(parents=True, exist_ok=True)
-            with into.open("wb") as target:
+        with content as stream, translate_storage_errors(f"write {path}", path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as target:
                 shutil.copyfileobj(stream, target)
-        if hash_file(into) != saved.sha256:
+        if hash_file(path) != saved.sha256:
             raise damage
         if saved.mode:
-            into.chmod(saved.mode)
+            path.chmod(saved.mode)
 
 
 @contextmanager
 def open_backup_writer(address: str) -> Generator[BackupWriter]:
-    """Write a backup, which the block has to finish.
+    """Open a writer for a backup, which the `with` block must finish.
 
     Raises:
         TwinError: a file with that name exists, or the backup cannot be written.
@@ -157,14 +157,14 @@ def _add_to_tar(tar: tarfile.TarFile, name: str, file: Path) -> None:
         tar.addfile(member, stream)
 
 
-def _publish(partial: Path, path: Path) -> None:
+def _publish(partial_path: Path, path: Path) -> None:
     """Give a complete backup its name, unless another command has created a file of that name."""
     try:
-        path.hardlink_to(partial)
+        path.hardlink_to(partial_path)
     except FileExistsError as error:
         raise _already_exists_error(path) from error
     except OSError:  # the file system has no hard links
-        partial.rename(path)
+        partial_path.rename(path)
 
 
 def _already_exists_error(path: Path) -> TwinError:
@@ -184,7 +184,7 @@ def open_backup_reader(address: str) -> Generator[BackupReader]:
     """
     if is_object_address(address):
         store = FileStore(address)
-        store.list_files()  # `open_file` opens what was listed
+        store.list_files()  # `open_file` opens only files that were listed
         yield BackupReader(address, store.open_file)
         return
     path = Path(address).expanduser()
@@ -206,5 +206,5 @@ def _no_backup_error(address: str, detail: str) -> TwinError:
     return TwinError(
         f"read the backup {address}",
         found=f"not a complete backup ({detail})",
-        next_step="give a file or prefix that `twin backup` completed",
+        next_step="name a complete backup from `twin backup`",
     )

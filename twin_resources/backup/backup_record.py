@@ -109,7 +109,7 @@ class BackupRecord:
             raise TwinError(
                 action,
                 found=f"a {RECORD_NAME} that cannot be read ({type(error).__name__}: {error})",
-                next_step="give a backup that `twin backup` made",
+                next_step="name a backup from `twin backup`",
             ) from error
 
 

@@ -58,8 +58,8 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
 
     Raises:
         TwinError: a location is not empty, another command restores to it, the backup is
-            incomplete, or a restored table differs. In these cases the home is not created. Or the
-            weights could not be stored for other hosts; the home is complete.
+            incomplete, or a restored table differs. In these cases, the home is not created. The
+            error is also raised if weights cannot be stored for other hosts; the home then exists.
     """
     with open_backup_reader(address) as reader:
         record = reader.read_record()
@@ -121,7 +121,7 @@ def _lock_staging_folder(staging: Path) -> Generator[None]:
     except (BlockingIOError, FileExistsError) as error:
         raise TwinError(
             f"restore into {staging.with_suffix('')}",
-            found=f"{staging}, which another command fills",
+            found=f"another command is writing to {staging}",
             next_step="wait for that command; if none is running, remove the folder and try again",
         ) from error
     with lock:
@@ -183,7 +183,7 @@ def _restore_table(
     if version != table.data_version:
         raise TwinError(
             f"restore {table.asset} of {table.author}",
-            found=f"the data version {version or 'of no table'}, {table.data_version} was saved",
+            found=f"data version {version or 'none'} instead of {table.data_version}",
             next_step="use another backup, and report this with the version of llm-twin",
         )
 
@@ -199,7 +199,7 @@ def _check_empty(settings: Settings, record: BackupRecord) -> None:
     home = settings.home
     action = f"restore into {home}"
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
-        raise TwinError(action, found=f"something in {home}", next_step=next_step)
+        raise TwinError(action, found=f"{home} is not empty", next_step=next_step)
     saved_names = {
         f"{table.folder}/{saved_file.path}" for table in record.tables for saved_file in table.files
     }
@@ -219,7 +219,7 @@ def _check_empty(settings: Settings, record: BackupRecord) -> None:
 
 
 def _map_moved_paths(settings: Settings, record: BackupRecord) -> dict[str, str]:
-    """Return the mapping from old to new folders; empty if all are the same."""
+    """Return the mapping from old to new folders; empty if no folder has moved."""
     pairs = {record.home: str(settings.home), record.tables_base: settings.tables_base}
     return {} if all(old == new for old, new in pairs.items()) else pairs
 

@@ -61,7 +61,7 @@ def back_up(
         raise TwinError(
             f"back up {settings.home}",
             found=f"no state store at {file}",
-            next_step="give the home (`--home`, TWIN_HOME), or start it once with `twin up`",
+            next_step="name the home (`--home`, TWIN_HOME), or start it once with `twin up`",
         )
     with (
         open_backup_writer(address) as writer,
@@ -97,7 +97,7 @@ def _save_tables(
             with tables.lease(asset, author):
                 table = store.open_table(tables.uri(asset, author))
                 if table is None:
-                    continue  # its first write never finished
+                    continue  # the first write to this table never finished
                 check_table(table, verify_values=True)
                 table_record = store.read_record(table)
                 folder = f"{author}/{asset}.lance"

@@ -27,23 +27,23 @@ _ROWS_PER_INSERT = 1_000
 _CAST = re.compile(r"::[\w ]+(\(\d+\))?")  # a PostgreSQL cast in a default
 
 
-def save_state(address: str, into: Path) -> None:
+def save_state(address: str, path: Path) -> None:
     """Write a consistent snapshot of the state store at a URL to a SQLite file.
 
     Raises:
         StorageError: the store cannot be read, or there is not enough space.
     """
     if (file := sqlite_file(address)) is not None:
-        copy_database(file, into)
+        copy_database(file, path)
     else:
         with (
             closing(State.open(address)) as source,
-            closing(_open_sqlite_state(into)) as target,
+            closing(_open_sqlite_state(path)) as target,
             source.read_transaction() as source_connection,
             target.transaction() as target_connection,
         ):
             copy_rows(source_connection, target_connection)
-    with closing(sqlite3.connect(into)) as connection, connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         for table in LEASE_TABLES:
             connection.execute(f"DELETE FROM {table.name}")
         connection.execute("PRAGMA journal_mode = DELETE")
@@ -176,7 +176,7 @@ def replace_paths(text: str, moved_paths: Mapping[str, str]) -> str:
     """Return a text with each old folder replaced by the new one, alone or in a longer path."""
     if not moved_paths:
         return text
-    # longest first, because tables may be inside a home
+    # Longer paths come first, because tables may be inside a home.
     old_pattern = "|".join(re.escape(old) for old in sorted(moved_paths, key=len, reverse=True))
     return re.sub(
         rf"(?<![\w.-])({old_pattern})(?![\w.-])", lambda match: moved_paths[match[1]], text

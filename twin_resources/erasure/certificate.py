@@ -36,20 +36,20 @@ def write_certificate(
     target: ErasureTarget,
     *,
     number: int,
-    places: dict[str, int],
-    proved: list[str],
-    elsewhere: list[ManualStep],
+    erased_counts: dict[str, int],
+    proved_stores: list[str],
+    manual_steps: list[ManualStep],
     asked_at: float,
     done_at: float,
 ) -> Path:
-    """Write the certificate of a request with a proved erasure atomically; return its path.
+    """Write the certificate of a proved erasure atomically; return its path.
 
-    Its field `ids` has the sorted hashes of all erased identifiers, and `runs` the number of 8-word
-    runs that no decoded file contains any longer, and their hash.
+    Its field `ids` contains the sorted hashes of all erased identifiers. `runs` contains the number
+    of 8-word runs that no decoded file contains any longer, and their hash.
 
     Args:
-        places: store name → number of erased rows, files or traces.
-        proved: stores whose remaining content was decoded without a match.
+        erased_counts: store name → number of erased rows, files or traces.
+        proved_stores: stores whose remaining content was decoded without a match.
     """
     runs = target.fingerprints.runs
     document: dict[str, Any] = {
@@ -59,11 +59,11 @@ def write_certificate(
         "subject": target.subject.digest,
         "ids": sorted(hash_parts(identifier) for identifier in target.ids),
         "runs": [int(runs.size), hashlib.sha256(runs.tobytes()).hexdigest()],
-        "places": places,
-        "proved": proved,
-        # checkpoint hashes identify weights, not people; an erased author's are all deleted
+        "places": erased_counts,
+        "proved": proved_stores,
+        # Checkpoint hashes identify weights, not people; an erased author's are all deleted.
         "tainted": [] if target.is_whole_author else sorted(target.checkpoints),
-        "elsewhere": [asdict(step) for step in elsewhere],
+        "elsewhere": [asdict(step) for step in manual_steps],
         "asked_at": _format_timestamp(asked_at),
         "done_at": _format_timestamp(done_at),
     }

@@ -28,7 +28,7 @@ from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import retrainings
 
-ACTOR, REASON = "forget", "something that it was trained on was forgotten"
+ACTOR, REASON = "forget", "it was trained on data that has since been forgotten"
 WEIGHT_SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt")
 
 
@@ -48,10 +48,10 @@ class Checkpoints:
                 shutil.rmtree(folder)
             return count
         erased_count = 0
-        for author in self._authors(target):
-            erased_count += self._taint(author, target)
+        for author in self._list_authors(target):
+            erased_count += self._taint_versions(author, target)
         for folder in self._find_folders(target):
-            for path in _weight_files(folder):
+            for path in _list_weight_files(folder):
                 path.unlink()
                 erased_count += 1
         for path in self._find_reports(target):
@@ -65,12 +65,12 @@ class Checkpoints:
         locations = [
             f"{path.parent.name}: weights"
             for checkpoint_folder in self._find_folders(target)
-            for path in _weight_files(checkpoint_folder)
+            for path in _list_weight_files(checkpoint_folder)
         ]
         if target.is_whole_author:
             folder = self.instance.settings.checkpoints_dir / target.author
             locations += [f"the author's folder ({folder.name})"] if folder.exists() else []
-        for author in self._authors(target):
+        for author in self._list_authors(target):
             locations += [
                 f"v{item.version} is not tainted"
                 for item in self.instance.registry.versions(author)
@@ -81,7 +81,7 @@ class Checkpoints:
             locations += [f"{path.name}: {location}"] if location else []
         return locations
 
-    def _authors(self, target: ErasureTarget) -> list[str]:
+    def _list_authors(self, target: ErasureTarget) -> list[str]:
         return [target.author] if target.author else self.instance.registry.authors()
 
     def _find_folders(self, target: ErasureTarget) -> Iterator[Path]:
@@ -101,7 +101,7 @@ class Checkpoints:
             and path.name != "manifest.json"
         ]
 
-    def _taint(self, author: str, target: ErasureTarget) -> int:
+    def _taint_versions(self, author: str, target: ErasureTarget) -> int:
         """Taint the versions and request one rebuild; a tainted stable version stops answering."""
         state, registry = self.instance.state, self.instance.registry
         tainted_count = 0
@@ -154,14 +154,14 @@ def find_trained_checkpoints(
             and _dataset_contains_target(instance, author, pairs[checkpoint], target)
         )
     }
-    # a version whose folder was deleted or is on another machine
+    # Add versions whose folder was deleted or is on another machine.
     versions = instance.registry.versions(author)
     checkpoints |= {
         item.checkpoint
         for item in versions
         if item.checkpoint not in manifests and not item.is_answer_model  # not trained here
     }
-    # a preference-tuned checkpoint builds on its supervised parent
+    # A preference-tuned checkpoint builds on its supervised parent.
     return checkpoints | {
         trained_checkpoint
         for trained_checkpoint, preferences in pairs.items()
@@ -206,5 +206,5 @@ def _contains_target(rows: pl.DataFrame, target: ErasureTarget) -> bool:
     return any(target.matches_value(row) for row in rows.iter_rows())
 
 
-def _weight_files(folder: Path) -> Iterator[Path]:
+def _list_weight_files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.suffix in WEIGHT_SUFFIXES)

@@ -32,7 +32,7 @@ from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite_database
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_WORKING_S
+from twin_resources.wait_limits import MAX_WORKING_S
 
 PARTITIONS_NAME, PARTITION_TAG = "authors", "dagster/partition"
 # Matching rows of these tables are deleted. In the tables of `_CLEARED_COLUMNS`, only the listed
@@ -78,7 +78,7 @@ class DagsterRecords:
             if run.tags.get(PARTITION_TAG) in target.authors and run.run_id != self.own_run
         ]
         for run in active_runs:
-            self._cancel(run)
+            self._cancel_run(run)
         deadline = time.monotonic() + MAX_WORKING_S  # Dagster's monitoring ends dead runs
         for run in active_runs:
             while not self._is_finished(run.run_id):
@@ -86,7 +86,7 @@ class DagsterRecords:
                     raise TwinError(
                         f"end the run {run.run_id[:8]} of {run.job_name}",
                         found=f"it is still running after {MAX_WORKING_S:g} s",
-                        next_step="end it in the Dagster UI, repeat `twin forget`: nothing is lost",
+                        next_step="end it in the Dagster UI, then run `twin forget` again",
                     )
                 time.sleep(0.2)
         return len(active_runs)
@@ -162,7 +162,7 @@ class DagsterRecords:
         files = (path for path in (self._folder / run_id).rglob("*") if path.is_file())
         return any(find_in_file(path, target) for path in files)
 
-    def _cancel(self, run: dg.DagsterRun) -> None:
+    def _cancel_run(self, run: dg.DagsterRun) -> None:
         assert self.dagster is not None
         # Set the tag first, because waiters read it.
         self.dagster.add_run_tags(run.run_id, {ENDED_BY_TAG: ERASURE_TAG_VALUE})

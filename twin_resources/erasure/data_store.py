@@ -1,4 +1,4 @@
-"""Define a data store, which contains text or identifiers, can erase them and prove the erasure.
+"""Define a data store: it contains texts or identifiers, erases them, and proves the erasure.
 
 Scope: the interface of a store, and the installation on which stores operate.
 Out of scope: individual stores (one module each), the list of them (`data_stores.py`).

@@ -20,7 +20,7 @@ from typing import Any
 
 from twin_resources.erasure.erasure_target import ErasureTarget, iter_texts
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_IDLE_S
+from twin_resources.wait_limits import MAX_IDLE_S
 
 _SQLITE, _GZIP = b"SQLite format 3\x00", b"\x1f\x8b"
 _PARQUET, _ARROW, _GGUF = b"PAR1", b"ARROW1", b"GGUF"
@@ -96,7 +96,7 @@ def decode_file(path: Path) -> Iterator[DecodedText]:
         raise UndecodableFileError(
             f"decode {path}",
             found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            next_step="fix or remove the file, run `twin forget` again: it continues from here",
+            next_step="repair or remove the file, then run `twin forget` again to continue",
         ) from error
 
 
@@ -162,15 +162,17 @@ def _decode_lance(path: Path) -> Iterator[DecodedText]:
 
 def _decode_batch(batch: Any) -> Iterator[DecodedText]:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        yield from (DecodedText(f"column {name}", value) for value in _column_texts(column))
+        yield from (DecodedText(f"column {name}", value) for value in _iter_column_texts(column))
 
 
-def _column_texts(column: Any) -> Iterator[str]:
-    import pyarrow.types as of
+def _iter_column_texts(column: Any) -> Iterator[str]:
+    import pyarrow.types as arrow_types
 
-    if of.is_primitive(column.type) or of.is_null(column.type):
+    if arrow_types.is_primitive(column.type) or arrow_types.is_null(column.type):
         return
-    if of.is_fixed_size_list(column.type) and of.is_primitive(column.type.value_type):
+    if arrow_types.is_fixed_size_list(column.type) and arrow_types.is_primitive(
+        column.type.value_type
+    ):
         return  # vectors contain no text
     for value in column.to_pylist():
         if value is not None:

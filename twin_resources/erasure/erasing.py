@@ -3,8 +3,8 @@
 Scope: the order of the steps, resuming after a crash, and the proof.
 Out of scope: individual stores (one module each), permission to ask, Dagster's job.
 
-    plan → journal → remember the post → end runs → erase each store → decode each store
-         → certificate → journal closed → marks deleted
+    plan → journal → record the post → end runs → erase each store → decode each store
+         → write the certificate → close the journal → delete the fingerprints
 
 Each step may be repeated, and the proof also covers the steps recorded in the journal. To finish an
 interrupted request, repeat it. If a store still contains the target after a round, for example
@@ -31,7 +31,7 @@ from twin_resources.erasure.plan import POSTS, plan_erasure
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import TextFingerprints
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_WORKING_S
+from twin_resources.wait_limits import MAX_WORKING_S
 
 MAX_ROUNDS = 3  # data in flight during one round is erased in the next round
 
@@ -65,14 +65,14 @@ def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) ->
             StateStore(instance).rewrite()  # a crash after closing may have prevented this step
             return certificate_path(instance.settings.home, number)
         target = _load_or_make_plan(instance, request, request.subject)
-        _remember_post(instance, target)
+        _record_forgotten_post(instance, target)
         dagster.end_active_runs(target)
         stores = list_stores(instance, dagster=dagster, request=number)
         remaining_locations = _erase_and_prove(instance, number, stores, target)
         return _close_request(instance, request, target, stores, remaining_locations)
 
 
-def preview(
+def preview_erasure(
     instance: Installation, subject: ErasureSubject, *, dagster: RecordStore
 ) -> dict[str, list[str]]:
     """Return a subject's current locations by store, without writing anything."""
@@ -91,12 +91,12 @@ def _load_or_make_plan(
         return ErasureTarget.from_json(subject, request.plan, TextFingerprints.load(path))
     target = plan_erasure(instance, subject, key_hash=request.key_hash)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    target.fingerprints.save(path)  # before the plan, which proves nothing without fingerprints
+    target.fingerprints.save(path)  # before the plan, because a plan needs its fingerprints
     journal.write_plan(instance.state, request.number, target.to_json())
     return target
 
 
-def _remember_post(instance: Installation, target: ErasureTarget) -> None:
+def _record_forgotten_post(instance: Installation, target: ErasureTarget) -> None:
     """Record a post's hashes, so that imports from now on omit it."""
     if target.subject.kind != "post":
         return
@@ -115,7 +115,9 @@ def _remember_post(instance: Installation, target: ErasureTarget) -> None:
         }
         # Texts that remaining posts repeat are not recorded, so that imports keep those posts.
         texts = [text for text in texts if text not in other_texts]
-    journal.remember_posts(instance.state, target.author, [target.subject.name, *target.ids], texts)
+    journal.record_forgotten_posts(
+        instance.state, target.author, [target.subject.name, *target.ids], texts
+    )
 
 
 def _erase_and_prove(
@@ -155,9 +157,10 @@ def _erase_and_prove(
         if locations
     )
     raise ErasureIncompleteError(
-        f"forget (request {number})",
+        f"finish the erasure request {number}",
         found=f"data that remains or has returned after {MAX_ROUNDS} rounds: {remaining_locations}",
-        next_step="stop what writes there, then run `twin forget` again: the request stays open",
+        next_step="stop the programs that write there, then run `twin forget` again: the request "
+        "stays open",
     )
 
 
@@ -184,9 +187,9 @@ def _close_request(
         instance.settings.home,
         target,
         number=number,
-        places=journal.read_completed_steps(state, number),
-        proved=[data_store.name for data_store in stores],
-        elsewhere=manual_steps,
+        erased_counts=journal.read_completed_steps(state, number),
+        proved_stores=[data_store.name for data_store in stores],
+        manual_steps=manual_steps,
         asked_at=request.asked_at,
         done_at=closed_at,
     )
@@ -197,7 +200,7 @@ def _close_request(
     if remaining_locations := store.find_remaining_in_file(target):
         raise ErasureIncompleteError(
             f"close the erasure request {number}",
-            found=f"the state store still contains it in {', '.join(remaining_locations)}",
+            found=f"the state store still contains the target in {', '.join(remaining_locations)}",
             next_step="run `twin forget` again: a new request finds and removes it",
         )
     _delete_fingerprints(instance, number)

@@ -1,4 +1,4 @@
-"""Define the data to erase, by every name under which a store may refer to it.
+"""Define the data to erase, with every name under which a store may refer to it.
 
 Scope: subject, identifiers and fingerprints as one value, and matching rows and texts with it.
 Out of scope: finding the identifiers (`plan.py`), the stores.
@@ -72,7 +72,7 @@ class ErasureTarget:
     checkpoints: frozenset[str] = frozenset()
     published: frozenset[str] = frozenset()
     fingerprints: TextFingerprints = field(default_factory=empty_fingerprints)
-    _named: re.Pattern[str] | None = None
+    _name_pattern: re.Pattern[str] | None = None
 
     @property
     def author(self) -> str:
@@ -84,7 +84,7 @@ class ErasureTarget:
 
     def matches_text(self, text: str) -> bool:
         """Return whether a text contains a fingerprinted run, a long id or the author's name."""
-        if self.is_whole_author and self._pattern().search(text):
+        if self.is_whole_author and self._compile_name_pattern().search(text):
             return True
         return self.fingerprints.matches(text) or self._contains_id(text)
 
@@ -100,7 +100,7 @@ class ErasureTarget:
 
     def _contains_id(self, text: str) -> bool:
         for match in _TOKEN.findall(text):
-            token = match.rstrip(".:")  # without the sentence's punctuation
+            token = match.rstrip(".:")  # punctuation at the end of a sentence
             if len(token) < MIN_IDENTIFIER_LENGTH:
                 continue
             if token in self.ids:
@@ -112,8 +112,8 @@ class ErasureTarget:
                     return True
         return False
 
-    def _pattern(self) -> re.Pattern[str]:
-        if self._named is None:
+    def _compile_name_pattern(self) -> re.Pattern[str]:
+        if self._name_pattern is None:
             words = "|".join(re.escape(name) for name in sorted(self.names))
             # Another author's slug may begin with this one; file and job names extend it.
             prefix, version_suffix = (
@@ -121,8 +121,8 @@ class ErasureTarget:
                 r"(?:v\d|[0-9a-f]{12})",
             )
             pattern = re.compile(rf"{prefix}(?:{words})(?:(?![\w-])|(?=-{version_suffix}))")
-            object.__setattr__(self, "_named", pattern)
-        return cast("re.Pattern[str]", self._named)
+            object.__setattr__(self, "_name_pattern", pattern)
+        return cast("re.Pattern[str]", self._name_pattern)
 
     def to_json(self) -> str:
         """Return everything except the fingerprints, for the journal."""

@@ -50,15 +50,15 @@ class HomeFiles:
         """See `DataStore.erase`."""
         erased_count = 0
         for path in list(self.find_paths_named_after_author(target)):
-            erased_count += _remove(path)
+            erased_count += _remove_path(path)
         for path in self.list_unclaimed_files():
             if find_in_file(path, target) is None:
                 continue
             job = self._find_training_folder(path)
             if job is not None:
-                erased_count += _remove(job)
+                erased_count += _remove_path(job)
             else:
-                _clean(path, target)
+                _clean_file(path, target)
                 erased_count += 1
         return erased_count
 
@@ -66,7 +66,7 @@ class HomeFiles:
         """See `DataStore.find_remaining`."""
         home = self.instance.settings.home
         locations = [
-            f"{path.relative_to(home).parent}/… is named after it"
+            f"{path.relative_to(home).parent}/… is named after the author"
             for path in self.find_paths_named_after_author(target)
         ]
         for path in self.list_unclaimed_files():
@@ -101,7 +101,7 @@ class HomeFiles:
             yield from (
                 folder_path / name for name in matching_names if (folder_path / name).exists()
             )
-            # the caller removes a matching folder with its contents
+            # The caller removes a matching folder with its contents.
             names[:] = [name for name in names if name not in matching_names]
 
     def _list_claimed_paths(self) -> set[Path]:
@@ -126,7 +126,7 @@ class HomeFiles:
         return jobs / path.relative_to(jobs).parts[0]
 
 
-def _remove(path: Path) -> int:
+def _remove_path(path: Path) -> int:
     if path.is_dir() and not path.is_symlink():
         count = sum(file.is_file() for file in path.rglob("*"))
         shutil.rmtree(path)
@@ -135,7 +135,7 @@ def _remove(path: Path) -> int:
     return 1
 
 
-def _clean(path: Path, target: ErasureTarget) -> None:
+def _clean_file(path: Path, target: ErasureTarget) -> None:
     with path.open("rb") as stream:
         head = stream.read(len(_SQLITE))
     if head == _SQLITE:
@@ -171,7 +171,7 @@ def _clean_lines(path: Path, target: ErasureTarget) -> None:
 
 def _remove_matching_lines(lines: Iterable[str], target: ErasureTarget) -> list[str]:
     remaining_lines = [line for line in lines if not target.matches_text(line)]
-    # a match may cross lines, so remove the smallest spans that contain one
+    # A match may cross lines, so remove the smallest spans that contain a match.
     while target.matches_text("".join(remaining_lines)):
         span = _find_smallest_matching_span(remaining_lines, target)
         remaining_lines = remaining_lines[: span[0]] + remaining_lines[span[1] :]
@@ -184,7 +184,7 @@ def _find_smallest_matching_span(lines: list[str], target: ErasureTarget) -> tup
     def matches(begin: int, end: int) -> bool:
         return target.matches_text("".join(lines[begin:end]))
 
-    # the shortest prefix that contains the target, then its last part that still does
+    # Find the shortest prefix that contains the target, then the shortest suffix of this prefix.
     end = 1 + bisect_left(range(1, len(lines)), True, key=lambda end: matches(0, end))
     return bisect_left(range(1, end), True, key=lambda begin: not matches(begin, end)), end
 
@@ -195,7 +195,7 @@ def _clean_json(path: Path, target: ErasureTarget) -> None:
     except ValueError:
         path.unlink()  # a truncated document is useless
         return
-    remaining_document = _prune(document, target)
+    remaining_document = _prune_document(document, target)
     if remaining_document is _REMOVED:
         remaining_document = {}
     replace_file(path, json.dumps(remaining_document, indent=2, ensure_ascii=False) + "\n")
@@ -204,16 +204,16 @@ def _clean_json(path: Path, target: ErasureTarget) -> None:
 _REMOVED = object()
 
 
-def _prune(value: Any, target: ErasureTarget) -> Any:
+def _prune_document(value: Any, target: ErasureTarget) -> Any:
     if isinstance(value, str):
         return _REMOVED if target.matches_value(value) else value
     if isinstance(value, list):
-        parts = [_prune(item, target) for item in cast("list[Any]", value)]
+        parts = [_prune_document(item, target) for item in cast("list[Any]", value)]
         return [part for part in parts if part is not _REMOVED]
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, Any]", value)
         pruned_entries = {
-            name: _prune(item, target)
+            name: _prune_document(item, target)
             for name, item in entries.items()
             if not target.matches_value(name)
         }

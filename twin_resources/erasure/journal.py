@@ -6,7 +6,7 @@ Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9. 
 before the first step and each step may be repeated, so a crash only causes a repeated step.
 
 Until a request is done, its row contains the subject and its identifiers; then hashes replace them.
-Forgotten posts are remembered only by hashes, so that the next import omits them.
+The hashes of forgotten posts stay, so that the next import omits these posts.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ requests = sa.Table(
     sa.Column("kind", sa.String(8), nullable=False),
     sa.Column("subject_hash", sa.String(64), nullable=False, index=True),
     sa.Column("subject", sa.JSON, nullable=False),  # {} once the request is done
-    sa.Column("plan", sa.Text, nullable=False),  # `ErasureTarget.to_json`; empty before and after
+    sa.Column("plan", sa.Text, nullable=False),  # `ErasureTarget.to_json`; empty once done
     sa.Column("asked_by", sa.Text, nullable=False),
     sa.Column("asked_at", sa.Double, nullable=False),
     sa.Column("done_at", sa.Double),
@@ -44,7 +44,7 @@ steps = sa.Table(
     sa.Column("erased", sa.Integer, nullable=False),
     sa.Column("ended_at", sa.Double, nullable=False),
 )
-remembered = sa.Table(
+forgotten_post_hashes = sa.Table(
     "forgotten_posts",
     _metadata,
     sa.Column("hash", sa.String(64), primary_key=True),
@@ -59,7 +59,7 @@ deletions = sa.Table(
     sa.Column("hash", sa.String(64), primary_key=True),
     sa.Column("asked_at", sa.Double, nullable=False),
 )
-TABLES = (requests, steps, remembered, deletions)
+TABLES = (requests, steps, forgotten_post_hashes, deletions)
 POSTPONED = ""
 
 
@@ -139,7 +139,7 @@ def find_request(state: State, number: int) -> ErasureRequest:
         raise TwinError(
             f"find the erasure request {number}",
             found="no such request in the state store",
-            next_step="make a new request: `twin forget --post ID`",
+            next_step="make a new request with `twin forget`",
         )
     return _build_request(first_row)
 
@@ -226,10 +226,10 @@ def close_request(state: State, number: int, certificate: str) -> None:
 # Forgotten posts
 
 
-def remember_posts(
+def record_forgotten_posts(
     state: State, author: str, source_ids: Iterable[str], texts: Iterable[str]
 ) -> None:
-    """Remember posts by hashes, so that an import omits them.
+    """Record hashes of posts, so that an import omits the posts.
 
     Args:
         source_ids: ids of the posts.
@@ -241,8 +241,12 @@ def remember_posts(
     with state.transaction() as connection:
         now = state.now(connection)
         for post_hash in sorted(hashes):
-            connection.execute(sa.delete(remembered).where(remembered.c.hash == post_hash))
-            connection.execute(sa.insert(remembered).values(hash=post_hash, forgotten_at=now))
+            connection.execute(
+                sa.delete(forgotten_post_hashes).where(forgotten_post_hashes.c.hash == post_hash)
+            )
+            connection.execute(
+                sa.insert(forgotten_post_hashes).values(hash=post_hash, forgotten_at=now)
+            )
 
 
 @dataclass(frozen=True)
@@ -261,23 +265,23 @@ class ErasedPosts:
         return bool(self.hashes) and hash_parts("text", self.author, content_hash) in self.hashes
 
 
-def forgotten_posts(state: State, author: str) -> ErasedPosts:
+def read_forgotten_posts(state: State, author: str) -> ErasedPosts:
     """Return the forgotten posts that an import of this author omits."""
     open_journal(state)
     with state.read_transaction() as connection:
-        hashes = connection.execute(sa.select(remembered.c.hash)).scalars()
+        hashes = connection.execute(sa.select(forgotten_post_hashes.c.hash)).scalars()
         return ErasedPosts(author, frozenset(hashes))
 
 
-def forgotten_at(state: State, author: str, name: str) -> float | None:
+def find_forgotten_time(state: State, author: str, name: str) -> float | None:
     """Return the Unix time at which a post was forgotten, or None if it was not.
 
     The name may be one of the post's ids or the name given in the request.
     """
     open_journal(state)
     subject = ErasureSubject("post", author, name)
-    by_id = sa.select(remembered.c.forgotten_at).where(
-        remembered.c.hash == hash_parts("source", author, name)
+    by_id = sa.select(forgotten_post_hashes.c.forgotten_at).where(
+        forgotten_post_hashes.c.hash == hash_parts("source", author, name)
     )
     by_subject = sa.select(requests.c.done_at).where(requests.c.subject_hash == subject.digest)
     with state.read_transaction() as connection:

@@ -25,14 +25,14 @@ import polars as pl
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket, open_place
-from twin_resources.longest_waits import MAX_WORKING_S
+from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket, open_storage
 from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE as PASSAGES
 from twin_resources.quality.judges.panel import STORED_TABLES
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.newest_versions import lease_name
 from twin_resources.storage.tables.store import StoredTable
+from twin_resources.wait_limits import MAX_WORKING_S
 
 # A row is derived from the values in these columns, so references to its key are erased too.
 DERIVATION_COLUMNS = (
@@ -88,7 +88,7 @@ class LanceTables:
             for asset in self.assets(author):
                 erased_count += self._erase_rows(asset, author, target)
         for author in self.list_author_folders(target):
-            self._place.remove_old_versions(f"{author}/")
+            self._storage.remove_old_versions(f"{author}/")
         return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
@@ -96,7 +96,7 @@ class LanceTables:
         locations: list[str] = []
         for author in self.list_author_folders(target):
             with tempfile.TemporaryDirectory(prefix="twin-proof-") as scratch:
-                for shown_path, path in self._place.download(f"{author}/", Path(scratch)):
+                for shown_path, path in self._storage.download(f"{author}/", Path(scratch)):
                     location = find_in_file(path, target)
                     locations += [f"{shown_path}: {location}"] if location is not None else []
             locations += self._find_stale_indexes(author)
@@ -105,10 +105,10 @@ class LanceTables:
     def list_author_folders(self, target: ErasureTarget) -> list[str]:
         """Return the folders under the base URI that may contain the target.
 
-        These are the author's folder and shared ones, or all folders for a reader, because a reader
-        may have asked any author.
+        These are the author's folder and the shared folders. For a reader, they are all folders,
+        because a reader may have asked any author.
         """
-        names = self._place.list_folders()
+        names = self._storage.list_folders()
         if target.subject.kind == "reader":
             return sorted(names)
         # The names of shared folders begin with "_", which slugs never do.
@@ -116,7 +116,7 @@ class LanceTables:
 
     def assets(self, author: str) -> list[str]:
         """Return the names of an author's tables."""
-        names = self._place.list_folders(f"{author}/")
+        names = self._storage.list_folders(f"{author}/")
         return sorted(name.removesuffix(".lance") for name in names if name.endswith(".lance"))
 
     def find_derived_keys(self, asset: str, author: str, target: ErasureTarget) -> set[str]:
@@ -193,8 +193,8 @@ class LanceTables:
             for tag in result.removed_tags:
                 tables.tag(asset, author, tag)
         if asset == PASSAGES:
-            # `forget` dropped the index, because an index retrained by Lance finds a third fewer.
-            # Until it is rebuilt, a search scans all vectors.
+            # `forget` dropped the index, because an index retrained by Lance finds a third fewer
+            # passages. Until it is rebuilt, a search scans all vectors.
             maintain_vector_index(tables, author)
         return len(matched_rows.keys) + unlinked_rows.height
 
@@ -235,8 +235,8 @@ class LanceTables:
         for asset in assets:
             # The lease blocks writers while the folder is deleted.
             with tables.state.lease(lease_name(tables.uri(asset, author)), wait_s=MAX_WORKING_S):
-                self._place.remove(f"{author}/{asset}.lance/")
-        self._place.remove(f"{author}/")
+                self._storage.remove(f"{author}/{asset}.lance/")
+        self._storage.remove(f"{author}/")
         return len(assets)
 
     def _find_stale_indexes(self, author: str) -> list[str]:
@@ -252,7 +252,7 @@ class LanceTables:
                 for index in cast("Sequence[Any]", table.dataset.describe_indices())
                 for segment in index.segments
             }
-            existing_ids = self._place.list_folders(f"{author}/{asset}.lance/_indices/")
+            existing_ids = self._storage.list_folders(f"{author}/{asset}.lance/_indices/")
             stale_indexes += [
                 f"{author}/{asset}: an old index"
                 for name in existing_ids
@@ -261,8 +261,8 @@ class LanceTables:
         return stale_indexes
 
     @property
-    def _place(self) -> VersionedBucket | LocalFolder:
-        return open_place(self.instance.tables.base_uri)
+    def _storage(self) -> VersionedBucket | LocalFolder:
+        return open_storage(self.instance.tables.base_uri)
 
 
 def _read_rows(table: StoredTable, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -275,7 +275,7 @@ def _read_rows(table: StoredTable, columns: Sequence[str]) -> Iterator[dict[str,
 
 def _scan_version(table: StoredTable, target: ErasureTarget, matched_rows: MatchedRows) -> None:
     """Add one version's rows that contain the target to `matched_rows`."""
-    columns = _text_columns(table)
+    columns = _list_text_columns(table)
     derivation_columns = [name for name in columns if name in DERIVATION_COLUMNS]
     link_columns = [name for name in columns if name in LINK_COLUMNS]
     text_columns = [name for name in columns if name[0] != "_" and name not in LINK_COLUMNS]
@@ -291,16 +291,20 @@ def _scan_version(table: StoredTable, target: ErasureTarget, matched_rows: Match
             matched_rows.linked_keys.add(key)
 
 
-def _text_columns(table: StoredTable) -> list[str]:
+def _list_text_columns(table: StoredTable) -> list[str]:
     """Return the columns that may contain texts, which excludes vectors and numbers."""
-    import pyarrow.types as of
+    import pyarrow.types as arrow_types
 
     columns: list[str] = []
     for column in cast("Sequence[Any]", table.dataset.schema):
         data_type = column.type
-        while of.is_list(data_type) or of.is_large_list(data_type):
+        while arrow_types.is_list(data_type) or arrow_types.is_large_list(data_type):
             data_type = data_type.value_type
-        if of.is_string(data_type) or of.is_large_string(data_type) or of.is_struct(data_type):
+        if (
+            arrow_types.is_string(data_type)
+            or arrow_types.is_large_string(data_type)
+            or arrow_types.is_struct(data_type)
+        ):
             columns.append(column.name)
     return columns
 

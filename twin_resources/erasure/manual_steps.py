@@ -69,10 +69,10 @@ def _iter_steps(
     settings = instance.settings
     yield (
         f"backups and snapshots of {settings.home.name}/ and of its disk",
-        "delete those made before this day, or let them expire by then",
+        "delete those made before the erasure, or let them expire by the deadline",
     )
     if settings.has_real_langfuse:
-        yield _langfuse_step(settings.langfuse_host, remaining_count, accepted_at)
+        yield _make_langfuse_step(settings.langfuse_host, remaining_count, accepted_at)
     if "://" in settings.tables_base:
         yield (
             f"replicas and backups of {settings.tables_base}",
@@ -98,8 +98,8 @@ def _iter_steps(
         )
         yield (
             f"the provider of {model}{count_note}",
-            "check how long it keeps requests, and ask it to delete those it keeps longer. Each "
-            "trace records what the provider was shown (twin.provider_saw)",
+            "check how long it keeps requests, and ask it to delete those that it keeps beyond the "
+            "deadline. Each trace records what was sent to the provider (twin.provider_saw)",
         )
     if target.subject.kind == "post" and any(
         author.sources for author in list_authors(settings) if author.slug == target.author
@@ -115,7 +115,7 @@ def _iter_steps(
         )
 
 
-def _langfuse_step(
+def _make_langfuse_step(
     host: str, remaining_count: int, accepted_at: Sequence[float]
 ) -> tuple[str, str]:
     return (
@@ -127,9 +127,9 @@ def _langfuse_step(
             else ""
         )
         + (f" ({remaining_count} traces and scores were still returned)" if remaining_count else "")
-        + ", as does the intake of the last minutes: search it again after a day and delete "
-        "what is left; until then the ledger may read it back; its exports and backups "
-        "follow its own retention",
+        + ". Langfuse also ingests the data of the last minutes in the background. Search it again "
+        "after a day and delete the remaining data; until then, the ledger may read them back. Its "
+        "exports and backups follow its own retention",
     )
 
 

@@ -56,7 +56,7 @@ class VersionedBucket:
         return self._delete(list(self._versions(path)))
 
     def remove_old_versions(self, path: str) -> int:
-        """Delete old versions, which a versioned bucket keeps of deleted or replaced objects.
+        """Delete the old versions that a versioned bucket keeps after deletions and replacements.
 
         Raises:
             TwinError: the credentials may not delete versions.
@@ -131,7 +131,7 @@ class LocalFolder:
         return 0
 
 
-def open_place(address: str) -> VersionedBucket | LocalFolder:
+def open_storage(address: str) -> VersionedBucket | LocalFolder:
     """Return the folder or the part of a bucket at an address.
 
     Raises:

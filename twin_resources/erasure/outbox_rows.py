@@ -1,4 +1,4 @@
-"""The store `outbox`: erase traces and scores that the trace store has not accepted or has refused.
+"""The store `outbox`: erase traces and scores that the trace store has not accepted.
 
 Scope: removing spans from waiting exports, and removing scores. Out of scope: the outbox itself
 (`langfuse/outbox.py`), data already sent (`trace_store.py`).
@@ -61,7 +61,7 @@ class OutboxRows:
         return erased_count
 
     def lift_tombstones(self, target: ErasureTarget, *, until: float) -> None:
-        """Accept a returning reader or author again; drop only data that began before `until`."""
+        """Accept data of a returning reader or author; still drop data from before `until`."""
         path = outbox_path(self.instance.settings)
         if path.is_file():
             with open_for_erasure(path) as connection:

@@ -84,9 +84,9 @@ def plan_erasure(
 
 
 def _find_published_checkpoints(instance: Installation, checkpoints: Set[str]) -> frozenset[str]:
-    """Return those checkpoints that were published, with the address that `twin publish` recorded.
+    """Return the checkpoints that were published, each with the address from `twin publish`.
 
-    They are read before the erasure, because an address may contain the author's name.
+    Call this before the erasure, because an address may contain the author's name.
     """
     file = instance.settings.home / "published.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []

@@ -39,7 +39,7 @@ class PostNames:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All known names, each once."""
+        """All known names, without duplicates."""
         names = (self.source_id, self.path, self.url, self.title, self.document_id)
         return tuple(dict.fromkeys(name for name in names if name))
 
@@ -80,7 +80,7 @@ def find_post(instance: Installation, name: str, authors: Sequence[str]) -> Eras
         return open_subject
     posts = [post for author in authors for post in list_posts(instance, author)]
     forgotten_times = {
-        author: journal.forgotten_at(instance.state, author, name) for author in authors
+        author: journal.find_forgotten_time(instance.state, author, name) for author in authors
     }
     forgotten_by_author = {
         author: forgotten_at

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.erasure.object_versions import open_place
+from twin_resources.erasure.object_versions import open_storage
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,22 @@ class SharedStore:
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
-        return sum(open_place(self._address).remove(f"{name}/") for name in self._folders(target))
+        return sum(
+            open_storage(self._address).remove(f"{name}/")
+            for name in self._list_target_folders(target)
+        )
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
-        return [f"weights ({folder.rpartition('/')[2]})" for folder in self._folders(target)]
+        return [
+            f"weights ({folder.rpartition('/')[2]})" for folder in self._list_target_folders(target)
+        ]
 
     @property
     def _address(self) -> str:
         return self.instance.settings.store_uri
 
-    def _folders(self, target: ErasureTarget) -> list[str]:
+    def _list_target_folders(self, target: ErasureTarget) -> list[str]:
         """Return the folders of each matching checkpoint and training.
 
         A checkpoint matches if it was trained on the target or belongs to the erased author. Every
@@ -47,9 +52,11 @@ class SharedStore:
         """
         if not self._address:
             return []
-        place = open_place(self._address)
-        checkpoints = {tuple(name.split("/")[:3]) for name in place.list_objects("checkpoints/")}
-        trainings = {"/".join(name.split("/")[:3]) for name in place.list_objects("work/training/")}
+        storage = open_storage(self._address)
+        checkpoints = {tuple(name.split("/")[:3]) for name in storage.list_objects("checkpoints/")}
+        trainings = {
+            "/".join(name.split("/")[:3]) for name in storage.list_objects("work/training/")
+        }
         return sorted(
             [
                 "/".join(parts)

@@ -20,8 +20,8 @@ from typing import Any
 from twin_resources.erasure.decoding import decode_bytes
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.storage.storage_faults import translate_storage_errors
+from twin_resources.wait_limits import MAX_IDLE_S
 
 BUSY_TIMEOUT_S = MAX_IDLE_S
 

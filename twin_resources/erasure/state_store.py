@@ -1,11 +1,11 @@
-"""The store `state`: erase from the ledger, registry, keys, evidence and tables' remembered keys.
+"""The store `state`: erase from the ledger, registry, keys, evidence and tables' stored row keys.
 
 Scope: finding the rows of the state store that contain the erased data, and erasing them
 physically. Out of scope: the tables' meaning (`state/`, `ledger/`, `access/keys.py`), the erasure
 journal, which is closed last (`journal.py`).
 
 The change detector has already bet on settled values, so their sequence must not change. The reader
-of a settled value is therefore replaced by a random word.
+of a settled value is therefore replaced by a random identifier.
 """
 # pyright: strict
 
@@ -28,10 +28,10 @@ from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite_database
-from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.quality.ledger.ledger import LEASE as LEDGER
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.storage.state.state_tables import DAGSTER_TABLES
+from twin_resources.wait_limits import MAX_WORKING_S
 
 _EXCLUDED_TABLES = frozenset(table.name for table in journal.TABLES) | {"schema_number"}
 SETTLED_TABLE, KEYS_TABLE = "ledger_settled", "gateway_keys"

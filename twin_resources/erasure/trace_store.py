@@ -35,10 +35,10 @@ from twin_resources.erasure.sqlite_files import (
     open_for_erasure,
     rewrite_database,
 )
-from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.datasets import dataset_items
 from twin_resources.observability.langfuse.trace_texts import score_trace_id
+from twin_resources.wait_limits import MAX_IDLE_S
 
 _IDS_PER_DELETE = 500
 NOT_FOUND, TOO_MANY_REQUESTS = 404, 429
@@ -102,7 +102,7 @@ class EmbeddedTraces:
                 for table in ("observations", "scores"):
                     sql = f"DELETE FROM {table} WHERE trace_id IN ({placeholders})"
                     erased_count += connection.execute(sql, batch).rowcount
-            # these are scores that a reader gave on other readers' answers
+            # Delete scores that a reader gave to other readers' answers.
             erased_count += delete_matching_rows(connection, "scores", target)
         rewrite_database(self.path)
         return erased_count

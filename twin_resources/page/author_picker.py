@@ -11,8 +11,8 @@ import gradio as gr
 from twin_resources.errors import TwinError
 from twin_resources.page.author_files import AuthorFiles
 from twin_resources.page.conversation import GatewayClient, group_aliases_by_author
+from twin_resources.page.escaping import escape_html
 from twin_resources.page.page_notices import render_error_notice
-from twin_resources.page.readable import escape_html
 
 DEFAULT_HEADING = "LLM Twin"
 
@@ -28,7 +28,7 @@ class AuthorPicker:
     def __init__(self, endpoint: GatewayClient, files: AuthorFiles) -> None:
         self._endpoint, self.files = endpoint, files
         with gr.Row(elem_id="head", equal_height=False):
-            self.name = gr.HTML(heading(""), padding=False, elem_id="name")
+            self.name = gr.HTML(render_heading(""), padding=False, elem_id="name")
             self.author = gr.Dropdown(
                 label="Author",
                 show_label=False,
@@ -48,7 +48,7 @@ class AuthorPicker:
             return {}, render_error_notice(error)
 
     def author_name(self, author: str | None) -> str:
-        """Return the author's name, or the slug if the home has no file about the author."""
+        """Return the author's name, or the slug if the home has no file for the author."""
         return self.files.names().get(author or "", author or "")
 
     def build_author_dropdown(self, slugs: list[str], selected_slug: str | None) -> Any:
@@ -58,7 +58,7 @@ class AuthorPicker:
         return gr.Dropdown(choices=choices, value=selected_slug, visible=len(choices) > 1)
 
 
-def heading(name: str) -> str:
+def render_heading(name: str) -> str:
     """Return the name as the page's main heading."""
     subtitle = "a program that quotes their posts" if name else ""
     return f'<h1>{escape_html(name or DEFAULT_HEADING)}</h1><p class="twin-small">{subtitle}</p>'

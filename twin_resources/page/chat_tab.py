@@ -6,8 +6,8 @@ calling the gateway (`conversation.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot
 
 The browser clears the question box, and the server never writes to it. Otherwise, an answer that
-streams for a minute would erase text typed in the meantime. A separate hidden box sends the
-question.
+streams for a minute would erase text that the reader types in the meantime. A separate hidden box
+sends the question.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -18,27 +18,27 @@ import gradio as gr
 from twin_resources.errors import TwinError
 from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.page import turns as chat_turns
-from twin_resources.page.author_picker import AuthorPicker, heading
+from twin_resources.page.author_picker import AuthorPicker, render_heading
 from twin_resources.page.composer import add_composer, toggle_stop_button
 from twin_resources.page.conversation import AnswersInProgress, GatewayClient, model_name
+from twin_resources.page.escaping import escape_html
 from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
 from twin_resources.page.footnotes import describe_prose, render_footnotes
-from twin_resources.page.page_notices import notice, render_error_notice
-from twin_resources.page.readable import escape_html
+from twin_resources.page.page_notices import render_error_notice, render_notice
 from twin_resources.page.turns import Conversations, Turn
 from twin_resources.registry.route_names import DRAFT
 
 VERSION_LABELS = {
     "": "as released",
-    "stable": "tuned model alone",
+    "stable": "tuned model only",
     "canary": "version on trial",
     "base": "base model",
     "paid": "paid model",
 }
 MAX_EXAMPLES = 4
 FEEDBACK_NOTE = (
-    "Thumbs and your wording are feedback: stored, and used to judge and to train the twin. "
-    "The conversation itself is kept in this browser only."
+    "Your votes and wording are stored as feedback, and used to judge and train the twin. "
+    "The conversation itself is stored only in this browser."
 )
 # Built at import, because inside an event handler `gr.HTML` creates an update, not a component.
 HTML_PROPERTIES: dict[str, Any] = dict(gr.HTML(padding=False, render=False).get_config())
@@ -67,21 +67,21 @@ class ChatTab:
             )
             with gr.Row(elem_id="draft-row", visible=False) as self.draft_row:
                 self.draft_reason = gr.HTML("", padding=False)
-                self.draft = gr.Button(
+                self.draft_button = gr.Button(
                     "Draft in this voice", size="sm", scale=0, min_width=170, elem_id="draft"
                 )
             self.notice = gr.HTML("", elem_id="notice", padding=False)
             self._add_feedback()
-            self.question, self.send, self.stop = add_composer(
+            self.question, self.send_button, self.stop_button = add_composer(
                 "Your question",
                 placeholder="Loading the authors …",
                 send_label="Ask",
                 autofocus=True,
             )
             with gr.Row(elem_id="actions"):
-                self.again = gr.Button("Ask again", size="sm", elem_id="again")
-                self.improve = gr.Button("Improve the wording", size="sm", elem_id="improve")
-                self.new = gr.Button("New conversation", size="sm", elem_id="new")
+                self.ask_again_button = gr.Button("Ask again", size="sm", elem_id="again")
+                self.improve_button = gr.Button("Improve the wording", size="sm", elem_id="improve")
+                self.new_button = gr.Button("New conversation", size="sm", elem_id="new")
                 self.version = gr.Dropdown(
                     label="Answered by",
                     show_label=False,
@@ -99,14 +99,14 @@ class ChatTab:
         with gr.Row(elem_id="why", visible=False) as self.reason_row:
             self.reason = gr.Textbox(
                 placeholder="Reason (optional, one line)",
-                label="Why",
+                label="Reason",
                 show_label=False,
                 max_lines=1,
                 max_length=500,
                 scale=8,
                 container=False,
             )
-            self.send_reason = gr.Button("Send", size="sm", scale=1, min_width=80)
+            self.send_reason_button = gr.Button("Send", size="sm", scale=1, min_width=80)
         with gr.Column(elem_id="wording", visible=False) as self.wording_box:
             self.wording = gr.Textbox(
                 label="Your wording of this answer",
@@ -116,8 +116,8 @@ class ChatTab:
                 elem_id="wording-text",
             )
             with gr.Row():
-                self.send_wording = gr.Button("Send my wording", variant="primary")
-                self.cancel_wording = gr.Button("Leave it")
+                self.send_wording_button = gr.Button("Send my wording", variant="primary")
+                self.cancel_wording_button = gr.Button("Cancel")
 
     def wire(self, page: gr.Blocks) -> None:
         """Connect the events to their handlers."""
@@ -150,8 +150,8 @@ class ChatTab:
                 [self.draft_row, self.draft_reason],
                 **UNQUEUED_EVENT,
             )
-        page.unload(self._stop)  # the reader has closed the page
-        self.new.click(
+        page.unload(self._stop_answers)  # the reader has closed the page
+        self.new_button.click(
             self._start_conversation,
             [self.browser_state, author],
             [self.browser_state, *conversation_outputs, *notice_outputs],
@@ -162,71 +162,71 @@ class ChatTab:
 
     def _wire_questions(self, author: gr.Dropdown) -> None:
         outputs = [self.chatbot, self.browser_state, self.feedback_turn, self.notice]
-        outputs += [self.stop, self.send]
+        outputs += [self.stop_button, self.send_button]
         ask_arguments = {
             "inputs": [self.asked_question, self.browser_state, author, self.version],
             "outputs": outputs,
         }
-        self.draft.click(
+        self.draft_button.click(
             self._last_question, [self.browser_state, author], self.asked_question, **UNQUEUED_EVENT
-        ).then(None, js="() => twin.begin()").then(
+        ).then(None, js="() => twin.startAnswer()").then(
             self._stream_draft, ask_arguments["inputs"][:-1], outputs, **CONCURRENT_EVENT
-        ).then(None, js="() => twin.done()")
-        for event in (self.question.submit, self.send.click):
+        ).then(None, js="() => twin.finishAnswer()")
+        for event in (self.question.submit, self.send_button.click):
             event(
                 None,
                 [self.question],
                 [self.question, self.asked_question],
-                js="(text) => twin.take(text)",
+                js="(text) => twin.submitQuestion(text)",
             ).then(self._stream_answer, **ask_arguments, **CONCURRENT_EVENT).then(
-                None, js="() => twin.done()"
+                None, js="() => twin.finishAnswer()"
             )
         for question_event in (
             self.chatbot.example_select(
                 self._example_question, None, self.asked_question, **UNQUEUED_EVENT
             ),
-            self.again.click(
+            self.ask_again_button.click(
                 self._remove_last_turn,
                 [self.browser_state, author],
                 [self.browser_state, self.asked_question],
                 **UNQUEUED_EVENT,
             ),
         ):
-            question_event.then(None, js="() => twin.begin()").then(
+            question_event.then(None, js="() => twin.startAnswer()").then(
                 self._stream_answer, **ask_arguments, **CONCURRENT_EVENT
-            ).then(None, js="() => twin.done()")
-        self.stop.click(self._stop, **UNQUEUED_EVENT)
+            ).then(None, js="() => twin.finishAnswer()")
+        self.stop_button.click(self._stop_answers, **UNQUEUED_EVENT)
 
     def _wire_feedback(self, author: gr.Dropdown) -> None:
         self.chatbot.select(
-            self._select, [self.browser_state, author], self.feedback_turn, **UNQUEUED_EVENT
+            self._select_turn, [self.browser_state, author], self.feedback_turn, **UNQUEUED_EVENT
         )
         self.chatbot.like(
-            self._vote,
+            self._send_vote,
             [self.browser_state, author],
             [self.browser_state, self.notice, self.last_vote, self.reason_row, self.reason],
             **UNQUEUED_EVENT,
         )
-        for submit_event in (self.reason.submit, self.send_reason.click):
+        for submit_event in (self.reason.submit, self.send_reason_button.click):
             submit_event(
                 self._send_vote_reason,
                 [self.reason, self.last_vote],
                 [self.notice, self.reason_row],
                 **UNQUEUED_EVENT,
             )
-        self.improve.click(
+        self.improve_button.click(
             self._open_wording_form,
             [self.browser_state, author, self.feedback_turn],
             [self.wording_box, self.wording, self.notice],
             **UNQUEUED_EVENT,
         )
-        self.send_wording.click(
+        self.send_wording_button.click(
             self._send_wording,
             [self.browser_state, author, self.feedback_turn, self.wording],
             [self.notice, self.wording_box],
             **UNQUEUED_EVENT,
         )
-        self.cancel_wording.click(
+        self.cancel_wording_button.click(
             lambda: gr.Column(visible=False), None, self.wording_box, **UNQUEUED_EVENT
         )
 
@@ -252,7 +252,7 @@ class ChatTab:
     ) -> tuple[Any, ...]:
         turns = chat_turns.parse_conversations(browser_state).get(author or "", [])
         return (
-            heading(self._author_picker.author_name(author)),
+            render_heading(self._author_picker.author_name(author)),
             _build_version_dropdown(slugs.get(author or "", [])),
             notice_html,
             _render_chat(turns),
@@ -297,7 +297,7 @@ class ChatTab:
             slugs, notice_html = await self._author_picker.load_versions()
             author = next(iter(slugs), None)
             if author is None:
-                notice_html = notice_html or notice(
+                notice_html = notice_html or render_notice(
                     "No author is available yet: run `twin up`.", is_error=True
                 )
                 yield *(gr.skip(),) * 3, notice_html, gr.skip(), gr.skip()
@@ -326,7 +326,7 @@ class ChatTab:
             turn["how"], turn["why"] = "failed", error.found
             notice_html = render_error_notice(error)
         if turn["how"] == "stopped":
-            notice_html = notice("Stopped. Only complete answers accept feedback.")
+            notice_html = render_notice("Stopped. Only complete answers accept feedback.")
         turn_index = len(turns) - 1 if turn["how"] == "whole" else None
         updates = (_render_chat(turns), conversations, turn_index, notice_html)
         yield *updates, *toggle_stop_button(False)
@@ -361,7 +361,7 @@ class ChatTab:
             return conversations, ""
         return chat_turns.replace_turns(conversations, author, turns[:-1]), turns[-1]["question"]
 
-    async def _stop(self, request: gr.Request) -> None:
+    async def _stop_answers(self, request: gr.Request) -> None:
         self._answers_in_progress.stop(str(request.session_hash))
 
     def _start_conversation(self, browser_state: object, author: str) -> tuple[Any, ...]:
@@ -371,12 +371,12 @@ class ChatTab:
         hidden_widgets = gr.Row(visible=False), gr.Column(visible=False)
         return conversations, _render_chat([]), None, "", *hidden_widgets
 
-    def _select(self, browser_state: object, author: str, selection: gr.SelectData) -> Any:
+    def _select_turn(self, browser_state: object, author: str, selection: gr.SelectData) -> Any:
         turns = chat_turns.parse_conversations(browser_state).get(author, [])
         turn_index = chat_turns.find_turn_index(turns, selection.index)
         return gr.skip() if turn_index is None or not turns[turn_index]["twin"] else turn_index
 
-    async def _vote(
+    async def _send_vote(
         self, browser_state: object, author: str, like_event: gr.LikeData
     ) -> tuple[Any, ...]:
         conversations = chat_turns.parse_conversations(browser_state)
@@ -405,28 +405,32 @@ class ChatTab:
     ) -> tuple[Any, ...]:
         turns = chat_turns.parse_conversations(browser_state).get(author, [])
         if not _trace_id(turns, turn_index):
-            return gr.skip(), gr.skip(), notice("There is no complete answer to improve yet.")
+            return (
+                gr.skip(),
+                gr.skip(),
+                render_notice("There is no complete answer to improve yet."),
+            )
         answer = turns[turn_index or 0]["answer"]
-        # The author's quotations need no better wording, but the model's prose may.
+        # Only the model's prose may need a better wording, not the author's quotations.
         return gr.Column(visible=True), extract_prose(answer).strip() or answer, ""
 
     async def _send_wording(
         self, browser_state: object, author: str, turn_index: int | None, wording: str
     ) -> tuple[Any, ...]:
         if not wording.strip():
-            return notice("There is nothing to send."), gr.skip()
+            return render_notice("There is nothing to send."), gr.skip()
         trace = _trace_id(chat_turns.parse_conversations(browser_state).get(author, []), turn_index)
         reply, is_stored = await self._send_feedback(trace_id=trace, edit=wording.strip())
         return reply, gr.Column(visible=not is_stored)
 
     async def _send_feedback(self, *, trace_id: str, **feedback: str) -> tuple[str, bool]:
         if not trace_id:
-            return notice("Only complete answers accept feedback."), False
+            return render_notice("Only complete answers accept feedback."), False
         try:
             await self._endpoint.give_feedback(trace_id, **feedback)
         except TwinError as error:
             return render_error_notice(error), False
-        return notice("Thank you: stored."), True
+        return render_notice("Thank you. Your feedback was stored."), True
 
 
 def _trace_id(turns: Sequence[Turn], turn_index: int | None) -> str:

@@ -6,8 +6,8 @@ Out of scope: the use of a vote (`gateway/api/feedback.py`,
 
 In blind mode, each question assigns the models to the sides at random, and each side receives only
 that question. No version is named before the vote, because readers prefer an answer that they know
-to be the tuned model's. A vote rejects one answer, but training never imitates the other one.
-Training uses only the author's own text, or an edit made with the author's own key.
+to be the tuned model's. A vote rejects one answer, but training never imitates the other answer. It
+imitates only the author's own text, or an edit made with the author's own key.
 """
 
 import asyncio
@@ -28,19 +28,19 @@ from twin_resources.page.conversation import (
     PartialAnswer,
     model_name,
 )
+from twin_resources.page.escaping import escape_html
 from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
 from twin_resources.page.footnotes import format_cost, render_trace_link
-from twin_resources.page.page_notices import notice, render_error_notice
+from twin_resources.page.page_notices import render_error_notice, render_notice
 from twin_resources.page.plain_names import version_name
-from twin_resources.page.readable import escape_html
 from twin_resources.page.turns import Turn
 
 BEFORE, AFTER = "base", "stable"
 SIDE_LABELS = {BEFORE: "Before: the base model", AFTER: "After: the tuned model"}
 BLIND_LABELS = ("Answer A", "Answer B")
 VOTE_NOTE = (
-    "Your vote rejects the other answer: the twin is trained away from it, towards the author's "
-    "own words on that question. The one you prefer is not copied: only the author's own text is."
+    "Your vote rejects the other answer: the twin is trained away from it and towards the author's "
+    "own words on that question. It is not trained to imitate the answer that you prefer."
 )
 Side = list[Turn]
 
@@ -55,7 +55,7 @@ class ComparisonTab:
         self.state = gr.State(_build_initial_state(blind=False))
         with gr.Row(elem_id="compare-choice"):
             self.blind = gr.Checkbox(
-                label="Blind: show me two answers, not who wrote them", elem_id="blind", value=False
+                label="Blind: hide which model wrote each answer", elem_id="blind", value=False
             )
         with gr.Row(equal_height=True, elem_id="sides"):
             self.sides = [
@@ -68,11 +68,11 @@ class ComparisonTab:
                 for index, label in enumerate(SIDE_LABELS.values())
             ]
         with gr.Row(elem_id="votes", visible=False) as self.votes:
-            self.prefer_left = gr.Button("A is better", elem_id="prefer-0")
-            self.prefer_none = gr.Button("No difference", elem_id="prefer-none")
-            self.prefer_right = gr.Button("B is better", elem_id="prefer-1")
+            self.prefer_left_button = gr.Button("A is better", elem_id="prefer-0")
+            self.prefer_none_button = gr.Button("No difference", elem_id="prefer-none")
+            self.prefer_right_button = gr.Button("B is better", elem_id="prefer-1")
         self.notice = gr.HTML("", padding=False, elem_id="compare-notice")
-        self.question, self.send, self.stop = add_composer(
+        self.question, self.send_button, self.stop_button = add_composer(
             "A question for both",
             placeholder="A question for both",
             send_label="Ask both",
@@ -91,35 +91,35 @@ class ComparisonTab:
         """
         author = self._author_picker.author
         outputs = [*self.sides, self.state, self.votes, self.notice]
-        for event in (self.question.submit, self.send.click):
+        for event in (self.question.submit, self.send_button.click):
             event(
                 None,
                 [self.question],
                 [self.question, self.asked_question],
-                js="(text) => twin.take(text, 'compare')",
+                js="(text) => twin.submitQuestion(text, 'compare')",
             ).then(
                 self._ask,
                 [self.asked_question, self.state, author, self.blind],
-                [*outputs, self.stop, self.send],
+                [*outputs, self.stop_button, self.send_button],
                 **CONCURRENT_EVENT,
-            ).then(None, js="() => twin.done('compare')")
+            ).then(None, js="() => twin.finishAnswer('compare')")
         for voice_event in (tab.select, author.input):
             voice_event(self._render_voice_plot, author, self.voice, **UNQUEUED_EVENT)
-        self.stop.click(self._stop, **UNQUEUED_EVENT)
-        page.unload(self._stop)
+        self.stop_button.click(self._stop_answers, **UNQUEUED_EVENT)
+        page.unload(self._stop_answers)
         for reset_event in (self.blind.input, author.input):
             reset_event(self._reset, self.blind, outputs, **UNQUEUED_EVENT)
         for side_index, button in (
-            (0, self.prefer_left),
-            (None, self.prefer_none),
-            (1, self.prefer_right),
+            (0, self.prefer_left_button),
+            (None, self.prefer_none_button),
+            (1, self.prefer_right_button),
         ):
             button.click(self._make_vote_handler(side_index), self.state, outputs, **UNQUEUED_EVENT)
 
     def _render_voice_plot(self, author: str | None) -> str:
         """Return the newest report's plot of the author's voice in both models, or "" if none."""
         plots_html = render_plots(self._author_picker.files, author, plot_name="voice")
-        title = "<h2>The voice, seen by the newest gate</h2>"
+        title = "<h2>The voice in the newest gate's report</h2>"
         return (
             f'<section class="twin-figures twin-voice">{title}{plots_html}</section>'
             if plots_html
@@ -137,17 +137,17 @@ class ComparisonTab:
         except TwinError:
             return set()  # the question will fail in the same way and report the error
 
-    async def _refusal(self, author: str) -> str:
+    async def _find_refusal_reason(self, author: str) -> str:
         """Return a notice that explains why the models cannot be compared, or "" if they can."""
         aliases_by_author, notice_html = await self._author_picker.load_versions()
         if AFTER not in aliases_by_author.get(author, []):
             name = self._author_picker.author_name(author) or "anyone"
-            return notice_html or notice(
+            return notice_html or render_notice(
                 f"No tuned version of {name} has been released yet, so there is nothing to compare."
             )
         if author in await self._answer_models():
             name = self._author_picker.author_name(author)
-            return notice(
+            return render_notice(
                 f"An answer model answers for {name} until a tuned version is better, so there is "
                 "nothing to compare yet."
             )
@@ -185,7 +185,7 @@ class ComparisonTab:
         if not question:
             yield *skipped_updates, gr.skip(), gr.skip()
             return
-        if notice_html := await self._refusal(author):
+        if notice_html := await self._find_refusal_reason(author):
             yield *skipped_updates[:4], notice_html, gr.skip(), gr.skip()
             return
         names = random.sample(list(SIDE_LABELS), 2) if blind else list(SIDE_LABELS)
@@ -227,7 +227,7 @@ class ComparisonTab:
             *toggle_stop_button(False),
         )
 
-    async def _stop(self, request: gr.Request) -> None:
+    async def _stop_answers(self, request: gr.Request) -> None:
         self._answers_in_progress.stop(str(request.session_hash))
 
     def _make_vote_handler(self, preferred: int | None) -> Any:
@@ -249,7 +249,7 @@ class ComparisonTab:
                 *_render_sides(state, is_revealed=True),
                 gr.skip(),
                 gr.Row(visible=False),
-                notice(message),
+                render_notice(message),
             )
 
         return vote

@@ -1,4 +1,4 @@
-"""Build a question box with its buttons, as the tabs with conversations use it.
+"""Build a question box with its buttons, for the tabs with conversations.
 
 Scope: the widgets. Out of scope: handling a question (`chat_tab.py`, `comparison_tab.py`).
 """
@@ -11,7 +11,7 @@ import gradio as gr
 def add_composer(
     label: str, *, placeholder: str, send_label: str, id_prefix: str = "", autofocus: bool = False
 ) -> tuple[gr.Textbox, gr.Button, gr.Button]:
-    """Add a question box and its buttons to send a question and to stop its answer.
+    """Add a question box, with buttons that send the question and stop its answer.
 
     Args:
         id_prefix: prefix of the HTML ids, by which `page.js` and `page.css` find the widgets.
@@ -40,5 +40,5 @@ def add_composer(
 
 
 def toggle_stop_button(is_answering: bool) -> tuple[Any, Any]:
-    """Return updates that show the button to stop during an answer, otherwise the one to send."""
+    """Return updates that show the stop button during an answer, and the send button otherwise."""
     return gr.Button(visible=is_answering), gr.Button(visible=not is_answering)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_WORKING_S
+from twin_resources.wait_limits import MAX_WORKING_S
 
 if TYPE_CHECKING:
     import httpx

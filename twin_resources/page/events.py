@@ -5,7 +5,7 @@ Scope: the options of two kinds of events. Out of scope: the handlers.
 
 from typing import Any
 
-# Answers must not wait for each other; by default, Gradio handles one at a time.
+# Answers must not wait for each other; by default, Gradio handles only one event at a time.
 CONCURRENT_EVENT: dict[str, Any] = {
     "concurrency_limit": 16,
     "show_progress": "hidden",

@@ -1,7 +1,7 @@
 """Render the sources of an answer as footnotes: the posts, the marked sentence and the facts.
 
 Scope: HTML of an answer's sources, quotations, nearest posts and facts. All other markup is escaped
-(`readable.py`).
+(`escaping.py`).
 Out of scope: computing these values (the gateway's `twin` field), widgets (`chat_tab.py`).
 """
 # pyright: strict
@@ -13,8 +13,8 @@ from datetime import date
 from typing import Any, cast
 from urllib.parse import quote as percent_encoded
 
+from twin_resources.page.escaping import escape_html, http_url_or_empty
 from twin_resources.page.plain_names import route_name, version_name
-from twin_resources.page.readable import escape_html, http_url_or_empty
 
 CONTEXT_CHARACTERS = 160  # length of the context on each side of the quoted words
 MAX_UNQUOTED_CHARACTERS = 280  # displayed length of a passage without a quotation
@@ -59,7 +59,7 @@ def render_answer_details(facts: Facts) -> str:
     trace = str(facts.get("trace_id") or "")
     rows = {
         "Answer": escape_html(_describe_answer_form(facts)),
-        "Rests on": _describe_sources(facts),
+        "Based on": _describe_sources(facts),
         "Written by": _describe_writer(facts),
         "Released for": escape_html(facts.get("release") or ""),
         "Prose": escape_html(describe_prose(facts)),
@@ -83,7 +83,7 @@ def render_answer_details(facts: Facts) -> str:
 
 def _describe_answer_form(facts: Facts) -> str:
     if facts.get("front_desk"):
-        return "The program's own"
+        return "The program's own text"
     return _HEADINGS.get(str(facts.get("answer")), "")
 
 
@@ -124,7 +124,7 @@ def describe_prose(facts: Facts) -> str:
 
 
 def render_trace_link(trace: str, *, label: str = "") -> str:
-    """Return a link to a trace, labelled with `label` or the trace's id; "" without a trace."""
+    """Return a link to a trace whose text is `label` or the trace's id; "" without a trace."""
     if not trace:
         return ""
     link_text = escape_html(label) if label else f"<code>{escape_html(trace)}</code>"
@@ -135,13 +135,13 @@ def render_trace_link(trace: str, *, label: str = "") -> str:
 
 def format_cost(usd: object) -> str:
     """Format a dollar amount with six decimals, because the amounts are small."""
-    return f"${usd:.6f}" if isinstance(usd, int | float) else "not known"
+    return f"${usd:.6f}" if isinstance(usd, int | float) else "unknown"
 
 
 def describe_cost(usd: object) -> str:
     """Describe the cost in dollars; small amounts use plain words."""
     if not isinstance(usd, int | float):
-        return "not known"
+        return "unknown"
     if usd == 0:
         return "nothing"
     return f"less than a cent ({format_cost(usd)})" if usd < 0.01 else f"${usd:.2f}"

@@ -1,5 +1,5 @@
-// What must happen in the browser at once: emptying a box, one answer at a time.
-// Anything else is Python. Loaded once, before the page is drawn.
+// Reactions that must not wait for the server: clearing a box, and allowing one answer at a time.
+// Python handles everything else. This script is loaded once, before the page is rendered.
 window.twin = (() => {
   const boxes = {
     talk: { question: "#question textarea", send: "#send", stop: "#stop" },
@@ -13,66 +13,66 @@ window.twin = (() => {
     document.body.dataset[name] = value ? "busy" : "free";
     if (name !== "talk") return;
     if (value) following = true;
-    else requestAnimationFrame(settle);
+    else requestAnimationFrame(scrollOnce);
   };
   let ready = false;
-  const box = (name) => document.querySelector(boxes[name].question);
-  const mayAsk = (name) => ready && !busy[name] && box(name).value.trim() !== "";
-  const refuse = (event) => { event.preventDefault(); event.stopImmediatePropagation(); };
+  const questionBox = (name) => document.querySelector(boxes[name].question);
+  const canAsk = (name) => ready && !busy[name] && questionBox(name).value.trim() !== "";
+  const cancel = (event) => { event.preventDefault(); event.stopImmediatePropagation(); };
 
-  // Enter asks. While an answer is written, or before it is known who can be asked, nothing is
-  // sent and the text stays where it is.
+  // Enter sends the question. During an answer, or before the authors are loaded, nothing is sent
+  // and the text stays in the box.
   document.addEventListener("keydown", (event) => {
     for (const name of Object.keys(boxes)) {
       if (event.key === "Escape" && busy[name]) document.querySelector(boxes[name].stop)?.click();
-      if (event.key !== "Enter" || event.shiftKey || event.target !== box(name)) continue;
-      if (event.isComposing || !mayAsk(name)) refuse(event);
+      if (event.key !== "Enter" || event.shiftKey || event.target !== questionBox(name)) continue;
+      if (event.isComposing || !canAsk(name)) cancel(event);
     }
   }, true);
   document.addEventListener("click", (event) => {
     for (const name of Object.keys(boxes)) {
-      if (event.target.closest?.(boxes[name].send) && !mayAsk(name)) refuse(event);
+      if (event.target.closest?.(boxes[name].send) && !canAsk(name)) cancel(event);
     }
   }, true);
 
-  // An address is a state of the page: a click writes it, Back restores it.
-  const show = () => document.querySelector("#go-to")?.click();
-  window.addEventListener("popstate", show);
+  // The address contains the state of the page: a click changes it, and Back restores it.
+  const openAddress = () => document.querySelector("#go-to")?.click();
+  window.addEventListener("popstate", openAddress);
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.("a[data-trace], a[data-list]");
     if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.button) return;
     event.preventDefault();
     history.pushState(null, "", link.getAttribute("href"));
-    show();
+    openAddress();
   });
 
-  // The last question is scrolled to the top of the conversation as its answer grows below it,
-  // until the reader scrolls; who reads the beginning is not torn away from it.
+  // While an answer grows, its question is scrolled to the top of the conversation. This stops when
+  // the reader scrolls, so that the text being read does not move.
   let following = true;
-  for (const moved of ["wheel", "touchmove", "pointerdown"]) {
-    document.addEventListener(moved, (event) => {
+  for (const eventName of ["wheel", "touchmove", "pointerdown"]) {
+    document.addEventListener(eventName, (event) => {
       if (event.target.closest?.("#conversation")) following = false;
     }, { passive: true });
   }
-  const follow = () => {
+  const scrollToQuestion = () => {
     const log = document.querySelector("#conversation .bubble-wrap");
     const question = [...(log?.querySelectorAll(".user-row") ?? [])].pop();
     if (following && question) log.scrollTop = question.offsetTop;
   };
-  const settle = () => { follow(); following = false; };
+  const scrollOnce = () => { scrollToQuestion(); following = false; };
 
   new MutationObserver(() => {
-    follow();
-    // Gradio calls its examples a list, of which no child is an item: a screen reader hears a group
+    scrollToQuestion();
+    // Gradio gives its examples the role "list" without list items; "group" is valid for readers.
     document.querySelector(".examples[role=list]")?.setAttribute("role", "group");
   }).observe(document.documentElement, {
     childList: true, characterData: true, subtree: true,
   });
 
-  // An answer is copied as it was written: the marks and the escaped signs are the page's own.
-  const write = navigator.clipboard?.writeText.bind(navigator.clipboard);
-  if (write) {
-    navigator.clipboard.writeText = (text) => write(
+  // Copy an answer as the model wrote it, without the marks and the escaping that the page adds.
+  const writeText = navigator.clipboard?.writeText.bind(navigator.clipboard);
+  if (writeText) {
+    navigator.clipboard.writeText = (text) => writeText(
       text.replace(/<\/?mark>/g, "").replaceAll("&lt;", "<").replaceAll("&amp;", "&"),
     );
   }
@@ -81,14 +81,14 @@ window.twin = (() => {
     ready: () => {
       ready = true;
       document.body.dataset.ready = "yes";
-      requestAnimationFrame(settle);
+      requestAnimationFrame(scrollOnce);
     },
-    take: (text, name = "talk") => { setBusy(name, true); return ["", text]; },
-    begin: () => setBusy("talk", true),
-    done: (name = "talk") => setBusy(name, false),
-    // a tab that was clicked; the list of traces does not hide the trace that an address names
-    setPlace: (address) => {
-      if (!ready) return; // the first tab is "selected" while the page is drawn
+    submitQuestion: (text, name = "talk") => { setBusy(name, true); return ["", text]; },
+    startAnswer: () => setBusy("talk", true),
+    finishAnswer: (name = "talk") => setBusy(name, false),
+    // Called when a tab is selected; an address that names a trace is kept.
+    setAddress: (address) => {
+      if (!ready) return; // Gradio selects the first tab while it renders the page
       const trace = new URLSearchParams(location.search).get("trace");
       if (address !== "/?view=traces" || !trace) history.replaceState(null, "", address);
     },

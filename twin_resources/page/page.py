@@ -121,7 +121,7 @@ def build_page(settings: Settings, gateway: GatewayClient, *, cookie_secret: str
                 chat_tab = ChatTab(gateway, author_picker, cookie_secret=cookie_secret)
             with gr.Tab("Before | after", id="compare") as comparison_container:
                 comparison_tab = ComparisonTab(gateway, author_picker)
-            with gr.Tab("Look", id="look") as traces_container:
+            with gr.Tab("Traces", id="look") as traces_container:
                 traces_tab = TracesTab(settings, author_picker, views)
         chat_tab.wire(page)
         comparison_tab.wire(page, comparison_container)
@@ -131,5 +131,5 @@ def build_page(settings: Settings, gateway: GatewayClient, *, cookie_secret: str
             (comparison_container, "/?view=compare"),
             (traces_container, "/?view=traces"),
         ):
-            tab.select(None, js=f"() => twin.setPlace('{path}')")
+            tab.select(None, js=f"() => twin.setAddress('{path}')")
     return page

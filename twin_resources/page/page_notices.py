@@ -9,10 +9,10 @@ and would show `<author>` as an empty tag.
 from __future__ import annotations
 
 from twin_resources.errors import TwinError
-from twin_resources.page.readable import escape_html
+from twin_resources.page.escaping import escape_html
 
 
-def notice(text: str, *, is_error: bool = False) -> str:
+def render_notice(text: str, *, is_error: bool = False) -> str:
     """Return a notice as HTML that a screen reader announces, or "" for an empty text."""
     if not text:
         return ""
@@ -22,4 +22,4 @@ def notice(text: str, *, is_error: bool = False) -> str:
 
 def render_error_notice(error: TwinError) -> str:
     """Return a notice of an error with its cause and the next step."""
-    return notice(f"{error.found.rstrip('.')}. Next: {error.next_step}", is_error=True)
+    return render_notice(f"{error.found.rstrip('.')}. Next: {error.next_step}", is_error=True)

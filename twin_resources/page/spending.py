@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from twin_resources.access.account import open_account
-from twin_resources.page.readable import escape_html
+from twin_resources.page.escaping import escape_html
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -25,7 +25,7 @@ class BudgetSpending:
 
 
 def read_spending(settings: Settings) -> list[BudgetSpending]:
-    """Return the spending on the paid model today, on teacher and judge this month, and in total.
+    """Return today's spending on the paid model, this month's on teacher and judge, and the totals.
 
     Entries with neither a budget nor spending are omitted.
     """
@@ -62,7 +62,7 @@ def render_spending(budgets: Sequence[BudgetSpending]) -> str:
     """Return one bar per budget as HTML."""
     bars = [_render_bar(budget.name, budget.spent, budget.budget) for budget in budgets]
     empty_html = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
-    return f"<section><h2>Spent</h2>{''.join(bars) or empty_html}</section>"
+    return f"<section><h2>Spending</h2>{''.join(bars) or empty_html}</section>"
 
 
 def _render_bar(name: str, spent: float, budget: float | None) -> str:

@@ -1,6 +1,6 @@
 """Render traces as HTML: a list, and a single trace with its steps, passages, scores and cost.
 
-Scope: the HTML; all text of a trace is escaped (`readable.py`).
+Scope: the HTML; all text of a trace is escaped (`escaping.py`).
 Out of scope: reading traces (`langfuse/trace_reading.py`), budgets (`spending.py`).
 """
 # pyright: strict
@@ -17,9 +17,9 @@ from twin_resources.observability.langfuse.trace_reading import (
     TraceRow,
     TraceTree,
 )
+from twin_resources.page.escaping import escape_html, http_url_or_empty
 from twin_resources.page.footnotes import format_cost
 from twin_resources.page.plain_names import route_name, score_name, version_name
-from twin_resources.page.readable import escape_html, http_url_or_empty
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 MAX_LIST_CHARACTERS = 150  # maximum length of a question or an answer in the list
@@ -150,7 +150,7 @@ def _collect_decision_facts(tree: TraceTree) -> dict[str, str]:
     }
     displayed_facts["Version"] = _render_plain_name(facts.get("twin.version", ""), version_name)
     displayed_facts["Route"] = _render_plain_name(facts.get("twin.route", ""), route_name)
-    displayed_facts["Took"] = "" if row.seconds is None else f"{row.seconds:.2f} s"
+    displayed_facts["Duration"] = "" if row.seconds is None else f"{row.seconds:.2f} s"
     displayed_facts["Tokens"] = "" if row.tokens is None else f"{row.tokens:,}"
     displayed_facts["Cost"] = format_cost(row.cost_usd)
     return displayed_facts

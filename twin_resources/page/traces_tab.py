@@ -1,4 +1,4 @@
-"""Build the Look tab: a list of traces with outcomes and costs, and a single trace.
+"""Build the Traces tab: a list of traces with outcomes and costs, and a single trace.
 
 Scope: the widgets and their event handlers.
 Out of scope: reading traces (`langfuse/trace_reading.py`), resolving a trace's posts
@@ -25,7 +25,7 @@ from twin_resources.observability.langfuse.trace_reading import (
 )
 from twin_resources.page.author_picker import AuthorPicker, render_plots
 from twin_resources.page.events import UNQUEUED_EVENT
-from twin_resources.page.page_notices import notice, render_error_notice
+from twin_resources.page.page_notices import render_error_notice, render_notice
 from twin_resources.page.plain_names import version_name
 from twin_resources.page.spending import read_spending, render_spending
 from twin_resources.page.trace_pages import render_trace, render_trace_list
@@ -55,7 +55,7 @@ ALL_LABEL = "all"
 
 
 class TracesTab:
-    """The Look tab; create it inside a `gr.Blocks`.
+    """The Traces tab; create it inside a `gr.Blocks`.
 
     Args:
         views: tabs of the page; an address can select one of them.
@@ -87,7 +87,7 @@ class TracesTab:
                     min_width=120,
                 )
                 self.score = gr.Dropdown(
-                    label="Score, or as support<0.2",
+                    label="Score, or a condition such as support<0.2",
                     choices=list(SCORE_CHOICES.items()),
                     value="",
                     allow_custom_value=True,
@@ -96,9 +96,13 @@ class TracesTab:
                 )
             self.table = gr.HTML("", padding=False, elem_id="trace-list", min_height=80)
             with gr.Row(elem_id="pages"):
-                self.newer = gr.Button("Newer", size="sm", elem_id="newer", interactive=False)
-                self.older = gr.Button("Older", size="sm", elem_id="older", interactive=False)
-                self.refresh = gr.Button("Read again", size="sm", elem_id="refresh")
+                self.newer_button = gr.Button(
+                    "Newer", size="sm", elem_id="newer", interactive=False
+                )
+                self.older_button = gr.Button(
+                    "Older", size="sm", elem_id="older", interactive=False
+                )
+                self.refresh_button = gr.Button("Refresh", size="sm", elem_id="refresh")
             self.figures = gr.HTML("", padding=False, elem_id="figures")
         self.trace = gr.HTML("", padding=False, elem_id="trace", visible=False)
         self.location = gr.Textbox(visible=False)
@@ -107,12 +111,12 @@ class TracesTab:
         """Connect the events to their handlers.
 
         Args:
-            tab: the Gradio tab with these widgets. It reads its data when a reader opens it, not
+            tab: the Gradio tab with these widgets. Its data are read when a reader opens it, not
                 when the page is loaded.
         """
         author = self._author_picker.author
         filters = [author, self.version, self.route, self.score]
-        list_outputs = [self.table, self.cursors, self.newer, self.older, self.notice]
+        list_outputs = [self.table, self.cursors, self.newer_button, self.older_button, self.notice]
         first_page_event = (
             self._load_first_page_if_visible,
             [self.location, *filters],
@@ -155,13 +159,13 @@ class TracesTab:
             trigger_mode="always_last",
             **UNQUEUED_EVENT,
         )
-        self.refresh.click(self._load_first_page, filters, list_outputs, **UNQUEUED_EVENT).then(
-            self._render_figures, **figures_arguments
-        )
-        self.older.click(
+        self.refresh_button.click(
+            self._load_first_page, filters, list_outputs, **UNQUEUED_EVENT
+        ).then(self._render_figures, **figures_arguments)
+        self.older_button.click(
             self._load_older_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT
         )
-        self.newer.click(
+        self.newer_button.click(
             self._load_newer_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT
         )
 
@@ -239,7 +243,7 @@ class TracesTab:
     def _render_figures(self, author: str | None) -> str:
         """Return the spending and the newest report's plots as HTML."""
         if not author:
-            return notice("No author is available yet.")
+            return render_notice("No author is available yet.")
         spending_html = render_spending(read_spending(self._settings))
         return f'<div class="twin-figures">{spending_html}{self._render_plots(author)}</div>'
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
+from twin_resources.page.escaping import escape_markdown
 from twin_resources.page.footnotes import find_marked_range
-from twin_resources.page.readable import escape_markdown
 
 MAX_TURNS = 60  # a browser stores 5 MB per site, and a turn with its passages needs about 8 KB
 TurnStatus = Literal["writing", "whole", "stopped", "failed"]
@@ -160,7 +160,7 @@ def find_turn_index(turns: Sequence[Turn], message: object) -> int | None:
 
 
 def find_last_answered_index(turns: Sequence[Turn]) -> int | None:
-    """Return the index of the last turn that accepts feedback, a complete answer with a trace."""
+    """Return the index of the last turn whose answer has a trace and so accepts feedback."""
     for index in range(len(turns) - 1, -1, -1):
         if turns[index]["twin"].get("trace_id"):
             return index

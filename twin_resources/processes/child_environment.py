@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import (
     EMBEDDED_BASE_MODEL,
@@ -21,6 +20,7 @@ from twin_resources.settings import (
     MULTILINGUAL_EMBEDDER,
     Settings,
 )
+from twin_resources.wait_limits import MAX_IDLE_S
 
 _ALLOWED_NAMES = frozenset(
     (
@@ -162,9 +162,9 @@ def child_environment(
         "TWIN_TRACES_PORT": str(settings.traces_port),
         "TWIN_CHAT_PORT": str(settings.chat_port),
         "DAGSTER_HOME": str(settings.home / "dagster"),
-        # Timeout of the webserver and the daemon for the code server. The default of 60 s aborted
-        # starts on a busy machine. A dead server closes the connection. A slow sensor tick delays
-        # the others.
+        # How long the webserver and the daemon wait for the code server. The default of 60 s
+        # aborted starts on a busy machine. A longer wait delays other sensors after a slow tick,
+        # but a dead server still closes the connection.
         "DAGSTER_GRPC_TIMEOUT_SECONDS": str(MAX_IDLE_S),
         # matplotlib's font list would otherwise be in ~/.cache and ~/.config.
         "MPLCONFIGDIR": str(settings.home / "cache" / "matplotlib"),

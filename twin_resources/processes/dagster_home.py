@@ -103,7 +103,7 @@ def _create_databases(settings: Settings, folder: Path, environ: Mapping[str, st
     )
     if result.returncode != 0:
         raise TwinError(
-            f"make Dagster's databases in {partial_folder}",
+            f"create Dagster's databases in {partial_folder}",
             found=f"`dagster instance info` ended with {result.returncode}: "
             f"{result.stderr.decode('utf-8', 'replace')[-1000:]}",
             next_step="correct the cause, and start again",

@@ -32,9 +32,9 @@ from twin_resources.dagster_runs import (
     parse_run,
 )
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.endpoints import urls
 from twin_resources.settings import Settings, load_secrets
+from twin_resources.wait_limits import MAX_WORKING_S
 
 REPOSITORY = "__repository__"
 PARTITIONS = "authors"
@@ -84,7 +84,7 @@ class DagsterHTTP:
 
     @contextmanager
     def launch_lock(self) -> Generator[None]:
-        """Let only one process of a home at a time look for a run and launch one.
+        """Allow only one process of a home at a time to look for a run and launch one.
 
         Otherwise, two `twin up` commands in the same second would each launch a run. A client
         without a folder does not lock.
@@ -127,7 +127,7 @@ class DagsterHTTP:
               ... on PythonError { message }
               ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
                 __typename ... on PythonError { message className } } } } } }""",
-            tried="ask Dagster for its code locations",
+            tried="list Dagster's code locations",
         )["workspaceOrError"]
         for entry in data.get("locationEntries", ()):
             outcome = entry["locationOrLoadError"] or {}
@@ -155,7 +155,9 @@ class DagsterHTTP:
         )["addDynamicPartition"]
         if answer["__typename"] == "DuplicateDynamicPartitionError":
             return False
-        self._expect(answer, "AddDynamicPartitionSuccess", tried=f"add the author {slug}")
+        self._check_response_type(
+            answer, "AddDynamicPartitionSuccess", tried=f"add the author {slug}"
+        )
         return True
 
     def launch(
@@ -201,10 +203,12 @@ class DagsterHTTP:
             },
             tried=f"launch the job {job} for {author}",
         )["launchRun"]
-        self._expect(answer, "LaunchRunSuccess", tried=f"launch the job {job} for {author}")
+        self._check_response_type(
+            answer, "LaunchRunSuccess", tried=f"launch the job {job} for {author}"
+        )
         return answer["run"]["runId"]
 
-    def run(self, run_id: str) -> Run:
+    def read_run(self, run_id: str) -> Run:
         """Read one run.
 
         Raises:
@@ -216,10 +220,10 @@ class DagsterHTTP:
             {"id": run_id},
             tried=f"read the run {run_id}",
         )["runOrError"]
-        self._expect(answer, "Run", tried=f"read the run {run_id}")
+        self._check_response_type(answer, "Run", tried=f"read the run {run_id}")
         return parse_run(answer)
 
-    def runs(
+    def list_runs(
         self,
         *,
         job: str = "",
@@ -250,7 +254,7 @@ class DagsterHTTP:
             {"filter": run_filter, "limit": limit},
             tried="list the runs",
         )["runsOrError"]
-        self._expect(answer, "Runs", tried="list the runs")
+        self._check_response_type(answer, "Runs", tried="list the runs")
         return [parse_run(row) for row in answer["results"]]
 
     def events(self, run_id: str, *, after: str | None = None) -> tuple[list[Event], str | None]:
@@ -269,7 +273,9 @@ class DagsterHTTP:
             {"id": run_id, "after": after},
             tried=f"read the log of the run {run_id}",
         )["logsForRun"]
-        self._expect(answer, "EventConnection", tried=f"read the log of the run {run_id}")
+        self._check_response_type(
+            answer, "EventConnection", tried=f"read the log of the run {run_id}"
+        )
         return [parse_event(row) for row in answer["events"]], answer["cursor"]
 
     def is_sensor_running(self, name: str) -> bool:
@@ -278,9 +284,9 @@ class DagsterHTTP:
             """query($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
               __typename ... on Sensor { sensorState { status } } ... on Error { message } } }""",
             {"selector": _repository_selector() | {"sensorName": name}},
-            tried=f"look at the sensor {name}",
+            tried=f"read the state of the sensor {name}",
         )["sensorOrError"]
-        self._expect(answer, "Sensor", tried=f"look at the sensor {name}")
+        self._check_response_type(answer, "Sensor", tried=f"read the state of the sensor {name}")
         return answer["sensorState"]["status"] == "RUNNING"
 
     def end_run(self, run_id: str) -> str:
@@ -303,7 +309,7 @@ class DagsterHTTP:
         self, asset: str, author: str, *, description: str, metadata: Mapping[str, Any]
     ) -> None:
         """Record a change made outside a run in Dagster, such as a move in the registry."""
-        action = f"record the change of {asset} in Dagster"
+        action = f"record the change to {asset} in Dagster"
         body = {"partition": author, "description": description, "metadata": dict(metadata)}
         try:
             response = self._client.post(f"/report_asset_materialization/{asset}", json=body)
@@ -348,10 +354,10 @@ class DagsterHTTP:
             free_bytes = shutil.disk_usage(self._folder).free
             if free_bytes < MIN_FREE_BYTES:
                 found = f"no space left on the disk of {self._folder}"
-                next_step = "free space there and run it again; the stored data is unchanged"
+                next_step = "free space there and try again; the stored data is unchanged"
         return TwinError(tried, found=found, next_step=next_step)
 
-    def _expect(self, answer: Mapping[str, Any], kind: str, *, tried: str) -> None:
+    def _check_response_type(self, answer: Mapping[str, Any], kind: str, *, tried: str) -> None:
         if answer["__typename"] == kind:
             return
         details: Sequence[Mapping[str, str]] = answer.get("errors") or ()

@@ -104,7 +104,7 @@ def read_endpoints(home: Path) -> Endpoints:
         raise TwinError(
             "read the addresses of the stack",
             found=f"{path} is not JSON ({error})",
-            next_step="run `twin up`, which rewrites it ",
+            next_step="run `twin up`, which rewrites it",
         ) from error
     if document.get("schema", 0) > SCHEMA:
         raise TwinError(

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_IDLE_S, MAX_WORKING_S
+from twin_resources.wait_limits import MAX_IDLE_S, MAX_WORKING_S
 
 _MIN_CPU_S = 0.02
 """CPU seconds per poll that count as progress; a process that only waits uses less."""
@@ -92,8 +92,8 @@ def run_for_output(
         max_cpu_s: maximum CPU time in seconds.
 
     Raises:
-        TwinError: the program was idle, used too much CPU time, or was not done within an hour, and
-            was killed.
+        TwinError: the program was killed because it was idle, used too much CPU time, or was not
+            done within an hour.
         OSError: the program cannot be started.
     """
     progress = ProgramProgress()
@@ -119,7 +119,7 @@ def run_for_output(
                 raise TwinError(
                     f"run {command[0]}",
                     found=failure,
-                    next_step="run it by hand and see what it does",
+                    next_step="run it manually to find the cause",
                 )
 
 

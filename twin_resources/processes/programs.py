@@ -226,7 +226,7 @@ def _ensure_not_exited(stack: Stack, state: ProgramState, *, waited_s: float) ->
         f"start {state.name}",
         found=f"it ended with {last_exit} after {waited_s:.0f} s; its log ends:\n"
         + (read_tail(state.log, lines=6) or "an empty log"),
-        next_step=f"correct the cause (the whole log is {state.log}) and run the same command "
+        next_step=f"correct the cause (the whole log is in {state.log}) and run the same command "
         "again",
     )
 
@@ -260,7 +260,7 @@ def ensure_program_works(
     raise TwinError(
         f"start {program}",
         found=f"{state.state}{', ' if failure else ''}{failure}; its log ends:\n{log_tail}",
-        next_step=f"read {state.log}, then `twin stop` and `twin up`",
+        next_step=f"read {state.log}, then run `twin stop` and `twin up`",
     )
 
 
@@ -288,7 +288,7 @@ def ensure_alive(stack: Stack) -> None:
     raise StackEndedError(
         f"use the stack of {stack.settings.home}",
         found=f"its supervisor (pid {stack.identity.pid}) died",
-        next_step=f"read {stack.settings.logs_dir / 'supervisor.log'}; `twin up` recovers",
+        next_step=f"read {stack.settings.logs_dir / 'supervisor.log'}, then run `twin up`",
     )
 
 

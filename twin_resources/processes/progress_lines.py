@@ -21,8 +21,8 @@ LOG_INTERVAL_S = 3.0
 class ProgressLines:
     """A logger of lines `progress {step, steps, eta_s, message}` in a run.
 
-    A step is a passage, an answer or a prompt. The message identifies a part. Each part has its own
-    step duration, and an announced part (`expect`) counts before it starts.
+    A step is a passage, an answer or a prompt. The message identifies a part of the work. Each part
+    has its own step duration, and an announced part (`expect`) counts before it starts.
 
     Args:
         log: function that receives the lines.
@@ -75,7 +75,7 @@ class SyncProgressLogger:
 
     def __init__(self, log: Callable[[str], object], message: str) -> None:
         self._lines, self._message = ProgressLines(log), message
-        self._batch, self._done = range(0), 0
+        self._batch, self._completed_inputs = range(0), 0
 
     def begin_batch(self, batch: range, total: int) -> None:
         """Start a batch, given the indices of its inputs among all inputs."""
@@ -85,6 +85,6 @@ class SyncProgressLogger:
     def advance(self, done: int, total: int) -> None:
         """Record that `done` of the batch's `total` parts are done; the parts are about equal."""
         inputs_done = self._batch.start + len(self._batch) * done // total
-        if inputs_done > self._done:
-            self._lines.step_recorder(self._message)(inputs_done - self._done)
-            self._done = inputs_done
+        if inputs_done > self._completed_inputs:
+            self._lines.step_recorder(self._message)(inputs_done - self._completed_inputs)
+            self._completed_inputs = inputs_done

@@ -1,4 +1,4 @@
-"""Start and stop a stack, the supervised processes of one home, and clean up after a crash.
+"""Start and stop a stack (the supervised processes of one home), and clean up after a crash.
 
 Scope: the record of the running stack (`<home>/supervisor/stack.json`), starting and stopping under
 a lock, and cleaning up after a crash.
@@ -50,7 +50,7 @@ class StackRunningError(TwinError):
     """Another command has started the stack of this home."""
 
 
-def _discard(_line: str) -> None:
+def _discard_line(_line: str) -> None:
     return None
 
 
@@ -116,11 +116,11 @@ class StopResult:
 
     Attributes:
         was_running: whether a supervisor was running.
-        ended: number of processes that outlived the supervisor and were ended separately.
+        ended_count: number of processes that outlived the supervisor and were ended separately.
     """
 
     was_running: bool
-    ended: int
+    ended_count: int
 
 
 def read_record(settings: Settings) -> StackRecord | None:
@@ -161,7 +161,7 @@ def start_stack(
     programs: Callable[[Settings], Sequence[Program]],
     environ: Mapping[str, str] = os.environ,
     requested_ports: Sequence[str] = (),
-    report: Callable[[str], object] = _discard,
+    report: Callable[[str], object] = _discard_line,
 ) -> Stack:
     """Start the stack of this home, after cleaning up a crashed one.
 
@@ -172,7 +172,7 @@ def start_stack(
         report: function that receives a line for each cleanup and for each changed port.
 
     Raises:
-        StackRunningError: another command has started the stack; use that one.
+        StackRunningError: another command has started the stack, which the caller can use.
         TwinError: a requested port is taken, or the supervisor did not start.
     """
     with _hold_start_stop_lock(settings, report=report):
@@ -225,28 +225,30 @@ def start_stack(
         return Stack(settings, record, _make_supervisor(settings))
 
 
-def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard) -> StopResult:
+def stop_stack(
+    settings: Settings, *, report: Callable[[str], object] = _discard_line
+) -> StopResult:
     """End all processes of this home's stack and no others; repeated calls are safe."""
     if not _record_path(settings).parent.is_dir():
-        return StopResult(was_running=False, ended=0)  # the stack was never started
+        return StopResult(was_running=False, ended_count=0)  # the stack was never started
     with _hold_start_stop_lock(settings, report=report):
         record = read_record(settings)
         if record is None:
             remove_endpoints(settings.home)
-            return StopResult(was_running=False, ended=0)
+            return StopResult(was_running=False, ended_count=0)
         leader = record.supervisor
         was_running = leader is not None and find_process(leader) is not None
         if was_running and leader is not None:
             session_members = find_session_processes(leader)
             if not _make_supervisor(settings).shutdown(leader):
-                report("the supervisor did not stop in time; its processes are ended one by one")
+                report("the supervisor did not stop in time; ending its processes one by one")
         else:
             session_members = []
         survivors = [process for process in session_members if process.is_running()]
         ended_count = end_processes([*survivors, *find_marked_processes(record.instance)])
         remove_endpoints(settings.home)
         _write_record(settings, replace(record, supervisor=None, stopping=False))
-        return StopResult(was_running=was_running, ended=ended_count)
+        return StopResult(was_running=was_running, ended_count=ended_count)
 
 
 def announce_stop(settings: Settings) -> None:
@@ -256,7 +258,7 @@ def announce_stop(settings: Settings) -> None:
         _write_record(settings, replace(record, stopping=True))
 
 
-def remember_author(settings: Settings, slug: str) -> None:
+def record_last_author(settings: Settings, slug: str) -> None:
     """Record the author of the last `twin up` as the default for commands without an author."""
     record = read_record(settings)
     if record is not None and record.author != slug:
@@ -351,7 +353,7 @@ def _hold_start_stop_lock(
                 if reason := progress.stop_reason(pid, settings.logs_dir / "supervisor.log"):
                     raise TwinError(
                         f"start or stop the stack of {settings.home}",
-                        found=f"another `twin` (process {pid or 'unknown'}) is doing it, {reason}",
+                        found=f"another `twin` (process {pid or '?'}) is doing this: {reason}",
                         next_step="wait for it or end it, and try again",
                     ) from error
                 if not is_announced:

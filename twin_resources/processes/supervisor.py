@@ -115,7 +115,7 @@ def socket_path(folder: Path, name: str = "supervisor") -> Path:
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
     if link.is_symlink() and (linked_path := link.readlink()).parent.is_dir():
-        _make_private_folder(linked_path.parent)  # or raises
+        _make_private_folder(linked_path.parent)
         return linked_path
     private_name = f"twin-{os.getuid()}"
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
@@ -139,7 +139,7 @@ def _make_private_folder(folder: Path) -> None:
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise TwinError(
-            "make a private folder for the supervisor's socket",
+            "create a private folder for the supervisor's socket",
             found=f"{folder} belongs to user {status.st_uid} or is open to others",
             next_step="remove it, or set TMPDIR to a folder of your own",
         )
@@ -184,7 +184,7 @@ def render_configuration(
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
-    # supervisord stops the programs of a group at the same time, but ungrouped ones in sequence.
+    # supervisord stops the programs of a group at the same time, but other programs in sequence.
     lines += [f"[group:{GROUP}]", f"programs={','.join(program.name for program in programs)}"]
     for program in programs:
         withheld_assignments = ",".join(f'{name}=""' for name in program.withheld_variables)
@@ -271,7 +271,7 @@ class Supervisor:
             end_processes([psutil.Process(process.pid)])
         raise TwinError(
             "start the supervisor of the stack",
-            found=read_tail(boot_log, lines=5) or failure or f"it ended with {process.poll()}",
+            found=read_tail(boot_log, lines=5) or failure or f"exit status {process.poll()}",
             next_step=f"read {self.logs / 'supervisor.log'}",
         )
 
@@ -290,7 +290,7 @@ class Supervisor:
         Raises:
             TwinError: supervisord does not answer or is shutting down.
         """
-        with self._connect_or_raise("ask the supervisor for its programs") as remote:
+        with self._connect_or_raise("list the programs of the supervisor") as remote:
             programs = cast("list[dict[str, Any]]", remote.getAllProcessInfo())
         return {
             row["name"]: ProgramState(
@@ -306,8 +306,9 @@ class Supervisor:
     def last_exit(self, name: str) -> str:
         """Return how a program last ended, such as `exit status 1` or `terminated by SIGKILL`.
 
-        supervisord's log is the source, because the next start clears this in the program's state.
-        The result is "" if the end of the log has no such line. Requested stops do not count.
+        The source is supervisord's log, because the next start clears the exit status in the
+        program's state. The result is "" if the end of the log has no such line. Requested stops do
+        not count.
         """
         pattern = re.compile(rf"exited: {re.escape(name)} \((.+?); (?:not )?expected\)")
         exits = pattern.findall(read_tail(self.logs / "supervisor.log", lines=200))
@@ -383,7 +384,7 @@ class Supervisor:
             raise TwinError(
                 tried,
                 found=f"the supervisor does not answer ({error})",
-                next_step="`twin stop`, then `twin up`",
+                next_step="run `twin stop`, then `twin up`",
             ) from error
         except Fault as fault:
             if fault.faultCode != _SHUTTING_DOWN_FAULT:
@@ -391,7 +392,7 @@ class Supervisor:
             raise TwinError(
                 tried,
                 found="the stack is being stopped",
-                next_step="`twin up` starts it again",
+                next_step="start it again with `twin up`",
             ) from fault
 
 

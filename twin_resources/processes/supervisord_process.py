@@ -4,7 +4,7 @@ Scope: handling a line that cannot be logged. Out of scope: configuration and co
 (`supervisor.py`).
 Source: `supervisor.loggers.Handler.handleError` (supervisor 4.3)
 
-supervisord reports a line that it cannot log on its standard error, which is a file in the log
+If supervisord cannot log a line, it reports this on its standard error, which is a file in the log
 folder. On a full disk, that write also fails, and supervisord does not catch the error. In the
 chaos tests, supervisord ended within seconds and left its programs running.
 """

@@ -18,6 +18,7 @@ from twin_resources.registry.moves import (
     FORCED_MOVES,
     MANUAL_MOVES,
     STATES_NEEDING_PASS,
+    TAINTED_REASON,
     ModelVersion,
     VersionState,
 )
@@ -43,8 +44,8 @@ def check_incumbent(
     if stable_versions != [incumbent]:
         raise MoveRefusedError(
             f"move v{item.version} of {item.author} from {item.state} to {to_state}",
-            found=f"evidence against v{incumbent}, but the stable version is "
-            + (f"v{stable_versions[0]}" if stable_versions else "none"),
+            found=f"the evidence compares it with v{incumbent}, but "
+            + (f"v{stable_versions[0]} is stable" if stable_versions else "no version is stable"),
             next_step="compare it with the version that is stable now",
         )
 
@@ -60,9 +61,9 @@ def check_move(
     """Check that a move is legal and that a version has passed the gate before it answers.
 
     Raises:
-        MoveRefusedError: the version's state does not allow the move. The new state may also need
-            an untainted version with a PASSED verdict of this gate. A stable version that passed or
-            was forced must not be refused.
+        MoveRefusedError: the version's state does not allow the move, or the new state needs an
+            untainted version with a PASSED verdict of this gate. A stable version that passed or
+            was forced cannot be refused either.
     """
     attempted_action = f"move v{item.version} of {item.author} from {item.state} to {to_state}"
     no_states: frozenset[VersionState] = frozenset()
@@ -77,17 +78,19 @@ def check_move(
         raise MoveRefusedError(
             attempted_action,
             found=f"from {item.state} it may move to "
-            f"{', '.join(sorted(allowed_states)) or 'nowhere'}",
+            f"{', '.join(sorted(allowed_states)) or 'no other state'}",
             next_step="force the release with a reason (`twin release --reason`)"
             if to_state in forced_states
-            else "choose one of these states",
+            else "choose one of these states"
+            if allowed_states
+            else "choose another version (`twin versions`)",
         )
     if item.state == "stable" and to_state == "refused":
         _check_refusal_of_stable(connection, item, attempted_action, gate_version=gate_version)
     if item.tainted and to_state in STATES_NEEDING_PASS:
         raise MoveRefusedError(
             attempted_action,
-            found="the version is tainted: it was trained on data that has been forgotten",
+            found=f"the version is tainted: {TAINTED_REASON}",
             next_step="train a new version without that data",
         )
     if force or to_state not in STATES_NEEDING_PASS or item.state in MANUAL_MOVES:
@@ -95,8 +98,8 @@ def check_move(
     if not gate_version:
         raise MoveRefusedError(
             attempted_action,
-            found="no gate version was passed",
-            next_step="pass the gate's version",
+            found="no gate version was given",
+            next_step="pass the gate's current version as `gate_version`",
         )
     verdict = rows.newest_verdict_of_gate(connection, item.checkpoint, gate_version)
     if verdict is None or verdict.outcome != "passed":
@@ -109,19 +112,19 @@ def check_move(
 
 
 def _check_refusal_of_stable(
-    connection: sa.Connection, item: ModelVersion, tried: str, *, gate_version: str
+    connection: sa.Connection, item: ModelVersion, attempted_action: str, *, gate_version: str
 ) -> None:
     verdict = rows.newest_verdict_of_gate(connection, item.checkpoint, gate_version)
     if verdict is None or verdict.outcome == "passed":
         message = f"PASSED by {gate_version}" if verdict else f"no verdict of gate {gate_version!r}"
         raise MoveRefusedError(
-            tried,
+            attempted_action,
             found=f"{message} for checkpoint {item.checkpoint[:12]}",
             next_step="restore an earlier version with `twin rollback`",
         )
     if item.forced:
         raise MoveRefusedError(
-            tried,
+            attempted_action,
             found="a person released it against the gate's verdict",
             next_step="restore an earlier version with `twin rollback`",
         )

@@ -70,7 +70,9 @@ def explain_answer(settings: Settings, langfuse_trace: Mapping[str, Any]) -> Exp
     from twin_resources.storage.tables.tables import Tables
 
     metadata = {
-        name: str(text) for name, text in langfuse_trace["metadata"].items() if name[:5] == "twin."
+        name: str(text)
+        for name, text in langfuse_trace["metadata"].items()
+        if name.startswith("twin.")
     }
     if "twin.author" not in metadata:
         raise TwinError(

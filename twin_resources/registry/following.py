@@ -20,13 +20,7 @@ from pathlib import Path
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.registry.policy import (
-    AuthorPolicy,
-    Policy,
-    ServedVersion,
-    build_policy,
-    policy_file_matches,
-)
+from twin_resources.registry.policy import Policy, build_policy, policy_file_matches
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
     ChangeToken,
@@ -75,10 +69,11 @@ class Follower:
                 # Without a token, the next poll reads again until the notes are resolved.
                 self._change_token = () if notes else change_token
             self.lag_reason, self.problems = "", "; ".join(notes)
-        except _BehindError as error:
+        except _HomeLagError as error:
             self.lag_reason = str(error)
         except TwinError as error:
-            self.lag_reason, self.problems = "", f"the last state read stays in use: {error.found}"
+            self.lag_reason = ""
+            self.problems = f"the state that was read last stays in use: {error.found}"
         if self.lag_reason or self.problems:
             self._retry_at = self._clock() + RETRY_DELAY_S
         if (self.lag_reason, self.problems) != previous_status:
@@ -96,7 +91,7 @@ class Follower:
         """Copy files, then weights, then the policy that names them; return notes for the operator.
 
         Raises:
-            _BehindError: a folder could not be fetched. The others were copied.
+            _HomeLagError: a folder could not be fetched. The others were copied.
         """
         settings = self._settings
         notes = update_files(settings.home, read_stored_files(state))
@@ -106,14 +101,14 @@ class Follower:
         if not policy_file_matches(settings.policy_path, policy):
             registry.publish()  # reads the registry again under the writers' lock
         if failures:
-            raise _BehindError("; ".join(failures))
+            raise _HomeLagError("; ".join(failures))
         return notes
 
     def _log(self, line: str) -> None:
-        sys.stderr.write(f"follows the state store: {line}\n")
+        sys.stderr.write(f"following the state store: {line}\n")
 
 
-class _BehindError(Exception):
+class _HomeLagError(Exception):
     """This home lags behind the state store; the message states the cause."""
 
 
@@ -145,7 +140,7 @@ def prepare_run(settings: Settings, author: str) -> None:
             versions = Registry(state, policy_path=settings.policy_path).versions(author)
         versions = [version for version in versions if not version.tainted]
         for version in versions:
-            failures += _failure_lines(lambda version=version: fetch_version(settings, version))
+            failures += _collect_failures(lambda version=version: fetch_version(settings, version))
     if failures:
         raise TwinError(
             "prepare this host for the run",
@@ -197,7 +192,7 @@ def share_weights(settings: Settings, *paths: str | None) -> list[str]:
 def share_versions(settings: Settings, registry: Registry) -> list[str]:
     """Store the prepared base model and embedder, and the folders of every version that may answer.
 
-    This serves versions that were registered before `TWIN_STORE_URI` was set. Their rows contain
+    This covers versions that were registered before `TWIN_STORE_URI` was set. Their rows contain
     this host's paths, which this function makes relative to the home.
 
     Returns:
@@ -218,13 +213,13 @@ def share_versions(settings: Settings, registry: Registry) -> list[str]:
 
 
 def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
-    """Fetch base model, embedder and the versions in use; return a line for each failure."""
+    """Fetch the base model, the embedder and the versions in use; return a line per failure."""
     failures: list[str] = []
     folders = SharedFolders(settings.home, settings.store_uri)
     if settings.store_uri:
-        failures += _failure_lines(lambda: _fetch_base_and_embedder(settings, folders))
+        failures += _collect_failures(lambda: _fetch_base_and_embedder(settings, folders))
     for author, entry in policy.authors.items():
-        for version in _versions_in_use(entry):
+        for version in filter(None, (entry.stable, entry.canary)):
             paths = (version.folder, version.adapter_gguf, version.base_gguf)
             for name in sorted(set(_folder_names(settings, paths))):
                 if (settings.home / name).exists():
@@ -235,7 +230,7 @@ def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
                         "set TWIN_STORE_URI here and on the host that trained it"
                     )
                 else:
-                    failures += _failure_lines(lambda name=name: folders.fetch(name))
+                    failures += _collect_failures(lambda name=name: folders.fetch(name))
     return failures
 
 
@@ -262,10 +257,6 @@ def _fetch_base_and_embedder(settings: Settings, folders: SharedFolders) -> None
         folders.fetch(name)
         pointer = {"revision": name.rpartition("/")[2]}
         replace_file(embedder / "current.json", json.dumps(pointer))
-
-
-def _versions_in_use(entry: AuthorPolicy) -> Iterator[ServedVersion]:
-    return (version for version in (entry.stable, entry.canary) if version is not None)
 
 
 def _folder_names(settings: Settings, paths: tuple[str | None, ...]) -> Iterator[str]:
@@ -298,7 +289,7 @@ def _store_folder(folders: SharedFolders, name: str) -> bool:
         portable_record.unlink()
 
 
-def _failure_lines(function: Callable[[], object]) -> list[str]:
+def _collect_failures(function: Callable[[], object]) -> list[str]:
     try:
         function()
     except TwinError as error:

@@ -31,9 +31,9 @@ VersionKind = Literal["tuned", "answer_model"]
 version beats it."""
 
 # State → next states, one mapping per initiator: reconciliation, or a person. The former stable
-# version's move (to retired or rolled_back) is never requested, because it follows from its
-# successor's move. A stable version is refused if the gate released it after the gate's first part,
-# and it then failed a later part.
+# version's move (to retired or rolled_back) is never requested, because it results from its
+# successor's move. The gate may release a version after its first part; if the version then fails a
+# later part, it is refused although it is stable.
 AUTOMATIC_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "candidate": frozenset({"shadow", "canary", "stable", "refused", "parked", "rolled_back"}),
     "shadow": frozenset({"canary", "stable", "refused", "parked", "rolled_back"}),
@@ -58,10 +58,12 @@ FORCED_ANSWER_MODEL_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
 MAX_RATIO_TO_INCUMBENT = 1.0
 """The maximum upper end of the interval of candidate / incumbent (held-out perplexity).
 
-It applies without a trial. A worse candidate is released at most as often as the interval errs.
+It applies to a release without a trial. The error rate of the interval bounds the probability that
+a worse candidate is released.
 """
 # A version enters these states only with a PASSED verdict, because it then answers or competes.
 STATES_NEEDING_PASS: frozenset[VersionState] = frozenset({"shadow", "canary", "stable"})
+TAINTED_REASON = "it was trained on data that has since been forgotten"
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,9 @@ class GateClaim:
         blocks: `voice` if an unmet claim blocks only answers with prose; empty if it blocks the
             whole release.
         high: the upper end of the interval of `value`, or None.
-        beside: the version (`v3`) with which `value` compares; empty without a stable version.
-        cut: the limit for judging each sentence of prose again while serving; None for no limit.
+        beside: the version (`v3`) with which `value` compares the candidate; empty without a stable
+            version.
+        cut: the limit by which serving judges each sentence of prose again; None for no limit.
     """
 
     name: str
@@ -196,7 +199,8 @@ class RequiredMove:
 def prose_release(claims: Sequence[GateClaim]) -> ProseRelease:
     """Return whether these claims release prose.
 
-    Prose needs a met claim about it. Otherwise, the claims release quotations only.
+    They release prose if at least one claim concerns prose and every such claim is met. Otherwise,
+    they release only quotations.
     """
     prose_claims = [claim for claim in claims if claim.blocks == VOICE]
     unmet_claim = next((claim for claim in prose_claims if not claim.passed), None)
@@ -287,10 +291,10 @@ def _move_after_gate(
     """Return the move of a candidate that passed the gate: release, park, or begin a trial."""
     if incumbent is None:
         return RequiredMove(
-            candidate.version, "stable", "passed the gate, the author's first model"
+            candidate.version, "stable", "passed the gate as the author's first model"
         )
     if mode == "gate" and incumbent.tainted:
-        reason = f"passed the gate, v{incumbent.version} is tainted"
+        reason = f"passed the gate, and v{incumbent.version} is tainted"
         return RequiredMove(candidate.version, "stable", reason)
     if mode == "gate":
         is_no_worse, reason = compare_with_incumbent(verdict, incumbent)
@@ -321,7 +325,7 @@ def _refusal_reason(
 ) -> str:
     """Return why a candidate is refused; empty if it passed or waits for this gate's verdict."""
     if item.tainted:
-        return "trained on something since forgotten"
+        return TAINTED_REASON
     if verdict is None or verdict.gate_version != gate_version or item.version in passed_versions:
         return ""
     return describe_refusal(verdict)
@@ -387,7 +391,7 @@ def _move_from_evidence(
     if item.state not in {"shadow", "canary"}:
         return None
     if item.tainted:
-        return RequiredMove(item.version, "refused", "trained on something since forgotten")
+        return RequiredMove(item.version, "refused", TAINTED_REASON)
     if (
         evidence is None
         or evidence.finding == "undecided"

@@ -2,7 +2,7 @@
 
 Scope: its dataclasses, its file (written and read as a whole), building it from the registry.
 Out of scope: choosing an arm for a request (`gateway/routing/`), the legal moves
-(`registry/moves.py`). The gateway reads this file at every change, so its imports are light.
+(`registry/moves.py`). The gateway imports this module, so its own imports are light.
 Method: every move rewrites the policy from registry and routing table (architecture.md).
 """
 # pyright: strict
@@ -73,7 +73,7 @@ class AuthorPolicy:
     """One author's served versions, their weights, and the routing table.
 
     Attributes:
-        stable: the stable version; None if base model + retrieval answer.
+        stable: the stable version; None if the base model with retrieval answers.
         canary: the version on canary trial, or None.
         weights: arm ("stable", "canary") → share of requests. The shares sum to 1; the mapping is
             empty without a stable version.
@@ -88,7 +88,7 @@ class AuthorPolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """The whole policy. Base model + retrieval answer for an author without an entry.
+    """The whole policy. The base model with retrieval answers for an author without an entry.
 
     Attributes:
         written_at: ISO 8601, UTC.
@@ -112,7 +112,7 @@ class PolicySource(Protocol):
 def build_policy(registry: PolicySource, routing: Mapping[str, Mapping[str, Any]]) -> Policy:
     """Build the policy from the current registry and routing table.
 
-    A tainted version is not served. Base model + retrieval then answer for its author.
+    A tainted version is not served. The base model with retrieval then answers for its author.
     """
     slugs = sorted({*registry.authors(), *routing})
     authors = {slug: _build_author_policy(registry, slug, routing.get(slug, {})) for slug in slugs}
@@ -153,7 +153,8 @@ def _build_served_version(item: ModelVersion, registry: PolicySource) -> ServedV
 
 
 def _parse_served_version(entry: Mapping[str, Any]) -> ServedVersion:
-    # A policy of an earlier release lacks `prose`. Quotations answer until it is rewritten.
+    # A policy file of an earlier release lacks `prose`. Until it is rewritten, only quotations are
+    # shown.
     prose = dict(entry.get("prose") or {})
     if prose.get("cut"):
         prose["cut"] = SentenceThreshold(**prose["cut"])

@@ -1,4 +1,4 @@
-"""Store model versions and verdicts, and change the status of versions: the model registry.
+"""The model registry: store model versions and verdicts, and change the state of versions.
 
 Scope: storing them in the state store, and writing the policy object after every change.
 Out of scope: choosing moves (`moves.py`) and checking them (`checks.py`), the shape of the policy
@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 
-# Prefix that replaces the home in the rows of a store that several hosts share.
+# In a state store that several hosts share, this prefix replaces a host's home in stored paths.
 HOME_PREFIX = "$TWIN_HOME/"
 PATH_COLUMNS = ("folder", "adapter_gguf", "base", "base_gguf")
 
@@ -89,8 +89,7 @@ class Registry:
         answer model. Its paths are updated, because the home may have moved.
 
         Raises:
-            EmptyStateStoreError: it would be the first version of a store whose policy lists
-                others.
+            EmptyStateStoreError: the policy lists versions, but the store has none.
         """
         paths = {
             "folder": self._to_stored_path(folder),
@@ -135,7 +134,7 @@ class Registry:
         return self.get(author, version)
 
     def _to_stored_path(self, path: str) -> str:
-        """Return a path for a row; relative in a shared store, because homes differ by host."""
+        """Return the path as a row stores it; relative in a shared store, as homes differ."""
         home = f"{self.policy_path.parent}/"
         is_relative = self.state.is_shared and path.startswith(home)
         return HOME_PREFIX + path.removeprefix(home) if is_relative else path
@@ -184,13 +183,13 @@ class Registry:
             return self._with_local_paths(rows.get_version(connection, author, version))
 
     def stable_version(self, author: str) -> ModelVersion | None:
-        """Return the stable version, or None if base model + retrieval answer."""
+        """Return the stable version, or None if the base model with retrieval answers."""
         return next((item for item in self.versions(author) if item.state == "stable"), None)
 
     def find_by_checkpoint(
         self, checkpoint: str, *, author: str | None = None
     ) -> ModelVersion | None:
-        """Return the version of a checkpoint hash, or None."""
+        """Return the version with this checkpoint hash, or None."""
         with self.state.read_transaction() as connection:
             item = rows.find_version(connection, author=author, checkpoint=checkpoint)
         return None if item is None else self._with_local_paths(item)
@@ -230,9 +229,9 @@ class Registry:
     # Verdicts
 
     def record_verdict(self, verdict: Verdict) -> None:
-        """Store a verdict of the gate. The latest one per checkpoint and gate version counts.
+        """Store a verdict of the gate. The latest verdict per checkpoint and gate version counts.
 
-        The policy is rewritten, because the verdict decides which forms of answers are released.
+        The policy is rewritten, because the verdict decides which answer forms are released.
         """
         values = asdict(verdict) | {"claims": [asdict(claim) for claim in verdict.claims]}
         with self.state.transaction() as connection:
@@ -302,7 +301,7 @@ class Registry:
         gate_version: str = "",
         incumbent: int | None = None,
     ) -> Move:
-        """Move one version and make the moves that follow, in one transaction; write the policy.
+        """Move one version and make the resulting moves in one transaction; write the policy.
 
         The notice (`notices.py`) is queued in the same transaction. A version that becomes stable
         retires the former stable version. If the new one was retired (a rollback), the former one
@@ -349,7 +348,7 @@ class Registry:
         """Make a retired version stable again; None means the last untainted one that retired.
 
         Raises:
-            MoveRefusedError: there is none, or the given version is not retired or may not answer.
+            MoveRefusedError: no retired version may answer, or the given version is not retired.
         """
         if version is None:
             retired_versions = {
@@ -438,8 +437,8 @@ def reconcile(
     """Apply `required_moves` until there are none; an immediate second call changes nothing.
 
     Args:
-        withheld_reason: why no version may start to answer now (the author has not agreed); empty
-            if one may. Moves that take a version out of service are made in any case.
+        withheld_reason: why no version may start to answer now (for example, the author has not
+            agreed); empty if a version may. Moves out of service are always made.
     """
     applied_moves: list[Move] = []
 
@@ -470,7 +469,7 @@ def reconcile(
                         raise
                     break
                 applied_moves.append(applied_move)
-        registry.publish()  # a process may have died before it wrote the policy
+        registry.publish()  # an earlier process may have crashed before it wrote the policy
     return applied_moves
 
 

@@ -55,10 +55,10 @@ def get_version(connection: sa.Connection, author: str, version: int) -> ModelVe
         TwinError: the author has no such version.
     """
     versions = list_versions(connection, author)
-    for candidate in versions:
-        if candidate.version == version:
-            return candidate
-    known_versions = ", ".join(f"v{candidate.version}" for candidate in versions) or "none"
+    for model_version in versions:
+        if model_version.version == version:
+            return model_version
+    known_versions = ", ".join(f"v{item.version}" for item in versions) or "none"
     raise TwinError(
         f"find v{version} of {author}",
         found=f"versions of this author: {known_versions}",

@@ -21,7 +21,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from twin_resources.atomic_writes import replace_file
-from twin_resources.authors.pausing import SUFFIX
+from twin_resources.authors.pausing import PAUSE_SUFFIX
 from twin_resources.registry.rows import utc_now
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -52,7 +52,7 @@ class FileChanges:
 
 def read_author_files(folder: Path) -> dict[str, str]:
     """Return a folder's author files and pauses, by row name."""
-    paths = [*folder.glob("*.toml"), *folder.glob(f"*{SUFFIX}")]
+    paths = [*folder.glob("*.toml"), *folder.glob(f"*{PAUSE_SUFFIX}")]
     return {f"authors/{path.name}": path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 
@@ -73,14 +73,16 @@ def compare_files(stored_files: Mapping[str, str], desired_files: Mapping[str, s
     )
 
 
-def store_files(state: State, desired: Mapping[str, str], *, row_names: Iterable[str]) -> None:
+def store_files(
+    state: State, desired_files: Mapping[str, str], *, row_names: Iterable[str]
+) -> None:
     """Replace the rows with these names; each changed row gets a new revision."""
     names = set(row_names)
     with state.transaction() as connection:
         rows = connection.execute(sa.select(shared_files)).all()
         stored_files = {row.name: row.content for row in rows if row.name in names}
         difference = compare_files(
-            stored_files, {name: desired[name] for name in names & desired.keys()}
+            stored_files, {name: desired_files[name] for name in names & desired_files.keys()}
         )
         revision = max((row.revision for row in rows), default=0)
         replaced_names = (*difference.changed, *difference.deleted)
@@ -88,7 +90,10 @@ def store_files(state: State, desired: Mapping[str, str], *, row_names: Iterable
         for new_revision, name in enumerate((*difference.new, *difference.changed), revision + 1):
             connection.execute(
                 sa.insert(shared_files).values(
-                    name=name, content=desired[name], revision=new_revision, written_at=utc_now()
+                    name=name,
+                    content=desired_files[name],
+                    revision=new_revision,
+                    written_at=utc_now(),
                 )
             )
 
@@ -137,7 +142,7 @@ def read_change_token(state: State) -> ChangeToken:
         return tuple(connection.execute(sa.select(*columns)).one())
 
 
-def update_files(home: Path, stored: Mapping[str, str]) -> list[str]:
+def update_files(home: Path, stored_files: Mapping[str, str]) -> list[str]:
     """Update the files of a home from the rows.
 
     Returns:
@@ -146,9 +151,9 @@ def update_files(home: Path, stored: Mapping[str, str]) -> list[str]:
     path = home / WRITTEN_HASHES_FILE
     written_hashes: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     previous_hashes, notes = dict(written_hashes), list[str]()
-    for name, content in stored.items():
+    for name, content in stored_files.items():
         file = home / name
-        if name != f"authors/{file.name}" or not file.name.endswith((".toml", SUFFIX)):
+        if name != f"authors/{file.name}" or not file.name.endswith((".toml", PAUSE_SUFFIX)):
             notes.append(f"the state store's row {name!r} is neither an author's file nor a pause")
             continue
         data = file.read_bytes() if file.exists() else None
@@ -165,7 +170,7 @@ def update_files(home: Path, stored: Mapping[str, str]) -> list[str]:
         if data != content.encode():
             replace_file(file, content)
         written_hashes[name] = _hash(content.encode())
-    for name in written_hashes.keys() - stored.keys():
+    for name in written_hashes.keys() - stored_files.keys():
         file = home / name
         if file.exists() and _hash(file.read_bytes()) == written_hashes[name]:
             file.unlink()

@@ -18,7 +18,6 @@ from rich.tree import Tree
 
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.trace_reading import (
     Score,
@@ -32,6 +31,7 @@ from twin_resources.processes.stack import find_stack
 from twin_resources.registry.explanation import Explanation, explain_answer
 from twin_resources.registry.route_names import FRONT_DESK, QUOTES
 from twin_resources.settings import Settings
+from twin_resources.wait_limits import MAX_IDLE_S
 
 
 def run_feedback(

@@ -17,7 +17,7 @@ from rich.console import Console
 from twin_cli.commands.terminal_questions import confirm
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import list_authors
-from twin_resources.authors.pausing import SUFFIX
+from twin_resources.authors.pausing import PAUSE_SUFFIX
 from twin_resources.errors import TwinError
 from twin_resources.registry.following import share_versions
 from twin_resources.registry.registry import Registry
@@ -57,7 +57,9 @@ def run_apply(
             "reads its own files",
         )
     new_files = {
-        name: text for name, text in read_author_files(folder).items() if not name.endswith(SUFFIX)
+        name: text
+        for name, text in read_author_files(folder).items()
+        if not name.endswith(PAUSE_SUFFIX)
     }
     if not new_files:
         raise TwinError(
@@ -68,7 +70,7 @@ def run_apply(
         stored_texts = {
             name: text
             for name, text in read_stored_files(state).items()
-            if not name.endswith(SUFFIX)
+            if not name.endswith(PAUSE_SUFFIX)
         }
         file_changes = compare_files(stored_texts, new_files)
         for change_kind, names in (

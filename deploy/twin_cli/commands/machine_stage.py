@@ -22,7 +22,7 @@ from twin_resources.models.model_fit import (
     billions_of_parameters,
     choose_recipe,
 )
-from twin_resources.processes.graphics_cards import list_usable_gpus
+from twin_resources.processes.gpus import list_usable_gpus
 from twin_resources.processes.processor import is_bf16_faster
 from twin_resources.processes.programs import find_working_folder
 from twin_resources.settings import Settings

@@ -305,7 +305,7 @@ def build_untrained_result(progress: AuthorProgress) -> TrainingOutcome:
 
 def _last_launched_run(dagster: DagsterHTTP, author: str, progress: AuthorProgress) -> Run | None:
     """Return the author's newest training run if `twin up` has launched one, else None."""
-    newest_runs = dagster.runs(job=RETRAIN, author=author, limit=1)
+    newest_runs = dagster.list_runs(job=RETRAIN, author=author, limit=1)
     if not newest_runs or progress.training not in {"launched", "finished"}:
         return None
     return newest_runs[0]

@@ -229,13 +229,13 @@ def _erase_in_process(settings: Settings, target: int | ErasureSubject) -> dict[
     """Finish a request of the journal, or return the locations of a subject's data by store."""
     from twin_resources.erasure.dagster_records import open_records
     from twin_resources.erasure.data_store import Installation
-    from twin_resources.erasure.erasing import preview, run_erasure
+    from twin_resources.erasure.erasing import preview_erasure, run_erasure
 
     installation = Installation.for_settings(settings)
     try:
         with open_records(installation) as records:
             if isinstance(target, ErasureSubject):
-                return preview(installation, target, dagster=records)
+                return preview_erasure(installation, target, dagster=records)
             run_erasure(installation, target, dagster=records)
             return {}
     finally:

@@ -24,11 +24,11 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import AnswerRow, Journal, check_output_path
 from twin_resources.gateway.batches.completing import BatchTotals, complete
 from twin_resources.gateway.batches.questions import InvalidRow, read_questions
-from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.processes.wording import format_count
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
+from twin_resources.wait_limits import MAX_WORKING_S
 
 if TYPE_CHECKING:
     from openai import OpenAI

@@ -159,7 +159,7 @@ def _wait_for_run(
             ]
         if not any(request.number == request_number for request in open_requests):
             keys = {retraining.run_key for retraining in unfinished_retrainings}
-            for run in dagster.runs(job=RETRAIN, author=author, limit=5):
+            for run in dagster.list_runs(job=RETRAIN, author=author, limit=5):
                 if run.tags.get(KEY_TAG) in keys:
                     return run
         ensure_alive(stack)

@@ -15,12 +15,12 @@ from typing import Any
 from twin_cli.commands.clock import StageBar, StageClock
 from twin_resources.dagster_runs import ERASURE_TAG_VALUE, IN_PROGRESS_STATUSES, Event, Run
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.dagster_http import PARTITION_TAG, DagsterHTTP
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.programs import ensure_alive, ensure_program_works
 from twin_resources.processes.stack import Stack
 from twin_resources.processes.wording import format_duration
+from twin_resources.wait_limits import MAX_WORKING_S
 
 IMPORT_JOB = "import_posts"
 LAUNCHED_BY_TAG, LAUNCHED_BY_COMMAND = "twin/launched_by", "command"
@@ -85,7 +85,8 @@ class RunningRun:
 def list_running_runs(dagster: DagsterHTTP) -> list[RunningRun]:
     """Return the runs that are queued or in progress, oldest first."""
     return [
-        _describe_run(dagster, run) for run in reversed(dagster.runs(statuses=IN_PROGRESS_STATUSES))
+        _describe_run(dagster, run)
+        for run in reversed(dagster.list_runs(statuses=IN_PROGRESS_STATUSES))
     ]
 
 
@@ -119,7 +120,7 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
 
 def find_run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
     """Return the newest unfinished run of a job for an author, or None."""
-    runs = dagster.runs(job=job, author=author, statuses=IN_PROGRESS_STATUSES, limit=1)
+    runs = dagster.list_runs(job=job, author=author, statuses=IN_PROGRESS_STATUSES, limit=1)
     return runs[0] if runs else None
 
 
@@ -163,7 +164,7 @@ def follow_run(
         while True:
             if stack is not None:
                 ensure_alive(stack)
-            run = dagster.run(run_id)
+            run = dagster.read_run(run_id)
             events, cursor = dagster.events(run_id, after=cursor)
             for event in events:
                 reporter.process_event(event)
@@ -294,7 +295,7 @@ def _find_retry(
     """
     is_own_run = run.job == IMPORT_JOB or run.tags.get(LAUNCHED_BY_TAG) == LAUNCHED_BY_COMMAND
     if run.was_ended_by_erasure and is_own_run:
-        while dagster.runs(job=ERASURE_TAG_VALUE, statuses=IN_PROGRESS_STATUSES, limit=1):
+        while dagster.list_runs(job=ERASURE_TAG_VALUE, statuses=IN_PROGRESS_STATUSES, limit=1):
             if stack is not None:
                 ensure_alive(stack)
             time.sleep(POLL_INTERVAL_S)
@@ -313,7 +314,7 @@ def _find_retry(
                 next_step="see dagster-daemon.log",
             )
         time.sleep(POLL_INTERVAL_S)
-        run = dagster.run(run.run_id)
+        run = dagster.read_run(run.run_id)
     if run.retry_run_id:
         clock.log(f"the run's worker died; Dagster runs it again as {run.retry_run_id[:8]}")
     return run.retry_run_id or None

@@ -187,7 +187,9 @@ def _start_programs(stack: Stack, names: Sequence[str]) -> None:
 
 def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> None:
     """Mark runs that a crash interrupted, which would otherwise remain "in progress"."""
-    lost_runs = dagster.runs(statuses=STATUSES_WITH_WORKER, updated_before=stack.identity.started)
+    lost_runs = dagster.list_runs(
+        statuses=STATUSES_WITH_WORKER, updated_before=stack.identity.started
+    )
     for run in lost_runs:
         dagster.end_run(run.run_id)
         clock.log(f"run {run.run_id[:8]} ({run.job}) was interrupted and is marked as canceled")

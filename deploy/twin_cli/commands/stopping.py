@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import Stack, StopResult, announce_stop, find_stack, stop_stack
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
+from twin_resources.wait_limits import MAX_IDLE_S
 
 DEMO_FOLDER = "demo"  # folder of the demo's home inside a home (`demo/home.py`)
 WEBSERVER_TIMEOUT_S = 20.0  # during training, a response takes seconds
@@ -34,8 +34,8 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> StopResult
         announce_stop(settings)
         _end_runs(stack, log)
     result = stop_stack(settings, report=log)
-    if result.ended:
-        log(f"ended {format_count(result.ended, 'process', 'processes')} left over")
+    if result.ended_count:
+        log(f"ended {format_count(result.ended_count, 'process', 'processes')} left over")
     return result
 
 
@@ -57,7 +57,7 @@ def cancel_runs(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
     Raises:
         TwinError: Dagster did not respond; it has received a request to cancel every run.
     """
-    runs = dagster.runs(statuses=STATUSES_WITH_WORKER)
+    runs = dagster.list_runs(statuses=STATUSES_WITH_WORKER)
     if not runs:
         return
     with ThreadPoolExecutor(len(runs)) as pool:
@@ -101,13 +101,13 @@ def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: boo
         with_demo: whether to also end the stack of the demo's home in this home.
     """
     result = end_stack(settings, log=log)
-    if result.was_running or result.ended:
+    if result.was_running or result.ended_count:
         log(f"the stack of {settings.home} is stopped")
     else:
         log(f"no stack of {settings.home} was running")
     demo_home = settings.home / DEMO_FOLDER
     if with_demo and demo_home.is_dir():
         demo_result = end_stack(settings.model_copy(update={"home": demo_home}), log=log)
-        if demo_result.was_running or demo_result.ended:
+        if demo_result.was_running or demo_result.ended_count:
             log(f"the stack of {demo_home} is stopped")
     return 0

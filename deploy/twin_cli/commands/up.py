@@ -84,7 +84,7 @@ from twin_resources.processes.stack import (
     SERVICES,
     Stack,
     find_stack,
-    remember_author,
+    record_last_author,
     restore_last_settings,
 )
 from twin_resources.processes.wording import format_count, format_duration
@@ -295,7 +295,7 @@ class _UpCommand:
             clock=self.clock,
         )
         self.is_serving = True
-        remember_author(stack.settings, subject.slug)
+        record_last_author(stack.settings, subject.slug)
         return stack, run_id, source_fingerprint
 
     def _show_endpoints(self, stack: Stack, subject: AuthorToServe) -> None:

@@ -86,7 +86,7 @@ def full_home(former_home: Settings) -> Settings:
     return former_home
 
 
-def hashes(settings: Settings) -> dict[str, Any]:
+def compute_hashes(settings: Settings) -> dict[str, Any]:
     """The content to compare: data and Lance versions of tables, rows of state, policy, files."""
     home, base = str(settings.home), settings.tables_base
 
@@ -124,12 +124,12 @@ def hashes(settings: Settings) -> dict[str, Any]:
         "tables": versions,
         "rows": rows,
         "versions": registry_versions,
-        "policy": plain(policy_of(policy)),
+        "policy": plain(policy_content(policy)),
         "files": files,
     }
 
 
-def policy_of(policy: Policy) -> dict[str, Any]:
+def policy_content(policy: Policy) -> dict[str, Any]:
     return {slug: vars(author) for slug, author in policy.authors.items()}
 
 
@@ -142,7 +142,7 @@ def new_home(settings: Settings, name: str, **values: str) -> Settings:
 
 
 def test_a_restore_into_nothing_has_the_same_hashes(full_home: Settings, tmp_path: Path) -> None:
-    before = hashes(full_home)
+    before = compute_hashes(full_home)
     assert len(before["tables"]) >= 5
     assert before["versions"]
     file = tmp_path / "saved" / "twin.tar"
@@ -151,8 +151,8 @@ def test_a_restore_into_nothing_has_the_same_hashes(full_home: Settings, tmp_pat
     assert [table.asset for table in record.tables] == sorted(before["tables"])
     restored = new_home(full_home, "restored")
     restore(restored, str(file), report=ignore)
-    assert hashes(restored) == before
-    assert hashes(full_home) == before
+    assert compute_hashes(restored) == before
+    assert compute_hashes(full_home) == before
     with sqlite3.connect(outbox_path(restored)) as outbox:
         assert outbox.execute("SELECT count(*) FROM waiting").fetchone() == (1,)
     query = parse_observation_query({})
@@ -190,21 +190,21 @@ def test_secrets_are_saved_on_request(full_home: Settings, tmp_path: Path) -> No
 def test_a_backup_moves_from_sqlite_to_postgresql_and_back(
     full_home: Settings, tmp_path: Path, postgresql_url: str
 ) -> None:
-    before = hashes(full_home)
+    before = compute_hashes(full_home)
     back_up(full_home, str(tmp_path / "one.tar"), report=ignore)
     server = new_home(full_home, "on-a-server", state_url=postgresql_url)
     restore(server, str(tmp_path / "one.tar"), report=ignore)
     assert not (server.home / "state.sqlite").exists()
-    assert hashes(server) == before
+    assert compute_hashes(server) == before
     with closing(State.open(postgresql_url)) as state:
         reader = ErasureSubject("reader", "", "1" * 16)
         number = journal.open_request(state, reader, asked_by="test")
         assert number == 2, "the numbers do not continue those of the backup"
-    changed = hashes(server)
+    changed = compute_hashes(server)
     back_up(server, str(tmp_path / "two.tar"), report=ignore)
     returned = new_home(full_home, "back-again")
     restore(returned, str(tmp_path / "two.tar"), report=ignore)
-    assert hashes(returned) == changed
+    assert compute_hashes(returned) == changed
 
 
 def test_a_restored_home_is_complete_if_its_weights_cannot_be_shared(
@@ -225,7 +225,7 @@ def test_a_restored_home_is_complete_if_its_weights_cannot_be_shared(
     )
     with pytest.raises(TwinError, match="the home itself is restored; run `twin authors apply"):
         restore(server, str(tmp_path / "one.tar"), report=ignore)
-    assert hashes(server)["tables"] == hashes(full_home)["tables"]
+    assert compute_hashes(server)["tables"] == compute_hashes(full_home)["tables"]
     with closing(State.open(postgresql_url)) as state:
         assert (
             set(read_stored_files(state)) == set(read_author_files(full_home.authors_dir)) != set()
@@ -239,7 +239,7 @@ def test_a_backup_is_stored_on_s3_and_restored(
     name_in_environment(monkeypatch, s3_endpoint)
     client = client_of(s3_endpoint)
     client.create_bucket(Bucket="backups")
-    before = hashes(full_home)
+    before = compute_hashes(full_home)
     back_up(full_home, "s3://backups/monday", report=ignore)
     names = [item["Key"] for item in client.list_objects_v2(Bucket="backups")["Contents"]]
     record = back_up(full_home, "s3://backups/monday", report=ignore)  # only new contents
@@ -254,15 +254,15 @@ def test_a_backup_is_stored_on_s3_and_restored(
     )
     restore(restored, "s3://backups/monday", report=ignore)
     assert not (restored.home / "tables").exists()
-    assert hashes(restored) == before
+    assert compute_hashes(restored) == before
     back_up(restored, "s3://backups/tuesday", report=ignore)
     returned = new_home(full_home, "on-one-machine")
     restore(returned, "s3://backups/tuesday", report=ignore)
-    assert hashes(returned) == before
+    assert compute_hashes(returned) == before
 
 
 def test_the_commands_work_as_documented(full_home: Settings, tmp_path: Path) -> None:
-    before, file = hashes(full_home), str(tmp_path / "twin.tar")
+    before, file = compute_hashes(full_home), str(tmp_path / "twin.tar")
     runner = CliRunner()
     result = runner.invoke(app, ["backup", file, "--json", "--home", str(full_home.home)])
     assert result.exit_code == 0, result.output
@@ -271,7 +271,7 @@ def test_the_commands_work_as_documented(full_home: Settings, tmp_path: Path) ->
     result = runner.invoke(app, ["restore", file, "--home", str(restored.home)])
     assert result.exit_code == 0, result.output
     assert "as it was on" in " ".join(result.stdout.split())
-    assert hashes(restored) == before
+    assert compute_hashes(restored) == before
     result = runner.invoke(app, ["backup", file, "--home", str(full_home.home)])
     assert isinstance(result.exception, TwinError)
     assert "a file with that name exists" in result.exception.found
@@ -286,8 +286,8 @@ def saved(full_home: Settings, tmp_path: Path) -> str:
 def test_a_restore_overwrites_nothing(
     full_home: Settings, saved: str, postgresql_url: str, tmp_path: Path
 ) -> None:
-    before = hashes(full_home)
-    with pytest.raises(TwinError, match=r"something in .*--home NEW"):
+    before = compute_hashes(full_home)
+    with pytest.raises(TwinError, match=r"is not empty.*--home NEW"):
         restore(full_home, saved, report=ignore)
     restored = new_home(full_home, "new", state_url=postgresql_url)
     restore(restored, saved, report=ignore)
@@ -299,7 +299,7 @@ def test_a_restore_overwrites_nothing(
     with pytest.raises(TwinError, match="other files in"):
         restore(foreign, saved, report=ignore)
     assert not foreign.home.exists()
-    assert hashes(full_home) == before
+    assert compute_hashes(full_home) == before
 
 
 def test_a_second_restore_into_the_same_home_is_refused(full_home: Settings, saved: str) -> None:
@@ -309,13 +309,13 @@ def test_a_second_restore_into_the_same_home_is_refused(full_home: Settings, sav
 
     def restore_again(_line: str) -> None:
         if not errors:
-            with pytest.raises(TwinError, match="which another command fills") as error:
+            with pytest.raises(TwinError, match="another command is writing to") as error:
                 restore(restored, saved, report=ignore)
             errors.append(error.value)
 
     restore(restored, saved, report=restore_again)
     assert len(errors) == 1
-    assert hashes(restored) == hashes(full_home)
+    assert compute_hashes(restored) == compute_hashes(full_home)
 
 
 def test_an_incomplete_backup_restores_nothing(

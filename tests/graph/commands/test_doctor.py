@@ -164,7 +164,7 @@ def test_a_full_disk_is_reported(home: Settings, monkeypatch: pytest.MonkeyPatch
         assert verdict(machine_findings.check_disk(home)) == expected
 
 
-def test_readable_and_missing_keys_are_reported(home: Settings) -> None:
+def test_escaping_and_missing_keys_are_reported(home: Settings) -> None:
     load_secrets(home)
     assert verdict(machine_findings.check_keys(home)) == "ok"
     secrets = home.home / "secrets.json"

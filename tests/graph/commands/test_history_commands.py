@@ -18,7 +18,7 @@ from twin_cli.commands.versions import run_release, run_rollback, run_versions
 from tests.documented import documented, shape
 from tests.registered import register_version
 from tests.stored_rows import store_rows
-from tests.unit.registry.claims_beside import beside_stable
+from tests.unit.registry.claims_beside import make_stable_claims
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.explanation import Explanation, load_passages
@@ -101,7 +101,7 @@ def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
 def register(registry: Registry, checkpoint: str, outcome: Any) -> None:
     register_version(registry, "ada", checkpoint, folder=f"/c/{checkpoint}")
     claim = GateClaim("beats_base_model", outcome == "passed", 30.0, 31.0, "perplexity")
-    claims = (claim, *beside_stable(registry, "ada"))
+    claims = (claim, *make_stable_claims(registry, "ada"))
     registry.record_verdict(
         Verdict("ada", checkpoint, "1", outcome, claims, "2026-01-01T00:00:00+00:00")
     )

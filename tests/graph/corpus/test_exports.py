@@ -25,7 +25,7 @@ from tests.unit.corpus.sample_exports import (
 )
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_resources.authors import Author, write_author
-from twin_resources.erasure.journal import remember_posts
+from twin_resources.erasure.journal import record_forgotten_posts
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -248,7 +248,9 @@ def test_an_erased_post_is_not_imported_again(
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     erased_post = read_rows(tables).filter(pl.col("text").str.contains("naïve")).to_dicts()[0]
-    remember_posts(tables.state, SLUG, [erased_post["source_id"]], [erased_post["content_hash"]])
+    record_forgotten_posts(
+        tables.state, SLUG, [erased_post["source_id"]], [erased_post["content_hash"]]
+    )
     tables.forget("raw_posts", SLUG, keys=[erased_post["source_id"]])
     newer = SHARES + f"2023-06-01 10:00:00,{share_link(7 << 60)},New. {SENTENCE},,,PUBLIC\n"
     # The same text again with another identifier.

@@ -25,7 +25,7 @@ from starlette.testclient import TestClient
 
 from tests.answer_spans import export_spans
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
-from tests.graph.erasure.spans import AUTHOR, encode_spans, span_of, vote
+from tests.graph.erasure.spans import AUTHOR, encode_spans, make_span, vote
 from tests.materialized import materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.registered import build_manifest, register_version
@@ -133,7 +133,7 @@ def used_home_folders(
 
 
 def write_posts(sources: Path) -> None:
-    """Write six posts and the one that is forgotten."""
+    """Write six posts, and the post that a test forgets."""
     posts = sources / "_posts"
     posts.mkdir(parents=True)
     for number, subject in enumerate(SUBJECTS):
@@ -265,7 +265,7 @@ def answer_questions(settings: Settings, reader: str) -> None:
         (6, reader, f"{question()}, once more?", forgotten_row),
     ]
     spans = {
-        number: span_of(
+        number: make_span(
             number, reader=asker, question=text, passage=row["text"], chunk=row["chunk_id"], at=at
         )
         for number, asker, text, row in questions

@@ -23,7 +23,7 @@ from twin_resources.storage.tables.tables import Tables
 # In execution order: at each interruption, all earlier steps are done.
 STEPS = (
     "write_plan",
-    "remember_posts",
+    "record_forgotten_posts",
     "list_stores",
     "record_step outbox",
     "record_step traces",
@@ -65,7 +65,7 @@ def interrupt_before(step_name: str, stop: Callable[[], None], patch: pytest.Mon
 
         patch.setattr(owner, name, guarded)
 
-    for name in ("write_plan", "remember_posts", "close_request"):
+    for name in ("write_plan", "record_forgotten_posts", "close_request"):
         guard(journal, name, lambda *_, name=name: name)
     guard(journal, "record_step", lambda *arguments: f"record_step {arguments[2]}")
     for name in ("list_stores", "write_certificate", "_delete_fingerprints"):

@@ -19,7 +19,7 @@ from lance.file import LanceFileReader
 POST_WORD, QUESTION_WORD = "quibblestone", "wobblefinch"
 
 
-def files_of(home: Path) -> list[Path]:
+def list_files(home: Path) -> list[Path]:
     """Every file except prepared weights, which are links into another folder.
 
     Unreferenced connections are closed first, because SQLite then removes its shared files.
@@ -29,16 +29,16 @@ def files_of(home: Path) -> list[Path]:
     return [path for path in files if "weights" not in path.relative_to(home).parts]
 
 
-def files_with(home: Path, word: str) -> list[str]:
+def find_files_with(home: Path, word: str) -> list[str]:
     """Files that contain the word, as plain bytes or after decoding."""
     return [
         str(path.relative_to(home))
-        for path in files_of(home)
-        if any(word.lower() in text.lower() for text in decoded_texts(path))
+        for path in list_files(home)
+        if any(word.lower() in text.lower() for text in decode_texts(path))
     ]
 
 
-def decoded_texts(path: Path) -> Iterator[str]:
+def decode_texts(path: Path) -> Iterator[str]:
     """The bytes of a file as text, and its decoded content."""
     if not path.exists():
         return  # a database's log that was just merged, or the file of a run that has ended

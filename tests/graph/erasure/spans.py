@@ -20,7 +20,7 @@ from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
 AUTHOR = "ada"
 
 
-def span_of(
+def make_span(
     number: int, *, reader: str, question: str, passage: str, chunk: str, at: datetime
 ) -> Any:
     """The generation span of one answer, in OTLP's JSON."""

@@ -18,7 +18,7 @@ from twin_cli.running import app
 from typer.testing import CliRunner
 
 from tests.graph.erasure.conftest import AUTHOR, POST_ID, UsedHome
-from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
+from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, find_files_with
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.erasure import journal
 from twin_resources.erasure.erasure_target import ErasureSubject
@@ -74,7 +74,7 @@ def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
         assert str(metadata["certificate"].value).startswith(str(used_home.settings.home))
         assert metadata["erased in outbox"].value == 2
         assert isinstance(tick(dagster), dg.SkipReason)
-    assert files_with(used_home.settings.home, POST_WORD) == []
+    assert find_files_with(used_home.settings.home, POST_WORD) == []
     with instance.state.read_transaction() as connection:
         [retraining] = retrainings.open_requests(connection)[AUTHOR]
     assert retraining.cause == "forget"
@@ -160,20 +160,20 @@ def test_the_command_works_without_a_stack(
     plan = json.loads(output.getvalue())
     assert plan["traces"]
     assert plan["state"]
-    assert files_with(used_home.settings.home, QUESTION_WORD), "a dry run changes nothing"
+    assert find_files_with(used_home.settings.home, QUESTION_WORD), "a dry run changes nothing"
     output.truncate(output.seek(0))
     assert run(reader=used_home.reader_key) == 0
     document = json.loads(output.getvalue())
     assert document["kind"] == "reader"
     assert document["places"]["traces"] > 0
-    assert files_with(used_home.settings.home, QUESTION_WORD) == []
+    assert find_files_with(used_home.settings.home, QUESTION_WORD) == []
 
 
 def test_both_ids_printed_by_explain_identify_the_post(used_home: UsedHome) -> None:
     instance = used_home.instance
     [post_names] = [post for post in list_posts(instance, AUTHOR) if post.source_id == POST_ID]
-    where = f"document_id = '{post_names.document_id}'"
-    chunks = instance.tables.read("document_chunks", AUTHOR, columns=["chunk_id"], where=where)
+    row_filter = f"document_id = '{post_names.document_id}'"
+    chunks = instance.tables.read("document_chunks", AUTHOR, columns=["chunk_id"], where=row_filter)
     passages = load_passages(instance.tables, AUTHOR, chunks["chunk_id"].to_list())
     trace = {"twin.author": AUTHOR}
     output = io.StringIO()
@@ -195,7 +195,7 @@ def test_the_readmes_command_forgets_a_post_by_its_document_id(used_home: UsedHo
     )
     assert result.exit_code == 0, result.output
     assert f"the post {POST_ID} of {AUTHOR}" in " ".join(result.output.split())
-    assert files_with(used_home.settings.home, POST_WORD) == []
+    assert find_files_with(used_home.settings.home, POST_WORD) == []
     today = datetime.now(UTC).date().isoformat()
     for name in (post_names.document_id, POST_ID):
         command = ["forget", "--post", name, "--home", str(used_home.settings.home)]

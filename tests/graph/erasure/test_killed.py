@@ -1,4 +1,4 @@
-"""A request that was interrupted before any of its steps finishes when it runs again."""
+"""A request finishes when it runs again, whichever step was interrupted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.graph.erasure.forgetting_killed import (
     interrupt_before,
     raise_interrupted,
 )
-from tests.graph.erasure.planted import POST_WORD, files_with
+from tests.graph.erasure.planted import POST_WORD, find_files_with
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import certificate_path, read_certificate
 from twin_resources.erasure.erasing import run_erasure
@@ -30,8 +30,8 @@ def assert_finished(used_home: UsedHome, number: int) -> None:
     assert request.done_at is not None
     assert (request.subject, request.plan) == (None, "")
     home = used_home.settings.home
-    assert files_with(home, POST_WORD) == []
-    assert files_with(home, "forgotten-walk") == []
+    assert find_files_with(home, POST_WORD) == []
+    assert find_files_with(home, "forgotten-walk") == []
     document = read_certificate(certificate_path(home, number))
     assert document["tainted"] == [used_home.checkpoint]
     assert set(document["places"]) == set(document["proved"])

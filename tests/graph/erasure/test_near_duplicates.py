@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.erasure.conftest import AUTHOR, UsedHome, post, run_assets
-from tests.graph.erasure.planted import files_with
+from tests.graph.erasure.planted import find_files_with
 from twin_resources.authors import read_author
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import read_certificate
@@ -55,9 +55,9 @@ def test_the_remaining_row_loses_only_its_link(used_home: UsedHome, copy_path: P
         pinned = instance.tables.read("cleaned_documents", AUTHOR, version="pinned")
         assert pinned.equals(after)
         home = used_home.settings.home
-        assert files_with(home, WORD) == []
-        assert files_with(home, copy["document_id"]) == []
-        assert files_with(home, COPY) == []
+        assert find_files_with(home, WORD) == []
+        assert find_files_with(home, copy["document_id"]) == []
+        assert find_files_with(home, COPY) == []
 
         # The table's data version is correct: the next cleaning changes nothing.
         version = instance.tables.data_version("cleaned_documents", AUTHOR)

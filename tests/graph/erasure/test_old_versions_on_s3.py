@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 
 from tests.erasure_targets import author_target, post_target
-from tests.graph.erasure.planted import POST_WORD, decoded_texts
+from tests.graph.erasure.planted import POST_WORD, decode_texts
 from tests.graph.s3 import client_of, name_in_environment
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.lance_tables import LanceTables
-from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket, open_place
+from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket, open_storage
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -53,16 +53,16 @@ def write(instance: Installation, author: str, posts: dict[str, str]) -> None:
     store_rows(instance.tables, "raw_posts", author, rows, key="source_id", schema=SCHEMA)
 
 
-def versions_with(client: Any, word: str, scratch: Path, *, under: str = "") -> list[str]:
+def find_versions_with(client: Any, word: str, scratch: Path, *, prefix: str = "") -> list[str]:
     """Keys of current and old object versions whose decoded content contains the word."""
     keys: list[str] = []
-    pages = client.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=under)
+    pages = client.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=prefix)
     for page in pages:
         for number, item in enumerate(page.get("Versions", ())):
             path = scratch / f"{number}-{Path(item['Key']).name}"
             extra = {"VersionId": item["VersionId"]}
             client.download_file(BUCKET, item["Key"], str(path), ExtraArgs=extra)
-            if any(word in text for text in decoded_texts(path)):
+            if any(word in text for text in decode_texts(path)):
                 keys.append(item["Key"])
             path.unlink()
     return keys
@@ -75,16 +75,18 @@ def test_no_object_version_contains_a_forgotten_post(
     instance.tables.tag("raw_posts", "ada", "training-1")
     write(instance, "ada", {"a.md": "one", "b.md": "two"})
     write(instance, "bea", {"c.md": TEXT})
-    place, target = LanceTables(instance), post_target("ada", "secret.md", TEXT)
-    assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/")
-    assert place.find_remaining(target)
-    assert place.erase(target) == 1, "the tagged row was not erased"
-    assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/") == []
-    assert place.find_remaining(target) == []
+    lance_tables, target = LanceTables(instance), post_target("ada", "secret.md", TEXT)
+    assert find_versions_with(client, POST_WORD, tmp_path, prefix="twin/ada/")
+    assert lance_tables.find_remaining(target)
+    assert lance_tables.erase(target) == 1, "the tagged row was not erased"
+    assert find_versions_with(client, POST_WORD, tmp_path, prefix="twin/ada/") == []
+    assert lance_tables.find_remaining(target) == []
     assert instance.tables.read("raw_posts", "ada")["source_id"].to_list() == ["a.md", "b.md"]
     tagged = instance.tables.read("raw_posts", "ada", version="training-1")
     assert tagged["source_id"].to_list() == ["a.md", "b.md"], "the tag names an old version"
-    assert versions_with(client, POST_WORD, tmp_path, under="twin/bea/"), "bea's post was erased"
+    assert find_versions_with(client, POST_WORD, tmp_path, prefix="twin/bea/"), (
+        "bea's post was erased"
+    )
 
 
 def test_an_erased_authors_objects_have_no_version(
@@ -93,19 +95,19 @@ def test_an_erased_authors_objects_have_no_version(
     write(instance, "ada", {"secret.md": TEXT})
     write(instance, "ada", {"a.md": "one"})
     write(instance, "bea", {"c.md": "three"})
-    place, target = LanceTables(instance), author_target("ada")
-    assert place.erase(target) == 1
+    lance_tables, target = LanceTables(instance), author_target("ada")
+    assert lance_tables.erase(target) == 1
     listed = client.list_object_versions(Bucket=BUCKET, Prefix="twin/ada/")
     assert "Versions" not in listed
     assert "DeleteMarkers" not in listed
-    assert place.find_remaining(target) == []
+    assert lance_tables.find_remaining(target) == []
     assert instance.tables.read("raw_posts", "bea").height == 1
 
 
 def test_each_version_of_an_object_is_read(
     instance: Installation, client: Any, tmp_path: Path
 ) -> None:
-    bucket = open_place(instance.tables.base_uri)
+    bucket = open_storage(instance.tables.base_uri)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     for body in (b"one", b"two", b"three"):
@@ -114,8 +116,8 @@ def test_each_version_of_an_object_is_read(
     client.delete_object(Bucket=BUCKET, Key="twin/eve/b.txt")
     client.put_object(Bucket=BUCKET, Key="twin/fay/c.txt", Body=b"another's")
 
-    def read(under: str) -> list[tuple[str, bytes]]:
-        return sorted((name, path.read_bytes()) for name, path in bucket.download(under, scratch))
+    def read(prefix: str) -> list[tuple[str, bytes]]:
+        return sorted((name, path.read_bytes()) for name, path in bucket.download(prefix, scratch))
 
     old = " (an old version)"
     assert read("eve/") == [
@@ -151,6 +153,6 @@ def test_versions_are_deleted_in_batches_and_a_refusal_is_an_error() -> None:
 
 
 def test_a_store_whose_versions_cannot_be_listed_is_refused() -> None:
-    assert open_place("/a/folder") == LocalFolder(Path("/a/folder"))
+    assert open_storage("/a/folder") == LocalFolder(Path("/a/folder"))
     with pytest.raises(TwinError, match="move the tables to a folder or to s3"):
-        open_place("gs://bucket/twin")
+        open_storage("gs://bucket/twin")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.graph.erasure.conftest import AUTHOR, POST_ID, UsedHome, run_assets
-from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
+from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, find_files_with
 from twin_assets.checkpoints.manifest import write_pointer
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import read_certificate
@@ -24,7 +24,7 @@ def forget(used_home: UsedHome, subject: ErasureSubject, *, key_hash: str = "") 
 
 def test_the_words_are_in_every_store_before_erasure(used_home: UsedHome) -> None:
     """Without this, the other tests would pass on a home that never contained the words."""
-    places = " ".join(files_with(used_home.settings.home, POST_WORD))
+    matching_paths = " ".join(find_files_with(used_home.settings.home, POST_WORD))
     for name in (
         "raw_posts.lance",
         "cleaned_documents.lance",
@@ -38,16 +38,16 @@ def test_the_words_are_in_every_store_before_erasure(used_home: UsedHome) -> Non
         "dagster/history/runs/",
         "compute_logs",
     ):
-        assert name in places, places
-    paths = " ".join(files_with(used_home.settings.home, QUESTION_WORD))
+        assert name in matching_paths, matching_paths
+    paths = " ".join(find_files_with(used_home.settings.home, QUESTION_WORD))
     for name in ("traces.sqlite", "state.sqlite", "outbox.sqlite", "interactions", "gateway.log"):
         assert name in paths, paths
 
 
 def test_a_forgotten_post_is_in_no_file(used_home: UsedHome) -> None:
     result = forget(used_home, ErasureSubject("post", AUTHOR, POST_ID))
-    assert files_with(used_home.settings.home, POST_WORD) == []
-    assert files_with(used_home.settings.home, "forgotten-walk") == []
+    assert find_files_with(used_home.settings.home, POST_WORD) == []
+    assert find_files_with(used_home.settings.home, "forgotten-walk") == []
     instance = used_home.instance
     stable = instance.registry.stable_version(AUTHOR)
     assert stable is not None
@@ -68,8 +68,8 @@ def test_the_next_import_does_not_restore_the_post(used_home: UsedHome) -> None:
     forget(used_home, ErasureSubject("post", AUTHOR, POST_ID))
     with used_home.dagster() as dagster:
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
-    assert files_with(used_home.settings.home, POST_WORD) == []
-    assert files_with(used_home.settings.home, "forgotten-walk") == []
+    assert find_files_with(used_home.settings.home, POST_WORD) == []
+    assert find_files_with(used_home.settings.home, "forgotten-walk") == []
 
 
 def test_a_forgotten_reader_is_in_no_file(used_home: UsedHome) -> None:
@@ -78,10 +78,10 @@ def test_a_forgotten_reader_is_in_no_file(used_home: UsedHome) -> None:
     key_hash = hashlib.sha256(used_home.reader_key.encode()).hexdigest()
     forget(used_home, ErasureSubject("reader", "", used_home.reader), key_hash=key_hash)
     home = used_home.settings.home
-    assert files_with(home, QUESTION_WORD) == []
-    assert files_with(home, used_home.reader) == []
-    assert files_with(home, key_hash) == []
-    assert files_with(home, POST_WORD) != [], "a post was erased"
+    assert find_files_with(home, QUESTION_WORD) == []
+    assert find_files_with(home, used_home.reader) == []
+    assert find_files_with(home, key_hash) == []
+    assert find_files_with(home, POST_WORD) != [], "a post was erased"
     assert "stopped" in (used_home.settings.logs_dir / "gateway.log").read_text()
 
 
@@ -92,10 +92,10 @@ def test_a_forgotten_author_is_in_no_file(used_home: UsedHome) -> None:
         write_pointer(adapters, author, {"checkpoint": "c1", "folder": str(adapters / "c1")})
     result = forget(used_home, ErasureSubject("author", AUTHOR, AUTHOR))
     assert [path.name for path in adapters.iterdir()] == ["bea.json"]
-    assert files_with(home, POST_WORD) == []
-    assert files_with(home, QUESTION_WORD) == []
-    assert files_with(home, "Ada Wright") == []
-    assert files_with(home, "twin/ada") == []
+    assert find_files_with(home, POST_WORD) == []
+    assert find_files_with(home, QUESTION_WORD) == []
+    assert find_files_with(home, "Ada Wright") == []
+    assert find_files_with(home, "twin/ada") == []
     assert not (home / "tables" / AUTHOR).exists()
     assert not (home / "checkpoints" / AUTHOR).exists()
     with used_home.dagster() as dagster:

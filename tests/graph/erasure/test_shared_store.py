@@ -15,7 +15,7 @@ from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.manual_steps import list_manual_steps
-from twin_resources.erasure.object_versions import VersionedBucket, open_place
+from twin_resources.erasure.object_versions import VersionedBucket, open_storage
 from twin_resources.erasure.shared_store import SharedStore
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.models.training_launcher.shared_state import remove_shared_states
@@ -56,20 +56,20 @@ def installation(
 
 
 def test_checkpoints_are_erased_from_the_shared_store(installation: Installation) -> None:
-    place = SharedStore(installation)
+    shared_store = SharedStore(installation)
     folders = SharedFolders(installation.settings.home, installation.settings.store_uri)
-    assert place.find_remaining(POST) == ["weights (0b)"]
-    assert place.erase(POST) == 2
-    assert place.find_remaining(POST) == []
+    assert shared_store.find_remaining(POST) == ["weights (0b)"]
+    assert shared_store.erase(POST) == 2
+    assert shared_store.find_remaining(POST) == []
     assert folders.list_folders("checkpoints") == ["checkpoints/ann/0a", "checkpoints/bob/0c"]
-    bucket = open_place(installation.settings.store_uri)
+    bucket = open_storage(installation.settings.store_uri)
     if isinstance(bucket, VersionedBucket):  # a deleted object keeps its old version
         for name in bucket.list_objects("checkpoints/ann/"):
             bucket.client.delete_object(Bucket=bucket.bucket, Key=bucket.prefix + name)
         assert folders.list_folders("checkpoints") == ["checkpoints/bob/0c"]
-    assert place.find_remaining(ANN) == ["weights (0a)"]
-    place.erase(ANN)
-    assert place.find_remaining(ANN) == []
+    assert shared_store.find_remaining(ANN) == ["weights (0a)"]
+    shared_store.erase(ANN)
+    assert shared_store.find_remaining(ANN) == []
     assert bucket.list_objects("checkpoints/ann/") == []
 
 
@@ -82,16 +82,16 @@ def test_states_of_unfinished_trainings_are_erased(installation: Installation) -
         (settings.home / name).mkdir(parents=True)
         (settings.home / name / "state.json").write_text("{}", encoding="utf-8")
         folders.store(name)
-    place = SharedStore(installation)
-    assert place.find_remaining(POST) == ["weights (0b)", "weights (bob-0b11)"]
-    place.erase(POST)
-    assert place.find_remaining(POST) == []
+    shared_store = SharedStore(installation)
+    assert shared_store.find_remaining(POST) == ["weights (0b)", "weights (bob-0b11)"]
+    shared_store.erase(POST)
+    assert shared_store.find_remaining(POST) == []
 
     remove_shared_states(settings, "ann")
 
     remaining = [name.split("/")[2] for name in folders.list_folders("work/training")]
     assert remaining == ["bob-bee-0b22"]
-    assert "weights (bob-bee-0b22)" in place.find_remaining(reader_target("r1"))
+    assert "weights (bob-bee-0b22)" in shared_store.find_remaining(reader_target("r1"))
 
 
 def test_an_erased_authors_file_is_removed_from_other_hosts(

@@ -18,7 +18,7 @@ from dagster._core.remote_origin import (
 from dagster._core.test_utils import create_run_for_test
 
 from tests.erasure_targets import author_target, post_target
-from tests.graph.erasure.spans import encode_spans, span_of, vote
+from tests.graph.erasure.spans import encode_spans, make_span, vote
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure import dagster_records, journal
 from twin_resources.erasure.certificate import read_certificate
@@ -48,7 +48,7 @@ def dagster(home: Settings) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def run_of(dagster: dg.DagsterInstance, author: str, **options: object) -> str:
+def create_run(dagster: dg.DagsterInstance, author: str, **options: object) -> str:
     tags = {PARTITION: author}
     return create_run_for_test(dagster, job_name="import_posts", tags=tags, **options).run_id  # type: ignore[arg-type]
 
@@ -60,13 +60,13 @@ def remaining_runs(dagster: dg.DagsterInstance) -> set[str]:
 def test_only_runs_that_quote_a_post_are_erased(
     home: Settings, dagster: dg.DagsterInstance
 ) -> None:
-    plain, other = run_of(dagster, "ada"), run_of(dagster, "bea")
-    quoting = run_of(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
-    own = run_of(dagster, "ada")
-    records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own)
+    plain, other_run = create_run(dagster, "ada"), create_run(dagster, "bea")
+    quoting = create_run(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
+    own_run = create_run(dagster, "ada")
+    records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own_run)
 
     assert records.erase(GONE_POST) == 1
-    assert remaining_runs(dagster) == {plain, other, own}
+    assert remaining_runs(dagster) == {plain, other_run, own_run}
     assert quoting not in remaining_runs(dagster)
     assert set(dagster.get_dynamic_partitions("authors")) == {"ada", "bea"}
     assert records.erase(GONE_POST) == 0
@@ -75,8 +75,8 @@ def test_only_runs_that_quote_a_post_are_erased(
 def test_all_runs_of_an_author_and_no_others_are_erased(
     home: Settings, dagster: dg.DagsterInstance
 ) -> None:
-    run_of(dagster, "ada")
-    other = run_of(dagster, "bea")
+    create_run(dagster, "ada")
+    other_run = create_run(dagster, "bea")
     for author in ("bea", "ada"):
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition=author))
     records = DagsterRecords(Installation.for_settings(home), dagster)
@@ -84,7 +84,7 @@ def test_all_runs_of_an_author_and_no_others_are_erased(
 
     assert records.erase(GONE_AUTHOR) == 5, "not all of run, partition, two event rows and asset"
 
-    assert remaining_runs(dagster) == {other}
+    assert remaining_runs(dagster) == {other_run}
     assert dg.AssetKey("raw_posts") in dagster.get_asset_keys(), "bea's asset was erased"
     assert dagster.get_dynamic_partitions("authors") == ["bea"]
     assert records.find_remaining(GONE_AUTHOR) == []
@@ -93,10 +93,10 @@ def test_all_runs_of_an_author_and_no_others_are_erased(
 def test_only_active_runs_of_the_author_are_ended(
     home: Settings, dagster: dg.DagsterInstance
 ) -> None:
-    waiting, other = (run_of(dagster, author, status=STARTED) for author in ("ada", "bea"))
-    own = run_of(dagster, "ada", status=STARTED)
-    finished = run_of(dagster, "ada", status=dg.DagsterRunStatus.SUCCESS)
-    records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own)
+    waiting, other_run = (create_run(dagster, author, status=STARTED) for author in ("ada", "bea"))
+    own_run = create_run(dagster, "ada", status=STARTED)
+    finished = create_run(dagster, "ada", status=dg.DagsterRunStatus.SUCCESS)
+    records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own_run)
 
     assert records.end_active_runs(GONE_POST) == 1
 
@@ -105,8 +105,8 @@ def test_only_active_runs_of_the_author_are_ended(
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
     assert statuses == {
         waiting: dg.DagsterRunStatus.CANCELED,
-        other: STARTED,
-        own: STARTED,
+        other_run: STARTED,
+        own_run: STARTED,
         finished: dg.DagsterRunStatus.SUCCESS,
     }
     assert records.end_active_runs(GONE_POST) == 0
@@ -116,10 +116,10 @@ def test_a_run_that_does_not_end_is_an_error(
     home: Settings, dagster: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = DagsterRecords(Installation.for_settings(home), dagster)
-    dead = run_of(dagster, "ada", status=STARTED)
+    dead = create_run(dagster, "ada", status=STARTED)
     twin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("twin"), "__repository__")
     origin = RemoteJobOrigin(twin, "import_posts")
-    queued = run_of(dagster, "ada", status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin)
+    queued = create_run(dagster, "ada", status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin)
     requests: list[str] = []
     monkeypatch.setattr(
         type(dagster.run_launcher), "terminate", lambda _, run_id: requests.append(run_id)
@@ -128,7 +128,7 @@ def test_a_run_that_does_not_end_is_an_error(
     assert requests == [dead], "a queued run has no worker"
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
     assert statuses == dict.fromkeys((dead, queued), dg.DagsterRunStatus.CANCELED)
-    slow = run_of(dagster, "ada", status=STARTED)
+    slow = create_run(dagster, "ada", status=STARTED)
     monkeypatch.setattr(type(dagster.run_launcher), "terminate", lambda *_: True)  # it continues
 
     def end_run(_: float) -> None:
@@ -140,7 +140,7 @@ def test_a_run_that_does_not_end_is_an_error(
         clock = SimpleNamespace(monotonic=time.monotonic, sleep=end_run)
         patched.setattr(dagster_records, "time", clock)
         assert records.end_active_runs(GONE_POST) == 1, "the erasure did not wait for the run"
-    run_of(dagster, "ada", status=STARTED)
+    create_run(dagster, "ada", status=STARTED)
     monkeypatch.setattr(dagster_records, "MAX_WORKING_S", 0.0)
     with pytest.raises(TwinError, match="still running after 0 s"):
         records.end_active_runs(GONE_POST)
@@ -150,9 +150,9 @@ def test_records_outside_the_home_are_searched_by_row(home: Settings, tmp_path: 
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with dg.DagsterInstance.from_config(str(tmp_path)) as dagster:
         records = DagsterRecords(Installation.for_settings(home), dagster)
-        plain = run_of(dagster, "ada")
+        plain = create_run(dagster, "ada")
         assert (records.find_remaining(GONE_POST), records.erase(GONE_POST)) == ([], 0)
-        run_of(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
+        create_run(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
         dagster.report_runless_asset_event(
             dg.AssetMaterialization("raw_posts", partition="ada", metadata={"said": TEXT})
         )
@@ -183,9 +183,9 @@ def test_returning_data_is_erased_three_times_before_an_error(home: Settings) ->
     number = journal.open_request(instance.state, subject, asked_by="test")
     clean, leftover = LeftoverStore("tables", 1), LeftoverStore("outbox", 3)
     background = LeftoverStore("traces", 9, is_background=True)
-    places: list[DataStore] = [clean, leftover, background]
-    assert _erase_and_prove(instance, number, places, GONE_AUTHOR) == ["a", "b", "c", "d"]
-    assert [place.erased for place in (clean, leftover, background)] == [1, 3, 3]
+    stores: list[DataStore] = [clean, leftover, background]
+    assert _erase_and_prove(instance, number, stores, GONE_AUTHOR) == ["a", "b", "c", "d"]
+    assert [store.erased for store in (clean, leftover, background)] == [1, 3, 3]
     assert journal.read_completed_steps(instance.state, number) == {
         "tables": 1,
         "outbox": 3,
@@ -208,7 +208,7 @@ def test_a_request_with_data_left_in_the_state_is_incomplete(
     subject = ErasureSubject("reader", "", "0123456789abcdef")
     number = journal.open_request(instance.state, subject, asked_by="test")
     monkeypatch.setattr(StateStore, "find_remaining_in_file", lambda *_: ["ledger_scores"])
-    with pytest.raises(ErasureIncompleteError, match="still contains it in ledger_scores"):
+    with pytest.raises(ErasureIncompleteError, match="still contains the target in ledger_scores"):
         run_erasure(instance, number, dagster=DagsterRecords(instance, None))
     instance.state.close()
 
@@ -228,7 +228,7 @@ def test_a_forgotten_reader_may_return(home: Settings) -> None:
     now = datetime.now(UTC)
 
     def span(number: int, at: datetime) -> object:
-        return span_of(number, reader=reader, question="What?", passage="x", chunk="c-9", at=at)
+        return make_span(number, reader=reader, question="What?", passage="x", chunk="c-9", at=at)
 
     outbox = Outbox(outbox_path(home))
     outbox.put_trace(encode_spans(span(1, now)))

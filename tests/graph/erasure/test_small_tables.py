@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tests.erasure_targets import author_target, post_target, reader_target
-from tests.graph.tables.test_forget import files_with
+from tests.graph.tables.test_forget import find_files_with
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.lance_tables import LanceTables
@@ -23,12 +23,12 @@ SCHEMA = {"trace_id": pl.String(), "reader": pl.String(), "answer": pl.String()}
 
 
 @pytest.fixture
-def place(home: Settings) -> LanceTables:
+def lance_tables(home: Settings) -> LanceTables:
     return LanceTables(Installation.for_settings(home))
 
 
 def write_answers(
-    place: LanceTables, rows: dict[str, tuple[str, str]], author: str = "ada"
+    lance_tables: LanceTables, rows: dict[str, tuple[str, str]], author: str = "ada"
 ) -> None:
     """Write the table `interactions`, with a reader and an answer for each trace."""
     frame = pl.DataFrame(
@@ -39,90 +39,94 @@ def write_answers(
         },
         schema=dict(SCHEMA),
     )
-    store_rows(place.instance.tables, "interactions", author, frame, key="trace_id")
+    store_rows(lance_tables.instance.tables, "interactions", author, frame, key="trace_id")
 
 
-def trace_ids(place: LanceTables, author: str = "ada", version: str | None = None) -> list[str]:
-    rows = place.instance.tables.read("interactions", author, version=version)
+def read_trace_ids(
+    lance_tables: LanceTables, author: str = "ada", version: str | None = None
+) -> list[str]:
+    rows = lance_tables.instance.tables.read("interactions", author, version=version)
     return sorted(rows["trace_id"].to_list())
 
 
-def folder_of(place: LanceTables, author: str = "ada") -> Path:
-    return Path(place.instance.tables.uri("interactions", author))
+def table_folder(lance_tables: LanceTables, author: str = "ada") -> Path:
+    return Path(lance_tables.instance.tables.uri("interactions", author))
 
 
 ROWS = {"t1": (READER, f"a {WORD} one"), "t2": (OTHER, "two"), "t3": (READER, "three")}
 
 
-def test_a_reader_is_erased_from_the_tables_of_all_authors(place: LanceTables) -> None:
-    write_answers(place, ROWS)
-    write_answers(place, ROWS, author="bea")
-    assert len(place.find_remaining(GONE_READER)) == 2
+def test_a_reader_is_erased_from_the_tables_of_all_authors(lance_tables: LanceTables) -> None:
+    write_answers(lance_tables, ROWS)
+    write_answers(lance_tables, ROWS, author="bea")
+    assert len(lance_tables.find_remaining(GONE_READER)) == 2
 
-    assert place.erase(GONE_READER) == 4
+    assert lance_tables.erase(GONE_READER) == 4
 
-    assert trace_ids(place) == trace_ids(place, "bea") == ["t2"]
-    assert place.find_remaining(GONE_READER) == []
-    assert files_with(folder_of(place), WORD) == []
-    assert place.erase(GONE_READER) == 0
-
-
-def test_rows_deleted_by_an_edit_are_erased_from_older_versions(place: LanceTables) -> None:
-    write_answers(place, ROWS)
-    write_answers(place, {"t2": ROWS["t2"]})
-    assert files_with(folder_of(place), WORD), "the deleted row is in no older version"
-
-    place.erase(GONE_READER)
-
-    assert files_with(folder_of(place), WORD) == []
-    assert place.find_remaining(GONE_READER) == []
-    assert trace_ids(place) == ["t2"]
+    assert read_trace_ids(lance_tables) == read_trace_ids(lance_tables, "bea") == ["t2"]
+    assert lance_tables.find_remaining(GONE_READER) == []
+    assert find_files_with(table_folder(lance_tables), WORD) == []
+    assert lance_tables.erase(GONE_READER) == 0
 
 
-def test_a_tagged_version_is_erased_and_keeps_its_tag(place: LanceTables) -> None:
-    write_answers(place, ROWS)
-    place.instance.tables.tag("interactions", "ada", "trained")
-    write_answers(place, {"t2": ROWS["t2"]})
+def test_rows_deleted_by_an_edit_are_erased_from_older_versions(lance_tables: LanceTables) -> None:
+    write_answers(lance_tables, ROWS)
+    write_answers(lance_tables, {"t2": ROWS["t2"]})
+    assert find_files_with(table_folder(lance_tables), WORD), (
+        "the deleted row is in no older version"
+    )
 
-    assert place.erase(GONE_READER) == 2, "not both rows of the tagged version were erased"
+    lance_tables.erase(GONE_READER)
 
-    assert trace_ids(place, version="trained") == ["t2"]
-    assert files_with(folder_of(place), WORD) == []
+    assert find_files_with(table_folder(lance_tables), WORD) == []
+    assert lance_tables.find_remaining(GONE_READER) == []
+    assert read_trace_ids(lance_tables) == ["t2"]
 
 
-def test_a_posts_text_is_erased_only_from_the_authors_tables(place: LanceTables) -> None:
+def test_a_tagged_version_is_erased_and_keeps_its_tag(lance_tables: LanceTables) -> None:
+    write_answers(lance_tables, ROWS)
+    lance_tables.instance.tables.tag("interactions", "ada", "trained")
+    write_answers(lance_tables, {"t2": ROWS["t2"]})
+
+    assert lance_tables.erase(GONE_READER) == 2, "not both rows of the tagged version were erased"
+
+    assert read_trace_ids(lance_tables, version="trained") == ["t2"]
+    assert find_files_with(table_folder(lance_tables), WORD) == []
+
+
+def test_a_posts_text_is_erased_only_from_the_authors_tables(lance_tables: LanceTables) -> None:
     rows = {"t1": (OTHER, f"She said: {TEXT} Then {WORD}."), "t2": (OTHER, "in March the old one")}
-    write_answers(place, rows)
-    write_answers(place, rows, author="bea")
+    write_answers(lance_tables, rows)
+    write_answers(lance_tables, rows, author="bea")
 
-    assert place.erase(GONE_POST) == 1
+    assert lance_tables.erase(GONE_POST) == 1
 
-    assert trace_ids(place) == ["t2"]
-    assert trace_ids(place, "bea") == ["t1", "t2"], "another author's row was erased"
-    assert place.find_remaining(GONE_POST) == []
-
-
-def test_an_old_index_is_found_beside_a_folder_without_a_table(place: LanceTables) -> None:
-    write_answers(place, ROWS)
-    (folder_of(place).parent / "a.lance").mkdir()
-    (folder_of(place) / "_indices" / "old").mkdir(parents=True)
-    assert place.find_remaining(GONE_POST) == ["ada/interactions: an old index"]
+    assert read_trace_ids(lance_tables) == ["t2"]
+    assert read_trace_ids(lance_tables, "bea") == ["t1", "t2"], "another author's row was erased"
+    assert lance_tables.find_remaining(GONE_POST) == []
 
 
-def test_a_row_that_only_names_a_post_is_erased(place: LanceTables) -> None:
+def test_an_old_index_is_found_beside_a_folder_without_a_table(lance_tables: LanceTables) -> None:
+    write_answers(lance_tables, ROWS)
+    (table_folder(lance_tables).parent / "a.lance").mkdir()
+    (table_folder(lance_tables) / "_indices" / "old").mkdir(parents=True)
+    assert lance_tables.find_remaining(GONE_POST) == ["ada/interactions: an old index"]
+
+
+def test_a_row_that_only_names_a_post_is_erased(lance_tables: LanceTables) -> None:
     frame = pl.DataFrame(
         {"pair": ["p1", "p2"], "passage_of": ["2019/the-walk.md", "2019/other.md"]}
     )
-    store_rows(place.instance.tables, "shadow_pairs", "ada", frame, key="pair")
-    assert place.find_rows("shadow_pairs", "ada", GONE_POST).keys == {"p1"}
-    assert place.find_derived_keys("shadow_pairs", "ada", GONE_POST) == set()
+    store_rows(lance_tables.instance.tables, "shadow_pairs", "ada", frame, key="pair")
+    assert lance_tables.find_rows("shadow_pairs", "ada", GONE_POST).keys == {"p1"}
+    assert lance_tables.find_derived_keys("shadow_pairs", "ada", GONE_POST) == set()
 
 
-def test_only_the_erased_authors_tables_are_deleted(place: LanceTables) -> None:
-    write_answers(place, ROWS)
-    write_answers(place, ROWS, author="bea")
+def test_only_the_erased_authors_tables_are_deleted(lance_tables: LanceTables) -> None:
+    write_answers(lance_tables, ROWS)
+    write_answers(lance_tables, ROWS, author="bea")
     target = author_target("ada")
-    assert place.erase(target) == 1
-    assert not folder_of(place).parent.exists()
-    assert trace_ids(place, "bea") == ["t1", "t2", "t3"]
-    assert place.list_author_folders(target) == []
+    assert lance_tables.erase(target) == 1
+    assert not table_folder(lance_tables).parent.exists()
+    assert read_trace_ids(lance_tables, "bea") == ["t1", "t2", "t3"]
+    assert lance_tables.list_author_folders(target) == []

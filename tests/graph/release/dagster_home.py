@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.graph.release.releases import AUTHOR
 from tests.registered import register_version
 from tests.stored_rows import store_rows
-from tests.unit.registry.claims_beside import beside_stable
+from tests.unit.registry.claims_beside import make_stable_claims
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
 from twin_resources.quality.judges import pairs as table
@@ -43,7 +43,7 @@ def register_passed_candidate(registry: Registry, checkpoint: str, *, high: floa
     """
     register_version(registry, AUTHOR, checkpoint, folder=str(Path("/checkpoints") / checkpoint))
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
-    claims = (claim, *beside_stable(registry, AUTHOR, high=high))
+    claims = (claim, *make_stable_claims(registry, AUTHOR, high=high))
     verdict = Verdict(AUTHOR, checkpoint, GATE_VERSION, "passed", claims, "2026-01-01")
     registry.record_verdict(verdict)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import sqlalchemy as sa
 
 from tests.registered import register_version
-from tests.unit.registry.claims_beside import beside_stable
+from tests.unit.registry.claims_beside import make_stable_claims
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import trial
 from twin_resources.quality.release.release_mode import ModeChoice
@@ -29,7 +29,7 @@ def pass_the_gate(registry: Registry, checkpoint: str) -> int:
     """Register a checkpoint that has passed the gate; return its version."""
     item = register_version(registry, AUTHOR, checkpoint, folder=f"/checkpoints/{checkpoint}")
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
-    claims = (claim, *beside_stable(registry, AUTHOR))
+    claims = (claim, *make_stable_claims(registry, AUTHOR))
     registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", claims, "2026-01-01"))
     return item.version
 

@@ -350,7 +350,7 @@ def test_a_manual_rollback_restarts_the_trial(registry: Registry) -> None:
 def test_evidence_about_a_former_stable_version_is_ignored(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     run_release_round(registry)
-    with pytest.raises(TwinError, match="evidence against v9, but the stable version is v1"):
+    with pytest.raises(TwinError, match="evidence compares it with v9, but v1 is stable"):
         registry.move("mara", 2, "stable", actor="me", reason="", gate_version=GATE, incumbent=9)
     assert states(registry) == ["stable", "shadow"]
 

@@ -13,7 +13,7 @@ from twin_cli.commands.versions import release_consented_version, run_release
 
 from tests.materialized import create_instance, materialize_assets, metadata_of
 from tests.registered import register_version
-from tests.unit.registry.claims_beside import beside_stable
+from tests.unit.registry.claims_beside import make_stable_claims
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.serving.released_model import released_model
 from twin_resources.authors import Author, read_author, write_author
@@ -51,7 +51,7 @@ def record_verdict(
 ) -> None:
     met = {"passed": True, "failed": False, "not_decided": None}[outcome]
     claim = GateClaim("beats_base_model", met, 1.2, 1.0, "perplexity 24 against 20")
-    claims = (claim, *beside_stable(registry, author))
+    claims = (claim, *make_stable_claims(registry, author))
     registry.record_verdict(Verdict(author, checkpoint, gate, outcome, claims, "2026-01-01"))
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
 from tests.queued_notices import queued_notices
 from tests.registered import register_version
-from tests.unit.registry.claims_beside import beside_stable
+from tests.unit.registry.claims_beside import make_stable_claims
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Outcome, ReleaseMode
 from twin_resources.registry.policy import read_policy
@@ -61,7 +61,7 @@ def judge(
         GateClaim(
             "beats_base_model", outcome == "passed", 23.5, 34.6, "perplexity 23.5, base 34.6"
         ),
-        *(beside_stable(registry, "mara") or (NO_INCUMBENT,)),
+        *(make_stable_claims(registry, "mara") or (NO_INCUMBENT,)),
     )
     verdict = Verdict("mara", checkpoint, gate, outcome, claims, "2026-01-01T00:00:00+00:00")
     registry.record_verdict(verdict)
@@ -84,7 +84,7 @@ def reconcile_all(
     )
 
 
-def states(registry: Registry) -> list[str]:
+def read_states(registry: Registry) -> list[str]:
     return [item.state for item in registry.versions("mara")]
 
 
@@ -122,10 +122,10 @@ def test_an_answer_model_is_stable_by_hand_until_a_candidate_wins_a_trial(
     register(registry, "h2")
     judge(registry, "h2")
     reconcile_all(registry, mode="gate")
-    assert states(registry) == ["stable", "shadow"]
+    assert read_states(registry) == ["stable", "shadow"]
     result = TrialResult("promote", "better, after 80 pairs", incumbent=1)
     reconcile_all(registry, mode="gate", v2=result)
-    assert states(registry) == ["retired", "stable"]
+    assert read_states(registry) == ["retired", "stable"]
     assert name_answer_model(registry).state == "retired", "naming it again restored it"
 
 
@@ -143,7 +143,7 @@ def test_an_answer_model_is_retired_and_restored_by_hand(registry: Registry) -> 
 
 def test_a_tuned_version_cannot_be_retired_by_hand(registry: Registry) -> None:
     release(registry, "h1")
-    with pytest.raises(MoveRefusedError, match="it may move to nowhere"):
+    with pytest.raises(MoveRefusedError, match="it may move to no other state"):
         registry.move("mara", 1, "retired", actor="command:jo", reason="off", force=True)
 
 
@@ -175,7 +175,7 @@ def test_a_retired_checkpoint_trained_again_is_a_candidate(
     registry: Registry,
 ) -> None:
     release(registry, "h1", "h2")
-    assert states(registry) == ["retired", "stable"]
+    assert read_states(registry) == ["retired", "stable"]
     assert register(registry, "h1").state == "candidate"
     assert registry.moves("mara")[-1].reason == "training produced this checkpoint again"
     assert register(registry, "h2").state == "stable", "the stable version changed its state"
@@ -229,14 +229,14 @@ def test_a_release_without_a_passed_verdict_is_refused(
         judge(registry, "h1", outcome)
     judge(registry, "another checkpoint")
     judge(registry, "h1", gate="gate-0")
-    for to in ("stable", "shadow", "canary"):
+    for to_state in ("stable", "shadow", "canary"):
         with pytest.raises(
             MoveRefusedError, match="no PASSED verdict of gate gate-1 for checkpoint h1"
         ):
-            registry.move("mara", 1, to, actor="me", reason="please", gate_version=GATE)
-    with pytest.raises(MoveRefusedError, match="no gate version was passed"):
+            registry.move("mara", 1, to_state, actor="me", reason="please", gate_version=GATE)
+    with pytest.raises(MoveRefusedError, match="no gate version was given"):
         registry.move("mara", 1, "stable", actor="me", reason="please")
-    assert states(registry) == ["candidate"]
+    assert read_states(registry) == ["candidate"]
     assert registry.moves("mara") == []
     assert served_version(registry) is None
 
@@ -261,23 +261,23 @@ def test_a_refused_version_is_not_served_and_has_a_reason(registry: Registry) ->
     (move,) = reconcile_all(registry)
     assert move.to_state == "refused"
     assert "perplexity 23.5, base 34.6" in move.reason
-    assert states(registry) == ["stable", "refused"]
+    assert read_states(registry) == ["stable", "refused"]
     assert served_version(registry) == 1
 
 
 def test_a_successor_retires_a_version_and_a_rollback_restores_it(registry: Registry) -> None:
     release(registry, "h1", "h2", "h3")
-    assert states(registry) == ["retired", "retired", "stable"]
+    assert read_states(registry) == ["retired", "retired", "stable"]
     assert served_version(registry) == 3
     move = registry.rollback("mara", actor="chris", reason="it rambles")
     assert (move.version, move.to_state) == (2, "stable")
-    assert states(registry) == ["retired", "stable", "rolled_back"]
+    assert read_states(registry) == ["retired", "stable", "rolled_back"]
     assert served_version(registry) == 2
     registry.rollback("mara", 1, actor="chris", reason="further back")
-    assert states(registry) == ["stable", "rolled_back", "rolled_back"]
+    assert read_states(registry) == ["stable", "rolled_back", "rolled_back"]
     with pytest.raises(MoveRefusedError, match="no retired version"):
         registry.rollback("mara", actor="chris", reason="still further")
-    with pytest.raises(MoveRefusedError, match="from rolled_back it may move to nowhere"):
+    with pytest.raises(MoveRefusedError, match="from rolled_back it may move to no other state"):
         registry.rollback("mara", 2, actor="chris", reason="forward")
     assert reconcile_all(registry) == [], "a reconciliation undid a rollback"
 
@@ -297,7 +297,7 @@ def test_a_person_may_force_a_refused_version(registry: Registry) -> None:
 
 def test_only_refused_and_parked_versions_can_be_forced(registry: Registry) -> None:
     register(registry, "h1")
-    with pytest.raises(MoveRefusedError, match="from candidate it may move to nowhere"):
+    with pytest.raises(MoveRefusedError, match="from candidate it may move to no other state"):
         registry.move("mara", 1, "stable", actor="chris", reason="now", force=True)
 
 
@@ -305,7 +305,7 @@ def test_a_parked_version_becomes_a_candidate_by_hand(registry: Registry) -> Non
     register(registry, "h1")
     registry.move("mara", 1, "parked", actor="chris", reason="not yet")
     registry.move("mara", 1, "candidate", actor="chris", reason="now")
-    assert states(registry) == ["candidate"]
+    assert read_states(registry) == ["candidate"]
 
 
 def test_a_canary_is_served_beside_the_stable_version_until_decided(registry: Registry) -> None:
@@ -318,7 +318,7 @@ def test_a_canary_is_served_beside_the_stable_version_until_decided(registry: Re
     assert author.canary.version == 2
     assert author.weights == {"stable": 0.9, "canary": 0.1}
     reconcile_all(registry, mode="canary", v2=TrialResult("roll_back", "D = 21 after 33 pairs"))
-    assert states(registry) == ["stable", "rolled_back"]
+    assert read_states(registry) == ["stable", "rolled_back"]
     assert read_policy(registry.policy_path).authors["mara"].canary is None
 
 
@@ -340,7 +340,7 @@ def test_a_rollback_skips_a_tainted_version(registry: Registry) -> None:
     release(registry, "h1", "h2", "h3")
     registry.taint("mara", 2, actor="forget", reason="a post was forgotten")
     registry.rollback("mara", actor="chris", reason="go back")
-    assert states(registry) == ["stable", "retired", "rolled_back"]
+    assert read_states(registry) == ["stable", "retired", "rolled_back"]
     assert served_version(registry) == 1
 
 
@@ -381,7 +381,7 @@ def test_two_reconciliations_at_once_move_each_version_once(
         process.join(60)
         assert process.exitcode == 0
     assert sorted(json.loads(out.read_text()) for out in outs) == [[], [[2, "stable"]]]
-    assert states(registry) == ["retired", "stable"]
+    assert read_states(registry) == ["retired", "stable"]
 
 
 def test_the_newest_routing_table_of_an_author_counts(registry: Registry) -> None:
@@ -460,12 +460,12 @@ def test_a_move_without_a_gate_version_or_with_another_incumbent_is_refused(
     release(registry, "first")
     register(registry, "second")
     judge(registry, "second")
-    with pytest.raises(MoveRefusedError, match="no gate version was passed"):
+    with pytest.raises(MoveRefusedError, match="no gate version was given"):
         registry.move("mara", 2, "stable", actor="a", reason="r")
-    with pytest.raises(MoveRefusedError, match="evidence against v2, but the stable version is v1"):
+    with pytest.raises(MoveRefusedError, match="evidence compares it with v2, but v1 is stable"):
         registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, incumbent=2)
     registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, incumbent=1)
-    assert states(registry) == ["retired", "stable"]
+    assert read_states(registry) == ["retired", "stable"]
     with pytest.raises(TwinError, match="versions of this author: v1, v2"):
         registry.get("mara", 3)
     with pytest.raises(TwinError, match="versions of this author: none"):
@@ -524,4 +524,4 @@ def test_a_refused_move_is_retried_after_a_concurrent_move(
             reconcile_all(registry)
         return
     assert [(row.version, row.to_state) for row in reconcile_all(registry)] == [(2, "refused")]
-    assert states(registry) == ["refused", "refused"]
+    assert read_states(registry) == ["refused", "refused"]

@@ -11,7 +11,7 @@ import pytest
 from tests.graph.state.registry_mover import GATE
 from tests.queued_notices import queued_notices
 from tests.registered import register_version
-from tests.unit.registry.claims_beside import beside_stable
+from tests.unit.registry.claims_beside import make_stable_claims
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import GateClaim, Registry, Verdict, reconcile
 from twin_resources.storage.state.state import State
@@ -24,7 +24,7 @@ def registry(state: State, tmp_path: Path) -> Registry:
     for number in (1, 2):
         register_version(registry, "mara", f"h{number}")
         claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
-        claims = (claim, *beside_stable(registry, "mara"))
+        claims = (claim, *make_stable_claims(registry, "mara"))
         registry.record_verdict(Verdict("mara", f"h{number}", GATE, "passed", claims, ""))
         if number == 1:
             run_reconciliation(registry)

@@ -208,7 +208,7 @@ def test_paths_of_a_shared_registry_are_relative_to_each_hosts_home(
         assert HOME_PREFIX not in str(second.find_by_checkpoint("0123"))
 
 
-def home_of(folder: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Settings:
+def open_home(folder: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Settings:
     monkeypatch.setenv("TWIN_HOME", str(folder))
     monkeypatch.setenv("TWIN_STORE_URI", str(store))
     folder.mkdir(exist_ok=True)
@@ -218,7 +218,7 @@ def home_of(folder: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Setti
 def test_a_host_fetches_the_base_model_and_embedder_of_another_host(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = home_of(home.home, monkeypatch, tmp_path / "store")
+    first = open_home(home.home, monkeypatch, tmp_path / "store")
     base, embedder, model = prepared_folder(first), embedder_folder(first), tmp_path / "model"
     for path, text in (
         (base / "r1" / "base.gguf", "GGUF"),
@@ -238,7 +238,7 @@ def test_a_host_fetches_the_base_model_and_embedder_of_another_host(
     assert share_weights(first, *paths) == [], "weights were stored twice"
     assert list((first.home / "work").iterdir()) == []
 
-    second = home_of(tmp_path / "second", monkeypatch, tmp_path / "store")
+    second = open_home(tmp_path / "second", monkeypatch, tmp_path / "store")
     assert fetch_versions(second, Policy()) == []
     fetched = prepared_folder(second) / "r1"
     record = json.loads((fetched / RECORD_FILE).read_text())
@@ -250,7 +250,7 @@ def test_a_host_fetches_the_base_model_and_embedder_of_another_host(
     (embedder / "current.json").write_text('{"revision": "e2"}')
     assert share_weights(first) == [names[1].replace("e1", "e2")]
     assert fetch_versions(second, Policy()) == [], "a second embedder was fetched"
-    third = home_of(tmp_path / "third", monkeypatch, tmp_path / "store")
+    third = open_home(tmp_path / "third", monkeypatch, tmp_path / "store")
     [message] = fetch_versions(third, Policy())
     assert "several revisions" in message
     assert (prepared_folder(third) / "r1").is_dir(), "the base model was not fetched"
@@ -270,7 +270,7 @@ def test_a_follower_polls_until_it_is_stopped_despite_errors(
     follower.run(stop)
     assert waits == [0.5] * 3
     assert next(polls, "polled twice") == "polled twice"
-    assert capsys.readouterr().err == "follows the state store: RuntimeError: no row\n"
+    assert capsys.readouterr().err == "following the state store: RuntimeError: no row\n"
 
 
 def test_a_follower_reports_missing_folders_and_survives_postgresql(
@@ -284,13 +284,13 @@ def test_a_follower_reports_missing_folders_and_survives_postgresql(
         registry = Registry(state, policy_path=home.home / "of-another" / "policy.json")
         follower.poll_once()
         assert (follower.lag_reason, follower.problems) == ("", "")
-        assert capsys.readouterr().err == "follows the state store: up to date\n"
+        assert capsys.readouterr().err == "following the state store: up to date\n"
         register_version(registry, "ann", "0123", folder=str(home.home / "of-another" / NAME))
         registry.move("ann", 1, "refused", actor="gate", reason="test")
         registry.move("ann", 1, "stable", actor="person", reason="test", force=True)
     follower.poll_once()
     assert f"needs {NAME}" in follower.lag_reason
-    assert capsys.readouterr().err == f"follows the state store: {follower.lag_reason}\n"
+    assert capsys.readouterr().err == f"following the state store: {follower.lag_reason}\n"
     (home.home / NAME).mkdir(parents=True)
     now[0] += 4
     follower.poll_once()
@@ -301,7 +301,7 @@ def test_a_follower_reports_missing_folders_and_survives_postgresql(
     opened_state = follower._state
     follower._state = State(sa.create_engine("postgresql://twin@127.0.0.1:1/none"))
     follower.poll_once()
-    assert "the last state read stays in use" in follower.problems
+    assert "the state that was read last stays in use" in follower.problems
     follower._state, now[0] = opened_state, now[0] + 60
     follower.poll_once()
     assert (follower.lag_reason, follower.problems) == ("", ""), "not recovered"
@@ -309,7 +309,7 @@ def test_a_follower_reports_missing_folders_and_survives_postgresql(
     follower = Follower(shared.model_copy(update=unreachable))
     follower.poll_once()
     assert follower.lag_reason == ""
-    assert "the last state read stays in use" in follower.problems
+    assert "the state that was read last stays in use" in follower.problems
 
 
 def test_a_tick_fetches_author_files_and_a_run_names_a_missing_folder(

@@ -51,7 +51,7 @@ MEETINGS: Mapping[str, Meeting | str] = {
     ),
     "backup": _twice("backup", "BACKUP", refused="a file with that name"),
     "restore": _twice(
-        "restore", "BACKUP", "--home", "EMPTY", refused="which another command fills|something in"
+        "restore", "BACKUP", "--home", "EMPTY", refused="another command is writing to|is not empty"
     ),
     "repair": _twice("repair", "--yes"),
     "lower-floor": _twice("lower-floor", *REASON),

@@ -286,7 +286,7 @@ def take_screenshot(process_logs: Path) -> Callable[..., None]:
     """Save a screenshot in the folder TWIN_SCREENSHOTS, or with the logs."""
     folder = Path(os.environ.get("TWIN_SCREENSHOTS") or process_logs)
 
-    def take(tab: Any, name: str, **options: Any) -> None:
+    def save_screenshot(tab: Any, name: str, **options: Any) -> None:
         tab.screenshot(path=folder / f"{name}.png", **options)
 
-    return take
+    return save_screenshot

@@ -3,7 +3,7 @@
 Scope: its answers, and a log of requests and of readers who left. Out of scope: behaviour that a
 real gateway also shows (`test_chat_page.py` uses one).
 
-Words in the question control the answer: `slow` writes a word each .25 s, `long` an answer of
+Words in the question control the answer: `slow` writes a word every .25 s, `long` an answer of
 several screens, `fail` refuses, `stuck` never begins to answer. Run as a process:
 `python slow_gateway.py PORT LOG`. Every request and every reader who left is a line of JSON in LOG.
 A `.delay` file beside it contains the seconds that the list of models takes.

@@ -1,4 +1,4 @@
-"""The tab Look in a real browser: with the embedded store, and with recorded Langfuse answers."""
+"""The tab Traces in a real browser: with the embedded store, and with recorded Langfuse answers."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def stored_traces(trace_store: httpx.Client) -> httpx.Client:
 
 @pytest.fixture
 def look_tab(tab: Any, stored_traces: httpx.Client) -> Any:
-    tab.get_by_role("tab", name="Look").click()
+    tab.get_by_role("tab", name="Traces").click()
     tab.locator(".twin-traces").wait_for(timeout=WAIT_MS)
     return tab
 
@@ -110,16 +110,16 @@ def set_filter(tab: Any, name: str, value: str) -> None:
 
 
 def test_the_list_is_newest_first_paged_and_filtered(look_tab: Any) -> None:
-    every = list(range(TRACES, 0, -1))
-    wait_for_list(look_tab, every[:12])
+    all_numbers = list(range(TRACES, 0, -1))
+    wait_for_list(look_tab, all_numbers[:12])
     look_tab.locator("#older").click()
-    wait_for_list(look_tab, every[12:24])
+    wait_for_list(look_tab, all_numbers[12:24])
     look_tab.locator("#older").click()
-    wait_for_list(look_tab, every[24:])
+    wait_for_list(look_tab, all_numbers[24:])
     look_tab.locator("#newer").click()
-    wait_for_list(look_tab, every[12:24])
+    wait_for_list(look_tab, all_numbers[12:24])
     set_filter(look_tab, "version", "base")
-    wait_for_list(look_tab, [number for number in every if number % 3 == 0])
+    wait_for_list(look_tab, [number for number in all_numbers if number % 3 == 0])
     set_filter(look_tab, "score", "thumbs<0.5")
     wait_for_list(look_tab, [TRACES])
     set_filter(look_tab, "score", "support<0.2")
@@ -130,7 +130,7 @@ def test_the_list_is_newest_first_paged_and_filtered(look_tab: Any) -> None:
     set_filter(look_tab, "score", "")
     set_filter(look_tab, "version", "")
     set_filter(look_tab, "route", "stable")
-    wait_for_list(look_tab, [number for number in every if number % 3][:12])
+    wait_for_list(look_tab, [number for number in all_numbers if number % 3][:12])
 
 
 def test_a_click_shows_a_trace_in_full_and_back_returns_to_the_list(

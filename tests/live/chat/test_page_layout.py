@@ -30,7 +30,7 @@ from tests.live.chat.test_look import stored_traces  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.live, needs_browser]
 SIZES = {390: 844, 1400: 900}
-TABS = {"talk": "Talk", "compare": "Before | after", "look": "Look"}
+TABS = {"talk": "Talk", "compare": "Before | after", "look": "Traces"}
 OVERFLOWING = """() => [...document.querySelectorAll('.gradio-container *')].filter((node) => {
     const place = node.getBoundingClientRect();
     return place.width > 1 && place.height > 1 && getComputedStyle(node).visibility === 'visible'
@@ -123,8 +123,8 @@ def test_the_question_box_does_not_move_and_the_question_stays_visible(
     sized_tab: Any, slow_gateway: SlowGateway
 ) -> None:
     def position() -> tuple[float, float]:
-        place = sized_tab.locator("#composer").bounding_box()
-        return place["y"], place["height"]
+        box = sized_tab.locator("#composer").bounding_box()
+        return box["y"], box["height"]
 
     def require_visible(question: str) -> None:
         row = sized_tab.locator("#conversation .user-row", has_text=question).bounding_box()

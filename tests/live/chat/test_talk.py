@@ -233,7 +233,7 @@ def test_sources_are_footnotes_that_open_at_the_marked_sentence(tab: Any) -> Non
     assert quoted.locator("a").get_attribute("href") == (
         "https://x.example/0#:~:text=and%20no%20more%20than%20one%20drop."
     )
-    assert "document post-0" in quoted.inner_text()  # what `twin reset --post` asks for
+    assert "document post-0" in quoted.inner_text()  # `twin reset --post` needs this id
     other.locator("summary").click()
     assert other.locator("a").count() == 0  # a `javascript:` URL is not a link
     about = tab.locator(f"{NOTES} .twin-about")
@@ -310,7 +310,7 @@ def test_a_vote_with_its_comment_is_sent(tab: Any, slow_gateway: SlowGateway) ->
     comment.press("Enter")
     _, feedback = slow_gateway.wait_for("feedback", count=2)
     assert feedback == {"trace_id": vote["trace_id"], "thumb": "down", "comment": "Too stiff."}
-    assert tab.locator(NOTICE).inner_text() == "Thank you: stored."
+    assert tab.locator(NOTICE).inner_text() == "Thank you. Your feedback was stored."
     assert tab.locator(".toast-wrap .toast-body").count() == 0
 
 

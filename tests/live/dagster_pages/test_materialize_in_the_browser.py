@@ -161,7 +161,7 @@ def materialize(tab: Any, pages: Pages) -> tuple[str, float]:
     """
     from urllib.parse import quote
 
-    before = {run.run_id for run in pages.dagster.runs(job=ASSET_JOB, limit=50)}
+    before = {run.run_id for run in pages.dagster.list_runs(job=ASSET_JOB, limit=50)}
     tab.goto(f"{pages.url}/asset-groups~{quote(SELECTION, safe='')}")
     tab.get_by_role("button", name="Materialize all").first.click()
     tab.get_by_text(f"Launch runs to materialize {len(selected_assets())} assets").wait_for()
@@ -174,7 +174,9 @@ def materialize(tab: Any, pages: Pages) -> tuple[str, float]:
     launch.click()
     while True:
         new = [
-            run for run in pages.dagster.runs(job=ASSET_JOB, limit=50) if run.run_id not in before
+            run
+            for run in pages.dagster.list_runs(job=ASSET_JOB, limit=50)
+            if run.run_id not in before
         ]
         if new and new[0].is_finished:
             (run,) = new

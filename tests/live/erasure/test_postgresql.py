@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.graph.erasure.conftest import POST_ID, UsedHome, populate_home, write_posts
-from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
+from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, find_files_with
 from tests.graph.erasure.spans import AUTHOR
 from tests.postgresql_server import postgresql, postgresql_url
 from tests.prepared_embedder import lend_weights, prepare_weights
@@ -47,7 +47,7 @@ def used_home(
     return UsedHome(settings, world["key"], world["checkpoint"])
 
 
-def tables_with(url: str, word: str) -> set[str]:
+def find_tables_with(url: str, word: str) -> set[str]:
     """Return the tables with the word, also in compressed values."""
     engine = sa.create_engine(url)
     metadata = sa.MetaData()
@@ -80,7 +80,7 @@ def analyze(url: str) -> None:
     engine.dispose()
 
 
-def statistics_with(url: str, word: str) -> list[str]:
+def find_statistics_with(url: str, word: str) -> list[str]:
     """Return the columns whose planner statistics contain the word."""
     engine = sa.create_engine(url)
     query = sa.text(
@@ -107,7 +107,7 @@ def decode_value(value: object) -> Iterator[str]:
             continue  # not compressed in this format
 
 
-def pages_with(url: str, word: str) -> list[str]:
+def find_pages_with(url: str, word: str) -> list[str]:
     """Write all pages to disk, and return the files of this database that contain the word."""
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -137,36 +137,36 @@ def test_erased_subjects_are_in_no_row_no_page_and_no_file(
 ) -> None:
     home = used_home.settings.home
     assert not (home / "dagster" / "history").exists(), "Dagster's records are not in PostgreSQL"
-    assert "event_logs" in tables_with(postgresql_url, POST_WORD)
+    assert "event_logs" in find_tables_with(postgresql_url, POST_WORD)
     unpack_events(postgresql_url)
     analyze(postgresql_url)
-    assert pages_with(postgresql_url, POST_WORD)
-    assert statistics_with(postgresql_url, QUESTION_WORD)
-    assert any("compute_logs" in name for name in files_with(home, POST_WORD))
+    assert find_pages_with(postgresql_url, POST_WORD)
+    assert find_statistics_with(postgresql_url, QUESTION_WORD)
+    assert any("compute_logs" in name for name in find_files_with(home, POST_WORD))
 
     result = forget(used_home, ErasureSubject("post", AUTHOR, POST_ID))
-    assert tables_with(postgresql_url, POST_WORD) == set()
-    assert tables_with(postgresql_url, "forgotten-walk") == set()
-    assert pages_with(postgresql_url, POST_WORD) == []
-    assert files_with(home, POST_WORD) == []
+    assert find_tables_with(postgresql_url, POST_WORD) == set()
+    assert find_tables_with(postgresql_url, "forgotten-walk") == set()
+    assert find_pages_with(postgresql_url, POST_WORD) == []
+    assert find_files_with(home, POST_WORD) == []
     document = read_certificate(result)
     assert document["tainted"] == [used_home.checkpoint]
     assert any(WAL in step["what"] for step in document["elsewhere"])
 
-    assert "ledger_traces" in tables_with(postgresql_url, QUESTION_WORD)
-    assert pages_with(postgresql_url, QUESTION_WORD)
+    assert "ledger_traces" in find_tables_with(postgresql_url, QUESTION_WORD)
+    assert find_pages_with(postgresql_url, QUESTION_WORD)
     forget(used_home, ErasureSubject("reader", "", used_home.reader))
-    assert tables_with(postgresql_url, QUESTION_WORD) == set()
-    assert tables_with(postgresql_url, used_home.reader) == set()
-    assert statistics_with(postgresql_url, QUESTION_WORD) == []
-    assert pages_with(postgresql_url, QUESTION_WORD) == []
-    assert files_with(home, QUESTION_WORD) == []
+    assert find_tables_with(postgresql_url, QUESTION_WORD) == set()
+    assert find_tables_with(postgresql_url, used_home.reader) == set()
+    assert find_statistics_with(postgresql_url, QUESTION_WORD) == []
+    assert find_pages_with(postgresql_url, QUESTION_WORD) == []
+    assert find_files_with(home, QUESTION_WORD) == []
 
     with used_home.dagster() as dagster:
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition=AUTHOR))
-    assert {"event_logs", "dynamic_partitions"} <= tables_with(postgresql_url, AUTHOR)
+    assert {"event_logs", "dynamic_partitions"} <= find_tables_with(postgresql_url, AUTHOR)
     result = forget(used_home, ErasureSubject("author", AUTHOR, AUTHOR))
     assert read_certificate(result)["kind"] == "author"
     # hashes that prevent another import of a forgotten post; "metadata"
-    assert tables_with(postgresql_url, AUTHOR) == {"forgotten_posts", "snapshots"}
-    assert tables_with(postgresql_url, "ada wright") == set()
+    assert find_tables_with(postgresql_url, AUTHOR) == {"forgotten_posts", "snapshots"}
+    assert find_tables_with(postgresql_url, "ada wright") == set()

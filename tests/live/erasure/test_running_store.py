@@ -11,7 +11,7 @@ import pytest
 from tests.answer_spans import export_spans
 from tests.erasure_targets import reader_target
 from tests.graph.erasure.planted import QUESTION_WORD
-from tests.graph.erasure.spans import span_of
+from tests.graph.erasure.spans import make_span
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Start
 from tests.live.trace_store.conftest import start_store as start_store_fixture
 from twin_resources.erasure.data_store import Installation
@@ -32,7 +32,7 @@ def test_erasing_from_a_running_store_leaves_nothing_in_its_file(
         for number, reader in ((1, READER), (2, "somebody")):
             question = secret if reader == READER else "And the others, what do they do?"
             texts = {"question": question, "passage": "x"}
-            export_spans(http, span_of(number, reader=reader, chunk="c", at=now, **texts))
+            export_spans(http, make_span(number, reader=reader, chunk="c", at=now, **texts))
         with store.client() as client:
             assert len(list(client.observations())) == 2
             traces = EmbeddedTraces(Installation.for_settings(load_settings(tmp_path)))

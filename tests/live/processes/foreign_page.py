@@ -56,7 +56,7 @@ def foreign_page(root: str) -> Iterator[str]:
     """Serve the page on another port of this machine; yields its URL.
 
     It is another origin, but the same site, so that the browser sends the owner's cookie with its
-    requests. It would not for a page of another machine.
+    requests. It would not do so for a page on another machine.
 
     Args:
         root: URL of Dagster's pages.

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.live
 CONFIGURATION = DAGSTER_YAML
 
 
-def heads(home: Path) -> list[int]:
+def count_heads(home: Path) -> list[int]:
     """Return the number of schema versions in each database."""
     return [
         sqlite3.connect(home / "dagster" / folder / file)
@@ -39,7 +39,7 @@ def test_the_databases_are_created_once_and_kept(home: Settings) -> None:
     workspace = write(home)
     assert "code.sock" in workspace.read_text()
     assert (home.home / "supervisor").is_dir(), "the code server makes no folder for its socket"
-    assert heads(home.home) == [1, 1]
+    assert count_heads(home.home) == [1, 1]
     database = home.home / "dagster" / "schedules" / "schedules.db"
     before = (database.stat().st_ino, database.stat().st_mtime_ns)
     write(home)
@@ -59,7 +59,7 @@ def test_programs_that_start_at_once_create_the_databases_once(home: Settings) -
     command = [sys.executable, "-c", program, str(CONFIGURATION)]
     processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
-    assert heads(home.home) == [1, 1]
+    assert count_heads(home.home) == [1, 1]
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
@@ -70,7 +70,7 @@ def test_the_databases_of_a_killed_start_are_completed(home: Settings) -> None:
     shutil.rmtree(home.home / "dagster" / "schedules")
     (home.home / "dagster.partial" / "schedules").mkdir(parents=True)
     write(home)
-    assert heads(home.home) == [1, 1]
+    assert count_heads(home.home) == [1, 1]
     assert runs.stat().st_ino == inode, "the recorded runs were deleted"
 
 

@@ -113,7 +113,7 @@ def output(clock: StageClock) -> str:
 
 def wait_for_status(dagster: DagsterHTTP, run_id: str, statuses: Collection[str]) -> None:
     deadline = time.monotonic() + 120
-    while dagster.run(run_id).status not in statuses:
+    while dagster.read_run(run_id).status not in statuses:
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
@@ -130,10 +130,10 @@ def test_a_foreign_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> Non
         tab.goto(page)
         tab.wait_for_function("document.title !== ''", timeout=60_000)
         assert tab.title().split() == ["nothing"] * 6
-    assert dagster.runs() == []
+    assert dagster.list_runs() == []
     # The same query starts a run when the owner's program sends it.
     assert dagster._query(QUERY, tried="launch")["launchRun"]["__typename"] == "LaunchRunSuccess"
-    [run] = dagster.runs()
+    [run] = dagster.list_runs()
     wait_for_status(dagster, run.run_id, {"SUCCESS"})
 
 
@@ -151,7 +151,7 @@ def test_a_run_is_launched_followed_and_joined(
     assert "checkpoint done" in output(clock)
     reports = [event.progress for event in dagster.events(run_id)[0] if event.progress]
     assert reports == [{"step": 1, "steps": 2, "loss": 2.0}, {"step": 2, "steps": 2, "loss": 1.0}]
-    assert [run.run_id for run in dagster.runs(job="retrain_twin", author="jose")] == [run_id]
+    assert [run.run_id for run in dagster.list_runs(job="retrain_twin", author="jose")] == [run_id]
 
 
 def test_simultaneous_commands_launch_one_run(dagster: DagsterHTTP, stack: Stack) -> None:
@@ -162,7 +162,7 @@ def test_simultaneous_commands_launch_one_run(dagster: DagsterHTTP, stack: Stack
         answers = list(threads.map(launch_or_join, clients, jobs, authors))
     assert sorted(launched for _, launched in answers) == [False, False, False, True]
     assert {run_id for run_id, _ in answers} == {
-        run.run_id for run in dagster.runs(job="retrain_twin", author="both")
+        run.run_id for run in dagster.list_runs(job="retrain_twin", author="both")
     }
 
 
@@ -219,7 +219,7 @@ def test_an_error_contains_dagsters_message(dagster: DagsterHTTP) -> None:
     with pytest.raises(TwinError, match="no_such_job"):
         dagster.launch("no_such_job", "jose")
     with pytest.raises(TwinError, match="RunNotFoundError"):
-        dagster.run("00000000-0000-0000-0000-000000000000")
+        dagster.read_run("00000000-0000-0000-0000-000000000000")
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
@@ -234,10 +234,10 @@ def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
     assert worker is not None
     os.kill(int(worker[1]), signal.SIGKILL)
     deadline = time.monotonic() + 120
-    while not dagster.run(run_id).retry_run_id:
+    while not dagster.read_run(run_id).retry_run_id:
         assert time.monotonic() < deadline
         time.sleep(0.3)
-    retry = dagster.run(run_id).retry_run_id
+    retry = dagster.read_run(run_id).retry_run_id
     assert retry != run_id
     wait_for_status(dagster, retry, ["STARTED"])  # `end_run` may not end a run that is starting
     dagster.end_run(retry)
@@ -264,7 +264,9 @@ def test_a_run_that_forgetting_ended_is_started_again(
             assert records.end_active_runs(target) == 1
         instance.state.close()
         deadline = time.monotonic() + 120
-        while not (active := [run for run in dagster.runs(author="slow") if not run.is_finished]):
+        while not (
+            active := [run for run in dagster.list_runs(author="slow") if not run.is_finished]
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.3)
         wait_for_status(dagster, active[0].run_id, ["STARTED"])
@@ -291,7 +293,7 @@ def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_ac
         )
         fulfil_request(state, dagster, "ada")
         assert command.result(timeout=120) == 0
-    [run] = dagster.runs(job="retrain_twin", author="ada")
+    [run] = dagster.list_runs(job="retrain_twin", author="ada")
     assert run.tags["twin/reason"] == "new posts"
     assert run.tags["twin/asked_by"].startswith("command:")
     progress = read_progress(settings, "ada")
@@ -404,14 +406,14 @@ def test_the_next_start_cancels_a_run_that_a_crash_interrupted(
         # The restarting command is killed before it starts the daemon; the next command attaches.
         restarted = start(settings, with_daemon=False)
         assert restarted.record.ports == crashed.record.ports
-        assert dagster.run(run_id).status == "STARTED"
+        assert dagster.read_run(run_id).status == "STARTED"
         wait_for_services(restarted, ("dagster-webserver",), clock=clock)
-        assert dagster.run(run_id).status == "CANCELED"
+        assert dagster.read_run(run_id).status == "CANCELED"
         assert "was interrupted" in output(clock)
         assert restarted.supervisor.states()["dagster-daemon"].is_up
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
         wait_for_services(restarted, ("dagster-webserver",), clock=clock)
-        assert dagster.run(run_id).status == "STARTED"
+        assert dagster.read_run(run_id).status == "STARTED"
     finally:
         stop_stack(settings)

@@ -109,9 +109,9 @@ def test_stop_ends_all_processes_of_the_stack_and_no_others(
 ) -> None:
     stack = start_stack(settings, programs=two_programs)
     assert eventually(lambda: has_escaped(stack))
-    found = find_stack(settings)
-    assert found is not None
-    assert found.record == stack.record
+    running_stack = find_stack(settings)
+    assert running_stack is not None
+    assert running_stack.record == stack.record
     pids = stack.pids()
     assert set(pids) == {"supervisor", "web", "trainer"}
     stopped = stop_stack(settings)
@@ -296,11 +296,11 @@ def test_of_two_simultaneous_starts_one_starts_the_stack_and_the_other_attaches(
 ) -> None:
     monkeypatch.setattr(services, "stack_programs", two_programs)
 
-    def up(_number: int) -> tuple[Stack, bool]:
+    def start(_number: int) -> tuple[Stack, bool]:
         return services.start_or_attach(settings, clock=StageClock(), requested_ports=())
 
     with ThreadPoolExecutor(2) as threads:
-        (first, is_first_new), (second, is_second_new) = threads.map(up, range(2))
+        (first, is_first_new), (second, is_second_new) = threads.map(start, range(2))
     assert {is_first_new, is_second_new} == {True, False}
     assert first.identity == second.identity
 
@@ -334,7 +334,7 @@ def test_stop_waits_for_another_command_while_it_works(
                 assert process.wait() == 0, "stop did not wait"
             else:
                 with pytest.raises(
-                    TwinError, match=rf"process {process.pid}\) is doing it, not done"
+                    TwinError, match=rf"process {process.pid}\) is doing this: not done"
                 ):
                     stop_stack(settings)
         finally:

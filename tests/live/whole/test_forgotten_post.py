@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.erasure.planted import files_with
+from tests.graph.erasure.planted import find_files_with
 from tests.live.whole.conftest import POST_FILE, WORD, FinishedStack
 from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.statistics.retraining_limits import PRIORITY
@@ -41,7 +41,7 @@ def test_the_word_is_in_no_file_of_the_home(stack: FinishedStack) -> None:
     assert not [name for name in files_before if name.startswith("dagster/")]
     assert (stack.work / "files_after.txt").read_text().split() == []
     home = stack.settings.home
-    assert files_with(home, WORD) == []
+    assert find_files_with(home, WORD) == []
     assert list((home / "dagster" / "history" / "runs").glob("*.db")), "no runs are recorded"
 
 

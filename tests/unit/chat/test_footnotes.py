@@ -124,7 +124,7 @@ def test_foreign_text_is_escaped() -> None:
 def test_no_facts_give_no_footnote() -> None:
     assert render_footnotes({}) == ""
     assert "No post was found" in render()
-    assert "not known" in render(cost_usd=None)
+    assert "unknown" in render(cost_usd=None)
 
 
 def test_the_facts_of_an_answer_are_in_plain_words() -> None:
@@ -132,7 +132,7 @@ def test_the_facts_of_an_answer_are_in_plain_words() -> None:
     html = render(**facts, sources=[SOURCE], quotes=[QUOTE])
     for row in (
         "<dt>Answer</dt><dd>Quoted</dd>",
-        "<dt>Rests on</dt><dd>1 post, 1 passage quoted</dd>",
+        "<dt>Based on</dt><dd>1 post, 1 passage quoted</dd>",
         "<dt>Written by</dt><dd>version 3 (as released)</dd>",
         "<dt>Cost</dt><dd>less than a cent ($0.000020)</dd>",
     ):

@@ -23,8 +23,8 @@ GONE = post_target("ada", "2019/the-walk.md", ids=["chunk-1"], checkpoints=froze
 
 def write(home: Path) -> Path:
     return write_certificate(
-        home, GONE, number=3, places={"tables": 4}, proved=["tables"], elsewhere=[], asked_at=0.0,
-        done_at=60.0,
+        home, GONE, number=3, erased_counts={"tables": 4}, proved_stores=["tables"],
+        manual_steps=[], asked_at=0.0, done_at=60.0,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The store `checkpoints`: the weights and reports it erases and the versions it taints."""
+"""The store `checkpoints` erases weights and reports, and taints versions."""
 
 from __future__ import annotations
 

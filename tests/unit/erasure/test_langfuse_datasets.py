@@ -24,7 +24,9 @@ ITEMS = [
 ] + [{"id": "of-the-post", "input": {"question": "Why?"}, "metadata": {"document_id": DOCUMENT}}]
 
 
-def traces_with(home: Settings, items: list[dict[str, Any]], deleted: list[str]) -> LangfuseTraces:
+def make_trace_store_stub(
+    home: Settings, items: list[dict[str, Any]], deleted: list[str]
+) -> LangfuseTraces:
     """Return the store of a simulated Langfuse with these items and one experiment span."""
     answer: Callable[[httpx.Request], httpx.Response] = server(items, deleted)
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
@@ -59,7 +61,7 @@ def test_a_posts_item_on_a_later_page_and_its_experiments_trace_are_deleted(
     home: Settings,
 ) -> None:
     deleted: list[str] = []
-    traces = traces_with(home, ITEMS, deleted)
+    traces = make_trace_store_stub(home, ITEMS, deleted)
 
     assert traces.erase(POST) == 2
     assert deleted == ["/api/public/traces/t7", "/api/public/dataset-items/of-the-post"]
@@ -69,7 +71,7 @@ def test_a_posts_item_on_a_later_page_and_its_experiments_trace_are_deleted(
 
 def test_erasing_an_author_deletes_every_item(home: Settings) -> None:
     deleted: list[str] = []
-    traces_with(home, ITEMS, deleted).erase(AUTHOR)
+    make_trace_store_stub(home, ITEMS, deleted).erase(AUTHOR)
 
     assert {path.rsplit("/", 1)[1] for path in deleted if "dataset-items" in path} == {
         item["id"] for item in ITEMS
@@ -78,6 +80,6 @@ def test_erasing_an_author_deletes_every_item(home: Settings) -> None:
 
 def test_an_author_without_an_evaluation_has_no_dataset(home: Settings) -> None:
     deleted: list[str] = []
-    traces_with(home, [], deleted).erase(POST)
+    make_trace_store_stub(home, [], deleted).erase(POST)
 
     assert deleted == ["/api/public/traces/t7"]

@@ -30,7 +30,7 @@ def recorded(shared_data: Path) -> dict[str, Any]:
     return json.loads((shared_data / "langfuse-golden" / "delete-score.json").read_text())
 
 
-def traces_with(
+def make_trace_store_stub(
     home: Settings, answer: Answer, wait: Callable[[float], object] | None = None
 ) -> LangfuseTraces:
     """Return the traces of a simulated server, because that Langfuse version cannot run here."""
@@ -60,7 +60,7 @@ def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answ
 
 def test_a_refused_deletion_is_an_error(home: Settings, recorded: dict[str, Any]) -> None:
     with pytest.raises(TraceStoreError, match="403"):
-        traces_with(home, server(recorded, [], traces=403)).erase(GONE)
+        make_trace_store_stub(home, server(recorded, [], traces=403)).erase(GONE)
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -68,7 +68,7 @@ def test_deletions_match_the_recording_and_remaining_rows_are_reported(
     home: Settings, recorded: dict[str, Any], status: int
 ) -> None:
     deleted: list[str] = []
-    store = traces_with(home, server(recorded, deleted, traces=status))
+    store = make_trace_store_stub(home, server(recorded, deleted, traces=status))
     assert store.erase(GONE) == 2
     assert deleted == ["/api/public/traces", recorded["request"]["url"]]
     # The status 202 means queued, so the score is still returned.
@@ -87,7 +87,7 @@ def test_deletions_match_the_recording_and_remaining_rows_are_reported(
         "scores were still returned)"
     ) in langfuse.how
     assert langfuse.deadline == "1970-01-31"
-    assert "search it again after a day" in langfuse.how
+    assert "Search it again after a day" in langfuse.how
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,13 @@ def test_a_trace_belongs_to_its_user_or_to_the_reader_in_its_metadata(
         return httpx.Response(200, json={"data": rows, "meta": {}})
 
     target = reader_target(READER)
-    store = traces_with(home, answer)
+    store = make_trace_store_stub(home, answer)
     assert store.find_remaining(target) == ["trace t7"] * count
     assert store.erase(target) == count
 
 
 def test_each_deletion_is_sent_once_despite_a_daily_quota(home: Settings) -> None:
-    """Langfuse Cloud accepts 50 to 1,000 a day, and each attempt once repeated the first ones."""
+    """Langfuse Cloud accepts 50 to 1,000 deletions a day. Attempts once repeated the first ones."""
     deleted: list[str] = []
     quota = [2]
     scores = [{"id": f"s{number}", "metadata": {"twin.reader": READER}} for number in range(5)]
@@ -129,7 +129,7 @@ def test_each_deletion_is_sent_once_despite_a_daily_quota(home: Settings) -> Non
         deleted.append(request.url.path.rsplit("/", 1)[1])
         return httpx.Response(202, json={"message": "queued"})
 
-    store = replace(traces_with(home, answer), request=7)
+    store = replace(make_trace_store_stub(home, answer), request=7)
     state = store.instance.state
     for _ in range(2):
         with pytest.raises(TraceStoreError, match="429"):
@@ -158,7 +158,7 @@ def test_1200_traces_are_deleted_in_three_calls(home: Settings) -> None:
         rows = scores if "scores" in request.url.path else []
         return httpx.Response(200, json={"data": rows, "meta": {}})
 
-    assert traces_with(home, answer).erase(reader_target(READER, traces=traces)) == 1_200
+    assert make_trace_store_stub(home, answer).erase(reader_target(READER, traces=traces)) == 1_200
     assert [len(call) for call in calls] == [500, 500, 200]
     assert sorted(name for call in calls for name in call) == traces
 
@@ -182,7 +182,7 @@ def test_each_deletion_is_sent_once_despite_a_rate_limit(
         waits.append(seconds)
         calls_left[0] = 3
 
-    traces_with(home, limited, wait).erase(GONE)
+    make_trace_store_stub(home, limited, wait).erase(GONE)
 
     assert set(waits) == {20.0}
     assert len(deleted) == len(set(deleted))
@@ -193,5 +193,5 @@ def test_each_deletion_is_sent_once_despite_a_rate_limit(
 
     waits.clear()
     with pytest.raises(TraceStoreError, match="429"):
-        traces_with(home, refuse, wait).erase(GONE)
+        make_trace_store_stub(home, refuse, wait).erase(GONE)
     assert waits == [1500.0, 1500.0], "it waited too long"

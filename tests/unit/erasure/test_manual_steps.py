@@ -71,7 +71,7 @@ def test_a_published_checkpoint_is_named_with_its_address(home: Settings) -> Non
     published = frozenset({"c1 (https://hub/ann/clocks/1)"})
     target = post_target("ann", "d1", checkpoints=frozenset({"c2", "c1"}), published=published)
     stub: Any = StubInstallation(home)
-    [how] = [
+    [instruction] = [
         step.how for step in list_manual_steps(stub, target, asked_at=0.0) if "hub" in step.what
     ]
-    assert how == "delete them there: c1 (https://hub/ann/clocks/1), c2"
+    assert instruction == "delete them there: c1 (https://hub/ann/clocks/1), c2"

@@ -83,7 +83,7 @@ def blank(table: sa.Table) -> dict[str, object]:
     ],
     ids=("post", "author", "reader", "other reader"),
 )  # fmt: skip
-def test_only_texts_of_nobody_else_are_fingerprinted(
+def test_texts_that_others_also_wrote_are_not_fingerprinted(
     instance: Installation,
     subject: ErasureSubject,
     marked: set[str],

@@ -126,12 +126,12 @@ def test_the_error_for_a_forgotten_post_has_its_date(
         monkeypatch.setattr(State, "now", lambda *_, day=day: day * 86400.0)
         subject = ErasureSubject("post", "ann", name)
         number = journal.open_request(instance.state, subject, asked_by="test")
-        journal.remember_posts(instance.state, "ann", [f"document-{day}"], [])
+        journal.record_forgotten_posts(instance.state, "ann", [f"document-{day}"], [])
         journal.close_request(instance.state, number, "certificate")
     for name, day in (("_posts/oil.md", "03"), (address, "04"), ("document-2", "03")):
         with pytest.raises(PostForgottenError, match=f"of ann.*forgotten on 1970-01-{day}"):
             find_post(instance, name, authors=["bob", "ann"])
-    journal.remember_posts(instance.state, "bob", ["document-2"], [])  # on the same day
+    journal.record_forgotten_posts(instance.state, "bob", ["document-2"], [])  # on the same day
     for authors in (["bob", "ann"], ["ann", "bob"]):
         with pytest.raises(PostForgottenError, match=r"of bob.*forgotten on 1970-01-04"):
             find_post(instance, "document-2", authors=authors)

@@ -17,7 +17,7 @@ from twin_resources.access.account_rows import anonymize, spending
 from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasing import _remember_post as remember_post
+from twin_resources.erasure.erasing import _record_forgotten_post as record_post
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
@@ -210,10 +210,10 @@ def test_primary_keys_prevent_duplicate_steps_and_posts(instance: Installation) 
 
 def test_a_forgotten_post_is_recognised_by_name_and_by_text(instance: Installation) -> None:
     state = instance.state
-    assert not journal.forgotten_posts(state, "ada").contains_source("2019/a.md")
-    journal.remember_posts(state, "ada", ["2019/a.md"], ["hash-of-text"])
-    journal.remember_posts(state, "ada", ["2019/a.md", "2019/b.md"], [])
-    posts, others = (journal.forgotten_posts(state, author) for author in ("ada", "bea"))
+    assert not journal.read_forgotten_posts(state, "ada").contains_source("2019/a.md")
+    journal.record_forgotten_posts(state, "ada", ["2019/a.md"], ["hash-of-text"])
+    journal.record_forgotten_posts(state, "ada", ["2019/a.md", "2019/b.md"], [])
+    posts, others = (journal.read_forgotten_posts(state, author) for author in ("ada", "bea"))
     assert [posts.contains_source(name) for name in ("2019/a.md", "2019/b.md", "2019/c.md")] == [
         *(True, True, False),
     ]
@@ -226,12 +226,12 @@ def test_a_forgotten_post_is_recognised_by_name_and_by_text(instance: Installati
 
 def test_forgotten_at_is_the_time_of_the_last_request(instance: Installation) -> None:
     state, subject = instance.state, ErasureSubject("post", "ada", "2019/a.md")
-    assert journal.forgotten_at(state, "ada", "2019/a.md") is None
-    journal.remember_posts(state, "ada", ["2019/a.md"], [])
+    assert journal.find_forgotten_time(state, "ada", "2019/a.md") is None
+    journal.record_forgotten_posts(state, "ada", ["2019/a.md"], [])
     number = journal.open_request(state, subject, asked_by="ann")
-    first = journal.forgotten_at(state, "ada", "2019/a.md")
+    first = journal.find_forgotten_time(state, "ada", "2019/a.md")
     journal.close_request(state, number, "certificate")
-    last = journal.forgotten_at(state, "ada", "2019/a.md")
+    last = journal.find_forgotten_time(state, "ada", "2019/a.md")
     assert first is not None
     assert last is not None
     assert last > first
@@ -249,8 +249,8 @@ def test_a_text_shared_with_another_post_may_be_imported_again(instance: Install
     ids = frozenset({"2019/a.md", "2019/a-again.md"})
     post = ErasureTarget(ErasureSubject("post", "ada", "2019/a.md"), ids=ids)
     for subject, is_known in ((GONE_READER, False), (post, True)):
-        remember_post(instance, subject)
-        posts = journal.forgotten_posts(instance.state, "ada")
+        record_post(instance, subject)
+        posts = journal.read_forgotten_posts(instance.state, "ada")
         assert [posts.contains_source(name) for name in texts] == [is_known, is_known, False, False]
         assert [posts.contains_text(name) for name in ("own", "shared", "c")] == [
             is_known,

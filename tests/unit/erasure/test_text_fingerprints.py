@@ -30,7 +30,7 @@ def fingerprint(*texts: str, excluded: tuple[str, ...] = ()) -> TextFingerprints
 
 
 @pytest.mark.parametrize(
-    "other",
+    "other_text",
     [
         f"He said: {TEXT} Then he left.",
         "in MARCH, the old *clock* of\nmy uncle",
@@ -38,16 +38,16 @@ def fingerprint(*texts: str, excluded: tuple[str, ...] = ()) -> TextFingerprints
         "in March the old clock of my <b>uncle</b>",
     ],
 )
-def test_a_run_of_eight_words_is_found(other: str) -> None:
-    assert fingerprint(TEXT).matches(other)
+def test_a_run_of_eight_words_is_found(other_text: str) -> None:
+    assert fingerprint(TEXT).matches(other_text)
 
 
 @pytest.mark.parametrize(
-    "other",
+    "other_text",
     ["", "clock", "March in the old clock of my uncle", "in March the old clock of my aunt", "\\n"],
 )
-def test_seven_words_or_another_order_are_not_found(other: str) -> None:
-    assert not fingerprint(TEXT).matches(other)
+def test_seven_words_or_another_order_are_not_found(other_text: str) -> None:
+    assert not fingerprint(TEXT).matches(other_text)
 
 
 def test_runs_that_a_remaining_text_shares_are_excluded() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.erasure_targets import author_target, post_target, reader_target
-from tests.graph.erasure.spans import AUTHOR, encode_spans, span_of, vote
+from tests.graph.erasure.spans import AUTHOR, encode_spans, make_span, vote
 from twin_resources.erasure import outbox_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
@@ -36,7 +36,7 @@ WAITING_SCORES = "SELECT body FROM waiting WHERE kind = 'score'"
 
 
 def span(number: int, *, reader: str = OTHER, chunk: str = "c-9", at: datetime = NOW) -> object:
-    return span_of(number, reader=reader, question="What?", passage="x", chunk=chunk, at=at)
+    return make_span(number, reader=reader, question="What?", passage="x", chunk=chunk, at=at)
 
 
 def read_traces(path: Path) -> list[int]:
@@ -82,7 +82,7 @@ def test_an_answer_finished_after_the_erasure_of_its_reader_is_dropped(
 def test_votes_on_an_answer_are_erased_and_the_counts_updated(
     outbox: Outbox, rows: OutboxRows
 ) -> None:
-    """A span in the outbox has trace and reader; another reader's vote has only the trace."""
+    """A span in the outbox names its trace and reader; another reader's vote names the trace."""
     outbox.put_trace(encode_spans(span(1, reader=READER), span(2)))
     outbox.put_trace(encode_spans(span(3, reader=READER)))
     outbox.put_scores([vote(number, OTHER, 1.0) for number in (1, 2, 3)])

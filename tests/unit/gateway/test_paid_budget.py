@@ -309,7 +309,7 @@ def test_prompt_tokens_of_other_tokenizers_are_bounded_by_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("LITELLM_LOCAL_MODEL_COST_MAP", raising=False)
-    paid_budget._litellm.cache_clear()
+    paid_budget._import_litellm.cache_clear()
     token_count = count_tokens(MESSAGES)
     assert os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] == "True", (
         "otherwise LiteLLM would download it from GitHub"

@@ -61,7 +61,7 @@ def test_preflight_uses_only_the_standard_library_and_python_3_9_syntax() -> Non
         *("deploy/twin_cli/preflight.py", "deploy/twin_cli/forecast.py"),
         *("twin_resources/errors.py", "twin_resources/slugs.py"),
         *("twin_resources/models/model_fit.py", "twin_resources/processes/processor.py"),
-        "twin_resources/processes/graphics_cards.py",
+        "twin_resources/processes/gpus.py",
         "twin_resources/storage/weights/answer_model.py",
         "twin_resources/storage/weights/chat_model.py",
     )

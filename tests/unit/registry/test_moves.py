@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.registered import model_version
-from tests.unit.registry.claims_beside import no_worse
+from tests.unit.registry.claims_beside import make_no_worse_claim
 from twin_resources.registry.moves import (
     AUTOMATIC_MOVES,
     FORCED_MOVES,
@@ -47,7 +47,7 @@ def make_verdict(
     claim = GateClaim(
         "beats_base_model", outcome == "passed", 30.1, 28.0, "perplexity 30.1, base 28.0"
     )
-    claims = (claim, *(claims_given or (no_worse(1),)))
+    claims = (claim, *(claims_given or (make_no_worse_claim(1),)))
     return Verdict("mara", f"hash{number}", gate, outcome, claims, "2026-01-02T00:00:00+00:00")
 
 
@@ -93,19 +93,19 @@ def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "to"), [("gate", "shadow"), ("shadow", "shadow"), ("canary", "canary")]
+    ("mode", "to_state"), [("gate", "shadow"), ("shadow", "shadow"), ("canary", "canary")]
 )
 def test_against_an_answer_model_a_candidate_always_goes_on_trial(
-    mode: ReleaseMode, to: str
+    mode: ReleaseMode, to_state: str
 ) -> None:
     versions = (make_version(1, "stable", kind="answer_model", forced=True), make_version(2))
-    assert moves(*versions, verdicts=[make_verdict(2)], mode=mode) == [(2, to)]
+    assert moves(*versions, verdicts=[make_verdict(2)], mode=mode) == [(2, to_state)]
     assert moves(*versions, verdicts=[make_verdict(2, "failed")], mode=mode) == [(2, "refused")]
     assert moves(*versions, mode=mode) == []
 
 
 @pytest.mark.parametrize(
-    ("finding", "to"),
+    ("finding", "to_state"),
     [
         ("promote", "stable"),
         ("roll_back", "rolled_back"),
@@ -113,14 +113,16 @@ def test_against_an_answer_model_a_candidate_always_goes_on_trial(
         ("undecided", None),
     ],
 )
-def test_only_a_successful_trial_replaces_an_answer_model(finding: Finding, to: str | None) -> None:
+def test_only_a_successful_trial_replaces_an_answer_model(
+    finding: Finding, to_state: str | None
+) -> None:
     versions = (
         make_version(1, "stable", kind="answer_model", forced=True),
         make_version(2, "shadow"),
     )
     evidence = {2: TrialResult(finding, "31 of about 180 pairs", incumbent=1)}
     required = moves(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode="gate")
-    assert required == ([(2, to)] if to else [])
+    assert required == ([(2, to_state)] if to_state else [])
 
 
 def test_an_answer_model_never_moves_automatically() -> None:
@@ -129,26 +131,38 @@ def test_an_answer_model_never_moves_automatically() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "to"), [("gate", "stable"), ("shadow", "shadow"), ("canary", "canary")]
+    ("mode", "to_state"), [("gate", "stable"), ("shadow", "shadow"), ("canary", "canary")]
 )
-def test_the_release_mode_determines_a_later_candidates_state(mode: ReleaseMode, to: str) -> None:
+def test_the_release_mode_determines_a_later_candidates_state(
+    mode: ReleaseMode, to_state: str
+) -> None:
     versions = (make_version(1, "stable"), make_version(2))
-    assert moves(*versions, verdicts=[make_verdict(1), make_verdict(2)], mode=mode) == [(2, to)]
+    assert moves(*versions, verdicts=[make_verdict(1), make_verdict(2)], mode=mode) == [
+        (2, to_state)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("claim", "to", "reason"),
+    ("claim", "to_state", "reason"),
     [
-        (no_worse(1, ratio=0.97, high=1.0), "stable", "perplexity ratio 0.9700"),
-        (no_worse(1, ratio=0.97, high=1.0001), "parked", "upper end of the interval 1.0001"),
-        (no_worse(1, ratio=1.04, high=1.06), "parked", "not shown to be no worse than v1"),
-        (no_worse(1, high=None), "parked", "-2.0 %"),
-        (no_worse(7), "parked", "its verdict compares it with v7"),
+        (make_no_worse_claim(1, ratio=0.97, high=1.0), "stable", "perplexity ratio 0.9700"),
+        (
+            make_no_worse_claim(1, ratio=0.97, high=1.0001),
+            "parked",
+            "upper end of the interval 1.0001",
+        ),
+        (
+            make_no_worse_claim(1, ratio=1.04, high=1.06),
+            "parked",
+            "not shown to be no worse than v1",
+        ),
+        (make_no_worse_claim(1, high=None), "parked", "-2.0 %"),
+        (make_no_worse_claim(7), "parked", "its verdict compares it with v7"),
         (GateClaim("not_worse_than_incumbent", True, None, 1.05, "none"), "parked", "no stable"),
     ],
 )
 def test_the_gate_alone_releases_only_a_candidate_that_is_no_worse(
-    claim: GateClaim, to: str, reason: str
+    claim: GateClaim, to_state: str, reason: str
 ) -> None:
     """A candidate 4 % worse was released without a trial because its claim allows up to 5 %."""
     verdict = make_verdict(2, "passed", GATE, claim)
@@ -159,7 +173,7 @@ def test_the_gate_alone_releases_only_a_candidate_that_is_no_worse(
         gate_version=GATE,
         mode="gate",
     )
-    assert (move.version, move.to_state, move.incumbent) == (2, to, 1)
+    assert (move.version, move.to_state, move.incumbent) == (2, to_state, 1)
     assert reason in move.reason
     versions = (make_version(1, "stable"), make_version(2))
     for mode in ("shadow", "canary"):
@@ -214,17 +228,17 @@ def test_of_two_passed_candidates_the_newer_is_released_and_the_older_parked() -
 
 
 @pytest.mark.parametrize(
-    ("finding", "to"),
+    ("finding", "to_state"),
     [("promote", "stable"), ("roll_back", "rolled_back"), ("exhausted", "parked")],
 )
 @pytest.mark.parametrize("state", ["shadow", "canary"])
 def test_the_finding_of_a_trial_determines_its_end(
-    state: VersionState, finding: Finding, to: str
+    state: VersionState, finding: Finding, to_state: str
 ) -> None:
     evidence = {2: TrialResult(finding, "31 of about 180 pairs")}
     versions = (make_version(1, "stable"), make_version(2, state))
     assert moves(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode="canary") == [
-        (2, to)
+        (2, to_state)
     ]
 
 

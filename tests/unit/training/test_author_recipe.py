@@ -14,7 +14,7 @@ from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import RECIPES, choose_recipe
-from twin_resources.processes import graphics_cards
+from twin_resources.processes import gpus as gpu_module
 from twin_resources.settings import Settings, load_settings
 
 ADA = Author(slug="ada", name="Ada")
@@ -143,11 +143,11 @@ LISTING = (
 def test_hidden_gpus_do_not_count(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]
 ) -> None:
-    monkeypatch.setattr(graphics_cards, "_query_nvidia_smi", lambda: LISTING)
+    monkeypatch.setattr(gpu_module, "_query_nvidia_smi", lambda: LISTING)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [name for name, _ in graphics_cards.list_gpus()] == names
+    assert [name for name, _ in gpu_module.list_gpus()] == names
     for version, count in (("2.9.0+cpu", 0), ("2.9.0+cu129", len(names))):
-        monkeypatch.setattr(graphics_cards.metadata, "version", lambda _name, v=version: v)
-        assert len(graphics_cards.list_usable_gpus()) == count
+        monkeypatch.setattr(gpu_module.metadata, "version", lambda _name, v=version: v)
+        assert len(gpu_module.list_usable_gpus()) == count

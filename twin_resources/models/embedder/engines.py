@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 from twin_resources.errors import TwinError
-from twin_resources.processes.graphics_cards import list_usable_gpus
+from twin_resources.processes.gpus import list_usable_gpus
 from twin_resources.processes.processor import is_bf16_faster
 
 if TYPE_CHECKING:

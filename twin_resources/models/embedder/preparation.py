@@ -42,7 +42,7 @@ from twin_resources.models.embedder.engines import (
     can_run,
     import_openvino,
 )
-from twin_resources.processes.graphics_cards import list_usable_gpus
+from twin_resources.processes.gpus import list_usable_gpus
 from twin_resources.settings import EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER, Settings
 from twin_resources.storage.storage_faults import translate_disk_full
 

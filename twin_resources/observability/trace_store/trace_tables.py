@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.trace_store.observations import (
     GenerationFields,
     Observation,
@@ -27,6 +26,7 @@ from twin_resources.observability.trace_store.queries import TraceQuery
 from twin_resources.private_files import make_private_database
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
 from twin_resources.storage.storage_faults import translate_storage_errors
+from twin_resources.wait_limits import MAX_IDLE_S
 
 SCHEMA = 1
 _JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from twin_resources.dagster_runs import Run
-from twin_resources.idempotent_launch import RunLaunch, next_step
+from twin_resources.idempotent_launch import RunLaunch, decide_step
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.retrainings import Outcome, Retraining
@@ -74,7 +74,7 @@ def _settle_retraining(
     is_refused = verdict is not None and verdict.outcome != "passed"
     # The gate would refuse the same inputs again. A person can repeat a manual request.
     is_final = is_refused or retraining.cause == "by_hand"
-    step = next_step(
+    step = decide_step(
         attempt_runs,
         now=now,
         attempt=retraining.attempt,
@@ -133,7 +133,9 @@ def claim_due_launches(
     for retraining in unfinished_retrainings:
         if retraining.cause not in causes or retraining.author in runs.in_flight_run_ids():
             continue  # a run in flight was started manually or is not yet settled
-        step = next_step(_attempt_runs(runs, retraining), now=now, was_seen=retraining.run_id != "")
+        step = decide_step(
+            _attempt_runs(runs, retraining), now=now, was_seen=retraining.run_id != ""
+        )
         if step == "offer":
             retraining_by_key[retraining.launch.run_key] = retraining
     ready_launches, blocked_messages = startable(

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from twin_resources.dagster_runs import Run
-from twin_resources.idempotent_launch import next_step
+from twin_resources.idempotent_launch import decide_step
 
 MAX_ATTEMPTS = 3
 """Runs per change. Afterwards, only the next change or the nightly import starts another."""
@@ -98,7 +98,7 @@ def decide_import(
         )
     if previous_state.settled:
         return ImportDecision(previous_state, False, "nothing new")
-    step = next_step(runs, now=now, attempt=previous_state.attempt, max_attempts=MAX_ATTEMPTS)
+    step = decide_step(runs, now=now, attempt=previous_state.attempt, max_attempts=MAX_ATTEMPTS)
     if step == "offer":
         return ImportDecision(previous_state, True, "its run was never started")
     if step == "wait":

@@ -15,8 +15,8 @@ from collections.abc import Collection, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.storage.storage_faults import DamagedError, translate_storage_errors
+from twin_resources.wait_limits import MAX_IDLE_S
 
 _BUSY_S = MAX_IDLE_S  # limit for a check; a copy waits without it
 _LOG_SUFFIXES = ("-wal", "-shm", "-journal")

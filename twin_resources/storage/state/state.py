@@ -22,11 +22,11 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.private_files import make_private_database
 from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
 from twin_resources.storage.storage_faults import StorageError, translate_storage_errors
+from twin_resources.wait_limits import MAX_IDLE_S
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease

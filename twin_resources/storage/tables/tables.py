@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.storage.storage_faults import translate_storage_errors
 from twin_resources.storage.tables import store, sync, upkeep, verified
 from twin_resources.storage.tables.changes import find_changes, input_hashes
@@ -25,6 +24,7 @@ from twin_resources.storage.tables.newest_versions import lease_name
 from twin_resources.storage.tables.store import StoredTable, TableNotFoundError
 from twin_resources.storage.tables.upkeep import CompactionResult, DeletedRows
 from twin_resources.storage.tables.verified import UnverifiedRows
+from twin_resources.wait_limits import MAX_WORKING_S
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease

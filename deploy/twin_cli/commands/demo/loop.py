@@ -49,7 +49,6 @@ from twin_cli.commands.up import INTERRUPTED_EXIT_CODE, UpOptions, run_up
 from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
-from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.program_progress import ProgramProgress
@@ -63,6 +62,7 @@ from twin_resources.quality.retraining.score_watch import current_evidence
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.settings import PACES, Settings
+from twin_resources.wait_limits import MAX_WORKING_S
 
 STAGE_COUNT = 7
 MAX_BROKEN_SCORES = (
@@ -400,7 +400,7 @@ class _Demo:
             return list(reversed(alarm_records.list_alarms(connection, self.author.slug)))
 
     def _retraining_runs(self) -> list[Run]:
-        return self.dagster.runs(job=RETRAIN, author=self.author.slug, limit=50)
+        return self.dagster.list_runs(job=RETRAIN, author=self.author.slug, limit=50)
 
     def _find_quality_run(self) -> Run | None:
         runs = self._retraining_runs()

@@ -25,7 +25,7 @@ from twin_resources.access.named_model import classify_cost
 from twin_resources.access.spending_limits import format_dollars
 from twin_resources.authors import author_slugs, list_readable_authors
 from twin_resources.processes.child_environment import list_external_models, list_provider_prefixes
-from twin_resources.processes.graphics_cards import list_gpus
+from twin_resources.processes.gpus import list_gpus
 from twin_resources.settings import Settings
 
 PACKAGE_NAME = "llm-twin"

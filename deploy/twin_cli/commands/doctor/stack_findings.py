@@ -17,7 +17,6 @@ from typing import Any
 import psutil
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
-from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.ports import describe_port_holder, is_free
 from twin_resources.processes.process_identity import find_marked_processes
@@ -25,6 +24,7 @@ from twin_resources.processes.programs import NOT_AUTOSTARTED, ON_DEMAND
 from twin_resources.processes.stack import SERVICES, Stack, read_record
 from twin_resources.processes.supervisor import read_tail
 from twin_resources.settings import Settings, load_secrets
+from twin_resources.wait_limits import MAX_IDLE_S
 
 PROGRAM_BY_SERVICE = {"gateway": "gateway", "dagster": "dagster-webserver", "traces": "traces"}
 

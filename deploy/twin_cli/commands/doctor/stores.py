@@ -154,7 +154,7 @@ def _write_probe_table(base: str) -> None:
     Raises:
         TwinError: one of these steps failed; the error names the cause.
     """
-    from twin_resources.erasure.object_versions import open_place
+    from twin_resources.erasure.object_versions import open_storage
 
     lance: Any = import_module("lance")
     arrow: Any = import_module("pyarrow")
@@ -169,7 +169,7 @@ def _write_probe_table(base: str) -> None:
             read_row = lance.dataset(uri, storage_options=options).to_table()
     finally:
         with translate_storage_errors(action, uri, default=UnreachableError):
-            open_place(base).remove(f"{name}/")
+            open_storage(base).remove(f"{name}/")
     if read_row != row:
         raise TwinError(
             action,

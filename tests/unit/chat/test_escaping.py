@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from markdown_it import MarkdownIt
 
-from twin_resources.page.readable import escape_html, escape_markdown, http_url_or_empty
+from twin_resources.page.escaping import escape_html, escape_markdown, http_url_or_empty
 
 
 def test_html_is_escaped_for_attributes_as_well() -> None:

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from tests.answer_spans import export_spans
 from tests.erasure_targets import author_target, post_target, reader_target
 from tests.graph.erasure.conftest import KEYS
-from tests.graph.erasure.spans import AUTHOR, span_of, vote
+from tests.graph.erasure.spans import AUTHOR, make_span, vote
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.trace_store import EmbeddedTraces, LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient
@@ -31,7 +31,7 @@ def http(home: Settings) -> Iterator[TestClient]:
         now = datetime.now(UTC)
         for number, reader, passage in ((1, READER, "x"), (2, OTHER, PASSAGE), (3, OTHER, "y")):
             texts = {"question": f"Question number {number}?", "passage": passage}
-            span = span_of(number, reader=reader, chunk=f"chunk-{number}", at=now, **texts)
+            span = make_span(number, reader=reader, chunk=f"chunk-{number}", at=now, **texts)
             export_spans(http, span)
             for voter in (READER, OTHER):
                 body = vote(number, voter, 1.0).body()
@@ -40,7 +40,7 @@ def http(home: Settings) -> Iterator[TestClient]:
 
 
 @pytest.fixture(params=["file", "api"])
-def place(
+def trace_store(
     request: pytest.FixtureRequest, home: Settings, http: TestClient
 ) -> EmbeddedTraces | LangfuseTraces:
     instance = Installation.for_settings(home)
@@ -61,15 +61,21 @@ def traces_and_scores(http: TestClient) -> tuple[list[int], list[tuple[int, str]
     return traces, sorted(scores)
 
 
-def expected_count(place: EmbeddedTraces | LangfuseTraces, *, rows: int, requests: int) -> int:
+def expected_count(
+    trace_store: EmbeddedTraces | LangfuseTraces, *, rows: int, requests: int
+) -> int:
     """The file counts rows; Langfuse counts deletion requests, which include a trace's scores."""
-    return rows if isinstance(place, EmbeddedTraces) else requests
+    return rows if isinstance(trace_store, EmbeddedTraces) else requests
 
 
 def test_a_home_without_the_file_has_nothing_to_erase(home: Settings) -> None:
-    place = EmbeddedTraces(Installation.for_settings(home))
+    trace_store = EmbeddedTraces(Installation.for_settings(home))
     target = reader_target(READER)
-    assert (list(place.iter_observations()), place.erase(target), place.find_remaining(target)) == (
+    assert (
+        list(trace_store.iter_observations()),
+        trace_store.erase(target),
+        trace_store.find_remaining(target),
+    ) == (
         [],
         0,
         [],
@@ -77,29 +83,29 @@ def test_a_home_without_the_file_has_nothing_to_erase(home: Settings) -> None:
 
 
 def test_erasing_a_reader_deletes_the_readers_traces_and_scores(
-    place: EmbeddedTraces | LangfuseTraces, http: TestClient
+    trace_store: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
     target = reader_target(READER)
-    assert place.find_remaining(target)
-    assert place.erase(target) == expected_count(place, rows=5, requests=3)
-    assert place.find_remaining(target) == []
+    assert trace_store.find_remaining(target)
+    assert trace_store.erase(target) == expected_count(trace_store, rows=5, requests=3)
+    assert trace_store.find_remaining(target) == []
     assert traces_and_scores(http) == ([2, 3], [(2, OTHER), (3, OTHER)])
-    assert place.erase(target) == 0
+    assert trace_store.erase(target) == 0
 
 
 def test_erasing_a_post_deletes_the_traces_that_showed_it(
-    place: EmbeddedTraces | LangfuseTraces, http: TestClient
+    trace_store: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
     target = post_target(AUTHOR, "p.md", PASSAGE)
-    assert place.erase(target) == expected_count(place, rows=3, requests=1)
-    assert place.find_remaining(target) == []
+    assert trace_store.erase(target) == expected_count(trace_store, rows=3, requests=1)
+    assert trace_store.find_remaining(target) == []
     assert traces_and_scores(http)[0] == [1, 3]
 
 
 def test_erasing_an_author_deletes_every_trace_of_the_twin(
-    place: EmbeddedTraces | LangfuseTraces, http: TestClient
+    trace_store: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
     target = author_target(AUTHOR)
-    assert place.erase(target) == expected_count(place, rows=9, requests=3)
-    assert place.find_remaining(target) == []
+    assert trace_store.erase(target) == expected_count(trace_store, rows=9, requests=3)
+    assert trace_store.find_remaining(target) == []
     assert traces_and_scores(http) == ([], [])

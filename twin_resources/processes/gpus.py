@@ -18,27 +18,27 @@ MIB = 1.048576e6
 TIMEOUT_S = 60.0
 CPU_BUILD_SUFFIX = "+cpu"  # suffix of torch builds that cannot use a GPU
 
-Card = tuple[str, float]
+Gpu = tuple[str, float]
 
 
-def list_gpus() -> list[Card]:
+def list_gpus() -> list[Gpu]:
     """List the NVIDIA GPUs that `CUDA_VISIBLE_DEVICES` does not hide, as (name, memory in GB).
 
     Source: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html
     """
-    cards: list[tuple[str, Card]] = []
+    gpus: list[tuple[str, Gpu]] = []
     for line in _query_nvidia_smi().splitlines():
         uuid, _, name_and_memory = line.partition(",")
         name, _, mebibytes = name_and_memory.rpartition(",")
         if name and mebibytes.strip().isdigit():
-            cards.append((uuid.strip(), (name.strip(), round(int(mebibytes) * MIB / 1e9, 1))))
+            gpus.append((uuid.strip(), (name.strip(), round(int(mebibytes) * MIB / 1e9, 1))))
     visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible_devices is None:
-        return [card for _, card in cards]
-    return _select_visible_gpus(cards, [part.strip() for part in visible_devices.split(",")])
+        return [gpu for _, gpu in gpus]
+    return _select_visible_gpus(gpus, [part.strip() for part in visible_devices.split(",")])
 
 
-def list_usable_gpus() -> list[Card]:
+def list_usable_gpus() -> list[Gpu]:
     """Return the GPUs of `list_gpus`, or none if the installed torch was built without CUDA.
 
     Before torch is installed, all GPUs count, because the build with CUDA will be installed.
@@ -50,20 +50,18 @@ def list_usable_gpus() -> list[Card]:
     return [] if version.endswith(CPU_BUILD_SUFFIX) else list_gpus()
 
 
-def _select_visible_gpus(cards: Sequence[tuple[str, Card]], names: Sequence[str]) -> list[Card]:
+def _select_visible_gpus(gpus: Sequence[tuple[str, Gpu]], names: Sequence[str]) -> list[Gpu]:
     """Select GPUs by number or UUID prefix in the order of `names`, up to an invalid name."""
-    selected_cards: list[Card] = []
+    selected_gpus: list[Gpu] = []
     for name in names:
-        if name.isdigit() and int(name) < len(cards):
-            selected_cards.append(cards[int(name)][1])
+        if name.isdigit() and int(name) < len(gpus):
+            selected_gpus.append(gpus[int(name)][1])
             continue
-        matches = [
-            card for uuid, card in cards if name.startswith("GPU-") and uuid.startswith(name)
-        ]
+        matches = [gpu for uuid, gpu in gpus if name.startswith("GPU-") and uuid.startswith(name)]
         if not matches:
             break
-        selected_cards.append(matches[0])
-    return selected_cards
+        selected_gpus.append(matches[0])
+    return selected_gpus
 
 
 @functools.cache
