@@ -144,15 +144,15 @@ def write(text: str) -> None:
     typer.echo(text, nl=False)
 
 
-def _stage_clock() -> Any:
-    from twin_cli.commands.clock import StageClock
+def _progress_display() -> Any:
+    from twin_cli.commands.progress_display import ProgressDisplay
 
-    return StageClock()
+    return ProgressDisplay()
 
 
 INJECTED_ARGUMENTS: dict[str, Callable[[], Any]] = {
     "console": console,
-    "clock": _stage_clock,
+    "display": _progress_display,
     "log": lambda: print_line,
     "write": lambda: write,
 }

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import open_registry
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subprocesses import start_module_process
 from twin_cli.commands.versions import actor
 from twin_resources.authors import Author, write_author
@@ -56,7 +56,12 @@ class ServedWeights:
 
 
 def sync_answer_model(
-    settings: Settings, author: Author, *, previous_model: str, instance: str, clock: StageClock
+    settings: Settings,
+    author: Author,
+    *,
+    previous_model: str,
+    instance: str,
+    display: ProgressDisplay,
 ) -> ModelVersion | None:
     """Make the registry match the author's file; the gateway follows within seconds.
 
@@ -75,7 +80,7 @@ def sync_answer_model(
     registry = open_registry(settings)
     try:
         if not author.answer_model:
-            _remove_answer_model(registry, author, clock=clock)
+            _remove_answer_model(registry, author, display=display)
             return None
         return _register_answer_model(
             registry,
@@ -83,7 +88,7 @@ def sync_answer_model(
             author,
             previous_model=previous_model,
             instance=instance,
-            clock=clock,
+            display=display,
         )
     except TwinError as error:
         if previous_model != author.answer_model:
@@ -92,7 +97,7 @@ def sync_answer_model(
                 settings, write_author(settings, replace(author, answer_model=previous_model))
             )
             raise
-        clock.log(f"{error} `twin up --answer-model none` removes it.", style="yellow")
+        display.log(f"{error} `twin up --answer-model none` removes it.", style="yellow")
         stable_version = registry.stable_version(author.slug)
         return (
             stable_version
@@ -103,7 +108,7 @@ def sync_answer_model(
         registry.state.close()
 
 
-def _remove_answer_model(registry: Registry, author: Author, *, clock: StageClock) -> None:
+def _remove_answer_model(registry: Registry, author: Author, *, display: ProgressDisplay) -> None:
     stable_version = registry.stable_version(author.slug)
     if stable_version is None or not stable_version.is_answer_model:
         return
@@ -115,7 +120,7 @@ def _remove_answer_model(registry: Registry, author: Author, *, clock: StageCloc
         reason=REMOVAL_REASON,
         force=True,
     )
-    clock.log(
+    display.log(
         f"v{stable_version.version}, {stable_version.base}, no longer answers: the base model with "
         "retrieval does"
     )
@@ -128,27 +133,27 @@ def _register_answer_model(
     *,
     previous_model: str,
     instance: str,
-    clock: StageClock,
+    display: ProgressDisplay,
 ) -> ModelVersion | None:
     stable_version = registry.stable_version(author.slug)
     named_model = resolve_name(author.answer_model, key=settings.answer_model_key)
     if named_model.is_remote:
         require_consent(author, named_model)
-    weights = prepare_weights(settings, named_model, instance=instance, clock=clock)
+    weights = prepare_weights(settings, named_model, instance=instance, display=display)
     existing_version = registry.find_by_checkpoint(weights.checkpoint, author=author.slug)
     keeps_stable = stable_version is not None and (
         existing_version is None or existing_version.state != "stable"
     )
     if keeps_stable and existing_version is not None and previous_model == author.answer_model:
         assert stable_version is not None
-        clock.log(
+        display.log(
             f"v{existing_version.version}, {named_model.name}, was replaced by "
             f"v{stable_version.version}; "
             f"`twin rollback v{existing_version.version} --reason TEXT` brings it back"
         )
         return None
     if existing_version is None or existing_version.state != "stable":
-        probe_answer_model(settings, named_model, weights, clock=clock)
+        probe_answer_model(settings, named_model, weights, display=display)
     version = registry.register(
         author=author.slug,
         checkpoint=weights.checkpoint,
@@ -170,9 +175,11 @@ def _register_answer_model(
             reason=PROMOTION_REASON,
             force=version.state != "retired",  # a retired version was once chosen the same way
         )
-    clock.log(f"v{version.version} answers until a tuned version has beaten it: {named_model.name}")
+    display.log(
+        f"v{version.version} answers until a tuned version has beaten it: {named_model.name}"
+    )
     if named_model.is_remote:
-        clock.log(
+        display.log(
             "questions, posts and trials are sent to that address; no budget here "
             "counts its charges",
             style="yellow",
@@ -201,7 +208,7 @@ def require_consent(author: Author, named_model: NamedModel) -> None:
 
 
 def prepare_weights(
-    settings: Settings, named_model: NamedModel, *, instance: str, clock: StageClock
+    settings: Settings, named_model: NamedModel, *, instance: str, display: ProgressDisplay
 ) -> ServedWeights:
     """Return a named model's weights, ready for the model server.
 
@@ -229,9 +236,9 @@ def prepare_weights(
         model = load_base_model(settings, named_model.name)
         return ServedWeights(_checkpoint_hash(model.revision), str(model.gguf))
     except TwinError:
-        clock.log(f"preparing the answer model {named_model.name}")
+        display.log(f"preparing the answer model {named_model.name}")
     arguments = ("twin_resources.models.base_model", "prepare", "--base-model", named_model.name)
-    report = partial(_log_line, clock)
+    report = partial(_log_line, display)
     with start_module_process(
         settings, *arguments, instance=instance, on_stderr_line=report
     ) as module:
@@ -247,7 +254,7 @@ def prepare_weights(
 
 
 def probe_answer_model(
-    settings: Settings, named_model: NamedModel, weights: ServedWeights, *, clock: StageClock
+    settings: Settings, named_model: NamedModel, weights: ServedWeights, *, display: ProgressDisplay
 ) -> None:
     """Request one token, because a model that cannot answer must not become the stable version.
 
@@ -258,7 +265,7 @@ def probe_answer_model(
     from twin_resources.models.serving.named_server import find_external_server
 
     action = f"answer with {named_model.name}"
-    clock.log(f"trying {named_model.name} with one token")
+    display.log(f"trying {named_model.name} with one token")
     try:
         if named_model.kind == "address":
             warm_up(find_external_server(settings, named_model.name))
@@ -282,5 +289,5 @@ def _checkpoint_hash(identity: str) -> str:
     return hashlib.sha256(f"answer model {identity}".encode()).hexdigest()
 
 
-def _log_line(clock: StageClock, line: str) -> None:
-    clock.log(f"answer model: {line}")
+def _log_line(display: ProgressDisplay, line: str) -> None:
+    display.log(f"answer model: {line}")

@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, write_progress
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.presentation import format_passage, marked_sentence, quotation_lines
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.questions import EndpointAnswer, ask, make_client
 from twin_cli.commands.runs import IMPORT_JOB, FollowedRun, follow_run, launch_or_join
 from twin_resources.authors import Author
@@ -35,7 +35,9 @@ QUOTABLE_ASSET = "quote_calibration"  # quotations answer questions after this a
 FIRST_ANSWER_COUNT = 3  # answers shown on the screen
 
 
-def show_preview_quotations(settings: Settings, preview: Preview, *, clock: StageClock) -> None:
+def show_preview_quotations(
+    settings: Settings, preview: Preview, *, display: ProgressDisplay
+) -> None:
     """Show three of the author's sentences that answer three questions, before anything is stored.
 
     Args:
@@ -62,25 +64,29 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
         for quote in quotations
     ]
     if lines:
-        clock.log("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
+        display.log("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
 
 
-def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun:
+def import_posts(stack: Stack, author: str, *, display: ProgressDisplay) -> FollowedRun:
     """Import, clean, chunk and embed an author's posts in a Dagster run.
 
     Raises:
         TwinError: the run failed; the error names its first cause and its page.
     """
-    return follow_import(stack, author, launch_import(stack, author, clock=clock), clock=clock)
+    return follow_import(
+        stack, author, launch_import(stack, author, display=display), display=display
+    )
 
 
-def launch_import(stack: Stack, author: str, *, clock: StageClock) -> str:
+def launch_import(stack: Stack, author: str, *, display: ProgressDisplay) -> str:
     """Start an author's import, or join the one in flight; return its run id."""
     address = urls(stack.settings)["dagster"]
     dagster = DagsterHTTP.for_home(stack.settings)
     dagster.add_author(author)
     run_id, is_new = launch_or_join(dagster, IMPORT_JOB, author)
-    clock.log_detail(f"{'importing' if is_new else 'joining the import'}: {address}/runs/{run_id}")
+    display.log_detail(
+        f"{'importing' if is_new else 'joining the import'}: {address}/runs/{run_id}"
+    )
     return run_id
 
 
@@ -89,7 +95,7 @@ def follow_import(
     author: str,
     run_id: str,
     *,
-    clock: StageClock,
+    display: ProgressDisplay,
     until_asset: str = "",
     previous_run: FollowedRun | None = None,
 ) -> FollowedRun:
@@ -105,7 +111,7 @@ def follow_import(
     followed_run = follow_run(
         dagster,
         run_id,
-        clock=clock,
+        display=display,
         title="import",
         stack=stack,
         until_asset=until_asset,
@@ -122,7 +128,7 @@ def follow_import(
         )
     if previous_run is None or previous_run.is_unfinished:
         outcome = "quotable after" if followed_run.is_unfinished else "imported in"
-        clock.log(f"{outcome} {followed_run.seconds:.0f} s{format_post_changes(followed_run)}")
+        display.log(f"{outcome} {followed_run.seconds:.0f} s{format_post_changes(followed_run)}")
     return followed_run
 
 
@@ -162,7 +168,7 @@ def ask_first_questions(
     author: Author,
     progress: AuthorProgress,
     *,
-    clock: StageClock,
+    display: ProgressDisplay,
 ) -> AuthorProgress:
     """Ask the endpoint the preview's questions and show the three best quotations.
 
@@ -171,17 +177,19 @@ def ask_first_questions(
     from twin_resources.models.embedder.embedder import load_embedder
 
     if progress.has_first_answers or not progress.questions:
-        clock.log("the first answers were shown before; ask more with `twin ask`")
+        display.log("the first answers were shown before; ask more with `twin ask`")
         return progress
-    answers = ask_questions(endpoints, progress.questions, model=f"twin/{author.slug}", clock=clock)
+    answers = ask_questions(
+        endpoints, progress.questions, model=f"twin/{author.slug}", display=display
+    )
     best_answers = best_quotations(answers, load_embedder(stack.settings, allow_gpu=False))
     question_count = format_count(len(progress.questions), "question")
     if best_answers:
-        clock.log(f"asked {question_count}; the best answers:")
+        display.log(f"asked {question_count}; the best answers:")
         for answer in best_answers:
-            clock.log(quotation_lines(answer))
+            display.log(quotation_lines(answer))
     else:
-        clock.log(f"no quotation answered any of {question_count}; ask your own with `twin ask`")
+        display.log(f"no quotation answered any of {question_count}; ask your own with `twin ask`")
     progress = replace(progress, has_first_answers=bool(best_answers))
     write_progress(stack.settings, author.slug, progress)
     return progress
@@ -210,14 +218,14 @@ def best_quotations(
 
 
 def ask_questions(
-    endpoints: Endpoints, questions: Sequence[str], *, model: str, clock: StageClock
+    endpoints: Endpoints, questions: Sequence[str], *, model: str, display: ProgressDisplay
 ) -> tuple[EndpointAnswer, ...]:
     """Ask each question once with the official client and return the answers."""
     client = make_client(endpoints.gateway, endpoints.gateway_key)
     answers: list[EndpointAnswer] = []
     for question in questions:
-        with clock.bar("asking") as bar:
+        with display.bar("asking") as bar:
             bar.update(question)
             answers.append(ask(client, question, model=model))
-        clock.log_detail(f"answered in {answers[-1].seconds:.1f} s: {question}")
+        display.log_detail(f"answered in {answers[-1].seconds:.1f} s: {question}")
     return tuple(answers)

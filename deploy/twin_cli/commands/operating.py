@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.terminal_questions import confirm
 from twin_resources.authors import author_slugs
 from twin_resources.authors.pausing import pause_author, pause_file, pause_reason, resume_author
@@ -236,7 +236,7 @@ def _reimport_posts(
     if stack is not None:
         progress_console = Console(stderr=True) if as_json else console
         for author in authors:
-            import_posts(stack, author, clock=StageClock(console=progress_console))
+            import_posts(stack, author, display=ProgressDisplay(console=progress_console))
         return
     if not as_json:
         commands = ", ".join(f"`twin import --author {author}`" for author in authors)

@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, read_progress
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import FollowedRun, find_run_in_flight, follow_run
 from twin_resources.authors import read_author
 from twin_resources.authors.consent import consent_date, missing_consent_reason
@@ -246,7 +246,7 @@ def read_recorded_result(settings: Settings, author: str) -> TrainingOutcome | N
 
 
 def wait_for_result(
-    stack: Stack, author: str, *, clock: StageClock, timeout_s: float | None = None
+    stack: Stack, author: str, *, display: ProgressDisplay, timeout_s: float | None = None
 ) -> TrainingOutcome:
     """Wait until the author's training run has ended or can no longer start.
 
@@ -265,7 +265,7 @@ def wait_for_result(
             followed_run = follow_run(
                 dagster,
                 run.run_id,
-                clock=clock,
+                display=display,
                 title="train",
                 stack=stack,
                 until_asset=RELEASE_ASSET,

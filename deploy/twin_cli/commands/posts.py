@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Console
 
 from twin_cli.commands.author_progress import fingerprint, read_progress, write_progress
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
 from twin_cli.commands.preview_report import exit_code, run_preview, show_preview
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import LAUNCHED_BY_COMMAND, LAUNCHED_BY_TAG, follow_run
 from twin_cli.commands.services import publish_endpoints, require_stack
 from twin_cli.commands.subject import add_opt_ins, choose_author, choose_subject, save_subject
@@ -70,24 +70,24 @@ def run_import(
     Raises:
         TwinError: the input is unusable, no stack runs, or the run failed.
     """
-    clock = StageClock()
+    display = ProgressDisplay()
     subject = choose_subject(settings, path, name=author, allow_unnamed=dry_run)
     subject = add_opt_ins(subject, include or ())
     preview = run_preview(settings, subject)
     if as_json:
-        clock.console.print_json(data=preview.to_json_document())
+        display.console.print_json(data=preview.to_json_document())
     else:
-        show_preview(clock, preview)
+        show_preview(display, preview)
     is_interactive = is_interactive_terminal() and not (dry_run or as_json)
     subject, preview = add_aliases(
-        settings, subject, preview, clock=clock, is_interactive=is_interactive
+        settings, subject, preview, display=display, is_interactive=is_interactive
     )
     if dry_run:
         return exit_code(preview)
     stack = require_stack(settings)
     save_subject(settings, subject)
     source_fingerprint = fingerprint(subject.author, settings)
-    followed_run = import_posts(stack, subject.slug, clock=clock)
+    followed_run = import_posts(stack, subject.slug, display=display)
     progress = read_progress(settings, subject.slug)
     write_progress(
         settings,
@@ -101,7 +101,7 @@ def run_import(
         ),
     )
     publish_endpoints(stack, first_author=subject.slug)
-    clock.log(f"run {followed_run.run.run_id}; no retraining starts automatically")
+    display.log(f"run {followed_run.run.run_id}; no retraining starts automatically")
     return exit_code(preview)
 
 
@@ -248,8 +248,8 @@ def _erase_in_stack(stack: Stack, request_number: int, console: Console) -> None
     run_id = dagster.launch(
         ERASURE_JOB, "", tags=tags, config={ERASURE_OP: {"request": request_number}}
     )
-    clock = StageClock(console=console)
-    finished_run = follow_run(dagster, run_id, clock=clock, title="forgetting", stack=stack)
+    display = ProgressDisplay(console=console)
+    finished_run = follow_run(dagster, run_id, display=display, title="forgetting", stack=stack)
     if not finished_run.succeeded:
         cause = (
             finished_run.failures[-1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subject import AuthorToServe
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
@@ -63,35 +63,35 @@ def exit_code(preview: Preview) -> int:
     return 0 if preview.kept and not preview.mostly_unread else NOTHING_USABLE_EXIT_CODE
 
 
-def show_preview(clock: StageClock, preview: Preview) -> None:
+def show_preview(display: ProgressDisplay, preview: Preview) -> None:
     """Print the numbers of found, usable and dropped posts, the reasons, and the warnings."""
     usable_posts = preview.accepted
     dates = " to ".join(date[:10] for date in usable_posts.dates) or "no dates"
     languages = ", ".join(f"{code} {count}" for code, count in usable_posts.languages.items())
-    clock.log(
+    display.log(
         f"{preview.author or 'these posts'}: {format_count(preview.found, 'post')} found, "
         f"{preview.kept:,} usable, "
         f"{format_count(usable_posts.words, 'word')}, {dates}, language {languages or 'unknown'}"
     )
     for encoding, count in preview.converted.items():
-        clock.log_detail(f"converted {format_count(count, 'post')} from {encoding} to UTF-8")
+        display.log_detail(f"converted {format_count(count, 'post')} from {encoding} to UTF-8")
     for reason, count in sorted(preview.dropped.items(), key=lambda item: -item[1]):
         files = f" ({', '.join(preview.named[reason])})" if preview.named.get(reason) else ""
         remedy = f"; {preview.cures[reason]}" if preview.cures.get(reason) else ""
-        clock.log(f"dropped {count:,}: {reason.replace('_', ' ')}{files}{remedy}")
+        display.log(f"dropped {count:,}: {reason.replace('_', ' ')}{files}{remedy}")
     for reason, count in preview.skipped.items():
-        clock.log_detail(f"skipped {format_count(count, 'file')}: {reason.replace('_', ' ')}")
+        display.log_detail(f"skipped {format_count(count, 'file')}: {reason.replace('_', ' ')}")
     for failed_source in preview.failed:
-        clock.log(f"failed source: {failed_source}", style="yellow")
+        display.log(f"failed source: {failed_source}", style="yellow")
     if preview.bylines:
         names = ", ".join(f"{name} ({count:,})" for name, count in preview.bylines.items())
-        clock.log_detail(f"bylines: {names}")
+        display.log_detail(f"bylines: {names}")
     for title in usable_posts.titles:
-        clock.log_detail(f"  · {title}")
+        display.log_detail(f"  · {title}")
     if preview.changes is not None:
-        clock.log(changes_line(preview.changes))
+        display.log(changes_line(preview.changes))
     for warning in preview.warnings:
-        clock.log(f"warning: {warning}", style="yellow")
+        display.log(f"warning: {warning}", style="yellow")
 
 
 def changes_line(changes: Mapping[str, int]) -> str:

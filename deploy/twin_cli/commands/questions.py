@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.presentation import sources_text
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import AnswerRow, Journal, check_output_path
@@ -297,14 +297,14 @@ def run_batch(
     endpoints = read_endpoints(settings.home)
     if not model or model.startswith("@"):
         model = f"twin/{choose_author(settings, author).slug}{model}"
-    clock = StageClock(console)
+    display = ProgressDisplay(console)
     if not as_json:
         for invalid_row in invalid_rows[:MAX_SHOWN_BROKEN]:
-            clock.log(f"{invalid_row.place} is skipped: {invalid_row.reason}", style="yellow")
+            display.log(f"{invalid_row.place} is skipped: {invalid_row.reason}", style="yellow")
         if len(invalid_rows) > MAX_SHOWN_BROKEN:
-            clock.log(f"and {len(invalid_rows) - MAX_SHOWN_BROKEN} more", style="yellow")
+            display.log(f"and {len(invalid_rows) - MAX_SHOWN_BROKEN} more", style="yellow")
     with closing(Journal(out)) as journal:
-        with clock.bar("batch") as bar, clock.report_waits():
+        with display.bar("batch") as bar, display.report_waits():
 
             def report(progress: BatchTotals, row: AnswerRow) -> None:
                 remaining_s = (
@@ -313,7 +313,7 @@ def run_batch(
                     * (progress.questions - progress.finished_rows)
                 )
                 if row["error"] and not as_json:
-                    clock.log(f"{row['id']}: {row['error']}", style="yellow")
+                    display.log(f"{row['id']}: {row['error']}", style="yellow")
                 bar.update(
                     f"{progress.finished_rows}/{progress.questions}, ${progress.cost_usd:.4f}",
                     done=float(progress.finished_rows),
@@ -334,7 +334,7 @@ def run_batch(
     if as_json:
         console.print_json(data=_summary_document(totals, invalid_rows, out))
     else:
-        clock.log(_summary_line(totals, out))
+        display.log(_summary_line(totals, out))
     return INCOMPLETE_EXIT_CODE if invalid_rows or totals.failed else 0
 
 

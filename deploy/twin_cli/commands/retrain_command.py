@@ -14,9 +14,9 @@ from contextlib import closing
 from dataclasses import replace
 
 from twin_cli.commands.author_progress import read_progress, write_progress
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.console import format_command
 from twin_cli.commands.outcome import RETRAIN
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import find_run_in_flight
 from twin_cli.commands.services import require_stack
 from twin_cli.commands.subject import choose_author
@@ -40,7 +40,7 @@ POLL_INTERVAL_S = 1.0
 
 
 def run_retrain(
-    settings: Settings, *, author: str, reason: str, wait: bool, clock: StageClock
+    settings: Settings, *, author: str, reason: str, wait: bool, display: ProgressDisplay
 ) -> int:
     """Request a retraining and wait until its run exists; return the exit code.
 
@@ -64,18 +64,18 @@ def run_retrain(
         request_number = request_retraining(
             state, chosen_author.slug, asked_by=actor(), reason=reason, now=time.time()
         )
-        clock.log(f"request {request_number}: retrain {chosen_author.name}; reason: {reason}")
+        display.log(f"request {request_number}: retrain {chosen_author.name}; reason: {reason}")
         run = _wait_for_run(stack, chosen_author.slug, request_number, dagster=dagster, state=state)
     progress = read_progress(stack.settings, chosen_author.slug)
     progress = replace(progress, training="launched", run_id=run.run_id)
     write_progress(stack.settings, chosen_author.slug, progress)
-    clock.log(f"training: {dagster.url}/runs/{run.run_id}")
+    display.log(f"training: {dagster.url}/runs/{run.run_id}")
     if not wait:
-        clock.log(f"to wait for it: {format_command('status --wait', home=settings.home)}")
+        display.log(f"to wait for it: {format_command('status --wait', home=settings.home)}")
         return 0
     from twin_cli.commands.training import train
 
-    return int(train(stack, chosen_author.slug, clock=clock).outcome)
+    return int(train(stack, chosen_author.slug, display=display).outcome)
 
 
 def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, state: State) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twin_cli.commands.clock import StageBar, StageClock
+from twin_cli.commands.progress_display import ProgressBar, ProgressDisplay
 from twin_resources.dagster_runs import ERASURE_TAG_VALUE, IN_PROGRESS_STATUSES, Event, Run
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
@@ -136,7 +136,7 @@ def follow_run(
     dagster: DagsterHTTP,
     run_id: str,
     *,
-    clock: StageClock,
+    display: ProgressDisplay,
     title: str,
     stack: Stack | None = None,
     until_asset: str = "",
@@ -156,9 +156,9 @@ def follow_run(
     asset_numbers = dict(previous.asset_numbers) if previous else {}
     cursor = previous.cursor if previous else None
     run_id = previous.run.run_id if previous else run_id
-    with clock.bar(title) as bar, clock.report_waits():
+    with display.bar(title) as bar, display.report_waits():
         reporter = _RunReporter(
-            bar, clock, step_started_at=previous.step_started_at if previous else {}
+            bar, display, step_started_at=previous.step_started_at if previous else {}
         )
         while True:
             if stack is not None:
@@ -172,7 +172,7 @@ def follow_run(
             if until_asset and until_asset in asset_numbers:
                 break
             if run.is_finished and not events:
-                retry_run_id = _find_retry(dagster, run, stack=stack, clock=clock)
+                retry_run_id = _find_retry(dagster, run, stack=stack, display=display)
                 if retry_run_id is None:
                     break
                 run_id, cursor = retry_run_id, None
@@ -221,15 +221,15 @@ class _RunReporter:
 
     def __init__(
         self,
-        bar: StageBar,
-        clock: StageClock,
+        bar: ProgressBar,
+        display: ProgressDisplay,
         *,
         step_started_at: Mapping[str, float] | None = None,
     ) -> None:
         self.failures: list[str] = []
         self.failed_checks: list[str] = []
         self.step_started_at = dict(step_started_at or {})
-        self._bar, self._clock = bar, clock
+        self._bar, self._display = bar, display
         self._finished_assets: list[str] = []
         self._passed_count = self._undecided_count = 0
 
@@ -261,7 +261,7 @@ class _RunReporter:
         elif event.kind in {"ExecutionStepFailureEvent", "RunFailureEvent"} and event.errors:
             self.failures.append(event.errors[-1])
         elif event.check:
-            self._clock.log(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
+            self._display.log(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
             self.failed_checks.append(event.check)
 
     def flush(self) -> None:
@@ -273,9 +273,9 @@ class _RunReporter:
         )
         checks += [f"{self._undecided_count} follow"] if self._undecided_count else []
         for line in self._finished_assets[:-1]:
-            self._clock.log_detail(line)
+            self._display.log_detail(line)
         if report_line := ", ".join([*self._finished_assets[-1:], *checks]):
-            self._clock.log_detail(report_line)
+            self._display.log_detail(report_line)
         self._finished_assets.clear()
         self._passed_count = self._undecided_count = 0
 
@@ -285,7 +285,7 @@ def _count_text(count: int, singular: str, plural: str) -> str:
 
 
 def _find_retry(
-    dagster: DagsterHTTP, run: Run, *, stack: Stack | None, clock: StageClock
+    dagster: DagsterHTTP, run: Run, *, stack: Stack | None, display: ProgressDisplay
 ) -> str | None:
     """Announce the run that replaces this run and return its id, or None if there is none.
 
@@ -299,7 +299,7 @@ def _find_retry(
                 ensure_alive(stack)
             time.sleep(POLL_INTERVAL_S)
         retry_run_id, _ = launch_or_join(dagster, run.job, run.tags[PARTITION_TAG])
-        clock.log(f"`twin forget` ended the run; it begins again as {retry_run_id[:8]}")
+        display.log(f"`twin forget` ended the run; it begins again as {retry_run_id[:8]}")
         return retry_run_id
     started_at, progress = time.monotonic(), ProgramProgress()
     while run.will_be_retried and not run.retry_run_id:
@@ -315,5 +315,5 @@ def _find_retry(
         time.sleep(POLL_INTERVAL_S)
         run = dagster.run(run.run_id)
     if run.retry_run_id:
-        clock.log(f"the run's worker died; Dagster runs it again as {run.retry_run_id[:8]}")
+        display.log(f"the run's worker died; Dagster runs it again as {run.retry_run_id[:8]}")
     return run.retry_run_id or None

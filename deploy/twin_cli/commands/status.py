@@ -168,19 +168,19 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     Raises:
         TwinError: no stack runs, or nothing is being trained.
     """
-    from twin_cli.commands.clock import StageClock
     from twin_cli.commands.outcome import wait_for_result
+    from twin_cli.commands.progress_display import ProgressDisplay
     from twin_cli.commands.services import require_stack
     from twin_cli.commands.subject import choose_author
     from twin_cli.commands.training import record_finished, report_result, show_voice
 
-    clock = StageClock()
+    display = ProgressDisplay()
     stack = require_stack(settings)
     chosen_author = choose_author(settings, author)
-    with clock.report_waits("waiting for a training run"):
-        result = wait_for_result(stack, chosen_author.slug, clock=clock, timeout_s=timeout_s)
-        report_result(result, clock=clock)
-        show_voice(stack.settings, result, clock=clock)
+    with display.report_waits("waiting for a training run"):
+        result = wait_for_result(stack, chosen_author.slug, display=display, timeout_s=timeout_s)
+        report_result(result, display=display)
+        show_voice(stack.settings, result, display=display)
         record_finished(stack.settings, chosen_author.slug)
     return int(result.outcome)
 

@@ -27,7 +27,7 @@ from twin_resources.processes.wording import format_count
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
-    from twin_cli.commands.clock import StageClock
+    from twin_cli.commands.progress_display import ProgressDisplay
     from twin_resources.settings import Settings
 
 LogFunction = Callable[[str], object]
@@ -130,7 +130,7 @@ def add_aliases(
     subject: AuthorToServe,
     preview: Preview,
     *,
-    clock: StageClock,
+    display: ProgressDisplay,
     is_interactive: bool,
     read_line: Callable[[str], str] = input,
 ) -> tuple[AuthorToServe, Preview]:
@@ -161,8 +161,8 @@ def add_aliases(
     if not accepted_names:
         return subject, preview
     aliases = (*author.aliases, *accepted_names)
-    clock.log(f"noted in authors/{author.slug}.toml: aliases = {list(aliases)}")
+    display.log(f"noted in authors/{author.slug}.toml: aliases = {list(aliases)}")
     subject = replace(subject, author=replace(author, aliases=aliases))
     preview = run_preview(settings, subject)
-    show_preview(clock, preview)
+    show_preview(display, preview)
     return subject, preview

@@ -19,7 +19,6 @@ from twin_cli.commands.author_progress import (
     read_progress,
     write_progress,
 )
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import (
     CONSENT_WAIT,
     RELEASE_ASSET,
@@ -35,6 +34,7 @@ from twin_cli.commands.outcome import (
 )
 from twin_cli.commands.presentation import verdict_line
 from twin_cli.commands.preview_report import MIN_WORDS, has_enough_text
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import follow_run, launch_or_join
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import urls
@@ -100,34 +100,36 @@ def plan_training(
     return TrainingPlan("train")
 
 
-def start_training(stack: Stack, author: str, *, clock: StageClock) -> str:
+def start_training(stack: Stack, author: str, *, display: ProgressDisplay) -> str:
     """Launch a training run or join the run in flight; return the run id."""
     address = urls(stack.settings)["dagster"]
     run_id, is_new = launch_or_join(DagsterHTTP.for_home(stack.settings), RETRAIN, author)
     progress = read_progress(stack.settings, author)
     write_progress(stack.settings, author, replace(progress, training="launched", run_id=run_id))
-    clock.log(f"{'training' if is_new else 'joining the training'}: {address}/runs/{run_id}")
+    display.log(f"{'training' if is_new else 'joining the training'}: {address}/runs/{run_id}")
     return run_id
 
 
-def train(stack: Stack, author: str, *, clock: StageClock) -> TrainingOutcome:
+def train(stack: Stack, author: str, *, display: ProgressDisplay) -> TrainingOutcome:
     """Train, wait for the verdict and show it."""
-    run_id = start_training(stack, author, clock=clock)
+    run_id = start_training(stack, author, display=display)
     dagster = DagsterHTTP.for_home(stack.settings)
     followed_run = follow_run(
-        dagster, run_id, clock=clock, title="train", stack=stack, until_asset=RELEASE_ASSET
+        dagster, run_id, display=display, title="train", stack=stack, until_asset=RELEASE_ASSET
     )
     if followed_run.run.status == "CANCELED":
         ensure_alive(stack)  # `twin stop` cancels runs first, so it may be the cause
-    clock.log_detail(f"training, gate and release took {format_duration(followed_run.seconds)}")
+    display.log_detail(f"training, gate and release took {format_duration(followed_run.seconds)}")
     result = determine_run_result(stack.settings, author, followed_run)
-    report_result(result, clock=clock)
-    show_voice(stack.settings, result, clock=clock)
+    report_result(result, display=display)
+    show_voice(stack.settings, result, display=display)
     if result.outcome is StackOutcome.FAILED:
-        clock.log(f"see {urls(stack.settings)['dagster']}/runs/{followed_run.run.run_id}")
+        display.log(f"see {urls(stack.settings)['dagster']}/runs/{followed_run.run.run_id}")
     record_finished(stack.settings, author)
     if followed_run.is_unfinished:
-        clock.log("the rest of the gate's report follows; a claim that fails reverses the release")
+        display.log(
+            "the rest of the gate's report follows; a claim that fails reverses the release"
+        )
     return result
 
 
@@ -137,34 +139,36 @@ def record_finished(settings: Settings, author: str) -> None:
     write_progress(settings, author, replace(progress, training="finished"))
 
 
-def report_result(result: TrainingOutcome, *, clock: StageClock) -> None:
+def report_result(result: TrainingOutcome, *, display: ProgressDisplay) -> None:
     """Show the verdict and the outcome, and the next step unless the outcome is a success."""
     if result.verdict is not None:
-        clock.log(verdict_line(result.verdict))
+        display.log(verdict_line(result.verdict))
         for claim in result.verdict.claims:
-            clock.log_detail(f"{claim.name}: {claim.detail}")
+            display.log_detail(f"{claim.name}: {claim.detail}")
     if result.outcome is StackOutcome.TUNED and result.version is not None:
-        clock.log(f"released: v{result.version.version} answers now", style="bold green")
+        display.log(f"released: v{result.version.version} answers now", style="bold green")
         return
     if result.outcome is StackOutcome.TUNED:
-        clock.log(f"on trial; {result.fallback_description} keeps answering", style="bold green")
+        display.log(f"on trial; {result.fallback_description} keeps answering", style="bold green")
         for reason in result.reasons:
-            clock.log_detail(reason)
-        clock.log("next: nothing; the trial goes on by itself, see `twin versions`")
+            display.log_detail(reason)
+        display.log("next: nothing; the trial goes on by itself, see `twin versions`")
         return
     summary = "not released" if result.outcome is StackOutcome.REFUSED else "the training failed"
     if result.reasons == (TRAINING_DISABLED_REASON,):
         summary = "not trained"
-    clock.log(f"{summary}: {result.fallback_description} will keep answering", style="bold yellow")
+    display.log(
+        f"{summary}: {result.fallback_description} will keep answering", style="bold yellow"
+    )
     is_refused = result.verdict is not None and result.verdict.outcome != "passed"
     for reason in result.reasons:
         # A refusal's reasons only repeat the claims above, with figures.
-        (clock.log_detail if is_refused else clock.log)(reason)
-    clock.log(next_step(result))
+        (display.log_detail if is_refused else display.log)(reason)
+    display.log(next_step(result))
 
 
 def report_completed_gate(
-    settings: Settings, result: TrainingOutcome, *, clock: StageClock
+    settings: Settings, result: TrainingOutcome, *, display: ProgressDisplay
 ) -> TrainingOutcome | None:
     """Print the rest of the gate's report as soon as it exists.
 
@@ -191,27 +195,27 @@ def report_completed_gate(
         message = (
             f"the gate's report is complete: {passed_count} of {len(verdict.claims)} claims hold"
         )
-        clock.log(message, style="green")
+        display.log(message, style="green")
     else:
-        clock.log("the release was reversed; quotations answer", style="bold yellow")
-        clock.log(verdict_line(verdict))
+        display.log("the release was reversed; quotations answer", style="bold yellow")
+        display.log(verdict_line(verdict))
         for reason in refusal_reasons(verdict):
-            clock.log_detail(reason)
-    show_voice(settings, replace(result, verdict=verdict), clock=clock)
+            display.log_detail(reason)
+    show_voice(settings, replace(result, verdict=verdict), display=display)
     return None
 
 
-def show_voice(settings: Settings, result: TrainingOutcome, *, clock: StageClock) -> None:
+def show_voice(settings: Settings, result: TrainingOutcome, *, display: ProgressDisplay) -> None:
     """Plot how the author, the base model and the tuned model write, from the gate's report."""
-    if result.verdict is None or not clock.verbose:
+    if result.verdict is None or not display.verbose:
         return
     verdict = result.verdict
     voice = read_checkpoint_voice_figures(
         settings.checkpoints_dir, verdict.author, verdict.checkpoint
     )
     if voice is not None:
-        clock.log("a plot of the voice is beside the gate's report")
-        clock.show(Text("\n".join(render_bars(voice))))
+        display.log("a plot of the voice is beside the gate's report")
+        display.show(Text("\n".join(render_bars(voice))))
 
 
 def next_step(result: TrainingOutcome) -> str:
@@ -234,7 +238,7 @@ def next_step(result: TrainingOutcome) -> str:
 
 
 def report_untrained(
-    plan: TrainingPlan, *, clock: StageClock, answer_model: ModelVersion | None = None
+    plan: TrainingPlan, *, display: ProgressDisplay, answer_model: ModelVersion | None = None
 ) -> StackOutcome:
     """Show stage 5 if nothing is trained.
 
@@ -244,6 +248,6 @@ def report_untrained(
     assert plan.result is not None
     result = replace(plan.result, answer_model=answer_model)
     if plan.kind == "judged":
-        clock.log("no retraining starts automatically; run `twin up --retrain`")
-    report_result(result, clock=clock)
+        display.log("no retraining starts automatically; run `twin up --retrain`")
+    report_result(result, display=display)
     return result.outcome

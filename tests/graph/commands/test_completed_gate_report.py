@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import StackOutcome, TrainingOutcome, open_registry
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.training import report_completed_gate
 
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
@@ -38,7 +38,7 @@ def record_release(registry: Registry) -> TrainingOutcome:
 def report(settings: Settings, outcome: TrainingOutcome) -> tuple[TrainingOutcome | None, str]:
     file = io.StringIO()
     remaining = report_completed_gate(
-        settings, outcome, clock=StageClock(Console(file=file, width=120))
+        settings, outcome, display=ProgressDisplay(Console(file=file, width=120))
     )
     return remaining, file.getvalue()
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 from twin_cli.commands import services, stopping
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.doctor.stack_findings import check_ports, check_stack
 from twin_cli.commands.logs import run_logs
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.status import collect_status
 
 from tests.free_ports import free_port
@@ -297,7 +297,7 @@ def test_of_two_simultaneous_starts_one_starts_the_stack_and_the_other_attaches(
     monkeypatch.setattr(services, "stack_programs", two_programs)
 
     def up(_number: int) -> tuple[Stack, bool]:
-        return services.start_or_attach(settings, clock=StageClock(), requested_ports=())
+        return services.start_or_attach(settings, display=ProgressDisplay(), requested_ports=())
 
     with ThreadPoolExecutor(2) as threads:
         (first, is_first_new), (second, is_second_new) = threads.map(up, range(2))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import run_preview
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subject import AuthorToServe, save_subject
 from twin_cli.commands.terminal_questions import add_aliases
 
@@ -55,9 +55,9 @@ def answer_questions(
         Author("ann-lee", "Ann Lee", sources=(str(folder),)), folder, is_new=True
     )
     preview = run_preview(settings, subject)
-    clock = StageClock(Console(file=output, width=1000))
+    display = ProgressDisplay(Console(file=output, width=1000))
     subject, preview = add_aliases(
-        settings, subject, preview, clock=clock, is_interactive=is_interactive, read_line=read
+        settings, subject, preview, display=display, is_interactive=is_interactive, read_line=read
     )
     save_subject(settings, subject)
     return read_author(settings, "ann-lee"), preview, questions, output.getvalue()

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import format_post_changes, repair_advice
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import FollowedRun, _RunReporter
 
 from twin_resources.dagster_runs import Event, parse_event, parse_run
@@ -97,9 +97,9 @@ def event(kind: str = "", **values: Any) -> Event:
 
 def test_checks_are_one_line_when_all_hold() -> None:
     file = io.StringIO()
-    clock = StageClock(Console(file=file, width=120), verbose=True)
-    with clock.bar("train") as bar:
-        notes = _RunReporter(bar, clock)
+    display = ProgressDisplay(Console(file=file, width=120), verbose=True)
+    with display.bar("train") as bar:
+        notes = _RunReporter(bar, display)
         notes.process_event(event("ExecutionStepStartEvent", step="checkpoint_evaluation"))
         notes.process_event(event("MaterializationEvent", asset="checkpoint_evaluation"))
         for name in ("beats_base_model", "stays_on_topic"):
@@ -127,12 +127,12 @@ def test_checks_are_one_line_when_all_hold() -> None:
 
 def test_a_step_that_was_under_way_when_following_went_on_has_its_whole_time() -> None:
     file = io.StringIO()
-    clock = StageClock(Console(file=file, width=120), verbose=True)
-    with clock.bar("import") as bar:
-        first = _RunReporter(bar, clock)
+    display = ProgressDisplay(Console(file=file, width=120), verbose=True)
+    with display.bar("import") as bar:
+        first = _RunReporter(bar, display)
         first.process_event(event("ExecutionStepStartEvent", step="sentences", timestamp=100.0))
-    with clock.bar("import") as bar:
-        notes = _RunReporter(bar, clock, step_started_at=first.step_started_at)
+    with display.bar("import") as bar:
+        notes = _RunReporter(bar, display, step_started_at=first.step_started_at)
         notes.process_event(
             event("MaterializationEvent", step="sentences", asset="sentences", timestamp=165.0)
         )

@@ -6,8 +6,8 @@ import io
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import StackOutcome, determine_result, refusal_reasons
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.training import show_voice
 
 from tests.registered import model_version
@@ -101,17 +101,17 @@ def test_after_a_verdict_the_voice_is_shown_with_small_bars(
     home: Settings, finding: Finding
 ) -> None:
     output = io.StringIO()
-    clock = StageClock(Console(file=output, width=200), verbose=True)
+    display = ProgressDisplay(Console(file=output, width=200), verbose=True)
     ending = determine_result(
         "SUCCESS", verdict=verdict(finding, BEATS), verdict_is_fresh=True, version=VERSION
     )
-    show_voice(home, ending, clock=clock)
+    show_voice(home, ending, display=display)
     assert output.getvalue() == "", "the report is made afterwards"
 
     path = home.checkpoints_dir / "jose" / "c" / "evaluation" / VOICE_FIGURES_FILE
     path.parent.mkdir(parents=True)
     write_voice_figures(path, FIGURES, author="jose", checkpoint="c")
-    show_voice(home, ending, clock=clock)
+    show_voice(home, ending, display=display)
 
     for line in render_bars(FIGURES):
         assert line in output.getvalue()

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands import clock as clock_module
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands import progress_display as display_module
 from twin_cli.commands.console import format_command
 from twin_cli.commands.presentation import (
     MAX_SHOWN_CHARACTERS,
@@ -22,6 +21,7 @@ from twin_cli.commands.presentation import (
     verdict_line,
 )
 from twin_cli.commands.preview_report import too_small_reason
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.questions import EndpointAnswer
 
 from twin_resources.processes.endpoints import Endpoints
@@ -119,20 +119,20 @@ def test_a_command_is_shown_as_it_can_be_typed_here(
     assert format_command("stop", home=tmp_path / "o h").endswith(f"stop --home '{tmp_path}/o h'")
 
 
-def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:
+def test_the_display_prints_plain_lines_to_a_pipe_and_records_durations() -> None:
     file = io.StringIO()
-    clock = StageClock(Console(file=file, width=100))
-    clock.begin_stage(1, "preflight")
-    clock.log("two\nlines [not markup]")
-    with clock.bar("train") as bar:
+    display = ProgressDisplay(Console(file=file, width=100))
+    display.begin_stage(1, "preflight")
+    display.log("two\nlines [not markup]")
+    with display.bar("train") as bar:
         bar.update("step 1", done=1, total=2)  # not printed within the first 12 s
-    clock.begin_stage(2, "preview")
-    clock.finish()
+    display.begin_stage(2, "preview")
+    display.finish()
     shown = file.getvalue()
     assert "[1/6] preflight" in shown
     assert "[not markup]" in shown
     assert "step 1" not in shown
-    assert set(clock.stage_seconds) == {"preflight", "preview"}
+    assert set(display.stage_seconds) == {"preflight", "preview"}
     assert (format_duration(7), format_duration(754), format_duration(3723)) == (
         "0:07",
         "12:34",
@@ -152,18 +152,18 @@ def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPat
 
     Each line has the elapsed time and the time left.
     """
-    monkeypatch.setattr(clock_module, "LOG_WAIT_REPORT_INTERVAL_S", 0.2)
-    monkeypatch.setattr(clock_module, "REFRESH_INTERVAL_S", 0.05)
+    monkeypatch.setattr(display_module, "LOG_WAIT_REPORT_INTERVAL_S", 0.2)
+    monkeypatch.setattr(display_module, "REFRESH_INTERVAL_S", 0.05)
     file = io.StringIO()
-    clock = StageClock(Console(file=file, width=100))
-    with clock.report_waits():
-        clock.begin_stage(1, "prepare and start")
+    display = ProgressDisplay(Console(file=file, width=100))
+    with display.report_waits():
+        display.begin_stage(1, "prepare and start")
         until(lambda: file.getvalue().count("prepare and start: still running") >= 2)
-        with clock.bar("train") as bar:
+        with display.bar("train") as bar:
             bar.begin_phase("fine tuned checkpoint")
             bar.update("step 1/2  loss 2.00", done=1, total=2, remaining_s=62)
             until(lambda: "fine tuned checkpoint" in file.getvalue())
-        clock.finish()
+        display.finish()
         before_quiet = file.getvalue()
         time.sleep(0.5)
     lines = [line for line in before_quiet.splitlines() if "fine tuned checkpoint" in line]
@@ -176,12 +176,12 @@ def test_in_a_log_each_further_line_of_a_wait_takes_twice_as_long(
 ) -> None:
     """An hour of training has six lines instead of 300; the long form prints all."""
     now = [0.0]
-    monkeypatch.setattr(clock_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(display_module.time, "monotonic", lambda: now[0])
     line_counts: dict[bool, int] = {}
     for verbose in (False, True):
         file = io.StringIO()
-        clock = StageClock(Console(file=file, width=100), verbose=verbose)
-        with clock.bar("train") as bar:
+        display = ProgressDisplay(Console(file=file, width=100), verbose=verbose)
+        with display.bar("train") as bar:
             for _ in range(3600):
                 now[0] += 1.0
                 bar.update("step")
@@ -198,11 +198,11 @@ def test_a_corpus_too_small_to_train_on_is_named() -> None:
 
 def test_a_terminal_gets_a_live_bar_that_leaves_no_trace() -> None:
     file = io.StringIO()
-    clock = StageClock(Console(file=file, force_terminal=True, width=100, height=20))
-    with clock.bar("train") as bar:
+    display = ProgressDisplay(Console(file=file, force_terminal=True, width=100, height=20))
+    with display.bar("train") as bar:
         bar.update("waiting for its turn")
         bar.update("step 1/2  loss 3.10", done=1, total=2)
-        clock.log("a line above the bar")
+        display.log("a line above the bar")
     shown = file.getvalue()
     assert "step 1/2  loss 3.10" in shown
     assert "a line above the bar" in shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.retrain_command import find_obstacle, run_retrain
 
 from twin_resources.dagster_runs import Run
@@ -29,4 +29,4 @@ def test_what_is_in_flight_is_named_the_nearest_first() -> None:
 def test_a_reason_and_a_stack_are_needed(home: Settings) -> None:
     for reason, next_step in (("  ", "give the reason"), ("new posts", "twin up")):
         with pytest.raises(TwinError, match=next_step):
-            run_retrain(home, author="", reason=reason, wait=False, clock=StageClock())
+            run_retrain(home, author="", reason=reason, wait=False, display=ProgressDisplay())

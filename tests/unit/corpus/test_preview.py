@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import exit_code, show_preview
+from twin_cli.commands.progress_display import ProgressDisplay
 
 from tests.unit.corpus.packing import write_zip
 from tests.unit.corpus.sample_exports import EXPORTS, FOUND, RECORD_COUNTS
@@ -47,7 +47,7 @@ def write_sentences(seed: int) -> str:
 def print_preview(result: Preview) -> str:
     """The output of the command."""
     output = io.StringIO()
-    show_preview(StageClock(Console(file=output, width=1000), verbose=True), result)
+    show_preview(ProgressDisplay(Console(file=output, width=1000), verbose=True), result)
     return output.getvalue()
 
 

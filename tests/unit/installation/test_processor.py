@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from twin_cli.commands import machine_stage
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands.progress_display import ProgressDisplay
 
 from twin_assets.checkpoints import author_recipe
 from twin_resources.authors import Author
@@ -69,7 +69,9 @@ def test_the_recipe_is_reported_with_its_reason_before_training(
     def report(reason: str = "", *, recipe: str = "", base_model: str = "") -> str:
         author = Author(slug="ann", name="Ann", recipe=recipe)
         settings = home.model_copy(update={"base_model": base_model or home.base_model})
-        machine_stage.report_recipe(author, settings, clock=StageClock(verbose=True), reason=reason)
+        machine_stage.report_recipe(
+            author, settings, display=ProgressDisplay(verbose=True), reason=reason
+        )
         return " ".join(capsys.readouterr().out.split())
 
     small = report()
