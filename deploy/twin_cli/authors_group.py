@@ -27,7 +27,8 @@ command = command_decorator(group)
 @command("authors_command.run_apply", EXAMPLE_COMMAND, name="apply")
 def apply(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of author files; shared files not in it are deleted.")
+        Path,
+        typer.Argument(help="Folder of author files; shared files missing from it are deleted."),
     ],
     is_confirmed: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
 ) -> None:

@@ -46,7 +46,7 @@ for group in (
     keys_group,
     authors_group,
 ):
-    app.add_typer(group.commands)  # without a name, its commands are top-level
+    app.add_typer(group.commands)  # without a name, so the commands are top-level
 
 
 def _print_version(is_requested: bool) -> None:
@@ -67,7 +67,7 @@ def twin(
         ),
     ] = False,
 ) -> None:
-    """Define the options before a command's name."""
+    """Define the options that precede a command's name."""
 
 
 def version_line() -> str:
@@ -112,7 +112,7 @@ def run(arguments: list[str]) -> int:
         return 1
     except typer.Abort:
         return 130
-    except Exception as error:  # noqa: BLE001 - the last place that can turn it into a message
+    except Exception as error:  # noqa: BLE001 - no later code can turn it into a message
         show_usage = getattr(error, "show", None)
         if callable(show_usage):  # the argument parser's usage error has its own message
             show_usage()

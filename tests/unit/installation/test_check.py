@@ -51,7 +51,7 @@ def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:
     variables = (f"PYTHONPATH={ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1")
     command = ("env", *variables, *base, str(folder / "test_sample.py"))
     outcome = check.CheckOutcome()
-    check.run_pytest(check.Stage("sample", command), outcome, cwd=folder)
+    check.run_pytest_stage(check.Stage("sample", command), outcome, cwd=folder)
     return outcome
 
 
@@ -140,7 +140,7 @@ def test_no_selected_test_is_a_failure(
     assert check.main(["tests/test_one.py", "-k", "no_test_has_this_name"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "0 passed, 1 failed, 0 skipped"
-    assert "  FAILED: no test was chosen" in lines
+    assert "  FAILED: no test was selected" in lines
 
 
 def test_the_last_line_has_the_counts(
@@ -162,7 +162,7 @@ def test_an_installed_package_has_no_checks(
     installed = tmp_path / "twin_cli" / "operating_group.py"
     monkeypatch.setattr(operating_group, "__file__", str(installed))
     assert run(["check"]) == 1
-    message = "`twin check` belongs to a checkout: run deploy/check.sh in one\n"
+    message = "`twin check` works only in a checkout: run deploy/check.sh there\n"
     assert capsys.readouterr() == ("", message)
     assert run(["check", "--help"]) == 0
     output = capsys.readouterr().out

@@ -98,7 +98,7 @@ def check_gpu(_settings: Settings) -> Iterator[Diagnostic]:
     cards = list_gpus()
     torch_version = metadata.version("torch")
     if not cards:
-        cores = preflight.usable_cores()
+        cores = preflight.count_usable_cores()
         yield ok("GPU", f"none: {cores} cores train and answer (torch {torch_version})")
         return
     card_names = ", ".join(f"{name} ({memory:.0f} GB)" for name, memory in cards)
