@@ -48,7 +48,7 @@ def batch(
     """Answer a file of questions; the same command resumes an interrupted run."""
 
 
-@command("opening.run_chat", "twin chat")
+@command("page_commands.run_chat", "twin chat")
 def chat(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in this machine's browser.")
@@ -57,7 +57,7 @@ def chat(
     """Print a one-time link to the chat page."""
 
 
-@command("opening.run_open", "twin open traces", name="open")
+@command("page_commands.run_open", "twin open traces", name="open")
 def open_(
     page: Annotated[
         str,

@@ -44,7 +44,7 @@ Reason = Annotated[str, typer.Option("--reason", help="The reason, stored with t
 START, ASK, POSTS, VERSIONS, OPERATE = "Start", "Ask", "Posts", "Versions", "Operate"
 
 
-def example(command: str) -> str:
+def format_example(command: str) -> str:
     """Return the last line of a command's help: an example call."""
     return f"Example: {command}"
 
@@ -101,7 +101,7 @@ def command_decorator(
             }
             wrapper.__name__, wrapper.__doc__ = function.__name__, function.__doc__
             DECLARED_ARGUMENTS[target] = {parameter.name for parameter in parameters} - {"home"}
-            app.command(name, rich_help_panel=panel, epilog=example(example_call))(wrapper)
+            app.command(name, rich_help_panel=panel, epilog=format_example(example_call))(wrapper)
             return function
 
         return declare
@@ -127,7 +127,7 @@ def load_home_settings(home: Path | None) -> Settings:
     return restore_last_settings(load_settings(home))
 
 
-def console() -> Console:
+def create_console() -> Console:
     """Return the console for tables and answers."""
     from twin_cli.commands.console import make_console
 
@@ -151,7 +151,7 @@ def _progress_display() -> Any:
 
 
 INJECTED_ARGUMENTS: dict[str, Callable[[], Any]] = {
-    "console": console,
+    "console": create_console,
     "display": _progress_display,
     "log": lambda: print_line,
     "write": lambda: write,

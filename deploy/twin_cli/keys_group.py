@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from twin_cli.arguments import OPERATE, command_decorator, example
+from twin_cli.arguments import OPERATE, command_decorator, format_example
 
 commands = typer.Typer()
 group = typer.Typer(
@@ -18,7 +18,9 @@ group = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-commands.add_typer(group, name="keys", rich_help_panel=OPERATE, epilog=example("twin keys list"))
+commands.add_typer(
+    group, name="keys", rich_help_panel=OPERATE, epilog=format_example("twin keys list")
+)
 command = command_decorator(group)
 Label = Annotated[str, typer.Argument(help="A human-readable name, as `twin keys list` shows it.")]
 

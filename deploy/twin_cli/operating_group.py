@@ -13,25 +13,25 @@ from typing import Annotated, Literal
 
 import typer
 
-from twin_cli.arguments import OPERATE, AuthorName, command_decorator, example
+from twin_cli.arguments import OPERATE, AuthorName, command_decorator, format_example
 
 commands = typer.Typer()
 command = command_decorator(commands, OPERATE)
 
 
-@command("doctor.examination.run_doctor", "twin doctor --json", json=True)
+@command("doctor.doctor_command.run_doctor", "twin doctor --json", json=True)
 def doctor() -> None:
     """Check everything that a twin needs and suggest remedies; exit code 1 if a check fails."""
 
 
-BackupPlace = Annotated[
+BackupLocation = Annotated[
     str, typer.Argument(metavar="FILE|s3://…", help="A tar file, or a prefix in S3.")
 ]
 
 
 @command("operating.run_backup", "twin backup ~/twin-monday.tar", json=True)
 def backup(
-    place: BackupPlace,
+    location: BackupLocation,
     secrets: Annotated[
         bool,
         typer.Option("--secrets", help="Include the keys, readable by anyone who has the backup."),
@@ -41,7 +41,7 @@ def backup(
 
 
 @command("operating.run_restore", "twin restore ~/twin-monday.tar --home ~/new-twin", json=True)
-def restore(place: BackupPlace) -> None:
+def restore(location: BackupLocation) -> None:
     """Fill an empty home from a backup; the settings decide where tables and state are stored."""
 
 
@@ -105,7 +105,7 @@ def logs(
 
 @commands.command(
     rich_help_panel=OPERATE,
-    epilog=example("twin check --fast"),
+    epilog=format_example("twin check --fast"),
     context_settings={
         "allow_extra_args": True,
         "ignore_unknown_options": True,

@@ -18,8 +18,8 @@ from twin_cli.arguments import (
     Include,
     Json,
     Port,
-    console,
-    example,
+    create_console,
+    format_example,
     load_home_settings,
     print_line,
 )
@@ -83,7 +83,7 @@ DemoLoop = Annotated[
 
 
 @commands.command(
-    rich_help_panel=START, epilog=example('twin up path/to/posts --author "First Last"')
+    rich_help_panel=START, epilog=format_example('twin up path/to/posts --author "First Last"')
 )
 def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     path: Posts = None,
@@ -144,7 +144,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     )
 
 
-@commands.command(name="demo-loop", rich_help_panel=START, epilog=example("twin demo-loop"))
+@commands.command(name="demo-loop", rich_help_panel=START, epilog=format_example("twin demo-loop"))
 def demonstrate(home: Home = None) -> int:
     """Run the loop once in a separate home: staged scores fall, and a retraining restores them."""
     from twin_cli.commands.demo.loop import run_demo
@@ -152,7 +152,7 @@ def demonstrate(home: Home = None) -> int:
     return run_demo(home)
 
 
-@commands.command(rich_help_panel=START, epilog=example("twin status --wait"))
+@commands.command(rich_help_panel=START, epilog=format_example("twin status --wait"))
 def status(
     wait: Annotated[
         bool,
@@ -172,10 +172,10 @@ def status(
 
     if wait:
         return run_wait(load_home_settings(home), author=author, timeout_s=timeout)
-    return run_status(load_home_settings(home), as_json=as_json, console=console())
+    return run_status(load_home_settings(home), as_json=as_json, console=create_console())
 
 
-@commands.command(rich_help_panel=START, epilog=example("twin stop"))
+@commands.command(rich_help_panel=START, epilog=format_example("twin stop"))
 def stop(home: Home = None) -> int:
     """End all processes of the stack, and without --home also those of the demo."""
     from twin_cli.commands.stopping import run_stop

@@ -60,7 +60,7 @@ def test_twin_up_asks_once_notes_the_date_and_explains_a_missing_consent() -> No
     assert request("2020-01-02: by mail", asks=True) == ("2020-01-02: by mail", [])
     consent, messages = request(asks=True, typed=["Yes ", " it is  me "])
     assert consent == f"{today}: it is me"
-    assert "noted in authors/ann.toml" in messages[0]
+    assert "saved in authors/ann.toml" in messages[0]
     line, _ = request("she agreed", declared=True)
     assert line.startswith(f"{today}: as ")
     assert line.endswith("said with twin up --consent")
@@ -114,7 +114,7 @@ def test_consent_is_asked_for_at_a_terminal(typed: str, noted: str) -> None:
     os.close(terminal)
     assert b"Has Ann agreed to a model that answers in this voice? yes/no [no]: " in output
     assert f"<{noted}>".encode() in output
-    assert (b"noted in authors/ann.toml" in output) == bool(noted)
+    assert (b"saved in authors/ann.toml" in output) == bool(noted)
 
 
 def test_a_bundled_author_without_a_date_gets_it_from_the_sample_folder() -> None:

@@ -1,4 +1,4 @@
-"""Send feedback on answers, list them and explain them: `twin feedback`, `traces` and `explain`.
+"""Run `twin feedback`, `twin traces` and `twin explain`: rate, list and explain answers.
 
 Scope: sending feedback, the table of traces, and the tree from an answer to its posts.
 Out of scope: the permitted content of feedback (`gateway/api/feedback.py`), reading traces
@@ -82,7 +82,7 @@ def feedback_body(
     if len(votes) > 1 or not (votes or edit.strip()):
         raise TwinError(
             "send feedback",
-            found=" and ".join(votes) if votes else "no opinion",
+            found=" and ".join(votes) if votes else "neither a vote nor an edit",
             next_step="give --up, --down or --score, with or without --edit TEXT, or "
             "give --edit TEXT alone",
         )
@@ -121,7 +121,7 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
         raise TwinError(
             f"send feedback to {url}",
             found=f"no answer ({type(error).__name__})",
-            next_step="see `twin status`; run `twin up`",
+            next_step="see `twin status`, or start the stack with `twin up`",
         ) from error
     try:
         document: Any = response.json()
@@ -173,7 +173,7 @@ def run_traces(
         console.print_json(data={"traces": [asdict(row) for row in rows]})
     elif rows:
         console.print(_trace_table(rows))
-        console.print("show one in full: twin explain TRACE", style="dim")
+        console.print("to see one in full: twin explain TRACE", style="dim")
     else:
         console.print("no trace matches", markup=False)
     return 0
@@ -227,7 +227,7 @@ def _is_feedback_score(score: Score) -> bool:
     return score.name not in ("latency_s", "cost_usd")
 
 
-TRACE_ARRIVAL_TIMEOUT_S = 8.0  # for a new trace, because the gateway exports spans in batches
+TRACE_ARRIVAL_TIMEOUT_S = 8.0  # a new trace is delayed, because the gateway exports in batches
 MAX_SHOWN_CHARACTERS = 160  # of a question, answer or chunk
 
 
@@ -249,7 +249,7 @@ def run_explain(
         tree = explanation_tree(explanation)
         if stages:
             branch = tree.add(Text("stages of the request"))
-            for line in explanation.trace.get("twin.stages", "none on record").splitlines():
+            for line in explanation.trace.get("twin.stages", "not recorded").splitlines():
                 branch.add(Text(line))
         console.print(tree, soft_wrap=False)
     return 0
@@ -286,7 +286,7 @@ def explanation_tree(explanation: Explanation) -> Tree:
             alternative_usd = float(trace["twin.other_usd"])
             reason_branch.add(
                 Text(
-                    f"the other ({trace['twin.other']}) would have cost about "
+                    f"the alternative ({trace['twin.other']}) would have cost about "
                     f"${alternative_usd:.6f}"
                 )
             )
@@ -311,15 +311,10 @@ def _add_model(tree: Tree, explanation: Explanation) -> None:
     trace = explanation.trace
     model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))
     if trace.get("twin.version") in {QUOTES, FRONT_DESK}:
-        model.add(
-            Text("no model wrote this answer: it quotes the posts, or it is the program's own")
-        )
+        model.add(Text("no model wrote this answer: it quotes the posts or is a built-in answer"))
     elif not explanation.model:
         model.add(
-            Text(
-                "not from a checkpoint of this home, but from the base model with "
-                "retrieval or a paid model"
-            )
+            Text("not a checkpoint of this home, but the base model with retrieval or a paid model")
         )
     else:
         checkpoint = model.add(Text(f"checkpoint {explanation.model['checkpoint']}"))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subprocesses import start_module_process
-from twin_cli.commands.versions import actor
+from twin_cli.commands.versions import current_actor
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.consent import (
     consent_date,
@@ -68,7 +68,7 @@ def sync_answer_model(
     Args:
         previous_model: the file's answer model before this call. Naming the same model again does
             not undo a tuned version's win over it.
-        instance: the stack's marker, so that `twin stop` also ends a preparation.
+        instance: the stack's marker, by which `twin stop` also finds a preparation.
 
     Returns:
         The answer model if it is now the stable version, else None.
@@ -92,7 +92,7 @@ def sync_answer_model(
         )
     except TwinError as error:
         if previous_model != author.answer_model:
-            # A model that cannot answer must not be tried again at every later start.
+            # Without this, every later start would try the failed model again.
             share_file(
                 settings, write_author(settings, replace(author, answer_model=previous_model))
             )
@@ -116,13 +116,13 @@ def _remove_answer_model(registry: Registry, author: Author, *, display: Progres
         author.slug,
         stable_version.version,
         "retired",
-        actor=actor(),
+        actor=current_actor(),
         reason=REMOVAL_REASON,
         force=True,
     )
     display.log(
-        f"v{stable_version.version}, {stable_version.base}, no longer answers: the base model with "
-        "retrieval does"
+        f"v{stable_version.version}, {stable_version.base}, no longer answers; the base model with "
+        "retrieval answers instead"
     )
 
 
@@ -149,7 +149,7 @@ def _register_answer_model(
         display.log(
             f"v{existing_version.version}, {named_model.name}, was replaced by "
             f"v{stable_version.version}; "
-            f"`twin rollback v{existing_version.version} --reason TEXT` brings it back"
+            f"`twin rollback v{existing_version.version} --reason TEXT` restores it"
         )
         return None
     if existing_version is None or existing_version.state != "stable":
@@ -163,7 +163,7 @@ def _register_answer_model(
         base_gguf=weights.gguf,
         template=DEFAULT_TEMPLATE.hash,
         dataset_version="",
-        actor=actor(),
+        actor=current_actor(),
         kind="answer_model",
     )
     if version.state != "stable":
@@ -171,7 +171,7 @@ def _register_answer_model(
             author.slug,
             version.version,
             "stable",
-            actor=actor(),
+            actor=current_actor(),
             reason=PROMOTION_REASON,
             force=version.state != "retired",  # a retired version was once chosen the same way
         )
@@ -180,8 +180,8 @@ def _register_answer_model(
     )
     if named_model.is_remote:
         display.log(
-            "questions, posts and trials are sent to that address; no budget here "
-            "counts its charges",
+            "questions, posts and trials are sent to that address; its charges count towards no "
+            "budget here",
             style="yellow",
         )
     return registry.get(author.slug, version.version)
@@ -197,8 +197,8 @@ def require_consent(author: Author, named_model: NamedModel) -> None:
     if not author.paid:
         raise TwinError(
             action,
-            found=f"paid = false in authors/{author.slug}.toml: no question to this author goes to "
-            "another provider",
+            found=f"paid = false in authors/{author.slug}.toml: no question to this author may go "
+            "to another provider",
             next_step="name a folder, a GGUF file or a hub id, or ask the author",
         )
     if consent_date(author) is None:
@@ -221,8 +221,8 @@ def prepare_weights(
     if settings.model_server_url:
         raise TwinError(
             f"use {named_model.name!r} as the answer model",
-            found=f"the models of this home answer at {settings.model_server_url}",
-            next_step="serve the model there or elsewhere, and give its address: https://…/v1#model",
+            found=f"this home uses the model server at {settings.model_server_url}",
+            next_step="serve the model there or elsewhere, and name its address: https://…/v1#model",
         )
     if named_model.kind == "gguf":
         file_stat = Path(named_model.name).stat()  # hashing 16 GB would take half a minute
@@ -256,7 +256,7 @@ def prepare_weights(
 def probe_answer_model(
     settings: Settings, named_model: NamedModel, weights: ServedWeights, *, display: ProgressDisplay
 ) -> None:
-    """Request one token, because a model that cannot answer must not become the stable version.
+    """Request one token, so that a model that cannot answer does not become the stable version.
 
     Raises:
         TwinError: the model cannot be loaded or refuses the question.
@@ -265,7 +265,7 @@ def probe_answer_model(
     from twin_resources.models.serving.named_server import find_external_server
 
     action = f"answer with {named_model.name}"
-    display.log(f"trying {named_model.name} with one token")
+    display.log(f"requesting one token from {named_model.name}")
     try:
         if named_model.kind == "address":
             warm_up(find_external_server(settings, named_model.name))

@@ -1,7 +1,7 @@
 """Report the quality of an author's answers for `twin status`: evidence, waits, ignored scores.
 
 Scope: reading the data from the state store, and formatting the lines.
-Out of scope: folding scores (`retraining/score_watch.py`), and the rest of a status (`status.py`).
+Out of scope: evaluating scores (`retraining/score_watch.py`), and other status lines (`status.py`).
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ from twin_resources.storage.state.state import State
 
 
 def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the lines by author; authors with nothing to report are omitted.
+    """Return the quality lines by author; authors with nothing to report are omitted.
 
     Args:
         settings: settings of a home with a state store.
@@ -42,11 +42,8 @@ def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[s
 
 
 def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    state, rules, now = (
-        State.open(settings.state_address),
-        rules_from_settings(settings),
-        time.time(),
-    )
+    state = State.open(settings.state_address)
+    rules, now = rules_from_settings(settings), time.time()
     messages: dict[str, tuple[str, ...]] = {}
     try:
         with state.read_transaction() as connection:
@@ -116,7 +113,7 @@ def uncounted_score_lines(count_by_reason: Mapping[str, int], slug: str) -> list
             f"authors/{slug}.toml"
         )
     if other_counts:
-        lines.append(f"never count: {_format_counts(other_counts)}")
+        lines.append(f"never counted: {_format_counts(other_counts)}")
     return lines
 
 

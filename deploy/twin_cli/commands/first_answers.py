@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
     from twin_resources.models.embedder.embedder import Embedder
 
-QUOTABLE_ASSET = "quote_calibration"  # quotations answer questions after this asset
+QUOTABLE_ASSET = "quote_calibration"  # once it exists, quotations can answer questions
 FIRST_ANSWER_COUNT = 3  # answers shown on the screen
 
 
 def show_preview_quotations(
     settings: Settings, preview: Preview, *, display: ProgressDisplay
 ) -> None:
-    """Show three of the author's sentences that answer three questions, before anything is stored.
+    """Show three sentences of the author that answer three questions, before anything is stored.
 
     Args:
         settings: settings of a home whose embedder is prepared.
@@ -49,7 +49,7 @@ def show_preview_quotations(
     )
     from twin_resources.models.embedder.embedder import load_embedder
 
-    # The endpoint later answers the first questions, with longer answers.
+    # The first questions are left for the endpoint, which answers them later at greater length.
     questions = preview.accepted.questions[FIRST_ANSWER_COUNT:] or preview.accepted.questions
     if not questions:
         return
@@ -71,7 +71,7 @@ def import_posts(stack: Stack, author: str, *, display: ProgressDisplay) -> Foll
     """Import, clean, chunk and embed an author's posts in a Dagster run.
 
     Raises:
-        TwinError: the run failed; the error names its first cause and its page.
+        TwinError: the run failed; the error states the first cause and the run's page.
     """
     return follow_import(
         stack, author, launch_import(stack, author, display=display), display=display
@@ -79,7 +79,7 @@ def import_posts(stack: Stack, author: str, *, display: ProgressDisplay) -> Foll
 
 
 def launch_import(stack: Stack, author: str, *, display: ProgressDisplay) -> str:
-    """Start an author's import, or join the one in flight; return its run id."""
+    """Start an author's import, or join the import in flight; return its run id."""
     address = urls(stack.settings)["dagster"]
     dagster = DagsterHTTP.for_home(stack.settings)
     dagster.add_author(author)
@@ -144,15 +144,15 @@ def repair_advice(refused_claims: Sequence[str], *, run_url: str) -> str:
     if CLAIMS.keys().isdisjoint(refused_claims):
         return f"see {run_url}, then run `twin up` again"
     return (
-        "`twin import PATH --dry-run` names the posts that violate it: correct them, or allow a "
-        f"larger share with TWIN_MOST_QUARANTINED; {run_url}"
+        "`twin import PATH --dry-run` lists the posts that fail the check: correct them, or allow "
+        f"a larger share with TWIN_MOST_QUARANTINED; see {run_url}"
     )
 
 
 def format_post_changes(followed: FollowedRun) -> str:
     """Return a run's changes since the previous import: `: posts added 2, edited 1, deleted 0`.
 
-    The result is empty if the previous run failed after reading the posts, because the run then
+    The result is empty if the previous run failed after reading the posts, because this run then
     does not read them again.
     """
     post_counts = followed.asset_numbers.get("raw_posts")
@@ -177,7 +177,7 @@ def ask_first_questions(
     from twin_resources.models.embedder.embedder import load_embedder
 
     if progress.has_first_answers or not progress.questions:
-        display.log("the first answers were shown before; ask more with `twin ask`")
+        display.log("the first answers have already been shown; ask more with `twin ask`")
         return progress
     answers = ask_questions(
         endpoints, progress.questions, model=f"twin/{author.slug}", display=display
@@ -200,8 +200,8 @@ def best_quotations(
 ) -> tuple[EndpointAnswer, ...]:
     """Return at most three answers with quotations, the best first.
 
-    A title does not always make a good question. The best answers have the highest cosine of
-    question and marked sentence. A quotation with a block of code comes last, because it is shown
+    A title does not always make a good question. The best answers have the highest cosine between
+    question and marked sentence. A quotation with a code block comes last, because it is shown
     without line breaks.
     """
     quoted_answers = [answer for answer in answers if answer.quotes]

@@ -41,7 +41,7 @@ def quotation_lines(answer: EndpointAnswer) -> str:
     text = str(first_quote["text"])
     marked_start, marked_end = first_quote.get("marked") or (0, 0)
     if marked_end > MAX_SHOWN_CHARACTERS:
-        # Start at the earliest sentence from which the rest fits, or at the marked sentence.
+        # Start at the earliest sentence from which the text fits, or at the marked sentence.
         earliest_start = max(0, min(marked_start, len(text) - MAX_SHOWN_CHARACTERS) - 1)
         starts = (match.end() for match in _SENTENCE_END.finditer(text, earliest_start))
         text = f"… {text[min(next(starts, marked_start), marked_start) :]}"
@@ -73,10 +73,10 @@ def format_passage(text: str, *, max_characters: int = MAX_SHOWN_CHARACTERS) -> 
 
 
 def sources_text(answer: EndpointAnswer) -> str:
-    """Return one line for each post that the prose rests on, in the order of first use.
+    """Return one line for each post that supports the prose, in the order of first use.
 
-    The result is empty if the answer only quotes or only names the nearest posts, because such an
-    answer already names its posts.
+    The result is empty for an answer that only quotes or only names the nearest posts, because it
+    already names its posts.
     """
     if answer.kind in {"quote", "not_written_about"}:
         return ""
@@ -94,13 +94,13 @@ def verdict_line(verdict: Verdict) -> str:
     passed_count = len(verdict.claims) - len(failed_claims)
     line = f"the gate: {passed_count} of {format_count(len(verdict.claims), 'claim')} hold"
     names = [claim.name.replace("_", " ") for claim in failed_claims]
-    return line + (f"; not: {', '.join(names)}" if names else "")
+    return line + (f"; not met: {', '.join(names)}" if names else "")
 
 
 def endpoints_lines(
     endpoints: Endpoints, home: Path, *, stop_command: str, open_command: str
 ) -> str:
-    """Return the addresses and commands that a person needs next."""
+    """Return the addresses and commands that the user needs next."""
     model = next(iter(endpoints.models), "twin/AUTHOR")
     return "\n".join(
         (
@@ -129,7 +129,7 @@ def versions_table(
         "released for",
         "checkpoint",
         "dataset",
-        "made",
+        "created",
         "last move",
     ):
         table.add_column(title, overflow="fold")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 NOTHING_USABLE_EXIT_CODE = 3  # if no post is usable or most files with text are skipped
 # A thousand words make 9 to 11 samples, regardless of the number of posts (measured for three
 # bundled authors and two others). A fifth of the samples is held out, and the gate needs 30 of
-# those to decide, hence 150 samples. With fewer words, it would refuse the trained model as "not
-# decided".
+# those to decide, hence 150 samples. With fewer words, the gate would refuse the trained model as
+# "not decided".
 MIN_WORDS = 15_000
 MIN_POSTS = 2  # one for training and one held out
 
@@ -46,11 +46,11 @@ def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
 
 
 def too_small_reason(posts: int, words: int) -> str:
-    """Return why this corpus is too small for training, or empty if it is large enough."""
+    """Return why a corpus is too small for training, or an empty string if it is large enough."""
     if has_enough_text(posts, words):
         return ""
     amount = f"{format_count(posts, 'usable post')}, {format_count(words, 'word')}"
-    return f"{amount}; training needs {MIN_WORDS:,} words in {MIN_POSTS} posts or more"
+    return f"{amount}; training needs at least {MIN_WORDS:,} words in {MIN_POSTS} posts"
 
 
 def has_enough_text(posts: int, words: int) -> bool:
@@ -58,7 +58,7 @@ def has_enough_text(posts: int, words: int) -> bool:
     return posts >= MIN_POSTS and words >= MIN_WORDS
 
 
-def exit_code(preview: Preview) -> int:
+def preview_exit_code(preview: Preview) -> int:
     """Return 0, or 3 if no post is usable or most files with text were not read."""
     return 0 if preview.kept and not preview.mostly_unread else NOTHING_USABLE_EXIT_CODE
 

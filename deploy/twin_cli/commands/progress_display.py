@@ -1,7 +1,7 @@
 """Show a command's progress: stages and lines with the elapsed time, and a bar with the time left.
 
-Scope: writing to the terminal, plain output for logs and pipes, the interval of wait reports, and
-verbose output.
+Scope: writing to the terminal, plain output for logs and pipes, reports while the command waits,
+and verbose output.
 Out of scope: the messages, tables of results (`presentation.py`), and estimating the time left
 (`time_left.py`).
 """
@@ -21,7 +21,7 @@ from twin_cli.commands.console import make_console
 from twin_resources.processes.wording import format_duration
 
 STAGE_COUNT = 6
-WAIT_REPORT_INTERVAL_S = 12.0  # 15 s without output is acceptable
+WAIT_REPORT_INTERVAL_S = 12.0  # a terminal must not be silent for more than 15 s
 LOG_WAIT_REPORT_INTERVAL_S = 30.0  # for logs, which are read afterwards
 REFRESH_INTERVAL_S = 1.0
 
@@ -117,7 +117,7 @@ class ProgressDisplay:
         self._title = ""
         self._last_output_at = self._started_at
         self._bar: ProgressBar | None = None
-        self._wait_title = ""  # the title of a wait before any stage has begun
+        self._wait_title = ""  # title of a wait outside a stage
         self._is_reporting_waits = False
         self._output_lock = threading.RLock()
 
@@ -126,7 +126,7 @@ class ProgressDisplay:
         return time.monotonic() - self._started_at
 
     def begin_stage(self, number: int, title: str) -> None:
-        """Begin a stage; the previous stage's duration is stored in `stage_seconds`."""
+        """Begin a stage, and store the previous stage's duration in `stage_seconds`."""
         self._close_stage()
         self._title = title
         self.begin_wait()
@@ -138,7 +138,7 @@ class ProgressDisplay:
 
     def finish(self) -> None:
         """Close the last stage."""
-        with self._output_lock:  # waits until a report in progress is written
+        with self._output_lock:  # wait until a report in progress is written
             self._close_stage()
             self._title = ""
 
@@ -166,9 +166,9 @@ class ProgressDisplay:
     def report_waits(self, title: str = "") -> Generator[None]:
         """Report progress at intervals while the block waits.
 
-        A terminal and verbose output get a line every `WAIT_REPORT_INTERVAL_S`. A log gets a line
-        after `LOG_WAIT_REPORT_INTERVAL_S`, and this interval doubles each time, so an hour produces
-        seven lines.
+        A terminal and verbose output get a line every `WAIT_REPORT_INTERVAL_S`. A log gets its
+        first line after `LOG_WAIT_REPORT_INTERVAL_S`, and this interval doubles with each line, so
+        that an hour produces seven lines.
 
         Args:
             title: title of the wait outside a stage or bar, or empty to print nothing there.
@@ -219,7 +219,7 @@ class ProgressDisplay:
 
     @contextmanager
     def bar(self, title: str) -> Generator[ProgressBar]:
-        """Show a live bar for one step. It leaves no output, so the caller prints the result."""
+        """Show a live bar for one step; it disappears at the end, so the caller prints a result."""
         if not self.console.is_terminal:
             yield from self._activate_bar(ProgressBar(self, title, None))
             return

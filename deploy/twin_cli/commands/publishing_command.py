@@ -1,6 +1,6 @@
 """Run `twin publish`: publish a version on a model hub.
 
-Scope: the choice of the version, the author's consent, the order of the steps, and the record.
+Scope: choosing the version, the author's consent, the order of the steps, and the record.
 Out of scope: the export (`versions.py`), and the card and upload (`twin_assets/serving/export/`).
 """
 # pyright: strict
@@ -38,8 +38,8 @@ def run_publish(
     """Export one version, write its card and upload both; return the exit code.
 
     Raises:
-        TwinError: the version must not be published (it is tainted, or consent or verdict is
-            missing), the export fails or contains a path of this machine, or the hub refuses.
+        TwinError: the version must not be published (it is tainted, or the consent or the verdict
+            is missing), the export fails or contains a path of this machine, or the hub refuses.
     """
     from twin_assets.serving.export import publishing
 

@@ -1,4 +1,4 @@
-"""Send questions to the endpoint like any other client: `twin ask` and `twin batch`.
+"""Run `twin ask` and `twin batch`: send questions to the endpoint as any other client does.
 
 Scope: one question with the official `openai` client, a file of questions, and the output.
 Out of scope: retrieval, prompts and routing (the gateway), and the batch (`gateway/batches`).
@@ -158,7 +158,9 @@ def _translate_client_errors(client: OpenAI, model: str) -> Generator[None]:
         ) from error
     except openai.APIConnectionError as error:
         raise TwinError(
-            action, found="nothing answers there", next_step="see `twin status`; run `twin up`"
+            action,
+            found="the gateway does not respond",
+            next_step="see `twin status`, or start the stack with `twin up`",
         ) from error
     except openai.APIStatusError as error:
         raise TwinError(
@@ -189,8 +191,8 @@ def run_ask(
 
     Args:
         model: replaces `twin/<author>`; a bare alias (`@base`) is appended to it.
-        stream: whether to print the answer while it is written; `as_json` instead prints one
-            object at the end.
+        stream: whether to print the answer as it is written; with `as_json`, one object is printed
+            at the end instead.
 
     Raises:
         TwinError: no stack runs, the author does not exist, or the gateway refuses.
@@ -234,7 +236,7 @@ def run_ask(
 
 
 def release_text(answer: EndpointAnswer) -> str:
-    """Return the version's released answer forms, and how to request prose that is not shown."""
+    """Return the version's released answer forms, and how to request its unreleased prose."""
     if not answer.release:
         return ""
     release_note = f"released for {answer.release}"
@@ -242,7 +244,9 @@ def release_text(answer: EndpointAnswer) -> str:
         return f"a draft; {release_note}"
     model = answer.prose.get("model")
     return (
-        f"{release_note}; a draft: --model @{model.rpartition('@')[2]}" if model else release_note
+        f"{release_note}; for a draft: --model @{model.rpartition('@')[2]}"
+        if model
+        else release_note
     )
 
 
@@ -269,7 +273,7 @@ def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
 
 
 INCOMPLETE_EXIT_CODE = 3  # some rows have no answer
-MAX_SHOWN_BROKEN = 5
+MAX_SHOWN_INVALID_ROWS = 5
 
 
 def run_batch(
@@ -290,7 +294,7 @@ def run_batch(
 
     Raises:
         TwinError: a file cannot be read or written, no stack runs, or the gateway stops responding.
-            The same command then resumes where it stopped.
+            The same command then resumes the batch.
     """
     check_output_path(out)
     rows, invalid_rows = read_questions(questions)
@@ -299,10 +303,10 @@ def run_batch(
         model = f"twin/{choose_author(settings, author).slug}{model}"
     display = ProgressDisplay(console)
     if not as_json:
-        for invalid_row in invalid_rows[:MAX_SHOWN_BROKEN]:
+        for invalid_row in invalid_rows[:MAX_SHOWN_INVALID_ROWS]:
             display.log(f"{invalid_row.place} is skipped: {invalid_row.reason}", style="yellow")
-        if len(invalid_rows) > MAX_SHOWN_BROKEN:
-            display.log(f"and {len(invalid_rows) - MAX_SHOWN_BROKEN} more", style="yellow")
+        if len(invalid_rows) > MAX_SHOWN_INVALID_ROWS:
+            display.log(f"and {len(invalid_rows) - MAX_SHOWN_INVALID_ROWS} more", style="yellow")
     with closing(Journal(out)) as journal:
         with display.bar("batch") as bar, display.report_waits():
 
@@ -352,7 +356,7 @@ def _summary_document(
 def _summary_line(totals: BatchTotals, out: Path) -> str:
     details = [f"{format_count(totals.answered, 'answer')} in {out}"]
     if totals.already_answered:
-        details.append(f"{totals.already_answered} kept from an earlier run")
+        details.append(f"{totals.already_answered} from an earlier run")
     if totals.failed:
         details.append(f"{totals.failed} refused (column `error`)")
     routes = ", ".join(f"{name} {count}" for name, count in sorted(totals.routes.items()))
@@ -360,5 +364,5 @@ def _summary_line(totals: BatchTotals, out: Path) -> str:
         details.append(f"by route: {routes}")
     details.append(f"${totals.cost_usd:.6f}")
     if totals.unpriced:
-        details.append(f"the cost of {totals.unpriced} is unknown")
+        details.append(f"unknown cost of {format_count(totals.unpriced, 'answer')}")
     return "; ".join(details)

@@ -1,6 +1,6 @@
 """Launch a Dagster run, or join the run in flight, and follow it to its end.
 
-Scope: the parts of a run's log that the user sees: steps, progress, time left and failures.
+Scope: the events of a run that the user sees: steps, progress, time left and failures.
 Out of scope: GraphQL (`dagster_http.py`), and the meaning of an outcome (`outcome.py`).
 """
 # pyright: strict
@@ -25,7 +25,7 @@ from twin_resources.processes.wording import format_duration
 IMPORT_JOB = "import_posts"
 LAUNCHED_BY_TAG, LAUNCHED_BY_COMMAND = "twin/launched_by", "command"
 POLL_INTERVAL_S = 1.0
-MAX_MESSAGE_CHARACTERS = 90  # shown of a log line until the next line
+MAX_MESSAGE_CHARACTERS = 90  # of a log line, shown until the next line
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FollowedRun:
     """A run that was followed to its end or to an awaited asset.
 
     Attributes:
-        failures: first cause of each failed step.
+        failures: root cause of each failed step.
         failed_checks: names of the failed asset checks.
         asset_numbers: the integers in the metadata of each materialized asset.
         is_unfinished: whether following stopped at the awaited asset, before the run's end.
@@ -67,7 +67,7 @@ class RunningRun:
     """A run that is queued or in progress.
 
     Attributes:
-        step: the step in words; `waiting for its turn` before the first step.
+        step: the step in words; `queued` before the first step.
         detail: the latest progress in words.
         seconds: seconds since the run began, or since it was requested.
         left_s: seconds left in this step, or None if unknown.
@@ -98,11 +98,8 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
             if event.kind == "ExecutionStepStartEvent":
                 step, detail, remaining_s = event.step.replace("_", " "), "", None
             elif (report := event.progress) is not None:
-                detail, remaining_s, reported_at = (
-                    progress_line(report),
-                    remaining_seconds(report),
-                    event.timestamp,
-                )
+                detail, remaining_s = progress_line(report), remaining_seconds(report)
+                reported_at = event.timestamp
         if not events:
             break
     now = time.time()
@@ -110,7 +107,7 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
         run.run_id,
         run.job,
         run.tags.get(PARTITION_TAG, ""),
-        step or ("waiting for its turn" if run.status == "QUEUED" else "starting"),
+        step or ("queued" if run.status == "QUEUED" else "starting"),
         detail,
         seconds=now - (run.started or run.created),
         left_s=None if remaining_s is None else max(0.0, remaining_s - (now - reported_at)),
@@ -124,7 +121,7 @@ def find_run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | Non
 
 
 def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
-    """Return the run id, and whether this call launched the run rather than joined it."""
+    """Return the run's id, and whether this call launched the run instead of joining it."""
     with dagster.launch_lock():
         active_run = find_run_in_flight(dagster, job, author)
         if active_run is not None:
@@ -147,10 +144,10 @@ def follow_run(
     Args:
         previous: result of following this run earlier; its events are not repeated.
         until_asset: asset whose materialization ends the wait, or empty to wait for the run's end.
-        stack: the stack, which is checked while waiting, so that a stopped stack ends the wait.
+        stack: the stack, which is checked during the wait, so that a stopped stack ends the wait.
 
     Raises:
-        TwinError: Dagster stopped responding, and the run may still be in progress. Or the
+        TwinError: Dagster stopped responding, although the run may still be in progress, or the
             supervisor gave up on Dagster's daemon, which starts runs.
     """
     asset_numbers = dict(previous.asset_numbers) if previous else {}
@@ -180,7 +177,7 @@ def follow_run(
                 reporter.failed_checks.clear()
             if not events:
                 if run.status == "QUEUED":
-                    bar.update("waiting for its turn")
+                    bar.update("queued")
                     if stack is not None:
                         ensure_program_works(stack, "dagster-daemon")  # the daemon starts the run
                 time.sleep(POLL_INTERVAL_S)
@@ -287,10 +284,10 @@ def _count_text(count: int, singular: str, plural: str) -> str:
 def _find_retry(
     dagster: DagsterHTTP, run: Run, *, stack: Stack | None, display: ProgressDisplay
 ) -> str | None:
-    """Announce the run that replaces this run and return its id, or None if there is none.
+    """Report the run that replaces this run and return its id, or None if there is none.
 
     Dagster records its own retry some seconds after the run's end. After an erasure, this function
-    relaunches the run that `twin forget` ended. The sensor retries training runs that it launched.
+    relaunches the run that `twin forget` ended. The sensor retries the training runs it launched.
     """
     is_own_run = run.job == IMPORT_JOB or run.tags.get(LAUNCHED_BY_TAG) == LAUNCHED_BY_COMMAND
     if run.was_ended_by_erasure and is_own_run:
@@ -299,7 +296,7 @@ def _find_retry(
                 ensure_alive(stack)
             time.sleep(POLL_INTERVAL_S)
         retry_run_id, _ = launch_or_join(dagster, run.job, run.tags[PARTITION_TAG])
-        display.log(f"`twin forget` ended the run; it begins again as {retry_run_id[:8]}")
+        display.log(f"`twin forget` ended the run; it was restarted as {retry_run_id[:8]}")
         return retry_run_id
     started_at, progress = time.monotonic(), ProgramProgress()
     while run.will_be_retried and not run.retry_run_id:
@@ -309,11 +306,11 @@ def _find_retry(
         if time.monotonic() - started_at > MAX_WORKING_S:
             raise TwinError(
                 f"follow the retry of the run {run.run_id[:8]}",
-                found=f"Dagster announced one and did not start it within {MAX_WORKING_S:.0f} s",
-                next_step="see dagster-daemon.log",
+                found=f"Dagster announced a retry but did not start it in {MAX_WORKING_S:.0f} s",
+                next_step="see `twin logs dagster-daemon`",
             )
         time.sleep(POLL_INTERVAL_S)
         run = dagster.run(run.run_id)
     if run.retry_run_id:
-        display.log(f"the run's worker died; Dagster runs it again as {run.retry_run_id[:8]}")
+        display.log(f"the run's worker died; Dagster retries it as {run.retry_run_id[:8]}")
     return run.retry_run_id or None

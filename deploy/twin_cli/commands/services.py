@@ -1,10 +1,9 @@
 """Run stage 3 of `twin up`: start or attach to a stack, and wait until its services are ready.
 
-The services that quoting requires start first: the embedder, Dagster for the import, and the
-gateway.
-The base model is prepared while the import runs.
+Quoting requires the embedder, Dagster for the import, and the gateway, so these start first. The
+base model is prepared while the import runs.
 
-Scope: the start order, the preparation of the models, the waits, and the endpoints file.
+Scope: the start order, preparing the models, waiting for the services, and the endpoints file.
 Out of scope: processes and readiness themselves (`processes/stack.py`, `processes/programs.py`),
 fetching and converting (`weights/weights.py`, `embedder/preparation.py`).
 """
@@ -81,9 +80,7 @@ def start_or_attach(
             return stack, True
     stack = require_stack(settings)
     _ensure_same_models(settings, stack)
-    display.log(
-        f"the stack is already running (supervisor pid {stack.identity.pid}); this command uses it"
-    )
+    display.log(f"using the stack that is already running (supervisor pid {stack.identity.pid})")
     return stack, False
 
 
@@ -94,7 +91,7 @@ def prepare_imports(stack: Stack, *, display: ProgressDisplay) -> None:
         TwinError: the embedder cannot be prepared, or a service did not start.
     """
     page = make_link(stack.settings, urls(stack.settings)["chat"])
-    display.log(f"your page, available as soon as the posts can be quoted: {page}", style="bold")
+    display.log(f"your page, available once the posts can be quoted: {page}", style="bold")
     _prepare(stack, EMBEDDER, display=display)
     _start_programs(stack, AFTER_EMBEDDER)
     wait_for_services(stack, IMPORT_SERVICES, display=display)
@@ -151,7 +148,7 @@ def _ensure_same_models(settings: Settings, stack: Stack) -> None:
             raise TwinError(
                 f"use {requested_value} as {name.replace('_', ' ')}",
                 found=f"the running stack uses {current_value}",
-                next_step="run `twin stop`, then `twin up` with the new one",
+                next_step="run `twin stop`, then `twin up` again",
             )
 
 
@@ -208,7 +205,7 @@ def require_stack(settings: Settings) -> Stack:
     has_crashed = record is not None and record.supervisor is not None
     raise TwinError(
         f"find the running stack of {settings.home}",
-        found="the stack ended without `twin stop`" if has_crashed else "none runs",
+        found="the stack ended without `twin stop`" if has_crashed else "no stack is running",
         next_step="start it with `twin up`",
     )
 

@@ -1,6 +1,6 @@
 """Show the running programs and the served versions (`twin status`), and wait for a verdict.
 
-Scope: one check of the stack, which takes half a second, and `--wait`.
+Scope: reading the status, which takes half a second, and `--wait`.
 Out of scope: the meaning of an outcome (`outcome.py`), and the quality of an author's answers
 (`author_quality.py`).
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NOT_RUNNING_EXIT_CODE = 1
 # A program that exited within this time and runs again may soon exit again. During training, the
-# chat page takes 40 s for its imports.
+# chat page needs 40 s for its imports before it can fail.
 RECENT_EXIT_S = 60.0
 # Programs by module that a host may run without a stack (a container with one role).
 PROGRAM_BY_MODULE = {
@@ -118,7 +118,7 @@ def collect_status(settings: Settings) -> StackStatus:
 
 
 def _quality_lines(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Return the lines by author; without a state store, return none and load no SQL library."""
+    """Return the lines by author; without a state store, return none and import no SQL library."""
     if not settings.state_url and not (settings.home / "state.sqlite").exists():
         return {}
     from twin_cli.commands.author_quality import quality_lines
@@ -134,7 +134,11 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print_json(data=document)
         return 0 if status.running else NOT_RUNNING_EXIT_CODE
     if not status.running:
-        state = "ended without `twin stop`; `twin up` recovers" if status.crashed else "not running"
+        state = (
+            "ended without `twin stop`; run `twin up` to recover it"
+            if status.crashed
+            else "not running"
+        )
         console.print(f"{status.home}: {state}", markup=False)
     elif not status.urls:
         roles = ", ".join(program.name for program in status.programs)
@@ -191,7 +195,7 @@ def run_line(run: RunningRun) -> str:
 
     timing_text = f"running for {format_duration(run.seconds)}"
     if run.left_s is not None:
-        timing_text += f", about {format_duration(run.left_s)} left of this step"
+        timing_text += f", about {format_duration(run.left_s)} left in this step"
     line = "  ".join(filter(None, (run.step, run.detail, timing_text)))
     return f"{' '.join(filter(None, (run.job, run.author)))}: {line}"
 
@@ -225,11 +229,11 @@ def outbox_lines(outbox: dict[str, Any]) -> list[str]:
         lines.append(f"outbox: {outbox['problem']}")
     if outbox["dropped_traces"]:
         lines.append(
-            f"outbox: {format_count(outbox['dropped_traces'], 'trace')} dropped to free space, "
-            f"oldest first"
+            f"outbox: the oldest {format_count(outbox['dropped_traces'], 'trace')} dropped to free "
+            "space"
         )
     if outbox["refused"]:
-        lines.append(f"outbox: {outbox['refused']:,} rejected by the trace store, kept")
+        lines.append(f"outbox: {outbox['refused']:,} rejected by the trace store and kept")
     return lines
 
 

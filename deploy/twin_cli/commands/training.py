@@ -1,8 +1,7 @@
 """Run stage 5 of `twin up`: decide whether to train, train, and show the verdict.
 
-Scope: the decision and the display.
-Out of scope: training and gate themselves (`twin_assets`), and the meaning of a run's end
-(`outcome.py`).
+Scope: the decision and the messages.
+Out of scope: training and the gate (`twin_assets`), and the meaning of a run's end (`outcome.py`).
 """
 # pyright: strict
 
@@ -24,7 +23,7 @@ from twin_cli.commands.outcome import (
     RELEASE_ASSET,
     RETRAIN,
     TRAINING_DISABLED_REASON,
-    StackOutcome,
+    OutcomeCode,
     TrainingOutcome,
     build_untrained_result,
     determine_run_result,
@@ -55,8 +54,8 @@ class TrainingPlan:
     """The plan of `twin up` for stage 5.
 
     Attributes:
-        kind: `train`, or the reason not to train: the user declined, the corpus is too small, or a
-            verdict already exists (an import alone causes no retraining).
+        kind: `train`, or the reason not to train: the user declined (`not_wanted`), the corpus is
+            `too_small`, or a verdict exists (`judged`; an import alone causes no retraining).
         result: the outcome if nothing is trained.
     """
 
@@ -86,7 +85,7 @@ def plan_training(
         retrain: True with `--retrain`, which trains even if a verdict exists.
     """
     recorded_outcome = read_recorded_result(settings, author)
-    is_judged = recorded_outcome is not None and recorded_outcome.outcome is not StackOutcome.FAILED
+    is_judged = recorded_outcome is not None and recorded_outcome.outcome is not OutcomeCode.FAILED
     if is_judged and not retrain:
         return TrainingPlan("judged", recorded_outcome)
     if not is_enabled:
@@ -118,43 +117,41 @@ def train(stack: Stack, author: str, *, display: ProgressDisplay) -> TrainingOut
         dagster, run_id, display=display, title="train", stack=stack, until_asset=RELEASE_ASSET
     )
     if followed_run.run.status == "CANCELED":
-        ensure_alive(stack)  # `twin stop` cancels runs first, so it may be the cause
+        ensure_alive(stack)  # `twin stop` may be the cause, because it cancels runs first
     display.log_detail(f"training, gate and release took {format_duration(followed_run.seconds)}")
     result = determine_run_result(stack.settings, author, followed_run)
     report_result(result, display=display)
     show_voice(stack.settings, result, display=display)
-    if result.outcome is StackOutcome.FAILED:
+    if result.outcome is OutcomeCode.FAILED:
         display.log(f"see {urls(stack.settings)['dagster']}/runs/{followed_run.run.run_id}")
     record_finished(stack.settings, author)
     if followed_run.is_unfinished:
-        display.log(
-            "the rest of the gate's report follows; a claim that fails reverses the release"
-        )
+        display.log("the rest of the gate's report follows; a failed claim reverses the release")
     return result
 
 
 def record_finished(settings: Settings, author: str) -> None:
-    """Record in the author's progress that the outcome of the training was shown."""
+    """Record in the author's progress that the outcome of training has been shown."""
     progress = read_progress(settings, author)
     write_progress(settings, author, replace(progress, training="finished"))
 
 
 def report_result(result: TrainingOutcome, *, display: ProgressDisplay) -> None:
-    """Show the verdict and the outcome, and the next step unless the outcome is a success."""
+    """Show the verdict and the outcome, and after a failure or refusal also the next step."""
     if result.verdict is not None:
         display.log(verdict_line(result.verdict))
         for claim in result.verdict.claims:
             display.log_detail(f"{claim.name}: {claim.detail}")
-    if result.outcome is StackOutcome.TUNED and result.version is not None:
+    if result.outcome is OutcomeCode.TUNED and result.version is not None:
         display.log(f"released: v{result.version.version} answers now", style="bold green")
         return
-    if result.outcome is StackOutcome.TUNED:
+    if result.outcome is OutcomeCode.TUNED:
         display.log(f"on trial; {result.fallback_description} keeps answering", style="bold green")
         for reason in result.reasons:
             display.log_detail(reason)
-        display.log("next: nothing; the trial goes on by itself, see `twin versions`")
+        display.log("next: nothing; the trial continues automatically, see `twin versions`")
         return
-    summary = "not released" if result.outcome is StackOutcome.REFUSED else "the training failed"
+    summary = "not released" if result.outcome is OutcomeCode.REFUSED else "the training failed"
     if result.reasons == (TRAINING_DISABLED_REASON,):
         summary = "not trained"
     display.log(
@@ -162,7 +159,7 @@ def report_result(result: TrainingOutcome, *, display: ProgressDisplay) -> None:
     )
     is_refused = result.verdict is not None and result.verdict.outcome != "passed"
     for reason in result.reasons:
-        # A refusal's reasons only repeat the claims above, with figures.
+        # The reasons for a refusal repeat the claims above, with figures.
         (display.log_detail if is_refused else display.log)(reason)
     display.log(next_step(result))
 
@@ -178,7 +175,7 @@ def report_completed_gate(
     Returns:
         The result to pass to the next call, or None if the report is complete.
     """
-    if result.outcome is not StackOutcome.TUNED or result.verdict is None:
+    if result.outcome is not OutcomeCode.TUNED or result.verdict is None:
         return None
     known_verdict = result.verdict
     registry = open_registry(settings)
@@ -206,7 +203,7 @@ def report_completed_gate(
 
 
 def show_voice(settings: Settings, result: TrainingOutcome, *, display: ProgressDisplay) -> None:
-    """Plot how the author, the base model and the tuned model write, from the gate's report."""
+    """Plot the styles of the author, the base model and the tuned model, from the gate's report."""
     if result.verdict is None or not display.verbose:
         return
     verdict = result.verdict
@@ -214,13 +211,13 @@ def show_voice(settings: Settings, result: TrainingOutcome, *, display: Progress
         settings.checkpoints_dir, verdict.author, verdict.checkpoint
     )
     if voice is not None:
-        display.log("a plot of the voice is beside the gate's report")
+        display.log("a plot of these styles is stored beside the gate's report")
         display.show(Text("\n".join(render_bars(voice))))
 
 
 def next_step(result: TrainingOutcome) -> str:
     """Return the next step for an outcome that is not a success."""
-    if result.outcome is StackOutcome.FAILED:
+    if result.outcome is OutcomeCode.FAILED:
         return "next: correct the cause and run `twin up --retrain`"
     if any(CONSENT_WAIT in reason for reason in result.reasons):
         return "next: ask the author, then `twin up --consent`"
@@ -232,14 +229,14 @@ def next_step(result: TrainingOutcome) -> str:
             "quotations answer meanwhile"
         )
     return (
-        "next: add posts or name a larger --base-model and run `twin up --retrain`; or release it "
-        "by hand with `twin release VERSION --reason TEXT`"
+        "next: add posts or name a larger --base-model and run `twin up --retrain`; or release the "
+        "version manually with `twin release VERSION --reason TEXT`"
     )
 
 
 def report_untrained(
     plan: TrainingPlan, *, display: ProgressDisplay, answer_model: ModelVersion | None = None
-) -> StackOutcome:
+) -> OutcomeCode:
     """Show stage 5 if nothing is trained.
 
     Args:

@@ -1,6 +1,6 @@
 """Run `twin up`: turn a folder of posts into a tuned twin behind one endpoint, in six stages.
 
-Scope: the order of the stages, and the effects of Ctrl-C and failures in each stage.
+Scope: the order of the stages, and the effects of Ctrl-C and of failures in each stage.
 Out of scope: the work of a stage (the other modules of this package).
 """
 # pyright: strict
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from twin_cli.commands.answer_models import sync_answer_model
 from twin_cli.commands.author_progress import (
     AuthorProgress,
-    fingerprint,
+    compute_fingerprint,
     read_progress,
     write_progress,
 )
@@ -39,8 +39,8 @@ from twin_cli.commands.machine_stage import (
     resolve_recipe_name,
     show_machine,
 )
-from twin_cli.commands.opening import page_link
-from twin_cli.commands.outcome import StackOutcome, TrainingOutcome, open_registry
+from twin_cli.commands.outcome import OutcomeCode, TrainingOutcome, open_registry
+from twin_cli.commands.page_commands import page_link
 from twin_cli.commands.presentation import endpoints_lines
 from twin_cli.commands.preview_report import (
     NOTHING_USABLE_EXIT_CODE,
@@ -97,7 +97,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED_EXIT_CODE = 130
 POLL_INTERVAL_S = 0.5
-TURNS_PER_REPORT_CHECK = 10  # polls between two checks whether the gate's report is complete
+POLLS_PER_REPORT_CHECK = 10  # polls between two checks of whether the gate's report is complete
 
 
 @dataclass(frozen=True)
@@ -126,16 +126,16 @@ class UpOptions:
 def run_up(options: UpOptions, *, display: ProgressDisplay | None = None) -> int:
     """Run the stages and return the exit code.
 
-    The code is 0 if the model is tuned, trains in the background (`--detach`) or is not trained as
-    requested. It is 3 if the gate refuses the model, the corpus is too small or no post is usable,
-    4 if import or training fails, and 130 if interrupted before the last stage.
+    The code is 0 if the model is tuned, if it trains in the background (`--detach`), or if training
+    was declined (`--no-train`). It is 3 if the gate refuses the model, the corpus is too small or
+    no post is usable, 4 if import or training fails, and 130 after an interrupt before stage 6.
 
     Raises:
-        TwinError: a stage failed before anything was served. All processes started by this call
+        TwinError: a stage failed before anything was served. All processes that this call started
             have ended.
     """
     if options.path is not None:
-        resolve_source(options.path)  # before any other check
+        resolve_source(options.path)  # report a missing path before any other check
     settings = settings_for_options(options)
     if options.answer_model not in {"", NO_MODEL}:
         named_model = resolve_name(options.answer_model, key=settings.answer_model_key)
@@ -163,10 +163,9 @@ def _handle_interrupt(command: _UpCommand) -> int:
     if not command.started and find_stack(command.settings) is not None:
         command.display.log("interrupted; the stack was already running and continues")
         return exit_code
+    # A second Ctrl-C must not leave processes running.
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(
-            signal_number, signal.SIG_IGN
-        )  # a second Ctrl-C must not leave processes running
+        signal.signal(signal_number, signal.SIG_IGN)
     command.display.log("stopping …")
     end_stack(command.settings, log=command.display.log)
     command.display.log("everything that this command started has ended")
@@ -174,7 +173,7 @@ def _handle_interrupt(command: _UpCommand) -> int:
 
 
 def settings_for_options(options: UpOptions) -> Settings:
-    """Return the environment's settings, overridden by this home's last start, then by flags."""
+    """Return the environment's settings, overridden by the home's last start, then by options."""
     settings = restore_last_settings(load_settings(options.home))
     flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
     for name in ("base_model", "embedder"):
@@ -204,7 +203,7 @@ class _UpCommand:
         self._preflight()
         subject, progress = self._preview_posts()
         if not progress.kept and not progress.fingerprint:
-            self.display.log("no post can be used: see the reasons above", style="bold red")
+            self.display.log("no post is usable; see the reasons above", style="bold red")
             return NOTHING_USABLE_EXIT_CODE
         previous_model = subject.author.answer_model
         subject = self._apply_recipe(self._apply_options(subject))
@@ -229,11 +228,11 @@ class _UpCommand:
                 stack, subject, progress, plan, run_id=run_id, source_fingerprint=source_fingerprint
             )
         except TwinError as error:
-            ensure_alive(stack)  # if the stack has ended, that explains the error
+            ensure_alive(stack)  # if the stack has ended, report that instead
             if not stays_in_foreground:
                 raise
             self.display.log(str(error), style="bold red")
-            exit_code = int(StackOutcome.FAILED)
+            exit_code = int(OutcomeCode.FAILED)
         self._show_endpoints(stack, subject)
         self.exit_code = exit_code
         if stays_in_foreground:
@@ -279,9 +278,8 @@ class _UpCommand:
             self.settings, display=self.display, requested_ports=self._requested_ports()
         )
         prepare_imports(stack, display=self.display)
-        source_fingerprint = fingerprint(
-            subject.author, self.settings
-        )  # before the import, so that later changes are imported next time
+        # Computed before the import, so that later changes are imported next time.
+        source_fingerprint = compute_fingerprint(subject.author, self.settings)
         run_id = ""
         if self.preview is not None:
             run_id = launch_import(stack, subject.slug, display=self.display)
@@ -314,7 +312,7 @@ class _UpCommand:
             f"{name} {format_duration(duration_s)}"
             for name, duration_s in self.display.stage_seconds.items()
         )
-        self.display.log_detail(f"where the time went: {timing_text}")
+        self.display.log_detail(f"durations: {timing_text}")
 
     def _apply_recipe(self, subject: AuthorToServe) -> AuthorToServe:
         """Return the subject with a recipe from the options, the author's file or the machine."""
@@ -346,7 +344,7 @@ class _UpCommand:
 
         Args:
             run_id: the import's run id, or empty if nothing has changed since the last import.
-            source_fingerprint: the `fingerprint` before the import.
+            source_fingerprint: the result of `compute_fingerprint` before the import.
         """
         endpoints = publish_endpoints(stack, first_author=subject.slug)
         self.display.begin_stage(4, "first answers, word for word from the posts")
@@ -369,7 +367,7 @@ class _UpCommand:
         self.display.begin_stage(5, "train, gate, release")
         if not plan.will_train:
             outcome = report_untrained(plan, display=self.display, answer_model=self.answer_model)
-            return 0 if plan.kind == "not_wanted" else int(outcome)  # as requested
+            return 0 if plan.kind == "not_wanted" else int(outcome)
         if self.options.detach:
             start_training(stack, subject.slug, display=self.display)
             wait_command = format_command("status --wait", home=self.settings.home)
@@ -383,7 +381,8 @@ class _UpCommand:
     def _show_page(self, stack: Stack) -> None:
         """Print the page's link, or only the error if the page does not start."""
         try:
-            with self.display.report_waits("the page starts"):  # 4 s, or 40 s during training
+            # The page takes 4 s, or 40 s during training.
+            with self.display.report_waits("starting the page"):
                 link = page_link(stack, "chat")
         except StackEndedError:
             raise
@@ -402,7 +401,7 @@ class _UpCommand:
         ]
 
     def _preflight(self) -> None:
-        """Run stage 1, and check early for conditions that would make later stages fail."""
+        """Run stage 1, and check for conditions that would make later stages fail."""
         from twin_resources.observability.langfuse.connection import trace_store
 
         self.display.begin_stage(1, "preflight")
@@ -412,7 +411,7 @@ class _UpCommand:
             answer_model=self.options.answer_model,
             recipe=self.options.recipe,
         )
-        trace_store(self.settings, Secrets("", "", "", ""))  # refuses partial Langfuse settings
+        trace_store(self.settings, Secrets("", "", "", ""))  # raises if Langfuse is partly set
         # Without a database driver or server, every process would fail. With an empty store, every
         # version would be missing.
         if self.settings.state_url or self.settings.policy_path.exists():
@@ -425,7 +424,7 @@ class _UpCommand:
             self.options.include,
         )
         progress = read_progress(self.settings, subject.slug)
-        if progress.fingerprint and progress.fingerprint == fingerprint(
+        if progress.fingerprint and progress.fingerprint == compute_fingerprint(
             subject.author, self.settings
         ):
             self.display.log(
@@ -443,11 +442,9 @@ class _UpCommand:
             display=self.display,
             is_interactive=is_interactive_terminal() and not self.options.dry_run,
         )
-        progress = read_progress(
-            self.settings, subject.slug
-        )  # includes the answers to `add_aliases`
+        progress = read_progress(self.settings, subject.slug)  # with the answers to `add_aliases`
         if reason := too_small_reason(preview.kept, preview.accepted.words):
-            self.display.log(f"too small to train on: {reason}", style="yellow")
+            self.display.log(f"too little text for training: {reason}", style="yellow")
         self.preview = preview
         if preview.embedder != self.settings.embedder:
             self.display.log(f"embedder {preview.embedder}: most posts are not in English")
@@ -466,7 +463,7 @@ class _UpCommand:
         try:
             for poll_number in count():
                 ensure_alive(stack)
-                if self.training_result is not None and poll_number % TURNS_PER_REPORT_CHECK == 0:
+                if self.training_result is not None and poll_number % POLLS_PER_REPORT_CHECK == 0:
                     self.training_result = report_completed_gate(
                         stack.settings, self.training_result, display=self.display
                     )
@@ -482,9 +479,8 @@ def _interrupt_on_signals() -> None:
         raise KeyboardInterrupt
 
     for signal_number in (signal.SIGTERM, signal.SIGHUP):
-        if (
-            signal.getsignal(signal_number) is not signal.SIG_IGN
-        ):  # `nohup` deliberately ignores SIGHUP
+        # `nohup` deliberately ignores SIGHUP.
+        if signal.getsignal(signal_number) is not signal.SIG_IGN:
             signal.signal(signal_number, interrupt)
 
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from twin_cli.commands.answer_models import require_consent, sync_answer_model
 from twin_cli.commands.author_progress import AuthorProgress
-from twin_cli.commands.outcome import StackOutcome, open_registry, read_recorded_result
+from twin_cli.commands.outcome import OutcomeCode, open_registry, read_recorded_result
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.status import collect_status
 from twin_cli.commands.training import plan_training, report_result
@@ -94,13 +94,13 @@ def test_an_answer_model_does_not_count_as_a_training(
 @pytest.mark.parametrize(
     ("to", "outcome", "expected"),
     [
-        ("shadow", StackOutcome.TUNED, "on trial against v1: 30 of about 80 pairs"),
-        ("parked", StackOutcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
-        ("rolled_back", StackOutcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
+        ("shadow", OutcomeCode.TUNED, "on trial against v1: 30 of about 80 pairs"),
+        ("parked", OutcomeCode.REFUSED, "not beaten v1: 30 of about 80 pairs"),
+        ("rolled_back", OutcomeCode.REFUSED, "not beaten v1: 30 of about 80 pairs"),
     ],
 )
 def test_a_passed_version_is_reported_with_its_trial(
-    settings: Settings, registry: Registry, to: str, outcome: StackOutcome, expected: str
+    settings: Settings, registry: Registry, to: str, outcome: OutcomeCode, expected: str
 ) -> None:
     register(registry, "h2")
     record_verdict(registry, "h2")
@@ -126,7 +126,7 @@ def test_a_refused_version_replaces_nothing(settings: Settings, registry: Regist
     record_verdict(registry, "h2", "failed")
     result = read_recorded_result(settings, "ada")
     assert result is not None
-    assert result.outcome is StackOutcome.REFUSED
+    assert result.outcome is OutcomeCode.REFUSED
     assert result.fallback_description.startswith("the answer model (v1")
 
 

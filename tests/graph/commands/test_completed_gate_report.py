@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.outcome import StackOutcome, TrainingOutcome, open_registry
+from twin_cli.commands.outcome import OutcomeCode, TrainingOutcome, open_registry
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.training import report_completed_gate
 
@@ -32,7 +32,7 @@ def verdict(*claims: GateClaim, checkpoint: str = "h1") -> Verdict:
 def record_release(registry: Registry) -> TrainingOutcome:
     first_verdict = verdict(FIRST)
     registry.record_verdict(first_verdict)
-    return TrainingOutcome(StackOutcome.TUNED, first_verdict)
+    return TrainingOutcome(OutcomeCode.TUNED, first_verdict)
 
 
 def report(settings: Settings, outcome: TrainingOutcome) -> tuple[TrainingOutcome | None, str]:
@@ -73,4 +73,4 @@ def test_a_reversed_release_is_reported_with_its_claims(settings: Settings) -> N
 
 
 def test_a_refused_version_has_no_report_to_wait_for(settings: Settings) -> None:
-    assert report(settings, TrainingOutcome(StackOutcome.REFUSED)) == (None, "")
+    assert report(settings, TrainingOutcome(OutcomeCode.REFUSED)) == (None, "")

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from twin_cli.commands.console import make_console
 from twin_cli.commands.doctor import machine_findings, stack_findings, stores
-from twin_cli.commands.doctor.examination import run_checks, run_doctor
+from twin_cli.commands.doctor.doctor_command import run_checks, run_doctor
 from twin_cli.commands.doctor.findings import Diagnostic, run_check
 
 from tests.documented import documented, shape
@@ -130,7 +130,7 @@ def test_packages_are_compared_with_the_declared_versions(
     monkeypatch.setattr(metadata, "version", version)
     finding = single(machine_findings.check_packages(home))
     assert finding.verdict == "fail"
-    assert "dagster 1.10.0, wanted " in finding.found
+    assert "dagster 1.10.0 instead of " in finding.found
     assert "polars is missing" in finding.found
 
 
@@ -452,4 +452,4 @@ def test_a_crashed_stack_is_distinguished_from_one_that_never_ran(home: Settings
     }
     replace_file(home.home / "supervisor" / "stack.json", json.dumps(record))
     finding = single(stack_findings.check_stack(home, None))
-    assert (finding.verdict, finding.remedy) == ("fail", "`twin up` recovers it")
+    assert (finding.verdict, finding.remedy) == ("fail", "run `twin up` to recover it")

@@ -160,7 +160,7 @@ def test_a_lowered_floor_is_recorded_with_actor_and_reason(
     with pytest.raises(TwinError, match="no reason"):
         run_lower_floor(home, author="", reason=" ", console=console)
     assert run_lower_floor(home, author="", reason="students read it", console=console) == 0
-    assert "0 values so far no longer count. Every stream is certified again" in output_of(console)
+    assert "0 values so far no longer count. Each stream is certified again" in output_of(console)
     with registry.state.read_transaction() as connection:
         [row] = connection.execute(sa.select(lowered_floors)).all()
     assert (row.author, row.after_sequence, row.reason) == ("ada", 0, "students read it")

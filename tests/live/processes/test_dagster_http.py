@@ -19,7 +19,7 @@ import psutil
 import pytest
 from rich.console import Console
 from twin_cli.commands.author_progress import read_progress
-from twin_cli.commands.outcome import StackOutcome
+from twin_cli.commands.outcome import OutcomeCode
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.retrain_command import REQUEST_SENSOR, run_retrain
 from twin_cli.commands.runs import follow_run, launch_or_join
@@ -273,7 +273,7 @@ def test_a_run_that_forgetting_ended_is_started_again(
         dagster.end_run(active[0].run_id)
         ended = followed.result(timeout=120)
     assert ended.run.run_id == active[0].run_id != run_id
-    assert f"`twin forget` ended the run; it begins again as {ended.run.run_id[:8]}" in output(
+    assert f"`twin forget` ended the run; it was restarted as {ended.run.run_id[:8]}" in output(
         display
     )
     last = follow_run(dagster, run_id, display=display, title="train", stack=stack, previous=ended)
@@ -335,7 +335,7 @@ def test_retrain_waits_for_the_run(
         fulfil_request(state, dagster, "cleo")
         code = command.result(timeout=120)
     state.close()
-    assert code == StackOutcome.FAILED  # the small steps succeed but store no verdict
+    assert code == OutcomeCode.FAILED  # the small steps succeed but store no verdict
     assert "checkpoint done" in output(display)
     assert read_progress(settings, "cleo").training == "finished"
 

@@ -506,5 +506,5 @@ def test_a_start_removes_other_users_permissions_from_the_home(
     assert [path.name for path in paths if path.exists() and path.stat().st_mode & 0o077] == []
     folders = (home.home, home.logs_dir, home.home / "dagster", home.home / "supervisor")
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
-    assert not [line for line in lines if "others can read" in line]
+    assert not [line for line in lines if "other users can read" in line]
     (process_logs / "made").write_text("\n".join(map(str, paths)))

@@ -66,7 +66,7 @@ def answer_questions(
 def test_yes_is_noted_and_counted_anew(home: Settings, folder: Path) -> None:
     author, preview, questions, output = answer_questions(home, folder, ["maybe", " Yes"])
     assert author.aliases == ("Maud Ek",)
-    assert questions[0].startswith("Maud Ek signed 3 posts. Is that another name of Ann Lee?")
+    assert questions[0].startswith("Maud Ek signed 3 posts. Is that another name for Ann Lee?")
     assert "is not an answer; type yes or no" in questions[1]
     assert (preview.kept, preview.unclaimed) == (4, {})
     assert "aliases = ['Maud Ek']" in output

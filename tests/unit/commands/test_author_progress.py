@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twin_cli.commands.author_progress import (
     AuthorProgress,
-    fingerprint,
+    compute_fingerprint,
     read_progress,
     write_progress,
 )
@@ -48,19 +48,19 @@ def test_the_fingerprint_follows_bytes_names_and_embedder(home: Settings, tmp_pa
     post.write_text("one")
     image.write_bytes(b"12")
     author = Author(slug="a", name="A", sources=(str(folder),))
-    first = fingerprint(author, home)
-    assert fingerprint(author, home) == first
+    first = compute_fingerprint(author, home)
+    assert compute_fingerprint(author, home) == first
 
     times = (post.stat().st_atime_ns, post.stat().st_mtime_ns)
     post.write_text("two")  # the same size and modification time
     os.utime(post, ns=times)
-    edited = fingerprint(author, home)
+    edited = compute_fingerprint(author, home)
     post.rename(folder / "b.md")
-    renamed = fingerprint(author, home)
+    renamed = compute_fingerprint(author, home)
     image.write_bytes(b"123")
-    other_image = fingerprint(author, home)
-    other_embedder = fingerprint(author, home.model_copy(update={"embedder": "x"}))
-    other_name = fingerprint(replace(author, aliases=("B",)), home)
+    other_image = compute_fingerprint(author, home)
+    other_embedder = compute_fingerprint(author, home.model_copy(update={"embedder": "x"}))
+    other_name = compute_fingerprint(replace(author, aliases=("B",)), home)
     assert len({first, edited, renamed, other_image, other_embedder, other_name}) == 6
 
 
@@ -68,6 +68,6 @@ def test_a_source_may_be_one_file_or_have_gone(home: Settings, tmp_path: Path) -
     post = tmp_path / "a.md"
     post.write_text("one")
     author = Author(slug="a", name="A", sources=(str(post),))
-    there = fingerprint(author, home)
+    there = compute_fingerprint(author, home)
     post.unlink()
-    assert fingerprint(author, home) != there
+    assert compute_fingerprint(author, home) != there

@@ -45,5 +45,5 @@ def test_status_tells_what_waits_and_why(home: Settings) -> None:
     assert first.startswith("outbox: waiting for the trace store for ")
     assert rest == [
         "outbox: HTTP 503: away",
-        "outbox: 1 rejected by the trace store, kept",
+        "outbox: 1 rejected by the trace store and kept",
     ]

@@ -53,7 +53,7 @@ def test_a_key_is_made_listed_and_revoked(
     monkeypatch.setenv("COLUMNS", "70")
     assert "…" not in run_keys(capsys, "list"), "long cells must wrap"
     assert run_keys_json(capsys, "revoke", "my site") == {"revoked": "my site"}
-    assert "no keys besides the two of this home" in run_keys(capsys, "list")
+    assert "no keys except the two of this home" in run_keys(capsys, "list")
     assert "twin keys list" in run_keys(capsys, "revoke", "my site", code=1)
 
 

@@ -46,7 +46,7 @@ def test_without_a_program_it_says_which_there_are(logged: Settings) -> None:
 
 
 def test_what_is_not_there_is_named_with_what_is(logged: Settings, tmp_path: Path) -> None:
-    with pytest.raises(TwinError, match=r"logs of gateway, models in .*name one of them"):
+    with pytest.raises(TwinError, match=r"has logs of gateway, models.*name one of these"):
         run_logs(logged, "gatewy", lines=5, follow=False, write=print)
     with pytest.raises(TwinError, match="name one: gateway, models"):
         run_logs(logged, "", lines=5, follow=True, write=print)

@@ -6,7 +6,7 @@ import io
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.outcome import StackOutcome, determine_result, refusal_reasons
+from twin_cli.commands.outcome import OutcomeCode, determine_result, refusal_reasons
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.training import show_voice
 
@@ -32,31 +32,31 @@ def verdict(outcome: Finding, *claims: GateClaim) -> Verdict:
 @pytest.mark.parametrize(
     ("status", "finding", "fresh", "released", "refused", "expected"),
     [
-        ("SUCCESS", "passed", True, True, (), StackOutcome.TUNED),
-        ("SUCCESS", "passed", False, True, (), StackOutcome.TUNED),  # the same data, already judged
-        ("FAILURE", "failed", True, False, ("beats_base_model",), StackOutcome.REFUSED),
-        ("FAILURE", "not_decided", True, False, (), StackOutcome.REFUSED),
+        ("SUCCESS", "passed", True, True, (), OutcomeCode.TUNED),
+        ("SUCCESS", "passed", False, True, (), OutcomeCode.TUNED),  # the same data, already judged
+        ("FAILURE", "failed", True, False, ("beats_base_model",), OutcomeCode.REFUSED),
+        ("FAILURE", "not_decided", True, False, (), OutcomeCode.REFUSED),
         (
             "FAILURE",
             "failed",
             True,
             True,
             (),
-            StackOutcome.REFUSED,
+            OutcomeCode.REFUSED,
         ),  # the former version stays released
-        ("FAILURE", None, False, False, ("no_leakage_across_splits",), StackOutcome.REFUSED),
+        ("FAILURE", None, False, False, ("no_leakage_across_splits",), OutcomeCode.REFUSED),
         (
             "FAILURE",
             "passed",
             False,
             True,
             (),
-            StackOutcome.FAILED,
+            OutcomeCode.FAILED,
         ),  # an earlier pass does not hide the failure
-        ("FAILURE", "failed", False, False, (), StackOutcome.FAILED),
-        ("FAILURE", None, False, False, (), StackOutcome.FAILED),
-        ("CANCELED", None, False, False, (), StackOutcome.FAILED),
-        ("SUCCESS", "passed", True, False, (), StackOutcome.FAILED),  # nothing was released
+        ("FAILURE", "failed", False, False, (), OutcomeCode.FAILED),
+        ("FAILURE", None, False, False, (), OutcomeCode.FAILED),
+        ("CANCELED", None, False, False, (), OutcomeCode.FAILED),
+        ("SUCCESS", "passed", True, False, (), OutcomeCode.FAILED),  # nothing was released
     ],
 )
 def test_the_outcome(
@@ -65,7 +65,7 @@ def test_the_outcome(
     fresh: bool,
     released: bool,
     refused: tuple[str, ...],
-    expected: StackOutcome,
+    expected: OutcomeCode,
 ) -> None:
     ending = determine_result(
         status,
@@ -75,7 +75,7 @@ def test_the_outcome(
         failed_checks=refused,
     )
     assert ending.outcome is expected
-    assert ending.outcome is StackOutcome.TUNED or ending.reasons
+    assert ending.outcome is OutcomeCode.TUNED or ending.reasons
 
 
 def test_a_refusal_says_which_claim_with_its_numbers() -> None:
@@ -83,8 +83,8 @@ def test_a_refusal_says_which_claim_with_its_numbers() -> None:
     passed = GateClaim("template_hash_matches", True, None, None, "")
     reasons = refusal_reasons(verdict("failed", passed, BEATS, undecided))
     assert reasons == [
-        "beats_base_model: refused (33.1, needed 32.4). perplexity of the candidate, of the base",
-        "enough_held_out: not decided (12, needed 30). held-out passages",
+        "beats_base_model: refused (33.1, required 32.4). perplexity of the candidate, of the base",
+        "enough_held_out: not decided (12, required 30). held-out passages",
     ]
     assert refusal_reasons(None, ["no_leakage"]) == ["the check no_leakage failed"]
 

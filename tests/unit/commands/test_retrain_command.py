@@ -22,7 +22,7 @@ REQUEST = RetrainingRequest(3, "ada", "by_hand", "command:mara", "new recipe", 0
 def test_what_is_in_flight_is_named_the_nearest_first() -> None:
     assert find_obstacle(None, [], []) == ""
     assert find_obstacle(RUN, [DECIDED], [REQUEST]) == "run 4bf92f35 is started (new posts)"
-    assert find_obstacle(None, [DECIDED], [REQUEST]).startswith("one was requested (quality)")
+    assert find_obstacle(None, [DECIDED], [REQUEST]).startswith("one is pending (quality)")
     assert find_obstacle(None, [], [REQUEST]) == "request 3 is waiting to start (new recipe)"
 
 

@@ -68,9 +68,9 @@ def store_answers(home: Settings, *rows: tuple[str, str, str]) -> None:
 def test_without_a_paid_model_it_says_so(
     mara: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "there is no paid model" in run_routing(capsys)
+    assert "no paid model is configured" in run_routing(capsys)
     assert run_routing_json(capsys)["paid_model"] == ""
-    assert "there is no paid model" in run_routing(capsys, "try", "Why oil?", code=1)
+    assert "no paid model is configured" in run_routing(capsys, "try", "Why oil?", code=1)
 
 
 def test_without_a_policy_it_says_what_labels_cost(
@@ -78,11 +78,11 @@ def test_without_a_policy_it_says_what_labels_cost(
 ) -> None:
     shown = run_routing(capsys)
     assert shown.startswith("Mara: routing does not pay below 219 questions a day")
-    assert "nothing is routed" in shown
+    assert "no question is routed" in shown
     assert "at least 179 labels" in shown
     assert "TWIN_LABEL_BUDGET_PER_MONTH" in shown
     assert run_routing_json(capsys)["point"] is None
-    assert "nothing is routed" in run_routing(capsys, "try", "Why oil?", code=1)
+    assert "no question is routed" in run_routing(capsys, "try", "Why oil?", code=1)
     assert "route a question" in run_routing(capsys, "try", code=1)
     write_author(paying, Author("mara", "Mara", paid=False))
     assert "paid = false" in run_routing(capsys)

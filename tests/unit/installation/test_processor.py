@@ -78,7 +78,7 @@ def test_the_recipe_is_reported_with_its_reason_before_training(
     assert "recipe smollm2-135m-cpu: base model of 135M" in small
     assert "at most 100,000 tokens" in small
     with_reason = report("no bf16", recipe=RECIPE_WITHOUT_BF16)
-    assert "fp32: no bf16; noted in the author's file; at most 70,000 tokens" in with_reason
+    assert "fp32: no bf16; saved in the author's file; at most 70,000 tokens" in with_reason
     assert "smollm2-135m-demo: set in the author's file" in report(recipe="smollm2-135m-demo")
     assert "recipe 1b-cpu: base model of 8B, no GPU" in report(base_model="owner/model-8B")
     assert "once the base model is prepared" in report(base_model="gpt2")

@@ -19,14 +19,14 @@ from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
 
 RECIPE = "smollm2-135m-demo"
-ANSWER_TOKENS = 40  # the reader gives the full score for twelve or more new words
+ANSWER_TOKENS = 40  # enough for the twelve new words that the full score requires
 CONTEXT_TOKENS = 256  # two full chunks; reading 400 tokens takes two thirds of an answer's time
 # With one or two readers, the loop takes months, but the demo must take minutes. The demo prints
-# each setting; values from the environment take precedence.
+# each setting. Values from the environment take precedence.
 DEMO_SETTINGS: Mapping[str, str] = {
     "TWIN_PACE": "demo",
     "TWIN_AUTO_RETRAIN": "true",
-    "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start training
+    "TWIN_RETRAIN_NEW_POSTS": "1000",  # the arriving posts must not start training
 }
 WITHHELD_POST_COUNT = 3
 # The demo spends no money, regardless of the environment.
@@ -47,9 +47,8 @@ def demo_settings(home: Path | None) -> Settings:
     demo_home_settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     weights = parent_settings.home / "weights"
     if weights.is_dir() and not demo_home_settings.weights_dir.exists():
-        demo_home_settings.weights_dir.symlink_to(
-            weights, target_is_directory=True
-        )  # prepared only once
+        # Shared, so that the weights are prepared only once.
+        demo_home_settings.weights_dir.symlink_to(weights, target_is_directory=True)
     return demo_home_settings
 
 
@@ -85,7 +84,7 @@ def create_demo_author(settings: Settings) -> Author:
 
 
 def release_withheld_posts(settings: Settings) -> list[str]:
-    """Move the withheld posts to the others and return their names (none if already moved)."""
+    """Move the withheld posts to the other posts and return their names (none if already moved)."""
     names: list[str] = []
     folder = _dated_posts(posts_folder(settings))[0].parent
     for post in _dated_posts(withheld_posts_folder(settings)):

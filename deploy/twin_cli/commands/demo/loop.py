@@ -1,4 +1,4 @@
-"""Run `twin demo-loop`: close the loop once with a simulated reader and a broken service.
+"""Run `twin demo-loop`: run the loop once with a simulated reader and a broken service.
 
 Scope: the order of the steps, and waiting for the sensor and Dagster.
 Out of scope: decisions (made by the sensor, the gate and the trial), the reader's rule
@@ -39,7 +39,7 @@ from twin_cli.commands.demo.receipt import (
     write_receipt,
 )
 from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.outcome import RETRAIN, StackOutcome, open_registry, refusal_reasons
+from twin_cli.commands.outcome import RETRAIN, OutcomeCode, open_registry, refusal_reasons
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import follow_run
 from twin_cli.commands.services import publish_endpoints, require_stack
@@ -65,13 +65,12 @@ from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.settings import PACES, Settings
 
 STAGE_COUNT = 7
-MAX_BROKEN_SCORES = (
-    200  # if quality falls from .80 to .33, each score multiplies the evidence by 1.1
-)
+# If quality falls from .80 to .33, each score multiplies the evidence by 1.1.
+MAX_BROKEN_SCORES = 200
 STAGING_NOTICE = (
-    "staged: the reader (it asks held-out questions and counts words, a rule that no gate and no "
-    "trial uses), each score a reader of its own; the training on shuffled answers, and prose, "
-    "forced past the gate"
+    "staged: the reader, who asks held-out questions and scores answers by counting words, a rule "
+    "that neither the gate nor a trial uses; a separate reader identity for each score; a training "
+    "run on shuffled answers; and its prose, which is forced past the gate"
 )
 RECOVERY_SCORE_COUNT = 30
 SPOILING_METHOD = "shuffled_answers"
@@ -85,7 +84,7 @@ def run_demo(home: Path | None, *, display: ProgressDisplay | None = None) -> in
     """Run the demo; return 0 if every step happened, else 1. Its stack keeps running.
 
     Raises:
-        TwinError: a step was impossible. The receipt contains the earlier steps.
+        TwinError: a step failed. The receipt contains the earlier steps.
     """
     display = display or ProgressDisplay(stages=STAGE_COUNT)
     settings = demo_settings(home)
@@ -107,7 +106,7 @@ def run_demo(home: Path | None, *, display: ProgressDisplay | None = None) -> in
         write_receipt(path, demo.receipt)
     display.show(receipt_table(demo.receipt))
     display.log(f"receipt: {path}")
-    display.log("the stack stays up; `twin stop` ends it")
+    display.log("the stack keeps running; `twin stop` ends it")
     missing_steps = demo.receipt.missing_steps()
     for step in missing_steps:
         display.log(f"did not happen: {step}", style="bold red")
@@ -145,7 +144,7 @@ class _Demo:
         """Run all steps."""
         pace_text = ", ".join(f"{name}={value}" for name, value in self.receipt.settings.items())
         self.display.log(STAGING_NOTICE)
-        self.display.log(f"these settings make the loop faster than a real one: {pace_text}")
+        self.display.log(f"these settings make the loop faster than in real use: {pace_text}")
         with self._step(1, "a first model, as `twin up` makes it"):
             self._train_first_model()
         self.stack: Stack = require_stack(self.settings)
@@ -166,7 +165,7 @@ class _Demo:
             self._break_service()
         with self._step(4, "quality falls until the sensor fires"):
             read_until_alarm = partial(
-                reader.read, MAX_BROKEN_SCORES, until=lambda: self._alarms() != []
+                reader.read, MAX_BROKEN_SCORES, should_stop=lambda: self._alarms() != []
             )
             rated_answers = self._collect_scores(MAX_BROKEN_SCORES, read_until_alarm)
             self.receipt.broken = _summarize_answers(rated_answers)
@@ -177,7 +176,7 @@ class _Demo:
         with self._step(6, "quality comes back"):
             rated_answers = self._collect_scores(
                 RECOVERY_SCORE_COUNT,
-                partial(reader.read, RECOVERY_SCORE_COUNT, until=lambda: False),
+                partial(reader.read, RECOVERY_SCORE_COUNT, should_stop=lambda: False),
             )
             self.receipt.after = _summarize_answers(rated_answers)
         with self._step(7, "what is shown in the Dagster UI"):
@@ -189,11 +188,11 @@ class _Demo:
         code = run_up(options, display=ProgressDisplay(self.display.console))
         if code == 0:
             code = run_wait(self.settings, author=self.author.slug, timeout_s=None)
-        if code != StackOutcome.TUNED:
+        if code != OutcomeCode.TUNED:
             raise TwinError(
-                "make the first model of the demo",
-                found=f"it ended with exit code {code}",
-                next_step="see the messages above, and the logs in the demo's home",
+                "train the demo's first model",
+                found=f"`twin up` ended with exit code {code}",
+                next_step="see the messages above and the logs in the demo's home",
             )
 
     def _break_service(self) -> None:
@@ -213,9 +212,8 @@ class _Demo:
         for reason in self.receipt.refused:
             self.display.log(f"the gate refuses it: {reason}")
         broken_version = self.registry.versions(self.author.slug)[-1]
-        if (
-            broken_version.state == "candidate"
-        ):  # the blocking checks ended the run before its release
+        # The blocking checks ended the run before the release step.
+        if broken_version.state == "candidate":
             reconcile(
                 self.registry,
                 self.author.slug,
@@ -238,7 +236,7 @@ class _Demo:
         self._wait_until_served(broken_version.version)
 
     def _record_alarm(self) -> None:
-        """Wait for the sensor's alarm and record it; the last scores may still be on their way."""
+        """Wait for the sensor's alarm and record it; the last scores may not have arrived yet."""
         deadline = time.monotonic() + ALARM_TIMEOUT_S
         while not (alarms := self._alarms()):
             ensure_alive(self.stack)
@@ -247,17 +245,15 @@ class _Demo:
                 return
             time.sleep(1.0)
         first_alarm = alarms[0]
-        self.receipt.e_value, self.receipt.threshold = (
-            first_alarm.alarm.e_value,
-            first_alarm.alarm.threshold,
-        )
+        self.receipt.e_value = first_alarm.alarm.e_value
+        self.receipt.threshold = first_alarm.alarm.threshold
         self.receipt.values_to_alarm = first_alarm.alarm.bets
         self.display.log(f"the sensor: {first_alarm.message or 'an alarm'}")
 
     def _follow_retraining(self) -> None:
         if not self._alarms():
             return  # already reported; the step is recorded as missing
-        run = self._wait_for(self._find_quality_run, "the run of the alarm")
+        run = self._wait_for(self._find_quality_run, "the run that the alarm starts")
         self.display.log(f"started by the sensor: {self._run_url(run.run_id)}")
         followed_run = follow_run(
             self.dagster, run.run_id, display=self.display, title="retraining", stack=self.stack
@@ -322,7 +318,7 @@ class _Demo:
         """Show a bar while the reader scores answers, and return the scored answers.
 
         Args:
-            read: a method of the reader with every argument except `on_score` bound.
+            read: a method of the reader with all arguments bound except `on_score`.
         """
         scores: list[float] = []
         with self.display.bar("reading") as bar:
@@ -347,9 +343,9 @@ class _Demo:
         stable_version = self.registry.stable_version(self.author.slug)
         if stable_version is None:
             raise TwinError(
-                "score the first model of the demo",
-                found="no version is stable: the base model answers",
-                next_step="read the gate's verdict above",
+                "score the demo's first model",
+                found="no version is stable, so the base model answers",
+                next_step="see the gate's verdict above",
             )
         return f"v{stable_version.version}"
 
@@ -362,7 +358,7 @@ class _Demo:
                 watches = current_evidence(connection).get(slug, [])
             return any(watch.is_armed and watch.version == version for watch in watches)
 
-        self._wait_for(is_certified, f"the sensor to have certified {version}")
+        self._wait_for(is_certified, f"the sensor to certify {version}")
         self.display.log(f"the sensor has certified {version} by its scores")
 
     def _wait_until_served(self, version: int) -> None:
@@ -388,7 +384,7 @@ class _Demo:
             if time.monotonic() > deadline:
                 raise TwinError(
                     f"wait for {description}",
-                    found=f"nothing within {format_duration(MAX_WORKING_S)}",
+                    found=f"it did not happen within {format_duration(MAX_WORKING_S)}",
                     next_step="see the sensors and runs in the Dagster UI: "
                     f"{urls(self.settings)['dagster']}/overview/sensors",
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from twin_cli.commands.opening import PAGES, can_show_browser, run_open
+from twin_cli.commands.page_commands import PAGES, can_show_browser, run_open
 
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_link, use_link

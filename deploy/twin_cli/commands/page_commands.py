@@ -1,4 +1,4 @@
-"""Open the pages of `twin chat` and `twin open` by link, and start them if necessary.
+"""Run `twin chat` and `twin open`: start a page if necessary, and print or open its link.
 
 Scope: starting the page, waiting for it, creating the link, and detecting a screen.
 Out of scope: the pages (`twin_resources/page`, Dagster).
@@ -84,7 +84,9 @@ def run_open(
     """
     if page not in PAGES:
         raise TwinError(
-            f"open {page!r}", found=f"the pages are {', '.join(PAGES)}", next_step="name one"
+            f"open {page!r}",
+            found=f"the pages are {', '.join(PAGES)}",
+            next_step="name one of them",
         )
     stack = require_stack(settings)
     link = page_link(stack, page)
