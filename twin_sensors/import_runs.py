@@ -1,7 +1,7 @@
 """Query Dagster's records of `import_posts` for the sensor and the schedules that start it.
 
 Scope: queries on the instance that only `import_posts` needs.
-Out of scope: the decisions based on them (`sources/arrivals.py`).
+Out of scope: decisions based on the records (`sources/arrivals.py`).
 """
 
 import dagster as dg
@@ -19,7 +19,7 @@ CHANGE_TAG = "twin/change"
 
 
 class ImportRuns(DagsterRunRecords):
-    """Import runs of one instance. Create one object per tick, because it caches runs in flight."""
+    """The import runs of one instance. Create one object per tick, as it caches runs in flight."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         super().__init__(instance, job="import_posts", key_tag=CHANGE_TAG)
@@ -59,7 +59,7 @@ class ImportRuns(DagsterRunRecords):
     def decide_posts_import(
         self, author: str, known: SourcesState | None, fingerprint: str, *, epoch: int, now: float
     ) -> ImportDecision:
-        """Decide as `decide_import` does, without querying the instance for a settled state."""
+        """Call `decide_import`, and query the instance only if the known state is not settled."""
         is_settled = known is not None and known.mark == fingerprint and known.settled
         is_imported = not is_settled and self.has_imported(author, fingerprint)
         return self.decide_import(

@@ -3,7 +3,7 @@
 Scope: the code between Dagster and `router/learning_decision.py`.
 Out of scope: the decision, and the work of the job (`jobs.py`).
 
-Only homes with a paid model have this schedule; `routing_policy` also shows routing only there.
+Only homes with a paid model have this schedule, because only there are questions routed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from twin_sensors.schedules import request_runs
     job=learn_routing,
     cron_schedule="15 4 * * *",  # after the night's imports, and before most questions
     description="Starts `learn_routing` for each author whose missing labels fit this month's "
-    "budget, or whose routing policy was fitted for another version, paid model or embedder. Buys "
-    "nothing without TWIN_LABEL_BUDGET_PER_MONTH, or if the labels would not pay back their price.",
+    "budget, or whose routing policy was fitted for another version, paid model or embedder. No "
+    "labels are bought without TWIN_LABEL_BUDGET_PER_MONTH, or if they would not pay off.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def learn_routing_every_night(

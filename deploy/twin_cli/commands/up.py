@@ -128,7 +128,7 @@ def run_up(options: UpOptions, *, display: ProgressDisplay | None = None) -> int
 
     The code is 0 if the model is tuned, if it trains in the background (`--detach`), or if training
     was declined (`--no-train`). It is 3 if the gate refuses the model, the corpus is too small or
-    no post is usable, 4 if import or training fails, and 130 after an interrupt before stage 6.
+    no post is usable, 4 if import or training fails, and 130 if it is interrupted earlier.
 
     Raises:
         TwinError: a stage failed before anything was served. All processes that this call started

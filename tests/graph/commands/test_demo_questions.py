@@ -45,5 +45,5 @@ def test_the_demo_questions_are_held_out(home: Settings) -> None:
 
 def test_too_few_held_out_questions_are_an_error(home: Settings) -> None:
     write_dataset(home, held_out=MIN_QUESTIONS - 1)
-    with pytest.raises(TwinError, match="9 of them"):
+    with pytest.raises(TwinError, match="only 9 questions"):
         held_out_questions(home, "ada")

@@ -52,7 +52,7 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors import canary_verdict, launchable_runs, reference_training
-from twin_sensors.compaction import tidy_author, tidy_tables
+from twin_sensors.compaction import compact_author, tidy_tables
 from twin_sensors.import_schedules import (
     import_all_posts_every_night,
     import_changed_feeds_every_hour,
@@ -447,5 +447,5 @@ def test_an_unreadable_table_does_not_block_the_tidying_of_others(world: Home) -
     description = data.user_failure_data.description if data.user_failure_data else ""
     assert all(f"bob/{name}: " in (description or "") for name in TABLES)
     # Bob's intact table was merged like those of the others.
-    assert [tidy_author(tables, slug).merged for slug in AUTHORS] == [0, 0, 0]
+    assert [compact_author(tables, slug).merged for slug in AUTHORS] == [0, 0, 0]
     assert [tables.compact("words", slug).fragments for slug in AUTHORS] == [1, 1, 1]

@@ -280,7 +280,7 @@ def test_an_overlong_tick_is_resumed(
         world.author(slug, folder)
     assert sensor_module.MAX_LISTING_S < 60, "Dagster ends a tick after a minute"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", -1.0)
-    assert world.skip_reason() == "ann and the authors after it are examined in the next tick"
+    assert world.skip_reason() == "ann and all later authors are checked in the next tick"
     assert json.loads(world.cursor or "")["turn"] == "ann"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", 30.0)
     world.cursor = json.dumps(json.loads(world.cursor or "") | {"turn": "bob"})

@@ -63,7 +63,7 @@ def test_the_key_is_printed_alone_on_its_line(
     secret, note = run_keys(capsys, "add", "everyone", "--author", "*").splitlines()
     key = open_keyring(mara).find(f"Bearer {secret}")
     assert key.may_ask("anybody")
-    assert "only now" in note
+    assert "not shown again" in note
 
 
 @pytest.mark.parametrize(

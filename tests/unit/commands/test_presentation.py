@@ -191,7 +191,7 @@ def test_in_a_log_each_further_line_of_a_wait_takes_twice_as_long(
 
 def test_a_corpus_too_small_to_train_on_is_named() -> None:
     assert too_small_reason(6, 31_081) == "", "six long essays are enough"
-    needs = "training needs 15,000 words in 2 posts or more"
+    needs = "training needs at least 15,000 words in 2 posts"
     assert too_small_reason(40, 14_999) == f"40 usable posts, 14,999 words; {needs}"
     assert too_small_reason(1, 50_000) == f"1 usable post, 50,000 words; {needs}"
 

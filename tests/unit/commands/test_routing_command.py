@@ -132,7 +132,7 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     assert [point["in_force"] for point in found["frontier"]].count(True) == 1
     shown = run_routing(capsys)
     for text in (
-        "stay with your own model",
+        "go to your own model",
         "saved this month",
         "margin not met for 1 minutes",
     ):
