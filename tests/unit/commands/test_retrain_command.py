@@ -13,16 +13,16 @@ from twin_resources.settings import Settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 
 RUN = Run("4bf92f35-77b3", "retrain_twin", "STARTED", 0.0, 0.0, None, {"twin/reason": "new posts"})
-DECIDED = Retraining(
+RETRAINING = Retraining(
     1, "k", "ada", "quality", {}, 0.0, 1, None, "", "", TrainingFingerprint("", "")
 )
 REQUEST = RetrainingRequest(3, "ada", "by_hand", "command:mara", "new recipe", 0.0, "")
 
 
-def test_what_is_in_flight_is_named_the_nearest_first() -> None:
+def test_the_obstacle_nearest_to_running_is_named() -> None:
     assert find_obstacle(None, [], []) == ""
-    assert find_obstacle(RUN, [DECIDED], [REQUEST]) == "run 4bf92f35 is started (new posts)"
-    assert find_obstacle(None, [DECIDED], [REQUEST]).startswith("one is pending (quality)")
+    assert find_obstacle(RUN, [RETRAINING], [REQUEST]) == "run 4bf92f35 is started (new posts)"
+    assert find_obstacle(None, [RETRAINING], [REQUEST]).startswith("one is pending (quality)")
     assert find_obstacle(None, [], [REQUEST]) == "request 3 is waiting to start (new recipe)"
 
 

@@ -65,7 +65,7 @@ def test_a_missing_step_is_named(change: dict[str, object], step: str) -> None:
     assert any(step in message for message in missing)
 
 
-def test_an_empty_receipt_misses_every_step() -> None:
+def test_an_empty_receipt_lacks_every_step() -> None:
     assert len(Receipt(settings={}).missing_steps()) == 9
 
 
@@ -78,7 +78,7 @@ def test_only_the_owner_can_read_the_receipt(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
+def test_a_phase_names_the_version_with_the_most_answers() -> None:
     assert summarize_scores([0.5, 1.0, 0.0], ["v1", "v2", "v2"]) == PhaseQuality(3, 0.5, "v2")
     assert summarize_scores([], []) == PhaseQuality()
 
