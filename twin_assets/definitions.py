@@ -171,7 +171,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
             reference_training.build_schedule(needs_reference),
-            *learning.learning_schedules(settings),
+            *learning.build_learning_schedules(settings),
         ],
         sensors=[
             quality_dropped.quality_dropped,

@@ -68,13 +68,13 @@ class ImportRuns(DagsterRunRecords):
 
     def has_started_since(self, author: str, timestamp: float) -> bool:
         """Return whether the newest import began after `timestamp` (seconds since the epoch)."""
-        record = self._newest_import(author)
+        record = self._find_newest_import(author)
         run = None if record is None else self._instance.get_run_record_by_id(record.run_id)
         return run is not None and (run.start_time or 0.0) > timestamp
 
     def has_imported(self, author: str, sources_fingerprint: str) -> bool:
         """Return whether an author's newest import read the sources with this fingerprint."""
-        record = self._newest_import(author)
+        record = self._find_newest_import(author)
         if record is None or record.asset_materialization is None:
             return False
         recorded_fingerprint = record.asset_materialization.metadata.get(SOURCES_FINGERPRINT_KEY)
@@ -82,7 +82,7 @@ class ImportRuns(DagsterRunRecords):
             recorded_fingerprint is not None and recorded_fingerprint.value == sources_fingerprint
         )
 
-    def _newest_import(self, author: str) -> dg.EventLogRecord | None:
+    def _find_newest_import(self, author: str) -> dg.EventLogRecord | None:
         records = self._instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=dg.AssetKey("raw_posts"), asset_partitions=[author]),
             limit=1,

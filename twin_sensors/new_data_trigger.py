@@ -22,7 +22,7 @@ def default_sensor_status() -> dg.DefaultSensorStatus:
     """Return RUNNING if automatic retraining is enabled for the home or one of its authors."""
     settings = load_settings()
     is_enabled = settings.auto_retrain or any(
-        _enables_auto_retrain(path) for path in _author_files(settings)
+        _has_auto_retrain_enabled(path) for path in _author_files(settings)
     )
     return dg.DefaultSensorStatus.RUNNING if is_enabled else dg.DefaultSensorStatus.STOPPED
 
@@ -31,7 +31,7 @@ def _author_files(settings: Settings) -> list[Path]:
     return sorted(settings.authors_dir.glob("*.toml"))
 
 
-def _enables_auto_retrain(path: Path) -> bool:
+def _has_auto_retrain_enabled(path: Path) -> bool:
     """Return whether an author's file enables automatic retraining.
 
     This function does not call `read_author`, because an invalid file must not keep the code

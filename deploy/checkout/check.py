@@ -70,7 +70,7 @@ class CheckOutcome:
             self.failed_stages.append(name)
 
 
-def static_stages(project: Path) -> list[Stage]:
+def build_static_stages(project: Path) -> list[Stage]:
     """Return the stages that read the code without running it."""
     bin_dir = Path(sys.executable).parent
     scripts = sorted(str(path) for path in (project / "deploy").glob("*.sh"))
@@ -83,7 +83,7 @@ def static_stages(project: Path) -> list[Stage]:
     ]
 
 
-def pytest_stages(
+def build_pytest_stages(
     arguments: Sequence[str],
     length: Length,
     *,
@@ -128,7 +128,7 @@ def pytest_stages(
     return stages[:1] if length == "no-live" else stages
 
 
-def changed_graph_tests(project: Path) -> list[str]:
+def find_changed_graph_tests(project: Path) -> list[str]:
     """Return the test of the asset graph, and the folders of graph tests for uncommitted changes.
 
     For example, a change in `twin_assets/corpus/…` selects `tests/graph/corpus`. Without git, only
@@ -216,16 +216,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     import psutil  # imported here so that `check.sh --help` works before the installation
 
     started_at, outcome = time.monotonic(), CheckOutcome()
-    stages = pytest_stages(
+    stages = build_pytest_stages(
         arguments,
         options.length,
-        changed_tests=changed_graph_tests(PROJECT) if options.length == "fast" else (),
+        changed_tests=find_changed_graph_tests(PROJECT) if options.length == "fast" else (),
         workers=options.workers,
         default_workers=count_workers(psutil.virtual_memory().available),
     )
     with ThreadPoolExecutor() as pool:  # the block waits, because live tests need both cores
         static_results = [
-            pool.submit(run_static_stage, stage, outcome) for stage in static_stages(PROJECT)
+            pool.submit(run_static_stage, stage, outcome) for stage in build_static_stages(PROJECT)
         ]
         ran_tests = run_pytest_stage(stages[0], outcome, cwd=PROJECT)
     outcome.counts["failed"] += sum(not stage.result() for stage in static_results)

@@ -51,7 +51,7 @@ for group in (
 
 def _print_version(is_requested: bool) -> None:
     if is_requested:
-        print_line(version_line())
+        print_line(format_version_line())
         raise typer.Exit
 
 
@@ -70,7 +70,7 @@ def twin(
     """Define the options that precede a command's name."""
 
 
-def version_line() -> str:
+def format_version_line() -> str:
     """Return `llm-twin 0.1.0, Python 3.11.7, Linux 6.1.0 x86_64`, the first line of a bug report.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twin_cli.commands.subject import AuthorToServe, sample_folder
+from twin_cli.commands.subject import AuthorToServe, find_sample_folder
 from twin_cli.commands.terminal_questions import add_consent, is_interactive_terminal
 
 from twin_resources.authors import Author
@@ -118,7 +118,7 @@ def test_consent_is_asked_for_at_a_terminal(typed: str, noted: str) -> None:
 
 
 def test_a_bundled_author_without_a_date_gets_it_from_the_sample_folder() -> None:
-    sample = sample_folder("mara-lindqvist")
+    sample = find_sample_folder("mara-lindqvist")
     subject = AuthorToServe(
         Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False
     )

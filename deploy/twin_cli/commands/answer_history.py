@@ -56,7 +56,7 @@ def run_feedback(
         TwinError: the feedback is empty or has more than one vote, no stack runs, or the gateway
             refuses.
     """
-    body = feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
+    body = build_feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
     endpoints = read_endpoints(settings.home)
     stored_scores = send_feedback(endpoints.gateway, endpoints.gateway_key, body)
     if as_json:
@@ -69,7 +69,7 @@ def run_feedback(
     return 0
 
 
-def feedback_body(
+def build_feedback_body(
     trace_id: str, *, up: bool, down: bool, score: float | None, edit: str
 ) -> dict[str, Any]:
     """Return the request body of one piece of feedback.
@@ -172,7 +172,7 @@ def run_traces(
     if as_json:
         console.print_json(data={"traces": [asdict(row) for row in rows]})
     elif rows:
-        console.print(_trace_table(rows))
+        console.print(_build_trace_table(rows))
         console.print("to see one in full: twin explain TRACE", style="dim")
     else:
         console.print("no trace matches", markup=False)
@@ -193,7 +193,7 @@ def _read_rows(client: LangfuseClient, trace_filter: TraceFilter, *, limit: int)
     return rows[:limit]
 
 
-def _trace_table(rows: list[TraceRow]) -> Table:
+def _build_trace_table(rows: list[TraceRow]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("when (UTC)", "twin", "route", "s"):
         table.add_column(name, no_wrap=True)
@@ -206,7 +206,7 @@ def _trace_table(rows: list[TraceRow]) -> Table:
             f"{row.author} {row.version}".strip(),
             row.route,
             "" if row.seconds is None else f"{row.seconds:.1f}",
-            " ".join(score_text(score) for score in row.scores if _is_feedback_score(score)),
+            " ".join(format_score(score) for score in row.scores if _is_feedback_score(score)),
             " ".join(row.question.split()) or row.error,
             row.trace_id,
         ]
@@ -214,7 +214,7 @@ def _trace_table(rows: list[TraceRow]) -> Table:
     return table
 
 
-def score_text(score: Score) -> str:
+def format_score(score: Score) -> str:
     """Return a score in short form: `thumbs 0`, `support 0.25`, `edited`."""
     if score.name == "output":
         return "edited"
@@ -246,7 +246,7 @@ def run_explain(
     if as_json:
         console.print_json(data=asdict(explanation), default=str)
     else:
-        tree = explanation_tree(explanation)
+        tree = build_explanation_tree(explanation)
         if stages:
             branch = tree.add(Text("stages of the request"))
             for line in explanation.trace.get("twin.stages", "not recorded").splitlines():
@@ -269,7 +269,7 @@ def explain(settings: Settings, trace_id: str) -> Explanation:
     return explain_answer(settings, _fetch_trace(settings, trace_id))
 
 
-def explanation_tree(explanation: Explanation) -> Tree:
+def build_explanation_tree(explanation: Explanation) -> Tree:
     """Return the chain as a tree: answer, model, checkpoint, dataset, chunks, posts."""
     trace = explanation.trace
     tree = Tree(Text(f"trace {explanation.trace_id}", "bold"))

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, write_progress
-from twin_cli.commands.presentation import format_passage, marked_sentence, quotation_lines
+from twin_cli.commands.presentation import find_marked_sentence, format_passage, format_quotation
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.questions import EndpointAnswer, ask, make_client
 from twin_cli.commands.runs import IMPORT_JOB, FollowedRun, follow_run, launch_or_join
@@ -124,7 +124,7 @@ def follow_import(
             f"import the posts of {author}",
             found="; ".join(followed_run.failures)
             or f"the run ended with the status {followed_run.run.status}",
-            next_step=repair_advice(followed_run.failed_checks, run_url=run_url),
+            next_step=suggest_repair(followed_run.failed_checks, run_url=run_url),
         )
     if previous_run is None or previous_run.is_unfinished:
         outcome = "quotable after" if followed_run.is_unfinished else "imported in"
@@ -132,7 +132,7 @@ def follow_import(
     return followed_run
 
 
-def repair_advice(refused_claims: Sequence[str], *, run_url: str) -> str:
+def suggest_repair(refused_claims: Sequence[str], *, run_url: str) -> str:
     """Return the next step after a failed import.
 
     Args:
@@ -182,12 +182,12 @@ def ask_first_questions(
     answers = ask_questions(
         endpoints, progress.questions, model=f"twin/{author.slug}", display=display
     )
-    best_answers = best_quotations(answers, load_embedder(stack.settings, allow_gpu=False))
+    best_answers = select_best_quotations(answers, load_embedder(stack.settings, allow_gpu=False))
     question_count = format_count(len(progress.questions), "question")
     if best_answers:
         display.log(f"asked {question_count}; the best answers:")
         for answer in best_answers:
-            display.log(quotation_lines(answer))
+            display.log(format_quotation(answer))
     else:
         display.log(f"no quotation answered any of {question_count}; ask your own with `twin ask`")
     progress = replace(progress, has_first_answers=bool(best_answers))
@@ -195,7 +195,7 @@ def ask_first_questions(
     return progress
 
 
-def best_quotations(
+def select_best_quotations(
     answers: Sequence[EndpointAnswer], embedder: Embedder
 ) -> tuple[EndpointAnswer, ...]:
     """Return at most three answers with quotations, the best first.
@@ -208,7 +208,9 @@ def best_quotations(
     if not quoted_answers:
         return ()
     questions = embedder.embed([answer.question for answer in quoted_answers], are_questions=True)
-    sentences = embedder.embed([marked_sentence(answer.quotes[0]) for answer in quoted_answers])
+    sentences = embedder.embed(
+        [find_marked_sentence(answer.quotes[0]) for answer in quoted_answers]
+    )
     cosines = [float(pair[0] @ pair[1]) for pair in zip(questions, sentences, strict=True)]
     order = sorted(
         range(len(quoted_answers)),

@@ -95,8 +95,8 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
         table.add_row(
             str(row["label"]),
             str(row["role"]),
-            ", ".join(_string_list(row["authors"])),
-            " ".join(f"@{alias}" for alias in _string_list(row["aliases"])),
+            ", ".join(_to_string_list(row["authors"])),
+            " ".join(f"@{alias}" for alias in _to_string_list(row["aliases"])),
             _format_limit(row["per_minute"]),
             _format_limit(row["at_once"]),
             "-" if usd is None else format_dollars(float(str(usd))),
@@ -128,7 +128,7 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
         TwinError: the state store cannot be read.
     """
     with closing(open_key_store(settings)) as state:
-        document = usage_document(settings, state)
+        document = build_usage_document(settings, state)
     if as_json:
         console.print_json(data=document)
         return 0
@@ -151,7 +151,7 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
     return 0
 
 
-def usage_document(settings: Settings, state: State) -> dict[str, Any]:
+def build_usage_document(settings: Settings, state: State) -> dict[str, Any]:
     """Return the spending as `twin keys usage --json` prints it.
 
     Returns:
@@ -170,19 +170,19 @@ def usage_document(settings: Settings, state: State) -> dict[str, Any]:
     active_keys = {str(row["id"]) for row in rows if row["revoked_at"] is None}
     return {
         "keys": [
-            _usage_row(account, names.get(key, key), limits.get(key), key=key)
+            _build_usage_row(account, names.get(key, key), limits.get(key), key=key)
             for key in [*names, *sorted(spending_keys - set(names) - {""})]
             if key in active_keys | spending_keys
         ],
         "purposes": [
-            _usage_row(account, purpose, None, key="", purpose=purpose)
+            _build_usage_row(account, purpose, None, key="", purpose=purpose)
             for purpose in sorted({row["purpose"] for row in account.rows() if not row["key"]})
         ],
-        "home": _usage_row(account, "home", settings.budget_per_day),
+        "home": _build_usage_row(account, "home", settings.budget_per_day),
     }
 
 
-def _usage_row(
+def _build_usage_row(
     account: SpendingAccount, name: str, limit: object, **filters: Any
 ) -> dict[str, Any]:
     today, month = account.sum_spending(**filters), account.sum_spending(period="month", **filters)
@@ -203,7 +203,7 @@ def _make_table(*names: str) -> Table:
     return table
 
 
-def _string_list(value: object) -> Sequence[str]:
+def _to_string_list(value: object) -> Sequence[str]:
     return [str(text) for text in value] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 

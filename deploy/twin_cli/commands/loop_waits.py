@@ -31,7 +31,7 @@ MANUAL_ACTION_SHOWN_DAYS = 30.0
 MANUAL_DECISIONS = {"nothing_to_learn", "incident"}
 
 
-def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
+def describe_wait(connection: sa.Connection, author: str, *, now: float) -> str:
     """Return the first wait that applies, or an empty string if the loop does not wait.
 
     The order is: a retraining, an open alarm, a trial, a drop reported to an operator, and the time

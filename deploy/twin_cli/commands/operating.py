@@ -136,9 +136,9 @@ def run_repair(
     """
     damage = plan_home_repair(settings)
     if as_json:
-        console.print_json(data=repair_document(damage, is_done=is_confirmed))
+        console.print_json(data=build_repair_document(damage, is_done=is_confirmed))
     else:
-        for line in repair_lines(damage):
+        for line in format_repair_plan(damage):
             console.print(line, markup=False, soft_wrap=True)
     if not damage.tables:
         return int(bool(damage.databases))
@@ -179,7 +179,7 @@ def plan_home_repair(settings: Settings) -> HomeDamage:
     return HomeDamage(plans, tuple(databases))
 
 
-def repair_lines(damage: HomeDamage) -> list[str]:
+def format_repair_plan(damage: HomeDamage) -> list[str]:
     """Return the repair plan in words."""
     lines: list[str] = []
     for (author, asset), plan in damage.tables.items():
@@ -208,7 +208,7 @@ def repair_lines(damage: HomeDamage) -> list[str]:
     return lines or ["every table and every database is intact"]
 
 
-def repair_document(damage: HomeDamage, *, is_done: bool) -> dict[str, object]:
+def build_repair_document(damage: HomeDamage, *, is_done: bool) -> dict[str, object]:
     """Return the `twin repair --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "done": is_done,

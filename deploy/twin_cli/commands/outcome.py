@@ -116,7 +116,7 @@ def determine_result(
     )
     if is_refused or (failed_checks and not has_passed):
         return TrainingOutcome(
-            OutcomeCode.REFUSED, verdict, None, tuple(refusal_reasons(verdict, failed_checks))
+            OutcomeCode.REFUSED, verdict, None, tuple(list_refusal_reasons(verdict, failed_checks))
         )
     if status == "CANCELED":
         return TrainingOutcome(OutcomeCode.FAILED, reasons=("the run was canceled",))
@@ -142,7 +142,7 @@ def consent_wait_reason(
     )
 
 
-def refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) -> list[str]:
+def list_refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) -> list[str]:
     """Return one sentence per claim that does not hold, with its value and threshold."""
     if verdict is None:
         return [f"the check {name} failed" for name in failed_checks]
@@ -194,7 +194,7 @@ def _determine_registry_result(
     consent_wait = consent_wait_reason(settings, registry, author, verdict)
     has_passed = verdict is not None and verdict.outcome == "passed"
     if answer_model and status == "SUCCESS" and verdict and has_passed and not consent_wait:
-        return result_against_answer_model(registry, verdict, answer_model)
+        return determine_trial_result(registry, verdict, answer_model)
     result = determine_result(
         status,
         verdict=verdict,
@@ -207,7 +207,7 @@ def _determine_registry_result(
     return replace(result, answer_model=answer_model)
 
 
-def result_against_answer_model(
+def determine_trial_result(
     registry: Registry, verdict: Verdict, answer_model: ModelVersion
 ) -> TrainingOutcome:
     """Return the outcome of a version that passed the gate and must beat an answer model.

@@ -89,12 +89,12 @@ def show_preview(display: ProgressDisplay, preview: Preview) -> None:
     for title in usable_posts.titles:
         display.log_detail(f"  · {title}")
     if preview.changes is not None:
-        display.log(changes_line(preview.changes))
+        display.log(format_changes(preview.changes))
     for warning in preview.warnings:
         display.log(f"warning: {warning}", style="yellow")
 
 
-def changes_line(changes: Mapping[str, int]) -> str:
+def format_changes(changes: Mapping[str, int]) -> str:
     """Return `since the last import: 3 added, 1 edited, 0 deleted`."""
     counts = ", ".join(
         f"{changes.get(kind, 0):,} {kind}" for kind in ("added", "edited", "deleted")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from twin_cli.commands.presentation import sources_text
+from twin_cli.commands.presentation import format_sources
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
@@ -208,7 +208,7 @@ def run_ask(
     is_streaming = stream and not as_json
     answer = ask(client, question, model=model, on_text=print_piece if is_streaming else None)
     if as_json:
-        console.print_json(data=answer_document(answer, model=model))
+        console.print_json(data=build_answer_document(answer, model=model))
         return 0
     if is_streaming:
         console.print()
@@ -216,7 +216,7 @@ def run_ask(
         console.print(answer.text, markup=False)
     console.print()
     is_front_desk_answer = answer.version == FRONT_DESK  # no posts were searched
-    if not is_front_desk_answer and (sources := sources_text(answer)):
+    if not is_front_desk_answer and (sources := format_sources(answer)):
         console.print(sources, markup=False, style="dim")
     cost = "unknown" if answer.cost_usd is None else f"${answer.cost_usd:.6f}"
     details = [
@@ -228,14 +228,14 @@ def run_ask(
     if answer.degraded:
         details.append(f"degraded: {answer.degraded}")
     console.print(", ".join(details), markup=False, style="dim")
-    if not is_front_desk_answer and (release_note := release_text(answer)):
+    if not is_front_desk_answer and (release_note := format_release(answer)):
         console.print(release_note, markup=False, style="dim")
     if answer.disclosure:
         console.print(answer.disclosure, markup=False, style="dim")
     return 0
 
 
-def release_text(answer: EndpointAnswer) -> str:
+def format_release(answer: EndpointAnswer) -> str:
     """Return the version's released answer forms, and how to request its unreleased prose."""
     if not answer.release:
         return ""
@@ -250,7 +250,7 @@ def release_text(answer: EndpointAnswer) -> str:
     )
 
 
-def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
+def build_answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
     """Return the `twin ask --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "question": answer.question,

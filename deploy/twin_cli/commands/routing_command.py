@@ -72,7 +72,7 @@ def show_routing(settings: Settings, *, author: str, as_json: bool, console: Con
         TwinError: the author does not exist, or the policy file is damaged.
     """
     chosen_author = choose_author(settings, author)
-    summary = routing_summary(settings, chosen_author)
+    summary = build_routing_summary(settings, chosen_author)
     if as_json:
         console.print_json(data=summary)
         return 0
@@ -96,7 +96,7 @@ def show_routing(settings: Settings, *, author: str, as_json: bool, console: Con
     return 0
 
 
-def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
+def build_routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     """Return the `twin routing --json` object with this month's figures from the ledger."""
     summary: dict[str, Any] = {
         "author": author.slug,
@@ -120,12 +120,12 @@ def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     path = policy_path(settings.home, author.slug)
     policy = read_routing_policy(path) if path.exists() else None
     answers, answers_under_policy, payback = _read_answers(settings, author.slug, policy)
-    tokens_per_second = _fastest_tokens_per_second(settings)
-    break_even = _break_even_utilisation(settings, tokens_per_second)
+    tokens_per_second = _read_fastest_tokens_per_second(settings)
+    break_even = _compute_break_even_utilisation(settings, tokens_per_second)
     summary |= {
         "why": _routing_reason(settings, author, policy),
         "payback": _payback_json(payback),
-        "classes": _class_rows(policy, answers),
+        "classes": _build_class_rows(policy, answers),
         "minutes_margin_not_held": answers.minutes_without_margin,
         "utilisation": round(answers.utilisation, 4),
         "break_even_utilisation": break_even,
@@ -212,7 +212,9 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
     neighbours = nearest_labels(
         vector, policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, -1]
     )
-    texts = _question_texts(settings, author.slug, [neighbour.label_id for neighbour in neighbours])
+    texts = _read_question_texts(
+        settings, author.slug, [neighbour.label_id for neighbour in neighbours]
+    )
     return {
         "model": policy.models[decision.model].name,
         "gain": round(decision.gain, 4),
@@ -335,7 +337,7 @@ def _read_answers(
             return answers, answers_under_policy, payback
 
 
-def _class_rows(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[str, Any]]:
+def _build_class_rows(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[str, Any]]:
     gains = {row.prompt_class: row for row in policy.classes} if policy else {}
     classes: list[dict[str, Any]] = []
     for name in sorted({*gains, *answers.classes}):
@@ -366,7 +368,7 @@ def _operating_point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
     }
 
 
-def _fastest_tokens_per_second(settings: Settings) -> float:
+def _read_fastest_tokens_per_second(settings: Settings) -> float:
     """Return the tokens per busy second of the user's fastest server, or 0 if not measured."""
     try:
         text = (settings.home / "gateway" / "throughput.json").read_text(encoding="utf-8")
@@ -379,7 +381,7 @@ def _fastest_tokens_per_second(settings: Settings) -> float:
     )
 
 
-def _break_even_utilisation(settings: Settings, tokens_per_second: float) -> float | None:
+def _compute_break_even_utilisation(settings: Settings, tokens_per_second: float) -> float | None:
     """Return the utilisation above which self-hosting is cheaper, or None if it is unknown."""
     if tokens_per_second <= 0:
         return None
@@ -397,7 +399,7 @@ def _break_even_utilisation(settings: Settings, tokens_per_second: float) -> flo
     )
 
 
-def _question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
+def _read_question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
     """Return the labelled questions by id, from readers' questions and training samples."""
     questions: dict[str, str] = {}
     with closing(State.open(settings.state_address)) as state:

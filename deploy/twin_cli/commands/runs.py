@@ -98,7 +98,7 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
             if event.kind == "ExecutionStepStartEvent":
                 step, detail, remaining_s = event.step.replace("_", " "), "", None
             elif (report := event.progress) is not None:
-                detail, remaining_s = progress_line(report), remaining_seconds(report)
+                detail, remaining_s = format_progress(report), parse_remaining_seconds(report)
                 reported_at = event.timestamp
         if not events:
             break
@@ -193,7 +193,7 @@ def follow_run(
     )
 
 
-def progress_line(report: Mapping[str, Any]) -> str:
+def format_progress(report: Mapping[str, Any]) -> str:
     """Return a `progress {json}` report in words: message, step, loss and speed."""
     details: list[str] = []
     if "step" in report and "steps" in report:
@@ -207,7 +207,7 @@ def progress_line(report: Mapping[str, Any]) -> str:
     return "  ".join(details)
 
 
-def remaining_seconds(report: Mapping[str, Any]) -> float | None:
+def parse_remaining_seconds(report: Mapping[str, Any]) -> float | None:
     """Return the seconds left according to a `progress {json}` report, or None if unknown."""
     eta_s = report.get("eta_s")
     return float(eta_s) if isinstance(eta_s, (int, float)) else None
@@ -235,8 +235,10 @@ class _RunReporter:
         report = event.progress
         if report is not None:
             done, total = report.get("step"), report.get("steps")
-            line = progress_line(report)
-            self._bar.update(line, done=done, total=total, remaining_s=remaining_seconds(report))
+            line = format_progress(report)
+            self._bar.update(
+                line, done=done, total=total, remaining_s=parse_remaining_seconds(report)
+            )
         elif event.kind == "ExecutionStepStartEvent":
             if self._finished_assets:  # checks that are separate steps are reported together
                 self.flush()
@@ -264,7 +266,7 @@ class _RunReporter:
     def flush(self) -> None:
         """In verbose output, print the results of the last step and a summary of its checks."""
         checks = (
-            [_count_text(self._passed_count, "check holds", "checks hold")]
+            [_format_count(self._passed_count, "check holds", "checks hold")]
             if self._passed_count
             else []
         )
@@ -277,7 +279,7 @@ class _RunReporter:
         self._passed_count = self._undecided_count = 0
 
 
-def _count_text(count: int, singular: str, plural: str) -> str:
+def _format_count(count: int, singular: str, plural: str) -> str:
     return f"{count} {singular if count == 1 else plural}"
 
 

@@ -97,11 +97,11 @@ def collect_status(settings: Settings) -> StackStatus:
     runs, runs_unknown = _read_runs(stack) if stack else ((), "")
     has_crashed = stack is None and record is not None and record.supervisor is not None
     programs = (
-        _program_statuses(stack)
+        _read_program_statuses(stack)
         if stack
         else ()
         if has_crashed
-        else _programs_without_stack(settings)
+        else _find_programs_without_stack(settings)
     )
     return StackStatus(
         home=str(settings.home),
@@ -109,8 +109,8 @@ def collect_status(settings: Settings) -> StackStatus:
         crashed=has_crashed,
         urls=urls(stack.settings) if stack else {},
         programs=programs,
-        authors=_served_versions(settings),
-        outbox=_outbox_counts(settings),
+        authors=_read_served_versions(settings),
+        outbox=_read_outbox_counts(settings),
         quality=_quality_lines(settings),
         runs=runs,
         runs_unknown=runs_unknown,
@@ -153,10 +153,10 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print(line.rstrip(), markup=False)
     for name, url in status.urls.items():
         console.print(f"  {name:<18} {url}", markup=False)
-    for line in outbox_lines(status.outbox):
+    for line in format_outbox(status.outbox):
         console.print(f"  {line}", markup=False)
     for run in status.runs:
-        console.print(f"  {run_line(run)}", markup=False)
+        console.print(f"  {format_run(run)}", markup=False)
     if status.runs_unknown:
         console.print(f"  runs: unknown, {status.runs_unknown}", markup=False)
     for slug, version in status.authors.items():
@@ -189,7 +189,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     return int(result.outcome)
 
 
-def run_line(run: RunningRun) -> str:
+def format_run(run: RunningRun) -> str:
     """Return a run as a line, `retrain_twin ada: evaluation  step 20/48  running for 4:10`."""
     from twin_resources.processes.wording import format_duration
 
@@ -211,7 +211,7 @@ def _read_runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
         return (), error.found
 
 
-def outbox_lines(outbox: dict[str, Any]) -> list[str]:
+def format_outbox(outbox: dict[str, Any]) -> list[str]:
     """Return lines about the outbox, or none if no item waits or was lost."""
     if not outbox:
         return []
@@ -237,7 +237,7 @@ def outbox_lines(outbox: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _outbox_counts(settings: Settings) -> dict[str, Any]:
+def _read_outbox_counts(settings: Settings) -> dict[str, Any]:
     path = outbox_path(settings)
     if not path.exists():
         return {}
@@ -245,7 +245,7 @@ def _outbox_counts(settings: Settings) -> dict[str, Any]:
         return asdict(outbox.counts())
 
 
-def _program_statuses(stack: Stack) -> tuple[ProgramStatus, ...]:
+def _read_program_statuses(stack: Stack) -> tuple[ProgramStatus, ...]:
     start_times = {name: identity.started for name, identity in stack.pids().items()}
     now = time.time()
     programs: list[ProgramStatus] = []
@@ -267,7 +267,7 @@ def _program_statuses(stack: Stack) -> tuple[ProgramStatus, ...]:
     return tuple(programs)
 
 
-def _programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
+def _find_programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
     """Return the programs of this home that run without a supervisor, found by their commands."""
     now = time.time()
     programs: list[ProgramStatus] = []
@@ -281,7 +281,7 @@ def _programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
     return tuple(sorted(programs, key=lambda program: program.name))
 
 
-def _served_versions(settings: Settings) -> dict[str, str]:
+def _read_served_versions(settings: Settings) -> dict[str, str]:
     policy = read_policy(settings.policy_path) if settings.policy_path.exists() else None
     versions: dict[str, str] = {}
     for slug in author_slugs(settings):

@@ -42,7 +42,7 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> StopResult
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
     dagster = DagsterHTTP.for_home(stack.settings, timeout_s=MAX_IDLE_S)
     try:
-        if _webserver_answers(dagster, log):
+        if _is_webserver_responding(dagster, log):
             cancel_runs(dagster, log)
     except TwinError as error:
         log(
@@ -70,7 +70,7 @@ def cancel_runs(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
             log(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
 
 
-def _webserver_answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
+def _is_webserver_responding(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
     """Return whether the webserver responds within `MAX_IDLE_S`.
 
     If the webserver does not listen yet, the result is False, and this stack has no runs.

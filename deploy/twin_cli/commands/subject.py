@@ -71,7 +71,7 @@ def choose_subject(
         slug = make_slug(name) if name else _last_author_slug(settings, known_authors)
         if slug in known_authors:
             return _known_subject(known_authors[slug])
-        location = sample_folder(slug)
+        location = find_sample_folder(slug)
     else:
         location = path if parse_address(path) else require_existing_path(path)
     source = resolve_source(location)
@@ -151,7 +151,7 @@ def choose_author(settings: Settings, name: str = "") -> Author:
     )
 
 
-def sample_folder(slug: str = "") -> Path:
+def find_sample_folder(slug: str = "") -> Path:
     """Return the posts folder of the bundled sample author `slug`, or of the first sample.
 
     Raises:

@@ -27,11 +27,11 @@ from twin_cli.commands.outcome import (
     TrainingOutcome,
     build_untrained_result,
     determine_run_result,
+    list_refusal_reasons,
     open_registry,
     read_recorded_result,
-    refusal_reasons,
 )
-from twin_cli.commands.presentation import verdict_line
+from twin_cli.commands.presentation import format_verdict
 from twin_cli.commands.preview_report import MIN_WORDS, has_enough_text
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import follow_run, launch_or_join
@@ -139,7 +139,7 @@ def record_finished(settings: Settings, author: str) -> None:
 def report_result(result: TrainingOutcome, *, display: ProgressDisplay) -> None:
     """Show the verdict and the outcome, and after a failure or refusal also the next step."""
     if result.verdict is not None:
-        display.log(verdict_line(result.verdict))
+        display.log(format_verdict(result.verdict))
         for claim in result.verdict.claims:
             display.log_detail(f"{claim.name}: {claim.detail}")
     if result.outcome is OutcomeCode.TUNED and result.version is not None:
@@ -195,8 +195,8 @@ def report_completed_gate(
         display.log(message, style="green")
     else:
         display.log("the release was reversed; quotations answer", style="bold yellow")
-        display.log(verdict_line(verdict))
-        for reason in refusal_reasons(verdict):
+        display.log(format_verdict(verdict))
+        for reason in list_refusal_reasons(verdict):
             display.log_detail(reason)
     show_voice(settings, replace(result, verdict=verdict), display=display)
     return None

@@ -40,11 +40,11 @@ from twin_cli.commands.machine_stage import (
     show_machine,
 )
 from twin_cli.commands.outcome import OutcomeCode, TrainingOutcome, open_registry
-from twin_cli.commands.page_commands import page_link
-from twin_cli.commands.presentation import endpoints_lines
+from twin_cli.commands.page_commands import create_page_link
+from twin_cli.commands.presentation import format_endpoints
 from twin_cli.commands.preview_report import (
     NOTHING_USABLE_EXIT_CODE,
-    changes_line,
+    format_changes,
     run_preview,
     show_preview,
     too_small_reason,
@@ -136,7 +136,7 @@ def run_up(options: UpOptions, *, display: ProgressDisplay | None = None) -> int
     """
     if options.path is not None:
         resolve_source(options.path)  # report a missing path before any other check
-    settings = settings_for_options(options)
+    settings = load_settings_for_options(options)
     if options.answer_model not in {"", NO_MODEL}:
         named_model = resolve_name(options.answer_model, key=settings.answer_model_key)
         options = replace(options, answer_model=named_model.name)
@@ -172,7 +172,7 @@ def _handle_interrupt(command: _UpCommand) -> int:
     return exit_code
 
 
-def settings_for_options(options: UpOptions) -> Settings:
+def load_settings_for_options(options: UpOptions) -> Settings:
     """Return the environment's settings, overridden by the home's last start, then by options."""
     settings = restore_last_settings(load_settings(options.home))
     flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
@@ -303,7 +303,7 @@ class _UpCommand:
         stop_command = format_command("stop", home=self.settings.home)
         open_command = format_command("open", home=self.settings.home)
         self.display.log(
-            endpoints_lines(
+            format_endpoints(
                 endpoints, self.settings.home, stop_command=stop_command, open_command=open_command
             )
         )
@@ -383,7 +383,7 @@ class _UpCommand:
         try:
             # The page takes 4 s, or 40 s during training.
             with self.display.report_waits("starting the page"):
-                link = page_link(stack, "chat")
+                link = create_page_link(stack, "chat")
         except StackEndedError:
             raise
         except TwinError as error:
@@ -431,7 +431,7 @@ class _UpCommand:
                 f"{subject.author.name}: {format_count(progress.kept, 'usable post')}, "
                 f"{format_count(progress.words, 'word')}"
             )
-            self.display.log(changes_line({}))
+            self.display.log(format_changes({}))
             return subject, progress
         preview = run_preview(self.settings, subject)
         show_preview(self.display, preview)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from twin_cli.commands.outcome import open_registry
-from twin_cli.commands.presentation import versions_table
+from twin_cli.commands.presentation import build_versions_table
 from twin_cli.commands.subject import choose_author
 from twin_cli.commands.subprocesses import ModuleResult, start_module_process
 from twin_resources.authors import Author
@@ -43,7 +43,7 @@ def run_versions(
     chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
     if as_json:
-        document = versions_document(registry, chosen_author)
+        document = build_versions_document(registry, chosen_author)
         console.print_json(data=document)
         return 0
     versions = registry.versions(chosen_author.slug)
@@ -53,15 +53,15 @@ def run_versions(
             markup=False,
         )
         return 0
-    verdicts = newest_verdicts(registry, [version.checkpoint for version in versions])
-    console.print(versions_table(versions, verdicts, registry.moves(chosen_author.slug)))
+    verdicts = read_newest_verdicts(registry, [version.checkpoint for version in versions])
+    console.print(build_versions_table(versions, verdicts, registry.moves(chosen_author.slug)))
     return 0
 
 
-def versions_document(registry: Registry, author: Author) -> dict[str, Any]:
+def build_versions_document(registry: Registry, author: Author) -> dict[str, Any]:
     """Return the `twin versions --json` object; its keys are stable (deploy/docs/json.md)."""
     versions = registry.versions(author.slug)
-    verdicts = newest_verdicts(registry, [version.checkpoint for version in versions])
+    verdicts = read_newest_verdicts(registry, [version.checkpoint for version in versions])
     moves = registry.moves(author.slug)
     return {
         "author": author.slug,
@@ -127,7 +127,7 @@ def run_rollback(
     """
     chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
-    number = version_number(version) if version else None
+    number = parse_version_number(version) if version else None
     move = registry.rollback(chosen_author.slug, number, actor=current_actor(), reason=reason)
     return _report_move(settings, move, console)
 
@@ -144,7 +144,7 @@ def run_release(
         TwinError: the version does not exist or is not in one of these states, or the author has
             not consented.
     """
-    chosen_author, number = choose_author(settings, author), version_number(version)
+    chosen_author, number = choose_author(settings, author), parse_version_number(version)
     if consent_date(chosen_author) is None:
         raise TwinError(
             f"release a version of {chosen_author.name}",
@@ -213,7 +213,7 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
     return 0
 
 
-def newest_verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
+def read_newest_verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
     """Return the newest verdict of each checkpoint that has a verdict."""
     gate_version = registry.gate_version()
     verdicts = {
@@ -222,7 +222,7 @@ def newest_verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, 
     return {checkpoint: verdict for checkpoint, verdict in verdicts.items() if verdict is not None}
 
 
-def version_number(version: str) -> int:
+def parse_version_number(version: str) -> int:
     """Parse a version such as `v2` or `2`.
 
     Raises:
@@ -271,7 +271,7 @@ def run_export(
             failed.
     """
     chosen_author = choose_author(settings, author)
-    model = version_to_export(open_registry(settings), chosen_author.slug, version)
+    model = choose_version_to_export(open_registry(settings), chosen_author.slug, version)
     name = f"{chosen_author.slug}-v{model.version}-{export_format}"
     folder = (output_folder or Path(name)).expanduser().resolve()
     export_result = write_export(
@@ -298,7 +298,7 @@ def run_export(
     return 0
 
 
-def version_to_export(registry: Registry, author: str, version: str) -> ModelVersion:
+def choose_version_to_export(registry: Registry, author: str, version: str) -> ModelVersion:
     """Return the requested version, or the stable version if `version` is empty.
 
     Raises:
@@ -317,7 +317,7 @@ def version_to_export(registry: Registry, author: str, version: str) -> ModelVer
 
 def _find_version(registry: Registry, author: str, version: str) -> ModelVersion:
     if version:
-        model_version = registry.get(author, version_number(version))
+        model_version = registry.get(author, parse_version_number(version))
         if model_version.is_answer_model:
             raise TwinError(
                 f"export v{model_version.version} of {author}",

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from twin_cli.commands.author_quality import evidence_line
-from twin_cli.commands.loop_waits import waiting_line
+from twin_cli.commands.author_quality import format_evidence
+from twin_cli.commands.loop_waits import describe_wait
 from twin_cli.commands.subject import choose_author
 from twin_resources.authors import Author
 from twin_resources.quality.ledger.ledger_tables import scores
@@ -75,14 +75,14 @@ def build_summary(
         "streams": [
             {
                 "stream": watch.stream,
-                "state": evidence_line(connection, watch, rules, armed=armed_count, now=now),
-                "days": daily_means(
+                "state": format_evidence(connection, watch, rules, armed=armed_count, now=now),
+                "days": compute_daily_means(
                     daily_aggregates.day_sums(connection, author.slug, stream=watch.stream)
                 ),
             }
             for watch in score_watch.current_evidence(connection).get(author.slug, [])
         ],
-        "waits": waiting_line(connection, author.slug, now=now),
+        "waits": describe_wait(connection, author.slug, now=now),
         "decisions": [
             {"raised": format_date(record.raised_at), "stream": record.alarm.stream,
              "version": record.alarm.version, "decision": record.decision or "not yet",
@@ -93,7 +93,7 @@ def build_summary(
     }  # fmt: skip
 
 
-def daily_means(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
+def compute_daily_means(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
     """Return date, mean, count and version of each day with values in the last 90, oldest first."""
     days: dict[int, list[DaySum]] = {}
     for day_sum in sums:

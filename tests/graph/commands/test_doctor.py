@@ -135,13 +135,15 @@ def test_packages_are_compared_with_the_declared_versions(
 
 
 def test_a_checkout_is_checked_against_its_own_requirements(tmp_path: Path) -> None:
-    assert any(line.startswith("packaging") for line in machine_findings.project_requirements())
+    assert any(
+        line.startswith("packaging") for line in machine_findings.read_project_requirements()
+    )
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "llm-twin"\ndependencies = ["new-package>=1"]\n'
     )
-    assert machine_findings.project_requirements(tmp_path) == ["new-package>=1"]
+    assert machine_findings.read_project_requirements(tmp_path) == ["new-package>=1"]
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "somebody-elses"\n')
-    assert machine_findings.project_requirements(tmp_path) == metadata.requires("llm-twin")
+    assert machine_findings.read_project_requirements(tmp_path) == metadata.requires("llm-twin")
 
 
 def test_a_gpu_that_torch_cannot_use_is_reported(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from twin_cli.commands.loop_waits import waiting_line
+from twin_cli.commands.loop_waits import describe_wait
 
 from tests.graph.retraining.conftest import GATE, LoopWorld, add_new_posts
 from tests.registered import register_version
@@ -13,7 +13,7 @@ from tests.registered import register_version
 
 def line(world: LoopWorld, *, days: float = 0.0) -> str:
     with world.state.read_transaction() as connection:
-        return waiting_line(connection, "ada", now=world.now.timestamp() + days * 86_400.0)
+        return describe_wait(connection, "ada", now=world.now.timestamp() + days * 86_400.0)
 
 
 def fall(world: LoopWorld) -> None:

@@ -30,7 +30,7 @@ from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import PACES, Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
-from twin_sensors.learning import learn_routing_every_night, learning_schedules
+from twin_sensors.learning import build_learning_schedules, learn_routing_every_night
 from twin_sensors.schedules import (
     collect_feedback_every_hour,
     compare_versions_every_hour,
@@ -260,8 +260,8 @@ def test_the_reason_for_buying_no_labels_is_reported(
 
 
 def test_without_a_paid_model_the_schedule_is_hidden(learning: Settings, home: Settings) -> None:
-    assert [job.name for job in learning_schedules(learning)] == ["learn_routing_every_night"]
-    assert learning_schedules(home) == []
+    assert [job.name for job in build_learning_schedules(learning)] == ["learn_routing_every_night"]
+    assert build_learning_schedules(home) == []
     assert not any(
         schedule_def.name.startswith("learn")
         for schedule_def in defs.get_repository_def().schedule_defs

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from rich.console import Console
-from twin_cli.commands.first_answers import format_post_changes, repair_advice
+from twin_cli.commands.first_answers import format_post_changes, suggest_repair
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import FollowedRun, _RunReporter
 
@@ -160,8 +160,8 @@ def test_a_pending_check_is_marked_in_its_metadata() -> None:
 
 
 def test_an_import_with_too_many_bad_posts_names_the_setting() -> None:
-    advice = repair_advice(["no_pii_left"], run_url="http://d/runs/1")
+    advice = suggest_repair(["no_pii_left"], run_url="http://d/runs/1")
     assert "TWIN_MOST_QUARANTINED" in advice
     assert advice.endswith("http://d/runs/1")
-    other_advice = repair_advice(["every_chunk_has_a_vector"], run_url="http://d/runs/1")
+    other_advice = suggest_repair(["every_chunk_has_a_vector"], run_url="http://d/runs/1")
     assert other_advice == "see http://d/runs/1, then run `twin up` again"

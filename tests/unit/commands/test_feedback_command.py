@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from twin_cli.commands.answer_history import feedback_body
-from twin_cli.commands.status import collect_status, outbox_lines
+from twin_cli.commands.answer_history import build_feedback_body
+from twin_cli.commands.status import collect_status, format_outbox
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
@@ -16,7 +16,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 def test_the_arguments_become_one_request() -> None:
     def body(**changes: object) -> dict[str, object]:
         defaults = {"up": False, "down": False, "score": None, "edit": ""}
-        return feedback_body(TRACE, **(defaults | changes))  # pyright: ignore[reportArgumentType]
+        return build_feedback_body(TRACE, **(defaults | changes))  # pyright: ignore[reportArgumentType]
 
     assert body(up=True) == {"trace_id": TRACE, "thumb": "up"}
     assert body(down=True, edit="One drop.") == {
@@ -38,7 +38,7 @@ def test_the_arguments_become_one_request() -> None:
 def test_status_shows_what_waits_and_why(home: Settings) -> None:
     assert collect_status(home).outbox == {}
     outbox = Outbox(outbox_path(home))
-    assert outbox_lines(collect_status(home).outbox) == []
+    assert format_outbox(collect_status(home).outbox) == []
     outbox.put_scores([QueuedScore("a", TRACE, "thumbs", 1.0), QueuedScore("b", "", "thumbs", 1.0)])
     waiting_item = outbox.get_next_item()
     assert waiting_item is not None
@@ -46,7 +46,7 @@ def test_status_shows_what_waits_and_why(home: Settings) -> None:
     refused_item = outbox.get_next_item()
     assert refused_item is not None
     outbox.refuse(refused_item, "HTTP 400")
-    first, *other_lines = outbox_lines(collect_status(home).outbox)
+    first, *other_lines = format_outbox(collect_status(home).outbox)
     assert first.startswith("outbox: waiting for the trace store for ")
     assert other_lines == [
         "outbox: HTTP 503: away",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from twin_cli.commands.first_answers import best_quotations
-from twin_cli.commands.presentation import sources_text
+from twin_cli.commands.first_answers import select_best_quotations
+from twin_cli.commands.presentation import format_sources
 from twin_cli.commands.questions import EndpointAnswer
 
 
@@ -34,17 +34,17 @@ def test_the_three_best_quotations_are_shown_and_code_comes_last() -> None:
         EndpointAnswer("declined", "", kind="not_written_about"),
         build_answer("near", "Slowly."),
     ]
-    shown = best_quotations(answers, embedder)
+    shown = select_best_quotations(answers, embedder)
     assert [answer.question for answer in shown] == ["near", "far", "code"]
-    shown = best_quotations([*answers, build_answer("nearest", "With oil.")], embedder)
+    shown = select_best_quotations([*answers, build_answer("nearest", "With oil.")], embedder)
     assert [answer.question for answer in shown] == ["nearest", "near", "far"]
-    assert best_quotations([answers[2]], embedder) == ()
+    assert select_best_quotations([answers[2]], embedder) == ()
 
 
 def test_an_answer_that_names_its_posts_lists_them_once() -> None:
     source = {"document_id": "d1", "title": "On oil", "url": ""}
     source_texts = [
-        sources_text(EndpointAnswer("How?", "", kind=kind, sources=(source,)))
+        format_sources(EndpointAnswer("How?", "", kind=kind, sources=(source,)))
         for kind in ("quote", "not_written_about", "quote_and_voice", "voice")
     ]
     assert source_texts == ["", "", "· On oil", "· On oil"]

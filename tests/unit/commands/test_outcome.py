@@ -6,7 +6,7 @@ import io
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.outcome import OutcomeCode, determine_result, refusal_reasons
+from twin_cli.commands.outcome import OutcomeCode, determine_result, list_refusal_reasons
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.training import show_voice
 
@@ -69,12 +69,12 @@ def test_the_outcome(
 def test_a_refusal_names_the_claim_and_its_figures() -> None:
     undecided = GateClaim("enough_held_out", None, 12.0, 30.0, "held-out passages")
     passed = GateClaim("template_hash_matches", True, None, None, "")
-    reasons = refusal_reasons(verdict("failed", passed, CLAIM, undecided))
+    reasons = list_refusal_reasons(verdict("failed", passed, CLAIM, undecided))
     assert reasons == [
         "beats_base_model: refused (33.1, required 32.4). perplexity of the candidate, of the base",
         "enough_held_out: not decided (12, required 30). held-out passages",
     ]
-    assert refusal_reasons(None, ["no_leakage"]) == ["the check no_leakage failed"]
+    assert list_refusal_reasons(None, ["no_leakage"]) == ["the check no_leakage failed"]
 
 
 def test_a_failure_keeps_its_first_cause() -> None:

@@ -15,10 +15,10 @@ from twin_cli.commands import progress_display as display_module
 from twin_cli.commands.console import format_command
 from twin_cli.commands.presentation import (
     MAX_SHOWN_CHARACTERS,
-    endpoints_lines,
+    format_endpoints,
     format_passage,
-    quotation_lines,
-    verdict_line,
+    format_quotation,
+    format_verdict,
 )
 from twin_cli.commands.preview_report import too_small_reason
 from twin_cli.commands.progress_display import ProgressDisplay
@@ -33,7 +33,7 @@ QUOTED = {"text": "To polish is to *remove*.", "title": "On [bold]clocks[/]", "p
 
 def test_a_first_answer_shows_a_quotation_and_its_post() -> None:
     dated_answer = EndpointAnswer("How?", "", quotes=(QUOTED | {"published_at": "2019-10-20"},))
-    assert quotation_lines(dated_answer).splitlines() == [
+    assert format_quotation(dated_answer).splitlines() == [
         "How?",
         "  “To polish is to *remove*.”",
         "   — On [bold]clocks[/], 2019-10-20",
@@ -44,9 +44,9 @@ def test_a_first_answer_shows_a_quotation_and_its_post() -> None:
     marked_answer = EndpointAnswer(
         "How?", "", quotes=({"text": text, "title": "On", "marked": [marked_start, len(text)]},)
     )
-    assert quotation_lines(marked_answer).splitlines()[1] == "  “… Why so? Polish it never.”"
+    assert format_quotation(marked_answer).splitlines()[1] == "  “… Why so? Polish it never.”"
     untitled_answer = EndpointAnswer("How?", "", quotes=({"text": "Slowly.", "document_id": "d1"},))
-    assert quotation_lines(untitled_answer).endswith("— d1")
+    assert format_quotation(untitled_answer).endswith("— d1")
 
 
 WORDS = "Take the pendulum off, carry it upright, and drive as though someone were asleep."
@@ -79,7 +79,7 @@ def test_a_verdict_is_one_line_without_figures() -> None:
         GateClaim("keeps_the_basics", None, None, 1.05, "not decided"),
     )
     verdict = Verdict("ada", "abcdef0123456789", "3", "not_decided", claims, "2026-01-01")
-    assert verdict_line(verdict) == (
+    assert format_verdict(verdict) == (
         "the gate: 1 of 3 claims hold; not met: says what the posts say, keeps the basics"
     )
 
@@ -98,7 +98,7 @@ def test_the_last_lines_show_no_key() -> None:
         pids={},
     )
     commands = {"stop_command": ".venv/bin/twin stop", "open_command": ".venv/bin/twin open"}
-    lines = endpoints_lines(endpoints, Path("/h"), **commands)
+    lines = format_endpoints(endpoints, Path("/h"), **commands)
     assert len(lines.splitlines()) == 4
     for text in (".venv/bin/twin open", ".venv/bin/twin stop", "http://127.0.0.1:4000/v1"):
         assert text in lines

@@ -10,7 +10,7 @@ from twin_cli.commands.subject import (
     add_opt_ins,
     choose_author,
     choose_subject,
-    sample_folder,
+    find_sample_folder,
     save_subject,
 )
 
@@ -66,8 +66,8 @@ def test_a_second_folder_is_added_to_the_first(home: Settings, tmp_path: Path) -
 
 def test_without_a_folder_the_sample_or_last_author_is_used(home: Settings, tmp_path: Path) -> None:
     sample = choose_subject(home, None)
-    assert sample.location == sample_folder()
-    assert sample.slug == sample_folder().name
+    assert sample.location == find_sample_folder()
+    assert sample.slug == find_sample_folder().name
     assert consent_date(sample.author)
     save_subject(home, choose_subject(home, write_posts(tmp_path), name="Ada"))
     assert choose_subject(home, None).slug == "ada"

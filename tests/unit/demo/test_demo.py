@@ -13,7 +13,7 @@ from twin_cli.commands.demo.home import (
     REMOVED_VARIABLES,
     WITHHELD_POST_COUNT,
     create_demo_author,
-    demo_settings,
+    load_demo_settings,
     posts_folder,
     release_withheld_posts,
     withheld_posts_folder,
@@ -93,7 +93,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("clean_environment")
 def test_posts_are_withheld_and_arrive_once(tmp_path: Path) -> None:
-    settings = demo_settings(tmp_path)
+    settings = load_demo_settings(tmp_path)
     assert settings.home == tmp_path / "demo"
     assert (settings.baseline_values, settings.auto_retrain) == (150, True)
     author = create_demo_author(settings)
@@ -115,6 +115,6 @@ def test_the_demo_uses_no_paid_model_from_the_environment(
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "100")
     for name in REMOVED_VARIABLES:
         monkeypatch.setenv(name, "openai/gpt-4o")
-    settings = demo_settings(tmp_path)
+    settings = load_demo_settings(tmp_path)
     assert (settings.paid_model, settings.teacher_model, settings.judge_model) == ("", "", "")
     assert not settings.has_paid_route

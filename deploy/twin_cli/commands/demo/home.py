@@ -33,7 +33,7 @@ WITHHELD_POST_COUNT = 3
 REMOVED_VARIABLES = ("TWIN_PAID_MODEL", "TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")
 
 
-def demo_settings(home: Path | None) -> Settings:
+def load_demo_settings(home: Path | None) -> Settings:
     """Return the settings of the demo's home, a folder inside the regular home.
 
     Child processes get the same settings from the environment.
@@ -66,7 +66,7 @@ def create_demo_author(settings: Settings) -> Author:
         shutil.copytree(sample.location, partial_folder)
         withheld_folder = withheld_posts_folder(settings)
         withheld_folder.mkdir(exist_ok=True)
-        for post in _dated_posts(partial_folder)[:WITHHELD_POST_COUNT]:
+        for post in _list_dated_posts(partial_folder)[:WITHHELD_POST_COUNT]:
             shutil.move(post, withheld_folder / post.name)
         partial_folder.rename(posts_path)
     author = replace(
@@ -86,8 +86,8 @@ def create_demo_author(settings: Settings) -> Author:
 def release_withheld_posts(settings: Settings) -> list[str]:
     """Move the withheld posts to the other posts and return their names (none if already moved)."""
     names: list[str] = []
-    folder = _dated_posts(posts_folder(settings))[0].parent
-    for post in _dated_posts(withheld_posts_folder(settings)):
+    folder = _list_dated_posts(posts_folder(settings))[0].parent
+    for post in _list_dated_posts(withheld_posts_folder(settings)):
         shutil.move(post, folder / post.name)
         names.append(post.name)
     return names
@@ -103,7 +103,7 @@ def withheld_posts_folder(settings: Settings) -> Path:
     return settings.home / "posts-later"
 
 
-def _dated_posts(folder: Path) -> list[Path]:
+def _list_dated_posts(folder: Path) -> list[Path]:
     """Return the posts whose names begin with a date, oldest first."""
     posts = [path for path in folder.rglob("*.md") if path.name[:4].isdigit()]
     return sorted(posts, key=lambda path: path.name)

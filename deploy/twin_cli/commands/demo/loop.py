@@ -26,7 +26,7 @@ from typing import TypeVar
 from twin_cli.commands.demo.home import (
     DEMO_SETTINGS,
     create_demo_author,
-    demo_settings,
+    load_demo_settings,
     posts_folder,
     release_withheld_posts,
 )
@@ -34,12 +34,12 @@ from twin_cli.commands.demo.reader import RatedAnswer, SimulatedReader
 from twin_cli.commands.demo.receipt import (
     PhaseQuality,
     Receipt,
-    receipt_table,
+    build_receipt_table,
     summarize_scores,
     write_receipt,
 )
 from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.outcome import RETRAIN, OutcomeCode, open_registry, refusal_reasons
+from twin_cli.commands.outcome import RETRAIN, OutcomeCode, list_refusal_reasons, open_registry
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import follow_run
 from twin_cli.commands.services import publish_endpoints, require_stack
@@ -87,7 +87,7 @@ def run_demo(home: Path | None, *, display: ProgressDisplay | None = None) -> in
         TwinError: a step failed. The receipt contains the earlier steps.
     """
     display = display or ProgressDisplay(stages=STAGE_COUNT)
-    settings = demo_settings(home)
+    settings = load_demo_settings(home)
     _reset_home(settings, display)
     pace_overrides = {name: os.environ[name] for name in DEMO_SETTINGS}
     pace_overrides |= {
@@ -104,7 +104,7 @@ def run_demo(home: Path | None, *, display: ProgressDisplay | None = None) -> in
         return INTERRUPTED_EXIT_CODE
     finally:
         write_receipt(path, demo.receipt)
-    display.show(receipt_table(demo.receipt))
+    display.show(build_receipt_table(demo.receipt))
     display.log(f"receipt: {path}")
     display.log("the stack keeps running; `twin stop` ends it")
     missing_steps = demo.receipt.missing_steps()
@@ -165,7 +165,7 @@ class _Demo:
             self._break_service()
         with self._step(4, "quality falls until the sensor fires"):
             read_until_alarm = partial(
-                reader.read, MAX_BROKEN_SCORES, should_stop=lambda: self._alarms() != []
+                reader.read, MAX_BROKEN_SCORES, should_stop=lambda: self._list_alarms() != []
             )
             rated_answers = self._collect_scores(MAX_BROKEN_SCORES, read_until_alarm)
             self.receipt.broken = _summarize_answers(rated_answers)
@@ -208,7 +208,7 @@ class _Demo:
         self.display.log(f"training on shuffled answers: {self._run_url(run_id)}")
         follow_run(self.dagster, run_id, display=self.display, title="spoiled", stack=self.stack)
         verdict = self._latest_verdict()
-        self.receipt.refused = tuple(refusal_reasons(verdict))
+        self.receipt.refused = tuple(list_refusal_reasons(verdict))
         for reason in self.receipt.refused:
             self.display.log(f"the gate refuses it: {reason}")
         broken_version = self.registry.versions(self.author.slug)[-1]
@@ -238,7 +238,7 @@ class _Demo:
     def _record_alarm(self) -> None:
         """Wait for the sensor's alarm and record it; the last scores may not have arrived yet."""
         deadline = time.monotonic() + ALARM_TIMEOUT_S
-        while not (alarms := self._alarms()):
+        while not (alarms := self._list_alarms()):
             ensure_alive(self.stack)
             if time.monotonic() > deadline:
                 self.display.log(f"no alarm after {self.receipt.broken.scores} scores")
@@ -251,7 +251,7 @@ class _Demo:
         self.display.log(f"the sensor: {first_alarm.message or 'an alarm'}")
 
     def _follow_retraining(self) -> None:
-        if not self._alarms():
+        if not self._list_alarms():
             return  # already reported; the step is recorded as missing
         run = self._wait_for(self._find_quality_run, "the run that the alarm starts")
         self.display.log(f"started by the sensor: {self._run_url(run.run_id)}")
@@ -269,7 +269,7 @@ class _Demo:
         new_version = self.registry.find_by_checkpoint(judged_checkpoint, author=self.author.slug)
         if new_version is None or verdict is None or verdict.outcome != "passed":
             self.display.log(
-                f"the retraining was not released: {'; '.join(refusal_reasons(verdict))}"
+                f"the retraining was not released: {'; '.join(list_refusal_reasons(verdict))}"
             )
             return
         if not followed_run.succeeded:
@@ -301,8 +301,10 @@ class _Demo:
     def _collect_evidence(self) -> None:
         run_id = self.dagster.launch("collect_feedback", self.author.slug)
         follow_run(self.dagster, run_id, display=self.display, title="evidence", stack=self.stack)
-        runs = [run for run in self._retraining_runs() if run.tags.get("twin/cause") == "quality"]
-        self.receipt.runs, self.receipt.alarms = len(runs), len(self._alarms())
+        runs = [
+            run for run in self._list_retraining_runs() if run.tags.get("twin/cause") == "quality"
+        ]
+        self.receipt.runs, self.receipt.alarms = len(runs), len(self._list_alarms())
         dagster_url = urls(self.settings)["dagster"]
         self.receipt.links = {
             "retraining": self._run_url(self.receipt.run_id),
@@ -390,16 +392,16 @@ class _Demo:
                 )
             time.sleep(1.0)
 
-    def _alarms(self) -> list[AlarmRecord]:
+    def _list_alarms(self) -> list[AlarmRecord]:
         """Return the author's alarms, oldest first."""
         with self.registry.state.read_transaction() as connection:
             return list(reversed(alarm_records.list_alarms(connection, self.author.slug)))
 
-    def _retraining_runs(self) -> list[Run]:
+    def _list_retraining_runs(self) -> list[Run]:
         return self.dagster.runs(job=RETRAIN, author=self.author.slug, limit=50)
 
     def _find_quality_run(self) -> Run | None:
-        runs = self._retraining_runs()
+        runs = self._list_retraining_runs()
         return next((run for run in runs if run.tags.get("twin/cause") == "quality"), None)
 
     def _latest_verdict(self) -> Verdict | None:

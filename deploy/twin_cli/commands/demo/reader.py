@@ -57,7 +57,7 @@ class SimulatedReader:
 
     def __init__(self, settings: Settings, endpoints: Endpoints, author: Author) -> None:
         self._settings, self._endpoints, self._author = settings, endpoints, author
-        self._questions = held_out_questions(settings, author.slug)
+        self._questions = read_held_out_questions(settings, author.slug)
         self._asked_count = 0
 
     def read(
@@ -126,7 +126,7 @@ class SimulatedReader:
         return RatedAnswer(held_out_question.question, answer.version, answer.trace_id, score)
 
 
-def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]:
+def read_held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]:
     """Return the questions of an author's held-out posts, in a fixed random order.
 
     Raises:

@@ -103,7 +103,7 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
     replace_file(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def receipt_table(receipt: Receipt) -> Table:
+def build_receipt_table(receipt: Receipt) -> Table:
     """Return the receipt as a table for a terminal."""
     table = Table(title="One run of the loop", show_header=False, title_justify="left")
     table.add_column("what", no_wrap=True)

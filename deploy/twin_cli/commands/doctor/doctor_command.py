@@ -30,14 +30,14 @@ def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
     findings = run_checks(settings)
     has_failed = any(finding.verdict == "fail" for finding in findings)
     if as_json:
-        console.print_json(data=doctor_document(settings, findings))
+        console.print_json(data=build_doctor_document(settings, findings))
         return int(has_failed)
     for finding in findings:
         line = Text(f"{finding.verdict:<4} ", STYLES[finding.verdict])
         console.print(line.append(f"{finding.name:<13} {finding.found}", "default not bold"))
         if finding.remedy:
             console.print(Text(f"{'':<18} → {finding.remedy}"))
-    console.print(Text(summary_line(findings), "bold"))
+    console.print(Text(format_summary(findings), "bold"))
     return int(has_failed)
 
 
@@ -73,7 +73,7 @@ def run_checks(settings: Settings) -> list[Diagnostic]:
     return [finding for name, check in checks for finding in run_check(name, check)]
 
 
-def doctor_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
+def build_doctor_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
     """Return the `twin doctor --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "home": str(settings.home),
@@ -82,7 +82,7 @@ def doctor_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[
     }
 
 
-def summary_line(findings: Sequence[Diagnostic]) -> str:
+def format_summary(findings: Sequence[Diagnostic]) -> str:
     """Return the last line, with the numbers of failures and warnings."""
     failure_count = sum(finding.verdict == "fail" for finding in findings)
     warning_count = sum(finding.verdict == "warn" for finding in findings)

@@ -56,7 +56,7 @@ def check_packages(_settings: Settings) -> Iterator[Diagnostic]:
     """Check that the project's requirements are installed in compatible versions."""
     problems: list[str] = []
     checked_count = 0
-    for line in project_requirements():
+    for line in read_project_requirements():
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue  # for an extra or another system
@@ -79,7 +79,7 @@ def check_packages(_settings: Settings) -> Iterator[Diagnostic]:
         yield ok("packages", f"{PACKAGE_NAME} {version}, all {checked_count} requirements are met")
 
 
-def project_requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
+def read_project_requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
     """Return the requirements from `pyproject.toml` in a checkout, else from the package metadata.
 
     The metadata of an editable installation is not updated, so it lacks dependencies that a

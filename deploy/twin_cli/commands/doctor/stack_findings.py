@@ -64,7 +64,7 @@ def check_ports(
 ) -> Iterator[Diagnostic]:
     """Check that the stack listens on its services' ports, or that they are free if none runs."""
     effective_settings = stack.settings if stack is not None else settings
-    leftover_ports = _leftover_ports(settings) if stack is None else frozenset[int]()
+    leftover_ports = _find_leftover_ports(settings) if stack is None else frozenset[int]()
     port_texts: list[str] = []
     for service in SERVICES:
         if service == "traces" and settings.has_real_langfuse:
@@ -103,7 +103,7 @@ def check_ports(
         )
 
 
-def _leftover_ports(settings: Settings) -> frozenset[int]:
+def _find_leftover_ports(settings: Settings) -> frozenset[int]:
     """Return the ports on which programs of a crashed stack still listen."""
     record = read_record(settings)
     leftover_processes = find_marked_processes(record.instance) if record is not None else []
