@@ -85,8 +85,8 @@ def select_launchable(
     for launch in launch_list:
         if launch.author in unknown_authors:
             held_messages.append(
-                f"{launch.author}: waits: Dagster has no partition {launch.author!r}; `twin up` "
-                "or an import of the author's posts creates it"
+                f"{launch.author}: Dagster has no partition {launch.author!r}; `twin up` or an "
+                "import of the author's posts creates it"
             )
             continue
         with isolate_failure(launch.author, held_messages.append):
@@ -94,7 +94,7 @@ def select_launchable(
             if claims is None or claims.acquire(launch.author):
                 ready_launches.append(launch)
             else:
-                message = f"waits: another code location has just requested {claims.job}"
+                message = f"another code location has just requested {claims.job}"
                 held_messages.append(f"{launch.author}: {message}" if launch.author else message)
     return ready_launches, held_messages
 

@@ -85,7 +85,8 @@ def new_posts(
     try:
         find_prepared_embedder(settings)  # an import ends with `embeddings`, which needs it
     except TwinError as error:
-        return dg.SensorResult(skip_reason=f"waits: {error.found}", cursor=posts_cursor.to_json())
+        message = f"imports wait for the embedder: {error.found}"
+        return dg.SensorResult(skip_reason=message, cursor=posts_cursor.to_json())
     runs = ImportRuns(context.instance)
     slugs = author_slugs(settings)
     known_sources = {

@@ -64,7 +64,7 @@ def build_schedule(needs_adapter: Callable[[Author, Settings], bool]) -> dg.Sche
         authors, messages = list_readable_authors(settings)
         known_slugs = set(context.instance.get_dynamic_partitions(PARTITIONS))
         unknown_slugs = [author.slug for author in authors if author.slug not in known_slugs]
-        messages += [f"{slug}: waits: Dagster has no such partition" for slug in unknown_slugs]
+        messages += [f"{slug}: Dagster has no such partition" for slug in unknown_slugs]
         slugs: list[str] = []
         for author in authors:
             if author.slug in unknown_slugs:

@@ -40,8 +40,8 @@ _REGULARIZATION = 3.0  # the best of 1, 2, 3, 5 and 10 on the half used for tuni
 _HIDDEN_UNITS, _MAX_ITERATIONS = 64, 40
 # Decays of .3, 1 and 4 were compared in five folds grouped by meaning. They miss 35, 33 and 37 % of
 # the danger when 1 % of the ordinary examples are classified as danger. Three networks depend less
-# on the seeds than one network, and seven are no better than three. Neither adding
-# noise to the vectors nor interpolating between them helped.
+# on the seeds than one network, and seven are no better than three. Neither adding noise to the
+# vectors nor interpolating between them helped.
 _WEIGHT_DECAY, _NETWORK_COUNT = 1.0, 3
 _PROSE_PAIR_COUNT = 800
 _VARIANT_WEIGHT = 0.5  # weight of a variant relative to its example

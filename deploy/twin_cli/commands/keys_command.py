@@ -88,7 +88,7 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
         )
         return 0
     table = _make_table(
-        "label", "role", "authors", "aliases", "per minute", "at once", "paid per day", "created"
+        "label", "role", "authors", "aliases", "per minute", "concurrent", "paid per day", "created"
     )
     for row in active_rows:
         usd = row["usd_per_day"]

@@ -196,7 +196,7 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
     )
     stack = find_stack(settings)
     if stack is None:
-        console.print("no stack is running; the next one serves it", markup=False)
+        console.print("no stack is running; this applies at the next start", markup=False)
         return 0
     console.print("the gateway applies this within seconds", markup=False)
     DagsterHTTP.for_home(stack.settings).report_materialization(

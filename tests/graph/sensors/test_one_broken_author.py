@@ -370,7 +370,7 @@ def test_a_second_code_location_starts_no_run_twice(
     monkeypatch.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
     launched, message = run_nightly_import(world)
     assert launched == set()
-    assert "ann: waits: another code location has just requested import_posts" in message
+    assert "ann: another code location has just requested import_posts" in message
     monkeypatch.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
     assert run_nightly_import(world)[0] >= INTACT
 
@@ -384,7 +384,7 @@ def test_a_requested_run_that_cannot_start_is_reported_and_kept(world: Home) -> 
     for _ in range(2):
         assert world.run_sensor(retraining_requested)[0] == set()
         _, message = world.run_sensor(retraining_requested)
-        assert "bob: waits: Dagster has no partition 'bob'" in message
+        assert "bob: Dagster has no partition 'bob'" in message
     world.loop.instance.add_dynamic_partitions("authors", ["bob"])
     assert world.run_sensor(retraining_requested)[0] == {"bob"}
 
@@ -403,7 +403,7 @@ def test_a_scheduled_run_that_cannot_start_is_reported_and_kept(world: Home) -> 
     record_answer(world.loop.state, "bob", NOW + timedelta(hours=3))
     launched, message = world.run_schedule(collect_feedback_every_hour)
     assert (launched, message.partition(";")[0]) == (
-        set(), "bob: waits: Dagster has no partition 'bob'",
+        set(), "bob: Dagster has no partition 'bob'",
     )  # fmt: skip
     world.loop.instance.add_dynamic_partitions("authors", ["bob"])
     assert world.run_schedule(collect_feedback_every_hour)[0] == {"bob"}

@@ -229,7 +229,7 @@ def test_a_run_that_never_started_is_requested_again(world: World, server: FeedS
 
 def test_an_author_without_a_partition_waits_for_one(world: World, server: FeedServer) -> None:
     write_author(world.home, Author("ann", "ann", sources=(server.url,)))
-    assert "ann: waits: Dagster has no partition 'ann'" in world.skip_reason()
+    assert "ann: Dagster has no partition 'ann'" in world.skip_reason()
     world.instance.add_dynamic_partitions("authors", ["ann"])
     assert world.request_run().partition_key == "ann"
 

@@ -268,7 +268,7 @@ def test_imports_wait_for_the_embedder(world: World, folder: Path) -> None:
     world.author("ann", folder)
     current = embedder_folder(world.home) / "current.json"
     current.rename(current.with_suffix(".away"))
-    assert world.skip_reason().startswith("waits: no ")
+    assert world.skip_reason().startswith("imports wait for the embedder: no ")
     current.with_suffix(".away").rename(current)
     assert world.request_run().partition_key == "ann"
 

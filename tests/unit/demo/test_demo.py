@@ -57,7 +57,7 @@ def test_a_complete_loop_has_no_missing_step() -> None:
         ({"runs": 0}, "one run trained"),
         ({"trial": {"finding": "undecided"}}, "pairs promoted it"),
         ({"trial": {}}, "pairs promoted it"),
-        ({"after": PhaseQuality(40, 0.76, "v2")}, "quality came back"),
+        ({"after": PhaseQuality(40, 0.76, "v2")}, "quality recovered"),
     ],
 )
 def test_a_missing_step_is_named(change: dict[str, object], step: str) -> None:

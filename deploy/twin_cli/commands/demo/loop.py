@@ -171,15 +171,15 @@ class _Demo:
             self.receipt.broken = _summarize_answers(rated_answers)
             self.last_bad_score = time.monotonic()
             self._record_alarm()
-        with self._step(5, "one retraining: data, training, gate, pairs"):
+        with self._step(5, "retraining: data, training, gate, pairs"):
             self._follow_retraining()
-        with self._step(6, "quality comes back"):
+        with self._step(6, "quality recovers"):
             rated_answers = self._collect_scores(
                 RECOVERY_SCORE_COUNT,
                 partial(reader.read, RECOVERY_SCORE_COUNT, should_stop=lambda: False),
             )
             self.receipt.after = _summarize_answers(rated_answers)
-        with self._step(7, "what is shown in the Dagster UI"):
+        with self._step(7, "the evidence in the Dagster UI"):
             self._collect_evidence()
 
     def _train_first_model(self) -> None:

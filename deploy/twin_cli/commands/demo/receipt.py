@@ -82,7 +82,7 @@ class Receipt:
             "one run trained": self.runs == 1 and bool(self.run_id),
             "the gate passed the new model": bool(self.gate) and bool(self.promoted),
             "pairs promoted it": self.trial.get("finding") == "promote",
-            "quality came back": self.after.scores > 0
+            "quality recovered": self.after.scores > 0
             and self.after.mean > self.broken.mean + 0.1
             and self.after.version == self.promoted,
         }
