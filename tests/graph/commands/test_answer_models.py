@@ -178,10 +178,12 @@ def test_an_unreachable_address_changes_no_version(settings: Settings, registry:
     stable = sync_answer_model(settings, ADA, previous_model=NAME, instance="", display=display)
     assert stable == registry.get("ada", 1)
     assert "Connection refused" in read_output(console)
-    other = replace(ADA, answer_model="http://127.0.0.1:9/v1#other")
-    write_author(settings, other)
+    remote_author = replace(ADA, answer_model="http://127.0.0.1:9/v1#other")
+    write_author(settings, remote_author)
     with pytest.raises(TwinError, match="Connection refused"):
-        sync_answer_model(settings, other, previous_model=NAME, instance="", display=display)
+        sync_answer_model(
+            settings, remote_author, previous_model=NAME, instance="", display=display
+        )
     assert [item.state for item in registry.versions("ada")] == ["stable"]
     assert read_author(settings, "ada") == ADA, "the unreachable model is still named"
 

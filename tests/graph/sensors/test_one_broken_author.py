@@ -244,8 +244,8 @@ def run_quality_dropped(home: Home) -> tuple[set[str], str]:
     message = ""
     for slug in AUTHORS:
         home.loop.add_bad(slug, 24)
-        new, message = home.run_sensor(quality_dropped)
-        launched |= new
+        new_authors, message = home.run_sensor(quality_dropped)
+        launched |= new_authors
         # Three alarms within two days would be an incident.
         with home.loop.state.transaction() as connection:
             earlier = alarms.c.raised_at - 3 * 86_400

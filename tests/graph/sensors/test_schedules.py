@@ -119,8 +119,8 @@ def test_a_tick_without_questions_is_reported(state: State) -> None:
 
 def test_a_repeated_tick_requests_the_same_run(state: State) -> None:
     record_answer(state, "ann", NOON)
-    both = [tick("ann").run_requests or (), tick("ann").run_requests or ()]
-    assert len({request.run_key for requests in both for request in requests}) == 1
+    repeated_ticks = [tick("ann").run_requests or (), tick("ann").run_requests or ()]
+    assert len({request.run_key for requests in repeated_ticks for request in requests}) == 1
 
 
 def test_judging_waits_for_its_own_run_only(state: State) -> None:
@@ -247,9 +247,9 @@ def test_the_reason_for_buying_no_labels_is_reported(
     monkeypatch.setitem(PACES, "", {"routing_labels": 0})
     write_author(learning, Author("ann", "Ann", consent="2026-01-01: by mail"))
     assert learn("ann") == ([], "ann: 0 labels, which is the maximum")
-    broken = learning.home / "routing" / "ann.npz"
-    broken.parent.mkdir()
-    broken.write_bytes(b"half a policy")
+    policy_file = learning.home / "routing" / "ann.npz"
+    policy_file.parent.mkdir()
+    policy_file.write_bytes(b"half a policy")
     assert "ann.npz" in learn("ann")[1]
     (learning.authors_dir / "ann.toml").unlink()
     assert learn() == ([], "no author")

@@ -77,15 +77,15 @@ def recorded_import() -> None:
 
 
 @dg.op
-def fail() -> None:
-    """Fail."""
+def raise_error() -> None:
+    """Raise an error."""
     raise ValueError("the server is down")
 
 
 @dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
 def broken_import() -> None:
     """A real run that fails."""
-    fail()
+    raise_error()
 
 
 class World:

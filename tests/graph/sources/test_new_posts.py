@@ -61,13 +61,13 @@ class World:
 
     def launch(self, request: dg.RunRequest) -> bool:
         """Run the requested import as the daemon would, and return whether it succeeded."""
-        done = self.job.execute_in_process(
+        result = self.job.execute_in_process(
             partition_key=request.partition_key,
             tags=dict(request.tags),
             instance=self.instance,
             raise_on_error=False,
         )
-        return done.success
+        return result.success
 
     def request_run(self) -> dg.RunRequest:
         [request] = self.tick().run_requests or []

@@ -59,13 +59,13 @@ def test_a_shell_can_source_the_file_for_any_folder_name(tmp_path: Path) -> None
     home.mkdir()
     write_endpoints(endpoints(home))
     script = 'source "$1" && printf "%s|%s|%s" "$TWIN_HOME" "$OPENAI_API_KEY" "$TWIN_MODEL"'
-    shown = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-c", script, "bash", str(env_path(home))],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert shown.stdout == f"{home}|sk-twin-x|twin/jose"
+    assert completed.stdout == f"{home}|sk-twin-x|twin/jose"
     assert "LANGFUSE" not in env_path(home).read_text()
 
 

@@ -34,10 +34,10 @@ def test_the_three_best_quotations_are_shown_and_code_comes_last() -> None:
         EndpointAnswer("declined", "", kind="not_written_about"),
         build_answer("near", "Slowly."),
     ]
-    shown = select_best_quotations(answers, embedder)
-    assert [answer.question for answer in shown] == ["near", "far", "code"]
-    shown = select_best_quotations([*answers, build_answer("nearest", "With oil.")], embedder)
-    assert [answer.question for answer in shown] == ["nearest", "near", "far"]
+    best = select_best_quotations(answers, embedder)
+    assert [answer.question for answer in best] == ["near", "far", "code"]
+    best = select_best_quotations([*answers, build_answer("nearest", "With oil.")], embedder)
+    assert [answer.question for answer in best] == ["nearest", "near", "far"]
     assert select_best_quotations([answers[2]], embedder) == ()
 
 
