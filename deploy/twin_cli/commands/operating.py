@@ -259,8 +259,8 @@ def run_pause(
     if slug not in slugs:
         raise TwinError(
             f"pause {author!r}",
-            found=f"no such author; this home has {', '.join(slugs) or 'none'}",
-            next_step="name one of them",
+            found=f"this home has {', '.join(slugs) or 'no author'}",
+            next_step="name one of them" if slugs else "run `twin up PATH --author NAME`",
         )
     if should_resume:
         if not resume_author(settings, slug):

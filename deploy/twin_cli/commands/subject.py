@@ -146,7 +146,7 @@ def choose_author(settings: Settings, name: str = "") -> Author:
         return known_authors[last_slug]
     raise TwinError(
         "choose an author",
-        found=f"{settings.home} has {', '.join(sorted(known_authors)) or 'none'}",
+        found=f"{settings.home} has {', '.join(sorted(known_authors)) or 'no author'}",
         next_step="name one with --author" if known_authors else "run `twin up`",
     )
 
