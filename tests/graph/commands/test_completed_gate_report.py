@@ -68,7 +68,7 @@ def test_a_reversed_release_is_reported_with_its_claims(settings: Settings) -> N
 
     assert remaining is None
     assert "the release was reversed" in message
-    assert "not: keeps the basics" in message
+    assert "not met: keeps the basics" in message
     assert "it forgot to add" not in message, "the short message contains the figures"
 
 

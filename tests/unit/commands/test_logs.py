@@ -36,7 +36,7 @@ def test_the_end_of_a_log(
     log_home: Settings, lines: int, expected: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run_logs(log_home, "gateway", lines=lines, follow=False, write=print) == 0
-    assert capfd.readouterr().output == expected
+    assert capfd.readouterr().out == expected
 
 
 def test_without_a_program_the_logs_are_listed(log_home: Settings) -> None:

@@ -121,7 +121,7 @@ def test_a_command_is_shown_as_the_user_must_type_it(
 
 def test_the_display_prints_plain_lines_to_a_pipe_and_records_durations() -> None:
     output = io.StringIO()
-    display = ProgressDisplay(Console(output=output, width=100))
+    display = ProgressDisplay(Console(file=output, width=100))
     display.begin_stage(1, "preflight")
     display.log("two\nlines [not markup]")
     with display.bar("train") as bar:
@@ -155,7 +155,7 @@ def test_waits_are_reported_at_the_promised_interval(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(display_module, "LOG_WAIT_REPORT_INTERVAL_S", 0.2)
     monkeypatch.setattr(display_module, "REFRESH_INTERVAL_S", 0.05)
     output = io.StringIO()
-    display = ProgressDisplay(Console(output=output, width=100))
+    display = ProgressDisplay(Console(file=output, width=100))
     with display.report_waits():
         display.begin_stage(1, "prepare and start")
         wait_until(lambda: output.getvalue().count("prepare and start: still running") >= 2)
@@ -180,7 +180,7 @@ def test_in_a_log_the_interval_of_wait_reports_doubles(
     line_counts: dict[bool, int] = {}
     for verbose in (False, True):
         output = io.StringIO()
-        display = ProgressDisplay(Console(output=output, width=100), verbose=verbose)
+        display = ProgressDisplay(Console(file=output, width=100), verbose=verbose)
         with display.bar("train") as bar:
             for _ in range(3600):
                 now[0] += 1.0
@@ -198,7 +198,7 @@ def test_a_corpus_too_small_for_training_is_reported() -> None:
 
 def test_a_terminal_gets_a_live_bar() -> None:
     output = io.StringIO()
-    display = ProgressDisplay(Console(output=output, force_terminal=True, width=100, height=20))
+    display = ProgressDisplay(Console(file=output, force_terminal=True, width=100, height=20))
     with display.bar("train") as bar:
         bar.update("waiting for its turn")
         bar.update("step 1/2  loss 3.10", done=1, total=2)
