@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Lint, types and the tests that need no GPU or account (with --long all of them):  bash deploy/check.sh [--fast|--no-live|--long] [PYTEST ARGS]
-# Short on purpose: the logic is Python under test (deploy/checkout, deploy/twin_cli/preflight.py).
+# Run lint, type checks and the tests that need no GPU or account:
+#   bash deploy/check.sh [--fast|--no-live|--long] [PYTEST ARGS]
+# Deliberately short: the logic is tested Python (deploy/checkout, deploy/twin_cli/preflight.py).
 set -euo pipefail
-unset PYTHONDONTWRITEBYTECODE # hundreds of processes would compile what they import anew
+unset PYTHONDONTWRITEBYTECODE # without bytecode, hundreds of processes would each compile their imports
 source "$(dirname -- "${BASH_SOURCE[0]}")/prepare.sh"
 
 case " $* " in *" --help "*) exec "$python" -I "$root/deploy/checkout/check.py" --help ;; esac

@@ -1,4 +1,4 @@
-# Sourced by up.sh, check.sh and install.sh: the folder of the project and a Python that fits.
+# Sourced by up.sh, check.sh and install.sh: set the project's folder and a supported Python.
 
 root="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 
@@ -11,12 +11,12 @@ find_python() {
             return
         fi
     done
-    command -v python3 || true # too old or too new: preflight.py says so
+    command -v python3 || true # if its version is unsupported, preflight.py reports that
 }
 
 python="$(find_python)"
 if [ -z "$python" ]; then
-    echo "Cannot go on. Tried to find Python 3.11 or 3.12. Found: no python3 at all." \
+    echo "Cannot continue. Tried to find Python 3.11 or 3.12. Found: no python3 at all." \
         "Next: sudo apt-get install python3 python3-venv python3-dev." >&2
     exit 1
 fi

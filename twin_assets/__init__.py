@@ -10,10 +10,10 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Dagster 1.13 warns about preview features (checks partitioned by author) and beta features (links
-# to the code) on each use: a hundred lines per import, all about this code. The filter matches text
-# and module, because naming the warning classes would import dagster. A project that imports these
-# assets still gets the warnings about its own code.
+# On each use, Dagster 1.13 warns about preview features (checks partitioned by author) and beta
+# features (links to the code): a hundred lines per import, all about this code. The filter matches
+# text and module, because naming the warning classes would import dagster. A project that imports
+# these assets still gets the warnings about its own code.
 warnings.filterwarnings(
     "ignore",
     message=r"(?s).* is currently in (preview|beta), and may have breaking changes",

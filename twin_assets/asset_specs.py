@@ -2,7 +2,7 @@
 
 Scope: the function that adds them to all specs, and the mapping from table to contract.
 Out of scope: descriptions, groups and kinds (each asset declares its own), the contracts
-(`corpus_tables.py`, `instruction_tables.py` of each stage), the metadata of a run.
+(`corpus_tables.py`, `instruction_tables.py`), and the metadata of a run.
 Source: https://docs.dagster.io/guides/build/assets/metadata-and-tags
 """
 
@@ -39,9 +39,9 @@ COLUMN_SCHEMA = "dagster/column_schema"
 
 
 def complete_spec(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """Return the spec with, for a table, its columns and contract description.
+    """Return the spec; if the asset is a table, its columns and contract description are added.
 
-    An asset's own metadata takes precedence: a mart has the columns that its project declares.
+    The asset's own metadata takes precedence, because a mart declares its columns in its project.
     """
     name = spec.key.path[-1]
     schemas = build_table_schemas()
@@ -56,7 +56,7 @@ def complete_spec(spec: dg.AssetSpec) -> dg.AssetSpec:
 
 @cache
 def build_table_schemas() -> dict[str, dg.TableSchema]:
-    """Return each asset's table columns, from its contract or from the code that writes it."""
+    """Return the columns of each table asset, from its contract or from the code that writes it."""
     embedding_columns = [
         dg.TableColumn("embedder", "String", description="revision of the embedder"),
         # The length depends on the embedder, which is known only in a prepared home.
@@ -74,7 +74,7 @@ def build_table_schemas() -> dict[str, dg.TableSchema]:
             [*to_table_schema(PassageEmbeddings).columns, *embedding_columns]
         ),
         "quote_calibration": _schema_from_types(
-            {**calibration_columns(1), "mean": "Array(Float32)"}  # the length of the vectors varies
+            {**calibration_columns(1), "mean": "Array(Float32)"}  # the vector length varies
         ),
         "interactions": _schema_from_types(interactions_frame.columns()),
         "judged_interactions": _schema_from_types(JUDGED_COLUMNS),
@@ -84,7 +84,7 @@ def build_table_schemas() -> dict[str, dg.TableSchema]:
 
 
 def to_table_schema(contract: type[dy.Schema]) -> dg.TableSchema:
-    """Convert a contract for Dagster: columns with types, and rules across columns."""
+    """Convert a contract to Dagster's schema: columns with types, and rules across columns."""
     columns = contract.columns()
     rules = [name for name in vars(contract) if not name.startswith("_") and name not in columns]
     return dg.TableSchema(
@@ -111,5 +111,5 @@ def _schema_from_types(columns: Mapping[str, Any]) -> dg.TableSchema:
 
 
 def _type_name(dtype: Any) -> str:
-    """Return the type's name: `String` for an enumeration, whose values are listed separately."""
+    """Return the type's name; it is `String` for an enumeration, as its values are listed apart."""
     return "String" if isinstance(dtype, pl.Enum) else str(dtype)

@@ -1,7 +1,8 @@
 """Define a blocking check for each table that has a contract.
 
-Scope: the check factory, and the mapping from asset to schema. Out of scope: the schemas
-(`corpus_tables.py`, `instruction_tables.py`), validating a contract (`corpus/contracts.py`).
+Scope: the check factory, and the mapping from asset to schema.
+Out of scope: the schemas (`corpus_tables.py`, `instruction_tables.py`), and validating rows
+(`corpus/contracts.py`).
 """
 
 import dagster as dg
@@ -25,7 +26,7 @@ def build_contract_check(
     """Return a blocking check that each row of the asset's table satisfies its schema's rules.
 
     Each row is checked once; after a change of the schema, all rows are checked again
-    (`tables.verified`). Rows that the asset moved to `<asset>_quarantine` are counted by rule. They
+    (`tables.verified`). Rows that the asset moved to `<asset>_quarantine` are counted by rule but
     do not block, because they are no longer in the table.
     """
     table = asset.key.path[-1]

@@ -1,7 +1,9 @@
-"""Assemble the code location's definitions: assets, checks, resources, jobs, sensors.
+"""Assemble the code location's definitions: assets, checks, resources, jobs and sensors.
 
-Scope: `build_defs` and the list of modules that form the graph. Out of scope: individual assets,
-resources and jobs. Tests replace a resource through `build_defs(resources=…)`.
+Scope: `build_defs`, and the list of modules that form the graph.
+Out of scope: individual assets, resources and jobs.
+
+Tests replace a resource through `build_defs(resources=…)`.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ import gc
 from collections.abc import Mapping
 from typing import Any
 
-# This module creates half a million objects that all stay alive. Python's garbage collector would
-# scan them repeatedly, which took 0.6 of 2.7 CPU s. Its thresholds are restored at the end.
+# Importing this module creates half a million objects that stay alive. Python's garbage collector
+# scanned them repeatedly, which took 0.6 of 2.7 CPU s. Its thresholds are restored at the end.
 _thresholds = gc.get_threshold()
 gc.set_threshold(1_000_000, *_thresholds[1:])
 
@@ -169,7 +171,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
             reference_training.build_schedule(needs_reference),
-            *learning.learning_schedules(settings),
+            *learning.build_learning_schedules(settings),
         ],
         sensors=[
             quality_dropped.quality_dropped,
@@ -181,8 +183,8 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             erasure_runs.forgetting_unfinished,
         ],
         resources=default_resources() | dict(resources or {}),
-        # The executor of jobs without their own: `retrain_twin`, and Dagster's job for Materialize
-        # in the UI.
+        # For jobs without their own executor: `retrain_twin`, and Dagster's job for assets that are
+        # materialized in its UI.
         executor=step_execution.build_executor(),
     ).map_resolved_asset_specs(func=complete_spec)
 

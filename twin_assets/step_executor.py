@@ -1,13 +1,13 @@
 """Run steps in separate processes or tasks of suitable sizes, as `TWIN_STEPS_APART` specifies.
 
 Scope: reading the setting and its file, building the executor, adding sizes to the steps' tags.
-Out of scope: which assets run together (`twin_sensors/jobs.py`), how a training run starts its
+Out of scope: which assets run together (`twin_sensors/jobs.py`), and how a training run starts its
 ranks (`training_launcher/`).
-Method: https://docs.dagster.io/deployment/execution/run-launchers, executors; a launcher reads a
+Method: https://docs.dagster.io/deployment/execution/run-launchers, executors. A launcher reads a
 step's size from its tags (`ecs/cpu`, `dagster-k8s/config`, `dagster-ray/config`).
 
-Steps share no memory. The next step reads tables, the registry, checkpoints and the home's pointer
-files, so all machines must see the home under the same path.
+Steps share no memory. A step reads tables, the registry, checkpoints and the home's pointer files,
+so all machines must mount the home at the same path.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from twin_resources.errors import TwinError
 
 # The default is one process. With Dagster's default, each step and each check is a process that
-# takes 3 to 5 s, and a run with nothing to do took 243 s. Separate processes gain nothing on one
-# machine: the launcher starts training in its own process tree, servers are processes, and the
-# run's worker frees the remaining memory when it ends.
+# takes 3 to 5 s to start, and a run with nothing to do took 243 s. On one machine, separate
+# processes have no advantage: the launcher starts training in its own process tree, servers are
+# processes, and the run's worker frees the remaining memory when it ends.
 _BUILT_IN_EXECUTORS = {
     "": "dagster:in_process_executor",
     "processes": "dagster:multiprocess_executor",
@@ -41,7 +41,7 @@ class StepExecution(BaseModel):
     Attributes:
         executor: Dagster executor, as `module:name`.
         config: configuration of this executor, as in its documentation.
-        sizes: step → tags of its launcher. A step has its asset's name; a check that runs
+        sizes: tags for the launcher, by step. A step has its asset's name; a check that runs
             separately is named `<asset>_<check>`.
     """
 
@@ -64,7 +64,7 @@ class StepExecution(BaseModel):
             raise _execution_error(f"load the executor {self.executor}", str(error)) from error
         if not isinstance(constructor, dg.ExecutorDefinition):
             raise _execution_error(
-                f"load the executor {self.executor}", f"a {type(constructor).__name__}"
+                f"load the executor {self.executor}", f"it is a {type(constructor).__name__}"
             )
         return (
             constructor.configured(dict(self.config), name=constructor.name)
@@ -80,14 +80,14 @@ class StepExecution(BaseModel):
         ]
 
     def require_steps(self, steps: Iterable[str]) -> None:
-        """Refuse a size for an unknown step, because the intended step would run in another size.
+        """Check that each size names a known step, because a misspelled one would have no effect.
 
         Raises:
             TwinError: a size is given for a step that does not exist.
         """
         if unknown_steps := sorted(set(self.sizes) - set(steps)):
             raise _execution_error(
-                "set the size of each step", f"no step {', '.join(unknown_steps)}"
+                "set the size of each step", f"there is no step {', '.join(unknown_steps)}"
             )
 
 
@@ -95,7 +95,8 @@ def read_step_execution(steps_apart: str) -> StepExecution:
     """Read the setting and its file.
 
     Args:
-        steps_apart: empty for one process, `processes` for one per step, or a YAML file.
+        steps_apart: empty for one process, `processes` for one per step, or the path of a YAML
+            file.
 
     Raises:
         TwinError: the file is missing or invalid.
@@ -113,9 +114,9 @@ def read_step_execution(steps_apart: str) -> StepExecution:
 def _add_tags(
     definition: dg.AssetsDefinition, size: Mapping[str, Any] | None
 ) -> dg.AssetsDefinition:
-    """Return the asset or check with the size among their tags.
+    """Return the asset or check with the size added to its tags.
 
-    Dagster accepts an op's tags only in the asset's declaration, so the op is created again, as
+    Dagster accepts an op's tags only when the asset is declared, so the op is created again, as
     `OpDefinition.with_replaced_properties` does.
     """
     if not size:

@@ -1,8 +1,9 @@
 """Declare table assets and report their materializations to Dagster.
 
 Scope: the partitions, I/O manager and kind of all authors' tables, and the data version and
-metadata of a materialization. Out of scope: writing (`Tables.sync`), loading
-(`tables_io_manager.py`), the other contents of an asset's page (`asset_specs.py`).
+metadata of a materialization.
+Out of scope: writing (`Tables.sync`), loading (`tables_io_manager.py`), and the other contents of
+an asset's page (`asset_specs.py`).
 Source: https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching
 """
 
@@ -22,7 +23,7 @@ AssetFunction = Callable[..., dg.MaterializeResult]
 def table_asset(
     *, group_name: str, **asset_arguments: Any
 ) -> Callable[[AssetFunction], dg.AssetsDefinition]:
-    """Declare a `@dg.asset` with one Lance table per author, loaded downstream as a Polars frame.
+    """Declare an asset with one Lance table per author, which downstream assets load with Polars.
 
     Args:
         asset_arguments: other arguments of `dg.asset`: `deps`, `code_version`, `pool`,
@@ -60,6 +61,6 @@ def report_materialization(
 def report_unchanged(
     tables: Tables, table: str, author: str, *, reason: str, **metadata: Any
 ) -> dg.MaterializeResult:
-    """Report that there is nothing to do; skipping the asset would also skip those downstream."""
+    """Report that there is nothing to do; skipping the asset would skip downstream assets too."""
     version = tables.data_version(table, author) or "none"
     return report_materialization(version, {"nothing_to_do": reason, **metadata})

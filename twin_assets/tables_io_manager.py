@@ -1,6 +1,6 @@
 """Load Lance tables for downstream assets and interactive use, and check the outputs of assets.
 
-Scope: loading a table, and refusing a frame as an asset's output.
+Scope: loading a table, and refusing outputs that would not be stored.
 Out of scope: writing (assets write with `Tables.sync`, which writes only changes).
 Method: https://docs.dagster.io/guides/build/io-managers/defining-a-custom-io-manager
 """
@@ -44,7 +44,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
         return self._tables().read(asset, authors[0])
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Accept a `SyncResult`, whose numbers become metadata, or None if the table is written.
+        """Accept a `SyncResult`, whose numbers become metadata, or None after a write elsewhere.
 
         Raises:
             TwinError: the output is of another type, which would not be stored.

@@ -1,1 +1,1 @@
-"""Define sensors, schedules and jobs by asset key."""
+"""Define the sensors, schedules and jobs; they name assets by key and import none."""

@@ -29,8 +29,8 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="canary_verdict",
-        description="Ends decided trials: every minute, reads the scores of each version on trial "
-        "and promotes, rolls back or parks the version according to the evidence.",
+        description="Ends decided trials: every minute, it reads the scores of each version on "
+        "trial and promotes, rolls back or parks the version according to the evidence.",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )

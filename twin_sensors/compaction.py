@@ -1,7 +1,7 @@
 """Define the nightly job `tidy_tables`, which compacts tables and deletes old versions.
 
-Scope: the choice and order of tables, and the report. Out of scope: merging
-(`tables/upkeep.py`), the vector index (`retrieval/index.py`).
+Scope: the choice and order of the tables, and the report.
+Out of scope: merging (`tables/upkeep.py`), and the vector index (`retrieval/index.py`).
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class CompactionReport:
 
     Attributes:
         tables: number of tables checked.
-        merged: number of fragments merged into fewer fragments, over all tables.
-        bytes_removed: size of the removed files of old versions.
+        merged: number of fragments that were merged into fewer fragments, over all tables.
+        bytes_removed: total size of the removed files of old versions.
         vector_index: `made`, `rebuilt` or `left`; empty if the author has no passages.
-        busy: tables locked by an import, which the next night's run tidies.
+        busy: tables that an import has locked; the next night's run compacts them.
         failed: one line for each table that could not be opened or merged.
     """
 
@@ -36,8 +36,8 @@ class CompactionReport:
     failed: tuple[str, ...] = ()
 
 
-def tidy_author(tables: Tables, author: str) -> CompactionReport:
-    """Tidy every table of an author, one after another."""
+def compact_author(tables: Tables, author: str) -> CompactionReport:
+    """Compact every table of an author, one after another."""
     names = tables.assets(author)
     results: list[CompactionResult] = []
     busy_tables: list[str] = []
@@ -63,18 +63,18 @@ def tidy_author(tables: Tables, author: str) -> CompactionReport:
 
 @dg.op
 def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> None:
-    """Tidy the tables of all authors and log the results.
+    """Compact the tables of all authors and log the results.
 
     Raises:
-        Failure: some tables could not be tidied; all other tables were tidied.
+        Failure: some tables could not be compacted; all others were.
     """
     failures: list[str] = []
     for author in sorted(context.instance.get_dynamic_partitions("authors")):
-        report = tidy_author(tables, author)
+        report = compact_author(tables, author)
         context.log.info(
             f"{author}: {report.tables} tables, {report.merged} fragments merged, "
             f"{report.bytes_removed:,} bytes removed, "
-            f"index of vectors {report.vector_index or 'none'}, "
+            f"vector index: {report.vector_index or 'none'}, "
             f"busy: {', '.join(report.busy) or 'none'}"
         )
         failures += report.failed

@@ -1,11 +1,12 @@
 """Query Dagster's run records of one job, so that each run starts exactly once.
 
-Scope: queries on the instance. Out of scope: decisions from the runs
-(`twin_resources/idempotent_launch.py`, `twin_resources/quality/retraining/`).
+Scope: queries on the instance.
+Out of scope: decisions based on the runs (`twin_resources/idempotent_launch.py`,
+`twin_resources/quality/retraining/`).
 
-If a person materializes one of a job's assets on Dagster's page, Dagster runs its asset job instead
-of ours. Such a run produces the same result for the same partition, and therefore counts as a run
-of the job.
+If a person materializes one of a job's assets in Dagster's UI, Dagster runs its own asset job
+instead of ours. That run produces the same result for the same partition, so it counts as a run of
+the job.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import dagster as dg
 from twin_resources.dagster_runs import IN_PROGRESS_STATUSES, Run
 from twin_resources.quality.retraining.run_records import JOB, KEY_TAG, PARTITION_TAG
 
-_ASSET_JOB = "__ASSET_JOB"  # Dagster's job for assets materialized in its page
+_ASSET_JOB = "__ASSET_JOB"  # Dagster's job for assets that are materialized in its UI
 # Assets by job; materializing them manually has the same effect as a run of the job.
 _ASSETS_BY_JOB = {
     JOB: {"fine_tuned_checkpoint", "preference_tuned_checkpoint"},
@@ -28,7 +29,7 @@ _ASSETS_BY_JOB = {
 
 
 class DagsterRunRecords:
-    """Run records of one instance. Create one object per tick, because it caches runs in flight."""
+    """The run records of one job. Create one object per tick, because it caches runs in flight."""
 
     def __init__(
         self, instance: dg.DagsterInstance, *, job: str = JOB, key_tag: str = KEY_TAG
@@ -43,7 +44,7 @@ class DagsterRunRecords:
         self._in_flight: dict[str, str] | None = None
 
     def in_flight_run_ids(self) -> Mapping[str, str]:
-        """Return the id of the queued or running run by author."""
+        """Return the id of each author's queued or active run, by author."""
         if self._in_flight is None:
             runs = self._runs(
                 statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS_STATUSES]
@@ -68,12 +69,12 @@ class DagsterRunRecords:
     def _runs(self, limit: int | None = None, **criteria: object) -> list[Run]:
         records = list(self._records(self._job, limit, criteria))
         if job_assets := _ASSETS_BY_JOB.get(self._job):
-            # No limit here, because unrelated runs would count towards it.
+            # Unlimited, because unrelated runs would count towards a limit.
             manual_records = self._records(_ASSET_JOB, None, criteria)
             records += [
                 record for record in manual_records if job_assets & _selected_assets(record)
             ]
-            records.sort(key=lambda one: one.create_timestamp, reverse=True)
+            records.sort(key=lambda record: record.create_timestamp, reverse=True)
         return [_to_run(record) for record in records[:limit]]
 
     def _records(

@@ -1,4 +1,4 @@
-"""Define the job `forget` and the sensor that restarts requests whose run died.
+"""Define the job `forget`, and the sensor that restarts requests whose run died.
 
 Scope: the code between Dagster and `twin_resources/erasure`.
 Out of scope: the erasure itself, and the command `twin forget`, which records a request and
@@ -22,7 +22,7 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
 
 REQUEST_TAG = "twin/forget_request"
-MAX_RUNS = 5  # unsuccessful runs per request, before a person must find the cause
+MAX_RUNS = 5  # unsuccessful runs per request; then a person must find the cause
 
 
 class ErasureRunConfig(dg.Config):
@@ -39,11 +39,11 @@ def forget_subject(
     from twin_resources.erasure.certificate import read_certificate
     from twin_resources.erasure.dagster_records import DagsterRecords
     from twin_resources.erasure.data_store import Installation
-    from twin_resources.erasure.erasing import run_erasure as carry_out
+    from twin_resources.erasure.erasing import run_erasure
 
     installation = Installation.for_settings(settings)
     records = DagsterRecords(installation, context.instance, own_run=context.run_id)
-    path = carry_out(installation, config.request, dagster=records)
+    path = run_erasure(installation, config.request, dagster=records)
     certificate = read_certificate(path)
     places: dict[str, int] = certificate["places"]
     erased_counts = ", ".join(f"{name} {count}" for name, count in places.items())
@@ -63,14 +63,14 @@ def forget_subject(
     executor_def=dg.in_process_executor,
 )
 def forget() -> None:
-    """Run one step, which can be repeated at any time and resumes where it stopped."""
+    """Run one step, which can be repeated at any time and then resumes the erasure."""
     forget_subject()
 
 
 @dg.sensor(
     job=forget,
-    description="Starts `forget` for a request of `twin forget` without a run in progress: its "
-    f"run died, or none was launched. Stops after {MAX_RUNS} unsuccessful runs in a row.",
+    description="Starts `forget` for a `twin forget` request that has no run in progress, because "
+    f"its run died or none was launched. Gives up after {MAX_RUNS} unsuccessful runs in a row.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,  # an obligation, independent of settings
 )
@@ -86,7 +86,7 @@ def forgetting_unfinished(
         # A failed run does not end the obligation, so the sensor waits only for active runs.
         if decide_step(runs, now=time.time()) == "wait":
             continue
-        # Some clouds limit deletions per day; a run postponed by this limit is not a failure.
+        # Some clouds limit deletions per day; a run that this limit postpones has not failed.
         last_deletion_at = max(
             journal.read_requested_deletions(state, request.number).values(), default=0.0
         )
@@ -102,12 +102,12 @@ def forgetting_unfinished(
         return dg.SkipReason("\n".join(held_messages))
     if abandoned_requests:
         numbers = ", ".join(map(str, abandoned_requests))
-        return dg.SkipReason(f"requests {numbers} failed {MAX_RUNS} times: see their runs")
-    return dg.SkipReason("every request is completed or in progress")
+        return dg.SkipReason(f"requests {numbers} failed {MAX_RUNS} times; see their runs")
+    return dg.SkipReason("every request is complete or in progress")
 
 
 def _next_attempt(runs: Sequence[Run]) -> int:
-    """Return an attempt number with an unused key, even if a person deleted some of the runs.
+    """Return an attempt number whose key is unused, even if a person has deleted some of the runs.
 
     Runs launched by the command have no attempt number.
     """

@@ -1,7 +1,7 @@
 """Query Dagster's records of `import_posts` for the sensor and the schedules that start it.
 
 Scope: queries on the instance that only `import_posts` needs.
-Out of scope: the decisions based on them (`sources/arrivals.py`).
+Out of scope: decisions based on the records (`sources/arrivals.py`).
 """
 
 import dagster as dg
@@ -19,7 +19,7 @@ CHANGE_TAG = "twin/change"
 
 
 class ImportRuns(DagsterRunRecords):
-    """Import runs of one instance. Create one object per tick, because it caches runs in flight."""
+    """The import runs of one instance. Create one object per tick, as it caches runs in flight."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         super().__init__(instance, job="import_posts", key_tag=CHANGE_TAG)
@@ -59,7 +59,7 @@ class ImportRuns(DagsterRunRecords):
     def decide_posts_import(
         self, author: str, known: SourcesState | None, fingerprint: str, *, epoch: int, now: float
     ) -> ImportDecision:
-        """Decide as `decide_import` does, without querying the instance for a settled state."""
+        """Call `decide_import`, and query the instance only if the known state is not settled."""
         is_settled = known is not None and known.mark == fingerprint and known.settled
         is_imported = not is_settled and self.has_imported(author, fingerprint)
         return self.decide_import(
@@ -68,13 +68,13 @@ class ImportRuns(DagsterRunRecords):
 
     def has_started_since(self, author: str, timestamp: float) -> bool:
         """Return whether the newest import began after `timestamp` (seconds since the epoch)."""
-        record = self._newest_import(author)
+        record = self._find_newest_import(author)
         run = None if record is None else self._instance.get_run_record_by_id(record.run_id)
         return run is not None and (run.start_time or 0.0) > timestamp
 
     def has_imported(self, author: str, sources_fingerprint: str) -> bool:
         """Return whether an author's newest import read the sources with this fingerprint."""
-        record = self._newest_import(author)
+        record = self._find_newest_import(author)
         if record is None or record.asset_materialization is None:
             return False
         recorded_fingerprint = record.asset_materialization.metadata.get(SOURCES_FINGERPRINT_KEY)
@@ -82,7 +82,7 @@ class ImportRuns(DagsterRunRecords):
             recorded_fingerprint is not None and recorded_fingerprint.value == sources_fingerprint
         )
 
-    def _newest_import(self, author: str) -> dg.EventLogRecord | None:
+    def _find_newest_import(self, author: str) -> dg.EventLogRecord | None:
         records = self._instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=dg.AssetKey("raw_posts"), asset_partitions=[author]),
             limit=1,

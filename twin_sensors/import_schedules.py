@@ -27,7 +27,7 @@ from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run
 from twin_sensors.schedules import request_runs
 
 MAX_CONCURRENT_REQUESTS = 16
-"""A schedule's tick ends after 60 s, so up to 16 slow servers (20 s each) are awaited together."""
+"""Dagster ends a tick after 60 s, so up to 16 slow servers (20 s each) are awaited in parallel."""
 
 HOUR_S = 3600.0
 
@@ -35,7 +35,7 @@ HOUR_S = 3600.0
 @dg.schedule(
     job=import_posts,
     cron_schedule="20 * * * *",
-    description="Checks every feed for changes, and starts `import_posts` for the authors whose "
+    description="Checks every feed for changes and starts `import_posts` for the authors whose "
     "feeds have changed.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
@@ -98,12 +98,12 @@ def _decide_import(
         epoch=poll_state.epoch,
         now=now,
         # A feed does not state when it changed, but an import that started within the last hour
-        # will have read it.
+        # has read the current feed.
         is_imported=poll_state.known is None and runs.has_started_since(slug, now - HOUR_S),
     )
     if decision.state is None:
         return None, decision.message
-    # Save before the launch: if the tick dies here, the next tick finds no run and requests one.
+    # Save before the launch; if the tick dies here, the next tick finds no run and requests one.
     polling.save_poll_state(state, slug, replace(poll_state, known=decision.state))
     if not decision.should_launch:
         return None, decision.message
@@ -115,8 +115,8 @@ def _decide_import(
     job=import_posts,
     cron_schedule="10 2 * * *",
     description="Starts `import_posts` for every author, to find changes that no listing shows: a "
-    "post whose date has arrived, a file whose content changed but not its size or modification "
-    "time, an abandoned import.",
+    "post whose date has arrived, a file whose content changed but whose size and modification "
+    "time did not, or an abandoned import.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def import_all_posts_every_night(
@@ -124,10 +124,10 @@ def import_all_posts_every_night(
     settings: dg.ResourceParam[Settings],
     state: dg.ResourceParam[State],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Import every author's posts, so that changes that no listing shows are found within a day.
+    """Import every author's posts, to find changes that no listing shows within a day.
 
-    Examples are a post whose date has arrived, content that changed while size and time did not,
-    and an abandoned import.
+    Examples are a post whose date has arrived, a file whose content changed but whose size and
+    modification time did not, and an abandoned import.
     """
     authors, problems = list_readable_authors(settings)
     slugs = [author.slug for author in authors if author.sources]

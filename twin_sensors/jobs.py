@@ -1,7 +1,7 @@
 """Define the jobs. They select assets by key or group, so this module imports no assets.
 
-Scope: the assets that run together, and their executors. Out of scope: when the jobs run
-(sensors, schedules), and the work of the assets.
+Scope: which assets run together, and their executors.
+Out of scope: when the jobs run (sensors, schedules), and the work of the assets.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CROSS_AUTHOR_MARTS = MARTS & dg.AssetSelection.tag("twin/partitions", "none")
 import_posts = dg.define_asset_job(
     "import_posts",
     selection=dg.AssetSelection.assets(*IMPORT_ASSETS),
-    description="Read an author's sources and make the change searchable.",
+    description="Read an author's sources and make the changes searchable.",
     # One process for all steps: they take seconds, and each process would take 3 s to start.
     executor_def=dg.in_process_executor,
 )
@@ -49,7 +49,7 @@ retrain_twin = dg.define_asset_job(
     "retrain_twin",
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
     description="Make one author's dataset, checkpoint, verdict, release, policy and report.",
-    # `TWIN_STEPS_APART` determines the executor, that is, whether the steps share a process.
+    # `TWIN_STEPS_APART` selects the executor, which determines whether the steps share a process.
 )
 
 train_reference = dg.define_asset_job(
@@ -75,7 +75,7 @@ collect_feedback = dg.define_asset_job(
 judge_answers = dg.define_asset_job(
     "judge_answers",
     selection=dg.AssetSelection.assets(*JUDGEMENT_ASSETS),
-    # This job is separate because the pool `training` counts runs, and feedback must not wait.
+    # A separate job: it waits for the pool `training`, and `collect_feedback` must not wait.
     description="Score new answers of one author's twin with the judges.",
     executor_def=dg.in_process_executor,
 )
@@ -83,8 +83,8 @@ judge_answers = dg.define_asset_job(
 compare_versions = dg.define_asset_job(
     "compare_versions",
     selection=dg.AssetSelection.assets(*COMPARISON_ASSETS),
-    description="Compare more answers of one author's version on trial; the sensor "
-    "`canary_verdict` decides from them.",
+    description="Compare more answers of one author's version on trial, from which the sensor "
+    "`canary_verdict` decides.",
     executor_def=dg.in_process_executor,
 )
 

@@ -1,15 +1,16 @@
 """Select the runs that Dagster can start, and return a message for each of the others.
 
-Scope: the check of launches before every sensor and schedule requests them from Dagster.
+Scope: the check of launches before a sensor or schedule requests them from Dagster.
 Out of scope: the choice of runs (the sensors), and decisions based on earlier runs
 (`twin_resources/idempotent_launch.py`).
+
 Dagster rejects a whole tick if one of its requests names an unknown partition
-(`DagsterUnknownPartitionError`), and the next tick would name it again.
+(`DagsterUnknownPartitionError`), and the next tick would name the same partition again.
 
 Dagster starts a run key once per sensor and code location, so two code locations of one home would
-start everything twice. Each tick therefore claims its requests in the state store. For a minute,
-no other process requests the same job and author; after that, other processes find the started
-run in Dagster's records. A retraining is claimed in its own row (`retrainings.claim_launch`).
+start every run twice. Each tick therefore claims its requests in the state store. For a minute, no
+other process requests the same job and author; after that, other processes find the started run in
+Dagster's records. A retraining is claimed in its own row (`retrainings.claim_launch`).
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _PROCESS_HOLDER = uuid.uuid4().hex  # a code location evaluates all its ticks in
 
 @dataclass(frozen=True)
 class LaunchClaims:
-    """Claims of one process on the runs of one job.
+    """The claims of one process on the runs of one job.
 
     Attributes:
-        holder: owner of the claims; its own earlier claims do not block it.
+        holder: the owner of the claims, which its own earlier claims do not block.
     """
 
     state: State
@@ -74,7 +75,7 @@ def select_launchable(
     """Return the launches that Dagster can start, and a message for each of the others.
 
     Args:
-        requested_partitions: authors whose partitions the same tick requests.
+        requested_partitions: authors whose partitions are requested by the same tick.
         claims: claims to acquire for each launch, or None if the launches are claimed elsewhere.
     """
     launch_list = list(launches)
@@ -84,8 +85,8 @@ def select_launchable(
     for launch in launch_list:
         if launch.author in unknown_authors:
             held_messages.append(
-                f"{launch.author}: waits: Dagster has no partition {launch.author!r}; `twin up` "
-                "or an import of the author's posts creates it"
+                f"{launch.author}: Dagster has no partition {launch.author!r}; `twin up` or an "
+                "import of the author's posts creates it"
             )
             continue
         with isolate_failure(launch.author, held_messages.append):
@@ -93,7 +94,7 @@ def select_launchable(
             if claims is None or claims.acquire(launch.author):
                 ready_launches.append(launch)
             else:
-                message = f"waits: another code location has just requested {claims.job}"
+                message = f"another code location has just requested {claims.job}"
                 held_messages.append(f"{launch.author}: {message}" if launch.author else message)
     return ready_launches, held_messages
 

@@ -3,7 +3,7 @@
 Scope: the code between Dagster and `router/learning_decision.py`.
 Out of scope: the decision, and the work of the job (`jobs.py`).
 
-Only homes with a paid model have this schedule; `routing_policy` also shows routing only there.
+Only homes with a paid model have this schedule, because only there are questions routed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from twin_sensors.schedules import request_runs
     job=learn_routing,
     cron_schedule="15 4 * * *",  # after the night's imports, and before most questions
     description="Starts `learn_routing` for each author whose missing labels fit this month's "
-    "budget, or whose routing policy was fitted for another version, paid model or embedder. Buys "
-    "nothing without TWIN_LABEL_BUDGET_PER_MONTH, or if the labels would not pay back their price.",
+    "budget, or whose routing policy was fitted for another version, paid model or embedder. No "
+    "labels are bought without TWIN_LABEL_BUDGET_PER_MONTH, or if they would not pay off.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def learn_routing_every_night(
@@ -80,7 +80,7 @@ def learn_routing_every_night(
     yield from request_runs(context, slugs, claims, kind="learn", skip_message=message)
 
 
-def learning_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
+def build_learning_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedule if a paid model is configured, else an empty list."""
     return [learn_routing_every_night] if settings.has_paid_route else []
 
@@ -127,13 +127,15 @@ def _decide_learning_of_author(
             max_labels=settings.routing_labels,
             usd_left=float("inf") if remaining_usd is None else remaining_usd,
             payback=payback,
-            changed_at=max(_newest_question(registry, author.slug), month_start(at).timestamp()),
+            changed_at=max(
+                _find_newest_question_time(registry, author.slug), month_start(at).timestamp()
+            ),
             last_run_at=learned_at,
         )
     )
 
 
-def _newest_question(registry: Registry, author: str) -> float:
+def _find_newest_question_time(registry: Registry, author: str) -> float:
     """Return the time of the author's newest question (seconds since the epoch), or 0 if none."""
     with registry.state.read_transaction() as connection:
         newest_ms = connection.execute(

@@ -19,10 +19,10 @@ from twin_sensors.quality_dropped import open_loop, to_sensor_result
 
 
 def default_sensor_status() -> dg.DefaultSensorStatus:
-    """Return RUNNING if the home or one of its authors has automatic retraining enabled."""
+    """Return RUNNING if automatic retraining is enabled for the home or one of its authors."""
     settings = load_settings()
     is_enabled = settings.auto_retrain or any(
-        _enables_auto_retrain(path) for path in _author_files(settings)
+        _has_auto_retrain_enabled(path) for path in _author_files(settings)
     )
     return dg.DefaultSensorStatus.RUNNING if is_enabled else dg.DefaultSensorStatus.STOPPED
 
@@ -31,7 +31,7 @@ def _author_files(settings: Settings) -> list[Path]:
     return sorted(settings.authors_dir.glob("*.toml"))
 
 
-def _enables_auto_retrain(path: Path) -> bool:
+def _has_auto_retrain_enabled(path: Path) -> bool:
     """Return whether an author's file enables automatic retraining.
 
     This function does not call `read_author`, because an invalid file must not keep the code
@@ -56,7 +56,7 @@ def retraining_requested(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Start retraining that a person requested or that an erasure of training data requires."""
+    """Start each retraining that a person requested or an erasure of training data requires."""
     with open_loop(settings, registry, training_inputs, context.instance) as loop:
         loop_tick = run_request_tick(loop, now=datetime.now(UTC))
     return to_sensor_result(context, loop_tick)
@@ -75,10 +75,7 @@ def new_material(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Start retraining once enough posts or pairs have been added.
-
-    Posts and pairs count from the training of the stable version.
-    """
+    """Start a retraining once enough posts or pairs were added since the stable one was trained."""
     with open_loop(settings, registry, training_inputs, context.instance) as loop:
         loop_tick = run_growth_tick(loop, now=datetime.now(UTC))
     return to_sensor_result(context, loop_tick)

@@ -1,11 +1,11 @@
 """Start an import when posts are added, changed or removed at an author's sources.
 
-Scope: the code between Dagster and `sources.arrivals`, one check per tick.
+Scope: the code between Dagster and `sources.arrivals`, which makes one check per tick.
 Out of scope: listing and decisions (`twin_resources/storage/sources`), reading posts
 (`raw_posts`), feeds (`import_schedules.py`), and whether new posts justify a retraining
 (`new_data_trigger.py`).
 
-A failed listing changes nothing and keeps the known state.
+After a failed listing, the known state is kept.
 """
 
 import json
@@ -36,7 +36,7 @@ from twin_sensors.launchable_runs import (
 )
 
 MAX_LISTING_S = 30.0
-"""Maximum listing time of a tick; the next tick continues. Dagster ends a tick after 60 s."""
+"""Maximum listing time per tick; the next tick continues. Dagster ends a tick after 60 s."""
 
 MAX_RUN_REQUESTS = 10
 """Maximum number of runs that a tick requests; AWS throttles many tasks that start at once."""
@@ -69,8 +69,8 @@ class PostsCursor:
 
 @dg.sensor(
     job=import_posts,
-    description="Starts `import_posts` once for each change at an author's folders and S3 "
-    "prefixes. They are listed every minute, without reading a post.",
+    description="Starts `import_posts` once for each change in an author's folders and S3 "
+    "prefixes, which are listed every minute without reading a post.",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
@@ -79,13 +79,14 @@ def new_posts(
     settings: dg.ResourceParam[Settings],
     state: dg.ResourceParam[State],
 ) -> dg.SensorResult:
-    """Import an author's posts once for each change at their folders and S3 prefixes."""
+    """Import an author's posts once for each change in the author's folders and S3 prefixes."""
     now = time.time()
     posts_cursor = PostsCursor.from_json(context.cursor, now=now)
     try:
         find_prepared_embedder(settings)  # an import ends with `embeddings`, which needs it
     except TwinError as error:
-        return dg.SensorResult(skip_reason=f"waits: {error.found}", cursor=posts_cursor.to_json())
+        message = f"imports wait for the embedder: {error.found}"
+        return dg.SensorResult(skip_reason=message, cursor=posts_cursor.to_json())
     runs = ImportRuns(context.instance)
     slugs = author_slugs(settings)
     known_sources = {
@@ -97,7 +98,7 @@ def new_posts(
     for slug in _rotate_slugs(slugs, posts_cursor.next_author):
         if time.time() > now + MAX_LISTING_S or len(launches) == MAX_RUN_REQUESTS:
             next_author = slug
-            messages.append(f"{slug} and the authors after it are examined in the next tick")
+            messages.append(f"{slug} and all later authors are checked in the next tick")
             break
         with isolate_failure(slug, messages.append):
             author = read_author(settings, slug)

@@ -1,7 +1,8 @@
 """Define the sensor `notices_waiting`, which sends pending notices to people.
 
-Scope: the code around `notifications.deliver`. Out of scope: addresses and their syntax
-(`notifications.py`), and the choice of notices (the modules that create them).
+Scope: the code around `notifications.deliver`.
+Out of scope: addresses and their syntax (`notifications.py`), and the choice of notices (the
+modules that create them).
 """
 
 import time
@@ -31,7 +32,7 @@ def notices_waiting(
         if isinstance(channel, InvalidChannel)
     ]
     summary = (
-        f"{delivery.sent} sent, {delivery.waiting} waiting, {delivery.given_up} given up, "
+        f"{delivery.sent} sent, {delivery.waiting} waiting, {delivery.given_up} abandoned, "
         f"{len(notification_channels)} addresses"
     )
     return dg.SkipReason("\n".join([summary, *invalid_addresses]))

@@ -27,15 +27,15 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin
 from twin_sensors.launchable_runs import select_launchable, to_run_request
 
-# In the message of a tick without runs; `quality_evidence` has all authors.
+# In the message of a tick without runs; `quality_evidence` contains all authors.
 MAX_SHOWN_AUTHORS = 25
 
 
 @dg.sensor(
     job=retrain_twin,
     description="Starts `retrain_twin` when scores have fallen below the stable version's "
-    "certified level: at most one retraining per alarm. If automatic retraining is off, a fall is "
-    "only reported. A tick without a run reports how far each detector is from its threshold.",
+    "certified level, at most once per alarm. If automatic retraining is off, a fall is only "
+    "reported. A tick without a run reports how far each detector is from its threshold.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,  # a drop is reported even without automatic runs
 )
@@ -73,7 +73,7 @@ def open_loop(
 
 
 def to_sensor_result(context: dg.SensorEvaluationContext, loop_tick: LoopTick) -> dg.SensorResult:
-    """Return the tick's result for Dagster: runs, or a skip reason with the numbers."""
+    """Return the tick's result for Dagster: run requests, or a skip reason with the numbers."""
     message = format_message(loop_tick)
     if not loop_tick.launches:
         return dg.SensorResult(skip_reason=message)

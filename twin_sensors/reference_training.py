@@ -1,11 +1,11 @@
 """Schedule training of the other-authors adapter, hours after a release and while no run waits.
 
-Scope: the code between Dagster and the job `train_reference`, and the times when it may run.
+Scope: the code between Dagster and the job `train_reference`, and the times when that job may run.
 Out of scope: whether an adapter is needed (the asset package passes this to `build_schedule`),
 and training it (`twin_assets/evaluation/other_authors`).
 
-This training is not urgent, but retrainings are, and both share a pool. It therefore runs after an
-author's first release, for one author at a time, and only while no retraining is queued or running.
+This training is not urgent, but retrainings are, and both share a pool. It therefore runs for one
+author at a time, after the author's first release, and only while no retraining is in flight.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def build_schedule(needs_adapter: Callable[[Author, Settings], bool]) -> dg.Sche
         settings: dg.ResourceParam[Settings],
         registry: dg.ResourceParam[Registry],
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        """Start training for the first author who needs it, unless another training is waiting."""
+        """Start training for the first author who needs it, unless another run is in flight."""
         scheduled_at = context.scheduled_execution_time
         reference_runs = DagsterRunRecords(context.instance, job=train_reference.name)
         retraining_runs = DagsterRunRecords(context.instance, job=retrain_twin.name)
@@ -64,7 +64,7 @@ def build_schedule(needs_adapter: Callable[[Author, Settings], bool]) -> dg.Sche
         authors, messages = list_readable_authors(settings)
         known_slugs = set(context.instance.get_dynamic_partitions(PARTITIONS))
         unknown_slugs = [author.slug for author in authors if author.slug not in known_slugs]
-        messages += [f"{slug}: waits: Dagster has no such partition" for slug in unknown_slugs]
+        messages += [f"{slug}: Dagster has no such partition" for slug in unknown_slugs]
         slugs: list[str] = []
         for author in authors:
             if author.slug in unknown_slugs:
@@ -76,13 +76,13 @@ def build_schedule(needs_adapter: Callable[[Author, Settings], bool]) -> dg.Sche
             if reference_runs.runs_of_author(
                 author.slug, since=(scheduled_at - RETRY_INTERVAL).timestamp()
             ):
-                messages.append(f"{author.slug}: training was already tried in the last 24 hours")
+                messages.append(f"{author.slug}: training was attempted in the last 24 hours")
                 continue
             with isolate_failure(author.slug, messages.append):  # for example, a missing base model
                 if needs_adapter(author, settings):
                     slugs = [author.slug]
                     break
-                messages.append(f"{author.slug}: it already has an adapter, or needs none")
+                messages.append(f"{author.slug}: already has an adapter, or needs none")
         message = "\n".join(messages) or "no author"
         claims = LaunchClaims(registry.state, train_reference.name)
         yield from request_runs(context, slugs, claims, kind="reference", skip_message=message)

@@ -1,7 +1,8 @@
-"""Define the job `roll_back`, with which a person restores an earlier version and gives a reason.
+"""Define the job `roll_back`, which restores an earlier version for a reason that a person gives.
 
-Scope: the job and its records. Out of scope: which versions may be restored
-(`registry.rollback`), and the command `twin rollback`, which has the same effect.
+Scope: the job and its records.
+Out of scope: which versions may be restored (`registry.rollback`), and the command `twin rollback`,
+which has the same effect.
 """
 
 import dagster as dg
@@ -32,7 +33,8 @@ def bring_back(
     """Roll back in the registry and record the move in Dagster as a materialization."""
     if not config.reason.strip():
         raise dg.Failure(
-            "a roll-back needs a reason, which is its only record: set `reason` in the run config"
+            "no reason was given: set `reason` in the run config, because it is stored in the "
+            "release history"
         )
     author = context.partition_key
     move = registry.rollback(author, config.version or None, actor=ACTOR, reason=config.reason)

@@ -1,7 +1,7 @@
 """Run feedback, judgements and version comparisons every hour, and the cross-author marts daily.
 
-Scope: when the jobs run. Out of scope: the work of the jobs (`jobs.py`), and runs started by events
-(the sensors).
+Scope: when the jobs run.
+Out of scope: the work of the jobs (`jobs.py`), and runs that events start (the sensors).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ from twin_sensors.jobs import (
 )
 from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
 
-# Longer than the interval between ticks, so that answers which the ledger reads late are included.
+# Longer than the interval between ticks, so that answers that the ledger reads late are included.
 LOOKBACK = timedelta(hours=3)
 
 
@@ -112,7 +112,7 @@ def request_runs(
     kind: str,
     skip_message: str,
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Yield a run for each author that Dagster can start, and log the others for the next tick.
+    """Yield each run that Dagster can start, and log why the others must wait for the next tick.
 
     Args:
         kind: prefix of the run keys; a repeated tick of the same time requests the same keys.

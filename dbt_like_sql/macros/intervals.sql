@@ -1,9 +1,9 @@
 {#
   Bounds for a mean of values in [0, 1].
 
-  Values of 0 or 1 get Wilson's score interval (1927). Values in between get the same formula with the
+  For values of 0 or 1, this is Wilson's score interval (1927). For other values, the formula uses the
   effective number of values, n · m(1 − m) / s². That many zeros and ones determine their mean m as
-  precisely as n values with variance s² do. Survey statistics calls this the design-adjusted Wilson
+  precisely as n values with variance s² do. In survey statistics, this is the design-adjusted Wilson
   interval: Franco, Little, Louis, Slud, 2019, https://doi.org/10.1093/jssam/smy019. Values in [0, 1]
   have at most the variance m(1 − m), so the effective number is never below n. While s² is uncertain,
   n itself is the conservative choice.

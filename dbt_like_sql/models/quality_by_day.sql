@@ -1,6 +1,6 @@
 -- A reader who votes fifty times on one day counts once for that day, as in the drift detector. A
--- judged answer counts once. The day is the answer's. If an answer has several voters, each of them
--- counts with the mean of their votes.
+-- judged answer counts once. The day is that of the answer. If an answer has several voters, each of
+-- them counts with the answer's mean vote.
 with votes_by_reader as (
     select
         author,

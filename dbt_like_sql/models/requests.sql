@@ -1,4 +1,4 @@
--- One row per answer. The texts of readers and of the model stay in `interactions`.
+-- One row per answer. The texts of readers and of the model remain only in `interactions`.
 select
     trace_id,
     author,

@@ -8,8 +8,8 @@ Out of scope: the tests, and the permitted reasons to skip one (`tests/reporting
     --fast      lint, types, unit tests, and graph tests of changes in the working tree
     --no-live   all unit and graph tests; no live tests
     --long      also the tests marked `long`
-    -n WORKERS  number of parallel workers; default 3 if memory allows, else 2. A worker of live
-                tests takes up to 4 GB.
+    -n WORKERS  number of parallel workers; default 3 if memory allows, else 2. A worker that runs
+                live tests takes up to 4 GB.
 Paths among the pytest arguments select the tests; other arguments are passed to every pytest run.
 """
 
@@ -32,7 +32,7 @@ from typing import Literal, NamedTuple
 PROJECT = Path(__file__).resolve().parents[2]
 PYTEST_NO_TESTS_COLLECTED = 5
 MIN_WORKERS = 2
-# With two workers, two cores are idle for a third of the time in live tests and a fifth in others.
+# With two workers, two cores are idle for a third of the time in live tests, and a fifth otherwise.
 MAX_WORKERS = 3
 MEMORY_PER_WORKER_BYTES = 4 << 30  # for live tests
 
@@ -70,7 +70,7 @@ class CheckOutcome:
             self.failed_stages.append(name)
 
 
-def static_stages(project: Path) -> list[Stage]:
+def build_static_stages(project: Path) -> list[Stage]:
     """Return the stages that read the code without running it."""
     bin_dir = Path(sys.executable).parent
     scripts = sorted(str(path) for path in (project / "deploy").glob("*.sh"))
@@ -83,7 +83,7 @@ def static_stages(project: Path) -> list[Stage]:
     ]
 
 
-def pytest_stages(
+def build_pytest_stages(
     arguments: Sequence[str],
     length: Length,
     *,
@@ -93,68 +93,46 @@ def pytest_stages(
 ) -> list[Stage]:
     """Return the pytest runs: unit and graph tests, live tests, and GPU tests, which may skip.
 
-    Each worker takes whole files, graph tests first, because a file that takes ten seconds at the
-    end would leave the other worker idle. In live tests, it takes the groups defined by
+    Each worker runs whole files, graph tests first, because a file that takes ten seconds at the
+    end would leave the other worker idle. In live tests, a worker runs the groups defined by
     `tests/live/conftest.py`.
 
     Args:
         arguments: pytest's arguments; paths among them select the tests.
-        changed_tests: graph tests that run with the unit tests in the fast form.
-        workers: number of workers, or None for `default_workers`. If it is None, tests named by
-            a path run in one process.
+        changed_tests: graph tests that run with the unit tests if `length` is "fast".
+        workers: number of workers, or None for `default_workers`. If it is None, tests selected by
+            path run in one process.
         default_workers: number of workers that the memory allows (`count_workers`).
     """
-    duration_options = ("--durations=10", "--durations-min=10")  # list slow tests
-    base_command = (
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "tests.reporting",
-        "-q",
-        *duration_options,
-    )
+    base_command = (sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q")
+    base_command += ("--durations=10", "--durations-min=10")  # list slow tests
     if length != "long":
         base_command += ("-m", "not long")
     paths = [item for item in arguments if (PROJECT / item.split("::")[0]).exists()]
     other_arguments = [item for item in arguments if item not in paths]
-    parallel_options = (
-        "-n",
-        str(workers or default_workers),
-        "--dist",
-        "loadfile",
-        "--no-loadscope-reorder",
-    )
+    parallel_options = ("-n", str(workers or default_workers))
+    parallel_options += ("--dist", "loadfile", "--no-loadscope-reorder")
     if paths:
-        return [
-            Stage(
-                "tests",
-                (*base_command, *(parallel_options if workers else ()), *other_arguments, *paths),
-            )
-        ]
+        path_options = parallel_options if workers else ()
+        return [Stage("tests", (*base_command, *path_options, *other_arguments, *paths))]
+    parallel_command = (*base_command, *parallel_options, *other_arguments)
     if length == "fast":
         return [
-            Stage(
-                "unit and changed graph",
-                (*base_command, *parallel_options, *other_arguments, *changed_tests, "tests/unit"),
-            )
+            Stage("unit and changed graph", (*parallel_command, *changed_tests, "tests/unit")),
         ]
     stages = [
-        Stage(
-            "unit and graph",
-            (*base_command, *parallel_options, *other_arguments, "tests/graph", "tests/unit"),
-        ),
-        Stage("live", (*base_command, *parallel_options, *other_arguments, "tests/live")),
-        Stage("gpu", (*base_command, *other_arguments, "tests/gpu")),  # nothing else uses the card
+        Stage("unit and graph", (*parallel_command, "tests/graph", "tests/unit")),
+        Stage("live", (*parallel_command, "tests/live")),
+        Stage("gpu", (*base_command, *other_arguments, "tests/gpu")),  # alone on the GPU
     ]
     return stages[:1] if length == "no-live" else stages
 
 
-def changed_graph_tests(project: Path) -> list[str]:
-    """Return the asset graph's own test and the folders of graph tests for uncommitted changes.
+def find_changed_graph_tests(project: Path) -> list[str]:
+    """Return the test of the asset graph, and the folders of graph tests for uncommitted changes.
 
     For example, a change in `twin_assets/corpus/…` selects `tests/graph/corpus`. Without git, only
-    the asset graph's test is returned.
+    the test of the asset graph is returned.
     """
     command = ("git", "-C", str(project), "status", "--porcelain", "-z", "--untracked-files=all")
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -167,11 +145,11 @@ def changed_graph_tests(project: Path) -> list[str]:
 
 
 def count_workers(available: int) -> int:
-    """Return the number of workers that leave memory for one more; `available` is in bytes."""
+    """Return how many workers leave memory for one more; `available` is in bytes."""
     return MAX_WORKERS if available >= (MAX_WORKERS + 1) * MEMORY_PER_WORKER_BYTES else MIN_WORKERS
 
 
-def run_static(stage: Stage, outcome: CheckOutcome) -> bool:
+def run_static_stage(stage: Stage, outcome: CheckOutcome) -> bool:
     """Run one static stage and return whether it passed; print its output only if it failed."""
     started_at = time.monotonic()
     completed = subprocess.run(
@@ -185,8 +163,8 @@ def run_static(stage: Stage, outcome: CheckOutcome) -> bool:
     return has_passed
 
 
-def test_environment(report: Path) -> dict[str, str]:
-    """Return the environment of a test run, which adds its counts to `report`."""
+def pytest_environment(report: Path) -> dict[str, str]:
+    """Return the environment of a test run, which appends its counts to `report`."""
     # One thread per worker, because two workers with two threads each are slower than one worker.
     environment = os.environ | {"TWIN_TEST_REPORT": str(report), "OMP_NUM_THREADS": "1"}
     # Waiting threads must not spin, because three workers share two cores.
@@ -196,7 +174,7 @@ def test_environment(report: Path) -> dict[str, str]:
     return environment
 
 
-def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
+def run_pytest_stage(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
     """Run one pytest stage, forward its output and return whether it ran any test."""
     name, command = stage
     _log(name)
@@ -204,7 +182,7 @@ def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.jsonl"
         exit_code = subprocess.run(
-            command, cwd=cwd, env=test_environment(report), check=False
+            command, cwd=cwd, env=pytest_environment(report), check=False
         ).returncode
         lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     failed_before = outcome.counts["failed"]
@@ -238,24 +216,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     import psutil  # imported here so that `check.sh --help` works before the installation
 
     started_at, outcome = time.monotonic(), CheckOutcome()
-    stages = pytest_stages(
+    stages = build_pytest_stages(
         arguments,
         options.length,
-        changed_tests=changed_graph_tests(PROJECT) if options.length == "fast" else (),
+        changed_tests=find_changed_graph_tests(PROJECT) if options.length == "fast" else (),
         workers=options.workers,
         default_workers=count_workers(psutil.virtual_memory().available),
     )
     with ThreadPoolExecutor() as pool:  # the block waits, because live tests need both cores
         static_results = [
-            pool.submit(run_static, stage, outcome) for stage in static_stages(PROJECT)
+            pool.submit(run_static_stage, stage, outcome) for stage in build_static_stages(PROJECT)
         ]
-        ran_tests = run_pytest(stages[0], outcome, cwd=PROJECT)
+        ran_tests = run_pytest_stage(stages[0], outcome, cwd=PROJECT)
     outcome.counts["failed"] += sum(not stage.result() for stage in static_results)
     for stage in stages[1:]:
-        ran_tests |= run_pytest(stage, outcome, cwd=PROJECT)
+        ran_tests |= run_pytest_stage(stage, outcome, cwd=PROJECT)
     if not ran_tests:
         outcome.counts["failed"] += 1
-        outcome.failed_stages.append("no test was chosen")
+        outcome.failed_stages.append("no test was selected")
     _log(f"all stages: {_format_duration(time.monotonic() - started_at)}")
     reasons = (
         f"skipped {number} × {reason}" for reason, number in sorted(outcome.skip_reasons.items())
@@ -276,7 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _positive_integer(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(
-            f"{text} is not a number of workers; pass a whole number from 1"
+            f"{text} is not a number of workers; pass a positive integer"
         )
     return int(text)
 

@@ -3,7 +3,7 @@
 Scope: reading the examples, deriving variants, and fitting the two classifiers.
 Out of scope: using the weights (`gateway/front_desk/message_kinds.py`).
 
-    python deploy/checkout/front_desk_weights.py     # writes weights.npz again, in 8 CPU minutes
+    python deploy/checkout/front_desk_weights.py     # rewrites weights.npz in 8 CPU minutes
 """
 
 from __future__ import annotations
@@ -38,18 +38,15 @@ EXAMPLES = WEIGHTS.with_name("examples")
 _SEED = 36
 _REGULARIZATION = 3.0  # the best of 1, 2, 3, 5 and 10 on the half used for tuning
 _HIDDEN_UNITS, _MAX_ITERATIONS = 64, 40
-# Decays of .3, 1 and 4 were compared in five folds by meaning. They miss 35, 33 and 37 % of the
-# danger when 1 % of the ordinary examples are classified as danger. Three networks depend less on
-# seeds than one network, and seven networks are no better than three. Neither adding noise to the
+# Decays of .3, 1 and 4 were compared in five folds grouped by meaning. They miss 35, 33 and 37 % of
+# the danger when 1 % of the ordinary examples are classified as danger. Three networks depend less
+# on the seeds than one network, and seven are no better than three. Neither adding noise to the
 # vectors nor interpolating between them helped.
 _WEIGHT_DECAY, _NETWORK_COUNT = 1.0, 3
 _PROSE_PAIR_COUNT = 800
 _VARIANT_WEIGHT = 0.5  # weight of a variant relative to its example
 _VECTOR_VARIANT_INTERVAL = 3  # one in three variants gets a vector
-_GREETING_COUNT, _QUESTION_COUNT = (
-    30,
-    300,
-)  # the first messages of these kinds, which are combined with other messages
+_GREETING_COUNT, _QUESTION_COUNT = 30, 300  # the first messages, combined with other messages
 
 Corpus = Mapping[tuple[str, MessageKind], Sequence[str]]
 
@@ -84,13 +81,13 @@ def corpus_digest(corpus: Corpus) -> str:
 def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sample]:
     """Return the examples and their variants.
 
-    A variant lacks punctuation, as readers often omit it, or adds a greeting or an ordinary
-    question. Danger remains danger, and a question after a greeting is ordinary, as is each part of
-    an ordinary message. Variants are drawn per text, so a new example changes no other variants.
+    A variant lacks punctuation, because readers often omit it, or adds a greeting or an ordinary
+    question. Danger remains danger. A question after a greeting is ordinary, as is each part of an
+    ordinary message. Variants are drawn per text, so a new example changes no other variants.
 
     Args:
-        keep_punctuation: whether to omit most variants, because a vector costs 30 CPU-ms. Only one
-            in three variants is kept, and only of danger and of ordinary messages.
+        keep_punctuation: whether to omit variants without punctuation and most others, because a
+            vector costs 30 CPU-ms. One in three is kept, for danger and ordinary messages only.
     """
     samples: list[Sample] = []
     for (language, kind), texts in corpus.items():
@@ -115,20 +112,15 @@ def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sam
             if kind == "danger":
                 samples.append(Sample(combined_text, kind, _VARIANT_WEIGHT))
             elif kind == "ordinary":
-                samples.append(
-                    Sample(
-                        random_generator.choice((greeted_text, combined_text)),
-                        kind,
-                        _VARIANT_WEIGHT,
-                    )
-                )
+                variant = random_generator.choice((greeted_text, combined_text))
+                samples.append(Sample(variant, kind, _VARIANT_WEIGHT))
             elif kind != "greeting":
                 samples.append(Sample(greeted_text, kind, _VARIANT_WEIGHT))
     return samples
 
 
 def build_prose_samples() -> list[Sample]:
-    """Return sentence pairs of the bundled authors, as pasted text is an ordinary message."""
+    """Return sentence pairs of the bundled authors, because pasted text is an ordinary message."""
     passages = [text for author in bundled_writers(exclude=[]) for _, text in author.passages]
     sentences = [part for text in passages for part in SENTENCE_END.split(text) if part]
     starts = random.Random(_SEED).sample(range(len(sentences) - 1), _PROSE_PAIR_COUNT)
@@ -150,7 +142,7 @@ def fit_weights(corpus: Corpus) -> FittedWeights:
 def fit_ngrams(
     samples: Sequence[Sample], kinds: Sequence[str] = KINDS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit a multinomial logistic regression.
+    """Fit a multinomial logistic regression to the n-grams.
 
     Returns:
         The coefficients, scale and intercepts of `FittedWeights`.
@@ -212,17 +204,11 @@ def fit_layer(
             random_state=_SEED + number,
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # _MAX_ITERATIONS ends it
+            warnings.simplefilter("ignore", ConvergenceWarning)  # _MAX_ITERATIONS ends the fit
             model.fit((vectors - mean) / standard_deviation, labels)
         (input_weights, output_weights), (input_bias, output_bias) = model.coefs_, model.intercepts_
-        hidden.append(
-            np.vstack(
-                [
-                    input_weights / standard_deviation,
-                    input_bias - mean @ input_weights / standard_deviation,
-                ]
-            )
-        )
+        shifted_bias = input_bias - mean @ input_weights / standard_deviation
+        hidden.append(np.vstack([input_weights / standard_deviation, shifted_bias]))
         output.append(output_weights / network_count)
         bias += output_bias / network_count
     return np.hstack(hidden).astype(np.float16), np.vstack([*output, bias]).astype(np.float16)

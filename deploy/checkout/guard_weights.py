@@ -1,10 +1,10 @@
 """Fit the injection guard's weights to the examples in its package.
 
-Scope: the choice of examples of each kind.
+Scope: choosing the examples of each kind.
 Out of scope: the classifiers (`front_desk_weights.py`), and using the weights
 (`gateway/guards/injection.py`).
 
-    cd deploy && python -m checkout.guard_weights     # writes weights.npz again, in 3 CPU minutes
+    cd deploy && python -m checkout.guard_weights     # rewrites weights.npz in 3 CPU minutes
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from twin_resources.gateway.front_desk.message_kinds import FittedWeights
 from twin_resources.gateway.guards.injection import KINDS, WEIGHTS, split_sentences
 
 EXAMPLES = WEIGHTS.with_name("examples")
-# Messages by an outside writer, which tested the guard until we read them. Another set replaced
-# them.
+# Messages by an outside writer, which were the guard's test set until we had read them and replaced
+# the set.
 FORMER_TEST_MESSAGES = (
     Path(__file__).resolve().parents[2] / "tests/bench/guards/strangers/messages.jsonl"
 )
-_OWN_EXAMPLE_REPETITIONS = 3  # because readers' messages are four times as many
+_OWN_EXAMPLE_REPETITIONS = 3  # because there are four times as many reader messages
 _MAX_FRONT_DESK_TEXTS = 60  # per language and kind, except ordinary
 _LANGUAGES = ("de", "en", "es", "fr")
 
@@ -68,8 +68,8 @@ def read_former_test_messages() -> list[tuple[str, str]]:
 def build_samples(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> list[Sample]:
     """Return the examples, the front desk's reader messages, and pasted prose.
 
-    Only the first half of the ordinary messages is used, because all of them would make the guard
-    miss more injections.
+    Only the first half of the ordinary messages is used, because with all of them the guard misses
+    more injections.
     """
     samples = [Sample(text, kind) for text, kind in labelled_texts] * _OWN_EXAMPLE_REPETITIONS
     for (language, kind), texts in front_desk_corpus.items():

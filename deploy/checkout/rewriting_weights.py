@@ -1,9 +1,10 @@
 """Fit the weights that recognise a request to rewrite an earlier answer.
 
-Scope: the choice of examples. Out of scope: the classifiers (`front_desk_weights.py`), and using
-the weights (`gateway/front_desk/earlier_answers.py`).
+Scope: choosing the examples.
+Out of scope: the classifiers (`front_desk_weights.py`), and using the weights
+(`gateway/front_desk/earlier_answers.py`).
 
-    cd deploy && python -m checkout.rewriting_weights     # writes them again, in 2 CPU minutes
+    cd deploy && python -m checkout.rewriting_weights     # rewrites the weights in 2 CPU minutes
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from checkout.front_desk_weights import EXAMPLES, Sample, fit_layer, fit_ngrams,
 from twin_resources.gateway.front_desk.earlier_answers import KINDS, WEIGHTS
 from twin_resources.gateway.front_desk.message_kinds import FittedWeights
 
-_OWN_EXAMPLE_REPETITIONS = 4  # because other messages are four times as many
-_MAX_ORDINARY, _MAX_OTHER = 200, 20  # messages of each language and kind
+_OWN_EXAMPLE_REPETITIONS = 4  # because there are four times as many other messages
+_MAX_ORDINARY, _MAX_OTHER = 200, 20  # messages per language and kind
 
 
 def build_samples() -> list[Sample]:
-    """Return the requests, the messages near them, and messages of the front desk's kinds."""
+    """Return the requests, similar ordinary messages, and messages of the front desk's kinds."""
     return list(_read_samples())
 
 

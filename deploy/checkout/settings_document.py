@@ -4,7 +4,7 @@ Scope: reading names, types, defaults and descriptions, and writing the tables.
 Out of scope: the settings and their descriptions (comments and docstrings in `settings.py` and
 `author_file.py`).
 
-    python deploy/checkout/settings_document.py         # writes the document again
+    python deploy/checkout/settings_document.py         # rewrites the document
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def write_document(path: Path = DOCUMENT) -> None:
 
 
 def environment_variable(name: str) -> str:
-    """Return the environment variable of a `Settings` field: its alias, or `TWIN_<FIELD>`."""
+    """Return the environment variable for a `Settings` field: its alias, or `TWIN_<FIELD>`."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else f"TWIN_{name.upper()}"
 
@@ -136,7 +136,7 @@ def _list_author_setting_rows() -> list[tuple[str, ...]]:
 
 
 def parse_field_comments(source: str, class_name: str) -> dict[str, str]:
-    """Return each field's comment: the lines directly above it and the end of its own line."""
+    """Return each field's comment: the comment lines directly above it and the one on its line."""
     comments: dict[str, str] = {}
     comment_lines: list[str] = []
     for line in source.partition(f"class {class_name}")[2].splitlines()[1:]:
@@ -165,7 +165,7 @@ def _require_description(descriptions: Mapping[str, str], name: str, *, source_f
         raise TwinError(
             f"describe the setting {name}",
             found=f"no comment and no docstring for it in {source_file}",
-            next_step="describe it there in one line",
+            next_step="add a one-line description there",
         )
     return description[:1].upper() + description[1:].removesuffix(".")
 

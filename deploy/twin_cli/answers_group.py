@@ -23,7 +23,7 @@ def ask(
     author: AuthorName = "",
     model: ModelName = "",
     stream: Annotated[
-        bool, typer.Option("--stream", help="Print the answer while it is written.")
+        bool, typer.Option("--stream", help="Print the answer as it is written.")
     ] = False,
 ) -> None:
     """Ask the twin and print its answer, sources, cost and trace id."""
@@ -37,33 +37,31 @@ def batch(
             help='A .jsonl file with {"question": "…"} on each line, or a .parquet file.'
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The answers: .jsonl or .parquet.")],
+    out: Annotated[Path, typer.Option("--out", help="The output file: .jsonl or .parquet.")],
     author: AuthorName = "",
     model: ModelName = "",
     max_concurrent: Annotated[
         int,
-        typer.Option(
-            "--width", min=1, max=64, help="The number of questions to ask at the same time."
-        ),
+        typer.Option("--width", min=1, max=64, help="The maximum number of concurrent questions."),
     ] = 2,
 ) -> None:
     """Answer a file of questions; the same command resumes an interrupted run."""
 
 
-@command("opening.run_chat", "twin chat")
+@command("page_commands.run_chat", "twin chat")
 def chat(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in this machine's browser.")
     ] = False,
 ) -> None:
-    """Print a link that opens the chat page once."""
+    """Print a one-time link to the chat page."""
 
 
-@command("opening.run_open", "twin open traces", name="open")
+@command("page_commands.run_open", "twin open traces", name="open")
 def open_(
     page: Annotated[
         str,
-        typer.Argument(help="chat, traces or dagster."),
+        typer.Argument(help="The page: chat, traces or dagster."),
     ] = "chat",
 ) -> None:
     """Open a page in the browser, or print the link if there is no screen."""
@@ -78,10 +76,10 @@ def feedback(
     trace_id: Annotated[
         str, typer.Argument(help="The answer's trace id, as `twin ask` prints it.")
     ],
-    up: Annotated[bool, typer.Option("--up", help="A good answer.")] = False,
-    down: Annotated[bool, typer.Option("--down", help="A bad answer.")] = False,
+    up: Annotated[bool, typer.Option("--up", help="Rate the answer as good.")] = False,
+    down: Annotated[bool, typer.Option("--down", help="Rate the answer as bad.")] = False,
     score: Annotated[
-        float | None, typer.Option("--score", help="A score from 0 to 1, instead of a thumb.")
+        float | None, typer.Option("--score", help="A score from 0 to 1, instead of a vote.")
     ] = None,
     edit: Annotated[str, typer.Option("--edit", help="A better answer.")] = "",
 ) -> None:
@@ -94,13 +92,13 @@ def traces(
     version: Annotated[str, typer.Option("--version", help="v3, base or paid.")] = "",
     route: Annotated[str, typer.Option("--route", help="stable, canary, alias:base …")] = "",
     score: Annotated[
-        str, typer.Option("--score", help='Only answers with this score: thumbs, or "support<0.3".')
+        str, typer.Option("--score", help='A score to filter by: thumbs, or "support<0.3".')
     ] = "",
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=1000, help="The maximum number of traces.")
     ] = 20,
 ) -> None:
-    """List the newest answers with their scores; without --author, for all authors."""
+    """List the newest answers with their scores, for all authors unless --author is given."""
 
 
 @command("answer_history.run_explain", "twin explain TRACE_ID", json=True)
@@ -108,12 +106,12 @@ def explain(
     trace_id: Annotated[
         str,
         typer.Argument(
-            help="The answer's trace id: the header x-twin-trace-id, or from `twin ask`."
+            help="The answer's trace id, from the header x-twin-trace-id or `twin ask`."
         ),
     ],
     stages: Annotated[
         bool,
-        typer.Option("--stages", help="Print what each stage of the request took and changed."),
+        typer.Option("--stages", help="Print the duration and changes of each request stage."),
     ] = False,
 ) -> None:
-    """Follow an answer to its model, checkpoint, dataset, chunks and posts."""
+    """Trace an answer back to its model, checkpoint, dataset, chunks and posts."""

@@ -1,6 +1,6 @@
-"""Define the commands' common arguments, settings and output.
+"""Define the common arguments, settings and output of the commands.
 
-Scope: code that several command groups use, and the panels of the help.
+Scope: code that several command groups use, and the panels of the help text.
 Out of scope: commands.
 """
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
 Home = Annotated[
-    Path | None, typer.Option("--home", help="Folder of all state; default TWIN_HOME, else .twin.")
+    Path | None, typer.Option("--home", help="Folder of all state; default: TWIN_HOME, else .twin.")
 ]
 AuthorName = Annotated[
     str,
-    typer.Option("--author", help="The author's name, or its slug."),
+    typer.Option("--author", help="The author's name or slug."),
 ]
 ModelName = Annotated[
     str,
@@ -33,19 +33,19 @@ ModelName = Annotated[
 Include = Annotated[
     list[str] | None,
     typer.Option(
-        "--include", help="Also import drafts, private, followers, paid or replies; remembered."
+        "--include", help="Also import drafts, private, followers, paid or replies; saved."
     ),
 ]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the next free one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (deploy/docs/json.md).")]
-Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept with the version.")]
+Reason = Annotated[str, typer.Option("--reason", help="The reason, stored with the version.")]
 
 # Panels of `twin --help`, in the order of first use.
 START, ASK, POSTS, VERSIONS, OPERATE = "Start", "Ask", "Posts", "Versions", "Operate"
 
 
-def example(command: str) -> str:
-    """Return the last line of a command's help, an example call."""
+def format_example(command: str) -> str:
+    """Return the last line of a command's help: an example call."""
     return f"Example: {command}"
 
 
@@ -55,20 +55,20 @@ CommandDecorator = Callable[[Callable[..., None]], Callable[..., None]]
 def command_decorator(
     app: typer.Typer, panel: str | None = None
 ) -> Callable[..., CommandDecorator]:
-    """Return a decorator for a group's commands; decorated functions declare arguments and help.
+    """Return a decorator for a group's commands; the functions only declare arguments and help.
 
     Args:
-        panel: panel of `twin --help`.
+        panel: panel of `twin --help` that lists the commands.
     """
 
     def command(
         target: str, example_call: str, *, name: str | None = None, json: bool = False
     ) -> CommandDecorator:
-        """Declare a command that runs `module.function` of `twin_cli.commands`, imported on use.
+        """Declare a command that runs a function of `twin_cli.commands`, imported on use.
 
         Args:
-            target: the function. It receives the settings, the arguments by name and those of
-                `INJECTED_ARGUMENTS` that it accepts, and returns the exit code.
+            target: the function, as `module.function`. It receives the settings, the arguments by
+                name and the `INJECTED_ARGUMENTS` that it accepts, and returns the exit code.
             example_call: an example call for the help.
             json: whether the command accepts `--json`.
         """
@@ -101,7 +101,7 @@ def command_decorator(
             }
             wrapper.__name__, wrapper.__doc__ = function.__name__, function.__doc__
             DECLARED_ARGUMENTS[target] = {parameter.name for parameter in parameters} - {"home"}
-            app.command(name, rich_help_panel=panel, epilog=example(example_call))(wrapper)
+            app.command(name, rich_help_panel=panel, epilog=format_example(example_call))(wrapper)
             return function
 
         return declare
@@ -110,7 +110,7 @@ def command_decorator(
 
 
 DECLARED_ARGUMENTS: dict[str, set[str]] = {}
-"""Names of the arguments by `module.function`."""
+"""Argument names of each command, by `module.function`."""
 
 
 def load_command_function(target: str) -> Callable[..., int]:
@@ -120,14 +120,14 @@ def load_command_function(target: str) -> Callable[..., int]:
 
 
 def load_home_settings(home: Path | None) -> Settings:
-    """Return this home's settings, with the ports of its running stack."""
+    """Return the settings of a home, with the ports of its running stack."""
     from twin_resources.processes.stack import restore_last_settings
     from twin_resources.settings import load_settings
 
     return restore_last_settings(load_settings(home))
 
 
-def console() -> Console:
+def create_console() -> Console:
     """Return the console for tables and answers."""
     from twin_cli.commands.console import make_console
 
@@ -144,15 +144,15 @@ def write(text: str) -> None:
     typer.echo(text, nl=False)
 
 
-def _stage_clock() -> Any:
-    from twin_cli.commands.clock import StageClock
+def _progress_display() -> Any:
+    from twin_cli.commands.progress_display import ProgressDisplay
 
-    return StageClock()
+    return ProgressDisplay()
 
 
 INJECTED_ARGUMENTS: dict[str, Callable[[], Any]] = {
-    "console": console,
-    "clock": _stage_clock,
+    "console": create_console,
+    "display": _progress_display,
     "log": lambda: print_line,
     "write": lambda: write,
 }

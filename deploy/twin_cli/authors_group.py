@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from twin_cli.arguments import OPERATE, command_decorator, example
+from twin_cli.arguments import OPERATE, command_decorator, format_example
 
 commands = typer.Typer()
 group = typer.Typer(
@@ -20,14 +20,17 @@ group = typer.Typer(
     pretty_exceptions_enable=False,
 )
 EXAMPLE_COMMAND = "twin authors apply authors/"
-commands.add_typer(group, name="authors", rich_help_panel=OPERATE, epilog=example(EXAMPLE_COMMAND))
+commands.add_typer(
+    group, name="authors", rich_help_panel=OPERATE, epilog=format_example(EXAMPLE_COMMAND)
+)
 command = command_decorator(group)
 
 
 @command("authors_command.run_apply", EXAMPLE_COMMAND, name="apply")
 def apply(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of author files; shared files not in it are deleted.")
+        Path,
+        typer.Argument(help="Folder of author files; shared files missing from it are deleted."),
     ],
     is_confirmed: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
 ) -> None:

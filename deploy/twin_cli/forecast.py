@@ -1,17 +1,17 @@
 """Estimate the duration of a first run on this machine before anything is installed.
 
-Scope: installation, first quotation, training and gate in seconds, and the factors that scale them.
+Scope: the seconds until installation, first quotation, training and gate, and what scales them.
 Out of scope: the size of a model (`model_fit.py`), the time left in a running step
 (`time_left.py`), imports from outside the standard library, and syntax newer than Python 3.9.
 
-The formula comes from runs of the bundled author on two cores. On another machine, without bf16 and
-with other work running, installation took 233 s, the first answer 61 s more, and training on
+The formula is fitted to runs of the bundled author on two cores. On another machine, without bf16
+and with other work running, installation took 233 s, the first answer 61 s more, and training on
 100,000 tokens 783 s. The formula predicts 200, 60 and 780 s (546 s for the current 70,000 tokens).
 It assumes that work running during the check continues and shares every core. A loop of plain
-Python measures a core's speed in a tenth of a second. The loop covers the clock and the caches, but
-not the width of a multiplication, which the bf16 check covers. A core that is faster at Python is
-therefore not assumed to multiply faster. For example, a core with speed 1.9 trained as slowly as
-one with speed 1 (a Xeon with AMX, 2026-11-24).
+Python measures a core's speed in a tenth of a second. The loop reflects the clock rate and the
+caches, but not the width of the multiplication units, for which the bf16 check stands. A core that
+is faster at Python is therefore not assumed to multiply faster. For example, a core with speed 1.9
+trained as slowly as one with speed 1 (a Xeon with AMX, 2026-11-24).
 """
 
 from __future__ import annotations
@@ -26,31 +26,28 @@ from twin_resources.models.model_fit import REFERENCE_BILLION, estimate_training
 from twin_resources.processes.wording import format_duration
 
 # Measured on two cores of an EPYC with avx512_bf16 and little other work.
-INSTALL_S = 200.0  # pip is a single process that waits for the network half the time
+INSTALL_S = 200.0  # pip is a single process that spends half its time waiting for the network
 START_S = 25.0  # prepare the embedder, start services, start the import run
 # Per core, measured on 461 posts with 530,000 words: importing and embedding chunks, and embedding
-# the sentences that can be quoted.
+# the quotable sentences.
 IMPORT_WORDS_PER_S, QUOTABLE_WORDS_PER_S = 1_300.0, 1_300.0
 GATE_START_S = 35.0  # loading servers, judges and the reference
-GATE_READING_CPU_S, GATE_ANSWERS_CPU_S = 12.0, 125.0
-READING_SLOWDOWN_WITHOUT_BF16 = 2.6
-# Estimated, not measured: a graphics card with the 135M model reads a passage in about .01 s per
-# model. A remote server takes about .3 s for each of 200 short answers, two at a time.
-READING_GPU_S, REMOTE_ANSWERS_S = 1.0, 30.0
+GATE_LIKELIHOOD_CPU_S, GATE_ANSWERS_CPU_S = 12.0, 125.0
+LIKELIHOOD_SLOWDOWN_WITHOUT_BF16 = 2.6
+# Estimated, not measured: a graphics card computes a passage's likelihood in about .01 s for each
+# 135M model. A remote server takes about .3 s for each of 200 short answers, two at a time.
+LIKELIHOOD_GPU_S, REMOTE_ANSWERS_S = 1.0, 30.0
 RELEASE_S = 10.0
 
 BUNDLED_WORDS = 25_700
-LOOP_ITERATIONS, LOOP_CPU_S = (
-    400_000,
-    0.0185,
-)  # iterations and seconds of the loop in `core_speed` on the reference core
+LOOP_ITERATIONS, LOOP_CPU_S = 400_000, 0.0185  # of `measure_core_speed` on the reference core
 LOAD_SAMPLES, LOAD_SAMPLE_INTERVAL_S = 20, 0.01
 TEXT_SUFFIXES = {".md", ".markdown", ".txt", ".html", ".htm", ".rst"}
 MAX_FILES = 20_000
 BYTES_PER_WORD = 6.0
 
 
-def core_speed() -> float:
+def measure_core_speed() -> float:
     """Return this core's speed relative to the reference core (1.0), limited to .3 to 2."""
     durations = []
     for _ in range(5):
@@ -62,11 +59,10 @@ def core_speed() -> float:
 
 
 def count_competing_processes() -> float:
-    """Return how many other processes compete for a core, or 0 if the system does not count them.
+    """Return the number of other processes that compete for a core, or 0 if it is unknown.
 
     The result is the lower of the last minute's mean and the current count. A process that has just
-    ended (a build, `git clone`) still raises that mean for minutes, but does not slow down the
-    installation.
+    ended (a build, `git clone`) raises that mean for minutes but does not slow down installation.
     """
     try:
         recent_load = os.getloadavg()[0]
@@ -95,7 +91,7 @@ def _count_running_processes() -> float | None:
 def estimate_words(posts: Path | None) -> int:
     """Estimate the words in a folder of posts from the sizes of its text files.
 
-    A single file, such as an archive, counts by its size. None means the bundled author.
+    For a single file, such as an archive, the file size counts. None means the bundled author.
     """
     if posts is None:
         return BUNDLED_WORDS
@@ -130,7 +126,7 @@ def forecast(
         is_installed: whether all packages are already installed.
         recipe: the recipe's name, as for `model_fit.estimate_training`.
         other_processes: number of processes that compete for a core (`count_competing_processes`).
-        speed: speed of a core (`core_speed`).
+        speed: speed of a core (`measure_core_speed`).
         uses_remote_server: whether `TWIN_MODEL_SERVER_URL` names the model server.
 
     Returns:
@@ -151,21 +147,19 @@ def forecast(
     training_estimate_s = estimate["training_minutes"] * 60
     # A GPU, if present, computes the likelihoods; the local model server still runs on the CPU.
     if estimate["on"] == "CPU":
-        reading_cpu_s = GATE_READING_CPU_S * (
-            1.0 if machine["bf16"] else READING_SLOWDOWN_WITHOUT_BF16
+        likelihood_cpu_s = GATE_LIKELIHOOD_CPU_S * (
+            1.0 if machine["bf16"] else LIKELIHOOD_SLOWDOWN_WITHOUT_BF16
         )
-        training_s, reading_s = (
-            scale_matrix_products(training_estimate_s),
-            scale_matrix_products(reading_cpu_s * scale / cores),
-        )
+        training_s = scale_matrix_products(training_estimate_s)
+        likelihood_s = scale_matrix_products(likelihood_cpu_s * scale / cores)
     else:
-        training_s, reading_s = training_estimate_s, READING_GPU_S * max(1.0, scale)
+        training_s, likelihood_s = training_estimate_s, LIKELIHOOD_GPU_S * max(1.0, scale)
     answers_s = (
         REMOTE_ANSWERS_S
         if uses_remote_server
         else scale_matrix_products(GATE_ANSWERS_CPU_S * scale / cores)
     )
-    gate_s = scale_single_core(GATE_START_S) + reading_s + answers_s
+    gate_s = scale_single_core(GATE_START_S) + likelihood_s + answers_s
     indexing_s = words / (IMPORT_WORDS_PER_S * cores) + words / (QUOTABLE_WORDS_PER_S * cores)
     part_seconds = {
         "installation_s": 0.0 if is_installed else scale_single_core(INSTALL_S),
@@ -189,11 +183,11 @@ def format_forecast(seconds: dict[str, float]) -> Sequence[str]:
         f"{format_duration(installed_at_s + seconds['first_quotation_s'])}; "
         f"training takes {format_duration(seconds['training_s'])}, the gate "
         f"{format_duration(seconds['gate_s'])}: "
-        f"the tuned model answers at {format_duration(seconds['ready_s'])}, give or take a third"
+        f"the tuned model answers at {format_duration(seconds['ready_s'])}, plus or minus a third"
     ]
     if seconds["slower"] > 1.0:
         lines.append(
-            f"  (other programs are using the cores: while they run, everything takes "
+            f"  (other programs use the cores; while they run, everything takes "
             f"{seconds['slower']:.1f} times as long)"
         )
     return lines

@@ -10,15 +10,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from twin_cli.arguments import OPERATE, command_decorator, example
+from twin_cli.arguments import OPERATE, command_decorator, format_example
 
 commands = typer.Typer()
 group = typer.Typer(
-    help="Manage the endpoint's keys: whom they may ask, how often, and at what cost.",
+    help="Manage the endpoint's keys: the authors each may ask, how often, and at what cost.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-commands.add_typer(group, name="keys", rich_help_panel=OPERATE, epilog=example("twin keys list"))
+commands.add_typer(
+    group, name="keys", rich_help_panel=OPERATE, epilog=format_example("twin keys list")
+)
 command = command_decorator(group)
 Label = Annotated[str, typer.Argument(help="A human-readable name, as `twin keys list` shows it.")]
 
@@ -32,21 +34,23 @@ def add(
     label: Label,
     authors: Annotated[
         list[str],
-        typer.Option("--author", help="Whom it may ask: name or slug, or * for all; repeatable."),
+        typer.Option(
+            "--author", help="An author the key may ask: name, slug, or * for all; repeatable."
+        ),
     ],
     role: Annotated[
         Literal["reader", "site", "author", "admin", "monitor"],
         typer.Option(
             "--role",
-            help="site: names its readers in `user`; author: its edits may be used for training; "
-            "monitor: reads only /metrics.",
+            help="site: may name its readers in `user`; author: edits may be used for training; "
+            "monitor: may read only /metrics.",
         ),
     ] = "reader",
     aliases: Annotated[
         list[str] | None,
         typer.Option(
             "--alias",
-            help="Model suffixes that the key may use; default @stable, @canary, @base and @voice.",
+            help="A model suffix the key may use; default: @stable, @canary, @base and @voice.",
         ),
     ] = None,
     per_minute: Annotated[
@@ -58,22 +62,22 @@ def add(
     ] = None,
     usd_per_day: Annotated[
         float | None,
-        typer.Option("--usd-per-day", min=0, help="US dollars for paid answers, by UTC day."),
+        typer.Option("--usd-per-day", min=0, help="US dollars for paid answers per UTC day."),
     ] = None,
 ) -> None:
-    """Create a key and print it once; it has no limits unless you set them."""
+    """Create a key and print it once; it has no limits unless you set some."""
 
 
 @command("keys_command.run_list", "twin keys list", name="list", json=True)
 def list_() -> None:
-    """List the keys in use with their limits; the keys themselves are not kept."""
+    """List the active keys with their limits; the keys themselves are not stored."""
 
 
 @command("keys_command.run_revoke", 'twin keys revoke "my site"', json=True)
 def revoke(label: Label) -> None:
-    """Revoke a key; it is refused within a second."""
+    """Revoke a key; the gateway refuses it within a second."""
 
 
 @command("keys_command.run_usage", "twin keys usage", json=True)
 def usage() -> None:
-    """Show what keys, teacher, judges and labels spent today and this month."""
+    """Show the spending on keys, teacher, judges and labels, today and this month."""

@@ -13,35 +13,35 @@ from typing import Annotated, Literal
 
 import typer
 
-from twin_cli.arguments import OPERATE, AuthorName, command_decorator, example
+from twin_cli.arguments import OPERATE, AuthorName, command_decorator, format_example
 
 commands = typer.Typer()
 command = command_decorator(commands, OPERATE)
 
 
-@command("doctor.examination.run_doctor", "twin doctor --json", json=True)
+@command("doctor.doctor_command.run_doctor", "twin doctor --json", json=True)
 def doctor() -> None:
-    """Check everything a twin needs and name remedies; exit code 1 if a check fails."""
+    """Check everything that a twin needs and suggest remedies; exit code 1 if a check fails."""
 
 
-BackupPlace = Annotated[
+BackupLocation = Annotated[
     str, typer.Argument(metavar="FILE|s3://…", help="A tar file, or a prefix in S3.")
 ]
 
 
 @command("operating.run_backup", "twin backup ~/twin-monday.tar", json=True)
 def backup(
-    place: BackupPlace,
+    location: BackupLocation,
     secrets: Annotated[
         bool,
         typer.Option("--secrets", help="Include the keys, readable by anyone who has the backup."),
     ] = False,
 ) -> None:
-    """Save the home as one file or under a prefix while it runs, and verify every table."""
+    """Back up a home, even while it runs, to a file or an S3 prefix; verify every table."""
 
 
 @command("operating.run_restore", "twin restore ~/twin-monday.tar --home ~/new-twin", json=True)
-def restore(place: BackupPlace) -> None:
+def restore(location: BackupLocation) -> None:
     """Fill an empty home from a backup; the settings decide where tables and state are stored."""
 
 
@@ -56,13 +56,13 @@ def repair(
 def pause(
     author: Annotated[str, typer.Argument(help="Name or slug.")],
     reason: Annotated[
-        str, typer.Option("--reason", help="The reason that readers are given.")
+        str, typer.Option("--reason", help="The reason that readers see.")
     ] = "paused by the operator",
     should_resume: Annotated[
         bool, typer.Option("--resume", help="Let the author answer again.")
     ] = False,
 ) -> None:
-    """Stop an author's answers within seconds; requests get 503 and the reason."""
+    """Pause an author's answers within seconds; requests get status 503 and the reason."""
 
 
 @command("routing_command.run_routing", 'twin routing try "How do I carry a clock?"', json=True)
@@ -74,38 +74,38 @@ def routing(
     question: Annotated[str, typer.Argument(help="The question to route, with try.")] = "",
     author: AuthorName = "",
 ) -> None:
-    """Show which questions are routed to the paid model, the savings, and what is missing."""
+    """Show which questions go to the paid model, the savings, and any missing requirements."""
 
 
 @command("why_command.run_why", "twin why mara-lindqvist", json=True)
 def why(author: Annotated[str, typer.Argument(help="Name or slug.")] = "") -> None:
-    """Show 90 days of an author's votes: the outcome of each, and every decision with its rule."""
+    """Show 90 days of an author's votes, their outcomes, and every decision with its rule."""
 
 
 @command("serving_command.run_serve", "twin serve gateway")
 def serve(
     program: Annotated[str, typer.Argument(help="gateway, models, relay …")],
 ) -> None:
-    """Run one program of the stack in the foreground, on a host or in a container of its own."""
+    """Run one program of the stack in the foreground, on its own host or in its own container."""
 
 
 @command("logs.run_logs", "twin logs gateway --follow")
 def logs(
     program: Annotated[
         str,
-        typer.Argument(help="A program that `twin status` names; without it, list them."),
+        typer.Argument(help="A program from `twin status`; without it, list the programs."),
     ] = "",
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")
     ] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end.")] = 50,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many last lines.")] = 50,
 ) -> None:
     """Print the log of one of the stack's programs."""
 
 
 @commands.command(
     rich_help_panel=OPERATE,
-    epilog=example("twin check --fast"),
+    epilog=format_example("twin check --fast"),
     context_settings={
         "allow_extra_args": True,
         "ignore_unknown_options": True,
@@ -113,14 +113,14 @@ def logs(
     },
 )
 def check(context: typer.Context) -> int:
-    """Run lint, types and tests; accepts `--fast`, `--no-live`, `--long` and pytest's arguments."""
+    """Run lint, type checks and tests; takes `--fast`, `--no-live`, `--long` and pytest options."""
     script = Path(__file__).resolve().parents[1] / "checkout" / "check.py"
     if not script.is_file():
         wants_help = "--help" in context.args
         if wants_help:
             typer.echo(context.get_help())
         typer.echo(
-            "`twin check` belongs to a checkout: run deploy/check.sh in one", err=not wants_help
+            "`twin check` works only in a checkout: run deploy/check.sh there", err=not wants_help
         )
         return 0 if wants_help else 1
     return subprocess.run([sys.executable, str(script), *context.args], check=False).returncode

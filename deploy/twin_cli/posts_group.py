@@ -36,7 +36,7 @@ def import_(
         bool, typer.Option("--dry-run", help="Show what would be imported, and stop.")
     ] = False,
 ) -> None:
-    """Import new, edited and deleted posts; train nothing."""
+    """Import new, edited and deleted posts without training."""
 
 
 @command("posts.run_forget", "twin forget --post 2014-03-02-clock.md --dry-run", json=True)
@@ -49,14 +49,14 @@ def forget(
         str,
         typer.Option(
             "--author",
-            help="The post's author if several have it; without --post, forget the whole author.",
+            help="The post's author, if several have it; without --post, forget the author.",
         ),
     ] = "",
     reader: Annotated[
         str, typer.Option("--reader", help="A reader's key, or the 16 digits in their traces.")
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show where it is stored, and stop.")
+        bool, typer.Option("--dry-run", help="Show where the data is stored, and stop.")
     ] = False,
 ) -> None:
     """Erase a post, an author or a reader everywhere and write a certificate of hashes."""

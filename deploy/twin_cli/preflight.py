@@ -1,4 +1,4 @@
-"""Describe this machine, and report whether the platform can run on it and what to expect.
+"""Describe this machine, report whether the platform can run on it, and estimate the durations.
 
 The check runs before any download.
 
@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # run as an isolated file (-I): the project is not on the path yet
+if not __package__:  # run as an isolated file (-I): the project is not yet on the path
     _DEPLOY = Path(__file__).resolve().parents[1]
     sys.path[:0] = [str(_DEPLOY), str(_DEPLOY.parent)]
 
@@ -59,7 +59,7 @@ SERVICE_LABELS = {
     "traces": "trace store",
     "chat": "chat page",
 }
-AUTOMATIC_RECIPE = "auto"  # `twin up --recipe auto` behaves as without the option
+AUTOMATIC_RECIPE = "auto"  # `twin up --recipe auto` has the same effect as omitting the option
 EMBEDDED_MODEL, EMBEDDED_EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # included in the packages
 
@@ -113,10 +113,10 @@ def check_compiler() -> list[Finding]:
     if compiler:
         return [_ok("compiler", compiler)]
     step = "sudo apt-get install g++" if platform.system() == "Linux" else "xcode-select --install"
-    return [_stop("compiler", "no g++: training can't build DeepSpeed's collectives", step)]
+    return [_stop("compiler", "no g++: training cannot build DeepSpeed's collectives", step)]
 
 
-def usable_cores() -> int:
+def count_usable_cores() -> int:
     """Return the number of CPUs that affinity and the container's quota allow this process."""
     try:
         count = float(len(os.sched_getaffinity(0)))
@@ -128,7 +128,7 @@ def usable_cores() -> int:
     return max(1, int(count))
 
 
-def memory_gb() -> float:
+def read_memory_gb() -> float:
     """Return the memory within the container's limit, or 0 if the system does not report it."""
     total = 0.0
     if platform.system() == "Darwin":
@@ -143,7 +143,7 @@ def memory_gb() -> float:
 
 
 def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[Finding]:
-    """Check whether the base model can be trained and served here, and with which recipe.
+    """Check whether the base model can be trained and served here, and name the recipe.
 
     Args:
         recipe: the recipe's name, or empty to derive it from the model and the machine.
@@ -155,11 +155,11 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
     estimate = estimate_training(billions, machine, recipe=recipe)
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
         message = f"recipe {recipe} trains on a GPU, and torch finds none here"
-        return [_stop("recipe", message, "name another recipe, or none to have one chosen")]
+        return [_stop("recipe", message, "name another recipe, or omit --recipe")]
     licence = "" if model == EMBEDDED_MODEL else describe_licence(model)
     if estimate["fits"]:
         description = (
-            f"{model}, {format_size(billions)}, fits: {estimate['needs']}, a training takes about "
+            f"{model}, {format_size(billions)}, fits: {estimate['needs']}; training takes about "
         )
         description += f"{estimate['training_minutes']:.0f} minutes ({estimate['on']}) by recipe "
         description += f"{estimate['recipe']} ({estimate['because']})"
@@ -179,11 +179,9 @@ def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Fin
         message = f"{name}: neither a file, a folder with *.safetensors nor a size in its name"
         return [_note("answer model", message, "its memory use is unknown")]
     available_gb = machine["memory_gb"]
-    memory_alone_gb, memory_with_training_gb = (
-        required_serving_memory_gb(weights),
-        required_serving_memory_gb(
-            weights, trained_billions=billions_of_parameters(base_model) or REFERENCE_BILLION
-        ),
+    memory_alone_gb = required_serving_memory_gb(weights)
+    memory_with_training_gb = required_serving_memory_gb(
+        weights, trained_billions=billions_of_parameters(base_model) or REFERENCE_BILLION
     )
     if available_gb and available_gb < memory_alone_gb:
         message = (
@@ -193,15 +191,15 @@ def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Fin
         return [_stop("answer model", message, step)]
     if available_gb and available_gb < memory_with_training_gb:
         message = (
-            f"{name} and a training beside it need {memory_with_training_gb:.0f} GB of memory, and "
-            f"{available_gb} GB are available"
+            f"{name} and a simultaneous training run need {memory_with_training_gb:.0f} GB of "
+            f"memory, and {available_gb} GB are available"
         )
-        return [_note("answer model", message, "expect swapping while it trains")]
+        return [_note("answer model", message, "expect swapping during training")]
     return [_ok("answer model", f"{name}, {weights:.2g} GB of weights, fits")]
 
 
 def check_posts(arguments: Sequence[str]) -> list[Finding]:
-    """Check that the first argument exists if it is a path; later ones may be option values."""
+    """Check that the first argument, if it is a path, exists; later ones may be option values."""
     first_argument = arguments[0] if arguments else ""
     is_option_or_address = first_argument.startswith(("-", "s3:/", "http:/", "https:/"))
     if not first_argument or is_option_or_address or Path(first_argument).expanduser().exists():
@@ -223,7 +221,7 @@ def check_reranker(name: str) -> list[Finding]:
     return [_ok("reranker", name)]
 
 
-def required_gb(
+def estimate_required_gb(
     options: argparse.Namespace, machine: Machine, *, is_installed: bool, is_prepared: bool
 ) -> tuple[float, float, float]:
     """Return the GB to download, the GB on the project's disk, and the GB on the home's disk."""
@@ -231,39 +229,32 @@ def required_gb(
     if not is_installed:
         download_gb, project_gb = PACKAGES_GB["cuda" if machine["gpus"] else "cpu"]
         if options.check:
-            download_gb, project_gb = (
-                download_gb + CHECK_EXTRAS_GB[0],
-                project_gb + CHECK_EXTRAS_GB[1],
-            )
+            download_gb += CHECK_EXTRAS_GB[0]
+            project_gb += CHECK_EXTRAS_GB[1]
     home_gb = HOME_GB
     if not is_prepared:
-        download_gb, home_gb = (
-            download_gb + EMBEDDED_WEIGHTS_GB[0],
-            home_gb + EMBEDDED_WEIGHTS_GB[1],
-        )
+        download_gb += EMBEDDED_WEIGHTS_GB[0]
+        home_gb += EMBEDDED_WEIGHTS_GB[1]
     if options.embedder != EMBEDDED_EMBEDDER and not Path(options.embedder).expanduser().is_dir():
         home_gb += OTHER_EMBEDDER_GB
         download_gb += 0 if options.embedder == MULTILINGUAL_EMBEDDER else OTHER_EMBEDDER_GB
     billions = billions_of_parameters(options.base_model)
     if options.base_model != EMBEDDED_MODEL and billions:
         is_local = Path(options.base_model).expanduser().is_dir()
-        download_gb, home_gb = (
-            download_gb + (0 if is_local else 2 * billions),
-            home_gb + 4 * billions,
-        )
+        download_gb += 0 if is_local else 2 * billions
+        home_gb += 4 * billions
     answer_parameters = billions_of_parameters(options.answer_model)
     is_remote = options.answer_model.startswith(("http://", "https://"))
     model_path = Path(options.answer_model).expanduser()
-    if (
-        answer_parameters and not is_remote and not model_path.is_file()
-    ):  # a GGUF file is served in place
+    # A GGUF file is served in place.
+    if answer_parameters and not is_remote and not model_path.is_file():
         download_gb += 0 if model_path.is_dir() else 2 * answer_parameters
         home_gb += (2 if model_path.is_dir() else 4) * answer_parameters
     return round(download_gb, 1), project_gb, home_gb
 
 
 def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) -> list[Finding]:
-    """Check the free space for the packages and for the home."""
+    """Check that there is enough free space for the packages and for the home."""
     needed_by_device: dict[int, tuple[Path, float]] = {}
     for place, gigabytes in ((project, project_gb), (home.resolve(), home_gb)):
         if not gigabytes:
@@ -279,7 +270,7 @@ def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) 
         if free_gb >= gigabytes:
             findings.append(_ok("disk", message))
         else:
-            step = f"free {gigabytes - free_gb:.1f} GB, or name another place with TWIN_HOME"
+            step = f"free {gigabytes - free_gb:.1f} GB, or name another folder with TWIN_HOME"
             findings.append(_stop("disk", message, step))
         if not os.access(str(folder), os.W_OK):
             step = "make the folder writable, or name another with TWIN_HOME"
@@ -313,7 +304,7 @@ def check_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
         elif has_own_stack:
             findings.append(_ok(name, f"{purpose}, in use while this home's stack runs"))
         elif requested_port:
-            step = f"end what uses it, or choose another with --{service}-port"
+            step = f"stop the program that uses it, or choose another with --{service}-port"
             findings.append(_stop(name, f"{purpose}, in use", step))
         else:
             step = "the stack will listen on the next free port"
@@ -327,7 +318,7 @@ def is_own_stack_running(home: Path) -> bool:
         pids = json.loads((home / "endpoints.json").read_text(encoding="utf-8"))["pids"]
         return any(_is_alive(int(entry["pid"])) for entry in pids.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False  # no stack, or a stack that has not written the file yet
+        return False  # there is no stack, or it has not written the file yet
 
 
 def _is_alive(pid: int) -> bool:
@@ -399,15 +390,15 @@ def build_report(
     started_at = time.monotonic()
     home = Path(options.home).expanduser()
     machine = {
-        "cores": usable_cores(),
-        "memory_gb": memory_gb(),
+        "cores": count_usable_cores(),
+        "memory_gb": read_memory_gb(),
         "bf16": is_bf16_faster(),
         "gpus": list_usable_gpus(),
     }
     if is_installed is None:
         is_installed = (project / ".venv" / ".installed").exists()
     is_prepared = (home / "weights").is_dir() and any((home / "weights").iterdir())
-    download_gb, project_gb, home_gb = required_gb(
+    download_gb, project_gb, home_gb = estimate_required_gb(
         options, machine, is_installed=is_installed, is_prepared=is_prepared
     )
     findings = check_system() + check_python() + check_compiler()
@@ -430,7 +421,7 @@ def build_report(
             words=forecast.estimate_words(options.posts),
             is_installed=is_installed,
             other_processes=forecast.count_competing_processes(),
-            speed=forecast.core_speed(),
+            speed=forecast.measure_core_speed(),
             uses_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
         ),
         "seconds": round(time.monotonic() - started_at, 2),
@@ -455,12 +446,12 @@ def format_report(report: Report, *, verbose: bool = True) -> str:
     lines += [
         f"  this machine: {machine['cores']} cores, {'bf16' if machine['bf16'] else 'fp32'}, "
         f"{machine['memory_gb']} GB of memory, {gpu_text}",
-        f"  to download: about {report['download_gb']:.1f} GB; "
-        f"on disk in the end: about {report['disk_gb']:.1f} GB",
+        f"  download: about {report['download_gb']:.1f} GB; "
+        f"disk use afterwards: about {report['disk_gb']:.1f} GB",
         *forecast.format_forecast(report["forecast"]),
     ]
     lines += [
-        f"Cannot go on. {finding['name']}: {finding['found']}. Next: {finding['next_step']}."
+        f"Cannot continue. {finding['name']}: {finding['found']}. Next: {finding['next_step']}."
         for finding in report["findings"]
         if finding["verdict"] == "stop"
     ]
@@ -468,7 +459,7 @@ def format_report(report: Report, *, verbose: bool = True) -> str:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments of `twin up` or `twin check` that affect the preflight check."""
+    """Parse the arguments of `twin up` or `twin check` that affect this check."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="also print passed checks")
@@ -493,9 +484,8 @@ def _find_posts_path(arguments: Sequence[str]) -> Path | None:
     for index, argument in enumerate(arguments):
         previous_argument = arguments[index - 1] if index else ""
         path = Path(argument).expanduser()
-        follows_option = (
-            previous_argument.startswith("--") and "=" not in previous_argument
-        )  # the argument may be that option's value
+        # The argument may be the value of a preceding option.
+        follows_option = previous_argument.startswith("--") and "=" not in previous_argument
         if not argument.startswith("-") and not follows_option and path.exists():
             return path
     return None

@@ -46,12 +46,12 @@ for group in (
     keys_group,
     authors_group,
 ):
-    app.add_typer(group.commands)  # without a name, its commands are top-level
+    app.add_typer(group.commands)  # without a name, so the commands are top-level
 
 
 def _print_version(is_requested: bool) -> None:
     if is_requested:
-        print_line(version_line())
+        print_line(format_version_line())
         raise typer.Exit
 
 
@@ -67,10 +67,10 @@ def twin(
         ),
     ] = False,
 ) -> None:
-    """Define the options before a command's name."""
+    """Define the options that precede a command's name."""
 
 
-def version_line() -> str:
+def format_version_line() -> str:
     """Return `llm-twin 0.1.0, Python 3.11.7, Linux 6.1.0 x86_64`, the first line of a bug report.
 
     Raises:
@@ -112,7 +112,7 @@ def run(arguments: list[str]) -> int:
         return 1
     except typer.Abort:
         return 130
-    except Exception as error:  # noqa: BLE001 - the last place that can turn it into a message
+    except Exception as error:  # noqa: BLE001 - no later code can turn it into a message
         show_usage = getattr(error, "show", None)
         if callable(show_usage):  # the argument parser's usage error has its own message
             show_usage()

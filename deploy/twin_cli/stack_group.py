@@ -18,8 +18,8 @@ from twin_cli.arguments import (
     Include,
     Json,
     Port,
-    console,
-    example,
+    create_console,
+    format_example,
     load_home_settings,
     print_line,
 )
@@ -27,7 +27,7 @@ from twin_cli.arguments import (
 commands = typer.Typer()
 
 Posts = Annotated[
-    Path | None, typer.Argument(help="Folder of posts; without it the bundled sample author.")
+    Path | None, typer.Argument(help="Folder of posts; default: the bundled sample author.")
 ]
 NewAuthor = Annotated[str, typer.Option("--author", help='The author of the posts: "First Last".')]
 AnswerModel = Annotated[
@@ -35,22 +35,22 @@ AnswerModel = Annotated[
     typer.Option(
         "--answer-model",
         help="A larger model that answers until a tuned one wins: folder, GGUF file, "
-        "Hugging Face id or https://…/v1; remembered; none removes it.",
+        "Hugging Face id or https://…/v1; saved; none removes it.",
     ),
 ]
 RecipeName = Annotated[
     str,
     typer.Option(
         "--recipe",
-        help="Training recipe: a name or a .yaml path; remembered; auto chooses by base model "
-        "and device.",
+        help="Training recipe: a name or a .yaml path; saved; auto chooses by base model and "
+        "device.",
     ),
 ]
 AutoRetrain = Annotated[
     bool | None,
     typer.Option(
         "--auto-retrain/--no-auto-retrain",
-        help="Let falling scores or new posts start a training run; remembered.",
+        help="Let falling scores or new posts start a training run; saved.",
     ),
 ]
 BaseModel = Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")]
@@ -61,12 +61,12 @@ Embedder = Annotated[
     ),
 ]
 Consent = Annotated[
-    bool, typer.Option("--consent", help="The author has agreed; the file records today's date.")
+    bool, typer.Option("--consent", help="The author has agreed; today's date is recorded.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")]
-Detach = Annotated[bool, typer.Option("--detach", help="Return at the first answers.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Exit after the first answers.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print every step and measurement.")]
-Train = Annotated[bool, typer.Option("--train/--no-train", help="Train once.")]
+Train = Annotated[bool, typer.Option("--train/--no-train", help="Train if no version exists.")]
 Retrain = Annotated[bool, typer.Option("--retrain", help="Train even if a version exists.")]
 Gateways = Annotated[
     int | None,
@@ -74,7 +74,7 @@ Gateways = Annotated[
         "--gateways",
         min=1,
         max=64,
-        help="Processes that answer behind the endpoint, 350 MB each; remembered.",
+        help="Number of gateway processes behind the endpoint, 350 MB each; saved.",
     ),
 ]
 DemoLoop = Annotated[
@@ -83,7 +83,7 @@ DemoLoop = Annotated[
 
 
 @commands.command(
-    rich_help_panel=START, epilog=example('twin up path/to/posts --author "First Last"')
+    rich_help_panel=START, epilog=format_example('twin up path/to/posts --author "First Last"')
 )
 def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     path: Posts = None,
@@ -144,15 +144,15 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     )
 
 
-@commands.command(name="demo-loop", rich_help_panel=START, epilog=example("twin demo-loop"))
+@commands.command(name="demo-loop", rich_help_panel=START, epilog=format_example("twin demo-loop"))
 def demonstrate(home: Home = None) -> int:
-    """Close the loop once in a separate home: staged scores fall, and one retraining repairs it."""
+    """Run the loop once in a separate home: staged scores fall, and a retraining restores them."""
     from twin_cli.commands.demo.loop import run_demo
 
     return run_demo(home)
 
 
-@commands.command(rich_help_panel=START, epilog=example("twin status --wait"))
+@commands.command(rich_help_panel=START, epilog=format_example("twin status --wait"))
 def status(
     wait: Annotated[
         bool,
@@ -162,22 +162,22 @@ def status(
     ] = False,
     as_json: Json = False,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", help="Seconds to wait until a training begins.")
+        float | None, typer.Option("--timeout", help="Seconds to wait for training to begin.")
     ] = None,
     author: AuthorName = "",
     home: Home = None,
 ) -> int:
-    """Show what runs and which versions answer."""
+    """Show the running programs and the versions that answer."""
     from twin_cli.commands.status import run_status, run_wait
 
     if wait:
         return run_wait(load_home_settings(home), author=author, timeout_s=timeout)
-    return run_status(load_home_settings(home), as_json=as_json, console=console())
+    return run_status(load_home_settings(home), as_json=as_json, console=create_console())
 
 
-@commands.command(rich_help_panel=START, epilog=example("twin stop"))
+@commands.command(rich_help_panel=START, epilog=format_example("twin stop"))
 def stop(home: Home = None) -> int:
-    """End every process of the stack and nothing else; without --home, also the demo's."""
+    """End all processes of the stack, and without --home also those of the demo."""
     from twin_cli.commands.stopping import run_stop
 
     return run_stop(load_home_settings(home), log=print_line, with_demo=home is None)

@@ -20,7 +20,7 @@ command = command_decorator(commands, VERSIONS)
 
 @command("versions.run_versions", "twin versions", json=True)
 def versions(author: AuthorName = "") -> None:
-    """List the author's model versions with verdicts and moves."""
+    """List the author's model versions with their verdicts and moves."""
 
 
 @command("retrain_command.run_retrain", 'twin retrain --reason "forty new posts"')
@@ -34,7 +34,7 @@ def retrain(
     ] = False,
     author: AuthorName = "",
 ) -> None:
-    """Train again from today's posts; refused while a training runs."""
+    """Train again on the current posts; refused while a training run is active."""
 
 
 @command("versions.run_rollback", 'twin rollback --reason "it repeats itself"')
@@ -54,7 +54,7 @@ def release(
     version: Annotated[
         str,
         typer.Argument(
-            help="A refused or parked version such as v2; for the stable one, only "
+            help="A refused or parked version such as v2; for the stable version, only "
             "its prose is released."
         ),
     ],
@@ -73,7 +73,7 @@ def lower_floor(
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
 ) -> None:
-    """Certify quality again from now on because readers or the judge have changed."""
+    """Restart quality certification because the readers or the judge have changed."""
 
 
 @command("versions.run_export", "twin export v2 --format gguf", json=True)
@@ -87,11 +87,11 @@ def export(
         typer.Option("--format", help="adapter, merged, gguf-adapter or gguf."),
     ] = "adapter",
     output_folder: Annotated[
-        Path | None, typer.Option("--to", help="A new folder; default: here.")
+        Path | None, typer.Option("--to", help="A new folder; default: in the current folder.")
     ] = None,
     dtype: Annotated[
         str,
-        typer.Option("--dtype", help="The type of merged weights: float16, bfloat16 or float32."),
+        typer.Option("--dtype", help="The dtype of merged weights: float16, bfloat16 or float32."),
     ] = "float16",
     verify: Annotated[
         bool,
@@ -116,7 +116,7 @@ def publish(
     public: Annotated[bool, typer.Option("--public", help="Make the repository public.")] = False,
     author: AuthorName = "",
 ) -> None:
-    """Publish a version to a model hub, with a card of the gate's claims; private by default.
+    """Publish a version to a model hub with a card of the gate's claims; private by default.
 
     HF_TOKEN authenticates at the hub; HF_ENDPOINT selects a hub other than huggingface.co.
     """

@@ -130,9 +130,9 @@ def test_a_size_changes_only_the_tags_of_its_step(
             node.retry_policy,
             node.definition.description,
         )
-    both = (before.asset_layer, job.asset_layer)
-    assert [len(set(layer.executable_asset_keys)) for layer in both] == [10, 10]
-    assert len({frozenset(layer.asset_graph.asset_check_keys) for layer in both}) == 1
+    jobs = (before.asset_layer, job.asset_layer)
+    assert [len(set(layer.executable_asset_keys)) for layer in jobs] == [10, 10]
+    assert len({frozenset(layer.asset_graph.asset_check_keys) for layer in jobs}) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""A tiny random Llama with the real SmolLM2 tokenizer: every process is real, only the size is not.
+"""Make a tiny random Llama with the real SmolLM2 tokenizer, so that processes are real but fast.
 
-Scope: making that model for live tests. Out of scope: anything that is shipped.
+Scope: making that model for live tests.
+Out of scope: everything that is shipped.
 
-Nearly all that it computes are logits of 49,152 tokens. Where a test trains it and has it judged,
-a tokenizer of the first few thousand tokens does: byte-level BPE whose merges come in the order in
-which they were found is a tokenizer wherever it is cut off.
+Most of its computation is the logits of 49,152 tokens. For a test that trains and judges the model,
+the first few thousand tokens are enough: a byte-level BPE lists its merges in the order in which
+they were learned, so any prefix of the list is also a tokenizer.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ def make_tiny_model(
     vocabulary: int = 0,
     spread: float = 0.02,
 ) -> Path:
-    """Write a transformers folder: 2 layers of width 64, 3.2 M weights, most of them embedding.
+    """Write a transformers folder: 2 layers of width 64 and 3.2 M weights, mostly the embedding.
 
     Args:
-        folder: made when missing.
+        folder: output folder, created if it is missing.
         tokenizer_from: a prepared base model's folder; its tokenizer and chat template are copied.
-        seed: of the random weights; the same seed gives the same file.
-        vocabulary: how many of the tokenizer's tokens there are, the first ones; 0: all.
+        seed: seed of the random weights; the same seed produces the same file.
+        vocabulary: number of tokens to keep, from the first; 0 keeps all.
         spread: standard deviation of the weights. The output layer is the embedding, which no
-            adapter changes: with 0.02 all tokens stay about equally likely, whatever is learnt.
+            adapter changes, so with 0.02 all tokens remain about equally likely after training.
     """
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -68,9 +69,9 @@ def make_tiny_model(
 
 
 def keep_first_tokens(path: Path, count: int) -> None:
-    """Cut a byte-level BPE's `tokenizer.json` off after `count` tokens.
+    """Truncate the `tokenizer.json` of a byte-level BPE after `count` tokens.
 
-    The vocabulary is special tokens, bytes, then a token a merge in the order of the merges.
+    The vocabulary contains special tokens, bytes, and then one token per merge, in merge order.
     """
     document = json.loads(path.read_text(encoding="utf-8"))
     model = document["model"]

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
-from twin_cli.commands.opening import start_page
+from twin_cli.commands.page_commands import start_page
 from twin_cli.commands.services import require_stack
 
 from tests.browser import BROWSER, launch_browser

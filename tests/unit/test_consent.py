@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twin_cli.commands.subject import AuthorToServe, sample_folder
+from twin_cli.commands.subject import AuthorToServe, find_sample_folder
 from twin_cli.commands.terminal_questions import add_consent, is_interactive_terminal
 
 from twin_resources.authors import Author
@@ -60,7 +60,7 @@ def test_twin_up_asks_once_notes_the_date_and_explains_a_missing_consent() -> No
     assert request("2020-01-02: by mail", asks=True) == ("2020-01-02: by mail", [])
     consent, messages = request(asks=True, typed=["Yes ", " it is  me "])
     assert consent == f"{today}: it is me"
-    assert "noted in authors/ann.toml" in messages[0]
+    assert "saved in authors/ann.toml" in messages[0]
     line, _ = request("she agreed", declared=True)
     assert line.startswith(f"{today}: as ")
     assert line.endswith("said with twin up --consent")
@@ -114,11 +114,11 @@ def test_consent_is_asked_for_at_a_terminal(typed: str, noted: str) -> None:
     os.close(terminal)
     assert b"Has Ann agreed to a model that answers in this voice? yes/no [no]: " in output
     assert f"<{noted}>".encode() in output
-    assert (b"noted in authors/ann.toml" in output) == bool(noted)
+    assert (b"saved in authors/ann.toml" in output) == bool(noted)
 
 
 def test_a_bundled_author_without_a_date_gets_it_from_the_sample_folder() -> None:
-    sample = sample_folder("mara-lindqvist")
+    sample = find_sample_folder("mara-lindqvist")
     subject = AuthorToServe(
         Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False
     )

@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from twin_cli.commands.presentation import versions_table
-from twin_cli.commands.questions import EndpointAnswer, release_text
+from twin_cli.commands.presentation import build_versions_table
+from twin_cli.commands.questions import EndpointAnswer, format_release
 
 from tests.registered import register_version
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
@@ -65,13 +65,13 @@ async def test_a_release_has_the_same_description_everywhere(home: Settings) -> 
     with closing(State.open(home.state_address)) as state:
         registry, verdict = release_without_prose(state, home)
         twin, entry = await read_answer_facts(home)
-        table = versions_table(registry.versions("ann"), {"c1": verdict}, [])
+        table = build_versions_table(registry.versions("ann"), {"c1": verdict}, [])
 
         assert twin["answer"] == entry["answer"] == "quote"
         assert twin["release"] == entry["release"] == WORDS
         assert twin["released_for"] == entry["released_for"] == ["quote"]
         answer = EndpointAnswer("?", "", release=twin["release"], prose=twin["prose"])
-        assert release_text(answer) == f"released for {WORDS}; a draft: --model @voice"
+        assert format_release(answer) == f"released for {WORDS}; a draft: --model @voice"
         assert f"<dt>Released for</dt><dd>{WORDS}</dd>" in render_answer_details(twin)
         assert describe_prose(twin) == f"not shown: {FIGURE}"
         assert f"Released for {WORDS}." in render_report(EVALUATION, verdict)

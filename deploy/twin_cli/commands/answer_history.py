@@ -1,4 +1,4 @@
-"""Send feedback on answers, list them and explain them: `twin feedback`, `traces` and `explain`.
+"""Run `twin feedback`, `twin traces` and `twin explain`: rate, list and explain answers.
 
 Scope: sending feedback, the table of traces, and the tree from an answer to its posts.
 Out of scope: the permitted content of feedback (`gateway/api/feedback.py`), reading traces
@@ -56,7 +56,7 @@ def run_feedback(
         TwinError: the feedback is empty or has more than one vote, no stack runs, or the gateway
             refuses.
     """
-    body = feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
+    body = build_feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
     endpoints = read_endpoints(settings.home)
     stored_scores = send_feedback(endpoints.gateway, endpoints.gateway_key, body)
     if as_json:
@@ -69,7 +69,7 @@ def run_feedback(
     return 0
 
 
-def feedback_body(
+def build_feedback_body(
     trace_id: str, *, up: bool, down: bool, score: float | None, edit: str
 ) -> dict[str, Any]:
     """Return the request body of one piece of feedback.
@@ -82,7 +82,7 @@ def feedback_body(
     if len(votes) > 1 or not (votes or edit.strip()):
         raise TwinError(
             "send feedback",
-            found=" and ".join(votes) if votes else "no opinion",
+            found=" and ".join(votes) if votes else "neither a vote nor an edit",
             next_step="give --up, --down or --score, with or without --edit TEXT, or "
             "give --edit TEXT alone",
         )
@@ -121,7 +121,7 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
         raise TwinError(
             f"send feedback to {url}",
             found=f"no answer ({type(error).__name__})",
-            next_step="see `twin status`; run `twin up`",
+            next_step="see `twin status`, or start the stack with `twin up`",
         ) from error
     try:
         document: Any = response.json()
@@ -172,8 +172,8 @@ def run_traces(
     if as_json:
         console.print_json(data={"traces": [asdict(row) for row in rows]})
     elif rows:
-        console.print(_trace_table(rows))
-        console.print("show one in full: twin explain TRACE", style="dim")
+        console.print(_build_trace_table(rows))
+        console.print("to see one in full: twin explain TRACE", style="dim")
     else:
         console.print("no trace matches", markup=False)
     return 0
@@ -193,7 +193,7 @@ def _read_rows(client: LangfuseClient, trace_filter: TraceFilter, *, limit: int)
     return rows[:limit]
 
 
-def _trace_table(rows: list[TraceRow]) -> Table:
+def _build_trace_table(rows: list[TraceRow]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("when (UTC)", "twin", "route", "s"):
         table.add_column(name, no_wrap=True)
@@ -206,7 +206,7 @@ def _trace_table(rows: list[TraceRow]) -> Table:
             f"{row.author} {row.version}".strip(),
             row.route,
             "" if row.seconds is None else f"{row.seconds:.1f}",
-            " ".join(score_text(score) for score in row.scores if _is_feedback_score(score)),
+            " ".join(format_score(score) for score in row.scores if _is_feedback_score(score)),
             " ".join(row.question.split()) or row.error,
             row.trace_id,
         ]
@@ -214,7 +214,7 @@ def _trace_table(rows: list[TraceRow]) -> Table:
     return table
 
 
-def score_text(score: Score) -> str:
+def format_score(score: Score) -> str:
     """Return a score in short form: `thumbs 0`, `support 0.25`, `edited`."""
     if score.name == "output":
         return "edited"
@@ -227,7 +227,7 @@ def _is_feedback_score(score: Score) -> bool:
     return score.name not in ("latency_s", "cost_usd")
 
 
-TRACE_ARRIVAL_TIMEOUT_S = 8.0  # for a new trace, because the gateway exports spans in batches
+TRACE_ARRIVAL_TIMEOUT_S = 8.0  # a new trace is delayed, because the gateway exports in batches
 MAX_SHOWN_CHARACTERS = 160  # of a question, answer or chunk
 
 
@@ -246,10 +246,10 @@ def run_explain(
     if as_json:
         console.print_json(data=asdict(explanation), default=str)
     else:
-        tree = explanation_tree(explanation)
+        tree = build_explanation_tree(explanation)
         if stages:
             branch = tree.add(Text("stages of the request"))
-            for line in explanation.trace.get("twin.stages", "none on record").splitlines():
+            for line in explanation.trace.get("twin.stages", "not recorded").splitlines():
                 branch.add(Text(line))
         console.print(tree, soft_wrap=False)
     return 0
@@ -269,7 +269,7 @@ def explain(settings: Settings, trace_id: str) -> Explanation:
     return explain_answer(settings, _fetch_trace(settings, trace_id))
 
 
-def explanation_tree(explanation: Explanation) -> Tree:
+def build_explanation_tree(explanation: Explanation) -> Tree:
     """Return the chain as a tree: answer, model, checkpoint, dataset, chunks, posts."""
     trace = explanation.trace
     tree = Tree(Text(f"trace {explanation.trace_id}", "bold"))
@@ -286,7 +286,7 @@ def explanation_tree(explanation: Explanation) -> Tree:
             alternative_usd = float(trace["twin.other_usd"])
             reason_branch.add(
                 Text(
-                    f"the other ({trace['twin.other']}) would have cost about "
+                    f"the alternative ({trace['twin.other']}) would have cost about "
                     f"${alternative_usd:.6f}"
                 )
             )
@@ -311,15 +311,10 @@ def _add_model(tree: Tree, explanation: Explanation) -> None:
     trace = explanation.trace
     model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))
     if trace.get("twin.version") in {QUOTES, FRONT_DESK}:
-        model.add(
-            Text("no model wrote this answer: it quotes the posts, or it is the program's own")
-        )
+        model.add(Text("no model wrote this answer: it quotes the posts or is a built-in answer"))
     elif not explanation.model:
         model.add(
-            Text(
-                "not from a checkpoint of this home, but from the base model with "
-                "retrieval or a paid model"
-            )
+            Text("not a checkpoint of this home, but the base model with retrieval or a paid model")
         )
     else:
         checkpoint = model.add(Text(f"checkpoint {explanation.model['checkpoint']}"))

@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import open_registry
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subprocesses import start_module_process
-from twin_cli.commands.versions import actor
+from twin_cli.commands.versions import current_actor
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.consent import (
     consent_date,
@@ -56,14 +56,19 @@ class ServedWeights:
 
 
 def sync_answer_model(
-    settings: Settings, author: Author, *, previous_model: str, instance: str, clock: StageClock
+    settings: Settings,
+    author: Author,
+    *,
+    previous_model: str,
+    instance: str,
+    display: ProgressDisplay,
 ) -> ModelVersion | None:
     """Make the registry match the author's file; the gateway follows within seconds.
 
     Args:
         previous_model: the file's answer model before this call. Naming the same model again does
             not undo a tuned version's win over it.
-        instance: the stack's marker, so that `twin stop` also ends a preparation.
+        instance: the stack's marker, by which `twin stop` also finds a preparation.
 
     Returns:
         The answer model if it is now the stable version, else None.
@@ -75,7 +80,7 @@ def sync_answer_model(
     registry = open_registry(settings)
     try:
         if not author.answer_model:
-            _remove_answer_model(registry, author, clock=clock)
+            _remove_answer_model(registry, author, display=display)
             return None
         return _register_answer_model(
             registry,
@@ -83,16 +88,16 @@ def sync_answer_model(
             author,
             previous_model=previous_model,
             instance=instance,
-            clock=clock,
+            display=display,
         )
     except TwinError as error:
         if previous_model != author.answer_model:
-            # A model that cannot answer must not be tried again at every later start.
+            # Without this, every later start would try the failed model again.
             share_file(
                 settings, write_author(settings, replace(author, answer_model=previous_model))
             )
             raise
-        clock.log(f"{error} `twin up --answer-model none` removes it.", style="yellow")
+        display.log(f"{error} `twin up --answer-model none` removes it.", style="yellow")
         stable_version = registry.stable_version(author.slug)
         return (
             stable_version
@@ -103,7 +108,7 @@ def sync_answer_model(
         registry.state.close()
 
 
-def _remove_answer_model(registry: Registry, author: Author, *, clock: StageClock) -> None:
+def _remove_answer_model(registry: Registry, author: Author, *, display: ProgressDisplay) -> None:
     stable_version = registry.stable_version(author.slug)
     if stable_version is None or not stable_version.is_answer_model:
         return
@@ -111,13 +116,13 @@ def _remove_answer_model(registry: Registry, author: Author, *, clock: StageCloc
         author.slug,
         stable_version.version,
         "retired",
-        actor=actor(),
+        actor=current_actor(),
         reason=REMOVAL_REASON,
         force=True,
     )
-    clock.log(
-        f"v{stable_version.version}, {stable_version.base}, no longer answers: the base model with "
-        "retrieval does"
+    display.log(
+        f"v{stable_version.version}, {stable_version.base}, no longer answers; the base model with "
+        "retrieval answers instead"
     )
 
 
@@ -128,27 +133,27 @@ def _register_answer_model(
     *,
     previous_model: str,
     instance: str,
-    clock: StageClock,
+    display: ProgressDisplay,
 ) -> ModelVersion | None:
     stable_version = registry.stable_version(author.slug)
     named_model = resolve_name(author.answer_model, key=settings.answer_model_key)
     if named_model.is_remote:
         require_consent(author, named_model)
-    weights = prepare_weights(settings, named_model, instance=instance, clock=clock)
+    weights = prepare_weights(settings, named_model, instance=instance, display=display)
     existing_version = registry.find_by_checkpoint(weights.checkpoint, author=author.slug)
     keeps_stable = stable_version is not None and (
         existing_version is None or existing_version.state != "stable"
     )
     if keeps_stable and existing_version is not None and previous_model == author.answer_model:
         assert stable_version is not None
-        clock.log(
+        display.log(
             f"v{existing_version.version}, {named_model.name}, was replaced by "
             f"v{stable_version.version}; "
-            f"`twin rollback v{existing_version.version} --reason TEXT` brings it back"
+            f"`twin rollback v{existing_version.version} --reason TEXT` restores it"
         )
         return None
     if existing_version is None or existing_version.state != "stable":
-        probe_answer_model(settings, named_model, weights, clock=clock)
+        probe_answer_model(settings, named_model, weights, display=display)
     version = registry.register(
         author=author.slug,
         checkpoint=weights.checkpoint,
@@ -158,7 +163,7 @@ def _register_answer_model(
         base_gguf=weights.gguf,
         template=DEFAULT_TEMPLATE.hash,
         dataset_version="",
-        actor=actor(),
+        actor=current_actor(),
         kind="answer_model",
     )
     if version.state != "stable":
@@ -166,15 +171,17 @@ def _register_answer_model(
             author.slug,
             version.version,
             "stable",
-            actor=actor(),
+            actor=current_actor(),
             reason=PROMOTION_REASON,
             force=version.state != "retired",  # a retired version was once chosen the same way
         )
-    clock.log(f"v{version.version} answers until a tuned version has beaten it: {named_model.name}")
+    display.log(
+        f"v{version.version} answers until a tuned version has beaten it: {named_model.name}"
+    )
     if named_model.is_remote:
-        clock.log(
-            "questions, posts and trials are sent to that address; no budget here "
-            "counts its charges",
+        display.log(
+            "questions, posts and trials are sent to that address; its charges count towards no "
+            "budget here",
             style="yellow",
         )
     return registry.get(author.slug, version.version)
@@ -190,8 +197,8 @@ def require_consent(author: Author, named_model: NamedModel) -> None:
     if not author.paid:
         raise TwinError(
             action,
-            found=f"paid = false in authors/{author.slug}.toml: no question to this author goes to "
-            "another provider",
+            found=f"paid = false in authors/{author.slug}.toml: no question to this author may go "
+            "to another provider",
             next_step="name a folder, a GGUF file or a hub id, or ask the author",
         )
     if consent_date(author) is None:
@@ -201,7 +208,7 @@ def require_consent(author: Author, named_model: NamedModel) -> None:
 
 
 def prepare_weights(
-    settings: Settings, named_model: NamedModel, *, instance: str, clock: StageClock
+    settings: Settings, named_model: NamedModel, *, instance: str, display: ProgressDisplay
 ) -> ServedWeights:
     """Return a named model's weights, ready for the model server.
 
@@ -214,8 +221,8 @@ def prepare_weights(
     if settings.model_server_url:
         raise TwinError(
             f"use {named_model.name!r} as the answer model",
-            found=f"the models of this home answer at {settings.model_server_url}",
-            next_step="serve the model there or elsewhere, and give its address: https://…/v1#model",
+            found=f"this home uses the model server at {settings.model_server_url}",
+            next_step="serve the model there or elsewhere, and name its address: https://…/v1#model",
         )
     if named_model.kind == "gguf":
         file_stat = Path(named_model.name).stat()  # hashing 16 GB would take half a minute
@@ -229,9 +236,9 @@ def prepare_weights(
         model = load_base_model(settings, named_model.name)
         return ServedWeights(_checkpoint_hash(model.revision), str(model.gguf))
     except TwinError:
-        clock.log(f"preparing the answer model {named_model.name}")
+        display.log(f"preparing the answer model {named_model.name}")
     arguments = ("twin_resources.models.base_model", "prepare", "--base-model", named_model.name)
-    report = partial(_log_line, clock)
+    report = partial(_log_line, display)
     with start_module_process(
         settings, *arguments, instance=instance, on_stderr_line=report
     ) as module:
@@ -247,9 +254,9 @@ def prepare_weights(
 
 
 def probe_answer_model(
-    settings: Settings, named_model: NamedModel, weights: ServedWeights, *, clock: StageClock
+    settings: Settings, named_model: NamedModel, weights: ServedWeights, *, display: ProgressDisplay
 ) -> None:
-    """Request one token, because a model that cannot answer must not become the stable version.
+    """Request one token, so that a model that cannot answer does not become the stable version.
 
     Raises:
         TwinError: the model cannot be loaded or refuses the question.
@@ -258,7 +265,7 @@ def probe_answer_model(
     from twin_resources.models.serving.named_server import find_external_server
 
     action = f"answer with {named_model.name}"
-    clock.log(f"trying {named_model.name} with one token")
+    display.log(f"requesting one token from {named_model.name}")
     try:
         if named_model.kind == "address":
             warm_up(find_external_server(settings, named_model.name))
@@ -282,5 +289,5 @@ def _checkpoint_hash(identity: str) -> str:
     return hashlib.sha256(f"answer model {identity}".encode()).hexdigest()
 
 
-def _log_line(clock: StageClock, line: str) -> None:
-    clock.log(f"answer model: {line}")
+def _log_line(display: ProgressDisplay, line: str) -> None:
+    display.log(f"answer model: {line}")

@@ -1,4 +1,4 @@
-"""Read and write the small file that records an author's progress for the next command.
+"""Read and write the file that records an author's progress for the next command.
 
 Scope: the last import, the questions for the first answers, and whether training is expected.
 Out of scope: verdicts and versions (the registry stores them).
@@ -35,10 +35,10 @@ class AuthorProgress:
         fingerprint: fingerprint of sources and import code at the last successful import.
         kept, words: numbers of usable posts and of their words at that time.
         questions: the questions from which `twin up` shows the best first answers.
-        has_first_answers: whether they have been shown.
+        has_first_answers: whether those answers have been shown.
         training: state of the expected training; `run_id` is its Dagster run.
         up: the `twin up` process that works on this author.
-        not_aliases: names that, according to a person, do not belong to this author.
+        not_aliases: names that a user has rejected as names of this author.
     """
 
     fingerprint: str = ""
@@ -58,7 +58,7 @@ def read_progress(settings: Settings, slug: str) -> AuthorProgress:
         text = _progress_path(settings, slug).read_text(encoding="utf-8")
         document: dict[str, Any] = json.loads(text)
     except (FileNotFoundError, json.JSONDecodeError):
-        return AuthorProgress()  # a truncated file only causes one superfluous import
+        return AuthorProgress()  # a truncated file causes only one unnecessary import
     up_fields = document.pop("up", None)
     for name in ("questions", "not_aliases"):
         document[name] = tuple(document.get(name, ()))
@@ -73,11 +73,11 @@ def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> N
     replace_file(path, json.dumps(asdict(progress), ensure_ascii=False, indent=1))
 
 
-def fingerprint(author: Author, settings: Settings) -> str:
+def compute_fingerprint(author: Author, settings: Settings) -> str:
     """Return the SHA-256 of an author's sources and names, the import code and the embedder.
 
-    If it is unchanged, an import would change nothing. Text files are hashed by content, and other
-    or very large files by size and modification time. A source at an address always counts as
+    While it is unchanged, an import would change nothing. Text files are hashed by content; other
+    and very large files by size and modification time. A source at an address always counts as
     changed.
     """
     digest = hashlib.sha256(settings.embedder.encode())

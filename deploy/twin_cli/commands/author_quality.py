@@ -1,7 +1,7 @@
 """Report the quality of an author's answers for `twin status`: evidence, waits, ignored scores.
 
 Scope: reading the data from the state store, and formatting the lines.
-Out of scope: folding scores (`retraining/score_watch.py`), and the rest of a status (`status.py`).
+Out of scope: evaluating scores (`retraining/score_watch.py`), and other status lines (`status.py`).
 """
 # pyright: strict
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from twin_cli.commands.loop_waits import waiting_line
+from twin_cli.commands.loop_waits import describe_wait
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger.ledger_tables import scores
 from twin_resources.quality.ledger.scores import DAY_MS
@@ -30,7 +30,7 @@ from twin_resources.storage.state.state import State
 
 
 def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return the lines by author; authors with nothing to report are omitted.
+    """Return the quality lines by author; authors with nothing to report are omitted.
 
     Args:
         settings: settings of a home with a state store.
@@ -42,11 +42,8 @@ def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[s
 
 
 def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    state, rules, now = (
-        State.open(settings.state_address),
-        rules_from_settings(settings),
-        time.time(),
-    )
+    state = State.open(settings.state_address)
+    rules, now = rules_from_settings(settings), time.time()
     messages: dict[str, tuple[str, ...]] = {}
     try:
         with state.read_transaction() as connection:
@@ -56,13 +53,13 @@ def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, t
             armed_count = score_watch.armed_streams(connection)
             for slug in slugs:
                 lines = [
-                    evidence_line(connection, watch, rules, armed=armed_count, now=now)
+                    format_evidence(connection, watch, rules, armed=armed_count, now=now)
                     for watch in watches.get(slug, [])
                 ]
-                lines += uncounted_score_lines(
+                lines += format_uncounted_scores(
                     alarm_records.count_excluded_scores(connection, slug), slug
                 )
-                if line := waiting_line(connection, slug, now=now):
+                if line := describe_wait(connection, slug, now=now):
                     lines.append(line)
                 if lines:
                     messages[slug] = tuple(lines)
@@ -71,7 +68,7 @@ def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, t
     return messages
 
 
-def evidence_line(
+def format_evidence(
     connection: sa.Connection, watch: StreamEvidence, rules: LoopRules, *, armed: int, now: float
 ) -> str:
     """Return `thumbs: 3.2 a day; 912 values; the floor is fact .77; evidence of a fall 12 of 130`.
@@ -97,7 +94,7 @@ def evidence_line(
     return f"{watch.stream}: {'; '.join(details)}"
 
 
-def uncounted_score_lines(count_by_reason: Mapping[str, int], slug: str) -> list[str]:
+def format_uncounted_scores(count_by_reason: Mapping[str, int], slug: str) -> list[str]:
     """Return lines about ignored scores; undeclared scores are listed by name."""
     undeclared_counts = {
         reason.removeprefix(NOT_IN_SCORES): count
@@ -116,7 +113,7 @@ def uncounted_score_lines(count_by_reason: Mapping[str, int], slug: str) -> list
             f"authors/{slug}.toml"
         )
     if other_counts:
-        lines.append(f"never count: {_format_counts(other_counts)}")
+        lines.append(f"never counted: {_format_counts(other_counts)}")
     return lines
 
 

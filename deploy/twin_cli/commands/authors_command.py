@@ -1,7 +1,7 @@
 """Run `twin authors apply`: share a folder's author files with every host of the state store.
 
 Scope: printing the changes, asking for confirmation, and copying this home's versions to the store.
-Out of scope: the rows (`registry/shared_files.py`), and the work of the hosts (`following.py`).
+Out of scope: the rows (`registry/shared_files.py`), and how hosts apply them (`following.py`).
 """
 # pyright: strict
 
@@ -53,8 +53,8 @@ def run_apply(
         raise TwinError(
             action,
             found="the state store belongs to this home alone",
-            next_step="set TWIN_STATE_URL to a PostgreSQL database; a single host "
-            "reads its own files",
+            next_step="set TWIN_STATE_URL to a PostgreSQL database; a single host reads its own "
+            "files and needs no sharing",
         )
     new_files = {
         name: text
@@ -63,7 +63,7 @@ def run_apply(
     }
     if not new_files:
         raise TwinError(
-            action, found="no *.toml file in it", next_step="name the folder with the files"
+            action, found="no *.toml file", next_step="name the folder that contains the files"
         )
     _validate_files(settings, new_files)
     with closing(State.open(settings.state_address)) as state:
@@ -76,16 +76,14 @@ def run_apply(
         for change_kind, names in (
             ("new", file_changes.new),
             ("changed", file_changes.changed),
-            ("gone", file_changes.deleted),
+            ("deleted", file_changes.deleted),
         ):
             for name in names:
                 console.print(f"{change_kind}: {name}", markup=False)
         if not file_changes:
-            console.print("author files: nothing to do", markup=False)
-        elif not (is_confirmed or confirm("Apply this?", read_line=read_line)):
-            console.print(
-                "nothing was changed; use --yes to apply it without a question", markup=False
-            )
+            console.print("author files: no changes", markup=False)
+        elif not (is_confirmed or confirm("Apply these changes?", read_line=read_line)):
+            console.print("nothing was changed; use --yes to apply without asking", markup=False)
             return 1
         else:
             store_files(state, new_files, row_names={*stored_texts, *new_files})
@@ -95,7 +93,7 @@ def run_apply(
 
 
 def _validate_files(settings: Settings, files: Mapping[str, str]) -> None:
-    """Raise an error unless every file is a valid author file.
+    """Check that every file is a valid author file.
 
     Raises:
         TwinError: a file is invalid.

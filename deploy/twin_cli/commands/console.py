@@ -1,6 +1,6 @@
-"""Create the console that every command uses, and format commands for the user to type.
+"""Create the console that every command uses, and format commands that the user can type.
 
-Scope: width and style, and the name under which the shell finds `twin`.
+Scope: width and style, and the name by which the shell finds `twin`.
 Out of scope: output.
 """
 # pyright: strict

@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, write_progress
-from twin_cli.commands.clock import StageClock
-from twin_cli.commands.presentation import format_passage, marked_sentence, quotation_lines
+from twin_cli.commands.presentation import find_marked_sentence, format_passage, format_quotation
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.questions import EndpointAnswer, ask, make_client
 from twin_cli.commands.runs import IMPORT_JOB, FollowedRun, follow_run, launch_or_join
 from twin_resources.authors import Author
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
     from twin_resources.models.embedder.embedder import Embedder
 
-QUOTABLE_ASSET = "quote_calibration"  # quotations answer questions after this asset
+QUOTABLE_ASSET = "quote_calibration"  # once it exists, quotations can answer questions
 FIRST_ANSWER_COUNT = 3  # answers shown on the screen
 
 
-def show_preview_quotations(settings: Settings, preview: Preview, *, clock: StageClock) -> None:
-    """Show three of the author's sentences that answer three questions, before anything is stored.
+def show_preview_quotations(
+    settings: Settings, preview: Preview, *, display: ProgressDisplay
+) -> None:
+    """Show three sentences of the author that answer three questions, before anything is stored.
 
     Args:
         settings: settings of a home whose embedder is prepared.
@@ -47,7 +49,7 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     )
     from twin_resources.models.embedder.embedder import load_embedder
 
-    # The endpoint later answers the first questions, with longer answers.
+    # The first questions are left for the endpoint, which answers them later at greater length.
     questions = preview.accepted.questions[FIRST_ANSWER_COUNT:] or preview.accepted.questions
     if not questions:
         return
@@ -62,25 +64,29 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
         for quote in quotations
     ]
     if lines:
-        clock.log("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
+        display.log("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
 
 
-def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun:
+def import_posts(stack: Stack, author: str, *, display: ProgressDisplay) -> FollowedRun:
     """Import, clean, chunk and embed an author's posts in a Dagster run.
 
     Raises:
-        TwinError: the run failed; the error names its first cause and its page.
+        TwinError: the run failed; the error states the first cause and the run's page.
     """
-    return follow_import(stack, author, launch_import(stack, author, clock=clock), clock=clock)
+    return follow_import(
+        stack, author, launch_import(stack, author, display=display), display=display
+    )
 
 
-def launch_import(stack: Stack, author: str, *, clock: StageClock) -> str:
-    """Start an author's import, or join the one in flight; return its run id."""
+def launch_import(stack: Stack, author: str, *, display: ProgressDisplay) -> str:
+    """Start an author's import, or join the import in flight; return its run id."""
     address = urls(stack.settings)["dagster"]
     dagster = DagsterHTTP.for_home(stack.settings)
     dagster.add_author(author)
     run_id, is_new = launch_or_join(dagster, IMPORT_JOB, author)
-    clock.log_detail(f"{'importing' if is_new else 'joining the import'}: {address}/runs/{run_id}")
+    display.log_detail(
+        f"{'importing' if is_new else 'joining the import'}: {address}/runs/{run_id}"
+    )
     return run_id
 
 
@@ -89,7 +95,7 @@ def follow_import(
     author: str,
     run_id: str,
     *,
-    clock: StageClock,
+    display: ProgressDisplay,
     until_asset: str = "",
     previous_run: FollowedRun | None = None,
 ) -> FollowedRun:
@@ -105,7 +111,7 @@ def follow_import(
     followed_run = follow_run(
         dagster,
         run_id,
-        clock=clock,
+        display=display,
         title="import",
         stack=stack,
         until_asset=until_asset,
@@ -118,15 +124,15 @@ def follow_import(
             f"import the posts of {author}",
             found="; ".join(followed_run.failures)
             or f"the run ended with the status {followed_run.run.status}",
-            next_step=repair_advice(followed_run.failed_checks, run_url=run_url),
+            next_step=suggest_repair(followed_run.failed_checks, run_url=run_url),
         )
     if previous_run is None or previous_run.is_unfinished:
         outcome = "quotable after" if followed_run.is_unfinished else "imported in"
-        clock.log(f"{outcome} {followed_run.seconds:.0f} s{format_post_changes(followed_run)}")
+        display.log(f"{outcome} {followed_run.seconds:.0f} s{format_post_changes(followed_run)}")
     return followed_run
 
 
-def repair_advice(refused_claims: Sequence[str], *, run_url: str) -> str:
+def suggest_repair(refused_claims: Sequence[str], *, run_url: str) -> str:
     """Return the next step after a failed import.
 
     Args:
@@ -138,15 +144,15 @@ def repair_advice(refused_claims: Sequence[str], *, run_url: str) -> str:
     if CLAIMS.keys().isdisjoint(refused_claims):
         return f"see {run_url}, then run `twin up` again"
     return (
-        "`twin import PATH --dry-run` names the posts that violate it: correct them, or allow a "
-        f"larger share with TWIN_MOST_QUARANTINED; {run_url}"
+        "`twin import PATH --dry-run` lists the posts that fail the check: correct them, or allow "
+        f"a larger share with TWIN_MOST_QUARANTINED; see {run_url}"
     )
 
 
 def format_post_changes(followed: FollowedRun) -> str:
     """Return a run's changes since the previous import: `: posts added 2, edited 1, deleted 0`.
 
-    The result is empty if the previous run failed after reading the posts, because the run then
+    The result is empty if the previous run failed after reading the posts, because this run then
     does not read them again.
     """
     post_counts = followed.asset_numbers.get("raw_posts")
@@ -162,7 +168,7 @@ def ask_first_questions(
     author: Author,
     progress: AuthorProgress,
     *,
-    clock: StageClock,
+    display: ProgressDisplay,
 ) -> AuthorProgress:
     """Ask the endpoint the preview's questions and show the three best quotations.
 
@@ -171,36 +177,40 @@ def ask_first_questions(
     from twin_resources.models.embedder.embedder import load_embedder
 
     if progress.has_first_answers or not progress.questions:
-        clock.log("the first answers were shown before; ask more with `twin ask`")
+        display.log("the first answers have already been shown; ask more with `twin ask`")
         return progress
-    answers = ask_questions(endpoints, progress.questions, model=f"twin/{author.slug}", clock=clock)
-    best_answers = best_quotations(answers, load_embedder(stack.settings, allow_gpu=False))
+    answers = ask_questions(
+        endpoints, progress.questions, model=f"twin/{author.slug}", display=display
+    )
+    best_answers = select_best_quotations(answers, load_embedder(stack.settings, allow_gpu=False))
     question_count = format_count(len(progress.questions), "question")
     if best_answers:
-        clock.log(f"asked {question_count}; the best answers:")
+        display.log(f"asked {question_count}; the best answers:")
         for answer in best_answers:
-            clock.log(quotation_lines(answer))
+            display.log(format_quotation(answer))
     else:
-        clock.log(f"no quotation answered any of {question_count}; ask your own with `twin ask`")
+        display.log(f"no quotation answered any of {question_count}; ask your own with `twin ask`")
     progress = replace(progress, has_first_answers=bool(best_answers))
     write_progress(stack.settings, author.slug, progress)
     return progress
 
 
-def best_quotations(
+def select_best_quotations(
     answers: Sequence[EndpointAnswer], embedder: Embedder
 ) -> tuple[EndpointAnswer, ...]:
     """Return at most three answers with quotations, the best first.
 
-    A title does not always make a good question. The best answers have the highest cosine of
-    question and marked sentence. A quotation with a block of code comes last, because it is shown
+    A title does not always make a good question. The best answers have the highest cosine between
+    question and marked sentence. A quotation with a code block comes last, because it is shown
     without line breaks.
     """
     quoted_answers = [answer for answer in answers if answer.quotes]
     if not quoted_answers:
         return ()
     questions = embedder.embed([answer.question for answer in quoted_answers], are_questions=True)
-    sentences = embedder.embed([marked_sentence(answer.quotes[0]) for answer in quoted_answers])
+    sentences = embedder.embed(
+        [find_marked_sentence(answer.quotes[0]) for answer in quoted_answers]
+    )
     cosines = [float(pair[0] @ pair[1]) for pair in zip(questions, sentences, strict=True)]
     order = sorted(
         range(len(quoted_answers)),
@@ -210,14 +220,14 @@ def best_quotations(
 
 
 def ask_questions(
-    endpoints: Endpoints, questions: Sequence[str], *, model: str, clock: StageClock
+    endpoints: Endpoints, questions: Sequence[str], *, model: str, display: ProgressDisplay
 ) -> tuple[EndpointAnswer, ...]:
     """Ask each question once with the official client and return the answers."""
     client = make_client(endpoints.gateway, endpoints.gateway_key)
     answers: list[EndpointAnswer] = []
     for question in questions:
-        with clock.bar("asking") as bar:
+        with display.bar("asking") as bar:
             bar.update(question)
             answers.append(ask(client, question, model=model))
-        clock.log_detail(f"answered in {answers[-1].seconds:.1f} s: {question}")
+        display.log_detail(f"answered in {answers[-1].seconds:.1f} s: {question}")
     return tuple(answers)

@@ -70,7 +70,7 @@ def run_add(
         console.print_json(data={"key": new_key, "label": label})
     else:
         console.print(new_key, markup=False, highlight=False, soft_wrap=True)
-        console.print("the key is shown only now; the store keeps its hash", style="dim")
+        console.print("the key is not shown again; only its hash is stored", style="dim")
     return 0
 
 
@@ -84,19 +84,19 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
     active_rows = [row for row in rows if row["revoked_at"] is None]
     if not active_rows:
         console.print(
-            "no keys besides the two of this home; make one with twin keys add LABEL --author A"
+            "no keys except the two of this home; create one with twin keys add LABEL --author A"
         )
         return 0
     table = _make_table(
-        "label", "role", "authors", "aliases", "a minute", "at once", "paid a day", "made"
+        "label", "role", "authors", "aliases", "per minute", "concurrent", "paid per day", "created"
     )
     for row in active_rows:
         usd = row["usd_per_day"]
         table.add_row(
             str(row["label"]),
             str(row["role"]),
-            ", ".join(_string_list(row["authors"])),
-            " ".join(f"@{alias}" for alias in _string_list(row["aliases"])),
+            ", ".join(_to_string_list(row["authors"])),
+            " ".join(f"@{alias}" for alias in _to_string_list(row["aliases"])),
             _format_limit(row["per_minute"]),
             _format_limit(row["at_once"]),
             "-" if usd is None else format_dollars(float(str(usd))),
@@ -117,7 +117,7 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
     if as_json:
         console.print_json(data={"revoked": label})
     else:
-        console.print(f"{label}: will be rejected within a second", markup=False)
+        console.print(f"{label}: revoked; it is refused within a second", markup=False)
     return 0
 
 
@@ -128,12 +128,12 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
         TwinError: the state store cannot be read.
     """
     with closing(open_key_store(settings)) as state:
-        document = usage_document(settings, state)
+        document = build_usage_document(settings, state)
     if as_json:
         console.print_json(data=document)
         return 0
     table = _make_table(
-        "who", "paid today", "held now", "limit a day", "this month", "paid requests"
+        "key", "paid today", "reserved", "limit per day", "this month", "paid requests"
     )
     usage_rows: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
     for usage in usage_rows:
@@ -151,12 +151,12 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
     return 0
 
 
-def usage_document(settings: Settings, state: State) -> dict[str, Any]:
+def build_usage_document(settings: Settings, state: State) -> dict[str, Any]:
     """Return the spending as `twin keys usage --json` prints it.
 
     Returns:
-        `keys` (by label, including the home's keys if they spent), `purposes` (spending without a
-        key) and `home` (the total). Each entry has `name`, `today_usd`, `reserved_usd`,
+        `keys` (by label, including the home's keys if they have spending), `purposes` (spending
+        without a key) and `home` (the total). Each entry has `name`, `today_usd`, `reserved_usd`,
         `usd_per_day` (its limit or None), `month_usd` and `month_requests`.
     """
     account = open_account(settings, state)
@@ -170,19 +170,19 @@ def usage_document(settings: Settings, state: State) -> dict[str, Any]:
     active_keys = {str(row["id"]) for row in rows if row["revoked_at"] is None}
     return {
         "keys": [
-            _usage_row(account, names.get(key, key), limits.get(key), key=key)
+            _build_usage_row(account, names.get(key, key), limits.get(key), key=key)
             for key in [*names, *sorted(spending_keys - set(names) - {""})]
             if key in active_keys | spending_keys
         ],
         "purposes": [
-            _usage_row(account, purpose, None, key="", purpose=purpose)
+            _build_usage_row(account, purpose, None, key="", purpose=purpose)
             for purpose in sorted({row["purpose"] for row in account.rows() if not row["key"]})
         ],
-        "home": _usage_row(account, "home", settings.budget_per_day),
+        "home": _build_usage_row(account, "home", settings.budget_per_day),
     }
 
 
-def _usage_row(
+def _build_usage_row(
     account: SpendingAccount, name: str, limit: object, **filters: Any
 ) -> dict[str, Any]:
     today, month = account.sum_spending(**filters), account.sum_spending(period="month", **filters)
@@ -199,11 +199,11 @@ def _usage_row(
 def _make_table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(name, no_wrap=name in {"made", "who"}, overflow="fold")
+        table.add_column(name, no_wrap=name in {"created", "key"}, overflow="fold")
     return table
 
 
-def _string_list(value: object) -> Sequence[str]:
+def _to_string_list(value: object) -> Sequence[str]:
     return [str(text) for text in value] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 

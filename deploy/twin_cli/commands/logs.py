@@ -48,18 +48,18 @@ def run_logs(
             write(
                 f"{name:<20} {file_stat.st_size / 1000:>9,.0f} KB  written {_format_age(age_s)}\n"
             )
-        write("the log of a training run is in Dagster: `twin open dagster`\n")
+        write("the logs of training runs are in Dagster: `twin open dagster`\n")
         return 0
     path = logs.get(program)
     if path is None:
         raise TwinError(
             f"show the log of {program!r}",
-            found=f"logs of {_join_names(logs)} in {settings.logs_dir}",
-            next_step="name one of them",
+            found=f"{settings.logs_dir} has logs of {_join_names(logs)}",
+            next_step="name one of these programs",
         )
     command = ["tail", "-n", str(lines), str(path)]
     if follow:
-        # -F follows the name, and thus also the log after a rotation. `tail` replaces this
+        # -F follows the file name, and thus the new log after a rotation. `tail` replaces this
         # process, so that ending `twin logs` also ends `tail`.
         os.execvp("tail", [*command, "-F"])
     return subprocess.run(command, check=False).returncode

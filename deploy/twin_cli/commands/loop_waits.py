@@ -1,8 +1,8 @@
-"""Report in one line of `twin status` which event an author's loop waits for, and until when.
+"""Write the line of `twin status` that reports which event an author's loop waits for.
 
 Scope: reading the data from the state store, and the wording.
-Out of scope: decisions (`statistics/retraining.py`, `quality/release`), and the other lines
-of a status (`author_quality.py`).
+Out of scope: decisions (`statistics/retraining.py`, `quality/release`), and the other status lines
+(`author_quality.py`).
 """
 # pyright: strict
 
@@ -31,10 +31,10 @@ MANUAL_ACTION_SHOWN_DAYS = 30.0
 MANUAL_DECISIONS = {"nothing_to_learn", "incident"}
 
 
-def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
-    """Return the first wait that applies, or empty if the loop does not wait.
+def describe_wait(connection: sa.Connection, author: str, *, now: float) -> str:
+    """Return the first wait that applies, or an empty string if the loop does not wait.
 
-    The order is: a retraining, an open alarm, a trial, a drop reported to a person, and the time
+    The order is: a retraining, an open alarm, a trial, a drop reported to an operator, and the time
     when the next retraining may start.
 
     Args:
@@ -57,16 +57,17 @@ def _retraining_line(connection: sa.Connection, author: str) -> str:
         return ""
     row = pending_retrainings[0]
     run = f"run {row.run_id[:8]}" if row.run_id else "its run is about to start"
-    return (
-        f"waits: for the retraining {row.run_key}, attempt {row.attempt} of {MAX_ATTEMPTS}: {run}"
-    )
+    attempt = f"attempt {row.attempt} of {MAX_ATTEMPTS}"
+    return f"waiting for the retraining {row.run_key}, {attempt}: {run}"
 
 
 def _open_alarm_line(connection: sa.Connection, author: str) -> str:
     record = alarm_records.oldest_open_alarms(connection).get(author)
     if record is None:
         return ""
-    return f"fell: {record.message or f'{record.alarm.stream}: alarm {record.alarm.number}'}"
+    return (
+        f"quality fell: {record.message or f'{record.alarm.stream}: alarm {record.alarm.number}'}"
+    )
 
 
 def _trial_line(connection: sa.Connection, author: str) -> str:
@@ -80,20 +81,14 @@ def _trial_line(connection: sa.Connection, author: str) -> str:
             for move in registry_rows.list_moves(connection, author)
             if move.number == trial.entered
         )
-        began_at, last_paired_at, pairs = (
-            datetime.fromisoformat(entry_move.moved_at).timestamp(),
-            None,
-            0,
-        )
+        began_at = datetime.fromisoformat(entry_move.moved_at).timestamp()
+        last_paired_at, pairs = None, 0
     else:
-        began_at, last_paired_at, pairs = (
-            latest_state.began_at,
-            latest_state.paired_at,
-            latest_state.evidence.pairs,
-        )
+        began_at, last_paired_at = latest_state.began_at, latest_state.paired_at
+        pairs = latest_state.evidence.pairs
     status_text = (
-        f"waits: v{trial.version} on trial as {trial.mode} against "
-        f"v{trial.incumbent}, {pairs} pairs"
+        f"waiting for v{trial.version}, on trial as {trial.mode} against v{trial.incumbent}, "
+        f"{pairs} pairs"
     )
     if trial.mode == "canary":
         return f"{status_text}; decided by {format_date(began_at + MAX_CANARY_DAYS * DAY_S)}"
@@ -113,7 +108,8 @@ def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -
     needs_person = record.decision in MANUAL_DECISIONS or record.decided_by == "few_readers"
     if not needs_person or now - record.raised_at > MANUAL_ACTION_SHOWN_DAYS * DAY_S:
         return ""
-    return f"fell on {format_date(record.raised_at)}; waiting for an operator: {record.message}"
+    fell_on = format_date(record.raised_at)
+    return f"quality fell on {fell_on}; waiting for an operator: {record.message}"
 
 
 def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:

@@ -1,4 +1,4 @@
-"""Run `twin lower-floor`: restart quality certification by hand, giving a reason.
+"""Run `twin lower-floor`: restart quality certification manually, with a reason.
 
 Scope: the command and its messages.
 Out of scope: the effect on the streams (`retraining/score_watch.py`).
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.subject import choose_author
-from twin_cli.commands.versions import actor
+from twin_cli.commands.versions import current_actor
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import score_watch
@@ -21,7 +21,7 @@ from twin_resources.settings import Settings
 
 
 def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Console) -> int:
-    """Exclude all values settled so far from the certification; return the exit code.
+    """Exclude all values settled so far from certification; return the exit code.
 
     Args:
         reason: the reason, stored with the user and the time.
@@ -32,14 +32,14 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
     reason = reason.strip()
     if not reason:
         raise TwinError(
-            "lower the floor", found="no reason", next_step='give the reason: --reason "…"'
+            "lower the floor", found="no reason", next_step='give a reason: --reason "…"'
         )
     chosen_author = choose_author(settings, author)
     state = open_registry(settings).state
     ledger_tables.open_tables(state)
     with state.transaction() as connection:
         last_sequence, closed_alarm_count = score_watch.lower_floor(
-            connection, chosen_author.slug, asked_by=actor(), reason=reason, at=time.time()
+            connection, chosen_author.slug, asked_by=current_actor(), reason=reason, at=time.time()
         )
     closed_text = ""
     if closed_alarm_count:
@@ -47,8 +47,8 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
         closed_text = f", and {closed_alarm_count} open {alarms_text} closed"
     console.print(
         f"{chosen_author.name}: the {last_sequence:,} values so far no longer count{closed_text}. "
-        "Every stream is certified again from its next value on, and a new version is not compared "
-        "with earlier ones.",
+        "Each stream is certified again from its next value, and a new version is not compared "
+        "with earlier versions.",
         markup=False,
     )
     return 0

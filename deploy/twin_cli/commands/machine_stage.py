@@ -1,7 +1,7 @@
 """Run stage 1 of `twin up`: check the machine, and show the findings and the training recipe.
 
-Scope: showing the preflight check, or only its failures if `deploy/up.sh` has already shown it,
-and a new author's recipe.
+Scope: showing the preflight check, or only its failures if `deploy/up.sh` has already shown it; and
+the recipe for a new author.
 Out of scope: the checks (`preflight.py`).
 """
 # pyright: strict
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin_cli import preflight
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import (
     RECIPE_WITHOUT_BF16,
@@ -35,7 +35,7 @@ PREFLIGHT_SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which 
 
 
 def show_machine(
-    settings: Settings, *, clock: StageClock, answer_model: str = "", recipe: str = ""
+    settings: Settings, *, display: ProgressDisplay, answer_model: str = "", recipe: str = ""
 ) -> None:
     """Check the machine and print the findings.
 
@@ -57,9 +57,9 @@ def show_machine(
     )
     report = preflight.build_report(options, find_working_folder(), is_installed=True)
     if os.environ.get(PREFLIGHT_SHOWN_VARIABLE) and report["go_on"]:
-        clock.log_detail("passed, as shown above")
+        display.log_detail("passed, as shown above")
         return
-    clock.show(preflight.format_report(report, verbose=clock.verbose))
+    display.show(preflight.format_report(report, verbose=display.verbose))
     for finding in report["findings"]:
         if finding["verdict"] == "stop" and not finding["name"].startswith("port"):
             raise TwinError(
@@ -85,8 +85,8 @@ def resolve_recipe_name(name: str) -> str:
 def choose_machine_recipe(base_model: str) -> RecipeChoice | None:
     """Return the recipe for a new author's file if the processor has no fast bf16, else None.
 
-    The file stores it, so that the processor of a later run does not change the trained model. All
-    other choices follow from the base model and the graphics cards.
+    The recipe is stored in the file, so that a later run on another processor trains the same way.
+    All other choices follow from the base model and the graphics cards.
     """
     recipe_choice = choose_recipe(
         billions_of_parameters(base_model), bf16=is_bf16_faster(), gpus=list_usable_gpus()
@@ -95,7 +95,7 @@ def choose_machine_recipe(base_model: str) -> RecipeChoice | None:
 
 
 def report_recipe(
-    author: Author, settings: Settings, *, clock: StageClock, reason: str = ""
+    author: Author, settings: Settings, *, display: ProgressDisplay, reason: str = ""
 ) -> None:
     """Print the recipe, its reason and its token limit in one line before training.
 
@@ -108,11 +108,11 @@ def report_recipe(
     from twin_assets.checkpoints.author_recipe import choose_author_recipe
 
     if not author.recipe and billions_of_parameters(settings.base_model) is None:
-        clock.log("recipe: chosen by base model and device, once the base model is prepared")
+        display.log("recipe: chosen by base model and device once the base model is prepared")
         return
     recipe_choice = choose_author_recipe(author, settings)
     if reason:
-        recipe_choice = replace(recipe_choice, reason=f"{reason}; noted in the author's file")
-    clock.log_detail(
+        recipe_choice = replace(recipe_choice, reason=f"{reason}; saved in the author's file")
+    display.log_detail(
         f"{recipe_choice.log_line}; at most {recipe_choice.recipe.token_budget:,} tokens"
     )

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.terminal_questions import confirm
 from twin_resources.authors import author_slugs
 from twin_resources.authors.pausing import pause_author, pause_file, pause_reason, resume_author
@@ -38,35 +38,35 @@ from twin_resources.storage.tables.tables import Tables
 
 
 def run_backup(
-    settings: Settings, place: str, *, secrets: bool, as_json: bool, console: Console
+    settings: Settings, location: str, *, secrets: bool, as_json: bool, console: Console
 ) -> int:
     """Back up the home; return the exit code.
 
     Raises:
         TwinError: see `back_up`.
     """
-    record = back_up(settings, place, secrets=secrets, report=_reporter(console, as_json))
-    _print_record(record, place, f"saved as {place}", as_json=as_json, console=console)
+    record = back_up(settings, location, secrets=secrets, report=_create_reporter(console, as_json))
+    _print_record(record, location, f"saved as {location}", as_json=as_json, console=console)
     if not as_json and not secrets:
         console.print(
-            "keys are not included (use --secrets); `twin up` makes new ones after a restore"
+            "keys are not included (use --secrets); after a restore, `twin up` creates new ones"
         )
     return 0
 
 
-def run_restore(settings: Settings, place: str, *, as_json: bool, console: Console) -> int:
+def run_restore(settings: Settings, location: str, *, as_json: bool, console: Console) -> int:
     """Restore the home of these settings from a backup; return the exit code.
 
     Raises:
         TwinError: see `restore`.
     """
-    record = restore(settings, place, report=_reporter(console, as_json))
+    record = restore(settings, location, report=_create_reporter(console, as_json))
     message = f"restored into {settings.home}, as it was on {record.made_at}"
-    _print_record(record, place, message, as_json=as_json, console=console)
+    _print_record(record, location, message, as_json=as_json, console=console)
     return 0
 
 
-def _reporter(console: Console, as_json: bool) -> Callable[[str], None]:
+def _create_reporter(console: Console, as_json: bool) -> Callable[[str], None]:
     def report(line: str) -> None:
         if not as_json:
             console.print(line, markup=False, style="dim")
@@ -75,11 +75,11 @@ def _reporter(console: Console, as_json: bool) -> Callable[[str], None]:
 
 
 def _print_record(
-    record: BackupRecord, place: str, message: str, *, as_json: bool, console: Console
+    record: BackupRecord, location: str, message: str, *, as_json: bool, console: Console
 ) -> None:
     if as_json:
         document = {
-            "place": place,
+            "place": location,
             "made_at": record.made_at,
             "secrets": record.has_secrets,
             "bytes": record.bytes,
@@ -129,20 +129,20 @@ def run_repair(
 
     Args:
         is_confirmed: whether `--yes` was given; otherwise the command asks a person at a terminal.
-        as_json: whether to print the plan as one JSON object and ask nothing.
+        as_json: whether to print the plan as one JSON object without asking.
 
     Raises:
         TwinError: a table cannot be read or repaired for another reason.
     """
     damage = plan_home_repair(settings)
     if as_json:
-        console.print_json(data=repair_document(damage, is_done=is_confirmed))
+        console.print_json(data=build_repair_document(damage, is_done=is_confirmed))
     else:
-        for line in repair_lines(damage):
+        for line in format_repair_plan(damage):
             console.print(line, markup=False, soft_wrap=True)
     if not damage.tables:
         return int(bool(damage.databases))
-    if not is_confirmed and (as_json or not confirm("Do this?", read_line=read_line)):
+    if not is_confirmed and (as_json or not confirm("Repair these tables?", read_line=read_line)):
         if not as_json:
             console.print("nothing was changed; use --yes to repair")
         return 1
@@ -179,7 +179,7 @@ def plan_home_repair(settings: Settings) -> HomeDamage:
     return HomeDamage(plans, tuple(databases))
 
 
-def repair_lines(damage: HomeDamage) -> list[str]:
+def format_repair_plan(damage: HomeDamage) -> list[str]:
     """Return the repair plan in words."""
     lines: list[str] = []
     for (author, asset), plan in damage.tables.items():
@@ -187,29 +187,28 @@ def repair_lines(damage: HomeDamage) -> list[str]:
         if plan.damaged_indexes:
             lines.append("  → the index is deleted and rebuilt; all rows are kept")
         elif plan.restore_version is None:
-            lines.append("  → no version is intact: the table is deleted and rebuilt")
+            lines.append("  → no version is intact; the table is deleted and rebuilt")
         else:
             lines.append(
                 f"  → restored to version {plan.restore_version} of {plan.written_at}, "
-                f"{format_count(plan.rows, 'row')}; "
-                f"{format_count(len(plan.broken_manifests), 'later version')} cannot "
-                "be read and is deleted"
+                f"{format_count(plan.rows, 'row')}; deleted as unreadable: "
+                f"{format_count(len(plan.broken_manifests), 'later version')}"
             )
         if plan.removed_tags:
             lines.append(f"  → pinned versions that are lost: {', '.join(plan.removed_tags)}")
     if damage.tables:
         lines.append(
-            "then the posts are imported again, which rebuilds what is missing; other tables "
-            "follow with their next run"
+            "afterwards, the posts are imported again, which rebuilds missing rows; other tables "
+            "are rebuilt by their next run"
         )
     for database_damage in damage.databases:
         lines.append(
-            f"{database_damage}\n  → only a backup contains it: run `twin restore` into a new home"
+            f"{database_damage}\n  → only a backup can restore it: run `twin restore` in a new home"
         )
     return lines or ["every table and every database is intact"]
 
 
-def repair_document(damage: HomeDamage, *, is_done: bool) -> dict[str, object]:
+def build_repair_document(damage: HomeDamage, *, is_done: bool) -> dict[str, object]:
     """Return the `twin repair --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "done": is_done,
@@ -236,7 +235,7 @@ def _reimport_posts(
     if stack is not None:
         progress_console = Console(stderr=True) if as_json else console
         for author in authors:
-            import_posts(stack, author, clock=StageClock(console=progress_console))
+            import_posts(stack, author, display=ProgressDisplay(console=progress_console))
         return
     if not as_json:
         commands = ", ".join(f"`twin import --author {author}`" for author in authors)
@@ -249,8 +248,7 @@ def run_pause(
     """Pause or resume an author; return the exit code.
 
     Args:
-        author: the author's name or slug. Its file is not read, so that an invalid file is
-            harmless.
+        author: the author's name or slug. The author's file is not read, so it may be invalid.
         should_resume: whether to let the author answer again.
 
     Raises:
@@ -261,23 +259,23 @@ def run_pause(
     if slug not in slugs:
         raise TwinError(
             f"pause {author!r}",
-            found=f"no such author; this home has {', '.join(slugs) or 'none'}",
-            next_step="name one of them",
+            found=f"this home has {', '.join(slugs) or 'no author'}",
+            next_step="name one of them" if slugs else "run `twin up PATH --author NAME`",
         )
     if should_resume:
         if not resume_author(settings, slug):
             raise TwinError(
                 f"let {slug} answer again",
                 found="nothing is paused",
-                next_step="see `twin status` for the reason why there are no answers",
+                next_step="see `twin status` for the reason that there are no answers",
             )
         share_file(settings, pause_file(settings, slug), is_deleted=True)
         console.print(f"{slug} will answer again within a second", markup=False)
         return 0
     share_file(settings, pause_author(settings, slug, reason=reason))
     console.print(
-        f"{slug} is paused {pause_reason(pause_file(settings, slug))}; the gateway answers 503 "
-        f"within a second. To resume: twin pause {slug} --resume",
+        f"{slug} is paused {pause_reason(pause_file(settings, slug))}; the gateway responds with "
+        f"503 within a second. To resume: twin pause {slug} --resume",
         markup=False,
     )
     return 0

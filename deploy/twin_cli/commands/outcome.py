@@ -15,7 +15,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, read_progress
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import FollowedRun, find_run_in_flight, follow_run
 from twin_resources.authors import read_author
 from twin_resources.authors.consent import consent_date, missing_consent_reason
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 RETRAIN = "retrain_twin"
 CONSENT_WAIT = "is waiting for the author's consent"
-RELEASE_ASSET = "routing_policy"  # the released version answers after this asset of the job
+RELEASE_ASSET = "routing_policy"  # once the job has made it, the released version answers
 
 
-class StackOutcome(IntEnum):
+class OutcomeCode(IntEnum):
     """The outcome of a training run; the value is the exit code of `twin status --wait`."""
 
     TUNED = 0
@@ -55,7 +55,7 @@ class TrainingOutcome:
             configured.
     """
 
-    outcome: StackOutcome
+    outcome: OutcomeCode
     verdict: Verdict | None = None
     version: ModelVersion | None = None
     reasons: tuple[str, ...] = ()
@@ -108,20 +108,20 @@ def determine_result(
     """
     has_passed = verdict is not None and verdict.outcome == "passed"
     if status == "SUCCESS" and has_passed and consent_wait:
-        return TrainingOutcome(StackOutcome.REFUSED, verdict, None, (consent_wait,))
+        return TrainingOutcome(OutcomeCode.REFUSED, verdict, None, (consent_wait,))
     if status == "SUCCESS" and has_passed and version is not None:
-        return TrainingOutcome(StackOutcome.TUNED, verdict, version)
+        return TrainingOutcome(OutcomeCode.TUNED, verdict, version)
     is_refused = (
         verdict is not None and not has_passed and (verdict_is_fresh or status == "SUCCESS")
     )
     if is_refused or (failed_checks and not has_passed):
         return TrainingOutcome(
-            StackOutcome.REFUSED, verdict, None, tuple(refusal_reasons(verdict, failed_checks))
+            OutcomeCode.REFUSED, verdict, None, tuple(list_refusal_reasons(verdict, failed_checks))
         )
     if status == "CANCELED":
-        return TrainingOutcome(StackOutcome.FAILED, reasons=("the run was canceled",))
+        return TrainingOutcome(OutcomeCode.FAILED, reasons=("the run was canceled",))
     reasons = tuple(failures) or (f"the run ended with the status {status}",)
-    return TrainingOutcome(StackOutcome.FAILED, reasons=reasons)
+    return TrainingOutcome(OutcomeCode.FAILED, reasons=reasons)
 
 
 def consent_wait_reason(
@@ -142,7 +142,7 @@ def consent_wait_reason(
     )
 
 
-def refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) -> list[str]:
+def list_refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) -> list[str]:
     """Return one sentence per claim that does not hold, with its value and threshold."""
     if verdict is None:
         return [f"the check {name} failed" for name in failed_checks]
@@ -152,7 +152,7 @@ def refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) 
             continue
         status = "not decided" if claim.passed is None else "refused"
         figures_text = (
-            f" ({claim.value:.4g}, needed {claim.threshold:.4g})"
+            f" ({claim.value:.4g}, required {claim.threshold:.4g})"
             if (claim.value is not None and claim.threshold is not None)
             else ""
         )
@@ -194,7 +194,7 @@ def _determine_registry_result(
     consent_wait = consent_wait_reason(settings, registry, author, verdict)
     has_passed = verdict is not None and verdict.outcome == "passed"
     if answer_model and status == "SUCCESS" and verdict and has_passed and not consent_wait:
-        return result_against_answer_model(registry, verdict, answer_model)
+        return determine_trial_result(registry, verdict, answer_model)
     result = determine_result(
         status,
         verdict=verdict,
@@ -207,17 +207,17 @@ def _determine_registry_result(
     return replace(result, answer_model=answer_model)
 
 
-def result_against_answer_model(
+def determine_trial_result(
     registry: Registry, verdict: Verdict, answer_model: ModelVersion
 ) -> TrainingOutcome:
     """Return the outcome of a version that passed the gate and must beat an answer model.
 
-    A version on trial counts as tuned, and it answers after it has won. A parked or rolled-back
-    version has not beaten the answer model.
+    A version on trial counts as tuned; it answers once it has won. A parked or rolled-back version
+    has not beaten the answer model.
     """
     version = registry.find_by_checkpoint(verdict.checkpoint, author=verdict.author)
     if version is None:
-        return TrainingOutcome(StackOutcome.FAILED, verdict, answer_model=answer_model)
+        return TrainingOutcome(OutcomeCode.FAILED, verdict, answer_model=answer_model)
     is_on_trial = version.state in {"candidate", "shadow", "canary"}
     version_moves = [
         move for move in registry.moves(verdict.author) if move.version == version.version
@@ -227,10 +227,10 @@ def result_against_answer_model(
         f"v{version.version} has passed the gate and is on trial against "
         f"v{answer_model.version}{reason_suffix}"
         if is_on_trial
-        else f"v{version.version} has passed the gate and not beaten "
+        else f"v{version.version} has passed the gate but has not beaten "
         f"v{answer_model.version}{reason_suffix}"
     )
-    outcome = StackOutcome.TUNED if is_on_trial else StackOutcome.REFUSED
+    outcome = OutcomeCode.TUNED if is_on_trial else OutcomeCode.REFUSED
     return TrainingOutcome(outcome, verdict, reasons=(reason,), answer_model=answer_model)
 
 
@@ -239,14 +239,14 @@ def read_recorded_result(settings: Settings, author: str) -> TrainingOutcome | N
     registry = open_registry(settings)
     verdict, version = registry.latest_verdict(author), registry.stable_version(author)
     if version is not None and not version.is_answer_model:
-        return TrainingOutcome(StackOutcome.TUNED, verdict, version)
+        return TrainingOutcome(OutcomeCode.TUNED, verdict, version)
     if verdict is None:
         return None
     return _determine_registry_result(settings, registry, author, "SUCCESS", verdict_is_fresh=True)
 
 
 def wait_for_result(
-    stack: Stack, author: str, *, clock: StageClock, timeout_s: float | None = None
+    stack: Stack, author: str, *, display: ProgressDisplay, timeout_s: float | None = None
 ) -> TrainingOutcome:
     """Wait until the author's training run has ended or can no longer start.
 
@@ -265,7 +265,7 @@ def wait_for_result(
             followed_run = follow_run(
                 dagster,
                 run.run_id,
-                clock=clock,
+                display=display,
                 title="train",
                 stack=stack,
                 until_asset=RELEASE_ASSET,
@@ -297,10 +297,10 @@ TRAINING_DISABLED_REASON = "no training was requested (--no-train)"
 def build_untrained_result(progress: AuthorProgress) -> TrainingOutcome:
     """Return the outcome, with its reason, for an author for whom no training was started."""
     if progress.training == "not_wanted":
-        return TrainingOutcome(StackOutcome.REFUSED, reasons=(TRAINING_DISABLED_REASON,))
+        return TrainingOutcome(OutcomeCode.REFUSED, reasons=(TRAINING_DISABLED_REASON,))
     posts, words = format_count(progress.kept, "usable post"), format_count(progress.words, "word")
     reason = f"the corpus is too small: {posts}, {words}"
-    return TrainingOutcome(StackOutcome.REFUSED, reasons=(reason,))
+    return TrainingOutcome(OutcomeCode.REFUSED, reasons=(reason,))
 
 
 def _last_launched_run(dagster: DagsterHTTP, author: str, progress: AuthorProgress) -> Run | None:

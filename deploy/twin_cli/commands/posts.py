@@ -4,8 +4,8 @@ Scope: converting the commands' arguments into a run or a request in the journal
 Out of scope: the import (`twin_assets/corpus`), erasure (`erasure/`), and its job
 (`twin_sensors/erasure_runs.py`).
 
-If a stack runs, the job `forget` erases the data. Otherwise, the command erases the data in its own
-process, which imports Dagster to erase its records.
+If a stack runs, the job `forget` erases the data. Otherwise, the command erases it in its own
+process, which imports Dagster in order to erase Dagster's records.
 """
 # pyright: strict
 
@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
-from twin_cli.commands.author_progress import fingerprint, read_progress, write_progress
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands.author_progress import compute_fingerprint, read_progress, write_progress
 from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.preview_report import exit_code, run_preview, show_preview
+from twin_cli.commands.preview_report import preview_exit_code, run_preview, show_preview
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import LAUNCHED_BY_COMMAND, LAUNCHED_BY_TAG, follow_run
 from twin_cli.commands.services import publish_endpoints, require_stack
 from twin_cli.commands.subject import add_opt_ins, choose_author, choose_subject, save_subject
 from twin_cli.commands.terminal_questions import add_aliases, is_interactive_terminal
-from twin_cli.commands.versions import actor
+from twin_cli.commands.versions import current_actor
 from twin_resources.access.keys import reader_id_for_key
 from twin_resources.authors import list_authors
 from twin_resources.erasure import journal
@@ -70,24 +70,24 @@ def run_import(
     Raises:
         TwinError: the input is unusable, no stack runs, or the run failed.
     """
-    clock = StageClock()
+    display = ProgressDisplay()
     subject = choose_subject(settings, path, name=author, allow_unnamed=dry_run)
     subject = add_opt_ins(subject, include or ())
     preview = run_preview(settings, subject)
     if as_json:
-        clock.console.print_json(data=preview.to_json_document())
+        display.console.print_json(data=preview.to_json_document())
     else:
-        show_preview(clock, preview)
+        show_preview(display, preview)
     is_interactive = is_interactive_terminal() and not (dry_run or as_json)
     subject, preview = add_aliases(
-        settings, subject, preview, clock=clock, is_interactive=is_interactive
+        settings, subject, preview, display=display, is_interactive=is_interactive
     )
     if dry_run:
-        return exit_code(preview)
+        return preview_exit_code(preview)
     stack = require_stack(settings)
     save_subject(settings, subject)
-    source_fingerprint = fingerprint(subject.author, settings)
-    followed_run = import_posts(stack, subject.slug, clock=clock)
+    source_fingerprint = compute_fingerprint(subject.author, settings)
+    followed_run = import_posts(stack, subject.slug, display=display)
     progress = read_progress(settings, subject.slug)
     write_progress(
         settings,
@@ -101,8 +101,8 @@ def run_import(
         ),
     )
     publish_endpoints(stack, first_author=subject.slug)
-    clock.log(f"run {followed_run.run.run_id}; no retraining starts automatically")
-    return exit_code(preview)
+    display.log(f"run {followed_run.run.run_id}; no retraining starts automatically")
+    return preview_exit_code(preview)
 
 
 ERASURE_JOB, ERASURE_OP, REQUEST_TAG = "forget", "forget_subject", "twin/forget_request"
@@ -120,17 +120,17 @@ def run_forget(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Forget the subject, or list the locations of its data; return the exit code.
+    """Erase the subject's data, or list its locations; return the exit code.
 
     Args:
         post: the post's id, address, path or title (`erasure/post_names.py`).
         author: the author's name or slug; without `post`, all data of the author is erased.
         reader: the 16 digits that identify a reader in traces, or the reader's key.
-        dry_run: whether to only list the locations of the subject's data.
+        dry_run: whether only to list the locations.
 
     Raises:
-        TwinError: the options name no subject, several subjects or an unknown subject. Or the
-            erasure did not finish; the request remains open, and the same command resumes it.
+        TwinError: the options name no subject, several subjects or an unknown subject. It is also
+            raised if the erasure did not finish; the same command then resumes the open request.
     """
     try:
         subject, key_hash = resolve_subject(settings, post=post, author=author, reader=reader)
@@ -152,7 +152,9 @@ def run_forget(
             console.print("nothing was changed", markup=False)
         return 0
     with closing(State.open(settings.state_address)) as state:
-        request_number = journal.open_request(state, subject, asked_by=actor(), key_hash=key_hash)
+        request_number = journal.open_request(
+            state, subject, asked_by=current_actor(), key_hash=key_hash
+        )
     stack = find_stack(settings)
     if stack is None:
         _erase_in_process(settings, request_number)
@@ -183,8 +185,8 @@ def resolve_subject(
             return ErasureSubject("reader", "", reader), ""
         raise TwinError(
             "forget a reader",
-            found="not a key, and not a reader's 16 digits",
-            next_step="give the reader's key, or the `reader` of one of their traces",
+            found="neither a key nor a reader's 16 digits",
+            next_step="give the reader's key, or `reader` from one of the reader's traces",
         )
     if post and not reader:
         slugs = [_find_known_slug(settings, author)] if author else []
@@ -195,7 +197,7 @@ def resolve_subject(
     raise TwinError(
         "forget",
         found="no subject, or more than one",
-        next_step="name one: --post ID, or --author SLUG alone, or --reader KEY",
+        next_step="name one: --post ID, --author SLUG without --post, or --reader KEY",
     )
 
 
@@ -248,8 +250,8 @@ def _erase_in_stack(stack: Stack, request_number: int, console: Console) -> None
     run_id = dagster.launch(
         ERASURE_JOB, "", tags=tags, config={ERASURE_OP: {"request": request_number}}
     )
-    clock = StageClock(console=console)
-    finished_run = follow_run(dagster, run_id, clock=clock, title="forgetting", stack=stack)
+    display = ProgressDisplay(console=console)
+    finished_run = follow_run(dagster, run_id, display=display, title="forgetting", stack=stack)
     if not finished_run.succeeded:
         cause = (
             finished_run.failures[-1]
@@ -268,11 +270,11 @@ def _print_certificate(
     places = cast("dict[str, int]", report["places"])
     erased_text = ", ".join(f"{name} {count}" for name, count in places.items())
     console.print(f"forgotten ({report['kind']}): {erased_text}", markup=False)
-    console.print("every store was decoded afterwards and no longer contains it", markup=False)
+    console.print("all stores were decoded afterwards; none still contains it", markup=False)
     if report["tainted"]:
         console.print(
-            f"{format_count(len(report['tainted']), 'checkpoint')} trained on it: base model + "
-            "retrieval answer until a rebuild without it passes the gate",
+            f"{format_count(len(report['tainted']), 'checkpoint')} trained on it: the base model "
+            "with retrieval answers until a rebuild without it passes the gate",
             markup=False,
         )
     for external_place in report["elsewhere"]:

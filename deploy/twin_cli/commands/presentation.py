@@ -31,7 +31,7 @@ LINE_WIDTH = 96
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
-def quotation_lines(answer: EndpointAnswer) -> str:
+def format_quotation(answer: EndpointAnswer) -> str:
     """Return the question, the first quotation and its post, without generated text.
 
     Args:
@@ -41,7 +41,7 @@ def quotation_lines(answer: EndpointAnswer) -> str:
     text = str(first_quote["text"])
     marked_start, marked_end = first_quote.get("marked") or (0, 0)
     if marked_end > MAX_SHOWN_CHARACTERS:
-        # Start at the earliest sentence from which the rest fits, or at the marked sentence.
+        # Start at the earliest sentence from which the text fits, or at the marked sentence.
         earliest_start = max(0, min(marked_start, len(text) - MAX_SHOWN_CHARACTERS) - 1)
         starts = (match.end() for match in _SENTENCE_END.finditer(text, earliest_start))
         text = f"… {text[min(next(starts, marked_start), marked_start) :]}"
@@ -50,7 +50,7 @@ def quotation_lines(answer: EndpointAnswer) -> str:
     return f"{answer.question}\n{format_passage(text)}\n   — {post}{date}"
 
 
-def marked_sentence(quote: Mapping[str, Any]) -> str:
+def find_marked_sentence(quote: Mapping[str, Any]) -> str:
     """Return the answering sentence of a quotation, or its whole text if none is marked."""
     text = str(quote["text"])
     return text[slice(*quote["marked"])] if quote.get("marked") else text
@@ -72,11 +72,11 @@ def format_passage(text: str, *, max_characters: int = MAX_SHOWN_CHARACTERS) -> 
     )
 
 
-def sources_text(answer: EndpointAnswer) -> str:
-    """Return one line for each post that the prose rests on, in the order of first use.
+def format_sources(answer: EndpointAnswer) -> str:
+    """Return one line for each post that supports the prose, in the order of first use.
 
-    The result is empty if the answer only quotes or only names the nearest posts, because such an
-    answer already names its posts.
+    The result is empty for an answer that only quotes or only names the nearest posts, because it
+    already names its posts.
     """
     if answer.kind in {"quote", "not_written_about"}:
         return ""
@@ -88,19 +88,19 @@ def sources_text(answer: EndpointAnswer) -> str:
     return "\n".join(lines.values()) or "no post was found for this answer"
 
 
-def verdict_line(verdict: Verdict) -> str:
+def format_verdict(verdict: Verdict) -> str:
     """Return the number of claims that hold, and the names of the others."""
     failed_claims = [claim for claim in verdict.claims if not claim.passed]
     passed_count = len(verdict.claims) - len(failed_claims)
     line = f"the gate: {passed_count} of {format_count(len(verdict.claims), 'claim')} hold"
     names = [claim.name.replace("_", " ") for claim in failed_claims]
-    return line + (f"; not: {', '.join(names)}" if names else "")
+    return line + (f"; not met: {', '.join(names)}" if names else "")
 
 
-def endpoints_lines(
+def format_endpoints(
     endpoints: Endpoints, home: Path, *, stop_command: str, open_command: str
 ) -> str:
-    """Return the addresses and commands that a person needs next."""
+    """Return the addresses and commands that the user needs next."""
     model = next(iter(endpoints.models), "twin/AUTHOR")
     return "\n".join(
         (
@@ -112,7 +112,7 @@ def endpoints_lines(
     )
 
 
-def versions_table(
+def build_versions_table(
     versions: Sequence[ModelVersion], verdicts: Mapping[str, Verdict], moves: Sequence[Move]
 ) -> Table:
     """Return an author's versions, oldest first, with verdict and last move.
@@ -129,7 +129,7 @@ def versions_table(
         "released for",
         "checkpoint",
         "dataset",
-        "made",
+        "created",
         "last move",
     ):
         table.add_column(title, overflow="fold")

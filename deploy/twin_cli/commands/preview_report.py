@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subject import AuthorToServe
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 NOTHING_USABLE_EXIT_CODE = 3  # if no post is usable or most files with text are skipped
 # A thousand words make 9 to 11 samples, regardless of the number of posts (measured for three
 # bundled authors and two others). A fifth of the samples is held out, and the gate needs 30 of
-# those to decide, hence 150 samples. With fewer words, it would refuse the trained model as "not
-# decided".
+# those to decide, hence 150 samples. With fewer words, the gate would refuse the trained model as
+# "not decided".
 MIN_WORDS = 15_000
 MIN_POSTS = 2  # one for training and one held out
 
@@ -46,11 +46,11 @@ def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
 
 
 def too_small_reason(posts: int, words: int) -> str:
-    """Return why this corpus is too small for training, or empty if it is large enough."""
+    """Return why a corpus is too small for training, or an empty string if it is large enough."""
     if has_enough_text(posts, words):
         return ""
     amount = f"{format_count(posts, 'usable post')}, {format_count(words, 'word')}"
-    return f"{amount}; training needs {MIN_WORDS:,} words in {MIN_POSTS} posts or more"
+    return f"{amount}; training needs at least {MIN_WORDS:,} words in {MIN_POSTS} posts"
 
 
 def has_enough_text(posts: int, words: int) -> bool:
@@ -58,43 +58,43 @@ def has_enough_text(posts: int, words: int) -> bool:
     return posts >= MIN_POSTS and words >= MIN_WORDS
 
 
-def exit_code(preview: Preview) -> int:
+def preview_exit_code(preview: Preview) -> int:
     """Return 0, or 3 if no post is usable or most files with text were not read."""
     return 0 if preview.kept and not preview.mostly_unread else NOTHING_USABLE_EXIT_CODE
 
 
-def show_preview(clock: StageClock, preview: Preview) -> None:
+def show_preview(display: ProgressDisplay, preview: Preview) -> None:
     """Print the numbers of found, usable and dropped posts, the reasons, and the warnings."""
     usable_posts = preview.accepted
     dates = " to ".join(date[:10] for date in usable_posts.dates) or "no dates"
     languages = ", ".join(f"{code} {count}" for code, count in usable_posts.languages.items())
-    clock.log(
+    display.log(
         f"{preview.author or 'these posts'}: {format_count(preview.found, 'post')} found, "
         f"{preview.kept:,} usable, "
         f"{format_count(usable_posts.words, 'word')}, {dates}, language {languages or 'unknown'}"
     )
     for encoding, count in preview.converted.items():
-        clock.log_detail(f"converted {format_count(count, 'post')} from {encoding} to UTF-8")
+        display.log_detail(f"converted {format_count(count, 'post')} from {encoding} to UTF-8")
     for reason, count in sorted(preview.dropped.items(), key=lambda item: -item[1]):
         files = f" ({', '.join(preview.named[reason])})" if preview.named.get(reason) else ""
         remedy = f"; {preview.cures[reason]}" if preview.cures.get(reason) else ""
-        clock.log(f"dropped {count:,}: {reason.replace('_', ' ')}{files}{remedy}")
+        display.log(f"dropped {count:,}: {reason.replace('_', ' ')}{files}{remedy}")
     for reason, count in preview.skipped.items():
-        clock.log_detail(f"skipped {format_count(count, 'file')}: {reason.replace('_', ' ')}")
+        display.log_detail(f"skipped {format_count(count, 'file')}: {reason.replace('_', ' ')}")
     for failed_source in preview.failed:
-        clock.log(f"failed source: {failed_source}", style="yellow")
+        display.log(f"failed source: {failed_source}", style="yellow")
     if preview.bylines:
         names = ", ".join(f"{name} ({count:,})" for name, count in preview.bylines.items())
-        clock.log_detail(f"bylines: {names}")
+        display.log_detail(f"bylines: {names}")
     for title in usable_posts.titles:
-        clock.log_detail(f"  · {title}")
+        display.log_detail(f"  · {title}")
     if preview.changes is not None:
-        clock.log(changes_line(preview.changes))
+        display.log(format_changes(preview.changes))
     for warning in preview.warnings:
-        clock.log(f"warning: {warning}", style="yellow")
+        display.log(f"warning: {warning}", style="yellow")
 
 
-def changes_line(changes: Mapping[str, int]) -> str:
+def format_changes(changes: Mapping[str, int]) -> str:
     """Return `since the last import: 3 added, 1 edited, 0 deleted`."""
     counts = ", ".join(
         f"{changes.get(kind, 0):,} {kind}" for kind in ("added", "edited", "deleted")

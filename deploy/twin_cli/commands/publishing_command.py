@@ -1,6 +1,6 @@
 """Run `twin publish`: publish a version on a model hub.
 
-Scope: the choice of the version, the author's consent, the order of the steps, and the record.
+Scope: choosing the version, the author's consent, the order of the steps, and the record.
 Out of scope: the export (`versions.py`), and the card and upload (`twin_assets/serving/export/`).
 """
 # pyright: strict
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.subject import choose_author
-from twin_cli.commands.versions import newest_verdicts, version_to_export, write_export
+from twin_cli.commands.versions import choose_version_to_export, read_newest_verdicts, write_export
 from twin_resources.authors import Author
 from twin_resources.authors.consent import consent_date, consent_instructions
 from twin_resources.errors import TwinError
@@ -38,19 +38,19 @@ def run_publish(
     """Export one version, write its card and upload both; return the exit code.
 
     Raises:
-        TwinError: the version must not be published (it is tainted, or consent or verdict is
-            missing), the export fails or contains a path of this machine, or the hub refuses.
+        TwinError: the version must not be published (it is tainted, or the consent or the verdict
+            is missing), the export fails or contains a path of this machine, or the hub refuses.
     """
     from twin_assets.serving.export import publishing
 
     chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
-    model = version_to_export(registry, chosen_author.slug, version)
+    model = choose_version_to_export(registry, chosen_author.slug, version)
     action = f"publish {chosen_author.slug} v{model.version}"
     consented_on = consent_date(chosen_author)
     if consented_on is None:
         raise TwinError(action, found="no consent", next_step=consent_instructions(chosen_author))
-    verdict = newest_verdicts(registry, [model.checkpoint]).get(model.checkpoint)
+    verdict = read_newest_verdicts(registry, [model.checkpoint]).get(model.checkpoint)
     if verdict is None:
         raise TwinError(
             action,

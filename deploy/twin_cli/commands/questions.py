@@ -1,4 +1,4 @@
-"""Send questions to the endpoint like any other client: `twin ask` and `twin batch`.
+"""Run `twin ask` and `twin batch`: send questions to the endpoint as any other client does.
 
 Scope: one question with the official `openai` client, a file of questions, and the output.
 Out of scope: retrieval, prompts and routing (the gateway), and the batch (`gateway/batches`).
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from twin_cli.commands.clock import StageClock
-from twin_cli.commands.presentation import sources_text
+from twin_cli.commands.presentation import format_sources
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import AnswerRow, Journal, check_output_path
@@ -158,7 +158,9 @@ def _translate_client_errors(client: OpenAI, model: str) -> Generator[None]:
         ) from error
     except openai.APIConnectionError as error:
         raise TwinError(
-            action, found="nothing answers there", next_step="see `twin status`; run `twin up`"
+            action,
+            found="the gateway does not respond",
+            next_step="see `twin status`, or start the stack with `twin up`",
         ) from error
     except openai.APIStatusError as error:
         raise TwinError(
@@ -189,8 +191,8 @@ def run_ask(
 
     Args:
         model: replaces `twin/<author>`; a bare alias (`@base`) is appended to it.
-        stream: whether to print the answer while it is written; `as_json` instead prints one
-            object at the end.
+        stream: whether to print the answer as it is written; with `as_json`, one object is printed
+            at the end instead.
 
     Raises:
         TwinError: no stack runs, the author does not exist, or the gateway refuses.
@@ -206,7 +208,7 @@ def run_ask(
     is_streaming = stream and not as_json
     answer = ask(client, question, model=model, on_text=print_piece if is_streaming else None)
     if as_json:
-        console.print_json(data=answer_document(answer, model=model))
+        console.print_json(data=build_answer_document(answer, model=model))
         return 0
     if is_streaming:
         console.print()
@@ -214,7 +216,7 @@ def run_ask(
         console.print(answer.text, markup=False)
     console.print()
     is_front_desk_answer = answer.version == FRONT_DESK  # no posts were searched
-    if not is_front_desk_answer and (sources := sources_text(answer)):
+    if not is_front_desk_answer and (sources := format_sources(answer)):
         console.print(sources, markup=False, style="dim")
     cost = "unknown" if answer.cost_usd is None else f"${answer.cost_usd:.6f}"
     details = [
@@ -226,15 +228,15 @@ def run_ask(
     if answer.degraded:
         details.append(f"degraded: {answer.degraded}")
     console.print(", ".join(details), markup=False, style="dim")
-    if not is_front_desk_answer and (release_note := release_text(answer)):
+    if not is_front_desk_answer and (release_note := format_release(answer)):
         console.print(release_note, markup=False, style="dim")
     if answer.disclosure:
         console.print(answer.disclosure, markup=False, style="dim")
     return 0
 
 
-def release_text(answer: EndpointAnswer) -> str:
-    """Return the version's released answer forms, and how to request prose that is not shown."""
+def format_release(answer: EndpointAnswer) -> str:
+    """Return the version's released answer forms, and how to request its unreleased prose."""
     if not answer.release:
         return ""
     release_note = f"released for {answer.release}"
@@ -242,11 +244,13 @@ def release_text(answer: EndpointAnswer) -> str:
         return f"a draft; {release_note}"
     model = answer.prose.get("model")
     return (
-        f"{release_note}; a draft: --model @{model.rpartition('@')[2]}" if model else release_note
+        f"{release_note}; for a draft: --model @{model.rpartition('@')[2]}"
+        if model
+        else release_note
     )
 
 
-def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
+def build_answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
     """Return the `twin ask --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "question": answer.question,
@@ -269,7 +273,7 @@ def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
 
 
 INCOMPLETE_EXIT_CODE = 3  # some rows have no answer
-MAX_SHOWN_BROKEN = 5
+MAX_SHOWN_INVALID_ROWS = 5
 
 
 def run_batch(
@@ -290,21 +294,21 @@ def run_batch(
 
     Raises:
         TwinError: a file cannot be read or written, no stack runs, or the gateway stops responding.
-            The same command then resumes where it stopped.
+            The same command then resumes the batch.
     """
     check_output_path(out)
     rows, invalid_rows = read_questions(questions)
     endpoints = read_endpoints(settings.home)
     if not model or model.startswith("@"):
         model = f"twin/{choose_author(settings, author).slug}{model}"
-    clock = StageClock(console)
+    display = ProgressDisplay(console)
     if not as_json:
-        for invalid_row in invalid_rows[:MAX_SHOWN_BROKEN]:
-            clock.log(f"{invalid_row.place} is skipped: {invalid_row.reason}", style="yellow")
-        if len(invalid_rows) > MAX_SHOWN_BROKEN:
-            clock.log(f"and {len(invalid_rows) - MAX_SHOWN_BROKEN} more", style="yellow")
+        for invalid_row in invalid_rows[:MAX_SHOWN_INVALID_ROWS]:
+            display.log(f"{invalid_row.place} is skipped: {invalid_row.reason}", style="yellow")
+        if len(invalid_rows) > MAX_SHOWN_INVALID_ROWS:
+            display.log(f"and {len(invalid_rows) - MAX_SHOWN_INVALID_ROWS} more", style="yellow")
     with closing(Journal(out)) as journal:
-        with clock.bar("batch") as bar, clock.report_waits():
+        with display.bar("batch") as bar, display.report_waits():
 
             def report(progress: BatchTotals, row: AnswerRow) -> None:
                 remaining_s = (
@@ -313,7 +317,7 @@ def run_batch(
                     * (progress.questions - progress.finished_rows)
                 )
                 if row["error"] and not as_json:
-                    clock.log(f"{row['id']}: {row['error']}", style="yellow")
+                    display.log(f"{row['id']}: {row['error']}", style="yellow")
                 bar.update(
                     f"{progress.finished_rows}/{progress.questions}, ${progress.cost_usd:.4f}",
                     done=float(progress.finished_rows),
@@ -334,7 +338,7 @@ def run_batch(
     if as_json:
         console.print_json(data=_summary_document(totals, invalid_rows, out))
     else:
-        clock.log(_summary_line(totals, out))
+        display.log(_summary_line(totals, out))
     return INCOMPLETE_EXIT_CODE if invalid_rows or totals.failed else 0
 
 
@@ -352,7 +356,7 @@ def _summary_document(
 def _summary_line(totals: BatchTotals, out: Path) -> str:
     details = [f"{format_count(totals.answered, 'answer')} in {out}"]
     if totals.already_answered:
-        details.append(f"{totals.already_answered} kept from an earlier run")
+        details.append(f"{totals.already_answered} from an earlier run")
     if totals.failed:
         details.append(f"{totals.failed} refused (column `error`)")
     routes = ", ".join(f"{name} {count}" for name, count in sorted(totals.routes.items()))
@@ -360,5 +364,5 @@ def _summary_line(totals: BatchTotals, out: Path) -> str:
         details.append(f"by route: {routes}")
     details.append(f"${totals.cost_usd:.6f}")
     if totals.unpriced:
-        details.append(f"the cost of {totals.unpriced} is unknown")
+        details.append(f"unknown cost of {format_count(totals.unpriced, 'answer')}")
     return "; ".join(details)

@@ -1,8 +1,8 @@
 """Run `twin retrain`: request a retraining manually, with a reason that is stored.
 
 Scope: obstacles to retraining, the request, and waiting for its run.
-Out of scope: the sensor that starts it (`retraining/manual_triggers.py`), following it
-(`training.py`), and deciding whether it is useful.
+Out of scope: the sensor that starts the run (`retraining/manual_triggers.py`), following the run
+(`training.py`), and deciding whether a retraining is useful.
 """
 # pyright: strict
 
@@ -14,13 +14,13 @@ from contextlib import closing
 from dataclasses import replace
 
 from twin_cli.commands.author_progress import read_progress, write_progress
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.console import format_command
 from twin_cli.commands.outcome import RETRAIN
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import find_run_in_flight
 from twin_cli.commands.services import require_stack
 from twin_cli.commands.subject import choose_author
-from twin_cli.commands.versions import actor
+from twin_cli.commands.versions import current_actor
 from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
@@ -40,7 +40,7 @@ POLL_INTERVAL_S = 1.0
 
 
 def run_retrain(
-    settings: Settings, *, author: str, reason: str, wait: bool, clock: StageClock
+    settings: Settings, *, author: str, reason: str, wait: bool, display: ProgressDisplay
 ) -> int:
     """Request a retraining and wait until its run exists; return the exit code.
 
@@ -55,31 +55,31 @@ def run_retrain(
     """
     reason = reason.strip()
     if not reason:
-        raise TwinError("retrain", found="no reason", next_step='give the reason: --reason "…"')
+        raise TwinError("retrain", found="no reason", next_step='give a reason: --reason "…"')
     stack = require_stack(settings)
     chosen_author = choose_author(settings, author)
     dagster = DagsterHTTP.for_home(stack.settings)
     with closing(State.open(stack.settings.state_address)) as state:
         ensure_no_retraining_in_flight(chosen_author, dagster=dagster, state=state)
         request_number = request_retraining(
-            state, chosen_author.slug, asked_by=actor(), reason=reason, now=time.time()
+            state, chosen_author.slug, asked_by=current_actor(), reason=reason, now=time.time()
         )
-        clock.log(f"request {request_number}: retrain {chosen_author.name}; reason: {reason}")
+        display.log(f"request {request_number}: retrain {chosen_author.name}; reason: {reason}")
         run = _wait_for_run(stack, chosen_author.slug, request_number, dagster=dagster, state=state)
     progress = read_progress(stack.settings, chosen_author.slug)
     progress = replace(progress, training="launched", run_id=run.run_id)
     write_progress(stack.settings, chosen_author.slug, progress)
-    clock.log(f"training: {dagster.url}/runs/{run.run_id}")
+    display.log(f"training: {dagster.url}/runs/{run.run_id}")
     if not wait:
-        clock.log(f"to wait for it: {format_command('status --wait', home=settings.home)}")
+        display.log(f"to wait for it: {format_command('status --wait', home=settings.home)}")
         return 0
     from twin_cli.commands.training import train
 
-    return int(train(stack, chosen_author.slug, clock=clock).outcome)
+    return int(train(stack, chosen_author.slug, display=display).outcome)
 
 
 def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, state: State) -> None:
-    """Raise an error unless a retraining of this author can begin immediately.
+    """Check that a retraining of this author can begin immediately.
 
     Raises:
         TwinError: a retraining is running, decided or requested; the error states the reason and
@@ -98,8 +98,8 @@ def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, stat
         raise TwinError(
             f"retrain {author.name}",
             found=obstacle,
-            next_step="wait for it with `twin status --wait`, or end its run in the Dagster UI "
-            f"({dagster.url}/runs)",
+            next_step="wait for it with `twin status --wait`, or terminate its run in the Dagster "
+            f"UI ({dagster.url}/runs)",
         )
 
 
@@ -108,10 +108,10 @@ def find_obstacle(
     unfinished_retrainings: Sequence[Retraining],
     requests: Sequence[RetrainingRequest],
 ) -> str:
-    """Return why no further retraining of an author can begin now, or an empty string if it can.
+    """Return why no other retraining of an author can begin now, or an empty string if one can.
 
     Args:
-        active_run: the author's run that is queued or in progress, or None.
+        active_run: the author's queued or active run, or None.
         unfinished_retrainings: retrainings without an outcome; their run may not exist yet.
         requests: requests that no retraining has fulfilled yet.
     """
@@ -120,7 +120,7 @@ def find_obstacle(
         status = active_run.status.lower()
         return f"run {active_run.run_id[:8]} is {status}" + _format_reason(reason)
     if unfinished_retrainings:
-        return f"one was requested ({unfinished_retrainings[0].cause}) and starts within a minute"
+        return f"one is pending ({unfinished_retrainings[0].cause}) and starts within a minute"
     if requests:
         return f"request {requests[0].number} is waiting to start" + _format_reason(
             requests[0].reason

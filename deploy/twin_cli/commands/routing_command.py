@@ -1,4 +1,4 @@
-"""Show which model answers each kind of question, why, and what that saves: `twin routing`.
+"""Run `twin routing`: show which model answers which questions, why, and the savings.
 
 Scope: the tables and the JSON.
 Out of scope: fitting a policy (`routing_policy`), scoring a question (`router/`), and counting
@@ -72,7 +72,7 @@ def show_routing(settings: Settings, *, author: str, as_json: bool, console: Con
         TwinError: the author does not exist, or the policy file is damaged.
     """
     chosen_author = choose_author(settings, author)
-    summary = routing_summary(settings, chosen_author)
+    summary = build_routing_summary(settings, chosen_author)
     if as_json:
         console.print_json(data=summary)
         return 0
@@ -96,13 +96,13 @@ def show_routing(settings: Settings, *, author: str, as_json: bool, console: Con
     return 0
 
 
-def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
+def build_routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     """Return the `twin routing --json` object with this month's figures from the ledger."""
     summary: dict[str, Any] = {
         "author": author.slug,
         "paid_model": settings.paid_model if settings.has_paid_route else "",
         "routed": False,
-        "why": "your own model answers every question: there is no paid model "
+        "why": "your own model answers every question, because no paid model is configured "
         "(TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)",
         "margin": settings.quality_margin,
         "labels": 0,
@@ -120,12 +120,12 @@ def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     path = policy_path(settings.home, author.slug)
     policy = read_routing_policy(path) if path.exists() else None
     answers, answers_under_policy, payback = _read_answers(settings, author.slug, policy)
-    tokens_per_second = _fastest_tokens_per_second(settings)
-    break_even = _break_even_utilisation(settings, tokens_per_second)
+    tokens_per_second = _read_fastest_tokens_per_second(settings)
+    break_even = _compute_break_even_utilisation(settings, tokens_per_second)
     summary |= {
         "why": _routing_reason(settings, author, policy),
         "payback": _payback_json(payback),
-        "classes": _class_rows(policy, answers),
+        "classes": _build_class_rows(policy, answers),
         "minutes_margin_not_held": answers.minutes_without_margin,
         "utilisation": round(answers.utilisation, 4),
         "break_even_utilisation": break_even,
@@ -155,8 +155,8 @@ def run_routing_preview(
     if not question.strip():
         raise TwinError(
             "route a question",
-            found="none",
-            next_step='twin routing try "How do I carry a clock?"',
+            found="no question",
+            next_step='give one: twin routing try "How do I carry a clock?"',
         )
     chosen_author = choose_author(settings, author)
     routing = preview_routing(settings, chosen_author, question)
@@ -191,16 +191,16 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
         raise TwinError(
             f"route a question to {author.name}",
             found=_routing_reason(settings, author, None),
-            next_step="see `twin routing`; no question is routed until there is a policy",
+            next_step="see `twin routing`; questions are routed only once there is a policy",
         )
     policy = read_routing_policy(path)
     embedder = load_embedder(settings)
     if embedder.revision != policy.embedder:
         raise TwinError(
             f"route a question to {author.name}",
-            found=f"the labels come from embedder {policy.embedder}; the current one is "
-            f"{embedder.revision}",
-            next_step="materialize `routing_labels` and `routing_policy`",
+            found=f"the labels were made with embedder {policy.embedder}, but the current embedder "
+            f"is {embedder.revision}",
+            next_step="materialize `routing_labels` and `routing_policy` in Dagster",
         )
     retriever = Retriever(settings.tables_base, embedder, reranker=load_reranker(settings))
     retrieval = retriever.retrieve(author.slug, question, token_budget=author.context_tokens)
@@ -212,7 +212,9 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
     neighbours = nearest_labels(
         vector, policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, -1]
     )
-    texts = _question_texts(settings, author.slug, [neighbour.label_id for neighbour in neighbours])
+    texts = _read_question_texts(
+        settings, author.slug, [neighbour.label_id for neighbour in neighbours]
+    )
     return {
         "model": policy.models[decision.model].name,
         "gain": round(decision.gain, 4),
@@ -233,19 +235,20 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
 
 def _routing_reason(settings: Settings, author: Author, policy: RoutingPolicy | None) -> str:
     if not settings.has_paid_route:
-        return "there is no paid model (TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)"
+        return "no paid model is configured (TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)"
     if not author.paid:
-        return "no question is routed: the author's file says paid = false"
+        return "no question is routed: the author's file contains paid = false"
     if policy is not None and (lapse_reason := _lapse_reason(settings, author, policy)):
         return (
-            f"nothing is routed: {lapse_reason}; the nightly job `learn_routing` refits the policy"
+            f"no question is routed: {lapse_reason}; the nightly job `learn_routing` refits the "
+            "policy"
         )
     if policy is not None:
         step = policy.step
         return (
-            f"{1 - step.kept:.0%} of the questions stay with your own model, the others go to "
-            f"{policy.models[-1].model}; loses at most {-step.lower:.3f} ({policy.margin:g} is "
-            "allowed)"
+            f"{1 - step.kept:.0%} of the questions go to your own model, the others to "
+            f"{policy.models[-1].model}; quality loss at most {-step.lower:.3f} "
+            f"({policy.margin:g} is allowed)"
         )
     max_labels = settings.routing_labels
     usd = answer_price_usd(
@@ -253,21 +256,21 @@ def _routing_reason(settings: Settings, author: Author, policy: RoutingPolicy | 
     )
     min_labels = math.ceil(expected_pairs(0.0, margin=settings.quality_margin))
     return (
-        f"nothing is routed: no policy is certified at margin {settings.quality_margin:g}. That "
-        f"takes at least {min_labels:,} labels; at most {max_labels:,} are bought, at about "
+        f"no question is routed: no policy is certified at margin {settings.quality_margin:g}. "
+        f"That takes at least {min_labels:,} labels; at most {max_labels:,} are bought, at about "
         f"{format_dollars(usd)} each. Set TWIN_LABEL_BUDGET_PER_MONTH; labels are then bought "
         "every night, or when you run the job `learn_routing`. The metadata of `routing_policy` "
-        "says how many are missing"
+        "show how many are missing"
     )
 
 
 def _lapse_reason(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
-    """Return why the gateway ignores the routing policy, or an empty string if it uses it.
+    """Return why the gateway ignores the routing policy, or an empty string if it does not.
 
     Without a file at `settings.policy_path`, versions are not checked.
 
     Raises:
-        TwinError: that file is damaged.
+        TwinError: the file at `settings.policy_path` is damaged.
     """
     if policy.models[-1].model != settings.paid_model:
         return f"its labels are for {policy.models[-1].model}"
@@ -313,7 +316,7 @@ def _models_to_compare(settings: Settings, author: str) -> ComparedModels | None
 def _read_answers(
     settings: Settings, author: str, policy: RoutingPolicy | None
 ) -> tuple[RoutedAnswers, RoutedAnswers, Payback]:
-    """Return this month's answers, those under the current policy, and the labels' payback."""
+    """Return this month's answers, those under the current policy, and the payback of labels."""
     with closing(State.open(settings.state_address)) as state:
         ledger_tables.open_tables(state)
         month = month_start()
@@ -334,7 +337,7 @@ def _read_answers(
             return answers, answers_under_policy, payback
 
 
-def _class_rows(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[str, Any]]:
+def _build_class_rows(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[str, Any]]:
     gains = {row.prompt_class: row for row in policy.classes} if policy else {}
     classes: list[dict[str, Any]] = []
     for name in sorted({*gains, *answers.classes}):
@@ -365,8 +368,8 @@ def _operating_point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
     }
 
 
-def _fastest_tokens_per_second(settings: Settings) -> float:
-    """Return the tokens per busy second of the fastest own server, or 0 if not measured."""
+def _read_fastest_tokens_per_second(settings: Settings) -> float:
+    """Return the tokens per busy second of the user's fastest server, or 0 if not measured."""
     try:
         text = (settings.home / "gateway" / "throughput.json").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -378,7 +381,7 @@ def _fastest_tokens_per_second(settings: Settings) -> float:
     )
 
 
-def _break_even_utilisation(settings: Settings, tokens_per_second: float) -> float | None:
+def _compute_break_even_utilisation(settings: Settings, tokens_per_second: float) -> float | None:
     """Return the utilisation above which self-hosting is cheaper, or None if it is unknown."""
     if tokens_per_second <= 0:
         return None
@@ -396,7 +399,7 @@ def _break_even_utilisation(settings: Settings, tokens_per_second: float) -> flo
     )
 
 
-def _question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
+def _read_question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
     """Return the labelled questions by id, from readers' questions and training samples."""
     questions: dict[str, str] = {}
     with closing(State.open(settings.state_address)) as state:
@@ -415,7 +418,7 @@ def _summary_lines(summary: dict[str, Any]) -> list[str]:
     operating_point, savings = summary["point"], summary["saved_usd"]
     if operating_point is not None:
         lines.append(
-            f"in force: {operating_point['to_own']:.0%} to your own model, "
+            f"current policy: {operating_point['to_own']:.0%} to your own model, "
             f"{format_dollars(operating_point['usd_per_1000_answers'])} for 1,000 answers, loss "
             f"{operating_point['loss']:.3f}"
         )
@@ -426,8 +429,8 @@ def _summary_lines(summary: dict[str, Any]) -> list[str]:
         )
     if summary["minutes_margin_not_held"]:
         lines.append(
-            f"margin not met for {summary['minutes_margin_not_held']} minutes: the budget "
-            "allowed no certified point"
+            f"margin not met for {summary['minutes_margin_not_held']} minutes, because the budget "
+            "allowed no certified operating point"
         )
     break_even = summary["break_even_utilisation"]
     if break_even is not None:

@@ -1,6 +1,6 @@
 """Launch a Dagster run, or join the run in flight, and follow it to its end.
 
-Scope: the parts of a run's log that the user sees: steps, progress, time left and failures.
+Scope: the events of a run that the user sees: steps, progress, time left and failures.
 Out of scope: GraphQL (`dagster_http.py`), and the meaning of an outcome (`outcome.py`).
 """
 # pyright: strict
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twin_cli.commands.clock import StageBar, StageClock
+from twin_cli.commands.progress_display import ProgressBar, ProgressDisplay
 from twin_resources.dagster_runs import ERASURE_TAG_VALUE, IN_PROGRESS_STATUSES, Event, Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import PARTITION_TAG, DagsterHTTP
@@ -25,7 +25,7 @@ from twin_resources.wait_limits import MAX_WORKING_S
 IMPORT_JOB = "import_posts"
 LAUNCHED_BY_TAG, LAUNCHED_BY_COMMAND = "twin/launched_by", "command"
 POLL_INTERVAL_S = 1.0
-MAX_MESSAGE_CHARACTERS = 90  # shown of a log line until the next line
+MAX_MESSAGE_CHARACTERS = 90  # of a log line, shown until the next line
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FollowedRun:
     """A run that was followed to its end or to an awaited asset.
 
     Attributes:
-        failures: first cause of each failed step.
+        failures: root cause of each failed step.
         failed_checks: names of the failed asset checks.
         asset_numbers: the integers in the metadata of each materialized asset.
         is_unfinished: whether following stopped at the awaited asset, before the run's end.
@@ -67,7 +67,7 @@ class RunningRun:
     """A run that is queued or in progress.
 
     Attributes:
-        step: the step in words; `waiting for its turn` before the first step.
+        step: the step in words; `queued` before the first step.
         detail: the latest progress in words.
         seconds: seconds since the run began, or since it was requested.
         left_s: seconds left in this step, or None if unknown.
@@ -99,11 +99,8 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
             if event.kind == "ExecutionStepStartEvent":
                 step, detail, remaining_s = event.step.replace("_", " "), "", None
             elif (report := event.progress) is not None:
-                detail, remaining_s, reported_at = (
-                    progress_line(report),
-                    remaining_seconds(report),
-                    event.timestamp,
-                )
+                detail, remaining_s = format_progress(report), parse_remaining_seconds(report)
+                reported_at = event.timestamp
         if not events:
             break
     now = time.time()
@@ -111,7 +108,7 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
         run.run_id,
         run.job,
         run.tags.get(PARTITION_TAG, ""),
-        step or ("waiting for its turn" if run.status == "QUEUED" else "starting"),
+        step or ("queued" if run.status == "QUEUED" else "starting"),
         detail,
         seconds=now - (run.started or run.created),
         left_s=None if remaining_s is None else max(0.0, remaining_s - (now - reported_at)),
@@ -125,7 +122,7 @@ def find_run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | Non
 
 
 def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
-    """Return the run id, and whether this call launched the run rather than joined it."""
+    """Return the run's id, and whether this call launched the run instead of joining it."""
     with dagster.launch_lock():
         active_run = find_run_in_flight(dagster, job, author)
         if active_run is not None:
@@ -137,7 +134,7 @@ def follow_run(
     dagster: DagsterHTTP,
     run_id: str,
     *,
-    clock: StageClock,
+    display: ProgressDisplay,
     title: str,
     stack: Stack | None = None,
     until_asset: str = "",
@@ -148,18 +145,18 @@ def follow_run(
     Args:
         previous: result of following this run earlier; its events are not repeated.
         until_asset: asset whose materialization ends the wait, or empty to wait for the run's end.
-        stack: the stack, which is checked while waiting, so that a stopped stack ends the wait.
+        stack: the stack, which is checked during the wait, so that a stopped stack ends the wait.
 
     Raises:
-        TwinError: Dagster stopped responding, and the run may still be in progress. Or the
+        TwinError: Dagster stopped responding, although the run may still be in progress, or the
             supervisor gave up on Dagster's daemon, which starts runs.
     """
     asset_numbers = dict(previous.asset_numbers) if previous else {}
     cursor = previous.cursor if previous else None
     run_id = previous.run.run_id if previous else run_id
-    with clock.bar(title) as bar, clock.report_waits():
+    with display.bar(title) as bar, display.report_waits():
         reporter = _RunReporter(
-            bar, clock, step_started_at=previous.step_started_at if previous else {}
+            bar, display, step_started_at=previous.step_started_at if previous else {}
         )
         while True:
             if stack is not None:
@@ -173,7 +170,7 @@ def follow_run(
             if until_asset and until_asset in asset_numbers:
                 break
             if run.is_finished and not events:
-                retry_run_id = _find_retry(dagster, run, stack=stack, clock=clock)
+                retry_run_id = _find_retry(dagster, run, stack=stack, display=display)
                 if retry_run_id is None:
                     break
                 run_id, cursor = retry_run_id, None
@@ -181,7 +178,7 @@ def follow_run(
                 reporter.failed_checks.clear()
             if not events:
                 if run.status == "QUEUED":
-                    bar.update("waiting for its turn")
+                    bar.update("queued")
                     if stack is not None:
                         ensure_program_works(stack, "dagster-daemon")  # the daemon starts the run
                 time.sleep(POLL_INTERVAL_S)
@@ -197,7 +194,7 @@ def follow_run(
     )
 
 
-def progress_line(report: Mapping[str, Any]) -> str:
+def format_progress(report: Mapping[str, Any]) -> str:
     """Return a `progress {json}` report in words: message, step, loss and speed."""
     details: list[str] = []
     if "step" in report and "steps" in report:
@@ -211,7 +208,7 @@ def progress_line(report: Mapping[str, Any]) -> str:
     return "  ".join(details)
 
 
-def remaining_seconds(report: Mapping[str, Any]) -> float | None:
+def parse_remaining_seconds(report: Mapping[str, Any]) -> float | None:
     """Return the seconds left according to a `progress {json}` report, or None if unknown."""
     eta_s = report.get("eta_s")
     return float(eta_s) if isinstance(eta_s, (int, float)) else None
@@ -222,15 +219,15 @@ class _RunReporter:
 
     def __init__(
         self,
-        bar: StageBar,
-        clock: StageClock,
+        bar: ProgressBar,
+        display: ProgressDisplay,
         *,
         step_started_at: Mapping[str, float] | None = None,
     ) -> None:
         self.failures: list[str] = []
         self.failed_checks: list[str] = []
         self.step_started_at = dict(step_started_at or {})
-        self._bar, self._clock = bar, clock
+        self._bar, self._display = bar, display
         self._finished_assets: list[str] = []
         self._passed_count = self._undecided_count = 0
 
@@ -239,8 +236,10 @@ class _RunReporter:
         report = event.progress
         if report is not None:
             done, total = report.get("step"), report.get("steps")
-            line = progress_line(report)
-            self._bar.update(line, done=done, total=total, remaining_s=remaining_seconds(report))
+            line = format_progress(report)
+            self._bar.update(
+                line, done=done, total=total, remaining_s=parse_remaining_seconds(report)
+            )
         elif event.kind == "ExecutionStepStartEvent":
             if self._finished_assets:  # checks that are separate steps are reported together
                 self.flush()
@@ -262,36 +261,36 @@ class _RunReporter:
         elif event.kind in {"ExecutionStepFailureEvent", "RunFailureEvent"} and event.errors:
             self.failures.append(event.errors[-1])
         elif event.check:
-            self._clock.log(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
+            self._display.log(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
             self.failed_checks.append(event.check)
 
     def flush(self) -> None:
         """In verbose output, print the results of the last step and a summary of its checks."""
         checks = (
-            [_count_text(self._passed_count, "check holds", "checks hold")]
+            [_format_count(self._passed_count, "check holds", "checks hold")]
             if self._passed_count
             else []
         )
         checks += [f"{self._undecided_count} follow"] if self._undecided_count else []
         for line in self._finished_assets[:-1]:
-            self._clock.log_detail(line)
+            self._display.log_detail(line)
         if report_line := ", ".join([*self._finished_assets[-1:], *checks]):
-            self._clock.log_detail(report_line)
+            self._display.log_detail(report_line)
         self._finished_assets.clear()
         self._passed_count = self._undecided_count = 0
 
 
-def _count_text(count: int, singular: str, plural: str) -> str:
+def _format_count(count: int, singular: str, plural: str) -> str:
     return f"{count} {singular if count == 1 else plural}"
 
 
 def _find_retry(
-    dagster: DagsterHTTP, run: Run, *, stack: Stack | None, clock: StageClock
+    dagster: DagsterHTTP, run: Run, *, stack: Stack | None, display: ProgressDisplay
 ) -> str | None:
-    """Announce the run that replaces this run and return its id, or None if there is none.
+    """Report the run that replaces this run and return its id, or None if there is none.
 
     Dagster records its own retry some seconds after the run's end. After an erasure, this function
-    relaunches the run that `twin forget` ended. The sensor retries training runs that it launched.
+    relaunches the run that `twin forget` ended. The sensor retries the training runs it launched.
     """
     is_own_run = run.job == IMPORT_JOB or run.tags.get(LAUNCHED_BY_TAG) == LAUNCHED_BY_COMMAND
     if run.was_ended_by_erasure and is_own_run:
@@ -300,7 +299,7 @@ def _find_retry(
                 ensure_alive(stack)
             time.sleep(POLL_INTERVAL_S)
         retry_run_id, _ = launch_or_join(dagster, run.job, run.tags[PARTITION_TAG])
-        clock.log(f"`twin forget` ended the run; it begins again as {retry_run_id[:8]}")
+        display.log(f"`twin forget` ended the run; it was restarted as {retry_run_id[:8]}")
         return retry_run_id
     started_at, progress = time.monotonic(), ProgramProgress()
     while run.will_be_retried and not run.retry_run_id:
@@ -310,11 +309,11 @@ def _find_retry(
         if time.monotonic() - started_at > MAX_WORKING_S:
             raise TwinError(
                 f"follow the retry of the run {run.run_id[:8]}",
-                found=f"Dagster announced one and did not start it within {MAX_WORKING_S:.0f} s",
-                next_step="see dagster-daemon.log",
+                found=f"Dagster announced a retry but did not start it in {MAX_WORKING_S:.0f} s",
+                next_step="see `twin logs dagster-daemon`",
             )
         time.sleep(POLL_INTERVAL_S)
         run = dagster.read_run(run.run_id)
     if run.retry_run_id:
-        clock.log(f"the run's worker died; Dagster runs it again as {run.retry_run_id[:8]}")
+        display.log(f"the run's worker died; Dagster retries it as {run.retry_run_id[:8]}")
     return run.retry_run_id or None

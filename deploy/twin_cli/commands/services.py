@@ -1,10 +1,9 @@
 """Run stage 3 of `twin up`: start or attach to a stack, and wait until its services are ready.
 
-The services that quoting requires start first: the embedder, Dagster for the import, and the
-gateway.
-The base model is prepared while the import runs.
+Quoting requires the embedder, Dagster for the import, and the gateway, so these start first. The
+base model is prepared while the import runs.
 
-Scope: the start order, the preparation of the models, the waits, and the endpoints file.
+Scope: the start order, preparing the models, waiting for the services, and the endpoints file.
 Out of scope: processes and readiness themselves (`processes/stack.py`, `processes/programs.py`),
 fetching and converting (`weights/weights.py`, `embedder/preparation.py`).
 """
@@ -15,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subprocesses import start_module_process
 from twin_resources.authors import author_slugs
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
@@ -53,7 +52,7 @@ PREPARATIONS = {
 
 
 def start_or_attach(
-    settings: Settings, *, clock: StageClock, requested_ports: Sequence[str]
+    settings: Settings, *, display: ProgressDisplay, requested_ports: Sequence[str]
 ) -> tuple[Stack, bool]:
     """Return this home's stack, and start it if it does not run.
 
@@ -70,43 +69,43 @@ def start_or_attach(
                 settings,
                 programs=stack_programs,
                 requested_ports=requested_ports,
-                report=clock.log_detail,
+                report=display.log_detail,
             )
         except StackRunningError:
             pass  # another `twin up` has just started the stack
         else:
-            clock.log_detail(f"supervisor started (pid {stack.identity.pid}), home {settings.home}")
+            display.log_detail(
+                f"supervisor started (pid {stack.identity.pid}), home {settings.home}"
+            )
             return stack, True
     stack = require_stack(settings)
     _ensure_same_models(settings, stack)
-    clock.log(
-        f"the stack is already running (supervisor pid {stack.identity.pid}); this command uses it"
-    )
+    display.log(f"using the stack that is already running (supervisor pid {stack.identity.pid})")
     return stack, False
 
 
-def prepare_imports(stack: Stack, *, clock: StageClock) -> None:
+def prepare_imports(stack: Stack, *, display: ProgressDisplay) -> None:
     """Prepare the embedder and wait for Dagster, so that posts can be imported.
 
     Raises:
         TwinError: the embedder cannot be prepared, or a service did not start.
     """
     page = make_link(stack.settings, urls(stack.settings)["chat"])
-    clock.log(f"your page, available as soon as the posts can be quoted: {page}", style="bold")
-    _prepare(stack, EMBEDDER, clock=clock)
+    display.log(f"your page, available once the posts can be quoted: {page}", style="bold")
+    _prepare(stack, EMBEDDER, display=display)
     _start_programs(stack, AFTER_EMBEDDER)
-    wait_for_services(stack, IMPORT_SERVICES, clock=clock)
+    wait_for_services(stack, IMPORT_SERVICES, display=display)
 
 
-def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
+def prepare_answers(stack: Stack, *, display: ProgressDisplay) -> None:
     """Prepare the base model and wait for the services that an answer needs.
 
     Raises:
         TwinError: the base model cannot be prepared, or a service did not start.
     """
-    _prepare(stack, BASE_MODEL, clock=clock)
+    _prepare(stack, BASE_MODEL, display=display)
     _start_programs(stack, AFTER_BASE_MODEL)
-    wait_for_services(stack, ANSWER_SERVICES, clock=clock)
+    wait_for_services(stack, ANSWER_SERVICES, display=display)
 
 
 def publish_endpoints(stack: Stack, *, first_author: str = "") -> Endpoints:
@@ -149,11 +148,11 @@ def _ensure_same_models(settings: Settings, stack: Stack) -> None:
             raise TwinError(
                 f"use {requested_value} as {name.replace('_', ' ')}",
                 found=f"the running stack uses {current_value}",
-                next_step="run `twin stop`, then `twin up` with the new one",
+                next_step="run `twin stop`, then `twin up` again",
             )
 
 
-def wait_for_services(stack: Stack, services: Sequence[str], *, clock: StageClock) -> None:
+def wait_for_services(stack: Stack, services: Sequence[str], *, display: ProgressDisplay) -> None:
     """Wait until the services respond; after Dagster responds, start its daemon.
 
     Before starting the daemon, this function marks the runs that a crash interrupted, because the
@@ -170,10 +169,10 @@ def wait_for_services(stack: Stack, services: Sequence[str], *, clock: StageCloc
             lambda service=service: is_service_ready(settings, service, dagster=dagster),
             program=service,
         )
-        clock.log_detail(f"{service} ready")
+        display.log_detail(f"{service} ready")
         if service == "dagster-webserver":
             if not all(stack.supervisor.states()[name].is_up for name in AFTER_WEBSERVER):
-                mark_lost_runs(stack, dagster, clock=clock)
+                mark_lost_runs(stack, dagster, display=display)
             _start_programs(stack, AFTER_WEBSERVER)
 
 
@@ -185,14 +184,14 @@ def _start_programs(stack: Stack, names: Sequence[str]) -> None:
             stack.supervisor.start_program(name)
 
 
-def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> None:
+def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, display: ProgressDisplay) -> None:
     """Mark runs that a crash interrupted, which would otherwise remain "in progress"."""
     lost_runs = dagster.list_runs(
         statuses=STATUSES_WITH_WORKER, updated_before=stack.identity.started
     )
     for run in lost_runs:
         dagster.end_run(run.run_id)
-        clock.log(f"run {run.run_id[:8]} ({run.job}) was interrupted and is marked as canceled")
+        display.log(f"run {run.run_id[:8]} ({run.job}) was interrupted and is marked as canceled")
 
 
 def require_stack(settings: Settings) -> Stack:
@@ -208,12 +207,12 @@ def require_stack(settings: Settings) -> Stack:
     has_crashed = record is not None and record.supervisor is not None
     raise TwinError(
         f"find the running stack of {settings.home}",
-        found="the stack ended without `twin stop`" if has_crashed else "none runs",
+        found="the stack ended without `twin stop`" if has_crashed else "no stack is running",
         next_step="start it with `twin up`",
     )
 
 
-def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
+def _prepare(stack: Stack, name: str, *, display: ProgressDisplay) -> None:
     """Prepare one of `PREPARATIONS` unless it is already prepared.
 
     Raises:
@@ -222,14 +221,14 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
     """
     settings = stack.settings
     if is_prepared(settings, name):
-        clock.log_detail(f"the {name} is already prepared")
+        display.log_detail(f"the {name} is already prepared")
         return
     # The process has the stack's marker, so that `twin stop` also ends a preparation.
     with start_module_process(
         settings,
         *PREPARATIONS[name],
         instance=stack.record.instance,
-        on_stderr_line=partial(_log_preparation_line, clock, name),
+        on_stderr_line=partial(_log_preparation_line, display, name),
     ) as module:
         result = module.wait()
     if result.exit_code != 0:
@@ -257,9 +256,9 @@ def is_prepared(settings: Settings, name: str) -> bool:
     return True
 
 
-def _log_preparation_line(clock: StageClock, name: str, line: str) -> None:
+def _log_preparation_line(display: ProgressDisplay, name: str, line: str) -> None:
     """Print a warning, or any other line only in verbose output."""
     if line.startswith(WARNING_PREFIX):
-        clock.log(line, style="yellow")
+        display.log(line, style="yellow")
     else:
-        clock.log_detail(f"{name}: {line}")
+        display.log_detail(f"{name}: {line}")

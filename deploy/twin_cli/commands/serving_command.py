@@ -29,7 +29,7 @@ def run_serve(settings: Settings, program: str) -> NoReturn:
     if program not in programs:
         raise TwinError(
             f"serve {program!r}",
-            found=f"the programs {', '.join(sorted(programs))}",
+            found=f"the programs are {', '.join(sorted(programs))}",
             next_step="name one of them",
         )
     chosen_program = programs[program]

@@ -1,6 +1,6 @@
 """Show the running programs and the served versions (`twin status`), and wait for a verdict.
 
-Scope: one check of the stack, which takes half a second, and `--wait`.
+Scope: reading the status, which takes half a second, and `--wait`.
 Out of scope: the meaning of an outcome (`outcome.py`), and the quality of an author's answers
 (`author_quality.py`).
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 NOT_RUNNING_EXIT_CODE = 1
 # A program that exited within this time and runs again may soon exit again. During training, the
-# chat page takes 40 s for its imports.
+# chat page needs 40 s for its imports before it can fail.
 RECENT_EXIT_S = 60.0
 # Programs by module that a host may run without a stack (a container with one role).
 PROGRAM_BY_MODULE = {
@@ -97,11 +97,11 @@ def collect_status(settings: Settings) -> StackStatus:
     runs, runs_unknown = _read_runs(stack) if stack else ((), "")
     has_crashed = stack is None and record is not None and record.supervisor is not None
     programs = (
-        _program_statuses(stack)
+        _read_program_statuses(stack)
         if stack
         else ()
         if has_crashed
-        else _programs_without_stack(settings)
+        else _find_programs_without_stack(settings)
     )
     return StackStatus(
         home=str(settings.home),
@@ -109,8 +109,8 @@ def collect_status(settings: Settings) -> StackStatus:
         crashed=has_crashed,
         urls=urls(stack.settings) if stack else {},
         programs=programs,
-        authors=_served_versions(settings),
-        outbox=_outbox_counts(settings),
+        authors=_read_served_versions(settings),
+        outbox=_read_outbox_counts(settings),
         quality=_quality_lines(settings),
         runs=runs,
         runs_unknown=runs_unknown,
@@ -118,7 +118,7 @@ def collect_status(settings: Settings) -> StackStatus:
 
 
 def _quality_lines(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Return the lines by author; without a state store, return none and load no SQL library."""
+    """Return the lines by author; without a state store, return none and import no SQL library."""
     if not settings.state_url and not (settings.home / "state.sqlite").exists():
         return {}
     from twin_cli.commands.author_quality import quality_lines
@@ -134,7 +134,11 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print_json(data=document)
         return 0 if status.running else NOT_RUNNING_EXIT_CODE
     if not status.running:
-        state = "ended without `twin stop`; `twin up` recovers" if status.crashed else "not running"
+        state = (
+            "ended without `twin stop`; run `twin up` to recover it"
+            if status.crashed
+            else "not running"
+        )
         console.print(f"{status.home}: {state}", markup=False)
     elif not status.urls:
         roles = ", ".join(program.name for program in status.programs)
@@ -149,10 +153,10 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print(line.rstrip(), markup=False)
     for name, url in status.urls.items():
         console.print(f"  {name:<18} {url}", markup=False)
-    for line in outbox_lines(status.outbox):
+    for line in format_outbox(status.outbox):
         console.print(f"  {line}", markup=False)
     for run in status.runs:
-        console.print(f"  {run_line(run)}", markup=False)
+        console.print(f"  {format_run(run)}", markup=False)
     if status.runs_unknown:
         console.print(f"  runs: unknown, {status.runs_unknown}", markup=False)
     for slug, version in status.authors.items():
@@ -168,30 +172,30 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     Raises:
         TwinError: no stack runs, or nothing is being trained.
     """
-    from twin_cli.commands.clock import StageClock
     from twin_cli.commands.outcome import wait_for_result
+    from twin_cli.commands.progress_display import ProgressDisplay
     from twin_cli.commands.services import require_stack
     from twin_cli.commands.subject import choose_author
     from twin_cli.commands.training import record_finished, report_result, show_voice
 
-    clock = StageClock()
+    display = ProgressDisplay()
     stack = require_stack(settings)
     chosen_author = choose_author(settings, author)
-    with clock.report_waits("waiting for a training run"):
-        result = wait_for_result(stack, chosen_author.slug, clock=clock, timeout_s=timeout_s)
-        report_result(result, clock=clock)
-        show_voice(stack.settings, result, clock=clock)
+    with display.report_waits("waiting for a training run"):
+        result = wait_for_result(stack, chosen_author.slug, display=display, timeout_s=timeout_s)
+        report_result(result, display=display)
+        show_voice(stack.settings, result, display=display)
         record_finished(stack.settings, chosen_author.slug)
     return int(result.outcome)
 
 
-def run_line(run: RunningRun) -> str:
+def format_run(run: RunningRun) -> str:
     """Return a run as a line, `retrain_twin ada: evaluation  step 20/48  running for 4:10`."""
     from twin_resources.processes.wording import format_duration
 
     timing_text = f"running for {format_duration(run.seconds)}"
     if run.left_s is not None:
-        timing_text += f", about {format_duration(run.left_s)} left of this step"
+        timing_text += f", about {format_duration(run.left_s)} left in this step"
     line = "  ".join(filter(None, (run.step, run.detail, timing_text)))
     return f"{' '.join(filter(None, (run.job, run.author)))}: {line}"
 
@@ -207,7 +211,7 @@ def _read_runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
         return (), error.found
 
 
-def outbox_lines(outbox: dict[str, Any]) -> list[str]:
+def format_outbox(outbox: dict[str, Any]) -> list[str]:
     """Return lines about the outbox, or none if no item waits or was lost."""
     if not outbox:
         return []
@@ -225,15 +229,15 @@ def outbox_lines(outbox: dict[str, Any]) -> list[str]:
         lines.append(f"outbox: {outbox['problem']}")
     if outbox["dropped_traces"]:
         lines.append(
-            f"outbox: {format_count(outbox['dropped_traces'], 'trace')} dropped to free space, "
-            f"oldest first"
+            f"outbox: the oldest {format_count(outbox['dropped_traces'], 'trace')} dropped to free "
+            "space"
         )
     if outbox["refused"]:
-        lines.append(f"outbox: {outbox['refused']:,} rejected by the trace store, kept")
+        lines.append(f"outbox: {outbox['refused']:,} rejected by the trace store and kept")
     return lines
 
 
-def _outbox_counts(settings: Settings) -> dict[str, Any]:
+def _read_outbox_counts(settings: Settings) -> dict[str, Any]:
     path = outbox_path(settings)
     if not path.exists():
         return {}
@@ -241,7 +245,7 @@ def _outbox_counts(settings: Settings) -> dict[str, Any]:
         return asdict(outbox.counts())
 
 
-def _program_statuses(stack: Stack) -> tuple[ProgramStatus, ...]:
+def _read_program_statuses(stack: Stack) -> tuple[ProgramStatus, ...]:
     start_times = {name: identity.started for name, identity in stack.pids().items()}
     now = time.time()
     programs: list[ProgramStatus] = []
@@ -263,7 +267,7 @@ def _program_statuses(stack: Stack) -> tuple[ProgramStatus, ...]:
     return tuple(programs)
 
 
-def _programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
+def _find_programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
     """Return the programs of this home that run without a supervisor, found by their commands."""
     now = time.time()
     programs: list[ProgramStatus] = []
@@ -277,7 +281,7 @@ def _programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
     return tuple(sorted(programs, key=lambda program: program.name))
 
 
-def _served_versions(settings: Settings) -> dict[str, str]:
+def _read_served_versions(settings: Settings) -> dict[str, str]:
     policy = read_policy(settings.policy_path) if settings.policy_path.exists() else None
     versions: dict[str, str] = {}
     for slug in author_slugs(settings):

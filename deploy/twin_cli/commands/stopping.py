@@ -35,27 +35,30 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> StopResult
         _end_runs(stack, log)
     result = stop_stack(settings, report=log)
     if result.ended_count:
-        log(f"ended {format_count(result.ended_count, 'process', 'processes')} left over")
+        log(f"ended {format_count(result.ended_count, 'leftover process', 'leftover processes')}")
     return result
 
 
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
     dagster = DagsterHTTP.for_home(stack.settings, timeout_s=MAX_IDLE_S)
     try:
-        if _webserver_answers(dagster, log):
+        if _is_webserver_responding(dagster, log):
             cancel_runs(dagster, log)
     except TwinError as error:
-        log(f"the runs could not be ended cleanly ({error.found}); the next start marks them")
+        log(
+            f"the runs could not be ended cleanly ({error.found}); the next start marks them as "
+            "canceled"
+        )
 
 
 def cancel_runs(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
     """Cancel all runs that have a worker, in parallel.
 
-    Dagster waits up to a minute per run for a code server that does not respond. In sequence, ten
-    runs took ten minutes.
+    For each run, Dagster waits up to a minute for a code server that does not respond. Canceling
+    ten runs one after the other took ten minutes.
 
     Raises:
-        TwinError: Dagster did not respond; it has received a request to cancel every run.
+        TwinError: Dagster did not respond, but it has received the request to cancel each run.
     """
     runs = dagster.list_runs(statuses=STATUSES_WITH_WORKER)
     if not runs:
@@ -67,13 +70,13 @@ def cancel_runs(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
             log(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
 
 
-def _webserver_answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
+def _is_webserver_responding(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
     """Return whether the webserver responds within `MAX_IDLE_S`.
 
-    If it does not listen yet, the result is False, and no run of this stack exists.
+    If the webserver does not listen yet, the result is False, and this stack has no runs.
 
     Raises:
-        TwinError: the webserver listens but does not respond. The shutdown does not wait longer.
+        TwinError: the webserver listens but does not respond in time.
     """
     if dagster.is_up(within_s=WEBSERVER_TIMEOUT_S):
         return True
@@ -84,12 +87,11 @@ def _webserver_answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bo
             raise TwinError(
                 "end the runs cleanly",
                 found=f"Dagster did not answer within {MAX_IDLE_S} s",
-                next_step="start the stack again; it marks them as canceled",
+                next_step="start the stack again, which marks them as canceled",
             )
         log("waiting for Dagster to end its runs cleanly")
-        if dagster.is_up(
-            within_s=remaining_s
-        ):  # a single request, so as not to burden a slow server
+        # A single request, so as not to burden a slow server.
+        if dagster.is_up(within_s=remaining_s):
             return True
     return False
 
@@ -98,7 +100,7 @@ def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: boo
     """Run `twin stop`; return the exit code.
 
     Args:
-        with_demo: whether to also end the stack of the demo's home in this home.
+        with_demo: whether to end the demo's stack too, whose home is in this home.
     """
     result = end_stack(settings, log=log)
     if result.was_running or result.ended_count:

@@ -61,7 +61,7 @@ def choose_subject(
 
     Args:
         path: a folder, file, export, or address (`s3://…`, a feed's `https://…`).
-        allow_unnamed: whether a subject without a name is allowed; it is inspected but not stored.
+        allow_unnamed: whether the author may be unnamed, to be inspected but not stored.
 
     Raises:
         TwinError: the folder is missing, or the posts' author is unknown.
@@ -71,7 +71,7 @@ def choose_subject(
         slug = make_slug(name) if name else _last_author_slug(settings, known_authors)
         if slug in known_authors:
             return _known_subject(known_authors[slug])
-        location = sample_folder(slug)
+        location = find_sample_folder(slug)
     else:
         location = path if parse_address(path) else require_existing_path(path)
     source = resolve_source(location)
@@ -106,7 +106,7 @@ def add_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServe
     """
     if unknown_names := set(include) - OPT_INS:
         raise TwinError(
-            "import posts that are left out by default",
+            "import posts that are excluded by default",
             found=f"--include {' '.join(sorted(unknown_names))}",
             next_step=f"choose from {', '.join(sorted(OPT_INS))}",
         )
@@ -123,7 +123,7 @@ def save_subject(settings: Settings, subject: AuthorToServe) -> None:
 
 
 def choose_author(settings: Settings, name: str = "") -> Author:
-    """Return the author for a command: the named author, or else the last-served author.
+    """Return the author that a command applies to.
 
     Args:
         name: the display name or slug, or empty for the last-served or only author.
@@ -146,12 +146,12 @@ def choose_author(settings: Settings, name: str = "") -> Author:
         return known_authors[last_slug]
     raise TwinError(
         "choose an author",
-        found=f"{settings.home} has {', '.join(sorted(known_authors)) or 'none'}",
+        found=f"{settings.home} has {', '.join(sorted(known_authors)) or 'no author'}",
         next_step="name one with --author" if known_authors else "run `twin up`",
     )
 
 
-def sample_folder(slug: str = "") -> Path:
+def find_sample_folder(slug: str = "") -> Path:
     """Return the posts folder of the bundled sample author `slug`, or of the first sample.
 
     Raises:
@@ -163,7 +163,7 @@ def sample_folder(slug: str = "") -> Path:
         names = ", ".join(folder.name for folder in folders) or "none"
         raise TwinError(
             f"find the author {slug!r}" if slug else "find the bundled sample author",
-            found=f"not an author in this home; the samples are: {names}",
+            found=f"this home has no such author; the bundled samples are: {names}",
             next_step="name a folder: `twin up PATH --author NAME`",
         )
     return matches[0]
@@ -234,7 +234,7 @@ def _read_author_file(folder: Path) -> dict[str, Any]:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TwinError(
-            f"read who wrote the posts in {folder}",
+            f"read the author of the posts in {folder}",
             found=f"{path}: {error}",
             next_step="correct the TOML, or remove the file and add --author NAME",
         ) from error

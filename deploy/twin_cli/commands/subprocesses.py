@@ -1,6 +1,6 @@
 """Run modules of the project as separate processes, which end with the command.
 
-Scope: running `python -m …` with the stack's environment, forwarding its lines, and ending it.
+Scope: running `python -m …` with the stack's environment, forwarding its output, and ending it.
 Out of scope: supervised programs (`processes/supervisor.py`), and the modules' work.
 
 There are two uses: exports, and preparing the base model, the embedder and the answer model while
@@ -35,7 +35,7 @@ MAX_ERROR_LINES = 40
 
 @dataclass(frozen=True)
 class ModuleResult:
-    """The result of a module; `stderr_tail` is the end of its standard error."""
+    """The result of a module process; `stderr_tail` is the end of its standard error."""
 
     exit_code: int
     stdout: str
@@ -43,7 +43,7 @@ class ModuleResult:
 
 
 class RunningModule:
-    """A running module; two threads read its output streams."""
+    """A running module process; two threads read its output streams."""
 
     def __init__(
         self, process: subprocess.Popen[str], on_stderr_line: Callable[[str], object] | None
@@ -60,7 +60,7 @@ class RunningModule:
             reader.start()
 
     def wait(self) -> ModuleResult:
-        """Wait until the module ends; Ctrl-C interrupts the wait."""
+        """Wait until the process ends; Ctrl-C interrupts the wait."""
         code = self._process.wait()
         for reader in self._readers:
             reader.join()
@@ -89,7 +89,7 @@ def start_module_process(
     """Start `python -m <arguments>`, and end all its processes when the block ends.
 
     Args:
-        instance: the marker of the stack, so that `twin stop` also ends this module.
+        instance: the stack's marker, by which `twin stop` also finds this process.
         on_stderr_line: called in a thread with each new line of standard error.
     """
     process = subprocess.Popen(

@@ -1,6 +1,6 @@
 """Ask at a terminal whether the author has consented and which bylines are the author's.
 
-Scope: the questions, parsing yes or no, and the output of `twin up` without a terminal.
+Scope: the questions, parsing yes or no, and the messages of `twin up` without a terminal.
 Out of scope: the definition of consent (`consent.py`), and matching bylines (`corpus/bylines.py`).
 """
 # pyright: strict
@@ -27,7 +27,7 @@ from twin_resources.processes.wording import format_count
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
-    from twin_cli.commands.clock import StageClock
+    from twin_cli.commands.progress_display import ProgressDisplay
     from twin_resources.settings import Settings
 
 LogFunction = Callable[[str], object]
@@ -46,15 +46,14 @@ def add_consent(
     """Return the subject with a consent line, if consent is known.
 
     Args:
-        is_declared: whether `--consent` was given, with which the user states that the author has
-            consented.
-        is_interactive: whether to ask a person at a terminal until the answer is yes or no.
+        is_declared: whether the user stated with `--consent` that the author has consented.
+        is_interactive: whether a person at a terminal can be asked.
         read_line: shows a question and returns the typed line.
     """
     author = subject.author
     if consent_date(author) is not None:
         return subject
-    # In an older home, the file of a bundled author lacks the date that the folder's file contains.
+    # In an older home, a bundled author's file lacks the consent date that the folder's file has.
     folder_consent = read_folder_consent(subject.location)
     if folder_consent and consent_date(replace(author, consent=folder_consent)) is not None:
         return replace(subject, author=replace(author, consent=folder_consent))
@@ -66,26 +65,26 @@ def add_consent(
     else:
         log(f"no consent yet: {missing_consent_reason(author)}")
         log(
-            "a version that passes the gate is not released, and no post is sent to a model on "
-            "another machine; released versions stay"
+            "until then, a version that passes the gate is not released, and no post is sent to a "
+            "model on another machine; released versions keep answering"
         )
         log(consent_instructions(author))
         return subject
-    log(f"noted in authors/{author.slug}.toml: consent = {consent_line!r}")
+    log(f"saved in authors/{author.slug}.toml: consent = {consent_line!r}")
     return replace(subject, author=replace(author, consent=consent_line))
 
 
 def _ask_consent(author: Author, read_line: Callable[[str], str]) -> str:
-    """Return how the author has consented, or empty if not yet or unknown.
+    """Return how the author has consented, or an empty string without consent.
 
-    The yes-or-no question comes first because "no" was once recorded as the way in which an author
+    The yes-or-no question comes first, because "no" was once recorded as the way in which an author
     had consented.
     """
     question = f"Has {author.name} agreed to a model that answers in this voice? yes/no [no]: "
     try:
         if not ask_yes_or_no(question, f"Has {author.name} agreed?", read_line=read_line):
             return ""
-        explanation = " ".join(read_line("How (by mail, it is me, …)? ").split())
+        explanation = " ".join(read_line("How (by email, I am the author, …)? ").split())
     except EOFError:
         sys.stdout.write("\n")  # Ctrl-D leaves the cursor after the question
         return ""
@@ -130,7 +129,7 @@ def add_aliases(
     subject: AuthorToServe,
     preview: Preview,
     *,
-    clock: StageClock,
+    display: ProgressDisplay,
     is_interactive: bool,
     read_line: Callable[[str], str] = input,
 ) -> tuple[AuthorToServe, Preview]:
@@ -146,7 +145,7 @@ def add_aliases(
     progress = read_progress(settings, author.slug)
     answers = {
         name: ask_yes_or_no(
-            f"{name} signed {format_count(posts, 'post')}. Is that another name of {author.name}? "
+            f"{name} signed {format_count(posts, 'post')}. Is that another name for {author.name}? "
             "yes/no [no]: ",
             f"Is {name} {author.name}?",
             read_line=read_line,
@@ -161,8 +160,8 @@ def add_aliases(
     if not accepted_names:
         return subject, preview
     aliases = (*author.aliases, *accepted_names)
-    clock.log(f"noted in authors/{author.slug}.toml: aliases = {list(aliases)}")
+    display.log(f"saved in authors/{author.slug}.toml: aliases = {list(aliases)}")
     subject = replace(subject, author=replace(author, aliases=aliases))
     preview = run_preview(settings, subject)
-    show_preview(clock, preview)
+    show_preview(display, preview)
     return subject, preview

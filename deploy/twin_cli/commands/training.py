@@ -1,8 +1,7 @@
 """Run stage 5 of `twin up`: decide whether to train, train, and show the verdict.
 
-Scope: the decision and the display.
-Out of scope: training and gate themselves (`twin_assets`), and the meaning of a run's end
-(`outcome.py`).
+Scope: the decision and the messages.
+Out of scope: training and the gate (`twin_assets`), and the meaning of a run's end (`outcome.py`).
 """
 # pyright: strict
 
@@ -19,22 +18,22 @@ from twin_cli.commands.author_progress import (
     read_progress,
     write_progress,
 )
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import (
     CONSENT_WAIT,
     RELEASE_ASSET,
     RETRAIN,
     TRAINING_DISABLED_REASON,
-    StackOutcome,
+    OutcomeCode,
     TrainingOutcome,
     build_untrained_result,
     determine_run_result,
+    list_refusal_reasons,
     open_registry,
     read_recorded_result,
-    refusal_reasons,
 )
-from twin_cli.commands.presentation import verdict_line
+from twin_cli.commands.presentation import format_verdict
 from twin_cli.commands.preview_report import MIN_WORDS, has_enough_text
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import follow_run, launch_or_join
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import urls
@@ -55,8 +54,8 @@ class TrainingPlan:
     """The plan of `twin up` for stage 5.
 
     Attributes:
-        kind: `train`, or the reason not to train: the user declined, the corpus is too small, or a
-            verdict already exists (an import alone causes no retraining).
+        kind: `train`, or the reason not to train: the user declined (`not_wanted`), the corpus is
+            `too_small`, or a verdict exists (`judged`; an import alone causes no retraining).
         result: the outcome if nothing is trained.
     """
 
@@ -86,7 +85,7 @@ def plan_training(
         retrain: True with `--retrain`, which trains even if a verdict exists.
     """
     recorded_outcome = read_recorded_result(settings, author)
-    is_judged = recorded_outcome is not None and recorded_outcome.outcome is not StackOutcome.FAILED
+    is_judged = recorded_outcome is not None and recorded_outcome.outcome is not OutcomeCode.FAILED
     if is_judged and not retrain:
         return TrainingPlan("judged", recorded_outcome)
     if not is_enabled:
@@ -100,71 +99,73 @@ def plan_training(
     return TrainingPlan("train")
 
 
-def start_training(stack: Stack, author: str, *, clock: StageClock) -> str:
+def start_training(stack: Stack, author: str, *, display: ProgressDisplay) -> str:
     """Launch a training run or join the run in flight; return the run id."""
     address = urls(stack.settings)["dagster"]
     run_id, is_new = launch_or_join(DagsterHTTP.for_home(stack.settings), RETRAIN, author)
     progress = read_progress(stack.settings, author)
     write_progress(stack.settings, author, replace(progress, training="launched", run_id=run_id))
-    clock.log(f"{'training' if is_new else 'joining the training'}: {address}/runs/{run_id}")
+    display.log(f"{'training' if is_new else 'joining the training'}: {address}/runs/{run_id}")
     return run_id
 
 
-def train(stack: Stack, author: str, *, clock: StageClock) -> TrainingOutcome:
+def train(stack: Stack, author: str, *, display: ProgressDisplay) -> TrainingOutcome:
     """Train, wait for the verdict and show it."""
-    run_id = start_training(stack, author, clock=clock)
+    run_id = start_training(stack, author, display=display)
     dagster = DagsterHTTP.for_home(stack.settings)
     followed_run = follow_run(
-        dagster, run_id, clock=clock, title="train", stack=stack, until_asset=RELEASE_ASSET
+        dagster, run_id, display=display, title="train", stack=stack, until_asset=RELEASE_ASSET
     )
     if followed_run.run.status == "CANCELED":
-        ensure_alive(stack)  # `twin stop` cancels runs first, so it may be the cause
-    clock.log_detail(f"training, gate and release took {format_duration(followed_run.seconds)}")
+        ensure_alive(stack)  # `twin stop` may be the cause, because it cancels runs first
+    display.log_detail(f"training, gate and release took {format_duration(followed_run.seconds)}")
     result = determine_run_result(stack.settings, author, followed_run)
-    report_result(result, clock=clock)
-    show_voice(stack.settings, result, clock=clock)
-    if result.outcome is StackOutcome.FAILED:
-        clock.log(f"see {urls(stack.settings)['dagster']}/runs/{followed_run.run.run_id}")
+    report_result(result, display=display)
+    show_voice(stack.settings, result, display=display)
+    if result.outcome is OutcomeCode.FAILED:
+        display.log(f"see {urls(stack.settings)['dagster']}/runs/{followed_run.run.run_id}")
     record_finished(stack.settings, author)
     if followed_run.is_unfinished:
-        clock.log("the rest of the gate's report follows; a claim that fails reverses the release")
+        display.log("the rest of the gate's report follows; a failed claim reverses the release")
     return result
 
 
 def record_finished(settings: Settings, author: str) -> None:
-    """Record in the author's progress that the outcome of the training was shown."""
+    """Record in the author's progress that the outcome of training has been shown."""
     progress = read_progress(settings, author)
     write_progress(settings, author, replace(progress, training="finished"))
 
 
-def report_result(result: TrainingOutcome, *, clock: StageClock) -> None:
-    """Show the verdict and the outcome, and the next step unless the outcome is a success."""
+def report_result(result: TrainingOutcome, *, display: ProgressDisplay) -> None:
+    """Show the verdict and the outcome, and after a failure or refusal also the next step."""
     if result.verdict is not None:
-        clock.log(verdict_line(result.verdict))
+        display.log(format_verdict(result.verdict))
         for claim in result.verdict.claims:
-            clock.log_detail(f"{claim.name}: {claim.detail}")
-    if result.outcome is StackOutcome.TUNED and result.version is not None:
-        clock.log(f"released: v{result.version.version} answers now", style="bold green")
+            display.log_detail(f"{claim.name}: {claim.detail}")
+    if result.outcome is OutcomeCode.TUNED and result.version is not None:
+        display.log(f"released: v{result.version.version} answers now", style="bold green")
         return
-    if result.outcome is StackOutcome.TUNED:
-        clock.log(f"on trial; {result.fallback_description} keeps answering", style="bold green")
+    if result.outcome is OutcomeCode.TUNED:
+        display.log(f"on trial; {result.fallback_description} keeps answering", style="bold green")
         for reason in result.reasons:
-            clock.log_detail(reason)
-        clock.log("next: nothing; the trial goes on by itself, see `twin versions`")
+            display.log_detail(reason)
+        display.log("next: nothing; the trial continues automatically, see `twin versions`")
         return
-    summary = "not released" if result.outcome is StackOutcome.REFUSED else "the training failed"
+    summary = "not released" if result.outcome is OutcomeCode.REFUSED else "the training failed"
     if result.reasons == (TRAINING_DISABLED_REASON,):
         summary = "not trained"
-    clock.log(f"{summary}: {result.fallback_description} will keep answering", style="bold yellow")
+    display.log(
+        f"{summary}: {result.fallback_description} will keep answering", style="bold yellow"
+    )
     is_refused = result.verdict is not None and result.verdict.outcome != "passed"
     for reason in result.reasons:
-        # A refusal's reasons only repeat the claims above, with figures.
-        (clock.log_detail if is_refused else clock.log)(reason)
-    clock.log(next_step(result))
+        # The reasons for a refusal repeat the claims above, with figures.
+        (display.log_detail if is_refused else display.log)(reason)
+    display.log(next_step(result))
 
 
 def report_completed_gate(
-    settings: Settings, result: TrainingOutcome, *, clock: StageClock
+    settings: Settings, result: TrainingOutcome, *, display: ProgressDisplay
 ) -> TrainingOutcome | None:
     """Print the rest of the gate's report as soon as it exists.
 
@@ -174,7 +175,7 @@ def report_completed_gate(
     Returns:
         The result to pass to the next call, or None if the report is complete.
     """
-    if result.outcome is not StackOutcome.TUNED or result.verdict is None:
+    if result.outcome is not OutcomeCode.TUNED or result.verdict is None:
         return None
     known_verdict = result.verdict
     registry = open_registry(settings)
@@ -191,32 +192,32 @@ def report_completed_gate(
         message = (
             f"the gate's report is complete: {passed_count} of {len(verdict.claims)} claims hold"
         )
-        clock.log(message, style="green")
+        display.log(message, style="green")
     else:
-        clock.log("the release was reversed; quotations answer", style="bold yellow")
-        clock.log(verdict_line(verdict))
-        for reason in refusal_reasons(verdict):
-            clock.log_detail(reason)
-    show_voice(settings, replace(result, verdict=verdict), clock=clock)
+        display.log("the release was reversed; quotations answer", style="bold yellow")
+        display.log(format_verdict(verdict))
+        for reason in list_refusal_reasons(verdict):
+            display.log_detail(reason)
+    show_voice(settings, replace(result, verdict=verdict), display=display)
     return None
 
 
-def show_voice(settings: Settings, result: TrainingOutcome, *, clock: StageClock) -> None:
-    """Plot how the author, the base model and the tuned model write, from the gate's report."""
-    if result.verdict is None or not clock.verbose:
+def show_voice(settings: Settings, result: TrainingOutcome, *, display: ProgressDisplay) -> None:
+    """Plot the styles of the author, the base model and the tuned model, from the gate's report."""
+    if result.verdict is None or not display.verbose:
         return
     verdict = result.verdict
     voice = read_checkpoint_voice_figures(
         settings.checkpoints_dir, verdict.author, verdict.checkpoint
     )
     if voice is not None:
-        clock.log("a plot of the voice is beside the gate's report")
-        clock.show(Text("\n".join(render_bars(voice))))
+        display.log("a plot of these styles is stored beside the gate's report")
+        display.show(Text("\n".join(render_bars(voice))))
 
 
 def next_step(result: TrainingOutcome) -> str:
     """Return the next step for an outcome that is not a success."""
-    if result.outcome is StackOutcome.FAILED:
+    if result.outcome is OutcomeCode.FAILED:
         return "next: correct the cause and run `twin up --retrain`"
     if any(CONSENT_WAIT in reason for reason in result.reasons):
         return "next: ask the author, then `twin up --consent`"
@@ -228,14 +229,14 @@ def next_step(result: TrainingOutcome) -> str:
             "quotations answer meanwhile"
         )
     return (
-        "next: add posts or name a larger --base-model and run `twin up --retrain`; or release it "
-        "by hand with `twin release VERSION --reason TEXT`"
+        "next: add posts or name a larger --base-model and run `twin up --retrain`; or release the "
+        "version manually with `twin release VERSION --reason TEXT`"
     )
 
 
 def report_untrained(
-    plan: TrainingPlan, *, clock: StageClock, answer_model: ModelVersion | None = None
-) -> StackOutcome:
+    plan: TrainingPlan, *, display: ProgressDisplay, answer_model: ModelVersion | None = None
+) -> OutcomeCode:
     """Show stage 5 if nothing is trained.
 
     Args:
@@ -244,6 +245,6 @@ def report_untrained(
     assert plan.result is not None
     result = replace(plan.result, answer_model=answer_model)
     if plan.kind == "judged":
-        clock.log("no retraining starts automatically; run `twin up --retrain`")
-    report_result(result, clock=clock)
+        display.log("no retraining starts automatically; run `twin up --retrain`")
+    report_result(result, display=display)
     return result.outcome

@@ -1,6 +1,6 @@
 """Run `twin up`: turn a folder of posts into a tuned twin behind one endpoint, in six stages.
 
-Scope: the order of the stages, and the effects of Ctrl-C and failures in each stage.
+Scope: the order of the stages, and the effects of Ctrl-C and of failures in each stage.
 Out of scope: the work of a stage (the other modules of this package).
 """
 # pyright: strict
@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING
 from twin_cli.commands.answer_models import sync_answer_model
 from twin_cli.commands.author_progress import (
     AuthorProgress,
-    fingerprint,
+    compute_fingerprint,
     read_progress,
     write_progress,
 )
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.console import format_command
 from twin_cli.commands.first_answers import (
     QUOTABLE_ASSET,
@@ -40,16 +39,17 @@ from twin_cli.commands.machine_stage import (
     resolve_recipe_name,
     show_machine,
 )
-from twin_cli.commands.opening import page_link
-from twin_cli.commands.outcome import StackOutcome, TrainingOutcome, open_registry
-from twin_cli.commands.presentation import endpoints_lines
+from twin_cli.commands.outcome import OutcomeCode, TrainingOutcome, open_registry
+from twin_cli.commands.page_commands import create_page_link
+from twin_cli.commands.presentation import format_endpoints
 from twin_cli.commands.preview_report import (
     NOTHING_USABLE_EXIT_CODE,
-    changes_line,
+    format_changes,
     run_preview,
     show_preview,
     too_small_reason,
 )
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.services import (
     EMBEDDER,
     is_prepared,
@@ -97,7 +97,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED_EXIT_CODE = 130
 POLL_INTERVAL_S = 0.5
-TURNS_PER_REPORT_CHECK = 10  # polls between two checks whether the gate's report is complete
+POLLS_PER_REPORT_CHECK = 10  # polls between two checks of whether the gate's report is complete
 
 
 @dataclass(frozen=True)
@@ -123,29 +123,29 @@ class UpOptions:
     home: Path | None = None
 
 
-def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
+def run_up(options: UpOptions, *, display: ProgressDisplay | None = None) -> int:
     """Run the stages and return the exit code.
 
-    The code is 0 if the model is tuned, trains in the background (`--detach`) or is not trained as
-    requested. It is 3 if the gate refuses the model, the corpus is too small or no post is usable,
-    4 if import or training fails, and 130 if interrupted before the last stage.
+    The code is 0 if the model is tuned, if it trains in the background (`--detach`), or if training
+    was declined (`--no-train`). It is 3 if the gate refuses the model, the corpus is too small or
+    no post is usable, 4 if import or training fails, and 130 if it is interrupted earlier.
 
     Raises:
-        TwinError: a stage failed before anything was served. All processes started by this call
+        TwinError: a stage failed before anything was served. All processes that this call started
             have ended.
     """
     if options.path is not None:
-        resolve_source(options.path)  # before any other check
-    settings = settings_for_options(options)
+        resolve_source(options.path)  # report a missing path before any other check
+    settings = load_settings_for_options(options)
     if options.answer_model not in {"", NO_MODEL}:
         named_model = resolve_name(options.answer_model, key=settings.answer_model_key)
         options = replace(options, answer_model=named_model.name)
     if options.recipe not in {"", AUTO}:
         options = replace(options, recipe=resolve_recipe_name(options.recipe))
     _interrupt_on_signals()
-    command = _UpCommand(options, settings, clock or StageClock(verbose=options.verbose))
+    command = _UpCommand(options, settings, display or ProgressDisplay(verbose=options.verbose))
     try:
-        with command.clock.report_waits():
+        with command.display.report_waits():
             return command.run()
     except KeyboardInterrupt:
         return _handle_interrupt(command)
@@ -153,7 +153,7 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
         raise  # nothing is left to end
     except Exception:
         if command.started and not command.is_serving:
-            end_stack(settings, log=command.clock.log)
+            end_stack(settings, log=command.display.log)
         raise
 
 
@@ -161,20 +161,19 @@ def _handle_interrupt(command: _UpCommand) -> int:
     """End the stack if this command started it, and return the exit code."""
     exit_code = INTERRUPTED_EXIT_CODE if command.exit_code is None else command.exit_code
     if not command.started and find_stack(command.settings) is not None:
-        command.clock.log("interrupted; the stack was already running and continues")
+        command.display.log("interrupted; the stack was already running and continues")
         return exit_code
+    # A second Ctrl-C must not leave processes running.
     for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(
-            signal_number, signal.SIG_IGN
-        )  # a second Ctrl-C must not leave processes running
-    command.clock.log("stopping …")
-    end_stack(command.settings, log=command.clock.log)
-    command.clock.log("everything that this command started has ended")
+        signal.signal(signal_number, signal.SIG_IGN)
+    command.display.log("stopping …")
+    end_stack(command.settings, log=command.display.log)
+    command.display.log("everything that this command started has ended")
     return exit_code
 
 
-def settings_for_options(options: UpOptions) -> Settings:
-    """Return the environment's settings, overridden by this home's last start, then by flags."""
+def load_settings_for_options(options: UpOptions) -> Settings:
+    """Return the environment's settings, overridden by the home's last start, then by options."""
     settings = restore_last_settings(load_settings(options.home))
     flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
     for name in ("base_model", "embedder"):
@@ -189,10 +188,10 @@ def settings_for_options(options: UpOptions) -> Settings:
 class _UpCommand:
     """One run of `twin up`, in stages."""
 
-    def __init__(self, options: UpOptions, settings: Settings, clock: StageClock) -> None:
+    def __init__(self, options: UpOptions, settings: Settings, display: ProgressDisplay) -> None:
         self.options = options
         self.settings = settings
-        self.clock = clock
+        self.display = display
         self.started = False  # whether this command started the stack and must end it
         self.is_serving = False  # if true, the stack keeps running after a failure
         self.exit_code: int | None = None  # set after the last stage
@@ -204,13 +203,13 @@ class _UpCommand:
         self._preflight()
         subject, progress = self._preview_posts()
         if not progress.kept and not progress.fingerprint:
-            self.clock.log("no post can be used: see the reasons above", style="bold red")
+            self.display.log("no post is usable; see the reasons above", style="bold red")
             return NOTHING_USABLE_EXIT_CODE
         previous_model = subject.author.answer_model
         subject = self._apply_recipe(self._apply_options(subject))
         if self.options.dry_run:
             if self.preview is not None and is_prepared(self.settings, EMBEDDER):
-                show_preview_quotations(self.settings, self.preview, clock=self.clock)
+                show_preview_quotations(self.settings, self.preview, display=self.display)
             return 0
         subject = self._save_subject(subject)
         plan = plan_training(
@@ -229,11 +228,11 @@ class _UpCommand:
                 stack, subject, progress, plan, run_id=run_id, source_fingerprint=source_fingerprint
             )
         except TwinError as error:
-            ensure_alive(stack)  # if the stack has ended, that explains the error
+            ensure_alive(stack)  # if the stack has ended, report that instead
             if not stays_in_foreground:
                 raise
-            self.clock.log(str(error), style="bold red")
-            exit_code = int(StackOutcome.FAILED)
+            self.display.log(str(error), style="bold red")
+            exit_code = int(OutcomeCode.FAILED)
         self._show_endpoints(stack, subject)
         self.exit_code = exit_code
         if stays_in_foreground:
@@ -258,13 +257,13 @@ class _UpCommand:
             subject,
             is_declared=self.options.consent,
             is_interactive=is_interactive_terminal(),
-            log=self.clock.log,
+            log=self.display.log,
         )
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         save_subject(self.settings, subject)
         if not subject.is_new and consent_date(subject.author) is not None:
             for move in release_consented_version(self.settings, subject.slug):
-                self.clock.log(f"v{move.version} is {move.to_state} now: {move.reason}")
+                self.display.log(f"v{move.version} is {move.to_state} now: {move.reason}")
         return subject
 
     def _start_stack(self, subject: AuthorToServe, previous_model: str) -> tuple[Stack, str, str]:
@@ -274,25 +273,24 @@ class _UpCommand:
             The stack, the import's run id (empty if nothing is imported) and the fingerprint of its
             sources.
         """
-        self.clock.begin_stage(3, "prepare and start")
+        self.display.begin_stage(3, "prepare and start")
         stack, self.started = start_or_attach(
-            self.settings, clock=self.clock, requested_ports=self._requested_ports()
+            self.settings, display=self.display, requested_ports=self._requested_ports()
         )
-        prepare_imports(stack, clock=self.clock)
-        source_fingerprint = fingerprint(
-            subject.author, self.settings
-        )  # before the import, so that later changes are imported next time
+        prepare_imports(stack, display=self.display)
+        # Computed before the import, so that later changes are imported next time.
+        source_fingerprint = compute_fingerprint(subject.author, self.settings)
         run_id = ""
         if self.preview is not None:
-            run_id = launch_import(stack, subject.slug, clock=self.clock)
-            show_preview_quotations(stack.settings, self.preview, clock=self.clock)
-        prepare_answers(stack, clock=self.clock)
+            run_id = launch_import(stack, subject.slug, display=self.display)
+            show_preview_quotations(stack.settings, self.preview, display=self.display)
+        prepare_answers(stack, display=self.display)
         self.answer_model = sync_answer_model(
             stack.settings,
             subject.author,
             previous_model=previous_model,
             instance=stack.record.instance,
-            clock=self.clock,
+            display=self.display,
         )
         self.is_serving = True
         record_last_author(stack.settings, subject.slug)
@@ -300,21 +298,21 @@ class _UpCommand:
 
     def _show_endpoints(self, stack: Stack, subject: AuthorToServe) -> None:
         """Run stage 6."""
-        self.clock.begin_stage(6, "ready")
+        self.display.begin_stage(6, "ready")
         endpoints = publish_endpoints(stack, first_author=subject.slug)
         stop_command = format_command("stop", home=self.settings.home)
         open_command = format_command("open", home=self.settings.home)
-        self.clock.log(
-            endpoints_lines(
+        self.display.log(
+            format_endpoints(
                 endpoints, self.settings.home, stop_command=stop_command, open_command=open_command
             )
         )
-        self.clock.finish()
+        self.display.finish()
         timing_text = ", ".join(
             f"{name} {format_duration(duration_s)}"
-            for name, duration_s in self.clock.stage_seconds.items()
+            for name, duration_s in self.display.stage_seconds.items()
         )
-        self.clock.log_detail(f"where the time went: {timing_text}")
+        self.display.log_detail(f"durations: {timing_text}")
 
     def _apply_recipe(self, subject: AuthorToServe) -> AuthorToServe:
         """Return the subject with a recipe from the options, the author's file or the machine."""
@@ -329,7 +327,7 @@ class _UpCommand:
         ):
             recipe, reason = recipe_choice.recipe, recipe_choice.reason
         subject = replace(subject, author=replace(subject.author, recipe=recipe))
-        report_recipe(subject.author, self.settings, clock=self.clock, reason=reason)
+        report_recipe(subject.author, self.settings, display=self.display, reason=reason)
         return subject
 
     def _answer_and_train(
@@ -346,45 +344,52 @@ class _UpCommand:
 
         Args:
             run_id: the import's run id, or empty if nothing has changed since the last import.
-            source_fingerprint: the `fingerprint` before the import.
+            source_fingerprint: the result of `compute_fingerprint` before the import.
         """
         endpoints = publish_endpoints(stack, first_author=subject.slug)
-        self.clock.begin_stage(4, "first answers, word for word from the posts")
+        self.display.begin_stage(4, "first answers, word for word from the posts")
         import_run = None
         if run_id:
             import_run = follow_import(
-                stack, subject.slug, run_id, clock=self.clock, until_asset=QUOTABLE_ASSET
+                stack, subject.slug, run_id, display=self.display, until_asset=QUOTABLE_ASSET
             )
-        progress = ask_first_questions(stack, endpoints, subject.author, progress, clock=self.clock)
+        progress = ask_first_questions(
+            stack, endpoints, subject.author, progress, display=self.display
+        )
         self._show_page(stack)
         if import_run is not None:
-            follow_import(stack, subject.slug, run_id, clock=self.clock, previous_run=import_run)
+            follow_import(
+                stack, subject.slug, run_id, display=self.display, previous_run=import_run
+            )
             progress = replace(progress, fingerprint=source_fingerprint)
             write_progress(stack.settings, subject.slug, progress)
 
-        self.clock.begin_stage(5, "train, gate, release")
+        self.display.begin_stage(5, "train, gate, release")
         if not plan.will_train:
-            outcome = report_untrained(plan, clock=self.clock, answer_model=self.answer_model)
-            return 0 if plan.kind == "not_wanted" else int(outcome)  # as requested
+            outcome = report_untrained(plan, display=self.display, answer_model=self.answer_model)
+            return 0 if plan.kind == "not_wanted" else int(outcome)
         if self.options.detach:
-            start_training(stack, subject.slug, clock=self.clock)
+            start_training(stack, subject.slug, display=self.display)
             wait_command = format_command("status --wait", home=self.settings.home)
-            self.clock.log(f"training continues in the background; to wait for it: {wait_command}")
+            self.display.log(
+                f"training continues in the background; to wait for it: {wait_command}"
+            )
             return 0
-        self.training_result = train(stack, subject.slug, clock=self.clock)
+        self.training_result = train(stack, subject.slug, display=self.display)
         return int(self.training_result.outcome)
 
     def _show_page(self, stack: Stack) -> None:
         """Print the page's link, or only the error if the page does not start."""
         try:
-            with self.clock.report_waits("the page starts"):  # 4 s, or 40 s during training
-                link = page_link(stack, "chat")
+            # The page takes 4 s, or 40 s during training.
+            with self.display.report_waits("starting the page"):
+                link = create_page_link(stack, "chat")
         except StackEndedError:
             raise
         except TwinError as error:
-            self.clock.log(str(error), style="yellow")
+            self.display.log(str(error), style="yellow")
             return
-        self.clock.log(f"the page is ready; this link works once, within ten minutes: {link}")
+        self.display.log(f"the page is ready; this link works once, within ten minutes: {link}")
 
     def _requested_ports(self) -> list[str]:
         """Return the services whose port was requested with an option or `TWIN_<SERVICE>_PORT`."""
@@ -396,55 +401,53 @@ class _UpCommand:
         ]
 
     def _preflight(self) -> None:
-        """Run stage 1, and check early for conditions that would make later stages fail."""
+        """Run stage 1, and check for conditions that would make later stages fail."""
         from twin_resources.observability.langfuse.connection import trace_store
 
-        self.clock.begin_stage(1, "preflight")
+        self.display.begin_stage(1, "preflight")
         show_machine(
             self.settings,
-            clock=self.clock,
+            display=self.display,
             answer_model=self.options.answer_model,
             recipe=self.options.recipe,
         )
-        trace_store(self.settings, Secrets("", "", "", ""))  # refuses partial Langfuse settings
+        trace_store(self.settings, Secrets("", "", "", ""))  # raises if Langfuse is partly set
         # Without a database driver or server, every process would fail. With an empty store, every
         # version would be missing.
         if self.settings.state_url or self.settings.policy_path.exists():
             open_registry(self.settings).state.close()
 
     def _preview_posts(self) -> tuple[AuthorToServe, AuthorProgress]:
-        self.clock.begin_stage(2, "preview")
+        self.display.begin_stage(2, "preview")
         subject = add_opt_ins(
             choose_subject(self.settings, self.options.path, name=self.options.author),
             self.options.include,
         )
         progress = read_progress(self.settings, subject.slug)
-        if progress.fingerprint and progress.fingerprint == fingerprint(
+        if progress.fingerprint and progress.fingerprint == compute_fingerprint(
             subject.author, self.settings
         ):
-            self.clock.log(
+            self.display.log(
                 f"{subject.author.name}: {format_count(progress.kept, 'usable post')}, "
                 f"{format_count(progress.words, 'word')}"
             )
-            self.clock.log(changes_line({}))
+            self.display.log(format_changes({}))
             return subject, progress
         preview = run_preview(self.settings, subject)
-        show_preview(self.clock, preview)
+        show_preview(self.display, preview)
         subject, preview = add_aliases(
             self.settings,
             subject,
             preview,
-            clock=self.clock,
+            display=self.display,
             is_interactive=is_interactive_terminal() and not self.options.dry_run,
         )
-        progress = read_progress(
-            self.settings, subject.slug
-        )  # includes the answers to `add_aliases`
+        progress = read_progress(self.settings, subject.slug)  # with the answers to `add_aliases`
         if reason := too_small_reason(preview.kept, preview.accepted.words):
-            self.clock.log(f"too small to train on: {reason}", style="yellow")
+            self.display.log(f"too little text for training: {reason}", style="yellow")
         self.preview = preview
         if preview.embedder != self.settings.embedder:
-            self.clock.log(f"embedder {preview.embedder}: most posts are not in English")
+            self.display.log(f"embedder {preview.embedder}: most posts are not in English")
             self.settings = self.settings.model_copy(update={"embedder": preview.embedder})
         progress = replace(
             progress,
@@ -456,17 +459,17 @@ class _UpCommand:
 
     def _wait_in_foreground(self, stack: Stack) -> None:
         """Stay in the foreground until Ctrl-C or `twin stop` ends the stack."""
-        self.clock.log("running; press Ctrl-C to stop everything", style="bold")
+        self.display.log("running; press Ctrl-C to stop everything", style="bold")
         try:
             for poll_number in count():
                 ensure_alive(stack)
-                if self.training_result is not None and poll_number % TURNS_PER_REPORT_CHECK == 0:
+                if self.training_result is not None and poll_number % POLLS_PER_REPORT_CHECK == 0:
                     self.training_result = report_completed_gate(
-                        stack.settings, self.training_result, clock=self.clock
+                        stack.settings, self.training_result, display=self.display
                     )
                 time.sleep(POLL_INTERVAL_S)
         except StackStoppedError:
-            self.clock.log("stopped by another command")
+            self.display.log("stopped by another command")
 
 
 def _interrupt_on_signals() -> None:
@@ -476,9 +479,8 @@ def _interrupt_on_signals() -> None:
         raise KeyboardInterrupt
 
     for signal_number in (signal.SIGTERM, signal.SIGHUP):
-        if (
-            signal.getsignal(signal_number) is not signal.SIG_IGN
-        ):  # `nohup` deliberately ignores SIGHUP
+        # `nohup` deliberately ignores SIGHUP.
+        if signal.getsignal(signal_number) is not signal.SIG_IGN:
             signal.signal(signal_number, interrupt)
 
 

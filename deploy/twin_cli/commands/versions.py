@@ -1,6 +1,6 @@
-"""Show and move model versions: `twin versions`, `twin rollback`, `twin release`, `twin export`.
+"""Run `twin versions`, `twin rollback`, `twin release` and `twin export`.
 
-Scope: the tables, manual moves, the choice of the version, and the report of an export.
+Scope: the tables, manual moves, choosing the version, and reporting an export.
 Out of scope: the moves (`twin_resources/registry/`), and writing an export (`python -m
 twin_assets.serving.export.export_checkpoint`, which loads torch).
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from twin_cli.commands.outcome import open_registry
-from twin_cli.commands.presentation import versions_table
+from twin_cli.commands.presentation import build_versions_table
 from twin_cli.commands.subject import choose_author
 from twin_cli.commands.subprocesses import ModuleResult, start_module_process
 from twin_resources.authors import Author
@@ -43,25 +43,25 @@ def run_versions(
     chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
     if as_json:
-        document = versions_document(registry, chosen_author)
+        document = build_versions_document(registry, chosen_author)
         console.print_json(data=document)
         return 0
     versions = registry.versions(chosen_author.slug)
     if not versions:
         console.print(
-            f"{chosen_author.name} has no model version yet: the base model with retrieval answers",
+            f"{chosen_author.name} has no model version yet; the base model with retrieval answers",
             markup=False,
         )
         return 0
-    verdicts = newest_verdicts(registry, [version.checkpoint for version in versions])
-    console.print(versions_table(versions, verdicts, registry.moves(chosen_author.slug)))
+    verdicts = read_newest_verdicts(registry, [version.checkpoint for version in versions])
+    console.print(build_versions_table(versions, verdicts, registry.moves(chosen_author.slug)))
     return 0
 
 
-def versions_document(registry: Registry, author: Author) -> dict[str, Any]:
+def build_versions_document(registry: Registry, author: Author) -> dict[str, Any]:
     """Return the `twin versions --json` object; its keys are stable (deploy/docs/json.md)."""
     versions = registry.versions(author.slug)
-    verdicts = newest_verdicts(registry, [version.checkpoint for version in versions])
+    verdicts = read_newest_verdicts(registry, [version.checkpoint for version in versions])
     moves = registry.moves(author.slug)
     return {
         "author": author.slug,
@@ -127,8 +127,8 @@ def run_rollback(
     """
     chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
-    number = version_number(version) if version else None
-    move = registry.rollback(chosen_author.slug, number, actor=actor(), reason=reason)
+    number = parse_version_number(version) if version else None
+    move = registry.rollback(chosen_author.slug, number, actor=current_actor(), reason=reason)
     return _report_move(settings, move, console)
 
 
@@ -137,14 +137,14 @@ def run_release(
 ) -> int:
     """Release a refused, parked or shadow version manually; return the exit code.
 
-    The release is marked `forced` and ends a shadow trial. For the stable version, it releases only
-    the prose.
+    The release is marked `forced` and ends a shadow trial. For the stable version, only the prose
+    is released. A release needs consent; a rollback does not, as its version was released before.
 
     Raises:
         TwinError: the version does not exist or is not in one of these states, or the author has
-            not consented. A rollback needs no consent, because its version was released before.
+            not consented.
     """
-    chosen_author, number = choose_author(settings, author), version_number(version)
+    chosen_author, number = choose_author(settings, author), parse_version_number(version)
     if consent_date(chosen_author) is None:
         raise TwinError(
             f"release a version of {chosen_author.name}",
@@ -156,20 +156,22 @@ def run_release(
     if state == "stable":
         return _report_move(
             settings,
-            registry.force_prose(chosen_author.slug, number, actor=actor(), reason=reason),
+            registry.force_prose(chosen_author.slug, number, actor=current_actor(), reason=reason),
             console,
         )
     if state == "shadow":
-        trial_reason = f"its trial was ended by an operator: {reason}"
-        registry.move(chosen_author.slug, number, "parked", actor=actor(), reason=trial_reason)
+        trial_reason = f"an operator ended its trial: {reason}"
+        registry.move(
+            chosen_author.slug, number, "parked", actor=current_actor(), reason=trial_reason
+        )
     move = registry.move(
-        chosen_author.slug, number, "stable", actor=actor(), reason=reason, force=True
+        chosen_author.slug, number, "stable", actor=current_actor(), reason=reason, force=True
     )
     return _report_move(settings, move, console)
 
 
 def release_consented_version(settings: Settings, author: str) -> list[Move]:
-    """Release a version that passed the gate and waited only for consent; return the moves.
+    """Release a version that passed the gate and only lacked consent; return the moves.
 
     This covers only the author's first model. If there is a stable version, the next run of
     `released_model` puts the new version on trial instead.
@@ -180,7 +182,9 @@ def release_consented_version(settings: Settings, author: str) -> list[Move]:
     gate_version = registry.gate_version()
     if not gate_version or registry.stable_version(author) is not None:
         return []
-    return reconcile(registry, author, gate_version=gate_version, mode="gate", actor=actor())
+    return reconcile(
+        registry, author, gate_version=gate_version, mode="gate", actor=current_actor()
+    )
 
 
 def _report_move(settings: Settings, move: Move, console: Console) -> int:
@@ -192,9 +196,9 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
     )
     stack = find_stack(settings)
     if stack is None:
-        console.print("no stack is running; the next one serves it", markup=False)
+        console.print("no stack is running; this applies at the next start", markup=False)
         return 0
-    console.print("the gateway follows within seconds", markup=False)
+    console.print("the gateway applies this within seconds", markup=False)
     DagsterHTTP.for_home(stack.settings).report_materialization(
         "released_model",
         move.author,
@@ -209,7 +213,7 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
     return 0
 
 
-def newest_verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
+def read_newest_verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
     """Return the newest verdict of each checkpoint that has a verdict."""
     gate_version = registry.gate_version()
     verdicts = {
@@ -218,7 +222,7 @@ def newest_verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, 
     return {checkpoint: verdict for checkpoint, verdict in verdicts.items() if verdict is not None}
 
 
-def version_number(version: str) -> int:
+def parse_version_number(version: str) -> int:
     """Parse a version such as `v2` or `2`.
 
     Raises:
@@ -230,11 +234,11 @@ def version_number(version: str) -> int:
         raise TwinError(
             f"find the version {version!r}",
             found="not a version number",
-            next_step="write it as v2; `twin versions` lists them",
+            next_step="write it like v2; `twin versions` lists the versions",
         ) from error
 
 
-def actor() -> str:
+def current_actor() -> str:
     """Return the user who runs the command, which is stored with every move and request."""
     return f"command:{getpass.getuser()}"
 
@@ -267,7 +271,7 @@ def run_export(
             failed.
     """
     chosen_author = choose_author(settings, author)
-    model = version_to_export(open_registry(settings), chosen_author.slug, version)
+    model = choose_version_to_export(open_registry(settings), chosen_author.slug, version)
     name = f"{chosen_author.slug}-v{model.version}-{export_format}"
     folder = (output_folder or Path(name)).expanduser().resolve()
     export_result = write_export(
@@ -285,16 +289,16 @@ def run_export(
     console.print(
         f"{chosen_author.name} v{model.version} ({model.state}) as {export_format}, "
         f"{export_result['bytes'] / 1e6:,.1f} MB: {export_result['folder']}\n"
-        f"log-probabilities against the checkpoint's: {export_result['said']}",
+        f"log-probabilities compared with the checkpoint's: {export_result['said']}",
         markup=False,
         soft_wrap=True,
     )
     if model.state != "stable":
-        console.print("it is not the version that answers", markup=False)
+        console.print("this is not the version that answers readers", markup=False)
     return 0
 
 
-def version_to_export(registry: Registry, author: str, version: str) -> ModelVersion:
+def choose_version_to_export(registry: Registry, author: str, version: str) -> ModelVersion:
     """Return the requested version, or the stable version if `version` is empty.
 
     Raises:
@@ -306,14 +310,14 @@ def version_to_export(registry: Registry, author: str, version: str) -> ModelVer
         raise TwinError(
             f"export {author} v{model.version}",
             found="it was trained on data that has since been forgotten",
-            next_step="export a later version; the next retraining makes one",
+            next_step="export a later version; the next retraining creates one",
         )
     return model
 
 
 def _find_version(registry: Registry, author: str, version: str) -> ModelVersion:
     if version:
-        model_version = registry.get(author, version_number(version))
+        model_version = registry.get(author, parse_version_number(version))
         if model_version.is_answer_model:
             raise TwinError(
                 f"export v{model_version.version} of {author}",
@@ -331,7 +335,7 @@ def _find_version(registry: Registry, author: str, version: str) -> ModelVersion
     if stable_version is None:
         raise TwinError(
             f"export the stable version of {author}",
-            found="there is none: the base model with retrieval answers",
+            found="there is none, so the base model with retrieval answers",
             next_step="name a version (`twin versions` lists them)",
         )
     return stable_version
@@ -375,7 +379,7 @@ def parse_module_result(module_result: ModuleResult) -> dict[str, Any]:
     """Parse a module's result from its last line, because libraries print warnings before it.
 
     Raises:
-        TwinError: the module ended without a result, or its result is an error.
+        TwinError: the module ended without a result, or it reported an error.
     """
     try:
         export_result: dict[str, Any] = json.loads(module_result.stdout.strip().rpartition("\n")[2])

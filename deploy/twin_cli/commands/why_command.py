@@ -2,7 +2,7 @@
 
 Scope: the summary, its text plot and its tables.
 Out of scope: settling votes (`quality/ledger`), decisions (`statistics/retraining.py`), and the
-lines of a status (`author_quality.py`).
+status lines (`author_quality.py`).
 """
 # pyright: strict
 
@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from twin_cli.commands.author_quality import evidence_line
-from twin_cli.commands.loop_waits import waiting_line
+from twin_cli.commands.author_quality import format_evidence
+from twin_cli.commands.loop_waits import describe_wait
 from twin_cli.commands.subject import choose_author
 from twin_resources.authors import Author
 from twin_resources.quality.ledger.ledger_tables import scores
@@ -75,14 +75,14 @@ def build_summary(
         "streams": [
             {
                 "stream": watch.stream,
-                "state": evidence_line(connection, watch, rules, armed=armed_count, now=now),
-                "days": daily_means(
+                "state": format_evidence(connection, watch, rules, armed=armed_count, now=now),
+                "days": compute_daily_means(
                     daily_aggregates.day_sums(connection, author.slug, stream=watch.stream)
                 ),
             }
             for watch in score_watch.current_evidence(connection).get(author.slug, [])
         ],
-        "waits": waiting_line(connection, author.slug, now=now),
+        "waits": describe_wait(connection, author.slug, now=now),
         "decisions": [
             {"raised": format_date(record.raised_at), "stream": record.alarm.stream,
              "version": record.alarm.version, "decision": record.decision or "not yet",
@@ -93,8 +93,8 @@ def build_summary(
     }  # fmt: skip
 
 
-def daily_means(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
-    """Return date, mean, count and version of the last 90 days that have values, oldest first."""
+def compute_daily_means(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
+    """Return date, mean, count and version of each day with values in the last 90, oldest first."""
     days: dict[int, list[DaySum]] = {}
     for day_sum in sums:
         days.setdefault(day_sum.day, []).append(day_sum)
@@ -113,7 +113,7 @@ def daily_means(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
 
 
 def plot_days(days: Sequence[dict[str, Any]]) -> str:
-    """Return a bar character per day for its mean from 0 to 1, or a space without values."""
+    """Return one bar character per day for the mean from 0 to 1, or a space if it has no values."""
     heights: dict[int, str] = {}
     for day_row in days:
         bar_index = round(min(1.0, max(0.0, day_row["mean"])) * (len(_BAR_CHARACTERS) - 1))
@@ -149,4 +149,4 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
                 table.add_row(escape(name), f"{count:,}", escape(outcome.replace("_", " ")))
         console.print(table)
     elif not summary["streams"]:
-        console.print("no votes or judgements have been read yet")
+        console.print("no votes or judge scores have been read yet")

@@ -55,6 +55,6 @@ def test_a_mart_is_built_and_checked(
 def test_the_jobs_include_a_new_mart(project: Path) -> None:
     before, after = build_sql_assets(), build_sql_assets(project)
     by_author = MARTS - CROSS_AUTHOR_MARTS
-    added = {key.path[-1] for key in by_author.resolve(after) - by_author.resolve(before)}
-    assert added == {"readers"}
+    added_assets = {key.path[-1] for key in by_author.resolve(after) - by_author.resolve(before)}
+    assert added_assets == {"readers"}
     assert {key.path[-1] for key in CROSS_AUTHOR_MARTS.resolve(after)} == {"cost_by_day"}

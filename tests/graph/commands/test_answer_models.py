@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 from twin_cli.commands.answer_models import require_consent, sync_answer_model
 from twin_cli.commands.author_progress import AuthorProgress
-from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import StackOutcome, open_registry, read_recorded_result
+from twin_cli.commands.outcome import OutcomeCode, open_registry, read_recorded_result
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.status import collect_status
 from twin_cli.commands.training import plan_training, report_result
 from twin_cli.commands.versions import run_export, run_release, run_versions
@@ -94,13 +94,13 @@ def test_an_answer_model_does_not_count_as_a_training(
 @pytest.mark.parametrize(
     ("to", "outcome", "expected"),
     [
-        ("shadow", StackOutcome.TUNED, "on trial against v1: 30 of about 80 pairs"),
-        ("parked", StackOutcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
-        ("rolled_back", StackOutcome.REFUSED, "not beaten v1: 30 of about 80 pairs"),
+        ("shadow", OutcomeCode.TUNED, "on trial against v1: 30 of about 80 pairs"),
+        ("parked", OutcomeCode.REFUSED, "not beaten v1: 30 of about 80 pairs"),
+        ("rolled_back", OutcomeCode.REFUSED, "not beaten v1: 30 of about 80 pairs"),
     ],
 )
 def test_a_passed_version_is_reported_with_its_trial(
-    settings: Settings, registry: Registry, to: str, outcome: StackOutcome, expected: str
+    settings: Settings, registry: Registry, to: str, outcome: OutcomeCode, expected: str
 ) -> None:
     register(registry, "h2")
     record_verdict(registry, "h2")
@@ -115,7 +115,7 @@ def test_a_passed_version_is_reported_with_its_trial(
     assert result is not None
     assert (result.outcome, result.version) == (outcome, None)
     console = create_console()
-    report_result(result, clock=StageClock(console=console, verbose=True))
+    report_result(result, display=ProgressDisplay(console=console, verbose=True))
     assert expected in read_output(console)
     assert f"the answer model (v1, {NAME})" in read_output(console)
     assert "quotations from the posts" not in read_output(console)
@@ -126,7 +126,7 @@ def test_a_refused_version_replaces_nothing(settings: Settings, registry: Regist
     record_verdict(registry, "h2", "failed")
     result = read_recorded_result(settings, "ada")
     assert result is not None
-    assert result.outcome is StackOutcome.REFUSED
+    assert result.outcome is OutcomeCode.REFUSED
     assert result.fallback_description.startswith("the answer model (v1")
 
 
@@ -163,23 +163,27 @@ def test_a_version_on_trial_is_released_by_hand(settings: Settings, registry: Re
 
 
 def test_it_is_removed_when_the_author_names_none(settings: Settings, registry: Registry) -> None:
-    clock = StageClock(console=create_console())
+    display = ProgressDisplay(console=create_console())
     ada = Author("ada", "Ada")
-    assert sync_answer_model(settings, ada, previous_model=NAME, instance="", clock=clock) is None
+    assert (
+        sync_answer_model(settings, ada, previous_model=NAME, instance="", display=display) is None
+    )
     assert registry.stable_version("ada") is None
     assert read_recorded_result(settings, "ada") is None
 
 
 def test_an_unreachable_address_changes_no_version(settings: Settings, registry: Registry) -> None:
     console = create_console()
-    clock = StageClock(console=console)
-    stable = sync_answer_model(settings, ADA, previous_model=NAME, instance="", clock=clock)
+    display = ProgressDisplay(console=console)
+    stable = sync_answer_model(settings, ADA, previous_model=NAME, instance="", display=display)
     assert stable == registry.get("ada", 1)
     assert "Connection refused" in read_output(console)
-    other = replace(ADA, answer_model="http://127.0.0.1:9/v1#other")
-    write_author(settings, other)
+    remote_author = replace(ADA, answer_model="http://127.0.0.1:9/v1#other")
+    write_author(settings, remote_author)
     with pytest.raises(TwinError, match="Connection refused"):
-        sync_answer_model(settings, other, previous_model=NAME, instance="", clock=clock)
+        sync_answer_model(
+            settings, remote_author, previous_model=NAME, instance="", display=display
+        )
     assert [item.state for item in registry.versions("ada")] == ["stable"]
     assert read_author(settings, "ada") == ADA, "the unreachable model is still named"
 

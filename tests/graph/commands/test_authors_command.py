@@ -48,10 +48,10 @@ def test_a_folder_of_author_files_is_shared_once(
     code, lines = apply(first_host, is_confirmed=False)
     assert (code, lines[:2]) == (1, ["new: authors/ann.toml", "new: authors/bob.toml"])
     assert apply(first_host)[0] == 0
-    assert apply(first_host) == (0, ["author files: nothing to do"])
+    assert apply(first_host) == (0, ["author files: no changes"])
     (first_host.authors_dir / "bob.toml").unlink()
     write_author(first_host, Author("ann", "Ann Bell"))
-    assert apply(first_host)[1] == ["changed: authors/ann.toml", "gone: authors/bob.toml"]
+    assert apply(first_host)[1] == ["changed: authors/ann.toml", "deleted: authors/bob.toml"]
     (first_host.authors_dir / "ann.toml").write_text("name = [")
     with pytest.raises(TwinError, match="correct the TOML"):
         apply(first_host)
@@ -78,7 +78,7 @@ def test_earlier_versions_are_stored_with_paths_relative_to_the_home(
             old_registry, "ann", "0a", folder=str(folder), adapter_gguf=str(folder / "adapter.gguf")
         )
         assert apply(first_host)[1] == ["new: authors/ann.toml", "stored: checkpoints/ann/0a"]
-        assert apply(first_host)[1] == ["author files: nothing to do"]
+        assert apply(first_host)[1] == ["author files: no changes"]
         registry = Registry(state, policy_path=second_host.policy_path)
         assert registry.get("ann", 1).folder == str(second_host.checkpoints_dir / "ann" / "0a")
         registry.move("ann", 1, "refused", actor="gate", reason="test")

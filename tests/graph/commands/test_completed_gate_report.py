@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import StackOutcome, TrainingOutcome, open_registry
+from twin_cli.commands.outcome import OutcomeCode, TrainingOutcome, open_registry
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.training import report_completed_gate
 
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
@@ -32,13 +32,13 @@ def verdict(*claims: GateClaim, checkpoint: str = "h1") -> Verdict:
 def record_release(registry: Registry) -> TrainingOutcome:
     first_verdict = verdict(FIRST)
     registry.record_verdict(first_verdict)
-    return TrainingOutcome(StackOutcome.TUNED, first_verdict)
+    return TrainingOutcome(OutcomeCode.TUNED, first_verdict)
 
 
 def report(settings: Settings, outcome: TrainingOutcome) -> tuple[TrainingOutcome | None, str]:
     file = io.StringIO()
     remaining = report_completed_gate(
-        settings, outcome, clock=StageClock(Console(file=file, width=120))
+        settings, outcome, display=ProgressDisplay(Console(file=file, width=120))
     )
     return remaining, file.getvalue()
 
@@ -68,9 +68,9 @@ def test_a_reversed_release_is_reported_with_its_claims(settings: Settings) -> N
 
     assert remaining is None
     assert "the release was reversed" in message
-    assert "not: keeps the basics" in message
+    assert "not met: keeps the basics" in message
     assert "it forgot to add" not in message, "the short message contains the figures"
 
 
 def test_a_refused_version_has_no_report_to_wait_for(settings: Settings) -> None:
-    assert report(settings, TrainingOutcome(StackOutcome.REFUSED)) == (None, "")
+    assert report(settings, TrainingOutcome(OutcomeCode.REFUSED)) == (None, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twin_cli.commands.demo.reader import MIN_QUESTIONS, held_out_questions
+from twin_cli.commands.demo.reader import MIN_QUESTIONS, read_held_out_questions
 
 from tests.stored_rows import store_rows
 from twin_resources.errors import TwinError
@@ -34,16 +34,16 @@ def write_dataset(home: Settings, *, held_out: int) -> None:
 def test_the_demo_questions_are_held_out(home: Settings) -> None:
     write_dataset(home, held_out=12)
 
-    questions = held_out_questions(home, "ada")
+    questions = read_held_out_questions(home, "ada")
 
     assert sorted(next(iter(item.subjects)) for item in questions) == sorted(
         name[:6] for name in NAMES
     )
     assert all("held_out" in item.question for item in questions)
-    assert held_out_questions(home, "ada") == questions, "the order changed"
+    assert read_held_out_questions(home, "ada") == questions, "the order changed"
 
 
 def test_too_few_held_out_questions_are_an_error(home: Settings) -> None:
     write_dataset(home, held_out=MIN_QUESTIONS - 1)
-    with pytest.raises(TwinError, match="9 of them"):
-        held_out_questions(home, "ada")
+    with pytest.raises(TwinError, match="only 9 questions"):
+        read_held_out_questions(home, "ada")

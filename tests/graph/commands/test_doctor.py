@@ -17,7 +17,7 @@ import httpx
 import pytest
 from twin_cli.commands.console import make_console
 from twin_cli.commands.doctor import machine_findings, stack_findings, stores
-from twin_cli.commands.doctor.examination import run_checks, run_doctor
+from twin_cli.commands.doctor.doctor_command import run_checks, run_doctor
 from twin_cli.commands.doctor.findings import Diagnostic, run_check
 
 from tests.documented import documented, shape
@@ -130,18 +130,20 @@ def test_packages_are_compared_with_the_declared_versions(
     monkeypatch.setattr(metadata, "version", version)
     finding = single(machine_findings.check_packages(home))
     assert finding.verdict == "fail"
-    assert "dagster 1.10.0, wanted " in finding.found
+    assert "dagster 1.10.0 instead of " in finding.found
     assert "polars is missing" in finding.found
 
 
 def test_a_checkout_is_checked_against_its_own_requirements(tmp_path: Path) -> None:
-    assert any(line.startswith("packaging") for line in machine_findings.project_requirements())
+    assert any(
+        line.startswith("packaging") for line in machine_findings.read_project_requirements()
+    )
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "llm-twin"\ndependencies = ["new-package>=1"]\n'
     )
-    assert machine_findings.project_requirements(tmp_path) == ["new-package>=1"]
+    assert machine_findings.read_project_requirements(tmp_path) == ["new-package>=1"]
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "somebody-elses"\n')
-    assert machine_findings.project_requirements(tmp_path) == metadata.requires("llm-twin")
+    assert machine_findings.read_project_requirements(tmp_path) == metadata.requires("llm-twin")
 
 
 def test_a_gpu_that_torch_cannot_use_is_reported(
@@ -227,9 +229,9 @@ def test_broken_author_files_and_folders_are_reported(home: Settings, tmp_path: 
 def test_a_broken_sqlite_state_is_reported(home: Settings) -> None:
     State.open(home.state_address).close()
     assert "schema" in single(stores.check_state(home)).found
-    broken = home.model_copy(update={"state_url": f"sqlite:///{home.home / 'broken.sqlite'}"})
+    broken_home = home.model_copy(update={"state_url": f"sqlite:///{home.home / 'broken.sqlite'}"})
     (home.home / "broken.sqlite").write_bytes(b"no database" * 500)
-    assert verdict(stores.check_state(broken)) == "fail"
+    assert verdict(stores.check_state(broken_home)) == "fail"
 
 
 def test_hosts_with_separate_keys_are_reported(home: Settings) -> None:
@@ -294,16 +296,16 @@ def test_tables_on_s3_are_checked(
     ]
 
     monkeypatch.delenv("AWS_ALLOW_HTTP")
-    refused = single(stores.check_tables(s3_home))
-    assert (refused.verdict, refused.remedy) == ("fail", "export AWS_ALLOW_HTTP=true")
+    finding = single(stores.check_tables(s3_home))
+    assert (finding.verdict, finding.remedy) == ("fail", "export AWS_ALLOW_HTTP=true")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT"])
     monkeypatch.delenv("AWS_ENDPOINT")
     assert verdict(stores.check_tables(s3_home)) == "ok"  # Lance reads that name as well
 
     def check_uri(uri: str) -> Diagnostic:
-        named = home.model_copy(update={"tables_uri": uri})
-        return single(run_check("tables", lambda: stores.check_tables(named)))
+        s3_uri_home = home.model_copy(update={"tables_uri": uri})
+        return single(run_check("tables", lambda: stores.check_tables(s3_uri_home)))
 
     assert "NoSuchBucket" in check_uri("s3://no-such-bucket/tables").found
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{closed_port}")
@@ -396,10 +398,10 @@ def test_an_external_model_server_is_checked(
         }
     )
     assert verdict(stack_findings.check_model_servers(external, None)) == "ok"
-    other = external.model_copy(update={"base_model": "another"})
+    other_model_home = external.model_copy(update={"base_model": "another"})
     assert (
         "--served-model-name another"
-        in single(stack_findings.check_model_servers(other, None)).remedy
+        in single(stack_findings.check_model_servers(other_model_home, None)).remedy
     )
     without_key = external.model_copy(update={"model_server_key": ""})
     [served, adapters] = stack_findings.check_model_servers(without_key, None)
@@ -419,8 +421,8 @@ def test_a_configured_ray_is_checked(home: Settings, models_url: str, closed_por
     unreachable = {"train_backend": "ray", "ray_address": f"http://127.0.0.1:{closed_port}"}
     ray = single(stores.check_ray(home.model_copy(update=unreachable)))
     assert (ray.name, ray.verdict) == ("Ray", "fail")
-    other = home.model_copy(update={"train_backend": "ray", "ray_address": models_url})
-    assert "HTTP 404" in single(stores.check_ray(other)).found
+    ray_home = home.model_copy(update={"train_backend": "ray", "ray_address": models_url})
+    assert "HTTP 404" in single(stores.check_ray(ray_home)).found
 
 
 def test_an_occupied_port_is_reported(home: Settings) -> None:
@@ -452,4 +454,4 @@ def test_a_crashed_stack_is_distinguished_from_one_that_never_ran(home: Settings
     }
     replace_file(home.home / "supervisor" / "stack.json", json.dumps(record))
     finding = single(stack_findings.check_stack(home, None))
-    assert (finding.verdict, finding.remedy) == ("fail", "`twin up` recovers it")
+    assert (finding.verdict, finding.remedy) == ("fail", "run `twin up` to recover it")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
-from twin_cli.commands.answer_history import explanation_tree
+from twin_cli.commands.answer_history import build_explanation_tree
 from twin_cli.commands.lower_floor_command import run_lower_floor
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.versions import run_release, run_rollback, run_versions
@@ -90,7 +90,7 @@ def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
         passages=load_passages(corpus, "ada", ["c1", "c3"]),
     )
     console = Console(file=io.StringIO(), width=200)
-    console.print(explanation_tree(explanation))
+    console.print(build_explanation_tree(explanation))
     assert isinstance(console.file, io.StringIO)
     output = console.file.getvalue()
     for link in ("v1", "abc", "instruction_dataset version dv1", "c1", "d1", "/posts/a.md"):
@@ -160,7 +160,7 @@ def test_a_lowered_floor_is_recorded_with_actor_and_reason(
     with pytest.raises(TwinError, match="no reason"):
         run_lower_floor(home, author="", reason=" ", console=console)
     assert run_lower_floor(home, author="", reason="students read it", console=console) == 0
-    assert "0 values so far no longer count. Every stream is certified again" in output_of(console)
+    assert "0 values so far no longer count. Each stream is certified again" in output_of(console)
     with registry.state.read_transaction() as connection:
         [row] = connection.execute(sa.select(lowered_floors)).all()
     assert (row.author, row.after_sequence, row.reason) == ("ada", 0, "students read it")

@@ -10,8 +10,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import show_preview
+from twin_cli.commands.progress_display import ProgressDisplay
 
 from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
 from tests.graph.corpus.test_exports import build_feed
@@ -144,7 +144,7 @@ def test_the_preview_names_failed_sources_and_counts_stored_posts(
     assert "unreadable" not in result.dropped
     [line] = result.failed
     output = io.StringIO()
-    show_preview(StageClock(Console(file=output, width=1000)), result)
+    show_preview(ProgressDisplay(Console(file=output, width=1000)), result)
     assert f"failed source: {line}" in output.getvalue()
     assert "HTTP 503" in line
     assert PASSWORD not in output.getvalue()

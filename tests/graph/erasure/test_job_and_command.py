@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
-from twin_cli.commands.answer_history import explanation_tree
+from twin_cli.commands.answer_history import build_explanation_tree
 from twin_cli.commands.posts import resolve_subject, run_forget
 from twin_cli.running import app
 from typer.testing import CliRunner
@@ -178,7 +178,7 @@ def test_both_ids_printed_by_explain_identify_the_post(used_home: UsedHome) -> N
     trace = {"twin.author": AUTHOR}
     output = io.StringIO()
     Console(file=output, width=200).print(
-        explanation_tree(Explanation("t", trace, "q", "a", {}, {}, passages))
+        build_explanation_tree(Explanation("t", trace, "q", "a", {}, {}, passages))
     )
     [document, *_] = re.findall(r"document (\S+), characters", output.getvalue())
     [post, *_] = re.findall(r"post (\S+)", output.getvalue())

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from twin_cli.commands.loop_waits import waiting_line
+from twin_cli.commands.loop_waits import describe_wait
 
 from tests.graph.retraining.conftest import GATE, LoopWorld
 from tests.registered import register_version
@@ -66,10 +66,10 @@ def test_status_shows_the_wait_and_a_persons_request_ignores_it(world: LoopWorld
     now = world.now.timestamp()
     day = (world.now + timedelta(days=7)).date().isoformat()
     with world.state.read_transaction() as connection:
-        line = waiting_line(connection, "ada", now=now)
+        line = describe_wait(connection, "ada", now=now)
         assert line.startswith("the last training by alarm led to no release")
         assert f"the next may start on {day}" in line
-        assert waiting_line(connection, "ada", now=now + 8 * 86_400.0) == ""
+        assert describe_wait(connection, "ada", now=now + 8 * 86_400.0) == ""
 
     world.add_good("ada", 1_000)
     world.add_bad("ada", 60)

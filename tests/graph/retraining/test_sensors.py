@@ -124,7 +124,7 @@ def test_sensors_handle_requests_growth_and_notices(served_world: LoopWorld) -> 
         resources={"settings": SettingsResource(), "state": StateResource()}
     ) as context:
         result = notices_waiting(context)
-    assert result.skip_message == "0 sent, 0 waiting, 0 given up, 0 addresses"
+    assert result.skip_message == "0 sent, 0 waiting, 0 abandoned, 0 addresses"
 
 
 def test_without_auto_retrain_an_alarm_only_sends_a_notice(

@@ -52,7 +52,7 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors import canary_verdict, launchable_runs, reference_training
-from twin_sensors.compaction import tidy_author, tidy_tables
+from twin_sensors.compaction import compact_author, tidy_tables
 from twin_sensors.import_schedules import (
     import_all_posts_every_night,
     import_changed_feeds_every_hour,
@@ -244,8 +244,8 @@ def run_quality_dropped(home: Home) -> tuple[set[str], str]:
     message = ""
     for slug in AUTHORS:
         home.loop.add_bad(slug, 24)
-        new, message = home.run_sensor(quality_dropped)
-        launched |= new
+        new_authors, message = home.run_sensor(quality_dropped)
+        launched |= new_authors
         # Three alarms within two days would be an incident.
         with home.loop.state.transaction() as connection:
             earlier = alarms.c.raised_at - 3 * 86_400
@@ -370,7 +370,7 @@ def test_a_second_code_location_starts_no_run_twice(
     monkeypatch.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
     launched, message = run_nightly_import(world)
     assert launched == set()
-    assert "ann: waits: another code location has just requested import_posts" in message
+    assert "ann: another code location has just requested import_posts" in message
     monkeypatch.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
     assert run_nightly_import(world)[0] >= INTACT
 
@@ -384,7 +384,7 @@ def test_a_requested_run_that_cannot_start_is_reported_and_kept(world: Home) -> 
     for _ in range(2):
         assert world.run_sensor(retraining_requested)[0] == set()
         _, message = world.run_sensor(retraining_requested)
-        assert "bob: waits: Dagster has no partition 'bob'" in message
+        assert "bob: Dagster has no partition 'bob'" in message
     world.loop.instance.add_dynamic_partitions("authors", ["bob"])
     assert world.run_sensor(retraining_requested)[0] == {"bob"}
 
@@ -403,7 +403,7 @@ def test_a_scheduled_run_that_cannot_start_is_reported_and_kept(world: Home) -> 
     record_answer(world.loop.state, "bob", NOW + timedelta(hours=3))
     launched, message = world.run_schedule(collect_feedback_every_hour)
     assert (launched, message.partition(";")[0]) == (
-        set(), "bob: waits: Dagster has no partition 'bob'",
+        set(), "bob: Dagster has no partition 'bob'",
     )  # fmt: skip
     world.loop.instance.add_dynamic_partitions("authors", ["bob"])
     assert world.run_schedule(collect_feedback_every_hour)[0] == {"bob"}
@@ -447,5 +447,5 @@ def test_an_unreadable_table_does_not_block_the_tidying_of_others(world: Home) -
     description = data.user_failure_data.description if data.user_failure_data else ""
     assert all(f"bob/{name}: " in (description or "") for name in TABLES)
     # Bob's intact table was merged like those of the others.
-    assert [tidy_author(tables, slug).merged for slug in AUTHORS] == [0, 0, 0]
+    assert [compact_author(tables, slug).merged for slug in AUTHORS] == [0, 0, 0]
     assert [tables.compact("words", slug).fragments for slug in AUTHORS] == [1, 1, 1]

@@ -77,9 +77,7 @@ def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: 
     assert authors == []
     assert text.endswith("cat: no version has been stable for three hours")
     assert tick("ann", hours=2)[1].endswith("ann: no version has been stable for three hours")
-    assert tick("ann", needs_adapter=())[1].endswith(
-        "ann: it already has an adapter, or needs none"
-    )
+    assert tick("ann", needs_adapter=())[1].endswith("ann: already has an adapter, or needs none")
     register_version(registry, "dan", "base", kind="answer_model")
     registry.move("dan", 1, "stable", actor="t", reason="t", force=True)
     write_author(home, Author("dan", "Dan", consent="2026-01-01: by mail"))
@@ -98,7 +96,7 @@ def test_it_waits_for_every_training(
 def test_a_failed_training_is_not_repeated_each_hour(home: Settings, registry: Registry) -> None:
     add_author(home, registry, "ann")
     failed = ("train_reference", dg.DagsterRunStatus.FAILURE)
-    assert tick("ann", run=failed) == ([], "ann: training was already tried in the last 24 hours")
+    assert tick("ann", run=failed) == ([], "ann: training was attempted in the last 24 hours")
     add_author(home, registry, "bob")
     assert tick("ann", "bob", run=failed) == (["bob"], "")
     (home.authors_dir / "bob.toml").unlink()

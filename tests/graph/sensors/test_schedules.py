@@ -30,7 +30,7 @@ from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import PACES, Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
-from twin_sensors.learning import learn_routing_every_night, learning_schedules
+from twin_sensors.learning import build_learning_schedules, learn_routing_every_night
 from twin_sensors.schedules import (
     collect_feedback_every_hour,
     compare_versions_every_hour,
@@ -108,7 +108,7 @@ def test_only_recently_asked_authors_are_collected(state: State) -> None:
     result = tick("bob", "cat")
     assert [request.partition_key for request in result.run_requests or ()] == ["cat"]
     assert not tick("bob").run_requests
-    assert "ann: waits: Dagster has no partition 'ann'" in (tick("bob").skip_message or "")
+    assert "ann: Dagster has no partition 'ann'" in (tick("bob").skip_message or "")
 
 
 def test_a_tick_without_questions_is_reported(state: State) -> None:
@@ -119,8 +119,8 @@ def test_a_tick_without_questions_is_reported(state: State) -> None:
 
 def test_a_repeated_tick_requests_the_same_run(state: State) -> None:
     record_answer(state, "ann", NOON)
-    both = [tick("ann").run_requests or (), tick("ann").run_requests or ()]
-    assert len({request.run_key for requests in both for request in requests}) == 1
+    repeated_ticks = [tick("ann").run_requests or (), tick("ann").run_requests or ()]
+    assert len({request.run_key for requests in repeated_ticks for request in requests}) == 1
 
 
 def test_judging_waits_for_its_own_run_only(state: State) -> None:
@@ -247,9 +247,9 @@ def test_the_reason_for_buying_no_labels_is_reported(
     monkeypatch.setitem(PACES, "", {"routing_labels": 0})
     write_author(learning, Author("ann", "Ann", consent="2026-01-01: by mail"))
     assert learn("ann") == ([], "ann: 0 labels, which is the maximum")
-    broken = learning.home / "routing" / "ann.npz"
-    broken.parent.mkdir()
-    broken.write_bytes(b"half a policy")
+    policy_file = learning.home / "routing" / "ann.npz"
+    policy_file.parent.mkdir()
+    policy_file.write_bytes(b"half a policy")
     assert "ann.npz" in learn("ann")[1]
     (learning.authors_dir / "ann.toml").unlink()
     assert learn() == ([], "no author")
@@ -260,8 +260,8 @@ def test_the_reason_for_buying_no_labels_is_reported(
 
 
 def test_without_a_paid_model_the_schedule_is_hidden(learning: Settings, home: Settings) -> None:
-    assert [job.name for job in learning_schedules(learning)] == ["learn_routing_every_night"]
-    assert learning_schedules(home) == []
+    assert [job.name for job in build_learning_schedules(learning)] == ["learn_routing_every_night"]
+    assert build_learning_schedules(home) == []
     assert not any(
         schedule_def.name.startswith("learn")
         for schedule_def in defs.get_repository_def().schedule_defs

@@ -9,7 +9,7 @@ from tests.materialized import create_instance
 from twin_assets.definitions import defs
 from twin_resources.dagster_resources import TablesResource
 from twin_resources.storage.tables.tables import Tables
-from twin_sensors.compaction import tidy_author, tidy_tables, tidy_tables_before_dawn
+from twin_sensors.compaction import compact_author, tidy_tables, tidy_tables_before_dawn
 
 TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}
 
@@ -31,10 +31,10 @@ def test_a_table_being_written_is_left_for_the_next_night(tables: Tables) -> Non
     sync_words(tables, TEXTS, batch_rows=4)
     second = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
     with tables.lease("words", "mara"):
-        result = tidy_author(second, "mara")
+        result = compact_author(second, "mara")
     assert (result.tables, result.merged, result.busy) == (1, 0, ("words",))
     assert (result.failed, result.vector_index) == ((), ""), "a table without vectors was indexed"
-    assert tidy_author(second, "mara").merged == 10
+    assert compact_author(second, "mara").merged == 10
 
 
 def test_the_schedule_runs_by_default() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from rich.console import Console
-from twin_cli.commands.outcome import StackOutcome, consent_wait_reason, read_recorded_result
+from twin_cli.commands.outcome import OutcomeCode, consent_wait_reason, read_recorded_result
 from twin_cli.commands.versions import release_consented_version, run_release
 
 from tests.materialized import create_instance, materialize_assets, metadata_of
@@ -204,7 +204,7 @@ def test_twin_up_releases_a_version_that_waited_only_for_consent(
     assert reason.startswith("v1 has passed the gate and is waiting for the author's consent: no")
     result = read_recorded_result(home, "bob")
     assert result is not None
-    assert (result.outcome, result.reasons) == (StackOutcome.REFUSED, (reason,))
+    assert (result.outcome, result.reasons) == (OutcomeCode.REFUSED, (reason,))
     [move] = release_consented_version(home, "bob")
     assert (move.version, move.to_state) == (1, "stable")
     assert release_consented_version(home, "bob") == []

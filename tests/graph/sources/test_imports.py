@@ -41,10 +41,10 @@ def test_posts_under_a_prefix_are_added_changed_and_deleted(bucket: Bucket, tmp_
     bucket.put("blogs/_posts/2020-07-03-c.md", "another prefix")
     first, counts = import_source(source, tmp_path)
     assert counts == {"added": 2, "edited": 0, "deleted": 0}
-    a = first.filter(source_id="_posts/2020-07-01-a.md").to_dicts()[0]
-    assert a["path"] == f"s3://{bucket.name}/blog/_posts/2020-07-01-a.md"
-    assert (a["source"], a["title"], a["problem"]) == (source, "A", "")
-    assert a["created_at"].isoformat() == "2020-07-01T04:00:00+00:00"
+    first_row = first.filter(source_id="_posts/2020-07-01-a.md").to_dicts()[0]
+    assert first_row["path"] == f"s3://{bucket.name}/blog/_posts/2020-07-01-a.md"
+    assert (first_row["source"], first_row["title"], first_row["problem"]) == (source, "A", "")
+    assert first_row["created_at"].isoformat() == "2020-07-01T04:00:00+00:00"
     bucket.put("blog/_posts/2020-07-02-b.md", f"# Bee\n\n{SENTENCE}")
     bucket.put("blog/_posts/2020-07-04-d.md", f"# D\n\n{SENTENCE}")
     bucket.delete("blog/_posts/2020-07-01-a.md")

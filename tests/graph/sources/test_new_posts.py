@@ -61,13 +61,13 @@ class World:
 
     def launch(self, request: dg.RunRequest) -> bool:
         """Run the requested import as the daemon would, and return whether it succeeded."""
-        done = self.job.execute_in_process(
+        result = self.job.execute_in_process(
             partition_key=request.partition_key,
             tags=dict(request.tags),
             instance=self.instance,
             raise_on_error=False,
         )
-        return done.success
+        return result.success
 
     def request_run(self) -> dg.RunRequest:
         [request] = self.tick().run_requests or []
@@ -268,7 +268,7 @@ def test_imports_wait_for_the_embedder(world: World, folder: Path) -> None:
     world.author("ann", folder)
     current = embedder_folder(world.home) / "current.json"
     current.rename(current.with_suffix(".away"))
-    assert world.skip_reason().startswith("waits: no ")
+    assert world.skip_reason().startswith("imports wait for the embedder: no ")
     current.with_suffix(".away").rename(current)
     assert world.request_run().partition_key == "ann"
 
@@ -280,7 +280,7 @@ def test_an_overlong_tick_is_resumed(
         world.author(slug, folder)
     assert sensor_module.MAX_LISTING_S < 60, "Dagster ends a tick after a minute"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", -1.0)
-    assert world.skip_reason() == "ann and the authors after it are examined in the next tick"
+    assert world.skip_reason() == "ann and all later authors are checked in the next tick"
     assert json.loads(world.cursor or "")["turn"] == "ann"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", 30.0)
     world.cursor = json.dumps(json.loads(world.cursor or "") | {"turn": "bob"})

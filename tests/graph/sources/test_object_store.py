@@ -33,9 +33,9 @@ def test_addresses() -> None:
 def test_objects_of_a_prefix_are_in_its_folder(bucket: Bucket) -> None:
     for key in ("posts/a.md", "posts/deep/b.md", "posts/", "posts-of-another/c.md", "posts.md"):
         bucket.put(key, "text" if not key.endswith("/") else "")
-    listed = list_objects(f"s3://{bucket.name}/posts")
-    assert [entry.name for entry in listed] == ["a.md", "deep/b.md"]
-    assert listed[0].size == 4
+    entries = list_objects(f"s3://{bucket.name}/posts")
+    assert [entry.name for entry in entries] == ["a.md", "deep/b.md"]
+    assert entries[0].size == 4
     assert [entry.name for entry in list_objects(f"s3://{bucket.name}/posts/a.md")] == ["a.md"]
     assert len(list_objects(f"s3://{bucket.name}")) == 4
 
@@ -51,14 +51,14 @@ def test_more_objects_than_one_page(bucket: Bucket) -> None:
 def test_an_object_is_read_as_it_was_listed(bucket: Bucket) -> None:
     source = f"s3://{bucket.name}"
     bucket.put("a.md", "one")
-    [listed] = list_objects(source)
-    assert read_object(source, listed) == b"one"
+    [entry] = list_objects(source)
+    assert read_object(source, entry) == b"one"
     bucket.put("a.md", "two")
     with pytest.raises(ObjectChangedError):
-        read_object(source, listed)
+        read_object(source, entry)
     bucket.delete("a.md")
     with pytest.raises(ObjectChangedError):
-        read_object(source, listed)
+        read_object(source, entry)
 
 
 def test_a_client_is_shared_within_an_environment(

@@ -267,5 +267,5 @@ def test_a_person_must_confirm_the_repair(
     assert (
         run_repair(home, is_confirmed=False, as_json=False, console=console, read_line=read) == code
     )
-    assert questions == ["Do this? yes/no [no]: "]
+    assert questions == ["Repair these tables? yes/no [no]: "]
     assert (plan_repair(str(folder(word_tables))) is None) == (typed == "yes")

@@ -38,7 +38,7 @@ TWIN = Path(sys.executable).with_name("twin")
 SLUG, NAME = "ann-vale", "Ann Vale"
 # Advice that is wrong for the faults in these tests: another cause, or a loss of data.
 WRONG_ADVICE = re.compile(
-    r"Traceback|report this|could not be examined|start again|move the (file|home) away"
+    r"Traceback|report this|the check itself failed|start again|move the (file|home) away"
     r"|TWIN_TABLES_URI|TWIN_STATE_URL|`twin repair`|is damaged|see the details",
 )
 BUSY_LOOP = "while True: pass"

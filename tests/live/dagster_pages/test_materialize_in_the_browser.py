@@ -173,15 +173,15 @@ def materialize(tab: Any, pages: Pages) -> tuple[str, float]:
     clicked = time.monotonic()
     launch.click()
     while True:
-        new = [
+        new_runs = [
             run
             for run in pages.dagster.list_runs(job=ASSET_JOB, limit=50)
             if run.run_id not in before
         ]
-        if new and new[0].is_finished:
-            (run,) = new
+        if new_runs and new_runs[0].is_finished:
+            (run,) = new_runs
             return run.run_id, time.monotonic() - clicked
-        assert time.monotonic() < clicked + 900, new
+        assert time.monotonic() < clicked + 900, new_runs
         time.sleep(0.5)
 
 
@@ -279,15 +279,17 @@ def test_one_click_makes_a_judged_model_from_posts_and_a_second_computes_nothing
     assert not [line for line in lines if line in first.texts], "the event log contains a post"
 
     run_id, again_s = materialize(tab, pages)
-    again = read_run(pages, run_id)
-    assert again.status == "SUCCESS", again.steps
-    assert selected_assets() <= set(again.metadata)
-    assert again.processes_started == 0
-    computed = {name: row["computed"] for name, row in again.metadata.items() if "computed" in row}
+    second_run = read_run(pages, run_id)
+    assert second_run.status == "SUCCESS", second_run.steps
+    assert selected_assets() <= set(second_run.metadata)
+    assert second_run.processes_started == 0
+    computed = {
+        name: row["computed"] for name, row in second_run.metadata.items() if "computed" in row
+    }
     assert len(computed) >= 5
     assert set(computed.values()) == {0}, computed
-    assert not again.metadata["fine_tuned_checkpoint"]["trained"]
-    assert not again.metadata[GATE]["measured_now"]
+    assert not second_run.metadata["fine_tuned_checkpoint"]["trained"]
+    assert not second_run.metadata[GATE]["measured_now"]
     times = f"from posts to the gate {seconds:.0f} s; with nothing to do {again_s:.1f} s"
     (process_logs / "seconds.txt").write_text(times)
     sys.stdout.write(f"\n{times}\n")

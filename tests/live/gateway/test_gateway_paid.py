@@ -286,7 +286,7 @@ def test_a_resumed_batch_pays_only_for_missing_answers(
     questions["fails"] = "Oil? (4)"
     second_run = run()
     assert second_run.returncode == 0, second_run.stdout + second_run.stderr
-    assert "2 kept from an earlier run" in " ".join(second_run.stdout.split())
+    assert "2 from an earlier run" in " ".join(second_run.stdout.split())
     rows = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
     paid_ids = ("a", "b", "fails")
     assert [rows[name]["route"] for name in (*paid_ids, "here")] == ["alias:paid"] * 3 + [

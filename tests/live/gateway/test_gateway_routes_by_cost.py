@@ -27,8 +27,8 @@ import httpx
 import polars as pl
 import pytest
 from rich.console import Console
-from twin_cli.commands.answer_history import explain, explanation_tree
-from twin_cli.commands.routing_command import preview_routing, routing_summary
+from twin_cli.commands.answer_history import build_explanation_tree, explain
+from twin_cli.commands.routing_command import build_routing_summary, preview_routing
 
 from tests.free_ports import free_port
 from tests.live.gateway.clock_home import AUTHOR, BASE, clock_question, prepare_home, small_talk
@@ -267,7 +267,7 @@ def test_the_reported_saving_contains_the_true_one(
     own_answers = interactions_table.filter(
         (pl.col("route") == "stable") & (pl.col("started_at") >= written_at)
     )
-    result = routing_summary(market.settings, read_author(market.settings, AUTHOR))
+    result = build_routing_summary(market.settings, read_author(market.settings, AUTHOR))
     saved_usd = result["saved_usd"]
     billed_before = market.provider.bill.nano
     with ThreadPoolExecutor(4) as pool:  # the actual price, from the provider's bill
@@ -497,5 +497,5 @@ def _render_explanation(market: Market, trace_id: str) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
     explanation = explain(market.settings, trace_id)
     assert explanation.trace["twin.stages"].startswith("choose_model ")
-    console.print(explanation_tree(explanation))
+    console.print(build_explanation_tree(explanation))
     return console.export_text()

@@ -64,17 +64,17 @@ def test_a_home_of_one_host_moves_to_many(
     answer = ask(alone)
     alone.stop()
     rows_before, tables_before = count_rows(alone.settings), table_versions(alone.settings)
-    saved = alone.run("twin_cli", "backup", str(tmp_path / "home.tar"))
-    assert saved.returncode == 0, saved.stdout + saved.stderr
+    backup = alone.run("twin_cli", "backup", str(tmp_path / "home.tar"))
+    assert backup.returncode == 0, backup.stdout + backup.stderr
 
-    new = hosts[0]
-    for name, value in new.environment.items():
+    new_host = hosts[0]
+    for name, value in new_host.environment.items():
         monkeypatch.setenv(name, value)
-    restored = new.run("twin_cli", "restore", str(tmp_path / "home.tar"))
+    restored = new_host.run("twin_cli", "restore", str(tmp_path / "home.tar"))
     assert restored.returncode == 0, restored.stdout + restored.stderr
 
-    assert count_rows(new.settings) == rows_before | {"shared_files": 3, "ended_leases": 0}
-    assert table_versions(new.settings) == tables_before != {}
+    assert count_rows(new_host.settings) == rows_before | {"shared_files": 3, "ended_leases": 0}
+    assert table_versions(new_host.settings) == tables_before != {}
     for host in hosts:
         host.start(GATEWAY, MODELS)
     for host in hosts:

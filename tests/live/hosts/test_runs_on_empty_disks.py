@@ -106,8 +106,8 @@ def test_import_training_and_gate_run_on_hosts_with_empty_disks(
 
     verdict = materialize(judges, "checkpoint_evaluation")["checkpoint_evaluation"]
     assert verdict["checkpoint"] == registered["checkpoint"]
-    again = materialize(judges, "fine_tuned_checkpoint")["fine_tuned_checkpoint"]
-    assert not again["trained"], "another host has already trained on the same inputs"
+    repeated = materialize(judges, "fine_tuned_checkpoint")["fine_tuned_checkpoint"]
+    assert not repeated["trained"], "another host has already trained on the same inputs"
     with closing(State.open(judges.shared["TWIN_STATE_URL"])) as state:
         registry = Registry(state, policy_path=judges.settings.policy_path)
         assert [version.version for version in registry.versions(SLUG)] == [1]

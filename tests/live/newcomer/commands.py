@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     "backup": Elsewhere("tests/graph/backup/test_backup.py"),
     "restore": Elsewhere("tests/graph/backup/test_backup.py"),
     "repair": Elsewhere("tests/graph/backup/test_repaired_assets.py"),
-    "check": Run(("check", "--fast"), code=1, says="run deploy/check.sh in one"),
+    "check": Run(("check", "--fast"), code=1, says="run deploy/check.sh there"),
     "status": Run(("status", "--json"), says='"running": true'),
     "ask": Run(("ask", "How do I carry a clock?", "--json"), says='"trace_id"'),
     "batch": Run(("batch", "QUESTIONS", "--out", "answers.parquet"), says="1 answer in "),

@@ -101,13 +101,13 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     ),
     "twin pause mara-lindqvist --resume": Typed(says="will answer again", on_stack=True),
     "twin why mara-lindqvist": Typed(),
-    "twin routing": Typed(says="there is no paid model", on_stack=True),
+    "twin routing": Typed(says="no paid model is configured", on_stack=True),
     'twin routing try "How do I carry a clock?"': Typed(
-        code=1, says="there is no paid model", on_stack=True
+        code=1, says="no paid model is configured", on_stack=True
     ),
     "twin keys list": Typed(says="my site", on_stack=True),
     "twin keys usage": Typed(says="home", on_stack=True),
-    'twin keys revoke "my site"': Typed(says="will be rejected", on_stack=True),
+    'twin keys revoke "my site"': Typed(says="revoked; it is refused", on_stack=True),
     "dagster dev -w workspace.yaml": Typed(
         'cd "$ROOT" && dagster definitions validate -w workspace.yaml', says="successful"
     ),

@@ -90,7 +90,7 @@ def test_a_users_dagster_yaml_is_kept_and_ours_is_updated(
 
 
 def test_an_invalid_configuration_is_reported(home: Settings, tmp_path: Path) -> None:
-    broken = tmp_path / "dagster.yaml"
-    broken.write_text("storage:\n  no_such_storage: {}\n")
+    invalid_file = tmp_path / "dagster.yaml"
+    invalid_file.write_text("storage:\n  no_such_storage: {}\n")
     with pytest.raises(TwinError, match="no_such_storage"):
-        write(home, broken)
+        write(home, invalid_file)

@@ -19,8 +19,8 @@ import psutil
 import pytest
 from rich.console import Console
 from twin_cli.commands.author_progress import read_progress
-from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import StackOutcome
+from twin_cli.commands.outcome import OutcomeCode
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.retrain_command import REQUEST_SENSOR, run_retrain
 from twin_cli.commands.runs import follow_run, launch_or_join
 from twin_cli.commands.services import wait_for_services
@@ -102,13 +102,13 @@ def dagster(stack: Stack, process_logs: Path) -> DagsterHTTP:
 
 
 @pytest.fixture
-def clock() -> StageClock:
-    return StageClock(Console(file=io.StringIO(), width=200), verbose=True)
+def display() -> ProgressDisplay:
+    return ProgressDisplay(Console(file=io.StringIO(), width=200), verbose=True)
 
 
-def output(clock: StageClock) -> str:
-    assert isinstance(clock.console.file, io.StringIO)
-    return clock.console.file.getvalue()
+def output(display: ProgressDisplay) -> str:
+    assert isinstance(display.console.file, io.StringIO)
+    return display.console.file.getvalue()
 
 
 def wait_for_status(dagster: DagsterHTTP, run_id: str, statuses: Collection[str]) -> None:
@@ -138,17 +138,17 @@ def test_a_foreign_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> Non
 
 
 def test_a_run_is_launched_followed_and_joined(
-    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     dagster.add_author("jose")
     run_id, launched = launch_or_join(dagster, "retrain_twin", "jose")
     assert launched
     assert launch_or_join(dagster, "retrain_twin", "jose") == (run_id, False)
-    followed = follow_run(dagster, run_id, clock=clock, title="train", stack=stack)
+    followed = follow_run(dagster, run_id, display=display, title="train", stack=stack)
     assert followed.succeeded
     assert followed.run.tags["dagster/partition"] == "jose"
     assert not followed.failed_checks
-    assert "checkpoint done" in output(clock)
+    assert "checkpoint done" in output(display)
     reports = [event.progress for event in dagster.events(run_id)[0] if event.progress]
     assert reports == [{"step": 1, "steps": 2, "loss": 2.0}, {"step": 2, "steps": 2, "loss": 1.0}]
     assert [run.run_id for run in dagster.list_runs(job="retrain_twin", author="jose")] == [run_id]
@@ -167,38 +167,40 @@ def test_simultaneous_commands_launch_one_run(dagster: DagsterHTTP, stack: Stack
 
 
 def test_a_run_is_followed_to_an_asset_and_then_to_its_end(
-    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     dagster.add_author("twice")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "twice")
     first = follow_run(
-        dagster, run_id, clock=clock, title="train", stack=stack, until_asset="checkpoint"
+        dagster, run_id, display=display, title="train", stack=stack, until_asset="checkpoint"
     )
     assert first.succeeded
     assert "checkpoint" in first.asset_numbers
-    ended = follow_run(dagster, run_id, clock=clock, title="train", stack=stack, previous=first)
+    ended = follow_run(dagster, run_id, display=display, title="train", stack=stack, previous=first)
     assert ended.run.status == "SUCCESS"
     assert not ended.is_unfinished
     assert {"checkpoint", "released_model"} <= ended.asset_numbers.keys()
-    assert output(clock).count("checkpoint done in") == 1
-    assert output(clock).count("released model done in") == 1
+    assert output(display).count("checkpoint done in") == 1
+    assert output(display).count("released model done in") == 1
 
 
 def test_a_failed_step_gives_its_first_cause(
-    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     dagster.add_author("broken")
     run_id, _ = launch_or_join(dagster, "import_posts", "broken")
-    followed = follow_run(dagster, run_id, clock=clock, title="import", stack=stack)
+    followed = follow_run(dagster, run_id, display=display, title="import", stack=stack)
     assert followed.run.status == "FAILURE"
     assert not followed.run.will_be_retried  # only a dead worker is retried
     assert any("no space left on device" in cause for cause in followed.failures)
 
 
-def test_a_failed_check_is_named(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
+def test_a_failed_check_is_named(
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
+) -> None:
     dagster.add_author("worse")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "worse")
-    followed = follow_run(dagster, run_id, clock=clock, title="train", stack=stack)
+    followed = follow_run(dagster, run_id, display=display, title="train", stack=stack)
     assert followed.failed_checks == ("beats_base_model",)
 
 
@@ -224,7 +226,7 @@ def test_an_error_contains_dagsters_message(dagster: DagsterHTTP) -> None:
 
 @pytest.mark.drawn(1, of="runs that are cut short")
 def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
-    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
@@ -241,15 +243,15 @@ def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
     assert retry != run_id
     wait_for_status(dagster, retry, ["STARTED"])  # `end_run` may not end a run that is starting
     dagster.end_run(retry)
-    followed = follow_run(dagster, run_id, clock=clock, title="train", stack=stack)
+    followed = follow_run(dagster, run_id, display=display, title="train", stack=stack)
     assert followed.run.run_id == retry
     assert followed.run.status == "CANCELED"
-    assert "worker died" in output(clock)
+    assert "worker died" in output(display)
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
 def test_a_run_that_forgetting_ended_is_started_again(
-    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
@@ -257,7 +259,7 @@ def test_a_run_that_forgetting_ended_is_started_again(
     target = ErasureTarget(ErasureSubject("post", "slow", "a-post"), authors=frozenset({"slow"}))
     with ThreadPoolExecutor(1) as threads:
         followed = threads.submit(
-            follow_run, dagster, run_id, clock=clock, title="train", stack=stack
+            follow_run, dagster, run_id, display=display, title="train", stack=stack
         )
         instance = Installation.for_settings(stack.settings)
         with open_records(instance) as records:
@@ -273,15 +275,15 @@ def test_a_run_that_forgetting_ended_is_started_again(
         dagster.end_run(active[0].run_id)
         ended = followed.result(timeout=120)
     assert ended.run.run_id == active[0].run_id != run_id
-    assert f"`twin forget` ended the run; it begins again as {ended.run.run_id[:8]}" in output(
-        clock
+    assert f"`twin forget` ended the run; it was restarted as {ended.run.run_id[:8]}" in output(
+        display
     )
-    last = follow_run(dagster, run_id, clock=clock, title="train", stack=stack, previous=ended)
+    last = follow_run(dagster, run_id, display=display, title="train", stack=stack, previous=ended)
     assert last.run.run_id == ended.run.run_id, "the run was started again twice"
 
 
 def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_active(
-    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     settings = stack.settings
     write_author(settings, Author("ada", "Ada"))
@@ -289,7 +291,7 @@ def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_ac
     state = State.open(settings.state_address)
     with ThreadPoolExecutor(1) as threads:
         command = threads.submit(
-            run_retrain, settings, author="Ada", reason="new posts ", wait=False, clock=clock
+            run_retrain, settings, author="Ada", reason="new posts ", wait=False, display=display
         )
         fulfil_request(state, dagster, "ada")
         assert command.result(timeout=120) == 0
@@ -298,10 +300,10 @@ def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_ac
     assert run.tags["twin/asked_by"].startswith("command:")
     progress = read_progress(settings, "ada")
     assert (progress.training, progress.run_id) == ("launched", run.run_id)
-    assert "status --wait" in output(clock)
+    assert "status --wait" in output(display)
 
     def request_again() -> None:
-        run_retrain(settings, author="ada", reason="once more", wait=False, clock=clock)
+        run_retrain(settings, author="ada", reason="once more", wait=False, display=display)
 
     with pytest.raises(
         TwinError, match=r"is (queued|starting|started) .new posts.|one was requested"
@@ -315,7 +317,9 @@ def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_ac
     state.close()
 
 
-def test_retrain_waits_for_the_run(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
+def test_retrain_waits_for_the_run(
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
+) -> None:
     settings = stack.settings
     write_author(settings, Author("cleo", "Cleo"))
     dagster.add_author("cleo")
@@ -328,13 +332,13 @@ def test_retrain_waits_for_the_run(dagster: DagsterHTTP, stack: Stack, clock: St
     state = State.open(settings.state_address)
     with ThreadPoolExecutor(1) as threads:
         command = threads.submit(
-            run_retrain, settings, author="cleo", reason="a recipe", wait=True, clock=clock
+            run_retrain, settings, author="cleo", reason="a recipe", wait=True, display=display
         )
         fulfil_request(state, dagster, "cleo")
         code = command.result(timeout=120)
     state.close()
-    assert code == StackOutcome.FAILED  # the small steps succeed but store no verdict
-    assert "checkpoint done" in output(clock)
+    assert code == OutcomeCode.FAILED  # the small steps succeed but store no verdict
+    assert "checkpoint done" in output(display)
     assert read_progress(settings, "cleo").training == "finished"
 
 
@@ -365,30 +369,30 @@ def fulfil_request(state: State, dagster: DagsterHTTP, author: str) -> None:
 
 
 def test_retrain_fails_at_once_while_its_sensor_is_off(
-    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     turn_off(dagster.url, REQUEST_SENSOR, key=load_secrets(stack.settings).gateway_master_key)
     write_author(stack.settings, Author("bo", "Bo"))
     dagster.add_author("bo")
     with pytest.raises(TwinError, match=rf"the sensor {REQUEST_SENSOR}, which starts it, is off"):
-        run_retrain(stack.settings, author="bo", reason="a wish", wait=False, clock=clock)
+        run_retrain(stack.settings, author="bo", reason="a wish", wait=False, display=display)
 
 
 def test_ending_the_stack_cancels_the_runs_first(
-    dagster: DagsterHTTP, stack: Stack, clock: StageClock
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     """This test must run last, because it ends the stack of the others."""
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, STATUSES_WITH_WORKER)
-    assert end_stack(stack.settings, log=clock.log).was_running
-    assert f"run {run_id[:8]} (retrain_twin) canceled" in output(clock)
+    assert end_stack(stack.settings, log=display.log).was_running
+    assert f"run {run_id[:8]} (retrain_twin) canceled" in output(display)
     assert not dagster.is_up()
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
 def test_the_next_start_cancels_a_run_that_a_crash_interrupted(
-    tmp_path: Path, process_logs: Path, clock: StageClock
+    tmp_path: Path, process_logs: Path, display: ProgressDisplay
 ) -> None:
     settings = load_settings(tmp_path / "home")
     settings.home.mkdir()
@@ -407,13 +411,13 @@ def test_the_next_start_cancels_a_run_that_a_crash_interrupted(
         restarted = start(settings, with_daemon=False)
         assert restarted.record.ports == crashed.record.ports
         assert dagster.read_run(run_id).status == "STARTED"
-        wait_for_services(restarted, ("dagster-webserver",), clock=clock)
+        wait_for_services(restarted, ("dagster-webserver",), display=display)
         assert dagster.read_run(run_id).status == "CANCELED"
-        assert "was interrupted" in output(clock)
+        assert "was interrupted" in output(display)
         assert restarted.supervisor.states()["dagster-daemon"].is_up
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
-        wait_for_services(restarted, ("dagster-webserver",), clock=clock)
+        wait_for_services(restarted, ("dagster-webserver",), display=display)
         assert dagster.read_run(run_id).status == "STARTED"
     finally:
         stop_stack(settings)

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 from twin_cli.commands import services, stopping
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.doctor.stack_findings import check_ports, check_stack
 from twin_cli.commands.logs import run_logs
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.status import collect_status
 
 from tests.free_ports import free_port
@@ -139,8 +139,8 @@ def test_a_second_start_is_refused_and_the_next_stack_keeps_the_ports(settings: 
     with pytest.raises(TwinError, match="already running"):
         start_stack(settings, programs=two_programs)
     stop_stack(settings)
-    other = settings.model_copy(update={"gateway_port": 4000})
-    second = start_stack(other, programs=two_programs)
+    other_settings = settings.model_copy(update={"gateway_port": 4000})
+    second = start_stack(other_settings, programs=two_programs)
     assert second.record.ports == stack.record.ports
     assert second.record.instance != stack.record.instance
 
@@ -262,14 +262,14 @@ def test_waiting_ends_when_another_command_stops_the_stack(settings: Settings) -
 
 
 def test_the_error_of_a_program_that_cannot_start_contains_its_log(settings: Settings) -> None:
-    def broken(_settings: Settings) -> Sequence[Program]:
+    def failing(_settings: Settings) -> Sequence[Program]:
         code = "raise SystemExit('no such model: x')"
         return [Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)]
 
-    stack = start_stack(settings, programs=broken)
-    with pytest.raises(TwinError, match="no such model: x") as caught:
+    stack = start_stack(settings, programs=failing)
+    with pytest.raises(TwinError, match="no such model: x") as error:
         wait_until(stack, lambda: False, program="models", max_idle_s=30)
-    assert "models.log" in caught.value.next_step
+    assert "models.log" in error.value.next_step
 
 
 def test_waiting_continues_while_a_program_works_and_ends_when_it_is_idle(
@@ -297,7 +297,7 @@ def test_of_two_simultaneous_starts_one_starts_the_stack_and_the_other_attaches(
     monkeypatch.setattr(services, "stack_programs", two_programs)
 
     def start(_number: int) -> tuple[Stack, bool]:
-        return services.start_or_attach(settings, clock=StageClock(), requested_ports=())
+        return services.start_or_attach(settings, display=ProgressDisplay(), requested_ports=())
 
     with ThreadPoolExecutor(2) as threads:
         (first, is_first_new), (second, is_second_new) = threads.map(start, range(2))
@@ -370,9 +370,9 @@ def test_doctor_and_logs_name_the_program_that_does_not_start(
     def programs(chosen: Settings) -> Sequence[Program]:
         web, *_ = two_programs(chosen)
         code = "raise SystemExit('no such model: x')"
-        broken = Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)
+        failing = Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)
         chat = Program("chat", SLEEP_COMMAND, chosen.home, autostart=False)
-        return [web, broken, chat]
+        return [web, failing, chat]
 
     stack = start_stack(settings, programs=programs)
     assert eventually(lambda: stack.supervisor.states()["models"].state == "FATAL")
@@ -400,10 +400,10 @@ def test_a_program_that_exits_is_reported_at_once_with_its_output(settings: Sett
         return [fails, Program("web", (*SLEEP_COMMAND, "60"), chosen.home, start_s=0)]
 
     stack = start_stack(settings, programs=programs)
-    with pytest.raises(TwinError, match="exit status 1") as caught:
+    with pytest.raises(TwinError, match="exit status 1") as error:
         wait_until(stack, lambda: False, program="chat", max_idle_s=120)
-    assert "No module named itsdangerous" in caught.value.found
-    assert "chat.log" in caught.value.next_step
+    assert "No module named itsdangerous" in error.value.found
+    assert "chat.log" in error.value.next_step
     by_name = {program.name: program for program in collect_status(settings).programs}
     assert by_name["chat"].state not in {"RUNNING", "STARTING"}
     assert "(exit status 1)" in by_name["chat"].exited
@@ -506,5 +506,5 @@ def test_a_start_removes_other_users_permissions_from_the_home(
     assert [path.name for path in paths if path.exists() and path.stat().st_mode & 0o077] == []
     folders = (home.home, home.logs_dir, home.home / "dagster", home.home / "supervisor")
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
-    assert not [line for line in lines if "others can read" in line]
+    assert not [line for line in lines if "other users can read" in line]
     (process_logs / "made").write_text("\n".join(map(str, paths)))

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from twin_cli.commands.answer_models import sync_answer_model
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import open_registry
+from twin_cli.commands.progress_display import ProgressDisplay
 
 from tests.live.serving.conftest import ServedModel
 from tests.live.serving.test_fleet import FleetProcess, create_client, prepared, start_fleet
@@ -38,7 +38,7 @@ def set_answer_model(
         Author("ada", "Ada", answer_model=answer_model),
         previous_model=previous,
         instance="",
-        clock=StageClock(console=Console(file=io.StringIO())),
+        display=ProgressDisplay(console=Console(file=io.StringIO())),
     )
 
 

@@ -1,4 +1,4 @@
-"""CPU seconds of a Python program relative to another's on the same machine."""
+"""Measure the CPU seconds of a Python program relative to another on the same machine."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ COMMAND_LINE_LIBRARIES = "import json, rich.console, typer\n"
 """The libraries that every command of `twin` needs, as the unit of its CPU time."""
 
 
-def times_the_libraries(
-    code: str, *, environ: Mapping[str, str] | None = None, runs: int = 3
+def measure_cpu_ratio(
+    code: str, *, environ: Mapping[str, str] | None = None, repetitions: int = 3
 ) -> tuple[float, str, list[str]]:
-    """Return the CPU seconds of code as a multiple of those of `COMMAND_LINE_LIBRARIES`.
+    """Return the CPU seconds of `code` as a multiple of those of `COMMAND_LINE_LIBRARIES`.
 
-    CPU seconds grow on a busy machine, so both run alternately, and the minimum of each counts.
+    CPU seconds increase on a busy machine, so both run alternately, and each minimum counts.
 
     Args:
         code: Python that does not end its process.
         environ: added to the environment of this process.
-        runs: how many times each is run.
+        repetitions: number of runs of each program.
 
     Returns:
-        The ratio, and standard output and error lines of the code's last run.
+        The ratio, and the standard output and error lines of the last run of `code`.
 
     Raises:
         CalledProcessError: the code failed.
     """
     code_s, libraries_s = list[float](), list[float]()
     output, errors = "", list[str]()
-    for _ in range(runs):
+    for _ in range(repetitions):
         seconds, _, _ = _run(COMMAND_LINE_LIBRARIES, {})
         libraries_s.append(seconds)
         seconds, output, errors = _run(code, environ or {})

@@ -16,11 +16,11 @@ from twin_resources.settings import load_settings
 
 
 @pytest.mark.parametrize(
-    ("version", "told"),
+    ("version", "expected_lines"),
     [("v1", ["· On oil (http://x/1)", "released for quotations alone"]), (FRONT_DESK, [])],
 )
-def test_an_answer_of_the_program_is_followed_by_nothing_about_posts_and_versions(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, told: list[str]
+def test_a_built_in_answer_shows_no_posts_and_no_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, expected_lines: list[str]
 ) -> None:
     answer = EndpointAnswer(
         "Where do I begin?",
@@ -32,17 +32,17 @@ def test_an_answer_of_the_program_is_followed_by_nothing_about_posts_and_version
     )
     monkeypatch.setattr(questions, "ask", lambda *_, **__: answer)
     monkeypatch.setattr(questions, "make_client", lambda *_: None)
-    reached = SimpleNamespace(gateway="", gateway_key="")
-    monkeypatch.setattr(questions, "read_endpoints", lambda _: reached)
-    printed = io.StringIO()
+    endpoints = SimpleNamespace(gateway="", gateway_key="")
+    monkeypatch.setattr(questions, "read_endpoints", lambda _: endpoints)
+    output = io.StringIO()
     questions.run_ask(
         load_settings(tmp_path),
         answer.question,
         author="",
         model="twin/ann",
         stream=False,
-        console=Console(file=printed, width=200),
+        console=Console(file=output, width=200),
     )
-    lines = printed.getvalue().splitlines()
+    lines = output.getvalue().splitlines()
     assert lines[0] == answer.text
-    assert [line for line in lines[1:] if line and not line.startswith("version")] == told
+    assert [line for line in lines[1:] if line and not line.startswith("version")] == expected_lines

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import run_preview
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subject import AuthorToServe, save_subject
 from twin_cli.commands.terminal_questions import add_aliases
 
@@ -25,72 +25,75 @@ SENTENCES = (
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def posts(tmp_path: Path) -> Path:
     """Write three posts by Maud Ek and one by Ann Lee."""
-    posts = tmp_path / "letters" / "_posts"
-    posts.mkdir(parents=True)
+    folder = tmp_path / "letters" / "_posts"
+    folder.mkdir(parents=True)
     for number, text in enumerate(SENTENCES):
         name = "Ann Lee" if number == 3 else "Maud Ek"
         post = f"---\ntitle: Letter {number}\nauthor: {name}\n---\n\n{text} {text[::-1]}\n"
-        (posts / f"2020-01-0{number + 1}-letter.md").write_text(post)
-    return posts.parent
+        (folder / f"2020-01-0{number + 1}-letter.md").write_text(post)
+    return folder.parent
 
 
 def answer_questions(
-    settings: Settings, folder: Path, typed: list[str], *, is_interactive: bool = True
+    settings: Settings, posts: Path, typed_lines: list[str], *, is_interactive: bool = True
 ) -> Any:
     """Type these lines; return the author, the preview, the questions and the output."""
-    lines = iter(typed)
+    lines = iter(typed_lines)
     questions: list[str] = []
     output = io.StringIO()
 
-    def read(question: str) -> str:
+    def read_line(question: str) -> str:
         questions.append(question)
         line = next(lines, None)
         if line is None:
             raise EOFError
         return line
 
-    subject = AuthorToServe(
-        Author("ann-lee", "Ann Lee", sources=(str(folder),)), folder, is_new=True
-    )
+    subject = AuthorToServe(Author("ann-lee", "Ann Lee", sources=(str(posts),)), posts, is_new=True)
     preview = run_preview(settings, subject)
-    clock = StageClock(Console(file=output, width=1000))
+    display = ProgressDisplay(Console(file=output, width=1000))
     subject, preview = add_aliases(
-        settings, subject, preview, clock=clock, is_interactive=is_interactive, read_line=read
+        settings,
+        subject,
+        preview,
+        display=display,
+        is_interactive=is_interactive,
+        read_line=read_line,
     )
     save_subject(settings, subject)
     return read_author(settings, "ann-lee"), preview, questions, output.getvalue()
 
 
-def test_yes_is_noted_and_counted_anew(home: Settings, folder: Path) -> None:
-    author, preview, questions, output = answer_questions(home, folder, ["maybe", " Yes"])
+def test_a_confirmed_alias_is_saved_and_its_posts_are_counted(home: Settings, posts: Path) -> None:
+    author, preview, questions, output = answer_questions(home, posts, ["maybe", " Yes"])
     assert author.aliases == ("Maud Ek",)
-    assert questions[0].startswith("Maud Ek signed 3 posts. Is that another name of Ann Lee?")
+    assert questions[0].startswith("Maud Ek signed 3 posts. Is that another name for Ann Lee?")
     assert "is not an answer; type yes or no" in questions[1]
     assert (preview.kept, preview.unclaimed) == (4, {})
     assert "aliases = ['Maud Ek']" in output
     assert "4 usable" in output
 
 
-@pytest.mark.parametrize("typed", [["no"], [""], [], ["what", "who", "why"]])
-def test_whatever_is_no_yes_leaves_them_out(home: Settings, folder: Path, typed: list[str]) -> None:
-    author, preview, _, _ = answer_questions(home, folder, typed)
+@pytest.mark.parametrize("typed_lines", [["no"], [""], [], ["what", "who", "why"]])
+def test_any_answer_but_yes_excludes_the_posts(
+    home: Settings, posts: Path, typed_lines: list[str]
+) -> None:
+    author, preview, _, _ = answer_questions(home, posts, typed_lines)
     assert author.aliases == ()
     assert (preview.kept, preview.dropped) == (1, {"foreign_byline": 3})
 
 
-def test_a_name_that_is_said_to_be_another_persons_is_asked_about_once(
-    home: Settings, folder: Path
-) -> None:
-    for typed in ([], ["what", "who", "why"], ["no"]):  # the first two are not answers
-        assert answer_questions(home, folder, typed)[2] != []
-    _, preview, questions, _ = answer_questions(home, folder, ["yes"])
+def test_a_rejected_name_is_asked_about_only_once(home: Settings, posts: Path) -> None:
+    for typed_lines in ([], ["what", "who", "why"], ["no"]):  # the first two are not answers
+        assert answer_questions(home, posts, typed_lines)[2] != []
+    _, preview, questions, _ = answer_questions(home, posts, ["yes"])
     assert (questions, preview.dropped) == ([], {"foreign_byline": 3})
 
 
-def test_nobody_at_a_terminal_is_told_what_to_write(home: Settings, folder: Path) -> None:
-    author, preview, questions, _ = answer_questions(home, folder, ["yes"], is_interactive=False)
+def test_without_a_terminal_the_output_names_the_setting(home: Settings, posts: Path) -> None:
+    author, preview, questions, _ = answer_questions(home, posts, ["yes"], is_interactive=False)
     assert (author.aliases, questions) == ((), [])
     assert any(
         'aliases = ["Maud Ek"] to authors/ann-lee.toml' in warning for warning in preview.warnings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twin_cli.commands.author_progress import (
     AuthorProgress,
-    fingerprint,
+    compute_fingerprint,
     read_progress,
     write_progress,
 )
@@ -18,7 +18,7 @@ from twin_resources.processes.process_identity import ProcessIdentity
 from twin_resources.settings import Settings
 
 
-def test_it_is_read_back_as_written(home: Settings) -> None:
+def test_stored_progress_is_read_back_unchanged(home: Settings) -> None:
     progress = AuthorProgress(
         fingerprint="f",
         kept=40,
@@ -34,40 +34,42 @@ def test_it_is_read_back_as_written(home: Settings) -> None:
     assert read_progress(home, "nobody") == AuthorProgress()
 
 
-def test_a_file_cut_short_is_an_unknown_author(home: Settings) -> None:
+def test_a_truncated_file_counts_as_no_progress(home: Settings) -> None:
     write_progress(home, "jose", AuthorProgress(kept=1))
     path = home.home / "progress" / "jose.json"
     path.write_text(path.read_text()[:20])
     assert read_progress(home, "jose") == AuthorProgress()
 
 
-def test_the_fingerprint_follows_bytes_names_and_embedder(home: Settings, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_bytes_names_and_embedder(
+    home: Settings, tmp_path: Path
+) -> None:
     folder = tmp_path / "posts"
     folder.mkdir()
     post, image = folder / "a.md", folder / "a.png"
     post.write_text("one")
     image.write_bytes(b"12")
     author = Author(slug="a", name="A", sources=(str(folder),))
-    first = fingerprint(author, home)
-    assert fingerprint(author, home) == first
+    first = compute_fingerprint(author, home)
+    assert compute_fingerprint(author, home) == first
 
     times = (post.stat().st_atime_ns, post.stat().st_mtime_ns)
     post.write_text("two")  # the same size and modification time
     os.utime(post, ns=times)
-    edited = fingerprint(author, home)
+    edited = compute_fingerprint(author, home)
     post.rename(folder / "b.md")
-    renamed = fingerprint(author, home)
+    renamed = compute_fingerprint(author, home)
     image.write_bytes(b"123")
-    other_image = fingerprint(author, home)
-    other_embedder = fingerprint(author, home.model_copy(update={"embedder": "x"}))
-    other_name = fingerprint(replace(author, aliases=("B",)), home)
+    other_image = compute_fingerprint(author, home)
+    other_embedder = compute_fingerprint(author, home.model_copy(update={"embedder": "x"}))
+    other_name = compute_fingerprint(replace(author, aliases=("B",)), home)
     assert len({first, edited, renamed, other_image, other_embedder, other_name}) == 6
 
 
-def test_a_source_may_be_one_file_or_have_gone(home: Settings, tmp_path: Path) -> None:
+def test_a_source_may_be_a_single_file_or_missing(home: Settings, tmp_path: Path) -> None:
     post = tmp_path / "a.md"
     post.write_text("one")
     author = Author(slug="a", name="A", sources=(str(post),))
-    there = fingerprint(author, home)
+    fingerprint_before = compute_fingerprint(author, home)
     post.unlink()
-    assert fingerprint(author, home) != there
+    assert compute_fingerprint(author, home) != fingerprint_before

@@ -12,7 +12,7 @@ from twin_resources.processes.child_environment import (
 )
 from twin_resources.settings import Settings
 
-FOUND = {
+ENVIRONMENT = {
     "PATH": "/bin",
     "HOME": "/home/x",
     "LC_ALL": "C.UTF-8",
@@ -28,30 +28,30 @@ FOUND = {
 }
 
 
-def child(settings: Settings, **found: str) -> dict[str, str]:
-    return child_environment(settings, instance="i1", environ=FOUND | found)
+def child_variables(settings: Settings, **changes: str) -> dict[str, str]:
+    return child_environment(settings, instance="i1", environ=ENVIRONMENT | changes)
 
 
-def test_no_key_that_was_merely_found_passes(home: Settings) -> None:
-    seen = child(home)
-    assert not [name for name, value in seen.items() if value.startswith(("sk-", "hf", "aws"))]
-    assert seen["PATH"] == "/bin"
-    assert seen["LC_ALL"] == "C.UTF-8"
+def test_keys_in_the_environment_are_not_inherited(home: Settings) -> None:
+    variables = child_variables(home)
+    assert not [name for name, value in variables.items() if value.startswith(("sk-", "hf", "aws"))]
+    assert variables["PATH"] == "/bin"
+    assert variables["LC_ALL"] == "C.UTF-8"
 
 
 def test_settings_win_over_the_environment(home: Settings) -> None:
-    seen = child(home.model_copy(update={"gateway_port": 4007}))
-    assert seen["TWIN_GATEWAY_PORT"] == "4007"
-    assert seen["TWIN_INSTANCE"] == "i1"
-    assert seen["DAGSTER_HOME"] == str(home.home / "dagster")
+    variables = child_variables(home.model_copy(update={"gateway_port": 4007}))
+    assert variables["TWIN_GATEWAY_PORT"] == "4007"
+    assert variables["TWIN_INSTANCE"] == "i1"
+    assert variables["DAGSTER_HOME"] == str(home.home / "dagster")
 
 
 def test_a_sourced_env_file_of_another_stack_is_not_inherited(home: Settings) -> None:
-    assert "TWIN_TRACES_SECRET_KEY" not in child(home)
+    assert "TWIN_TRACES_SECRET_KEY" not in child_variables(home)
 
 
 @pytest.mark.parametrize(
-    ("update", "passes"),
+    ("update", "expected"),
     [
         ({"teacher_model": "anthropic/claude-x"}, {"ANTHROPIC_API_KEY"}),
         ({"judge_model": "gpt-5"}, {"OPENAI_API_KEY"}),
@@ -61,22 +61,26 @@ def test_a_sourced_env_file_of_another_stack_is_not_inherited(home: Settings) ->
         ({"base_model": "org/gated-model"}, {"HF_TOKEN"}),
     ],
 )
-def test_what_a_person_named_passes_and_nothing_beside_it(
-    home: Settings, update: dict[str, object], passes: set[str]
+def test_only_variables_of_named_models_are_inherited(
+    home: Settings, update: dict[str, object], expected: set[str]
 ) -> None:
-    seen = child(home.model_copy(update=update))
-    secrets = {name for name, value in FOUND.items() if value.startswith(("sk-", "hf", "aws"))}
-    assert secrets & set(seen) == passes
+    variables = child_variables(home.model_copy(update=update))
+    secret_names = {
+        name for name, value in ENVIRONMENT.items() if value.startswith(("sk-", "hf", "aws"))
+    }
+    assert secret_names & set(variables) == expected
 
 
 def test_every_telemetry_switch_is_off_and_wins(home: Settings) -> None:
-    seen = child(home, DO_NOT_TRACK="0", RAY_USAGE_STATS_ENABLED="1")
-    assert {name: seen[name] for name in TELEMETRY_OFF} == dict(TELEMETRY_OFF)
+    variables = child_variables(home, DO_NOT_TRACK="0", RAY_USAGE_STATS_ENABLED="1")
+    assert {name: variables[name] for name in TELEMETRY_OFF} == dict(TELEMETRY_OFF)
 
 
 def test_the_hub_is_offline_only_while_both_models_are_embedded(home: Settings) -> None:
-    assert child(home)["HF_HUB_OFFLINE"] == "1"
-    assert "HF_HUB_OFFLINE" not in child(home.model_copy(update={"base_model": "org/model"}))
+    assert child_variables(home)["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in child_variables(
+        home.model_copy(update={"base_model": "org/model"})
+    )
 
 
 def test_only_the_program_that_calls_a_provider_sees_its_key(home: Settings) -> None:
@@ -87,8 +91,8 @@ def test_only_the_program_that_calls_a_provider_sees_its_key(home: Settings) -> 
             "paid_budget_per_day": 1.0,
         }
     )
-    gateway = list_withheld_variables(settings, needed_for=["openai/gpt-5"], environ=FOUND)
-    models = list_withheld_variables(settings, needed_for=[], environ=FOUND)
+    gateway = list_withheld_variables(settings, needed_for=["openai/gpt-5"], environ=ENVIRONMENT)
+    models = list_withheld_variables(settings, needed_for=[], environ=ENVIRONMENT)
     assert gateway == ("ANTHROPIC_API_KEY",)
     assert set(models) == {"ANTHROPIC_API_KEY", "OPENAI_API_KEY"}
 

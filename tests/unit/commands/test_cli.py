@@ -15,25 +15,16 @@ import pytest
 from twin_cli import running as cli
 from twin_cli.arguments import DECLARED_ARGUMENTS, INJECTED_ARGUMENTS, load_command_function
 
-from tests.unit.commands.cpu_seconds import times_the_libraries
+from tests.unit.commands.cpu_seconds import measure_cpu_ratio
 from twin_resources.settings import Settings
 
-HEAVY = [
-    "httpx",
-    "dagster",
-    "twin_assets",
-    "torch",
-    "litellm",
-    "lancedb",
-    "lance",
-    "openvino",
-    "polars",
-    "sqlalchemy",
-    "openai",
-]
+HEAVY_LIBRARIES = [
+    "httpx", "dagster", "twin_assets", "torch", "litellm", "lancedb", "lance", "openvino", "polars",
+    "sqlalchemy", "openai",
+]  # fmt: skip
 
 
-def twin(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def run_twin(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "twin_cli", *arguments],
         capture_output=True,
@@ -45,59 +36,32 @@ def twin(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", ["--help", "status"])
-def test_help_and_status_load_nothing_heavy_and_add_little_to_the_libraries_they_need(
+def test_help_and_status_import_no_heavy_library_and_start_fast(
     command: str, home: Settings
 ) -> None:
     code = (
         "import sys\nfrom twin_cli import running as cli\n"
         f"try:\n    cli.run([{command!r}])\nexcept SystemExit:\n    pass\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+        f"print([name for name in {HEAVY_LIBRARIES!r} if name in sys.modules], file=sys.stderr)\n"
     )
-    times, _, errors = times_the_libraries(code)
+    ratio, _, errors = measure_cpu_ratio(code)
     assert errors[-1] == "[]"
-    assert times < 6
+    assert ratio < 6
 
 
-def test_every_command_is_there() -> None:
-    listed = re.findall(r"^\W*\s([a-z][a-z-]*)  +\S", twin("--help").stdout, re.MULTILINE)
-    assert sorted(listed) == [
-        "ask",
-        "authors",
-        "backup",
-        "batch",
-        "chat",
-        "check",
-        "demo-loop",
-        "doctor",
-        "explain",
-        "export",
-        "feedback",
-        "forget",
-        "import",
-        "keys",
-        "logs",
-        "lower-floor",
-        "open",
-        "pause",
-        "publish",
-        "release",
-        "repair",
-        "restore",
-        "retrain",
-        "rollback",
-        "routing",
-        "serve",
-        "status",
-        "stop",
-        "traces",
-        "up",
-        "versions",
-        "why",
-    ]
+def test_every_command_exists() -> None:
+    listed_commands = re.findall(
+        r"^\W*\s([a-z][a-z-]*)  +\S", run_twin("--help").stdout, re.MULTILINE
+    )
+    assert " ".join(sorted(listed_commands)) == (
+        "ask authors backup batch chat check demo-loop doctor explain export feedback forget "
+        "import keys logs lower-floor open pause publish release repair restore retrain rollback "
+        "routing serve status stop traces up versions why"
+    )
 
 
 def test_bad_input_is_one_message_without_a_traceback(home: Settings, tmp_path: Path) -> None:
-    completed = twin("up", str(tmp_path / "no such folder"), "--author", "José")
+    completed = run_twin("up", str(tmp_path / "no such folder"), "--author", "José")
     assert completed.returncode == 1
     assert "no such folder" in completed.stderr
     assert "next:" in completed.stderr
@@ -106,54 +70,54 @@ def test_bad_input_is_one_message_without_a_traceback(home: Settings, tmp_path: 
 
 
 def test_a_wrong_option_exits_with_two(home: Settings) -> None:
-    completed = twin("up", "--no-such-option")
+    completed = run_twin("up", "--no-such-option")
     assert completed.returncode == 2
     assert "--no-such-option" in completed.stderr
-    assert twin("rollback").returncode == 2
+    assert run_twin("rollback").returncode == 2
 
 
-def test_commands_without_a_stack_say_what_to_do(home: Settings) -> None:
+def test_commands_without_a_stack_name_the_next_step(home: Settings) -> None:
     for command in (["ask", "hello"], ["status", "--wait"], ["import", "--author", "x"]):
-        completed = twin(*command)
+        completed = run_twin(*command)
         assert completed.returncode == 1
         assert "twin up" in completed.stderr
-    stopped = twin("stop")
+    stopped = run_twin("stop")
     assert stopped.returncode == 0
     assert "no stack" in stopped.stdout
     assert list(home.home.iterdir()) == []
 
 
 def test_status_as_json(home: Settings) -> None:
-    completed = twin("status", "--json")
+    completed = run_twin("status", "--json")
     assert completed.returncode == 1
     assert json.loads(completed.stdout)["running"] is False
 
 
-def test_the_status_is_told_whatever_an_authors_file_says(home: Settings) -> None:
+def test_the_status_is_shown_despite_an_invalid_author_file(home: Settings) -> None:
     home.authors_dir.mkdir(parents=True)
     (home.authors_dir / "ann.toml").write_text("name = [")
-    completed = twin("status", "--json")
+    completed = run_twin("status", "--json")
     assert json.loads(completed.stdout)["authors"] == {"ann": "base"}
 
 
 def test_an_unforeseen_error_is_one_line_and_a_saved_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Settings
 ) -> None:
-    def broken(*_: object, **__: object) -> int:
+    def raise_bug(*_: object, **__: object) -> int:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", broken)
+    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", raise_bug)
     assert cli.run(["stop"]) == 1
     stderr = capsys.readouterr().err
     assert "ZeroDivisionError: a bug" in stderr
     assert "Traceback" not in stderr
-    saved = Path(stderr.rsplit(" ", 1)[-1].strip())
-    assert "Traceback" in saved.read_text()
-    saved.unlink()
+    traceback_path = Path(stderr.rsplit(" ", 1)[-1].strip())
+    assert "Traceback" in traceback_path.read_text()
+    traceback_path.unlink()
 
 
 @pytest.mark.parametrize(
-    ("number", "says"),
+    ("number", "remedy"),
     [
         (errno.ENOSPC, "free space there"),
         (errno.EROFS, "mount that disk writable"),
@@ -161,28 +125,28 @@ def test_an_unforeseen_error_is_one_line_and_a_saved_traceback(
         (errno.ENOENT, "see the details"),
     ],
 )
-def test_an_error_of_the_disk_has_the_cure_of_its_cause(
+def test_a_disk_error_names_the_remedy_for_its_cause(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     home: Settings,
     number: int,
-    says: str,
+    remedy: str,
 ) -> None:
-    def fail(*_: object, **__: object) -> int:
+    def raise_disk_error(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number), "/disk/tables")
 
-    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", fail)
+    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", raise_disk_error)
     assert cli.run(["stop"]) == 1
     stderr = capsys.readouterr().err
     assert f"{os.strerror(number)}: /disk/tables" in stderr
-    assert says in stderr
+    assert remedy in stderr
 
 
 def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, home: Settings) -> None:
-    def interrupted(*_: object, **__: object) -> int:
+    def raise_interrupt(*_: object, **__: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", interrupted)
+    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", raise_interrupt)
     assert cli.run(["stop"]) == 130
 
 
@@ -193,14 +157,14 @@ def test_dry_run_of_an_import_prints_counts_that_add_up(home: Settings, tmp_path
     (folder / "2020-01-02-clock.md").write_text(f"# Clock\n\n{words}\n")
     (folder / "2020-01-03-broken.md").write_text("---\ntitle: never closed\n\ntext\n")
     (folder / "2020-01-04-latin.md").write_bytes(b"# Caf\xe9\n\n" + words.encode() + b"\xe9")
-    completed = twin("import", str(folder), "--author", "李", "--dry-run", "--json")
+    completed = run_twin("import", str(folder), "--author", "李", "--dry-run", "--json")
     assert completed.returncode == 0, completed.stderr
     counts = json.loads(completed.stdout)
     assert counts["found"] == 3
     assert counts["found"] == counts["kept"] + sum(counts["dropped"].values())
 
 
-def test_drafts_are_looked_at_when_that_is_asked_for(home: Settings, tmp_path: Path) -> None:
+def test_drafts_are_previewed_on_request(home: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "blog"
     texts = {
         "_drafts/clock.md": "The clock stopped this morning and I had to look at its escapement. ",
@@ -209,31 +173,31 @@ def test_drafts_are_looked_at_when_that_is_asked_for(home: Settings, tmp_path: P
     for name, text in texts.items():
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text(f"---\ntitle: {name}\n---\n\n{text * 20}\n")
-    up = ("up", str(folder), "--author", "Ada", "--dry-run")
+    arguments = ("up", str(folder), "--author", "Ada", "--dry-run")
 
-    refused = twin(*up, "--include", "everything")
+    refused = run_twin(*arguments, "--include", "everything")
     assert refused.returncode == 1
     assert "drafts, followers, paid, private, replies" in " ".join(refused.stderr.split())
-    accepted = twin(*up, "--include", "drafts")
+    accepted = run_twin(*arguments, "--include", "drafts")
     assert accepted.returncode == 0, accepted.stderr
     assert "2 usable" in accepted.stdout
-    assert "1 usable" in twin(*up).stdout
+    assert "1 usable" in run_twin(*arguments).stdout
 
 
 def test_an_empty_folder_is_refused(home: Settings, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    completed = twin("up", str(empty), "--author", "Ada", "--dry-run")
+    completed = run_twin("up", str(empty), "--author", "Ada", "--dry-run")
     assert completed.returncode == 1
     assert str(empty) in completed.stderr
     assert "Traceback" not in completed.stdout + completed.stderr
 
 
-@pytest.mark.parametrize("runs", sorted(DECLARED_ARGUMENTS))
-def test_what_a_command_runs_takes_its_arguments(runs: str) -> None:
+@pytest.mark.parametrize("target", sorted(DECLARED_ARGUMENTS))
+def test_command_functions_accept_their_arguments(target: str) -> None:
     """Functions are called by name, so a type checker cannot check the arguments."""
-    signature = inspect.signature(load_command_function(runs))
-    arguments = dict.fromkeys(DECLARED_ARGUMENTS[runs]) | dict.fromkeys(
+    signature = inspect.signature(load_command_function(target))
+    arguments = dict.fromkeys(DECLARED_ARGUMENTS[target]) | dict.fromkeys(
         INJECTED_ARGUMENTS.keys() & signature.parameters
     )
     signature.bind("settings", **arguments)

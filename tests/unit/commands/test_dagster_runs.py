@@ -7,14 +7,14 @@ import re
 from typing import Any
 
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
-from twin_cli.commands.first_answers import format_post_changes, repair_advice
+from twin_cli.commands.first_answers import format_post_changes, suggest_repair
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import FollowedRun, _RunReporter
 
 from twin_resources.dagster_runs import Event, parse_event, parse_run
 
 
-def row(**changes: Any) -> dict[str, Any]:
+def make_row(**changes: Any) -> dict[str, Any]:
     return {
         "runId": "r",
         "jobName": "retrain_twin",
@@ -26,20 +26,20 @@ def row(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def test_a_failed_run_names_the_one_that_takes_its_place() -> None:
+def test_a_failed_run_names_its_replacement() -> None:
     tags = [
         {"key": "dagster/will_retry", "value": "true"},
         {"key": "dagster/auto_retry_run_id", "value": "r2"},
     ]
-    run = parse_run(row(status="FAILURE", tags=tags))
+    run = parse_run(make_row(status="FAILURE", tags=tags))
     assert run.is_finished
     assert run.will_be_retried
     assert run.retry_run_id == "r2"
-    assert not parse_run(row()).will_be_retried
+    assert not parse_run(make_row()).will_be_retried
 
 
 def test_the_first_cause_of_a_failure_comes_last() -> None:
-    event = parse_event(
+    make_event = parse_event(
         {
             "__typename": "ExecutionStepFailureEvent",
             "message": "Execution of step failed",
@@ -51,36 +51,36 @@ def test_the_first_cause_of_a_failure_comes_last() -> None:
             },
         }
     )
-    assert event.errors == ("DagsterExecutionStepExecutionError", "TwinError: Tried to read.")
-    assert event.timestamp == 1.5
+    assert make_event.errors == ("DagsterExecutionStepExecutionError", "TwinError: Tried to read.")
+    assert make_event.timestamp == 1.5
 
 
-def test_a_materialization_gives_its_whole_numbers() -> None:
+def test_a_materialization_returns_its_integers() -> None:
     entries = [
         {"label": "posts_added", "intValue": 2},
         {"label": "layouts"},
         {"label": "larger_than_graphql_counts", "intValue": None},
     ]
-    event = parse_event(
+    make_event = parse_event(
         {
             "__typename": "MaterializationEvent",
             "assetKey": {"path": ["raw_posts"]},
             "metadataEntries": entries,
         }
     )
-    assert event.asset == "raw_posts"
-    assert event.numbers == {"posts_added": 2}
+    assert make_event.asset == "raw_posts"
+    assert make_event.numbers == {"posts_added": 2}
 
 
-def test_an_import_says_what_changed_or_nothing() -> None:
+def test_an_import_reports_its_changes_or_nothing() -> None:
     counts = {"posts_added": 1200, "posts_edited": 1, "posts_deleted": 0, "written": 7}
-    done = parse_run(row(status="SUCCESS"))
-    followed = FollowedRun(done, (), (), asset_numbers={"raw_posts": counts})
+    run = parse_run(make_row(status="SUCCESS"))
+    followed = FollowedRun(run, (), (), asset_numbers={"raw_posts": counts})
     assert format_post_changes(followed) == ": posts added 1,200, edited 1, deleted 0"
-    assert format_post_changes(FollowedRun(done, (), ())) == ""
+    assert format_post_changes(FollowedRun(run, (), ())) == ""
 
 
-def test_progress_is_read_from_lines_that_report_it_and_no_others() -> None:
+def test_progress_is_read_only_from_progress_lines() -> None:
     def progress(message: str) -> dict[str, Any] | None:
         return Event("LogMessageEvent", message, "", 0.0).progress
 
@@ -90,30 +90,32 @@ def test_progress_is_read_from_lines_that_report_it_and_no_others() -> None:
     assert progress("no progress at all") is None
 
 
-def event(kind: str = "", **values: Any) -> Event:
+def make_event(kind: str = "", **values: Any) -> Event:
     timestamp = values.pop("timestamp", 0.0)
     return Event(kind, values.pop("message", ""), values.pop("step", ""), timestamp, **values)
 
 
-def test_checks_are_one_line_when_all_hold() -> None:
+def test_passed_checks_are_summarized_in_one_line() -> None:
     file = io.StringIO()
-    clock = StageClock(Console(file=file, width=120), verbose=True)
-    with clock.bar("train") as bar:
-        notes = _RunReporter(bar, clock)
-        notes.process_event(event("ExecutionStepStartEvent", step="checkpoint_evaluation"))
-        notes.process_event(event("MaterializationEvent", asset="checkpoint_evaluation"))
+    display = ProgressDisplay(Console(file=file, width=120), verbose=True)
+    with display.bar("train") as bar:
+        reporter = _RunReporter(bar, display)
+        reporter.process_event(make_event("ExecutionStepStartEvent", step="checkpoint_evaluation"))
+        reporter.process_event(make_event("MaterializationEvent", asset="checkpoint_evaluation"))
         for name in ("beats_base_model", "stays_on_topic"):
-            notes.process_event(event("AssetCheckEvaluationEvent", check=name, passed=True))
-        notes.process_event(
-            event("AssetCheckEvaluationEvent", check="later", passed=True, undecided=True)
+            reporter.process_event(make_event("AssetCheckEvaluationEvent", check=name, passed=True))
+        reporter.process_event(
+            make_event("AssetCheckEvaluationEvent", check="later", passed=True, undecided=True)
         )
         for name in ("first_check", "second_check"):  # steps of their own
-            notes.process_event(event("ExecutionStepStartEvent", step=name))
-            notes.process_event(event("AssetCheckEvaluationEvent", check=name, passed=True))
-        notes.process_event(event("ExecutionStepStartEvent", step="released_model"))
-        notes.process_event(event("MaterializationEvent", asset="released_model"))
-        notes.process_event(event("AssetCheckEvaluationEvent", check="is_served", passed=False))
-        notes.flush()
+            reporter.process_event(make_event("ExecutionStepStartEvent", step=name))
+            reporter.process_event(make_event("AssetCheckEvaluationEvent", check=name, passed=True))
+        reporter.process_event(make_event("ExecutionStepStartEvent", step="released_model"))
+        reporter.process_event(make_event("MaterializationEvent", asset="released_model"))
+        reporter.process_event(
+            make_event("AssetCheckEvaluationEvent", check="is_served", passed=False)
+        )
+        reporter.flush()
 
     lines = [line.split("  ", 2)[-1].strip() for line in file.getvalue().splitlines()]
     assert [re.sub(r"^\S+  ", "", line) for line in lines] == [
@@ -122,27 +124,29 @@ def test_checks_are_one_line_when_all_hold() -> None:
         "check failed: is served",
         "released model done in 0:00",
     ]
-    assert notes.failed_checks == ["is_served"]
+    assert reporter.failed_checks == ["is_served"]
 
 
-def test_a_step_that_was_under_way_when_following_went_on_has_its_whole_time() -> None:
+def test_a_step_in_progress_when_following_resumes_keeps_its_start() -> None:
     file = io.StringIO()
-    clock = StageClock(Console(file=file, width=120), verbose=True)
-    with clock.bar("import") as bar:
-        first = _RunReporter(bar, clock)
-        first.process_event(event("ExecutionStepStartEvent", step="sentences", timestamp=100.0))
-    with clock.bar("import") as bar:
-        notes = _RunReporter(bar, clock, step_started_at=first.step_started_at)
-        notes.process_event(
-            event("MaterializationEvent", step="sentences", asset="sentences", timestamp=165.0)
+    display = ProgressDisplay(Console(file=file, width=120), verbose=True)
+    with display.bar("import") as bar:
+        first_reporter = _RunReporter(bar, display)
+        first_reporter.process_event(
+            make_event("ExecutionStepStartEvent", step="sentences", timestamp=100.0)
         )
-        notes.flush()
+    with display.bar("import") as bar:
+        reporter = _RunReporter(bar, display, step_started_at=first_reporter.step_started_at)
+        reporter.process_event(
+            make_event("MaterializationEvent", step="sentences", asset="sentences", timestamp=165.0)
+        )
+        reporter.flush()
 
     assert "sentences done in 1:05" in file.getvalue()
 
 
-def test_a_check_that_follows_says_so_in_its_metadata() -> None:
-    row = {
+def test_a_pending_check_is_marked_in_its_metadata() -> None:
+    make_row = {
         "__typename": "AssetCheckEvaluationEvent",
         "evaluation": {
             "checkName": "keeps_the_basics",
@@ -150,14 +154,14 @@ def test_a_check_that_follows_says_so_in_its_metadata() -> None:
             "metadataEntries": [{"label": "checkpoint"}, {"label": "follows", "boolValue": True}],
         },
     }
-    assert parse_event(row).undecided
-    row["evaluation"]["metadataEntries"].pop()
-    assert not parse_event(row).undecided
+    assert parse_event(make_row).undecided
+    make_row["evaluation"]["metadataEntries"].pop()
+    assert not parse_event(make_row).undecided
 
 
-def test_an_import_that_too_many_posts_stopped_names_the_setting() -> None:
-    stopped = repair_advice(["no_pii_left"], run_url="http://d/runs/1")
-    assert "TWIN_MOST_QUARANTINED" in stopped
-    assert stopped.endswith("http://d/runs/1")
-    other = repair_advice(["every_chunk_has_a_vector"], run_url="http://d/runs/1")
-    assert other == "see http://d/runs/1, then run `twin up` again"
+def test_an_import_with_too_many_bad_posts_names_the_setting() -> None:
+    advice = suggest_repair(["no_pii_left"], run_url="http://d/runs/1")
+    assert "TWIN_MOST_QUARANTINED" in advice
+    assert advice.endswith("http://d/runs/1")
+    other_advice = suggest_repair(["every_chunk_has_a_vector"], run_url="http://d/runs/1")
+    assert other_advice == "see http://d/runs/1, then run `twin up` again"

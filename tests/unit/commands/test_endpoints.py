@@ -50,26 +50,26 @@ def test_the_file_has_the_promised_fields_and_is_private(tmp_path: Path) -> None
     assert read_endpoints(tmp_path) == endpoints(tmp_path)
 
 
-def test_a_key_is_not_shown_by_accident(tmp_path: Path) -> None:
+def test_a_key_is_not_shown_in_the_repr(tmp_path: Path) -> None:
     assert "sk-twin-x" not in repr(endpoints(tmp_path))
 
 
-def test_a_shell_can_source_it_whatever_the_folder_is_called(tmp_path: Path) -> None:
+def test_a_shell_can_source_the_file_for_any_folder_name(tmp_path: Path) -> None:
     home = tmp_path / "a b'c $HOME"
     home.mkdir()
     write_endpoints(endpoints(home))
     script = 'source "$1" && printf "%s|%s|%s" "$TWIN_HOME" "$OPENAI_API_KEY" "$TWIN_MODEL"'
-    shown = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-c", script, "bash", str(env_path(home))],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert shown.stdout == f"{home}|sk-twin-x|twin/jose"
+    assert completed.stdout == f"{home}|sk-twin-x|twin/jose"
     assert "LANGFUSE" not in env_path(home).read_text()
 
 
-def test_no_file_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_file_names_the_next_step(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="twin up"):
         read_endpoints(tmp_path)
 
@@ -82,7 +82,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         read_endpoints(tmp_path)
 
 
-def test_removing_twice_is_no_error(tmp_path: Path) -> None:
+def test_removing_the_file_twice_is_harmless(tmp_path: Path) -> None:
     write_endpoints(endpoints(tmp_path))
     remove_endpoints(tmp_path)
     remove_endpoints(tmp_path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from twin_cli.commands.answer_history import feedback_body
-from twin_cli.commands.status import collect_status, outbox_lines
+from twin_cli.commands.answer_history import build_feedback_body
+from twin_cli.commands.status import collect_status, format_outbox
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
@@ -14,9 +14,9 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 def test_the_arguments_become_one_request() -> None:
-    def body(**given: object) -> dict[str, object]:
-        plain = {"up": False, "down": False, "score": None, "edit": ""}
-        return feedback_body(TRACE, **(plain | given))  # pyright: ignore[reportArgumentType]
+    def body(**changes: object) -> dict[str, object]:
+        defaults = {"up": False, "down": False, "score": None, "edit": ""}
+        return build_feedback_body(TRACE, **(defaults | changes))  # pyright: ignore[reportArgumentType]
 
     assert body(up=True) == {"trace_id": TRACE, "thumb": "up"}
     assert body(down=True, edit="One drop.") == {
@@ -25,25 +25,30 @@ def test_the_arguments_become_one_request() -> None:
         "edit": "One drop.",
     }
     assert body(score=0.0) == {"trace_id": TRACE, "score": 0.0}
-    for wrong in ({}, {"up": True, "down": True}, {"up": True, "score": 0.5}, {"edit": "  "}):
+    for invalid in (
+        {},
+        {"up": True, "down": True},
+        {"up": True, "score": 0.5},
+        {"edit": "  "},
+    ):
         with pytest.raises(TwinError, match="give --up, --down or --score"):
-            body(**wrong)
+            body(**invalid)
 
 
-def test_status_tells_what_waits_and_why(home: Settings) -> None:
+def test_status_shows_what_waits_and_why(home: Settings) -> None:
     assert collect_status(home).outbox == {}
     outbox = Outbox(outbox_path(home))
-    assert outbox_lines(collect_status(home).outbox) == []
+    assert format_outbox(collect_status(home).outbox) == []
     outbox.put_scores([QueuedScore("a", TRACE, "thumbs", 1.0), QueuedScore("b", "", "thumbs", 1.0)])
-    waiting = outbox.get_next_item()
-    assert waiting is not None
-    outbox.record_failure(waiting, "HTTP 503: away")
-    refused = outbox.get_next_item()
-    assert refused is not None
-    outbox.refuse(refused, "HTTP 400")
-    first, *rest = outbox_lines(collect_status(home).outbox)
+    waiting_item = outbox.get_next_item()
+    assert waiting_item is not None
+    outbox.record_failure(waiting_item, "HTTP 503: away")
+    refused_item = outbox.get_next_item()
+    assert refused_item is not None
+    outbox.refuse(refused_item, "HTTP 400")
+    first, *other_lines = format_outbox(collect_status(home).outbox)
     assert first.startswith("outbox: waiting for the trace store for ")
-    assert rest == [
+    assert other_lines == [
         "outbox: HTTP 503: away",
-        "outbox: 1 rejected by the trace store, kept",
+        "outbox: 1 rejected by the trace store and kept",
     ]

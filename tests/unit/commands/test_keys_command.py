@@ -35,25 +35,25 @@ def run_keys_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     return json.loads(run_keys(capsys, *arguments, "--json"))
 
 
-def test_a_key_is_made_listed_and_revoked(
+def test_a_key_is_created_listed_and_revoked(
     mara: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    added = run_keys_json(capsys, "add", "my site", *SITE, "--alias", "@paid", "--at-once", "4")
-    assert shape(added) == shape(documented("keys add"))
-    key = open_keyring(mara).find(f"Bearer {added['key']}")
+    created = run_keys_json(capsys, "add", "my site", *SITE, "--alias", "@paid", "--at-once", "4")
+    assert shape(created) == shape(documented("keys add"))
+    key = open_keyring(mara).find(f"Bearer {created['key']}")
     assert (key.role, sorted(key.authors)) == ("site", ["mara-lindqvist"])
     assert (key.limits.per_minute, key.limits.at_once, key.limits.usd_per_day) == (60, 4, 2.0)
     assert key.limits.aliases == {"paid"}
-    listed = run_keys_json(capsys, "list")
-    assert shape(listed) == shape(documented("keys list"))
+    key_list = run_keys_json(capsys, "list")
+    assert shape(key_list) == shape(documented("keys list"))
     table = run_keys(capsys, "list")
     for text in ("my site", "site", "mara-lindqvist", "@paid", "60", "$2.00"):
         assert text in table
-    assert added["key"] not in table + json.dumps(listed)
+    assert created["key"] not in table + json.dumps(key_list)
     monkeypatch.setenv("COLUMNS", "70")
     assert "…" not in run_keys(capsys, "list"), "long cells must wrap"
     assert run_keys_json(capsys, "revoke", "my site") == {"revoked": "my site"}
-    assert "no keys besides the two of this home" in run_keys(capsys, "list")
+    assert "no keys except the two of this home" in run_keys(capsys, "list")
     assert "twin keys list" in run_keys(capsys, "revoke", "my site", code=1)
 
 
@@ -63,35 +63,35 @@ def test_the_key_is_printed_alone_on_its_line(
     secret, note = run_keys(capsys, "add", "everyone", "--author", "*").splitlines()
     key = open_keyring(mara).find(f"Bearer {secret}")
     assert key.may_ask("anybody")
-    assert "only now" in note
+    assert "not shown again" in note
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["add", "a", "--author", "nobody"], "this home has mara-lindqvist"),
         (["add", "a", "--author", "*", "--alias", "@payed"], "name one of @stable"),
         (["add", " ", "--author", "*"], "a label"),
     ],
 )
-def test_what_cannot_be_made_is_said(
-    mara: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+def test_invalid_arguments_are_explained(
+    mara: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert words in run_keys(capsys, *arguments, code=1)
+    assert message in run_keys(capsys, *arguments, code=1)
     assert run_keys_json(capsys, "list") == {"keys": []}
 
 
-def test_usage_is_by_key_and_by_what_has_none(
+def test_usage_is_shown_by_key_and_by_purpose(
     mara: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = run_keys_json(capsys, "add", "my site", *SITE)["key"]
     key = open_keyring(mara).find(f"Bearer {secret}")
     with closing(open_key_store(mara)) as state:
         account = open_account(mara, state)
-        common: Any = {"author": "mara-lindqvist", "max_usd": 0.003}
-        account.settle(account.reserve(purpose="answer", key=key.id, **common), 0.002)
-        account.reserve(purpose="answer", key=key.id, **common)
-        account.settle(account.reserve(purpose="teacher", key="", **common), 0.001)
+        reservation: Any = {"author": "mara-lindqvist", "max_usd": 0.003}
+        account.settle(account.reserve(purpose="answer", key=key.id, **reservation), 0.002)
+        account.reserve(purpose="answer", key=key.id, **reservation)
+        account.settle(account.reserve(purpose="teacher", key="", **reservation), 0.001)
     document = run_keys_json(capsys, "usage")
     assert shape(document) == shape(documented("keys usage"))
     assert document["keys"] == [

@@ -15,7 +15,7 @@ from twin_resources.settings import Settings
 
 
 @pytest.fixture
-def logged(home: Settings) -> Settings:
+def log_home(home: Settings) -> Settings:
     home.logs_dir.mkdir()
     (home.logs_dir / "gateway.log").write_text("one\ntwo\nthree: Größe\n", encoding="utf-8")
     (home.logs_dir / "gateway.log.1").write_text("older\n")
@@ -23,53 +23,55 @@ def logged(home: Settings) -> Settings:
     return home
 
 
-def listed(settings: Settings) -> str:
+def list_logs(settings: Settings) -> str:
     pieces: list[str] = []
     assert run_logs(settings, "", lines=50, follow=False, write=pieces.append) == 0
     return "".join(pieces)
 
 
 @pytest.mark.parametrize(
-    ("lines", "shown"), [(2, "two\nthree: Größe\n"), (50, "one\ntwo\nthree: Größe\n"), (0, "")]
+    ("lines", "expected"), [(2, "two\nthree: Größe\n"), (50, "one\ntwo\nthree: Größe\n"), (0, "")]
 )
 def test_the_end_of_a_log(
-    logged: Settings, lines: int, shown: str, capfd: pytest.CaptureFixture[str]
+    log_home: Settings, lines: int, expected: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_logs(logged, "gateway", lines=lines, follow=False, write=print) == 0
-    assert capfd.readouterr().out == shown
+    assert run_logs(log_home, "gateway", lines=lines, follow=False, write=print) == 0
+    assert capfd.readouterr().out == expected
 
 
-def test_without_a_program_it_says_which_there_are(logged: Settings) -> None:
-    *programs, hint = listed(logged).splitlines()
+def test_without_a_program_the_logs_are_listed(log_home: Settings) -> None:
+    *programs, hint = list_logs(log_home).splitlines()
     assert [line.split()[0] for line in programs] == ["gateway", "models"]
     assert "twin open dagster" in hint
 
 
-def test_what_is_not_there_is_named_with_what_is(logged: Settings, tmp_path: Path) -> None:
-    with pytest.raises(TwinError, match=r"logs of gateway, models in .*name one of them"):
-        run_logs(logged, "gatewy", lines=5, follow=False, write=print)
+def test_a_missing_log_is_reported_with_the_existing_logs(
+    log_home: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(TwinError, match=r"has logs of gateway, models.*name one of these"):
+        run_logs(log_home, "gatewy", lines=5, follow=False, write=print)
     with pytest.raises(TwinError, match="name one: gateway, models"):
-        run_logs(logged, "", lines=5, follow=True, write=print)
-    empty = logged.model_copy(update={"home": tmp_path / "empty"})
+        run_logs(log_home, "", lines=5, follow=True, write=print)
+    empty = log_home.model_copy(update={"home": tmp_path / "empty"})
     with pytest.raises(TwinError, match="twin up"):
-        listed(empty)
+        list_logs(empty)
 
 
-def test_a_log_is_followed_into_the_next_one_until_ctrl_c(logged: Settings) -> None:
+def test_a_log_is_followed_through_a_rotation_until_ctrl_c(log_home: Settings) -> None:
     command = [sys.executable, "-m", "twin_cli", "logs", "models", "-f", "-n", "1"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as ran:
-        assert ran.stdout is not None
-        assert ran.stdout.readline() == "up\n"
-        with (logged.logs_dir / "models.log").open("a") as stream:
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        with (log_home.logs_dir / "models.log").open("a") as stream:
             stream.write("still up\n")
-        assert ran.stdout.readline() == "still up\n"
-        log = logged.logs_dir / "models.log"
+        assert process.stdout.readline() == "still up\n"
+        log = log_home.logs_dir / "models.log"
         log.rename(log.with_name("models.log.1"))
         log.write_text("restarted\n")
-        assert ran.stdout.readline() == "restarted\n"
-        ran.send_signal(signal.SIGINT)
-        out, error = ran.communicate(timeout=120)
-    assert (ran.returncode, out) == (-signal.SIGINT, "")  # a shell reports this as 130
+        assert process.stdout.readline() == "restarted\n"
+        process.send_signal(signal.SIGINT)
+        output, error = process.communicate(timeout=120)
+    assert (process.returncode, output) == (-signal.SIGINT, "")  # a shell reports this as 130
     assert "Traceback" not in error  # `tail` prints the name of the file that it follows next

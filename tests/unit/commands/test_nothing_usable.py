@@ -21,9 +21,9 @@ def test_no_usable_post_is_exit_code_3(
     posts.mkdir()
     (posts / "a.md").write_text("Too short.")
     (posts / "b.md").write_bytes(b"\xff\xfe\x00")
-    name, *rest = command
+    name, *options = command
     completed = subprocess.run(
-        [sys.executable, "-m", "twin_cli", name, str(posts), "--author", "Ada", *rest],
+        [sys.executable, "-m", "twin_cli", name, str(posts), "--author", "Ada", *options],
         capture_output=True,
         text=True,
         env=os.environ | {"TWIN_HOME": str(home.home)},
@@ -37,7 +37,7 @@ def test_no_usable_post_is_exit_code_3(
     assert not (home.home / "authors").exists()
 
 
-def test_one_is_not_many() -> None:
+def test_a_single_file_is_not_a_majority() -> None:
     assert [format_count(number, "post") for number in (0, 1, 1200)] == [
         "0 posts",
         "1 post",

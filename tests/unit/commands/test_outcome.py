@@ -6,8 +6,8 @@ import io
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import StackOutcome, determine_result, refusal_reasons
+from twin_cli.commands.outcome import OutcomeCode, determine_result, list_refusal_reasons
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.training import show_voice
 
 from tests.registered import model_version
@@ -22,7 +22,7 @@ from twin_resources.registry.moves import Outcome as Finding
 from twin_resources.settings import Settings
 
 VERSION = model_version(author="jose")
-BEATS = GateClaim("beats_base_model", False, 33.1, 32.4, "perplexity of the candidate, of the base")
+CLAIM = GateClaim("beats_base_model", False, 33.1, 32.4, "perplexity of the candidate, of the base")
 
 
 def verdict(outcome: Finding, *claims: GateClaim) -> Verdict:
@@ -30,88 +30,77 @@ def verdict(outcome: Finding, *claims: GateClaim) -> Verdict:
 
 
 @pytest.mark.parametrize(
-    ("status", "finding", "fresh", "released", "refused", "expected"),
+    ("status", "finding", "is_fresh", "is_released", "failed_checks", "expected"),
     [
-        ("SUCCESS", "passed", True, True, (), StackOutcome.TUNED),
-        ("SUCCESS", "passed", False, True, (), StackOutcome.TUNED),  # the same data, already judged
-        ("FAILURE", "failed", True, False, ("beats_base_model",), StackOutcome.REFUSED),
-        ("FAILURE", "not_decided", True, False, (), StackOutcome.REFUSED),
-        (
-            "FAILURE",
-            "failed",
-            True,
-            True,
-            (),
-            StackOutcome.REFUSED,
-        ),  # the former version stays released
-        ("FAILURE", None, False, False, ("no_leakage_across_splits",), StackOutcome.REFUSED),
-        (
-            "FAILURE",
-            "passed",
-            False,
-            True,
-            (),
-            StackOutcome.FAILED,
-        ),  # an earlier pass does not hide the failure
-        ("FAILURE", "failed", False, False, (), StackOutcome.FAILED),
-        ("FAILURE", None, False, False, (), StackOutcome.FAILED),
-        ("CANCELED", None, False, False, (), StackOutcome.FAILED),
-        ("SUCCESS", "passed", True, False, (), StackOutcome.FAILED),  # nothing was released
+        ("SUCCESS", "passed", True, True, (), OutcomeCode.TUNED),
+        ("SUCCESS", "passed", False, True, (), OutcomeCode.TUNED),  # the same data, already judged
+        ("FAILURE", "failed", True, False, ("beats_base_model",), OutcomeCode.REFUSED),
+        ("FAILURE", "not_decided", True, False, (), OutcomeCode.REFUSED),
+        # The former version stays released.
+        ("FAILURE", "failed", True, True, (), OutcomeCode.REFUSED),
+        ("FAILURE", None, False, False, ("no_leakage_across_splits",), OutcomeCode.REFUSED),
+        # An earlier pass does not hide the failure.
+        ("FAILURE", "passed", False, True, (), OutcomeCode.FAILED),
+        ("FAILURE", "failed", False, False, (), OutcomeCode.FAILED),
+        ("FAILURE", None, False, False, (), OutcomeCode.FAILED),
+        ("CANCELED", None, False, False, (), OutcomeCode.FAILED),
+        ("SUCCESS", "passed", True, False, (), OutcomeCode.FAILED),  # nothing was released
     ],
 )
 def test_the_outcome(
     status: str,
     finding: Finding | None,
-    fresh: bool,
-    released: bool,
-    refused: tuple[str, ...],
-    expected: StackOutcome,
+    is_fresh: bool,
+    is_released: bool,
+    failed_checks: tuple[str, ...],
+    expected: OutcomeCode,
 ) -> None:
-    ending = determine_result(
+    result = determine_result(
         status,
-        verdict=verdict(finding, BEATS) if finding else None,
-        verdict_is_fresh=fresh,
-        version=VERSION if released else None,
-        failed_checks=refused,
+        verdict=verdict(finding, CLAIM) if finding else None,
+        verdict_is_fresh=is_fresh,
+        version=VERSION if is_released else None,
+        failed_checks=failed_checks,
     )
-    assert ending.outcome is expected
-    assert ending.outcome is StackOutcome.TUNED or ending.reasons
+    assert result.outcome is expected
+    assert result.outcome is OutcomeCode.TUNED or result.reasons
 
 
-def test_a_refusal_says_which_claim_with_its_numbers() -> None:
+def test_a_refusal_names_the_claim_and_its_figures() -> None:
     undecided = GateClaim("enough_held_out", None, 12.0, 30.0, "held-out passages")
     passed = GateClaim("template_hash_matches", True, None, None, "")
-    reasons = refusal_reasons(verdict("failed", passed, BEATS, undecided))
+    reasons = list_refusal_reasons(verdict("failed", passed, CLAIM, undecided))
     assert reasons == [
-        "beats_base_model: refused (33.1, needed 32.4). perplexity of the candidate, of the base",
-        "enough_held_out: not decided (12, needed 30). held-out passages",
+        "beats_base_model: refused (33.1, required 32.4). perplexity of the candidate, of the base",
+        "enough_held_out: not decided (12, required 30). held-out passages",
     ]
-    assert refusal_reasons(None, ["no_leakage"]) == ["the check no_leakage failed"]
+    assert list_refusal_reasons(None, ["no_leakage"]) == ["the check no_leakage failed"]
 
 
 def test_a_failure_keeps_its_first_cause() -> None:
-    ending = determine_result(
+    result = determine_result(
         "FAILURE", verdict=None, verdict_is_fresh=False, version=None, failures=("no space left",)
     )
-    assert ending.reasons == ("no space left",)
+    assert result.reasons == ("no space left",)
 
 
 @pytest.mark.parametrize("finding", ["passed", "failed"])
-def test_after_a_verdict_the_voice_is_shown_with_small_bars(
-    home: Settings, finding: Finding
-) -> None:
+def test_after_a_verdict_the_voice_is_plotted_as_bars(home: Settings, finding: Finding) -> None:
     output = io.StringIO()
-    clock = StageClock(Console(file=output, width=200), verbose=True)
-    ending = determine_result(
-        "SUCCESS", verdict=verdict(finding, BEATS), verdict_is_fresh=True, version=VERSION
+    display = ProgressDisplay(Console(file=output, width=200), verbose=True)
+    result = determine_result(
+        "SUCCESS",
+        verdict=verdict(finding, CLAIM),
+        verdict_is_fresh=True,
+        version=VERSION,
     )
-    show_voice(home, ending, clock=clock)
+    show_voice(home, result, display=display)
     assert output.getvalue() == "", "the report is made afterwards"
 
     path = home.checkpoints_dir / "jose" / "c" / "evaluation" / VOICE_FIGURES_FILE
     path.parent.mkdir(parents=True)
     write_voice_figures(path, FIGURES, author="jose", checkpoint="c")
-    show_voice(home, ending, clock=clock)
+    show_voice(home, result, display=display)
 
     for line in render_bars(FIGURES):
         assert line in output.getvalue()

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands import clock as clock_module
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands import progress_display as display_module
 from twin_cli.commands.console import format_command
 from twin_cli.commands.presentation import (
     MAX_SHOWN_CHARACTERS,
-    endpoints_lines,
+    format_endpoints,
     format_passage,
-    quotation_lines,
-    verdict_line,
+    format_quotation,
+    format_verdict,
 )
 from twin_cli.commands.preview_report import too_small_reason
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.questions import EndpointAnswer
 
 from twin_resources.processes.endpoints import Endpoints
@@ -31,29 +31,29 @@ from twin_resources.registry.moves import GateClaim, Verdict
 QUOTED = {"text": "To polish is to *remove*.", "title": "On [bold]clocks[/]", "published_at": ""}
 
 
-def test_a_first_answer_is_the_authors_words_and_their_post() -> None:
-    dated = EndpointAnswer("How?", "", quotes=(QUOTED | {"published_at": "2019-10-20"},))
-    assert quotation_lines(dated).splitlines() == [
+def test_a_first_answer_shows_a_quotation_and_its_post() -> None:
+    dated_answer = EndpointAnswer("How?", "", quotes=(QUOTED | {"published_at": "2019-10-20"},))
+    assert format_quotation(dated_answer).splitlines() == [
         "How?",
         "  “To polish is to *remove*.”",
         "   — On [bold]clocks[/], 2019-10-20",
     ]
-    late = MAX_SHOWN_CHARACTERS + 5
-    text = "x" * (late - 9) + ". Why so? Polish it never."
-    late = text.index("Polish")
-    marked = EndpointAnswer(
-        "How?", "", quotes=({"text": text, "title": "On", "marked": [late, len(text)]},)
+    marked_start = MAX_SHOWN_CHARACTERS + 5
+    text = "x" * (marked_start - 9) + ". Why so? Polish it never."
+    marked_start = text.index("Polish")
+    marked_answer = EndpointAnswer(
+        "How?", "", quotes=({"text": text, "title": "On", "marked": [marked_start, len(text)]},)
     )
-    assert quotation_lines(marked).splitlines()[1] == "  “… Why so? Polish it never.”"
-    unnamed = EndpointAnswer("How?", "", quotes=({"text": "Slowly.", "document_id": "d1"},))
-    assert quotation_lines(unnamed).endswith("— d1")
+    assert format_quotation(marked_answer).splitlines()[1] == "  “… Why so? Polish it never.”"
+    untitled_answer = EndpointAnswer("How?", "", quotes=({"text": "Slowly.", "document_id": "d1"},))
+    assert format_quotation(untitled_answer).endswith("— d1")
 
 
 WORDS = "Take the pendulum off, carry it upright, and drive as though someone were asleep."
 
 
 @pytest.mark.parametrize("max_characters", range(20, len(WORDS) + 20, 3))
-def test_a_passage_is_cut_after_a_word_wherever_that_is(max_characters: int) -> None:
+def test_a_passage_is_cut_after_a_word_at_any_length(max_characters: int) -> None:
     passage = " ".join(format_passage(WORDS, max_characters=max_characters).split())
     assert passage[0] + passage[-1] == "“”"
     if max_characters >= len(WORDS):
@@ -65,22 +65,22 @@ def test_a_passage_is_cut_after_a_word_wherever_that_is(max_characters: int) -> 
     assert len(text) <= max_characters
 
 
-def test_a_passage_without_spaces_is_shown_too() -> None:
+def test_a_passage_without_spaces_is_shown() -> None:
     """Japanese text has no spaces, so a cut after a word would leave nothing."""
     text = "時計を運ぶときは、まず振り子を外す。" * 40
     passage = "".join(format_passage(text).split())
     assert passage == f"“{text[:MAX_SHOWN_CHARACTERS]}…”"
 
 
-def test_in_the_short_form_a_verdict_is_one_line_without_figures() -> None:
+def test_a_verdict_is_one_line_without_figures() -> None:
     claims = (
         GateClaim("beats_base_model", True, 0.717, 1.0, "perplexity .717 (95 % .70 to .74)"),
         GateClaim("says_what_the_posts_say", False, 0.92, 0.2, "", blocks="voice"),
         GateClaim("keeps_the_basics", None, None, 1.05, "not decided"),
     )
     verdict = Verdict("ada", "abcdef0123456789", "3", "not_decided", claims, "2026-01-01")
-    assert verdict_line(verdict) == (
-        "the gate: 1 of 3 claims hold; not: says what the posts say, keeps the basics"
+    assert format_verdict(verdict) == (
+        "the gate: 1 of 3 claims hold; not met: says what the posts say, keeps the basics"
     )
 
 
@@ -98,15 +98,15 @@ def test_the_last_lines_show_no_key() -> None:
         pids={},
     )
     commands = {"stop_command": ".venv/bin/twin stop", "open_command": ".venv/bin/twin open"}
-    short = endpoints_lines(endpoints, Path("/h"), **commands)
-    assert len(short.splitlines()) == 4
-    for part in (".venv/bin/twin open", ".venv/bin/twin stop", "http://127.0.0.1:4000/v1"):
-        assert part in short
-    assert "sk-secret" not in short
-    assert "sk-traces" not in short
+    lines = format_endpoints(endpoints, Path("/h"), **commands)
+    assert len(lines.splitlines()) == 4
+    for text in (".venv/bin/twin open", ".venv/bin/twin stop", "http://127.0.0.1:4000/v1"):
+        assert text in lines
+    assert "sk-secret" not in lines
+    assert "sk-traces" not in lines
 
 
-def test_a_command_is_shown_as_it_can_be_typed_here(
+def test_a_command_is_shown_as_the_user_must_type_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = Path(sys.executable).with_name("twin")
@@ -119,20 +119,20 @@ def test_a_command_is_shown_as_it_can_be_typed_here(
     assert format_command("stop", home=tmp_path / "o h").endswith(f"stop --home '{tmp_path}/o h'")
 
 
-def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:
-    file = io.StringIO()
-    clock = StageClock(Console(file=file, width=100))
-    clock.begin_stage(1, "preflight")
-    clock.log("two\nlines [not markup]")
-    with clock.bar("train") as bar:
+def test_the_display_prints_plain_lines_to_a_pipe_and_records_durations() -> None:
+    output = io.StringIO()
+    display = ProgressDisplay(Console(file=output, width=100))
+    display.begin_stage(1, "preflight")
+    display.log("two\nlines [not markup]")
+    with display.bar("train") as bar:
         bar.update("step 1", done=1, total=2)  # not printed within the first 12 s
-    clock.begin_stage(2, "preview")
-    clock.finish()
-    shown = file.getvalue()
-    assert "[1/6] preflight" in shown
-    assert "[not markup]" in shown
-    assert "step 1" not in shown
-    assert set(clock.stage_seconds) == {"preflight", "preview"}
+    display.begin_stage(2, "preview")
+    display.finish()
+    terminal_text = output.getvalue()
+    assert "[1/6] preflight" in terminal_text
+    assert "[not markup]" in terminal_text
+    assert "step 1" not in terminal_text
+    assert set(display.stage_seconds) == {"preflight", "preview"}
     assert (format_duration(7), format_duration(754), format_duration(3723)) == (
         "0:07",
         "12:34",
@@ -140,69 +140,69 @@ def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:
     )
 
 
-def until(is_true: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not is_true():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waits_are_reported_at_the_promised_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages that wait for a program or a training report by themselves.
 
     Each line has the elapsed time and the time left.
     """
-    monkeypatch.setattr(clock_module, "LOG_WAIT_REPORT_INTERVAL_S", 0.2)
-    monkeypatch.setattr(clock_module, "REFRESH_INTERVAL_S", 0.05)
-    file = io.StringIO()
-    clock = StageClock(Console(file=file, width=100))
-    with clock.report_waits():
-        clock.begin_stage(1, "prepare and start")
-        until(lambda: file.getvalue().count("prepare and start: still running") >= 2)
-        with clock.bar("train") as bar:
+    monkeypatch.setattr(display_module, "LOG_WAIT_REPORT_INTERVAL_S", 0.2)
+    monkeypatch.setattr(display_module, "REFRESH_INTERVAL_S", 0.05)
+    output = io.StringIO()
+    display = ProgressDisplay(Console(file=output, width=100))
+    with display.report_waits():
+        display.begin_stage(1, "prepare and start")
+        wait_until(lambda: output.getvalue().count("prepare and start: still running") >= 2)
+        with display.bar("train") as bar:
             bar.begin_phase("fine tuned checkpoint")
             bar.update("step 1/2  loss 2.00", done=1, total=2, remaining_s=62)
-            until(lambda: "fine tuned checkpoint" in file.getvalue())
-        clock.finish()
-        before_quiet = file.getvalue()
+            wait_until(lambda: "fine tuned checkpoint" in output.getvalue())
+        display.finish()
+        before_quiet = output.getvalue()
         time.sleep(0.5)
     lines = [line for line in before_quiet.splitlines() if "fine tuned checkpoint" in line]
     assert re.search(r"50 %  step 1/2  loss 2\.00  0:0\d, about 1:0\d left", lines[0])
-    assert file.getvalue() == before_quiet, "a line was printed after the last stage"
+    assert output.getvalue() == before_quiet, "a line was printed after the last stage"
 
 
-def test_in_a_log_each_further_line_of_a_wait_takes_twice_as_long(
+def test_in_a_log_the_interval_of_wait_reports_doubles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An hour of training has six lines instead of 300; the long form prints all."""
     now = [0.0]
-    monkeypatch.setattr(clock_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(display_module.time, "monotonic", lambda: now[0])
     line_counts: dict[bool, int] = {}
     for verbose in (False, True):
-        file = io.StringIO()
-        clock = StageClock(Console(file=file, width=100), verbose=verbose)
-        with clock.bar("train") as bar:
+        output = io.StringIO()
+        display = ProgressDisplay(Console(file=output, width=100), verbose=verbose)
+        with display.bar("train") as bar:
             for _ in range(3600):
                 now[0] += 1.0
                 bar.update("step")
-        line_counts[verbose] = len(file.getvalue().splitlines())
+        line_counts[verbose] = len(output.getvalue().splitlines())
     assert line_counts == {False: 6, True: 300}
 
 
-def test_a_corpus_too_small_to_train_on_is_named() -> None:
+def test_a_corpus_too_small_for_training_is_reported() -> None:
     assert too_small_reason(6, 31_081) == "", "six long essays are enough"
-    needs = "training needs 15,000 words in 2 posts or more"
-    assert too_small_reason(40, 14_999) == f"40 usable posts, 14,999 words; {needs}"
-    assert too_small_reason(1, 50_000) == f"1 usable post, 50,000 words; {needs}"
+    requirement = "training needs at least 15,000 words in 2 posts"
+    assert too_small_reason(40, 14_999) == f"40 usable posts, 14,999 words; {requirement}"
+    assert too_small_reason(1, 50_000) == f"1 usable post, 50,000 words; {requirement}"
 
 
-def test_a_terminal_gets_a_live_bar_that_leaves_no_trace() -> None:
-    file = io.StringIO()
-    clock = StageClock(Console(file=file, force_terminal=True, width=100, height=20))
-    with clock.bar("train") as bar:
+def test_a_terminal_gets_a_live_bar() -> None:
+    output = io.StringIO()
+    display = ProgressDisplay(Console(file=output, force_terminal=True, width=100, height=20))
+    with display.bar("train") as bar:
         bar.update("waiting for its turn")
         bar.update("step 1/2  loss 3.10", done=1, total=2)
-        clock.log("a line above the bar")
-    shown = file.getvalue()
-    assert "step 1/2  loss 3.10" in shown
-    assert "a line above the bar" in shown
+        display.log("a line above the bar")
+    terminal_text = output.getvalue()
+    assert "step 1/2  loss 3.10" in terminal_text
+    assert "a line above the bar" in terminal_text

@@ -31,7 +31,7 @@ def mara(home: Settings) -> Settings:
 
 
 @pytest.fixture
-def paying(mara: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def paid_home(mara: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("TWIN_PAID_MODEL", "gpt-4o-mini")
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
     return mara
@@ -65,90 +65,93 @@ def store_answers(home: Settings, *rows: tuple[str, str, str]) -> None:
     state.close()
 
 
-def test_without_a_paid_model_it_says_so(
+def test_without_a_paid_model_the_reason_is_shown(
     mara: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "there is no paid model" in run_routing(capsys)
+    assert "no paid model is configured" in run_routing(capsys)
     assert run_routing_json(capsys)["paid_model"] == ""
-    assert "there is no paid model" in run_routing(capsys, "try", "Why oil?", code=1)
+    assert "no paid model is configured" in run_routing(capsys, "try", "Why oil?", code=1)
 
 
-def test_without_a_policy_it_says_what_labels_cost(
-    paying: Settings, capsys: pytest.CaptureFixture[str]
+def test_without_a_policy_the_cost_of_labels_is_shown(
+    paid_home: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shown = run_routing(capsys)
-    assert shown.startswith("Mara: routing does not pay below 219 questions a day")
-    assert "nothing is routed" in shown
-    assert "at least 179 labels" in shown
-    assert "TWIN_LABEL_BUDGET_PER_MONTH" in shown
+    output = run_routing(capsys)
+    assert output.startswith("Mara: routing does not pay below 219 questions a day")
+    assert "no question is routed" in output
+    assert "at least 179 labels" in output
+    assert "TWIN_LABEL_BUDGET_PER_MONTH" in output
     assert run_routing_json(capsys)["point"] is None
-    assert "nothing is routed" in run_routing(capsys, "try", "Why oil?", code=1)
+    assert "no question is routed" in run_routing(capsys, "try", "Why oil?", code=1)
     assert "route a question" in run_routing(capsys, "try", code=1)
-    write_author(paying, Author("mara", "Mara", paid=False))
+    write_author(paid_home, Author("mara", "Mara", paid=False))
     assert "paid = false" in run_routing(capsys)
 
 
-def test_with_a_policy_classes_frontier_and_savings_are_shown(
-    paying: Settings, capsys: pytest.CaptureFixture[str]
+def test_a_policy_shows_classes_frontier_and_savings(
+    paid_home: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy = replace(
         fitted_policy(sample_questions(400, seed=0)),
         written_at=month_start().isoformat(timespec="seconds"),
     )
-    path = policy_path(paying.home, "mara")
+    path = policy_path(paid_home.home, "mara")
     write_routing_policy(path, policy)
     assert run_routing_json(capsys)["routed"] is False
     assert "its labels are for seller/model" in run_routing(capsys)
     own, paid = policy.models
     models = (own, replace(paid, model="gpt-4o-mini"))
     write_routing_policy(path, replace(policy, models=models))
-    write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy()}))
+    write_policy(paid_home.policy_path, Policy(authors={"mara": AuthorPolicy()}))
     assert "its labels are for another version" in run_routing(capsys)
     stable = ServedVersion(1, own.model, "t", "", None, "", "")
-    write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy(stable=stable)}))
+    write_policy(paid_home.policy_path, Policy(authors={"mara": AuthorPolicy(stable=stable)}))
     store_answers(
-        paying,
+        paid_home,
         ("stable", "easy", ""),
         ("stable", "easy", "margin not held: the remaining budget is too small"),
         ("routed:paid", "hard", ""),
         ("alias:paid", "hard", ""),
         *[("canary", "easy", "")] * CANARIES,
     )
-    path_of_paces = paying.home / "gateway" / "throughput.json"
-    write_throughput(path_of_paces, {"mara/v1": Throughput(2_000, 20, 20.0)})
-    found = run_routing_json(capsys)
-    assert shape(found) == shape(documented("routing --json"))
-    assert found["routed"] is True
-    counted = {row["class"]: (row["own"], row["paid"]) for row in found["classes"]}
-    assert counted == {"easy": (2 + CANARIES, 0), "hard": (0, 1)}
-    assert found["minutes_margin_not_held"] == 1
+    throughput_path = paid_home.home / "gateway" / "throughput.json"
+    write_throughput(throughput_path, {"mara/v1": Throughput(2_000, 20, 20.0)})
+    summary = run_routing_json(capsys)
+    assert shape(summary) == shape(documented("routing --json"))
+    assert summary["routed"] is True
+    answer_counts = {row["class"]: (row["own"], row["paid"]) for row in summary["classes"]}
+    assert answer_counts == {"easy": (2 + CANARIES, 0), "hard": (0, 1)}
+    assert summary["minutes_margin_not_held"] == 1
     # at the price of the questions that are not routed, below the mean of all labels
-    saved = found["saved_usd"]
+    savings = summary["saved_usd"]
     mean = (2 + CANARIES) * float(policy.usd.mean())
-    assert saved["low"] <= saved["value"] <= saved["high"] < mean
-    assert saved["value"] == pytest.approx((2 + CANARIES) * float(policy.avoided_usd.mean()))
+    assert savings["low"] <= savings["value"] <= savings["high"] < mean
+    assert savings["value"] == pytest.approx((2 + CANARIES) * float(policy.avoided_usd.mean()))
     assert EASY_USD <= policy.avoided_usd.mean() < policy.usd.mean()
-    assert found["point"]["certified"]
-    assert [point["in_force"] for point in found["frontier"]].count(True) == 1
-    shown = run_routing(capsys)
+    assert summary["point"]["certified"]
+    assert [point["in_force"] for point in summary["frontier"]].count(True) == 1
+    output = run_routing(capsys)
     for text in (
-        "stay with your own model",
+        "go to your own model",
         "saved this month",
         "margin not met for 1 minutes",
     ):
-        assert text in shown
+        assert text in output
     path.write_bytes(path.read_bytes()[:3000])
     assert "materialize `routing_policy`" in run_routing(capsys, code=1)
 
 
-def test_only_this_authors_answers_since_then_count(paying: Settings) -> None:
+def test_only_this_authors_later_answers_count(paid_home: Settings) -> None:
     store_answers(
-        paying, ("stable", "easy", ""), ("canary", "easy", ""), ("divert:paid", "hard", "")
+        paid_home,
+        ("stable", "easy", ""),
+        ("canary", "easy", ""),
+        ("divert:paid", "hard", ""),
     )
-    state = State.open(paying.state_address)
+    state = State.open(paid_home.state_address)
     with state.read_transaction() as connection:
-        found = count_routed_answers(connection, "mara", since=month_start())
-        nobody = count_routed_answers(connection, "ann", since=month_start())
-    assert (found.own, found.paid) == (2, 1)
-    assert 0.0 < found.utilisation <= 1.0
-    assert (nobody.own, nobody.paid, nobody.utilisation) == (0, 0, 0.0)
+        summary = count_routed_answers(connection, "mara", since=month_start())
+        other_author = count_routed_answers(connection, "ann", since=month_start())
+    assert (summary.own, summary.paid) == (2, 1)
+    assert 0.0 < summary.utilisation <= 1.0
+    assert (other_author.own, other_author.paid, other_author.utilisation) == (0, 0, 0.0)

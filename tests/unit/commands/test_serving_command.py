@@ -15,7 +15,7 @@ from twin_resources.settings import Settings
 
 
 @pytest.fixture
-def replaced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+def execve_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Record the calls of `os.execve` instead of replacing the test's process."""
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
@@ -23,11 +23,11 @@ def replaced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def test_the_gateway_gets_its_command_and_no_dagster_home(
-    tmp_path: Path, replaced: list[tuple[Any, ...]]
+    tmp_path: Path, execve_calls: list[tuple[Any, ...]]
 ) -> None:
     settings = Settings(home=tmp_path / "home", gateways=3)
     run_serve(settings, "gateway")
-    [(executable, command, environment)] = replaced
+    [(executable, command, environment)] = execve_calls
     assert executable == sys.executable
     assert command[1:] == ("-m", "twin_resources.gateway", "--processes", "3")
     assert environment["TWIN_HOME"] == str(settings.home)
@@ -36,7 +36,7 @@ def test_the_gateway_gets_its_command_and_no_dagster_home(
 
 
 def test_a_provider_key_is_withheld_from_a_program_that_does_not_call_it(
-    tmp_path: Path, replaced: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, execve_calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-a")
     settings = Settings(
@@ -44,7 +44,7 @@ def test_a_provider_key_is_withheld_from_a_program_that_does_not_call_it(
     )
     for program in ("gateway", "models"):
         run_serve(settings, program)
-    assert [environment["OPENAI_API_KEY"] for _, _, environment in replaced] == ["sk-a", ""]
+    assert [environment["OPENAI_API_KEY"] for _, _, environment in execve_calls] == ["sk-a", ""]
 
 
 def test_an_unknown_program_is_refused_with_the_names(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from twin_cli.commands.subject import (
     add_opt_ins,
     choose_author,
     choose_subject,
-    sample_folder,
+    find_sample_folder,
     save_subject,
 )
 
@@ -21,7 +21,7 @@ from twin_resources.processes.stack import StackRecord, _write_record
 from twin_resources.settings import Settings
 
 
-def folder_of_posts(tmp_path: Path, name: str = "my posts") -> Path:
+def write_posts(tmp_path: Path, name: str = "my posts") -> Path:
     folder = tmp_path / name
     folder.mkdir()
     (folder / "a.md").write_text("# A\n\ntext\n")
@@ -34,49 +34,47 @@ def folder_of_posts(tmp_path: Path, name: str = "my posts") -> Path:
 def test_a_folder_and_a_name_make_an_author(
     home: Settings, tmp_path: Path, name: str, slug: str
 ) -> None:
-    subject = choose_subject(home, folder_of_posts(tmp_path), name=name)
+    subject = choose_subject(home, write_posts(tmp_path), name=name)
     assert subject.is_new
     save_subject(home, subject)
     author = read_author(home, slug)
     assert author.name == name
     assert author.sources == (str(tmp_path / "my posts"),)
-    again = choose_subject(home, tmp_path / "my posts")
-    assert (again.slug, again.is_new) == (slug, False)
+    repeated = choose_subject(home, tmp_path / "my posts")
+    assert (repeated.slug, repeated.is_new) == (slug, False)
 
 
-def test_a_missing_folder_is_refused_with_the_nearest_that_exists(
+def test_a_missing_folder_is_refused_with_the_nearest_existing_one(
     home: Settings, tmp_path: Path
 ) -> None:
-    with pytest.raises(TwinError) as caught:
+    with pytest.raises(TwinError) as error:
         choose_subject(home, tmp_path / "blog" / "posts", name="X")
-    assert str(tmp_path) in caught.value.found
+    assert str(tmp_path) in error.value.found
 
 
-def test_posts_of_nobody_are_refused(home: Settings, tmp_path: Path) -> None:
+def test_posts_without_an_author_are_refused(home: Settings, tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="--author"):
-        choose_subject(home, folder_of_posts(tmp_path))
+        choose_subject(home, write_posts(tmp_path))
 
 
-def test_a_second_folder_is_added_not_swapped(home: Settings, tmp_path: Path) -> None:
-    first, second = folder_of_posts(tmp_path, "one"), folder_of_posts(tmp_path, "two")
+def test_a_second_folder_is_added_to_the_first(home: Settings, tmp_path: Path) -> None:
+    first, second = write_posts(tmp_path, "one"), write_posts(tmp_path, "two")
     save_subject(home, choose_subject(home, first, name="Ada"))
     save_subject(home, choose_subject(home, second, name="Ada"))
     assert read_author(home, "ada").sources == (str(first), str(second))
 
 
-def test_without_a_folder_it_is_the_sample_then_whoever_was_last(
-    home: Settings, tmp_path: Path
-) -> None:
+def test_without_a_folder_the_sample_or_last_author_is_used(home: Settings, tmp_path: Path) -> None:
     sample = choose_subject(home, None)
-    assert sample.location == sample_folder()
-    assert sample.slug == sample_folder().name
+    assert sample.location == find_sample_folder()
+    assert sample.slug == find_sample_folder().name
     assert consent_date(sample.author)
-    save_subject(home, choose_subject(home, folder_of_posts(tmp_path), name="Ada"))
+    save_subject(home, choose_subject(home, write_posts(tmp_path), name="Ada"))
     assert choose_subject(home, None).slug == "ada"
 
 
-def test_a_folder_may_say_itself_who_wrote_it(home: Settings, tmp_path: Path) -> None:
-    folder = folder_of_posts(tmp_path)
+def test_a_folder_may_name_its_author(home: Settings, tmp_path: Path) -> None:
+    folder = write_posts(tmp_path)
     (folder / "author.toml").write_text('name = "Ada L"\ninclude = ["drafts"]\naliases = ["al"]')
     subject = choose_subject(home, folder)
     assert (subject.slug, subject.author.include) == ("ada-l", ("drafts",))
@@ -86,17 +84,17 @@ def test_a_folder_may_say_itself_who_wrote_it(home: Settings, tmp_path: Path) ->
         choose_subject(home, folder)
 
 
-def test_opt_ins_are_added_to_those_before(home: Settings, tmp_path: Path) -> None:
-    subject = add_opt_ins(choose_subject(home, folder_of_posts(tmp_path), name="Ann"), ["drafts"])
+def test_opt_ins_are_added_to_earlier_ones(home: Settings, tmp_path: Path) -> None:
+    subject = add_opt_ins(choose_subject(home, write_posts(tmp_path), name="Ann"), ["drafts"])
     save_subject(home, subject)
-    again = add_opt_ins(choose_subject(home, None, name="ann"), ["replies", "drafts"])
-    assert again.author.include == ("drafts", "replies")
-    assert add_opt_ins(again, ()) == again
+    repeated = add_opt_ins(choose_subject(home, None, name="ann"), ["replies", "drafts"])
+    assert repeated.author.include == ("drafts", "replies")
+    assert add_opt_ins(repeated, ()) == repeated
     with pytest.raises(TwinError, match="drafts, followers, paid, private, replies"):
-        add_opt_ins(again, ["everything"])
+        add_opt_ins(repeated, ["everything"])
 
 
-def test_commands_without_a_name_mean_the_last_author(home: Settings) -> None:
+def test_commands_without_a_name_use_the_last_author(home: Settings) -> None:
     with pytest.raises(TwinError, match="twin up"):
         choose_author(home)
     for name in ("ada", "bob"):

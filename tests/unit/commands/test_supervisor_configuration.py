@@ -20,7 +20,7 @@ from twin_resources.processes.supervisor import (
 )
 
 
-def parsed(programs: list[Program], folder: Path) -> dict[str, Any]:
+def parse_configuration(programs: list[Program], folder: Path) -> dict[str, Any]:
     from supervisor.options import ServerOptions
 
     (folder / "logs").mkdir(parents=True)
@@ -42,27 +42,27 @@ def parsed(programs: list[Program], folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_awkward_arguments_and_folders_come_through(tmp_path: Path) -> None:
+def test_unusual_arguments_and_folders_are_preserved(tmp_path: Path) -> None:
     folder = tmp_path / "ho me 100%d"
     command = (sys.executable, "-c", "print('a b')", "100%", 'q"uote', "back\\slash", "$HOME")
     program = Program("web", command, tmp_path, withheld_variables=("A_KEY", "B_KEY"))
-    found = parsed([program], folder)["web"]
+    process_config = parse_configuration([program], folder)["web"]
     import shlex
 
-    assert tuple(shlex.split(found.command)) == command
-    assert found.environment == {"A_KEY": "", "B_KEY": ""}
-    assert found.stdout_logfile == str(folder / "logs" / "web.log")
-    assert found.stopasgroup
-    assert found.killasgroup
-    assert found.autorestart
+    assert tuple(shlex.split(process_config.command)) == command
+    assert process_config.environment == {"A_KEY": "", "B_KEY": ""}
+    assert process_config.stdout_logfile == str(folder / "logs" / "web.log")
+    assert process_config.stopasgroup
+    assert process_config.killasgroup
+    assert process_config.autorestart
 
 
-def test_a_line_break_cannot_be_written() -> None:
+def test_a_line_break_is_refused() -> None:
     with pytest.raises(ValueError, match="line break"):
         quote("a\nb")
 
 
-def test_the_socket_stays_in_the_home_while_it_fits(tmp_path: Path) -> None:
+def test_the_socket_is_in_the_home_if_its_path_is_short(tmp_path: Path) -> None:
     assert socket_path(Path("/h")) == Path("/h/supervisor.sock")
     assert socket_path(Path("/h"), "dagster-code") == Path("/h/dagster-code.sock")
 
@@ -72,33 +72,33 @@ def test_a_long_home_gets_a_short_private_socket_folder(
 ) -> None:
     short = Path(tempfile.mkdtemp(dir="/tmp"))
     monkeypatch.setattr(tempfile, "tempdir", str(short))
-    deep = tmp_path.joinpath(*["deeper"] * 20)
-    path = socket_path(deep)
+    long_home = tmp_path.joinpath(*["deeper"] * 20)
+    path = socket_path(long_home)
     assert len(str(path)) <= MAX_SOCKET_PATH
     assert path.is_relative_to(short)
     assert path.parent.stat().st_mode & 0o077 == 0
-    assert path == socket_path(deep)
-    assert path != socket_path(deep / "other")
-    assert path != socket_path(deep, "dagster-code")
+    assert path == socket_path(long_home)
+    assert path != socket_path(long_home / "other")
+    assert path != socket_path(long_home, "dagster-code")
     path.parent.chmod(0o755)
     with pytest.raises(TwinError, match="open to others"):
-        socket_path(deep)
+        socket_path(long_home)
 
 
 def test_a_shell_with_another_tmpdir_finds_the_socket_of_a_long_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`twin stop` with another TMPDIR used to miss the stack."""
-    deep = tmp_path.joinpath(*["deeper"] * 20)
-    deep.mkdir(parents=True)
-    started, stopped = (Path(tempfile.mkdtemp(dir="/tmp")) for _ in range(2))
-    monkeypatch.setattr(tempfile, "tempdir", str(started))
-    path = socket_path(deep)
-    assert path.is_relative_to(started)
-    monkeypatch.setattr(tempfile, "tempdir", str(stopped))
-    assert socket_path(deep) == path
-    assert socket_path(deep, "dagster-code").is_relative_to(stopped)
-    shutil.rmtree(started)  # the next start chooses a new folder
-    assert socket_path(deep).is_relative_to(stopped)
-    assert socket_path(deep) == socket_path(deep)
-    shutil.rmtree(stopped)
+    long_home = tmp_path.joinpath(*["deeper"] * 20)
+    long_home.mkdir(parents=True)
+    first_folder, second_folder = (Path(tempfile.mkdtemp(dir="/tmp")) for _ in range(2))
+    monkeypatch.setattr(tempfile, "tempdir", str(first_folder))
+    path = socket_path(long_home)
+    assert path.is_relative_to(first_folder)
+    monkeypatch.setattr(tempfile, "tempdir", str(second_folder))
+    assert socket_path(long_home) == path
+    assert socket_path(long_home, "dagster-code").is_relative_to(second_folder)
+    shutil.rmtree(first_folder)  # the next start chooses a new folder
+    assert socket_path(long_home).is_relative_to(second_folder)
+    assert socket_path(long_home) == socket_path(long_home)
+    shutil.rmtree(second_folder)

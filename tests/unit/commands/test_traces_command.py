@@ -49,20 +49,20 @@ def run_command(
     return run
 
 
-def test_the_table_names_what_tells_traces_apart(store: Store, run_command: Any) -> None:
+def test_the_table_shows_what_distinguishes_traces(store: Store, run_command: Any) -> None:
     store.post_spans(span(1), span(2, version="base", route="alias:base"))
     score(store, 1, "thumbs", 0.0)
     score(store, 1, "latency_s", 2.0)
     score(store, 1, "output", "[bold]Better.[/bold]")
-    printed = run_command()
-    newest, older = (line for line in printed.splitlines() if "what of" in line)
+    output = run_command()
+    newest, oldest = (line for line in output.splitlines() if "what of" in line)
     assert "ann base" in newest
     assert "alias:base" in newest
     assert f"{2:032x}" in newest
-    assert "thumbs 0" in older
-    assert "edited" in older
-    assert "latency" not in printed
-    assert "twin explain" in printed
+    assert "thumbs 0" in oldest
+    assert "edited" in oldest
+    assert "latency" not in output
+    assert "twin explain" in output
 
 
 def test_filters_reach_the_store(store: Store, run_command: Any) -> None:
@@ -86,7 +86,9 @@ def test_json_is_as_documented(store: Store, run_command: Any) -> None:
     assert shape(json.loads(run_command(as_json=True))) == shape(documented("traces"))
 
 
-def test_two_hundred_are_read_page_by_page(store: Store, run_command: Any, tmp_path: Path) -> None:
+def test_two_hundred_traces_are_read_in_pages(
+    store: Store, run_command: Any, tmp_path: Path
+) -> None:
     store.post_spans(*(span(number) for number in range(1, 131)))
     rows = json.loads(run_command(as_json=True, limit=120))["traces"]
     assert [int(row["trace_id"], 16) for row in rows] == list(range(130, 10, -1))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.clock import StageClock
-from twin_cli.commands.preview_report import exit_code, show_preview
+from twin_cli.commands.preview_report import preview_exit_code, show_preview
+from twin_cli.commands.progress_display import ProgressDisplay
 
 from tests.unit.corpus.packing import write_zip
 from tests.unit.corpus.sample_exports import EXPORTS, RECORD_COUNTS, SKIP_COUNTS
@@ -47,7 +47,7 @@ def write_sentences(seed: int) -> str:
 def print_preview(result: Preview) -> str:
     """Return the output of the command."""
     output = io.StringIO()
-    show_preview(StageClock(Console(file=output, width=1000), verbose=True), result)
+    show_preview(ProgressDisplay(Console(file=output, width=1000), verbose=True), result)
     return output.getvalue()
 
 
@@ -126,12 +126,12 @@ def test_losing_more_text_than_is_read_fails(posts: Path, home: Settings) -> Non
     for number in range(4):
         (posts / f"page-{number}.md").write_text(write_sentences(number))
     result = preview([posts], author="José", settings=home)
-    assert (result.unread, result.mostly_unread, exit_code(result)) == (4, False, 0)
+    assert (result.unread, result.mostly_unread, preview_exit_code(result)) == (4, False, 0)
     for number in range(4, 9):
         (posts / f"a {number}.tex").write_text(write_sentences(number))
         (posts / f"picture {number}.png").write_bytes(b"a picture holds no text")
     result = preview([posts], author="José", settings=home)
-    assert (result.unread, result.mostly_unread, exit_code(result)) == (9, True, 3)
+    assert (result.unread, result.mostly_unread, preview_exit_code(result)) == (9, True, 3)
     warning = "9 files with text are skipped, and only 4 posts can be read"
     assert any(warning in line for line in result.warnings)
 

@@ -13,7 +13,7 @@ from twin_cli.commands.demo.home import (
     REMOVED_VARIABLES,
     WITHHELD_POST_COUNT,
     create_demo_author,
-    demo_settings,
+    load_demo_settings,
     posts_folder,
     release_withheld_posts,
     withheld_posts_folder,
@@ -57,7 +57,7 @@ def test_a_complete_loop_has_no_missing_step() -> None:
         ({"runs": 0}, "one run trained"),
         ({"trial": {"finding": "undecided"}}, "pairs promoted it"),
         ({"trial": {}}, "pairs promoted it"),
-        ({"after": PhaseQuality(40, 0.76, "v2")}, "quality came back"),
+        ({"after": PhaseQuality(40, 0.76, "v2")}, "quality recovered"),
     ],
 )
 def test_a_missing_step_is_named(change: dict[str, object], step: str) -> None:
@@ -65,7 +65,7 @@ def test_a_missing_step_is_named(change: dict[str, object], step: str) -> None:
     assert any(step in message for message in missing)
 
 
-def test_an_empty_receipt_misses_every_step() -> None:
+def test_an_empty_receipt_lacks_every_step() -> None:
     assert len(Receipt(settings={}).missing_steps()) == 9
 
 
@@ -78,7 +78,7 @@ def test_only_the_owner_can_read_the_receipt(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
+def test_a_phase_names_the_version_with_the_most_answers() -> None:
     assert summarize_scores([0.5, 1.0, 0.0], ["v1", "v2", "v2"]) == PhaseQuality(3, 0.5, "v2")
     assert summarize_scores([], []) == PhaseQuality()
 
@@ -93,7 +93,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("clean_environment")
 def test_posts_are_withheld_and_arrive_once(tmp_path: Path) -> None:
-    settings = demo_settings(tmp_path)
+    settings = load_demo_settings(tmp_path)
     assert settings.home == tmp_path / "demo"
     assert (settings.baseline_values, settings.auto_retrain) == (150, True)
     author = create_demo_author(settings)
@@ -115,6 +115,6 @@ def test_the_demo_uses_no_paid_model_from_the_environment(
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "100")
     for name in REMOVED_VARIABLES:
         monkeypatch.setenv(name, "openai/gpt-4o")
-    settings = demo_settings(tmp_path)
+    settings = load_demo_settings(tmp_path)
     assert (settings.paid_model, settings.teacher_model, settings.judge_model) == ("", "", "")
     assert not settings.has_paid_route

@@ -31,7 +31,7 @@ class StubbedAnswers:
             version = self.versions[number % len(self.versions)]
             return RatedAnswer(f"question {number}", version, f"trace {number}", 0.8)
 
-        monkeypatch.setattr(module, "held_out_questions", lambda settings, author: [])
+        monkeypatch.setattr(module, "read_held_out_questions", lambda settings, author: [])
         monkeypatch.setattr(SimulatedReader, "_ask_and_score", score_answer)
         return SimulatedReader(Settings(home=home), ENDPOINTS, Author(slug="mara", name="Mara"))
 

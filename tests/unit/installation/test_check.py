@@ -23,14 +23,14 @@ def mark_expression(stage: check.Stage) -> str:
 
 
 def test_stages_by_length() -> None:
-    fast = check.pytest_stages([], "fast", changed_tests=["tests/graph/corpus"])
+    fast = check.build_pytest_stages([], "fast", changed_tests=["tests/graph/corpus"])
     assert [stage.name for stage in fast] == ["unit and changed graph"]
     assert fast[0].command[-2:] == ("tests/graph/corpus", "tests/unit")
     assert mark_expression(fast[0]) == "not long"
-    no_live = check.pytest_stages([], "no-live")
+    no_live = check.build_pytest_stages([], "no-live")
     assert [stage.name for stage in no_live] == ["unit and graph"]
     assert no_live[0].command[-2:] == ("tests/graph", "tests/unit")
-    short = check.pytest_stages(["-k", "tables", "-x"], "short")
+    short = check.build_pytest_stages(["-k", "tables", "-x"], "short")
     assert [stage.name for stage in short] == ["unit and graph", "live", "gpu"]
     assert all({"-k", "tables", "-x"} <= set(stage.command) for stage in short)
     assert [mark_expression(stage) for stage in short] == ["not long"] * 3
@@ -38,7 +38,7 @@ def test_stages_by_length() -> None:
     assert "-n" in short[1].command
     assert "-n" not in short[2].command  # runs alone
     assert short[2].command[-1] == "tests/gpu"
-    long = check.pytest_stages([], "long")
+    long = check.build_pytest_stages([], "long")
     assert [mark_expression(stage) for stage in long] == ["", "", ""]
 
 
@@ -51,7 +51,7 @@ def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:
     variables = (f"PYTHONPATH={ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1")
     command = ("env", *variables, *base, str(folder / "test_sample.py"))
     outcome = check.CheckOutcome()
-    check.run_pytest(check.Stage("sample", command), outcome, cwd=folder)
+    check.run_pytest_stage(check.Stage("sample", command), outcome, cwd=folder)
     return outcome
 
 
@@ -136,23 +136,23 @@ def small_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_selected_test_is_a_failure(
     small_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(check, "static_stages", lambda _project: [])
+    monkeypatch.setattr(check, "build_static_stages", lambda _project: [])
     assert check.main(["tests/test_one.py", "-k", "no_test_has_this_name"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "0 passed, 1 failed, 0 skipped"
-    assert "  FAILED: no test was chosen" in lines
+    assert "  FAILED: no test was selected" in lines
 
 
 def test_the_last_line_has_the_counts(
     small_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing = check.Stage("lint", (sys.executable, "-c", "print('x.py:1'); raise SystemExit(1)"))
-    monkeypatch.setattr(check, "static_stages", lambda _project: [failing])
+    monkeypatch.setattr(check, "build_static_stages", lambda _project: [failing])
     assert check.main(["tests/test_one.py"]) == 1
     output = capsys.readouterr().out
     assert "x.py:1" in output  # the output of a failed stage is shown
     assert output.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
-    monkeypatch.setattr(check, "static_stages", lambda _project: [])
+    monkeypatch.setattr(check, "build_static_stages", lambda _project: [])
     assert check.main(["--fast", "tests/test_one.py"]) == 0
 
 
@@ -162,7 +162,7 @@ def test_an_installed_package_has_no_checks(
     installed = tmp_path / "twin_cli" / "operating_group.py"
     monkeypatch.setattr(operating_group, "__file__", str(installed))
     assert run(["check"]) == 1
-    message = "`twin check` belongs to a checkout: run deploy/check.sh in one\n"
+    message = "`twin check` works only in a checkout: run deploy/check.sh there\n"
     assert capsys.readouterr() == ("", message)
     assert run(["check", "--help"]) == 0
     output = capsys.readouterr().out

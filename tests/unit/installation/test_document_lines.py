@@ -48,9 +48,9 @@ def test_commands_and_options_in_the_text_exist(command: str) -> None:
     if words[0] == "COMMAND":
         return
     assert words[0] in group.commands, words[0]  # type: ignore[attr-defined]
-    named = group.commands[words[0]]  # type: ignore[attr-defined]
-    subcommands = getattr(named, "commands", {})  # such as `twin keys add`
-    parameters = (subcommands[words[1]] if subcommands and len(words) > 1 else named).params
+    entry = group.commands[words[0]]  # type: ignore[attr-defined]
+    subcommands = getattr(entry, "commands", {})  # such as `twin keys add`
+    parameters = (subcommands[words[1]] if subcommands and len(words) > 1 else entry).params
     options = {
         name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)
     }

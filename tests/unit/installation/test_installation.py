@@ -93,10 +93,10 @@ def test_an_empty_checkout_is_installed_once(project: Path) -> None:
 
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.splitlines() == [
-        "install  make .venv",
+        "install  create .venv",
         *(["install  install torch without CUDA"] if not shutil.which("nvidia-smi") else []),
         "install  install llm-twin",
-        "install  compile what a start imports",
+        "install  compile the modules that a start imports",
     ]
     [site] = (project / ".venv").glob("lib/python3*/site-packages")
     assert (site / "small_twin.py").is_file()
@@ -110,7 +110,7 @@ def test_an_empty_checkout_is_installed_once(project: Path) -> None:
 def test_an_extra_or_a_change_updates_the_environment(project: Path) -> None:
     if not (project / ".venv" / ".installed").exists():
         install(project)
-    assert "install  make .venv" not in (extra := install(project, "dev,aws")).stdout
+    assert "install  create .venv" not in (extra := install(project, "dev,aws")).stdout
     assert extra.stdout.startswith("install  install llm-twin")
     for extras in ((), ("dev,aws",)):
         assert install(project, *extras).stdout == ""
@@ -128,8 +128,8 @@ def test_a_failed_pip_is_an_error_with_its_log_and_is_repeated(project: Path) ->
 
     assert failed.returncode == 1
     assert "No matching distribution found for no-such-package-anywhere==1" in failed.stderr
-    assert "Cannot go on. Tried to install llm-twin." in failed.stderr
-    assert "all of it is in .venv/install.log" in failed.stderr
+    assert "Cannot continue. Tried to install llm-twin." in failed.stderr
+    assert "the full output is in .venv/install.log" in failed.stderr
     assert not (project / ".venv" / ".installed").exists()
     assert install(project).returncode == 0
 

@@ -196,7 +196,7 @@ def test_memory_time_and_licence_of_another_model_are_reported(tmp_path: Path) -
     [local] = preflight.check_base_model(str(folder), LAPTOP)
 
     assert "150M, fits: " in local["found"]
-    assert " GB of memory, a training takes about " in local["found"]
+    assert " GB of memory; training takes about " in local["found"]
     assert local["found"].endswith("licence: gemma (https://example.org/terms)")
     [remote] = preflight.check_base_model("owner/small-150M", LAPTOP)
     assert remote["found"].endswith("read its licence at https://huggingface.co/owner/small-150M")
@@ -292,7 +292,7 @@ def test_words_are_estimated_from_the_size_of_text_files(tmp_path: Path) -> None
 
 
 def test_core_speed_and_load_are_in_range() -> None:
-    assert 0.3 <= forecast.core_speed() <= 2.0
+    assert 0.3 <= forecast.measure_core_speed() <= 2.0
     assert forecast.count_competing_processes() >= 0.0
 
 
@@ -337,7 +337,7 @@ def test_an_answer_model_must_fit_in_memory(tmp_path: Path) -> None:
     assert (verdict, "nor a size in its name" in text) == ("note", True)
     small = LAPTOP | {"memory_gb": 10.0}
     [(verdict, text)] = check("org/model-1.7B", small)
-    assert (verdict, "and a training beside it need 12 GB" in text) == ("note", True)
+    assert (verdict, "and a simultaneous training run need 12 GB" in text) == ("note", True)
     assert check("org/model-1.7B", LAPTOP | {"memory_gb": 16.0})[0][0] == "ok"
     (tmp_path / "m-70B.gguf").write_bytes(b"GGUF")  # the size of the file counts, not its name
     assert check(str(tmp_path / "m-70B.gguf"))[0][0] == "ok"
@@ -374,10 +374,10 @@ def test_the_report_ends_with_the_errors(
     arguments = ["--home", str(tmp_path), "--base-model", "x-900B", "--check"]
     assert preflight.main(arguments) == 1
     short = capsys.readouterr().out.splitlines()
-    assert short[-1].startswith("Cannot go on. ")
+    assert short[-1].startswith("Cannot continue. ")
     assert len(short) <= 8, "the short report has at most eight lines, four of them errors"
     assert not any(line.startswith("  ok") for line in short)
     code = preflight.main([*arguments, "--verbose"])
     lines = capsys.readouterr().out.splitlines()
     assert code == 1
-    assert lines[-1].startswith("Cannot go on. ")
+    assert lines[-1].startswith("Cannot continue. ")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from twin_cli.commands import machine_stage
-from twin_cli.commands.clock import StageClock
+from twin_cli.commands.progress_display import ProgressDisplay
 
 from twin_assets.checkpoints import author_recipe
 from twin_resources.authors import Author
@@ -69,14 +69,16 @@ def test_the_recipe_is_reported_with_its_reason_before_training(
     def report(reason: str = "", *, recipe: str = "", base_model: str = "") -> str:
         author = Author(slug="ann", name="Ann", recipe=recipe)
         settings = home.model_copy(update={"base_model": base_model or home.base_model})
-        machine_stage.report_recipe(author, settings, clock=StageClock(verbose=True), reason=reason)
+        machine_stage.report_recipe(
+            author, settings, display=ProgressDisplay(verbose=True), reason=reason
+        )
         return " ".join(capsys.readouterr().out.split())
 
     small = report()
     assert "recipe smollm2-135m-cpu: base model of 135M" in small
     assert "at most 100,000 tokens" in small
     with_reason = report("no bf16", recipe=RECIPE_WITHOUT_BF16)
-    assert "fp32: no bf16; noted in the author's file; at most 70,000 tokens" in with_reason
+    assert "fp32: no bf16; saved in the author's file; at most 70,000 tokens" in with_reason
     assert "smollm2-135m-demo: set in the author's file" in report(recipe="smollm2-135m-demo")
     assert "recipe 1b-cpu: base model of 8B, no GPU" in report(base_model="owner/model-8B")
     assert "once the base model is prepared" in report(base_model="gpt2")

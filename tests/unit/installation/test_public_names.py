@@ -31,10 +31,10 @@ def test_listed_names_are_visible_to_analyzers_and_exist(package: object) -> Non
         if isinstance(statement, ast.ImportFrom)
         for alias in statement.names
     }
-    listed = package.__all__  # type: ignore[attr-defined]
-    assert imported == set(listed) == set(package._MODULES)  # type: ignore[attr-defined]
-    assert set(listed) <= set(dir(package))
-    for name in listed:
+    public_names = package.__all__  # type: ignore[attr-defined]
+    assert imported == set(public_names) == set(package._MODULES)  # type: ignore[attr-defined]
+    assert set(public_names) <= set(dir(package))
+    for name in public_names:
         assert getattr(package, name) is not None
 
 

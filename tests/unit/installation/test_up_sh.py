@@ -41,4 +41,5 @@ def test_help_is_printed_without_an_installation(checkout: Path, script: str, op
 def test_a_missing_folder_is_refused(checkout: Path) -> None:
     result = run_script(checkout, "deploy/up.sh", "no/such/folder", "--author", "Ada")
     assert result.returncode == 1
-    assert "Cannot go on. posts: there is no such file or folder: no/such/folder" in result.stdout
+    message = "Cannot continue. posts: there is no such file or folder: no/such/folder"
+    assert message in result.stdout

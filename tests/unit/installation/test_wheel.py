@@ -21,11 +21,11 @@ def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_every_file_of_the_packages_is_in_the_wheel(wheel_files: set[str]) -> None:
-    listed = subprocess.run(
+    tracked_files = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", *PACKAGES], capture_output=True, text=True, check=True
     ).stdout.split()
     links = {"twin_resources/authors/samples"}
-    assert {name.removeprefix("deploy/") for name in listed} - links - wheel_files == set()
+    assert {name.removeprefix("deploy/") for name in tracked_files} - links - wheel_files == set()
 
 
 def test_the_bundled_authors_and_their_posts_are_in_the_wheel(wheel_files: set[str]) -> None:

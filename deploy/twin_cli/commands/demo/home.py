@@ -19,21 +19,21 @@ from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
 
 RECIPE = "smollm2-135m-demo"
-ANSWER_TOKENS = 40  # the reader gives the full score for twelve or more new words
+ANSWER_TOKENS = 40  # enough for the twelve new words that the full score requires
 CONTEXT_TOKENS = 256  # two full chunks; reading 400 tokens takes two thirds of an answer's time
 # With one or two readers, the loop takes months, but the demo must take minutes. The demo prints
-# each setting; values from the environment take precedence.
+# each setting. Values from the environment take precedence.
 DEMO_SETTINGS: Mapping[str, str] = {
     "TWIN_PACE": "demo",
     "TWIN_AUTO_RETRAIN": "true",
-    "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start training
+    "TWIN_RETRAIN_NEW_POSTS": "1000",  # the arriving posts must not start training
 }
 WITHHELD_POST_COUNT = 3
 # The demo spends no money, regardless of the environment.
 REMOVED_VARIABLES = ("TWIN_PAID_MODEL", "TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")
 
 
-def demo_settings(home: Path | None) -> Settings:
+def load_demo_settings(home: Path | None) -> Settings:
     """Return the settings of the demo's home, a folder inside the regular home.
 
     Child processes get the same settings from the environment.
@@ -47,9 +47,8 @@ def demo_settings(home: Path | None) -> Settings:
     demo_home_settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     weights = parent_settings.home / "weights"
     if weights.is_dir() and not demo_home_settings.weights_dir.exists():
-        demo_home_settings.weights_dir.symlink_to(
-            weights, target_is_directory=True
-        )  # prepared only once
+        # Shared, so that the weights are prepared only once.
+        demo_home_settings.weights_dir.symlink_to(weights, target_is_directory=True)
     return demo_home_settings
 
 
@@ -67,7 +66,7 @@ def create_demo_author(settings: Settings) -> Author:
         shutil.copytree(sample.location, partial_folder)
         withheld_folder = withheld_posts_folder(settings)
         withheld_folder.mkdir(exist_ok=True)
-        for post in _dated_posts(partial_folder)[:WITHHELD_POST_COUNT]:
+        for post in _list_dated_posts(partial_folder)[:WITHHELD_POST_COUNT]:
             shutil.move(post, withheld_folder / post.name)
         partial_folder.rename(posts_path)
     author = replace(
@@ -85,10 +84,10 @@ def create_demo_author(settings: Settings) -> Author:
 
 
 def release_withheld_posts(settings: Settings) -> list[str]:
-    """Move the withheld posts to the others and return their names (none if already moved)."""
+    """Move the withheld posts to the other posts and return their names (none if already moved)."""
     names: list[str] = []
-    folder = _dated_posts(posts_folder(settings))[0].parent
-    for post in _dated_posts(withheld_posts_folder(settings)):
+    folder = _list_dated_posts(posts_folder(settings))[0].parent
+    for post in _list_dated_posts(withheld_posts_folder(settings)):
         shutil.move(post, folder / post.name)
         names.append(post.name)
     return names
@@ -104,7 +103,7 @@ def withheld_posts_folder(settings: Settings) -> Path:
     return settings.home / "posts-later"
 
 
-def _dated_posts(folder: Path) -> list[Path]:
+def _list_dated_posts(folder: Path) -> list[Path]:
     """Return the posts whose names begin with a date, oldest first."""
     posts = [path for path in folder.rglob("*.md") if path.name[:4].isdigit()]
     return sorted(posts, key=lambda path: path.name)

@@ -1,4 +1,4 @@
-"""Run `twin demo-loop`: close the loop once with a simulated reader and a broken service.
+"""Run `twin demo-loop`: run the loop once with a simulated reader and a broken service.
 
 Scope: the order of the steps, and waiting for the sensor and Dagster.
 Out of scope: decisions (made by the sensor, the gate and the trial), the reader's rule
@@ -23,11 +23,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from twin_cli.commands.clock import StageClock
 from twin_cli.commands.demo.home import (
     DEMO_SETTINGS,
     create_demo_author,
-    demo_settings,
+    load_demo_settings,
     posts_folder,
     release_withheld_posts,
 )
@@ -35,12 +34,13 @@ from twin_cli.commands.demo.reader import RatedAnswer, SimulatedReader
 from twin_cli.commands.demo.receipt import (
     PhaseQuality,
     Receipt,
-    receipt_table,
+    build_receipt_table,
     summarize_scores,
     write_receipt,
 )
 from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.outcome import RETRAIN, StackOutcome, open_registry, refusal_reasons
+from twin_cli.commands.outcome import RETRAIN, OutcomeCode, list_refusal_reasons, open_registry
+from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import follow_run
 from twin_cli.commands.services import publish_endpoints, require_stack
 from twin_cli.commands.status import run_wait
@@ -65,13 +65,12 @@ from twin_resources.settings import PACES, Settings
 from twin_resources.wait_limits import MAX_WORKING_S
 
 STAGE_COUNT = 7
-MAX_BROKEN_SCORES = (
-    200  # if quality falls from .80 to .33, each score multiplies the evidence by 1.1
-)
+# If quality falls from .80 to .33, each score multiplies the evidence by 1.1.
+MAX_BROKEN_SCORES = 200
 STAGING_NOTICE = (
-    "staged: the reader (it asks held-out questions and counts words, a rule that no gate and no "
-    "trial uses), each score a reader of its own; the training on shuffled answers, and prose, "
-    "forced past the gate"
+    "staged: the reader, who asks held-out questions and scores answers by counting words, a rule "
+    "that neither the gate nor a trial uses; a separate reader identity for each score; a training "
+    "run on shuffled answers; and its prose, which is forced past the gate"
 )
 RECOVERY_SCORE_COUNT = 30
 SPOILING_METHOD = "shuffled_answers"
@@ -81,42 +80,42 @@ RECEIPT_FILE_NAME = "receipt.json"
 Result = TypeVar("Result")
 
 
-def run_demo(home: Path | None, *, clock: StageClock | None = None) -> int:
+def run_demo(home: Path | None, *, display: ProgressDisplay | None = None) -> int:
     """Run the demo; return 0 if every step happened, else 1. Its stack keeps running.
 
     Raises:
-        TwinError: a step was impossible. The receipt contains the earlier steps.
+        TwinError: a step failed. The receipt contains the earlier steps.
     """
-    clock = clock or StageClock(stages=STAGE_COUNT)
-    settings = demo_settings(home)
-    _reset_home(settings, clock)
+    display = display or ProgressDisplay(stages=STAGE_COUNT)
+    settings = load_demo_settings(home)
+    _reset_home(settings, display)
     pace_overrides = {name: os.environ[name] for name in DEMO_SETTINGS}
     pace_overrides |= {
         name: str(value) for name, value in PACES[pace_overrides.pop("TWIN_PACE")].items()
     }
-    demo = _Demo(settings, create_demo_author(settings), clock, pace_overrides)
+    demo = _Demo(settings, create_demo_author(settings), display, pace_overrides)
     path = settings.home / RECEIPT_FILE_NAME
     try:
-        with clock.report_waits():
+        with display.report_waits():
             demo.run()
     except KeyboardInterrupt:
-        clock.log("stopping …")
-        end_stack(settings, log=clock.log)
+        display.log("stopping …")
+        end_stack(settings, log=display.log)
         return INTERRUPTED_EXIT_CODE
     finally:
         write_receipt(path, demo.receipt)
-    clock.show(receipt_table(demo.receipt))
-    clock.log(f"receipt: {path}")
-    clock.log("the stack stays up; `twin stop` ends it")
+    display.show(build_receipt_table(demo.receipt))
+    display.log(f"receipt: {path}")
+    display.log("the stack keeps running; `twin stop` ends it")
     missing_steps = demo.receipt.missing_steps()
     for step in missing_steps:
-        clock.log(f"did not happen: {step}", style="bold red")
+        display.log(f"did not happen: {step}", style="bold red")
     return 1 if missing_steps else 0
 
 
-def _reset_home(settings: Settings, clock: StageClock) -> None:
+def _reset_home(settings: Settings, display: ProgressDisplay) -> None:
     """End an earlier demo and remove its files except the weights."""
-    end_stack(settings, log=clock.log)
+    end_stack(settings, log=display.log)
     for path in settings.home.iterdir():
         if path.name == "weights":
             continue
@@ -133,10 +132,10 @@ class _Demo:
         self,
         settings: Settings,
         author: Author,
-        clock: StageClock,
+        display: ProgressDisplay,
         pace_overrides: Mapping[str, str],
     ) -> None:
-        self.settings, self.author, self.clock = settings, author, clock
+        self.settings, self.author, self.display = settings, author, display
         self.receipt = Receipt(settings=pace_overrides)
         self.last_bad_score = 0.0  # on the monotonic clock
         self.registry: Registry = open_registry(settings)
@@ -144,8 +143,8 @@ class _Demo:
     def run(self) -> None:
         """Run all steps."""
         pace_text = ", ".join(f"{name}={value}" for name, value in self.receipt.settings.items())
-        self.clock.log(STAGING_NOTICE)
-        self.clock.log(f"these settings make the loop faster than a real one: {pace_text}")
+        self.display.log(STAGING_NOTICE)
+        self.display.log(f"these settings make the loop faster than in real use: {pace_text}")
         with self._step(1, "a first model, as `twin up` makes it"):
             self._train_first_model()
         self.stack: Stack = require_stack(self.settings)
@@ -166,56 +165,55 @@ class _Demo:
             self._break_service()
         with self._step(4, "quality falls until the sensor fires"):
             read_until_alarm = partial(
-                reader.read, MAX_BROKEN_SCORES, until=lambda: self._alarms() != []
+                reader.read, MAX_BROKEN_SCORES, should_stop=lambda: self._list_alarms() != []
             )
             rated_answers = self._collect_scores(MAX_BROKEN_SCORES, read_until_alarm)
             self.receipt.broken = _summarize_answers(rated_answers)
             self.last_bad_score = time.monotonic()
             self._record_alarm()
-        with self._step(5, "one retraining: data, training, gate, pairs"):
+        with self._step(5, "retraining: data, training, gate, pairs"):
             self._follow_retraining()
-        with self._step(6, "quality comes back"):
+        with self._step(6, "quality recovers"):
             rated_answers = self._collect_scores(
                 RECOVERY_SCORE_COUNT,
-                partial(reader.read, RECOVERY_SCORE_COUNT, until=lambda: False),
+                partial(reader.read, RECOVERY_SCORE_COUNT, should_stop=lambda: False),
             )
             self.receipt.after = _summarize_answers(rated_answers)
-        with self._step(7, "what is shown in the Dagster UI"):
+        with self._step(7, "the evidence in the Dagster UI"):
             self._collect_evidence()
 
     def _train_first_model(self) -> None:
         options = UpOptions(path=posts_folder(self.settings), home=self.settings.home, detach=True)
-        # `up` counts its own stages, so it gets a separate clock.
-        code = run_up(options, clock=StageClock(self.clock.console))
+        # `up` counts its own stages, so it gets a separate display.
+        code = run_up(options, display=ProgressDisplay(self.display.console))
         if code == 0:
             code = run_wait(self.settings, author=self.author.slug, timeout_s=None)
-        if code != StackOutcome.TUNED:
+        if code != OutcomeCode.TUNED:
             raise TwinError(
-                "make the first model of the demo",
-                found=f"it ended with exit code {code}",
-                next_step="see the messages above, and the logs in the demo's home",
+                "train the demo's first model",
+                found=f"`twin up` ended with exit code {code}",
+                next_step="see the messages above and the logs in the demo's home",
             )
 
     def _break_service(self) -> None:
         self.receipt.posts_arrived = tuple(release_withheld_posts(self.settings))
-        self.clock.log(f"meanwhile {len(self.receipt.posts_arrived)} posts arrive")
-        import_posts(self.stack, self.author.slug, clock=self.clock)
+        self.display.log(f"meanwhile {len(self.receipt.posts_arrived)} posts arrive")
+        import_posts(self.stack, self.author.slug, display=self.display)
         run_id = self.dagster.launch(
             RETRAIN,
             self.author.slug,
             tags={"twin/demo": SPOILING_METHOD},
             config={"fine_tuned_checkpoint": {"spoil": SPOILING_METHOD}},
         )
-        self.clock.log(f"training on shuffled answers: {self._run_url(run_id)}")
-        follow_run(self.dagster, run_id, clock=self.clock, title="spoiled", stack=self.stack)
+        self.display.log(f"training on shuffled answers: {self._run_url(run_id)}")
+        follow_run(self.dagster, run_id, display=self.display, title="spoiled", stack=self.stack)
         verdict = self._latest_verdict()
-        self.receipt.refused = tuple(refusal_reasons(verdict))
+        self.receipt.refused = tuple(list_refusal_reasons(verdict))
         for reason in self.receipt.refused:
-            self.clock.log(f"the gate refuses it: {reason}")
+            self.display.log(f"the gate refuses it: {reason}")
         broken_version = self.registry.versions(self.author.slug)[-1]
-        if (
-            broken_version.state == "candidate"
-        ):  # the blocking checks ended the run before its release
+        # The blocking checks ended the run before the release step.
+        if broken_version.state == "candidate":
             reconcile(
                 self.registry,
                 self.author.slug,
@@ -234,33 +232,31 @@ class _Demo:
         self.receipt.forced = (
             f"v{transition.version}: {transition.from_state} → {transition.to_state} by {ACTOR}"
         )
-        self.clock.log(f"forced past the gate: {self.receipt.forced}")
+        self.display.log(f"forced past the gate: {self.receipt.forced}")
         self._wait_until_served(broken_version.version)
 
     def _record_alarm(self) -> None:
-        """Wait for the sensor's alarm and record it; the last scores may still be on their way."""
+        """Wait for the sensor's alarm and record it; the last scores may not have arrived yet."""
         deadline = time.monotonic() + ALARM_TIMEOUT_S
-        while not (alarms := self._alarms()):
+        while not (alarms := self._list_alarms()):
             ensure_alive(self.stack)
             if time.monotonic() > deadline:
-                self.clock.log(f"no alarm after {self.receipt.broken.scores} scores")
+                self.display.log(f"no alarm after {self.receipt.broken.scores} scores")
                 return
             time.sleep(1.0)
         first_alarm = alarms[0]
-        self.receipt.e_value, self.receipt.threshold = (
-            first_alarm.alarm.e_value,
-            first_alarm.alarm.threshold,
-        )
+        self.receipt.e_value = first_alarm.alarm.e_value
+        self.receipt.threshold = first_alarm.alarm.threshold
         self.receipt.values_to_alarm = first_alarm.alarm.bets
-        self.clock.log(f"the sensor: {first_alarm.message or 'an alarm'}")
+        self.display.log(f"the sensor: {first_alarm.message or 'an alarm'}")
 
     def _follow_retraining(self) -> None:
-        if not self._alarms():
+        if not self._list_alarms():
             return  # already reported; the step is recorded as missing
-        run = self._wait_for(self._find_quality_run, "the run of the alarm")
-        self.clock.log(f"started by the sensor: {self._run_url(run.run_id)}")
+        run = self._wait_for(self._find_quality_run, "the run that the alarm starts")
+        self.display.log(f"started by the sensor: {self._run_url(run.run_id)}")
         followed_run = follow_run(
-            self.dagster, run.run_id, clock=self.clock, title="retraining", stack=self.stack
+            self.dagster, run.run_id, display=self.display, title="retraining", stack=self.stack
         )
         self.receipt.run_id = followed_run.run.run_id
         verdict = self._latest_verdict()
@@ -272,8 +268,8 @@ class _Demo:
         judged_checkpoint = verdict.checkpoint if verdict is not None else ""
         new_version = self.registry.find_by_checkpoint(judged_checkpoint, author=self.author.slug)
         if new_version is None or verdict is None or verdict.outcome != "passed":
-            self.clock.log(
-                f"the retraining was not released: {'; '.join(refusal_reasons(verdict))}"
+            self.display.log(
+                f"the retraining was not released: {'; '.join(list_refusal_reasons(verdict))}"
             )
             return
         if not followed_run.succeeded:
@@ -304,9 +300,11 @@ class _Demo:
 
     def _collect_evidence(self) -> None:
         run_id = self.dagster.launch("collect_feedback", self.author.slug)
-        follow_run(self.dagster, run_id, clock=self.clock, title="evidence", stack=self.stack)
-        runs = [run for run in self._retraining_runs() if run.tags.get("twin/cause") == "quality"]
-        self.receipt.runs, self.receipt.alarms = len(runs), len(self._alarms())
+        follow_run(self.dagster, run_id, display=self.display, title="evidence", stack=self.stack)
+        runs = [
+            run for run in self._list_retraining_runs() if run.tags.get("twin/cause") == "quality"
+        ]
+        self.receipt.runs, self.receipt.alarms = len(runs), len(self._list_alarms())
         dagster_url = urls(self.settings)["dagster"]
         self.receipt.links = {
             "retraining": self._run_url(self.receipt.run_id),
@@ -322,10 +320,10 @@ class _Demo:
         """Show a bar while the reader scores answers, and return the scored answers.
 
         Args:
-            read: a method of the reader with every argument except `on_score` bound.
+            read: a method of the reader with all arguments bound except `on_score`.
         """
         scores: list[float] = []
-        with self.clock.bar("reading") as bar:
+        with self.display.bar("reading") as bar:
 
             def record_score(answer: RatedAnswer) -> None:
                 ensure_alive(self.stack)
@@ -337,7 +335,7 @@ class _Demo:
 
             rated_answers = read(on_score=record_score)
         versions = ", ".join(sorted({answer.version for answer in rated_answers}))
-        self.clock.log(
+        self.display.log(
             f"{len(rated_answers)} answers of {versions}: mean {statistics.fmean(scores):.2f}"
         )
         return rated_answers
@@ -347,9 +345,9 @@ class _Demo:
         stable_version = self.registry.stable_version(self.author.slug)
         if stable_version is None:
             raise TwinError(
-                "score the first model of the demo",
-                found="no version is stable: the base model answers",
-                next_step="read the gate's verdict above",
+                "score the demo's first model",
+                found="no version is stable, so the base model answers",
+                next_step="see the gate's verdict above",
             )
         return f"v{stable_version.version}"
 
@@ -362,8 +360,8 @@ class _Demo:
                 watches = current_evidence(connection).get(slug, [])
             return any(watch.is_armed and watch.version == version for watch in watches)
 
-        self._wait_for(is_certified, f"the sensor to have certified {version}")
-        self.clock.log(f"the sensor has certified {version} by its scores")
+        self._wait_for(is_certified, f"the sensor to certify {version}")
+        self.display.log(f"the sensor has certified {version} by its scores")
 
     def _wait_until_served(self, version: int) -> None:
         """Force a version's prose past the gate if necessary, and wait until it answers."""
@@ -372,7 +370,7 @@ class _Demo:
         if prose_release.why_not and not prose_release.forced:
             reason = "the demo's reader rates prose"
             self.registry.force_prose(model_version.author, version, actor=ACTOR, reason=reason)
-            self.clock.log(f"its prose is forced past the gate: {prose_release.why_not}")
+            self.display.log(f"its prose is forced past the gate: {prose_release.why_not}")
         name = f"{self.author.slug}/v{version}"
         self._wait_for(lambda: is_server_ready(self.settings, name), f"the server of {name}")
         time.sleep(2.0)  # the gateway reads the new policy within one second
@@ -388,22 +386,22 @@ class _Demo:
             if time.monotonic() > deadline:
                 raise TwinError(
                     f"wait for {description}",
-                    found=f"nothing within {format_duration(MAX_WORKING_S)}",
+                    found=f"it did not happen within {format_duration(MAX_WORKING_S)}",
                     next_step="see the sensors and runs in the Dagster UI: "
                     f"{urls(self.settings)['dagster']}/overview/sensors",
                 )
             time.sleep(1.0)
 
-    def _alarms(self) -> list[AlarmRecord]:
+    def _list_alarms(self) -> list[AlarmRecord]:
         """Return the author's alarms, oldest first."""
         with self.registry.state.read_transaction() as connection:
             return list(reversed(alarm_records.list_alarms(connection, self.author.slug)))
 
-    def _retraining_runs(self) -> list[Run]:
+    def _list_retraining_runs(self) -> list[Run]:
         return self.dagster.list_runs(job=RETRAIN, author=self.author.slug, limit=50)
 
     def _find_quality_run(self) -> Run | None:
-        runs = self._retraining_runs()
+        runs = self._list_retraining_runs()
         return next((run for run in runs if run.tags.get("twin/cause") == "quality"), None)
 
     def _latest_verdict(self) -> Verdict | None:
@@ -414,7 +412,7 @@ class _Demo:
 
     @contextmanager
     def _step(self, number: int, title: str) -> Generator[None]:
-        self.clock.begin_stage(number, title)
+        self.display.begin_stage(number, title)
         started_at = time.monotonic()
         try:
             yield

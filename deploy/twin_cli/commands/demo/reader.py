@@ -1,11 +1,12 @@
 """Simulate the demo's reader, who asks questions and scores the answers by a fixed rule.
 
-Scope: the questions, and posting the scores.
+Scope: asking the questions, and sending the scores.
 Out of scope: the rule (`subjects.py`), and the consequences of the scores.
+
 The questions are held out: no version was trained on their posts, but the twin may quote them.
-The rule does not depend on version, time or phase, and gate and trial do not use it as a judge.
-It rates only the text that the model wrote, because quoted sentences name the subject for any
-model. With quotes, a model trained on shuffled answers scored .98 and the good model .99. Every
+The rule does not depend on version, time or phase, and neither the gate nor a trial uses it as a
+judge. It rates only the text that the model wrote, because quoted sentences name the subject for
+any model. With quotes, a model trained on shuffled answers scored .98 and the good model .99. Every
 score is marked `simulated` and comes from a separate reader, so that each is a settled value.
 """
 # pyright: strict
@@ -33,7 +34,7 @@ from twin_resources.settings import Settings, load_secrets
 
 MAX_CONCURRENT = 2
 MIN_QUESTIONS = 10
-MAX_QUESTIONS = 60  # as many as a trial replays; the reader repeats them
+MAX_QUESTIONS = 60  # the number that a trial replays; the reader repeats them
 SEED = 20
 
 
@@ -56,28 +57,34 @@ class SimulatedReader:
 
     def __init__(self, settings: Settings, endpoints: Endpoints, author: Author) -> None:
         self._settings, self._endpoints, self._author = settings, endpoints, author
-        self._questions = held_out_questions(settings, author.slug)
+        self._questions = read_held_out_questions(settings, author.slug)
         self._asked_count = 0
 
     def read(
-        self, count: int, *, on_score: Callable[[RatedAnswer], object], until: Callable[[], bool]
+        self,
+        count: int,
+        *,
+        on_score: Callable[[RatedAnswer], object],
+        should_stop: Callable[[], bool],
     ) -> list[RatedAnswer]:
         """Ask and score up to `count` questions; stop early once `until` returns True."""
-        return self._read(count, lambda rated: count - len(rated), on_score=on_score, until=until)
+        return self._read(
+            count, lambda rated: count - len(rated), on_score=on_score, should_stop=should_stop
+        )
 
     def read_until_version(
         self, version: str, count: int, *, on_score: Callable[[RatedAnswer], object]
     ) -> list[RatedAnswer]:
         """Ask and score up to 2 · `count` questions until `count` answers are from that version.
 
-        Some answers come from no version. If no post is near enough, the twin answers that the
+        Some answers come from no version. If no post is similar enough, the twin answers that the
         author has not written about the subject, and the score counts for no version.
         """
 
         def count_missing(rated: list[RatedAnswer]) -> int:
             return count - sum(answer.version == version for answer in rated)
 
-        return self._read(2 * count, count_missing, on_score=on_score, until=lambda: False)
+        return self._read(2 * count, count_missing, on_score=on_score, should_stop=lambda: False)
 
     def _read(
         self,
@@ -85,7 +92,7 @@ class SimulatedReader:
         count_missing: Callable[[list[RatedAnswer]], int],
         *,
         on_score: Callable[[RatedAnswer], object],
-        until: Callable[[], bool],
+        should_stop: Callable[[], bool],
     ) -> list[RatedAnswer]:
         rated_answers: list[RatedAnswer] = []
         with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
@@ -93,7 +100,7 @@ class SimulatedReader:
                 remaining_count := min(
                     count_missing(rated_answers), max_answers - len(rated_answers)
                 )
-            ) > 0 and not until():
+            ) > 0 and not should_stop():
                 numbers = range(
                     self._asked_count, self._asked_count + min(MAX_CONCURRENT, remaining_count)
                 )
@@ -105,9 +112,7 @@ class SimulatedReader:
 
     def _ask_and_score(self, number: int) -> RatedAnswer:
         held_out_question = self._questions[number % len(self._questions)]
-        admin_key = load_secrets(
-            self._settings
-        ).gateway_master_key  # only this key may name readers
+        admin_key = load_secrets(self._settings).gateway_master_key  # it alone may name readers
         client = make_client(self._endpoints.gateway, admin_key)
         answer = ask(client, held_out_question.question, model=f"twin/{self._author.slug}")
         score = score_answer(held_out_question, extract_prose(answer.text))
@@ -121,7 +126,7 @@ class SimulatedReader:
         return RatedAnswer(held_out_question.question, answer.version, answer.trace_id, score)
 
 
-def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]:
+def read_held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]:
     """Return the questions of an author's held-out posts, in a fixed random order.
 
     Raises:
@@ -142,8 +147,8 @@ def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]
     questions = select_questions_with_subjects(rows)[:MAX_QUESTIONS]
     if len(questions) < MIN_QUESTIONS:
         raise TwinError(
-            "take the demo's questions from held-out posts",
-            found=f"{len(questions)} of them are about something that the rule can find",
-            next_step=f"the demo needs {MIN_QUESTIONS}: report it, the sample posts have more",
+            "select the demo's questions from held-out posts",
+            found=f"only {len(questions)} questions have a subject that the rule can recognise",
+            next_step=f"report this: the demo needs {MIN_QUESTIONS}, and the sample has more",
         )
     return questions

@@ -24,7 +24,7 @@ SCHEMA_VERSION = 1
 
 @dataclass
 class PhaseQuality:
-    """The scores of one phase: their number, their mean in [0, 1], and the rated version."""
+    """The scores of one phase: their count, their mean in [0, 1], and the rated version."""
 
     scores: int = 0
     mean: float = 0.0
@@ -70,7 +70,7 @@ class Receipt:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
     def missing_steps(self) -> list[str]:
-        """Return the steps that did not happen, in words, or an empty list if the loop closed."""
+        """Return the steps that did not happen, in words, or an empty list if all happened."""
         checks = {
             "the first model was scored": self.before.scores > 0,
             "the gate refused the broken model for its topic": any(
@@ -82,7 +82,7 @@ class Receipt:
             "one run trained": self.runs == 1 and bool(self.run_id),
             "the gate passed the new model": bool(self.gate) and bool(self.promoted),
             "pairs promoted it": self.trial.get("finding") == "promote",
-            "quality came back": self.after.scores > 0
+            "quality recovered": self.after.scores > 0
             and self.after.mean > self.broken.mean + 0.1
             and self.after.version == self.promoted,
         }
@@ -103,9 +103,9 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
     replace_file(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def receipt_table(receipt: Receipt) -> Table:
+def build_receipt_table(receipt: Receipt) -> Table:
     """Return the receipt as a table for a terminal."""
-    table = Table(title="The loop, closed once", show_header=False, title_justify="left")
+    table = Table(title="One run of the loop", show_header=False, title_justify="left")
     table.add_column("what", no_wrap=True)
     table.add_column("found")
     for name, phase in (

@@ -1,13 +1,13 @@
-"""Score an answer for the demo by whether it names the question's subject and adds new words.
+"""Score an answer for the demo: it should name the question's subject and add new words.
 
 Scope: the subjects of a question, and the score of an answer.
-Out of scope: asking (`reader.py`), and judges (`twin_resources/quality/judges`). The gate
-and the trial decide by embeddings, style and shared passages. This rule only counts words; it uses
-none of those, and does not know which version answered.
+Out of scope: asking (`reader.py`), and judges (`twin_resources/quality/judges`). The gate and the
+trial decide by embeddings, style and shared passages. This rule uses none of those and does not
+depend on the version. It only counts words.
 
-A question's subjects are its words that also occur in the author's own passage and are rare: in at
-most a third of the author's passages and a tenth of the questions. An answer gets the full score
-if it names two subjects (or the only one) and has twelve further words:
+A question's subjects are its words that also occur in the author's passage and are rare: they occur
+in at most a third of the author's passages and a tenth of the questions. An answer gets the full
+score if it names two subjects (or the only one) and has twelve further words:
 
     score = min(1, named / min(2, subjects)) · min(1, further / 12)
 
@@ -25,8 +25,8 @@ from dataclasses import dataclass
 
 SUBJECTS_FOR_FULL_SCORE = 2
 NEW_WORDS_FOR_FULL_SCORE = 12
-MAX_PASSAGE_SHARE = 1 / 3  # excludes "the" and "and"; 18 of 54 passages
-MAX_QUESTION_SHARE = 1 / 10  # "explain", "experience": words of the question templates
+MAX_PASSAGE_SHARE = 1 / 3  # 18 of 54 passages; excludes "the" and "and"
+MAX_QUESTION_SHARE = 1 / 10  # excludes words of question templates: "explain", "experience"
 MIN_LETTERS = 3
 STEM_LETTERS = 6
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
@@ -52,9 +52,11 @@ def select_questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[Hel
     """
     passage_by_question = dict(reversed(pairs))  # for a repeated question, the first passage
     passage_counts = Counter(
-        stem for passage in passage_by_question.values() for stem in stems(passage)
+        stem for passage in passage_by_question.values() for stem in extract_stems(passage)
     )
-    question_counts = Counter(stem for question in passage_by_question for stem in stems(question))
+    question_counts = Counter(
+        stem for question in passage_by_question for stem in extract_stems(question)
+    )
     rare_stems = {
         stem
         for stem in question_counts
@@ -62,7 +64,9 @@ def select_questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[Hel
         and question_counts[stem] <= max(1, MAX_QUESTION_SHARE * len(passage_by_question))
     }
     subjects_by_question = {
-        question: frozenset(stems(question) & stems(passage_by_question[question]) & rare_stems)
+        question: frozenset(
+            extract_stems(question) & extract_stems(passage_by_question[question]) & rare_stems
+        )
         for question in dict.fromkeys(question for question, _ in pairs)
     }
     return [
@@ -74,9 +78,9 @@ def select_questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[Hel
 
 def score_answer(held_out_question: HeldOutQuestion, prose: str) -> float:
     """Return the score of a model's text in [0, 1], rounded to four digits; empty text scores 0."""
-    answer_stems = stems(prose)
+    answer_stems = extract_stems(prose)
     named_count = len(held_out_question.subjects & answer_stems)
-    new_word_count = len(answer_stems - stems(held_out_question.question))
+    new_word_count = len(answer_stems - extract_stems(held_out_question.question))
     required_count = min(SUBJECTS_FOR_FULL_SCORE, len(held_out_question.subjects))
     return round(
         min(1.0, named_count / required_count)
@@ -85,7 +89,7 @@ def score_answer(held_out_question: HeldOutQuestion, prose: str) -> float:
     )
 
 
-def stems(text: str) -> set[str]:
+def extract_stems(text: str) -> set[str]:
     """Return the stems of a text's words."""
     return set(_stem_words(_WORD.findall(text)))
 

@@ -1,4 +1,4 @@
-"""Define one line of `twin doctor`: the check, its verdict, the finding and the remedy.
+"""Define one finding of `twin doctor`: the check, its verdict, what was found and the remedy.
 
 Scope: the type, and the finding of a check that raised an error.
 Out of scope: the checks.
@@ -14,7 +14,7 @@ from typing import Literal
 from twin_resources.errors import TwinError
 
 Verdict = Literal["ok", "warn", "fail"]
-TIMEOUT_S = 10.0  # per request to a service, which training may slow down
+TIMEOUT_S = 10.0  # per request to a service, because training may slow it down
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Diagnostic:
 
     Attributes:
         verdict: `warn` if something works, or will work, but needs attention; `fail` if something
-            requested does not work.
+            that was requested does not work.
         remedy: the next step, or empty if the verdict is `ok`.
     """
 
@@ -58,6 +58,6 @@ def run_check(name: str, check: Callable[[], Iterable[Diagnostic]]) -> list[Diag
         return list(check())
     except TwinError as error:
         return [fail(name, error.found, error.next_step)]
-    except Exception as error:  # noqa: BLE001 - the user wants the other findings too
-        message = f"could not be examined: {type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001 - the user also needs the other findings
+        message = f"the check itself failed: {type(error).__name__}: {error}"
         return [fail(name, message, "report this with the output of `twin --version`")]

@@ -34,13 +34,13 @@ PRIVATE_FILES = ("secrets.json", "endpoints.json", "env", "servers.json")
 
 
 def check_system(_settings: Settings) -> Iterator[Diagnostic]:
-    """Check system, Python and compiler, as the preflight check does."""
+    """Check the system, Python and the compiler, as the preflight check does."""
     checks = (preflight.check_system, preflight.check_python, preflight.check_compiler)
     yield from _convert_preflight_findings(finding for check in checks for finding in check())
 
 
 def check_reranker(settings: Settings) -> Iterator[Diagnostic]:
-    """Check whether the configured reranker is valid; without one, yield nothing."""
+    """Check whether the reranker is valid; if none is configured, yield nothing."""
     yield from _convert_preflight_findings(preflight.check_reranker(settings.reranker))
 
 
@@ -56,7 +56,7 @@ def check_packages(_settings: Settings) -> Iterator[Diagnostic]:
     """Check that the project's requirements are installed in compatible versions."""
     problems: list[str] = []
     checked_count = 0
-    for line in project_requirements():
+    for line in read_project_requirements():
         requirement = Requirement(line)
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue  # for an extra or another system
@@ -67,19 +67,19 @@ def check_packages(_settings: Settings) -> Iterator[Diagnostic]:
             problems.append(f"{requirement.name} is missing")
             continue
         if not requirement.specifier.contains(version, prereleases=True):
-            problems.append(f"{requirement.name} {version}, wanted {requirement.specifier}")
+            problems.append(f"{requirement.name} {version} instead of {requirement.specifier}")
     if problems:
         yield fail(
             "packages",
             "; ".join(problems),
-            "install again: `bash deploy/up.sh`, or `pip install -e . -c deploy/constraints.txt`",
+            "reinstall: `bash deploy/up.sh`, or `pip install -e . -c deploy/constraints.txt`",
         )
     else:
         version = metadata.version(PACKAGE_NAME)
-        yield ok("packages", f"{PACKAGE_NAME} {version}, its {checked_count} requirements are met")
+        yield ok("packages", f"{PACKAGE_NAME} {version}, all {checked_count} requirements are met")
 
 
-def project_requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
+def read_project_requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
     """Return the requirements from `pyproject.toml` in a checkout, else from the package metadata.
 
     The metadata of an editable installation is not updated, so it lacks dependencies that a
@@ -94,11 +94,11 @@ def project_requirements(root: Path = Path(twin_resources.__file__).parents[1]) 
 
 
 def check_gpu(_settings: Settings) -> Iterator[Diagnostic]:
-    """Check for graphics cards, and whether the installed torch can use them."""
+    """List the graphics cards, and check whether the installed torch can use them."""
     cards = list_gpus()
     torch_version = metadata.version("torch")
     if not cards:
-        cores = preflight.usable_cores()
+        cores = preflight.count_usable_cores()
         yield ok("GPU", f"none: {cores} cores train and answer (torch {torch_version})")
         return
     card_names = ", ".join(f"{name} ({memory:.0f} GB)" for name, memory in cards)
@@ -147,7 +147,7 @@ def check_keys(
     exposed_files = [path for path in private_files if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if exposed_files:
         file_list = " ".join(str(path) for path in exposed_files)
-        yield fail("keys", f"others can read {file_list}", f"chmod 600 {file_list}")
+        yield fail("keys", f"other users can read {file_list}", f"chmod 600 {file_list}")
     elif private_files:
         names = ", ".join(path.name for path in private_files)
         yield ok("keys", f"{names}: readable by their owner only")
@@ -170,7 +170,7 @@ def check_keys(
 def check_judge(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
-    """Check whether the configured judge has a price and a budget; without one, yield nothing."""
+    """Check whether the judge has a price and a budget; if none is configured, yield nothing."""
     model = settings.judge_model
     if not model:
         return
@@ -181,7 +181,7 @@ def check_judge(
         yield warn(
             "judge",
             f"no price for {model} in LiteLLM's price map, so it is not used",
-            "name a model with a known price in TWIN_JUDGE_MODEL, or a server of your own",
+            "set TWIN_JUDGE_MODEL to a model with a known price, or to one on your own server",
         )
     elif monthly_budget is None:
         yield warn(
@@ -197,7 +197,7 @@ def check_authors(settings: Settings) -> Iterator[Diagnostic]:
     """Check the authors' files, and whether their folders exist."""
     slugs = author_slugs(settings)
     if not slugs:
-        yield warn("authors", f"none in {settings.home}", "`twin up PATH --author NAME`")
+        yield warn("authors", f"none in {settings.home}", "run `twin up PATH --author NAME`")
         return
     authors, problems = list_readable_authors(settings)
     for problem in problems:
@@ -212,7 +212,7 @@ def check_authors(settings: Settings) -> Iterator[Diagnostic]:
         yield warn(
             "authors",
             f"missing: {', '.join(missing_sources)}",
-            "restore it, or remove it from `sources` in the author's file: an import of an empty "
+            "restore it, or remove it from `sources` in the author's file; an import with an empty "
             "source is refused",
         )
     if not problems and not missing_sources:

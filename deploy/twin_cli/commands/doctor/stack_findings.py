@@ -1,6 +1,6 @@
 """Check the stack for `twin doctor`: its programs, its ports and the services on them.
 
-Scope: one check of each service, through the interface of its users.
+Scope: one check of each service, through the interface that its users call.
 Out of scope: readiness while a stack starts (`processes/programs.py`), and repairs.
 """
 # pyright: strict
@@ -30,13 +30,15 @@ PROGRAM_BY_SERVICE = {"gateway": "gateway", "dagster": "dagster-webserver", "tra
 
 
 def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
-    """Check whether the stack and every program of its supervisor run."""
+    """Check whether the stack and all programs of its supervisor are running."""
     if stack is None:
         record = read_record(settings)
         if record is not None and record.supervisor is not None:
-            yield fail("stack", "the stack ended without `twin stop`", "`twin up` recovers it")
+            yield fail(
+                "stack", "the stack ended without `twin stop`", "run `twin up` to recover it"
+            )
         else:
-            yield warn("stack", f"no stack is running in {settings.home}", "`twin up`")
+            yield warn("stack", f"no stack is running in {settings.home}", "run `twin up`")
         return
     yield ok("stack", f"supervisor pid {stack.identity.pid}, home {stack.settings.home}")
     running_programs: list[str] = []
@@ -44,7 +46,7 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
         if state.state == "RUNNING":
             running_programs.append(name)
         elif state.state == "STARTING":
-            yield warn(name, "starting", "look again in a few seconds")
+            yield warn(name, "starting", "check again in a few seconds")
         elif state.state == "STOPPED" and name in ON_DEMAND:
             continue
         elif state.state == "STOPPED" and name in NOT_AUTOSTARTED:
@@ -52,7 +54,7 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
         else:
             last_log_line = read_tail(state.log, lines=1)
             message = f"; last log line: {last_log_line}" if last_log_line else ""
-            remedy = f"`twin logs {name}`, correct the cause, then `twin stop` and `twin up`"
+            remedy = f"see `twin logs {name}`, correct the cause, then `twin stop` and `twin up`"
             yield fail(name, f"{state.state}{message}", remedy)
     yield ok("programs", ", ".join(running_programs) or "none is running")
 
@@ -62,7 +64,7 @@ def check_ports(
 ) -> Iterator[Diagnostic]:
     """Check that the stack listens on its services' ports, or that they are free if none runs."""
     effective_settings = stack.settings if stack is not None else settings
-    leftover_ports = _leftover_ports(settings) if stack is None else frozenset[int]()
+    leftover_ports = _find_leftover_ports(settings) if stack is None else frozenset[int]()
     port_texts: list[str] = []
     for service in SERVICES:
         if service == "traces" and settings.has_real_langfuse:
@@ -73,25 +75,25 @@ def check_ports(
                 port_texts.append(f"{service} {port}")
             elif service in PROGRAM_BY_SERVICE:
                 program = PROGRAM_BY_SERVICE[service]
-                remedy = f"`twin status`, `twin logs {program}`"
+                remedy = f"see `twin status` and `twin logs {program}`"
                 yield fail("ports", f"no program listens on {port}, the port of {program}", remedy)
         elif is_free(effective_settings.host, port):
             port_texts.append(f"{service} {port}")
         elif port in leftover_ports:
             message = f"{port} ({service}) is in use by a process of the previous stack"
-            yield warn("ports", message, "do nothing: `twin up` ends that process first")
+            yield warn("ports", message, "none needed: `twin up` ends that process first")
         elif environ.get(f"TWIN_{service.upper()}_PORT"):
-            remedy = f"end it, or choose another: TWIN_{service.upper()}_PORT, --{service}-port"
+            remedy = (
+                f"stop that program, or choose another port with TWIN_{service.upper()}_PORT or "
+                f"--{service}-port"
+            )
             yield fail(
                 "ports",
                 f"{port}, requested for {service}, is in use by {describe_port_holder(port)}",
                 remedy,
             )
         else:
-            remedy = (
-                "do nothing: `twin up` takes the next free port; or choose one "
-                f"with --{service}-port"
-            )
+            remedy = f"none needed: `twin up` uses the next free port, or that of --{service}-port"
             yield warn(
                 "ports", f"{port} ({service}) is in use by {describe_port_holder(port)}", remedy
             )
@@ -101,7 +103,7 @@ def check_ports(
         )
 
 
-def _leftover_ports(settings: Settings) -> frozenset[int]:
+def _find_leftover_ports(settings: Settings) -> frozenset[int]:
     """Return the ports on which programs of a crashed stack still listen."""
     record = read_record(settings)
     leftover_processes = find_marked_processes(record.instance) if record is not None else []
@@ -118,21 +120,21 @@ def _leftover_ports(settings: Settings) -> frozenset[int]:
 
 
 def check_dagster(stack: Stack) -> Iterator[Diagnostic]:
-    """Check the webserver and the code location."""
+    """Check Dagster's webserver and code location."""
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     address = urls(stack.settings)["dagster"]
     with closing(DagsterHTTP.for_home(stack.settings, timeout_s=MAX_IDLE_S)) as dagster:
         if not dagster.is_up(within_s=MAX_IDLE_S):
-            yield fail("Dagster", f"{address} does not answer", "`twin logs dagster-webserver`")
+            yield fail("Dagster", f"{address} does not answer", "see `twin logs dagster-webserver`")
         elif not dagster.is_location_loaded():
-            yield warn("Dagster", "Dagster's code is still loading", "look again in a few seconds")
+            yield warn("Dagster", "Dagster's code is still loading", "check again in a few seconds")
         else:
             yield ok("Dagster", f"{address}, code loaded")
 
 
 def check_gateway(stack: Stack) -> Iterator[Diagnostic]:
-    """Check the gateway with this home's key."""
+    """Check that the gateway responds and accepts this home's key."""
     import httpx
 
     address = urls(stack.settings)["gateway"]
@@ -146,7 +148,7 @@ def check_gateway(stack: Stack) -> Iterator[Diagnostic]:
         )
     except httpx.HTTPError as error:
         message = f"{address}: {type(error).__name__}"
-        yield fail("gateway", message, "`twin logs gateway`; it takes 15 s to start")
+        yield fail("gateway", message, "see `twin logs gateway`; a start takes 15 s")
         return
     if response.status_code == 200:
         yield ok("gateway", f"{address}, {len(response.json()['data'])} models for this key")
@@ -154,7 +156,7 @@ def check_gateway(stack: Stack) -> Iterator[Diagnostic]:
         remedy = "its keys differ from secrets.json; run `twin stop` and `twin up`"
         yield fail("gateway", f"{address} refuses this home's key", remedy)
     else:
-        yield fail("gateway", f"{address}: HTTP {response.status_code}", "`twin logs gateway`")
+        yield fail("gateway", f"{address}: HTTP {response.status_code}", "see `twin logs gateway`")
 
 
 def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
@@ -166,16 +168,16 @@ def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Dia
     try:
         document = json.loads(settings.servers_path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        yield warn("model server", "none has started yet", "`twin logs models`")
+        yield warn("model server", "none has started yet", "see `twin logs models`")
         return
     servers: dict[str, dict[str, Any]] = document.get("servers", {})
     problems: dict[str, str] = document.get("problems", {})
     for name, problem in problems.items():
-        yield fail("model server", f"{name}: {problem}", "`twin logs models`")
+        yield fail("model server", f"{name}: {problem}", "see `twin logs models`")
     starting_names = [name for name, server in servers.items() if not server.get("ready")]
     if starting_names:
         yield warn(
-            "model server", f"{', '.join(starting_names)} starting", "look again in a minute"
+            "model server", f"starting: {', '.join(starting_names)}", "check again in a minute"
         )
     ready_names = [name for name, server in servers.items() if server.get("ready")]
     if ready_names:
@@ -200,7 +202,7 @@ def _check_named_server(settings: Settings) -> Iterator[Diagnostic]:
         )
         yield fail("model server", f"{url} offers {names}, not {settings.base_model}", remedy)
     if not can_load(url, settings.model_server_key, timeout_s=TIMEOUT_S):
-        remedy = f"{ENABLE_ADAPTERS_STEP}, or load each version there by hand"
+        remedy = f"{ENABLE_ADAPTERS_STEP}, or load each version there manually"
         yield warn("model server", f"{url} does not load adapters on request", remedy)
 
 

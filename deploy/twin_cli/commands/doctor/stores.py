@@ -1,7 +1,7 @@
 """Check the stores for `twin doctor`: state, tables, traces and the outbox.
 
-Scope: one short request to each store, which changes no data of the home.
-Out of scope: the stores, and the wording of their errors (printed unchanged).
+Scope: one short request to each store, which changes no data in the home.
+Out of scope: the stores, and the wording of their errors, which are printed unchanged.
 """
 # pyright: strict
 
@@ -49,7 +49,7 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
     from twin_resources.storage.state.state_tables import SCHEMA_NUMBER, schema_number
 
     yield from _check_shared_keys(settings)
-    remedy = "see TWIN_STATE_URL: postgresql+psycopg2://user:password@host/database, or unset it"
+    remedy = "set TWIN_STATE_URL to postgresql+psycopg2://user:password@host/database, or unset it"
     try:
         url = sa.make_url(settings.state_address)
         kind = url.get_backend_name()
@@ -76,7 +76,7 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
         ):
             check_store_belongs_to_home(settings, State(engine))
             if not sa.inspect(connection).has_table(schema_number.name):
-                yield ok(name, f"{display_url} answers; the first start creates its tables")
+                yield ok(name, f"{display_url} responds; the first start creates its tables")
                 return
             query = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
             stored_schema = connection.execute(query).scalar() or 0
@@ -87,12 +87,12 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
         return
     if stored_schema > SCHEMA_NUMBER:
         message = f"{display_url} has schema {stored_schema}; this code reads up to {SCHEMA_NUMBER}"
-        yield fail(name, message, "run the newer llm-twin that wrote it")
+        yield fail(name, message, "run the newer version of llm-twin that wrote it")
     else:
         yield ok(name, f"{display_url}, schema {stored_schema}")
     today = datetime.now(UTC).date().isoformat()
     if last_day > today:
-        message = f"the account has entries dated {last_day}, but the clock shows {today}"
+        message = f"the account has entries dated {last_day}, but the system clock shows {today}"
         remedy = f"correct the clock; until {last_day}, all spending is recorded under that date"
         yield warn("account", message, remedy)
 
@@ -101,7 +101,7 @@ def _check_shared_keys(settings: Settings) -> Iterator[Diagnostic]:
     if settings.store_uri and not settings.home_secret:
         yield warn(
             "keys",
-            "several hosts can share this home, but each host generates its own two keys",
+            "several hosts can share this home, but each host generates its own keys",
             "set the same TWIN_HOME_SECRET on every host",
         )
 
@@ -126,7 +126,7 @@ def check_tables(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _check_bucket(settings: Settings) -> Iterator[Diagnostic]:
-    """List the bucket with boto3, and write and read a table with Lance's own client."""
+    """List the bucket with boto3, and write and read a table with Lance's client."""
     from twin_resources.storage.object_store import endpoint_from_environment, probe_prefix
 
     listing = probe_prefix(settings.tables_base, timeout_s=TIMEOUT_S)
@@ -173,8 +173,8 @@ def _write_probe_table(base: str) -> None:
     if read_row != row:
         raise TwinError(
             action,
-            found=f"{read_row.to_pylist()} in {uri}, where {row.to_pylist()} was written",
-            next_step="use another S3 server: this one does not return the data that was written",
+            found=f"{read_row.to_pylist()} in {uri} after writing {row.to_pylist()}",
+            next_step="use another S3 server; this one does not return the data that was written",
         )
 
 
@@ -220,9 +220,8 @@ def check_databases(settings: Settings) -> Iterator[Diagnostic]:
         except StorageError as fault:
             faults.setdefault(type(fault), []).append(fault)
     for kind, same_kind_faults in faults.items():
-        if (
-            kind in {DiskFullError, ReadOnlyError, UnreachableError} and len(same_kind_faults) > 1
-        ):  # all faults have one cause and one remedy
+        has_common_cause = kind in {DiskFullError, ReadOnlyError, UnreachableError}
+        if has_common_cause and len(same_kind_faults) > 1:  # report one remedy for all
             other_count = len(same_kind_faults) - 1
             others_text = (
                 f", and {format_count(other_count, 'other database', 'other databases')} there"
@@ -235,7 +234,7 @@ def check_databases(settings: Settings) -> Iterator[Diagnostic]:
                 fail("databases", fault.found, fault.next_step) for fault in same_kind_faults
             )
     yield ok(
-        "databases", f"{format_count(intact_count, 'SQLite file')} of the home, opened and intact"
+        "databases", f"{format_count(intact_count, 'SQLite file')} in the home, opened and intact"
     )
 
 
@@ -273,8 +272,8 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
                 )
             elif is_real_langfuse:
                 remedy = (
-                    "check that LANGFUSE_HOST is an address without a path, and "
-                    "that this machine reaches it"
+                    "check that LANGFUSE_HOST is an address without a path that this machine can "
+                    "reach"
                 )
             else:
                 remedy = "see `twin logs traces`"
@@ -299,7 +298,7 @@ def require_complete_langfuse_settings(settings: Settings) -> None:
 
 
 def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
-    """Check the items that wait for the trace store, and those that it rejected."""
+    """Check the items that wait for the trace store and those that it rejected."""
     from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 
     path = outbox_path(settings)
@@ -318,7 +317,7 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
         yield warn(
             "outbox",
             f"{waiting_counts} are waiting{problem_suffix}",
-            "they are sent when the stack runs: `twin up`",
+            "run `twin up`; they are sent while the stack runs",
         )
     elif waited_s > MAX_OUTBOX_WAIT_S:
         remedy = "see the finding on the trace store, and `twin logs relay`; nothing is lost"
@@ -351,10 +350,10 @@ def check_ray(settings: Settings) -> Iterator[Diagnostic]:
         yield fail(
             "Ray",
             f"{url}: {type(error).__name__}",
-            "check TWIN_RAY_ADDRESS, and that the cluster runs",
+            "check TWIN_RAY_ADDRESS and that the cluster is running",
         )
         return
     if status == 200:
         yield ok("Ray", url)
     else:
-        yield fail("Ray", f"{url} answers HTTP {status}", "see TWIN_RAY_ADDRESS")
+        yield fail("Ray", f"{url} responds with HTTP {status}", "check TWIN_RAY_ADDRESS")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from twin_cli.commands.opening import PAGES, can_show_browser, run_open
+from twin_cli.commands.page_commands import PAGES, can_show_browser, run_open
 
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_link, use_link
@@ -13,7 +13,7 @@ from twin_resources.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("environ", "is_terminal", "platform", "wanted"),
+    ("environ", "is_terminal", "platform", "expected"),
     [
         ({"DISPLAY": ":0"}, True, "linux", True),
         ({"WAYLAND_DISPLAY": "wayland-0"}, True, "linux", True),
@@ -25,13 +25,13 @@ from twin_resources.settings import Settings
         ({}, False, "darwin", False),
     ],
 )
-def test_a_browser_is_started_where_somebody_sees_it(
-    environ: dict[str, str], is_terminal: bool, platform: str, wanted: bool
+def test_a_browser_is_started_only_if_a_user_can_see_it(
+    environ: dict[str, str], is_terminal: bool, platform: str, expected: bool
 ) -> None:
-    assert can_show_browser(environ, is_terminal=is_terminal, platform=platform) is wanted
+    assert can_show_browser(environ, is_terminal=is_terminal, platform=platform) is expected
 
 
-def test_what_cannot_be_opened_says_what_can(home: Settings) -> None:
+def test_an_unknown_page_is_refused_with_the_page_names(home: Settings) -> None:
     with pytest.raises(TwinError, match="chat, traces, dagster"):
         run_open(home, "langfuse", log=print)
     for page in PAGES:
@@ -39,9 +39,9 @@ def test_what_cannot_be_opened_says_what_can(home: Settings) -> None:
             run_open(home, page, log=print)
 
 
-def test_a_link_names_what_is_shown_first_and_opens_once(home: Settings) -> None:
+def test_a_link_selects_the_view_and_opens_once(home: Settings) -> None:
     link = make_link(home, "http://127.0.0.1:7860", view="traces")
-    found = re.fullmatch(r"http://127\.0\.0\.1:7860/open\?link=([\w-]+)&view=traces", link)
-    assert found is not None
-    assert use_link(home, found[1])
-    assert not use_link(home, found[1])
+    link_match = re.fullmatch(r"http://127\.0\.0\.1:7860/open\?link=([\w-]+)&view=traces", link)
+    assert link_match is not None
+    assert use_link(home, link_match[1])
+    assert not use_link(home, link_match[1])

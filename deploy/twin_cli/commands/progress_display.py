@@ -1,7 +1,7 @@
-"""Show the progress of a command: stages with a clock, lines, and a bar with the time left.
+"""Show a command's progress: stages and lines with the elapsed time, and a bar with the time left.
 
-Scope: writing to the terminal, plain output for logs and pipes, the interval of wait reports, and
-verbose output.
+Scope: writing to the terminal, plain output for logs and pipes, reports while the command waits,
+and verbose output.
 Out of scope: the messages, tables of results (`presentation.py`), and estimating the time left
 (`time_left.py`).
 """
@@ -21,20 +21,20 @@ from twin_cli.commands.console import make_console
 from twin_resources.processes.wording import format_duration
 
 STAGE_COUNT = 6
-WAIT_REPORT_INTERVAL_S = 12.0  # 15 s without output is acceptable
+WAIT_REPORT_INTERVAL_S = 12.0  # a terminal must not be silent for more than 15 s
 LOG_WAIT_REPORT_INTERVAL_S = 30.0  # for logs, which are read afterwards
 REFRESH_INTERVAL_S = 1.0
 
 
-class StageBar:
+class ProgressBar:
     """A running step and its current phase, with the time taken and the time left.
 
-    In a terminal, the bar is redrawn every second; elsewhere, the clock prints its line at
+    In a terminal, the bar is redrawn every second; elsewhere, the display prints its line at
     intervals.
     """
 
-    def __init__(self, clock: StageClock, title: str, progress: Progress | None) -> None:
-        self._clock = clock
+    def __init__(self, display: ProgressDisplay, title: str, progress: Progress | None) -> None:
+        self._display = display
         self._progress = progress
         self._task: TaskID | None = (
             progress.add_task(title, total=None, detail="") if progress else None
@@ -42,9 +42,9 @@ class StageBar:
         self.begin_phase(title)
 
     def begin_phase(self, title: str) -> None:
-        """Begin a new phase with a new clock and no progress."""
+        """Begin a new phase, which resets the elapsed time and the progress."""
         self._title, self._started_at = title, time.monotonic()
-        self._clock.begin_wait()
+        self._display.begin_wait()
         self._detail = ""
         self._done: float | None = None
         self._total: float | None = None
@@ -83,7 +83,7 @@ class StageBar:
     def redraw(self) -> None:
         """Redraw the bar in a terminal, where the time left counts down between two updates."""
         if self._progress is None or self._task is None:
-            self._clock.report_wait()
+            self._display.report_wait()
             return
         status_text = self.status_line().removeprefix(self._title).strip()
         self._progress.update(
@@ -95,8 +95,8 @@ class StageBar:
         )
 
 
-class StageClock:
-    """A clock that prints stages and lines with the time since the start.
+class ProgressDisplay:
+    """Print stages and lines with the time since the start.
 
     Args:
         console: the output console. A terminal gets colours and live bars, a pipe plain lines.
@@ -116,8 +116,8 @@ class StageClock:
         self.stage_seconds: dict[str, float] = {}
         self._title = ""
         self._last_output_at = self._started_at
-        self._bar: StageBar | None = None
-        self._wait_title = ""  # the title of a wait before any stage has begun
+        self._bar: ProgressBar | None = None
+        self._wait_title = ""  # title of a wait outside a stage
         self._is_reporting_waits = False
         self._output_lock = threading.RLock()
 
@@ -126,7 +126,7 @@ class StageClock:
         return time.monotonic() - self._started_at
 
     def begin_stage(self, number: int, title: str) -> None:
-        """Begin a stage; the previous stage's duration is stored in `stage_seconds`."""
+        """Begin a stage, and store the previous stage's duration in `stage_seconds`."""
         self._close_stage()
         self._title = title
         self.begin_wait()
@@ -138,7 +138,7 @@ class StageClock:
 
     def finish(self) -> None:
         """Close the last stage."""
-        with self._output_lock:  # waits until a report in progress is written
+        with self._output_lock:  # wait until a report in progress is written
             self._close_stage()
             self._title = ""
 
@@ -166,9 +166,9 @@ class StageClock:
     def report_waits(self, title: str = "") -> Generator[None]:
         """Report progress at intervals while the block waits.
 
-        A terminal and verbose output get a line every `WAIT_REPORT_INTERVAL_S`. A log gets a line
-        after `LOG_WAIT_REPORT_INTERVAL_S`, and this interval doubles each time, so an hour produces
-        seven lines.
+        A terminal and verbose output get a line every `WAIT_REPORT_INTERVAL_S`. A log gets its
+        first line after `LOG_WAIT_REPORT_INTERVAL_S`, and this interval doubles with each line, so
+        that an hour produces seven lines.
 
         Args:
             title: title of the wait outside a stage or bar, or empty to print nothing there.
@@ -218,10 +218,10 @@ class StageClock:
         self._reported_waits = 0
 
     @contextmanager
-    def bar(self, title: str) -> Generator[StageBar]:
-        """Show a live bar for one step. It leaves no output, so the caller prints the result."""
+    def bar(self, title: str) -> Generator[ProgressBar]:
+        """Show a live bar for one step; it disappears at the end, so the caller prints a result."""
         if not self.console.is_terminal:
-            yield from self._activate_bar(StageBar(self, title, None))
+            yield from self._activate_bar(ProgressBar(self, title, None))
             return
         columns = (
             TextColumn("         {task.description}", markup=False),
@@ -229,9 +229,9 @@ class StageClock:
             TextColumn("{task.fields[detail]}", markup=False),
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
-            yield from self._activate_bar(StageBar(self, title, progress))
+            yield from self._activate_bar(ProgressBar(self, title, progress))
 
-    def _activate_bar(self, bar: StageBar) -> Generator[StageBar]:
+    def _activate_bar(self, bar: ProgressBar) -> Generator[ProgressBar]:
         previous_bar, self._bar = self._bar, bar
         try:
             yield bar

@@ -1,4 +1,4 @@
-"""Open the pages of `twin chat` and `twin open` by link, and start them if necessary.
+"""Run `twin chat` and `twin open`: start a page if necessary, and print or open its link.
 
 Scope: starting the page, waiting for it, creating the link, and detecting a screen.
 Out of scope: the pages (`twin_resources/page`, Dagster).
@@ -84,10 +84,12 @@ def run_open(
     """
     if page not in PAGES:
         raise TwinError(
-            f"open {page!r}", found=f"the pages are {', '.join(PAGES)}", next_step="name one"
+            f"open {page!r}",
+            found=f"the pages are {', '.join(PAGES)}",
+            next_step="name one of them",
         )
     stack = require_stack(settings)
-    link = page_link(stack, page)
+    link = create_page_link(stack, page)
     log(f"this link works once, within ten minutes: {link}")
     if start_browser is None:
         if not can_show_browser(os.environ, is_terminal=sys.stdout.isatty()):
@@ -98,10 +100,10 @@ def run_open(
     return 0
 
 
-def page_link(stack: Stack, page: str) -> str:
+def create_page_link(stack: Stack, page: str) -> str:
     """Return the link that opens a page of this stack, once the page answers."""
     if page == "dagster":
-        return _dagster_link(stack)
+        return _create_dagster_link(stack)
     return make_link(stack.settings, start_page(stack), view="" if page == "chat" else page)
 
 
@@ -121,7 +123,7 @@ def can_show_browser(
     return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
-def _dagster_link(stack: Stack) -> str:
+def _create_dagster_link(stack: Stack) -> str:
     address = urls(stack.settings)["dagster"]
     program = "dagster-webserver"
     if not stack.supervisor.states()[program].is_up:

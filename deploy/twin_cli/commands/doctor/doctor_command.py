@@ -1,4 +1,4 @@
-"""Run `twin doctor`: check everything a running twin needs, and print findings with remedies.
+"""Run `twin doctor`: check everything that a twin needs, and print findings with remedies.
 
 Scope: the order of the checks, the table, the JSON and the exit code.
 Out of scope: the checks (the other modules of this package), and repairs.
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from twin_cli.commands.doctor import machine_findings, stores
-from twin_cli.commands.doctor import stack_findings as stack_checks
+from twin_cli.commands.doctor import machine_findings, stack_findings, stores
 from twin_cli.commands.doctor.findings import Diagnostic, run_check
 from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import format_count
@@ -31,14 +30,14 @@ def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
     findings = run_checks(settings)
     has_failed = any(finding.verdict == "fail" for finding in findings)
     if as_json:
-        console.print_json(data=doctor_document(settings, findings))
+        console.print_json(data=build_doctor_document(settings, findings))
         return int(has_failed)
     for finding in findings:
         line = Text(f"{finding.verdict:<4} ", STYLES[finding.verdict])
         console.print(line.append(f"{finding.name:<13} {finding.found}", "default not bold"))
         if finding.remedy:
             console.print(Text(f"{'':<18} → {finding.remedy}"))
-    console.print(Text(summary_line(findings), "bold"))
+    console.print(Text(format_summary(findings), "bold"))
     return int(has_failed)
 
 
@@ -56,25 +55,25 @@ def run_checks(settings: Settings) -> list[Diagnostic]:
         ("judge", lambda: machine_findings.check_judge(effective_settings)),
         ("reranker", lambda: machine_findings.check_reranker(effective_settings)),
         ("authors", lambda: machine_findings.check_authors(effective_settings)),
-        ("stack", lambda: stack_checks.check_stack(effective_settings, stack)),
-        ("ports", lambda: stack_checks.check_ports(effective_settings, stack)),
+        ("stack", lambda: stack_findings.check_stack(effective_settings, stack)),
+        ("ports", lambda: stack_findings.check_ports(effective_settings, stack)),
         ("state", lambda: stores.check_state(effective_settings)),
         ("databases", lambda: stores.check_databases(effective_settings)),
         ("tables", lambda: stores.check_tables(effective_settings)),
         ("trace store", lambda: stores.check_traces(effective_settings, is_running=is_running)),
         ("outbox", lambda: stores.check_outbox(effective_settings, is_running=is_running)),
-        ("model server", lambda: stack_checks.check_model_servers(effective_settings, stack)),
+        ("model server", lambda: stack_findings.check_model_servers(effective_settings, stack)),
         ("trainer", lambda: stores.check_ray(effective_settings)),
     ]
     if stack is not None:
         checks += [
-            ("Dagster", lambda: stack_checks.check_dagster(stack)),
-            ("gateway", lambda: stack_checks.check_gateway(stack)),
+            ("Dagster", lambda: stack_findings.check_dagster(stack)),
+            ("gateway", lambda: stack_findings.check_gateway(stack)),
         ]
     return [finding for name, check in checks for finding in run_check(name, check)]
 
 
-def doctor_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
+def build_doctor_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
     """Return the `twin doctor --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "home": str(settings.home),
@@ -83,8 +82,8 @@ def doctor_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[
     }
 
 
-def summary_line(findings: Sequence[Diagnostic]) -> str:
-    """Return the last line: the numbers of failures and warnings."""
+def format_summary(findings: Sequence[Diagnostic]) -> str:
+    """Return the last line, with the numbers of failures and warnings."""
     failure_count = sum(finding.verdict == "fail" for finding in findings)
     warning_count = sum(finding.verdict == "warn" for finding in findings)
     if not failure_count and not warning_count:
