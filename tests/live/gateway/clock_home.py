@@ -5,7 +5,7 @@ Out of scope: processes (`stack.py`), assertions.
 
 Passages and voice are Mara Lindqvist's own, so the real judges can be certified on them. The models
 are tiny and write nonsense. The simulated provider answers from the passages of its prompt if they
-have words in common with the question. So the paid model is much better on questions about clocks
+have words in common with the question. The paid model is thus much better on questions about clocks
 but hardly better on small talk.
 """
 
@@ -66,12 +66,12 @@ def small_talk(number: int) -> str:
 
 
 def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
-    """Fill the author's tables and enter a stable version.
+    """Fill the author's tables and register a stable version.
 
     Args:
         model: GGUF file of the version and of the base model.
     """
-    base = _prepared_base(settings, model)
+    base = _write_prepared_base(settings, model)
     write_author(
         settings,
         Author(
@@ -111,7 +111,7 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
     registry.move(AUTHOR, 1, "stable", actor="test", reason="by hand", force=True)
 
 
-def _prepared_base(settings: Settings, model: Path) -> Path:
+def _write_prepared_base(settings: Settings, model: Path) -> Path:
     """Write the folder of a prepared base model without the files that only training reads."""
     folder = settings.weights_dir / BASE.replace("/", "-") / "0"
     folder.mkdir(parents=True)
@@ -129,7 +129,7 @@ def _prepared_base(settings: Settings, model: Path) -> Path:
 
 
 def _passages() -> tuple[tuple[str, str], ...]:
-    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == AUTHOR]
+    [writer] = [writer for writer in bundled_writers(exclude=[]) if writer.name == AUTHOR]
     return writer.passages
 
 

@@ -17,7 +17,7 @@ from tests.live.gateway.stack import Stack, embed_passages, new_stack
 from twin_resources.access.keys import add_key, open_key_store
 
 pytestmark = pytest.mark.live
-CONNECTIONS = 24  # that one of four processes gets none of them has a chance of 1 in 250
+CONNECTIONS = 24  # the chance that one of four processes gets none of them is 1 in 250
 MAX_CONCURRENT = 3  # concurrent requests of one key
 QUESTION = [{"role": "user", "content": "Why?"}]
 BODY = {"model": "twin/ann@base", "messages": QUESTION}
@@ -57,7 +57,7 @@ def test_concurrent_processes_share_counts_and_follow_a_release(
             assert len(answering) == processes
             answered = _ask_repeatedly(several, BODY).count(200)
             assert answered == CONNECTIONS
-            assert _count_base_answers(several, monitor) == CONNECTIONS, (
+            assert _read_answer_count(several, monitor) == CONNECTIONS, (
                 "a process does not report the counts of all processes"
             )
             several.release("ann", 1)
@@ -81,8 +81,8 @@ def test_concurrent_processes_share_counts_and_follow_a_release(
         )
 
 
-def _count_base_answers(stack: Stack, monitor: str) -> float:
-    """Return the base's answers in `/metrics`, where each connection may reach another process."""
+def _read_answer_count(stack: Stack, monitor: str) -> float:
+    """Return the answer count in `/metrics`; each connection may reach a different process."""
     headers = {"Authorization": f"Bearer {monitor}"}
     answers = [
         httpx.get(f"{stack.url}/metrics", headers=headers, timeout=60, trust_env=False)
@@ -122,7 +122,7 @@ def _open_incomplete_requests(stack: Stack, count: int) -> list[socket.socket]:
     """Open connections with incomplete bodies until the key has reached its limit.
 
     A connection is refused and does not count if it arrives while another request of the key ends.
-    So connections are added until the key is refused three times in a row.
+    Connections are therefore added until the key is refused three times in a row.
     """
     port = stack.settings.gateway_port
     request_head = (

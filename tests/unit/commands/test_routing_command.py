@@ -12,7 +12,7 @@ from twin_cli.running import run
 from tests.documented import documented, shape
 from tests.unit.gateway.routing.labelled import EASY_USD, fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.runtime.config_watcher import write_throughput
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import count_routed_answers, month_start
@@ -115,7 +115,7 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
         *[("canary", "easy", "")] * CANARIES,
     )
     path_of_paces = paying.home / "gateway" / "throughput.json"
-    write_throughput(path_of_paces, {"mara/v1": Throughput(2_000, 20, 20.0)})
+    write_throughput(path_of_paces, {"mara/v1": ThroughputMeter(2_000, 20, 20.0)})
     found = run_routing_json(capsys)
     assert shape(found) == shape(documented("routing --json"))
     assert found["routed"] is True

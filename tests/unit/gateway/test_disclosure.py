@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from twin_resources.authors import Author
-from twin_resources.gateway.exchange.disclosure import AnswerKind, Writer, disclosure
+from twin_resources.gateway.exchange.disclosure import AnswerKind, Writer, compose_disclosure
 
 ANN = Author("ann", "Ann Bell")
 
@@ -29,14 +29,14 @@ ANN = Author("ann", "Ann Bell")
 def test_each_writer_has_its_text(
     written_by: Writer, shown_posts: bool, answer: AnswerKind, expected: str
 ) -> None:
-    assert expected in disclosure(
+    assert expected in compose_disclosure(
         ANN, written_by=written_by, has_passages=shown_posts, answer=answer
     )
 
 
 def test_only_prose_of_tuned_models_is_said_to_be_trained_on_the_posts() -> None:
     for written_by, shown, answer in product(get_args(Writer), (True, False), get_args(AnswerKind)):
-        text = disclosure(ANN, written_by=written_by, has_passages=shown, answer=answer)
+        text = compose_disclosure(ANN, written_by=written_by, has_passages=shown, answer=answer)
         says_trained = "language model trained on Ann Bell's posts" in text
         assert says_trained == (written_by == "tuned" and answer in {"voice", "quote_and_voice"})
         assert "Ann Bell" in text or written_by == "fixed"
@@ -45,4 +45,7 @@ def test_only_prose_of_tuned_models_is_said_to_be_trained_on_the_posts() -> None
 def test_the_authors_own_text_is_used() -> None:
     author = Author("ann", "Ann Bell", disclosure="A machine wrote this.")
     for written_by in get_args(Writer):
-        assert disclosure(author, written_by=written_by, has_passages=True) == author.disclosure
+        assert (
+            compose_disclosure(author, written_by=written_by, has_passages=True)
+            == author.disclosure
+        )

@@ -1,4 +1,4 @@
-"""Test the refusals for failed calls: status, code and time of a retry."""
+"""Test the refusals for failed calls: status, code and `Retry-After`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from twin_resources.registry.route_names import PAID
 TEXT = "a text of the provider with an address in it"
 
 
-def failure(error_type: Any, *, cause: Exception | None = None, **headers: str) -> Exception:
+def create_error(error_type: Any, *, cause: Exception | None = None, **headers: str) -> Exception:
     error = error_type(message=TEXT, model="m", llm_provider="openai")
     error.__cause__ = cause
     error.litellm_response_headers = httpx.Headers(headers)
@@ -32,15 +32,35 @@ def failure(error_type: Any, *, cause: Exception | None = None, **headers: str) 
 @pytest.mark.parametrize(
     ("error", "status", "code", "retry_after"),
     [
-        (failure(RateLimitError, **{"retry-after": "6.2"}), 429, "provider_rate_limited", "7"),
-        (failure(RateLimitError, **{"retry-after": "a while"}), 429, "provider_rate_limited", None),
-        (failure(RateLimitError, **{"retry-after": "1e9"}), 429, "provider_rate_limited", None),
-        (failure(InternalServerError, **{"retry-after": "3"}), 500, "provider_failed", "3"),
-        (failure(InternalServerError, cause=httpx.ConnectError("")), 503, "provider_failed", None),
-        (failure(InternalServerError, cause=httpx.ReadError("")), 503, "provider_failed", None),
-        (failure(Timeout), 504, "provider_too_slow", None),
-        (failure(AuthenticationError), 502, "provider_refused", None),
-        (failure(BadRequestError), 400, "model_refused", None),
+        (create_error(RateLimitError, **{"retry-after": "6.2"}), 429, "provider_rate_limited", "7"),
+        (
+            create_error(RateLimitError, **{"retry-after": "a while"}),
+            429,
+            "provider_rate_limited",
+            None,
+        ),
+        (
+            create_error(RateLimitError, **{"retry-after": "1e9"}),
+            429,
+            "provider_rate_limited",
+            None,
+        ),
+        (create_error(InternalServerError, **{"retry-after": "3"}), 500, "provider_failed", "3"),
+        (
+            create_error(InternalServerError, cause=httpx.ConnectError("")),
+            503,
+            "provider_failed",
+            None,
+        ),
+        (
+            create_error(InternalServerError, cause=httpx.ReadError("")),
+            503,
+            "provider_failed",
+            None,
+        ),
+        (create_error(Timeout), 504, "provider_too_slow", None),
+        (create_error(AuthenticationError), 502, "provider_refused", None),
+        (create_error(BadRequestError), 400, "model_refused", None),
         (RuntimeError(TEXT), 503, "provider_failed", None),
     ],
 )
@@ -58,7 +78,7 @@ def test_an_error_of_a_provider_becomes_a_refusal(
 def test_a_valid_error_code_of_the_provider_is_kept() -> None:
     record = create_record()
     record.decision = replace(record.decision, server_key=PAID)
-    error: Any = failure(RateLimitError)
+    error: Any = create_error(RateLimitError)
     error.code = "insufficient_quota"
     assert refusal_for_error(record, error).code == "insufficient_quota"
     error.code = "<b>no</b>"
@@ -66,6 +86,6 @@ def test_a_valid_error_code_of_the_provider_is_kept() -> None:
 
 
 def test_the_refusal_names_a_server_of_this_home() -> None:
-    refusal = refusal_for_error(create_record(), failure(InternalServerError))
+    refusal = refusal_for_error(create_record(), create_error(InternalServerError))
     assert (refusal.status, refusal.code) == (503, "model_server_failed")
     assert "'base'" in str(refusal)

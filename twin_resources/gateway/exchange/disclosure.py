@@ -13,14 +13,14 @@ from twin_resources.authors import Author
 
 DISCLOSURE_PLACES = ("field", "first", "each")
 Writer = Literal["tuned", "untuned", "paid", "fixed", "program"]
-"""Writer of an answer: weights tuned on the posts, an untuned model, a paid model, a guard
+"""Writer of an answer: a model tuned on the posts, an untuned model, a paid model, a guard
 (`fixed`) or the front desk (`program`)."""
 
 AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_written_about"]
 """Parts of an answer; see the field `twin.answer`."""
 
 
-def disclosure(
+def compose_disclosure(
     author: Author, *, written_by: Writer, has_passages: bool, answer: AnswerKind = "voice"
 ) -> str:
     """Return the disclosure of one answer.
@@ -53,14 +53,14 @@ def author_disclosure(author: Author) -> str:
     return "" if author.disclosure in {"", *DISCLOSURE_PLACES} else author.disclosure
 
 
-def shows_disclosure_above(author: Author, *, is_first: bool, is_json: bool) -> bool:
+def has_disclosure_above(author: Author, *, is_first: bool, is_json: bool) -> bool:
     """Return whether the disclosure is also placed above the text of an answer.
 
     Some clients show only that text.
 
     Args:
         is_first: whether this is the first answer of the conversation.
-        is_json: whether the client asked for JSON, which has no place for a sentence.
+        is_json: whether the client requested JSON, which cannot contain this sentence.
     """
     return not is_json and (
         author.disclosure == "each" or (author.disclosure == "first" and is_first)
