@@ -63,7 +63,7 @@ def create_path_with_answer_model(home: Settings, base: str) -> RequestPath:
 async def test_an_answer_model_served_here_is_untuned_and_metered(home: Settings) -> None:
     prepared = await prepare(create_path_with_answer_model(home, "Qwen/Large"))
     decision = prepared.decision
-    assert (decision.version, prepared.written_by, prepared.fallback) == ("v3", "untuned", None)
+    assert (decision.version, prepared.writer, prepared.fallback) == ("v3", "untuned", None)
     assert "not trained on them" in prepared.twin_field()["disclosure"]
     assert prepared.cost.meter is not None
 
@@ -72,7 +72,7 @@ async def test_only_the_fallback_of_an_answer_model_elsewhere_is_metered(home: S
     path = create_path_with_answer_model(home, "http://127.0.0.1:9/v1#large")
     prepared = await prepare(path)
     decision = prepared.decision
-    assert (decision.version, prepared.written_by, prepared.cost.meter) == ("v3", "untuned", None)
+    assert (decision.version, prepared.writer, prepared.cost.meter) == ("v3", "untuned", None)
     assert prepared.provider == "", "an address of this machine is not a provider"
     prepared.cost.begin()
     assert prepared.fallback is not None
@@ -103,7 +103,7 @@ async def test_an_answer_model_of_a_provider_gets_no_private_text(home: Settings
     change_snapshot(path, authors={"ann": replace(ANN, paid=False)})
     assert (await prepare(path)).decision.server_key == "base"
     change_snapshot(path, policy=policy_with_stable())
-    assert (await prepare(path)).written_by == "tuned"
+    assert (await prepare(path)).writer == "tuned"
 
 
 async def test_the_answer_and_the_trace_report_sources_version_and_cost(home: Settings) -> None:

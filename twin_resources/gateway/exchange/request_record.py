@@ -231,8 +231,8 @@ class RequestRecord:
         return not client_limits and not self.is_fixed and self.chat_request.response_format is None
 
     @property
-    def written_by(self) -> Writer:
-        """The writer of the answer, see `disclosure.py`."""
+    def writer(self) -> Writer:
+        """The kind of writer that answered, see `disclosure.py`."""
         if self.fixed_text.front_desk:
             return "program"
         if self.fixed_text.guard_refusal:
@@ -297,7 +297,7 @@ class RequestRecord:
     def _disclosure(self) -> str:
         return compose_disclosure(
             self.author,
-            written_by=self.written_by,
+            writer=self.writer,
             has_passages=bool(self.sources),
             # Without a quotation, the program wrote the text.
             answer="not_written_about"

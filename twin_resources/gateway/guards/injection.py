@@ -31,7 +31,7 @@ WEIGHTS = Path(__file__).with_name("weights.npz")
 # when the examples were in four languages. Figures are in tests/bench/RESULTS.md.
 INJECTION_THRESHOLDS: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
 _UNSURE = (0.1, 0.9)  # outside this range, the n-grams alone decide
-MAX_SENTENCE_CHARACTERS = 300  # characters; a longer sentence is scored in parts
+MAX_SENTENCE_CHARACTERS = 300  # a longer sentence is scored in parts
 _INJECTION = KINDS.index("injection")
 _SENTENCE_END = re.compile(r"[.!?…。](?=\s|$)|\n")
 _ENDS_IN_JSON = re.compile(rf'{_SENTENCE_END.pattern}|(?<!\\)(?:\\\\)*"')
