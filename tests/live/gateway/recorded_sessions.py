@@ -84,7 +84,7 @@ class Program:
         ]
 
 
-def _tagged(question: str, document: str) -> str:
+def _wrap_in_tags(question: str, document: str) -> str:
     return (
         "### Task:\nAnswer the query with the context, and cite its sources.\n\n"
         f'<context>\n<source id="1" name="a.json">{{"title": "{document}"}}</source>\n</context>\n'
@@ -92,16 +92,16 @@ def _tagged(question: str, document: str) -> str:
     )
 
 
-def _by_reference(answer: Turn, before: list[Turn]) -> Reference:
+def _refer_by_item(answer: Turn, before: list[Turn]) -> Reference:
     references = [{"type": "item_reference", "id": item["id"]} for item in answer["output"]]
     return [*before, *references], {}
 
 
-def _by_response(answer: Turn, _: list[Turn]) -> Reference:
+def _refer_by_response(answer: Turn, _: list[Turn]) -> Reference:
     return [], {"previous_response_id": answer["id"]}
 
 
-def _in_front(question: str, document: str) -> str:
+def _put_question_first(question: str, document: str) -> str:
     return f"{question}\n\n<files>\n<file name='a.txt'>{document}</file>\n</files>"
 
 
@@ -133,7 +133,7 @@ PROGRAMS = (
             f"<chat_history>\nUSER: {OIL}\nASSISTANT: One drop.\n</chat_history>",
             {"max_completion_tokens": 1000},
         ),
-        attach=_tagged,
+        attach=_wrap_in_tags,
     ),
     Program(
         "LibreChat",
@@ -152,7 +152,7 @@ PROGRAMS = (
             f"user: {OIL}\nassistant: One drop.",
             {},
         ),
-        attach=_in_front,
+        attach=_put_question_first,
     ),
     Program(
         "Jan",
@@ -181,7 +181,7 @@ PROGRAMS = (
             f'[{{"role":"user","content":"{OIL}"}}]',
             {},
         ),
-        attach=_in_front,
+        attach=_put_question_first,
     ),
     Program(
         "SillyTavern",
@@ -191,7 +191,7 @@ PROGRAMS = (
         "Continue",
         {"stream": True, "max_tokens": 4096, "tools": [_TOOL], "tool_choice": "auto"},
         title=("", f"{_SHORT} No punctuation.", {"stream": False}),
-        attach=_in_front,
+        attach=_put_question_first,
     ),
     Program(
         "AI SDK, chat",
@@ -207,7 +207,7 @@ PROGRAMS = (
         "AI SDK, Responses",
         {"stream": True, "include": ["reasoning.encrypted_content"]},
         path="responses",
-        make_reference=_by_reference,
+        make_reference=_refer_by_item,
         title=(
             "",
             f"{_SHORT}\nUser: {OIL}",
@@ -223,6 +223,6 @@ PROGRAMS = (
         "openai for Python, Responses",
         path="responses",
         title=(_SHORT, OIL, {}),
-        make_reference=_by_response,
+        make_reference=_refer_by_response,
     ),
 )

@@ -242,12 +242,12 @@ class Stack:
         deadline = time.monotonic() + seconds
         while not condition():
             if self.gateway is not None and self.gateway.poll() is not None:
-                raise AssertionError(f"the gateway ended: {self.log('gateway')}")
+                raise AssertionError(f"the gateway ended: {self.read_log('gateway')}")
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds} s; log: {self.log('gateway')}")
+                raise AssertionError(f"not within {seconds} s; log: {self.read_log('gateway')}")
             time.sleep(0.05)
 
-    def log(self, name: str) -> str:
+    def read_log(self, name: str) -> str:
         path = self.settings.logs_dir / f"{name}.log"
         return f"{path}: {path.read_text(encoding='utf-8', errors='replace')[-2000:]}"
 

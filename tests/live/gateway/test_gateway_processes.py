@@ -25,7 +25,7 @@ RELEASED = {"model": "twin/ann@stable", "messages": QUESTION}
 
 
 @pytest.fixture(scope="module")
-def several(
+def gateway_stack(
     tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("several")
@@ -43,38 +43,42 @@ def several(
     ("processes", "rounds"), [(2, 1), pytest.param(4, 100, marks=pytest.mark.long)]
 )
 def test_concurrent_processes_share_counts_and_follow_a_release(
-    several: Stack, processes: int, rounds: int
+    gateway_stack: Stack, processes: int, rounds: int
 ) -> None:
-    store = open_key_store(several.settings)
+    store = open_key_store(gateway_stack.settings)
     monitor = add_key(store, role="monitor", authors=["*"], label=f"prometheus {processes}")
     for _ in range(rounds):
-        several.unrelease()
-        several.start_gateway(processes=processes)
-        assert several.gateway is not None
+        gateway_stack.unrelease()
+        gateway_stack.start_gateway(processes=processes)
+        assert gateway_stack.gateway is not None
         try:
-            children = psutil.Process(several.gateway.pid).children()
+            children = psutil.Process(gateway_stack.gateway.pid).children()
             answering = [child for child in children if child.memory_info().rss > 100e6]
             assert len(answering) == processes
-            answered = _ask_repeatedly(several, BODY).count(200)
+            answered = _ask_repeatedly(gateway_stack, BODY).count(200)
             assert answered == CONNECTIONS
-            assert _read_answer_count(several, monitor) == CONNECTIONS, (
+            assert _read_answer_count(gateway_stack, monitor) == CONNECTIONS, (
                 "a process does not report the counts of all processes"
             )
-            several.release("ann", 1)
-            several.wait(lambda: _ask_repeatedly(several, RELEASED) == [200] * CONNECTIONS)
-            assert _ignored_fields(several) == [[]] * CONNECTIONS
-            connections = _open_incomplete_requests(several, MAX_CONCURRENT)
-            assert _ask_repeatedly(several, BODY) == [429] * CONNECTIONS, (
+            gateway_stack.release("ann", 1)
+            gateway_stack.wait(
+                lambda: _ask_repeatedly(gateway_stack, RELEASED) == [200] * CONNECTIONS
+            )
+            assert _ignored_fields(gateway_stack) == [[]] * CONNECTIONS
+            connections = _open_incomplete_requests(gateway_stack, MAX_CONCURRENT)
+            assert _ask_repeatedly(gateway_stack, BODY) == [429] * CONNECTIONS, (
                 "the limit must count requests of all processes"
             )
             for connection in connections:
                 connection.close()
-            several.wait(lambda: _ask_repeatedly(several, RELEASED) == [200] * CONNECTIONS)
+            gateway_stack.wait(
+                lambda: _ask_repeatedly(gateway_stack, RELEASED) == [200] * CONNECTIONS
+            )
         finally:
-            several.gateway.terminate()
-            several.gateway.wait(30)
-            several.gateway = None
-        path = several.settings.home / "gateway" / "throughput.json"
+            gateway_stack.gateway.terminate()
+            gateway_stack.gateway.wait(30)
+            gateway_stack.gateway = None
+        path = gateway_stack.settings.home / "gateway" / "throughput.json"
         measured = json.loads(path.read_text(encoding="utf-8"))["servers"]
         assert measured["base"]["requests"] == answered, (
             "the file must count all processes since the last start"

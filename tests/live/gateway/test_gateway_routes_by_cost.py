@@ -31,7 +31,13 @@ from twin_cli.commands.answer_history import explain, explanation_tree
 from twin_cli.commands.routing_command import preview_routing, routing_summary
 
 from tests.free_ports import free_port
-from tests.live.gateway.clock_home import AUTHOR, BASE, clock_question, prepare_home, small_talk
+from tests.live.gateway.clock_home import (
+    AUTHOR,
+    BASE,
+    clock_question,
+    make_small_talk,
+    prepare_home,
+)
 from tests.live.gateway.market import TWIN, Form, Market
 from tests.live.gateway.stack import Stack, new_stack, slow_down_provider
 from tests.simulated_provider.paid_provider import PaidProvider
@@ -129,7 +135,8 @@ def market(
 def purchase(market: Market) -> dict[str, Any]:
     """Ask questions at every gateway, and buy labels for them."""
     questions = [
-        clock_question(n // 2) if n % 2 else small_talk(n // 2) for n in range(market.form.labels)
+        clock_question(n // 2) if n % 2 else make_small_talk(n // 2)
+        for n in range(market.form.labels)
     ]
     with ThreadPoolExecutor(4) as pool:
         list(
@@ -166,7 +173,7 @@ class AnsweredTraffic:
     """The texts of the answers by client method, and the number of questions."""
 
     texts: dict[str, list[str]]
-    asked: int
+    question_count: int
 
 
 def ask_chat(stack: Stack, key: str, question: str) -> str:
@@ -196,7 +203,7 @@ def traffic(market: Market, adoption: dict[str, Any]) -> AnsweredTraffic:
 
     def run(item: tuple[int, tuple[str, int]]) -> tuple[str, str]:
         number, (name, turn) = item
-        question = (clock_question if turn % 4 == 1 else small_talk)(1_000 + number)
+        question = (clock_question if turn % 4 == 1 else make_small_talk)(1_000 + number)
         gateway = market.gateways[number % len(market.gateways)]
         return name, CLIENT_METHODS[name](gateway, market.site, question)
 
@@ -232,7 +239,9 @@ def test_the_gateways_follow_the_fitted_policy(market: Market, adoption: dict[st
     assert 0.3 <= 1.0 - policy.step.kept <= 0.7  # half of the questions were small talk
     trace_ids: list[str] = []
     for number in range(len(market.gateways)):
-        small_talk_answers = [market.ask(small_talk(800 + n), gateway=number) for n in range(4)]
+        small_talk_answers = [
+            market.ask(make_small_talk(800 + n), gateway=number) for n in range(4)
+        ]
         clock_answers = [market.ask(clock_question(910 + n), gateway=number) for n in range(4)]
         # Some questions do not resemble the labels.
         assert [trace["route"] for trace in small_talk_answers].count("stable") >= 2
@@ -251,7 +260,7 @@ def test_every_client_method_is_answered_and_the_account_equals_the_bill(
 ) -> None:
     assert traffic.texts.keys() == CLIENT_METHODS.keys()
     assert [name for name, texts in traffic.texts.items() if not all(texts)] == []
-    assert sum(len(texts) for texts in traffic.texts.values()) == traffic.asked
+    assert sum(len(texts) for texts in traffic.texts.values()) == traffic.question_count
     assert market.settled_nano() == market.provider.bill.nano
 
 
@@ -262,7 +271,7 @@ def test_the_reported_saving_contains_the_true_one(
         read_routing_policy(policy_path(market.settings.home, AUTHOR)).written_at
     )
     interactions_table = market.wait_for_answers(
-        market.form.labels + traffic.asked + 8 * len(market.gateways)
+        market.form.labels + traffic.question_count + 8 * len(market.gateways)
     )
     own_answers = interactions_table.filter(
         (pl.col("route") == "stable") & (pl.col("started_at") >= written_at)
@@ -380,7 +389,7 @@ def test_a_gateway_is_killed_amid_paid_streams(market: Market, traffic: Answered
         stack = market.gateways[number % len(market.gateways)]
         text = ""
         try:
-            with _stream(stack, body, market.friend) as answer:
+            with _open_stream(stack, body, market.friend) as answer:
                 for line in answer.iter_lines():
                     if '"content":"' in line and not text:
                         has_begun.wait()
@@ -445,7 +454,7 @@ def test_every_trace_explains_its_route(market: Market, traffic: AnsweredTraffic
     ]
     routed_with_reason = [trace for trace in routed if trace.get("twin.routing")]
     # Questions before the policy have no reason.
-    assert len(routed_with_reason) >= traffic.asked
+    assert len(routed_with_reason) >= traffic.question_count
     assert len(routed) - len(routed_with_reason) <= market.form.labels + 20 * len(market.gateways)
     for trace in routed_with_reason:
         assert "gain " in trace["twin.routing"] or trace["twin.routing"].startswith("not routed: ")
@@ -480,7 +489,7 @@ def _billed_nano(market: Market) -> int:
     return market.provider.bill.nano
 
 
-def _stream(stack: Stack, body: dict[str, Any], key: str) -> Any:
+def _open_stream(stack: Stack, body: dict[str, Any], key: str) -> Any:
     return httpx.stream(
         "POST",
         f"{stack.url}/v1/chat/completions",
@@ -499,7 +508,7 @@ def _disconnect(market: Market, number: int, question: str) -> None:
         "stream": True,
     }
     stack = market.gateways[number % len(market.gateways)]
-    with _stream(stack, body, market.friend) as answer:
+    with _open_stream(stack, body, market.friend) as answer:
         next(line for line in answer.iter_lines() if '"content":"' in line)
 
 
