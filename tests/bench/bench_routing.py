@@ -39,11 +39,7 @@ from tests.bench.rows import (
 )
 from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.router.features import Floats, feature_rows, fit_scale
-from twin_resources.router.fixed_order import (
-    STEP_SHARE,
-    compute_price_steps,
-    find_cheapest_certified,
-)
+from twin_resources.router.fixed_order import STEP_SHARE, compute_price_steps, find_cheapest_step
 from twin_resources.router.gain import FittedGain, assign_folds, fit
 
 DATA = SHARED_DATA / "routing"
@@ -174,7 +170,7 @@ class Savings:
 def measure_savings(routed: Split) -> Savings:
     """Certify a step on the labels, and measure it on the other questions."""
     gains, prices = routed.labels.gains[:, None], list(PRICES)
-    best = find_cheapest_certified(
+    best = find_cheapest_step(
         compute_price_steps(gains, routed.fitted.cross_fitted, prices, margin=MARGIN)
     )
     is_cheap = _is_cheap(routed.predicted, best.weight if best else -math.inf)

@@ -104,9 +104,8 @@ def load_folder_marks(folder: Path) -> tuple[str, ...]:
     special tokens with a role (`eos_token` …), and the marks in the chat template. In some models,
     plain text that is not a token starts a turn.
     """
-    file_versions = tuple(
-        _file_stamp(folder / name) for name in (*_TOKENIZER_FILES, _TEMPLATE_FILE)
-    )
+    names = (*_TOKENIZER_FILES, _TEMPLATE_FILE)
+    file_versions = tuple(_file_stamp(folder / name) for name in names)
     return _read_marks(folder, file_versions)
 
 

@@ -21,7 +21,7 @@ from twin_resources.router.features import Floats
 from twin_resources.router.fixed_order import (
     LOG_THRESHOLD,
     PriceStep,
-    find_cheapest_certified,
+    find_cheapest_step,
     log_evidence,
 )
 from twin_resources.statistics.judges import has_lost_certificate
@@ -67,7 +67,7 @@ def decide_adoption(
         differences_to_policy_in_force: for each step, candidate − policy in force on the labels
             that arrived after that policy was fitted, in order; None if no policy is in force.
     """
-    step = find_cheapest_certified(steps)
+    step = find_cheapest_step(steps)
     if step is None or 1.0 - step.kept < MIN_SAVED_SHARE:
         missing_labels = estimate_missing_labels(steps, labels=labels, spread=spread, margin=margin)
         if missing_labels == 0:

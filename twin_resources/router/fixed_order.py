@@ -138,7 +138,7 @@ def compute_price_steps(
     return tuple(price_steps)
 
 
-def find_cheapest_certified(price_steps: Sequence[PriceStep]) -> PriceStep | None:
+def find_cheapest_step(price_steps: Sequence[PriceStep]) -> PriceStep | None:
     """Return the last certified step of the order, or None if the first step is not certified.
 
     The first step, "the most expensive model answers all", loses nothing, so its bet needs only

@@ -58,7 +58,7 @@ def clock_question(number: int) -> str:
     return f"What do you say about {_make_title(document)}, and of {quoted}?"
 
 
-def make_small_talk(number: int) -> str:
+def small_talk(number: int) -> str:
     """Return a reader's message that is about no post."""
     text = _TALK[number % len(_TALK)]
     name = _NAMES[number // len(_TALK) % len(_NAMES)]
@@ -167,9 +167,8 @@ def _create_samples() -> pl.DataFrame:
     held_out = set(sorted(documents)[-HELD_OUT_DOCUMENTS:])
     rows: list[dict[str, Any]] = []
     for number, (document, text) in enumerate(_load_passages()):
-        question = (
-            f"What is there to say about {_make_title(document)}, {' '.join(text.split()[:5])}?"
-        )
+        words = " ".join(text.split()[:5])
+        question = f"What is there to say about {_make_title(document)}, {words}?"
         messages = render(DEFAULT_TEMPLATE, author_name="Mara Lindqvist", question=question)
         rows.append(
             {

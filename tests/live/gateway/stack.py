@@ -106,7 +106,7 @@ class Stack:
         self.traces = self._start(
             "twin_resources.observability.trace_store.local_store", "traces", arguments
         )
-        self.wait(lambda: self._is_answering(self.settings.traces_port, "/api/public/health"))
+        self.wait(lambda: self._is_ready(self.settings.traces_port, "/api/public/health"))
 
     def start_relay(self) -> None:
         """Start the relay, which sends spans and scores from the outbox to the trace store."""
@@ -226,9 +226,7 @@ class Stack:
         arguments = ["--processes", str(processes)]
         self.gateway = self._start("twin_resources.gateway", "gateway", arguments)
         port = self.settings.gateway_port
-        self.wait(
-            lambda: self._is_answering(port, "/health/readiness"), seconds=START_S * processes
-        )
+        self.wait(lambda: self._is_ready(port, "/health/readiness"), seconds=START_S * processes)
         return time.monotonic() - started
 
     def worker(self) -> psutil.Process:
@@ -266,7 +264,7 @@ class Stack:
     def stop_traces(self) -> None:
         end(self.traces)
 
-    def _is_answering(self, port: int, path: str) -> bool:
+    def _is_ready(self, port: int, path: str) -> bool:
         try:
             url = f"http://127.0.0.1:{port}{path}"
             return httpx.get(url, trust_env=False, timeout=5).status_code == 200

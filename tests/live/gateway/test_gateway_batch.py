@@ -130,10 +130,9 @@ def test_a_failing_gateway_ends_the_batch_and_keeps_its_answers(
 ) -> None:
     with run_provider(200, *[status] * 20) as (url, _sent):
         journal = Journal(tmp_path / "answers.jsonl")
+        rows = make_questions("a", "b")
         with pytest.raises(TwinError, match=f"{status}: no {status}"):
-            answer_questions(
-                make_questions("a", "b"), journal, url=url, key="k", model="m", concurrency=1
-            )
+            answer_questions(rows, journal, url=url, key="k", model="m", concurrency=1)
         journal.close()
     with run_provider() as (url, headers):
         journal = Journal(tmp_path / "answers.jsonl")

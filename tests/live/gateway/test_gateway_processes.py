@@ -25,7 +25,7 @@ RELEASED = {"model": "twin/ann@stable", "messages": QUESTION}
 
 
 @pytest.fixture(scope="module")
-def gateway_stack(
+def cluster(
     tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("several")
@@ -43,42 +43,38 @@ def gateway_stack(
     ("processes", "rounds"), [(2, 1), pytest.param(4, 100, marks=pytest.mark.long)]
 )
 def test_concurrent_processes_share_counts_and_follow_a_release(
-    gateway_stack: Stack, processes: int, rounds: int
+    cluster: Stack, processes: int, rounds: int
 ) -> None:
-    store = open_key_store(gateway_stack.settings)
+    store = open_key_store(cluster.settings)
     monitor = add_key(store, role="monitor", authors=["*"], label=f"prometheus {processes}")
     for _ in range(rounds):
-        gateway_stack.unrelease()
-        gateway_stack.start_gateway(processes=processes)
-        assert gateway_stack.gateway is not None
+        cluster.unrelease()
+        cluster.start_gateway(processes=processes)
+        assert cluster.gateway is not None
         try:
-            children = psutil.Process(gateway_stack.gateway.pid).children()
+            children = psutil.Process(cluster.gateway.pid).children()
             answering = [child for child in children if child.memory_info().rss > 100e6]
             assert len(answering) == processes
-            answered = _ask_repeatedly(gateway_stack, BODY).count(200)
+            answered = _ask_repeatedly(cluster, BODY).count(200)
             assert answered == CONNECTIONS
-            assert _read_answer_count(gateway_stack, monitor) == CONNECTIONS, (
+            assert _read_answer_count(cluster, monitor) == CONNECTIONS, (
                 "a process does not report the counts of all processes"
             )
-            gateway_stack.release("ann", 1)
-            gateway_stack.wait(
-                lambda: _ask_repeatedly(gateway_stack, RELEASED) == [200] * CONNECTIONS
-            )
-            assert _ignored_fields(gateway_stack) == [[]] * CONNECTIONS
-            connections = _open_incomplete_requests(gateway_stack, MAX_CONCURRENT)
-            assert _ask_repeatedly(gateway_stack, BODY) == [429] * CONNECTIONS, (
+            cluster.release("ann", 1)
+            cluster.wait(lambda: _ask_repeatedly(cluster, RELEASED) == [200] * CONNECTIONS)
+            assert _ignored_fields(cluster) == [[]] * CONNECTIONS
+            connections = _open_incomplete_requests(cluster, MAX_CONCURRENT)
+            assert _ask_repeatedly(cluster, BODY) == [429] * CONNECTIONS, (
                 "the limit must count requests of all processes"
             )
             for connection in connections:
                 connection.close()
-            gateway_stack.wait(
-                lambda: _ask_repeatedly(gateway_stack, RELEASED) == [200] * CONNECTIONS
-            )
+            cluster.wait(lambda: _ask_repeatedly(cluster, RELEASED) == [200] * CONNECTIONS)
         finally:
-            gateway_stack.gateway.terminate()
-            gateway_stack.gateway.wait(30)
-            gateway_stack.gateway = None
-        path = gateway_stack.settings.home / "gateway" / "throughput.json"
+            cluster.gateway.terminate()
+            cluster.gateway.wait(30)
+            cluster.gateway = None
+        path = cluster.settings.home / "gateway" / "throughput.json"
         measured = json.loads(path.read_text(encoding="utf-8"))["servers"]
         assert measured["base"]["requests"] == answered, (
             "the file must count all processes since the last start"

@@ -31,13 +31,7 @@ from twin_cli.commands.answer_history import explain, explanation_tree
 from twin_cli.commands.routing_command import preview_routing, routing_summary
 
 from tests.free_ports import free_port
-from tests.live.gateway.clock_home import (
-    AUTHOR,
-    BASE,
-    clock_question,
-    make_small_talk,
-    prepare_home,
-)
+from tests.live.gateway.clock_home import AUTHOR, BASE, clock_question, prepare_home, small_talk
 from tests.live.gateway.market import TWIN, Form, Market
 from tests.live.gateway.stack import Stack, new_stack, slow_down_provider
 from tests.simulated_provider.paid_provider import PaidProvider
@@ -135,8 +129,7 @@ def market(
 def purchase(market: Market) -> dict[str, Any]:
     """Ask questions at every gateway, and buy labels for them."""
     questions = [
-        clock_question(n // 2) if n % 2 else make_small_talk(n // 2)
-        for n in range(market.form.labels)
+        clock_question(n // 2) if n % 2 else small_talk(n // 2) for n in range(market.form.labels)
     ]
     with ThreadPoolExecutor(4) as pool:
         list(
@@ -203,7 +196,7 @@ def traffic(market: Market, adoption: dict[str, Any]) -> AnsweredTraffic:
 
     def run(item: tuple[int, tuple[str, int]]) -> tuple[str, str]:
         number, (name, turn) = item
-        question = (clock_question if turn % 4 == 1 else make_small_talk)(1_000 + number)
+        question = (clock_question if turn % 4 == 1 else small_talk)(1_000 + number)
         gateway = market.gateways[number % len(market.gateways)]
         return name, CLIENT_METHODS[name](gateway, market.site, question)
 
@@ -239,9 +232,7 @@ def test_the_gateways_follow_the_fitted_policy(market: Market, adoption: dict[st
     assert 0.3 <= 1.0 - policy.step.kept <= 0.7  # half of the questions were small talk
     trace_ids: list[str] = []
     for number in range(len(market.gateways)):
-        small_talk_answers = [
-            market.ask(make_small_talk(800 + n), gateway=number) for n in range(4)
-        ]
+        small_talk_answers = [market.ask(small_talk(800 + n), gateway=number) for n in range(4)]
         clock_answers = [market.ask(clock_question(910 + n), gateway=number) for n in range(4)]
         # Some questions do not resemble the labels.
         assert [trace["route"] for trace in small_talk_answers].count("stable") >= 2
@@ -308,9 +299,8 @@ def test_readers_who_disconnect_or_retry_pay_once(market: Market, traffic: Answe
     disconnected = read_bill(market.provider.bill.path)[-4:]
     assert {line["outcome"] for line in disconnected} == {"left"}
     # The provider had sent some tokens that nobody had read yet.
-    difference_nano = (market.settled_nano() - settled_before) - (
-        _billed_nano(market) - billed_before
-    )
+    billed_nano = _billed_nano(market) - billed_before
+    difference_nano = market.settled_nano() - settled_before - billed_nano
     assert abs(difference_nano) <= 4 * 2 * TOKEN_NANO
     settled_before, billed_before = market.settled_nano(), _billed_nano(market)
     headers = {"Idempotency-Key": "cost-1"}
@@ -364,9 +354,8 @@ def test_a_failing_provider_is_replaced_and_paid_at_most_once(
     assert "answered" in answer.text
     assert "by stable" in answer.text
     assert market.provider.bill.requests == requests_before + 1
-    difference_nano = (market.settled_nano() - settled_before) - (
-        _billed_nano(market) - billed_before
-    )
+    billed_nano = _billed_nano(market) - billed_before
+    difference_nano = market.settled_nano() - settled_before - billed_nano
     if failure == "cut":  # the maximum cost counts, because the computed tokens are unknown
         assert difference_nano >= 0
     elif failure == "broken":  # without usage, the gateway counts the prompt
@@ -414,11 +403,8 @@ def test_a_gateway_is_killed_amid_paid_streams(market: Market, traffic: Answered
     billed = _billed_nano(market) - billed_before
     # The killed gateway's reservations count in full after their deadline.
     assert reserved > 0
-    assert (
-        market.spent_nano() - settled_before
-        < billed
-        <= market.spent_nano() - settled_before + reserved
-    )
+    spent_nano = market.spent_nano() - settled_before
+    assert spent_nano < billed <= spent_nano + reserved
 
 
 def test_without_budget_the_homes_own_model_answers(

@@ -250,9 +250,7 @@ def write_recorded() -> None:
     """Write each distinct outcome once, and the index of each case's outcome."""
     with tempfile.TemporaryDirectory() as folder:
         home = load_settings().model_copy(update={"home": Path(folder)})
-        lines_by_case = [
-            json.dumps(outcome, ensure_ascii=False) for outcome in compute_outcomes(home)
-        ]
+        lines_by_case = [json.dumps(case, ensure_ascii=False) for case in compute_outcomes(home)]
     distinct = list(dict.fromkeys(lines_by_case))
     indexes = {line: index for index, line in enumerate(distinct)}
     lines = ",\n".join(distinct)

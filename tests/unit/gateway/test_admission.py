@@ -69,7 +69,7 @@ def test_processes_share_their_counts(tmp_path: Path) -> None:
         process.join()
         assert process.exitcode == 0
     meter = ThroughputMeter(name="base", counts=HomeCounts(path))
-    meter.renew_counts()
+    meter.refresh()
     assert (meter.tokens, meter.requests) == (2800, 400)
     admission = AdmissionControl(max_per_key=4, max_per_server=9, counts=HomeCounts(path))
     with (

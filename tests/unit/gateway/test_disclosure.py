@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from twin_resources.authors import Author
-from twin_resources.gateway.exchange.disclosure import AnswerKind, Writer, compose_disclosure
+from twin_resources.gateway.exchange.disclosure import AnswerKind, Writer, get_disclosure
 
 ANN = Author("ann", "Ann Bell")
 
@@ -29,14 +29,12 @@ ANN = Author("ann", "Ann Bell")
 def test_each_writer_has_its_text(
     writer: Writer, shown_posts: bool, answer: AnswerKind, expected: str
 ) -> None:
-    assert expected in compose_disclosure(
-        ANN, writer=writer, has_passages=shown_posts, answer=answer
-    )
+    assert expected in get_disclosure(ANN, writer=writer, has_passages=shown_posts, answer=answer)
 
 
 def test_only_prose_of_tuned_models_is_said_to_be_trained_on_the_posts() -> None:
     for writer, shown, answer in product(get_args(Writer), (True, False), get_args(AnswerKind)):
-        text = compose_disclosure(ANN, writer=writer, has_passages=shown, answer=answer)
+        text = get_disclosure(ANN, writer=writer, has_passages=shown, answer=answer)
         says_trained = "language model trained on Ann Bell's posts" in text
         assert says_trained == (writer == "tuned" and answer in {"voice", "quote_and_voice"})
         assert "Ann Bell" in text or writer == "fixed"
@@ -45,4 +43,4 @@ def test_only_prose_of_tuned_models_is_said_to_be_trained_on_the_posts() -> None
 def test_the_authors_own_text_is_used() -> None:
     author = Author("ann", "Ann Bell", disclosure="A machine wrote this.")
     for writer in get_args(Writer):
-        assert compose_disclosure(author, writer=writer, has_passages=True) == author.disclosure
+        assert get_disclosure(author, writer=writer, has_passages=True) == author.disclosure

@@ -82,9 +82,8 @@ async def send_request(
         assert json.loads((await receive())["body"])["model"] == "twin/ann"
         await respond(send)
 
-    await create_middleware(record, proxy, log, fixed_text=fixed_text)(
-        create_scope(), receive_body, send
-    )
+    app = create_middleware(record, proxy, log, fixed_text=fixed_text)
+    await app(create_scope(), receive_body, send)
     return messages, log
 
 

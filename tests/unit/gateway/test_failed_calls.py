@@ -30,45 +30,26 @@ def create_error(error_type: Any, *, cause: Exception | None = None, **headers: 
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "code", "retry_after"),
+    ("error_type", "details", "status", "code", "retry_after"),
     [
-        (create_error(RateLimitError, **{"retry-after": "6.2"}), 429, "provider_rate_limited", "7"),
-        (
-            create_error(RateLimitError, **{"retry-after": "a while"}),
-            429,
-            "provider_rate_limited",
-            None,
-        ),
-        (
-            create_error(RateLimitError, **{"retry-after": "1e9"}),
-            429,
-            "provider_rate_limited",
-            None,
-        ),
-        (create_error(InternalServerError, **{"retry-after": "3"}), 500, "provider_failed", "3"),
-        (
-            create_error(InternalServerError, cause=httpx.ConnectError("")),
-            503,
-            "provider_failed",
-            None,
-        ),
-        (
-            create_error(InternalServerError, cause=httpx.ReadError("")),
-            503,
-            "provider_failed",
-            None,
-        ),
-        (create_error(Timeout), 504, "provider_too_slow", None),
-        (create_error(AuthenticationError), 502, "provider_refused", None),
-        (create_error(BadRequestError), 400, "model_refused", None),
-        (RuntimeError(TEXT), 503, "provider_failed", None),
+        (RateLimitError, {"retry-after": "6.2"}, 429, "provider_rate_limited", "7"),
+        (RateLimitError, {"retry-after": "a while"}, 429, "provider_rate_limited", None),
+        (RateLimitError, {"retry-after": "1e9"}, 429, "provider_rate_limited", None),
+        (InternalServerError, {"retry-after": "3"}, 500, "provider_failed", "3"),
+        (InternalServerError, {"cause": httpx.ConnectError("")}, 503, "provider_failed", None),
+        (InternalServerError, {"cause": httpx.ReadError("")}, 503, "provider_failed", None),
+        (Timeout, {}, 504, "provider_too_slow", None),
+        (AuthenticationError, {}, 502, "provider_refused", None),
+        (BadRequestError, {}, 400, "model_refused", None),
+        (None, {}, 503, "provider_failed", None),
     ],
 )
 def test_an_error_of_a_provider_becomes_a_refusal(
-    error: Exception, status: int, code: str, retry_after: str | None
+    error_type: Any, details: dict[str, Any], status: int, code: str, retry_after: str | None
 ) -> None:
     record = create_record()
     record.decision = replace(record.decision, server_key=PAID)
+    error = create_error(error_type, **details) if error_type else RuntimeError(TEXT)
     refusal = refusal_for_error(record, error)
     assert (refusal.status, refusal.code) == (status, code)
     assert refusal.headers().get("retry-after") == retry_after

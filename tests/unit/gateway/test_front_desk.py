@@ -122,9 +122,9 @@ def test_the_engine_restores_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 def test_no_long_example_is_in_the_test_set() -> None:
     """Short messages may coincide, but an equal sentence was copied."""
     lines = (bench.FOLDER / "tuned.jsonl").read_text(encoding="utf-8").splitlines()
-    test_messages = {fold(json.loads(line)["text"]) for line in lines}
+    test_set = {fold(json.loads(line)["text"]) for line in lines}
     copied = sum(
-        len(text.split()) > 5 and fold(text) in test_messages
+        len(text.split()) > 5 and fold(text) in test_set
         for texts in CORPUS.values()
         for text in texts
     )

@@ -61,7 +61,7 @@ def sum_settled_usd(budget: PaidBudget) -> float:
     return spending.usd
 
 
-def create_usage(prompt: int, answer: int, **details: Any) -> Usage:
+def make_usage(prompt: int, answer: int, **details: Any) -> Usage:
     return Usage(
         prompt_tokens=prompt, completion_tokens=answer, total_tokens=prompt + answer, **details
     )
@@ -71,19 +71,15 @@ def test_the_maximum_is_reserved_and_the_counted_tokens_are_settled(budget: Paid
     call = reserve_call(budget)
     max_usd = (count_tokens(MESSAGES) + 3) * PROMPT_USD + 20 * ANSWER_USD
     assert budget.account.sum_spending().reserved_usd == pytest.approx(max_usd, abs=1e-9)
-    assert call.settle_answer(create_usage(14, 9)) == pytest.approx(
-        14 * PROMPT_USD + 9 * ANSWER_USD
-    )
-    assert call.settle_answer(create_usage(1400, 900)) == call.usd, "the first settlement counts"
+    assert call.settle_answer(make_usage(14, 9)) == pytest.approx(14 * PROMPT_USD + 9 * ANSWER_USD)
+    assert call.settle_answer(make_usage(1400, 900)) == call.usd, "the first settlement counts"
     assert call.settle_interrupted() == call.usd
     assert sum_settled_usd(budget) == pytest.approx(call.usd or 0, abs=1e-9)
 
 
 def test_cached_tokens_are_cheaper(budget: PaidBudget) -> None:
     details = {"cached_tokens": 1000}
-    cached = reserve_call(budget).settle_answer(
-        create_usage(2000, 0, prompt_tokens_details=details)
-    )
+    cached = reserve_call(budget).settle_answer(make_usage(2000, 0, prompt_tokens_details=details))
     assert cached == pytest.approx(1500 * PROMPT_USD)
 
 
@@ -106,7 +102,7 @@ def test_an_interrupted_stream_costs_the_received_tokens(budget: PaidBudget) -> 
 
 def test_uncounted_tokens_cost_the_reserved_maximum(budget: PaidBudget) -> None:
     max_usd = reserve_call(budget).reservation.reserved_usd
-    assert reserve_call(budget).settle_answer(create_usage(0, 0), "One drop.") == max_usd
+    assert reserve_call(budget).settle_answer(make_usage(0, 0), "One drop.") == max_usd
     assert reserve_call(budget).settle_answer(None, "One drop.") == max_usd
     assert reserve_call(budget).settle_interrupted() == max_usd
 
@@ -133,7 +129,7 @@ def test_an_implausible_usage_is_replaced_by_an_estimate(
         call = reserve_call(budget)
         if stream:
             call.record_text(text)
-        return call.settle_answer(create_usage(prompt, answer), "" if stream else text)
+        return call.settle_answer(make_usage(prompt, answer), "" if stream else text)
 
     estimated_usd = count_tokens(MESSAGES) * PROMPT_USD + tokens * ANSWER_USD
     assert settle_answer(1, 1) == pytest.approx(estimated_usd)

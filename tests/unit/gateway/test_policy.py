@@ -96,9 +96,8 @@ def test_without_a_stable_version_nothing_is_served() -> None:
 
 @pytest.mark.parametrize(("routing", "share"), [({}, 0.1), ({"canary_share": 0.25}, 0.25)])
 def test_a_canary_gets_its_share(routing: dict[str, object], share: float) -> None:
-    author = create_policy(make_version(1, "stable"), make_version(2, "canary"), **routing).authors[
-        "mara"
-    ]
+    policy = create_policy(make_version(1, "stable"), make_version(2, "canary"), **routing)
+    author = policy.authors["mara"]
     assert author.weights == {"stable": 1 - share, "canary": share}
 
 

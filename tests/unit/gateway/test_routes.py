@@ -33,7 +33,7 @@ from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 
 
-class FakeBackgroundService:
+class FakeTasks:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
@@ -73,13 +73,7 @@ def app(home: Settings) -> RouteAllowlist:
     responses = RecentResponses(lambda: State.open(home.state_address))
     metrics = HomeMetrics(home, live_config, feedback.outbox)
     return RouteAllowlist(
-        echo_proxy,
-        open_keyring(home),
-        live_config,
-        FakeBackgroundService(),
-        feedback,
-        responses,
-        metrics,
+        echo_proxy, open_keyring(home), live_config, FakeTasks(), feedback, responses, metrics
     )
 
 
@@ -578,7 +572,7 @@ async def test_without_a_server_only_requests_that_need_a_model_are_refused(
 async def test_the_background_tasks_run_from_startup_to_shutdown(app: RouteAllowlist) -> None:
     events = FakeClient({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
     sent = await events.run(app, {"type": "lifespan"})
-    assert isinstance(app.background_tasks, FakeBackgroundService)
+    assert isinstance(app.background_tasks, FakeTasks)
     assert app.background_tasks.calls == ["start", "stop"]
     assert [message["type"] for message in sent] == [
         "lifespan.startup.complete",

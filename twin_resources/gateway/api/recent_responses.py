@@ -193,9 +193,8 @@ class RecentResponses:
         columns = (table.c.trace_id, table.c.reader, table.c.author, table.c.began)
         candidates = sa.select(*columns)
         if tombstone_count == self._last_tombstone_count:
-            candidates = candidates.where(
-                table.c.trace_id.in_(new_trace_ids if tombstone_count else ())
-            )
+            trace_ids = new_trace_ids if tombstone_count else ()
+            candidates = candidates.where(table.c.trace_id.in_(trace_ids))
         with self._store.transaction() as connection:
             erased_ids = [
                 row[0] for row in connection.execute(candidates) if _has_tombstone(outbox, *row)

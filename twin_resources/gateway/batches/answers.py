@@ -45,11 +45,7 @@ def check_output_path(path: Path) -> None:
             next_step="use a name that ends in .jsonl or .parquet",
         )
     if not path.parent.is_dir():
-        raise TwinError(
-            action,
-            found=f"the folder {path.parent} does not exist",
-            next_step="create the folder",
-        )
+        raise TwinError(action, found=f"{path.parent} does not exist", next_step="create it")
 
 
 def journal_path(out: Path) -> Path:
@@ -145,16 +141,14 @@ def write_answers(out: Path, rows: Sequence[AnswerRow]) -> None:
     if out.suffix.lower() == TABLE_SUFFIX:
         import polars as pl
 
-        pl.DataFrame([dict(row) for row in rows], schema=_table_schema()).write_parquet(
-            temporary_path
-        )
+        pl.DataFrame([dict(row) for row in rows], schema=_schema()).write_parquet(temporary_path)
     else:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         temporary_path.write_text("".join(lines), encoding="utf-8")
     temporary_path.replace(out)
 
 
-def _table_schema() -> dict[str, Any]:
+def _schema() -> dict[str, Any]:
     import polars as pl
 
     text_columns = ("id", "question", "answer", "error", "kind", "model", "version", "route")
@@ -196,10 +190,7 @@ def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
         return 0, []
     content = path.read_bytes()
     complete_bytes = content.rfind(b"\n") + 1
-    action, advice = (
-        f"resume the batch of {path}",
-        "delete that file, although this loses its answers",
-    )
+    action, advice = f"resume the batch of {path}", "delete that file; its answers will be lost"
     return complete_bytes, _parse_rows(content[:complete_bytes].splitlines(), action, advice)
 
 

@@ -20,7 +20,7 @@ AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_written_about"]
 """Parts of an answer; see the field `twin.answer`."""
 
 
-def compose_disclosure(
+def get_disclosure(
     author: Author, *, writer: Writer, has_passages: bool, answer: AnswerKind = "voice"
 ) -> str:
     """Return the disclosure of one answer.

@@ -21,11 +21,7 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.costs.answer_cost import AnswerCost
-from twin_resources.gateway.exchange.disclosure import (
-    Writer,
-    compose_disclosure,
-    has_disclosure_above,
-)
+from twin_resources.gateway.exchange.disclosure import Writer, get_disclosure, has_disclosure_above
 from twin_resources.gateway.exchange.exchange import Exchange, Fallback, FixedText
 from twin_resources.gateway.exchange.supported_prose import ProseNote
 from twin_resources.gateway.guards.guard_record import GuardRecord
@@ -136,11 +132,8 @@ class RequestRecord:
     @property
     def quote_result(self) -> QuoteResult | None:
         """Result of the search for quotations, or None if there was no search."""
-        return (
-            self.exchange.retrieved_passages.quote_result
-            if self.exchange.has_searched_quotes
-            else None
-        )
+        exchange = self.exchange
+        return exchange.retrieved_passages.quote_result if exchange.has_searched_quotes else None
 
     @property
     def template(self) -> str:
@@ -295,7 +288,7 @@ class RequestRecord:
         return replace(self.opening, quote_spans=spans)
 
     def _disclosure(self) -> str:
-        return compose_disclosure(
+        return get_disclosure(
             self.author,
             writer=self.writer,
             has_passages=bool(self.sources),

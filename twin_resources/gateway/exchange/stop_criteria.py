@@ -136,9 +136,8 @@ class ProseTruncator:
             previous_end = self._word_spans[-1][1] if self._word_spans else 0
             if _SENTENCE_BREAK.search(self._text, previous_end, match.start()):
                 self._end_sentence(index)
-            self._is_in_code ^= (
-                len(_FENCE.findall(self._text, previous_end, match.start())) % 2 == 1
-            )
+            fences = _FENCE.findall(self._text, previous_end, match.start())
+            self._is_in_code ^= len(fences) % 2 == 1
             # Repetition is normal in code, so each word there gets a unique value.
             self._words.append(f"\0{index}" if self._is_in_code else match.group().casefold())
             self._word_spans.append(match.span())

@@ -55,9 +55,7 @@ class OutboxExporter(SpanExporter):
                 self.outbox.put_scores(scores, automatic=True)
         except TwinError as error:
             sys.stderr.write(f"{len(spans)} spans and {len(scores)} scores were lost: {error}\n")
-            self.problem = (
-                f"this answer may not be traced, because the outbox failed: {error.found}"
-            )
+            self.problem = f"the outbox failed, so this answer may not be traced: {error.found}"
             return SpanExportResult.FAILURE
         self.problem = ""
         return SpanExportResult.SUCCESS

@@ -172,10 +172,9 @@ def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
         return ProgramAnswer("summary", summary, summary)
     if chat_request.is_task or _is_title_request(chat_request):
         title = _build_title(chat_request)
-        has_json_key = _RESULT_KEY.search(f"{chat_request.system}\n{instruction}") is not None
-        return (
-            _json_answer("title", title) if has_json_key else ProgramAnswer("title", title, title)
-        )
+        if _RESULT_KEY.search(f"{chat_request.system}\n{instruction}"):
+            return _json_answer("title", title)
+        return ProgramAnswer("title", title, title)
     return None
 
 

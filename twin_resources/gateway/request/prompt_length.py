@@ -58,9 +58,7 @@ def _load_tokenizer(folder: str) -> Any | None:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - the library raises bare Exceptions; reported once
-        sys.stderr.write(
-            f"{path} is not a tokenizer ({error}): token counts are estimated from bytes\n"
-        )
+        sys.stderr.write(f"{path} is not a tokenizer ({error}): bytes are counted instead\n")
         return None
 
 

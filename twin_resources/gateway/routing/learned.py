@@ -92,9 +92,8 @@ def find_lapse_reason(
 
 
 def _margin_deviation(decision: RoutingDecision) -> tuple[str, ...]:
-    return (
-        () if decision.is_margin_held else ("margin not held: the remaining budget is too small",)
-    )
+    problem = "margin not held: the remaining budget is too small"
+    return () if decision.is_margin_held else (problem,)
 
 
 def _blended_price_usd(policy: RoutingPolicy, index: int) -> float:

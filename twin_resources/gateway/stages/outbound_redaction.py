@@ -40,9 +40,8 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
         retrieved_passages, notes = replace(retrieved_passages, passages=()), (*notes, NO_CONSENT)
     shared_parts = ["question"]
     shared_parts += [f"{len(turns)} earlier turns"] if turns else []
-    shared_parts += (
-        [f"{len(retrieved_passages.passages)} passages"] if retrieved_passages.passages else []
-    )
+    if passages := retrieved_passages.passages:
+        shared_parts.append(f"{len(passages)} passages")
     return replace(
         exchange,
         chat_request=replace(
