@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_assets.evaluation.measures.front_desk import MESSAGES
 from twin_resources.authors.front_desk_settings import DESK_KINDS
-from twin_resources.gateway.front_desk.earlier_answers import asks_to_rewrite
+from twin_resources.gateway.front_desk.earlier_answers import is_rewriting_request
 from twin_resources.gateway.front_desk.message_kinds import KINDS, classify_message
 
 FOLDER = Path(__file__).with_name("front_desk")
@@ -154,7 +154,7 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
         ("ordinary", "near them, taken"),
     ):
         group = [row["text"] for row in map(json.loads, lines) if row["kind"] == kind][::every]
-        share = sum(map(asks_to_rewrite, group)) / len(group)
+        share = sum(map(is_rewriting_request, group)) / len(group)
         rows.append(Row(f"{name} ({len(group)})", share, "share"))
     return rows
 

@@ -37,7 +37,7 @@ from tests.bench.reader_questions.reading import (
 )
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_resources.authors import CONTEXT_TOKENS
-from twin_resources.gateway.found_passages import FoundPassages, PassageFinder
+from twin_resources.gateway.passage_finder import PassageFinder, RetrievedPassages
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.models.quotes.answer_text import render_quotes
 from twin_resources.models.quotes.quoter import Quote, Quoter
@@ -81,7 +81,7 @@ def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
 class Answer:
     """The passages for a question, best first, and the CPU time."""
 
-    passages: FoundPassages
+    passages: RetrievedPassages
     cpu_ms: float
 
     @property

@@ -37,9 +37,9 @@ from tests.bench.rows import (
     format_row,
     write_json,
 )
-from twin_resources.gateway.request.prompt_classes import classify
+from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.router.features import Floats, feature_rows, fit_scale
-from twin_resources.router.fixed_order import STEP_SHARE, cheapest_certified, compute_price_steps
+from twin_resources.router.fixed_order import STEP_SHARE, compute_price_steps, find_cheapest_step
 from twin_resources.router.gain import FittedGain, assign_folds, fit
 
 DATA = SHARED_DATA / "routing"
@@ -71,7 +71,7 @@ def read_mmlu() -> Questions:
         embed_prompts(prompts).astype(np.float64),
         np.asarray([len(prompt) for prompt in prompts]),
         gains.to_numpy(),
-        np.asarray([classify(prompt) for prompt in prompts]),
+        np.asarray([classify_question(prompt) for prompt in prompts]),
     )
     return every.select(np.flatnonzero((frame["bench"] == "mmlu").to_numpy()))
 
@@ -170,7 +170,7 @@ class Savings:
 def measure_savings(routed: Split) -> Savings:
     """Certify a step on the labels, and measure it on the other questions."""
     gains, prices = routed.labels.gains[:, None], list(PRICES)
-    best = cheapest_certified(
+    best = find_cheapest_step(
         compute_price_steps(gains, routed.fitted.cross_fitted, prices, margin=MARGIN)
     )
     is_cheap = _is_cheap(routed.predicted, best.weight if best else -math.inf)

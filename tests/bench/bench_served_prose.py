@@ -29,7 +29,7 @@ from twin_resources.access.keys import open_keyring
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.found_passages import create_passage_finder
+from twin_resources.gateway.passage_finder import create_passage_finder
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.gateway.stages.request_path import RequestPath

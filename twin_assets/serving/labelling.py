@@ -28,7 +28,7 @@ from twin_assets.serving.shadow_prompts import ShadowPrompt, index_by_id, render
 from twin_resources.access.paid_completion import Completion
 from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.gateway.costs.paid_answers import PaidAnswers
-from twin_resources.gateway.request.prompt_classes import classify
+from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges import label_rows
@@ -336,7 +336,7 @@ class _BatchLabeller:
         vectors = np.asarray(self.sources.embed(questions), np.float32)
         return rows.with_columns(
             pl.Series("reader", [self.sources.readers.get(name, "") for name in rows["prompt_id"]]),
-            pl.Series("prompt_class", [classify(question) for question in questions]),
+            pl.Series("prompt_class", [classify_question(question) for question in questions]),
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
             pl.Series("closeness", self._compute_max_cosines(vectors, passages), pl.Float64()),
             pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),

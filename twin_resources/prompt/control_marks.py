@@ -8,9 +8,9 @@ Out of scope: assembling a prompt (`prompt/templates.py` applies this to all con
 A tokenizer reads `<|im_end|>` in any text as the single token that ends a turn, and the server
 reads a prompt with special tokens enabled. A question could therefore open its own system turn
 (one reader's did, and the twin answered as a pirate). A space after a mark's first character turns
-the mark into text (`< |im_end|>`) for byte-level, SentencePiece and WordPiece tokenizers. Some
-normalizers would remove an invisible character. Text without a mark stays unchanged, as do older
-datasets, checkpoints and templates.
+the mark into text (`< |im_end|>`) for byte-level, SentencePiece and WordPiece tokenizers. An
+invisible character would not work, because some normalizers remove it. Text without a mark stays
+unchanged, so older datasets, checkpoints and templates stay valid.
 
 Files: tokenizer.json, https://huggingface.co/docs/tokenizers/api/added-tokens
 """
@@ -104,11 +104,12 @@ def load_folder_marks(folder: Path) -> tuple[str, ...]:
     special tokens with a role (`eos_token` …), and the marks in the chat template. In some models,
     plain text that is not a token starts a turn.
     """
-    file_versions = tuple(_stamp(folder / name) for name in (*_TOKENIZER_FILES, _TEMPLATE_FILE))
+    names = (*_TOKENIZER_FILES, _TEMPLATE_FILE)
+    file_versions = tuple(_file_stamp(folder / name) for name in names)
     return _read_marks(folder, file_versions)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _file_stamp(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:

@@ -137,7 +137,7 @@ def find_template(template_hash: str) -> Template:
     if template_hash not in TEMPLATES:
         raise TwinError(
             f"find the prompt template {template_hash}",
-            found=f"only the templates {', '.join(TEMPLATES)}",
+            found=f"this release has only the templates {', '.join(TEMPLATES)}",
             next_step="run the release that trained this checkpoint, or train again",
         )
     return TEMPLATES[template_hash]

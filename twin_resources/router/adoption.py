@@ -21,7 +21,7 @@ from twin_resources.router.features import Floats
 from twin_resources.router.fixed_order import (
     LOG_THRESHOLD,
     PriceStep,
-    cheapest_certified,
+    find_cheapest_step,
     log_evidence,
 )
 from twin_resources.statistics.judges import has_lost_certificate
@@ -67,7 +67,7 @@ def decide_adoption(
         differences_to_policy_in_force: for each step, candidate − policy in force on the labels
             that arrived after that policy was fitted, in order; None if no policy is in force.
     """
-    step = cheapest_certified(steps)
+    step = find_cheapest_step(steps)
     if step is None or 1.0 - step.kept < MIN_SAVED_SHARE:
         missing_labels = estimate_missing_labels(steps, labels=labels, spread=spread, margin=margin)
         if missing_labels == 0:
@@ -81,7 +81,7 @@ def decide_adoption(
             False,
             step,
             missing_labels,
-            f"{labels} labels; about {missing_labels} more are missing at {margin:g}",
+            f"{labels} labels; about {missing_labels} more are needed for a margin of {margin:g}",
         )
     if differences_to_policy_in_force is not None:
         # The order is the same, and the first bet that is not won ends the search.
@@ -144,17 +144,18 @@ def estimate_missing_labels(
         required_labels = expected_pairs(0.0, margin=margin)
         return max(1, math.ceil(required_labels) - labels)
     deviation = spread * math.sqrt(1.0 - first_step.kept)
-    # A few labels may show a loss that does not exist, so the estimate assumes none for them.
+    # A few labels may show a loss that does not exist, so a large one counts from 1,000 labels on.
     expected_gain = first_step.value if first_step.value > -margin / 2.0 or labels >= 1_000 else 0.0
     required_labels = expected_pairs(deviation, margin=margin, better_by=expected_gain)
     return 0 if math.isinf(required_labels) else max(1, math.ceil(required_labels) - labels)
 
 
-def has_degraded(differences_to_dearest: Sequence[float], *, margin: float) -> bool:
+def has_degraded(differences_to_most_expensive: Sequence[float], *, margin: float) -> bool:
     """Return whether the labels since its fit show that a policy loses more than the margin.
 
     Args:
-        differences_to_dearest: policy − most expensive model on those labels, in [−1, 1], in order.
+        differences_to_most_expensive: policy − most expensive model on those labels, in [−1, 1],
+            in order.
     """
     # `has_lost_certificate` bets against "at least ε better", here with ε = −margin.
-    return has_lost_certificate(differences_to_dearest, margin=-margin, alpha=ALPHA)
+    return has_lost_certificate(differences_to_most_expensive, margin=-margin, alpha=ALPHA)

@@ -1,4 +1,4 @@
-"""Tabulate the gain by class of question with empirical Bayes, which shrinks small classes.
+"""Tabulate the gain by class of question; empirical Bayes shrinks the gains of small classes.
 
 Scope: the table and its intervals, for people.
 Out of scope: routing (`fixed_order.py`). Classes alone are too weak for routing: their APGR on MMLU

@@ -1,4 +1,4 @@
-"""Certify how many questions may leave the most expensive model within a margin of loss.
+"""Certify how many questions cheaper models may answer without losing more than a margin.
 
 Scope: the steps, the model of each question at a step, the bets, the last certified step.
 Out of scope: predicting gains (`gain.py`), replacing a policy in force (`adoption.py`).
@@ -6,13 +6,13 @@ Out of scope: predicting gains (`gain.py`), replacing a policy in force (`adopti
 Sources: fixed-order testing, Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test",
 https://arxiv.org/abs/2110.01052, section 2.1; the bet is U of `statistics/promotion.py`.
 
-A step w gives a question the model that is best after its price, argmax_m ĝ_m − w·c_m, on
-*cross-fitted* ĝ. The labels measure its difference to the most expensive model,
-d = g_chosen − g_dearest in [−1, 1]. Each step tests H0: E[d] ≤ −margin, in the order of the steps,
-up to the first that is not rejected. The probability of certifying a step below the margin is
-therefore at most α for any number of steps. By Ville's inequality, the bets may be evaluated after
-every label. Thresholds from the labels that fitted the gains exceed the margin in 100 % of splits
-(`tests/bench/bench_routing.py`).
+A step w assigns to a question the model with the highest gain after its price,
+argmax_m ĝ_m − w·c_m, on *cross-fitted* ĝ. The labels measure the difference of this model from the
+most expensive one, d = g_chosen − g_most_expensive in [−1, 1]. The steps test H0: E[d] ≤ −margin in
+their order, up to the first that is not rejected. The probability of certifying a step below the
+margin is therefore at most α for any number of steps. By Ville's inequality, the bets may be
+evaluated after every label. Thresholds chosen on the labels that fitted the gains exceed the margin
+in 100 % of splits (`tests/bench/bench_routing.py`).
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ from twin_resources.router.features import Floats
 from twin_resources.statistics.bets import FRACTIONS, STAKE_SHARE
 from twin_resources.statistics.promotion import ALPHA
 
-LOG_THRESHOLD = math.log(1.0 / ALPHA)  # of the log wealth that wins a bet
+LOG_THRESHOLD = math.log(1.0 / ALPHA)  # the log wealth that wins a bet
 STEP_SHARE = 0.025  # share of questions that leave the most expensive model per step
 _BISECTIONS = 12  # the bound is exact to within 0.0005
 
@@ -61,7 +61,7 @@ class PriceStep:
 def choose_models(predicted: Floats, prices: Floats, weight: float) -> NDArray[np.int64]:
     """Return the model of each question at a step, shape (n,).
 
-    The home's model is 0. For equal scores, the more expensive model is chosen.
+    The home's model is 0. If scores tie, the more expensive model is chosen.
 
     Args:
         predicted: the gains over the home's model, shape (n, models − 1).
@@ -111,11 +111,11 @@ def compute_price_steps(
     validate_margin(margin)
     true_gains = prepend_own_model(gains)
     last_model = len(costs) - 1
-    weights_to_leave = compute_exit_weights(cross_fitted, costs)
+    exit_weights = compute_exit_weights(cross_fitted, costs)
     shares = np.arange(STEP_SHARE, 1.0 + STEP_SHARE / 2, STEP_SHARE)
     weights = [
         -math.inf,
-        *(float(weight) for weight in np.quantile(weights_to_leave, np.minimum(shares, 1.0))),
+        *(float(weight) for weight in np.quantile(exit_weights, np.minimum(shares, 1.0))),
     ]
     price_steps: list[PriceStep] = []
     is_certified, label_indices = True, np.arange(len(gains))
@@ -138,7 +138,7 @@ def compute_price_steps(
     return tuple(price_steps)
 
 
-def cheapest_certified(price_steps: Sequence[PriceStep]) -> PriceStep | None:
+def find_cheapest_step(price_steps: Sequence[PriceStep]) -> PriceStep | None:
     """Return the last certified step of the order, or None if the first step is not certified.
 
     The first step, "the most expensive model answers all", loses nothing, so its bet needs only
@@ -206,6 +206,6 @@ def validate_margin(margin: float) -> float:
         raise TwinError(
             "certify a routing policy",
             found=f"a margin of {margin}",
-            next_step="set TWIN_QUALITY_MARGIN above 0 and below 1 (.03: three points of score)",
+            next_step="set TWIN_QUALITY_MARGIN above 0 and below 1 (.03 is three score points)",
         )
     return margin

@@ -125,7 +125,7 @@ def fit(
         )
     # One thread is used, because several threads wait in busy loops. With other work on two cores,
     # 600 labels took 9 s instead of 0.1.
-    with _one_thread():
+    with _limit_to_one_thread():
         fits = [_fit_ridge(rows, gains, folds, ridge) for ridge in RIDGES]
     return min(fits, key=lambda candidate: candidate.error)
 
@@ -143,7 +143,7 @@ def _fit_ridge(rows: Floats, gains: Floats, folds: NDArray[np.int64], ridge: flo
     return FittedGain(model, cross_fitted, error)
 
 
-def _one_thread() -> AbstractContextManager[object]:
+def _limit_to_one_thread() -> AbstractContextManager[object]:
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1)

@@ -1,14 +1,14 @@
 """Decide whether to buy labels or fit an author's routing policy now, and whether it pays.
 
-Scope: the decision and its reason, and the number of questions until labels have paid back.
+Scope: the decision and its reason, and the number of questions after which labels have paid off.
 Out of scope: reading tables and Dagster (`twin_sensors/learning.py`), buying and fitting
 (`twin_assets/serving`).
 
 A policy lapses when the version, the paid model or the embedder of its labels changes. Until the
-next fit, questions are answered as without a policy. Labels are bought in portions that the month's
-budget allows. A run that found nothing to buy is repeated only after a change: new questions, a new
-month, or a different version. No labels are bought if a month's questions would not pay back their
-price.
+next fit, questions are answered as if there were no policy. Labels are bought in portions that the
+month's budget allows. A run that found nothing to buy is repeated only after a change: new
+questions, a new month, or a different version. No labels are bought if a month's questions would
+not recover their price.
 """
 # pyright: strict
 
@@ -28,7 +28,7 @@ _Z_SCORE_95 = 1.96
 
 @dataclass(frozen=True)
 class Payback:
-    """The cost of labels compared with the saving against asking the paid model every question.
+    """The cost of labels, compared with what routing saves over using the paid model alone.
 
     Attributes:
         labels_to_buy: the number of labels without a paid answer so far.
@@ -45,14 +45,14 @@ class Payback:
 
     @property
     def break_even_questions(self) -> float:
-        """Number of questions until the labels have paid back, or infinity if they never do."""
+        """Number of questions after which the labels have paid off, or infinity if never."""
         if not self.labels_to_buy:
             return 0.0
         return self.labels_to_buy / self.saving if self.saving > 0 else math.inf
 
     @property
     def min_questions_per_day(self) -> float:
-        """Minimum number of questions per day for the labels to pay back in time."""
+        """Minimum number of questions per day for the labels to pay off within `PAYBACK_DAYS`."""
         return self.break_even_questions / PAYBACK_DAYS
 
     @property
@@ -167,11 +167,11 @@ def decide_learning(state: LearningState) -> LearningDecision:
     return LearningDecision(True, f"{state.max_labels - state.labels:,} labels are missing")
 
 
-def _changed_model(policy: ComparedModels, now: ComparedModels) -> str:
+def _changed_model(policy: ComparedModels, current: ComparedModels) -> str:
     for name, policy_value, current_value in (
-        ("version", policy.own, now.own),
-        ("paid model", policy.paid, now.paid),
-        ("embedder", policy.embedder, now.embedder),
+        ("version", policy.own, current.own),
+        ("paid model", policy.paid, current.paid),
+        ("embedder", policy.embedder, current.embedder),
     ):
         if policy_value != current_value:
             return name

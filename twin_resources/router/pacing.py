@@ -3,11 +3,12 @@
 Scope: the window of recent questions, and the step that spends no faster than the budget allows.
 Out of scope: the account (which enforces its limit in any case), the steps (`fixed_order.py`).
 
-The step is at most as expensive as the certified one in force. Among those steps, it is the most
-expensive one whose spending on the recent questions, at their pace, stays within money left /
-seconds left. Step and rate are updated every minute, to follow a drift of the mix or a burst.
-A constant threshold ran out of money after 0.62 of a period (`bench_routing.py`). If the budget
-forces a cheaper step than the certified one, the margin is not held, and the answer reports this.
+The chosen step is at most as expensive as the certified one in force. Among those steps, it is the
+most expensive one that would have spent, on the recent questions, at most the remaining money per
+remaining second. It is chosen again every minute, because the mix and the rate of questions change.
+With a constant threshold, the money ran out after 62 % of a period (`bench_routing.py`). If the
+budget forces a cheaper step than the certified one, the margin is not held, and the answer reports
+this.
 """
 # pyright: strict
 
@@ -22,7 +23,7 @@ import numpy as np
 from twin_resources.router.features import Floats
 from twin_resources.router.fixed_order import PriceStep, choose_models
 
-MAX_RECENT_QUESTIONS = 300  # about an hour of a busy day, to follow changes of the mix
+MAX_RECENT_QUESTIONS = 300  # about an hour of a busy day, to follow changes in the mix
 MIN_RECENT_QUESTIONS = 20  # minimum for estimating the pace
 UPDATE_INTERVAL_S = 60.0
 
@@ -92,8 +93,8 @@ class SpendingPace:
             question_indices = np.arange(len(usd))
             for index in range(certified, len(steps)):
                 models = choose_models(predicted_gains, prices, steps[index].weight)
-                # The home's own machines are not part of the budget. Only the last model of the
-                # list is paid for each answer.
+                # The home's own machines are not part of the budget. Only answers of the last model
+                # in the list are paid for.
                 is_paid = models == len(prices) - 1
                 spent_usd = float(np.where(is_paid, usd[question_indices, models], 0.0).sum())
                 self.step = index

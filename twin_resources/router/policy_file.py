@@ -66,7 +66,7 @@ class PricedModel:
 
 @dataclass(frozen=True)
 class RoutingPolicy:
-    """A fitted policy, with which the gateway routes an author's questions.
+    """A fitted policy that the gateway uses to route an author's questions.
 
     Attributes:
         author: the author's slug.
@@ -118,7 +118,7 @@ class RoutingPolicy:
     def avoided_usd(self) -> Floats:
         """Cost in US dollars of the most expensive model, for labels that the step gives to others.
 
-        These questions are not a sample of all: their answers are often shorter.
+        These questions are not a random sample: their answers are often shorter.
         """
         if not len(self.usd):
             return self.usd
@@ -205,7 +205,7 @@ def _policy_from_arrays(head: dict[str, Any], arrays: dict[str, Any]) -> Routing
     steps = tuple(_step_from_document(step) for step in cast("list[dict[str, Any]]", head["steps"]))
     active_index = int(head["in_force"])
     if not 0 <= active_index < len(steps) or math.isnan(steps[active_index].weight):
-        raise ValueError(f"step {active_index} of {len(steps)} in force")
+        raise ValueError(f"the step in force is {active_index}, which is not one of {len(steps)}")
     return RoutingPolicy(
         author=head["author"],
         models=tuple(PricedModel(**model) for model in head["models"]),

@@ -24,14 +24,14 @@ class RoutingDecision:
         gains: the predicted gain of each more expensive model over the home's, shape (models − 1,).
         threshold: the minimum gain of the most expensive model at this step; −inf if it answers
             all.
-        margin_held: whether the step is certified; false if the budget forced a cheaper one.
+        is_margin_held: whether the step is certified; false if the budget forced a cheaper one.
         reason: one clause with the numbers.
     """
 
     model: int
     gains: tuple[float, ...]
     threshold: float
-    margin_held: bool
+    is_margin_held: bool
     reason: str
 
     @property
@@ -68,6 +68,6 @@ def choose_model(policy: RoutingPolicy, row: Floats, *, step: int | None = None)
         model=model,
         gains=tuple(float(gain) for gain in gains),
         threshold=threshold,
-        margin_held=price_step.certified,
+        is_margin_held=price_step.certified,
         reason=reason,
     )

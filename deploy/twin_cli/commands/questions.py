@@ -22,7 +22,7 @@ from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import AnswerRow, Journal, check_output_path
-from twin_resources.gateway.batches.completing import BatchTotals, complete
+from twin_resources.gateway.batches.batch_run import BatchTotals, answer_questions
 from twin_resources.gateway.batches.questions import InvalidRow, read_questions
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.processes.wording import format_count
@@ -325,7 +325,7 @@ def run_batch(
                     remaining_s=remaining_s,
                 )
 
-            totals = complete(
+            totals = answer_questions(
                 rows,
                 journal,
                 url=endpoints.gateway,

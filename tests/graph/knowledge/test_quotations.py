@@ -33,7 +33,7 @@ from twin_assets.knowledge import (
 )
 from twin_assets.knowledge.quote_calibration_rows import read_foreign_questions
 from twin_resources.authors import CONTEXT_TOKENS, Author, write_author
-from twin_resources.gateway.found_passages import create_passage_finder
+from twin_resources.gateway.passage_finder import create_passage_finder
 from twin_resources.models.embedder.embedder import Embedder, find_prepared_embedder, load_embedder
 from twin_resources.models.quotes import quoter as quoter_module
 from twin_resources.models.quotes.answer_text import render_quotes

@@ -5,7 +5,7 @@ Out of scope: processes (`stack.py`), assertions.
 
 Passages and voice are Mara Lindqvist's own, so the real judges can be certified on them. The models
 are tiny and write nonsense. The simulated provider answers from the passages of its prompt if they
-have words in common with the question. So the paid model is much better on questions about clocks
+have words in common with the question. The paid model is thus much better on questions about clocks
 but hardly better on small talk.
 """
 
@@ -50,12 +50,12 @@ _NAMES = ("Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gus", "Hana", "Ivo", "Jun
 
 def clock_question(number: int) -> str:
     """Return a reader's question about one of the posts, different for each number."""
-    passages = _passages()
+    passages = _load_passages()
     document, text = passages[(number * 37) % len(passages)]
     words = text.split()
     start = 3 + number // len(passages) * 6
     quoted = " ".join(words[start : start + 14])
-    return f"What do you say about {_title(document)}, and of {quoted}?"
+    return f"What do you say about {_make_title(document)}, and of {quoted}?"
 
 
 def small_talk(number: int) -> str:
@@ -66,12 +66,12 @@ def small_talk(number: int) -> str:
 
 
 def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
-    """Fill the author's tables and enter a stable version.
+    """Fill the author's tables and register a stable version.
 
     Args:
         model: GGUF file of the version and of the base model.
     """
-    base = _prepared_base(settings, model)
+    base = _write_prepared_base(settings, model)
     write_author(
         settings,
         Author(
@@ -86,10 +86,10 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
     )
     state = State.open(settings.state_address)
     tables = Tables(settings.tables_base, state=state)
-    chunks = _chunks(embedder)
+    chunks = _create_chunks(embedder)
     _write(tables, "document_chunks", chunks, chunk_columns(), "chunk_id")
     _write_posts(tables)
-    _write(tables, "instruction_dataset", _samples(), SAMPLE_SCHEMA, "sample_id")
+    _write(tables, "instruction_dataset", _create_samples(), SAMPLE_SCHEMA, "sample_id")
     tables.sync(
         chunks,
         "embeddings",
@@ -111,7 +111,7 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
     registry.move(AUTHOR, 1, "stable", actor="test", reason="by hand", force=True)
 
 
-def _prepared_base(settings: Settings, model: Path) -> Path:
+def _write_prepared_base(settings: Settings, model: Path) -> Path:
     """Write the folder of a prepared base model without the files that only training reads."""
     folder = settings.weights_dir / BASE.replace("/", "-") / "0"
     folder.mkdir(parents=True)
@@ -128,30 +128,30 @@ def _prepared_base(settings: Settings, model: Path) -> Path:
     return folder
 
 
-def _passages() -> tuple[tuple[str, str], ...]:
-    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == AUTHOR]
+def _load_passages() -> tuple[tuple[str, str], ...]:
+    [writer] = [writer for writer in bundled_writers(exclude=[]) if writer.name == AUTHOR]
     return writer.passages
 
 
-def _title(document: str) -> str:
+def _make_title(document: str) -> str:
     return document.split("-", 3)[-1].replace("-", " ")
 
 
-def _chunks(embedder: Embedder) -> pl.DataFrame:
-    passages = _passages()
+def _create_chunks(embedder: Embedder) -> pl.DataFrame:
+    passages = _load_passages()
     counts = embedder.count_tokens([text for _, text in passages])
     return pl.DataFrame(
         [
             {
                 "chunk_id": f"{document}-c{number}",
                 "document_id": document,
-                "title": _title(document),
+                "title": _make_title(document),
                 "url": f"https://clocks.example/{document}",
                 "published_at": None,
                 "position": number,
                 "start": 0,
                 "end": len(text),
-                "heading": _title(document),
+                "heading": _make_title(document),
                 "text": text,
                 "token_count": count,
             }
@@ -161,13 +161,14 @@ def _chunks(embedder: Embedder) -> pl.DataFrame:
     )
 
 
-def _samples() -> pl.DataFrame:
+def _create_samples() -> pl.DataFrame:
     """Return a sample for each passage with its question; the newest posts are held out."""
-    documents = {document for document, _ in _passages()}
+    documents = {document for document, _ in _load_passages()}
     held_out = set(sorted(documents)[-HELD_OUT_DOCUMENTS:])
     rows: list[dict[str, Any]] = []
-    for number, (document, text) in enumerate(_passages()):
-        question = f"What is there to say about {_title(document)}, {' '.join(text.split()[:5])}?"
+    for number, (document, text) in enumerate(_load_passages()):
+        words = " ".join(text.split()[:5])
+        question = f"What is there to say about {_make_title(document)}, {words}?"
         messages = render(DEFAULT_TEMPLATE, author_name="Mara Lindqvist", question=question)
         rows.append(
             {
@@ -189,7 +190,7 @@ def _samples() -> pl.DataFrame:
 
 def _write_posts(tables: Tables) -> None:
     """Write the posts to which `twin explain` follows a chunk."""
-    documents = sorted({document for document, _ in _passages()})
+    documents = sorted({document for document, _ in _load_passages()})
     cleaned = pl.DataFrame({"document_id": documents, "source_id": documents})
     _write(tables, "cleaned_documents", cleaned, cleaned.schema, "document_id")
     posts = pl.DataFrame({"source_id": documents}).with_columns(

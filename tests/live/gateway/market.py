@@ -59,7 +59,7 @@ class Market:
     def settings(self) -> Settings:
         return load_settings()
 
-    def key(self, label: str, **limits: Any) -> str:
+    def create_key(self, label: str, **limits: Any) -> str:
         with closing(open_key_store(self.stack.settings)) as state:
             return add_key(
                 state, role="site", authors=[AUTHOR], label=label, limits=KeyLimits(**limits)
@@ -98,33 +98,33 @@ class Market:
     def account(self) -> SpendingAccount:
         return open_account(self.settings, State.open(self.settings.state_address))
 
-    def settled(self) -> int:
+    def settled_nano(self) -> int:
         """Return the nano-dollars of answers and labels after all calls have ended."""
-        self.stack.wait(lambda: self._held() == 0)
-        return self.spent()
+        self.stack.wait(lambda: self._reserved_nano() == 0)
+        return self.spent_nano()
 
-    def spent(self) -> int:
+    def spent_nano(self) -> int:
         rows = self.account().rows()
         return sum(int(row["nano"]) for row in rows if row["purpose"] in {"answer", "label"})
 
-    def _held(self) -> int:
+    def _reserved_nano(self) -> int:
         return sum(int(row["reserved_nano"]) for row in self.account().rows())
 
-    def answers(self, count: int) -> pl.DataFrame:
+    def wait_for_answers(self, count: int) -> pl.DataFrame:
         """Return the ledger's rows after `count` answers have arrived."""
         ledger = Ledger.from_settings(self.settings)
         interactions = pl.DataFrame()
 
-        def arrived() -> bool:
+        def has_arrived() -> bool:
             nonlocal interactions
             ledger.sync(datetime.now(UTC))
             interactions = ledger.interactions(AUTHOR)
             return interactions.height >= count
 
-        self.stack.wait(arrived)
+        self.stack.wait(has_arrived)
         return interactions
 
-    def traces(self) -> list[dict[str, Any]]:
+    def read_traces(self) -> list[dict[str, Any]]:
         """Return the metadata of every answer so far."""
         with LangfuseClient.from_settings(self.settings) as client:
             observations = list(client.observations(type="GENERATION", since=self.started_at))

@@ -40,7 +40,7 @@ OPEN_WEBUI: dict[str, Any] = {
 }
 
 
-def _task(goal: str, form: str) -> dict[str, Any]:
+def _create_task(goal: str, form: str) -> dict[str, Any]:
     """Return a request that Open WebUI sends for itself after a reader's first question."""
     history = f"<chat_history>\nUSER: {QUESTION}\nASSISTANT: One drop.\n</chat_history>"
     text = f"### Task:\n{goal}\n### Output:\nJSON format: {form}\n### Chat History:\n{history}"
@@ -53,9 +53,9 @@ def _task(goal: str, form: str) -> dict[str, Any]:
 
 
 OPEN_WEBUI_TASKS: dict[str, dict[str, Any]] = {
-    "title": _task("Name the conversation in a few words.", '{ "title": "a title" }'),
-    "tags": _task("Sort the conversation by broad tags.", '{ "tags": ["one", "two"] }'),
-    "follow_ups": _task("Suggest what to ask next.", '{ "follow_ups": ["one?", "two?"] }'),
+    "title": _create_task("Name the conversation in a few words.", '{ "title": "a title" }'),
+    "tags": _create_task("Sort the conversation by broad tags.", '{ "tags": ["one", "two"] }'),
+    "follow_ups": _create_task("Suggest what to ask next.", '{ "follow_ups": ["one?", "two?"] }'),
 }
 LIBRECHAT: dict[str, Any] = {
     "model": "twin/ann",

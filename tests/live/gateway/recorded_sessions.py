@@ -1,6 +1,6 @@
 """Requests of twelve chat programs over a whole conversation, in each program's format.
 
-Scope: a program's turns by API, its parameters, and its way to attach a document and to request a
+Scope: a program's turns by API, its parameters, and how it attaches a document and requests a
 title. Out of scope: the gateway's responses (`test_gateway_sessions.py`).
 
 The formats come from the programs' sources; the texts are this project's.
@@ -22,6 +22,7 @@ TITLE_SCHEMA = {
     "additionalProperties": False,
 }
 Turn = dict[str, Any]
+Reference = tuple[list[Turn], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,17 @@ class Program:
         sent: fields that it sends with every question.
         title: system message, last message and other fields of its request for a title, or None
             if it requests none.
-        attached: function that returns the message with a document from question and document.
-        names_answers: function of a response and the earlier turns that returns a reference to an
-            answer, or None for a program that sends all turns again.
+        attach: returns the message with a document, from the question and the document.
+        make_reference: returns a reference to an answer, from its response and the earlier turns,
+            or None for a program that sends all turns again.
     """
 
     name: str
     sent: Mapping[str, Any] = field(default_factory=dict[str, Any])
     path: str = "chat/completions"
     title: tuple[str, str, Mapping[str, Any]] | None = None
-    attached: Callable[[str, str], str] = lambda question, document: f"{document}\n\n{question}"
-    names_answers: Callable[[Turn, list[Turn]], tuple[list[Turn], Mapping[str, Any]]] | None = None
+    attach: Callable[[str, str], str] = lambda question, document: f"{document}\n\n{question}"
+    make_reference: Callable[[Turn, list[Turn]], Reference] | None = None
 
     @property
     def is_responses(self) -> bool:
@@ -83,7 +84,7 @@ class Program:
         ]
 
 
-def _tagged(question: str, document: str) -> str:
+def _wrap_in_tags(question: str, document: str) -> str:
     return (
         "### Task:\nAnswer the query with the context, and cite its sources.\n\n"
         f'<context>\n<source id="1" name="a.json">{{"title": "{document}"}}</source>\n</context>\n'
@@ -91,16 +92,16 @@ def _tagged(question: str, document: str) -> str:
     )
 
 
-def _by_reference(answer: Turn, before: list[Turn]) -> tuple[list[Turn], Mapping[str, Any]]:
+def _refer_by_item(answer: Turn, before: list[Turn]) -> Reference:
     references = [{"type": "item_reference", "id": item["id"]} for item in answer["output"]]
     return [*before, *references], {}
 
 
-def _by_response(answer: Turn, _: list[Turn]) -> tuple[list[Turn], Mapping[str, Any]]:
+def _refer_by_response(answer: Turn, _: list[Turn]) -> Reference:
     return [], {"previous_response_id": answer["id"]}
 
 
-def _in_front(question: str, document: str) -> str:
+def _put_question_first(question: str, document: str) -> str:
     return f"{question}\n\n<files>\n<file name='a.txt'>{document}</file>\n</files>"
 
 
@@ -132,7 +133,7 @@ PROGRAMS = (
             f"<chat_history>\nUSER: {OIL}\nASSISTANT: One drop.\n</chat_history>",
             {"max_completion_tokens": 1000},
         ),
-        attached=_tagged,
+        attach=_wrap_in_tags,
     ),
     Program(
         "LibreChat",
@@ -151,7 +152,7 @@ PROGRAMS = (
             f"user: {OIL}\nassistant: One drop.",
             {},
         ),
-        attached=_in_front,
+        attach=_put_question_first,
     ),
     Program(
         "Jan",
@@ -180,7 +181,7 @@ PROGRAMS = (
             f'[{{"role":"user","content":"{OIL}"}}]',
             {},
         ),
-        attached=_in_front,
+        attach=_put_question_first,
     ),
     Program(
         "SillyTavern",
@@ -190,7 +191,7 @@ PROGRAMS = (
         "Continue",
         {"stream": True, "max_tokens": 4096, "tools": [_TOOL], "tool_choice": "auto"},
         title=("", f"{_SHORT} No punctuation.", {"stream": False}),
-        attached=_in_front,
+        attach=_put_question_first,
     ),
     Program(
         "AI SDK, chat",
@@ -206,7 +207,7 @@ PROGRAMS = (
         "AI SDK, Responses",
         {"stream": True, "include": ["reasoning.encrypted_content"]},
         path="responses",
-        names_answers=_by_reference,
+        make_reference=_refer_by_item,
         title=(
             "",
             f"{_SHORT}\nUser: {OIL}",
@@ -222,6 +223,6 @@ PROGRAMS = (
         "openai for Python, Responses",
         path="responses",
         title=(_SHORT, OIL, {}),
-        names_answers=_by_response,
+        make_reference=_refer_by_response,
     ),
 )

@@ -106,14 +106,14 @@ class Stack:
         self.traces = self._start(
             "twin_resources.observability.trace_store.local_store", "traces", arguments
         )
-        self.wait(lambda: self._answers(self.settings.traces_port, "/api/public/health"))
+        self.wait(lambda: self._is_ready(self.settings.traces_port, "/api/public/health"))
 
     def start_relay(self) -> None:
         """Start the relay, which sends spans and scores from the outbox to the trace store."""
         self.relay = self._start("twin_resources.observability.langfuse.relay", "relay", [])
 
     def start_model(self, name: str, process: ServerProcess | None = None) -> None:
-        """Start a server for the version `name`, and wait until the gateway knows it.
+        """Start a server for the version `name`, and wait until the gateway lists it.
 
         Args:
             process: a server that has already been started, or None.
@@ -127,7 +127,7 @@ class Stack:
         self._wait_until_followed()
 
     def unlist(self, name: str) -> None:
-        """Remove a killed server from the list, and wait until the gateway knows it.
+        """Remove a killed server from the list, and wait until the gateway has reread it.
 
         A request to its address would fail, which the breaker would count against a canary.
         """
@@ -172,7 +172,7 @@ class Stack:
         partial.replace(path)
 
     def reset(self) -> None:
-        """Release nothing, list every server, and wait until the gateway knows it."""
+        """Release nothing, list every server, and wait until the gateway has read this."""
         self.publish()
         self.unrelease()
         self._wait_until_followed()
@@ -203,7 +203,7 @@ class Stack:
         write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
 
     def unrelease(self) -> None:
-        """Release nothing, and wait until the gateway knows it."""
+        """Release nothing, and wait until the gateway has read this."""
         write_policy(self.settings.policy_path, Policy("", "", {}))
         if self.gateway is None or self.gateway.poll() is not None:
             return
@@ -221,12 +221,12 @@ class Stack:
         self.wait(is_known)
 
     def start_gateway(self, *, processes: int = 1) -> float:
-        """Start the gateway, wait until it is ready, and return the seconds that took."""
+        """Start the gateway, wait until it is ready, and return the seconds that this took."""
         started = time.monotonic()
         arguments = ["--processes", str(processes)]
         self.gateway = self._start("twin_resources.gateway", "gateway", arguments)
         port = self.settings.gateway_port
-        self.wait(lambda: self._answers(port, "/health/readiness"), seconds=START_S * processes)
+        self.wait(lambda: self._is_ready(port, "/health/readiness"), seconds=START_S * processes)
         return time.monotonic() - started
 
     def worker(self) -> psutil.Process:
@@ -240,12 +240,12 @@ class Stack:
         deadline = time.monotonic() + seconds
         while not condition():
             if self.gateway is not None and self.gateway.poll() is not None:
-                raise AssertionError(f"the gateway ended: {self.log('gateway')}")
+                raise AssertionError(f"the gateway ended: {self.read_log('gateway')}")
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds} s; log: {self.log('gateway')}")
+                raise AssertionError(f"not within {seconds} s; log: {self.read_log('gateway')}")
             time.sleep(0.05)
 
-    def log(self, name: str) -> str:
+    def read_log(self, name: str) -> str:
         path = self.settings.logs_dir / f"{name}.log"
         return f"{path}: {path.read_text(encoding='utf-8', errors='replace')[-2000:]}"
 
@@ -264,7 +264,7 @@ class Stack:
     def stop_traces(self) -> None:
         end(self.traces)
 
-    def _answers(self, port: int, path: str) -> bool:
+    def _is_ready(self, port: int, path: str) -> bool:
         try:
             url = f"http://127.0.0.1:{port}{path}"
             return httpx.get(url, trust_env=False, timeout=5).status_code == 200

@@ -157,13 +157,13 @@ def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> 
                 add_key(keys, role="reader", authors=["*"], label=f"{time.time_ns()}")
                 for _ in range(KEY_COUNT)
             ]
-        stack.wait(lambda: set(_answering(stack, new_keys)) == {"v1", "v2"})
-        for key, version in zip(new_keys, _answering(stack, new_keys), strict=True):
+        stack.wait(lambda: set(_get_versions(stack, new_keys)) == {"v1", "v2"})
+        for key, version in zip(new_keys, _get_versions(stack, new_keys), strict=True):
             readers.setdefault(version, []).append(key)
     chosen_keys = [*readers["v1"][:PER_VERSION], *readers["v2"][:PER_VERSION]]
     assert len(chosen_keys) == 2 * PER_VERSION
     stack.wait(
-        lambda: _answering(stack, chosen_keys) == ["v1"] * PER_VERSION + ["v2"] * PER_VERSION
+        lambda: _get_versions(stack, chosen_keys) == ["v1"] * PER_VERSION + ["v2"] * PER_VERSION
     )
     return Traffic(stack, chosen_keys)
 
@@ -175,7 +175,7 @@ def known_speed(stack: Stack, traffic: Traffic) -> None:
         stack.post(BODY, key=traffic.keys[0])
 
 
-def _answering(stack: Stack, keys: list[str]) -> list[str]:
+def _get_versions(stack: Stack, keys: list[str]) -> list[str]:
     """Return the version that answers each key."""
     return [stack.post(BODY, key=key).json().get("twin", {}).get("version") for key in keys]
 

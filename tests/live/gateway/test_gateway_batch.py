@@ -1,4 +1,4 @@
-"""Test a batch at the running gateway and with a provider that refuses and fails."""
+"""Test a batch with the running gateway and with a provider that refuses and fails."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.http_server import Request, Response, http_server
 from tests.live.gateway.stack import PASSAGES, Stack
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import AnswerRow, Journal, journal_path
-from twin_resources.gateway.batches.completing import BatchTotals, complete
+from twin_resources.gateway.batches.batch_run import BatchTotals, answer_questions
 from twin_resources.gateway.batches.questions import BatchQuestion, read_questions
 
 pytestmark = [pytest.mark.live]
 
 
 class KilledError(Exception):
-    """Simulate the kill of a batch after some rows."""
+    """Raised to simulate a batch that is killed after a row."""
 
 
 def make_questions(*questions: str) -> list[BatchQuestion]:
@@ -47,12 +47,12 @@ def test_a_killed_batch_resumes_and_writes_one_table(stack: Stack, tmp_path: Pat
 
     first_run = Journal(output)
     with pytest.raises(ExceptionGroup):
-        complete(rows, first_run, **options, concurrency=1, on_row=kill_after_one)
+        answer_questions(rows, first_run, **options, concurrency=1, on_row=kill_after_one)
     first_run.close()
     assert len(journal_path(output).read_text().splitlines()) == 1
 
     journal = Journal(output)
-    totals = complete(rows, journal, **options, concurrency=2)
+    totals = answer_questions(rows, journal, **options, concurrency=2)
     journal.finish(row.fingerprint("twin/ann@voice") for row in rows)
     assert (totals.already_answered, totals.answered, totals.failed) == (1, len(titles) - 1, 1)
     table = pl.read_parquet(output)
@@ -66,14 +66,14 @@ def test_a_killed_batch_resumes_and_writes_one_table(stack: Stack, tmp_path: Pat
     assert totals.cost_usd == pytest.approx(answered["cost_usd"][1:].sum())
 
     second_run = Journal(output)
-    assert complete(rows[:-1], second_run, **options).already_answered == len(titles), (
+    assert answer_questions(rows[:-1], second_run, **options).already_answered == len(titles), (
         "a question was asked twice"
     )
     second_run.close()
 
 
 @contextmanager
-def provider(*statuses: int) -> Iterator[tuple[str, list[dict[str, str]]]]:
+def run_provider(*statuses: int) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """Answer with these statuses in order, then 200; yield the address and the received headers."""
     remaining, headers = list(statuses), list[dict[str, str]]()
     lock = threading.Lock()
@@ -99,20 +99,20 @@ def provider(*statuses: int) -> Iterator[tuple[str, list[dict[str, str]]]]:
 
 
 def test_a_temporary_error_is_retried_as_the_same_request(tmp_path: Path) -> None:
-    with provider(429, 503) as (url, headers):
+    with run_provider(429, 503) as (url, headers):
         journal = Journal(tmp_path / "answers.jsonl")
-        totals = complete(make_questions("a"), journal, url=url, key="k", model="m")
+        totals = answer_questions(make_questions("a"), journal, url=url, key="k", model="m")
     assert (totals.answered, totals.cost_usd, dict(totals.routes)) == (1, 0.5, {"paid": 1})
     assert len(headers) == 3
     assert len({header["idempotency-key"] for header in headers}) == 1
 
 
 def test_a_refused_row_does_not_end_the_batch(tmp_path: Path) -> None:
-    with provider(200, 422, 200) as (url, _sent):
+    with run_provider(200, 422, 200) as (url, _sent):
         output = tmp_path / "answers.jsonl"
         journal = Journal(output)
         rows = make_questions("a", "b", "c")
-        totals = complete(rows, journal, url=url, key="k", model="m", concurrency=1)
+        totals = answer_questions(rows, journal, url=url, key="k", model="m", concurrency=1)
         journal.finish(row.fingerprint("m") for row in rows)
     assert (totals.answered, totals.failed) == (2, 1)
     answers = [json.loads(line) for line in output.read_text().splitlines()]
@@ -128,13 +128,14 @@ def test_a_refused_row_does_not_end_the_batch(tmp_path: Path) -> None:
 def test_a_failing_gateway_ends_the_batch_and_keeps_its_answers(
     tmp_path: Path, status: int
 ) -> None:
-    with provider(200, *[status] * 20) as (url, _sent):
+    with run_provider(200, *[status] * 20) as (url, _sent):
         journal = Journal(tmp_path / "answers.jsonl")
+        rows = make_questions("a", "b")
         with pytest.raises(TwinError, match=f"{status}: no {status}"):
-            complete(make_questions("a", "b"), journal, url=url, key="k", model="m", concurrency=1)
+            answer_questions(rows, journal, url=url, key="k", model="m", concurrency=1)
         journal.close()
-    with provider() as (url, headers):
+    with run_provider() as (url, headers):
         journal = Journal(tmp_path / "answers.jsonl")
-        totals = complete(make_questions("a", "b"), journal, url=url, key="k", model="m")
+        totals = answer_questions(make_questions("a", "b"), journal, url=url, key="k", model="m")
         journal.close()
     assert (totals.already_answered, totals.answered, len(headers)) == (1, 1, 1)

@@ -1,4 +1,4 @@
-"""Test feedback at the real gateway: from a reader's vote to the ledger, with killed processes."""
+"""Test feedback with a running gateway: from a vote to the ledger, with killed processes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def post_feedback(stack: Stack, key: str = "", **body: Any) -> httpx.Response:
     )
 
 
-def scores_of(stack: Stack, trace_id: str, count: int) -> list[dict[str, Any]]:
+def wait_for_scores(stack: Stack, trace_id: str, count: int) -> list[dict[str, Any]]:
     with LangfuseClient.from_settings(stack.settings) as client:
         stack.wait(lambda: len(list(client.scores(trace_id=[trace_id]))) >= count)
         return list(client.scores(trace_id=[trace_id]))
@@ -69,7 +69,7 @@ def test_votes_edits_and_measurements_reach_the_ledger(stack: Stack) -> None:
         assert answer.status_code == 200, answer.text
     admin = load_secrets(stack.settings).gateway_master_key
     assert post_feedback(stack, admin, trace_id=trace_id, score=0.75, reader="x").status_code == 200
-    scores = scores_of(stack, trace_id, 3 + len(MEASURED))
+    scores = wait_for_scores(stack, trace_id, 3 + len(MEASURED))
     reader_scores = {
         (row["name"], row["value"]) for row in scores if row["environment"] == "default"
     }
@@ -109,7 +109,7 @@ def test_the_command_sends_the_same_feedback_as_a_reader(stack: Stack) -> None:
             settings, trace_id, up=True, down=False, score=None, edit="No.", console=console
         )
     assert f"vote and edit on trace {trace_id}" in printed.get().replace("\n", " ")
-    scores_of(stack, trace_id, 2)
+    wait_for_scores(stack, trace_id, 2)
     with console.capture() as printed:
         run_ask(
             settings, "How much oil does a clock need?", author="", model="twin/ann@voice",
@@ -147,7 +147,7 @@ def describe(load: Load, kills: int) -> str:
 def test_the_trace_store_is_killed_while_feedback_is_posted(
     stack: Stack, kills: int, seconds: float
 ) -> None:
-    """`kill -9` at random times (fixed seed) loses, repeats and delays no feedback."""
+    """Killing it at random times (fixed seed) loses, repeats and delays no feedback."""
     generator, outages = random.Random(50), list[tuple[float, float]]()
     with feedback_load(stack) as load:
         for _ in range(kills):
@@ -220,7 +220,7 @@ def test_a_restart_of_the_gateway_loses_no_feedback(restarted_stack: Stack, numb
 
 
 def test_a_full_outbox_is_reported_and_answers_continue(stack: Stack) -> None:
-    """On a full disk the file cannot grow, so feedback gets status 503 and answers report it."""
+    """On a full disk, the file cannot grow: feedback gets status 503, and answers report it."""
     path = outbox_path(stack.settings)
     blocker = Outbox(path)
     with blocker._write_transaction("hold the only write lock"):  # pyright: ignore[reportPrivateUsage]

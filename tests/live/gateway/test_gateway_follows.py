@@ -48,7 +48,7 @@ def has_answered_since(
 
 @contextmanager
 def run_readers(stack: Stack, *, count: int = 3) -> Iterator[list[tuple[float, int, str, float]]]:
-    """Ask repeatedly, every second reader by stream; yield (end, status, version, seconds)."""
+    """Ask repeatedly, every second reader as a stream; yield (end, status, version, seconds)."""
     answers: list[tuple[float, int, str, float]] = []
     is_over = threading.Event()
 
@@ -320,7 +320,7 @@ def test_a_stream_is_restarted_after_its_server_died(stack: Stack) -> None:
         else:
             raise AssertionError(f"the stream ended with {chunks[-1]}")
     *_, twin = [chunk["twin"] for chunk in chunks if "twin" in chunk]
-    assert (twin["version"], twin["degraded"]) == ("v2", "stable broke off: asked again")
+    assert (twin["version"], twin["degraded"]) == ("v2", "stable broke off: answered again")
     text = "".join(
         choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
     )

@@ -1,4 +1,4 @@
-"""Test that paid answers stay within their limits and that account and bill are equal.
+"""Test that paid answers stay within their limits and that the account equals the bill.
 
 A simulated provider with the price of the named model counts and charges independently, and fails
 in the ways of a real provider.
@@ -38,7 +38,7 @@ from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.authors import read_author, write_author
 from twin_resources.authors.guard_settings import Guards
 from twin_resources.gateway.batches.answers import AnswerRow, Journal
-from twin_resources.gateway.batches.completing import complete
+from twin_resources.gateway.batches.batch_run import answer_questions
 from twin_resources.gateway.batches.questions import BatchQuestion
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.registry.route_names import PAID
@@ -55,7 +55,7 @@ BODY: dict[str, Any] = {
 
 
 def ask_for(behaviour: str, **fields: Any) -> dict[str, Any]:
-    """Return a question that names how the simulated provider behaves."""
+    """Return a question that names the behaviour of the simulated provider."""
     return (
         BODY | {"messages": [{"role": "user", "content": f"How much oil? ({behaviour})"}]} | fields
     )
@@ -76,16 +76,16 @@ class MoneyWatch:
     def _settled_nano(self) -> int:
         return sum(int(row["nano"]) for row in self._account().rows())
 
-    def billed(self) -> int:
+    def billed_nano(self) -> int:
         return self.provider.bill.nano - self.billed_before
 
-    def settled(self) -> int:
+    def settled_nano(self) -> int:
         """Wait until no call is open and return the settled amount."""
         self.stack.wait(lambda: self._account().sum_spending().reserved_usd == 0)
         return self._settled_nano() - self.settled_before
 
     def use_up(self) -> None:
-        """Spend the rest of the day's budget."""
+        """Spend the remaining budget of the day."""
         account = self._account()
         remaining_usd = BUDGET - account.sum_spending().usd
         account.settle(
@@ -149,7 +149,7 @@ def test_the_account_agrees_with_the_providers_bill(paid: Stack, money: MoneyWat
     assert first["twin"]["cost_usd"] == pytest.approx(price)
     streamed = paid.post(BODY | {"stream": True})
     assert '"version":"paid"' in streamed.text
-    assert money.settled() == money.billed() > 0
+    assert money.settled_nano() == money.billed_nano() > 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -173,7 +173,7 @@ def test_refusals_of_the_provider_are_passed_on(
     for answer in (rate_limited, server_error):
         assert "litellm" not in answer.text.lower()
         assert "engine of this provider" not in answer.text, "the provider's own text is hidden"
-    assert money.settled() == money.billed() == 0
+    assert money.settled_nano() == money.billed_nano() == 0
 
 
 def test_an_interrupted_stream_ends_with_an_error_and_the_end_mark(paid: Stack) -> None:
@@ -195,26 +195,26 @@ def test_interrupted_streams_are_paid_for(paid: Stack, money: MoneyWatch) -> Non
     with ThreadPoolExecutor(6) as pool, slow_down_provider(money.provider, 0.4):
         bodies = [ask_for("long", stream=True, max_tokens=60)] * 6
         assert all(pool.map(lambda body: disconnect_after_first_token(paid, body), bodies))
-        settled = money.settled()
+        settled = money.settled_nano()
         bill = money.provider.bill.path
         paid.wait(lambda: read_bill(bill)[-6:][0]["outcome"] == "left")
     lines = read_bill(money.provider.bill.path)[-6:]
     assert {line["outcome"] for line in lines} == {"left"}
     assert max(line["answer_tokens"] for line in lines) < 60, "the provider stopped early"
     # Tokens in transit are not counted: two per stream, $0.0000012.
-    assert abs(settled - money.billed()) <= 6 * 2 * 600
+    assert abs(settled - money.billed_nano()) <= 6 * 2 * 600
     second_watch = MoneyWatch(paid, money.provider)
     broken = paid.post(ask_for("broken", stream=True, max_tokens=40))
     assert "error" in broken.text
-    assert second_watch.settled() == second_watch.billed() > 0
+    assert second_watch.settled_nano() == second_watch.billed_nano() > 0
 
 
 def test_calls_of_unknown_cost_count_in_full(paid: Stack, money: MoneyWatch) -> None:
     """This happens if the connection is cut before an answer, or the answer has no usage."""
     assert paid.post(ask_for("cut")).status_code == 503
     assert paid.post(ask_for("no usage")).json()["twin"]["cost_usd"] > 0
-    settled = money.settled()
-    assert money.billed() <= settled <= money.billed() + 2 * 5 * 600
+    settled = money.settled_nano()
+    assert money.billed_nano() <= settled <= money.billed_nano() + 2 * 5 * 600
 
 
 def write_prose_only(paid: Stack) -> None:
@@ -245,7 +245,7 @@ def test_a_repeated_request_is_paid_for_once(paid: Stack, money: MoneyWatch) -> 
     paid.wait(lambda: paid.post(stream, **stream_headers).status_code == 200)
     assert paid.post(stream, **stream_headers).text.count('"content":"') == 30
     assert money.provider.bill.requests == requests_before + 1
-    assert money.settled() == money.billed() > 0
+    assert money.settled_nano() == money.billed_nano() > 0
 
 
 def test_a_resumed_batch_pays_only_for_missing_answers(
@@ -281,8 +281,8 @@ def test_a_resumed_batch_pays_only_for_missing_answers(
     assert first_run.returncode == 1, first_run.stdout + first_run.stderr
     assert "run the same batch again" in first_run.stdout + first_run.stderr
     assert not out.exists()
-    billed = money.billed()
-    assert money.settled() == billed > 0
+    billed = money.billed_nano()
+    assert money.settled_nano() == billed > 0
     questions["fails"] = "Oil? (4)"
     second_run = run()
     assert second_run.returncode == 0, second_run.stdout + second_run.stderr
@@ -293,9 +293,9 @@ def test_a_resumed_batch_pays_only_for_missing_answers(
         "alias:base"
     ]
     assert all(row["answer"] for row in rows.values())
-    assert money.settled() == money.billed() > billed
+    assert money.settled_nano() == money.billed_nano() > billed
     reported_usd = sum(rows[name]["cost_usd"] for name in paid_ids)
-    assert reported_usd == pytest.approx(money.billed() / NANO_PER_DOLLAR)
+    assert reported_usd == pytest.approx(money.billed_nano() / NANO_PER_DOLLAR)
 
 
 def test_guards_apply_to_every_api_stream_and_batch(
@@ -334,7 +334,7 @@ def test_guards_apply_to_every_api_stream_and_batch(
         journal = Journal(tmp_path / "answers.jsonl")
         question = BatchQuestion("1", tuple(chat["messages"]), "", {"max_tokens": 9})
         rows: list[AnswerRow] = []
-        complete(
+        answer_questions(
             [question], journal, url=f"{paid.url}/v1", key=paid.key, model="twin/ann@paid",
             on_row=lambda _, row: rows.append(row),
         )  # fmt: skip
@@ -345,7 +345,7 @@ def test_guards_apply_to_every_api_stream_and_batch(
     for api, text in texts.items():
         assert "[…]" in text, api
         assert not set(WORDS) & set(text.split()), api
-    assert money.settled() == money.billed() > 0
+    assert money.settled_nano() == money.billed_nano() > 0
 
 
 def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -> None:
@@ -369,7 +369,7 @@ def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -
 
         with ThreadPoolExecutor(24) as pool:
             futures = [pool.submit(ask, number) for number in range(24)]
-            paid.wait(lambda: money.provider.bill.requests and money.billed() > 0)
+            paid.wait(lambda: money.provider.bill.requests and money.billed_nano() > 0)
             second_gateway.worker().send_signal(signal.SIGKILL)
             results = [future.result() for future in futures]
     finally:
@@ -377,7 +377,7 @@ def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -
     assert 429 in results
     # What the killed gateway had reserved and not sent may be spent by later questions.
     paid.wait(lambda: paid.post(body, key=key).status_code == 429)
-    assert 0 < money.billed() <= limit * NANO_PER_DOLLAR
+    assert 0 < money.billed_nano() <= limit * NANO_PER_DOLLAR
     refused = paid.post(body, key=key)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
     assert "the key " in refused.json()["error"]["message"]
@@ -391,7 +391,7 @@ def test_the_paid_model_answers_until_the_budget_is_spent(paid: Stack, money: Mo
     streamed = BODY | {"model": "twin/ann", "stream": True}
     # The gateway reads the policy within a second.
     paid.wait(lambda: '"route":"down:paid"' in paid.post(streamed).text)
-    money.settled()
+    money.settled_nano()
     money.use_up()
     tokens_before = count_processed_tokens(paid.models["base"])
     refused = paid.post(BODY)

@@ -17,7 +17,7 @@ from tests.live.gateway.stack import Stack, embed_passages, new_stack
 from twin_resources.access.keys import add_key, open_key_store
 
 pytestmark = pytest.mark.live
-CONNECTIONS = 24  # that one of four processes gets none of them has a chance of 1 in 250
+CONNECTIONS = 24  # the chance that one of four processes gets none of them is 1 in 250
 MAX_CONCURRENT = 3  # concurrent requests of one key
 QUESTION = [{"role": "user", "content": "Why?"}]
 BODY = {"model": "twin/ann@base", "messages": QUESTION}
@@ -25,7 +25,7 @@ RELEASED = {"model": "twin/ann@stable", "messages": QUESTION}
 
 
 @pytest.fixture(scope="module")
-def several(
+def cluster(
     tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("several")
@@ -44,46 +44,46 @@ def several(
     [(2, 1), pytest.param(4, 100, marks=[pytest.mark.long, pytest.mark.timeout(7200)])],
 )
 def test_concurrent_processes_share_counts_and_follow_a_release(
-    several: Stack, processes: int, rounds: int
+    cluster: Stack, processes: int, rounds: int
 ) -> None:
-    store = open_key_store(several.settings)
+    store = open_key_store(cluster.settings)
     monitor = add_key(store, role="monitor", authors=["*"], label=f"prometheus {processes}")
     for _ in range(rounds):
-        several.unrelease()
-        several.start_gateway(processes=processes)
-        assert several.gateway is not None
+        cluster.unrelease()
+        cluster.start_gateway(processes=processes)
+        assert cluster.gateway is not None
         try:
-            children = psutil.Process(several.gateway.pid).children()
+            children = psutil.Process(cluster.gateway.pid).children()
             answering = [child for child in children if child.memory_info().rss > 100e6]
             assert len(answering) == processes
-            answered = _ask_repeatedly(several, BODY).count(200)
+            answered = _ask_repeatedly(cluster, BODY).count(200)
             assert answered == CONNECTIONS
-            assert _count_base_answers(several, monitor) == CONNECTIONS, (
+            assert _read_answer_count(cluster, monitor) == CONNECTIONS, (
                 "a process does not report the counts of all processes"
             )
-            several.release("ann", 1)
-            several.wait(lambda: _ask_repeatedly(several, RELEASED) == [200] * CONNECTIONS)
-            assert _ignored_fields(several) == [[]] * CONNECTIONS
-            connections = _open_incomplete_requests(several, MAX_CONCURRENT)
-            assert _ask_repeatedly(several, BODY) == [429] * CONNECTIONS, (
+            cluster.release("ann", 1)
+            cluster.wait(lambda: _ask_repeatedly(cluster, RELEASED) == [200] * CONNECTIONS)
+            assert _ignored_fields(cluster) == [[]] * CONNECTIONS
+            connections = _open_incomplete_requests(cluster, MAX_CONCURRENT)
+            assert _ask_repeatedly(cluster, BODY) == [429] * CONNECTIONS, (
                 "the limit must count requests of all processes"
             )
             for connection in connections:
                 connection.close()
-            several.wait(lambda: _ask_repeatedly(several, RELEASED) == [200] * CONNECTIONS)
+            cluster.wait(lambda: _ask_repeatedly(cluster, RELEASED) == [200] * CONNECTIONS)
         finally:
-            several.gateway.terminate()
-            several.gateway.wait(30)
-            several.gateway = None
-        path = several.settings.home / "gateway" / "throughput.json"
+            cluster.gateway.terminate()
+            cluster.gateway.wait(30)
+            cluster.gateway = None
+        path = cluster.settings.home / "gateway" / "throughput.json"
         measured = json.loads(path.read_text(encoding="utf-8"))["servers"]
         assert measured["base"]["requests"] == answered, (
             "the file must count all processes since the last start"
         )
 
 
-def _count_base_answers(stack: Stack, monitor: str) -> float:
-    """Return the base's answers in `/metrics`, where each connection may reach another process."""
+def _read_answer_count(stack: Stack, monitor: str) -> float:
+    """Return the answer count in `/metrics`; each connection may reach a different process."""
     headers = {"Authorization": f"Bearer {monitor}"}
     answers = [
         httpx.get(f"{stack.url}/metrics", headers=headers, timeout=60, trust_env=False)
@@ -123,7 +123,7 @@ def _open_incomplete_requests(stack: Stack, count: int) -> list[socket.socket]:
     """Open connections with incomplete bodies until the key has reached its limit.
 
     A connection is refused and does not count if it arrives while another request of the key ends.
-    So connections are added until the key is refused three times in a row.
+    Connections are therefore added until the key is refused three times in a row.
     """
     port = stack.settings.gateway_port
     request_head = (

@@ -114,8 +114,8 @@ def market(
             instance = dg.DagsterInstance.ephemeral()
             instance.add_dynamic_partitions(str(authors.name), [AUTHOR])
             new_market = Market(form, [stack, *others], provider, instance)
-            new_market.site = new_market.key("a site")
-            new_market.friend = new_market.key(
+            new_market.site = new_market.create_key("a site")
+            new_market.friend = new_market.create_key(
                 "a friend", aliases=frozenset({PAID}), usd_per_day=1.0
             )
             yield new_market
@@ -142,7 +142,7 @@ def purchase(market: Market) -> dict[str, Any]:
                 range(len(questions)),
             )
         )
-    market.answers(len(questions))
+    market.wait_for_answers(len(questions))
     market.materialize(interactions)
     return market.materialize(routing_labels, usd=1.0, most_labels=len(questions))
 
@@ -166,7 +166,7 @@ class AnsweredTraffic:
     """The texts of the answers by client method, and the number of questions."""
 
     texts: dict[str, list[str]]
-    asked: int
+    question_count: int
 
 
 def ask_chat(stack: Stack, key: str, question: str) -> str:
@@ -220,7 +220,7 @@ def test_labels_are_bought_for_the_questions_of_readers(
     assert labels["reader"].n_unique() == market.form.labels
     bill = market.provider.bill
     assert bill.requests == market.form.labels
-    assert market.settled() == bill.nano > 0
+    assert market.settled_nano() == bill.nano > 0
     assert purchase["usd"] == pytest.approx(
         bill.nano / NANO_PER_DOLLAR, abs=1e-6
     )  # rounded to six decimals
@@ -251,8 +251,8 @@ def test_every_client_method_is_answered_and_the_account_equals_the_bill(
 ) -> None:
     assert traffic.texts.keys() == CLIENT_METHODS.keys()
     assert [name for name, texts in traffic.texts.items() if not all(texts)] == []
-    assert sum(len(texts) for texts in traffic.texts.values()) == traffic.asked
-    assert market.settled() == market.provider.bill.nano
+    assert sum(len(texts) for texts in traffic.texts.values()) == traffic.question_count
+    assert market.settled_nano() == market.provider.bill.nano
 
 
 def test_the_reported_saving_contains_the_true_one(
@@ -261,8 +261,8 @@ def test_the_reported_saving_contains_the_true_one(
     written_at = datetime.fromisoformat(
         read_routing_policy(policy_path(market.settings.home, AUTHOR)).written_at
     )
-    interactions_table = market.answers(
-        market.form.labels + traffic.asked + 8 * len(market.gateways)
+    interactions_table = market.wait_for_answers(
+        market.form.labels + traffic.question_count + 8 * len(market.gateways)
     )
     own_answers = interactions_table.filter(
         (pl.col("route") == "stable") & (pl.col("started_at") >= written_at)
@@ -283,13 +283,13 @@ def test_the_reported_saving_contains_the_true_one(
         saved_usd,
         true_saving_usd,
     )
-    assert market.settled() == market.provider.bill.nano
+    assert market.settled_nano() == market.provider.bill.nano
 
 
 def test_readers_who_disconnect_or_retry_pay_once(market: Market, traffic: AnsweredTraffic) -> None:
     requests_before, settled_before, billed_before = (
         market.provider.bill.requests,
-        market.settled(),
+        market.settled_nano(),
         _billed_nano(market),
     )
     question = f"{clock_question(930)} (long)"
@@ -299,9 +299,10 @@ def test_readers_who_disconnect_or_retry_pay_once(market: Market, traffic: Answe
     disconnected = read_bill(market.provider.bill.path)[-4:]
     assert {line["outcome"] for line in disconnected} == {"left"}
     # The provider had sent some tokens that nobody had read yet.
-    difference_nano = (market.settled() - settled_before) - (_billed_nano(market) - billed_before)
+    billed_nano = _billed_nano(market) - billed_before
+    difference_nano = market.settled_nano() - settled_before - billed_nano
     assert abs(difference_nano) <= 4 * 2 * TOKEN_NANO
-    settled_before, billed_before = market.settled(), _billed_nano(market)
+    settled_before, billed_before = market.settled_nano(), _billed_nano(market)
     headers = {"Idempotency-Key": "cost-1"}
     body = {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": clock_question(931)}]}
     first, second = (
@@ -311,15 +312,15 @@ def test_readers_who_disconnect_or_retry_pay_once(market: Market, traffic: Answe
     assert first.json()["twin"]["version"] == "paid"
     assert second.content == first.content
     assert market.provider.bill.requests == requests_before + 5
-    assert market.settled() - settled_before == _billed_nano(market) - billed_before > 0
+    assert market.settled_nano() - settled_before == _billed_nano(market) - billed_before > 0
 
 
 def test_a_key_stays_within_its_limit_over_all_gateways(
     market: Market, traffic: AnsweredTraffic
 ) -> None:
     limit = 0.0003
-    key = market.key("a small key", aliases=frozenset({PAID}), usd_per_day=limit)
-    billed_before, settled_before = _billed_nano(market), market.settled()
+    key = market.create_key("a small key", aliases=frozenset({PAID}), usd_per_day=limit)
+    billed_before, settled_before = _billed_nano(market), market.settled_nano()
     body = {
         "model": f"{TWIN}@paid",
         "messages": [{"role": "user", "content": f"{clock_question(940)} (long)"}],
@@ -333,7 +334,7 @@ def test_a_key_stays_within_its_limit_over_all_gateways(
         )
     assert set(statuses) == {200, 429}
     assert 0 < _billed_nano(market) - billed_before <= limit * NANO_PER_DOLLAR
-    assert market.settled() - settled_before == _billed_nano(market) - billed_before
+    assert market.settled_nano() - settled_before == _billed_nano(market) - billed_before
     answer = _ask_paid_question(market, "", key=key).json()["twin"]
     assert answer["route"] == "stable"
     assert "budget used up: answered by the author's model" in answer["degraded"]
@@ -346,14 +347,15 @@ def test_a_failing_provider_is_replaced_and_paid_at_most_once(
 ) -> None:
     requests_before, settled_before, billed_before = (
         market.provider.bill.requests,
-        market.settled(),
+        market.settled_nano(),
         _billed_nano(market),
     )
     answer = _ask_paid_question(market, f" ({failure})", stream=failure == "broken")
     assert "answered" in answer.text
     assert "by stable" in answer.text
     assert market.provider.bill.requests == requests_before + 1
-    difference_nano = (market.settled() - settled_before) - (_billed_nano(market) - billed_before)
+    billed_nano = _billed_nano(market) - billed_before
+    difference_nano = market.settled_nano() - settled_before - billed_nano
     if failure == "cut":  # the maximum cost counts, because the computed tokens are unknown
         assert difference_nano >= 0
     elif failure == "broken":  # without usage, the gateway counts the prompt
@@ -363,7 +365,7 @@ def test_a_failing_provider_is_replaced_and_paid_at_most_once(
 
 
 def test_a_gateway_is_killed_amid_paid_streams(market: Market, traffic: AnsweredTraffic) -> None:
-    settled_before, billed_before = market.settled(), _billed_nano(market)
+    settled_before, billed_before = market.settled_nano(), _billed_nano(market)
     count = 3 * len(market.gateways)
     has_begun = threading.Barrier(count + 1, timeout=120)
 
@@ -376,7 +378,7 @@ def test_a_gateway_is_killed_amid_paid_streams(market: Market, traffic: Answered
         stack = market.gateways[number % len(market.gateways)]
         text = ""
         try:
-            with _stream(stack, body, market.friend) as answer:
+            with _open_stream(stack, body, market.friend) as answer:
                 for line in answer.iter_lines():
                     if '"content":"' in line and not text:
                         has_begun.wait()
@@ -401,7 +403,8 @@ def test_a_gateway_is_killed_amid_paid_streams(market: Market, traffic: Answered
     billed = _billed_nano(market) - billed_before
     # The killed gateway's reservations count in full after their deadline.
     assert reserved > 0
-    assert market.spent() - settled_before < billed <= market.spent() - settled_before + reserved
+    spent_nano = market.spent_nano() - settled_before
+    assert spent_nano < billed <= spent_nano + reserved
 
 
 def test_without_budget_the_homes_own_model_answers(
@@ -431,11 +434,13 @@ def test_without_budget_the_homes_own_model_answers(
 def test_every_trace_explains_its_route(market: Market, traffic: AnsweredTraffic) -> None:
     time.sleep(2.0)  # the gateways export spans in batches
     routed = [
-        trace for trace in market.traces() if trace.get("twin.route") in {"stable", "routed:paid"}
+        trace
+        for trace in market.read_traces()
+        if trace.get("twin.route") in {"stable", "routed:paid"}
     ]
     routed_with_reason = [trace for trace in routed if trace.get("twin.routing")]
     # Questions before the policy have no reason.
-    assert len(routed_with_reason) >= traffic.asked
+    assert len(routed_with_reason) >= traffic.question_count
     assert len(routed) - len(routed_with_reason) <= market.form.labels + 20 * len(market.gateways)
     for trace in routed_with_reason:
         assert "gain " in trace["twin.routing"] or trace["twin.routing"].startswith("not routed: ")
@@ -470,7 +475,7 @@ def _billed_nano(market: Market) -> int:
     return market.provider.bill.nano
 
 
-def _stream(stack: Stack, body: dict[str, Any], key: str) -> Any:
+def _open_stream(stack: Stack, body: dict[str, Any], key: str) -> Any:
     return httpx.stream(
         "POST",
         f"{stack.url}/v1/chat/completions",
@@ -489,7 +494,7 @@ def _disconnect(market: Market, number: int, question: str) -> None:
         "stream": True,
     }
     stack = market.gateways[number % len(market.gateways)]
-    with _stream(stack, body, market.friend) as answer:
+    with _open_stream(stack, body, market.friend) as answer:
         next(line for line in answer.iter_lines() if '"content":"' in line)
 
 

@@ -2,8 +2,8 @@
 
 An answer to a reader starts with the author's own sentence, which shows that the search used the
 question and nothing around it. A program's own request is answered in its format and does not count
-as a reader's question. `test_gateway_leaving.py` tests disconnects and `test_gateway_doors.py`
-repeated requests.
+as a reader's question. `test_gateway_disconnects.py` tests disconnects, and
+`test_gateway_permissions.py` tests repeated requests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def send(stack: Stack, program: Program, body: dict[str, Any]) -> tuple[str, dic
 def send_for_document(
     stack: Stack, program: Program, body: dict[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Return the same as `send`, and the document of the Responses API."""
+    """Return the result of `send`, and the document of the Responses API."""
     answer = httpx.post(**_request_arguments(stack, program, body))
     assert answer.status_code == 200, f"{body}: {answer.text}"
     lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
@@ -85,9 +85,9 @@ def conversations(program: Program) -> dict[str, tuple[list[Turn], str]]:
             OIL_QUOTE,
         ),
         "tool's result": ([user(OIL), *program.make_tool_turns()], OIL_QUOTE),
-        "document": ([user(program.attached(OIL, DOCUMENT))], OIL_QUOTE),
+        "document": ([user(program.attach(OIL, DOCUMENT))], OIL_QUOTE),
         "document before": (
-            [user(program.attached(OIL, DOCUMENT)), answer_turn, user(BRASS)],
+            [user(program.attach(OIL, DOCUMENT)), answer_turn, user(BRASS)],
             BRASS_QUOTE,
         ),
     }
@@ -117,11 +117,11 @@ def test_after_a_disconnect_the_question_is_answered_again(stack: Stack, program
 
 @pytest.mark.parametrize(
     "program",
-    [program for program in PROGRAMS if program.names_answers],
+    [program for program in PROGRAMS if program.make_reference],
     ids=lambda program: program.name,
 )
 def test_a_program_may_refer_to_earlier_answers(stack: Stack, program: Program) -> None:
-    assert program.names_answers is not None
+    assert program.make_reference is not None
     turns: list[Turn] = [program.make_turn("user", OIL)]
     fields: dict[str, Any] = {}
     for number in range(10):
@@ -130,7 +130,7 @@ def test_a_program_may_refer_to_earlier_answers(stack: Stack, program: Program) 
         text, twin, document = send_for_document(stack, program, program.body(turns, **fields))
         assert text.startswith(expected), number
         assert not {"previous_response_id", "item_reference"} & {*twin.get("ignored", ())}, number
-        earlier_turns, reference = program.names_answers(document, turns)
+        earlier_turns, reference = program.make_reference(document, turns)
         turns, fields = [*earlier_turns, {}], dict(reference)
 
 
@@ -138,7 +138,7 @@ def test_a_program_may_refer_to_earlier_answers(stack: Stack, program: Program) 
 @pytest.mark.parametrize(
     "program", [program for program in PROGRAMS if program.title], ids=lambda program: program.name
 )
-def test_a_title_request_is_no_readers_question_and_keeps_its_format(
+def test_a_title_request_is_not_a_readers_question_and_keeps_its_format(
     stack: Stack, program: Program
 ) -> None:
     assert program.title is not None

@@ -1,7 +1,7 @@
 """Request every route of the LiteLLM proxy through the gateway, and print which routes exist.
 
-The routes come from the proxy's OpenAPI document and from its router, because the document leaves
-some out. The proxy is not started, but a route that the gateway allows does not answer 404.
+The routes come from the proxy's OpenAPI document and from its router, because the document omits
+some. The proxy is not started, but a route that the gateway allows does not answer 404.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from twin_resources.settings import load_secrets, load_settings
 METHODS = {"get", "post", "put", "delete", "patch", "head", "options"}
 
 
-def routes_of(app: Any) -> set[tuple[str, str]]:
+def collect_routes(app: Any) -> set[tuple[str, str]]:
     """Return the method and the path of every route, with values for the path parameters."""
-    found = {
+    routes = {
         (method.upper(), path)
         for path, methods in app.openapi()["paths"].items()
         for method in methods
         if method in METHODS
     }
-    for route in registered_routes(app.routes):
+    for route in iterate_routes(app.routes):
         for method in getattr(route, "methods", None) or ("GET",):
-            found.add((method, route.path))
-    return {(method, re.sub(r"\{[^}]*\}", "x", path) or "/") for method, path in found}
+            routes.add((method, route.path))
+    return {(method, re.sub(r"\{[^}]*\}", "x", path) or "/") for method, path in routes}
 
 
-def registered_routes(routes: Iterable[Any]) -> Iterator[Any]:
-    """Yield every route, also those of included routers."""
+def iterate_routes(routes: Iterable[Any]) -> Iterator[Any]:
+    """Yield every route, including those of included routers."""
     for route in routes:
         if hasattr(route, "path"):
             yield route
         else:
-            yield from registered_routes(route.original_router.routes)
+            yield from iterate_routes(route.original_router.routes)
 
 
 async def request_routes(gateway: ASGIApp, proxy: Any, key: str) -> list[tuple[str, str, bool]]:
@@ -55,7 +55,7 @@ async def request_routes(gateway: ASGIApp, proxy: Any, key: str) -> list[tuple[s
     ) as client:
         return [
             (method, path, route_exists(await client.request(method, path, json={})))
-            for method, path in sorted(routes_of(proxy) | set(ROUTES))
+            for method, path in sorted(collect_routes(proxy) | set(ROUTES))
         ]
 
 

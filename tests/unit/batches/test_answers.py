@@ -18,7 +18,7 @@ from twin_resources.gateway.batches.answers import (
 )
 
 
-def row(name: str, *, error: str = "") -> dict[str, Any]:
+def create_row(name: str, *, error: str = "") -> dict[str, Any]:
     source = {"document_id": "d", "title": "On oil", "url": ""}
     return {
         "id": name, "question": "Oil?", "answer": "" if error else "One drop.", "error": error,
@@ -33,8 +33,8 @@ def row(name: str, *, error: str = "") -> dict[str, Any]:
 def test_a_batch_resumes_after_a_kill_and_skips_finished_rows(tmp_path: Path, kind: str) -> None:
     output = tmp_path / f"answers.{kind}"
     first_run = Journal(output)
-    first_run.append(row("b"))
-    first_run.append(row("c", error="400: no"))
+    first_run.append(create_row("b"))
+    first_run.append(create_row("c", error="400: no"))
     with pytest.raises(TwinError, match="another command is working on it"):
         Journal(output)
     first_run.close()
@@ -43,8 +43,8 @@ def test_a_batch_resumes_after_a_kill_and_skips_finished_rows(tmp_path: Path, ki
 
     second = Journal(output)
     assert [f"of {name}" in second for name in "abcd"] == [False, True, False, False]
-    second.append(row("a"))
-    second.append(row("c"))
+    second.append(create_row("a"))
+    second.append(create_row("c"))
     rows = second.finish(f"of {name}" for name in "abc")
     assert [answer["id"] for answer in rows] == ["a", "b", "c"]
     assert not journal_path(output).exists()
@@ -53,7 +53,7 @@ def test_a_batch_resumes_after_a_kill_and_skips_finished_rows(tmp_path: Path, ki
         if kind == "parquet"
         else [json.loads(line) for line in output.read_text().splitlines()]
     )
-    assert stored_rows == [row("a"), row("b"), row("c")]
+    assert stored_rows == [create_row("a"), create_row("b"), create_row("c")]
 
     third_run = Journal(output)
     assert all(f"of {name}" in third_run for name in "abc")
@@ -64,7 +64,7 @@ def test_a_batch_resumes_after_a_kill_and_skips_finished_rows(tmp_path: Path, ki
 def test_a_file_of_another_program_is_not_overwritten(tmp_path: Path) -> None:
     output = tmp_path / "answers.jsonl"
     output.write_text('{"question": "mine"}\n')
-    with pytest.raises(TwinError, match="a file that no batch wrote"):
+    with pytest.raises(TwinError, match="not written by a batch"):
         Journal(output)
     output.write_text("no JSON\n")
     with pytest.raises(TwinError, match="line 1"):
@@ -73,13 +73,13 @@ def test_a_file_of_another_program_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_row_without_an_answer_is_written(tmp_path: Path) -> None:
     output = tmp_path / "answers.parquet"
-    write_answers(output, [row("a", error="400: no"), row("b")])
+    write_answers(output, [create_row("a", error="400: no"), create_row("b")])
     assert pl.read_parquet(output)["cost_usd"].to_list() == [None, 0.25]
 
 
 def test_an_unusable_output_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match=r"a file of type \.csv"):
         check_output_path(tmp_path / "answers.csv")
-    with pytest.raises(TwinError, match="no folder"):
+    with pytest.raises(TwinError, match="does not exist"):
         check_output_path(tmp_path / "none" / "answers.jsonl")
     check_output_path(tmp_path / "answers.jsonl")

@@ -81,7 +81,7 @@ def test_an_invalid_line_is_reported_and_the_others_are_read(
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("none.jsonl", None, "no such file"),
+        ("none.jsonl", None, "the file does not exist"),
         ("questions.docx", "x", "a file of type .docx"),
         ("questions.jsonl", "", "no question in the file"),
         ("questions.jsonl", "x\n", "no question in the file; line 1: invalid JSON"),

@@ -12,7 +12,7 @@ from twin_cli.running import run
 from tests.documented import documented, shape
 from tests.unit.gateway.routing.labelled import EASY_USD, fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.runtime.config_watcher import write_throughput
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import count_routed_answers, month_start
@@ -115,7 +115,7 @@ def test_a_policy_shows_classes_frontier_and_savings(
         *[("canary", "easy", "")] * CANARIES,
     )
     throughput_path = paid_home.home / "gateway" / "throughput.json"
-    write_throughput(throughput_path, {"mara/v1": Throughput(2_000, 20, 20.0)})
+    write_throughput(throughput_path, {"mara/v1": ThroughputMeter(2_000, 20, 20.0)})
     summary = run_routing_json(capsys)
     assert shape(summary) == shape(documented("routing --json"))
     assert summary["routed"] is True

@@ -242,7 +242,7 @@ def test_stored_responses_of_gateways_are_erased(
 
     def stored_answers() -> set[str]:
         readers = {"a": READER, "b": READER, "c": READER, "d": READER, "e": OTHER}
-        return {name for name, reader in readers.items() if recent.turns(reader, name)}
+        return {name for name, reader in readers.items() if recent.load_turns(reader, name)}
 
     answer("a")
     answer("b", after="a")
@@ -255,8 +255,8 @@ def test_stored_responses_of_gateways_are_erased(
     store.erase(target)
     assert store.find_remaining(target) == []
     assert stored_answers() == {"e"}
-    assert recent.answer(READER, "a") is None
-    assert recent.answer(OTHER, "e") == "Tea."
+    assert recent.load_answer(READER, "a") is None
+    assert recent.load_answer(OTHER, "e") == "Tea."
     answer("a")  # finished after the erasure, so its tombstone exists
     answer("d")
     asyncio.run(recent.purge_responses(outbox))

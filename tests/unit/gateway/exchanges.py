@@ -17,7 +17,7 @@ from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.answer_cost import AnswerCost
 from twin_resources.gateway.exchange.exchange import AnswerParts, Exchange, Fallback, FixedText
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.found_passages import PassageFinder
+from twin_resources.gateway.passage_finder import PassageFinder
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
@@ -72,7 +72,7 @@ class FakeRetriever:
 
 
 def served_version(version: int = 3, checkpoint: str = "hash3", **fields: Any) -> ServedVersion:
-    """Return a version with the default template and released prose, unless fields differ."""
+    """Return a version with the default template and released prose, changed by the fields."""
     served = ServedVersion(
         version, checkpoint, DEFAULT_TEMPLATE.hash, "", None, "", "", ProseRelease("")
     )
@@ -80,7 +80,7 @@ def served_version(version: int = 3, checkpoint: str = "hash3", **fields: Any) -
 
 
 def policy_with_stable(**fields: Any) -> Policy:
-    """Return a policy with one stable version of Ann's, whose fields may be given."""
+    """Return a policy with one stable version of Ann's twin, changed by the given fields."""
     versions = AuthorPolicy(stable=served_version(**fields), weights={"stable": 1.0})
     return Policy(authors={"ann": versions})
 

@@ -46,10 +46,10 @@ from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 from twin_resources.settings import Settings, load_settings
 
 RECORDED = Path(__file__).with_name("recorded_routes.json")
-CASES = 1200
+CASE_COUNT = 1200
 QUESTIONS = ("Why does brass age?", "How do I oil a clock?", "Clocks!", "Why does politics pay?")
-MARKS = ("checkpoint", "engine", "is_tuned", "is_elsewhere", "provider")
-FAR = "https://models.example.com/v1#large"
+FLAG_FIELDS = ("checkpoint", "engine", "is_tuned", "is_elsewhere", "provider")
+REMOTE_ADDRESS = "https://models.example.com/v1#large"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Case:
     """One question and the state of the gateway that receives it.
 
     Attributes:
-        late_problem: the problem of the paid model that `prepare` gets from its caller.
+        late_problem: the problem of the paid model that the caller of `prepare` reports.
         paid_problem: the problem that the budget reports.
     """
 
@@ -84,7 +84,7 @@ def _fitted_policies() -> Mapping[str, RoutingPolicy]:
     }
 
 
-def cases() -> Iterator[Case]:
+def generate_cases() -> Iterator[Case]:
     """Yield the same random cases on each call."""
     rng = random.Random(20261122)
     while True:
@@ -92,23 +92,23 @@ def cases() -> Iterator[Case]:
 
 
 def _random_case(rng: random.Random) -> Case:
-    def happens(share: float) -> bool:
+    def is_drawn(share: float) -> bool:
         return rng.random() < share
 
     alias = rng.choice((*[""] * 12, "@stable", "@canary", "@base", "@paid"))
     body: dict[str, Any] = {
-        "model": f"twin/{'mara' if happens(0.98) else 'zoe'}{alias}",
+        "model": f"twin/{'mara' if is_drawn(0.98) else 'zoe'}{alias}",
         "messages": [{"role": "user", "content": rng.choice(QUESTIONS)}],
-        "stream": happens(0.3),
+        "stream": is_drawn(0.3),
     }
-    if happens(0.1):
+    if is_drawn(0.1):
         body["response_format"] = {"type": "json_object"}
     key = Key(
         f"{rng.randrange(30):016x}",
         "reader",
-        frozenset({"*"} if happens(0.97) else {"other"}),
+        frozenset({"*"} if is_drawn(0.97) else {"other"}),
         "a key",
-        limits=NO_LIMITS if happens(0.9) else KeyLimits(),
+        limits=NO_LIMITS if is_drawn(0.9) else KeyLimits(),
     )
     snapshot = _random_snapshot(rng)
     return Case(
@@ -116,10 +116,10 @@ def _random_case(rng: random.Random) -> Case:
         key=key,
         snapshot=snapshot,
         vector=rng.choice((HARD, HARD, HARD, EASY, EASY, None)),
-        late_problem="" if happens(0.9) else "budget used up",
-        paid_problem="budget used up" if happens(0.3) and snapshot.has_paid_route else "",
-        paid_supports_json=happens(0.5),
-        paid_model=PRICED.model if happens(0.95) else "",
+        late_problem="" if is_drawn(0.9) else "budget used up",
+        paid_problem="budget used up" if is_drawn(0.3) and snapshot.has_paid_route else "",
+        paid_supports_json=is_drawn(0.5),
+        paid_model=PRICED.model if is_drawn(0.95) else "",
         budget=rng.choice(
             (None, None, RemainingBudget(10.0, 3600.0), RemainingBudget(0.0, 3600.0))
         ),
@@ -130,7 +130,7 @@ def _random_snapshot(rng: random.Random) -> Snapshot:
     author = Author(
         "mara",
         "Mara",
-        answer=rng.choice(("voice", "voice")),  # The choice keeps the random sequence.
+        answer=rng.choice(("voice", "voice")),  # this choice keeps the random sequence
         paid=rng.random() < 0.85,
         consent="2026-01-01: by mail",
     )
@@ -176,15 +176,15 @@ def _random_version(rng: random.Random, number: int, checkpoint: str) -> ServedV
         number,
         checkpoint,
         template=DEFAULT_TEMPLATE.hash if rng.random() < 0.9 else "of-tomorrow",
-        base=(FAR if rng.random() < 0.5 else "Qwen/Large") if is_named else "",
+        base=(REMOTE_ADDRESS if rng.random() < 0.5 else "Qwen/Large") if is_named else "",
         prose=ProseRelease("") if rng.random() < 0.5 else ProseRelease(forced=True),
         kind="answer_model" if is_named else "tuned",
     )
 
 
-def outcomes(home: Settings) -> Iterator[dict[str, Any]]:
+def compute_outcomes(home: Settings) -> Iterator[dict[str, Any]]:
     """Yield the outcome of each case as it would be read from JSON."""
-    for number, case in zip(range(CASES), cases(), strict=False):
+    for number, case in zip(range(CASE_COUNT), generate_cases(), strict=False):
         # The traffic split depends on the trace id.
         trace_id = f"{random.Random(number).getrandbits(128):032x}"
         with patch.object(request_path, "new_trace_id", lambda trace_id=trace_id: trace_id):
@@ -220,7 +220,7 @@ def _describe(prepared: RequestRecord) -> dict[str, Any]:
         "version": decision.version,
         "propensity": round(decision.propensity, 9) if decision.propensity != 1.0 else None,
         "forms": len(decision.prose_release.forms),
-        "marks": [name for name in MARKS if getattr(decision, name)],
+        "marks": [name for name in FLAG_FIELDS if getattr(decision, name)],
         "degraded": prepared.degraded,
         "template": prepared.template.removeprefix(DEFAULT_TEMPLATE.hash),
         "meter": prepared.cost.meter is not None,
@@ -240,17 +240,17 @@ def _describe(prepared: RequestRecord) -> dict[str, Any]:
     return {name: value for name, value in outcome.items() if value}
 
 
-def recorded() -> list[dict[str, Any]]:
+def read_recorded() -> list[dict[str, Any]]:
     """Read the recorded outcome of each case."""
     document = json.loads(RECORDED.read_text(encoding="utf-8"))
     return [document["outcomes"][index] for index in document["cases"]]
 
 
-def record() -> None:
+def write_recorded() -> None:
     """Write each distinct outcome once, and the index of each case's outcome."""
     with tempfile.TemporaryDirectory() as folder:
         home = load_settings().model_copy(update={"home": Path(folder)})
-        lines_by_case = [json.dumps(outcome, ensure_ascii=False) for outcome in outcomes(home)]
+        lines_by_case = [json.dumps(case, ensure_ascii=False) for case in compute_outcomes(home)]
     distinct = list(dict.fromkeys(lines_by_case))
     indexes = {line: index for index, line in enumerate(distinct)}
     lines = ",\n".join(distinct)
@@ -259,4 +259,4 @@ def record() -> None:
 
 
 if __name__ == "__main__":
-    record()
+    write_recorded()

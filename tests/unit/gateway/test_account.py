@@ -1,4 +1,4 @@
-"""Test that no limit of the account is exceeded, also at midnight and at the end of a month."""
+"""Test that no limit of the account is exceeded, even at midnight and at the end of a month."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
-LATE = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)  # of the month's last day
+LATE = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)  # on the last day of the month
 NEXT = datetime(2026, 12, 1, 0, 0, 1, tzinfo=UTC)
 
 
@@ -43,9 +43,9 @@ class Clock:
 
 @pytest.fixture
 def state(home: Settings) -> Iterator[State]:
-    create_account = State.open(home.state_address)
-    yield create_account
-    create_account.close()
+    state = State.open(home.state_address)
+    yield state
+    state.close()
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_concurrent_reservations_never_exceed_a_limit(state: State) -> None:
     start = threading.Barrier(12)
     refused_scopes: list[str] = []
 
-    def ask(number: int) -> None:
+    def spend_repeatedly(number: int) -> None:
         start.wait()
         for _ in range(4):
             try:
@@ -258,7 +258,7 @@ def test_concurrent_reservations_never_exceed_a_limit(state: State) -> None:
                 account.settle(reservation, 0.00009)
 
     with ThreadPoolExecutor(12) as pool:
-        list(pool.map(ask, range(12)))
+        list(pool.map(spend_repeatedly, range(12)))
     assert 10 <= account.sum_spending().requests <= 11
     assert account.sum_spending().requests + len(refused_scopes) == 48
     assert account.sum_spending().usd <= 0.001

@@ -1,4 +1,4 @@
-"""Test the limits of concurrent requests by key and by server."""
+"""Test the limits on concurrent requests by key and by server."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.api.admission import Admission
-from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.api.admission import AdmissionControl
+from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.costs.home_counts import HomeCounts, create_counts_file
 
 
 def test_requests_beyond_a_keys_limit_are_refused() -> None:
-    admission = Admission(max_per_key=2, max_per_server=9)
+    admission = AdmissionControl(max_per_key=2, max_per_server=9)
     with ExitStack() as open_requests:
         for _ in range(2):
             open_requests.enter_context(admission.admit_for_key("ann"))
@@ -32,10 +32,10 @@ def test_requests_beyond_a_keys_limit_are_refused() -> None:
 
 
 def test_a_failed_request_no_longer_counts() -> None:
-    admission = Admission(max_per_key=9, max_per_server=1)
+    admission = AdmissionControl(max_per_key=9, max_per_server=1)
     for _ in range(3):
         with pytest.raises(RuntimeError), admission.admit_to_server("base"):
-            raise RuntimeError("the server broke off")
+            raise RuntimeError("the stream broke off")
     with (
         admission.admit_to_server("base"),
         admission.admit_to_server("ann/v1"),
@@ -48,8 +48,8 @@ def test_a_failed_request_no_longer_counts() -> None:
 def _admit_requests(path: Path, count: int) -> None:
     """Admit and measure requests in one process, and leave one of them unfinished."""
     counts = HomeCounts(path)
-    admission = Admission(max_per_key=10_000, max_per_server=10_000, counts=counts)
-    meter = Throughput(name="base", counts=counts)
+    admission = AdmissionControl(max_per_key=10_000, max_per_server=10_000, counts=counts)
+    meter = ThroughputMeter(name="base", counts=counts)
     for _ in range(count):
         with admission.admit_for_key("ann"), admission.admit_to_server("base"):
             meter.begin()
@@ -68,17 +68,17 @@ def test_processes_share_their_counts(tmp_path: Path) -> None:
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    meter = Throughput(name="base", counts=HomeCounts(path))
+    meter = ThroughputMeter(name="base", counts=HomeCounts(path))
     meter.refresh()
     assert (meter.tokens, meter.requests) == (2800, 400)
-    admission = Admission(max_per_key=4, max_per_server=9, counts=HomeCounts(path))
+    admission = AdmissionControl(max_per_key=4, max_per_server=9, counts=HomeCounts(path))
     with (
         pytest.raises(RefusedError, match="4 requests with this key"),
         admission.admit_for_key("ann"),
     ):
         pass
-    fresh = HomeCounts(create_counts_file(tmp_path))
-    with Admission(1, 1, fresh).admit_for_key("ann"):
+    new_counts = HomeCounts(create_counts_file(tmp_path))
+    with AdmissionControl(1, 1, new_counts).admit_for_key("ann"):
         pass
 
 
@@ -86,7 +86,7 @@ def test_concurrent_busy_time_counts_once(tmp_path: Path) -> None:
     now = 100.0
     path = create_counts_file(tmp_path)
     first, second = (
-        Throughput(name="base", counts=HomeCounts(path), clock=lambda: now) for _ in range(2)
+        ThroughputMeter(name="base", counts=HomeCounts(path), clock=lambda: now) for _ in range(2)
     )
     first.begin()
     now += 1

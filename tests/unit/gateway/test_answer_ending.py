@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.unit.gateway.exchanges import create_chunk, create_record, create_response, stream_chunks
-from twin_resources.gateway.costs.cost import Throughput
-from twin_resources.gateway.exchange.answer_ending import end_prose, truncate_stream
+from twin_resources.gateway.costs.cost import ThroughputMeter
+from twin_resources.gateway.exchange.answer_ending import truncate_response, truncate_stream
 from twin_resources.gateway.exchange.exchange import Fallback
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.routing.decision import RouteDecision
@@ -31,7 +31,7 @@ async def read_stream(
 
 def test_a_truncated_answer_ends_with_its_last_whole_sentence() -> None:
     record, response = create_record(), create_response(CUT, "length")
-    end_prose(record, response)
+    truncate_response(record, response)
     assert response.choices[0].message.content == record.shown_text == "It went well."
     assert response.choices[0].finish_reason == "stop", (
         "the limit is the author's, and no sentence is incomplete"
@@ -49,7 +49,7 @@ async def test_a_stream_that_reaches_the_limit_ends_with_a_whole_sentence() -> N
     text, reason = await read_stream(record, stream_chunks(parts, "length"))
     assert text == sentences
     assert reason == "stop"
-    assert record.shown_text == text, "the trace has the text that the reader got"
+    assert record.shown_text == text, "the trace contains the text that the reader received"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -61,7 +61,7 @@ async def test_a_repeating_answer_is_ended_and_reported(stream: bool) -> None:
         text, reason = await read_stream(record, stream_chunks(parts, "stop"))
     else:
         response = create_response(prose, "stop")
-        end_prose(record, response)
+        truncate_response(record, response)
         text, reason = response.choices[0].message.content, response.choices[0].finish_reason
     assert text == LOOP.strip()
     assert record.shown_text == text
@@ -81,7 +81,7 @@ async def test_a_repeating_answer_is_ended_and_reported(stream: bool) -> None:
 async def test_an_answer_whose_length_the_client_chose_is_not_changed(body: dict[str, Any]) -> None:
     for text in (CUT, LOOP * 8):
         response = create_response(text, "length")
-        end_prose(create_record(**body), response)
+        truncate_response(create_record(**body), response)
         assert response.choices[0].message.content == text
         record = create_record(stream=True, **body)
         assert await read_stream(record, stream_chunks([text], "length")) == (text, "length")
@@ -97,13 +97,13 @@ async def test_complete_and_withheld_answers_are_not_changed() -> None:
     assert record.shown_text == text
     withheld = create_record(withheld="guard")
     response = create_response(LOOP * 8, "stop")
-    end_prose(withheld, response)
+    truncate_response(withheld, response)
     assert response.choices[0].message.content == LOOP * 8
 
 
 async def test_a_fallback_may_repeat_the_text_of_the_version_that_failed() -> None:
     stable = RouteDecision("ann/v1", "v1", "c", "", "stable", 1.0)
-    record = create_record(stream=True, fallback=Fallback(stable, "t", [], Throughput()))
+    record = create_record(stream=True, fallback=Fallback(stable, "t", [], ThroughputMeter()))
     once = "I oil it once in eight years and then I listen to it for two weeks on the wall. "
     second = "Nobody else listens, they say, and they may be right in that, for once in a while. "
 
@@ -137,6 +137,6 @@ async def test_a_restarted_version_may_repeat_its_text() -> None:
 
     text, reason = await read_stream(record, stream_twice())
     assert (text, reason) == (f"{once} \n\n{once} ", "stop")
-    assert record.degraded == ("base broke off: asked again",)
+    assert record.degraded == ("base broke off: answered again",)
     assert record.can_restart
     assert not create_record(withheld="guard").can_restart

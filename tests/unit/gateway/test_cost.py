@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.gateway.costs.cost import (
-    Throughput,
+    ThroughputMeter,
     answer_usd,
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
@@ -39,7 +39,7 @@ class Clock:
 
 def test_overlapping_answers_share_the_busy_time() -> None:
     clock = Clock()
-    meter = Throughput(clock=clock)
+    meter = ThroughputMeter(clock=clock)
     meter.begin()
     clock.now += 1
     meter.begin()
@@ -60,7 +60,7 @@ def test_the_costs_of_all_answers_sum_to_the_price_of_the_busy_time(
     answers: list[tuple[int, float]],
 ) -> None:
     clock = Clock()
-    meter = Throughput(clock=clock)
+    meter = ThroughputMeter(clock=clock)
     for tokens, seconds in answers:
         meter.begin()
         clock.now += seconds
@@ -70,4 +70,4 @@ def test_the_costs_of_all_answers_sum_to_the_price_of_the_busy_time(
 
 
 def test_throughput_is_zero_before_the_first_measurement() -> None:
-    assert Throughput().tokens_per_second == 0.0
+    assert ThroughputMeter().tokens_per_second == 0.0

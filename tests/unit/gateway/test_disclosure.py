@@ -8,13 +8,13 @@ from typing import get_args
 import pytest
 
 from twin_resources.authors import Author
-from twin_resources.gateway.exchange.disclosure import AnswerKind, Writer, disclosure
+from twin_resources.gateway.exchange.disclosure import AnswerKind, Writer, get_disclosure
 
 ANN = Author("ann", "Ann Bell")
 
 
 @pytest.mark.parametrize(
-    ("written_by", "shown_posts", "answer", "expected"),
+    ("writer", "shown_posts", "answer", "expected"),
     [
         ("tuned", True, "voice", "Written by a language model trained on Ann Bell's posts, not by"),
         ("untuned", True, "voice", "was shown some of Ann Bell's posts but not trained on them"),
@@ -27,22 +27,20 @@ ANN = Author("ann", "Ann Bell")
     ],
 )
 def test_each_writer_has_its_text(
-    written_by: Writer, shown_posts: bool, answer: AnswerKind, expected: str
+    writer: Writer, shown_posts: bool, answer: AnswerKind, expected: str
 ) -> None:
-    assert expected in disclosure(
-        ANN, written_by=written_by, has_passages=shown_posts, answer=answer
-    )
+    assert expected in get_disclosure(ANN, writer=writer, has_passages=shown_posts, answer=answer)
 
 
 def test_only_prose_of_tuned_models_is_said_to_be_trained_on_the_posts() -> None:
-    for written_by, shown, answer in product(get_args(Writer), (True, False), get_args(AnswerKind)):
-        text = disclosure(ANN, written_by=written_by, has_passages=shown, answer=answer)
+    for writer, shown, answer in product(get_args(Writer), (True, False), get_args(AnswerKind)):
+        text = get_disclosure(ANN, writer=writer, has_passages=shown, answer=answer)
         says_trained = "language model trained on Ann Bell's posts" in text
-        assert says_trained == (written_by == "tuned" and answer in {"voice", "quote_and_voice"})
-        assert "Ann Bell" in text or written_by == "fixed"
+        assert says_trained == (writer == "tuned" and answer in {"voice", "quote_and_voice"})
+        assert "Ann Bell" in text or writer == "fixed"
 
 
 def test_the_authors_own_text_is_used() -> None:
     author = Author("ann", "Ann Bell", disclosure="A machine wrote this.")
-    for written_by in get_args(Writer):
-        assert disclosure(author, written_by=written_by, has_passages=True) == author.disclosure
+    for writer in get_args(Writer):
+        assert get_disclosure(author, writer=writer, has_passages=True) == author.disclosure

@@ -40,7 +40,7 @@ class FakeKeyring:
         return Key("0123456789abcdef", "reader", frozenset({"*"}), authorization)
 
 
-def middleware(
+def create_middleware(
     record: RequestRecord, proxy: ASGIApp, log: list[str], *, fixed_text: str = ""
 ) -> ASGIApp:
     async def prepare(question: ChatRequest, key: Key) -> RequestRecord:
@@ -82,12 +82,13 @@ async def send_request(
         assert json.loads((await receive())["body"])["model"] == "twin/ann"
         await respond(send)
 
-    await middleware(record, proxy, log, fixed_text=fixed_text)(create_scope(), receive_body, send)
+    app = create_middleware(record, proxy, log, fixed_text=fixed_text)
+    await app(create_scope(), receive_body, send)
     return messages, log
 
 
-async def fail_if_entered(send: Send) -> None:
-    raise AssertionError("LiteLLM was entered")
+async def fail_if_called(send: Send) -> None:
+    raise AssertionError("LiteLLM was called")
 
 
 async def send_prose(send: Send) -> None:
@@ -160,7 +161,7 @@ async def test_a_reader_who_disconnects_at_the_quotation_is_logged() -> None:
     async def proxy(_: Any, receive: Any, send: Send) -> None:
         await model(send)
 
-    app = middleware(record, proxy, log)
+    app = create_middleware(record, proxy, log)
     request = asyncio.ensure_future(app(create_scope(), receive_body, _ignore_message))
     await is_waiting.wait()
     request.cancel()
@@ -193,7 +194,7 @@ def create_quotation_record(**body_fields: Any) -> RequestRecord:
 @pytest.mark.parametrize("include_usage", [True, False])
 async def test_a_stream_of_quotations_does_not_reach_litellm(include_usage: bool) -> None:
     record = create_quotation_record(stream_options={"include_usage": include_usage})
-    messages, log = await send_request(record, fail_if_entered, fixed_text=QUOTATION)
+    messages, log = await send_request(record, fail_if_called, fixed_text=QUOTATION)
     first, last, *usage_chunks = read_events(messages)
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": QUOTATION}
     assert last["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
@@ -205,7 +206,7 @@ async def test_a_stream_of_quotations_does_not_reach_litellm(include_usage: bool
 
 async def test_an_answer_of_quotations_does_not_reach_litellm() -> None:
     record = create_quotation_record(stream=False)
-    messages, log = await send_request(record, fail_if_entered, fixed_text=QUOTATION)
+    messages, log = await send_request(record, fail_if_called, fixed_text=QUOTATION)
     assert dict(messages[0]["headers"])[b"x-twin-trace-id"] == record.trace_id.encode()
     document = json.loads(messages[1]["body"])
     assert document["choices"][0]["message"] == {"role": "assistant", "content": QUOTATION}
@@ -248,7 +249,7 @@ async def test_an_internal_error_is_a_500() -> None:
 
 
 async def _fail_if_proxied(_scope: Any, _receive: Any, _send: Send) -> None:
-    raise AssertionError("LiteLLM was entered")
+    raise AssertionError("LiteLLM was called")
 
 
 def _fail_if_logged(record: RequestRecord) -> None:

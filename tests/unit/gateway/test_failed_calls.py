@@ -1,4 +1,4 @@
-"""Test the refusals for failed calls: status, code and time of a retry."""
+"""Test the refusals for failed calls: status, code and `Retry-After`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from twin_resources.registry.route_names import PAID
 TEXT = "a text of the provider with an address in it"
 
 
-def failure(error_type: Any, *, cause: Exception | None = None, **headers: str) -> Exception:
+def create_error(error_type: Any, *, cause: Exception | None = None, **headers: str) -> Exception:
     error = error_type(message=TEXT, model="m", llm_provider="openai")
     error.__cause__ = cause
     error.litellm_response_headers = httpx.Headers(headers)
@@ -30,25 +30,26 @@ def failure(error_type: Any, *, cause: Exception | None = None, **headers: str) 
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "code", "retry_after"),
+    ("error_type", "details", "status", "code", "retry_after"),
     [
-        (failure(RateLimitError, **{"retry-after": "6.2"}), 429, "provider_rate_limited", "7"),
-        (failure(RateLimitError, **{"retry-after": "a while"}), 429, "provider_rate_limited", None),
-        (failure(RateLimitError, **{"retry-after": "1e9"}), 429, "provider_rate_limited", None),
-        (failure(InternalServerError, **{"retry-after": "3"}), 500, "provider_failed", "3"),
-        (failure(InternalServerError, cause=httpx.ConnectError("")), 503, "provider_failed", None),
-        (failure(InternalServerError, cause=httpx.ReadError("")), 503, "provider_failed", None),
-        (failure(Timeout), 504, "provider_too_slow", None),
-        (failure(AuthenticationError), 502, "provider_refused", None),
-        (failure(BadRequestError), 400, "model_refused", None),
-        (RuntimeError(TEXT), 503, "provider_failed", None),
+        (RateLimitError, {"retry-after": "6.2"}, 429, "provider_rate_limited", "7"),
+        (RateLimitError, {"retry-after": "a while"}, 429, "provider_rate_limited", None),
+        (RateLimitError, {"retry-after": "1e9"}, 429, "provider_rate_limited", None),
+        (InternalServerError, {"retry-after": "3"}, 500, "provider_failed", "3"),
+        (InternalServerError, {"cause": httpx.ConnectError("")}, 503, "provider_failed", None),
+        (InternalServerError, {"cause": httpx.ReadError("")}, 503, "provider_failed", None),
+        (Timeout, {}, 504, "provider_too_slow", None),
+        (AuthenticationError, {}, 502, "provider_refused", None),
+        (BadRequestError, {}, 400, "model_refused", None),
+        (None, {}, 503, "provider_failed", None),
     ],
 )
 def test_an_error_of_a_provider_becomes_a_refusal(
-    error: Exception, status: int, code: str, retry_after: str | None
+    error_type: Any, details: dict[str, Any], status: int, code: str, retry_after: str | None
 ) -> None:
     record = create_record()
     record.decision = replace(record.decision, server_key=PAID)
+    error = create_error(error_type, **details) if error_type else RuntimeError(TEXT)
     refusal = refusal_for_error(record, error)
     assert (refusal.status, refusal.code) == (status, code)
     assert refusal.headers().get("retry-after") == retry_after
@@ -58,7 +59,7 @@ def test_an_error_of_a_provider_becomes_a_refusal(
 def test_a_valid_error_code_of_the_provider_is_kept() -> None:
     record = create_record()
     record.decision = replace(record.decision, server_key=PAID)
-    error: Any = failure(RateLimitError)
+    error: Any = create_error(RateLimitError)
     error.code = "insufficient_quota"
     assert refusal_for_error(record, error).code == "insufficient_quota"
     error.code = "<b>no</b>"
@@ -66,6 +67,6 @@ def test_a_valid_error_code_of_the_provider_is_kept() -> None:
 
 
 def test_the_refusal_names_a_server_of_this_home() -> None:
-    refusal = refusal_for_error(create_record(), failure(InternalServerError))
+    refusal = refusal_for_error(create_record(), create_error(InternalServerError))
     assert (refusal.status, refusal.code) == (503, "model_server_failed")
     assert "'base'" in str(refusal)

@@ -121,7 +121,7 @@ def test_a_comment_becomes_one_line() -> None:
 
 
 def test_a_preference_scores_both_answers_without_a_vote() -> None:
-    """The watch for falling votes must not count it, because one answer always loses."""
+    """The detector of falling votes must not count it, because one answer always loses."""
     feedback = read_feedback(encode(preferred=OTHER, comment="stiff"), READER)
     worse, better = build_scores(feedback, READER, now=NOW)
     assert {worse.name, better.name} == {"comparison"}

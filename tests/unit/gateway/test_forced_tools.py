@@ -19,7 +19,7 @@ WIND = {"type": "function", "function": {"name": "wind"}}
 NAMED = {"type": "function", "function": {"name": "oil"}}
 
 
-def body(**fields: Any) -> dict[str, Any]:
+def create_body(**fields: Any) -> dict[str, Any]:
     return {"model": "twin/ann", "messages": [{"role": "user", "content": "How much?"}]} | fields
 
 
@@ -31,9 +31,9 @@ def body(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_a_forced_tool_becomes_a_response_format(fields: dict[str, Any]) -> None:
-    converted = convert_forced_tool(body(**fields))
+    converted = convert_forced_tool(create_body(**fields))
     assert converted is not None
-    request = read_question(admit_body(converted.chat, also_ignored=converted.ignored))
+    request = read_question(admit_body(converted.chat, extra_ignored=converted.ignored))
     assert request.response_format is not None
     assert request.response_format["json_schema"] == {
         "name": "oil",
@@ -45,7 +45,7 @@ def test_a_forced_tool_becomes_a_response_format(fields: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("choice", [None, "auto", "none"])
 def test_an_optional_tool_is_not_converted(choice: str | None) -> None:
-    assert convert_forced_tool(body(tools=[OIL], tool_choice=choice)) is None
+    assert convert_forced_tool(create_body(tools=[OIL], tool_choice=choice)) is None
 
 
 @pytest.mark.parametrize(
@@ -59,12 +59,12 @@ def test_an_optional_tool_is_not_converted(choice: str | None) -> None:
 )
 def test_the_refusal_of_an_unsupported_choice_names_response_format(fields: dict[str, Any]) -> None:
     with pytest.raises(RefusedError, match="response_format") as caught:
-        convert_forced_tool(body(**fields))
+        convert_forced_tool(create_body(**fields))
     assert (caught.value.status, caught.value.param) == (400, "tool_choice")
 
 
 def convert_choice(choice: dict[str, Any]) -> dict[str, Any]:
-    converted = convert_forced_tool(body(tools=[OIL], tool_choice="required"))
+    converted = convert_forced_tool(create_body(tools=[OIL], tool_choice="required"))
     assert converted is not None
     return dict(converted.answer_converter.convert_answer(CHAT_ANSWER | {"choices": [choice]}))
 
@@ -90,7 +90,7 @@ def test_the_official_client_can_parse_the_answer() -> None:
 
 
 def test_the_official_client_can_parse_the_stream() -> None:
-    converted = convert_forced_tool(body(tools=[OIL], tool_choice="required", stream=True))
+    converted = convert_forced_tool(create_body(tools=[OIL], tool_choice="required", stream=True))
     assert converted is not None
     chunks = [
         create_chunk({"role": "assistant", "content": '{"drops"'}),

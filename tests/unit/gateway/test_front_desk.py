@@ -36,11 +36,11 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.front_desk import earlier_answers, message_kinds, message_vectors
 from twin_resources.gateway.front_desk.answers import (
     answer_language,
-    desk_answer,
+    front_desk_answer,
     no_posts_text,
     other_language_text,
 )
-from twin_resources.gateway.front_desk.earlier_answers import asks_to_rewrite
+from twin_resources.gateway.front_desk.earlier_answers import is_rewriting_request
 from twin_resources.gateway.front_desk.features import fold
 from twin_resources.gateway.front_desk.message_kinds import (
     PART_CHARACTERS,
@@ -105,7 +105,7 @@ def test_a_vector_is_computed_only_for_uncertain_messages(monkeypatch: pytest.Mo
     assert classify_message(IN_DANGER) == "danger"
     assert vectors == [IN_DANGER]
     classify_message(f"{'The clock stands still. ' * 200}{IN_DANGER}. What now?")
-    assert len(vectors) <= 1 + 3, "only the likeliest parts of a long message"
+    assert len(vectors) <= 1 + 3, "only the most likely parts of a long message"
 
 
 def test_the_engine_restores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,11 @@ def test_the_engine_restores_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 def test_no_long_example_is_in_the_test_set() -> None:
     """Short messages may coincide, but an equal sentence was copied."""
     lines = (bench.FOLDER / "tuned.jsonl").read_text(encoding="utf-8").splitlines()
-    judge = {fold(json.loads(line)["text"]) for line in lines}
+    test_set = {fold(json.loads(line)["text"]) for line in lines}
     copied = sum(
-        len(text.split()) > 5 and fold(text) in judge for texts in CORPUS.values() for text in texts
+        len(text.split()) > 5 and fold(text) in test_set
+        for texts in CORPUS.values()
+        for text in texts
     )
     assert copied == 0
 
@@ -228,11 +230,11 @@ def test_the_text_for_a_question_in_another_language(message: str, expected: str
     text = other_language_text(message, ANN, languages=("en",), known_languages=("en",))
     assert text.startswith(expected) if expected else not text
     unknown = other_language_text(message, ANN, languages=("en",), known_languages=())
-    assert unknown == "", "the embedder may know the language"
+    assert unknown == "", "the embedder may support the language"
     assert other_language_text(message, ANN, languages=(), known_languages=("en",)) == ""
 
 
-def test_the_language_of_the_text_that_nothing_was_written() -> None:
+def test_the_language_of_the_note_that_nothing_was_written() -> None:
     message = "Welche Versicherung brauche ich für ein altes Boot?"
     assert no_posts_text(message, ANN, nearest=False) == "Ann hat darüber nicht geschrieben."
     german = replace(ANN, language="de")
@@ -257,7 +259,7 @@ def test_every_language_has_every_text_without_open_placeholders() -> None:
     for language, message in messages.items():
         assert answer_language(message) == language
         for kind in DESK_KINDS:
-            text = desk_answer(kind, ANN, message, titles=("On oil",))
+            text = front_desk_answer(kind, ANN, message, titles=("On oil",))
             assert "{" not in text
             assert not first_person.search(text), "the program must not speak as the author"
             if kind == "danger":
@@ -273,10 +275,10 @@ def test_an_author_may_replace_the_texts() -> None:
         ANN, front_desk=read_front_desk({"danger": " Call me: 555. ", "insult": "Oh."})
     )
     assert custom.front_desk.as_table() == {"danger": "Call me: 555.", "insult": "Oh."}
-    danger = desk_answer("danger", custom, IN_DANGER)
+    danger = front_desk_answer("danger", custom, IN_DANGER)
     assert danger.startswith("Call me: 555.\n\n")
     assert "988" in danger
-    assert desk_answer("insult", custom, "you idiot") == "Oh."
+    assert front_desk_answer("insult", custom, "you idiot") == "Oh."
 
 
 @pytest.mark.parametrize(
@@ -354,7 +356,7 @@ async def test_a_question_after_a_greeting_is_ordinary(home: Settings) -> None:
     ],
 )
 def test_a_request_to_rewrite_an_answer_is_recognised(message: str) -> None:
-    assert asks_to_rewrite(message)
+    assert is_rewriting_request(message)
 
 
 @pytest.mark.parametrize(
@@ -366,8 +368,8 @@ def test_a_request_to_rewrite_an_answer_is_recognised(message: str) -> None:
         "Is it shorter?",
     ],
 )
-def test_a_question_about_posts_is_no_request_to_rewrite(message: str) -> None:
-    assert not asks_to_rewrite(message)
+def test_a_question_about_posts_is_not_a_request_to_rewrite(message: str) -> None:
+    assert not is_rewriting_request(message)
 
 
 async def test_a_request_to_rewrite_says_what_the_twin_does_with_an_answer(home: Settings) -> None:
@@ -434,8 +436,8 @@ def test_a_front_desk_that_misses_danger_fails_and_is_measured_once(
     assert len(messages) == 360
 
 
-def test_a_vector_is_computed_by_one_thread_beside_torch() -> None:
-    """In the gate's process torch has already set its own number of OpenMP threads."""
+def test_a_vector_is_computed_by_one_thread_if_torch_is_loaded() -> None:
+    """In the gate's process, torch has already set its own number of OpenMP threads."""
     script = (
         "import os, torch\n"
         "from twin_resources.gateway.front_desk.message_vectors import embed_message\n"

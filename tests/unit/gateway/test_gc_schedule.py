@@ -1,4 +1,4 @@
-"""Test scheduled garbage collection, which replaces the automatic one."""
+"""Test scheduled garbage collection, which replaces automatic collection."""
 
 from __future__ import annotations
 

@@ -22,12 +22,12 @@ def format_task(task: str, example: str) -> str:
     return f"### Task:\n{task}\n### Output:\nJSON format: {example}\n### Chat History:\n{HISTORY}"
 
 
-def answer(question: str, *turns: str, model: str = "twin/ann", system: str = "") -> str:
+def answer_program(question: str, *turns: str, model: str = "twin/ann", system: str = "") -> str:
     """Return the answer to a program's request after earlier turns, empty if there is none."""
     messages = [{"role": "system", "content": system}] if system else []
     messages += [{"role": "user", "content": turn} for turn in (*turns, question)]
-    found = housekeeping_answer(read_question({"model": model, "messages": messages}))
-    return found.text if found else ""
+    program_answer = housekeeping_answer(read_question({"model": model, "messages": messages}))
+    return program_answer.text if program_answer else ""
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def answer(question: str, *turns: str, model: str = "twin/ann", system: str = ""
     ],
 )
 def test_a_task_gets_the_requested_json(question: str, expected: dict[str, Any]) -> None:
-    assert json.loads(answer(question)) == expected
+    assert json.loads(answer_program(question)) == expected
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_task_gets_the_requested_json(question: str, expected: dict[str, Any])
     ],
 )
 def test_a_title_consists_of_the_readers_first_words(question: str, system: str) -> None:
-    assert answer(question, system=system) == TITLE
+    assert answer_program(question, system=system) == TITLE
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_title_consists_of_the_readers_first_words(question: str, system: str)
     ],
 )
 def test_a_title_may_be_requested_after_the_conversation(instruction: str) -> None:
-    assert answer(instruction, QUESTION, "One drop.") == TITLE
+    assert answer_program(instruction, QUESTION, "One drop.") == TITLE
 
 
 IN_OTHER_LANGUAGES = {
@@ -107,21 +107,21 @@ IN_OTHER_LANGUAGES = {
 @pytest.mark.parametrize("instruction", IN_OTHER_LANGUAGES.values(), ids=IN_OTHER_LANGUAGES)
 def test_a_title_may_be_requested_in_any_supported_language(instruction: str) -> None:
     turns = f"user: {QUESTION}\nassistant: One drop.\n"
-    assert answer(f"{turns}\n{instruction}") == TITLE
+    assert answer_program(f"{turns}\n{instruction}") == TITLE
     long_request = (
         turns + "assistant: " + "One drop of oil on each pivot. " * 150 + f"\n\n{instruction}"
     )
-    assert answer(long_request) == TITLE, "after a long conversation"
+    assert answer_program(long_request) == TITLE, "after a long conversation"
     messages_json = f'[{{"role": "user", "mainText": "{QUESTION}"}}]'
-    assert answer(messages_json, system=instruction) == TITLE
+    assert answer_program(messages_json, system=instruction) == TITLE
 
 
 def test_a_translated_task_is_recognized_by_its_tag_and_json() -> None:
     instruction = format_task("Gib Schlagworte", '{ "tags": ["a"] }').replace(
         "### Task:", "### Aufgabe:"
     )
-    assert json.loads(answer(instruction)) == {"tags": ["General"]}
-    assert answer(instruction.replace("chat_history", "history")) == ""
+    assert json.loads(answer_program(instruction)) == {"tags": ["General"]}
+    assert answer_program(instruction.replace("chat_history", "history")) == ""
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_a_translated_task_is_recognized_by_its_tag_and_json() -> None:
     ],
 )
 def test_a_program_may_mark_its_request_as_a_task(instruction: str, expected: str) -> None:
-    assert answer(instruction) == ""
-    assert answer(instruction, model="twin/ann@task") == expected
+    assert answer_program(instruction) == ""
+    assert answer_program(instruction, model="twin/ann@task") == expected
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_program_may_mark_its_request_as_a_task(instruction: str, expected: st
     ],
 )
 def test_a_summary_repeats_the_readers_questions(instruction: str) -> None:
-    assert answer(instruction, QUESTION) == f"The reader asked: {QUESTION}"
+    assert answer_program(instruction, QUESTION) == f"The reader asked: {QUESTION}"
 
 
 @pytest.mark.parametrize(
@@ -210,18 +210,18 @@ async def test_a_forced_schema_is_followed(
     ],
 )
 def test_a_readers_question_is_not_housekeeping(question: str) -> None:
-    assert answer(question) == ""
+    assert answer_program(question) == ""
 
 
 def test_a_system_message_about_titles_is_not_housekeeping() -> None:
     system = "You answer as the author of a blog with the title Springs, without quotation marks. "
     suffix = "Later in this conversation, write a title for the chat where a reader asks for one."
-    assert answer(QUESTION, system=system) == ""
-    assert answer(QUESTION, system=system * 4 + suffix) == ""
+    assert answer_program(QUESTION, system=system) == ""
+    assert answer_program(QUESTION, system=system * 4 + suffix) == ""
 
 
 def test_a_task_for_a_named_model_is_answered_by_that_model() -> None:
-    assert answer(format_task("Name it", '{ "title": "x" }'), model="twin/ann@paid") == ""
+    assert answer_program(format_task("Name it", '{ "title": "x" }'), model="twin/ann@paid") == ""
 
 
 async def test_a_task_is_answered_without_retrieval(home: Settings) -> None:

@@ -27,10 +27,10 @@ def find_refused(keyring: keys.Keyring, authorization: str) -> RefusedError:
 
 
 def test_the_keys_of_the_home_are_found_without_the_store(home: Settings) -> None:
-    def no_store() -> State:
+    def fail_to_open() -> State:
         raise AssertionError("the store was opened")
 
-    keyring = keys.Keyring(load_secrets(home), open_state=no_store)
+    keyring = keys.Keyring(load_secrets(home), open_state=fail_to_open)
     secrets = load_secrets(home)
     admin = keyring.find(f"Bearer {secrets.gateway_master_key}")
     reader = keyring.find(f"bearer  {secrets.gateway_key} ")

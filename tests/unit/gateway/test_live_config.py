@@ -31,7 +31,7 @@ def write_servers(home: Settings, **servers: bool) -> None:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Replace a file by a new one, as the product writes it."""
+    """Replace a file with a new one, as the product does."""
     partial = path.with_suffix(".partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
@@ -90,7 +90,7 @@ def test_an_unreadable_policy_keeps_the_last_valid_one(home: Settings, text: str
     assert live_config.refresh() is True
     assert live_config.current.policy == valid_policy
     assert "policy unreadable" in live_config.current.collect_problems("ann")[0]
-    assert "last valid one" in live_config.current.problems[0]
+    assert "its last valid content" in live_config.current.problems[0]
     write_policy(home.policy_path, valid_policy)
     live_config.refresh()
     assert live_config.current.problems == ()
@@ -101,7 +101,7 @@ def test_an_unreadable_policy_at_the_start_is_reported(home: Settings) -> None:
     live_config = LiveConfig(home)
     live_config.refresh()
     assert live_config.current.policy is None
-    assert "nothing is used" in live_config.current.problems[0]
+    assert "it is not used" in live_config.current.problems[0]
 
 
 def test_one_authors_invalid_settings_affect_only_that_author(home: Settings) -> None:

@@ -48,7 +48,7 @@ def read_samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], flo
     }
 
 
-def metric(text: str, name: str, **labels: str) -> float:
+def read_metric(text: str, name: str, **labels: str) -> float:
     return read_samples(text).get((name, tuple(sorted(labels.items()))), 0.0)
 
 
@@ -83,27 +83,27 @@ def home_metrics(home: Settings) -> HomeMetrics:
 
 def test_the_metrics_of_a_home(home_metrics: HomeMetrics) -> None:
     text = render_metrics(home_metrics).decode()
-    assert metric(text, "twin_model_server_ready", server="ann/v1") == 1
+    assert read_metric(text, "twin_model_server_ready", server="ann/v1") == 1
     assert ("twin_model_server_ready", (("server", "base"),)) in read_samples(text)
-    assert metric(text, "twin_model_server_ready", server="base") == 0
-    assert metric(text, "twin_outbox_waiting", kind="score") == 1
-    assert 0 <= metric(text, "twin_outbox_oldest_age_seconds") < 600
-    assert metric(text, "twin_scores_read_timestamp_seconds") == 5
+    assert read_metric(text, "twin_model_server_ready", server="base") == 0
+    assert read_metric(text, "twin_outbox_waiting", kind="score") == 1
+    assert 0 <= read_metric(text, "twin_outbox_oldest_age_seconds") < 600
+    assert read_metric(text, "twin_scores_read_timestamp_seconds") == 5
     stream = {"author": "ann", "stream": "thumbs", "version": "v1"}
-    assert metric(text, "twin_quality_evidence", **stream) == 130
-    assert metric(text, "twin_quality_floor", **stream, prompt_class="all") == 0.7
-    assert metric(text, "twin_quality_alarm_threshold") > 1
-    assert metric(text, "twin_quality_alarm_raised_timestamp_seconds", author="ann") == 1_000
-    assert metric(text, "twin_budget_per_day_dollars") == 2
+    assert read_metric(text, "twin_quality_evidence", **stream) == 130
+    assert read_metric(text, "twin_quality_floor", **stream, prompt_class="all") == 0.7
+    assert read_metric(text, "twin_quality_alarm_threshold") > 1
+    assert read_metric(text, "twin_quality_alarm_raised_timestamp_seconds", author="ann") == 1_000
+    assert read_metric(text, "twin_budget_per_day_dollars") == 2
     for part in ("servers", "outbox", "quality", "spending"):
-        assert metric(text, "twin_home_readable", part=part) == 1
+        assert read_metric(text, "twin_home_readable", part=part) == 1
 
 
 def test_a_home_without_scores_or_limits_has_fewer_metrics(home: Settings) -> None:
     text = render_metrics(HomeMetrics(home, LiveConfig(home), Outbox(outbox_path(home)))).decode()
     assert "twin_quality_evidence" not in text
     assert "twin_budget_per_day_dollars" not in text
-    assert metric(text, "twin_home_readable", part="quality") == 1
+    assert read_metric(text, "twin_home_readable", part="quality") == 1
 
 
 def test_unreadable_parts_are_reported_and_the_others_exported(home_metrics: HomeMetrics) -> None:
@@ -113,10 +113,10 @@ def test_unreadable_parts_are_reported_and_the_others_exported(home_metrics: Hom
     text = render_metrics(
         HomeMetrics(unreadable, home_metrics.live_config, home_metrics.outbox)
     ).decode()
-    assert metric(text, "twin_home_readable", part="outbox") == 1
+    assert read_metric(text, "twin_home_readable", part="outbox") == 1
     assert ("twin_home_readable", (("part", "quality"),)) in read_samples(text)
-    assert metric(text, "twin_home_readable", part="quality") == 0
-    assert metric(text, "twin_outbox_waiting", kind="score") == 1
+    assert read_metric(text, "twin_home_readable", part="quality") == 0
+    assert read_metric(text, "twin_outbox_waiting", kind="score") == 1
 
 
 def test_answers_are_counted_with_cost_tokens_and_findings() -> None:
@@ -128,17 +128,17 @@ def test_answers_are_counted_with_cost_tokens_and_findings() -> None:
     }
     count_answer(**answer_fields, usd=0.25, guard_findings=[("personal", "mask", 2)])
     count_answer(**answer_fields | {"usage": {}}, usd=None, error="Timeout")
-    text = render_metrics(_NoHome()).decode()
-    assert metric(text, "twin_answers_total", **labels, route="stable", outcome="ok") == 1
-    assert metric(text, "twin_answers_total", **labels, route="stable", outcome="Timeout") == 1
-    assert metric(text, "twin_answer_cost_dollars_total", **labels, route="stable") == 0.25
-    assert metric(text, "twin_answer_tokens_total", **labels, direction="input") == 90
-    assert metric(text, "twin_answer_tokens_total", **labels, direction="output") == 20
+    text = render_metrics(_EmptyHomeMetrics()).decode()
+    assert read_metric(text, "twin_answers_total", **labels, route="stable", outcome="ok") == 1
+    assert read_metric(text, "twin_answers_total", **labels, route="stable", outcome="Timeout") == 1
+    assert read_metric(text, "twin_answer_cost_dollars_total", **labels, route="stable") == 0.25
+    assert read_metric(text, "twin_answer_tokens_total", **labels, direction="input") == 90
+    assert read_metric(text, "twin_answer_tokens_total", **labels, direction="output") == 20
     finding_labels = {"author": "metrics", "kind": "personal", "action": "mask"}
-    assert metric(text, "twin_guard_findings_total", **finding_labels) == 2
+    assert read_metric(text, "twin_guard_findings_total", **finding_labels) == 2
 
 
-class _NoHome(HomeMetrics):
+class _EmptyHomeMetrics(HomeMetrics):
     def __init__(self) -> None: ...
 
     def collect(self) -> Iterator[Any]:
@@ -148,7 +148,7 @@ class _NoHome(HomeMetrics):
 async def test_only_monitor_and_admin_keys_may_read_metrics(
     app: RouteAllowlist, home: Settings
 ) -> None:
-    def key(role: Any) -> dict[str, str]:
+    def key_headers(role: Any) -> dict[str, str]:
         secret = add_key(
             open_key_store(home), role=role, authors=["*"], label=role, limits=KeyLimits()
         )
@@ -156,7 +156,7 @@ async def test_only_monitor_and_admin_keys_may_read_metrics(
 
     async with create_client(app, home) as client:
         for role, status in {"monitor": 200, "admin": 200, "reader": 403, "site": 403}.items():
-            answer = await client.get("/metrics", headers=key(role))
+            answer = await client.get("/metrics", headers=key_headers(role))
             assert answer.status_code == status, role
         assert answer.json()["error"]["code"] == "role_not_allowed"
         assert (await client.get("/metrics", headers={"Authorization": ""})).status_code == 401
@@ -189,19 +189,19 @@ async def test_requests_are_counted_by_known_route(app: RouteAllowlist, home: Se
     new_text = answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     name = "twin_http_requests_total"
-    assert metric(new_text, name, **labels) == metric(old_text, name, **labels) + 1
+    assert read_metric(new_text, name, **labels) == read_metric(old_text, name, **labels) + 1
     other = {"route": "other", "status": "404"}
-    assert metric(new_text, name, **other) == metric(old_text, name, **other) + 1
+    assert read_metric(new_text, name, **other) == read_metric(old_text, name, **other) + 1
     assert "attacker" not in new_text
     name = "twin_http_request_duration_seconds_sum"
-    seconds = metric(new_text, name, route=labels["route"]) - metric(
+    seconds = read_metric(new_text, name, route=labels["route"]) - read_metric(
         old_text, name, route=labels["route"]
     )
     assert 0 < seconds <= elapsed
-    assert metric(new_text, "twin_http_requests_in_progress") == 1, "the scrape itself"
+    assert read_metric(new_text, "twin_http_requests_in_progress") == 1, "the scrape itself"
 
 
-def expressions() -> list[tuple[str, str]]:
+def collect_expressions() -> list[tuple[str, str]]:
     rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
     panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
     return [(rule["alert"], rule["expr"]) for rule in rules] + [
@@ -209,7 +209,7 @@ def expressions() -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.parametrize(("name", "expression"), expressions())
+@pytest.mark.parametrize(("name", "expression"), collect_expressions())
 def test_rules_and_panels_use_existing_metrics(
     name: str, expression: str, home_metrics: HomeMetrics
 ) -> None:
@@ -241,7 +241,7 @@ def test_each_rule_names_an_existing_command() -> None:
 def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("no promtool: Debian's package `prometheus` has it")
+        pytest.skip("no promtool: Debian's package `prometheus` contains it")
     shutil.copytree(MONITORING, tmp_path, dirs_exist_ok=True)
     (tmp_path / "twin-monitor.key").touch()
     for command in (("test", "rules", "alerts_test.yaml"), ("check", "config", "prometheus.yaml")):

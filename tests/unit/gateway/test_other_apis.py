@@ -82,7 +82,7 @@ def convert_events(request: ConvertedRequest, chunks: list[dict[str, Any]]) -> l
 
 
 def read_chat(request: ConvertedRequest) -> Any:
-    return read_question(admit_body(request.chat, also_ignored=request.ignored))
+    return read_question(admit_body(request.chat, extra_ignored=request.ignored))
 
 
 def open_in_memory() -> RecentResponses:
@@ -176,7 +176,7 @@ def test_a_conversation_is_reassembled_and_each_text_is_stored_once() -> None:
     store_answer(
         responses_request(recent=recent, input="When?", previous_response_id="resp_2"), "3"
     )
-    texts = [turn["content"] for turn in recent.turns("eve", "3") or ()]
+    texts = [turn["content"] for turn in recent.load_turns("eve", "3") or ()]
     masked = "Mail [e-mail]: which oil?"
     first_two = [masked, "One drop.", "And?", "One drop.", "How much?", "One drop."]
     assert texts == [*first_two, "When?", "One drop."]
@@ -194,7 +194,7 @@ def test_a_reference_to_an_expired_answer_is_reported_as_ignored(home: Settings)
 
     def purge_and_list() -> list[str]:
         asyncio.run(recent.purge_responses(outbox))
-        return [number for number in "789" if recent.answer("eve", number) is not None]
+        return [number for number in "789" if recent.load_answer("eve", number) is not None]
 
     for number in "789":
         now[0] += 1

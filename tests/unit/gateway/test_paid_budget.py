@@ -61,7 +61,7 @@ def sum_settled_usd(budget: PaidBudget) -> float:
     return spending.usd
 
 
-def usage(prompt: int, answer: int, **details: Any) -> Usage:
+def make_usage(prompt: int, answer: int, **details: Any) -> Usage:
     return Usage(
         prompt_tokens=prompt, completion_tokens=answer, total_tokens=prompt + answer, **details
     )
@@ -71,15 +71,15 @@ def test_the_maximum_is_reserved_and_the_counted_tokens_are_settled(budget: Paid
     call = reserve_call(budget)
     max_usd = (count_tokens(MESSAGES) + 3) * PROMPT_USD + 20 * ANSWER_USD
     assert budget.account.sum_spending().reserved_usd == pytest.approx(max_usd, abs=1e-9)
-    assert call.settle_answer(usage(14, 9)) == pytest.approx(14 * PROMPT_USD + 9 * ANSWER_USD)
-    assert call.settle_answer(usage(1400, 900)) == call.usd, "the first settlement counts"
+    assert call.settle_answer(make_usage(14, 9)) == pytest.approx(14 * PROMPT_USD + 9 * ANSWER_USD)
+    assert call.settle_answer(make_usage(1400, 900)) == call.usd, "the first settlement counts"
     assert call.settle_interrupted() == call.usd
     assert sum_settled_usd(budget) == pytest.approx(call.usd or 0, abs=1e-9)
 
 
 def test_cached_tokens_are_cheaper(budget: PaidBudget) -> None:
     details = {"cached_tokens": 1000}
-    cached = reserve_call(budget).settle_answer(usage(2000, 0, prompt_tokens_details=details))
+    cached = reserve_call(budget).settle_answer(make_usage(2000, 0, prompt_tokens_details=details))
     assert cached == pytest.approx(1500 * PROMPT_USD)
 
 
@@ -102,7 +102,7 @@ def test_an_interrupted_stream_costs_the_received_tokens(budget: PaidBudget) -> 
 
 def test_uncounted_tokens_cost_the_reserved_maximum(budget: PaidBudget) -> None:
     max_usd = reserve_call(budget).reservation.reserved_usd
-    assert reserve_call(budget).settle_answer(usage(0, 0), "One drop.") == max_usd
+    assert reserve_call(budget).settle_answer(make_usage(0, 0), "One drop.") == max_usd
     assert reserve_call(budget).settle_answer(None, "One drop.") == max_usd
     assert reserve_call(budget).settle_interrupted() == max_usd
 
@@ -120,7 +120,7 @@ def test_an_empty_stream_costs_its_prompt(budget: PaidBudget) -> None:
 def test_an_implausible_usage_is_replaced_by_an_estimate(
     budget: PaidBudget, *, stream: bool
 ) -> None:
-    """Half of the expected tokens may come from another tokenizer, one token cannot."""
+    """Another tokenizer may give half of the expected tokens, but not one token."""
     text = "One drop of a light oil, and no more."
     empty = count_tokens([{"role": "assistant", "content": ""}])
     tokens = count_tokens([{"role": "assistant", "content": text}]) - empty
@@ -129,7 +129,7 @@ def test_an_implausible_usage_is_replaced_by_an_estimate(
         call = reserve_call(budget)
         if stream:
             call.record_text(text)
-        return call.settle_answer(usage(prompt, answer), "" if stream else text)
+        return call.settle_answer(make_usage(prompt, answer), "" if stream else text)
 
     estimated_usd = count_tokens(MESSAGES) * PROMPT_USD + tokens * ANSWER_USD
     assert settle_answer(1, 1) == pytest.approx(estimated_usd)
@@ -139,7 +139,7 @@ def test_an_implausible_usage_is_replaced_by_an_estimate(
     )
 
 
-def with_cause(error: Exception, cause: Exception | None = None) -> Exception:
+def set_cause(error: Exception, cause: Exception | None = None) -> Exception:
     error.__cause__ = cause
     return error
 
@@ -150,16 +150,16 @@ REQUEST = httpx.Request("POST", "http://provider")
 @pytest.mark.parametrize(
     ("error", "is_billed"),
     [
-        (with_cause(RuntimeError("500"), httpx.ConnectError("refused")), False),
+        (set_cause(RuntimeError("500"), httpx.ConnectError("refused")), False),
         (
-            with_cause(
+            set_cause(
                 RuntimeError("500"),
                 httpx.HTTPStatusError("", request=REQUEST, response=httpx.Response(500)),
             ),
             False,
         ),
-        (with_cause(RuntimeError("500"), httpx.ReadError("cut")), True),
-        (with_cause(RuntimeError("late"), httpx.ReadTimeout("late")), True),
+        (set_cause(RuntimeError("500"), httpx.ReadError("cut")), True),
+        (set_cause(RuntimeError("late"), httpx.ReadTimeout("late")), True),
         (RuntimeError("unknown"), True),
     ],
 )

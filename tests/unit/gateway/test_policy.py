@@ -49,7 +49,7 @@ class FakeRegistry:
         return "gate-3"
 
 
-def policy(*versions: ModelVersion, **routing: object) -> Policy:
+def create_policy(*versions: ModelVersion, **routing: object) -> Policy:
     return build_policy(
         FakeRegistry({"mara": list(versions)}), {"mara": routing} if routing else {}
     )
@@ -65,20 +65,20 @@ def test_the_released_forms_are_written_to_the_file(tmp_path: Path) -> None:
     write_policy(path, built_policy)
 
     assert policy_file_matches(path, built_policy)
-    read = read_policy(path).authors["mara"].stable
-    assert read is not None
-    assert read.prose.forms == ANSWER_FORMS
-    assert read.prose.cut == SentenceThreshold("judge", 0.4)
+    stable = read_policy(path).authors["mara"].stable
+    assert stable is not None
+    assert stable.prose.forms == ANSWER_FORMS
+    assert stable.prose.cut == SentenceThreshold("judge", 0.4)
     document = json.loads(path.read_text())
     del document["authors"]["mara"]["stable"]["prose"]
     path.write_text(json.dumps(document))
-    read = read_policy(path).authors["mara"].stable
-    assert read is not None
-    assert read.prose.forms == QUOTE_ONLY
+    stable = read_policy(path).authors["mara"].stable
+    assert stable is not None
+    assert stable.prose.forms == QUOTE_ONLY
 
 
 def test_the_stable_version_gets_all_requests() -> None:
-    built_policy = policy(
+    built_policy = create_policy(
         make_version(1, "retired"), make_version(2, "stable"), make_version(3, "refused")
     )
     author = built_policy.authors["mara"]
@@ -90,21 +90,22 @@ def test_the_stable_version_gets_all_requests() -> None:
 
 
 def test_without_a_stable_version_nothing_is_served() -> None:
-    author = policy(make_version(1, "candidate"), make_version(2, "canary")).authors["mara"]
+    author = create_policy(make_version(1, "candidate"), make_version(2, "canary")).authors["mara"]
     assert (author.stable, author.canary, author.weights) == (None, None, {})
 
 
 @pytest.mark.parametrize(("routing", "share"), [({}, 0.1), ({"canary_share": 0.25}, 0.25)])
 def test_a_canary_gets_its_share(routing: dict[str, object], share: float) -> None:
-    author = policy(make_version(1, "stable"), make_version(2, "canary"), **routing).authors["mara"]
+    policy = create_policy(make_version(1, "stable"), make_version(2, "canary"), **routing)
+    author = policy.authors["mara"]
     assert author.weights == {"stable": 1 - share, "canary": share}
 
 
 def test_a_tainted_version_is_not_served() -> None:
     stable = make_version(1, "stable", tainted=True)
-    assert policy(stable).authors["mara"].stable is None
+    assert create_policy(stable).authors["mara"].stable is None
     canary = make_version(2, "canary", tainted=True)
-    assert policy(make_version(1, "stable"), canary).authors["mara"].canary is None
+    assert create_policy(make_version(1, "stable"), canary).authors["mara"].canary is None
 
 
 def test_an_author_with_only_a_routing_table_has_an_entry() -> None:
@@ -115,7 +116,7 @@ def test_an_author_with_only_a_routing_table_has_an_entry() -> None:
 
 def test_a_policy_is_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "policy.json"
-    built_policy = policy(
+    built_policy = create_policy(
         make_version(1, "stable"), make_version(2, "canary", adapter_gguf="/a.gguf")
     )
     write_policy(path, built_policy)
@@ -128,16 +129,16 @@ def test_a_policy_is_written_and_read(tmp_path: Path) -> None:
 
 def test_the_time_of_writing_does_not_change_a_policy(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
-    built_policy = policy(make_version(1, "stable"))
+    built_policy = create_policy(make_version(1, "stable"))
     assert not policy_file_matches(path, built_policy)
     write_policy(path, built_policy)
     assert policy_file_matches(path, replace(built_policy, written_at="2030-01-01T00:00:00+00:00"))
-    assert not policy_file_matches(path, policy(make_version(2, "stable")))
+    assert not policy_file_matches(path, create_policy(make_version(2, "stable")))
 
 
 def test_a_file_with_a_third_model_is_read(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
-    built_policy = policy(make_version(2, "stable"))
+    built_policy = create_policy(make_version(2, "stable"))
     write_policy(path, built_policy)
     document = json.loads(path.read_text())
     mara = document["authors"]["mara"]

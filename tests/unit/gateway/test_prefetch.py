@@ -11,12 +11,12 @@ from twin_resources.gateway.hooks.prefetch import ReadAheadStream
 
 
 async def send_pieces(
-    pieces: int, *, pause_s: float = 0.0, fails: bool = False
+    pieces: int, *, pause_s: float = 0.0, should_fail: bool = False
 ) -> AsyncGenerator[int]:
     for number in range(pieces):
         await asyncio.sleep(pause_s)
         yield number
-    if fails:
+    if should_fail:
         raise ConnectionError("broke off")
 
 
@@ -57,7 +57,7 @@ async def test_a_cancelled_read_does_not_end_the_stream() -> None:
 
 async def test_an_error_of_the_source_is_raised_after_its_pieces() -> None:
     received: list[int] = []
-    stream = ReadAheadStream(send_pieces(2, fails=True), received.append)
+    stream = ReadAheadStream(send_pieces(2, should_fail=True), received.append)
     assert [await anext(stream), await anext(stream)] == [0, 1]
     with pytest.raises(ConnectionError, match="broke off"):
         await anext(stream)

@@ -1,4 +1,4 @@
-"""Test what leaves the machine, pausing of an author, and where the disclosure is placed."""
+"""Test what leaves the machine, how an author is paused, and where the disclosure is placed."""
 
 from __future__ import annotations
 

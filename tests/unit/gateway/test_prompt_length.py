@@ -21,10 +21,10 @@ def count_words(text: str) -> int:
 @given(st.lists(st.text(alphabet="ab ", max_size=80), max_size=12), st.integers(0, 300))
 def test_the_newest_turns_that_fit_are_kept_whole(contents: list[str], context: int) -> None:
     turns = [{"role": "user", "content": text} for text in contents]
-    kept, left_out = fit_history(
+    kept_turns, dropped_turns = fit_history(
         turns, prompt=PROMPT, context_tokens=context, answer_tokens=50, count_tokens=count_words
     )
-    assert list(kept) == turns[left_out:]
+    assert list(kept_turns) == turns[dropped_turns:]
     fixed_tokens = 3 + TURN_OVERHEAD_TOKENS + 32 + min(50, context // 2)
 
     def total_tokens(selected_turns: list[dict[str, str]]) -> int:
@@ -32,11 +32,11 @@ def test_the_newest_turns_that_fit_are_kept_whole(contents: list[str], context: 
             count_words(turn["content"]) + TURN_OVERHEAD_TOKENS for turn in selected_turns
         )
 
-    if kept:
-        assert total_tokens(list(kept)) <= context
-    if left_out:  # One more turn would not fit, or is too long to be tokenized.
-        one_more = turns[left_out - 1 :]
-        free_tokens = context - total_tokens(list(kept)) - TURN_OVERHEAD_TOKENS
+    if kept_turns:
+        assert total_tokens(list(kept_turns)) <= context
+    if dropped_turns:  # One more turn would not fit, or is too long to be tokenized.
+        one_more = turns[dropped_turns - 1 :]
+        free_tokens = context - total_tokens(list(kept_turns)) - TURN_OVERHEAD_TOKENS
         assert total_tokens(one_more) > context or len(one_more[0]["content"]) > 16 * free_tokens
 
 
@@ -46,14 +46,14 @@ def test_a_very_long_turn_is_not_tokenized() -> None:
         return count_words(text)
 
     long_turn = [{"role": "user", "content": "a" * 200_000}]
-    kept, left_out = fit_history(
+    kept_turns, dropped_turns = fit_history(
         long_turn,
         prompt=PROMPT,
         context_tokens=4096,
         answer_tokens=50,
         count_tokens=count_short_text,
     )
-    assert (len(kept), left_out) == (0, 1)
+    assert (len(kept_turns), dropped_turns) == (0, 1)
 
 
 def test_without_a_tokenizer_tokens_are_overestimated() -> None:

@@ -136,7 +136,7 @@ def test_an_unreadable_policy_file_keeps_the_last_valid_policy(
     path.write_bytes(path.read_bytes()[:2000])
     assert live_config.refresh()
     assert live_config.current.routing["mara"].step == policy.step
-    assert "the last valid one is used" in "".join(live_config.current.collect_problems("mara"))
+    assert "its last valid content is used" in "".join(live_config.current.collect_problems("mara"))
     path.unlink()
     live_config.refresh()
     assert live_config.current.routing == {}

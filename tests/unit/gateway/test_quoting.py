@@ -49,7 +49,7 @@ ONE_QUOTE = QuoteResult((FIRST,), 0.7, 0.3)
 
 
 class FakeQuoter:
-    """A quoter that returns one result and records what it was called with."""
+    """A quoter that returns one result and records the arguments of its calls."""
 
     def __init__(self, result: QuoteResult) -> None:
         self.result = result
@@ -208,7 +208,7 @@ async def test_prose_that_is_not_released_is_not_shown_and_the_answer_says_why(
     if answer == "voice":
         assert twin["degraded"] == (
             "v3 is not released for voice (92 % of sentences unsupported, limit 20 %); "
-            "`twin release v3 --reason …` forces it"
+            "to force it, run `twin release v3 --reason …`"
         )
         forced = replace(FAILED, forced=True)
         path = create_quoting_path(home, answer=answer, prose=forced)
@@ -280,12 +280,12 @@ async def test_a_named_version_and_json_get_no_quotations(
     assert prepared.degraded == ()
 
 
-async def test_without_anything_to_quote_no_prose_stands_alone(home: Settings) -> None:
+async def test_prose_without_a_quotation_is_not_shown(home: Settings) -> None:
     prepared = await prepare(create_quoting_path(home, QuoteResult((), reason="no table yet")))
     assert prepared.exchange.fixed_answer == "No post by Ann can be quoted right now."
     twin = prepared.twin_field()
     assert (twin["answer"], twin["version"]) == ("quote", "quotes")
-    assert twin["degraded"] == "nothing quoted: no table yet"
+    assert twin["degraded"] == "no quotation: no table yet"
     assert twin["prose"]["why"] == "there is no quotation above it"
     assert "found nothing" in twin["disclosure"]
 

@@ -25,15 +25,15 @@ from twin_resources.gateway.request.request_body import (
 )
 
 
-def body(**fields: Any) -> dict[str, Any]:
+def make_body(**fields: Any) -> dict[str, Any]:
     return {"model": "twin/ann", "messages": [{"role": "user", "content": "Why?"}]} | fields
 
 
 def read_body(**fields: Any) -> ChatRequest:
-    return read_question(admit_body(decode_object(json.dumps(body(**fields)).encode())))
+    return read_question(admit_body(decode_object(json.dumps(make_body(**fields)).encode())))
 
 
-def refusal(raw: bytes | dict[str, Any]) -> RefusedError:
+def get_refusal(raw: bytes | dict[str, Any]) -> RefusedError:
     encoded = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
     with pytest.raises(RefusedError) as caught:
         read_question(admit_body(decode_object(encoded)))
@@ -46,15 +46,15 @@ def refusal(raw: bytes | dict[str, Any]) -> RefusedError:
      "mock_response", "extra_headers", "fallbacks", "cache", "user_config", ADMITTED_KEY],
 )  # fmt: skip
 def test_the_refusal_names_the_forbidden_key(key: str) -> None:
-    error = refusal(body(**{key: 1}))
+    error = get_refusal(make_body(**{key: 1}))
     assert (error.status, error.code, error.param) == (400, "key_not_allowed", key)
     assert repr(key) in str(error)
 
 
 @given(st.text(min_size=1).filter(lambda key: key not in ALLOWED_KEYS | IGNORED_KEYS))
 def test_unknown_keys_are_refused(key: str) -> None:
-    assert refusal(body(**{key: 0})).status == 400
-    assert key not in admit_body(body(**{key: None})), "null values are dropped"
+    assert get_refusal(make_body(**{key: 0})).status == 400
+    assert key not in admit_body(make_body(**{key: None})), "null values are dropped"
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_unknown_keys_are_refused(key: str) -> None:
     ],
 )
 def test_a_body_that_is_not_an_object_is_refused(raw: bytes, status: int) -> None:
-    assert refusal(raw).status == status
+    assert get_refusal(raw).status == status
 
 
 @pytest.mark.parametrize(
     "model", ["gpt-4", "base", "ann/v1", "twin/", "twin/ann@v1", "twin/../bob", "twin/Ann", None, 7]
 )
 def test_other_model_names_are_refused(model: object) -> None:
-    error = refusal(body(model=model))
+    error = get_refusal(make_body(model=model))
     assert (error.status, error.param) == (404, "model")
 
 
@@ -105,7 +105,7 @@ def test_alias_and_author_are_read_from_the_name() -> None:
     ],
 )
 def test_invalid_messages_are_refused(messages: object) -> None:
-    error = refusal(body(messages=messages))
+    error = get_refusal(make_body(messages=messages))
     assert (error.status, error.param) == (400, "messages")
 
 
@@ -170,7 +170,7 @@ def test_requests_to_continue_are_not_searched_for(question: str) -> None:
     ],
 )
 def test_invalid_parameters_are_refused(name: str, value: object) -> None:
-    error = refusal(body(**{name: value}))
+    error = get_refusal(make_body(**{name: value}))
     assert (error.status, error.param) == (400, name)
 
 
@@ -277,11 +277,12 @@ def test_metadata_mark_a_batch_request() -> None:
 
 def test_litellm_gets_only_the_names_of_ignored_parameters() -> None:
     """LiteLLM would use metadata for routing, and `user` for its accounts."""
-    request_body = body(metadata={"model_group": "bob/v1"}, user="eve", n=1, seed=4)
+    request_body = make_body(metadata={"model_group": "bob/v1"}, user="eve", n=1, seed=4)
     admitted = admit_body(decode_object(json.dumps(request_body).encode()))
-    assert admitted == body(seed=4) | {ADMITTED_KEY: {"ignored": ["metadata"], "user": "eve"}}
+    assert admitted == make_body(seed=4) | {ADMITTED_KEY: {"ignored": ["metadata"], "user": "eve"}}
     assert read_question(admitted).user == "eve"
-    assert admit_body(decode_object(json.dumps(body(user="", store=False)).encode())) == body()
+    raw = json.dumps(make_body(user="", store=False)).encode()
+    assert admit_body(decode_object(raw)) == make_body()
 
 
 @pytest.mark.parametrize(
@@ -306,10 +307,10 @@ def test_litellm_gets_only_the_names_of_ignored_parameters() -> None:
 def test_unsupported_parameters_that_change_the_answer_are_refused(
     name: str, value: object
 ) -> None:
-    error = refusal(body(**{name: value}))
+    error = get_refusal(make_body(**{name: value}))
     assert (error.status, error.param) == (400, name)
 
 
 def test_a_refusal_has_the_fields_of_openais_errors() -> None:
-    error = refusal(body(lora=[])).body()["error"]
+    error = get_refusal(make_body(lora=[])).body()["error"]
     assert set(error) == {"message", "type", "param", "code"}

@@ -1,4 +1,4 @@
-"""Test how a request becomes a prompt, also when retrieval or configuration fails."""
+"""Test how a request becomes a prompt, even when retrieval or configuration fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.settings import Settings
 
 
-async def test_the_prompt_holds_passages_and_question(home: Settings) -> None:
+async def test_the_prompt_contains_passages_and_question(home: Settings) -> None:
     retriever = FakeRetriever(find_passage)
     prepared = await prepare(create_path(home, retriever), temperature=0)
     system, user = prepared.exchange.messages
@@ -63,7 +63,7 @@ def create_path_with_answer_model(home: Settings, base: str) -> RequestPath:
 async def test_an_answer_model_served_here_is_untuned_and_metered(home: Settings) -> None:
     prepared = await prepare(create_path_with_answer_model(home, "Qwen/Large"))
     decision = prepared.decision
-    assert (decision.version, prepared.written_by, prepared.fallback) == ("v3", "untuned", None)
+    assert (decision.version, prepared.writer, prepared.fallback) == ("v3", "untuned", None)
     assert "not trained on them" in prepared.twin_field()["disclosure"]
     assert prepared.cost.meter is not None
 
@@ -72,7 +72,7 @@ async def test_only_the_fallback_of_an_answer_model_elsewhere_is_metered(home: S
     path = create_path_with_answer_model(home, "http://127.0.0.1:9/v1#large")
     prepared = await prepare(path)
     decision = prepared.decision
-    assert (decision.version, prepared.written_by, prepared.cost.meter) == ("v3", "untuned", None)
+    assert (decision.version, prepared.writer, prepared.cost.meter) == ("v3", "untuned", None)
     assert prepared.provider == "", "an address of this machine is not a provider"
     prepared.cost.begin()
     assert prepared.fallback is not None
@@ -103,7 +103,7 @@ async def test_an_answer_model_of_a_provider_gets_no_private_text(home: Settings
     change_snapshot(path, authors={"ann": replace(ANN, paid=False)})
     assert (await prepare(path)).decision.server_key == "base"
     change_snapshot(path, policy=policy_with_stable())
-    assert (await prepare(path)).written_by == "tuned"
+    assert (await prepare(path)).writer == "tuned"
 
 
 async def test_the_answer_and_the_trace_report_sources_version_and_cost(home: Settings) -> None:
@@ -202,15 +202,15 @@ async def test_turns_beyond_the_models_context_are_left_out_and_counted(
     turns = [{"role": "user", "content": f"{number} " * 150} for number in range(40)]
     path = create_path(home, FakeRetriever())
     prepared = await prepare(path, messages=turns)
-    kept = len(prepared.exchange.messages) - 2
-    assert 10 < kept < 39
-    assert prepared.degraded == (f"{39 - kept} earlier turns were left out",)
+    kept_count = len(prepared.exchange.messages) - 2
+    assert 10 < kept_count < 39
+    assert prepared.degraded == (f"{39 - kept_count} earlier turns were left out",)
     oldest = prepared.exchange.messages[1]["content"]
-    assert oldest.startswith(f"{39 - kept} "), "the newest turns stay complete"
+    assert oldest.startswith(f"{39 - kept_count} "), "the newest turns stay complete"
     base = Server("http://127.0.0.1:1/v1", "base", "", ready=True, context=32768)
     change_snapshot(path, servers={"base": base})
     larger = await prepare(path, messages=turns)
-    assert len(larger.exchange.messages) == 41, "a model with a larger context reads all"
+    assert len(larger.exchange.messages) == 41, "a model with a larger context reads them all"
 
 
 async def test_a_reader_cannot_write_a_passage_or_a_turn(home: Settings) -> None:

@@ -19,12 +19,12 @@ from starlette.types import Message, Receive, Scope, Send
 from twin_resources.access.keys import add_key, open_key_store, open_keyring, revoke_key
 from twin_resources.authors import Author
 from twin_resources.gateway.api import routes
-from twin_resources.gateway.api.admission import Admission
+from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.feedback import FeedbackService
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.routes import OPEN_ROUTES, ROUTES, RouteAllowlist
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.costs.cost import Throughput, TokenPrices
+from twin_resources.gateway.costs.cost import ThroughputMeter, TokenPrices
 from twin_resources.gateway.request.request_body import ADMITTED_KEY, MAX_BODY_BYTES
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.gateway.runtime.home_metrics import HomeMetrics
@@ -33,7 +33,7 @@ from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 
 
-class Background:
+class FakeTasks:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
@@ -73,7 +73,7 @@ def app(home: Settings) -> RouteAllowlist:
     responses = RecentResponses(lambda: State.open(home.state_address))
     metrics = HomeMetrics(home, live_config, feedback.outbox)
     return RouteAllowlist(
-        echo_proxy, open_keyring(home), live_config, Background(), feedback, responses, metrics
+        echo_proxy, open_keyring(home), live_config, FakeTasks(), feedback, responses, metrics
     )
 
 
@@ -292,7 +292,7 @@ async def test_the_model_route_returns_version_and_price(
     # The official client encodes the slash.
     one = await client.get("/v1/models/twin%2Fann")
     assert (one.json()["id"], one.json()["twin"]["version"]) == ("twin/ann", "base")
-    meter = Throughput(tokens=100, busy_seconds=1.0)
+    meter = ThroughputMeter(tokens=100, busy_seconds=1.0)
     app.prices = TokenPrices({"base": meter}, usd_per_hour=0.36)
     prices = (await client.get("/v1/models/twin/ann")).json()["twin"]
     assert prices["usd_per_million_answer_tokens"] == pytest.approx(1.0)
@@ -319,12 +319,12 @@ async def test_the_request_id_of_a_traced_answer_is_its_trace_id(
 ) -> None:
     trace = b"4bf92f3577b34da6a3ce929d0e0e4736"
 
-    async def traced(scope: Scope, receive: Receive, send: Send) -> None:
+    async def traced_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"X-Twin-Trace-Id", trace), (b"x-request-id", b"litellms")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"{}"})
 
-    app.proxy = traced
+    app.proxy = traced_proxy
     async with create_client(app, home) as client:
         answer = await client.post("/v1/chat/completions", json=QUESTION)
     assert answer.headers.get_list("x-request-id") == [trace.decode()]
@@ -336,7 +336,7 @@ async def test_the_other_apis_reach_the_proxy_as_chat_requests(
 ) -> None:
     requests: list[tuple[str, bytes, Any]] = []
 
-    async def chat(scope: Scope, receive: Receive, send: Send) -> None:
+    async def chat_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         requests.append((scope["path"], scope["raw_path"], json.loads((await receive())["body"])))
         answer = {"id": "chatcmpl-1", "choices": [{"message": {"content": "A light one."}}]}
         body = json.dumps(answer).encode()
@@ -345,7 +345,7 @@ async def test_the_other_apis_reach_the_proxy_as_chat_requests(
         await send({"type": "http.response.body", "body": body[:9], "more_body": True})
         await send({"type": "http.response.body", "body": body[9:]})
 
-    app.proxy = chat
+    app.proxy = chat_proxy
     sent = {"model": "twin/ann", "input": "Wöran? 李", "prompt": "Wöran? 李", "user": "eve"}
     del sent["prompt" if path == "/v1/responses" else "input"]
     answer = await client.post(path, json=sent)
@@ -368,7 +368,7 @@ async def test_stream_events_are_reassembled_from_any_pieces(
     stream = b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
     stream += b": still here\n\ndata: [DONE]\n\n"
 
-    async def chat(scope: Scope, receive: Receive, send: Send) -> None:
+    async def chat_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for place in range(0, len(stream), 7):
@@ -376,7 +376,7 @@ async def test_stream_events_are_reassembled_from_any_pieces(
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
-    app.proxy = chat
+    app.proxy = chat_proxy
     async with create_client(app, home) as client:
         answer = await client.post(
             "/v1/completions", json={"model": "twin/ann", "prompt": "Why?", "stream": True}
@@ -394,7 +394,7 @@ async def test_an_incomplete_body_is_refused_and_its_connection_closed(app: Rout
     )
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
-    # A client that disconnects within its body gets no answer, and the proxy is not called.
+    # A client that disconnects while sending its body gets no answer, and the proxy is not called.
     assert await FakeClient(DISCONNECT).run(app, scope) == []
 
 
@@ -417,17 +417,17 @@ async def test_a_blocked_event_loop_does_not_count_as_a_slow_body(app: RouteAllo
 
 
 async def test_a_disconnect_cancels_a_proxy_that_sends_nothing(app: RouteAllowlist) -> None:
-    """A guard may withhold text for long, and Starlette notices a disconnect only when it sends."""
+    """A guard may withhold text for long, but Starlette notices a disconnect only when it sends."""
     ended: list[str] = []
 
-    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+    async def silent_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         try:
             await asyncio.sleep(60)
         finally:
             ended.append("the work")
 
-    app.proxy = silent
+    app.proxy = silent_proxy
     scope = post_scope(load_secrets(app.live_config.settings).gateway_key)
     assert await FakeClient(body_message(QUESTION), DISCONNECT).run(app, scope) == []
     assert ended == ["the work"]
@@ -439,14 +439,14 @@ async def test_a_disconnect_ends_a_stream_that_never_waits(app: RouteAllowlist) 
     """Chunks that are already in a buffer are available at once, and can be sent at once."""
     pieces = 0
 
-    async def faster(scope: Scope, receive: Receive, send: Send) -> None:
+    async def fast_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal pieces
         await receive()
         while pieces < 3_000_000:
             pieces += 1
             await send({"type": "http.response.body", "body": b"data: {}", "more_body": True})
 
-    app.proxy = faster
+    app.proxy = fast_proxy
     scope = post_scope(load_secrets(app.live_config.settings).gateway_key)
     sent = await FakeClient(body_message(QUESTION, stream=True), DISCONNECT).run(app, scope)
     assert all(message["more_body"] for message in sent)
@@ -460,7 +460,7 @@ async def test_revoking_a_key_ends_its_answer(
     monkeypatch.setattr(routes, "KEY_CHECK_INTERVAL_S", 0.05)
     ended: list[str] = []
 
-    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+    async def endless_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if has_started:
                 await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -471,7 +471,7 @@ async def test_revoking_a_key_ends_its_answer(
 
     keys = open_key_store(app.live_config.settings)
     key = add_key(keys, role="reader", authors=["ann"], label="friend")
-    app.proxy = endless
+    app.proxy = endless_proxy
     sent = await FakeClient(body_message(QUESTION, stream=True)).run(app, post_scope(key))
     assert ended == ["the work"]
     assert sent[0]["status"] == (200 if has_started else 401)
@@ -483,12 +483,12 @@ async def test_revoking_a_key_ends_its_answer(
 async def test_an_idempotent_answer_is_finished_after_a_disconnect(app: RouteAllowlist) -> None:
     ended: list[str] = []
 
-    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+    async def slow_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await asyncio.sleep(0.05)
         ended.append("the work")
 
-    app.proxy = slow
+    app.proxy = slow_proxy
     scope = post_scope(load_secrets(app.live_config.settings).gateway_key)
     scope["headers"].append((b"idempotency-key", b"once"))
     assert await FakeClient(body_message(QUESTION), DISCONNECT).run(app, scope) == []
@@ -496,10 +496,10 @@ async def test_an_idempotent_answer_is_finished_after_a_disconnect(app: RouteAll
 
 
 async def test_an_error_of_the_proxy_is_raised(app: RouteAllowlist, home: Settings) -> None:
-    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+    async def broken_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("broken")
 
-    app.proxy = broken
+    app.proxy = broken_proxy
     async with create_client(app, home) as client:
         with pytest.raises(RuntimeError, match="broken"):
             await client.post("/v1/chat/completions", json=QUESTION)
@@ -508,14 +508,14 @@ async def test_an_error_of_the_proxy_is_raised(app: RouteAllowlist, home: Settin
 async def test_a_full_queue_refuses_until_a_place_is_free(
     app: RouteAllowlist, home: Settings
 ) -> None:
-    app.admission = Admission(max_per_key=2, max_per_server=1)
-    go_on = asyncio.Event()
+    app.admission = AdmissionControl(max_per_key=2, max_per_server=1)
+    may_continue = asyncio.Event()
 
-    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-        await go_on.wait()
+    async def slow_proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        await may_continue.wait()
         await echo_proxy(scope, receive, send)
 
-    app.proxy = slow
+    app.proxy = slow_proxy
     async with create_client(app, home) as client:
 
         async def ask() -> httpx.Response:
@@ -529,7 +529,7 @@ async def test_a_full_queue_refuses_until_a_place_is_free(
         assert (refused.headers["retry-after"], "base" in refused.text) == ("2", True)
         app.admission.max_per_key = 1
         assert "this key" in (await ask()).text
-        go_on.set()
+        may_continue.set()
         assert (await first).status_code == 200
         assert (await ask()).status_code == 200
 
@@ -572,7 +572,7 @@ async def test_without_a_server_only_requests_that_need_a_model_are_refused(
 async def test_the_background_tasks_run_from_startup_to_shutdown(app: RouteAllowlist) -> None:
     events = FakeClient({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
     sent = await events.run(app, {"type": "lifespan"})
-    assert isinstance(app.background_tasks, Background)
+    assert isinstance(app.background_tasks, FakeTasks)
     assert app.background_tasks.calls == ["start", "stop"]
     assert [message["type"] for message in sent] == [
         "lifespan.startup.complete",

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.recipes import of_recipe
-from tests.unit.gateway.recorded_routes import outcomes, recorded
+from tests.unit.gateway.recorded_routes import compute_outcomes, read_recorded
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
@@ -37,43 +37,43 @@ DAY = date(2026, 3, 1)
 KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all", limits=NO_LIMITS)
 
 
-def version(number: int) -> ServedVersion:
+def make_version(number: int) -> ServedVersion:
     return ServedVersion(number, f"checkpoint-{number}", f"template-{number}", "", None, "", "")
 
 
-def policy(weights: dict[str, float] | None = None, *, canary: bool = True) -> Policy:
+def make_policy(weights: dict[str, float] | None = None, *, canary: bool = True) -> Policy:
     return Policy(
         authors={
             "ann": AuthorPolicy(
-                stable=version(3),
-                canary=version(4) if canary else None,
+                stable=make_version(3),
+                canary=make_version(4) if canary else None,
                 weights=weights or {"stable": 0.9, "canary": 0.1},
             )
         }
     )
 
 
-def snapshot(*ready: str, policy: Policy | None = None, paid: bool = False) -> Snapshot:
+def make_snapshot(*ready: str, policy: Policy | None = None, paid: bool = False) -> Snapshot:
     servers = {name: Server(f"http://{name}/v1", name, "", ready=True) for name in ready}
     authors = {slug: Author(slug, slug.title()) for slug in ("ann", "bob")}
     return Snapshot(authors, policy, servers, has_paid_route=paid)
 
 
-def ask(model: str = "twin/ann") -> ChatRequest:
+def make_request(model: str = "twin/ann") -> ChatRequest:
     return read_question({"model": model, "messages": [{"role": "user", "content": "Why?"}]})
 
 
 def choose(
     current: Snapshot, chat_request: ChatRequest | None = None, key: Key = KEY
 ) -> RouteDecision:
-    return choose_version(RouteRequest(chat_request or ask(), key, DAY), current)
+    return choose_version(RouteRequest(chat_request or make_request(), key, DAY), current)
 
 
-ALL = ("base", "ann/v3", "ann/v4")
+ALL_SERVERS = ("base", "ann/v3", "ann/v4")
 
 
 def test_a_reader_keeps_the_version_for_a_day() -> None:
-    current = snapshot(*ALL, policy=policy({"stable": 0.5, "canary": 0.5}))
+    current = make_snapshot(*ALL_SERVERS, policy=make_policy({"stable": 0.5, "canary": 0.5}))
     first = choose(current)
     assert all(choose(current) == first for _ in range(5))
 
@@ -102,7 +102,7 @@ def test_readers_are_split_by_the_weights(share: float) -> None:
 
 
 def test_the_propensity_is_the_weight_of_the_chosen_arm() -> None:
-    current = snapshot(*ALL, policy=policy())
+    current = make_snapshot(*ALL_SERVERS, policy=make_policy())
     for number in range(200):
         reader = Key(f"{number:x}", "reader", frozenset({"*"}), "")
         decision = choose(current, key=reader)
@@ -117,9 +117,7 @@ def test_the_propensity_is_the_weight_of_the_chosen_arm() -> None:
 )
 def test_drafts_and_json_are_refused_if_no_server_is_ready(request_fields: dict[str, Any]) -> None:
     with pytest.raises(RefusedError) as caught:
-        choose_version(
-            RouteRequest(replace(ask(), **request_fields), KEY, DAY), snapshot(policy=policy())
-        )
+        choose(make_snapshot(policy=make_policy()), replace(make_request(), **request_fields))
     assert caught.value.status == 503
     assert "twin status" in caught.value.next_step
 
@@ -127,14 +125,14 @@ def test_drafts_and_json_are_refused_if_no_server_is_ready(request_fields: dict[
 @pytest.mark.parametrize("model", ["twin/ann@canary", "twin/ann@paid", "twin/bob@stable"])
 def test_the_refusal_of_an_unknown_alias_lists_the_known_ones(model: str) -> None:
     with pytest.raises(RefusedError) as caught:
-        choose(snapshot(*ALL, policy=policy(canary=False)), ask(model))
+        choose(make_snapshot(*ALL_SERVERS, policy=make_policy(canary=False)), make_request(model))
     assert caught.value.status == 404
     assert "@base" in caught.value.found
 
 
 def test_the_refusal_of_an_unknown_author_lists_the_known_ones() -> None:
     with pytest.raises(RefusedError) as caught:
-        choose(snapshot("base"), ask("twin/zoe"))
+        choose(make_snapshot("base"), make_request("twin/zoe"))
     assert caught.value.status == 404
     assert "twin/ann, twin/bob" in caught.value.found
 
@@ -142,10 +140,10 @@ def test_the_refusal_of_an_unknown_author_lists_the_known_ones() -> None:
 def test_a_key_is_valid_for_its_authors_only() -> None:
     reader = Key("r", "reader", frozenset({"ann"}), "")
     with pytest.raises(RefusedError) as caught:
-        choose(snapshot("base"), ask("twin/bob"), reader)
+        choose(make_snapshot("base"), make_request("twin/bob"), reader)
     assert caught.value.status == 403
     assert "bob" not in caught.value.found
-    assert model_names_for_key(snapshot("base"), reader) == [
+    assert model_names_for_key(make_snapshot("base"), reader) == [
         "twin/ann",
         "twin/ann@base",
         "twin/ann@voice",
@@ -153,11 +151,11 @@ def test_a_key_is_valid_for_its_authors_only() -> None:
 
 
 def test_the_paid_alias_exists_only_with_a_paid_route() -> None:
-    assert "twin/ann@paid" in available_model_names(snapshot(paid=True), "ann")
-    assert "twin/ann@paid" not in available_model_names(snapshot(paid=False), "ann")
-    unpaid = replace(snapshot(paid=True), authors={"ann": Author("ann", "Ann", paid=False)})
+    assert "twin/ann@paid" in available_model_names(make_snapshot(paid=True), "ann")
+    assert "twin/ann@paid" not in available_model_names(make_snapshot(paid=False), "ann")
+    unpaid = replace(make_snapshot(paid=True), authors={"ann": Author("ann", "Ann", paid=False)})
     assert "twin/ann@paid" not in available_model_names(unpaid, "ann")
-    decision = choose(snapshot(paid=True), ask("twin/ann@paid"))
+    decision = choose(make_snapshot(paid=True), make_request("twin/ann@paid"))
     assert decision.server_key == "paid"
 
 
@@ -173,18 +171,19 @@ def test_the_paid_alias_exists_only_with_a_paid_route() -> None:
 def test_weights_are_scaled_to_the_arms_that_exist(
     weights: dict[str, float], expected: dict[str, float]
 ) -> None:
-    assert arm_weights(AuthorPolicy(version(3), version(4), weights)) == expected
+    assert arm_weights(AuthorPolicy(make_version(3), make_version(4), weights)) == expected
 
 
 @pytest.mark.parametrize("is_released", [True, False])
 def test_an_answer_in_voice_needs_a_version_released_for_it(is_released: bool) -> None:
     reason = "" if is_released else "92 % of sentences unsupported, limit 20 %"
-    stable = replace(version(1), prose=ProseRelease(reason))
-    current = snapshot("ann/v1", "base", policy=Policy(authors={"ann": AuthorPolicy(stable)}))
+    stable = replace(make_version(1), prose=ProseRelease(reason))
+    policy = Policy(authors={"ann": AuthorPolicy(stable)})
+    current = make_snapshot("ann/v1", "base", policy=policy)
     current = replace(current, authors={"ann": Author("ann", "Ann", answer="voice")})
 
     default = choose(current)
-    named = choose(current, ask("twin/ann@stable"))
+    named = choose(current, make_request("twin/ann@stable"))
     base = choose(replace(current, policy=None))
 
     assert default.prose_release == named.prose_release == stable.prose
@@ -212,10 +211,10 @@ def test_an_answer_in_voice_needs_a_version_released_for_it(is_released: bool) -
 
 def test_a_key_may_use_only_its_aliases() -> None:
     key = Key("r", "reader", frozenset({"ann"}), "")
-    current = snapshot(paid=True)
+    current = make_snapshot(paid=True)
     assert "twin/ann@paid" not in model_names_for_key(current, key)
     with pytest.raises(RefusedError) as caught:
-        choose(current, ask("twin/ann@paid"), key)
+        choose(current, make_request("twin/ann@paid"), key)
     assert (caught.value.status, caught.value.code) == (403, "alias_not_allowed")
     assert "--alias @paid" in caught.value.next_step
     only_paid = replace(key, limits=KeyLimits(frozenset({"paid"})))
@@ -223,8 +222,9 @@ def test_a_key_may_use_only_its_aliases() -> None:
 
 
 def test_random_requests_get_their_recorded_routes(home: Settings) -> None:
-    """`recorded_routes.py` says how to record the routes after an intended change."""
-    for number, (outcome, expected) in enumerate(zip(outcomes(home), recorded(), strict=True)):
+    """`recorded_routes.py` explains how to record the routes after an intended change."""
+    pairs = zip(compute_outcomes(home), read_recorded(), strict=True)
+    for number, (outcome, expected) in enumerate(pairs):
         assert outcome == expected, f"case {number}"
 
 
@@ -233,15 +233,15 @@ def test_the_documented_recipe_adds_a_rule(
 ) -> None:
     """Add the rule whose code is in deploy/docs/contributing.md."""
     added_rule = of_recipe("A routing rule", tmp_path / "batch_on_stable.py").batch_on_stable
-    current = snapshot(*ALL, policy=policy({"canary": 1.0}))
-    batch = replace(ask(), is_batch=True)
+    current = make_snapshot(*ALL_SERVERS, policy=make_policy({"canary": 1.0}))
+    batch = replace(make_request(), is_batch=True)
     assert choose(current, batch).route == "canary"
     alias, *others = rules.RULES
     monkeypatch.setattr(rules, "RULES", (alias, added_rule, *others))
 
     assert choose(current, batch).route == "batch:stable"
-    named = replace(ask("twin/ann@canary"), is_batch=True)
+    named = replace(make_request("twin/ann@canary"), is_batch=True)
     assert choose(current, named).route == "alias:canary"
     without_servers = replace(current, servers={})
     assert choose(without_servers, batch).route == QUOTES
-    assert list(outcomes(home)) == recorded(), "other requests are not affected"
+    assert list(compute_outcomes(home)) == read_recorded(), "other requests are not affected"

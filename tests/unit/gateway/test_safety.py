@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin_resources.gateway.hooks.safety import FINDING_NAMES, find_sensitive_kinds
-from twin_resources.gateway.request.prompt_classes import classify
+from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.privacy import KINDS
 
 
@@ -52,4 +52,4 @@ def test_every_kind_has_a_name() -> None:
     ],
 )
 def test_a_question_has_one_class(question: str, expected: str) -> None:
-    assert classify(question) == expected
+    assert classify_question(question) == expected

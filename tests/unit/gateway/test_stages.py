@@ -1,4 +1,4 @@
-"""Test the log of stages in a trace: their order, what each changed, and no private text."""
+"""Test the log of stages in a trace: their order, what each stage changed, and no private text."""
 
 from __future__ import annotations
 

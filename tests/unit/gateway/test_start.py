@@ -36,13 +36,13 @@ PROVIDER_KEYS = {
 }
 
 
-def passed_names(settings: Settings, extra: Mapping[str, str] = PROVIDER_KEYS) -> set[str]:
+def get_passed_names(settings: Settings, extra: Mapping[str, str] = PROVIDER_KEYS) -> set[str]:
     environment = gateway_environment(settings, {"PATH": "/bin", **extra})
     return set(environment) & set(extra)
 
 
 def test_keys_of_unused_providers_are_removed(home: Settings) -> None:
-    assert passed_names(home) == set()
+    assert get_passed_names(home) == set()
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_keys_of_unused_providers_are_removed(home: Settings) -> None:
     ],
 )
 def test_a_provider_needs_both_model_and_budget(home: Settings, partial: dict[str, object]) -> None:
-    assert passed_names(home.model_copy(update=partial)) == set()
+    assert get_passed_names(home.model_copy(update=partial)) == set()
 
 
 def test_the_keys_of_the_paid_models_provider_are_kept(home: Settings) -> None:
     paid = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "paid_budget_per_day": 1.0})
-    assert passed_names(paid) == {"OPENAI_API_KEY", "OPENAI_BASE_URL"}
+    assert get_passed_names(paid) == {"OPENAI_API_KEY", "OPENAI_BASE_URL"}
 
 
 def test_a_real_langfuse_needs_all_three_settings(home: Settings) -> None:

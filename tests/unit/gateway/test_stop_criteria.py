@@ -28,7 +28,7 @@ sentences = st.lists(
     max_size=12,
     unique=True,
 ).map(" ".join)
-cuts = st.lists(st.integers(1, 17), min_size=1, max_size=60)
+sizes = st.lists(st.integers(1, 17), min_size=1, max_size=60)
 
 
 def stream_text(
@@ -46,7 +46,7 @@ def stream_text(
 
 
 @settings(deadline=None)
-@given(text=st.one_of(sentences, st.text(max_size=300)), sizes=cuts, limit=st.integers(0, 400))
+@given(text=st.one_of(sentences, st.text(max_size=300)), sizes=sizes, limit=st.integers(0, 400))
 def test_a_complete_text_is_not_changed(text: str, sizes: list[int], limit: int) -> None:
     shown, truncator = stream_text(text, sizes, cut_off=False, limit=limit)
     if not truncator.is_looping:
@@ -55,7 +55,7 @@ def test_a_complete_text_is_not_changed(text: str, sizes: list[int], limit: int)
 
 
 @settings(deadline=None)
-@given(text=sentences, tail=st.sampled_from(["and then the", "An unfinished", "x"]), sizes=cuts)
+@given(text=sentences, tail=st.sampled_from(["and then the", "An unfinished", "x"]), sizes=sizes)
 def test_a_stream_that_reaches_its_limit_ends_with_a_whole_sentence(
     text: str, tail: str, sizes: list[int]
 ) -> None:
@@ -66,7 +66,7 @@ def test_a_stream_that_reaches_its_limit_ends_with_a_whole_sentence(
 
 
 @settings(deadline=None)
-@given(text=st.text(max_size=300), sizes=cuts, cut_off=st.booleans(), limit=st.integers(0, 300))
+@given(text=st.text(max_size=300), sizes=sizes, cut_off=st.booleans(), limit=st.integers(0, 300))
 def test_the_shown_text_is_a_prefix_of_the_text(
     text: str, sizes: list[int], cut_off: bool, limit: int
 ) -> None:
@@ -84,7 +84,7 @@ def test_the_shown_text_is_a_prefix_of_the_text(
     period=st.lists(
         st.sampled_from(["the", "clock", "on", "wall", "of", "a", "hall"]), min_size=1, max_size=30
     ),
-    sizes=cuts,
+    sizes=sizes,
 )
 def test_a_repetition_of_any_length_ends_the_answer(
     prefix: str, period: list[str], sizes: list[int]

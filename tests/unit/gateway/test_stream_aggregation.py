@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from twin_resources.gateway.api.stream_aggregation import StreamingTransport, aggregate
+from twin_resources.gateway.api.stream_aggregation import StreamingTransport, aggregate_chunks
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 CHUNKS = [
@@ -123,4 +123,4 @@ async def test_the_timeout_applies_to_the_whole_answer() -> None:
 )  # fmt: skip
 def test_an_interrupted_stream_is_an_error(body: bytes) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
-        aggregate(body)
+        aggregate_chunks(body)

@@ -21,7 +21,7 @@ from twin_resources.gateway.exchange.supported_prose import (
     ProseNote,
     SupportedSentenceFilter,
 )
-from twin_resources.gateway.found_passages import PassageFinder
+from twin_resources.gateway.passage_finder import PassageFinder
 from twin_resources.models.quotes.answer_text import PROSE_HEADING, extract_prose
 from twin_resources.quality.judges.judge import cache_embeddings
 from twin_resources.quality.judges.sentence_support import SentenceSupport
@@ -100,7 +100,7 @@ async def test_prose_is_dropped_if_less_than_half_is_supported(stream: bool) -> 
     assert twin["prose"]["why"] == "2 of 3 sentences are unsupported"
     assert twin["prose"]["model"] == "twin/ann@voice"
     assert record.shown_text == record.prefix == "> Quoted.", (
-        "the trace has the text that the reader got"
+        "the trace contains the text that the reader received"
     )
     assert not record.is_fixed, "a model was called, so the answer has a cost"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.gateway.test_policy import policy
+from tests.unit.gateway.test_policy import create_policy
 from tests.unit.registry.test_moves import make_version
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import VersionKind
@@ -26,7 +26,7 @@ OLD, STABLE = make_version(1, "retired"), make_version(3, "stable")
     ],
 )
 def test_a_share_is_between_0_and_1(share: float, weights: dict[str, float]) -> None:
-    trial = policy(OLD, STABLE, make_version(4, "canary"), canary_share=share)
+    trial = create_policy(OLD, STABLE, make_version(4, "canary"), canary_share=share)
     assert trial.authors["mara"].weights == weights
 
 

@@ -12,7 +12,7 @@ from tests.unit.gateway.exchanges import create_exchange
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.answer_cost import AnswerCost
-from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.exchange.request_record import Fallback, RequestRecord
 from twin_resources.gateway.hooks.breaker import Breaker
 from twin_resources.gateway.hooks.canary_watch import CanaryWatch
@@ -27,8 +27,8 @@ CANARY = RouteDecision("ann/v2", "v2", "h2", "", "canary", 0.1)
 
 def make_request(chosen: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
     canary = chosen.route == "canary"
-    fallback = Fallback(STABLE, "t1", [], Throughput()) if canary else None
-    cost = AnswerCost(0.02, Throughput(), seconds=seconds)
+    fallback = Fallback(STABLE, "t1", [], ThroughputMeter()) if canary else None
+    cost = AnswerCost(0.02, ThroughputMeter(), seconds=seconds)
     return RequestRecord(create_exchange(fallback=fallback), cost, chosen)
 
 

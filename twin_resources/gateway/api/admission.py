@@ -24,7 +24,7 @@ RETRY_AFTER_S = 2
 
 
 @dataclass
-class Admission:
+class AdmissionControl:
     """Counter of the concurrent requests to a home's gateway.
 
     Attributes:
@@ -69,7 +69,7 @@ class Admission:
                 429,
                 "too_many_waiting",
                 tried="accept the request",
-                found=f"{in_progress} requests {owner} in progress, which is the limit",
+                found=f"{in_progress} requests {owner} are in progress, which is the limit",
                 next_step=f"try again in {RETRY_AFTER_S} s, with fewer concurrent requests",
                 retry_after_s=RETRY_AFTER_S,
             )

@@ -36,10 +36,10 @@ class PluginRefusalError(ProxyException):
         return dict(self._error)
 
 
-def authenticator(keyring: Keyring) -> Any:
+def create_authenticator(keyring: Keyring) -> Any:
     """Return the function for LiteLLM's `custom_auth`; it also replaces LiteLLM's master key.
 
-    LiteLLM's user has the hash of the key, never the key itself.
+    LiteLLM's user object contains the hash of the key, never the key itself.
     """
 
     async def authenticate(request: Request, api_key: str) -> UserAPIKeyAuth:  # noqa: ARG001

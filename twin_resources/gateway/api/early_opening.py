@@ -23,7 +23,7 @@ from starlette.types import Message, Send
 
 from twin_resources.gateway.api.idempotency import UNFINISHED_KEY
 from twin_resources.gateway.api.json_answers import failure_events, send_refusal
-from twin_resources.gateway.exchange.fixed_answers import chunk_document, event_bytes, stream_end
+from twin_resources.gateway.exchange.fixed_answers import chunk_document, encode_event, final_events
 from twin_resources.gateway.exchange.request_record import RequestRecord
 
 LogOpening = Callable[[RequestRecord], None]
@@ -64,7 +64,7 @@ class EarlyOpening:
         )
         headers = [*_HEADERS, *record_headers]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
-        first_event = event_bytes(chunk_document(record, {"role": "assistant", "content": text}))
+        first_event = encode_event(chunk_document(record, {"role": "assistant", "content": text}))
         await self.send({"type": "http.response.body", "body": first_event, "more_body": True})
 
     async def forward(self, message: Message) -> None:
@@ -83,7 +83,7 @@ class EarlyOpening:
                 server, status = record.decision.server_key, self._error_status
                 failure = "refused the prompt" if status < 500 else "does not answer"
                 record.record_missing_prose(f"no prose: the model server {server!r} {failure}")
-                await self._send_last(stream_end(record))
+                await self._send_last(final_events(record))
         elif record.failure is None:
             self._is_finished = is_last
             await self.send(message)

@@ -4,10 +4,10 @@ Scope: the format of the body, the reader to whom the feedback belongs, and its 
 Out of scope: sending the scores (`langfuse/relay.py`), using them (`ledger/`).
 
     {"trace_id": "<x-twin-trace-id>", "thumb": "up" | "down"}
-    {"trace_id": …, "score": 0 to 1}            in place of a thumb
-    {"trace_id": …, "edit": "a better answer"}  alone or beside a vote
+    {"trace_id": …, "score": 0 to 1}            instead of a thumb
+    {"trace_id": …, "edit": "a better answer"}  alone or with a vote
     {"trace_id": …, "preferred": "<another>"}   the other answer to the same question is better
-    {…, "comment": "why, in a line"}            beside any of them
+    {…, "comment": "why, in a line"}            with any of them
 
 Feedback belongs to the reader of the key. Only a key of role `site` or `admin` may name a different
 reader, because a site distinguishes its own readers. The name is `reader` or, as in a chat request,
@@ -161,12 +161,10 @@ def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[Qu
             (feedback.preferred, trace_id, 1.0),
         ):
             identity = score_id(COMPARISON, feedback.reader, trace)
-            metadata_of_pair = metadata | {"twin.against": compared_trace}
+            pair_metadata = metadata | {"twin.against": compared_trace}
             comment = "" if value else feedback.comment
             scores.append(
-                QueuedScore(
-                    identity, trace, COMPARISON, value, "NUMERIC", comment, metadata_of_pair
-                )
+                QueuedScore(identity, trace, COMPARISON, value, "NUMERIC", comment, pair_metadata)
             )
     return scores
 
@@ -193,7 +191,7 @@ class FeedbackService:
                 "outbox_full" if isinstance(error, OutboxFullError) else "outbox_broken",
                 tried="store the feedback",
                 found=error.found,
-                next_step="send it again later; the owner of the gateway runs `twin status`",
+                next_step="send it again later; its owner should run `twin status`",
             ) from error
         return {
             "stored": True,

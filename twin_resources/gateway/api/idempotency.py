@@ -1,10 +1,10 @@
-"""Support `Idempotency-Key`: a repeated request gets the same answer and is paid for once.
+"""Support `Idempotency-Key`: a repeated request gets the same answer and is charged once.
 
 Scope: storing a request and its answer for a day, and the refusals.
 Out of scope: the routes that accept the header (`routes.py`), and costs (`account.py`).
 
-A request with the same reader's key, the same header and the same body gets the same answer, byte
-for byte. A different body gets 422, and a repetition gets 409 while the first request is in
+A request with the same API key, the same header and the same body gets the same answer, byte for
+byte. A different body gets 422, and a repetition gets 409 while the first request is in
 progress. A failed request is deleted, so that it can be sent again. A client that sends the header
 may request the answer again, so the work continues after a disconnect. If a gateway dies during a
 request, the row of the request expires after `IN_PROGRESS_TIMEOUT_S`.
@@ -86,11 +86,11 @@ class IdempotentRequest:
     header_hash: str
 
 
-class Idempotency:
-    """Store of the requests with an `Idempotency-Key`, shared between processes.
+class IdempotencyStore:
+    """Store of the requests that have an `Idempotency-Key`, shared between processes.
 
     Args:
-        open_state: opens the state store; called at the first such request.
+        open_state: opens the state store; called at the first request with the header.
         clock: returns seconds since 1970; by default the store's clock.
     """
 
@@ -105,7 +105,7 @@ class Idempotency:
     ) -> IdempotentRequest | StoredAnswer:
         """Register a request, or return its stored answer.
 
-        Writes to the state store, so call it off the event loop.
+        Writes to the state store, so do not call it on the event loop.
 
         Args:
             key: id of the reader's key.
@@ -148,11 +148,11 @@ class Idempotency:
         table = gateway_answers
         try:
             with self._store.transaction() as connection:
-                is_own_row = sa.and_(
+                is_request_row = sa.and_(
                     table.c.key == request.key, table.c.idempotency_hash == request.header_hash
                 )
                 if answer is None:
-                    connection.execute(sa.delete(table).where(is_own_row))
+                    connection.execute(sa.delete(table).where(is_request_row))
                     return
                 headers = [
                     [name.decode("latin-1"), value.decode("latin-1")]
@@ -160,7 +160,7 @@ class Idempotency:
                 ]
                 connection.execute(
                     sa.update(table)
-                    .where(is_own_row)
+                    .where(is_request_row)
                     .values(
                         status=answer.status,
                         headers=json.dumps(headers),

@@ -57,7 +57,7 @@ class KeyRequestCounter:
     def begin(self, key: Key) -> int | None:
         """Count a request before it is processed.
 
-        Writes to the state store, so call it off the event loop.
+        Writes to the state store, so do not call it on the event loop.
 
         Returns:
             The number of the request's row, or None without a limit on concurrency.
@@ -75,11 +75,11 @@ class KeyRequestCounter:
                 "keys_unreadable",
                 tried="count the request",
                 found=f"the state store does not answer ({type(error).__name__})",
-                next_step="try again; the gateway's owner should check TWIN_STATE_URL and its log",
+                next_step="try again; the owner should check TWIN_STATE_URL and the gateway's log",
             ) from error
 
     def end(self, number: int) -> None:
-        """Free the place of a request, named by the result of `begin`.
+        """Free the place of the request with this number, which `begin` returned.
 
         A failed write is logged and not raised, because the answer has been sent. The place is then
         freed after `IN_PROGRESS_TIMEOUT_S`.
@@ -144,7 +144,7 @@ def _rate_limit_refusal(key: Key, retry_after_s: int) -> RefusedError:
         429,
         "key_rate_limited",
         tried="accept the request",
-        found=f"this key has sent all of its {key.limits.per_minute} requests per minute",
+        found=f"this key has reached its limit of {key.limits.per_minute} requests per minute",
         next_step=f"try again in {retry_after_s} s",
         retry_after_s=retry_after_s,
     )
@@ -155,7 +155,7 @@ def _concurrency_refusal(key: Key, count: int) -> RefusedError:
         429,
         "key_busy",
         tried="accept the request",
-        found=f"{count} requests with this key in progress; its limit is {key.limits.at_once}",
+        found=f"{count} requests with this key are in progress; its limit is {key.limits.at_once}",
         next_step="try again after one of them is answered",
         retry_after_s=_RETRY_AFTER_S,
     )

@@ -29,7 +29,7 @@ def allow_origins(app: ASGIApp, setting: str) -> ASGIApp:
     client sends a dozen `x-stainless-…`).
 
     Args:
-        setting: see `parse_origins`; with an empty one the application is returned unchanged.
+        setting: see `parse_origins`; if it is empty, the application is returned unchanged.
     """
     origins = parse_origins(setting)
     if not origins:

@@ -36,10 +36,10 @@ from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS, is_a
 from twin_resources.gateway.request.request_body import (
     ALLOWED_KEYS,
     MAX_KIND_CHARACTERS,
-    refuse_unknown,
+    refuse_unknown_keys,
 )
 
-_SAMPLING = frozenset(
+_SAMPLING_KEYS = frozenset(
     {"temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty"}
 )
 # Accepted only with these values or null. Other values would change the answer.
@@ -52,13 +52,13 @@ _RESPONSES_DEFAULTS: Mapping[str, tuple[object, ...]] = MappingProxyType(
 # Accepted with any value and listed in `twin.ignored`, like the ignored keys of the chat API.
 _IGNORED_RESPONSES_KEYS = ("truncation", "include", "max_tool_calls")
 _COMPLETIONS_KEYS = (
-    _SAMPLING
+    _SAMPLING_KEYS
     | IGNORED_KEYS
     | _COMPLETIONS_DEFAULTS.keys()
     | {"model", "prompt", "max_tokens", "stream", "stream_options"}
 )
 _RESPONSES_KEYS = (
-    _SAMPLING
+    _SAMPLING_KEYS
     | IGNORED_KEYS
     | _RESPONSES_DEFAULTS.keys()
     | set(_IGNORED_RESPONSES_KEYS)
@@ -107,7 +107,7 @@ def convert_completions_request(body: Mapping[str, Any], *_: object) -> Converte
     Raises:
         RefusedError: 400 if a key or a value is not supported.
     """
-    refuse_unknown(body, frozenset(_COMPLETIONS_KEYS))
+    refuse_unknown_keys(body, frozenset(_COMPLETIONS_KEYS))
     _refuse_unsupported_values(body, _COMPLETIONS_DEFAULTS)
     prompt: object = body.get("prompt")
     if isinstance(prompt, list):
@@ -116,7 +116,7 @@ def convert_completions_request(body: Mapping[str, Any], *_: object) -> Converte
     if not isinstance(prompt, str):
         raise bad_request(
             "prompt",
-            found="no prompt as text, several prompts, or token ids",
+            found="a prompt that is not a single text",
             next_step="send one prompt as text; a twin answers one question at a time",
         )
     chat = _shared_fields(body)
@@ -129,7 +129,8 @@ def convert_responses_request(
 ) -> ConvertedRequest:
     """Convert a request to `/v1/responses`.
 
-    Reads the state store if the request names an earlier answer, so call it off the event loop.
+    Reads the state store if the request names an earlier answer, so do not call it on the event
+    loop.
 
     Args:
         recent_responses: the earlier answers.
@@ -139,7 +140,7 @@ def convert_responses_request(
         RefusedError: 400 if a key, an input item or a value is not supported; 503 if the store
             cannot be read.
     """
-    refuse_unknown(body, frozenset(_RESPONSES_KEYS))
+    refuse_unknown_keys(body, frozenset(_RESPONSES_KEYS))
     _refuse_unsupported_values(body, _RESPONSES_DEFAULTS)
     if "message.output_text.logprobs" in str(body.get("include")):
         raise bad_request(
@@ -154,7 +155,7 @@ def convert_responses_request(
         messages.append({"role": "system", "content": body["instructions"]})
     conversation = _Conversation(recent_responses, reader)
     conversation.read_previous(body.get("previous_response_id"))
-    conversation.read(body.get("input"))
+    conversation.read_input(body.get("input"))
     chat["messages"] = [*messages, *conversation.messages]
     ignored_names += conversation.ignored
     if body.get("max_output_tokens") is not None:
@@ -171,7 +172,7 @@ def convert_responses_request(
     author = str(body.get("model")).removeprefix("twin/").partition("@")[0]
     request_origin = RequestOrigin(reader, author, time.time())
 
-    def keep(trace_id: str, text: str) -> None:
+    def store(trace_id: str, text: str) -> None:
         recent_responses.store(
             request_origin,
             trace_id,
@@ -180,7 +181,7 @@ def convert_responses_request(
             previous=conversation.previous_trace_id,
         )
 
-    converter = ResponseConverter(dict(body), None if body.get("store") is False else keep)
+    converter = ResponseConverter(dict(body), None if body.get("store") is False else store)
     return ConvertedRequest(chat, tuple(ignored_names), converter)
 
 
@@ -368,7 +369,7 @@ class _Conversation:
 
     Attributes:
         messages: the whole conversation.
-        own_messages: the messages of this request as they are stored; a named answer remains
+        own_messages: the messages of this request, as they are stored; a named answer remains
             a reference.
         previous_trace_id: trace id of the answer that they follow; empty if none is named or
             stored.
@@ -387,21 +388,21 @@ class _Conversation:
         if response_id is None:
             return
         trace_id = str(response_id).removeprefix(RESPONSE_PREFIX)
-        turns = self._recent.turns(self._reader, trace_id)
+        turns = self._recent.load_turns(self._reader, trace_id)
         if turns is None:
-            self._ignore("previous_response_id")
+            self._record_ignored("previous_response_id")
             return
         self.messages += turns
         self.previous_trace_id = trace_id
 
-    def read(self, content: object) -> None:
+    def read_input(self, content: object) -> None:
         """Read `input`.
 
         Raises:
             RefusedError: 400 if it is neither a string nor a list of items.
         """
         if isinstance(content, str):
-            self._add({"role": "user", "content": content})
+            self._add_message({"role": "user", "content": content})
             return
         if not isinstance(content, list):
             raise bad_request(
@@ -415,39 +416,39 @@ class _Conversation:
         item_type = fields.get("type", "message")
         if not fields or not isinstance(item_type, str):
             raise bad_request(
-                "input", found=f"item {position} without a type", next_step="send messages"
+                "input", found=f"item {position} has no type", next_step="send messages"
             )
         if item_type == "message":
             content = _convert_content(fields.get("content"))
-            self._add({"role": fields.get("role"), "content": content})
+            self._add_message({"role": fields.get("role"), "content": content})
         elif item_type == "item_reference":
             trace_id = str(fields.get("id")).removeprefix(MESSAGE_PREFIX)
-            text = self._recent.answer(self._reader, trace_id)
+            text = self._recent.load_answer(self._reader, trace_id)
             if text is None:
-                self._ignore("item_reference")
+                self._record_ignored("item_reference")
             else:
                 answer = {"role": "assistant", "content": text}
-                self._add(
+                self._add_message(
                     answer, stored_message={"role": "assistant", ANSWER_REFERENCE_KEY: trace_id}
                 )
-        elif item_type != "reasoning":  # a twin's answers never contain any, so it is not listed
-            self._ignore(item_type[:MAX_KIND_CHARACTERS])
+        elif item_type != "reasoning":  # a twin's answers contain no reasoning, so it is not listed
+            self._record_ignored(item_type[:MAX_KIND_CHARACTERS])
 
-    def _add(
+    def _add_message(
         self, message: dict[str, Any], *, stored_message: dict[str, Any] | None = None
     ) -> None:
         self.messages.append(message)
         self.own_messages.append(stored_message or message)
 
-    def _ignore(self, name: str) -> None:
+    def _record_ignored(self, name: str) -> None:
         if name not in self.ignored:
             self.ignored.append(name)
 
 
 def _convert_content(content: object) -> object:
-    """Rename the parts of a message to the chat API's types.
+    """Change the types of a message's text parts to those of the chat API.
 
-    A part that is not text stays unchanged, and the chat request refuses it.
+    Other parts stay unchanged, and the chat request refuses them.
     """
     if not isinstance(content, list):
         return content

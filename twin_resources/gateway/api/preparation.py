@@ -26,8 +26,8 @@ from twin_resources.access.keys import Key, Keyring
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.early_opening import EarlyOpening, current_opening
 from twin_resources.gateway.api.json_answers import send_json
-from twin_resources.gateway.api.key_terms import replay_message
-from twin_resources.gateway.exchange.fixed_answers import completion_document, stream_end
+from twin_resources.gateway.api.key_limits_middleware import replay_message
+from twin_resources.gateway.exchange.fixed_answers import completion_document, final_events
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
 
@@ -36,7 +36,7 @@ LogAnswer = Callable[[RequestRecord], None]
 
 @dataclass(frozen=True)
 class PreparationMiddleware:
-    """An ASGI application that calls LiteLLM's with a prepared request, or answers without it.
+    """An ASGI application that passes a prepared request to LiteLLM's, or answers it itself.
 
     Attributes:
         proxy: LiteLLM's application.
@@ -95,7 +95,7 @@ class PreparationMiddleware:
                 "gateway_failed",
                 tried="prepare the prompt",
                 found=f"an error in the gateway ({type(error).__name__})",
-                next_step="read the gateway's log and report the error in it",
+                next_step="read the gateway's log, and report the error that it contains",
             ) from error
 
     async def _send_fixed_answer(self, opening: EarlyOpening, started_at: float) -> None:
@@ -107,7 +107,7 @@ class PreparationMiddleware:
             if record.chat_request.stream:
                 await opening.begin(text)
                 record.end(0)
-                body = stream_end(record)
+                body = final_events(record)
                 await opening.send({"type": "http.response.body", "body": body, "more_body": False})
             else:
                 record.end(0)

@@ -3,12 +3,12 @@
 Scope: storing them in the state store by the reader's key, with limits on age and size.
 Out of scope: the formats of the API (`other_apis.py`).
 
-Each gateway of a home finds the answers of the others, on any host. A row contains one request's
-turns and its answer, and refers to earlier answers by trace id. Each text is therefore stored once,
-and `twin forget` deletes a row by its trace id. As in traces, personal data and secrets are
-replaced. An answer in progress during a deletion is deleted within `POLL_SECONDS`, because the
-tombstones of the outbox name its trace, reader or author. A request that names a deleted answer is
-answered without it, and the response says so. OpenAI also keeps a response for 30 days:
+All gateways of a home, on any host, find each other's answers. A row contains one request's turns
+and its answer, and refers to earlier answers by trace id. Each text is therefore stored once, and
+`twin forget` deletes a row by its trace id. As in traces, personal data and secrets are replaced.
+An answer in progress during a deletion is deleted within `POLL_SECONDS`, because the tombstones of
+the outbox name its trace, reader or author. A request that names a deleted answer is answered
+without it, and the response says so. OpenAI also keeps a response for 30 days:
 https://platform.openai.com/docs/guides/conversation-state
 """
 # pyright: strict
@@ -41,7 +41,7 @@ RETENTION_S = 30 * 24 * 3600.0
 _CLEANUP_INTERVAL_S = 3600.0
 RESPONSE_PREFIX, MESSAGE_PREFIX = "resp_", "msg_"  # prefixes of a trace id
 ANSWER_REFERENCE_KEY = "answer_of"
-"""Key of a turn that has, in place of content, the trace id of the answer that it repeats."""
+"""Key of a turn that contains the trace id of the answer that it repeats instead of its text."""
 
 Turn = dict[str, Any]
 _metadata = sa.MetaData()
@@ -93,8 +93,8 @@ class RecentResponses:
     max_characters: int = MAX_CHARACTERS
     clock: Callable[[], float] = time.time
     _unchecked_trace_ids: set[str] = field(default_factory=set[str])
-    _last_tombstones: int = 0
-    _cleaned_at: float = 0.0
+    _last_tombstone_count: int = 0
+    _last_cleanup_at: float = 0.0
 
     def store(
         self,
@@ -140,7 +140,7 @@ class RecentResponses:
             )
         self._unchecked_trace_ids.add(trace_id)
 
-    def turns(self, reader: str, trace_id: str) -> list[Turn] | None:
+    def load_turns(self, reader: str, trace_id: str) -> list[Turn] | None:
         """Return the conversation up to an answer.
 
         Returns:
@@ -151,13 +151,13 @@ class RecentResponses:
         """
         conversation: list[Turn] = []
         while trace_id:
-            row = self._row(reader, trace_id)
+            row = self._find_row(reader, trace_id)
             if row is None:
                 return None
             own_turns: list[Turn] = json.loads(row.turns)
             for turn in own_turns:
                 if ANSWER_REFERENCE_KEY in turn:
-                    text = self.answer(reader, turn.pop(ANSWER_REFERENCE_KEY))
+                    text = self.load_answer(reader, turn.pop(ANSWER_REFERENCE_KEY))
                     if text is None:
                         return None
                     turn["content"] = text
@@ -169,9 +169,9 @@ class RecentResponses:
             trace_id = str(row.previous)
         return conversation
 
-    def answer(self, reader: str, trace_id: str) -> str | None:
-        """Return the text of an answer; for None and errors, see `turns`."""
-        row = self._row(reader, trace_id)
+    def load_answer(self, reader: str, trace_id: str) -> str | None:
+        """Return the text of an answer; for None and errors, see `load_turns`."""
+        row = self._find_row(reader, trace_id)
         return str(row.answer) if row else None
 
     async def purge_responses(self, outbox: Outbox) -> None:
@@ -184,19 +184,20 @@ class RecentResponses:
         await asyncio.to_thread(self._clean_up, outbox)
 
     def _clean_up(self, outbox: Outbox) -> None:
-        tombstones, now = outbox.count_tombstones(), self.clock()
+        tombstone_count, now = outbox.count_tombstones(), self.clock()
         new_trace_ids = set(self._unchecked_trace_ids)
-        is_cleanup_due = now - self._cleaned_at >= _CLEANUP_INTERVAL_S
-        if not (new_trace_ids or is_cleanup_due or tombstones != self._last_tombstones):
+        is_cleanup_due = now - self._last_cleanup_at >= _CLEANUP_INTERVAL_S
+        if not (new_trace_ids or is_cleanup_due or tombstone_count != self._last_tombstone_count):
             return
         table = gateway_responses
         columns = (table.c.trace_id, table.c.reader, table.c.author, table.c.began)
         candidates = sa.select(*columns)
-        if tombstones == self._last_tombstones:
-            candidates = candidates.where(table.c.trace_id.in_(new_trace_ids if tombstones else ()))
+        if tombstone_count == self._last_tombstone_count:
+            trace_ids = new_trace_ids if tombstone_count else ()
+            candidates = candidates.where(table.c.trace_id.in_(trace_ids))
         with self._store.transaction() as connection:
             erased_ids = [
-                row[0] for row in connection.execute(candidates) if _matches_tombstone(outbox, *row)
+                row[0] for row in connection.execute(candidates) if _has_tombstone(outbox, *row)
             ]
             connection.execute(sa.delete(table).where(table.c.trace_id.in_(erased_ids)))
             connection.execute(sa.delete(table).where(table.c.answered <= now - RETENTION_S))
@@ -204,7 +205,7 @@ class RecentResponses:
             if connection.execute(sa.select(total_characters)).scalar_one() > self.max_characters:
                 self._drop_oldest(connection)
         self._unchecked_trace_ids -= new_trace_ids
-        self._last_tombstones, self._cleaned_at = tombstones, now
+        self._last_tombstone_count, self._last_cleanup_at = tombstone_count, now
 
     def _drop_oldest(self, connection: sa.Connection) -> None:
         table = gateway_responses
@@ -216,7 +217,7 @@ class RecentResponses:
         )
         connection.execute(sa.delete(table).where(table.c.trace_id.in_(excess_ids)))
 
-    def _row(self, reader: str, trace_id: str) -> sa.Row[Any] | None:
+    def _find_row(self, reader: str, trace_id: str) -> sa.Row[Any] | None:
         table = gateway_responses
         is_own_row = sa.and_(table.c.trace_id == trace_id, table.c.reader == reader)
         try:
@@ -239,7 +240,7 @@ class RecentResponses:
         return state
 
 
-def _matches_tombstone(
+def _has_tombstone(
     outbox: Outbox, trace_id: str, reader: str, author: str, started_at: float
 ) -> bool:
     hashes = (

@@ -1,4 +1,4 @@
-"""Change outgoing answers: headers of every answer, and the format of the other APIs.
+"""Change outgoing answers: the headers of each answer, and the format for the other APIs.
 
 Scope: wrapping an ASGI `send`.
 Out of scope: the format of another API's answer (`other_apis.py`), and the list of routes

@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twin_resources.access.keys import ROLES, Key, Keyring
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.api.admission import Admission
+from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.feedback import FeedbackService
 from twin_resources.gateway.api.forced_tools import convert_forced_tool
 from twin_resources.gateway.api.json_answers import failure_events, send_json, send_refusal
@@ -51,7 +51,7 @@ from twin_resources.gateway.request.request_body import (
     MAX_BODY_BYTES,
     MODEL_NAME,
     admit_body,
-    body_too_large,
+    body_too_large_refusal,
     decode_object,
     read_question,
 )
@@ -105,18 +105,18 @@ BODY_TIMEOUT_S = 10.0
 _BODY_TIMEOUT_PARTS = 20
 
 # A model that is faster than the gateway fills the buffers. A stream whose next chunk is already
-# available never yields to the event loop, so the disconnect was not noticed: 8 of 12 streams
-# were written to their end, 1,500 tokens.
+# available never yields to the event loop, so disconnects were not noticed: 8 of 12 streams
+# were written to the end (1,500 tokens).
 _YIELD_INTERVAL_S = 0.01
 
-# Set by a program that sends its own request, for a title, tags or a summary.
+# Set by a program that sends a request for its own use: a title, tags or a summary.
 TASK_HEADER = b"x-twin-task"
 # The headers that LiteLLM needs. The others control LiteLLM (x-litellm-*, langfuse_*), name the
 # client's own trace (traceparent), or identify the client (user agent, addresses).
 _KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-key"})
 
 
-class Background(Protocol):
+class BackgroundService(Protocol):
     """Tasks that run alongside the requests; `config_watcher.BackgroundTasks` implements this."""
 
     async def start(self) -> None: ...
@@ -145,19 +145,19 @@ class RouteAllowlist:
     proxy: ASGIApp
     keyring: Keyring
     live_config: LiveConfig
-    background_tasks: Background
+    background_tasks: BackgroundService
     feedback: FeedbackService
     responses: RecentResponses
     home_metrics: Collector
     prices: TokenPrices = field(default_factory=lambda: TokenPrices({}, 0.0))
-    admission: Admission = field(default_factory=lambda: Admission(32, 64))
+    admission: AdmissionControl = field(default_factory=lambda: AdmissionControl(32, 64))
     body_timeout_s: float = BODY_TIMEOUT_S
     follower_status: Callable[[], tuple[str, str]] = lambda: ("", "")
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
+            await self._handle_lifespan(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # no route is a websocket
         elif scope["type"] == "http":
@@ -173,11 +173,11 @@ class RouteAllowlist:
         self, route: tuple[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
         if route not in ROUTES and not _is_model_path(*route):
-            await send_json(send, 404, _no_such_route(*route))
+            await send_json(send, 404, _unknown_route_document(*route))
         elif route == LIVELINESS_ROUTE:
             await self.proxy(_strip_scope(scope), receive, send)
         elif route == READINESS_ROUTE:
-            await self._readiness(send)
+            await self._send_readiness(send)
         elif route == ROOT_ROUTE:
             await PlainTextResponse(ROOT_TEXT)(scope, receive, send)
         else:
@@ -207,7 +207,7 @@ class RouteAllowlist:
         else:
             with self.admission.admit_for_key(key.reader):
                 raw = await self._receive_body(receive)
-                body, converter = await self._chat_body(route, raw, key)
+                body, converter = await self._read_chat_request(route, raw, key)
                 if _header(scope, TASK_HEADER):
                     body["model"] = f"{str(body.get('model')).partition('@')[0]}@{TASK}"
                 # Route before taking a place, so that a refused request does not wait for one.
@@ -228,7 +228,7 @@ class RouteAllowlist:
                         grace_s=STREAM_GRACE_S if question.stream else WHOLE_ANSWER_GRACE_S,
                     )
 
-    async def _chat_body(
+    async def _read_chat_request(
         self, route: tuple[str, str], raw: bytes, key: Key
     ) -> tuple[dict[str, Any], AnswerConverter | None]:
         """Return the chat body for LiteLLM, and a converter for the answer or None."""
@@ -243,7 +243,7 @@ class RouteAllowlist:
         if converted_request is None:
             return admit_body(body), None
         return admit_body(
-            converted_request.chat, also_ignored=converted_request.ignored
+            converted_request.chat, extra_ignored=converted_request.ignored
         ), converted_request.answer_converter
 
     async def _forward_to_proxy(
@@ -265,7 +265,7 @@ class RouteAllowlist:
         """
         disconnect_event, start_event = asyncio.Event(), asyncio.Event()
 
-        async def watch() -> None:
+        async def watch_disconnect() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
             disconnect_event.set()
@@ -285,7 +285,7 @@ class RouteAllowlist:
         answer_task = asyncio.ensure_future(
             self.proxy(scope, replay_body, _yield_between_chunks(forward))
         )
-        disconnect_watch = asyncio.ensure_future(watch())
+        disconnect_watch = asyncio.ensure_future(watch_disconnect())
         revocation_watch = asyncio.ensure_future(
             self._wait_for_revocation(_header(scope, b"authorization"))
         )
@@ -305,7 +305,7 @@ class RouteAllowlist:
             answer_task.cancel()  # has no effect on a finished task
             await asyncio.wait({answer_task})
         if not answer_task.cancelled():
-            answer_task.result()  # raises the task's error, if it had one
+            answer_task.result()  # raises the task's error, if there was one
         elif revocation_watch.done() and not revocation_watch.cancelled():
             if not start_event.is_set():
                 raise revocation_watch.result()
@@ -319,9 +319,9 @@ class RouteAllowlist:
             await asyncio.sleep(KEY_CHECK_INTERVAL_S)
             try:
                 await asyncio.to_thread(self.keyring.find, authorization)
-            except RefusedError as refused:
-                if refused.status == 401:
-                    return refused
+            except RefusedError as error:
+                if error.status == 401:
+                    return error
 
     async def _receive_body(self, receive: Receive) -> bytes:
         read_task = asyncio.ensure_future(_read_body(receive))
@@ -358,7 +358,9 @@ class RouteAllowlist:
                 "model_not_found",
                 tried=f"find the model {name}",
                 found="no model with that name for this key",
-                next_step=f"use one of {name_list}" if name_list else "wait until a twin is ready",
+                next_step=f"use one of these names: {name_list}"
+                if name_list
+                else "wait until a twin is ready",
                 param="model",
             )
         await send_json(send, 200, self._model_entry(name))
@@ -375,7 +377,7 @@ class RouteAllowlist:
             "twin": model_fields(snapshot, name) | price,
         }
 
-    async def _readiness(self, send: Send) -> None:
+    async def _send_readiness(self, send: Send) -> None:
         snapshot = self.live_config.current
         ready_servers = sorted(name for name, server in snapshot.servers.items() if server.ready)
         lag_reason, note = self.follower_status()
@@ -394,7 +396,7 @@ class RouteAllowlist:
         }
         await send_json(send, 503 if missing_parts else 200, document)
 
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_and_stop() -> Message:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
@@ -453,14 +455,14 @@ def _check_role(key: Key, route: tuple[str, str]) -> None:
         )
 
 
-def _no_such_route(method: str, path: str) -> Mapping[str, Any]:
+def _unknown_route_document(method: str, path: str) -> Mapping[str, Any]:
     route_list = ", ".join(f"{verb} {route}" for verb, route in sorted(ROUTES))
     return RefusedError(
         404,
         "no_such_route",
-        tried=f"{method} {path}"[:200],
-        found="no such route",
-        next_step=f"use one of {route_list}",
+        tried=f"call {method} {path}"[:200],
+        found="this route does not exist",
+        next_step=f"use one of these routes: {route_list}",
     ).body()
 
 
@@ -490,7 +492,7 @@ async def _read_body(receive: Receive) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size > MAX_BODY_BYTES:
-            raise body_too_large(size)
+            raise body_too_large_refusal(size)
         parts.append(part)
         has_more = bool(message.get("more_body", False))
     return b"".join(parts)

@@ -4,9 +4,9 @@ Scope: the HTTP transport under LiteLLM that requests a stream and joins its chu
 Out of scope: streams that a client requested; LiteLLM forwards those.
 
 LiteLLM cancels its call when the client disconnects (`cancel_on_disconnect`), and the connection
-closes. llama.cpp notices this only when it writes, at the next chunk of a stream. For a client
-that left after 902 of 1,500 tokens it generated 1,143; without a stream it generated all 1,500
-(xllamacpp 2026.10). LiteLLM receives one whole answer in both cases.
+closes. llama.cpp notices this only when it writes the next chunk of a stream. For a client that
+disconnected after 902 of 1,500 tokens, it generated 1,143 tokens with a stream and all 1,500
+without one (xllamacpp 2026.10). LiteLLM receives one whole answer in both cases.
 Stream format: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 # pyright: strict, reportMissingTypeStubs=false
@@ -50,7 +50,7 @@ def install_stream_transport(is_own_server: Callable[[str], bool]) -> None:
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):
-    """A transport that requests whole chat answers as streams and passes other requests unchanged.
+    """A transport that requests whole chat answers as streams and forwards other requests.
 
     Args:
         inner: the transport that connects.
@@ -92,9 +92,9 @@ class StreamingTransport(httpx.AsyncBaseTransport):
                 finally:
                     await response.aclose()  # also after a disconnect: this ends the generation
         except TimeoutError as error:
-            raise httpx.ReadTimeout("incomplete answer at the limit", request=request) from error
+            raise httpx.ReadTimeout("the answer took too long", request=request) from error
         if response.status_code == 200:
-            content = json.dumps(aggregate(content)).encode()
+            content = json.dumps(aggregate_chunks(content)).encode()
         response_headers = {"content-type": "application/json"}
         return httpx.Response(response.status_code, headers=response_headers, content=content)
 
@@ -113,7 +113,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
         return json.dumps(stream_body).encode()
 
 
-def aggregate(raw: bytes) -> dict[str, Any]:
+def aggregate_chunks(raw: bytes) -> dict[str, Any]:
     """Join the chunks of a stream into one whole answer.
 
     Raises:

@@ -1,11 +1,11 @@
 """Write the answers of a batch to a journal while it runs, then to JSON Lines or Parquet.
 
 Scope: the columns of a row, the rows of earlier runs, and the atomic output file.
-Out of scope: calling the gateway (`completing.py`), reading questions (`questions.py`).
+Out of scope: calling the gateway (`batch_run.py`), reading questions (`questions.py`).
 
 Each answer is appended to `<out>.partial.jsonl` when it arrives, so a killed batch loses only the
 requests in progress. The last line of a journal may be incomplete; every other line must be whole.
-A lock on the journal, released when its process ends, lets only one process at a time work on a
+A lock on the journal, released when its process ends, allows only one process at a time to run a
 batch.
 """
 # pyright: strict
@@ -35,7 +35,7 @@ def check_output_path(path: Path) -> None:
     """Check the name and the folder of the output file.
 
     Raises:
-        TwinError: the suffix is of neither format, or the folder does not exist.
+        TwinError: the suffix belongs to neither format, or the folder does not exist.
     """
     action = f"write the answers to {path}"
     if path.suffix.lower() not in (*LINES_SUFFIXES, TABLE_SUFFIX):
@@ -45,7 +45,7 @@ def check_output_path(path: Path) -> None:
             next_step="use a name that ends in .jsonl or .parquet",
         )
     if not path.parent.is_dir():
-        raise TwinError(action, found=f"no folder {path.parent}", next_step="create the folder")
+        raise TwinError(action, found=f"{path.parent} does not exist", next_step="create it")
 
 
 def journal_path(out: Path) -> Path:
@@ -68,7 +68,7 @@ class Journal:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.path = journal_path(out)
-        self._file: IO[bytes] = _open_locked(self.path)
+        self._file: IO[bytes] = _open_and_lock(self.path)
         try:
             self._rows = {
                 row["fingerprint"]: row for row in _read_earlier_rows(out) if not row.get("error")
@@ -112,7 +112,7 @@ class Journal:
         return rows
 
 
-def _open_locked(path: Path) -> IO[bytes]:
+def _open_and_lock(path: Path) -> IO[bytes]:
     """Open and lock the journal.
 
     Raises:
@@ -141,14 +141,14 @@ def write_answers(out: Path, rows: Sequence[AnswerRow]) -> None:
     if out.suffix.lower() == TABLE_SUFFIX:
         import polars as pl
 
-        pl.DataFrame([dict(row) for row in rows], schema=_columns()).write_parquet(temporary_path)
+        pl.DataFrame([dict(row) for row in rows], schema=_schema()).write_parquet(temporary_path)
     else:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         temporary_path.write_text("".join(lines), encoding="utf-8")
     temporary_path.replace(out)
 
 
-def _columns() -> dict[str, Any]:
+def _schema() -> dict[str, Any]:
     import polars as pl
 
     text_columns = ("id", "question", "answer", "error", "kind", "model", "version", "route")
@@ -180,7 +180,7 @@ def _read_earlier_rows(out: Path) -> Iterable[AnswerRow]:
     else:
         rows = _parse_rows(out.read_bytes().splitlines(), action, advice)
     if any("fingerprint" not in row for row in rows):
-        raise TwinError(action, found="a file that no batch wrote", next_step=advice)
+        raise TwinError(action, found="the file was not written by a batch", next_step=advice)
     return rows
 
 
@@ -190,7 +190,7 @@ def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
         return 0, []
     content = path.read_bytes()
     complete_bytes = content.rfind(b"\n") + 1
-    action, advice = f"resume the batch of {path}", "delete that file; its answers are lost"
+    action, advice = f"resume the batch of {path}", "delete that file; its answers will be lost"
     return complete_bytes, _parse_rows(content[:complete_bytes].splitlines(), action, advice)
 
 

@@ -1,7 +1,7 @@
 """Read the questions of a batch from a JSON Lines or Parquet file.
 
 Scope: the three formats of a row, and the messages about invalid rows.
-Out of scope: calling the gateway (`completing.py`), the answer file (`answers.py`).
+Out of scope: calling the gateway (`batch_run.py`), the answer file (`answers.py`).
 
 A row is `{"question": …}`, `{"messages": […]}`, or a line of OpenAI's batch API,
 `{"custom_id": …, "body": {"messages": […], …}}`, so that a file for that API works unchanged
@@ -34,7 +34,7 @@ class BatchQuestion:
     Attributes:
         id: the row's `id` or `custom_id`, otherwise its number from 1; unique in a batch.
         messages: the messages in the endpoint's format.
-        model: the row's model; empty for the batch's model.
+        model: the row's model, or empty to use the batch's model.
         options: the fields of `OPTION_FIELDS` that the row sets.
     """
 
@@ -72,7 +72,9 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
     """
     action = f"read the questions of {path}"
     if not path.is_file():
-        raise TwinError(action, found="no such file", next_step="pass a .jsonl or .parquet file")
+        raise TwinError(
+            action, found="the file does not exist", next_step="pass a .jsonl or .parquet file"
+        )
     if path.suffix.lower() in LINES_SUFFIXES:
         numbered_rows = _read_lines(path, action)
     elif path.suffix.lower() == TABLE_SUFFIX:
@@ -85,25 +87,25 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
             "with a column `question`",
         )
     questions: list[BatchQuestion] = []
-    errors: list[InvalidRow] = []
+    invalid_rows: list[InvalidRow] = []
     seen_ids: set[str] = set()
     for number, (location, row) in enumerate(numbered_rows, start=1):
         question = row if isinstance(row, str) else _parse_question(row, number)
         if isinstance(question, BatchQuestion) and question.id in seen_ids:
             question = f"the id {question.id!r} is already used by an earlier row"
         if isinstance(question, str):
-            errors.append(InvalidRow(location, question))
+            invalid_rows.append(InvalidRow(location, question))
         else:
             seen_ids.add(question.id)
             questions.append(question)
     if not questions:
-        first_error = f"; {errors[0].place}: {errors[0].reason}" if errors else ""
+        first_error = f"; {invalid_rows[0].place}: {invalid_rows[0].reason}" if invalid_rows else ""
         raise TwinError(
             action,
             found=f"no question in the file{first_error}",
             next_step='write each row as {"question": "…"} or {"messages": […]}',
         )
-    return questions, errors
+    return questions, invalid_rows
 
 
 def _read_lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
@@ -143,8 +145,8 @@ def _parse_question(row: Row, number: int) -> BatchQuestion | str:
         messages = [{"role": "user", "content": question}] if question.strip() else None
     if messages is None:
         return "the row has neither `question` nor `messages`"
-    if not _are_messages(messages):
-        return "`messages` is not a list of roles and contents that ends with the user's message"
+    if not _is_message_list(messages):
+        return "`messages` must be a list of roles and contents that ends with the user's message"
     row_id = row.get("custom_id", row.get("id", number))
     return BatchQuestion(
         id=str(row_id),
@@ -155,7 +157,7 @@ def _parse_question(row: Row, number: int) -> BatchQuestion | str:
     )
 
 
-def _are_messages(value: object) -> bool:
+def _is_message_list(value: object) -> bool:
     if not isinstance(value, list) or not value:
         return False
     items = cast(list[Any], value)

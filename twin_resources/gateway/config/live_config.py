@@ -57,7 +57,7 @@ class _WatchedFile(Generic[_T]):
             self.value, self.problem = self.read(self.path), ""
         except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
             consequence = (
-                "the last valid one is used" if self.value is not None else "nothing is used"
+                "its last valid content is used" if self.value is not None else "it is not used"
             )
             self.problem = f"{name} unreadable ({type(error).__name__}): {consequence}"
         return True
@@ -87,7 +87,6 @@ class LiveConfig:
     _routing_files: dict[str, _WatchedFile[RoutingPolicy]] = field(
         default_factory=dict[str, "_WatchedFile[RoutingPolicy]"], init=False
     )
-
     _pause_reasons: dict[str, str] = field(default_factory=dict[str, str], init=False)
 
     def __post_init__(self) -> None:
@@ -108,13 +107,13 @@ class LiveConfig:
         has_changed |= self._refresh_authors()
         has_changed |= self._refresh_pause_reasons()
         if has_changed:
-            self.current = self._snapshot()
+            self.current = self._create_snapshot()
         return has_changed
 
     def stop_canary(self, server_key: str) -> None:
         """Stop sending requests to this canary; the registry is updated later."""
         self.stopped_canaries.add(server_key)
-        self.current = self._snapshot()
+        self.current = self._create_snapshot()
 
     def _remove_stopped_canaries(self, policy: Policy | None) -> Policy | None:
         if policy is None or not self.stopped_canaries:
@@ -182,11 +181,11 @@ class LiveConfig:
         }
         return replace(new_policy, authors=authors)
 
-    def _problems(self, slug: str, author: _WatchedFile[Author]) -> list[str]:
+    def _collect_problems(self, slug: str, author: _WatchedFile[Author]) -> list[str]:
         routing = self._routing_files.get(slug)
         return [file.problem for file in (author, routing) if file is not None and file.problem]
 
-    def _snapshot(self) -> Snapshot:
+    def _create_snapshot(self) -> Snapshot:
         shared_files = (self._policy_file, self._servers_file)
         servers = self._servers_file.value or {}
         return Snapshot(
@@ -201,7 +200,7 @@ class LiveConfig:
             author_problems={
                 slug: "; ".join(problems)
                 for slug, author in self._author_files.items()
-                if (problems := self._problems(slug, author))
+                if (problems := self._collect_problems(slug, author))
             },
             routing={slug: file.value for slug, file in self._routing_files.items() if file.value},
         )

@@ -22,8 +22,8 @@ from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.settings import Secrets, Settings
 
 # The first attempt fails if llama.cpp has closed an idle connection. Three retries within about two
-# seconds cover the restart of a small model's server. With LiteLLM's default pauses a reader waited
-# 8.6 s for a 503.
+# seconds cover the restart of a small model's server. With LiteLLM's default pauses, a reader
+# waited 8.6 s for a 503.
 RETRIES = 3
 FIRST_PAUSE_S, MAX_PAUSE_S, PAUSE_JITTER = 0.25, 1.0, 0.1
 REQUEST_TIMEOUT_S = 300

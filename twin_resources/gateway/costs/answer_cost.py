@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from twin_resources.access.paid_budget import PaidCall
-from twin_resources.gateway.costs.cost import Throughput, answer_usd
+from twin_resources.gateway.costs.cost import ThroughputMeter, answer_usd
 from twin_resources.gateway.routing.decision import RoutingNote
 
 
@@ -29,7 +29,7 @@ class AnswerCost:
     """
 
     usd_per_hour: float
-    meter: Throughput | None
+    meter: ThroughputMeter | None
     paid_call: PaidCall | None = None
     usd: float | None = None
     other_usd: float | None = None
@@ -48,7 +48,7 @@ class AnswerCost:
         if self.meter is not None:
             self.meter.begin()
 
-    def move_to(self, meter: Throughput) -> None:
+    def switch_meter(self, meter: ThroughputMeter) -> None:
         """Continue on another machine after the first one failed."""
         if not self.is_ended:
             if self.meter is not None:  # a remote server has no meter
@@ -95,5 +95,5 @@ class AnswerCost:
                 self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
             )
         if not is_paid and self.paid_call is not None and self.paid_call.usd:
-            # A paid call that failed midway is charged as well.
+            # A paid call that failed during its answer is charged as well.
             self.usd = (self.usd or 0.0) + self.paid_call.usd

@@ -75,7 +75,7 @@ def list_measured_servers(counts: HomeCounts) -> list[str]:
 
 
 @dataclass
-class Throughput:
+class ThroughputMeter:
     """Tokens per busy second of one model server, measured on live traffic.
 
     A busy second has at least one request in flight, so overlapping answers share it.
@@ -102,7 +102,7 @@ class Throughput:
         """Count a request that is sent to the server.
 
         Args:
-            started_at: when it was sent, by `clock`, if the request is reported late. Busy time is
+            started_at: time of sending, by `clock`, if the request is reported late. Busy time is
                 never counted twice.
         """
         with self._lock_counts():
@@ -159,7 +159,7 @@ class TokenPrices:
             None without a paid model.
     """
 
-    meters: Mapping[str, Throughput]
+    meters: Mapping[str, ThroughputMeter]
     usd_per_hour: float
     paid_prices: tuple[float, float] | None = None
 

@@ -24,8 +24,8 @@ from threading import Lock
 from typing import Any
 
 COUNTS_VARIABLE = "TWIN_GATEWAY_COUNTS"  # set by the listening process for its workers
-# The Prometheus library reads it when it is imported, so the listening process, whose workers are
-# forks, must not import the library.
+# The Prometheus library reads this variable when it is imported. The listening process forks its
+# workers, so it must not import the library.
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _MAX_BYTES = 4 * 1024 * 1024
 

@@ -28,7 +28,7 @@ class PaidAnswers:
 
     Attributes:
         model: LiteLLM name of the model. LiteLLM reads its key and address from the environment.
-        account: reserves the cost of every request, as a label of `author`.
+        account: reserves the cost of every request, for the labels of `author`.
     """
 
     model: str
@@ -39,20 +39,20 @@ class PaidAnswers:
     def ask(
         self, prompts: Sequence[Sequence[Mapping[str, str]]], *, max_tokens: int
     ) -> list[Completion | None]:
-        """Return one answer per prompt, in order, or None where a spending limit is reached.
+        """Return one answer per prompt, in order; None for each that a spending limit excludes.
 
         Without a reported usage, an answer counts as `max_tokens` long.
 
         Raises:
             TwinError: the model has no price, cannot be reached, or refuses.
         """
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it is fetched
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else downloaded
         from openai import OpenAIError
 
         answer_price_usd(self.model, prompt_tokens=1, answer_tokens=1)
         budget = PurposeBudget(self.account, "label", author=self.author)
 
-        def ask(prompt: Sequence[Mapping[str, str]]) -> Completion | None:
+        def complete_prompt(prompt: Sequence[Mapping[str, str]]) -> Completion | None:
             try:
                 answer = complete(
                     self.model,
@@ -67,7 +67,7 @@ class PaidAnswers:
 
         try:
             with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
-                return list(pool.map(ask, prompts))
+                return list(pool.map(complete_prompt, prompts))
         except OpenAIError as error:  # the base class of all LiteLLM errors
             raise TwinError(
                 f"have {self.model} answer {len(prompts)} questions",

@@ -2,8 +2,8 @@
 
 Scope: writing the text of `stop_criteria.py` and `supported_prose.py` into the objects that LiteLLM
 sends, and the finish reason. Out of scope: where a text ends (`stop_criteria.py`), which prose is
-supported (`supported_prose.py`), which answers are truncated (`RequestRecord.ends_at_sentence`),
-LiteLLM's hooks (`plugin.py`).
+supported (`supported_prose.py`), which answers are truncated (`request_record.py`), LiteLLM's hooks
+(`plugin.py`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.exchange.stop_criteria import ELLIPSIS, ProseTruncator, truncate_answer
 
 
-def end_prose(record: RequestRecord, response: Any) -> None:
+def truncate_response(record: RequestRecord, response: Any) -> None:
     """End a complete answer at a sentence and before a loop."""
-    if not record.ends_at_sentence or not response.choices:
+    if not record.should_end_at_sentence or not response.choices:
         return
     choice = response.choices[0]
     original_text = choice.message.content or ""
@@ -40,7 +40,7 @@ def truncate_stream(
     the server reports its tokens only at the end of the stream. The author's token limit bounds the
     length of the stream.
     """
-    if not record.ends_at_sentence:
+    if not record.should_end_at_sentence:
         return chunks
     limit = int(record.exchange.sampling["max_tokens"])
     truncator, restart_count = ProseTruncator(limit=limit), record.restarts
@@ -70,9 +70,10 @@ def truncate_stream(
 
 
 def _finish_reason(shown_text: str) -> str:
-    """Return `stop` if the gateway's own limit ended the answer at a sentence, else `length`.
+    """Return `stop` if the answer ends at a sentence, else `length`.
 
-    The client could not request more text, and OpenAI's stream helper raises on `length`.
+    `length` would not help: the client cannot request more text, and OpenAI's stream helper raises
+    an error on it.
     """
     return "length" if not shown_text or shown_text.rstrip().endswith(ELLIPSIS) else "stop"
 
@@ -128,20 +129,20 @@ async def stream_with_heading(
 
 
 async def filter_stream(
-    chunks: AsyncGenerator[Any, None], show: Callable[[Any], Awaitable[str]]
+    chunks: AsyncGenerator[Any, None], select_text: Callable[[Any], Awaitable[str]]
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks with a part of their text.
 
     Args:
-        show: returns the text to show for a choice, and may change its finish reason.
+        select_text: returns the text to show for a choice, and may change its finish reason.
     """
     async for chunk in chunks:
         for choice in chunk.choices:
             if choice.delta is None:
                 continue
-            text = await show(choice)
+            text = await select_text(choice)
             if choice.finish_reason and text:
-                # Sent before the chunk with the reason, whose text some clients do not read.
+                # Sent separately, because some clients ignore the text of the last chunk.
                 yield _text_chunk(chunk, text)
                 text = ""
             choice.delta.content = text or (None if choice.finish_reason else "")

@@ -13,39 +13,39 @@ from twin_resources.authors import Author
 
 DISCLOSURE_PLACES = ("field", "first", "each")
 Writer = Literal["tuned", "untuned", "paid", "fixed", "program"]
-"""Writer of an answer: weights tuned on the posts, an untuned model, a paid model, a guard
+"""Writer of an answer: a model tuned on the posts, an untuned model, a paid model, a guard
 (`fixed`) or the front desk (`program`)."""
 
 AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_written_about"]
 """Parts of an answer; see the field `twin.answer`."""
 
 
-def disclosure(
-    author: Author, *, written_by: Writer, has_passages: bool, answer: AnswerKind = "voice"
+def get_disclosure(
+    author: Author, *, writer: Writer, has_passages: bool, answer: AnswerKind = "voice"
 ) -> str:
     """Return the disclosure of one answer.
 
     Args:
         author: the author of the twin; a sentence in the author's file is used unchanged.
-        written_by: writer of the prose.
+        writer: the kind of its writer.
         has_passages: whether the prompt contained passages.
         answer: parts of the answer.
     """
     if sentence := author_disclosure(author):
         return sentence
     name = author.name
-    if written_by == "program":
+    if writer == "program":
         return f"A fixed text from this program; neither {name} nor a model wrote it."
-    if written_by == "fixed":
+    if writer == "fixed":
         return f"A fixed sentence that declines this topic; {name} did not write it."
     if answer == "quote":
         return f"{name}'s own sentences, found in the posts by a program; no model wrote them."
     if answer == "not_written_about":
         return f"A program found nothing about this in {name}'s posts; {name} did not write this."
-    writer = _describe_writer(name, written_by, has_passages=has_passages)
+    description = _describe_writer(name, writer, has_passages=has_passages)
     if answer == "quote_and_voice":
-        return f"The quoted sentences are {name}'s own; the others were written by {writer}."
-    return f"Written by {writer}, not by {name}."
+        return f"The quoted sentences are {name}'s own; the others were written by {description}."
+    return f"Written by {description}, not by {name}."
 
 
 def author_disclosure(author: Author) -> str:
@@ -53,24 +53,24 @@ def author_disclosure(author: Author) -> str:
     return "" if author.disclosure in {"", *DISCLOSURE_PLACES} else author.disclosure
 
 
-def shows_disclosure_above(author: Author, *, is_first: bool, is_json: bool) -> bool:
+def has_disclosure_above(author: Author, *, is_first: bool, is_json: bool) -> bool:
     """Return whether the disclosure is also placed above the text of an answer.
 
     Some clients show only that text.
 
     Args:
         is_first: whether this is the first answer of the conversation.
-        is_json: whether the client asked for JSON, which has no place for a sentence.
+        is_json: whether the client requested JSON, which cannot contain this sentence.
     """
     return not is_json and (
         author.disclosure == "each" or (author.disclosure == "first" and is_first)
     )
 
 
-def _describe_writer(name: str, written_by: Writer, *, has_passages: bool) -> str:
-    if written_by == "tuned":
+def _describe_writer(name: str, writer: Writer, *, has_passages: bool) -> str:
+    if writer == "tuned":
         return f"a language model trained on {name}'s posts"
-    kind = "another provider's language model" if written_by == "paid" else "a language model"
+    kind = "another provider's language model" if writer == "paid" else "a language model"
     if has_passages:
         return f"{kind} that was shown some of {name}'s posts but not trained on them"
     return f"{kind} that was not trained on {name}'s posts and was shown none of them"

@@ -1,6 +1,6 @@
 """The state of one request, which every stage reads and returns.
 
-Scope: the exchange between the request body and the prompt, and its facts for a trace.
+Scope: the state between the request body and the prompt, and its facts for a trace.
 Out of scope: the stages (`stages/`), the answer (`request_record.py`).
 """
 # pyright: strict
@@ -16,9 +16,9 @@ from twin_resources.access.keys import Key
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import VOICE, AnswerForm
 from twin_resources.authors.front_desk_settings import DeskKind
-from twin_resources.gateway.costs.cost import Throughput
-from twin_resources.gateway.found_passages import FoundPassages
+from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.guards.guard_record import GuardRecord
+from twin_resources.gateway.passage_finder import RetrievedPassages
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
@@ -47,7 +47,7 @@ class Fallback:
     decision: RouteDecision
     template: str
     messages: Sequence[Mapping[str, str]]
-    meter: Throughput
+    meter: ThroughputMeter
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class FixedText:
             request to rewrite an earlier answer.
         guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty.
             At most one of `front_desk` and `guard_refusal` is set.
-        notice: who answers, shown above an answer from the posts if the reader may ask that.
+        notice: states who answers, above an answer from the posts, if the reader may ask that.
     """
 
     text: str = ""
@@ -83,11 +83,11 @@ class AnswerParts:
     def is_fixed(self) -> bool:
         return self.form in {"quote", "not_written_about"}
 
-    def sources(self, found_passages: FoundPassages) -> tuple[Passage, ...]:
+    def sources(self, retrieved_passages: RetrievedPassages) -> tuple[Passage, ...]:
         """Return the sources: the prompt's passages, or the quoted posts if there is no prompt."""
         if self.form == "not_written_about":
             return ()
-        return self.cited_passages if self.form == "quote" else found_passages.passages
+        return self.cited_passages if self.form == "quote" else retrieved_passages.passages
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Exchange:
             check.
         decision, template: the version that answers, and the template of its prompt.
         fixed_text: the fixed answer that replaces an answer from the posts.
-        found_passages: the retrieved passages.
+        retrieved_passages: the retrieved passages.
         has_searched_quotes: whether the search for quotations succeeded.
         answer_parts: quotations, prose, or both.
         unredacted_inputs: question and passages before redaction for a provider, or None if nothing
@@ -114,7 +114,7 @@ class Exchange:
         notes: deviations from the intended behaviour, one clause each.
         history: the earlier turns that the model can read.
         messages: the rendered prompt.
-        sampling: the client's sampling parameters over the author's defaults.
+        sampling: the author's default sampling parameters, overridden by the client's.
         fallback: the version that answers if the chosen one fails, or None.
     """
 
@@ -126,10 +126,10 @@ class Exchange:
     decision: RouteDecision = NO_DECISION
     template: Template = DEFAULT_TEMPLATE
     fixed_text: FixedText = field(default_factory=FixedText)
-    found_passages: FoundPassages = field(default_factory=FoundPassages)
+    retrieved_passages: RetrievedPassages = field(default_factory=RetrievedPassages)
     has_searched_quotes: bool = False
     answer_parts: AnswerParts = field(default_factory=AnswerParts)
-    unredacted_inputs: tuple[ChatRequest, FoundPassages] | None = None
+    unredacted_inputs: tuple[ChatRequest, RetrievedPassages] | None = None
     provider_parts: str = ""
     guard_records: tuple[GuardRecord, ...] = ()
     ignored_parameters: tuple[str, ...] = ()
@@ -153,16 +153,16 @@ class Exchange:
         """The fixed text or the quotations, or empty if a model answers."""
         return self.fixed_text.text or self.answer_parts.opening.text * self.answer_parts.is_fixed
 
-    def facts(self) -> dict[str, str]:
+    def trace_facts(self) -> dict[str, str]:
         """Return the facts for a trace: names and numbers, without text of readers or posts."""
-        quote_result = self.found_passages.quote_result
+        quote_result = self.retrieved_passages.quote_result
         best_score = quote_result.best_score if self.has_searched_quotes and quote_result else None
         values = {
             "model": f"{self.decision.version} ({self.decision.route})"
             if self.decision.route
             else "",
             "fixed": self.fixed_text.front_desk or self.fixed_text.guard_refusal,
-            "passages": str(len(self.found_passages.passages) or ""),
+            "passages": str(len(self.retrieved_passages.passages) or ""),
             "quotation": "" if best_score is None else f"{best_score:.3f}",
             "form": self.answer_parts.form
             if self.answer_parts.quotes or self.answer_parts.is_fixed

@@ -50,17 +50,17 @@ def chunk_document(
     }
 
 
-def stream_end(record: RequestRecord) -> bytes:
+def final_events(record: RequestRecord) -> bytes:
     """Return the events after the text: the last chunk, the usage if requested, and `[DONE]`."""
     delta = {"annotations": record.citations} if record.quotes else {}
     events = [chunk_document(record, delta, finish_reason="stop")]
     if record.chat_request.include_usage:
         usage_fields = {"choices": list[object](), "usage": dict(NO_USAGE)}
         events.append({**_common_fields(record, "chat.completion.chunk"), **usage_fields})
-    return b"".join(map(event_bytes, events)) + DONE_EVENT
+    return b"".join(map(encode_event, events)) + DONE_EVENT
 
 
-def event_bytes(document: Mapping[str, Any]) -> bytes:
+def encode_event(document: Mapping[str, Any]) -> bytes:
     """Return a server-sent event."""
     return f"data: {json.dumps(document, ensure_ascii=False)}\n\n".encode()
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.authors.guard_settings import GuardPlace
 from twin_resources.gateway.exchange.answer_ending import filter_stream
-from twin_resources.gateway.found_passages import FoundPassages
 from twin_resources.gateway.guards.guard_record import summarize_findings
 from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, ScanResult
 from twin_resources.gateway.guards.streaming import StreamGuard
+from twin_resources.gateway.passage_finder import RetrievedPassages
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from twin_resources.gateway.request.request_body import ChatRequest
     from twin_resources.models.retrieval.retrieval import Passage
 
-# The largest prompt, that of the paid model, contains 8,192 tokens. Each 8 KB of new text takes 0.2
-# to 0.7 s of CPU time, mostly for sentence vectors; a turn that was scanned before takes none.
+# The largest prompt (the paid model's) contains 8,192 tokens. Each 8 KB of new text takes 0.2
+# to 0.7 s of CPU time, mostly for sentence vectors; a turn that was scanned before takes no time.
 MAX_GUARDED_BYTES = 32 * 1024
 WITHHELD_NOTICE = "[The rest of this answer is withheld.]"
 _KIND_DESCRIPTIONS = {
@@ -63,7 +63,7 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     scanner = create_scanner(author, "input")
     if scanner.is_off:
         return GuardedInput(chat_request)
-    chat_request = _truncate(chat_request, MAX_GUARDED_BYTES)
+    chat_request = _limit_size(chat_request, MAX_GUARDED_BYTES)
     question_scan = scanner.scan(chat_request.question)
     history_scans = [scanner.scan(turn["content"]) for turn in chat_request.history]
     system_scan = scanner.scan(chat_request.system)
@@ -92,7 +92,7 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     return GuardedInput(guarded_request, findings, guard_refusal)
 
 
-def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
+def _limit_size(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
     """Truncate the system message and drop the oldest turns to fit within `max_bytes`."""
     system = chat_request.system.encode()[:max_bytes].decode(errors="ignore")
     remaining_bytes = max_bytes - len(system.encode())
@@ -118,35 +118,38 @@ def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
 
 
 def guard_passages(
-    found_passages: FoundPassages, author: Author
-) -> tuple[FoundPassages, tuple[GuardFinding, ...]]:
+    retrieved_passages: RetrievedPassages, author: Author
+) -> tuple[RetrievedPassages, tuple[GuardFinding, ...]]:
     """Mask the retrieved passages and drop the blocked ones.
 
     A quotation is shown verbatim or not at all.
     """
     scanner = create_scanner(author, "passages")
     if scanner.is_off:
-        return found_passages, ()
+        return retrieved_passages, ()
     findings: list[GuardFinding] = []
     passages: list[Passage] = []
-    for passage in found_passages.passages:
+    for passage in retrieved_passages.passages:
         title_scan, text_scan = scanner.scan(passage.title), scanner.scan(passage.text)
         findings += (*title_scan.findings, *text_scan.findings)
         if title_scan.blocking_finding is None and text_scan.blocking_finding is None:
             passages.append(replace(passage, title=title_scan.text, text=text_scan.text))
     nearest_posts = tuple(
-        post for post in found_passages.nearest if _is_unchanged(scanner.scan(post.title))
+        post for post in retrieved_passages.nearest if _is_unchanged(scanner.scan(post.title))
     )
-    quote_result = found_passages.quote_result
+    quote_result = retrieved_passages.quote_result
     if quote_result is not None and quote_result.quotes:
         quote_scans = [(quote, scanner.scan(quote.text)) for quote in quote_result.quotes]
         findings += [finding for _, text_scan in quote_scans for finding in text_scan.findings]
         quotes = tuple(quote for quote, text_scan in quote_scans if _is_unchanged(text_scan))
-        # Without a reason the answer would say that the author has not written about it.
+        # Without a reason, the answer would say that the author has not written about it.
         reason = "" if quotes else "the quotation is withheld"
         quote_result = replace(quote_result, quotes=quotes, reason=reason)
     guarded_passages = replace(
-        found_passages, passages=tuple(passages), nearest=nearest_posts, quote_result=quote_result
+        retrieved_passages,
+        passages=tuple(passages),
+        nearest=nearest_posts,
+        quote_result=quote_result,
     )
     return guarded_passages, tuple(findings)
 
@@ -165,11 +168,10 @@ def guard_answer(record: RequestRecord, response: Any) -> None:
     as_json = record.chat_request.response_format is not None
     scan = scanner.scan(text, as_json=as_json)
     record.guard_records += summarize_findings("answer", scan.findings)
-    if (block := scan.blocking_finding) is not None:
-        earlier_findings = [finding for finding in scan.findings if finding.end <= block.begin]
-        shown_text = (
-            scanner.scan(text[: block.begin]).text if earlier_findings else text[: block.begin]
-        )
+    if (blocking_finding := scan.blocking_finding) is not None:
+        shown_text = text[: blocking_finding.begin]
+        if any(finding.end <= blocking_finding.begin for finding in scan.findings):
+            shown_text = scanner.scan(shown_text).text
         choice.message.content = record.shown_text = _append_withheld_notice(
             shown_text, as_json=as_json
         )

@@ -21,7 +21,7 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.costs.answer_cost import AnswerCost
-from twin_resources.gateway.exchange.disclosure import Writer, disclosure, shows_disclosure_above
+from twin_resources.gateway.exchange.disclosure import Writer, get_disclosure, has_disclosure_above
 from twin_resources.gateway.exchange.exchange import Exchange, Fallback, FixedText
 from twin_resources.gateway.exchange.supported_prose import ProseNote
 from twin_resources.gateway.guards.guard_record import GuardRecord
@@ -62,7 +62,7 @@ class RequestRecord:
             nearest posts.
         degraded: deviations from the policy, one short clause each.
         guard_records: findings of the guards in the question, the passages and the answer.
-        safety_findings: reasons why the answer is scored unsafe; set when the answer ends.
+        safety_findings: reasons that the answer is scored as unsafe; set when the answer ends.
         trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
         call_id: LiteLLM's id of the call.
         shown_text: the answer as the reader received it, or empty if the model's text is unchanged.
@@ -132,9 +132,8 @@ class RequestRecord:
     @property
     def quote_result(self) -> QuoteResult | None:
         """Result of the search for quotations, or None if there was no search."""
-        return (
-            self.exchange.found_passages.quote_result if self.exchange.has_searched_quotes else None
-        )
+        exchange = self.exchange
+        return exchange.retrieved_passages.quote_result if exchange.has_searched_quotes else None
 
     @property
     def template(self) -> str:
@@ -145,7 +144,7 @@ class RequestRecord:
     @cached_property
     def sources(self) -> Sequence[Passage]:
         """The passages in the prompt, or the quoted posts if there is no prompt; best first."""
-        return self.exchange.answer_parts.sources(self.exchange.found_passages)
+        return self.exchange.answer_parts.sources(self.exchange.retrieved_passages)
 
     def end(self, tokens: int, *, paid_usd: float | None = None) -> None:
         """Compute the cost of the answer; see `AnswerCost.end`."""
@@ -165,7 +164,7 @@ class RequestRecord:
         """
         if self.fallback is None or self.replaced_decision is not None:
             return
-        self.cost.move_to(self.fallback.meter)
+        self.cost.switch_meter(self.fallback.meter)
         self.restarts += 1
         self.replaced_decision, self.decision = self.decision, self.fallback.decision
         self.degraded = (*self.degraded, reason)
@@ -181,7 +180,7 @@ class RequestRecord:
     def record_restart(self) -> None:
         """Record that the server failed during the answer and is called again."""
         self.restarts += 1
-        self.degraded = (*self.degraded, f"{self.decision.route} broke off: asked again")
+        self.degraded = (*self.degraded, f"{self.decision.route} broke off: answered again")
 
     def record_missing_prose(self, reason: str) -> None:
         """Record that only the opening was sent, so the answer contains only quotations."""
@@ -216,7 +215,7 @@ class RequestRecord:
         self.degraded = (*self.degraded, "the model repeated itself: the answer was cut there")
 
     @property
-    def ends_at_sentence(self) -> bool:
+    def should_end_at_sentence(self) -> bool:
         """Whether the gateway ends the answer at a sentence.
 
         It does so if a model writes prose and the client set neither `max_tokens` nor `stop`.
@@ -225,8 +224,8 @@ class RequestRecord:
         return not client_limits and not self.is_fixed and self.chat_request.response_format is None
 
     @property
-    def written_by(self) -> Writer:
-        """The writer of the answer, see `disclosure.py`."""
+    def writer(self) -> Writer:
+        """The kind of writer that answered, see `disclosure.py`."""
         if self.fixed_text.front_desk:
             return "program"
         if self.fixed_text.guard_refusal:
@@ -264,17 +263,17 @@ class RequestRecord:
 
     @cached_property
     def notice(self) -> str:
-        """The paragraph above the text: who answers, if the reader may ask that, or the disclosure.
+        """The paragraph above the text: a statement of who answers, or the disclosure.
 
-        The author's settings determine whether it contains the disclosure.
-        The paragraph is composed when the answer begins.
+        The statement is shown if the reader may be asking who answers. The author's settings
+        determine whether the disclosure is shown. The paragraph is composed when the answer begins.
         """
         is_first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
         is_json = self.chat_request.response_format is not None
         text = self.fixed_text.notice
         if not text and (
             self.fixed_text.front_desk
-            or not shows_disclosure_above(self.author, is_first=is_first, is_json=is_json)
+            or not has_disclosure_above(self.author, is_first=is_first, is_json=is_json)
         ):
             return ""
         return f"{NOTICE_PREFIX}{' '.join((text or self._disclosure()).split())}\n\n"
@@ -289,9 +288,9 @@ class RequestRecord:
         return replace(self.opening, quote_spans=spans)
 
     def _disclosure(self) -> str:
-        return disclosure(
+        return get_disclosure(
             self.author,
-            written_by=self.written_by,
+            writer=self.writer,
             has_passages=bool(self.sources),
             # Without a quotation, the program wrote the text.
             answer="not_written_about"
@@ -382,9 +381,9 @@ class RequestRecord:
             "twin.reader": self.exchange.key.reader,
             "twin.front_desk": self.fixed_text.front_desk,
             "twin.routing": routing_note.reason if routing_note else "",
-            "twin.gain": _number(routing_note.gain if routing_note else None, ".4f"),
+            "twin.gain": _format_number(routing_note.gain if routing_note else None, ".4f"),
             "twin.other": routing_note.other_model if routing_note else "",
-            "twin.other_usd": _number(self.cost.other_usd, ".9f"),
+            "twin.other_usd": _format_number(self.cost.other_usd, ".9f"),
             "twin.ignored": ",".join(self.ignored),
             "twin.batch": "true" if self.chat_request.is_batch else "",
             "twin.safety": ",".join(self.safety_findings),
@@ -400,7 +399,7 @@ def new_trace_id() -> str:
     return random_source.token_hex(16)
 
 
-def _number(value: float | None, format_spec: str) -> str:
+def _format_number(value: float | None, format_spec: str) -> str:
     return "" if value is None else format(value, format_spec)
 
 

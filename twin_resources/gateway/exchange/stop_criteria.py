@@ -4,8 +4,8 @@ Scope: finding loops and sentence ends in a growing text, and choosing the part 
 Out of scope: which answers are truncated, and LiteLLM's chunks (`plugin.py`).
 
 A small model repeats itself until its token limit (Holtzman et al. 2020,
-https://arxiv.org/abs/1904.09751), and the limit cuts off a sentence. A loop is a run of words that
-each equal the word one period before. All periods are searched, so that a repeated word, phrase or
+https://arxiv.org/abs/1904.09751), and the limit cuts off a sentence. A loop is a run of words, each
+equal to the word one period earlier. All periods are searched, so that a repeated word, phrase or
 paragraph is found. Shown text cannot be withdrawn. A stream therefore withholds text that may
 become a repetition and, near its limit, any sentence that may stay unfinished.
 """
@@ -46,7 +46,7 @@ _ABBREVIATIONS = frozenset(
         *("inc", "jr", "ltd", "mr", "mrs", "ms", "nr", "prof", "sr", "st", "usw", "vs", "z.b"),
     }
 )
-_WORD_BEFORE_POINT = re.compile(r"(\S+)\.$")
+_WORD_BEFORE_PERIOD = re.compile(r"(\S+)\.$")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class ProseTruncator:
         self._sentence_start = 0  # index of the first word of the newest sentence
         self._sentences: Counter[tuple[str, ...]] = Counter()
         self._loop_start = 0
-        self._in_code = False
+        self._is_in_code = False
 
     def feed(self, text: str) -> str:
         """Add text and return the part that can be shown now."""
@@ -106,7 +106,7 @@ class ProseTruncator:
             return ""
         self._text += text
         self._chunks += 1
-        self._read(is_final=False)
+        self._read_words(is_final=False)
         if self.is_looping:
             return self._finish_before(self._loop_start)
         return self._show_until(self._safe_end())
@@ -119,14 +119,14 @@ class ProseTruncator:
         """
         if self.is_looping:
             return ""
-        self._read(is_final=True)
+        self._read_words(is_final=True)
         if self.is_looping:
             return self._finish_before(self._loop_start)
         return (
             self._finish_before(len(self._text)) if cut_off else self._show_until(len(self._text))
         )
 
-    def _read(self, *, is_final: bool) -> None:
+    def _read_words(self, *, is_final: bool) -> None:
         """Read the complete words, up to the first loop."""
         position = self._word_spans[-1][1] if self._word_spans else 0
         for match in _WORD.finditer(self._text, position):
@@ -136,9 +136,10 @@ class ProseTruncator:
             previous_end = self._word_spans[-1][1] if self._word_spans else 0
             if _SENTENCE_BREAK.search(self._text, previous_end, match.start()):
                 self._end_sentence(index)
-            self._in_code ^= len(_FENCE.findall(self._text, previous_end, match.start())) % 2 == 1
+            fences = _FENCE.findall(self._text, previous_end, match.start())
+            self._is_in_code ^= len(fences) % 2 == 1
             # Repetition is normal in code, so each word there gets a unique value.
-            self._words.append(f"\0{index}" if self._in_code else match.group().casefold())
+            self._words.append(f"\0{index}" if self._is_in_code else match.group().casefold())
             self._word_spans.append(match.span())
             self._find_loop(index)
             if self.is_looping:
@@ -190,7 +191,7 @@ class ProseTruncator:
         if end >= len(self._text[: self._shown_end].rstrip()) and end > 0:
             return self._show_until(end)
         if self._shown_end == 0:
-            # If there is no whole sentence, the words are shown.
+            # No sentence is complete, so the words are shown.
             text = self._show_until(maximum).rstrip()
             return f"{text}{_closing_text(text)}" if text else ""
         return _closing_text(self._text[: self._shown_end])
@@ -206,14 +207,14 @@ def last_sentence_end(text: str, maximum: int | None = None, *, minimum: int = 0
     for match in reversed(list(_SENTENCE_END.finditer(text, minimum, maximum))):
         end = match.end()
         line = text[text.rfind("\n", 0, max(match.start(), 0)) + 1 : end]
-        if _in_code(text[:end]) or _FENCE.match(line):
+        if _is_in_code(text[:end]) or _FENCE.match(line):
             continue
         if match.group():
-            word = _WORD_BEFORE_POINT.search(line)
+            word = _WORD_BEFORE_PERIOD.search(line)
             if word and _is_abbreviation(word[1], line):
                 continue
             return end
-        # A line that ends without a full stop.
+        # The line ends without a full stop.
         is_item = _LIST_ITEM.match(line) and _LIST_ITEM.match(text[end:].lstrip("\n") or "")
         is_paragraph = re.match(r"\n[ \t]*\n", text[end:maximum]) is not None
         can_end_sentence = not line.lstrip().startswith("#") and not line.rstrip().endswith(":")
@@ -242,11 +243,11 @@ def _is_abbreviation(word: str, line: str) -> bool:
     )
 
 
-def _in_code(text: str) -> bool:
+def _is_in_code(text: str) -> bool:
     return len(_FENCE.findall(text)) % 2 == 1
 
 
 def _closing_text(text: str) -> str:
-    if _in_code(text):
+    if _is_in_code(text):
         return "\n```"
     return "" if last_sentence_end(text) == len(text.rstrip()) else ELLIPSIS

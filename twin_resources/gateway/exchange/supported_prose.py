@@ -5,9 +5,9 @@ Out of scope: LiteLLM's chunks (`answer_ending.py`), the judge
 (`quality/judges/sentence_support.py`), its threshold (the gate's claim
 `says_what_the_posts_say`), whether prose is shown at all (`authors/answer_forms.py`).
 
-As in the gate, questions and sentences without a content word make no claim to judge. They are kept
-or dropped with the sentence before them. Shown text cannot be withdrawn, so a stream shows nothing
-while fewer than half of its sentences are kept.
+As in the evaluation gate, questions and sentences without a content word make no claim and are not
+judged. They are kept or dropped with the sentence before them. Shown text cannot be withdrawn, so a
+stream shows nothing while fewer than half of its sentences are kept.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class ProseNote:
     """The state of an answer's prose.
 
     Attributes:
-        hidden_reason: why no prose is shown, in one clause; empty if prose is shown or the author
-            wants none.
+        hidden_reason: why no prose is shown, in one clause; empty if prose is shown or if the
+            author's settings exclude it.
         draft_model: the model name that returns the prose anyway, or empty.
-        draft_reason: why the prose is a draft; empty if it is no draft.
+        draft_reason: why the prose is a draft; empty if it is not a draft.
         supported_sentences: the judged sentences, or None if they are not judged.
     """
 
@@ -65,7 +65,7 @@ class SupportedSentenceFilter:
         judge: the judge for which the threshold was set.
         threshold: minimum score of a shown sentence.
         passages: source texts of the answer.
-        run: calls a function off the event loop.
+        run_in_thread: calls a function in a thread.
 
     Attributes:
         claim_count, kept_count: number of sentences that make a claim, and of the supported ones.
@@ -76,12 +76,12 @@ class SupportedSentenceFilter:
         judge: SentenceJudge,
         threshold: float,
         passages: Sequence[str],
-        run: Callable[..., Any] = asyncio.to_thread,
+        run_in_thread: Callable[..., Any] = asyncio.to_thread,
     ) -> None:
         self.claim_count = 0
         self.kept_count = 0
         self._judge, self._threshold = judge, threshold
-        self._passages, self._run = tuple(passages), run
+        self._passages, self._run_in_thread = tuple(passages), run_in_thread
         self._text = ""
         self._pending = ""  # kept text, not shown while fewer than half of the sentences are kept
         self._is_previous_kept = False  # whether the previous sentence was kept
@@ -103,10 +103,10 @@ class SupportedSentenceFilter:
             return ""  # "3." may become "3.5"
         complete_text, self._text = self._text[:end], self._text[end:]
         spans = sentence_spans(complete_text)
-        claims = [span.strip() for span in spans if _makes_claim(span)]
-        scores = iter(await self._run(self._scores, claims) if claims else ())
+        claims = [span.strip() for span in spans if _is_claim(span)]
+        scores = iter(await self._run_in_thread(self._score_claims, claims) if claims else ())
         for span in spans:
-            if _makes_claim(span):
+            if _is_claim(span):
                 self.claim_count += 1
                 self._is_previous_kept = next(scores) >= self._threshold
                 self.kept_count += self._is_previous_kept
@@ -119,9 +119,9 @@ class SupportedSentenceFilter:
         shown_text, self._pending = self._pending, ""
         return shown_text
 
-    def _scores(self, claims: Sequence[str]) -> list[float]:
+    def _score_claims(self, claims: Sequence[str]) -> list[float]:
         return self._judge.score([(claim, self._passages) for claim in claims])
 
 
-def _makes_claim(sentence: str) -> bool:
+def _is_claim(sentence: str) -> bool:
     return bool(distinctive_words(sentence)) and not sentence.rstrip().endswith("?")

@@ -25,12 +25,14 @@ _TEXTS = Path(__file__).with_name("answers.toml")
 _MAX_CHARACTERS = 1000  # of a message, for the language detector
 _MAX_GUESSES = 12  # number of the detector's 176 languages, most likely first
 _MIN_CONFIDENCE = 0.6
-# At this threshold 0 of 990 English questions were detected as another of the six languages, and
+# At this threshold, 0 of 990 English questions were detected as another of the six languages, and
 # 108 of 120 questions in the other languages were detected.
 _MIN_OTHER_CONFIDENCE = 0.7
 
 
-def desk_answer(kind: DeskKind, author: Author, message: str, *, titles: Sequence[str] = ()) -> str:
+def front_desk_answer(
+    kind: DeskKind, author: Author, message: str, *, titles: Sequence[str] = ()
+) -> str:
     """Return the answer to a reader.
 
     The author's own text replaces the program's; for danger it is placed above the help lines.
@@ -46,7 +48,7 @@ def desk_answer(kind: DeskKind, author: Author, message: str, *, titles: Sequenc
         return own_text
     quotes = ", ".join(texts["quoted"].replace("{title}", title) for title in titles[:MAX_TITLES])
     titles_text = texts["posts"].replace("{titles}", quotes) if quotes else ""
-    values = {"{author}": author.name, "{titles}": titles_text, "{date}": _table()["date"]}
+    values = {"{author}": author.name, "{titles}": titles_text, "{date}": _text_table()["date"]}
     text = texts[kind].strip()
     for name, value in values.items():
         text = text.replace(name, value)
@@ -123,12 +125,12 @@ def _normalize_line(message: str) -> str:
 
 
 @cache
-def _table() -> Mapping[str, Any]:
+def _text_table() -> Mapping[str, Any]:
     return tomllib.loads(_TEXTS.read_text(encoding="utf-8"))
 
 
 def _texts() -> Mapping[str, Mapping[str, Any]]:
-    return {language: texts for language, texts in _table().items() if language != "date"}
+    return {language: texts for language, texts in _text_table().items() if language != "date"}
 
 
 @cache

@@ -22,17 +22,17 @@ _REWRITING = KINDS.index("rewriting")
 WEIGHTS = Path(__file__).with_name("rewriting_weights.npz")
 # Chosen on tests/bench/front_desk/rewriting_tuned.jsonl, on which the classifiers are not fitted.
 THRESHOLD = 0.4
-_UNSURE = (0.02, 1.0)  # outside it, the n-grams alone decide
+_UNSURE = (0.02, 1.0)  # outside this range, the n-grams alone decide
 
 
-def asks_to_rewrite(message: str) -> bool:
-    """Return whether a message, in any language, asks to rewrite an answer; a long one does not."""
+def is_rewriting_request(message: str) -> bool:
+    """Return whether a short message, in any language, requests a rewrite of an answer."""
     text = message.strip()
     return len(text) <= PART_CHARACTERS and rewriting_probability(text) >= THRESHOLD
 
 
 def rewriting_probability(text: str) -> float:
-    """Return the probability that a text asks to rewrite an answer."""
+    """Return the probability that a text requests a rewrite of an earlier answer."""
     return fitted_weights().mean_probability(text, _REWRITING, unsure=_UNSURE)
 
 

@@ -34,17 +34,17 @@ KINDS: tuple[MessageKind, ...] = ("ordinary", *get_args(DeskKind))
 WEIGHTS = Path(__file__).with_name("weights.npz")
 _ORDINARY, _DANGER, _IDENTITY = map(KINDS.index, ("ordinary", "danger", "identity"))
 _FIRST_OTHER = 2  # index of the first kind that is neither ordinary nor danger
-# Chosen on the tuned set of tests/bench/front_desk, on which the classifiers are not fitted. There
+# Chosen on the tuned set of tests/bench/front_desk, on which the classifiers are not fitted. There,
 # 97 % of the danger messages are recognised, and 1 % of the ordinary messages get a different kind.
 DANGER_THRESHOLD = 0.58
 OTHER_THRESHOLD = 0.2  # probability of the kind, divided by its sum with ordinary
 # Questions about AI or the author as a person resemble questions about identity, so the text on
 # identity replaces the posts only at or above the first value. At or above the second, it is shown
-# above them. On the tuned sets 121 of 138 messages about identity get the text, and 3 of 150
-# ordinary questions near that boundary get it alone; with 0.2 for both values 112 and 15.
+# above them. On the tuned sets, 121 of 138 messages about identity get the text, and 3 of 150
+# ordinary questions near that boundary get it alone; with 0.2 for both values, 112 and 15 do.
 IDENTITY_THRESHOLD, POSSIBLE_IDENTITY_THRESHOLD = 0.7, 0.05
 _WHOLE_WEIGHT = 0.4  # weight of the whole message; its most likely part has the other 0.6
-# For a long text only the most likely part counts. Its many parts require a higher threshold.
+# For a long text, only the most likely part counts. Its many parts require a higher threshold.
 LONG_DANGER_THRESHOLD = 0.7
 # If the n-grams score danger below the first value and ordinary above the second, their decision
 # stands and no vector is computed. This misses at most 2 % of the danger messages.
@@ -97,10 +97,10 @@ class FittedWeights:
         If the n-grams' probability is outside `unsure`, they alone decide, and no vector (25 ms of
         CPU time) is computed.
         """
-        by_ngrams = float(self.ngram_probabilities(text)[kind])
-        if not unsure[0] <= by_ngrams < unsure[1]:
-            return by_ngrams
-        return (by_ngrams + float(self.vector_probabilities(embed_message(text))[kind])) / 2
+        ngram_probability = float(self.ngram_probabilities(text)[kind])
+        if not unsure[0] <= ngram_probability < unsure[1]:
+            return ngram_probability
+        return (ngram_probability + float(self.vector_probabilities(embed_message(text))[kind])) / 2
 
     def probabilities(self, text: str) -> np.ndarray:
         """Return the geometric mean of both classifiers, in the shape of `ngram_probabilities`.
@@ -178,9 +178,8 @@ def split_parts(text: str) -> list[str]:
     """Return the parts of a message that are scored in addition to the whole.
 
     A short message has its sentences and pairs of adjacent sentences as parts, a long one its two
-    ends and the pairs. The n-grams of the whole message would hide a hint among other subjects. In
-    a very long text only the first and last pairs are used, because a hint is usually at either
-    end.
+    ends and the pairs. In the n-grams of the whole message, other subjects would hide a hint. Of a
+    very long text, only the first and last pairs are used, because a hint is usually at either end.
     """
     sentences = [
         part[:PART_CHARACTERS] for part in SENTENCE_END.split(text) if _LETTER.search(part)

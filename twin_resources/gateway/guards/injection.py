@@ -4,9 +4,10 @@ Scope: splitting a text into sentences, and the probability that each is an inje
 Out of scope: n-grams, vectors and the format of the weights (`front_desk/`), fitting and the
 examples (`deploy/checkout/guard_weights.py`), the action on a finding (`guard_settings.py`).
 
-The two classifiers are the front desk's. Hashed n-grams recognise wordings. A layer over the vector
-of a multilingual embedder recognises meaning, even in languages without an example. The examples
-are in eight languages and follow the families of published attacks (Perez and Ribeiro 2022,
+The two classifiers have the front desk's form. One recognises wordings from hashed n-grams. The
+other, a layer over the vector of a multilingual embedder, recognises meaning, even in languages
+without examples. The examples are in eight languages and cover the families of published attacks
+(Perez and Ribeiro 2022,
 https://arxiv.org/abs/2211.09527; Greshake et al. 2023, https://arxiv.org/abs/2302.12173).
 """
 # pyright: strict
@@ -29,8 +30,8 @@ WEIGHTS = Path(__file__).with_name("weights.npz")
 # words is higher. They were chosen on public technical posts and on an outside writer's messages,
 # when the examples were in four languages. Figures are in tests/bench/RESULTS.md.
 INJECTION_THRESHOLDS: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
-_UNSURE = (0.1, 0.9)  # outside it, the n-grams alone decide
-MAX_SENTENCE = 300  # characters; a longer sentence is scored in parts
+_UNSURE = (0.1, 0.9)  # outside this range, the n-grams alone decide
+MAX_SENTENCE_CHARACTERS = 300  # a longer sentence is scored in parts
 _INJECTION = KINDS.index("injection")
 _SENTENCE_END = re.compile(r"[.!?…。](?=\s|$)|\n")
 _ENDS_IN_JSON = re.compile(rf'{_SENTENCE_END.pattern}|(?<!\\)(?:\\\\)*"')
@@ -42,8 +43,8 @@ _LETTER_DIGIT_WORD = re.compile(r"\b(?=\w*\d)(?=\w*[^\W\d_])\w{2,12}\b")
 _MIN_LETTER_DIGIT_WORDS = 4
 _DIGITS_AS_LETTERS = str.maketrans("013457", "oieast")
 # Cached by digest, because the sentences of posts and streams recur; no text is kept.
-_LIKELIHOODS: dict[bytes, float] = {}
-_MAX_LIKELIHOODS = 8192
+_PROBABILITIES: dict[bytes, float] = {}
+_MAX_CACHED_PROBABILITIES = 8192
 
 
 def find_injections(
@@ -59,7 +60,7 @@ def find_injections(
     threshold = INJECTION_THRESHOLDS[place]
     for begin, end in split_sentences(text, as_json=as_json):
         sentence = text[begin:end]
-        if COMMON_MARKS.escape(sentence) != sentence or _likelihood(sentence) >= threshold:
+        if COMMON_MARKS.escape(sentence) != sentence or _score_sentence(sentence) >= threshold:
             spans.append((begin, end))
     return spans
 
@@ -77,25 +78,25 @@ def split_sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, 
             if text[begin].isspace():  # also before a part, because a stream may be cut here
                 begin += 1
                 continue
-            yield begin, min(begin + MAX_SENTENCE, sentence_end)
-            begin = min(begin + MAX_SENTENCE, sentence_end)
+            yield begin, min(begin + MAX_SENTENCE_CHARACTERS, sentence_end)
+            begin = min(begin + MAX_SENTENCE_CHARACTERS, sentence_end)
         begin = end
 
 
-def _likelihood(sentence: str) -> float:
+def _score_sentence(sentence: str) -> float:
     """Return the probability of an injection, from the n-grams alone where they are certain."""
     if not _LETTER.search(sentence):
         return 0.0
     digest = blake2b(sentence.encode(), digest_size=16).digest()
-    likelihood = _LIKELIHOODS.get(digest)
-    if likelihood is None:
-        likelihood = fitted_weights().mean_probability(
+    probability = _PROBABILITIES.get(digest)
+    if probability is None:
+        probability = fitted_weights().mean_probability(
             _normalize(sentence), _INJECTION, unsure=_UNSURE
         )
-        if len(_LIKELIHOODS) >= _MAX_LIKELIHOODS:
-            _LIKELIHOODS.clear()
-        _LIKELIHOODS[digest] = likelihood
-    return likelihood
+        if len(_PROBABILITIES) >= _MAX_CACHED_PROBABILITIES:
+            _PROBABILITIES.clear()
+        _PROBABILITIES[digest] = probability
+    return probability
 
 
 def _normalize(sentence: str) -> str:

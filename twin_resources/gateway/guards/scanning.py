@@ -100,7 +100,7 @@ class Scanner:
         return max((len(entry.split()) for entry in self.guards.block_list), default=0)
 
     @cached_property
-    def enforces_injection(self) -> bool:
+    def is_injection_enforced(self) -> bool:
         return self._is_enforced("injection")
 
     def find(
@@ -137,7 +137,7 @@ class Scanner:
     def scan(self, text: str, *, as_json: bool = False) -> ScanResult:
         """Replace the findings that are to be masked or blocked.
 
-        A blocked finding is masked as well, so that the text is safe even if a caller ignores it.
+        A blocked finding is masked as well, so that the text is safe if a caller ignores the block.
 
         Args:
             as_json: whether the text must stay a JSON document.
@@ -177,7 +177,7 @@ def mask_findings(text: str, findings: Sequence[GuardFinding], *, as_json: bool 
         begin = max(finding.begin, end)
         placeholder = finding.placeholder
         if as_json and not is_in_json_string(text, begin):
-            placeholder = f'"{placeholder}"'  # in place of a number, which has no quotes
+            placeholder = f'"{placeholder}"'  # it replaces a number, which has no quotes
         pieces += (text[end:begin], placeholder)
         end = finding.end
     return "".join((*pieces, text[end:])) if end else text

@@ -6,7 +6,7 @@ LiteLLM's chunks (`exchange/guardrails.py`).
 Shown text cannot be withdrawn, so the last words are always held back. Personal data or a secret
 may begin with a digit, an `@`, a word that announces one, or a run longer than any word. If the
 last `WINDOW` characters contain one of these, the text from there on is held back. A run without
-spaces and a private key are held back until they end. In plain prose two words are held back, or
+spaces and a private key are held back until they end. In plain prose, two words are held back, or
 the whole sentence if injections are masked or blocked.
 """
 # pyright: strict
@@ -83,7 +83,7 @@ class StreamGuard:
         words = [match.start() for match in _WORD.finditer(text, held_start)]
         min_words = max(_MIN_WORDS, self._scanner.longest_phrase + 1)
         end = words[-min_words] if len(words) >= min_words else held_start
-        if self._scanner.enforces_injection:
+        if self._scanner.is_injection_enforced:
             *_, (sentence_start, _) = (0, 0), *split_sentences(text, as_json=self._as_json)
             end = min(end, sentence_start)  # the last sentence may continue
         search_start = max(held_start, len(text) - WINDOW)
@@ -130,7 +130,7 @@ class StreamGuard:
             as_json=self._as_json,
         )[int(is_in_string) :]
         if self._as_json:
-            self._in_string = is_string_open_after(text, was_open=is_in_string)
+            self._in_string = is_json_string_open(text, was_open=is_in_string)
         self._held_start = end
         self._drop_shown_text()
         return masked_text
@@ -146,7 +146,7 @@ class StreamGuard:
     def _drop_shown_text(self) -> None:
         surplus = self._held_start - _LOOK_BEHIND
         if surplus > _LOOK_BEHIND:
-            if self._scanner.enforces_injection:  # cut only where a sentence begins
+            if self._scanner.is_injection_enforced:  # cut only where a sentence begins
                 sentences = split_sentences(self._text, as_json=self._as_json)
                 surplus = max(begin for begin, _ in ((0, 0), *sentences) if begin <= surplus)
             self._text = self._text[surplus:]
@@ -154,7 +154,7 @@ class StreamGuard:
             self._dropped_length += surplus
 
 
-def is_string_open_after(text: str, *, was_open: bool) -> bool:
+def is_json_string_open(text: str, *, was_open: bool) -> bool:
     """Return whether a JSON string is open after this piece of a document."""
     quotes = len(re.findall(r'(?<!\\)(?:\\\\)*"', text))
     return was_open ^ (quotes % 2 == 1)

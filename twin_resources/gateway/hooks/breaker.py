@@ -39,7 +39,7 @@ _ZEROS: Wealth = (0.0,) * BET_COUNT
 
 
 TOLERATED_ERRORS, TOLERATED_SLOW, TOLERATED_UNSAFE = 0.02, 0.05, 0.05  # n of each test
-# A sound canary is stopped within `HORIZON` requests with probability at most `ALPHA`.
+# A healthy canary is stopped within `HORIZON` requests with probability at most `ALPHA`.
 HORIZON, ALPHA = 10_000, 0.01
 THRESHOLD = len(CAUSES) * HORIZON / ALPHA  # three tests share α
 SLOW_FACTOR = 3.0  # applied to the stable version's 95 % quantile

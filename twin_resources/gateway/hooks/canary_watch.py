@@ -4,7 +4,7 @@ Scope: converting finished requests to values for the breaker, and executing its
 Out of scope: the test (`breaker.py`), LiteLLM's hooks (`plugin.py`), changing the version's state
 (`registry/registry.py`; the actor is `gateway`).
 
-A decision has two steps. First, this process sends the canary no further requests. Then the
+A canary is stopped in two steps. First, this process sends it no further requests. Then the
 registry rolls the canary back and rewrites the policy for the other processes. If the second step
 fails (a locked store, a full disk), it is retried every second, and the first step stays in effect.
 Each gateway process watches its own requests.

@@ -36,7 +36,7 @@ def refusal_for_error(record: RequestRecord, error: Exception) -> RefusedError:
         "model_server_failed",
         tried=action,
         found=f"the model server {server_key!r} does not answer ({type(error).__name__})",
-        next_step="try again in a few seconds; `twin status` and the log `models` give the reason",
+        next_step="try again in a few seconds; `twin status` and the log `models` show the reason",
     )
 
 

@@ -29,10 +29,10 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.early_opening import CLIENT_DISCONNECTED_STATUS, current_opening
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.exchange.answer_ending import (
-    end_prose,
     remove_unsupported_sentences,
     stream_supported_sentences,
     stream_with_heading,
+    truncate_response,
     truncate_stream,
 )
 from twin_resources.gateway.exchange.exchange import Fallback
@@ -50,7 +50,7 @@ from twin_resources.gateway.request.request_body import (
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
-# For a paid model or an older version, whose speed the stable version's window does not measure.
+# For a paid model or an older version, whose speed is not measured by the stable version's window.
 ROUTED_TIMEOUT_S = 60.0
 # The retries take about five seconds. The client cannot retry, because it has already received the
 # beginning of the answer.
@@ -85,11 +85,11 @@ class TwinPlugin(CustomLogger):
         self._find_router = find_router
         self._in_flight: OrderedDict[str, RequestRecord] = OrderedDict()
 
-    def record(self, call_id: object) -> RequestRecord | None:
+    def find_record(self, call_id: object) -> RequestRecord | None:
         """Return the record of a request by LiteLLM's call id."""
         return self._in_flight.get(str(call_id))
 
-    def forget(self, call_id: object) -> None:
+    def remove_record(self, call_id: object) -> None:
         """Remove a record whose trace has been written."""
         self._in_flight.pop(str(call_id), None)
 
@@ -101,7 +101,7 @@ class TwinPlugin(CustomLogger):
         self._store_record(data["litellm_call_id"], record)
         _rewrite_request(data, record)
         if record.cost.paid_call is not None:
-            data["num_retries"] = 0  # each retry would be paid for again
+            data["num_retries"] = 0  # the provider would charge for each retry
         if record.fallback is not None:
             timeout_s = ROUTED_TIMEOUT_S
             if record.decision.route == "canary":
@@ -118,9 +118,9 @@ class TwinPlugin(CustomLogger):
             RefusedError: see `RequestPath.prepare`; 429 or 503 if the client named the paid model
                 and its cost cannot be reserved.
         """
-        return await self._with_reservation(await self.path.prepare(question, key), key)
+        return await self._reserve_cost(await self.path.prepare(question, key), key)
 
-    async def _with_reservation(self, record: RequestRecord, key: Key) -> RequestRecord:
+    async def _reserve_cost(self, record: RequestRecord, key: Key) -> RequestRecord:
         """Reserve the maximum cost of the answer if the paid model is to write it.
 
         If that fails, a request that did not name the paid model is prepared again without it.
@@ -138,7 +138,7 @@ class TwinPlugin(CustomLogger):
                 max_tokens=int(record.exchange.sampling["max_tokens"]),
             )
         except RefusedError as error:
-            if record.chat_request.names_version:
+            if record.chat_request.has_named_version:
                 raise
             problem = "budget used up" if error.status == 429 else "budget unreadable"
             return await self.path.prepare(record.chat_request, key, paid_problem=problem)
@@ -156,12 +156,12 @@ class TwinPlugin(CustomLogger):
         self, data: dict[str, Any], user_api_key_dict: UserAPIKeyAuth, response: Any
     ) -> Any:
         """Add the `twin` field to an unstreamed answer."""
-        record = self.record(data.get("litellm_call_id"))
+        record = self.find_record(data.get("litellm_call_id"))
         if record is None:
             return response
         self._end(record, response)
         self.watch.count_request(record, is_answered=True)
-        end_prose(record, response)
+        truncate_response(record, response)
         await remove_unsupported_sentences(record, response)
         guard_answer(record, response)
         strip_internal_fields(response)
@@ -175,7 +175,7 @@ class TwinPlugin(CustomLogger):
         That chunk is delayed until the usage chunk after it, because the cost of the answer depends
         on the token counts.
         """
-        record = self.record(request_data.get("litellm_call_id"))
+        record = self.find_record(request_data.get("litellm_call_id"))
         if record is None:
             async for chunk in response:
                 yield chunk
@@ -221,7 +221,7 @@ class TwinPlugin(CustomLogger):
         finally:
             if record.cost.paid_call is not None:
                 record.cost.paid_call.settle_interrupted()  # has no effect if the call has ended
-            # No tokens were counted if the reader disconnected or the server broke off.
+            # No tokens were counted if the reader disconnected or the stream broke off.
             record.end(0, paid_usd=_paid_usd(record))
             self.watch.count_request(record, is_answered=is_answered)
 
@@ -234,8 +234,8 @@ class TwinPlugin(CustomLogger):
         """Yield the chunks of a stream, and restart it once if it breaks off.
 
         The new answer follows the partial one. The stable version restarts a canary's answer; any
-        other version restarts its own, because its server restarts in about a second. An answer in
-        JSON is not restarted after its first text, because the result would not be valid JSON.
+        other version restarts its own answer, because its server restarts in about a second. An
+        answer in JSON is not restarted after its first text, because the result would not be valid.
 
         Args:
             streams: contains the first stream; the restarted one is appended.
@@ -255,7 +255,8 @@ class TwinPlugin(CustomLogger):
                 raise
             if has_text and record.chat_request.response_format is not None:
                 raise
-            sys.stderr.write(f"{record.decision.server_key} broke off: {type(error).__name__}\n")
+            server_key = record.decision.server_key
+            sys.stderr.write(f"the stream of {server_key} broke off: {type(error).__name__}\n")
             if fallback is not None:  # also if the broken stream was the fallback's own
                 messages = fallback.messages
             if fallback is not None and uses_fallback:
@@ -291,7 +292,7 @@ class TwinPlugin(CustomLogger):
 
         The first choice is a canary or a routed paid model.
         """
-        record = self.record(kwargs.get("litellm_call_id"))
+        record = self.find_record(kwargs.get("litellm_call_id"))
         if record is not None:
             if record.cost.paid_call is not None:
                 record.cost.paid_call.settle_failed(original_exception)
@@ -312,7 +313,7 @@ class TwinPlugin(CustomLogger):
         self, data: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, str] | None:
         """Return the trace id and the sources as headers, which a stream sends first."""
-        record = self.record(data.get("litellm_call_id"))
+        record = self.find_record(data.get("litellm_call_id"))
         return record.headers() if record is not None else None
 
     async def async_post_call_failure_hook(
@@ -323,7 +324,7 @@ class TwinPlugin(CustomLogger):
         traceback_str: str | None = None,
     ) -> HTTPException | None:
         """Replace LiteLLM's error with one that names the cause and the next step."""
-        record = self.record(request_data.get("litellm_call_id"))
+        record = self.find_record(request_data.get("litellm_call_id"))
         if record is not None and record.cost.paid_call is not None:
             is_proxy_error = isinstance(original_exception, ProxyException | HTTPException)
             if is_proxy_error or record.fallback is not None:  # then it may be the fallback's error
@@ -423,7 +424,7 @@ def _rewrite_request(data: dict[str, Any], record: RequestRecord) -> None:
 
 
 def _add_fallback(data: dict[str, Any], fallback: Fallback, timeout_s: float) -> None:
-    """Add the fallback, which has its own prompt and is used at once, to a request."""
+    """Add the fallback, which has its own prompt, to a request."""
     # No retry before the fallback, because the reader would wait for it.
     data |= {"num_retries": 0, "timeout": timeout_s}
     data["fallbacks"] = [

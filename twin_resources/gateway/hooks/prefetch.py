@@ -4,8 +4,8 @@ Scope: reading the stream in a separate task, and closing it after a disconnect.
 Out of scope: the cost (`paid_budget.py`), LiteLLM's hooks (`plugin.py`).
 
 A provider charges for every chunk that it has sent. When the stream was read only at the client's
-speed, chunks in the buffers at a disconnect were charged but not counted. The account was then 2 to
-3 % below the bill for 400 mixed requests. The queue here is bounded by the answer's token limit.
+speed, chunks in the buffers at a disconnect were charged but not counted. For 400 mixed requests,
+the recorded cost was 2 to 3 % below the bill. The answer's token limit bounds the queue.
 """
 # pyright: strict
 
@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-# Seconds in which to receive chunks that the provider sent before it noticed the disconnect.
+# Wait for chunks that the provider sent before it noticed the disconnect.
 DRAIN_S = 0.02
 
 
@@ -39,7 +39,7 @@ class ReadAheadStream:
         self._stream = stream
         self._on_chunk = on_chunk
         self._chunks: asyncio.Queue[Any] = asyncio.Queue()
-        self._reading = asyncio.create_task(self._read())
+        self._read_task = asyncio.create_task(self._read())
 
     def __aiter__(self) -> ReadAheadStream:
         return self
@@ -54,10 +54,10 @@ class ReadAheadStream:
     async def aclose(self) -> None:
         """Read the chunks that were already sent, and close the stream."""
         try:
-            await asyncio.wait({self._reading}, timeout=DRAIN_S)
+            await asyncio.wait({self._read_task}, timeout=DRAIN_S)
         finally:
-            self._reading.cancel()
-            await asyncio.wait({self._reading})
+            self._read_task.cancel()
+            await asyncio.wait({self._read_task})
             await self._stream.aclose()
 
     async def _read(self) -> None:

@@ -1,7 +1,7 @@
 """Find text in an answer that looks like personal data or secrets.
 
 Scope: one pure function; its findings become attributes of the trace.
-Out of scope: the patterns of personal data and secrets (`privacy`), checks of meaning.
+Out of scope: the patterns of personal data and secrets (`privacy`), semantic checks.
 
 An answer with a finding is recorded and still sent.
 """
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from twin_resources.privacy import Kind, find_personal_data
 
 # Names and places are excluded, because answers contain many and no pattern finds them. Kinds that
-# are searched for in questions only (`privacy/stated_data.py`) are excluded as well.
+# are detected only in questions (`privacy/stated_data.py`) are excluded as well.
 FINDING_NAMES: Mapping[Kind, str] = MappingProxyType(
     {
         "private key": "private_key",

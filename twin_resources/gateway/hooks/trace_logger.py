@@ -1,4 +1,4 @@
-"""Queue the span of each answer with only the attributes of `tracing.py`.
+"""Queue one span per answer, with only the attributes that `tracing.py` defines.
 
 Scope: LiteLLM's hooks for traces and the details of LiteLLM on which they depend.
 Out of scope: the attributes of a span (`tracing.py`), sending it (`trace_outbox.py`).
@@ -51,7 +51,7 @@ class TraceLogger(LangfuseOtelLogger):
     def set_attributes(self, span: Any, kwargs: dict[str, Any], response_obj: Any) -> None:
         """Set the attributes of the answer to which `kwargs` belongs."""
         call_id = kwargs.get("litellm_call_id")
-        record = self._plugin.record(call_id)
+        record = self._plugin.find_record(call_id)
         if record is None:
             return
         record.is_traced = True
@@ -60,7 +60,7 @@ class TraceLogger(LangfuseOtelLogger):
         record.safety_findings = safety.find_sensitive_kinds(answer)
         exception, usage = kwargs.get("exception"), token_counts(response_obj)
         error = type(exception).__name__ if exception and not answer else ""
-        _count(record, usage, error)
+        _count_answer(record, usage, error)
         span.set_attributes(
             span_attributes(
                 record,
@@ -68,7 +68,7 @@ class TraceLogger(LangfuseOtelLogger):
                 answer=answer,
                 usage=usage,
                 model_parameters=_model_parameters(kwargs),
-                first_token_at=_first_token_at(kwargs),
+                first_token_at=_first_token_time(kwargs),
                 error=error,
             )
         )
@@ -81,12 +81,12 @@ class TraceLogger(LangfuseOtelLogger):
             )
             self._exporter.add_scores(scores)
             self._plugin.watch.count_findings(record)
-            self._plugin.forget(call_id)
+            self._plugin.remove_record(call_id)
 
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        record = self._plugin.record(kwargs.get("litellm_call_id"))
+        record = self._plugin.find_record(kwargs.get("litellm_call_id"))
         if record is not None and record.is_opened and record.is_traced:
             return  # the reader disconnected, and `log_opening` has logged the answer
         await super().async_log_success_event(kwargs, response_obj, start_time, end_time)
@@ -107,11 +107,11 @@ class TraceLogger(LangfuseOtelLogger):
         """Return whether a failure needs a span here, which is true only for a disconnected reader.
 
         A refused request has no record, and its span would have a random trace id and no content.
-        After a failed attempt LiteLLM retries or the fallback answers, and the trace belongs to
-        that answer; 17 of 600 traces contained a failed attempt as well. Final failures are logged
-        by `async_post_call_failure_hook`. The proxy itself raises the error of a disconnect.
+        After a failed attempt, LiteLLM retries or the fallback answers, and the trace must contain
+        only that answer; 17 of 600 traces also contained a failed attempt. Final failures are
+        logged by `async_post_call_failure_hook`. The proxy itself raises the error of a disconnect.
         """
-        record = self._plugin.record(kwargs.get("litellm_call_id"))
+        record = self._plugin.find_record(kwargs.get("litellm_call_id"))
         if record is None:
             return False
         is_proxy_error = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
@@ -120,7 +120,7 @@ class TraceLogger(LangfuseOtelLogger):
         return (record.cost.is_ended or is_proxy_error) and not record.is_traced and not is_opening
 
     def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
-        return self.tracer  # LiteLLM would let a request choose another Langfuse
+        return self.tracer  # LiteLLM would let a request choose another Langfuse server
 
     def _maybe_log_raw_request(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the raw request and answer get no second span."""
@@ -136,7 +136,7 @@ class TraceLogger(LangfuseOtelLogger):
         self, request_data: dict[str, Any], original_exception: Exception, *args: Any, **kwargs: Any
     ) -> None:
         """Write the span of a request that no model could answer, but not of a refused one."""
-        record = self._plugin.record(request_data.get("litellm_call_id"))
+        record = self._plugin.find_record(request_data.get("litellm_call_id"))
         is_refusal = isinstance(original_exception, ProxyException | HTTPException)
         if record is None or is_refusal or record.is_traced or record.is_opened:
             return
@@ -146,13 +146,13 @@ class TraceLogger(LangfuseOtelLogger):
             fallback_route = record.fallback.decision.route
             record.record_fallback(f"{record.decision.route} failed, and so did {fallback_route}")
             messages = record.fallback.messages
-        self._log(record, messages, error=type(original_exception).__name__)
+        self._write_span(record, messages, error=type(original_exception).__name__)
 
     def log_fixed_answer(self, record: RequestRecord) -> None:
         """Write the span and the scores of an answer that no model wrote."""
         record.safety_findings = safety.find_sensitive_kinds(record.shown_text)
         messages = record.exchange.messages
-        self._log(record, messages)
+        self._write_span(record, messages)
         scores = automatic_scores(
             record, answer=record.shown_text, messages=messages, latency_s=record.cost.seconds
         )
@@ -165,9 +165,9 @@ class TraceLogger(LangfuseOtelLogger):
         The reader disconnected, or the model returned no prose.
         """
         if not record.is_traced:  # the record is kept, because LiteLLM may log it later
-            self._log(record, record.exchange.messages)
+            self._write_span(record, record.exchange.messages)
 
-    def _log(
+    def _write_span(
         self,
         record: RequestRecord,
         messages: Sequence[Mapping[str, Any]],
@@ -175,7 +175,7 @@ class TraceLogger(LangfuseOtelLogger):
         error: str = "",
     ) -> None:
         record.is_traced = True
-        _count(record, {}, error)
+        _count_answer(record, {}, error)
         end_ns = time.time_ns()
         span = self.tracer.start_span(
             "answer",
@@ -195,7 +195,7 @@ class TraceLogger(LangfuseOtelLogger):
         span.end(end_ns)
 
 
-def _count(record: RequestRecord, usage: Mapping[str, int], error: str) -> None:
+def _count_answer(record: RequestRecord, usage: Mapping[str, int], error: str) -> None:
     count_answer(
         author=record.chat_request.author,
         version=record.decision.version,
@@ -213,7 +213,7 @@ def _answer_text(response: Any) -> str:
     return str(getattr(message, "content", None) or "")
 
 
-def _first_token_at(kwargs: dict[str, Any]) -> datetime | None:
+def _first_token_time(kwargs: dict[str, Any]) -> datetime | None:
     is_stream = (kwargs.get("optional_params") or {}).get("stream")
     token_time = kwargs.get("completion_start_time")
     return token_time.astimezone(UTC) if is_stream and isinstance(token_time, datetime) else None

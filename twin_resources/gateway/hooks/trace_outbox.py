@@ -29,7 +29,7 @@ class OutboxExporter(SpanExporter):
     """An exporter of spans, and of the scores added since the last export, to the outbox.
 
     Attributes:
-        problem: the reason that answers leave no trace now, as a short clause; empty if they do.
+        problem: the reason that answers are not traced now, as a short clause, or empty.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -54,8 +54,8 @@ class OutboxExporter(SpanExporter):
             if scores:
                 self.outbox.put_scores(scores, automatic=True)
         except TwinError as error:
-            sys.stderr.write(f"{len(spans)} spans, {len(scores)} scores were not stored: {error}\n")
-            self.problem = f"outbox: {error.found}: this answer may leave no trace"
+            sys.stderr.write(f"{len(spans)} spans and {len(scores)} scores were lost: {error}\n")
+            self.problem = f"the outbox failed, so this answer may not be traced: {error.found}"
             return SpanExportResult.FAILURE
         self.problem = ""
         return SpanExportResult.SUCCESS

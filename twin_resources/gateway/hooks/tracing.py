@@ -1,4 +1,4 @@
-"""Build the complete list of attributes of an answer's span, so that a trace has no others.
+"""Build all attributes of an answer's span, so that a trace contains no others.
 
 Scope: the attributes of the generation span, built from the record of the request.
 Out of scope: LiteLLM's own attributes, which contain client IP, headers, user agent and key hash.

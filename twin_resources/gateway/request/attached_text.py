@@ -1,7 +1,7 @@
 """Find the question in a message into which a chat program has pasted a document.
 
 Scope: finding the question. Out of scope: the maximum length of a message (`request_body.py`),
-retrieval for the question (`found_passages.py`).
+retrieval for the question (`passage_finder.py`).
 
 Programs without tools paste an attached document into the message, usually between tags, before or
 after the question. A search for the first 1,000 characters would search for the document.
@@ -26,8 +26,8 @@ def extract_question(message: str, *, max_characters: int) -> str:
 
     Args:
         message: the message as the reader's program sent it.
-        max_characters: maximum length of a search text; a shorter message without tags is its own
-            question.
+        max_characters: maximum length of a search text; a shorter message without tags is returned
+            whole.
 
     Returns:
         The content of a question tag, otherwise the message without documents. If that is longer

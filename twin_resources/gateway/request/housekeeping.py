@@ -5,9 +5,10 @@ Scope: recognising such a request, and the answer to it. Out of scope: readers' 
 
 Open WebUI sends three such requests along with a reader's first question, to the model that the
 reader has chosen. No reader sees the answers directly, so the gateway searches no posts, calls no
-model and counts no reader. The templates are recognised by the common wording of a dozen programs'
-defaults, in the languages of these programs. A client with a different template can name the model
-`twin/<author>@task`, send the header `x-twin-task`, or name a version (`@base`, `@paid`).
+model and counts no reader. The requests are recognised by wording that the default templates of a
+dozen programs share, in the languages of these programs. A client with a different template can
+name the model `twin/<author>@task`, send the header `x-twin-task`, or name a version (`@base`,
+`@paid`).
 """
 # pyright: strict
 
@@ -148,7 +149,7 @@ def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
     Returns:
         JSON, a title or a summary, or None if a reader sent the request.
     """
-    if chat_request.names_version:
+    if chat_request.has_named_version:
         return None  # a client that names a version wants it to answer
     question = chat_request.question
     if chat_request.is_task or _TASK_HEADING.match(question):
@@ -169,14 +170,15 @@ def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
             _reader_questions(chat_request)[-MAX_SUMMARY_QUESTIONS:]
         )
         return ProgramAnswer("summary", summary, summary)
-    if chat_request.is_task or _wants_title(chat_request):
+    if chat_request.is_task or _is_title_request(chat_request):
         title = _build_title(chat_request)
-        wants_json = _RESULT_KEY.search(f"{chat_request.system}\n{instruction}") is not None
-        return _json_answer("title", title) if wants_json else ProgramAnswer("title", title, title)
+        if _RESULT_KEY.search(f"{chat_request.system}\n{instruction}"):
+            return _json_answer("title", title)
+        return ProgramAnswer("title", title, title)
     return None
 
 
-def _wants_title(chat_request: ChatRequest) -> bool:
+def _is_title_request(chat_request: ChatRequest) -> bool:
     system = chat_request.system[:INSTRUCTION_CHARACTERS]
     question = chat_request.question
     instruction = question[:INSTRUCTION_CHARACTERS]
@@ -188,12 +190,12 @@ def _wants_title(chat_request: ChatRequest) -> bool:
     ):
         instruction_match = _TITLE_INSTRUCTION.search(text)
         if instruction_match is not None and instruction_match.start() <= max_start:
-            context = _context_around(text, instruction_match)
+            context = _surrounding_text(text, instruction_match)
             if chat_request.response_format is not None or _TITLE_ONLY.search(context):
                 return True
         word_match = _TITLE_WORD.search(text)
         if word_match is not None and word_match.start() <= max_start:
-            context = _context_around(text, word_match)  # for programs that forbid punctuation
+            context = _surrounding_text(text, word_match)  # for programs that forbid punctuation
             if _PUNCTUATION_WORD.search(context) and (
                 _CONVERSATION_WORD.search(context) or _LENGTH_LIMIT.search(context)
             ):
@@ -201,7 +203,7 @@ def _wants_title(chat_request: ChatRequest) -> bool:
     return False
 
 
-def _context_around(text: str, match: re.Match[str]) -> str:
+def _surrounding_text(text: str, match: re.Match[str]) -> str:
     return text[max(0, match.start() - LIMIT_CHARACTERS) : match.end() + LIMIT_CHARACTERS]
 
 
@@ -209,7 +211,7 @@ def _is_translated_summary_instruction(text: str) -> bool:
     match = _SUMMARY_WORD.search(text)
     patterns = (_CONVERSATION_WORD, _CONTEXT_WORD)
     return match is not None and all(
-        pattern.search(_context_around(text, match)) for pattern in patterns
+        pattern.search(_surrounding_text(text, match)) for pattern in patterns
     )
 
 

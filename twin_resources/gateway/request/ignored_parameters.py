@@ -1,6 +1,6 @@
 """Accept parameters of OpenAI's API that have no effect on a twin.
 
-Scope: the keys without effect, their accepted values, and the reader named by the client.
+Scope: the keys that have no effect, their accepted values, and the reader named by the client.
 Out of scope: the keys that change an answer (`request_body.py`).
 
 Chat programs send many defaults: `n: 1`, a list of optional tools, metadata for their own accounts.
@@ -62,7 +62,7 @@ IGNORED_KEYS = _REPORTED_KEYS | _DEFAULT_VALUES.keys() | set(READER_KEYS)
 def is_accepted_value(value: object, accepted_values: tuple[object, ...]) -> bool:
     """Return whether a value is null or an accepted value.
 
-    Types are compared because `1 == True` and `1.0 == 1`; n = true is refused.
+    Types are compared too, because `1 == True` and `1.0 == 1`: n = true is refused.
     """
     return value is None or any(
         value == accepted and type(value) is type(accepted) for accepted in accepted_values

@@ -47,7 +47,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
 STRUCTURED = "structured"
 
 
-def classify(question: str, *, structured: bool = False) -> str:
+def classify_question(question: str, *, structured: bool = False) -> str:
     """Return the class of a question: the class of a rule, `structured`, or `other`.
 
     Args:

@@ -3,7 +3,7 @@
 Scope: counting tokens, and choosing the turns to keep. Out of scope: the number of passages in a
 prompt (`Author.context_tokens`), reading a conversation (`request_body.py`).
 
-Turns are kept whole, newest first, because half an answer looks like a mistake by its writer.
+Turns are kept whole, newest first, because a truncated answer looks like the writer's mistake.
 """
 # pyright: strict
 
@@ -21,7 +21,7 @@ DEFAULT_CONTEXT_TOKENS = 4096  # context of the home's own servers
 PAID_CONTEXT_TOKENS = 8192
 TURN_OVERHEAD_TOKENS = 8  # chat markup around a turn
 _RESERVED_TOKENS = 32  # markup at the start of the answer, and its last token
-# Maximum mean number of characters per token over a whole turn, reached by blanks. A longer turn
+# Maximum mean number of characters per token in a turn, reached only by blanks. A longer turn
 # cannot fit and is not counted, so that a turn of 200 KB takes no time.
 _MAX_CHARACTERS_PER_TOKEN = 16
 _BYTES_PER_TOKEN = 2.5  # without a tokenizer; SmolLM2 has 4.3 on English posts, 2.6 on Swedish ones
@@ -58,7 +58,7 @@ def _load_tokenizer(folder: str) -> Any | None:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001 - the library raises bare Exceptions; reported once
-        sys.stderr.write(f"{path} is not a tokenizer ({error}): tokens are estimated by bytes\n")
+        sys.stderr.write(f"{path} is not a tokenizer ({error}): bytes are counted instead\n")
         return None
 
 
@@ -70,7 +70,7 @@ def fit_history(
     answer_tokens: int,
     count_tokens: TokenCounter,
 ) -> tuple[Sequence[Mapping[str, str]], int]:
-    """Return the newest turns that fit beside a prompt and its answer, and the number dropped.
+    """Return the newest turns that fit with a prompt and its answer, and the number dropped.
 
     Args:
         turns: the turns, oldest first.

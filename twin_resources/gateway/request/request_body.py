@@ -23,7 +23,7 @@ from typing import Any, cast
 from twin_resources.access.refusals import RefusedError, bad_request
 from twin_resources.gateway.request.attached_text import extract_question
 from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS, read_ignored_parameters
-from twin_resources.gateway.request.prompt_classes import classify
+from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.gateway.request.response_format import read_response_format
 from twin_resources.registry.route_names import DRAFT, TASK
 
@@ -56,7 +56,7 @@ SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 MAX_BODY_BYTES = 256 * 1024
-# The question and the turn before it; with two turns before it, fewer follow-ups retrieved their
+# The question and the turn before it. With two turns before it, fewer follow-ups retrieved their
 # answer.
 SEARCH_TURNS = 2
 # A turn that may name a subject: a question, three words, or a script without spaces between words.
@@ -65,7 +65,7 @@ MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
 _OMISSION = "\n…\n"
 MAX_KIND_CHARACTERS = 40  # limit on a client's value that a response repeats
-CONTINUED_ANSWER = "the answer begun"
+CONTINUED_ANSWER = "the unfinished answer"
 """Entry of `twin.ignored` for a final assistant message that the client wants continued. The
 gateway answers the question from the start."""
 MAX_ANSWER_TOKENS = 4096
@@ -132,14 +132,14 @@ class ChatRequest:
         return "\n".join(turn["content"] for turn in self.history if turn["role"] == "assistant")
 
     @property
-    def names_version(self) -> bool:
+    def has_named_version(self) -> bool:
         """Whether the client names the version; otherwise the policy chooses."""
         return self.alias not in {"", DRAFT}
 
     @property
     def prompt_class(self) -> str:
         """The class of the question, see `prompt_classes.py`."""
-        return classify(self.question, structured=self.response_format is not None)
+        return classify_question(self.question, structured=self.response_format is not None)
 
 
 def decode_object(raw: bytes) -> dict[str, Any]:
@@ -149,10 +149,10 @@ def decode_object(raw: bytes) -> dict[str, Any]:
         RefusedError: 413 if the body is too large, 400 if it is not a JSON object.
     """
     if len(raw) > MAX_BODY_BYTES:
-        raise body_too_large(len(raw))
+        raise body_too_large_refusal(len(raw))
     try:
         document = json.loads(raw)
-    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of 5,000 digits
         raise bad_request(
             "", found=f"invalid JSON ({error})", next_step="send a JSON object in UTF-8"
         ) from error
@@ -163,11 +163,11 @@ def decode_object(raw: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
-def admit_body(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> dict[str, Any]:
+def admit_body(body: Mapping[str, Any], *, extra_ignored: Sequence[str] = ()) -> dict[str, Any]:
     """Check a decoded body against the allow-list.
 
     Args:
-        also_ignored: ignored parameters of the API that received the request.
+        extra_ignored: ignored parameters of the API that received the request.
 
     Returns:
         The part that LiteLLM may receive: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` the
@@ -176,25 +176,26 @@ def admit_body(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> 
     Raises:
         RefusedError: 400 for a key that is not on the list, or a value for an unsupported feature.
     """
-    refuse_unknown(body, ALLOWED_KEYS | IGNORED_KEYS)
+    refuse_unknown_keys(body, ALLOWED_KEYS | IGNORED_KEYS)
     admitted_fields = read_ignored_parameters(body)
-    admitted_fields["ignored"] += also_ignored
+    admitted_fields["ignored"] += extra_ignored
     fields = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
     return fields | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
 
 
-def refuse_unknown(body: Mapping[str, Any], allowed_keys: frozenset[str]) -> None:
+def refuse_unknown_keys(body: Mapping[str, Any], allowed_keys: frozenset[str]) -> None:
     """Refuse a body with a key that is not on the list, unless its value is null.
 
     Raises:
         RefusedError: 400 if there is such a key.
     """
-    bad_keys = sorted(name for name in set(body) - allowed_keys if body[name] is not None)
-    if bad_keys:
+    unknown_keys = sorted(name for name in set(body) - allowed_keys if body[name] is not None)
+    if unknown_keys:
         raise bad_request(
-            bad_keys[0],
-            found=f"the key{'s' if len(bad_keys) > 1 else ''} {', '.join(map(repr, bad_keys))}",
-            next_step=f"send only {', '.join(sorted(allowed_keys))}",
+            unknown_keys[0],
+            found=f"unknown key{'s' if len(unknown_keys) > 1 else ''}: "
+            + ", ".join(map(repr, unknown_keys)),
+            next_step=f"send only these keys: {', '.join(sorted(allowed_keys))}",
             code="key_not_allowed",
         )
 
@@ -241,7 +242,7 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
     )
 
 
-def body_too_large(size: int) -> RefusedError:
+def body_too_large_refusal(size: int) -> RefusedError:
     """Return the refusal of a body of at least `size` bytes."""
     return RefusedError(
         413,
@@ -270,7 +271,7 @@ def _read_include_usage(options: object) -> bool:
     raise bad_request(
         "stream_options",
         found="options other than include_usage",
-        next_step="send {'include_usage': true}",
+        next_step='send {"include_usage": true}',
     )
 
 
@@ -373,7 +374,7 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
         else:
             raise bad_request(
                 "messages",
-                found=f"message {position} has content of an unknown shape",
+                found=f"the content of message {position} has an unknown format",
                 next_step="send text, or a list of parts with their types",
             )
     return "\n".join(texts).strip(), other_types

@@ -220,7 +220,7 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
     schema_bytes = len(json.dumps(schema))
     if schema_bytes > MAX_SCHEMA_BYTES:
         _refuse(f"a schema of {schema_bytes:,} bytes", f"send at most {MAX_SCHEMA_BYTES:,}")
-    for level, key, value in _entries(schema):
+    for level, key, value in _iterate_entries(schema):
         if level > MAX_SCHEMA_LEVELS:
             _refuse(
                 f"a schema with more than {MAX_SCHEMA_LEVELS} levels",
@@ -240,7 +240,7 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
             )
 
 
-def _entries(schema: Mapping[str, Any]) -> Iterator[tuple[int, str, object]]:
+def _iterate_entries(schema: Mapping[str, Any]) -> Iterator[tuple[int, str, object]]:
     """Yield every key of every object with its level, from 1, without recursion on deep input."""
     pending_nodes: list[tuple[int, object]] = [(1, schema)]
     while pending_nodes:

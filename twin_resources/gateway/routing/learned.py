@@ -4,10 +4,10 @@ Scope: whether the policy applies to a question, the version that it chooses, an
 trace and the reader. Out of scope: the mathematics (`router/`), the pace of spending
 (`question_routing.py`).
 
-The policy applies to the canary and the stable version alike. Otherwise the canary's trial would
-compare easy questions with all questions. The policy lapses if the stable version of its labels
-changes, or their paid model, embedder or prices; questions are then answered as without a policy.
-It does not apply to a version that replaces another version without a server.
+The policy applies to both the canary and the stable version. Otherwise the canary's trial would
+compare easy questions with all questions. The policy lapses if the stable version, the paid model
+or the embedder of its labels changes; questions are then answered as if there were no policy. It
+does not apply to a version that replaces another version without a server.
 """
 # pyright: strict
 
@@ -23,7 +23,7 @@ from twin_resources.gateway.routing.variants import paid_decision
 from twin_resources.registry.route_names import PAID, ROUTED_PREFIX
 
 if TYPE_CHECKING:
-    from twin_resources.gateway.found_passages import FoundPassages
+    from twin_resources.gateway.passage_finder import RetrievedPassages
     from twin_resources.gateway.request.request_body import ChatRequest
     from twin_resources.router.policy_file import RoutingPolicy
     from twin_resources.router.routing_decision import RoutingDecision
@@ -66,7 +66,7 @@ def find_lapse_reason(
     policy: RoutingPolicy,
     snapshot: Snapshot,
     chat_request: ChatRequest,
-    found_passages: FoundPassages,
+    retrieved_passages: RetrievedPassages,
     *,
     paid_model: str,
 ) -> str:
@@ -84,15 +84,16 @@ def find_lapse_reason(
         return "the author does not allow the paid model (paid = false)"
     if chat_request.response_format is not None:
         return "the request asks for JSON, for which there are no labels"
-    if found_passages.vector is None:
-        return found_passages.missing_reason or "the question has no vector"
-    if found_passages.embedder != policy.embedder:
+    if retrieved_passages.vector is None:
+        return retrieved_passages.missing_reason or "the question has no vector"
+    if retrieved_passages.embedder != policy.embedder:
         return "the policy's labels are for another embedder"
     return ""
 
 
 def _margin_deviation(decision: RoutingDecision) -> tuple[str, ...]:
-    return () if decision.margin_held else ("margin not held: the remaining budget is too small",)
+    problem = "margin not held: the remaining budget is too small"
+    return () if decision.is_margin_held else (problem,)
 
 
 def _blended_price_usd(policy: RoutingPolicy, index: int) -> float:

@@ -20,7 +20,7 @@ from twin_resources.registry.route_names import BASE, DRAFT, PAID
 
 
 def available_model_names(snapshot: Snapshot, author: str) -> list[str]:
-    """Return the available model names of one author, starting with the one without an alias."""
+    """Return the available model names of one author, starting with that without an alias."""
     names = [f"twin/{author}"]
     policy = snapshot.get_author_policy(author)
     if policy and policy.stable:
@@ -49,9 +49,9 @@ def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
 
     Returns:
         `version` (`v3`, `base` or `paid`), `answer` (the current form of its answers),
-        `released_for` (the forms for which the version is released) and `release` (the same in
-        words, with the reason). `kind` is `answer_model` for a model that the author configured and
-        `tuned` for a trained one; others have no `kind`.
+        `released_for` (the forms for which the version is released) and `release` (a sentence on
+        these forms, with the reason). `kind` is `answer_model` for a model that the author
+        configured and `tuned` for a trained one; others have no `kind`.
     """
     author, _, alias = model.removeprefix("twin/").partition("@")
     decision = decision_for_model(snapshot, model)
@@ -81,7 +81,7 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
     """Refuse a question that this key may not ask, or that no key may ask now.
 
     Raises:
-        RefusedError: 404 if there is no such author or alias, 403 if this key may not use it, 503
+        RefusedError: 404 if the author or alias does not exist, 403 if this key may not use it, 503
             if the author is paused.
     """
     tried = f"ask {chat_request.model}"
@@ -108,9 +108,9 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
         )
     names = available_model_names(snapshot, chat_request.author)
     if chat_request.model not in names:
-        found = f"only {', '.join(names)}"
+        found = f"this twin has only the names {', '.join(names)}"
         raise RefusedError(
-            404, "unknown_alias", tried=tried, found=found, next_step="use one of these",
+            404, "unknown_alias", tried=tried, found=found, next_step="use one of these names",
             param="model",
         )  # fmt: skip
     if not key.may_use_alias(chat_request.alias):

@@ -23,7 +23,7 @@ from twin_resources.router.pacing import RemainingBudget, SpendingPace
 from twin_resources.router.routing_decision import choose_model, question_features
 
 if TYPE_CHECKING:
-    from twin_resources.gateway.found_passages import FoundPassages
+    from twin_resources.gateway.passage_finder import RetrievedPassages
     from twin_resources.gateway.request.request_body import ChatRequest
     from twin_resources.router.policy_file import RoutingPolicy
 
@@ -50,13 +50,13 @@ class QuestionRouter:
         chat_request: ChatRequest,
         own_decision: RouteDecision,
         *,
-        found_passages: FoundPassages,
+        retrieved_passages: RetrievedPassages,
     ) -> ScoredQuestion | None:
         """Return the policy's decision on a question.
 
         Args:
             own_decision: the choice before retrieval; only the author's own versions are scored.
-            found_passages: the passages, with the question's vector.
+            retrieved_passages: the passages, with the question's vector.
 
         Returns:
             The decision, or None if the author has no policy or nothing is scored.
@@ -65,15 +65,15 @@ class QuestionRouter:
         if policy is None or not self.paid_model or own_decision.route not in {"stable", "canary"}:
             return None
         lapse_reason = find_lapse_reason(
-            policy, snapshot, chat_request, found_passages, paid_model=self.paid_model
+            policy, snapshot, chat_request, retrieved_passages, paid_model=self.paid_model
         )
         if lapse_reason:
             return ScoredQuestion(policy, lapse_reason)
         features = question_features(
             policy,
-            np.asarray(found_passages.vector, np.float64),
+            np.asarray(retrieved_passages.vector, np.float64),
             length=len(chat_request.question),
-            closeness=found_passages.closeness,
+            closeness=retrieved_passages.closeness,
         )
         step = await self._choose_step(policy)
         decision = choose_model(policy, features, step=step)

@@ -15,8 +15,8 @@ from twin_resources.gateway.routing.model_names import check_access
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.traffic_split import decision_if_serving, draw_for_request
 from twin_resources.gateway.routing.variants import (
-    allows_paid,
     decision_for_arm,
+    is_paid_allowed,
     not_ready_refusal,
     paid_decision,
 )
@@ -38,7 +38,7 @@ def route_by_alias(request: RouteRequest, snapshot: Snapshot) -> RouteDecision |
         RefusedError: 503 if its server is not ready.
     """
     alias = request.chat_request.alias
-    if not request.chat_request.names_version:
+    if not request.chat_request.has_named_version:
         return None
     if alias == PAID:
         return paid_decision(f"alias:{PAID}")
@@ -65,7 +65,7 @@ def route_to_paid_fallback(request: RouteRequest, snapshot: Snapshot) -> RouteDe
     draw = draw_for_request(request, snapshot)
     is_down = draw.drawn_arm != BASE and draw.serving_arm in {None, BASE}
     author = request.chat_request.author
-    if not is_down or request.paid_problem or not allows_paid(snapshot, author):
+    if not is_down or request.paid_problem or not is_paid_allowed(snapshot, author):
         return None
     return paid_decision(
         f"{FALLBACK_PREFIX}{PAID}",
@@ -78,7 +78,7 @@ def route_to_base(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | 
     """Return the base model; `degraded` names the versions that should have answered."""
     problem = ""
     is_down = draw_for_request(request, snapshot).drawn_arm != BASE
-    if is_down and allows_paid(snapshot, request.chat_request.author):
+    if is_down and is_paid_allowed(snapshot, request.chat_request.author):
         problem = f"{PAID}, {request.paid_problem}"
     return decision_if_serving(request, snapshot, BASE, problem=problem)
 
@@ -108,7 +108,7 @@ def choose_version(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
     """Choose the version that answers.
 
     Raises:
-        RefusedError: 404 if there is no such author or alias, 403 if this key may not use it, 503
+        RefusedError: 404 if the author or alias does not exist, 403 if this key may not use it, 503
             if no server is ready.
     """
     check_access(snapshot, request.chat_request, request.key)
@@ -136,7 +136,7 @@ def choose_fallback(
     if policy is None or policy.stable is None:
         return None
     if decision.route == "stable" and decision.is_elsewhere:
-        arm = BASE  # that server is not managed here and is checked only every 15 s
+        arm = BASE  # this gateway does not manage that server and checks it only every 15 s
     elif decision.route == "canary" or decision.route.startswith(ROUTED_PREFIX):
         arm = "stable"
     else:

@@ -1,6 +1,6 @@
 """Define the input of a routing decision at one moment: authors, policy, servers.
 
-Scope: the values and look-ups in them. Out of scope: reading files (`live_config.py`), choosing a
+Scope: the values and lookups in them. Out of scope: reading files (`live_config.py`), choosing a
 version (`rules.py`).
 """
 # pyright: strict
@@ -53,7 +53,7 @@ class Snapshot:
         has_paid_route: whether `@paid` exists.
         problems: missing or outdated shared configuration, one short clause each; they degrade
             every answer.
-        author_problems: the same for the settings of one author.
+        author_problems: problems with the settings of one author, by slug.
         paused: slug → since when and why the author's answers are stopped.
         routing: fitted routing policies by author.
     """

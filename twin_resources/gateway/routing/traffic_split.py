@@ -1,4 +1,4 @@
-"""Split traffic between stable version and canary, and replace an arm without a server.
+"""Split traffic between the stable version and the canary; replace an arm without a server.
 
 Scope: weights, the draw, the propensity of the answering arm. Out of scope: the rules that use the
 draw.

@@ -87,8 +87,8 @@ def paid_decision(
     return RouteDecision(PAID, PAID, "", "", route, 1.0, degraded, prose_release=release)
 
 
-def allows_paid(snapshot: Snapshot, author: str) -> bool:
-    """Return whether the paid model may answer for an author without being named."""
+def is_paid_allowed(snapshot: Snapshot, author: str) -> bool:
+    """Return whether the paid model may answer for an author if the client does not name it."""
     entry = snapshot.authors.get(author)
     return snapshot.has_paid_route and entry is not None and entry.paid
 
@@ -100,5 +100,5 @@ def not_ready_refusal(chat_request: ChatRequest, server_key: str) -> RefusedErro
         "no_server_ready",
         tried=f"answer with {chat_request.model}",
         found=f"the model server {server_key!r} is not ready",
-        next_step="try again in a few seconds; `twin status` and the log `models` give the reason",
+        next_step="try again in a few seconds; `twin status` and the log `models` show the reason",
     )

@@ -35,7 +35,7 @@ def application() -> ASGIApp:
     with disable_collection():
         from litellm.proxy.proxy_server import app
 
-        from twin_resources.gateway.api.key_terms import key_limits_middleware
+        from twin_resources.gateway.api.key_limits_middleware import add_key_limits
         from twin_resources.gateway.api.preparation import PreparationMiddleware
         from twin_resources.gateway.runtime import process
 
@@ -48,7 +48,7 @@ def application() -> ASGIApp:
         process.trace_logger.log_opening,
     )
     allowlist = RouteAllowlist(
-        proxy=key_limits_middleware(preparation, settings, process.keyring),
+        proxy=add_key_limits(preparation, settings, process.keyring),
         keyring=process.keyring,
         live_config=process.live_config,
         background_tasks=process.background_tasks,

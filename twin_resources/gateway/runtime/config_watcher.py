@@ -1,6 +1,6 @@
 """Run the background tasks of the gateway: watch its files, the router's servers and the outbox.
 
-Scope: the tasks that run beside the requests and start and end with the server.
+Scope: the tasks that run alongside the requests and start and end with the server.
 Out of scope: any work for which a request waits.
 
 Servers are added to and removed from LiteLLM's router here and never by a request, because a
@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.gateway.config.live_config import POLL_SECONDS
-from twin_resources.gateway.costs.cost import Throughput
+from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.gateway.runtime.gc_schedule import YOUNG_COLLECTION_SECONDS, GcScheduler
@@ -88,7 +88,7 @@ def build_deployment(name: str, server: Server) -> Any:
     return Deployment(model_name=name, litellm_params=parameters, model_info=model_info)
 
 
-def paid_deployment(model: str) -> Any:
+def build_paid_deployment(model: str) -> Any:
     """Return the deployment of the paid model; LiteLLM reads its key from the environment."""
     from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
 
@@ -103,7 +103,7 @@ class BackgroundTasks:
 
     Attributes:
         request_path: the request path, whose snapshot and trace problem are kept current.
-        trace_problem: returns the reason that answers leave no trace now, or an empty string.
+        trace_problem: returns the reason that answers are not traced now, or an empty string.
         find_router: returns LiteLLM's router after the proxy has started.
         paid_model: LiteLLM name of the paid model, or empty.
         throughput_path: file for the measured tokens per second, which `routing_policy` reads.
@@ -128,7 +128,7 @@ class BackgroundTasks:
         """Start the tasks; called after the proxy has started and before it accepts requests."""
         router = self.find_router()
         if self.paid_model:
-            router.upsert_deployment(paid_deployment(self.paid_model))
+            router.upsert_deployment(build_paid_deployment(self.paid_model))
         servers = RouterServers(router)
         if self.sync_from_stores is not None:
             poll_stores = self.sync_from_stores
@@ -188,7 +188,7 @@ class BackgroundTasks:
             sys.stderr.write(f"warm-up of retrieval failed: {type(error).__name__}: {error}\n")
 
     def _run_every(self, seconds: float, task: Callable[[], Awaitable[None] | None]) -> None:
-        """Repeat a task; without a coroutine, it runs on the event loop."""
+        """Repeat a task; one that is not a coroutine function must not block the event loop."""
 
         async def run() -> None:
             while True:
@@ -202,7 +202,7 @@ class BackgroundTasks:
         self._tasks.append(asyncio.create_task(run()))
 
 
-def write_throughput(path: Path, meters: Mapping[str, Throughput]) -> None:
+def write_throughput(path: Path, meters: Mapping[str, ThroughputMeter]) -> None:
     """Write the measured throughput of each server as JSON.
 
     Each entry has the keys `tokens`, `requests`, `busy_seconds` and `tokens_per_second`.

@@ -1,6 +1,6 @@
 """Report the state of a home to Prometheus: model servers, outbox, scores, evidence, spending.
 
-Scope: reading the numbers when Prometheus asks.
+Scope: reading the numbers when Prometheus scrapes a gateway.
 Out of scope: counting requests and answers (`observability/metrics.py`), alert rules
 (`deploy/monitoring/alerts.yaml`).
 
@@ -117,7 +117,7 @@ class HomeMetrics(Collector):
         )
         floor = GaugeMetricFamily(
             "twin_quality_floor",
-            "The lowest mean score, from 0 to 1, that is no fall.",
+            "The lowest mean score, from 0 to 1, that does not count as a fall.",
             labels=(*labels, "prompt_class"),
         )
         for author, author_streams in streams.items():
@@ -147,7 +147,7 @@ class HomeMetrics(Collector):
             rows = open_account(self.settings, state).rows(period="day")
         spent = GaugeMetricFamily(
             "twin_spent_today_dollars",
-            "US dollars that paid models have cost in this UTC day.",
+            "US dollars that paid models have cost on this UTC day.",
             labels=("purpose", "author"),
         )
         totals: dict[tuple[str, str], int] = {}
@@ -160,6 +160,6 @@ class HomeMetrics(Collector):
         if self.settings.budget_per_day is not None:
             yield GaugeMetricFamily(
                 "twin_budget_per_day_dollars",
-                "The home's limit of US dollars a day.",
+                "The home's limit in US dollars per day.",
                 self.settings.budget_per_day,
             )

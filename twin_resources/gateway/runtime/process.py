@@ -3,7 +3,7 @@
 Scope: building the request path, the plugin, the trace logger, the keyring and the background tasks
 from the settings of `TWIN_HOME`.
 Out of scope: their behaviour. Importing this module reads the settings and imports LiteLLM, so
-only the server process imports it (`app.py`). LiteLLM would execute a module beside config.yaml
+only the server process imports it (`app.py`). LiteLLM would execute a module next to config.yaml
 once per reference.
 """
 
@@ -17,19 +17,19 @@ from typing import Any
 from twin_resources.access.account import open_account
 from twin_resources.access.keys import open_keyring
 from twin_resources.access.paid_budget import PaidBudget, answer_price_usd
-from twin_resources.gateway.api.admission import Admission
-from twin_resources.gateway.api.authentication import authenticator
+from twin_resources.gateway.api.admission import AdmissionControl
+from twin_resources.gateway.api.authentication import create_authenticator
 from twin_resources.gateway.api.feedback import FeedbackService
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.stream_aggregation import install_stream_transport
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import TokenPrices
 from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, HomeCounts
-from twin_resources.gateway.found_passages import create_passage_finder
 from twin_resources.gateway.hooks.canary_watch import ACTOR, CanaryWatch
 from twin_resources.gateway.hooks.plugin import TwinPlugin
 from twin_resources.gateway.hooks.trace_logger import TraceLogger
 from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
+from twin_resources.gateway.passage_finder import create_passage_finder
 from twin_resources.gateway.request.response_format import supports_response_format
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.runtime.config_watcher import BackgroundTasks
@@ -65,7 +65,7 @@ def _roll_back(author: str, version: int, reason: str) -> None:
             registry.move(author, version, "rolled_back", actor=ACTOR, reason=reason)
 
 
-def _paid_budget() -> PaidBudget | None:
+def _create_paid_budget() -> PaidBudget | None:
     if not settings.has_paid_route:
         return None
     account = open_account(settings, State.open(settings.state_address))
@@ -84,7 +84,7 @@ def _flush() -> None:
     trace_logger.flush()
 
 
-def _paid_prices() -> tuple[float, float] | None:
+def _read_paid_prices() -> tuple[float, float] | None:
     """Return the prices of a million prompt tokens and a million answer tokens, in US dollars."""
     if budget is None:
         return None
@@ -106,7 +106,7 @@ feedback = FeedbackService(outbox)
 keyring = open_keyring(settings)
 live_config = LiveConfig(settings)
 install_stream_transport(_is_own_server)
-budget = _paid_budget()
+budget = _create_paid_budget()
 counts_path = os.environ.get(COUNTS_VARIABLE)
 counts = HomeCounts(Path(counts_path) if counts_path else None)
 request_path = RequestPath(
@@ -117,13 +117,13 @@ if budget is not None:
     request_path.paid_model = settings.paid_model
     request_path.paid_supports_json = supports_response_format(settings.paid_model)
     request_path.router = QuestionRouter(settings.paid_model, budget.remaining_budget)
-prices = TokenPrices(request_path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
+prices = TokenPrices(request_path.meters, settings.self_hosted_usd_per_hour, _read_paid_prices())
 home_metrics = HomeMetrics(settings, live_config, outbox)
-admission = Admission(settings.requests_per_key, settings.requests_per_server, counts)
+admission = AdmissionControl(settings.requests_per_key, settings.requests_per_server, counts)
 watch = CanaryWatch(live_config, _roll_back)
 plugin = TwinPlugin(request_path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
-authenticate = authenticator(keyring)
+authenticate = create_authenticator(keyring)
 responses = RecentResponses(lambda: State.open(settings.state_address), _author_language)
 background_tasks = BackgroundTasks(
     request_path=request_path,

@@ -43,11 +43,11 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
 def resolve_requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
     """Return the requested form, and a note if prose alone is requested but not released.
 
-    A client that names a version gets its prose, and a JSON response cannot contain a
+    A client that names a version gets the prose of that version. A JSON response cannot contain a
     quotation.
     """
     chat_request, author, decision = exchange.chat_request, exchange.author, exchange.decision
-    if chat_request.names_version or chat_request.response_format is not None:
+    if chat_request.has_named_version or chat_request.response_format is not None:
         return VOICE, ""
     if chat_request.alias == DRAFT:
         return "quote_and_voice", ""
@@ -55,7 +55,9 @@ def resolve_requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
     if author.answer != VOICE or form == VOICE or decision.version == QUOTES:
         return form, ""
     hint = (
-        f"; `twin release {decision.version} --reason …` forces it" if decision.checkpoint else ""
+        f"; to force it, run `twin release {decision.version} --reason …`"
+        if decision.checkpoint
+        else ""
     )
     reason = decision.prose_release.why_not
     return form, f"{decision.version} is not released for voice ({reason}){hint}"
@@ -63,18 +65,18 @@ def resolve_requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
 
 def _choose_possible_form(exchange: Exchange, target_form: AnswerForm) -> tuple[AnswerParts, str]:
     """Return the form that the passages allow, and why an expected quotation is missing."""
-    author, found_passages = exchange.author, exchange.found_passages
-    quote_result = found_passages.quote_result
+    author, retrieved_passages = exchange.author, exchange.retrieved_passages
+    quote_result = retrieved_passages.quote_result
     if quote_result is None or quote_result.reason:
-        note = f"nothing quoted: {quote_result.reason}" if quote_result else ""
+        note = f"no quotation: {quote_result.reason}" if quote_result else ""
         if exchange.chat_request.alias == DRAFT:
             return AnswerParts(), note
-        if found_passages.missing_reason:
+        if retrieved_passages.missing_reason:
             raise RefusedError(
                 503,
                 "posts_unreadable",
                 tried="quote the author's posts",
-                found=found_passages.missing_reason,
+                found=retrieved_passages.missing_reason,
                 next_step="try again in a few seconds; if it fails again, run `twin status` and "
                 "read the gateway's log",
             )
@@ -88,14 +90,14 @@ def _choose_possible_form(exchange: Exchange, target_form: AnswerForm) -> tuple[
         known_languages=quote_result.known_languages,
     )
     if language_note or not quotes:
-        posts = found_passages.nearest[:MAX_NEAREST]
+        posts = retrieved_passages.nearest[:MAX_NEAREST]
         text = language_note or no_posts_text(
             exchange.chat_request.question, author, nearest=bool(posts)
         )
         opening = render_nearest_posts(text, posts)
         return AnswerParts("not_written_about", opening, nearest=posts, cited_passages=posts), ""
     ids = {quote.document_id for quote in quotes}
-    sources = tuple(passage for passage in found_passages.nearest if passage.document_id in ids)
+    sources = tuple(passage for passage in retrieved_passages.nearest if passage.document_id in ids)
     return AnswerParts(
         target_form, render_quotes(quotes, before_prose=False), quotes, cited_passages=sources
     ), ""

@@ -25,8 +25,8 @@ async def choose_model(exchange: Exchange, services: RequestServices) -> Exchang
     """Choose the version by the rules.
 
     Raises:
-        RefusedError: see `rules.choose_version`; 400 if the client named the paid model, which does
-            not support JSON.
+        RefusedError: see `rules.choose_version`; 400 if the client requests JSON from a paid model
+            that does not support it.
     """
     request = exchange.chat_request
     lacks_json = request.response_format is not None and not services.paid_supports_json
@@ -39,14 +39,14 @@ async def choose_model(exchange: Exchange, services: RequestServices) -> Exchang
 
 
 async def score_models(exchange: Exchange, services: RequestServices) -> Exchange:
-    """Choose again by the author's fitted policy, which reads the question's vector."""
+    """Choose again by the author's fitted policy, which needs the question's vector."""
     if exchange.is_answered:
         return exchange
     scored_question = await services.router.score(
         exchange.snapshot,
         exchange.chat_request,
         exchange.decision,
-        found_passages=exchange.found_passages,
+        retrieved_passages=exchange.retrieved_passages,
     )
     if scored_question is None:
         return exchange
@@ -60,7 +60,7 @@ async def _apply_rules(
 ) -> Exchange:
     """Choose the version, and check whether the paid model may be called.
 
-    The check runs only where the paid model would answer without being named.
+    The check runs only if the rules chose a paid model that the client did not name.
     """
     request = RouteRequest(
         exchange.chat_request, exchange.key, exchange.day, exchange.paid_problem, scored_question
@@ -69,7 +69,7 @@ async def _apply_rules(
     paid_problem = exchange.paid_problem
     if (
         decision.server_key == PAID
-        and not exchange.chat_request.names_version
+        and not exchange.chat_request.has_named_version
         and paid_problem is None
     ):
         paid_problem = await asyncio.to_thread(

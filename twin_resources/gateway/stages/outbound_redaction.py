@@ -1,8 +1,8 @@
 """Reduce a request for a paid provider to the parts that the author has consented to share.
 
 Scope: removing posts, personal data and secrets from text that leaves the machine, and recording
-which parts remain. Out of scope: which model answers (`routing/`), masking for every model by the
-author's file (`guardrails.py`).
+which parts remain. Out of scope: the choice of the model (`routing/`), the masking that an author's
+file sets for every model (`guardrails.py`).
 """
 # pyright: strict
 
@@ -32,15 +32,16 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
         return redact(text, region=exchange.author.language).text
 
     chat_request, notes = exchange.chat_request, exchange.notes
-    found_passages = exchange.found_passages
+    retrieved_passages = exchange.retrieved_passages
     turns = tuple(
         {"role": turn["role"], "content": clean(turn["content"])} for turn in chat_request.history
     )
-    if consent_date(exchange.author) is None and found_passages.passages:
-        found_passages, notes = replace(found_passages, passages=()), (*notes, NO_CONSENT)
+    if consent_date(exchange.author) is None and retrieved_passages.passages:
+        retrieved_passages, notes = replace(retrieved_passages, passages=()), (*notes, NO_CONSENT)
     shared_parts = ["question"]
     shared_parts += [f"{len(turns)} earlier turns"] if turns else []
-    shared_parts += [f"{len(found_passages.passages)} passages"] if found_passages.passages else []
+    if passages := retrieved_passages.passages:
+        shared_parts.append(f"{len(passages)} passages")
     return replace(
         exchange,
         chat_request=replace(
@@ -49,8 +50,8 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
             system=clean(chat_request.system),
             history=turns,
         ),
-        found_passages=found_passages,
-        unredacted_inputs=(chat_request, exchange.found_passages),
+        retrieved_passages=retrieved_passages,
+        unredacted_inputs=(chat_request, exchange.retrieved_passages),
         provider_parts=", ".join(shared_parts),
         notes=notes,
     )

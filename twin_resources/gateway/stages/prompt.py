@@ -29,18 +29,18 @@ from twin_resources.prompt.templates import Template, render
 from twin_resources.registry.route_names import DRAFT, PAID
 
 SYSTEM_MESSAGES = "system messages"
-# About 250 of a 135M model's 2,048 tokens, besides 450 tokens of passages and 600 of history.
+# About 250 of a 135M model's 2,048 tokens; passages take another 450 and the history 600.
 MAX_NOTE_CHARACTERS = 1000
 
 
 async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchange:
-    """Render the prompt with as many earlier turns as the model can read."""
+    """Render the prompt with as many earlier turns as fit into the model's context."""
     request, author = exchange.chat_request, exchange.author
-    note, cut_note = _build_system_note(request, author)
+    note, truncation_note = _build_system_note(request, author)
     ignored_parameters = (SYSTEM_MESSAGES,) if request.system and not note else ()
     sampling = _sampling_parameters(request, author)
     history, dropped_turns = _fit_history(exchange, services, sampling)
-    notes = [cut_note] if cut_note else []
+    notes = [truncation_note] if truncation_note else []
     if dropped_turns and not exchange.is_answered:
         notes.append(f"{dropped_turns} earlier turns were left out")
     return replace(
@@ -58,23 +58,26 @@ async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exc
     decision, author = exchange.decision, exchange.author
     if exchange.is_answered:
         return exchange
-    backup = choose_fallback(exchange.snapshot, author.slug, decision)
-    if backup is None or (backup.prose_release.why_not and not decision.prose_release.why_not):
-        return exchange  # its prose is not released, unlike that of the chosen version
-    backup, template = resolve_template(exchange.snapshot, backup)
-    meter = services.meter(backup.server_key)
+    fallback_decision = choose_fallback(exchange.snapshot, author.slug, decision)
+    if fallback_decision is None:
+        return exchange
+    if fallback_decision.prose_release.why_not and not decision.prose_release.why_not:
+        return exchange  # the fallback's prose is not released, unlike that of the chosen version
+    fallback_decision, template = resolve_template(exchange.snapshot, fallback_decision)
+    meter = services.meter(fallback_decision.server_key)
     request, passages = exchange.unredacted_inputs or (
         exchange.chat_request,
-        exchange.found_passages,
+        exchange.retrieved_passages,
     )
-    original_exchange = replace(exchange, chat_request=request, found_passages=passages)
+    original_exchange = replace(exchange, chat_request=request, retrieved_passages=passages)
     messages = _render(original_exchange, services, template, exchange.history)
-    fallback = Fallback(decision_for_statistics(backup, request), template.hash, messages, meter)
+    recorded_decision = decision_for_statistics(fallback_decision, request)
+    fallback = Fallback(recorded_decision, template.hash, messages, meter)
     return replace(exchange, fallback=fallback)
 
 
 def decision_for_statistics(decision: RouteDecision, chat_request: ChatRequest) -> RouteDecision:
-    """Return the decision for the statistics; a draft does not count for the policy."""
+    """Return the decision for the statistics; drafts are excluded from those of the policy."""
     if chat_request.alias != DRAFT:
         return decision
     return replace(decision, route=f"alias:{DRAFT}", propensity=1.0)
@@ -91,7 +94,7 @@ def _render(
         template,
         author_name=author.name,
         question=exchange.chat_request.question,
-        passages=exchange.found_passages.passages,
+        passages=exchange.retrieved_passages.passages,
         history=history,
         note=_build_system_note(exchange.chat_request, author)[0],
         marks=services.control_marks,
@@ -101,7 +104,7 @@ def _render(
 def _fit_history(
     exchange: Exchange, services: RequestServices, sampling: Mapping[str, Any]
 ) -> tuple[Sequence[Mapping[str, str]], int]:
-    """Return the turns that fit beside the prompt, and the number of dropped turns.
+    """Return the turns that fit into the context with the prompt, and the number dropped.
 
     An assistant's turn is reduced to its prose.
     """

@@ -41,7 +41,7 @@ class RequestPath(RequestServices):
         today: date | None = None,
         paid_problem: str = "",
     ) -> RequestRecord:
-        """Choose the model, retrieve and render, and return the record of the prepared request.
+        """Choose the model, retrieve passages and render the prompt; return the request's record.
 
         Args:
             paid_problem: why the paid model cannot be called, if that became known after it was
@@ -59,9 +59,9 @@ class RequestPath(RequestServices):
             ignored_parameters=("user",) if chat_request.user and key.role != "site" else (),
         )
         exchange, stage_log = await run_stages(exchange, self, STAGES)
-        return self._record(exchange, stage_log)
+        return self._create_record(exchange, stage_log)
 
-    def _record(self, exchange: Exchange, stage_log: str) -> RequestRecord:
+    def _create_record(self, exchange: Exchange, stage_log: str) -> RequestRecord:
         """Create the initial record of the answer."""
         decision = exchange.decision
         notes = (
@@ -88,7 +88,7 @@ class RequestPath(RequestServices):
         return record
 
     def _build_prose_note(self, record: RequestRecord) -> ProseNote:
-        """Return why prose is not shown, or the judge of its sentences."""
+        """Return the reason that no prose is shown, or the filter of its sentences."""
         chat_request, release = record.chat_request, record.decision.prose_release
         if record.fixed_text.guard_refusal or record.answer_form == "not_written_about":
             return ProseNote()

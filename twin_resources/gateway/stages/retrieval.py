@@ -1,7 +1,7 @@
 """Retrieve passages and quotations from the author's posts for a question.
 
 Scope: requesting passages and quotations, and applying the guards to them. Out of scope: the search
-(`found_passages.py`), the form of the answer (`answer_form.py`).
+(`passage_finder.py`), the form of the answer (`answer_form.py`).
 """
 # pyright: strict
 
@@ -39,7 +39,7 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
     passages, findings = await asyncio.to_thread(guard_passages, result, author)
     return replace(
         exchange,
-        found_passages=passages,
+        retrieved_passages=passages,
         has_searched_quotes=has_searched,
         guard_records=(*exchange.guard_records, *summarize_findings("passages", findings)),
         notes=(*exchange.notes, *([passages.missing_reason] if passages.missing_reason else [])),

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from twin_resources.access.keys import Key
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.costs.cost import Throughput, list_measured_servers
+from twin_resources.gateway.costs.cost import ThroughputMeter, list_measured_servers
 from twin_resources.gateway.costs.home_counts import HomeCounts
-from twin_resources.gateway.found_passages import PassageFinder
+from twin_resources.gateway.passage_finder import PassageFinder
 from twin_resources.gateway.request.prompt_length import context_length, token_counter
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.question_routing import QuestionRouter
@@ -32,8 +32,8 @@ class RequestServices:
         live_config: the configuration files, reread when they change.
         passage_finder: retrieves passages and quotations.
         usd_per_hour: price of the machine.
-        paid_problem: returns why this key may not pay for an answer of this author now, or empty
-            if it may. May block.
+        paid_problem: returns the reason that this key cannot pay for an answer of this author now,
+            or an empty string if it can. May block.
         paid_supports_json: whether the paid model supports a `response_format`.
         paid_model: LiteLLM's name of the paid model, for the trace, or empty if there is none.
         trace_problem: why answers are not traced now, or empty; set in the background.
@@ -42,8 +42,8 @@ class RequestServices:
         router: chooses between the home's model and the paid one if the author has a policy.
         control_marks: control tokens of this home's models; set in the background.
         base_folder: folder of the base model's tokenizer, or empty if it is not prepared here.
-        base_context: context of the base model in tokens, or 0 if unknown. A server on another
-            machine does not report its context; by default it is the model's own (vLLM).
+        base_context: context of the base model in tokens, or 0 if unknown. It is assumed for a
+            server on another machine, which does not report its context (vLLM's default).
     """
 
     live_config: LiveConfig
@@ -53,7 +53,7 @@ class RequestServices:
     paid_supports_json: bool = True
     paid_model: str = ""
     trace_problem: str = ""
-    meters: dict[str, Throughput] = field(default_factory=dict[str, Throughput])
+    meters: dict[str, ThroughputMeter] = field(default_factory=dict[str, ThroughputMeter])
     counts: HomeCounts = field(default_factory=HomeCounts)
     router: QuestionRouter = field(default_factory=QuestionRouter)
     control_marks: ControlMarks = COMMON_MARKS
@@ -74,16 +74,16 @@ class RequestServices:
         self.base_context = context_length(self.base_folder)
         token_counter(self.base_folder)  # loaded now, so that no question waits for it
 
-    def meter_for_decision(self, decision: RouteDecision) -> Throughput | None:
+    def meter_for_decision(self, decision: RouteDecision) -> ThroughputMeter | None:
         """Return the meter of the machine that answers, or None for a remote machine."""
         if decision.server_key == PAID or decision.is_elsewhere:
             return None
         return self.meter(decision.server_key)
 
-    def meter(self, server_key: str) -> Throughput:
+    def meter(self, server_key: str) -> ThroughputMeter:
         """Return the meter of a model server, created at its first use."""
         if server_key not in self.meters:
-            self.meters[server_key] = Throughput(name=server_key, counts=self.counts)
+            self.meters[server_key] = ThroughputMeter(name=server_key, counts=self.counts)
         return self.meters[server_key]
 
     def read_meters(self) -> None:

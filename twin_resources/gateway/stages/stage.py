@@ -1,7 +1,7 @@
 """Define a stage of a request, and run the stages.
 
-Scope: the type of a stage, and the trace line of each. Out of scope: the stages (one file each),
-services that requests share (`services.py`).
+Scope: the type of a stage, and the line that each stage adds to the trace. Out of scope: the stages
+(one file each), services that requests share (`services.py`).
 """
 # pyright: strict
 
@@ -30,12 +30,12 @@ async def run_stages(
         RefusedError: see the stages.
     """
     lines: list[str] = []
-    facts = exchange.facts()
+    facts = exchange.trace_facts()
     for stage in stages:
         start_time = time.perf_counter()
         exchange = await stage(exchange, services)
         duration_ms = (time.perf_counter() - start_time) * 1000
-        base_facts, facts = facts, exchange.facts()
+        base_facts, facts = facts, exchange.trace_facts()
         changes = [f"{name} {facts[name]}" for name in facts if facts[name] != base_facts.get(name)]
         lines.append(f"{stage.__name__} {duration_ms:.1f} ms: {', '.join(changes)}".rstrip(": "))
     return exchange, "\n".join(lines)

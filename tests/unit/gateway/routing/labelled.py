@@ -8,7 +8,7 @@ import numpy as np
 
 from twin_resources.router.class_table import class_table
 from twin_resources.router.features import Floats, feature_rows, fit_scale
-from twin_resources.router.fixed_order import cheapest_certified, compute_price_steps
+from twin_resources.router.fixed_order import compute_price_steps, find_cheapest_step
 from twin_resources.router.gain import assign_folds, fit
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
@@ -61,7 +61,7 @@ def fitted_policy(questions: SampledQuestions) -> RoutingPolicy:
     steps = compute_price_steps(
         questions.gains, fitted.cross_fitted, [OWN.usd, PAID.usd], margin=MARGIN
     )
-    active_step = cheapest_certified(steps)
+    active_step = find_cheapest_step(steps)
     assert active_step is not None
     classes = ["hard" if gain else "easy" for gain in questions.true_gains]
     return RoutingPolicy(

@@ -38,7 +38,7 @@ def test_only_the_hard_topic_is_sent_to_the_paid_model(policy: RoutingPolicy) ->
     easy = choose_model(policy, _row(policy, 1))
     assert (hard.model, easy.model) == (1, 0)
     assert hard.gain > hard.threshold > easy.gain
-    assert hard.margin_held
+    assert hard.is_margin_held
     assert "paid" in hard.reason
 
 
@@ -102,7 +102,7 @@ def test_with_too_little_budget_a_cheaper_step_is_used_without_the_margin(
     )
     assert policy.steps[step].kept == pytest.approx(0.25 * kept, abs=0.05)
     routed = choose_model(policy, _row(policy, 1), step=step)
-    assert not routed.margin_held
+    assert not routed.is_margin_held
     assert "margin not held" in routed.reason
     assert pace.choose_step(
         260.0,

@@ -12,10 +12,10 @@ from twin_resources.errors import TwinError
 from twin_resources.router import adoption
 from twin_resources.router.fixed_order import (
     PriceStep,
-    cheapest_certified,
     choose_models,
     compute_exit_weights,
     compute_price_steps,
+    find_cheapest_step,
     log_evidence,
     lower_bound,
 )
@@ -51,7 +51,7 @@ def test_the_bet_is_just_won_at_the_lower_bound() -> None:
 
 def test_half_of_the_questions_can_go_to_the_own_model() -> None:
     steps = _steps(400)
-    active_step = cheapest_certified(steps)
+    active_step = find_cheapest_step(steps)
     assert active_step is not None
     assert 0.35 < 1.0 - active_step.kept < 0.6
     assert active_step.lower > -MARGIN
@@ -69,7 +69,7 @@ def test_no_step_is_certified_after_the_first_lost_bet() -> None:
 
 def test_with_few_labels_no_step_is_certified_and_missing_labels_are_estimated() -> None:
     steps = _steps(60)
-    assert cheapest_certified(steps) is None
+    assert find_cheapest_step(steps) is None
     decision = adoption.decide_adoption(steps, labels=60, spread=0.3, margin=MARGIN)
     assert not decision.is_adopted
     assert decision.missing_labels > 100
@@ -89,7 +89,7 @@ def test_a_policy_must_win_against_the_paid_model_and_the_policy_in_force() -> N
     steps = _steps(400)
     decision = adoption.decide_adoption(steps, labels=400, spread=0.3, margin=MARGIN)
     assert decision.is_adopted
-    assert decision.step == cheapest_certified(steps)
+    assert decision.step == find_cheapest_step(steps)
     few_labels = adoption.decide_adoption(
         steps,
         labels=400,
@@ -139,7 +139,7 @@ def test_three_models_each_answer_what_they_are_worth() -> None:
     steps = compute_price_steps(
         gains, gains + 0.01 * random.standard_normal(gains.shape), prices, margin=MARGIN
     )
-    active_step = cheapest_certified(steps)
+    active_step = find_cheapest_step(steps)
     assert active_step is not None
     models = choose_models(gains, np.asarray(prices), active_step.weight)
     for model in range(3):

@@ -1,4 +1,4 @@
-"""Whether a run of `learn_routing` would find something to do."""
+"""Test whether a run of `learn_routing` would find something to do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATE = LearningState(
 
 
 @pytest.mark.parametrize(
-    ("changed", "learn", "said"),
+    ("changed_fields", "should_run", "reason"),
     [
         ({}, True, "1,400 labels are missing"),
         ({"last_run_at": None, "policy_models": NOW}, True, "1,400 labels are missing"),
@@ -44,29 +44,29 @@ STATE = LearningState(
             False,
             "never pays",
         ),
-        # every missing label has its paid answer already
+        # every missing label already has its paid answer
         ({"payback": Payback(0, 0.25, 1, 0.0001), "usd_left": 0.0}, True, "1,400 labels"),
-        # what there is can be fitted without money
+        # the existing labels can be fitted without money
         ({"policy_models": replace(NOW, embedder="e0"), "usd_left": 0.0}, True, "another embedder"),
     ],
 )
 def test_a_run_starts_when_it_would_find_something(
-    changed: dict[str, Any], learn: bool, said: str
+    changed_fields: dict[str, Any], should_run: bool, reason: str
 ) -> None:
-    decision = decide_learning(replace(STATE, **changed))
-    assert decision.should_run is learn
-    assert said in decision.reason
+    decision = decide_learning(replace(STATE, **changed_fields))
+    assert decision.should_run is should_run
+    assert reason in decision.reason
 
 
-def test_the_questions_until_it_pays_are_the_same_at_any_price() -> None:
-    dear, cheap = Payback(1_500, 0.25, 9_000, 0.01), Payback(1_500, 0.25, 9_000, 0.0001)
-    assert dear.break_even_questions == cheap.break_even_questions == 6_000
-    assert dear.min_questions_per_day == 6_000 / PAYBACK_DAYS
-    value, low, high = dear.saved_usd()
+def test_the_break_even_point_does_not_depend_on_the_price() -> None:
+    expensive, cheap = Payback(1_500, 0.25, 9_000, 0.01), Payback(1_500, 0.25, 9_000, 0.0001)
+    assert expensive.break_even_questions == cheap.break_even_questions == 6_000
+    assert expensive.min_questions_per_day == 6_000 / PAYBACK_DAYS
+    value, low, high = expensive.saved_usd()
     assert value == pytest.approx(9_000 * 0.25 * 0.01)
     assert (value - low) / value == pytest.approx((high - value) / value, abs=1e-9)
     assert 0.01 < (value - low) / value < 0.03
-    assert "pays after 6,000 questions; the current rate is 300 a day" in dear.summary
-    assert replace(dear, labels_to_buy=0, questions_asked=0).is_worthwhile, (
+    assert "pays after 6,000 questions; the current rate is 300 a day" in expensive.summary
+    assert replace(expensive, labels_to_buy=0, questions_asked=0).is_worthwhile, (
         "the answers of an earlier version are kept"
     )

@@ -4,9 +4,8 @@ Scope: the threads, the queue, and the reasons that an answer has no passages.
 Out of scope: finding passages (`retrieval/retrieval.py`), rendering them
 (`prompt/templates.py`), choosing quotations (`quotes/quoter.py`).
 
-Under load a question waits in the queue, or is refused if the queue is full. It is never answered
-without the posts: with a time limit of 3 s, 603 of 780 answers had no passages, all with status
-200.
+Under load, a question waits in the queue, or is refused if the queue is full. There is no time
+limit: with a limit of 3 s, 603 of 780 answers had no passages, all with status 200.
 """
 # pyright: strict
 
@@ -46,7 +45,7 @@ _NEWEST_WEIGHT = 0.1  # weight of the newest question in the moving average of t
 
 
 @dataclass(frozen=True)
-class FoundPassages:
+class RetrievedPassages:
     """The result of retrieval for a question.
 
     Attributes:
@@ -65,8 +64,8 @@ class FoundPassages:
     vector: np.ndarray | None = field(default=None, compare=False)
     embedder: str = ""
 
-    def rank_key(self) -> tuple[bool, float]:
-        """Return the sort key of searches: whether there are quotations, then closeness."""
+    def ranking_key(self) -> tuple[bool, float]:
+        """Return the key that ranks results: by whether they have quotations, then by closeness."""
         if self.quote_result is None:
             return False, self.closeness
         return bool(self.quote_result.quotes), self.quote_result.best_score
@@ -79,12 +78,12 @@ class FoundPassages:
 
 @dataclass
 class PassageFinder:
-    """A finder of passages and quotations that opens both models at the first question.
+    """Finds passages and quotations; opens both models at the first question.
 
     Attributes:
         open_retriever: opens the retriever. If it raises, it is called again after some seconds.
         open_quoter: opens the quoter for the retriever's embedder; None disables quotations.
-        max_waiting: limit on questions that wait or are processed; further questions are refused.
+        max_waiting: maximum number of questions that wait or are processed; more are refused.
     """
 
     open_retriever: Callable[[], Retriever]
@@ -108,12 +107,12 @@ class PassageFinder:
         token_budget: int,
         with_quotes: bool = False,
         earlier_answers: str = "",
-    ) -> FoundPassages:
+    ) -> RetrievedPassages:
         """Find passages for a question; a failure is reported in the result's `missing_reason`.
 
         Args:
             author: slug of the author.
-            searches: `ChatRequest.search_texts`; the nearer of their results is used.
+            searches: `ChatRequest.search_texts`; the closest of their results is used.
             token_budget: limit on the tokens of all passages (`Author.context_tokens`).
             with_quotes: whether to choose quotations too.
             earlier_answers: earlier answers of the conversation; posts that they quote are ranked
@@ -138,7 +137,7 @@ class PassageFinder:
             return await self.run_in_thread(self._retrieve_and_time, retrieve)
         except Exception as error:  # noqa: BLE001 - logged, and reported with the answer
             sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
-            return FoundPassages(missing_reason=f"retrieval failed ({type(error).__name__})")
+            return RetrievedPassages(missing_reason=f"retrieval failed ({type(error).__name__})")
         finally:
             self._waiting_count -= 1
 
@@ -159,7 +158,7 @@ class PassageFinder:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def sentence_judge(self, revision: str) -> SentenceSupport | None:
-        """Return the judge of sentence support for one answer, which never embeds a text twice.
+        """Return a judge of sentence support for one answer; it embeds each text only once.
 
         Returns:
             The judge, or None if the embedder is not open or has a different revision.
@@ -177,7 +176,7 @@ class PassageFinder:
         """Load the embedder and the search before the first question; any slug works."""
         self._retrieve(author, ["warm up"], token_budget=CONTEXT_TOKENS, with_quotes=True)
 
-    def _retrieve_and_time(self, retrieve: Callable[[], FoundPassages]) -> FoundPassages:
+    def _retrieve_and_time(self, retrieve: Callable[[], RetrievedPassages]) -> RetrievedPassages:
         """Retrieve passages, and update the mean duration of a question."""
         start_time = time.monotonic()
         passages = retrieve()
@@ -195,9 +194,9 @@ class PassageFinder:
         token_budget: int,
         with_quotes: bool,
         earlier_answers: str = "",
-    ) -> FoundPassages:
+    ) -> RetrievedPassages:
         retriever = self._open_retriever()
-        results: list[FoundPassages] = []
+        results: list[RetrievedPassages] = []
         for search in searches:
             retrieval = retriever.retrieve(
                 author, search, token_budget=token_budget, with_tokens=with_quotes
@@ -206,8 +205,8 @@ class PassageFinder:
             results.append(
                 self._add_quotes(author, search, retrieval, quote_retriever, earlier_answers)
             )
-        # Of equal results, `max` returns the first, that of the question alone.
-        return max(results, key=FoundPassages.rank_key)
+        # If results tie, `max` returns the first, which is for the question alone.
+        return max(results, key=RetrievedPassages.ranking_key)
 
     def _add_quotes(
         self,
@@ -216,10 +215,10 @@ class PassageFinder:
         retrieval: RetrievalResult,
         quote_retriever: Retriever | None,
         earlier_answers: str,
-    ) -> FoundPassages:
+    ) -> RetrievedPassages:
         reason = "" if retrieval.passages else retrieval.reason
         missing_reason = f"no passages: {reason}" if reason else ""
-        passages = FoundPassages(
+        passages = RetrievedPassages(
             retrieval.passages,
             missing_reason,
             retrieval.nearest,
@@ -282,8 +281,8 @@ def create_passage_finder(settings: Settings) -> PassageFinder:
         from twin_resources.models.retrieval.reranker import load_reranker
         from twin_resources.models.retrieval.retrieval import Retriever
 
-        # One thread per question: with all threads a question takes 13 to 17 ms of CPU time instead
-        # of 8, because the threads wait for each other in a busy loop. Concurrent questions use the
+        # One thread per question: with all threads, a question takes 13 to 17 ms of CPU time, not
+        # 8, because the threads wait for each other in a busy loop. Concurrent questions use the
         # other cores anyway. No GPU, because this process never imports torch.
         embedder = load_embedder(settings, threads=1, allow_gpu=False)
         return Retriever(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.found_passages import FoundPassages, PassageFinder
+from twin_resources.gateway.passage_finder import PassageFinder, RetrievedPassages
 from twin_resources.models.retrieval.retrieval import RetrievalResult
 
 
@@ -31,8 +31,8 @@ class BlockedRetriever:
         return RetrievalResult((), None)
 
 
-def start_search(passages: PassageFinder, text: str) -> asyncio.Task[FoundPassages]:
-    return asyncio.create_task(passages.find("ann", [text], token_budget=100))
+def start_search(finder: PassageFinder, text: str) -> asyncio.Task[RetrievedPassages]:
+    return asyncio.create_task(finder.find("ann", [text], token_budget=100))
 
 
 def create_finder(retriever: BlockedRetriever, **options: Any) -> PassageFinder:
@@ -41,8 +41,8 @@ def create_finder(retriever: BlockedRetriever, **options: Any) -> PassageFinder:
 
 async def test_questions_beyond_the_queue_limit_are_refused() -> None:
     retriever = BlockedRetriever()
-    passages = create_finder(retriever, max_waiting=5)
-    questions = [start_search(passages, str(number)) for number in range(8)]
+    finder = create_finder(retriever, max_waiting=5)
+    questions = [start_search(finder, str(number)) for number in range(8)]
     refused = [
         task for task in await _wait_for(questions, 3) if isinstance(task.exception(), RefusedError)
     ]
@@ -52,20 +52,20 @@ async def test_questions_beyond_the_queue_limit_are_refused() -> None:
     assert (error.status, error.code, error.retry_after_s) == (429, "too_many_waiting", 1)
     retriever.may_continue.set()
     answers = [await question for question in questions if question not in refused]
-    assert answers == [FoundPassages()] * 5
+    assert answers == [RetrievedPassages()] * 5
     assert sorted(retriever.texts) == ["0", "1", "2", "3", "4"]
-    assert await start_search(passages, "again") == FoundPassages()
+    assert await start_search(finder, "again") == RetrievedPassages()
 
 
 async def test_a_cancelled_question_leaves_the_queue() -> None:
     retriever = BlockedRetriever()
-    passages = create_finder(retriever, max_waiting=3)
-    first, second, third = (start_search(passages, str(number)) for number in range(3))
+    finder = create_finder(retriever, max_waiting=3)
+    first, second, third = (start_search(finder, str(number)) for number in range(3))
     while len(retriever.texts) < 2:
         await asyncio.sleep(0)
     third.cancel()
     await asyncio.wait({third})
-    fourth = start_search(passages, "3")
+    fourth = start_search(finder, "3")
     retriever.may_continue.set()
     await asyncio.gather(first, second, fourth)
     assert sorted(retriever.texts) == ["0", "1", "3"]
@@ -73,19 +73,19 @@ async def test_a_cancelled_question_leaves_the_queue() -> None:
 
 async def test_retry_after_is_estimated_from_the_time_per_question() -> None:
     retriever = BlockedRetriever()
-    passages = create_finder(retriever, max_waiting=8)
-    waiting = [start_search(passages, str(number)) for number in range(8)]
-    passages._mean_seconds = 2.5
+    finder = create_finder(retriever, max_waiting=8)
+    waiting = [start_search(finder, str(number)) for number in range(8)]
+    finder._mean_seconds = 2.5
     with pytest.raises(RefusedError) as caught:
-        await start_search(passages, "one more")
+        await start_search(finder, "one more")
     assert caught.value.retry_after_s == 10
     retriever.may_continue.set()
     await asyncio.gather(*waiting)
 
 
 async def _wait_for(
-    tasks: list[asyncio.Task[FoundPassages]], number: int
-) -> list[asyncio.Task[FoundPassages]]:
+    tasks: list[asyncio.Task[RetrievedPassages]], number: int
+) -> list[asyncio.Task[RetrievedPassages]]:
     """Wait until this number of tasks is done, and return them."""
     while len(done := [task for task in tasks if task.done()]) < number:
         await asyncio.sleep(0)

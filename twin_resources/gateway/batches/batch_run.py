@@ -1,4 +1,4 @@
-"""Send the questions of a batch to the gateway, a few concurrently.
+"""Send the questions of a batch to the gateway, a few at a time.
 
 Scope: concurrency, errors of single rows, errors that end the batch, and totals.
 Out of scope: files (`questions.py`, `answers.py`), output (`commands/questions.py`), routing and
@@ -69,7 +69,7 @@ class BatchTotals:
         """Number of finished rows."""
         return self.already_answered + self.answered + self.failed
 
-    def count(self, row: AnswerRow) -> None:
+    def count_row(self, row: AnswerRow) -> None:
         """Add a row of this run."""
         if row["error"]:
             self.failed += 1
@@ -82,7 +82,7 @@ class BatchTotals:
             self.cost_usd += float(row["cost_usd"])
 
 
-def complete(
+def answer_questions(
     questions: Sequence[BatchQuestion],
     journal: Journal,
     *,
@@ -113,10 +113,10 @@ def complete(
 
     def record_row(row: AnswerRow) -> None:
         journal.append(row)
-        totals.count(row)
+        totals.count_row(row)
         on_row(totals, row)
 
-    batch_run = _ask_all(
+    batch_run = _send_questions(
         unanswered, record_row, url=url, key=key, model=model, concurrency=concurrency
     )
     try:
@@ -130,7 +130,7 @@ def complete(
     return totals
 
 
-async def _ask_all(
+async def _send_questions(
     questions: Sequence[BatchQuestion],
     record_row: Callable[[AnswerRow], None],
     *,
@@ -147,20 +147,20 @@ async def _ask_all(
 
         question_queue = iter(questions)
 
-        async def complete_requests() -> None:
+        async def send_queued_questions() -> None:
             for question in question_queue:
-                record_row(await _ask(client, question, model=model))
+                record_row(await _send_question(client, question, model=model))
 
         # After the first failure, TaskGroup cancels the other tasks.
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(max(1, min(concurrency, MAX_CONCURRENCY, len(questions)))):
-                    group.create_task(complete_requests())
+                    group.create_task(send_queued_questions())
         except* TwinError as failures:
             raise failures.exceptions[0] from None
 
 
-async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> AnswerRow:
+async def _send_question(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> AnswerRow:
     """Send a question and return its row."""
     import openai
 
@@ -178,12 +178,14 @@ async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> A
     try:
         completion = await client.chat.completions.create(**request)
     except openai.APIStatusError as error:
-        message = f"{error.status_code}: {_message(error)}"
+        message = f"{error.status_code}: {_error_message(error)}"
         if error.status_code in _ROW_ERRORS:
             return row | {"error": message}
         raise TwinError(action, found=message, next_step=_RETRY_ADVICE) from error
     except openai.APIConnectionError as error:
-        raise TwinError(action, found="no server answers there", next_step=_RETRY_ADVICE) from error
+        raise TwinError(
+            action, found="no server answers at this address", next_step=_RETRY_ADVICE
+        ) from error
     twin_field: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
     return row | {
         "answer": (completion.choices[0].message.content or "").strip(),
@@ -191,8 +193,10 @@ async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> A
         **{name: str(twin_field.get(name) or "") for name in _TWIN_TEXTS},
         "cost_usd": twin_field.get("cost_usd"),
         "seconds": round(time.monotonic() - start_time, 3),
-        "sources": [_subset(SOURCE_FIELDS, source) for source in twin_field.get("sources") or ()],
-        "quotes": [_subset(QUOTE_FIELDS, quote) for quote in twin_field.get("quotes") or ()],
+        "sources": [
+            _select_fields(SOURCE_FIELDS, source) for source in twin_field.get("sources") or ()
+        ],
+        "quotes": [_select_fields(QUOTE_FIELDS, quote) for quote in twin_field.get("quotes") or ()],
     }
 
 
@@ -214,10 +218,10 @@ def _empty_row(question: BatchQuestion, model: str) -> dict[str, Any]:
 _RETRY_ADVICE = "fix the cause and run the same batch again; answered questions are not asked again"
 
 
-def _subset(names: Sequence[str], fields: Any) -> dict[str, Any]:
+def _select_fields(names: Sequence[str], fields: Any) -> dict[str, Any]:
     return {name: fields.get(name) for name in names}
 
 
-def _message(error: Any) -> str:
+def _error_message(error: Any) -> str:
     body: Any = error.body
     return str(body.get("message", "")) if isinstance(body, dict) else str(error.message)

@@ -137,7 +137,7 @@ def test_no_provider_key_of_the_environment_reaches_the_proxy(stack: Stack) -> N
 def test_no_key_is_in_the_logs(stack: Stack) -> None:
     stack.post(BODY)
     stack.post(BODY | {"lora": 1})
-    text = stack.log("gateway")
+    text = stack.read_log("gateway")
     for key in (stack.key, *(server["key"] for server in stack.servers.values())):
         assert key not in text
 

@@ -21,7 +21,7 @@ from twin_resources.access.keys import Key, Keyring, open_key_store
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.idempotency import (
     HEADER_NAME,
-    Idempotency,
+    IdempotencyStore,
     RecordedResponse,
     StoredAnswer,
     ignore_disconnect,
@@ -46,7 +46,7 @@ class KeyLimitsMiddleware:
     proxy: ASGIApp
     keyring: Keyring
     request_counter: KeyRequestCounter
-    idempotency: Idempotency
+    idempotency: IdempotencyStore
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -71,7 +71,7 @@ class KeyLimitsMiddleware:
         """Answer a request, or send its stored answer without counting the request.
 
         Raises:
-            RefusedError: see `KeyRequestCounter.begin` and `Idempotency.begin`.
+            RefusedError: see `KeyRequestCounter.begin` and `IdempotencyStore.begin`.
         """
         first_message = await receive()  # the allow-list passes the whole body in one message
         body = bytes(first_message.get("body", b""))
@@ -131,16 +131,14 @@ class KeyLimitsMiddleware:
             await end()
 
 
-def key_limits_middleware(
-    proxy: ASGIApp, settings: Settings, keyring: Keyring
-) -> KeyLimitsMiddleware:
+def add_key_limits(proxy: ASGIApp, settings: Settings, keyring: Keyring) -> KeyLimitsMiddleware:
     """Wrap the proxy with the limits of a home's keys; the store is opened at its first use."""
 
     def open_store() -> State:
         return open_key_store(settings)
 
     return KeyLimitsMiddleware(
-        proxy, keyring, KeyRequestCounter(open_store), Idempotency(open_store)
+        proxy, keyring, KeyRequestCounter(open_store), IdempotencyStore(open_store)
     )
 
 

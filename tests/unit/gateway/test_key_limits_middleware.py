@@ -19,11 +19,11 @@ from twin_resources.gateway.api.idempotency import (
     HEADER_NAME,
     IN_PROGRESS_TIMEOUT_S,
     RETENTION_S,
-    Idempotency,
+    IdempotencyStore,
     StoredAnswer,
 )
 from twin_resources.gateway.api.key_limits import KeyRequestCounter
-from twin_resources.gateway.api.key_terms import KeyLimitsMiddleware
+from twin_resources.gateway.api.key_limits_middleware import KeyLimitsMiddleware
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 
@@ -58,15 +58,15 @@ def counter(state: State, clock: Clock) -> KeyRequestCounter:
 
 
 @pytest.fixture
-def idempotency(state: State, clock: Clock) -> Idempotency:
-    return Idempotency(lambda: state, clock=clock)
+def idempotency(state: State, clock: Clock) -> IdempotencyStore:
+    return IdempotencyStore(lambda: state, clock=clock)
 
 
-def key(name: str = "k1", **limits: Any) -> Key:
+def make_key(name: str = "k1", **limits: Any) -> Key:
     return Key("r", "site", frozenset({"*"}), "my site", name, KeyLimits(**limits))
 
 
-def refuse(counter: KeyRequestCounter, own_key: Key) -> RefusedError:
+def expect_refusal(counter: KeyRequestCounter, own_key: Key) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
         counter.begin(own_key)
     return caught.value
@@ -75,26 +75,26 @@ def refuse(counter: KeyRequestCounter, own_key: Key) -> RefusedError:
 def test_the_limit_per_minute_uses_a_sliding_window(
     counter: KeyRequestCounter, clock: Clock
 ) -> None:
-    own_key = key(per_minute=3)
+    own_key = make_key(per_minute=3)
     for seconds in (0, 20, 20):
         clock.now += seconds
         counter.begin(own_key)
-    error = refuse(counter, own_key)
+    error = expect_refusal(counter, own_key)
     assert (error.status, error.code, error.retry_after_s) == (429, "key_rate_limited", 20)
     assert "3 requests per minute" in error.found
-    counter.begin(key("k2", per_minute=3))
+    counter.begin(make_key("k2", per_minute=3))
     clock.now += error.retry_after_s or 0
     counter.begin(own_key)
-    assert refuse(counter, own_key).retry_after_s == 20
+    assert expect_refusal(counter, own_key).retry_after_s == 20
 
 
 def test_a_refused_request_does_not_count(counter: KeyRequestCounter, clock: Clock) -> None:
-    own_key = key(per_minute=1)
+    own_key = make_key(per_minute=1)
     counter.begin(own_key)
     retry_delays = []
     for _ in range(5):
         clock.now += 10
-        retry_delays.append(refuse(counter, own_key).retry_after_s)
+        retry_delays.append(expect_refusal(counter, own_key).retry_after_s)
     assert retry_delays == [50, 40, 30, 20, 10]
     clock.now += 10
     counter.begin(own_key)
@@ -103,22 +103,22 @@ def test_a_refused_request_does_not_count(counter: KeyRequestCounter, clock: Clo
 def test_a_place_is_freed_at_the_end_or_after_the_timeout(
     counter: KeyRequestCounter, clock: Clock
 ) -> None:
-    own_key = key(at_once=2)
+    own_key = make_key(at_once=2)
     first = counter.begin(own_key)
     counter.begin(own_key)
-    error = refuse(counter, own_key)
+    error = expect_refusal(counter, own_key)
     assert (error.status, error.code, error.retry_after_s) == (429, "key_busy", 2)
     counter.end(first)
     counter.end(first)
     counter.begin(own_key)
     clock.now += IN_PROGRESS_TIMEOUT_S - 1
-    refuse(counter, own_key)
+    expect_refusal(counter, own_key)
     clock.now += 2
     counter.begin(own_key)
 
 
 def test_concurrent_requests_are_counted_exactly(counter: KeyRequestCounter) -> None:
-    own_key = key(per_minute=7)
+    own_key = make_key(per_minute=7)
 
     def ask(_number: int) -> bool:
         try:
@@ -134,54 +134,54 @@ def test_concurrent_requests_are_counted_exactly(counter: KeyRequestCounter) -> 
 def test_an_unwritable_store_refuses_new_requests_only(
     counter: KeyRequestCounter, state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own_key = key(at_once=1)
+    own_key = make_key(at_once=1)
     counted = counter.begin(own_key)
     with state.transaction() as connection:
         connection.execute(sa.text("DROP TABLE gateway_key_requests"))
-    assert refuse(counter, own_key).status == 503
+    assert expect_refusal(counter, own_key).status == 503
     counter.end(counted)
     assert "was not counted" in capsys.readouterr().err
 
 
-def begin(
-    idempotency: Idempotency, body: bytes = BODY, *, header: str = "a-1", own_key: str = "k1"
+def begin_request(
+    idempotency: IdempotencyStore, body: bytes = BODY, *, header: str = "a-1", own_key: str = "k1"
 ) -> Any:
     return idempotency.begin(own_key, header, path="/v1/chat/completions", body=body, author="ann")
 
 
-def refusal_status(idempotency: Idempotency, body: bytes, **options: Any) -> tuple[int, str]:
+def refusal_status(idempotency: IdempotencyStore, body: bytes, **options: Any) -> tuple[int, str]:
     with pytest.raises(RefusedError) as caught:
-        begin(idempotency, body, **options)
+        begin_request(idempotency, body, **options)
     return caught.value.status, caught.value.code
 
 
 def test_an_equal_request_gets_the_stored_answer_for_a_day(
-    idempotency: Idempotency, clock: Clock
+    idempotency: IdempotencyStore, clock: Clock
 ) -> None:
-    first = begin(idempotency)
+    first = begin_request(idempotency)
     assert refusal_status(idempotency, REORDERED_BODY) == (409, "idempotency_in_flight")
     stored = StoredAnswer(200, [(b"content-type", b"application/json")], "ünï".encode())
     idempotency.finish(first, stored)
-    assert begin(idempotency, REORDERED_BODY) == stored
+    assert begin_request(idempotency, REORDERED_BODY) == stored
     assert refusal_status(idempotency, OTHER_BODY) == (422, "idempotency_key_reused")
-    assert not isinstance(begin(idempotency, OTHER_BODY, own_key="k2"), StoredAnswer)
+    assert not isinstance(begin_request(idempotency, OTHER_BODY, own_key="k2"), StoredAnswer)
     clock.now += RETENTION_S + 1
-    assert not isinstance(begin(idempotency, OTHER_BODY), StoredAnswer)
+    assert not isinstance(begin_request(idempotency, OTHER_BODY), StoredAnswer)
 
 
 def test_a_failed_or_abandoned_request_can_be_sent_again(
-    idempotency: Idempotency, clock: Clock
+    idempotency: IdempotencyStore, clock: Clock
 ) -> None:
-    idempotency.finish(begin(idempotency), None)
-    begin(idempotency)
+    idempotency.finish(begin_request(idempotency), None)
+    begin_request(idempotency)
     clock.now += IN_PROGRESS_TIMEOUT_S - 1
     assert refusal_status(idempotency, BODY)[0] == 409
     clock.now += 2
-    begin(idempotency)
+    begin_request(idempotency)
 
 
 @pytest.mark.parametrize("header", ["x" * 256, "a\x00b"])
-def test_an_invalid_header_is_refused(idempotency: Idempotency, header: str) -> None:
+def test_an_invalid_header_is_refused(idempotency: IdempotencyStore, header: str) -> None:
     assert refusal_status(idempotency, BODY, header=header) == (400, "bad_idempotency_key")
 
 
@@ -189,7 +189,7 @@ class FakeServer:
     """A proxy behind the middleware, and its client, which may disconnect."""
 
     def __init__(
-        self, home: Settings, counter: KeyRequestCounter, idempotency: Idempotency
+        self, home: Settings, counter: KeyRequestCounter, idempotency: IdempotencyStore
     ) -> None:
         self.app = KeyLimitsMiddleware(self.answer, open_keyring(home), counter, idempotency)
         self.call_count = 0
@@ -231,7 +231,7 @@ class FakeServer:
 
 
 @pytest.fixture
-def server(home: Settings, counter: KeyRequestCounter, idempotency: Idempotency) -> FakeServer:
+def server(home: Settings, counter: KeyRequestCounter, idempotency: IdempotencyStore) -> FakeServer:
     return FakeServer(home, counter, idempotency)
 
 
@@ -316,7 +316,7 @@ async def test_a_place_is_freed_before_the_last_message_is_sent(
             if is_last:
                 counter.end(counter.begin(own_key))
             else:
-                assert refuse(counter, own_key).code == "key_busy"
+                assert expect_refusal(counter, own_key).code == "key_busy"
         await send(message)
 
     server.send = check_place  # type: ignore[method-assign]
