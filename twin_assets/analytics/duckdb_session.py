@@ -1,9 +1,9 @@
 """Run queries over frames in an in-memory DuckDB database.
 
-Scope: opening the database without file or network access, registering frames with declared
-types, running a rendered query. Only registered frames exist, so a query reads only its declared
+Scope: opening the database without file or network access, registering frames with declared types,
+and running a rendered query. Only registered frames exist, so a query reads only its declared
 inputs.
-Out of scope: choosing the query (`mart.py`), storing the rows.
+Out of scope: choosing the query (`mart.py`) and storing the rows.
 Settings: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
 
 The database is in memory because only one process can open a DuckDB file for writing, and each
@@ -29,7 +29,7 @@ Frame = pl.DataFrame | pl.LazyFrame
 
 
 class DuckDBSession:
-    """An in-memory database that lasts as long as the `with` block."""
+    """An in-memory database that exists until the end of the `with` block."""
 
     def __init__(self) -> None:
         import duckdb
@@ -112,10 +112,11 @@ class DuckDBSession:
         if returned != declared:
             only_returned = [column for column in returned if column not in declared]
             only_declared = [column for column in declared if column not in returned]
+            returned_text = ", ".join(only_returned) or "fewer columns"
+            declared_text = ", ".join(only_declared) or "fewer columns or another order"
             raise SqlProjectError(
                 f"compare the columns of {rendered.name} with schema.yml",
-                found=f"the query returns {', '.join(only_returned) or 'fewer columns'}; "
-                f"schema.yml declares {', '.join(only_declared) or 'another order, or fewer'}",
+                found=f"the query returns {returned_text}; schema.yml declares {declared_text}",
                 next_step="cast in the query, or change schema.yml",
             )
 

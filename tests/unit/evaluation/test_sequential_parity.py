@@ -15,7 +15,7 @@ from tests.unit.evaluation.served.test_served_model import Model
 from tests.unit.evaluation.test_evaluation_spec import SPEC
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_undecided
 from twin_assets.evaluation.progress import Clock, ProgressLines
-from twin_assets.evaluation.sequential_plan import compare_until_decided
+from twin_assets.evaluation.sequential_plan import check_parity_until_decided
 from twin_assets.evaluation.served import answer_batches, parity
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.parity import Parity
@@ -62,14 +62,14 @@ def compare_with_reference(
     with AnswerBatches(
         prompt_set, serve=model.serve, serve_base=Model().serve, progress=progress
     ) as batches:
-        answers, result = compare_until_decided(
+        answers, result = check_parity_until_decided(
             replace(SPEC, template=DEFAULT_TEMPLATE.hash),
             parity_prompts(samples, samples.head(0), template=DEFAULT_TEMPLATE),
             batches,
             clock=Clock(),
             progress=progress,
         )
-    # the announced steps are done: each prompt is answered twice and read at each look
+    # the expected steps are done: each prompt is answered twice and read at each look
     reports = [line.removeprefix("progress ") for line in lines if line.startswith("progress ")]
     last = json.loads(reports[-1]) if reports else {"step": 0, "steps": 0}
     prompts = len(answers.prompts)

@@ -1,7 +1,7 @@
 """Compare the candidate's held-out perplexity with that of the base and of released versions.
 
-Scope: the comparison, its two claims, its table. Out of scope: computing perplexity
-(`likelihood/perplexity.py`), choosing the passages to read (`sequential_plan.py`).
+Scope: the comparison and its two claims. Out of scope: computing perplexity
+(`likelihood/perplexity.py`) and choosing the passages to read (`sequential_plan.py`).
 """
 # pyright: strict
 
@@ -52,10 +52,10 @@ class HeldOutPerplexity:
 
     Attributes:
         passages: number of held-out passages that are not in any compared training set.
-        perplexity: perplexity of the candidate, or None with too few passages.
-        base: ratio to the base, or None with too few passages.
-        incumbent: ratio to the stable version, or None with too few passages or without a stable
-            version.
+        perplexity: perplexity of the candidate, or None if there are too few passages.
+        base: ratio to the base, or None if there are too few passages.
+        incumbent: ratio to the stable version, or None if there are too few passages or no version
+            is stable.
         incumbent_name: for example `v3`; empty if no version is stable.
         best: ratio to the best version ever released, or None if that is the incumbent.
         best_name: for example `v1`; empty if there is none or it is the incumbent. None in a record
@@ -150,7 +150,7 @@ def _ratio(
     )
 
 
-def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
+def _decide_beats_base(measured: HeldOutPerplexity) -> GateClaim:
     ratio = measured.base
     if ratio is None:
         return build_few_passages_claim(BEATS_BASE, measured.passages, 1.0)
@@ -161,7 +161,7 @@ def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
     return GateClaim(BEATS_BASE, ratio.high < 1.0, ratio.ratio, 1.0, detail)
 
 
-def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
+def _decide_not_worse(measured: HeldOutPerplexity) -> GateClaim:
     released_ratios, limit = measured.released_ratios, INCUMBENT_RATIO_LIMIT
     if not released_ratios:
         detail = "no incumbent: no version is stable yet"
@@ -208,15 +208,15 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             BEATS_BASE,
-            "The held-out perplexity is below the base model's, 95 % interval included.",
-            _beats_base_model,
+            "The held-out perplexity is below the base model's over the whole 95 % interval.",
+            _decide_beats_base,
             is_in_first_verdict=True,
         ),
         ClaimRule(
             NOT_WORSE,
             "The held-out perplexity is at most 5 % above that of the stable version and that of "
-            "the best released version, 95 % interval included.",
-            _not_worse_than_incumbent,
+            "the best released version, over the whole 95 % interval.",
+            _decide_not_worse,
             is_in_first_verdict=True,
         ),
     ),

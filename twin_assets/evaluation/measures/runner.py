@@ -1,7 +1,7 @@
 """Compute all measures of the gate, each once and in order.
 
 Scope: computing the measures, the reasons for missing measures, reading and writing their values.
-Out of scope: individual measures, the verdict (`gate.py`).
+Out of scope: individual measures and the verdict (`gate.py`).
 """
 # pyright: strict
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.served.served_judges import Judges
 
 
-def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    """Announce the scores of the base's answers that the measures need."""
+def request_base_scores(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
+    """Request the scores of the base's answers that the measures need."""
     for measure in MEASURES:
-        measure.announce(scores, prompts, judges)
+        measure.request_base_scores(scores, prompts, judges)
 
 
 def compute_measures(

@@ -1,19 +1,19 @@
 """Measure how many generated sentences are not supported by the passages in their prompts.
 
 Scope: calibrating a sentence judge on the author's own sentences, the share of unsupported
-sentences with its interval, the claim.
+sentences with its interval, and the claim.
 Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`, `entailment.py`), the
-planted sentences (`sentence_probes.py` there), the support of whole answers by their passages
+planted sentences (`sentence_probes.py` there), and the support of whole answers by their passages
 (`passage_support.py`).
 
 A judge makes errors, so the share that it flags is not the share of unsupported sentences. Its two
-error rates are measured on planted sentences from documents that did not set the threshold. They
-correct the share as (flagged − false alarms) / (caught − false alarms), after Rogan and Gladen
-1978, https://doi.org/10.1093/oxfordjournals.aje.a112510. The interval includes the uncertainty of
-all three, as in Lang and Reiczigel 2014, https://doi.org/10.1016/j.prevetmed.2013.09.015. The
-correction assumes that a model's errors resemble those of the planted sentences, which are made by
-rule. A judge that cannot separate right from wrong sentences decides nothing. If a judge misses one
-kind of error, no candidate passes.
+error rates are measured on planted sentences from documents that did not set the threshold. The
+share is corrected with these rates as (flagged − false alarms) / (caught − false alarms), after
+Rogan and Gladen 1978, https://doi.org/10.1093/oxfordjournals.aje.a112510. The interval includes the
+uncertainty of all three, as in Lang and Reiczigel 2014,
+https://doi.org/10.1016/j.prevetmed.2013.09.015. The correction assumes that a model's errors
+resemble those of the planted sentences, which are made by rule. A judge that cannot separate right
+from wrong sentences decides nothing. If a judge misses one kind of error, no candidate passes.
 """
 # pyright: strict
 
@@ -37,7 +37,7 @@ from twin_assets.evaluation.served.served_judges import (
     to_judged_answers,
 )
 from twin_assets.evaluation.statistics.bootstrap import RESAMPLES, Interval, resample_weights
-from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
+from twin_assets.evaluation.statistics.rates import Rate, compute_rate, format_rate
 from twin_resources.authors.answer_forms import VOICE, SentenceThreshold
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
@@ -54,9 +54,9 @@ CLAIM = "says_what_the_posts_say"
 BLOCKED_FORM = VOICE  # the claim blocks prose, not the release
 # The whole interval must be at or below one sentence in five. In biographies by a retrieval system,
 # 0.28 of the facts were unsupported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
-LIMIT = 0.2
+MAX_UNSUPPORTED_SHARE = 0.2
 MIN_SEPARATION = 0.5  # smallest difference between the flagged shares of wrong and right sentences
-MAX_PLANTED_SENTENCES = 160  # half of their documents set the threshold, half the error rates
+MAX_PLANTED_SENTENCES = 160  # half of their documents set the threshold, half give the error rates
 MIN_SENTENCES = 20  # minimum number of sentences to judge, and of right sentences in each half
 MIN_PER_KIND = 10
 TAIL_PROBABILITY = 0.025  # on each side of a 95 % interval
@@ -118,7 +118,7 @@ class SentenceCalibration:
         )
 
     @property
-    def sentence_cut(self) -> SentenceThreshold | None:
+    def sentence_threshold(self) -> SentenceThreshold | None:
         """The threshold for single sentences, or None if the judge cannot separate them."""
         return SentenceThreshold(self.revision, self.threshold) if self.is_reliable else None
 
@@ -160,7 +160,7 @@ def calibrate(
 def calibrate_from_scores(
     name: str, revision: str, planted: Sequence[ProbeSentence], scores: Sequence[float]
 ) -> SentenceCalibration | None:
-    """Calibrate from scores; half of the documents set the threshold, half the error rates."""
+    """Set the threshold on half of the documents, and measure the error rates on the other half."""
     halves: tuple[list[int], list[int]] = ([], [])
     for index, probe in enumerate(planted):
         halves[int(digest("half", probe.document_id), 16) % 2].append(index)
@@ -169,7 +169,7 @@ def calibrate_from_scores(
         sum(planted[index].error_kind is None for index in half) < MIN_SENTENCES for half in halves
     ):
         return None
-    threshold = _threshold(planted, scores, threshold_indices)
+    threshold = _choose_threshold(planted, scores, threshold_indices)
     kinds: dict[str | None, list[int]] = {}
     for index in error_rate_indices:
         kinds.setdefault(planted[index].error_kind, []).append(index)
@@ -179,7 +179,7 @@ def calibrate_from_scores(
         documents: list[Hashable] = [planted[index].document_id for index in indices]
         return [scores[index] < threshold for index in indices], documents
 
-    alarm_rate = rate(flags_for_kind(None)[0])
+    alarm_rate = compute_rate(flags_for_kind(None)[0])
     own_draws = _draw_shares(*flags_for_kind(None), seed=1)
     tested_kinds = [
         kind for kind in SENTENCE_ERROR_KINDS if len(kinds.get(kind, ())) >= MIN_PER_KIND
@@ -197,7 +197,7 @@ def calibrate_from_scores(
             _interval(hit_rate.share - alarm_rate.share, draws_by_kind[kind] - own_draws),
         )
         for kind in tested_kinds
-        for hit_rate in [rate(flags_for_kind(kind)[0])]
+        for hit_rate in [compute_rate(flags_for_kind(kind)[0])]
     )
     caught_share = sum(detection.flagged.share for detection in detections) / len(detections)
     mean_draws = sum(draws_by_kind.values()) / len(draws_by_kind)
@@ -213,10 +213,10 @@ def calibrate_from_scores(
 
 
 def extract_claims(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
-    """Return (index of the answer, sentence) for each sentence that an answer claims.
+    """Return (index of the answer, sentence) for each statement in an answer.
 
-    Questions and answers that decline are left out. The last of several sentences is left out if
-    the answer does not end with punctuation.
+    Questions are left out, as are answers that decline. The last of several sentences is left out
+    if the answer does not end with punctuation.
     """
     claims: list[tuple[int, str]] = []
     for index, answer in enumerate(judged_answers):
@@ -249,7 +249,7 @@ def measure_faithfulness(
     scores = judge.score([(sentence, judged_answers[index].passages) for index, sentence in claims])
     flags = [score < calibration.threshold for score in scores]
     return Faithfulness(
-        flagged=rate(flags),
+        flagged=compute_rate(flags),
         unsupported=correct_share(flags, [documents[index] for index, _ in claims], calibration),
         calibration=calibration,
     )
@@ -269,9 +269,12 @@ def correct_share(
     if not calibration.is_reliable:
         return Interval(share, 0.0, 1.0)
     generator = np.random.default_rng(9)
-    alarm_draws = _beta(generator, calibration.false_alarms.found, calibration.false_alarms.of)
+    alarm_draws = _draw_from_beta(
+        generator, calibration.false_alarms.found, calibration.false_alarms.of
+    )
     kind_draws = [
-        _beta(generator, kind.flagged.found, kind.flagged.of) for kind in calibration.kinds
+        _draw_from_beta(generator, kind.flagged.found, kind.flagged.of)
+        for kind in calibration.kinds
     ]
     caught_draws: Any = sum(kind_draws) / len(kind_draws)
     flagged_draws = _draw_shares(flags, groups, seed=8)
@@ -298,30 +301,45 @@ def decide_claim(faithfulness: Faithfulness) -> GateClaim:
             f"{calibration.false_alarms.share:.2f} of the right ones, a difference of "
             f"{calibration.apart.describe()}, but at least {MIN_SEPARATION} is needed"
         )
-        return GateClaim(CLAIM, None, None, LIMIT, detail, blocks=BLOCKED_FORM)
+        return GateClaim(CLAIM, None, None, MAX_UNSUPPORTED_SHARE, detail, blocks=BLOCKED_FORM)
     detail = (
         f"{share.value:.2f} of the sentences (95 %: {share.low:.2f} to {share.high:.2f}, limit "
-        f"{LIMIT}) are contradicted or not supported by their passages, according to "
-        f"{calibration.judge}; flagged {format_rate(faithfulness.flagged)}"
+        f"{MAX_UNSUPPORTED_SHARE}) are contradicted or not supported by their passages, according "
+        f"to {calibration.judge}; flagged {format_rate(faithfulness.flagged)}"
     )
-    if share.low > LIMIT:
-        return GateClaim(CLAIM, False, share.value, LIMIT, detail, blocks=BLOCKED_FORM)
-    if share.high > LIMIT:
+    if share.low > MAX_UNSUPPORTED_SHARE:
         return GateClaim(
-            CLAIM, None, share.value, LIMIT, f"not decided: {detail}", blocks=BLOCKED_FORM
+            CLAIM, False, share.value, MAX_UNSUPPORTED_SHARE, detail, blocks=BLOCKED_FORM
+        )
+    if share.high > MAX_UNSUPPORTED_SHARE:
+        return GateClaim(
+            CLAIM,
+            None,
+            share.value,
+            MAX_UNSUPPORTED_SHARE,
+            f"not decided: {detail}",
+            blocks=BLOCKED_FORM,
         )
     if missed_kinds := calibration.undetected_kinds:
         detail = (
             f"not decided: {detail}; it misses {' and '.join(missed_kinds)}: set TWIN_NLI_MODEL"
         )
-        return GateClaim(CLAIM, None, share.value, LIMIT, detail, blocks=BLOCKED_FORM)
+        return GateClaim(
+            CLAIM, None, share.value, MAX_UNSUPPORTED_SHARE, detail, blocks=BLOCKED_FORM
+        )
     gateway_threshold = faithfulness.served_by
     return GateClaim(
-        CLAIM, True, share.value, LIMIT, detail, blocks=BLOCKED_FORM, cut=gateway_threshold
+        CLAIM,
+        True,
+        share.value,
+        MAX_UNSUPPORTED_SHARE,
+        detail,
+        blocks=BLOCKED_FORM,
+        cut=gateway_threshold,
     )
 
 
-def _threshold(
+def _choose_threshold(
     planted: Sequence[ProbeSentence], scores: Sequence[float], positions: Sequence[int]
 ) -> float:
     """Return the midpoint between two scores that maximizes caught − false alarms (Youden 1950).
@@ -364,10 +382,10 @@ def _draw_shares(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int
         variance = float(((weights @ values) / weights.sum(axis=1)).var())
         design_effect = max(1.0, variance / (share * (1.0 - share) / count))
     generator = np.random.default_rng(seed)
-    return _beta(generator, hit_count / design_effect, count / design_effect)
+    return _draw_from_beta(generator, hit_count / design_effect, count / design_effect)
 
 
-def _beta(generator: Any, hits: float, total: float) -> Any:
+def _draw_from_beta(generator: Any, hits: float, total: float) -> Any:
     return generator.beta(hits + 0.5, total - hits + 0.5, size=RESAMPLES)
 
 
@@ -411,7 +429,8 @@ def measure_candidate_faithfulness(
         return NotMeasured(shortage)
     gateway_calibration = calibrate(gateway_judge, texts) if gateway_judge else calibration
     return replace(
-        faithfulness, served_by=gateway_calibration.sentence_cut if gateway_calibration else None
+        faithfulness,
+        served_by=gateway_calibration.sentence_threshold if gateway_calibration else None,
     )
 
 

@@ -1,12 +1,12 @@
 """Check that the served model is the trained model, by comparing log-probabilities.
 
 Scope: the reference computed by transformers and PEFT in fp32, and the differences from it.
-Out of scope: asking the server (`served_model.py`), thresholds (`measures/served_parity.py`).
+Out of scope: asking the server (`served_model.py`) and thresholds (`measures/served_parity.py`).
 
 Top tokens agree nine times out of ten even if the adapter's rows are in the wrong order. Only the
-log-probabilities reveal it: they differ by 0.12 with such an adapter, and by 0.002 with a correct
-one. Every prompt is asked twice, because the second answer is computed from the key-value cache of
-the first.
+log-probabilities reveal the error: they differ by 0.12 with such an adapter, and by 0.002 with a
+correct one. Every prompt is asked twice, because the second answer is computed from the key-value
+cache of the first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Compute bootstrap intervals of figures measured on the same prompts.
 
 Scope: resampling whole documents, intervals of means and of functions of means.
-Out of scope: the measured quantities (`measures/`), thresholds.
+Out of scope: the measured quantities (`measures/`) and thresholds.
 
 Answers to two passages of one post are not independent observations, so documents are resampled.
 All columns of a prompt (candidate, base, author) are drawn together, so the bootstrap is paired.
@@ -52,7 +52,7 @@ def format_change(ratio: float) -> str:
     return f"{100 * (ratio - 1):+.1f} %"
 
 
-def mean(values: Sequence[float], *, groups: Sequence[Hashable] | None = None) -> Interval:
+def mean_interval(values: Sequence[float], *, groups: Sequence[Hashable] | None = None) -> Interval:
     """Return the mean of values with its interval.
 
     Args:

@@ -11,7 +11,7 @@ from twin_assets.evaluation.likelihood.held_out import (
     build_prompts,
     render_bare_questions,
     select_held_out_samples,
-    take_within_budget,
+    select_within_budget,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
@@ -66,16 +66,19 @@ def test_the_budget_never_reduces_the_minimum() -> None:
     samples = [make_sample(index, 100) for index in range(50)]
 
     assert (
-        len(take_within_budget(samples, min_passages=5, max_passages=50, token_budget=1000)) == 10
+        len(select_within_budget(samples, min_passages=5, max_passages=50, token_budget=1000)) == 10
     )
     assert (
-        len(take_within_budget(samples, min_passages=20, max_passages=50, token_budget=1000)) == 20
+        len(select_within_budget(samples, min_passages=20, max_passages=50, token_budget=1000))
+        == 20
     )
     assert (
-        len(take_within_budget(samples, min_passages=5, max_passages=8, token_budget=100_000)) == 8
+        len(select_within_budget(samples, min_passages=5, max_passages=8, token_budget=100_000))
+        == 8
     )
     assert (
-        len(take_within_budget(samples[:3], min_passages=5, max_passages=8, token_budget=1000)) == 3
+        len(select_within_budget(samples[:3], min_passages=5, max_passages=8, token_budget=1000))
+        == 3
     )
 
 

@@ -41,7 +41,7 @@ def passages() -> pl.DataFrame:
 
 
 def write_base_model(folder: Path, *, tokens: str, texts: list[str]) -> Path:
-    """Write a base model of random weights whose tokens are words, or words and marks (`by`)."""
+    """Write a base model of random weights whose tokens are words, or words and marks."""
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import WordLevel
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -87,7 +87,7 @@ def test_an_incumbent_with_another_base_reads_its_own_tokens(
     spec = EvaluationSpec(
         checkpoint="c", candidate=EvaluatedModel("candidate", "c", base.base_folder), base=base,
         incumbent=incumbent, template=DEFAULT_TEMPLATE.hash, dataset=samples, dataset_version="d",
-        trained_on=frozenset(), token_budget=100_000, questions=30,
+        trained_on=frozenset(), token_budget=100_000, max_questions=30,
     )  # fmt: skip
 
     reading, _ = measurement._collect_samples(spec, samples, [])

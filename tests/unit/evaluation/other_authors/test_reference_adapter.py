@@ -179,7 +179,7 @@ def test_an_adapter_can_be_configured(home: Settings, tmp_path: Path) -> None:
     assert other_base is not None
     assert (reference.model.adapter_folder, reference.authors) == (folder, ())
     assert reference.model.weights != other_base.model.weights
-    assert not reference_adapter.needs_reference(ANN, named_settings)
+    assert not reference_adapter.should_train_reference(ANN, named_settings)
 
     invalid = home.model_copy(update={"reference_adapter": str(tmp_path)})
     with pytest.raises(TwinError, match="no adapter_config"):

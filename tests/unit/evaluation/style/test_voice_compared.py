@@ -15,8 +15,8 @@ from twin_assets.evaluation.measures import author_voice, voice_scores
 from twin_assets.evaluation.measures.voice_scores import (
     Scores,
     Voice,
+    build_unmeasured_voice,
     measure_voice,
-    not_measured,
     score_texts,
 )
 from twin_resources.quality.judges.texts import WriterSample
@@ -97,8 +97,8 @@ def test_a_model_with_the_authors_voice_meets_both_claims(
     voice = measure(judges, write_texts(write_as_author, 8))
 
     unlike_base, like_author = (
-        author_voice.sounds_less_like_the_base(voice),
-        author_voice.sounds_like_this_author(voice),
+        author_voice.decide_less_like_base(voice),
+        author_voice.decide_like_author(voice),
     )
 
     assert unlike_base.passed is True
@@ -115,7 +115,7 @@ def test_a_model_that_writes_like_the_base_fails(
 ) -> None:
     voice = measure(judges, write_texts(write_as_assistant, 9))
 
-    claim = author_voice.sounds_less_like_the_base(voice)
+    claim = author_voice.decide_less_like_base(voice)
 
     assert claim.passed is False
     assert claim.threshold == 0.0
@@ -128,7 +128,7 @@ def test_another_authors_voice_fails(
     """The judge that compares with people only scores such a voice below the base."""
     voice = measure(judges, write_texts(write_as_neighbour, 10))
 
-    assert author_voice.sounds_like_this_author(voice).passed is False
+    assert author_voice.decide_like_author(voice).passed is False
 
 
 def test_a_voice_must_cover_a_fifth_of_the_distance(
@@ -155,12 +155,12 @@ def test_a_voice_must_cover_a_fifth_of_the_distance(
     assert near_base.over_base.low > 0
     assert near_base.over_way is not None
     assert near_base.over_way.low < 0
-    claim = author_voice.sounds_less_like_the_base(measure(judges, one_of_six))
+    claim = author_voice.decide_less_like_base(measure(judges, one_of_six))
     assert claim.passed is False
     assert "past 20 % of the way from the base to the author" in claim.detail
     assert near_author.gap_closed is not None
     assert near_author.gap_closed.low > voice_scores.MIN_GAP_SHARE
-    assert author_voice.sounds_less_like_the_base(measure(judges, five_of_six)).passed is True
+    assert author_voice.decide_less_like_base(measure(judges, five_of_six)).passed is True
 
 
 def test_an_earlier_record_without_the_distance_keeps_its_verdict(
@@ -173,7 +173,7 @@ def test_an_earlier_record_without_the_distance_keeps_its_verdict(
         against_all=replace(voice.against_all, over_way=None, last_over_way=None),
     )
 
-    claim = author_voice.sounds_less_like_the_base(earlier_voice)
+    claim = author_voice.decide_less_like_base(earlier_voice)
 
     assert claim.passed is True
     assert "of the way" not in claim.detail
@@ -189,8 +189,8 @@ def test_a_voice_must_exceed_the_base_with_posts(
     better = measure(judges, texts)
     worse = measure(judges, texts, with_posts=write_texts(write_as_author, 13))
 
-    assert author_voice.sounds_less_like_the_base(better).passed is True
-    claim = author_voice.sounds_less_like_the_base(worse)
+    assert author_voice.decide_less_like_base(better).passed is True
+    claim = author_voice.decide_less_like_base(worse)
     assert claim.passed is False
     assert "posts of the author in its prompt" in claim.detail
 
@@ -213,7 +213,7 @@ def test_fewer_prompts_with_posts_are_compared_among_themselves(
 def test_the_claim_needs_answers_with_posts(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     voice = measure(judges, write_texts(write_as_author, 8), with_posts=[])
 
-    claim = author_voice.sounds_less_like_the_base(voice)
+    claim = author_voice.decide_less_like_base(voice)
 
     assert claim.passed is None
     assert "posts in its prompt was not asked" in claim.detail
@@ -230,16 +230,14 @@ def test_too_few_questions_or_no_other_texts_decide_nothing(
         against_people=None,
     )
 
-    assert author_voice.sounds_less_like_the_base(voice).passed is None
-    assert "30 are needed" in author_voice.sounds_less_like_the_base(voice).detail
+    assert author_voice.decide_less_like_base(voice).passed is None
+    assert "30 are needed" in author_voice.decide_less_like_base(voice).detail
     voice_of_one = measure((judge, judge), write_texts(write_as_author, 8))
     without_people = Voice(voice_of_one.prompts, voice_of_one.against_all, None)
-    assert author_voice.sounds_like_this_author(without_people).passed is None
-    assert "no other people's texts" in author_voice.sounds_like_this_author(without_people).detail
-    unmeasured = not_measured(40, "no calibration")
-    assert (
-        author_voice.sounds_less_like_the_base(unmeasured).detail == "not decided: no calibration"
-    )
+    assert author_voice.decide_like_author(without_people).passed is None
+    assert "no other people's texts" in author_voice.decide_like_author(without_people).detail
+    unmeasured = build_unmeasured_voice(40, "no calibration")
+    assert author_voice.decide_less_like_base(unmeasured).detail == "not decided: no calibration"
 
 
 def test_no_share_is_reported_without_a_distance(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
@@ -248,7 +246,7 @@ def test_no_share_is_reported_without_a_distance(judges: tuple[VoiceJudge, Voice
 
     assert voice.against_people is not None
     assert voice.against_people.gap_closed is None
-    assert "have the same score" in author_voice.sounds_like_this_author(voice).detail
+    assert "have the same score" in author_voice.decide_like_author(voice).detail
 
 
 def test_the_authors_answers_are_cut_to_the_candidates_length() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twin_assets.evaluation.measures.sentence_faithfulness import (
-    LIMIT,
+    MAX_UNSUPPORTED_SHARE,
     Faithfulness,
     SentenceCalibration,
     calibrate,
@@ -118,7 +118,7 @@ def test_supported_prose_passes() -> None:
 
     assert result.passed is True
     assert result.value is not None
-    assert result.value < LIMIT
+    assert result.value < MAX_UNSUPPORTED_SHARE
 
 
 def test_an_unreliable_judge_decides_nothing() -> None:
@@ -143,7 +143,7 @@ def test_a_judge_that_misses_negations_can_only_refuse() -> None:
 
 
 def test_a_share_near_the_limit_is_not_decided() -> None:
-    result = decide_claim(measure(4, wrong=LIMIT))
+    result = decide_claim(measure(4, wrong=MAX_UNSUPPORTED_SHARE))
 
     assert result.passed is None
     assert result.detail.startswith("not decided: ")
