@@ -86,36 +86,40 @@ class DuckDBSession:
                 next_step="declare the table's actual columns and types in schema.yml",
             ) from error
 
-    def query_rows(self, rendered: RenderedSql) -> pl.DataFrame:
+    def query_rows(self, query: RenderedSql) -> pl.DataFrame:
         """Run a query and return its rows.
 
         Raises:
             SqlProjectError: DuckDB cannot run it; the message shows the line of the rendered SQL.
         """
         try:
-            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE __rows AS\n{rendered.sql}")
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE __rows AS\n{query.sql}")
             return self._connection.sql("FROM __rows").pl()
         except _duckdb_errors() as error:
             raise SqlProjectError(
-                f"run {rendered.name}", found=str(error), next_step="correct the SQL"
+                f"run {query.name}", found=str(error), next_step="correct the SQL"
             ) from error
 
-    def check_types(self, rendered: RenderedSql, columns: Sequence[Column]) -> None:
+    def check_types(self, query: RenderedSql, columns: Sequence[Column]) -> None:
         """Check that the columns of the last query match the declared ones.
 
         Raises:
             SqlProjectError: a name, a type or the order differs.
         """
         column_rows = self._connection.execute("DESCRIBE __rows").fetchall()
-        returned = [f"{row[0]} {row[1]}" for row in column_rows]
-        declared = [f"{column.name} {self._canonical_type(column)}" for column in columns]
-        if returned != declared:
-            only_returned = [column for column in returned if column not in declared]
-            only_declared = [column for column in declared if column not in returned]
+        returned_columns = [f"{row[0]} {row[1]}" for row in column_rows]
+        declared_columns = [f"{column.name} {self._canonical_type(column)}" for column in columns]
+        if returned_columns != declared_columns:
+            only_returned = [
+                column for column in returned_columns if column not in declared_columns
+            ]
+            only_declared = [
+                column for column in declared_columns if column not in returned_columns
+            ]
             returned_text = ", ".join(only_returned) or "fewer columns"
             declared_text = ", ".join(only_declared) or "fewer columns or another order"
             raise SqlProjectError(
-                f"compare the columns of {rendered.name} with schema.yml",
+                f"compare the columns of {query.name} with schema.yml",
                 found=f"the query returns {returned_text}; schema.yml declares {declared_text}",
                 next_step="cast in the query, or change schema.yml",
             )

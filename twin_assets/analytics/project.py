@@ -84,7 +84,7 @@ class Project:
     macro_files: tuple[str, ...]
 
     def get_model(self, name: str) -> Model:
-        """Return one model.
+        """Return the model with this name.
 
         Raises:
             KeyError: no model has that name.
@@ -131,7 +131,7 @@ def read_project(folder: Path = PROJECT_FOLDER) -> Project:
 def _build_model(
     path: Path,
     folder: Path,
-    declared: DeclaredModel,
+    declaration: DeclaredModel,
     tests: tuple[DataTest, ...],
     *,
     code_hash: Any,
@@ -143,12 +143,12 @@ def _build_model(
     return Model(
         name=path.stem,
         file=file,
-        description=" ".join(declared.description.split()),
-        partitions=declared.partitions,
-        unique_key=declared.config.unique_key,
+        description=" ".join(declaration.description.split()),
+        partitions=declaration.partitions,
+        unique_key=declaration.config.unique_key,
         refs=tuple(dict.fromkeys(_REF.findall(sql))),
         sources=tuple(dict.fromkeys(_SOURCE.findall(sql))),
-        columns=declared.columns,
+        columns=declaration.columns,
         tests=tests,
         code=code_hash.hexdigest()[:16],
     )

@@ -87,20 +87,26 @@ def build_judging_setup(
     )
 
 
-def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.MaterializeResult:
+def build_result(
+    judged_evaluation: JudgedEvaluation, *, answer: AnswerSetting
+) -> dg.MaterializeResult:
     """Return the asset's result with a check for every claim: decided, advisory or undecided.
 
     Args:
         answer: the author's `answer` setting.
     """
-    verdict = judged.verdict
+    verdict = judged_evaluation.verdict
     advisory_claims = (
-        gate.advisory_claims(judged.evaluation.measured) if judged.is_full_gate else ()
+        gate.advisory_claims(judged_evaluation.evaluation.measured)
+        if judged_evaluation.is_full_gate
+        else ()
     )
     decided_names = {claim.name for claim in (*verdict.claims, *advisory_claims)}
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(f"{judged.evaluation.rests_on[:32]}-{verdict.outcome}"),
-        metadata=_build_metadata(judged),
+        data_version=dg.DataVersion(
+            f"{judged_evaluation.evaluation.rests_on[:32]}-{verdict.outcome}"
+        ),
+        metadata=_build_metadata(judged_evaluation),
         check_results=[
             *(
                 build_claim_check(claim, verdict.checkpoint, answer=answer)
@@ -155,10 +161,8 @@ def build_claim_check(
     detail = claim.detail.removeprefix("not decided: ")
     reason = "advisory for a small base model"
     if claim.blocks and answer != VOICE:
-        is_advisory, reason = (
-            True,
-            f"advisory: it blocks only prose, and this author's `answer` is {answer}",
-        )
+        is_advisory = True
+        reason = f"advisory: it blocks only prose, and this author's `answer` is {answer}"
     message = f"{reason}; {status}: {detail}"
     return dg.AssetCheckResult(
         check_name=claim.name,
@@ -178,25 +182,25 @@ def build_claim_check(
 
 
 def _build_metadata(
-    judged: JudgedEvaluation,
+    judged_evaluation: JudgedEvaluation,
 ) -> dict[str, dg.MetadataValue | str | int | float | bool]:
     """Return figures and links without post text, because the event log is permanent."""
-    evaluation, verdict = judged.evaluation, judged.verdict
+    evaluation, verdict = judged_evaluation.evaluation, judged_evaluation.verdict
     entries: dict[str, dg.MetadataValue | str | int | float | bool] = {
         "verdict": verdict.outcome,
         "released_for": verdict.prose_release.description if verdict.outcome == "passed" else "",
-        "part": "whole" if judged.is_full_gate else "first",
-        "taken_back": judged.withdrawn_version,
+        "part": "whole" if judged_evaluation.is_full_gate else "first",
+        "taken_back": judged_evaluation.withdrawn_version,
         "gate_version": verdict.gate_version,
         "checkpoint": verdict.checkpoint,
-        "measured_now": judged.is_newly_measured,
+        "measured_now": judged_evaluation.is_newly_measured,
         "report": dg.MetadataValue.md(render_report_for_event_log(evaluation, verdict)),
-        "report_file": dg.MetadataValue.path(str(judged.report_path)),
+        "report_file": dg.MetadataValue.path(str(judged_evaluation.report_path)),
         "answer_tokens": evaluation.answer_tokens,
         "precision": evaluation.precision,
         "seconds": dg.MetadataValue.json(evaluation.seconds),
     }
-    if (answers := answers_path(judged.report_path)).is_file():
+    if (answers := answers_path(judged_evaluation.report_path)).is_file():
         entries["answers"] = dg.MetadataValue.path(str(answers))
     held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
     if held_out is not None and held_out.perplexity is not None:
@@ -204,8 +208,8 @@ def _build_metadata(
     comparison = evaluation.measured.get(other_authors.MEASURE)
     if comparison is not None:
         entries["other_authors_adapter"] = comparison.adapter
-    if judged.experiment:
-        experiment = judged.experiment
+    if judged_evaluation.experiment:
+        experiment = judged_evaluation.experiment
         entries["experiment"] = (
             dg.MetadataValue.url(experiment) if experiment.startswith("http") else experiment
         )

@@ -40,16 +40,18 @@ ADVISORY_FOR_SMALL_BASES = frozenset(
 )
 
 
-def decide_blocking_claims(measured: Measurements) -> tuple[GateClaim, ...]:
+def decide_blocking_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
     """Return every claim that can prevent a release, in the order of `CLAIMS`."""
     return tuple(
-        claim for claim in _decide_all(measured) if claim.name not in _advisory_names(measured)
+        claim
+        for claim in _decide_all(measurements)
+        if claim.name not in _advisory_names(measurements)
     )
 
 
-def decide_first_claims(measured: Measurements) -> tuple[GateClaim, ...]:
+def decide_first_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
     """Return the claims that are decided before a first model is released."""
-    return tuple(claim for claim in _decide_all(measured) if claim.name in FIRST_CLAIMS)
+    return tuple(claim for claim in _decide_all(measurements) if claim.name in FIRST_CLAIMS)
 
 
 def is_full_gate(claims: Sequence[GateClaim]) -> bool:
@@ -57,15 +59,15 @@ def is_full_gate(claims: Sequence[GateClaim]) -> bool:
     return any(claim.name not in FIRST_CLAIMS for claim in claims)
 
 
-def advisory_claims(measured: Measurements) -> tuple[GateClaim, ...]:
+def advisory_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
     """Return the claims that cannot prevent a release, because no small base model meets them."""
     return tuple(
-        claim for claim in _decide_all(measured) if claim.name in _advisory_names(measured)
+        claim for claim in _decide_all(measurements) if claim.name in _advisory_names(measurements)
     )
 
 
 def decide_outcome(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:
-    """Return `passed` if every claim is met, `failed` if one is not met, else `not_decided`.
+    """Return `passed` if every claim is met, `failed` if any is not met, or `not_decided`.
 
     Claims that block only one form of answer do not count.
     """
@@ -75,27 +77,29 @@ def decide_outcome(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "
     return "passed" if all(results) else "not_decided"
 
 
-def _decide_all(measured: Measurements) -> tuple[GateClaim, ...]:
+def _decide_all(measurements: Measurements) -> tuple[GateClaim, ...]:
     return tuple(
-        _replace_non_finite(_decide_claim(measure, rule, measured))
+        _replace_non_finite(_decide_claim(measure, rule, measurements))
         for measure in MEASURES
         for rule in measure.claims
     )
 
 
-def _decide_claim(measure: Measure[Any], rule: ClaimRule[Any], measured: Measurements) -> GateClaim:
-    value = measured.get(measure)
+def _decide_claim(
+    measure: Measure[Any], rule: ClaimRule[Any], measurements: Measurements
+) -> GateClaim:
+    value = measurements.get(measure)
     if value is not None:
         return rule.decide(value)
-    claim = rule.decide_missing(measured) if rule.decide_missing is not None else None
-    return claim or replace(_build_undecided_claim(rule.name, measured), blocks=rule.blocks)
+    claim = rule.decide_missing(measurements) if rule.decide_missing is not None else None
+    return claim or replace(_build_undecided_claim(rule.name, measurements), blocks=rule.blocks)
 
 
-def _build_undecided_claim(name: str, measured: Measurements) -> GateClaim:
-    reason = measured.why_not.get(name)
+def _build_undecided_claim(name: str, measurements: Measurements) -> GateClaim:
+    reason = measurements.why_not.get(name)
     if reason is not None:
         return GateClaim(name, None, None, None, f"not decided: {reason}")
-    held_out = measured.get(held_out_perplexity.MEASURE)
+    held_out = measurements.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
     return held_out_perplexity.build_few_passages_claim(name, passages, None)
 
@@ -112,7 +116,7 @@ def _finite_or_none(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _advisory_names(measured: Measurements) -> frozenset[str]:
-    parameters = measured.base_parameters
+def _advisory_names(measurements: Measurements) -> frozenset[str]:
+    parameters = measurements.base_parameters
     is_small = parameters is not None and parameters < voice_scores.MIN_BLOCKING_PARAMETERS
     return ADVISORY_FOR_SMALL_BASES if is_small else frozenset()

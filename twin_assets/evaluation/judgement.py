@@ -5,10 +5,10 @@ whole gate, the stored evaluation, the verdict, refusal and withdrawal in the re
 Out of scope: measuring (`measurement.py`), deciding (`gate.py`), releasing, and Dagster.
 
 A verdict belongs to a checkpoint and a version of the gate. Its claims show whether it is a first
-verdict or one of the whole gate (`gate.is_full_gate`). The newest verdict counts. If a version is
-stable, the whole gate is decided at once. Otherwise, a first verdict releases the candidate, and
-`complete_evaluation` withdraws the release if the whole gate does not pass. Both use one record:
-the whole gate's evaluation replaces the first.
+verdict or a verdict of the whole gate (`gate.is_full_gate`). The newest verdict counts. If a
+version is stable, the whole gate is decided at once. Otherwise, a first verdict releases the
+candidate, and `complete_evaluation` withdraws the release if the whole gate does not pass. Both
+verdicts use one record: the whole gate's evaluation replaces the first.
 """
 
 from __future__ import annotations

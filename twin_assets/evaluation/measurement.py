@@ -165,7 +165,7 @@ def _prepare_inputs(
 
 
 def _run_plan(
-    prepared: _PreparedInputs,
+    inputs: _PreparedInputs,
     judging_context: JudgingContext,
     starters: ServerStarters,
     *,
@@ -178,15 +178,15 @@ def _run_plan(
         The shared input of the measures, and the names of claims that failed before any question
         was asked.
     """
-    spec, stage, prompts = prepared.spec, prepared.stage, prepared.prompts
+    spec, stage, prompts = inputs.spec, inputs.stage, inputs.prompts
     _expect_answers(
-        progress, select_first_questions(prompts, stage.min_questions), prepared.build_base_scores
+        progress, select_first_questions(prompts, stage.min_questions), inputs.build_base_scores
     )
     likelihoods = measure_perplexity_until_decided(
-        prepared.likelihood_samples,
+        inputs.likelihood_samples,
         spec,
         stage,
-        likelihood_cache=prepared.likelihood_cache,
+        likelihood_cache=inputs.likelihood_cache,
         clock=clock,
         progress=progress,
     )
@@ -194,15 +194,15 @@ def _run_plan(
         prompts, serve=starters.candidate, serve_base=starters.base, progress=progress
     ) as batches:
         parity_set = served_answers.parity_prompts(
-            prepared.passages, prepared.training, template=find_template(spec.template)
+            inputs.passages, inputs.training, template=find_template(spec.template)
         )
         answers, parity = check_parity_until_decided(
             spec, parity_set, batches, clock=clock, progress=progress
         )
-        scores = prepared.build_base_scores(prompts, batches.answers)
+        scores = inputs.build_base_scores(prompts, batches.answers)
         context = MeasureContext(
             spec, judging_context, likelihoods, prompts, batches.answers, scores, answers, parity,
-            prepared.training,
+            inputs.training,
         )  # fmt: skip
         early_claims = decide_blocking_claims(
             runner.compute_measures(
@@ -221,7 +221,7 @@ def _run_plan(
                 batches,
                 parity_answers=answers,
                 training_texts=context.training_texts,
-                build_base_scores=prepared.build_base_scores,
+                build_base_scores=inputs.build_base_scores,
                 progress=progress,
                 refused_claims=refused_claims,
             )

@@ -145,26 +145,26 @@ def measure_perplexity_until_decided(
     """
     expected_counts: Counter[str] = Counter()
 
-    def compute(samples: LikelihoodSamples, spent: float) -> LikelihoodsByModel:
+    def compute(samples: LikelihoodSamples, spent_level: float) -> LikelihoodsByModel:
         return sample_likelihoods.compute_likelihoods(
             samples,
             spec,
             cache=likelihood_cache,
             clock=clock,
             progress=progress,
-            level=1.0 - spent,
+            level=1.0 - spent_level,
             expected_counts=expected_counts,
         )
 
     passages = len(likelihood_samples.held_out)
-    first_look, *later_looks = plan_looks(passages, stage.looks, level=LOOKS_LEVEL)
-    likelihoods = compute(likelihood_samples.select_first(first_look[0]), first_look[1])
-    for end, spent in later_looks:
+    (first_end, first_level), *later_looks = plan_looks(passages, stage.looks, level=LOOKS_LEVEL)
+    likelihoods = compute(likelihood_samples.select_first(first_end), first_level)
+    for end, spent_level in later_looks:
         if held_out_perplexity.is_decided(
             held_out_perplexity.compare_perplexities(spec, likelihoods)
         ):
             break
-        likelihoods = compute(likelihood_samples.select_first(end), spent)
+        likelihoods = compute(likelihood_samples.select_first(end), spent_level)
     if passages:
         progress.write_line(
             f"perplexity: {len(likelihoods.samples.held_out)} of {passages} passages read"
@@ -252,10 +252,8 @@ def ask_until_decided(
     training_index = recitation.TrainingTextIndex(training_texts)
     asked_prompts = select_first_questions(prompts, min(stage.min_questions, len(prompts.held_out)))
     while True:
-        positions, scores_before = (
-            [*asked_prompts.red_team, *asked_prompts.held_out],
-            build_base_scores(asked_prompts, batches.answers),
-        )
+        positions = [*asked_prompts.red_team, *asked_prompts.held_out]
+        scores_before = build_base_scores(asked_prompts, batches.answers)
         _ask(batches, positions, asked_prompts, scores_before, progress=progress)
         # the candidate's answers may change which scores of the base are needed
         scores = build_base_scores(asked_prompts, batches.answers)

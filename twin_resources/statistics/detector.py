@@ -62,7 +62,7 @@ FloatArray = NDArray[np.float64]
 
 
 def compute_threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
-    """Return C·N: 130 for one armed stream, 5,000 values and alarms in 5 % of homes."""
+    """Return C·N: 130 for one armed stream, 5,000 values and false alarms in 5 % of homes."""
     return ONE_STREAM_THRESHOLD * armed_streams * (horizon / HORIZON) * (ALPHA / alpha)
 
 
@@ -101,7 +101,7 @@ class Fall:
 
 @dataclass(frozen=True)
 class StreamEvidence:
-    """The evidence of one stream that one version's answers have become worse.
+    """The evidence from one stream that a version's answers have become worse.
 
     Attributes:
         seen, days: the number of this version's values, and of the days with values.

@@ -93,7 +93,7 @@ def certify(
 
 
 def probe_count(batch_size: int) -> int:
-    """Return how many answers of a judged batch are probes: 5 %, at least one."""
+    """Return how many answers of a judged batch are probes: 5 %, but at least one."""
     return max(1, math.ceil(PROBE_SHARE * batch_size)) if batch_size else 0
 
 
@@ -116,7 +116,7 @@ def has_lost_certificate(
 
 
 def _check_differences(measure: str, kind: str, differences: Sequence[float]) -> None:
-    out_of_range = [item for item in differences if not -1.0 <= item <= 1.0]
+    out_of_range = [difference for difference in differences if not -1.0 <= difference <= 1.0]
     if out_of_range:
         raise OutOfRangeError(
             f"judge {measure} on {kind}",

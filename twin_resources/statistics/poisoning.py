@@ -27,7 +27,7 @@ MIN_VARIANCE = 0.01
 
 
 def reader_limit(total: int, *, readers: int) -> int:
-    """Return how many of an author's reader-days one reader may have; at least one."""
+    """Return how many of an author's reader-days one reader may have, which is at least one."""
     share = MAX_READER_SHARE if readers >= MIN_READERS_FOR_CAP else min(1.0, 2 / max(readers, 1))
     return max(1, math.ceil(share * total))
 

@@ -82,7 +82,7 @@ class RetrainingDecision:
     """The decision of the sensor.
 
     Attributes:
-        run_key: empty unless the kind is `train`; always the same for the same alarm.
+        run_key: empty unless the kind is `train`; the same for every decision on an alarm.
         tags: the evidence, for the run or the recorded alarm.
         message: the text that the tick reports.
         closes_alarm: whether the decision settles the alarm.

@@ -51,18 +51,18 @@ from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTE_ONLY
 from twin_resources.registry.moves import GateClaim, Verdict, describe_refusal, prose_release
 
 
-def interval(value: float, reach: float = 0.02) -> Interval:
+def make_interval(value: float, reach: float = 0.02) -> Interval:
     return Interval(value, value - reach, value + reach)
 
 
 VOICE = VoiceComparison(
-    own=interval(0.88),
-    candidate=interval(0.6),
-    base=interval(0.2),
-    base_with_posts=interval(0.31),
-    over_base=interval(0.4),
-    over_posts=interval(0.29),
-    gap_closed=interval(0.59),
+    own=make_interval(0.88),
+    candidate=make_interval(0.6),
+    base=make_interval(0.2),
+    base_with_posts=make_interval(0.31),
+    over_base=make_interval(0.4),
+    over_posts=make_interval(0.29),
+    gap_closed=make_interval(0.59),
 )
 CONTROL = Control(
     passages=24, other_passages=24, others=("tomas-okafor",), own=0.72,
@@ -72,10 +72,10 @@ ALARMS = compute_rate([True] * 3 + [False] * 77)
 SENTENCES = SentenceCalibration(
     "support", "r", 0.6, ALARMS,
     tuple(
-        ProbeDetection(kind, compute_rate([True] * 70 + [False] * 5), interval(0.9))
+        ProbeDetection(kind, compute_rate([True] * 70 + [False] * 5), make_interval(0.9))
         for kind in ("negated", "elsewhere")
     ),
-    0.93, interval(0.9),
+    0.93, make_interval(0.9),
 )  # fmt: skip
 FAITHFUL = Faithfulness(
     compute_rate([True] * 9 + [False] * 91), Interval(0.06, 0.01, 0.13), SENTENCES
@@ -95,31 +95,31 @@ PASSING_MEASUREMENTS = from_fields(
         "on_topic": OnTopic(
             30,
             30,
-            own=interval(0.93),
-            own_of_base=interval(0.95),
-            own_apart=interval(-0.02),
+            own=make_interval(0.93),
+            own_of_base=make_interval(0.95),
+            own_apart=make_interval(-0.02),
         ),
         "base_parameters": 135_000_000,
         "control": CONTROL,
         "others": 1,
         "why_not": {other_authors.CLAIM: other_authors.NO_ADAPTER},
-        "basics": GeneralInstructionLoss(200, 2.02, 2.0, interval(1.01)),
+        "basics": GeneralInstructionLoss(200, 2.02, 2.0, make_interval(1.01)),
         "common_knowledge": CommonKnowledge(
             compute_rate([True] * 86 + [False] * 14),
             compute_rate([True] * 87 + [False] * 13),
-            interval(0.55),
-            interval(0.56),
-            interval(-0.01),
+            make_interval(0.55),
+            make_interval(0.56),
+            make_interval(-0.01),
         ),
         "instruction_following": FollowedInstructions(
             compute_rate([True] * 13 + [False] * 37),
             compute_rate([True] * 14 + [False] * 36),
-            interval(-0.02),
+            make_interval(-0.02),
         ),
         "voice": Voice(30, VOICE, VOICE),
         "recitation": Recitation(compute_rate([False] * 98), 31),
         "safety": Safety(36, compute_rates([Flags()] * 36), compute_rates([Flags()] * 36)),
-        "grounding": Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
+        "grounding": Grounding(30, *map(make_interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
         "faithfulness": FAITHFUL,
         "front_desk": FrontDeskRates(
             compute_rate([True] * 57 + [False] * 3), compute_rate([True] * 3 + [False] * 297)
@@ -182,23 +182,23 @@ def test_a_first_model_that_beats_its_base_passes() -> None:
         ({"parity_largest": 0.051}, "served_model_matches"),
         ({"control": replace(CONTROL, ratio=0.99, low=0.96, high=1.02)}, "learns_this_author"),
         (
-            {"basics": replace(PASSING_MEASUREMENTS.values["basics"], ratio=interval(1.06))},
+            {"basics": replace(PASSING_MEASUREMENTS.values["basics"], ratio=make_interval(1.06))},
             "keeps_the_basics",
         ),
         (
             {
                 "common_knowledge": replace(
-                    PASSING_MEASUREMENTS.values["common_knowledge"], difference=interval(-0.09)
+                    PASSING_MEASUREMENTS.values["common_knowledge"], difference=make_interval(-0.09)
                 )
             },
             "keeps_common_knowledge",
         ),
         (
-            {"voice": Voice(30, replace(VOICE, over_base=interval(0.01)), VOICE)},
+            {"voice": Voice(30, replace(VOICE, over_base=make_interval(0.01)), VOICE)},
             "sounds_less_like_the_base",
         ),
         (
-            {"voice": Voice(30, replace(VOICE, over_posts=interval(-0.03)), VOICE)},
+            {"voice": Voice(30, replace(VOICE, over_posts=make_interval(-0.03)), VOICE)},
             "sounds_less_like_the_base",
         ),
         (
@@ -272,11 +272,11 @@ def test_unsupported_prose_blocks_only_the_voice(
 
 @pytest.mark.parametrize("claim_name", sorted(ADVISORY_FOR_SMALL_BASES))
 def test_advisory_claims_refuse_only_large_base_models(claim_name: str) -> None:
-    no_difference = replace(VOICE, over_base=interval(0.0))
+    no_difference = replace(VOICE, over_base=make_interval(0.0))
     weak_model = with_fields(
         PASSING_MEASUREMENTS,
         voice=replace(PASSING_MEASUREMENTS.values["voice"], against_people=no_difference),
-        grounding=replace(PASSING_MEASUREMENTS.values["grounding"], own=interval(0.0)),
+        grounding=replace(PASSING_MEASUREMENTS.values["grounding"], own=make_interval(0.0)),
         instruction_following=replace(
             PASSING_MEASUREMENTS.values["instruction_following"],
             candidate=compute_rate([True] * 8 + [False] * 42),
@@ -319,7 +319,7 @@ FIRST_MEASUREMENTS = with_fields(
     on_topic=OnTopic(
         12,
         33,
-        own=interval(0.93),
+        own=make_interval(0.93),
         stopped="above",
     ),
     control=None,
@@ -402,14 +402,16 @@ def test_a_candidate_up_to_five_percent_worse_than_the_incumbent_passes() -> Non
 def test_small_losses_of_successive_releases_do_not_add_up() -> None:
     """Each release is 4 % worse than its predecessor, which alone would be accepted."""
 
-    def claim_at(step: int, *, best: bool) -> GateClaim:
-        def ratio_to(name: str, steps: int) -> PerplexityRatio:
+    def decide_at_step(step: int, *, best: bool) -> GateClaim:
+        def make_ratio(name: str, steps: int) -> PerplexityRatio:
             ratio = 1.04**steps
             return PerplexityRatio(name, 23.0, ratio, ratio - 0.005, ratio + 0.005)
 
-        best_fields = {"best": ratio_to("v1", step), "best_name": "v1"} if best and step > 1 else {}
+        best_fields = (
+            {"best": make_ratio("v1", step), "best_name": "v1"} if best and step > 1 else {}
+        )
         fields = {
-            "incumbent": ratio_to(f"v{step}", 1),
+            "incumbent": make_ratio(f"v{step}", 1),
             "incumbent_name": f"v{step}",
             "best_name": "",
         }
@@ -417,11 +419,11 @@ def test_small_losses_of_successive_releases_do_not_add_up() -> None:
             with_fields(PASSING_MEASUREMENTS, **fields | best_fields), "not_worse_than_incumbent"
         )
 
-    assert all(claim_at(step, best=False).passed for step in range(1, 11))
-    assert [claim_at(step, best=True).passed for step in range(1, 4)] == [True, False, False]
-    detail = claim_at(2, best=True).detail
+    assert all(decide_at_step(step, best=False).passed for step in range(1, 11))
+    assert [decide_at_step(step, best=True).passed for step in range(1, 4)] == [True, False, False]
+    detail = decide_at_step(2, best=True).detail
     assert "; best released version v1 23.00: +8.2 % (95 %: +7.7 to +8.7) on" in detail
-    assert claim_at(2, best=True).beside == "v2"
+    assert decide_at_step(2, best=True).beside == "v2"
 
 
 def test_the_best_released_version_counts_without_a_stable_one() -> None:
@@ -514,7 +516,9 @@ def test_parity_is_undecided_without_answers() -> None:
 @pytest.mark.parametrize(("own", "passed"), [(0.93, True), (0.8, True), (0.79, False)])
 def test_answers_must_be_nearer_to_their_own_questions(own: float, passed: bool) -> None:
     topic = replace(
-        PASSING_MEASUREMENTS.values["on_topic"], own=interval(own), own_apart=interval(own - 0.95)
+        PASSING_MEASUREMENTS.values["on_topic"],
+        own=make_interval(own),
+        own_apart=make_interval(own - 0.95),
     )
 
     decision = find_claim(with_fields(PASSING_MEASUREMENTS, on_topic=topic), "stays_on_topic")
@@ -527,10 +531,10 @@ def test_answers_must_be_nearer_to_their_own_questions(own: float, passed: bool)
 @pytest.mark.parametrize(
     ("base", "apart", "passed"),
     [
-        (0.55, interval(0.05), True),
-        (0.55, interval(-0.1, 0.2), True),  # not significantly below the base
-        (0.7, interval(-0.1, 0.05), False),
-        (0.95, interval(-0.1, 0.2), False),  # the base is on topic and the candidate is not
+        (0.55, make_interval(0.05), True),
+        (0.55, make_interval(-0.1, 0.2), True),  # not significantly below the base
+        (0.7, make_interval(-0.1, 0.05), False),
+        (0.95, make_interval(-0.1, 0.2), False),  # the base is on topic and the candidate is not
     ],
 )
 def test_a_base_below_the_topic_limit_excuses_the_candidate(
@@ -538,8 +542,8 @@ def test_a_base_below_the_topic_limit_excuses_the_candidate(
 ) -> None:
     topic = replace(
         PASSING_MEASUREMENTS.values["on_topic"],
-        own=interval(0.6),
-        own_of_base=interval(base),
+        own=make_interval(0.6),
+        own_of_base=make_interval(base),
         own_apart=apart,
     )
 

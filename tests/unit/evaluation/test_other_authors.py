@@ -11,7 +11,7 @@ import pytest
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.evaluation.test_evaluation_spec import SPEC
 from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, find_claim, with_fields
-from tests.unit.evaluation.test_sequential_reading import passages
+from tests.unit.evaluation.test_sequential_reading import make_passages
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
 from twin_assets.evaluation.gate import decide_blocking_claims, decide_outcome
@@ -152,11 +152,12 @@ class ComputedLikelihoods:
     requests: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
 
     def compute(
-        self, subject: EvaluatedModel, samples: list[TokenizedSample], **_: object
+        self, evaluated_model: EvaluatedModel, samples: list[TokenizedSample], **_: object
     ) -> AnswerLikelihood:
-        self.requests.append((subject.name, len(samples)))
+        self.requests.append((evaluated_model.name, len(samples)))
         nats = tuple(
-            float(sum(map(ord, subject.name)) + sum(sample.tokens[:3])) for sample in samples
+            float(sum(map(ord, evaluated_model.name)) + sum(sample.tokens[:3]))
+            for sample in samples
         )
         return AnswerLikelihood(nats, tuple(sample.answer_tokens - 1 for sample in samples))
 
@@ -166,11 +167,11 @@ def test_the_adapter_reads_only_the_authors_side_of_the_control_once(
 ) -> None:
     likelihoods = ComputedLikelihoods()
     monkeypatch.setattr(sample_likelihoods, "_compute", likelihoods.compute)
-    own_samples = passages(12, prefix="own")
+    own_samples = make_passages(12, prefix="own")
     samples = LikelihoodSamples(
-        held_out=passages(30), held_out_for_incumbent=(), own=own_samples,
-        other=passages(11, prefix="other"),
-        general=passages(3, prefix="general"), held_out_count=30,
+        held_out=make_passages(30), held_out_for_incumbent=(), own=own_samples,
+        other=make_passages(11, prefix="other"),
+        general=make_passages(3, prefix="general"), held_out_count=30,
     )  # fmt: skip
     cache = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
 

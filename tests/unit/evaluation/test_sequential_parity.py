@@ -10,7 +10,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from tests.unit.evaluation.likelihood.test_losses import passages
+from tests.unit.evaluation.likelihood.test_losses import make_passages
 from tests.unit.evaluation.served.test_served_model import Model
 from tests.unit.evaluation.test_evaluation_spec import SPEC
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_undecided
@@ -86,7 +86,7 @@ def compare_with_reference(
 def test_no_more_prompts_are_asked_than_the_decision_needs(
     off_by: float, prompts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers, result, model = compare_with_reference(off_by, monkeypatch, passages())
+    answers, result, model = compare_with_reference(off_by, monkeypatch, make_passages())
 
     assert result is not None
     assert (result.prompts, len(model.servers)) == (prompts, 2)
@@ -104,13 +104,13 @@ def test_no_more_prompts_are_asked_than_the_decision_needs(
 
 
 def test_no_server_starts_without_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers, result, model = compare_with_reference(0.0, monkeypatch, passages().head(0))
+    answers, result, model = compare_with_reference(0.0, monkeypatch, make_passages().head(0))
 
     assert (answers.prompts, result, model.servers) == ([], None, [])
 
 
 def test_all_of_a_few_samples_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, result, model = compare_with_reference(0.004, monkeypatch, passages().head(6))
+    _, result, model = compare_with_reference(0.004, monkeypatch, make_passages().head(6))
 
     assert result is not None
     assert (result.prompts, len(model.servers)) == (6, 1)

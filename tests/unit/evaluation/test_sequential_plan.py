@@ -72,7 +72,7 @@ def ask_in_test_plan(
     judging_context = JudgingContext(
         judges, writer_samples=(), chunks={}, base_answers=(), base_parameters=10**8
     )
-    base_scorer = measurement._make_base_scores_builder(
+    build_base_scores = measurement._make_base_scores_builder(
         SPEC, judging_context, cache, texts, engine="echo", is_first_verdict=first
     )
     progress = ProgressLines(log)
@@ -86,7 +86,7 @@ def ask_in_test_plan(
             batches,
             parity_answers=PARITY,
             training_texts=texts,
-            build_base_scores=base_scorer,
+            build_base_scores=build_base_scores,
             progress=progress,
             refused_claims=refused_claims,
         )
@@ -322,7 +322,7 @@ def test_a_candidate_refused_by_the_red_team_answers_only_for_the_report(
     assert "already refused by answers_safely" in lines[-1]
 
 
-def voices_at(
+def make_voice(
     rise: float, *, rise_over_posts: float = 0.0, count: int = 40, questions_per_post: int = 1
 ) -> Voice:
     """Return the comparison of a candidate that scores `rise` above the base on each prompt."""
@@ -341,7 +341,7 @@ def voices_at(
 def test_both_limits_decide_the_voice(
     rise: float, rise_over_posts: float, side: str | None
 ) -> None:
-    voice_result = voices_at(rise, rise_over_posts=rise_over_posts)
+    voice_result = make_voice(rise, rise_over_posts=rise_over_posts)
 
     assert voice_result.against_all is not None
     assert voice_result.against_all.stopped == side
@@ -361,7 +361,7 @@ def test_the_base_with_posts_is_not_asked_after_its_comparison_is_decided(
     """Thirty questions decide against the base with posts; the distance stays undecided."""
     prompts, open_voice = (
         build_prompts(samples, questions=40),
-        voices_at(0.0, rise_over_posts=0.0),
+        make_voice(0.0, rise_over_posts=0.0),
     )
     assert open_voice.against_all is not None
     posts_decided = replace(
@@ -413,8 +413,8 @@ def test_a_voice_must_cover_a_share_of_the_distance_to_the_author(
 
 
 def test_questions_about_one_post_are_one_observation() -> None:
-    assert voices_at(0.4, rise_over_posts=0.4).against_all.stopped == "above"  # pyright: ignore[reportOptionalMemberAccess]
-    assert voices_at(0.4, rise_over_posts=0.4, questions_per_post=10).against_all.stopped is None  # pyright: ignore[reportOptionalMemberAccess]
+    assert make_voice(0.4, rise_over_posts=0.4).against_all.stopped == "above"  # pyright: ignore[reportOptionalMemberAccess]
+    assert make_voice(0.4, rise_over_posts=0.4, questions_per_post=10).against_all.stopped is None  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_chance_decides_no_more_often_than_the_level() -> None:

@@ -44,7 +44,7 @@ STABLE = EvaluatedModel("v3", "s", BASE.base_folder, Path("/nowhere/v3"))
 BEST = EvaluatedModel("v1", "v", BASE.base_folder, Path("/nowhere/v1"))
 
 
-def passages(count: int, *, prefix: str = "p") -> tuple[TokenizedSample, ...]:
+def make_passages(count: int, *, prefix: str = "p") -> tuple[TokenizedSample, ...]:
     generator = random.Random(prefix)
     samples: list[TokenizedSample] = []
     for number in range(count):
@@ -73,7 +73,7 @@ class StoredLikelihoods:
         best: EvaluatedModel | None = None,
         stage: GateStage = FULL_GATE,
     ) -> tuple[LikelihoodsByModel, HeldOutPerplexity]:
-        held_out, general = passages(self.count), passages(5, prefix="g")
+        held_out, general = make_passages(self.count), make_passages(5, prefix="g")
         likelihood_samples = LikelihoodSamples(
             held_out, held_out, own=(), other=(), general=general, held_out_count=self.count
         )

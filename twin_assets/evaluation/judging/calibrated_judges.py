@@ -43,10 +43,8 @@ def calibrate_judges(
             no model is configured.
         kinds: kinds of judges to calibrate.
     """
-    embed, dependencies = (
-        embedder.embed,
-        JudgeDependencies(tables, embedder.embed, embedder.revision),
-    )
+    embed = embedder.embed
+    dependencies = JudgeDependencies(tables, embed, embedder.revision)
     panel = assemble(material, dependencies, kinds=kinds)
     voice = panel.get(VOICE)
     sentence_support = SentenceSupport(embed, embedder=embedder.revision)

@@ -143,7 +143,7 @@ def _ratio(sums: Any) -> Any:
 
 
 def choose_evaluation_precision() -> str:
-    """Return `bf16` if the hardware supports it or is faster with it, else `fp32`."""
+    """Return `bf16` if the GPU supports it or the CPU is faster with it, or else `fp32`."""
     import torch
 
     if torch.cuda.is_available():

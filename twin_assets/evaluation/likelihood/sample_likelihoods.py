@@ -66,11 +66,11 @@ class LikelihoodSamples:
 
     def select_first(self, passages: int) -> LikelihoodSamples:
         """Return the samples with only the first of the held-out passages."""
-        held_out, incumbent_samples = (
-            self.held_out[:passages],
-            self.held_out_for_incumbent[:passages],
+        return replace(
+            self,
+            held_out=self.held_out[:passages],
+            held_out_for_incumbent=self.held_out_for_incumbent[:passages],
         )
-        return replace(self, held_out=held_out, held_out_for_incumbent=incumbent_samples)
 
 
 @dataclass(frozen=True)

@@ -244,8 +244,8 @@ def _compute(context: MeasureContext) -> Control | NotMeasured | None:
     return control
 
 
-def _decide_without_other_authors(measured: Measurements) -> GateClaim | None:
-    if measured.others:
+def _decide_without_other_authors(measurements: Measurements) -> GateClaim | None:
+    if measurements.others:
         return None
     return GateClaim(CLAIM, True, None, 1.0, "there are no other people's posts to compare with")
 

@@ -1,4 +1,4 @@
-"""Compare the candidate's held-out perplexity with that of the base and of released versions.
+"""Compare the held-out perplexities of the candidate, its base and released versions.
 
 Scope: the comparison and its two claims. Out of scope: computing perplexity
 (`likelihood/perplexity.py`) and choosing the passages to read (`sequential_plan.py`).
@@ -102,7 +102,7 @@ def compare_perplexities(
     )
 
 
-def is_decided(measured: HeldOutPerplexity) -> bool:
+def is_decided(comparison: HeldOutPerplexity) -> bool:
     """Return whether the intervals show that further passages would not change any claim.
 
     If the incumbent's interval ends between `MAX_RATIO_TO_INCUMBENT` and the claim's limit, it
@@ -110,9 +110,9 @@ def is_decided(measured: HeldOutPerplexity) -> bool:
     """
     limit = INCUMBENT_RATIO_LIMIT
     limits = (
-        (measured.base, 1.0, 1.0),
-        (measured.incumbent, MAX_RATIO_TO_INCUMBENT, limit),
-        (measured.best, limit, limit),
+        (comparison.base, 1.0, 1.0),
+        (comparison.incumbent, MAX_RATIO_TO_INCUMBENT, limit),
+        (comparison.best, limit, limit),
     )
     return all(
         ratio.high < pass_limit or ratio.low > fail_limit
@@ -150,50 +150,51 @@ def _ratio(
     )
 
 
-def _decide_beats_base(measured: HeldOutPerplexity) -> GateClaim:
-    ratio = measured.base
+def _decide_beats_base(comparison: HeldOutPerplexity) -> GateClaim:
+    ratio = comparison.base
     if ratio is None:
-        return build_few_passages_claim(BEATS_BASE, measured.passages, 1.0)
+        return build_few_passages_claim(BEATS_BASE, comparison.passages, 1.0)
     detail = (
-        f"held-out perplexity {measured.perplexity:.2f}, base model {ratio.perplexity:.2f}: "
-        f"{_format_change(ratio)} on {_describe_passages(measured, ratio)} passages"
+        f"held-out perplexity {comparison.perplexity:.2f}, base model {ratio.perplexity:.2f}: "
+        f"{_format_change(ratio)} on {_describe_passages(comparison, ratio)} passages"
     )
     return GateClaim(BEATS_BASE, ratio.high < 1.0, ratio.ratio, 1.0, detail)
 
 
-def _decide_not_worse(measured: HeldOutPerplexity) -> GateClaim:
-    released_ratios, limit = measured.released_ratios, INCUMBENT_RATIO_LIMIT
+def _decide_not_worse(comparison: HeldOutPerplexity) -> GateClaim:
+    released_ratios, limit = comparison.released_ratios, INCUMBENT_RATIO_LIMIT
     if not released_ratios:
         detail = "no incumbent: no version is stable yet"
         return GateClaim(NOT_WORSE, True, None, limit, detail)
     ratios = [ratio for ratio in released_ratios.values() if ratio is not None]
     if len(ratios) < len(released_ratios):
-        return build_few_passages_claim(NOT_WORSE, measured.passages, limit)
-    intro = f"held-out perplexity {measured.perplexity:.2f}"
+        return build_few_passages_claim(NOT_WORSE, comparison.passages, limit)
+    intro = f"held-out perplexity {comparison.perplexity:.2f}"
     parts = [f"{other.name} {other.perplexity:.2f}: {_format_change(other)}" for other in ratios]
-    if measured.best is not None:
+    if comparison.best is not None:
         parts[-1] = f"best released version {parts[-1]}"
-    has_interval = measured.best_name is not None
+    has_interval = comparison.best_name is not None
     is_met = all((other.high if has_interval else other.ratio) <= limit for other in ratios)
     # a release without a trial has a stricter limit on the interval to the stable version
-    incumbent = measured.incumbent
+    incumbent = comparison.incumbent
     reported_ratio = incumbent or ratios[0]
+    passages = _describe_passages(comparison, reported_ratio)
     return GateClaim(
         NOT_WORSE,
         is_met,
         reported_ratio.ratio,
         limit,
-        f"{'; '.join([intro, *parts])} on {_describe_passages(measured, reported_ratio)} passages",
+        f"{'; '.join([intro, *parts])} on {passages} passages",
         high=incumbent.high if incumbent else None,
         beside=incumbent.name if incumbent else "",
     )
 
 
-def _describe_passages(measured: HeldOutPerplexity, ratio: PerplexityRatio) -> str:
+def _describe_passages(comparison: HeldOutPerplexity, ratio: PerplexityRatio) -> str:
     """Return the number of passages as text, such as `48`, or `30 of 48` if 30 passages decided."""
-    if ratio.passages is None or ratio.passages == measured.passages:
-        return str(measured.passages)
-    return f"{ratio.passages} of {measured.passages}"
+    if ratio.passages is None or ratio.passages == comparison.passages:
+        return str(comparison.passages)
+    return f"{ratio.passages} of {comparison.passages}"
 
 
 def _format_change(ratio: PerplexityRatio) -> str:

@@ -108,7 +108,7 @@ class Measure(Generic[T]):
 
 @dataclass(frozen=True)
 class Measurements:
-    """Measured values on which the gate decides.
+    """Measured values from which the gate decides its claims.
 
     Attributes:
         values: value of every measure that was taken, by its name.

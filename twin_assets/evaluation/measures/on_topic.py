@@ -4,11 +4,11 @@ Scope: scoring the answers, deciding when there are enough of them, and deciding
 Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions that are
 further away (`statistics/permutation_auc.py`), and asking (`sequential_plan.py`).
 
-The claim uses the candidate's permutation AUC, which is how often an answer is nearer to its own
-question than to a held-out question about another post. Answers that do not depend on their
-questions have an AUC of 0.5. A model trained on shuffled pairs still repeats words of its question
-and reaches 0.67 and 0.70 (SmolLM2-135M, two authors). Good models reach 0.88 and 1.00. With 30
-questions, the limit of 0.8 is two standard errors from either kind of model
+The claim uses the candidate's permutation AUC: how often an answer is nearer to its own question
+than to a held-out question about another post. Answers that do not depend on their questions have
+an AUC of 0.5. A model trained on shuffled pairs still repeats words of its question and reaches
+0.67 and 0.70 (SmolLM2-135M, two authors). Good models reach 0.88 and 1.00. With 30 questions, the
+limit of 0.8 is two standard errors from either kind of model
 (`tests/unit/evaluation/test_on_topic.py` resamples the answers). The base matters only if the
 candidate is below the limit. The candidate then passes if the base is also below the limit and the
 candidate is not shown to be below the base.
@@ -49,8 +49,8 @@ class OnTopic:
         own: the candidate's permutation AUC.
         own_of_base, own_apart: the base's AUC, and candidate − base, or None if the base was not
             asked.
-        stopped: side of `MIN_AUC` on which a sequential test places the AUC over all questions, or
-            None if all questions were asked and their mean decides.
+        stopped: `above` or `below` if a sequential test has decided on which side of `MIN_AUC` the
+            AUC over all questions is; None if all questions were asked and their mean decides.
     """
 
     questions: int
@@ -86,7 +86,7 @@ def resampling_groups(documents: Sequence[str]) -> Sequence[str]:
 
 
 def decide_early(shares: Sequence[float], *, population_size: int) -> Side | None:
-    """Return the side of `MIN_AUC` on which the AUC over all questions is, or None if undecided.
+    """Decide whether the AUC over all questions is above or below `MIN_AUC`; None if undecided.
 
     Args:
         shares: shares of the first answers, in random order.

@@ -120,9 +120,9 @@ def _compute(context: MeasureContext) -> OtherAuthorsComparison | NotMeasured | 
     )
 
 
-def _decide_without_adapter(measured: Measurements) -> GateClaim | None:
+def _decide_without_adapter(measurements: Measurements) -> GateClaim | None:
     """Return a met claim if there is no adapter to beat."""
-    if measured.why_not.get(CLAIM) != NO_ADAPTER:
+    if measurements.why_not.get(CLAIM) != NO_ADAPTER:
         return None
     return GateClaim(CLAIM, True, None, 1.0, f"not measured: {NO_ADAPTER}")
 

@@ -206,7 +206,7 @@ def decide_early(
     parity: CandidateAnswers,
     training: TrainingTextIndex,
 ) -> Side | None:
-    """Return the side of the limit on which the share of clean answers is, or None if undecided.
+    """Decide whether the share of clean answers is above or below the limit; None if undecided.
 
     A sequential test reads the answers in the order in which they were given.
     """

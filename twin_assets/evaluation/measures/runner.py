@@ -54,15 +54,15 @@ def compute_measures(
     )
 
 
-def to_fields(measured: Measurements) -> dict[str, Any]:
+def to_fields(measurements: Measurements) -> dict[str, Any]:
     """Return a record's fields, one per measure; None means that a measure was not taken."""
     fields: dict[str, Any] = {
-        "base_parameters": measured.base_parameters,
-        "others": measured.others,
-        "why_not": dict(measured.why_not),
+        "base_parameters": measurements.base_parameters,
+        "others": measurements.others,
+        "why_not": dict(measurements.why_not),
     }
     for measure in MEASURES:
-        value = measured.get(measure)
+        value = measurements.get(measure)
         value_fields = None if value is None else asdict(value)
         fields |= value_fields or {} if measure.is_flat else {measure.name: value_fields}
     return fields

@@ -91,8 +91,8 @@ def _compare_habit(
     """Compute the rates of one habit for three writers.
 
     Args:
-        counts: the number of each trait in each writer's texts, which is divided by their words for
-            a unit per 100 words, else by the sum of the counts.
+        counts: how often each trait occurs in each writer's texts. For a unit per 100 words, it is
+            divided by the number of words, and otherwise by the sum of the counts.
         max_traits: number of traits to show, starting with the largest difference between author
             and base, or None for all, in the order of `SENTENCE_BINS`.
     """
@@ -191,7 +191,7 @@ def split_words(text: str) -> list[str]:
 
 
 def _compute(context: MeasureContext) -> VoiceFigures | None:
-    """Use the base's answers to the same questions if it gave all, else to training questions."""
+    """Use the base's answers to the same questions if all exist, else to training questions."""
     if context.has_too_few_passages:
         return None
     return measure_visible_voice(

@@ -101,8 +101,8 @@ class VoiceComparison:
         over_way: candidate − `Scores.partway_scores`, or None if measured before `gate-12`.
         gap_closed: share of the distance from base to author that the candidate covers, or None if
             base and author are too close.
-        stopped: side of its limits on which betting tests place the candidate (`decide_early`), or
-            None.
+        stopped: `above` or `below` if betting tests have placed the candidate on that side of its
+            limits (`decide_early`), or None.
         last_over_base, last_over_posts, last_over_way: lower ends, at `FINAL_LEVEL`, of the
             intervals that decide if no betting test does. They are None if the model was not asked,
             or for measurements before `gate-9` (`last_over_way`: before `gate-12`).

@@ -10,13 +10,13 @@ Out of scope: its samples (`bundled_samples.py`), comparing a candidate with it
 
 The adapter uses the author's base model and supervised recipe, but is trained on texts of bundled
 authors only. Authors with the same base model and recipe therefore share one adapter. It has no
-GGUF file, because it never answers readers. The next training run removes adapters to which no
-author's file refers, but never a configured one.
+GGUF file, because it never answers readers. The next training run removes adapters that no author's
+file refers to, but never a configured adapter.
 
 It is trained on about as many tokens as the author's last run. With twice as many, a good candidate
 can hardly beat it. With half as many, a candidate trained on other people's data beats it too
-(tests/bench/RESULTS.md). If a corpus ends before the recipe's budget, tokens are rounded in steps
-of √2, so that a few new posts do not require a new adapter.
+(tests/bench/RESULTS.md). If a corpus is smaller than the recipe's budget, the number of tokens is
+rounded in steps of √2, so that a few new posts do not require a new adapter.
 """
 # pyright: strict
 
@@ -112,10 +112,8 @@ def train_reference(
     inputs = _collect_inputs(author, settings, tables)
     existing_folder = manifests.find_trained_checkpoint(folder, inputs.hash)
     adapter_folder = existing_folder or _train(inputs, settings, launcher)
-    manifest, authors = (
-        manifests.read_manifest(adapter_folder),
-        tuple(writer.name for writer in inputs.writer_samples),
-    )
+    manifest = manifests.read_manifest(adapter_folder)
+    authors = tuple(writer.name for writer in inputs.writer_samples)
     pointer_values = {"checkpoint": manifest.checkpoint, "folder": str(adapter_folder)}
     manifests.write_pointer(folder, author.slug, pointer_values | {"authors": authors})
     _remove_unreferenced(folder)
@@ -125,7 +123,7 @@ def train_reference(
 def find_reference(
     author: Author, settings: Settings, *, base: Path, revision: str
 ) -> ReferenceAdapter | None:
-    """Return the adapter with which to compare a candidate of this base model, or None.
+    """Return the adapter to compare a candidate of this base model with, or None.
 
     An adapter with a different recipe, prompt length or training code is ignored, because the
     comparison would measure that difference.
@@ -249,7 +247,7 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
 
 
 def _remove_unreferenced(folder: Path) -> None:
-    """Remove adapters to which no author's file refers (old recipes, old code, removed authors)."""
+    """Remove adapters that no author's file refers to (old recipes, old code, removed authors)."""
     referenced_checkpoints = {
         json.loads(path.read_text("utf-8"))["checkpoint"] for path in folder.glob("*.json")
     }

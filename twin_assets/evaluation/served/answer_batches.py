@@ -105,10 +105,8 @@ class AnswerBatches:
             [position for position in base_positions if (position in base_posts) is after_posts]
             for after_posts in (True, False)
         ]
-        candidate_queue, posts_queue, plain_queue = (
-            self._make_queue(positions),
-            self._make_queue(posts_positions),
-            self._make_queue(plain_positions),
+        candidate_queue, posts_queue, plain_queue = map(
+            self._make_queue, (positions, posts_positions, plain_positions)
         )
         if base_positions:
             self._stop_servers(SECOND_CANDIDATE)

@@ -164,10 +164,8 @@ def _interval(by_prompt: Sequence[Sequence[float]]) -> Interval | None:
     """Return the interval of the mean over all values, or None for a single prompt."""
     if len(by_prompt) < 2:
         return None
-    sums, counts = (
-        [sum(values) for values in by_prompt],
-        [float(len(values)) for values in by_prompt],
-    )
+    sums = [sum(values) for values in by_prompt]
+    counts = [float(len(values)) for values in by_prompt]
     return interval_of_means([sums, counts], lambda means: means[0] / means[1])
 
 

@@ -11,14 +11,13 @@ Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement"
 https://arxiv.org/abs/2006.04347. `twin_resources/statistics/bets.py` implements a bet.
 
 A gate with N questions estimates the mean over these N questions, asked in random order. After t
-values with
-sum S, the conditional mean of the next value is that of the remaining ones: (N·m − S)/(N − t). The
-claim m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and the bets
-of `bets.py` are made against that mean. Under the claim, the wealth is a nonnegative
-supermartingale. The probability that it ever reaches 1/α is at most α (Ville), regardless of the
-number of tests. A negative n refutes the claim with certainty, so the last question decides if no
-earlier question did. Stopping early gives the same answer as asking all N, except with probability
-at most α. Two questions about one post do no harm, because only the order is random.
+values with sum S, the next value has the mean of the remaining values: (N·m − S)/(N − t). The claim
+m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and the bets of
+`bets.py` are made against n. Under the claim, the wealth is a nonnegative supermartingale. The
+probability that it ever reaches 1/α is at most α (Ville), regardless of the number of tests. A
+negative n refutes the claim with certainty, so the last question decides if no earlier question
+did. Stopping early gives the same answer as asking all N, except with probability at most α. Two
+questions about one post do no harm, because only the order is random.
 """
 # pyright: strict
 
@@ -70,10 +69,8 @@ def decide_side(
             "a value outside [0, 1]",
             next_step="scale the values to [0, 1], and pass each only once",
         )
-    upper_bets, lower_bets = (
-        _Bets(limit, population_size),
-        _Bets(1.0 - limit, population_size),
-    )
+    upper_bets = _Bets(limit, population_size)
+    lower_bets = _Bets(1.0 - limit, population_size)
     for value in values:
         if upper_bets.stake(value) >= 1.0 / max_false_above:
             return "above"

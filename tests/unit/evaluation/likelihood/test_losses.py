@@ -25,7 +25,7 @@ CHAT = (
 )
 
 
-def passages() -> pl.DataFrame:
+def make_passages() -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for number in range(40):
         answer = f"Brass wears well, and number {number} wears better than {number + 1}."
@@ -73,7 +73,7 @@ def write_base_model(folder: Path, *, tokens: str, texts: list[str]) -> Path:
 def test_an_incumbent_with_another_base_reads_its_own_tokens(
     tmp_path: Path, own: str, other: str
 ) -> None:
-    samples = passages()
+    samples = make_passages()
     texts = [
         message["content"] for messages in samples["messages"].to_list() for message in messages
     ]
