@@ -40,7 +40,7 @@ ADVISORY_FOR_SMALL_BASES = frozenset(
 )
 
 
-def decide_blocking_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
+def decide_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
     """Return every claim that can prevent a release, in the order of `CLAIMS`."""
     return tuple(
         claim

@@ -32,7 +32,7 @@ from twin_assets.evaluation.evaluation_spec import (
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
     advisory_claims,
-    decide_blocking_claims,
+    decide_claims,
     decide_first_claims,
     decide_outcome,
     is_full_gate,
@@ -266,9 +266,7 @@ def _measure_and_judge(
         ),
         log=setup.log,
     )
-    claims = (decide_first_claims if is_first_verdict else decide_blocking_claims)(
-        evaluation.measured
-    )
+    claims = (decide_first_claims if is_first_verdict else decide_claims)(evaluation.measured)
     verdict = Verdict(
         author=author,
         checkpoint=evaluation.checkpoint,

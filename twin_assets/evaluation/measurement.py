@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext, ServerStarters
-from twin_assets.evaluation.gate import decide_blocking_claims
+from twin_assets.evaluation.gate import decide_claims
 from twin_assets.evaluation.likelihood import held_out, perplexity
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, RowTokenizer
@@ -91,7 +91,7 @@ def measure_checkpoint(
     with clock.time_part("scores of answers"):
         measurements = runner.compute_measures(context, inputs.stage.measures)
     cache.store(keep_others=is_first_verdict)
-    candidate_likelihoods = context.likelihoods.held_out(spec.candidate.name)
+    candidate_likelihoods = context.likelihoods.get_held_out(spec.candidate.name)
     evaluation = Evaluation(
         checkpoint=spec.checkpoint,
         rests_on=inputs_hash,
@@ -204,7 +204,7 @@ def _run_plan(
             spec, judging_context, likelihoods, prompts, batches.answers, scores, answers, parity,
             inputs.training,
         )  # fmt: skip
-        early_claims = decide_blocking_claims(
+        early_claims = decide_claims(
             runner.compute_measures(
                 context,
                 [gate_measure for gate_measure in stage.measures if gate_measure.needs_no_answers],

@@ -103,11 +103,10 @@ class ReaderTotals:
 def unconfirmed_fall_reason(readers: Mapping[str, ReaderTotals]) -> str:
     """Return why a person must check an alarm; empty if returning readers confirm the fall.
 
-    Readers who voted before the fall are compared with their own earlier values. The three with
-    the largest fall are excluded (a third of them if there are fewer than nine). If the others have
-    fewer
-    than `MIN_RETURNING_VALUES` values, a different test applies: three readers must not have given
-    most of the values since the fall.
+    Readers who voted before the fall are compared with their own earlier values. The three with the
+    largest fall are excluded (a third of them if there are fewer than nine). If the others have
+    fewer than `MIN_RETURNING_VALUES` values, a different test applies: three readers must not have
+    given most of the values since the fall.
     """
     voters_before = {
         name: reader

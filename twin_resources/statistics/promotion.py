@@ -219,14 +219,14 @@ def add_pair(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
         return evidence
     null_up = (1.0 - evidence.margin) / 2.0
     up = {
-        name: update_log_wealth(evidence.up[name], _z(pair, pair.differences, name), null_up)
+        name: update_log_wealth(evidence.up[name], _scale(pair, pair.differences, name), null_up)
         for name in evidence.up
     }
     claim_differences = [_difference(pair, pair.differences, name) for name in evidence.claims]
     mean = math.fsum(claim_differences) / len(claim_differences)
     differences = {**pair.differences, MEAN_OF_CLAIMS: mean}
     down = {
-        name: update_log_wealth(logs, 1.0 - _z(pair, differences, name), 0.5)
+        name: update_log_wealth(logs, 1.0 - _scale(pair, differences, name), 0.5)
         for name, logs in evidence.down.items()
     }
     pair_count, total, squares = evidence.sums
@@ -321,7 +321,7 @@ def expected_pairs(
     second_moment = (spread / 2.0) ** 2 + mean * mean
     growths = [stake * mean - stake * stake * second_moment / 2.0 for stake in stakes]
 
-    def reaches_threshold(pairs: float) -> bool:
+    def has_reached_threshold(pairs: float) -> bool:
         luck = 0.4 * math.sqrt(pairs) * spread / 2.0
         log_wealths = [
             pairs * growth + stake * luck for growth, stake in zip(growths, stakes, strict=True)
@@ -329,16 +329,16 @@ def expected_pairs(
         return log_mean_wealth(log_wealths) >= math.log(1.0 / alpha)
 
     high = 1.0
-    while not reaches_threshold(high) and high < 1e9:
+    while not has_reached_threshold(high) and high < 1e9:
         high *= 2.0
     low = high / 2.0
     while high - low > 0.5:
         middle = (low + high) / 2.0
-        low, high = (low, middle) if reaches_threshold(middle) else (middle, high)
+        low, high = (low, middle) if has_reached_threshold(middle) else (middle, high)
     return high
 
 
-def _z(pair: PairedDifference, differences: Mapping[str, float], claim: str) -> float:
+def _scale(pair: PairedDifference, differences: Mapping[str, float], claim: str) -> float:
     return (1.0 + _difference(pair, differences, claim)) / 2.0
 
 

@@ -83,7 +83,7 @@ def candidates(form: Form) -> list[Row]:
             "%",
             at_most=5.0,
             peers={"U alone": 100.0 * float(np.mean(alone & (quality < 0.0)))},
-        ),
+        )
     ]
 
 

@@ -14,7 +14,7 @@ from twin_cli.commands.training import report_completed_gate
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
 from twin_resources.settings import Settings, load_settings
 
-FIRST_MEASUREMENTS = GateClaim("beats_base_model", True, 0.8, 1.0, "better")
+FIRST = GateClaim("beats_base_model", True, 0.8, 1.0, "better")
 LATER = GateClaim("keeps_the_basics", True, 1.0, 1.05, "kept")
 
 
@@ -30,7 +30,7 @@ def verdict(*claims: GateClaim, checkpoint: str = "h1") -> Verdict:
 
 
 def record_release(registry: Registry) -> TrainingOutcome:
-    first_verdict = verdict(FIRST_MEASUREMENTS)
+    first_verdict = verdict(FIRST)
     registry.record_verdict(first_verdict)
     return TrainingOutcome(StackOutcome.TUNED, first_verdict)
 
@@ -48,9 +48,9 @@ def test_no_message_is_printed_before_the_complete_verdict(settings: Settings) -
     outcome = record_release(registry)
 
     assert report(settings, outcome) == (outcome, "")
-    registry.record_verdict(verdict(FIRST_MEASUREMENTS, LATER, checkpoint="of another version"))
+    registry.record_verdict(verdict(FIRST, LATER, checkpoint="of another version"))
     assert report(settings, outcome) == (outcome, "")
-    registry.record_verdict(verdict(FIRST_MEASUREMENTS, LATER))
+    registry.record_verdict(verdict(FIRST, LATER))
 
     remaining, message = report(settings, outcome)
     assert remaining is None, "the outcome is still awaited"
@@ -61,9 +61,7 @@ def test_a_reversed_release_is_reported_with_its_claims(settings: Settings) -> N
     registry = open_registry(settings)
     outcome = record_release(registry)
     registry.record_verdict(
-        verdict(
-            FIRST_MEASUREMENTS, GateClaim("keeps_the_basics", False, 1.2, 1.05, "it forgot to add")
-        )
+        verdict(FIRST, GateClaim("keeps_the_basics", False, 1.2, 1.05, "it forgot to add"))
     )
 
     remaining, message = report(settings, outcome)

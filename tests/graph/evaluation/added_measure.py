@@ -88,7 +88,7 @@ def evaluate(answer: str, folder: Path) -> dict[str, object]:
     stored = read_evaluation(path)
     assert stored is not None
     assert stored == evaluation
-    claims = gate.decide_blocking_claims(stored.measured)
+    claims = gate.decide_claims(stored.measured)
     verdict = Verdict("ada", "c" * 64, "g", gate.decide_outcome(claims), claims, "now")
     write_report(path.with_suffix(".md"), stored, verdict, [])
     judged = JudgedEvaluation(stored, verdict, path.with_suffix(".md"), is_newly_measured=True)

@@ -78,9 +78,7 @@ def met_claims(claims: dict[str, GateClaim]) -> set[str]:
     return {name for name, claim in claims.items() if claim.passed}
 
 
-def test_an_untrained_adapter_gains_and_loses_nothing(
-    measured: Workplace,
-) -> None:
+def test_an_untrained_adapter_gains_and_loses_nothing(measured: Workplace) -> None:
     workplace = measured
     workplace.train_candidate("ada", steps=0, spread=0.0)
     workplace.write_dataset("cleo")  # her damaged table must not stop other authors
@@ -96,9 +94,7 @@ def test_an_untrained_adapter_gains_and_loses_nothing(
     assert met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | HARMLESS | {"stays_on_topic"}
 
 
-def test_non_finite_weights_are_refused(
-    measured: Workplace,
-) -> None:
+def test_non_finite_weights_are_refused(measured: Workplace) -> None:
     workplace = measured
     workplace.train_candidate("ada", steps=0, spread=math.nan)
 

@@ -14,12 +14,7 @@ import pytest
 
 from tests.live.evaluation.conftest import GOOD, FirstVerdict, Workplace
 from tests.live.evaluation.judged_in_dagster import GateRun
-from twin_assets.evaluation.gate import (
-    ADVISORY_FOR_SMALL_BASES,
-    CLAIMS,
-    FIRST_CLAIMS,
-    GATE_VERSION,
-)
+from twin_assets.evaluation.gate import ADVISORY_FOR_SMALL_BASES, CLAIMS, FIRST_CLAIMS, GATE_VERSION
 from twin_assets.evaluation.measures import held_out_perplexity, sentence_faithfulness
 from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity
 from twin_assets.evaluation.report.evaluation_record import read_evaluation

@@ -114,11 +114,7 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
 
     # after the release, it is loaded from the checkpoint's own folder
     reconcile(
-        remote_home.registry,
-        "ada",
-        gate_version=GATE_VERSION,
-        mode="gate",
-        actor="released_model",
+        remote_home.registry, "ada", gate_version=GATE_VERSION, mode="gate", actor="released_model"
     )
     assert fleet.step() == {"base", "ada/v1"}
     assert server.roots() == {"ada/v1": folder}

@@ -14,7 +14,7 @@ from twin_assets.evaluation.gate import (
     CLAIMS,
     FIRST_CLAIMS,
     advisory_claims,
-    decide_blocking_claims,
+    decide_claims,
     decide_first_claims,
     decide_outcome,
     is_full_gate,
@@ -51,18 +51,18 @@ from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTE_ONLY
 from twin_resources.registry.moves import GateClaim, Verdict, describe_refusal, prose_release
 
 
-def make_interval(value: float, reach: float = 0.02) -> Interval:
+def interval(value: float, reach: float = 0.02) -> Interval:
     return Interval(value, value - reach, value + reach)
 
 
 VOICE = VoiceComparison(
-    own=make_interval(0.88),
-    candidate=make_interval(0.6),
-    base=make_interval(0.2),
-    base_with_posts=make_interval(0.31),
-    over_base=make_interval(0.4),
-    over_posts=make_interval(0.29),
-    gap_closed=make_interval(0.59),
+    own=interval(0.88),
+    candidate=interval(0.6),
+    base=interval(0.2),
+    base_with_posts=interval(0.31),
+    over_base=interval(0.4),
+    over_posts=interval(0.29),
+    gap_closed=interval(0.59),
 )
 CONTROL = Control(
     passages=24, other_passages=24, others=("tomas-okafor",), own=0.72,
@@ -72,10 +72,10 @@ ALARMS = compute_rate([True] * 3 + [False] * 77)
 SENTENCES = SentenceCalibration(
     "support", "r", 0.6, ALARMS,
     tuple(
-        ProbeDetection(kind, compute_rate([True] * 70 + [False] * 5), make_interval(0.9))
+        ProbeDetection(kind, compute_rate([True] * 70 + [False] * 5), interval(0.9))
         for kind in ("negated", "elsewhere")
     ),
-    0.93, make_interval(0.9),
+    0.93, interval(0.9),
 )  # fmt: skip
 FAITHFUL = Faithfulness(
     compute_rate([True] * 9 + [False] * 91), Interval(0.06, 0.01, 0.13), SENTENCES
@@ -93,33 +93,29 @@ PASSING_MEASUREMENTS = from_fields(
         "parity_largest": 0.02,
         "parity_prompts": 20,
         "on_topic": OnTopic(
-            30,
-            30,
-            own=make_interval(0.93),
-            own_of_base=make_interval(0.95),
-            own_apart=make_interval(-0.02),
+            30, 30, own=interval(0.93), own_of_base=interval(0.95), own_apart=interval(-0.02)
         ),
         "base_parameters": 135_000_000,
         "control": CONTROL,
         "others": 1,
         "why_not": {other_authors.CLAIM: other_authors.NO_ADAPTER},
-        "basics": GeneralInstructionLoss(200, 2.02, 2.0, make_interval(1.01)),
+        "basics": GeneralInstructionLoss(200, 2.02, 2.0, interval(1.01)),
         "common_knowledge": CommonKnowledge(
             compute_rate([True] * 86 + [False] * 14),
             compute_rate([True] * 87 + [False] * 13),
-            make_interval(0.55),
-            make_interval(0.56),
-            make_interval(-0.01),
+            interval(0.55),
+            interval(0.56),
+            interval(-0.01),
         ),
         "instruction_following": FollowedInstructions(
             compute_rate([True] * 13 + [False] * 37),
             compute_rate([True] * 14 + [False] * 36),
-            make_interval(-0.02),
+            interval(-0.02),
         ),
         "voice": Voice(30, VOICE, VOICE),
         "recitation": Recitation(compute_rate([False] * 98), 31),
         "safety": Safety(36, compute_rates([Flags()] * 36), compute_rates([Flags()] * 36)),
-        "grounding": Grounding(30, *map(make_interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
+        "grounding": Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
         "faithfulness": FAITHFUL,
         "front_desk": FrontDeskRates(
             compute_rate([True] * 57 + [False] * 3), compute_rate([True] * 3 + [False] * 297)
@@ -137,11 +133,11 @@ INCUMBENT = PerplexityRatio("v3", 23.0, 1.02, 1.00, 1.04)
 
 
 def find_claim(measured: Measurements, name: str) -> GateClaim:
-    return next(claim for claim in decide_blocking_claims(measured) if claim.name == name)
+    return next(claim for claim in decide_claims(measured) if claim.name == name)
 
 
 def test_a_first_model_that_beats_its_base_passes() -> None:
-    claims = decide_blocking_claims(PASSING_MEASUREMENTS)
+    claims = decide_claims(PASSING_MEASUREMENTS)
 
     advisory = advisory_claims(PASSING_MEASUREMENTS)
     assert sorted(claim.name for claim in (*claims, *advisory)) == sorted(CLAIMS)
@@ -182,23 +178,23 @@ def test_a_first_model_that_beats_its_base_passes() -> None:
         ({"parity_largest": 0.051}, "served_model_matches"),
         ({"control": replace(CONTROL, ratio=0.99, low=0.96, high=1.02)}, "learns_this_author"),
         (
-            {"basics": replace(PASSING_MEASUREMENTS.values["basics"], ratio=make_interval(1.06))},
+            {"basics": replace(PASSING_MEASUREMENTS.values["basics"], ratio=interval(1.06))},
             "keeps_the_basics",
         ),
         (
             {
                 "common_knowledge": replace(
-                    PASSING_MEASUREMENTS.values["common_knowledge"], difference=make_interval(-0.09)
+                    PASSING_MEASUREMENTS.values["common_knowledge"], difference=interval(-0.09)
                 )
             },
             "keeps_common_knowledge",
         ),
         (
-            {"voice": Voice(30, replace(VOICE, over_base=make_interval(0.01)), VOICE)},
+            {"voice": Voice(30, replace(VOICE, over_base=interval(0.01)), VOICE)},
             "sounds_less_like_the_base",
         ),
         (
-            {"voice": Voice(30, replace(VOICE, over_posts=make_interval(-0.03)), VOICE)},
+            {"voice": Voice(30, replace(VOICE, over_posts=interval(-0.03)), VOICE)},
             "sounds_less_like_the_base",
         ),
         (
@@ -243,21 +239,17 @@ def test_a_first_model_that_beats_its_base_passes() -> None:
 def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed: str) -> None:
     measured = with_fields(PASSING_MEASUREMENTS, **change)
 
-    assert [claim.name for claim in decide_blocking_claims(measured) if not claim.passed] == [
-        failed
-    ]
-    assert decide_outcome(decide_blocking_claims(measured)) == "failed"
+    assert [claim.name for claim in decide_claims(measured) if not claim.passed] == [failed]
+    assert decide_outcome(decide_claims(measured)) == "failed"
 
 
 @pytest.mark.parametrize(
     "faithfulness", [None, replace(FAITHFUL, unsupported=Interval(0.5, 0.4, 0.6))]
 )
-def test_unsupported_prose_blocks_only_the_voice(
-    faithfulness: Faithfulness | None,
-) -> None:
+def test_unsupported_prose_blocks_only_the_voice(faithfulness: Faithfulness | None) -> None:
     supported, unsupported = (
-        decide_blocking_claims(PASSING_MEASUREMENTS),
-        decide_blocking_claims(with_fields(PASSING_MEASUREMENTS, faithfulness=faithfulness)),
+        decide_claims(PASSING_MEASUREMENTS),
+        decide_claims(with_fields(PASSING_MEASUREMENTS, faithfulness=faithfulness)),
     )
 
     assert prose_release(supported).forms == ANSWER_FORMS
@@ -272,25 +264,25 @@ def test_unsupported_prose_blocks_only_the_voice(
 
 @pytest.mark.parametrize("claim_name", sorted(ADVISORY_FOR_SMALL_BASES))
 def test_advisory_claims_refuse_only_large_base_models(claim_name: str) -> None:
-    no_difference = replace(VOICE, over_base=make_interval(0.0))
+    no_difference = replace(VOICE, over_base=interval(0.0))
     weak_model = with_fields(
         PASSING_MEASUREMENTS,
         voice=replace(PASSING_MEASUREMENTS.values["voice"], against_people=no_difference),
-        grounding=replace(PASSING_MEASUREMENTS.values["grounding"], own=make_interval(0.0)),
+        grounding=replace(PASSING_MEASUREMENTS.values["grounding"], own=interval(0.0)),
         instruction_following=replace(
             PASSING_MEASUREMENTS.values["instruction_following"],
             candidate=compute_rate([True] * 8 + [False] * 42),
         ),
     )
 
-    assert decide_outcome(decide_blocking_claims(weak_model)) == "passed"
+    assert decide_outcome(decide_claims(weak_model)) == "passed"
     [advisory] = [claim for claim in advisory_claims(weak_model) if claim.name == claim_name]
     assert advisory.passed is False, "an advisory claim must still report its result"
     for parameters in (1_000_000_000, None):
         large = with_fields(weak_model, base_parameters=parameters)
         assert find_claim(large, claim_name).passed is False
         assert advisory_claims(large) == ()
-        assert decide_outcome(decide_blocking_claims(large)) == "failed"
+        assert decide_outcome(decide_claims(large)) == "failed"
 
 
 def test_without_other_authors_the_control_claim_is_met() -> None:
@@ -310,18 +302,13 @@ def test_without_other_authors_the_control_claim_is_met() -> None:
 def test_a_missing_measure_leaves_the_verdict_undecided(field: str) -> None:
     measured = with_fields(PASSING_MEASUREMENTS, **{field: None})
 
-    assert decide_outcome(decide_blocking_claims(measured)) == "not_decided"
+    assert decide_outcome(decide_claims(measured)) == "not_decided"
 
 
-FIRST_MEASUREMENTS = with_fields(
+FIRST = with_fields(
     PASSING_MEASUREMENTS,
     base=replace(PASSING_MEASUREMENTS.values["held_out_perplexity"].base, level=0.99, passages=15),
-    on_topic=OnTopic(
-        12,
-        33,
-        own=make_interval(0.93),
-        stopped="above",
-    ),
+    on_topic=OnTopic(12, 33, own=interval(0.93), stopped="above"),
     control=None,
     basics=None,
     common_knowledge=None,
@@ -332,13 +319,13 @@ FIRST_MEASUREMENTS = with_fields(
 
 
 def test_a_first_verdict_decides_only_its_own_claims() -> None:
-    claims = decide_first_claims(FIRST_MEASUREMENTS)
+    claims = decide_first_claims(FIRST)
 
     assert [claim.name for claim in claims] == list(FIRST_CLAIMS)
     assert decide_outcome(claims) == "passed"
     assert not is_full_gate(claims)
-    assert is_full_gate(decide_blocking_claims(FIRST_MEASUREMENTS))
-    assert decide_outcome(decide_blocking_claims(FIRST_MEASUREMENTS)) == "not_decided", (
+    assert is_full_gate(decide_claims(FIRST))
+    assert decide_outcome(decide_claims(FIRST)) == "not_decided", (
         "the first part alone passed as the full gate"
     )
     advisory = {claim.name: claim.detail for claim in claims}
@@ -351,15 +338,12 @@ def test_a_first_verdict_decides_only_its_own_claims() -> None:
     ("change", "failed"),
     [
         (
-            {"base": replace(FIRST_MEASUREMENTS.values["held_out_perplexity"].base, high=1.01)},
+            {"base": replace(FIRST.values["held_out_perplexity"].base, high=1.01)},
             "beats_base_model",
         ),
         ({"dataset_templates": ("bb",)}, "template_hash_matches"),
         ({"parity_largest": 0.051}, "served_model_matches"),
-        (
-            {"on_topic": replace(FIRST_MEASUREMENTS.values["on_topic"], stopped="below")},
-            "stays_on_topic",
-        ),
+        ({"on_topic": replace(FIRST.values["on_topic"], stopped="below")}, "stays_on_topic"),
         (
             {"recitation": Recitation(compute_rate([True] * 6 + [False] * 44), 80)},
             "recites_no_training_text",
@@ -368,7 +352,7 @@ def test_a_first_verdict_decides_only_its_own_claims() -> None:
     ],
 )
 def test_one_unmet_claim_fails_a_first_verdict(change: dict[str, Any], failed: str) -> None:
-    claims = decide_first_claims(with_fields(FIRST_MEASUREMENTS, **change))
+    claims = decide_first_claims(with_fields(FIRST, **change))
 
     assert [claim.name for claim in claims if not claim.passed] == [failed]
     assert decide_outcome(claims) == "failed"
@@ -402,7 +386,7 @@ def test_a_candidate_up_to_five_percent_worse_than_the_incumbent_passes() -> Non
 def test_small_losses_of_successive_releases_do_not_add_up() -> None:
     """Each release is 4 % worse than its predecessor, which alone would be accepted."""
 
-    def decide_at_step(step: int, *, best: bool) -> GateClaim:
+    def decide_at(step: int, *, best: bool) -> GateClaim:
         def make_ratio(name: str, steps: int) -> PerplexityRatio:
             ratio = 1.04**steps
             return PerplexityRatio(name, 23.0, ratio, ratio - 0.005, ratio + 0.005)
@@ -419,11 +403,11 @@ def test_small_losses_of_successive_releases_do_not_add_up() -> None:
             with_fields(PASSING_MEASUREMENTS, **fields | best_fields), "not_worse_than_incumbent"
         )
 
-    assert all(decide_at_step(step, best=False).passed for step in range(1, 11))
-    assert [decide_at_step(step, best=True).passed for step in range(1, 4)] == [True, False, False]
-    detail = decide_at_step(2, best=True).detail
+    assert all(decide_at(step, best=False).passed for step in range(1, 11))
+    assert [decide_at(step, best=True).passed for step in range(1, 4)] == [True, False, False]
+    detail = decide_at(2, best=True).detail
     assert "; best released version v1 23.00: +8.2 % (95 %: +7.7 to +8.7) on" in detail
-    assert decide_at_step(2, best=True).beside == "v2"
+    assert decide_at(2, best=True).beside == "v2"
 
 
 def test_the_best_released_version_counts_without_a_stable_one() -> None:
@@ -455,7 +439,7 @@ def test_non_finite_values_fail_and_are_not_stored() -> None:
         parity_interval=nan_interval,
     )
 
-    claims = {claim.name: claim for claim in decide_blocking_claims(measured)}
+    claims = {claim.name: claim for claim in decide_claims(measured)}
 
     failed_claims = {name for name, claim in claims.items() if claim.passed is False}
     assert failed_claims == {
@@ -478,7 +462,7 @@ def test_too_few_passages_decide_nothing() -> None:
         on_topic=None,
     )
 
-    claims = {claim.name: claim for claim in decide_blocking_claims(few_passages)}
+    claims = {claim.name: claim for claim in decide_claims(few_passages)}
     assert claims["beats_base_model"].passed is None
     assert claims["not_worse_than_incumbent"].passed is None
     assert "29" in claims["beats_base_model"].detail
@@ -491,7 +475,7 @@ def test_a_failed_claim_outweighs_an_undecided_one() -> None:
         PASSING_MEASUREMENTS, passages=3, perplexity=None, base=None, parity_mean=0.5
     )
 
-    assert decide_outcome(decide_blocking_claims(few_passages)) == "failed"
+    assert decide_outcome(decide_claims(few_passages)) == "failed"
 
 
 def test_the_parity_claim_reports_an_interval_if_there_is_one() -> None:
@@ -510,15 +494,13 @@ def test_parity_is_undecided_without_answers() -> None:
     )
 
     assert find_claim(unanswered, "served_model_matches").passed is None
-    assert decide_outcome(decide_blocking_claims(unanswered)) == "not_decided"
+    assert decide_outcome(decide_claims(unanswered)) == "not_decided"
 
 
 @pytest.mark.parametrize(("own", "passed"), [(0.93, True), (0.8, True), (0.79, False)])
 def test_answers_must_be_nearer_to_their_own_questions(own: float, passed: bool) -> None:
     topic = replace(
-        PASSING_MEASUREMENTS.values["on_topic"],
-        own=make_interval(own),
-        own_apart=make_interval(own - 0.95),
+        PASSING_MEASUREMENTS.values["on_topic"], own=interval(own), own_apart=interval(own - 0.95)
     )
 
     decision = find_claim(with_fields(PASSING_MEASUREMENTS, on_topic=topic), "stays_on_topic")
@@ -531,10 +513,10 @@ def test_answers_must_be_nearer_to_their_own_questions(own: float, passed: bool)
 @pytest.mark.parametrize(
     ("base", "apart", "passed"),
     [
-        (0.55, make_interval(0.05), True),
-        (0.55, make_interval(-0.1, 0.2), True),  # not significantly below the base
-        (0.7, make_interval(-0.1, 0.05), False),
-        (0.95, make_interval(-0.1, 0.2), False),  # the base is on topic and the candidate is not
+        (0.55, interval(0.05), True),
+        (0.55, interval(-0.1, 0.2), True),  # not significantly below the base
+        (0.7, interval(-0.1, 0.05), False),
+        (0.95, interval(-0.1, 0.2), False),  # the base is on topic and the candidate is not
     ],
 )
 def test_a_base_below_the_topic_limit_excuses_the_candidate(
@@ -542,8 +524,8 @@ def test_a_base_below_the_topic_limit_excuses_the_candidate(
 ) -> None:
     topic = replace(
         PASSING_MEASUREMENTS.values["on_topic"],
-        own=make_interval(0.6),
-        own_of_base=make_interval(base),
+        own=interval(0.6),
+        own_of_base=interval(base),
         own_apart=apart,
     )
 
@@ -560,7 +542,7 @@ def test_a_missing_topic_judge_leaves_the_verdict_undecided() -> None:
     decision = find_claim(measured, "stays_on_topic")
     assert decision.passed is None
     assert "read some rows" in decision.detail
-    assert decide_outcome(decide_blocking_claims(measured)) == "not_decided"
+    assert decide_outcome(decide_claims(measured)) == "not_decided"
 
 
 def test_topic_differences_are_paired() -> None:

@@ -14,7 +14,7 @@ from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, find_claim, wi
 from tests.unit.evaluation.test_sequential_reading import make_passages
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
-from twin_assets.evaluation.gate import decide_blocking_claims, decide_outcome
+from twin_assets.evaluation.gate import decide_claims, decide_outcome
 from twin_assets.evaluation.likelihood import sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
@@ -109,7 +109,7 @@ def test_the_passages_of_a_post_are_one_observation() -> None:
 def test_without_an_adapter_the_claim_is_met() -> None:
     measured = with_fields(PASSING_MEASUREMENTS, beside_other_authors=compare_models(0.22, 0.12))
     assert find_claim(measured, CLAIM).passed
-    assert decide_outcome(decide_blocking_claims(measured)) == "passed"
+    assert decide_outcome(decide_claims(measured)) == "passed"
 
     without_adapter = with_fields(
         PASSING_MEASUREMENTS, beside_other_authors=None, why_not={CLAIM: NO_ADAPTER}
@@ -117,17 +117,17 @@ def test_without_an_adapter_the_claim_is_met() -> None:
     assert find_claim(without_adapter, CLAIM).passed
     assert find_claim(without_adapter, CLAIM).value is None
     assert find_claim(without_adapter, CLAIM).detail.startswith("not measured: there is no adapter")
-    assert decide_outcome(decide_blocking_claims(without_adapter)) == "passed"
+    assert decide_outcome(decide_claims(without_adapter)) == "passed"
 
     few_passages = with_fields(
         PASSING_MEASUREMENTS, beside_other_authors=None, why_not={CLAIM: "fewer than 10 passages"}
     )
     assert find_claim(few_passages, CLAIM).passed is None
-    assert decide_outcome(decide_blocking_claims(few_passages)) == "not_decided"
+    assert decide_outcome(decide_claims(few_passages)) == "not_decided"
 
     not_better = with_fields(PASSING_MEASUREMENTS, beside_other_authors=compare_models(0.12, 0.12))
     assert find_claim(not_better, CLAIM).passed is False
-    assert decide_outcome(decide_blocking_claims(not_better)) == "failed"
+    assert decide_outcome(decide_claims(not_better)) == "failed"
 
 
 def test_another_adapter_changes_the_inputs_hash() -> None:

@@ -38,10 +38,7 @@ from twin_assets.evaluation.sequential_plan import (
 )
 from twin_assets.evaluation.served import answer_batches, posts_in_prompt
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
-from twin_assets.evaluation.served.served_answers import (
-    CandidateAnswers,
-    PromptSet,
-)
+from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptSet
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.models.serving.served_model import ServedAnswer
@@ -238,11 +235,7 @@ def test_a_refusal_by_recitation_ends_the_questions(samples: pl.DataFrame, judge
         replace(without_topic, voice=None), writer_samples=[], chunks={}, base_answers=[]
     )
     for side, is_over in (("below", True), ("above", True), (None, False)):
-        arguments = {
-            "scores": recited.scores,
-            "recitation_side": side,
-            "voice": GOOD_VOICE,
-        }
+        arguments = {"scores": recited.scores, "recitation_side": side, "voice": GOOD_VOICE}
         assert is_decided(prompts, recited.answers, judging_context, **arguments) is is_over, side
 
 

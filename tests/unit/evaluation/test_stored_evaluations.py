@@ -15,13 +15,13 @@ from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
-from tests.unit.evaluation.test_gate import FIRST_MEASUREMENTS, PASSING_MEASUREMENTS, with_fields
+from tests.unit.evaluation.test_gate import FIRST, PASSING_MEASUREMENTS, with_fields
 from twin_assets.checkpoints.manifest import Manifest, write_pointer
 from twin_assets.evaluation import judgement
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
-    decide_blocking_claims,
+    decide_claims,
     decide_first_claims,
     decide_outcome,
 )
@@ -82,7 +82,7 @@ class EvaluatedAuthor:
     def store(self, measured: Measurements, *, first: bool, **record_fields: Any) -> Verdict:
         """Store the candidate's verdict and its record."""
         version, _ = judgement._find_candidate_and_incumbent(self.setup)
-        claims = (decide_first_claims if first else decide_blocking_claims)(measured)
+        claims = (decide_first_claims if first else decide_claims)(measured)
         outcome = decide_outcome(claims)
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, outcome, claims, "2026-01-01")
         self.registry.record_verdict(verdict)
@@ -113,7 +113,7 @@ def author(home: Settings) -> EvaluatedAuthor:
 def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
     author: EvaluatedAuthor,
 ) -> None:
-    assert author.store(FIRST_MEASUREMENTS, first=True).outcome == "passed"
+    assert author.store(FIRST, first=True).outcome == "passed"
     author.release()
     assert author.store(BAD, first=False).outcome == "failed"
 
@@ -142,7 +142,7 @@ def test_a_version_released_by_hand_stays_stable(author: EvaluatedAuthor) -> Non
 
 
 def test_a_version_that_passes_stays_stable(author: EvaluatedAuthor) -> None:
-    author.store(FIRST_MEASUREMENTS, first=True)
+    author.store(FIRST, first=True)
     author.release()
     author.store(PASSING_MEASUREMENTS, first=False)
     assert author.complete() == ("", "stable")
@@ -164,10 +164,10 @@ def test_a_first_verdicts_record_never_counts_for_the_full_gate(
     author: EvaluatedAuthor, crashed: bool
 ) -> None:
     """A crash before the record is written leaves the new verdict with the old record."""
-    author.store(FIRST_MEASUREMENTS, first=True)
+    author.store(FIRST, first=True)
     author.release()
     if crashed:
-        claims = decide_blocking_claims(PASSING_MEASUREMENTS)
+        claims = decide_claims(PASSING_MEASUREMENTS)
         author.registry.record_verdict(
             Verdict("ada", CHECKPOINT, GATE_VERSION, "passed", claims, "2026-01-02")
         )
@@ -200,7 +200,7 @@ def measure_and_judge(
 
 
 @pytest.mark.parametrize(("measured", "first", "outcome"), [
-    (FIRST_MEASUREMENTS, True, "passed"), (FIRST_MEASUREMENTS, False, "not_decided"),
+    (FIRST, True, "passed"), (FIRST, False, "not_decided"),
     (PASSING_MEASUREMENTS, False, "passed"),
     (BAD, False, "failed"), (BAD, True, "failed"),
 ])  # fmt: skip
@@ -287,9 +287,7 @@ class Candidates(EvaluatedAuthor):
     ) -> JudgedEvaluation:  # fmt: skip
         self.measurements.append((version.version, is_first_verdict))
         self.inputs_hash = inputs_hash
-        claims = (decide_first_claims if is_first_verdict else decide_blocking_claims)(
-            PASSING_MEASUREMENTS
-        )
+        claims = (decide_first_claims if is_first_verdict else decide_claims)(PASSING_MEASUREMENTS)
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, self.outcome, claims, "now")
         self.registry.record_verdict(verdict)
         return JudgedEvaluation(EVALUATION, verdict, Path("report.md"), is_newly_measured=True)

@@ -21,7 +21,7 @@ from twin_resources.statistics.detector import (
 C = compute_threshold(armed_streams=1)
 
 
-def make_days(
+def days(
     *periods: tuple[int, float],
     per_day: int = 30,
     version: str = "v1",
@@ -43,7 +43,7 @@ def detect(sums: list[DaySum], *, version: str = "v1", **options: float) -> Stre
 
 
 def test_a_fall_raises_an_alarm_with_its_start() -> None:
-    evidence = detect(make_days((40, 0.8), (5, 0.5)))
+    evidence = detect(days((40, 0.8), (5, 0.5)))
     assert evidence.e_value > C
     assert (evidence.before, evidence.since, evidence.values) == (40, 40_001, 150)
     assert [(fall.prompt_class, fall.mean, fall.values) for fall in evidence.falls] == [
@@ -51,72 +51,65 @@ def test_a_fall_raises_an_alarm_with_its_start() -> None:
     ]
     assert evidence.falls[0].baseline == pytest.approx(0.77)
     assert evidence.compared == 1_200
-    assert detect(make_days((45, 0.8))).e_value == 1.0
-    assert detect(make_days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise raised an alarm"
+    assert detect(days((45, 0.8))).e_value == 1.0
+    assert detect(days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise raised an alarm"
 
 
 def test_an_alarm_needs_two_weeks_before_and_two_days_since() -> None:
-    arming = detect(make_days((15, 0.8)))
+    arming = detect(days((15, 0.8)))
     assert not arming.is_armed, "15 days are too few: 14 before a fall and two since"
     assert (arming.seen, arming.days, arming.compared, arming.e_value) == (450, 15, 0, 0.0)
     assert (arming.since, arming.last, arming.values, arming.before) == (0, 14_030, 0, 0)
-    assert detect(make_days((16, 0.8))).is_armed
-    assert detect(make_days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
-    assert detect(make_days((60, 0.8), per_day=2)).is_armed, (
+    assert detect(days((16, 0.8))).is_armed
+    assert detect(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
+    assert detect(days((60, 0.8), per_day=2)).is_armed, (
         "100 values before a fall and 20 since are enough"
     )
-    assert not detect(make_days((59, 0.8), per_day=2)).is_armed
-    steady = make_days((41, 0.5), (1, 0.0))
+    assert not detect(days((59, 0.8), per_day=2)).is_armed
+    steady = days((41, 0.5), (1, 0.0))
     assert detect(steady, tolerance=0.0).e_value == 1.0, "one bad day raised an alarm"
 
 
 def test_a_difference_below_the_tolerance_is_no_fall() -> None:
-    weeks = make_days((60, 0.8), (40, 0.7), per_day=100)
+    weeks = days((60, 0.8), (40, 0.7), per_day=100)
     assert detect(weeks).e_value > C
     assert detect(weeks, tolerance=0.12).e_value == 1.0
 
 
 def test_a_fall_reaches_back_45_days_or_500_values() -> None:
     for per_day, length, begins in ((30, 45, 40), (30, 46, 41), (10, 50, 40), (10, 51, 41)):
-        evidence = detect(
-            make_days((40, 0.8)) + make_days((length, 0.5), per_day=per_day, first_day=40)
-        )
+        evidence = detect(days((40, 0.8)) + days((length, 0.5), per_day=per_day, first_day=40))
         assert evidence.before == begins, (per_day, length)
 
 
 def test_a_class_of_fewer_than_60_values_has_no_baseline() -> None:
     for length, classes in ((20, {"rare", "short"}), (19, {"short"})):
-        rare = make_days((length, 0.7), per_day=3, name="rare")
-        assert detect(make_days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
+        rare = days((length, 0.7), per_day=3, name="rare")
+        assert detect(days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
 
 
 def test_each_class_is_compared_with_itself() -> None:
     """Hard questions replace easy ones, and no answer is worse."""
 
-    def make_class_days(
-        name: str, mean: float, rates: tuple[int, int], new_mean: float
-    ) -> list[DaySum]:
-        before = make_days((40, mean), per_day=rates[0], name=name)
-        return before + make_days((5, new_mean), per_day=rates[1], name=name, first_day=40)
+    def class_days(name: str, mean: float, rates: tuple[int, int], new_mean: float) -> list[DaySum]:
+        before = days((40, mean), per_day=rates[0], name=name)
+        return before + days((5, new_mean), per_day=rates[1], name=name, first_day=40)
 
-    easy, hard = (
-        make_class_days("easy", 0.9, (30, 5), 0.9),
-        make_class_days("hard", 0.6, (5, 30), 0.6),
-    )
+    easy, hard = (class_days("easy", 0.9, (30, 5), 0.9), class_days("hard", 0.6, (5, 30), 0.6))
     assert detect(easy + hard).e_value <= 1.0
-    fallen_hard = make_class_days("hard", 0.6, (5, 30), 0.3)
+    fallen_hard = class_days("hard", 0.6, (5, 30), 0.3)
     evidence = detect(easy + fallen_hard)
     assert evidence.e_value > C
     assert [fall.prompt_class for fall in evidence.falls] == ["hard"]
     small_class = detect(
-        make_class_days("easy", 0.9, (100, 100), 0.86) + make_class_days("hard", 0.6, (10, 10), 0.3)
+        class_days("easy", 0.9, (100, 100), 0.86) + class_days("hard", 0.6, (10, 10), 0.3)
     )
     assert [fall.prompt_class for fall in small_class.falls] == ["hard"], (
         "the evidence must come from one class"
     )
     assert (small_class.values, small_class.compared) == (50, 4_400)
     both_classes = detect(
-        make_class_days("easy", 0.9, (30, 30), 0.6) + make_class_days("hard", 0.6, (30, 30), 0.1)
+        class_days("easy", 0.9, (30, 30), 0.6) + class_days("hard", 0.6, (30, 30), 0.1)
     )
     assert [fall.prompt_class for fall in both_classes.falls] == ["hard", "easy"], (
         "the largest fall must come first"
@@ -125,7 +118,7 @@ def test_each_class_is_compared_with_itself() -> None:
 
 
 def test_a_new_version_is_compared_with_its_predecessor() -> None:
-    sums = [*make_days((40, 0.8)), *make_days((3, 0.5), version="v2", first_day=40)]
+    sums = [*days((40, 0.8)), *days((3, 0.5), version="v2", first_day=40)]
     evidence = detect(sums, version="v2")
     assert evidence.e_value > C
     assert (evidence.seen, evidence.days) == (90, 3)
@@ -133,9 +126,9 @@ def test_a_new_version_is_compared_with_its_predecessor() -> None:
 
 def test_the_baseline_follows_slow_changes() -> None:
     """A seasonal change of .2 in a year raises no alarm; a sudden fall by .2 does."""
-    seasonal = [make_days((1, 0.8 - 0.2 * day / 365), first_day=day)[0] for day in range(365)]
+    seasonal = [days((1, 0.8 - 0.2 * day / 365), first_day=day)[0] for day in range(365)]
     assert max(detect(seasonal[:day]).e_value for day in range(20, 365, 5)) < C
-    assert detect(make_days((100, 0.8), (10, 0.6))).e_value > C
+    assert detect(days((100, 0.8), (10, 0.6))).e_value > C
 
 
 @given(
@@ -257,12 +250,9 @@ def compute_z_by_loops(
         v[day] for day in other_days
     ):
         t = min(t, 0.0)
-    degrees_of_freedom = len(b) - 1
+    freedom = len(b) - 1
     return math.copysign(
-        math.sqrt(degrees_of_freedom * math.log1p(t * t / degrees_of_freedom))
-        * (8 * degrees_of_freedom + 1)
-        / (8 * degrees_of_freedom + 3),
-        t,
+        math.sqrt(freedom * math.log1p(t * t / freedom)) * (8 * freedom + 1) / (8 * freedom + 3), t
     )
 
 

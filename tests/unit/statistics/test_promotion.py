@@ -276,7 +276,7 @@ def test_impossible_differences_are_errors(value: float) -> None:
     ],
 )
 def test_invalid_options_are_errors(options: dict[str, object]) -> None:
-    with pytest.raises(OutOfRangeError, match="start a test"):
+    with pytest.raises(OutOfRangeError, match="start a promotion test"):
         start_test(**options)  # type: ignore[arg-type]
 
 

@@ -90,7 +90,7 @@ class LikelihoodsByModel:
     likelihoods: Mapping[str, AnswerLikelihood] = field(repr=False)
     level: float = LEVEL
 
-    def held_out(self, name: str) -> AnswerLikelihood | None:
+    def get_held_out(self, name: str) -> AnswerLikelihood | None:
         """Return likelihoods per token of the candidate, or None if there are too few passages."""
         passages = self.samples.held_out
         if not passages:

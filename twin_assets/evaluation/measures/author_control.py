@@ -29,10 +29,7 @@ from twin_assets.evaluation.likelihood.perplexity import (
     independent_ratio,
     perplexity_ratio,
 )
-from twin_assets.evaluation.likelihood.sample_likelihoods import (
-    LikelihoodsByModel,
-    document_ids,
-)
+from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodsByModel, document_ids
 from twin_assets.evaluation.measures.measure import (
     ClaimRule,
     Measure,

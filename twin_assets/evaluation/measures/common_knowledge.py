@@ -28,12 +28,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.measures.measure import (
-    ClaimRule,
-    Measure,
-    MeasureContext,
-    NotMeasured,
-)
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
 from twin_assets.evaluation.statistics.bootstrap import Interval, mean_interval, paired_difference
 from twin_assets.evaluation.statistics.rates import Rate, compute_rate
 from twin_resources.registry.moves import GateClaim

@@ -90,7 +90,7 @@ def compare_perplexities(
     spec: EvaluationSpec, likelihoods: LikelihoodsByModel
 ) -> HeldOutPerplexity:
     """Compare the candidate with the other models, on the passages that were read."""
-    candidate = likelihoods.held_out(spec.candidate.name)
+    candidate = likelihoods.get_held_out(spec.candidate.name)
     return HeldOutPerplexity(
         passages=likelihoods.samples.held_out_count,
         perplexity=candidate.perplexity if candidate else None,
@@ -132,7 +132,7 @@ def _ratio(
 ) -> PerplexityRatio | None:
     if other is None or candidate is None:
         return None
-    other_likelihood = likelihoods.held_out(other.name)
+    other_likelihood = likelihoods.get_held_out(other.name)
     if other_likelihood is None:
         return None
     documents = sample_likelihoods.document_ids(likelihoods.samples.held_out)

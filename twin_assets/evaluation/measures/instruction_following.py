@@ -10,12 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twin_assets.evaluation.measures.measure import (
-    ClaimRule,
-    Measure,
-    MeasureContext,
-    NotMeasured,
-)
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
 from twin_assets.evaluation.served import checked_instructions
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet

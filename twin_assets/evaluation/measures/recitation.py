@@ -21,11 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_assets.evaluation.served.served_answers import (
-    CandidateAnswers,
-    PromptAnswers,
-    PromptSet,
-)
+from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptAnswers, PromptSet
 from twin_assets.evaluation.served.served_judges import join_prompt_text
 from twin_assets.evaluation.statistics.rates import Rate, compute_rate, format_rate
 from twin_assets.evaluation.statistics.sequential import Side, decide_side

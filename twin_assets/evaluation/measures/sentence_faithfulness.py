@@ -55,7 +55,7 @@ CLAIM = "says_what_the_posts_say"
 BLOCKED_FORM = VOICE  # the claim blocks prose, not the release
 # The whole interval must be at or below one sentence in five. In biographies by a retrieval system,
 # 0.28 of the facts were unsupported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
-MAX_UNSUPPORTED_SHARE = 0.2
+MAX_UNSUPPORTED = 0.2
 MIN_SEPARATION = 0.5  # smallest difference between the flagged shares of wrong and right sentences
 MAX_PLANTED_SENTENCES = 160  # half of their documents set the threshold, half give the error rates
 MIN_SENTENCES = 20  # minimum number of sentences to judge, and of right sentences in each half
@@ -270,12 +270,9 @@ def correct_share(
     if not calibration.is_reliable:
         return Interval(share, 0.0, 1.0)
     generator = np.random.default_rng(9)
-    alarm_draws = _draw_from_beta(
-        generator, calibration.false_alarms.found, calibration.false_alarms.of
-    )
+    alarm_draws = _draw_beta(generator, calibration.false_alarms.found, calibration.false_alarms.of)
     kind_draws = [
-        _draw_from_beta(generator, kind.flagged.found, kind.flagged.of)
-        for kind in calibration.kinds
+        _draw_beta(generator, kind.flagged.found, kind.flagged.of) for kind in calibration.kinds
     ]
     caught_draws: Any = sum(kind_draws) / len(kind_draws)
     flagged_draws = _draw_shares(flags, groups, seed=8)
@@ -302,22 +299,20 @@ def decide_claim(faithfulness: Faithfulness) -> GateClaim:
             f"{calibration.false_alarms.share:.2f} of the right ones, a difference of "
             f"{calibration.apart.describe()}, but at least {MIN_SEPARATION} is needed"
         )
-        return GateClaim(CLAIM, None, None, MAX_UNSUPPORTED_SHARE, detail, blocks=BLOCKED_FORM)
+        return GateClaim(CLAIM, None, None, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
     detail = (
         f"{share.value:.2f} of the sentences (95 %: {share.low:.2f} to {share.high:.2f}, limit "
-        f"{MAX_UNSUPPORTED_SHARE}) are contradicted or not supported by their passages, according "
+        f"{MAX_UNSUPPORTED}) are contradicted or not supported by their passages, according "
         f"to {calibration.judge}; flagged {format_rate(faithfulness.flagged)}"
     )
-    if share.low > MAX_UNSUPPORTED_SHARE:
-        return GateClaim(
-            CLAIM, False, share.value, MAX_UNSUPPORTED_SHARE, detail, blocks=BLOCKED_FORM
-        )
-    if share.high > MAX_UNSUPPORTED_SHARE:
+    if share.low > MAX_UNSUPPORTED:
+        return GateClaim(CLAIM, False, share.value, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
+    if share.high > MAX_UNSUPPORTED:
         return GateClaim(
             CLAIM,
             None,
             share.value,
-            MAX_UNSUPPORTED_SHARE,
+            MAX_UNSUPPORTED,
             f"not decided: {detail}",
             blocks=BLOCKED_FORM,
         )
@@ -325,15 +320,13 @@ def decide_claim(faithfulness: Faithfulness) -> GateClaim:
         detail = (
             f"not decided: {detail}; it misses {' and '.join(missed_kinds)}: set TWIN_NLI_MODEL"
         )
-        return GateClaim(
-            CLAIM, None, share.value, MAX_UNSUPPORTED_SHARE, detail, blocks=BLOCKED_FORM
-        )
+        return GateClaim(CLAIM, None, share.value, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
     gateway_threshold = faithfulness.served_by
     return GateClaim(
         CLAIM,
         True,
         share.value,
-        MAX_UNSUPPORTED_SHARE,
+        MAX_UNSUPPORTED,
         detail,
         blocks=BLOCKED_FORM,
         cut=gateway_threshold,
@@ -383,10 +376,10 @@ def _draw_shares(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int
         variance = float(((weights @ values) / weights.sum(axis=1)).var())
         design_effect = max(1.0, variance / (share * (1.0 - share) / count))
     generator = np.random.default_rng(seed)
-    return _draw_from_beta(generator, hit_count / design_effect, count / design_effect)
+    return _draw_beta(generator, hit_count / design_effect, count / design_effect)
 
 
-def _draw_from_beta(generator: Any, hits: float, total: float) -> Any:
+def _draw_beta(generator: Any, hits: float, total: float) -> Any:
     return generator.beta(hits + 0.5, total - hits + 0.5, size=RESAMPLES)
 
 

@@ -106,7 +106,10 @@ def test_an_incumbent_with_another_base_reads_its_own_tokens(
     ids = [sample.sample_id for sample in reading.held_out]
     assert len(ids) == 40
     assert ids == [sample.sample_id for sample in reading.held_out_for_incumbent]
-    incumbent_likelihood, candidate = likelihoods.held_out("v3"), likelihoods.held_out("candidate")
+    incumbent_likelihood, candidate = (
+        likelihoods.get_held_out("v3"),
+        likelihoods.get_held_out("candidate"),
+    )
     assert incumbent_likelihood is not None
     assert candidate is not None
     assert incumbent_likelihood.tokens == candidate.tokens, (

@@ -114,9 +114,7 @@ def write_trained_adapter(home: Settings, checkpoint: str = "c" * 64, **changes:
     return folder
 
 
-def test_an_adapter_is_found_for_the_current_base_recipe_and_code(
-    home: Settings,
-) -> None:
+def test_an_adapter_is_found_for_the_current_base_recipe_and_code(home: Settings) -> None:
     assert find_reference(ANN, home, base=BASE, revision="r") is None
     folder = write_trained_adapter(home)
 

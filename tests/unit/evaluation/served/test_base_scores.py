@@ -55,9 +55,7 @@ def test_stored_scores_are_not_requested_again(cache: MeasurementCache) -> None:
     assert reloaded.get_scores("flags", {}, measure_lengths) == [4.0, 5.0]
 
 
-def test_a_new_revision_requests_its_own_prompts_again(
-    cache: MeasurementCache,
-) -> None:
+def test_a_new_revision_requests_its_own_prompts_again(cache: MeasurementCache) -> None:
     base_scores = request_scores(cache)
     for measure in ("topic", "voice", "flags"):
         base_scores.get_scores(measure, dict.fromkeys(range(5), "x"), measure_lengths)

@@ -85,9 +85,7 @@ def measure(
         )
 
     return measure_voice(
-        DOCUMENTS,
-        against_all=score_all(judges[0]),
-        against_people=score_all(judges[1]),
+        DOCUMENTS, against_all=score_all(judges[0]), against_people=score_all(judges[1])
     )
 
 
@@ -110,9 +108,7 @@ def test_a_model_with_the_authors_voice_meets_both_claims(
     assert voice.against_people.gap_closed.value == pytest.approx(1.0, abs=0.05)
 
 
-def test_a_model_that_writes_like_the_base_fails(
-    judges: tuple[VoiceJudge, VoiceJudge],
-) -> None:
+def test_a_model_that_writes_like_the_base_fails(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     voice = measure(judges, write_texts(write_as_assistant, 9))
 
     claim = author_voice.decide_less_like_base(voice)
@@ -122,18 +118,14 @@ def test_a_model_that_writes_like_the_base_fails(
     assert "36 held-out questions" in claim.detail
 
 
-def test_another_authors_voice_fails(
-    judges: tuple[VoiceJudge, VoiceJudge],
-) -> None:
+def test_another_authors_voice_fails(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     """The judge that compares with people only scores such a voice below the base."""
     voice = measure(judges, write_texts(write_as_neighbour, 10))
 
     assert author_voice.decide_like_author(voice).passed is False
 
 
-def test_a_voice_must_cover_a_fifth_of_the_distance(
-    judges: tuple[VoiceJudge, VoiceJudge],
-) -> None:
+def test_a_voice_must_cover_a_fifth_of_the_distance(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     """With one of six answers by the author, the voice is above the base but not by a fifth of the
     distance. With five of six answers, both are met."""
     one_of_six = [
@@ -169,8 +161,7 @@ def test_an_earlier_record_without_the_distance_keeps_its_verdict(
     voice = measure(judges, write_texts(write_as_author, 8))
     assert voice.against_all is not None
     earlier_voice = replace(
-        voice,
-        against_all=replace(voice.against_all, over_way=None, last_over_way=None),
+        voice, against_all=replace(voice.against_all, over_way=None, last_over_way=None)
     )
 
     claim = author_voice.decide_less_like_base(earlier_voice)
@@ -179,9 +170,7 @@ def test_an_earlier_record_without_the_distance_keeps_its_verdict(
     assert "of the way" not in claim.detail
 
 
-def test_a_voice_must_exceed_the_base_with_posts(
-    judges: tuple[VoiceJudge, VoiceJudge],
-) -> None:
+def test_a_voice_must_exceed_the_base_with_posts(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     texts = [
         *write_texts(write_as_author, 11, 2 * PROMPTS // 3),
         *write_texts(write_as_assistant, 12, PROMPTS // 3),

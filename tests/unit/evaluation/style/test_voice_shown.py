@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin_assets.evaluation.measures.measure import DocumentText
-from twin_assets.evaluation.measures.visible_voice import (
-    OTHER_WORD,
-    measure_visible_voice,
-)
+from twin_assets.evaluation.measures.visible_voice import OTHER_WORD, measure_visible_voice
 from twin_resources.quality.judges.voice_shown import VoiceFigures, VoiceHabit
 
 OWN = "And there it was, the lamp; and nobody spoke. They went on."
