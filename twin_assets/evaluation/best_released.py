@@ -26,7 +26,7 @@ RELEASED_STATES = frozenset({"stable", "retired"})
 def find_best_released(
     versions: Sequence[ModelVersion], *, candidate: ModelVersion
 ) -> ModelVersion | None:
-    """Return the version with the candidate's base model and the lowest stored ratio to it.
+    """Return the version with the candidate's base model and the lowest perplexity ratio to it.
 
     Args:
         versions: all versions of the author.

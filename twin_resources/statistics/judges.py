@@ -6,9 +6,9 @@ Method: `bounds.py` for the certificate, `bets.py` for the withdrawal. In simula
 certificates, a constant or random judge promotes 98–100 % of candidates.
 
 On each of the author's held-out prompts, a judge scores the author's own answer and a probe, which
-is a bad answer. It is certified if the 95 % lower bound of the mean difference is at least ε for
-each kind of probe that its claim covers. Afterwards, 5 % of each batch are probes. A judge that no
-longer distinguishes them loses its certificate.
+is a bad answer. The judge is certified if the 95 % lower bound of the mean difference is at least ε
+for each kind of probe that its claim covers. Afterwards, 5 % of each batch are probes. A judge that
+no longer distinguishes them loses its certificate.
 """
 # pyright: strict
 

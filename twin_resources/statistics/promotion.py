@@ -32,9 +32,10 @@ a quarter of equal candidates would pass. With ε = 0 (against an answer model),
 either.
 
 **An incumbent that passed no gate** (`is_incumbent_ungated`: a person released it anyway) may be
-better in one claim because it is broken in another. For example, it does not answer the question,
-but in a voice more like the author's. A candidate need not equal it in each claim. There is then no
-U, and D, like B, uses d̄. A candidate is worse than such a version only if it is worse on average.
+better in one claim because it is broken in another. For example, its answers miss the question but
+sound more like the author. A candidate need not equal such a version in each claim. There is then
+no U, and D, like B, uses d̄. A candidate is worse than such a version only if it is worse on
+average.
 """
 # pyright: strict
 

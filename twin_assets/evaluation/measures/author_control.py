@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from twin_resources.quality.judges.texts import WriterSample
 
 CLAIM = "learns_this_author"
-MAX_PASSAGES_PER_SIDE = 48  # from as many posts, they give the ratio to within 5 to 7 %
+# If all passages are from different posts, the ratio is known to within 5 to 7 %.
+MAX_PASSAGES_PER_SIDE = 48
 MIN_CONTROL_PASSAGES = 10
 MAX_WORDS = 60
 

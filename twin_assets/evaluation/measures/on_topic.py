@@ -8,7 +8,7 @@ The claim uses the candidate's permutation AUC: how often an answer is nearer to
 than to a held-out question about another post. Answers that do not depend on their questions have
 an AUC of 0.5. A model trained on shuffled pairs still repeats words of its question and reaches
 0.67 and 0.70 (SmolLM2-135M, two authors). Good models reach 0.88 and 1.00. With 30 questions, the
-limit of 0.8 is two standard errors from either kind of model
+limit of 0.8 is two standard errors from the AUC of either kind of model
 (`tests/unit/evaluation/test_on_topic.py` resamples the answers). The base matters only if the
 candidate is below the limit. The candidate then passes if the base is also below the limit and the
 candidate is not shown to be below the base.

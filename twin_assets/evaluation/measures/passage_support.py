@@ -84,7 +84,7 @@ class Grounding:
 
 
 def is_refusal(answer: str) -> bool:
-    """Return whether an answer declines to answer in its first 200 characters.
+    """Return whether an answer is a refusal, judged by its first 200 characters.
 
     The pattern recognises common wordings in English, German, French and Spanish. It misses answers
     that decline in other words.
