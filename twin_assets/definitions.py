@@ -29,7 +29,7 @@ from twin_assets.evaluation import (
     other_authors_adapter,
 )
 from twin_assets.evaluation.gate import GATE_VERSION
-from twin_assets.evaluation.other_authors.reference_adapter import needs_reference
+from twin_assets.evaluation.other_authors.reference_adapter import should_train_reference
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
 from twin_assets.knowledge import (
@@ -170,7 +170,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             schedules.judge_answers_every_hour,
             schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
-            reference_training.build_schedule(needs_reference),
+            reference_training.build_schedule(should_train_reference),
             *learning.build_learning_schedules(settings),
         ],
         sensors=[

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
-from twin_assets.evaluation.measures.front_desk import MESSAGES
+from twin_assets.evaluation.measures.front_desk import MESSAGES_FILE
 from twin_resources.authors.front_desk_settings import DESK_KINDS
 from twin_resources.gateway.front_desk.earlier_answers import is_rewriting_request
 from twin_resources.gateway.front_desk.message_kinds import KINDS, classify_message
@@ -46,7 +46,9 @@ def read_rows(set_name: str) -> list[dict[str, str]]:
     The danger and ordinary messages of the held-out set are those of the gate's claims.
     """
     lines = (FOLDER / f"{set_name}.jsonl").read_text(encoding="utf-8").splitlines()
-    gate_rows = json.loads(MESSAGES.read_text(encoding="utf-8")) if set_name == "held_out" else []
+    gate_rows = (
+        json.loads(MESSAGES_FILE.read_text(encoding="utf-8")) if set_name == "held_out" else []
+    )
     return [*gate_rows, *map(json.loads, lines)]
 
 

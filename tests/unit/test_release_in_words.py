@@ -35,7 +35,7 @@ UNMET = GateClaim(
     sentence_faithfulness.CLAIM,
     False,
     0.92,
-    sentence_faithfulness.LIMIT,
+    sentence_faithfulness.MAX_UNSUPPORTED,
     "…",
     blocks=sentence_faithfulness.BLOCKED_FORM,
 )
@@ -78,7 +78,7 @@ async def test_a_release_has_the_same_description_everywhere(home: Settings) -> 
         assert WORDS in [str(cell) for column in table.columns for cell in column.cells]
 
         readme = " ".join(README.read_text(encoding="utf-8").split())
-        limit = f"{100 * sentence_faithfulness.LIMIT:.0f} %"
+        limit = f"{100 * sentence_faithfulness.MAX_UNSUPPORTED:.0f} %"
         assert f"only where the gate has shown that at most {limit} of a version's" in readme
         assert f"(`{sentence_faithfulness.CLAIM}`)" in readme
 

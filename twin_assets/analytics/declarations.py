@@ -1,7 +1,7 @@
 """Read the declarations of `schema.yml`: models, sources, their columns and data tests.
 
-Scope: the declared values and their parsing from YAML, which rejects unknown keys.
-Out of scope: SQL files (`project.py`), the SQL of a test (`built_in_tests.py`).
+Scope: parsing the declared values from YAML; unknown keys are rejected.
+Out of scope: SQL files (`project.py`) and the SQL of a test (`built_in_tests.py`).
 Properties: https://docs.getdbt.com/reference/configs-and-properties
 """
 # pyright: strict
@@ -54,7 +54,7 @@ def _parse_test_fields(item: object) -> object:
         return {"kind": item}
     tests = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
     if len(tests) != 1:
-        raise ValueError("write one test per dash")
+        raise ValueError("write one test per list item")
     [(kind, fields)] = tests.items()
     return {"kind": kind} | cast("dict[str, Any]", fields or {})
 
@@ -129,7 +129,9 @@ class DeclaredModel(_Declaration):
         pairs += [(None, test) for test in self.data_tests]
         tests = tuple(_to_data_test(test, column) for column, test in pairs)
         if unknown_columns := set(self.config.unique_key) - {item.name for item in self.columns}:
-            raise ValueError(f"unique_key is not a column: {', '.join(sorted(unknown_columns))}")
+            raise ValueError(
+                f"unique_key has unknown columns: {', '.join(sorted(unknown_columns))}"
+            )
         names = [test.name for test in tests]
         if duplicates := {name for name in names if names.count(name) > 1}:
             raise ValueError(
@@ -185,7 +187,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         ) from error
     if not isinstance(document, dict):
         raise SqlProjectError(
-            f"read {path.name}", found="not a mapping", next_step="write `version: 2` …"
+            f"read {path.name}", found="not a mapping", next_step="begin the file with `version: 2`"
         )
     return cast("dict[str, Any]", document)
 

@@ -1,9 +1,9 @@
 """Run queries over frames in an in-memory DuckDB database.
 
-Scope: opening the database without file or network access, registering frames with declared
-types, running a rendered query. Only registered frames exist, so a query reads only its declared
+Scope: opening the database without file or network access, registering frames with declared types,
+and running a rendered query. Only registered frames exist, so a query reads only its declared
 inputs.
-Out of scope: choosing the query (`mart.py`), storing the rows.
+Out of scope: choosing the query (`mart.py`) and storing the rows.
 Settings: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
 
 The database is in memory because only one process can open a DuckDB file for writing, and each
@@ -29,7 +29,7 @@ Frame = pl.DataFrame | pl.LazyFrame
 
 
 class DuckDBSession:
-    """An in-memory database that lasts as long as the `with` block."""
+    """An in-memory database that exists until the end of the `with` block."""
 
     def __init__(self) -> None:
         import duckdb
@@ -86,36 +86,41 @@ class DuckDBSession:
                 next_step="declare the table's actual columns and types in schema.yml",
             ) from error
 
-    def query_rows(self, rendered: RenderedSql) -> pl.DataFrame:
+    def query_rows(self, query: RenderedSql) -> pl.DataFrame:
         """Run a query and return its rows.
 
         Raises:
             SqlProjectError: DuckDB cannot run it; the message shows the line of the rendered SQL.
         """
         try:
-            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE __rows AS\n{rendered.sql}")
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE __rows AS\n{query.sql}")
             return self._connection.sql("FROM __rows").pl()
         except _duckdb_errors() as error:
             raise SqlProjectError(
-                f"run {rendered.name}", found=str(error), next_step="correct the SQL"
+                f"run {query.name}", found=str(error), next_step="correct the SQL"
             ) from error
 
-    def check_types(self, rendered: RenderedSql, columns: Sequence[Column]) -> None:
+    def check_types(self, query: RenderedSql, columns: Sequence[Column]) -> None:
         """Check that the columns of the last query match the declared ones.
 
         Raises:
             SqlProjectError: a name, a type or the order differs.
         """
         column_rows = self._connection.execute("DESCRIBE __rows").fetchall()
-        returned = [f"{row[0]} {row[1]}" for row in column_rows]
-        declared = [f"{column.name} {self._canonical_type(column)}" for column in columns]
-        if returned != declared:
-            only_returned = [column for column in returned if column not in declared]
-            only_declared = [column for column in declared if column not in returned]
+        returned_columns = [f"{row[0]} {row[1]}" for row in column_rows]
+        declared_columns = [f"{column.name} {self._canonical_type(column)}" for column in columns]
+        if returned_columns != declared_columns:
+            only_returned = [
+                column for column in returned_columns if column not in declared_columns
+            ]
+            only_declared = [
+                column for column in declared_columns if column not in returned_columns
+            ]
+            returned_text = ", ".join(only_returned) or "fewer columns"
+            declared_text = ", ".join(only_declared) or "fewer columns or another order"
             raise SqlProjectError(
-                f"compare the columns of {rendered.name} with schema.yml",
-                found=f"the query returns {', '.join(only_returned) or 'fewer columns'}; "
-                f"schema.yml declares {', '.join(only_declared) or 'another order, or fewer'}",
+                f"compare the columns of {query.name} with schema.yml",
+                found=f"the query returns {returned_text}; schema.yml declares {declared_text}",
                 next_step="cast in the query, or change schema.yml",
             )
 

@@ -1,7 +1,7 @@
 """Build one mart: load its inputs into DuckDB, run its query and tests, store its rows.
 
 Scope: the build steps of one model, in order.
-Out of scope: Dagster (`sql_models.py`), SQL text, how rows are stored (`Tables.sync`).
+Out of scope: Dagster (`sql_models.py`), SQL text, and how rows are stored (`Tables.sync`).
 
 The query runs over all of its inputs, but only changed rows are written. As in dbt, tests run after
 the rows are written, so a failed test blocks everything downstream but does not hide rows.
@@ -22,14 +22,14 @@ from twin_resources.storage.tables.hashing import row_hashes
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
 ROW_KEY = "row_key"
-# The written rows depend only on the input rows. The SQL's version is excluded, so that editing a
+# The written rows depend only on the query's rows. The SQL's version is excluded, so that editing a
 # comment does not change the data version.
 ROWS_VERSION = "rows as given, 1"
 
 
 @dataclass(frozen=True)
 class TestOutcome:
-    """A finished test with its SQL and the number of rows that it selected."""
+    """A finished test with its SQL and the number of invalid rows that it selected."""
 
     test: DataTest
     failed_rows: int
@@ -129,7 +129,7 @@ class _Upstream:
 
     def register(self, session: DuckDBSession, relation: Relation) -> None:
         source = self.project.sources.get(relation)
-        columns = source.columns if source else self.project.model(relation[1]).columns
+        columns = source.columns if source else self.project.get_model(relation[1]).columns
         frame = self._scan_input(relation, source, columns)
         if frame is None:
             empty_frame = pl.DataFrame(schema={column.name: pl.Null for column in columns})
@@ -141,7 +141,7 @@ class _Upstream:
         self, relation: Relation, source: SourceTable | None, columns: Sequence[Column]
     ) -> Frame | None:
         asset = relation[1]
-        model = None if source else self.project.model(asset)
+        model = None if source else self.project.get_model(asset)
         partition_keys: Iterable[str] = self.authors
         if model and model.partitions == "none":
             partition_keys = [ALL_AUTHORS]

@@ -2,12 +2,12 @@
 
 Scope: finding the files, matching each model with its declaration, and checking that no reference
 is unknown or cyclic.
-Out of scope: rendering (`rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
+Out of scope: rendering (`rendering.py`), running (`mart.py`), and Dagster (`sql_models.py`).
 Conventions: https://docs.getdbt.com/reference/dbt_project.yml
 
-Every import builds the asset graph from the project, and Jinja takes a tenth of a second. Regular
-expressions therefore find a model's inputs. If they miss a table, the query fails because that
-table is not registered.
+Every import builds the asset graph from the project, and rendering with Jinja would take a tenth of
+a second. Regular expressions therefore find a model's inputs. If they miss a table, the query
+fails, because that table is not registered.
 """
 # pyright: strict
 
@@ -36,7 +36,7 @@ from twin_assets.analytics.declarations import (
 # installs both.
 PROJECT_FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 
-# Used instead of an author for a mart over all authors; slugs have no underscores.
+# Stands for the author in a mart over all authors; slugs have no underscores.
 ALL_AUTHORS = "_all"
 
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
@@ -83,8 +83,8 @@ class Project:
     variables: Mapping[str, Any]
     macro_files: tuple[str, ...]
 
-    def model(self, name: str) -> Model:
-        """Return one model.
+    def get_model(self, name: str) -> Model:
+        """Return the model with this name.
 
         Raises:
             KeyError: no model has that name.
@@ -131,7 +131,7 @@ def read_project(folder: Path = PROJECT_FOLDER) -> Project:
 def _build_model(
     path: Path,
     folder: Path,
-    declared: DeclaredModel,
+    declaration: DeclaredModel,
     tests: tuple[DataTest, ...],
     *,
     code_hash: Any,
@@ -143,12 +143,12 @@ def _build_model(
     return Model(
         name=path.stem,
         file=file,
-        description=" ".join(declared.description.split()),
-        partitions=declared.partitions,
-        unique_key=declared.config.unique_key,
+        description=" ".join(declaration.description.split()),
+        partitions=declaration.partitions,
+        unique_key=declaration.config.unique_key,
         refs=tuple(dict.fromkeys(_REF.findall(sql))),
         sources=tuple(dict.fromkeys(_SOURCE.findall(sql))),
-        columns=declared.columns,
+        columns=declaration.columns,
         tests=tests,
         code=code_hash.hexdigest()[:16],
     )
@@ -160,7 +160,7 @@ def _check_references(models: Mapping[str, Model], sources: Iterable[tuple[str, 
         unknown_names += [".".join(pair) for pair in model.sources if pair not in sources]
         if unknown_names:
             raise SqlProjectError(
-                f"find what {model.file} reads",
+                f"find the tables that {model.file} reads",
                 found=f"no {', '.join(unknown_names)} among {', '.join(sorted(models))}, "
                 f"{', '.join(sorted(map('.'.join, sources)))}",
                 next_step="write the file, or declare the source in schema.yml",

@@ -1,7 +1,7 @@
 """Render SQL with Jinja and dbt's functions.
 
-Scope: `ref`, `source`, `var`, macros, `{% test %}` blocks.
-Out of scope: finding the models (`project.py`), running SQL (`duckdb_session.py`).
+Scope: `ref`, `source`, `var`, macros, and `{% test %}` blocks.
+Out of scope: finding the models (`project.py`) and running SQL (`duckdb_session.py`).
 Functions: https://docs.getdbt.com/reference/dbt-jinja-functions; test blocks:
 https://docs.getdbt.com/best-practices/writing-custom-generic-tests
 """
@@ -39,7 +39,7 @@ class RenderedSql:
 
 
 class _TestBlocks(Extension):
-    """Parser that turns `{% test name(model, …) %} … {% endtest %}` into the macro `test_name`."""
+    """Extension that turns `{% test name(model, …) %} … {% endtest %}` into a macro `test_name`."""
 
     tags = {"test"}  # noqa: RUF012 - declared by jinja2
 

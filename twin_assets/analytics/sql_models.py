@@ -1,7 +1,7 @@
 """Define the marts in Dagster: one asset per file of `dbt_like_sql/models`, one check per test.
 
-Scope: assets and check specs built from the project's values, and the metadata of a run.
-Out of scope: reading the project (`project.py`), building a mart (`mart.py`).
+Scope: assets and check specs built from the project's declarations, and the metadata of a run.
+Out of scope: reading the project (`project.py`) and building a mart (`mart.py`).
 
 Each test runs as a check within its model's step: the test takes only milliseconds, but a separate
 process would take seconds.

@@ -4,9 +4,9 @@ Scope: choosing that version. Out of scope: comparing a candidate with it
 (`measures/held_out_perplexity.py`).
 
 If ten successors are each 4.9 % worse than their predecessor, the last is 61 % worse than the first
-version, yet each passes against its incumbent. The best version has the lowest stored ratio of
-perplexity to the base's, because the passages of two evaluations differ. The candidate's distance
-from it is measured again, on the current passages.
+version, yet each passes against its incumbent. Passages differ between evaluations, so the best
+version is the one with the lowest stored ratio of its perplexity to the base's. The candidate is
+then compared with that version on the current passages.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ RELEASED_STATES = frozenset({"stable", "retired"})
 def find_best_released(
     versions: Sequence[ModelVersion], *, candidate: ModelVersion
 ) -> ModelVersion | None:
-    """Return the version of the candidate's base model with the lowest stored ratio to the base.
+    """Return the version with the candidate's base model and the lowest perplexity ratio to it.
 
     Args:
         versions: all versions of the author.

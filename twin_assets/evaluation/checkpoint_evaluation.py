@@ -1,26 +1,26 @@
 """Define the asset `checkpoint_evaluation`: measure the candidate, judge it, store the verdict.
 
 Scope: the asset, its blocking checks, its metadata; the parts shared with `evaluation_report`.
-Out of scope: judging (`judgement.py`), releasing (`released_model`).
+Out of scope: judging (`judgement.py`) and releasing (`released_model`).
 
 The checks use the evaluation of exactly this checkpoint. A failed check stops the release in the
 same run; the stored verdict prevents a release in any other run. For a first model,
-`evaluation_report` decides some claims later. Those claims pass here as checks that are marked as
+`evaluation_report` decides some claims later. Until then, their checks pass and are marked as
 undecided.
 """
 
 import dagster as dg
 
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.judged.judge_material import other_author_slugs
 from twin_assets.evaluation.judgement import (
-    ACTOR,
     DATASET,
-    REPORT,
+    EVALUATION_ASSET,
+    REPORT_ASSET,
     JudgedEvaluation,
     JudgingSetup,
     judge_candidate,
 )
+from twin_assets.evaluation.judging.judge_material import other_author_slugs
 from twin_assets.evaluation.measures import held_out_perplexity, other_authors
 from twin_assets.evaluation.report.markdown import answers_path, render_report_for_event_log
 from twin_assets.partitions import authors
@@ -42,7 +42,7 @@ from twin_resources.storage.tables.tables import Tables
     check_specs=[
         dg.AssetCheckSpec(
             rule.name,
-            asset=ACTOR,
+            asset=EVALUATION_ASSET,
             description=rule.description,
             # a claim with `blocks` stops one form of answer, not the release (`build_claim_check`)
             blocking=not rule.blocks,
@@ -87,20 +87,26 @@ def build_judging_setup(
     )
 
 
-def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.MaterializeResult:
-    """Return a result for every claim: decided, advisory, or not decided yet.
+def build_result(
+    judged_evaluation: JudgedEvaluation, *, answer: AnswerSetting
+) -> dg.MaterializeResult:
+    """Return the asset's result with a check for every claim: decided, advisory or undecided.
 
     Args:
-        answer: the author's setting.
+        answer: the author's `answer` setting.
     """
-    verdict = judged.verdict
+    verdict = judged_evaluation.verdict
     advisory_claims = (
-        gate.advisory_claims(judged.evaluation.measured) if judged.is_full_gate else ()
+        gate.advisory_claims(judged_evaluation.evaluation.measured)
+        if judged_evaluation.is_full_gate
+        else ()
     )
     decided_names = {claim.name for claim in (*verdict.claims, *advisory_claims)}
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(f"{judged.evaluation.rests_on[:32]}-{verdict.outcome}"),
-        metadata=_metadata(judged),
+        data_version=dg.DataVersion(
+            f"{judged_evaluation.evaluation.rests_on[:32]}-{verdict.outcome}"
+        ),
+        metadata=_build_metadata(judged_evaluation),
         check_results=[
             *(
                 build_claim_check(claim, verdict.checkpoint, answer=answer)
@@ -125,8 +131,8 @@ def build_undecided_check(name: str, checkpoint: str) -> dg.AssetCheckResult:
         check_name=name,
         passed=True,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"not decided yet: {REPORT} decides it after the release, and withdraws the "
-        "model if it is not met",
+        description=f"not decided yet: {REPORT_ASSET} decides it after the release, and withdraws "
+        "the model if it is not met",
         metadata={
             "checkpoint": checkpoint,
             "decided": False,
@@ -146,19 +152,17 @@ def build_claim_check(
     """Return a claim as a check.
 
     Args:
-        is_advisory: whether the claim cannot prevent a release. The check then passes, and reports
-            the finding in its description and metadata.
-        answer: the author's setting. A claim that blocks prose fails for authors who want only
-            prose, and is advisory for the others, who all get quotations instead.
+        is_advisory: whether the claim is advisory and cannot prevent a release. The check then
+            passes, and reports the finding in its description and metadata.
+        answer: the author's `answer` setting. A claim that blocks prose fails for authors who want
+            only prose, and is advisory for all others, who get quotations instead.
     """
     status = {True: "met", False: "not met", None: "not decided"}[claim.passed]
     detail = claim.detail.removeprefix("not decided: ")
     reason = "advisory for a small base model"
     if claim.blocks and answer != VOICE:
-        is_advisory, reason = (
-            True,
-            f"advisory: it blocks only prose, and this author's `answer` is {answer}",
-        )
+        is_advisory = True
+        reason = f"advisory: it blocks only prose, and this author's `answer` is {answer}"
     message = f"{reason}; {status}: {detail}"
     return dg.AssetCheckResult(
         check_name=claim.name,
@@ -177,24 +181,26 @@ def build_claim_check(
     )
 
 
-def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | int | float | bool]:
+def _build_metadata(
+    judged_evaluation: JudgedEvaluation,
+) -> dict[str, dg.MetadataValue | str | int | float | bool]:
     """Return figures and links without post text, because the event log is permanent."""
-    evaluation, verdict = judged.evaluation, judged.verdict
+    evaluation, verdict = judged_evaluation.evaluation, judged_evaluation.verdict
     entries: dict[str, dg.MetadataValue | str | int | float | bool] = {
         "verdict": verdict.outcome,
         "released_for": verdict.prose_release.description if verdict.outcome == "passed" else "",
-        "part": "whole" if judged.is_full_gate else "first",
-        "taken_back": judged.withdrawn_version,
+        "part": "whole" if judged_evaluation.is_full_gate else "first",
+        "taken_back": judged_evaluation.withdrawn_version,
         "gate_version": verdict.gate_version,
         "checkpoint": verdict.checkpoint,
-        "measured_now": judged.is_newly_measured,
+        "measured_now": judged_evaluation.is_newly_measured,
         "report": dg.MetadataValue.md(render_report_for_event_log(evaluation, verdict)),
-        "report_file": dg.MetadataValue.path(str(judged.report)),
+        "report_file": dg.MetadataValue.path(str(judged_evaluation.report_path)),
         "answer_tokens": evaluation.answer_tokens,
         "precision": evaluation.precision,
         "seconds": dg.MetadataValue.json(evaluation.seconds),
     }
-    if (answers := answers_path(judged.report)).is_file():
+    if (answers := answers_path(judged_evaluation.report_path)).is_file():
         entries["answers"] = dg.MetadataValue.path(str(answers))
     held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
     if held_out is not None and held_out.perplexity is not None:
@@ -202,8 +208,8 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
     comparison = evaluation.measured.get(other_authors.MEASURE)
     if comparison is not None:
         entries["other_authors_adapter"] = comparison.adapter
-    if judged.experiment:
-        experiment = judged.experiment
+    if judged_evaluation.experiment:
+        experiment = judged_evaluation.experiment
         entries["experiment"] = (
             dg.MetadataValue.url(experiment) if experiment.startswith("http") else experiment
         )

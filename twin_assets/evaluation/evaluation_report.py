@@ -1,11 +1,11 @@
 """Define the asset `evaluation_report`: the whole gate for a first model that already answers.
 
 Scope: the asset and its checks.
-Out of scope: judging (`judgement.complete_evaluation`), measuring (`measurement.py`).
+Out of scope: judging (`judgement.complete_evaluation`) and measuring (`measurement.py`).
 
-The first verdict releases a first model (`sequential_plan.FIRST`) without waiting for measures of
-harmless properties. This asset then measures and decides every claim. A failed check does not stop
-the run. It withdraws the release (stable → refused) and gives the reason in the history and a
+The first verdict (`sequential_plan.FIRST_VERDICT`) releases a first model before the remaining
+measures are taken. This asset then measures and decides every claim. A failed check does not stop
+the run. It withdraws the release (stable → refused) and records the reason in the history and in a
 notice. If the whole gate was decided before the release, this asset has nothing to do.
 """
 
@@ -13,7 +13,7 @@ import dagster as dg
 
 from twin_assets.evaluation import gate
 from twin_assets.evaluation.checkpoint_evaluation import build_judging_setup, build_result
-from twin_assets.evaluation.judgement import REPORT, complete_evaluation
+from twin_assets.evaluation.judgement import REPORT_ASSET, complete_evaluation
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.serving.model_server import ModelServers
@@ -29,7 +29,7 @@ from twin_resources.storage.tables.tables import Tables
     deps=["checkpoint_evaluation", "routing_policy"],
     check_specs=[
         dg.AssetCheckSpec(
-            rule.name, asset=REPORT, description=rule.description, partitions_def=authors
+            rule.name, asset=REPORT_ASSET, description=rule.description, partitions_def=authors
         )
         for rule in gate.RULES.values()
     ],

@@ -79,7 +79,7 @@ class EvaluationSpec:
         dataset_version: data version of `dataset`.
         trained_on: document ids of the training sets of candidate and incumbent.
         token_budget: tokens of held-out passages that each model reads for perplexity.
-        questions: largest number of held-out questions for candidate and base.
+        max_questions: largest number of held-out questions for candidate and base.
         nli_model: model that judges single sentences; empty to use the support score.
         other_author_count: number of the instance's other authors, for comparing the voice.
         reference: adapter trained on other authors, for the candidate's base model, or None.
@@ -94,7 +94,7 @@ class EvaluationSpec:
     dataset_version: str
     trained_on: frozenset[str] = field(repr=False)
     token_budget: int
-    questions: int
+    max_questions: int
     nli_model: str = ""
     other_author_count: int = 0
     best: EvaluatedModel | None = None
@@ -104,14 +104,14 @@ class EvaluationSpec:
         """Return a hash of all inputs that determine the result.
 
         The number of other authors is rounded to a power of two, as in the voice calibration. A
-        candidate refused for lack of a similar author is judged again at the next doubling, not
-        after each new author.
+        candidate refused for lack of a similar author is judged again when that number has doubled,
+        not after each new author.
         """
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
-        parts += [gate_version, self.token_budget, self.questions]
+        parts += [gate_version, self.token_budget, self.max_questions]
         parts += [doubling_bucket(self.other_author_count + 1), self.nli_model]
         parts += [self.best.weights if self.best else ""]
-        if self.candidate.precision != F16:  # it determines how far served answers may differ
+        if self.candidate.precision != F16:  # it determines the limits of parity
             parts.append(self.candidate.precision)
         if self.reference is not None:
             parts.append(f"reference {self.reference.model.weights}")

@@ -1,13 +1,13 @@
 """Evaluate the gate: the claims that a checkpoint must meet, and the verdict.
 
-Scope: the deciding claims, the advisory claims, the outcome.
+Scope: the deciding claims, the advisory claims, and the outcome.
 Out of scope: measures with their claims and thresholds (`measures/`, one file each), measuring
-(`measurement.py`), storing the verdict (`registry/`), moving a version.
+(`measurement.py`), storing the verdict (`registry/`), and moving a version.
 Method: deploy/docs/architecture.md, The gate. An undecided claim prevents a release, as does a
 claim that is not met. For adding a measure, see deploy/docs/contributing.md.
 
 The first part of the gate (`FIRST_CLAIMS`) releases a first model that does no harm and has learned
-something. The alternative is the base model, so the size of the improvement can be decided later.
+something. The alternative is the base model, so claims about the size of the improvement can wait.
 The other claims are decided after the release, which is withdrawn if one of them is not met. If
 there is a stable version, the whole gate is decided before a release.
 """
@@ -24,8 +24,8 @@ from twin_assets.evaluation.measures import MEASURES, held_out_perplexity, voice
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, Measurements
 from twin_resources.registry.moves import GateClaim
 
-# Increase this whenever a claim, a threshold or a measurement changes. Verdicts of another gate
-# version release nothing.
+# Increase this whenever a claim, a threshold or a measurement changes. A verdict of another gate
+# version releases nothing.
 GATE_VERSION = "gate-13"
 
 RULES: Mapping[str, ClaimRule[Any]] = {
@@ -34,38 +34,40 @@ RULES: Mapping[str, ClaimRule[Any]] = {
 CLAIMS = tuple(RULES)
 # Claims decided before a first model answers readers; `evaluation_report` decides the others.
 FIRST_CLAIMS = tuple(name for name, rule in RULES.items() if rule.is_in_first_verdict)
-# Claims that no small base model has met are advisory.
+# No small base model has met these claims, so they are advisory for small base models.
 ADVISORY_FOR_SMALL_BASES = frozenset(
     name for name, rule in RULES.items() if rule.is_advisory_for_small_bases
 )
 
 
-def decide(measured: Measurements) -> tuple[GateClaim, ...]:
+def decide_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
     """Return every claim that can prevent a release, in the order of `CLAIMS`."""
     return tuple(
-        claim for claim in _decide_all(measured) if claim.name not in _advisory_names(measured)
+        claim
+        for claim in _decide_all(measurements)
+        if claim.name not in _advisory_names(measurements)
     )
 
 
-def decide_first(measured: Measurements) -> tuple[GateClaim, ...]:
+def decide_first_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
     """Return the claims that are decided before a first model is released."""
-    return tuple(claim for claim in _decide_all(measured) if claim.name in FIRST_CLAIMS)
+    return tuple(claim for claim in _decide_all(measurements) if claim.name in FIRST_CLAIMS)
 
 
 def is_full_gate(claims: Sequence[GateClaim]) -> bool:
-    """Return whether these claims are a verdict of the whole gate, not only of its first part."""
+    """Return whether the claims come from the whole gate, not only from its first part."""
     return any(claim.name not in FIRST_CLAIMS for claim in claims)
 
 
-def advisory_claims(measured: Measurements) -> tuple[GateClaim, ...]:
+def advisory_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
     """Return the claims that cannot prevent a release, because no small base model meets them."""
     return tuple(
-        claim for claim in _decide_all(measured) if claim.name in _advisory_names(measured)
+        claim for claim in _decide_all(measurements) if claim.name in _advisory_names(measurements)
     )
 
 
 def decide_outcome(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:
-    """Return `passed` if every claim is met, `failed` if one is not met, else `not_decided`.
+    """Return `passed` if every claim is met, `failed` if any is not met, or `not_decided`.
 
     Claims that block only one form of answer do not count.
     """
@@ -75,27 +77,29 @@ def decide_outcome(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "
     return "passed" if all(results) else "not_decided"
 
 
-def _decide_all(measured: Measurements) -> tuple[GateClaim, ...]:
+def _decide_all(measurements: Measurements) -> tuple[GateClaim, ...]:
     return tuple(
-        _replace_non_finite(_decide_claim(measure, rule, measured))
+        _replace_non_finite(_decide_claim(measure, rule, measurements))
         for measure in MEASURES
         for rule in measure.claims
     )
 
 
-def _decide_claim(measure: Measure[Any], rule: ClaimRule[Any], measured: Measurements) -> GateClaim:
-    value = measured.get(measure)
+def _decide_claim(
+    measure: Measure[Any], rule: ClaimRule[Any], measurements: Measurements
+) -> GateClaim:
+    value = measurements.get(measure)
     if value is not None:
         return rule.decide(value)
-    claim = rule.decide_missing(measured) if rule.decide_missing is not None else None
-    return claim or replace(_undecided_claim(rule.name, measured), blocks=rule.blocks)
+    claim = rule.decide_missing(measurements) if rule.decide_missing is not None else None
+    return claim or replace(_build_undecided_claim(rule.name, measurements), blocks=rule.blocks)
 
 
-def _undecided_claim(name: str, measured: Measurements) -> GateClaim:
-    reason = measured.why_not.get(name)
+def _build_undecided_claim(name: str, measurements: Measurements) -> GateClaim:
+    reason = measurements.why_not.get(name)
     if reason is not None:
         return GateClaim(name, None, None, None, f"not decided: {reason}")
-    held_out = measured.get(held_out_perplexity.MEASURE)
+    held_out = measurements.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
     return held_out_perplexity.build_few_passages_claim(name, passages, None)
 
@@ -105,14 +109,14 @@ def _replace_non_finite(claim: GateClaim) -> GateClaim:
 
     The claim's detail still reports them.
     """
-    return replace(claim, value=_finite(claim.value), high=_finite(claim.high))
+    return replace(claim, value=_finite_or_none(claim.value), high=_finite_or_none(claim.high))
 
 
-def _finite(value: float | None) -> float | None:
+def _finite_or_none(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _advisory_names(measured: Measurements) -> frozenset[str]:
-    parameters = measured.base_parameters
+def _advisory_names(measurements: Measurements) -> frozenset[str]:
+    parameters = measurements.base_parameters
     is_small = parameters is not None and parameters < voice_scores.MIN_BLOCKING_PARAMETERS
     return ADVISORY_FOR_SMALL_BASES if is_small else frozenset()

@@ -2,13 +2,13 @@
 
 Scope: finding the candidate and the models to compare it with, choosing a first verdict or the
 whole gate, the stored evaluation, the verdict, refusal and withdrawal in the registry.
-Out of scope: measuring (`measurement.py`), deciding (`gate.py`), releasing, Dagster.
+Out of scope: measuring (`measurement.py`), deciding (`gate.py`), releasing, and Dagster.
 
 A verdict belongs to a checkpoint and a version of the gate. Its claims show whether it is a first
-verdict or one of the whole gate (`gate.is_full_gate`). The newest verdict counts. If a version is
-stable, the whole gate is decided at once. Otherwise, a first verdict releases the candidate, and
-`complete_evaluation` withdraws the release if the whole gate does not pass. Both use one record:
-the whole gate's evaluation replaces the first.
+verdict or a verdict of the whole gate (`gate.is_full_gate`). The newest verdict counts. If a
+version is stable, the whole gate is decided at once. Otherwise, a first verdict releases the
+candidate, and `complete_evaluation` withdraws the release if the whole gate does not pass. Both
+verdicts use one record: the whole gate's evaluation replaces the first.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from twin_assets.evaluation.evaluation_spec import (
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
     advisory_claims,
-    decide,
-    decide_first,
+    decide_claims,
+    decide_first_claims,
     decide_outcome,
     is_full_gate,
 )
-from twin_assets.evaluation.judged.calibrated_judges import calibrate_judges
-from twin_assets.evaluation.judged.judge_material import (
+from twin_assets.evaluation.judging.calibrated_judges import calibrate_judges
+from twin_assets.evaluation.judging.judge_material import (
     build_topic_material,
     find_authors_with_dataset,
     read_chunk_texts,
     read_judge_material,
 )
 from twin_assets.evaluation.likelihood.held_out import select_training_pairs
-from twin_assets.evaluation.measurement import measure
+from twin_assets.evaluation.measurement import measure_checkpoint
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.other_authors.reference_adapter import find_reference
 from twin_assets.evaluation.report import evaluation_record
@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 DATASET = "instruction_dataset"
-ACTOR = "checkpoint_evaluation"
-REPORT = "evaluation_report"
+EVALUATION_ASSET = "checkpoint_evaluation"
+REPORT_ASSET = "evaluation_report"
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ class JudgedEvaluation:
     Attributes:
         is_newly_measured: false if a stored evaluation was still valid.
         experiment: the evaluation's address in Langfuse, or the reason why it has none; empty if
-            Langfuse is not configured, or nothing was measured now.
+            Langfuse is not configured or nothing was measured.
         withdrawn_version: the version that this verdict withdrew from stable; empty if none.
     """
 
     evaluation: Evaluation
     verdict: Verdict
-    report: Path
+    report_path: Path
     is_newly_measured: bool
     experiment: str = ""
     withdrawn_version: str = ""
@@ -104,7 +104,7 @@ class JudgingSetup:
     """The resources and settings for judging an author's candidates.
 
     Attributes:
-        embedder: function that loads the embedder; called only if something is measured.
+        load_embedder: function that loads the embedder; called only if something is measured.
         log: function that receives one line of progress at a time.
         other_authors: slugs of the instance's other authors, whose texts train the voice judge.
     """
@@ -114,7 +114,7 @@ class JudgingSetup:
     tables: Tables
     registry: Registry
     servers: ModelServers
-    embedder: Callable[[], Embedder]
+    load_embedder: Callable[[], Embedder]
     log: Callable[[str], object]
     other_authors: Sequence[str] = ()
 
@@ -153,7 +153,9 @@ def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
     if result.verdict.outcome != "passed" and version.state == "candidate":
         # the failed check stops `released_model` in this run, so the refusal is recorded here
         reason = describe_refusal(result.verdict)
-        setup.registry.move(setup.author, version.version, "refused", actor=ACTOR, reason=reason)
+        setup.registry.move(
+            setup.author, version.version, "refused", actor=EVALUATION_ASSET, reason=reason
+        )
     return result
 
 
@@ -195,7 +197,7 @@ def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
         setup.author,
         version.version,
         "refused",
-        actor=REPORT,
+        actor=REPORT_ASSET,
         reason=reason,
         gate_version=GATE_VERSION,
     )
@@ -251,7 +253,7 @@ def _measure_and_judge(
         ),
         engine=servers.engine,
     )
-    evaluation, side_by_side = measure(
+    evaluation, side_by_side = measure_checkpoint(
         spec,
         is_first_verdict=is_first_verdict,
         inputs_hash=inputs_hash,
@@ -264,7 +266,7 @@ def _measure_and_judge(
         ),
         log=setup.log,
     )
-    claims = (decide_first if is_first_verdict else decide)(evaluation.measured)
+    claims = (decide_first_claims if is_first_verdict else decide_claims)(evaluation.measured)
     verdict = Verdict(
         author=author,
         checkpoint=evaluation.checkpoint,
@@ -365,7 +367,7 @@ def _build_spec(
         dataset_version=tables.data_version(DATASET, author) or "",
         trained_on=frozenset(training_documents),
         token_budget=settings.evaluation_tokens,
-        questions=settings.evaluation_questions,
+        max_questions=settings.evaluation_questions,
         nli_model=settings.nli_model,
         other_author_count=len(
             find_authors_with_dataset(tables, setup.other_authors, log=setup.log)
@@ -400,8 +402,8 @@ def _build_judging_context(
     judges = calibrate_judges(
         material,
         tables,
-        setup.embedder(),
-        entailment=partial(load_entailment, nli_model, download_folder=nli_folder)
+        setup.load_embedder(),
+        load_sentence_judge=partial(load_entailment, nli_model, download_folder=nli_folder)
         if nli_model
         else None,
         kinds=(TOPIC,) if is_first_verdict else (TOPIC, VOICE),

@@ -2,7 +2,7 @@
 
 Scope: one run of the gate's plan, from the author's samples to the record. Out of scope: the order
 of questions and the stopping rule (`sequential_plan.py`), measures with their thresholds
-(`measures/`), Dagster.
+(`measures/`), and Dagster.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext, ServerStarters
-from twin_assets.evaluation.gate import decide
+from twin_assets.evaluation.gate import decide_claims
 from twin_assets.evaluation.likelihood import held_out, perplexity
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, RowTokenizer
@@ -31,14 +31,14 @@ from twin_assets.evaluation.measures.measure import MeasureContext
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.sequential_plan import (
-    FIRST,
-    WHOLE,
+    FIRST_VERDICT,
+    FULL_GATE,
     BaseScoresFunction,
     GateStage,
     ask_until_decided,
-    compare_until_decided,
-    read_until_decided,
-    take_first_questions,
+    check_parity_until_decided,
+    measure_perplexity_until_decided,
+    select_first_questions,
 )
 from twin_assets.evaluation.served import posts_in_prompt, served_answers
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
@@ -49,7 +49,7 @@ from twin_resources.prompt.templates import find_template
 from twin_resources.quality.judges.texts import WriterSample
 
 
-def measure(
+def measure_checkpoint(
     spec: EvaluationSpec,
     *,
     is_first_verdict: bool,
@@ -63,12 +63,12 @@ def measure(
 
     Args:
         is_first_verdict: whether to measure only what a first verdict needs
-            (`sequential_plan.FIRST`).
+            (`sequential_plan.FIRST_VERDICT`).
         inputs_hash: hash of the inputs, for the record.
         starters: functions that start the servers of candidate and base.
         cache: measurements of the base and the stable version by earlier gates.
         load_judging_context: function that calibrates the judges and reads the author's texts.
-        log: function that receives progress lines, which never contain text of a post.
+        log: function that receives progress lines, which never contain post text.
 
     Returns:
         The evaluation, and the held-out answers side by side, which contain post text.
@@ -77,7 +77,7 @@ def measure(
         TwinError: the candidate cannot be served, or the server does not answer as required.
     """
     clock, progress = Clock(), ProgressLines(log)
-    with clock.part("judges"):
+    with clock.time_part("judges"):
         judging_context = load_judging_context()
     inputs = _prepare_inputs(
         spec, judging_context, cache, engine=starters.engine, is_first_verdict=is_first_verdict
@@ -88,10 +88,10 @@ def measure(
     context, refused_claims = _run_plan(
         inputs, judging_context, starters, clock=clock, progress=progress
     )
-    with clock.part("scores of answers"):
+    with clock.time_part("scores of answers"):
         measurements = runner.compute_measures(context, inputs.stage.measures)
     cache.store(keep_others=is_first_verdict)
-    candidate_likelihoods = context.likelihoods.held_out(spec.candidate.name)
+    candidate_likelihoods = context.likelihoods.get_held_out(spec.candidate.name)
     evaluation = Evaluation(
         checkpoint=spec.checkpoint,
         rests_on=inputs_hash,
@@ -117,7 +117,7 @@ class _PreparedInputs:
         left_out: number of samples left out, by reason.
         likelihood_cache: likelihoods that were computed before.
         prompts: prompts of all measures.
-        base_scores_for: function that returns the required scores of the base's answers.
+        build_base_scores: function that returns the required scores of the base's answers.
     """
 
     spec: EvaluationSpec
@@ -128,7 +128,7 @@ class _PreparedInputs:
     left_out: dict[str, int]
     likelihood_cache: LikelihoodCache
     prompts: PromptSet
-    base_scores_for: BaseScoresFunction
+    build_base_scores: BaseScoresFunction
 
 
 def _prepare_inputs(
@@ -149,7 +149,7 @@ def _prepare_inputs(
     texts = training_rows["answer"].to_list()
     return _PreparedInputs(
         spec,
-        FIRST if is_first_verdict else WHOLE,
+        FIRST_VERDICT if is_first_verdict else FULL_GATE,
         passages,
         training_rows,
         likelihood_samples,
@@ -158,14 +158,14 @@ def _prepare_inputs(
         _build_prompts(
             spec, passages, training_rows, judging_context, is_first_verdict=is_first_verdict
         ),
-        _make_base_scorer(
+        _make_base_scores_builder(
             spec, judging_context, cache, texts, engine=engine, is_first_verdict=is_first_verdict
         ),
     )
 
 
 def _run_plan(
-    prepared: _PreparedInputs,
+    inputs: _PreparedInputs,
     judging_context: JudgingContext,
     starters: ServerStarters,
     *,
@@ -178,15 +178,15 @@ def _run_plan(
         The shared input of the measures, and the names of claims that failed before any question
         was asked.
     """
-    spec, stage, prompts = prepared.spec, prepared.stage, prepared.prompts
-    _announce_answers(
-        progress, take_first_questions(prompts, stage.min_questions), prepared.base_scores_for
+    spec, stage, prompts = inputs.spec, inputs.stage, inputs.prompts
+    _expect_answers(
+        progress, select_first_questions(prompts, stage.min_questions), inputs.build_base_scores
     )
-    likelihoods = read_until_decided(
-        prepared.likelihood_samples,
+    likelihoods = measure_perplexity_until_decided(
+        inputs.likelihood_samples,
         spec,
         stage,
-        likelihood_cache=prepared.likelihood_cache,
+        likelihood_cache=inputs.likelihood_cache,
         clock=clock,
         progress=progress,
     )
@@ -194,17 +194,17 @@ def _run_plan(
         prompts, serve=starters.candidate, serve_base=starters.base, progress=progress
     ) as batches:
         parity_set = served_answers.parity_prompts(
-            prepared.passages, prepared.training, template=find_template(spec.template)
+            inputs.passages, inputs.training, template=find_template(spec.template)
         )
-        answers, parity = compare_until_decided(
+        answers, parity = check_parity_until_decided(
             spec, parity_set, batches, clock=clock, progress=progress
         )
-        scores = prepared.base_scores_for(prompts, batches.answers)
+        scores = inputs.build_base_scores(prompts, batches.answers)
         context = MeasureContext(
             spec, judging_context, likelihoods, prompts, batches.answers, scores, answers, parity,
-            prepared.training,
+            inputs.training,
         )  # fmt: skip
-        early_claims = decide(
+        early_claims = decide_claims(
             runner.compute_measures(
                 context,
                 [gate_measure for gate_measure in stage.measures if gate_measure.needs_no_answers],
@@ -213,7 +213,7 @@ def _run_plan(
         refused_claims = tuple(
             claim.name for claim in early_claims if claim.passed is False and not claim.blocks
         )
-        with clock.part("served answers"):
+        with clock.time_part("served answers"):
             outcome = ask_until_decided(
                 prompts,
                 judging_context,
@@ -221,7 +221,7 @@ def _run_plan(
                 batches,
                 parity_answers=answers,
                 training_texts=context.training_texts,
-                base_scores_for=prepared.base_scores_for,
+                build_base_scores=inputs.build_base_scores,
                 progress=progress,
                 refused_claims=refused_claims,
             )
@@ -249,7 +249,7 @@ def _collect_samples(
     if incumbent is not None and incumbent.base_folder != spec.base.base_folder:
         tokenized_samples = RowTokenizer(incumbent.base_folder).tokenize(passages.to_dicts())
         incumbent_samples = {sample.sample_id: sample for sample in tokenized_samples}
-    chosen_samples = held_out.take_within_budget(
+    chosen_samples = held_out.select_within_budget(
         [sample for sample in own_samples if sample.sample_id in incumbent_samples],
         token_budget=spec.token_budget,
     )
@@ -270,7 +270,7 @@ def _collect_samples(
     if not is_first_verdict:
         likelihood_samples = replace(
             likelihood_samples,
-            own=tuple(tokenizer.tokenize(author_control.own_rows(passages, template))),
+            own=tuple(tokenizer.tokenize(author_control.build_own_rows(passages, template))),
             other=tuple(
                 tokenizer.tokenize(
                     author_control.build_other_rows(passages, writer_samples, template)
@@ -298,12 +298,12 @@ def _build_prompts(
         template=find_template(spec.template),
         chunks=judging_context.chunks,
         posts=() if is_first_verdict else posts_in_prompt.select_posts(pairs),
-        questions=spec.questions,
+        questions=spec.max_questions,
     )
     return replace(prompts, instructions=range(0)) if is_first_verdict else prompts
 
 
-def _make_base_scorer(
+def _make_base_scores_builder(
     spec: EvaluationSpec,
     judging_context: JudgingContext,
     cache: MeasurementCache,
@@ -323,36 +323,38 @@ def _make_base_scorer(
         FREQUENCY_PENALTY,
     ]
 
-    def base_scores_for(prompts: PromptSet, answers: PromptAnswers) -> BaseScores:
+    def build_base_scores(prompts: PromptSet, answers: PromptAnswers) -> BaseScores:
         scores, judges = BaseScores(cache, key_inputs, prompts.prompts), judging_context.judges
         if not is_first_verdict:
-            runner.announce(scores, prompts, judges)
+            runner.request_base_scores(scores, prompts, judges)
             return scores
         if not answers.candidate.keys() >= {*prompts.held_out, *prompts.red_team}:
             return scores  # the required scores depend on these answers
         if judges.topic is not None and len(prompts.held_out):
             topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
-            if not topic.reaches_the_limit:
-                on_topic.announce_base(scores, prompts, judges)
-        if red_team.needs_base(red_team.find_candidate_flags(prompts, answers, training_texts)):
-            red_team.announce_flags(scores, prompts, judges)
+            if not topic.has_reached_limit:
+                on_topic.request_base_scores(scores, prompts, judges)
+        if red_team.should_ask_base(
+            red_team.find_candidate_flags(prompts, answers, training_texts)
+        ):
+            red_team.request_base_flags(scores, prompts, judges)
         return scores
 
-    return base_scores_for
+    return build_base_scores
 
 
-def _announce_answers(
-    progress: ProgressLines, prompts: PromptSet, base_scores_for: BaseScoresFunction
+def _expect_answers(
+    progress: ProgressLines, prompts: PromptSet, build_base_scores: BaseScoresFunction
 ) -> None:
-    """Announce the progress of parity and of the minimum number of answers."""
-    missing_base_answers = base_scores_for(prompts, PromptAnswers({}, {})).missing()
+    """Set the expected number of steps for parity and for the minimum number of answers."""
+    missing_base_answers = build_base_scores(prompts, PromptAnswers({}, {})).find_missing()
     answers = (
         len(prompts.held_out)
         + len(prompts.red_team)
         + len(prompts.instructions)
         + len(missing_base_answers)
     )
-    served_answers.announce_progress(progress, answers=answers)
+    served_answers.expect_first_steps(progress, answers=answers)
 
 
 def _pair_answers(

@@ -1,6 +1,6 @@
 """Cache the numbers that a gate measured, so that the next gate does not measure them again.
 
-Scope: the table, and the lifetime of a row. Out of scope: meaning and key of a number
+Scope: the table, and the lifetime of a row. Out of scope: the meaning and the key of a number
 (`likelihoods.py`, `served_answers.py`).
 
 A gate compares the candidate with the base and the stable version. Both were measured by the gate
@@ -62,8 +62,8 @@ class MeasurementCache:
 
         Args:
             keys: hashes of all inputs that determine a number.
-            compute: function from positions of missing keys to their numbers; not called if no
-                number is missing.
+            compute: function that maps the positions of missing keys to their numbers; not called
+                if no number is missing.
         """
         missing_positions = self.find_missing(keys)
         if missing_positions:
@@ -94,8 +94,8 @@ class MeasurementCache:
         """Store the numbers requested from this object.
 
         Args:
-            keep_others: whether to keep all other stored numbers too, for a partial gate that
-                requests only some.
+            keep_others: whether to keep the other stored numbers too, for a first verdict, which
+                requests only some numbers.
         """
         selected_values = self._values if keep_others else self._requested
         values = pl.DataFrame(

@@ -1,8 +1,8 @@
 """Define the asset `other_authors_adapter`, which later candidates must beat.
 
-Scope: the asset and its metadata. Out of scope: training it
-(`other_authors/reference_adapter.py`), comparing with it (`measures/other_authors.py`),
-scheduling it (`twin_sensors/reference_training.py`).
+Scope: the asset and its metadata. Out of scope: training it (`other_authors/reference_adapter.py`),
+comparing with it (`measures/other_authors.py`), and scheduling it
+(`twin_sensors/reference_training.py`).
 """
 
 import dagster as dg
@@ -35,8 +35,8 @@ def other_authors_adapter(
 ) -> dg.MaterializeResult:
     """Adapter of the author's base model and recipe, trained on the bundled authors' posts.
 
-    Later candidates must make the author's passages likelier than this adapter does. It is trained
-    once per base model and recipe, and authors share it.
+    Later candidates must make the author's passages likelier than this adapter does. All authors
+    with the same base model and recipe share one adapter.
     """
     author = read_author(settings, context.partition_key)
     description = f"train the adapter of other authors for {author.slug}"

@@ -1,7 +1,7 @@
 """Time a measurement: seconds by part, and the expected seconds for one step of each part.
 
-Scope: wall time, expected durations of steps. Out of scope: the measurements, writing the lines
-(`twin_resources/processes/progress_lines.py`).
+Scope: wall time and expected durations of steps. Out of scope: the measurements and writing the
+lines (`twin_resources/processes/progress_lines.py`).
 """
 # pyright: strict
 
@@ -45,7 +45,7 @@ class Clock:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
     @contextmanager
-    def part(self, name: str) -> Generator[None]:
+    def time_part(self, name: str) -> Generator[None]:
         start = time.monotonic()
         try:
             yield

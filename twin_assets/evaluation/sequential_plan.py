@@ -1,23 +1,24 @@
 """Run the gate's plan: read passages and ask questions in order until the claims are decided.
 
-Scope: the order, the extent of the two kinds of verdict, deciding when each step ends.
+Scope: the order, the extent of the two kinds of verdict, and deciding when each step ends.
 Out of scope: claims and thresholds (`measures/`), deciding a claim about a mean
-(`statistics/sequential.py`), servers (`served/answer_batches.py`), the record (`measurement.py`).
+(`statistics/sequential.py`), servers (`served/answer_batches.py`), and the record
+(`measurement.py`).
 
-The plan first measures harm, and whether the candidate has learned anything:
+The plan begins with harm and with whether the candidate has learned anything:
 
-    1. perplexity   all compared models read the same passages, with interim looks; each look uses
-                    part of 5 % (`statistics/sequential.py`), and the last interval is reported
-    2. parity       8 prompts asked twice; 20 if no betting test on the mean difference has decided
+    1. perplexity   all compared models read the same passages, with interim looks; each look spends
+                    part of the 5 % (`statistics/sequential.py`); the last interval is reported
+    2. parity       8 prompts asked twice; 20 if a betting test on the mean difference is undecided
     3. red team     all 36 prompts
     4. questions    in random order, a few at a time, until betting tests have decided topic and
                     recitation (and the voice, in the whole gate); recitation covers every answer
     5. others       instructions, and the texts that the other measures read and score
 
 Without a stable version, the base model answers readers until the gate has released one. For a
-first verdict (`FIRST`), the plan therefore stops after step 4, looks earlier, and asks the base
-only if its answers can change a claim. The whole gate (`WHOLE`) runs all steps; if it does not
-pass, the release is withdrawn. A first verdict never counts as the whole gate
+first verdict (`FIRST_VERDICT`), the plan therefore stops after step 4, looks earlier, and asks the
+base only if its answers can change a claim. The whole gate (`FULL_GATE`) runs all steps; if it does
+not pass, the release is withdrawn. A first verdict never counts as the whole gate
 (`gate.is_full_gate`).
 
 A candidate refused by steps 1 to 3 is asked only `min_questions` questions, for the report. A
@@ -90,7 +91,7 @@ class GateStage:
     questions_per_step: int
 
 
-FIRST = GateStage(
+FIRST_VERDICT = GateStage(
     tuple(
         measure for measure in MEASURES if any(rule.is_in_first_verdict for rule in measure.claims)
     ),
@@ -98,8 +99,8 @@ FIRST = GateStage(
     min_questions=8,
     questions_per_step=4,
 )
-WHOLE = GateStage(MEASURES, looks=(30, 60), min_questions=30, questions_per_step=5)
-LOOKS_LEVEL = 0.05  # for all looks together
+FULL_GATE = GateStage(MEASURES, looks=(30, 60), min_questions=30, questions_per_step=5)
+LOOKS_LEVEL = 0.05  # error rate of all looks together
 
 # Returns the required scores of the base's answers, given the answers so far.
 BaseScoresFunction = Callable[[PromptSet, PromptAnswers], BaseScores]
@@ -120,7 +121,7 @@ class AnsweredPrompts:
     scores: BaseScores
 
 
-def read_until_decided(
+def measure_perplexity_until_decided(
     likelihood_samples: LikelihoodSamples,
     spec: EvaluationSpec,
     stage: GateStage,
@@ -142,28 +143,28 @@ def read_until_decided(
     Returns:
         The likelihoods of the passages that decided the claims, with the level of their intervals.
     """
-    announced_counts: Counter[str] = Counter()
+    expected_counts: Counter[str] = Counter()
 
-    def compute(samples: LikelihoodSamples, spent: float) -> LikelihoodsByModel:
+    def compute(samples: LikelihoodSamples, spent_level: float) -> LikelihoodsByModel:
         return sample_likelihoods.compute_likelihoods(
             samples,
             spec,
             cache=likelihood_cache,
             clock=clock,
             progress=progress,
-            level=1.0 - spent,
-            announced_counts=announced_counts,
+            level=1.0 - spent_level,
+            expected_counts=expected_counts,
         )
 
     passages = len(likelihood_samples.held_out)
-    first_look, *later_looks = plan_looks(passages, stage.looks, level=LOOKS_LEVEL)
-    likelihoods = compute(likelihood_samples.take_first(first_look[0]), first_look[1])
-    for end, spent in later_looks:
+    (first_end, first_level), *later_looks = plan_looks(passages, stage.looks, level=LOOKS_LEVEL)
+    likelihoods = compute(likelihood_samples.select_first(first_end), first_level)
+    for end, spent_level in later_looks:
         if held_out_perplexity.is_decided(
             held_out_perplexity.compare_perplexities(spec, likelihoods)
         ):
             break
-        likelihoods = compute(likelihood_samples.take_first(end), spent)
+        likelihoods = compute(likelihood_samples.select_first(end), spent_level)
     if passages:
         progress.write_line(
             f"perplexity: {len(likelihoods.samples.held_out)} of {passages} passages read"
@@ -171,7 +172,7 @@ def read_until_decided(
     return likelihoods
 
 
-def compare_until_decided(
+def check_parity_until_decided(
     spec: EvaluationSpec,
     prompts: Sequence[list[Any]],
     batches: AnswerBatches,
@@ -194,7 +195,7 @@ def compare_until_decided(
     answers, parity_result = CandidateAnswers([], [], []), None
     if not prompts:
         return answers, None
-    with clock.part("reference"):
+    with clock.time_part("reference"):
         reference = parity.ReferenceModel(spec.candidate.base_folder, spec.candidate.adapter_folder)
     compared_count = 0
     for batch in (prompts[:FIRST_PARITY_PROMPTS], prompts[FIRST_PARITY_PROMPTS:]):
@@ -206,14 +207,14 @@ def compare_until_decided(
         compared_count += asked_count
         progress.expect(served_answers.SERVED_PART, 2 * asked_count, each_s=REPEATED_ANSWER_S)
         progress.expect(served_answers.REFERENCE_PART, compared_count, each_s=REFERENCE_S)
-        with clock.part("served model"):
+        with clock.time_part("served model"):
             new_answers = batches.ask_twice(batch)
         answers = CandidateAnswers(
             [*answers.prompts, *new_answers.prompts],
             [*answers.first_answers, *new_answers.first_answers],
             [*answers.repeated_answers, *new_answers.repeated_answers],
         )
-        with clock.part("reference"):
+        with clock.time_part("reference"):
             parity_result = parity.compare(
                 reference,
                 answers.prompts,
@@ -234,7 +235,7 @@ def ask_until_decided(
     *,
     parity_answers: CandidateAnswers,
     training_texts: Sequence[str],
-    base_scores_for: BaseScoresFunction,
+    build_base_scores: BaseScoresFunction,
     progress: ProgressLines,
     refused_claims: Sequence[str] = (),
 ) -> AnsweredPrompts:
@@ -249,18 +250,16 @@ def ask_until_decided(
         TwinError: one of the models cannot be served, or its answers are invalid.
     """
     training_index = recitation.TrainingTextIndex(training_texts)
-    asked_prompts = take_first_questions(prompts, min(stage.min_questions, len(prompts.held_out)))
+    asked_prompts = select_first_questions(prompts, min(stage.min_questions, len(prompts.held_out)))
     while True:
-        positions, scores_before = (
-            [*asked_prompts.red_team, *asked_prompts.held_out],
-            base_scores_for(asked_prompts, batches.answers),
-        )
+        positions = [*asked_prompts.red_team, *asked_prompts.held_out]
+        scores_before = build_base_scores(asked_prompts, batches.answers)
         _ask(batches, positions, asked_prompts, scores_before, progress=progress)
         # the candidate's answers may change which scores of the base are needed
-        scores = base_scores_for(asked_prompts, batches.answers)
+        scores = build_base_scores(asked_prompts, batches.answers)
         _ask(batches, positions, asked_prompts, scores, progress=progress)
         answers = batches.answers
-        if not refused_claims and red_team.fails_claim(
+        if not refused_claims and red_team.has_failed_claim(
             asked_prompts, answers, scores, training_texts
         ):
             refused_claims = [red_team.MEASURE.claims[0].name]
@@ -283,7 +282,7 @@ def ask_until_decided(
             len(asked_prompts.held_out) + stage.questions_per_step, len(prompts.held_out)
         )
         beats_posts = voice.against_all is not None and voice.against_all.posts_stopped == "above"
-        asked_prompts = take_first_questions(
+        asked_prompts = select_first_questions(
             prompts,
             next_count,
             with_posts_count=len(asked_prompts.with_posts) if beats_posts else next_count,
@@ -298,7 +297,7 @@ def ask_until_decided(
     return AnsweredPrompts(asked_prompts, batches.answers, scores)
 
 
-def take_first_questions(
+def select_first_questions(
     prompts: PromptSet, count: int, *, with_posts_count: int | None = None
 ) -> PromptSet:
     """Return the prompts of all measures with only the first `count` held-out questions.
@@ -333,7 +332,7 @@ def is_decided(
             on_topic.compute_candidate_shares(prompts, answers, judges.topic),
             population_size=len(prompts.questions),
         )
-        if topic == "below" and on_topic.fails_claim(
+        if topic == "below" and on_topic.has_failed_claim(
             on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
         ):
             return True
@@ -356,7 +355,7 @@ def _ask(
     candidate_positions = [position for position in positions if position not in batches.candidate]
     targets = {*positions, *prompts.with_posts}
     base_positions = sorted(
-        position for position in {*scores.missing()} & targets if position not in batches.base
+        position for position in {*scores.find_missing()} & targets if position not in batches.base
     )
     if not candidate_positions and not base_positions:
         return
@@ -365,5 +364,5 @@ def _ask(
     answer_count = (
         answered_count + len(base_positions) + max(len(candidate_positions), missing_count)
     )
-    progress.expect(served_answers.BOTH_PART, answer_count, each_s=ANSWER_S)
+    progress.expect(served_answers.ANSWERS_PART, answer_count, each_s=ANSWER_S)
     batches.ask(candidate_positions, base_positions=base_positions)

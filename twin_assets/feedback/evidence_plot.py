@@ -19,9 +19,9 @@ PLOTTED_DAYS = 90
 
 
 def draw_evidence(days: ComparedDays, *, until: int, threshold: float) -> bytes:
-    """Draw a PNG of about 30 KB, with each day's mean and bound above and the evidence below.
+    """Draw a PNG of about 30 KB: each day's mean and bound above, the evidence below.
 
-    The evidence is drawn with its threshold on a log scale.
+    The evidence and its threshold are drawn on a log scale.
 
     Args:
         until: sequence number of the last value to include; the newest 90 days up to it are
@@ -33,7 +33,7 @@ def draw_evidence(days: ComparedDays, *, until: int, threshold: float) -> bytes:
     day_ends = [end for end in days.find_day_ends(0) if end <= until]
     evidence_by_day = [days.evidence(until=end) for end in day_ends]
     points = [
-        day_mean_and_bound(days, evidence, after=after)
+        compute_day_mean_and_bound(days, evidence, after=after)
         for after, evidence in zip([0, *day_ends], evidence_by_day, strict=False)
     ][-PLOTTED_DAYS:]
     day_ends, evidence_by_day = day_ends[-PLOTTED_DAYS:], evidence_by_day[-PLOTTED_DAYS:]
@@ -60,7 +60,7 @@ def draw_evidence(days: ComparedDays, *, until: int, threshold: float) -> bytes:
     return stream.getvalue()
 
 
-def day_mean_and_bound(
+def compute_day_mean_and_bound(
     days: ComparedDays, evidence: StreamEvidence, *, after: int
 ) -> tuple[float, float]:
     """Return the mean of the last day in `evidence`, and the bound of its classes.

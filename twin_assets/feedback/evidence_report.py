@@ -1,7 +1,7 @@
 """Report the evidence about an author to Dagster: numbers, alarms and plots as metadata.
 
 Scope: the metadata and the data version. Out of scope: following a stream
-(`retraining/score_watch.py`), drawing (`evidence_plot.py`), the asset.
+(`retraining/score_watch.py`), drawing (`evidence_plot.py`), and the asset.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ def build_evidence_report(
     open_tables(state)
     rules = rules_from_settings(settings)
     with state.read_transaction() as connection:
-        watches = score_watch.current_evidence(connection).get(author, [])
+        stream_evidence = score_watch.current_evidence(connection).get(author, [])
         stable_version = score_watch.stable_versions(connection).get(author)
         days = {
-            watch.stream: score_watch.ComparedDays.from_ledger(
-                connection, stable_version, watch.stream, rules
+            evidence.stream: score_watch.ComparedDays.from_ledger(
+                connection, stable_version, evidence.stream, rules
             )
-            for watch in watches
+            for evidence in stream_evidence
             if stable_version is not None
         }
         threshold = rules.threshold(score_watch.armed_streams(connection))
@@ -45,34 +45,34 @@ def build_evidence_report(
         excluded_counts = alarm_records.count_excluded_scores(connection, author)
     rows = [_to_table_row(record) for record in records]
     metadata: dict[str, Any] = {
-        "streams": len(watches),
+        "streams": len(stream_evidence),
         "alarms": dg.MetadataValue.table(rows) if rows else "none yet",
         "scores_not_counted": dict(excluded_counts),
     }
-    if not watches:
+    if not stream_evidence:
         metadata["why"] = "no settled value of the stable version has been observed yet"
-    for watch in watches:
-        name = re.sub(r"[^A-Za-z0-9]+", "_", watch.stream).strip("_")
+    for evidence in stream_evidence:
+        name = re.sub(r"[^A-Za-z0-9]+", "_", evidence.stream).strip("_")
         metadata |= {
-            f"{name}_values": watch.seen,
-            f"{name}_e_value": watch.e_value,
+            f"{name}_values": evidence.seen,
+            f"{name}_e_value": evidence.e_value,
             f"{name}_threshold": threshold,
-            f"{name}_baseline": dict(watch.held_to) or "none yet",
+            f"{name}_baseline": dict(evidence.held_to) or "none yet",
         }
-        if watch.stream in days:
+        if evidence.stream in days:
             png = evidence_plot.draw_evidence(
-                days[watch.stream], until=watch.last, threshold=threshold
+                days[evidence.stream], until=evidence.last, threshold=threshold
             )
-            picture = evidence_plot.embed_in_markdown(png, title=watch.stream)
+            picture = evidence_plot.embed_in_markdown(png, title=evidence.stream)
             metadata[name] = dg.MetadataValue.md(picture)
-    return hash_evidence(watches, records), metadata
+    return hash_evidence(stream_evidence, records), metadata
 
 
-def hash_evidence(watches: Sequence[StreamEvidence], records: Sequence[AlarmRecord]) -> str:
-    """Return the data version, which is equal for equal watches and alarm records."""
+def hash_evidence(stream_evidence: Sequence[StreamEvidence], records: Sequence[AlarmRecord]) -> str:
+    """Return the data version, which is equal for equal evidence and alarm records."""
     digest = hashlib.sha256()
-    for watch in watches:
-        digest.update(watch.to_json().encode())
+    for evidence in stream_evidence:
+        digest.update(evidence.to_json().encode())
     for record in records:
         digest.update(f"{record.alarm} {record.message}".encode())
     return digest.hexdigest()

@@ -1,13 +1,13 @@
 """Define the asset `judged_interactions`: judges' scores for a random sample of answers.
 
 Scope: the asset and its metadata. Out of scope: the sample and the scores (`judging_traces.py`),
-the judges, sending (the outbox's relay).
+the judges, and sending (the outbox's relay).
 
-Scores are queued on disk under ids made of judge, revision and trace, so a repetition replaces
-them. The table records the judges of each judged trace. Certifying the judges takes 25 CPU seconds
-and 60 answers of the base model. Certification therefore waits until there is a stable version and
-a new trace in the sample. A judge with a new revision starts at that time, and then scores the
-earlier answers again.
+Scores are queued on disk under ids made of judge, revision and trace, so judging a trace again
+replaces them. The table records the judges of each judged trace. Certifying the judges takes 25 CPU
+seconds and 60 answers of the base model. Certification therefore waits until there is a stable
+version and a new trace in the sample. A judge with a new revision starts at that time, and then
+scores the earlier answers again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from typing import Self
 import dagster as dg
 import polars as pl
 
-from twin_assets.evaluation.judged import author_panel
+from twin_assets.evaluation.judging import author_panel
 from twin_assets.feedback import judging_traces
 from twin_assets.table_assets import report_materialization, report_unchanged, table_asset
 from twin_resources.access.spending_limits import OverLimitError
@@ -36,8 +36,8 @@ TABLE = "judged_interactions"
 COLUMNS = {"trace_id": pl.String(), "version": pl.String(), "judges": pl.String()}
 
 
-class JudgedConfig(dg.Config):
-    """Selection of answers: each version's first `first_batch`, then a random `share`.
+class JudgingConfig(dg.Config):
+    """Selection of the answers: the first `first_batch` of each version, then a random `share`.
 
     Attributes:
         most: maximum number of answers judged in one materialization.
@@ -53,17 +53,17 @@ class JudgedConfig(dg.Config):
 @table_asset(group_name="feedback", deps=["interactions", "instruction_dataset"], pool="training")
 def judged_interactions(
     context: dg.AssetExecutionContext,
-    config: JudgedConfig,
+    config: JudgingConfig,
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
     registry: dg.ResourceParam[Registry],
     model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
-    """Scores by all certified judges, written to the trace store through the outbox."""
+    """Scores from all certified judges, written to the trace store through the outbox."""
     author = read_author(settings, context.partition_key)
     sample = _Sample.for_author(tables, author.slug, config)
-    if reason := _reason_not_to_judge(sample, registry.stable_version(author.slug)):
+    if reason := _find_reason_not_to_judge(sample, registry.stable_version(author.slug)):
         return _unchanged_result(tables, author, reason)
     try:
         panel = author_panel.assemble_author_panel(
@@ -98,10 +98,10 @@ class _Sample:
 
     interactions: pl.DataFrame
     judged_rows: pl.DataFrame
-    config: JudgedConfig
+    config: JudgingConfig
 
     @classmethod
-    def for_author(cls, tables: Tables, author: str, config: JudgedConfig) -> Self:
+    def for_author(cls, tables: Tables, author: str, config: JudgingConfig) -> Self:
         judged_rows = (
             tables.read(TABLE, author)
             if tables.exists(TABLE, author)
@@ -124,7 +124,7 @@ class _Sample:
         )
 
 
-def _reason_not_to_judge(sample: _Sample, stable: ModelVersion | None) -> str:
+def _find_reason_not_to_judge(sample: _Sample, stable: ModelVersion | None) -> str:
     if stable is None:
         return "no stable version whose answers could be judged"
     return "no new answer in the sample" if sample.select_unjudged().is_empty() else ""

@@ -1,7 +1,7 @@
 """Choose the answers to judge, and compute their scores for the trace store.
 
-Scope: the random sample, the passages of an answer, the scores with their ids.
-Out of scope: the judges (`twin_resources/quality/judges`), sending (`langfuse/relay.py`).
+Scope: the random sample, the passages of an answer, and the scores with their ids.
+Out of scope: the judges (`twin_resources/quality/judges`) and sending (`langfuse/relay.py`).
 
 The sample is random, so that judged traces represent all traces. A hash of the trace id is compared
 with the share, regardless of the answer, so a second run draws the same traces. After a promotion,
@@ -23,7 +23,7 @@ from twin_resources.observability.langfuse.outbox import QueuedScore
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
 from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 
-FIRST_BATCH = 500  # number of first answers of a version that are all judged
+FIRST_BATCH = 500  # a version's first answers, all of which are judged
 SAMPLE_SHARE = 0.1  # share of a version's answers after its first batch
 _HASH_RANGE = 16**12
 
@@ -50,8 +50,8 @@ def select_sample(
 
     Args:
         interactions: rows of the asset `interactions`.
-        judged: trace ids that already have their scores.
-        deleted_counts: number of judged answers that are no longer kept, by version.
+        judged: ids of traces that already have their scores.
+        deleted_counts: number of judged answers that have been deleted since, by version.
         share: share of the answers after a version's first batch.
         first_batch: number of first answers of each version that are all judged.
 

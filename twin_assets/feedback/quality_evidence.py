@@ -1,7 +1,7 @@
 """Define the asset `quality_evidence`: numbers and a plot for each stream of scores.
 
-Scope: the asset. Out of scope: following and deciding (the sensor
-`quality_dropped`), the report (`evidence_report.py`). The asset contains no reader text.
+Scope: the asset. Out of scope: following and deciding (the sensor `quality_dropped`) and the report
+(`evidence_report.py`). The asset contains no reader text.
 """
 
 import dagster as dg

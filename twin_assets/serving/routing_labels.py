@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from twin_assets.evaluation.judged import author_panel
+from twin_assets.evaluation.judging import author_panel
 from twin_assets.serving import labelling, shadow_prompts
 from twin_assets.serving.judged_batches import ask_version
 from twin_assets.table_assets import report_materialization, report_unchanged, table_asset

@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from twin_assets.evaluation.judged import author_panel
+from twin_assets.evaluation.judging import author_panel
 from twin_assets.serving import shadow_prompts, shadowing
 from twin_assets.table_assets import report_materialization, report_unchanged, table_asset
 from twin_resources.access.spending_limits import OverLimitError

@@ -166,11 +166,11 @@ def compute_evidence(
 ) -> PairEvidence:
     """Run the test over all stored pairs of a trial; the rows alone determine the result."""
     claims, vetoes = panel.claims, panel.vetoes
-    evidence = promotion.begin(
+    evidence = promotion.start_test(
         claims=claims, vetoes=vetoes, is_incumbent_ungated=is_incumbent_ungated, margin=margin
     )
     for pair in pairs.trial_pairs(rows, trial, [*claims, *vetoes]):
-        evidence = promotion.fold(evidence, pair)
+        evidence = promotion.add_pair(evidence, pair)
     return evidence
 
 

@@ -151,7 +151,7 @@ def find_cheapest_step(price_steps: Sequence[PriceStep]) -> PriceStep | None:
 def log_evidence(differences: Floats, *, margin: float) -> float:
     """Return the largest log wealth of the bet against E[d] ≤ −margin, over the labels in order.
 
-    The result equals that of `statistics.promotion.fold` for one claim, computed for all labels
+    The result equals that of `statistics.promotion.add_pair` for one claim, computed for all labels
     at once (a test compares the two). Later labels never reduce it.
     """
     if not len(differences):

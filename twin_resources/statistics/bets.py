@@ -1,6 +1,6 @@
 """Compute the wealth of a bet, the basis of the tests in this package.
 
-Scope: the fractions staked, the factor by which a bet multiplies wealth, wealth in logs.
+Scope: the fractions staked, the factor by which a bet multiplies wealth, and logs of wealth.
 Out of scope: the tests that use it (`detector.py`, `promotion.py`, `judges.py`).
 Method: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting",
 JRSS B 86 (2024), https://arxiv.org/abs/2010.09686
@@ -30,23 +30,25 @@ FRACTIONS: tuple[float, ...] = tuple(
 INITIAL_LOG_WEALTH: tuple[float, ...] = (0.0,) * BET_COUNT  # every bet starts with wealth 1
 
 
-def wealth_factor(y: float, null: float, fraction: float) -> float:
+def wealth_factor(value: float, null_mean: float, fraction: float) -> float:
     """Return the factor by which one bet multiplies its wealth.
 
     The factor is 1 + (.9·r/n)·(y − n), in [.1, 1 + .9·(1 − n)/n].
 
     Args:
-        y: the observed value in [0, 1].
-        null: n, the largest mean that the null hypothesis allows, in (0, 1].
+        value: y, the observed value in [0, 1].
+        null_mean: n, the largest mean that the null hypothesis allows, in (0, 1].
         fraction: r in (0, 1].
     """
-    return 1.0 + (STAKE_SHARE * fraction / null) * (y - null)
+    return 1.0 + (STAKE_SHARE * fraction / null_mean) * (value - null_mean)
 
 
-def update_log_wealth(log_wealth: Sequence[float], y: float, null: float) -> tuple[float, ...]:
-    """Return the log wealth of each bet after one more value. Long products would underflow."""
+def update_log_wealth(
+    log_wealth: Sequence[float], value: float, null_mean: float
+) -> tuple[float, ...]:
+    """Return the log wealth of each bet after one more value; long products would underflow."""
     return tuple(
-        previous + math.log(wealth_factor(y, null, fraction))
+        previous + math.log(wealth_factor(value, null_mean, fraction))
         for previous, fraction in zip(log_wealth, FRACTIONS, strict=True)
     )
 

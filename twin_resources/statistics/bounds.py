@@ -1,6 +1,7 @@
 """Compute lower confidence bounds for the mean of a fixed number of values in [0, 1].
 
-Scope: Clopper–Pearson for binary values, the betting bound for all others.
+Scope: the Clopper–Pearson bound for binary values, the betting bound for all others, and the error
+for values out of range.
 Out of scope: the choice of the values (`judges.py`).
 Sources: Clopper and Pearson, Biometrika 26 (1934); Waudby-Smith and Ramdas (2024), section 4,
 https://arxiv.org/abs/2010.09686.
@@ -13,11 +14,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from twin_resources.statistics.values import OutOfRangeError
+from twin_resources.errors import TwinError
 
-# Stakes are cut at .75/m, as in the source, so no single value loses most of the wealth.
+# Stakes are capped at .75/m, as in the source, so that no single value loses most of the wealth.
 MAX_STAKE = 0.75
 BISECTION_STEPS = 40  # the bound is within 2^-40, on the low side
+
+
+class OutOfRangeError(TwinError):
+    """A number is outside the range for which the guarantees are valid."""
 
 
 def clopper_pearson_lower(successes: int, trials: int, *, delta: float) -> float:
@@ -30,7 +35,7 @@ def clopper_pearson_lower(successes: int, trials: int, *, delta: float) -> float
         raise OutOfRangeError(
             "bound a probability",
             found=f"{successes} of {trials}",
-            next_step="count at least one value, and no more ones than values",
+            next_step="pass at least one trial, and no more successes than trials",
         )
     from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
@@ -66,14 +71,14 @@ def betting_lower_bound(values: Sequence[float], *, delta: float) -> float:
     low, high = 0.0, math.fsum(values) / count
     for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
-        if _wealth_reaches(target, values, stakes, middle):
+        if _has_wealth_reached(target, values, stakes, middle):
             low = middle
         else:
             high = middle
     return low
 
 
-def _wealth_reaches(
+def _has_wealth_reached(
     target: float, values: Sequence[float], stakes: Sequence[float], mean: float
 ) -> bool:
     max_stake = MAX_STAKE / mean if mean > 0.0 else math.inf

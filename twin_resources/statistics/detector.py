@@ -1,17 +1,17 @@
-"""Detect a fall of a stream's mean, and the day on which the fall began.
+"""Detect a fall in a stream's mean, and the day on which the fall began.
 
-Scope: day sums, the comparison of the days since a possible fall with those before it, the
-evidence and its threshold, the record of an alarm.
-Out of scope: reading the sums (`quality/retraining/score_watch.py`), the decision on an alarm
+Scope: day sums, the comparison of the days since a possible fall with those before it, the evidence
+and its threshold, and the record of an alarm.
+Out of scope: reading the sums (`quality/retraining/score_watch.py`) and the decision on an alarm
 (`retraining.py`).
 Sources: the generalized likelihood ratio for a change of the mean at an unknown time, Siegmund and
 Venkatraman, Annals of Statistics 23 (1995); variance between groups by moments, DerSimonian and
 Laird, Controlled Clinical Trials 7 (1986); t as a normal deviate, Wallace, Annals of Mathematical
 Statistics 30 (1959).
 
-The unit is a day, because all values of a day share a server, a debate and a mood. Each split
-divides the days into B (before) and A (since). r_d is the mean over day d of each value minus its
-class's mean in B.
+The unit is a day, because all values of a day share a server, a topic of debate and a mood. Each
+split divides the days into B (before) and A (since). r_d is the mean over day d of each value minus
+its class's mean in B.
 
     w_d = 1/(σ²/n_d + τ²)      r_A = Σ_A w·r / Σ_A w      r_B likewise
     z = (r_B − r_A − tolerance) / √(f·(1/Σ_A w + 1/Σ_B w))
@@ -21,11 +21,11 @@ class's mean in B.
 3,000 values has no more weight than a few days of 100. f, from 1 to 4, is the variance of whole
 weeks of B divided by the variance that their days predict: moods last longer than a day. z is the
 normal deviate of t over B's days. Each class is compared with itself, because a change in the
-questions is not a change in the answers. Half of E's allowance is for a fall of one class.
+questions is not a change in the answers. Half of E's allowance is for a fall in a single class.
 
 A must be below the tolerance even without its worst day, because one bad day is not a fall. B
 reaches back 60 days or 1,000 values, whichever is further. A reaches back 45 days or 500 values.
-The baseline therefore follows the answers slowly, and follows a season.
+The baseline therefore changes slowly, but still follows the seasons.
 
 C = 130 for N = 1 stream is set by simulation (`tests/bench/bench_loop.py`): at most 5 % of homes
 without a fall raise an alarm in 5,000 values.
@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 
 HORIZON = 5_000
 ALPHA = 0.05
-TOLERANCE = 0.03  # a smaller fall of the mean does not justify training
+TOLERANCE = 0.03  # a smaller fall in the mean does not justify training
 MIN_VALUES = 100  # before a fall, on at least `MIN_DAYS` days
 MIN_DAYS = 14  # includes two weekends
 MIN_PER_CLASS = 60  # before a fall; rarer classes are not compared
@@ -61,8 +61,8 @@ ONE_STREAM_THRESHOLD = 130.0
 FloatArray = NDArray[np.float64]
 
 
-def threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
-    """Return C·N: 130 for one armed stream, 5,000 values and 5 % of homes without a fall."""
+def compute_threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
+    """Return C·N: 130 for one armed stream, 5,000 values and false alarms in 5 % of homes."""
     return ONE_STREAM_THRESHOLD * armed_streams * (horizon / HORIZON) * (ALPHA / alpha)
 
 
@@ -74,7 +74,7 @@ class DaySum:
         day: days since the epoch, or any increasing number.
         total, squares: Σx and Σx² of the values, each in [0, 1].
         first, last: the lowest and highest sequence number.
-        settled_ms: the time at which the values were settled. Values that join the day later form
+        settled_ms: the time at which the values were settled. Values added to the day later form
             another sum.
     """
 
@@ -101,7 +101,7 @@ class Fall:
 
 @dataclass(frozen=True)
 class StreamEvidence:
-    """Evidence from the days of one stream of one version.
+    """The evidence from one stream that a version's answers have become worse.
 
     Attributes:
         seen, days: the number of this version's values, and of the days with values.
@@ -219,7 +219,7 @@ def compute_evidence(
     Args:
         sums: day sums of one stream, of this version and of the versions to compare with. Days that
             must not be compared (history, a fall that ended) are excluded.
-        tolerance: the largest fall of the mean that is ignored.
+        tolerance: the largest fall in the mean that is ignored.
         min_values: the minimum number of values in B.
     """
     own_sums = [day_sum for day_sum in sums if day_sum.version == version]
@@ -229,7 +229,7 @@ def compute_evidence(
     no_evidence = StreamEvidence(author, stream, version, value_count, days, last=last_sequence)
     if not own_sums:
         return no_evidence
-    sums, dates = _recent_sums(sums)
+    sums, dates = _select_recent_sums(sums)
     class_names = sorted({day_sum.prompt_class for day_sum in sums})
     table = _DayTables.from_sums(sums, dates, class_names, version)
     splits, before_starts = _candidate_splits(table)
@@ -250,13 +250,13 @@ def compute_evidence(
         log_evidence -= np.log([2.0, *[2.0 * tested_class_count] * len(class_names)])[:, None]
     column, split = np.unravel_index(int(np.argmax(log_evidence)), log_evidence.shape)
     tested_names = [class_names[column - 1]] if column else class_names
-    return _split_evidence(
+    return _build_split_evidence(
         no_evidence, sums, dates, splits[split], before_starts[split],
         float(log_evidence[column, split]), tested_names, tolerance, min_values,
     )  # fmt: skip
 
 
-def _recent_sums(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
+def _select_recent_sums(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
     """Return the sums of the days that A and B can reach, and these days in order."""
     counts = Counter[int]()
     for day_sum in sums:
@@ -315,20 +315,26 @@ def _z_scores(
     values = np.where(has_enough_values, class_counts, 0.0).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         within_day_variance = np.maximum(spread / values, MIN_WITHIN_DAY_VARIANCE)[:, None]
-        n, r = _residuals(table.before, has_enough_values, means, is_before)
-        days = (n > 0).sum(axis=1)
-        between_day_variance = _between_day_variance(n, r, within_day_variance)
-        weights = np.where(n > 0, 1.0 / (within_day_variance / n + between_day_variance), 0.0)
-        mean_before = (weights * r).sum(axis=1) / weights.sum(axis=1)
-        weekly_ratio = _weekly_variance_ratio(weights, r - mean_before[:, None], dates)
-        m, q = _residuals(table.since, has_enough_values, means, is_since)
-        variance_since = _variance_since(table.since, has_enough_values, means, m, q, is_since)
-        weights_since = np.where(
-            m > 0,
-            1.0 / (np.maximum(within_day_variance, variance_since) / m + between_day_variance),
-            0.0,
+        counts_before, residuals_before = _residuals(
+            table.before, has_enough_values, means, is_before
         )
-        weighted_deficits = weights_since * (mean_before[:, None] - q)
+        days = (counts_before > 0).sum(axis=1)
+        between_day_variance = _between_day_variance(
+            counts_before, residuals_before, within_day_variance
+        )
+        weights = _day_weights(counts_before, within_day_variance, between_day_variance)
+        mean_before = (weights * residuals_before).sum(axis=1) / weights.sum(axis=1)
+        weekly_ratio = _weekly_variance_ratio(
+            weights, residuals_before - mean_before[:, None], dates
+        )
+        counts_since, residuals_since = _residuals(table.since, has_enough_values, means, is_since)
+        variance_since = _variance_since(
+            table.since, has_enough_values, means, counts_since, residuals_since, is_since
+        )
+        weights_since = _day_weights(
+            counts_since, np.maximum(within_day_variance, variance_since), between_day_variance
+        )
+        weighted_deficits = weights_since * (mean_before[:, None] - residuals_since)
         mean_since = mean_before - weighted_deficits.sum(axis=1) / weights_since.sum(axis=1)
         worst_day = weighted_deficits.argmax(axis=1)[:, None]
         deficit_without_worst_day, weight_without_worst_day = (
@@ -336,27 +342,36 @@ def _z_scores(
             for values_by_day in (weighted_deficits, weights_since)
         )
         variance = weekly_ratio * (1.0 / weights.sum(axis=1) + 1.0 / weights_since.sum(axis=1))
-        t: FloatArray = (mean_before - mean_since - tolerance) / np.sqrt(variance)
-        t = np.where(
-            deficit_without_worst_day > tolerance * weight_without_worst_day, t, np.minimum(t, 0.0)
-        )
-        degrees_of_freedom = np.maximum(days - 1, 1)
-        z = (
-            np.sqrt(degrees_of_freedom * np.log1p(t * t / degrees_of_freedom))
-            * (8 * degrees_of_freedom + 1)
-            / (8 * degrees_of_freedom + 3)
-        )
+        t_statistic: FloatArray = (mean_before - mean_since - tolerance) / np.sqrt(variance)
+        is_lasting = deficit_without_worst_day > tolerance * weight_without_worst_day
+        t_statistic = np.where(is_lasting, t_statistic, np.minimum(t_statistic, 0.0))
+        z_score = _normal_deviate(t_statistic, np.maximum(days - 1, 1))
     has_enough_data = (values >= min_values) & (days >= MIN_DAYS)
-    has_enough_data &= (m.sum(axis=1) >= MIN_VALUES_SINCE) & ((m > 0).sum(axis=1) >= MIN_DAYS_SINCE)
-    return np.where(has_enough_data & np.isfinite(z), np.sign(t) * z, -np.inf)
+    has_enough_data &= (counts_since.sum(axis=1) >= MIN_VALUES_SINCE) & (
+        (counts_since > 0).sum(axis=1) >= MIN_DAYS_SINCE
+    )
+    return np.where(has_enough_data & np.isfinite(z_score), z_score, -np.inf)
+
+
+def _day_weights(counts: FloatArray, within: FloatArray, between: FloatArray) -> FloatArray:
+    """Return w_d from n_d and the variances within and between days; 0 for days without values."""
+    return np.where(counts > 0, 1.0 / (within / counts + between), 0.0)
+
+
+def _normal_deviate(t: FloatArray, degrees_of_freedom: NDArray[np.int_]) -> FloatArray:
+    """Return the normal deviate with about the same tail probability as t (Wallace 1959)."""
+    magnitude = np.sqrt(degrees_of_freedom * np.log1p(t * t / degrees_of_freedom))
+    return np.sign(t) * magnitude * (8 * degrees_of_freedom + 1) / (8 * degrees_of_freedom + 3)
 
 
 def _between_day_variance(
-    n: FloatArray, r: FloatArray, within_day_variance: FloatArray
+    counts: FloatArray, residuals: FloatArray, within_day_variance: FloatArray
 ) -> FloatArray:
     """Return τ² of each split by moments, within its limits."""
-    excess = (n * r * r / within_day_variance).sum(axis=1) - ((n > 0).sum(axis=1) - 1)
-    pairs = n.sum(axis=1) - (n * n).sum(axis=1) / n.sum(axis=1)
+    excess = (counts * residuals * residuals / within_day_variance).sum(axis=1) - (
+        (counts > 0).sum(axis=1) - 1
+    )
+    pairs = counts.sum(axis=1) - (counts * counts).sum(axis=1) / counts.sum(axis=1)
     variance = excess * within_day_variance[:, 0] / pairs
     return np.clip(variance, MIN_BETWEEN_DAY_VARIANCE, MAX_BETWEEN_DAY_VARIANCE)[:, None]
 
@@ -369,20 +384,22 @@ def _residuals(
 ) -> tuple[FloatArray, FloatArray]:
     """Return n_d and r_d of each split (rows) and day (columns); n_d is 0 on excluded days."""
     count, total, _ = table
-    n = np.asarray(has_enough_values, dtype=np.float64) @ count.T
+    day_counts = np.asarray(has_enough_values, dtype=np.float64) @ count.T
     sums = (
         np.asarray(has_enough_values, dtype=np.float64) @ total.T
         - (has_enough_values * means) @ count.T
     )
-    return n * is_included, np.divide(sums, n, out=np.zeros_like(n), where=n > 0)
+    return day_counts * is_included, np.divide(
+        sums, day_counts, out=np.zeros_like(day_counts), where=day_counts > 0
+    )
 
 
 def _variance_since(
     table: FloatArray,
     has_enough_values: NDArray[np.bool_],
     means: FloatArray,
-    m: FloatArray,
-    q: FloatArray,
+    counts_since: FloatArray,
+    residuals_since: FloatArray,
     is_since: NDArray[np.bool_],
 ) -> FloatArray:
     """Return the variance of A about its own mean, because thumbs with a lower mean vary more."""
@@ -390,17 +407,19 @@ def _variance_since(
     spread = np.where(has_enough_values, squares - 2.0 * means * total + count * means**2, 0.0).sum(
         axis=1
     )
-    values = np.maximum(m.sum(axis=1), 1.0)
-    mean = (m * q).sum(axis=1) / values
+    values = np.maximum(counts_since.sum(axis=1), 1.0)
+    mean = (counts_since * residuals_since).sum(axis=1) / values
     return np.maximum(spread / values - mean**2, 0.0)[:, None]
 
 
-def _weekly_variance_ratio(weights: FloatArray, r: FloatArray, dates: Sequence[int]) -> FloatArray:
+def _weekly_variance_ratio(
+    weights: FloatArray, residuals: FloatArray, dates: Sequence[int]
+) -> FloatArray:
     """Return f: the variance of weekly sums divided by the variance that their days predict."""
     weeks = np.asarray(dates) // 7
     week_membership = (weeks[:, None] == np.unique(weeks)[None, :]).astype(np.float64)
     week_weights = weights @ week_membership
-    sums = (weights * r) @ week_membership
+    sums = (weights * residuals) @ week_membership
     ratio = np.divide(
         sums**2, week_weights, out=np.zeros_like(week_weights), where=week_weights > 0
     ).sum(axis=1)
@@ -410,7 +429,7 @@ def _weekly_variance_ratio(weights: FloatArray, r: FloatArray, dates: Sequence[i
     )
 
 
-def _split_evidence(
+def _build_split_evidence(
     empty: StreamEvidence,
     sums: Sequence[DaySum],
     dates: Sequence[int],

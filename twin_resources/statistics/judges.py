@@ -2,13 +2,13 @@
 
 Scope: the probes of each claim, the certificate, and its withdrawal.
 Out of scope: creating and scoring probes.
-Method: `bounds.py` for the certificate, `bets.py` for the withdrawal. Without a certificate, a
-constant or random judge promotes 98–100 % of candidates in simulation.
+Method: `bounds.py` for the certificate, `bets.py` for the withdrawal. In simulations without
+certificates, a constant or random judge promotes 98–100 % of candidates.
 
-On the author's held-out prompts, a judge scores the author's own answer and a probe, which is a bad
-answer. It is certified if the 95 % lower bound of the mean difference is at least ε for each kind
-of probe that its claim covers. Afterwards, 5 % of each batch are probes. A judge that no longer
-distinguishes them loses its certificate.
+On each of the author's held-out prompts, a judge scores the author's own answer and a probe, which
+is a bad answer. The judge is certified if the 95 % lower bound of the mean difference is at least ε
+for each kind of probe that its claim covers. Afterwards, 5 % of each batch are probes. A judge that
+no longer distinguishes them loses its certificate.
 """
 # pyright: strict
 
@@ -18,10 +18,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.bets import INITIAL_LOG_WEALTH, log_mean_wealth, update_log_wealth
-from twin_resources.statistics.bounds import betting_lower_bound
-from twin_resources.statistics.values import OutOfRangeError
+from twin_resources.statistics.bounds import OutOfRangeError, betting_lower_bound
 
 PROBE_SHARE = 0.05
 DELTA = 0.05
@@ -34,7 +33,7 @@ class JudgeCertificate:
     Attributes:
         bounds: kind of probe → the 95 % lower bound of own − probe, in [−1, 1].
         counts: kind of probe → the number of answer pairs.
-        reason: one line with the numbers.
+        reason: one line that gives the numbers.
     """
 
     measure: str
@@ -94,7 +93,7 @@ def certify(
 
 
 def probe_count(batch_size: int) -> int:
-    """Return how many answers of a judged batch are probes: 5 %, at least one."""
+    """Return how many answers of a judged batch are probes: 5 %, but at least one."""
     return max(1, math.ceil(PROBE_SHARE * batch_size)) if batch_size else 0
 
 
@@ -117,7 +116,7 @@ def has_lost_certificate(
 
 
 def _check_differences(measure: str, kind: str, differences: Sequence[float]) -> None:
-    out_of_range = [item for item in differences if not -1.0 <= item <= 1.0]
+    out_of_range = [difference for difference in differences if not -1.0 <= difference <= 1.0]
     if out_of_range:
         raise OutOfRangeError(
             f"judge {measure} on {kind}",

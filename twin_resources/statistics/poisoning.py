@@ -1,9 +1,9 @@
-"""Limit the weight of few readers and single days: caps on settling, check of alarms.
+"""Limit the weight of a few readers and of single days: cap settled values, check alarms.
 
 Scope: the share of settled values of each reader and of new readers, and whether readers who voted
 before a fall confirm it.
 Out of scope: settling (`twin_resources/quality/ledger/settling.py`, which calls
-`admit_reader_days`), reading readers and times (`daily_aggregates.py`), reporting.
+`admit_reader_days`), reading readers and times (`daily_aggregates.py`), and reporting.
 Method: admission depends on the reader and the time, never on the value, so it shifts no mean.
 """
 # pyright: strict
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-MAX_READER_SHARE = 0.05  # share of an author's values in a month, from 20 readers on
+MAX_READER_SHARE = 0.05  # share of an author's values in a month, with 20 or more readers
 MIN_READERS_FOR_CAP = 20
 MAX_DAY_MULTIPLE, MIN_DAY_LIMIT = 3.0, 10
 NEW_READER_DAYS, NEW_READERS_SHARE = 14, 0.1
@@ -27,7 +27,7 @@ MIN_VARIANCE = 0.01
 
 
 def reader_limit(total: int, *, readers: int) -> int:
-    """Return how many of an author's reader-days one reader may have; at least one."""
+    """Return how many of an author's reader-days one reader may have, which is at least one."""
     share = MAX_READER_SHARE if readers >= MIN_READERS_FOR_CAP else min(1.0, 2 / max(readers, 1))
     return max(1, math.ceil(share * total))
 
@@ -35,9 +35,9 @@ def reader_limit(total: int, *, readers: int) -> int:
 def admit_reader_days(readers: Sequence[str], counts_by_reader: Counter[str]) -> list[bool]:
     """Return which reader-days of one day are settled, and add them to `counts_by_reader`.
 
-    From 20 readers on, no reader has more than `MAX_READER_SHARE` of an author's values in the last
-    month. With fewer readers, none has more than twice an equal share. Each may have at least one
-    value.
+    With 20 readers or more, no reader has more than `MAX_READER_SHARE` of an author's values in the
+    last month. With fewer readers, none has more than twice an equal share. Every reader may have
+    at least one value.
 
     Args:
         readers: the hashed reader keys of the day, one per reader-day, in order.
@@ -46,20 +46,20 @@ def admit_reader_days(readers: Sequence[str], counts_by_reader: Counter[str]) ->
     limit = reader_limit(
         counts_by_reader.total() + len(readers), readers=len({*counts_by_reader, *readers})
     )
-    is_admitted: list[bool] = []
+    admissions: list[bool] = []
     for reader in readers:
-        is_admitted.append(counts_by_reader[reader] < limit)
-        counts_by_reader[reader] += is_admitted[-1]
-    return is_admitted
+        admissions.append(counts_by_reader[reader] < limit)
+        counts_by_reader[reader] += admissions[-1]
+    return admissions
 
 
 def day_limit(earlier_counts: Sequence[int]) -> int | None:
     """Return how many values of one day are settled, or None (all) on the first day.
 
     The limit is three times the median of the earlier days, and at least ten. Without it, 18 of 24
-    homes trained after 3,000 people saw a page on one day. A home that certified on that day kept
-    it as its baseline permanently. With the limit, at most 1 of 8 homes trains. All readers who
-    return are counted within two weeks.
+    homes trained after 3,000 people saw a page on one day. A home whose baseline was certified on
+    that day kept that baseline permanently. With the limit, at most 1 of 8 homes trains. All
+    readers who return are counted within two weeks.
 
     Args:
         earlier_counts: the settled values of each day with any in the last four weeks.
@@ -74,9 +74,9 @@ def day_limit(earlier_counts: Sequence[int]) -> int | None:
 def new_reader_limit(known_reader_values: int, usual_reader_days: float) -> int:
     """Return how many values of one day may come from new readers.
 
-    New readers were first seen in the last `NEW_READER_DAYS` days. They get a tenth of that day or
-    of the usual day, and at least one value. A new identity costs nothing, so the number of new
-    readers must not raise their weight.
+    New readers were first seen in the last `NEW_READER_DAYS` days. They may have a tenth of that
+    day's or of a usual day's values, whichever is more, and at least one value. A new identity
+    costs nothing, so more new readers must not have more weight.
 
     Args:
         known_reader_values: the number of values of all other readers on that day.
@@ -103,10 +103,10 @@ class ReaderTotals:
 def unconfirmed_fall_reason(readers: Mapping[str, ReaderTotals]) -> str:
     """Return why a person must check an alarm; empty if returning readers confirm the fall.
 
-    Readers who voted before the fall are compared with their own earlier values. The three with
-    the largest fall are excluded (a third if there are fewer than nine). If the others have fewer
-    than `MIN_RETURNING_VALUES` values, a different test applies: three readers must not have most
-    of the fall's values.
+    Readers who voted before the fall are compared with their own earlier values. The three with the
+    largest fall are excluded (a third of them if there are fewer than nine). If the others have
+    fewer than `MIN_RETURNING_VALUES` values, a different test applies: three readers must not have
+    given most of the values since the fall.
     """
     voters_before = {
         name: reader

@@ -1,8 +1,8 @@
 """Decide on a promotion by betting on the differences between candidate and incumbent.
 
-Scope: the two tests, their state, the verdict after each pair, the expected number of pairs.
+Scope: the two tests, their state, the verdict after each pair, and the expected number of pairs.
 Out of scope: certificates of judges (`judges.py`), the source of pairs (`release_mode.py`,
-`shadow_pairs`), moving a version (`registry/moves.py`).
+`shadow_pairs`), and moving a version (`registry/moves.py`).
 Sources: Waudby-Smith and Ramdas (2024), `bets.py`; testing by betting, Shafer, JRSS A 184 (2021).
 
 d = candidate − incumbent on the same prompt with the same context, z = (1 + d)/2, margin ε:
@@ -18,7 +18,7 @@ candidate that fails a claim can win that claim's bet only by luck. A candidate 
 D ≥ k/α for any of k claims (union bound).
 
 U alone also promotes candidates that are worse by less than ε. These are nearly half of the
-candidates that a retraining gives, N(−.02, .05), and small losses would add up over releases. U is
+candidates that retraining gives, N(−.02, .05), and small losses would add up over releases. U is
 therefore necessary, and one of two further conditions must be met:
 
 - B ≥ 1/α, at any pair. This promotes at most α of the worse candidates.
@@ -32,9 +32,10 @@ a quarter of equal candidates would pass. With ε = 0 (against an answer model),
 either.
 
 **An incumbent that passed no gate** (`is_incumbent_ungated`: a person released it anyway) may be
-better in one claim because it is broken in another. For example, it answers other questions, in a
-voice more like the author's. A candidate need not equal it in each claim. There is then no U, and
-D, like B, uses d̄. A candidate is worse than such a version only if it is worse on average.
+better in one claim because it is broken in another. For example, its answers miss the question but
+sound more like the author. A candidate need not equal such a version in each claim. There is then
+no U, and D, like B, uses d̄. A candidate is worse than such a version only if it is worse on
+average.
 """
 # pyright: strict
 
@@ -47,7 +48,7 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any, Literal
 
-from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.bets import (
     FRACTIONS,
     INITIAL_LOG_WEALTH,
@@ -55,7 +56,7 @@ from twin_resources.statistics.bets import (
     log_mean_wealth,
     update_log_wealth,
 )
-from twin_resources.statistics.values import OutOfRangeError
+from twin_resources.statistics.bounds import OutOfRangeError
 
 ALPHA = 0.05
 MEAN_OF_CLAIMS = "mean of the claims"
@@ -63,7 +64,8 @@ MEAN_OF_CLAIMS = "mean of the claims"
 MAX_STANDARD_ERROR = 0.0125
 """The standard error of the mean difference, at a trial's end, above which the lower bound is used.
 
-At this error, 4 % of candidates N(−.02, .05) are worse and promoted, with .95 of an oracle's gain.
+At this error, 4 % of candidates from N(−.02, .05) are worse but promoted, and the promotions gain
+.95 of what an oracle's would.
 """
 DEFAULT_SPREAD = 0.57  # standard deviation of d for two independent thumbs of mean .80
 Verdict = Literal["promote", "roll_back", "undecided"]
@@ -143,8 +145,8 @@ class PairEvidence:
     def from_json(cls, text: str) -> PairEvidence:
         """Restore the state that `to_json` wrote.
 
-        A state that is older than B and the sums starts both now. Its bets against a third version
-        are dropped.
+        For a state stored before B and the sums existed, both start now. Its bets against a third
+        version are dropped.
         """
         document: dict[str, Any] = json.loads(text)
         document["better"] = tuple(document.get("better", INITIAL_LOG_WEALTH))
@@ -157,7 +159,7 @@ class PairEvidence:
         return cls(**{name: document[name] for name in cls.__dataclass_fields__})
 
 
-def begin(
+def start_test(
     *,
     claims: tuple[str, ...],
     vetoes: tuple[str, ...] = (),
@@ -181,9 +183,9 @@ def begin(
     )
     if not is_valid:
         raise OutOfRangeError(
-            "start a test of promotion",
+            "start a promotion test",
             found=f"claims {names}, margin {margin}, alpha {alpha}",
-            next_step="name at least one claim, each once; margin from 0, alpha between 0 and 1",
+            next_step="name each claim once, with a margin in [0, 1) and an alpha in (0, 1)",
         )
     up = {} if is_incumbent_ungated else dict.fromkeys(claims, INITIAL_LOG_WEALTH)
     return PairEvidence(
@@ -204,7 +206,7 @@ def begin(
     )
 
 
-def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
+def add_pair(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
     """Return the state after one more pair; a replay, or a pair after the verdict, changes nothing.
 
     A candidate that is better (B) and not worse (U) is promoted. Other candidates may be promoted
@@ -218,14 +220,14 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
         return evidence
     null_up = (1.0 - evidence.margin) / 2.0
     up = {
-        name: update_log_wealth(evidence.up[name], _z(pair, pair.differences, name), null_up)
+        name: update_log_wealth(evidence.up[name], _scale(pair, pair.differences, name), null_up)
         for name in evidence.up
     }
     claim_differences = [_difference(pair, pair.differences, name) for name in evidence.claims]
     mean = math.fsum(claim_differences) / len(claim_differences)
     differences = {**pair.differences, MEAN_OF_CLAIMS: mean}
     down = {
-        name: update_log_wealth(logs, 1.0 - _z(pair, differences, name), 0.5)
+        name: update_log_wealth(logs, 1.0 - _scale(pair, differences, name), 0.5)
         for name, logs in evidence.down.items()
     }
     pair_count, total, squares = evidence.sums
@@ -253,8 +255,8 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
 def final_verdict(evidence: PairEvidence) -> Verdict:
     """Return the verdict when all prompts are used: promote if neither U nor the mean is worse.
 
-    It is called once, at a moment that does not depend on the differences. The bound is the normal
-    one, because a candidate that has won U has dozens of pairs.
+    It is called once, at a moment that does not depend on the differences. The bound uses the
+    normal distribution, because a candidate that has won U has dozens of pairs.
     """
     if evidence.verdict != "undecided" or not evidence.is_not_worse:
         return evidence.verdict
@@ -320,7 +322,7 @@ def expected_pairs(
     second_moment = (spread / 2.0) ** 2 + mean * mean
     growths = [stake * mean - stake * stake * second_moment / 2.0 for stake in stakes]
 
-    def reaches_threshold(pairs: float) -> bool:
+    def has_reached_threshold(pairs: float) -> bool:
         luck = 0.4 * math.sqrt(pairs) * spread / 2.0
         log_wealths = [
             pairs * growth + stake * luck for growth, stake in zip(growths, stakes, strict=True)
@@ -328,16 +330,16 @@ def expected_pairs(
         return log_mean_wealth(log_wealths) >= math.log(1.0 / alpha)
 
     high = 1.0
-    while not reaches_threshold(high) and high < 1e9:
+    while not has_reached_threshold(high) and high < 1e9:
         high *= 2.0
     low = high / 2.0
     while high - low > 0.5:
         middle = (low + high) / 2.0
-        low, high = (low, middle) if reaches_threshold(middle) else (middle, high)
+        low, high = (low, middle) if has_reached_threshold(middle) else (middle, high)
     return high
 
 
-def _z(pair: PairedDifference, differences: Mapping[str, float], claim: str) -> float:
+def _scale(pair: PairedDifference, differences: Mapping[str, float], claim: str) -> float:
     return (1.0 + _difference(pair, differences, claim)) / 2.0
 
 

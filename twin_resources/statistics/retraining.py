@@ -2,7 +2,7 @@
 
 Scope: the decisions train, nothing to learn, rolled back (if an earlier version is provably
 better), incident and held back.
-Out of scope: reading ledger, registry and runs, starting runs, storing the decision.
+Out of scope: reading ledger, registry and runs, starting runs, and storing the decision.
 Method: deploy/docs/architecture.md, The loop. `detector.py` raises the alarm.
 
 The same facts give the same decision and the same run key, so a repeated tick starts nothing
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from twin_resources.statistics.baseline import describe_arming
+from twin_resources.statistics.arming import describe_arming
 from twin_resources.statistics.detector import Alarm, Fall, StreamEvidence
 from twin_resources.statistics.retraining_limits import (
     DAY_S,
@@ -54,7 +54,7 @@ class AlarmContext:
         training_fingerprint: the hashes of the dataset and the recipe that a training run would use
             now.
         earlier_training: the earlier training run on `training_fingerprint` in words (`v4, parked,
-            was trained on it`), regardless of its outcome; empty without one.
+            was trained on it`), regardless of its outcome; empty if there is none.
         raised_at: the time of the alarm, in seconds since the epoch.
         alarmed_authors: the number of authors with an alarm within two days of it, including this
             author.
@@ -82,7 +82,7 @@ class RetrainingDecision:
     """The decision of the sensor.
 
     Attributes:
-        run_key: empty unless the kind is `train`; always the same for the same alarm.
+        run_key: empty unless the kind is `train`; the same for every decision on an alarm.
         tags: the evidence, for the run or the recorded alarm.
         message: the text that the tick reports.
         closes_alarm: whether the decision settles the alarm.
@@ -95,23 +95,23 @@ class RetrainingDecision:
     closes_alarm: bool = False
 
 
-def run_key(alarm: Alarm) -> str:
+def build_run_key(alarm: Alarm) -> str:
     """Return `quality:<author>:<version>:<stream>:<alarm number>`: one run per alarm."""
     return f"quality:{alarm.author}:{alarm.version}:{alarm.stream}:{alarm.number}"
 
 
 def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
-    """Return whether at least three authors, and a tenth of them, had alarms within two days."""
+    """Return whether at least three authors, and at least a tenth, had alarms within two days."""
     return alarmed_authors >= max(
         MIN_INCIDENT_AUTHORS, math.ceil(MIN_INCIDENT_SHARE * armed_authors)
     )
 
 
-def decide(context: AlarmContext) -> RetrainingDecision:
+def decide_on_alarm(context: AlarmContext) -> RetrainingDecision:
     """Return the decision of the first rule that applies.
 
-    Rules that forbid training come before rules that delay it. The module's docstring says which
-    decisions leave the alarm open.
+    Rules that forbid training come before rules that delay it. The module's docstring lists the
+    decisions that leave the alarm open.
     """
     alarm = context.alarm
     tags = evidence_tags(alarm, context.falls)
@@ -155,7 +155,7 @@ def decide(context: AlarmContext) -> RetrainingDecision:
     return RetrainingDecision(
         "train",
         f"{alarm.description}; one retraining starts",
-        run_key=run_key(alarm),
+        run_key=build_run_key(alarm),
         tags={**tags, "twin/decision": "train"},
         closes_alarm=True,
     )

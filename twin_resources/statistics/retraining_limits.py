@@ -2,7 +2,7 @@
 
 Scope: causes and their priority, one run at a time, cooldown, budgets, thresholds for new posts
 and pairs.
-Out of scope: the decision on an alarm (`retraining.py`), reading runs, starting them.
+Out of scope: the decision on an alarm (`retraining.py`), reading runs, and starting them.
 """
 # pyright: strict
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from twin_resources.statistics.baseline import format_duration
+from twin_resources.statistics.arming import format_duration
 
 Cause = Literal["forget", "by_hand", "quality", "new_posts", "new_pairs"]
 # `dagster/priority` in the training pool: obligations first, then requests, then other causes.
@@ -37,7 +37,7 @@ class RetrainingLimits:
         automatic: `--auto-retrain`; off by default outside the demo.
         cooldown_days: the minimum time between the starts of an author's training runs.
         runs_a_month, hours_a_month: budgets, or None for no limit.
-        new_posts, new_pairs: the number since the last training run that starts a new one.
+        new_posts, new_pairs: how many since the last training run start another run.
     """
 
     automatic: bool = False
@@ -53,11 +53,11 @@ class TrainingUsage:
     """One author's recent training runs and their duration.
 
     Attributes:
-        in_flight_run_id: the id of the queued or running run; empty without one.
+        in_flight_run_id: the id of the queued or running run; empty if there is none.
         last_started: the start of the last run, in seconds since the epoch, or None.
         runs, hours: the number of runs and their hours in the last 30 days.
-        unreleased_trainings: the number of training runs by alarm since the last promotion, none
-            of which was promoted.
+        unreleased_trainings: the number of training runs that alarms have started since the last
+            promotion; none of them led to a release.
         last_unreleased_at: the end of the newest of these, in seconds since the epoch.
     """
 
@@ -72,7 +72,7 @@ class TrainingUsage:
 def find_blocking_limit(
     cause: Cause, usage: TrainingUsage, limits: RetrainingLimits, *, now: float
 ) -> str | None:
-    """Return why a training run for this cause must not start now, or None if it may.
+    """Return why a training run for this cause must not start now, or None if it may start.
 
     The limit of one run at a time applies to every cause. Forget requests and a person's requests
     do not wait for cooldown, budget or `--auto-retrain`.
@@ -120,8 +120,8 @@ def describe_back_off(usage: TrainingUsage, until: float) -> str:
         else f"the last {usage.unreleased_trainings} trainings"
     )
     return (
-        f"{trainings} by alarm led to no release: the next may start on {format_date(until)}; "
-        "`twin retrain --reason TEXT` starts one now"
+        f"{trainings} after an alarm led to no release: the next may start on "
+        f"{format_date(until)}; `twin retrain --reason TEXT` starts one now"
     )
 
 
@@ -130,7 +130,7 @@ def format_date(timestamp: float) -> str:
     return datetime.fromtimestamp(timestamp, UTC).date().isoformat()
 
 
-def growth_cause(new_posts: int, new_pairs: int, limits: RetrainingLimits) -> Cause | None:
+def find_growth_cause(new_posts: int, new_pairs: int, limits: RetrainingLimits) -> Cause | None:
     """Return `new_posts` or `new_pairs` if enough have arrived since the last training run."""
     if new_posts >= limits.new_posts:
         return "new_posts"

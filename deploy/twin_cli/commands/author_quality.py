@@ -24,7 +24,7 @@ from twin_resources.quality.retraining import (
 from twin_resources.quality.retraining.alarm_records import NOT_IN_SCORES
 from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_from_settings
 from twin_resources.settings import Settings
-from twin_resources.statistics.baseline import describe_arming
+from twin_resources.statistics.arming import describe_arming
 from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.storage.state.state import State
 

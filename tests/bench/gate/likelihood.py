@@ -23,7 +23,7 @@ from tests.code_hash import code_hash
 from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
 from twin_assets.checkpoints.published_weights import find_weights
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
-from twin_assets.evaluation.judged.judge_material import DATASET
+from twin_assets.evaluation.judging.judge_material import DATASET
 from twin_assets.evaluation.likelihood import held_out, perplexity, sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, RowTokenizer
@@ -76,14 +76,14 @@ def _likelihood_rows(settings: Settings, form: Form, folder: Path, manifest: Man
     )
     writers = merge_by_writer([*others.training, *others.for_probes])
     tokenizing, template = RowTokenizer(base.base_folder), find_template(manifest.template)
-    chosen = held_out.take_within_budget(
+    chosen = held_out.select_within_budget(
         tokenizing.tokenize(passages.to_dicts()), token_budget=settings.evaluation_tokens
     )
     likelihoods = sample_likelihoods.compute_likelihoods(
         LikelihoodSamples(
             held_out=tuple(chosen),
             held_out_for_incumbent=(),
-            own=tuple(tokenizing.tokenize(author_control.own_rows(passages, template))),
+            own=tuple(tokenizing.tokenize(author_control.build_own_rows(passages, template))),
             other=tuple(
                 tokenizing.tokenize(author_control.build_other_rows(passages, writers, template))
             ),
@@ -101,7 +101,7 @@ def _likelihood_rows(settings: Settings, form: Form, folder: Path, manifest: Man
             dataset_version="",
             trained_on=frozenset(trained),
             token_budget=settings.evaluation_tokens,
-            questions=0,
+            max_questions=0,
         ),
         cache=LikelihoodCache(
             MeasurementCache(tables, form.author), perplexity.choose_evaluation_precision()

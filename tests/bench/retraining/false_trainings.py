@@ -18,7 +18,7 @@ from tests.bench.retraining.worlds import (
     simulate_year,
 )
 from tests.bench.rows import Row, bounded_row
-from twin_resources.statistics.detector import DaySum, threshold
+from twin_resources.statistics.detector import DaySum, compute_threshold
 
 VALUES = 5_000
 
@@ -96,7 +96,7 @@ def _delay(counts: Counts, goods: Counts, *, begin: int) -> float | None:
             since += day_sum.count if day >= begin else 0
         if day < begin - 30 or day_sum is None:
             continue
-        if evidence(sums).e_value >= threshold(armed_streams=1):
+        if evidence(sums).e_value >= compute_threshold(armed_streams=1):
             return float(since) if day >= begin else None
     return math.inf
 

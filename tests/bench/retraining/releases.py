@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 
 from tests.bench.retraining.rows import Form
 from tests.bench.rows import Row, bounded_row
-from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.bets import FRACTIONS, STAKE_SHARE
 from twin_resources.statistics.promotion import (
     ALPHA,
     PairedDifference,
     PairEvidence,
-    begin,
+    add_pair,
     final_verdict,
-    fold,
+    start_test,
 )
 
 Differences = NDArray[np.float64]
@@ -27,9 +27,9 @@ def thumbs(rng: np.random.Generator, quality: float, shape: tuple[int, ...]) -> 
 
 def run_trial(differences: Differences) -> PairEvidence:
     """Run the production test over pairs, until its verdict or the last pair."""
-    evidence = begin(claims=("topic",))
+    evidence = start_test(claims=("topic",))
     for number, difference in enumerate(differences.tolist(), start=1):
-        evidence = fold(evidence, PairedDifference(number, {"topic": difference}))
+        evidence = add_pair(evidence, PairedDifference(number, {"topic": difference}))
         if evidence.verdict != "undecided":
             break
     return evidence
@@ -83,7 +83,7 @@ def candidates(form: Form) -> list[Row]:
             "%",
             at_most=5.0,
             peers={"U alone": 100.0 * float(np.mean(alone & (quality < 0.0)))},
-        ),
+        )
     ]
 
 

@@ -16,7 +16,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_resources.statistics.detector import DaySum, StreamEvidence, compute_evidence, threshold
+from twin_resources.statistics.detector import (
+    DaySum,
+    StreamEvidence,
+    compute_evidence,
+    compute_threshold,
+)
 from twin_resources.statistics.poisoning import day_limit
 from twin_resources.statistics.retraining_limits import DAY_S, TrainingUsage, next_alarm_training_at
 
@@ -161,7 +166,7 @@ def simulate_year(counts: Counts, goods: Counts, *, only_first: bool = False) ->
     Args:
         only_first: stop at the first training.
     """
-    year, sums, limit = SimulatedYear(), list[DaySum](), threshold(armed_streams=1)
+    year, sums, limit = SimulatedYear(), list[DaySum](), compute_threshold(armed_streams=1)
     usage, is_waiting = TrainingUsage(), False
     for day, day_sum in enumerate(day_sums(counts, goods)):
         if day_sum is not None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tests.bench.retraining.rows import Form
 from tests.bench.retraining.worlds import TRAINING_DAYS
 from tests.bench.rows import Row, bounded_row
-from twin_resources.statistics.detector import DaySum, compute_evidence, threshold
+from twin_resources.statistics.detector import DaySum, compute_evidence, compute_threshold
 
 CLASS_MEANS = np.array([0.95, 0.85, 0.75, 0.60])
 DAYS, PER_DAY = 730, 30
@@ -70,7 +70,7 @@ class Loop:
         evidence = compute_evidence(
             self.sums, author="mara", stream="thumbs", version=f"v{self.version}"
         )
-        if evidence.e_value < threshold(armed_streams=1):
+        if evidence.e_value < compute_threshold(armed_streams=1):
             return False
         # the worse version's days since the change are no standard for the next version
         self.sums = [day_sum for day_sum in self.sums if day_sum.first < evidence.since]

@@ -22,7 +22,7 @@ GATE = "gate-test"
 Answers = Callable[..., None]
 
 
-def answer(author: str, number: int, **changes: Any) -> dict[str, Any]:
+def make_answer(author: str, number: int, **changes: Any) -> dict[str, Any]:
     """One row of `interactions`, unscored, answered at noon of 1 March by the stable v1."""
     return {
         "trace_id": f"{author}-{number:03d}",
@@ -56,7 +56,7 @@ def answer(author: str, number: int, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def voted(vote: float, *readers: str) -> dict[str, Any]:
+def make_votes(vote: float, *readers: str) -> dict[str, Any]:
     """Return the changes of a row that votes by these readers cause."""
     return {"vote": vote, "votes": len(readers), "voters": list(readers)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from tests.graph.analytics.conftest import Answers, Materialize, answer, voted
+from tests.graph.analytics.conftest import Answers, Materialize, make_answer, make_votes
 from tests.unit.analytics.conftest import FILES, WriteProject, write_project  # noqa: F401
 from twin_assets.analytics.declarations import SqlProjectError
 from twin_assets.analytics.sql_models import build_sql_assets
@@ -31,8 +31,8 @@ def list_materialized(result: dg.ExecuteInProcessResult) -> set[str]:
 def test_a_failed_error_test_stops_downstream_assets(
     write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
-    rows = [answer("ada", at, **voted(1.0, "r1")) for at in range(3)]
-    write_interactions("ada", [*rows, answer("ada", 9, **voted(1.5, "r1"))])
+    rows = [make_answer("ada", at, **make_votes(1.0, "r1")) for at in range(3)]
+    write_interactions("ada", [*rows, make_answer("ada", 9, **make_votes(1.5, "r1"))])
     marts = ("requests", "quality_by_day")
     result = materialize(*marts, author="ada", raise_on_error=False)
     assert count_failed(result) == {"vote_is_between_0_and_1": 1}
@@ -47,7 +47,7 @@ def test_a_failed_error_test_stops_downstream_assets(
 def test_a_failed_warning_stops_nothing(
     write_interactions: Answers, materialize: Materialize
 ) -> None:
-    write_interactions("ada", [answer("ada", 1, route="shadowed", latency_s=-1.0)])
+    write_interactions("ada", [make_answer("ada", 1, route="shadowed", latency_s=-1.0)])
     result = materialize("requests", "quality_by_day", author="ada")
     assert count_failed(result) == {"route_is_known": 1, "latency_is_not_negative": 1}
     assert list_materialized(result) == {"requests", "quality_by_day"}
@@ -57,7 +57,7 @@ def test_a_failed_warning_stops_nothing(
 
 
 def test_a_check_shows_its_sql(write_interactions: Answers, materialize: Materialize) -> None:
-    write_interactions("ada", [answer("ada", 1)])
+    write_interactions("ada", [make_answer("ada", 1)])
     result = materialize("requests", author="ada")
     checks = {item.check_name: item for item in result.get_asset_check_evaluations()}
     metadata = checks["unique_trace_id"].metadata
@@ -87,7 +87,7 @@ models:
     folder = write_project({"models/schema.yml": schema, "models/readers.sql": sql})
     for name in ("cast_votes", "summed"):
         (folder / "models" / f"{name}.sql").unlink()
-    write_interactions("ada", [answer("ada", at, reader=f"r{at % 2}") for at in range(3)])
+    write_interactions("ada", [make_answer("ada", at, reader=f"r{at % 2}") for at in range(3)])
     result = materialize(author="ada", assets=build_sql_assets(folder), raise_on_error=False)
     assert count_failed(result) == {"unique_reader": 1}
     assert tables.read("readers", "ada").rows() == [("r0", "r0"), ("r0#2", "r0"), ("r1", "r1")]
@@ -108,7 +108,7 @@ def test_sql_that_does_not_run_fails_the_step_with_its_file(
     )
     sql = FILES["models/cast_votes.sql"].replace("'raw', 'votes'", "'feedback', 'interactions'")
     folder = write_project({"models/schema.yml": schema, "models/cast_votes.sql": sql})
-    write_interactions("ada", [answer("ada", 1)])
+    write_interactions("ada", [make_answer("ada", 1)])
     with pytest.raises(SqlProjectError, match=r'(?s)models/cast_votes\.sql.*"value" not found'):
         materialize("cast_votes", author="ada", assets=build_sql_assets(folder))
     assert not tables.exists("cast_votes", "ada")

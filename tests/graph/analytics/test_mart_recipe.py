@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.analytics.conftest import NOON, Answers, Materialize, answer
+from tests.graph.analytics.conftest import NOON, Answers, Materialize, make_answer
 from tests.recipes import code_of
 from twin_assets.analytics.project import PROJECT_FOLDER
 from twin_assets.analytics.sql_models import build_sql_assets
@@ -31,8 +31,8 @@ def project(tmp_path: Path) -> Path:
 def test_a_mart_is_built_and_checked(
     project: Path, write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
-    answers = [answer("ada", 1), answer("ada", 2), answer("ada", 3, reader="r2")]
-    write_interactions("ada", [*answers, answer("ada", 4, simulated=True)])
+    answers = [make_answer("ada", 1), make_answer("ada", 2), make_answer("ada", 3, reader="r2")]
+    write_interactions("ada", [*answers, make_answer("ada", 4, simulated=True)])
     result = materialize("requests", "readers", author="ada", assets=build_sql_assets(project))
     rows = tables.read("readers", "ada", columns=["reader", "answers", "last_asked_at"])
     assert rows.sort("reader").rows() == [

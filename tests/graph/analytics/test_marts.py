@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.analytics.conftest import NOON, Answers, Materialize, answer, voted
+from tests.graph.analytics.conftest import NOON, Answers, Materialize, make_answer, make_votes
 from twin_assets.analytics.project import ALL_AUTHORS
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables
@@ -16,7 +16,7 @@ from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 DAY = date(2026, 3, 1)
 
 
-def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+def read_checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {item.check_name: item.passed for item in result.get_asset_check_evaluations()}
 
 
@@ -26,11 +26,11 @@ def test_requests_has_one_row_per_answer_without_text(
     write_interactions(
         "ada",
         [
-            answer("ada", 1, **voted(0.5, "r2", "r1", "r1")),
-            answer("ada", 2, degraded="no retrieval", chunk_ids=[], cost_usd=None),
-            answer("ada", 3, edit="SECRET edit", edit_role="author"),
+            make_answer("ada", 1, **make_votes(0.5, "r2", "r1", "r1")),
+            make_answer("ada", 2, degraded="no retrieval", chunk_ids=[], cost_usd=None),
+            make_answer("ada", 3, edit="SECRET edit", edit_role="author"),
             # Half past eleven in the evening in New York is the next day in UTC.
-            answer("ada", 4, started_at=datetime(2026, 3, 2, 4, 30, tzinfo=UTC), edit_role=""),
+            make_answer("ada", 4, started_at=datetime(2026, 3, 2, 4, 30, tzinfo=UTC), edit_role=""),
         ],
     )
     result = materialize("requests", author="ada")
@@ -44,14 +44,14 @@ def test_requests_has_one_row_per_answer_without_text(
     assert rows["day"].to_list() == [DAY, DAY, DAY, date(2026, 3, 2)]
     assert rows["started_at"].dtype == pl.Datetime("us", "UTC")
     assert not any("SECRET" in str(value) for row in rows.iter_rows() for value in row)
-    assert len(checks(result)) == 11
-    assert all(checks(result).values())
+    assert len(read_checks(result)) == 11
+    assert all(read_checks(result).values())
 
 
 def test_only_changed_rows_are_written(
     write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
-    rows = [answer("ada", number, latency_s=0.1 * number) for number in range(50)]
+    rows = [make_answer("ada", number, latency_s=0.1 * number) for number in range(50)]
 
     def materialize_requests() -> tuple[int, str]:
         write_interactions("ada", rows)
@@ -61,7 +61,7 @@ def test_only_changed_rows_are_written(
     count, first = materialize_requests()
     assert count == 50
     assert materialize_requests() == (0, first)
-    rows[7] |= voted(1.0, "r1")
+    rows[7] |= make_votes(1.0, "r1")
     count, changed = materialize_requests()
     assert count == 1
     assert changed != first
@@ -73,11 +73,16 @@ def test_only_changed_rows_are_written(
 def test_quality_counts_each_reader_once_a_day(
     write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
-    rows = [answer("ada", number, **voted(1.0, f"r{number}")) for number in range(8)]
-    rows += [answer("ada", 10 + number, **voted(0.0, f"r{10 + number}")) for number in range(2)]
+    rows = [make_answer("ada", number, **make_votes(1.0, f"r{number}")) for number in range(8)]
+    rows += [
+        make_answer("ada", 10 + number, **make_votes(0.0, f"r{10 + number}")) for number in range(2)
+    ]
     # Forty votes of one reader count as one value.
-    rows += [answer("ada", 100 + number, **voted(0.0, "r0")) for number in range(40)]
-    rows += [answer("ada", 200, judged=0.7, judgements=2), answer("ada", 201, version="v2")]
+    rows += [make_answer("ada", 100 + number, **make_votes(0.0, "r0")) for number in range(40)]
+    rows += [
+        make_answer("ada", 200, judged=0.7, judgements=2),
+        make_answer("ada", 201, version="v2"),
+    ]
     write_interactions("ada", rows)
     materialize("requests", author="ada")
     materialize("quality_by_day", author="ada")
@@ -95,12 +100,12 @@ def test_quality_counts_each_reader_once_a_day(
 def test_cost_covers_all_authors_and_counts_unpriced_answers(
     write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
-    write_interactions("ada", [answer("ada", at, latency_s=float(at)) for at in range(1, 12)])
+    write_interactions("ada", [make_answer("ada", at, latency_s=float(at)) for at in range(1, 12)])
     write_interactions(
         "bob",
         [
-            answer("bob", 1, route="paid", cost_usd=0.25, started_at=NOON + timedelta(days=1)),
-            answer("bob", 2, cost_usd=None, simulated=True),
+            make_answer("bob", 1, route="paid", cost_usd=0.25, started_at=NOON + timedelta(days=1)),
+            make_answer("bob", 2, cost_usd=None, simulated=True),
         ],
     )
     for author in ("ada", "bob"):
@@ -114,7 +119,7 @@ def test_cost_covers_all_authors_and_counts_unpriced_answers(
     assert (paid["author"], paid["route"], paid["cost_usd"]) == ("bob", "paid", 0.25)
     assert (simulated["is_simulated"], simulated["priced"]) == (True, 0)
     assert simulated["cost_usd_per_answer"] is None
-    assert all(checks(result).values())
+    assert all(read_checks(result).values())
 
 
 def test_cost_leaves_out_authors_without_answers(
@@ -122,7 +127,7 @@ def test_cost_leaves_out_authors_without_answers(
 ) -> None:
     materialize("cost_by_day")
     assert tables.read("cost_by_day", ALL_AUTHORS).is_empty()
-    write_interactions("bob", [answer("bob", 1)])
+    write_interactions("bob", [make_answer("bob", 1)])
     materialize("requests", author="bob")
     materialize("cost_by_day")
     assert tables.read("cost_by_day", ALL_AUTHORS)["author"].to_list() == ["bob"]
@@ -136,7 +141,7 @@ def test_a_missing_upstream_table_is_named(materialize: Materialize) -> None:
 def test_tables_of_all_authors_load_without_a_partition(
     write_interactions: Answers, materialize: Materialize
 ) -> None:
-    write_interactions("ada", [answer("ada", 1)])
+    write_interactions("ada", [make_answer("ada", 1)])
     materialize("requests", author="ada")
     materialize("cost_by_day")
 

@@ -52,8 +52,10 @@ def measure(answer: str) -> Measurements:
         judges, writer_samples=(), chunks={"c1": "Brass wears."}, base_answers=()
     )
     prompts = measurement._build_prompts(spec, SAMPLES, SAMPLES, judging)
-    scores_of = measurement._make_base_scorer(spec, judging, CACHE, [], engine="none")
-    scores = scores_of(prompts, PromptAnswers({}, {}))
+    build_base_scores = measurement._make_base_scores_builder(
+        spec, judging, CACHE, [], engine="none"
+    )
+    scores = build_base_scores(prompts, PromptAnswers({}, {}))
     answers = PromptAnswers(
         {
             index: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5)
@@ -86,7 +88,7 @@ def evaluate(answer: str, folder: Path) -> dict[str, object]:
     stored = read_evaluation(path)
     assert stored is not None
     assert stored == evaluation
-    claims = gate.decide(stored.measured)
+    claims = gate.decide_claims(stored.measured)
     verdict = Verdict("ada", "c" * 64, "g", gate.decide_outcome(claims), claims, "now")
     write_report(path.with_suffix(".md"), stored, verdict, [])
     judged = JudgedEvaluation(stored, verdict, path.with_suffix(".md"), is_newly_measured=True)

@@ -15,7 +15,7 @@ from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import LedgerEnvironment, trace_name
 from tests.unit.ledger.conftest import environment as make_environment
 from twin_assets.feedback.interactions import interactions, no_text_of_a_reader_holds_personal_data
-from twin_assets.feedback.stripping import find_personal_data, strip_personal_data
+from twin_assets.feedback.redaction import find_personal_data, redact_personal_data
 from twin_resources.settings import PACES, Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -92,4 +92,4 @@ def test_remaining_personal_data_fails_the_check(tmp_path: Path) -> None:
     )
     remaining = find_personal_data(frame)
     assert remaining.rows() == [("a", ["e-mail"]), ("b", ["phone"])]
-    assert find_personal_data(strip_personal_data(frame)).is_empty()
+    assert find_personal_data(redact_personal_data(frame)).is_empty()

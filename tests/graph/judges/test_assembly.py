@@ -10,8 +10,8 @@ import pytest
 
 from tests.recipes import of_recipe
 from tests.unit.judges.word_vectors import embed
-from twin_assets.evaluation.judged.calibrated_judges import calibrate_judges
-from twin_assets.evaluation.judged.judge_material import build_topic_material
+from twin_assets.evaluation.judging.calibrated_judges import calibrate_judges
+from twin_assets.evaluation.judging.judge_material import build_topic_material
 from twin_resources.quality.judges import panel
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.judge_kind import (

@@ -16,7 +16,7 @@ import pytest
 
 from tests.http_server import Request, Response, http_server
 from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS
-from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
+from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide_claims, decide_outcome
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison
 from twin_assets.evaluation.report.experiment import SentExperiment, send_experiment
 from twin_resources.errors import TwinError
@@ -25,7 +25,7 @@ from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
 from twin_resources.registry.moves import Verdict
 from twin_resources.settings import Settings
 
-CLAIMS = decide(PASSING_MEASUREMENTS)
+CLAIMS = decide_claims(PASSING_MEASUREMENTS)
 VERDICT = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(CLAIMS), CLAIMS, "now")
 ANSWERS = [
     AnswerComparison(

@@ -13,7 +13,7 @@ from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import judging_traces
-from twin_assets.feedback.judged_interactions import COLUMNS, JudgedConfig, judged_interactions
+from twin_assets.feedback.judged_interactions import COLUMNS, JudgingConfig, judged_interactions
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger.interactions_frame import columns
@@ -117,4 +117,4 @@ def test_a_new_answer_of_a_stable_version_requires_judges(
 
 def test_judging_shares_the_pool_of_trainings_and_the_margin_of_the_settings() -> None:
     assert judged_interactions.op.pool == "training"
-    assert JudgedConfig().margin is None
+    assert JudgingConfig().margin is None

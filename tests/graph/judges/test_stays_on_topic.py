@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, with_fields
-from twin_assets.evaluation.gate import decide, decide_outcome
+from twin_assets.evaluation.gate import decide_claims, decide_outcome
 from twin_assets.evaluation.measures.on_topic import compare
 from twin_assets.evaluation.statistics.permutation_auc import permutation_shares
 from twin_resources.models.embedder.embedder import Embedder
@@ -39,7 +39,7 @@ def test_only_a_model_of_shuffled_pairs_is_refused(
     comparison = compare(shares(model), shares("base"), documents=documents)
     claims = {
         claim.name: claim
-        for claim in decide(with_fields(PASSING_MEASUREMENTS, on_topic=comparison))
+        for claim in decide_claims(with_fields(PASSING_MEASUREMENTS, on_topic=comparison))
     }
 
     assert decide_outcome(tuple(claims.values())) == outcome

@@ -82,7 +82,7 @@ def test_a_tuned_model_sounds_more_like_the_author_than_another_human(
             against_people=None,
         )
         assert measured_voice.against_all is not None
-        assert author_voice.sounds_less_like_the_base(measured_voice).passed is None, (
+        assert author_voice.decide_less_like_base(measured_voice).passed is None, (
             "24 questions decided a claim"
         )
         return measured_voice.against_all

@@ -67,7 +67,7 @@ def test_status_shows_the_wait_and_a_persons_request_ignores_it(world: LoopWorld
     day = (world.now + timedelta(days=7)).date().isoformat()
     with world.state.read_transaction() as connection:
         line = describe_wait(connection, "ada", now=now)
-        assert line.startswith("the last training by alarm led to no release")
+        assert line.startswith("the last training after an alarm led to no release")
         assert f"the next may start on {day}" in line
         assert describe_wait(connection, "ada", now=now + 8 * 86_400.0) == ""
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.graph.retraining.conftest import LoopWorld, add_new_posts
 from tests.materialized import materialize_assets, metadata_of
-from twin_assets.feedback.evidence_plot import day_mean_and_bound
+from twin_assets.feedback.evidence_plot import compute_day_mean_and_bound
 from twin_assets.feedback.quality_evidence import quality_evidence
 from twin_resources.quality.retraining.score_watch import (
     ComparedDays,
@@ -55,6 +55,8 @@ def test_the_plot_ends_at_the_stored_evidence(watched_world: LoopWorld) -> None:
         days = ComparedDays.from_ledger(connection, stable, "thumbs", watched_world.rules)
     ends = days.find_day_ends(0)
     assert days.evidence(until=ends[-1]).e_value == watch.e_value
-    assert math.isnan(day_mean_and_bound(days, days.evidence(until=ends[14]), after=ends[13])[1])
-    mean_and_bound = day_mean_and_bound(days, days.evidence(until=ends[17]), after=ends[16])
+    assert math.isnan(
+        compute_day_mean_and_bound(days, days.evidence(until=ends[14]), after=ends[13])[1]
+    )
+    mean_and_bound = compute_day_mean_and_bound(days, days.evidence(until=ends[17]), after=ends[16])
     assert mean_and_bound == pytest.approx((0.8, 0.77))

@@ -87,14 +87,14 @@ class Workplace:
     registry: Registry
     base: Path
 
-    def dataset(
+    def write_dataset(
         self, author: str, *, train: int = 40, held_out: int = 40, template: str = ""
     ) -> None:
         """Write samples whose answers have a small vocabulary, so a tiny model can learn them."""
         rows = _rows(author, train=train, held_out=held_out, template=template)
-        self.write(author, pl.DataFrame(rows, schema=SAMPLE_SCHEMA))
+        self.write_samples(author, pl.DataFrame(rows, schema=SAMPLE_SCHEMA))
 
-    def write(self, author: str, rows: pl.DataFrame) -> None:
+    def write_samples(self, author: str, rows: pl.DataFrame) -> None:
         """Replace the author's samples."""
         write_author(
             self.settings,
@@ -104,7 +104,7 @@ class Workplace:
             self.tables, "instruction_dataset", author, rows, key="sample_id", schema=SAMPLE_SCHEMA
         )
 
-    def chunks(self, author: str) -> None:
+    def write_chunks(self, author: str) -> None:
         """Write each sample's answer as a chunk."""
         samples = self.tables.read("instruction_dataset", author)
         rows = samples.select(
@@ -119,7 +119,7 @@ class Workplace:
         )
         store_rows(self.tables, "document_chunks", author, rows, key="chunk_id", schema=CHUNKS)
 
-    def candidate(
+    def train_candidate(
         self,
         author: str,
         *,
@@ -214,7 +214,7 @@ def instance() -> dg.DagsterInstance:
 class FirstVerdict:
     """The run that judged ada's good candidate and its Dagster instance."""
 
-    ran: GateRun
+    gate_run: GateRun
     instance: dg.DagsterInstance
     checkpoint: str
 
@@ -252,8 +252,8 @@ def kept_homes(
         settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
         workplace = open_workplace(settings, tiny_base)
         for author in ("ada", "bob"):  # a tiny model has a measurable voice only in contrast to bob
-            workplace.dataset(author)
-        checkpoint = workplace.candidate("ada", steps=GOOD)
+            workplace.write_dataset(author)
+        checkpoint = workplace.train_candidate("ada", steps=GOOD)
         instance = create_instance_of_two_authors()
         gate_run = GateRun(instance, "ada")
         keep(workplace, released)

@@ -36,14 +36,14 @@ class GateRun:
         [event] = self.result.asset_materializations_for_node(asset)
         return (event.tags or {})["dagster/data_version"]
 
-    def released(self) -> bool:
+    def is_released(self) -> bool:
         return bool(self.result.asset_materializations_for_node("released_model"))
 
     def failed_checks(self) -> list[str]:
         """Return the checks that stop the release."""
-        return [c.check_name for c in self.checks("checkpoint_evaluation") if not c.passed]
+        return [c.check_name for c in self.read_checks("checkpoint_evaluation") if not c.passed]
 
-    def checks(self, asset: str) -> list[dg.AssetCheckEvaluation]:
+    def read_checks(self, asset: str) -> list[dg.AssetCheckEvaluation]:
         """Return the checks, of which there is one for each claim."""
         checks = [
             check
@@ -53,7 +53,7 @@ class GateRun:
         assert {check.check_name for check in checks} == set(CLAIMS)
         return checks
 
-    def advisory(self, asset: str) -> set[str]:
+    def find_advisory_checks(self, asset: str) -> set[str]:
         """Return the names of the checks that cannot stop a release."""
         warning = dg.AssetCheckSeverity.WARN
-        return {check.check_name for check in self.checks(asset) if check.severity is warning}
+        return {check.check_name for check in self.read_checks(asset) if check.severity is warning}

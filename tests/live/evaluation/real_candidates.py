@@ -51,7 +51,7 @@ CODE = (
     *(
         "twin_assets/training",
         "twin_assets/evaluation",
-        "twin_assets/evaluation/judged/judge_material.py",
+        "twin_assets/evaluation/judging/judge_material.py",
     ),
     *(
         "twin_resources/quality/judges",

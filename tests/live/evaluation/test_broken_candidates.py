@@ -78,12 +78,10 @@ def met_claims(claims: dict[str, GateClaim]) -> set[str]:
     return {name for name, claim in claims.items() if claim.passed}
 
 
-def test_an_untrained_adapter_gains_and_loses_nothing(
-    measured: Workplace,
-) -> None:
+def test_an_untrained_adapter_gains_and_loses_nothing(measured: Workplace) -> None:
     workplace = measured
-    workplace.candidate("ada", steps=0, spread=0.0)
-    workplace.dataset("cleo")  # her damaged table must not stop other authors
+    workplace.train_candidate("ada", steps=0, spread=0.0)
+    workplace.write_dataset("cleo")  # her damaged table must not stop other authors
     for manifest in Path(workplace.tables.uri("instruction_dataset", "cleo")).glob("_versions/*"):
         manifest.write_bytes(b"")
     lines: list[str] = []
@@ -96,11 +94,9 @@ def test_an_untrained_adapter_gains_and_loses_nothing(
     assert met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | HARMLESS | {"stays_on_topic"}
 
 
-def test_non_finite_weights_are_refused(
-    measured: Workplace,
-) -> None:
+def test_non_finite_weights_are_refused(measured: Workplace) -> None:
     workplace = measured
-    workplace.candidate("ada", steps=0, spread=math.nan)
+    workplace.train_candidate("ada", steps=0, spread=math.nan)
 
     claims = judge_in_both_parts(workplace, "ada")
 
@@ -116,7 +112,7 @@ def test_the_control_detects_another_authors_data(measured: Workplace) -> None:
     workplace = measured
     [writer] = [found for found in bundled_writers(exclude=[]) if found.name == AUTHOR]
     rows = passages_as_samples(writer.passages[:40], name="Ada")
-    workplace.candidate("ada", steps=40, samples=rows.to_dicts())
+    workplace.train_candidate("ada", steps=40, samples=rows.to_dicts())
 
     claims = judge_in_both_parts(workplace, "ada")
 
@@ -141,9 +137,9 @@ def test_the_control_detects_another_authors_data(measured: Workplace) -> None:
 def test_training_documents_are_not_held_out(measured: Workplace) -> None:
     """The manifest's dataset has the held-out documents in its training split."""
     workplace = measured
-    workplace.dataset("ada", train=80, held_out=0)
-    workplace.candidate("ada", steps=GOOD)
-    workplace.dataset("ada")
+    workplace.write_dataset("ada", train=80, held_out=0)
+    workplace.train_candidate("ada", steps=GOOD)
+    workplace.write_dataset("ada")
 
     claims = judge_in_both_parts(workplace, "ada")
 

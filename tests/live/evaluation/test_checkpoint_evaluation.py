@@ -14,12 +14,7 @@ import pytest
 
 from tests.live.evaluation.conftest import GOOD, FirstVerdict, Workplace
 from tests.live.evaluation.judged_in_dagster import GateRun
-from twin_assets.evaluation.gate import (
-    ADVISORY_FOR_SMALL_BASES,
-    CLAIMS,
-    FIRST_CLAIMS,
-    GATE_VERSION,
-)
+from twin_assets.evaluation.gate import ADVISORY_FOR_SMALL_BASES, CLAIMS, FIRST_CLAIMS, GATE_VERSION
 from twin_assets.evaluation.measures import held_out_perplexity, sentence_faithfulness
 from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity
 from twin_assets.evaluation.report.evaluation_record import read_evaluation
@@ -30,26 +25,29 @@ pytestmark = pytest.mark.live
 def test_only_the_checkpoint_that_learned_its_author_is_released(
     released: Workplace, judged: FirstVerdict
 ) -> None:
-    workplace, passed_run, good_checkpoint = released, judged.ran, judged.checkpoint
+    workplace, passed_run, good_checkpoint = released, judged.gate_run, judged.checkpoint
     # noise improves a random model as often as it harms it; training on numbers only harms it
     rows = workplace.tables.read("instruction_dataset", "bob", where="split = 'train'").to_dicts()
     numbers = {"role": "assistant", "content": " ".join(str(n * 37) for n in range(12))}
     number_samples = [row | {"messages": [*row["messages"][:-1], numbers]} for row in rows]
-    bad_checkpoint = workplace.candidate("bob", steps=40, samples=number_samples)
+    bad_checkpoint = workplace.train_candidate("bob", steps=40, samples=number_samples)
 
     refused_run = GateRun(judged.instance, "bob")
 
     assert passed_run.result.success
     assert passed_run.failed_checks() == []
-    assert passed_run.released()
+    assert passed_run.is_released()
     assert workplace.registry.get("ada", 1).state == "stable"
     # these claims are advisory before the release; the report decides them
     report_claims = set(CLAIMS) - set(FIRST_CLAIMS)
-    assert passed_run.advisory("checkpoint_evaluation") == report_claims
+    assert passed_run.find_advisory_checks("checkpoint_evaluation") == report_claims
     # no author here has the answer form `voice`, so the claim about it refuses nothing
     blocking_prose = {sentence_faithfulness.CLAIM}
-    assert passed_run.advisory("evaluation_report") == ADVISORY_FOR_SMALL_BASES | blocking_prose
-    assert [c.check_name for c in passed_run.checks("evaluation_report") if not c.passed] == []
+    assert (
+        passed_run.find_advisory_checks("evaluation_report")
+        == ADVISORY_FOR_SMALL_BASES | blocking_prose
+    )
+    assert [c.check_name for c in passed_run.read_checks("evaluation_report") if not c.passed] == []
     first_metadata = passed_run.metadata("checkpoint_evaluation")
     assert (first_metadata["part"], first_metadata["beats_base_model"] < 0.9) == ("first", True)
     full_metadata = passed_run.metadata("evaluation_report")
@@ -61,7 +59,7 @@ def test_only_the_checkpoint_that_learned_its_author_is_released(
     assert not refused_run.result.success
     assert "beats_base_model" in refused_run.failed_checks()
     assert not {"template_hash_matches", "served_model_matches"} & set(refused_run.failed_checks())
-    assert not refused_run.released(), "a failed blocking check did not stop the release"
+    assert not refused_run.is_released(), "a failed blocking check did not stop the release"
     assert workplace.registry.get("bob", 1).state == "refused"
     verdict = workplace.registry.verdict(bad_checkpoint, GATE_VERSION)
     assert verdict is not None
@@ -74,7 +72,7 @@ def test_only_the_checkpoint_that_learned_its_author_is_released(
 def test_a_worse_successor_is_refused_without_repeated_measurements(
     released: Workplace, judged: FirstVerdict
 ) -> None:
-    workplace, first, instance = released, judged.ran, judged.instance
+    workplace, first, instance = released, judged.gate_run, judged.instance
     second = GateRun(instance, "ada")
 
     for asset in ("checkpoint_evaluation", "evaluation_report"):
@@ -85,7 +83,7 @@ def test_a_worse_successor_is_refused_without_repeated_measurements(
     )
     assert second.metadata("released_model")["moved"] == "nothing"
 
-    workplace.candidate("ada", steps=2, seed=5)
+    workplace.train_candidate("ada", steps=2, seed=5)
     third = GateRun(instance, "ada")
 
     assert "not_worse_than_incumbent" in third.failed_checks()
@@ -116,12 +114,12 @@ def test_a_candidate_is_compared_with_the_best_released_version(
     released: Workplace, judged: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:
     """A worse version is released by hand; a candidate must still match the first version."""
-    workplace, first_metadata = released, judged.ran.metadata("evaluation_report")
-    workplace.candidate("ada", steps=2, seed=5)
+    workplace, first_metadata = released, judged.gate_run.metadata("evaluation_report")
+    workplace.train_candidate("ada", steps=2, seed=5)
     move = workplace.registry.move
     move("ada", 2, "refused", actor="ann", reason="not looked at")
     move("ada", 2, "stable", actor="ann", reason="try it", force=True)
-    workplace.candidate("ada", steps=2, seed=6)
+    workplace.train_candidate("ada", steps=2, seed=6)
 
     gate_run = GateRun(instance, "ada")
 
@@ -149,8 +147,8 @@ def test_too_few_passages_refuse_the_candidate(
     measured: Workplace, instance: dg.DagsterInstance
 ) -> None:
     workplace = measured
-    workplace.dataset("ada", held_out=29)
-    checkpoint = workplace.candidate("ada", steps=GOOD)
+    workplace.write_dataset("ada", held_out=29)
+    checkpoint = workplace.train_candidate("ada", steps=GOOD)
 
     gate_run = GateRun(instance, "ada")
 
@@ -160,7 +158,7 @@ def test_too_few_passages_refuse_the_candidate(
     assert "29 held-out passages" in verdict.claims[0].detail
     undecided_claims = ["beats_base_model", "stays_on_topic"]
     assert sorted(gate_run.failed_checks()) == undecided_claims
-    assert not gate_run.released()
+    assert not gate_run.is_released()
     assert workplace.registry.get("ada", 1).state == "refused"
 
 
@@ -169,8 +167,8 @@ def test_an_interrupted_evaluation_invalidates_the_older_verdict(
 ) -> None:
     """After a pass, the next evaluation has too few passages, and writing its report fails."""
     workplace, checkpoint = released, judged.checkpoint
-    report = Path(judged.ran.metadata("checkpoint_evaluation")["report_file"])
-    workplace.dataset("ada", held_out=29)
+    report = Path(judged.gate_run.metadata("checkpoint_evaluation")["report_file"])
+    workplace.write_dataset("ada", held_out=29)
     report.unlink()
     report.mkdir()
 
@@ -189,19 +187,19 @@ def test_an_interrupted_evaluation_invalidates_the_older_verdict(
 def test_samples_with_another_template_are_refused(
     measured: Workplace, instance: dg.DagsterInstance
 ) -> None:
-    measured.dataset("ada", template="0123456789abcdef")
-    measured.candidate("ada", steps=GOOD)
+    measured.write_dataset("ada", template="0123456789abcdef")
+    measured.train_candidate("ada", steps=GOOD)
 
     gate_run = GateRun(instance, "ada")
 
     assert gate_run.failed_checks() == ["template_hash_matches"]
-    assert not gate_run.released()
+    assert not gate_run.is_released()
 
 
 def test_event_log_and_report_contain_no_text_of_posts(
     released: Workplace, judged: FirstVerdict
 ) -> None:
-    gate_run = judged.ran
+    gate_run = judged.gate_run
     answers = released.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]
     first_report = Path(gate_run.metadata("checkpoint_evaluation")["report_file"])
     report = Path(gate_run.metadata("evaluation_report")["report_file"])

@@ -71,7 +71,7 @@ def test_the_adapter_is_trained_once_and_a_candidate_must_exceed_it(
     prepare_base_model(workplace.settings, str(workplace.base))
     revision = load_base_model(workplace.settings, str(workplace.base)).revision
     for author in ("ada", "bob"):
-        workplace.dataset(author)
+        workplace.write_dataset(author)
         author_record = read_author(workplace.settings, author)
         changed = replace(author_record, recipe=str(recipe))
         write_author(workplace.settings, changed)
@@ -81,7 +81,7 @@ def test_the_adapter_is_trained_once_and_a_candidate_must_exceed_it(
         assert verdict is not None
         return next(claim for claim in verdict.claims if claim.name == CLAIM)
 
-    workplace.candidate("ada", steps=8, revision=revision)
+    workplace.train_candidate("ada", steps=8, revision=revision)
     move = workplace.registry.move
     move("ada", 1, "refused", actor="ann", reason="not looked at")
     move(
@@ -102,7 +102,7 @@ def test_the_adapter_is_trained_once_and_a_candidate_must_exceed_it(
     folder = workplace.settings.reference_adapters_dir / first["checkpoint"]
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 2_000_000
 
-    better = workplace.candidate("ada", steps=GOOD, seed=2, revision=revision)
+    better = workplace.train_candidate("ada", steps=GOOD, seed=2, revision=revision)
     gate_run = GateRun(instance, "ada")
     assert CLAIM not in gate_run.failed_checks()
     assert read_claim(better).passed
@@ -114,7 +114,7 @@ def test_the_adapter_is_trained_once_and_a_candidate_must_exceed_it(
 
     [writer] = [found for found in bundled_writers(exclude=[]) if found.name == "oona-petrie"]
     rows = passages_as_samples(writer.passages[:40], name="Ada").to_dicts()
-    foreign = workplace.candidate("ada", steps=12, seed=3, samples=rows, revision=revision)
+    foreign = workplace.train_candidate("ada", steps=12, seed=3, samples=rows, revision=revision)
     gate_run = GateRun(instance, "ada")
     assert read_claim(foreign).passed is False, read_claim(foreign).detail
     assert CLAIM in gate_run.failed_checks()

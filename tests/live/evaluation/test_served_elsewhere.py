@@ -93,12 +93,12 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     prepared = prepare_base_model(settings, report=lambda _line: None)
     assert prepared.gguf is None, "a GGUF file was written for an external server"
     remote_home = replace(workplace, settings=settings)
-    remote_home.dataset("ada")
+    remote_home.write_dataset("ada")
     fleet = FollowedFleet(settings)
     assert fleet.step() == {"base"}
 
     # the candidate is loaded only while the gate runs
-    remote_home.candidate("ada", steps=GOOD)
+    remote_home.train_candidate("ada", steps=GOOD)
     loaded_during_gate: list[dict[str, str]] = []
     judged = judge_candidate(
         judging_setup(remote_home, lambda _line: loaded_during_gate.append(server.roots()))
@@ -114,11 +114,7 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
 
     # after the release, it is loaded from the checkpoint's own folder
     reconcile(
-        remote_home.registry,
-        "ada",
-        gate_version=GATE_VERSION,
-        mode="gate",
-        actor="released_model",
+        remote_home.registry, "ada", gate_version=GATE_VERSION, mode="gate", actor="released_model"
     )
     assert fleet.step() == {"base", "ada/v1"}
     assert server.roots() == {"ada/v1": folder}
@@ -127,7 +123,7 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     assert published["engine"].endswith(", weights in bf16")
 
     # during the successor's gate, the released version is asked too and stays loaded
-    remote_home.candidate("ada", steps=2, seed=5)
+    remote_home.train_candidate("ada", steps=2, seed=5)
     remote_home.registry.move("ada", 2, "refused", actor="test", reason="trained for two steps")
     for version in (first, remote_home.registry.get("ada", 2)):
         [answer] = served_model.ask_with_servers(

@@ -43,18 +43,18 @@ ANSWER = "The clock keeps its spring when a wheel drives every time."
 
 def put_on_trial(workplace: Workplace) -> None:
     """Register Ada's stable v1 and candidate v2, with a prepared base model."""
-    workplace.dataset("ada")
-    workplace.chunks("ada")
+    workplace.write_dataset("ada")
+    workplace.write_chunks("ada")
     prepare_base_model(workplace.settings, str(workplace.base), report=lambda _line: None)
     author = read_author(workplace.settings, "ada")
     write_author(workplace.settings, replace(author, release_mode="shadow"))
-    stable = workplace.candidate("ada", steps=4)
+    stable = workplace.train_candidate("ada", steps=4)
     verdict = Verdict("ada", stable, GATE_VERSION, "passed", (), "2026-01-01T00:00:00+00:00")
     workplace.registry.record_verdict(verdict)
     workplace.registry.move(
         "ada", 1, "stable", actor="test", reason="first", gate_version=GATE_VERSION
     )
-    workplace.candidate("ada", steps=6, seed=5)
+    workplace.train_candidate("ada", steps=6, seed=5)
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
 def test_the_reason_for_missing_pairs_is_reported(
     workplace: Workplace, instance: dg.DagsterInstance
 ) -> None:
-    workplace.dataset("ada")
+    workplace.write_dataset("ada")
 
     metadata = materialize(shadow_pairs, instance)["nothing_to_do"]
     assert metadata == "the release mode is auto: 0 of 300 prompts for a trial are recorded"

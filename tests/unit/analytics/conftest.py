@@ -69,7 +69,7 @@ def write_project(tmp_path: Path) -> WriteProject:
 
 
 @pytest.fixture
-def renderer_of(write_project: WriteProject) -> Callable[..., Renderer]:
+def build_renderer(write_project: WriteProject) -> Callable[..., Renderer]:
     """Build a renderer of the small project with some files replaced."""
 
     def build(replaced: dict[str, str] | None = None) -> Renderer:

@@ -137,7 +137,7 @@ def test_every_data_test_has_breaking_rows(project: Project) -> None:
 def test_data_tests_fail_only_on_bad_rows(
     project: Project, renderer: Renderer, model: str, test: str
 ) -> None:
-    good, model_declaration = GOOD[model], project.model(model)
+    good, model_declaration = GOOD[model], project.get_model(model)
     assert count_wrong_rows(renderer, model_declaration, test, [good]) == 0
     bad = [good | change for change in BAD[model, test]]
     assert count_wrong_rows(renderer, model_declaration, test, [good, *bad]) == 1
@@ -156,23 +156,23 @@ def test_each_route_of_the_gateway_is_known(
     project: Project, renderer: Renderer, route: str
 ) -> None:
     rows = [GOOD["requests"] | {"route": route}]
-    assert count_wrong_rows(renderer, project.model("requests"), "route_is_known", rows) == 0
+    assert count_wrong_rows(renderer, project.get_model("requests"), "route_is_known", rows) == 0
 
 
 @pytest.fixture
-def run_test(renderer_of: Callable[..., Renderer]) -> Callable[[str], int]:
+def run_test(build_renderer: Callable[..., Renderer]) -> Callable[[str], int]:
     """Run a data test of `summed`, on two rows each of `cast_votes` and `summed`."""
 
     def run(test: str) -> int:
         schema = FILES["models/schema.yml"] + f"    data_tests: [{test}]\n"
         generic = "tests/generic/expression_is_true.sql"
         text = (PROJECT_FOLDER / generic).read_text(encoding="utf-8")
-        renderer = renderer_of({"models/schema.yml": schema, generic: text})
-        model = renderer.project.model("summed")
+        renderer = build_renderer({"models/schema.yml": schema, generic: text})
+        model = renderer.project.get_model("summed")
         with DuckDBSession() as session:
             for name, column in (("summed", "total"), ("cast_votes", "value")):
                 ids = ["a", "b"] if name == "cast_votes" else ["b", "c"]
-                columns = renderer.project.model(name).columns
+                columns = renderer.project.get_model(name).columns
                 frame = pl.DataFrame({"id": ids, column: [1.0, -1.0]})
                 session.register(("", name), frame, columns)
             return session.query_rows(render_test(renderer, model, model.tests[0])).height

@@ -81,12 +81,9 @@ def test_files_and_python_variables_are_inaccessible(session: DuckDBSession, sql
             'select id, 1 as value from "a"',
             "returns value INTEGER; schema.yml declares value DOUBLE",
         ),
-        ('select value, id from "a"', "schema.yml declares another order"),
+        ('select value, id from "a"', "schema.yml declares fewer columns or another order"),
         ('select id from "a"', "returns fewer columns; schema.yml declares value DOUBLE"),
-        (
-            'select id, value, 1 as more from "a"',
-            "returns more INTEGER; schema.yml declares another",
-        ),
+        ('select id, value, 1 as more from "a"', "returns more INTEGER; schema.yml declares fewer"),
     ],
 )
 def test_undeclared_columns_and_types_are_refused(

@@ -16,7 +16,7 @@ SAMPLES = 4000
 def query_intervals(values: np.ndarray) -> pl.DataFrame:
     """Low and high of each row of `values` (samples × n), by the mart's own query."""
     project = read_project()
-    model = project.model("quality_by_day")
+    model = project.get_model("quality_by_day")
     rendered = Renderer(project).render_model(model)
     samples, n = values.shape
     frame = pl.DataFrame(
@@ -32,7 +32,7 @@ def query_intervals(values: np.ndarray) -> pl.DataFrame:
         judgements=pl.lit(1),
     )
     columns = [
-        column for column in project.model("requests").columns if column.name in frame.columns
+        column for column in project.get_model("requests").columns if column.name in frame.columns
     ]
     with DuckDBSession() as session:
         session.register(("", "requests"), frame, columns)

@@ -49,7 +49,7 @@ def test_the_code_version_depends_on_text_macros_and_variables(write_project: Wr
         (VOTES, "'votes'", "'nope'", "cast_votes.sql reads: no raw.nope among"),
         (SCHEMA, "unique_key: [id]}", "unique: [id]}", "models.0.config.unique_key: Field req"),
         (SCHEMA, "unique_key: [id]}", "unique_key: []}", "models.0.config.unique_key: Tuple"),
-        (SCHEMA, "unique_key: [id]}", "unique_key: [nope]}", "not a column: nope"),
+        (SCHEMA, "unique_key: [id]}", "unique_key: [nope]}", "unknown columns: nope"),
         (SCHEMA, "name: summed", "name: nope", "nope: a declaration without a file"),
         (SCHEMA, "data_tests", "tests", "models.0.columns.0.tests: Extra inputs"),
         (SCHEMA, "partitions: none", "partitions: days", "partitions: Input should be 'authors'"),
@@ -96,7 +96,7 @@ def test_a_circle_of_refs_is_refused(write_project: WriteProject) -> None:
 def test_jinja_comments_are_ignored(write_project: WriteProject) -> None:
     commented = "{# {{ ref('nope') }}\n#}" + FILES[SUMMED]
     project = read_project(write_project({"models/summed.sql": commented}))
-    assert project.model("summed").refs == ("cast_votes",)
+    assert project.get_model("summed").refs == ("cast_votes",)
 
 
 def test_building_the_assets_loads_no_jinja_or_duckdb() -> None:

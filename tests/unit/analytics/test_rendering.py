@@ -12,20 +12,20 @@ from twin_assets.analytics.rendering import RenderedSql, Renderer
 
 SUMMED = "models/summed.sql"
 SUMS = "macros/sums.sql"
-RendererOf = Callable[..., Renderer]
+BuildRenderer = Callable[..., Renderer]
 
 
 def render_model(renderer: Renderer, name: str) -> RenderedSql:
-    return renderer.render_model(renderer.project.model(name))
+    return renderer.render_model(renderer.project.get_model(name))
 
 
-def test_functions_become_relations_and_values(renderer_of: RendererOf) -> None:
-    sql = render_model(renderer_of(), "cast_votes")
+def test_functions_become_relations_and_values(build_renderer: BuildRenderer) -> None:
+    sql = render_model(build_renderer(), "cast_votes")
     assert sql.sql.split("\n") == ["select id, value", 'from "raw"."votes"', "where value >= 2"]
 
 
-def test_macros_are_available_in_every_model(renderer_of: RendererOf) -> None:
-    sql = render_model(renderer_of(), "summed")
+def test_macros_are_available_in_every_model(build_renderer: BuildRenderer) -> None:
+    sql = render_model(build_renderer(), "summed")
     assert sql.sql.split("\n") == [
         "select",
         "    id,",
@@ -47,9 +47,9 @@ def test_macros_are_available_in_every_model(renderer_of: RendererOf) -> None:
     ],
 )
 def test_template_errors_name_the_file(
-    renderer_of: RendererOf, file: str, old: str | None, new: str, message: str
+    build_renderer: BuildRenderer, file: str, old: str | None, new: str, message: str
 ) -> None:
     text = new if old is None else FILES[file].replace(old, new)
     with pytest.raises(SqlProjectError) as raised:
-        render_model(renderer_of({file: text}), "summed")
+        render_model(build_renderer({file: text}), "summed")
     assert message in f"{raised.value.tried}: {raised.value.found}"

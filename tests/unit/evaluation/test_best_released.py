@@ -40,9 +40,7 @@ def make_version(tmp_path: Path, number: int, ratio: float | None, **fields: Any
     return model_version(version=number, **(values | fields))
 
 
-def test_the_lowest_ratio_of_a_released_version_wins(
-    tmp_path: Path,
-) -> None:
+def test_the_lowest_ratio_of_a_released_version_wins(tmp_path: Path) -> None:
     best, second_best = (
         make_version(tmp_path, 1, 0.68),
         make_version(tmp_path, 2, 0.71, state="stable"),

@@ -42,7 +42,7 @@ SPEC = EvaluationSpec(
     dataset_version="d",
     trained_on=frozenset(),
     token_budget=1000,
-    questions=30,
+    max_questions=30,
 )
 
 
@@ -76,9 +76,11 @@ def test_scores_of_the_base_belong_to_one_server() -> None:
 
     def find_missing(engine: str) -> list[int]:
         prompts = measurement._build_prompts(SPEC, SAMPLES, SAMPLES, judging_context)
-        make_scores = measurement._make_base_scorer(SPEC, judging_context, cache, [], engine=engine)
+        make_scores = measurement._make_base_scores_builder(
+            SPEC, judging_context, cache, [], engine=engine
+        )
         scores = make_scores(prompts, PromptAnswers({}, {}))
-        missing = scores.missing()
+        missing = scores.find_missing()
         for measure, positions in (
             ("support", prompts.held_out),
             ("flags", prompts.red_team),

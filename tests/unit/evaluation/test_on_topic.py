@@ -17,7 +17,7 @@ from statistics import fmean, median
 import pytest
 
 from twin_assets.evaluation.measures.on_topic import MIN_AUC, decide_early
-from twin_assets.evaluation.sequential_plan import FIRST
+from twin_assets.evaluation.sequential_plan import FIRST_VERDICT
 
 SHARES = json.loads(Path(__file__).with_name("shares_of_answers.json").read_text(encoding="utf-8"))
 DRAWS = 400
@@ -36,7 +36,9 @@ def draw_shares(author: str, model: str, questions: int) -> list[list[float]]:
 
 def decide_in_steps(shares: list[float]) -> tuple[bool, int]:
     """Return whether a first verdict meets the claim, and after how many questions."""
-    for end in range(FIRST.min_questions, len(shares) + 1, FIRST.questions_per_step):
+    for end in range(
+        FIRST_VERDICT.min_questions, len(shares) + 1, FIRST_VERDICT.questions_per_step
+    ):
         side = decide_early(shares[:end], population_size=len(shares))
         if side is not None:
             return side == "above", end

@@ -11,10 +11,10 @@ import pytest
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.evaluation.test_evaluation_spec import SPEC
 from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, find_claim, with_fields
-from tests.unit.evaluation.test_sequential_reading import passages
+from tests.unit.evaluation.test_sequential_reading import make_passages
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
-from twin_assets.evaluation.gate import decide, decide_outcome
+from twin_assets.evaluation.gate import decide_claims, decide_outcome
 from twin_assets.evaluation.likelihood import sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
@@ -109,7 +109,7 @@ def test_the_passages_of_a_post_are_one_observation() -> None:
 def test_without_an_adapter_the_claim_is_met() -> None:
     measured = with_fields(PASSING_MEASUREMENTS, beside_other_authors=compare_models(0.22, 0.12))
     assert find_claim(measured, CLAIM).passed
-    assert decide_outcome(decide(measured)) == "passed"
+    assert decide_outcome(decide_claims(measured)) == "passed"
 
     without_adapter = with_fields(
         PASSING_MEASUREMENTS, beside_other_authors=None, why_not={CLAIM: NO_ADAPTER}
@@ -117,17 +117,17 @@ def test_without_an_adapter_the_claim_is_met() -> None:
     assert find_claim(without_adapter, CLAIM).passed
     assert find_claim(without_adapter, CLAIM).value is None
     assert find_claim(without_adapter, CLAIM).detail.startswith("not measured: there is no adapter")
-    assert decide_outcome(decide(without_adapter)) == "passed"
+    assert decide_outcome(decide_claims(without_adapter)) == "passed"
 
     few_passages = with_fields(
         PASSING_MEASUREMENTS, beside_other_authors=None, why_not={CLAIM: "fewer than 10 passages"}
     )
     assert find_claim(few_passages, CLAIM).passed is None
-    assert decide_outcome(decide(few_passages)) == "not_decided"
+    assert decide_outcome(decide_claims(few_passages)) == "not_decided"
 
     not_better = with_fields(PASSING_MEASUREMENTS, beside_other_authors=compare_models(0.12, 0.12))
     assert find_claim(not_better, CLAIM).passed is False
-    assert decide_outcome(decide(not_better)) == "failed"
+    assert decide_outcome(decide_claims(not_better)) == "failed"
 
 
 def test_another_adapter_changes_the_inputs_hash() -> None:
@@ -152,11 +152,12 @@ class ComputedLikelihoods:
     requests: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
 
     def compute(
-        self, subject: EvaluatedModel, samples: list[TokenizedSample], **_: object
+        self, evaluated_model: EvaluatedModel, samples: list[TokenizedSample], **_: object
     ) -> AnswerLikelihood:
-        self.requests.append((subject.name, len(samples)))
+        self.requests.append((evaluated_model.name, len(samples)))
         nats = tuple(
-            float(sum(map(ord, subject.name)) + sum(sample.tokens[:3])) for sample in samples
+            float(sum(map(ord, evaluated_model.name)) + sum(sample.tokens[:3]))
+            for sample in samples
         )
         return AnswerLikelihood(nats, tuple(sample.answer_tokens - 1 for sample in samples))
 
@@ -166,11 +167,11 @@ def test_the_adapter_reads_only_the_authors_side_of_the_control_once(
 ) -> None:
     likelihoods = ComputedLikelihoods()
     monkeypatch.setattr(sample_likelihoods, "_compute", likelihoods.compute)
-    own_samples = passages(12, prefix="own")
+    own_samples = make_passages(12, prefix="own")
     samples = LikelihoodSamples(
-        held_out=passages(30), held_out_for_incumbent=(), own=own_samples,
-        other=passages(11, prefix="other"),
-        general=passages(3, prefix="general"), held_out_count=30,
+        held_out=make_passages(30), held_out_for_incumbent=(), own=own_samples,
+        other=make_passages(11, prefix="other"),
+        general=make_passages(3, prefix="general"), held_out_count=30,
     )  # fmt: skip
     cache = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
 
@@ -190,7 +191,7 @@ def test_the_adapter_reads_only_the_authors_side_of_the_control_once(
         ("base model", 56), ("candidate", 56), (ADAPTER.name, 12), ("candidate two", 56),
     ]  # fmt: skip
     assert len(own_samples) >= author_control.MIN_CONTROL_PASSAGES
-    adapter, candidate = first.likelihoods[ADAPTER.name], first.part("candidate", "own")
+    adapter, candidate = first.likelihoods[ADAPTER.name], first.get_part("candidate", "own")
     assert adapter.tokens == candidate.tokens
     difference = sum(map(ord, ADAPTER.name)) - sum(map(ord, "candidate"))
     pairs = zip(adapter.negative_log_likelihoods, candidate.negative_log_likelihoods, strict=True)

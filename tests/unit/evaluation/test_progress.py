@@ -42,7 +42,7 @@ def test_lines_report_the_step_and_the_time_left(now: list[float], lines: list[s
     }
 
 
-def test_lines_never_report_more_steps_than_announced(now: list[float], lines: list[str]) -> None:
+def test_lines_never_report_more_steps_than_expected(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
     progress.expect("reference", 4, each_s=1.0)
 
@@ -74,7 +74,7 @@ def test_finished_parts_correct_the_estimates_of_later_ones(
     assert (report["step"], report["steps"], report["eta_s"]) == (11, 15, 16)
 
 
-def test_an_unannounced_part_counts_its_steps(now: list[float], lines: list[str]) -> None:
+def test_an_unexpected_part_counts_its_steps(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
 
     now[0] += 10

@@ -10,12 +10,12 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from tests.unit.evaluation.likelihood.test_losses import passages
+from tests.unit.evaluation.likelihood.test_losses import make_passages
 from tests.unit.evaluation.served.test_served_model import Model
 from tests.unit.evaluation.test_evaluation_spec import SPEC
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_undecided
 from twin_assets.evaluation.progress import Clock, ProgressLines
-from twin_assets.evaluation.sequential_plan import compare_until_decided
+from twin_assets.evaluation.sequential_plan import check_parity_until_decided
 from twin_assets.evaluation.served import answer_batches, parity
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.parity import Parity
@@ -62,14 +62,14 @@ def compare_with_reference(
     with AnswerBatches(
         prompt_set, serve=model.serve, serve_base=Model().serve, progress=progress
     ) as batches:
-        answers, result = compare_until_decided(
+        answers, result = check_parity_until_decided(
             replace(SPEC, template=DEFAULT_TEMPLATE.hash),
             parity_prompts(samples, samples.head(0), template=DEFAULT_TEMPLATE),
             batches,
             clock=Clock(),
             progress=progress,
         )
-    # the announced steps are done: each prompt is answered twice and read at each look
+    # the expected steps are done: each prompt is answered twice and read at each look
     reports = [line.removeprefix("progress ") for line in lines if line.startswith("progress ")]
     last = json.loads(reports[-1]) if reports else {"step": 0, "steps": 0}
     prompts = len(answers.prompts)
@@ -86,7 +86,7 @@ def compare_with_reference(
 def test_no_more_prompts_are_asked_than_the_decision_needs(
     off_by: float, prompts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers, result, model = compare_with_reference(off_by, monkeypatch, passages())
+    answers, result, model = compare_with_reference(off_by, monkeypatch, make_passages())
 
     assert result is not None
     assert (result.prompts, len(model.servers)) == (prompts, 2)
@@ -104,13 +104,13 @@ def test_no_more_prompts_are_asked_than_the_decision_needs(
 
 
 def test_no_server_starts_without_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers, result, model = compare_with_reference(0.0, monkeypatch, passages().head(0))
+    answers, result, model = compare_with_reference(0.0, monkeypatch, make_passages().head(0))
 
     assert (answers.prompts, result, model.servers) == ([], None, [])
 
 
 def test_all_of_a_few_samples_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, result, model = compare_with_reference(0.004, monkeypatch, passages().head(6))
+    _, result, model = compare_with_reference(0.004, monkeypatch, make_passages().head(6))
 
     assert result is not None
     assert (result.prompts, len(model.servers)) == (6, 1)

@@ -28,20 +28,17 @@ from twin_assets.evaluation.measures import MEASURES, author_voice, voice_scores
 from twin_assets.evaluation.measures.voice_scores import Scores, Voice, decide_early
 from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.sequential_plan import (
-    FIRST,
+    FIRST_VERDICT,
+    FULL_GATE,
     LOOKS_LEVEL,
-    WHOLE,
     AnsweredPrompts,
     ask_until_decided,
     is_decided,
-    take_first_questions,
+    select_first_questions,
 )
 from twin_assets.evaluation.served import answer_batches, posts_in_prompt
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
-from twin_assets.evaluation.served.served_answers import (
-    CandidateAnswers,
-    PromptSet,
-)
+from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptSet
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.models.serving.served_model import ServedAnswer
@@ -72,7 +69,7 @@ def ask_in_test_plan(
     judging_context = JudgingContext(
         judges, writer_samples=(), chunks={}, base_answers=(), base_parameters=10**8
     )
-    base_scorer = measurement._make_base_scorer(
+    build_base_scores = measurement._make_base_scores_builder(
         SPEC, judging_context, cache, texts, engine="echo", is_first_verdict=first
     )
     progress = ProgressLines(log)
@@ -82,11 +79,11 @@ def ask_in_test_plan(
         return ask_until_decided(
             prompts,
             judging_context,
-            FIRST if first else WHOLE,
+            FIRST_VERDICT if first else FULL_GATE,
             batches,
             parity_answers=PARITY,
             training_texts=texts,
-            base_scores_for=base_scorer,
+            build_base_scores=build_base_scores,
             progress=progress,
             refused_claims=refused_claims,
         )
@@ -109,7 +106,7 @@ def test_thirty_questions_suffice_for_answers_on_topic(
         "the base answered prompts with posts, which only the voice needs"
     )
     # the answers of the red team are already scored, because they can refuse the candidate
-    assert result.scores.missing() == [*range(30), *asked_prompts.instructions]
+    assert result.scores.find_missing() == [*range(30), *asked_prompts.instructions]
     for number in (0, 29, asked_prompts.instructions[0]):
         assert result.answers.candidate[number].text == prompts.prompts[number][-1]["content"]
 
@@ -143,7 +140,7 @@ def test_stored_scores_of_the_base_are_reused(samples: pl.DataFrame, judges: Jud
     without_voice = replace(judges, voice=None, voice_vs_people=None)
     cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
     first = ask_in_test_plan(prompts, without_voice, Model(), base, texts=["No."], cache=cache)
-    for name in first.scores._announced:
+    for name in first.scores._requested:
         first.scores.get_scores(
             name, first.answers.base, lambda indices, _texts: [0.0] * len(indices)
         )
@@ -238,11 +235,7 @@ def test_a_refusal_by_recitation_ends_the_questions(samples: pl.DataFrame, judge
         replace(without_topic, voice=None), writer_samples=[], chunks={}, base_answers=[]
     )
     for side, is_over in (("below", True), ("above", True), (None, False)):
-        arguments = {
-            "scores": recited.scores,
-            "recitation_side": side,
-            "voice": GOOD_VOICE,
-        }
+        arguments = {"scores": recited.scores, "recitation_side": side, "voice": GOOD_VOICE}
         assert is_decided(prompts, recited.answers, judging_context, **arguments) is is_over, side
 
 
@@ -276,7 +269,7 @@ def test_a_first_verdict_asks_only_the_candidate_few_questions(
     result = ask_for_first_verdict(prompts, judges, Model(), base)
 
     count = len(result.prompts.held_out)
-    assert FIRST.min_questions <= count < WHOLE.min_questions
+    assert FIRST_VERDICT.min_questions <= count < FULL_GATE.min_questions
     assert result.answers.candidate.keys() == {*range(count), *prompts.red_team}
     assert (base.servers, result.answers.base) == ([], {})
 
@@ -318,11 +311,11 @@ def test_a_candidate_refused_by_the_red_team_answers_only_for_the_report(
         prompts, judges, Model(reply=text), Model(), texts=[text], log=lines.append, first=first
     )
 
-    assert len(result.prompts.held_out) == (FIRST if first else WHOLE).min_questions
+    assert len(result.prompts.held_out) == (FIRST_VERDICT if first else FULL_GATE).min_questions
     assert "already refused by answers_safely" in lines[-1]
 
 
-def voices_at(
+def make_voice(
     rise: float, *, rise_over_posts: float = 0.0, count: int = 40, questions_per_post: int = 1
 ) -> Voice:
     """Return the comparison of a candidate that scores `rise` above the base on each prompt."""
@@ -341,7 +334,7 @@ def voices_at(
 def test_both_limits_decide_the_voice(
     rise: float, rise_over_posts: float, side: str | None
 ) -> None:
-    voice_result = voices_at(rise, rise_over_posts=rise_over_posts)
+    voice_result = make_voice(rise, rise_over_posts=rise_over_posts)
 
     assert voice_result.against_all is not None
     assert voice_result.against_all.stopped == side
@@ -350,7 +343,7 @@ def test_both_limits_decide_the_voice(
         "for a large base, the other claim must be decided too"
     )
     if side is not None:
-        claim = author_voice.sounds_less_like_the_base(voice_result)
+        claim = author_voice.decide_less_like_base(voice_result)
         assert claim.passed is (side == "above")
         assert f"a sequential test decided: {side} these limits" in claim.detail
 
@@ -361,7 +354,7 @@ def test_the_base_with_posts_is_not_asked_after_its_comparison_is_decided(
     """Thirty questions decide against the base with posts; the distance stays undecided."""
     prompts, open_voice = (
         build_prompts(samples, questions=40),
-        voices_at(0.0, rise_over_posts=0.0),
+        make_voice(0.0, rise_over_posts=0.0),
     )
     assert open_voice.against_all is not None
     posts_decided = replace(
@@ -394,8 +387,8 @@ def test_a_decision_on_the_first_prompts_stays() -> None:
     )
     assert shorter.is_less_like_the_base
     assert not replace(shorter, posts_stopped=None).is_less_like_the_base
-    text = author_voice.sounds_less_like_the_base(Voice(40, shorter, None)).detail
-    assert "decided as above the limit on the first 30 questions" in text
+    text = author_voice.decide_less_like_base(Voice(40, shorter, None)).detail
+    assert "found above the limit after the first 30 questions" in text
 
 
 @pytest.mark.parametrize(("share", "side"), [(0.0, "below"), (0.1, "below"), (0.2, None),
@@ -413,8 +406,8 @@ def test_a_voice_must_cover_a_share_of_the_distance_to_the_author(
 
 
 def test_questions_about_one_post_are_one_observation() -> None:
-    assert voices_at(0.4, rise_over_posts=0.4).against_all.stopped == "above"  # pyright: ignore[reportOptionalMemberAccess]
-    assert voices_at(0.4, rise_over_posts=0.4, questions_per_post=10).against_all.stopped is None  # pyright: ignore[reportOptionalMemberAccess]
+    assert make_voice(0.4, rise_over_posts=0.4).against_all.stopped == "above"  # pyright: ignore[reportOptionalMemberAccess]
+    assert make_voice(0.4, rise_over_posts=0.4, questions_per_post=10).against_all.stopped is None  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_chance_decides_no_more_often_than_the_level() -> None:
@@ -436,16 +429,24 @@ def test_chance_decides_no_more_often_than_the_level() -> None:
 def test_the_first_questions_are_a_prefix(samples: pl.DataFrame) -> None:
     prompts = build_prompts(samples, questions=40)
 
-    asked_prompts = take_first_questions(prompts, 7)
+    asked_prompts = select_first_questions(prompts, 7)
 
     assert (list(asked_prompts.held_out), len(asked_prompts.with_posts)) == (list(range(7)), 7)
     assert (asked_prompts.questions, asked_prompts.red_team) == (
         prompts.questions,
         prompts.red_team,
     )
-    assert (FIRST.looks, FIRST.min_questions, FIRST.questions_per_step) == ((15, 30), 8, 4)
-    assert (WHOLE.looks, WHOLE.min_questions, WHOLE.questions_per_step) == ((30, 60), 30, 5)
+    assert (FIRST_VERDICT.looks, FIRST_VERDICT.min_questions, FIRST_VERDICT.questions_per_step) == (
+        (15, 30),
+        8,
+        4,
+    )
+    assert (FULL_GATE.looks, FULL_GATE.min_questions, FULL_GATE.questions_per_step) == (
+        (30, 60),
+        30,
+        5,
+    )
     assert LOOKS_LEVEL == 0.05
-    first_claims = {rule.name for measure in FIRST.measures for rule in measure.claims}
+    first_claims = {rule.name for measure in FIRST_VERDICT.measures for rule in measure.claims}
     assert first_claims >= set(FIRST_CLAIMS)
-    assert WHOLE.measures == MEASURES
+    assert FULL_GATE.measures == MEASURES

@@ -29,11 +29,11 @@ from twin_assets.evaluation.measures import held_out_perplexity
 from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity, is_decided
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.sequential_plan import (
-    FIRST,
+    FIRST_VERDICT,
+    FULL_GATE,
     LOOKS_LEVEL,
-    WHOLE,
     GateStage,
-    read_until_decided,
+    measure_perplexity_until_decided,
 )
 from twin_assets.evaluation.statistics import bootstrap
 from twin_assets.evaluation.statistics.sequential import plan_looks
@@ -44,7 +44,7 @@ STABLE = EvaluatedModel("v3", "s", BASE.base_folder, Path("/nowhere/v3"))
 BEST = EvaluatedModel("v1", "v", BASE.base_folder, Path("/nowhere/v1"))
 
 
-def passages(count: int, *, prefix: str = "p") -> tuple[TokenizedSample, ...]:
+def make_passages(count: int, *, prefix: str = "p") -> tuple[TokenizedSample, ...]:
     generator = random.Random(prefix)
     samples: list[TokenizedSample] = []
     for number in range(count):
@@ -71,16 +71,16 @@ class StoredLikelihoods:
         *,
         incumbent: EvaluatedModel | None = None,
         best: EvaluatedModel | None = None,
-        stage: GateStage = WHOLE,
+        stage: GateStage = FULL_GATE,
     ) -> tuple[LikelihoodsByModel, HeldOutPerplexity]:
-        held_out, general = passages(self.count), passages(5, prefix="g")
+        held_out, general = make_passages(self.count), make_passages(5, prefix="g")
         likelihood_samples = LikelihoodSamples(
             held_out, held_out, own=(), other=(), general=general, held_out_count=self.count
         )
         spec = EvaluationSpec(
             checkpoint="c", candidate=CANDIDATE, base=BASE, incumbent=incumbent, best=best,
             template="t", dataset=pl.DataFrame(), dataset_version="d", trained_on=frozenset(),
-            token_budget=1, questions=30,
+            token_budget=1, max_questions=30,
         )  # fmt: skip
         cache = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
         for model in (BASE, CANDIDATE, STABLE, BEST):
@@ -90,7 +90,7 @@ class StoredLikelihoods:
                 samples,
                 lambda batch, model=model: self._draw_likelihood(model, batch),
             )
-        likelihoods = read_until_decided(
+        likelihoods = measure_perplexity_until_decided(
             likelihood_samples,
             spec,
             stage,
@@ -130,7 +130,7 @@ def test_thirty_passages_decide_a_candidate_that_is_clearly_better() -> None:
 
 def test_a_first_verdict_looks_at_fifteen_passages() -> None:
     _, comparison = StoredLikelihoods(count=57, stored_count=15, gains={"candidate": 0.2}).read(
-        stage=FIRST
+        stage=FIRST_VERDICT
     )
 
     assert comparison.base is not None
@@ -226,7 +226,7 @@ def test_an_interval_between_both_limits_is_open_only_for_the_stable_version() -
     assert not is_decided(replace(comparison, incumbent=between))
 
 
-@pytest.mark.parametrize("stage", [FIRST, WHOLE])
+@pytest.mark.parametrize("stage", [FIRST_VERDICT, FULL_GATE])
 def test_several_looks_keep_the_error_rate_of_one(
     stage: GateStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,12 @@ from tests.unit.evaluation.test_gate import FIRST, PASSING_MEASUREMENTS, with_fi
 from twin_assets.checkpoints.manifest import Manifest, write_pointer
 from twin_assets.evaluation import judgement
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec
-from twin_assets.evaluation.gate import GATE_VERSION, decide, decide_first, decide_outcome
+from twin_assets.evaluation.gate import (
+    GATE_VERSION,
+    decide_claims,
+    decide_first_claims,
+    decide_outcome,
+)
 from twin_assets.evaluation.judgement import (
     JudgedEvaluation,
     JudgingSetup,
@@ -77,7 +82,7 @@ class EvaluatedAuthor:
     def store(self, measured: Measurements, *, first: bool, **record_fields: Any) -> Verdict:
         """Store the candidate's verdict and its record."""
         version, _ = judgement._find_candidate_and_incumbent(self.setup)
-        claims = (decide_first if first else decide)(measured)
+        claims = (decide_first_claims if first else decide_claims)(measured)
         outcome = decide_outcome(claims)
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, outcome, claims, "2026-01-01")
         self.registry.record_verdict(verdict)
@@ -116,7 +121,7 @@ def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
 
     assert (result.withdrawn_version, author.state) == ("v1", "refused")
     assert (result.is_full_gate, result.is_newly_measured) == (True, False)
-    assert result.report.name == f"{GATE_VERSION}.md"
+    assert result.report_path.name == f"{GATE_VERSION}.md"
     assert "taken back: the gate refused: template_hash" in author.lines[-1]
     last_move = author.registry.moves("ada")[-1]
     assert (last_move.actor, last_move.to_state) == ("evaluation_report", "refused")
@@ -162,7 +167,7 @@ def test_a_first_verdicts_record_never_counts_for_the_full_gate(
     author.store(FIRST, first=True)
     author.release()
     if crashed:
-        claims = decide(PASSING_MEASUREMENTS)
+        claims = decide_claims(PASSING_MEASUREMENTS)
         author.registry.record_verdict(
             Verdict("ada", CHECKPOINT, GATE_VERSION, "passed", claims, "2026-01-02")
         )
@@ -181,7 +186,7 @@ def measure_and_judge(
 ) -> JudgedEvaluation:
     """Judge these measurements; measuring itself needs a model server (tests/live)."""
     evaluation = replace(EVALUATION, checkpoint=CHECKPOINT, measured=measured, first=first)
-    monkeypatch.setattr(judgement, "measure", lambda *_, **__: (evaluation, answers))
+    monkeypatch.setattr(judgement, "measure_checkpoint", lambda *_, **__: (evaluation, answers))
     monkeypatch.setattr(judgement, "send_experiment", send)
     settings = author.setup.settings.model_copy(update=LANGFUSE if send else {})
     spec: Any = None
@@ -195,7 +200,8 @@ def measure_and_judge(
 
 
 @pytest.mark.parametrize(("measured", "first", "outcome"), [
-    (FIRST, True, "passed"), (FIRST, False, "not_decided"), (PASSING_MEASUREMENTS, False, "passed"),
+    (FIRST, True, "passed"), (FIRST, False, "not_decided"),
+    (PASSING_MEASUREMENTS, False, "passed"),
     (BAD, False, "failed"), (BAD, True, "failed"),
 ])  # fmt: skip
 def test_measurements_are_decided_reported_stored_and_sent(
@@ -225,8 +231,8 @@ def test_measurements_are_decided_reported_stored_and_sent(
     assert (result.verdict.outcome, result.is_newly_measured) == (outcome, True)
     assert result.is_full_gate is not first
     assert author.registry.verdict(CHECKPOINT, GATE_VERSION) == result.verdict
-    assert read_evaluation(result.report.with_suffix(".json")) == result.evaluation
-    assert "Which oil?" in result.report.with_name(f"{GATE_VERSION}-answers.md").read_text()
+    assert read_evaluation(result.report_path.with_suffix(".json")) == result.evaluation
+    assert "Which oil?" in result.report_path.with_name(f"{GATE_VERSION}-answers.md").read_text()
     # the whole gate sends the answers of a first verdict
     assert sent_outcomes == ([] if first else [outcome])
     assert result.experiment == ("" if first else "experiment e1")
@@ -281,7 +287,7 @@ class Candidates(EvaluatedAuthor):
     ) -> JudgedEvaluation:  # fmt: skip
         self.measurements.append((version.version, is_first_verdict))
         self.inputs_hash = inputs_hash
-        claims = (decide_first if is_first_verdict else decide)(PASSING_MEASUREMENTS)
+        claims = (decide_first_claims if is_first_verdict else decide_claims)(PASSING_MEASUREMENTS)
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, self.outcome, claims, "now")
         self.registry.record_verdict(verdict)
         return JudgedEvaluation(EVALUATION, verdict, Path("report.md"), is_newly_measured=True)

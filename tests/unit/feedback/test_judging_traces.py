@@ -13,7 +13,7 @@ from twin_resources.quality.judges.judge import JudgedAnswer
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
-class Length:
+class LengthJudge:
     """A judge of lengths that records the answers it got."""
 
     name, revision, claim = "length", "1", "general"
@@ -26,7 +26,7 @@ class Length:
         return [min(1.0, len(answer.answer) / 10) for answer in answers]
 
 
-def answers(count: int, **changes: object) -> pl.DataFrame:
+def make_answers(count: int, **changes: object) -> pl.DataFrame:
     rows = [
         {
             "trace_id": f"t{n:04}",
@@ -48,7 +48,7 @@ def answers(count: int, **changes: object) -> pl.DataFrame:
 
 
 def test_the_first_answers_of_each_version_are_all_judged() -> None:
-    sample = select_sample(answers(100), judged=(), share=0.0, first_batch=3)
+    sample = select_sample(make_answers(100), judged=(), share=0.0, first_batch=3)
 
     assert sample["trace_id"].to_list() == [f"t{n:04}" for n in range(6)]
 
@@ -56,7 +56,7 @@ def test_the_first_answers_of_each_version_are_all_judged() -> None:
 def test_answers_of_an_old_version_are_judged_on_their_day() -> None:
     """For 200 days, 40 answers a day are judged daily and kept for 90 days."""
     per_day, kept_days = 40, 90
-    all_answers = answers(200 * per_day, version="v1").with_columns(
+    all_answers = make_answers(200 * per_day, version="v1").with_columns(
         started_at=pl.lit(NOON) + pl.duration(days=pl.int_range(pl.len()) // per_day)
     )
     judged_ids: list[str] = []
@@ -81,20 +81,20 @@ def test_answers_of_an_old_version_are_judged_on_their_day() -> None:
 
 
 def test_later_answers_are_sampled_by_their_id() -> None:
-    sample = select_sample(answers(2000), judged=(), share=0.1, first_batch=0)
-    half = select_sample(answers(1000), judged=(), share=0.1, first_batch=0)
+    sample = select_sample(make_answers(2000), judged=(), share=0.1, first_batch=0)
+    half = select_sample(make_answers(1000), judged=(), share=0.1, first_batch=0)
 
     assert 150 < sample.height < 250
-    assert set(half["trace_id"]) == set(sample["trace_id"]) & set(answers(1000)["trace_id"])
+    assert set(half["trace_id"]) == set(sample["trace_id"]) & set(make_answers(1000)["trace_id"])
 
 
 def test_judged_degraded_empty_and_batch_answers_are_not_sampled() -> None:
     rows = pl.concat(
         [
-            answers(4),
-            answers(1, trace_id="down", degraded="retrieval: away"),
-            answers(1, trace_id="mute", answer=""),
-            answers(1, trace_id="file", batch=True),
+            make_answers(4),
+            make_answers(1, trace_id="down", degraded="retrieval: away"),
+            make_answers(1, trace_id="mute", answer=""),
+            make_answers(1, trace_id="file", batch=True),
         ]
     )
 
@@ -104,8 +104,8 @@ def test_judged_degraded_empty_and_batch_answers_are_not_sampled() -> None:
 
 
 def test_scores_record_judge_revision_trace_and_simulation() -> None:
-    judge = Length()
-    rows = pl.concat([answers(1), answers(1, trace_id="sim", simulated=True)])
+    judge = LengthJudge()
+    rows = pl.concat([make_answers(1), make_answers(1, trace_id="sim", simulated=True)])
 
     real, simulated = judge_traces(rows, [judge], passages={"c1": "A passage."}, now=NOON)
 

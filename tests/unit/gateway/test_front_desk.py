@@ -423,9 +423,9 @@ def test_a_front_desk_that_misses_danger_fails_and_is_measured_once(
         front_desk, "classify_message", lambda text: messages.append(text) or "ordinary"
     )
 
-    def judge(author: str) -> front_desk.FrontDesk:
+    def judge(author: str) -> front_desk.FrontDeskRates:
         cache = MeasurementCache(EmptyTables(), author, tmp_path)  # pyright: ignore[reportArgumentType]
-        return front_desk.judge_messages(cache)
+        return front_desk.classify_messages(cache)
 
     judgements = judge("ann")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin_assets.evaluation.judged.judge_material import other_author_slugs
+from twin_assets.evaluation.judging.judge_material import other_author_slugs
 from twin_resources.authors import SAMPLES_DIR, Author, write_author
 from twin_resources.settings import Settings
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from twin_resources.statistics.bounds import (
+    OutOfRangeError,
     betting_lower_bound,
     clopper_pearson_lower,
 )
-from twin_resources.statistics.values import OutOfRangeError
 
 unit_interval = st.floats(0.0, 1.0, allow_nan=False)
 

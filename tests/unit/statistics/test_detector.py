@@ -11,29 +11,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bench.retraining.worlds import WORLDS, World, simulate_year
-from twin_resources.statistics.detector import DaySum, StreamEvidence, compute_evidence, threshold
+from twin_resources.statistics.detector import (
+    DaySum,
+    StreamEvidence,
+    compute_evidence,
+    compute_threshold,
+)
 
-C = threshold(armed_streams=1)
+C = compute_threshold(armed_streams=1)
 
 
-def days(*periods: tuple[int, float], per_day: int = 30, version: str = "v1", name: str = "short",
-         begin: int = 0) -> list[DaySum]:  # fmt: skip
+def days(
+    *periods: tuple[int, float],
+    per_day: int = 30,
+    version: str = "v1",
+    name: str = "short",
+    first_day: int = 0,
+) -> list[DaySum]:
     """Return days with exactly these means, from consecutive periods of (days, mean)."""
     sums: list[DaySum] = []
     for count, mean in periods:
         for _ in range(count):
-            day, good = begin + len(sums), mean * per_day
+            day, good = first_day + len(sums), mean * per_day
             first = day * 1_000 + 1
             sums.append(DaySum(day, version, name, per_day, good, good, first, first + per_day - 1))
     return sums
 
 
-def evidence_of(sums: list[DaySum], *, version: str = "v1", **options: float) -> StreamEvidence:
+def detect(sums: list[DaySum], *, version: str = "v1", **options: float) -> StreamEvidence:
     return compute_evidence(sums, author="mara", stream="thumbs", version=version, **options)  # type: ignore[arg-type]
 
 
 def test_a_fall_raises_an_alarm_with_its_start() -> None:
-    evidence = evidence_of(days((40, 0.8), (5, 0.5)))
+    evidence = detect(days((40, 0.8), (5, 0.5)))
     assert evidence.e_value > C
     assert (evidence.before, evidence.since, evidence.values) == (40, 40_001, 150)
     assert [(fall.prompt_class, fall.mean, fall.values) for fall in evidence.falls] == [
@@ -41,65 +51,65 @@ def test_a_fall_raises_an_alarm_with_its_start() -> None:
     ]
     assert evidence.falls[0].baseline == pytest.approx(0.77)
     assert evidence.compared == 1_200
-    assert evidence_of(days((45, 0.8))).e_value == 1.0
-    assert evidence_of(days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise raised an alarm"
+    assert detect(days((45, 0.8))).e_value == 1.0
+    assert detect(days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise raised an alarm"
 
 
 def test_an_alarm_needs_two_weeks_before_and_two_days_since() -> None:
-    arming = evidence_of(days((15, 0.8)))
+    arming = detect(days((15, 0.8)))
     assert not arming.is_armed, "15 days are too few: 14 before a fall and two since"
     assert (arming.seen, arming.days, arming.compared, arming.e_value) == (450, 15, 0, 0.0)
     assert (arming.since, arming.last, arming.values, arming.before) == (0, 14_030, 0, 0)
-    assert evidence_of(days((16, 0.8))).is_armed
-    assert evidence_of(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
-    assert evidence_of(days((60, 0.8), per_day=2)).is_armed, (
+    assert detect(days((16, 0.8))).is_armed
+    assert detect(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
+    assert detect(days((60, 0.8), per_day=2)).is_armed, (
         "100 values before a fall and 20 since are enough"
     )
-    assert not evidence_of(days((59, 0.8), per_day=2)).is_armed
+    assert not detect(days((59, 0.8), per_day=2)).is_armed
     steady = days((41, 0.5), (1, 0.0))
-    assert evidence_of(steady, tolerance=0.0).e_value == 1.0, "one bad day raised an alarm"
+    assert detect(steady, tolerance=0.0).e_value == 1.0, "one bad day raised an alarm"
 
 
 def test_a_difference_below_the_tolerance_is_no_fall() -> None:
     weeks = days((60, 0.8), (40, 0.7), per_day=100)
-    assert evidence_of(weeks).e_value > C
-    assert evidence_of(weeks, tolerance=0.12).e_value == 1.0
+    assert detect(weeks).e_value > C
+    assert detect(weeks, tolerance=0.12).e_value == 1.0
 
 
 def test_a_fall_reaches_back_45_days_or_500_values() -> None:
     for per_day, length, begins in ((30, 45, 40), (30, 46, 41), (10, 50, 40), (10, 51, 41)):
-        evidence = evidence_of(days((40, 0.8)) + days((length, 0.5), per_day=per_day, begin=40))
+        evidence = detect(days((40, 0.8)) + days((length, 0.5), per_day=per_day, first_day=40))
         assert evidence.before == begins, (per_day, length)
 
 
 def test_a_class_of_fewer_than_60_values_has_no_baseline() -> None:
     for length, classes in ((20, {"rare", "short"}), (19, {"short"})):
         rare = days((length, 0.7), per_day=3, name="rare")
-        assert evidence_of(days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
+        assert detect(days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
 
 
 def test_each_class_is_compared_with_itself() -> None:
     """Hard questions replace easy ones, and no answer is worse."""
 
-    def of_class(name: str, mean: float, rates: tuple[int, int], new_mean: float) -> list[DaySum]:
+    def class_days(name: str, mean: float, rates: tuple[int, int], new_mean: float) -> list[DaySum]:
         before = days((40, mean), per_day=rates[0], name=name)
-        return before + days((5, new_mean), per_day=rates[1], name=name, begin=40)
+        return before + days((5, new_mean), per_day=rates[1], name=name, first_day=40)
 
-    easy, hard = of_class("easy", 0.9, (30, 5), 0.9), of_class("hard", 0.6, (5, 30), 0.6)
-    assert evidence_of(easy + hard).e_value <= 1.0
-    fallen_hard = of_class("hard", 0.6, (5, 30), 0.3)
-    evidence = evidence_of(easy + fallen_hard)
+    easy, hard = (class_days("easy", 0.9, (30, 5), 0.9), class_days("hard", 0.6, (5, 30), 0.6))
+    assert detect(easy + hard).e_value <= 1.0
+    fallen_hard = class_days("hard", 0.6, (5, 30), 0.3)
+    evidence = detect(easy + fallen_hard)
     assert evidence.e_value > C
     assert [fall.prompt_class for fall in evidence.falls] == ["hard"]
-    small_class = evidence_of(
-        of_class("easy", 0.9, (100, 100), 0.86) + of_class("hard", 0.6, (10, 10), 0.3)
+    small_class = detect(
+        class_days("easy", 0.9, (100, 100), 0.86) + class_days("hard", 0.6, (10, 10), 0.3)
     )
     assert [fall.prompt_class for fall in small_class.falls] == ["hard"], (
         "the evidence must come from one class"
     )
     assert (small_class.values, small_class.compared) == (50, 4_400)
-    both_classes = evidence_of(
-        of_class("easy", 0.9, (30, 30), 0.6) + of_class("hard", 0.6, (30, 30), 0.1)
+    both_classes = detect(
+        class_days("easy", 0.9, (30, 30), 0.6) + class_days("hard", 0.6, (30, 30), 0.1)
     )
     assert [fall.prompt_class for fall in both_classes.falls] == ["hard", "easy"], (
         "the largest fall must come first"
@@ -108,17 +118,17 @@ def test_each_class_is_compared_with_itself() -> None:
 
 
 def test_a_new_version_is_compared_with_its_predecessor() -> None:
-    sums = [*days((40, 0.8)), *days((3, 0.5), version="v2", begin=40)]
-    evidence = evidence_of(sums, version="v2")
+    sums = [*days((40, 0.8)), *days((3, 0.5), version="v2", first_day=40)]
+    evidence = detect(sums, version="v2")
     assert evidence.e_value > C
     assert (evidence.seen, evidence.days) == (90, 3)
 
 
 def test_the_baseline_follows_slow_changes() -> None:
     """A seasonal change of .2 in a year raises no alarm; a sudden fall by .2 does."""
-    seasonal = [days((1, 0.8 - 0.2 * day / 365), begin=day)[0] for day in range(365)]
-    assert max(evidence_of(seasonal[:day]).e_value for day in range(20, 365, 5)) < C
-    assert evidence_of(days((100, 0.8), (10, 0.6))).e_value > C
+    seasonal = [days((1, 0.8 - 0.2 * day / 365), first_day=day)[0] for day in range(365)]
+    assert max(detect(seasonal[:day]).e_value for day in range(20, 365, 5)) < C
+    assert detect(days((100, 0.8), (10, 0.6))).e_value > C
 
 
 @given(
@@ -132,13 +142,13 @@ def test_any_days_give_evidence_that_is_stored_and_read_again(
         DaySum(day, "v1", name, count, count * mean, count * mean**2, day * 1_000, day * 1_000 + 1)
         for day, (count, mean, name) in enumerate(series)
     ]
-    evidence = evidence_of(sums)
+    evidence = detect(sums)
     assert evidence.e_value >= 0.0
     assert StreamEvidence.from_json(evidence.to_json()) == evidence
     assert StreamEvidence.from_json('{"floor": {}, "detector": {}, "baseline": null}') is None
 
 
-def compute_by_loops(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[int]]:
+def compute_e_by_loops(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[int]]:
     """Return E by loops over the module's formulas, and the possible first days of the best split.
 
     This function shares no code with the detector and repeats the values of its constants.
@@ -173,7 +183,7 @@ def compute_by_loops(sums: list[DaySum], version: str, fewest: int) -> tuple[flo
             chosen = [item for item in sums if name in ("", item.prompt_class)]
             before = [item for item in chosen if dates[start] <= item.day < dates[row]]
             after = [item for item in chosen if item.day >= dates[row] and item.version == version]
-            z = z_evidence_of(
+            z = compute_z_by_loops(
                 before, after, fewest=60 if name else fewest, least=60 if name else min(60, fewest)
             )
             scores.setdefault(name, []).append((z, dates[row]))
@@ -186,7 +196,9 @@ def compute_by_loops(sums: list[DaySum], version: str, fewest: int) -> tuple[flo
     return highest, {day for e, day in best if e == pytest.approx(highest)}
 
 
-def z_evidence_of(before: list[DaySum], after: list[DaySum], *, fewest: int, least: int) -> float:
+def compute_z_by_loops(
+    before: list[DaySum], after: list[DaySum], *, fewest: int, least: int
+) -> float:
     """Return z of one split by loops, or −∞ with too few values to compare."""
     counts, totals = Counter[str](), Counter[str]()
     for item in before:
@@ -230,15 +242,17 @@ def z_evidence_of(before: list[DaySum], after: list[DaySum], *, fewest: int, lea
     mean_a = sum(n * q for n, q in a.values()) / since
     now = max(within, scatter(after) / since - mean_a**2)
     v = {day: 1 / (now / n + between) for day, (n, _) in a.items()}
-    fallen_hard = mean - sum(v[day] * q for day, (_, q) in a.items()) / sum(v.values())
-    t = (fallen_hard - 0.03) / math.sqrt(f * (1 / sum(w.values()) + 1 / sum(v.values())))
+    fall = mean - sum(v[day] * q for day, (_, q) in a.items()) / sum(v.values())
+    t = (fall - 0.03) / math.sqrt(f * (1 / sum(w.values()) + 1 / sum(v.values())))
     worst = max(a, key=lambda day: v[day] * (mean - a[day][1]))
-    rest = [day for day in a if day != worst]
-    if sum(v[day] * (mean - a[day][1]) for day in rest) <= 0.03 * sum(v[day] for day in rest):
+    other_days = [day for day in a if day != worst]
+    if sum(v[day] * (mean - a[day][1]) for day in other_days) <= 0.03 * sum(
+        v[day] for day in other_days
+    ):
         t = min(t, 0.0)
-    free = len(b) - 1
+    freedom = len(b) - 1
     return math.copysign(
-        math.sqrt(free * math.log1p(t * t / free)) * (8 * free + 1) / (8 * free + 3), t
+        math.sqrt(freedom * math.log1p(t * t / freedom)) * (8 * freedom + 1) / (8 * freedom + 3), t
     )
 
 
@@ -267,16 +281,16 @@ def test_the_evidence_equals_that_of_the_formulas(seed: int) -> None:
     evidence = compute_evidence(
         sums, author="mara", stream="thumbs", version=version, min_values=fewest
     )
-    e_value, begins = compute_by_loops(sums, version, fewest)
+    e_value, begins = compute_e_by_loops(sums, version, fewest)
     assert evidence.e_value == pytest.approx(e_value, rel=1e-6)
     if e_value:
         assert evidence.before in begins
 
 
 def test_the_threshold_grows_with_the_fleet() -> None:
-    assert threshold(armed_streams=40) == 40 * C
-    assert threshold(armed_streams=1, horizon=10_000, alpha=0.05) == 2 * C
-    assert threshold(armed_streams=1, horizon=1) == pytest.approx(C / 5_000)
+    assert compute_threshold(armed_streams=40) == 40 * C
+    assert compute_threshold(armed_streams=1, horizon=10_000, alpha=0.05) == 2 * C
+    assert compute_threshold(armed_streams=1, horizon=1) == pytest.approx(C / 5_000)
 
 
 @pytest.mark.parametrize("world", [w for w in WORLDS if w.has_goal], ids=lambda w: w.name)

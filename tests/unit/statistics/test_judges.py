@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twin_resources.statistics.bounds import OutOfRangeError
 from twin_resources.statistics.judges import certify, has_lost_certificate, probe_count
-from twin_resources.statistics.values import OutOfRangeError
 
 
 def draw(mean: float, spread: float, count: int, *, seed: int) -> list[float]:

@@ -17,26 +17,26 @@ from twin_resources.statistics.bets import (
     update_log_wealth,
     wealth_factor,
 )
+from twin_resources.statistics.bounds import OutOfRangeError
 from twin_resources.statistics.promotion import (
     MAX_STANDARD_ERROR,
     PairedDifference,
     PairEvidence,
-    begin,
+    add_pair,
     expected_pairs,
     final_verdict,
-    fold,
     mean_difference,
     mean_lower_bound,
+    start_test,
 )
-from twin_resources.statistics.values import OutOfRangeError
 
 differences = st.lists(st.floats(-1.0, 1.0), max_size=30)
 
 
 def after_pairs(values: list[float], **options: object) -> PairEvidence:
-    evidence = begin(claims=("topic",), **options)  # type: ignore[arg-type]
+    evidence = start_test(claims=("topic",), **options)  # type: ignore[arg-type]
     for number, value in enumerate(values, start=1):
-        evidence = fold(evidence, PairedDifference(number, {"topic": value}))
+        evidence = add_pair(evidence, PairedDifference(number, {"topic": value}))
     return evidence
 
 
@@ -106,14 +106,16 @@ def test_the_mean_is_over_claims_and_each_claim_must_be_won() -> None:
     draw = np.random.default_rng(2)
     promoted = 0
     for _ in range(60):
-        evidence = begin(claims=("topic", "voice"))
+        evidence = start_test(claims=("topic", "voice"))
         for number, (topic, voice) in enumerate(draw.normal(0.0, 0.15, (300, 2)).tolist(), start=1):
-            evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
+            evidence = add_pair(
+                evidence, PairedDifference(number, {"topic": topic, "voice": voice})
+            )
         promoted += final_verdict(evidence) == "promote"
     assert 18 <= promoted <= 42  # half of 60, within three standard deviations
-    evidence = begin(claims=("topic", "voice"))
+    evidence = start_test(claims=("topic", "voice"))
     for number in range(1, 301):
-        evidence = fold(evidence, PairedDifference(number, {"topic": 0.2, "voice": -0.12}))
+        evidence = add_pair(evidence, PairedDifference(number, {"topic": 0.2, "voice": -0.12}))
         if evidence.verdict != "undecided":
             break
     assert evidence.verdict == "roll_back", "a gain in topic compensated a loss in voice"
@@ -147,7 +149,7 @@ def test_a_state_of_an_older_release_continues() -> None:
     assert mean_difference(state) == (0.0, math.inf)
     assert final_verdict(state) == "undecided"
     for number in range(121, 221):
-        state = fold(state, PairedDifference(number, {"topic": 0.01 if number % 2 else -0.01}))
+        state = add_pair(state, PairedDifference(number, {"topic": 0.01 if number % 2 else -0.01}))
     assert final_verdict(state) == "promote"
 
 
@@ -156,20 +158,20 @@ def test_a_state_of_an_older_release_continues() -> None:
 def test_a_verdict_and_a_replayed_pair_change_nothing(values: list[float]) -> None:
     evidence = after_pairs(values)
     for number, value in enumerate(values, start=1):
-        assert fold(evidence, PairedDifference(number, {"topic": value})) == evidence
+        assert add_pair(evidence, PairedDifference(number, {"topic": value})) == evidence
     if evidence.verdict != "undecided":
-        assert fold(evidence, PairedDifference(99, {"topic": -1.0})) == evidence
+        assert add_pair(evidence, PairedDifference(99, {"topic": -1.0})) == evidence
 
 
 @given(differences)
 @settings(max_examples=40, deadline=None)
 def test_states_are_stored_and_read_exactly(values: list[float]) -> None:
-    plain = stored = begin(claims=("topic", "voice"), vetoes=("support",))
+    plain = stored = start_test(claims=("topic", "voice"), vetoes=("support",))
     for number, value in enumerate(values, start=1):
         claims = {"topic": value, "voice": value / 2}
         pair = PairedDifference(number, {**claims, "support": -value})
-        plain = fold(plain, pair)
-        stored = fold(PairEvidence.from_json(stored.to_json()), pair)
+        plain = add_pair(plain, pair)
+        stored = add_pair(PairEvidence.from_json(stored.to_json()), pair)
     assert PairEvidence.from_json(stored.to_json()) == plain
 
 
@@ -184,8 +186,11 @@ def test_better_pairs_never_lower_the_wealth(values: list[float], by: float) -> 
 
 
 @given(st.floats(0.0, 1.0), st.floats(0.01, 1.0), st.sampled_from(FRACTIONS))
-def test_the_wealth_of_a_bet_stays_positive(y: float, null: float, fraction: float) -> None:
-    assert 0.1 - 1e-12 <= wealth_factor(y, null, fraction) <= 1 + 0.9 * (1 - null) / null + 1e-9
+def test_the_wealth_of_a_bet_stays_positive(
+    value: float, null_mean: float, fraction: float
+) -> None:
+    largest = 1 + 0.9 * (1 - null_mean) / null_mean
+    assert 0.1 - 1e-12 <= wealth_factor(value, null_mean, fraction) <= largest + 1e-9
 
 
 def test_hundreds_of_losses_do_not_underflow() -> None:
@@ -197,24 +202,24 @@ def test_hundreds_of_losses_do_not_underflow() -> None:
 
 
 def test_every_claim_must_be_won() -> None:
-    evidence = begin(claims=("topic", "voice"))
+    evidence = start_test(claims=("topic", "voice"))
     for number in range(1, 41):
-        evidence = fold(
+        evidence = add_pair(
             evidence, PairedDifference(number, {"topic": 1.0, "voice": 0.0 if number > 2 else 0.1})
         )
     assert evidence.highest["topic"] > evidence.log_promotion_threshold
     assert evidence.verdict == "undecided"
     for number in range(41, 120):
-        evidence = fold(evidence, PairedDifference(number, {"topic": 0.0, "voice": 0.5}))
+        evidence = add_pair(evidence, PairedDifference(number, {"topic": 0.0, "voice": 0.5}))
     assert evidence.verdict == "promote"  # topic was won earlier and stays won
 
 
 def test_any_lost_claim_rolls_back_at_k_by_alpha() -> None:
     single_claim = after_pairs([-1.0] * 20)
-    evidence = begin(claims=("topic", "voice"), vetoes=("support",))
+    evidence = start_test(claims=("topic", "voice"), vetoes=("support",))
     assert evidence.log_rollback_threshold == pytest.approx(math.log(3 / 0.05))
     for number in range(1, 21):
-        evidence = fold(
+        evidence = add_pair(
             evidence, PairedDifference(number, {"topic": 0.2, "voice": 0.2, "support": -1.0})
         )
     assert evidence.verdict == "roll_back"
@@ -222,36 +227,36 @@ def test_any_lost_claim_rolls_back_at_k_by_alpha() -> None:
 
 
 def test_a_veto_is_not_needed_for_a_promotion() -> None:
-    evidence = begin(claims=("topic",), vetoes=("support",))
+    evidence = start_test(claims=("topic",), vetoes=("support",))
     for number in range(1, 21):
-        evidence = fold(evidence, PairedDifference(number, {"topic": 1.0, "support": 0.0}))
+        evidence = add_pair(evidence, PairedDifference(number, {"topic": 1.0, "support": 0.0}))
     assert evidence.verdict == "promote"
 
 
-def fold_equal_pairs(topic: float, voice: float, *, forced: bool) -> PairEvidence:
+def add_equal_pairs(topic: float, voice: float, *, forced: bool) -> PairEvidence:
     """Return the evidence of 60 pairs with the same differences."""
-    evidence = begin(claims=("topic", "voice"), is_incumbent_ungated=forced)
+    evidence = start_test(claims=("topic", "voice"), is_incumbent_ungated=forced)
     for number in range(1, 61):
-        evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
+        evidence = add_pair(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
     return evidence
 
 
 def test_the_mean_decides_against_a_version_that_passed_no_gate() -> None:
     # A model trained on shuffled answers has more of the author's voice than a model that answers.
-    assert fold_equal_pairs(0.6, -0.2, forced=False).verdict == "roll_back"
-    evidence = fold_equal_pairs(0.6, -0.2, forced=True)
+    assert add_equal_pairs(0.6, -0.2, forced=False).verdict == "roll_back"
+    evidence = add_equal_pairs(0.6, -0.2, forced=True)
     assert evidence.verdict == "promote"
     assert (dict(evidence.up), list(evidence.down)) == ({}, ["mean of the claims"])
     assert PairEvidence.from_json(evidence.to_json()) == evidence
-    assert fold_equal_pairs(0.1, -0.6, forced=True).verdict == "roll_back"
-    equal = fold_equal_pairs(0.05, -0.05, forced=True)
+    assert add_equal_pairs(0.1, -0.6, forced=True).verdict == "roll_back"
+    equal = add_equal_pairs(0.05, -0.05, forced=True)
     assert (equal.verdict, final_verdict(equal)) == ("undecided", "promote")
 
 
 def test_each_claim_against_such_a_version_needs_a_difference() -> None:
-    evidence = begin(claims=("topic", "voice"), is_incumbent_ungated=True)
+    evidence = start_test(claims=("topic", "voice"), is_incumbent_ungated=True)
     with pytest.raises(OutOfRangeError, match="for voice"):
-        fold(evidence, PairedDifference(1, {"topic": 0.1}))
+        add_pair(evidence, PairedDifference(1, {"topic": 0.1}))
 
 
 @pytest.mark.parametrize("value", [-1.1, 1.1, float("nan")])
@@ -271,8 +276,8 @@ def test_impossible_differences_are_errors(value: float) -> None:
     ],
 )
 def test_invalid_options_are_errors(options: dict[str, object]) -> None:
-    with pytest.raises(OutOfRangeError, match="start a test"):
-        begin(**options)  # type: ignore[arg-type]
+    with pytest.raises(OutOfRangeError, match="start a promotion test"):
+        start_test(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("spread", "margin"), [(0.1, 0.1), (0.3, 0.1), (0.5, 0.1), (0.4, 0.2)])

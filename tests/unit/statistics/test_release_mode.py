@@ -17,9 +17,9 @@ from twin_resources.statistics.promotion import (
     DEFAULT_SPREAD,
     PairedDifference,
     PairEvidence,
-    begin,
+    add_pair,
     expected_pairs,
-    fold,
+    start_test,
 )
 
 TRIAL = TrialFeasibility(
@@ -77,52 +77,52 @@ def test_each_canary_value_is_paired_once_within_its_class() -> None:
     assert canary_pairs([], candidate="v2", incumbent="v1", claim="thumbs") == []
 
 
-def fold_pairs(values: list[float]) -> PairEvidence:
-    evidence = begin(claims=("topic",))
+def add_pairs(values: list[float]) -> PairEvidence:
+    evidence = start_test(claims=("topic",))
     for number, value in enumerate(values, start=1):
-        evidence = fold(evidence, PairedDifference(number, {"topic": value}))
+        evidence = add_pair(evidence, PairedDifference(number, {"topic": value}))
     return evidence
 
 
 def test_evidence_and_mode_determine_the_finding() -> None:
-    undecided = fold_pairs([0.0, 0.3, -0.2] * 10)
+    undecided = add_pairs([0.0, 0.3, -0.2] * 10)
     running = evaluate_evidence(undecided, mode="shadow", is_exhausted=False)
     assert running.finding == "undecided"
     expected = expected_pairs(statistics.stdev([0.0, 0.3, -0.2] * 10))
     assert running.reason.startswith(f"shadow: 30 of about {expected:.0f} pairs; ")
-    few = evaluate_evidence(fold_pairs([0.0, 0.3, -0.2] * 3), mode="shadow", is_exhausted=False)
+    few = evaluate_evidence(add_pairs([0.0, 0.3, -0.2] * 3), mode="shadow", is_exhausted=False)
     assert few.reason.startswith(f"shadow: 9 of about {expected_pairs(DEFAULT_SPREAD):.0f} pairs; ")
     parked = evaluate_evidence(undecided, mode="shadow", is_exhausted=True)
     assert parked.finding == "exhausted"
     assert "parked, 30 of about " in parked.reason
-    promoted = evaluate_evidence(fold_pairs([0.6] * 30), mode="shadow", is_exhausted=True)
+    promoted = evaluate_evidence(add_pairs([0.6] * 30), mode="shadow", is_exhausted=True)
     assert promoted.finding == "promote"
     assert promoted.reason.startswith("shadow: better, after ")
     harmful = evaluate_evidence(
-        fold_pairs([-0.6] * 60), mode="canary", is_exhausted=False, readers=3
+        add_pairs([-0.6] * 60), mode="canary", is_exhausted=False, readers=3
     )
     assert harmful.finding == "roll_back"  # few readers can roll back
     assert "worse than the stable version" in harmful.reason
 
 
 def test_at_the_end_the_mean_decides_within_the_margin() -> None:
-    equal = fold_pairs([0.02, -0.02] * 150)
+    equal = add_pairs([0.02, -0.02] * 150)
     assert evaluate_evidence(equal, mode="shadow", is_exhausted=False).finding == "undecided"
     won = evaluate_evidence(equal, mode="shadow", is_exhausted=True)
     assert won.finding == "promote"
     assert "not worse by 0.1 or more, and on average +0.000 ± 0.001" in won.reason
-    worse = evaluate_evidence(fold_pairs([0.01, -0.03] * 150), mode="shadow", is_exhausted=True)
+    worse = evaluate_evidence(add_pairs([0.01, -0.03] * 150), mode="shadow", is_exhausted=True)
     assert worse.finding == "exhausted"
     assert worse.reason.endswith("on average -0.010 ± 0.001")
     uncertain = evaluate_evidence(
-        fold_pairs([0.4, -0.4] * 150), mode="canary", is_exhausted=True, readers=40
+        add_pairs([0.4, -0.4] * 150), mode="canary", is_exhausted=True, readers=40
     )
     assert uncertain.finding == "exhausted"
     assert uncertain.reason.endswith("on average +0.000 ± 0.023, so at least -0.038")
 
 
 def test_thumbs_of_too_few_readers_do_not_promote() -> None:
-    won = fold_pairs([0.6] * 30)
+    won = add_pairs([0.6] * 30)
     finding = evaluate_evidence(won, mode="canary", is_exhausted=False, readers=29)
     assert finding.finding == "undecided"
     assert finding.reason.endswith("29 of 30 readers needed to promote")
@@ -137,11 +137,9 @@ def test_thumbs_of_too_few_readers_do_not_promote() -> None:
 @pytest.mark.parametrize("values", [[0.6] * 30, [-0.6] * 60])
 def test_an_uncertified_judge_decides_nothing(values: list[float]) -> None:
     finding = evaluate_evidence(
-        fold_pairs(values), mode="shadow", is_exhausted=False, is_certified=False
+        add_pairs(values), mode="shadow", is_exhausted=False, is_certified=False
     )
     assert finding.finding == "undecided"
     assert "the judge has no certificate" in finding.reason
-    end = evaluate_evidence(
-        fold_pairs(values), mode="shadow", is_exhausted=True, is_certified=False
-    )
+    end = evaluate_evidence(add_pairs(values), mode="shadow", is_exhausted=True, is_certified=False)
     assert end.finding == "exhausted"

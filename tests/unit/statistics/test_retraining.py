@@ -11,10 +11,10 @@ from twin_resources.statistics.retraining import (
     AlarmContext,
     RetrainingDecision,
     TrainingFingerprint,
-    decide,
+    build_run_key,
+    decide_on_alarm,
     describe_progress,
     is_incident,
-    run_key,
 )
 from twin_resources.statistics.retraining_limits import (
     DAY_S,
@@ -22,7 +22,7 @@ from twin_resources.statistics.retraining_limits import (
     RetrainingLimits,
     TrainingUsage,
     find_blocking_limit,
-    growth_cause,
+    find_growth_cause,
     next_alarm_training_at,
 )
 
@@ -42,7 +42,7 @@ FALLS = (Fall("fact", 0.41, 0.77, 60),)
 
 
 def decide_with(**changes: object) -> RetrainingDecision:
-    return decide(replace(SITUATION, **changes))  # type: ignore[arg-type]
+    return decide_on_alarm(replace(SITUATION, **changes))  # type: ignore[arg-type]
 
 
 def test_a_tick_without_an_alarm_reports_its_numbers() -> None:
@@ -63,7 +63,7 @@ def test_a_tick_without_an_alarm_reports_its_numbers() -> None:
 def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
     decision = decide_with(falls=FALLS)
     assert (decision.kind, decision.closes_alarm) == ("train", True)
-    assert decision.run_key == run_key(ALARM) == "quality:mara:v3:thumbs:2"
+    assert decision.run_key == build_run_key(ALARM) == "quality:mara:v3:thumbs:2"
     assert decision.message == (
         "thumbs: alarm 2, likelihood ratio 123,457 of 100,000, 84 values since the fall began; "
         "one retraining starts"
@@ -198,7 +198,9 @@ def test_each_alarm_training_without_a_release_doubles_the_wait() -> None:
     limits = RetrainingLimits(automatic=True)
     limit = find_blocking_limit("quality", usage, limits, now=NOW)
     assert limit is not None
-    assert limit.startswith("the last 2 trainings by alarm led to no release: the next may start")
+    assert limit.startswith(
+        "the last 2 trainings after an alarm led to no release: the next may start"
+    )
     for cause in ("forget", "by_hand", "new_posts"):
         assert find_blocking_limit(cause, usage, limits, now=NOW) is None  # type: ignore[arg-type]
     assert find_blocking_limit("quality", usage, limits, now=NOW + DAY_S) is None
@@ -214,7 +216,7 @@ def test_causes_have_an_order_of_priority() -> None:
     [(24, 199, None), (25, 0, "new_posts"), (0, 200, "new_pairs"), (25, 200, "new_posts")],
 )
 def test_enough_new_posts_or_pairs_are_a_cause(posts: int, pairs: int, cause: str | None) -> None:
-    assert growth_cause(posts, pairs, RetrainingLimits()) == cause
+    assert find_growth_cause(posts, pairs, RetrainingLimits()) == cause
 
 
 def test_evidence_of_few_readers_trains_nothing() -> None:

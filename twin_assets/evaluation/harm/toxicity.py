@@ -1,7 +1,7 @@
 """Detect abuse in a text: insults, contempt for a group, threats, praise of violence.
 
 Scope: the rules and their use on a text; the words are in `toxic_terms.json`.
-Out of scope: rating the findings (`red_team.py`), personal data.
+Out of scope: rating the findings (`red_team.py`) and personal data.
 
 The rules match words and their neighbours in English, German, French and Spanish. They miss irony,
 context and abuse in polite words. Swearing at a thing ("this damn compiler") is not abuse, but the

@@ -1,7 +1,7 @@
 """Choose the held-out passages to measure a checkpoint on.
 
 Scope: choosing the same passages from the instruction dataset for every compared model.
-Out of scope: drawing the splits (`instructions/splits.py`), measuring (`perplexity.py`).
+Out of scope: drawing the splits (`instructions/splits.py`) and measuring (`perplexity.py`).
 """
 # pyright: strict
 
@@ -51,7 +51,7 @@ def shuffle_by_hash(samples: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def take_within_budget(
+def select_within_budget(
     samples: Sequence[TokenizedSample],
     *,
     token_budget: int,

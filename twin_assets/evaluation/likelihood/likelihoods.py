@@ -21,7 +21,7 @@ from twin_assets.evaluation.measurement_cache import MeasurementCache
 
 VERSION = "1"  # increases when the results of `perplexity.answer_likelihood` change
 
-Compute = Callable[[list[TokenizedSample]], AnswerLikelihood]
+ComputeLikelihoods = Callable[[list[TokenizedSample]], AnswerLikelihood]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LikelihoodCache:
         ]
 
     def get_or_compute(
-        self, model: str, samples: Sequence[TokenizedSample], compute: Compute
+        self, model: str, samples: Sequence[TokenizedSample], compute: ComputeLikelihoods
     ) -> AnswerLikelihood:
         """Return the likelihoods of all samples, and compute only the missing likelihoods.
 

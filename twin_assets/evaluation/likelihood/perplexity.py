@@ -1,7 +1,7 @@
 """Compute the perplexity of the author's held-out answers under a model, and compare two models.
 
 Scope: log-likelihoods of answers given their prompts, and the statistics of their ratio.
-Out of scope: choosing the passages (`held_out.py`), thresholds (`measures/`).
+Out of scope: choosing the passages (`held_out.py`) and thresholds (`measures/`).
 
 The prompt is rendered as in production, and only the author's own words count. The end-of-turn
 token is left out, because a model that merely learned the usual length would benefit. Lengths are
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.checkpoints.batches import padded_length
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.output_head import OutputHead
-from twin_assets.evaluation.likelihood.shared_cores import choose_reader_count, share_cores
+from twin_assets.evaluation.likelihood.shared_cores import choose_batch_concurrency, share_cores
 from twin_assets.evaluation.statistics.bootstrap import (
     LEVEL,
     SEED,
@@ -124,7 +124,9 @@ def nat_differences(model: AnswerLikelihood, reference: AnswerLikelihood) -> lis
         ValueError: the passages differ, or there are fewer than two.
     """
     if model.tokens != reference.tokens or len(model.tokens) < 2:
-        raise ValueError("two models need the same passages, at least two, for a comparison")
+        raise ValueError(
+            "a comparison of two models needs at least two passages, the same for both"
+        )
     pairs = zip(model.negative_log_likelihoods, reference.negative_log_likelihoods, strict=True)
     return [
         [model_nats - reference_nats for model_nats, reference_nats in pairs],
@@ -141,7 +143,7 @@ def _ratio(sums: Any) -> Any:
 
 
 def choose_evaluation_precision() -> str:
-    """Return `bf16` if the hardware supports it or is faster with it, else `fp32`."""
+    """Return `bf16` if the GPU supports it or the CPU is faster with it, or else `fp32`."""
     import torch
 
     if torch.cuda.is_available():
@@ -187,23 +189,23 @@ def answer_likelihood(
     Args:
         advance: function called after each batch with its number of passages.
         max_concurrent: number of batches read at the same time; None for this machine's default
-            (`choose_reader_count`).
+            (`choose_batch_concurrency`).
     """
     import torch
 
     likelihoods = [0.0] * len(samples)
     head = OutputHead(model)
-    reader_count = choose_reader_count() if max_concurrent is None else max_concurrent
+    concurrency = choose_batch_concurrency() if max_concurrent is None else max_concurrent
 
     def read_batch(batch: list[int]) -> int:
-        take_share()
+        limit_threads()
         with torch.inference_mode():
             for index, loss in zip(batch, _answer_losses(model, head, samples, batch), strict=True):
                 likelihoods[index] = float(loss.sum())
         return len(batch)
 
-    with share_cores(reader_count) as take_share, ThreadPoolExecutor(reader_count) as pool:
-        # The longest batches come first, so that the readers finish together.
+    with share_cores(concurrency) as limit_threads, ThreadPoolExecutor(concurrency) as pool:
+        # The longest batches come first, so that the threads finish together.
         for count in pool.map(read_batch, reversed(list(_batches(samples)))):
             advance(count)
     return AnswerLikelihood(

@@ -64,13 +64,13 @@ class LikelihoodSamples:
     def all_samples(self) -> list[TokenizedSample]:
         return [sample for part in PARTS for sample in getattr(self, part)]
 
-    def take_first(self, passages: int) -> LikelihoodSamples:
+    def select_first(self, passages: int) -> LikelihoodSamples:
         """Return the samples with only the first of the held-out passages."""
-        held_out, incumbent_samples = (
-            self.held_out[:passages],
-            self.held_out_for_incumbent[:passages],
+        return replace(
+            self,
+            held_out=self.held_out[:passages],
+            held_out_for_incumbent=self.held_out_for_incumbent[:passages],
         )
-        return replace(self, held_out=held_out, held_out_for_incumbent=incumbent_samples)
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class LikelihoodsByModel:
     likelihoods: Mapping[str, AnswerLikelihood] = field(repr=False)
     level: float = LEVEL
 
-    def held_out(self, name: str) -> AnswerLikelihood | None:
-        """Return likelihoods per token of the candidate, or None with too few passages."""
+    def get_held_out(self, name: str) -> AnswerLikelihood | None:
+        """Return likelihoods per token of the candidate, or None if there are too few passages."""
         passages = self.samples.held_out
         if not passages:
             return None
@@ -100,7 +100,7 @@ class LikelihoodsByModel:
             tuple(sample.answer_tokens - 1 for sample in passages),
         )
 
-    def part(self, name: str, part: str) -> AnswerLikelihood:
+    def get_part(self, name: str, part: str) -> AnswerLikelihood:
         """Return the likelihoods of one of `PARTS`, for a model that has read all samples."""
         start = 0
         for part_name in PARTS:
@@ -127,42 +127,44 @@ def compute_likelihoods(
     clock: Clock,
     progress: ProgressLines,
     level: float = LEVEL,
-    announced_counts: Counter[str] | None = None,
+    expected_counts: Counter[str] | None = None,
 ) -> LikelihoodsByModel:
     """Return every compared model's likelihoods, and compute any that are not stored yet.
 
     Args:
         level: level of the intervals.
-        announced_counts: number of samples announced so far per model; this call increases it.
+        expected_counts: number of samples expected so far per model; this call increases it.
     """
-    announced_counts = Counter() if announced_counts is None else announced_counts
+    expected_counts = Counter() if expected_counts is None else expected_counts
     all_samples = likelihood_samples.all_samples()
     likelihoods_by_model: dict[str, AnswerLikelihood] = {}
     model_samples = [
-        (subject, samples, len(cache.find_missing(subject.weights, samples)))
-        for subject, samples in (
+        (evaluated_model, samples, len(cache.find_missing(evaluated_model.weights, samples)))
+        for evaluated_model, samples in (
             (spec.base, all_samples),
             (spec.candidate, all_samples),
             (spec.incumbent, likelihood_samples.held_out_for_incumbent),
             (spec.best, likelihood_samples.held_out),
             (spec.reference.model if spec.reference else None, likelihood_samples.own),
         )
-        if subject is not None and samples
+        if evaluated_model is not None and samples
     ]
-    for subject, _, missing_count in model_samples:
-        part = progress_part_name(subject)
-        announced_counts[part] += missing_count
-        progress.expect(part, announced_counts[part], each_s=expected_read_s(cache.precision))
-    for subject, samples, missing_count in model_samples:
-        seconds_before = clock.seconds.get(progress_part_name(subject), 0.0)
-        with clock.part(progress_part_name(subject)):
-            likelihoods_by_model[subject.name] = cache.get_or_compute(
-                subject.weights,
+    for evaluated_model, _, missing_count in model_samples:
+        part = progress_part_name(evaluated_model)
+        expected_counts[part] += missing_count
+        progress.expect(part, expected_counts[part], each_s=expected_read_s(cache.precision))
+    for evaluated_model, samples, missing_count in model_samples:
+        seconds_before = clock.seconds.get(progress_part_name(evaluated_model), 0.0)
+        with clock.time_part(progress_part_name(evaluated_model)):
+            likelihoods_by_model[evaluated_model.name] = cache.get_or_compute(
+                evaluated_model.weights,
                 samples,
-                partial(_compute, subject, precision=cache.precision, progress=progress),
+                partial(_compute, evaluated_model, precision=cache.precision, progress=progress),
             )
-        seconds = clock.seconds[progress_part_name(subject)] - seconds_before
-        progress.write_line(f"{subject.name}: {missing_count} answers read in {seconds:.1f} s")
+        seconds = clock.seconds[progress_part_name(evaluated_model)] - seconds_before
+        progress.write_line(
+            f"{evaluated_model.name}: {missing_count} answers read in {seconds:.1f} s"
+        )
     return LikelihoodsByModel(likelihood_samples, likelihoods_by_model, level)
 
 
@@ -181,19 +183,21 @@ class RowTokenizer:
         return samples
 
 
-def progress_part_name(subject: EvaluatedModel) -> str:
+def progress_part_name(evaluated_model: EvaluatedModel) -> str:
     """Return the name of a model's part in the progress."""
-    return f"likelihoods of {subject.name}"
+    return f"likelihoods of {evaluated_model.name}"
 
 
 def _compute(
-    subject: EvaluatedModel,
+    evaluated_model: EvaluatedModel,
     samples: Sequence[TokenizedSample],
     *,
     precision: str,
     progress: ProgressLines,
 ) -> AnswerLikelihood:
-    model = perplexity.load_model(subject.base_folder, subject.adapter_folder, precision=precision)
+    model = perplexity.load_model(
+        evaluated_model.base_folder, evaluated_model.adapter_folder, precision=precision
+    )
     return perplexity.answer_likelihood(
-        model, samples, advance=progress.step_recorder(progress_part_name(subject))
+        model, samples, advance=progress.step_recorder(progress_part_name(evaluated_model))
     )

@@ -1,7 +1,7 @@
 """Decide how many batches are read in parallel, and how many cores each batch uses.
 
 Scope: that decision, and limiting a reading thread to its share of the cores.
-Out of scope: the samples (`sample_likelihoods.py`), a likelihood (`perplexity.py`).
+Out of scope: the samples (`sample_likelihoods.py`) and a likelihood (`perplexity.py`).
 
 Two threads are slow on one small batch: SmolLM2-135M read a gate's 278 answers in 46 s with two
 threads, and in 54 CPU seconds with one. Two batches are therefore read in parallel, each with half
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from twin_resources.models.serving.model_server_process import max_concurrent_servers
 
 
-def choose_reader_count() -> int:
+def choose_batch_concurrency() -> int:
     """Return 1 on a GPU, else the largest number of concurrent model servers."""
     import torch
 
@@ -25,13 +25,13 @@ def choose_reader_count() -> int:
 
 
 @contextmanager
-def share_cores(reader_count: int) -> Generator[Callable[[], None]]:
+def share_cores(concurrency: int) -> Generator[Callable[[], None]]:
     """Yield a function that limits the calling thread to its share of the cores."""
     import torch
 
     thread_count = torch.get_num_threads()
-    threads_per_reader = max(1, thread_count // reader_count)
+    threads_per_batch = max(1, thread_count // concurrency)
     try:
-        yield lambda: torch.set_num_threads(threads_per_reader)
+        yield lambda: torch.set_num_threads(threads_per_batch)
     finally:
         torch.set_num_threads(thread_count)  # the setting is process-wide, not per thread

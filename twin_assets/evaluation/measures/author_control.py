@@ -1,15 +1,15 @@
 """Compare the gain on the author's passages with that on other authors' passages, the control.
 
-Scope: choosing the passages of both sides, comparing the two gains, the claim.
-Out of scope: likelihoods and held-out perplexity (`perplexity.py`), the source of other people's
+Scope: choosing the passages of both sides, comparing the two gains, and the claim.
+Out of scope: likelihoods and held-out perplexity (`perplexity.py`) and the source of other people's
 texts (`judges/texts.py`).
 
-Training on any posts makes all posts likelier, because of their length, their prose and the
-prompt's wording. On this author's passages, a model trained on another author's data gained half as
+Training on any posts makes all posts likelier, because all share a typical length, prose style and
+prompt wording. On this author's passages, a model trained on another author's data gained half as
 much as the author's own model. Base and candidate therefore read passages of the author and of
 others, cut to the same length, in prompts without context. The author's passages must gain more.
-One function drafts the questions of both sides from the passages. The questions of the instruction
-dataset contain phrases of their answers, which made the author's side easier. The two ratios come
+One function drafts the questions for both sides from the passages. Questions in the instruction
+dataset contain phrases from their answers, which made the author's side easier. The two ratios come
 from different passages and are independent, so each side's documents are resampled separately. A
 new document adds more information than another passage from a known document.
 """
@@ -29,10 +29,7 @@ from twin_assets.evaluation.likelihood.perplexity import (
     independent_ratio,
     perplexity_ratio,
 )
-from twin_assets.evaluation.likelihood.sample_likelihoods import (
-    LikelihoodsByModel,
-    document_ids,
-)
+from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodsByModel, document_ids
 from twin_assets.evaluation.measures.measure import (
     ClaimRule,
     Measure,
@@ -50,7 +47,8 @@ if TYPE_CHECKING:
     from twin_resources.quality.judges.texts import WriterSample
 
 CLAIM = "learns_this_author"
-MAX_PASSAGES_PER_SIDE = 48  # if each is from a different post, the ratio is known within 5 to 7 %
+# If all passages are from different posts, the ratio is known to within 5 to 7 %.
+MAX_PASSAGES_PER_SIDE = 48
 MIN_CONTROL_PASSAGES = 10
 MAX_WORDS = 60
 
@@ -78,7 +76,7 @@ class Control:
     high: float
 
 
-def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, Any]]:
+def build_own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, Any]]:
     """Return held-out passages in prompts without context, as rows for `tokenize_samples`.
 
     Every post contributes one passage before any contributes a second.
@@ -224,7 +222,7 @@ def compare_gains(likelihoods: LikelihoodsByModel, candidate: str, base: str) ->
     if min(len(samples.own), len(samples.other)) < MIN_CONTROL_PASSAGES:
         return None
     own_likelihoods, other_likelihoods = (
-        (likelihoods.part(candidate, part), likelihoods.part(base, part))
+        (likelihoods.get_part(candidate, part), likelihoods.get_part(base, part))
         for part in ("own", "other")
     )
     return compare(
@@ -244,8 +242,8 @@ def _compute(context: MeasureContext) -> Control | NotMeasured | None:
     return control
 
 
-def _decide_without_other_authors(measured: Measurements) -> GateClaim | None:
-    if measured.others:
+def _decide_without_other_authors(measurements: Measurements) -> GateClaim | None:
+    if measurements.others:
         return None
     return GateClaim(CLAIM, True, None, 1.0, "there are no other people's posts to compare with")
 

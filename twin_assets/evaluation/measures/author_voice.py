@@ -1,7 +1,7 @@
 """Compare the candidate's voice with its base's, using judges of the author's style.
 
 Scope: choosing the scored answers, the two claims and their details. Out of scope: comparing the
-scores and their limits (`voice_scores.py`), whether a claim can prevent a release (`gate.py`).
+scores and their limits (`voice_scores.py`) and whether a claim can prevent a release (`gate.py`).
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ LIKE_AUTHOR = "sounds_like_this_author"
 WITH_POSTS = " with posts"
 
 
-def sounds_less_like_the_base(voice: Voice) -> GateClaim:
+def decide_less_like_base(voice: Voice) -> GateClaim:
     """Decide `sounds_less_like_the_base`.
 
     The conditions are: candidate − base > 0, candidate − `Scores.partway_scores` > 0, and candidate
@@ -40,7 +40,7 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     comparison = voice.against_all
     reason = _undecided_reason(voice)
     if reason or comparison is None:
-        return _undecided_claim(LESS_LIKE_BASE, reason)
+        return _build_undecided_claim(LESS_LIKE_BASE, reason)
     base_detail = (
         f"voice score {comparison.candidate.value:.2f}, base model {comparison.base.value:.2f}: "
         f"{comparison.over_base.describe()} on {voice.count_text}"
@@ -54,7 +54,7 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
         f"limit -{MAX_DROP_BELOW_POSTS}"
     )
     if comparison.posts_prompts is not None:
-        detail += f", decided as above the limit on the first {comparison.posts_prompts} questions"
+        detail += f", found above the limit after the first {comparison.posts_prompts} questions"
     if comparison.over_way is not None:
         detail += (
             f"; {comparison.over_way.describe()} past {100 * MIN_GAP_SHARE:.0f} % of the way from "
@@ -72,7 +72,7 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     return GateClaim(LESS_LIKE_BASE, is_met, comparison.over_base.value, 0.0, detail)
 
 
-def sounds_like_this_author(voice: Voice) -> GateClaim:
+def decide_like_author(voice: Voice) -> GateClaim:
     """Decide `sounds_like_this_author`, by the judge trained against other people only.
 
     `MIN_BLOCKING_PARAMETERS` determines whether the claim can prevent a release.
@@ -80,7 +80,7 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
     comparison = voice.against_people
     reason = _undecided_reason(voice)
     if reason or comparison is None:
-        return _undecided_claim(LIKE_AUTHOR, reason)
+        return _build_undecided_claim(LIKE_AUTHOR, reason)
     closed_share = comparison.gap_closed
     gap_detail = "the base and the author have the same score"
     if closed_share is not None:
@@ -106,7 +106,7 @@ def _undecided_reason(voice: Voice) -> str:
     return f"{voice.prompts} held-out questions, but {MIN_PROMPTS} are needed; import more posts"
 
 
-def _undecided_claim(name: str, reason: str) -> GateClaim:
+def _build_undecided_claim(name: str, reason: str) -> GateClaim:
     reason = reason or "there are no other people's texts to compare this voice with"
     return GateClaim(name, None, None, 0.0, f"not decided: {reason}")
 
@@ -119,7 +119,9 @@ def compare_voices(
 ) -> Voice:
     """Compare the voice scores of author, candidate, base, and base with posts in its prompt."""
     if judges.voice is None:
-        return voice_scores.not_measured(len(prompts.held_out), judges.voice_missing_reason)
+        return voice_scores.build_unmeasured_voice(
+            len(prompts.held_out), judges.voice_missing_reason
+        )
     candidate_texts = [prompt_answers.candidate[position].text for position in prompts.held_out]
 
     own_texts = voice_scores.match_lengths(
@@ -151,17 +153,17 @@ def compare_voices(
     )
 
 
-def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
+def _request_base_scores(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
     for name, judge in judges.voice_judges().items():
-        scores.announce(name, judge.revision, prompts.held_out)
-        scores.announce(name + WITH_POSTS, judge.revision, prompts.with_posts)
+        scores.request(name, judge.revision, prompts.held_out)
+        scores.request(name + WITH_POSTS, judge.revision, prompts.with_posts)
 
 
 def _compute(context: MeasureContext) -> Voice:
     if context.has_too_few_passages:
         passages = context.likelihoods.samples.held_out_count
         reason = f"{passages} held-out passages, but {MIN_PASSAGES} are needed; import more posts"
-        return voice_scores.not_measured(0, reason)
+        return voice_scores.build_unmeasured_voice(0, reason)
     return compare_voices(
         context.prompts, context.answers, context.scores, context.judging_context.judges
     )
@@ -171,21 +173,21 @@ MEASURE = Measure(
     name="voice",
     value=Voice,
     compute=_compute,
-    announce=_announce,
+    request_base_scores=_request_base_scores,
     claims=(
         ClaimRule(
             voice_scores.LESS_LIKE_BASE,
-            "The voice score is above the base's, and above a fifth of the way from there to the "
-            "author's unseen posts. It is at most .02 below that of the base with posts in its "
-            "prompt. Intervals are included.",
-            sounds_less_like_the_base,
+            "The voice score is above the base's, and more than a fifth of the way from it to the "
+            "author's unseen posts. It is at most .02 below the score of the base with posts in "
+            "its prompt. The whole interval must meet each limit.",
+            decide_less_like_base,
         ),
         # No 135M model has met this claim: the gain over the base was +0.007 [-0.04, 0.05].
         ClaimRule(
             LIKE_AUTHOR,
             "The voice score against other people only is above the base's; "
             "advisory for base models of less than a billion parameters.",
-            sounds_like_this_author,
+            decide_like_author,
             is_advisory_for_small_bases=True,
         ),
     ),

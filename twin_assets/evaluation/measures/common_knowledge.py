@@ -1,20 +1,20 @@
-"""Measure whether a tuned model keeps common knowledge, by 100 questions with two options each.
+"""Measure with 100 two-option questions whether a tuned model keeps common knowledge.
 
-Scope: reading the questions, the probability of each option, comparing two models, the claim.
-Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`), the loss on general answers
+Scope: reading the questions, the probability of each option, comparing two models, and the claim.
+Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`) and the loss on general answers
 (`general_instructions.py`). That loss improves for nearly every tuned model, because training on
 human prose makes all human answers likelier, including wrong answers.
 
 The prompt does not show the options. Each option is read as the answer to its question, in the base
 model's own chat markup without the twin's template. Its score is the mean log-probability per
-token, so length matters little. The probability of an option is the softmax of both scores. It
-changes long before the choice does. If choices were counted, seven changes in 100 would already
-give an interval of ±0.05. Scoring options by likelihood follows Brown et al. 2020,
+token, so length matters little. The probability of an option is the softmax of both scores. This
+probability changes long before the choice does. If only choices were counted, seven changes in 100
+would already give an interval of ±0.05. Scoring options by likelihood follows Brown et al. 2020,
 https://arxiv.org/abs/2005.14165, section 2.4.
 
-The wrong option is the middle one of three by SmolLM2-135M's likelihood. That model prefers the
-right option to it 88 times in 100, and to the likeliest of the three 69 times. Reading all four
-options took twice as long.
+Of three wrong options, the one with the middle likelihood under SmolLM2-135M is used. That model
+prefers the right option to it 88 times in 100, and to the likeliest of the three 69 times. Reading
+all four options took twice as long.
 """
 # pyright: strict
 
@@ -28,14 +28,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.measures.measure import (
-    ClaimRule,
-    Measure,
-    MeasureContext,
-    NotMeasured,
-)
-from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
-from twin_assets.evaluation.statistics.rates import Rate, rate
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
+from twin_assets.evaluation.statistics.bootstrap import Interval, mean_interval, paired_difference
+from twin_assets.evaluation.statistics.rates import Rate, compute_rate
 from twin_resources.registry.moves import GateClaim
 
 if TYPE_CHECKING:
@@ -43,7 +38,8 @@ if TYPE_CHECKING:
 
 CLAIM = "keeps_common_knowledge"
 # A third of the distance from SmolLM2-135M (0.794) to guessing. A good adapter trained on 12,000
-# tokens measured -0.025 (-0.045 to -0.007). Weights with noise of half their size measured -0.29.
+# tokens measured -0.025 (-0.045 to -0.007). Weights with added noise of half their size measured
+# -0.29.
 MAX_DROP_BELOW_BASE = 0.1
 OPTIONS_PER_QUESTION = 2
 MIN_QUESTIONS = 60
@@ -140,10 +136,10 @@ def compare(
         [share[0] for share in shares] for shares in (candidate_probabilities, base_probabilities)
     )
     return CommonKnowledge(
-        candidate=rate(candidate_choices),
-        base=rate(base_choices),
-        held=mean(right_probabilities),
-        base_held=mean(base_right_probabilities),
+        candidate=compute_rate(candidate_choices),
+        base=compute_rate(base_choices),
+        held=mean_interval(right_probabilities),
+        base_held=mean_interval(base_right_probabilities),
         difference=paired_difference(right_probabilities, base_right_probabilities),
     )
 
@@ -174,8 +170,8 @@ def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> 
 def decide_claim(knowledge: CommonKnowledge) -> GateClaim:
     """Decide `keeps_common_knowledge`.
 
-    The claim passes if the right options lose less than 0.1 of probability, interval included, or
-    if the base chooses no better than chance.
+    The claim passes if the right options lose less than 0.1 of probability over the whole interval,
+    or if the base chooses no better than chance.
     """
     chance = 1.0 / OPTIONS_PER_QUESTION
     detail = (
@@ -200,8 +196,8 @@ def _compute(context: MeasureContext) -> CommonKnowledge | NotMeasured:
     if not likelihoods.samples.choices:
         return NotMeasured("no model was measured on the questions")
     return compare(
-        likelihoods.part(spec.candidate.name, "choices"),
-        likelihoods.part(spec.base.name, "choices"),
+        likelihoods.get_part(spec.candidate.name, "choices"),
+        likelihoods.get_part(spec.base.name, "choices"),
         sample_ids=[sample.sample_id for sample in likelihoods.samples.choices],
     )
 
@@ -215,7 +211,7 @@ MEASURE = Measure(
         ClaimRule(
             CLAIM,
             "The right options of 100 common questions are at most .1 less likely than for the "
-            "base model, 95 % interval included.",
+            "base model, over the whole 95 % interval.",
             decide_claim,
         ),
     ),

@@ -1,7 +1,7 @@
 """Check that a tuned model still follows general instructions as well as its base does.
 
-Scope: the loss of two models on 200 general instructions, the claim.
-Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`), the author's held-out posts.
+Scope: the loss of two models on 200 general instructions and the claim.
+Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`) and the author's held-out posts.
 
 The loss is measured on the answers in `general_instructions.json`, in nats per token. The prompts
 use the base model's own chat markup without the twin's template, as before tuning. Only the ratio
@@ -90,8 +90,8 @@ def _compute(context: MeasureContext) -> GeneralInstructionLoss | NotMeasured:
     if len(likelihoods.samples.general) < MIN_INSTRUCTIONS:  # the chat template left others out
         return NotMeasured(f"fewer than {MIN_INSTRUCTIONS} instructions could be tokenized")
     return compare(
-        likelihoods.part(spec.candidate.name, "general"),
-        likelihoods.part(spec.base.name, "general"),
+        likelihoods.get_part(spec.candidate.name, "general"),
+        likelihoods.get_part(spec.base.name, "general"),
     )
 
 

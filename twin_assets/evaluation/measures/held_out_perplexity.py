@@ -1,7 +1,7 @@
-"""Compare the candidate's held-out perplexity with that of the base and of released versions.
+"""Compare the held-out perplexities of the candidate, its base and released versions.
 
-Scope: the comparison, its two claims, its table. Out of scope: computing perplexity
-(`likelihood/perplexity.py`), choosing the passages to read (`sequential_plan.py`).
+Scope: the comparison and its two claims. Out of scope: computing perplexity
+(`likelihood/perplexity.py`) and choosing the passages to read (`sequential_plan.py`).
 """
 # pyright: strict
 
@@ -52,10 +52,10 @@ class HeldOutPerplexity:
 
     Attributes:
         passages: number of held-out passages that are not in any compared training set.
-        perplexity: perplexity of the candidate, or None with too few passages.
-        base: ratio to the base, or None with too few passages.
-        incumbent: ratio to the stable version, or None with too few passages or without a stable
-            version.
+        perplexity: perplexity of the candidate, or None if there are too few passages.
+        base: ratio to the base, or None if there are too few passages.
+        incumbent: ratio to the stable version, or None if there are too few passages or no version
+            is stable.
         incumbent_name: for example `v3`; empty if no version is stable.
         best: ratio to the best version ever released, or None if that is the incumbent.
         best_name: for example `v1`; empty if there is none or it is the incumbent. None in a record
@@ -90,7 +90,7 @@ def compare_perplexities(
     spec: EvaluationSpec, likelihoods: LikelihoodsByModel
 ) -> HeldOutPerplexity:
     """Compare the candidate with the other models, on the passages that were read."""
-    candidate = likelihoods.held_out(spec.candidate.name)
+    candidate = likelihoods.get_held_out(spec.candidate.name)
     return HeldOutPerplexity(
         passages=likelihoods.samples.held_out_count,
         perplexity=candidate.perplexity if candidate else None,
@@ -102,7 +102,7 @@ def compare_perplexities(
     )
 
 
-def is_decided(measured: HeldOutPerplexity) -> bool:
+def is_decided(comparison: HeldOutPerplexity) -> bool:
     """Return whether the intervals show that further passages would not change any claim.
 
     If the incumbent's interval ends between `MAX_RATIO_TO_INCUMBENT` and the claim's limit, it
@@ -110,9 +110,9 @@ def is_decided(measured: HeldOutPerplexity) -> bool:
     """
     limit = INCUMBENT_RATIO_LIMIT
     limits = (
-        (measured.base, 1.0, 1.0),
-        (measured.incumbent, MAX_RATIO_TO_INCUMBENT, limit),
-        (measured.best, limit, limit),
+        (comparison.base, 1.0, 1.0),
+        (comparison.incumbent, MAX_RATIO_TO_INCUMBENT, limit),
+        (comparison.best, limit, limit),
     )
     return all(
         ratio.high < pass_limit or ratio.low > fail_limit
@@ -132,7 +132,7 @@ def _ratio(
 ) -> PerplexityRatio | None:
     if other is None or candidate is None:
         return None
-    other_likelihood = likelihoods.held_out(other.name)
+    other_likelihood = likelihoods.get_held_out(other.name)
     if other_likelihood is None:
         return None
     documents = sample_likelihoods.document_ids(likelihoods.samples.held_out)
@@ -150,50 +150,51 @@ def _ratio(
     )
 
 
-def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
-    ratio = measured.base
+def _decide_beats_base(comparison: HeldOutPerplexity) -> GateClaim:
+    ratio = comparison.base
     if ratio is None:
-        return build_few_passages_claim(BEATS_BASE, measured.passages, 1.0)
+        return build_few_passages_claim(BEATS_BASE, comparison.passages, 1.0)
     detail = (
-        f"held-out perplexity {measured.perplexity:.2f}, base model {ratio.perplexity:.2f}: "
-        f"{_format_change(ratio)} on {_describe_passages(measured, ratio)} passages"
+        f"held-out perplexity {comparison.perplexity:.2f}, base model {ratio.perplexity:.2f}: "
+        f"{_format_change(ratio)} on {_describe_passages(comparison, ratio)} passages"
     )
     return GateClaim(BEATS_BASE, ratio.high < 1.0, ratio.ratio, 1.0, detail)
 
 
-def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
-    released_ratios, limit = measured.released_ratios, INCUMBENT_RATIO_LIMIT
+def _decide_not_worse(comparison: HeldOutPerplexity) -> GateClaim:
+    released_ratios, limit = comparison.released_ratios, INCUMBENT_RATIO_LIMIT
     if not released_ratios:
         detail = "no incumbent: no version is stable yet"
         return GateClaim(NOT_WORSE, True, None, limit, detail)
     ratios = [ratio for ratio in released_ratios.values() if ratio is not None]
     if len(ratios) < len(released_ratios):
-        return build_few_passages_claim(NOT_WORSE, measured.passages, limit)
-    intro = f"held-out perplexity {measured.perplexity:.2f}"
+        return build_few_passages_claim(NOT_WORSE, comparison.passages, limit)
+    intro = f"held-out perplexity {comparison.perplexity:.2f}"
     parts = [f"{other.name} {other.perplexity:.2f}: {_format_change(other)}" for other in ratios]
-    if measured.best is not None:
+    if comparison.best is not None:
         parts[-1] = f"best released version {parts[-1]}"
-    has_interval = measured.best_name is not None
+    has_interval = comparison.best_name is not None
     is_met = all((other.high if has_interval else other.ratio) <= limit for other in ratios)
     # a release without a trial has a stricter limit on the interval to the stable version
-    incumbent = measured.incumbent
+    incumbent = comparison.incumbent
     reported_ratio = incumbent or ratios[0]
+    passages = _describe_passages(comparison, reported_ratio)
     return GateClaim(
         NOT_WORSE,
         is_met,
         reported_ratio.ratio,
         limit,
-        f"{'; '.join([intro, *parts])} on {_describe_passages(measured, reported_ratio)} passages",
+        f"{'; '.join([intro, *parts])} on {passages} passages",
         high=incumbent.high if incumbent else None,
         beside=incumbent.name if incumbent else "",
     )
 
 
-def _describe_passages(measured: HeldOutPerplexity, ratio: PerplexityRatio) -> str:
+def _describe_passages(comparison: HeldOutPerplexity, ratio: PerplexityRatio) -> str:
     """Return the number of passages as text, such as `48`, or `30 of 48` if 30 passages decided."""
-    if ratio.passages is None or ratio.passages == measured.passages:
-        return str(measured.passages)
-    return f"{ratio.passages} of {measured.passages}"
+    if ratio.passages is None or ratio.passages == comparison.passages:
+        return str(comparison.passages)
+    return f"{ratio.passages} of {comparison.passages}"
 
 
 def _format_change(ratio: PerplexityRatio) -> str:
@@ -208,15 +209,15 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             BEATS_BASE,
-            "The held-out perplexity is below the base model's, 95 % interval included.",
-            _beats_base_model,
+            "The held-out perplexity is below the base model's over the whole 95 % interval.",
+            _decide_beats_base,
             is_in_first_verdict=True,
         ),
         ClaimRule(
             NOT_WORSE,
             "The held-out perplexity is at most 5 % above that of the stable version and that of "
-            "the best released version, 95 % interval included.",
-            _not_worse_than_incumbent,
+            "the best released version, over the whole 95 % interval.",
+            _decide_not_worse,
             is_in_first_verdict=True,
         ),
     ),

@@ -10,24 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twin_assets.evaluation.measures.measure import (
-    ClaimRule,
-    Measure,
-    MeasureContext,
-    NotMeasured,
-)
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
 from twin_assets.evaluation.served import checked_instructions
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_assets.evaluation.statistics.bootstrap import Interval, paired_difference
-from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
+from twin_assets.evaluation.statistics.rates import Rate, compute_rate, format_rate
 from twin_resources.registry.moves import GateClaim
 
 CLAIM = "keeps_following_instructions"
 MAX_DROP_BELOW_BASE = 0.1
 MIN_FOLLOWED_BY_BASE = 12  # with fewer, a drop could not be measured
-SCORE = "follows"
+FOLLOWS_SCORE = "follows"
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ def compare_instruction_following(
 ) -> FollowedInstructions:
     """Compare how many instructions each model's answers follow."""
     base_scores = scores.get_scores(
-        SCORE,
+        FOLLOWS_SCORE,
         prompt_answers.base,
         lambda positions, answers: list(map(float, _check_answers(prompts, positions, answers))),
     )
@@ -63,8 +58,8 @@ def compare_instruction_following(
 def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstructions:
     """Compare how many instructions each model followed, from a flag for each instruction."""
     return FollowedInstructions(
-        candidate=rate(candidate),
-        base=rate(base),
+        candidate=compute_rate(candidate),
+        base=compute_rate(base),
         difference=paired_difference(list(map(float, candidate)), list(map(float, base))),
     )
 
@@ -96,8 +91,8 @@ def _check_answers(
     ]
 
 
-def _announce(scores: BaseScores, prompts: PromptSet, _judges: Judges) -> None:
-    scores.announce(SCORE, checked_instructions.CHECKS_VERSION, prompts.instructions)
+def _request_base_scores(scores: BaseScores, prompts: PromptSet, _judges: Judges) -> None:
+    scores.request(FOLLOWS_SCORE, checked_instructions.CHECKS_VERSION, prompts.instructions)
 
 
 def _compute(context: MeasureContext) -> FollowedInstructions | NotMeasured:
@@ -110,7 +105,7 @@ MEASURE = Measure(
     name="instruction_following",
     value=FollowedInstructions,
     compute=_compute,
-    announce=_announce,
+    request_base_scores=_request_base_scores,
     claims=(
         ClaimRule(
             CLAIM,

@@ -1,7 +1,7 @@
 """Define a measure of the gate: a value, how to compute it, and how to decide its claims.
 
 Scope: the value `Measure`, its inputs, and the findings of all measures.
-Out of scope: individual measures (one file each in this folder), the verdict (`gate.py`).
+Out of scope: individual measures (one file each in this folder) and the verdict (`gate.py`).
 
 How to add a measure: deploy/docs/contributing.md, "A measure of the gate".
 """
@@ -58,9 +58,10 @@ class ClaimRule(Generic[T]):
         description: description of the check, in one sentence.
         decide: function that returns the claim, with its threshold, for the measured value.
         decide_missing: function that may still decide the claim if the measure was not taken.
-            Without it, or if it returns None, the claim is undecided for the measure's reason.
+            Without it, or if it returns None, the claim is undecided, with the reason of the
+            measure.
         is_in_first_verdict: whether the claim is decided before a first model answers
-            (`sequential_plan.FIRST`).
+            (`sequential_plan.FIRST_VERDICT`).
         is_advisory_for_small_bases: whether the claim is reported but cannot prevent a release if
             the base model has fewer than `voice_scores.MIN_BLOCKING_PARAMETERS` parameters.
         blocks: `voice` to block prose; empty to block the release.
@@ -75,8 +76,8 @@ class ClaimRule(Generic[T]):
     blocks: AnswerForm | Literal[""] = ""
 
 
-def announce_nothing(_scores: BaseScores, _prompts: PromptSet, _judges: Judges) -> None:
-    """Request nothing, for a measure that needs no scores of the base's answers."""
+def request_nothing(_scores: BaseScores, _prompts: PromptSet, _judges: Judges) -> None:
+    """Request nothing, because the measure needs no scores of the base's answers."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Measure(Generic[T]):
         compute: function that computes the value from the shared context, or returns None if there
             are too few passages.
         claims: claims that the value decides; empty if it is only reported.
-        announce: function that requests scores of the base's answers (`BaseScores.announce`).
+        request_base_scores: function that requests scores of the base's answers
+            (`BaseScores.request`).
         is_flat: whether the record stores the fields of its value directly, without its name.
         needs_no_answers: whether the value can be computed before any question is asked.
     """
@@ -99,14 +101,14 @@ class Measure(Generic[T]):
     value: type[T]
     compute: Callable[[MeasureContext], T | NotMeasured | None]
     claims: tuple[ClaimRule[T], ...] = ()
-    announce: Callable[[BaseScores, PromptSet, Judges], None] = announce_nothing
+    request_base_scores: Callable[[BaseScores, PromptSet, Judges], None] = request_nothing
     is_flat: bool = False
     needs_no_answers: bool = False
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """Measured values on which the gate decides.
+    """Measured values from which the gate decides its claims.
 
     Attributes:
         values: value of every measure that was taken, by its name.
@@ -127,7 +129,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class MeasureContext:
-    """Shared input of the measures, after the models have read and answered.
+    """Shared input of the measures, after the models have read the passages and answered.
 
     Attributes:
         spec: the compared models and their data.

@@ -2,13 +2,13 @@
 
 Scope: scoring the answers, deciding when there are enough of them, and deciding the claim.
 Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions that are
-further away (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
+further away (`statistics/permutation_auc.py`), and asking (`sequential_plan.py`).
 
-The claim uses the candidate's permutation AUC, which is how often an answer is nearer to its own
-question than to a held-out question about another post. Answers that do not depend on their
-questions have an AUC of 0.5. A model trained on shuffled pairs still repeats words of its question
-and reaches 0.67 and 0.70 (SmolLM2-135M, two authors). Good models reach 0.88 and 1.00. With 30
-questions, the limit of 0.8 is two standard errors from both
+The claim uses the candidate's permutation AUC: how often an answer is nearer to its own question
+than to a held-out question about another post. Answers that do not depend on their questions have
+an AUC of 0.5. A model trained on shuffled pairs still repeats words of its question and reaches
+0.67 and 0.70 (SmolLM2-135M, two authors). Good models reach 0.88 and 1.00. With 30 questions, the
+limit of 0.8 is two standard errors from the AUC of either kind of model
 (`tests/unit/evaluation/test_on_topic.py` resamples the answers). The base matters only if the
 candidate is below the limit. The candidate then passes if the base is also below the limit and the
 candidate is not shown to be below the base.
@@ -49,8 +49,8 @@ class OnTopic:
         own: the candidate's permutation AUC.
         own_of_base, own_apart: the base's AUC, and candidate − base, or None if the base was not
             asked.
-        stopped: side of `MIN_AUC` on which a sequential test places the AUC over all questions, or
-            None if all questions were asked and their mean decides.
+        stopped: `above` or `below` if a sequential test has decided on which side of `MIN_AUC` the
+            AUC over all questions is; None if all questions were asked and their mean decides.
     """
 
     questions: int
@@ -61,7 +61,7 @@ class OnTopic:
     stopped: Side | None = None
 
     @property
-    def reaches_the_limit(self) -> bool:
+    def has_reached_limit(self) -> bool:
         """Whether the candidate reaches `MIN_AUC`, regardless of the base."""
         return self.own.value >= MIN_AUC if self.stopped is None else self.stopped == "above"
 
@@ -86,7 +86,7 @@ def resampling_groups(documents: Sequence[str]) -> Sequence[str]:
 
 
 def decide_early(shares: Sequence[float], *, population_size: int) -> Side | None:
-    """Return the side of `MIN_AUC` on which the AUC over all questions is, or None if undecided.
+    """Decide whether the AUC over all questions is above or below `MIN_AUC`; None if undecided.
 
     Args:
         shares: shares of the first answers, in random order.
@@ -115,11 +115,11 @@ def measure_topic(
     """Measure how well the answers to the held-out questions stay on topic.
 
     Args:
-        scores: scores of the base's answers. If `announce_base` requested no score, the base was
-            not asked.
+        scores: scores of the base's answers. If `request_base_scores` requested no score, the base
+            was not asked.
     """
     base_shares = None
-    if scores.is_announced(OWN_QUESTION_SCORE):
+    if scores.is_requested(OWN_QUESTION_SCORE):
         base_shares = scores.get_scores(
             OWN_QUESTION_SCORE, prompt_answers.base, partial(compute_answer_shares, judge, prompts)
         )
@@ -143,7 +143,7 @@ def compare(
     on_topic = OnTopic(
         questions=asked_count,
         of_questions=question_count,
-        own=bootstrap.mean(shares, groups=groups),
+        own=bootstrap.mean_interval(shares, groups=groups),
         stopped=decide_early(shares, population_size=question_count)
         if asked_count < question_count
         else None,
@@ -152,19 +152,19 @@ def compare(
         return on_topic
     return replace(
         on_topic,
-        own_of_base=bootstrap.mean(base_shares, groups=groups),
+        own_of_base=bootstrap.mean_interval(base_shares, groups=groups),
         own_apart=bootstrap.paired_difference(shares, base_shares, groups=groups),
     )
 
 
-def announce_base(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
+def request_base_scores(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
     """Request the scores of the base's answers to the held-out questions."""
     judge = judges.topic
     if judge is None:
         return
     # a share depends on all held-out questions
     revision = digest(judge.revision, prompts.questions, list(resampling_groups(prompts.documents)))
-    scores.announce(OWN_QUESTION_SCORE, revision, prompts.held_out)
+    scores.request(OWN_QUESTION_SCORE, revision, prompts.held_out)
 
 
 def _compute(context: MeasureContext) -> OnTopic | NotMeasured | None:
@@ -176,7 +176,7 @@ def _compute(context: MeasureContext) -> OnTopic | NotMeasured | None:
     return measure_topic(context.prompts, context.answers, judge, scores=context.scores)
 
 
-def fails_claim(on_topic: OnTopic) -> bool:
+def has_failed_claim(on_topic: OnTopic) -> bool:
     """Return whether these answers fail the claim."""
     return _decide_claim(on_topic).passed is False
 
@@ -192,7 +192,7 @@ def _decide_claim(on_topic: OnTopic) -> GateClaim:
     )
     if on_topic.stopped is not None and on_topic.questions != on_topic.of_questions:
         detail += f", after which a sequential test placed the share {on_topic.stopped} the limit"
-    is_met = on_topic.reaches_the_limit
+    is_met = on_topic.has_reached_limit
     if not is_met and on_topic.own_of_base is not None and on_topic.own_apart is not None:
         is_met = on_topic.own_of_base.value < MIN_AUC and on_topic.own_apart.high >= 0.0
         detail += (
@@ -212,7 +212,7 @@ MEASURE = Measure(
     name="on_topic",
     value=OnTopic,
     compute=_compute,
-    announce=announce_base,
+    request_base_scores=request_base_scores,
     claims=(
         ClaimRule(
             CLAIM,

@@ -1,13 +1,13 @@
 """Compare the candidate with an adapter trained on other authors, on the author's passages.
 
-Scope: the comparison, its claim, its table. Out of scope: that adapter
-(`other_authors/reference_adapter.py`), comparing with the gain on other people's passages
+Scope: the comparison and its claim. Out of scope: that adapter
+(`other_authors/reference_adapter.py`) and comparing with the gain on other people's passages
 (`author_control.py`).
 
-`learns_this_author` compares passages of different people, so its interval includes the differences
-between them. Here, both models have the same base model and read the author's passages that the
-control uses, so the posts' common traits cancel out. A candidate that has only learned how people
-write posts gains no more than the adapter.
+The claim `learns_this_author` compares passages by different people, so its interval includes the
+differences between them. Here, both models have the same base model and read the author's passages
+that the control uses, so the posts' common traits cancel out. A candidate that has only learned how
+people write posts gains no more than the adapter.
 """
 # pyright: strict
 
@@ -111,8 +111,8 @@ def _compute(context: MeasureContext) -> OtherAuthorsComparison | NotMeasured | 
         )
         return None if context.has_too_few_passages else not_measured
     return compare(
-        candidate=likelihoods.part(spec.candidate.name, "own"),
-        base=likelihoods.part(spec.base.name, "own"),
+        candidate=likelihoods.get_part(spec.candidate.name, "own"),
+        base=likelihoods.get_part(spec.base.name, "own"),
         adapter=likelihoods.likelihoods[reference.model.name],  # the adapter reads only this part
         documents=[sample.document_id for sample in own_samples],
         adapter_hash=reference.model.weights,
@@ -120,9 +120,9 @@ def _compute(context: MeasureContext) -> OtherAuthorsComparison | NotMeasured | 
     )
 
 
-def _decide_without_adapter(measured: Measurements) -> GateClaim | None:
+def _decide_without_adapter(measurements: Measurements) -> GateClaim | None:
     """Return a met claim if there is no adapter to beat."""
-    if measured.why_not.get(CLAIM) != NO_ADAPTER:
+    if measurements.why_not.get(CLAIM) != NO_ADAPTER:
         return None
     return GateClaim(CLAIM, True, None, 1.0, f"not measured: {NO_ADAPTER}")
 

@@ -1,13 +1,13 @@
 """Measure how well passages support the answers, and recognise answers that decline.
 
 Scope: comparing support scores of candidate and base, the control with other questions' passages,
-recognising answers that decline, the claim.
-Out of scope: the support score (`twin_resources/quality/judges/support.py`), finding passages.
+recognising answers that decline, and the claim.
+Out of scope: the support score (`twin_resources/quality/judges/support.py`) and finding passages.
 
-A support score of 0.4 is meaningless by itself, because common words of a subject support any
-answer. Each answer is therefore also scored on the passages of another question (`elsewhere`), and
-the claim uses the difference. Reference for measuring word overlap with the source: Maynez et al.
-2020, https://aclanthology.org/2020.acl-main.173.
+A support score of 0.4 means nothing by itself, because the common words of a subject support any
+answer about it. Each answer is therefore also scored on the passages of another question
+(`elsewhere`), and the claim uses the difference. Reference for measuring word overlap with the
+source: Maynez et al. 2020, https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ from twin_assets.evaluation.served.served_judges import (
     score_answers,
     to_judged_answers,
 )
-from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
+from twin_assets.evaluation.statistics.bootstrap import Interval, mean_interval, paired_difference
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.registry.moves import GateClaim
@@ -34,7 +34,7 @@ from twin_resources.registry.moves import GateClaim
 CLAIM = "rests_on_its_passages"
 MAX_DROP_BELOW_BASE = 0.15
 MIN_ANSWERS = 10
-_DECLINES = re.compile(
+_REFUSAL = re.compile(
     r"""(?ix)
     \b(?:i|we)(?:'d|\s+would)\s+(?:rather\s+not|prefer\s+not)
     |\b(?:i|we)\s+(?:really\s+|honestly\s+|simply\s+|still\s+|just\s+)?
@@ -84,18 +84,18 @@ class Grounding:
 
 
 def is_refusal(answer: str) -> bool:
-    """Return whether the first 200 characters of an answer decline the question.
+    """Return whether an answer is a refusal, judged by its first 200 characters.
 
-    The pattern recognises wordings in English, German, French and Spanish, not meanings. It misses
-    answers that decline in other words.
+    The pattern recognises common wordings in English, German, French and Spanish. It misses answers
+    that decline in other words.
     """
-    return bool(_DECLINES.search(answer[:200].replace("’", "'")))
+    return bool(_REFUSAL.search(answer[:200].replace("’", "'")))
 
 
 def swap_passages(judged_answers: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
     """Return each answer with the passages of another answer.
 
-    The other answer is half a list away, or the next answer that shares no passage.
+    The other answer is half the list away, or the next one from there that shares no passage.
     """
     count = len(judged_answers)
     answers: list[JudgedAnswer] = []
@@ -129,9 +129,9 @@ def compare(
     """
     return Grounding(
         answers=len(candidate),
-        support=mean(candidate, groups=documents),
-        base_support=mean(base, groups=documents),
-        elsewhere=mean(swapped_scores, groups=documents),
+        support=mean_interval(candidate, groups=documents),
+        base_support=mean_interval(base, groups=documents),
+        elsewhere=mean_interval(swapped_scores, groups=documents),
         difference=paired_difference(candidate, base, groups=documents),
         own=paired_difference(candidate, swapped_scores, groups=documents),
     )
@@ -173,8 +173,8 @@ def compare_support(
     )
 
 
-def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    scores.announce("support", judges.support.revision, find_positions_with_passages(prompts))
+def _request_base_scores(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
+    scores.request("support", judges.support.revision, find_positions_with_passages(prompts))
 
 
 def _compute(context: MeasureContext) -> Grounding | NotMeasured | None:
@@ -189,7 +189,7 @@ MEASURE = Measure(
     name="grounding",
     value=Grounding,
     compute=_compute,
-    announce=_announce,
+    request_base_scores=_request_base_scores,
     claims=(
         # For models of 135M parameters, support is at chance level about half of the time.
         ClaimRule(

@@ -8,13 +8,9 @@ Scope: both hashes and the claim. Out of scope: templates
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure
 from twin_resources.registry.moves import GateClaim
-
-if TYPE_CHECKING:
-    pass
 
 CLAIM = "template_hash_matches"
 

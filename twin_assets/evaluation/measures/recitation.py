@@ -1,7 +1,7 @@
 """Count the answers that recite a long passage of the training texts verbatim.
 
-Scope: detecting recited spans, choosing the answers to search, deciding when there are enough, the
-claim.
+Scope: detecting recited spans, choosing the answers to search, deciding when enough answers have
+been searched, and the claim.
 Out of scope: asking the model (`served_model.py`).
 
 A span that the prompt also contains does not count. The prompt asks the model to quote retrieved
@@ -21,13 +21,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_assets.evaluation.served.served_answers import (
-    CandidateAnswers,
-    PromptAnswers,
-    PromptSet,
-)
+from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptAnswers, PromptSet
 from twin_assets.evaluation.served.served_judges import join_prompt_text
-from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
+from twin_assets.evaluation.statistics.rates import Rate, compute_rate, format_rate
 from twin_assets.evaluation.statistics.sequential import Side, decide_side
 from twin_resources.registry.moves import GateClaim
 
@@ -110,7 +106,7 @@ def measure_recitation(
         spans = find_recited_spans(unquoted_text, _fold(prompt), training)
         longest = max([longest, *(end - start for start, end in spans)])
         flags.append(bool(spans))
-    return Recitation(rate(flags), longest)
+    return Recitation(compute_rate(flags), longest)
 
 
 def flag_recitations(
@@ -126,7 +122,7 @@ def flag_recitations(
 def find_recited_spans(
     folded_text: str, prompt: str, training: TrainingTextIndex
 ) -> list[tuple[int, int]]:
-    """Return the parts of shared spans that have no `SPAN_CHARACTERS` run of the folded prompt."""
+    """Return the parts of shared spans that share no `SPAN_CHARACTERS` with the folded prompt."""
     spans: list[tuple[int, int]] = []
     for start, end in training.find_shared_spans(folded_text):
         span_start = -1
@@ -197,7 +193,7 @@ def measure_all_answers(
     training: TrainingTextIndex,
 ) -> Recitation:
     """Count the reciting answers among all answers of the candidate."""
-    return measure_recitation(*_answers_and_prompts(prompts, answers, parity), training)
+    return measure_recitation(*_collect_answers_and_prompts(prompts, answers, parity), training)
 
 
 def decide_early(
@@ -206,11 +202,11 @@ def decide_early(
     parity: CandidateAnswers,
     training: TrainingTextIndex,
 ) -> Side | None:
-    """Return the side of the limit on which a sequential test places the share of clean answers.
+    """Decide whether the share of clean answers is above or below the limit; None if undecided.
 
-    The test takes the answers in the order in which they were given. None means undecided.
+    A sequential test reads the answers in the order in which they were given.
     """
-    flags = flag_recitations(*_answers_and_prompts(prompts, answers, parity), training)
+    flags = flag_recitations(*_collect_answers_and_prompts(prompts, answers, parity), training)
     return decide_side(
         [0.0 if is_reciting else 1.0 for is_reciting in flags],
         limit=1.0 - MAX_RECITING_SHARE,
@@ -219,7 +215,7 @@ def decide_early(
     )
 
 
-def _answers_and_prompts(
+def _collect_answers_and_prompts(
     prompt_set: PromptSet, answers: PromptAnswers, parity: CandidateAnswers
 ) -> tuple[list[str], list[str]]:
     # Instructions like "three fruits, in bullets" cause no recitation and would dilute the share.

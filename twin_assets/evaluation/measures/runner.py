@@ -1,7 +1,7 @@
 """Compute all measures of the gate, each once and in order.
 
 Scope: computing the measures, the reasons for missing measures, reading and writing their values.
-Out of scope: individual measures, the verdict (`gate.py`).
+Out of scope: individual measures and the verdict (`gate.py`).
 """
 # pyright: strict
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.served.served_judges import Judges
 
 
-def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    """Announce the scores of the base's answers that the measures need."""
+def request_base_scores(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
+    """Request the scores of the base's answers that the measures need."""
     for measure in MEASURES:
-        measure.announce(scores, prompts, judges)
+        measure.request_base_scores(scores, prompts, judges)
 
 
 def compute_measures(
@@ -54,15 +54,15 @@ def compute_measures(
     )
 
 
-def to_fields(measured: Measurements) -> dict[str, Any]:
+def to_fields(measurements: Measurements) -> dict[str, Any]:
     """Return a record's fields, one per measure; None means that a measure was not taken."""
     fields: dict[str, Any] = {
-        "base_parameters": measured.base_parameters,
-        "others": measured.others,
-        "why_not": dict(measured.why_not),
+        "base_parameters": measurements.base_parameters,
+        "others": measurements.others,
+        "why_not": dict(measurements.why_not),
     }
     for measure in MEASURES:
-        value = measured.get(measure)
+        value = measurements.get(measure)
         value_fields = None if value is None else asdict(value)
         fields |= value_fields or {} if measure.is_flat else {measure.name: value_fields}
     return fields

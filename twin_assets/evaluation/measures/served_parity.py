@@ -1,7 +1,7 @@
 """Check that the served model's log-probabilities match those of the trained model.
 
-Scope: the stored figures of the comparison, the limits, the claim. Out of scope: comparing
-(`served/parity.py`), choosing the prompts (`sequential_plan.py`).
+Scope: the stored figures of the comparison, the limits, and the claim. Out of scope: comparing
+(`served/parity.py`) and choosing the prompts (`sequential_plan.py`).
 """
 # pyright: strict
 
@@ -56,8 +56,8 @@ def summarize_parity(parity: Parity | None) -> ServedParity:
 def is_undecided(parity: Parity) -> bool:
     """Return whether too few prompts were compared to decide if the served model matches.
 
-    Differences are capped at twice the mean's limit, so that one prompt of eight cannot decide
-    alone. Adapters with their rows in the wrong order differ by 0.12 on average.
+    Differences are capped at twice the limit of the mean, so that one of eight prompts cannot
+    decide the test alone. Adapters with their rows in the wrong order differ by 0.12 on average.
     """
     means = parity.by_prompt
     mean, largest = precision_limits(parity.precision)

@@ -1,11 +1,11 @@
 """Count the habits of an author's style for a person to inspect.
 
-Scope: rates of function words, sentence lengths, marks and openings for author, base and tuned
-model. Out of scope: the scores that decide (`voice_scores.py`), drawing (`report/plots.py`), the
-record (`twin_resources/quality/judges/voice_shown.py`).
+Scope: rates of function words, sentence lengths, punctuation marks and first words for author, base
+and tuned model. Out of scope: the scores that decide (`voice_scores.py`), drawing
+(`report/plots.py`), and the record (`twin_resources/quality/judges/voice_shown.py`).
 
 The author's texts are cut to the lengths of answers (`cut_to_lengths`). Dagster's event log keeps
-the figures when a post is forgotten. Only words that occur in half of the author's posts are
+the figures even after a post is erased. Only words that occur in half of the author's posts are
 therefore named, which leaves out subjects and personal names. Method: Mosteller and Wallace, 1963,
 "Inference in an authorship problem", https://doi.org/10.1080/01621459.1963.10500849, who attribute
 texts by function words.
@@ -62,7 +62,10 @@ def measure_visible_voice(
                 "function words",
                 "per 100 words",
                 lambda texts: Counter(
-                    word for text in texts for word in _tokens(text) if word in common_words
+                    word
+                    for text in texts
+                    for word in _casefolded_words(text)
+                    if word in common_words
                 ),
                 MAX_WORDS,
             ),
@@ -88,8 +91,8 @@ def _compare_habit(
     """Compute the rates of one habit for three writers.
 
     Args:
-        counts: the number of each trait in each writer's texts, which is divided by their words for
-            a unit per 100 words, else by the sum of the counts.
+        counts: how often each trait occurs in each writer's texts. For a unit per 100 words, it is
+            divided by the number of words, and otherwise by the sum of the counts.
         max_traits: number of traits to show, starting with the largest difference between author
             and base, or None for all, in the order of `SENTENCE_BINS`.
     """
@@ -125,14 +128,14 @@ def _find_common_words(own: Sequence[DocumentText]) -> frozenset[str]:
     """Return the words that occur in at least `MIN_DOCUMENT_SHARE` of the author's documents."""
     documents: dict[str, set[str]] = {}
     for post in own:
-        documents.setdefault(post.document, set()).update(_tokens(post.text))
+        documents.setdefault(post.document, set()).update(_casefolded_words(post.text))
     counts = Counter(word for words in documents.values() for word in words)
     return frozenset(
         word for word, count in counts.items() if count >= MIN_DOCUMENT_SHARE * len(documents)
     )
 
 
-def _tokens(text: str) -> Iterable[str]:
+def _casefolded_words(text: str) -> Iterable[str]:
     return (word.casefold() for word in split_words(text))
 
 
@@ -151,7 +154,7 @@ def _count_sentence_lengths(texts: Sequence[str]) -> Mapping[str, int]:
 
 
 def _count_openings(texts: Sequence[str], common_words: frozenset[str]) -> Mapping[str, int]:
-    first_words = (next(iter(_tokens(text)), "") for text in texts)
+    first_words = (next(iter(_casefolded_words(text)), "") for text in texts)
     return Counter(word if word in common_words else OTHER_WORD for word in first_words)
 
 
@@ -188,7 +191,7 @@ def split_words(text: str) -> list[str]:
 
 
 def _compute(context: MeasureContext) -> VoiceFigures | None:
-    """Use the base's answers to the same questions if complete, else to training questions."""
+    """Use the base's answers to the same questions if all exist, else to training questions."""
     if context.has_too_few_passages:
         return None
     return measure_visible_voice(

@@ -2,15 +2,15 @@
 
 Scope: comparing voice scores on the same held-out prompts, and deciding when to stop asking.
 Out of scope: the claims and the report (`author_voice.py`), the classifier
-(`twin_resources/quality/judges/voice.py`), asking the models, the prompt with the author's posts in
-it (`posts_in_prompt.py`).
+(`twin_resources/quality/judges/voice.py`), asking the models, and the prompt with the author's
+posts in it (`posts_in_prompt.py`).
 
 There are two scores, because "sounds like the author" has two meanings. One judge is trained
-against other people *and* answers of the base model; a model gains by no longer writing like a chat
-model. The other judge is trained against other people only; a model gains only through this
-author's own style. A 135M model showed the first gain (+0.39 on one author) but not the second
-(+0.007). The second score is therefore always reported, but blocks only models large enough to show
-it. Method: paired bootstrap over documents (`bootstrap.py`).
+against other people *and* answers of the base model; a model scores higher by no longer writing
+like a chat model. The other judge is trained against other people only; a model scores higher only
+through this author's own style. A 135M model showed the first gain (+0.39 on one author) but not
+the second (+0.007). The second score is therefore always reported, but blocks only models large
+enough to show it. Method: paired bootstrap over documents (`bootstrap.py`).
 
 A score above the base's is weak evidence. 135M models trained on another author of the same kind
 reach it too, because they also no longer write like a chat model. The candidate must therefore also
@@ -38,7 +38,7 @@ from twin_assets.evaluation.statistics.sequential import Side, decide_side
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.voice import VoiceJudge
 
-# largest allowed loss to the base model with the author's posts in the prompt
+# largest allowed drop below the base model with the author's posts in its prompt
 MAX_DROP_BELOW_POSTS = 0.02
 MIN_GAP_SHARE = 0.2  # smallest share of the way from base to author that a candidate must cover
 # smallest base model for which `sounds_like_this_author` blocks
@@ -101,11 +101,11 @@ class VoiceComparison:
         over_way: candidate − `Scores.partway_scores`, or None if measured before `gate-12`.
         gap_closed: share of the distance from base to author that the candidate covers, or None if
             base and author are too close.
-        stopped: side of its limits on which betting tests place the candidate (`decide_early`), or
-            None.
+        stopped: `above` or `below` if betting tests have placed the candidate on that side of its
+            limits (`decide_early`), or None.
         last_over_base, last_over_posts, last_over_way: lower ends, at `FINAL_LEVEL`, of the
-            intervals that decide if no betting test does. They are None if not asked, or if
-            measured before `gate-9` (`last_over_way`: before `gate-12`).
+            intervals that decide if no betting test does. They are None if the model was not asked,
+            or for measurements before `gate-9` (`last_over_way`: before `gate-12`).
         posts_prompts: number of prompts behind `over_posts`, or None for all.
         posts_stopped: like `stopped`, but against the base with posts only.
     """
@@ -265,7 +265,7 @@ def is_decided(voice: Voice, *, parameters: int | None) -> bool:
     return all(comparison is None or comparison.stopped is not None for comparison in comparisons)
 
 
-def not_measured(prompts: int, reason: str) -> Voice:
+def build_unmeasured_voice(prompts: int, reason: str) -> Voice:
     """Return a result without a voice score, with the reason for the claims to repeat."""
     return Voice(prompts=prompts, why_not=reason)
 
@@ -295,11 +295,13 @@ def _compare_scores(
             groups=documents,
         )
     return VoiceComparison(
-        own=bootstrap.mean(own_scores, groups=documents),
-        candidate=bootstrap.mean(candidate_scores, groups=documents),
-        base=bootstrap.mean(base_scores, groups=documents),
+        own=bootstrap.mean_interval(own_scores, groups=documents),
+        candidate=bootstrap.mean_interval(candidate_scores, groups=documents),
+        base=bootstrap.mean_interval(base_scores, groups=documents),
         base_with_posts=(
-            bootstrap.mean(posts_scores, groups=documents[:posts_count]) if posts_scores else None
+            bootstrap.mean_interval(posts_scores, groups=documents[:posts_count])
+            if posts_scores
+            else None
         ),
         over_base=bootstrap.paired_difference(candidate_scores, base_scores, groups=documents),
         over_posts=(

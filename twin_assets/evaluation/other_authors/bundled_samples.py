@@ -1,7 +1,7 @@
 """Make the training samples for the adapter of other authors from the bundled authors' posts.
 
 Scope: choosing the authors and making their samples. Out of scope: the posts
-(`quality/judges/texts.py`), training (`reference_adapter.py`), an author's own samples
+(`quality/judges/texts.py`), training (`reference_adapter.py`), and an author's own samples
 (`twin_assets/instructions`).
 
 The question for a passage is drafted from the passage itself, by the function that drafts the
@@ -39,7 +39,7 @@ _DATE_PREFIX = re.compile(r"\A\d{4}-\d{2}-\d{2}-")
 
 
 def other_writers(author: str, own: Iterable[str]) -> list[WriterSample]:
-    """Return the bundled authors except this author, under any slug.
+    """Return the bundled authors other than this author, whose texts may be under another slug.
 
     Args:
         own: the author's texts.

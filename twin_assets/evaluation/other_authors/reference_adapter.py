@@ -1,8 +1,8 @@
 """Train the adapter of other authors once per base model and recipe, and find it again.
 
-Scope: the adapter's identity, its training, its place in the home folder.
+Scope: the adapter's identity, its training, and its place in the home folder.
 Out of scope: its samples (`bundled_samples.py`), comparing a candidate with it
-(`measures/other_authors.py`), the asset (`other_authors_adapter.py`), the training loop
+(`measures/other_authors.py`), the asset (`other_authors_adapter.py`), and the training loop
 (`train.py`).
 
     <home>/reference_adapters/<checkpoint>/manifest.json, adapter/
@@ -10,13 +10,13 @@ Out of scope: its samples (`bundled_samples.py`), comparing a candidate with it
 
 The adapter uses the author's base model and supervised recipe, but is trained on texts of bundled
 authors only. Authors with the same base model and recipe therefore share one adapter. It has no
-GGUF file, because it never answers readers. The next training run removes adapters to which no
-author's file refers, but never a configured one.
+GGUF file, because it never answers readers. The next training run removes adapters that no author's
+file refers to, but never a configured adapter.
 
 It is trained on about as many tokens as the author's last run. With twice as many, a good candidate
-hardly beats it. With half as many, a candidate trained on other people's data beats it too
-(tests/bench/RESULTS.md). If a corpus ends before the recipe's budget, tokens are rounded in steps
-of √2, so that a few new posts do not require a new adapter.
+can hardly beat it. With half as many, a candidate trained on other people's data beats it too
+(tests/bench/RESULTS.md). If a corpus is smaller than the recipe's budget, the number of tokens is
+rounded in steps of √2, so that a few new posts do not require a new adapter.
 """
 # pyright: strict
 
@@ -65,7 +65,11 @@ JOB_NAME = "reference"  # of the training, and the first part of its folder's na
 
 @dataclass(frozen=True)
 class TrainedReference:
-    """The published adapter, its authors, and whether this call trained it."""
+    """The published adapter with its authors.
+
+    Attributes:
+        was_trained: whether this call trained the adapter, rather than finding an existing one.
+    """
 
     folder: Path
     manifest: Manifest
@@ -105,13 +109,11 @@ def train_reference(
             not prepared, or the training run failed.
     """
     folder = settings.reference_adapters_dir
-    inputs = _inputs(author, settings, tables)
+    inputs = _collect_inputs(author, settings, tables)
     existing_folder = manifests.find_trained_checkpoint(folder, inputs.hash)
     adapter_folder = existing_folder or _train(inputs, settings, launcher)
-    manifest, authors = (
-        manifests.read_manifest(adapter_folder),
-        tuple(writer.name for writer in inputs.writer_samples),
-    )
+    manifest = manifests.read_manifest(adapter_folder)
+    authors = tuple(writer.name for writer in inputs.writer_samples)
     pointer_values = {"checkpoint": manifest.checkpoint, "folder": str(adapter_folder)}
     manifests.write_pointer(folder, author.slug, pointer_values | {"authors": authors})
     _remove_unreferenced(folder)
@@ -121,7 +123,7 @@ def train_reference(
 def find_reference(
     author: Author, settings: Settings, *, base: Path, revision: str
 ) -> ReferenceAdapter | None:
-    """Return the adapter with which to compare a candidate of this base model, or None.
+    """Return the adapter to compare a candidate of this base model with, or None.
 
     An adapter with a different recipe, prompt length or training code is ignored, because the
     comparison would measure that difference.
@@ -158,7 +160,7 @@ def find_reference(
     return ReferenceAdapter(model, tuple(pointer_values["authors"]))
 
 
-def needs_reference(author: Author, settings: Settings) -> bool:
+def should_train_reference(author: Author, settings: Settings) -> bool:
     """Return whether the adapter still has to be trained.
 
     Raises:
@@ -183,7 +185,7 @@ def reference_recipe(author: Author, settings: Settings) -> Recipe:
     return recipe.model_copy(update={"token_budget": budget})
 
 
-def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
+def _collect_inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
     own_rows = tables.read(DATASET, author.slug, columns=["answer"], where=AUTHOR_ROWS_CONDITION)
     writer_samples = other_writers(author.slug, own_rows["answer"].to_list())
     if not writer_samples:
@@ -245,7 +247,7 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
 
 
 def _remove_unreferenced(folder: Path) -> None:
-    """Remove adapters to which no author's file refers (old recipes, old code, removed authors)."""
+    """Remove adapters that no author's file refers to (old recipes, old code, removed authors)."""
     referenced_checkpoints = {
         json.loads(path.read_text("utf-8"))["checkpoint"] for path in folder.glob("*.json")
     }

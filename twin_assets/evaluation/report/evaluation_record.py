@@ -1,7 +1,7 @@
 """Store the evaluation of a checkpoint as one JSON file of numbers.
 
 Scope: its schema, its place under the checkpoint's folder, reading and writing it.
-Out of scope: measuring (`measurement.py`), deciding (`gate.py`), the report for people
+Out of scope: measuring (`measurement.py`), deciding (`gate.py`), and the report for people
 (`markdown.py`).
 
     <checkpoint folder>/evaluation/<gate version>.json
@@ -42,7 +42,7 @@ class Evaluation:
         seconds: wall time by part.
         refused_early: claims that refused the checkpoint before any question was asked. The gate
             then asks only the questions that the report shows.
-        first: whether only a first verdict was measured (`sequential_plan.FIRST`).
+        first: whether only a first verdict was measured (`sequential_plan.FIRST_VERDICT`).
     """
 
     checkpoint: str

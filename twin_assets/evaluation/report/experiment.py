@@ -1,6 +1,6 @@
 """Write an evaluation to Langfuse: its questions as a dataset, its answers as experiments.
 
-Scope: the dataset's items, the runs of candidate and base, the claims as scores of a run.
+Scope: the dataset's items, the runs of candidate and base, and the claims as scores of a run.
 Out of scope: the verdict, which does not depend on the experiment; the embedded trace store, which
 has no datasets.
 
@@ -94,7 +94,7 @@ def send_experiment(
         raise TwinError(
             action,
             found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-            next_step="check that it answers and accepts these keys; the verdict remains valid",
+            next_step="check that Langfuse answers and accepts the keys; the verdict remains valid",
         ) from error
     finally:
         client.shutdown()
@@ -103,7 +103,7 @@ def send_experiment(
         raise TwinError(
             action,
             found=f"{exporter.rejected_count} of {sent_count} spans were not accepted",
-            next_step="check its log; the verdict remains valid",
+            next_step="check Langfuse's log; the verdict remains valid",
         )
     with LangfuseClient.from_settings(settings) as scores_client:
         for claim in (*verdict.claims, *advisory_claims):

@@ -1,7 +1,7 @@
 """Write the report of an evaluation for people: Markdown with a plot and answers side by side.
 
-Scope: the three kinds of files, their wording. Out of scope: the measured figures (`measures/`),
-drawing the plots (`plots.py`), the stored numbers (`evaluation_record.py`).
+Scope: the three kinds of files and their wording. Out of scope: the measured figures (`measures/`),
+drawing the plots (`plots.py`), and the stored numbers (`evaluation_record.py`).
 
     <checkpoint folder>/evaluation/<gate version>.md
     <checkpoint folder>/evaluation/<gate version>-answers.md
@@ -99,9 +99,9 @@ def render_report(
         f"# Evaluation of {evaluation.checkpoint[:12]} of {verdict.author}",
         "",
         f"Verdict of {verdict.gate_version}: **{verdict.outcome.replace('_', ' ')}** "
-        f"({verdict.created_at}). {_released_forms(verdict)}",
+        f"({verdict.created_at}). {_describe_release(verdict)}",
         "",
-        *_claims("claim", verdict.claims),
+        *_render_claims("claim", verdict.claims),
     ]
     if not gate.is_full_gate(verdict.claims):
         lines += [
@@ -111,7 +111,9 @@ def render_report(
     elif advisory_claims := gate.advisory_claims(measurements):
         lines += [
             "",
-            *_claims("advisory for a small base model", advisory_claims, words=ADVISORY_WORDS),
+            *_render_claims(
+                "advisory for a small base model", advisory_claims, words=ADVISORY_WORDS
+            ),
         ]
     if plot:
         lines += ["", f"![{TITLE}]({plot})"]
@@ -120,7 +122,7 @@ def render_report(
     return "\n".join([*lines, "", *_render_details(evaluation), ""])
 
 
-def _released_forms(verdict: Verdict) -> str:
+def _describe_release(verdict: Verdict) -> str:
     if verdict.outcome != "passed":
         return "Not released."
     return f"Released for {verdict.prose_release.description}."
@@ -142,7 +144,7 @@ def render_side_by_side(answer_rows: Sequence[AnswerComparison]) -> str:
     return "\n".join(lines)
 
 
-def _claims(
+def _render_claims(
     title: str, claims: Sequence[GateClaim], *, words: Mapping[bool | None, str] = OUTCOME_WORDS
 ) -> list[str]:
     return [

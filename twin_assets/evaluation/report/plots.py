@@ -1,6 +1,6 @@
 """Draw the plot of an evaluation as SVG: the voice of author, base and tuned model.
 
-Scope: drawing. Out of scope: the plotted values (`visible_voice.py`), the text around the plot
+Scope: drawing. Out of scope: the plotted values (`visible_voice.py`) and the text around the plot
 (`markdown.py`).
 """
 # pyright: strict

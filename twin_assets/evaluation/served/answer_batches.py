@@ -1,14 +1,14 @@
-"""Run servers of candidate and base, and keep them running while questions are asked in batches.
+"""Run servers for candidate and base, and keep them running between batches of questions.
 
 Scope: the servers, and the answers so far.
 Out of scope: deciding when to stop (`sequential_plan.py`), asking one server (`served_model.py`),
-the questions (`served_answers.py`).
+and the questions (`served_answers.py`).
 
-The base answers more prompts: the same questions, and each again after the author's posts, which
-have 3,400 tokens. A server reads the posts once if no other prompt uses their slot, so questions
-with posts and plain questions have separate slots. The candidate finishes sooner; its core then
-runs a second server of the base for plain questions only. If the base has no questions, its core
-runs a second server of the candidate.
+The base answers more prompts: the same questions, and each question again after the author's posts,
+which have 3,400 tokens. A server reads the posts once if no other prompt uses their slot, so
+questions with posts and plain questions have separate slots. The candidate finishes sooner; its
+core then runs a second server of the base for plain questions only. If the base has no questions,
+its core runs a second server of the candidate.
 """
 # pyright: strict
 
@@ -22,7 +22,7 @@ from types import TracebackType
 from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.served.served_answers import (
     ANSWER_TOKENS,
-    BOTH_PART,
+    ANSWERS_PART,
     MIN_ANSWERS_FOR_SERVER,
     PARITY_TOKENS,
     SERVED_PART,
@@ -41,8 +41,8 @@ from twin_resources.models.serving.served_model import (
 )
 
 # The second servers start only if there is enough work for them.
-CANDIDATE, SECOND_CANDIDATE = "candidate", "candidate, beside"
-BASE, SECOND_BASE = "base", "base, beside"
+CANDIDATE, SECOND_CANDIDATE = "candidate", "second candidate"
+BASE, SECOND_BASE = "base", "second base"
 
 
 class AnswerBatches:
@@ -105,10 +105,8 @@ class AnswerBatches:
             [position for position in base_positions if (position in base_posts) is after_posts]
             for after_posts in (True, False)
         ]
-        candidate_queue, posts_queue, plain_queue = (
-            self._make_queue(positions),
-            self._make_queue(posts_positions),
-            self._make_queue(plain_positions),
+        candidate_queue, posts_queue, plain_queue = map(
+            self._make_queue, (positions, posts_positions, plain_positions)
         )
         if base_positions:
             self._stop_servers(SECOND_CANDIDATE)
@@ -199,7 +197,7 @@ class AnswerBatches:
             [self._prompts.prompts[position] for position in positions],
             max_tokens=[ANSWER_TOKENS],
             frequency_penalty=FREQUENCY_PENALTY,
-            on_answer=self._progress.step_recorder(BOTH_PART),
+            on_answer=self._progress.step_recorder(ANSWERS_PART),
         )
 
 

@@ -1,7 +1,7 @@
 """Reuse scores of the base model's answers from earlier gates.
 
 Scope: the key of a score, and the answers that a score still needs.
-Out of scope: the scores (`measures/`), storing numbers (`measurement_cache.py`).
+Out of scope: the scores (`measures/`) and storing numbers (`measurement_cache.py`).
 
 Greedy answers depend only on the prompt, so a score's key consists of model, server, prompt and the
 scorer's revision. Several measures may score one answer. The base generates an answer only if one
@@ -33,29 +33,29 @@ class BaseScores:
     prompts: Sequence[list[Any]] = field(repr=False)
 
     def __post_init__(self) -> None:
-        self._announced: dict[str, tuple[Sequence[int], list[str]]] = {}
+        self._requested: dict[str, tuple[Sequence[int], list[str]]] = {}
 
-    def announce(self, measure: str, revision: str, positions: Sequence[int]) -> None:
-        """Announce that a measure scores the answers at some positions.
+    def request(self, measure: str, revision: str, positions: Sequence[int]) -> None:
+        """Request a measure's scores of the answers at some positions.
 
         Args:
-            measure: name of the measure among these scores.
+            measure: name of the measure.
             revision: string that changes whenever a score could change.
         """
         names = [
             digest("base answer", measure, revision, *self.key_inputs, self.prompts[position])
             for position in positions
         ]
-        self._announced[measure] = (positions, names)
+        self._requested[measure] = (positions, names)
 
-    def is_announced(self, measure: str) -> bool:
-        """Return whether a measure of the answers was announced."""
-        return measure in self._announced
+    def is_requested(self, measure: str) -> bool:
+        """Return whether a measure's scores were requested."""
+        return measure in self._requested
 
-    def missing(self) -> list[int]:
+    def find_missing(self) -> list[int]:
         """Return the positions of prompts that the base must answer."""
         missing_positions: set[int] = set()
-        for positions, names in self._announced.values():
+        for positions, names in self._requested.values():
             missing_positions |= {positions[index] for index in self.cache.find_missing(names)}
         return sorted(missing_positions)
 
@@ -68,10 +68,10 @@ class BaseScores:
         """Return the scores of a measure in the order of its positions.
 
         Args:
-            answers: answers by position, at least those returned by `missing`.
+            answers: answers by position, at least those returned by `find_missing`.
             score: function that returns the unknown scores for positions and answers.
         """
-        positions, names = self._announced[measure]
+        positions, names = self._requested[measure]
 
         def compute(missing: list[int]) -> Sequence[float]:
             answer_positions = [positions[index] for index in missing]

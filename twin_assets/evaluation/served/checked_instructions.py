@@ -1,7 +1,7 @@
 """Read 50 instructions such as "three bullets", "only JSON" or "one word", and check answers.
 
-Scope: reading the instructions, checking answers. Out of scope: asking (`served_answers.py`),
-comparing two models (`measures/instruction_following.py`), correctness of answers.
+Scope: reading the instructions and checking answers. Out of scope: asking (`served_answers.py`),
+comparing two models (`measures/instruction_following.py`), and correctness of answers.
 
 A check tests only the form, without a judge: `blue` meets "which color is snow, in one word". The
 prompts use the base model's own chat markup, without the twin's template, and each answer fits into
@@ -111,7 +111,7 @@ def _is_quoted(text: str, _wanted: None) -> bool:
     )
 
 
-def _mentions(text: str, expected_words: list[str]) -> bool:
+def _has_words(text: str, expected_words: list[str]) -> bool:
     return (
         set(expected_words) <= {word.lower() for word in _WORD.findall(text)}
         and len(_lines(text)) == 1
@@ -133,5 +133,5 @@ CHECKS: Mapping[str, Callable[[str, Any], bool]] = {
     "one_of": lambda text, wanted: text.lower().rstrip(".").strip("\"'") in wanted,
     "items": _has_items,
     "quoted": _is_quoted,
-    "mentions": _mentions,
+    "mentions": _has_words,
 }

@@ -1,12 +1,12 @@
 """Check that the served model is the trained model, by comparing log-probabilities.
 
 Scope: the reference computed by transformers and PEFT in fp32, and the differences from it.
-Out of scope: asking the server (`served_model.py`), thresholds (`measures/served_parity.py`).
+Out of scope: asking the server (`served_model.py`) and thresholds (`measures/served_parity.py`).
 
 Top tokens agree nine times out of ten even if the adapter's rows are in the wrong order. Only the
-log-probabilities reveal it: they differ by 0.12 with such an adapter, and by 0.002 with a correct
-one. Every prompt is asked twice, because the second answer is computed from the key-value cache of
-the first.
+log-probabilities reveal the error: they differ by 0.12 with such an adapter, and by 0.002 with a
+correct one. Every prompt is asked twice, because the second answer is computed from the key-value
+cache of the first.
 """
 
 from __future__ import annotations
@@ -164,10 +164,8 @@ def _interval(by_prompt: Sequence[Sequence[float]]) -> Interval | None:
     """Return the interval of the mean over all values, or None for a single prompt."""
     if len(by_prompt) < 2:
         return None
-    sums, counts = (
-        [sum(values) for values in by_prompt],
-        [float(len(values)) for values in by_prompt],
-    )
+    sums = [sum(values) for values in by_prompt]
+    counts = [float(len(values)) for values in by_prompt]
     return interval_of_means([sums, counts], lambda means: means[0] / means[1])
 
 

@@ -1,6 +1,6 @@
-"""Put posts of the author into the base model's prompt, as the baseline available to everyone.
+"""Add the author's posts to the base model's prompt, a baseline that needs no training.
 
-Scope: choosing the posts, and their place in the prompt. Out of scope: asking the model, scoring
+Scope: choosing the posts, and their place in the prompt. Out of scope: asking the model and scoring
 its answers (`voice.py`).
 
 The posts are in the system message, which is the same for every question. A server that caches a

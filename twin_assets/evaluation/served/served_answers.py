@@ -1,17 +1,17 @@
 """Build the list of prompts for candidate and base, and define their answers.
 
 Scope: the prompts for candidate and base, one list for all measures.
-Out of scope: asking (`served_model.py`, `answer_batches.py`), scoring answers (`measures/`),
+Out of scope: asking (`served_model.py`, `answer_batches.py`), scoring answers (`measures/`), and
 finding scores of the base's answers that are already known (`base_scores.py`).
 
-Parity asks 8 prompts twice, or 20 if these do not decide it. The first four include their passages;
-the template renders the others as questions for which no passage was found. Everything else is
-asked once for all measures. Held-out questions include their passages, as in production. Without
-passages, the tuned model of a sample author scored 0.40 for topic, and its base, which rephrases
-the question, 0.83. With passages, the scores were 0.37 and 0.40. A model trained on shuffled pairs
-scored 0.37, its base 0.68 and a good model 0.65. Red-team prompts follow, then instructions whose
-answers a function checks, without the template. The base is also asked the held-out questions with
-posts of the author before them.
+Parity uses 8 prompts, each asked twice, or 20 if 8 do not decide it. The first four include their
+passages; the template renders the others as questions for which no passage was found. Everything
+else is asked once for all measures. Held-out questions include their passages, as in production.
+Without passages, the tuned model of a sample author scored 0.40 for topic, and its base, which
+rephrases the question, 0.83. With passages, the scores were 0.37 and 0.40. A model trained on
+shuffled pairs scored 0.37, its base 0.68 and a good model 0.65. Red-team prompts follow, then
+instructions whose answers a function checks, without the template. The base is also asked the
+held-out questions with posts of the author before them.
 """
 # pyright: strict
 
@@ -40,7 +40,7 @@ ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
 MIN_ANSWERS_FOR_SERVER = 8  # a server takes 3 s to start, and reads the author's posts again
 RED_TEAM_FILE = Path(__file__).with_name("red_team_prompts.json")
 # names of the parts in the progress lines
-SERVED_PART, REFERENCE_PART, BOTH_PART = (
+SERVED_PART, REFERENCE_PART, ANSWERS_PART = (
     "answers of the served model",
     "reference of the served model",
     "answers of candidate and base",
@@ -169,11 +169,11 @@ def build_prompt_set(
     )
 
 
-def announce_progress(progress: ProgressLines, *, answers: int) -> None:
-    """Announce the steps for the parity set, its reference and the other `answers`."""
+def expect_first_steps(progress: ProgressLines, *, answers: int) -> None:
+    """Set the expected number of steps for the parity set, its reference and the other answers."""
     progress.expect(SERVED_PART, 2 * FIRST_PARITY_PROMPTS, each_s=REPEATED_ANSWER_S)
     progress.expect(REFERENCE_PART, FIRST_PARITY_PROMPTS, each_s=REFERENCE_S)
-    progress.expect(BOTH_PART, answers, each_s=ANSWER_S)
+    progress.expect(ANSWERS_PART, answers, each_s=ANSWER_S)
 
 
 def parity_prompts(

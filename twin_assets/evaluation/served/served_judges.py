@@ -1,8 +1,9 @@
 """Group the judges of served answers, and select the answers for a judge.
 
-Scope: the calibrated judges, answers in the format that a judge reads.
+Scope: the calibrated judges and answers in the format that a judge reads.
 Out of scope: asking (`served_answers.py`), measures and their thresholds
-(`twin_assets/evaluation/measures`, one file each), calibrating (`judged/calibrated_judges.py`).
+(`twin_assets/evaluation/measures`, one file each), and calibrating
+(`judging/calibrated_judges.py`).
 """
 # pyright: strict
 

@@ -1,16 +1,17 @@
 """Compute bootstrap intervals of figures measured on the same prompts.
 
 Scope: resampling whole documents, intervals of means and of functions of means.
-Out of scope: the measured quantities (`measures/`), thresholds.
+Out of scope: the measured quantities (`measures/`) and thresholds.
 
 Answers to two passages of one post are not independent observations, so documents are resampled.
 All columns of a prompt (candidate, base, author) are drawn together, so the bootstrap is paired.
-With few observations, the plain percentile interval of a mean is too narrow, by √((n−1)/n) and by
-using a normal instead of a t quantile. Its level is widened by both (the "expanded percentile" of
-Hesterberg, "What Teachers Should Know about the Bootstrap", 2015, https://arxiv.org/abs/1411.5279,
-section 4). No resample is below the lowest document, so with three documents and no effect, the
-lower end is above 0 one time in eight. With fewer than `MIN_DRAWN` documents, the interval is
-therefore Student's t interval with the standard deviation of the resamples.
+With few observations, the plain percentile interval of a mean is too narrow by a factor of
+√((n−1)/n), and because it uses a normal instead of a t quantile. Its level is widened to correct
+both (the "expanded percentile" of Hesterberg, "What Teachers Should Know about the Bootstrap",
+2015, https://arxiv.org/abs/1411.5279, section 4). No resample is below the lowest document, so with
+three documents and no effect, the lower end is above 0 one time in eight. With fewer than
+`MIN_DRAWN` documents, the interval is therefore Student's t interval with the standard deviation of
+the resamples.
 """
 # pyright: strict
 
@@ -52,7 +53,7 @@ def format_change(ratio: float) -> str:
     return f"{100 * (ratio - 1):+.1f} %"
 
 
-def mean(values: Sequence[float], *, groups: Sequence[Hashable] | None = None) -> Interval:
+def mean_interval(values: Sequence[float], *, groups: Sequence[Hashable] | None = None) -> Interval:
     """Return the mean of values with its interval.
 
     Args:

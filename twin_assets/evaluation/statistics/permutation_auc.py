@@ -1,8 +1,8 @@
 """Compute a permutation AUC: how often an answer is nearer to its own question than to others.
 
 Scope: each answer's share of other questions that are further from it.
-Out of scope: the measure of nearness (`quality/judges/topic.py`), intervals (`bootstrap.py`), the
-limit (`twin_assets/evaluation/measures/on_topic.py`).
+Out of scope: the measure of nearness (`quality/judges/topic.py`), intervals (`bootstrap.py`), and
+the limit (`twin_assets/evaluation/measures/on_topic.py`).
 Sources: Hanley and McNeil, "The meaning and use of the area under a receiver operating
 characteristic (ROC) curve", Radiology 143 (1982), for the AUC as the probability that a matching
 pair is nearer than a mismatched one. Good, "Permutation, Parametric and Bootstrap Tests of

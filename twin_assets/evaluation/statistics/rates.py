@@ -1,7 +1,7 @@
 """Compute shares of answers with some property, and intervals of the true shares.
 
-Scope: counting, the exact interval, its format. Out of scope: the property (`measures/`), intervals
-of means (`bootstrap.py`).
+Scope: counting, the exact interval, and its format. Out of scope: the property (`measures/`) and
+intervals of means (`bootstrap.py`).
 
 The interval is Clopper and Pearson's (Biometrika 26, 1934), not a bootstrap. If 0 of 40 answers
 have the property, resampling gives the interval 0 to 0, but the true share may be 8.8 %.
@@ -35,7 +35,7 @@ class Rate:
     high: float
 
 
-def rate(flags: Sequence[bool]) -> Rate:
+def compute_rate(flags: Sequence[bool]) -> Rate:
     """Return the share of true flags."""
     hit_count, count = sum(flags), len(flags)
     if not count:

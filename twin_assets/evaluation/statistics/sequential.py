@@ -2,7 +2,7 @@
 
 Scope: the bets on both sides of a limit, for finite and infinite populations; splitting a level
 over several looks at an interval.
-Out of scope: the measured quantity and its limit (`sequential_plan.py`, `measures/`), intervals
+Out of scope: the measured quantity and its limit (`sequential_plan.py`, `measures/`) and intervals
 (`bootstrap.py`, `rates.py`).
 
 Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B
@@ -10,14 +10,14 @@ Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables 
 Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement", NeurIPS 2020,
 https://arxiv.org/abs/2006.04347. `twin_resources/statistics/bets.py` implements a bet.
 
-A gate with N questions estimates the mean over these N, asked in random order. After t values with
-sum S, the conditional mean of the next value is that of the remaining ones: (N·m − S)/(N − t). The
-claim m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and the bets
-of `bets.py` are made against that mean. Under the claim, the wealth is a nonnegative
-supermartingale. The probability that it ever reaches 1/α is at most α (Ville), regardless of the
-number of tests. A negative n refutes the claim with certainty, so the last question decides if no
-earlier question did. Stopping early gives the same answer as asking all N, except with probability
-at most α. Two questions about one post do no harm, because only the order is random.
+A gate with N questions estimates the mean over these N questions, asked in random order. After t
+values with sum S, the next value has the mean of the remaining values: (N·m − S)/(N − t). The claim
+m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and the bets of
+`bets.py` are made against n. Under the claim, the wealth is a nonnegative supermartingale. The
+probability that it ever reaches 1/α is at most α (Ville), regardless of the number of tests. A
+negative n refutes the claim with certainty, so the last question decides if no earlier question
+did. Stopping early gives the same answer as asking all N, except with probability at most α. Two
+questions about one post do no harm, because only the order is random.
 """
 # pyright: strict
 
@@ -28,11 +28,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from twin_resources.statistics.bets import wealth_factor
-from twin_resources.statistics.values import OutOfRangeError
+from twin_resources.statistics.bounds import OutOfRangeError
 
 Side = Literal["above", "below"]
 
-# The fractions are large because a gate asks at most a hundred questions, and a stake of 1/64 would
+# The fractions are large, because a gate asks at most a hundred questions and a stake of 1/64 would
 # detect nothing.
 FRACTIONS: tuple[float, ...] = (0.5, 1.0)
 INFINITE_WEALTH = math.inf
@@ -65,28 +65,25 @@ def decide_side(
     ):
         raise OutOfRangeError(
             "decide a claim about a mean",
-            found=f"{len(values)} of {population_size or 'any number of'} values, or a value "
-            "outside [0, 1]",
-            next_step="scale the values, and pass each only once",
+            found=f"{len(values)} values from a population of {population_size or 'any size'}, or "
+            "a value outside [0, 1]",
+            next_step="scale the values to [0, 1], and pass each only once",
         )
-    upper_bets, lower_bets = (
-        _Bets(limit, population_size),
-        _Bets(1.0 - limit, population_size),
-    )
+    upper_bets = _Bets(limit, population_size)
+    lower_bets = _Bets(1.0 - limit, population_size)
     for value in values:
         if upper_bets.stake(value) >= 1.0 / max_false_above:
             return "above"
         if lower_bets.stake(1.0 - value) >= 1.0 / max_false_below:
             return "below"
-    if (
-        population_size is not None and len(values) == population_size
-    ):  # exactly on the limit: neither side was refuted
+    if population_size is not None and len(values) == population_size:
+        # the mean is on the limit, within the rounding error: neither side was refuted
         return "above" if math.fsum(values) >= population_size * limit - TOLERANCE else "below"
     return None
 
 
 def split_level(level: float, looks: int) -> tuple[float, ...]:
-    """Split a level over the looks at an interval.
+    """Split a level over several looks at an interval.
 
     Every look but the last gets a fifth of the level, and the last gets the remainder. By the union
     bound, the total is valid for any dependence between the looks, at the cost of somewhat wider
@@ -118,7 +115,7 @@ class _Bets:
 
     def stake(self, value: float) -> float:
         """Bet on one more value; return the mean wealth (infinite if the claim is refuted)."""
-        null_mean = self._null()
+        null_mean = self._null_mean()
         self._count, self._sum = self._count + 1, self._sum + value
         if TOLERANCE < null_mean < 1.0:  # otherwise, all remaining values are 0 or 1
             self._wealth = [
@@ -132,7 +129,7 @@ class _Bets:
             return INFINITE_WEALTH
         return sum(self._wealth) / len(self._wealth)
 
-    def _null(self) -> float:
+    def _null_mean(self) -> float:
         if self._population_size is None:
             return self._limit
         return (self._population_size * self._limit - self._sum) / (

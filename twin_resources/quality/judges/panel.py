@@ -4,7 +4,7 @@ Scope: the list of judges, assembling them (also for the gate), certifying each 
 of its own claim.
 Out of scope: the measures, creating probes, the statistics of a certificate
 (`statistics/judges.py`), reading the author's tables
-(`twin_assets/evaluation/judged/judge_material.py`).
+(`twin_assets/evaluation/judging/judge_material.py`).
 """
 # pyright: strict
 
@@ -35,7 +35,7 @@ from twin_resources.quality.judges.support import SUPPORT
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.quality.judges.voice import VOICE
 from twin_resources.statistics import judges as certification
-from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.judges import JudgeCertificate
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from twin_resources.quality.release.release_mode import (
 )
 from twin_resources.quality.release.replays import certified_claims
 from twin_resources.registry.policy import CANARY_SHARE
-from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.arming import MARGIN
 
 if TYPE_CHECKING:
     from twin_resources.registry.registry import Registry

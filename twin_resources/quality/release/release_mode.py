@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twin_resources.registry.moves import MAX_RATIO_TO_INCUMBENT, ReleaseMode, TrialResult
-from twin_resources.statistics.baseline import MARGIN, format_duration
+from twin_resources.statistics.arming import MARGIN, format_duration
 from twin_resources.statistics.bets import log_mean_wealth
 from twin_resources.statistics.promotion import (
     ALPHA,

@@ -29,7 +29,7 @@ from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move, ReleaseMode, TrialResult
 from twin_resources.registry.registry import Registry, reconcile
-from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.promotion import DEFAULT_SPREAD, expected_pairs
 
 if TYPE_CHECKING:

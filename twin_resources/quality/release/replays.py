@@ -24,7 +24,7 @@ from twin_resources.quality.release.trial import (
     margin_for_incumbent,
 )
 from twin_resources.quality.release.trial_rows import CandidateOnTrial
-from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.promotion import PairedDifference
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from twin_resources.quality.release.trial_rows import (
 from twin_resources.registry.moves import ModelVersion, TrialResult
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics import promotion
-from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.promotion import ALPHA, PairedDifference
 from twin_resources.storage.state.state import State
 
@@ -121,7 +121,7 @@ def begin(
     key = trial_rows.trial_key(
         candidate, judges=terms.judges, margin=terms.margin, claims=terms.claims
     )
-    evidence = promotion.begin(
+    evidence = promotion.start_test(
         claims=terms.claims,
         vetoes=terms.vetoes,
         is_incumbent_ungated=terms.is_incumbent_ungated,
@@ -181,7 +181,7 @@ def fold(
             return stored_trial
         evidence = stored_trial.evidence
         for pair in pairs:
-            evidence = promotion.fold(evidence, pair)
+            evidence = promotion.add_pair(evidence, pair)
         result = release_mode.evaluate_evidence(
             evidence,
             mode=stored_trial.candidate.mode,

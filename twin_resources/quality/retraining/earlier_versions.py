@@ -17,7 +17,7 @@ from twin_resources.quality.retraining.score_watch import floor_sequence, versio
 from twin_resources.registry.checks import MoveRefusedError
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, DaySum, Fall, StreamEvidence, compute_evidence
-from twin_resources.statistics.retraining import run_key
+from twin_resources.statistics.retraining import build_run_key
 
 ACTOR = "sensor quality_dropped"
 
@@ -48,8 +48,8 @@ def roll_back_if_better(
     if not best_version or not fallen_classes:
         return ""
     reason = (
-        f"{run_key(alarm)}: {alarm.version} fell in {', '.join(sorted(fallen_classes))} below the "
-        f"scores of v{best_version}"
+        f"{build_run_key(alarm)}: {alarm.version} fell in {', '.join(sorted(fallen_classes))} "
+        f"below the scores of v{best_version}"
     )
     try:
         registry.move(

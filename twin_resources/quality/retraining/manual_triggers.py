@@ -19,7 +19,7 @@ from twin_resources.statistics.retraining_limits import (
     PRIORITY,
     Cause,
     find_blocking_limit,
-    growth_cause,
+    find_growth_cause,
 )
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
@@ -77,7 +77,7 @@ def _start_for_growth(
     if not limits.automatic:
         return ""
     new_material = loop.inputs.growth(version)
-    cause = growth_cause(new_material.new_posts, new_material.new_pairs, limits)
+    cause = find_growth_cause(new_material.new_posts, new_material.new_pairs, limits)
     message = (
         f"{new_material.new_posts}/{limits.new_posts} new posts, "
         f"{new_material.new_pairs}/{limits.new_pairs} new pairs"

@@ -43,7 +43,7 @@ from twin_resources.statistics.retraining import (
     AlarmContext,
     RetrainingDecision,
     TrainingFingerprint,
-    decide,
+    decide_on_alarm,
     describe_progress,
     replace_with_rollback,
 )
@@ -248,7 +248,7 @@ class _TickProcessor:
             earlier_training=self._describe_earlier_training(author, current_inputs),
             raised_at=record.raised_at,
         )
-        decision = decide(context)
+        decision = decide_on_alarm(context)
         self.tick.messages[author] = decision.message
         self._store(record, decision, context, alarmed_authors)
 

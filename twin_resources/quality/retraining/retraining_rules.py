@@ -36,7 +36,9 @@ class LoopRules:
     def threshold(self, armed_streams: int) -> float:
         """Return C·N for N armed streams, which can detect a drop; N is at least one."""
         count = max(1, armed_streams)
-        return detector.threshold(armed_streams=count, horizon=self.horizon, alpha=self.alpha)
+        return detector.compute_threshold(
+            armed_streams=count, horizon=self.horizon, alpha=self.alpha
+        )
 
 
 def rules_from_settings(settings: Settings) -> LoopRules:

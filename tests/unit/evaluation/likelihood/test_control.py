@@ -10,7 +10,7 @@ import pytest
 
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measures import author_control
-from twin_assets.evaluation.measures.author_control import build_other_rows, compare, own_rows
+from twin_assets.evaluation.measures.author_control import build_other_rows, build_own_rows, compare
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import WriterSample
 
@@ -73,7 +73,7 @@ def test_both_sides_have_the_same_prompts_and_lengths() -> None:
     ]
 
     own, other = (
-        own_rows(passages, DEFAULT_TEMPLATE),
+        build_own_rows(passages, DEFAULT_TEMPLATE),
         build_other_rows(passages, writers, DEFAULT_TEMPLATE),
     )
 
@@ -98,7 +98,7 @@ def test_both_sides_have_the_same_prompts_and_lengths() -> None:
         assert len(assistant["content"].split()) <= author_control.MAX_WORDS
         assert system == context[0]
     assert build_other_rows(passages.head(0), writers, DEFAULT_TEMPLATE) == []
-    assert own_rows(passages.head(0), DEFAULT_TEMPLATE) == []
+    assert build_own_rows(passages.head(0), DEFAULT_TEMPLATE) == []
     assert len(build_other_rows(passages, writers[1:], DEFAULT_TEMPLATE)) == 1
 
 
@@ -114,7 +114,7 @@ def test_questions_do_not_depend_on_the_writer() -> None:
     )  # fmt: skip
     writers = [WriterSample("tomas", (("2019-01-01-another-name", text),))]
 
-    [own] = own_rows(samples, DEFAULT_TEMPLATE)
+    [own] = build_own_rows(samples, DEFAULT_TEMPLATE)
     [other] = build_other_rows(samples, writers, DEFAULT_TEMPLATE)
 
     assert own["messages"] == other["messages"]

@@ -11,12 +11,12 @@ from twin_assets.evaluation.likelihood.held_out import (
     build_prompts,
     render_bare_questions,
     select_held_out_samples,
-    take_within_budget,
+    select_within_budget,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
 
-def dataset(count: int = 12, **changes: Any) -> pl.DataFrame:
+def make_dataset(count: int = 12, **changes: Any) -> pl.DataFrame:
     rows = [
         {
             "sample_id": f"s{index}",
@@ -40,20 +40,22 @@ def make_sample(index: int, tokens: int) -> TokenizedSample:
 
 
 def test_documents_of_training_sets_are_excluded() -> None:
-    selected = select_held_out_samples(dataset(), trained_on={"d1"})
+    selected = select_held_out_samples(make_dataset(), trained_on={"d1"})
 
     assert set(selected["document_id"]) == {"d0"}
     assert set(selected["split"]) == {"held_out"}
 
 
 def test_each_passage_has_one_sample() -> None:
-    doubled = pl.concat([dataset(), dataset().with_columns(pl.col("sample_id") + "-again")])
+    doubled = pl.concat(
+        [make_dataset(), make_dataset().with_columns(pl.col("sample_id") + "-again")]
+    )
 
     assert select_held_out_samples(doubled, trained_on=()).height == 6
 
 
 def test_the_order_does_not_depend_on_the_order_of_the_table() -> None:
-    rows = dataset(40)
+    rows = make_dataset(40)
 
     expected = select_held_out_samples(rows, trained_on=())["sample_id"].to_list()
     second = select_held_out_samples(rows.reverse(), trained_on=())["sample_id"].to_list()
@@ -66,21 +68,24 @@ def test_the_budget_never_reduces_the_minimum() -> None:
     samples = [make_sample(index, 100) for index in range(50)]
 
     assert (
-        len(take_within_budget(samples, min_passages=5, max_passages=50, token_budget=1000)) == 10
+        len(select_within_budget(samples, min_passages=5, max_passages=50, token_budget=1000)) == 10
     )
     assert (
-        len(take_within_budget(samples, min_passages=20, max_passages=50, token_budget=1000)) == 20
+        len(select_within_budget(samples, min_passages=20, max_passages=50, token_budget=1000))
+        == 20
     )
     assert (
-        len(take_within_budget(samples, min_passages=5, max_passages=8, token_budget=100_000)) == 8
+        len(select_within_budget(samples, min_passages=5, max_passages=8, token_budget=100_000))
+        == 8
     )
     assert (
-        len(take_within_budget(samples[:3], min_passages=5, max_passages=8, token_budget=1000)) == 3
+        len(select_within_budget(samples[:3], min_passages=5, max_passages=8, token_budget=1000))
+        == 3
     )
 
 
 def test_prompts_have_no_answers() -> None:
-    rows = dataset(3)
+    rows = make_dataset(3)
 
     assert [len(prompt) for prompt in build_prompts(rows)] == [
         len(messages) - 1 for messages in rows["messages"].to_list()

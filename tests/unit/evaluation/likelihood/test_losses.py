@@ -25,7 +25,7 @@ CHAT = (
 )
 
 
-def passages() -> pl.DataFrame:
+def make_passages() -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for number in range(40):
         answer = f"Brass wears well, and number {number} wears better than {number + 1}."
@@ -41,7 +41,7 @@ def passages() -> pl.DataFrame:
 
 
 def write_base_model(folder: Path, *, tokens: str, texts: list[str]) -> Path:
-    """Write a base model of random weights whose tokens are words, or words and marks (`by`)."""
+    """Write a base model of random weights whose tokens are words, or words and marks."""
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import WordLevel
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -73,7 +73,7 @@ def write_base_model(folder: Path, *, tokens: str, texts: list[str]) -> Path:
 def test_an_incumbent_with_another_base_reads_its_own_tokens(
     tmp_path: Path, own: str, other: str
 ) -> None:
-    samples = passages()
+    samples = make_passages()
     texts = [
         message["content"] for messages in samples["messages"].to_list() for message in messages
     ]
@@ -87,7 +87,7 @@ def test_an_incumbent_with_another_base_reads_its_own_tokens(
     spec = EvaluationSpec(
         checkpoint="c", candidate=EvaluatedModel("candidate", "c", base.base_folder), base=base,
         incumbent=incumbent, template=DEFAULT_TEMPLATE.hash, dataset=samples, dataset_version="d",
-        trained_on=frozenset(), token_budget=100_000, questions=30,
+        trained_on=frozenset(), token_budget=100_000, max_questions=30,
     )  # fmt: skip
 
     reading, _ = measurement._collect_samples(spec, samples, [])
@@ -106,7 +106,10 @@ def test_an_incumbent_with_another_base_reads_its_own_tokens(
     ids = [sample.sample_id for sample in reading.held_out]
     assert len(ids) == 40
     assert ids == [sample.sample_id for sample in reading.held_out_for_incumbent]
-    incumbent_likelihood, candidate = likelihoods.held_out("v3"), likelihoods.held_out("candidate")
+    incumbent_likelihood, candidate = (
+        likelihoods.get_held_out("v3"),
+        likelihoods.get_held_out("candidate"),
+    )
     assert incumbent_likelihood is not None
     assert candidate is not None
     assert incumbent_likelihood.tokens == candidate.tokens, (

@@ -12,7 +12,7 @@ import torch
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import TOKENS_PER_BATCH, answer_likelihood
-from twin_assets.evaluation.likelihood.shared_cores import choose_reader_count, share_cores
+from twin_assets.evaluation.likelihood.shared_cores import choose_batch_concurrency, share_cores
 
 VOCABULARY = 97
 
@@ -93,20 +93,20 @@ def test_two_cores_read_two_batches_in_parallel(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: cpus, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
-    assert choose_reader_count() == expected
+    assert choose_batch_concurrency() == expected
 
 
-def test_readers_share_the_cores_temporarily() -> None:
+def test_batches_share_the_cores_temporarily() -> None:
     thread_count = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        with share_cores(2) as take_share, ThreadPoolExecutor(2) as pool:
+        with share_cores(2) as limit_threads, ThreadPoolExecutor(2) as pool:
 
-            def samples(_number: int) -> int:
-                take_share()
+            def count_threads(_number: int) -> int:
+                limit_threads()
                 return torch.get_num_threads()
 
-            assert list(pool.map(samples, range(4))) == [2, 2, 2, 2]
+            assert list(pool.map(count_threads, range(4))) == [2, 2, 2, 2]
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(thread_count)

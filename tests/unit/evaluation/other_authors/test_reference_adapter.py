@@ -114,9 +114,7 @@ def write_trained_adapter(home: Settings, checkpoint: str = "c" * 64, **changes:
     return folder
 
 
-def test_an_adapter_is_found_for_the_current_base_recipe_and_code(
-    home: Settings,
-) -> None:
+def test_an_adapter_is_found_for_the_current_base_recipe_and_code(home: Settings) -> None:
     assert find_reference(ANN, home, base=BASE, revision="r") is None
     folder = write_trained_adapter(home)
 
@@ -179,7 +177,7 @@ def test_an_adapter_can_be_configured(home: Settings, tmp_path: Path) -> None:
     assert other_base is not None
     assert (reference.model.adapter_folder, reference.authors) == (folder, ())
     assert reference.model.weights != other_base.model.weights
-    assert not reference_adapter.needs_reference(ANN, named_settings)
+    assert not reference_adapter.should_train_reference(ANN, named_settings)
 
     invalid = home.model_copy(update={"reference_adapter": str(tmp_path)})
     with pytest.raises(TwinError, match="no adapter_config"):

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.evaluation.test_gate import INCUMBENT, PASSING_MEASUREMENTS, with_fields
 from tests.unit.judges.test_voice_shown_record import FIGURES
-from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
+from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide_claims, decide_outcome
 from twin_assets.evaluation.report.evaluation_record import (
     SCHEMA_VERSION,
     AnswerComparison,
@@ -80,7 +80,7 @@ def test_an_older_schema_is_ignored_and_a_damaged_file_is_an_error(tmp_path: Pat
 
 
 def test_the_report_names_every_claim_and_number() -> None:
-    claims = decide(PASSING_MEASUREMENTS)
+    claims = decide_claims(PASSING_MEASUREMENTS)
     verdict = Verdict(
         "jane", EVALUATION.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
     )
@@ -97,7 +97,7 @@ def test_the_report_names_every_claim_and_number() -> None:
 
 
 def test_answers_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
-    claims = decide(PASSING_MEASUREMENTS)
+    claims = decide_claims(PASSING_MEASUREMENTS)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
     path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
     answers = AnswerComparison(
@@ -119,7 +119,7 @@ def test_the_report_marks_unmet_advisory_claims() -> None:
     evaluation = replace(
         EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, grounding=unmet_grounding)
     )
-    claims = decide(evaluation.measured)
+    claims = decide_claims(evaluation.measured)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
 
     [row] = [
@@ -132,10 +132,8 @@ def test_the_report_marks_unmet_advisory_claims() -> None:
     assert verdict.outcome == "passed"
 
 
-def test_only_the_file_of_answers_contains_text_of_posts(
-    tmp_path: Path,
-) -> None:
-    claims = decide(PASSING_MEASUREMENTS)
+def test_only_the_file_of_answers_contains_text_of_posts(tmp_path: Path) -> None:
+    claims = decide_claims(PASSING_MEASUREMENTS)
     verdict = Verdict(
         "jane", EVALUATION.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
     )
@@ -186,7 +184,7 @@ def test_the_report_for_the_event_log_embeds_its_plot() -> None:
 
 
 def build_verdict(evaluation: Evaluation) -> Verdict:
-    claims = decide(evaluation.measured)
+    claims = decide_claims(evaluation.measured)
     return Verdict(
         "ann", evaluation.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
     )

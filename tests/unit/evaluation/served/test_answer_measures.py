@@ -118,10 +118,10 @@ def build_answers(prompts: PromptSet, held_out: list[str], text: str) -> PromptA
     return PromptAnswers(dict(enumerate(map(build_answer, texts))), base)
 
 
-def announce_scores(prompts: PromptSet, judges: Judges) -> BaseScores:
+def request_scores(prompts: PromptSet, judges: Judges) -> BaseScores:
     cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
     scores = BaseScores(cache, ["base"], prompts.prompts)
-    runner.announce(scores, prompts, judges)
+    runner.request_base_scores(scores, prompts, judges)
     return scores
 
 
@@ -134,7 +134,7 @@ def test_the_prompts_of_all_measures_are_one_list(prompts: PromptSet, judges: Ju
         assert roles == ["user"], "an instruction has the template"
     assert "Another." in prompts.prompts[prompts.with_posts[0]][0]["content"]
     assert "Another." not in prompts.prompts[0][0]["content"]
-    assert announce_scores(prompts, judges).missing() == list(range(len(prompts.prompts)))
+    assert request_scores(prompts, judges).find_missing() == list(range(len(prompts.prompts)))
 
 
 def test_all_of_a_few_questions_are_prompts(samples: pl.DataFrame) -> None:
@@ -148,16 +148,16 @@ def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: 
     answers = build_answers(
         prompts, [" ".join(text.split()[:40]) for text in prompts.own_answers], "I don't know."
     )
-    scores = announce_scores(prompts, judges)
+    scores = request_scores(prompts, judges)
     parity = CandidateAnswers([], [], [])
 
     assert judges.topic is not None
     topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
     assert topic.own_of_base is not None
     assert topic.own.value > topic.own_of_base.value
-    assert topic.reaches_the_limit, topic
+    assert topic.has_reached_limit, topic
     voice = author_voice.compare_voices(prompts, answers, scores, judges)
-    assert author_voice.sounds_less_like_the_base(voice).passed, voice
+    assert author_voice.decide_less_like_base(voice).passed, voice
     assert voice.against_people is not None
     flags = red_team.compare_flags(prompts, answers, scores, ["training"])
     assert red_team.decide_claim(flags).passed
@@ -172,8 +172,8 @@ def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: 
     index = recitation.TrainingTextIndex(["another text altogether"])
     recitals = recitation.measure_all_answers(prompts, answers, parity, index)
     assert recitation.decide_claim(recitals).passed
-    assert announce_scores(prompts, judges).cache is not scores.cache
-    assert scores.missing() == [], "a score of the base was not stored"
+    assert request_scores(prompts, judges).cache is not scores.cache
+    assert scores.find_missing() == [], "a score of the base was not stored"
 
 
 def test_the_bases_own_answers_and_recited_texts_are_refused(
@@ -185,17 +185,17 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
     answers = build_answers(
         prompts, [BASE_ANSWER.format(at) for at in prompts.held_out], recited_text
     )
-    scores = announce_scores(prompts, judges)
+    scores = request_scores(prompts, judges)
 
     voice = author_voice.compare_voices(prompts, answers, scores, judges)
-    assert author_voice.sounds_less_like_the_base(voice).passed is False
+    assert author_voice.decide_less_like_base(voice).passed is False
     index = recitation.TrainingTextIndex([f"So: {recited_text}"])
     recitals = recitation.measure_all_answers(prompts, answers, CandidateAnswers([], [], []), index)
     assert recitation.decide_claim(recitals).passed is False
     assert recitals.reciting.of == prompts.with_posts.start - len(prompts.instructions)
     assert judges.topic is not None
     topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
-    assert not topic.reaches_the_limit, topic
+    assert not topic.has_reached_limit, topic
 
 
 def test_answers_to_other_questions_and_loops_are_not_on_topic(
@@ -214,7 +214,7 @@ def test_answers_to_other_questions_and_loops_are_not_on_topic(
     looped = on_topic.measure_topic(prompts, loops, judges.topic, scores=scores)
 
     assert shuffled.own.low < 0.5 < shuffled.own.high
-    assert not shuffled.reaches_the_limit
+    assert not shuffled.has_reached_limit
     assert looped.own == Interval(0.5, 0.5, 0.5), (
         "a text without sentences must be equally near to all questions"
     )
@@ -230,11 +230,11 @@ def test_a_missing_voice_judge_leaves_the_claim_undecided(
     answers = build_answers(prompts, prompts.own_answers, "I don't know.")
 
     voice = author_voice.compare_voices(
-        prompts, answers, announce_scores(prompts, without_voice), without_voice
+        prompts, answers, request_scores(prompts, without_voice), without_voice
     )
 
-    assert author_voice.sounds_less_like_the_base(voice).passed is None
-    assert "only 3 texts" in author_voice.sounds_less_like_the_base(voice).detail
+    assert author_voice.decide_less_like_base(voice).passed is None
+    assert "only 3 texts" in author_voice.decide_less_like_base(voice).detail
 
 
 def test_only_answers_that_the_passages_support_pass_the_sentence_claim(

@@ -123,9 +123,7 @@ def silent_server() -> Iterator[tuple[subprocess.Popen[str], RunningServer]]:
         process.stdout.close()
 
 
-def test_a_computing_server_gets_more_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_computing_server_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         timeouts, "MIN_COMPUTING_CPU_S", 0.02
     )  # the time limit of this test is short too

@@ -11,12 +11,12 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
 
 
-def pair(document: int, words: int) -> TopicPair:
+def make_pair(document: int, words: int) -> TopicPair:
     return TopicPair("A question?", " ".join(f"w{document}" for _ in range(words)), f"d{document}")
 
 
 def test_five_documents_contribute_their_longest_passages() -> None:
-    pairs = [pair(document, words) for words in (20, 50, 30) for document in range(8)]
+    pairs = [make_pair(document, words) for words in (20, 50, 30) for document in range(8)]
 
     posts = select_posts(pairs)
 
@@ -25,7 +25,7 @@ def test_five_documents_contribute_their_longest_passages() -> None:
 
 
 def test_long_posts_are_cut() -> None:
-    [post] = select_posts([pair(0, 1000)])
+    [post] = select_posts([make_pair(0, 1000)])
 
     assert len(post.split()) == MAX_WORDS
 

@@ -12,7 +12,7 @@ from scipy import stats
 from twin_assets.evaluation.statistics.bootstrap import (
     Interval,
     interval_of_means,
-    mean,
+    mean_interval,
     paired_difference,
 )
 
@@ -40,7 +40,7 @@ def test_the_interval_equals_scipys_for_many_observations() -> None:
 
 
 def test_thirty_prompts_give_the_nominal_coverage() -> None:
-    intervals = [mean(draw_values(30, n)) for n in range(100)]
+    intervals = [mean_interval(draw_values(30, n)) for n in range(100)]
 
     assert 0.90 <= sum(interval.low <= 0 <= interval.high for interval in intervals) / 100 <= 0.99
 
@@ -48,7 +48,7 @@ def test_thirty_prompts_give_the_nominal_coverage() -> None:
 @pytest.mark.parametrize("documents", [2, 3, 5, 6])
 def test_few_documents_keep_the_error_rate(documents: int) -> None:
     """Two documents are both above 0 by chance in a quarter of the draws."""
-    errors = [mean(draw_values(documents, n)).low > 0 for n in range(1000)]
+    errors = [mean_interval(draw_values(documents, n)).low > 0 for n in range(1000)]
 
     assert sum(errors) / len(errors) <= 0.04
 
@@ -60,7 +60,7 @@ def test_common_variation_of_prompts_does_not_widen_a_paired_difference() -> Non
     paired = paired_difference(second, first)
 
     assert paired.low == pytest.approx(0.5)
-    assert mean(second).high - mean(second).low > 3
+    assert mean_interval(second).high - mean_interval(second).low > 3
 
 
 def test_prompts_of_one_document_are_one_observation() -> None:
@@ -68,7 +68,7 @@ def test_prompts_of_one_document_are_one_observation() -> None:
     values = [value for value in draw_values(6, 4) for _ in range(10)]
     documents = [f"d{n // 10}" for n in range(60)]
 
-    ungrouped, grouped = mean(values), mean(values, groups=documents)
+    ungrouped, grouped = mean_interval(values), mean_interval(values, groups=documents)
 
     assert grouped.value == ungrouped.value
     assert grouped.high - grouped.low > 2 * (ungrouped.high - ungrouped.low)
@@ -91,11 +91,11 @@ def test_a_share_is_a_ratio_of_means() -> None:
 
 def test_missing_values_and_unequal_columns_are_errors() -> None:
     with pytest.raises(ValueError, match="at least one value"):
-        mean([])
+        mean_interval([])
     with pytest.raises(ValueError, match=r"inhomogeneous|same length"):
         paired_difference([1.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="groups"):
-        mean([1.0, 2.0], groups=["a"])
+        mean_interval([1.0, 2.0], groups=["a"])
 
 
 def test_an_interval_is_formatted_with_its_sign() -> None:

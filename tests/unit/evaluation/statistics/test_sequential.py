@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from twin_assets.evaluation.statistics.sequential import decide_side, plan_looks, split_level
-from twin_resources.statistics.values import OutOfRangeError
+from twin_resources.statistics.bounds import OutOfRangeError
 
 LIMIT = (1 - 0.15) / 2  # of the topic score: −.15 as a share of [−1, 1]
 TRIES = 1000

@@ -15,8 +15,8 @@ from twin_assets.evaluation.measures import author_voice, voice_scores
 from twin_assets.evaluation.measures.voice_scores import (
     Scores,
     Voice,
+    build_unmeasured_voice,
     measure_voice,
-    not_measured,
     score_texts,
 )
 from twin_resources.quality.judges.texts import WriterSample
@@ -85,9 +85,7 @@ def measure(
         )
 
     return measure_voice(
-        DOCUMENTS,
-        against_all=score_all(judges[0]),
-        against_people=score_all(judges[1]),
+        DOCUMENTS, against_all=score_all(judges[0]), against_people=score_all(judges[1])
     )
 
 
@@ -97,8 +95,8 @@ def test_a_model_with_the_authors_voice_meets_both_claims(
     voice = measure(judges, write_texts(write_as_author, 8))
 
     unlike_base, like_author = (
-        author_voice.sounds_less_like_the_base(voice),
-        author_voice.sounds_like_this_author(voice),
+        author_voice.decide_less_like_base(voice),
+        author_voice.decide_like_author(voice),
     )
 
     assert unlike_base.passed is True
@@ -110,30 +108,24 @@ def test_a_model_with_the_authors_voice_meets_both_claims(
     assert voice.against_people.gap_closed.value == pytest.approx(1.0, abs=0.05)
 
 
-def test_a_model_that_writes_like_the_base_fails(
-    judges: tuple[VoiceJudge, VoiceJudge],
-) -> None:
+def test_a_model_that_writes_like_the_base_fails(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     voice = measure(judges, write_texts(write_as_assistant, 9))
 
-    claim = author_voice.sounds_less_like_the_base(voice)
+    claim = author_voice.decide_less_like_base(voice)
 
     assert claim.passed is False
     assert claim.threshold == 0.0
     assert "36 held-out questions" in claim.detail
 
 
-def test_another_authors_voice_fails(
-    judges: tuple[VoiceJudge, VoiceJudge],
-) -> None:
+def test_another_authors_voice_fails(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     """The judge that compares with people only scores such a voice below the base."""
     voice = measure(judges, write_texts(write_as_neighbour, 10))
 
-    assert author_voice.sounds_like_this_author(voice).passed is False
+    assert author_voice.decide_like_author(voice).passed is False
 
 
-def test_a_voice_must_cover_a_fifth_of_the_distance(
-    judges: tuple[VoiceJudge, VoiceJudge],
-) -> None:
+def test_a_voice_must_cover_a_fifth_of_the_distance(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     """With one of six answers by the author, the voice is above the base but not by a fifth of the
     distance. With five of six answers, both are met."""
     one_of_six = [
@@ -155,12 +147,12 @@ def test_a_voice_must_cover_a_fifth_of_the_distance(
     assert near_base.over_base.low > 0
     assert near_base.over_way is not None
     assert near_base.over_way.low < 0
-    claim = author_voice.sounds_less_like_the_base(measure(judges, one_of_six))
+    claim = author_voice.decide_less_like_base(measure(judges, one_of_six))
     assert claim.passed is False
     assert "past 20 % of the way from the base to the author" in claim.detail
     assert near_author.gap_closed is not None
     assert near_author.gap_closed.low > voice_scores.MIN_GAP_SHARE
-    assert author_voice.sounds_less_like_the_base(measure(judges, five_of_six)).passed is True
+    assert author_voice.decide_less_like_base(measure(judges, five_of_six)).passed is True
 
 
 def test_an_earlier_record_without_the_distance_keeps_its_verdict(
@@ -169,19 +161,16 @@ def test_an_earlier_record_without_the_distance_keeps_its_verdict(
     voice = measure(judges, write_texts(write_as_author, 8))
     assert voice.against_all is not None
     earlier_voice = replace(
-        voice,
-        against_all=replace(voice.against_all, over_way=None, last_over_way=None),
+        voice, against_all=replace(voice.against_all, over_way=None, last_over_way=None)
     )
 
-    claim = author_voice.sounds_less_like_the_base(earlier_voice)
+    claim = author_voice.decide_less_like_base(earlier_voice)
 
     assert claim.passed is True
     assert "of the way" not in claim.detail
 
 
-def test_a_voice_must_exceed_the_base_with_posts(
-    judges: tuple[VoiceJudge, VoiceJudge],
-) -> None:
+def test_a_voice_must_exceed_the_base_with_posts(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     texts = [
         *write_texts(write_as_author, 11, 2 * PROMPTS // 3),
         *write_texts(write_as_assistant, 12, PROMPTS // 3),
@@ -189,8 +178,8 @@ def test_a_voice_must_exceed_the_base_with_posts(
     better = measure(judges, texts)
     worse = measure(judges, texts, with_posts=write_texts(write_as_author, 13))
 
-    assert author_voice.sounds_less_like_the_base(better).passed is True
-    claim = author_voice.sounds_less_like_the_base(worse)
+    assert author_voice.decide_less_like_base(better).passed is True
+    claim = author_voice.decide_less_like_base(worse)
     assert claim.passed is False
     assert "posts of the author in its prompt" in claim.detail
 
@@ -213,7 +202,7 @@ def test_fewer_prompts_with_posts_are_compared_among_themselves(
 def test_the_claim_needs_answers_with_posts(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     voice = measure(judges, write_texts(write_as_author, 8), with_posts=[])
 
-    claim = author_voice.sounds_less_like_the_base(voice)
+    claim = author_voice.decide_less_like_base(voice)
 
     assert claim.passed is None
     assert "posts in its prompt was not asked" in claim.detail
@@ -230,16 +219,14 @@ def test_too_few_questions_or_no_other_texts_decide_nothing(
         against_people=None,
     )
 
-    assert author_voice.sounds_less_like_the_base(voice).passed is None
-    assert "30 are needed" in author_voice.sounds_less_like_the_base(voice).detail
+    assert author_voice.decide_less_like_base(voice).passed is None
+    assert "30 are needed" in author_voice.decide_less_like_base(voice).detail
     voice_of_one = measure((judge, judge), write_texts(write_as_author, 8))
     without_people = Voice(voice_of_one.prompts, voice_of_one.against_all, None)
-    assert author_voice.sounds_like_this_author(without_people).passed is None
-    assert "no other people's texts" in author_voice.sounds_like_this_author(without_people).detail
-    unmeasured = not_measured(40, "no calibration")
-    assert (
-        author_voice.sounds_less_like_the_base(unmeasured).detail == "not decided: no calibration"
-    )
+    assert author_voice.decide_like_author(without_people).passed is None
+    assert "no other people's texts" in author_voice.decide_like_author(without_people).detail
+    unmeasured = build_unmeasured_voice(40, "no calibration")
+    assert author_voice.decide_less_like_base(unmeasured).detail == "not decided: no calibration"
 
 
 def test_no_share_is_reported_without_a_distance(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
@@ -248,7 +235,7 @@ def test_no_share_is_reported_without_a_distance(judges: tuple[VoiceJudge, Voice
 
     assert voice.against_people is not None
     assert voice.against_people.gap_closed is None
-    assert "have the same score" in author_voice.sounds_like_this_author(voice).detail
+    assert "have the same score" in author_voice.decide_like_author(voice).detail
 
 
 def test_the_authors_answers_are_cut_to_the_candidates_length() -> None:

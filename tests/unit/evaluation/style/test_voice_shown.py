@@ -5,17 +5,14 @@ from __future__ import annotations
 import pytest
 
 from twin_assets.evaluation.measures.measure import DocumentText
-from twin_assets.evaluation.measures.visible_voice import (
-    OTHER_WORD,
-    measure_visible_voice,
-)
+from twin_assets.evaluation.measures.visible_voice import OTHER_WORD, measure_visible_voice
 from twin_resources.quality.judges.voice_shown import VoiceFigures, VoiceHabit
 
 OWN = "And there it was, the lamp; and nobody spoke. They went on."
 BASE = "The lamp was lit. The people were quiet. The walk was resumed by the people."
 
 
-def own_texts(count: int = 24, *, rare: str = "") -> list[DocumentText]:
+def make_own_texts(count: int = 24, *, rare: str = "") -> list[DocumentText]:
     return [
         DocumentText(f"post-{n}", f"{OWN} {rare}" if rare and n < count // 3 else OWN)
         for n in range(count)
@@ -27,7 +24,7 @@ def find_habit(voice: VoiceFigures, name: str) -> VoiceHabit:
 
 
 def test_rates_are_counted_from_the_texts() -> None:
-    voice = measure_visible_voice(own_texts(), base=[BASE] * 20, tuned=[OWN] * 20)
+    voice = measure_visible_voice(make_own_texts(), base=[BASE] * 20, tuned=[OWN] * 20)
     assert voice is not None
     words = {trait.name: trait for trait in find_habit(voice, "function words").traits}
     assert words["and"].author == pytest.approx(100 * 2 / 12, abs=0.01)  # two of twelve words
@@ -42,8 +39,8 @@ def test_rates_are_counted_from_the_texts() -> None:
 
 
 def test_the_tuned_model_is_closer_if_it_writes_like_the_author() -> None:
-    closer = measure_visible_voice(own_texts(), base=[BASE] * 20, tuned=[OWN] * 20)
-    farther = measure_visible_voice(own_texts(), base=[OWN] * 20, tuned=[BASE] * 20)
+    closer = measure_visible_voice(make_own_texts(), base=[BASE] * 20, tuned=[OWN] * 20)
+    farther = measure_visible_voice(make_own_texts(), base=[OWN] * 20, tuned=[BASE] * 20)
     assert closer is not None
     assert farther is not None
     assert all(habit.is_tuned_closer and habit.tuned_apart == 0 for habit in closer.habits)
@@ -55,7 +52,7 @@ def test_the_tuned_model_is_closer_if_it_writes_like_the_author() -> None:
 def test_words_of_few_posts_are_not_named() -> None:
     """Figures stay in the event log after a post is erased, so they must not name rare words."""
     voice = measure_visible_voice(
-        own_texts(rare="Quibblestone sweated."),
+        make_own_texts(rare="Quibblestone sweated."),
         base=["Quibblestone is wet."] * 20,
         tuned=[OWN] * 20,
     )
@@ -68,7 +65,7 @@ def test_words_of_few_posts_are_not_named() -> None:
 @pytest.mark.parametrize("short_input", ["own", "base", "tuned"])
 def test_too_few_texts_are_not_counted(short_input: str) -> None:
     voice = measure_visible_voice(
-        own_texts(3) if short_input == "own" else own_texts(),
+        make_own_texts(3) if short_input == "own" else make_own_texts(),
         base=[BASE] * (3 if short_input == "base" else 20),
         tuned=[OWN] * 3 + [" "] * 30 if short_input == "tuned" else [OWN] * 20,
     )

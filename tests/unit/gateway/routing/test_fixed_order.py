@@ -34,9 +34,9 @@ def _steps(count: int, *, seed: int = 0) -> tuple[PriceStep, ...]:
 def test_the_bet_equals_that_of_releases() -> None:
     random = np.random.default_rng(0)
     differences = np.clip(random.normal(0.02, 0.2, 300), -1, 1)
-    state = promotion.begin(claims=("quality",), margin=MARGIN, alpha=1e-12)
+    state = promotion.start_test(claims=("quality",), margin=MARGIN, alpha=1e-12)
     for number, difference in enumerate(differences, start=1):
-        state = promotion.fold(state, PairedDifference(number, {"quality": float(difference)}))
+        state = promotion.add_pair(state, PairedDifference(number, {"quality": float(difference)}))
     assert log_evidence(differences, margin=MARGIN) == pytest.approx(state.highest["quality"])
 
 

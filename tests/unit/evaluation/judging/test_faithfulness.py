@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twin_assets.evaluation.measures.sentence_faithfulness import (
-    LIMIT,
+    MAX_UNSUPPORTED,
     Faithfulness,
     SentenceCalibration,
     calibrate,
@@ -93,9 +93,7 @@ def test_error_rates_are_measured() -> None:
 
 
 @pytest.mark.parametrize("wrong", [0.05, 0.3, 0.6])
-def test_the_interval_of_the_corrected_share_covers_the_truth(
-    wrong: float,
-) -> None:
+def test_the_interval_of_the_corrected_share_covers_the_truth(wrong: float) -> None:
     results = [measure(seed, wrong=wrong) for seed in range(60)]
 
     covered = sum(result.unsupported.low <= wrong <= result.unsupported.high for result in results)
@@ -118,7 +116,7 @@ def test_supported_prose_passes() -> None:
 
     assert result.passed is True
     assert result.value is not None
-    assert result.value < LIMIT
+    assert result.value < MAX_UNSUPPORTED
 
 
 def test_an_unreliable_judge_decides_nothing() -> None:
@@ -143,7 +141,7 @@ def test_a_judge_that_misses_negations_can_only_refuse() -> None:
 
 
 def test_a_share_near_the_limit_is_not_decided() -> None:
-    result = decide_claim(measure(4, wrong=LIMIT))
+    result = decide_claim(measure(4, wrong=MAX_UNSUPPORTED))
 
     assert result.passed is None
     assert result.detail.startswith("not decided: ")

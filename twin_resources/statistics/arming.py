@@ -1,6 +1,7 @@
 """Describe how far a stream is from being armed, and define the margin of a release.
 
-Scope: `arming`, durations in words, numbers that several modules share.
+Scope: the message about a stream that has too few values to detect a fall, durations in words, and
+the margin that several modules share.
 Out of scope: whether the mean has fallen (`detector.py`).
 """
 # pyright: strict
@@ -18,7 +19,7 @@ def describe_arming(
     """Describe how far a stream is from being armed: `arming 37/100, about 58 days at your rate`.
 
     Args:
-        per_day: the recent number of settled values per day; None or 0 without values.
+        per_day: the recent number of settled values per day; None or 0 if there are none.
         days: the number of days with values, of which `MIN_DAYS` are needed.
     """
     progress = f"arming {value_count:,}/{required_count:,}"

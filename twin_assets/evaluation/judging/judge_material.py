@@ -1,7 +1,7 @@
 """Read the material for an author's judges from the author's tables.
 
-Scope: training pairs, held-out answers with their passages, other people's texts, answers of the
-base model.
+Scope: training pairs, held-out answers with their passages, other people's texts, and answers of
+the base model.
 Out of scope: the judges (`twin_resources/quality/judges`) and their uses.
 """
 
@@ -35,13 +35,13 @@ from twin_resources.storage.state.failure_isolation import isolate_failure
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-DATASET, CHUNKS = "instruction_dataset", "document_chunks"
+DATASET, CHUNKS_TABLE = "instruction_dataset", "document_chunks"
 BASE_ANSWERS_TABLE = "base_answers"
-# with 60 tokens each, about 105 s on one core, once per author and base model
+# 60 answers of 60 tokens take about 105 s on one core, once per author and base model
 BASE_QUESTION_COUNT = 60
 BASE_ANSWER_TOKENS = 60
 MAX_PASSAGES_PER_AUTHOR = 300  # passages from each of the other authors
-BASE_VERSION = "base-answers-2"
+BASE_ANSWERS_VERSION = "base-answers-2"
 _SCHEMA = {
     "question_id": pl.String(),
     "base": pl.String(),
@@ -123,9 +123,9 @@ def read_judge_material(
 
 def read_chunk_texts(tables: Tables, author: str) -> dict[str, str]:
     """Return the texts of an author's chunks by id, or an empty dict if there are none yet."""
-    if not tables.exists(CHUNKS, author):
+    if not tables.exists(CHUNKS_TABLE, author):
         return {}
-    return dict(tables.read(CHUNKS, author, columns=["chunk_id", "text"]).iter_rows())
+    return dict(tables.read(CHUNKS_TABLE, author, columns=["chunk_id", "text"]).iter_rows())
 
 
 def find_authors_with_dataset(
@@ -133,7 +133,8 @@ def find_authors_with_dataset(
 ) -> list[str]:
     """Return the other authors who have a dataset.
 
-    A table that does not open is logged and left out, so that it does not stop this author's gate.
+    A table that cannot be opened is logged and left out, so that it does not stop this author's
+    gate.
     """
     slugs_with_dataset: list[str] = []
     for slug in others:
@@ -168,7 +169,7 @@ def _read_base_answers(
     """Return the untuned base model's answers to training questions, stored in a table.
 
     Half of the questions include the passages of their samples, as in the gate and for readers. The
-    base model quotes from passages, and a score that was not trained on such answers mistakes them
+    base model quotes from passages, and a judge that was not trained on such answers mistakes them
     for the author's.
 
     The base model answers only once, even if a later post changes which questions come first.
@@ -191,7 +192,7 @@ def _read_base_answers(
         author=author,
         key="question_id",
         function=lambda rows: _ask_base_model(rows, base=base, serve=serve, log=log),
-        version=f"{BASE_VERSION}:{base}",
+        version=f"{BASE_ANSWERS_VERSION}:{base}",
         schema=_SCHEMA,
         row_key="question_id",
     )

@@ -2,8 +2,8 @@
 
 Scope: topic, voice and support judges for the gate; the reason for a missing judge.
 Out of scope: assembling judges (`twin_resources/quality/judges/panel.py`, also for the loop), their
-material (`judged/judge_material.py`), certificates (the gate compares with the base model and makes
-no bets).
+material (`judging/judge_material.py`), and certificates (the gate needs none: it compares with the
+base model).
 
 If a judge is missing, its claim is undecided and gives the reason. A trial does not start without
 the deciding judges.
@@ -33,27 +33,25 @@ def calibrate_judges(
     tables: Tables,
     embedder: Embedder,
     *,
-    entailment: Callable[[], SentenceJudge] | None = None,
+    load_sentence_judge: Callable[[], SentenceJudge] | None = None,
     kinds: Sequence[JudgeKind[Any]] = (TOPIC, VOICE),
 ) -> Judges:
     """Return one author's judges; a judge that cannot be calibrated is None, with a reason.
 
     Args:
-        entailment: function that loads the configured model for single sentences; None if there is
-            none.
+        load_sentence_judge: function that loads the configured model for single sentences; None if
+            no model is configured.
         kinds: kinds of judges to calibrate.
     """
-    embed, dependencies = (
-        embedder.embed,
-        JudgeDependencies(tables, embedder.embed, embedder.revision),
-    )
+    embed = embedder.embed
+    dependencies = JudgeDependencies(tables, embed, embedder.revision)
     panel = assemble(material, dependencies, kinds=kinds)
     voice = panel.get(VOICE)
     sentence_support = SentenceSupport(embed, embedder=embedder.revision)
     return Judges(
         support=SupportJudge(embed, embedder=embedder.revision),
-        load_sentence_judge=entailment or (lambda: sentence_support),
-        gateway_sentence_judge=sentence_support if entailment else None,
+        load_sentence_judge=load_sentence_judge or (lambda: sentence_support),
+        gateway_sentence_judge=sentence_support if load_sentence_judge else None,
         topic=panel.get(TOPIC),
         voice=voice,
         voice_vs_people=people_only_voice_judge(material, dependencies) if voice else None,

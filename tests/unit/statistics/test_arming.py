@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.statistics.baseline import format_duration
+from twin_resources.statistics.arming import format_duration
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Assemble one author's judges for the assets, with their material and certificates.
 
 Scope: assembling the judges from settings, tables and model servers.
-Out of scope: the judges (`twin_resources/quality/judges`), their decisions.
+Out of scope: the judges (`twin_resources/quality/judges`) and their decisions.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.judged.judge_material import other_author_slugs, read_judge_material
+from twin_assets.evaluation.judging.judge_material import other_author_slugs, read_judge_material
 from twin_resources.authors import Author
 from twin_resources.quality.judges.judge_kind import JudgeDependencies
 from twin_resources.quality.judges.panel import Panel, assemble_panel
 from twin_resources.quality.judges.terms import judge_terms
 from twin_resources.settings import Settings
-from twin_resources.statistics.baseline import MARGIN
+from twin_resources.statistics.arming import MARGIN
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Redact personal data in readers' texts for `interactions`, and count what remains.
 
-Scope: the text columns, applying the patterns to a frame, the table's columns.
-Out of scope: the patterns (`twin_resources/privacy`), the ledger's query.
+Scope: the text columns, applying the patterns to a frame, and the table's columns.
+Out of scope: the patterns (`twin_resources/privacy`) and the ledger's query.
 
 The ledger redacts texts when it reads them. They are redacted again here, so that texts stored
 under older patterns are updated when the patterns change.
@@ -14,11 +14,11 @@ import polars as pl
 
 from twin_resources.privacy import PRIVACY_VERSION, redact_and_count, redact_text
 
-STRIPPING_VERSION = f"2:{PRIVACY_VERSION}"  # 2: rejections are recorded
+REDACTION_VERSION = f"2:{PRIVACY_VERSION}"  # 2: rejections are recorded
 TEXT_COLUMNS = ("question", "answer", "edit")
 
 
-def strip_personal_data(frame: pl.DataFrame) -> pl.DataFrame:
+def redact_personal_data(frame: pl.DataFrame) -> pl.DataFrame:
     """Replace personal data in the text columns of a frame, and keep nulls."""
     return frame.with_columns(
         pl.col(name).map_elements(redact_text, return_dtype=pl.String) for name in TEXT_COLUMNS
