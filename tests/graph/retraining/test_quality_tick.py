@@ -139,7 +139,7 @@ def test_an_alarm_does_not_train_on_a_versions_data_again(
 def test_a_retraining_whose_version_was_deleted_counts(world: LoopWorld) -> None:
     world.inputs.datasets["ada"] = "posts-2"
     with world.state.transaction() as connection:
-        retraining_rows.begin(
+        retraining_rows.add_retraining(
             connection, run_key="growth:ada:v1:posts-2", author="ada", cause="new_posts", tags={},
             fingerprint=TrainingFingerprint("posts-2", "recipe"), now=0.0,
         )  # fmt: skip

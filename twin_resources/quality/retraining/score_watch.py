@@ -1,17 +1,17 @@
-"""Watch an author's settled values: day sums, evidence, alarm and notice in one transaction.
+"""Watch an author's settled values, and store their evidence and alarms in one transaction.
 
 Scope: the choice of days to compare, storing the evidence and the alarm, lowering the floor.
 Out of scope: the evidence (`statistics/detector.py`), the decision on an alarm
 (`statistics/retraining.py`).
 
 The result depends only on the settled values and the stored alarms. The same values give the same
-alarms, however the ticks are timed. The rows of `watches` contain the last result. A missing row,
-or a row from a release with a different detector, is recomputed.
+alarms, whenever the ticks run. The rows of `watches` contain the last result. A missing row, or a
+row from a release with a different detector, is recomputed.
 
-The days of every version of the author that a gate has released are compared, except
+The comparison includes the days of every version of the author that passed the gate, except
 
 - days that a person excluded as history (`twin lower-floor`);
-- days of an earlier version from the fall that led to its replacement onwards;
+- days of an earlier version since the fall that led to its replacement;
 - days of the answering version up to its last alarm. If that alarm led to no release, the gate or
   the trial found nothing better, so the version is compared with its values since then.
 """
@@ -115,12 +115,12 @@ def check_new_days(
 
 @dataclass(frozen=True)
 class ComparedDays:
-    """The days of one stream that are compared for the answering version.
+    """The days of one stream with which the answering version is compared.
 
     Attributes:
         sums: the day sums of this version and of earlier versions.
-        has_open_alarm: whether an alarm of this version and stream waits for its decision. No
-            further alarm is raised meanwhile.
+        has_open_alarm: whether an alarm of this version and stream awaits its decision. Until
+            then, no further alarm is raised.
     """
 
     author: str
@@ -232,10 +232,10 @@ def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence
     return evidence_by_author
 
 
-def build_new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
+def build_new_values_predicate(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
     """Return a function that tests whether `check_new_days` has work for a version.
 
-    It is built from three queries.
+    Building it takes three queries, regardless of the number of authors.
     """
     last_sequences = daily_aggregates.last_sequences(connection)
     positions = {str(row.author): row for row in connection.execute(sa.select(followed))}
@@ -263,15 +263,15 @@ def lower_floor(
     reason: str,
     at: float,
 ) -> tuple[int, int]:
-    """Declare an author's settled values history, and close the open alarms.
+    """Exclude an author's settled values from later comparisons, and close the open alarms.
 
-    Every stream is certified again from its next value on, without any earlier version.
+    Every stream starts again with its next value, without the days of any version so far.
 
     Args:
         at: seconds since the epoch.
 
     Returns:
-        The last sequence number that is history, and the number of closed alarms.
+        The last excluded sequence number, and the number of closed alarms.
     """
     last_sequence = ledger_tables.last_sequence(connection, author)
     row = {
@@ -289,9 +289,10 @@ def lower_floor(
 
 
 def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
-    """Return author → the stable tuned version, in one query; a tainted version does not answer.
+    """Return author → the stable tuned version, in one query.
 
-    Answer models are excluded, because training does not create or improve them.
+    Tainted versions are excluded because they do not answer, and answer models because training
+    neither creates nor improves them.
     """
     rows = connection.execute(
         sa.select(model_versions)
@@ -306,7 +307,7 @@ def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
 
 
 def armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | None = None) -> int:
-    """Return N, the number of armed streams of all authors, without the stream `exclude`."""
+    """Return the number of armed streams of all authors, not counting the stream `exclude`."""
     count_query = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed)
     if exclude is not None:
         key = exclude.author, exclude.stream, exclude.version

@@ -16,7 +16,7 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 
 @dataclass(frozen=True)
 class CorpusGrowth:
-    """Counts of the material on which the stable version was not trained."""
+    """The numbers of posts and pairs added since the stable version was trained."""
 
     new_posts: int
     new_pairs: int
@@ -42,7 +42,7 @@ class TrainingInputs(Protocol):
         ...
 
     def growth(self, version: ModelVersion) -> CorpusGrowth:
-        """Return the material since this version's training run.
+        """Return the growth since this version's training run.
 
         Raises:
             TwinError: the tables cannot be read.
