@@ -2,7 +2,7 @@
 
 Scope: the tables and the JSON.
 Out of scope: fitting a policy (`routing_policy`), scoring a question (`router/`), and counting
-answers (`ledger/routed.py`).
+answers (`ledger/routed_answers.py`).
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ from twin_resources.gateway.costs.cost import (
 from twin_resources.gateway.routing.learned import PROMPT_SHARE
 from twin_resources.quality.judges.label_payback import estimate_payback
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.routed import (
+from twin_resources.quality.ledger.routed_answers import (
     RoutedAnswers,
     count_routed_answers,
     month_start,

@@ -92,7 +92,7 @@ def test_without_a_deciding_judge_the_reason_is_reported_and_no_trial_starts(
 
     assert (gate_judges.topic, gate_judges.voice, gate_judges.voice_vs_people) == (None, None, None)
     assert gate_judges.topic_missing_reason.startswith("5 training pairs from")
-    assert "40 on each side are needed" in gate_judges.voice_missing_reason
+    assert "40 texts per side are needed" in gate_judges.voice_missing_reason
     first = calibrate_judges(
         build_topic_material(AUTHOR, small.pairs), tables, WORDS, kinds=(TOPIC,)
     )

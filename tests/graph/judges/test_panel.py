@@ -24,11 +24,11 @@ from twin_resources.quality.judges.panel import (
     probe_differences,
     select_deciding_claims,
 )
-from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
+from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import WriterSample, bundled_writers, split_for_probes
 from twin_resources.quality.judges.topic import TOPIC_TABLE
-from twin_resources.quality.judges.voice import VOICE_TABLE, voice_calibration
+from twin_resources.quality.judges.voice import VOICE_TABLE, load_or_calibrate_voice
 from twin_resources.statistics import judges as certification
 from twin_resources.storage.tables.tables import Tables
 
@@ -107,7 +107,7 @@ def test_a_voice_is_recalibrated_when_another_author_joins(
     )
 
     def negatives(*others: WriterSample) -> set[str]:
-        return set(voice_calibration(tables, AUTHOR, own, others, base_revision="").negatives)
+        return set(load_or_calibrate_voice(tables, AUTHOR, own, others, base_revision="").negatives)
 
     assert negatives(tomas, oona) == {"oona-petrie", "tomas-okafor"}
     joined = WriterSample(

@@ -14,7 +14,7 @@ from tests.unit.registry.claims_beside import beside_stable
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
 from twin_resources.quality.judges import pairs as table
-from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
+from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
 from twin_resources.quality.release import trial
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
 from twin_resources.settings import Settings

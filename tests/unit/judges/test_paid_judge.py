@@ -23,7 +23,7 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.judges import language_model
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.language_model import PROMPT, LanguageModelJudge
-from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms, judge_terms
+from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms, determine_judge_terms
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -168,7 +168,7 @@ def test_a_judge_needs_consent_and_a_budget(
 ) -> None:
     settings = home.model_copy(update={"judge_model": model, "judge_budget_per_month": budget})
     with contextlib.closing(State.open(home.state_address)) as state:
-        terms = judge_terms(settings, author, state, environ=environ)
+        terms = determine_judge_terms(settings, author, state, environ=environ)
     assert (why_not in terms.refusal_reason, bool(terms.refusal_reason)) == (True, bool(why_not))
     assert (terms.budget is not None) == (model == MODEL and not why_not)
     if not why_not:
@@ -192,7 +192,7 @@ def test_a_price_without_a_budget_is_always_an_error(paid: Paid) -> None:
 
 def test_a_home_without_a_judge_has_no_terms(home: Settings) -> None:
     with contextlib.closing(State.open(home.state_address)) as state:
-        assert judge_terms(home, Author("ada", "Ada"), state) is FREE_TERMS
+        assert determine_judge_terms(home, Author("ada", "Ada"), state) is FREE_TERMS
 
 
 def test_readers_words_are_redacted_only_in_requests(

@@ -26,7 +26,7 @@ from twin_resources.quality.judges.label_rows import (
     build_label_arrays,
 )
 from twin_resources.quality.judges.pairs import probe_rows, score_differences
-from twin_resources.quality.ledger.routed import saved_usd
+from twin_resources.quality.ledger.routed_answers import saved_usd
 from twin_resources.router.policy_file import RoutingPolicy
 
 

@@ -21,7 +21,7 @@ from twin_resources.quality.judges.panel import assemble
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import TOPIC
-from twin_resources.quality.judges.voice import VOICE, people_only_voice_judge
+from twin_resources.quality.judges.voice import VOICE, create_people_only_voice_judge
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
@@ -56,7 +56,7 @@ def calibrate_judges(
         gateway_sentence_judge=sentence_support if entailment else None,
         topic=panel.get(TOPIC),
         voice=voice,
-        voice_vs_people=people_only_voice_judge(material, dependencies) if voice else None,
+        voice_vs_people=create_people_only_voice_judge(material, dependencies) if voice else None,
         topic_missing_reason=panel.missing_reason(TOPIC),
         voice_missing_reason=panel.missing_reason(VOICE),
     )

@@ -84,7 +84,7 @@ class JudgedComparison:
 
 
 def trial_pairs(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[PairedDifference]:
-    """Return the pairs of one trial by sequence, without probes.
+    """Return the pairs of one trial in sequence order, without probes.
 
     Args:
         rows: rows of the table.
@@ -124,7 +124,7 @@ def probe_keys(probes: pl.DataFrame) -> set[tuple[str, str]]:
     return set(probes.select("prompt_id", "plant").iter_rows())
 
 
-def lost_claims(
+def find_decertified_claims(
     probes: pl.DataFrame,
     claims: Sequence[str],
     *,

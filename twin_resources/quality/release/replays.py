@@ -17,7 +17,7 @@ import polars as pl
 
 from twin_resources.quality.judges import pairs as table
 from twin_resources.quality.judges.panel import select_deciding_claims, vetoing_claims
-from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
+from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
 from twin_resources.quality.release.trial import (
     TrialTerms,
     is_ungated,
@@ -107,7 +107,7 @@ def read_replays(
     claims = select_deciding_claims(certified_names)
     vetoes = tuple(claim for claim in certified_names if claim in vetoing_claims())
     pairs = table.trial_pairs(rows, trial, [*claims, *vetoes])
-    lost_claims = table.lost_claims(
+    decertified_claims = table.find_decertified_claims(
         table.probe_rows(rows, trial=trial), (*claims, *vetoes), margin=margin
     )
     return Replays(
@@ -124,7 +124,7 @@ def read_replays(
         ),
         pairs=tuple(pairs),
         is_exhausted=used_up_trial == trial,
-        is_certified=bool(claims) and not lost_claims,
+        is_certified=bool(claims) and not decertified_claims,
     )
 
 
