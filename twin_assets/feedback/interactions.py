@@ -42,7 +42,7 @@ def interactions(
         key="trace_id",
         function=stripping.strip_personal_data,
         version=stripping.STRIPPING_VERSION,
-        schema=interactions_frame.columns(),
+        schema=interactions_frame.interaction_columns(),
         row_key="trace_id",
     )
     return report_materialization(sync_result, _metadata(frame, ledger, author, report.message))

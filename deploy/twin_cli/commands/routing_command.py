@@ -33,8 +33,8 @@ from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed_answers import (
     RoutedAnswers,
     count_routed_answers,
+    estimate_savings_usd,
     month_start,
-    saved_usd,
 )
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.route_names import PAID
@@ -132,7 +132,9 @@ def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     }
     if policy is None:
         return summary
-    usd, low, high = saved_usd(answers_under_policy.own, [float(usd) for usd in policy.avoided_usd])
+    usd, low, high = estimate_savings_usd(
+        answers_under_policy.own, [float(usd) for usd in policy.avoided_usd]
+    )
     return summary | {
         "routed": author.paid and not _lapse_reason(settings, author, policy),
         "labels": len(policy.label_ids),

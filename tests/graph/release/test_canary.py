@@ -88,7 +88,9 @@ def test_each_vote_counts_once(start_canary: Registry) -> None:
 
 
 def test_the_score_rate_is_measured(registry: Registry) -> None:
-    assert canary_days.score_rate(registry.state, "mara", now=0.0) == canary_days.ScoreRate(0.0, 0)
+    assert canary_days.measure_score_rate(registry.state, "mara", now=0.0) == canary_days.ScoreRate(
+        0.0, 0
+    )
     settle(registry, "v1", [1.0] * 40, readers=10)
-    rate = canary_days.score_rate(registry.state, "mara", now=4 * DAY_S)
+    rate = canary_days.measure_score_rate(registry.state, "mara", now=4 * DAY_S)
     assert (rate.readers, rate.per_day) == (10, 8.0)

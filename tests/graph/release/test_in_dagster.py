@@ -261,7 +261,7 @@ def test_one_authors_error_does_not_stop_a_tick(
     broken.write_text('name = "Mara"\nrelease_mode = "sometimes"\n', encoding="utf-8")
     message = str(tick(instance).skip_reason)
     assert "nothing decided" in message
-    assert "write one of auto, gate, shadow, canary" in message
+    assert "set release_mode to one of auto, gate, shadow, canary" in message
     corrected = 'name = "Mara"\nrelease_mode = "shadow"\nconsent = "2020-01-01"\n'
     broken.write_text(corrected, encoding="utf-8")
     tick(instance)

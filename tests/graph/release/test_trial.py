@@ -379,5 +379,5 @@ def test_the_release_mode_is_chosen_unless_the_author_sets_it() -> None:
     assert "no reader gives scores" in resolve_mode("auto", nothing).reason
     own = resolve_mode("canary", nothing)
     assert (own.mode, own.reason) == ("canary", "canary: set in the author's file")
-    with pytest.raises(TwinError, match="write one of auto, gate, shadow, canary"):
+    with pytest.raises(TwinError, match="set release_mode to one of auto, gate, shadow, canary"):
         resolve_mode("sometimes", nothing)

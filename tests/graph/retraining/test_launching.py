@@ -221,7 +221,7 @@ def test_a_run_whose_record_was_deleted_is_not_started_again(alarmed: LoopWorld)
     assert f"the record of run {run_id} is gone" in " ".join(ticks[0].notes)
 
 
-@pytest.mark.parametrize("interrupted", ["store_decision", "begin"])
+@pytest.mark.parametrize("interrupted", ["store_decision", "add_retraining"])
 def test_a_decision_interrupted_in_its_transaction_is_repeated(
     alarmed: LoopWorld, interrupted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,7 +173,7 @@ def test_excluded_scores_are_counted_by_reason(environment: LedgerEnvironment) -
 
 
 def test_nan_from_a_server_with_invalid_json_never_counts() -> None:
-    from twin_resources.quality.ledger.scores import score_row
+    from twin_resources.quality.ledger.scores import build_score_row
 
     base = {"id": "a", "name": "thumbs", "timestamp": "2026-11-20T08:00:00Z", "dataType": "NUMERIC",
             "subject": {"kind": "trace", "id": trace_name(1)}}  # fmt: skip
@@ -184,7 +184,7 @@ def test_nan_from_a_server_with_invalid_json_never_counts() -> None:
         (True, ""),
         (1, ""),
     ):
-        row = score_row(base | {"value": value})
+        row = build_score_row(base | {"value": value})
         assert row is not None
         assert row["reason"] == reason
 
@@ -439,7 +439,7 @@ def test_a_clock_that_is_ahead_for_one_sync_changes_nothing(
     environment: LedgerEnvironment, days: int
 ) -> None:
     """A clock 30 days ahead for one sync lost 231 of 600 votes; 400 days ahead lost 400 days."""
-    guard = {"clock_held_s": 600.0, "quiet_s": 7_200.0}
+    guard = {"clock_trust_s": 600.0, "quiet_s": 7_200.0}
     for day in range(6):
         for hour in range(0, 24, 6):
             number = 10 * day + hour // 6 + 1

@@ -14,7 +14,7 @@ from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, trace_name
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
-from twin_resources.quality.ledger.scores import complete_from_trace, score_row
+from twin_resources.quality.ledger.scores import build_score_row, complete_from_trace
 from twin_resources.quality.retraining.alarm_records import count_excluded_scores
 
 NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
@@ -218,7 +218,7 @@ def test_recorded_scores_of_langfuse_become_rows(shared_data: Path) -> None:
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
     mapped = read_scores({"page": "thumbs"})
     for score in recorded["response"]["data"]:
-        row = complete_from_trace(score_row(score), trace, lambda _: mapped)
+        row = complete_from_trace(build_score_row(score), trace, lambda _: mapped)
         assert (row["kind"], row["stream"], row["value"], row["reader"], row["status"]) == (
             "vote",
             "thumbs",
@@ -236,7 +236,7 @@ def test_the_annotator_in_the_page_is_the_reader() -> None:
     }  # fmt: skip
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
     row = complete_from_trace(
-        score_row(score), trace, lambda _: read_scores({"quality": "quality"})
+        build_score_row(score), trace, lambda _: read_scores({"quality": "quality"})
     )
     assert (row["reader"], row["trace_id"], row["stream"]) == (
         "annotation:mara",

@@ -72,7 +72,7 @@ def test_langfuse_publishes_every_request_that_we_send() -> None:
     client.delete_dataset_item("a")
     for pages in (score_pages(client), trace_pages(client)):
         pages(0, 1_790_000_000_000, "next")
-    trace_pages(client).traces_by_id([TRACE], 0)
+    trace_pages(client).fetch_traces_by_id([TRACE], 0)
 
     published = list(published_requests())
     assert len(published) > 50

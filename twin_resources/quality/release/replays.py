@@ -38,7 +38,7 @@ class Replays:
 
     Attributes:
         candidate, incumbent: the version numbers.
-        terms: the claims, vetoes and judges; there are no claims without a certified judge.
+        terms: the claims, vetoes and judges. Without a certified judge, there are no claims.
         pairs: the pairs in order.
         is_exhausted: whether every prompt has been replayed.
         is_certified: whether every judge still distinguishes probes from the author's own answers.
@@ -96,7 +96,7 @@ def read_replays(
     }
     trial = str(newest_row["trial"])
     if not {newest_row["candidate"], newest_row["incumbent"]} <= number_by_checkpoint.keys():
-        return None  # the registry was emptied after the replay
+        return None  # the registry was reset after the replay
     judge_by_claim = _newest_judges(rows.filter(pl.col("trial") == trial))
     # A certificate for another revision does not apply to these scores.
     certified_names = [
