@@ -27,7 +27,7 @@ from twin_resources.observability.langfuse.relay import (
     Sender,
     hold_relay_lock,
 )
-from twin_resources.observability.langfuse.retry_after import retry_after_s
+from twin_resources.observability.langfuse.retry_after import parse_retry_after_s
 
 pytestmark = pytest.mark.live
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -169,12 +169,12 @@ def test_a_wrong_key_keeps_the_outbox(running: RunningStore, outbox: Outbox) -> 
 
 def test_both_forms_of_retry_after_are_parsed() -> None:
     now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-    assert retry_after_s("30", now=now) == 30
-    assert retry_after_s("Fri, 20 Nov 2026 12:02:00 GMT", now=now) == 120
-    assert retry_after_s("Fri, 20 Nov 2026 11:00:00 GMT", now=now) == 0
-    assert retry_after_s("999999", now=now) == 3600
-    assert retry_after_s("soon", now=now) is None
-    assert retry_after_s("", now=now) is None
+    assert parse_retry_after_s("30", now=now) == 30
+    assert parse_retry_after_s("Fri, 20 Nov 2026 12:02:00 GMT", now=now) == 120
+    assert parse_retry_after_s("Fri, 20 Nov 2026 11:00:00 GMT", now=now) == 0
+    assert parse_retry_after_s("999999", now=now) == 3600
+    assert parse_retry_after_s("soon", now=now) is None
+    assert parse_retry_after_s("", now=now) is None
 
 
 def test_an_outbox_has_only_one_relay(tmp_path: Path) -> None:

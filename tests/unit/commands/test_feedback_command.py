@@ -40,7 +40,7 @@ def test_status_tells_what_waits_and_why(home: Settings) -> None:
     outbox.record_failure(waiting, "HTTP 503: away")
     refused = outbox.get_next_item()
     assert refused is not None
-    outbox.refuse(refused, "HTTP 400")
+    outbox.mark_refused(refused, "HTTP 400")
     first, *rest = outbox_lines(collect_status(home).outbox)
     assert first.startswith("outbox: waiting for the trace store for ")
     assert rest == [

@@ -130,7 +130,7 @@ def test_a_refused_score_is_kept_with_its_reason(outbox: Outbox) -> None:
     outbox.put_scores([score("bad")])
     waiting = outbox.get_next_item()
     assert waiting is not None
-    outbox.refuse(waiting, "HTTP 400: no name")
+    outbox.mark_refused(waiting, "HTTP 400: no name")
     assert outbox.get_next_item() is None
     assert refused_items(outbox) == [("score", "bad", "HTTP 400: no name")]
     assert (outbox.counts().refused, outbox.counts().scores) == (1, 0)

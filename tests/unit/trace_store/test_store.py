@@ -227,7 +227,7 @@ def test_the_refusal_of_a_filter_names_the_supported_filters(store: Store) -> No
     response = store.http.get(
         "/api/public/v2/observations", params={"filter": json.dumps([by_name])}
     )
-    assert "this store answers only metadata key = text, traceId any of" in response.text
+    assert "this store supports only metadata key = text, traceId any of" in response.text
 
 
 def test_an_unreadable_filter_is_refused(store: Store) -> None:

@@ -33,7 +33,7 @@ Issue = dict[str, Any]
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One row of the store; `value` is a number (0 or 1 for a boolean), and `text` is a text."""
+    """One row of the store. `value` is its number (0 or 1 for a boolean), or `text` its text."""
 
     id: str
     trace_id: str
@@ -109,7 +109,7 @@ def validate_score(body: Any) -> list[Issue]:
 
 
 def build_score_row(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
-    """Build the row of a valid posted score; its timestamp is its arrival time, as in the API."""
+    """Build the row of a valid posted score. As in the API, its timestamp is its arrival time."""
     value = body["value"]
     is_text = isinstance(value, str)
     data_type = str(body.get("dataType") or ("CATEGORICAL" if is_text else "NUMERIC"))
