@@ -32,7 +32,7 @@ from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges import label_rows
-from twin_resources.quality.judges.judge import Embed, JudgedAnswer, digest, identity
+from twin_resources.quality.judges.judge import Embed, JudgedAnswer, digest, judge_id
 from twin_resources.quality.judges.label_rows import (
     MODEL_COLUMNS,
     TABLE,
@@ -104,7 +104,7 @@ def build_label_purchase(
         own=version.checkpoint,
         paid=paid,
         embedder=embedder,
-        judges=tuple(identity(member.judge) for member in panel.members),
+        judges=tuple(judge_id(member.judge) for member in panel.members),
         answers=digest(sampling, author.name, "", ()),
     )
 

@@ -13,7 +13,7 @@ from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.judged.calibrated_judges import calibrate_judges
 from twin_assets.evaluation.judged.judge_material import build_topic_material
 from twin_resources.quality.judges import panel
-from twin_resources.quality.judges.judge import JudgedAnswer, identity
+from twin_resources.quality.judges.judge import JudgedAnswer, judge_id
 from twin_resources.quality.judges.judge_kind import (
     JudgeDependencies,
     JudgeMaterial,
@@ -74,8 +74,8 @@ def test_a_trial_uses_the_judges_that_the_gate_calibrated(
     assert gate_judges.voice is not None
     assert gate_judges.voice_vs_people is not None
     judges = [gate_judges.topic, gate_judges.voice, gate_judges.support]
-    assert [identity(member.judge) for member in trial_panel.members] == [
-        identity(judge) for judge in judges
+    assert [judge_id(member.judge) for member in trial_panel.members] == [
+        judge_id(judge) for judge in judges
     ]
     assert [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]] == versions
 
@@ -131,7 +131,7 @@ def test_the_recipe_for_a_judge_adds_a_judge(
     assembled = assemble_panel(material, JudgeDependencies(tables, embed, "words"))
 
     member = assembled.members[-1]
-    assert identity(member.judge) == "brevity@brevity-1"
+    assert judge_id(member.judge) == "brevity@brevity-1"
     assert {probe.kind for probe in member.probes} == {"off_topic"}
     assert member.certificate.counts == {"off_topic": 30}
     assert not member.is_certified, "a judge of brevity cannot detect answers off the topic"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from twin_resources.models.embedder.embedder import Embedder
-from twin_resources.quality.judges.judge import Judge, JudgedAnswer, identity
+from twin_resources.quality.judges.judge import Judge, JudgedAnswer, judge_id
 from twin_resources.quality.judges.judge_kind import JudgeDependencies, JudgeMaterial, TopicPair
 from twin_resources.quality.judges.negative_probes import (
     PROBE_KINDS,
@@ -89,8 +89,8 @@ def test_each_embedded_judge_is_certified_once_for_its_claim(
     )
     repeated = panel(reordered, tables, embedder)
 
-    assert [identity(member.judge) for member in repeated.members] == [
-        identity(member.judge) for member in assembled.members
+    assert [judge_id(member.judge) for member in repeated.members] == [
+        judge_id(member.judge) for member in assembled.members
     ], "a judge changed, which requires a new baseline"
     assert [tables.lance_version(name, AUTHOR) for name in names] == versions
 
@@ -162,7 +162,7 @@ def test_a_judge_that_detects_no_bad_answer_is_not_certified(
         material.prompts, training_passages=training, other_passages=others
     )
 
-    result = certification.certify(identity(judge), judge.claim, probe_differences(judge, probes))
+    result = certification.certify(judge_id(judge), judge.claim, probe_differences(judge, probes))
 
     assert set(result.counts) == set(PROBE_KINDS)
     assert min(result.counts.values()) >= 40

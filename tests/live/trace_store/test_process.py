@@ -45,7 +45,7 @@ def test_the_client_writes_paginates_and_deletes(running: RunningStore) -> None:
 
 def test_a_failed_read_raises_and_is_not_empty(running: RunningStore) -> None:
     with LangfuseClient(running.host, public_key="pk-lf-live", secret_key="wrong") as client:
-        with pytest.raises(TraceStoreError, match="check the key pair") as refused:
+        with pytest.raises(TraceStoreError, match="LANGFUSE_SECRET_KEY") as refused:
             list(client.scores())
         assert refused.value.status == 401
         assert SECRET_KEY not in str(refused.value)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.judges.word_vectors import embed
 from twin_resources.quality.judges.fluency import fluency_score
-from twin_resources.quality.judges.judge import JudgedAnswer, identity
+from twin_resources.quality.judges.judge import JudgedAnswer, judge_id
 from twin_resources.quality.judges.judge_kind import JudgeUnavailableError, TopicPair
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import (
@@ -85,7 +85,7 @@ def test_topic_falls_for_another_subject_a_loop_and_an_empty_answer() -> None:
     assert other == loop == empty == 0.0
     assert judge.score_all([JudgedAnswer(question, CLOCK)]) == [own]
     another_judge = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e2"), embed)
-    assert identity(judge) != identity(another_judge), (
+    assert judge_id(judge) != judge_id(another_judge), (
         "the embedder must be part of the judge's identity"
     )
 

@@ -207,7 +207,7 @@ class Outbox:
                     next_step="update llm-twin, or set a different home with TWIN_HOME",
                 )
             use_write_ahead_log(self._connection, within_s=BUSY_TIMEOUT_S)
-            # Commits survive the death of any process; a power cut may lose the latest ones.
+            # Commits survive a killed process; a power cut may lose the latest commits.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
@@ -274,7 +274,7 @@ class Outbox:
     def get_next_item(self) -> QueuedItem | None:
         """Return the next item by attempts, priority and age, or None if the queue is empty.
 
-        An item that the store fails to process moves behind the others and does not block them.
+        An item that the store fails to process moves behind all others, so it does not block them.
         """
         with self._read_connection() as connection:
             row = connection.execute(

@@ -264,7 +264,7 @@ def hold_relay_lock(path: Path) -> Generator[None]:
 
 
 def run_relay(relay: Relay, stop: threading.Event) -> None:
-    """Send until `stop` is set; after an outbox error such as a full disk, wait and retry."""
+    """Send items until `stop` is set; after an outbox error such as a full disk, wait and retry."""
     while not stop.is_set():
         try:
             wait_s = relay.send_next()

@@ -1,7 +1,7 @@
 """Translate the `filter` parameter of `v2/observations` (conditions in JSON) to SQL.
 
 Scope: the conditions that this project and the SDK send (the SDK uses them to resume a batch
-evaluation and to filter by tags), and the errors for all others.
+evaluation and to filter by tags), and the errors for other conditions.
 Out of scope: the plain query parameters (`queries.py`); the rest of the grammar, which a real
 Langfuse supports and this store refuses.
 Source of the grammar: `filter` of https://api.reference.langfuse.com, Observations V2.

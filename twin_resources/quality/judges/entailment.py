@@ -41,8 +41,8 @@ class EntailmentModel:
         revision: a hash that includes the model's files.
 
     Raises:
-        TwinError: the folder does not contain such a model, or the model does not have exactly one
-            entailment label.
+        TwinError: the folder does not contain a classification model, or the model does not have
+            exactly one entailment label.
     """
 
     def __init__(self, model_folder: Path, *, name: str = "") -> None:

@@ -56,7 +56,7 @@ class Judge(Protocol):
         ...
 
 
-def identity(judge: Judge) -> str:
+def judge_id(judge: Judge) -> str:
     """Return `name@revision`, which identifies the stream, the score ids and the certificate."""
     return f"{judge.name}@{judge.revision}"
 

@@ -232,7 +232,7 @@ class LanguageModelJudge:
 
 
 def parse_rating(reply: str) -> int | None:
-    """Return the rating in a reply's only JSON object, or None without a valid rating."""
+    """Return the rating in a reply's only JSON object, or None if it is missing or invalid."""
     objects = _OBJECT.findall(reply)
     if len(objects) != 1:
         return None

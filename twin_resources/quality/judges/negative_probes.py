@@ -6,7 +6,7 @@ Out of scope: the certificate (`statistics/judges.py`), scoring.
 Each kind has one fault. `shuffled` is the author's answer to a different held-out question (as
 after a wrong join). `off_topic` is the author's passage on a different subject. `another_author` is
 another person's text. `unsupported` is the author's own answer with numbers and rare words from
-another document. Probes depend only on the texts, so two runs create the same ones.
+another document. Probes depend only on the texts, so every run creates the same probes.
 """
 # pyright: strict
 
@@ -70,7 +70,8 @@ def create_negative_probes(
 
     Args:
         training_passages: (document id, passage) of the author's training split, for `off_topic`.
-        other_passages: other authors' passages, for `another_author`; no such probes if empty.
+        other_passages: other authors' passages, for `another_author`; if empty, this kind is
+            omitted.
 
     Raises:
         TwinError: answers cannot be swapped, because the prompts come from fewer than two

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.quality.judges import stored_results
-from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
+from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, judge_id
 from twin_resources.quality.judges.judge_kind import (
     JudgeDependencies,
     JudgeKind,
@@ -155,7 +155,7 @@ class Panel:
     def scoring_cost_usd(self, answers: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
         """Return the maximum cost of scoring and the account's balance, in US dollars.
 
-        The balance is None without a limit.
+        The balance is None if the account has no limit.
         """
         paid_judges = [
             member.judge
@@ -281,11 +281,11 @@ def _certify_judges(
             scores = {name: [] for name in kind.probe_kinds} | probe_differences(
                 judge, judge_probes
             )
-            return asdict(certification.certify(identity(judge), kind.claim, scores, margin=margin))
+            return asdict(certification.certify(judge_id(judge), kind.claim, scores, margin=margin))
 
         count = stored_results.doubling_bucket(len(judge_probes))
         return stored_results.JudgeTask(
-            digest(PANEL_VERSION, identity(judge), margin, count), compute_certificate
+            digest(PANEL_VERSION, judge_id(judge), margin, count), compute_certificate
         )
 
     tasks = {member[1].claim: create_certificate_task(*member) for member in members}

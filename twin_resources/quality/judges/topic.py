@@ -4,9 +4,9 @@ Scope: the measure and its calibration on an author's own training pairs.
 Out of scope: the embedder (`embedder/embedder.py`), style (`voice.py`).
 
 topic = clip((cos(question, answer) − a)/(b − a)). Here a is the mean cosine of a question and
-another document's passage, and b is that of a question and its own passage. A text unrelated to the
-question scores 0, and a text as close as the author's own answers scores 1. An answer that repeats
-the question is on topic; `fluency_score` lowers its score only if it is short.
+another document's passage, and b the mean cosine of a question and its own passage. A text
+unrelated to the question scores 0, and a text as close as the author's own answers scores 1. An
+answer that repeats the question is on topic; `fluency_score` lowers its score only if it is short.
 """
 # pyright: strict
 

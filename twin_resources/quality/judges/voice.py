@@ -7,7 +7,7 @@ The negatives are other people's posts and answers of the untuned base model. Ea
 same total weight. The probability is calibrated by Platt's method on scores of documents that the
 model had not seen (https://scikit-learn.org/stable/modules/calibration.html). It means "more like
 this author than like those others". The score is therefore weaker for writers outside the training
-data, and only probes by such a writer certify it.
+data, and only probes by a writer outside the training data certify it.
 """
 
 from __future__ import annotations

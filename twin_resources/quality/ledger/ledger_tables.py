@@ -81,7 +81,7 @@ scores = sa.Table(
     sa.Column("sequence", sa.BigInteger),
     # The stream of the resulting value; empty for an edit, a comparison or an unmapped score.
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
-    # A small index that finds open scores without reading the settled ones.
+    # A small index that finds open scores without reading settled scores.
     sa.Index(
         "ledger_scores_open",
         "kind",

@@ -53,7 +53,7 @@ class TickBudget:
 
     def remaining(self) -> int:
         """Return the number of calls that may still be made."""
-        return self.requests if self.clock() < self.ends_at else 0
+        return self.requests if self.clock() < self.deadline else 0
 
     def spend(self) -> None:
         """Count one call that is about to be made."""
@@ -63,7 +63,7 @@ class TickBudget:
     @contextmanager
     def allocate(self, divisor: int) -> Generator[TickBudget]:
         """Open a budget of 1/`divisor` of the calls left, rounded up. Its calls count here too."""
-        allocation = TickBudget(-(-self.requests // divisor), self.ends_at, self.clock)
+        allocation = TickBudget(-(-self.requests // divisor), self.deadline, self.clock)
         try:
             yield allocation
         finally:
@@ -145,7 +145,7 @@ class PagedFeed:
                 next_state = replace(state, frontier_ms=until_ms, span_ms=span_ms)
                 state = self._commit(rows, next_state, window_bounds=(since_ms, until_ms))
             elif effective_overlap_ms:
-                pass  # retry without overlap, so that dense old rows do not block new ones
+                pass  # retry without overlap, so that dense old rows do not block new rows
             elif until_ms - since_ms <= 1:
                 state = self._commit(rows, replace(state, until_ms=until_ms, cursor=cursor))
             else:

@@ -35,7 +35,7 @@ SCORES_PATH = "/api/public/v3/scores"
 TRACES_PATH = "/api/public/v2/observations"
 SCORE_PAGE, TRACE_PAGE = 100, 200
 # The gateway's own scores have another environment (`gateway/hooks/automatic_scores.py`).
-ENVIRONMENT = "default"  # the environment of a score without one
+ENVIRONMENT = "default"  # of a score that names no environment
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_PER_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
@@ -165,7 +165,8 @@ def look_up_traces(
     A trace may have waited in an outbox long after the answer started.
     """
     foreign_trace_ids = sorted(writer.unknown_foreign_traces - writer.unknown_traces)
-    ordered_ids = [*sorted(writer.unknown_traces), *foreign_trace_ids]  # those of our scores first
+    # Traces that our own scores refer to come first.
+    ordered_ids = [*sorted(writer.unknown_traces), *foreign_trace_ids]
     trace_ids = ordered_ids[: _MAX_LOOK_UPS * _IDS_PER_REQUEST]
     for chunk in ledger_tables.batches(trace_ids, _IDS_PER_REQUEST):
         if not budget.remaining():
@@ -180,7 +181,7 @@ def _look_up(
     budget: TickBudget,
     since_ms: int,
 ) -> None:
-    """Read the traces with these ids. If the store fails for one, the others are still read.
+    """Read the traces with these ids. If the store fails for one trace, the rest are still read.
 
     Raises:
         TraceStoreError: the store does not respond, or it refuses the keys.

@@ -266,7 +266,7 @@ class _NewReaders:
     def split_new_readers(
         self, reader_days_of_day: Sequence[ReaderDay]
     ) -> tuple[list[ReaderDay], list[ReaderDay]]:
-        """Return one day's reader-days that may settle, and those of new readers that may not."""
+        """Split one day's reader-days into those that may settle and those above the limit."""
         day = reader_days_of_day[0].day
         start_day = day - NEW_READER_DAYS
         if start_day < self.stream_start_day:  # a new stream has no earlier readers

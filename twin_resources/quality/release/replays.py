@@ -57,7 +57,7 @@ class Replays:
 
 
 def certified_claims(tables: Tables, author: str) -> dict[str, str]:
-    """Return claim → its certified judge (`name@revision`); empty without a certified judge."""
+    """Return claim → its certified judge (`name@revision`), for the claims that have one."""
     if not tables.exists(CERTIFICATE_TABLE, author):
         return {}
     rows = tables.read(CERTIFICATE_TABLE, author, columns=["name", "document"])

@@ -64,7 +64,7 @@ def margin_for_incumbent(incumbent: ModelVersion, margin: float) -> float:
 def is_ungated(registry: Registry, incumbent: ModelVersion) -> bool:
     """Return whether a person released the incumbent although it never passed a gate.
 
-    No gate has shown that such a version is good in each claim. A version that was forced out of a
+    No gate has shown that the version is good in each claim. A version that was forced out of a
     parked trial had passed a gate. Answer models are excluded, because a candidate must be better
     than an answer model in any case.
     """

@@ -71,7 +71,7 @@ class ComparedVersions:
 
 
 def compared_versions(connection: sa.Connection, author: str) -> ComparedVersions | None:
-    """Return the shadow or the newest candidate with the stable version, or None without both."""
+    """Return the shadow or newest candidate, with the stable version; None if either is missing."""
     version_by_number = {
         version.version: version for version in registry_rows.list_versions(connection, author)
     }

@@ -158,7 +158,7 @@ def find_alarmed_authors(connection: sa.Connection, *, at: float) -> list[str]:
 def count_excluded_scores(connection: sa.Connection, author: str) -> dict[str, int]:
     """Count an author's scores that never became a value, by reason.
 
-    Such scores are malformed, unmapped, late, or above a limit for their reader or day.
+    These scores are malformed, unmapped, late, or above a limit for their reader or day.
     """
     is_excluded = scores.c.status.in_(("bad", "capped", "late", "beyond", "new"))
     return {

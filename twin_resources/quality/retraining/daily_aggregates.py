@@ -111,7 +111,7 @@ def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTo
 def values_per_day(
     connection: sa.Connection, author: str, *, stream: str, today: int
 ) -> float | None:
-    """Return the mean number of values per day over the last 28 days, or None without values.
+    """Return the mean number of values per day over the last 28 days, or None if there are none.
 
     If the first value is more recent, the mean is taken over the days since then.
 

@@ -202,9 +202,8 @@ def _store_outcome(
                 event="failed",
                 author=retraining.author,
                 title=f"The retraining of {retraining.author} failed",
-                text=f"{_describe_request(retraining)}All {retraining.attempt} attempts failed, "
-                f"the last in run {retraining.run_id}. There will be no further attempt. "
-                "Read the log of that run.",
+                text=f"{_describe_request(retraining)}Attempt {retraining.attempt} failed in run "
+                f"{retraining.run_id}, and there will be no further attempt. Read the run's log.",
             )
             announce(connection, notice, at=now)
 

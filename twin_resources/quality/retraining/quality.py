@@ -63,7 +63,7 @@ class RetrainingLoop:
     """The dependencies of a tick.
 
     Attributes:
-        limits: returns the limits of an author, who is given by slug.
+        limits: returns an author's limits for the author's slug.
         select_startable: selects the launches that can start now.
         clock: returns seconds, to limit the duration of a tick.
     """

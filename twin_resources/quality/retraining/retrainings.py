@@ -1,4 +1,4 @@
-"""Store retrainings. An author has at most one unfinished retraining, whatever its cause.
+"""Store retrainings. An author has at most one unfinished retraining, regardless of its cause.
 
 Scope: adding a retraining, claiming its launch, its outcome, manual requests and forget requests.
 Out of scope: deciding (`quality.py`, `manual_triggers.py`), the outcome of runs (`launching.py`),

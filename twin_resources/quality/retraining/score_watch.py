@@ -8,7 +8,7 @@ The result depends only on the settled values and the stored alarms. The same va
 alarms, whenever the ticks run. The rows of `watches` contain the last result. A missing row, or a
 row from a release with a different detector, is recomputed.
 
-The comparison includes the days of every version of the author that passed the gate, except
+The comparison includes the days of every version of the author that passed the gate, except:
 
 - days that a person excluded as history (`twin lower-floor`);
 - days of an earlier version since the fall that led to its replacement;
