@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import Row, bounded_row, print_results
-from tests.unit.privacy.plants import Plant, plants
+from tests.unit.privacy.plants import Plant, generate_plants
 from twin_assets.corpus.cleaning import normalize_text
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.language import detect_language
@@ -57,7 +57,7 @@ def plant_values(posts: Sequence[str], *, each: int) -> list[tuple[str, Plant, i
     rng = random.Random(7)
     long_posts = [post for post in posts if len(post) > 2 * PASSAGE_CHARACTERS]
     cases: list[tuple[str, Plant, int]] = []
-    for plant in plants(11, each=each):
+    for plant in generate_plants(11, each=each):
         post = rng.choice(long_posts)
         start = rng.randrange(len(post) - PASSAGE_CHARACTERS)
         passage = post[start : start + PASSAGE_CHARACTERS]

@@ -30,7 +30,7 @@ def filled(
     """A home whose ledger has read a trace store that is away now."""
     monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # where nothing listens, whatever else runs here
     environment.state = State.open(home.state_address)
-    environment.at(datetime.now(UTC) - timedelta(hours=1)).answer(1, 2, 3)
+    environment.set_time(datetime.now(UTC) - timedelta(hours=1)).answer(1, 2, 3)
     environment.answer(4, author="bob")
     environment.vote(1, 1.0)
     environment.vote(1, 0.0, reader="r2")

@@ -49,9 +49,7 @@ def test_a_failure_notice_names_the_requester_and_the_reason(world: LoopWorld) -
 
     notice = queued_notices(world.state, author="ada")[0]
     assert notice.event == "failed"
-    assert notice.text.startswith(
-        "Requested by command:mara: new recipe. Attempt 1 failed in run "
-    )
+    assert notice.text.startswith("Requested by command:mara: new recipe. Attempt 1 failed in run ")
 
 
 def test_a_forget_request_comes_first_and_fulfils_both_requests(world: LoopWorld) -> None:

@@ -92,8 +92,8 @@ def test_accepted_scores_survive_a_kill(start_store: Start) -> None:
 
 
 def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = str(occupied.getsockname()[1])
         command = [
             sys.executable,
             "-m",

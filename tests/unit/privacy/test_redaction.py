@@ -1,4 +1,4 @@
-"""Test which personal data is replaced, which similar text is not, and properties of both."""
+"""Test which personal data is replaced, which similar text stays, and properties of redaction."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ _REGIONS = st.sampled_from(["", "DE", "US", "es", "pt-BR"])
 
 @settings(max_examples=400)
 @given(_TEXTS, _REGIONS)
-def test_redacted_text_has_nothing_left(text: str, region: str) -> None:
+def test_redacted_text_contains_no_personal_data(text: str, region: str) -> None:
     redacted = redact(text, region=region)
     redacted_again = redact(redacted.text, region=region)
     assert redacted_again.text is redacted.text
