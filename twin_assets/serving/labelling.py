@@ -39,7 +39,7 @@ from twin_resources.quality.judges.label_rows import (
     LabelPurchase,
     ReusableAnswer,
 )
-from twin_resources.quality.judges.pairs import PROBE, find_decertified_claims, probe_rows
+from twin_resources.quality.judges.pairs import PROBE, probe_rows, withdrawn_claims
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.statistics import judges as certification
 
@@ -174,7 +174,7 @@ def buy_labels(
         new_labels=label_count - initial_count,
         usd=usd,
         stop_reason=stop_reason,
-        withdrawn_claims=labeller.find_decertified_claims(label_table, margin=margin),
+        withdrawn_claims=labeller.withdrawn_claims(label_table, margin=margin),
         data_version=tables.data_version(TABLE, author.slug) or "none",
     )
 
@@ -209,14 +209,10 @@ class _BatchLabeller:
     def max_tokens(self) -> int:
         return min(MAX_TOKENS, self.author.max_tokens)
 
-    def find_decertified_claims(
-        self, stored_rows: pl.DataFrame, *, margin: float
-    ) -> tuple[str, ...]:
+    def withdrawn_claims(self, stored_rows: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
         """Return the claims whose judges have failed on the planted answers of this purchase."""
-        rows_of_probes = probe_rows(stored_rows, purchase=self.purchase.id)
-        return find_decertified_claims(
-            rows_of_probes, self.panel.claims, margin=margin, columns=MODEL_COLUMNS
-        )
+        probes = probe_rows(stored_rows, purchase=self.purchase.id)
+        return withdrawn_claims(probes, self.panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
     def max_usd(self, prompt: ShadowPrompt) -> float:
         """Return the maximum cost of a label for this prompt, in US dollars."""
@@ -228,7 +224,7 @@ class _BatchLabeller:
         self, batch: Sequence[ShadowPrompt], stored_rows: pl.DataFrame, *, margin: float
     ) -> str:
         """Return why the judges cannot score this batch or be paid for it; empty if they can."""
-        if failed_claims := self.find_decertified_claims(stored_rows, margin=margin):
+        if failed_claims := self.withdrawn_claims(stored_rows, margin=margin):
             return f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
         longest_answer = "word " * self.max_tokens
         expected_answers = [

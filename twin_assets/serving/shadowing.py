@@ -132,7 +132,7 @@ def replay(
     return ReplayResult(
         trial=trial.id,
         evidence=evidence,
-        withdrawn_claims=pairs.find_decertified_claims(
+        withdrawn_claims=pairs.withdrawn_claims(
             pairs.probe_rows(stored_pairs, trial=trial.id),
             (*panel.claims, *panel.vetoes),
             margin=margin,

@@ -397,7 +397,7 @@ class _UpCommand:
 
     def _preflight(self) -> None:
         """Run stage 1, and check early for conditions that would make later stages fail."""
-        from twin_resources.observability.langfuse.connection import resolve_trace_store
+        from twin_resources.observability.langfuse.connection import find_trace_store
 
         self.clock.begin_stage(1, "preflight")
         show_machine(
@@ -406,9 +406,7 @@ class _UpCommand:
             answer_model=self.options.answer_model,
             recipe=self.options.recipe,
         )
-        resolve_trace_store(
-            self.settings, Secrets("", "", "", "")
-        )  # refuses partial Langfuse settings
+        find_trace_store(self.settings, Secrets("", "", "", ""))  # refuses incomplete settings
         # Without a database driver or server, every process would fail. With an empty store, every
         # version would be missing.
         if self.settings.state_url or self.settings.policy_path.exists():

@@ -1,4 +1,4 @@
-"""The assembly of judges: gate and trial have the same ones, and missing ones are reported."""
+"""The assembly of judges: gate and trial use the same judges, and missing judges are reported."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ WORDS: Any = WordEmbedder()
 
 @pytest.fixture(scope="module")
 def material() -> JudgeMaterial:
-    hands = {hand.name: hand for hand in bundled_writers(exclude=[])}
-    passages = hands.pop(AUTHOR).passages
-    training, held = passages[:120], passages[120:150]
+    writers = {writer.name: writer for writer in bundled_writers(exclude=[])}
+    passages = writers.pop(AUTHOR).passages
+    training, held_out = passages[:120], passages[120:150]
     return JudgeMaterial(
         author=AUTHOR,
         pairs=[TopicPair(f"What of {text[:60]}?", text, name) for name, text in training],
         prompts=[
             AuthorAnswer(f"s{number}", name, f"What of {text[:60]}?", text, (text,))
-            for number, (name, text) in enumerate(held)
+            for number, (name, text) in enumerate(held_out)
         ],
         other_texts=split_for_probes(
-            [replace(hand, passages=hand.passages[:80]) for hand in hands.values()]
+            [replace(writer, passages=writer.passages[:80]) for writer in writers.values()]
         ),
         base_answers=[
             f"Certainly! Here are some important things, {n} of them." for n in range(60)

@@ -26,7 +26,7 @@ from twin_resources.storage.tables.tables import Tables
 
 @pytest.fixture
 def answered_tables(home: Settings, tables: Tables) -> Tables:
-    """Tables of Ann with one answer; without an embedder, no judge can be certified."""
+    """Return Ann's tables with one answer. Without an embedder, no judge can be certified."""
     write_author(home, Author("ann", "Ann"))
     write_answers(tables, "t1")
     return tables
@@ -43,12 +43,8 @@ def write_answers(tables: Tables, *trace_ids: str) -> None:
         "degraded": "",
         "simulated": False,
     }
-    store(
-        tables,
-        "interactions",
-        [row | {"trace_id": name} for name in trace_ids],
-        interaction_columns(),
-    )
+    rows = [row | {"trace_id": name} for name in trace_ids]
+    store(tables, "interactions", rows, interaction_columns())
 
 
 def store(tables: Tables, name: str, rows: list[dict[str, Any]], schema: Any) -> None:

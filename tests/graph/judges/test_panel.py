@@ -1,7 +1,7 @@
 """The judges of the bundled sample author, with the real embedder: certified, stored or refused.
 
-The other sample authors are the foreign writers. There are only two, so the voice is certified with
-documents that it was not trained on, and the panel reports that.
+The other sample authors are the other writers. There are only two, so the voice is certified with
+documents on which it was not trained, and the panel reports that.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def material() -> JudgeMaterial:
     )
 
 
-def panel(material: JudgeMaterial, tables: Tables, embedder: Embedder) -> Panel:
+def build_panel(material: JudgeMaterial, tables: Tables, embedder: Embedder) -> Panel:
     return assemble_panel(material, JudgeDependencies(tables, embedder.embed, embedder.revision))
 
 
@@ -87,7 +87,7 @@ def test_each_embedded_judge_is_certified_once_for_its_claim(
         prompts=material.prompts,
         other_texts=material.other_texts,
     )
-    repeated = panel(reordered, tables, embedder)
+    repeated = build_panel(reordered, tables, embedder)
 
     assert [judge_id(member.judge) for member in repeated.members] == [
         judge_id(member.judge) for member in assembled.members

@@ -81,8 +81,8 @@ def test_two_daemons_in_threads_offer_one_run(alarmed: LoopWorld) -> None:
     assert first + second == [KEY]
 
 
-def _daemon(home: str, storage: str, start: object, offered: object) -> None:
-    """One daemon in its own process, which ticks and launches."""
+def _run_daemon(home: str, storage: str, start: object, offered: object) -> None:
+    """Run one daemon, which ticks and launches, in its own process."""
     world_state = State.open(f"sqlite:///{home}/state.sqlite")
     registry = Registry(world_state, policy_path=Path(home) / "policy.json")
     with dg.DagsterInstance.local_temp(storage) as instance:
@@ -105,7 +105,7 @@ def test_two_daemons_in_processes_launch_one_run(alarmed: LoopWorld, tmp_path: P
     storage.mkdir()
     arguments = (str(alarmed.settings.home), str(storage), start, offered)
     with dg.DagsterInstance.local_temp(str(storage)) as instance:
-        processes = [context.Process(target=_daemon, args=arguments) for _ in range(2)]
+        processes = [context.Process(target=_run_daemon, args=arguments) for _ in range(2)]
         for process in processes:
             process.start()
         start.set()
@@ -276,7 +276,7 @@ def materialize_by_hand(
     *,
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.NOT_STARTED,
 ) -> str:
-    """Create a run like "Materialize" in Dagster's page; by default it has not started."""
+    """Create a run like "Materialize" in Dagster's page. By default, it has not started."""
 
     @dg.asset(name=asset, partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
     def step() -> None: ...

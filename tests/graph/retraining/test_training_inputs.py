@@ -1,4 +1,4 @@
-"""Test that training inputs stay the same until posts, recipe or base change, on real tables."""
+"""Test on real tables that training inputs stay the same until posts, recipe or base change."""
 
 from __future__ import annotations
 

@@ -23,10 +23,7 @@ sessions = pytest.importorskip("chdb.session", reason="extra `clickhouse` not in
 DAYS, STEPS, ANSWERS, READERS = 6, 600, 10, 10
 FEW_REQUESTS = 4  # per sync, so that a window is read in parts
 # These tests are about the ledger's file, not about scores.
-NOT_ABOUT_SCORES = {
-    "test_a_newer_ledger_is_refused",
-    "test_two_writers_never_run_concurrently",
-}
+NOT_ABOUT_SCORES = {"test_a_newer_ledger_is_refused", "test_two_writers_never_run_concurrently"}
 for _name, _test in vars(test_ledger).items():
     if _name.startswith("test_") and _name not in NOT_ABOUT_SCORES:
         globals()[_name] = _test

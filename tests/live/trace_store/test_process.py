@@ -94,15 +94,9 @@ def test_accepted_scores_survive_a_kill(start_store: Start) -> None:
 def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as occupied:
         port = str(occupied.getsockname()[1])
-        command = [
-            sys.executable,
-            "-m",
-            "twin_resources.observability.trace_store.local_store",
-            "--port",
-            port,
-        ]
+        module = "twin_resources.observability.trace_store.local_store"
         completed = subprocess.run(
-            [*command, "--home", str(tmp_path)],
+            [sys.executable, "-m", module, "--port", port, "--home", str(tmp_path)],
             capture_output=True,
             text=True,
             timeout=60,

@@ -82,19 +82,8 @@ def drain(relay: Relay, *, max_steps: int = 1000) -> list[float]:
 def test_every_failure_is_retried_and_nothing_is_doubled(
     running: RunningStore, erring: ErringServer, outbox: Outbox
 ) -> None:
-    erring.plan = [
-        500,
-        "garbage",
-        "half",
-        "lost",
-        "silence",
-        ("429", 7),
-        503,
-        401,
-        404,
-        302,
-        "lost",
-    ]
+    erring.plan = [500, "garbage", "half", "lost", "silence", ("429", 7), 503, 401, 404, 302]
+    erring.plan.append("lost")
     failures = len(erring.plan)
     outbox.put_scores(scores(20))
     outbox.put_trace(export())
@@ -197,13 +186,7 @@ def start_relay(home: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
     }
     with log.open("ab") as output:
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "twin_resources.observability.langfuse.relay",
-                "--home",
-                str(home),
-            ],
+            [sys.executable, "-m", "twin_resources.observability.langfuse.relay", f"--home={home}"],
             env=environment | {"TWIN_TRACES_PORT": str(port)},
             stdout=output,
             stderr=subprocess.STDOUT,

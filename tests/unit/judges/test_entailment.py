@@ -32,9 +32,7 @@ def write_cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
-    tokenizer = Tokenizer(
-        models.WordLevel({name: index for index, name in enumerate(names)}, "[UNK]")
-    )
+    tokenizer = Tokenizer(models.WordLevel({name: n for n, name in enumerate(names)}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
@@ -49,7 +47,7 @@ def write_cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
     config = BertConfig(
         vocab_size=len(names), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=32, max_position_embeddings=130, id2label=labels,
-        label2id={label: index for index, label in labels.items()}, initializer_range=1.0,
+        label2id={label: n for n, label in labels.items()}, initializer_range=1.0,
     )  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(folder)
     return folder

@@ -165,11 +165,7 @@ def phone_after_label(rng: random.Random) -> Plant:
 
 
 def phone_american(rng: random.Random) -> Plant:
-    area, exchange, line = (
-        rng.randint(201, 989),
-        rng.randint(200, 999),
-        rng.randint(0, 9999),
-    )
+    area, exchange, line = (rng.randint(201, 989), rng.randint(200, 999), rng.randint(0, 9999))
     form = rng.choice(
         ["{}-{}-{:04}", "({}) {}-{:04}", "{}.{}.{:04}", "+1 {}-{}-{:04}", "1-{}-{}-{:04}"]
     )
@@ -305,14 +301,8 @@ def web_token(rng: random.Random) -> Plant:
 
 def assigned_secret(rng: random.Random) -> Plant:
     password_labels = ["password: ", "PASSWORD=", "my password is ", "passwd = "]
-    key_labels = [
-        'api_key = "',
-        "API_KEY=",
-        '"secret": "',
-        "client_secret: ",
-        "auth_token: '",
-        "Bearer ",
-    ]
+    key_labels = ['api_key = "', "API_KEY=", '"secret": "', "client_secret: ", "auth_token: '"]
+    key_labels.append("Bearer ")
     if rng.random() < 0.5:
         before, length, letters = rng.choice(password_labels), rng.randint(8, 14), _LETTERS + "!?#%"
     else:

@@ -252,19 +252,8 @@ _ADVERSARIAL = (
     *("01 11 ", "+1 2 3 4 5 6 ", "(0", "-----BEGIN PRIVATE KEY-----", "eyJ", "eyJaaaaaaaa.", "A1"),
     *("://a:", "tel ", "tel 1 2 3 4 5 6 7 ", "4111 ", "DE89 ", "2001:", "A-", " at ", "a dot "),
     *("(at)", "a [at] b.", " arroba ", "a dot b dot ", "MA 02110-1301 ", "12.12-", "0000 0000 "),
-    *(
-        "a [at] b [dot] ",
-        "_",
-        "sk_live_",
-        ":AA",
-        "SSN 1",
-        "123-45-",
-        "bearer ",
-        "\\n",
-        "٣",
-        "é",
-        "ausweis",
-    ),
+    *("a [at] b [dot] ", "_", "sk_live_", ":AA", "SSN 1", "123-45-", "bearer ", "\\n", "٣", "é"),
+    "ausweis",
 )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from twin_resources.errors import TwinError
-from twin_resources.observability.langfuse.connection import resolve_trace_store
+from twin_resources.observability.langfuse.connection import find_trace_store
 from twin_resources.observability.langfuse.retry_after import (
     MAX_RETRY_AFTER_S,
     parse_retry_after_s,
@@ -97,7 +97,7 @@ class LangfuseClient:
         Raises:
             TwinError: the Langfuse settings are incomplete.
         """
-        store = resolve_trace_store(settings, load_secrets(settings))
+        store = find_trace_store(settings, load_secrets(settings))
         return cls(store.host, public_key=store.public_key, secret_key=store.secret_key, wait=wait)
 
     def __enter__(self) -> LangfuseClient:

@@ -25,7 +25,7 @@ class TraceStore:
         return f"TraceStore({self.host})"
 
 
-def resolve_trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
+def find_trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
     """Return the trace store of this home.
 
     The address is always explicit, because LiteLLM and the Langfuse SDK default to different

@@ -36,7 +36,7 @@ from typing import Any, Literal, cast
 import httpx
 
 from twin_resources.errors import TwinError
-from twin_resources.observability.langfuse.connection import TraceStore, resolve_trace_store
+from twin_resources.observability.langfuse.connection import TraceStore, find_trace_store
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
     OutboxError,
@@ -290,7 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
     path = outbox_path(settings)
     try:
         outbox = Outbox(path)
-        sender = Sender(resolve_trace_store(settings, load_secrets(settings)))
+        sender = Sender(find_trace_store(settings, load_secrets(settings)))
         with hold_relay_lock(path):
             run_relay(Relay(outbox, sender), stop)
     except TwinError as error:

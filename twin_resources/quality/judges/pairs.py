@@ -124,7 +124,7 @@ def probe_keys(probes: pl.DataFrame) -> set[tuple[str, str]]:
     return set(probes.select("prompt_id", "plant").iter_rows())
 
 
-def find_decertified_claims(
+def withdrawn_claims(
     probes: pl.DataFrame,
     claims: Sequence[str],
     *,

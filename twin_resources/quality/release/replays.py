@@ -107,7 +107,7 @@ def read_replays(
     claims = select_deciding_claims(certified_names)
     vetoes = tuple(claim for claim in certified_names if claim in vetoing_claims())
     pairs = table.trial_pairs(rows, trial, [*claims, *vetoes])
-    decertified_claims = table.find_decertified_claims(
+    withdrawn_claims = table.withdrawn_claims(
         table.probe_rows(rows, trial=trial), (*claims, *vetoes), margin=margin
     )
     return Replays(
@@ -124,7 +124,7 @@ def read_replays(
         ),
         pairs=tuple(pairs),
         is_exhausted=used_up_trial == trial,
-        is_certified=bool(claims) and not decertified_claims,
+        is_certified=bool(claims) and not withdrawn_claims,
     )
 
 
