@@ -20,7 +20,15 @@ SERVED = (
     *(f"get-v3-scores-page{page}" for page in range(5)),
     *(
         f"get-v3-scores-bad-{parameter}"
-        for parameter in "cursor fields fromTimestamp limit orderBy userId value".split()
+        for parameter in [
+            "cursor",
+            "fields",
+            "fromTimestamp",
+            "limit",
+            "orderBy",
+            "userId",
+            "value",
+        ]
     ),
     "post-score-bad-name-value",
     "post-score-bad-traceId-name-value-dataType",
