@@ -1,4 +1,4 @@
-"""Recognize numbers that are not personal data: amounts, dates, columns of a listing, ISBNs.
+"""Recognise numbers that are not personal data: amounts, dates, columns of a listing, ISBNs.
 
 Scope: the formats and contexts of these numbers, which the searches for phone numbers and national
 ids exclude.

@@ -17,7 +17,7 @@ A run of digits is a phone number if it meets one of these conditions:
 Dates, times, ranges of dates or times, numbers with a unit or a price, and longer runs (a hex dump,
 a row of numbers) stay unchanged. German numbers may have five or more digits, so a plan alone would
 accept "120-150" and "1888/89". Numbers reserved for fiction are also redacted, because a reader
-cannot recognize them.
+cannot recognise them.
 """
 # pyright: strict
 
