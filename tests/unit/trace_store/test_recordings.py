@@ -19,16 +19,8 @@ SERVED = (
     *("get-v2-observations", "get-v2-observations-default", "get-v2-observations-filter-tags"),
     *(f"get-v3-scores-page{page}" for page in range(5)),
     *(
-        f"get-v3-scores-bad-{parameter}"
-        for parameter in [
-            "cursor",
-            "fields",
-            "fromTimestamp",
-            "limit",
-            "orderBy",
-            "userId",
-            "value",
-        ]
+        f"get-v3-scores-bad-{name}"
+        for name in ("cursor", "fields", "fromTimestamp", "limit", "orderBy", "userId", "value")
     ),
     "post-score-bad-name-value",
     "post-score-bad-traceId-name-value-dataType",
