@@ -4,12 +4,12 @@
     python tests/bench/bench_privacy.py --folder PATH [--kinds phone,ssn] [--json FILE]
 
 `--folder` cleans the texts of any folder as an import does, and prints each replacement (kind,
-language, file, surrounding text) and the counts by kind, from which a reader can judge the
-precision. The output contains the personal data itself; do not store it.
+language, file, surrounding text) and the counts by kind, from which you can judge the precision.
+The output contains the personal data itself; do not store it.
 
-Generated values (`tests/unit/privacy/plants.py`, seeded) are put into real posts, one in a passage
-of 1,000 characters, at a random space. A value counts as found when one span of its kind covers it
-completely.
+Generated values (`tests/unit/privacy/plants.py`, seeded) are inserted into real posts, one per
+passage of 1,000 characters, at a random space. A value counts as found if one span of its kind
+covers it completely.
 """
 
 from __future__ import annotations
@@ -136,9 +136,8 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true", help="every fifth post, fewer plants")
     form.add_argument("--full", action="store_true")
-
     form.add_argument("--folder", type=Path, help="print each replacement in this folder")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="with --folder: only these")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="with --folder: only these kinds")
     parser.add_argument("--posts", type=Path, default=SHARED_DATA / "posts")
     parser.add_argument("--json", type=Path)
     options: Any = parser.parse_args()
