@@ -21,7 +21,7 @@ from twin_resources.quality.judges.judge_kind import (
     TopicPair,
 )
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
-from twin_resources.quality.judges.panel import assemble, assemble_panel
+from twin_resources.quality.judges.panel import assemble_judges, assemble_panel
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import OtherTexts, bundled_writers, split_for_probes
 from twin_resources.quality.judges.topic import TOPIC
@@ -112,7 +112,7 @@ def test_an_unavailable_general_judge_is_noted(material: JudgeMaterial, tables: 
     terms = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
     dependencies = JudgeDependencies(tables, embed, "words", "openai/gpt-4o-mini", terms)
 
-    panel = assemble(material, dependencies)
+    panel = assemble_judges(material, dependencies)
 
     assert set(panel.judges) == {"topic", "voice", "support"}
     assert set(panel.missing) == {"general"}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.quality.judges.judge_kind import JudgeDependencies, JudgeKind, JudgeMaterial
-from twin_resources.quality.judges.panel import assemble
+from twin_resources.quality.judges.panel import assemble_judges
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import TOPIC
@@ -47,7 +47,7 @@ def calibrate_judges(
         embedder.embed,
         JudgeDependencies(tables, embedder.embed, embedder.revision),
     )
-    panel = assemble(material, dependencies, kinds=kinds)
+    panel = assemble_judges(material, dependencies, kinds=kinds)
     voice = panel.get(VOICE)
     sentence_support = SentenceSupport(embed, embedder=embedder.revision)
     return Judges(

@@ -74,7 +74,7 @@ class AssembledJudges:
         return f"{error.found}: {error.next_step}" if error else ""
 
 
-def assemble(
+def assemble_judges(
     material: JudgeMaterial,
     dependencies: JudgeDependencies,
     *,
@@ -213,7 +213,7 @@ def assemble_panel(
         OverLimitError: the account has too little money to certify the general judge.
         TwinError: a judge that decides with others is missing, or a judge's model fails.
     """
-    panel_judges = assemble(material, dependencies)
+    panel_judges = assemble_judges(material, dependencies)
     for claim in _claims_with_role("decides with others"):
         if claim in panel_judges.missing:
             raise panel_judges.missing[claim]  # the other judges cannot decide without it

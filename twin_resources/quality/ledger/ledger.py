@@ -30,7 +30,7 @@ from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import DayClosing, settle
-from twin_resources.quality.ledger.storing import SCORES, LedgerWriter, put_feed
+from twin_resources.quality.ledger.storing import SCORES, LedgerWriter, store_feed
 from twin_resources.settings import Settings
 from twin_resources.storage.state.lease import Lease, LeaseBusyError
 from twin_resources.storage.state.state import State
@@ -233,7 +233,7 @@ class Ledger:
             return
         writer.recount(counted_scores_by_author)
         with writer.transaction() as connection:
-            put_feed(connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=current_hash))
+            store_feed(connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=current_hash))
 
     def _closed_ms(self, now_ms: int) -> int:
         """Return the time before which days are closed: fully read, and over for `quiet_s`."""
@@ -244,7 +244,7 @@ class Ledger:
 
     def _feed_state(self, name: str) -> FeedState | None:
         with self.state.read_transaction() as connection:
-            return reading.feed_state(connection, name)
+            return reading.read_feed(connection, name)
 
     def _read(self, writer: LedgerWriter, budget: TickBudget, report: SyncReport) -> None:
         rules, goal_ms = self.rules, report.goal_ms

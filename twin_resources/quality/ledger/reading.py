@@ -27,7 +27,7 @@ from twin_resources.quality.ledger.storing import (
     SCORES,
     TRACES,
     LedgerWriter,
-    put_feed,
+    store_feed,
 )
 from twin_resources.storage.state.state import State
 
@@ -117,7 +117,7 @@ def trace_pages(client: PageClient) -> ListPages:
     return ListPages(client, TRACES, TRACES_PATH, "startTime", *bounds, parameters, TRACE_PAGE)
 
 
-def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
+def read_feed(connection: sa.Connection, name: str) -> FeedState | None:
     """Return the stored position of a feed, or None if it was never read."""
     table = ledger_tables.feeds
     row = connection.execute(sa.select(table).where(table.c.name == name)).mappings().first()
@@ -228,7 +228,7 @@ def reconcile(
     """
     name = f"{pages.kind} {name}"
     with writer.state.read_transaction() as connection:
-        state = feed_state(connection, name)
+        state = read_feed(connection, name)
     if state is None:  # the first reading covered everything
         state = FeedState(goal_ms, began_ms=goal_ms)
         writer.commit(pages.kind, [], feed=name, next_state=state)
@@ -248,14 +248,14 @@ def read_trusted_time_ms(state: State, now_ms: int, *, jump_ms: int, trust_after
     ahead for one tick therefore moves no frontier and closes no day.
     """
     with state.transaction() as connection:
-        clock_state = feed_state(connection, _CLOCK) or FeedState(now_ms)
+        clock_state = read_feed(connection, _CLOCK) or FeedState(now_ms)
         last_seen_ms, jumped_at_ms = clock_state.frontier_ms, clock_state.began_ms
         if trust_after_ms and now_ms - last_seen_ms > jump_ms:
             jumped_at_ms = jumped_at_ms if 0 < jumped_at_ms <= now_ms else now_ms
             if now_ms - jumped_at_ms < trust_after_ms:
-                put_feed(connection, _CLOCK, FeedState(last_seen_ms, 0, began_ms=jumped_at_ms))
+                store_feed(connection, _CLOCK, FeedState(last_seen_ms, 0, began_ms=jumped_at_ms))
                 return last_seen_ms
-        put_feed(connection, _CLOCK, FeedState(now_ms, 0))
+        store_feed(connection, _CLOCK, FeedState(now_ms, 0))
         return now_ms
 
 
@@ -274,16 +274,16 @@ def rewind_feeds(state: State, newest_ms: int, *, reread_from_ms: int) -> float:
     passes[f"{SCORES} {OLD_DAYS_PASS}"] = FeedState(reread_from_ms, began_ms=reread_from_ms)
     with state.transaction() as connection:
         for kind, (_, time_column) in LISTING_COLUMNS.items():
-            feed = feed_state(connection, kind)
+            feed = read_feed(connection, kind)
             if feed is not None and max(feed.frontier_ms, feed.until_ms) > newest_ms:
                 newest_query = sa.select(sa.func.max(time_column)).where(time_column <= newest_ms)
                 newest_seen_ms = int(connection.execute(newest_query).scalar() or reread_from_ms)
                 rewound_ms = max(rewound_ms, feed.frontier_ms - newest_ms)
-                put_feed(connection, kind, FeedState(min(newest_seen_ms, feed.frontier_ms)))
+                store_feed(connection, kind, FeedState(min(newest_seen_ms, feed.frontier_ms)))
         for name, restart_state in passes.items():
-            feed = feed_state(connection, name)
+            feed = read_feed(connection, name)
             if feed is not None and max(feed.frontier_ms, feed.began_ms) > newest_ms:
-                put_feed(connection, name, restart_state)
+                store_feed(connection, name, restart_state)
     return rewound_ms / 1000
 
 
@@ -299,11 +299,11 @@ def record_requests(state: State, count: int, now_ms: int) -> None:
     """Record that `count` requests were made."""
     with state.transaction() as connection:
         recent_requests = [*_recent_requests(connection, now_ms), (now_ms, count)]
-        put_feed(connection, _REQUESTS, FeedState(now_ms, 0, 0, json.dumps(recent_requests)))
+        store_feed(connection, _REQUESTS, FeedState(now_ms, 0, 0, json.dumps(recent_requests)))
 
 
 def _recent_requests(connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
-    state = feed_state(connection, _REQUESTS)
+    state = read_feed(connection, _REQUESTS)
     requests: list[tuple[int, int]] = json.loads(state.cursor) if state else []
     # A future time was recorded before the clock was set back, and no longer counts.
     return [

@@ -98,7 +98,7 @@ class LedgerWriter:
                 row_ids = self.put_scores(connection, rows)
             if window_bounds is not None:
                 self._mark_missing_deleted(connection, kind, row_ids, window_bounds)
-            put_feed(connection, feed, next_state)
+            store_feed(connection, feed, next_state)
 
     def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store traces, process the scores that waited for them, and return the trace ids."""
@@ -269,7 +269,7 @@ class LedgerWriter:
             connection.execute(sa.delete(id_column.table).where(id_column.in_(old_ids)))
 
 
-def put_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
+def store_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
     """Store the position of a feed."""
     ledger_tables.upsert(connection, ledger_tables.feeds, [{"name": name, **vars(state)}])
 
