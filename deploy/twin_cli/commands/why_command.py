@@ -77,7 +77,7 @@ def build_summary(
                 "stream": watch.stream,
                 "state": evidence_line(connection, watch, rules, armed=armed_count, now=now),
                 "days": daily_means(
-                    daily_aggregates.day_sums(connection, author.slug, stream=watch.stream)
+                    daily_aggregates.sum_by_day(connection, author.slug, stream=watch.stream)
                 ),
             }
             for watch in score_watch.current_evidence(connection).get(author.slug, [])

@@ -139,7 +139,7 @@ class SimulatedYear:
     alarmed: list[int] = field(default_factory=list[int])
 
 
-def day_sums(counts: Counts, goods: Counts) -> Iterator[DaySum | None]:
+def generate_day_sums(counts: Counts, goods: Counts) -> Iterator[DaySum | None]:
     """Yield the settled sum of each of a home's days, or None for a day without a vote."""
     sizes: list[int] = []
     sequence = 0
@@ -163,7 +163,7 @@ def simulate_year(counts: Counts, goods: Counts, *, only_first: bool = False) ->
     """
     year, sums, limit = SimulatedYear(), list[DaySum](), threshold(armed_streams=1)
     usage, is_waiting = TrainingUsage(), False
-    for day, day_sum in enumerate(day_sums(counts, goods)):
+    for day, day_sum in enumerate(generate_day_sums(counts, goods)):
         if day_sum is not None:
             sums.append(day_sum)
         if day_sum is not None and not is_waiting and evidence(sums).e_value >= limit:

@@ -78,7 +78,7 @@ def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> 
         "a test",
     )
     rows = [
-        comparison.row(number, table.RECORDED, f"prompt {number}")
+        comparison.build_row(number, table.RECORDED, f"prompt {number}")
         | {
             "scores": [
                 {

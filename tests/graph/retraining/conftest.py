@@ -59,15 +59,15 @@ class Inputs:
     )
     growths: dict[str, CorpusGrowth] = field(default_factory=dict[str, CorpusGrowth])
 
-    def current(self, author: str) -> TrainingFingerprint:
+    def read_current(self, author: str) -> TrainingFingerprint:
         return TrainingFingerprint(self.datasets.get(author, "posts-1"), "recipe")
 
-    def for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
+    def read_for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
         return self.fingerprints.get(
             (version.author, version.version), TrainingFingerprint("posts-1", "recipe")
         )
 
-    def growth(self, version: ModelVersion) -> CorpusGrowth:
+    def measure_growth(self, version: ModelVersion) -> CorpusGrowth:
         return self.growths.get(version.author, CorpusGrowth(0, 0))
 
 

@@ -249,10 +249,10 @@ def test_one_authors_unreadable_data_does_not_block_another_author(world: LoopWo
     world.launch(launches)
 
     class UnreadableInputs(Inputs):
-        def current(self, author: str) -> TrainingFingerprint:
+        def read_current(self, author: str) -> TrainingFingerprint:
             if author == "ada":
                 raise TwinError("read the dataset", found="a torn table", next_step="mend it")
-            return super().current(author)
+            return super().read_current(author)
 
     world.inputs = UnreadableInputs()
     notes = world.tick().notes

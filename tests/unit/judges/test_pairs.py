@@ -29,7 +29,7 @@ def make_row(
     plant = "shuffled" if source == PROBE else ""
     trial = fields.pop("trial", TRIAL)
     assert isinstance(trial, JudgedComparison)
-    return trial.row(sequence, source, prompt, plant) | {"scores": scores} | fields
+    return trial.build_row(sequence, source, prompt, plant) | {"scores": scores} | fields
 
 
 def test_pairs_are_in_order_without_probes_and_other_trials() -> None:
@@ -65,5 +65,5 @@ def test_another_judge_or_sampling_is_another_trial() -> None:
     ]
 
     assert len({TRIAL.id, *(trial.id for trial in changed)}) == 4
-    first, repeated = TRIAL.row(1, "recorded", "t1"), TRIAL.row(9, "recorded", "t1")
+    first, repeated = TRIAL.build_row(1, "recorded", "t1"), TRIAL.build_row(9, "recorded", "t1")
     assert first["pair_id"] == repeated["pair_id"]

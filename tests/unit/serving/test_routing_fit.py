@@ -161,12 +161,16 @@ def test_probes_are_not_labels() -> None:
     }  # fmt: skip
     rows = pl.DataFrame(
         [
-            purchase.row(2, "recorded", "t2") | {"reader": "r", "scores": scores} | shared_fields,
-            purchase.row(1, "held_out", "s1") | {"reader": "", "scores": scores} | shared_fields,
-            purchase.row(3, "recorded", "t3")
+            purchase.build_row(2, "recorded", "t2")
+            | {"reader": "r", "scores": scores}
+            | shared_fields,
+            purchase.build_row(1, "held_out", "s1")
+            | {"reader": "", "scores": scores}
+            | shared_fields,
+            purchase.build_row(3, "recorded", "t3")
             | {"reader": "r", "scores": scores[:1]}
             | shared_fields,
-            purchase.row(4, "plant", "s1", "off_topic")
+            purchase.build_row(4, "plant", "s1", "off_topic")
             | {"reader": "", "scores": scores}
             | shared_fields,
         ],

@@ -76,7 +76,7 @@ class LabelPurchase:
         """Hash of 12 hexadecimal digits."""
         return digest(LABELS_VERSION, self.own, self.paid, self.embedder, self.judges, self.answers)
 
-    def row(
+    def build_row(
         self, sequence: int, source: str, prompt_id: str, probe_kind: str = ""
     ) -> dict[str, object]:
         """Return the columns of `IDENTITY_COLUMNS` for one label."""

@@ -66,7 +66,7 @@ class JudgedComparison:
         """Hash of 12 hexadecimal digits."""
         return digest(self.candidate, self.incumbent, "", self.judges, self.answers)
 
-    def row(
+    def build_row(
         self, sequence: int, source: str, prompt_id: str, probe_kind: str = ""
     ) -> dict[str, object]:
         """Return the columns of `IDENTITY_COLUMNS` for one pair."""

@@ -189,13 +189,13 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
     )
 
 
-def last_sequence(connection: sa.Connection, author: str) -> int:
+def find_last_sequence(connection: sa.Connection, author: str) -> int:
     """Return the last sequence number assigned for an author, or 0."""
     result = connection.execute(sa.select(sequences.c.last).where(sequences.c.author == author))
     return int(result.scalar() or 0)
 
 
-def batches(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
+def split_into_batches(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
     """Split values into batches of at most `length`, to limit a statement's parameters."""
     for start in range(0, len(values), length):
         yield values[start : start + length]

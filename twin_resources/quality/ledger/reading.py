@@ -168,7 +168,7 @@ def look_up_traces(
     # Traces that our own scores refer to come first.
     ordered_ids = [*sorted(writer.unknown_traces), *foreign_trace_ids]
     trace_ids = ordered_ids[: _MAX_LOOK_UPS * _IDS_PER_REQUEST]
-    for chunk in ledger_tables.batches(trace_ids, _IDS_PER_REQUEST):
+    for chunk in ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST):
         if not budget.remaining():
             return
         _look_up(pages, chunk, writer, budget, since_ms)

@@ -317,7 +317,7 @@ def _store_settled_values(
     """
     if not values:
         return
-    last_number = ledger_tables.last_sequence(connection, author)
+    last_number = ledger_tables.find_last_sequence(connection, author)
     new_last_row = {"author": author, "last": last_number + len(values)}
     ledger_tables.upsert(connection, ledger_tables.sequences, [new_last_row])
     common_fields = {"author": author, "settled_ms": now_ms}

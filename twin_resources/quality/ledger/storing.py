@@ -108,7 +108,7 @@ class LedgerWriter:
         new_ids = [trace_id for trace_id in rows_by_id if trace_id not in stored_rows]
         self.report.new_traces += len(new_ids)
         table = ledger_tables.scores
-        for chunk in ledger_tables.batches(new_ids, _CHUNK):
+        for chunk in ledger_tables.split_into_batches(new_ids, _CHUNK):
             waiting_rows = connection.execute(
                 sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
@@ -199,7 +199,7 @@ class LedgerWriter:
         )
         with self.state.read_transaction() as connection:
             score_ids = list(connection.execute(sa.select(table.c.id).where(*conditions)).scalars())
-        for ids in ledger_tables.batches(score_ids, _MAX_ROWS_PER_CALL):
+        for ids in ledger_tables.split_into_batches(score_ids, _MAX_ROWS_PER_CALL):
             with self.transaction() as connection:
                 rows = _rows_by_id(connection, table, "id", ids).values()
                 rows_to_recount = [
@@ -254,7 +254,7 @@ class LedgerWriter:
             is_in_window &= table.c.status != "deleted"
         stored_ids = connection.execute(sa.select(id_column).where(is_in_window)).scalars()
         missing_ids = [stored_id for stored_id in stored_ids if stored_id not in returned_ids]
-        for chunk in ledger_tables.batches(missing_ids, _CHUNK):
+        for chunk in ledger_tables.split_into_batches(missing_ids, _CHUNK):
             if kind == TRACES:
                 connection.execute(sa.delete(table).where(id_column.in_(chunk)))
             else:
@@ -293,7 +293,7 @@ def _rows_by_id(
     """Return id → row, without the texts of traces."""
     columns = [column for column in table.c if column.name not in ("question", "answer")]
     row_by_id: dict[str, dict[str, Any]] = {}
-    for chunk in ledger_tables.batches(ids, _CHUNK):
+    for chunk in ledger_tables.split_into_batches(ids, _CHUNK):
         rows = connection.execute(sa.select(*columns).where(table.c[name].in_(chunk)))
         row_by_id |= {row[name]: dict(row) for row in rows.mappings()}
     return row_by_id

@@ -259,7 +259,7 @@ def advance_trial(
         )
     ledger_tables.open_tables(state)
     with state.read_transaction() as connection:
-        last_sequence = ledger_tables.last_sequence(connection, candidate.author)
+        last_sequence = ledger_tables.find_last_sequence(connection, candidate.author)
     incumbent = registry.get(candidate.author, candidate.incumbent)
     terms = TrialTerms(
         (canary_days.CLAIM,),

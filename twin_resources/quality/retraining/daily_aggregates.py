@@ -18,7 +18,7 @@ SUMMED_DAYS = 730
 VALUES_PER_DAY = 10  # values per day if each value is settled at once
 
 
-def last_sequences(connection: sa.Connection) -> dict[str, int]:
+def find_last_sequences(connection: sa.Connection) -> dict[str, int]:
     """Return author → the last sequence number assigned."""
     rows = connection.execute(sa.select(sequences.c.author, sequences.c.last))
     return {str(author): int(sequence) for author, sequence in rows}
@@ -32,7 +32,7 @@ def streams_of_version(connection: sa.Connection, author: str, version: str) -> 
     )
 
 
-def day_sums(
+def sum_by_day(
     connection: sa.Connection,
     author: str,
     *,

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from twin_resources.quality.retraining import daily_aggregates
 from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.score_watch import floor_sequence, version_name
+from twin_resources.quality.retraining.score_watch import find_floor_sequence, version_name
 from twin_resources.registry.checks import MoveRefusedError
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, DaySum, Fall, StreamEvidence, compute_evidence
@@ -73,11 +73,11 @@ def _compare_with_earlier(
     Tainted versions, and versions released by force, are excluded.
     """
     with registry.state.read_transaction() as connection:
-        sums = daily_aggregates.day_sums(
+        sums = daily_aggregates.sum_by_day(
             connection,
             alarm.author,
             stream=alarm.stream,
-            after=floor_sequence(connection, alarm.author, alarm.stream),
+            after=find_floor_sequence(connection, alarm.author, alarm.stream),
             groups_by_day=rules.groups_by_day,
         )
     fall_sums = [

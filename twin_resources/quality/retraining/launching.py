@@ -94,9 +94,9 @@ def _settle_retraining(
         return [f"{retraining.author}: the record of run {retraining.run_id} is gone"]
     outcome = "refused" if is_refused and step != "canceled" else step
     version = _find_run_version(registry, retraining, attempt_runs[0], verdict)
-    fingerprint = inputs.for_version(version) if version is not None else None
+    fingerprint = inputs.read_for_version(version) if version is not None else None
     # Even without a version, the run has updated the dataset.
-    fingerprint = fingerprint or inputs.current(retraining.author)
+    fingerprint = fingerprint or inputs.read_current(retraining.author)
     _store_outcome(
         state,
         retraining,

@@ -79,7 +79,7 @@ def _start_for_growth(
     limits = loop.limits(author)
     if not limits.automatic:
         return ""
-    new_material = loop.inputs.growth(version)
+    new_material = loop.inputs.measure_growth(version)
     cause = growth_cause(new_material.new_posts, new_material.new_pairs, limits)
     message = (
         f"{new_material.new_posts}/{limits.new_posts} new posts, "
@@ -87,7 +87,7 @@ def _start_for_growth(
     )
     if cause is None:
         return message
-    dataset = loop.inputs.current(author).dataset
+    dataset = loop.inputs.read_current(author).dataset
     # The same material starts only one run, because the gate would refuse the same inputs again.
     key = f"{cause}:{author}:{score_watch.version_name(version)}:{dataset}"
     tags = {
@@ -109,7 +109,7 @@ def _begin_if_allowed(
     """Start a retraining unless a limit blocks it, and describe the result."""
     training_usage = launching.training_usage(loop.registry, loop.runs, author, now=now_s)
     blocking_limit = find_blocking_limit(cause, training_usage, loop.limits(author), now=now_s)
-    fingerprint = loop.inputs.current(author)
+    fingerprint = loop.inputs.read_current(author)
     if blocking_limit:
         return f"{cause} waits: {blocking_limit}"
     with loop.state.transaction() as connection:

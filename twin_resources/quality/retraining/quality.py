@@ -227,7 +227,7 @@ class _TickProcessor:
             alarmed_authors = alarm_records.find_alarmed_authors(connection, at=record.raised_at)
             few_readers_reason = _few_readers_reason(connection, alarm)
         key = alarm.stream, alarm.version
-        current_inputs = self.loop.inputs.current(author)
+        current_inputs = self.loop.inputs.read_current(author)
         context = AlarmContext(
             version=score_watch.version_name(stable),
             alarm=alarm,
@@ -258,7 +258,10 @@ class _TickProcessor:
         Return an empty string if there is no such run.
         """
         for version in reversed(self.loop.registry.versions(author)):
-            if not version.is_answer_model and self.loop.inputs.for_version(version) == fingerprint:
+            if (
+                not version.is_answer_model
+                and self.loop.inputs.read_for_version(version) == fingerprint
+            ):
                 name = score_watch.version_name(version)
                 return f"{name}, {version.state.replace('_', ' ')}, was trained on it"
         with self.loop.state.read_transaction() as connection:

@@ -83,7 +83,7 @@ def check_new_days(
             is_of_author = watches.c.author == author
             connection.execute(sa.update(watches).where(is_of_author).values(armed=False))
             stored_evidence = []
-        last_sequence = ledger_tables.last_sequence(connection, author)
+        last_sequence = ledger_tables.find_last_sequence(connection, author)
         streams = {watch.stream for watch in stored_evidence}
         streams |= daily_aggregates.streams_of_version(connection, author, version)
         next_position = last_sequence
@@ -136,8 +136,8 @@ class ComparedDays:
     ) -> ComparedDays:
         """Read the days to compare now."""
         author, version = stable.author, version_name(stable)
-        floor = floor_sequence(connection, author, stream)
-        sums = daily_aggregates.day_sums(
+        floor = find_floor_sequence(connection, author, stream)
+        sums = daily_aggregates.sum_by_day(
             connection, author, stream=stream, after=floor, groups_by_day=rules.groups_by_day
         )
         compared_versions = {version, *_released_versions(connection, author)}
@@ -237,7 +237,7 @@ def build_new_values_predicate(connection: sa.Connection) -> Callable[[ModelVers
 
     Building it takes three queries, regardless of the number of authors.
     """
-    last_sequences = daily_aggregates.last_sequences(connection)
+    last_sequences = daily_aggregates.find_last_sequences(connection)
     positions = {str(row.author): row for row in connection.execute(sa.select(followed))}
     stored_streams = {
         author: {watch.stream for watch in evidence}
@@ -273,7 +273,7 @@ def lower_floor(
     Returns:
         The last excluded sequence number, and the number of closed alarms.
     """
-    last_sequence = ledger_tables.last_sequence(connection, author)
+    last_sequence = ledger_tables.find_last_sequence(connection, author)
     row = {
         "author": author,
         "after_sequence": last_sequence,
@@ -316,7 +316,7 @@ def armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | None =
     return int(connection.execute(count_query).scalar_one())
 
 
-def floor_sequence(connection: sa.Connection, author: str, stream: str) -> int:
+def find_floor_sequence(connection: sa.Connection, author: str, stream: str) -> int:
     """Return the sequence number at which a stream's floor was last lowered; 0 if never."""
     newest_query = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
         lowered_floors.c.author == author, lowered_floors.c.stream.in_(("", stream))
