@@ -86,8 +86,7 @@ def append_rows(
     )
     entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
     entries += [(PROBE, probe.prompt.sample_id, probe.kind) for probe in drawn_probes]
-    numbered_entries = enumerate(entries, last_sequence + 1)
-    rows = [identity.build_row(sequence, *entry) for sequence, entry in numbered_entries]
+    rows = [identity.build_row(i, *entry) for i, entry in enumerate(entries, last_sequence + 1)]
     new_rows = pl.DataFrame(rows, schema=dict(identity_columns))
     tables.sync(
         pl.concat([stored_rows.select(list(identity_columns)), new_rows]),
