@@ -242,7 +242,7 @@ class _BatchLabeller:
             for plant in list(self.panel.probes.values())[:probe_count]
             for text in plant.judged_pair()
         ]
-        max_usd, remaining_usd = self.panel.scoring_cost_usd([*expected_answers, *probe_texts])
+        max_usd, remaining_usd = self.panel.estimate_cost_usd([*expected_answers, *probe_texts])
         if remaining_usd is not None and max_usd > remaining_usd:
             return "a limit of the account leaves the judge too little for another batch"
         return ""

@@ -68,7 +68,7 @@ def build_summary(
     """
     if not sa.inspect(connection).has_table(scores.name):
         return {"author": author.slug, "streams": [], "waits": "", "decisions": [], "scores": {}}
-    armed_count = score_watch.armed_streams(connection)
+    armed_count = score_watch.count_armed_streams(connection)
     since_ms = int(now * 1000) - PLOTTED_DAYS * DAY_MS
     return {
         "author": author.slug,

@@ -103,7 +103,7 @@ class HomeMetrics(Collector):
                 return  # no score has been read yet
             feed = read_feed(connection, SCORES)
             streams = score_watch.current_evidence(connection)
-            armed_count = score_watch.armed_streams(connection)
+            armed_count = score_watch.count_armed_streams(connection)
             alarms = oldest_open_alarms(connection)
         if feed is not None:
             yield GaugeMetricFamily(

@@ -152,7 +152,7 @@ class Panel:
             for probe in member.probes
         }
 
-    def scoring_cost_usd(self, answers: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
+    def estimate_cost_usd(self, answers: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
         """Return the maximum cost of scoring and the account's balance, in US dollars.
 
         The balance is None if the account has no limit.

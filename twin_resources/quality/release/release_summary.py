@@ -74,11 +74,11 @@ def trial_metadata(trial: StoredTrial | None) -> dict[str, Any]:
         "expected_pairs": round(estimate_trial_pairs(evidence)),
         "margin": evidence.margin,
         "mean_difference": "{:+.3f} ± {:.3f}".format(*mean_difference(evidence)),
-        "evidence": evidence_table(trial),
+        "evidence": render_evidence_table(trial),
     }
 
 
-def evidence_table(trial: StoredTrial) -> str:
+def render_evidence_table(trial: StoredTrial) -> str:
     """Return a Markdown table with each bet, its e-value and its threshold."""
     evidence = trial.evidence
     up_threshold, down_threshold = (

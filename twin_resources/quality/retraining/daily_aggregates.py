@@ -24,7 +24,7 @@ def find_last_sequences(connection: sa.Connection) -> dict[str, int]:
     return {str(author): int(sequence) for author, sequence in rows}
 
 
-def streams_of_version(connection: sa.Connection, author: str, version: str) -> set[str]:
+def find_streams(connection: sa.Connection, author: str, version: str) -> set[str]:
     """Return the streams in which a version has a settled value."""
     is_of_version = (settled.c.author == author) & (settled.c.version == version)
     return set(
@@ -81,7 +81,7 @@ def sum_by_day(
     return [DaySum(*row) for row in rows]
 
 
-def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTotals]:
+def sum_by_reader(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTotals]:
     """Return reader → the reader's totals in the `BEFORE_DAYS` before a fall and since it."""
     is_by_author = settled.c.author == alarm.author
     first_day = sa.select(settled.c.day).where(is_by_author, settled.c.sequence == alarm.since)
@@ -108,7 +108,7 @@ def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTo
     }
 
 
-def values_per_day(
+def compute_values_per_day(
     connection: sa.Connection, author: str, *, stream: str, today: int
 ) -> float | None:
     """Return the mean number of values per day over the last 28 days, or None if there are none.

@@ -164,7 +164,7 @@ class _TickProcessor:
         with self.loop.state.read_transaction() as connection:
             evidence_by_author = score_watch.current_evidence(connection)
             alarms = alarm_records.oldest_open_alarms(connection)
-            armed_streams = score_watch.armed_streams(connection)
+            armed_streams = score_watch.count_armed_streams(connection)
         armed_authors = sum(
             any(watch.is_armed for watch in evidence) for evidence in evidence_by_author.values()
         )
@@ -204,7 +204,7 @@ class _TickProcessor:
             for watch in stream_evidence:
                 rate = None
                 if not watch.is_armed:
-                    rate = daily_aggregates.values_per_day(
+                    rate = daily_aggregates.compute_values_per_day(
                         connection, author, stream=watch.stream, today=today
                     )
                 lines.append(
@@ -351,7 +351,7 @@ def _few_readers_reason(connection: sa.Connection, alarm: Alarm) -> str:
     """
     if alarm.stream.startswith(JUDGE):
         return ""
-    return unconfirmed_fall_reason(daily_aggregates.reader_totals(connection, alarm))
+    return unconfirmed_fall_reason(daily_aggregates.sum_by_reader(connection, alarm))
 
 
 def _build_notice(

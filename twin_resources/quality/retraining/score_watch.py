@@ -85,7 +85,7 @@ def check_new_days(
             stored_evidence = []
         last_sequence = ledger_tables.find_last_sequence(connection, author)
         streams = {watch.stream for watch in stored_evidence}
-        streams |= daily_aggregates.streams_of_version(connection, author, version)
+        streams |= daily_aggregates.find_streams(connection, author, version)
         next_position = last_sequence
         for stream in sorted(streams):
             days = ComparedDays.from_ledger(connection, stable, stream, rules)
@@ -97,7 +97,7 @@ def check_new_days(
             for day_end in new_day_ends:
                 checked_days += 1
                 evidence = days.evidence(until=day_end)
-                threshold = rules.threshold(armed_streams(connection, exclude=evidence) + 1)
+                threshold = rules.threshold(count_armed_streams(connection, exclude=evidence) + 1)
                 if evidence.e_value >= threshold and not days.has_open_alarm:
                     alarm_records.record_alarm(connection, evidence, threshold=threshold, at=now)
                     next_position = min(next_position, day_end)
@@ -306,7 +306,7 @@ def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
     return {row["author"]: ModelVersion(**row) for row in rows}
 
 
-def armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | None = None) -> int:
+def count_armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | None = None) -> int:
     """Return the number of armed streams of all authors, not counting the stream `exclude`."""
     count_query = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed)
     if exclude is not None:
