@@ -173,9 +173,9 @@ class Outbox:
     Args:
         path: the SQLite file; its folder is created.
         max_trace_bytes: the size above which the oldest traces are dropped.
-        max_scores: the number of waiting scores from which `put_scores` raises an error.
-        checkpoint_pages: the number of log pages from which a commit of this process also moves
-            them into the file, with an fsync.
+        max_scores: the number of waiting scores at which `put_scores` raises an error.
+        checkpoint_pages: the number of log pages at which a commit of this process also moves them
+            into the file, with an fsync.
 
     Raises:
         OutboxError: the file cannot be opened, or a newer version wrote it.

@@ -221,7 +221,7 @@ def assemble_panel(
     if not material.other_texts.has_unseen_writers and material.other_texts.for_probes:
         notes.append(
             "voice is certified on other documents by the same authors as in its calibration, "
-            "because there are only one or two: texts by an unknown author may pass"
+            "because there are only one or two other authors: texts by an unknown author may pass"
         )
     notes += [
         f"no {claim} judge: {error.found}; {error.next_step}"
