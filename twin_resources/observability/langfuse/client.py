@@ -332,7 +332,7 @@ class LangfuseClient:
             raise TraceStoreError(
                 tried,
                 found=f"a response that is not JSON: {response.text[:200]!r}",
-                next_step="check that the address is that of a trace store, not of a web page",
+                next_step="check that the address belongs to a trace store, not to a web page",
                 status=response.status_code,
             ) from error
         return cast(dict[str, Any], answer)

@@ -35,7 +35,7 @@ SCORES_PATH = "/api/public/v3/scores"
 TRACES_PATH = "/api/public/v2/observations"
 SCORE_PAGE, TRACE_PAGE = 100, 200
 # The gateway's own scores have another environment (`gateway/hooks/automatic_scores.py`).
-ENVIRONMENT = "default"  # of a score that names no environment
+ENVIRONMENT = "default"  # the environment of a score that names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_PER_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3

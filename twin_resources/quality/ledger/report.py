@@ -24,7 +24,8 @@ class SyncReport:
         invalid_scores: reason → the number of new scores that never count.
         settled_values: author → the number of new values.
         unsettled_days: status → the number of unsettled reader-days (`capped`: above the reader's
-            share; `beyond`: above three usual days; `new`: of new readers above a tenth of a day).
+            share; `beyond`: above the limit of three usual days; `new`: of new readers, above a
+            tenth of a day).
         frontier_ms, goal_ms: the time up to which scores were read, and the newest readable time.
         is_reconciling: whether a pass over the last days is unfinished.
         unread_items: the traces and milliseconds that the trace store fails to return even when
@@ -65,9 +66,9 @@ class SyncReport:
             "deleted": self.deleted_scores,
             "late": self.late_scores,
             f"that will never count ({reasons})": self.invalid_scores.total(),
-            "reader-days above their share": self.unsettled_days["capped"],
-            "above three times a usual day": self.unsettled_days["beyond"],
-            "from new readers above a tenth of a day": self.unsettled_days["new"],
+            "reader-days above their reader's share": self.unsettled_days["capped"],
+            "reader-days above the limit of three usual days": self.unsettled_days["beyond"],
+            "reader-days of new readers above a tenth of a day": self.unsettled_days["new"],
         }
         parts += [f"{count:,} {label}" for label, count in counts.items() if count]
         if self.unread_items:

@@ -1,6 +1,6 @@
 """Start the runs of decided retrainings, and record their outcomes.
 
-Scope: outcomes, attempts and offers as rows, and the inputs of each training run.
+Scope: outcomes, attempts and launches as rows, and the inputs of each training run.
 Out of scope: deriving the next step from the state of runs (`idempotent_launch.py`), the rows
 (`retrainings.py`), deciding, and creating runs, which the daemon does.
 """

@@ -1,4 +1,4 @@
-"""Run one tick of the sensor `quality_dropped` for all authors: read, check, decide, offer runs.
+"""Run one tick of the sensor `quality_dropped` for all authors: read, check, decide, start runs.
 
 Scope: the order of these steps, and storing each decision with its consequences.
 Out of scope: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).
@@ -225,7 +225,7 @@ class _TickProcessor:
         author, alarm = stable.author, record.alarm
         with self.loop.state.read_transaction() as connection:
             alarmed_authors = alarm_records.find_alarmed_authors(connection, at=record.raised_at)
-            few_readers_reason = _few_readers_reason(connection, alarm)
+            few_readers_reason = _explain_unconfirmed_fall(connection, alarm)
         key = alarm.stream, alarm.version
         current_inputs = self.loop.inputs.read_current(author)
         context = AlarmContext(
@@ -344,7 +344,7 @@ class _ConcurrentRetrainingError(Exception):
     """Another cause started a retraining of this author after this tick read its state."""
 
 
-def _few_readers_reason(connection: sa.Connection, alarm: Alarm) -> str:
+def _explain_unconfirmed_fall(connection: sa.Connection, alarm: Alarm) -> str:
     """Describe why other readers do not confirm a fall (`unconfirmed_fall_reason`).
 
     Return an empty string for a judge's stream.
