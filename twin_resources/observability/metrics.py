@@ -35,7 +35,7 @@ FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library reads it when it is 
 # A quotation takes .1 s; a page of prose on two cores takes a minute.
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 
-disable_created_metrics()  # otherwise a third of the series only give a counter's start time
+disable_created_metrics()  # otherwise, a third of the series would only give a start time
 _process_registry = CollectorRegistry()
 _requests = Counter(
     "twin_http_requests",

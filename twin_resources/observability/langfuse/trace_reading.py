@@ -24,9 +24,9 @@ from twin_resources.observability.langfuse.trace_texts import (
     extract_answer,
     extract_messages,
     extract_question,
-    metadata_texts,
     parse_number,
     score_trace_id,
+    stringify_metadata,
 )
 
 LISTED_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage"
@@ -211,7 +211,7 @@ def build_trace_tree(client: LangfuseClient, observation: Mapping[str, Any]) -> 
     trace_id = str(observation["id"])
     observations = cast("list[dict[str, Any]]", observation["observations"])
     scores = _read_scores(client, [trace_id]).get(trace_id, ())
-    facts = metadata_texts(observation["metadata"])
+    facts = stringify_metadata(observation["metadata"])
     generation = next(
         (item for item in observations if item["type"] == "GENERATION"), observations[0]
     )
@@ -231,7 +231,7 @@ def trace_url(client: LangfuseClient, trace_id: str) -> str:
 
 def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> TraceRow:
     """Build an answer's row from its generation. Fields that an external trace lacks are empty."""
-    facts = metadata_texts(observation.get("metadata"))
+    facts = stringify_metadata(observation.get("metadata"))
     cost = parse_number(facts.get("twin.cost_usd"))
     is_failed = observation.get("level") == "ERROR"
     name = str(observation.get("traceName") or "")
@@ -335,7 +335,7 @@ def _read_scores(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tup
     trace_ids = list(dict.fromkeys(traces))
     for start in range(0, len(trace_ids), IDS_PER_REQUEST):
         for score in client.scores(trace_id=trace_ids[start : start + IDS_PER_REQUEST]):
-            metadata = metadata_texts(score.get("metadata"))
+            metadata = stringify_metadata(score.get("metadata"))
             scores_by_trace[score_trace_id(score)].append(
                 Score(
                     name=str(score["name"]),

@@ -56,7 +56,7 @@ def extract_messages(prompt: object) -> list[tuple[str, str]]:
     return messages
 
 
-def metadata_texts(metadata: object) -> dict[str, str]:
+def stringify_metadata(metadata: object) -> dict[str, str]:
     """Convert metadata values to text, because stores parse values that look like JSON."""
     if not isinstance(metadata, dict):
         return {}

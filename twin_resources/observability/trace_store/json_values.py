@@ -65,7 +65,7 @@ def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
     return flat_fields
 
 
-def metadata_texts(value: Any) -> dict[str, str]:
+def stringify_score_metadata(value: Any) -> dict[str, str]:
     """Return a score's metadata as name → text. A value without names gets the name `metadata`."""
     if value is None:
         return {}

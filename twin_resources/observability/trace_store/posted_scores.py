@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from twin_resources.observability.trace_store.json_values import (
     format_timestamp,
     json_number,
-    metadata_texts,
     parse_stored_text,
+    stringify_score_metadata,
 )
 from twin_resources.observability.trace_store.observation_answers import PROJECT_ID
 from twin_resources.observability.trace_store.observations import normalize_environment
@@ -129,7 +129,7 @@ def build_score_row(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
         config_id=body.get("configId"),
         queue_id=body.get("queueId"),
         author_user_id=None,
-        metadata=metadata_texts(body.get("metadata")),
+        metadata=stringify_score_metadata(body.get("metadata")),
         timestamp_ms=now_ms,
         created_ms=now_ms // 1000 * 1000,
         updated_ms=now_ms,

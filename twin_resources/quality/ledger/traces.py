@@ -15,8 +15,8 @@ from typing import Any
 from twin_resources.observability.langfuse.trace_texts import (
     extract_answer,
     extract_question,
-    metadata_texts,
     parse_number,
+    stringify_metadata,
 )
 from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 from twin_resources.privacy import redact_text
@@ -33,7 +33,7 @@ def build_trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
         KeyError, ValueError: the observation's trace id or start time is missing or invalid.
     """
-    metadata = metadata_texts(observation.get("metadata"))
+    metadata = stringify_metadata(observation.get("metadata"))
     trace_id, started_ms = str(observation["traceId"]), parse_timestamp_ms(observation["startTime"])
     if observation.get("type") != "GENERATION" or not metadata.get("twin.author"):
         return None
