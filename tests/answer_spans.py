@@ -17,7 +17,7 @@ def answer_span(
     attributes: Mapping[str, str] = MappingProxyType({}),
     **metadata: str,
 ) -> dict[str, Any]:
-    """Return the generation span of an answer; `metadata` names omit the prefix `twin.`."""
+    """Return the generation span of an answer. Names in `metadata` omit the prefix `twin.`."""
     fields = {"version": "v1", "class": "short"} | metadata
     values = {"langfuse.observation.type": "generation"} | dict(attributes)
     values |= {f"langfuse.observation.metadata.twin.{name}": fields[name] for name in fields}

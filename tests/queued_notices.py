@@ -1,4 +1,4 @@
-"""The notices that the product has queued; it never reads them back after sending.
+"""Read the notices that the product has queued. The product never reads them after sending.
 
 Scope: reading their table. Out of scope: sending them (`notifications.py`).
 """

@@ -10,18 +10,18 @@ from typing import Any
 
 
 def start_trace_store(
-    home: Path, database: Path, port_file: Path, **more: Any
+    home: Path, database: Path, port_file: Path, **popen_options: Any
 ) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the trace store and wait until it listens; return the process and its port.
+    """Start the trace store, wait until it listens, and return the process and its port.
 
     Args:
-        port_file: must not exist; the store writes it.
-        more: further arguments of `subprocess.Popen`.
+        port_file: a file that the store writes; it must not exist yet.
+        popen_options: further arguments of `subprocess.Popen`.
     """
     module = "twin_resources.observability.trace_store.local_store"
     arguments = {"port": 0, "db": database, "home": home, "port-file": port_file}
     options = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
-    process = subprocess.Popen([sys.executable, "-m", module, *options], **more)
+    process = subprocess.Popen([sys.executable, "-m", module, *options], **popen_options)
     while not port_file.exists():
         assert process.poll() is None, "the trace store has ended"
         time.sleep(0.02)

@@ -76,7 +76,7 @@ def build_table_schemas() -> dict[str, dg.TableSchema]:
         "quote_calibration": _schema_from_types(
             {**calibration_columns(1), "mean": "Array(Float32)"}  # the vector length varies
         ),
-        "interactions": _schema_from_types(interactions_frame.columns()),
+        "interactions": _schema_from_types(interactions_frame.interaction_columns()),
         "judged_interactions": _schema_from_types(JUDGED_COLUMNS),
         "shadow_pairs": _schema_from_types(PAIR_COLUMNS),
         "routing_labels": _schema_from_types(LABEL_COLUMNS),

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from twin_resources.authors import Author, list_readable_authors
 from twin_resources.authors.consent import external_use_refusal
 from twin_resources.quality.ledger import ledger_tables as ledger
-from twin_resources.quality.ledger.routed import month_start
+from twin_resources.quality.ledger.routed_answers import month_start
 from twin_resources.registry.registry import Registry
 from twin_resources.router.learning_decision import (
     ComparedModels,

@@ -4,12 +4,12 @@
     python tests/bench/bench_privacy.py --folder PATH [--kinds phone,ssn] [--json FILE]
 
 `--folder` cleans the texts of any folder as an import does, and prints each replacement (kind,
-language, file, surrounding text) and the counts by kind, from which a reader can judge the
-precision. The output contains the personal data itself; do not store it.
+language, file, surrounding text) and the counts by kind, from which you can judge the precision.
+The output contains the personal data itself; do not store it.
 
-Generated values (`tests/unit/privacy/plants.py`, seeded) are put into real posts, one in a passage
-of 1,000 characters, at a random space. A value counts as found when one span of its kind covers it
-completely.
+Generated values (`tests/unit/privacy/plants.py`, seeded) are inserted into real posts, one per
+passage of 1,000 characters, at a random space. A value counts as found if one span of its kind
+covers it completely.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import Row, bounded_row, print_results
-from tests.unit.privacy.plants import Plant, plants
+from tests.unit.privacy.plants import Plant, generate_plants
 from twin_assets.corpus.cleaning import normalize_text
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.language import detect_language
@@ -57,7 +57,7 @@ def plant_values(posts: Sequence[str], *, each: int) -> list[tuple[str, Plant, i
     rng = random.Random(7)
     long_posts = [post for post in posts if len(post) > 2 * PASSAGE_CHARACTERS]
     cases: list[tuple[str, Plant, int]] = []
-    for plant in plants(11, each=each):
+    for plant in generate_plants(11, each=each):
         post = rng.choice(long_posts)
         start = rng.randrange(len(post) - PASSAGE_CHARACTERS)
         passage = post[start : start + PASSAGE_CHARACTERS]
@@ -136,9 +136,8 @@ def main() -> int:
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--quick", action="store_true", help="every fifth post, fewer plants")
     form.add_argument("--full", action="store_true")
-
     form.add_argument("--folder", type=Path, help="print each replacement in this folder")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="with --folder: only these")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="with --folder: only these kinds")
     parser.add_argument("--posts", type=Path, default=SHARED_DATA / "posts")
     parser.add_argument("--json", type=Path)
     options: Any = parser.parse_args()

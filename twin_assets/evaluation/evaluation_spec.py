@@ -17,7 +17,7 @@ import polars as pl
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.served_precision import F16
-from twin_resources.quality.judges.stored import doubling_bucket
+from twin_resources.quality.judges.stored_results import doubling_bucket
 from twin_resources.quality.judges.texts import WriterSample
 
 

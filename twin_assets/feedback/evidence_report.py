@@ -40,7 +40,7 @@ def build_evidence_report(
             for evidence in stream_evidence
             if stable_version is not None
         }
-        threshold = rules.threshold(score_watch.armed_streams(connection))
+        threshold = rules.threshold(score_watch.count_armed_streams(connection))
         records = alarm_records.list_alarms(connection, author)
         excluded_counts = alarm_records.count_excluded_scores(connection, author)
     rows = [_to_table_row(record) for record in records]

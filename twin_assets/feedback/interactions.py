@@ -42,7 +42,7 @@ def interactions(
         key="trace_id",
         function=redaction.redact_personal_data,
         version=redaction.REDACTION_VERSION,
-        schema=interactions_frame.columns(),
+        schema=interactions_frame.interaction_columns(),
         row_key="trace_id",
     )
     return report_materialization(

@@ -20,7 +20,7 @@ from datetime import datetime
 import polars as pl
 
 from twin_resources.observability.langfuse.outbox import QueuedScore
-from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
+from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, judge_id
 from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 
 FIRST_BATCH = 500  # a version's first answers, all of which are judged
@@ -30,7 +30,7 @@ _HASH_RANGE = 16**12
 
 def score_name(judge: Judge) -> str:
     """Return `judge:<name>@<revision>`, the name of the score and of its stream."""
-    return f"judge:{identity(judge)}"
+    return f"judge:{judge_id(judge)}"
 
 
 def score_id(judge: Judge, trace_id: str) -> str:

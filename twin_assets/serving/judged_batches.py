@@ -86,7 +86,7 @@ def append_rows(
     )
     entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
     entries += [(PROBE, probe.prompt.sample_id, probe.kind) for probe in drawn_probes]
-    rows = [identity.row(last_sequence + number, *entry) for number, entry in enumerate(entries, 1)]
+    rows = [identity.build_row(i, *entry) for i, entry in enumerate(entries, last_sequence + 1)]
     new_rows = pl.DataFrame(rows, schema=dict(identity_columns))
     tables.sync(
         pl.concat([stored_rows.select(list(identity_columns)), new_rows]),

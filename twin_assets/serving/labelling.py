@@ -32,14 +32,14 @@ from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges import label_rows
-from twin_resources.quality.judges.judge import Embed, JudgedAnswer, digest, identity
+from twin_resources.quality.judges.judge import Embed, JudgedAnswer, digest, judge_id
 from twin_resources.quality.judges.label_rows import (
     MODEL_COLUMNS,
     TABLE,
     LabelPurchase,
     ReusableAnswer,
 )
-from twin_resources.quality.judges.pairs import PROBE, lost_claims, probe_rows
+from twin_resources.quality.judges.pairs import PROBE, probe_rows, withdrawn_claims
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.statistics import judges as certification
 
@@ -104,7 +104,7 @@ def build_label_purchase(
         own=version.checkpoint,
         paid=paid,
         embedder=embedder,
-        judges=tuple(identity(member.judge) for member in panel.members),
+        judges=tuple(judge_id(member.judge) for member in panel.members),
         answers=digest(sampling, author.name, "", ()),
     )
 
@@ -174,7 +174,7 @@ def buy_labels(
         new_labels=label_count - initial_count,
         usd=usd,
         stop_reason=stop_reason,
-        withdrawn_claims=labeller.lost_claims(label_table, margin=margin),
+        withdrawn_claims=labeller.withdrawn_claims(label_table, margin=margin),
         data_version=tables.data_version(TABLE, author.slug) or "none",
     )
 
@@ -182,7 +182,7 @@ def buy_labels(
 def read_labels(tables: Tables, author: str) -> pl.DataFrame:
     """Return the rows of the label table, or no rows if it does not exist."""
     if not tables.exists(TABLE, author):
-        return label_rows.empty_table()
+        return label_rows.create_empty_table()
     return tables.read(TABLE, author).select(list(label_rows.COLUMNS))
 
 
@@ -209,10 +209,10 @@ class _BatchLabeller:
     def max_tokens(self) -> int:
         return min(MAX_TOKENS, self.author.max_tokens)
 
-    def lost_claims(self, stored_rows: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
-        """Return the claims whose judges missed planted answers of this purchase."""
-        rows_of_probes = probe_rows(stored_rows, purchase=self.purchase.id)
-        return lost_claims(rows_of_probes, self.panel.claims, margin=margin, columns=MODEL_COLUMNS)
+    def withdrawn_claims(self, stored_rows: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
+        """Return the claims whose judges have failed on the planted answers of this purchase."""
+        probes = probe_rows(stored_rows, purchase=self.purchase.id)
+        return withdrawn_claims(probes, self.panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
     def max_usd(self, prompt: ShadowPrompt) -> float:
         """Return the maximum cost of a label for this prompt, in US dollars."""
@@ -225,8 +225,8 @@ class _BatchLabeller:
     def explain_judge_refusal(
         self, batch: Sequence[ShadowPrompt], stored_rows: pl.DataFrame, *, margin: float
     ) -> str:
-        """Return why the judges cannot score, or cannot be paid to score, this batch; or ""."""
-        if failed_claims := self.lost_claims(stored_rows, margin=margin):
+        """Return why the judges cannot score this batch or be paid for it; empty if they can."""
+        if failed_claims := self.withdrawn_claims(stored_rows, margin=margin):
             return f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
         longest_answer = "word " * self.max_tokens
         expected_answers = [
@@ -244,7 +244,7 @@ class _BatchLabeller:
             for probe in list(self.panel.probes.values())[:probe_count]
             for text in probe.judged_pair()
         ]
-        max_usd, remaining_usd = self.panel.scoring_cost_usd([*expected_answers, *probe_texts])
+        max_usd, remaining_usd = self.panel.estimate_cost_usd([*expected_answers, *probe_texts])
         if remaining_usd is not None and max_usd > remaining_usd:
             return "a limit of the account leaves too little money to judge another batch"
         return ""

@@ -20,7 +20,7 @@ from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.errors import TwinError
 from twin_resources.gateway.costs.cost import self_hosted_usd_per_million_tokens
 from twin_resources.quality.judges.label_rows import MODEL_COLUMNS, build_label_arrays
-from twin_resources.quality.judges.pairs import lost_claims, probe_rows
+from twin_resources.quality.judges.pairs import probe_rows, withdrawn_claims
 from twin_resources.quality.judges.panel import select_deciding_claims
 from twin_resources.router.policy_file import (
     RoutingPolicy,
@@ -170,7 +170,7 @@ def _find_deciding_claims(
     }
     claims = select_deciding_claims(sorted(scored_claims))
     rows_of_probes = probe_rows(purchase_rows, purchase=purchase)
-    return claims, lost_claims(rows_of_probes, claims, margin=margin, columns=MODEL_COLUMNS)
+    return claims, withdrawn_claims(rows_of_probes, claims, margin=margin, columns=MODEL_COLUMNS)
 
 
 def _read_prices(settings: Settings, server: str) -> routing_fit.ModelPrices:

@@ -25,9 +25,9 @@ from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.quality.judges.pairs import TABLE
 from twin_resources.quality.judges.panel import Panel
-from twin_resources.quality.release.measuring import count_recorded_prompts
 from twin_resources.quality.release.release_mode import MIN_PROMPTS
 from twin_resources.quality.release.trial import compared_versions, is_ungated
+from twin_resources.quality.release.trial_feasibility import count_recorded_prompts
 from twin_resources.quality.release.trial_rows import ComparedVersions
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry

@@ -30,7 +30,7 @@ from twin_assets.serving.shadow_prompts import (
 )
 from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.quality.judges import pairs
-from twin_resources.quality.judges.judge import JudgedAnswer, digest, identity
+from twin_resources.quality.judges.judge import JudgedAnswer, digest, judge_id
 from twin_resources.quality.judges.pairs import PROBE, TABLE, JudgedComparison
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.quality.release.trial import margin_for_incumbent
@@ -133,7 +133,7 @@ def replay(
     return ReplayResult(
         trial=trial.id,
         evidence=evidence,
-        withdrawn_claims=pairs.lost_claims(
+        withdrawn_claims=pairs.withdrawn_claims(
             pairs.probe_rows(stored_pairs, trial=trial.id),
             (*panel.claims, *panel.vetoes),
             margin=margin,
@@ -151,7 +151,7 @@ def _build_comparison(author: Author, versions: ComparedVersions, panel: Panel) 
     return JudgedComparison(
         candidate=versions.candidate.checkpoint,
         incumbent=versions.incumbent.checkpoint,
-        judges=tuple(identity(member.judge) for member in panel.members),
+        judges=tuple(judge_id(member.judge) for member in panel.members),
         answers=digest(SHADOW_VERSION, sampling, author.name, "", ()),
     )
 
@@ -240,7 +240,7 @@ class _BatchReplayer:
             for group_scores in scores:
                 score: dict[str, object] = {
                     "claim": member.judge.claim,
-                    "judge": identity(member.judge),
+                    "judge": judge_id(member.judge),
                 }
                 sides = ("candidate", "incumbent")
                 group_scores.append(score | {side: next(scores_in_order) for side in sides})

@@ -49,8 +49,8 @@ class TrainingInputsResource(dg.ConfigurableResource):
 
     home: str = ""
 
-    def current(self, author: str) -> TrainingFingerprint:
-        """Implement `TrainingInputs.current`."""
+    def read_current(self, author: str) -> TrainingFingerprint:
+        """Implement `TrainingInputs.read_current`."""
         settings = load_settings(self.home or None)
         recipe = choose_author_recipe(read_author(settings, author), settings).recipe
         base = load_base_model(settings)
@@ -69,8 +69,8 @@ class TrainingInputsResource(dg.ConfigurableResource):
         )
         return TrainingFingerprint("+".join(parts), recipe_hash)
 
-    def for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
-        """Implement `TrainingInputs.for_version`."""
+    def read_for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
+        """Implement `TrainingInputs.read_for_version`."""
         if not (Path(version.folder) / MANIFEST_FILE).is_file():
             return None
         manifest = read_manifest(Path(version.folder))
@@ -83,8 +83,8 @@ class TrainingInputsResource(dg.ConfigurableResource):
         )
         return TrainingFingerprint("+".join(parts), recipe_hash)
 
-    def growth(self, version: ModelVersion) -> CorpusGrowth:
-        """Implement `TrainingInputs.growth`."""
+    def measure_growth(self, version: ModelVersion) -> CorpusGrowth:
+        """Implement `TrainingInputs.measure_growth`."""
         settings = load_settings(self.home or None)
         manifest = read_manifest(Path(version.folder))
         with closing(State.open(settings.state_address)) as state:

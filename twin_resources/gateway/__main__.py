@@ -23,7 +23,7 @@ from twin_resources.gateway.costs.home_counts import (
     create_counters_folder,
     create_counts_file,
 )
-from twin_resources.observability.langfuse.connection import trace_store
+from twin_resources.observability.langfuse.connection import find_trace_store
 from twin_resources.processes.child_environment import child_environment
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import Settings, load_secrets, load_settings
@@ -78,7 +78,7 @@ def main() -> int:
         )
     os.environ.update(clean_environment)
     try:
-        trace_store(settings, load_secrets(settings))
+        find_trace_store(settings, load_secrets(settings))
         check_port(settings.host, settings.gateway_port)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")

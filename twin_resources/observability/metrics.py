@@ -32,10 +32,10 @@ from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library reads it when it is imported
-# A quotation takes .1 s, a page of prose on two cores a minute.
+# A quotation takes .1 s; a page of prose on two cores takes a minute.
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 
-disable_created_metrics()  # otherwise a third of the series state when a counter began
+disable_created_metrics()  # otherwise, a third of the series would only give a start time
 _process_registry = CollectorRegistry()
 _requests = Counter(
     "twin_http_requests",
@@ -94,7 +94,7 @@ def measure_request(route: str) -> Generator[RequestOutcome]:
     """Count a request and its duration.
 
     Args:
-        route: a known path, or `other`. An arbitrary path would create a time series for each.
+        route: a known path, or `other`, because every arbitrary path would add a time series.
     """
     outcome, started_at = RequestOutcome(), time.perf_counter()
     _in_progress.inc()
@@ -119,9 +119,9 @@ def count_answer(
     """Count one answer.
 
     Args:
-        usage: `input` and `output` tokens; empty if no model was asked.
-        usd: cost in US dollars, or None if unknown.
-        guard_findings: kind, action and number of the findings.
+        usage: the numbers of `input` and `output` tokens; empty if no model was called.
+        usd: the cost in US dollars, or None if unknown.
+        guard_findings: the kind, action and number of the findings.
         error: the name of the error if the answer failed.
     """
     _answers.labels(author, version, route, error or "ok").inc()

@@ -2,8 +2,8 @@
 
 Scope: queueing a notice in the event's transaction, delivering notices, and the addresses.
 Out of scope: detecting events (sensors, registry), run logs.
-Delivery: Apprise, https://github.com/caronc/apprise/wiki, which selects the service by the
-address's scheme: Slack webhooks, e-mail, generic webhooks and about a hundred others.
+Delivery: Apprise, https://github.com/caronc/apprise/wiki, which selects the service by the scheme
+of the address: Slack webhooks, e-mail, generic webhooks and about a hundred others.
 
 A notice is written in the same transaction as its event and sent afterwards, so a crash loses no
 notice. A crash between sending and recording sends the notice twice. An unreachable address is
@@ -47,11 +47,11 @@ class Notice:
     """One message for people.
 
     Attributes:
-        key: unique key of the event; an event is announced only once.
-        author: author slug.
-        title: title of one line.
-        text: finding and next step; never contains text by a reader or an author.
-        links: URLs in the UI by label.
+        key: the unique key of the event; an event is announced only once.
+        author: the author's slug.
+        title: a title of one line.
+        text: what happened and what to do next; it never quotes a reader or an author.
+        links: label → URL in the UI.
     """
 
     key: str
@@ -63,7 +63,7 @@ class Notice:
 
     @property
     def body(self) -> str:
-        """The text and the links in the form in which they are sent."""
+        """The text and the links, as they are sent."""
         return "\n".join([self.text, *(f"{label}: {url}" for label, url in self.links.items())])
 
 
@@ -112,7 +112,7 @@ class AppriseChannel:
             raise TwinError(
                 f"use {address.split('://', maxsplit=1)[0]}://… for notices",
                 found="an unsupported form of address",
-                next_step="see the forms in https://github.com/caronc/apprise/wiki, for example "
+                next_step="use a form from https://github.com/caronc/apprise/wiki, for example "
                 "https://hooks.slack.com/services/…, mailto://… or json://host/path",
             )
         self._apprise: Any = apprise_class()
@@ -133,7 +133,7 @@ class AppriseChannel:
             raise TwinError(
                 f"send the notice {notice.title!r} to {self.name}",
                 found=messages[-1] if messages else "the service did not accept it",
-                next_step="check TWIN_NOTIFY; the notice is kept and sent again",
+                next_step="check TWIN_NOTIFY; the notice is kept and will be sent again",
             )
 
 
@@ -144,12 +144,12 @@ class InvalidChannel:
     name: str
     reason: TwinError
 
-    def send(self, notice: Notice) -> None:  # noqa: ARG002 - it refuses each
+    def send(self, notice: Notice) -> None:  # noqa: ARG002 - it rejects every notice
         raise self.reason
 
 
 def parse_channels(addresses: Sequence[str]) -> list[Channel]:
-    """Return a channel for each address; the channel of an unsupported one rejects all notices."""
+    """Return a channel for each address. An unsupported address gets an `InvalidChannel`."""
     return [_parse_channel(address) for address in addresses]
 
 
@@ -169,7 +169,7 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
     """Queue a notice in the caller's transaction; return False if its event was already announced.
 
     Args:
-        at: time of the event in seconds since the epoch.
+        at: the time of the event, in seconds since the epoch.
     """
     existing_notice = sa.select(notices.c.key).where(notices.c.key == notice.key)
     if connection.execute(existing_notice).first() is not None:
@@ -191,11 +191,11 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
     return True
 
 
-def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> Delivery:
+def deliver(state: State, channels: Sequence[Channel], *, now: float) -> Delivery:
     """Send queued notices, oldest first; skip a failed address until the next call.
 
     Notices that an address has refused come last, so that three days of retries for a dead address
-    do not delay the others. If no address is configured, the notice is marked as done.
+    do not delay the others. If no address is configured, the notices are marked as done.
     """
     sent_count = waiting_count = given_up_count = 0
     problem_by_channel: dict[str, str] = {}
@@ -203,7 +203,7 @@ def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> 
         for row in _read_queue(state):
             notice = Notice(row.key, row.event, row.author, row.title, row.text, row.links)
             sent_to, problem = list[str](row.sent_to), ""
-            for channel in channels_to_use:
+            for channel in channels:
                 if channel.name in sent_to:
                     continue
                 if channel.name not in problem_by_channel:
@@ -216,9 +216,7 @@ def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> 
                 else:
                     sent_to.append(channel.name)
                     sent_count += 1
-            unsent_count = sum(
-                other_channel.name not in sent_to for other_channel in channels_to_use
-            )
+            unsent_count = sum(channel.name not in sent_to for channel in channels)
             is_expired = unsent_count > 0 and now - row.announced_at > RETRY_PERIOD_S
             given_up_count += unsent_count if is_expired else 0
             waiting_count += 0 if is_expired else unsent_count

@@ -1,11 +1,11 @@
 """Find secrets by their label: `password: hunter22!`, `API_KEY=…`, `Bearer …`.
 
-Scope: labels that precede a secret, and the test whether a value is secret.
+Scope: labels that precede a secret, and deciding whether a labelled value is a secret.
 Out of scope: secrets with a distinctive format (`credentials.py`).
 
 Posts about programming often contain `password = params[:password]`. A value therefore counts only
 if it is a literal of letters and digits (a password may also contain punctuation) and not a
-placeholder (`changeme`, `your-token`). The test for long values is their entropy, as in truffleHog
+placeholder (`changeme`, `your-token`). Long values are tested by their entropy, as in truffleHog
 and detect-secrets: Shannon's bits per character times the length. A value after `Basic` must decode
 to a name and a password (RFC 7617), because the word also occurs in prose. Only the value is
 replaced. A bare hash or a Base64 image has no label and stays unchanged.
@@ -74,7 +74,7 @@ _MIN_ENTROPY_BITS_OF_LONG_VALUE = 60.0
 
 
 def find_assignments(text: str) -> Iterator[TextSpan]:
-    """Yield spans of kind `secret` without quotation marks; they may overlap other kinds."""
+    """Yield spans of kind `secret`, without quotation marks; they may overlap other kinds."""
     lower_text = text.lower()
     if not any(word in lower_text for word in _LABEL_WORDS):
         return
@@ -83,7 +83,7 @@ def find_assignments(text: str) -> Iterator[TextSpan]:
         value, end = match[group], match.end(group)
         if group == "bare":
             value = _NEXT_PARAMETER.split(value, maxsplit=1)[0]  # `?token=…&page=2`
-            value = value.rstrip(".:?")  # punctuation of the sentence
+            value = value.rstrip(".:?")  # the sentence's punctuation
             end = match.start(group) + len(value)
         if _is_secret(value, is_quoted=group != "bare", is_password=bool(match["password"])):
             yield TextSpan(match.start(group), end, "secret")
@@ -113,8 +113,8 @@ def _is_secret(value: str, *, is_quoted: bool, is_password: bool) -> bool:
     """Return whether a labelled value is a secret.
 
     Args:
-        is_quoted: whether the value is in quotation marks and therefore a literal, not code.
-        is_password: whether the label means a password, so that shorter values also count.
+        is_quoted: whether the value is in quotation marks and is therefore a literal, not code.
+        is_password: whether the label names a password, in which case shorter values also count.
     """
     if _CODE_EXPRESSION.match(value) or any(character.isspace() for character in value):
         return False

@@ -116,9 +116,8 @@ def _match_plain_address(text: str, at_index: int) -> TextSpan | None:
         start -= 1
     if text.startswith(("%3C", "%3c"), start - 1) or text.startswith(("%3C", "%3c"), start):
         return None  # a message ID in a link to a mail archive
-    while (
-        start < at_index and text[start] in ".-%"
-    ):  # punctuation before the address, such as "…ann@" or "-ann@" in a list
+    # Skip punctuation before the address, such as "…ann@" or "-ann@" in a list.
+    while start < at_index and text[start] in ".-%":
         start += 1
     local_part = text[start:at_index].lower()
     is_too_long = start == earliest_start and start > 0 and text[start - 1].isalnum()

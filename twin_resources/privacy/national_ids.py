@@ -131,14 +131,14 @@ def _is_another_number(text: str, start: int, end: int) -> bool:
 
 
 def _is_number_start(run: str, start: int) -> bool:
-    """Return whether a number may start here; only a space or a label ("RUT-12…") may precede."""
+    """Return whether a number may start here: first, after a space or after a label ("RUT-12…")."""
     if start == 0 or run[start - 1] == " ":
         return True
     return _LABEL_IN_RUN.search(run[max(0, start - 8) : start]) is not None
 
 
 def _is_number_end(text: str, end: int) -> bool:
-    """Return whether a number may end here, so that no word or longer number continues."""
+    """Return whether a number may end here, that is, whether no word or longer number continues."""
     next_characters = text[end : end + 2]
     if next_characters[:1].isalnum() or next_characters[:1] == "_":
         return False
@@ -186,8 +186,8 @@ def _load_stdnum_module(name: str) -> _StdnumModule:
     module = get_cc_module(country, number)
     if module is None:
         raise TwinError(
-            f"load the check sum {name}",
-            found="python-stdnum does not contain it",
-            next_step="install the version in deploy/constraints.txt",
+            f"load the checksum module {name}",
+            found="the installed python-stdnum does not contain it",
+            next_step="install the version of python-stdnum in deploy/constraints.txt",
         )
     return cast(_StdnumModule, module)

@@ -20,11 +20,11 @@ class NationalIdScheme:
     """An identity number of one country.
 
     Attributes:
-        region: country code, ISO 3166 alpha-2 in upper case.
+        region: the country code, ISO 3166 alpha-2 in upper case.
         stdnum_module: `country.module` in python-stdnum, or "" if the scheme has no checksum and
             `national_ids` checks its rules.
-        plain_shapes, labelled_shapes: shapes; the module docstring defines them.
-        label_words: regular expression with alternative label words, in lower case.
+        plain_shapes, labelled_shapes: the shapes, as the module docstring defines them.
+        label_words: a regular expression with alternative label words, in lower case.
     """
 
     region: str

@@ -5,8 +5,8 @@ Scope: the format, and whether an address may belong to a person. Out of scope: 
 Addresses that do not belong to a person stay unchanged. These are unrouted addresses (private
 addresses of RFC 1918, loopback, link-local, documentation addresses of RFC 5737 and RFC 3849,
 netmasks), public resolvers and networks (`203.0.112.0/20`). Version and section numbers with four
-parts ("C99 § 6.3.2.3") also stay unchanged. A version number follows a word for a version, or all
-its parts are below 32; this is true of 1 in 4,096 random addresses.
+parts ("C99 § 6.3.2.3") also stay unchanged. A number counts as a version if it follows a word for a
+version or if all its parts are below 32, which is true of 1 in 4,096 random addresses.
 Registry: https://www.iana.org/assignments/iana-ipv4-special-registry, implemented by `ipaddress`.
 """
 # pyright: strict

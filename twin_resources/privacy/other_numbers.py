@@ -1,11 +1,11 @@
-"""Recognize numbers that are not personal data: amounts, dates, columns of a listing, ISBNs.
+"""Recognise numbers that are not personal data: amounts, dates, columns of a listing, ISBNs.
 
-Scope: the formats and contexts of such numbers, for the searches for phone numbers and national
-ids.
+Scope: the formats and contexts of these numbers, which the searches for phone numbers and national
+ids exclude.
 Out of scope: numbers that are personal data (`phones.py`, `national_ids.py`).
 
-Each function reads only a few characters around the number, so the cost is linear. A stream that
-delays 120 characters (`gateway/guards/streaming.py`) gets the same result.
+Each function reads only a few characters around the number, so the cost is linear. A stream that is
+delayed by 120 characters (`gateway/guards/streaming.py`) gets the same result.
 """
 # pyright: strict
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-_MAX_BEFORE, _MAX_AFTER = 24, 16  # number of characters read around a number
+_MAX_BEFORE, _MAX_AFTER = 24, 16  # characters read before and after a number
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _MONTH = r"(?:0?[1-9]|1[0-2])"
 _YEAR = r"(?:1[0-9]|20)\d\d"
@@ -62,12 +62,12 @@ _NUMBERS_AFTER = re.compile(r"(?: {1,3}\d{1,15}\b){1,2}")
 
 
 def is_date_or_range(number_text: str) -> bool:
-    """Return whether it starts with a date or is a date or time range ("01.02.-05.06.")."""
+    """Return whether a number starts with a date or is a date or time range ("01.02.-05.06.")."""
     return _DATE.match(number_text) is not None or _TIME_RANGE.match(number_text) is not None
 
 
 def has_unit(text: str, start: int, end: int) -> bool:
-    """Return whether a unit, a currency or a counted noun is next to it ("120-150 Euro")."""
+    """Return whether a unit, currency or counted noun is next to a number ("120-150 Euro")."""
     preceding_text = text[max(0, start - 6) : start]
     return (
         _UNIT_AFTER.match(text, end, end + _MAX_AFTER) is not None
@@ -76,7 +76,7 @@ def has_unit(text: str, start: int, end: int) -> bool:
 
 
 def is_in_hex_dump(text: str, start: int, end: int) -> bool:
-    """Return whether it is part of hexadecimal groups of two or four digits."""
+    """Return whether a number is part of hexadecimal groups of two or four digits."""
     number_text = text[start:end]
     preceding_text = text[max(0, start - 12) : start]
     if _PAIRS.match(number_text):
@@ -89,7 +89,7 @@ def is_in_hex_dump(text: str, start: int, end: int) -> bool:
 
 
 def is_in_number_list(text: str, start: int, end: int) -> bool:
-    """Return whether it is next to two other numbers, or to one if it has five or more groups."""
+    """Return whether a number is next to two others, or next to one if it has over four groups."""
     numbers_before = _NUMBERS_BEFORE.search(text, max(0, start - 40), start)
     numbers_after = _NUMBERS_AFTER.match(text, end)
     neighbour_count = sum(
@@ -102,18 +102,18 @@ def is_in_number_list(text: str, start: int, end: int) -> bool:
 
 
 def has_other_label(text: str, start: int) -> bool:
-    """Return whether it follows a label of another kind of number, such as an ISBN or a version."""
+    """Return whether a number follows another kind of label, such as an ISBN or a version."""
     return _OTHER_LABEL.search(text[max(0, start - _MAX_BEFORE) : start]) is not None
 
 
 def is_postcode(text: str, start: int, end: int) -> bool:
-    """Return whether it is a ZIP code after a state, as in GNU licences ("MA 02110-1301")."""
+    """Return whether a number is a ZIP code after a state, as in GNU licences ("MA 02110-1301")."""
     preceding_text = text[max(0, start - 5) : start]
     return bool(_POSTCODE.match(text[start:end]) and _STATE_BEFORE.search(preceding_text))
 
 
 def is_sequence_or_repeated_digit(number_text: str) -> bool:
-    """Return whether it is a sequence ("01 02 03", "1-234-567-8910") or repeats one digit."""
+    """Return whether a number is a sequence ("01 02 03", "1-234-567-8910") or repeats one digit."""
     groups = [int(group) for group in _GROUP.findall(number_text)]
     digits = "".join(_GROUP.findall(number_text))
     is_consecutive = len(groups) > 2 and all(
@@ -123,7 +123,7 @@ def is_sequence_or_repeated_digit(number_text: str) -> bool:
 
 
 def is_beside_long_number(text: str, start: int, end: int) -> bool:
-    """Return whether it is next to a number with nine or more digits, as in a column of ids."""
+    """Return whether a number is next to one with nine or more digits, as in a column of ids."""
     preceding_text = text[max(0, start - 24) : start]
     return (
         _LONG_NUMBER_BEFORE.search(preceding_text) is not None
@@ -132,7 +132,7 @@ def is_beside_long_number(text: str, start: int, end: int) -> bool:
 
 
 def is_code_value(text: str, start: int, end: int) -> bool:
-    """Return whether it is a value in a link, in JSON or in an assignment."""
+    """Return whether a number is a value in a link, in JSON or in an assignment."""
     preceding_text, next_character = text[max(0, start - 6) : start], text[end : end + 1]
     return _CODE_BEFORE.search(preceding_text) is not None or next_character in (
         "/",

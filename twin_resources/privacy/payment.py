@@ -75,7 +75,7 @@ def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
     """Yield spans of kind `iban`; they may overlap spans of other kinds.
 
     Args:
-        check_bank: whether to check the bank too, in countries whose banks python-stdnum lists.
+        check_bank: whether to check the bank too, for countries whose banks python-stdnum knows.
     """
     from stdnum import iban
 

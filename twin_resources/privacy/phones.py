@@ -17,7 +17,7 @@ A run of digits is a phone number if it meets one of these conditions:
 Dates, times, ranges of dates or times, numbers with a unit or a price, and longer runs (a hex dump,
 a row of numbers) stay unchanged. German numbers may have five or more digits, so a plan alone would
 accept "120-150" and "1888/89". Numbers reserved for fiction are also redacted, because a reader
-cannot recognize them.
+cannot recognise them.
 """
 # pyright: strict
 
@@ -107,7 +107,8 @@ def resolve_regions(region: str) -> tuple[str, ...]:
     """Return the country of a hint such as `DE` or `de-CH`, or the countries of a language.
 
     Args:
-        region: ISO 3166 alpha-2 code in upper case, or a BCP 47 language tag; may be unknown or "".
+        region: an ISO 3166 alpha-2 code in upper case, or a BCP 47 language tag; it may be unknown
+            or "".
     """
     from phonenumbers import SUPPORTED_REGIONS
 
@@ -121,7 +122,7 @@ def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
     """Yield spans of kind `phone`; they may overlap each other and spans of other kinds.
 
     Args:
-        region: region of the writer; see `resolve_regions`.
+        region: the writer's region; see `resolve_regions`.
     """
     regions = resolve_regions(region)
     yield from _find_international_numbers(text)
@@ -174,7 +175,7 @@ def _find_grouped_numbers(text: str, regions: Sequence[str]) -> Iterator[TextSpa
     """Yield numbers with the grouping of the writer's country, or after a phone word."""
     match = _GROUPED_DIGITS.search(text)
     while match:
-        start, digits = match.span()[0], match[0]
+        start, digits = match.start(), match[0]
         end = _find_labelled_end(text, start, digits) if _has_phone_word_before(text, start) else 0
         if not end and (end := _find_national_end(digits, regions)):
             end *= not _is_another_number(text, start, start + end)
@@ -187,7 +188,7 @@ def _find_grouped_numbers(text: str, regions: Sequence[str]) -> Iterator[TextSpa
 
 
 def _has_phone_word_before(text: str, start: int) -> bool:
-    """Return whether a phone word precedes the number; for speed, check for letters first."""
+    """Return whether a phone word precedes the number. For speed, letters are checked first."""
     preceding_text = text[max(0, start - _MAX_LABEL_CHARACTERS) : start]
     if (
         not any(map(str.isalpha, preceding_text[-8:]))
@@ -343,7 +344,7 @@ def _format_digit_groups(digits: str, region: str) -> tuple[str, ...]:
 def _is_phone_number(
     number_text: str, region: str | None, *, accept_possible: bool = False
 ) -> bool:
-    """Return whether the number is valid in a plan; `accept_possible` checks only its length."""
+    """Return whether the number is valid in a plan. `accept_possible` checks only its length."""
     import phonenumbers
 
     try:

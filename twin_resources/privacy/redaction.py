@@ -39,7 +39,7 @@ class RedactedText:
 
     Attributes:
         text: the redacted text; the same object as the input if nothing was found.
-        counts: number of replacements by kind; kinds that did not occur are omitted.
+        counts: kind → the number of replacements; kinds that did not occur are omitted.
     """
 
     text: str
@@ -53,7 +53,7 @@ def redact(text: str, *, region: str = "") -> RedactedText:
     """Replace personal data and secrets with placeholders such as `[e-mail]`.
 
     Args:
-        region: region of the writer, for local formats of phone numbers and national ids: an ISO
+        region: the writer's region, for local formats of phone numbers and national ids: an ISO
             3166 alpha-2 code (`DE`), a language tag (`de`, `de-CH`), or "" if unknown.
 
     Returns:

@@ -6,7 +6,7 @@ Out of scope: formats that are always personal (the other modules), redacting po
 (`redaction.py`), which may contain the author's own biography.
 
 Languages: English, German, Spanish and French. Reserved addresses (RFC 2606, 5737, 3849) count
-here, because readers use them in place of real ones. In posts, they only explain networks.
+here, because readers use them in place of real ones. In posts, they occur only as examples.
 """
 # pyright: strict
 
@@ -23,9 +23,9 @@ _TOP_LEVEL_DOMAINS = (
 )
 _AT = r"\s*[\[({]\s*(?:at|ät|arroba|arobase|@)\s*[\])}]\s*|\s+(?:at|ät|arroba|arobase)\s+"
 _DOT = r"\s*[\[({]\s*(?:dot|punkt|punto|point|\.)\s*[\])}]\s*|\s+(?:dot|punkt|punto|point)\s+|\."
-_SPELT_MAIL = re.compile(
-    # A match starts only once per run and has RFC 5321's limit of 64. Without this, 32 KB take a
-    # minute.
+_WRITTEN_OUT_MAIL = re.compile(
+    # A match starts only once per run and is limited to 64 characters (RFC 5321). Otherwise, 32 KB
+    # would take a minute.
     rf"(?<![\w+-])[\w+-]{{1,64}}(?:(?:{_DOT})[\w+-]+){{0,3}}(?:{_AT})[\w-]+(?:(?:{_DOT})[\w-]+){{0,2}}"
     rf"(?:{_DOT}){_TOP_LEVEL_DOMAINS}\b",
     re.IGNORECASE,
@@ -132,7 +132,7 @@ _PLATE_NEAR_VEHICLE = re.compile(
 
 def find_stated_personal_data(text: str) -> Iterator[TextSpan]:
     """Yield spans of stated personal data, which may overlap."""
-    yield from (TextSpan(*match.span(), "e-mail") for match in _SPELT_MAIL.finditer(text))
+    yield from (TextSpan(*match.span(), "e-mail") for match in _WRITTEN_OUT_MAIL.finditer(text))
     for match in _RESERVED_MAIL.finditer(text):
         if not _GENERIC_NAME.match(match[1]):
             yield TextSpan(*match.span(), "e-mail")

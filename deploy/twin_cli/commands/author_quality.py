@@ -50,7 +50,7 @@ def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, t
             if not sa.inspect(connection).has_table(scores.name):
                 return {}
             watches = score_watch.current_evidence(connection)
-            armed_count = score_watch.armed_streams(connection)
+            armed_count = score_watch.count_armed_streams(connection)
             for slug in slugs:
                 lines = [
                     format_evidence(connection, watch, rules, armed=armed_count, now=now)
@@ -78,7 +78,7 @@ def format_evidence(
         now: seconds since the epoch.
     """
     today = int(now * 1000) // DAY_MS
-    rate = daily_aggregates.values_per_day(
+    rate = daily_aggregates.compute_values_per_day(
         connection, watch.author, stream=watch.stream, today=today
     )
     details = [f"{rate:,.0f} a day" if rate >= 10 else f"{rate:.2g} a day"] if rate else []

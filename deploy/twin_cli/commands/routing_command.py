@@ -2,7 +2,7 @@
 
 Scope: the tables and the JSON.
 Out of scope: fitting a policy (`routing_policy`), scoring a question (`router/`), and counting
-answers (`ledger/routed.py`).
+answers (`ledger/routed_answers.py`).
 """
 # pyright: strict
 
@@ -30,11 +30,11 @@ from twin_resources.gateway.costs.cost import (
 from twin_resources.gateway.routing.learned import PROMPT_SHARE
 from twin_resources.quality.judges.label_payback import estimate_payback
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.routed import (
+from twin_resources.quality.ledger.routed_answers import (
     RoutedAnswers,
     count_routed_answers,
+    estimate_savings_usd,
     month_start,
-    saved_usd,
 )
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.route_names import PAID
@@ -132,7 +132,9 @@ def build_routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     }
     if policy is None:
         return summary
-    usd, low, high = saved_usd(answers_under_policy.own, [float(usd) for usd in policy.avoided_usd])
+    usd, low, high = estimate_savings_usd(
+        answers_under_policy.own, [float(usd) for usd in policy.avoided_usd]
+    )
     return summary | {
         "routed": author.paid and not _lapse_reason(settings, author, policy),
         "labels": len(policy.label_ids),

@@ -402,7 +402,7 @@ class _UpCommand:
 
     def _preflight(self) -> None:
         """Run stage 1, and check for conditions that would make later stages fail."""
-        from twin_resources.observability.langfuse.connection import trace_store
+        from twin_resources.observability.langfuse.connection import find_trace_store
 
         self.display.begin_stage(1, "preflight")
         show_machine(
@@ -411,7 +411,7 @@ class _UpCommand:
             answer_model=self.options.answer_model,
             recipe=self.options.recipe,
         )
-        trace_store(self.settings, Secrets("", "", "", ""))  # raises if Langfuse is partly set
+        find_trace_store(self.settings, Secrets("", "", "", ""))  # refuses incomplete settings
         # Without a database driver or server, every process would fail. With an empty store, every
         # version would be missing.
         if self.settings.state_url or self.settings.policy_path.exists():

@@ -68,7 +68,7 @@ def build_summary(
     """
     if not sa.inspect(connection).has_table(scores.name):
         return {"author": author.slug, "streams": [], "waits": "", "decisions": [], "scores": {}}
-    armed_count = score_watch.armed_streams(connection)
+    armed_count = score_watch.count_armed_streams(connection)
     since_ms = int(now * 1000) - PLOTTED_DAYS * DAY_MS
     return {
         "author": author.slug,
@@ -77,7 +77,7 @@ def build_summary(
                 "stream": watch.stream,
                 "state": format_evidence(connection, watch, rules, armed=armed_count, now=now),
                 "days": compute_daily_means(
-                    daily_aggregates.day_sums(connection, author.slug, stream=watch.stream)
+                    daily_aggregates.sum_by_day(connection, author.slug, stream=watch.stream)
                 ),
             }
             for watch in score_watch.current_evidence(connection).get(author.slug, [])

@@ -46,7 +46,7 @@ _REGIONS = {"en": "US", "de": "DE", "fr": "FR"}
 _PERSONAL = (
     plants.mail,
     plants.phone_international,
-    plants.phone_announced,
+    plants.phone_after_label,
     plants.phone_american,
     plants.address_v4,
     plants.card,

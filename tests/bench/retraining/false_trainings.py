@@ -13,8 +13,8 @@ from tests.bench.retraining.worlds import (
     WORLDS,
     YEAR,
     Counts,
-    day_sums,
     evidence,
+    generate_day_sums,
     simulate_year,
 )
 from tests.bench.rows import Row, bounded_row
@@ -90,7 +90,7 @@ def _delay(counts: Counts, goods: Counts, *, begin: int) -> float | None:
     """Return the values from the fall to the alarm; None if it came earlier, inf if never."""
     sums: list[DaySum] = []
     since = 0
-    for day, day_sum in enumerate(day_sums(counts, goods)):
+    for day, day_sum in enumerate(generate_day_sums(counts, goods)):
         if day_sum is not None:
             sums.append(day_sum)
             since += day_sum.count if day >= begin else 0

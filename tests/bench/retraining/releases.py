@@ -36,7 +36,7 @@ def run_trial(differences: Differences) -> PairEvidence:
 
 
 def promotions(form: Form) -> list[Row]:
-    """Return rows of trials on independent thumbs, the largest spread of differences at .80."""
+    """Return rows of trials on independent thumbs, which spread the differences most at .80."""
     rng = np.random.default_rng(7)
     trials = form.count_homes(2_000, quick=100)
     shape = (trials, 1_500)
@@ -45,25 +45,25 @@ def promotions(form: Form) -> list[Row]:
         final_verdict(run_trial(differences))
         for differences in thumbs(rng, 0.8 - MARGIN, shape) - incumbent
     ]
-    # The same without the roll-back test, which mostly ends the trial first.
-    alone = promoted_by(thumbs(rng, 0.8 - MARGIN, shape) - incumbent)
+    # The same trials without the roll-back test, which usually ends them first.
+    alone = find_promotion_pair(thumbs(rng, 0.8 - MARGIN, shape) - incumbent)
     equal = [run_trial(differences) for differences in thumbs(rng, 0.8, shape) - incumbent]
     harmless = 100.0 * np.mean([trial.verdict == "roll_back" for trial in equal])
-    of = f"({trials:,} trials)"
+    suffix = f"({trials:,} trials)"
     return [
         bounded_row(
-            f"wrong promotions at the margin {of}",
+            f"wrong promotions at the margin {suffix}",
             100.0 * float(np.mean([verdict == "promote" for verdict in wrong])),
             "%",
             at_most=5.0,
             peers={"without the roll-back test": 100.0 * float(np.isfinite(alone).mean())},
         ),
-        bounded_row(f"equal models rolled back {of}", float(harmless), "%", at_most=5.0),
+        bounded_row(f"equal models rolled back {suffix}", float(harmless), "%", at_most=5.0),
     ]
 
 
 def candidates(form: Form) -> list[Row]:
-    """Return rows of candidates as retrainings give them, judged on 300 prompts each.
+    """Return rows of candidates as retrainings produce them, each judged on 300 prompts.
 
     Their quality is N(−.02, .05) relative to the stable version, and the judge's differences have a
     standard deviation of .2. The peer is the first crossing of U alone, which decided promotion
@@ -74,11 +74,11 @@ def candidates(form: Form) -> list[Row]:
     quality = rng.normal(-0.02, 0.05, trials)
     pairs = np.clip(quality[:, None] + rng.normal(0.0, 0.2, (trials, 300)), -1.0, 1.0)
     won = np.array([final_verdict(run_trial(differences)) == "promote" for differences in pairs])
-    alone = np.isfinite(promoted_by(pairs))
-    of = f"({trials:,} candidates)"
+    alone = np.isfinite(find_promotion_pair(pairs))
+    suffix = f"({trials:,} candidates)"
     return [
         bounded_row(
-            f"worse than the stable version and promoted {of}",
+            f"worse than the stable version and promoted {suffix}",
             100.0 * float(np.mean(won & (quality < 0.0))),
             "%",
             at_most=5.0,
@@ -87,7 +87,7 @@ def candidates(form: Form) -> list[Row]:
     ]
 
 
-def promoted_by(differences: Differences, *, margin: float = MARGIN) -> NDArray[np.float64]:
+def find_promotion_pair(differences: Differences, *, margin: float = MARGIN) -> NDArray[np.float64]:
     """Return the pair at which U alone first wins, for each trial; inf if it never does."""
     null = (1.0 - margin) / 2.0
     z = (1.0 + differences) / 2.0

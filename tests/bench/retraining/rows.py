@@ -13,10 +13,10 @@ class Form:
     """How many homes a run simulates.
 
     Attributes:
-        quick: fewer homes; the row's name has their number.
-        seed: of the random numbers; it is printed.
-        homes: of each row, instead of the form's number.
-        rates: votes a day.
+        quick: whether fewer homes are simulated; the row's name contains their number.
+        seed: the seed of the random numbers, which is printed.
+        homes: the number of homes of each row, or None for the form's number.
+        rates: the numbers of votes per day.
     """
 
     quick: bool

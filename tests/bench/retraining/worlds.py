@@ -1,6 +1,6 @@
 """Simulated years in which the weights do not change, and the trainings of the loop in them.
 
-Scope: votes a day and their mean; a simulated year of a home with the production rules; the peer.
+Scope: votes per day and their mean; a simulated year of a home with the production rules; the peer.
 Out of scope: the rows of the table (`false_trainings.py`).
 
 A day's votes pass `day_limit`, then `compute_evidence`. An alarm leads to a training at
@@ -41,7 +41,7 @@ class World:
     has_goal: bool = True
 
 
-def unchanged(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
+def draw_unchanged(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
     return rng.poisson(rate, (homes, YEAR)), np.full((homes, YEAR), GOOD)
 
 
@@ -49,7 +49,7 @@ def with_means(change: Callable[[np.random.Generator, Means], Means]) -> Draw:
     """Return a generator with the unchanged number of votes and changed means."""
 
     def draw(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
-        counts, means = unchanged(rng, homes, rate)
+        counts, means = draw_unchanged(rng, homes, rate)
         return counts, means + change(rng, means)
 
     return draw
@@ -73,8 +73,8 @@ def season(rng: np.random.Generator, means: Means) -> Means:
     return np.asarray(0.06 * np.sin(2 * np.pi * (np.arange(YEAR) / 365 + phase)))
 
 
-def lower(by: float, *, days: int = YEAR) -> Draw:
-    """Lower the mean by `by` for `days` days from a random day on."""
+def lower_mean(by: float, *, days: int = YEAR) -> Draw:
+    """Lower the mean by `by` for `days` days, starting on a random day."""
 
     def change(rng: np.random.Generator, means: Means) -> Means:
         return -by * _random_period(rng, len(means), days)
@@ -83,23 +83,23 @@ def lower(by: float, *, days: int = YEAR) -> Draw:
 
 
 def _random_period(rng: np.random.Generator, homes: int, days: int) -> NDArray[np.bool_]:
-    begin = rng.integers(30, 200, (homes, 1))
+    first_day = rng.integers(30, 200, (homes, 1))
     day = np.arange(YEAR)
-    return (day >= begin) & (day < begin + days)
+    return (day >= first_day) & (day < first_day + days)
 
 
-def crowd(size: int, mean: float, *, at: int | None = None) -> Draw:
+def add_crowd(size: int, mean: float, *, at: int | None = None) -> Draw:
     """Add `size` votes with another mean on one day: day `at`, or a random day."""
 
     def draw(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
-        counts, means = unchanged(rng, homes, rate)
-        on = (
+        counts, means = draw_unchanged(rng, homes, rate)
+        mask = (
             _random_period(rng, homes, 1)
             if at is None
             else np.broadcast_to(np.arange(YEAR) == at, counts.shape)
         )
         mixed = (counts * means + size * mean) / np.maximum(counts + size, 1)
-        return np.where(on, counts + size, counts), np.where(on, mixed, means)
+        return np.where(mask, counts + size, counts), np.where(mask, mixed, means)
 
     return draw
 
@@ -108,31 +108,31 @@ def more_votes(times: int, days: int, by: float) -> Draw:
     """Multiply the votes by `times` for `days` days, and lower their mean by `by`."""
 
     def draw(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
-        counts, means = unchanged(rng, homes, rate)
-        on = _random_period(rng, homes, days)
-        return np.where(on, counts * times, counts), np.where(on, means - by, means)
+        counts, means = draw_unchanged(rng, homes, rate)
+        mask = _random_period(rng, homes, days)
+        return np.where(mask, counts * times, counts), np.where(mask, means - by, means)
 
     return draw
 
 
 WORLDS = (
-    World("quiet", unchanged),
+    World("quiet", draw_unchanged),
     World("days of sd .05", with_means(lambda rng, means: rng.normal(0, 0.05, means.shape))),
     World("days of sd .08", with_means(lambda rng, means: rng.normal(0, 0.08, means.shape))),
     World("moods of days, sd .05", with_means(moods)),
     World("weekends .08 lower", with_means(weekends)),
     World("season of .06", with_means(season)),
-    World("3,000 new readers of .65 on a day", crowd(3_000, 0.65)),
-    World("3,000 new readers of .72 on a day", crowd(3_000, 0.72)),
-    World("300 new readers of .65 on a day", crowd(300, 0.65)),
-    World("3,000 of .92 on day 3", crowd(3_000, 0.92, at=3)),
-    World("3,000 of .92 on day 10", crowd(3_000, 0.92, at=10)),
+    World("3,000 new readers of .65 on a day", add_crowd(3_000, 0.65)),
+    World("3,000 new readers of .72 on a day", add_crowd(3_000, 0.72)),
+    World("300 new readers of .65 on a day", add_crowd(300, 0.65)),
+    World("3,000 of .92 on day 3", add_crowd(3_000, 0.92, at=3)),
+    World("3,000 of .92 on day 10", add_crowd(3_000, 0.92, at=10)),
     World("votes x 2 for 40 days, .03 lower", more_votes(2, 40, 0.03)),
     World("readers x 10, .04 lower", more_votes(10, YEAR, 0.04)),
-    World("readers .05 lower for ever", lower(0.05)),
-    World("readers .10 lower for ever", lower(0.10), has_goal=False),
-    World("three days .15 lower", lower(0.15, days=3)),
-    World("three days .30 lower", lower(0.30, days=3), has_goal=False),
+    World("readers .05 lower for ever", lower_mean(0.05)),
+    World("readers .10 lower for ever", lower_mean(0.10), has_goal=False),
+    World("three days .15 lower", lower_mean(0.15, days=3)),
+    World("three days .30 lower", lower_mean(0.30, days=3), has_goal=False),
 )  # fmt: skip
 
 
@@ -144,20 +144,20 @@ class SimulatedYear:
     alarmed: list[int] = field(default_factory=list[int])
 
 
-def day_sums(counts: Counts, goods: Counts) -> Iterator[DaySum | None]:
-    """Yield the settled sum of each of a home's days, None for a day without a vote."""
+def generate_day_sums(counts: Counts, goods: Counts) -> Iterator[DaySum | None]:
+    """Yield the settled sum of each of a home's days, or None for a day without a vote."""
     sizes: list[int] = []
     sequence = 0
     for day, (count, good) in enumerate(zip(counts.tolist(), goods.tolist(), strict=True)):
         max_votes = day_limit(sizes[-28:])
-        kept = count if max_votes is None else min(count, max_votes)
-        if not kept:
+        admitted = count if max_votes is None else min(count, max_votes)
+        if not admitted:
             yield None
             continue
-        sizes.append(kept)
-        value = good * kept / count
-        yield DaySum(day, "v1", "", kept, value, value, sequence + 1, sequence + kept)
-        sequence += kept
+        sizes.append(admitted)
+        value = good * admitted / count
+        yield DaySum(day, "v1", "", admitted, value, value, sequence + 1, sequence + admitted)
+        sequence += admitted
 
 
 def simulate_year(counts: Counts, goods: Counts, *, only_first: bool = False) -> SimulatedYear:
@@ -168,7 +168,7 @@ def simulate_year(counts: Counts, goods: Counts, *, only_first: bool = False) ->
     """
     year, sums, limit = SimulatedYear(), list[DaySum](), compute_threshold(armed_streams=1)
     usage, is_waiting = TrainingUsage(), False
-    for day, day_sum in enumerate(day_sums(counts, goods)):
+    for day, day_sum in enumerate(generate_day_sums(counts, goods)):
         if day_sum is not None:
             sums.append(day_sum)
         if day_sum is not None and not is_waiting and evidence(sums).e_value >= limit:

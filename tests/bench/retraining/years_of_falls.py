@@ -28,21 +28,21 @@ Losses = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FallEvent:
-    """A fall by `size` from `day` on, at once or over `SLOPE_DAYS`, in classes with a 1."""
+    """A fall by `size` that starts on `day`, at once or over `SLOPE_DAYS`, in classes with a 1."""
 
     day: int
     size: float
     gradual: bool
     classes: Losses
 
-    def lost(self, day: int) -> Losses:
+    def compute_losses(self, day: int) -> Losses:
         """Return each class's loss through this fall on a day."""
         share = (day - self.day + 1) / SLOPE_DAYS if self.gradual else 1.0
         return self.classes * (self.size * min(1.0, share) if day >= self.day else 0.0)
 
 
-def falls(rng: np.random.Generator) -> list[FallEvent]:
-    """Draw falls: half are gradual; half affect one class, by .2 to .6, others all by .1 to .4."""
+def draw_falls(rng: np.random.Generator) -> list[FallEvent]:
+    """Draw falls. Half are gradual. Half affect one class by .2 to .6, others all by .1 to .4."""
     events: list[FallEvent] = []
     day = 30 + rng.exponential(MEAN_DAYS_BETWEEN_FALLS)
     while day < DAYS:
@@ -72,7 +72,7 @@ class Loop:
         )
         if evidence.e_value < compute_threshold(armed_streams=1):
             return False
-        # the worse version's days since the change are no standard for the next version
+        # The worse version's days since the change set no standard for the next version.
         self.sums = [day_sum for day_sum in self.sums if day_sum.first < evidence.since]
         return True
 
@@ -112,17 +112,17 @@ def simulate(
     release_day, repaired_by_training = 0, repaired
     losses, trainings = 0.0, 0
     for day in range(DAYS):
-        lost = np.array([event.lost(day) for event in events]).reshape(-1, 4)
+        compute_losses = np.array([event.compute_losses(day) for event in events]).reshape(-1, 4)
         if release_day and day >= release_day:
             repaired, release_day = repaired_by_training, 0
             detector.release_version()
-        loss = (lost - repaired).sum(axis=0).clip(0.0, CLASS_MEANS)
+        loss = (compute_losses - repaired).sum(axis=0).clip(0.0, CLASS_MEANS)
         losses += float(loss.mean())
         counts = rng.multinomial(PER_DAY, [0.25] * 4)
         goods = rng.binomial(counts, CLASS_MEANS - loss)
         if not release_day and detector(day, counts, goods):
             trainings += 1
-            release_day, repaired_by_training = day + TRAINING_DAYS, lost
+            release_day, repaired_by_training = day + TRAINING_DAYS, compute_losses
     return np.array([losses / DAYS, trainings])
 
 
@@ -135,7 +135,7 @@ def years_of_falls(form: Form) -> list[Row]:
         results: list[Losses] = []
         for home in range(homes):
             rng = np.random.default_rng([form.seed, 6, home])
-            results.append(simulate(falls(rng), create_detector(), rng))
+            results.append(simulate(draw_falls(rng), create_detector(), rng))
         means[name] = np.mean(results, axis=0)
     rows: list[Row] = []
     for column, (figure, unit, goal) in enumerate(

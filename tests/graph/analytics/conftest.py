@@ -12,7 +12,7 @@ import pytest
 from tests.materialized import create_instance, materialize_assets
 from tests.stored_rows import store_rows
 from twin_assets.analytics.sql_models import build_sql_assets
-from twin_resources.quality.ledger.interactions_frame import columns
+from twin_resources.quality.ledger.interactions_frame import interaction_columns
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
@@ -66,7 +66,9 @@ def write_interactions(tables: Tables) -> Answers:
     """Write rows to the author's table `interactions` with the types of the ledger."""
 
     def write(author: str, rows: list[dict[str, Any]]) -> None:
-        store_rows(tables, "interactions", author, rows, key="trace_id", schema=columns())
+        store_rows(
+            tables, "interactions", author, rows, key="trace_id", schema=interaction_columns()
+        )
 
     return write
 

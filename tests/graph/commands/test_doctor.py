@@ -364,7 +364,7 @@ def test_the_contents_of_the_outbox_are_reported(
     monkeypatch.setattr(stores.time, "time", lambda: later)
     finding = single(stores.check_outbox(home, is_running=True))
     assert (finding.verdict, "HTTP 503: away" in finding.found) == ("fail", True)
-    outbox.refuse(waiting, "HTTP 400")
+    outbox.mark_refused(waiting, "HTTP 400")
     verdicts = [finding.verdict for finding in stores.check_outbox(home, is_running=True)]
     assert verdicts == ["ok", "warn"]  # the queue is empty; one item was refused permanently
     outbox.close()

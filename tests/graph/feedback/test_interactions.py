@@ -1,4 +1,4 @@
-"""`interactions` in Dagster: the ledger as a table, also while the trace store is away."""
+"""`interactions` in Dagster: the ledger as a table, even while the trace store is unavailable."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ environment = make_environment  # the fixture
 
 
 @pytest.fixture
-def filled(
+def filled_ledger(
     environment: LedgerEnvironment, home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LedgerEnvironment]:
-    """A home whose ledger has read a trace store that is away now."""
-    monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # where nothing listens, whatever else runs here
+    """Yield a ledger that has read a trace store, which is now unavailable."""
+    monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # nothing listens on this port
     environment.state = State.open(home.state_address)
-    environment.at(datetime.now(UTC) - timedelta(hours=1)).answer(1, 2, 3)
+    environment.set_time(datetime.now(UTC) - timedelta(hours=1)).answer(1, 2, 3)
     environment.answer(4, author="bob")
     environment.vote(1, 1.0)
     environment.vote(1, 0.0, reader="r2")
@@ -51,7 +51,9 @@ def materialize(author: str = "ann") -> tuple[dict[str, Any], bool]:
     return values | {"data_version": (event.tags or {})["dagster/data_version"]}, check.passed
 
 
-def test_a_second_snapshot_changes_nothing(filled: LedgerEnvironment, home: Settings) -> None:
+def test_a_second_snapshot_changes_nothing(
+    filled_ledger: LedgerEnvironment, home: Settings
+) -> None:
     first, passed = materialize()
     assert passed
     assert (first["dagster/row_count"], first["with_votes"], first["with_edits"]) == (3, 1, 1)
@@ -70,13 +72,13 @@ def test_a_second_snapshot_changes_nothing(filled: LedgerEnvironment, home: Sett
 
 
 def test_reader_days_close_by_the_configured_rule(
-    filled: LedgerEnvironment, monkeypatch: pytest.MonkeyPatch
+    filled_ledger: LedgerEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize()
-    assert settled_rows(filled.ledger(), "ann") == []
+    assert settled_rows(filled_ledger.ledger(), "ann") == []
     monkeypatch.setitem(PACES, "", {"reader_days": "at_once"})
     materialize()
-    values = [settled_row.value for settled_row in settled_rows(filled.ledger(), "ann")]
+    values = [settled_row.value for settled_row in settled_rows(filled_ledger.ledger(), "ann")]
     assert sorted(values) == [0.0, 1.0]
 
 

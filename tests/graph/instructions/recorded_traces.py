@@ -12,7 +12,7 @@ import polars as pl
 
 from tests.stored_rows import store_rows
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.quality.ledger.interactions_frame import columns
+from twin_resources.quality.ledger.interactions_frame import interaction_columns
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -36,7 +36,7 @@ def write_traces(tables: Tables, rows: list[dict[str, Any]], *, author: str = "a
         "rejections": 0,
         "rejection_voters": [],
     }
-    schema = dict(columns())
+    schema = dict(interaction_columns())
     frame = pl.DataFrame(
         [
             dict.fromkeys(schema)

@@ -1,4 +1,4 @@
-"""The assembly of judges: gate and trial have the same ones, and missing ones are reported."""
+"""The assembly of judges: gate and trial use the same judges, and missing judges are reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.judging.calibrated_judges import calibrate_judges
 from twin_assets.evaluation.judging.judge_material import build_topic_material
 from twin_resources.quality.judges import panel
-from twin_resources.quality.judges.judge import JudgedAnswer, identity
+from twin_resources.quality.judges.judge import JudgedAnswer, judge_id
 from twin_resources.quality.judges.judge_kind import (
     JudgeDependencies,
     JudgeMaterial,
@@ -21,7 +21,7 @@ from twin_resources.quality.judges.judge_kind import (
     TopicPair,
 )
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
-from twin_resources.quality.judges.panel import assemble, assemble_panel
+from twin_resources.quality.judges.panel import assemble_judges, assemble_panel
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import OtherTexts, bundled_writers, split_for_probes
 from twin_resources.quality.judges.topic import TOPIC
@@ -42,18 +42,18 @@ WORDS: Any = WordEmbedder()
 
 @pytest.fixture(scope="module")
 def material() -> JudgeMaterial:
-    hands = {hand.name: hand for hand in bundled_writers(exclude=[])}
-    passages = hands.pop(AUTHOR).passages
-    training, held = passages[:120], passages[120:150]
+    writers = {writer.name: writer for writer in bundled_writers(exclude=[])}
+    passages = writers.pop(AUTHOR).passages
+    training, held_out = passages[:120], passages[120:150]
     return JudgeMaterial(
         author=AUTHOR,
         pairs=[TopicPair(f"What of {text[:60]}?", text, name) for name, text in training],
         prompts=[
             AuthorAnswer(f"s{number}", name, f"What of {text[:60]}?", text, (text,))
-            for number, (name, text) in enumerate(held)
+            for number, (name, text) in enumerate(held_out)
         ],
         other_texts=split_for_probes(
-            [replace(hand, passages=hand.passages[:80]) for hand in hands.values()]
+            [replace(writer, passages=writer.passages[:80]) for writer in writers.values()]
         ),
         base_answers=[
             f"Certainly! Here are some important things, {n} of them." for n in range(60)
@@ -74,8 +74,8 @@ def test_a_trial_uses_the_judges_that_the_gate_calibrated(
     assert gate_judges.voice is not None
     assert gate_judges.voice_vs_people is not None
     judges = [gate_judges.topic, gate_judges.voice, gate_judges.support]
-    assert [identity(member.judge) for member in trial_panel.members] == [
-        identity(judge) for judge in judges
+    assert [judge_id(member.judge) for member in trial_panel.members] == [
+        judge_id(judge) for judge in judges
     ]
     assert [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]] == versions
 
@@ -92,7 +92,7 @@ def test_without_a_deciding_judge_the_reason_is_reported_and_no_trial_starts(
 
     assert (gate_judges.topic, gate_judges.voice, gate_judges.voice_vs_people) == (None, None, None)
     assert gate_judges.topic_missing_reason.startswith("5 training pairs from")
-    assert "40 on each side are needed" in gate_judges.voice_missing_reason
+    assert "40 texts per side are needed" in gate_judges.voice_missing_reason
     first = calibrate_judges(
         build_topic_material(AUTHOR, small.pairs), tables, WORDS, kinds=(TOPIC,)
     )
@@ -112,7 +112,7 @@ def test_an_unavailable_general_judge_is_noted(material: JudgeMaterial, tables: 
     terms = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
     dependencies = JudgeDependencies(tables, embed, "words", "openai/gpt-4o-mini", terms)
 
-    panel = assemble(material, dependencies)
+    panel = assemble_judges(material, dependencies)
 
     assert set(panel.judges) == {"topic", "voice", "support"}
     assert set(panel.missing) == {"general"}
@@ -131,7 +131,7 @@ def test_the_recipe_for_a_judge_adds_a_judge(
     assembled = assemble_panel(material, JudgeDependencies(tables, embed, "words"))
 
     member = assembled.members[-1]
-    assert identity(member.judge) == "brevity@brevity-1"
+    assert judge_id(member.judge) == "brevity@brevity-1"
     assert {probe.kind for probe in member.probes} == {"off_topic"}
     assert member.certificate.counts == {"off_topic": 30}
     assert not member.is_certified, "a judge of brevity cannot detect answers off the topic"

@@ -1,4 +1,4 @@
-"""Claims as asset checks: a refusing claim fails its check, an advisory one passes."""
+"""Claims as asset checks: an unmet claim fails its check, unless it is only advisory."""
 
 from __future__ import annotations
 

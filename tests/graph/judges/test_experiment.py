@@ -41,12 +41,12 @@ ANSWERS = [
 ]
 
 
-class Langfuse:
-    """A server that records requests and answers those whose path contains `refuses` with 500."""
+class LangfuseServer:
+    """A server that records requests and answers 500 to paths that contain `refused_path`."""
 
     def __init__(self, recorded: Path) -> None:
         self.recorded = recorded
-        self.address = self.refuses = ""
+        self.address = self.refused_path = ""
         self.datasets: list[dict[str, Any]] = []
         self.items: list[dict[str, Any]] = []
         self.scores: list[dict[str, Any]] = []
@@ -70,7 +70,7 @@ class Langfuse:
             assert request.path == "/api/public/projects"
             return Response(self.recording("get-projects"))
         assert request.headers["authorization"].startswith("Basic ")
-        if self.refuses and self.refuses in request.path:
+        if self.refused_path and self.refused_path in request.path:
             return Response({"message": "out of order"}, 500)
         if request.path == "/api/public/otel/v1/traces":
             self.spans += read_export(
@@ -82,30 +82,30 @@ class Langfuse:
         posted = request.document
         if request.path == "/api/public/v2/datasets":
             self.datasets.append(posted)
-            return Response(self.recording("post-dataset") | without_nulls(posted))
+            return Response(self.recording("post-dataset") | omit_nulls(posted))
         if request.path == "/api/public/dataset-items":
             self.items.append(posted)
-            return Response(self.recording("post-dataset-item") | without_nulls(posted))
+            return Response(self.recording("post-dataset-item") | omit_nulls(posted))
         assert request.path == "/api/public/scores"
         assert isinstance(posted, dict)  # 4.16.0 refuses an array
         self.scores.append(posted)
         return Response({"id": posted["id"]})
 
 
-def without_nulls(posted: dict[str, Any]) -> dict[str, Any]:
-    """The values of a request; the SDK sends null for each omitted value."""
+def omit_nulls(posted: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a request without nulls, which the SDK sends for omitted values."""
     return {name: value for name, value in posted.items() if value is not None}
 
 
 @pytest.fixture
-def langfuse(shared_data: Path) -> Iterator[Langfuse]:
-    server = Langfuse(shared_data / "langfuse-golden")
+def langfuse(shared_data: Path) -> Iterator[LangfuseServer]:
+    server = LangfuseServer(shared_data / "langfuse-golden")
     with http_server(server.answer) as server.address:
         yield server
 
 
 def send(
-    langfuse: Langfuse, home: Settings, answers: list[AnswerComparison] = ANSWERS
+    langfuse: LangfuseServer, home: Settings, answers: list[AnswerComparison] = ANSWERS
 ) -> SentExperiment:
     return send_experiment(
         langfuse.settings(home),
@@ -117,7 +117,7 @@ def send(
 
 
 def test_questions_become_a_dataset_and_each_writers_answers_an_experiment(
-    langfuse: Langfuse, home: Settings
+    langfuse: LangfuseServer, home: Settings
 ) -> None:
     experiment = send(langfuse, home)
 
@@ -154,7 +154,7 @@ def test_questions_become_a_dataset_and_each_writers_answers_an_experiment(
 
 
 def document_ids(spans: list[OtlpSpan]) -> dict[str, str]:
-    """The document id in the span of each item."""
+    """Return item id → the document id in the item's span."""
     return {
         str(span.attributes["langfuse.experiment.item.id"]): str(
             span.attributes["langfuse.observation.metadata.document_id"]
@@ -164,7 +164,7 @@ def document_ids(spans: list[OtlpSpan]) -> dict[str, str]:
 
 
 def test_claims_become_scores_and_a_second_upload_replaces_them(
-    langfuse: Langfuse, home: Settings
+    langfuse: LangfuseServer, home: Settings
 ) -> None:
     experiment = send(langfuse, home)
     first = list(langfuse.scores)
@@ -180,7 +180,9 @@ def test_claims_become_scores_and_a_second_upload_replaces_them(
     assert len({score["id"] for score in first}) == len(first)
 
 
-def test_incomplete_base_answers_become_no_experiment(langfuse: Langfuse, home: Settings) -> None:
+def test_incomplete_base_answers_become_no_experiment(
+    langfuse: LangfuseServer, home: Settings
+) -> None:
     partial = [
         replace(answer, base=None) if answer.sample_id == "s3" else answer for answer in ANSWERS
     ]
@@ -189,7 +191,7 @@ def test_incomplete_base_answers_become_no_experiment(langfuse: Langfuse, home: 
 
 
 @pytest.mark.parametrize(
-    ("refuses", "expected"),
+    ("refused_path", "expected"),
     [
         ("datasets", "ServiceUnavailable|ApiError|500|out of order"),
         ("dataset-items", "ServiceUnavailable|ApiError|500|out of order"),
@@ -198,15 +200,15 @@ def test_incomplete_base_answers_become_no_experiment(langfuse: Langfuse, home: 
     ],
 )
 def test_a_refused_request_is_an_error(
-    langfuse: Langfuse, home: Settings, refuses: str, expected: str
+    langfuse: LangfuseServer, home: Settings, refused_path: str, expected: str
 ) -> None:
-    langfuse.refuses = refuses
+    langfuse.refused_path = refused_path
 
     with pytest.raises(TwinError, match=expected):
         send(langfuse, home)
 
 
-def test_an_unreachable_langfuse_is_an_error(langfuse: Langfuse, home: Settings) -> None:
+def test_an_unreachable_langfuse_is_an_error(langfuse: LangfuseServer, home: Settings) -> None:
     unreachable = langfuse.settings(home).model_copy(update={"langfuse_host": "http://127.0.0.1:9"})
 
     with pytest.raises(TwinError, match="verdict remains valid"):

@@ -16,7 +16,7 @@ from twin_assets.feedback import judging_traces
 from twin_assets.feedback.judged_interactions import COLUMNS, JudgingConfig, judged_interactions
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.quality.ledger.interactions_frame import columns
+from twin_resources.quality.ledger.interactions_frame import interaction_columns
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -26,14 +26,14 @@ from twin_resources.storage.tables.tables import Tables
 
 @pytest.fixture
 def answered_tables(home: Settings, tables: Tables) -> Tables:
-    """Tables of Ann with one answer; without an embedder, no judge can be certified."""
+    """Return Ann's tables with one answer. Without an embedder, no judge can be certified."""
     write_author(home, Author("ann", "Ann"))
     write_answers(tables, "t1")
     return tables
 
 
 def write_answers(tables: Tables, *trace_ids: str) -> None:
-    row = dict.fromkeys(columns()) | {
+    row = dict.fromkeys(interaction_columns()) | {
         "author": "ann",
         "version": "v1",
         "started_at": datetime(2026, 5, 1, tzinfo=UTC),
@@ -43,7 +43,8 @@ def write_answers(tables: Tables, *trace_ids: str) -> None:
         "degraded": "",
         "simulated": False,
     }
-    store(tables, "interactions", [row | {"trace_id": name} for name in trace_ids], columns())
+    rows = [row | {"trace_id": name} for name in trace_ids]
+    store(tables, "interactions", rows, interaction_columns())
 
 
 def store(tables: Tables, name: str, rows: list[dict[str, Any]], schema: Any) -> None:

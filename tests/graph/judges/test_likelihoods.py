@@ -1,4 +1,4 @@
-"""A gate computes only the likelihoods that no earlier gate computed."""
+"""A gate run computes only the likelihoods that no earlier run computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def sample(number: int, *, answer_start: int = 2) -> TokenizedSample:
 
 
 class Model:
-    """A model that records its samples, and whose likelihoods follow from the tokens."""
+    """A model that records its samples and derives its likelihoods from the tokens."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
@@ -29,7 +29,9 @@ class Model:
         )
 
 
-def gate(tables: Tables, models: dict[str, Model], numbers: range) -> dict[str, AnswerLikelihood]:
+def run_gate(
+    tables: Tables, models: dict[str, Model], numbers: range
+) -> dict[str, AnswerLikelihood]:
     measurements = MeasurementCache(tables, "ada")
     cache = LikelihoodCache(measurements, "bf16")
     samples = [sample(number) for number in numbers]
@@ -42,8 +44,8 @@ def gate(tables: Tables, models: dict[str, Model], numbers: range) -> dict[str, 
 
 def test_only_the_new_model_and_the_new_passage_are_computed(tables: Tables) -> None:
     base, first, second = Model(1.0), Model(0.5), Model(0.25)
-    gate(tables, {"base": base, "v1": first}, range(3))
-    computed = gate(tables, {"base": base, "v2": second, "v1": first}, range(4))
+    run_gate(tables, {"base": base, "v1": first}, range(3))
+    computed = run_gate(tables, {"base": base, "v2": second, "v1": first}, range(4))
     assert base.sample_ids == first.sample_ids == ["s0", "s1", "s2", "s3"]
     assert second.sample_ids == ["s0", "s1", "s2", "s3"]
     assert computed["base"].negative_log_likelihoods == (0.0, 1.0, 2.0, 3.0)
@@ -52,13 +54,13 @@ def test_only_the_new_model_and_the_new_passage_are_computed(tables: Tables) -> 
 
 
 def test_unused_likelihoods_are_deleted(tables: Tables) -> None:
-    gate(tables, {"base": Model(1.0), "v1": Model(0.5)}, range(3))
-    gate(tables, {"base": Model(1.0), "v2": Model(0.5)}, range(2))
+    run_gate(tables, {"base": Model(1.0), "v1": Model(0.5)}, range(3))
+    run_gate(tables, {"base": Model(1.0), "v2": Model(0.5)}, range(2))
     assert tables.read(TABLE, "ada").height == 4
 
 
 def test_another_precision_span_or_context_is_another_likelihood(tables: Tables) -> None:
-    gate(tables, {"base": Model(1.0)}, range(1))
+    run_gate(tables, {"base": Model(1.0)}, range(1))
     assert LikelihoodCache(MeasurementCache(tables, "ada"), "fp32").find_missing(
         "base", [sample(0)]
     ) == [sample(0)]
@@ -72,7 +74,7 @@ def test_another_precision_span_or_context_is_another_likelihood(tables: Tables)
 
 
 def test_other_measurements_share_the_table(tables: Tables) -> None:
-    def gate_with_scores(names: list[str]) -> tuple[list[float], list[int]]:
+    def run_gate_with_scores(names: list[str]) -> tuple[list[float], list[int]]:
         cache, computed = MeasurementCache(tables, "ada"), list[int]()
 
         def compute(missing: list[int]) -> list[float]:
@@ -84,7 +86,7 @@ def test_other_measurements_share_the_table(tables: Tables) -> None:
         cache.store()
         return values, computed
 
-    assert gate_with_scores(["a", "bb"]) == ([1.0, 2.0], [0, 1])
-    assert gate_with_scores(["bb", "ccc", "a"]) == ([2.0, 3.0, 1.0], [1])
+    assert run_gate_with_scores(["a", "bb"]) == ([1.0, 2.0], [0, 1])
+    assert run_gate_with_scores(["bb", "ccc", "a"]) == ([2.0, 3.0, 1.0], [1])
     assert MeasurementCache(tables, "ada").find_missing(["a", "d"]) == [1]
     assert tables.read(TABLE, "ada").height == 4

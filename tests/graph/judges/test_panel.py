@@ -1,7 +1,7 @@
 """The judges of the bundled sample author, with the real embedder: certified, stored or refused.
 
-The other sample authors are the foreign writers. There are only two, so the voice is certified with
-documents that it was not trained on, and the panel reports that.
+The other sample authors are the other writers. There are only two, so the voice is certified with
+documents on which it was not trained, and the panel reports that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import pytest
 
 from twin_resources.models.embedder.embedder import Embedder
-from twin_resources.quality.judges.judge import Judge, JudgedAnswer, identity
+from twin_resources.quality.judges.judge import Judge, JudgedAnswer, judge_id
 from twin_resources.quality.judges.judge_kind import JudgeDependencies, JudgeMaterial, TopicPair
 from twin_resources.quality.judges.negative_probes import (
     PROBE_KINDS,
@@ -24,11 +24,11 @@ from twin_resources.quality.judges.panel import (
     probe_differences,
     select_deciding_claims,
 )
-from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
+from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import WriterSample, bundled_writers, split_for_probes
 from twin_resources.quality.judges.topic import TOPIC_TABLE
-from twin_resources.quality.judges.voice import VOICE_TABLE, voice_calibration
+from twin_resources.quality.judges.voice import VOICE_TABLE, load_or_calibrate_voice
 from twin_resources.statistics import judges as certification
 from twin_resources.storage.tables.tables import Tables
 
@@ -57,7 +57,7 @@ def material() -> JudgeMaterial:
     )
 
 
-def panel(material: JudgeMaterial, tables: Tables, embedder: Embedder) -> Panel:
+def build_panel(material: JudgeMaterial, tables: Tables, embedder: Embedder) -> Panel:
     return assemble_panel(material, JudgeDependencies(tables, embedder.embed, embedder.revision))
 
 
@@ -87,10 +87,10 @@ def test_each_embedded_judge_is_certified_once_for_its_claim(
         prompts=material.prompts,
         other_texts=material.other_texts,
     )
-    repeated = panel(reordered, tables, embedder)
+    repeated = build_panel(reordered, tables, embedder)
 
-    assert [identity(member.judge) for member in repeated.members] == [
-        identity(member.judge) for member in assembled.members
+    assert [judge_id(member.judge) for member in repeated.members] == [
+        judge_id(member.judge) for member in assembled.members
     ], "a judge changed, which requires a new baseline"
     assert [tables.lance_version(name, AUTHOR) for name in names] == versions
 
@@ -107,7 +107,7 @@ def test_a_voice_is_recalibrated_when_another_author_joins(
     )
 
     def negatives(*others: WriterSample) -> set[str]:
-        return set(voice_calibration(tables, AUTHOR, own, others, base_revision="").negatives)
+        return set(load_or_calibrate_voice(tables, AUTHOR, own, others, base_revision="").negatives)
 
     assert negatives(tomas, oona) == {"oona-petrie", "tomas-okafor"}
     joined = WriterSample(
@@ -162,7 +162,7 @@ def test_a_judge_that_detects_no_bad_answer_is_not_certified(
         material.prompts, training_passages=training, other_passages=others
     )
 
-    result = certification.certify(identity(judge), judge.claim, probe_differences(judge, probes))
+    result = certification.certify(judge_id(judge), judge.claim, probe_differences(judge, probes))
 
     assert set(result.counts) == set(PROBE_KINDS)
     assert min(result.counts.values()) >= 40

@@ -25,8 +25,8 @@ RECORDED = Path(__file__).with_name("served_answers.json")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
-def passages(folder: Path, every: int) -> list[tuple[str, str]]:
-    """Passages of posts in random order, because habits change over the years."""
+def read_passages(folder: Path, every: int) -> list[tuple[str, str]]:
+    """Return passages of posts in random order, because habits change over the years."""
     files = sorted([*folder.glob("_posts/*.markdown"), *folder.glob("*/*.md")])[::every]
     files.sort(key=lambda path: digest(path.stem))
     bodies = ((path, FRONT_MATTER.sub("", path.read_text(encoding="utf-8"))) for path in files)
@@ -39,23 +39,23 @@ def passages(folder: Path, every: int) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def author(shared_posts: Path) -> list[tuple[str, str]]:
-    return passages(shared_posts / "skeeto", 3)
+    return read_passages(shared_posts / "skeeto", 3)
 
 
 @pytest.fixture(scope="module")
-def neighbour(shared_posts: Path) -> list[tuple[str, str]]:
-    return passages(shared_posts / "jbranchaud-til", 8)
+def other_author(shared_posts: Path) -> list[tuple[str, str]]:
+    return read_passages(shared_posts / "jbranchaud-til", 8)
 
 
 def test_a_tuned_model_sounds_more_like_the_author_than_another_human(
-    author: list[tuple[str, str]], neighbour: list[tuple[str, str]]
+    author: list[tuple[str, str]], other_author: list[tuple[str, str]]
 ) -> None:
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     base, tuned = ([row[name] for row in recorded] for name in ("base", "good"))
-    own_texts, foreign = author[-len(base) :], neighbour[-len(base) :]
+    own_texts, foreign = author[-len(base) :], other_author[-len(base) :]
     own = WriterSample("skeeto", tuple(author[: -len(base)]))
-    people = [WriterSample(hand.name, hand.passages) for hand in bundled_writers(exclude=[])]
-    people.append(WriterSample("jbranchaud", tuple(neighbour[: -len(base)])))
+    people = [WriterSample(writer.name, writer.passages) for writer in bundled_writers(exclude=[])]
+    people.append(WriterSample("jbranchaud", tuple(other_author[: -len(base)])))
     # A judge trained on one half of the base's answers scores the other half.
     judges = [
         VoiceJudge(
@@ -63,15 +63,15 @@ def test_a_tuned_model_sounds_more_like_the_author_than_another_human(
                 own,
                 [
                     *people,
-                    WriterSample("base model", tuple((text, text) for text in base[turn::2])),
+                    WriterSample("base model", tuple((text, text) for text in base[half::2])),
                 ],
             )
         )
-        for turn in (1, 0)
+        for half in (1, 0)
     ]
 
     def scores(texts: list[str]) -> list[float]:
-        halves = [score_texts(judge, texts[turn::2]) for turn, judge in enumerate(judges)]
+        halves = [score_texts(judge, texts[half::2]) for half, judge in enumerate(judges)]
         return [halves[number % 2][number // 2] for number in range(len(texts))]
 
     def compare(answers: list[str]) -> voice_scores.VoiceComparison:

@@ -1,4 +1,4 @@
-"""Notices reach each of three kinds of receivers once, also after a receiver was down."""
+"""Notices reach each of three kinds of receivers once, even after a receiver was down."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.unit.registry.claims_beside import make_stable_claims
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
 from twin_resources.quality.judges import pairs as table
-from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
+from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
 from twin_resources.quality.release import trial
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
 from twin_resources.settings import Settings
@@ -25,7 +25,7 @@ from twin_resources.storage.tables.tables import Tables
 JUDGES = {"topic": "topic@1", "voice": "voice@1"}
 
 
-def new_registry(home: Settings, *, release_mode: str = "shadow") -> Registry:
+def create_registry(home: Settings, *, release_mode: str = "shadow") -> Registry:
     write_author(
         home,
         Author(
@@ -39,7 +39,7 @@ def register_passed_candidate(registry: Registry, checkpoint: str, *, high: floa
     """Register a candidate that passed this code's gate.
 
     Args:
-        high: upper end of the interval of its ratio to the stable version, if there is one.
+        high: the upper end of the interval of its ratio to the stable version, if there is one.
     """
     register_version(registry, AUTHOR, checkpoint, folder=str(Path("/checkpoints") / checkpoint))
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
@@ -48,7 +48,7 @@ def register_passed_candidate(registry: Registry, checkpoint: str, *, high: floa
     registry.record_verdict(verdict)
 
 
-def tables_of(registry: Registry, home: Settings) -> Tables:
+def open_tables(registry: Registry, home: Settings) -> Tables:
     return Tables(home.tables_base, state=registry.state)
 
 
@@ -68,7 +68,7 @@ def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> N
 
 
 def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> str:
-    """Write a row per difference between the compared versions; return the trial's id."""
+    """Write one row per difference between the compared versions, and return the trial's id."""
     compared = trial.compared_versions(registry.state, AUTHOR)
     assert compared is not None
     comparison = table.JudgedComparison(
@@ -78,7 +78,7 @@ def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> 
         "a test",
     )
     rows = [
-        comparison.row(number, table.RECORDED, f"prompt {number}")
+        comparison.build_row(number, table.RECORDED, f"prompt {number}")
         | {
             "scores": [
                 {

@@ -27,11 +27,11 @@ BOTH = ("topic", "voice")
 
 def pass_the_gate(registry: Registry, checkpoint: str) -> int:
     """Register a checkpoint that has passed the gate; return its version."""
-    item = register_version(registry, AUTHOR, checkpoint, folder=f"/checkpoints/{checkpoint}")
+    version = register_version(registry, AUTHOR, checkpoint, folder=f"/checkpoints/{checkpoint}")
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
     claims = (claim, *make_stable_claims(registry, AUTHOR))
     registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", claims, "2026-01-01"))
-    return item.version
+    return version.version
 
 
 def run_release_round(
@@ -78,7 +78,7 @@ def draw_pairs(
     """Return noisy differences whose means are the differences in quality.
 
     Args:
-        quality: function that returns a version's mean score.
+        quality: returns a version's mean score.
     """
     on_trial = trial.candidate_on_trial(registry.state, AUTHOR)
     assert on_trial is not None

@@ -9,10 +9,10 @@ import pytest
 
 from tests.graph.release.dagster_home import (
     certify,
-    new_registry,
+    create_registry,
+    open_tables,
     register_passed_candidate,
     replay,
-    tables_of,
 )
 from tests.graph.release.releases import AUTHOR, settle
 from tests.materialized import create_instance, materialize_assets
@@ -39,7 +39,7 @@ def instance() -> dg.DagsterInstance:
 
 @pytest.fixture
 def registry(home: Settings) -> Registry:
-    return new_registry(home)
+    return create_registry(home)
 
 
 def materialize(instance: dg.DagsterInstance) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def test_shadow_pairs_promote_a_shadow(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     begin_trial(registry, instance)
-    tables = tables_of(registry, home)
+    tables = open_tables(registry, home)
     certify(tables)
     used_up = replay(registry, tables, [0.05, -0.05] * 60)
     assert materialize(instance)["stable"] == "v1", "promoted before the last prompt"
@@ -104,7 +104,7 @@ def test_a_certificate_of_another_revision_does_not_count(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     begin_trial(registry, instance)
-    tables = tables_of(registry, home)
+    tables = open_tables(registry, home)
     certify(tables, revision="2")
     replay(registry, tables, [0.4] * 60)
     metadata = materialize(instance)
@@ -116,7 +116,7 @@ def test_a_shadow_is_parked_when_all_prompts_are_used(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     begin_trial(registry, instance)
-    tables = tables_of(registry, home)
+    tables = open_tables(registry, home)
     certify(tables)
     used_up = replay(registry, tables, [0.0] * 12)
     materialize(instance)
@@ -131,7 +131,7 @@ def test_auto_mode_without_a_trial_releases_a_version_that_is_not_worse(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     """The gate releases the first model, and the second if its interval suffices."""
-    registry = new_registry(home, release_mode="auto")
+    registry = create_registry(home, release_mode="auto")
     for number in (1, 2):
         register_passed_candidate(registry, f"h{number}")
         metadata = materialize(instance)
@@ -146,7 +146,7 @@ def test_auto_mode_without_a_trial_parks_a_possibly_worse_version(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     """The gate allows a perplexity 5 % higher, and no trial compares the versions."""
-    registry = new_registry(home, release_mode="auto")
+    registry = create_registry(home, release_mode="auto")
     register_passed_candidate(registry, "h1")
     materialize(instance)
     register_passed_candidate(registry, "h2", high=1.001)
@@ -166,10 +166,10 @@ def test_auto_mode_without_a_trial_parks_a_possibly_worse_version(
 def test_auto_mode_starts_a_trial_with_judges_and_prompts(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    registry = new_registry(home, release_mode="auto")
+    registry = create_registry(home, release_mode="auto")
     register_passed_candidate(registry, "h1")
     materialize(instance)
-    certify(tables_of(registry, home))
+    certify(open_tables(registry, home))
     register_passed_candidate(registry, "h2")
     metadata = materialize(instance)
     assert metadata["release_mode"] == "gate"
@@ -177,7 +177,7 @@ def test_auto_mode_starts_a_trial_with_judges_and_prompts(
 
 
 def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Settings) -> None:
-    registry = new_registry(home, release_mode="canary")
+    registry = create_registry(home, release_mode="canary")
     begin_trial(registry, instance)
     materialize(instance)
     assert registry.get(AUTHOR, 2).state == "canary"
@@ -210,7 +210,7 @@ def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Se
 def test_the_sensor_reports_the_circuit_breaker(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    registry = new_registry(home, release_mode="canary")
+    registry = create_registry(home, release_mode="canary")
     begin_trial(registry, instance)
     materialize(instance)
     registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
@@ -222,7 +222,7 @@ def test_the_sensor_reports_the_circuit_breaker(
 def test_the_asset_reports_moves_made_elsewhere(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    registry = new_registry(home, release_mode="canary")
+    registry = create_registry(home, release_mode="canary")
     begin_trial(registry, instance)
     materialize(instance)
     registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
@@ -236,9 +236,9 @@ def test_asset_and_sensor_continue_the_same_trial(
 ) -> None:
     """With different margins, each would start its own trial, and neither would end."""
     monkeypatch.setitem(PACES, "", {"margin": 0.2})
-    registry = new_registry(home)
+    registry = create_registry(home)
     begin_trial(registry, instance)
-    tables = tables_of(registry, home)
+    tables = open_tables(registry, home)
     certify(tables)
     replay(registry, tables, [0.0] * 12)
     assert materialize(instance)["margin"] == 0.2
@@ -254,14 +254,14 @@ def test_one_authors_error_does_not_stop_a_tick(
 ) -> None:
     begin_trial(registry, instance)
     materialize(instance)
-    tables = tables_of(registry, home)
+    tables = open_tables(registry, home)
     certify(tables)
     replay(registry, tables, [0.3] * 60)
     broken = home.authors_dir / f"{AUTHOR}.toml"
     broken.write_text('name = "Mara"\nrelease_mode = "sometimes"\n', encoding="utf-8")
     message = str(tick(instance).skip_reason)
     assert "nothing decided" in message
-    assert "write one of auto, gate, shadow, canary" in message
+    assert "set release_mode to one of auto, gate, shadow, canary" in message
     corrected = 'name = "Mara"\nrelease_mode = "shadow"\nconsent = "2020-01-01"\n'
     broken.write_text(corrected, encoding="utf-8")
     tick(instance)
@@ -274,7 +274,7 @@ def test_another_authors_invalid_file_does_not_stop_a_trial(
 ) -> None:
     begin_trial(registry, instance)
     materialize(instance)
-    tables = tables_of(registry, home)
+    tables = open_tables(registry, home)
     certify(tables)
     replay(registry, tables, [-0.5] * 60)
     (home.authors_dir / "aaa.toml").write_text(mistake, encoding="utf-8")
@@ -288,7 +288,7 @@ def test_another_authors_invalid_file_does_not_stop_a_trial(
 def test_the_job_rolls_back_with_its_reason(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    gate_registry = new_registry(home, release_mode="gate")
+    gate_registry = create_registry(home, release_mode="gate")
     for number in (1, 2, 3):
         register_passed_candidate(gate_registry, f"h{number}")
         materialize(instance)

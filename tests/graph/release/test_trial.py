@@ -19,8 +19,7 @@ from tests.queued_notices import queued_notices
 from tests.registered import register_version
 from twin_resources.errors import TwinError
 from twin_resources.quality.release import trial
-from twin_resources.quality.release.release_mode import ModeChoice
-from twin_resources.quality.release.release_mode import TrialFeasibility as Measured
+from twin_resources.quality.release.release_mode import ModeChoice, TrialFeasibility
 from twin_resources.quality.release.release_summary import trial_metadata
 from twin_resources.quality.release.release_tick import ReleaseTick, run_release_tick
 from twin_resources.quality.release.releasing import (
@@ -36,7 +35,7 @@ from twin_resources.storage.tables.tables import Tables
 
 
 def states(registry: Registry) -> list[str]:
-    return [item.state for item in registry.versions("mara")]
+    return [version.state for version in registry.versions("mara")]
 
 
 def equal(_: int) -> float:
@@ -52,13 +51,13 @@ def finish_equal_trial(registry: Registry) -> ReleaseRound:
 def test_an_equal_candidate_is_promoted_with_a_notice(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     assert run_release_round(registry).moves[-1].to_state == "shadow"
-    done = finish_equal_trial(registry)
-    assert [(move.version, move.to_state) for move in done.moves] == [(2, "stable")]
+    result = finish_equal_trial(registry)
+    assert [(move.version, move.to_state) for move in result.moves] == [(2, "stable")]
     assert states(registry) == ["retired", "stable"]
-    assert done.trial is not None
-    assert done.trial.finding.finding == "promote"
-    assert done.trial.evidence.highest["topic"] >= done.trial.evidence.log_promotion_threshold
-    metadata = trial_metadata(done.trial)
+    assert result.trial is not None
+    assert result.trial.finding.finding == "promote"
+    assert result.trial.evidence.highest["topic"] >= result.trial.evidence.log_promotion_threshold
+    metadata = trial_metadata(result.trial)
     assert metadata["trial"] == "v2 against v1, shadow"
     assert "| promote: topic |" in metadata["evidence"]
     (notice,) = [notice for notice in queued_notices(registry.state) if "v2" in notice.title]
@@ -76,7 +75,7 @@ def start_trial_against_answer_model(registry: Registry) -> None:
     pass_the_gate(registry, "h3")
 
 
-def must_win(registry: Registry) -> TrialTerms:
+def winning_terms(registry: Registry) -> TrialTerms:
     margin = trial.margin_for_incumbent(registry.get("mara", 2), 0.1)
     assert (margin, trial.margin_for_incumbent(registry.get("mara", 1), 0.1)) == (0.0, 0.1)
     return TrialTerms(BOTH, judges="topic@1, voice@1", margin=margin)
@@ -88,17 +87,17 @@ def test_only_a_better_candidate_replaces_an_answer_model(
     start_trial_against_answer_model(registry)
     gate = ModeChoice("gate", "gate: no judge", 0.0, 0.0)
     assert run_release_round(registry, gate).moves[-1].to_state == "shadow"
-    terms = must_win(registry)
+    terms = winning_terms(registry)
     same = draw_pairs(lambda number: 0.7, registry, count=200)
-    done = run_release_round(registry, gate, replays=replays(registry, same, terms=terms))
-    assert done.moves == ()
+    result = run_release_round(registry, gate, replays=replays(registry, same, terms=terms))
+    assert result.moves == ()
     assert states(registry) == ["retired", "stable", "shadow"]
     better = [*same, *draw_pairs(lambda number: 0.9 if number == 3 else 0.5, registry, count=500)]
-    done = run_release_round(registry, gate, replays=replays(registry, better, terms=terms))
+    result = run_release_round(registry, gate, replays=replays(registry, better, terms=terms))
     assert states(registry) == ["retired", "retired", "stable"]
-    assert done.trial is not None
-    assert "shadow: better, after " in done.trial.finding.reason
-    assert trial_metadata(done.trial)["margin"] == 0.0
+    assert result.trial is not None
+    assert "shadow: better, after " in result.trial.finding.reason
+    assert trial_metadata(result.trial)["margin"] == 0.0
 
 
 def test_a_forced_version_need_not_be_matched_in_each_claim(
@@ -114,10 +113,12 @@ def test_a_forced_version_need_not_be_matched_in_each_claim(
     # The incumbent answers other questions, but more in the author's voice.
     repaired = [PairedDifference(n, {"topic": 0.6, "voice": -0.2}) for n in range(1, 61)]
     terms = TrialTerms(BOTH, judges="topic@1, voice@1", is_incumbent_ungated=is_ungated)
-    done = run_release_round(registry, replays=replays(registry, repaired, prompts=60, terms=terms))
+    result = run_release_round(
+        registry, replays=replays(registry, repaired, prompts=60, terms=terms)
+    )
     assert states(registry) == ["retired", "retired", "stable"]
-    assert done.trial is not None
-    assert "| roll back: mean of the claims |" in trial_metadata(done.trial)["evidence"]
+    assert result.trial is not None
+    assert "| roll back: mean of the claims |" in trial_metadata(result.trial)["evidence"]
 
 
 def test_a_parked_version_must_be_matched_in_each_claim(registry: Registry) -> None:
@@ -136,7 +137,8 @@ def test_a_candidate_that_does_not_beat_an_answer_model_is_parked(registry: Regi
     run_release_round(registry)
     same = draw_pairs(equal, registry, count=40)
     run_release_round(
-        registry, replays=replays(registry, same, prompts=40, terms=must_win(registry))
+        registry,
+        replays=replays(registry, same, prompts=40, terms=winning_terms(registry)),
     )
     assert states(registry) == ["retired", "stable", "parked"]
 
@@ -144,12 +146,14 @@ def test_a_candidate_that_does_not_beat_an_answer_model_is_parked(registry: Regi
 def test_an_answer_model_requires_a_trial(registry: Registry) -> None:
     start_trial_against_answer_model(registry)
     stable = registry.get("mara", 2)
-    nobody = Measured((), prompt_count=0, canary_values_per_day=0.0, canary_readers=0)
-    chosen = choose_against_answer_model(resolve_mode("auto", nobody), nobody, stable)
+    uncertified = TrialFeasibility((), prompt_count=0, canary_values_per_day=0.0, canary_readers=0)
+    chosen = choose_against_answer_model(resolve_mode("auto", uncertified), uncertified, stable)
     assert chosen.mode == "shadow"
     assert "v2 answers at the author's request (Qwen/Large)" in chosen.reason
     assert "no judge is certified" in chosen.reason
-    readers = Measured(("topic",), prompt_count=0, canary_values_per_day=50.0, canary_readers=90)
+    readers = TrialFeasibility(
+        ("topic",), prompt_count=0, canary_values_per_day=50.0, canary_readers=90
+    )
     canary = choose_against_answer_model(resolve_mode("canary", readers), readers, stable)
     assert canary.mode == "canary"
     assert 0 < canary.expected_days < 14
@@ -168,16 +172,16 @@ def test_an_undecided_trial_is_parked_when_its_prompts_are_used(registry: Regist
     pass_the_gate(registry, "h2")
     run_release_round(registry)
     few = draw_pairs(equal, registry, count=31)
-    done = run_release_round(registry, replays=replays(registry, few, prompts=31))
+    result = run_release_round(registry, replays=replays(registry, few, prompts=31))
     assert states(registry) == ["stable", "parked"]
-    assert done.trial is not None
-    assert "31 of about" in done.trial.finding.reason
+    assert result.trial is not None
+    assert "31 of about" in result.trial.finding.reason
     assert queued_notices(registry.state)[0].event == "parked"
     assert "31 of about" in queued_notices(registry.state)[0].text
 
 
 def test_a_trial_without_new_pairs_is_parked_after_14_days(registry: Registry) -> None:
-    """Such a trial would block later candidates forever."""
+    """An idle trial would block later candidates forever."""
     pass_the_gate(registry, "h2")
     run_release_round(registry)
     start, day = time.time(), 86_400.0
@@ -237,8 +241,11 @@ def test_the_newest_candidate_replaces_an_undecided_one(registry: Registry) -> N
     run_release_round(registry)
     run_release_round(registry, replays=replays(registry, draw_pairs(equal, registry, count=5)))
     pass_the_gate(registry, "h3")
-    done = run_release_round(registry)
-    assert [(move.version, move.to_state) for move in done.moves] == [(2, "parked"), (3, "shadow")]
+    result = run_release_round(registry)
+    assert [(move.version, move.to_state) for move in result.moves] == [
+        (2, "parked"),
+        (3, "shadow"),
+    ]
     assert states(registry) == ["stable", "parked", "shadow"]
 
 
@@ -269,8 +276,8 @@ def test_one_failed_claim_prevents_a_promotion(registry: Registry) -> None:
     assert states(registry) == ["stable", "rolled_back"]
 
 
-def ten_releases(registry: Registry, *, worse_by: float) -> float:
-    """Try ten successive candidates, each worse than its stable version; return the total loss."""
+def run_ten_releases(registry: Registry, *, worse_by: float) -> float:
+    """Try ten candidates, each worse than the stable version, and return the total loss."""
     total_loss = {1: 0.0}
     for number in range(2, 12):
         stable = registry.stable_version("mara")
@@ -288,7 +295,7 @@ def ten_releases(registry: Registry, *, worse_by: float) -> float:
 @pytest.mark.parametrize("worse_by", [0.08, 0.03])
 def test_successive_small_losses_are_stopped(registry: Registry, worse_by: float) -> None:
     """The roll-back bet detects a loss of .08; the final mean stops a loss of .03."""
-    assert ten_releases(registry, worse_by=worse_by) <= 0.1
+    assert run_ten_releases(registry, worse_by=worse_by) <= 0.1
 
 
 @pytest.mark.parametrize("judge", ["constant", "random", "inverted"])
@@ -302,22 +309,22 @@ def test_an_uncertified_judge_promotes_no_version(registry: Registry, judge: str
             return draw.random()
         return 1.0 - min(1.0, max(0.0, draw.gauss(quality, 0.1)))
 
-    plants = {
+    probe_differences = {
         kind: [score(0.8) - score(0.2) for _ in range(100)] for kind in ("off_topic", "shuffled")
     }
-    certificate = certify(judge, "topic", plants)
+    certificate = certify(judge, "topic", probe_differences)
     pass_the_gate(registry, "h2")
     run_release_round(registry)
     pairs = [PairedDifference(n, {"topic": score(0.2) - score(0.8)}) for n in range(1, 400)]
     terms = TrialTerms(("topic",), judges=judge)
     judged = replays(registry, pairs, prompts=500, certified=certificate.certified, terms=terms)
-    done = run_release_round(registry, replays=judged)
+    result = run_release_round(registry, replays=judged)
     assert not certificate.certified
     assert states(registry) == ["stable", "shadow"]
-    assert done.trial is not None
-    assert "no certificate" in done.trial.finding.reason
-    nobody = replays(registry, pairs, certified=False, terms=TrialTerms((), judges=judge))
-    assert run_release_round(registry, replays=nobody).moves == ()
+    assert result.trial is not None
+    assert "no certificate" in result.trial.finding.reason
+    uncertified = replays(registry, pairs, certified=False, terms=TrialTerms((), judges=judge))
+    assert run_release_round(registry, replays=uncertified).moves == ()
 
 
 def test_a_manual_rollback_restarts_the_trial(registry: Registry) -> None:
@@ -368,10 +375,10 @@ def test_another_judge_starts_another_trial(registry: Registry) -> None:
 
 
 def test_the_release_mode_is_chosen_unless_the_author_sets_it() -> None:
-    plenty = Measured(
+    plenty = TrialFeasibility(
         certified_claims=("topic",), prompt_count=400, canary_values_per_day=0, canary_readers=0
     )
-    nothing = Measured(
+    nothing = TrialFeasibility(
         certified_claims=(), prompt_count=0, canary_values_per_day=0.0, canary_readers=0
     )
     assert resolve_mode("auto", plenty).mode == "shadow"
@@ -379,5 +386,5 @@ def test_the_release_mode_is_chosen_unless_the_author_sets_it() -> None:
     assert "no reader gives scores" in resolve_mode("auto", nothing).reason
     own = resolve_mode("canary", nothing)
     assert (own.mode, own.reason) == ("canary", "canary: set in the author's file")
-    with pytest.raises(TwinError, match="write one of auto, gate, shadow, canary"):
+    with pytest.raises(TwinError, match="set release_mode to one of auto, gate, shadow, canary"):
         resolve_mode("sometimes", nothing)

@@ -1,7 +1,7 @@
-"""Two authors whose first version is stable, a real state store, ledger tables and instance.
+"""Two authors whose first version is stable, with a real state store, ledger tables and instance.
 
-Most tests settle values directly in the ledger's tables. Tests of reading use `trace_world`, which
-reads a real embedded trace store.
+Most tests settle values directly in the ledger's tables. Tests of reading use a `LedgerEnvironment`
+with a real embedded trace store.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -39,7 +39,7 @@ SMALL = LoopRules(150, horizon=1_000, groups_by_day=False)
 
 
 class EmptyPages:
-    """A trace store without anything new; `failure` is raised instead while it is set."""
+    """A trace store without new rows. While `failure` is set, it is raised instead."""
 
     failure: TraceStoreError | None = None
 
@@ -51,7 +51,7 @@ class EmptyPages:
 
 @dataclass
 class Inputs:
-    """The inputs of a training, set by the test (`test_training_inputs.py` tests the real ones)."""
+    """Training inputs that a test sets. `test_training_inputs.py` tests the real inputs."""
 
     datasets: dict[str, str] = field(default_factory=dict[str, str])
     fingerprints: dict[tuple[str, int], TrainingFingerprint] = field(
@@ -59,15 +59,15 @@ class Inputs:
     )
     growths: dict[str, CorpusGrowth] = field(default_factory=dict[str, CorpusGrowth])
 
-    def current(self, author: str) -> TrainingFingerprint:
+    def read_current(self, author: str) -> TrainingFingerprint:
         return TrainingFingerprint(self.datasets.get(author, "posts-1"), "recipe")
 
-    def for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
+    def read_for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
         return self.fingerprints.get(
             (version.author, version.version), TrainingFingerprint("posts-1", "recipe")
         )
 
-    def growth(self, version: ModelVersion) -> CorpusGrowth:
+    def measure_growth(self, version: ModelVersion) -> CorpusGrowth:
         return self.growths.get(version.author, CorpusGrowth(0, 0))
 
 
@@ -184,8 +184,8 @@ class LoopWorld:
             ]
             if rows:
                 connection.execute(sa.insert(ledger_tables.settled), rows)
-                mark = {"author": author, "last": first + len(rows) - 1}
-                ledger_tables.upsert(connection, ledger_tables.sequences, [mark])
+                last_row = {"author": author, "last": first + len(rows) - 1}
+                ledger_tables.upsert(connection, ledger_tables.sequences, [last_row])
         return [row["sequence"] for row in rows]
 
     def add_good(self, author: str, count: int, **options: Any) -> list[int]:
@@ -197,7 +197,7 @@ class LoopWorld:
         return self.settle(author, [1.0 if i % 5 == 2 else 0.0 for i in range(count)], **options)
 
     def launch(self, launches: Sequence[RunLaunch], *, fails: bool = False) -> list[str]:
-        """Run the launches to their end with the tags that the daemon gives; return the run ids."""
+        """Run the launches to their end with the daemon's tags, and return the run ids."""
         ids: list[str] = []
         for launch in launches:
             tags = self._tags(launch) | ({"test/fails": "yes"} if fails else {})
@@ -208,7 +208,7 @@ class LoopWorld:
         return ids
 
     def queue(self, launches: Sequence[RunLaunch]) -> list[str]:
-        """Create the runs as the daemon does before it queues them; return their ids."""
+        """Create the runs as the daemon does before it queues them, and return their ids."""
         return [
             self.instance.create_run_for_job(
                 small_training, tags=self._tags(launch), status=dg.DagsterRunStatus.NOT_STARTED
@@ -264,6 +264,6 @@ def open_world(home: Settings) -> Generator[LoopWorld]:
 
 
 def add_new_posts(world: LoopWorld, author: str = "ada") -> LoopWorld:
-    """Give an author new posts to train on; return the world."""
+    """Give an author new posts to train on, and return the world."""
     world.inputs.datasets[author] = "posts-2"
     return world

@@ -1,4 +1,4 @@
-"""The real sensors with an empty training and fixed inputs."""
+"""The real sensors, with an empty training job and fixed inputs."""
 
 import dagster as dg
 
@@ -21,7 +21,7 @@ def _empty_asset(name: str) -> dg.AssetsDefinition:
     return step
 
 
-# Otherwise the successor of a killed daemon waits for the rest of the thirty seconds.
+# Otherwise the successor of a killed daemon would wait for the rest of the thirty seconds.
 quality_dropped.quality_dropped._min_interval = 1
 
 defs = dg.Definitions(

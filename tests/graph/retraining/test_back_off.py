@@ -1,4 +1,4 @@
-"""After trainings by alarm without a release, the next one waits; a promotion ends the wait."""
+"""After trainings by alarm without a release, the next waits, and a promotion resets the wait."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twin_resources.storage.state.state_tables import retrainings
 
 
 def train_at_the_next_alarm(world: LoopWorld, outcome: VersionState | None) -> int:
-    """Add bad votes and new posts each day until an alarm starts a training; return the days.
+    """Add bad votes and new posts each day until an alarm starts a training, and return the days.
 
     Args:
         outcome: the candidate's state; None means that the gate refused it.

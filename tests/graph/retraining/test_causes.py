@@ -1,4 +1,4 @@
-"""Requests, growth, limits and shared causes: which trainings start, wait, or come first."""
+"""Requests, growth, limits and shared causes: which trainings start, wait or come first."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def test_a_failure_notice_names_the_requester_and_the_reason(world: LoopWorld) -
 
     notice = queued_notices(world.state, author="ada")[0]
     assert notice.event == "failed"
-    assert notice.text.startswith(
-        "Requested by command:mara: new recipe. It failed after 1 attempts, "
-    )
+    assert notice.text.startswith("Requested by command:mara: new recipe. Attempt 1 failed in run ")
 
 
 def test_a_forget_request_comes_first_and_fulfils_both_requests(world: LoopWorld) -> None:
@@ -186,7 +184,7 @@ def test_a_later_version_is_not_compared_with_a_forced_one(world: LoopWorld) -> 
     world.release("ada", "broken", force=True)
     world.settle("ada", [0.3] * 700, version="v2")
     world.tick()
-    assert evidence_of(world).held_to["short"] == pytest.approx(0.77, abs=0.01), (
+    assert read_evidence(world).held_to["short"] == pytest.approx(0.77, abs=0.01), (
         "the floor is not that of v1"
     )
     world.release("ada", "ada-3")
@@ -194,7 +192,7 @@ def test_a_later_version_is_not_compared_with_a_forced_one(world: LoopWorld) -> 
 
     world.tick()
 
-    evidence = evidence_of(world)
+    evidence = read_evidence(world)
     assert evidence.version == "v3"
     assert evidence.held_to["short"] == pytest.approx(0.77, abs=0.01)
 
@@ -212,10 +210,10 @@ def test_a_forced_first_version_is_watched_but_sets_no_floor(world: LoopWorld) -
     world.release("cleo", "cleo-2")
     world.settle("cleo", [1.0], version="v2")
     world.tick()
-    assert not evidence_of(world, "cleo").is_armed
+    assert not read_evidence(world, "cleo").is_armed
 
 
-def evidence_of(world: LoopWorld, author: str = "ada") -> StreamEvidence:
+def read_evidence(world: LoopWorld, author: str = "ada") -> StreamEvidence:
     with world.state.read_transaction() as connection:
         [evidence] = current_evidence(connection)[author]
     return evidence
@@ -240,18 +238,18 @@ def test_a_former_detectors_home_keeps_its_alarms(world: LoopWorld) -> None:
     assert [tick.launches for tick in ticks] == [()] * 4
     with world.state.read_transaction() as connection:
         assert alarm_records.list_alarms(connection, "ada") == before
-    assert evidence_of(world) == evidence
+    assert read_evidence(world) == evidence
 
 
 def test_values_of_one_day_do_not_arm_the_detector(world: LoopWorld) -> None:
     world.rules = replace(world.rules, groups_by_day=True)
     world.add_good("ada", 400)
     world.tick()
-    assert (evidence_of(world).seen, evidence_of(world).is_armed) == (400, False)
+    assert (read_evidence(world).seen, read_evidence(world).is_armed) == (400, False)
 
 
 def test_alarms_do_not_depend_on_the_ticks(world: LoopWorld) -> None:
-    """One author's days are examined daily, the other's all at once."""
+    """One author's days are checked daily, and the other's all at once."""
     world.rules = replace(world.rules, groups_by_day=True)
     world.limits = replace(world.limits, automatic=False)
     today = int(world.now.timestamp()) // 86_400
@@ -263,13 +261,19 @@ def test_alarms_do_not_depend_on_the_ticks(world: LoopWorld) -> None:
     world.tick()
     with world.state.read_transaction() as connection:
         ada, bob = (alarm_records.list_alarms(connection, author) for author in ("ada", "bob"))
-    [a], [b] = ([replace(row.alarm, author="", threshold=0.0) for row in own] for own in (ada, bob))
-    assert replace(a, sequence=0, e_value=0, bets=0) == replace(b, sequence=0, e_value=0, bets=0)
+    [ada_alarm], [bob_alarm] = (
+        [replace(row.alarm, author="", threshold=0.0) for row in own] for own in (ada, bob)
+    )
+    assert replace(ada_alarm, sequence=0, e_value=0, bets=0) == replace(
+        bob_alarm, sequence=0, e_value=0, bets=0
+    )
 
 
 def test_an_alarm_without_a_release_resets_the_floor(world: LoopWorld) -> None:
-    """The first votes were unusually good, or readers changed. Training gave no better version, so
-    the version is compared with later votes, and a further fall is detected."""
+    """Without a better version, later votes become the comparison, and a further fall is detected.
+
+    The first votes were unusually good, or the readers changed.
+    """
     add_new_posts(world).add_good("ada", 200)
     world.settle("ada", [1.0, 0.0] * 20)
     [first] = world.tick().launches
@@ -278,7 +282,7 @@ def test_an_alarm_without_a_release_resets_the_floor(world: LoopWorld) -> None:
     world.tick()
     world.settle("ada", [1.0, 0.0] * 200)
     assert world.tick().launches == ()
-    assert evidence_of(world).held_to["short"] == pytest.approx(0.47, abs=0.01)
+    assert read_evidence(world).held_to["short"] == pytest.approx(0.47, abs=0.01)
     world.inputs.datasets["ada"] = "posts-3"
     world.settle("ada", [0.0] * 40)
     assert world.tick(days=8).launches != (), "no training after seven days"
@@ -292,11 +296,11 @@ def test_a_changed_tolerance_applies_to_the_next_values(world: LoopWorld) -> Non
 
     world.tick()
 
-    assert evidence_of(world).held_to["short"] == pytest.approx(0.6, abs=0.01)
+    assert read_evidence(world).held_to["short"] == pytest.approx(0.6, abs=0.01)
 
 
 def test_a_lowered_floor_discards_earlier_values(world: LoopWorld) -> None:
-    """Lowering the floor closes an open alarm, and the stable version is certified again."""
+    """Lowering the floor closes an open alarm and starts a new comparison."""
     world.limits = replace(world.limits, automatic=False)
     add_new_posts(world).add_good("ada", 200)
     world.add_bad("ada", 47)
@@ -313,16 +317,16 @@ def test_a_lowered_floor_discards_earlier_values(world: LoopWorld) -> None:
     with world.state.read_transaction() as connection:
         [record] = alarm_records.list_alarms(connection, "ada")
     assert (record.is_open, record.decided_by) == (False, "lowered_floor")
-    assert evidence_of(world).seen == 200
-    assert evidence_of(world).held_to["short"] == pytest.approx(0.17, abs=0.01)
+    assert read_evidence(world).seen == 200
+    assert read_evidence(world).held_to["short"] == pytest.approx(0.17, abs=0.01)
     world.release("ada", "ada-2")
     world.settle("ada", [1.0] * 30, version="v2")
     world.tick()
-    assert evidence_of(world).held_to["short"] < 0.2  # not the former floor of v1
+    assert read_evidence(world).held_to["short"] < 0.2  # not the former floor of v1
 
 
 def test_a_lowered_floor_applies_to_a_restored_version(world: LoopWorld) -> None:
-    """After a rollback, v1 is certified again with current votes."""
+    """After a rollback, v1 is compared only with current votes."""
     world.add_good("ada", 700)
     world.tick()
     world.release("ada", "ada-2")

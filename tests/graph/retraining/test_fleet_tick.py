@@ -13,11 +13,11 @@ from twin_resources.authors import Author, write_author
 from twin_resources.storage.state.state_tables import model_versions
 
 FEW, MANY = 20, 200
-# For ten times the authors; a quadratic cost would be a hundred times as high.
+# For ten times the authors. A quadratic cost would be a hundred times as high.
 MAX_GROWTH = 20
 
 
-def version_of(author: str) -> dict[str, Any]:
+def make_version_row(author: str) -> dict[str, Any]:
     texts = ("folder", "base", "base_gguf", "template", "dataset_version", "created_at")
     row = {"version": 1, "checkpoint": f"{author}-1", "state": "stable"}
     return {"author": author, **row, "tainted": False, "forced": False} | dict.fromkeys(texts, "")
@@ -29,11 +29,11 @@ def add_authors(world: LoopWorld, names: Sequence[str]) -> None:
         world.add_good(name, 160)
         world.settle(name, [0.8] * 160, stream="judge:topic@1")
     with world.state.transaction() as connection:  # the registry writes its policy at each move
-        connection.execute(sa.insert(model_versions), [version_of(name) for name in names])
+        connection.execute(sa.insert(model_versions), [make_version_row(name) for name in names])
     world.tick()
 
 
-def tick_with_news(world: LoopWorld, names: Sequence[str]) -> tuple[Any, float]:
+def tick_with_new_scores(world: LoopWorld, names: Sequence[str]) -> tuple[Any, float]:
     """Return a tick in which each author has new scores, and its CPU seconds."""
     for name in names:
         world.add_good(name, 20)
@@ -46,10 +46,10 @@ def tick_with_news(world: LoopWorld, names: Sequence[str]) -> tuple[Any, float]:
 def test_a_tick_costs_in_proportion_to_its_authors(world: LoopWorld) -> None:
     names = [f"author-{number:03d}" for number in range(MANY)]
     add_authors(world, names[:FEW])
-    _, cost_of_few = tick_with_news(world, names[:FEW])
+    _, cost_of_few = tick_with_new_scores(world, names[:FEW])
     add_authors(world, names[FEW:])
 
-    busy, cost = tick_with_news(world, names)
+    busy, cost = tick_with_new_scores(world, names)
 
     start = time.process_time()
     quiet = world.tick()

@@ -1,4 +1,4 @@
-"""After an alarm without new data, a certainly better earlier version answers again."""
+"""After an alarm without new data, an earlier version that is provably better answers again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twin_resources.quality.retraining.alarm_records import AlarmRecord
 
 @pytest.fixture
 def two_versions(world: LoopWorld) -> LoopWorld:
-    """A world in which v1 was certified and v2 answers; both were trained on all data."""
+    """Return a world in which v2 answers after v1 was watched; both were trained on all data."""
     world.add_good("ada", 200)
     world.tick()
     world.release("ada", "ada-2")

@@ -81,8 +81,8 @@ def test_two_daemons_in_threads_offer_one_run(alarmed: LoopWorld) -> None:
     assert first + second == [KEY]
 
 
-def _daemon(home: str, storage: str, start: object, offered: object) -> None:
-    """One daemon in its own process, which ticks and launches."""
+def _run_daemon(home: str, storage: str, start: object, offered: object) -> None:
+    """Run one daemon, which ticks and launches, in its own process."""
     world_state = State.open(f"sqlite:///{home}/state.sqlite")
     registry = Registry(world_state, policy_path=Path(home) / "policy.json")
     with dg.DagsterInstance.local_temp(storage) as instance:
@@ -105,7 +105,7 @@ def test_two_daemons_in_processes_launch_one_run(alarmed: LoopWorld, tmp_path: P
     storage.mkdir()
     arguments = (str(alarmed.settings.home), str(storage), start, offered)
     with dg.DagsterInstance.local_temp(str(storage)) as instance:
-        processes = [context.Process(target=_daemon, args=arguments) for _ in range(2)]
+        processes = [context.Process(target=_run_daemon, args=arguments) for _ in range(2)]
         for process in processes:
             process.start()
         start.set()
@@ -221,7 +221,7 @@ def test_a_run_whose_record_was_deleted_is_not_started_again(alarmed: LoopWorld)
     assert f"the record of run {run_id} is gone" in " ".join(ticks[0].notes)
 
 
-@pytest.mark.parametrize("interrupted", ["store_decision", "begin"])
+@pytest.mark.parametrize("interrupted", ["store_decision", "add_retraining"])
 def test_a_decision_interrupted_in_its_transaction_is_repeated(
     alarmed: LoopWorld, interrupted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,10 +249,10 @@ def test_one_authors_unreadable_data_does_not_block_another_author(world: LoopWo
     world.launch(launches)
 
     class UnreadableInputs(Inputs):
-        def current(self, author: str) -> TrainingFingerprint:
+        def read_current(self, author: str) -> TrainingFingerprint:
             if author == "ada":
                 raise TwinError("read the dataset", found="a torn table", next_step="mend it")
-            return super().current(author)
+            return super().read_current(author)
 
     world.inputs = UnreadableInputs()
     notes = world.tick().notes
@@ -276,7 +276,7 @@ def materialize_by_hand(
     *,
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.NOT_STARTED,
 ) -> str:
-    """Create a run like "Materialize" in Dagster's page; by default it has not started."""
+    """Create a run like "Materialize" in Dagster's page. By default, it has not started."""
 
     @dg.asset(name=asset, partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
     def step() -> None: ...

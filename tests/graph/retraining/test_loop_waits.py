@@ -11,12 +11,12 @@ from tests.graph.retraining.conftest import GATE, LoopWorld, add_new_posts
 from tests.registered import register_version
 
 
-def line(world: LoopWorld, *, days: float = 0.0) -> str:
+def read_line(world: LoopWorld, *, days: float = 0.0) -> str:
     with world.state.read_transaction() as connection:
         return describe_wait(connection, "ada", now=world.now.timestamp() + days * 86_400.0)
 
 
-def fall(world: LoopWorld) -> None:
+def cause_fall(world: LoopWorld) -> None:
     world.add_good("ada", 200)
     world.add_bad("ada", 60)
     world.tick()
@@ -25,35 +25,35 @@ def fall(world: LoopWorld) -> None:
 def test_without_anything_waiting_the_line_is_empty(world: LoopWorld) -> None:
     world.add_good("ada", 200)
     world.tick()
-    assert line(world) == ""
+    assert read_line(world) == ""
 
 
 def test_the_line_of_a_waiting_alarm_gives_the_reason(world: LoopWorld) -> None:
     world.limits = replace(world.limits, automatic=False)
-    fall(add_new_posts(world))
-    text = line(world)
+    cause_fall(add_new_posts(world))
+    text = read_line(world)
     assert text.startswith("quality fell: thumbs: alarm 1")
     assert "waits: automatic retraining is off" in text
 
 
 def test_the_line_of_a_retraining_gives_its_attempt(world: LoopWorld) -> None:
-    fall(add_new_posts(world))
-    assert line(world) == (
+    cause_fall(add_new_posts(world))
+    assert read_line(world) == (
         "waiting for the retraining quality:ada:v1:thumbs:1, attempt 1 of 3: its run is about to "
         "start"
     )
 
 
 def test_a_notice_to_a_person_remains_until_the_next_release(world: LoopWorld) -> None:
-    fall(world)
-    text = line(world)
+    cause_fall(world)
+    text = read_line(world)
     assert text.startswith(
         f"quality fell on {world.now.date().isoformat()}; waiting for an operator: "
     )
     assert "nothing to learn from" in text
-    assert line(world, days=31) == ""
+    assert read_line(world, days=31) == ""
     world.release("ada", "other")
-    assert line(world) == ""
+    assert read_line(world) == ""
 
 
 def test_the_line_of_a_trial_gives_its_parking_date(world: LoopWorld) -> None:
@@ -64,7 +64,7 @@ def test_the_line_of_a_trial_gives_its_parking_date(world: LoopWorld) -> None:
     )
     until = move.moved_at[:10]
     parked_on = (world.now.fromisoformat(until) + timedelta(days=14)).date().isoformat()
-    assert line(world) == (
+    assert read_line(world) == (
         "waiting for v2, on trial as shadow against v1, 0 pairs; "
         f"parked on {parked_on} unless a pair arrives first"
     )

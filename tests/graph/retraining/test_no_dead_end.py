@@ -1,10 +1,12 @@
-"""In every state of versions, trials, alarms, runs, settings and clocks, a fall of .3 leads to a
-retraining, a reroute, a rollback or a notice within `MAX_VALUES` values, also while an incident
-delays retrainings. No alarm trains on the data of an earlier training.
+"""In every state, a fall of .3 has an effect within `MAX_VALUES` values.
 
-The state machine draws events in random order, and whether values are settled by day or one by one.
-Then quality falls, and days pass. A fall is relative to the version's floor, or to the votes since
-a person lowered the floor.
+The state covers versions, trials, alarms, runs, settings and clocks. The effect is a retraining, a
+reroute, a rollback or a notice, even while an incident delays retrainings. No alarm trains on the
+data of an earlier training.
+
+The state machine draws events in random order, and draws whether values are settled by day or one
+by one. Then quality falls, and days pass. A fall is relative to the version's floor, or to the
+votes since a person lowered the floor.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from twin_resources.registry.moves import VersionState
 from twin_resources.settings import Settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 
-A_DAY = 60  # values
+VALUES_PER_DAY = 60
 MAX_VALUES = 1_200
 GOOD, FALL = 0.8, 0.3
 NIGHTS_TO_CERTIFY = 17  # 14 days before a fall and two after it
@@ -73,7 +75,7 @@ class RandomLoop(RuleBasedStateMachine):
         self.world: LoopWorld = self.resources.enter_context(world)
         self.world.rules = replace(self.world.rules, groups_by_day=by_day)
 
-    def nights(self, count: int, *, good: bool) -> None:
+    def settle_nights(self, count: int, *, good: bool) -> None:
         """Settle a day's votes of all authors and tick, `count` times."""
         for _ in range(count):
             self.world.now += timedelta(days=1)
@@ -90,7 +92,7 @@ class RandomLoop(RuleBasedStateMachine):
         return f"v{stable.version}"
 
     def tick(self) -> bool:
-        """Run a tick; return whether a run was started."""
+        """Run a tick, and return whether a run was started."""
         launches = self.world.tick().launches
         for launch in launches:
             is_known = launch.tags["twin/dataset"] in self.trained_on
@@ -100,7 +102,7 @@ class RandomLoop(RuleBasedStateMachine):
         return bool(launches)
 
     def train(self) -> str:
-        """Record a training on the current posts; return its checkpoint."""
+        """Record a training on the current posts, and return its checkpoint."""
         self.checkpoints += 1
         number = len(self.world.registry.versions("ada")) + 1
         dataset = f"posts-{self.posts}"
@@ -120,11 +122,11 @@ class RandomLoop(RuleBasedStateMachine):
 
     @rule()
     def weeks_pass(self) -> None:
-        self.nights(8, good=True)
+        self.settle_nights(8, good=True)
 
     @rule()
     def all_authors_fall(self) -> None:
-        self.nights(4, good=False)
+        self.settle_nights(4, good=False)
 
     @rule()
     def posts_arrive(self) -> None:
@@ -200,8 +202,8 @@ class RandomLoop(RuleBasedStateMachine):
         self.tick()
         if self.stable != stable or self.count_notices() > sent_count:
             return  # rolled back or notified on one of those nights
-        fallen_votes = thumbs(self.level - FALL, A_DAY)
-        for _ in range(MAX_VALUES // A_DAY):
+        fallen_votes = thumbs(self.level - FALL, VALUES_PER_DAY)
+        for _ in range(MAX_VALUES // VALUES_PER_DAY):
             self.world.now += timedelta(days=1)
             self.world.settle("ada", fallen_votes, version=stable)
             has_acted = self.tick() or self.world.registry.routing() != routed
@@ -227,7 +229,7 @@ class RandomLoop(RuleBasedStateMachine):
 
 @cache
 def certified_home(by_day: bool) -> tuple[Path, datetime]:
-    """A home with certified versions, and its time: the initial state of every random loop."""
+    """Return a home with certified versions and its time, where every random loop starts."""
     folder = Path(tempfile.mkdtemp())  # deleted with the process's folder (tests/scratch.py)
     loop = RandomLoop()
     with loop.resources:
@@ -237,14 +239,14 @@ def certified_home(by_day: bool) -> tuple[Path, datetime]:
         for author in OTHERS[1:]:
             write_author(loop.world.settings, Author(author, author.title()))
             loop.world.release(author, f"{author}-1")
-        loop.nights(NIGHTS_TO_CERTIFY, good=True)
+        loop.settle_nights(NIGHTS_TO_CERTIFY, good=True)
         assert loop.is_watched("v1")
         assert loop.running == [], "a run would be unknown to the next instance"
         return folder, loop.world.now
 
 
 def thumbs(mean: float, count: int) -> list[float]:
-    """Votes of this mean in a fixed order, with the bad ones spread evenly."""
+    """Return votes of this mean in a fixed order, with the bad votes spread evenly."""
     bad = 1.0 - mean
     return [float(int((i + 1) * bad + 0.5) == int(i * bad + 0.5)) for i in range(count)]
 
@@ -265,7 +267,7 @@ def run_loops(first_seed: int, *, loops: int = 6, steps: int = 10) -> None:
     )
 
 
-# Seeds that once found a fault; every check repeats them. Renamed rules change what a seed draws.
+# Seeds that once found a fault, which every check repeats. Renaming a rule changes their draws.
 FAULT_SEEDS = (1,)
 
 
@@ -275,7 +277,7 @@ def test_loops_that_once_found_a_fault(number: int) -> None:
 
 
 def test_new_random_loops() -> None:
-    """Each check draws a new seed; one that fails is added to `FAULT_SEEDS`."""
+    """Each check draws a new seed. A seed that fails is added to `FAULT_SEEDS`."""
     number = secrets.randbelow(10**9)
     print(f"seed {number}")  # noqa: T201
     run_loops(number)

@@ -38,7 +38,7 @@ def worlds(
     return add_new_posts(world), trace_environment
 
 
-def step(worlds: tuple[LoopWorld, LedgerEnvironment], **time: float) -> LoopTick:
+def run_step(worlds: tuple[LoopWorld, LedgerEnvironment], **time: float) -> LoopTick:
     loops, traces = worlds
     traces.pass_time(**time)
     loop = replace(loops.loop(), ledger=Ledger(loops.state, traces.client, FAST))
@@ -48,7 +48,7 @@ def step(worlds: tuple[LoopWorld, LedgerEnvironment], **time: float) -> LoopTick
 def vote_days(
     state: State, days: int, votes: Callable[[int], list[tuple[str, float]]], *, begin: int = 0
 ) -> int:
-    """Let readers vote and settle each day; return the number of settled values."""
+    """Let readers vote, settle each day, and return the number of settled values."""
     settled = 0
     with state.transaction() as connection:
         for day in range(begin, begin + days):
@@ -72,14 +72,14 @@ def vote_days(
 
 
 def regular_votes(day: int) -> list[tuple[str, float]]:
-    """Votes of mean .8 by thirty of forty readers."""
+    """Return votes of mean .8 by thirty of forty readers."""
     draw = random.Random(day)
     return [(f"r{number}", float(draw.random() < 0.8)) for number in draw.sample(range(40), 30)]
 
 
 @pytest.mark.parametrize(("keys", "days"), [(12, 50), (60, 1), (300, 1), (300, 30)], ids=str)
 def test_votes_of_free_keys_start_no_training(world: LoopWorld, keys: int, days: int) -> None:
-    """Formerly, 12 keys, or 60 to 300 on one day, caused trainings in 33 to 37 of 40 homes."""
+    """Formerly, 12 keys, or 60 to 300 keys on one day, caused trainings in 33 to 37 of 40 homes."""
     world.rules = replace(world.rules, groups_by_day=True)
     add_new_posts(world)
 
@@ -139,23 +139,23 @@ def test_why_shows_days_decisions_and_the_use_of_each_vote(
     assert min(means[:40]) > 0.5
     assert max(means[40:]) == 0.0
     assert sum(item["values"] for item in stream["days"]) == sum(
-        count for fate, count in summary["scores"]["thumbs"].items() if fate == "counted"
+        count for use, count in summary["scores"]["thumbs"].items() if use == "counted"
     )
     plot = next(line for line in text.splitlines() if "▁" in line).strip()
     assert (len(plot), plot[40:], min(plot[:40]) > "▄") == (52, "▁" * 12, True)
     [decision] = summary["decisions"]
     assert (decision["decision"], decision["rule"]) == ("held_back", "limits")
-    fates = summary["scores"]["thumbs"]
-    assert sum(fates.values()) == 52 * 30
-    assert fates["counted"] >= fallen
-    for part in ("--auto-retrain", "counted", f"{fates['counted']:,}"):
+    uses = summary["scores"]["thumbs"]
+    assert sum(uses.values()) == 52 * 30
+    assert uses["counted"] >= fallen
+    for part in ("--auto-retrain", "counted", f"{uses['counted']:,}"):
         assert part in text
 
 
 def test_why_prints_brackets_literally() -> None:
     console = Console(file=io.StringIO(), width=200)
-    fates = {"[stars]": {"not in [scores]: [stars]": 1}}
-    print_summary({"streams": [], "waits": "", "decisions": [], "scores": fates}, console)
+    uses = {"[stars]": {"not in [scores]: [stars]": 1}}
+    print_summary({"streams": [], "waits": "", "decisions": [], "scores": uses}, console)
     assert isinstance(console.file, io.StringIO)
     assert "not in [scores]: [stars]" in console.file.getvalue()
 
@@ -173,7 +173,7 @@ def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
         traces.vote(number, -5.0, reader="one key", id=f"bad-{number}")
     traces.pass_time(minutes=2)
 
-    ticks = [step(worlds, hours=1), step(worlds, days=1), step(worlds, days=1)]
+    ticks = [run_step(worlds, hours=1), run_step(worlds, days=1), run_step(worlds, days=1)]
 
     assert all(tick.launches == () for tick in ticks)
     with loops.state.read_transaction() as connection:

@@ -139,7 +139,7 @@ def test_an_alarm_does_not_train_on_a_versions_data_again(
 def test_a_retraining_whose_version_was_deleted_counts(world: LoopWorld) -> None:
     world.inputs.datasets["ada"] = "posts-2"
     with world.state.transaction() as connection:
-        retraining_rows.begin(
+        retraining_rows.add_retraining(
             connection, run_key="growth:ada:v1:posts-2", author="ada", cause="new_posts", tags={},
             fingerprint=TrainingFingerprint("posts-2", "recipe"), now=0.0,
         )  # fmt: skip
@@ -193,7 +193,7 @@ def test_recomputed_rows_raise_no_second_alarm(world: LoopWorld) -> None:
     world.add_good("ada", 30)
     world.tick()
     world.tick()
-    before = _rows(world)
+    before = _read_rows(world)
     for tables in ([watches], [followed], [watches, followed]):
         with world.state.transaction() as connection:
             for table in tables:
@@ -202,10 +202,10 @@ def test_recomputed_rows_raise_no_second_alarm(world: LoopWorld) -> None:
         ticks = [world.tick(), world.tick(), world.tick()]
 
         assert [tick.launches for tick in ticks] == [(), (), ()]
-        assert _rows(world) == before
+        assert _read_rows(world) == before
 
 
-def _rows(world: LoopWorld) -> dict[str, object]:
+def _read_rows(world: LoopWorld) -> dict[str, object]:
     with world.state.read_transaction() as connection:
         return {
             "watches": connection.execute(sa.select(watches)).all(),

@@ -48,7 +48,7 @@ run_coordinator:
 def served_world(
     world: LoopWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
-    """The world with a running trace store, and the settings of a demo in the environment."""
+    """Yield the world with a running trace store and the settings of a demo in the environment."""
     load_secrets(world.settings)
     database, port_file = tmp_path / "traces.sqlite", tmp_path / "port"
     process, port = start_trace_store(world.settings.home, database, port_file)

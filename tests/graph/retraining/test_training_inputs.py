@@ -1,4 +1,4 @@
-"""Test that training inputs stay the same until posts, recipe or base change, on real tables."""
+"""Test on real tables that training inputs stay the same until posts, recipe or base change."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def trained_version(inputs: TrainingInputsResource, tables: Tables) -> ModelVers
 def test_unchanged_inputs_equal_those_of_the_version(
     inputs: TrainingInputsResource, trained_version: ModelVersion
 ) -> None:
-    assert inputs.current("ada") == inputs.for_version(trained_version)
-    assert inputs.growth(trained_version) == CorpusGrowth(new_posts=0, new_pairs=0)
+    assert inputs.read_current("ada") == inputs.read_for_version(trained_version)
+    assert inputs.measure_growth(trained_version) == CorpusGrowth(new_posts=0, new_pairs=0)
 
 
 def test_posts_outside_the_dataset_are_new(
@@ -77,11 +77,11 @@ def test_posts_outside_the_dataset_are_new(
 ) -> None:
     store_documents(tables, build_documents(range(14)))
 
-    current = inputs.current("ada")
+    current = inputs.read_current("ada")
 
-    assert current != inputs.for_version(trained_version)
-    assert inputs.current("ada") == current
-    assert inputs.growth(trained_version) == CorpusGrowth(new_posts=2, new_pairs=0)
+    assert current != inputs.read_for_version(trained_version)
+    assert inputs.read_current("ada") == current
+    assert inputs.measure_growth(trained_version) == CorpusGrowth(new_posts=2, new_pairs=0)
 
 
 def test_posts_added_to_the_dataset_after_training_are_new(
@@ -90,8 +90,8 @@ def test_posts_added_to_the_dataset_after_training_are_new(
     store_documents(tables, build_documents(range(14)))
     graph.materialize()
 
-    assert inputs.current("ada").dataset == tables.data_version(DATASET, "ada")
-    assert inputs.growth(trained_version) == CorpusGrowth(new_posts=2, new_pairs=0)
+    assert inputs.read_current("ada").dataset == tables.data_version(DATASET, "ada")
+    assert inputs.measure_growth(trained_version) == CorpusGrowth(new_posts=2, new_pairs=0)
 
 
 def test_a_deleted_post_changes_the_inputs_without_growth(
@@ -99,8 +99,8 @@ def test_a_deleted_post_changes_the_inputs_without_growth(
 ) -> None:
     store_documents(tables, build_documents(TWELVE_POSTS).head(11))
 
-    assert inputs.current("ada") != inputs.for_version(trained_version)
-    assert inputs.growth(trained_version).new_posts == 0
+    assert inputs.read_current("ada") != inputs.read_for_version(trained_version)
+    assert inputs.measure_growth(trained_version).new_posts == 0
 
 
 def test_another_recipe_changes_the_inputs(
@@ -112,11 +112,11 @@ def test_another_recipe_changes_the_inputs(
     path = settings.authors_dir / "ada.toml"
     path.write_text(path.read_text() + f'recipe = "{tmp_path}/mine.yaml"\n')
 
-    trained_inputs = inputs.for_version(trained_version)
+    trained_inputs = inputs.read_for_version(trained_version)
 
     assert trained_inputs is not None
-    assert inputs.current("ada").dataset == trained_inputs.dataset
-    assert inputs.current("ada").recipe != trained_inputs.recipe
+    assert inputs.read_current("ada").dataset == trained_inputs.dataset
+    assert inputs.read_current("ada").recipe != trained_inputs.recipe
 
 
 def test_a_version_without_a_manifest_is_unknown(
@@ -124,4 +124,4 @@ def test_a_version_without_a_manifest_is_unknown(
 ) -> None:
     (Path(trained_version.folder) / manifests.MANIFEST_FILE).unlink()
 
-    assert inputs.for_version(trained_version) is None
+    assert inputs.read_for_version(trained_version) is None

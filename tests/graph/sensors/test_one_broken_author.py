@@ -81,13 +81,13 @@ class ReadingInputs(Inputs):
 
     tables: Tables = field(kw_only=True)
 
-    def current(self, author: str) -> TrainingFingerprint:
+    def read_current(self, author: str) -> TrainingFingerprint:
         return TrainingFingerprint(
             f"posts-2 {self.tables.data_version('cleaned_documents', author)}", "recipe"
         )
 
-    def growth(self, version: ModelVersion) -> CorpusGrowth:
-        self.current(version.author)
+    def measure_growth(self, version: ModelVersion) -> CorpusGrowth:
+        self.read_current(version.author)
         return CorpusGrowth(1_000, 0)
 
 

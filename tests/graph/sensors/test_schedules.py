@@ -224,7 +224,7 @@ def test_labels_are_bought_at_night_while_needed_and_affordable(
     (learning.authors_dir / "bob.toml").unlink()
     tables = Tables(learning.tables_base, state=state)
     purchase = LabelPurchase("c1", PAID["TWIN_PAID_MODEL"], "e1", ("j@1",), "a")
-    rows = [purchase.row(1, "recorded", "t1")]
+    rows = [purchase.build_row(1, "recorded", "t1")]
     store_rows(tables, TABLE, "ann", rows, key="label_id", schema=COLUMNS)
     assert learn("ann", running="ann", finished=True) == (
         [], "ann: no question has arrived since the last run",

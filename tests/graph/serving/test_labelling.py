@@ -29,7 +29,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.costs.paid_answers import PaidAnswers
 from twin_resources.prompt.shown_passages import PromptPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.quality.judges.judge import JudgedAnswer, identity
+from twin_resources.quality.judges.judge import JudgedAnswer, judge_id
 from twin_resources.quality.judges.label_rows import build_label_arrays, count_labels
 from twin_resources.quality.judges.language_model import LanguageModelJudge
 from twin_resources.quality.judges.negative_probes import AuthorAnswer, create_negative_probes
@@ -348,7 +348,7 @@ def test_the_judges_determine_the_purchase() -> None:
     judge = OilJudge()
     panel = build_panel(judge)
     first = labelling.build_label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
-    assert first.judges == (identity(judge),)
+    assert first.judges == (judge_id(judge),)
     judge.revision = "2"
     second = labelling.build_label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
     assert first.id != second.id

@@ -92,9 +92,9 @@ def store_labels(home: Settings, own: str, *, count: int, spoiled: int = 0) -> N
             "closeness": questions.closeness[number], "vector": questions.vectors[number].tolist(),
             "scores": scores, "prompt_tokens": 400, "answer_tokens": 100, "usd": 0.001,
         }  # fmt: skip
-        rows.append(purchase.row(number + 1, "recorded", f"{number:032x}") | row)
+        rows.append(purchase.build_row(number + 1, "recorded", f"{number:032x}") | row)
     for number in range(spoiled):
-        probe = purchase.row(count + number + 1, "plant", f"s{number}", "off_topic")
+        probe = purchase.build_row(count + number + 1, "plant", f"s{number}", "off_topic")
         scores = [{"claim": name, "own": 0.9, "paid": 0.1} for name in ("topic", "voice")]
         rows.append(probe | {**row, "reader": "", "scores": scores})
     frame = pl.DataFrame(rows, schema=dict(label_rows.COLUMNS))

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from tests.live.chat.conftest import WAIT_MS, Page, needs_browser
-from tests.unit.trace_store.conftest import attributes
-from tests.unit.trace_store.test_trace_reading import span
+from tests.unit.trace_store.conftest import encode_attributes
+from tests.unit.trace_store.test_trace_reading import make_span
 from twin_resources.access.account import open_account
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -30,7 +30,7 @@ HOUR_NS = 3_600_000_000_000
 
 
 def post_span(store: httpx.Client, number: int, **options: Any) -> None:
-    body = dict(span(number, **options))
+    body = dict(make_span(number, **options))
     question, answer = TALK[number % len(TALK)]
     body["attributes"] |= {
         "langfuse.observation.input": json.dumps(
@@ -47,7 +47,7 @@ def post_span(store: httpx.Client, number: int, **options: Any) -> None:
     body |= {
         "startTimeUnixNano": str(started),
         "endTimeUnixNano": str(started + 2_000_000_000),
-        "attributes": attributes(body["attributes"]),
+        "attributes": encode_attributes(body["attributes"]),
     }
     export = {
         "resourceSpans": [

@@ -32,7 +32,7 @@ from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.pairs import PROBE
-from twin_resources.quality.ledger.interactions_frame import columns
+from twin_resources.quality.ledger.interactions_frame import interaction_columns
 from twin_resources.registry.moves import Verdict
 from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
 
@@ -224,13 +224,15 @@ def test_answers_are_judged_once_under_fixed_ids(
 
 def record(workplace: Workplace, times: list[datetime]) -> None:
     """Record earlier answers of v1."""
-    row = dict.fromkeys(columns()) | {
+    row = dict.fromkeys(interaction_columns()) | {
         "author": "ada", "version": "v1", "prompt_class": "short",
         "question": "What about the clock and the spring?", "chunk_ids": ["chunk-1"],
         "answer": ANSWER, "degraded": "", "simulated": False,
     }  # fmt: skip
     rows = [row | {"trace_id": f"t{n}", "started_at": at} for n, at in enumerate(times)]
-    store_rows(workplace.tables, "interactions", "ada", rows, key="trace_id", schema=columns())
+    store_rows(
+        workplace.tables, "interactions", "ada", rows, key="trace_id", schema=interaction_columns()
+    )
 
 
 def _read_queue(path: Path) -> dict[str, dict[str, Any]]:

@@ -351,7 +351,7 @@ def fulfil_request(state: State, dagster: DagsterHTTP, author: str) -> None:
             requests = retrainings.open_requests(connection).get(author, [])
             if requests:
                 tags = {"twin/reason": requests[0].reason, "twin/asked_by": requests[0].asked_by}
-                assert retrainings.begin(
+                assert retrainings.add_retraining(
                     connection, run_key=key, author=author, cause="by_hand", tags=tags,
                     fingerprint=TrainingFingerprint("", ""), now=time.time(),
                 )  # fmt: skip

@@ -28,7 +28,7 @@ PARTITION BY toYYYYMM(timestamp) ORDER BY (project_id, toDate(timestamp), name, 
 
 
 class ClickHouseScores(TraceTables):
-    """A repeated score replaces its row on the same day, and is a second row on another day."""
+    """A repeated score replaces its row on the same day, and adds a second row on another day."""
 
     def __init__(self, path: Path, session: Any) -> None:
         super().__init__(path)

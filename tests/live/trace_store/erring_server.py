@@ -18,24 +18,24 @@ PAGE = b"<html><body>Please accept the terms of this network.</body></html>"
 
 
 class ErringServer:
-    """Forwards requests to `upstream` after one request for each failure in `plan`.
+    """Forwards requests to `upstream`, except that each entry of `plan` makes one request fail.
 
-    Failures: a status number; `("429", seconds)`; `garbage` (200 with a web page); `half` (half of
-    the response); `silence` (the connection closes); `lost` (the request is forwarded, but its
-    response is dropped).
+    The entries are a status number, `("429", seconds)`, `garbage` (200 with a web page), `half`
+    (half of the response), `silence` (the connection closes) or `lost` (the request is forwarded,
+    but its response is dropped).
     """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
         self.plan: list[Any] = []
-        self.seen: list[tuple[str, str]] = []
-        outer = self
+        self.requests: list[tuple[str, str]] = []
+        proxy = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                outer.answer(self)
+                proxy.answer(self)
 
             do_GET = do_POST
 
@@ -49,7 +49,7 @@ class ErringServer:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         length = int(request.headers.get("content-length") or 0)
         body = request.rfile.read(length)
-        self.seen.append((request.command, request.path))
+        self.requests.append((request.command, request.path))
         failure = self.plan.pop(0) if self.plan else None
         if failure in (None, "lost", "half"):
             response = self._forward(request, body)

@@ -1,6 +1,6 @@
 """The ledger reads scores from ClickHouse, which merges rows by project, day, name and id.
 
-The ledger's unit tests run with it, and a simulation with random votes whose last values are known.
+The ledger's unit tests run on it, and so does a simulation with random votes.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from twin_resources.quality.ledger import ledger_tables
 pytestmark = [pytest.mark.live, pytest.mark.long]
 sessions = pytest.importorskip("chdb.session", reason="extra `clickhouse` not installed")
 DAYS, STEPS, ANSWERS, READERS = 6, 600, 10, 10
-FEW_REQUESTS = 4  # a sync, so that a window is read in parts
+FEW_REQUESTS = 4  # per sync, so that a window is read in parts
 # These tests are about the ledger's file, not about scores.
-NOT_OF_SCORES = {"test_a_ledger_of_the_future_is_refused", "test_two_writers_do_not_meet"}
+NOT_ABOUT_SCORES = {"test_a_newer_ledger_is_refused", "test_two_writers_never_run_concurrently"}
 for _name, _test in vars(test_ledger).items():
-    if _name.startswith("test_") and _name not in NOT_OF_SCORES:
+    if _name.startswith("test_") and _name not in NOT_ABOUT_SCORES:
         globals()[_name] = _test
 
 
@@ -40,7 +40,7 @@ def engine() -> Iterator[Any]:
 def environment(
     request: pytest.FixtureRequest, tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LedgerEnvironment]:
-    """Return the environment of the ledger's tests with its scores in ClickHouse."""
+    """Return the environment of the ledger's tests, with the scores in ClickHouse."""
     monkeypatch.setattr(conftest, "TraceTables", lambda path: ClickHouseScores(path, engine))
     yield from conftest.environment.__wrapped__(request, tmp_path)
 

@@ -45,7 +45,7 @@ def test_the_client_writes_paginates_and_deletes(running: RunningStore) -> None:
 
 def test_a_failed_read_raises_and_is_not_empty(running: RunningStore) -> None:
     with LangfuseClient(running.host, public_key="pk-lf-live", secret_key="wrong") as client:
-        with pytest.raises(TraceStoreError, match="check the key pair") as refused:
+        with pytest.raises(TraceStoreError, match="LANGFUSE_SECRET_KEY") as refused:
             list(client.scores())
         assert refused.value.status == 401
         assert SECRET_KEY not in str(refused.value)
@@ -92,17 +92,11 @@ def test_accepted_scores_survive_a_kill(start_store: Start) -> None:
 
 
 def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        command = [
-            sys.executable,
-            "-m",
-            "twin_resources.observability.trace_store.local_store",
-            "--port",
-            port,
-        ]
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = str(occupied.getsockname()[1])
+        module = "twin_resources.observability.trace_store.local_store"
         completed = subprocess.run(
-            [*command, "--home", str(tmp_path)],
+            [sys.executable, "-m", module, "--port", port, "--home", str(tmp_path)],
             capture_output=True,
             text=True,
             timeout=60,

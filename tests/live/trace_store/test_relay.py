@@ -27,7 +27,7 @@ from twin_resources.observability.langfuse.relay import (
     Sender,
     hold_relay_lock,
 )
-from twin_resources.observability.langfuse.retry_after import retry_after_s
+from twin_resources.observability.langfuse.retry_after import parse_retry_after_s
 
 pytestmark = pytest.mark.live
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -65,7 +65,7 @@ def erring(running: RunningStore) -> Iterator[ErringServer]:
         yield server
 
 
-def relay_to(host: str, outbox: Outbox, *, secret: str = SECRET_KEY) -> Relay:
+def create_relay(host: str, outbox: Outbox, *, secret: str = SECRET_KEY) -> Relay:
     return Relay(outbox, Sender(TraceStore(host, PUBLIC_KEY, secret), timeout_s=30.0))
 
 
@@ -82,23 +82,12 @@ def drain(relay: Relay, *, max_steps: int = 1000) -> list[float]:
 def test_every_failure_is_retried_and_nothing_is_doubled(
     running: RunningStore, erring: ErringServer, outbox: Outbox
 ) -> None:
-    erring.plan = [
-        500,
-        "garbage",
-        "half",
-        "lost",
-        "silence",
-        ("429", 7),
-        503,
-        401,
-        404,
-        302,
-        "lost",
-    ]
+    erring.plan = [500, "garbage", "half", "lost", "silence", ("429", 7), 503, 401, 404, 302]
+    erring.plan.append("lost")
     failures = len(erring.plan)
     outbox.put_scores(scores(20))
     outbox.put_trace(export())
-    pauses = [pause for pause in drain(relay_to(erring.host, outbox)) if pause]
+    pauses = [pause for pause in drain(create_relay(erring.host, outbox)) if pause]
     assert len(pauses) == failures
     assert 7.0 in pauses
     assert all(0 < pause <= 30 for pause in pauses)
@@ -119,10 +108,10 @@ def test_a_trace_whose_response_was_lost_is_searched_before_it_is_resent(
     outbox.put_trace(export())
     pauses = drain(Relay(outbox, sender))
     assert pauses[0] == TRACE_VISIBILITY_DELAY_S
-    outbox.put_trace(export("d" * 32, "e" * 16))  # not in the store: sent again
+    outbox.put_trace(export("d" * 32, "e" * 16))  # not in the store, so it is sent again
     drain(Relay(outbox, sender))
-    posts = [path for method, path in erring.seen if method == "POST"]
-    paths = [path for method, path in erring.seen if method == "GET"]
+    posts = [path for method, path in erring.requests if method == "POST"]
+    paths = [path for method, path in erring.requests if method == "GET"]
     assert (len(posts), len(paths)) == (3, 2)
     assert all("fromStartTime=" in path and "toStartTime=" in path for path in paths)
     assert outbox.counts().sent_traces == 2
@@ -134,7 +123,7 @@ def test_a_vote_that_changed_after_a_lost_response_has_its_last_value(
     running: RunningStore, erring: ErringServer, outbox: Outbox
 ) -> None:
     erring.plan = ["lost"]
-    relay = relay_to(erring.host, outbox)
+    relay = create_relay(erring.host, outbox)
     outbox.put_scores(scores(1, value=1.0))
     assert relay.send_next() > 0
     outbox.put_scores(scores(1, value=0.0))
@@ -147,9 +136,9 @@ def test_a_score_that_the_server_rejects_is_set_aside(
     running: RunningStore, outbox: Outbox
 ) -> None:
     outbox.put_scores([QueuedScore("bad", "", "thumbs", 1.0), *scores(2)])
-    drain(relay_to(running.host, outbox))
-    [(kind, identity, reason)] = refused_items(outbox)
-    assert (kind, identity) == ("score", "bad")
+    drain(create_relay(running.host, outbox))
+    [(kind, item_id, reason)] = refused_items(outbox)
+    assert (kind, item_id) == ("score", "bad")
     assert "HTTP 400" in reason
     with running.client() as client:
         assert len(list(client.scores())) == 2
@@ -157,24 +146,24 @@ def test_a_score_that_the_server_rejects_is_set_aside(
 
 def test_a_wrong_key_keeps_the_outbox(running: RunningStore, outbox: Outbox) -> None:
     outbox.put_scores(scores(2))
-    relay = relay_to(running.host, outbox, secret="wrong")
+    relay = create_relay(running.host, outbox, secret="wrong")
     assert relay.send_next() > 0
     counts = outbox.counts()
     assert (counts.scores, counts.refused) == (2, 0)
     assert "HTTP 401" in counts.problem
     assert SECRET_KEY not in counts.problem
-    drain(relay_to(running.host, outbox))
+    drain(create_relay(running.host, outbox))
     assert outbox.counts().sent_scores == 2
 
 
 def test_both_forms_of_retry_after_are_parsed() -> None:
     now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-    assert retry_after_s("30", now=now) == 30
-    assert retry_after_s("Fri, 20 Nov 2026 12:02:00 GMT", now=now) == 120
-    assert retry_after_s("Fri, 20 Nov 2026 11:00:00 GMT", now=now) == 0
-    assert retry_after_s("999999", now=now) == 3600
-    assert retry_after_s("soon", now=now) is None
-    assert retry_after_s("", now=now) is None
+    assert parse_retry_after_s("30", now=now) == 30
+    assert parse_retry_after_s("Fri, 20 Nov 2026 12:02:00 GMT", now=now) == 120
+    assert parse_retry_after_s("Fri, 20 Nov 2026 11:00:00 GMT", now=now) == 0
+    assert parse_retry_after_s("999999", now=now) == 3600
+    assert parse_retry_after_s("soon", now=now) is None
+    assert parse_retry_after_s("", now=now) is None
 
 
 def test_an_outbox_has_only_one_relay(tmp_path: Path) -> None:
@@ -197,13 +186,7 @@ def start_relay(home: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
     }
     with log.open("ab") as output:
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "twin_resources.observability.langfuse.relay",
-                "--home",
-                str(home),
-            ],
+            [sys.executable, "-m", "twin_resources.observability.langfuse.relay", f"--home={home}"],
             env=environment | {"TWIN_TRACES_PORT": str(port)},
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -68,7 +68,7 @@ def run_python(code: str, *, environment: Mapping[str, str], log: Path) -> str:
 
 
 def test_the_sdk_writes_and_reads_back(running: RunningStore, process_logs: Path) -> None:
-    """It sends scores as an array, which Langfuse 4.16 refuses and this store accepts."""
+    """The SDK sends scores as an array, which Langfuse 4.16 refuses and this store accepts."""
     output = run_python(
         SDK, environment=sender_environment(running.host), log=process_logs / "sdk.log"
     )
@@ -93,10 +93,10 @@ def test_the_sdk_writes_and_reads_back(running: RunningStore, process_logs: Path
     assert (scores["style"]["value"], scores["style"]["comment"]) == (0.25, "dry")
 
 
-# long, because tests/live/whole also checks the store's outgoing packets
+# It is long because tests/live/whole also checks the store's outgoing packets.
 @pytest.mark.long
 def test_store_and_sdk_send_no_packet_to_the_outside(tmp_path: Path, process_logs: Path) -> None:
-    """Both run in a network that has only the loopback."""
+    """Both run in a network that has only the loopback interface."""
     script = tmp_path / "together.sh"
     (tmp_path / "sdk.py").write_text(SDK)
     script.write_text(

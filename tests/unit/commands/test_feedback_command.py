@@ -45,7 +45,7 @@ def test_status_shows_what_waits_and_why(home: Settings) -> None:
     outbox.record_failure(waiting_item, "HTTP 503: away")
     refused_item = outbox.get_next_item()
     assert refused_item is not None
-    outbox.refuse(refused_item, "HTTP 400")
+    outbox.mark_refused(refused_item, "HTTP 400")
     first, *other_lines = format_outbox(collect_status(home).outbox)
     assert first.startswith("outbox: waiting for the trace store for ")
     assert other_lines == [

@@ -15,7 +15,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.runtime.config_watcher import write_throughput
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.routed import count_routed_answers, month_start
+from twin_resources.quality.ledger.routed_answers import count_routed_answers, month_start
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.router.policy_file import policy_path, write_routing_policy
 from twin_resources.settings import Settings

@@ -14,7 +14,7 @@ from twin_cli.commands.answer_history import run_traces
 from tests.documented import documented, shape
 from tests.unit.trace_store.conftest import KEYS, Store
 from tests.unit.trace_store.conftest import store as store  # noqa: PLC0414 - a fixture
-from tests.unit.trace_store.test_trace_reading import score, span
+from tests.unit.trace_store.test_trace_reading import make_span, post_score
 from twin_resources.authors import Author, write_author
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.settings import Settings
@@ -50,10 +50,10 @@ def run_command(
 
 
 def test_the_table_shows_what_distinguishes_traces(store: Store, run_command: Any) -> None:
-    store.post_spans(span(1), span(2, version="base", route="alias:base"))
-    score(store, 1, "thumbs", 0.0)
-    score(store, 1, "latency_s", 2.0)
-    score(store, 1, "output", "[bold]Better.[/bold]")
+    store.post_spans(make_span(1), make_span(2, version="base", route="alias:base"))
+    post_score(store, 1, "thumbs", 0.0)
+    post_score(store, 1, "latency_s", 2.0)
+    post_score(store, 1, "output", "[bold]Better.[/bold]")
     output = run_command()
     newest, oldest = (line for line in output.splitlines() if "what of" in line)
     assert "ann base" in newest
@@ -66,8 +66,8 @@ def test_the_table_shows_what_distinguishes_traces(store: Store, run_command: An
 
 
 def test_filters_reach_the_store(store: Store, run_command: Any) -> None:
-    store.post_spans(span(1), span(2, version="base", route="alias:base"))
-    score(store, 1, "thumbs", 0.0)
+    store.post_spans(make_span(1), make_span(2, version="base", route="alias:base"))
+    post_score(store, 1, "thumbs", 0.0)
     for options, count in (
         ({"version": "base"}, 1),
         ({"route": "alias:base"}, 1),
@@ -81,14 +81,14 @@ def test_filters_reach_the_store(store: Store, run_command: Any) -> None:
 
 
 def test_json_is_as_documented(store: Store, run_command: Any) -> None:
-    store.post_spans(span(1))
-    score(store, 1, "thumbs", 0.0, comment="no")
+    store.post_spans(make_span(1))
+    post_score(store, 1, "thumbs", 0.0, comment="no")
     assert shape(json.loads(run_command(as_json=True))) == shape(documented("traces"))
 
 
 def test_two_hundred_traces_are_read_in_pages(
     store: Store, run_command: Any, tmp_path: Path
 ) -> None:
-    store.post_spans(*(span(number) for number in range(1, 131)))
+    store.post_spans(*(make_span(number) for number in range(1, 131)))
     rows = json.loads(run_command(as_json=True, limit=120))["traces"]
     assert [int(row["trace_id"], 16) for row in rows] == list(range(130, 10, -1))

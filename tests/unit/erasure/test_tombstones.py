@@ -139,7 +139,7 @@ def test_refused_rows_are_erased_too(outbox: Outbox, rows: OutboxRows) -> None:
     outbox.put_scores([vote(1, OTHER, 1.0)])
     while (waiting := outbox.get_next_item()) is not None:
         outbox.record_failure(waiting, "HTTP 500: a server's message may quote the request")
-        outbox.refuse(waiting, "HTTP 400")
+        outbox.mark_refused(waiting, "HTTP 400")
     assert outbox.counts().refused == 3
     assert {"refused 1", "refused 2"} <= set(rows.find_remaining(GONE_READER))
 
@@ -212,7 +212,7 @@ def test_erasing_waits_for_a_row_that_is_being_sent(outbox: Outbox, rows: Outbox
     assert end_times
     assert end_times[0] > sent_at
     # A row that is refused after its erasure is not stored again.
-    outbox.refuse(waiting, "HTTP 400")
+    outbox.mark_refused(waiting, "HTTP 400")
     assert outbox.counts().refused == 0
     assert outbox.counts().traces == 0
 

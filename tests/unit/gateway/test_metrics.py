@@ -30,7 +30,7 @@ from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, ou
 from twin_resources.observability.metrics import count_answer, render_metrics
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.paged_feed import FeedState
-from twin_resources.quality.ledger.storing import put_feed
+from twin_resources.quality.ledger.storing import store_feed
 from twin_resources.quality.retraining import alarm_records, score_watch
 from twin_resources.settings import Settings
 from twin_resources.statistics.detector import StreamEvidence
@@ -68,7 +68,7 @@ def home_metrics(home: Settings) -> HomeMetrics:
             )
         )
         alarm_records.record_alarm(connection, evidence, threshold=120.0, at=1_000.0)
-        put_feed(connection, "scores", FeedState(5_000))
+        store_feed(connection, "scores", FeedState(5_000))
     state.close()
     outbox = Outbox(outbox_path(home))
     outbox.put_scores([QueuedScore(id="1", trace_id="2", name="thumbs", value=1.0)])

@@ -19,7 +19,7 @@ from twin_resources.gateway.config.proxy_config import (
     write_proxy_config,
 )
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.observability.langfuse.connection import trace_store
+from twin_resources.observability.langfuse.connection import find_trace_store
 from twin_resources.settings import Settings, load_secrets
 
 PROVIDER_KEYS = {
@@ -64,15 +64,15 @@ def test_the_keys_of_the_paid_models_provider_are_kept(home: Settings) -> None:
 
 def test_a_real_langfuse_needs_all_three_settings(home: Settings) -> None:
     secrets = load_secrets(home)
-    local = trace_store(home, secrets)
+    local = find_trace_store(home, secrets)
     assert local.host == f"http://127.0.0.1:{home.traces_port}"
     names = ("langfuse_host", "langfuse_public_key", "langfuse_secret_key")
     values = ("https://langfuse.example/", "pk", "sk")
-    real = trace_store(home.model_copy(update=dict(zip(names, values, strict=True))), secrets)
+    real = find_trace_store(home.model_copy(update=dict(zip(names, values, strict=True))), secrets)
     assert (real.host, real.public_key) == ("https://langfuse.example", "pk")
     for name, value in zip(names, values, strict=True):
         with pytest.raises(TwinError, match="all three LANGFUSE_"):
-            trace_store(home.model_copy(update={name: value}), secrets)
+            find_trace_store(home.model_copy(update={name: value}), secrets)
         with pytest.raises(TwinError, match="all three LANGFUSE_"):
             LangfuseClient.from_settings(home.model_copy(update={name: value}))
     assert "sk" not in repr(real)
@@ -89,7 +89,7 @@ def test_the_configuration_contains_no_secret_and_no_model(home: Settings) -> No
 
 def test_the_environment_of_litellm(home: Settings) -> None:
     secrets = load_secrets(home)
-    environment = proxy_environment(home.home / "c.yaml", secrets, trace_store(home, secrets))
+    environment = proxy_environment(home.home / "c.yaml", secrets, find_trace_store(home, secrets))
     assert environment["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
     assert environment["LITELLM_MODE"] == "PRODUCTION"
     assert environment["LANGFUSE_HOST"].startswith("http://127.0.0.1:")

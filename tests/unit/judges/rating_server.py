@@ -1,6 +1,6 @@
-"""Simulate a language model that rates, with an OpenAI-compatible server in this process.
+"""Simulate a rating language model with an OpenAI-compatible server in this process.
 
-Scope: the requests to a paid API, and its answers. Out of scope: the rubrics, and tests of them.
+Scope: the requests to a paid API, and its answers. Out of scope: the rubrics and their tests.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tests.http_server import Request, Response, http_server
 
 
 class RatingServer:
-    """Server that records the prompts and answers each with `reply`.
+    """A server that records the prompts and answers each with `reply`.
 
     Attributes:
-        reply: function that returns the server's text for the answer in a prompt.
-        prompts, response_formats: of each request, in the order of the requests.
+        reply: returns the server's text for the answer in a prompt.
+        prompts, response_formats: the prompt and response format of each request, in order.
         rejects_response_formats: whether a request with a response format gets status 400.
         passes_whole_prompt: whether `reply` receives the whole prompt instead of the answer in it.
     """

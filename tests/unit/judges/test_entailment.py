@@ -32,7 +32,7 @@ def write_cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
-    tokenizer = Tokenizer(models.WordLevel({name: at for at, name in enumerate(names)}, "[UNK]"))
+    tokenizer = Tokenizer(models.WordLevel({name: n for n, name in enumerate(names)}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
@@ -47,7 +47,7 @@ def write_cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
     config = BertConfig(
         vocab_size=len(names), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=32, max_position_embeddings=130, id2label=labels,
-        label2id={label: at for at, label in labels.items()}, initializer_range=1.0,
+        label2id={label: n for n, label in labels.items()}, initializer_range=1.0,
     )  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(folder)
     return folder
@@ -82,8 +82,10 @@ def test_the_best_passage_counts_and_no_passage_scores_zero(folder: Path) -> Non
 
 def test_a_score_does_not_depend_on_its_batch_and_long_passages_are_cut(folder: Path) -> None:
     judge = EntailmentModel(folder)
-    long = " ".join(WORDS * 20)  # 280 words; the model reads 128 including the sentence
-    claims = [("a spring broke", (" ".join(WORDS[:at] or ["dust"]),)) for at in range(len(WORDS))]
+    long = " ".join(WORDS * 20)  # 280 words; the model reads 128 tokens, including the sentence
+    claims = [
+        ("a spring broke", (" ".join(WORDS[:index] or ["dust"]),)) for index in range(len(WORDS))
+    ]
     single_scores = [judge.score([claim])[0] for claim in claims]
 
     batch_scores = judge.score([*claims, ("a spring broke", (long,))])
@@ -102,7 +104,7 @@ def test_the_two_labels_are_found_by_name_and_other_labels_are_errors(
     unnamed = write_cross_encoder(tmp_path / "unnamed", {0: "LABEL_0", 1: "LABEL_1"})
     with pytest.raises(TwinError, match="exactly one must be named entailment"):
         EntailmentModel(unnamed)
-    # equal files are the same judge; other label names are another judge
+    # Equal files give the same judge; different label names give a different judge.
     assert EntailmentModel(folder).revision == EntailmentModel(folder, name="x").revision
     assert EntailmentModel(folder).revision != EntailmentModel(swapped).revision
 

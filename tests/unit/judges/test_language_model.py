@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.judges.rating_server import RatingServer, run_rating_server
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.judge import JudgedAnswer, identity
+from twin_resources.quality.judges.judge import JudgedAnswer, judge_id
 from twin_resources.quality.judges.language_model import (
     LanguageModelJudge,
     _order_key,  # pyright: ignore[reportPrivateUsage]
@@ -130,4 +130,4 @@ def test_a_server_that_rejects_the_schema_is_asked_without_one(model: RatingServ
 def test_another_model_is_another_judge() -> None:
     first, second = LanguageModelJudge("openai/a"), LanguageModelJudge("openai/b")
 
-    assert identity(first) != identity(second)
+    assert judge_id(first) != judge_id(second)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.judges.word_vectors import embed
 from twin_resources.quality.judges.fluency import fluency_score
-from twin_resources.quality.judges.judge import JudgedAnswer, identity
+from twin_resources.quality.judges.judge import JudgedAnswer, judge_id
 from twin_resources.quality.judges.judge_kind import JudgeUnavailableError, TopicPair
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import (
@@ -55,7 +55,7 @@ def test_the_topic_scale_compares_own_pairs_with_other_documents() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pairs_given", "reason"),
+    ("training_pairs", "reason"),
     [
         (pairs(19), "19 training pairs"),
         ([TopicPair("a clock", "clock", "one document")] * 30, "from 1 documents"),
@@ -65,9 +65,9 @@ def test_the_topic_scale_compares_own_pairs_with_other_documents() -> None:
         ),
     ],
 )
-def test_a_missing_scale_has_a_reason(pairs_given: list[TopicPair], reason: str) -> None:
+def test_a_missing_scale_has_a_reason(training_pairs: list[TopicPair], reason: str) -> None:
     with pytest.raises(JudgeUnavailableError, match=reason):
-        calibrate_topic(pairs_given, embed=embed, embedder="e1")
+        calibrate_topic(training_pairs, embed=embed, embedder="e1")
 
 
 def test_topic_falls_for_another_subject_a_loop_and_an_empty_answer() -> None:
@@ -85,7 +85,7 @@ def test_topic_falls_for_another_subject_a_loop_and_an_empty_answer() -> None:
     assert other == loop == empty == 0.0
     assert judge.score_all([JudgedAnswer(question, CLOCK)]) == [own]
     another_judge = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e2"), embed)
-    assert identity(judge) != identity(another_judge), (
+    assert judge_id(judge) != judge_id(another_judge), (
         "the embedder must be part of the judge's identity"
     )
 
@@ -96,7 +96,7 @@ def test_support_is_the_share_of_supported_sentences() -> None:
     quoted = "The spring drives every wheel of the clock."
     invented = "Napoleon bought seventeen telephones in Lisbon."
 
-    whole, half, none, bare = judge.score_all(
+    supported, half_supported, unsupported, without_passages = judge.score_all(
         [
             JudgedAnswer("q", quoted, passages),
             JudgedAnswer("q", f"{quoted} {invented}", passages),
@@ -105,10 +105,10 @@ def test_support_is_the_share_of_supported_sentences() -> None:
         ]
     )
 
-    assert whole > 0.8
-    assert half == pytest.approx((whole + none) / 2)
-    assert none < 0.1
-    assert bare == 0.0
+    assert supported > 0.8
+    assert half_supported == pytest.approx((supported + unsupported) / 2)
+    assert unsupported < 0.1
+    assert without_passages == 0.0
 
 
 def test_a_changed_number_lowers_support() -> None:

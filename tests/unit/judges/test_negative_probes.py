@@ -1,4 +1,4 @@
-"""Test the kinds of negative probes and that two runs make the same probes."""
+"""Test the kinds of negative probes, and that two runs create the same probes."""
 
 from __future__ import annotations
 
@@ -64,29 +64,29 @@ def test_without_other_authors_there_are_no_foreign_probes() -> None:
 
 def test_probes_do_not_depend_on_the_order_of_prompts_but_on_the_batch() -> None:
     def draw(prompts: list[AuthorAnswer], batch: str) -> list[tuple[str, str, str]]:
-        plants = create_negative_probes(
+        probes = create_negative_probes(
             prompts, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
         )
-        drawn = draw_probes(plants, count=6, batch=batch)
-        return [(probe.kind, probe.prompt.sample_id, probe.answer) for probe in drawn]
+        drawn_probes = draw_probes(probes, count=6, batch=batch)
+        return [(probe.kind, probe.prompt.sample_id, probe.answer) for probe in drawn_probes]
 
     assert draw(PROMPTS, "b1") == draw(PROMPTS[::-1], "b1")
     assert draw(PROMPTS, "b1") != draw(PROMPTS, "b2")
 
 
 def test_no_probe_is_drawn_twice_in_a_trial() -> None:
-    plants = create_negative_probes(
+    probes = create_negative_probes(
         PROMPTS, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
     )
     drawn_probes: set[tuple[str, str]] = set()
 
-    for batch in range(len(plants)):
-        [probe] = draw_probes(plants, count=1, batch=f"b{batch}", used_probes=drawn_probes)
+    for batch in range(len(probes)):
+        [probe] = draw_probes(probes, count=1, batch=f"b{batch}", used_probes=drawn_probes)
         assert (probe.prompt.sample_id, probe.kind) not in drawn_probes
         drawn_probes.add((probe.prompt.sample_id, probe.kind))
 
-    assert len(drawn_probes) == len(plants)
-    assert draw_probes(plants, count=1, batch="one more", used_probes=drawn_probes) == []
+    assert len(drawn_probes) == len(probes)
+    assert draw_probes(probes, count=1, batch="one more", used_probes=drawn_probes) == []
 
 
 def test_a_single_document_gives_no_swapped_answers() -> None:
@@ -119,19 +119,18 @@ def test_few_other_writers_are_divided_by_documents(names: list[str]) -> None:
     assert {writer.name for writer in split.training} == {
         writer.name for writer in split.for_probes
     }
-    for trained, drawn_probes in zip(split.training, split.for_probes, strict=True):
-        assert trained.name == drawn_probes.name
-        assert (len(trained.passages), len(drawn_probes.passages)) == (6, 3)
-        assert set(trained.passages).isdisjoint(drawn_probes.passages)
+    for training, reserved in zip(split.training, split.for_probes, strict=True):
+        assert training.name == reserved.name
+        assert (len(training.passages), len(reserved.passages)) == (6, 3)
+        assert set(training.passages).isdisjoint(reserved.passages)
 
 
 def test_bundled_authors_have_no_front_matter_and_exclude_the_author() -> None:
     writers = bundled_writers(exclude=["mara-lindqvist"])
 
     assert [writer.name for writer in writers] == ["oona-petrie", "tomas-okafor"]
-    for (
-        writer
-    ) in writers:  # the posts of one writer have YAML front matter, those of the other TOML
+    # One writer's posts have YAML front matter, and the other's have TOML.
+    for writer in writers:
         assert len(writer.passages) > 100
         for _, text in writer.passages:
             assert not text.startswith(("---", "+++"))

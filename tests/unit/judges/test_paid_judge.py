@@ -23,7 +23,7 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.judges import language_model
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.language_model import PROMPT, LanguageModelJudge
-from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms, judge_terms
+from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms, determine_judge_terms
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -33,7 +33,7 @@ ANSWERED = [JudgedAnswer("Which oil?", f"Use thin oil, case {n}.", ("Oil.",)) fo
 
 
 @dataclass
-class Paid:
+class PaidJudgeSetup:
     """A simulated provider and the spending account of the home that uses it."""
 
     provider: PaidProvider
@@ -57,7 +57,9 @@ class Paid:
 
 
 @pytest.fixture
-def paid(home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Paid]:
+def paid(
+    home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[PaidJudgeSetup]:
     monkeypatch.setattr(language_model, "_FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(paid_provider, "RETRY_AFTER_S", 0)
     provider = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
@@ -65,11 +67,11 @@ def paid(home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("OPENAI_API_BASE", provider.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     with contextlib.closing(State.open(home.state_address)) as state:
-        yield Paid(provider, state)
+        yield PaidJudgeSetup(provider, state)
     provider.end()
 
 
-def test_the_account_equals_the_bill_to_the_nano_dollar(paid: Paid) -> None:
+def test_the_account_equals_the_bill_to_the_nano_dollar(paid: PaidJudgeSetup) -> None:
     judge = paid.judge(1.0)
     scores = judge.score_all([*ANSWERED, ANSWERED[0]])
     assert scores[0] == scores[-1]
@@ -84,7 +86,7 @@ def test_the_account_equals_the_bill_to_the_nano_dollar(paid: Paid) -> None:
 
 @pytest.mark.parametrize("refusal", ["429", "500"])
 def test_a_rejected_request_is_repeated_separately_and_costs_nothing(
-    paid: Paid, refusal: str
+    paid: PaidJudgeSetup, refusal: str
 ) -> None:
     with pytest.raises(TwinError, match="unset TWIN_JUDGE_MODEL"):
         paid.judge(1.0).score_all([JudgedAnswer(f"Which oil? ({refusal})", "Thin oil.")])
@@ -92,7 +94,7 @@ def test_a_rejected_request_is_repeated_separately_and_costs_nothing(
     assert paid.spent_nano() == paid.provider.bill.nano == 0
 
 
-def test_a_request_that_times_out_counts_as_paid(paid: Paid) -> None:
+def test_a_request_that_times_out_counts_as_paid(paid: PaidJudgeSetup) -> None:
     judge = paid.judge(1.0, timeout_s=0.2)
     slow = JudgedAnswer("Which oil? (hang)", "Thin oil.")
     with pytest.raises(TwinError, match="rate 1 answers"):
@@ -103,7 +105,7 @@ def test_a_request_that_times_out_counts_as_paid(paid: Paid) -> None:
     assert paid.spent_nano() >= paid.provider.bill.nano > 0
 
 
-def test_nothing_is_sent_without_money_for_the_whole_batch(paid: Paid) -> None:
+def test_nothing_is_sent_without_money_for_the_whole_batch(paid: PaidJudgeSetup) -> None:
     max_cost_usd = paid.judge(1.0).max_cost_usd(ANSWERED)
     with pytest.raises(OverLimitError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
         paid.judge(0.9 * max_cost_usd).score_all(ANSWERED)
@@ -116,9 +118,9 @@ def test_nothing_is_sent_without_money_for_the_whole_batch(paid: Paid) -> None:
     )
 
 
-def test_the_reservation_of_a_killed_judge_counts_as_spent(paid: Paid) -> None:
+def test_the_reservation_of_a_killed_judge_counts_as_spent(paid: PaidJudgeSetup) -> None:
     budget = PurposeBudget(paid.account(1.0), "judge", author="ada")
-    budget.reserve(0.3)  # its process is then killed
+    budget.reserve(0.3)  # the process is then killed
     assert budget.remaining_usd() == pytest.approx(0.7)
     reopened = SpendingAccount(
         paid.state,
@@ -130,11 +132,11 @@ def test_the_reservation_of_a_killed_judge_counts_as_spent(paid: Paid) -> None:
 
 
 LOCAL = {"OPENAI_API_BASE": "http://127.0.0.1:8000/v1"}
-NEARBY = {"OPENAI_API_BASE": "http://192.168.1.7:8000/v1"}
+OTHER_MACHINE = {"OPENAI_API_BASE": "http://192.168.1.7:8000/v1"}
 
 
 @pytest.mark.parametrize(
-    ("author", "model", "budget", "environ", "why_not"),
+    ("author", "model", "budget", "environ", "refusal"),
     [
         (ADA, MODEL, 1.0, {}, ""),
         (ADA, MODEL, None, {}, "there is no budget"),
@@ -145,8 +147,8 @@ NEARBY = {"OPENAI_API_BASE": "http://192.168.1.7:8000/v1"}
         (Author("ada", "Ada", paid=False), "openai/my-own", None, LOCAL, ""),
         (Author("ada", "Ada"), "ollama/llama3", None, {}, ""),
         # a model on another machine costs nothing but needs consent
-        (ADA, "openai/my-own", None, NEARBY, ""),
-        (Author("ada", "Ada"), "openai/my-own", None, NEARBY, "no line `consent`"),
+        (ADA, "openai/my-own", None, OTHER_MACHINE, ""),
+        (Author("ada", "Ada"), "openai/my-own", None, OTHER_MACHINE, "no line `consent`"),
         (ADA, "hosted_vllm/my-own", None, {"HOSTED_VLLM_API_BASE": "https://a.example.org"}, ""),
         (ADA, "hosted_vllm/my-own", None, {}, "no price"),
         # an address of another provider
@@ -164,14 +166,14 @@ def test_a_judge_needs_consent_and_a_budget(
     model: str,
     budget: float | None,
     environ: dict[str, str],
-    why_not: str,
+    refusal: str,
 ) -> None:
     settings = home.model_copy(update={"judge_model": model, "judge_budget_per_month": budget})
     with contextlib.closing(State.open(home.state_address)) as state:
-        terms = judge_terms(settings, author, state, environ=environ)
-    assert (why_not in terms.refusal_reason, bool(terms.refusal_reason)) == (True, bool(why_not))
-    assert (terms.budget is not None) == (model == MODEL and not why_not)
-    if not why_not:
+        terms = determine_judge_terms(settings, author, state, environ=environ)
+    assert (refusal in terms.refusal_reason, bool(terms.refusal_reason)) == (True, bool(refusal))
+    assert (terms.budget is not None) == (model == MODEL and not refusal)
+    if not refusal:
         assert (terms.redaction_language is None) == (
             environ is LOCAL or model.startswith("ollama")
         )
@@ -184,7 +186,7 @@ def test_a_judge_needs_consent_and_a_budget(
         assert terms.next_step in str(error.value)
 
 
-def test_a_price_without_a_budget_is_always_an_error(paid: Paid) -> None:
+def test_a_price_without_a_budget_is_always_an_error(paid: PaidJudgeSetup) -> None:
     with pytest.raises(TwinError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
         LanguageModelJudge(MODEL).score_all([JudgedAnswer("Which oil?", "Thin oil.")])
     assert paid.outcomes() == []
@@ -192,22 +194,22 @@ def test_a_price_without_a_budget_is_always_an_error(paid: Paid) -> None:
 
 def test_a_home_without_a_judge_has_no_terms(home: Settings) -> None:
     with contextlib.closing(State.open(home.state_address)) as state:
-        assert judge_terms(home, Author("ada", "Ada"), state) is FREE_TERMS
+        assert determine_judge_terms(home, Author("ada", "Ada"), state) is FREE_TERMS
 
 
 def test_readers_words_are_redacted_only_in_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    judged = JudgedAnswer(
+    judged_answer = JudgedAnswer(
         "I am ann@brookmill.net, which oil?", "Thin oil, ann@brookmill.net.", ("By Ada.",)
     )
     with run_rating_server(lambda _: '{"rating": 4}', monkeypatch) as server:
-        LanguageModelJudge("openai/judge").score_all([judged])
+        LanguageModelJudge("openai/judge").score_all([judged_answer])
         LanguageModelJudge("openai/judge", terms=JudgeTerms(redaction_language="en")).score_all(
-            [judged]
+            [judged_answer]
         )
     local, paid_text = server.prompts
-    texts = {"question": judged.question, "answer": judged.answer}
+    texts = {"question": judged_answer.question, "answer": judged_answer.answer}
     assert local == PROMPT.format(passages="By Ada.", **texts)
     assert "brookmill" not in paid_text
     assert paid_text.count("[e-mail]") == 2

@@ -19,7 +19,7 @@ from twin_resources.quality.judges.pairs import (
 TRIAL = JudgedComparison("c" * 8, "i" * 8, ("topic@1", "voice@1"), "sampling")
 
 
-def row(
+def make_row(
     sequence: int, source: str, prompt: str, topic: tuple[float, float], **fields: object
 ) -> dict:
     scores = [
@@ -29,17 +29,17 @@ def row(
     plant = "shuffled" if source == PROBE else ""
     trial = fields.pop("trial", TRIAL)
     assert isinstance(trial, JudgedComparison)
-    return trial.row(sequence, source, prompt, plant) | {"scores": scores} | fields
+    return trial.build_row(sequence, source, prompt, plant) | {"scores": scores} | fields
 
 
 def test_pairs_are_in_order_without_probes_and_other_trials() -> None:
     other_trial = replace(TRIAL, judges=("topic@2", "voice@1"))
     rows = pl.DataFrame(
         [
-            row(5, "recorded", "t2", (0.5, 0.75)),
-            row(4, PROBE, "s1", (1.0, 0.25)),
-            row(3, "recorded", "t1", (1.0, 0.5)),
-            row(1, "recorded", "t1", (0.0, 1.0), trial=other_trial),
+            make_row(5, "recorded", "t2", (0.5, 0.75)),
+            make_row(4, PROBE, "s1", (1.0, 0.25)),
+            make_row(3, "recorded", "t1", (1.0, 0.5)),
+            make_row(1, "recorded", "t1", (0.0, 1.0), trial=other_trial),
         ],
         schema=dict(COLUMNS),
     )
@@ -65,5 +65,5 @@ def test_another_judge_or_sampling_is_another_trial() -> None:
     ]
 
     assert len({TRIAL.id, *(trial.id for trial in changed)}) == 4
-    first, repeated = TRIAL.row(1, "recorded", "t1"), TRIAL.row(9, "recorded", "t1")
+    first, repeated = TRIAL.build_row(1, "recorded", "t1"), TRIAL.build_row(9, "recorded", "t1")
     assert first["pair_id"] == repeated["pair_id"]

@@ -39,7 +39,7 @@ def test_a_negation_is_removed_or_inserted(sentence: str, expected: str | None) 
     assert negate(sentence) == expected
 
 
-def test_numbers_and_names_are_replaced_by_ones_that_no_passage_has() -> None:
+def test_replaced_numbers_and_names_are_in_no_passage() -> None:
     passage = "in 1750 there were seven of them, and later 14, 21"
 
     assert replace_numbers("There were seven in 1750.", passage) == "There were ten in 1757."
@@ -62,7 +62,7 @@ def test_every_kind_of_error_is_made_and_stays_detectable() -> None:
     assert create_probe_sentences(MARA.passages[:1], max_sentences=80) == []
 
 
-def test_reworded_sentences_are_shorter_or_have_a_frame() -> None:
+def test_reworded_sentences_are_shorter_or_have_an_opening() -> None:
     clocks = [f"The clock {number} is not old, and it runs very well." for number in range(40)]
     reworded = {reword(clock) for clock in clocks}
 

@@ -15,7 +15,7 @@ def test_a_sample_author_imported_under_another_name_is_excluded() -> None:
     writers = bundled_writers(exclude=[])
     [tomas] = [writer for writer in writers if writer.name == "tomas-okafor"]
     assert len(writers) >= 2
-    # an import may change boundaries and case and have half of the posts
+    # An import may change boundaries and case, and contain only half of the posts.
     own = [text.upper() for _, text in tomas.passages[::2]]
 
     others = exclude_copies_of_author(writers, own)

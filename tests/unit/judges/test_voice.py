@@ -74,7 +74,7 @@ def test_the_subjects_of_texts_are_masked() -> None:
 
     words = common_words([own_texts, other_texts])
 
-    # a word that only one writer repeats belongs to its style
+    # A word that only one writer repeats belongs to that writer's style.
     assert words == {"the", "is", "old", "here's", "a", "crucial"}
     assert mask_words("The Clock is 1804 “old”,  isn’t it", words) == 'The X is 0 "old", x x'
 

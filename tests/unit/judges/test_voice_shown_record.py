@@ -1,4 +1,4 @@
-"""Test the stored record of a voice: reading, search by checkpoint and bars."""
+"""Test the record of voice figures: writing, reading by checkpoint, and its bars."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FIGURES = VoiceFigures(
 )
 
 
-def record(checkpoints: Path, checkpoint: str) -> Path:
+def write_record(checkpoints: Path, checkpoint: str) -> Path:
     path = checkpoints / "ann" / checkpoint / "evaluation" / VOICE_FIGURES_FILE
     path.parent.mkdir(parents=True)
     write_voice_figures(path, FIGURES, author="ann", checkpoint=checkpoint)
@@ -48,7 +48,7 @@ def record(checkpoints: Path, checkpoint: str) -> Path:
 
 def test_a_record_is_read_as_written(tmp_path: Path) -> None:
     assert read_checkpoint_voice_figures(tmp_path, "ann", "c1") is None
-    path = record(tmp_path, "c1")
+    path = write_record(tmp_path, "c1")
     assert (
         read_voice_figures(path) == read_checkpoint_voice_figures(tmp_path, "ann", "c1") == FIGURES
     )

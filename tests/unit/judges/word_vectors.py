@@ -1,4 +1,4 @@
-"""Embed texts as hashed word counts, so that texts with common words are similar."""
+"""Embed texts as hashed word counts, so that texts that share words are similar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a ledger over the real embedded trace store in process, with a clock that the test sets."""
+"""Run a ledger on the real embedded trace store in process, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def trace_name(number: int) -> str:
 
 
 @dataclass
-class CountedClient:
-    """A client that records its requests by the test's clock and fails on demand."""
+class RecordingClient:
+    """A client that records its requests with the test's time and fails on demand."""
 
     client: LangfuseClient
     environment: LedgerEnvironment | None = None
     requests: list[datetime] = field(default_factory=list)
-    asked: list[Mapping[str, str]] = field(default_factory=list)
+    queries: list[Mapping[str, str]] = field(default_factory=list)
     failures: list[TraceStoreError] = field(default_factory=list)
 
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
         assert self.environment is not None
         self.requests.append(self.environment.now)
-        self.asked.append(parameters)
+        self.queries.append(parameters)
         if self.failures:
             raise self.failures.pop(0)
         return self.client.page(path, parameters)
@@ -56,18 +56,18 @@ class LedgerEnvironment:
 
     tables: TraceTables
     http: TestClient
-    client: CountedClient
+    client: RecordingClient
     state: State
     now: datetime = MORNING
-    counted: dict[str, CountedScores] = field(default_factory=dict[str, CountedScores])
+    counted_scores: dict[str, CountedScores] = field(default_factory=dict[str, CountedScores])
 
     def ledger(self, **rules: Any) -> Ledger:
-        rules_of_test = LedgerRules(**rules)
+        ledger_rules = LedgerRules(**rules)
         return Ledger(
-            self.state, self.client, rules_of_test, load_counted_scores=lambda: self.counted
+            self.state, self.client, ledger_rules, load_counted_scores=lambda: self.counted_scores
         )
 
-    def at(self, moment: datetime) -> LedgerEnvironment:
+    def set_time(self, moment: datetime) -> LedgerEnvironment:
         self.now = moment
         return self
 
@@ -82,9 +82,9 @@ class LedgerEnvironment:
         """Sync two minutes later, when the store shows its newest rows."""
         return self.pass_time(minutes=2).sync(**rules)
 
-    def answer(self, *numbers: int, author: str = "ann", **given_metadata: str) -> None:
+    def answer(self, *numbers: int, author: str = "ann", **extra_metadata: str) -> None:
         """Export an answer's trace for each number, as the gateway does."""
-        metadata = {"propensity": "1", "chunks": "c1,c2", "cost_usd": "0.000001"} | given_metadata
+        metadata = {"propensity": "1", "chunks": "c1,c2", "cost_usd": "0.000001"} | extra_metadata
         attributes = {
             "langfuse.observation.input": '[{"role": "user", "content": '
             '"From my posts:\\n\\n[1] Oil (undated)\\nOne drop.\\n\\n'
@@ -140,9 +140,9 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledg
     with TestClient(app) as http:
         http.auth = (KEYS.public, KEYS.secret)
         client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
-        counting = CountedClient(client)
+        recording_client = RecordingClient(client)
         state = State.open(url)
-        environments.append(LedgerEnvironment(tables, http, counting, state))
-        counting.environment = environments[0]
+        environments.append(LedgerEnvironment(tables, http, recording_client, state))
+        recording_client.environment = environments[0]
         yield environments[0]
         state.close()

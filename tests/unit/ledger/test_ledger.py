@@ -31,7 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("environment", ["sqlite", "postgresql"], indirect=True)
 
 
-def values(
+def list_values(
     environment: LedgerEnvironment, author: str = "ann", after: int = 0
 ) -> list[tuple[int, str, float]]:
     rows = settled_rows(environment.ledger(), author, after=after)
@@ -46,49 +46,51 @@ def test_a_reader_day_closes_once_a_minute_after_midnight(environment: LedgerEnv
     report = environment.tick()
     assert (report.problem, report.new_traces, report.new_scores) == ("", 3, 4)
     assert report.settled_values == {}
-    environment.at(NEXT_DAY + timedelta(seconds=59)).sync()
-    environment.at(NEXT_DAY + timedelta(seconds=59)).sync(lag_s=2)
-    assert values(environment) == []
-    assert environment.at(NEXT_DAY + timedelta(seconds=61)).sync().settled_values == {"ann": 2}
-    assert sorted(value for _, _, value in values(environment)) == [0.5, 1.0]
-    assert [sequence for sequence, *_ in values(environment)] == [1, 2]
+    environment.set_time(NEXT_DAY + timedelta(seconds=59)).sync()
+    environment.set_time(NEXT_DAY + timedelta(seconds=59)).sync(lag_s=2)
+    assert list_values(environment) == []
+    assert environment.set_time(NEXT_DAY + timedelta(seconds=61)).sync().settled_values == {
+        "ann": 2
+    }
+    assert sorted(value for _, _, value in list_values(environment)) == [0.5, 1.0]
+    assert [sequence for sequence, *_ in list_values(environment)] == [1, 2]
     for _ in range(3):
         assert environment.tick().settled_values == {}
-    assert len(values(environment)) == 2
-    assert values(environment, after=1) == values(environment)[1:]
+    assert len(list_values(environment)) == 2
+    assert list_values(environment, after=1) == list_values(environment)[1:]
 
 
 def test_later_votes_about_a_closed_day_change_only_reports(environment: LedgerEnvironment) -> None:
     environment.answer(1, 2)
     environment.vote(1, 1.0)
-    environment.at(NEXT_DAY + timedelta(minutes=5)).sync()
-    assert values(environment) == [(1, "thumbs", 1.0)]
-    # the reader changes yesterday's vote, for which the store keeps its first timestamp
+    environment.set_time(NEXT_DAY + timedelta(minutes=5)).sync()
+    assert list_values(environment) == [(1, "thumbs", 1.0)]
+    # The reader changes yesterday's vote, which keeps its first timestamp in the store.
     environment.vote(1, 0.0)
     environment.pass_time(minutes=70).sync()
     environment.pass_time(minutes=5)
-    assert values(environment) == [(1, "thumbs", 1.0)]
+    assert list_values(environment) == [(1, "thumbs", 1.0)]
     frame = environment.ledger().interactions("ann")
     assert frame.filter(trace_id=trace_name(1))["vote"].to_list() == [0.0]
-    # a score with yesterday's timestamp that the store shows only now
+    # A score with yesterday's timestamp becomes visible only now.
     evening = environment.now
-    environment.at(MORNING + timedelta(hours=1)).vote(2, 0.0)
-    report = environment.at(evening + timedelta(minutes=65)).sync()
+    environment.set_time(MORNING + timedelta(hours=1)).vote(2, 0.0)
+    report = environment.set_time(evening + timedelta(minutes=65)).sync()
     assert (report.new_scores, report.late_scores) == (1, 1)
-    assert environment.at(NEXT_DAY + timedelta(days=1, minutes=5)).sync().settled_values == {}
-    assert len(values(environment)) == 1
+    assert environment.set_time(NEXT_DAY + timedelta(days=1, minutes=5)).sync().settled_values == {}
+    assert len(list_values(environment)) == 1
 
 
 def test_a_late_vote_of_an_unsettled_reader_day_is_kept(environment: LedgerEnvironment) -> None:
     environment.answer(1)
     environment.tick()
     noon = NEXT_DAY + timedelta(hours=12)
-    environment.at(noon).sync()
-    environment.at(MORNING + timedelta(hours=1)).vote(1, 0.25)
-    environment.at(noon + timedelta(hours=2)).sync()
-    assert values(environment) == []
-    environment.at(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
-    assert values(environment) == [(1, "thumbs", 0.25)]
+    environment.set_time(noon).sync()
+    environment.set_time(MORNING + timedelta(hours=1)).vote(1, 0.25)
+    environment.set_time(noon + timedelta(hours=2)).sync()
+    assert list_values(environment) == []
+    environment.set_time(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
+    assert list_values(environment) == [(1, "thumbs", 0.25)]
 
 
 def test_a_vote_that_changes_before_the_day_closes_counts_with_its_new_value(
@@ -100,8 +102,8 @@ def test_a_vote_that_changes_before_the_day_closes_counts_with_its_new_value(
     environment.vote(1, 0.0)
     report = environment.pass_time(minutes=61).sync()
     assert (report.changed_scores, report.new_scores) == (1, 0)
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert values(environment) == [(1, "thumbs", 0.0)]
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert list_values(environment) == [(1, "thumbs", 0.0)]
 
 
 @pytest.mark.parametrize("status", ["capped", "beyond", "new"])
@@ -128,17 +130,17 @@ def test_only_scores_deleted_before_settling_are_dropped(environment: LedgerEnvi
     environment.tick()
     environment.tables.delete_score(deleted_before)
     assert environment.pass_time(minutes=61).sync().deleted_scores == 1
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert values(environment) == [(1, "thumbs", 1.0)]
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert list_values(environment) == [(1, "thumbs", 1.0)]
     environment.tables.delete_score(deleted_after)
     assert environment.pass_time(minutes=61).sync().deleted_scores == 1
-    assert values(environment) == [(1, "thumbs", 1.0)]  # a settled value stays
+    assert list_values(environment) == [(1, "thumbs", 1.0)]  # a settled value stays
     assert environment.ledger().interactions("ann")["vote"].to_list() == [None, None]
-    # a restored score is not settled again
-    environment.at(MORNING + timedelta(minutes=1)).vote(2, 1.0, reader="r2")
-    environment.at(NEXT_DAY + timedelta(hours=3)).sync()
-    environment.at(NEXT_DAY + timedelta(days=1, minutes=3)).sync()
-    assert values(environment) == [(1, "thumbs", 1.0)]
+    # A restored score is not settled again.
+    environment.set_time(MORNING + timedelta(minutes=1)).vote(2, 1.0, reader="r2")
+    environment.set_time(NEXT_DAY + timedelta(hours=3)).sync()
+    environment.set_time(NEXT_DAY + timedelta(days=1, minutes=3)).sync()
+    assert list_values(environment) == [(1, "thumbs", 1.0)]
 
 
 def test_excluded_scores_are_counted_by_reason(environment: LedgerEnvironment) -> None:
@@ -167,13 +169,13 @@ def test_excluded_scores_are_counted_by_reason(environment: LedgerEnvironment) -
     assert report.invalid_scores == expected
     assert report.new_scores == 7
     assert "7 that will never count" in report.message
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert values(environment) == []
-    assert values(environment, "bob") == []
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert list_values(environment) == []
+    assert list_values(environment, "bob") == []
 
 
 def test_nan_from_a_server_with_invalid_json_never_counts() -> None:
-    from twin_resources.quality.ledger.scores import score_row
+    from twin_resources.quality.ledger.scores import build_score_row
 
     base = {"id": "a", "name": "thumbs", "timestamp": "2026-11-20T08:00:00Z", "dataType": "NUMERIC",
             "subject": {"kind": "trace", "id": trace_name(1)}}  # fmt: skip
@@ -184,7 +186,7 @@ def test_nan_from_a_server_with_invalid_json_never_counts() -> None:
         (True, ""),
         (1, ""),
     ):
-        row = score_row(base | {"value": value})
+        row = build_score_row(base | {"value": value})
         assert row is not None
         assert row["reason"] == reason
 
@@ -192,22 +194,24 @@ def test_nan_from_a_server_with_invalid_json_never_counts() -> None:
 def test_a_score_counts_after_its_late_trace_arrives(environment: LedgerEnvironment) -> None:
     environment.vote(7, 1.0)
     assert environment.tick().invalid_scores == {"unknown_trace": 1}
-    # the trace waited in an outbox and started long ago, so a new score requests it by id
-    environment.at(MORNING - timedelta(hours=3)).answer(7)
-    environment.at(MORNING + timedelta(minutes=10)).vote(7, 0.0, reader="r2")
+    # The trace waited in an outbox and started long ago, so a new score requests it by id.
+    environment.set_time(MORNING - timedelta(hours=3)).answer(7)
+    environment.set_time(MORNING + timedelta(minutes=10)).vote(7, 0.0, reader="r2")
     environment.tick()
     with environment.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {}
     by_id = [
-        query for query in environment.client.asked if trace_name(7) in query.get("filter", "")
+        query for query in environment.client.queries if trace_name(7) in query.get("filter", "")
     ]
     assert [query["fromStartTime"][:7] for query in by_id] == ["2026-08"] * 2, (
         "the lookup must cover the whole retention time"
     )
-    # without a time, Langfuse would search all traces
-    assert all({*query} & {"fromStartTime", "fromTimestamp"} for query in environment.client.asked)
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(value for *_, value in values(environment)) == [0.0, 1.0]
+    # Without a time, Langfuse would search all traces.
+    assert all(
+        {*query} & {"fromStartTime", "fromTimestamp"} for query in environment.client.queries
+    )
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in list_values(environment)) == [0.0, 1.0]
 
 
 def test_judgements_settle_once_per_trace_with_their_day(environment: LedgerEnvironment) -> None:
@@ -215,8 +219,8 @@ def test_judgements_settle_once_per_trace_with_their_day(environment: LedgerEnvi
     for number in (1, 2):
         environment.vote(number, 0.5 * number, name="judge:topic@p1", reader="judge")
     assert environment.tick().settled_values == {}
-    assert environment.at(NEXT_DAY + timedelta(minutes=2)).sync().settled_values == {"ann": 2}
-    assert values(environment) == [(1, "judge:topic@p1", 0.5), (2, "judge:topic@p1", 1.0)]
+    assert environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync().settled_values == {"ann": 2}
+    assert list_values(environment) == [(1, "judge:topic@p1", 0.5), (2, "judge:topic@p1", 1.0)]
     assert environment.pass_time(hours=2).sync().settled_values == {}
 
 
@@ -243,7 +247,7 @@ def test_a_value_belongs_to_the_version_and_class_with_most_votes(
     environment.answer(3, version="v2")
     for number, value in ((1, 1.0), (2, 0.5), (3, 0.0)):
         environment.vote(number, value)
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
     [settled] = settled_rows(environment.ledger(), "ann")
     assert (settled.version, settled.prompt_class, settled.value) == ("v1", "short", 0.75)
 
@@ -254,8 +258,8 @@ def test_edits_are_kept_without_personal_data_and_never_settled(
     environment.answer(1)
     environment.vote(1, "Call +49 170 1234567.", name="output", **{"twin.role": "author"})
     environment.tick()
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert values(environment) == []
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert list_values(environment) == []
     [row] = environment.ledger().interactions("ann").to_dicts()
     assert (row["edit"], row["edit_role"]) == ("Call [phone].", "author")
     assert row["question"] == "How much oil? Mail [e-mail]"
@@ -264,13 +268,13 @@ def test_edits_are_kept_without_personal_data_and_never_settled(
 
 
 def test_a_comparison_is_reported_and_never_settled(environment: LedgerEnvironment) -> None:
-    """Answer 1 loses against answer 2 and counts as rejected; the choice is no stream value."""
+    """Answer 1 loses to answer 2 and counts as rejected. The comparison is not a stream value."""
     environment.answer(1, 2)
     environment.vote(1, 0.0, name="comparison", reader="r1")
     environment.vote(2, 1.0, name="comparison", reader="r1")
     environment.vote(1, 1.0, reader="r2")
     environment.tick()
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
     assert [settled.value for settled in settled_rows(environment.ledger(), "ann")] == [1.0]
     columns = ["vote", "votes", "rejections", "rejection_voters"]
     assert environment.ledger().interactions("ann").select(columns).rows() == [
@@ -315,7 +319,7 @@ def test_a_failed_read_is_reported_and_differs_from_an_empty_read(
     environment.answer(1)
     vote = environment.vote(1, 1.0)
     environment.tick()
-    environment.at(NEXT_DAY + timedelta(hours=1))
+    environment.set_time(NEXT_DAY + timedelta(hours=1))
     environment.client.failures = [error] * 1
     report = environment.sync()
     assert "trace store un" in report.problem
@@ -327,7 +331,7 @@ def test_a_failed_read_is_reported_and_differs_from_an_empty_read(
 
 
 def test_a_failure_in_the_middle_keeps_the_committed_rows(environment: LedgerEnvironment) -> None:
-    """If reconciliation fails halfway, no score counts as deleted, and the next run continues."""
+    """If the reconciliation fails halfway, no score counts as deleted, and the next continues."""
     environment.answer(*range(30))
     for number in range(30):
         environment.vote(number, 1.0, reader=f"r{number}")
@@ -353,7 +357,7 @@ def test_a_failure_in_the_middle_keeps_the_committed_rows(environment: LedgerEnv
 
 
 def make_store_fail(environment: LedgerEnvironment, scores: set[str], paths: list[str]) -> None:
-    """Make the store fail for every page with one of these scores; without any, for every page."""
+    """Make the store fail for every page with one of these scores, or for every page if empty."""
     original = environment.client.page
 
     def page(path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
@@ -369,19 +373,19 @@ def make_store_fail(environment: LedgerEnvironment, scores: set[str], paths: lis
 def test_a_score_that_breaks_the_store_delays_no_other_author(
     environment: LedgerEnvironment,
 ) -> None:
-    """Only the millisecond of that score is skipped, also when the last days are read again."""
+    """Only the millisecond of that score is skipped, even when the last days are read again."""
     environment.answer(1)
     environment.answer(2, author="bo")
     environment.vote(1, 1.0)
-    broken = environment.pass_time(seconds=7).vote(2, 0.0)
+    failing_score = environment.pass_time(seconds=7).vote(2, 0.0)
     environment.pass_time(seconds=7).vote(1, 0.5, reader="r2")
     original = environment.client.page
-    make_store_fail(environment, {broken}, paths := [])
-    environment.at(NEXT_DAY + timedelta(hours=1))
+    make_store_fail(environment, {failing_score}, paths := [])
+    environment.set_time(NEXT_DAY + timedelta(hours=1))
     reports = [environment.tick(requests_per_minute=600) for _ in range(8)]
     assert [report.problem for report in reports[3:]] == [""] * 5
-    assert values(environment) == [(1, "thumbs", 1.0), (2, "thumbs", 0.5)]
-    assert values(environment, "bo") == []
+    assert list_values(environment) == [(1, "thumbs", 1.0), (2, "thumbs", 0.5)]
+    assert list_values(environment, "bo") == []
     note = "2026-11-20T08:00:07.000Z: HTTP 500: a row"
     assert [note in str(report.unread_items) for report in reports].count(True) == 1
     environment.pass_time(minutes=65)
@@ -430,8 +434,8 @@ def test_a_clock_set_back_an_hour_loses_and_repeats_nothing(environment: LedgerE
     assert report.rewound_s == pytest.approx(3_600, abs=130)
     for _ in range(3):
         environment.pass_time(minutes=40).sync()
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(value for *_, value in values(environment)) == [0.0, 1.0]
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in list_values(environment)) == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("days", [2, 30, 400])
@@ -439,27 +443,27 @@ def test_a_clock_that_is_ahead_for_one_sync_changes_nothing(
     environment: LedgerEnvironment, days: int
 ) -> None:
     """A clock 30 days ahead for one sync lost 231 of 600 votes; 400 days ahead lost 400 days."""
-    guard = {"clock_held_s": 600.0, "quiet_s": 7_200.0}
+    clock_rules = {"clock_trust_s": 600.0, "quiet_s": 7_200.0}
     for day in range(6):
         for hour in range(0, 24, 6):
             number = 10 * day + hour // 6 + 1
-            environment.at(MORNING + timedelta(days=day, hours=hour)).answer(number)
+            environment.set_time(MORNING + timedelta(days=day, hours=hour)).answer(number)
             environment.vote(number, 1.0, reader=f"r{number}")
-            environment.pass_time(minutes=5).sync(**guard)
+            environment.pass_time(minutes=5).sync(**clock_rules)
             if (day, hour) == (2, 6):
                 environment.pass_time(days=days)
-                assert "the clock has jumped ahead by" in environment.sync(**guard).problem
+                assert "the clock has jumped ahead by" in environment.sync(**clock_rules).problem
                 environment.pass_time(days=-days)
-    report = environment.at(MORNING + timedelta(days=7)).sync(**guard)
+    report = environment.set_time(MORNING + timedelta(days=7)).sync(**clock_rules)
     assert "waits until it has stayed there for 10 minutes" in report.problem, (
         "a clock that was wrong before must be confirmed"
     )
-    environment.pass_time(minutes=11).sync(**guard)
-    assert [value for *_, value in values(environment)] == [1.0] * 24
+    environment.pass_time(minutes=11).sync(**clock_rules)
+    assert [value for *_, value in list_values(environment)] == [1.0] * 24
 
 
 def test_scores_skipped_by_a_clock_ahead_are_read_again(environment: LedgerEnvironment) -> None:
-    """The clock stays ahead for long; after it is corrected, the skipped scores are read."""
+    """The clock stays ahead for 40 days. Once it is corrected, the skipped scores are read."""
     environment.answer(1, 2, 3)
     environment.vote(1, 1.0, reader="a")
     environment.tick()
@@ -473,8 +477,8 @@ def test_scores_skipped_by_a_clock_ahead_are_read_again(environment: LedgerEnvir
     assert "reading continues at the newest score" not in environment.tick().message, (
         "the message was repeated"
     )
-    environment.at(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
-    assert sorted(value for *_, value in values(environment)) == [0.0, 1.0]
+    environment.set_time(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
+    assert sorted(value for *_, value in list_values(environment)) == [0.0, 1.0]
 
 
 def test_a_vote_before_midnight_that_is_shown_later_belongs_to_its_day(
@@ -482,30 +486,30 @@ def test_a_vote_before_midnight_that_is_shown_later_belongs_to_its_day(
 ) -> None:
     """Scores of the last ten minutes were once lost, so the mean was .95 instead of .5."""
     environment.answer(1, 2)
-    environment.at(NEXT_DAY - timedelta(minutes=30)).vote(1, 1.0)
+    environment.set_time(NEXT_DAY - timedelta(minutes=30)).vote(1, 1.0)
     for minutes in (-20, 5, 15):
-        environment.at(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
-    assert values(environment) == []
-    environment.at(NEXT_DAY - timedelta(minutes=5)).vote(
-        2, 0.0
-    )  # the store shows it after a quarter past
+        environment.set_time(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
+    assert list_values(environment) == []
+    # The store shows this vote only after 00:15.
+    environment.set_time(NEXT_DAY - timedelta(minutes=5)).vote(2, 0.0)
     for minutes in (70, 121):
-        environment.at(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
-    assert [value for *_, value in values(environment)] == [0.5]
+        environment.set_time(NEXT_DAY + timedelta(minutes=minutes)).sync(quiet_s=7_200)
+    assert [value for *_, value in list_values(environment)] == [0.5]
 
 
 def test_a_score_more_than_a_week_late_is_read_and_counts(environment: LedgerEnvironment) -> None:
-    """All 300 such scores were once lost without a message."""
+    """All 300 scores of this kind were once lost without a message."""
     environment.answer(1, 2, 3)
     environment.vote(1, 1.0)
     environment.tick()
     for day in range(1, 12):
-        environment.at(MORNING + timedelta(days=day)).sync()
-    environment.at(MORNING + timedelta(hours=1)).vote(2, 0.0)  # the day of this reader is settled
+        environment.set_time(MORNING + timedelta(days=day)).sync()
+    # This reader's day is already settled.
+    environment.set_time(MORNING + timedelta(hours=1)).vote(2, 0.0)
     environment.vote(3, 0.0, reader="r2")
     for day in range(12, 15):
-        environment.at(MORNING + timedelta(days=day)).sync()
-    assert [value for *_, value in values(environment)] == [1.0, 0.0]
+        environment.set_time(MORNING + timedelta(days=day)).sync()
+    assert [value for *_, value in list_values(environment)] == [1.0, 0.0]
     with environment.state.read_transaction() as connection:
         excluded = count_excluded_scores(connection, "ann")
     assert excluded == {"late: the reader's day was already settled": 1}
@@ -514,9 +518,9 @@ def test_a_score_more_than_a_week_late_is_read_and_counts(environment: LedgerEnv
 def test_a_vote_changed_on_another_day_counts_once_with_its_last_value(
     environment: LedgerEnvironment,
 ) -> None:
-    """Langfuse's key includes the date, so it returns both values, which alternated here."""
-    first = score_of("vote", 1.0, MORNING, MORNING)
-    changed = score_of("vote", 0.0, MORNING + timedelta(days=1), MORNING + timedelta(days=1))
+    """Langfuse's key includes the date, so it returns both values, and the ledger alternated."""
+    first = make_score("vote", 1.0, MORNING, MORNING)
+    changed = make_score("vote", 0.0, MORNING + timedelta(days=1), MORNING + timedelta(days=1))
     environment.answer(1)
     environment.tick()
     with environment.state.lease("ledger") as lease:
@@ -526,15 +530,15 @@ def test_a_vote_changed_on_another_day_counts_once_with_its_last_value(
             with writer.transaction() as connection:
                 writer.put_scores(connection, rows)
     with environment.state.read_transaction() as connection:
-        rows_stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
-    assert [(row["value"], row["status"]) for row in rows_stored] == [(0.0, "open")]
+        stored_rows = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
+    assert [(row["value"], row["status"]) for row in stored_rows] == [(0.0, "open")]
     assert report.changed_scores == 1
 
 
-def score_of(identity: str, value: float, at: datetime, updated: datetime) -> dict[str, object]:
+def make_score(score_id: str, value: float, at: datetime, updated: datetime) -> dict[str, object]:
     """Return a row of `GET /v3/scores` about the first answer."""
     return {
-        "id": identity,
+        "id": score_id,
         "name": "thumbs",
         "value": value,
         "dataType": "NUMERIC",
@@ -557,10 +561,10 @@ def test_old_rows_are_deleted_and_settled_values_stay(environment: LedgerEnviron
     environment.answer(1)
     environment.vote(1, 1.0)
     environment.tick()
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    environment.at(MORNING + timedelta(days=91)).sync()
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    environment.set_time(MORNING + timedelta(days=91)).sync()
     assert environment.ledger().interactions("ann").height == 0
-    assert values(environment) == [(1, "thumbs", 1.0)]
+    assert list_values(environment) == [(1, "thumbs", 1.0)]
 
 
 def test_a_newer_ledger_is_refused(environment: LedgerEnvironment) -> None:
@@ -591,7 +595,7 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(environment: LedgerEnv
         == 1
     )
     assert filter_reader_interactions(rows.drop("batch")).height == 2
-    # answers of the front desk are neither judged nor replayed
+    # The front desk's answers are neither judged nor replayed.
     assert filter_reader_interactions(rows.with_columns(route=pl.lit(FRONT_DESK))).is_empty()
     with environment.state.read_transaction() as connection:
         servers = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
@@ -611,20 +615,20 @@ def test_a_missing_or_invalid_propensity_is_unknown(environment: LedgerEnvironme
 
 
 def test_a_day_settles_at_most_three_times_the_usual_count(environment: LedgerEnvironment) -> None:
-    """Many visitors on one day started a training in 18 of 24 homes before this limit."""
+    """Before this limit, many visitors on one day started a training in 18 of 24 homes."""
     counts, number = [12, 12, 12, 100, 12], 0
     for day, count in enumerate(counts):
-        environment.at(MORNING + timedelta(days=day))
+        environment.set_time(MORNING + timedelta(days=day))
         for _ in range(count):
             number += 1
             environment.answer(number)
             environment.vote(number, float(day != 3), reader=f"r{number}")
         environment.pass_time(hours=1).sync(requests=500, requests_per_minute=10_000)
     for hours in (0, 1):
-        report = environment.at(MORNING + timedelta(days=5, hours=hours)).sync(
+        report = environment.set_time(MORNING + timedelta(days=5, hours=hours)).sync(
             requests_per_minute=10_000
         )
-    settled_by_day = [value for *_, value in values(environment)]
+    settled_by_day = [value for *_, value in list_values(environment)]
     assert (settled_by_day.count(1.0), settled_by_day.count(0.0)) == (48, 36)
     with environment.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {

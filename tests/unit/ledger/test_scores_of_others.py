@@ -14,7 +14,7 @@ from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, trace_name
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
-from twin_resources.quality.ledger.scores import complete_from_trace, score_row
+from twin_resources.quality.ledger.scores import build_score_row, complete_from_trace
 from twin_resources.quality.retraining.alarm_records import count_excluded_scores
 
 NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
@@ -26,11 +26,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def map_scores(environment: LedgerEnvironment, author: str = "ann", **table: Any) -> None:
-    """Change the mapping in the author's file; `_` in a name stands for `-`."""
-    environment.counted[author] = read_scores({k.replace("_", "-"): v for k, v in table.items()})
+    """Change the mapping in the author's file. A `_` in a name stands for `-`."""
+    environment.counted_scores[author] = read_scores(
+        {k.replace("_", "-"): v for k, v in table.items()}
+    )
 
 
-def settled_values(
+def list_settled_values(
     environment: LedgerEnvironment, author: str = "ann"
 ) -> list[tuple[str, str, str, float]]:
     return [
@@ -53,10 +55,10 @@ def test_each_reader_counts_by_the_trace(environment: LedgerEnvironment) -> None
         environment.pass_time(seconds=20)
     for _ in range(4):
         environment.tick()
-    report = environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
+    report = environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
     assert (report.problem, report.settled_values) == ("", {"ann": 260})
-    assert sum(value for *_, value in settled_values(environment)) == 200
-    assert set(settled_values(environment)) == {
+    assert sum(value for *_, value in list_settled_values(environment)) == 200
+    assert set(list_settled_values(environment)) == {
         ("thumbs", "v2", "short", 1.0),
         ("thumbs", "v2", "short", 0.0),
     }
@@ -74,8 +76,8 @@ def test_a_vote_without_a_reader_belongs_to_the_reader_of_the_trace(
     environment.answer(3)  # a trace without a reader
     environment.post(3, "thumbs", 0)
     environment.tick()
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(value for *_, value in settled_values(environment)) == [0.0, 1.0, 1.0, 1.0]
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in list_settled_values(environment)) == [0.0, 1.0, 1.0, 1.0]
     assert environment.ledger().interactions("ann").sort("trace_id")["voters"].to_list() == [
         ["reader-0"],
         ["reader-1"],
@@ -102,8 +104,8 @@ def test_scales_categories_and_evaluators_are_mapped(environment: LedgerEnvironm
     environment.post(2, "stars", 7)
     environment.post(2, "mood", "so-so")
     assert environment.tick().invalid_scores == {"out_of_range": 1, "unknown_category": 1}
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(settled_values(environment)) == [
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(list_settled_values(environment)) == [
         ("judge:correct", "v1", "short", 0.5),
         ("judge:toxic", "v1", "short", 1.0),
         ("stars", "v1", "short", 0.75),
@@ -111,7 +113,7 @@ def test_scales_categories_and_evaluators_are_mapped(environment: LedgerEnvironm
         ("thumbs", "v1", "short", 1.0),
     ]
     row = environment.ledger().interactions("ann").sort("trace_id").to_dicts()[0]
-    # stars are a separate stream, which is watched but counts as no vote
+    # Stars are a separate stream, which is watched but does not count as votes.
     assert (row["vote"], row["votes"], row["judged"], row["judgements"]) == (1.0, 1, 1.0, 1)
 
 
@@ -138,36 +140,36 @@ def test_a_name_that_is_mapped_later_counts_with_its_days(environment: LedgerEnv
     environment.answer(1, reader="r1")
     environment.answer(2, reader="r2")
     environment.post(1, "user-feedback", 1)
-    environment.at(MORNING + timedelta(days=1)).answer(3, reader="r1")
+    environment.set_time(MORNING + timedelta(days=1)).answer(3, reader="r1")
     environment.post(3, "user-feedback", 0)
     environment.post(2, "stars", 5)
-    environment.at(MORNING + timedelta(days=3)).sync()
-    assert settled_values(environment) == []
+    environment.set_time(MORNING + timedelta(days=3)).sync()
+    assert list_settled_values(environment) == []
     map_scores(environment, user_feedback="thumbs")
     report = environment.tick()
     assert (report.changed_scores, report.settled_values) == (2, {"ann": 2})
-    assert [value for *_, value in settled_values(environment)] == [1.0, 0.0]
+    assert [value for *_, value in list_settled_values(environment)] == [1.0, 0.0]
     assert count_excluded(environment) == {"not in [scores]: stars": 1}
-    # a change of another entry keeps the settled values, and a second read finds nothing new
+    # Changing an entry keeps the settled values, and a second read finds nothing new.
     map_scores(environment, user_feedback={"range": [1, 0]})
     assert environment.pass_time(minutes=70).sync().settled_values == {}
-    environment.counted.clear()
+    environment.counted_scores.clear()
     assert environment.pass_time(minutes=70).sync().settled_values == {}
-    assert [value for *_, value in settled_values(environment)] == [1.0, 0.0]
+    assert [value for *_, value in list_settled_values(environment)] == [1.0, 0.0]
 
 
 def test_an_open_score_follows_its_name(environment: LedgerEnvironment) -> None:
-    """A score that is read again before its day closes no longer counts without its name."""
+    """A score that is read again before its day closes does not count once its name is unmapped."""
     map_scores(environment, user_feedback="thumbs")
     environment.answer(1, reader="r1")
     environment.post(1, "user-feedback", 1)
     environment.tick()
     assert count_excluded(environment) == {}
-    environment.counted.clear()
+    environment.counted_scores.clear()
     environment.pass_time(minutes=70).sync()
     assert count_excluded(environment) == {"not in [scores]: user-feedback": 1}
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert settled_values(environment) == []
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert list_settled_values(environment) == []
 
 
 def test_a_score_of_another_name_waits_for_its_trace(environment: LedgerEnvironment) -> None:
@@ -175,11 +177,11 @@ def test_a_score_of_another_name_waits_for_its_trace(environment: LedgerEnvironm
     environment.post(7, "user-feedback", 1)
     environment.vote(8, 1.0)
     assert environment.tick().invalid_scores == {"unknown_trace": 2}
-    environment.at(MORNING - timedelta(hours=3)).answer(7, 8, reader="r1")
-    environment.at(MORNING + timedelta(minutes=10)).post(7, "user-feedback", 0)
+    environment.set_time(MORNING - timedelta(hours=3)).answer(7, 8, reader="r1")
+    environment.set_time(MORNING + timedelta(minutes=10)).post(7, "user-feedback", 0)
     environment.tick()
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(value for *_, value in settled_values(environment)) == [pytest.approx(2 / 3)]
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(value for *_, value in list_settled_values(environment)) == [pytest.approx(2 / 3)]
 
 
 def test_scores_of_an_environment_are_read_if_it_is_named(environment: LedgerEnvironment) -> None:
@@ -187,7 +189,7 @@ def test_scores_of_an_environment_are_read_if_it_is_named(environment: LedgerEnv
     environment.answer(1, reader="r1")
     environment.post(1, "user-feedback", 1, environment="production")
     assert environment.tick().new_scores == 0
-    report = environment.at(NEXT_DAY + timedelta(minutes=70)).sync(
+    report = environment.set_time(NEXT_DAY + timedelta(minutes=70)).sync(
         environments="default,production"
     )
     assert report.new_scores == 1
@@ -201,8 +203,8 @@ def test_a_ledger_with_two_streams_is_upgraded(environment: LedgerEnvironment) -
     with environment.state.transaction() as connection:
         connection.execute(sa.text("ALTER TABLE ledger_scores DROP COLUMN stream"))
         connection.execute(sa.text("UPDATE schema_number SET number = 4 WHERE store = 'ledger'"))
-    environment.at(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(stream for stream, *_ in settled_values(environment)) == [
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(stream for stream, *_ in list_settled_values(environment)) == [
         "judge:topic@p1",
         "thumbs",
     ]
@@ -218,7 +220,7 @@ def test_recorded_scores_of_langfuse_become_rows(shared_data: Path) -> None:
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
     mapped = read_scores({"page": "thumbs"})
     for score in recorded["response"]["data"]:
-        row = complete_from_trace(score_row(score), trace, lambda _: mapped)
+        row = complete_from_trace(build_score_row(score), trace, lambda _: mapped)
         assert (row["kind"], row["stream"], row["value"], row["reader"], row["status"]) == (
             "vote",
             "thumbs",
@@ -236,7 +238,7 @@ def test_the_annotator_in_the_page_is_the_reader() -> None:
     }  # fmt: skip
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
     row = complete_from_trace(
-        score_row(score), trace, lambda _: read_scores({"quality": "quality"})
+        build_score_row(score), trace, lambda _: read_scores({"quality": "quality"})
     )
     assert (row["reader"], row["trace_id"], row["stream"]) == (
         "annotation:mara",

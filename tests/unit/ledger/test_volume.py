@@ -24,20 +24,20 @@ Vote = tuple[str, str, int, float, int]  # id, reader, trace, value, arrival in 
 
 def put_votes(environment: LedgerEnvironment, votes: list[Vote]) -> None:
     rows: list[ScoreRow] = []
-    for identity, reader, trace, value, stamp in votes:
+    for vote_id, reader, trace, value, arrival_ms in votes:
         body: dict[str, Any] = {
-            "id": identity,
+            "id": vote_id,
             "traceId": trace_name(trace),
             "name": "thumbs",
             "value": value,
             "metadata": {"twin.reader": reader, "twin.authors": "*"},
         }
-        rows.append(build_score_row(body, now_ms=stamp))
+        rows.append(build_score_row(body, now_ms=arrival_ms))
     for start in range(0, len(rows), 20_000):
         environment.tables.put_scores(rows[start : start + 20_000])
 
 
-def milliseconds(environment: LedgerEnvironment) -> int:
+def get_now_ms(environment: LedgerEnvironment) -> int:
     return int(environment.now.timestamp() * 1000)
 
 
@@ -59,7 +59,7 @@ def test_many_scores_are_read_within_the_request_limits(
     """All scores are in one millisecond, where no window can be halved, or in three minutes."""
     environment.answer(1)
     environment.tick()
-    start = milliseconds(environment)
+    start = get_now_ms(environment)
     put_votes(
         environment,
         [
@@ -73,7 +73,7 @@ def test_many_scores_are_read_within_the_request_limits(
     assert max(by_minute.values()) <= 20
     pages = count // 100
     assert ticks <= pages / 19 * 1.6 + 5, ticks  # finding suitable windows costs some pages
-    environment.at((MORNING + timedelta(days=1)).replace(hour=0, minute=2)).sync()
+    environment.set_time((MORNING + timedelta(days=1)).replace(hour=0, minute=2)).sync()
     while environment.pass_time(minutes=1).sync().backlog_s:
         pass
     values = settled_rows(environment.ledger(), "ann", after=0)
@@ -85,17 +85,17 @@ def test_many_scores_are_read_within_the_request_limits(
 def test_frequent_syncs_leave_the_relay_its_requests(environment: LedgerEnvironment) -> None:
     environment.answer(1)
     environment.tick()
-    start = milliseconds(environment)
+    start = get_now_ms(environment)
     put_votes(environment, [(f"v{n}", f"r{n}", 1, 1.0, start + n) for n in range(8_000)])
     environment.pass_time(minutes=5)
     reports = [environment.pass_time(seconds=7).sync() for _ in range(20)]
     for moment in environment.client.requests:
-        within = [
+        requests_in_minute = [
             request
             for request in environment.client.requests
             if 0 <= (request - moment).total_seconds() < 60
         ]
-        assert len(within) <= 20  # of 30 requests per organization
+        assert len(requests_in_minute) <= 20  # of the 30 requests per organization
     assert any("requests are used up" in report.problem for report in reports)
     drain(environment.pass_time(minutes=1), max_ticks=10)
 
@@ -106,7 +106,7 @@ def test_three_frequent_readers_of_fifty_give_three_values_a_day(
     generator = random.Random(3)
     environment.answer(*range(100))
     for day in range(10):
-        now = milliseconds(environment.at(MORNING + timedelta(days=day)))
+        now = get_now_ms(environment.set_time(MORNING + timedelta(days=day)))
         votes = [
             (f"{day}-{reader}-{number}", f"bad{reader}", number, 0.0, now)
             for reader in range(3)
@@ -119,7 +119,7 @@ def test_three_frequent_readers_of_fifty_give_three_values_a_day(
         put_votes(environment, votes)
         for _ in range(4):
             environment.pass_time(hours=2).sync()
-    environment.at(MORNING + timedelta(days=11)).sync()
+    environment.set_time(MORNING + timedelta(days=11)).sync()
     with environment.state.read_transaction() as connection:
         statement = "SELECT unit, COUNT(*) FROM ledger_settled GROUP BY unit"
         counts = connection.execute(sa.text(statement))
@@ -127,7 +127,7 @@ def test_three_frequent_readers_of_fifty_give_three_values_a_day(
     total = sum(shares.values())
     assert total >= 190
     for reader in range(3):
-        # five per cent, and one value because the limit is rounded up
+        # Five per cent, plus one value because the limit is rounded up.
         assert shares[f"bad{reader}"] <= 0.05 * total + 1
     assert sum(count for unit, count in shares.items() if unit.startswith("bad")) <= 30
 
@@ -135,7 +135,7 @@ def test_three_frequent_readers_of_fifty_give_three_values_a_day(
 def test_a_key_is_one_reader_and_a_large_share_is_reported(environment: LedgerEnvironment) -> None:
     environment.answer(*range(40))
     for day in range(12):
-        now = milliseconds(environment.at(MORNING + timedelta(days=day)))
+        now = get_now_ms(environment.set_time(MORNING + timedelta(days=day)))
         put_votes(
             environment,
             [
@@ -145,7 +145,7 @@ def test_a_key_is_one_reader_and_a_large_share_is_reported(environment: LedgerEn
             ],
         )
         environment.pass_time(hours=3).sync()
-    assert environment.at(MORNING + timedelta(days=12)).sync().problem == ""
+    assert environment.set_time(MORNING + timedelta(days=12)).sync().problem == ""
     values = settled_rows(environment.ledger(), "ann")
     bad = [value for value in values if value.value == 0.0]
     assert len(values) - len(bad) == 24

@@ -49,7 +49,7 @@ class Lookalike:
 
 
 def generate_lookalikes(seed: int, *, each: int) -> list[Lookalike]:
-    """Generate `each` texts for every form and language, which depend only on the seed."""
+    """Generate `each` texts for every form and language. They depend only on the seed."""
     rng = random.Random(seed)
     examples: list[Lookalike] = []
     for group, generate in GENERATORS.items():
@@ -84,7 +84,7 @@ def amount(rng: random.Random, language: str) -> str:
     )
 
 
-def listing(rng: random.Random, language: str) -> str:
+def file_listing(rng: random.Random, language: str) -> str:
     del language
     lines = [
         f"-rw-r--r-- 1 ann staff {rng.randint(20, 9_999_999):8} "
@@ -99,7 +99,7 @@ def _date(rng: random.Random) -> str:
     return f"{year}-{month:02}-{day:02}"
 
 
-def moment(rng: random.Random, language: str) -> str:
+def date_or_time(rng: random.Random, language: str) -> str:
     del language
     year, month, day = _date(rng).split("-")
     hour, minute = rng.randint(0, 23), rng.randint(0, 59)
@@ -160,7 +160,7 @@ def local_address(rng: random.Random, language: str) -> str:
     return str(IPv4Address((192 << 24) | (168 << 16) | rng.getrandbits(16)))
 
 
-def hyphenated(rng: random.Random, language: str) -> str:
+def hyphenated_words(rng: random.Random, language: str) -> str:
     del language
     return rng.choice(
         (
@@ -174,12 +174,12 @@ def hyphenated(rng: random.Random, language: str) -> str:
     )
 
 
-def base64_word(rng: random.Random, language: str) -> str:
+def base64_text(rng: random.Random, language: str) -> str:
     del language
     return base64.b64encode(rng.randbytes(rng.randint(12, 40))).decode()
 
 
-def hash_of_something(rng: random.Random, language: str) -> str:
+def hex_hash(rng: random.Random, language: str) -> str:
     del language
     return "".join(rng.choice("0123456789abcdef") for _ in range(rng.choice((7, 32, 40, 64))))
 
@@ -199,7 +199,7 @@ def line_numbers(rng: random.Random, language: str) -> str:
     return "\n".join(f"{start + number} {rng.randint(10, 99_999)} x" for number in range(5))
 
 
-def standard(rng: random.Random, language: str) -> str:
+def standard_number(rng: random.Random, language: str) -> str:
     del language
     year = rng.randint(1990, 2024)
     return rng.choice(
@@ -215,7 +215,7 @@ def standard(rng: random.Random, language: str) -> str:
     )
 
 
-def years(rng: random.Random, language: str) -> str:
+def year_range(rng: random.Random, language: str) -> str:
     del language
     year = rng.randint(1400, 2020)
     later = year + rng.randint(1, 60)
@@ -246,7 +246,7 @@ def coordinates(rng: random.Random, language: str) -> str:
     )
 
 
-def counted(rng: random.Random, language: str) -> str:
+def counting_sequence(rng: random.Random, language: str) -> str:
     del language
     start = rng.randint(1, 40)
     return " ".join(f"{number:02}" for number in range(start, start + 5))
@@ -255,20 +255,20 @@ def counted(rng: random.Random, language: str) -> str:
 GENERATORS: dict[str, Callable[[random.Random, str], str]] = {
     "range with a unit": price_range,
     "amount": amount,
-    "ls -l": listing,
-    "date or time": moment,
+    "ls -l": file_listing,
+    "date or time": date_or_time,
     "fraction": fraction,
     "ISBN": book_number,
     "version": version,
     "private address": local_address,
-    "hyphenated word": hyphenated,
-    "Base64": base64_word,
-    "hash": hash_of_something,
+    "hyphenated word": hyphenated_words,
+    "Base64": base64_text,
+    "hash": hex_hash,
     "hex dump": hex_dump,
     "line numbers": line_numbers,
-    "standard": standard,
-    "years": years,
+    "standard": standard_number,
+    "years": year_range,
     "score": score,
     "coordinates": coordinates,
-    "counting": counted,
+    "counting": counting_sequence,
 }

@@ -27,7 +27,7 @@ class Plant:
 
     Attributes:
         group: the kind, or one format of the kind; results are counted by group.
-        before: text that introduces the value ("phone: ") and is not replaced.
+        before: the text that introduces the value ("phone: ") and is not replaced.
         region: the hint for the search, or an empty string.
     """
 
@@ -97,7 +97,7 @@ _EXAMPLES = {
 }
 
 
-def plants(seed: int, *, each: int) -> list[Plant]:
+def generate_plants(seed: int, *, each: int) -> list[Plant]:
     """Generate `each` plants of every group, which depend only on the seed."""
     rng = random.Random(seed)
     return [generate(rng) for generate in GENERATORS for _ in range(each)]
@@ -151,25 +151,21 @@ def phone_international(rng: random.Random) -> Plant:
     return Plant("phone", "phone, with country code", value)
 
 
-def phone_at_home(rng: random.Random) -> Plant:
+def phone_with_region(rng: random.Random) -> Plant:
     number, region = _random_number(rng)
     value = _format(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
     return Plant("phone", "phone, national, region known", value, region=region)
 
 
-def phone_announced(rng: random.Random) -> Plant:
+def phone_after_label(rng: random.Random) -> Plant:
     number, _ = _random_number(rng)
     value = _format(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
-    announcement = ["Call me at ", "phone: ", "Tel. ", "my mobile is ", "WhatsApp ", "Telefon: "]
-    return Plant("phone", "phone, national, announced", value, before=rng.choice(announcement))
+    labels = ["Call me at ", "phone: ", "Tel. ", "my mobile is ", "WhatsApp ", "Telefon: "]
+    return Plant("phone", "phone, national, announced", value, before=rng.choice(labels))
 
 
 def phone_american(rng: random.Random) -> Plant:
-    area, exchange, line = (
-        rng.randint(201, 989),
-        rng.randint(200, 999),
-        rng.randint(0, 9999),
-    )
+    area, exchange, line = (rng.randint(201, 989), rng.randint(200, 999), rng.randint(0, 9999))
     form = rng.choice(
         ["{}-{}-{:04}", "({}) {}-{:04}", "{}.{}.{:04}", "+1 {}-{}-{:04}", "1-{}-{}-{:04}"]
     )
@@ -206,8 +202,8 @@ def card(rng: random.Random) -> Plant:
     body = prefix + _pick(rng, string.digits, length - len(prefix) - 1)
     digits = body + luhn.calc_check_digit(body)
     separator = rng.choice(["", " ", "-"])
-    cut = [0, *cuts, length]
-    value = separator.join(digits[a:b] for a, b in pairwise(cut))
+    boundaries = [0, *cuts, length]
+    value = separator.join(digits[start:end] for start, end in pairwise(boundaries))
     return Plant("card", "card", value)
 
 
@@ -232,34 +228,36 @@ def iban(rng: random.Random) -> Plant:
     )
     value = country + mod_97_10.calc_check_digits(bban + country) + bban
     if rng.random() < 0.6:
-        value = " ".join(value[at : at + 4] for at in range(0, len(value), 4))
+        value = " ".join(value[index : index + 4] for index in range(0, len(value), 4))
     return Plant("iban", "iban", value)
 
 
-def _identity(rng: random.Random, scheme: str) -> Plant:
+def _generate_national_id(rng: random.Random, scheme: str) -> Plant:
     example, before = (*_EXAMPLES[scheme], "")[:2]
     country, _, name = scheme.partition(".")
     module = get_cc_module(country, name) if name else None
-    changeable = [at for at, character in enumerate(example) if character.isdigit()]
+    changeable = [index for index, character in enumerate(example) if character.isdigit()]
     if scheme == "cn.ric":
         changeable = changeable[-4:]
     while True:
         value = list(example)
-        for at in rng.sample(changeable, k=min(4, len(changeable))):
-            value[at] = rng.choice(string.digits)
+        for index in rng.sample(changeable, k=min(4, len(changeable))):
+            value[index] = rng.choice(string.digits)
         text = "".join(value)
-        # python-stdnum 2.2 cannot parse other Chinese provinces; only the serial number changes
+        # python-stdnum 2.2 cannot parse other Chinese provinces, so only the serial number changes.
         if module is None or module.is_valid(text):
             kind: Kind = "ssn" if scheme == "us.ssn" else "national id"
             return Plant(kind, kind, text, before=before)
 
 
 def social_security(rng: random.Random) -> Plant:
-    return _identity(rng, "us.ssn")
+    return _generate_national_id(rng, "us.ssn")
 
 
 def national_identity(rng: random.Random) -> Plant:
-    return _identity(rng, rng.choice([scheme for scheme in _EXAMPLES if scheme != "us.ssn"]))
+    return _generate_national_id(
+        rng, rng.choice([scheme for scheme in _EXAMPLES if scheme != "us.ssn"])
+    )
 
 
 def vendor_key(rng: random.Random) -> Plant:
@@ -302,19 +300,13 @@ def web_token(rng: random.Random) -> Plant:
 
 
 def assigned_secret(rng: random.Random) -> Plant:
-    spoken = ["password: ", "PASSWORD=", "my password is ", "passwd = "]
-    others = [
-        'api_key = "',
-        "API_KEY=",
-        '"secret": "',
-        "client_secret: ",
-        "auth_token: '",
-        "Bearer ",
-    ]
+    password_labels = ["password: ", "PASSWORD=", "my password is ", "passwd = "]
+    key_labels = ['api_key = "', "API_KEY=", '"secret": "', "client_secret: ", "auth_token: '"]
+    key_labels.append("Bearer ")
     if rng.random() < 0.5:
-        before, length, letters = rng.choice(spoken), rng.randint(8, 14), _LETTERS + "!?#%"
+        before, length, letters = rng.choice(password_labels), rng.randint(8, 14), _LETTERS + "!?#%"
     else:
-        before, length, letters = rng.choice(others), rng.randint(16, 40), _LETTERS
+        before, length, letters = rng.choice(key_labels), rng.randint(16, 40), _LETTERS
     while True:
         value = rng.choice(string.ascii_letters) + _pick(rng, letters, length - 2) + "7"
         if sum(character.isdigit() for character in value) > 2:
@@ -326,8 +318,8 @@ def assigned_secret(rng: random.Random) -> Plant:
 GENERATORS: tuple[Callable[[random.Random], Plant], ...] = (
     mail,
     phone_international,
-    phone_at_home,
-    phone_announced,
+    phone_with_region,
+    phone_after_label,
     phone_american,
     address_v4,
     address_v6,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.privacy.lookalikes import Lookalike, generate_lookalikes
-from tests.unit.privacy.plants import Plant, plants
+from tests.unit.privacy.plants import Plant, generate_plants
 from twin_resources.privacy import find_personal_data, redact
 
 GOAL = 0.9
-PLANTS = plants(20, each=60)
+PLANTS = generate_plants(20, each=60)
 SENTENCES = (
     "So I wrote it down, {} and it works.",
     "{}",
@@ -22,7 +22,7 @@ SENTENCES = (
 
 
 def is_found(plant: Plant, sentence: str) -> bool:
-    """Return whether a span of the plant's kind covers the value, which is then replaced."""
+    """Return whether a span of the plant's kind covers the value, and the value is replaced."""
     text = sentence.format(f"{plant.before}{plant.value}{plant.after}")
     start = text.index(plant.value)
     end = start + len(plant.value)
@@ -91,5 +91,5 @@ def test_at_most_five_percent_of_clean_posts_are_changed(shared_posts: Path) -> 
         changed += bool(counts)
     assert len(files) > 2_000
     assert changed <= 0.05 * len(files)
-    # Hashes, dumps, versions and constants must not be taken for these kinds.
+    # Hashes, dumps, versions and constants must not be mistaken for these kinds.
     assert {"phone", "card", "iban", "ssn", "national id", "web token"}.isdisjoint(kinds)

@@ -1,4 +1,4 @@
-"""Test which personal data is replaced, which similar text is not, and properties of both."""
+"""Test which personal data is replaced, which similar text stays, and properties of redaction."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ _REGIONS = st.sampled_from(["", "DE", "US", "es", "pt-BR"])
 
 @settings(max_examples=400)
 @given(_TEXTS, _REGIONS)
-def test_redacted_text_has_nothing_left(text: str, region: str) -> None:
+def test_redacted_text_contains_no_personal_data(text: str, region: str) -> None:
     redacted = redact(text, region=region)
     redacted_again = redact(redacted.text, region=region)
     assert redacted_again.text is redacted.text
@@ -252,19 +252,8 @@ _ADVERSARIAL = (
     *("01 11 ", "+1 2 3 4 5 6 ", "(0", "-----BEGIN PRIVATE KEY-----", "eyJ", "eyJaaaaaaaa.", "A1"),
     *("://a:", "tel ", "tel 1 2 3 4 5 6 7 ", "4111 ", "DE89 ", "2001:", "A-", " at ", "a dot "),
     *("(at)", "a [at] b.", " arroba ", "a dot b dot ", "MA 02110-1301 ", "12.12-", "0000 0000 "),
-    *(
-        "a [at] b [dot] ",
-        "_",
-        "sk_live_",
-        ":AA",
-        "SSN 1",
-        "123-45-",
-        "bearer ",
-        "\\n",
-        "٣",
-        "é",
-        "ausweis",
-    ),
+    *("a [at] b [dot] ", "_", "sk_live_", ":AA", "SSN 1", "123-45-", "bearer ", "\\n", "٣", "é"),
+    "ausweis",
 )
 
 

@@ -120,9 +120,9 @@ def test_findings_that_the_stable_version_shares_are_tolerated() -> None:
 def test_wealth_is_never_negative_and_counts_add_up(values: list[tuple[Cause, bool]]) -> None:
     breaker = Breaker()
     expected_count = 0
-    for cause, failed in values:
+    for cause, is_failure in values:
         expected_count += breaker.tripped_cause is None
-        breaker = breaker.with_outcome(cause, failed, stable=FAST)
+        breaker = breaker.with_outcome(cause, is_failure, stable=FAST)
     assert all(value >= 0.0 for wealth in breaker.wealth.values() for value in wealth)
     assert sum(breaker.counts.values()) == expected_count
     assert (breaker.tripped_cause is None) == (not breaker.reason)

@@ -1,4 +1,4 @@
-"""Test which version a finished request counts for and how a decision is kept."""
+"""Test for which version a finished request counts, and that a stopped canary stays stopped."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ STABLE = RouteDecision("ann/v1", "v1", "h1", "", "stable", 1.0)
 CANARY = RouteDecision("ann/v2", "v2", "h2", "", "canary", 0.1)
 
 
-def make_request(chosen: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
-    canary = chosen.route == "canary"
+def make_request(decision: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
+    canary = decision.route == "canary"
     fallback = Fallback(STABLE, "t1", [], ThroughputMeter()) if canary else None
     cost = AnswerCost(0.02, ThroughputMeter(), seconds=seconds)
-    return RequestRecord(create_exchange(fallback=fallback), cost, chosen)
+    return RequestRecord(create_exchange(fallback=fallback), cost, decision)
 
 
-def failed_request(chosen: RouteDecision = CANARY) -> RequestRecord:
-    state = make_request(chosen)
+def make_failed_request(decision: RouteDecision = CANARY) -> RequestRecord:
+    state = make_request(decision)
     state.cost.begin()
     state.record_fallback("canary failed: answered by stable")
     return state
 
 
 class Registry:
-    """Record the moves of a registry; the first `failures` calls fail."""
+    """Records the moves of a registry. The first `failures` calls fail."""
 
     def __init__(self, *, failures: int = 0) -> None:
         self.failures = failures
@@ -68,17 +68,17 @@ def live(home: Settings) -> LiveConfig:
     return config
 
 
-def canary_of(live: LiveConfig) -> ServedVersion | None:
+def get_canary(live: LiveConfig) -> ServedVersion | None:
     policy = live.current.get_author_policy("ann")
     assert policy is not None
     return policy.canary
 
 
 def run_in_loop(
-    act: Callable[[], None], watch: CanaryWatch, *, until: Callable[[], object]
+    send_requests: Callable[[], None], watch: CanaryWatch, *, until: Callable[[], object]
 ) -> None:
     async def run_until_done() -> None:
-        act()
+        send_requests()
         for _ in range(400):
             if until():
                 return
@@ -91,16 +91,16 @@ def test_a_failing_canary_stops_and_is_rolled_back(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
 
-    def act() -> None:
+    def send_requests() -> None:
         for number in range(1, 6):
-            assert canary_of(live) is not None, number
-            watch.count_request(failed_request(), is_answered=True)
-        assert canary_of(live) is None
+            assert get_canary(live) is not None, number
+            watch.count_request(make_failed_request(), is_answered=True)
+        assert get_canary(live) is None
         assert live.current.get_author_policy("ann") == AuthorPolicy(
             ServedVersion(1, "h1", "", "", None, "", ""), None, {"stable": 1.0}
         )
 
-    run_in_loop(act, watch, until=lambda: registry.moves)
+    run_in_loop(send_requests, watch, until=lambda: registry.moves)
     ((author, version, reason),) = registry.moves
     assert (author, version) == ("ann", 2)
     assert reason.startswith("errors: 5 of its 5 requests failed where the stable version answered")
@@ -113,15 +113,15 @@ def test_a_canary_stays_stopped_while_the_rollback_fails(
     registry = Registry(failures=3)
     watch = CanaryWatch(live, registry)
 
-    def act() -> None:
+    def send_requests() -> None:
         for _ in range(5):
-            watch.count_request(failed_request(), is_answered=True)
+            watch.count_request(make_failed_request(), is_answered=True)
 
-    run_in_loop(act, watch, until=lambda: registry.moves)
+    run_in_loop(send_requests, watch, until=lambda: registry.moves)
     assert len(registry.moves) == 1
     assert capsys.readouterr().err.count("the rollback failed and will be retried") == 3
     live.refresh()
-    assert canary_of(live) is None, "the policy file brought the canary back"
+    assert get_canary(live) is None, "the policy file brought the canary back"
 
 
 def test_a_canary_may_return_after_the_policy_removed_it(live: LiveConfig, home: Settings) -> None:
@@ -133,33 +133,33 @@ def test_a_canary_may_return_after_the_policy_removed_it(live: LiveConfig, home:
     live.refresh()
     write_policy(home.policy_path, policy)
     live.refresh()
-    assert canary_of(live) == entry.canary
+    assert get_canary(live) == entry.canary
 
 
 def test_requests_without_an_answer_do_not_count(live: LiveConfig) -> None:
     watch = CanaryWatch(live, Registry())
     for _ in range(20):
-        watch.count_request(failed_request(), is_answered=False)
+        watch.count_request(make_failed_request(), is_answered=False)
         watch.count_request(make_request(CANARY), is_answered=False)
     assert watch.breakers == {}
-    assert canary_of(live) is not None
+    assert get_canary(live) is not None
 
 
 def test_slow_answers_are_compared_with_the_stable_version(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
 
-    def act() -> None:
+    def send_requests() -> None:
         for _ in range(40):
             watch.count_request(make_request(STABLE, seconds=1.0), is_answered=True)
         assert watch.timeout_s("ann") == 6.0
         for _ in range(20):
             watch.count_request(make_request(CANARY, seconds=2.9), is_answered=True)
-        assert canary_of(live) is not None
+        assert get_canary(live) is not None
         for _ in range(8):
             watch.count_request(make_request(CANARY, seconds=3.1), is_answered=True)
 
-    run_in_loop(act, watch, until=lambda: registry.moves)
+    run_in_loop(send_requests, watch, until=lambda: registry.moves)
     assert "requests took longer than 3 s" in registry.moves[0][2]
 
 
@@ -169,16 +169,16 @@ def test_findings_in_answers_stop_a_canary(live: LiveConfig) -> None:
     leaking = make_request(CANARY)
     leaking.safety_findings = ("api_key",)
 
-    def act() -> None:
+    def send_requests() -> None:
         for _ in range(6):
             watch.count_findings(leaking)
 
-    run_in_loop(act, watch, until=lambda: registry.moves)
+    run_in_loop(send_requests, watch, until=lambda: registry.moves)
     assert registry.moves[0][2].startswith("safety: 6 of its 6 requests")
 
 
 def test_the_record_has_the_fallback_that_answered() -> None:
-    record = failed_request()
+    record = make_failed_request()
     assert (record.decision, record.replaced_decision) == (STABLE, CANARY)
     assert record.template == "t1"
     record.record_fallback("again")
@@ -189,9 +189,9 @@ def test_a_returning_canary_gets_a_new_breaker(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
 
-    def act() -> None:
+    def send_requests() -> None:
         for _ in range(5):
-            watch.count_request(failed_request(), is_answered=True)
+            watch.count_request(make_failed_request(), is_answered=True)
 
-    run_in_loop(act, watch, until=lambda: registry.moves and not watch.breakers)
+    run_in_loop(send_requests, watch, until=lambda: registry.moves and not watch.breakers)
     assert watch.breakers.get("ann/v2", Breaker()).tripped_cause is None

@@ -26,7 +26,7 @@ from twin_resources.quality.judges.label_rows import (
     build_label_arrays,
 )
 from twin_resources.quality.judges.pairs import probe_rows, score_differences
-from twin_resources.quality.ledger.routed import saved_usd
+from twin_resources.quality.ledger.routed_answers import estimate_savings_usd
 from twin_resources.router.policy_file import RoutingPolicy
 
 
@@ -161,12 +161,16 @@ def test_probes_are_not_labels() -> None:
     }  # fmt: skip
     rows = pl.DataFrame(
         [
-            purchase.row(2, "recorded", "t2") | {"reader": "r", "scores": scores} | shared_fields,
-            purchase.row(1, "held_out", "s1") | {"reader": "", "scores": scores} | shared_fields,
-            purchase.row(3, "recorded", "t3")
+            purchase.build_row(2, "recorded", "t2")
+            | {"reader": "r", "scores": scores}
+            | shared_fields,
+            purchase.build_row(1, "held_out", "s1")
+            | {"reader": "", "scores": scores}
+            | shared_fields,
+            purchase.build_row(3, "recorded", "t3")
             | {"reader": "r", "scores": scores[:1]}
             | shared_fields,
-            purchase.row(4, "plant", "s1", "off_topic")
+            purchase.build_row(4, "plant", "s1", "off_topic")
             | {"reader": "", "scores": scores}
             | shared_fields,
         ],
@@ -193,7 +197,7 @@ def test_the_metadata_for_dagster(policy: RoutingPolicy) -> None:
 
 
 def test_the_savings_have_an_interval() -> None:
-    usd, low, high = saved_usd(100, [0.001, 0.002, 0.003])
+    usd, low, high = estimate_savings_usd(100, [0.001, 0.002, 0.003])
     assert usd == pytest.approx(0.2)
     assert 0.0 <= low < usd < high
-    assert saved_usd(0, [0.001]) == saved_usd(5, []) == (0.0, 0.0, 0.0)
+    assert estimate_savings_usd(0, [0.001]) == estimate_savings_usd(5, []) == (0.0, 0.0, 0.0)

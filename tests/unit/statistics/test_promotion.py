@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.bench.retraining.releases import promoted_by
+from tests.bench.retraining.releases import find_promotion_pair
 from twin_resources.statistics.bets import (
     FRACTIONS,
     log_mean_wealth,
@@ -283,7 +283,9 @@ def test_invalid_options_are_errors(options: dict[str, object]) -> None:
 @pytest.mark.parametrize(("spread", "margin"), [(0.1, 0.1), (0.3, 0.1), (0.5, 0.1), (0.4, 0.2)])
 def test_the_expected_number_of_pairs_is_nearly_exact(spread: float, margin: float) -> None:
     rng = np.random.default_rng(5)
-    counts = promoted_by(np.clip(rng.normal(0.0, spread, (400, 600)), -1.0, 1.0), margin=margin)
+    counts = find_promotion_pair(
+        np.clip(rng.normal(0.0, spread, (400, 600)), -1.0, 1.0), margin=margin
+    )
     assert expected_pairs(spread, margin=margin) == pytest.approx(np.median(counts), rel=0.15)
 
 

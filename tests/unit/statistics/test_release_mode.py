@@ -9,9 +9,9 @@ import pytest
 
 from twin_resources.quality.release.release_mode import (
     TrialFeasibility,
-    canary_pairs,
     choose_mode,
     evaluate_evidence,
+    pair_canary_values,
 )
 from twin_resources.statistics.promotion import (
     DEFAULT_SPREAD,
@@ -72,9 +72,9 @@ def test_each_canary_value_is_paired_once_within_its_class() -> None:
         (7, "v3", "fact", 0.0),  # another version
         (8, "v2", "how_to", 0.0),
     ]
-    pairs = canary_pairs(values, candidate="v2", incumbent="v1", claim="thumbs")
+    pairs = pair_canary_values(values, candidate="v2", incumbent="v1", claim="thumbs")
     assert pairs == [PairedDifference(5, {"thumbs": 0.25}), PairedDifference(8, {"thumbs": 0.0})]
-    assert canary_pairs([], candidate="v2", incumbent="v1", claim="thumbs") == []
+    assert pair_canary_values([], candidate="v2", incumbent="v1", claim="thumbs") == []
 
 
 def add_pairs(values: list[float]) -> PairEvidence:

@@ -35,16 +35,16 @@ class Store:
         return answer.json()
 
     def post_spans(self, *spans: dict[str, Any]) -> None:
-        """Export spans as OTLP/JSON: dicts of `attributes` and optional `scope`, `resource`."""
-        for plain in spans:
-            span = dict(plain)
+        """Export spans as OTLP/JSON: dicts of `attributes`, optionally `scope`, `resource`."""
+        for fields in spans:
+            span = dict(fields)
             scope = span.pop("scope", {"name": "litellm"})
-            scope = scope | {"attributes": attributes(scope.get("attributes", {}))}
-            span["attributes"] = attributes(span.get("attributes", {}))
+            scope = scope | {"attributes": encode_attributes(scope.get("attributes", {}))}
+            span["attributes"] = encode_attributes(span.get("attributes", {}))
             body = {
                 "resourceSpans": [
                     {
-                        "resource": {"attributes": attributes(span.pop("resource", {}))},
+                        "resource": {"attributes": encode_attributes(span.pop("resource", {}))},
                         "scopeSpans": [{"scope": scope, "spans": [span]}],
                     }
                 ]
@@ -53,11 +53,11 @@ class Store:
             assert (answer.status_code, answer.json()) == (200, {})
 
 
-def attributes(plain: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"key": name, "value": _value(value)} for name, value in plain.items()]
+def encode_attributes(fields: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": name, "value": _encode_value(value)} for name, value in fields.items()]
 
 
-def _value(value: Any) -> dict[str, Any]:
+def _encode_value(value: Any) -> dict[str, Any]:
     if isinstance(value, bool):
         return {"boolValue": value}
     if isinstance(value, int):
@@ -65,7 +65,7 @@ def _value(value: Any) -> dict[str, Any]:
     if isinstance(value, float):
         return {"doubleValue": value}
     if isinstance(value, list):
-        return {"arrayValue": {"values": [_value(item) for item in value]}}
+        return {"arrayValue": {"values": [_encode_value(item) for item in value]}}
     return {"stringValue": value}
 
 

@@ -24,12 +24,12 @@ from twin_resources.observability.langfuse.outbox import QueuedScore
 from twin_resources.quality.ledger.reading import score_pages, trace_pages
 
 TRACE = f"{7:032x}"
-# Not in the definition, but Langfuse accepts it and returns metadata uncut.
+# Not in the definition, but Langfuse accepts it and returns metadata in full.
 UNPUBLISHED = {"expandMetadata"}
 
 
-def published_requests() -> Iterator[tuple[str, re.Pattern[str], set[str]]]:
-    """Yield method, path and parameters of each request that the generated client can send."""
+def find_published_requests() -> Iterator[tuple[str, re.Pattern[str], set[str]]]:
+    """Yield the method, path and parameters of each request that the generated client can send."""
     for path in Path(langfuse.api.__file__).parent.rglob("raw_client.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -39,10 +39,10 @@ def published_requests() -> Iterator[tuple[str, re.Pattern[str], set[str]]]:
                     parameters = keywords.get("params")
                     keys = parameters.keys if isinstance(parameters, ast.Dict) else []
                     names = {key.value for key in keys if isinstance(key, ast.Constant)}
-                    yield str(method.value), _pattern(node.args[0]), names
+                    yield str(method.value), _build_path_pattern(node.args[0]), names
 
 
-def _pattern(path: ast.expr) -> re.Pattern[str]:
+def _build_path_pattern(path: ast.expr) -> re.Pattern[str]:
     if isinstance(path, ast.Constant):
         return re.compile(re.escape(f"/{path.value}"))
     assert isinstance(path, ast.JoinedStr)
@@ -54,10 +54,10 @@ def _pattern(path: ast.expr) -> re.Pattern[str]:
 
 
 def test_langfuse_publishes_every_request_that_we_send() -> None:
-    sent: list[httpx.Request] = []
+    sent_requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        sent.append(request)
+        sent_requests.append(request)
         body: dict[str, Any] = {"data": [], "meta": {}, "id": "a", "status": "OK"}
         return httpx.Response(200, json=body)
 
@@ -72,11 +72,11 @@ def test_langfuse_publishes_every_request_that_we_send() -> None:
     client.delete_dataset_item("a")
     for pages in (score_pages(client), trace_pages(client)):
         pages(0, 1_790_000_000_000, "next")
-    trace_pages(client).traces_by_id([TRACE], 0)
+    trace_pages(client).fetch_traces_by_id([TRACE], 0)
 
-    published = list(published_requests())
+    published = list(find_published_requests())
     assert len(published) > 50
-    for request in sent:
+    for request in sent_requests:
         parameters = set(request.url.params) - UNPUBLISHED
         matches = [
             names

@@ -21,8 +21,8 @@ from twin_resources.observability.langfuse.outbox import (
 )
 
 
-def score(identity: str, value: float = 1.0) -> QueuedScore:
-    return QueuedScore(identity, "4bf92f3577b34da6a3ce929d0e0e4736", "thumbs", value)
+def make_score(item_id: str, value: float = 1.0) -> QueuedScore:
+    return QueuedScore(item_id, "4bf92f3577b34da6a3ce929d0e0e4736", "thumbs", value)
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def send_all(outbox: Outbox) -> list[str]:
 
 
 def test_votes_are_sent_before_traces_and_measurements(outbox: Outbox) -> None:
-    outbox.put_scores([score("automatic")], automatic=True)
+    outbox.put_scores([make_score("automatic")], automatic=True)
     outbox.put_trace(b"first trace")
     outbox.put_trace(b"second trace")
-    outbox.put_scores([score("a"), score("b")])
+    outbox.put_scores([make_score("a"), make_score("b")])
     assert send_all(outbox) == ["a", "b", "first trace", "second trace", "automatic"]
     counts = outbox.counts()
     assert (counts.sent_scores, counts.sent_traces, counts.scores, counts.traces) == (3, 2, 0, 0)
@@ -55,10 +55,10 @@ def test_votes_are_sent_before_traces_and_measurements(outbox: Outbox) -> None:
 
 
 def test_a_later_vote_replaces_a_waiting_vote_even_during_sending(outbox: Outbox) -> None:
-    outbox.put_scores([score("vote", 1.0)])
+    outbox.put_scores([make_score("vote", 1.0)])
     item_in_flight = outbox.get_next_item()
     assert item_in_flight is not None
-    outbox.put_scores([score("vote", 0.0)])
+    outbox.put_scores([make_score("vote", 0.0)])
     assert outbox.counts().scores == 1
     outbox.mark_sent(item_in_flight)
     item = outbox.get_next_item()
@@ -77,25 +77,25 @@ def test_a_repeated_export_is_queued_once(outbox: Outbox) -> None:
 
 def test_only_the_oldest_traces_are_dropped_and_counted(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox.sqlite", max_trace_bytes=100, max_scores=3)
-    outbox.put_scores([score("a"), score("b")])
+    outbox.put_scores([make_score("a"), make_score("b")])
     for number in range(12):
         outbox.put_trace(f"trace {number:04d}".encode())
     counts = outbox.counts()
     assert (counts.traces, counts.trace_bytes, counts.dropped_traces) == (10, 100, 2)
     assert send_all(outbox)[:3] == ["a", "b", "trace 0002"]
-    outbox.put_scores([score("c"), score("d"), score("e")])
+    outbox.put_scores([make_score("c"), make_score("d"), make_score("e")])
     with pytest.raises(OutboxFullError, match="3 scores that the trace store has not accepted"):
-        outbox.put_scores([score("f")])
+        outbox.put_scores([make_score("f")])
     assert outbox.counts().scores == 3
     assert send_all(outbox) == ["c", "d", "e"]
-    outbox.put_scores([score("f")])
+    outbox.put_scores([make_score("f")])
     assert outbox.counts().scores == 1
 
 
 def test_an_outbox_starts_empty_with_space_for_one_item(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "new" / "folder" / "outbox.sqlite", max_scores=1)
     assert outbox.counts() == OutboxCounts(0, 0, 0, None, 0, 0, 0, 0, "", None)
-    outbox.put_scores([score("a")])
+    outbox.put_scores([make_score("a")])
     assert outbox.counts().scores == 1
 
 
@@ -115,7 +115,7 @@ def test_removed_items_are_overwritten_and_commits_are_durable(
 
 
 def test_a_failing_item_moves_to_the_end_of_the_queue(outbox: Outbox) -> None:
-    outbox.put_scores([score("poison"), score("good")])
+    outbox.put_scores([make_score("poison"), make_score("good")])
     first = outbox.get_next_item()
     assert first is not None
     assert first.id == "poison"
@@ -127,10 +127,10 @@ def test_a_failing_item_moves_to_the_end_of_the_queue(outbox: Outbox) -> None:
 
 
 def test_a_refused_score_is_kept_with_its_reason(outbox: Outbox) -> None:
-    outbox.put_scores([score("bad")])
+    outbox.put_scores([make_score("bad")])
     waiting = outbox.get_next_item()
     assert waiting is not None
-    outbox.refuse(waiting, "HTTP 400: no name")
+    outbox.mark_refused(waiting, "HTTP 400: no name")
     assert outbox.get_next_item() is None
     assert refused_items(outbox) == [("score", "bad", "HTTP 400: no name")]
     assert (outbox.counts().refused, outbox.counts().scores) == (1, 0)
@@ -142,7 +142,7 @@ def test_an_outbox_is_durable_and_thread_safe(tmp_path: Path) -> None:
 
     def put(outbox: Outbox, name: str) -> None:
         for number in range(50):
-            outbox.put_scores([score(f"{name}-{number}")])
+            outbox.put_scores([make_score(f"{name}-{number}")])
 
     threads = [
         threading.Thread(target=put, args=(outbox, name))

@@ -1,7 +1,7 @@
 """Replay every recording of a real Langfuse 4.16.0 against the trace store.
 
 The state behind a recording is rebuilt from its response: scores are posted and spans exported at
-the recorded times. Then the recorded request is sent, and response and cursor are compared.
+the recorded times. Then the recorded request is sent, and its response and cursor are compared.
 """
 
 from __future__ import annotations
@@ -19,28 +19,20 @@ SERVED = (
     *("get-v2-observations", "get-v2-observations-default", "get-v2-observations-filter-tags"),
     *(f"get-v3-scores-page{page}" for page in range(5)),
     *(
-        f"get-v3-scores-bad-{parameter}"
-        for parameter in (
-            "cursor",
-            "fields",
-            "fromTimestamp",
-            "limit",
-            "orderBy",
-            "userId",
-            "value",
-        )
+        f"get-v3-scores-bad-{name}"
+        for name in ("cursor", "fields", "fromTimestamp", "limit", "orderBy", "userId", "value")
     ),
     "post-score-bad-name-value",
     "post-score-bad-traceId-name-value-dataType",
     "post-score-bad-traceId-observationId-sessionId-name-val",
     "post-score-bad-traceId-value",
 )
-# the store has no price list, so it cannot return prices per token
+# The store has no price list, so it cannot return prices per token.
 PRICE_LIST = {
     *("internalModelId", "modelId", "inputPrice", "outputPrice", "totalPrice"),
     *("usagePricingTierId", "usagePricingTierName"),
 }
-# LiteLLM uses attributes of another convention, which the store keeps as metadata
+# LiteLLM uses attributes of another convention, which the store keeps as metadata.
 LITELLM = ("litellm_request", "raw_gen_ai_request")
 LITELLM_FIELDS = {
     *("environment", "model", "providedModelName", "usageDetails", "costDetails"),
@@ -49,7 +41,7 @@ LITELLM_FIELDS = {
 
 
 @pytest.fixture(scope="module")
-def golden(shared_data: Path) -> dict[str, dict[str, Any]]:
+def recordings(shared_data: Path) -> dict[str, dict[str, Any]]:
     folder = shared_data / "langfuse-golden"
     return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 
@@ -60,11 +52,11 @@ def send(store: Store, recording: dict[str, Any]) -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
-def rebuild_scores(store: Store, golden: dict[str, dict[str, Any]]) -> None:
+def rebuild_scores(store: Store, recordings: dict[str, dict[str, Any]]) -> None:
     recorded = [
         score
         for page in range(5)
-        for score in golden[f"get-v3-scores-page{page}"]["response"]["data"]
+        for score in recordings[f"get-v3-scores-page{page}"]["response"]["data"]
     ]
     for score in reversed(recorded):
         store.at_time(score["timestamp"])
@@ -78,25 +70,24 @@ def rebuild_scores(store: Store, golden: dict[str, dict[str, Any]]) -> None:
         assert store.http.post("/api/public/scores", json=posted).status_code == 200
 
 
-def rebuild_spans(store: Store, golden: dict[str, dict[str, Any]]) -> None:
-    for recorded in golden["get-v2-observations"]["response"]["data"]:
+def rebuild_spans(store: Store, recordings: dict[str, dict[str, Any]]) -> None:
+    for recorded in recordings["get-v2-observations"]["response"]["data"]:
         metadata = dict(recorded["metadata"])
         own_metadata = {name: metadata.pop(name) for name in list(metadata) if "." not in name}
-        attributes_sent: dict[str, dict[str, Any]] = {}
+        sent_attributes: dict[str, dict[str, Any]] = {}
         for owner in ("attributes.", "resourceAttributes.", "scope.attributes."):
             names = [name for name in metadata if name.startswith(owner)]
-            attributes_sent[owner] = {
+            sent_attributes[owner] = {
                 name.removeprefix(owner): metadata.pop(name) for name in names
             }
         scope = {name.removeprefix("scope."): value for name, value in metadata.items()}
-        attributes = attributes_sent["attributes."] | {
+        attributes = sent_attributes["attributes."] | {
             "langfuse.trace.metadata": json.dumps(own_metadata)
         }
         if len(str(attributes.get("metadata", ""))) == 200:
             attributes["metadata"] += "y_alias: cut off in the recording"
-        if not attributes_sent[
-            "attributes."
-        ]:  # attributes of the SDK's spans are returned only as fields
+        # Attributes of the SDK's spans are returned only as fields.
+        if not sent_attributes["attributes."]:
             attributes |= {
                 "langfuse.observation.type": recorded["type"].lower(),
                 "langfuse.observation.model.name": recorded["model"],
@@ -115,72 +106,76 @@ def rebuild_spans(store: Store, golden: dict[str, dict[str, Any]]) -> None:
                 "spanId": recorded["id"],
                 "parentSpanId": recorded["parentObservationId"] or "",
                 "name": recorded["name"],
-                "startTimeUnixNano": nanoseconds(recorded["startTime"]),
-                "endTimeUnixNano": nanoseconds(recorded["endTime"]),
+                "startTimeUnixNano": to_nanoseconds(recorded["startTime"]),
+                "endTimeUnixNano": to_nanoseconds(recorded["endTime"]),
                 "attributes": attributes,
-                "resource": attributes_sent["resourceAttributes."],
-                "scope": scope | {"attributes": attributes_sent["scope.attributes."]},
+                "resource": sent_attributes["resourceAttributes."],
+                "scope": scope | {"attributes": sent_attributes["scope.attributes."]},
             }
         )
 
 
-def nanoseconds(moment: str) -> str:
+def to_nanoseconds(moment: str) -> str:
     from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 
     return str(parse_timestamp_ms(moment) * 1_000_000 + 654_321)
 
 
-def test_every_recording_is_either_served_or_404(golden: dict[str, Any], store: Store) -> None:
-    """Every recording is tested: requests that are not in SERVED get 404."""
-    assert set(SERVED) <= set(golden)
-    for name in sorted(set(golden) - set(SERVED)):
-        status, body = send(store, golden[name])
+def test_every_recording_is_either_served_or_404(recordings: dict[str, Any], store: Store) -> None:
+    """Every recording is tested: a request that is not in `SERVED` gets 404."""
+    assert set(SERVED) <= set(recordings)
+    for name in sorted(set(recordings) - set(SERVED)):
+        status, body = send(store, recordings[name])
         assert (name, status, set(body)) == (name, 404, {"message", "error"})
 
 
 @pytest.mark.parametrize(
     "name", [name for name in SERVED if "page" not in name and "v2" not in name]
 )
-def test_the_response_equals_the_recording(name: str, golden: dict[str, Any], store: Store) -> None:
-    status, body = send(store, golden[name])
-    recorded = golden[name]["response"]
-    if "-bad-" in name:  # our refusal has another text
+def test_the_response_equals_the_recording(
+    name: str, recordings: dict[str, Any], store: Store
+) -> None:
+    status, body = send(store, recordings[name])
+    recorded = recordings[name]["response"]
+    if "-bad-" in name:  # the text of our refusal differs
         body, recorded = body["message"], recorded["message"]
-    assert (status, body) == (golden[name]["status"], recorded)
+    assert (status, body) == (recordings[name]["status"], recorded)
 
 
-def test_pages_of_scores_equal_the_recordings(golden: dict[str, Any], store: Store) -> None:
-    rebuild_scores(store, golden)
+def test_pages_of_scores_equal_the_recordings(recordings: dict[str, Any], store: Store) -> None:
+    rebuild_scores(store, recordings)
     for page in range(5):
-        recording = golden[f"get-v3-scores-page{page}"]
+        recording = recordings[f"get-v3-scores-page{page}"]
         status, body = send(store, recording)
         assert status == 200
         assert body["meta"] == recording["response"]["meta"]
         for row, recorded in zip(body["data"], recording["response"]["data"], strict=True):
-            # the recorded server sets updatedAt some seconds after a score arrives
+            # The recorded server sets updatedAt some seconds after a score arrives.
             assert row | {"updatedAt": ""} == recorded | {"updatedAt": ""}
 
 
 @pytest.mark.parametrize("name", [name for name in SERVED if "v2" in name])
-def test_observations_equal_the_recordings(name: str, golden: dict[str, Any], store: Store) -> None:
-    rebuild_spans(store, golden)
-    status, body = send(store, golden[name])
-    recorded = golden[name]["response"]
+def test_observations_equal_the_recordings(
+    name: str, recordings: dict[str, Any], store: Store
+) -> None:
+    rebuild_spans(store, recordings)
+    status, body = send(store, recordings[name])
+    recorded = recordings[name]["response"]
     assert (status, body["meta"]) == (200, recorded["meta"])
     for row, expected in zip(body["data"], recorded["data"], strict=True):
         assert set(row) == set(expected)
-        others = LITELLM_FIELDS if row["name"] in LITELLM else set[str]()
-        compared_fields = expected.keys() - PRICE_LIST - others
+        ignored_fields = LITELLM_FIELDS if row["name"] in LITELLM else set[str]()
+        compared_fields = expected.keys() - PRICE_LIST - ignored_fields
         assert {field: row[field] for field in compared_fields} == {
             field: expected[field] for field in compared_fields
         }
 
 
-def test_a_posted_score_is_returned(golden: dict[str, Any], store: Store) -> None:
-    posted = golden["post-score"]["request"]["body"]
-    send(store, golden["post-score"])
+def test_a_posted_score_is_returned(recordings: dict[str, Any], store: Store) -> None:
+    posted = recordings["post-score"]["request"]["body"]
+    send(store, recordings["post-score"])
     row = store.get("v3/scores", id=posted["id"], fields="details,subject")["data"][0]
     assert (row["value"], row["comment"], row["metadata"]) == (0.5, "first", {"x": 1})
     assert row["subject"] == {"kind": "trace", "id": posted["traceId"]}
-    send(store, golden["delete-score"])
+    send(store, recordings["delete-score"])
     assert store.get("v3/scores", id=posted["id"])["data"] == []

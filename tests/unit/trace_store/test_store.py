@@ -43,7 +43,7 @@ GENERATION = {
 }
 
 
-def span(number: int, *, trace: str = TRACE, **fields: Any) -> dict[str, Any]:
+def make_span(number: int, *, trace: str = TRACE, **fields: Any) -> dict[str, Any]:
     start = 1_790_000_000_000 + number
     times = {"startTimeUnixNano": f"{start}000000", "endTimeUnixNano": f"{start}000000"}
     return {"traceId": trace, "spanId": f"{number:016x}", "name": f"span {number}"} | times | fields
@@ -151,7 +151,7 @@ def test_a_gzip_bomb_is_not_unpacked(store: Store) -> None:
 
 def test_pages_of_equal_times_lose_and_repeat_nothing(store: Store) -> None:
     for number in range(7):
-        store.post_spans(span(0, trace=f"{number:032x}"))
+        store.post_spans(make_span(0, trace=f"{number:032x}"))
         store.http.post("/api/public/scores", json={"name": "s", "value": 1, "traceId": "t"})
     for path in ("v2/observations", "v3/scores"):
         keys: list[tuple[str, str]] = []
@@ -186,9 +186,9 @@ START_TIME_FILTER = {"type": "datetime", "column": "startTime", "operator": "<="
 )
 def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) -> None:
     store.post_spans(
-        span(1, attributes={"langfuse.trace.tags": ["x", "y"]}),
-        span(2, attributes={"langfuse.trace.tags": ["x"]}),
-        span(3, parentSpanId=f"{1:016x}", attributes={"langfuse.observation.metadata.k": 7}),
+        make_span(1, attributes={"langfuse.trace.tags": ["x", "y"]}),
+        make_span(2, attributes={"langfuse.trace.tags": ["x"]}),
+        make_span(3, parentSpanId=f"{1:016x}", attributes={"langfuse.observation.metadata.k": 7}),
     )
     rows = store.get("v2/observations", filter=json.dumps([condition]))["data"]
     assert [int(row["id"], 16) for row in rows] == expected
@@ -227,7 +227,7 @@ def test_the_refusal_of_a_filter_names_the_supported_filters(store: Store) -> No
     response = store.http.get(
         "/api/public/v2/observations", params={"filter": json.dumps([by_name])}
     )
-    assert "this store answers only metadata key = text, traceId any of" in response.text
+    assert "this store supports only metadata key = text, traceId any of" in response.text
 
 
 def test_an_unreadable_filter_is_refused(store: Store) -> None:
@@ -357,7 +357,7 @@ def test_no_byte_of_a_deleted_trace_stays_in_the_file(store: Store) -> None:
     canary = "canary-4711-in-the-answer"
     other = "f" * 32
     secret = GENERATION["attributes"] | {"langfuse.observation.output": canary * 300}
-    store.post_spans(GENERATION | {"attributes": secret}, span(9, trace=other))
+    store.post_spans(GENERATION | {"attributes": secret}, make_span(9, trace=other))
     score = {"id": "s", "name": "n", "value": 1, "comment": canary}
     store.http.post("/api/public/scores", json=score | {"traceId": TRACE})
     store.http.post("/api/public/scores", json={**score, "id": "kept", "traceId": other})
@@ -403,7 +403,7 @@ def test_traces_are_kept_ninety_days_after_their_start_and_arrival(store: Store)
 
     def send(trace: str, *, days_ago: int) -> None:
         start = {"startTimeUnixNano": f"{now - days_ago * day}000000"}
-        store.post_spans(span(int(trace[0]), trace=trace) | start)
+        store.post_spans(make_span(int(trace[0]), trace=trace) | start)
 
     store.now_ms = now - 91 * day
     send(old, days_ago=91)
@@ -411,7 +411,7 @@ def test_traces_are_kept_ninety_days_after_their_start_and_arrival(store: Store)
         "/api/public/scores", json={"id": "s", "name": "n", "value": 1.0, "traceId": old}
     )
     store.now_ms = now
-    send(late, days_ago=100)  # it started long ago and arrives now, for example from an outbox
+    send(late, days_ago=100)  # started long ago, arrives only now, for example from an outbox
     send(new, days_ago=1)
     assert {row["traceId"] for row in store.get("v2/observations")["data"]} == {late, new}
     assert store.get("v3/scores")["data"] == []

@@ -23,7 +23,9 @@ from twin_resources.observability.langfuse.trace_reading import (
 )
 
 
-def span(number: int, *, version: str = "v1", route: str = "stable", **data: Any) -> dict[str, Any]:
+def make_span(
+    number: int, *, version: str = "v1", route: str = "stable", **data: Any
+) -> dict[str, Any]:
     """Return a span as the gateway writes it."""
     metadata = {
         "twin.author": data.pop("author", "ann"),
@@ -64,7 +66,7 @@ def client(store: Store) -> LangfuseClient:
     )
 
 
-def score(store: Store, trace: int, name: str, value: float | str, **fields: Any) -> None:
+def post_score(store: Store, trace: int, name: str, value: float | str, **fields: Any) -> None:
     kind = "CORRECTION" if isinstance(value, str) else "NUMERIC"
     body = {"traceId": f"{trace:032x}", "name": name, "value": value, "dataType": kind} | fields
     assert store.http.post("/api/public/scores", json=body).status_code == 200
@@ -73,8 +75,8 @@ def score(store: Store, trace: int, name: str, value: float | str, **fields: Any
 def test_a_page_has_the_newest_traces_first_with_scores_and_a_cursor(
     store: Store, client: LangfuseClient
 ) -> None:
-    store.post_spans(*(span(number) for number in range(1, 6)))
-    score(store, 5, "thumbs", 0.0, comment="wrong drop", metadata={"twin.by": "reader"})
+    store.post_spans(*(make_span(number) for number in range(1, 6)))
+    post_score(store, 5, "thumbs", 0.0, comment="wrong drop", metadata={"twin.by": "reader"})
     first = read_trace_page(client, TraceFilter(), limit=3)
     assert [row.trace_id for row in first.rows] == [f"{n:032x}" for n in (5, 4, 3)]
     newest = first.rows[0]
@@ -90,7 +92,7 @@ def test_a_page_has_the_newest_traces_first_with_scores_and_a_cursor(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("trace_filter", "expected"),
     [
         (TraceFilter(version="v2"), [2]),
         (TraceFilter(route="alias:base"), [3]),
@@ -102,37 +104,37 @@ def test_a_page_has_the_newest_traces_first_with_scores_and_a_cursor(
     ],
 )
 def test_filters_select_traces(
-    wanted: TraceFilter, expected: list[int], store: Store, client: LangfuseClient
+    trace_filter: TraceFilter, expected: list[int], store: Store, client: LangfuseClient
 ) -> None:
     store.post_spans(
-        span(1), span(2, version="v2"), span(3, version="base", route="alias:base"),
-        span(4, author="bob", version="v3"),
+        make_span(1), make_span(2, version="v2"), make_span(3, version="base", route="alias:base"),
+        make_span(4, author="bob", version="v3"),
     )  # fmt: skip
-    score(store, 1, "thumbs", 1.0)
+    post_score(store, 1, "thumbs", 1.0)
     store.at_time("2026-09-21T15:00:09Z")
-    score(store, 2, "thumbs", 0.0)
-    page = read_trace_page(client, wanted)
+    post_score(store, 2, "thumbs", 0.0)
+    page = read_trace_page(client, trace_filter)
     assert [int(row.trace_id, 16) for row in page.rows] == expected
 
 
 def test_all_pages_of_scores_are_searched(store: Store, client: LangfuseClient) -> None:
     """The only low vote is the oldest of 130, after three pages of scores."""
-    store.post_spans(*(span(number) for number in range(1, 131)))
+    store.post_spans(*(make_span(number) for number in range(1, 131)))
     for number in range(1, 131):
         store.now_ms += 10
-        score(store, number, "thumbs", float(number > 1))
+        post_score(store, number, "thumbs", float(number > 1))
     page = read_trace_page(client, TraceFilter(score=parse_score_condition("thumbs<0.5")))
     assert [int(row.trace_id, 16) for row in page.rows] == [1]
 
 
 def test_a_trace_is_a_tree_of_its_stored_spans(store: Store, client: LangfuseClient) -> None:
     """A span whose parent was never stored is a root."""
-    inner = span(7, parent=f"{7:016x}") | {"spanId": "00000000000000aa", "name": "inner"}
-    store.post_spans(span(7, parent="00000000000000ff"), inner)
-    score(store, 7, "support", 0.25)
-    score(store, 7, "output", "Two drops.")
+    inner = make_span(7, parent=f"{7:016x}") | {"spanId": "00000000000000aa", "name": "inner"}
+    store.post_spans(make_span(7, parent="00000000000000ff"), inner)
+    post_score(store, 7, "support", 0.25)
+    post_score(store, 7, "output", "Two drops.")
     tree = build_trace_tree(client, client.trace(f"{7:032x}"))
-    assert [(step.name, [below.name for below in step.children]) for step in tree.steps] == [
+    assert [(step.name, [child.name for child in step.children]) for step in tree.steps] == [
         ("answer", ["inner"])
     ]
     assert tree.steps[0].messages == (("user", "Passage.\n\nQuestion: what of 7?"),)
@@ -171,13 +173,13 @@ def test_an_invalid_condition_is_an_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sign", "held"),
+    ("operator", "matching_values"),
     [("<", [0]), ("<=", [0, 0.5]), (">", [1]), (">=", [0.5, 1]), ("=", [0.5]), ("", [0, 0.5, 1])],
 )
-def test_conditions_compare_values(sign: str, held: list[float]) -> None:
-    condition = ScoreCondition("thumbs", sign, 0.5)
-    assert [value for value in (0, 0.5, 1) if condition.matches(value)] == held
-    assert condition.matches("a text") == (sign == "")
+def test_conditions_compare_values(operator: str, matching_values: list[float]) -> None:
+    condition = ScoreCondition("thumbs", operator, 0.5)
+    assert [value for value in (0, 0.5, 1) if condition.matches(value)] == matching_values
+    assert condition.matches("a text") == (operator == "")
 
 
 @pytest.fixture

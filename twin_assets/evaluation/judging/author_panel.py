@@ -13,7 +13,7 @@ from twin_assets.evaluation.judging.judge_material import other_author_slugs, re
 from twin_resources.authors import Author
 from twin_resources.quality.judges.judge_kind import JudgeDependencies
 from twin_resources.quality.judges.panel import Panel, assemble_panel
-from twin_resources.quality.judges.terms import judge_terms
+from twin_resources.quality.judges.terms import determine_judge_terms
 from twin_resources.settings import Settings
 from twin_resources.statistics.arming import MARGIN
 from twin_resources.storage.weights.weights import load_base_model
@@ -65,7 +65,7 @@ def assemble_author_panel(
             embedder.embed,
             embedder.revision,
             settings.judge_model,
-            judge_terms(settings, author, state),
+            determine_judge_terms(settings, author, state),
         ),
         margin=margin,
     )

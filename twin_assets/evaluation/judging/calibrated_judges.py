@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.quality.judges.judge_kind import JudgeDependencies, JudgeKind, JudgeMaterial
-from twin_resources.quality.judges.panel import assemble
+from twin_resources.quality.judges.panel import assemble_judges
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import TOPIC
-from twin_resources.quality.judges.voice import VOICE, people_only_voice_judge
+from twin_resources.quality.judges.voice import VOICE, create_people_only_voice_judge
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
@@ -45,7 +45,7 @@ def calibrate_judges(
     """
     embed = embedder.embed
     dependencies = JudgeDependencies(tables, embed, embedder.revision)
-    panel = assemble(material, dependencies, kinds=kinds)
+    panel = assemble_judges(material, dependencies, kinds=kinds)
     voice = panel.get(VOICE)
     sentence_support = SentenceSupport(embed, embedder=embedder.revision)
     return Judges(
@@ -54,7 +54,7 @@ def calibrate_judges(
         gateway_sentence_judge=sentence_support if load_sentence_judge else None,
         topic=panel.get(TOPIC),
         voice=voice,
-        voice_vs_people=people_only_voice_judge(material, dependencies) if voice else None,
+        voice_vs_people=create_people_only_voice_judge(material, dependencies) if voice else None,
         topic_missing_reason=panel.missing_reason(TOPIC),
         voice_missing_reason=panel.missing_reason(VOICE),
     )

@@ -248,7 +248,7 @@ def _has_tombstone(
         tombstone_hash("reader", reader),
         tombstone_hash("author", author),
     )
-    return outbox.is_buried(hashes, started_at=started_at)
+    return outbox.has_tombstone(hashes, started_at=started_at)
 
 
 def _redact_turn(turn: Mapping[str, Any], region: str) -> Turn:

@@ -17,7 +17,7 @@ from twin_resources.gateway.api.routes import RouteAllowlist
 from twin_resources.gateway.config.proxy_config import proxy_environment, write_proxy_config
 from twin_resources.gateway.runtime.gc_schedule import disable_collection
 from twin_resources.gateway.runtime.log_redaction import remove_exception_text
-from twin_resources.observability.langfuse.connection import trace_store
+from twin_resources.observability.langfuse.connection import find_trace_store
 from twin_resources.settings import load_secrets, load_settings
 
 
@@ -30,7 +30,7 @@ def application() -> ASGIApp:
     settings = load_settings()
     secrets = load_secrets(settings)
     config = write_proxy_config(settings)
-    os.environ.update(proxy_environment(config, secrets, trace_store(settings, secrets)))
+    os.environ.update(proxy_environment(config, secrets, find_trace_store(settings, secrets)))
 
     with disable_collection():
         from litellm.proxy.proxy_server import app

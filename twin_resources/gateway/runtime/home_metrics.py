@@ -27,7 +27,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.quality.ledger.ledger_tables import scores
-from twin_resources.quality.ledger.reading import feed_state
+from twin_resources.quality.ledger.reading import read_feed
 from twin_resources.quality.ledger.storing import SCORES
 from twin_resources.quality.retraining import score_watch
 from twin_resources.quality.retraining.alarm_records import oldest_open_alarms
@@ -101,9 +101,9 @@ class HomeMetrics(Collector):
         ):
             if not sa.inspect(connection).has_table(scores.name):
                 return  # no score has been read yet
-            feed = feed_state(connection, SCORES)
+            feed = read_feed(connection, SCORES)
             streams = score_watch.current_evidence(connection)
-            armed_count = score_watch.armed_streams(connection)
+            armed_count = score_watch.count_armed_streams(connection)
             alarms = oldest_open_alarms(connection)
         if feed is not None:
             yield GaugeMetricFamily(

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from twin_resources.errors import TwinError
-from twin_resources.observability.langfuse.connection import trace_store
+from twin_resources.observability.langfuse.connection import find_trace_store
 from twin_resources.observability.langfuse.retry_after import (
     MAX_RETRY_AFTER_S,
-    retry_after_s,
+    parse_retry_after_s,
 )
 from twin_resources.settings import Settings, load_secrets
 
@@ -55,12 +55,12 @@ class LangfuseClient:
     """A client for one project of a trace store.
 
     Args:
-        host: base URL without a path, such as `http://127.0.0.1:4318`.
+        host: the base URL without a path, such as `http://127.0.0.1:4318`.
         public_key, secret_key: the project's key pair.
-        timeout_s: time limit of one call in seconds.
-        http: HTTP client configured with the keys and the base URL; created by default.
-        wait: sleep function for a caller that can wait. After a 429, the call is repeated when the
-            server permits, for up to an hour in total. If None, the call fails at once.
+        timeout_s: the time limit of one call, in seconds.
+        http: an HTTP client configured with the keys and the base URL; created by default.
+        wait: the sleep function of a caller that can wait. After a 429, the call is repeated when
+            the server permits, for up to an hour in total. If None, the call fails at once.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class LangfuseClient:
         Raises:
             TwinError: the Langfuse settings are incomplete.
         """
-        store = trace_store(settings, load_secrets(settings))
+        store = find_trace_store(settings, load_secrets(settings))
         return cls(store.host, public_key=store.public_key, secret_key=store.secret_key, wait=wait)
 
     def __enter__(self) -> LangfuseClient:
@@ -123,7 +123,7 @@ class LangfuseClient:
         return self._call("GET", "/api/public/health", tried="check the health of the trace store")
 
     def projects(self) -> list[dict[str, Any]]:
-        """Return this key pair's project in a list; the call also checks the keys."""
+        """Return a list with the project of this key pair. The call also checks the keys."""
         return self._require_rows(
             self._call("GET", "/api/public/projects", tried="find the project of the keys")
         )
@@ -146,7 +146,8 @@ class LangfuseClient:
             since: the earliest start time.
             filter: conditions in the API's syntax, joined by AND.
             fields: comma-separated field groups.
-            expand_metadata: names of values to return in full; others have at most 200 characters.
+            expand_metadata: the names of values to return in full; other values are truncated to
+                200 characters.
 
         Raises:
             TraceStoreError: a page could not be read.
@@ -166,9 +167,9 @@ class LangfuseClient:
     def trace(self, trace_id: str) -> dict[str, Any]:
         """Return `{"id", "observations": […], "metadata": {…}}`; oldest and outermost come first.
 
-        `metadata` merges the metadata of all observations. It omits the names that the transport
-        adds (`attributes.`, `resourceAttributes.`, `scope.`). A generation's values take
-        precedence.
+        `metadata` merges the metadata of all observations, and a generation's values take
+        precedence. It omits the names that the transport adds (`attributes.`,
+        `resourceAttributes.`, `scope.`).
 
         Raises:
             TraceStoreError: the read failed, or the trace does not exist (`status` 404).
@@ -221,7 +222,7 @@ class LangfuseClient:
     ) -> str:
         """Write one score and return its id; server 4.16 refuses an array of scores.
 
-        The score replaces an existing one with the same `id`. A bool is written as BOOLEAN.
+        The score replaces an existing score with the same `id`. A bool is written as BOOLEAN.
 
         Raises:
             TraceStoreError: the score was not accepted.
@@ -290,7 +291,7 @@ class LangfuseClient:
             parameters["cursor"] = cursor
         raise TraceStoreError(
             f"read {path} from {self.host}",
-            found="a cursor that never ends",
+            found="a cursor that repeats or never ends",
             next_step="choose a shorter time window",
             status=200,
         )
@@ -301,7 +302,7 @@ class LangfuseClient:
             raise TraceStoreError(
                 f"read from {self.host}",
                 found="a response without `data`",
-                next_step="check that LANGFUSE_HOST is a Langfuse of version 4.16 or later",
+                next_step="check that LANGFUSE_HOST runs Langfuse 4.16 or later",
                 status=200,
             )
         return cast(list[dict[str, Any]], rows)
@@ -315,7 +316,7 @@ class LangfuseClient:
             raise TraceStoreError(
                 tried,
                 found=f"{self.host} does not answer ({type(error).__name__}: {error})",
-                next_step="check with `twin status` whether the trace store runs",
+                next_step="run `twin status` to check whether the trace store is running",
                 status=None,
             ) from error
         if not response.is_success:
@@ -342,7 +343,7 @@ class LangfuseClient:
             response = self._http.request(method, path, **request)
             if response.status_code != HTTPStatus.TOO_MANY_REQUESTS or self._wait is None:
                 return response
-            requested_s = retry_after_s(
+            requested_s = parse_retry_after_s(
                 response.headers.get("retry-after", ""), now=datetime.now(UTC)
             )
             wait_s = max(
@@ -355,7 +356,7 @@ class LangfuseClient:
 
 
 def _nesting_depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:
-    """Return the nesting depth; a parent may start in the same millisecond as its child."""
+    """Return the nesting depth, because a parent may start in the same millisecond as its child."""
     parents = {item["id"]: item["parentObservationId"] for item in trace}
     depth, ancestor = 0, observation["parentObservationId"]
     while ancestor in parents and depth < len(parents):
@@ -365,7 +366,7 @@ def _nesting_depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]])
 
 def _suggest_next_step(status: int) -> str:
     if status in (401, 403):
-        return "check the key pair: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or the home's own"
+        return "check LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or the home's own key pair"
     if status == 404:
         return "check the address; a Langfuse older than 4.16 does not have this endpoint"
     if status == 429:

@@ -25,10 +25,10 @@ class TraceStore:
         return f"TraceStore({self.host})"
 
 
-def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
+def find_trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
     """Return the trace store of this home.
 
-    The address is always explicit, because LiteLLM and the Langfuse SDK have different default
+    The address is always explicit, because LiteLLM and the Langfuse SDK default to different
     clouds.
 
     Raises:
@@ -46,7 +46,7 @@ def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
         missing_names = ", ".join(name for name, value in langfuse_settings.items() if not value)
         raise TwinError(
             "find the trace store",
-            found=f"an incomplete set of Langfuse settings: {missing_names} missing",
+            found=f"an incomplete set of Langfuse settings, without {missing_names}",
             next_step="set all three LANGFUSE_ variables, or none for the local store",
         )
     host = f"http://127.0.0.1:{settings.traces_port}"

@@ -77,11 +77,12 @@ class QueuedScore:
     """A score waiting to be sent.
 
     Attributes:
-        id: hash of the rated object and other identifying parts; an equal id replaces this score.
+        id: a hash of the rated object and other identifying parts; a score with an equal id
+            replaces this score.
         value: a number, or the text of a CORRECTION.
         data_type: `NUMERIC`, `BOOLEAN`, `CATEGORICAL`, `TEXT` or `CORRECTION`.
-        environment: Langfuse environment; empty means `default`.
-        metadata: flat metadata; `twin.at` is the score's time, because the store records only the
+        environment: the Langfuse environment; empty means `default`.
+        metadata: flat metadata. `twin.at` is the score's time, because the store records only the
             time of arrival.
     """
 
@@ -124,13 +125,13 @@ class OutboxCounts:
     """Counts of waiting, sent, dropped and refused items; times are Unix seconds.
 
     Attributes:
-        scores, traces, trace_bytes: number of waiting scores and traces, and size of the traces.
-        oldest_at: time when the oldest waiting item was queued, or None if the queue is empty.
-        sent_scores, sent_traces: number of items that the trace store has accepted.
-        dropped_traces: number of traces dropped to free space, oldest first.
-        refused: number of items that the trace store will never accept; the table `refused` has
-            their reasons.
-        problem, problem_at: last problem of the relay; empty after a success.
+        scores, traces, trace_bytes: the number of waiting scores and traces, and the traces' size.
+        oldest_at: when the oldest waiting item was queued, or None if the queue is empty.
+        sent_scores, sent_traces: the number of items that the trace store has accepted.
+        dropped_traces: the number of traces dropped to free space, oldest first.
+        refused: the number of items that the trace store will never accept; the table `refused`
+            contains the reasons.
+        problem, problem_at: the relay's last problem and its time; empty and None after a success.
     """
 
     scores: int
@@ -159,7 +160,7 @@ def outbox_path(settings: Settings) -> Path:
 def sending_lock(path: Path) -> Generator[None]:
     """Hold the relay's lock from reading an item until the trace store's response.
 
-    The next holder of the lock can rely on each earlier item having been sent or having failed.
+    When the next holder gets the lock, every earlier item has been sent or has failed.
     """
     with path.with_suffix(".sending").open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -171,10 +172,10 @@ class Outbox:
 
     Args:
         path: the SQLite file; its folder is created.
-        max_trace_bytes: size above which the oldest traces are dropped.
-        max_scores: number of scores above which `put_scores` raises an error.
-        checkpoint_pages: number of log pages at which a commit of this process also moves them into
-            the file, with an fsync.
+        max_trace_bytes: the size above which the oldest traces are dropped.
+        max_scores: the number of waiting scores at which `put_scores` raises an error.
+        checkpoint_pages: the number of log pages at which a commit of this process also moves them
+            into the file, with an fsync.
 
     Raises:
         OutboxError: the file cannot be opened, or a newer version wrote it.
@@ -194,7 +195,7 @@ class Outbox:
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         make_private_database(path)
-        with self._translate_errors("open"):
+        with self._translate_errors("open the outbox"):
             self._connection = sqlite3.connect(
                 path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False
             )
@@ -206,7 +207,7 @@ class Outbox:
                     next_step="update llm-twin, or set a different home with TWIN_HOME",
                 )
             use_write_ahead_log(self._connection, within_s=BUSY_TIMEOUT_S)
-            # Commits survive the death of any process; a power cut may lose the latest ones.
+            # Commits survive a killed process; a power cut may lose the latest commits.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
@@ -241,9 +242,9 @@ class Outbox:
                 self._put(connection, "score", score.id, body, priority=priority)
 
     def put_trace(self, export: bytes) -> None:
-        """Queue one gzipped OTLP export; drop the oldest exports if there is no space.
+        """Queue one gzipped OTLP export, and drop the oldest exports if there is no space.
 
-        Erased traces are omitted, as are later scores of these traces.
+        Erased traces are omitted, and so are later scores of these traces.
 
         Raises:
             OutboxError: the disk is full or the file is damaged.
@@ -261,8 +262,8 @@ class Outbox:
                 if remaining is None:
                     return
                 export = remaining
-            identity = hashlib.sha256(export).hexdigest()
-            self._put(connection, "trace", identity, export, priority=_TRACE_PRIORITY)
+            export_id = hashlib.sha256(export).hexdigest()
+            self._put(connection, "trace", export_id, export, priority=_TRACE_PRIORITY)
             while self._count(connection, "bytes") > self._max_trace_bytes:
                 oldest_row = connection.execute(
                     "SELECT number, bytes FROM waiting WHERE kind = 'trace' ORDER BY number LIMIT 1"
@@ -273,7 +274,7 @@ class Outbox:
     def get_next_item(self) -> QueuedItem | None:
         """Return the next item by attempts, priority and age, or None if the queue is empty.
 
-        An item that the store cannot process moves behind the others and does not block them.
+        An item that the store fails to process moves behind all others, so it does not block them.
         """
         with self._read_connection() as connection:
             row = connection.execute(
@@ -284,14 +285,14 @@ class Outbox:
 
     def mark_sent(self, item: QueuedItem) -> None:
         """Record that the trace store has accepted the item."""
-        with self._write_transaction("note what was sent") as connection:
+        with self._write_transaction("record a sent item") as connection:
             self._remove(connection, item)
             self._increment_counts(connection, **{f"sent_{item.kind}": 1})
             connection.execute("DELETE FROM words WHERE name = 'problem'")
 
     def record_failure(self, item: QueuedItem, reason: str) -> None:
         """Record a failed attempt to send the item."""
-        with self._write_transaction("note a failure") as connection:
+        with self._write_transaction("record a failure") as connection:
             connection.execute(
                 "UPDATE waiting SET attempts = attempts + 1 WHERE number = ?", (item.number,)
             )
@@ -299,12 +300,12 @@ class Outbox:
                 "INSERT OR REPLACE INTO words VALUES ('problem', ?, ?)", (reason, time.time())
             )
 
-    def refuse(self, item: QueuedItem, reason: str) -> None:
+    def mark_refused(self, item: QueuedItem, reason: str) -> None:
         """Set aside an item that the trace store will never accept, with the reason.
 
-        The item's current row is kept; an item erased or replaced while it was sent is not kept.
+        The item's current row is set aside, unless it was erased or replaced while being sent.
         """
-        with self._write_transaction("note a refusal") as connection:
+        with self._write_transaction("record a refusal") as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO refused "
                 "SELECT number, kind, id, ?, ?, body FROM waiting WHERE number = ?",
@@ -338,11 +339,11 @@ class Outbox:
         with self._read_connection() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM tombstones").fetchone()[0])
 
-    def is_buried(self, names: Iterable[str], *, started_at: float) -> bool:
+    def has_tombstone(self, names: Iterable[str], *, started_at: float) -> bool:
         """Return whether any of these tombstones covers data that started at `started_at`.
 
         Args:
-            started_at: start time in Unix seconds.
+            started_at: the start time, in Unix seconds.
         """
         with self._read_connection() as connection:
             return tombstones.has_matching_tombstone(connection, names, started_at=started_at)
@@ -356,18 +357,18 @@ class Outbox:
         self,
         connection: sqlite3.Connection,
         kind: Kind,
-        identity: str,
+        item_id: str,
         body: bytes,
         *,
         priority: int,
     ) -> None:
         replaced_rows = connection.execute(
-            "DELETE FROM waiting WHERE kind = ? AND id = ? RETURNING bytes", (kind, identity)
+            "DELETE FROM waiting WHERE kind = ? AND id = ? RETURNING bytes", (kind, item_id)
         ).fetchall()
         connection.execute(
             "INSERT INTO waiting (kind, id, turn, queued_at, bytes, body) "
             "VALUES (?, ?, ?, ?, ?, ?)",
-            (kind, identity, priority, time.time(), len(body), body),
+            (kind, item_id, priority, time.time(), len(body), body),
         )
         amounts = {kind: 1 - len(replaced_rows)}
         if kind == "trace":
@@ -394,7 +395,7 @@ class Outbox:
 
     @contextmanager
     def _write_transaction(self, tried: str) -> Generator[sqlite3.Connection]:
-        with self._translate_errors(tried), self._lock:
+        with self._translate_errors(f"{tried} in the outbox"), self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -405,7 +406,7 @@ class Outbox:
 
     @contextmanager
     def _read_connection(self) -> Generator[sqlite3.Connection]:
-        with self._translate_errors("read"), self._lock:
+        with self._translate_errors("read the outbox"), self._lock:
             yield self._connection
 
     @contextmanager
@@ -413,7 +414,7 @@ class Outbox:
         try:
             yield
         except sqlite3.Error as error:
-            tried = f"{tried} in the outbox {self.path}"
+            tried = f"{tried} {self.path}"
             fault = classify_error(error, self.path)
             storage_error = (
                 fault.for_place(self.path, tried, summarize_error(error)) if fault else None
@@ -423,5 +424,5 @@ class Outbox:
                 found=storage_error.found if storage_error else str(error),
                 next_step=storage_error.next_step
                 if storage_error
-                else "report this with the version of llm-twin",
+                else "report this error with the version of llm-twin",
             ) from error

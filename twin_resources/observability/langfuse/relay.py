@@ -36,7 +36,7 @@ from typing import Any, Literal, cast
 import httpx
 
 from twin_resources.errors import TwinError
-from twin_resources.observability.langfuse.connection import TraceStore, trace_store
+from twin_resources.observability.langfuse.connection import TraceStore, find_trace_store
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
     OutboxError,
@@ -44,13 +44,13 @@ from twin_resources.observability.langfuse.outbox import (
     outbox_path,
     sending_lock,
 )
-from twin_resources.observability.langfuse.retry_after import retry_after_s
+from twin_resources.observability.langfuse.retry_after import parse_retry_after_s
 from twin_resources.observability.trace_store.json_values import format_timestamp
 from twin_resources.settings import load_secrets, load_settings
 
 IDLE_S = 0.25
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
-# These are faults of the item; 401, 403 and 404 are faults of the configuration.
+# With these codes, the item is at fault; with 401, 403 and 404, the configuration is.
 PERMANENT_FAILURES = (400, 413, 415, 422)
 TIMEOUT_S = 20.0
 TRACE_VISIBILITY_DELAY_S = 30.0  # Langfuse shows an accepted trace only after some seconds
@@ -63,8 +63,8 @@ class SendOutcome:
 
     Attributes:
         kind: `accepted`, `retry` (later) or `refused` (permanently).
-        reason: human-readable reason; empty if the item was accepted.
-        wait_s: seconds to wait before the next attempt, or None for the default pause.
+        reason: a human-readable reason; empty if the item was accepted.
+        wait_s: the seconds to wait before the next attempt, or None for the default pause.
     """
 
     kind: Literal["accepted", "retry", "refused"]
@@ -77,7 +77,8 @@ class Sender:
 
     Args:
         checks_before_resend: whether to look for a trace that may have arrived before resending it.
-            None means yes, unless the store is on this machine, which stores each span id once.
+            None means yes, unless the store is on this machine, because the local store keeps each
+            span id once.
     """
 
     def __init__(
@@ -115,7 +116,9 @@ class Sender:
             )
         message = response.text[:300] if not response.is_success else ""
         if response.status_code == 429 or response.status_code >= 500:
-            wait_s = retry_after_s(response.headers.get("retry-after", ""), now=datetime.now(UTC))
+            wait_s = parse_retry_after_s(
+                response.headers.get("retry-after", ""), now=datetime.now(UTC)
+            )
             wait_s = recheck_wait_s if wait_s is None and response.status_code != 429 else wait_s
             return SendOutcome("retry", f"HTTP {response.status_code}: {message}", wait_s)
         if response.status_code in PERMANENT_FAILURES:
@@ -172,7 +175,7 @@ class Sender:
 
 
 def _read_success(item: QueuedItem, answer: httpx.Response) -> SendOutcome:
-    """Accept a 2xx response only with this API's body; a captive portal also returns 200."""
+    """Accept a 2xx response only with a body of this API, because a captive portal returns 200."""
     try:
         body: Any = answer.json()
     except ValueError:
@@ -221,7 +224,7 @@ class Relay:
             return self._pause_s() if outcome.wait_s is None else max(outcome.wait_s, IDLE_S)
         self._failures = 0
         if outcome.kind == "refused":
-            self.outbox.refuse(item, outcome.reason)
+            self.outbox.mark_refused(item, outcome.reason)
             self._report_change(f"{item.kind} {item.id} is permanently refused: {outcome.reason}")
             return 0.0
         self.outbox.mark_sent(item)
@@ -243,7 +246,7 @@ class Relay:
 
 @contextmanager
 def hold_relay_lock(path: Path) -> Generator[None]:
-    """Hold the relay lock of an outbox; the kernel releases it if the holder is killed.
+    """Hold the relay lock of an outbox. The kernel releases it if the holder is killed.
 
     Raises:
         TwinError: another relay holds the lock.
@@ -255,13 +258,13 @@ def hold_relay_lock(path: Path) -> Generator[None]:
             raise TwinError(
                 f"send the queue in {path}",
                 found="another relay is sending it",
-                next_step="stop that one first; an outbox has only one relay",
+                next_step="stop the other relay first, because an outbox has only one",
             ) from error
         yield
 
 
-def run_until(relay: Relay, stop: threading.Event) -> None:
-    """Send until `stop` is set; after an outbox error such as a full disk, wait and retry."""
+def run_relay(relay: Relay, stop: threading.Event) -> None:
+    """Send items until `stop` is set; after an outbox error such as a full disk, wait and retry."""
     while not stop.is_set():
         try:
             wait_s = relay.send_next()
@@ -287,9 +290,9 @@ def main(arguments: list[str] | None = None) -> int:
     path = outbox_path(settings)
     try:
         outbox = Outbox(path)
-        sender = Sender(trace_store(settings, load_secrets(settings)))
+        sender = Sender(find_trace_store(settings, load_secrets(settings)))
         with hold_relay_lock(path):
-            run_until(Relay(outbox, sender), stop)
+            run_relay(Relay(outbox, sender), stop)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 MAX_RETRY_AFTER_S = 3600.0
 
 
-def retry_after_s(header: str, *, now: datetime) -> float | None:
+def parse_retry_after_s(header: str, *, now: datetime) -> float | None:
     """Return a Retry-After header's seconds, at most an hour, or None if absent or invalid."""
     text = header.strip()
     try:

@@ -5,6 +5,6 @@ Scope: the names, which must not change because they are stored. Out of scope: a
 """
 # pyright: strict
 
-VOTE = "thumbs"  # 1 for thumbs up, 0 for thumbs down; values between are votes on a finer scale
+VOTE = "thumbs"  # 1 is thumbs up, and 0 is thumbs down; other values are votes on a finer scale
 EDIT = "output"  # Langfuse gives every CORRECTION this name
-COMPARISON = "comparison"  # 1 if the reader preferred this answer, 0 if another
+COMPARISON = "comparison"  # 1 if the reader preferred this answer, 0 if they preferred another

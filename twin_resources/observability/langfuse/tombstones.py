@@ -1,4 +1,4 @@
-"""Keep tombstones: hashes that identify the data which the outbox no longer accepts.
+"""Keep tombstones: hashes that identify erased data, which the outbox no longer accepts.
 
 Scope: the hashes, their table, and applying them to exports and scores.
 Out of scope: finding the data to erase (`erasure/plan.py`), the outbox itself (`outbox.py`).
@@ -8,8 +8,8 @@ Method: a row that records a deletion, so that a late write cannot undo it
 An answer may take minutes, and its reader, its author or a quoted post may be erased in that time.
 Its span is queued only when the answer ends. The table is in the outbox's file. The transaction
 that queues data also reads the table, so no write can intervene. A reader or an author may return;
-their tombstone then covers only data that started before its `until`. A trace or a passage is
-excluded forever.
+their tombstone then covers only data that started before its `until`. A trace or a passage stays
+excluded.
 """
 # pyright: strict
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -66,7 +66,7 @@ def read_spans(export: bytes) -> list[OtlpSpan]:
 def find_erased_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
     """Return the ids of exported traces that a tombstone excludes.
 
-    The tombstone may be that of the trace, its reader, its author or a passage.
+    The tombstone may be for the trace, its reader, its author or a passage.
     """
     return {
         span.trace_id
@@ -81,8 +81,8 @@ def has_score_tombstone(connection: sqlite3.Connection, score: Mapping[str, Any]
     """Return whether a tombstone excludes a score's trace or reader.
 
     Args:
-        score: request body of `POST /api/public/scores`. The score counts as new, so a returning
-            reader's score is accepted.
+        score: the request body of `POST /api/public/scores`. The score counts as new, so the score
+            of a reader who has returned is accepted.
     """
     metadata: Mapping[str, Any] = score.get("metadata") or {}
     names = [
@@ -128,7 +128,7 @@ def has_matching_tombstone(
     """Return whether any of these tombstones covers data that started at `started_at`.
 
     Args:
-        started_at: start time in Unix seconds.
+        started_at: the start time, in Unix seconds.
     """
     sql = "SELECT 1 FROM tombstones WHERE hash = ? AND (until IS NULL OR until > ?)"
     return any(connection.execute(sql, (name, started_at)).fetchone() for name in names)

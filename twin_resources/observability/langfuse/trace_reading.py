@@ -4,8 +4,8 @@ Scope: queries through the public API of both the embedded store and a real Lang
 resulting rows.
 Out of scope: HTTP (`client.py`), showing traces (`page/traces_tab.py`,
 `commands/answer_history.py`), decisions based on scores (`ledger/`).
-API: https://api.reference.langfuse.com. It cannot filter by score value and trace version together.
-A filter on a score therefore reads the scores first.
+API: https://api.reference.langfuse.com. It cannot filter by score value and trace version together,
+so a query with a score condition reads the scores first.
 """
 # pyright: strict
 
@@ -24,15 +24,17 @@ from twin_resources.observability.langfuse.trace_texts import (
     extract_answer,
     extract_messages,
     extract_question,
-    metadata_texts,
     parse_number,
     score_trace_id,
+    stringify_metadata,
 )
 
 LISTED_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage"
-MAX_SCORE_PAGES = 20  # maximum number of score pages to search for one page of traces
+MAX_SCORE_PAGES = 20  # score pages to search for one page of traces
 IDS_PER_REQUEST = 40  # 32-digit ids in one URL; intermediate proxies accept 8 KB
-_CONDITION = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?:(?P<sign><=|>=|<|>|=)\s*(?P<value>\S+))?\s*")
+_CONDITION = re.compile(
+    r"\s*(?P<name>[^<>=]+?)\s*(?:(?P<operator><=|>=|<|>|=)\s*(?P<value>\S+))?\s*"
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class ScoreCondition:
     value: float = 0.0
 
     def matches(self, value: object) -> bool:
-        """Return whether a value meets the condition; a text meets it only without an operator."""
+        """Return whether a value meets the condition. A text meets it only without an operator."""
         if not self.operator:
             return True
         if not isinstance(value, bool | int | float):
@@ -72,14 +74,15 @@ def parse_score_condition(text: str) -> ScoreCondition | None:
     if not text.strip():
         return None
     match = _CONDITION.fullmatch(text)
-    value = parse_number(match["value"]) if match and match["sign"] else 0.0
+    value = parse_number(match["value"]) if match and match["operator"] else 0.0
     if match is None or value is None:
         raise TwinError(
             f"read the condition {text!r} on a score",
-            found="no name, or no number after the sign",
-            next_step="write a name, or a name, one of < <= > >= = and a number: support<0.3",
+            found="no name, or no number after the operator",
+            next_step="write a name such as thumbs, or a name, an operator (< <= > >= =) and a "
+            "number such as support<0.3",
         )
-    return ScoreCondition(match["name"], match["sign"] or "", value)
+    return ScoreCondition(match["name"], match["operator"] or "", value)
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,10 @@ class TraceFilter:
     """Conditions on traces; an empty value matches all traces.
 
     Attributes:
-        author: author slug.
-        version: model version, such as `v3`, `base` or `paid`.
-        route: route, such as `stable` or `alias:base`.
-        score: condition on a score; None matches traces with or without scores.
+        author: an author's slug.
+        version: a model version, such as `v3`, `base` or `paid`.
+        route: a route, such as `stable` or `alias:base`.
+        score: a condition on a score; None matches traces with or without scores.
     """
 
     author: str = ""
@@ -115,11 +118,11 @@ class TraceRow:
     """One answer.
 
     Attributes:
-        at: start time, ISO 8601 in UTC.
-        seconds, cost_usd: duration and cost; None if the trace does not record them.
-        tokens: number of input and output tokens.
-        error: reason for a failure; empty if the answer succeeded.
-        scores: scores of the answer, newest first.
+        at: the start time, ISO 8601 in UTC.
+        seconds, cost_usd: the duration and the cost; None if the trace does not record them.
+        tokens: the number of input and output tokens together.
+        error: the reason for a failure; empty if the answer succeeded.
+        scores: the scores of the answer, newest first.
     """
 
     trace_id: str
@@ -151,8 +154,8 @@ class ObservationNode:
     """One observation of a trace with its child observations.
 
     Attributes:
-        messages: role and text of each prompt message.
-        facts: model, tokens, parameters and status, if recorded.
+        messages: the role and text of each prompt message.
+        facts: the model, tokens, parameters and status, if recorded.
     """
 
     id: str
@@ -208,7 +211,7 @@ def build_trace_tree(client: LangfuseClient, observation: Mapping[str, Any]) -> 
     trace_id = str(observation["id"])
     observations = cast("list[dict[str, Any]]", observation["observations"])
     scores = _read_scores(client, [trace_id]).get(trace_id, ())
-    facts = metadata_texts(observation["metadata"])
+    facts = stringify_metadata(observation["metadata"])
     generation = next(
         (item for item in observations if item["type"] == "GENERATION"), observations[0]
     )
@@ -227,8 +230,8 @@ def trace_url(client: LangfuseClient, trace_id: str) -> str:
 
 
 def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> TraceRow:
-    """Build an answer's row from its generation; fields that an external trace lacks are empty."""
-    facts = metadata_texts(observation.get("metadata"))
+    """Build an answer's row from its generation. Fields that an external trace lacks are empty."""
+    facts = stringify_metadata(observation.get("metadata"))
     cost = parse_number(facts.get("twin.cost_usd"))
     is_failed = observation.get("level") == "ERROR"
     name = str(observation.get("traceName") or "")
@@ -332,7 +335,7 @@ def _read_scores(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tup
     trace_ids = list(dict.fromkeys(traces))
     for start in range(0, len(trace_ids), IDS_PER_REQUEST):
         for score in client.scores(trace_id=trace_ids[start : start + IDS_PER_REQUEST]):
-            metadata = metadata_texts(score.get("metadata"))
+            metadata = stringify_metadata(score.get("metadata"))
             scores_by_trace[score_trace_id(score)].append(
                 Score(
                     name=str(score["name"]),

@@ -1,7 +1,7 @@
 """Extract the question and the answer from a span's input and output.
 
-Scope: the inverse of rendering, for any JSON that a store returns. Out of scope: rendering
-(`prompt/templates.py`), retention of the texts (`ledger/traces.py`).
+Scope: the inverse of rendering a prompt, for any JSON that a store returns. Out of scope: rendering
+(`prompt/templates.py`), storing the texts (`ledger/traces.py`).
 """
 # pyright: strict
 
@@ -19,7 +19,7 @@ def extract_question(prompt: object, template_hash: str) -> str:
     """Return the reader's question in a rendered prompt (messages or their JSON), or "" if none.
 
     Args:
-        template_hash: hash of the prompt's template; the default template replaces an unknown one.
+        template_hash: the hash of the prompt's template; an unknown hash selects the default.
     """
     messages = extract_messages(prompt)
     if not messages:
@@ -56,7 +56,7 @@ def extract_messages(prompt: object) -> list[tuple[str, str]]:
     return messages
 
 
-def metadata_texts(metadata: object) -> dict[str, str]:
+def stringify_metadata(metadata: object) -> dict[str, str]:
     """Convert metadata values to text, because stores parse values that look like JSON."""
     if not isinstance(metadata, dict):
         return {}
@@ -69,7 +69,7 @@ def metadata_texts(metadata: object) -> dict[str, str]:
 
 
 def score_trace_id(score: Mapping[str, Any]) -> str:
-    """Return the trace that a score of `GET /v3/scores` rates; empty if it rates none."""
+    """Return the id of the trace that a score of `GET /v3/scores` rates, or ""."""
     subject: Mapping[str, Any] = score.get("subject") or {}
     subject_id = subject.get("id") if subject.get("kind") == "trace" else ""
     return str(subject.get("traceId") or subject_id or "")

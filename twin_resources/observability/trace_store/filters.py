@@ -1,7 +1,7 @@
 """Translate the `filter` parameter of `v2/observations` (conditions in JSON) to SQL.
 
 Scope: the conditions that this project and the SDK send (the SDK uses them to resume a batch
-evaluation and to filter by tags), and the form of a refusal.
+evaluation and to filter by tags), and the errors for other conditions.
 Out of scope: the plain query parameters (`queries.py`); the rest of the grammar, which a real
 Langfuse supports and this store refuses.
 Source of the grammar: `filter` of https://api.reference.langfuse.com, Observations V2.
@@ -26,7 +26,7 @@ class RequestRefusedError(Exception):
         super().__init__(message)
 
 
-def invalid_request(issues: Sequence[dict[str, Any]]) -> RequestRefusedError:
+def build_invalid_request_error(issues: Sequence[dict[str, Any]]) -> RequestRefusedError:
     """Return one error that lists all issues of a request."""
     return RequestRefusedError(400, "Invalid request data", list(issues))
 
@@ -92,7 +92,7 @@ def _parse_condition(entry: Any) -> Condition:
     if signature == ("datetime", "startTime", "<="):
         return Condition("start_ms <= ?", (parse_timestamp_ms(value),))
     raise ValueError(
-        f"{signature} with value {value!r}: this store answers only {_SUPPORTED_CONDITIONS}"
+        f"{signature} with value {value!r}: this store supports only {_SUPPORTED_CONDITIONS}"
     )
 
 

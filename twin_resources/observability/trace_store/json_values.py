@@ -65,8 +65,8 @@ def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
     return flat_fields
 
 
-def metadata_texts(value: Any) -> dict[str, str]:
-    """Return a score's metadata as one text per name; `metadata` is the name of a non-object."""
+def stringify_score_metadata(value: Any) -> dict[str, str]:
+    """Return a score's metadata as name → text. A value without names gets the name `metadata`."""
     if value is None:
         return {}
     if isinstance(value, Mapping):
@@ -81,7 +81,7 @@ def _parse_integer(digits: str) -> int | str:
 
 def _parse_float(digits: str) -> float | int | str:
     value = float(digits)
-    # A double cannot represent a number with more digits exactly, so the number stays text.
+    # A double cannot represent more digits exactly, so a longer number stays text.
     significant_digits = digits.lstrip("+-").split("e")[0].split("E")[0].replace(".", "").strip("0")
     return json_number(value) if math.isfinite(value) and len(significant_digits) <= 15 else digits
 

@@ -45,7 +45,10 @@ from twin_resources.observability.trace_store import (
     posted_scores,
     queries,
 )
-from twin_resources.observability.trace_store.filters import RequestRefusedError, invalid_request
+from twin_resources.observability.trace_store.filters import (
+    RequestRefusedError,
+    build_invalid_request_error,
+)
 from twin_resources.observability.trace_store.observation_answers import PROJECT_ID
 from twin_resources.observability.trace_store.otlp import ExportRefusedError, read_export
 from twin_resources.observability.trace_store.trace_tables import TraceTables
@@ -54,7 +57,7 @@ from twin_resources.settings import load_secrets, load_settings
 API_VERSION = "4.16.0"  # this store reproduces recorded responses of this server version
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_INGESTION_VERSION = 4
-# The ledger keeps its own copy equally long (`ledger.LedgerRules`) and rereads no processed trace.
+# The ledger keeps its own copy equally long (`ledger.LedgerRules`), and reads each trace only once.
 RETENTION_DAYS = 90
 DAY_MS = 86_400_000
 CLEANUP_INTERVAL_MS = 600_000
@@ -84,7 +87,7 @@ def build_app(
     """Return the ASGI application that serves these tables.
 
     Args:
-        now_ms: clock for arrival times, in Unix milliseconds.
+        now_ms: the clock for arrival times, in Unix milliseconds.
     """
     app = Starlette(
         routes=[
@@ -108,7 +111,7 @@ def build_app(
     )
     app.router.redirect_slashes = False
     app.state.tables, app.state.keys, app.state.now_ms = tables, keys, now_ms
-    app.state.tidied_ms = 0  # the first export deletes old traces; later ones do so periodically
+    app.state.last_cleanup_ms = 0  # so that the first export deletes old traces
     return app
 
 
@@ -221,10 +224,10 @@ async def _post_traces(request: Request) -> Response:
         )
         now_ms = state.now_ms()
         state.tables.put_observations(
-            [observations.observation_from_span(span, now_ms=now_ms) for span in spans]
+            [observations.build_observation(span, now_ms=now_ms) for span in spans]
         )
-        if now_ms - state.tidied_ms >= CLEANUP_INTERVAL_MS:
-            state.tidied_ms = now_ms
+        if now_ms - state.last_cleanup_ms >= CLEANUP_INTERVAL_MS:
+            state.last_cleanup_ms = now_ms
             state.tables.delete_old_traces(before_ms=now_ms - RETENTION_DAYS * DAY_MS)
 
     try:
@@ -248,13 +251,13 @@ async def _get_observations(request: Request) -> Response:
 
 
 async def _post_scores(request: Request) -> Response:
-    """Store one score or SDK 5's array of scores; part of an array may be accepted (207)."""
+    """Store one score, or SDK 5's array of scores, part of which may be accepted (207)."""
     payload = await _read_json_body(request)
     state = request.app.state
     entries = payload if isinstance(payload, list) else [payload]
     issues = [posted_scores.validate_score(entry) for entry in entries]
     if not isinstance(payload, list) and issues[0]:
-        raise invalid_request(issues[0])
+        raise build_invalid_request_error(issues[0])
     now_ms = state.now_ms()
     accepted_rows = [
         posted_scores.build_score_row(entry, now_ms=now_ms)
@@ -298,7 +301,9 @@ async def _delete_traces(request: Request) -> Response:
     ids = payload.get("traceIds") if isinstance(payload, dict) else None
     if not isinstance(ids, list) or not ids or not all(isinstance(item, str) for item in ids):
         message = "Invalid input: expected a non-empty array of strings"
-        raise invalid_request([{"code": "invalid_type", "path": ["traceIds"], "message": message}])
+        raise build_invalid_request_error(
+            [{"code": "invalid_type", "path": ["traceIds"], "message": message}]
+        )
     await run_in_threadpool(request.app.state.tables.delete_traces, ids)
     return _json_message(200, "Traces deleted successfully")
 

@@ -19,7 +19,7 @@ from twin_resources.observability.trace_store.json_values import (
 from twin_resources.observability.trace_store.observations import GenerationFields, Observation
 
 PROJECT_ID = "twin"
-MAX_METADATA_CHARACTERS = 200  # of a returned metadata value without `expandMetadata`
+MAX_METADATA_CHARACTERS = 200  # per returned metadata value, without `expandMetadata`
 DEFAULT_GROUPS = ("core", "basic")
 GROUPS = (
     *DEFAULT_GROUPS,
@@ -40,8 +40,8 @@ def build_observation_document(
     """Return one element of `data` of `GET /v2/observations`.
 
     Args:
-        groups: field groups; `core`, latency and the model price fields are always included.
-        expand_metadata: whether to return metadata values in full, not their first 200 characters.
+        groups: the field groups; `core`, latency and the model price fields are always included.
+        expand_metadata: whether to return metadata values in full instead of 200 characters.
     """
     row = observation
     latency_s = (row.end_ms - row.start_ms) / 1000
@@ -49,7 +49,7 @@ def build_observation_document(
     fields = _build_fields(row, max_characters=None if expand_metadata else MAX_METADATA_CHARACTERS)
     included_groups = [group for group in GROUPS if group == "core" or group in groups]
     document = {name: value for group in included_groups for name, value in fields[group].items()}
-    # Langfuse returns a duration of 0 as null if `metrics` is requested by name, and as 0 if not.
+    # Langfuse returns a duration of 0 as null if `metrics` is requested by name, otherwise as 0.
     is_metrics_requested = "metrics" in groups
     document["latency"] = json_number(latency_s) if latency_s or not is_metrics_requested else None
     document["timeToFirstToken"] = (

@@ -66,7 +66,7 @@ class GenerationFields:
 
 @dataclass(frozen=True)
 class Observation:
-    """One row of the store; times are Unix milliseconds, and an absent text is empty."""
+    """One row of the store. Times are in Unix milliseconds, and an absent text is empty."""
 
     trace_id: str
     id: str
@@ -94,7 +94,7 @@ class Observation:
         return not self.parent_id or self.is_app_root
 
 
-def observation_from_span(span: OtlpSpan, *, now_ms: int) -> Observation:
+def build_observation(span: OtlpSpan, *, now_ms: int) -> Observation:
     """Map one span to an observation; an empty attribute counts as absent."""
     attributes = span.attributes
     start_ms, end_ms = span.start_ns // 1_000_000, span.end_ns // 1_000_000
@@ -138,8 +138,8 @@ def observation_from_span(span: OtlpSpan, *, now_ms: int) -> Observation:
 def _read_trace_fields(attributes: Mapping[str, Any], resource: Mapping[str, Any]) -> TraceFields:
     release = attributes.get("langfuse.release") or resource.get("langfuse.release") or ""
     return TraceFields(
-        user_id=_first_text(attributes, _USER_KEYS),
-        session_id=_first_text(attributes, _SESSION_KEYS),
+        user_id=_find_first_text(attributes, _USER_KEYS),
+        session_id=_find_first_text(attributes, _SESSION_KEYS),
         trace_name=str(attributes.get("langfuse.trace.name") or ""),
         release=str(release),
         tags=_parse_tags(attributes.get("langfuse.trace.tags")),
@@ -168,7 +168,7 @@ def _read_type(attributes: Mapping[str, Any]) -> str:
     return type_name.upper() if type_name in _TYPES else "SPAN"
 
 
-def _first_text(attributes: Mapping[str, Any], keys: Iterable[str]) -> str:
+def _find_first_text(attributes: Mapping[str, Any], keys: Iterable[str]) -> str:
     return next((to_text(attributes[key]) for key in keys if attributes.get(key)), "")
 
 

@@ -27,14 +27,14 @@ MAX_EXPORT_BYTES = 64 * 1024 * 1024  # decompressed; prevents a gzip bomb from e
 
 
 class ExportRefusedError(TwinError):
-    """The export is invalid, and none of its spans is stored; `answer` is the response text."""
+    """The export is invalid, and no span is stored. `answer` is the text of the response."""
 
     def __init__(self, answer: str) -> None:
         self.answer = answer
         super().__init__(
             "read an OTLP trace export",
             found=answer,
-            next_step="send OTLP traces as protobuf or JSON, gzip or plain",
+            next_step="send OTLP traces as protobuf or JSON, with or without gzip",
         )
 
 
@@ -45,7 +45,7 @@ class OtlpSpan:
     Attributes:
         trace_id, span_id, parent_span_id: lower-case hex; the parent is empty for a root span.
         start_ns, end_ns: Unix nanoseconds; 0 if the sender omitted them.
-        status: OTLP status code (2 is an error).
+        status: the OTLP status code; 2 is an error.
     """
 
     trace_id: str
@@ -67,7 +67,7 @@ def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -
     """Decode one export.
 
     Args:
-        body: bytes of the request body, still compressed.
+        body: the bytes of the request body, still compressed.
         content_type: `application/x-protobuf` or `application/json`; parameters are ignored.
         content_encoding: `gzip` or empty.
 
@@ -98,7 +98,7 @@ def _gunzip(body: bytes) -> bytes:
 
 
 def _require_ids(spans: list[OtlpSpan]) -> list[OtlpSpan]:
-    """Refuse the whole export if a span has no ids, because it may contain logs, not spans."""
+    """Refuse the whole export if a span has no ids: it may contain logs instead of spans."""
     invalid = sum(1 for span in spans if not span.trace_id or not span.span_id)
     if invalid:
         raise ExportRefusedError(

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from twin_resources.observability.trace_store.json_values import (
     format_timestamp,
     json_number,
-    metadata_texts,
     parse_stored_text,
+    stringify_score_metadata,
 )
 from twin_resources.observability.trace_store.observation_answers import PROJECT_ID
 from twin_resources.observability.trace_store.observations import normalize_environment
@@ -33,7 +33,7 @@ Issue = dict[str, Any]
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One row of the store; `value` is a number (0 or 1 for a boolean), and `text` is a text."""
+    """One row of the store. `value` is its number (0 or 1 for a boolean), or `text` its text."""
 
     id: str
     trace_id: str
@@ -109,7 +109,7 @@ def validate_score(body: Any) -> list[Issue]:
 
 
 def build_score_row(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
-    """Build the row of a valid posted score; its timestamp is its arrival time, as in the API."""
+    """Build the row of a valid posted score. As in the API, its timestamp is its arrival time."""
     value = body["value"]
     is_text = isinstance(value, str)
     data_type = str(body.get("dataType") or ("CATEGORICAL" if is_text else "NUMERIC"))
@@ -129,7 +129,7 @@ def build_score_row(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
         config_id=body.get("configId"),
         queue_id=body.get("queueId"),
         author_user_id=None,
-        metadata=metadata_texts(body.get("metadata")),
+        metadata=stringify_score_metadata(body.get("metadata")),
         timestamp_ms=now_ms,
         created_ms=now_ms // 1000 * 1000,
         updated_ms=now_ms,

@@ -19,7 +19,7 @@ from twin_resources.observability.trace_store import observation_answers, posted
 from twin_resources.observability.trace_store.filters import (
     Condition,
     RequestRefusedError,
-    invalid_request,
+    build_invalid_request_error,
     parse_filter,
 )
 from twin_resources.observability.trace_store.json_values import (
@@ -34,7 +34,7 @@ MAX_SCORES = 100
 MAX_OBSERVATIONS = 1000
 DEFAULT_LIMIT = 50
 
-# This project and Langfuse's SDK use these parameters; the error names any other parameter.
+# The parameters that this project and Langfuse's SDK use. Others are refused with an error.
 _SCORE_COLUMNS = {
     "id": "id",
     "name": "name",
@@ -55,7 +55,7 @@ _OBSERVATION_COLUMNS = {
 
 @dataclass(frozen=True)
 class TraceQuery:
-    """A query for one page of rows, newest first; AND joins the conditions."""
+    """A query for one page of the rows that meet all conditions, newest first."""
 
     conditions: tuple[Condition, ...]
     groups: tuple[str, ...]
@@ -71,7 +71,9 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
     """
     values_by_name = _select_last_values(parameters)
     conditions = (
-        [_score_cursor_condition(values_by_name["cursor"])] if values_by_name.get("cursor") else []
+        [_build_score_cursor_condition(values_by_name["cursor"])]
+        if values_by_name.get("cursor")
+        else []
     )
     issues = [
         _build_issue(name, "this store does not support it")
@@ -87,11 +89,11 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
         text = values_by_name.get(name, "")
         if options := _split_list(text.upper() if name == "dataType" else text):
             conditions.append(_build_in_condition(column, options))
-    conditions += _time_conditions(
+    conditions += _build_time_conditions(
         values_by_name, "fromTimestamp", "toTimestamp", "timestamp_ms", issues
     )
     if issues:
-        raise invalid_request(issues)
+        raise build_invalid_request_error(issues)
     return TraceQuery(tuple(conditions), tuple(groups), limit)
 
 
@@ -103,7 +105,7 @@ def parse_observation_query(parameters: Parameters) -> TraceQuery:
     """
     values_by_name = _select_last_values(parameters)
     conditions = (
-        [_observation_cursor_condition(values_by_name["cursor"])]
+        [_build_observation_cursor_condition(values_by_name["cursor"])]
         if values_by_name.get("cursor")
         else []
     )
@@ -113,12 +115,12 @@ def parse_observation_query(parameters: Parameters) -> TraceQuery:
     for name, column in _OBSERVATION_COLUMNS.items():
         if values_by_name.get(name) and name not in filter_columns:  # `filter` takes precedence
             conditions.append(Condition(f"{column} = ?", (values_by_name[name],)))
-    time_conditions = _time_conditions(
+    time_conditions = _build_time_conditions(
         values_by_name, "fromStartTime", "toStartTime", "start_ms", issues
     )
     conditions += [] if "startTime" in filter_columns else time_conditions
     if issues:
-        raise invalid_request(issues)
+        raise build_invalid_request_error(issues)
     groups = [
         group
         for group in _split_list(values_by_name.get("fields", ""))
@@ -149,16 +151,16 @@ def encode_observation_cursor(last: Observation) -> str:
     return base64.b64encode(json.dumps(position, separators=(",", ":")).encode()).decode()
 
 
-def _score_cursor_condition(text: str) -> Condition:
+def _build_score_cursor_condition(text: str) -> Condition:
     position = _decode_cursor(text)
     try:
         key = (parse_timestamp_ms(position["lastTimestamp"]), str(position["lastId"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _invalid_cursor_error() from error
+        raise _build_invalid_cursor_error() from error
     return Condition("(timestamp_ms, id) < (?, ?)", key)
 
 
-def _observation_cursor_condition(text: str) -> Condition:
+def _build_observation_cursor_condition(text: str) -> Condition:
     position = _decode_cursor(text)
     try:
         key = (
@@ -167,7 +169,7 @@ def _observation_cursor_condition(text: str) -> Condition:
             str(position["lastId"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _invalid_cursor_error() from error
+        raise _build_invalid_cursor_error() from error
     return Condition("(start_ms, trace_id, id) < (?, ?, ?)", key)
 
 
@@ -176,10 +178,10 @@ def _decode_cursor(text: str) -> Any:
         base64_text = text.replace("-", "+").replace("_", "/").rstrip("=")
         return json.loads(base64.b64decode(base64_text + "=" * (-len(base64_text) % 4)))
     except ValueError as error:
-        raise _invalid_cursor_error() from error
+        raise _build_invalid_cursor_error() from error
 
 
-def _invalid_cursor_error() -> RequestRefusedError:
+def _build_invalid_cursor_error() -> RequestRefusedError:
     return RequestRefusedError(400, "Invalid cursor format", "InvalidRequestError")
 
 
@@ -195,14 +197,14 @@ def _build_in_condition(column: str, values: Sequence[Any]) -> Condition:
     return Condition(f"{column} IN ({', '.join('?' * len(values))})", tuple(values))
 
 
-def _time_conditions(
+def _build_time_conditions(
     values_by_name: Mapping[str, str],
     from_name: str,
     to_name: str,
     column: str,
     issues: list[dict[str, Any]],
 ) -> list[Condition]:
-    """Return conditions for the time from `from_name` (inclusive) to `to_name` (exclusive)."""
+    """Build conditions for the time from `from_name` (inclusive) to `to_name` (exclusive)."""
     conditions: list[Condition] = []
     for name, sign in ((from_name, ">="), (to_name, "<")):
         if values_by_name.get(name):

@@ -88,7 +88,7 @@ class TraceTables:
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=MAX_IDLE_S)
             connection.row_factory = sqlite3.Row
             use_write_ahead_log(connection, within_s=MAX_IDLE_S)
-            # A power cut may lose the last seconds but does not damage the file.
+            # A power cut may lose the last seconds of data, but it does not damage the file.
             connection.execute("PRAGMA synchronous = NORMAL")
             # Erased data must not stay readable in free pages.
             connection.execute("PRAGMA secure_delete = ON")
@@ -107,7 +107,7 @@ class TraceTables:
         connection.execute("COMMIT")
 
     def put_observations(self, observations: Sequence[Observation]) -> None:
-        """Insert or replace by trace and id; a replaced row keeps its first `created_ms`."""
+        """Insert or replace rows by trace and id. A replaced row keeps its first `created_ms`."""
         updated_fields = (
             name for name in _OBSERVATION_FIELDS if name not in ("trace_id", "id", "created_ms")
         )
@@ -122,7 +122,7 @@ class TraceTables:
             )
 
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
-        """Insert or replace by id; a replaced row keeps its first timestamp and its trace."""
+        """Insert or replace rows by id. A replaced row keeps its first timestamp and its trace."""
         updated_fields = (name for name in _SCORE_FIELDS if name not in _FIRST_SCORE_FIELDS)
         sql = (
             f"INSERT INTO scores VALUES ({', '.join('?' * len(_SCORE_FIELDS))}) "
@@ -135,7 +135,7 @@ class TraceTables:
     def observations(self, query: TraceQuery) -> tuple[list[Observation], bool]:
         """Return one page, newest first, and whether another page follows."""
         rows, has_more = self._page("observations", query, "start_ms DESC, trace_id DESC, id DESC")
-        return [_build_observation(row) for row in rows], has_more
+        return [_decode_observation(row) for row in rows], has_more
 
     def scores(self, query: TraceQuery) -> tuple[list[ScoreRow], bool]:
         """Return one page, newest first, and whether another page follows."""
@@ -172,7 +172,7 @@ class TraceTables:
     def delete_old_traces(self, *, before_ms: int, limit: int = 500) -> int:
         """Delete the oldest traces that started and arrived before `before_ms`, with their scores.
 
-        `limit` keeps the call short enough for waiting writers.
+        `limit` keeps the call short, so that it does not delay waiting writers.
 
         Returns:
             The number of deleted traces.
@@ -191,7 +191,7 @@ class TraceTables:
         return len(rows)
 
     def _truncate_log(self) -> None:
-        """Move the write-ahead log into the file; the log still contains the deleted pages."""
+        """Move the write-ahead log into the file, because the log still has the deleted pages."""
         self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def check_readable(self) -> None:
@@ -220,7 +220,7 @@ def _decode_row(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def _build_observation(row: sqlite3.Row) -> Observation:
+def _decode_observation(row: sqlite3.Row) -> Observation:
     values = _decode_row(row)
     values["tags"] = tuple(values["tags"])
     for name in _BOOLEAN_COLUMNS:

@@ -6,9 +6,8 @@ Out of scope: the judge without a model (`sentence_support.py`), the quality of 
 
 A cross-encoder reads the passage and the sentence together and returns a probability for each label
 (https://huggingface.co/docs/transformers/tasks/sequence_classification). The order of labels
-depends on the model, so the code finds a label by its name in the configuration's `id2label`. The
-code assumes no particular quality of a model: the calibration on the author's own sentences
-measures it.
+depends on the model, so the code finds a label by its name in the configuration's `id2label`.
+Calibration on the author's own sentences measures how good a model is.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ BATCH_TOKENS = 4096  # tokens per batch including padding: 64 pairs of 64 or 8 p
 
 
 class EntailmentModel:
-    """A scorer of the probability that the best of several passages entails a sentence.
+    """Scores the probability that the best of several passages entails a sentence.
 
     Args:
-        model_folder: folder of a transformers model with a classification head
+        model_folder: the folder of a transformers model with a classification head
             (`resolve_entailment_folder`).
-        name: configured name; if empty, the folder is the name.
+        name: the configured name; if empty, the folder is the name.
 
     Attributes:
         name: `entailment by <name>`.
-        revision: hash that includes the model's files.
+        revision: a hash that includes the model's files.
 
     Raises:
-        TwinError: the folder does not contain such a model, or the number of entailment labels is
-            not one.
+        TwinError: the folder does not contain a classification model, or the model does not have
+            exactly one entailment label.
     """
 
     def __init__(self, model_folder: Path, *, name: str = "") -> None:
@@ -61,8 +60,8 @@ class EntailmentModel:
             raise TwinError(
                 attempted_action,
                 found=str(error).splitlines()[0],
-                next_step="name a folder or hub id of a sequence classification model with "
-                "safetensors in TWIN_NLI_MODEL, or unset it",
+                next_step="set TWIN_NLI_MODEL to the folder or hub id of a sequence classification "
+                "model with safetensors, or unset it",
             ) from error
         self._entailment_index = _find_entailment_index(
             model.config.id2label, attempted_action=attempted_action
@@ -120,7 +119,7 @@ class EntailmentModel:
         batch: Any = self._tokenizer(
             [passage for passage, _ in pairs],
             [sentence for _, sentence in pairs],
-            truncation="only_first",  # truncate the passage; a shorter sentence makes another claim
+            truncation="only_first",  # the passage: a truncated sentence would be another claim
             max_length=padded_length,
             padding="max_length",
             return_tensors="pt",
@@ -134,7 +133,7 @@ def load_entailment(name: str, *, download_folder: Path) -> EntailmentModel:
     """Load the configured entailment model.
 
     Args:
-        name: a folder, or a hub id, which is downloaded into `download_folder`.
+        name: a folder, or the hub id of a model, which is downloaded into `download_folder`.
 
     Raises:
         TwinError: the model is not available, or is not an entailment model.
@@ -165,7 +164,7 @@ def resolve_entailment_folder(name: str, *, download_folder: Path) -> Path:
         raise TwinError(
             f"fetch the entailment model {name}",
             found=f"no such folder, and the model hub answered: {error}",
-            next_step="name a folder or a hub id in TWIN_NLI_MODEL, or unset it",
+            next_step="set TWIN_NLI_MODEL to a folder or a hub id, or unset it",
         ) from error
 
 
@@ -190,7 +189,7 @@ def _find_entailment_index(labels: dict[int, str], *, attempted_action: str) -> 
         raise TwinError(
             attempted_action,
             found=f"labels {', '.join(labels.values())}; exactly one must be named entailment",
-            next_step="write the label names into id2label of its config.json, or set a "
-            "different model in TWIN_NLI_MODEL",
+            next_step="correct the label names under id2label in the model's config.json, or set "
+            "TWIN_NLI_MODEL to a different model",
         )
     return int(indexes[0])

@@ -11,18 +11,18 @@ import re
 
 from twin_resources.quality.judges.judge import clip
 
-ENOUGH_WORDS = 25
+FULL_SCORE_WORDS = 25
 # A repeated sentence has few distinct 3-grams; in prose of 60 words, over 95 % are distinct.
-ALL_REPEATED, NONE_REPEATED = 0.5, 0.9
+ZERO_SCORE_RATIO, FULL_SCORE_RATIO = 0.5, 0.9
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 def fluency_score(text: str) -> float:
-    """Return clip((distinct 3-gram ratio − .5)/.4) · clip(words/25), in [0, 1]; 0 without words."""
+    """Return clip((distinct 3-gram ratio − .5)/.4) · clip(words/25); 0 for a text without words."""
     words = [word.casefold() for word in _WORD.findall(text)]
     return clip(
-        (distinct_trigram_ratio(words) - ALL_REPEATED) / (NONE_REPEATED - ALL_REPEATED)
-    ) * clip(len(words) / ENOUGH_WORDS)
+        (distinct_trigram_ratio(words) - ZERO_SCORE_RATIO) / (FULL_SCORE_RATIO - ZERO_SCORE_RATIO)
+    ) * clip(len(words) / FULL_SCORE_WORDS)
 
 
 def distinct_trigram_ratio(words: list[str]) -> float:

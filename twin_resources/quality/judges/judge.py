@@ -25,7 +25,7 @@ class JudgedAnswer:
     """The input of a judge.
 
     Attributes:
-        passages: texts in the prompt, best first.
+        passages: the texts in the prompt, best first.
     """
 
     question: str
@@ -38,10 +38,10 @@ class Judge(Protocol):
 
     Attributes:
         name: `topic`, `voice`, `support` or `general`.
-        revision: hash that changes if a change of code, calibration, model or prompt could change a
-            score. Scores are comparable only under the same name and revision.
-        claim: claim that the judge may decide once it is certified on the claim's planted answers
-            (`judge_kind.py`).
+        revision: a hash that changes with the code, calibration, model or prompt if scores could
+            change. Scores are comparable only under the same name and revision.
+        claim: the claim that the judge may decide once it is certified on the claim's negative
+            probes (`judge_kind.py`).
     """
 
     @property
@@ -52,11 +52,11 @@ class Judge(Protocol):
     def claim(self) -> str: ...
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
-        """Return the scores in [0, 1], in order; a score does not depend on the other answers."""
+        """Return the scores in [0, 1], in order. No score depends on the other answers."""
         ...
 
 
-def identity(judge: Judge) -> str:
+def judge_id(judge: Judge) -> str:
     """Return `name@revision`, which identifies the stream, the score ids and the certificate."""
     return f"{judge.name}@{judge.revision}"
 
@@ -87,6 +87,6 @@ def cache_embeddings(embed: Embed) -> Embed:
 
 
 def embed_distinct(embed: Embed, texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the vectors by text; a repeated text is embedded once."""
+    """Return text → vector. A repeated text is embedded once."""
     distinct_texts = list(dict.fromkeys(texts))
     return dict(zip(distinct_texts, embed(distinct_texts), strict=True)) if distinct_texts else {}

@@ -1,4 +1,4 @@
-"""Define the declaration of a judge, a single value in the file of its measure.
+"""Define `JudgeKind`, the single value with which the file of a measure declares its judge.
 
 Scope: the declaration and the inputs of a judge. Out of scope: listing and assembling the judges
 (`panel.py`). How to add a judge: deploy/docs/contributing.md.
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 JudgeT = TypeVar("JudgeT", bound=Judge)
 JudgeRole = Literal["decides alone", "decides with others", "vetoes"]
-"""The role of a certified judge; judges that decide with others decide together or not at all."""
+"""The role of a certified judge. Judges that decide with others decide together or not at all."""
 
 
 class JudgeUnavailableError(TwinError):
-    """A judge is unavailable for an author: too little text, or its model must not be called."""
+    """The author has too little text for a judge, or the judge's model must not be called."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class JudgeMaterial:
     """The texts from which an author's judges are calibrated and tested.
 
     Attributes:
-        pairs: pairs of the training split, in sampled order.
-        prompts: held-out prompts with the author's own answers, in sampled order.
+        pairs: the pairs of the training split, in sampled order.
+        prompts: the held-out prompts with the author's own answers, in sampled order.
         other_texts: texts by other people.
-        base_answers: answers of the untuned base model to training questions. If empty, the voice
+        base_answers: the untuned base model's answers to training questions. If empty, the voice
             judge is trained only against people and detects the base model less reliably.
-        base_revision: revision of that base model.
+        base_revision: the revision of that base model.
     """
 
     author: str
@@ -64,10 +64,10 @@ class JudgeDependencies:
     """The inputs of a judge besides the author's material.
 
     Attributes:
-        tables: tables that store the calibration.
-        embedder_revision: revision of the model behind `embed`.
-        model: LiteLLM name of the configured judge model; empty if there is none.
-        terms: terms of that model.
+        tables: the tables that store the calibration.
+        embedder_revision: the revision of the model behind `embed`.
+        model: the LiteLLM name of the configured judge model; empty if there is none.
+        terms: the terms of that model.
     """
 
     tables: Tables
@@ -82,12 +82,12 @@ class JudgeKind(Generic[JudgeT]):
     """One judge of the panel.
 
     Attributes:
-        claim: claim that the judge decides once certified; also its name in tables and reports.
-        probe_kinds: kinds of planted bad answers that the judge must score below the author's own.
-        role: role of the judge once certified.
-        make: function that returns an author's judge, with a stored calibration if there is one, or
-            None if the judge is not configured. It raises `JudgeUnavailableError`.
-        tables: tables that store the calibration; erasing an author's text erases them.
+        claim: the claim that the judge decides once certified; also its name in tables and reports.
+        probe_kinds: the kinds of probes that the judge must score below the author's own answers.
+        role: the judge's role once certified.
+        make: returns an author's judge, with a stored calibration if there is one, or None if the
+            judge is not configured; raises `JudgeUnavailableError`.
+        tables: the tables that store the calibration; erasing an author's text erases them.
     """
 
     claim: str

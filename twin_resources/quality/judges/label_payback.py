@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.quality.judges import label_rows
-from twin_resources.quality.ledger.routed import count_routed_answers
+from twin_resources.quality.ledger.routed_answers import count_routed_answers
 from twin_resources.router.learning_decision import (
     LABEL_TOKENS,
     PAYBACK_DAYS,
@@ -37,7 +37,7 @@ def estimate_payback(
     connection: sa.Connection,
     now: datetime,
 ) -> tuple[int, Payback]:
-    """Return the number of labels for `label_models`, and the payback of the missing ones."""
+    """Return the number of labels for `label_models`, and the payback of the missing labels."""
     label_count = reusable_count = 0
     if label_models is not None and tables.exists(label_rows.TABLE, author):
         columns = ["own", "paid", "embedder", "source", "prompt_id"]

@@ -76,7 +76,7 @@ class LabelPurchase:
         """Hash of 12 hexadecimal digits."""
         return digest(LABELS_VERSION, self.own, self.paid, self.embedder, self.judges, self.answers)
 
-    def row(
+    def build_row(
         self, sequence: int, source: str, prompt_id: str, probe_kind: str = ""
     ) -> dict[str, object]:
         """Return the columns of `IDENTITY_COLUMNS` for one label."""
@@ -100,7 +100,8 @@ class LabelArrays:
 
     Attributes:
         prompt_ids: the ids of the prompts (trace or sample).
-        groups: the reader or, without one, the prompt. Cross-validation leaves out whole groups.
+        groups: the reader, or the prompt if no reader is known. Cross-validation leaves out whole
+            groups.
         gains: the paid score minus our own, averaged over the claims; shape (n, models − 1), in
             order of increasing price.
         usd: the costs of the paid answers in US dollars.
@@ -127,7 +128,7 @@ def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...
 
     Args:
         rows: rows of the table.
-        claims: the claims of the certified judges that decide; labels that lack one are omitted.
+        claims: the claims of the deciding judges; labels without all of them are omitted.
     """
     purchase_rows = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") != PROBE))
     pairs = [
@@ -156,9 +157,9 @@ def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...
 
 
 def count_labels(rows: pl.DataFrame, *, own: str, paid: str, embedder: str) -> tuple[int, int]:
-    """Count the labels for these models, and the other prompts with an answer by the paid model.
+    """Count the labels for these models, and the other prompts that the paid model has answered.
 
-    The latter were bought for other versions, so their labels cost nothing more (`labelling.py`).
+    Those answers were bought for other versions, so their labels cost nothing (`labelling.py`).
     """
     paid_rows = rows.filter(pl.col("paid") == paid, pl.col("source") != PROBE)
     own_rows = paid_rows.filter(pl.col("own") == own, pl.col("embedder") == embedder)
@@ -172,7 +173,7 @@ class ReusableAnswer:
 
     Attributes:
         scores: claim → the judge's score.
-        prompt_tokens, answer_tokens, usd: as in `PaidAnswer`; nothing is paid for again.
+        prompt_tokens, answer_tokens, usd: as in `PaidAnswer`; the answer is not paid for again.
     """
 
     scores: Mapping[str, float]
@@ -201,6 +202,6 @@ def find_reusable_answers(
     return answers_by_prompt
 
 
-def empty_table() -> pl.DataFrame:
-    """Return an empty table."""
+def create_empty_table() -> pl.DataFrame:
+    """Return a table without rows."""
     return pl.DataFrame(schema=dict(COLUMNS))

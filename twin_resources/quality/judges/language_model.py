@@ -1,4 +1,4 @@
-"""Define the general judge: any language model that LiteLLM supports, which rates answers.
+"""Define the general judge, which rates answers with any language model that LiteLLM supports.
 
 Scope: the prompt, the order of a batch, retries, parsing a rating and converting it into a score.
 Out of scope: one request and its cost (`access/paid_completion.py`), permission to send texts to a
@@ -7,9 +7,9 @@ model (`terms.py`), the certificate (`statistics/judges.py`).
 The model sees the question, passages and answer, but not the version, route or time. Each request
 contains one answer instead of two, because language models prefer the first of two
 (https://arxiv.org/abs/2306.05685, section 3.3). The order depends only on the texts, so no version
-comes first, and a provider that drifts during the batch favours no version. A batch is sent only if
-the account can pay for all of it: partial ratings are useless, and the next attempt would pay for
-them again.
+comes first, and a provider whose ratings drift during the batch favours no version. A batch is sent
+only if the account can pay for all of it: partial ratings are useless, and the next attempt would
+pay for them again.
 """
 # pyright: strict
 
@@ -80,7 +80,7 @@ _RATING_SCHEMA = {
     "required": ["rating"],
     "additionalProperties": False,
 }
-# for servers that enforce schemas
+# Used only by servers that enforce schemas.
 RESPONSE_FORMAT: dict[str, Any] = {
     "type": "json_schema",
     "json_schema": {"name": "rating", "strict": True, "schema": _RATING_SCHEMA},
@@ -89,7 +89,7 @@ RESPONSE_FORMAT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class JudgeUsage:
-    """The number of requests and their cost in US dollars, failed ones included."""
+    """The number of requests and their cost in US dollars, including failed requests."""
 
     calls: int = 0
     usd: float = 0.0
@@ -99,11 +99,11 @@ class LanguageModelJudge:
     """Converts a language model's rating from 1 to 5 into a score in [0, 1].
 
     Args:
-        model: a LiteLLM model name; LiteLLM reads its key and address from the environment.
+        model: a LiteLLM model name; LiteLLM reads the key and address from the environment.
         terms: the model's budget, and the redaction of texts sent to it.
 
-    The name is `general`. The revision includes the model and the prompt. A different model or
-    wording is a different stream, with its own baseline and certificate.
+    The revision includes the model and the prompt. A different model or wording therefore starts a
+    new stream, with its own baseline and certificate.
     """
 
     name = "general"
@@ -121,7 +121,7 @@ class LanguageModelJudge:
         self._uses_schema = True  # until a server refuses it
 
     def max_cost_usd(self, answers: Sequence[JudgedAnswer]) -> float:
-        """Return the most that scoring these answers can cost if every reply is readable."""
+        """Return the maximum cost of scoring these answers if every reply can be parsed."""
         if self._terms.budget is None:
             return 0.0
         return sum(
@@ -145,13 +145,13 @@ class LanguageModelJudge:
         Raises:
             OverLimitError: the account cannot pay the maximum cost of the batch. Nothing was sent,
                 unless another process used the money during the batch.
-            TwinError: the model cannot be reached, refuses or must not be called, or gives no
-                rating in `MAX_ATTEMPTS` attempts.
+            TwinError: the model cannot be reached, must not be called, refuses the request, or
+                gives no rating in `MAX_ATTEMPTS` attempts.
         """
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # do not query GitHub
         from openai import OpenAIError
 
-        self._terms.require(self.model)
+        self._terms.check_allowed(self.model)
         distinct_answers = sorted(
             {answer for answer in answers if answer.answer.strip()}, key=_order_key
         )
@@ -181,7 +181,7 @@ class LanguageModelJudge:
     def _rate(self, judged_answer: JudgedAnswer) -> int:
         messages, reply_text = self._messages(judged_answer), ""
         for attempt in range(MAX_ATTEMPTS):
-            # At temperature 0, the same request would give the same unreadable reply again.
+            # At temperature 0, the same request would give the same unparsable reply again.
             reply = self._complete(messages, temperature=0.0 if attempt == 0 else 0.5)
             reply_text = reply.text
             if (rating := parse_rating(reply_text)) is not None:
@@ -190,11 +190,11 @@ class LanguageModelJudge:
             f"have {self.model} rate an answer",
             found=f"no rating in {MAX_ATTEMPTS} attempts; the last reply had "
             f"{len(reply_text)} characters",
-            next_step="set a larger model in TWIN_JUDGE_MODEL; this one does not follow the format",
+            next_step="set TWIN_JUDGE_MODEL to a larger model, which follows the reply format",
         )
 
     def _complete(self, messages: list[dict[str, str]], *, temperature: float) -> Completion:
-        """Return one reply; retry temporary failures with separate requests.
+        """Return one reply, retrying temporary failures with separate requests.
 
         The schema is omitted once a server has refused it.
         """
@@ -232,7 +232,7 @@ class LanguageModelJudge:
 
 
 def parse_rating(reply: str) -> int | None:
-    """Return the rating in a reply with exactly one JSON object, or None if it is not one."""
+    """Return the rating in a reply's only JSON object, or None if it is missing or invalid."""
     objects = _OBJECT.findall(reply)
     if len(objects) != 1:
         return None
@@ -253,10 +253,10 @@ def _order_key(judged_answer: JudgedAnswer) -> str:
     return digest("order", judged_answer.question, judged_answer.answer, judged_answer.passages)
 
 
-def general_judge(
+def create_general_judge(
     _material: JudgeMaterial, dependencies: JudgeDependencies
 ) -> LanguageModelJudge | None:
-    """Return a judge with the configured model, or None without one.
+    """Return a judge that uses the configured model, or None if no model is configured.
 
     Raises:
         JudgeUnavailableError: the model must not be called for this author.
@@ -272,6 +272,5 @@ def general_judge(
     return LanguageModelJudge(dependencies.model, terms=dependencies.terms)
 
 
-# The general judge is certified on every kind of probe, so it may decide alone. A provider may
-# change the model behind a name.
-GENERAL = JudgeKind("general", PROBE_KINDS, "decides alone", general_judge)
+# The general judge is certified on every kind of probe, so it may decide alone.
+GENERAL = JudgeKind("general", PROBE_KINDS, "decides alone", create_general_judge)

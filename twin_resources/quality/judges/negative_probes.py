@@ -3,10 +3,10 @@
 Scope: creating probes for an author's held-out prompts, drawing probes for a batch.
 Out of scope: the certificate (`statistics/judges.py`), scoring.
 
-Each kind has one fault. `shuffled` is the author's answer to a different held-out question (a
-mis-joined column). `off_topic` is the author's passage on a different subject. `another_author` is
+Each kind has one fault. `shuffled` is the author's answer to a different held-out question (as
+after a wrong join). `off_topic` is the author's passage on a different subject. `another_author` is
 another person's text. `unsupported` is the author's own answer with numbers and rare words from
-another document. Probes depend only on the texts, so two runs create the same ones.
+another document. Probes depend only on the texts, so every run creates the same probes.
 """
 # pyright: strict
 
@@ -32,8 +32,8 @@ class AuthorAnswer:
     """A held-out prompt and the author's own answer.
 
     Attributes:
-        passages: the context shown. It contains the answer's own chunk, as in production.
-            Without it, the author's own answer would also be unsupported.
+        passages: the passages in the prompt. As in production, they contain the answer's own chunk;
+            without that chunk, the author's own answer would also be unsupported.
     """
 
     sample_id: str
@@ -70,14 +70,16 @@ def create_negative_probes(
 
     Args:
         training_passages: (document id, passage) of the author's training split, for `off_topic`.
-        other_passages: other authors' passages, for `another_author`; no such probes if empty.
+        other_passages: other authors' passages, for `another_author`; if empty, this kind is
+            omitted.
 
     Raises:
-        TwinError: the prompts come from fewer than two documents, so answers cannot be swapped.
+        TwinError: answers cannot be swapped, because the prompts come from fewer than two
+            documents.
     """
     if len({prompt.document_id for prompt in prompts}) < 2:
         raise TwinError(
-            "make negative probes",
+            "create negative probes",
             found=f"{len(prompts)} held-out prompts from fewer than two documents",
             next_step="import more posts",
         )
@@ -85,7 +87,7 @@ def create_negative_probes(
     frequency = Counter(word for prompt in prompts for word in set(_words(prompt.answer)))
     probes: list[NegativeProbe] = []
     for index, prompt in enumerate(shuffled_prompts):
-        other_prompt = _next_prompt_from_other_document(shuffled_prompts, index)
+        other_prompt = _find_next_prompt_from_other_document(shuffled_prompts, index)
         answers_by_kind: dict[ProbeKind, str] = {
             "shuffled": other_prompt.answer,
             "unsupported": replace_distinctive_words(prompt.answer, other_prompt.answer, frequency),
@@ -153,8 +155,10 @@ def draw_probes(
     )[:count]
 
 
-def _next_prompt_from_other_document(prompts: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
-    """Return the next prompt from another document. Every answer changes, and few repeat."""
+def _find_next_prompt_from_other_document(
+    prompts: Sequence[AuthorAnswer], index: int
+) -> AuthorAnswer:
+    """Return the next prompt from another document, so that few answers are used twice."""
     current_prompt, count = prompts[index], len(prompts)
     next_prompts = (prompts[(index + step) % count] for step in range(1, count))
     return next(

@@ -66,7 +66,7 @@ class JudgedComparison:
         """Hash of 12 hexadecimal digits."""
         return digest(self.candidate, self.incumbent, "", self.judges, self.answers)
 
-    def row(
+    def build_row(
         self, sequence: int, source: str, prompt_id: str, probe_kind: str = ""
     ) -> dict[str, object]:
         """Return the columns of `IDENTITY_COLUMNS` for one pair."""
@@ -84,7 +84,7 @@ class JudgedComparison:
 
 
 def trial_pairs(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[PairedDifference]:
-    """Return the pairs of one trial by sequence, without probes.
+    """Return the pairs of one trial in sequence order, without probes.
 
     Args:
         rows: rows of the table.
@@ -124,7 +124,7 @@ def probe_keys(probes: pl.DataFrame) -> set[tuple[str, str]]:
     return set(probes.select("prompt_id", "plant").iter_rows())
 
 
-def lost_claims(
+def withdrawn_claims(
     probes: pl.DataFrame,
     claims: Sequence[str],
     *,

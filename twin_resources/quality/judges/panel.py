@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from twin_resources.quality.judges import stored
-from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
+from twin_resources.quality.judges import stored_results
+from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, judge_id
 from twin_resources.quality.judges.judge_kind import (
     JudgeDependencies,
     JudgeKind,
@@ -46,7 +46,10 @@ MAX_PROMPTS = 120  # held-out prompts per certificate; 80 suffice for a gap of .
 # To add a judge, add its file and list it here.
 JUDGES: tuple[JudgeKind[Any], ...] = (TOPIC, VOICE, SUPPORT, GENERAL)
 # These tables derive from the author's text, so erasing the author's text erases them too.
-STORED_TABLES = (*(name for kind in JUDGES for name in kind.tables), stored.CERTIFICATE_TABLE)
+STORED_TABLES = (
+    *(name for kind in JUDGES for name in kind.tables),
+    stored_results.CERTIFICATE_TABLE,
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class AssembledJudges:
         return f"{error.found}: {error.next_step}" if error else ""
 
 
-def assemble(
+def assemble_judges(
     material: JudgeMaterial,
     dependencies: JudgeDependencies,
     *,
@@ -103,7 +106,7 @@ class PanelJudge:
     """A judge with its certificate.
 
     Attributes:
-        probes: the probes of its claim, for the checks in later batches.
+        probes: the probes of its claim, with which later batches check the judge again.
     """
 
     judge: Judge
@@ -128,20 +131,20 @@ class Panel:
 
     @property
     def claims(self) -> tuple[str, ...]:
-        """Claims that a candidate must all win for a promotion; empty if no judge may decide."""
+        """The claims that a candidate must all win to be promoted; empty if no judge may decide."""
         return select_deciding_claims(
             [member.judge.claim for member in self.members if member.is_certified]
         )
 
     @property
     def vetoes(self) -> tuple[str, ...]:
-        """Claims of certified judges that may only roll back."""
+        """The claims of certified judges that may only roll back."""
         certified_claims = (member.judge.claim for member in self.members if member.is_certified)
         return tuple(claim for claim in certified_claims if claim in vetoing_claims())
 
     @cached_property
     def probes(self) -> Mapping[tuple[str, str], NegativeProbe]:
-        """Probes of the certified judges, by sample id and kind."""
+        """The probes of the certified judges, by sample id and kind."""
         return {
             (probe.prompt.sample_id, probe.kind): probe
             for member in self.members
@@ -149,10 +152,10 @@ class Panel:
             for probe in member.probes
         }
 
-    def scoring_cost_usd(self, answers: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
+    def estimate_cost_usd(self, answers: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
         """Return the maximum cost of scoring and the account's balance, in US dollars.
 
-        The balance is None without a limit.
+        The balance is None if the account has no limit.
         """
         paid_judges = [
             member.judge
@@ -182,7 +185,7 @@ class Panel:
 def select_deciding_claims(certified: Sequence[str]) -> tuple[str, ...]:
     """Return the certified claims that together decide a release; empty if none may decide.
 
-    The topic judge alone would always promote another author's model, or the base model.
+    The topic judge alone would promote any model that stays on topic, including the base model.
     """
     sole_claims = [claim for claim in _claims_with_role("decides alone") if claim in certified]
     joint_claims = _claims_with_role("decides with others")
@@ -204,21 +207,21 @@ def assemble_panel(
     """Assemble and certify an author's judges for a trial, reusing stored results.
 
     Args:
-        margin: ε; the demo uses .2 and prints it.
+        margin: ε. The demo uses .2 and prints it.
 
     Raises:
         OverLimitError: the account has too little money to certify the general judge.
         TwinError: a judge that decides with others is missing, or a judge's model fails.
     """
-    panel_judges = assemble(material, dependencies)
+    panel_judges = assemble_judges(material, dependencies)
     for claim in _claims_with_role("decides with others"):
         if claim in panel_judges.missing:
-            raise panel_judges.missing[claim]  # the others cannot decide without it
+            raise panel_judges.missing[claim]  # the other judges cannot decide without it
     notes: list[str] = []
     if not material.other_texts.has_unseen_writers and material.other_texts.for_probes:
         notes.append(
             "voice is certified on other documents by the same authors as in its calibration, "
-            "because there are only one or two: texts by an unknown author may pass"
+            "because there are only one or two other authors: texts by an unknown author may pass"
         )
     notes += [
         f"no {claim} judge: {error.found}; {error.next_step}"
@@ -258,8 +261,8 @@ def _certify_judges(
 ) -> tuple[PanelJudge, ...]:
     """Return each judge with its probes and its certificate, computed once per revision.
 
-    The certificate is stored because each score of a general judge costs money. Later batches check
-    the judge again on its probes.
+    Certificates are stored because every score of the general judge costs money. Later batches
+    check each judge on its probes again.
     """
     members = [
         (
@@ -271,23 +274,23 @@ def _certify_judges(
         if kind.claim in judges
     ]
 
-    def certificate_task(
+    def create_certificate_task(
         judge: Judge, kind: JudgeKind[Any], judge_probes: Sequence[NegativeProbe]
-    ) -> stored.JudgeTask:
+    ) -> stored_results.JudgeTask:
         def compute_certificate() -> Mapping[str, Any]:
             scores = {name: [] for name in kind.probe_kinds} | probe_differences(
                 judge, judge_probes
             )
-            return asdict(certification.certify(identity(judge), kind.claim, scores, margin=margin))
+            return asdict(certification.certify(judge_id(judge), kind.claim, scores, margin=margin))
 
-        count = stored.doubling_bucket(len(judge_probes))
-        return stored.JudgeTask(
-            digest(PANEL_VERSION, identity(judge), margin, count), compute_certificate
+        count = stored_results.doubling_bucket(len(judge_probes))
+        return stored_results.JudgeTask(
+            digest(PANEL_VERSION, judge_id(judge), margin, count), compute_certificate
         )
 
-    tasks = {member[1].claim: certificate_task(*member) for member in members}
-    certificates = stored.load_or_compute(
-        tables, stored.CERTIFICATE_TABLE, author=author, tasks=tasks
+    tasks = {member[1].claim: create_certificate_task(*member) for member in members}
+    certificates = stored_results.load_or_compute(
+        tables, stored_results.CERTIFICATE_TABLE, author=author, tasks=tasks
     )
     return tuple(
         PanelJudge(judge, JudgeCertificate(**certificates[kind.claim]), judge_probes)

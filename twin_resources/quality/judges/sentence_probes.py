@@ -1,15 +1,15 @@
 """Create probes from an author's sentences: supported ones, and copies with one error each.
 
-Scope: creating them, for the calibration of a judge of single sentences.
+Scope: creating the probes that calibrate a judge of single sentences.
 Out of scope: whole answers as probes (`negative_probes.py`), the judges (`sentence_support.py`,
 `entailment.py`), the quality of a calibration
 (`twin_assets/evaluation/measures/sentence_faithfulness.py`).
 
-A passage contains its own sentences word for word, so any judge detects one changed word. Models
-reword instead of quoting. Three in four probe sentences, right and wrong, are therefore reworded
-first: a different opening, contractions reversed, or the part after the last comma removed. The
-kinds of errors follow Kryscinski et al., 2020, https://arxiv.org/abs/1910.12840 (negations, numbers
-and names swapped by rule).
+A passage contains its own sentences word for word, so any judge detects one changed word. Models,
+however, reword instead of quoting. Three in four probe sentences, correct and incorrect, are
+therefore reworded first: with a different opening, with contractions expanded or introduced, or
+without the part after the last comma. The kinds of errors follow Kryscinski et al., 2020,
+https://arxiv.org/abs/1910.12840 (negations, numbers and names swapped by rule).
 
 Negations and contractions are English. Other languages have no such probes.
 """
@@ -85,15 +85,15 @@ class ProbeSentence:
 def create_probe_sentences(
     passages: Sequence[tuple[str, str]], *, max_sentences: int
 ) -> list[ProbeSentence]:
-    """Create probes from the author's sentences, with a wrong copy for each applicable error kind.
+    """Create probes from the author's sentences, each with one copy per applicable kind of error.
 
     Args:
         passages: (document id, text) of one author.
         max_sentences: the maximum number of supported sentences, drawn by a hash of the text. Each
-            yields at most one wrong copy per kind of error.
+            yields at most one incorrect copy per kind of error.
 
     Returns:
-        Right and wrong sentences; empty if the passages come from fewer than two documents.
+        Correct and incorrect sentences; empty if the passages come from fewer than two documents.
     """
     if len({document for document, _ in passages}) < 2:
         return []
@@ -110,10 +110,10 @@ def create_probe_sentences(
     probe_sentences: list[ProbeSentence] = []
     for index, sentence in sampled_sentences:
         document, text = shuffled_passages[index]
-        second_passage = _passage_of_other_document(shuffled_passages, index, document)
+        second_passage = _find_passage_of_other_document(shuffled_passages, index, document)
         prompt_passages = (text, second_passage[1])
         passages_text = " ".join(prompt_passages).casefold()
-        unrelated_text = _passage_of_other_document(
+        unrelated_text = _find_passage_of_other_document(
             shuffled_passages, index + len(shuffled_passages) // 2, document
         )[1]
         supported_sentence = reword(sentence)  # before the error, because rewording could remove it
@@ -143,7 +143,7 @@ def create_probe_sentences(
 
 
 def negate(sentence: str) -> str | None:
-    """Remove a sentence's first negation or, without one, add `not` after its first auxiliary.
+    """Remove a sentence's first negation; if it has none, add `not` after its first auxiliary.
 
     Returns:
         The changed sentence, or None if it has neither a negation nor an auxiliary.
@@ -219,7 +219,7 @@ def replace_names(sentence: str, names: Sequence[str]) -> str | None:
 
 
 def reword(sentence: str) -> str:
-    """Reword a sentence. One in four, selected by its hash, stays unchanged."""
+    """Reword a sentence. Its hash selects the method; one in four sentences stays unchanged."""
     method = int(digest("reworded", sentence), 16) % 4
     if method == 1:
         opening = _OPENINGS[int(digest("opening", sentence), 16) % len(_OPENINGS)]
@@ -251,7 +251,7 @@ def _eligible_sentences(text: str) -> list[str]:
     ]
 
 
-def _passage_of_other_document(
+def _find_passage_of_other_document(
     passages: Sequence[tuple[str, str]], start: int, document: str
 ) -> tuple[str, str]:
     count = len(passages)

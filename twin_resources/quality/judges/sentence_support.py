@@ -4,10 +4,10 @@ Scope: the interface of a sentence judge, and the built-in judge, which has no m
 Out of scope: the score of a whole answer (`support.py`), an entailment model
 (`entailment.py`), thresholds and the quality of a judge (the gate's `sentence_faithfulness.py`).
 
-The support score counts shared words, so `is not` supports `is`, and one changed number among
-twelve words costs a twelfth. Two rules lower the score further. The first applies if the sentence
-has a number or name that no passage contains. The second applies if only one of the sentence and
-its nearest passage sentence is negated.
+The support score counts shared words, so `is not` supports `is`, and one wrong number among twelve
+words lowers the score by only a twelfth. Two rules lower it further. The first applies if the
+sentence has a number or name that no passage contains. The second applies if the sentence is
+negated and the nearest passage sentence is not, or the reverse.
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 VERSION = "sentence-support-1"
 UNSUPPORTED_TERM_FACTOR = 0.5  # factor for a number or name that no passage contains
-POLARITY_MISMATCH_FACTOR = 0.5  # factor for a negation on one side only
+POLARITY_MISMATCH_FACTOR = 0.5  # factor for a negation in only one of the two sentences
 _NEGATION = re.compile(
     r"(?i)\b(?:not|never|cannot|no|nothing|nobody|none|neither|nor|without"
     r"|nicht|kein\w*|nie|niemals|nichts|pas|jamais|rien|aucun\w*|nunca|nada|ningún)\b|n['’]t\b"

@@ -38,9 +38,9 @@ def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
     """Return the words in at least two texts and in a sufficient share of one side's texts.
 
     Words that only one side uses often ("Here's a", "crucial", "I've been") are style, not
-    subject. Keeping only the words common to both sides worked less well. A model that had dropped
-    its base's habits gained +.09 over the base instead of +.12, for a shared author. Unseen people
-    were separated with an AUC of .83 instead of .86.
+    subject. Keeping only the words common to both sides worked less well. For the same author, a
+    model that had lost its base model's habits gained only .09 over the base instead of .12. The
+    AUC for unseen people was .83 instead of .86.
     """
     return frozenset(
         word
@@ -51,7 +51,7 @@ def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
 
 
 def mask_words(text: str, kept_words: Collection[str]) -> str:
-    """Return the text in one line, masking numbers and all words that are not in `kept_words`.
+    """Return the text on one line, masking numbers and all words that are not in `kept_words`.
 
     A masked word becomes `x` or, if capitalised, `X`. A number becomes `0`.
     """
@@ -68,7 +68,7 @@ def mask_words(text: str, kept_words: Collection[str]) -> str:
 
 
 def feature_matrix(texts: Sequence[str], kept_words: Collection[str]) -> Any:
-    """Return log counts as sparse float64, shape (texts, `FEATURE_COUNT`), rows of length 1."""
+    """Return log counts as sparse float64, shape (texts, `FEATURE_COUNT`), with unit rows."""
     import numpy as np
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.preprocessing import normalize

@@ -1,12 +1,12 @@
-"""Score how well the passages in its prompt support an answer.
+"""Score how well an answer is supported by the passages in its prompt.
 
 Scope: the measure.
 Out of scope: finding passages (`retrieval/retrieval.py`).
 
 The support of a sentence combines two figures. The first is the share of its distinctive words
 (four letters or more, and every number) that one passage contains. The second, for paraphrases, is
-its similarity to the nearest passage sentence. The measure detects invented names and numbers, not
-wrong logic. Word overlap with the source: Maynez et al., 2020,
+its similarity to the nearest passage sentence. The measure detects invented names and numbers, but
+not faulty reasoning. Word overlap with the source: Maynez et al., 2020,
 https://aclanthology.org/2020.acl-main.173
 """
 # pyright: strict
@@ -79,10 +79,10 @@ class SupportJudge:
             for sentence in split_sentences(text)
         ]
         vectors = embed_distinct(self._embed, texts)
-        return [_answer_support(answer, vectors) for answer in answers]
+        return [_score_answer(answer, vectors) for answer in answers]
 
 
-def _answer_support(judged_answer: JudgedAnswer, vectors: Mapping[str, np.ndarray]) -> float:
+def _score_answer(judged_answer: JudgedAnswer, vectors: Mapping[str, np.ndarray]) -> float:
     answer_sentences = split_sentences(judged_answer.answer)
     scores = support_by_sentence(answer_sentences, judged_answer.passages, vectors)
     return clip(sum(scores) / len(answer_sentences)) if answer_sentences else 0.0
@@ -121,5 +121,7 @@ SUPPORT = JudgeKind(
     "support",
     ("unsupported",),
     "vetoes",
-    lambda _, needs: SupportJudge(needs.embed, embedder=needs.embedder_revision),
+    lambda _, dependencies: SupportJudge(
+        dependencies.embed, embedder=dependencies.embedder_revision
+    ),
 )

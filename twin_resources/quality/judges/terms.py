@@ -38,8 +38,8 @@ class JudgeTerms:
         budget: the budget for every request, or None if the model is free.
         redaction_language: the author's language, whose rules redact questions and answers before
             they are sent. None if they stay on this machine.
-        refusal_reason, next_step: why the model must not be called, and the next step; empty if it
-            may be called.
+        refusal_reason, next_step: why the model must not be called, and how to change that; empty
+            if it may be called.
     """
 
     budget: PurposeBudget | None = None
@@ -47,7 +47,7 @@ class JudgeTerms:
     refusal_reason: str = ""
     next_step: str = ""
 
-    def require(self, model: str) -> None:
+    def check_allowed(self, model: str) -> None:
         """Raise an error if the model must not be called.
 
         Raises:
@@ -77,14 +77,14 @@ class JudgeTerms:
 FREE_TERMS = JudgeTerms()
 
 
-def judge_terms(
+def determine_judge_terms(
     settings: Settings,
     author: Author,
     state: State,
     *,
     environ: Mapping[str, str] = os.environ,
 ) -> JudgeTerms:
-    """Return the terms of `TWIN_JUDGE_MODEL` for an author, or `FREE_TERMS` if no model is set."""
+    """Return the terms of `TWIN_JUDGE_MODEL` for an author, or `FREE_TERMS` if it is unset."""
     model = settings.judge_model
     if not model:
         return FREE_TERMS

@@ -1,4 +1,4 @@
-"""Collect other people's texts, for training a voice score and for `another_author` probes.
+"""Collect other people's texts to train a voice score and to create `another_author` probes.
 
 Scope: the bundled sample authors and other authors of the instance, cut into passages.
 Out of scope: importing posts (`twin_assets/corpus`), the author's own texts.
@@ -19,7 +19,7 @@ from twin_resources.quality.judges.judge import digest
 MIN_WORDS = 40
 MAX_WORDS = 160
 SHINGLE_WORDS = 12  # consecutive words that two texts share only by copying
-MAX_SHARED_PASSAGE_RATIO = 0.2  # a writer above this share is the author
+MAX_SHARED_PASSAGE_RATIO = 0.2  # above this share, the writer is the author under another name
 PROBE_DOCUMENT_STRIDE = 3  # with few other authors, every third document is reserved for probes
 MIN_WRITERS = 3  # with fewer writers, none can be reserved
 _WORD = re.compile(r"\w+")
@@ -51,7 +51,7 @@ class OtherTexts:
 
 
 def bundled_writers(*, exclude: Sequence[str], folder: Path = SAMPLES_DIR) -> list[WriterSample]:
-    """Return the sample authors bundled with the code, by slug; empty if not installed.
+    """Return the sample authors bundled with the code, by slug; empty if they are not installed.
 
     Args:
         exclude: the slugs to leave out (the author's own).
@@ -92,7 +92,7 @@ def split_for_probes(writers: Sequence[WriterSample]) -> OtherTexts:
     """Divide other people's texts between training and probes.
 
     With three or more people, training leaves out one, drawn by a hash of the name. With fewer, it
-    leaves out every third document. Two people are both needed for training. A storyteller's voice
+    leaves out every third document, because it needs both of two people. A storyteller's voice
     score trained against an engineer alone accepted .97 of another storyteller's passages.
     """
     ordered_writers = sorted(
@@ -102,7 +102,7 @@ def split_for_probes(writers: Sequence[WriterSample]) -> OtherTexts:
         return OtherTexts(
             tuple(ordered_writers[:-1]), tuple(ordered_writers[-1:]), has_unseen_writers=True
         )
-    documents = {writer.name: _probe_documents(writer) for writer in ordered_writers}
+    documents = {writer.name: _select_probe_documents(writer) for writer in ordered_writers}
     return OtherTexts(
         training=tuple(
             _select_documents(writer, documents[writer.name], is_included=False)
@@ -141,7 +141,7 @@ def merge_by_writer(writers: Sequence[WriterSample]) -> list[WriterSample]:
     return [WriterSample(name, passages) for name, passages in passages_by_name.items()]
 
 
-def _probe_documents(writer: WriterSample) -> frozenset[str]:
+def _select_probe_documents(writer: WriterSample) -> frozenset[str]:
     documents = sorted({name for name, _ in writer.passages}, key=digest)
     return frozenset(documents[::PROBE_DOCUMENT_STRIDE])
 

@@ -4,9 +4,9 @@ Scope: the measure and its calibration on an author's own training pairs.
 Out of scope: the embedder (`embedder/embedder.py`), style (`voice.py`).
 
 topic = clip((cos(question, answer) − a)/(b − a)). Here a is the mean cosine of a question and
-another document's passage, and b is that of a question and its own passage. A text unrelated to the
-question scores 0; a text as close as the author's own answers scores 1. An echo of the
-question is on topic. `fluency_score` lowers the score of a short echo, but not of a long one.
+another document's passage, and b the mean cosine of a question and its own passage. A text
+unrelated to the question scores 0, and a text as close as the author's own answers scores 1. An
+answer that repeats the question is on topic; `fluency_score` lowers its score only if it is short.
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ from twin_resources.quality.judges.judge_kind import (
     JudgeUnavailableError,
     TopicPair,
 )
-from twin_resources.quality.judges.stored import JudgeTask, doubling_bucket, load_or_compute
+from twin_resources.quality.judges.stored_results import JudgeTask, doubling_bucket, load_or_compute
 
 TOPIC_VERSION = "topic-1"
 TOPIC_TABLE = "topic_calibration"
@@ -54,8 +54,8 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
     """Compute a and b from an author's first `MAX_PAIRS` training pairs.
 
     Raises:
-        JudgeUnavailableError: there are too few pairs or documents, or questions do not fit their
-            passages.
+        JudgeUnavailableError: there are too few pairs or documents, or the questions are hardly
+            closer to their own passages than to others.
     """
     calibration_pairs = list(pairs[:MAX_PAIRS])
     attempted_action = "calibrate the topic score"
@@ -67,7 +67,7 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
         raise JudgeUnavailableError(
             attempted_action,
             found=f"{len(calibration_pairs)} training pairs from {documents} documents",
-            next_step=f"import more posts: {MIN_PAIRS} pairs from two documents are needed",
+            next_step=f"import more posts: at least {MIN_PAIRS} pairs from two documents",
         )
     vectors = embed_distinct(
         embed, [text for pair in calibration_pairs for text in (pair.question, pair.answer)]
@@ -81,21 +81,22 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
             calibration_pairs, pair_with_other_documents(calibration_pairs), strict=True
         )
     ]
-    a, b = (
-        sum(unrelated_cosines) / len(calibration_pairs),
-        sum(own_cosines) / len(calibration_pairs),
-    )
-    if b - a < MIN_GAP:
+    unrelated_mean = sum(unrelated_cosines) / len(calibration_pairs)
+    own_mean = sum(own_cosines) / len(calibration_pairs)
+    if own_mean - unrelated_mean < MIN_GAP:
         raise JudgeUnavailableError(
             attempted_action,
-            found=f"questions are as close to other passages ({a:.3f}) as to their own ({b:.3f})",
-            next_step="read some rows of instruction_dataset: its questions do not fit its answers",
+            found=f"questions are as close to other passages ({unrelated_mean:.3f}) as to their "
+            f"own ({own_mean:.3f})",
+            next_step="check instruction_dataset: its questions do not seem to match its answers",
         )
-    return TopicCalibration(round(a, 6), round(b, 6), len(calibration_pairs), embedder)
+    return TopicCalibration(
+        round(unrelated_mean, 6), round(own_mean, 6), len(calibration_pairs), embedder
+    )
 
 
 def pair_with_other_documents(pairs: Sequence[TopicPair]) -> list[TopicPair]:
-    """Return a pair of another document for each pair, half the list away if possible."""
+    """Return for each pair a pair from another document, half the list away if possible."""
     count, mismatched_pairs = len(pairs), list[TopicPair]()
     for index, pair in enumerate(pairs):
         candidates = (pairs[(index + count // 2 + step) % count] for step in range(count))
@@ -137,7 +138,7 @@ class TopicJudge:
     def cosine_similarities(
         self, questions: Sequence[str], answers: Sequence[str]
     ) -> list[list[float]]:
-        """Return the cosines of each answer (row) and each question (column).
+        """Return the cosine of each answer (row) with each question (column).
 
         An answer with a `fluency_score` of 0 (a loop, or no word) has a row of zeros.
         """
@@ -151,7 +152,7 @@ class TopicJudge:
         ]
 
 
-def topic_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> TopicJudge:
+def create_topic_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> TopicJudge:
     """Return the author's topic judge, calibrating it if no calibration is stored.
 
     Raises:
@@ -176,5 +177,5 @@ def topic_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> Top
 
 
 TOPIC = JudgeKind(
-    "topic", ("off_topic", "shuffled"), "decides with others", topic_judge, (TOPIC_TABLE,)
+    "topic", ("off_topic", "shuffled"), "decides with others", create_topic_judge, (TOPIC_TABLE,)
 )

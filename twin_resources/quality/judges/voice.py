@@ -3,11 +3,11 @@
 Scope: training and calibrating the model, its probability as a score.
 Out of scope: features (`style_features.py`), the source of other texts (`texts.py`).
 
-Negatives are other people's posts and answers of the untuned base model. Each source has the same
-total weight. The probability is calibrated by Platt's method on scores of documents that the model
-had not seen (https://scikit-learn.org/stable/modules/calibration.html). It means "more like this
-author than like those others". The score is therefore weaker for writers outside the training data,
-and only probes by such a writer certify it.
+The negatives are other people's posts and answers of the untuned base model. Each source has the
+same total weight. The probability is calibrated by Platt's method on scores of documents that the
+model had not seen (https://scikit-learn.org/stable/modules/calibration.html). It means "more like
+this author than like those others". The score is therefore weaker for writers outside the training
+data, and only probes by a writer outside the training data certify it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twin_resources.quality.judges.judge_kind import (
     JudgeMaterial,
     JudgeUnavailableError,
 )
-from twin_resources.quality.judges.stored import JudgeTask, doubling_bucket, load_or_compute
+from twin_resources.quality.judges.stored_results import JudgeTask, doubling_bucket, load_or_compute
 from twin_resources.quality.judges.style_features import (
     FEATURE_COUNT,
     common_words,
@@ -49,7 +49,7 @@ REGULARISATION = 10.0  # scikit-learn's C
 
 @dataclass(frozen=True)
 class VoiceCalibration:
-    """A trained voice score.
+    """The parameters of a trained voice score.
 
     Attributes:
         kept: the words that were not masked, in order.
@@ -57,7 +57,7 @@ class VoiceCalibration:
         slope, offset: Platt's parameters, which convert a logit into a calibrated logit.
         own: the number of windows from the author's texts.
         negatives: source → the number of its windows used in training.
-        auc: the AUC of own texts against negatives, on documents left out of training.
+        auc: the AUC of the author's texts against the negatives, on documents held out of training.
     """
 
     kept: tuple[str, ...] = field(repr=False)
@@ -87,7 +87,7 @@ def calibrate_voice(
         raise JudgeUnavailableError(
             f"calibrate the voice score of {author_texts.name}",
             found=f"{counts[0]} texts by the author, {sum(counts[1:])} by others",
-            next_step=f"import more posts: {MIN_TEXTS} on each side are needed",
+            next_step=f"import more posts: at least {MIN_TEXTS} texts per side are needed",
         )
     texts = [text for side in sides for _, text in side]
     labels = np.array([1] * counts[0] + [0] * sum(counts[1:]))
@@ -138,14 +138,14 @@ def _fit(features: Any, label: Any, weight: Any) -> tuple[Any, float]:
     from threadpoolctl import threadpool_limits
 
     model: Any = LogisticRegression(C=REGULARISATION, max_iter=1000)
-    # One step is too short to parallelise: two waiting threads take 6 CPU seconds instead of .2.
+    # One step is too short to parallelise: two busy-waiting threads take 6 CPU seconds, not .2.
     with threadpool_limits(1):
         model.fit(features, label, sample_weight=weight)
     return model.coef_[0], float(model.intercept_[0])
 
 
 class VoiceJudge:
-    """Scores the probability that the author wrote an answer."""
+    """Scores an answer by the probability that the author wrote it."""
 
     name = "voice"
     claim = "voice"
@@ -160,7 +160,7 @@ class VoiceJudge:
             raise TwinError(
                 "use a voice calibration",
                 found=f"{len(self._weights)} weights, but this code has {FEATURE_COUNT} features",
-                next_step="calibrate again: materialize shadow_pairs",
+                next_step="materialize shadow_pairs to calibrate again",
             )
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
@@ -177,7 +177,7 @@ class VoiceJudge:
         return scores
 
 
-def voice_calibration(
+def load_or_calibrate_voice(
     tables: Tables,
     author: str,
     author_texts: WriterSample,
@@ -213,7 +213,7 @@ def voice_calibration(
     )
 
 
-def voice_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> VoiceJudge:
+def create_voice_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> VoiceJudge:
     """Return the author's voice judge, trained against other people and the base model.
 
     Raises:
@@ -226,7 +226,7 @@ def voice_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> Voi
     base_revision = material.base_revision if material.base_answers else ""
     author_texts = _author_texts(material)
     return VoiceJudge(
-        voice_calibration(
+        load_or_calibrate_voice(
             dependencies.tables,
             material.author,
             author_texts,
@@ -236,12 +236,12 @@ def voice_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> Voi
     )
 
 
-def people_only_voice_judge(
+def create_people_only_voice_judge(
     material: JudgeMaterial, dependencies: JudgeDependencies
 ) -> VoiceJudge | None:
-    """Return the author's voice judge, trained against people only; None without enough text."""
+    """Return the author's voice judge, trained on people only; None with too little text."""
     try:
-        calibration = voice_calibration(
+        calibration = load_or_calibrate_voice(
             dependencies.tables,
             material.author,
             _author_texts(material),
@@ -250,7 +250,7 @@ def people_only_voice_judge(
             table=PEOPLE_VOICE_TABLE,
         )
     except JudgeUnavailableError:
-        return None  # only a second opinion: `voice_judge` reports the error
+        return None  # only a second opinion: `create_voice_judge` reports the error
     return VoiceJudge(calibration)
 
 
@@ -260,7 +260,7 @@ def _author_texts(material: JudgeMaterial) -> WriterSample:
 
 
 def _windows(writer: WriterSample) -> list[tuple[str, str]]:
-    """Return at most `MAX_TEXTS` pairs of (document id, window); a document is in one fold."""
+    """Return (document id, window) for at most `MAX_TEXTS` windows of a writer."""
     windows = [
         (name, window) for name, text in writer.passages for window in split_into_windows(text)
     ]
@@ -275,6 +275,6 @@ VOICE = JudgeKind(
     "voice",
     ("another_author",),
     "decides with others",
-    voice_judge,
+    create_voice_judge,
     (VOICE_TABLE, PEOPLE_VOICE_TABLE),
 )

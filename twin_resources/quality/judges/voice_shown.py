@@ -1,13 +1,13 @@
-"""Store figures on the writing of the author, the base model and the tuned model.
+"""Store figures that compare the writing of the author, the base model and the tuned model.
 
-Scope: the record, its file, finding an author's newest record, its lines with small bars.
-Out of scope: counting (`twin_assets/evaluation/measures/visible_voice.py`), the picture
-(`evaluation/report/plots.py`), scores that decide (`voice.py`).
+Scope: the record, its file, and its bar chart for a terminal.
+Out of scope: counting (`twin_assets/evaluation/measures/visible_voice.py`), the plot
+(`evaluation/report/plots.py`), scores that decide on a release (`voice.py`).
 
     <home>/checkpoints/<author>/<checkpoint>/evaluation/voice_shown.json, voice_shown.svg
 
 The page and the command read the record without importing an asset. It contains rates of function
-words, punctuation marks and lengths, but no text. Erasing a post therefore leaves the record, and
+words, punctuation marks and lengths, but no text. Erasing a post therefore keeps the record;
 erasing a checkpoint removes it.
 """
 # pyright: strict
@@ -33,7 +33,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 @dataclass(frozen=True)
 class Trait:
-    """One figure per writer, in the unit of its habit; `name` is a word, a mark or a length bin."""
+    """One figure per writer, in the unit of the habit. `name` is a word, a mark or a length bin."""
 
     name: str
     author: float
@@ -65,13 +65,13 @@ class VoiceHabit:
 
 @dataclass(frozen=True)
 class VoiceFigures:
-    """All habits."""
+    """The figures of all habits in one evaluation."""
 
     habits: tuple[VoiceHabit, ...]
 
     @property
     def verdict(self) -> str:
-        """One line that names the habits in which the tuned model is closer than the base model."""
+        """One line naming the habits in which the tuned model is closer than the base model."""
         names = [habit.name for habit in self.habits if habit.is_tuned_closer]
         return (
             f"closer to the author than the base model in {len(names)} of {len(self.habits)} "
@@ -142,13 +142,13 @@ def render_bars(figures: VoiceFigures) -> list[str]:
         header = "".join(f"{name:<{BAR_CELLS + 7}}" for name in WRITERS).rstrip()
         lines += [f"{habit.name}, {habit.unit}", f"  {'':<{width}}  {header}"]
         for trait, values in zip(displayed_traits, values_by_trait, strict=True):
-            cells = (f"{_bar(value, scale_max)} {value:<5.1f} " for value in values)
+            cells = (f"{_render_bar(value, scale_max)} {value:<5.1f} " for value in values)
             lines.append(f"  {trait.name:<{width}}  {' '.join(cells)}".rstrip())
     return [*lines, figures.verdict]
 
 
-def _bar(value: float, largest: float) -> str:
-    """Return a bar of `BAR_CELLS` cells, filled in eighths; a positive value fills at least one."""
+def _render_bar(value: float, largest: float) -> str:
+    """Return a bar of `BAR_CELLS` cells in steps of 1/8; a positive value fills at least one."""
     eighths = round(8 * BAR_CELLS * value / largest) if largest > 0 else 0
     if value > 0:
         eighths = max(1, eighths)

@@ -29,21 +29,19 @@ REJECTION_THRESHOLD = 0.5  # a comparison is 0 or 1
 _COUNTED_STATUSES = ("open", "settled", "beside", "late")
 
 
-def columns() -> Mapping[str, Any]:
+def interaction_columns() -> Mapping[str, Any]:
     """Return name → Polars type.
 
     `trace_id` is the key. `vote` is the mean of the readers' votes in [0, 1], or null if there are
     none. It includes other names that the author's file maps to the stream `thumbs`. `votes` is
-    their number. `judged` is the mean of the judges' scores and `judgements` their number. `edit`
-    is the author's newest edit or, without one, the newest edit by any reader. `edit_role` is the
-    role of the editor's key. Only an edit by an `author` may become a chosen answer.
-    `rejections` is the number of times that `rejection_voters` preferred another answer.
-    `propensity` is null if the trace does not contain it. Estimates weighted by propensity omit
-    such a row.
-    `batch` is true if a batch asked the question instead of a reader
-    (see `filter_reader_interactions`).
-    `chunk_ids` are the prompt's passages, best first. Votes with the status `late` or `beside`
-    are included; limited, invalid and deleted votes are not.
+    the number of votes. `judged` is the mean of the judges' scores, and `judgements` their number.
+    `edit` is the author's newest edit, or the newest edit by any reader if the author made none.
+    `edit_role` is the role of the editor's key. Only an edit by an `author` may become a chosen
+    answer. `rejections` is the number of times that `rejection_voters` preferred another answer.
+    `propensity` is null if the trace does not contain it; estimates weighted by propensity omit
+    the row. `batch` is true if the question came from a batch instead of a reader
+    (see `filter_reader_interactions`). `chunk_ids` are the prompt's passages, best first. Votes
+    with the status `late` or `beside` are included; limited, invalid and deleted votes are not.
     """
     import polars as pl
 
@@ -82,8 +80,9 @@ def columns() -> Mapping[str, Any]:
 def filter_reader_interactions(interactions: Rows) -> Rows:
     """Remove batch and front-desk answers, which are neither judged nor replayed.
 
-    The writer of a batch file chooses its questions. Older tables have no `batch` column. The
-    program writes the front desk's answers, and a message about danger must not be shown to others.
+    Batch questions are chosen by the writer of the batch file. The front desk's answers are written
+    by the program, and a message about danger must not be shown to other readers. Older tables have
+    no `batch` column.
 
     Args:
         interactions: the asset's rows, as a data frame or a lazy frame.
@@ -97,7 +96,7 @@ def filter_reader_interactions(interactions: Rows) -> Rows:
 
 
 def authors_with_answers(connection: sa.Connection, *, since: datetime) -> list[str]:
-    """Return the sorted slugs of authors with an answer at `since` or later."""
+    """Return the slugs, in order, of the authors with an answer at `since` or later."""
     table = ledger_tables.traces
     authors = connection.execute(
         sa.select(table.c.author)
@@ -109,10 +108,10 @@ def authors_with_answers(connection: sa.Connection, *, since: datetime) -> list[
 
 
 def build_interactions_frame(connection: sa.Connection, author: str) -> pl.DataFrame:
-    """Return all answers of an author, oldest first; see `columns`."""
+    """Return all answers of an author, oldest first; see `interaction_columns`."""
     import polars as pl
 
-    table, types = ledger_tables.traces, columns()
+    table, types = ledger_tables.traces, interaction_columns()
     rows = connection.execute(
         sa.select(table)
         .where(table.c.author == author)

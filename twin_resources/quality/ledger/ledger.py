@@ -1,6 +1,6 @@
-"""Copy the trace store's traces and scores into the ledger, where each counts once.
+"""Copy the trace store's traces and scores into the ledger, where each score counts once.
 
-Scope: `Ledger.sync`, the only writer, and queries for readers of the ledger.
+Scope: `Ledger.sync`, the only writer, and queries for users of the ledger.
 Out of scope: HTTP (`langfuse/client.py`), reading within a budget (`paged_feed.py`), converting
 a score into a value (`settling.py`), decisions based on values (`statistics/`).
 
@@ -30,7 +30,7 @@ from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import DayClosing, settle
-from twin_resources.quality.ledger.storing import SCORES, LedgerWriter, put_feed
+from twin_resources.quality.ledger.storing import SCORES, LedgerWriter, store_feed
 from twin_resources.settings import Settings
 from twin_resources.storage.state.lease import Lease, LeaseBusyError
 from twin_resources.storage.state.state import State
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 LEASE = "ledger"
 CLOCK_TOLERANCE_S = 120.0
-MAX_CLOCK_JUMP_MS = 6 * 3_600_000  # a longer gap: the machine was off, or its clock is wrong
-# `for_home` settles a day this long after its end. By then, the hourly reading of the last
-# days has read every score that was given before midnight and became visible late.
+MAX_CLOCK_JUMP_MS = 6 * 3_600_000  # after a longer jump, the clock may be wrong
+# `for_home` settles a day this long after its end. By then, the hourly pass over the last days has
+# read every score that was given before midnight and became visible late.
 DAY_QUIET_S = 7_200.0
 CLOCK_TRUST_S = 600.0  # delay before a clock that has jumped ahead is trusted
 _SCORE_SETTINGS_FEED = "scores that count"  # feed row with the hash of the `[scores]` last applied
@@ -56,14 +56,14 @@ class LedgerRules:
         requests: the maximum number of requests per sync.
         seconds: the maximum duration of a sync, in seconds.
         requests_per_minute: the maximum number of requests per minute, across syncs. Langfuse's
-            free cloud plan allows 30 per organization. The others are left to the relay, whose
-            votes would otherwise wait during a long reading.
-        lag_s: the age of a window's end, because rows become visible late.
+            free cloud plan allows 30 per organization. The rest are left to the relay, whose votes
+            would otherwise wait during a long sync.
+        lag_s: the time before now at which windows end, because rows become visible late.
         overlap_s: the time by which a tick's first window overlaps the last one read.
         closing: see `settling.settle`.
         quiet_s: the time from a day's end until the day is settled.
-        clock_held_s: the time for which a clock must stay ahead after it advanced by more than six
-            hours since the last check. Until then, nothing is read or settled.
+        clock_trust_s: the time after which a clock that has jumped ahead by more than six hours is
+            trusted. Until then, nothing is read or settled.
         reconcile_s: the interval at which the last `reconcile_days` are read again.
         retention_days: the age at which texts and scores are removed; settled values stay.
         environments: the trace store's environments whose scores are read, comma-separated.
@@ -76,14 +76,14 @@ class LedgerRules:
     overlap_s: float = 30.0
     closing: DayClosing = "daily"
     quiet_s: float = 60.0
-    clock_held_s: float = 0.0
+    clock_trust_s: float = 0.0
     reconcile_s: float = 3600.0
     reconcile_days: int = 7
     retention_days: int = 90
     environments: str = reading.ENVIRONMENT
 
 
-# A store on the same machine makes rows visible at once and does not limit requests.
+# A store on the same machine makes rows visible at once, and it does not limit requests.
 EMBEDDED_RULES = LedgerRules(requests_per_minute=600, lag_s=2.0)
 
 
@@ -131,7 +131,7 @@ class Ledger:
             closing=settings.reader_days,
             environments=settings.score_environments,
             quiet_s=DAY_QUIET_S,
-            clock_held_s=CLOCK_TRUST_S,
+            clock_trust_s=CLOCK_TRUST_S,
         )
         return cls(state, client, rules, load_counted_scores=lambda: read_counted_scores(settings))
 
@@ -159,13 +159,13 @@ class Ledger:
                     self.state,
                     now_ms,
                     jump_ms=MAX_CLOCK_JUMP_MS,
-                    trust_after_ms=int(self.rules.clock_held_s * 1000),
+                    trust_after_ms=int(self.rules.clock_trust_s * 1000),
                 )
                 if trusted_ms < now_ms:
                     hours = (now_ms - trusted_ms) / 3_600_000
                     report.problem = (
                         f"the clock has jumped ahead by {hours:,.0f} hours: the sync waits until "
-                        f"it has stayed there for {self.rules.clock_held_s / 60:.0f} minutes"
+                        f"it has stayed there for {self.rules.clock_trust_s / 60:.0f} minutes"
                     )
                 else:
                     self._sync(lease, report, now_ms, start)
@@ -173,7 +173,7 @@ class Ledger:
             report.problem = f"another process is reading the ledger: {error.found}"
         return report
 
-    def _sync(self, lease: Lease, report: SyncReport, now_ms: int, began: float) -> None:
+    def _sync(self, lease: Lease, report: SyncReport, now_ms: int, start: float) -> None:
         rules = self.rules
         remaining_requests = reading.remaining_requests(
             self.state, rules.requests_per_minute, now_ms
@@ -181,7 +181,7 @@ class Ledger:
         allowed_requests = min(rules.requests, remaining_requests)
         if not allowed_requests:
             report.problem = f"the minute's {rules.requests_per_minute} requests are used up"
-        budget = TickBudget(allowed_requests, began + rules.seconds, clock=self._clock)
+        budget = TickBudget(allowed_requests, start + rules.seconds, clock=self._clock)
         report.goal_ms = now_ms - int(rules.lag_s * 1000)
         report.rewound_s = reading.rewind_feeds(
             self.state,
@@ -189,7 +189,7 @@ class Ledger:
             reread_from_ms=report.goal_ms - rules.reconcile_days * DAY_MS,
         )
         counted_scores_by_author = self._load_counted_scores()
-        store = LedgerWriter(
+        writer = LedgerWriter(
             self.state,
             lease,
             report,
@@ -197,9 +197,9 @@ class Ledger:
             read_counted_scores=lambda author: counted_scores_by_author.get(author, NO_SCORES),
             closed_ms=self._closed_ms(now_ms),
         )
-        self._recount_if_settings_changed(store, counted_scores_by_author)
+        self._recount_if_settings_changed(writer, counted_scores_by_author)
         try:
-            self._read(store, budget, report)
+            self._read(writer, budget, report)
         except TraceStoreError as error:
             status_text = "unreachable" if error.status is None else "unusable"
             report.problem = f"trace store {status_text}: {error.found}"
@@ -209,7 +209,7 @@ class Ledger:
         finally:
             reading.record_requests(self.state, budget.spent, now_ms)
         report.frontier_ms = self._frontier_ms()
-        with store.transaction() as connection:
+        with writer.transaction() as connection:
             settle(
                 connection,
                 report,
@@ -217,36 +217,36 @@ class Ledger:
                 day_closing=rules.closing,
                 now_ms=now_ms,
             )
-            store.remove_old(connection, before_ms=now_ms - rules.retention_days * DAY_MS)
+            writer.remove_old(connection, before_ms=now_ms - rules.retention_days * DAY_MS)
 
     def _recount_if_settings_changed(
-        self, store: LedgerWriter, counted_scores_by_author: Mapping[str, CountedScores]
+        self, writer: LedgerWriter, counted_scores_by_author: Mapping[str, CountedScores]
     ) -> None:
-        """Process other programs' scores again after a change in which scores count."""
+        """Process other programs' scores again if the set of scores that count has changed."""
         tables = {
             author: counted_scores.as_table()
             for author, counted_scores in sorted(counted_scores_by_author.items())
         }
         current_hash = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
-        stored_state = self._feed(_SCORE_SETTINGS_FEED)
+        stored_state = self._feed_state(_SCORE_SETTINGS_FEED)
         if stored_state is not None and stored_state.cursor == current_hash:
             return
-        store.recount(counted_scores_by_author)
-        with store.transaction() as connection:
-            put_feed(connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=current_hash))
+        writer.recount(counted_scores_by_author)
+        with writer.transaction() as connection:
+            store_feed(connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=current_hash))
 
     def _closed_ms(self, now_ms: int) -> int:
-        """Return the time before which days are closed: all were read and ended `quiet_s` ago."""
+        """Return the time before which days are closed: fully read, and over for `quiet_s`."""
         return min(self._frontier_ms(), now_ms - int(self.rules.quiet_s * 1000))
 
     def _frontier_ms(self) -> int:
-        return (self._feed(SCORES) or FeedState(0)).frontier_ms
+        return (self._feed_state(SCORES) or FeedState(0)).frontier_ms
 
-    def _feed(self, name: str) -> FeedState | None:
+    def _feed_state(self, name: str) -> FeedState | None:
         with self.state.read_transaction() as connection:
-            return reading.feed_state(connection, name)
+            return reading.read_feed(connection, name)
 
-    def _read(self, store: LedgerWriter, budget: TickBudget, report: SyncReport) -> None:
+    def _read(self, writer: LedgerWriter, budget: TickBudget, report: SyncReport) -> None:
         rules, goal_ms = self.rules, report.goal_ms
         traces = reading.trace_pages(self.client)
         scores = reading.score_pages(self.client, rules.environments)
@@ -255,25 +255,25 @@ class Ledger:
         # Traces are read first, because scores refer to them. Half the budget remains for scores.
         for pages, divisor in ((traces, 2), (scores, 1)):
             with budget.allocate(divisor) as allocation:
-                state = self._feed(pages.kind) or start
+                state = self._feed_state(pages.kind) or start
                 reading.continue_feed(
-                    pages, store, allocation, state, goal_ms, overlap_ms=overlap_ms
+                    pages, writer, allocation, state, goal_ms, overlap_ms=overlap_ms
                 )
-        reading.look_up_traces(traces, store, budget, since_ms=start.frontier_ms)
+        reading.look_up_traces(traces, writer, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
             report.is_reconciling |= reading.reconcile(
                 pages,
-                store,
+                writer,
                 budget,
                 goal_ms=goal_ms,
                 every_ms=int(rules.reconcile_s * 1000),
                 length_ms=rules.reconcile_days * DAY_MS,
             )
         if not report.is_reconciling:
-            # Once a day, use the remaining budget to read scores that appeared over a week late.
+            # Once a day, the remaining budget goes to scores that appeared over a week late.
             reading.reconcile(
                 scores,
-                store,
+                writer,
                 budget,
                 goal_ms=goal_ms - rules.reconcile_days * DAY_MS,
                 every_ms=DAY_MS,
@@ -282,7 +282,7 @@ class Ledger:
             )
 
     def interactions(self, author: str) -> pl.DataFrame:
-        """Return answers with the scores of readers and judges; see `build_interactions_frame`."""
+        """Return answers with the scores by readers and judges; see `build_interactions_frame`."""
         from twin_resources.quality.ledger.interactions_frame import build_interactions_frame
 
         with self.state.read_transaction() as connection:

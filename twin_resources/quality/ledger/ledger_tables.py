@@ -46,13 +46,13 @@ traces = sa.Table(
 )
 
 # `status`:
-# - open: waits to be settled; only an open score can be bet on, once
+# - open: waiting to be settled; only an open score can be bet on, and only once
 # - settled: part of a settled value
 # - beside: its reader's day was settled by votes on another version or class
 # - late: its reader's day was settled without it
 # - capped: above the reader's share
-# - beyond: above three usual days
-# - new: of a new reader, above a tenth of a day
+# - beyond: above the limit of three usual days
+# - new: by a new reader, above the limit of a tenth of the day
 # - kept: an edit or a comparison
 # - bad: invalid, with a `reason`
 # - deleted: removed from the trace store
@@ -81,7 +81,7 @@ scores = sa.Table(
     sa.Column("sequence", sa.BigInteger),
     # The stream of the resulting value; empty for an edit, a comparison or an unmapped score.
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
-    # A small index that finds open scores without reading the settled ones.
+    # A small index that finds open scores without reading settled scores.
     sa.Index(
         "ledger_scores_open",
         "kind",
@@ -164,8 +164,8 @@ def _upgrade(connection: sa.Connection) -> None:
     """Upgrade the tables to the current schema version.
 
     Version 1 had no `server` on a trace; its rows keep an empty one. Code for version 2 would read
-    comparisons as votes. Version 3 treated a batch's answers as a reader's. Version 4 identified
-    streams by the scores' names, and would settle every vote in one stream.
+    comparisons as votes. Version 3 treated batch answers as answers to readers. Version 4
+    identified streams by the scores' names, and would settle every vote in one stream.
     """
     add_missing_columns(connection, (traces.c.server, traces.c.batch, scores.c.stream))
     set_stream = sa.update(scores).where(
@@ -189,13 +189,13 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
     )
 
 
-def last_sequence(connection: sa.Connection, author: str) -> int:
-    """Return the last sequence number assigned to an author; 0 without one."""
+def find_last_sequence(connection: sa.Connection, author: str) -> int:
+    """Return the last sequence number assigned for an author, or 0."""
     result = connection.execute(sa.select(sequences.c.last).where(sequences.c.author == author))
     return int(result.scalar() or 0)
 
 
-def batches(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
+def split_into_batches(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
     """Split values into batches of at most `length`, to limit a statement's parameters."""
     for start in range(0, len(values), length):
         yield values[start : start + length]

@@ -8,12 +8,12 @@ newest first; https://api.reference.langfuse.com
 A window is committed whole or not at all, so everything before the frontier has been read. A window
 that does not fit into its pages is halved as soon as its first page shows that it is too dense.
 The next windows keep that length, and double it while they fit. A millisecond cannot be halved: its
-pages are committed one by one, and the cursor is stored for the next tick. Windows end `lag` before
-now, because a store makes rows visible late. The first window of a tick overlaps the last one read.
-The reconciliation finds rows that arrive even later, change or are deleted.
+pages are committed one by one, and the cursor is stored for the next tick. Windows end some time
+(`lag_s`) before now, because a store makes rows visible late. The first window of a tick overlaps
+the last one read. The reconciliation finds rows that arrive even later, change or are deleted.
 
-A store may fail whenever a certain row is requested. A window that fails is also halved. The
-remaining millisecond is skipped once the store has returned the next one.
+A store may fail whenever a particular row is requested. A window that fails is halved too. The
+single millisecond that remains is skipped once the store has returned the next one.
 """
 # pyright: strict
 
@@ -29,8 +29,8 @@ from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.trace_store.json_values import format_timestamp
 
 WINDOW_PAGES = 10
-OVERLAP_PAGES = 3  # for the first window of a tick, which overlaps the last one
-CAUGHT_UP_MS = 15 * 60_000  # with a larger lag, an overlap would only re-read the backlog
+OVERLAP_PAGES = 3  # for the first window of a tick, which overlaps the last window read
+CAUGHT_UP_MS = 15 * 60_000  # further behind, an overlap would only read the backlog again
 MAX_SPAN_MS = 90 * 86_400_000
 
 Row = dict[str, Any]
@@ -42,18 +42,18 @@ class TickBudget:
 
     Attributes:
         requests: the calls left.
-        ends_at: the time on `clock` after which no call begins.
+        deadline: the time on `clock` after which no call begins.
         spent: the calls made.
     """
 
     requests: int
-    ends_at: float
+    deadline: float
     clock: Callable[[], float] = time.monotonic
     spent: int = 0
 
     def remaining(self) -> int:
         """Return the number of calls that may still be made."""
-        return self.requests if self.clock() < self.ends_at else 0
+        return self.requests if self.clock() < self.deadline else 0
 
     def spend(self) -> None:
         """Count one call that is about to be made."""
@@ -62,8 +62,8 @@ class TickBudget:
 
     @contextmanager
     def allocate(self, divisor: int) -> Generator[TickBudget]:
-        """Open a budget of 1/`divisor` of the calls left, rounded up; its calls also count here."""
-        allocation = TickBudget(-(-self.requests // divisor), self.ends_at, self.clock)
+        """Open a budget of 1/`divisor` of the calls left, rounded up. Its calls count here too."""
+        allocation = TickBudget(-(-self.requests // divisor), self.deadline, self.clock)
         try:
             yield allocation
         finally:
@@ -78,8 +78,8 @@ class FeedState:
     Attributes:
         frontier_ms: the time before which everything was read.
         span_ms: the length of the next window.
-        until_ms, cursor: the end and the next page of a window at the frontier that is read page
-            by page; 0 and "" without such a window.
+        until_ms, cursor: the end and the next page of the window at the frontier that is being read
+            page by page; 0 and "" if there is none.
         began_ms: the start of this pass (reconciliation only).
     """
 
@@ -97,7 +97,7 @@ class PagedFeed:
     Attributes:
         page: reads one page of rows with `since ≤ time < until`, newest first, from a cursor. The
             next cursor is "" on the last page.
-        time_of: returns a row's time in Unix milliseconds.
+        get_time_ms: returns a row's time in Unix milliseconds.
         commit: stores rows, oldest first, and the state after them in one transaction. Its third
             argument is (since, until) if these are all rows of that window, otherwise None.
         page_rows: the number of rows in a full page.
@@ -106,7 +106,7 @@ class PagedFeed:
     """
 
     page: Callable[[int, int, str], tuple[list[Row], str]]
-    time_of: Callable[[Row], int]
+    get_time_ms: Callable[[Row], int]
     commit: Callable[[Sequence[Row], FeedState, tuple[int, int] | None], None]
     page_rows: int
     window_pages: int = WINDOW_PAGES
@@ -125,7 +125,7 @@ class PagedFeed:
             if state.cursor:
                 state = self._continue_window(state, budget)
                 continue
-            # Read at least one page: a window of which no page was read would look empty.
+            # Read at least one page: a window without a page read would look empty.
             page_limit = OVERLAP_PAGES if effective_overlap_ms else self.window_pages
             max_pages = max(min(budget.remaining(), page_limit), 1)
             # With fewer pages, the window is shorter.
@@ -145,7 +145,7 @@ class PagedFeed:
                 next_state = replace(state, frontier_ms=until_ms, span_ms=span_ms)
                 state = self._commit(rows, next_state, window_bounds=(since_ms, until_ms))
             elif effective_overlap_ms:
-                pass  # retry without overlap, so that dense old rows do not block new ones
+                pass  # retry without overlap, so that dense old rows do not block new rows
             elif until_ms - since_ms <= 1:
                 state = self._commit(rows, replace(state, until_ms=until_ms, cursor=cursor))
             else:
@@ -157,7 +157,7 @@ class PagedFeed:
     def _shrink_or_skip(
         self, state: FeedState, until_ms: int, error: TraceStoreError, budget: TickBudget
     ) -> FeedState:
-        """Shorten the next window after the store failed for one, or skip a single millisecond.
+        """Shorten the next window after the store has failed, or skip a single millisecond.
 
         Raises:
             TraceStoreError: the store also fails for the next millisecond, or no request is left.
@@ -183,7 +183,7 @@ class PagedFeed:
         *,
         window_bounds: tuple[int, int] | None = None,
     ) -> FeedState:
-        sorted_rows = sorted(rows, key=lambda row: (self.time_of(row), str(row.get("id", ""))))
+        sorted_rows = sorted(rows, key=lambda row: (self.get_time_ms(row), str(row.get("id", ""))))
         self.commit(sorted_rows, next_state, window_bounds)
         return next_state
 
@@ -194,19 +194,19 @@ class PagedFeed:
         rows: list[Row] = []
         cursor = ""
         for page in range(1, max_pages + 1):
-            previous_oldest = self.time_of(rows[-1]) if rows else until_ms
+            previous_oldest = self.get_time_ms(rows[-1]) if rows else until_ms
             page_rows, cursor = self._read_page(since_ms, until_ms, cursor, budget)
             rows += page_rows
             if not cursor or not budget.remaining():
                 break
-            oldest_ms = self.time_of(rows[-1])
+            oldest_ms = self.get_time_ms(rows[-1])
             pages_needed = page * (until_ms - since_ms) / max(until_ms - oldest_ms, 1)
             if pages_needed > 1.5 * max_pages or oldest_ms == previous_oldest:
                 break  # far too dense, or a whole page in one millisecond: stop reading
         return rows, cursor
 
     def _grow_span_ms(self, state: FeedState, until_ms: int, rows: int) -> int:
-        """Return the length after a window that fitted: double, or less if it was rather full."""
+        """Return the next length after a window that fitted: double, or less if it was dense."""
         length = until_ms - state.frontier_ms
         fill_ratio = rows / (self.page_rows * self.window_pages)
         grown_length = int(length * min(2.0, 0.8 / max(fill_ratio, 0.4)))
@@ -215,12 +215,12 @@ class PagedFeed:
         return max(1, min(max(grown_length, min_length), MAX_SPAN_MS))
 
     def _shrink_span_ms(self, since_ms: int, until_ms: int, rows: Sequence[Row]) -> int:
-        """Return the length of the next try: half, or less if the rows read are denser.
+        """Return the length for the next attempt: half, or less if the rows read are dense.
 
         The window ends no later than the oldest row read. If that row is at its start, the
         window is one millisecond long.
         """
-        length, oldest_ms = until_ms - since_ms, self.time_of(rows[-1])
+        length, oldest_ms = until_ms - since_ms, self.get_time_ms(rows[-1])
         if oldest_ms <= since_ms:
             return 1
         pages = len(rows) / max(self.page_rows, 1)

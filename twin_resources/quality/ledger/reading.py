@@ -1,4 +1,4 @@
-"""Request traces and scores from the trace store: pages, look-ups, and re-reading of days.
+"""Request traces and scores from the trace store: pages, look-ups, and days to read again.
 
 Scope: the two lists with their parameters, stored positions, requests per minute.
 Out of scope: windows (`paged_feed.py`), storing (`storing.py`).
@@ -23,11 +23,11 @@ from twin_resources.observability.trace_store.json_values import (
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.paged_feed import FeedState, PagedFeed, Row, TickBudget
 from twin_resources.quality.ledger.storing import (
-    LISTED_BY,
+    LISTING_COLUMNS,
     SCORES,
     TRACES,
     LedgerWriter,
-    put_feed,
+    store_feed,
 )
 from twin_resources.storage.state.state import State
 
@@ -35,13 +35,13 @@ SCORES_PATH = "/api/public/v3/scores"
 TRACES_PATH = "/api/public/v2/observations"
 SCORE_PAGE, TRACE_PAGE = 100, 200
 # The gateway's own scores have another environment (`gateway/hooks/automatic_scores.py`).
-ENVIRONMENT = "default"  # the environment of a score without one
+ENVIRONMENT = "default"  # the environment of a score that names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
-_IDS_PER_REQUEST = 100  # makes a URL of 3.4 KB; servers accept 8 KB
+_IDS_PER_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
 _CLOCK, _REQUESTS = "clock", "requests"  # rows of the feeds table
-OLD_DAYS_PASS = "old"  # the pass over days older than those re-read each hour
+OLD_DAYS_PASS = "old"  # the pass over days older than those that are read again each hour
 
 
 class PageClient(Protocol):
@@ -52,7 +52,7 @@ class PageClient(Protocol):
 
 @dataclass(frozen=True)
 class ListPages:
-    """Pages of a list, selected by time.
+    """The pages of a list, selected by time.
 
     Attributes:
         kind: `scores` or `traces`.
@@ -83,7 +83,7 @@ class ListPages:
         request_parameters = {**self.base_parameters, **parameters, "limit": str(self.page_rows)}
         return self.client.page(self.path, request_parameters)
 
-    def traces_by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:
+    def fetch_traces_by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:
         """Return the answers in these traces that started at `since_ms` or later.
 
         Without a start time, Langfuse searches all its data.
@@ -99,7 +99,7 @@ class ListPages:
             {self.since_parameter: format_timestamp(since_ms) or "", "filter": filter_json}
         )[0]
 
-    def time_of(self, row: Row) -> int:
+    def get_time_ms(self, row: Row) -> int:
         return parse_timestamp_ms(row[self.time_field])
 
 
@@ -117,7 +117,7 @@ def trace_pages(client: PageClient) -> ListPages:
     return ListPages(client, TRACES, TRACES_PATH, "startTime", *bounds, parameters, TRACE_PAGE)
 
 
-def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
+def read_feed(connection: sa.Connection, name: str) -> FeedState | None:
     """Return the stored position of a feed, or None if it was never read."""
     table = ledger_tables.feeds
     row = connection.execute(sa.select(table).where(table.c.name == name)).mappings().first()
@@ -126,19 +126,19 @@ def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
 
 def continue_feed(
     pages: ListPages,
-    store: LedgerWriter,
+    writer: LedgerWriter,
     budget: TickBudget,
     state: FeedState,
     goal_ms: int,
     *,
     overlap_ms: int = 0,
-    repeats: str = "",
+    pass_name: str = "",
 ) -> FeedState:
     """Continue reading a list towards `goal_ms`, and return the position reached.
 
     Args:
-        repeats: name of the pass that reads rows again and marks those that the trace store no
-            longer returns as deleted; empty for the first reading.
+        pass_name: the name of a pass that reads rows again, and marks as deleted those that the
+            trace store no longer returns; empty for the first reading.
 
     Raises:
         TraceStoreError: a page could not be read.
@@ -147,40 +147,41 @@ def continue_feed(
     def commit(
         rows: Sequence[Row], next_state: FeedState, window_bounds: tuple[int, int] | None
     ) -> None:
-        feed, window = (repeats, window_bounds) if repeats else (pages.kind, None)
-        store.commit(pages.kind, rows, feed=feed, next_state=next_state, window_bounds=window)
+        feed, window = (pass_name, window_bounds) if pass_name else (pages.kind, None)
+        writer.commit(pages.kind, rows, feed=feed, next_state=next_state, window_bounds=window)
 
-    feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.page_rows)
+    feed = PagedFeed(pages, pages.get_time_ms, commit, page_rows=pages.page_rows)
     try:
         return feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
     finally:
-        store.report.unread_items += feed.skipped
+        writer.report.unread_items += feed.skipped
 
 
 def look_up_traces(
-    pages: ListPages, store: LedgerWriter, budget: TickBudget, *, since_ms: int
+    pages: ListPages, writer: LedgerWriter, budget: TickBudget, *, since_ms: int
 ) -> None:
     """Request the traces that new scores refer to and that no window has contained yet.
 
     A trace may have waited in an outbox long after the answer started.
     """
-    foreign_trace_ids = sorted(store.unknown_foreign_traces - store.unknown_traces)
-    ordered_ids = [*sorted(store.unknown_traces), *foreign_trace_ids]  # those of our scores first
+    foreign_trace_ids = sorted(writer.unknown_foreign_traces - writer.unknown_traces)
+    # Traces that our own scores refer to come first.
+    ordered_ids = [*sorted(writer.unknown_traces), *foreign_trace_ids]
     trace_ids = ordered_ids[: _MAX_LOOK_UPS * _IDS_PER_REQUEST]
-    for chunk in ledger_tables.batches(trace_ids, _IDS_PER_REQUEST):
+    for chunk in ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST):
         if not budget.remaining():
             return
-        _look_up(pages, chunk, store, budget, since_ms)
+        _look_up(pages, chunk, writer, budget, since_ms)
 
 
 def _look_up(
     pages: ListPages,
     trace_ids: Sequence[str],
-    store: LedgerWriter,
+    writer: LedgerWriter,
     budget: TickBudget,
     since_ms: int,
 ) -> None:
-    """Read the traces with these ids. If the store fails for one, the others are still read.
+    """Read the traces with these ids. If the store fails for one trace, the rest are still read.
 
     Raises:
         TraceStoreError: the store does not respond, or it refuses the keys.
@@ -189,24 +190,24 @@ def _look_up(
         return
     budget.spend()
     try:
-        rows = pages.traces_by_id(trace_ids, since_ms)
+        rows = pages.fetch_traces_by_id(trace_ids, since_ms)
     except TraceStoreError as error:
         if not error.is_server_error:
             raise
         if len(trace_ids) == 1:
-            store.report.unread_items.append(f"{trace_ids[0]}: {error.found}")
+            writer.report.unread_items.append(f"{trace_ids[0]}: {error.found}")
             return
         middle = len(trace_ids) // 2
-        _look_up(pages, trace_ids[:middle], store, budget, since_ms)
-        _look_up(pages, trace_ids[middle:], store, budget, since_ms)
+        _look_up(pages, trace_ids[:middle], writer, budget, since_ms)
+        _look_up(pages, trace_ids[middle:], writer, budget, since_ms)
         return
-    with store.transaction() as connection:
-        store.put_traces(connection, rows)
+    with writer.transaction() as connection:
+        writer.put_traces(connection, rows)
 
 
 def reconcile(
     pages: ListPages,
-    store: LedgerWriter,
+    writer: LedgerWriter,
     budget: TickBudget,
     *,
     goal_ms: int,
@@ -214,7 +215,7 @@ def reconcile(
     length_ms: int,
     name: str = "again",
 ) -> bool:
-    """Read days again within the budget, to find rows that arrived late, changed or vanished.
+    """Read days again within the budget, to find rows that arrived late, changed or were deleted.
 
     Args:
         goal_ms: the end of these days.
@@ -226,16 +227,16 @@ def reconcile(
         True if the pass is unfinished.
     """
     name = f"{pages.kind} {name}"
-    with store.state.read_transaction() as connection:
-        state = feed_state(connection, name)
+    with writer.state.read_transaction() as connection:
+        state = read_feed(connection, name)
     if state is None:  # the first reading covered everything
         state = FeedState(goal_ms, began_ms=goal_ms)
-        store.commit(pages.kind, [], feed=name, next_state=state)
+        writer.commit(pages.kind, [], feed=name, next_state=state)
     if state.frontier_ms >= state.began_ms and goal_ms - state.began_ms >= every_ms:
         state = replace(state, frontier_ms=goal_ms - length_ms, began_ms=goal_ms)
     if state.frontier_ms >= state.began_ms:
         return False
-    state = continue_feed(pages, store, budget, state, state.began_ms, repeats=name)
+    state = continue_feed(pages, writer, budget, state, state.began_ms, pass_name=name)
     return state.frontier_ms < state.began_ms
 
 
@@ -247,19 +248,19 @@ def read_trusted_time_ms(state: State, now_ms: int, *, jump_ms: int, trust_after
     ahead for one tick therefore moves no frontier and closes no day.
     """
     with state.transaction() as connection:
-        clock_state = feed_state(connection, _CLOCK) or FeedState(now_ms)
+        clock_state = read_feed(connection, _CLOCK) or FeedState(now_ms)
         last_seen_ms, jumped_at_ms = clock_state.frontier_ms, clock_state.began_ms
         if trust_after_ms and now_ms - last_seen_ms > jump_ms:
             jumped_at_ms = jumped_at_ms if 0 < jumped_at_ms <= now_ms else now_ms
             if now_ms - jumped_at_ms < trust_after_ms:
-                put_feed(connection, _CLOCK, FeedState(last_seen_ms, 0, began_ms=jumped_at_ms))
+                store_feed(connection, _CLOCK, FeedState(last_seen_ms, 0, began_ms=jumped_at_ms))
                 return last_seen_ms
-        put_feed(connection, _CLOCK, FeedState(now_ms, 0))
+        store_feed(connection, _CLOCK, FeedState(now_ms, 0))
         return now_ms
 
 
 def rewind_feeds(state: State, newest_ms: int, *, reread_from_ms: int) -> float:
-    """Reset feeds that were read by a clock ahead of `newest_ms`.
+    """Reset the feeds that were read beyond `newest_ms` because the clock was ahead.
 
     Reading continues from the newest stored row up to `newest_ms`; a row that is read twice is
     stored once. The pass over the last days restarts from `reread_from_ms`.
@@ -269,25 +270,25 @@ def rewind_feeds(state: State, newest_ms: int, *, reread_from_ms: int) -> float:
     """
     rewound_ms = 0
     restart = FeedState(reread_from_ms, began_ms=newest_ms)
-    passes = {f"{kind} again": restart for kind in LISTED_BY}
+    passes = {f"{kind} again": restart for kind in LISTING_COLUMNS}
     passes[f"{SCORES} {OLD_DAYS_PASS}"] = FeedState(reread_from_ms, began_ms=reread_from_ms)
     with state.transaction() as connection:
-        for kind, (_, moment) in LISTED_BY.items():
-            feed = feed_state(connection, kind)
+        for kind, (_, time_column) in LISTING_COLUMNS.items():
+            feed = read_feed(connection, kind)
             if feed is not None and max(feed.frontier_ms, feed.until_ms) > newest_ms:
-                newest_query = sa.select(sa.func.max(moment)).where(moment <= newest_ms)
+                newest_query = sa.select(sa.func.max(time_column)).where(time_column <= newest_ms)
                 newest_seen_ms = int(connection.execute(newest_query).scalar() or reread_from_ms)
                 rewound_ms = max(rewound_ms, feed.frontier_ms - newest_ms)
-                put_feed(connection, kind, FeedState(min(newest_seen_ms, feed.frontier_ms)))
+                store_feed(connection, kind, FeedState(min(newest_seen_ms, feed.frontier_ms)))
         for name, restart_state in passes.items():
-            feed = feed_state(connection, name)
+            feed = read_feed(connection, name)
             if feed is not None and max(feed.frontier_ms, feed.began_ms) > newest_ms:
-                put_feed(connection, name, restart_state)
+                store_feed(connection, name, restart_state)
     return rewound_ms / 1000
 
 
 def remaining_requests(state: State, max_requests: int, now_ms: int) -> int:
-    """Return how many of the `max_requests` per minute, across processes, may still be made."""
+    """Return how many of `max_requests` per minute all processes together may still make."""
     with state.read_transaction() as connection:
         return max(
             max_requests - sum(count for _, count in _recent_requests(connection, now_ms)), 0
@@ -298,13 +299,13 @@ def record_requests(state: State, count: int, now_ms: int) -> None:
     """Record that `count` requests were made."""
     with state.transaction() as connection:
         recent_requests = [*_recent_requests(connection, now_ms), (now_ms, count)]
-        put_feed(connection, _REQUESTS, FeedState(now_ms, 0, 0, json.dumps(recent_requests)))
+        store_feed(connection, _REQUESTS, FeedState(now_ms, 0, 0, json.dumps(recent_requests)))
 
 
 def _recent_requests(connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
-    state = feed_state(connection, _REQUESTS)
+    state = read_feed(connection, _REQUESTS)
     requests: list[tuple[int, int]] = json.loads(state.cursor) if state else []
-    # A request in the future was recorded before the clock was set back.
+    # A future time was recorded before the clock was set back, and no longer counts.
     return [
         (time_ms, count) for time_ms, count in requests if now_ms - _MINUTE_MS < time_ms <= now_ms
     ]

@@ -6,8 +6,8 @@ Out of scope: reading scores (`paged_feed.py`), settling them (`settling.py`), a
 settings for a name (`authors/score_settings.py`).
 
 A score from another program (Langfuse's page, its SDK, an evaluator) has its own name and no
-reader. The author's file maps the name to a stream, and the trace provides author and reader. Its
-original value is stored until both are known, so that a name that is mapped later still counts.
+reader. The author's file maps the name to a stream, and the trace provides author and reader. The
+score's original value is stored, so it still counts if the mapping or the trace arrives later.
 API: `data` of `GET /v3/scores`, https://api.reference.langfuse.com
 """
 # pyright: strict
@@ -26,10 +26,10 @@ from twin_resources.privacy import redact_text
 
 JUDGE = "judge:"  # a judge's score and stream are named judge:<name>@<prompt version>
 UNKNOWN_TRACE, NO_TRACE = "unknown_trace", "no_trace"
-UNKNOWN_READER = "api:unknown"  # neither the score nor its trace has a reader
+UNKNOWN_READER = "api:unknown"  # if neither the score nor its trace has a reader
 NOT_MAPPED = "not_mapped"  # not one of the twin's own names, and not in the author's `[scores]`
 OTHER = "other"  # kind of a score with another name, until its author's file maps it
-# An edit is not a number. One of two compared answers loses, however good both are.
+# An edit is not a number. A comparison always has a loser, even between two good answers.
 UNSETTLED_KINDS = ("edit", "compare")
 DAY_MS = 86_400_000
 MAX_TEXT = 20_000
@@ -38,7 +38,7 @@ MAX_CATEGORY = 200
 CountedScoresReader = Callable[[str], CountedScores]
 
 
-def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
+def build_score_row(score: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of `ledger_scores` before its trace is known.
 
     A row that can never count has the status `bad` and a reason. `reader` is empty if only the
@@ -67,11 +67,11 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
         "stream": VOTE if kind == "vote" else name if kind == "judge" else "",
         "value": value,
         "text": text,
-        "reader": str(metadata.get("twin.reader") or _annotator(score)),
+        "reader": str(metadata.get("twin.reader") or _find_annotator(score)),
         "role": str(metadata.get("twin.role") or ""),
         "allowed_authors": str(metadata.get("twin.authors") or "*"),
         "simulated": str(metadata.get("twin.simulated", "")).lower() == "true",
-        "given_ms": _given_ms(metadata.get("twin.at"), timestamp_ms),
+        "given_ms": _parse_given_ms(metadata.get("twin.at"), timestamp_ms),
         "timestamp_ms": timestamp_ms,
         "updated_ms": parse_timestamp_ms(score.get("updatedAt") or score["timestamp"]),
         "day": timestamp_ms // DAY_MS,
@@ -90,7 +90,7 @@ def complete_from_trace(
     file does not map its name.
 
     Args:
-        row: a row from `score_row`, or one stored earlier.
+        row: a row from `build_score_row`, or one stored earlier.
         read_counted_scores: returns an author's `[scores]`.
     """
     if row["reason"] not in ("", UNKNOWN_TRACE) and row["kind"] != OTHER:
@@ -104,7 +104,7 @@ def complete_from_trace(
     if "*" not in allowed_authors and trace["author"] not in allowed_authors:
         return row | trace_fields | {"status": "bad", "reason": "other_author"}
     if row["kind"] == OTHER:
-        return row | trace_fields | _counted_fields(row, read_counted_scores(trace["author"]))
+        return row | trace_fields | _build_counted_fields(row, read_counted_scores(trace["author"]))
     return (
         row
         | trace_fields
@@ -112,7 +112,7 @@ def complete_from_trace(
     )
 
 
-def _counted_fields(row: Mapping[str, Any], counts: CountedScores) -> dict[str, Any]:
+def _build_counted_fields(row: Mapping[str, Any], counts: CountedScores) -> dict[str, Any]:
     """Return the fields that change when another program's score is mapped or rejected."""
     rule = counts.get(row["name"])
     if rule is None:
@@ -162,16 +162,16 @@ def _parse_value(kind: str, data_type: str, value: object) -> tuple[float | None
     return number if math.isfinite(number) else None, "", reason
 
 
-def _annotator(score: Mapping[str, Any]) -> str:
+def _find_annotator(score: Mapping[str, Any]) -> str:
     """Return the person who gave a score in the trace store's page.
 
-    The result is empty for a program's score, whose reader is the person who asked.
+    Return an empty string for a program's score. Its reader is the person who asked the question.
     """
     person = score.get("authorUserId")
     return f"{str(score.get('source') or 'api').lower()}:{person}" if person else ""
 
 
-def _given_ms(moment: object, default: int) -> int:
+def _parse_given_ms(moment: object, default: int) -> int:
     try:
         return parse_timestamp_ms(str(moment)) if moment else default
     except ValueError:

@@ -6,17 +6,17 @@ Out of scope: reading scores (`paged_feed.py`), betting (`statistics/`).
 The votes of one reader in one stream and UTC day become one value, because consecutive scores by
 one reader would void the detectors' guarantee. The value is the mean of the reader's votes on the
 most frequent version and class (the earliest in a tie), since each class has its own baseline. A
-day is closed two hours after its end (`ledger.DAY_QUIET_S`), if everything before its end was read.
-A vote that is found later joins the open day, unless its reader's day was settled without it. In
-that case, it only corrects reports. Each judgement is a separate value, settled with its day. A
-settled day is complete, so it can be bet on as a whole. The transaction that settles a value also
+day is closed two hours after its end (`ledger.DAY_QUIET_S`), once every score from before its end
+has been read. A vote that is read later joins the open day, unless its reader's day was settled
+without it. It then corrects only reports. Each judgement is a separate value, settled with its day.
+A settled day is complete, so it can be bet on as a whole. The transaction that settles a value also
 assigns its sequence number within the author.
 
-No reader settles more than its share of an author's values in the last `READER_CAP_DAYS` days
-(`statistics/poisoning.admit_reader_days`). No day settles more than three usual days (`day_limit`).
-Once an author's stream is two weeks old, readers first seen within the last two weeks settle at
-most a tenth of a day (`new_reader_limit`). Selection depends on the reader and the time, never on
-the value.
+No reader settles more than a fixed share of an author's values in the last `READER_CAP_DAYS` days
+(`statistics/poisoning.admit_reader_days`). No day settles more values than three usual days
+(`day_limit`). Once an author's stream is two weeks old, readers first seen within the last two
+weeks settle at most a tenth of a day's values (`new_reader_limit`). Selection depends on the reader
+and the time, never on the value.
 """
 # pyright: strict
 
@@ -46,7 +46,7 @@ READER_CAP_DAYS = 30
 DAY_LIMIT_WINDOW_DAYS = 28
 VOTE_STREAM = "thumbs"
 DayClosing = Literal["daily", "at_once"]
-_CLASS_OF = itemgetter("version", "prompt_class")
+_get_class = itemgetter("version", "prompt_class")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class ReaderDay:
 
     Attributes:
         value: a row of `ledger_settled`, without its sequence number.
-        used_vote_ids, unused_vote_ids: the ids of the votes that the value includes, and of the
-            others.
+        used_vote_ids, unused_vote_ids: the ids of the votes that the value includes and omits.
         first_ms: the time of the first vote.
     """
 
@@ -68,7 +67,7 @@ class ReaderDay:
     first_ms: int
 
 
-def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
+def group_into_reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
     """Group a stream's votes into one value per reader and day, ordered by day and first vote.
 
     Args:
@@ -81,9 +80,9 @@ def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
     for (reader, day), group in groups.items():
         group.sort(key=lambda vote: (vote["timestamp_ms"], vote["id"]))
         # In a tie, the earliest class wins.
-        main_class = Counter(map(_CLASS_OF, group)).most_common(1)[0][0]
-        used_votes = [vote for vote in group if _CLASS_OF(vote) == main_class]
-        unused_vote_ids = [vote["id"] for vote in group if _CLASS_OF(vote) != main_class]
+        main_class = Counter(map(_get_class, group)).most_common(1)[0][0]
+        used_votes = [vote for vote in group if _get_class(vote) == main_class]
+        unused_vote_ids = [vote["id"] for vote in group if _get_class(vote) != main_class]
         mean = fmean(vote["value"] for vote in used_votes)
         value = {"value": mean, "unit": reader, "day": day, **_stream_fields(used_votes[0])}
         ids = [vote["id"] for vote in used_votes]
@@ -109,8 +108,8 @@ def settle(
     Args:
         report: the report that counts settled and unsettled values.
         frontier_ms: the time before which all scores were read.
-        day_closing: `at_once` closes a reader-day at its first vote (for demonstrations and tests,
-            where each reader gives one score).
+        day_closing: `at_once` closes a reader-day at its first vote. Demonstrations and tests use
+            it, because each of their readers gives one score.
     """
     before_day = 2**31 - 1 if day_closing == "at_once" else frontier_ms // DAY_MS
     _settle_judgements(connection, report, before_day, now_ms)
@@ -125,7 +124,11 @@ def settle(
         votes_by_stream[vote["author"], vote["stream"]].append(dict(vote))
     for (author, stream), stream_votes in sorted(votes_by_stream.items()):
         days_by_status = _group_by_status(
-            connection, author, stream, reader_days(stream_votes), day_closing=day_closing
+            connection,
+            author,
+            stream,
+            group_into_reader_days(stream_votes),
+            day_closing=day_closing,
         )
         settled_days = days_by_status.pop("settled")
         values = [(reader_day.value, reader_day.used_vote_ids) for reader_day in settled_days]
@@ -216,14 +219,16 @@ class _NewReaders:
     """The first day of each of an author's readers, and the number of reader-days per day.
 
     Attributes:
-        first: reader → the first day on which the reader asked or voted, in days since the epoch.
-        began: the stream's first settled day; without one, its first day with a vote.
-        sizes: day → the number of reader-days with a vote, regardless of their status.
+        first_day_by_reader: reader → the first day on which the reader asked or voted, in days
+            since the epoch.
+        stream_start_day: the stream's first settled day, or its first day with a vote if none is
+            settled.
+        reader_days_by_day: day → the number of reader-days with a vote, regardless of their status.
     """
 
-    first: Mapping[str, int]
-    began: int
-    sizes: Mapping[int, int]
+    first_day_by_reader: Mapping[str, int]
+    stream_start_day: int
+    reader_days_by_day: Mapping[int, int]
 
     @classmethod
     def from_ledger(cls, connection: sa.Connection, author: str, stream: str) -> _NewReaders:
@@ -243,7 +248,7 @@ class _NewReaders:
             )
             for name, day in connection.execute(first_day_query).tuples():
                 first_days[name] = min(day, first_days.get(name, day))
-        sizes = connection.execute(
+        day_sizes = connection.execute(
             sa.select(scores.c.day, sa.func.count(sa.distinct(scores.c.reader)))
             .where(is_vote)
             .group_by(scores.c.day)
@@ -251,29 +256,29 @@ class _NewReaders:
         first_settled = connection.execute(
             sa.select(sa.func.min(settled.c.day)).where(is_settled)
         ).scalar()
-        votes_by_day = {int(day): int(count) for day, count in sizes}
+        reader_days_by_day = {int(day): int(count) for day, count in day_sizes}
         return cls(
             first_days,
-            min(votes_by_day, default=0) if first_settled is None else int(first_settled),
-            votes_by_day,
+            min(reader_days_by_day, default=0) if first_settled is None else int(first_settled),
+            reader_days_by_day,
         )
 
     def split_new_readers(
         self, reader_days_of_day: Sequence[ReaderDay]
     ) -> tuple[list[ReaderDay], list[ReaderDay]]:
-        """Return one day's reader-days that may settle, and those of new readers that may not."""
+        """Split one day's reader-days into those that may settle and those above the limit."""
         day = reader_days_of_day[0].day
         start_day = day - NEW_READER_DAYS
-        if start_day < self.began:  # a new stream has no earlier readers
+        if start_day < self.stream_start_day:  # a new stream has no earlier readers
             return list(reader_days_of_day), []
         new_reader_days = [
             reader_day
             for reader_day in reader_days_of_day
-            if self.first.get(reader_day.reader, day) > start_day
+            if self.first_day_by_reader.get(reader_day.reader, day) > start_day
         ]
         earlier_sizes = [
             size
-            for size_day, size in self.sizes.items()
+            for size_day, size in self.reader_days_by_day.items()
             if day - DAY_LIMIT_WINDOW_DAYS <= size_day < day
         ]
         limit = new_reader_limit(
@@ -312,7 +317,7 @@ def _store_settled_values(
     """
     if not values:
         return
-    last_number = ledger_tables.last_sequence(connection, author)
+    last_number = ledger_tables.find_last_sequence(connection, author)
     new_last_row = {"author": author, "last": last_number + len(values)}
     ledger_tables.upsert(connection, ledger_tables.sequences, [new_last_row])
     common_fields = {"author": author, "settled_ms": now_ms}

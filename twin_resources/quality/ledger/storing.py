@@ -23,17 +23,17 @@ from twin_resources.quality.ledger.scores import (
     OTHER,
     UNKNOWN_TRACE,
     CountedScoresReader,
+    build_score_row,
     complete_from_trace,
-    score_row,
 )
 from twin_resources.quality.ledger.settling import DayClosing
-from twin_resources.quality.ledger.traces import trace_row
+from twin_resources.quality.ledger.traces import build_trace_row
 from twin_resources.storage.state.lease import Lease
 from twin_resources.storage.state.state import State
 
 TRACES, SCORES = "traces", "scores"
-# Kind of row → the columns with its id in the trace store and with its listing time.
-LISTED_BY = {
+# Kind of row → the columns with its id in the trace store and the time by which the store lists it.
+LISTING_COLUMNS = {
     SCORES: (ledger_tables.scores.c.id, ledger_tables.scores.c.timestamp_ms),
     TRACES: (ledger_tables.traces.c.trace_id, ledger_tables.traces.c.started_ms),
 }
@@ -48,8 +48,8 @@ class LedgerWriter:
     """Writes to the ledger under its lease.
 
     Attributes:
-        read_counted_scores: author → its `[scores]`.
-        closed_ms: the time before which all days were closed when the sync started.
+        read_counted_scores: returns an author's `[scores]`.
+        closed_ms: the time before which every day was closed when the sync started.
         unknown_traces: traces that this sync's scores refer to and that the ledger lacks.
         unknown_foreign_traces: missing traces that other programs' scores refer to. They may be
             answers by a different program that uses the same trace store.
@@ -88,8 +88,8 @@ class LedgerWriter:
 
         Args:
             kind: `traces` or `scores`.
-            window_bounds: the window's bounds if `rows` are all its rows. The ledger's other rows
-                in the window were then deleted from the store.
+            window_bounds: the window's bounds if `rows` contains all its rows. The ledger's other
+                rows in the window are then marked as deleted from the trace store.
         """
         with self.transaction() as connection:
             if kind == TRACES:
@@ -98,17 +98,17 @@ class LedgerWriter:
                 row_ids = self.put_scores(connection, rows)
             if window_bounds is not None:
                 self._mark_missing_deleted(connection, kind, row_ids, window_bounds)
-            put_feed(connection, feed, next_state)
+            store_feed(connection, feed, next_state)
 
     def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store traces, process the scores that waited for them, and return the trace ids."""
-        rows_by_id = {row["trace_id"]: row for row in map(trace_row, rows) if row is not None}
+        rows_by_id = {row["trace_id"]: row for row in map(build_trace_row, rows) if row is not None}
         stored_rows = _rows_by_id(connection, ledger_tables.traces, "trace_id", list(rows_by_id))
         ledger_tables.upsert(connection, ledger_tables.traces, list(rows_by_id.values()))
         new_ids = [trace_id for trace_id in rows_by_id if trace_id not in stored_rows]
         self.report.new_traces += len(new_ids)
         table = ledger_tables.scores
-        for chunk in ledger_tables.batches(new_ids, _CHUNK):
+        for chunk in ledger_tables.split_into_batches(new_ids, _CHUNK):
             waiting_rows = connection.execute(
                 sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
@@ -126,7 +126,7 @@ class LedgerWriter:
 
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store scores and return their ids."""
-        rows_by_update = sorted(map(score_row, rows), key=lambda row: row["updated_ms"])
+        rows_by_update = sorted(map(build_score_row, rows), key=lambda row: row["updated_ms"])
         rows_by_id = {row["id"]: row for row in rows_by_update}
         stored_rows = _rows_by_id(connection, ledger_tables.scores, "id", list(rows_by_id))
         trace_ids = {row["trace_id"] for row in rows_by_id.values()}
@@ -144,7 +144,7 @@ class LedgerWriter:
                 continue
             if row["updated_ms"] < stored_row["updated_ms"]:
                 # Langfuse identifies a score by id, name and date. A vote that was changed on
-                # another day therefore appears twice, and the newest counts.
+                # another day therefore appears twice, and only the newer entry counts.
                 continue
             if row["kind"] == OTHER:  # has its own scale: compare the mapped value
                 trace = traces_by_id.get(stored_row["trace_id"]) or _trace_fields(stored_row)
@@ -185,8 +185,8 @@ class LedgerWriter:
     def recount(self, authors: Iterable[str]) -> None:
         """Process other programs' scores again, after an author's file maps one of their names.
 
-        They keep the day on which they were given, so each reader's day gives one value. A score
-        is late if that day was settled without it. Settled values stay.
+        The scores keep the day on which they were given, so each reader's day gives one value. A
+        score is late if that day was settled without it. Settled values stay.
 
         Args:
             authors: the authors with `[scores]`.
@@ -199,7 +199,7 @@ class LedgerWriter:
         )
         with self.state.read_transaction() as connection:
             score_ids = list(connection.execute(sa.select(table.c.id).where(*conditions)).scalars())
-        for ids in ledger_tables.batches(score_ids, _MAX_ROWS_PER_CALL):
+        for ids in ledger_tables.split_into_batches(score_ids, _MAX_ROWS_PER_CALL):
             with self.transaction() as connection:
                 rows = _rows_by_id(connection, table, "id", ids).values()
                 rows_to_recount = [
@@ -218,7 +218,7 @@ class LedgerWriter:
         *,
         keep_own_day: bool = False,
     ) -> None:
-        """Assign each vote its own day or the open day. It is late if its own day was settled.
+        """Assign each vote its own day or the open day, or mark it late if its day was settled.
 
         Args:
             keep_own_day: never use the open day, because all votes of a reader's day are present.
@@ -248,28 +248,28 @@ class LedgerWriter:
         window_bounds: tuple[int, int],
     ) -> None:
         table = ledger_tables.traces if kind == TRACES else ledger_tables.scores
-        identity, moment = LISTED_BY[kind]
-        is_in_window = (moment >= window_bounds[0]) & (moment < window_bounds[1])
+        id_column, time_column = LISTING_COLUMNS[kind]
+        is_in_window = (time_column >= window_bounds[0]) & (time_column < window_bounds[1])
         if kind == SCORES:
             is_in_window &= table.c.status != "deleted"
-        stored_ids = connection.execute(sa.select(identity).where(is_in_window)).scalars()
+        stored_ids = connection.execute(sa.select(id_column).where(is_in_window)).scalars()
         missing_ids = [stored_id for stored_id in stored_ids if stored_id not in returned_ids]
-        for chunk in ledger_tables.batches(missing_ids, _CHUNK):
+        for chunk in ledger_tables.split_into_batches(missing_ids, _CHUNK):
             if kind == TRACES:
-                connection.execute(sa.delete(table).where(identity.in_(chunk)))
+                connection.execute(sa.delete(table).where(id_column.in_(chunk)))
             else:
-                update = sa.update(table).where(identity.in_(chunk))
+                update = sa.update(table).where(id_column.in_(chunk))
                 connection.execute(update.values(status="deleted", text=""))
         self.report.deleted_scores += len(missing_ids) if kind == SCORES else 0
 
     def remove_old(self, connection: sa.Connection, *, before_ms: int) -> None:
         """Remove rows past their retention, up to a limit per call."""
-        for identity, moment in LISTED_BY.values():
-            old_ids = sa.select(identity).where(moment < before_ms).limit(_MAX_ROWS_PER_CALL)
-            connection.execute(sa.delete(identity.table).where(identity.in_(old_ids)))
+        for id_column, time_column in LISTING_COLUMNS.values():
+            old_ids = sa.select(id_column).where(time_column < before_ms).limit(_MAX_ROWS_PER_CALL)
+            connection.execute(sa.delete(id_column.table).where(id_column.in_(old_ids)))
 
 
-def put_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
+def store_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
     """Store the position of a feed."""
     ledger_tables.upsert(connection, ledger_tables.feeds, [{"name": name, **vars(state)}])
 
@@ -290,10 +290,10 @@ def _has_same_content(stored_row: Mapping[str, Any], row: Mapping[str, Any]) -> 
 def _rows_by_id(
     connection: sa.Connection, table: sa.Table, name: str, ids: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Return rows by id, without the texts of traces."""
+    """Return id → row, without the texts of traces."""
     columns = [column for column in table.c if column.name not in ("question", "answer")]
     row_by_id: dict[str, dict[str, Any]] = {}
-    for chunk in ledger_tables.batches(ids, _CHUNK):
+    for chunk in ledger_tables.split_into_batches(ids, _CHUNK):
         rows = connection.execute(sa.select(*columns).where(table.c[name].in_(chunk)))
         row_by_id |= {row[name]: dict(row) for row in rows.mappings()}
     return row_by_id

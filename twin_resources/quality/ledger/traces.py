@@ -15,25 +15,25 @@ from typing import Any
 from twin_resources.observability.langfuse.trace_texts import (
     extract_answer,
     extract_question,
-    metadata_texts,
     parse_number,
+    stringify_metadata,
 )
 from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 from twin_resources.privacy import redact_text
 
 MAX_TEXT = 20_000  # characters of a question or an answer
-# Every version that answered had a probability above zero, so no real propensity is 0. Unknown
-# propensities were once recorded as 1, so a weighted mean treated a drawn answer as certain.
+# Every version that answered had a probability above zero, so no real propensity is 0. Recording an
+# unknown propensity as 1 once made a weighted mean treat a drawn answer as certain.
 UNKNOWN_PROPENSITY = 0.0
 
 
-def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
+def build_trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the row of `ledger_traces`, or None if the observation is not a twin's answer.
 
     Raises:
         KeyError, ValueError: the observation's trace id or start time is missing or invalid.
     """
-    metadata = metadata_texts(observation.get("metadata"))
+    metadata = stringify_metadata(observation.get("metadata"))
     trace_id, started_ms = str(observation["traceId"]), parse_timestamp_ms(observation["startTime"])
     if observation.get("type") != "GENERATION" or not metadata.get("twin.author"):
         return None
@@ -44,7 +44,7 @@ def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
         "version": metadata.get("twin.version", ""),
         "prompt_class": metadata.get("twin.class", ""),
         "route": metadata.get("twin.route", ""),
-        "propensity": _propensity(metadata.get("twin.propensity")),
+        "propensity": _parse_propensity(metadata.get("twin.propensity")),
         "template": template,
         "checkpoint": metadata.get("twin.checkpoint", ""),
         "server": metadata.get("twin.server", ""),
@@ -61,7 +61,7 @@ def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _propensity(value: object) -> float:
+def _parse_propensity(value: object) -> float:
     """Return a propensity in (0, 1], or `UNKNOWN_PROPENSITY` if it is missing or invalid."""
     number = parse_number(value)
     return number if number is not None and 0.0 < number <= 1.0 else UNKNOWN_PROPENSITY

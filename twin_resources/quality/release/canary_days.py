@@ -1,6 +1,6 @@
-"""Read a canary's reader-days from the ledger as pairs, and their rate.
+"""Read a canary's reader-days from the ledger as pairs, and the rate at which they arrive.
 
-Scope: settled thumbs of candidate and incumbent, for one trial.
+Scope: the settled thumbs of candidate and incumbent, for one trial.
 Out of scope: settling values (`ledger/`), betting on pairs (`statistics/promotion.py`).
 """
 # pyright: strict
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import VOTE_STREAM
-from twin_resources.quality.release.release_mode import canary_pairs
+from twin_resources.quality.release.release_mode import pair_canary_values
 from twin_resources.quality.release.trial_rows import StoredTrial
 from twin_resources.statistics.promotion import PairedDifference
 from twin_resources.storage.state.state import State
@@ -28,7 +28,7 @@ class CanaryDays:
     """The pairs and readers of a canary so far.
 
     Attributes:
-        pairs: the pairs, in order from the first value. The sequence number identifies used pairs.
+        pairs: the pairs, oldest first. Sequence numbers show which pairs were already used.
         readers: the number of distinct readers of the candidate.
     """
 
@@ -67,12 +67,12 @@ def read_canary_days(state: State, trial: StoredTrial) -> CanaryDays:
                 *trial_conditions, table.c.version == candidate
             )
         ).scalar_one()
-    pairs = canary_pairs(values, candidate=candidate, incumbent=incumbent, claim=CLAIM)
+    pairs = pair_canary_values(values, candidate=candidate, incumbent=incumbent, claim=CLAIM)
     return CanaryDays(tuple(pairs), int(readers))
 
 
-def score_rate(state: State, author: str, *, now: float) -> ScoreRate:
-    """Return how often readers score an author's answers.
+def measure_score_rate(state: State, author: str, *, now: float) -> ScoreRate:
+    """Measure how often readers score an author's answers.
 
     Args:
         now: seconds since the epoch.

@@ -1,10 +1,10 @@
 """Choose a candidate's release mode from measurements, and pair canary days.
 
 Scope: the choice of mode with its reason, the differences of a canary, the rule that parks a trial,
-a line on its progress.
+a line on the trial's progress.
 Out of scope: the test (`promotion.py`), the moves (`registry/moves.py`).
 Method: `promotion.py`. A version is parked if the trial is undecided when the prompts or days are
-used up. A parked version is not rolled back for harm.
+used up. Parking a version does not mean that it did harm.
 """
 # pyright: strict
 
@@ -45,11 +45,11 @@ class TrialFeasibility:
     Attributes:
         certified_claims: the claims with a certified judge (`judges.py`).
         prompt_count: the number of recorded prompts that can be replayed.
-        canary_values_per_day: the settled values per day that a canary would get: the measured
-            score rate × the share of traffic.
+        canary_values_per_day: the settled values per day that a canary would get, which is the
+            measured score rate × the share of traffic.
         canary_readers: the number of distinct readers expected in a canary.
         margin, alpha: ε and α.
-        min_prompts: the number of prompts that a shadow needs: 300; the demo uses 60 and prints it.
+        min_prompts: the number of prompts that a shadow needs, 300. The demo uses 60 and prints it.
     """
 
     certified_claims: tuple[str, ...]
@@ -77,9 +77,9 @@ class ModeChoice:
 
 
 def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
-    """Choose shadow if certified judges have enough prompts, else a short enough canary, else gate.
+    """Choose shadow if certified judges have enough prompts, else canary if short, else gate.
 
-    The gate then requires more of a version than before a trial (`moves.compare_with_incumbent`).
+    In mode `gate`, the gate is stricter than before a trial (`moves.compare_with_incumbent`).
     """
     pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin, alpha=feasibility.alpha)
     if feasibility.certified_claims and feasibility.prompt_count >= feasibility.min_prompts:
@@ -115,26 +115,26 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
     return ModeChoice("gate", f"gate: {judge_note}; {gate_reason}; {GATE_REQUIREMENT}", 0.0, 0.0)
 
 
-def canary_pairs(
+def pair_canary_values(
     values: Sequence[tuple[int, str, str, float]], *, candidate: str, incumbent: str, claim: str
 ) -> list[PairedDifference]:
-    """Return each canary value minus the mean of the incumbent's waiting values of the same class.
+    """Return each canary value minus the mean of the incumbent's unused values of the same class.
 
     Each incumbent value is used once, for the next canary value of its class. A canary value
-    without a waiting incumbent value gives no pair. A pair has the sequence number of its canary
-    value, so that a replay is recognised.
+    without an unused incumbent value gives no pair. A pair has the sequence number of its canary
+    value, so that a replayed pair is recognised.
 
     Args:
         values: the settled values of one author and stream in order, for both versions: sequence
             number, version, class and value.
         claim: the name of the claim that the stream measures.
     """
-    waiting_values: dict[str, list[float]] = {}
+    unused_values: dict[str, list[float]] = {}
     pairs: list[PairedDifference] = []
     for sequence, version, prompt_class, value in values:
         if version == incumbent:
-            waiting_values.setdefault(prompt_class, []).append(value)
-        elif version == candidate and (incumbent_values := waiting_values.pop(prompt_class, [])):
+            unused_values.setdefault(prompt_class, []).append(value)
+        elif version == candidate and (incumbent_values := unused_values.pop(prompt_class, [])):
             difference = value - math.fsum(incumbent_values) / len(incumbent_values)
             pairs.append(PairedDifference(sequence, {claim: max(-1.0, min(1.0, difference))}))
     return pairs
@@ -148,14 +148,15 @@ def evaluate_evidence(
     readers: int | None = None,
     is_certified: bool = True,
 ) -> TrialResult:
-    """Return the evidence about a version on trial for `moves.required_moves`.
+    """Return the finding of a trial's evidence, for `moves.required_moves`.
 
     Args:
-        is_exhausted: whether the prompts are used up or 14 canary days have passed. True only once,
-            because the trial then ends.
-        readers: the number of distinct canary readers if thumbs decide. Fewer than 30 may only
-            veto.
-        is_certified: whether every judge still has its certificate. Otherwise, nothing is decided.
+        is_exhausted: whether the prompts are used up or 14 canary days have passed. It is true only
+            once, because the trial then ends.
+        readers: the number of distinct canary readers, if thumbs decide. Fewer than 30 readers may
+            only veto.
+        is_certified: whether every judge still has its certificate. Otherwise, the trial is not
+            decided.
     """
     progress = f"{evidence.pairs} of about {estimate_trial_pairs(evidence):.0f} pairs"
     bets_text = _describe_bets(evidence)
@@ -163,7 +164,7 @@ def evaluate_evidence(
         reason = (
             f"{mode}: parked, because the judge has lost its certificate"
             if is_exhausted
-            else (f"{mode}: nothing decided, because the judge has no certificate")
+            else f"{mode}: undecided, because the judge has no certificate"
         )
         return TrialResult("exhausted" if is_exhausted else "undecided", f"{reason} ({progress})")
     verdict = final_verdict(evidence) if is_exhausted else evidence.verdict
@@ -204,7 +205,7 @@ def _describe_mean(evidence: PairEvidence) -> str:
 
 def _describe_bets(evidence: PairEvidence) -> str:
     """Describe U of the weakest claim and D of the worst claim, with their thresholds."""
-    # "Better" is the only bet against an incumbent that passed no gate.
+    # Against an incumbent that passed no gate, "better" is the only bet.
     log_e_values = evidence.highest or {"better": log_mean_wealth(evidence.better)}
     weakest_claim = min(log_e_values, key=lambda name: log_e_values[name])
     worst_claim = max(evidence.down, key=lambda name: log_mean_wealth(evidence.down[name]))

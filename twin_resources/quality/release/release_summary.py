@@ -1,4 +1,4 @@
-"""Summarize a release round as plain values for metadata.
+"""Summarise a release round as plain values for metadata.
 
 Scope: mode and evidence in words and numbers, for the asset, the sensor and the job.
 Out of scope: the round (`releasing.py`), any text by an author or reader.
@@ -21,11 +21,11 @@ NO_STABLE = "none: base model + retrieval answer"
 
 
 def unreported_moves(moves: Sequence[Move], last: int) -> list[Move]:
-    """Return the moves after the last one in the newest record.
+    """Return the moves that no `released_model` record contains yet.
 
     Args:
         moves: an author's history.
-        last: `move` in that record's metadata, or 0 without a record.
+        last: `move` in the newest record's metadata, or 0 if there is no record.
     """
     return [move for move in moves if move.number > last and move.to_state != "candidate"]
 
@@ -74,11 +74,11 @@ def trial_metadata(trial: StoredTrial | None) -> dict[str, Any]:
         "expected_pairs": round(estimate_trial_pairs(evidence)),
         "margin": evidence.margin,
         "mean_difference": "{:+.3f} ± {:.3f}".format(*mean_difference(evidence)),
-        "evidence": evidence_table(trial),
+        "evidence": render_evidence_table(trial),
     }
 
 
-def evidence_table(trial: StoredTrial) -> str:
+def render_evidence_table(trial: StoredTrial) -> str:
     """Return a Markdown table with each bet, its e-value and its threshold."""
     evidence = trial.evidence
     up_threshold, down_threshold = (
@@ -100,5 +100,5 @@ def evidence_table(trial: StoredTrial) -> str:
     return "\n".join(["| bet | e-value | needed |", "|---|---|---|", *rows])
 
 
-def _format_e_value(log: float) -> str:
-    return f"{math.exp(min(700.0, log)):.3g}"
+def _format_e_value(log_e_value: float) -> str:
+    return f"{math.exp(min(700.0, log_e_value)):.3g}"

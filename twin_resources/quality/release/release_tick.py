@@ -1,4 +1,4 @@
-"""Run a tick of `canary_verdict`: continue every trial, and report versions that moved.
+"""Run a tick of `canary_verdict`: continue every trial, and report the moves of versions.
 
 Scope: the choice of authors, the messages of a tick.
 Out of scope: a release round (`releasing.py`), Dagster (`twin_sensors`).
@@ -41,8 +41,8 @@ class ReleaseTick:
     Attributes:
         notices: one notice per author whose versions have moved since the last record.
         messages: author → the progress of the author's trial.
-        newest_move: the number of the registry's newest move. If it is unchanged and nothing is on
-            trial, no author needs a check.
+        newest_move: the number of the registry's newest move. If it is unchanged and no version is
+            on trial, no author needs a check.
     """
 
     notices: tuple[ReleaseNotice, ...]
@@ -70,20 +70,20 @@ def run_release_tick(
     min_prompts: int,
     withheld_reasons: Mapping[str, str] | None = None,
 ) -> ReleaseTick:
-    """Fold new pairs of each version on trial, and apply at most one verdict per author.
+    """Add new pairs to each trial, and apply at most one verdict per author.
 
     Args:
         release_modes: author → release mode in the author's settings.
         gate_version: the current version of the gate.
-        newest_metadata: reads Dagster's records.
+        newest_metadata: reads the metadata of Dagster's newest records.
         now: seconds since the epoch.
         last_known_move: `newest_move` of the last tick; 0 checks every author.
         margin, min_prompts: ε, and the number of prompts that a shadow trial needs.
-        withheld_reasons: author → why none of the author's versions may start to answer; see
+        withheld_reasons: author → why none of the author's versions may begin to answer; see
             `registry.reconcile`.
     """
     messages: dict[str, str] = {}
-    registry.publish()  # the last mover may have died before it wrote the policy
+    registry.publish()  # a process may have died after a move, before it wrote the policy
     for author in registry.authors_on_trial():
         if author not in release_modes:
             continue
@@ -103,18 +103,18 @@ def run_release_tick(
             no_pair_message = "on trial, no pair yet: materialize shadow_pairs"
             messages[author] = stored_trial.finding.reason if stored_trial else no_pair_message
     newest_move = registry.newest_move_number()
-    notices = _unreported_moves(
+    notices = _collect_release_notices(
         registry, newest_metadata, registry.authors_with_moves(after=last_known_move)
     )
     return ReleaseTick(notices, messages, newest_move)
 
 
-def _unreported_moves(
+def _collect_release_notices(
     registry: Registry, newest_metadata: MetadataReader, authors: Sequence[str]
 ) -> tuple[ReleaseNotice, ...]:
     """Return notices of the moves without a `released_model` record.
 
-    They were made by this tick, the gateway's breaker or a command.
+    This tick, the gateway's breaker or a command made these moves.
     """
     notices: list[ReleaseNotice] = []
     for author in authors:

@@ -1,4 +1,4 @@
-"""Run a release round: mode, moves, trial, moves again. An immediate repeat moves nothing.
+"""Run a release round: mode, moves, trial, moves again. Repeating a round at once moves nothing.
 
 Scope: the order of these steps, for the asset `released_model` and the sensor `canary_verdict`.
 Out of scope: the steps themselves (`release/release_mode.py`, `registry.reconcile`, `trial.py`).
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, cast
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import canary_days, release_mode, trial
-from twin_resources.quality.release.measuring import measure_feasibility
 from twin_resources.quality.release.release_mode import (
     GATE_REQUIREMENT,
     MAX_CANARY_DAYS,
@@ -26,6 +25,7 @@ from twin_resources.quality.release.release_mode import (
 )
 from twin_resources.quality.release.replays import Replays, read_replays
 from twin_resources.quality.release.trial import TrialTerms
+from twin_resources.quality.release.trial_feasibility import measure_feasibility
 from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move, ReleaseMode, TrialResult
 from twin_resources.registry.registry import Registry, reconcile
@@ -48,7 +48,7 @@ class ReleaseRound:
     Attributes:
         choice: the release mode with its reason.
         moves: the moves of this round, in order.
-        trial: the trial of the version that is on trial or was until this round, or None.
+        trial: the trial of the version that is on trial or was on trial until this round, or None.
     """
 
     choice: ModeChoice
@@ -65,10 +65,10 @@ class ReleaseRequest:
         actor: the caller, for the history.
         now: seconds since the epoch.
         requested_mode: `Author.release_mode`.
-        replay_metadata: the metadata of the newest `shadow_pairs`, with the trial that has used up
-            its prompts.
+        replay_metadata: the metadata of the newest `shadow_pairs`, which names a trial whose
+            prompts are used up.
         margin: ε of a canary; a shadow's ε is in the terms of its pairs.
-        min_prompts: number of prompts that a shadow trial needs.
+        min_prompts: the number of prompts that a shadow trial needs.
         withheld_reason: see `registry.reconcile`.
     """
 
@@ -82,7 +82,7 @@ class ReleaseRequest:
     min_prompts: int = MIN_PROMPTS
     withheld_reason: str = ""
 
-    def replays(self, registry: Registry, tables: Tables) -> Replays | None:
+    def read_replays(self, registry: Registry, tables: Tables) -> Replays | None:
         """Return the stored shadow pairs."""
         used_up = self.replay_metadata.get("prompts_used_up")
         return read_replays(
@@ -109,7 +109,7 @@ def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility
         raise TwinError(
             "choose a release mode",
             found=f"{requested_mode!r} in the author's settings",
-            next_step=f"write one of {', '.join(MODES)}",
+            next_step=f"set release_mode to one of {', '.join(MODES)}",
         )
     pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin, alpha=feasibility.alpha)
     reason = f"{requested_mode}: set in the author's file"
@@ -122,7 +122,7 @@ def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility
 def choose_against_answer_model(
     choice: ModeChoice, feasibility: release_mode.TrialFeasibility, stable: ModelVersion
 ) -> ModeChoice:
-    """Return the choice while an answer model is stable: a trial that the candidate must win.
+    """Return the choice while an answer model is stable, which is a trial to be won.
 
     The trial is a shadow unless readers can decide it.
 
@@ -205,16 +205,16 @@ def measure_and_release(
     stable = registry.stable_version(author)
     if stable is not None and stable.is_answer_model:
         choice = choose_against_answer_model(choice, feasibility, stable)
-    return release(registry, request, choice=choice, replays=request.replays(registry, tables))
+    return release(registry, request, choice=choice, replays=request.read_replays(registry, tables))
 
 
 def advance_trial_or_release(
     registry: Registry, tables: Tables, request: ReleaseRequest
 ) -> StoredTrial | None:
-    """Fold new pairs, and run a whole round only if they decide the trial.
+    """Add new pairs to the trial, and run a whole round only if they decide it.
 
-    A round writes the policy of all authors: 200 authors on trial would cost 20 CPU seconds a tick.
-    The result is None without a version on trial, or if `advance_trial` returns None.
+    A round writes the policy of all authors: with 200 authors on trial, that would cost 20 CPU
+    seconds per tick. Return None if no version is on trial, or if `advance_trial` returns None.
 
     Raises:
         TwinError: as for `measure_and_release`.
@@ -222,7 +222,7 @@ def advance_trial_or_release(
     candidate = trial.candidate_on_trial(registry.state, request.author)
     if candidate is None:
         return None
-    replays = request.replays(registry, tables) if candidate.mode == "shadow" else None
+    replays = request.read_replays(registry, tables) if candidate.mode == "shadow" else None
     stored_trial = advance_trial(
         registry, candidate, now=request.now, replays=replays, margin=request.margin
     )
@@ -240,16 +240,16 @@ def advance_trial(
     replays: Replays | None,
     margin: float,
 ) -> StoredTrial | None:
-    """Start the trial if needed, and fold new pairs.
+    """Start the trial if needed, and add new pairs to it.
 
-    A shadow without replays or without a certified judge returns the stored trial, if any.
+    Without replays or a certified judge, return a shadow's stored trial, if there is one.
     """
     state = registry.state
     if candidate.mode == "shadow":
         if replays is None or not replays.belongs_to(candidate) or not replays.terms.claims:
             return trial.current_trial(state, candidate.author)
-        stored_trial = trial.begin(state, candidate, replays.terms, now=now)
-        return trial.fold(
+        stored_trial = trial.get_or_start_trial(state, candidate, replays.terms, now=now)
+        return trial.add_pairs(
             state,
             stored_trial,
             replays.pairs,
@@ -259,7 +259,7 @@ def advance_trial(
         )
     ledger_tables.open_tables(state)
     with state.read_transaction() as connection:
-        last_sequence = ledger_tables.last_sequence(connection, candidate.author)
+        last_sequence = ledger_tables.find_last_sequence(connection, candidate.author)
     incumbent = registry.get(candidate.author, candidate.incumbent)
     terms = TrialTerms(
         (canary_days.CLAIM,),
@@ -267,10 +267,12 @@ def advance_trial(
         margin=trial.margin_for_incumbent(incumbent, margin),
         is_incumbent_ungated=trial.is_ungated(registry, incumbent),
     )
-    stored_trial = trial.begin(state, candidate, terms, now=now, after_sequence=last_sequence)
+    stored_trial = trial.get_or_start_trial(
+        state, candidate, terms, now=now, after_sequence=last_sequence
+    )
     days = canary_days.read_canary_days(state, stored_trial)
     is_over = now - stored_trial.began_at >= MAX_CANARY_DAYS * _DAY_S
-    return trial.fold(
+    return trial.add_pairs(
         state, stored_trial, days.pairs, now=now, is_exhausted=is_over, readers=days.readers
     )
 

@@ -17,7 +17,7 @@ import polars as pl
 
 from twin_resources.quality.judges import pairs as table
 from twin_resources.quality.judges.panel import select_deciding_claims, vetoing_claims
-from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
+from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
 from twin_resources.quality.release.trial import (
     TrialTerms,
     is_ungated,
@@ -38,7 +38,7 @@ class Replays:
 
     Attributes:
         candidate, incumbent: the version numbers.
-        terms: the claims, vetoes and judges; there are no claims without a certified judge.
+        terms: the claims, vetoes and judges. Without a certified judge, there are no claims.
         pairs: the pairs in order.
         is_exhausted: whether every prompt has been replayed.
         is_certified: whether every judge still distinguishes probes from the author's own answers.
@@ -57,7 +57,7 @@ class Replays:
 
 
 def certified_claims(tables: Tables, author: str) -> dict[str, str]:
-    """Return claim → its certified judge (`name@revision`); empty without a certified judge."""
+    """Return claim → its certified judge (`name@revision`), for the claims that have one."""
     if not tables.exists(CERTIFICATE_TABLE, author):
         return {}
     rows = tables.read(CERTIFICATE_TABLE, author, columns=["name", "document"])
@@ -96,7 +96,7 @@ def read_replays(
     }
     trial = str(newest_row["trial"])
     if not {newest_row["candidate"], newest_row["incumbent"]} <= number_by_checkpoint.keys():
-        return None  # the registry was emptied after the replay
+        return None  # the registry was reset after the replay
     judge_by_claim = _newest_judges(rows.filter(pl.col("trial") == trial))
     # A certificate for another revision does not apply to these scores.
     certified_names = [
@@ -107,7 +107,7 @@ def read_replays(
     claims = select_deciding_claims(certified_names)
     vetoes = tuple(claim for claim in certified_names if claim in vetoing_claims())
     pairs = table.trial_pairs(rows, trial, [*claims, *vetoes])
-    lost_claims = table.lost_claims(
+    withdrawn_claims = table.withdrawn_claims(
         table.probe_rows(rows, trial=trial), (*claims, *vetoes), margin=margin
     )
     return Replays(
@@ -124,7 +124,7 @@ def read_replays(
         ),
         pairs=tuple(pairs),
         is_exhausted=used_up_trial == trial,
-        is_certified=bool(claims) and not lost_claims,
+        is_certified=bool(claims) and not withdrawn_claims,
     )
 
 

@@ -1,12 +1,12 @@
 """Store a candidate's trial between ticks. Each pair is bet on once, and each verdict is final.
 
-Scope: starting a trial, folding pairs and the finding into it in one transaction.
+Scope: starting a trial, and adding pairs and the finding to it in one transaction.
 Out of scope: the test (`statistics/promotion.py`), the source of pairs (`canary_days.py`,
 `replays.py`), moving the version (`releasing.py`).
 Source of the method: architecture.md; `statistics/promotion.py` has the derivation.
 
-The state depends only on the ordered pairs. If a process dies between the fold and the move, the
-next reconciliation applies the stored finding. A replayed pair changes nothing.
+The state depends only on the ordered pairs. If a process dies after storing the finding and before
+the move, the next reconciliation applies the stored finding. A replayed pair changes nothing.
 """
 # pyright: strict
 
@@ -36,7 +36,7 @@ class TrialTerms:
 
     Attributes:
         claims: the claims that must all be won.
-        vetoes: claims that may only roll back.
+        vetoes: the claims that may only roll back.
         judges: the judges as `name@revision` in order; a different judge starts a new trial.
         margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_for_incumbent`). The demo
             uses ε = .2 and prints it.
@@ -64,8 +64,9 @@ def margin_for_incumbent(incumbent: ModelVersion, margin: float) -> float:
 def is_ungated(registry: Registry, incumbent: ModelVersion) -> bool:
     """Return whether a person released the incumbent although it never passed a gate.
 
-    Such a version is not shown to be good in each claim. A version that was forced out of a parked
-    trial had passed a gate. An answer model is excluded: a candidate must be better than it.
+    No gate has shown that the version is good in each claim. A version that was forced out of a
+    parked trial had passed a gate. Answer models are excluded, because a candidate must be better
+    than an answer model in any case.
     """
     is_answer_model = incumbent.is_answer_model
     return (
@@ -88,7 +89,7 @@ def compared_versions(state: State, author: str) -> ComparedVersions | None:
 
 
 def current_trial(state: State, author: str) -> StoredTrial | None:
-    """Return the trial of the version on trial; None if it has not started."""
+    """Return the trial of the version on trial, or None if it has not started."""
     with state.read_transaction() as connection:
         candidate = trial_rows.candidate_on_trial(connection, author)
         return None if candidate is None else trial_rows.newest_trial(connection, candidate)
@@ -100,7 +101,7 @@ def newest_trial_of_version(state: State, author: str, version: int) -> StoredTr
         return trial_rows.newest_trial_of_version(connection, author, version)
 
 
-def begin(
+def get_or_start_trial(
     state: State,
     candidate: CandidateOnTrial,
     terms: TrialTerms,
@@ -145,7 +146,7 @@ def begin(
         )
 
 
-def fold(
+def add_pairs(
     state: State,
     trial: StoredTrial,
     pairs: Sequence[PairedDifference],
@@ -155,13 +156,13 @@ def fold(
     readers: int | None = None,
     is_certified: bool = True,
 ) -> StoredTrial:
-    """Fold pairs into a trial, store it with its finding in one transaction, and return it.
+    """Add pairs to a trial, store it with its finding in one transaction, and return it.
 
     Pairs that were already used, and all pairs after the verdict, change nothing. A finding other
     than `undecided` is final.
 
     Args:
-        trial: the trial as read; the newest stored state is used.
+        trial: identifies the trial; its newest stored state is used.
         pairs: the pairs in order, with a difference for each claim and veto.
         now: seconds since the epoch, stored as the time of the newest pair if there is a new pair.
 
@@ -175,7 +176,7 @@ def fold(
             raise TwinError(
                 "add pairs to a trial",
                 found="no such trial in the state store",
-                next_step="begin the trial first: materialize `released_model`",
+                next_step="materialize `released_model`, which starts the trial",
             )
         if stored_trial.finding.finding != "undecided":
             return stored_trial

@@ -43,13 +43,13 @@ class StoredTrial:
     """A stored trial. A different incumbent or judge starts a new trial.
 
     Attributes:
-        number: the order of the trials in a state store.
+        number: the position in the order of all trials in the state store.
         judges: the judges as `name@revision` in order.
         began_at: seconds since the epoch.
         after_sequence: the ledger's last sequence number at the start; the trial uses later values.
         evidence: the evidence after the last pair.
         finding: the finding from the evidence; final once it is not `undecided`.
-        paired_at: the time of the last fold of a new pair, in seconds since the epoch, or None.
+        paired_at: when a new pair was last added, in seconds since the epoch, or None.
     """
 
     number: int
@@ -71,7 +71,7 @@ class ComparedVersions:
 
 
 def compared_versions(connection: sa.Connection, author: str) -> ComparedVersions | None:
-    """Return the shadow or the newest candidate, with the stable version; None without either."""
+    """Return the shadow or newest candidate, with the stable version; None if either is missing."""
     version_by_number = {
         version.version: version for version in registry_rows.list_versions(connection, author)
     }
@@ -114,8 +114,8 @@ def candidate_on_trial(connection: sa.Connection, author: str) -> CandidateOnTri
 def trial_key(
     candidate: CandidateOnTrial, *, judges: str, margin: float, claims: Sequence[str]
 ) -> str:
-    """Return the key of a trial. A repeated `begin` finds the stored trial by this key."""
-    # Earlier releases stored a third version in place of None.
+    """Return the key by which a repeated `get_or_start_trial` finds the stored trial."""
+    # Earlier releases stored a third version where None is now.
     return json.dumps([*vars(candidate).values(), None, judges, margin, list(claims)])
 
 

@@ -1,10 +1,10 @@
-"""Store alarms as rows: recorded with a notice when raised, closed with their decision.
+"""Store alarms as rows, which are added with a notice and closed by a decision.
 
 Scope: recording, reading and closing alarms, counting scores by status.
 Out of scope: raising an alarm (`score_watch.py`), deciding (`statistics/retraining.py`).
 
-A row is never deleted, and its key (author, stream, version, number) is never reused. Each drop
-is therefore answered only once, even if other data is lost.
+A row is never deleted, and its key (author, stream, version, number) is never reused. The loop
+therefore responds to each fall only once, even if other data is lost.
 """
 # pyright: strict
 
@@ -50,8 +50,8 @@ class AlarmRecord:
     Attributes:
         alarm: the evidence.
         raised_at: seconds since the epoch.
-        is_open: whether the next tick decides it (again).
-        decision: the kind of the newest decision; empty without a decision.
+        is_open: whether the next tick decides on it (again).
+        decision: the kind of the newest decision, or empty if there is none.
         decided_by: the rule that decided (`limits`, `learnt_before` …).
         message: the message of the newest decision.
         run_key: the run key of the retraining that the alarm started, or empty.
@@ -69,7 +69,7 @@ class AlarmRecord:
 def record_alarm(
     connection: sa.Connection, evidence: StreamEvidence, *, threshold: float, at: float
 ) -> None:
-    """Store the alarm that this evidence raises, and notify once a day per stream and version.
+    """Store the alarm that this evidence raises, and send at most one notice per stream and day.
 
     Args:
         threshold: the threshold that the evidence reached.
@@ -107,8 +107,8 @@ def record_alarm(
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
             text=f"{alarm.description}. The messages of the sensor quality_dropped report the "
-            "decision or what it is still waiting for. `twin status` shows the state of the loop, "
-            "and `twin retrain --reason TEXT` starts a training run by hand.",
+            "decision, or what the alarm is waiting for. `twin status` shows the state of the "
+            "loop, and `twin retrain --reason TEXT` starts a training run by hand.",
         ),
         at=at,
     )
@@ -158,7 +158,7 @@ def find_alarmed_authors(connection: sa.Connection, *, at: float) -> list[str]:
 def count_excluded_scores(connection: sa.Connection, author: str) -> dict[str, int]:
     """Count an author's scores that never became a value, by reason.
 
-    They are bad scores, unmapped names, scores above their reader's share, and late scores.
+    These scores are malformed, unmapped, late, or above a limit for their reader or day.
     """
     is_excluded = scores.c.status.in_(("bad", "capped", "late", "beyond", "new"))
     return {
@@ -187,7 +187,7 @@ def count_scores_by_status(
 def _count_by(
     connection: sa.Connection, author: str, condition: sa.ColumnElement[bool], *columns: Any
 ) -> list[Any]:
-    """Return the values of the columns with their score counts, most frequent first."""
+    """Return each combination of column values with its score count, most frequent first."""
     # A bad score has no author, but its trace may have one.
     is_by_author = sa.or_(scores.c.author == author, traces.c.author == author)
     count = sa.func.count()

@@ -18,13 +18,13 @@ SUMMED_DAYS = 730
 VALUES_PER_DAY = 10  # values per day if each value is settled at once
 
 
-def last_sequences(connection: sa.Connection) -> dict[str, int]:
+def find_last_sequences(connection: sa.Connection) -> dict[str, int]:
     """Return author → the last sequence number assigned."""
     rows = connection.execute(sa.select(sequences.c.author, sequences.c.last))
     return {str(author): int(sequence) for author, sequence in rows}
 
 
-def streams_of_version(connection: sa.Connection, author: str, version: str) -> set[str]:
+def find_streams(connection: sa.Connection, author: str, version: str) -> set[str]:
     """Return the streams in which a version has a settled value."""
     is_of_version = (settled.c.author == author) & (settled.c.version == version)
     return set(
@@ -32,7 +32,7 @@ def streams_of_version(connection: sa.Connection, author: str, version: str) -> 
     )
 
 
-def day_sums(
+def sum_by_day(
     connection: sa.Connection,
     author: str,
     *,
@@ -48,7 +48,7 @@ def day_sums(
             (`LoopRules.groups_by_day`).
     """
     row_number = sa.func.row_number().over(order_by=settled.c.sequence) - 1
-    value = (
+    columns = (
         sa.select(
             (settled.c.day if groups_by_day else row_number // VALUES_PER_DAY).label("day"),
             (settled.c.settled_ms if groups_by_day else sa.literal(0)).label("settled_ms"),
@@ -61,27 +61,27 @@ def day_sums(
         .subquery()
         .c
     )
-    newest_day = connection.execute(sa.select(sa.func.max(value.day))).scalar() or 0
-    key = (value.day, value.version, value.prompt_class)
-    first_sequence = sa.func.min(value.sequence)
+    newest_day = connection.execute(sa.select(sa.func.max(columns.day))).scalar() or 0
+    key = (columns.day, columns.version, columns.prompt_class)
+    first_sequence = sa.func.min(columns.sequence)
     rows = connection.execute(
         sa.select(
             *key,
             sa.func.count(),
-            sa.func.sum(value.value),
-            sa.func.sum(value.value * value.value),
+            sa.func.sum(columns.value),
+            sa.func.sum(columns.value * columns.value),
             first_sequence,
-            sa.func.max(value.sequence),
-            value.settled_ms,
+            sa.func.max(columns.sequence),
+            columns.settled_ms,
         )
-        .where(value.day > newest_day - SUMMED_DAYS)
-        .group_by(*key, value.settled_ms)
-        .order_by(value.day, first_sequence)
+        .where(columns.day > newest_day - SUMMED_DAYS)
+        .group_by(*key, columns.settled_ms)
+        .order_by(columns.day, first_sequence)
     )
     return [DaySum(*row) for row in rows]
 
 
-def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTotals]:
+def sum_by_reader(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTotals]:
     """Return reader → the reader's totals in the `BEFORE_DAYS` before a fall and since it."""
     is_by_author = settled.c.author == alarm.author
     first_day = sa.select(settled.c.day).where(is_by_author, settled.c.sequence == alarm.since)
@@ -108,12 +108,12 @@ def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTo
     }
 
 
-def values_per_day(
+def compute_values_per_day(
     connection: sa.Connection, author: str, *, stream: str, today: int
 ) -> float | None:
-    """Return the values per day in the last 28 days, or since the first value if later.
+    """Return the mean number of values per day over the last 28 days, or None if there are none.
 
-    The result is None without values.
+    If the first value is more recent, the mean is taken over the days since then.
 
     Args:
         today: days since the epoch, UTC.

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from twin_resources.quality.retraining import daily_aggregates
 from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.score_watch import floor_sequence, version_name
+from twin_resources.quality.retraining.score_watch import find_floor_sequence, version_name
 from twin_resources.registry.checks import MoveRefusedError
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, DaySum, Fall, StreamEvidence, compute_evidence
@@ -27,13 +27,13 @@ def roll_back_if_better(
 ) -> str:
     """Roll back to an earlier version that is provably better.
 
-    An earlier version is provably better under two conditions. Its own days, compared with those of
-    the fall, would have raised the same alarm. Each class that fell is also below that version. The
-    version that fell is rolled back. It cannot be the target of a later roll-back, so two versions
-    never alternate.
+    An earlier version is provably better under two conditions. The days of the fall, compared with
+    that version's own days, would have raised the same alarm. Each class that fell is also below
+    that version. The version that fell is rolled back. It cannot be the target of a later
+    roll-back, so two versions never alternate.
 
     Returns:
-        The version's name; empty without a better version, or if another version now answers.
+        The version's name, or an empty string if none is better or another version now answers.
     """
     fallen_classes = {fall.prompt_class for fall in falls}
     baseline_by_version: dict[int, float] = {
@@ -60,7 +60,7 @@ def roll_back_if_better(
             reason=reason,
             incumbent=int(alarm.version.removeprefix("v")),
         )
-    except MoveRefusedError:  # another release happened first; the next tick sees its version
+    except MoveRefusedError:  # another release came first; the next tick checks its version
         return ""
     return f"v{best_version}"
 
@@ -68,16 +68,16 @@ def roll_back_if_better(
 def _compare_with_earlier(
     registry: Registry, alarm: Alarm, rules: LoopRules
 ) -> Mapping[int, StreamEvidence]:
-    """Return earlier version → evidence that the days of the fall are worse than its own.
+    """Return each earlier version with the evidence that the days of the fall are worse.
 
     Tainted versions, and versions released by force, are excluded.
     """
     with registry.state.read_transaction() as connection:
-        sums = daily_aggregates.day_sums(
+        sums = daily_aggregates.sum_by_day(
             connection,
             alarm.author,
             stream=alarm.stream,
-            after=floor_sequence(connection, alarm.author, alarm.stream),
+            after=find_floor_sequence(connection, alarm.author, alarm.stream),
             groups_by_day=rules.groups_by_day,
         )
     fall_sums = [

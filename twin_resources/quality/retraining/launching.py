@@ -1,8 +1,8 @@
 """Start the runs of decided retrainings, and record their outcomes.
 
-Scope: outcomes, attempts and offers as rows, and the inputs of each training run.
-Out of scope: the next step from the state of runs (`idempotent_launch.py`), the rows
-(`retrainings.py`), deciding, creating runs (the daemon creates them).
+Scope: outcomes, attempts and launches as rows, and the inputs of each training run.
+Out of scope: deriving the next step from the state of runs (`idempotent_launch.py`), the rows
+(`retrainings.py`), deciding, and creating runs, which the daemon does.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ from twin_resources.statistics.retraining_limits import DAY_S, Cause, TrainingUs
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
 
-LOOK_BACK_DAYS = 400  # for finding the last training run, whose start begins the cooldown
+LOOK_BACK_DAYS = 400  # to find the last training run; the cooldown begins when that run starts
 RETRY_AFTER_S = 300.0  # between attempts; a missing service may be available again
 
 
@@ -93,10 +93,10 @@ def _settle_retraining(
         _store_outcome(state, retraining, step, retraining.fingerprint, now)
         return [f"{retraining.author}: the record of run {retraining.run_id} is gone"]
     outcome = "refused" if is_refused and step != "canceled" else step
-    version = _version_of_run(registry, retraining, attempt_runs[0], verdict)
-    fingerprint = inputs.for_version(version) if version is not None else None
+    version = _find_run_version(registry, retraining, attempt_runs[0], verdict)
+    fingerprint = inputs.read_for_version(version) if version is not None else None
     # Even without a version, the run has updated the dataset.
-    fingerprint = fingerprint or inputs.current(retraining.author)
+    fingerprint = fingerprint or inputs.read_current(retraining.author)
     _store_outcome(
         state,
         retraining,
@@ -109,7 +109,7 @@ def _settle_retraining(
 
 
 # Returns the launches that can start, and a line for each of the others.
-Startable = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequence[str]]]
+LaunchSelector = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequence[str]]]
 
 
 def claim_due_launches(
@@ -118,27 +118,27 @@ def claim_due_launches(
     causes: Collection[Cause],
     *,
     now: float,
-    startable: Startable,
+    select_startable: LaunchSelector,
 ) -> tuple[tuple[RunLaunch, ...], Sequence[str]]:
     """Claim and return the runs to start now, with a line for each run that cannot start.
 
     A run that cannot start is not claimed, and the next call returns it again.
 
     Args:
-        causes: the causes of the calling sensor, because run keys are unique within a sensor.
+        causes: the causes that the calling sensor handles; run keys are unique within a sensor.
     """
     with state.read_transaction() as connection:
         unfinished_retrainings = retrainings.unfinished_retrainings(connection)
     retraining_by_key: dict[str, Retraining] = {}
     for retraining in unfinished_retrainings:
         if retraining.cause not in causes or retraining.author in runs.in_flight_run_ids():
-            continue  # a run in flight was started manually or is not yet settled
+            continue  # the run in flight was started by hand or is not settled yet
         step = decide_step(
             _attempt_runs(runs, retraining), now=now, was_seen=retraining.run_id != ""
         )
         if step == "offer":
             retraining_by_key[retraining.launch.run_key] = retraining
-    ready_launches, blocked_messages = startable(
+    ready_launches, blocked_messages = select_startable(
         [retraining.launch for retraining in retraining_by_key.values()]
     )
     launches: list[RunLaunch] = []
@@ -161,19 +161,19 @@ def _attempt_runs(runs: RunRecords, retraining: Retraining) -> list[Run]:
 
 def _newest_verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
     verdict = registry.latest_verdict(author)
-    if verdict is None or _seconds(verdict.created_at) < run.created:
+    if verdict is None or _to_timestamp(verdict.created_at) < run.created:
         return None
     return verdict
 
 
-def _version_of_run(
+def _find_run_version(
     registry: Registry, retraining: Retraining, run: Run, verdict: Verdict | None
 ) -> ModelVersion | None:
     """Return the version that the run created or judged, or None."""
     versions = [
         version
         for version in registry.versions(retraining.author)
-        if _seconds(version.created_at) >= run.created and not version.is_answer_model
+        if _to_timestamp(version.created_at) >= run.created and not version.is_answer_model
     ]
     if versions or verdict is None:
         return versions[-1] if versions else None
@@ -204,20 +204,20 @@ def _store_outcome(
                 event="failed",
                 author=retraining.author,
                 title=f"The retraining of {retraining.author} failed",
-                text=f"{_request_text(retraining)}It failed after {retraining.attempt} attempts, "
-                f"the last in run {retraining.run_id}. It is not tried again; read the run's log.",
+                text=f"{_describe_request(retraining)}Attempt {retraining.attempt} failed in run "
+                f"{retraining.run_id}, and there will be no further attempt. Read the run's log.",
             )
             announce(connection, notice, at=now)
 
 
-def _request_text(retraining: Retraining) -> str:
-    """Describe who requested the retraining and why; empty without a request."""
+def _describe_request(retraining: Retraining) -> str:
+    """Describe who requested the retraining and why, or return an empty string."""
     reason = retraining.tags.get("twin/reason", "")
     requester = retraining.tags.get("twin/asked_by", "")
     return f"Requested by {requester}: {reason}. " if requester and reason else ""
 
 
-def _seconds(moment: str) -> float:
+def _to_timestamp(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 

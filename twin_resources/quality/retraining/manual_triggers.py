@@ -1,6 +1,6 @@
 """Start retrainings without an alarm: for manual requests, forget requests and growth.
 
-Scope: one pass over all authors for requests and one for growth, and the rows of decisions.
+Scope: a tick over all authors for requests, another for growth, and storing their decisions.
 Out of scope: limits and priorities (`statistics/retraining_limits.py`), dagster.
 """
 # pyright: strict
@@ -52,11 +52,11 @@ def run_request_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
             tick.messages[author] = _begin_if_allowed(
                 loop, author, top_request.cause, key, tags, now_s, requests
             )
-    return loop.start(REQUEST_CAUSES, tick, now=now_s)
+    return loop.add_launches(REQUEST_CAUSES, tick, now=now_s)
 
 
 def run_growth_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Start a retraining after enough new posts or pairs since the stable version's training."""
+    """Start a retraining for each author with enough posts or pairs since the last training."""
     now_s = now.timestamp()
     tick = LoopTick(notes=loop.settle_finished(now=now_s))
     with loop.state.read_transaction() as connection:
@@ -66,17 +66,20 @@ def run_growth_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         with isolate_failure("no retraining for new material", set_message):
             if message := _start_for_growth(loop, author, version, now_s):
                 tick.messages[author] = message
-    return loop.start(GROWTH_CAUSES, tick, now=now_s)
+    return loop.add_launches(GROWTH_CAUSES, tick, now=now_s)
 
 
 def _start_for_growth(
     loop: RetrainingLoop, author: str, version: ModelVersion, now_s: float
 ) -> str:
-    """Describe the material since an author's stable version; empty if automatic runs are off."""
+    """Start a retraining if there is enough new material, and describe that material.
+
+    Return an empty string if automatic runs are off.
+    """
     limits = loop.limits(author)
     if not limits.automatic:
         return ""
-    new_material = loop.inputs.growth(version)
+    new_material = loop.inputs.measure_growth(version)
     cause = find_growth_cause(new_material.new_posts, new_material.new_pairs, limits)
     message = (
         f"{new_material.new_posts}/{limits.new_posts} new posts, "
@@ -84,8 +87,8 @@ def _start_for_growth(
     )
     if cause is None:
         return message
-    dataset = loop.inputs.current(author).dataset
-    # The same material starts one run, because the gate would refuse the same inputs again.
+    dataset = loop.inputs.read_current(author).dataset
+    # The same material starts only one run, because the gate would refuse the same inputs again.
     key = f"{cause}:{author}:{score_watch.version_name(version)}:{dataset}"
     tags = {
         "twin/new_posts": str(new_material.new_posts),
@@ -103,14 +106,14 @@ def _begin_if_allowed(
     now_s: float,
     requests: Sequence[RetrainingRequest] = (),
 ) -> str:
-    """Start a retraining unless a limit blocks it, and return a message with the result."""
+    """Start a retraining unless a limit blocks it, and describe the result."""
     training_usage = launching.training_usage(loop.registry, loop.runs, author, now=now_s)
     blocking_limit = find_blocking_limit(cause, training_usage, loop.limits(author), now=now_s)
-    fingerprint = loop.inputs.current(author)
+    fingerprint = loop.inputs.read_current(author)
     if blocking_limit:
         return f"{cause} waits: {blocking_limit}"
     with loop.state.transaction() as connection:
-        is_started = retrainings.begin(
+        is_started = retrainings.add_retraining(
             connection,
             run_key=run_key,
             author=author,

@@ -1,11 +1,11 @@
-"""Run one tick of the sensor `quality_dropped` for all authors: read, check, decide, offer.
+"""Run one tick of the sensor `quality_dropped` for all authors: read, check, decide, start runs.
 
 Scope: the order of these steps, and storing each decision with its consequences.
 Out of scope: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).
 Method: deploy/docs/architecture.md, The loop.
 
-Every step can be repeated. If the process dies between two steps, the next tick continues. If a
-read of the trace store fails, nothing is decided, but earlier decisions are launched.
+Every step can be repeated. If the process dies between two steps, the next tick continues. If
+reading the trace store fails, the tick decides nothing, but it still launches earlier decisions.
 """
 # pyright: strict
 
@@ -63,7 +63,7 @@ class RetrainingLoop:
     """The dependencies of a tick.
 
     Attributes:
-        limits: returns an author's limits, by slug.
+        limits: returns an author's limits for the author's slug.
         select_startable: selects the launches that can start now.
         clock: returns seconds, to limit the duration of a tick.
     """
@@ -75,17 +75,17 @@ class RetrainingLoop:
     runs: RunRecords
     rules: LoopRules
     limits: Callable[[str], RetrainingLimits]
-    select_startable: launching.Startable
+    select_startable: launching.LaunchSelector
     clock: Callable[[], float] = time.monotonic
 
     def settle_finished(self, *, now: float) -> list[str]:
         """See `launching.settle_finished`."""
         return launching.settle_finished(self.registry, self.runs, self.inputs, now=now)
 
-    def start(self, causes: Collection[Cause], tick: LoopTick, *, now: float) -> LoopTick:
-        """Add the runs to start now for these causes to a tick, and return the tick."""
+    def add_launches(self, causes: Collection[Cause], tick: LoopTick, *, now: float) -> LoopTick:
+        """Add to a tick the runs that start now for these causes, and return the tick."""
         tick.launches, blocked_messages = launching.claim_due_launches(
-            self.state, self.runs, causes, now=now, startable=self.select_startable
+            self.state, self.runs, causes, now=now, select_startable=self.select_startable
         )
         tick.notes += blocked_messages
         return tick
@@ -98,7 +98,7 @@ class LoopTick:
     Attributes:
         launches: the runs to start now.
         messages: author → the progress or the decision.
-        notes: messages about all authors: the sync, ended retrainings, failures.
+        notes: messages that concern all authors: the sync, ended retrainings, failures.
         decisions: author → the decision on an alarm.
     """
 
@@ -118,12 +118,12 @@ def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         processor = _TickProcessor(loop, tick, now_s, deadline)
         processor.check_all_new_days()
         processor.decide_all()
-    return loop.start(("quality",), tick, now=now_s)
+    return loop.add_launches(("quality",), tick, now=now_s)
 
 
 @dataclass
 class _TickProcessor:
-    """Checks new days and decides alarms for every author with a stable version."""
+    """Checks new days and decides on alarms for every author with a stable version."""
 
     loop: RetrainingLoop
     tick: LoopTick
@@ -133,13 +133,13 @@ class _TickProcessor:
     def __post_init__(self) -> None:
         with self.loop.state.read_transaction() as connection:
             self.stable = score_watch.stable_versions(connection)
-            self._has_new_values = score_watch.build_new_values_test(connection)
+            self._has_new_values = score_watch.build_new_values_predicate(connection)
 
     def check_all_new_days(self) -> None:
-        """Fold the new values of all authors before any decision.
+        """Check the new values of all authors before any decision.
 
         Alarms that share a cause are therefore decided together. Settings and refused retrainings
-        restrict only runs: a fall is always detected and reported.
+        limit only the runs: every fall is detected and reported.
         """
         skipped_authors = 0
         for author, stable in self.stable.items():
@@ -160,11 +160,11 @@ class _TickProcessor:
             )
 
     def decide_all(self) -> None:
-        """Decide the open alarms, and report every author's progress."""
+        """Decide on the open alarms, and report every author's progress."""
         with self.loop.state.read_transaction() as connection:
             evidence_by_author = score_watch.current_evidence(connection)
             alarms = alarm_records.oldest_open_alarms(connection)
-            armed_streams = score_watch.armed_streams(connection)
+            armed_streams = score_watch.count_armed_streams(connection)
         armed_authors = sum(
             any(watch.is_armed for watch in evidence) for evidence in evidence_by_author.values()
         )
@@ -204,7 +204,7 @@ class _TickProcessor:
             for watch in stream_evidence:
                 rate = None
                 if not watch.is_armed:
-                    rate = daily_aggregates.values_per_day(
+                    rate = daily_aggregates.compute_values_per_day(
                         connection, author, stream=watch.stream, today=today
                     )
                 lines.append(
@@ -221,13 +221,13 @@ class _TickProcessor:
         record: AlarmRecord,
         armed_authors: int,
     ) -> None:
-        """Decide an open alarm and store the decision."""
+        """Decide on an open alarm and store the decision."""
         author, alarm = stable.author, record.alarm
         with self.loop.state.read_transaction() as connection:
             alarmed_authors = alarm_records.find_alarmed_authors(connection, at=record.raised_at)
-            few_readers_reason = _few_readers_reason(connection, alarm)
+            few_readers_reason = _explain_unconfirmed_fall(connection, alarm)
         key = alarm.stream, alarm.version
-        current_inputs = self.loop.inputs.current(author)
+        current_inputs = self.loop.inputs.read_current(author)
         context = AlarmContext(
             version=score_watch.version_name(stable),
             alarm=alarm,
@@ -255,10 +255,13 @@ class _TickProcessor:
     def _describe_earlier_training(self, author: str, fingerprint: TrainingFingerprint) -> str:
         """Describe the earlier training run on this input, regardless of its outcome.
 
-        The result is empty without such a run.
+        Return an empty string if there is no such run.
         """
         for version in reversed(self.loop.registry.versions(author)):
-            if not version.is_answer_model and self.loop.inputs.for_version(version) == fingerprint:
+            if (
+                not version.is_answer_model
+                and self.loop.inputs.read_for_version(version) == fingerprint
+            ):
                 name = score_watch.version_name(version)
                 return f"{name}, {version.state.replace('_', ' ')}, was trained on it"
         with self.loop.state.read_transaction() as connection:
@@ -275,9 +278,9 @@ class _TickProcessor:
         alarm, author = record.alarm, record.alarm.author
         stored_decision = record.decision, record.message
         if not decision.closes_alarm and stored_decision == (decision.kind, decision.message):
-            return  # the alarm still waits, with nothing new to store
+            return  # the alarm is still waiting, and there is nothing new to store
         is_recent_release = decision.kind == "train" and self._is_recently_released(author)
-        # If runs do not start automatically, a person decides about a roll-back.
+        # If runs do not start automatically, a person decides whether to roll back.
         if context.limits.automatic and (is_recent_release or decision.kind == "nothing_to_learn"):
             earlier_version = roll_back_if_better(
                 self.loop.registry, alarm, context.falls, self.loop.rules
@@ -292,7 +295,7 @@ class _TickProcessor:
             with self.loop.state.transaction() as connection:
                 if not alarm_records.store_decision(connection, alarm, decision, at=self.now_s):
                     return
-                if decision.kind == "train" and not retrainings.begin(
+                if decision.kind == "train" and not retrainings.add_retraining(
                     connection,
                     run_key=decision.run_key,
                     author=author,
@@ -302,7 +305,7 @@ class _TickProcessor:
                     now=self.now_s,
                 ):
                     raise _ConcurrentRetrainingError
-                if notice := _notice(
+                if notice := _build_notice(
                     author,
                     record,
                     decision,
@@ -312,7 +315,9 @@ class _TickProcessor:
                 ):
                     announce(connection, notice, at=self.now_s)
         except _ConcurrentRetrainingError:
-            self.tick.messages[author] = "a retraining of this author was just decided: waits"
+            self.tick.messages[author] = (
+                "another cause has just started a retraining of this author; this alarm waits"
+            )
             return
         self.tick.messages[author] = decision.message
         self.tick.decisions[author] = decision
@@ -327,7 +332,7 @@ class _TickProcessor:
         return False
 
     def _find_rollback_version(self, author: str) -> str:
-        """Return the version that a person may roll back to; empty without one."""
+        """Return the version that a person may roll back to, or an empty string."""
         versions = self.loop.registry.versions(author)
         retired_versions = [
             version for version in versions if version.state == "retired" and not version.tainted
@@ -339,17 +344,17 @@ class _ConcurrentRetrainingError(Exception):
     """Another cause started a retraining of this author after this tick read its state."""
 
 
-def _few_readers_reason(connection: sa.Connection, alarm: Alarm) -> str:
+def _explain_unconfirmed_fall(connection: sa.Connection, alarm: Alarm) -> str:
     """Describe why other readers do not confirm a fall (`unconfirmed_fall_reason`).
 
-    The result is empty for a judge.
+    Return an empty string for a judge's stream.
     """
     if alarm.stream.startswith(JUDGE):
         return ""
-    return unconfirmed_fall_reason(daily_aggregates.reader_totals(connection, alarm))
+    return unconfirmed_fall_reason(daily_aggregates.sum_by_reader(connection, alarm))
 
 
-def _notice(
+def _build_notice(
     author: str,
     record: AlarmRecord,
     decision: RetrainingDecision,
@@ -358,10 +363,10 @@ def _notice(
     rollback_version: str,
     at: float,
 ) -> Notice | None:
-    """Return the notice of a decision, or None if the alarm's notice is enough.
+    """Return the notice of a decision, or None if the alarm's own notice is enough.
 
     Args:
-        rollback_version: the version that a person may roll back to; empty without one.
+        rollback_version: the version that a person may roll back to, or an empty string.
     """
     if decision.kind == "nothing_to_learn":
         rollback_advice = (
@@ -389,7 +394,7 @@ def _notice(
             author,
             f"Quality of {len(alarmed_authors)} authors fell within two days",
             f"{decision.message}. Check what they share: the judge, the base model, the server, "
-            "the page. To accept the new level: `twin lower-floor --reason TEXT`. "
+            "the page. To accept the new level, run `twin lower-floor --reason TEXT`. "
             f"Authors: {author_list}.",
         )
     if decision.kind == "held_back" and "budget reached" in decision.message:

@@ -20,11 +20,11 @@ class LoopRules:
     """The rules for watching streams.
 
     Attributes:
-        min_values: the number of values that a stream needs before a drop can be detected.
+        min_values: the number of values that a stream needs before a fall can be detected.
         horizon, alpha: the false-alarm rate is `alpha` within `horizon` values.
-        tolerance: the smallest drop of the mean that counts.
-        groups_by_day: whether values of one day may depend on each other. False if each value is
-            settled at once (`reader_days`, in tests and the demo).
+        tolerance: the smallest decrease of the mean that counts as a fall.
+        groups_by_day: whether the values of one day may depend on each other. False if each value
+            is settled at once (`reader_days`, in tests and the demo).
     """
 
     min_values: int = detector.MIN_VALUES
@@ -34,7 +34,7 @@ class LoopRules:
     groups_by_day: bool = True
 
     def threshold(self, armed_streams: int) -> float:
-        """Return C·N for N armed streams, which can detect a drop; N is at least one."""
+        """Return the threshold C·N for N armed streams; zero streams count as one."""
         count = max(1, armed_streams)
         return detector.compute_threshold(
             armed_streams=count, horizon=self.horizon, alpha=self.alpha
@@ -42,7 +42,7 @@ class LoopRules:
 
 
 def rules_from_settings(settings: Settings) -> LoopRules:
-    """Return the rules of this home."""
+    """Return the rules that this home's settings define."""
     return LoopRules(
         settings.baseline_values,
         horizon=settings.alarm_horizon,
@@ -55,7 +55,7 @@ def rules_from_settings(settings: Settings) -> LoopRules:
 def limits_for_author(settings: Settings, author: Author) -> RetrainingLimits:
     """Return the limits of an author's retrainings.
 
-    The author's own auto-retrain setting takes precedence.
+    The author's own `auto_retrain` setting takes precedence.
     """
     return RetrainingLimits(
         automatic=settings.auto_retrain if author.auto_retrain is None else author.auto_retrain,

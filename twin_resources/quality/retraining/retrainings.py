@@ -1,4 +1,4 @@
-"""Store retrainings: at most one per author is unfinished, regardless of its cause.
+"""Store retrainings. An author has at most one unfinished retraining, regardless of its cause.
 
 Scope: adding a retraining, claiming its launch, its outcome, manual requests and forget requests.
 Out of scope: deciding (`quality.py`, `manual_triggers.py`), the outcome of runs (`launching.py`),
@@ -6,8 +6,8 @@ starting runs (`twin_sensors`).
 
 A retraining is added in the transaction of its decision. Its run is *offered* to the daemon, and
 offered again if no run appears because the daemon was killed between decision and launch. Each
-change of a row is a compare-and-set, so only one of two daemons offers a run. The other waits
-`OFFER_GRACE_S` and then looks for the run.
+change of a row is a compare-and-set, so only one of two daemons offers a run. The other daemon
+waits `OFFER_GRACE_S` and then looks for the run.
 """
 # pyright: strict
 
@@ -87,7 +87,7 @@ class RetrainingRequest:
     run_key: str
 
 
-def begin(
+def add_retraining(
     connection: sa.Connection,
     *,
     run_key: str,
@@ -167,7 +167,7 @@ def update_if_unchanged(connection: sa.Connection, retraining: Retraining, **cha
 def count_unreleased_trainings(connection: sa.Connection, author: str) -> tuple[int, float]:
     """Count an author's alarm-triggered trainings since a trained version was last promoted.
 
-    A candidate on trial counts until it answers, so an alarm starts no second candidate meanwhile.
+    A candidate on trial counts until it answers, so no alarm starts a second candidate before then.
 
     Returns:
         The number of trainings without a release, and the end time of the newest, or 0.
@@ -198,7 +198,7 @@ def count_unreleased_trainings(connection: sa.Connection, author: str) -> tuple[
 
 
 def clamp_future_end_times(connection: sa.Connection, *, now: float) -> None:
-    """Set future end times to `now`, because they were recorded while the clock was wrong."""
+    """Set end times in the future to `now`: they were recorded while the clock was wrong."""
     is_in_future = retrainings.c.ended_at > now + CLOCK_TOLERANCE_S
     connection.execute(sa.update(retrainings).where(is_in_future).values(ended_at=now))
 
@@ -208,8 +208,8 @@ def describe_earlier_training(
 ) -> str:
     """Describe the newest retraining on this dataset and recipe that reached the gate.
 
-    A retraining that failed `MAX_ATTEMPTS` times counts too. The result is empty without one.
-    The version's folder need not exist.
+    A retraining that failed `MAX_ATTEMPTS` times counts too. The version's folder need not exist.
+    Return an empty string if there is no such retraining.
     """
     has_reached_gate = retrainings.c.outcome.in_(("passed", "refused"))
     has_failed = (retrainings.c.outcome == "failed") & (retrainings.c.attempt >= MAX_ATTEMPTS)

@@ -1,17 +1,17 @@
-"""Watch an author's settled values: day sums, evidence, alarm and notice in one transaction.
+"""Watch an author's settled values, and store their evidence and alarms in one transaction.
 
 Scope: the choice of days to compare, storing the evidence and the alarm, lowering the floor.
 Out of scope: the evidence (`statistics/detector.py`), the decision on an alarm
 (`statistics/retraining.py`).
 
 The result depends only on the settled values and the stored alarms. The same values give the same
-alarms, however the ticks are timed. The rows of `watches` contain the last result. A missing row,
-or a row from a release with a different detector, is recomputed.
+alarms, whenever the ticks run. The rows of `watches` contain the last result. A missing row, or a
+row from a release with a different detector, is recomputed.
 
-The days of every version of the author that a gate has released are compared, except
+The comparison includes the days of every version of the author that passed the gate, except:
 
 - days that a person excluded as history (`twin lower-floor`);
-- days of an earlier version from the fall that led to its replacement onwards;
+- days of an earlier version since the fall that led to its replacement;
 - days of the answering version up to its last alarm. If that alarm led to no release, the gate or
   the trial found nothing better, so the version is compared with its values since then.
 """
@@ -83,9 +83,9 @@ def check_new_days(
             is_of_author = watches.c.author == author
             connection.execute(sa.update(watches).where(is_of_author).values(armed=False))
             stored_evidence = []
-        last_sequence = ledger_tables.last_sequence(connection, author)
+        last_sequence = ledger_tables.find_last_sequence(connection, author)
         streams = {watch.stream for watch in stored_evidence}
-        streams |= daily_aggregates.streams_of_version(connection, author, version)
+        streams |= daily_aggregates.find_streams(connection, author, version)
         next_position = last_sequence
         for stream in sorted(streams):
             days = ComparedDays.from_ledger(connection, stable, stream, rules)
@@ -97,7 +97,7 @@ def check_new_days(
             for day_end in new_day_ends:
                 checked_days += 1
                 evidence = days.evidence(until=day_end)
-                threshold = rules.threshold(armed_streams(connection, exclude=evidence) + 1)
+                threshold = rules.threshold(count_armed_streams(connection, exclude=evidence) + 1)
                 if evidence.e_value >= threshold and not days.has_open_alarm:
                     alarm_records.record_alarm(connection, evidence, threshold=threshold, at=now)
                     next_position = min(next_position, day_end)
@@ -115,12 +115,12 @@ def check_new_days(
 
 @dataclass(frozen=True)
 class ComparedDays:
-    """The days of one stream that are compared for the answering version.
+    """The days of one stream with which the answering version is compared.
 
     Attributes:
         sums: the day sums of this version and of earlier versions.
-        has_open_alarm: whether an alarm of this version and stream waits for its decision. No
-            further alarm is raised meanwhile.
+        has_open_alarm: whether an alarm of this version and stream awaits its decision. Until
+            then, no further alarm is raised.
     """
 
     author: str
@@ -136,8 +136,8 @@ class ComparedDays:
     ) -> ComparedDays:
         """Read the days to compare now."""
         author, version = stable.author, version_name(stable)
-        floor = floor_sequence(connection, author, stream)
-        sums = daily_aggregates.day_sums(
+        floor = find_floor_sequence(connection, author, stream)
+        sums = daily_aggregates.sum_by_day(
             connection, author, stream=stream, after=floor, groups_by_day=rules.groups_by_day
         )
         compared_versions = {version, *_released_versions(connection, author)}
@@ -232,12 +232,12 @@ def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence
     return evidence_by_author
 
 
-def build_new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
+def build_new_values_predicate(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
     """Return a function that tests whether `check_new_days` has work for a version.
 
-    It is built from three queries.
+    Building it takes three queries, regardless of the number of authors.
     """
-    last_sequences = daily_aggregates.last_sequences(connection)
+    last_sequences = daily_aggregates.find_last_sequences(connection)
     positions = {str(row.author): row for row in connection.execute(sa.select(followed))}
     stored_streams = {
         author: {watch.stream for watch in evidence}
@@ -263,17 +263,17 @@ def lower_floor(
     reason: str,
     at: float,
 ) -> tuple[int, int]:
-    """Declare an author's settled values history, and close the open alarms.
+    """Exclude an author's settled values from later comparisons, and close the open alarms.
 
-    Every stream is certified again from its next value on, without any earlier version.
+    Every stream starts again with its next value, without the days of any version so far.
 
     Args:
         at: seconds since the epoch.
 
     Returns:
-        The last sequence number that is history, and the number of closed alarms.
+        The last excluded sequence number, and the number of closed alarms.
     """
-    last_sequence = ledger_tables.last_sequence(connection, author)
+    last_sequence = ledger_tables.find_last_sequence(connection, author)
     row = {
         "author": author,
         "after_sequence": last_sequence,
@@ -289,9 +289,10 @@ def lower_floor(
 
 
 def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
-    """Return author → the stable tuned version, in one query; a tainted version does not answer.
+    """Return author → the stable tuned version, in one query.
 
-    Answer models are excluded, because training does not create or improve them.
+    Tainted versions are excluded because they do not answer, and answer models because training
+    neither creates nor improves them.
     """
     rows = connection.execute(
         sa.select(model_versions)
@@ -305,8 +306,8 @@ def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
     return {row["author"]: ModelVersion(**row) for row in rows}
 
 
-def armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | None = None) -> int:
-    """Return N, the number of armed streams of all authors, without the stream `exclude`."""
+def count_armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | None = None) -> int:
+    """Return the number of armed streams of all authors, not counting the stream `exclude`."""
     count_query = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed)
     if exclude is not None:
         key = exclude.author, exclude.stream, exclude.version
@@ -315,7 +316,7 @@ def armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | None =
     return int(connection.execute(count_query).scalar_one())
 
 
-def floor_sequence(connection: sa.Connection, author: str, stream: str) -> int:
+def find_floor_sequence(connection: sa.Connection, author: str, stream: str) -> int:
     """Return the sequence number at which a stream's floor was last lowered; 0 if never."""
     newest_query = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
         lowered_floors.c.author == author, lowered_floors.c.stream.in_(("", stream))

@@ -16,7 +16,7 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 
 @dataclass(frozen=True)
 class CorpusGrowth:
-    """Counts of the material on which the stable version was not trained."""
+    """The numbers of posts and pairs added since the stable version was trained."""
 
     new_posts: int
     new_pairs: int
@@ -25,7 +25,7 @@ class CorpusGrowth:
 class TrainingInputs(Protocol):
     """Reads the dataset and recipe of an author's training runs from tables and manifests."""
 
-    def current(self, author: str) -> TrainingFingerprint:
+    def read_current(self, author: str) -> TrainingFingerprint:
         """Return the inputs of a training run started now, including posts not yet in a dataset.
 
         Raises:
@@ -33,7 +33,7 @@ class TrainingInputs(Protocol):
         """
         ...
 
-    def for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
+    def read_for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
         """Return the inputs of this version's training run, or None if its manifest is missing.
 
         Raises:
@@ -41,8 +41,8 @@ class TrainingInputs(Protocol):
         """
         ...
 
-    def growth(self, version: ModelVersion) -> CorpusGrowth:
-        """Return the material since this version's training run.
+    def measure_growth(self, version: ModelVersion) -> CorpusGrowth:
+        """Return the growth since this version's training run.
 
         Raises:
             TwinError: the tables cannot be read.

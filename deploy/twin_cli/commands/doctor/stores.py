@@ -245,7 +245,7 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
         is_running: whether the stack runs; the embedded store is one of its programs.
     """
     from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
-    from twin_resources.observability.langfuse.connection import trace_store
+    from twin_resources.observability.langfuse.connection import find_trace_store
 
     is_real_langfuse = settings.has_real_langfuse
     name = "Langfuse" if is_real_langfuse else "trace store"
@@ -253,7 +253,7 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
         require_complete_langfuse_settings(settings)
         yield ok(name, "the embedded store; it starts with the stack")
         return
-    store = trace_store(settings, load_secrets(settings))
+    store = find_trace_store(settings, load_secrets(settings))
     if not is_real_langfuse and not is_running:
         yield ok(name, "the embedded store; it starts with the stack")
         return
@@ -291,10 +291,10 @@ def require_complete_langfuse_settings(settings: Settings) -> None:
     Raises:
         TwinError: some of the three variables are missing.
     """
-    from twin_resources.observability.langfuse.connection import trace_store
+    from twin_resources.observability.langfuse.connection import find_trace_store
     from twin_resources.settings import Secrets
 
-    trace_store(settings, Secrets("", "", "", ""))
+    find_trace_store(settings, Secrets("", "", "", ""))
 
 
 def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:

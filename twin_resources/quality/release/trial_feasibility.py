@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.quality.judges.panel import select_deciding_claims
 from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
-from twin_resources.quality.release.canary_days import ScoreRate, score_rate
+from twin_resources.quality.release.canary_days import ScoreRate, measure_score_rate
 from twin_resources.quality.release.release_mode import (
     MAX_CANARY_DAYS,
     MIN_PROMPTS,
@@ -39,11 +39,11 @@ def measure_feasibility(
 
     Args:
         now: seconds since the epoch.
-        min_prompts: the number of prompts that a shadow needs: 300; the demo uses 60 and prints it.
+        min_prompts: the number of prompts that a shadow needs, 300. The demo uses 60 and prints it.
     """
     table: dict[str, Any] = registry.routing().get(author, {})
     share = min(max(float(table.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
-    rate = score_rate(registry.state, author, now=now)
+    rate = measure_score_rate(registry.state, author, now=now)
     return TrialFeasibility(
         certified_claims=select_deciding_claims(list(certified_claims(tables, author))),
         prompt_count=count_recorded_prompts(tables, author),
@@ -57,8 +57,8 @@ def measure_feasibility(
 def estimate_canary_readers(rate: ScoreRate, *, share: float) -> int:
     """Estimate how many distinct readers the longest canary would reach.
 
-    A reader is drawn again each day, and scores on per_day/readers of the days. The probability of
-    reaching a reader is 1 − (1 − share)^(days with a score).
+    Each reader is drawn again each day, and scores on a fraction per_day/readers of the days. The
+    probability of reaching a reader is 1 − (1 − share)^(days with a score).
     """
     if not rate.readers:
         return 0
@@ -69,7 +69,7 @@ def estimate_canary_readers(rate: ScoreRate, *, share: float) -> int:
 def count_recorded_prompts(tables: Tables, author: str) -> int:
     """Count the readers' questions that can be replayed.
 
-    Held-out questions do not count, because they only fill up a trial.
+    Held-out questions do not count, because they only make up for missing prompts in a trial.
     """
     if not tables.exists("interactions", author):
         return 0

@@ -1,14 +1,14 @@
-"""Store documents that are computed once per author: calibrations and certificates of judges.
+"""Store documents that are computed once per author: the judges' calibrations and certificates.
 
 Scope: storing a document and reading it back.
 Out of scope: the contents of documents (`topic.py`, `voice.py`, `panel.py`).
 
 There is one table per kind and one row per name: (name, hash of its inputs, document). Adding posts
 does not recompute a calibration, because a new calibration is a new judge, whose scores need a new
-baseline. A calibration is recomputed for a different method, embedder or base model. While the
-author has few texts, it is also recomputed each time their number doubles. The same applies to the
-number of other writers in this installation, because a voice score depends on them. Erasing a post
-removes its rows, which are recomputed from the remaining posts.
+baseline. A calibration is recomputed for a different method, embedder or base model, and while the
+author has few texts, each time their number doubles. It is also recomputed when the number of other
+writers in this installation doubles, because a voice score depends on them. Erasing a post removes
+the rows, which are then recomputed from the remaining posts.
 """
 # pyright: strict
 
@@ -34,7 +34,7 @@ _SCHEMA: Mapping[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class JudgeTask:
-    """One row to store. It is computed if `inputs_hash` is new."""
+    """A document to store, which is computed if `inputs_hash` is new."""
 
     inputs_hash: str
     compute: Callable[[], Mapping[str, Any]]
@@ -72,5 +72,5 @@ def load_or_compute(
 
 
 def doubling_bucket(count: int) -> int:
-    """Return the number's bit length, which changes only when the number about doubles."""
+    """Return the number's bit length, which changes only when the number roughly doubles."""
     return count.bit_length()

@@ -41,7 +41,7 @@ _MINUTE_MS = 60_000
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """One class's answers by our own models, and by the paid model except at a reader's request."""
+    """One class's answers by our own models, and by the paid model unless a reader chose it."""
 
     own: int = 0
     paid: int = 0
@@ -56,8 +56,8 @@ class RoutedAnswers:
         own, paid: the totals over all classes.
         minutes_without_margin: the number of distinct minutes with an answer for which the
             remaining money allowed no certified operating point.
-        utilisation: the share of the time since our own models' first answer in which they were
-            answering, at most 1. Overlapping answers count twice. 0 without answers.
+        utilisation: the share of the time since our own models' first answer that they spent
+            answering, at most 1. Overlapping answers count twice. Without answers, it is 0.
     """
 
     classes: Mapping[str, ClassCounts] = field(default_factory=dict[str, ClassCounts])
@@ -123,7 +123,7 @@ def month_start(now: datetime | None = None) -> datetime:
     return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def saved_usd(own: int, paid_usd: Sequence[float]) -> tuple[float, float, float]:
+def estimate_savings_usd(own: int, paid_usd: Sequence[float]) -> tuple[float, float, float]:
     """Estimate the cost of our own model's answers at the paid model's price, with a 95 % interval.
 
     Args:
@@ -131,7 +131,7 @@ def saved_usd(own: int, paid_usd: Sequence[float]) -> tuple[float, float, float]
         paid_usd: the costs of paid answers to similar questions (those of the labels).
 
     Returns:
-        Estimate, low and high in US dollars; zeros without costs or answers.
+        The estimate and the ends of its interval in US dollars; zeros without costs or answers.
     """
     if not paid_usd or not own:
         return 0.0, 0.0, 0.0
