@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.models.quotes import calibration
-from twin_resources.models.quotes.passages import cut_into_passages
+from twin_resources.models.quotes.passages import split_into_passages
 from twin_resources.models.quotes.quoter import CALIBRATION_TABLE, PASSAGES_TABLE
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
     """
     vectors: np.ndarray = passages["vector"].to_numpy()
     held_out_indices, sentences = _sample_held_out(passages)
-    own_scores = calibration.deciding_scores(
+    own_scores = calibration.answerability_scores(
         embedder.embed(sentences, are_questions=True),
         vectors,
         excluded_passages=[
@@ -114,8 +114,8 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
         foreign_vectors = embedder.embed(read_foreign_questions(language), are_questions=True)
         return calibration.calibrate(
             own_scores,
-            calibration.deciding_scores(foreign_vectors, vectors),
-            calibration.deciding_scores(foreign_vectors, vectors, max_nearest=1),
+            calibration.answerability_scores(foreign_vectors, vectors),
+            calibration.answerability_scores(foreign_vectors, vectors, max_nearest=1),
         )
 
     languages = _find_frequent_languages(passages["language"])
@@ -176,7 +176,7 @@ def _sample_held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
 
 
 def _find_first_long_sentence(text: str) -> str:
-    for passage in cut_into_passages(text):
+    for passage in split_into_passages(text):
         for start, end in passage.sentences:
             if len(text[start:end].split()) >= calibration.MIN_QUESTION_WORDS:
                 return text[start:end]

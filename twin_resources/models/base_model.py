@@ -1,7 +1,7 @@
 """`python -m twin_resources.models.base_model prepare|show [--base-model NAME]`: print JSON.
 
-Scope: the arguments, the exit code, and the test that a base model must pass before it is ready.
-Its served answers must match the reference's. A model that cannot chat only causes a warning.
+Scope: the arguments, the exit code, and the test that a base model must pass before it is ready:
+its served answers must match those of transformers. A model that cannot chat only causes a warning.
 Out of scope: fetching and converting (`storage/weights/weights.py`), comparing answers
 (`serving/serving_parity.py`), testing whether a model chats (`serving/chat_ability.py`).
 
@@ -35,7 +35,8 @@ from twin_resources.storage.weights.weights import (
     prepare_base_model,
 )
 
-RANK, WEIGHT_STD, SEED = 4, 0.02, 3  # of the test adapter; trained weights have a similar scale
+# The parameters of the test adapter; trained weights have a similar scale.
+RANK, WEIGHT_STD, SEED = 4, 0.02, 3
 
 
 def prepare_and_verify(
@@ -44,9 +45,8 @@ def prepare_and_verify(
     """Prepare a base model, and verify that llama.cpp answers like transformers.
 
     Raises:
-        TwinError: see `prepare_base_model`. It is also raised if the answers differ.
+        TwinError: see `prepare_base_model`; also if the answers differ.
     """
-
     model_name = name or settings.base_model
 
     def verify(files: PreparedFiles) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.places import FileStore, hash_file
+from twin_resources.storage.file_store import FileStore, hash_file
 from twin_resources.storage.storage_faults import translate_storage_errors
 
 FILE_LIST_NAME = "stored_files.json"

@@ -27,9 +27,9 @@ from twin_resources.models.embedder.embedder import (
 )
 from twin_resources.models.embedder.engines import OpenVinoEngine
 from twin_resources.models.embedder.preparation import (
+    compute_reference_vectors,
     fetch_model,
     prepare_embedder,
-    reference_vectors,
 )
 from twin_resources.settings import Settings, load_settings
 
@@ -89,7 +89,7 @@ def test_both_engines_agree_with_sentence_transformers(
     states = reference.encode(chunks, output_value="token_embeddings")
     for engine in (embedder, by_torch):
         token_vectors: dict[int, np.ndarray] = {}
-        vectors = engine.embed(chunks, on_text=token_vectors.__setitem__)
+        vectors = engine.embed(chunks, on_tokens=token_vectors.__setitem__)
         assert (vectors * expected).sum(axis=1).min() >= 0.9999
         for number, state in enumerate(states):
             words = state.cpu().numpy()[1:-1]
@@ -329,7 +329,7 @@ def test_a_model_folder_is_prepared_with_its_weights_and_limit(
     embedder = load_embedder(settings)
     assert (embedder.dimension, embedder.token_limit, embedder.languages) == (32, 64, ())
     texts = ["one", "a stack grows downwards"]
-    original = reference_vectors(model, texts, token_limit=64)
+    original = compute_reference_vectors(model, texts, token_limit=64)
     assert (embedder.embed(texts) * original).sum(axis=1).min() > 0.999
     encoded = AutoTokenizer.from_pretrained(model)(texts[1], return_tensors="pt")
     with torch.inference_mode():

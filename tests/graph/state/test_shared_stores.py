@@ -43,7 +43,7 @@ from twin_resources.registry.shared_files import (
     update_files,
 )
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.places import FileStore
+from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.shared_folders import (
     FILE_LIST_NAME,
     FolderNotStoredError,

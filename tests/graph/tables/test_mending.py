@@ -21,8 +21,8 @@ from tests.documented import documented, shape
 from tests.graph.s3 import client_of, name_in_environment
 from tests.graph.tables.words import index_full_text, sync_words
 from twin_resources.settings import Settings
+from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.object_store import is_object_address, remove_objects
-from twin_resources.storage.places import FileStore
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.mending import plan_repair
 from twin_resources.storage.tables.store import open_table

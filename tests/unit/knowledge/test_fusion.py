@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin_resources.models.retrieval.fusion import STANDOUT_RATIO, fuse, rows_of_standout_post
+from twin_resources.models.retrieval.fusion import (
+    STANDOUT_RATIO,
+    fuse_rankings,
+    rows_of_standout_post,
+)
 
 
 def build_vector_rows(*names: str) -> list[dict[str, Any]]:
@@ -18,7 +22,7 @@ def build_word_rows(**scores: float) -> list[dict[str, Any]]:
 
 
 def rank(question: str, *lists: list[dict[str, Any]]) -> list[str]:
-    return [row["chunk_id"] for row, _ in fuse(question, *lists)]
+    return [row["chunk_id"] for row, _ in fuse_rankings(question, *lists)]
 
 
 def test_without_a_distinctive_post_only_vectors_decide() -> None:

@@ -215,7 +215,7 @@ def test_a_server_without_adapter_routes_is_an_error(
 ) -> None:
     with serving(loaded_adapters, key=KEY, updating=False) as url:
         settings = home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
-        assert not adapter_routes.can_load(url, KEY)
+        assert not adapter_routes.can_load_adapters(url, KEY)
         with pytest.raises(
             adapter_routes.RouteMissingError, match="VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
         ):
@@ -225,7 +225,7 @@ def test_a_server_without_adapter_routes_is_an_error(
         folder = peft_folder(settings.checkpoints_dir / "ada" / "c1")
         AdapterServer(settings).ensure_loaded("ada/v1", folder)
     with serving(loaded_adapters, key=KEY) as url:
-        assert adapter_routes.can_load(url, KEY)
+        assert adapter_routes.can_load_adapters(url, KEY)
 
 
 def test_the_fleet_reloads_adapters_after_a_restart_of_the_server(

@@ -11,7 +11,7 @@ import pytest
 from twin_resources.models.training_launcher.shared_state import (
     SharedState,
     remove_shared_states,
-    shared_state,
+    share_state,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
@@ -61,7 +61,7 @@ def test_another_host_continues_from_the_newest_state(
     second = state_on("second")
     second.fetch_newest()
 
-    assert second.newest_local() == second.folder / "step-000006"
+    assert second.find_newest_local() == second.folder / "step-000006"
     assert (second.folder / "step-000006" / "weights.safetensors").read_bytes() == b"\x06"
     assert lines == [f"resuming from a stored state: {JOB}/state/step-000006"]
 
@@ -86,10 +86,10 @@ def test_an_incomplete_or_deleted_state_is_not_stored(
     assert first.store_newest("") == ""
     state = write_state(first, 6)
     (state / "weights.safetensors").unlink()  # the training run deletes a state file by file
-    newest = first.newest_local()
+    newest = first.find_newest_local()
     assert newest == state
     (state / "state.json").unlink()
-    monkeypatch.setattr(SharedState, "newest_local", lambda _self: state)
+    monkeypatch.setattr(SharedState, "find_newest_local", lambda _self: state)
     state.rmdir()
     assert first.store_newest("") == ""
     assert first.folders.list_folders(JOB) == []
@@ -119,9 +119,9 @@ def test_a_damaged_state_is_reported_and_not_used(
     second = state_on("second")
     second.fetch_newest()
 
-    assert second.newest_local() is None
+    assert second.find_newest_local() is None
     (line,) = lines
-    assert line.startswith("the stored state of this training is not used: ")
+    assert line.startswith("the stored training state is not used: ")
 
 
 def test_a_state_is_stored_while_the_context_is_open(home: Settings, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_state_is_stored_while_the_context_is_open(home: Settings, tmp_path: P
     job_folder = settings.home / JOB
     messages: list[dict[str, Any]] = []
     state = SharedState(folders, job_folder / "state", messages.append)
-    with shared_state(job_folder, settings, messages.append):
+    with share_state(job_folder, settings, messages.append):
         write_state(state, 3)
         while not folders.list_folders(JOB):
             pass

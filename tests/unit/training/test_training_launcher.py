@@ -211,9 +211,9 @@ def test_the_environment_of_a_rank(job: TrainingJob, monkeypatch: pytest.MonkeyP
     )
     environment = build_environment(changed_job, "its mark", MachineShare())
     assert environment["TWIN_TRAINING_MARK"] == "its mark"
-    assert machine.owner_is_alive(environment["TWIN_TRAINING_OWNER"])
+    assert machine.is_owner_alive(environment["TWIN_TRAINING_OWNER"])
     pid = environment["TWIN_TRAINING_OWNER"].partition(":")[0]
-    assert not machine.owner_is_alive(f"{pid}:1.0"), "a reused process id counts as the owner"
+    assert not machine.is_owner_alive(f"{pid}:1.0"), "a reused process id counts as the owner"
     assert environment["HF_HUB_OFFLINE"] == "0", "the job's environment was overridden"
     assert environment["PYTHONPATH"].endswith(":/elsewhere")
     assert environment["PATH"].startswith(str(Path(sys.executable).parent))
@@ -320,13 +320,13 @@ def test_only_an_incomplete_training_run_is_retried(
         return AttemptEnd("exit code 1", should_retry=True, log_start=0)
 
     output = run_with_retry(
-        job, Settings(home=tmp_path), attempt=aborted, write_line=messages.append
+        job, Settings(home=tmp_path), attempt=aborted, send_message=messages.append
     )
 
     assert output.is_dir()
     assert len(attempts) == complete_after
     (message,) = messages
-    expected = "trying again" if complete_after == 2 else "after the training was complete"
+    expected = "trying again" if complete_after == 2 else "after the training run was complete"
     assert expected in message["text"]
 
 

@@ -1,4 +1,4 @@
-"""Cut a post into quotable passages: whole paragraphs of prose with at most 120 words in total.
+"""Split a post into quotable passages: whole paragraphs of prose with at most 120 words in total.
 
 Scope: finding the prose in Markdown, and the exact offsets of the searched part, the shown part and
 the sentences. Out of scope: embedding and choosing passages.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 PASSAGES_VERSION = "4"
-"""Version of `cut_into_passages` and `build_embedded_text`; assets add the embedder's revision."""
+"""Version of `split_into_passages` and `build_embedded_text`; assets add the embedder revision."""
 
 MAX_WORDS = 120
 MAX_CODE_LINES = 20
@@ -53,12 +53,12 @@ class QuotablePassage:
     sentences: tuple[tuple[int, int], ...]
 
 
-def cut_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]:
+def split_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]:
     """Return every passage of a document.
 
     Consecutive paragraphs and list items are searched together until they have 40 words. The shown
     text is extended to later and then to earlier paragraphs, up to 120 words. A longer paragraph is
-    cut between sentences, and each piece begins in the middle of the previous one. A passage does
+    split between sentences, and each piece begins in the middle of the previous one. A passage does
     not cross a heading, a table, a picture or a block quotation. A code block between two
     paragraphs is shown with them, but a passage does not begin with code. A passage does not end
     with a paragraph that introduces the next one, unless that paragraph is searched.
@@ -74,9 +74,9 @@ def cut_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]
     for section in _group_into_sections(text):
         for blocks in _split_at_long_paragraphs(section):
             if len(blocks) == 1 and _count_words(text, blocks) > MAX_WORDS:
-                passages += _cut_long_paragraph(text, blocks[0], language=language)
+                passages += _split_long_paragraph(text, blocks[0], language=language)
             else:
-                passages += _cut_paragraphs(text, blocks, language=language)
+                passages += _split_paragraphs(text, blocks, language=language)
     return passages
 
 
@@ -125,7 +125,9 @@ def _split_at_long_paragraphs(section: Sequence[_Block]) -> Iterator[list[_Block
     yield from ([blocks] if blocks else [])
 
 
-def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[QuotablePassage]:
+def _split_paragraphs(
+    text: str, blocks: Sequence[_Block], *, language: str
+) -> list[QuotablePassage]:
     passages: list[QuotablePassage] = []
     first = 0
     while first < len(blocks):
@@ -133,19 +135,19 @@ def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> li
             first += 1
             continue
         last = first
-        while _count_words_and_code_lines(blocks[first : last + 1])[0] < MIN_WORDS and _fits(
-            blocks, first, last + 1
-        ):
+        while _count_words_and_code_lines(blocks[first : last + 1])[
+            0
+        ] < MIN_WORDS and _can_be_shown(blocks, first, last + 1):
             last += 1
         next_first = last + 1
         while blocks[last].code_lines:
             last -= 1
         first_shown, last_shown = first, last
-        while _fits(blocks, first_shown, last_shown + 1):
+        while _can_be_shown(blocks, first_shown, last_shown + 1):
             last_shown += 1
         while last_shown > last and text[blocks[last_shown].end - 1] in ":,":
             last_shown -= 1  # this paragraph introduces a block that does not fit
-        while _fits(blocks, first_shown - 1, last_shown):
+        while _can_be_shown(blocks, first_shown - 1, last_shown):
             first_shown -= 1
         while blocks[first_shown].code_lines:
             first_shown += 1  # the paragraph before this code does not fit
@@ -167,8 +169,8 @@ def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> li
     return passages
 
 
-def _cut_long_paragraph(text: str, paragraph: _Block, *, language: str) -> list[QuotablePassage]:
-    """Cut a long paragraph between sentences; a sentence over the limit is a separate piece."""
+def _split_long_paragraph(text: str, paragraph: _Block, *, language: str) -> list[QuotablePassage]:
+    """Split a long paragraph between sentences; a sentence over the limit is a separate piece."""
     spans = _find_sentences(text, paragraph.start, paragraph.end, language=language)
     passages: list[QuotablePassage] = []
     first = 0
@@ -187,7 +189,7 @@ def _cut_long_paragraph(text: str, paragraph: _Block, *, language: str) -> list[
     return passages
 
 
-def _fits(blocks: Sequence[_Block], first: int, last: int) -> bool:
+def _can_be_shown(blocks: Sequence[_Block], first: int, last: int) -> bool:
     """Return whether these blocks exist and may be shown together."""
     if first < 0 or last >= len(blocks):
         return False

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.models.retrieval.fusion import fuse
+from twin_resources.models.retrieval.fusion import fuse_rankings
 from twin_resources.models.retrieval.vector_index import set_probes
 
 if TYPE_CHECKING:
     import numpy as np
 
 MAX_CANDIDATES = 20  # for each search, before fusion; with 40, nDCG@10 is .817 instead of .823
-MAX_IN_MEMORY = 100_000  # chunks of one author, 300 MB with their text
+MAX_IN_MEMORY_ROWS = 100_000  # chunks of one author, 300 MB with their text
 INDEXED_TEXT_COLUMN = "indexed_text"
 """Column for full-text search: the embedded text, which consists of the title and the text."""
 _COLUMNS = [
@@ -43,7 +43,7 @@ class Passage:
     """One chunk of a post, in the form that prompts and traces contain.
 
     Attributes:
-        score: fusion score (`fusion.fuse`), or the hit's score for a neighbour; comparable only
+        score: fusion score (`fuse_rankings`), or the hit's score for a neighbour; comparable only
             within one answer.
         token_count: length of `text` in the embedder's tokens.
         position: index of the chunk in its post, from 0.
@@ -93,7 +93,7 @@ class InMemoryTable:
     rows from the table.
 
     Args:
-        table: an open LanceDB table with at most `MAX_IN_MEMORY` rows.
+        table: an open LanceDB table with at most `MAX_IN_MEMORY_ROWS` rows.
     """
 
     def __init__(self, table: Any) -> None:
@@ -101,7 +101,7 @@ class InMemoryTable:
 
         self.dataset = table.to_lance()
         rows = table.search().select([*_COLUMNS, "vector"]).with_row_id(True)
-        arrow_table: Any = rows.limit(MAX_IN_MEMORY).to_arrow().combine_chunks()
+        arrow_table: Any = rows.limit(MAX_IN_MEMORY_ROWS).to_arrow().combine_chunks()
         vector_values = arrow_table["vector"].combine_chunks().flatten().to_numpy()
         self._rows = arrow_table.drop_columns(["vector", "_rowid"])
         self._vectors: np.ndarray = vector_values.reshape(arrow_table.num_rows, -1)
@@ -125,10 +125,10 @@ class InMemoryTable:
         """Return the same rows as the function `search_vectors`, in the same order."""
         import numpy as np
 
-        # `@` would use a matrix library, whose threads wait for each other in a busy loop.
+        # `@` would use BLAS threads, which busy-wait for each other.
         distances = 1.0 - np.einsum("ij,j->i", self._vectors, vector)
         if query.published_before is not None:
-            distances[self._dates > _microseconds(query.published_before)] = np.inf
+            distances[self._dates > _to_microseconds(query.published_before)] = np.inf
         excluded_indexes = [
             self._index_by_chunk[chunk_id]
             for chunk_id in query.exclude
@@ -176,7 +176,7 @@ class InMemoryTable:
     ) -> list[dict[str, Any]]:
         """Return the rows at these (document id, position) pairs that the query allows."""
         latest = (
-            _LATEST if query.published_before is None else _microseconds(query.published_before)
+            _LATEST if query.published_before is None else _to_microseconds(query.published_before)
         )
         indexes = [
             self._index_by_position[position]
@@ -202,7 +202,7 @@ class InMemoryTable:
 _LATEST = 2**63 - 1
 
 
-def _microseconds(moment: datetime) -> int:
+def _to_microseconds(moment: datetime) -> int:
     return round(moment.astimezone(UTC).timestamp() * 1_000_000)
 
 
@@ -214,25 +214,26 @@ def search_vectors(table: Any, query: RetrievalQuery, vector: np.ndarray) -> lis
 
 
 def search_full_text(
-    table: Any, query: RetrievalQuery, *, memory: InMemoryTable | None = None
+    table: Any, query: RetrievalQuery, *, in_memory_table: InMemoryTable | None = None
 ) -> list[dict[str, Any]]:
     """Return the best rows of the full-text index by BM25.
 
     Args:
-        memory: the rows of `table`, or None. With them, Lance returns only row ids on the caller's
-            thread, in .5 CPU ms. Without them, LanceDB takes 2.6 CPU ms and five thread switches.
+        in_memory_table: the rows of `table`, or None. With them, Lance returns only row ids on the
+            caller's thread, in .5 CPU ms. Without them, LanceDB takes 2.6 CPU ms and five thread
+            switches.
     """
     # MatchQuery treats the question as words; LanceDB would parse a plain string for operators. A
     # question without words is not a valid query.
     words = query.question if re.search(r"\w", query.question) else "?"
-    if memory is None:
+    if in_memory_table is None:
         from lancedb.query import MatchQuery
 
         match: Any = MatchQuery  # its generated signature has no defaults
         builder = table.search(match(words, INDEXED_TEXT_COLUMN), query_type="fts")
         return _best_rows(builder, query, [*_COLUMNS, "_score"])
-    rows = memory.search_full_text(words, _sql_conditions(query))
-    return memory.rows_by_score({row["_rowid"]: float(row["_score"]) for row in rows})
+    rows = in_memory_table.search_full_text(words, _sql_conditions(query))
+    return in_memory_table.rows_by_score({row["_rowid"]: float(row["_score"]) for row in rows})
 
 
 def search(
@@ -240,29 +241,35 @@ def search(
     query: RetrievalQuery,
     vector: np.ndarray,
     *,
-    memory: InMemoryTable | None,
+    in_memory_table: InMemoryTable | None,
 ) -> list[Passage]:
-    """Run both searches and return their fused results, best first (`fusion.fuse`).
+    """Run both searches and return their fused results, best first (`fuse_rankings`).
 
     Args:
-        memory: the rows of `table`; None to scan it.
+        in_memory_table: the rows of `table`; None to scan it.
     """
     vector_rows = (
-        memory.search_vectors(query, vector) if memory else search_vectors(table, query, vector)
+        in_memory_table.search_vectors(query, vector)
+        if in_memory_table
+        else search_vectors(table, query, vector)
     )
-    full_text_rows = search_full_text(table, query, memory=memory)
+    full_text_rows = search_full_text(table, query, in_memory_table=in_memory_table)
     vector_rows, full_text_rows = (
         [row for row in rows if row["document_id"] not in query.exclude_documents]
         for rows in (vector_rows, full_text_rows)
     )
     return [
         _build_passage(row, score=score)
-        for row, score in fuse(query.question, vector_rows, full_text_rows)
+        for row, score in fuse_rankings(query.question, vector_rows, full_text_rows)
     ]
 
 
 def read_neighbours(
-    table: Any, hits: Sequence[Passage], query: RetrievalQuery, *, memory: InMemoryTable | None
+    table: Any,
+    hits: Sequence[Passage],
+    query: RetrievalQuery,
+    *,
+    in_memory_table: InMemoryTable | None,
 ) -> Mapping[str, list[Passage]]:
     """Return the next and the previous passage of each hit in its post, by the hit's chunk id.
 
@@ -275,8 +282,8 @@ def read_neighbours(
     if not neighbour_positions:
         return {hit.chunk_id: [] for hit in hits}
     rows = (
-        memory.rows_at_positions(neighbour_positions, query)
-        if memory
+        in_memory_table.rows_at_positions(neighbour_positions, query)
+        if in_memory_table
         else _read_positions(table, neighbour_positions, query)
     )
     rows_by_position = {(row["document_id"], row["position"]): row for row in rows}

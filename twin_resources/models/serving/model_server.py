@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
+from twin_resources.models.serving.external_server_lookup import find_external_server
 from twin_resources.models.serving.loaded_adapters import (
     AdapterServer,
     not_offered_error,
     peft_folder,
 )
-from twin_resources.models.serving.named_server import find_external_server
 from twin_resources.models.serving.running_server import RunningServer, authorization_headers
 from twin_resources.models.serving.served_precision import (
     F16,
@@ -316,7 +316,7 @@ class ModelServers:
         if base_gguf is None:
             raise TwinError(
                 f"serve {alias}",
-                found="a base model without a GGUF file",
+                found="the base model has no GGUF file",
                 next_step="set TWIN_MODEL_SERVER_URL to a server that offers it",
             )
         process = ServerProcess(self._settings, base_gguf, adapter_gguf, alias=alias)

@@ -1,7 +1,7 @@
 """Describe a running model server to its clients: address, alias and key.
 
 Scope: the connection data. Out of scope: starting a server (`model_server.py`), finding an external
-server (`named_server.py`).
+server (`external_server_lookup.py`).
 """
 
 from __future__ import annotations

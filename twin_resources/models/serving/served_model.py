@@ -109,8 +109,8 @@ class PromptQueue:
             slot: slot of this home's server whose cache contains the prompts' prefix; None for any.
 
         Raises:
-            TwinError: the server has exited, refuses, or does not report token ids. llama.cpp and
-                vLLM report them.
+            TwinError: the server has exited, refuses a request, or does not report token ids.
+                llama.cpp and vLLM report them.
         """
         import httpx
 
@@ -159,7 +159,7 @@ class PromptQueue:
             self.answers[position] = answers
 
 
-def ask_with_servers(
+def query_temporary_servers(
     serve: StartServer,
     prompts: Sequence[Prompt],
     *,
@@ -175,11 +175,11 @@ def ask_with_servers(
         frequency_penalty=frequency_penalty,
         texts_only=texts_only,
     )
-    answer_queue(queue, serve, servers=servers)
+    process_queue(queue, serve, servers=servers)
     return queue.get_turn_answers()
 
 
-def answer_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> None:
+def process_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> None:
     """Answer a queue of prompts with several servers of one model.
 
     Args:
@@ -235,9 +235,12 @@ def _request_answer(
             raise KeyError("logprobs")
         return ServedAnswer(
             text=choice["message"]["content"] or "",
-            tokens=tuple(_token_id(entry) for entry in token_entries),
+            tokens=tuple(_parse_token_id(entry) for entry in token_entries),
             log_probabilities=tuple(
-                {_token_id(candidate): candidate["logprob"] for candidate in entry["top_logprobs"]}
+                {
+                    _parse_token_id(candidate): candidate["logprob"]
+                    for candidate in entry["top_logprobs"]
+                }
                 for entry in token_entries
             ),
             seconds=response.elapsed.total_seconds(),
@@ -269,7 +272,7 @@ def _count_aligned_tokens(
     return next(misaligned_positions, None)
 
 
-def _token_id(entry: Mapping[str, Any]) -> int:
+def _parse_token_id(entry: Mapping[str, Any]) -> int:
     """Return a token's id: `id` from llama.cpp, or the text `token_id:<id>` from vLLM."""
     if "id" in entry:
         return int(entry["id"])

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
-from twin_resources.storage.places import hash_file
+from twin_resources.storage.file_store import hash_file
 from twin_resources.storage.storage_faults import classify_error, translate_storage_errors
 from twin_resources.storage.weights.chat_model import require_chat_folder
 from twin_resources.storage.weights.gguf_converter import Precision

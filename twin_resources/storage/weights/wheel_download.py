@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.places import hash_file
+from twin_resources.storage.file_store import hash_file
 
 WHEELS_VARIABLE = "TWIN_WHEELS_DIR"
 _NO_NETWORK = re.compile(

@@ -15,9 +15,9 @@ from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import (
     Prompt,
     PromptQueue,
-    _token_id,
-    answer_queue,
-    ask_with_servers,
+    _parse_token_id,
+    process_queue,
+    query_temporary_servers,
 )
 
 
@@ -25,12 +25,12 @@ from twin_resources.models.serving.served_model import (
     "entry", [{"id": 338, "token": " is"}, {"token": "token_id:338"}], ids=["llama.cpp", "vLLM"]
 )
 def test_both_formats_of_a_token_id_are_read(entry: dict[str, object]) -> None:
-    assert _token_id(entry) == 338
+    assert _parse_token_id(entry) == 338
 
 
 def test_a_token_without_an_id_is_an_error() -> None:
     with pytest.raises(ValueError, match="is"):
-        _token_id({"token": " is"})
+        _parse_token_id({"token": " is"})
 
 
 @dataclass
@@ -82,7 +82,7 @@ def make_prompts(count: int, text: str = "question") -> list[Prompt]:
 def test_answers_of_several_servers_are_in_prompt_order(servers: int) -> None:
     model = Model()
 
-    answers = ask_with_servers(model.serve, make_prompts(5), servers=servers, max_tokens=4)
+    answers = query_temporary_servers(model.serve, make_prompts(5), servers=servers, max_tokens=4)
 
     assert [answer.text for answer in answers] == [f"question {number}" for number in range(5)]
     assert len(model.servers) == min(servers, 5)
@@ -92,7 +92,7 @@ def test_one_server_answers_a_repeated_prompt_in_succession() -> None:
     model = Model()
     queue = PromptQueue(make_prompts(12), max_tokens=[40, 16])
 
-    answer_queue(queue, model.serve, servers=2)
+    process_queue(queue, model.serve, servers=2)
 
     texts = [f"question {number}" for number in range(12)]
     assert [[answer.text for answer in queue.get_turn_answers(turn)] for turn in (0, 1)] == [
@@ -113,7 +113,7 @@ def test_a_failing_server_ends_the_queue() -> None:
     )
 
     with pytest.raises(TwinError, match="500"):
-        answer_queue(queue, model.serve, servers=1)
+        process_queue(queue, model.serve, servers=1)
 
     assert queue.remaining == 0
     assert len(model.servers[0].requests) < 10
