@@ -38,7 +38,7 @@ class CompactionReport:
 
 def tidy_author(tables: Tables, author: str) -> CompactionReport:
     """Tidy every table of an author, one after another."""
-    names = tables.assets(author)
+    names = tables.list_assets(author)
     results: list[CompactionResult] = []
     busy_tables: list[str] = []
     failures: list[str] = []

@@ -100,7 +100,7 @@ def update_passages(
         version=f"{PASSAGES_VERSION}:{embedder.revision}",
         schema=passage_columns(embedder.dimension),
         row_key="passage_id",
-        announce=progress.begin_batch,
+        on_batch=progress.begin_batch,
         rebuild_in_one_commit=True,
     )
 

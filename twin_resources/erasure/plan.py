@@ -43,7 +43,7 @@ def plan_erasure(
     tables, collector = LanceTables(instance), FingerprintCollector()
     if subject.kind == "post":
         target = _follow_derived_rows(tables, target)
-        for asset in tables.assets(target.author):
+        for asset in tables.list_assets(target.author):
             for text in tables.iter_own_texts(asset, target.author, target):
                 collector.add(text)
         for asset in _TEXTS:
@@ -146,7 +146,7 @@ def _follow_derived_rows(tables: LanceTables, target: ErasureTarget) -> ErasureT
         derived_keys: set[str] = set()
         chunks: set[str] = set()
         for author in tables.list_author_folders(target):
-            for asset in tables.assets(author):
+            for asset in tables.list_assets(author):
                 matched_keys = tables.find_derived_keys(asset, author, target)
                 derived_keys |= matched_keys
                 if "chunk" in asset or asset == "embeddings":

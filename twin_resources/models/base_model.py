@@ -56,7 +56,7 @@ def prepare_and_verify(
             report(f"warning: {warning}")
         return {**figures, "chat_faults": [list(fault) for fault in ability.faults]}
 
-    return prepare_base_model(settings, name, report=report, prove=verify)
+    return prepare_base_model(settings, name, report=report, verify=verify)
 
 
 def verify_files(settings: Settings, files: PreparedFiles, *, report: Report) -> dict[str, Any]:

@@ -4,8 +4,8 @@ Scope: calls to S3 and their errors.
 Out of scope: choosing the objects that are posts (`twin_assets/corpus/importers`), deciding when to
 poll (`twin_sensors`).
 
-The tables' environment (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) is enough. boto3's own
-names (`AWS_ENDPOINT_URL_S3`, profiles, roles) also work.
+The environment variables for tables (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) suffice.
+boto3's own configuration (`AWS_ENDPOINT_URL_S3`, profiles, roles) also works.
 API: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
 """
 # pyright: strict
@@ -71,7 +71,9 @@ def split_address(source: object) -> tuple[str, str]:
     bucket, _, prefix = normalize_address(source).removeprefix(SCHEME).partition("/")
     if not bucket:
         raise TwinError(
-            f"read {source}", found="no bucket", next_step="write s3://BUCKET or s3://BUCKET/PREFIX"
+            f"read {source}",
+            found="the address contains no bucket name",
+            next_step="specify s3://BUCKET or s3://BUCKET/PREFIX",
         )
     return bucket, prefix
 
@@ -88,7 +90,9 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
     bucket, prefix = split_address(source)
     objects: list[StoredObject] = []
     with _translate_s3_errors(f"list {normalize_address(source)}"):
-        pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        pages = (
+            get_s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        )
         for page in pages:
             for entry in page.get("Contents", ()):
                 stored_object = _parse_listing_entry(entry, prefix)
@@ -98,7 +102,7 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
                 raise TwinError(
                     f"list {normalize_address(source)}",
                     found=f"more than {_MAX_OBJECTS:,} objects",
-                    next_step="name the prefix that contains the posts",
+                    next_step="specify the prefix that contains the posts",
                 )
     return tuple(sorted(objects, key=lambda stored_object: stored_object.name))
 
@@ -112,7 +116,7 @@ def list_folders(source: object) -> list[str]:
     bucket, prefix = split_address(source)
     folder_prefix = f"{prefix}/" if prefix else ""
     with _translate_s3_errors(f"list {normalize_address(source)}"):
-        pages = s3_client().get_paginator("list_objects_v2")
+        pages = get_s3_client().get_paginator("list_objects_v2")
         pages = pages.paginate(Bucket=bucket, Prefix=folder_prefix, Delimiter="/")
         entries = [entry for page in pages for entry in page.get("CommonPrefixes", ())]
     return sorted(str(entry["Prefix"])[len(folder_prefix) :].rstrip("/") for entry in entries)
@@ -127,7 +131,7 @@ def _parse_listing_entry(entry: dict[str, Any], prefix: str) -> StoredObject | N
     else:
         return None
     if not name or name.endswith("/"):
-        return None  # a placeholder with which S3 consoles show an empty folder
+        return None  # an empty object that S3 consoles create to represent a folder
     return StoredObject(
         name=name,
         key=key,
@@ -148,7 +152,7 @@ def open_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
     bucket, _ = split_address(source)
     attempted_action = f"read s3://{bucket}/{stored.key}"
     with _translate_s3_errors(attempted_action):
-        response = s3_client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
+        response = get_s3_client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
         with closing(response["Body"]) as body:
             yield cast("IO[bytes]", body)
 
@@ -171,7 +175,7 @@ def write_object(address: object, file: Path) -> None:
     """
     bucket, key = split_address(address)
     with _translate_s3_errors(f"write {normalize_address(address)}"):
-        s3_client().upload_file(str(file), bucket, key)
+        get_s3_client().upload_file(str(file), bucket, key)
 
 
 def remove_objects(address: object) -> None:
@@ -184,7 +188,7 @@ def remove_objects(address: object) -> None:
     objects = list_objects(address)
     with _translate_s3_errors(f"delete {normalize_address(address)}"):
         for stored_object in objects:
-            s3_client().delete_object(Bucket=bucket, Key=stored_object.key)
+            get_s3_client().delete_object(Bucket=bucket, Key=stored_object.key)
 
 
 @contextmanager
@@ -217,25 +221,25 @@ def probe_prefix(source: object, *, timeout_s: float) -> str:
     """Request at most one object under the prefix, and describe whether there is one.
 
     Args:
-        timeout_s: the seconds for connecting and for the response; there are no retries.
+        timeout_s: time limit for connecting and for the response; there are no retries.
 
     Raises:
         TwinError: the bucket does not exist or cannot be listed, or the server does not respond.
     """
     bucket, prefix = split_address(source)
     with _translate_s3_errors(f"list {normalize_address(source)}"):
-        client = s3_client(connect_s=timeout_s, read_s=timeout_s, retries=0)
+        client = get_s3_client(connect_s=timeout_s, read_s=timeout_s, retries=0)
         page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     return f"{normalize_address(source)} {'has objects' if page.get('KeyCount') else 'is empty'}"
 
 
 def endpoint_from_environment(environ: Mapping[str, str]) -> str:
-    """Return the server configured in place of AWS, or an empty string without one."""
+    """Return the server configured in place of AWS, or an empty string if there is none."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     return next((environ[name] for name in names if environ.get(name)), "")
 
 
-def s3_client(*, connect_s: float = 10, read_s: float = 30, retries: int = 3) -> Any:
+def get_s3_client(*, connect_s: float = 10, read_s: float = 30, retries: int = 3) -> Any:
     """Return boto3's client for the environment's server and credentials.
 
     Raises:

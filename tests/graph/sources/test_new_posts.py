@@ -237,7 +237,7 @@ def test_a_missing_folder_changes_nothing(world: World, folder: Path, tables: Ta
     world.skip_reason()
     authors = json.loads(world.cursor or "")["authors"]
     folder.rename(folder.with_name("unmounted"))
-    assert "nothing at this path" in world.skip_reason()
+    assert "no file or folder at this path" in world.skip_reason()
     folder.mkdir()
     assert "no file" in world.skip_reason()  # the empty mount point
     assert json.loads(world.cursor or "")["authors"] == authors

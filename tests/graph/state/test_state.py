@@ -165,7 +165,7 @@ def test_an_unsupported_database_is_refused_with_the_supported_ones() -> None:
 
 
 def test_an_unreachable_store_is_reported_without_the_password(tmp_path: Path) -> None:
-    with pytest.raises(UnreachableError, match=r"the server runs") as error:
+    with pytest.raises(UnreachableError, match=r"the server is running") as error:
         State.open("postgresql://twin:geheim@127.0.0.1:9/twin")
     assert "geheim" not in str(error.value)
     folder = tmp_path / "state.sqlite"

@@ -53,13 +53,13 @@ def test_the_function_gets_only_changed_inputs_in_bounded_batches(tables: Tables
 def test_each_batch_is_announced_with_its_position(tables: Tables) -> None:
     announced: list[tuple[range, int]] = []
 
-    def announce(batch: range, total: int) -> None:
+    def on_batch(batch: range, total: int) -> None:
         announced.append((batch, total))
 
-    sync_words(tables, TEXTS, announce=announce)
+    sync_words(tables, TEXTS, on_batch=on_batch)
     assert announced == [(range(2), 4), (range(2, 4), 4)]
     announced.clear()
-    sync_words(tables, TEXTS | {"b": "edited"}, announce=announce)
+    sync_words(tables, TEXTS | {"b": "edited"}, on_batch=on_batch)
     assert announced == [(range(1), 1)]
 
 
@@ -208,7 +208,10 @@ def test_a_changed_schema_rebuilds_the_table_in_one_commit(tables: Tables) -> No
     [
         (lambda rows: words(rows).drop("word"), r"columns \['length', 'post', 'word_id'\]"),
         (lambda rows: words(rows).with_columns(extra=1), "extra"),
-        (lambda rows: words(rows).with_columns(post=pl.lit("zz")), "the function did not get"),
+        (
+            lambda rows: words(rows).with_columns(post=pl.lit("zz")),
+            "inputs that were not in the batch",
+        ),
         (lambda rows: words(rows).with_columns(word_id=pl.lit("same")), "several rows with"),
         (
             lambda rows: words(rows).with_columns(word_id=pl.lit(None, dtype=pl.String)),

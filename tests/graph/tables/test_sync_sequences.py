@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 from tests.graph.tables.killed_sync import SCHEMA, by_word
 from tests.graph.tables.words import posts
 from twin_resources.storage.state.state import State
-from twin_resources.storage.tables.hashing import data_version, row_hashes, sum_hashes, type_name
+from twin_resources.storage.tables.hashing import data_version, hash_rows, sum_hashes, type_name
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
 TYPES = {name: type_name(dtype) for name, dtype in SCHEMA.items()}
@@ -75,7 +75,7 @@ def check_equal_to_a_rebuild(
 ) -> None:
     expected = by_word(posts(texts)).sort("word")
     assert_frame_equal(tables.read("words", "mara"), expected)
-    row_sum = sum_hashes(row_hashes(expected))
+    row_sum = sum_hashes(hash_rows(expected))
     assert report.data_version == data_version(row_sum, types=TYPES, version=f"version {version}")
     assert report.data_version == tables.data_version("words", "mara")
     assert report.rows == expected.height

@@ -125,9 +125,9 @@ def test_upkeep_waits_for_the_writer(tables: Tables) -> None:
 
 
 def test_the_tables_of_an_author_are_listed(tables: Tables) -> None:
-    assert tables.assets("mara") == []
+    assert tables.list_assets("mara") == []
     assert not Path(tables.base_uri, "mara").exists()
     sync_words(tables, TEXTS)
-    assert tables.assets("mara") == ["words"]
+    assert tables.list_assets("mara") == ["words"]
     with pytest.raises(TableNotFoundError):
         tables.compact("verbs", "mara")

@@ -51,7 +51,7 @@ def sync_words(
     version: str = "1",
     batch_rows: int = 2,
     function: Callable[[pl.DataFrame], pl.DataFrame] = words,
-    announce: Callable[[range, int], object] | None = None,
+    on_batch: Callable[[range, int], object] | None = None,
 ) -> SyncResult:
     """Sync the table `words` of an author."""
     return tables.sync(
@@ -64,7 +64,7 @@ def sync_words(
         schema=SCHEMA,
         row_key="word_id",
         batch_rows=batch_rows,
-        announce=announce,
+        on_batch=on_batch,
     )
 
 

@@ -52,4 +52,4 @@ def test_the_warning_names_faults_consequence_and_alternative() -> None:
     assert "never ends (8), repeats the prompt (8)" in warning
     assert "prose will not be shown" in warning
     assert "quotations" in warning
-    assert "instruct variant with --base-model" in warning
+    assert "set --base-model to the model's instruct variant" in warning

@@ -95,7 +95,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(
         return real_scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(TwinError, match=r"deep cannot be listed .*give read permission"):
+    with pytest.raises(TwinError, match=r"deep cannot be listed .*give this user read permission"):
         list_source(str(folder))
 
 

@@ -164,7 +164,7 @@ def test_the_key_of_an_answer_model_is_not_sent_to_a_redirect(
     server.target, server.status = f"http://127.0.0.1:{server.port}/inside", status
     with pytest.raises(TwinError, match="it redirects to http://127") as raised:
         list_model_ids(f"http://models.example:{server.port}/to", "sk-1")
-    assert "name that address itself" in str(raised.value)
+    assert "specify that address directly" in str(raised.value)
     assert [path for path, _ in server.requests] == ["/to/models"]
 
 

@@ -34,5 +34,5 @@ class RunningServer:
 
 
 def authorization_headers(key: str) -> dict[str, str]:
-    """Return the headers for a bearer token, or none without one."""
+    """Return the headers for a bearer token; empty if there is no token."""
     return {"Authorization": f"Bearer {key}"} if key else {}

@@ -32,7 +32,7 @@ _MEDIA_SUFFIX = re.compile(
     r"|ttf|otf|eot|css|scss)$",
     re.IGNORECASE,
 )
-# Tools write into these folders all day. They never contain posts.
+# Tools write to these folders frequently. They never contain posts.
 _IGNORED_FOLDERS = frozenset({"node_modules", "__pycache__", "_site", "venv", "site-packages"})
 # In .git, only the files that a commit updates are listed; the objects add no information.
 _GIT_FILES = ("HEAD", "packed-refs", "logs/HEAD")
@@ -144,7 +144,9 @@ def _list_local_files(root: Path, *, tried: str) -> Iterator[ListedFile]:
         status = root.stat()
     except FileNotFoundError as error:
         raise SourceNotFoundError(
-            tried, found="nothing at this path", next_step="mount it, or name a different source"
+            tried,
+            found="there is no file or folder at this path",
+            next_step="mount it, or specify a different source",
         ) from error
     except OSError as error:
         raise _listing_error(tried, error) from error
@@ -192,5 +194,5 @@ def _listing_error(tried: str, error: OSError) -> TwinError:
     return TwinError(
         tried,
         found=f"{error.filename or 'it'} cannot be listed ({error.strerror})",
-        next_step="give read permission",
+        next_step="give this user read permission",
     )

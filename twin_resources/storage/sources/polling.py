@@ -1,6 +1,6 @@
 """Check with a conditional request whether a feed has changed since its last poll.
 
-Scope: the remembered state of an author's feeds between two polls. No copy of a feed is kept.
+Scope: the stored state of an author's feeds between two polls. No copy of a feed is kept.
 Out of scope: the request (`feed_requests`), reading entries (`raw_posts` fetches a changed feed
 itself), when to poll (`twin_sensors/import_schedules.py`), deciding (`arrivals`).
 
@@ -40,10 +40,10 @@ _polls = sa.Table(
 
 @dataclass(frozen=True)
 class PollState:
-    """The remembered state of one author's feeds.
+    """The stored state of one author's feeds.
 
     Attributes:
-        epoch: the start of this memory, in seconds since the epoch (`arrivals.build_run_key`).
+        epoch: creation time of this state, in seconds since the epoch (`arrivals.build_run_key`).
         known: the last decision, or None before the first one.
         responses: address → the last response.
     """
@@ -91,7 +91,7 @@ def fingerprint_feeds(responses: Mapping[str, PollResponse], urls: Sequence[str]
 
 
 def load_poll_state(state: State, author: str, *, now: float) -> PollState:
-    """Return the remembered state of an author's feeds, or a new state that begins now."""
+    """Return the stored state of an author's feeds, or a new state that begins now."""
     with state.transaction() as connection:
         _metadata.create_all(connection)
         row = connection.execute(sa.select(_polls).where(_polls.c.author == author)).first()
@@ -107,7 +107,7 @@ def load_poll_state(state: State, author: str, *, now: float) -> PollState:
 
 
 def save_poll_state(state: State, author: str, poll_state: PollState) -> None:
-    """Replace the remembered state."""
+    """Replace the stored state."""
     row = {
         "author": author,
         "epoch": poll_state.epoch,

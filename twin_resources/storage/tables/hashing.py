@@ -10,7 +10,7 @@ Collision-Free Hashing", 1997 (https://cseweb.ucsd.edu/~daniele/papers/IncHash.h
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 # pyright: reportAttributeAccessIssue=false
-# The three lines above are for pyarrow, which has no type hints.
+# These settings are needed because pyarrow has no type hints.
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UnhashableColumnError(TwinError):
     """A column's type has no canonical encoding."""
 
 
-def row_hashes(frame: pl.DataFrame) -> pl.Series:
+def hash_rows(frame: pl.DataFrame) -> pl.Series:
     """Return the BLAKE2b-256 hash of every row over all columns, as a Binary series.
 
     Column names and types affect the hash; column order does not. Equal integers of any width hash
@@ -181,36 +181,36 @@ def _encode(array: Any) -> Any:
     The result is a LargeBinary array without nulls. Arrow joins the bytes one column at a time.
     """
     import pyarrow as pa
-    import pyarrow.types as of
+    import pyarrow.types as arrow_types
 
     kind = array.type
-    if of.is_null(kind):
+    if arrow_types.is_null(kind):
         return pa.array([_ABSENT] * len(array), pa.large_binary())
-    if of.is_large_string(kind) or of.is_string(kind):
+    if arrow_types.is_large_string(kind) or arrow_types.is_string(kind):
         array = array.cast(pa.large_binary())
         kind = array.type
-    if of.is_large_binary(kind) or of.is_binary(kind):
+    if arrow_types.is_large_binary(kind) or arrow_types.is_binary(kind):
         return _encode_variable_size(array.cast(pa.large_binary()))
-    if of.is_large_list(kind) or of.is_list(kind):
+    if arrow_types.is_large_list(kind) or arrow_types.is_list(kind):
         return _encode_lists(array)
-    if of.is_struct(kind):
-        return _with_presence_byte(
+    if arrow_types.is_struct(kind):
+        return _add_presence_byte(
             array, _join_bytes(*(_encode(field) for field in array.flatten()))
         )
     value_bytes, width = _fixed_width_bytes(array)
-    return _with_presence_byte(array, _split_fixed_width(value_bytes, width, rows=len(array)))
+    return _add_presence_byte(array, _split_fixed_width(value_bytes, width, rows=len(array)))
 
 
 def _encode_variable_size(array: Any) -> Any:
     import pyarrow.compute as pc
 
     filled_array = pc.fill_null(array, b"")
-    return _with_presence_byte(
+    return _add_presence_byte(
         array, _join_bytes(_encode_integers(pc.binary_length(filled_array)), filled_array)
     )
 
 
-def _with_presence_byte(array: Any, encoded: Any) -> Any:
+def _add_presence_byte(array: Any, encoded: Any) -> Any:
     """Put a presence byte before each encoded value. A null of `array` becomes one absence byte."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -258,14 +258,14 @@ def _fixed_width_bytes(array: Any) -> tuple[bytes, int]:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.types as of
+    import pyarrow.types as arrow_types
 
     kind = array.type
-    if of.is_boolean(kind):
+    if arrow_types.is_boolean(kind):
         array = array.cast(pa.uint8())
-    elif of.is_date32(kind):
+    elif arrow_types.is_date32(kind):
         array = array.cast(pa.int32())
-    elif of.is_temporal(kind):
+    elif arrow_types.is_temporal(kind):
         array = array.cast(pa.int64())
     values = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
     if values.dtype.kind == "f":
@@ -277,11 +277,11 @@ def _fixed_width_bytes(array: Any) -> tuple[bytes, int]:
 
 def _encode_lists(array: Any) -> Any:
     import numpy as np
-    import pyarrow.types as of
+    import pyarrow.types as arrow_types
 
     offsets = np.asarray(array.offsets).astype(np.int64)
     values = array.values
-    if of.is_primitive(values.type):
+    if arrow_types.is_primitive(values.type):
         value_bytes, width = _fixed_width_bytes(values)
         items = _join_bytes(
             _split_at_offsets(value_bytes, offsets * width), _encode_null_masks(values, offsets)
@@ -293,7 +293,7 @@ def _encode_lists(array: Any) -> Any:
         ]
         value_bytes = encoded_values.buffers()[2]
         items = _split_at_offsets(b"" if value_bytes is None else value_bytes, end_offsets[offsets])
-    return _with_presence_byte(array, _join_bytes(_encode_integers(np.diff(offsets)), items))
+    return _add_presence_byte(array, _join_bytes(_encode_integers(np.diff(offsets)), items))
 
 
 def _encode_null_masks(values: Any, offsets: Any) -> Any:

@@ -22,7 +22,7 @@ from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.chat_turns import adapt_chat_template
-from twin_resources.storage.weights.gguf import lora_scale
+from twin_resources.storage.weights.gguf import compute_lora_alpha
 from twin_resources.storage.weights.gguf_vocabulary import read_vocabulary
 
 REFUSED_EXIT_CODE = 3
@@ -67,7 +67,7 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
     from gguf import LlamaFileType
     from transformers import AutoTokenizer
 
-    kinds = {"f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
+    file_types = {"f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     end_of_turn_id: Any = tokenizer.convert_tokens_to_ids(
         adapt_chat_template(tokenizer).end_of_turn
@@ -91,11 +91,13 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
         vocabulary.add_to(self.gguf_writer, rows=rows)
 
     converter_class = type(
-        "Ours", (architecture,), {"model_arch": architecture.model_arch, "set_vocab": set_vocab}
+        "ConverterWithVocabulary",
+        (architecture,),
+        {"model_arch": architecture.model_arch, "set_vocab": set_vocab},
     )
     with torch.inference_mode():
         converter_class(
-            folder, kinds[precision], out, model_name=_model_name(folder, tokenizer)
+            folder, file_types[precision], out, model_name=_model_name(folder, tokenizer)
         ).write()
 
 
@@ -115,7 +117,7 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
     from gguf import MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
 
     architecture = _model_class(folder)
-    scale = lora_scale(adapter)
+    scale = compute_lora_alpha(adapter)
     with torch.inference_mode():
         model = architecture(folder, LlamaFileType.ALL_F32, out)
         tensors = dict(_adapter_tensors(adapter, model))
