@@ -73,7 +73,7 @@ def verify_files(settings: Settings, files: PreparedFiles, *, report: Report) ->
         settings, files.folder, files.gguf, precision=files.precision, end_tokens=files.end_tokens
     )
     report(str(parity))
-    merge_reason = _merge_reason(settings, files)
+    merge_reason = _find_merge_reason(settings, files)
     if merge_reason:
         report(f"each adapter will be merged into its own model file: {merge_reason}")
     return {
@@ -96,7 +96,7 @@ def measure_served_chat_ability(settings: Settings, files: PreparedFiles) -> Cha
         process.stop()
 
 
-def _merge_reason(settings: Settings, files: PreparedFiles) -> str:
+def _find_merge_reason(settings: Settings, files: PreparedFiles) -> str:
     """Return why llama.cpp cannot serve an adapter beside this model, or "" if it can."""
     adapter = write_random_adapter(files.folder, files.work_dir / "adapter")
     adapter_gguf = files.work_dir / "adapter.gguf"

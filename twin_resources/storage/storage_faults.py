@@ -202,7 +202,7 @@ def translate_storage_errors(
 
 def classify_error(error: BaseException, place: str | Path) -> type[StorageError] | None:
     """Return the class of the storage error that caused an error, or None if there is none."""
-    for cause in _causes(error):
+    for cause in _iter_causes(error):
         local_path = _local_path(place)
         error_class = (
             _classify_errno(cause, local_path)
@@ -222,7 +222,7 @@ def summarize_error(error: BaseException) -> str:
     return _RUST_SOURCE_LINE.sub("", first_line).removeprefix("External error: ").rstrip(" ,")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _iter_causes(error: BaseException) -> Iterator[BaseException]:
     """Yield the error, then the driver's own error if SQLAlchemy wraps one."""
     yield error
     driver_error = getattr(error, "orig", None)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tests.erasure_targets import author_target, post_target, reader_target
-from tests.graph.tables.test_forget import files_with
+from tests.graph.tables.test_forget import find_files_with
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.lance_tables import LanceTables
@@ -63,18 +63,18 @@ def test_a_reader_is_erased_from_the_tables_of_all_authors(place: LanceTables) -
 
     assert trace_ids(place) == trace_ids(place, "bea") == ["t2"]
     assert place.find_remaining(GONE_READER) == []
-    assert files_with(folder_of(place), WORD) == []
+    assert find_files_with(folder_of(place), WORD) == []
     assert place.erase(GONE_READER) == 0
 
 
 def test_rows_deleted_by_an_edit_are_erased_from_older_versions(place: LanceTables) -> None:
     write_answers(place, ROWS)
     write_answers(place, {"t2": ROWS["t2"]})
-    assert files_with(folder_of(place), WORD), "the deleted row is in no older version"
+    assert find_files_with(folder_of(place), WORD), "the deleted row is in no older version"
 
     place.erase(GONE_READER)
 
-    assert files_with(folder_of(place), WORD) == []
+    assert find_files_with(folder_of(place), WORD) == []
     assert place.find_remaining(GONE_READER) == []
     assert trace_ids(place) == ["t2"]
 
@@ -87,7 +87,7 @@ def test_a_tagged_version_is_erased_and_keeps_its_tag(place: LanceTables) -> Non
     assert place.erase(GONE_READER) == 2, "not both rows of the tagged version were erased"
 
     assert trace_ids(place, version="trained") == ["t2"]
-    assert files_with(folder_of(place), WORD) == []
+    assert find_files_with(folder_of(place), WORD) == []
 
 
 def test_a_posts_text_is_erased_only_from_the_authors_tables(place: LanceTables) -> None:

@@ -1,4 +1,4 @@
-"""The embedder agrees with its original model and keeps its contract."""
+"""Test that the embedder agrees with its original model and keeps its contract."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SENTENCES = (
 
 
 def texts_of_all_lengths(count: int) -> list[str]:
-    """Texts from a few words to about 230 tokens, all different."""
+    """Return different texts of a few words to about 230 tokens."""
     return [
         " ".join(SENTENCES[(index + step) % len(SENTENCES)] for step in range(1 + index % 18))
         + f" {index}"
@@ -54,8 +54,8 @@ def texts_of_all_lengths(count: int) -> list[str]:
     ]
 
 
-def token_agreement(left: np.ndarray, right: np.ndarray) -> float:
-    """The smallest cosine between the vectors of the same token."""
+def measure_token_agreement(left: np.ndarray, right: np.ndarray) -> float:
+    """Return the smallest cosine between the vectors of the same token."""
     lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return float(((left * right).sum(axis=1) / lengths).min())
 
@@ -85,16 +85,16 @@ def test_both_engines_agree_with_sentence_transformers(
     shared_folder = tmp_path / "both"
     shutil.copytree(folder, shared_folder)
     shutil.copytree(original, shared_folder / "original")
-    by_torch = Embedder(shared_folder, manifest, engine="sentence-transformers")
+    torch_embedder = Embedder(shared_folder, manifest, engine="sentence-transformers")
     states = reference.encode(chunks, output_value="token_embeddings")
-    for engine in (embedder, by_torch):
+    for engine in (embedder, torch_embedder):
         token_vectors: dict[int, np.ndarray] = {}
         vectors = engine.embed(chunks, on_tokens=token_vectors.__setitem__)
         assert (vectors * expected).sum(axis=1).min() >= 0.9999
         for number, state in enumerate(states):
             words = state.cpu().numpy()[1:-1]
             assert token_vectors[number].shape == words.shape
-            assert token_agreement(token_vectors[number], words) >= 0.99
+            assert measure_token_agreement(token_vectors[number], words) >= 0.99
     # The comparison can fail: vectors of different texts are far apart.
     assert (np.roll(expected, 1, axis=0) * expected).sum(axis=1).min() < 0.9
 
@@ -109,16 +109,16 @@ def test_both_engines_are_prepared_in_one_revision(
     folder = prepare_embedder(torch_first)
     assert not (folder / "model.xml").exists()
     texts = ["Why?", "The tide tables were printed every winter in the harbour office. " * 30]
-    by_torch = load_embedder(torch_first)
-    assert by_torch.embed(texts).shape == (2, 384)
+    torch_embedder = load_embedder(torch_first)
+    assert torch_embedder.embed(texts).shape == (2, 384)
     # Both engines share a revision, so either can add vectors to the table.
     openvino = settings.model_copy(update={"embedder_engine": "openvino"})
     with pytest.raises(TwinError, match="prepare"):
         load_embedder(openvino)
     assert prepare_embedder(openvino) == folder
     converted = load_embedder(openvino)
-    assert converted.revision == by_torch.revision
-    assert (converted.embed(texts) * by_torch.embed(texts)).sum(axis=1).min() >= 0.9999
+    assert converted.revision == torch_embedder.revision
+    assert (converted.embed(texts) * torch_embedder.embed(texts)).sum(axis=1).min() >= 0.9999
 
 
 @pytest.mark.drawn(1, of="embedding engines")
@@ -335,7 +335,7 @@ def test_a_model_folder_is_prepared_with_its_weights_and_limit(
     with torch.inference_mode():
         words = AutoModel.from_pretrained(model)(**encoded)[0][0, 1:-1].numpy()
     vector, tokens = embedder.embed_question(texts[1])
-    assert token_agreement(tokens, words) > 0.99
+    assert measure_token_agreement(tokens, words) > 0.99
     np.testing.assert_array_equal(vector, embedder.embed([texts[1]])[0])
     # The token vectors of a long text are those of its first window.
     assert embedder.embed_question("tide " * 200)[1].shape == (62, 32)

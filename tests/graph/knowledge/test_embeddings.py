@@ -1,4 +1,4 @@
-"""The assets of knowledge with real tables and the real embedder."""
+"""Test the knowledge assets with real tables and the real embedder."""
 
 from __future__ import annotations
 

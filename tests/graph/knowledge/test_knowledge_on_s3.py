@@ -1,4 +1,4 @@
-"""Indexes, retrieval and upkeep on `s3://` (moto's server) work as in a folder."""
+"""Test that indexes, retrieval and upkeep on `s3://` (moto's server) work as in a folder."""
 
 from __future__ import annotations
 

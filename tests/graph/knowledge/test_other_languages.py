@@ -1,4 +1,4 @@
-"""German posts with the packaged multilingual embedder: vectors and answers to questions."""
+"""Test German posts with the packaged multilingual embedder: vectors and answers to questions."""
 
 from __future__ import annotations
 

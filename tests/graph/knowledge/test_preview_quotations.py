@@ -1,4 +1,4 @@
-"""Quotations in a preview, with the embedder of the tests."""
+"""Test quotations in a preview, with the test embedder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The assets of quotations with real tables and the real embedder, and quoting from them."""
+"""Test the quotation assets with real tables and the real embedder, and quoting from them."""
 
 from __future__ import annotations
 

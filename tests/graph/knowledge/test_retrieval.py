@@ -1,4 +1,4 @@
-"""Retrieval from real tables: results, exclusions and changes of a table."""
+"""Test retrieval from real tables: results, exclusions and changes to a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The index of vectors: its size, its recall, and its updates when rows change."""
+"""Test the vector index: its size, its recall, and its updates when rows change."""
 
 from __future__ import annotations
 

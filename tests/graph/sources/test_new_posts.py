@@ -1,4 +1,4 @@
-"""The sensor `new_posts` on a real instance, with real runs of `raw_posts`."""
+"""Test the sensor `new_posts` on a real instance, with real runs of `raw_posts`."""
 
 from __future__ import annotations
 

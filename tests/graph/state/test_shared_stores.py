@@ -1,4 +1,4 @@
-"""Data that hosts share: folders by hash and author files as rows, on both kinds of each store."""
+"""Test the data that hosts share, in each kind of store: folders by hash, author files as rows."""
 
 from __future__ import annotations
 

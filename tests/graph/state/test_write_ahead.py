@@ -1,4 +1,4 @@
-"""Many connections open the same new file, or one that is locked."""
+"""Test many connections that open the same new file, or a locked one."""
 
 from __future__ import annotations
 

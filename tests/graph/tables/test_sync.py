@@ -1,4 +1,4 @@
-"""Sync on real Lance tables: the rows that are computed, written, deleted or unchanged."""
+"""Test sync on real Lance tables: the rows that are computed, written, deleted or unchanged."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def test_the_function_gets_only_changed_inputs_in_bounded_batches(tables: Tables
 
 
 def test_each_batch_is_announced_with_its_position(tables: Tables) -> None:
-    announced: list[tuple[range, int]] = []
+    reported_batches: list[tuple[range, int]] = []
 
     def on_batch(batch: range, total: int) -> None:
-        announced.append((batch, total))
+        reported_batches.append((batch, total))
 
     sync_words(tables, TEXTS, on_batch=on_batch)
-    assert announced == [(range(2), 4), (range(2, 4), 4)]
-    announced.clear()
+    assert reported_batches == [(range(2), 4), (range(2, 4), 4)]
+    reported_batches.clear()
     sync_words(tables, TEXTS | {"b": "edited"}, on_batch=on_batch)
-    assert announced == [(range(1), 1)]
+    assert reported_batches == [(range(1), 1)]
 
 
 def test_an_edited_post_loses_its_former_rows(tables: Tables) -> None:
@@ -169,13 +169,13 @@ def test_upstream_rows_that_share_a_key_are_one_input(tables: Tables) -> None:
 def test_a_row_may_move_to_another_input(tables: Tables) -> None:
     """After a rename, the row key, which is the content, stays the same, but the input changes."""
 
-    def by_content(rows: pl.DataFrame) -> pl.DataFrame:
+    def select_content(rows: pl.DataFrame) -> pl.DataFrame:
         return rows.select(pl.col("text").alias("content"), "post")
 
     def sync(texts: dict[str, str]) -> list[str]:
         schema: dict[str, pl.DataType] = {"content": pl.String()}
         tables.sync(
-            posts(texts), "contents", author="mara", key="post", function=by_content,
+            posts(texts), "contents", author="mara", key="post", function=select_content,
             version="1", schema=schema, row_key="content", batch_rows=1,
         )  # fmt: skip
         return tables.read("contents", "mara")["content"].to_list()

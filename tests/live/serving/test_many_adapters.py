@@ -1,4 +1,4 @@
-"""Many authors on one server with vLLM's routes: each name answers with its own adapter."""
+"""Test that each of many authors on one server with vLLM's routes has its own adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One ranking from vectors, words and titles named in the question."""
+"""Test the fusion of vector search, full-text search and named titles into one ranking."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 from twin_resources.models.retrieval.fusion import (
     STANDOUT_RATIO,
+    find_standout_post_rows,
     fuse_rankings,
-    rows_of_standout_post,
 )
 
 
 def build_vector_rows(*names: str) -> list[dict[str, Any]]:
-    """Rows of a vector search; "a1" is passage 1 of post a, whose title is A."""
+    """Return rows of a vector search; "a1" is passage 1 of post a, whose title is A."""
     return [{"chunk_id": name, "document_id": name[0], "title": name[0].upper()} for name in names]
 
 
 def build_word_rows(**scores: float) -> list[dict[str, Any]]:
-    """Rows of a full-text search with their BM25 scores."""
+    """Return rows of a full-text search with their BM25 scores."""
     return [{**row, "_score": scores[row["chunk_id"]]} for row in build_vector_rows(*scores)]
 
 
@@ -51,13 +51,13 @@ def test_only_a_post_with_distinctive_words_is_raised() -> None:
 def test_the_lead_of_a_distinctive_post() -> None:
     names = [
         row["chunk_id"]
-        for row in rows_of_standout_post(build_word_rows(a1=STANDOUT_RATIO, b1=1.0, a2=0.5))
+        for row in find_standout_post_rows(build_word_rows(a1=STANDOUT_RATIO, b1=1.0, a2=0.5))
     ]
     assert names == ["a1", "a2"]
-    assert rows_of_standout_post(build_word_rows(a1=STANDOUT_RATIO - 0.01, b1=1.0)) == []
+    assert find_standout_post_rows(build_word_rows(a1=STANDOUT_RATIO - 0.01, b1=1.0)) == []
     # Passages of the same post are not competitors.
-    assert len(rows_of_standout_post(build_word_rows(a1=2.0, a2=1.99, b1=1.0))) == 2
-    assert rows_of_standout_post([]) == []
+    assert len(find_standout_post_rows(build_word_rows(a1=2.0, a2=1.99, b1=1.0))) == 2
+    assert find_standout_post_rows([]) == []
 
 
 def test_a_post_named_in_the_question_ranks_first() -> None:

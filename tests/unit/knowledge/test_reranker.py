@@ -1,4 +1,4 @@
-"""The interface of a reranker, on a tiny cross-encoder of random weights."""
+"""Test the reranker with a tiny cross-encoder that has random weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.judges.test_entailment import WORDS, write_cross_encoder
-from tests.unit.knowledge.test_selection import passage
+from tests.unit.knowledge.test_selection import make_passage
 from twin_resources.errors import TwinError
 from twin_resources.models.retrieval.reranker import (
     BATCH_PAIRS,
@@ -18,7 +18,7 @@ from twin_resources.models.retrieval.reranker import (
 from twin_resources.settings import load_settings
 
 QUESTION = "never again in winter"
-TEXTS = [" ".join(WORDS[at:] or ["dust"]) for at in range(len(WORDS))]
+TEXTS = [" ".join(WORDS[index:] or ["dust"]) for index in range(len(WORDS))]
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +48,18 @@ def test_a_score_is_the_models_output_regardless_of_the_batch(folder: Path) -> N
 def test_passages_are_ranked_by_score_after_named_ones(folder: Path) -> None:
     reranker = Reranker(folder)
     passages = [
-        passage(f"d{at}", at, title="The long wait" if at == 3 else "", text=text)
-        for at, text in enumerate(TEXTS[:8])
+        make_passage(f"d{index}", index, title="The long wait" if index == 3 else "", text=text)
+        for index, text in enumerate(TEXTS[:8])
     ]
     ranked = reranker.rerank(QUESTION, passages)
     scores = reranker.score(
         QUESTION, [f"{p.title}\n\n{p.text}" if p.title else p.text for p in passages]
     )
-    expected = sorted(range(8), key=lambda at: -scores[at])
+    expected = sorted(range(8), key=lambda index: -scores[index])
     assert [passage.position for passage in ranked] == expected
     assert expected != sorted(expected), "the model does not change the order"
     assert [passage.score for passage in ranked] == pytest.approx(
-        [scores[at] for at in expected], abs=1e-5
+        [scores[index] for index in expected], abs=1e-5
     )
     reranked = reranker.rerank("what of the long wait", passages)
     assert reranked[0].position == 3
@@ -75,16 +75,16 @@ def test_a_missing_or_incomplete_reranker_folder_is_reported(tmp_path: Path, fol
         load_reranker(missing)
     with pytest.raises(TwinError, match="TWIN_RERANKER"):
         Reranker(tmp_path)
-    three = write_cross_encoder(tmp_path / "three", {0: "a", 1: "b", 2: "c"})
+    three_label_folder = write_cross_encoder(tmp_path / "three", {0: "a", 1: "b", 2: "c"})
     with pytest.raises(TwinError, match="3 outputs"):
-        Reranker(three)
+        Reranker(three_label_folder)
 
     existing = home.model_copy(update={"reranker": str(folder)})
     assert reranker_folder(existing) == folder
     loaded = load_reranker(existing)
     assert loaded is not None
     assert loaded.revision == Reranker(folder, name="x").revision
-    # A model of the hub that was fetched before is found offline.
+    # A hub model that was fetched earlier is found offline.
     hub_model = home.model_copy(update={"reranker": "owner/model"})
     fetched = hub_model.weights_dir / "reranker" / "owner--model"
     fetched.parent.mkdir(parents=True)

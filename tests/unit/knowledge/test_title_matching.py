@@ -1,4 +1,4 @@
-"""Titles that a question names, and words that only resemble a title."""
+"""Test finding titles in a question, and ignoring words that only resemble a title."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_overlapping_passages_are_excluded() -> None:
 
 def test_the_sample_depends_only_on_the_names() -> None:
     names = [f"post-{number}" for number in range(50)]
-    chosen = {names[place] for place in sample_indexes(names, 10)}
-    backwards = list(reversed(names))
-    assert {backwards[place] for place in sample_indexes(backwards, 10)} == chosen
-    assert len(chosen) == 10
+    sampled_names = {names[index] for index in sample_indexes(names, 10)}
+    reversed_names = list(reversed(names))
+    assert {reversed_names[index] for index in sample_indexes(reversed_names, 10)} == sampled_names
+    assert len(sampled_names) == 10

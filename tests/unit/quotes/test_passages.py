@@ -1,4 +1,4 @@
-"""Test cutting posts into quotable passages."""
+"""Test splitting posts into quotable passages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from twin_resources.models.quotes.passages import (
     MAX_WORDS,
     build_embedded_text,
+    count_words,
     embedded_sentence_spans,
     split_into_passages,
-    word_count,
 )
 
 LONG = "This sentence about the oil of a clock has exactly twelve words altogether."  # 13
@@ -38,7 +38,7 @@ def test_short_paragraphs_are_combined() -> None:
     first, second = shown_texts(text)
     assert first == text
     assert second == text, "one of the 114 words is missing"
-    assert word_count(text) <= MAX_WORDS
+    assert count_words(text) <= MAX_WORDS
 
 
 def test_the_next_paragraph_is_shown_too() -> None:
@@ -49,7 +49,7 @@ def test_the_next_paragraph_is_shown_too() -> None:
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
     text = " ".join([LONG] * 20)  # 260 words
     passages = split_into_passages(text)
-    assert all(word_count(text[passage.start : passage.end]) <= MAX_WORDS for passage in passages)
+    assert all(count_words(text[passage.start : passage.end]) <= MAX_WORDS for passage in passages)
     assert passages[0].start == 0
     assert passages[-1].end == len(text)
     for left, right in pairwise(passages):
@@ -111,9 +111,9 @@ def test_other_scripts_are_supported() -> None:
     text = "時計は静かに動いています。油は八年で乾きます。その後に軸が減ります。"
     (passage,) = split_into_passages(text, language="ja")
     assert len(passage.sentences) == 3
-    assert 10 < word_count(text) < 25
+    assert 10 < count_words(text) < 25
     many = split_into_passages(text * 12, language="ja")
-    assert all(word_count((text * 12)[item.start : item.end]) <= MAX_WORDS for item in many)
+    assert all(count_words((text * 12)[item.start : item.end]) <= MAX_WORDS for item in many)
 
 
 def test_too_short_paragraphs_are_omitted() -> None:

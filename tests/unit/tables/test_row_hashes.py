@@ -23,7 +23,7 @@ from twin_resources.storage.tables.hashing import (
 )
 
 
-def frame() -> pl.DataFrame:
+def make_frame() -> pl.DataFrame:
     return pl.DataFrame(
         {
             "text": ["Zürich, it's 李", "", None],
@@ -54,15 +54,15 @@ PINNED = [
 
 
 def test_hashes_are_pinned() -> None:
-    assert [digest.hex() for digest in hash_rows(frame())] == PINNED
+    assert [digest.hex() for digest in hash_rows(make_frame())] == PINNED
 
 
 def test_hashes_are_equal_in_a_process_with_another_hash_seed() -> None:
     script = (
         "import json\n"
-        "from tests.unit.tables.test_row_hashes import frame\n"
+        "from tests.unit.tables.test_row_hashes import make_frame\n"
         "from twin_resources.storage.tables.hashing import hash_rows\n"
-        "print(json.dumps([digest.hex() for digest in hash_rows(frame())]))"
+        "print(json.dumps([digest.hex() for digest in hash_rows(make_frame())]))"
     )
     out = subprocess.run(
         [sys.executable, "-c", script],
@@ -75,20 +75,22 @@ def test_hashes_are_equal_in_a_process_with_another_hash_seed() -> None:
 
 
 def test_the_hash_of_a_row_does_not_depend_on_other_rows() -> None:
-    hashes = hash_rows(frame()).to_list()
-    alone = [hash_rows(frame()[at]).item() for at in range(3)]
-    reversed_ = hash_rows(frame().reverse()).to_list()[::-1]
-    rechunked = hash_rows(pl.concat([frame()[:1], frame()[1:]], rechunk=False)).to_list()
-    assert alone == hashes
-    assert reversed_ == hashes
-    assert rechunked == hashes
+    hashes = hash_rows(make_frame()).to_list()
+    separate_hashes = [hash_rows(make_frame()[row]).item() for row in range(3)]
+    reversed_hashes = hash_rows(make_frame().reverse()).to_list()[::-1]
+    rechunked_hashes = hash_rows(
+        pl.concat([make_frame()[:1], make_frame()[1:]], rechunk=False)
+    ).to_list()
+    assert separate_hashes == hashes
+    assert reversed_hashes == hashes
+    assert rechunked_hashes == hashes
 
 
 def test_the_hash_of_a_list_does_not_depend_on_nulls_in_others() -> None:
-    pure = pl.Series([[1, 2]], dtype=pl.List(pl.Int64))
-    mixed = pl.Series([[1, 2], [1, None], [None, 1]], dtype=pl.List(pl.Int64))
-    hashes = hash_rows(mixed.to_frame("a")).to_list()
-    assert hash_rows(pure.to_frame("a")).item() == hashes[0]
+    without_nulls = pl.Series([[1, 2]], dtype=pl.List(pl.Int64))
+    with_nulls = pl.Series([[1, 2], [1, None], [None, 1]], dtype=pl.List(pl.Int64))
+    hashes = hash_rows(with_nulls.to_frame("a")).to_list()
+    assert hash_rows(without_nulls.to_frame("a")).item() == hashes[0]
     assert len(set(hashes)) == 3
 
 

@@ -15,18 +15,18 @@ from twin_resources.models.training_launcher.training_job import AttemptEnd
 
 
 class Clock:
-    """A clock that advances while the launcher sleeps; `meanwhile` simulates the training run."""
+    """A clock that advances while the launcher sleeps; `on_sleep` simulates the training run."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.meanwhile: Callable[[float], object] = lambda _: None
+        self.on_sleep: Callable[[float], object] = lambda _: None
 
     def monotonic(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
-        self.meanwhile(self.now - 1_000.0)
+        self.on_sleep(self.now - 1_000.0)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_silent_training_run_is_stopped_and_retried(
         if pending_lines and elapsed_s >= pending_lines[0][0]:
             append(log, pending_lines.pop()[1])
 
-    clock.meanwhile = print_once
+    clock.on_sleep = print_once
 
     attempt_end = forward_log(process, job, log, lines.append, log_start=start)
 
@@ -95,7 +95,7 @@ def test_a_training_run_over_its_time_limit_is_not_retried(
             next_print[0] = next(print_times)
             append(log, ".")  # output without a line end counts too
 
-    clock.meanwhile = print_regularly
+    clock.on_sleep = print_regularly
 
     attempt_end = forward_log(process, job, log, lambda _: None, log_start=0)
 

@@ -26,7 +26,7 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-def state_on(tmp_path: Path, lines: list[str]) -> StateOnHost:
+def open_state_on(tmp_path: Path, lines: list[str]) -> StateOnHost:
     """Return a function that opens the job's states on a host with its own disk."""
 
     def open_state(host: str) -> SharedState:
@@ -49,16 +49,16 @@ def write_state(state: SharedState, step: int) -> Path:
 
 
 def test_another_host_continues_from_the_newest_state(
-    state_on: StateOnHost, lines: list[str]
+    open_state_on: StateOnHost, lines: list[str]
 ) -> None:
-    first = state_on("first")
+    first = open_state_on("first")
     write_state(first, 3)
     assert first.store_newest("") == "step-000003"
     write_state(first, 6)
     assert first.store_newest("step-000003") == "step-000006"
     assert first.folders.list_folders(JOB) == [f"{JOB}/state/step-000006"]
 
-    second = state_on("second")
+    second = open_state_on("second")
     second.fetch_newest()
 
     assert second.find_newest_local() == second.folder / "step-000006"
@@ -66,8 +66,8 @@ def test_another_host_continues_from_the_newest_state(
     assert lines == [f"resuming from a stored state: {JOB}/state/step-000006"]
 
 
-def test_a_newer_state_on_this_host_is_kept(state_on: StateOnHost, lines: list[str]) -> None:
-    first, second = state_on("first"), state_on("second")
+def test_a_newer_state_on_this_host_is_kept(open_state_on: StateOnHost, lines: list[str]) -> None:
+    first, second = open_state_on("first"), open_state_on("second")
     write_state(first, 3)
     first.store_newest("")
     write_state(second, 6)
@@ -79,9 +79,9 @@ def test_a_newer_state_on_this_host_is_kept(state_on: StateOnHost, lines: list[s
 
 
 def test_an_incomplete_or_deleted_state_is_not_stored(
-    state_on: StateOnHost, monkeypatch: pytest.MonkeyPatch
+    open_state_on: StateOnHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = state_on("first")
+    first = open_state_on("first")
     (first.folder / "step-000003").mkdir(parents=True)
     assert first.store_newest("") == ""
     state = write_state(first, 6)
@@ -96,10 +96,10 @@ def test_an_incomplete_or_deleted_state_is_not_stored(
 
 
 def test_a_store_that_cannot_be_written_is_reported_once(
-    state_on: StateOnHost, lines: list[str], tmp_path: Path
+    open_state_on: StateOnHost, lines: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "store").write_text("a file, not a folder", encoding="utf-8")
-    first = state_on("first")
+    first = open_state_on("first")
     write_state(first, 3)
 
     assert first.store_newest("") == "step-000003"
@@ -109,14 +109,14 @@ def test_a_store_that_cannot_be_written_is_reported_once(
 
 
 def test_a_damaged_state_is_reported_and_not_used(
-    state_on: StateOnHost, lines: list[str], tmp_path: Path
+    open_state_on: StateOnHost, lines: list[str], tmp_path: Path
 ) -> None:
-    first = state_on("first")
+    first = open_state_on("first")
     write_state(first, 3)
     first.store_newest("")
     (tmp_path / "store" / JOB / "state/step-000003/weights.safetensors").write_bytes(b"?")
 
-    second = state_on("second")
+    second = open_state_on("second")
     second.fetch_newest()
 
     assert second.find_newest_local() is None

@@ -451,8 +451,10 @@ class BusyCluster:
         return submission_id
 
 
-def submit(*failures: Exception) -> str:
-    return ray_cluster.submit(BusyCluster(*failures), entrypoint="true", name="one", metadata={})
+def submit_job(*failures: Exception) -> str:
+    return ray_cluster.submit_job(
+        BusyCluster(*failures), entrypoint="true", name="one", metadata={}
+    )
 
 
 def test_submitting_to_a_busy_cluster_is_retried(
@@ -460,10 +462,10 @@ def test_submitting_to_a_busy_cluster_is_retried(
 ) -> None:
     monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)
     busy = RuntimeError("500: No available agent to submit job, please try again later.")
-    assert submit(busy, ConnectionError("reset"), busy) == "one"
-    assert submit(busy, RuntimeError("Job with submission_id one already exists.")) == "one"
+    assert submit_job(busy, ConnectionError("reset"), busy) == "one"
+    assert submit_job(busy, RuntimeError("Job with submission_id one already exists.")) == "one"
     with pytest.raises(RuntimeError, match="no such entrypoint"):
-        submit(busy, RuntimeError("400: no such entrypoint"))
+        submit_job(busy, RuntimeError("400: no such entrypoint"))
 
 
 def test_requests_to_the_cluster_are_retried_for_a_limited_time(

@@ -102,7 +102,7 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
         for partial_folder in folder.glob("partial-*"):
             shutil.rmtree(partial_folder)
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
-            target, manifest = _build(settings, Path(scratch), source=source, log=log)
+            target, manifest = _prepare_files(settings, Path(scratch), source=source, log=log)
     log(
         f"embedder {settings.embedder}: ready, {manifest.dimension} dimensions, at most "
         f"{manifest.token_limit} tokens, cosine to the original at least {manifest.agreement:.5f}"
@@ -110,7 +110,7 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
     return target
 
 
-def _build(
+def _prepare_files(
     settings: Settings, scratch: Path, *, source: str, log: Callable[[str], object]
 ) -> tuple[Path, EmbedderManifest]:
     """Fetch, convert and publish the embedder; the pointer is replaced last."""
@@ -122,7 +122,7 @@ def _build(
     if _select_engine(settings, model) == OPENVINO:
         log(f"embedder {settings.embedder}: converting for OpenVINO")
         manifest = _convert(settings, model, output, source=source)
-        if _needs_original(settings):
+        if _should_keep_original(settings):
             log(f"embedder {settings.embedder}: keeping the original for the GPU")
             shutil.copytree(model, output / ORIGINAL_MODEL_FOLDER)
     else:
@@ -141,14 +141,14 @@ def _build(
     return target, manifest
 
 
-def _needs_original(settings: Settings) -> bool:
+def _should_keep_original(settings: Settings) -> bool:
     """Return whether no engine is configured and a GPU is available for large imports."""
     return not settings.embedder_engine and bool(list_usable_gpus())
 
 
 def _is_complete(folder: Path, settings: Settings) -> bool:
     """Return whether a prepared folder has all files that a new preparation would create."""
-    if _needs_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
+    if _should_keep_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
         return False
     return can_run(folder, settings.embedder_engine)
 

@@ -178,7 +178,7 @@ def _split_long_paragraph(text: str, paragraph: _Block, *, language: str) -> lis
         last = first
         while (
             last + 1 < len(spans)
-            and word_count(text[spans[first][0] : spans[last + 1][1]]) <= MAX_WORDS
+            and count_words(text[spans[first][0] : spans[last + 1][1]]) <= MAX_WORDS
         ):
             last += 1
         span = (spans[first][0], spans[last][1])
@@ -202,10 +202,10 @@ def _count_words_and_code_lines(blocks: Sequence[_Block]) -> tuple[int, int]:
 
 
 def _count_words(text: str, blocks: Sequence[_Block]) -> int:
-    return word_count(text[blocks[0].start : blocks[-1].end])
+    return count_words(text[blocks[0].start : blocks[-1].end])
 
 
-def word_count(text: str) -> int:
+def count_words(text: str) -> int:
     """Count words; in scripts without spaces, two characters count as one word."""
     return len(text.split()) + len(_UNSPACED_SCRIPT.findall(text)) // 2
 
@@ -224,7 +224,7 @@ def _group_into_sections(text: str) -> Iterator[list[_Block]]:
 
 def _parse_blocks(text: str) -> Iterator[_Block | None]:
     """Yield the document's paragraphs, list items and code blocks; None ends a section."""
-    line_starts = _line_starts(text)
+    line_starts = _find_line_starts(text)
     tokens = _markdown_parser().parse(text)
     for index, token in enumerate(tokens):
         is_list_item = token.type == "list_item_open" and token.level == 1
@@ -242,7 +242,7 @@ def _parse_blocks(text: str) -> Iterator[_Block | None]:
             prose = text[slice(*span)]
             # a picture or a line of asterisks contains no words
             has_words = any(character.isalpha() for character in _IMAGE.sub("", prose))
-            yield _Block(*span, word_count(prose)) if has_words else None
+            yield _Block(*span, count_words(prose)) if has_words else None
         else:
             yield None
 
@@ -265,7 +265,7 @@ def _markdown_parser() -> MarkdownIt:
     return MarkdownIt("commonmark").enable("table")
 
 
-def _line_starts(text: str) -> list[int]:
+def _find_line_starts(text: str) -> list[int]:
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
     return [*starts, len(text)]
 

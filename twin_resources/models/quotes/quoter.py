@@ -411,12 +411,14 @@ def _read_rows(table: Any, document_ids: Sequence[str], columns: Sequence[str]) 
     return table.search().where(f"document_id IN ({quoted_ids})").select(list(columns)).to_arrow()
 
 
-def _vector_matrix(rows: Any) -> np.ndarray:
+def _to_vector_matrix(rows: Any) -> np.ndarray:
     values: np.ndarray = rows["vector"].combine_chunks().flatten().to_numpy()
     return values.reshape(rows.num_rows, -1)
 
 
-def _centred_cosines(vectors: np.ndarray, question: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def _compute_centred_cosines(
+    vectors: np.ndarray, question: np.ndarray, mean: np.ndarray
+) -> np.ndarray:
     import numpy as np
 
     centred_vectors = vectors - mean
@@ -441,7 +443,7 @@ def _choose_quotes(
     threshold, rows = calibration_row.threshold, passages.read_rows(document_ids)
     if not rows.num_rows:
         return QuoteResult((), threshold=threshold)
-    vectors = _vector_matrix(rows)
+    vectors = _to_vector_matrix(rows)
     plain_cosines = np.einsum("ij,j->i", vectors, question)
     best_score = answerability_score(
         plain_cosines, max_cosines=calibration_row.answerability_passages
@@ -453,7 +455,7 @@ def _choose_quotes(
         [ranks[document_id] for document_id in rows["document_id"].to_pylist()]
     )
     bonus -= REPETITION_PENALTY * _shown_text_mask(rows["text"].to_pylist(), shown_text)
-    centred_cosines = _centred_cosines(vectors, question, calibration_row.mean)
+    centred_cosines = _compute_centred_cosines(vectors, question, calibration_row.mean)
     nearest_indexes = np.argsort(-centred_cosines - bonus, kind="stable")[:TOKEN_RANKED_CANDIDATES]
     scores, cosines = centred_cosines[nearest_indexes], None
     if tokens is not None and (token_vectors := passages.read_tokens(rows, nearest_indexes)):
@@ -475,7 +477,9 @@ def _choose_quotes(
             and plain_cosines[nearest_indexes[index]] < threshold
         ):
             continue
-        marked_span = _answering_sentence(candidates[index], cosines[index]) if cosines else None
+        marked_span = (
+            _find_answering_sentence(candidates[index], cosines[index]) if cosines else None
+        )
         quote = _build_quote(
             candidates[index], float(plain_cosines[nearest_indexes[index]]), marked_span
         )
@@ -518,7 +522,7 @@ def _normalize(text: str) -> str:
     return _QUOTATION_MARKUP.sub(" ", text).strip()
 
 
-def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[int, int] | None:
+def _find_answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[int, int] | None:
     """Return (start, end), in the document, of the sentence whose tokens match best."""
     token_count = cosines.shape[1]  # only the first tokens if the text exceeds the embedder's limit
     embedded_sentences = [

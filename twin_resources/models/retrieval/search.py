@@ -158,7 +158,7 @@ class InMemoryTable:
         rows: list[dict[str, Any]] = scanner.to_table().to_pylist()
         return rows
 
-    def rows_by_score(self, scores: Mapping[int, float]) -> list[dict[str, Any]]:
+    def read_rows_by_score(self, scores: Mapping[int, float]) -> list[dict[str, Any]]:
         """Return the rows of a full-text result in its order; newer rows are omitted.
 
         Args:
@@ -171,7 +171,7 @@ class InMemoryTable:
             for row_id, row in zip(cached_row_ids, rows, strict=True)
         ]
 
-    def rows_at_positions(
+    def read_rows_at_positions(
         self, positions: Collection[tuple[str, int]], query: RetrievalQuery
     ) -> list[dict[str, Any]]:
         """Return the rows at these (document id, position) pairs that the query allows."""
@@ -209,8 +209,8 @@ def _to_microseconds(moment: datetime) -> int:
 def search_vectors(table: Any, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
     """Return the rows with the nearest vectors (cosine); without an index, the search is exact."""
     builder = table.search(vector, vector_column_name="vector").distance_type("cosine")
-    builder = set_probes(builder, has_filter=bool(_sql_conditions(query)))
-    return _best_rows(builder, query, [*_COLUMNS, "_distance"])
+    builder = set_probes(builder, has_filter=bool(_build_sql_conditions(query)))
+    return _fetch_best_rows(builder, query, [*_COLUMNS, "_distance"])
 
 
 def search_full_text(
@@ -231,9 +231,9 @@ def search_full_text(
 
         match: Any = MatchQuery  # its generated signature has no defaults
         builder = table.search(match(words, INDEXED_TEXT_COLUMN), query_type="fts")
-        return _best_rows(builder, query, [*_COLUMNS, "_score"])
-    rows = in_memory_table.search_full_text(words, _sql_conditions(query))
-    return in_memory_table.rows_by_score({row["_rowid"]: float(row["_score"]) for row in rows})
+        return _fetch_best_rows(builder, query, [*_COLUMNS, "_score"])
+    rows = in_memory_table.search_full_text(words, _build_sql_conditions(query))
+    return in_memory_table.read_rows_by_score({row["_rowid"]: float(row["_score"]) for row in rows})
 
 
 def search(
@@ -282,7 +282,7 @@ def read_neighbours(
     if not neighbour_positions:
         return {hit.chunk_id: [] for hit in hits}
     rows = (
-        in_memory_table.rows_at_positions(neighbour_positions, query)
+        in_memory_table.read_rows_at_positions(neighbour_positions, query)
         if in_memory_table
         else _read_positions(table, neighbour_positions, query)
     )
@@ -307,7 +307,7 @@ def _read_positions(
     positions = ", ".join(map(str, sorted({position for _, position in document_positions})))
     # Pairs would need a long OR. These conditions use the index; the caller drops extra rows.
     conditions = [f"document_id IN ({document_ids})", f"position IN ({positions})"]
-    builder = table.search().where(" AND ".join([*conditions, *_sql_conditions(query)]))
+    builder = table.search().where(" AND ".join([*conditions, *_build_sql_conditions(query)]))
     rows: list[dict[str, Any]] = builder.select(_COLUMNS).to_arrow().to_pylist()
     return rows
 
@@ -329,16 +329,18 @@ def _build_passage(row: Mapping[str, Any], *, score: float) -> Passage:
     )
 
 
-def _best_rows(builder: Any, query: RetrievalQuery, columns: Sequence[str]) -> list[dict[str, Any]]:
+def _fetch_best_rows(
+    builder: Any, query: RetrievalQuery, columns: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return the best candidates that a query allows, best first."""
-    conditions = _sql_conditions(query)
+    conditions = _build_sql_conditions(query)
     if conditions:
         builder = builder.where(" AND ".join(conditions))
     rows: list[dict[str, Any]] = builder.limit(MAX_CANDIDATES).select(list(columns)).to_list()
     return rows
 
 
-def _sql_conditions(query: RetrievalQuery) -> list[str]:
+def _build_sql_conditions(query: RetrievalQuery) -> list[str]:
     """Return a query's filters as SQL for Lance."""
     conditions: list[str] = []
     if query.published_before is not None:

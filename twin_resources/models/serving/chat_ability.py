@@ -92,7 +92,7 @@ def find_faults(answer: str, *, question: str, is_finished: bool) -> tuple[Fault
         faults.append("never ends")
     if COMMON_MARKS.escape(answer) != answer or _ROLE_LINE.search(answer):
         faults.append("writes control words")
-    if _word_ngrams(answer) & (_word_ngrams(SYSTEM_PROMPT) | _word_ngrams(question)):
+    if _find_word_ngrams(answer) & (_find_word_ngrams(SYSTEM_PROMPT) | _find_word_ngrams(question)):
         faults.append("repeats the prompt")
     if not any(character.isalnum() for character in answer):
         faults.append("says nothing")
@@ -134,7 +134,7 @@ def _ask_question(client: httpx.Client, server: RunningServer, question: str) ->
     return find_faults(text, question=question, is_finished=choice["finish_reason"] == "stop")
 
 
-def _word_ngrams(text: str) -> set[tuple[str, ...]]:
+def _find_word_ngrams(text: str) -> set[tuple[str, ...]]:
     words: Sequence[str] = re.findall(r"\w+", text.lower())
     return {
         tuple(words[start : start + REPEATED_WORDS])

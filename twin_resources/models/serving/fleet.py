@@ -61,7 +61,7 @@ def version_key(author: str, version: int) -> str:
     return f"{author}/v{version}"
 
 
-def _served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
+def _iter_served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
     """Yield each author's stable and canary versions with their keys; none before a release."""
     for author, routes in (policy.authors if policy else {}).items():
         for served_version in (routes.stable, routes.canary):
@@ -72,7 +72,7 @@ def _served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion
 def required_servers(policy: Policy | None) -> dict[str, RequiredServer]:
     """Return the servers that the versions in use require, by key."""
     servers: dict[str, RequiredServer] = {}
-    for key, served_version in _served_versions(policy):
+    for key, served_version in _iter_served_versions(policy):
         adapter = str(served_version.adapter_gguf) if served_version.adapter_gguf else None
         address = served_version.base if served_version.is_elsewhere else ""
         servers[key] = RequiredServer(str(served_version.base_gguf), adapter, address)
@@ -86,12 +86,12 @@ def required_adapters(policy: Policy | None) -> dict[str, Path | None]:
     """
     return {
         key: peft_folder(served_version.folder)
-        for key, served_version in _served_versions(policy)
+        for key, served_version in _iter_served_versions(policy)
         if not served_version.is_elsewhere
     }
 
 
-def _have_same_author(key: str, other_key: str) -> bool:
+def _is_same_author(key: str, other_key: str) -> bool:
     """Return whether two keys belong to versions of the same author."""
     return key.rpartition("/")[0] == other_key.rpartition("/")[0]
 
@@ -180,7 +180,7 @@ class Fleet:
                 if all(
                     self.members[key].server
                     for key in required_members
-                    if _have_same_author(key, member.key)
+                    if _is_same_author(key, member.key)
                 ):
                     member.draining_since = now
                 else:
@@ -229,7 +229,7 @@ class Fleet:
                 self._remote_servers[key] = RunningServer(url, alias, secret, None, engine)
         for key in (previous_keys - {BASE, *versions}) & offered_names:
             # The old version stays published until the author's new versions answer.
-            if any(_have_same_author(key, name) for name in self._remote_problems):
+            if any(_is_same_author(key, name) for name in self._remote_problems):
                 self._remote_servers[key] = RunningServer(url, key, secret, None, engine)
 
     def _publish(self) -> None:

@@ -85,7 +85,7 @@ class FleetMember:
         if self._process is None or self.server is None or elapsed_s > MAX_DRAIN_S:
             return True
         try:
-            return elapsed_s > MIN_DRAIN_S and self._process.active_request_count() == 0
+            return elapsed_s > MIN_DRAIN_S and self._process.count_active_requests() == 0
         except TwinError:  # the process has ended
             return True
 

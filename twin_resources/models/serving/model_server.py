@@ -131,7 +131,7 @@ class ServerProcess:
         if self._process.poll() is not None:
             raise TwinError(
                 f"serve {self.alias} with llama.cpp",
-                found=f"its process exited with {self._process.returncode}: {self.log_tail()}",
+                found=f"its process exited with {self._process.returncode}: {self.read_log_tail()}",
                 next_step=f"read {self.log_path}",
             )
         try:
@@ -163,11 +163,11 @@ class ServerProcess:
             reason = progress.stop_reason(self.pid, self.log_path)
         raise TwinError(
             f"serve {self.alias} with llama.cpp",
-            found=f"{reason}: {self.log_tail()}",
+            found=f"{reason}: {self.read_log_tail()}",
             next_step=f"read {self.log_path}; a model larger than memory never finishes loading",
         )
 
-    def active_request_count(self) -> int | None:
+    def count_active_requests(self) -> int | None:
         """Return the number of requests in progress; None if the server does not respond in time.
 
         Raises:
@@ -205,7 +205,7 @@ class ServerProcess:
         self._client.close()
         self._port_file.unlink(missing_ok=True)
 
-    def log_tail(self) -> str:
+    def read_log_tail(self) -> str:
         """Return the last lines of the log for an error message."""
         text = self.log_path.read_text(encoding="utf-8", errors="replace").strip()
         return " | ".join(text.splitlines()[-LOG_TAIL_LINES:]) or "an empty log"

@@ -157,14 +157,14 @@ def verify_serving_parity(
     try:
         with _LlamaServerClient(process.wait_until_ready()) as server:
             reference = TransformersReference(folder, adapter)
-            return _compare(
+            return _compare_answers(
                 reference, server, precision=precision, end_tokens=end_tokens, folder=folder
             )
     finally:
         process.stop()
 
 
-def _compare(
+def _compare_answers(
     reference: TransformersReference,
     server: _LlamaServerClient,
     *,

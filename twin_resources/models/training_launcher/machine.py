@@ -289,7 +289,7 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
             RENDEZVOUS_VARIABLE: str(_rendezvous_file(job, attempt_id)),
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
-    if platform.system() == "Linux" and _uses_loopback(share):
+    if platform.system() == "Linux" and _is_loopback(share):
         environment |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     if job.device == "cpu":
         environment |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
@@ -308,7 +308,7 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
     return environment | dict(job.environment)
 
 
-def _uses_loopback(share: MachineShare) -> bool:
+def _is_loopback(share: MachineShare) -> bool:
     """Return whether all ranks connect over the loopback interface."""
     try:
         return ipaddress.ip_address(share.address).is_loopback

@@ -118,7 +118,7 @@ class RayLauncher:
             ),
         )
         try:
-            return submit(
+            return submit_job(
                 client,
                 entrypoint=f"python -m {DRIVER_MODULE} --attempt {shlex.quote(str(attempt_path))}",
                 name=f"training-{job.name}-{attempt_id[:12]}",
@@ -132,7 +132,7 @@ class RayLauncher:
             ) from error
 
 
-def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str]) -> str:
+def submit_job(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str]) -> str:
     """Submit a job under a unique name, and retry until a new cluster accepts jobs.
 
     Args:

@@ -111,11 +111,11 @@ def share_state(
     folders = SharedFolders(settings.home, settings.store_uri)
     state = SharedState(folders, job_folder / STATE_FOLDER, send_message)
     state.fetch_newest()
-    end_event = threading.Event()
+    stop_event = threading.Event()
 
     def store_states() -> None:
         stored_step = ""
-        while not end_event.wait(POLL_INTERVAL_S):
+        while not stop_event.wait(POLL_INTERVAL_S):
             stored_step = state.store_newest(stored_step)
 
     thread = threading.Thread(target=store_states, name="stored training state")
@@ -123,7 +123,7 @@ def share_state(
     try:
         yield
     finally:
-        end_event.set()
+        stop_event.set()
         thread.join()
 
 
@@ -138,9 +138,9 @@ def remove_shared_states(settings: Settings, name: str) -> None:
         TwinError: the store cannot be read or written.
     """
     if settings.store_uri:
-        trainings = (settings.work_dir / "training").relative_to(settings.home).as_posix()
+        trainings_folder = (settings.work_dir / "training").relative_to(settings.home).as_posix()
         folders = SharedFolders(settings.home, settings.store_uri)
-        for state in folders.list_folders(trainings):
-            job_folder = state.removeprefix(f"{trainings}/").partition("/")[0]
+        for state in folders.list_folders(trainings_folder):
+            job_folder = state.removeprefix(f"{trainings_folder}/").partition("/")[0]
             if job_folder.rpartition("-")[0] == name:
                 folders.remove(state)

@@ -128,10 +128,10 @@ class ResolvedTransport(httpx.BaseTransport):
         addresses = resolve_addresses(str(request.url), trusted_url=self._trusted_url)
         for address in addresses[:-1]:
             try:
-                return self._direct.handle_request(_with_address(request, address, host))
+                return self._direct.handle_request(_replace_host(request, address, host))
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue  # for example, IPv6 without a route
-        return self._direct.handle_request(_with_address(request, addresses[-1], host))
+        return self._direct.handle_request(_replace_host(request, addresses[-1], host))
 
     def _send_through_proxy(self, proxy: str, request: httpx.Request) -> httpx.Response:
         """Send through a proxy, which resolves the name. Check the name if it resolves here too."""
@@ -146,7 +146,7 @@ class ResolvedTransport(httpx.BaseTransport):
         self._direct.close()
 
 
-def _with_address(request: httpx.Request, address: str, host: str) -> httpx.Request:
+def _replace_host(request: httpx.Request, address: str, host: str) -> httpx.Request:
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address),

@@ -151,7 +151,7 @@ def _list_local_files(root: Path, *, tried: str) -> Iterator[ListedFile]:
     except OSError as error:
         raise _listing_error(tried, error) from error
     if not stat.S_ISDIR(status.st_mode):
-        yield _listed_file(str(root), status)
+        yield _build_listed_file(str(root), status)
         return
     pending_folders = [str(root)]
     while pending_folders:
@@ -164,7 +164,7 @@ def _list_local_files(root: Path, *, tried: str) -> Iterator[ListedFile]:
     for git_file in _GIT_FILES:
         file = root / ".git" / git_file
         if file.is_file():
-            yield _listed_file(str(file), file.stat())
+            yield _build_listed_file(str(file), file.stat())
 
 
 def _visit_entry(entry: os.DirEntry[str], pending_folders: list[str]) -> Iterator[ListedFile]:
@@ -175,12 +175,12 @@ def _visit_entry(entry: os.DirEntry[str], pending_folders: list[str]) -> Iterato
             pending_folders.append(entry.path)
     elif not _MEDIA_SUFFIX.search(entry.name):
         try:
-            yield _listed_file(entry.path, entry.stat(follow_symlinks=False))
+            yield _build_listed_file(entry.path, entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             return  # deleted after it was listed; the next tick's list shows it
 
 
-def _listed_file(path: str, status: os.stat_result) -> ListedFile:
+def _build_listed_file(path: str, status: os.stat_result) -> ListedFile:
     stamp = f"{status.st_size}:{status.st_mtime_ns}"
     return ListedFile(_encode_path(path), stamp)
 

@@ -51,7 +51,7 @@ def hash_rows(frame: pl.DataFrame) -> pl.Series:
     frame = _normalize(frame.select(names))
     for name, dtype in frame.schema.items():
         schema_hasher.update(
-            _length_prefixed(name.encode()) + _length_prefixed(type_name(dtype).encode())
+            _add_length_prefix(name.encode()) + _add_length_prefix(type_name(dtype).encode())
         )
     if not names:
         return pl.Series("_row_hash", [schema_hasher.digest()] * frame.height, dtype=pl.Binary)
@@ -83,7 +83,7 @@ def sum_hashes(hashes: pl.Series | Iterable[bytes]) -> int:
 def hash_parts(*parts: bytes | str) -> bytes:
     """Hash the parts with their lengths (BLAKE2b-256): ("ab", "c") differs from ("a", "bc")."""
     encoded_parts = (part.encode() if isinstance(part, str) else part for part in parts)
-    encoding = b"".join(_length_prefixed(part) for part in encoded_parts)
+    encoding = b"".join(_add_length_prefix(part) for part in encoded_parts)
     return hashlib.blake2b(encoding, digest_size=HASH_BYTES, person=b"twin parts 1").digest()
 
 
@@ -123,26 +123,29 @@ def type_name(dtype: pl.DataType) -> str:
     return type(dtype).__name__.lower()
 
 
-def _length_prefixed(part: bytes) -> bytes:
+def _add_length_prefix(part: bytes) -> bytes:
     return len(part).to_bytes(8, "little") + part
 
 
 def _normalize(frame: pl.DataFrame) -> pl.DataFrame:
     """Cast equivalent Polars types to one type, so that equal values have equal encodings."""
     return frame.select(
-        pl.col(name).cast(_normal_type(name, dtype)) for name, dtype in frame.schema.items()
+        pl.col(name).cast(_normalize_type(name, dtype)) for name, dtype in frame.schema.items()
     )
 
 
-def _normal_type(name: str, dtype: pl.DataType) -> pl.DataType:
+def _normalize_type(name: str, dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.List):
-        return pl.List(_normal_type(name, _inner_type(dtype)))
+        return pl.List(_normalize_type(name, _inner_type(dtype)))
     if isinstance(dtype, pl.Array):
-        return pl.List(_normal_type(name, _inner_type(dtype)))
+        return pl.List(_normalize_type(name, _inner_type(dtype)))
     if isinstance(dtype, pl.Struct):
         sorted_fields = sorted(dtype.fields, key=lambda part: part.name)
         return pl.Struct(
-            {field.name: _normal_type(name, _as_instance(field.dtype)) for field in sorted_fields}
+            {
+                field.name: _normalize_type(name, _as_instance(field.dtype))
+                for field in sorted_fields
+            }
         )
     if isinstance(dtype, pl.Datetime):
         return pl.Datetime("us", "UTC" if dtype.time_zone else None)
@@ -197,7 +200,7 @@ def _encode(array: Any) -> Any:
         return _add_presence_byte(
             array, _join_bytes(*(_encode(field) for field in array.flatten()))
         )
-    value_bytes, width = _fixed_width_bytes(array)
+    value_bytes, width = _encode_fixed_width(array)
     return _add_presence_byte(array, _split_fixed_width(value_bytes, width, rows=len(array)))
 
 
@@ -253,7 +256,7 @@ def _split_at_offsets(raw: bytes, offsets: Any) -> Any:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
 
-def _fixed_width_bytes(array: Any) -> tuple[bytes, int]:
+def _encode_fixed_width(array: Any) -> tuple[bytes, int]:
     """Return the values' little-endian bytes (nulls as zero) and the width of one value."""
     import numpy as np
     import pyarrow as pa
@@ -282,7 +285,7 @@ def _encode_lists(array: Any) -> Any:
     offsets = np.asarray(array.offsets).astype(np.int64)
     values = array.values
     if arrow_types.is_primitive(values.type):
-        value_bytes, width = _fixed_width_bytes(values)
+        value_bytes, width = _encode_fixed_width(values)
         items = _join_bytes(
             _split_at_offsets(value_bytes, offsets * width), _encode_null_masks(values, offsets)
         )

@@ -63,7 +63,7 @@ class NewestVersions:
             uri: address of the table.
             read_version: reads the version from storage; called if a write may have taken place.
         """
-        last_writer = self._last_writer(uri)
+        last_writer = self._read_last_writer(uri)
         cached_version = self._cached_versions.get(uri)
         if (
             cached_version is not None
@@ -76,7 +76,7 @@ class NewestVersions:
             self._cached_versions[uri] = (last_writer, version, self.clock() + MAX_UNCHECKED_S)
         return version
 
-    def _last_writer(self, uri: str) -> str | None:
+    def _read_last_writer(self, uri: str) -> str | None:
         """Return the last lease holder; None during a write or if the store cannot be read."""
         name = lease_name(uri)
         last_holder = sa.select(ended_leases.c.holder).where(ended_leases.c.name == name)

@@ -106,7 +106,9 @@ def apply_changes(
     for number, batch in enumerate(batches, start=1):
         is_last = number == len(batches) and not changes.removed_keys
         keys: list[str] = batch["key"].to_list()
-        rows = _compute(task, batch, computed_count=progress.computed, total=changes.inputs.height)
+        rows = _compute_rows(
+            task, batch, computed_count=progress.computed, total=changes.inputs.height
+        )
         _write_batch(
             task, progress, rows, keys=keys, pending_keys=pending_keys, lease=lease, is_last=is_last
         )
@@ -139,7 +141,9 @@ def rebuild(
     staged_fragments: list[Any] = []
     delete_empty_inputs(lease.state, table.uri, empty_input_rows["_input_key"].to_list())
     for batch in split_batches(changes.inputs, rows=task.batch_rows):
-        rows = _compute(task, batch, computed_count=progress.computed, total=changes.inputs.height)
+        rows = _compute_rows(
+            task, batch, computed_count=progress.computed, total=changes.inputs.height
+        )
         for row, owner in zip(rows[task.row_key], rows["_input_key"], strict=True):
             if progress.input_by_row.setdefault(row, owner) != owner:
                 raise _duplicate_key_error(task, row, owner, progress.input_by_row[row])
@@ -189,7 +193,7 @@ def _index_rows(progress: SyncProgress, changed_rows: pl.DataFrame) -> None:
     progress.loaded_rows.update(rows)
 
 
-def _compute(
+def _compute_rows(
     task: SyncTask, batch: pl.DataFrame, *, computed_count: int, total: int
 ) -> pl.DataFrame:
     """Call the function on one batch and check the rows that it returns."""

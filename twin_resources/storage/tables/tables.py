@@ -234,7 +234,7 @@ class Tables:
             StorageError: the table's files cannot be read.
             TwinError: a column or the version is unknown, or the filter does not parse.
         """
-        table = self._open(asset, author, version=version)
+        table = self._open_table(asset, author, version=version)
         selected_columns = list(table.columns if columns is None else columns)
         unknown_columns = sorted(set(selected_columns) - set(table.columns))
         if unknown_columns:
@@ -265,7 +265,7 @@ class Tables:
             TableNotFoundError: the asset has not been materialized for this author.
         """
         return verified.find_unverified_rows(
-            self._open(asset, author), self.state, claim=claim, version=version
+            self._open_table(asset, author), self.state, claim=claim, version=version
         )
 
     def scan(self, asset: str, author: str) -> pl.LazyFrame:
@@ -278,7 +278,7 @@ class Tables:
         """
         from polars.io.plugins import register_io_source
 
-        table = self._open(asset, author)
+        table = self._open_table(asset, author)
 
         def scan_table(
             with_columns: list[str] | None,
@@ -295,11 +295,11 @@ class Tables:
 
     def exists(self, asset: str, author: str) -> bool:
         """Return whether the table exists (it may have no rows)."""
-        return self._find(asset, author) is not None
+        return self._find_table(asset, author) is not None
 
     def data_version(self, asset: str, author: str) -> str | None:
         """Return the data version, usually without reading rows, or None if no table exists."""
-        table = self._find(asset, author)
+        table = self._find_table(asset, author)
         return (
             None
             if table is None
@@ -308,7 +308,7 @@ class Tables:
 
     def lance_version(self, asset: str, author: str) -> int | None:
         """Return the newest Lance version, or None if no table exists."""
-        table = self._find(asset, author)
+        table = self._find_table(asset, author)
         return None if table is None else table.dataset.version
 
     def tag(self, asset: str, author: str, tag: str, version: int | None = None) -> int:
@@ -316,7 +316,7 @@ class Tables:
 
         An existing tag moves to this version.
         """
-        table = self._open(asset, author)
+        table = self._open_table(asset, author)
         tagged_version = table.dataset.version if version is None else version
         tags = table.dataset.tags
         if tag in tags.list():
@@ -331,7 +331,9 @@ class Tables:
         Returns the Lance version; the data version does not change.
         """
         with self.lease(asset, author) as lease:
-            return upkeep.ensure_index(self._open(asset, author), column, lease).dataset.version
+            return upkeep.ensure_index(
+                self._open_table(asset, author), column, lease
+            ).dataset.version
 
     def compact(self, asset: str, author: str) -> CompactionResult:
         """Compact fragments and index segments and remove old versions; rows do not change.
@@ -341,7 +343,7 @@ class Tables:
             LeaseBusyError: another process has worked on this table for longer than `lease_wait_s`.
         """
         with self.lease(asset, author) as lease:
-            return upkeep.compact(self._open(asset, author), lease)
+            return upkeep.compact(self._open_table(asset, author), lease)
 
     def list_assets(self, author: str) -> list[str]:
         """Return the sorted names of an author's tables."""
@@ -364,7 +366,7 @@ class Tables:
         """
         with self.lease(asset, author) as lease:
             deleted_rows = upkeep.forget(
-                self._open(asset, author), keys, lease, replacements=replacements
+                self._open_table(asset, author), keys, lease, replacements=replacements
             )
             sync.delete_empty_inputs(self.state, self.uri(asset, author), keys)
         return deleted_rows
@@ -383,12 +385,14 @@ class Tables:
         ):
             yield lease
 
-    def _find(self, asset: str, author: str) -> StoredTable | None:
+    def _find_table(self, asset: str, author: str) -> StoredTable | None:
         uri = self.uri(asset, author)
         return store.open_table(uri)
 
-    def _open(self, asset: str, author: str, *, version: int | str | None = None) -> StoredTable:
-        table = self._find(asset, author)
+    def _open_table(
+        self, asset: str, author: str, *, version: int | str | None = None
+    ) -> StoredTable:
+        table = self._find_table(asset, author)
         if table is None:
             raise TableNotFoundError(
                 f"read {asset} of {author}",
@@ -407,7 +411,7 @@ class Tables:
             frame, hashes = upstream, hash_rows(upstream)
             fetch: Callable[[Sequence[int]], pl.DataFrame] = lambda rows: frame[list(rows)]  # noqa: E731
         else:
-            table = self._open(upstream.asset, upstream.author)
+            table = self._open_table(upstream.asset, upstream.author)
             columns = list(upstream.columns or table.columns)
             frame = store.read_columns(table, [key, "_row_hash"])
             hashes = frame["_row_hash"]

@@ -72,7 +72,7 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
     end_of_turn_id: Any = tokenizer.convert_tokens_to_ids(
         adapt_chat_template(tokenizer).end_of_turn
     )
-    architecture = _model_class(folder)
+    architecture = _load_model_class(folder)
 
     def set_vocab(self: Any) -> None:
         names = [name for shard in self.gguf_writer.tensors for name in shard]
@@ -116,11 +116,11 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
     import torch
     from gguf import MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
 
-    architecture = _model_class(folder)
+    architecture = _load_model_class(folder)
     scale = compute_lora_alpha(adapter)
     with torch.inference_mode():
         model = architecture(folder, LlamaFileType.ALL_F32, out)
-        tensors = dict(_adapter_tensors(adapter, model))
+        tensors = dict(_iter_adapter_tensors(adapter, model))
     with closing(GGUFWriter(out, MODEL_ARCH_NAMES[model.model_arch])) as writer:
         writer.add_type("adapter")
         writer.add_string("adapter.type", "lora")
@@ -132,7 +132,7 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
         writer.write_tensors_to_file()
 
 
-def _model_class(folder: Path) -> Any:
+def _load_model_class(folder: Path) -> Any:
     # --converter puts the converter's own package on the path.
     from conversion import (  # pyright: ignore[reportMissingImports]
         ModelBase,
@@ -148,7 +148,7 @@ def _model_class(folder: Path) -> Any:
         raise _ConversionError("architecture", f"the architecture {architecture}") from error
 
 
-def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
+def _iter_adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
     from safetensors.torch import load_file
 
     tensors = load_file(adapter / "adapter_model.safetensors")

@@ -104,8 +104,8 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
             extra_tensors = {"rope_freqs.weight": rope_factors} if rope_factors is not None else {}
             _stream_tensors(
                 writer,
-                _model_layout(model_folder, config, names=names, extra=extra_tensors),
-                _model_tensors(model_folder, config, names=names, extra=extra_tensors),
+                _iter_model_layout(model_folder, config, names=names, extra=extra_tensors),
+                _iter_model_tensors(model_folder, config, names=names, extra=extra_tensors),
             )
 
     return _write_atomically(out_path, build)
@@ -347,31 +347,31 @@ def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) 
     special_vocab.add_to_gguf(writer, quiet=True)
 
 
-def _model_layout(
+def _iter_model_layout(
     folder: Path,
     config: Mapping[str, Any],
     *,
     names: Callable[[str], str],
     extra: Mapping[str, Array],
 ) -> Iterator[Layout]:
-    """Yield the layout of each tensor of `_model_tensors`, read only from the files' headers."""
+    """Yield the layout of each tensor of `_iter_model_tensors`, read from the files' headers."""
     for name, values in extra.items():
         yield name, values.shape, values.dtype
-    for path in _weight_files(folder):
+    for path in _list_weight_files(folder):
         with safe_open(path, framework="np") as weights_file:
-            for name in _exported_names(weights_file.keys(), config):
+            for name in _select_exported_names(weights_file.keys(), config):
                 shape = tuple(weights_file.get_slice(name).get_shape())
                 yield names(name), shape, np.dtype(np.float32 if len(shape) == 1 else np.float16)
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def _list_weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise _unsupported_error(folder, "no *.safetensors")
     return files
 
 
-def _exported_names(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
+def _select_exported_names(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
     """Return the names of the tensors that GGUF also stores."""
     has_tied_embeddings = bool(config.get("tie_word_embeddings"))
     return [
@@ -382,7 +382,7 @@ def _exported_names(names: Iterable[str], config: Mapping[str, Any]) -> list[str
     ]
 
 
-def _model_tensors(
+def _iter_model_tensors(
     folder: Path,
     config: Mapping[str, Any],
     *,
@@ -391,9 +391,9 @@ def _model_tensors(
 ) -> Iterator[tuple[str, Array]]:
     """Yield every tensor with its GGUF name, one at a time; matrices are f16, vectors f32."""
     yield from extra.items()
-    for path in _weight_files(folder):
+    for path in _list_weight_files(folder):
         for name, values in _read_tensors(
-            path, lambda all_names: _exported_names(all_names, config)
+            path, lambda all_names: _select_exported_names(all_names, config)
         ):
             if values.ndim == 1:
                 yield names(name), np.ascontiguousarray(_to_gguf_rows(name, values, config))
