@@ -102,7 +102,7 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
     """
     vectors: np.ndarray = passages["vector"].to_numpy()
     held_out_indices, sentences = _sample_held_out(passages)
-    own_scores = calibration.answerability_scores(
+    own_scores = calibration.relevance_scores(
         embedder.embed(sentences, are_questions=True),
         vectors,
         excluded_passages=[
@@ -114,8 +114,8 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
         foreign_vectors = embedder.embed(read_foreign_questions(language), are_questions=True)
         return calibration.calibrate(
             own_scores,
-            calibration.answerability_scores(foreign_vectors, vectors),
-            calibration.answerability_scores(foreign_vectors, vectors, max_nearest=1),
+            calibration.relevance_scores(foreign_vectors, vectors),
+            calibration.relevance_scores(foreign_vectors, vectors, max_nearest=1),
         )
 
     languages = _find_frequent_languages(passages["language"])

@@ -129,7 +129,7 @@ def _find_pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     changes = find_changes(
         hash_inputs(documents.select(key="document_id", hash="_row_hash")),
         stored_rows=draft_inputs,
-        empty_input_rows=empty_inputs,
+        empty_inputs=empty_inputs,
         version=DRAFTS_VERSION,
     )
     drafted_keys, known_keys = (

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.object_store import SCHEME, get_s3_client, list_folders, split_address
+from twin_resources.storage.object_store import SCHEME, list_folders, s3_client, split_address
 
 _MAX_KEYS_PER_REQUEST = 1_000  # the API's maximum
 
@@ -147,4 +147,4 @@ def open_place(address: str) -> VersionedBucket | LocalFolder:
             next_step="move the tables to a folder or to s3://",
         )
     bucket, prefix = split_address(address)
-    return VersionedBucket(get_s3_client(), bucket, f"{prefix}/" if prefix else "")
+    return VersionedBucket(s3_client(), bucket, f"{prefix}/" if prefix else "")

@@ -273,11 +273,9 @@ class PassageFinder:
 
 def create_passage_finder(settings: Settings) -> PassageFinder:
     """Return a finder of passages in the tables of a home, with the home's embedder."""
-    find_newest_version = read_newest_version
+    find_version = read_newest_version
     if "://" in settings.tables_base:
-        find_newest_version = NewestVersions(
-            lambda: State.open(settings.state_address)
-        ).find_newest_version
+        find_version = NewestVersions(lambda: State.open(settings.state_address)).find_version
 
     def open_retriever() -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder, load_revision
@@ -293,16 +291,12 @@ def create_passage_finder(settings: Settings) -> PassageFinder:
             embedder,
             reranker=load_reranker(settings),
             load_other_embedder=lambda revision: load_revision(settings, revision),
-            find_newest_version=find_newest_version,
+            find_version=find_version,
         )
 
     def open_quoter(retriever: Retriever) -> Quoter:
         from twin_resources.models.quotes.quoter import Quoter
 
-        return Quoter(
-            settings.tables_base,
-            retriever.embedder_revision,
-            find_newest_version=find_newest_version,
-        )
+        return Quoter(settings.tables_base, retriever.embedder_revision, find_version=find_version)
 
     return PassageFinder(open_retriever, open_quoter)

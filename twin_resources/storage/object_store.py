@@ -71,9 +71,7 @@ def split_address(source: object) -> tuple[str, str]:
     bucket, _, prefix = normalize_address(source).removeprefix(SCHEME).partition("/")
     if not bucket:
         raise TwinError(
-            f"read {source}",
-            found="the address contains no bucket name",
-            next_step="specify s3://BUCKET or s3://BUCKET/PREFIX",
+            f"read {source}", found="no bucket name", next_step="specify s3://BUCKET[/PREFIX]"
         )
     return bucket, prefix
 
@@ -90,9 +88,7 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
     bucket, prefix = split_address(source)
     objects: list[StoredObject] = []
     with _translate_s3_errors(f"list {normalize_address(source)}"):
-        pages = (
-            get_s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        )
+        pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for page in pages:
             for entry in page.get("Contents", ()):
                 stored_object = _parse_listing_entry(entry, prefix)
@@ -116,7 +112,7 @@ def list_folders(source: object) -> list[str]:
     bucket, prefix = split_address(source)
     folder_prefix = f"{prefix}/" if prefix else ""
     with _translate_s3_errors(f"list {normalize_address(source)}"):
-        pages = get_s3_client().get_paginator("list_objects_v2")
+        pages = s3_client().get_paginator("list_objects_v2")
         pages = pages.paginate(Bucket=bucket, Prefix=folder_prefix, Delimiter="/")
         entries = [entry for page in pages for entry in page.get("CommonPrefixes", ())]
     return sorted(str(entry["Prefix"])[len(folder_prefix) :].rstrip("/") for entry in entries)
@@ -152,7 +148,7 @@ def open_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
     bucket, _ = split_address(source)
     attempted_action = f"read s3://{bucket}/{stored.key}"
     with _translate_s3_errors(attempted_action):
-        response = get_s3_client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
+        response = s3_client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
         with closing(response["Body"]) as body:
             yield cast("IO[bytes]", body)
 
@@ -175,7 +171,7 @@ def write_object(address: object, file: Path) -> None:
     """
     bucket, key = split_address(address)
     with _translate_s3_errors(f"write {normalize_address(address)}"):
-        get_s3_client().upload_file(str(file), bucket, key)
+        s3_client().upload_file(str(file), bucket, key)
 
 
 def remove_objects(address: object) -> None:
@@ -188,7 +184,7 @@ def remove_objects(address: object) -> None:
     objects = list_objects(address)
     with _translate_s3_errors(f"delete {normalize_address(address)}"):
         for stored_object in objects:
-            get_s3_client().delete_object(Bucket=bucket, Key=stored_object.key)
+            s3_client().delete_object(Bucket=bucket, Key=stored_object.key)
 
 
 @contextmanager
@@ -228,7 +224,7 @@ def probe_prefix(source: object, *, timeout_s: float) -> str:
     """
     bucket, prefix = split_address(source)
     with _translate_s3_errors(f"list {normalize_address(source)}"):
-        client = get_s3_client(connect_s=timeout_s, read_s=timeout_s, retries=0)
+        client = s3_client(connect_s=timeout_s, read_s=timeout_s, retries=0)
         page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
     return f"{normalize_address(source)} {'has objects' if page.get('KeyCount') else 'is empty'}"
 
@@ -239,7 +235,7 @@ def endpoint_from_environment(environ: Mapping[str, str]) -> str:
     return next((environ[name] for name in names if environ.get(name)), "")
 
 
-def get_s3_client(*, connect_s: float = 10, read_s: float = 30, retries: int = 3) -> Any:
+def s3_client(*, connect_s: float = 10, read_s: float = 30, retries: int = 3) -> Any:
     """Return boto3's client for the environment's server and credentials.
 
     Raises:

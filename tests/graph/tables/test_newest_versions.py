@@ -26,7 +26,7 @@ class VersionReader:
         self.changes = NewestVersions(lambda: self.tables.state, clock=lambda: self.now)
 
     def version(self) -> int:
-        return self.changes.find_newest_version(self.tables.uri("words", "ann"), self._read)
+        return self.changes.find_version(self.tables.uri("words", "ann"), self._read)
 
     def _read(self) -> int:
         self.count += 1

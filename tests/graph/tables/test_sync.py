@@ -314,9 +314,7 @@ def test_lancedb_opens_the_table_by_name(tables: Tables) -> None:
     assert lance.dataset(tables.uri("words", "mara")).schema.field("word").type == "string"
 
 
-def test_a_sync_after_a_failed_function_computes_the_remaining_batches(
-    tables: Tables,
-) -> None:
+def test_a_sync_after_a_failed_function_computes_the_remaining_batches(tables: Tables) -> None:
     def fail_on_d(rows: pl.DataFrame) -> pl.DataFrame:
         if "d" in rows["post"].to_list():
             raise OSError("the disk is full")

@@ -15,11 +15,9 @@ TEXTS = {"a": "bell clock", "b": "lamp", "c": "boat oar"}
 
 def verify(tables: Tables, *, version: str = "1", author: str = "mara") -> list[str]:
     """Record all unverified rows as verified; return their words."""
-    unverified_rows = tables.unverified_rows(
-        "words", author, claim="words_are_words", version=version
-    )
-    rows = pl.concat(list(unverified_rows.read_batches(["word", "absent"], rows=2)))
-    unverified_rows.mark_verified()
+    new = tables.unverified_rows("words", author, claim="words_are_words", version=version)
+    rows = pl.concat(list(new.read_batches(["word", "absent"], rows=2)))
+    new.mark_verified()
     return sorted(rows["word"].to_list())
 
 
@@ -38,13 +36,9 @@ def test_rows_not_marked_as_verified_are_read_again(tables: Tables) -> None:
     verify(tables)
     sync_words(tables, TEXTS | {"d": "kite"})
     for _ in range(2):
-        unverified_rows = tables.unverified_rows(
-            "words", "mara", claim="words_are_words", version="1"
-        )
-        assert pl.concat(list(unverified_rows.read_batches(["word"], rows=9)))[
-            "word"
-        ].to_list() == ["kite"]
-        assert unverified_rows.rows == 6
+        new = tables.unverified_rows("words", "mara", claim="words_are_words", version="1")
+        assert pl.concat(list(new.read_batches(["word"], rows=9)))["word"].to_list() == ["kite"]
+        assert new.rows == 6
 
 
 def test_another_version_claim_or_author_starts_unverified(tables: Tables) -> None:
@@ -54,8 +48,8 @@ def test_another_version_claim_or_author_starts_unverified(tables: Tables) -> No
     assert len(verify(tables, version="2")) == 5
     assert len(verify(tables, version="1")) == 5, "an earlier version was remembered"
     assert len(verify(tables, author="ines")) == 5
-    unverified_rows = tables.unverified_rows("words", "mara", claim="words_are_short", version="1")
-    assert pl.concat(list(unverified_rows.read_batches(["word"], rows=9))).height == 5
+    new = tables.unverified_rows("words", "mara", claim="words_are_short", version="1")
+    assert pl.concat(list(new.read_batches(["word"], rows=9))).height == 5
 
 
 def test_a_row_written_without_a_sync_is_verified(tables: Tables) -> None:

@@ -74,7 +74,7 @@ class ScriptLauncher:
                     log_start=start,
                 )
 
-        return run_with_retry(job, self._home, attempt=run_attempt, send_message=forward_message)
+        return run_with_retry(job, self._home, attempt=run_attempt, report=forward_message)
 
 
 def run_asset(

@@ -6,8 +6,8 @@ from typing import Any
 
 from twin_resources.models.retrieval.fusion import (
     STANDOUT_RATIO,
-    find_standout_post_rows,
     fuse_rankings,
+    select_standout_rows,
 )
 
 
@@ -51,13 +51,13 @@ def test_only_a_post_with_distinctive_words_is_raised() -> None:
 def test_the_lead_of_a_distinctive_post() -> None:
     names = [
         row["chunk_id"]
-        for row in find_standout_post_rows(build_word_rows(a1=STANDOUT_RATIO, b1=1.0, a2=0.5))
+        for row in select_standout_rows(build_word_rows(a1=STANDOUT_RATIO, b1=1.0, a2=0.5))
     ]
     assert names == ["a1", "a2"]
-    assert find_standout_post_rows(build_word_rows(a1=STANDOUT_RATIO - 0.01, b1=1.0)) == []
+    assert select_standout_rows(build_word_rows(a1=STANDOUT_RATIO - 0.01, b1=1.0)) == []
     # Passages of the same post are not competitors.
-    assert len(find_standout_post_rows(build_word_rows(a1=2.0, a2=1.99, b1=1.0))) == 2
-    assert find_standout_post_rows([]) == []
+    assert len(select_standout_rows(build_word_rows(a1=2.0, a2=1.99, b1=1.0))) == 2
+    assert select_standout_rows([]) == []
 
 
 def test_a_post_named_in_the_question_ranks_first() -> None:

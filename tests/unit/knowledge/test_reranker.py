@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.judges.test_entailment import WORDS, write_cross_encoder
-from tests.unit.knowledge.test_selection import make_passage
+from tests.unit.knowledge.test_selection import passage
 from twin_resources.errors import TwinError
 from twin_resources.models.retrieval.reranker import (
     BATCH_PAIRS,
@@ -48,7 +48,7 @@ def test_a_score_is_the_models_output_regardless_of_the_batch(folder: Path) -> N
 def test_passages_are_ranked_by_score_after_named_ones(folder: Path) -> None:
     reranker = Reranker(folder)
     passages = [
-        make_passage(f"d{index}", index, title="The long wait" if index == 3 else "", text=text)
+        passage(f"d{index}", index, title="The long wait" if index == 3 else "", text=text)
         for index, text in enumerate(TEXTS[:8])
     ]
     ranked = reranker.rerank(QUESTION, passages)

@@ -6,7 +6,7 @@ from twin_resources.models.retrieval.search import Passage
 from twin_resources.models.retrieval.selection import add_neighbours, select_hits
 
 
-def make_passage(
+def passage(
     document: str, position: int, *, tokens: int = 100, title: str = "T", text: str = "text"
 ) -> Passage:
     name = f"{document}{position}"
@@ -18,27 +18,22 @@ def list_ids(passages: tuple[Passage, ...]) -> list[str]:
 
 
 def test_passages_beyond_the_budget_are_skipped() -> None:
-    ranked = [
-        make_passage("a", 0),
-        make_passage("b", 0, tokens=250),
-        make_passage("c", 0),
-        make_passage("d", 0),
-    ]
+    ranked = [passage("a", 0), passage("b", 0, tokens=250), passage("c", 0), passage("d", 0)]
     assert list_ids(tuple(select_hits(ranked, limit=4, token_budget=300))) == ["a0", "c0", "d0"]
     assert list_ids(tuple(select_hits(ranked, limit=2, token_budget=300))) == ["a0", "c0"]
     assert select_hits(ranked, limit=4, token_budget=99) == []
 
 
 def test_a_post_has_at_most_two_hits() -> None:
-    ranked = [*(make_passage("a", index) for index in (1, 5, 9)), make_passage("b", 0)]
+    ranked = [*(passage("a", index) for index in (1, 5, 9)), passage("b", 0)]
     assert list_ids(tuple(select_hits(ranked, limit=3, token_budget=1000))) == ["a1", "a5", "b0"]
 
 
 def test_passages_keep_the_order_of_their_post() -> None:
-    hits = [make_passage("a", 5), make_passage("b", 2), make_passage("a", 4), make_passage("a", 9)]
+    hits = [passage("a", 5), passage("b", 2), passage("a", 4), passage("a", 9)]
     neighbours = {
-        "a5": [make_passage("a", 6), make_passage("a", 4)],
-        "b2": [make_passage("b", 3), make_passage("b", 1)],
+        "a5": [passage("a", 6), passage("a", 4)],
+        "b2": [passage("b", 3), passage("b", 1)],
     }
     passages = add_neighbours(hits, neighbours, token_budget=1000)
     assert list_ids(passages) == ["a4", "a5", "a6", "b1", "b2", "b3", "a9"]
@@ -46,10 +41,10 @@ def test_passages_keep_the_order_of_their_post() -> None:
 
 
 def test_neighbours_of_the_best_hits_fill_the_remaining_budget() -> None:
-    hits = [make_passage("a", 5), make_passage("b", 2)]
+    hits = [passage("a", 5), passage("b", 2)]
     neighbours = {
-        "a5": [make_passage("a", 6), make_passage("a", 4)],
-        "b2": [make_passage("b", 3), make_passage("b", 1)],
+        "a5": [passage("a", 6), passage("a", 4)],
+        "b2": [passage("b", 3), passage("b", 1)],
     }
     assert list_ids(add_neighbours(hits, neighbours, token_budget=299)) == ["a5", "b2"]
     assert list_ids(add_neighbours(hits, neighbours, token_budget=300)) == ["a5", "a6", "b2"]

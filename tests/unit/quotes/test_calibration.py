@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from twin_resources.models.quotes.calibration import (
-    answerability_scores,
     calibrate,
+    relevance_scores,
     sample_indexes,
 )
 from twin_resources.models.quotes.quoter import MIN_PASSAGES
@@ -40,12 +40,12 @@ def test_foreign_questions_decide_if_there_are_few_sentences() -> None:
 def test_overlapping_passages_are_excluded() -> None:
     passages = np.eye(4, dtype=np.float32)
     questions = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.6, 0.8, 0.0]], np.float32)
-    scores = answerability_scores(questions, passages, excluded_passages=[[0], [2]])
+    scores = relevance_scores(questions, passages, excluded_passages=[[0], [2]])
     assert scores == pytest.approx([0.0, 0.2])
-    assert answerability_scores(
+    assert relevance_scores(
         questions, passages, excluded_passages=[[0, 1, 2, 3], []]
     ) == pytest.approx([1.4 / 3])
-    assert answerability_scores(questions, passages) == pytest.approx([1 / 3, 1.4 / 3])
+    assert relevance_scores(questions, passages) == pytest.approx([1 / 3, 1.4 / 3])
 
 
 def test_the_sample_depends_only_on_the_names() -> None:

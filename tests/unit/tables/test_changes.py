@@ -23,24 +23,24 @@ def make_upstream(*rows: tuple[str, str]) -> pl.DataFrame:
     )
 
 
-def make_bookkeeping_rows(*rows: tuple[str, bytes, str]) -> pl.DataFrame:
+def make_rows(*rows: tuple[str, bytes, str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=BOOKKEEPING, orient="row")
 
 
-def make_stored_rows(inputs: pl.DataFrame, version: str = "1") -> pl.DataFrame:
-    return make_bookkeeping_rows(
+def store(inputs: pl.DataFrame, version: str = "1") -> pl.DataFrame:
+    return make_rows(
         *((key, digest, version) for key, digest in inputs.select("key", "input_hash").rows())
     )
 
 
-NO_ROWS = make_bookkeeping_rows()
+NO_ROWS = make_rows()
 
 
 def changed_keys(
     inputs: pl.DataFrame, stored_rows: pl.DataFrame, empty: pl.DataFrame = NO_ROWS
 ) -> list[str]:
     return (
-        find_changes(inputs, stored_rows=stored_rows, empty_input_rows=empty, version="1")
+        find_changes(inputs, stored_rows=stored_rows, empty_inputs=empty, version="1")
         .inputs["key"]
         .to_list()
     )
@@ -67,37 +67,33 @@ def test_every_input_is_changed_if_nothing_is_stored() -> None:
 def test_edited_new_and_missing_inputs_are_distinguished() -> None:
     before = hash_inputs(make_upstream(("a", "1"), ("b", "1"), ("c", "1")))
     after = hash_inputs(make_upstream(("a", "1"), ("b", "2"), ("d", "1")))
-    changes = find_changes(
-        after, stored_rows=make_stored_rows(before), empty_input_rows=NO_ROWS, version="1"
-    )
+    changes = find_changes(after, stored_rows=store(before), empty_inputs=NO_ROWS, version="1")
     assert changes.inputs["key"].to_list() == ["b", "d"]
     assert changes.removed_keys == ["c"]
 
 
 def test_another_function_version_changes_everything() -> None:
     inputs = hash_inputs(make_upstream(("a", "1"), ("b", "1")))
-    assert changed_keys(inputs, make_stored_rows(inputs, version="0")) == ["a", "b"]
+    assert changed_keys(inputs, store(inputs, version="0")) == ["a", "b"]
 
 
 def test_a_stored_empty_input_is_unchanged_until_it_vanishes() -> None:
     inputs = hash_inputs(make_upstream(("a", "1")))
-    empty = make_bookkeeping_rows(("a", make_hash("1"), "1"), ("gone", make_hash("1"), "1"))
-    changes = find_changes(inputs, stored_rows=NO_ROWS, empty_input_rows=empty, version="1")
+    empty = make_rows(("a", make_hash("1"), "1"), ("gone", make_hash("1"), "1"))
+    changes = find_changes(inputs, stored_rows=NO_ROWS, empty_inputs=empty, version="1")
     assert changes.inputs.is_empty()
     assert changes.removed_empty_keys == ["gone"]
 
 
 def test_a_stored_row_takes_precedence_over_an_empty_input() -> None:
     inputs = hash_inputs(make_upstream(("a", "1")))
-    stored_rows = make_bookkeeping_rows(("a", make_hash("2"), "1"))
-    assert changed_keys(inputs, stored_rows, make_bookkeeping_rows(("a", make_hash("1"), "1"))) == [
-        "a"
-    ]
+    stored_rows = make_rows(("a", make_hash("2"), "1"))
+    assert changed_keys(inputs, stored_rows, make_rows(("a", make_hash("1"), "1"))) == ["a"]
 
 
 def test_an_input_with_two_hashes_is_computed_again() -> None:
     inputs = hash_inputs(make_upstream(("a", "1")))
-    stored_rows = make_bookkeeping_rows(("a", make_hash("1"), "1"), ("a", make_hash("2"), "1"))
+    stored_rows = make_rows(("a", make_hash("1"), "1"), ("a", make_hash("2"), "1"))
     assert changed_keys(inputs, stored_rows) == ["a"]
 
 

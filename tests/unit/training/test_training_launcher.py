@@ -319,9 +319,7 @@ def test_only_an_incomplete_training_run_is_retried(
             (job.folder / "output").mkdir()
         return AttemptEnd("exit code 1", should_retry=True, log_start=0)
 
-    output = run_with_retry(
-        job, Settings(home=tmp_path), attempt=aborted, send_message=messages.append
-    )
+    output = run_with_retry(job, Settings(home=tmp_path), attempt=aborted, report=messages.append)
 
     assert output.is_dir()
     assert len(attempts) == complete_after

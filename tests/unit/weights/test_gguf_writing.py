@@ -74,9 +74,7 @@ def write_model(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def test_a_complete_configuration_needs_no_torch(
-    tmp_path: Path,
-) -> None:
+def test_a_complete_configuration_needs_no_torch(tmp_path: Path) -> None:
     from gguf import GGUFReader
 
     folder, out = write_model(tmp_path / "model"), tmp_path / "model.gguf"
@@ -111,10 +109,5 @@ def test_numpy_torch_and_transformers_give_the_same_file(tmp_path: Path) -> None
     assert gguf.write_f16(bf16_folder, tmp_path / "torch.gguf").read_bytes() == numpy_bytes
     (tmp_path / "transformers").mkdir()
     # The omitted values have the same defaults.
-    incomplete_folder = write_model(
-        tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None
-    )
-    assert (
-        gguf.write_f16(incomplete_folder, tmp_path / "transformers.gguf").read_bytes()
-        == numpy_bytes
-    )
+    partial = write_model(tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None)
+    assert gguf.write_f16(partial, tmp_path / "transformers.gguf").read_bytes() == numpy_bytes

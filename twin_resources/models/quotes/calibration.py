@@ -22,11 +22,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from twin_resources.models.quotes.quoter import (
-    ANSWERABILITY_PASSAGES,
-    MIN_PASSAGES,
-    answerability_score,
-)
+from twin_resources.models.quotes.quoter import MIN_PASSAGES, RELEVANCE_PASSAGES, relevance_score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +38,7 @@ MIN_QUESTION_WORDS = 6
 
 @dataclass(frozen=True)
 class Calibration:
-    """The threshold of the answerability score, and its effect on the calibration questions.
+    """The threshold of the relevance score, and its effect on the calibration questions.
 
     Attributes:
         threshold: score below which the author has not written about the subject.
@@ -65,8 +61,8 @@ def calibrate(
     """Compute the threshold from the scores of the author's sentences and foreign questions.
 
     Args:
-        own_scores: answerability score of each sentence, among the passages that do not overlap it.
-        foreign_scores: answerability score of each question to another author, among all passages.
+        own_scores: relevance score of each sentence, among the passages that do not overlap it.
+        foreign_scores: relevance score of each question to another author, among all passages.
         nearest_foreign_scores: score of the nearest passage alone for the same questions.
 
     Returns:
@@ -94,12 +90,12 @@ def calibrate(
     )
 
 
-def answerability_scores(
+def relevance_scores(
     vectors: np.ndarray,
     passages: np.ndarray,
     *,
     excluded_passages: Sequence[Sequence[int]] = (),
-    max_nearest: int = ANSWERABILITY_PASSAGES,
+    max_nearest: int = RELEVANCE_PASSAGES,
 ) -> list[float]:
     """Compute the score that decides whether the author has written about a question's subject.
 
@@ -120,7 +116,7 @@ def answerability_scores(
         if excluded_passages:
             cosines = np.delete(cosines, list(excluded_passages[index]))
         if cosines.size:
-            scores.append(answerability_score(cosines, max_cosines=max_nearest))
+            scores.append(relevance_score(cosines, max_cosines=max_nearest))
     return scores
 
 

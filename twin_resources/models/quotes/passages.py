@@ -135,19 +135,19 @@ def _split_paragraphs(
             first += 1
             continue
         last = first
-        while _count_words_and_code_lines(blocks[first : last + 1])[
-            0
-        ] < MIN_WORDS and _can_be_shown(blocks, first, last + 1):
+        while _count_words_and_code_lines(blocks[first : last + 1])[0] < MIN_WORDS and _can_show(
+            blocks, first, last + 1
+        ):
             last += 1
         next_first = last + 1
         while blocks[last].code_lines:
             last -= 1
         first_shown, last_shown = first, last
-        while _can_be_shown(blocks, first_shown, last_shown + 1):
+        while _can_show(blocks, first_shown, last_shown + 1):
             last_shown += 1
         while last_shown > last and text[blocks[last_shown].end - 1] in ":,":
             last_shown -= 1  # this paragraph introduces a block that does not fit
-        while _can_be_shown(blocks, first_shown - 1, last_shown):
+        while _can_show(blocks, first_shown - 1, last_shown):
             first_shown -= 1
         while blocks[first_shown].code_lines:
             first_shown += 1  # the paragraph before this code does not fit
@@ -189,7 +189,7 @@ def _split_long_paragraph(text: str, paragraph: _Block, *, language: str) -> lis
     return passages
 
 
-def _can_be_shown(blocks: Sequence[_Block], first: int, last: int) -> bool:
+def _can_show(blocks: Sequence[_Block], first: int, last: int) -> bool:
     """Return whether these blocks exist and may be shown together."""
     if first < 0 or last >= len(blocks):
         return False

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.models.quotes.token_vectors import token_cosines
 from twin_resources.models.retrieval.retrieval import read_embedder_revision, table_identity
-from twin_resources.storage.tables.newest_versions import FindNewestVersion, read_newest_version
+from twin_resources.storage.tables.newest_versions import FindVersion, read_newest_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ TOKENS_WEIGHT, VECTOR_WEIGHT = 2.0, 0.25
 # are 3 and 7.
 REPETITION_PENALTY = 0.3
 MIN_MARKED_CHARACTERS = 40
-ANSWERABILITY_PASSAGES = 3
+RELEVANCE_PASSAGES = 3
 MIN_PASSAGES = 50  # minimum for learning a threshold and for averaging three passages
 _MAX_CACHED_TABLES = 64
 # A LanceDB query costs 3 to 5 CPU ms. A row with its token vectors takes about 22 KB.
@@ -140,7 +140,7 @@ class Quoter:
         tables_base: folder or `s3://` prefix.
         embedder_revision: revision of the embedder for questions; passages of other revisions are
             ignored.
-        find_newest_version: finds a table's newest version; the default reads it for each question.
+        find_version: finds a table's newest version; the default reads it for each question.
     """
 
     def __init__(
@@ -148,9 +148,9 @@ class Quoter:
         tables_base: str | Path,
         embedder_revision: str,
         *,
-        find_newest_version: FindNewestVersion = read_newest_version,
+        find_version: FindVersion = read_newest_version,
     ) -> None:
-        self._find_newest_version = find_newest_version
+        self._find_version = find_version
         self._tables_base = str(tables_base).rstrip("/")
         self._revision = embedder_revision
         self._open_tables: OrderedDict[tuple[str, str], _OpenTable] = OrderedDict()
@@ -267,7 +267,7 @@ class Quoter:
             cached_table = self._open_tables.pop((author, name), None)
             if cached_table is None or cached_table.folder != folder:
                 cached_table = self._open_table(author, name, folder)
-            elif cached_table.version != self._find_newest_version(
+            elif cached_table.version != self._find_version(
                 f"{self._tables_base}/{author}/{name}.lance",
                 partial(getattr, cached_table.dataset, "latest_version"),
             ):
@@ -382,7 +382,7 @@ class _CalibrationRow:
     threshold: float
     mean: np.ndarray
     other_language_threshold: float | None = None  # for questions in other languages
-    answerability_passages: int = ANSWERABILITY_PASSAGES
+    relevance_passages: int = RELEVANCE_PASSAGES
     languages: tuple[str, ...] = ()
     known_languages: tuple[str, ...] = ()
 
@@ -398,7 +398,7 @@ def _read_calibration(table: Any) -> _CalibrationRow | None:
         threshold=float(rows[0]["threshold"]),
         mean=np.asarray(rows[0]["mean"], np.float32),
         other_language_threshold=rows[0].get("threshold_elsewhere"),
-        answerability_passages=ANSWERABILITY_PASSAGES if rows[0]["own"] >= MIN_PASSAGES else 1,
+        relevance_passages=RELEVANCE_PASSAGES if rows[0]["own"] >= MIN_PASSAGES else 1,
         languages=tuple(rows[0].get("languages") or ()),
         known_languages=tuple(rows[0].get("known_languages") or ()),
     )
@@ -445,9 +445,7 @@ def _choose_quotes(
         return QuoteResult((), threshold=threshold)
     vectors = _to_vector_matrix(rows)
     plain_cosines = np.einsum("ij,j->i", vectors, question)
-    best_score = answerability_score(
-        plain_cosines, max_cosines=calibration_row.answerability_passages
-    )
+    best_score = relevance_score(plain_cosines, max_cosines=calibration_row.relevance_passages)
     if best_score < threshold:
         return QuoteResult((), best_score, threshold)
     ranks = {document_id: rank for rank, document_id in enumerate(document_ids, start=1)}
@@ -473,7 +471,7 @@ def _choose_quotes(
         # In a small corpus, the next-best passage is often about a different subject.
         if (
             quotes
-            and calibration_row.answerability_passages == 1
+            and calibration_row.relevance_passages == 1
             and plain_cosines[nearest_indexes[index]] < threshold
         ):
             continue
@@ -567,7 +565,7 @@ def _build_quote(row: Mapping[str, Any], score: float, marked: tuple[int, int] |
     )
 
 
-def answerability_score(cosines: np.ndarray, *, max_cosines: int = ANSWERABILITY_PASSAGES) -> float:
+def relevance_score(cosines: np.ndarray, *, max_cosines: int = RELEVANCE_PASSAGES) -> float:
     """Return the mean of a question's highest cosines.
 
     Args:

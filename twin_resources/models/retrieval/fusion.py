@@ -47,7 +47,7 @@ def fuse_rankings(
     title_ranks = find_named_titles(question, [row["title"] or "" for row in rows.values()])
     for ranking in (
         vector_rows,
-        full_text_rows if title_ranks else find_standout_post_rows(full_text_rows),
+        full_text_rows if title_ranks else select_standout_rows(full_text_rows),
     ):
         for rank, row in enumerate(ranking, start=1):
             scores[row["chunk_id"]] += 1.0 / (RANK_CONSTANT + rank)
@@ -66,7 +66,7 @@ def fuse_rankings(
     return [(rows[chunk_id], scores[chunk_id]) for chunk_id in order]
 
 
-def find_standout_post_rows(full_text_rows: Sequence[Row]) -> list[Row]:
+def select_standout_rows(full_text_rows: Sequence[Row]) -> list[Row]:
     """Return the rows of the post that scores far above all others, or [] if there is none.
 
     Args:

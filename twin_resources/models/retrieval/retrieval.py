@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
 from twin_resources.models.retrieval.search import (
-    MAX_IN_MEMORY_ROWS,
+    MAX_CACHED_ROWS,
     InMemoryTable,
     Passage,
     RetrievalQuery,
@@ -33,7 +33,7 @@ from twin_resources.models.retrieval.search import (
 )
 from twin_resources.models.retrieval.selection import add_neighbours, select_hits
 from twin_resources.models.retrieval.vector_index import MIN_INDEXED_ROWS, VECTOR_INDEX
-from twin_resources.storage.tables.newest_versions import FindNewestVersion, read_newest_version
+from twin_resources.storage.tables.newest_versions import FindVersion, read_newest_version
 
 __all__ = ["MAX_PASSAGES", "Passage", "RetrievalQuery", "RetrievalResult", "Retriever"]
 
@@ -93,7 +93,7 @@ class Retriever:
         reranker: reranks the search results; None keeps the original ranking.
         load_other_embedder: returns the embedder of a revision, or None; used until the home is
             embedded again.
-        find_newest_version: finds a table's newest version; the default reads it for every search.
+        find_version: finds a table's newest version; the default reads it for every search.
     """
 
     def __init__(
@@ -103,9 +103,9 @@ class Retriever:
         *,
         reranker: Reranker | None = None,
         load_other_embedder: Callable[[str], Embedder | None] | None = None,
-        find_newest_version: FindNewestVersion = read_newest_version,
+        find_version: FindVersion = read_newest_version,
     ) -> None:
-        self._find_newest_version = find_newest_version
+        self._find_version = find_version
         self._tables_base = str(tables_base).rstrip("/")
         self._embedder = embedder
         self._reranker = reranker
@@ -187,26 +187,22 @@ class Retriever:
         vectors = _embed_queries(
             queries, open_table.embedder, tokens.__setitem__ if with_tokens else None
         )
-        in_memory_table = open_table.in_memory_table
+        cache = open_table.cache
         # An existing index is used, because training data must match the gateway's results.
         if (
-            in_memory_table is None
+            cache is None
             and not open_table.has_vector_index
             and len(queries) >= _MANY_QUERIES
-            and open_table.row_count <= MAX_IN_MEMORY_ROWS
+            and open_table.row_count <= MAX_CACHED_ROWS
         ):
-            in_memory_table = InMemoryTable(open_table.table)
+            cache = InMemoryTable(open_table.table)
         results: list[RetrievalResult] = []
         for index, (query, vector) in enumerate(zip(queries, vectors, strict=True)):
-            ranked_passages = search(
-                open_table.table, query, vector, in_memory_table=in_memory_table
-            )
+            ranked_passages = search(open_table.table, query, vector, cache=cache)
             if self._reranker:
                 ranked_passages = self._reranker.rerank(query.question, ranked_passages)
             hits = select_hits(ranked_passages, limit=limit, token_budget=token_budget)
-            neighbours_by_hit = read_neighbours(
-                open_table.table, hits, query, in_memory_table=in_memory_table
-            )
+            neighbours_by_hit = read_neighbours(open_table.table, hits, query, cache=cache)
             passages = add_neighbours(hits, neighbours_by_hit, token_budget=token_budget)
             results.append(
                 RetrievalResult(
@@ -244,7 +240,7 @@ class Retriever:
                 cached_table is None
                 or cached_table.folder != folder
                 or cached_table.version
-                != self._find_newest_version(
+                != self._find_version(
                     f"{self._tables_base}/{author}/{EMBEDDINGS_TABLE}.lance",
                     partial(getattr, cached_table, "newest_version"),
                 )
@@ -280,11 +276,9 @@ class Retriever:
                 f"the {EMBEDDINGS_TABLE} of author {author} {message}; this process uses "
                 f"embedder {self._embedder.revision}: materialize {EMBEDDINGS_TABLE}"
             )
-        in_memory_table = InMemoryTable(table) if row_count < MIN_INDEXED_ROWS else None
+        cache = InMemoryTable(table) if row_count < MIN_INDEXED_ROWS else None
         has_vector_index = VECTOR_INDEX in {index.name for index in table.list_indices()}
-        return _OpenTable(
-            table, version, folder, row_count, in_memory_table, has_vector_index, embedder
-        )
+        return _OpenTable(table, version, folder, row_count, cache, has_vector_index, embedder)
 
 
 def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None:
@@ -320,7 +314,7 @@ class _OpenTable:
     Attributes:
         version, folder: version and identity; the table is opened again when either changes.
         row_count: number of rows.
-        in_memory_table: the rows if there are few, else None.
+        cache: the rows if there are few, else None.
         has_vector_index: whether the table has a vector index.
         embedder: the embedder that made the vectors.
     """
@@ -329,18 +323,14 @@ class _OpenTable:
     version: int
     folder: tuple[int, int]
     row_count: int
-    in_memory_table: InMemoryTable | None
+    cache: InMemoryTable | None
     has_vector_index: bool
     embedder: Embedder
 
     @property
     def newest_version(self) -> int:
         """The table's newest version; for a table in memory, without a thread switch."""
-        return (
-            self.in_memory_table.dataset.latest_version
-            if self.in_memory_table
-            else self.table.version
-        )
+        return self.cache.dataset.latest_version if self.cache else self.table.version
 
 
 def _embed_queries(

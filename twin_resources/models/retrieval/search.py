@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_CANDIDATES = 20  # for each search, before fusion; with 40, nDCG@10 is .817 instead of .823
-MAX_IN_MEMORY_ROWS = 100_000  # chunks of one author, 300 MB with their text
+MAX_CACHED_ROWS = 100_000  # chunks of one author, 300 MB with their text
 INDEXED_TEXT_COLUMN = "indexed_text"
 """Column for full-text search: the embedded text, which consists of the title and the text."""
 _COLUMNS = [
@@ -93,7 +93,7 @@ class InMemoryTable:
     rows from the table.
 
     Args:
-        table: an open LanceDB table with at most `MAX_IN_MEMORY_ROWS` rows.
+        table: an open LanceDB table with at most `MAX_CACHED_ROWS` rows.
     """
 
     def __init__(self, table: Any) -> None:
@@ -101,7 +101,7 @@ class InMemoryTable:
 
         self.dataset = table.to_lance()
         rows = table.search().select([*_COLUMNS, "vector"]).with_row_id(True)
-        arrow_table: Any = rows.limit(MAX_IN_MEMORY_ROWS).to_arrow().combine_chunks()
+        arrow_table: Any = rows.limit(MAX_CACHED_ROWS).to_arrow().combine_chunks()
         vector_values = arrow_table["vector"].combine_chunks().flatten().to_numpy()
         self._rows = arrow_table.drop_columns(["vector", "_rowid"])
         self._vectors: np.ndarray = vector_values.reshape(arrow_table.num_rows, -1)
@@ -214,46 +214,40 @@ def search_vectors(table: Any, query: RetrievalQuery, vector: np.ndarray) -> lis
 
 
 def search_full_text(
-    table: Any, query: RetrievalQuery, *, in_memory_table: InMemoryTable | None = None
+    table: Any, query: RetrievalQuery, *, cache: InMemoryTable | None = None
 ) -> list[dict[str, Any]]:
     """Return the best rows of the full-text index by BM25.
 
     Args:
-        in_memory_table: the rows of `table`, or None. With them, Lance returns only row ids on the
+        cache: the rows of `table`, or None. With them, Lance returns only row ids on the
             caller's thread, in .5 CPU ms. Without them, LanceDB takes 2.6 CPU ms and five thread
             switches.
     """
     # MatchQuery treats the question as words; LanceDB would parse a plain string for operators. A
     # question without words is not a valid query.
     words = query.question if re.search(r"\w", query.question) else "?"
-    if in_memory_table is None:
+    if cache is None:
         from lancedb.query import MatchQuery
 
         match: Any = MatchQuery  # its generated signature has no defaults
         builder = table.search(match(words, INDEXED_TEXT_COLUMN), query_type="fts")
         return _fetch_best_rows(builder, query, [*_COLUMNS, "_score"])
-    rows = in_memory_table.search_full_text(words, _build_sql_conditions(query))
-    return in_memory_table.read_rows_by_score({row["_rowid"]: float(row["_score"]) for row in rows})
+    rows = cache.search_full_text(words, _build_sql_conditions(query))
+    return cache.read_rows_by_score({row["_rowid"]: float(row["_score"]) for row in rows})
 
 
 def search(
-    table: Any,
-    query: RetrievalQuery,
-    vector: np.ndarray,
-    *,
-    in_memory_table: InMemoryTable | None,
+    table: Any, query: RetrievalQuery, vector: np.ndarray, *, cache: InMemoryTable | None
 ) -> list[Passage]:
     """Run both searches and return their fused results, best first (`fuse_rankings`).
 
     Args:
-        in_memory_table: the rows of `table`; None to scan it.
+        cache: the rows of `table`; None to scan it.
     """
     vector_rows = (
-        in_memory_table.search_vectors(query, vector)
-        if in_memory_table
-        else search_vectors(table, query, vector)
+        cache.search_vectors(query, vector) if cache else search_vectors(table, query, vector)
     )
-    full_text_rows = search_full_text(table, query, in_memory_table=in_memory_table)
+    full_text_rows = search_full_text(table, query, cache=cache)
     vector_rows, full_text_rows = (
         [row for row in rows if row["document_id"] not in query.exclude_documents]
         for rows in (vector_rows, full_text_rows)
@@ -265,11 +259,7 @@ def search(
 
 
 def read_neighbours(
-    table: Any,
-    hits: Sequence[Passage],
-    query: RetrievalQuery,
-    *,
-    in_memory_table: InMemoryTable | None,
+    table: Any, hits: Sequence[Passage], query: RetrievalQuery, *, cache: InMemoryTable | None
 ) -> Mapping[str, list[Passage]]:
     """Return the next and the previous passage of each hit in its post, by the hit's chunk id.
 
@@ -282,8 +272,8 @@ def read_neighbours(
     if not neighbour_positions:
         return {hit.chunk_id: [] for hit in hits}
     rows = (
-        in_memory_table.read_rows_at_positions(neighbour_positions, query)
-        if in_memory_table
+        cache.read_rows_at_positions(neighbour_positions, query)
+        if cache
         else _read_positions(table, neighbour_positions, query)
     )
     rows_by_position = {(row["document_id"], row["position"]): row for row in rows}

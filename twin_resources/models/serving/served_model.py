@@ -235,12 +235,9 @@ def _request_answer(
             raise KeyError("logprobs")
         return ServedAnswer(
             text=choice["message"]["content"] or "",
-            tokens=tuple(_parse_token_id(entry) for entry in token_entries),
+            tokens=tuple(_token_id(entry) for entry in token_entries),
             log_probabilities=tuple(
-                {
-                    _parse_token_id(candidate): candidate["logprob"]
-                    for candidate in entry["top_logprobs"]
-                }
+                {_token_id(candidate): candidate["logprob"] for candidate in entry["top_logprobs"]}
                 for entry in token_entries
             ),
             seconds=response.elapsed.total_seconds(),
@@ -272,7 +269,7 @@ def _count_aligned_tokens(
     return next(misaligned_positions, None)
 
 
-def _parse_token_id(entry: Mapping[str, Any]) -> int:
+def _token_id(entry: Mapping[str, Any]) -> int:
     """Return a token's id: `id` from llama.cpp, or the text `token_id:<id>` from vLLM."""
     if "id" in entry:
         return int(entry["id"])

@@ -49,29 +49,25 @@ class LocalLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        send_message = on_message or ignore_message
+        report = on_message or ignore_message
         # The lock is for the machine, because two concurrent runs take longer than two in sequence.
         return run_with_retry(
             job,
             self._settings,
-            attempt=lambda log: self._run_attempt(job, log, send_message, environment or {}),
-            send_message=send_message,
+            attempt=lambda log: self._run_attempt(job, log, report, environment or {}),
+            report=report,
         )
 
     def _run_attempt(
         self,
         job: TrainingJob,
         log: Path,
-        send_message: Callable[[Message], None],
+        report: Callable[[Message], None],
         environment: Mapping[str, str],
     ) -> AttemptEnd:
         log_start = log.stat().st_size if log.is_file() else 0
         share = MachineShare(may_fork=self._settings.train_forks)
         with run_share(job, share, log, environment=environment) as process:
             return forward_log(
-                process,
-                job,
-                log,
-                lambda line: forward_line(line, send_message),
-                log_start=log_start,
+                process, job, log, lambda line: forward_line(line, report), log_start=log_start
             )

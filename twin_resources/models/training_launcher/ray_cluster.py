@@ -66,16 +66,14 @@ class RayLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        send_message = on_message or ignore_message
+        report = on_message or ignore_message
         ranks_per_machine(job, self._settings.train_machines)
         client = _connect(self._settings.ray_address)
         return run_with_retry(
             job,
             self._settings,
-            attempt=lambda log: self._run_attempt(
-                client, job, log, send_message, environment or {}
-            ),
-            send_message=send_message,
+            attempt=lambda log: self._run_attempt(client, job, log, report, environment or {}),
+            report=report,
             lock_name=f"training-{job.name}.lock",
             scope=f"of {job.name}",
         )
@@ -85,19 +83,19 @@ class RayLauncher:
         client: JobSubmissionClient,
         job: TrainingJob,
         log: Path,
-        send_message: Callable[[Message], None],
+        report: Callable[[Message], None],
         environment: Mapping[str, str],
     ) -> AttemptEnd:
         submission_id = _find_running_job(client, job.folder)
         if submission_id is None:
             submission_id = self._submit(client, job, environment)
-            send_message({"text": f"Ray job {submission_id} on {self._settings.ray_address}"})
+            report({"text": f"Ray job {submission_id} on {self._settings.ray_address}"})
         else:
-            send_message(
+            report(
                 {"text": f"following Ray job {submission_id}, still running from an earlier run"}
             )
         try:
-            return _follow_job(client, submission_id, job, log, send_message)
+            return _follow_job(client, submission_id, job, log, report)
         finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
             _stop_job(client, submission_id)
 
@@ -190,7 +188,7 @@ def _follow_job(
     submission_id: str,
     job: TrainingJob,
     log: Path,
-    send_message: Callable[[Message], None],
+    report: Callable[[Message], None],
 ) -> AttemptEnd:
     """Copy the job's log to `log` and forward the messages in it until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
@@ -213,7 +211,7 @@ def _follow_job(
                 last_line_at = time.monotonic()
                 stream.write(line + "\n")
                 stream.flush()
-                forward_line(line, send_message)
+                forward_line(line, report)
             now = time.monotonic()
             if attempt_end is not None:
                 if now - last_line_at > LOG_DRAIN_TIMEOUT_S:

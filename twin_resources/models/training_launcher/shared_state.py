@@ -37,12 +37,12 @@ class SharedState:
 
     Attributes:
         folder: the job's folder of states, below the home.
-        send_message: callback that receives `{"text": line}` for each problem and each resumption.
+        report: callback that receives `{"text": line}` for each problem and each resumption.
     """
 
     folders: SharedFolders
     folder: Path
-    send_message: Callable[[dict[str, Any]], None]
+    report: Callable[[dict[str, Any]], None]
 
     @property
     def name(self) -> str:
@@ -62,9 +62,9 @@ class SharedState:
             if local_state is not None and local_state.name >= newest_name.rpartition("/")[2]:
                 return
             self.folders.fetch(newest_name)
-            self.send_message({"text": f"resuming from a stored state: {newest_name}"})
+            self.report({"text": f"resuming from a stored state: {newest_name}"})
         except (TwinError, OSError) as error:
-            self.send_message({"text": f"the stored training state is not used: {error}"})
+            self.report({"text": f"the stored training state is not used: {error}"})
 
     def store_newest(self, stored_step: str) -> str:
         """Store this host's newest state, and delete the older stored ones.
@@ -89,7 +89,7 @@ class SharedState:
                     if name.rpartition("/")[2] < state.name:
                         self.folders.remove(name)
             except (TwinError, OSError) as error:
-                self.send_message({"text": f"the state {state.name} is only on this host: {error}"})
+                self.report({"text": f"the state {state.name} is only on this host: {error}"})
         return state.name
 
     def find_newest_local(self) -> Path | None:
@@ -99,7 +99,7 @@ class SharedState:
 
 @contextmanager
 def share_state(
-    job_folder: Path, settings: Settings, send_message: Callable[[dict[str, Any]], None]
+    job_folder: Path, settings: Settings, report: Callable[[dict[str, Any]], None]
 ) -> Generator[None]:
     """Continue from a job's newest stored state, and store each new one while the context is open.
 
@@ -109,7 +109,7 @@ def share_state(
         yield
         return
     folders = SharedFolders(settings.home, settings.store_uri)
-    state = SharedState(folders, job_folder / STATE_FOLDER, send_message)
+    state = SharedState(folders, job_folder / STATE_FOLDER, report)
     state.fetch_newest()
     stop_event = threading.Event()
 

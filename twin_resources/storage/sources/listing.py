@@ -144,9 +144,7 @@ def _list_local_files(root: Path, *, tried: str) -> Iterator[ListedFile]:
         status = root.stat()
     except FileNotFoundError as error:
         raise SourceNotFoundError(
-            tried,
-            found="there is no file or folder at this path",
-            next_step="mount it, or specify a different source",
+            tried, found="no file or folder at this path", next_step="mount it or choose another"
         ) from error
     except OSError as error:
         raise _listing_error(tried, error) from error

@@ -44,12 +44,12 @@ class PollState:
 
     Attributes:
         epoch: creation time of this state, in seconds since the epoch (`arrivals.build_run_key`).
-        last_decision: the last decision, or None before the first one.
+        decision: the last decision, or None before the first one.
         responses: address → the last response.
     """
 
     epoch: int
-    last_decision: SourcesState | None = None
+    decision: SourcesState | None = None
     responses: Mapping[str, PollResponse] = field(default_factory=dict[str, PollResponse])
 
 
@@ -101,7 +101,7 @@ def load_poll_state(state: State, author: str, *, now: float) -> PollState:
     decision_fields: dict[str, Any] | None = json.loads(row.known)
     return PollState(
         epoch=row.epoch,
-        last_decision=None if decision_fields is None else SourcesState.from_json(decision_fields),
+        decision=None if decision_fields is None else SourcesState.from_json(decision_fields),
         responses={url: PollResponse(**fields) for url, fields in response_fields.items()},
     )
 
@@ -111,9 +111,7 @@ def save_poll_state(state: State, author: str, poll_state: PollState) -> None:
     row = {
         "author": author,
         "epoch": poll_state.epoch,
-        "known": json.dumps(
-            None if poll_state.last_decision is None else poll_state.last_decision.as_json()
-        ),
+        "known": json.dumps(None if poll_state.decision is None else poll_state.decision.as_json()),
         "answers": json.dumps(
             {url: asdict(response) for url, response in poll_state.responses.items()}
         ),

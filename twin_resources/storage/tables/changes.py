@@ -63,14 +63,14 @@ def hash_inputs(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def find_changes(
-    inputs: pl.DataFrame, *, stored_rows: pl.DataFrame, empty_input_rows: pl.DataFrame, version: str
+    inputs: pl.DataFrame, *, stored_rows: pl.DataFrame, empty_inputs: pl.DataFrame, version: str
 ) -> TableChanges:
     """Find the changed and the removed inputs.
 
     Args:
         inputs: the result of `hash_inputs`.
         stored_rows: bookkeeping columns of all rows: `_input_key`, `_input_hash`, `_version`.
-        empty_input_rows: the recorded inputs without rows, with the same columns; stored rows take
+        empty_inputs: the recorded inputs without rows, with the same columns; stored rows take
             precedence.
         version: the function's current version.
     """
@@ -82,7 +82,7 @@ def find_changes(
     current_inputs = pl.concat(
         [
             stored_keys.join(inconsistent_keys, on="_input_key", how="anti"),
-            empty_input_rows.select("_input_key", "_input_hash", "_version").join(
+            empty_inputs.select("_input_key", "_input_hash", "_version").join(
                 stored_keys, on="_input_key", how="anti"
             ),
         ]
@@ -100,9 +100,7 @@ def find_changes(
         .unique()
         .join(keys, left_on="_input_key", right_on="key", how="anti")
     )
-    removed_empty_inputs = empty_input_rows.join(
-        keys, left_on="_input_key", right_on="key", how="anti"
-    )
+    removed_empty_inputs = empty_inputs.join(keys, left_on="_input_key", right_on="key", how="anti")
     return TableChanges(
         changed_inputs,
         sorted(removed_inputs["_input_key"].to_list()),

@@ -50,9 +50,7 @@ def hash_rows(frame: pl.DataFrame) -> pl.Series:
     schema_hasher = hashlib.blake2b(digest_size=HASH_BYTES, person=b"twin row 1")
     frame = _normalize(frame.select(names))
     for name, dtype in frame.schema.items():
-        schema_hasher.update(
-            _add_length_prefix(name.encode()) + _add_length_prefix(type_name(dtype).encode())
-        )
+        schema_hasher.update(_add_length(name.encode()) + _add_length(type_name(dtype).encode()))
     if not names:
         return pl.Series("_row_hash", [schema_hasher.digest()] * frame.height, dtype=pl.Binary)
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -83,7 +81,7 @@ def sum_hashes(hashes: pl.Series | Iterable[bytes]) -> int:
 def hash_parts(*parts: bytes | str) -> bytes:
     """Hash the parts with their lengths (BLAKE2b-256): ("ab", "c") differs from ("a", "bc")."""
     encoded_parts = (part.encode() if isinstance(part, str) else part for part in parts)
-    encoding = b"".join(_add_length_prefix(part) for part in encoded_parts)
+    encoding = b"".join(_add_length(part) for part in encoded_parts)
     return hashlib.blake2b(encoding, digest_size=HASH_BYTES, person=b"twin parts 1").digest()
 
 
@@ -123,7 +121,7 @@ def type_name(dtype: pl.DataType) -> str:
     return type(dtype).__name__.lower()
 
 
-def _add_length_prefix(part: bytes) -> bytes:
+def _add_length(part: bytes) -> bytes:
     return len(part).to_bytes(8, "little") + part
 
 
@@ -184,19 +182,19 @@ def _encode(array: Any) -> Any:
     The result is a LargeBinary array without nulls. Arrow joins the bytes one column at a time.
     """
     import pyarrow as pa
-    import pyarrow.types as arrow_types
+    from pyarrow import types
 
     kind = array.type
-    if arrow_types.is_null(kind):
+    if types.is_null(kind):
         return pa.array([_ABSENT] * len(array), pa.large_binary())
-    if arrow_types.is_large_string(kind) or arrow_types.is_string(kind):
+    if types.is_large_string(kind) or types.is_string(kind):
         array = array.cast(pa.large_binary())
         kind = array.type
-    if arrow_types.is_large_binary(kind) or arrow_types.is_binary(kind):
+    if types.is_large_binary(kind) or types.is_binary(kind):
         return _encode_variable_size(array.cast(pa.large_binary()))
-    if arrow_types.is_large_list(kind) or arrow_types.is_list(kind):
+    if types.is_large_list(kind) or types.is_list(kind):
         return _encode_lists(array)
-    if arrow_types.is_struct(kind):
+    if types.is_struct(kind):
         return _add_presence_byte(
             array, _join_bytes(*(_encode(field) for field in array.flatten()))
         )
@@ -261,14 +259,14 @@ def _encode_fixed_width(array: Any) -> tuple[bytes, int]:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.types as arrow_types
+    from pyarrow import types
 
     kind = array.type
-    if arrow_types.is_boolean(kind):
+    if types.is_boolean(kind):
         array = array.cast(pa.uint8())
-    elif arrow_types.is_date32(kind):
+    elif types.is_date32(kind):
         array = array.cast(pa.int32())
-    elif arrow_types.is_temporal(kind):
+    elif types.is_temporal(kind):
         array = array.cast(pa.int64())
     values = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
     if values.dtype.kind == "f":
@@ -280,11 +278,11 @@ def _encode_fixed_width(array: Any) -> tuple[bytes, int]:
 
 def _encode_lists(array: Any) -> Any:
     import numpy as np
-    import pyarrow.types as arrow_types
+    from pyarrow import types
 
     offsets = np.asarray(array.offsets).astype(np.int64)
     values = array.values
-    if arrow_types.is_primitive(values.type):
+    if types.is_primitive(values.type):
         value_bytes, width = _encode_fixed_width(values)
         items = _join_bytes(
             _split_at_offsets(value_bytes, offsets * width), _encode_null_masks(values, offsets)

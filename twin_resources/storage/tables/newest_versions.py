@@ -26,7 +26,7 @@ from twin_resources.storage.state.state_tables import ended_leases, leases
 MAX_UNCHECKED_S = 60.0
 
 
-FindNewestVersion = Callable[[str, Callable[[], int]], int]
+FindVersion = Callable[[str, Callable[[], int]], int]
 """A function of a table's address and a version reader that returns the newest version."""
 
 
@@ -56,7 +56,7 @@ class NewestVersions:
         default_factory=dict[str, tuple[str, int, float]]
     )
 
-    def find_newest_version(self, uri: str, read_version: Callable[[], int]) -> int:
+    def find_version(self, uri: str, read_version: Callable[[], int]) -> int:
         """Return a table's newest version.
 
         Args:

@@ -241,17 +241,17 @@ def column_types(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
 
 def _replace_large_types(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
-    import pyarrow.types as arrow_types
+    from pyarrow import types
 
-    if arrow_types.is_large_string(kind):
+    if types.is_large_string(kind):
         return pa.string()
-    if arrow_types.is_large_binary(kind):
+    if types.is_large_binary(kind):
         return pa.binary()
-    if arrow_types.is_large_list(kind):
+    if types.is_large_list(kind):
         return pa.list_(_replace_large_types(kind.value_type))
-    if arrow_types.is_fixed_size_list(kind):
+    if types.is_fixed_size_list(kind):
         return pa.list_(_replace_large_types(kind.value_type), kind.list_size)
-    if arrow_types.is_struct(kind):
+    if types.is_struct(kind):
         return pa.struct([pa.field(field.name, _replace_large_types(field.type)) for field in kind])
     return kind
 
@@ -272,7 +272,7 @@ def create_table(uri: str, schema: pa.Schema) -> StoredTable:
         schema.empty_table(),
         uri,
         mode="create",
-        transaction_properties=_commit_properties(CommitRecord(0, 0, None), base_version=0),
+        transaction_properties=_properties(CommitRecord(0, 0, None), base_version=0),
     )
     return _read_stored_table(dataset, uri)
 
@@ -415,15 +415,13 @@ def commit_record(table: StoredTable, record: CommitRecord) -> tuple[StoredTable
 def _commit(table: StoredTable, transaction: Any, record: CommitRecord) -> tuple[StoredTable, int]:
     from lance import LanceDataset
 
-    transaction.transaction_properties = _commit_properties(
-        record, base_version=table.dataset.version
-    )
+    transaction.transaction_properties = _properties(record, base_version=table.dataset.version)
     dataset = LanceDataset.commit(table.dataset, transaction, max_retries=0)
     written_bytes = table.dataset.io_stats_incremental().written_bytes
     return StoredTable(dataset, table.uri, table.row_key, table.types), written_bytes
 
 
-def _commit_properties(record: CommitRecord, *, base_version: int) -> dict[str, str]:
+def _properties(record: CommitRecord, *, base_version: int) -> dict[str, str]:
     return {
         "twin.row_sum": f"{record.row_sum:064x}",
         "twin.rows": str(record.rows),

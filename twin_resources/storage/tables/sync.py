@@ -93,7 +93,7 @@ def apply_changes(
     changes: TableChanges,
     table: StoredTable,
     *,
-    empty_input_rows: pl.DataFrame,
+    empty_inputs: pl.DataFrame,
     lease: Lease,
 ) -> SyncProgress:
     """Compute the inputs in `changes`, delete rows of removed inputs and return the progress."""
@@ -102,13 +102,11 @@ def apply_changes(
         _load_rows(progress, [*changes.inputs["key"], *changes.removed_keys])
     batches = list(split_batches(changes.inputs, rows=task.batch_rows))
     pending_keys = set(changes.inputs["key"].to_list()) | set(changes.removed_keys)
-    known_empty_keys = set(empty_input_rows["_input_key"].to_list())
+    known_empty_keys = set(empty_inputs["_input_key"].to_list())
     for number, batch in enumerate(batches, start=1):
         is_last = number == len(batches) and not changes.removed_keys
         keys: list[str] = batch["key"].to_list()
-        rows = _compute_rows(
-            task, batch, computed_count=progress.computed, total=changes.inputs.height
-        )
+        rows = _compute_rows(task, batch, start=progress.computed, total=changes.inputs.height)
         _write_batch(
             task, progress, rows, keys=keys, pending_keys=pending_keys, lease=lease, is_last=is_last
         )
@@ -119,7 +117,7 @@ def apply_changes(
     if progress.record.version != task.version or not progress.record.exact:
         lease.renew()
         record = CommitRecord(progress.record.row_sum, progress.record.rows, task.version)
-        _apply_commit(progress, commit_record(progress.table, record), record)
+        _advance(progress, commit_record(progress.table, record), record)
     delete_empty_inputs(lease.state, table.uri, changes.removed_empty_keys)
     return progress
 
@@ -130,7 +128,7 @@ def rebuild(
     table: StoredTable,
     *,
     schema: pa.Schema,
-    empty_input_rows: pl.DataFrame,
+    empty_inputs: pl.DataFrame,
     lease: Lease,
 ) -> SyncProgress:
     """Rebuild the table in one commit, so that readers never see a mixture of old and new rows.
@@ -139,11 +137,9 @@ def rebuild(
     """
     progress = SyncProgress(table, CommitRecord(0, 0, None))
     staged_fragments: list[Any] = []
-    delete_empty_inputs(lease.state, table.uri, empty_input_rows["_input_key"].to_list())
+    delete_empty_inputs(lease.state, table.uri, empty_inputs["_input_key"].to_list())
     for batch in split_batches(changes.inputs, rows=task.batch_rows):
-        rows = _compute_rows(
-            task, batch, computed_count=progress.computed, total=changes.inputs.height
-        )
+        rows = _compute_rows(task, batch, start=progress.computed, total=changes.inputs.height)
         for row, owner in zip(rows[task.row_key], rows["_input_key"], strict=True):
             if progress.input_by_row.setdefault(row, owner) != owner:
                 raise _duplicate_key_error(task, row, owner, progress.input_by_row[row])
@@ -154,7 +150,7 @@ def rebuild(
         progress.written += rows.height
         _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, set())
     lease.renew()
-    _apply_commit(
+    _advance(
         progress,
         replace_all_rows(table, schema, staged_fragments, record=progress.record),
         progress.record,
@@ -193,12 +189,10 @@ def _index_rows(progress: SyncProgress, changed_rows: pl.DataFrame) -> None:
     progress.loaded_rows.update(rows)
 
 
-def _compute_rows(
-    task: SyncTask, batch: pl.DataFrame, *, computed_count: int, total: int
-) -> pl.DataFrame:
+def _compute_rows(task: SyncTask, batch: pl.DataFrame, *, start: int, total: int) -> pl.DataFrame:
     """Call the function on one batch and check the rows that it returns."""
     if task.on_batch is not None:
-        task.on_batch(range(computed_count, computed_count + batch.height), total)
+        task.on_batch(range(start, start + batch.height), total)
     positions = sorted(
         position for batch_positions in batch["positions"].to_list() for position in batch_positions
     )
@@ -255,12 +249,10 @@ def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[st
         )
 
 
-def _duplicate_key_error(
-    task: SyncTask, row: str, owner: str, other_owner: str
-) -> InvalidRowsError:
+def _duplicate_key_error(task: SyncTask, row: str, owner: str, previous: str) -> InvalidRowsError:
     return InvalidRowsError(
         f"write rows of {task.name}",
-        found=f"{task.row_key} {row!r} from input {owner!r} and from input {other_owner!r}",
+        found=f"{task.row_key} {row!r} from input {owner!r} and from input {previous!r}",
         next_step="make the row key unique, for example from the input key and a position",
     )
 
@@ -306,7 +298,7 @@ def _write_batch(
     )
     lease.renew()
     arrow = to_arrow(rows, progress.table.dataset.schema)
-    _apply_commit(
+    _advance(
         progress, upsert(progress.table, arrow, delete=sorted(stale_rows), record=record), record
     )
     _unindex_rows(progress, stale_rows | owners.keys())
@@ -340,12 +332,12 @@ def _delete_removed_inputs(
             task.version if is_last else None,
         )
         lease.renew()
-        _apply_commit(progress, delete_rows(progress.table, batch, record=record), record)
+        _advance(progress, delete_rows(progress.table, batch, record=record), record)
         _unindex_rows(progress, batch)
         progress.deleted += len(batch)
 
 
-def _apply_commit(
+def _advance(
     progress: SyncProgress, committed: tuple[StoredTable, int], record: CommitRecord
 ) -> None:
     progress.table, bytes_written = committed
@@ -380,12 +372,7 @@ def _record_empty_inputs(
         connection.execute(
             sa.insert(empty_inputs),
             [
-                {
-                    "table_uri": uri,
-                    "input_key": key,
-                    "input_hash": hashes[key],
-                    "version": version,
-                }
+                {"table_uri": uri, "input_key": key, "input_hash": hashes[key], "version": version}
                 for key in empty_keys
             ],
         )

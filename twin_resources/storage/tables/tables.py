@@ -110,13 +110,7 @@ class SyncResult:
 class Tables:
     """All tables under one base URI (a folder, or `s3://bucket/prefix`)."""
 
-    def __init__(
-        self,
-        base_uri: str,
-        *,
-        state: State,
-        lease_wait_s: float = MAX_WORKING_S,
-    ) -> None:
+    def __init__(self, base_uri: str, *, state: State, lease_wait_s: float = MAX_WORKING_S) -> None:
         self.base_uri = str(base_uri).rstrip("/")
         self.state = state
         self.lease_wait_s = lease_wait_s
@@ -182,32 +176,22 @@ class Tables:
             table = store.open_table(target)
             if table is None:
                 table = store.create_table(target, arrow)
-            stored_inputs = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
-            empty_inputs = sync.read_empty_inputs(self.state, target)
+            stored = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
+            empty = sync.read_empty_inputs(self.state, target)
             needs_rebuild = (
-                rebuild_in_one_commit
-                and stored_inputs.height
-                and version not in stored_inputs["_version"]
+                rebuild_in_one_commit and stored.height and version not in stored["_version"]
             )
             if table.is_compatible_with(arrow) and not needs_rebuild:
                 changes = find_changes(
-                    inputs,
-                    stored_rows=stored_inputs,
-                    empty_input_rows=empty_inputs,
-                    version=version,
+                    inputs, stored_rows=stored, empty_inputs=empty, version=version
                 )
-                progress = sync.apply_changes(
-                    task, changes, table, empty_input_rows=empty_inputs, lease=lease
-                )
+                progress = sync.apply_changes(task, changes, table, empty_inputs=empty, lease=lease)
             else:
                 changes = find_changes(
-                    inputs,
-                    stored_rows=stored_inputs.clear(),
-                    empty_input_rows=empty_inputs.clear(),
-                    version=version,
+                    inputs, stored_rows=stored.clear(), empty_inputs=empty.clear(), version=version
                 )
                 progress = sync.rebuild(
-                    task, changes, table, schema=arrow, empty_input_rows=empty_inputs, lease=lease
+                    task, changes, table, schema=arrow, empty_inputs=empty, lease=lease
                 )
             if progress.bytes_written:
                 upkeep.compact_fragments(progress, lease)
@@ -234,7 +218,7 @@ class Tables:
             StorageError: the table's files cannot be read.
             TwinError: a column or the version is unknown, or the filter does not parse.
         """
-        table = self._open_table(asset, author, version=version)
+        table = self._open(asset, author, version=version)
         selected_columns = list(table.columns if columns is None else columns)
         unknown_columns = sorted(set(selected_columns) - set(table.columns))
         if unknown_columns:
@@ -265,7 +249,7 @@ class Tables:
             TableNotFoundError: the asset has not been materialized for this author.
         """
         return verified.find_unverified_rows(
-            self._open_table(asset, author), self.state, claim=claim, version=version
+            self._open(asset, author), self.state, claim=claim, version=version
         )
 
     def scan(self, asset: str, author: str) -> pl.LazyFrame:
@@ -278,7 +262,7 @@ class Tables:
         """
         from polars.io.plugins import register_io_source
 
-        table = self._open_table(asset, author)
+        table = self._open(asset, author)
 
         def scan_table(
             with_columns: list[str] | None,
@@ -295,11 +279,11 @@ class Tables:
 
     def exists(self, asset: str, author: str) -> bool:
         """Return whether the table exists (it may have no rows)."""
-        return self._find_table(asset, author) is not None
+        return self._find(asset, author) is not None
 
     def data_version(self, asset: str, author: str) -> str | None:
         """Return the data version, usually without reading rows, or None if no table exists."""
-        table = self._find_table(asset, author)
+        table = self._find(asset, author)
         return (
             None
             if table is None
@@ -308,7 +292,7 @@ class Tables:
 
     def lance_version(self, asset: str, author: str) -> int | None:
         """Return the newest Lance version, or None if no table exists."""
-        table = self._find_table(asset, author)
+        table = self._find(asset, author)
         return None if table is None else table.dataset.version
 
     def tag(self, asset: str, author: str, tag: str, version: int | None = None) -> int:
@@ -316,7 +300,7 @@ class Tables:
 
         An existing tag moves to this version.
         """
-        table = self._open_table(asset, author)
+        table = self._open(asset, author)
         tagged_version = table.dataset.version if version is None else version
         tags = table.dataset.tags
         if tag in tags.list():
@@ -331,9 +315,7 @@ class Tables:
         Returns the Lance version; the data version does not change.
         """
         with self.lease(asset, author) as lease:
-            return upkeep.ensure_index(
-                self._open_table(asset, author), column, lease
-            ).dataset.version
+            return upkeep.ensure_index(self._open(asset, author), column, lease).dataset.version
 
     def compact(self, asset: str, author: str) -> CompactionResult:
         """Compact fragments and index segments and remove old versions; rows do not change.
@@ -343,31 +325,24 @@ class Tables:
             LeaseBusyError: another process has worked on this table for longer than `lease_wait_s`.
         """
         with self.lease(asset, author) as lease:
-            return upkeep.compact(self._open_table(asset, author), lease)
+            return upkeep.compact(self._open(asset, author), lease)
 
     def list_assets(self, author: str) -> list[str]:
         """Return the sorted names of an author's tables."""
         return store.list_tables(f"{self.base_uri}/{author}")
 
     def forget(
-        self,
-        asset: str,
-        author: str,
-        keys: Sequence[str],
-        *,
-        replacements: pl.DataFrame | None = None,
+        self, asset: str, author: str, keys: Sequence[str], *, updates: pl.DataFrame | None = None
     ) -> DeletedRows:
         """Remove rows by row key from every version, index and file of the table.
 
-        `replacements` contains complete rows that stay in the table with new values; their old
+        `updates` contains complete rows that stay in the table with new values; their old
         values are removed. The next sync restores rows that upstream still has, so forget them
         there first. A tag is removed if its version contains one of the rows
         (`DeletedRows.removed_tags`).
         """
         with self.lease(asset, author) as lease:
-            deleted_rows = upkeep.forget(
-                self._open_table(asset, author), keys, lease, replacements=replacements
-            )
+            deleted_rows = upkeep.forget(self._open(asset, author), keys, lease, updates=updates)
             sync.delete_empty_inputs(self.state, self.uri(asset, author), keys)
         return deleted_rows
 
@@ -385,14 +360,12 @@ class Tables:
         ):
             yield lease
 
-    def _find_table(self, asset: str, author: str) -> StoredTable | None:
+    def _find(self, asset: str, author: str) -> StoredTable | None:
         uri = self.uri(asset, author)
         return store.open_table(uri)
 
-    def _open_table(
-        self, asset: str, author: str, *, version: int | str | None = None
-    ) -> StoredTable:
-        table = self._find_table(asset, author)
+    def _open(self, asset: str, author: str, *, version: int | str | None = None) -> StoredTable:
+        table = self._find(asset, author)
         if table is None:
             raise TableNotFoundError(
                 f"read {asset} of {author}",
@@ -411,7 +384,7 @@ class Tables:
             frame, hashes = upstream, hash_rows(upstream)
             fetch: Callable[[Sequence[int]], pl.DataFrame] = lambda rows: frame[list(rows)]  # noqa: E731
         else:
-            table = self._open_table(upstream.asset, upstream.author)
+            table = self._open(upstream.asset, upstream.author)
             columns = list(upstream.columns or table.columns)
             frame = store.read_columns(table, [key, "_row_hash"])
             hashes = frame["_row_hash"]

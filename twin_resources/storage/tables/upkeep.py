@@ -188,24 +188,20 @@ def ensure_index(table: StoredTable, column: str, lease: Lease) -> StoredTable:
 
 
 def forget(
-    table: StoredTable,
-    keys: Sequence[str],
-    lease: Lease,
-    *,
-    replacements: pl.DataFrame | None = None,
+    table: StoredTable, keys: Sequence[str], lease: Lease, *, updates: pl.DataFrame | None = None
 ) -> DeletedRows:
     """Delete rows by row key from every file, version and index of the table.
 
     Args:
-        replacements: rows (user columns) to keep with new values; their old values are deleted too.
+        updates: rows (user columns) to keep with new values; their old values are deleted too.
     """
     row_filter = _key_filter(table, keys)
     rows = read_columns(table, [table.row_key, "_row_hash"], where=row_filter)
     record = read_record(table)
     lease.renew()
-    if replacements is not None and replacements.height:
-        table, record = _replace_rows(table, replacements, record)
-        row_filter += f" OR {_key_filter(table, replacements[table.row_key].to_list())}"
+    if updates is not None and updates.height:
+        table, record = _replace_rows(table, updates, record)
+        row_filter += f" OR {_key_filter(table, updates[table.row_key].to_list())}"
     if rows.height:
         record = replace(
             record,

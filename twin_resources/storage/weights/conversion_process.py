@@ -91,9 +91,7 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
         vocabulary.add_to(self.gguf_writer, rows=rows)
 
     converter_class = type(
-        "ConverterWithVocabulary",
-        (architecture,),
-        {"model_arch": architecture.model_arch, "set_vocab": set_vocab},
+        "Model", (architecture,), {"model_arch": architecture.model_arch, "set_vocab": set_vocab}
     )
     with torch.inference_mode():
         converter_class(

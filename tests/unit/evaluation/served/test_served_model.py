@@ -15,7 +15,7 @@ from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import (
     Prompt,
     PromptQueue,
-    _parse_token_id,
+    _token_id,
     process_queue,
     query_temporary_servers,
 )
@@ -25,12 +25,12 @@ from twin_resources.models.serving.served_model import (
     "entry", [{"id": 338, "token": " is"}, {"token": "token_id:338"}], ids=["llama.cpp", "vLLM"]
 )
 def test_both_formats_of_a_token_id_are_read(entry: dict[str, object]) -> None:
-    assert _parse_token_id(entry) == 338
+    assert _token_id(entry) == 338
 
 
 def test_a_token_without_an_id_is_an_error() -> None:
     with pytest.raises(ValueError, match="is"):
-        _parse_token_id({"token": " is"})
+        _token_id({"token": " is"})
 
 
 @dataclass
