@@ -1,4 +1,4 @@
-"""Run one training run at a time on this machine: the backend `local`.
+"""Execute one training run at a time on this machine: the backend `local`.
 
 Scope: the lock and the attempts. Out of scope: the processes of a machine (`machine.py`), several
 machines (`ray_cluster.py`).
