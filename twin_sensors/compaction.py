@@ -38,7 +38,7 @@ class CompactionReport:
 
 def compact_author(tables: Tables, author: str) -> CompactionReport:
     """Compact every table of an author, one after another."""
-    names = tables.assets(author)
+    names = tables.list_assets(author)
     results: list[CompactionResult] = []
     busy_tables: list[str] = []
     failures: list[str] = []

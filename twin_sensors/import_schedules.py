@@ -93,18 +93,18 @@ def _decide_import(
     decision = runs.decide_import(
         "feeds",
         slug,
-        poll_state.known,
+        poll_state.decision,
         polling.fingerprint_feeds(poll_state.responses, list(poll_state.responses)),
         epoch=poll_state.epoch,
         now=now,
         # A feed does not state when it changed, but an import that started within the last hour
         # has read the current feed.
-        is_imported=poll_state.known is None and runs.has_started_since(slug, now - HOUR_S),
+        is_imported=poll_state.decision is None and runs.has_started_since(slug, now - HOUR_S),
     )
     if decision.state is None:
         return None, decision.message
     # Save before the launch; if the tick dies here, the next tick finds no run and requests one.
-    polling.save_poll_state(state, slug, replace(poll_state, known=decision.state))
+    polling.save_poll_state(state, slug, replace(poll_state, decision=decision.state))
     if not decision.should_launch:
         return None, decision.message
     key = build_run_key("feeds", slug, poll_state.epoch, decision.state)

@@ -81,7 +81,7 @@ def test_a_relative_folder_becomes_absolute(
 @pytest.mark.parametrize("name", ["nowhere", "./no/such", "/no/such.gguf", "a b/c", "x/y.gguf"])
 def test_an_unknown_name_is_refused(name: str) -> None:
     error = refusal(name)
-    assert "neither a folder, a file" in error.found
+    assert "not a folder, a file" in error.found
     assert "https://…/v1" in error.next_step
 
 
@@ -123,9 +123,9 @@ def test_an_address_needs_a_model_id_only_if_it_lists_several() -> None:
 
 def test_the_error_for_a_missing_or_wrong_key_names_the_variable() -> None:
     with serve_models("large", key="sk-right") as url:
-        assert refusal(url).found == "it answers 401 without a key"
+        assert refusal(url).found == "it returned 401 without a key"
         error = refusal(url, key="sk-wrong")
-        assert error.found == "it answers 401 with the key from TWIN_ANSWER_MODEL_KEY"
+        assert error.found == "it returned 401 with the key from TWIN_ANSWER_MODEL_KEY"
         assert "sk-wrong" not in str(error)
         assert list_model_ids(url, "sk-right") == ["large"]
 

@@ -18,7 +18,7 @@ from twin_assets.analytics.declarations import Column, DataTest, SourceTable
 from twin_assets.analytics.duckdb_session import DuckDBSession, Frame, Relation
 from twin_assets.analytics.project import ALL_AUTHORS, Model, Project
 from twin_assets.analytics.rendering import RenderedSql, Renderer
-from twin_resources.storage.tables.hashing import row_hashes
+from twin_resources.storage.tables.hashing import hash_rows
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
 ROW_KEY = "row_key"
@@ -92,7 +92,7 @@ def add_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
     keyed_rows = rows.with_columns(pl.concat_str(key_parts, separator="/").alias(ROW_KEY))
     if not keyed_rows[ROW_KEY].is_duplicated().any():
         return keyed_rows.select(ROW_KEY, *rows.columns)
-    hashed_rows = keyed_rows.with_columns(row_hashes(rows).alias("_hash")).sort(ROW_KEY, "_hash")
+    hashed_rows = keyed_rows.with_columns(hash_rows(rows).alias("_hash")).sort(ROW_KEY, "_hash")
     number = pl.int_range(1, pl.len() + 1).over(ROW_KEY)
     numbered_key = pl.format("{}#{}", ROW_KEY, number)
     return hashed_rows.with_columns(

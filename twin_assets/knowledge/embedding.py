@@ -51,7 +51,7 @@ def update_embeddings(
         version=f"{EMBEDDING_VERSION}:{embedder.revision}",
         schema=embedding_columns(embedder.dimension),
         row_key="chunk_id",
-        announce=progress.begin_batch,
+        on_batch=progress.begin_batch,
         rebuild_in_one_commit=True,
     )
 

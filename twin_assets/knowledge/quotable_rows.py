@@ -17,8 +17,8 @@ import polars as pl
 from twin_resources.models.quotes.passages import (
     PASSAGES_VERSION,
     build_embedded_text,
-    cut_into_passages,
     embedded_sentence_spans,
+    split_into_passages,
 )
 from twin_resources.models.quotes.quoter import PASSAGES_TABLE
 from twin_resources.models.quotes.token_vectors import pack_token_vectors
@@ -100,7 +100,7 @@ def update_passages(
         version=f"{PASSAGES_VERSION}:{embedder.revision}",
         schema=passage_columns(embedder.dimension),
         row_key="passage_id",
-        announce=progress.begin_batch,
+        on_batch=progress.begin_batch,
         rebuild_in_one_commit=True,
     )
 
@@ -122,7 +122,7 @@ def embed_passages(
     sentence_spans: list[list[tuple[int, int]]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():
         text, title = str(document["text"]), document["title"] or ""
-        for passage in cut_into_passages(text, language=str(document["language"])):
+        for passage in split_into_passages(text, language=str(document["language"])):
             begin, stop = passage.searched_span
             rows.append(
                 {
@@ -145,7 +145,7 @@ def embed_passages(
     def store_token_vectors(number: int, states: np.ndarray) -> None:
         rows[number]["tokens"] = pack_token_vectors(states)
 
-    vectors = embedder.embed(texts, progress=progress, on_text=store_token_vectors)
+    vectors = embedder.embed(texts, progress=progress, on_tokens=store_token_vectors)
     for row, spans, end_offsets in zip(
         rows, sentence_spans, _iter_token_ends(texts, embedder), strict=True
     ):

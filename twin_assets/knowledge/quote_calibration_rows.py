@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.models.quotes import calibration
-from twin_resources.models.quotes.passages import cut_into_passages
+from twin_resources.models.quotes.passages import split_into_passages
 from twin_resources.models.quotes.quoter import CALIBRATION_TABLE, PASSAGES_TABLE
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def compute_calibration_row(
     """
     vectors: np.ndarray = passages["vector"].to_numpy()
     held_out_indices, sentences = _sample_held_out(passages)
-    own_scores = calibration.deciding_scores(
+    own_scores = calibration.relevance_scores(
         embedder.embed(sentences, are_questions=True),
         vectors,
         excluded_passages=[
@@ -118,8 +118,8 @@ def compute_calibration_row(
         foreign_vectors = embedder.embed(read_foreign_questions(language), are_questions=True)
         return calibration.calibrate(
             own_scores,
-            calibration.deciding_scores(foreign_vectors, vectors),
-            calibration.deciding_scores(foreign_vectors, vectors, max_nearest=1),
+            calibration.relevance_scores(foreign_vectors, vectors),
+            calibration.relevance_scores(foreign_vectors, vectors, max_nearest=1),
         )
 
     languages = _find_frequent_languages(passages["language"])
@@ -180,7 +180,7 @@ def _sample_held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
 
 
 def _find_first_long_sentence(text: str) -> str:
-    for passage in cut_into_passages(text):
+    for passage in split_into_passages(text):
         for start, end in passage.sentences:
             if len(text[start:end].split()) >= calibration.MIN_QUESTION_WORDS:
                 return text[start:end]

@@ -45,7 +45,7 @@ def ask_version(
     """
     if not messages:
         return []
-    replies = served_model.ask_with_servers(
+    replies = served_model.query_temporary_servers(
         serve,
         messages,
         servers=max_concurrent_servers(),

@@ -117,7 +117,7 @@ def _find_pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     never contained. Dropped documents are omitted if the dataset has never contained them.
     """
     from twin_resources.storage.tables import store
-    from twin_resources.storage.tables.changes import find_changes, input_hashes
+    from twin_resources.storage.tables.changes import find_changes, hash_inputs
     from twin_resources.storage.tables.sync import read_empty_inputs
 
     sync_columns = ["_input_key", "_input_hash", "_version"]
@@ -130,9 +130,9 @@ def _find_pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     draft_inputs = store.read_columns(drafts, sync_columns)
     empty_inputs = read_empty_inputs(tables.state, tables.uri(DRAFTS_TABLE, author))
     changes = find_changes(
-        input_hashes(documents.select(key="document_id", hash="_row_hash")),
-        stored=draft_inputs,
-        empty=empty_inputs,
+        hash_inputs(documents.select(key="document_id", hash="_row_hash")),
+        stored_rows=draft_inputs,
+        empty_inputs=empty_inputs,
         version=DRAFTS_VERSION,
     )
     drafted_keys = draft_inputs["_input_key"].unique()
@@ -144,7 +144,7 @@ def _find_pending_documents(tables: Tables, author: str) -> pl.DataFrame:
         .filter(pl.col("kept") | pl.col("key").is_in(drafted_keys.implode()))
     )
     vanished_rows = [
-        {"key": key, "hash": b"", "kept": False, "unseen": False} for key in changes.vanished
+        {"key": key, "hash": b"", "kept": False, "unseen": False} for key in changes.removed_keys
     ]
     return pl.concat([changed_rows, pl.DataFrame(vanished_rows, schema=columns)])
 

@@ -27,7 +27,7 @@ from twin_resources.models.training_launcher import (
     ATTEMPT_ID_VARIABLE,
     OWNER_VARIABLE,
     RENDEZVOUS_VARIABLE,
-    owner_is_alive,
+    is_owner_alive,
 )
 from twin_resources.processes.process_identity import end_processes
 
@@ -114,7 +114,7 @@ def require_gpus(job: Job) -> None:
 def exit_if_orphaned() -> None:
     """End this rank if the process that launched the training no longer runs."""
     owner = os.environ.get(OWNER_VARIABLE, "")
-    if owner and not owner_is_alive(owner):
+    if owner and not is_owner_alive(owner):
         raise SystemExit(f"the launcher ({owner}) is gone; stopping")
 
 
@@ -134,7 +134,7 @@ def end_orphaned_ranks(job: Job) -> int:
         if not owner or not attempt_id or attempt_id == os.environ.get(ATTEMPT_ID_VARIABLE):
             continue
         jobs = {Path(word).resolve() for word in words if word.endswith(job.path.name)}
-        if job.path in jobs and not owner_is_alive(owner):
+        if job.path in jobs and not is_owner_alive(owner):
             orphans.append(process)
     return end_processes(orphans)
 

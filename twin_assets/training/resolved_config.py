@@ -19,7 +19,7 @@ from twin_assets.training.chunked_cross_entropy import find_chunked_head
 from twin_assets.training.model import choose_attention, supports_sdpa
 from twin_assets.training.training_state import unwrap_optimizer
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher import computes_in_bf16
+from twin_resources.models.training_launcher import can_compute_in_bf16
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -95,7 +95,7 @@ def expected_settings(job: Job, model: Any = None) -> Values:
     on_gpu = launch.device == "cuda"
     precision = launch.mixed_precision
     if precision == "auto":
-        precision = "bf16" if computes_in_bf16(launch.device) else "fp32"
+        precision = "bf16" if can_compute_in_bf16(launch.device) else "fp32"
     zero: Mapping[str, Any] = launch.deepspeed.get("zero_optimization", {})
     values: Values = {
         "ranks": job.ranks,

@@ -23,8 +23,8 @@ from typing import IO
 
 from twin_resources.backup.backup_record import RECORD_NAME, BackupRecord, SavedFile
 from twin_resources.errors import TwinError
+from twin_resources.storage.file_store import FileStore, hash_file
 from twin_resources.storage.object_store import is_object_address
-from twin_resources.storage.places import FileStore, hash_file
 from twin_resources.storage.storage_faults import translate_storage_errors
 
 _FOLDER = "contents"

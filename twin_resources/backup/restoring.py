@@ -31,7 +31,7 @@ from twin_resources.registry.shared_files import (
     read_stored_files,
     store_files,
 )
-from twin_resources.storage.places import FileStore
+from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.state.database_files import find_databases
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables import store

@@ -24,7 +24,7 @@ from twin_resources.backup.backup_form import BackupWriter, open_backup_writer
 from twin_resources.backup.backup_record import BackupRecord, SavedFile, SavedTable
 from twin_resources.backup.state_rows import save_state, sqlite_file
 from twin_resources.errors import TwinError
-from twin_resources.storage.places import FileStore
+from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.state.database_files import copy_database, find_databases
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables import store

@@ -189,7 +189,7 @@ class LanceTables:
         keys = sorted(matched_rows.keys | old_version_keys | ids)
         for start in range(0, max(len(keys), 1), _KEYS_PER_DELETION):
             batch = keys[start : start + _KEYS_PER_DELETION] or [""]
-            result = tables.forget(asset, author, batch, replaced=None if start else unlinked_rows)
+            result = tables.forget(asset, author, batch, updates=None if start else unlinked_rows)
             for tag in result.removed_tags:
                 tables.tag(asset, author, tag)
         if asset == PASSAGES:

@@ -272,9 +272,9 @@ class PassageFinder:
 
 def create_passage_finder(settings: Settings) -> PassageFinder:
     """Return a finder of passages in the tables of a home, with the home's embedder."""
-    newest_version = read_newest_version
+    find_version = read_newest_version
     if "://" in settings.tables_base:
-        newest_version = NewestVersions(lambda: State.open(settings.state_address)).newest_version
+        find_version = NewestVersions(lambda: State.open(settings.state_address)).find_version
 
     def open_retriever() -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder, load_revision
@@ -290,14 +290,12 @@ def create_passage_finder(settings: Settings) -> PassageFinder:
             embedder,
             reranker=load_reranker(settings),
             load_other_embedder=lambda revision: load_revision(settings, revision),
-            newest_version=newest_version,
+            find_version=find_version,
         )
 
     def open_quoter(retriever: Retriever) -> Quoter:
         from twin_resources.models.quotes.quoter import Quoter
 
-        return Quoter(
-            settings.tables_base, retriever.embedder_revision, newest_version=newest_version
-        )
+        return Quoter(settings.tables_base, retriever.embedder_revision, find_version=find_version)
 
     return PassageFinder(open_retriever, open_quoter)

@@ -1,7 +1,7 @@
 """`python -m twin_resources.models.base_model prepare|show [--base-model NAME]`: print JSON.
 
-Scope: the arguments, the exit code, and the test that a base model must pass before it is ready.
-Its served answers must match the reference's. A model that cannot chat only causes a warning.
+Scope: the arguments, the exit code, and the test that a base model must pass before it is ready:
+its served answers must match those of transformers. A model that cannot chat only causes a warning.
 Out of scope: fetching and converting (`storage/weights/weights.py`), comparing answers
 (`serving/serving_parity.py`), testing whether a model chats (`serving/chat_ability.py`).
 
@@ -35,7 +35,8 @@ from twin_resources.storage.weights.weights import (
     prepare_base_model,
 )
 
-RANK, WEIGHT_STD, SEED = 4, 0.02, 3  # of the test adapter; trained weights have a similar scale
+# The parameters of the test adapter; trained weights have a similar scale.
+RANK, WEIGHT_STD, SEED = 4, 0.02, 3
 
 
 def prepare_and_verify(
@@ -44,9 +45,8 @@ def prepare_and_verify(
     """Prepare a base model, and verify that llama.cpp answers like transformers.
 
     Raises:
-        TwinError: see `prepare_base_model`. It is also raised if the answers differ.
+        TwinError: see `prepare_base_model`; also if the answers differ.
     """
-
     model_name = name or settings.base_model
 
     def verify(files: PreparedFiles) -> Mapping[str, Any]:
@@ -56,7 +56,7 @@ def prepare_and_verify(
             report(f"warning: {warning}")
         return {**figures, "chat_faults": [list(fault) for fault in ability.faults]}
 
-    return prepare_base_model(settings, name, report=report, prove=verify)
+    return prepare_base_model(settings, name, report=report, verify=verify)
 
 
 def verify_files(settings: Settings, files: PreparedFiles, *, report: Report) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def verify_files(settings: Settings, files: PreparedFiles, *, report: Report) ->
         settings, files.folder, files.gguf, precision=files.precision, end_tokens=files.end_tokens
     )
     report(str(parity))
-    merge_reason = _merge_reason(settings, files)
+    merge_reason = _find_merge_reason(settings, files)
     if merge_reason:
         report(f"each adapter will be merged into its own model file: {merge_reason}")
     return {
@@ -96,7 +96,7 @@ def measure_served_chat_ability(settings: Settings, files: PreparedFiles) -> Cha
         process.stop()
 
 
-def _merge_reason(settings: Settings, files: PreparedFiles) -> str:
+def _find_merge_reason(settings: Settings, files: PreparedFiles) -> str:
     """Return why llama.cpp cannot serve an adapter beside this model, or "" if it can."""
     adapter = write_random_adapter(files.folder, files.work_dir / "adapter")
     adapter_gguf = files.work_dir / "adapter.gguf"

@@ -101,12 +101,13 @@ def choose_recipe(
 ) -> RecipeChoice:
     """Choose the recipe for a base model on a device.
 
-    The recipe uses one GPU if the model fits on it, or two, four or eight if it fits on each (data
-    parallel). If it fits only on several GPUs together, its weights are sharded (ZeRO-3).
+    The recipe uses one GPU if the model fits on it. It uses two, four or eight if the model fits on
+    each of them (data parallel). If the model fits only on several GPUs together, its weights are
+    sharded (ZeRO-3).
 
     Args:
-        billions: billions of parameters of the base model; None (unknown) counts as the size of the
-            embedded model.
+        billions: billions of parameters of the base model; None means unknown, and the size of the
+            bundled model is assumed.
         bf16: whether the CPU has bf16 instructions.
         gpus: (name, GB) of each GPU that a training run may use.
     """
@@ -127,13 +128,13 @@ def choose_recipe(
         )
     size_class = "1b" if size < LARGE_BILLION else "8b"
     if len(sufficient_gpus) > 1:
-        ranks = _ranks_for(len(sufficient_gpus))
+        ranks = _choose_rank_count(len(sufficient_gpus))
         return RecipeChoice(
             f"{size_class}-gpus", ranks, f"{model_description}, {ranks} GPUs, each large enough"
         )
     if sufficient_gpus:
         return RecipeChoice(f"{size_class}-gpu", 1, f"{model_description}, a GPU large enough")
-    ranks = _ranks_for(len(gpus))
+    ranks = _choose_rank_count(len(gpus))
     if ranks > 1 and min(memory for _, memory in gpus) >= required_gpu_memory_gb(size / ranks):
         return RecipeChoice(
             "8b-gpus-zero3", ranks, f"{model_description}, {ranks} GPUs, large enough together"
@@ -147,13 +148,13 @@ def required_gpu_memory_gb(billions: float) -> float:
     return 2.5 * billions + 4
 
 
-def _ranks_for(gpu_count: int) -> int:
+def _choose_rank_count(gpu_count: int) -> int:
     """Return the largest of 1, 2, 4 and 8 that is at most the number of GPUs."""
     return max((ranks for ranks in (1, 2, 4, MAX_RANKS) if ranks <= gpu_count), default=0)
 
 
 def required_training_memory_gb(billions: float) -> float:
-    """Return the GB for a training run: one copy in each of two ranks, two f16 servers, and 4."""
+    """Return the GB for a training run: a copy in each of two ranks, two f16 servers, and 4 GB."""
     return 4 + RANKS * (2 * billions + 1.5) + 2 * 2 * billions
 
 

@@ -4,8 +4,8 @@ Scope: calls to S3 and their errors.
 Out of scope: choosing the objects that are posts (`twin_assets/corpus/importers`), deciding when to
 poll (`twin_sensors`).
 
-The tables' environment (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) is enough. boto3's own
-names (`AWS_ENDPOINT_URL_S3`, profiles, roles) also work.
+The environment variables for tables (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) suffice.
+boto3's own configuration (`AWS_ENDPOINT_URL_S3`, profiles, roles) also works.
 API: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
 """
 # pyright: strict
@@ -71,7 +71,7 @@ def split_address(source: object) -> tuple[str, str]:
     bucket, _, prefix = normalize_address(source).removeprefix(SCHEME).partition("/")
     if not bucket:
         raise TwinError(
-            f"read {source}", found="no bucket", next_step="write s3://BUCKET or s3://BUCKET/PREFIX"
+            f"read {source}", found="no bucket name", next_step="specify s3://BUCKET[/PREFIX]"
         )
     return bucket, prefix
 
@@ -98,7 +98,7 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
                 raise TwinError(
                     f"list {normalize_address(source)}",
                     found=f"more than {_MAX_OBJECTS:,} objects",
-                    next_step="name the prefix that contains the posts",
+                    next_step="specify the prefix that contains the posts",
                 )
     return tuple(sorted(objects, key=lambda stored_object: stored_object.name))
 
@@ -127,7 +127,7 @@ def _parse_listing_entry(entry: dict[str, Any], prefix: str) -> StoredObject | N
     else:
         return None
     if not name or name.endswith("/"):
-        return None  # a placeholder with which S3 consoles show an empty folder
+        return None  # an empty object that S3 consoles create to represent a folder
     return StoredObject(
         name=name,
         key=key,
@@ -217,7 +217,7 @@ def probe_prefix(source: object, *, timeout_s: float) -> str:
     """Request at most one object under the prefix, and describe whether there is one.
 
     Args:
-        timeout_s: the seconds for connecting and for the response; there are no retries.
+        timeout_s: time limit for connecting and for the response; there are no retries.
 
     Raises:
         TwinError: the bucket does not exist or cannot be listed, or the server does not respond.
@@ -230,7 +230,7 @@ def probe_prefix(source: object, *, timeout_s: float) -> str:
 
 
 def endpoint_from_environment(environ: Mapping[str, str]) -> str:
-    """Return the server configured in place of AWS, or an empty string without one."""
+    """Return the server configured in place of AWS, or an empty string if there is none."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     return next((environ[name] for name in names if environ.get(name)), "")
 

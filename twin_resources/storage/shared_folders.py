@@ -1,11 +1,11 @@
 """Share folders of a home through a store for several hosts: checkpoints and prepared weights.
 
-Scope: storing a folder under its path in the home, and fetching it to the same path of
+Scope: storing a folder under its path in the home, and fetching it to the same path in
 another home.
 Out of scope: the folders that a version needs (`registry/following.py`).
 
 A folder is complete once its list of files exists, which is stored last. The folder's name is a
-hash or a revision, so the content under a name never changes. Storing it twice stores it once.
+hash or a revision, so the content under a name never changes, and a folder is stored only once.
 """
 # pyright: strict
 
@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.places import FileStore, hash_file
+from twin_resources.storage.file_store import FileStore, hash_file
 from twin_resources.storage.storage_faults import translate_storage_errors
 
 FILE_LIST_NAME = "stored_files.json"
-_BLOCK = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 class FolderNotStoredError(TwinError):
@@ -95,8 +95,8 @@ class SharedFolders:
     def fetch(self, name: str) -> bool:
         """Copy a folder to its place in the home. Return False if it already exists there.
 
-        Several processes may call this at once, and one of them fetches. A killed process leaves
-        files only in the home's work folder.
+        Several processes may call this at once, but only one of them fetches. A killed process
+        leaves files only in the home's work folder.
 
         Raises:
             FolderNotStoredError: the store does not have the folder.
@@ -127,8 +127,8 @@ class SharedFolders:
             raise FolderNotStoredError(
                 f"fetch {name}",
                 found=f"no such folder in {self.address}",
-                next_step="set the same TWIN_STORE_URI on the host that trained it, and train or "
-                "run `twin authors apply` there",
+                next_step="set the same TWIN_STORE_URI on the host that created the folder, and "
+                "train or run `twin authors apply` there",
             )
         with store.open_file(f"{name}/{FILE_LIST_NAME}") as stream:
             hash_by_path: dict[str, str] = json.loads(stream.read())
@@ -136,7 +136,7 @@ class SharedFolders:
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             with store.open_file(f"{name}/{path}") as stream, file.open("wb") as target:
-                shutil.copyfileobj(stream, target, _BLOCK)
+                shutil.copyfileobj(stream, target, _BLOCK_BYTES)
             if hash_file(file) != expected_hash:
                 raise TwinError(
                     f"fetch {name}",

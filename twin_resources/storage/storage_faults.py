@@ -1,4 +1,4 @@
-"""Classify errors of a disk, a file, a database or a bucket by cause, each with its remedy.
+"""Classify errors of a disk, a file, a database or a bucket by cause, and suggest a remedy.
 
 Scope: distinguishing five causes in the errors of Python, SQLite, PostgreSQL and Lance, and the
 messages for the user. `troubleshooting.md` has a row for each.
@@ -53,16 +53,16 @@ class DiskFullError(StorageError):
     """The disk had no space for new data; the stored data is unchanged."""
 
     found_template = "no space left on the disk of {place}"
-    remedy = "free space there and run it again; the stored data is unchanged"
+    remedy = "free space there and run the command again; the stored data is unchanged"
 
 
 class ReadOnlyError(StorageError):
-    """The place can be read but not written, or this user may do neither."""
+    """The place is read-only, or this user has no permission to read or write it."""
 
     found_template = "this user may not write to {place}"
     remedy = (
         "mount that disk writable, or give this user the permissions (chmod -R u+rwX), and run "
-        "it again; nothing was changed"
+        "the command again; nothing was changed"
     )
 
 
@@ -81,7 +81,7 @@ class UnreachableError(StorageError):
 
     found_template = "{place} cannot be reached"
     remedy = (
-        "make sure that the disk is mounted or the server runs, and check the address "
+        "make sure that the disk is mounted or the server is running, and check the address "
         "(TWIN_TABLES_URI, TWIN_STATE_URL), the credentials and the network"
     )
 
@@ -91,8 +91,8 @@ class LockedError(StorageError):
 
     found_template = "another program is using {place}"
     remedy = (
-        "find out which one has it open (`twin status`, `fuser FILE`), wait for it or end it, and "
-        "run it again; nothing was changed"
+        "find that program (`twin status`, `fuser FILE`), wait for it or stop it, and run the "
+        "command again; nothing was changed"
     )
 
 
@@ -148,7 +148,7 @@ _MIN_FREE_BYTES = 65_536  # with less space, SQLite cannot create the index of i
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether this error says that a disk or its quota is full."""
+    """Return whether this error means that a disk or its quota is full."""
     return _classify_errno(error) is DiskFullError or _classify_message(error) is DiskFullError
 
 
@@ -156,7 +156,7 @@ def is_disk_full(error: BaseException) -> bool:
 def translate_disk_full(tried: str, place: str | Path) -> Generator[None]:
     """Convert an error of a full disk to a `DiskFullError`. Other errors pass unchanged.
 
-    Use it for code that does much besides storing, such as a training run or a download.
+    Use this for code that does more than store data, such as a training run or a download.
 
     Args:
         tried: the attempted action, as in a `TwinError`.
@@ -201,8 +201,8 @@ def translate_storage_errors(
 
 
 def classify_error(error: BaseException, place: str | Path) -> type[StorageError] | None:
-    """Return the class of the storage error behind an error, or None without one."""
-    for cause in _causes(error):
+    """Return the class of the storage error that caused an error, or None if there is none."""
+    for cause in _iter_causes(error):
         local_path = _local_path(place)
         error_class = (
             _classify_errno(cause, local_path)
@@ -222,7 +222,7 @@ def summarize_error(error: BaseException) -> str:
     return _RUST_SOURCE_LINE.sub("", first_line).removeprefix("External error: ").rstrip(" ,")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def _iter_causes(error: BaseException) -> Iterator[BaseException]:
     """Yield the error, then the driver's own error if SQLAlchemy wraps one."""
     yield error
     driver_error = getattr(error, "orig", None)
@@ -235,7 +235,7 @@ def _classify_errno(error: BaseException, local: Path | None = None) -> type[Sto
         return None
     error_class = _ERROR_BY_ERRNO.get(error.errno)
     if error_class is ReadOnlyError and local is not None and isinstance(error.filename, str):
-        # The error may be about another program's file, which the code used between two writes.
+        # The error may concern another program's file, which the code used between two writes.
         root = local if local.is_dir() else local.parent
         return (
             error_class if Path(error.filename).absolute().is_relative_to(root.absolute()) else None

@@ -261,8 +261,8 @@ def probe_answer_model(
     Raises:
         TwinError: the model cannot be loaded or refuses the question.
     """
+    from twin_resources.models.serving.external_server_lookup import find_external_server
     from twin_resources.models.serving.model_server import ModelServers, warm_up
-    from twin_resources.models.serving.named_server import find_external_server
 
     action = f"answer with {named_model.name}"
     display.log(f"requesting one token from {named_model.name}")

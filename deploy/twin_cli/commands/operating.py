@@ -32,7 +32,7 @@ from twin_resources.slugs import make_slug
 from twin_resources.storage.state.database_files import check_database, find_databases
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import DamagedError
-from twin_resources.storage.tables.mending import TableRepair, plan_repair, repair
+from twin_resources.storage.tables.mending import TableRepair, plan_repair, repair_table
 from twin_resources.storage.tables.store import list_authors_with_tables, list_tables
 from twin_resources.storage.tables.tables import Tables
 
@@ -150,7 +150,7 @@ def run_repair(
         tables = Tables(settings.tables_base, state=state)
         for (author, asset), plan in damage.tables.items():
             with tables.lease(asset, author) as lease:
-                repair(plan, lease, state=state)
+                repair_table(plan, lease, state=state)
     if not as_json:
         console.print(f"{format_count(len(damage.tables), 'table')} repaired", markup=False)
     _reimport_posts(settings, sorted({author for author, _ in damage.tables}), as_json, console)

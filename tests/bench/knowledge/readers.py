@@ -140,7 +140,7 @@ def score_question(
     """Return whether each of the three rankings shows a post that answers the question."""
     query, vector = RetrievalQuery(question.question), embedder.embed([question.question])[0]
     rankings = {
-        HYBRID: search(table, query, vector, memory=None),
+        HYBRID: search(table, query, vector, cache=None),
         VECTORS: [to_passage(row) for row in search_vectors(table, query, vector)],
         WORDS: [to_passage(row) for row in search_full_text(table, query)],
     }

@@ -24,7 +24,7 @@ from tests.bench.training.material import ROOT, Material
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.training.fine_tuning import build_training_job
-from twin_resources.models.training_launcher import computes_in_bf16
+from twin_resources.models.training_launcher import can_compute_in_bf16
 from twin_resources.processes.process_identity import end_processes
 
 # The launch configurations set this for our ranks; tuned peers get it too.
@@ -138,7 +138,7 @@ def bare_command(job: Job) -> tuple[list[str], dict[str, str]]:
     """Return the command and environment of our training script without our launcher."""
     script = ["-m", "twin_assets.training.train", "--job", str(job.path)]
     precision = job.effective_launch.mixed_precision
-    bf16 = precision == "bf16" or (precision == "auto" and computes_in_bf16("cpu"))
+    bf16 = precision == "bf16" or (precision == "auto" and can_compute_in_bf16("cpu"))
     environment = {
         **thread_variables(job.ranks),
         **job.effective_launch.environment,

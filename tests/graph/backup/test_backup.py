@@ -98,7 +98,7 @@ def compute_hashes(settings: Settings) -> dict[str, Any]:
         tables = Tables(base, state=state)
         versions = {
             asset: (tables.data_version(asset, AUTHOR), tables.lance_version(asset, AUTHOR))
-            for asset in tables.assets(AUTHOR)
+            for asset in tables.list_assets(AUTHOR)
         }
         metadata = sa.MetaData()
         with state.read_transaction() as connection:

@@ -265,8 +265,8 @@ def test_stores_and_the_doctor_report_a_damaged_database(home: Settings, fault: 
 def test_a_database_in_use_by_another_process_is_locked(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twin_resources.storage.state.state._BUSY_S", 1)
-    monkeypatch.setattr("twin_resources.storage.state.database_files._BUSY_S", 1)
+    monkeypatch.setattr("twin_resources.storage.state.state._BUSY_TIMEOUT_S", 1)
+    monkeypatch.setattr("twin_resources.storage.state.database_files._BUSY_TIMEOUT_S", 1)
     State.open(home.state_address).close()
     script = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); "

@@ -27,9 +27,9 @@ from twin_resources.models.embedder.embedder import (
 )
 from twin_resources.models.embedder.engines import OpenVinoEngine
 from twin_resources.models.embedder.preparation import (
+    compute_reference_vectors,
     fetch_model,
     prepare_embedder,
-    reference_vectors,
 )
 from twin_resources.settings import Settings, load_settings
 
@@ -85,11 +85,11 @@ def test_both_engines_agree_with_sentence_transformers(
     shared_folder = tmp_path / "both"
     shutil.copytree(folder, shared_folder)
     shutil.copytree(original, shared_folder / "original")
-    by_torch = Embedder(shared_folder, manifest, engine="sentence-transformers")
+    torch_embedder = Embedder(shared_folder, manifest, engine="sentence-transformers")
     states = reference.encode(chunks, output_value="token_embeddings")
-    for engine in (embedder, by_torch):
+    for engine in (embedder, torch_embedder):
         token_vectors: dict[int, np.ndarray] = {}
-        vectors = engine.embed(chunks, on_text=token_vectors.__setitem__)
+        vectors = engine.embed(chunks, on_tokens=token_vectors.__setitem__)
         assert (vectors * expected).sum(axis=1).min() >= 0.9999
         for number, state in enumerate(states):
             words = state.cpu().numpy()[1:-1]
@@ -109,16 +109,16 @@ def test_both_engines_are_prepared_in_one_revision(
     folder = prepare_embedder(torch_first)
     assert not (folder / "model.xml").exists()
     texts = ["Why?", "The tide tables were printed every winter in the harbour office. " * 30]
-    by_torch = load_embedder(torch_first)
-    assert by_torch.embed(texts).shape == (2, 384)
+    torch_embedder = load_embedder(torch_first)
+    assert torch_embedder.embed(texts).shape == (2, 384)
     # Both engines share a revision, so either can add vectors to the table.
     openvino = settings.model_copy(update={"embedder_engine": "openvino"})
     with pytest.raises(TwinError, match="prepare"):
         load_embedder(openvino)
     assert prepare_embedder(openvino) == folder
     converted = load_embedder(openvino)
-    assert converted.revision == by_torch.revision
-    assert (converted.embed(texts) * by_torch.embed(texts)).sum(axis=1).min() >= 0.9999
+    assert converted.revision == torch_embedder.revision
+    assert (converted.embed(texts) * torch_embedder.embed(texts)).sum(axis=1).min() >= 0.9999
 
 
 @pytest.mark.drawn(1, of="embedding engines")
@@ -329,7 +329,7 @@ def test_a_model_folder_is_prepared_with_its_weights_and_limit(
     embedder = load_embedder(settings)
     assert (embedder.dimension, embedder.token_limit, embedder.languages) == (32, 64, ())
     texts = ["one", "a stack grows downwards"]
-    original = reference_vectors(model, texts, token_limit=64)
+    original = compute_reference_vectors(model, texts, token_limit=64)
     assert (embedder.embed(texts) * original).sum(axis=1).min() > 0.999
     encoded = AutoTokenizer.from_pretrained(model)(texts[1], return_tensors="pt")
     with torch.inference_mode():

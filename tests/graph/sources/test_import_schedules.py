@@ -1,4 +1,4 @@
-"""Scheduled imports: feeds over real HTTP every hour, and all authors every night."""
+"""Test scheduled imports: feeds over real HTTP every hour, and all authors every night."""
 
 from __future__ import annotations
 

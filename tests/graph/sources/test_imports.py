@@ -1,4 +1,4 @@
-"""Posts and exports under an S3 prefix, and a feed at its address, through an import."""
+"""Test importing posts and exports under an S3 prefix, and a feed at its address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensor `new_posts` on a real instance, with real runs of `raw_posts`."""
+"""Test the sensor `new_posts` on a real instance, with real runs of `raw_posts`."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_a_missing_folder_changes_nothing(world: World, folder: Path, tables: Ta
     world.skip_reason()
     authors = json.loads(world.cursor or "")["authors"]
     folder.rename(folder.with_name("unmounted"))
-    assert "nothing at this path" in world.skip_reason()
+    assert "no file or folder at this path" in world.skip_reason()
     folder.mkdir()
     assert "no file" in world.skip_reason()  # the empty mount point
     assert json.loads(world.cursor or "")["authors"] == authors

@@ -1,4 +1,4 @@
-"""Listing and reading an S3 prefix, against moto's server."""
+"""Test listing and reading an S3 prefix, against moto's server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process of the account's tests that spends money; it contains no assertions.
+"""A process that spends money in the account tests; it contains no assertions.
 
     python -m tests.graph.state.account_spender URL REQUESTS LIMIT BILL [die]
 

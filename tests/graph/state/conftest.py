@@ -1,4 +1,4 @@
-"""The state store on both backends: SQLite in a folder, and the tests' PostgreSQL server."""
+"""Fixtures: the state store on SQLite in a folder and on the tests' PostgreSQL server."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import routing
 
 
-def hold_until_killed(url: str, sign: Path, ttl_s: float) -> None:
-    """Take the lease `table`, create the file `sign`, and keep the lease."""
+def hold_until_killed(url: str, signal_file: Path, ttl_s: float) -> None:
+    """Acquire the lease `table`, create the file `signal_file`, and keep the lease."""
     with State.open(url).lease("table", ttl_s=ttl_s):
-        sign.touch()
+        signal_file.touch()
         time.sleep(600)
 
 
@@ -26,7 +26,7 @@ def open_when_all_are_ready(url: str, barrier: Any) -> None:
         State.open(url).close()
 
 
-def count_up(url: str, times: int) -> None:
+def increment_number(url: str, times: int) -> None:
     """Increment a stored number `times` times by reading and writing it."""
     state = State.open(url)
     for _ in range(times):
@@ -41,8 +41,8 @@ def append_under_lease(url: str, log: Path, name: str, times: int) -> None:
     state = State.open(url)
     for _ in range(times):
         with state.lease("table", wait_s=60):
-            entered = time.monotonic()
+            acquired_at = time.monotonic()
             time.sleep(0.02)
             with log.open("a") as lines:
-                lines.write(f"{name} {entered} {time.monotonic()}\n")
+                lines.write(f"{name} {acquired_at} {time.monotonic()}\n")
     state.close()

@@ -1,4 +1,4 @@
-"""Processes share an account on SQLite and PostgreSQL, and one of them is killed."""
+"""Test an account that processes share on SQLite and PostgreSQL while one of them is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A state store without rows of a home is refused there and never empties its policy."""
+"""Test that a home refuses a state store without its rows, and never empties its policy."""
 
 from __future__ import annotations
 

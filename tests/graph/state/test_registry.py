@@ -1,4 +1,4 @@
-"""The registry on SQLite and PostgreSQL: versions, verdicts, moves, and the written policy."""
+"""Test the registry on SQLite and PostgreSQL: versions, verdicts, moves and the written policy."""
 
 from __future__ import annotations
 

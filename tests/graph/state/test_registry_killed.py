@@ -1,4 +1,4 @@
-"""A move that is killed is complete or absent, and the next reconciliation continues."""
+"""Test that a killed move is complete or absent, and that the next reconciliation continues."""
 
 from __future__ import annotations
 

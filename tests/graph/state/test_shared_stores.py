@@ -1,4 +1,4 @@
-"""Data that hosts share: folders by hash and author files as rows, on both kinds of each store."""
+"""Test the data that hosts share, in each kind of store: folders by hash, author files as rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from twin_resources.registry.shared_files import (
     update_files,
 )
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.places import FileStore
+from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.shared_folders import (
     FILE_LIST_NAME,
     FolderNotStoredError,

@@ -1,4 +1,4 @@
-"""Transactions, the schema number and leases, on SQLite and PostgreSQL."""
+"""Test transactions, the schema number and leases on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import sqlalchemy as sa
 
 from tests.graph.state.lease_holder import (
     append_under_lease,
-    count_up,
     hold_until_killed,
+    increment_number,
     open_when_all_are_ready,
 )
 from twin_resources.errors import TwinError
@@ -40,7 +40,7 @@ DAY_S = 86_400.0
 PROCESSES.set_forkserver_preload(["tests.graph.state.lease_holder"])
 
 
-def put(connection: sa.Connection, number: int) -> None:
+def insert_row(connection: sa.Connection, number: int) -> None:
     row = {"author": "mara", "table": {"n": number}, "written_at": ""}
     connection.execute(sa.insert(routing).values(**row))
 
@@ -66,20 +66,20 @@ def wait_for(signal_file: Path) -> None:
 def test_an_exception_rolls_a_transaction_back(state: State) -> None:
     def fail() -> None:
         with state.transaction() as connection:
-            put(connection, 1)
+            insert_row(connection, 1)
             raise KeyError("no")
 
     with pytest.raises(KeyError):
         fail()
     assert read_tables(state) == []
     with state.transaction() as connection:
-        put(connection, 2)
+        insert_row(connection, 2)
     assert read_tables(state) == [{"n": 2}]
 
 
 def test_a_reader_sees_a_snapshot_and_does_not_wait_for_a_writer(state: State) -> None:
     with state.transaction() as connection:
-        put(connection, 1)
+        insert_row(connection, 1)
     with state.read_transaction() as reader:
         assert reader.execute(sa.select(routing.c.table)).scalar_one() == {"n": 1}
         with state.transaction() as writer:
@@ -91,8 +91,8 @@ def test_a_reader_sees_a_snapshot_and_does_not_wait_for_a_writer(state: State) -
 
 def test_writers_of_several_processes_lose_no_update(state: State, store_url: str) -> None:
     with state.transaction() as connection:
-        put(connection, 0)
-    writers = [start_process(count_up, store_url, 25) for _ in range(3)]
+        insert_row(connection, 0)
+    writers = [start_process(increment_number, store_url, 25) for _ in range(3)]
     for writer in writers:
         writer.join(120)
         assert writer.exitcode == 0
@@ -101,7 +101,7 @@ def test_writers_of_several_processes_lose_no_update(state: State, store_url: st
 
 def test_reopening_keeps_the_rows(state: State, store_url: str) -> None:
     with state.transaction() as connection:
-        put(connection, 5)
+        insert_row(connection, 5)
     reopened = State.open(store_url)
     assert read_tables(reopened) == [{"n": 5}]
     reopened.close()
@@ -132,7 +132,7 @@ def test_a_store_of_an_earlier_release_gains_the_new_column(state: State, store_
 def test_an_obsolete_table_is_dropped(store_url: str) -> None:
     state = State.open(store_url)
     with state.transaction() as connection:
-        put(connection, 1)
+        insert_row(connection, 1)
         connection.execute(sa.text("CREATE TABLE provider_batch_rows (request TEXT)"))
         connection.execute(sa.text("INSERT INTO provider_batch_rows VALUES ('How much oil?')"))
     state.close()
@@ -165,7 +165,7 @@ def test_an_unsupported_database_is_refused_with_the_supported_ones() -> None:
 
 
 def test_an_unreachable_store_is_reported_without_the_password(tmp_path: Path) -> None:
-    with pytest.raises(UnreachableError, match=r"the server runs") as error:
+    with pytest.raises(UnreachableError, match=r"the server is running") as error:
         State.open("postgresql://twin:geheim@127.0.0.1:9/twin")
     assert "geheim" not in str(error.value)
     folder = tmp_path / "state.sqlite"

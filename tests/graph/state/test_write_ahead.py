@@ -1,4 +1,4 @@
-"""Many connections open the same new file, or one that is locked."""
+"""Test many connections that open the same new file, or a locked one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.storage.state.write_ahead import use_write_ahead_log
+from twin_resources.storage.state.write_ahead import enable_write_ahead_log
 
 
 def test_the_switch_waits_for_another_writer(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_the_switch_waits_for_another_writer(tmp_path: Path) -> None:
     release = threading.Timer(0.2, lambda: holder.execute("COMMIT"))
     release.start()
     connection = sqlite3.connect(path, isolation_level=None, timeout=0)
-    use_write_ahead_log(connection, within_s=10.0)
+    enable_write_ahead_log(connection, timeout_s=10.0)
     release.join()
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -31,7 +31,7 @@ def test_a_file_that_stays_locked_is_an_error(tmp_path: Path) -> None:
     holder.execute("BEGIN EXCLUSIVE")
     connection = sqlite3.connect(path, isolation_level=None, timeout=0)
     with pytest.raises(sqlite3.OperationalError, match="locked"):
-        use_write_ahead_log(connection, within_s=0.1)
+        enable_write_ahead_log(connection, timeout_s=0.1)
 
 
 def test_other_errors_are_raised_without_waiting(tmp_path: Path) -> None:
@@ -39,4 +39,4 @@ def test_other_errors_are_raised_without_waiting(tmp_path: Path) -> None:
     path.write_bytes(b"these are not the pages of a database" * 100)
     connection = sqlite3.connect(path, isolation_level=None)
     with pytest.raises(sqlite3.DatabaseError, match="not a database"):
-        use_write_ahead_log(connection, within_s=60.0)
+        enable_write_ahead_log(connection, timeout_s=60.0)

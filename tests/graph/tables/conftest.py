@@ -1,4 +1,4 @@
-"""Fixtures of the tables' tests: tables in an empty folder, with a state in SQLite."""
+"""Fixtures for the table tests: tables in an empty folder, with an SQLite state store."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from twin_resources.storage.tables.tables import SyncResult, Tables
 SCHEMA: dict[str, pl.DataType] = {"word": pl.String(), "post": pl.String()}
 
 
-def by_word(rows: pl.DataFrame) -> pl.DataFrame:
-    """The words of each post; no word is in two posts."""
+def split_words(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the words of each post; no word is in two posts."""
     split = rows.filter(pl.col("text") != "").with_columns(pl.col("text").str.split(" "))
     return split.explode("text").select(pl.col("text").alias("word"), "post")
 
@@ -44,7 +44,7 @@ def sync(
         "words",
         author="mara",
         key="post",
-        function=by_word,
+        function=split_words,
         version=version,
         schema=SCHEMA,
         row_key="word",
@@ -52,14 +52,14 @@ def sync(
     )
 
 
-def sync_and_die(folder: Path, texts: Mapping[str, str], version: str, at: int) -> None:
-    """Sync, and kill this process at boundary number `at`; the file `boundaries` counts them."""
+def sync_and_die(folder: Path, texts: Mapping[str, str], version: str, kill_at: int) -> None:
+    """Sync, and kill this process at boundary `kill_at`; the file `boundaries` counts them."""
     state = State.open(f"sqlite:///{folder}/state.sqlite")
     count = 0
 
     def boundary() -> None:
         nonlocal count
-        if count == at:
+        if count == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         count += 1
 

@@ -1,4 +1,4 @@
-"""A forgotten row is in no file of the table; every file is decoded, not just searched."""
+"""Test that no file of a table contains a forgotten row; every file is decoded."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ TEXTS = {f"p{number}": f"shared word{number} filler{number}" for number in range
 SECRET = TEXTS | {"secret": "shared canarybird"}
 
 
-def words_of_file(file: Path) -> str | None:
-    """The content of a Lance data or index file as text; None for another format."""
+def decode_file(file: Path) -> str | None:
+    """Return the content of a Lance data or index file as text; None for another format."""
     if file.suffix != ".lance":
         return None
     return str(LanceFileReader(str(file)).read_all().to_table().to_pydict())
 
 
 def find_files_with(folder: Path, word: str) -> list[str]:
-    """Files that contain a word, as plain bytes or after decoding."""
+    """Return the files that contain a word, as plain bytes or after decoding."""
     return [
         file.name
         for file in sorted(folder.rglob("*"))
         if file.is_file()
-        and (word.encode() in file.read_bytes() or word in (words_of_file(file) or ""))
+        and (word.encode() in file.read_bytes() or word in (decode_file(file) or ""))
     ]
 
 
@@ -39,7 +39,7 @@ def secret_tables(tables: Tables) -> Tables:
     return tables
 
 
-def folder_of(tables: Tables) -> Path:
+def table_folder(tables: Tables) -> Path:
     return Path(tables.uri("words", "mara"))
 
 
@@ -47,7 +47,7 @@ def test_a_row_deleted_by_a_sync_can_still_be_decoded(secret_tables: Tables) -> 
     """This is why `forget` exists; if this test fails, Lance has changed."""
     sync_words(secret_tables, TEXTS)
     assert secret_tables.read("words", "mara", where="word = 'canarybird'").is_empty()
-    assert find_files_with(folder_of(secret_tables), "canarybird")
+    assert find_files_with(table_folder(secret_tables), "canarybird")
 
 
 def test_no_file_holds_a_forgotten_row(secret_tables: Tables) -> None:
@@ -58,8 +58,8 @@ def test_no_file_holds_a_forgotten_row(secret_tables: Tables) -> None:
     assert report.rows == 0, "the sync had not deleted the rows"
     assert report.removed_tags == ("trained-on-it",)
     assert report.bytes_removed > 0
-    assert find_files_with(folder_of(secret_tables), "canarybird") == []
-    assert find_files_with(folder_of(secret_tables), "word7") != [], "the search finds nothing"
+    assert find_files_with(table_folder(secret_tables), "canarybird") == []
+    assert find_files_with(table_folder(secret_tables), "word7") != [], "the search finds nothing"
     assert secret_tables.data_version("words", "mara") == before.data_version
     assert secret_tables.read("words", "mara", version="trained-without").height == 180
     assert sync_words(secret_tables, TEXTS).computed == 0
@@ -68,7 +68,7 @@ def test_no_file_holds_a_forgotten_row(secret_tables: Tables) -> None:
 def test_forgetting_an_existing_row_deletes_it(secret_tables: Tables) -> None:
     report = secret_tables.forget("words", "mara", ["secret#0", "secret#1"])
     assert report.rows == 2
-    assert find_files_with(folder_of(secret_tables), "canarybird") == []
+    assert find_files_with(table_folder(secret_tables), "canarybird") == []
     assert secret_tables.read("words", "mara").height == 180
     assert (
         secret_tables.data_version("words", "mara")

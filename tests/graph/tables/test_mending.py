@@ -1,4 +1,4 @@
-"""A repair restores a damaged table to its newest intact version; a sync restores the rest."""
+"""Test that a repair restores a table's newest intact version, and a sync the rest."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.documented import documented, shape
 from tests.graph.s3 import client_of, name_in_environment
 from tests.graph.tables.words import index_full_text, sync_words
 from twin_resources.settings import Settings
+from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.object_store import is_object_address, remove_objects
-from twin_resources.storage.places import FileStore
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.mending import plan_repair
 from twin_resources.storage.tables.store import open_table
@@ -39,10 +39,10 @@ STEPS = (
 
 @pytest.fixture
 def word_tables(home: Settings) -> Tables:
-    return tables_of(home)
+    return create_word_tables(home)
 
 
-def tables_of(home: Settings) -> Tables:
+def create_word_tables(home: Settings) -> Tables:
     tables = Tables(home.tables_base, state=State.open(home.state_address), lease_wait_s=1)
     for texts in STEPS:
         sync_words(tables, texts)
@@ -53,13 +53,13 @@ def folder(tables: Tables) -> Path:
     return Path(tables.uri("words", "mara"))
 
 
-def manifests(tables: Tables) -> list[str]:
-    """The manifests, newest first, because their names count down."""
+def list_manifests(tables: Tables) -> list[str]:
+    """Return the manifests, newest first, because their names count down."""
     return FileStore(tables.uri("words", "mara")).list_files("_versions")
 
 
-def newest_rows(tables: Tables) -> str:
-    """The newest data file; a bucket's times in whole seconds cannot tell which it is."""
+def find_newest_data_file(tables: Tables) -> str:
+    """Return the newest data file; the whole-second times of a bucket cannot identify it."""
     table = open_table(tables.uri("words", "mara"))
     assert table is not None
     newest = max(table.dataset.get_fragments(), key=lambda fragment: fragment.fragment_id)
@@ -82,24 +82,24 @@ def delete(tables: Tables, names: Sequence[str]) -> None:
 
 
 def empty_newest(tables: Tables) -> None:
-    write(tables, manifests(tables)[0], b"")
+    write(tables, list_manifests(tables)[0], b"")
 
 
 def empty_three_newest(tables: Tables) -> None:
-    for manifest in manifests(tables)[:3]:
+    for manifest in list_manifests(tables)[:3]:
         write(tables, manifest, b"")
 
 
 def delete_newest_rows(tables: Tables) -> None:
-    delete(tables, [newest_rows(tables)])
+    delete(tables, [find_newest_data_file(tables)])
 
 
 def truncate_newest_rows_and_manifest(tables: Tables) -> None:
-    newest = newest_rows(tables)
+    newest = find_newest_data_file(tables)
     empty_newest(tables)
-    place = FileStore(tables.uri("words", "mara"))
-    place.list_files()
-    with place.open_file(newest) as stream:
+    file_store = FileStore(tables.uri("words", "mara"))
+    file_store.list_files()
+    with file_store.open_file(newest) as stream:
         content = stream.read()
     write(tables, newest, content[:-10])
 
@@ -109,7 +109,7 @@ def delete_all_rows(tables: Tables) -> None:
 
 
 def delete_all_versions(tables: Tables) -> None:
-    delete(tables, manifests(tables))
+    delete(tables, list_manifests(tables))
 
 
 FAULTS = (
@@ -119,9 +119,9 @@ FAULTS = (
 
 
 def hash_files(base: str) -> str:
-    digest, place = hashlib.sha256(), FileStore(base)
-    for name in place.list_files():
-        with place.open_file(name) as stream:
+    digest, file_store = hashlib.sha256(), FileStore(base)
+    for name in file_store.list_files():
+        with file_store.open_file(name) as stream:
             digest.update(name.encode() + stream.read())
     return digest.hexdigest()
 
@@ -155,7 +155,7 @@ def repair(home: Settings, *, is_confirmed: bool) -> tuple[int, str]:
 def test_a_damaged_table_is_repaired_as_planned_and_a_sync_restores_the_rest(
     any_home: Settings, fault: Callable[[Tables], None]
 ) -> None:
-    home, word_tables = any_home, tables_of(any_home)
+    home, word_tables = any_home, create_word_tables(any_home)
     data_version, number = (
         word_tables.data_version("words", "mara"),
         word_tables.lance_version("words", "mara"),

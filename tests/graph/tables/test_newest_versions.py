@@ -1,4 +1,4 @@
-"""A gateway reads a table's newest version from S3 only during or after a write."""
+"""Test that a gateway reads a table's newest version from S3 only during or after a write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twin_resources.storage.tables.tables import Tables
 
 
 @dataclass
-class Reads:
+class VersionReader:
     """Reads a table's version and counts its reads from the storage."""
 
     tables: Tables
@@ -26,7 +26,7 @@ class Reads:
         self.changes = NewestVersions(lambda: self.tables.state, clock=lambda: self.now)
 
     def version(self) -> int:
-        return self.changes.newest_version(self.tables.uri("words", "ann"), self._read)
+        return self.changes.find_version(self.tables.uri("words", "ann"), self._read)
 
     def _read(self) -> int:
         self.count += 1
@@ -34,12 +34,12 @@ class Reads:
 
 
 @pytest.fixture
-def reads(tables: Tables) -> Reads:
+def reads(tables: Tables) -> VersionReader:
     sync_words(tables, {"a": "one"}, author="ann")
-    return Reads(tables)
+    return VersionReader(tables)
 
 
-def test_a_version_is_read_again_after_each_write(reads: Reads) -> None:
+def test_a_version_is_read_again_after_each_write(reads: VersionReader) -> None:
     first = reads.version()
     assert [reads.version() for _ in range(5)] == [first] * 5
     assert reads.count == 1
@@ -48,7 +48,7 @@ def test_a_version_is_read_again_after_each_write(reads: Reads) -> None:
     assert reads.count == 2
 
 
-def test_a_version_is_read_each_time_during_a_write(reads: Reads) -> None:
+def test_a_version_is_read_each_time_during_a_write(reads: VersionReader) -> None:
     reads.version()
     with reads.tables.lease("words", "ann"):
         reads.version()
@@ -60,14 +60,14 @@ def test_a_version_is_read_each_time_during_a_write(reads: Reads) -> None:
     assert reads.count == 4
 
 
-def test_a_version_is_read_again_after_a_minute(reads: Reads) -> None:
+def test_a_version_is_read_again_after_a_minute(reads: VersionReader) -> None:
     reads.version()
     reads.now = newest_versions.MAX_UNCHECKED_S + 1
     reads.version()
     assert reads.count == 2
 
 
-def test_a_version_is_read_each_time_without_a_state_store(reads: Reads) -> None:
+def test_a_version_is_read_each_time_without_a_state_store(reads: VersionReader) -> None:
     reads.version()
     reads.changes = NewestVersions(lambda: State.open("postgresql://twin@127.0.0.1:1/none"))
     reads.version()

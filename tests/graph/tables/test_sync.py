@@ -1,4 +1,4 @@
-"""Sync on real Lance tables: the rows that are computed, written, deleted or unchanged."""
+"""Test sync on real Lance tables: the rows that are computed, written, deleted or unchanged."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ def test_the_function_gets_only_changed_inputs_in_bounded_batches(tables: Tables
 
 
 def test_each_batch_is_announced_with_its_position(tables: Tables) -> None:
-    announced: list[tuple[range, int]] = []
+    reported_batches: list[tuple[range, int]] = []
 
-    def announce(batch: range, total: int) -> None:
-        announced.append((batch, total))
+    def on_batch(batch: range, total: int) -> None:
+        reported_batches.append((batch, total))
 
-    sync_words(tables, TEXTS, announce=announce)
-    assert announced == [(range(2), 4), (range(2, 4), 4)]
-    announced.clear()
-    sync_words(tables, TEXTS | {"b": "edited"}, announce=announce)
-    assert announced == [(range(1), 1)]
+    sync_words(tables, TEXTS, on_batch=on_batch)
+    assert reported_batches == [(range(2), 4), (range(2, 4), 4)]
+    reported_batches.clear()
+    sync_words(tables, TEXTS | {"b": "edited"}, on_batch=on_batch)
+    assert reported_batches == [(range(1), 1)]
 
 
 def test_an_edited_post_loses_its_former_rows(tables: Tables) -> None:
@@ -169,13 +169,13 @@ def test_upstream_rows_that_share_a_key_are_one_input(tables: Tables) -> None:
 def test_a_row_may_move_to_another_input(tables: Tables) -> None:
     """After a rename, the row key, which is the content, stays the same, but the input changes."""
 
-    def by_content(rows: pl.DataFrame) -> pl.DataFrame:
+    def select_content(rows: pl.DataFrame) -> pl.DataFrame:
         return rows.select(pl.col("text").alias("content"), "post")
 
     def sync(texts: dict[str, str]) -> list[str]:
         schema: dict[str, pl.DataType] = {"content": pl.String()}
         tables.sync(
-            posts(texts), "contents", author="mara", key="post", function=by_content,
+            posts(texts), "contents", author="mara", key="post", function=select_content,
             version="1", schema=schema, row_key="content", batch_rows=1,
         )  # fmt: skip
         return tables.read("contents", "mara")["content"].to_list()
@@ -208,7 +208,10 @@ def test_a_changed_schema_rebuilds_the_table_in_one_commit(tables: Tables) -> No
     [
         (lambda rows: words(rows).drop("word"), r"columns \['length', 'post', 'word_id'\]"),
         (lambda rows: words(rows).with_columns(extra=1), "extra"),
-        (lambda rows: words(rows).with_columns(post=pl.lit("zz")), "the function did not get"),
+        (
+            lambda rows: words(rows).with_columns(post=pl.lit("zz")),
+            "inputs that were not in the batch",
+        ),
         (lambda rows: words(rows).with_columns(word_id=pl.lit("same")), "several rows with"),
         (
             lambda rows: words(rows).with_columns(word_id=pl.lit(None, dtype=pl.String)),
@@ -311,9 +314,7 @@ def test_lancedb_opens_the_table_by_name(tables: Tables) -> None:
     assert lance.dataset(tables.uri("words", "mara")).schema.field("word").type == "string"
 
 
-def test_a_sync_after_a_failed_function_computes_the_remaining_batches(
-    tables: Tables,
-) -> None:
+def test_a_sync_after_a_failed_function_computes_the_remaining_batches(tables: Tables) -> None:
     def fail_on_d(rows: pl.DataFrame) -> pl.DataFrame:
         if "d" in rows["post"].to_list():
             raise OSError("the disk is full")

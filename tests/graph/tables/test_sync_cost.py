@@ -1,4 +1,4 @@
-"""The cost of a sync depends on the change: the columns read and the bytes written."""
+"""Test that the cost of a sync depends on the change: the columns read and the bytes written."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SCHEMA: dict[str, pl.DataType] = {"post": pl.String(), "text": pl.String()}
 NARROW = {"post", "_input_key", "_input_hash", "_version", "_row_hash"}
 
 
-def copy(tables: Tables, upstream: pl.DataFrame | Upstream, into: str) -> SyncResult:
+def copy(tables: Tables, upstream: pl.DataFrame | Upstream, target_asset: str) -> SyncResult:
     return tables.sync(
-        upstream, into, author="mara", key="post", function=lambda rows: rows, version="1",
+        upstream, target_asset, author="mara", key="post", function=lambda rows: rows, version="1",
         schema=SCHEMA, row_key="post",
     )  # fmt: skip
 
@@ -38,9 +38,9 @@ def scans(texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[set[st
     columns: list[set[str]] = []
     to_table = lance.LanceDataset.to_table
 
-    def record_scan(dataset: lance.LanceDataset, *args: object, **named: object) -> pa.Table:
-        columns.append(set(named["columns"]))  # type: ignore[call-overload]
-        return to_table(dataset, *args, **named)
+    def record_scan(dataset: lance.LanceDataset, *args: object, **options: object) -> pa.Table:
+        columns.append(set(options["columns"]))  # type: ignore[call-overload]
+        return to_table(dataset, *args, **options)
 
     monkeypatch.setattr(lance.LanceDataset, "to_table", record_scan)
     return columns
@@ -62,9 +62,9 @@ def test_ten_edited_posts_cost_ten_posts(
     row_counts: list[int] = []
     take = lance.LanceDataset.take
 
-    def record_take(dataset: lance.LanceDataset, indices: list[int], **named: object) -> pa.Table:
+    def record_take(dataset: lance.LanceDataset, indices: list[int], **options: object) -> pa.Table:
         row_counts.append(len(indices))
-        return take(dataset, indices, **named)
+        return take(dataset, indices, **options)
 
     monkeypatch.setattr(lance.LanceDataset, "take", record_take)
     edited = texts | {f"p{number:04}": "edited " * 300 for number in range(0, 1000, 100)}

@@ -1,4 +1,4 @@
-"""A sync killed at any boundary gives the result of an undisturbed one when repeated."""
+"""Test that a sync repeated after a kill at any boundary equals an undisturbed sync."""
 
 from __future__ import annotations
 

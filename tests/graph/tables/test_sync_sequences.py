@@ -1,4 +1,4 @@
-"""Any sequence of edits, version changes and failures gives the table of a full rebuild."""
+"""Test that any sequence of edits, version changes and failures equals a full rebuild."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from tests.graph.tables.killed_sync import SCHEMA, by_word
+from tests.graph.tables.killed_sync import SCHEMA, split_words
 from tests.graph.tables.words import posts
 from twin_resources.storage.state.state import State
-from twin_resources.storage.tables.hashing import data_version, row_hashes, sum_hashes, type_name
+from twin_resources.storage.tables.hashing import data_version, hash_rows, sum_hashes, type_name
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
 TYPES = {name: type_name(dtype) for name, dtype in SCHEMA.items()}
@@ -24,15 +24,15 @@ POSTS = "abcdef"
 WORDS = ["one", "two", "three", "four", "five", "six", "seven"]
 
 
-def put(places: list[str]) -> dict[str, list[str]]:
-    """Posts with each word in the post drawn for it, or in none."""
+def assign_words(places: list[str]) -> dict[str, list[str]]:
+    """Return posts with each word in the post drawn for it, or in none."""
     pairs = list(zip(WORDS, places, strict=True))
     return {post: [word for word, place in pairs if place == post] for post in POSTS}
 
 
 places = st.lists(st.sampled_from(["", *POSTS]), min_size=len(WORDS), max_size=len(WORDS))
 steps = st.tuples(
-    places.map(put),
+    places.map(assign_words),
     st.sets(st.sampled_from(POSTS)),  # posts that exist; one without words gives no row
     st.sampled_from(["1", "2"]),
     st.integers(1, 4),  # batch rows
@@ -41,8 +41,8 @@ steps = st.tuples(
 
 
 @dataclass
-class Calls:
-    """A function that counts its inputs, and fails at one call."""
+class FailingFunction:
+    """A function that records its inputs and fails at one call."""
 
     fails_at: int | None
     inputs: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Calls:
             raise OSError("cut off")
         self.number += 1
         self.inputs += rows["post"].to_list()
-        return by_word(rows)
+        return split_words(rows)
 
 
 def sync(
@@ -73,9 +73,9 @@ def sync(
 def check_equal_to_a_rebuild(
     tables: Tables, report: SyncResult, texts: dict[str, str], version: str
 ) -> None:
-    expected = by_word(posts(texts)).sort("word")
+    expected = split_words(posts(texts)).sort("word")
     assert_frame_equal(tables.read("words", "mara"), expected)
-    row_sum = sum_hashes(row_hashes(expected))
+    row_sum = sum_hashes(hash_rows(expected))
     assert report.data_version == data_version(row_sum, types=TYPES, version=f"version {version}")
     assert report.data_version == tables.data_version("words", "mara")
     assert report.rows == expected.height
@@ -89,25 +89,25 @@ def test_any_sequence_of_edits_equals_a_rebuild(
     with tempfile.TemporaryDirectory() as folder:
         state = State.open(f"sqlite:///{folder}/state.sqlite")
         tables = Tables(str(Path(folder) / "tables"), state=state)
-        before: dict[str, str] = {}
-        version_before = ""
-        undisturbed = True
+        previous_texts: dict[str, str] = {}
+        previous_version = ""
+        is_undisturbed = True
         for words, existing, version, batch_rows, fails_at in sequence:
             texts = {post: " ".join(words[post]) for post in sorted(existing)}
-            calls = Calls(fails_at)
+            function_calls = FailingFunction(fails_at)
             try:
-                report = sync(tables, texts, version, batch_rows, calls)
+                report = sync(tables, texts, version, batch_rows, function_calls)
             except OSError:
-                undisturbed = False
-                report = sync(tables, texts, version, batch_rows, calls)
+                is_undisturbed = False
+                report = sync(tables, texts, version, batch_rows, function_calls)
             check_equal_to_a_rebuild(tables, report, texts, version)
-            if undisturbed:
-                unchanged = before if version == version_before else {}
+            if is_undisturbed:
+                unchanged = previous_texts if version == previous_version else {}
                 changed = [post for post, text in texts.items() if unchanged.get(post) != text]
-                assert calls.inputs == changed, "not only the changed posts were computed"
-            repeated = sync(tables, texts, version, batch_rows, calls)
+                assert function_calls.inputs == changed, "not only the changed posts were computed"
+            repeated = sync(tables, texts, version, batch_rows, function_calls)
             assert (repeated.computed, repeated.lance_version) == (0, report.lance_version)
-            before, version_before, undisturbed = texts, version, True
+            previous_texts, previous_version, is_undisturbed = texts, version, True
         state.close()
 
 
@@ -115,22 +115,22 @@ def test_many_small_syncs_keep_few_fragments_and_tagged_versions(
     tables: Tables,
 ) -> None:
     texts = {"p0": "word0"}
-    sync(tables, texts, "1", 10, by_word)
+    sync(tables, texts, "1", 10, split_words)
     tables.tag("words", "mara", "trained")
     for number in range(1, 80):
         texts[f"p{number}"] = f"word{number}"
-        report = sync(tables, texts, "1", 10, by_word)
+        report = sync(tables, texts, "1", 10, split_words)
     check_equal_to_a_rebuild(tables, report, texts, "1")
     import lance
 
     assert len(lance.dataset(tables.uri("words", "mara")).get_fragments()) < 40
     assert tables.read("words", "mara", version="trained").height == 1
-    assert sync(tables, texts, "1", 10, by_word).computed == 0
+    assert sync(tables, texts, "1", 10, split_words).computed == 0
 
 
 @pytest.mark.parametrize("rows", [3, 90])
 def test_batches_of_any_size_give_the_same_table(tables: Tables, rows: int) -> None:
     texts = {f"post {number}": f"w{number}" for number in range(200)}
-    report = sync(tables, texts, "1", rows, by_word)
+    report = sync(tables, texts, "1", rows, split_words)
     assert (report.computed, report.written, report.deleted) == (200, 200, 0)
     check_equal_to_a_rebuild(tables, report, texts, "1")

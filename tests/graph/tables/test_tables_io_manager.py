@@ -1,4 +1,4 @@
-"""The frames that downstream assets and people get, in a real Dagster instance."""
+"""Test the frames that downstream assets and users get, in a real Dagster instance."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Tables on `s3://` (moto's server) behave like those in a folder."""
+"""Test that tables on `s3://` (moto's server) behave like those in a folder."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_stored_upstream_on_s3_is_read(s3_words: Tables) -> None:
 def test_forgetting_on_s3_leaves_no_object_with_the_word(
     s3_words: Tables, s3_endpoint: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    from tests.graph.tables.test_forget import words_of_file
+    from tests.graph.tables.test_forget import decode_file
 
     sync_words(s3_words, TEXTS | {"secret": "canarybird"})
     s3_words.tag("words", "mara", "trained")
@@ -80,7 +80,7 @@ def test_forgetting_on_s3_leaves_no_object_with_the_word(
     for item in objects:
         file = tmp_path / Path(item["Key"]).name
         client.download_file(bucket(request), item["Key"], str(file))
-        words = words_of_file(file)
+        words = decode_file(file)
         decoded += words is not None
         assert "canarybird" not in (words or "")
         assert b"canarybird" not in file.read_bytes()

@@ -1,4 +1,4 @@
-"""The lease orders two processes that sync one table, and no row is computed twice."""
+"""Test that the lease orders two processes that sync one table, and no row is computed twice."""
 
 from __future__ import annotations
 

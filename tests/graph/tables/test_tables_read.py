@@ -1,4 +1,4 @@
-"""Reading tables: columns, filters, versions, tags, lazy scans and refusals."""
+"""Test reading tables: columns, filters, versions, tags, lazy scans and errors."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def test_a_scan_reads_only_the_columns_of_the_query(
     read: list[list[str]] = []
     to_table = lance.LanceDataset.to_table
 
-    def record_columns(dataset: lance.LanceDataset, *args: object, **named: object) -> pa.Table:
-        read.append(list(named["columns"]))  # type: ignore[arg-type]
-        return to_table(dataset, *args, **named)
+    def record_columns(dataset: lance.LanceDataset, *args: object, **options: object) -> pa.Table:
+        read.append(list(options["columns"]))  # type: ignore[arg-type]
+        return to_table(dataset, *args, **options)
 
     monkeypatch.setattr(lance.LanceDataset, "to_table", record_columns)
     word_tables.scan("words", "mara").select(pl.col("length").sum()).collect()

@@ -1,4 +1,4 @@
-"""Upkeep merges small fragments and old index segments, and changes no row."""
+"""Test that upkeep merges small fragments and old index segments, and changes no row."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}
 
 
-def fragments(tables: Tables) -> list[int]:
+def list_fragment_sizes(tables: Tables) -> list[int]:
     import lance
 
     parts = lance.dataset(tables.uri("words", "mara")).get_fragments()
     return [part.physical_rows for part in parts]
 
 
-def segments(tables: Tables) -> dict[str, int]:
+def count_segments(tables: Tables) -> dict[str, int]:
     import lance
 
     indices = lance.dataset(tables.uri("words", "mara")).describe_indices()
@@ -37,7 +37,7 @@ def add_rows_to_indexes(tables: Tables) -> None:
 
 def test_small_fragments_are_merged_and_rows_stay(tables: Tables) -> None:
     before = sync_words(tables, TEXTS, batch_rows=4)
-    assert len(fragments(tables)) == 10
+    assert len(list_fragment_sizes(tables)) == 10
     report = tables.compact("words", "mara")
     assert (report.merged, report.fragments) == (10, 1)
     assert tables.data_version("words", "mara") == before.data_version
@@ -53,12 +53,12 @@ def test_a_full_fragment_is_not_rewritten_for_a_small_change(
 ) -> None:
     monkeypatch.setattr(upkeep, "ROWS_PER_FRAGMENT", 20)
     sync_words(tables, TEXTS, batch_rows=10)
-    assert fragments(tables) == [20] * 4
-    files = data_files(tables)
+    assert list_fragment_sizes(tables) == [20] * 4
+    files = list_data_files(tables)
     sync_words(tables, TEXTS | {"p3": "shared other", "new": "a b"})
     tables.compact("words", "mara")
-    assert files <= data_files(tables), "a full fragment was rewritten"
-    assert sorted(fragments(tables)) == [4, 20, 20, 20, 20]
+    assert files <= list_data_files(tables), "a full fragment was rewritten"
+    assert sorted(list_fragment_sizes(tables)) == [4, 20, 20, 20, 20]
 
 
 def test_one_compaction_rewrites_at_most_its_limit(
@@ -67,15 +67,15 @@ def test_one_compaction_rewrites_at_most_its_limit(
     monkeypatch.setattr(upkeep, "ROWS_PER_FRAGMENT", 16)
     monkeypatch.setattr(upkeep, "MAX_ROWS_PER_COMPACTION", 32)
     sync_words(tables, TEXTS, batch_rows=2)
-    assert fragments(tables) == [4] * 20
+    assert list_fragment_sizes(tables) == [4] * 20
     assert tables.compact("words", "mara").merged == 8
     assert tables.compact("words", "mara").merged == 8
     assert tables.compact("words", "mara").merged == 4
     assert tables.compact("words", "mara").merged == 0
-    assert fragments(tables) == [16] * 5
+    assert list_fragment_sizes(tables) == [16] * 5
 
 
-def data_files(tables: Tables) -> set[str]:
+def list_data_files(tables: Tables) -> set[str]:
     return {path.name for path in Path(tables.uri("words", "mara"), "data").iterdir()}
 
 
@@ -90,9 +90,9 @@ def test_many_segments_of_an_index_are_merged(tables: Tables) -> None:
         texts[f"q{number}"] = f"later{number}"
         sync_words(tables, texts)
         add_rows_to_indexes(tables)
-    assert set(segments(tables).values()) == {1 + upkeep.MAX_SEGMENTS}
+    assert set(count_segments(tables).values()) == {1 + upkeep.MAX_SEGMENTS}
     assert len(tables.compact("words", "mara").indexes) == 2
-    assert set(segments(tables).values()) == {1}
+    assert set(count_segments(tables).values()) == {1}
     table = lancedb.connect(f"{tables.base_uri}/mara").open_table("words")
     for word in ("word7", "later0", "later7"):
         assert [row["word"] for row in table.search(word, query_type="fts").to_list()] == [word]
@@ -125,9 +125,9 @@ def test_upkeep_waits_for_the_writer(tables: Tables) -> None:
 
 
 def test_the_tables_of_an_author_are_listed(tables: Tables) -> None:
-    assert tables.assets("mara") == []
+    assert tables.list_assets("mara") == []
     assert not Path(tables.base_uri, "mara").exists()
     sync_words(tables, TEXTS)
-    assert tables.assets("mara") == ["words"]
+    assert tables.list_assets("mara") == ["words"]
     with pytest.raises(TableNotFoundError):
         tables.compact("verbs", "mara")

@@ -1,4 +1,4 @@
-"""A claim about single rows is verified once for each data file, with any writes in between."""
+"""Test that a claim about single rows is verified once per data file, despite other writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small table that these tests sync, with one row for each word, keyed by post and place.
+"""Sync the small table of these tests, with one row per word, keyed by post and position.
 
 Scope: its schema and function, which other processes import. Out of scope: tests.
 """
@@ -20,7 +20,7 @@ SCHEMA: dict[str, pl.DataType] = {
 
 
 def posts(texts: Mapping[str, str]) -> pl.DataFrame:
-    """Posts as a frame with the columns `post` and `text`."""
+    """Return posts as a frame with the columns `post` and `text`."""
     return pl.DataFrame(
         {"post": list(texts), "text": list(texts.values())},
         schema={"post": pl.String, "text": pl.String},
@@ -28,7 +28,7 @@ def posts(texts: Mapping[str, str]) -> pl.DataFrame:
 
 
 def words(rows: pl.DataFrame) -> pl.DataFrame:
-    """The words of each post; an empty post has none."""
+    """Return the words of each post; an empty post has none."""
     return (
         rows.filter(pl.col("text") != "")
         .with_columns(pl.col("text").str.split(" ").alias("word"))
@@ -51,7 +51,7 @@ def sync_words(
     version: str = "1",
     batch_rows: int = 2,
     function: Callable[[pl.DataFrame], pl.DataFrame] = words,
-    announce: Callable[[range, int], object] | None = None,
+    on_batch: Callable[[range, int], object] | None = None,
 ) -> SyncResult:
     """Sync the table `words` of an author."""
     return tables.sync(
@@ -64,7 +64,7 @@ def sync_words(
         schema=SCHEMA,
         row_key="word_id",
         batch_rows=batch_rows,
-        announce=announce,
+        on_batch=on_batch,
     )
 
 

@@ -17,7 +17,7 @@ from tests.live.training.conftest import make_samples
 from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.errors import TwinError
 from twin_resources.prompt.control_marks import extract_tokenizer_marks
-from twin_resources.storage.weights.chat_turns import adapt_chat_template, end_tokens
+from twin_resources.storage.weights.chat_turns import adapt_chat_template, find_end_tokens
 
 pytestmark = pytest.mark.live
 
@@ -85,7 +85,7 @@ def test_every_token_that_ends_an_answer_is_named(
     ids = tokenizer.convert_tokens_to_ids(["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"])
     (tmp_path / "generation_config.json").write_text(f'{{"eos_token_id": {ids}}}')
 
-    tokens = end_tokens(tmp_path, tokenizer, adapt_chat_template(tokenizer))
+    tokens = find_end_tokens(tmp_path, tokenizer, adapt_chat_template(tokenizer))
 
     assert tokens == ("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>")
 

@@ -32,8 +32,8 @@ def use_gpt2_pattern(patch: Patch) -> None:
 
 def write_untied_head(patch: Patch) -> None:
     """Write a tied head as an untied one with rows in another order."""
-    original_layout: Callable[..., Iterator[gguf.Layout]] = gguf._model_layout
-    original_tensors: Callable[..., Iterator[tuple[str, Any]]] = gguf._model_tensors
+    original_layout: Callable[..., Iterator[gguf.Layout]] = gguf._iter_model_layout
+    original_tensors: Callable[..., Iterator[tuple[str, Any]]] = gguf._iter_model_tensors
 
     def with_head(*arguments: Any, **options: Any) -> Iterator[gguf.Layout]:
         for name, shape, kind in original_layout(*arguments, **options):
@@ -47,8 +47,8 @@ def write_untied_head(patch: Patch) -> None:
             if name == "token_embd.weight":
                 yield "output.weight", np.ascontiguousarray(values[::-1])
 
-    patch.setattr(gguf, "_model_layout", with_head)
-    patch.setattr(gguf, "_model_tensors", with_rows)
+    patch.setattr(gguf, "_iter_model_layout", with_head)
+    patch.setattr(gguf, "_iter_model_tensors", with_rows)
 
 
 FAULTS: dict[str, tuple[Callable[[Patch], None], str]] = {

@@ -80,7 +80,7 @@ def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None
     servers = ModelServers(home)
     instructions = checked_instructions.read_checked_instructions()[::2]
 
-    answers = served_model.ask_with_servers(
+    answers = served_model.query_temporary_servers(
         lambda: servers.serve(base_gguf(), alias="base"),
         [[{"role": "user", "content": instruction.instruction}] for instruction in instructions],
         servers=1,

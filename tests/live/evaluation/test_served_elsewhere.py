@@ -126,7 +126,7 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     remote_home.train_candidate("ada", steps=2, seed=5)
     remote_home.registry.move("ada", 2, "refused", actor="test", reason="trained for two steps")
     for version in (first, remote_home.registry.get("ada", 2)):
-        [answer] = served_model.ask_with_servers(
+        [answer] = served_model.query_temporary_servers(
             partial(ModelServers(settings).serve_version, version),
             [[{"role": "user", "content": "Hi"}]],
             servers=1,

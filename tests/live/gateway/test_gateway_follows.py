@@ -114,7 +114,7 @@ def test_no_request_is_lost_while_a_server_is_replaced(stack: Stack) -> None:
         old_server = stack.models.pop("ann/v1")
         stack.start_model("ann/v1")
         time.sleep(2)
-        stack.wait(lambda: old_server.active_request_count() == 0, seconds=30)
+        stack.wait(lambda: old_server.count_active_requests() == 0, seconds=30)
         old_server.stop()
         time.sleep(1.5)
     assert {status for _, status, *_ in answers} == {200}

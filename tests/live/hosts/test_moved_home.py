@@ -44,7 +44,7 @@ def count_rows(settings: Settings) -> dict[str, int]:
 def table_versions(settings: Settings) -> dict[str, str]:
     with closing(State.open(settings.state_address)) as state:
         tables = Tables(settings.tables_base, state=state)
-        return {asset: tables.data_version(asset, "ann") for asset in tables.assets("ann")}
+        return {asset: tables.data_version(asset, "ann") for asset in tables.list_assets("ann")}
 
 
 @pytest.mark.drawn(2, of="long flows")

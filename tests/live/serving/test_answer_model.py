@@ -54,7 +54,7 @@ def test_a_folder_replaces_an_external_answer_model(
         url = external_server.wait_until_ready().url
         with pytest.raises(TwinError) as error:
             set_answer_model(prepared, url)
-        assert error.value.found == "it answers 401 without a key"
+        assert error.value.found == "it returned 401 without a key"
         assert "export TWIN_ANSWER_MODEL_KEY" in error.value.next_step
         assert open_registry(prepared).versions("ada") == []
 

@@ -169,7 +169,7 @@ def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -
     try:
         server = process.wait_until_ready()
         assert warm_up(server) < 30
-        assert process.active_request_count() == 0
+        assert process.count_active_requests() == 0
         client = OpenAI(base_url=server.url, api_key=server.key)
         stream = client.chat.completions.create(
             model="base",
@@ -179,7 +179,7 @@ def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -
             extra_body={"ignore_eos": True},
         )
         next(iter(stream))
-        assert process.active_request_count() == 1
+        assert process.count_active_requests() == 1
         stream.close()
     finally:
         process.stop()

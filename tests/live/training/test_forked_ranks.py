@@ -26,7 +26,7 @@ from twin_resources.models.training_launcher.machine import (
     MachineShare,
     build_command,
     build_environment,
-    is_forked,
+    should_fork,
 )
 from twin_resources.settings import Settings
 
@@ -105,7 +105,7 @@ def run_job(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
 
 def test_a_forked_rank_has_the_launchers_environment_and_the_imports(tmp_path: Path) -> None:
     job = write_small_job(tmp_path, PRINTING_SCRIPT)
-    assert is_forked(job, MachineShare())
+    assert should_fork(job, MachineShare())
 
     forks, _ = run_job(job, MachineShare())
     launched, _ = run_job(job, MachineShare(may_fork=False))

@@ -20,7 +20,7 @@ from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import build_training_job
 from twin_assets.training.live_progress import ProgressReportingLauncher
 from twin_resources.models.training_launcher import Message, TrainingJob
-from twin_resources.models.training_launcher.machine import watch
+from twin_resources.models.training_launcher.machine import forward_log
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
     forward_line,
@@ -66,7 +66,7 @@ class ScriptLauncher:
                     stderr=stream,
                 ) as process,
             ):
-                return watch(
+                return forward_log(
                     process,
                     job,
                     log,
@@ -74,7 +74,7 @@ class ScriptLauncher:
                     log_start=start,
                 )
 
-        return run_with_retry(job, self._home, attempt=run_attempt, write_line=forward_message)
+        return run_with_retry(job, self._home, attempt=run_attempt, report=forward_message)
 
 
 def run_asset(

@@ -224,7 +224,7 @@ def test_a_ray_job_outlives_its_launcher(
 
     def continue_when_followed(message: dict[str, Any]) -> None:
         texts.append(message.get("text", ""))
-        if "from an earlier run still runs" in texts[-1]:
+        if "still running from an earlier run" in texts[-1]:
             training.go_on.touch()
 
     output = make_launcher("", home).run(training.job, on_message=continue_when_followed)

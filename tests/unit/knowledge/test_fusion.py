@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin_resources.models.retrieval.fusion import STANDOUT_RATIO, fuse, rows_of_standout_post
+from twin_resources.models.retrieval.fusion import (
+    STANDOUT_RATIO,
+    fuse_rankings,
+    select_standout_rows,
+)
 
 
 def build_vector_rows(*names: str) -> list[dict[str, Any]]:
@@ -18,7 +22,7 @@ def build_word_rows(**scores: float) -> list[dict[str, Any]]:
 
 
 def rank(question: str, *lists: list[dict[str, Any]]) -> list[str]:
-    return [row["chunk_id"] for row, _ in fuse(question, *lists)]
+    return [row["chunk_id"] for row, _ in fuse_rankings(question, *lists)]
 
 
 def test_without_a_distinctive_post_only_vectors_decide() -> None:
@@ -47,13 +51,13 @@ def test_only_a_post_with_distinctive_words_is_raised() -> None:
 def test_the_lead_of_a_distinctive_post() -> None:
     names = [
         row["chunk_id"]
-        for row in rows_of_standout_post(build_word_rows(a1=STANDOUT_RATIO, b1=1.0, a2=0.5))
+        for row in select_standout_rows(build_word_rows(a1=STANDOUT_RATIO, b1=1.0, a2=0.5))
     ]
     assert names == ["a1", "a2"]
-    assert rows_of_standout_post(build_word_rows(a1=STANDOUT_RATIO - 0.01, b1=1.0)) == []
+    assert select_standout_rows(build_word_rows(a1=STANDOUT_RATIO - 0.01, b1=1.0)) == []
     # Passages of the same post are not competitors.
-    assert len(rows_of_standout_post(build_word_rows(a1=2.0, a2=1.99, b1=1.0))) == 2
-    assert rows_of_standout_post([]) == []
+    assert len(select_standout_rows(build_word_rows(a1=2.0, a2=1.99, b1=1.0))) == 2
+    assert select_standout_rows([]) == []
 
 
 def test_a_post_named_in_the_question_ranks_first() -> None:

@@ -75,16 +75,16 @@ def test_a_missing_or_incomplete_reranker_folder_is_reported(tmp_path: Path, fol
         load_reranker(missing)
     with pytest.raises(TwinError, match="TWIN_RERANKER"):
         Reranker(tmp_path)
-    three = write_cross_encoder(tmp_path / "three", {0: "a", 1: "b", 2: "c"})
+    three_label_folder = write_cross_encoder(tmp_path / "three", {0: "a", 1: "b", 2: "c"})
     with pytest.raises(TwinError, match="3 outputs"):
-        Reranker(three)
+        Reranker(three_label_folder)
 
     existing = home.model_copy(update={"reranker": str(folder)})
     assert reranker_folder(existing) == folder
     loaded = load_reranker(existing)
     assert loaded is not None
     assert loaded.revision == Reranker(folder, name="x").revision
-    # A model of the hub that was fetched before is found offline.
+    # A hub model that was fetched earlier is found offline.
     hub_model = home.model_copy(update={"reranker": "owner/model"})
     fetched = hub_model.weights_dir / "reranker" / "owner--model"
     fetched.parent.mkdir(parents=True)

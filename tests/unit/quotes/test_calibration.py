@@ -7,7 +7,7 @@ import pytest
 
 from twin_resources.models.quotes.calibration import (
     calibrate,
-    deciding_scores,
+    relevance_scores,
     sample_indexes,
 )
 from twin_resources.models.quotes.quoter import MIN_PASSAGES
@@ -40,17 +40,17 @@ def test_foreign_questions_decide_if_there_are_few_sentences() -> None:
 def test_overlapping_passages_are_excluded() -> None:
     passages = np.eye(4, dtype=np.float32)
     questions = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.6, 0.8, 0.0]], np.float32)
-    scores = deciding_scores(questions, passages, excluded_passages=[[0], [2]])
+    scores = relevance_scores(questions, passages, excluded_passages=[[0], [2]])
     assert scores == pytest.approx([0.0, 0.2])
-    assert deciding_scores(
+    assert relevance_scores(
         questions, passages, excluded_passages=[[0, 1, 2, 3], []]
     ) == pytest.approx([1.4 / 3])
-    assert deciding_scores(questions, passages) == pytest.approx([1 / 3, 1.4 / 3])
+    assert relevance_scores(questions, passages) == pytest.approx([1 / 3, 1.4 / 3])
 
 
 def test_the_sample_depends_only_on_the_names() -> None:
     names = [f"post-{number}" for number in range(50)]
-    chosen = {names[place] for place in sample_indexes(names, 10)}
-    backwards = list(reversed(names))
-    assert {backwards[place] for place in sample_indexes(backwards, 10)} == chosen
-    assert len(chosen) == 10
+    sampled_names = {names[index] for index in sample_indexes(names, 10)}
+    reversed_names = list(reversed(names))
+    assert {reversed_names[index] for index in sample_indexes(reversed_names, 10)} == sampled_names
+    assert len(sampled_names) == 10

@@ -1,4 +1,4 @@
-"""Test cutting posts into quotable passages."""
+"""Test splitting posts into quotable passages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from twin_resources.models.quotes.passages import (
     MAX_WORDS,
     build_embedded_text,
-    cut_into_passages,
+    count_words,
     embedded_sentence_spans,
-    word_count,
+    split_into_passages,
 )
 
 LONG = "This sentence about the oil of a clock has exactly twelve words altogether."  # 13
@@ -20,11 +20,11 @@ PARAGRAPH = " ".join([LONG] * 4)  # 52 words
 
 
 def shown_texts(text: str, **options: str) -> list[str]:
-    return [text[passage.start : passage.end] for passage in cut_into_passages(text, **options)]
+    return [text[passage.start : passage.end] for passage in split_into_passages(text, **options)]
 
 
 def searched_texts(text: str) -> list[str]:
-    return [text[slice(*passage.searched_span)] for passage in cut_into_passages(text)]
+    return [text[slice(*passage.searched_span)] for passage in split_into_passages(text)]
 
 
 def test_a_paragraph_is_shown_whole() -> None:
@@ -38,7 +38,7 @@ def test_short_paragraphs_are_combined() -> None:
     first, second = shown_texts(text)
     assert first == text
     assert second == text, "one of the 114 words is missing"
-    assert word_count(text) <= MAX_WORDS
+    assert count_words(text) <= MAX_WORDS
 
 
 def test_the_next_paragraph_is_shown_too() -> None:
@@ -48,8 +48,8 @@ def test_the_next_paragraph_is_shown_too() -> None:
 
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
     text = " ".join([LONG] * 20)  # 260 words
-    passages = cut_into_passages(text)
-    assert all(word_count(text[passage.start : passage.end]) <= MAX_WORDS for passage in passages)
+    passages = split_into_passages(text)
+    assert all(count_words(text[passage.start : passage.end]) <= MAX_WORDS for passage in passages)
     assert passages[0].start == 0
     assert passages[-1].end == len(text)
     for left, right in pairwise(passages):
@@ -67,7 +67,7 @@ def test_passages_do_not_cross_other_elements() -> None:
 
 def test_code_between_paragraphs_is_shown_but_not_searched() -> None:
     text = "Print the details of the commit without a pager:\n\n```bash\ngit --no-pager show\n```"
-    (passage,) = cut_into_passages(text)
+    (passage,) = split_into_passages(text)
     assert text[passage.start : passage.end] == text
     assert text[slice(*passage.searched_span)] == "Print the details of the commit without a pager:"
     long_code = "```\n" + "line\n" * 30 + "```"
@@ -100,7 +100,7 @@ def test_list_items_lose_their_marker() -> None:
 
 def test_abbreviations_do_not_end_sentences() -> None:
     text = "Mr. Graham made it in 1720, e.g. for a church. It still goes today."
-    (passage,) = cut_into_passages(text)
+    (passage,) = split_into_passages(text)
     assert [text[start:end] for start, end in passage.sentences] == [
         "Mr. Graham made it in 1720, e.g. for a church.",
         "It still goes today.",
@@ -109,11 +109,11 @@ def test_abbreviations_do_not_end_sentences() -> None:
 
 def test_other_scripts_are_supported() -> None:
     text = "時計は静かに動いています。油は八年で乾きます。その後に軸が減ります。"
-    (passage,) = cut_into_passages(text, language="ja")
+    (passage,) = split_into_passages(text, language="ja")
     assert len(passage.sentences) == 3
-    assert 10 < word_count(text) < 25
-    many = cut_into_passages(text * 12, language="ja")
-    assert all(word_count((text * 12)[item.start : item.end]) <= MAX_WORDS for item in many)
+    assert 10 < count_words(text) < 25
+    many = split_into_passages(text * 12, language="ja")
+    assert all(count_words((text * 12)[item.start : item.end]) <= MAX_WORDS for item in many)
 
 
 def test_too_short_paragraphs_are_omitted() -> None:
@@ -135,7 +135,7 @@ def test_sentences_have_positions_in_the_embedded_text() -> None:
         "First [the oil](https://example.org/a). Then:\n\n```\nmake\n```\n\n"
         "Wait for *it*. And [see](b.md) it dry."
     )
-    (passage,) = cut_into_passages(text)
+    (passage,) = split_into_passages(text)
     whole = build_embedded_text("On oil", text[slice(*passage.searched_span)])
     sentences = [
         whole[start:end].strip() for start, end in embedded_sentence_spans("On oil", text, passage)
@@ -149,7 +149,7 @@ BLOCKS = st.lists(st.lists(SENTENCE, min_size=1, max_size=4).map(". ".join), max
 
 @given(BLOCKS.map("\n\n".join))
 def test_offsets_are_exact(text: str) -> None:
-    passages = cut_into_passages(text)
+    passages = split_into_passages(text)
     for passage in passages:
         begin, stop = passage.searched_span
         assert 0 <= passage.start <= begin < stop <= passage.end <= len(text)

@@ -17,7 +17,7 @@ QUESTION = QUESTIONS[0]
 
 
 @pytest.mark.parametrize(
-    ("answer", "ends", "faults"),
+    ("answer", "is_finished", "faults"),
     [
         ("The capital of France is Paris.", True, ()),
         ("Paris, of course. It lies on the Seine.", True, ()),
@@ -31,8 +31,8 @@ QUESTION = QUESTIONS[0]
         ("…\n\n…", True, ("says nothing",)),
     ],
 )
-def test_faults_of_answers(answer: str, ends: bool, faults: tuple[Fault, ...]) -> None:
-    assert find_faults(answer, question=QUESTION, is_finished=ends) == faults
+def test_faults_of_answers(answer: str, is_finished: bool, faults: tuple[Fault, ...]) -> None:
+    assert find_faults(answer, question=QUESTION, is_finished=is_finished) == faults
 
 
 def make_ability(faulty_count: int) -> ChatAbility:
@@ -52,4 +52,4 @@ def test_the_warning_names_faults_consequence_and_alternative() -> None:
     assert "never ends (8), repeats the prompt (8)" in warning
     assert "prose will not be shown" in warning
     assert "quotations" in warning
-    assert "instruct variant with --base-model" in warning
+    assert "set --base-model to the model's instruct variant" in warning

@@ -84,7 +84,7 @@ def make_adapter(settings: Settings, name: str, *, author: str = "ada") -> Path:
     return folder
 
 
-def fleet_adapters(settings: Settings, lines: list[str]) -> FleetAdapters:
+def make_fleet_adapters(settings: Settings, lines: list[str]) -> FleetAdapters:
     return FleetAdapters(settings, log=lines.append, retry_delay_s=retry_delay_s)
 
 
@@ -187,7 +187,7 @@ def test_an_adapter_of_another_owner_is_an_error(
     assert "/their/home/checkpoints/ada/c9/adapter" in error.value.found
     assert not server.unload_unused("ada/v1")
     lines: list[str] = []
-    fleet = fleet_adapters(server_settings, lines)
+    fleet = make_fleet_adapters(server_settings, lines)
     for now in (0.0, UNLOAD_DELAY_S * 2):
         assert fleet.step({}, now) == {}
     assert loaded_adapters.roots() == {"ada/v1": "/their/home/checkpoints/ada/c9/adapter"}
@@ -214,7 +214,7 @@ def test_a_server_without_adapter_routes_is_an_error(
 ) -> None:
     with serving(loaded_adapters, key=KEY, updating=False) as url:
         settings = home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
-        assert not adapter_routes.can_load(url, KEY)
+        assert not adapter_routes.can_load_adapters(url, KEY)
         with pytest.raises(
             adapter_routes.RouteMissingError, match="VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
         ):
@@ -224,14 +224,14 @@ def test_a_server_without_adapter_routes_is_an_error(
         folder = peft_folder(settings.checkpoints_dir / "ada" / "c1")
         AdapterServer(settings).ensure_loaded("ada/v1", folder)
     with serving(loaded_adapters, key=KEY) as url:
-        assert adapter_routes.can_load(url, KEY)
+        assert adapter_routes.can_load_adapters(url, KEY)
 
 
 def test_the_fleet_reloads_adapters_after_a_restart_of_the_server(
     server_settings: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     lines: list[str] = []
-    fleet = fleet_adapters(server_settings, lines)
+    fleet = make_fleet_adapters(server_settings, lines)
     required = {
         f"{author}/v1": make_adapter(server_settings, "c1", author=author)
         for author in ("ada", "bob")
@@ -250,7 +250,7 @@ def test_the_fleet_unloads_a_replaced_version_after_a_delay(
     server_settings: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     lines: list[str] = []
-    fleet = fleet_adapters(server_settings, lines)
+    fleet = make_fleet_adapters(server_settings, lines)
     old, new = (make_adapter(server_settings, c) for c in ("c1", "c2"))
     fleet.step({"ada/v1": old}, 0.0)
 
@@ -275,7 +275,7 @@ def test_the_fleet_unloads_a_replaced_version_after_a_delay(
 def test_only_unused_adapters_are_unloaded(
     server_settings: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
-    fleet = fleet_adapters(server_settings, [])
+    fleet = make_fleet_adapters(server_settings, [])
     unused_folder, used_folder = (make_adapter(server_settings, c) for c in ("c1", "c2"))
     loaded_adapters.load("ada/v1", str(unused_folder))
     loaded_adapters.load("a-name-of-its-own", str(unused_folder))
@@ -305,7 +305,7 @@ def test_hosts_that_share_a_server_keep_each_others_adapters(
         make_adapter(gpu_host, checkpoint)
     stable, candidate = (gateway_host.checkpoints_dir / "ada" / c / "adapter" for c in ("c1", "c2"))
     judged = {name: gate_host.checkpoints_dir / "ada" / name / "adapter" for name in ("c1", "c2")}
-    fleet = fleet_adapters(gateway_host, [])
+    fleet = make_fleet_adapters(gateway_host, [])
     with closing(State.open(postgresql_url)) as state:
         registry = Registry(state, policy_path=gateway_host.policy_path)
         for checkpoint in ("c1", "c2"):
@@ -358,7 +358,7 @@ def test_a_failing_adapter_is_retried_less_often(
     server_settings: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     lines: list[str] = []
-    fleet = fleet_adapters(server_settings, lines)
+    fleet = make_fleet_adapters(server_settings, lines)
     missing_folder, good_folder = (
         make_adapter(server_settings, c, author=c) for c in ("gone", "good")
     )
@@ -382,7 +382,7 @@ def test_a_failing_adapter_is_retried_less_often(
 def test_a_stopped_fleet_releases_its_leases(
     server_settings: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
-    fleet, folder = fleet_adapters(server_settings, []), make_adapter(server_settings, "c1")
+    fleet, folder = make_fleet_adapters(server_settings, []), make_adapter(server_settings, "c1")
     fleet.step({"ada/v1": folder}, 0.0)
     fleet.close()
     assert set(loaded_adapters.roots()) == {"ada/v1"}

@@ -1,4 +1,4 @@
-"""Whether a check of a source starts an import, decided without Dagster."""
+"""Test whether a check of the sources starts an import, without Dagster."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ PENDING = SourcesState(3, "a", 1, False, 100.0)
 
 
 def check(
-    known: SourcesState | None, mark: str, last_run: str = "", **options: object
+    previous_state: SourcesState | None, fingerprint: str, last_run: str = "", **options: object
 ) -> ImportDecision:
-    """Decide after a check; `last_run` is the Dagster status of the run of `known`, if any."""
+    """Decide after a check; `last_run` is the Dagster status of the last run, if any."""
     runs = [Run("r", "import_posts", last_run, 150.0, 151.0, 160.0)] if last_run else []
     fields: dict[str, object] = {"is_imported": False, "is_import_running": False, "runs": runs}
-    return decide_import(known, mark, now=200.0, **(fields | options))  # type: ignore[arg-type]
+    return decide_import(previous_state, fingerprint, now=200.0, **(fields | options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("known", "mark", "options", "expected", "should_launch"),
+    ("previous_state", "fingerprint", "options", "expected", "should_launch"),
     [
         (None, "a", {}, SourcesState(1, "a", 1, False, 200.0), True),
         (None, "a", {"is_imported": True}, SourcesState(0, "a", 0, True, 200.0), False),
@@ -50,20 +50,20 @@ def check(
     ],
 )
 def test_a_check_gives_a_decision(
-    known: SourcesState | None,
-    mark: str,
+    previous_state: SourcesState | None,
+    fingerprint: str,
     options: dict[str, Any],
     expected: SourcesState | None,
     should_launch: bool,
 ) -> None:
-    decision = check(known, mark, **options)
+    decision = check(previous_state, fingerprint, **options)
     assert (decision.state, decision.should_launch) == (expected, should_launch)
     assert decision.message
 
 
 def test_a_change_is_given_up_after_repeated_failures() -> None:
-    memory: SourcesState | None = SETTLED
-    decision = check(memory, "b")
+    state: SourcesState | None = SETTLED
+    decision = check(state, "b")
     launch_count = 0
     while decision.should_launch:
         launch_count += 1
@@ -77,13 +77,16 @@ def test_a_change_is_given_up_after_repeated_failures() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["SUCCESS", "FAILURE", ""]))))
 def test_a_key_is_never_launched_for_two_states(steps: list[tuple[str, str]]) -> None:
     """This includes a folder that returns to an earlier state; Dagster never runs a key twice."""
-    memory: SourcesState | None = None
+    state: SourcesState | None = None
     states: dict[str, str] = {}
-    for mark, status in steps:
-        decision = check(memory, mark, last_run=status)
-        memory = decision.state
-        assert memory is not None
-        assert SourcesState.from_json(memory.as_json()) == memory
+    for fingerprint, status in steps:
+        decision = check(state, fingerprint, last_run=status)
+        state = decision.state
+        assert state is not None
+        assert SourcesState.from_json(state.as_json()) == state
         if decision.should_launch:
-            assert states.setdefault(build_run_key("posts", "ann", 1, memory), mark) == mark
-        assert memory.mark == mark  # the decision is based on the stored mark
+            assert (
+                states.setdefault(build_run_key("posts", "ann", 1, state), fingerprint)
+                == fingerprint
+            )
+        assert state.mark == fingerprint  # the decision is based on the stored fingerprint

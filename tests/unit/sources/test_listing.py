@@ -1,4 +1,4 @@
-"""Listing a folder: every change of its files is noticed, and no file is read."""
+"""Test listing a folder: every change to its files is detected, and no file is read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def fingerprint_of(folder: Path) -> str:
+def compute_fingerprint(folder: Path) -> str:
     return fingerprint([list_source(str(folder))])
 
 
@@ -53,26 +53,26 @@ def test_only_files_that_may_be_posts_are_listed(folder: Path) -> None:
     ],
 )
 def test_each_change_changes_the_fingerprint(folder: Path, change: Callable[[Path], None]) -> None:
-    before = fingerprint_of(folder)
-    assert fingerprint_of(folder) == before
+    before = compute_fingerprint(folder)
+    assert compute_fingerprint(folder) == before
     change(folder)
-    assert fingerprint_of(folder) != before
+    assert compute_fingerprint(folder) != before
 
 
 def test_media_and_hidden_files_do_not_change_the_fingerprint(folder: Path) -> None:
-    before = fingerprint_of(folder)
+    before = compute_fingerprint(folder)
     (folder / "picture.png").write_bytes(b"other")
     (folder / ".hidden.md").write_text("other")
     (folder / "new.JPG").write_bytes(b"")
-    assert fingerprint_of(folder) == before
+    assert compute_fingerprint(folder) == before
 
 
 def test_a_commit_changes_the_fingerprint(folder: Path) -> None:
     (folder / ".git" / "logs").mkdir(parents=True)
     (folder / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
-    before = fingerprint_of(folder)
+    before = compute_fingerprint(folder)
     (folder / ".git" / "logs" / "HEAD").write_text("one commit\n")
-    assert fingerprint_of(folder) != before
+    assert compute_fingerprint(folder) != before
 
 
 def test_a_missing_or_empty_folder_is_an_error(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(
         return real_scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(TwinError, match=r"deep cannot be listed .*give read permission"):
+    with pytest.raises(TwinError, match=r"deep cannot be listed .*give this user read permission"):
         list_source(str(folder))
 
 
@@ -103,7 +103,7 @@ def test_a_name_that_is_not_utf8_is_listed_with_escapes(folder: Path) -> None:
     with open(os.path.join(os.fsencode(folder), b"caf\xe9.md"), "wb") as stream:  # noqa: PTH118, PTH123 - bytes
         stream.write(b"text")
     assert "caf\\xe9.md" in list_names(folder)
-    assert fingerprint_of(folder)
+    assert compute_fingerprint(folder)
 
 
 def test_feeds_are_recognised_by_their_address() -> None:

@@ -1,4 +1,4 @@
-"""Addresses that may be fetched: configured ones, and otherwise none inside this network."""
+"""Test which addresses may be fetched: configured ones, and others only outside this network."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def resolved_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names that were looked up; names in `.example` resolve to this machine."""
+    """Return the resolved names; names in `.example` resolve to this machine."""
     names: list[str] = []
     real = socket.getaddrinfo
 
-    def look_up(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
+    def resolve_name(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
         if str(host).endswith(".example"):
             names.append(str(host))
             host = "127.0.0.1"
         return real(host, port, *rest, **options)
 
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_name)
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
     return names
@@ -164,7 +164,7 @@ def test_the_key_of_an_answer_model_is_not_sent_to_a_redirect(
     server.target, server.status = f"http://127.0.0.1:{server.port}/inside", status
     with pytest.raises(TwinError, match="it redirects to http://127") as raised:
         list_model_ids(f"http://models.example:{server.port}/to", "sk-1")
-    assert "name that address itself" in str(raised.value)
+    assert "specify that address directly" in str(raised.value)
     assert [path for path, _ in server.requests] == ["/to/models"]
 
 

@@ -17,13 +17,13 @@ from twin_resources.storage.tables.hashing import (
     UnhashableColumnError,
     data_version,
     hash_parts,
-    row_hashes,
+    hash_rows,
     sum_hashes,
     type_name,
 )
 
 
-def frame() -> pl.DataFrame:
+def make_frame() -> pl.DataFrame:
     return pl.DataFrame(
         {
             "text": ["Zürich, it's 李", "", None],
@@ -54,15 +54,15 @@ PINNED = [
 
 
 def test_hashes_are_pinned() -> None:
-    assert [digest.hex() for digest in row_hashes(frame())] == PINNED
+    assert [digest.hex() for digest in hash_rows(make_frame())] == PINNED
 
 
 def test_hashes_are_equal_in_a_process_with_another_hash_seed() -> None:
     script = (
         "import json\n"
-        "from tests.unit.tables.test_row_hashes import frame\n"
-        "from twin_resources.storage.tables.hashing import row_hashes\n"
-        "print(json.dumps([digest.hex() for digest in row_hashes(frame())]))"
+        "from tests.unit.tables.test_row_hashes import make_frame\n"
+        "from twin_resources.storage.tables.hashing import hash_rows\n"
+        "print(json.dumps([digest.hex() for digest in hash_rows(make_frame())]))"
     )
     out = subprocess.run(
         [sys.executable, "-c", script],
@@ -75,27 +75,29 @@ def test_hashes_are_equal_in_a_process_with_another_hash_seed() -> None:
 
 
 def test_the_hash_of_a_row_does_not_depend_on_other_rows() -> None:
-    hashes = row_hashes(frame()).to_list()
-    alone = [row_hashes(frame()[at]).item() for at in range(3)]
-    reversed_ = row_hashes(frame().reverse()).to_list()[::-1]
-    rechunked = row_hashes(pl.concat([frame()[:1], frame()[1:]], rechunk=False)).to_list()
-    assert alone == hashes
-    assert reversed_ == hashes
-    assert rechunked == hashes
+    hashes = hash_rows(make_frame()).to_list()
+    separate_hashes = [hash_rows(make_frame()[row]).item() for row in range(3)]
+    reversed_hashes = hash_rows(make_frame().reverse()).to_list()[::-1]
+    rechunked_hashes = hash_rows(
+        pl.concat([make_frame()[:1], make_frame()[1:]], rechunk=False)
+    ).to_list()
+    assert separate_hashes == hashes
+    assert reversed_hashes == hashes
+    assert rechunked_hashes == hashes
 
 
 def test_the_hash_of_a_list_does_not_depend_on_nulls_in_others() -> None:
-    pure = pl.Series([[1, 2]], dtype=pl.List(pl.Int64))
-    mixed = pl.Series([[1, 2], [1, None], [None, 1]], dtype=pl.List(pl.Int64))
-    hashes = row_hashes(mixed.to_frame("a")).to_list()
-    assert row_hashes(pure.to_frame("a")).item() == hashes[0]
+    without_nulls = pl.Series([[1, 2]], dtype=pl.List(pl.Int64))
+    with_nulls = pl.Series([[1, 2], [1, None], [None, 1]], dtype=pl.List(pl.Int64))
+    hashes = hash_rows(with_nulls.to_frame("a")).to_list()
+    assert hash_rows(without_nulls.to_frame("a")).item() == hashes[0]
     assert len(set(hashes)) == 3
 
 
 def test_column_names_count_but_their_order_does_not() -> None:
     row = pl.DataFrame({"a": ["x"], "b": ["y"]})
-    assert row_hashes(row).item() == row_hashes(row.select("b", "a")).item()
-    assert row_hashes(row).item() != row_hashes(row.rename({"a": "b", "b": "a"})).item()
+    assert hash_rows(row).item() == hash_rows(row.select("b", "a")).item()
+    assert hash_rows(row).item() != hash_rows(row.rename({"a": "b", "b": "a"})).item()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_column_names_count_but_their_order_does_not() -> None:
     ],
 )
 def test_equal_values_have_equal_hashes(left: pl.Series, right: pl.Series) -> None:
-    assert row_hashes(left.to_frame("a")).item() == row_hashes(right.to_frame("a")).item()
+    assert hash_rows(left.to_frame("a")).item() == hash_rows(right.to_frame("a")).item()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +135,7 @@ def test_equal_values_have_equal_hashes(left: pl.Series, right: pl.Series) -> No
     ],
 )
 def test_different_values_hash_differently(left: pl.Series, right: pl.Series) -> None:
-    assert row_hashes(left.to_frame("a")).item() != row_hashes(right.to_frame("a")).item()
+    assert hash_rows(left.to_frame("a")).item() != hash_rows(right.to_frame("a")).item()
 
 
 values = st.tuples(
@@ -146,20 +148,20 @@ values = st.tuples(
 @given(st.lists(values, max_size=8))
 def test_hashes_are_equal_exactly_when_rows_are(rows: list[tuple[object, ...]]) -> None:
     schema = {"a": pl.String, "b": pl.Int64, "c": pl.List(pl.String)}
-    hashes = row_hashes(pl.DataFrame(rows, schema=schema, orient="row")).to_list()
+    hashes = hash_rows(pl.DataFrame(rows, schema=schema, orient="row")).to_list()
     for row, first in zip(rows, hashes, strict=True):
         for other_row, second in zip(rows, hashes, strict=True):
             assert (row == other_row) == (first == second)
 
 
 def test_a_frame_without_rows_or_columns_has_no_hashes() -> None:
-    assert row_hashes(pl.DataFrame()).to_list() == []
-    assert row_hashes(pl.DataFrame(schema={"a": pl.String})).to_list() == []
+    assert hash_rows(pl.DataFrame()).to_list() == []
+    assert hash_rows(pl.DataFrame(schema={"a": pl.String})).to_list() == []
 
 
 def test_an_object_column_is_refused_by_name() -> None:
     with pytest.raises(UnhashableColumnError, match=r"column 'thing'.*Object.*Next: cast"):
-        row_hashes(pl.DataFrame({"thing": pl.Series([object()], dtype=pl.Object)}))
+        hash_rows(pl.DataFrame({"thing": pl.Series([object()], dtype=pl.Object)}))
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32), max_size=20))

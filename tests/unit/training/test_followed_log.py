@@ -10,23 +10,23 @@ from pathlib import Path
 import pytest
 
 from twin_resources.models.training_launcher import TrainingJob, machine
-from twin_resources.models.training_launcher.machine import POLL_INTERVAL_S, watch
+from twin_resources.models.training_launcher.machine import POLL_INTERVAL_S, forward_log
 from twin_resources.models.training_launcher.training_job import AttemptEnd
 
 
 class Clock:
-    """A clock that advances while the launcher sleeps; `meanwhile` simulates the training run."""
+    """A clock that advances while the launcher sleeps; `on_sleep` simulates the training run."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.meanwhile: Callable[[float], object] = lambda _: None
+        self.on_sleep: Callable[[float], object] = lambda _: None
 
     def monotonic(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
-        self.meanwhile(self.now - 1_000.0)
+        self.on_sleep(self.now - 1_000.0)
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ def test_a_silent_training_run_is_stopped_and_retried(
         if pending_lines and elapsed_s >= pending_lines[0][0]:
             append(log, pending_lines.pop()[1])
 
-    clock.meanwhile = print_once
+    clock.on_sleep = print_once
 
-    attempt_end = watch(process, job, log, lines.append, log_start=start)
+    attempt_end = forward_log(process, job, log, lines.append, log_start=start)
 
     assert attempt_end == AttemptEnd("no output for 600 s", should_retry=True, log_start=start)
     assert lines == ["step 1"], "lines of an earlier attempt were read"
@@ -95,9 +95,9 @@ def test_a_training_run_over_its_time_limit_is_not_retried(
             next_print[0] = next(print_times)
             append(log, ".")  # output without a line end counts too
 
-    clock.meanwhile = print_regularly
+    clock.on_sleep = print_regularly
 
-    attempt_end = watch(process, job, log, lambda _: None, log_start=0)
+    attempt_end = forward_log(process, job, log, lambda _: None, log_start=0)
 
     assert attempt_end == AttemptEnd("not finished within 2000 s", should_retry=False, log_start=0)
     assert clock.now - 1_000.0 == pytest.approx(2_000, abs=2 * POLL_INTERVAL_S)
@@ -118,7 +118,7 @@ def test_the_last_lines_are_read_after_the_process_ended(
     lines: list[str] = []
     job = make_job(tmp_path, silence_s=600, timeout_s=2_000)
 
-    attempt_end = watch(finished, job, log, lines.append, log_start=0)
+    attempt_end = forward_log(finished, job, log, lines.append, log_start=0)
 
     assert (attempt_end.description, attempt_end.should_retry) == (description, retry)
     assert lines == [

@@ -11,7 +11,7 @@ import pytest
 from twin_resources.models.training_launcher.shared_state import (
     SharedState,
     remove_shared_states,
-    shared_state,
+    share_state,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
@@ -26,7 +26,7 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-def state_on(tmp_path: Path, lines: list[str]) -> StateOnHost:
+def open_state_on(tmp_path: Path, lines: list[str]) -> StateOnHost:
     """Return a function that opens the job's states on a host with its own disk."""
 
     def open_state(host: str) -> SharedState:
@@ -47,25 +47,25 @@ def write_state(state: SharedState, step: int) -> Path:
 
 
 def test_another_host_continues_from_the_newest_state(
-    state_on: StateOnHost, lines: list[str]
+    open_state_on: StateOnHost, lines: list[str]
 ) -> None:
-    first = state_on("first")
+    first = open_state_on("first")
     write_state(first, 3)
     assert first.store_newest("") == "step-000003"
     write_state(first, 6)
     assert first.store_newest("step-000003") == "step-000006"
     assert first.folders.list_folders(JOB) == [f"{JOB}/state/step-000006"]
 
-    second = state_on("second")
+    second = open_state_on("second")
     second.fetch_newest()
 
-    assert second.newest_local() == second.folder / "step-000006"
+    assert second.find_newest_local() == second.folder / "step-000006"
     assert (second.folder / "step-000006" / "weights.safetensors").read_bytes() == b"\x06"
     assert lines == [f"resuming from a stored state: {JOB}/state/step-000006"]
 
 
-def test_a_newer_state_on_this_host_is_kept(state_on: StateOnHost, lines: list[str]) -> None:
-    first, second = state_on("first"), state_on("second")
+def test_a_newer_state_on_this_host_is_kept(open_state_on: StateOnHost, lines: list[str]) -> None:
+    first, second = open_state_on("first"), open_state_on("second")
     write_state(first, 3)
     first.store_newest("")
     write_state(second, 6)
@@ -77,27 +77,27 @@ def test_a_newer_state_on_this_host_is_kept(state_on: StateOnHost, lines: list[s
 
 
 def test_an_incomplete_or_deleted_state_is_not_stored(
-    state_on: StateOnHost, monkeypatch: pytest.MonkeyPatch
+    open_state_on: StateOnHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = state_on("first")
+    first = open_state_on("first")
     (first.folder / "step-000003").mkdir(parents=True)
     assert first.store_newest("") == ""
     state = write_state(first, 6)
     (state / "weights.safetensors").unlink()  # the training run deletes a state file by file
-    newest = first.newest_local()
+    newest = first.find_newest_local()
     assert newest == state
     (state / "state.json").unlink()
-    monkeypatch.setattr(SharedState, "newest_local", lambda _self: state)
+    monkeypatch.setattr(SharedState, "find_newest_local", lambda _self: state)
     state.rmdir()
     assert first.store_newest("") == ""
     assert first.folders.list_folders(JOB) == []
 
 
 def test_a_store_that_cannot_be_written_is_reported_once(
-    state_on: StateOnHost, lines: list[str], tmp_path: Path
+    open_state_on: StateOnHost, lines: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "store").write_text("a file, not a folder", encoding="utf-8")
-    first = state_on("first")
+    first = open_state_on("first")
     write_state(first, 3)
 
     assert first.store_newest("") == "step-000003"
@@ -107,19 +107,19 @@ def test_a_store_that_cannot_be_written_is_reported_once(
 
 
 def test_a_damaged_state_is_reported_and_not_used(
-    state_on: StateOnHost, lines: list[str], tmp_path: Path
+    open_state_on: StateOnHost, lines: list[str], tmp_path: Path
 ) -> None:
-    first = state_on("first")
+    first = open_state_on("first")
     write_state(first, 3)
     first.store_newest("")
     (tmp_path / "store" / JOB / "state/step-000003/weights.safetensors").write_bytes(b"?")
 
-    second = state_on("second")
+    second = open_state_on("second")
     second.fetch_newest()
 
-    assert second.newest_local() is None
+    assert second.find_newest_local() is None
     (line,) = lines
-    assert line.startswith("the stored state of this training is not used: ")
+    assert line.startswith("the stored training state is not used: ")
 
 
 def test_a_state_is_stored_while_the_context_is_open(home: Settings, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_state_is_stored_while_the_context_is_open(home: Settings, tmp_path: P
     job_folder = settings.home / JOB
     messages: list[dict[str, Any]] = []
     state = SharedState(folders, job_folder / "state", messages.append)
-    with shared_state(job_folder, settings, messages.append):
+    with share_state(job_folder, settings, messages.append):
         write_state(state, 3)
         while not folders.list_folders(JOB):
             pass

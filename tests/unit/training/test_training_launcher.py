@@ -211,9 +211,9 @@ def test_the_environment_of_a_rank(job: TrainingJob, monkeypatch: pytest.MonkeyP
     )
     environment = build_environment(changed_job, "its mark", MachineShare())
     assert environment["TWIN_TRAINING_MARK"] == "its mark"
-    assert machine.owner_is_alive(environment["TWIN_TRAINING_OWNER"])
+    assert machine.is_owner_alive(environment["TWIN_TRAINING_OWNER"])
     pid = environment["TWIN_TRAINING_OWNER"].partition(":")[0]
-    assert not machine.owner_is_alive(f"{pid}:1.0"), "a reused process id counts as the owner"
+    assert not machine.is_owner_alive(f"{pid}:1.0"), "a reused process id counts as the owner"
     assert environment["HF_HUB_OFFLINE"] == "0", "the job's environment was overridden"
     assert environment["PYTHONPATH"].endswith(":/elsewhere")
     assert environment["PATH"].startswith(str(Path(sys.executable).parent))
@@ -319,14 +319,12 @@ def test_only_an_incomplete_training_run_is_retried(
             (job.folder / "output").mkdir()
         return AttemptEnd("exit code 1", should_retry=True, log_start=0)
 
-    output = run_with_retry(
-        job, Settings(home=tmp_path), attempt=aborted, write_line=messages.append
-    )
+    output = run_with_retry(job, Settings(home=tmp_path), attempt=aborted, report=messages.append)
 
     assert output.is_dir()
     assert len(attempts) == complete_after
     (message,) = messages
-    expected = "trying again" if complete_after == 2 else "after the training was complete"
+    expected = "trying again" if complete_after == 2 else "after the training run was complete"
     assert expected in message["text"]
 
 
@@ -449,17 +447,19 @@ class BusyCluster:
         return submission_id
 
 
-def submit(*failures: Exception) -> str:
-    return ray_cluster.submit(BusyCluster(*failures), entrypoint="true", name="one", metadata={})
+def submit_job(*failures: Exception) -> str:
+    return ray_cluster.submit_job(
+        BusyCluster(*failures), entrypoint="true", name="one", metadata={}
+    )
 
 
 def test_submitting_to_a_busy_cluster_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)
     busy = RuntimeError("500: No available agent to submit job, please try again later.")
-    assert submit(busy, ConnectionError("reset"), busy) == "one"
-    assert submit(busy, RuntimeError("Job with submission_id one already exists.")) == "one"
+    assert submit_job(busy, ConnectionError("reset"), busy) == "one"
+    assert submit_job(busy, RuntimeError("Job with submission_id one already exists.")) == "one"
     with pytest.raises(RuntimeError, match="no such entrypoint"):
-        submit(busy, RuntimeError("400: no such entrypoint"))
+        submit_job(busy, RuntimeError("400: no such entrypoint"))
 
 
 def test_requests_to_the_cluster_are_retried_for_a_limited_time(

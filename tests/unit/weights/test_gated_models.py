@@ -1,4 +1,4 @@
-"""Test the message about a model that the hub does not release."""
+"""Test the error for a model to which the hub denies access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @contextmanager
-def hub(status: int, code: str) -> Iterator[str]:
+def serve_hub(status: int, code: str) -> Iterator[str]:
     """Serve a hub that answers every request with one status and, like the real hub, gives the
     reason in a header."""
     headers = {"X-Error-Code": code} if code else {}
@@ -42,7 +42,7 @@ CASES = {
 def test_the_error_explains_how_to_get_access(case: str, home: Settings) -> None:
     assert home.base_model  # TWIN_HOME names the fresh home
     status, code, advice = CASES[case]
-    with hub(status, code) as address:
+    with serve_hub(status, code) as address:
         # a fresh interpreter, because the hub's client reads its address when it is imported
         completed = subprocess.run(
             [

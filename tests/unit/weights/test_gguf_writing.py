@@ -44,7 +44,7 @@ SHAPES = {
     f"{LAYER}self_attn.q_proj.weight": (8, 8),
     f"{LAYER}self_attn.v_proj.weight": (4, 8),
 }
-WRITE = """
+WRITE_SCRIPT = """
 import sys
 from pathlib import Path
 from twin_resources.storage.weights import gguf
@@ -54,7 +54,7 @@ print([name for name in ("torch", "transformers") if name in sys.modules])
 
 
 def make_weights() -> dict[str, np.ndarray[Any, Any]]:
-    """Return small whole numbers, which every dtype represents."""
+    """Return small integers, which every dtype can represent exactly."""
     rng = np.random.default_rng(5)
     return {name: rng.integers(-9, 9, shape).astype(np.float16) for name, shape in SHAPES.items()}
 
@@ -74,14 +74,12 @@ def write_model(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def test_a_complete_configuration_needs_no_torch(
-    tmp_path: Path,
-) -> None:
+def test_a_complete_configuration_needs_no_torch(tmp_path: Path) -> None:
     from gguf import GGUFReader
 
     folder, out = write_model(tmp_path / "model"), tmp_path / "model.gguf"
     completed = subprocess.run(
-        [sys.executable, "-c", WRITE, str(folder), str(out)],
+        [sys.executable, "-c", WRITE_SCRIPT, str(folder), str(out)],
         capture_output=True,
         text=True,
         check=False,
@@ -101,13 +99,15 @@ def test_numpy_torch_and_transformers_give_the_same_file(tmp_path: Path) -> None
     import torch
     from safetensors.torch import save_file as save_with_torch
 
-    by_numpy = gguf.write_f16(write_model(tmp_path / "model"), tmp_path / "numpy.gguf").read_bytes()
+    numpy_bytes = gguf.write_f16(
+        write_model(tmp_path / "model"), tmp_path / "numpy.gguf"
+    ).read_bytes()
     (tmp_path / "torch").mkdir()
-    narrow = write_model(tmp_path / "torch" / "model")
+    bf16_folder = write_model(tmp_path / "torch" / "model")
     values = {name: torch.from_numpy(array).bfloat16() for name, array in make_weights().items()}
-    save_with_torch(values, narrow / "model.safetensors")
-    assert gguf.write_f16(narrow, tmp_path / "torch.gguf").read_bytes() == by_numpy
+    save_with_torch(values, bf16_folder / "model.safetensors")
+    assert gguf.write_f16(bf16_folder, tmp_path / "torch.gguf").read_bytes() == numpy_bytes
     (tmp_path / "transformers").mkdir()
     # The omitted values have the same defaults.
-    short = write_model(tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None)
-    assert gguf.write_f16(short, tmp_path / "transformers.gguf").read_bytes() == by_numpy
+    partial = write_model(tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None)
+    assert gguf.write_f16(partial, tmp_path / "transformers.gguf").read_bytes() == numpy_bytes

@@ -19,7 +19,7 @@ from twin_resources.storage.weights.weights import load_base_model, prepare_base
 
 
 @pytest.fixture
-def other_server(home: Settings) -> Settings:
+def remote_home(home: Settings) -> Settings:
     """A home with an external model server, which needs no GGUF file."""
     return home.model_copy(update={"model_server_url": "http://127.0.0.1:9/v1"})
 
@@ -39,55 +39,53 @@ def test_an_unprepared_model_is_an_error(home: Settings) -> None:
         load_base_model(home)
 
 
-def test_a_folder_is_used_in_place(other_server: Settings, tmp_path: Path) -> None:
+def test_a_folder_is_used_in_place(remote_home: Settings, tmp_path: Path) -> None:
     folder = write_model_folder(tmp_path / "my model")
     messages: list[str] = []
-    prepared = prepare_base_model(other_server, str(folder), report=messages.append)
+    prepared = prepare_base_model(remote_home, str(folder), report=messages.append)
     assert prepared.folder == folder
     assert prepared.gguf is None
-    assert prepare_base_model(other_server, str(folder), report=messages.append) == prepared
-    assert load_base_model(other_server, str(folder)) == prepared
+    assert prepare_base_model(remote_home, str(folder), report=messages.append) == prepared
+    assert load_base_model(remote_home, str(folder)) == prepared
     assert len(messages) == 1
 
 
-def test_changed_weights_change_the_revision(other_server: Settings, tmp_path: Path) -> None:
+def test_changed_weights_change_the_revision(remote_home: Settings, tmp_path: Path) -> None:
     folder = write_model_folder(tmp_path / "model")
-    before = prepare_base_model(other_server, str(folder))
+    before = prepare_base_model(remote_home, str(folder))
     (folder / "model.safetensors").write_bytes(save({"weights": np.ones(2)}))
     with pytest.raises(TwinError, match="no prepared copy"):
-        load_base_model(other_server, str(folder))
-    after = prepare_base_model(other_server, str(folder))
+        load_base_model(remote_home, str(folder))
+    after = prepare_base_model(remote_home, str(folder))
     assert after.revision != before.revision
 
 
-def test_a_model_without_a_chat_template_is_an_error(
-    other_server: Settings, tmp_path: Path
-) -> None:
+def test_a_model_without_a_chat_template_is_an_error(remote_home: Settings, tmp_path: Path) -> None:
     folder = write_model_folder(tmp_path / "model", template=None)
     with pytest.raises(TwinError, match="no chat template"):
-        prepare_base_model(other_server, str(folder))
-    assert not list(other_server.weights_dir.glob("**/partial-*"))
+        prepare_base_model(remote_home, str(folder))
+    assert not list(remote_home.weights_dir.glob("**/partial-*"))
 
 
 @pytest.mark.parametrize("size", [0, 7, 60, 99])
 def test_an_incomplete_download_is_an_error(
-    other_server: Settings, tmp_path: Path, size: int
+    remote_home: Settings, tmp_path: Path, size: int
 ) -> None:
     folder = write_model_folder(tmp_path / "model")
     content = (folder / "model.safetensors").read_bytes()
     assert len(content) > 60
     (folder / "model.safetensors").write_bytes((content * 2)[:size])
     with pytest.raises(TwinError, match=r"model\.safetensors") as raised:
-        prepare_base_model(other_server, str(folder))
+        prepare_base_model(remote_home, str(folder))
     assert "download the model again" in raised.value.next_step
-    assert not list(other_server.weights_dir.glob("**/partial-*"))
+    assert not list(remote_home.weights_dir.glob("**/partial-*"))
 
 
-def test_pickled_weights_are_an_error(other_server: Settings, tmp_path: Path) -> None:
+def test_pickled_weights_are_an_error(remote_home: Settings, tmp_path: Path) -> None:
     folder = write_model_folder(tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(TwinError, match="pickled weights are not read"):
-        prepare_base_model(other_server, str(folder))
+        prepare_base_model(remote_home, str(folder))
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "/no/such/folder", "a b/c", "word"])
@@ -99,26 +97,26 @@ def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_an_error(
 
 
 def test_a_killed_preparation_leaves_no_finished_model(
-    other_server: Settings, tmp_path: Path
+    remote_home: Settings, tmp_path: Path
 ) -> None:
     folder = write_model_folder(tmp_path / "model")
-    prepared = prepare_base_model(other_server, str(folder))
-    records = list(other_server.weights_dir.glob("*/*/base_model.json"))
+    prepared = prepare_base_model(remote_home, str(folder))
+    records = list(remote_home.weights_dir.glob("*/*/base_model.json"))
     assert len(records) == 1
     partial = records[0].parent.parent / "partial-1"
     records[0].parent.rename(partial)
     (partial / "base_model.json").unlink()
-    assert prepare_base_model(other_server, str(folder)) == prepared
+    assert prepare_base_model(remote_home, str(folder)) == prepared
     assert not partial.exists()
 
 
-def test_a_newer_record_is_an_error(other_server: Settings, tmp_path: Path) -> None:
+def test_a_newer_record_is_an_error(remote_home: Settings, tmp_path: Path) -> None:
     folder = write_model_folder(tmp_path / "model")
-    prepare_base_model(other_server, str(folder))
-    (record,) = other_server.weights_dir.glob("*/*/base_model.json")
+    prepare_base_model(remote_home, str(folder))
+    (record,) = remote_home.weights_dir.glob("*/*/base_model.json")
     record.write_text(json.dumps(json.loads(record.read_text()) | {"schema": 99}))
     with pytest.raises(TwinError, match="schema 99"):
-        load_base_model(other_server, str(folder))
+        load_base_model(remote_home, str(folder))
 
 
 def test_an_unwritable_disk_is_an_error(home: Settings) -> None:

@@ -213,7 +213,7 @@ def _ask_base_model(
         *held_out.render_bare_questions(without_passages, DEFAULT_TEMPLATE),
     ]
     log(f"the base model answers {len(prompts)} questions once, for the voice judge")
-    replies = served_model.ask_with_servers(
+    replies = served_model.query_temporary_servers(
         serve,
         prompts,
         servers=max_concurrent_servers(),

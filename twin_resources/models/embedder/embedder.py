@@ -1,14 +1,14 @@
 """Embed text as unit vectors, for chunking, tables, training data and the gateway.
 
 Scope: loading an embedder prepared by `preparation.py`, its tokenizer, and `embed`.
-Out of scope: computing a batch (`engines.py`), cutting documents into chunks
+Out of scope: computing a batch (`engines.py`), splitting documents into chunks
 (`twin_assets/knowledge/chunking.py`), storing vectors (the `embeddings` asset), searching them
 (`retrieval/retrieval.py`).
 
 Method: sentence-transformers' mean (or first-token) pooling and L2 norm,
 https://arxiv.org/abs/1908.10084. OpenVINO computes them without torch, in bfloat16 if that is
 faster. The result does not depend on the batches (tested bit for bit), so a table filled in two
-parts equals one filled at once. On a GPU the last bits depend on the batches.
+parts equals one filled at once. On a GPU, the last bits depend on the batches.
 """
 # pyright: strict
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 SCHEMA = 1
-BUCKET_TOKENS = 16  # padding to 64 cost 15 % of the speed on chunks, half on questions
+BUCKET_TOKENS = 16  # multiples of 64 reduced the speed by 15 % for chunks and by half for questions
 # sentence-transformers takes 11 s to load; four threads embed about this many tokens in that time.
 GPU_MIN_TOKENS = 200_000
 MAX_THREADS = 4
@@ -99,7 +99,7 @@ class Embedder:
     Args:
         folder: a folder that `prepare_embedder` published.
         manifest: its manifest.
-        threads: processor threads for one call; by default all available ones, at most 4.
+        threads: CPU threads per call; by default one for each available core, at most 4.
         precision: OpenVINO's precision, `bf16` or `f32`; by default the faster one.
         engine: `openvino` or `sentence-transformers`; empty for OpenVINO if the folder has it.
         allow_gpu: whether an embedder with an empty `engine` may switch to a GPU after enough
@@ -168,18 +168,18 @@ class Embedder:
         *,
         are_questions: bool = False,
         progress: Callable[[int, int], object] | None = None,
-        on_text: Callable[[int, np.ndarray], object] | None = None,
+        on_tokens: Callable[[int, np.ndarray], object] | None = None,
     ) -> np.ndarray:
         """Embed texts.
 
         Args:
-            texts: n texts. A text longer than `token_limit` is cut into windows of that length and
-                gets the mean of their vectors, so nothing is truncated.
+            texts: n texts. A text longer than `token_limit` is split into windows of that length
+                and gets the mean of their vectors, so nothing is truncated.
             are_questions: whether to use the question prefix instead of the passage prefix.
             progress: called with (completed batches, total batches) after each batch.
             on_text: called with a text's index and its tokens' states in the last layer, float32 of
-                shape (t, dimension), without special tokens and the prefix. For a text that is cut,
-                these are the states of its first window.
+                shape (t, dimension), without special tokens and the prefix. For a text that is
+                split, these are the states of its first window.
 
         Returns:
             float32 of shape (n, dimension), each row of norm 1, in the order of the texts.
@@ -187,10 +187,10 @@ class Embedder:
         import numpy as np
 
         prefix = self.manifest.question_prefix if are_questions else self.manifest.passage_prefix
-        windows = self._cut_into_windows(texts, prefix)
+        windows = self._split_into_windows(texts, prefix)
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         lengths = [len(window.ids) for window in windows]
-        engine = self._engine_for(sum(lengths))
+        engine = self._select_engine(sum(lengths))
         batches = _group_into_batches(lengths, max_tokens=engine.batch_tokens)
         for number, indexes in enumerate(batches, start=1):
             batch = [windows[index] for index in indexes]
@@ -202,10 +202,10 @@ class Embedder:
                 mask[row, : len(window.ids)] = 1
             pooled_vectors, states = engine(ids, mask)
             np.add.at(vectors, [window.text_index for window in batch], pooled_vectors)
-            if on_text is not None:
+            if on_tokens is not None:
                 for window, window_states in zip(batch, states, strict=True):
                     if window.is_first:
-                        on_text(window.text_index, window_states[window.content_positions])
+                        on_tokens(window.text_index, window_states[window.content_positions])
             if progress is not None:
                 progress(number, len(batches))
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -214,10 +214,10 @@ class Embedder:
     def embed_question(self, question: str) -> tuple[np.ndarray, np.ndarray]:
         """Return a question's vector, (dimension,), and its token vectors, (t, dimension)."""
         tokens: dict[int, np.ndarray] = {}
-        vectors = self.embed([question], are_questions=True, on_text=tokens.__setitem__)
+        vectors = self.embed([question], are_questions=True, on_tokens=tokens.__setitem__)
         return vectors[0], tokens[0]
 
-    def _engine_for(self, tokens: int) -> Engine:
+    def _select_engine(self, tokens: int) -> Engine:
         """Return the engine for a call of this many tokens: the GPU engine once the total is large.
 
         Tokens are counted across calls, because an import embeds a thousand chunks at a time.
@@ -229,8 +229,8 @@ class Embedder:
                 self._engine = open_gpu_engine(self.folder) or self._engine
             return self._engine
 
-    def _cut_into_windows(self, texts: Sequence[str], prefix: str) -> list[_Window]:
-        """Cut each text into windows within the limit; only the first one contains the prefix."""
+    def _split_into_windows(self, texts: Sequence[str], prefix: str) -> list[_Window]:
+        """Split each text into windows within the limit; only the first contains the prefix."""
         tokenizer = self.tokenizer
         # The prefix's trailing space belongs to the text's first token.
         prefix_tokens = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
@@ -333,7 +333,7 @@ def load_embedder(
     """Load the configured embedder (see `Embedder`), in about 0.5 s with OpenVINO.
 
     Raises:
-        TwinError: it has not been prepared, or not for the configured engine.
+        TwinError: it has not been prepared for the configured engine.
     """
     folder, manifest = find_prepared_embedder(settings)
     engine = settings.embedder_engine
@@ -343,7 +343,7 @@ def load_embedder(
 def load_revision(settings: Settings, revision: str) -> Embedder | None:
     """Load a prepared embedder by its revision, regardless of the settings, or return None.
 
-    It uses one processor thread, like the gateway's embedder, because it embeds single questions.
+    It uses one CPU thread, like the gateway's embedder, because it embeds single questions.
     """
     for file in settings.weights_dir.glob(f"*/{glob.escape(revision)}/embedder.json"):
         document = json.loads(file.read_text(encoding="utf-8"))

@@ -57,8 +57,8 @@ class Engine(Protocol):
 class OpenVinoEngine:
     """An engine that runs the converted model on the CPU.
 
-    A text's vector does not depend on its batch.
-    Engines in one process share the compiled model, but each has its own request.
+    A text's vector does not depend on its batch. Engines in one process share the compiled model,
+    but each has its own inference request.
 
     Args:
         folder: folder of a prepared embedder.
@@ -111,7 +111,7 @@ class _CompiledModel:
 
 
 def _find_token_states(model: Any) -> Any:
-    """Return the pooled output: the last one of shape (n, t, d) before the vectors.
+    """Return the output that is pooled: the last one of shape (n, t, d) before the vectors.
 
     Raises:
         TwinError: no output has this shape.
@@ -232,8 +232,8 @@ def import_openvino() -> Any:
     """Import OpenVINO without its telemetry.
 
     `import openvino` starts `openvino_telemetry`, which writes a client id into the user's home
-    folder and sends events unless the user has opted out. If the package is missing, OpenVINO sends
-    nothing; `None` in `sys.modules` hides the package.
+    folder and sends events unless the user has opted out. If that package is missing, OpenVINO
+    sends nothing; `None` in `sys.modules` hides the package.
     """
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]

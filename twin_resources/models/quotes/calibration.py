@@ -7,10 +7,10 @@ After an import, no reader has asked a question yet. The author's own sentences 
 questions, and passages that overlap the sentence are excluded. Foreign questions, which readers
 asked other authors, are the negative examples. Some of them are about this author's subjects, and
 some sentences do not represent their post. The threshold is therefore halfway between the two
-medians, so that no single question determines it. It declined 4 % of 100 own and 86 % of 50 foreign
-questions (tuning half of tests/bench/reader_questions). If there are few sentences, only the
-nearest passage is scored. The foreign questions alone then set the threshold, because embedders
-differ in the range of their cosines.
+medians, so that no single question determines it. It declined 4 % of 100 questions to the author
+and 86 % of 50 foreign questions (tuning half of tests/bench/reader_questions). If there are few
+sentences, only the nearest passage is scored. The foreign questions alone then set the threshold,
+because embedders differ in the range of their cosines.
 """
 # pyright: strict
 
@@ -22,15 +22,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from twin_resources.models.quotes.quoter import DECIDING_PASSAGES, MIN_PASSAGES, deciding_score
+from twin_resources.models.quotes.quoter import MIN_PASSAGES, RELEVANCE_PASSAGES, relevance_score
 
 if TYPE_CHECKING:
     import numpy as np
 
 CALIBRATION_VERSION = "6"
 # The share of foreign questions to decline. In corpora of four posts, MiniLM declined 5 % of 100
-# own and 82 % of 360 foreign questions; multilingual-e5-small declined 9 and 85 %. With a share of
-# .9, the figures are 6 and 87 % for MiniLM, and 14 and 91 % for e5.
+# questions to the author and 82 % of 360 foreign questions; multilingual-e5-small declined 9 % and
+# 85 %. With a share of .9, the figures are 6 % and 87 % for MiniLM, and 14 % and 91 % for e5.
 FEW_SENTENCES_DECLINE_SHARE = 0.85
 MAX_OWN_SENTENCES = 400
 MIN_QUESTION_WORDS = 6
@@ -38,10 +38,10 @@ MIN_QUESTION_WORDS = 6
 
 @dataclass(frozen=True)
 class Calibration:
-    """The threshold of the deciding score, and its effect on the calibration questions.
+    """The threshold of the relevance score, and its effect on the calibration questions.
 
     Attributes:
-        threshold: deciding score below which the author has not written about the subject.
+        threshold: score below which the author has not written about the subject.
         own, foreign: numbers of the author's sentences and of questions to other authors.
         own_declined, foreign_declined: shares of them below the threshold; 0 if there are none.
     """
@@ -61,8 +61,8 @@ def calibrate(
     """Compute the threshold from the scores of the author's sentences and foreign questions.
 
     Args:
-        own_scores: deciding score of each sentence among the passages that do not overlap it.
-        foreign_scores: deciding score of each question to another author among all passages.
+        own_scores: relevance score of each sentence, among the passages that do not overlap it.
+        foreign_scores: relevance score of each question to another author, among all passages.
         nearest_foreign_scores: score of the nearest passage alone for the same questions.
 
     Returns:
@@ -90,12 +90,12 @@ def calibrate(
     )
 
 
-def deciding_scores(
+def relevance_scores(
     vectors: np.ndarray,
     passages: np.ndarray,
     *,
     excluded_passages: Sequence[Sequence[int]] = (),
-    max_nearest: int = DECIDING_PASSAGES,
+    max_nearest: int = RELEVANCE_PASSAGES,
 ) -> list[float]:
     """Compute the score that decides whether the author has written about a question's subject.
 
@@ -116,12 +116,12 @@ def deciding_scores(
         if excluded_passages:
             cosines = np.delete(cosines, list(excluded_passages[index]))
         if cosines.size:
-            scores.append(deciding_score(cosines, max_cosines=max_nearest))
+            scores.append(relevance_score(cosines, max_cosines=max_nearest))
     return scores
 
 
 def sample_indexes(names: Sequence[str], max_indexes: int) -> list[int]:
-    """Sample at most `max_indexes` indexes by the names' hashes, which keeps the sample stable."""
+    """Return a stable sample of at most `max_indexes` indexes, chosen by the names' hashes."""
     order = sorted(
         range(len(names)), key=lambda index: hashlib.sha256(names[index].encode()).digest()
     )

@@ -1,4 +1,4 @@
-"""Cut a post into quotable passages: whole paragraphs of prose with at most 120 words in total.
+"""Split a post into quotable passages: whole paragraphs of prose with at most 120 words in total.
 
 Scope: finding the prose in Markdown, and the exact offsets of the searched part, the shown part and
 the sentences. Out of scope: embedding and choosing passages.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 PASSAGES_VERSION = "4"
-"""Version of `cut_into_passages` and `build_embedded_text`; assets add the embedder's revision."""
+"""Version of `split_into_passages` and `build_embedded_text`; assets add the embedder revision."""
 
 MAX_WORDS = 120
 MAX_CODE_LINES = 20
@@ -53,12 +53,12 @@ class QuotablePassage:
     sentences: tuple[tuple[int, int], ...]
 
 
-def cut_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]:
+def split_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]:
     """Return every passage of a document.
 
     Consecutive paragraphs and list items are searched together until they have 40 words. The shown
     text is extended to later and then to earlier paragraphs, up to 120 words. A longer paragraph is
-    cut between sentences, and each piece begins in the middle of the previous one. A passage does
+    split between sentences, and each piece begins in the middle of the previous one. A passage does
     not cross a heading, a table, a picture or a block quotation. A code block between two
     paragraphs is shown with them, but a passage does not begin with code. A passage does not end
     with a paragraph that introduces the next one, unless that paragraph is searched.
@@ -74,9 +74,9 @@ def cut_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]
     for section in _group_into_sections(text):
         for blocks in _split_at_long_paragraphs(section):
             if len(blocks) == 1 and _count_words(text, blocks) > MAX_WORDS:
-                passages += _cut_long_paragraph(text, blocks[0], language=language)
+                passages += _split_long_paragraph(text, blocks[0], language=language)
             else:
-                passages += _cut_paragraphs(text, blocks, language=language)
+                passages += _split_paragraphs(text, blocks, language=language)
     return passages
 
 
@@ -125,7 +125,9 @@ def _split_at_long_paragraphs(section: Sequence[_Block]) -> Iterator[list[_Block
     yield from ([blocks] if blocks else [])
 
 
-def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[QuotablePassage]:
+def _split_paragraphs(
+    text: str, blocks: Sequence[_Block], *, language: str
+) -> list[QuotablePassage]:
     passages: list[QuotablePassage] = []
     first = 0
     while first < len(blocks):
@@ -133,7 +135,7 @@ def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> li
             first += 1
             continue
         last = first
-        while _count_words_and_code_lines(blocks[first : last + 1])[0] < MIN_WORDS and _fits(
+        while _count_words_and_code_lines(blocks[first : last + 1])[0] < MIN_WORDS and _can_show(
             blocks, first, last + 1
         ):
             last += 1
@@ -141,11 +143,11 @@ def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> li
         while blocks[last].code_lines:
             last -= 1
         first_shown, last_shown = first, last
-        while _fits(blocks, first_shown, last_shown + 1):
+        while _can_show(blocks, first_shown, last_shown + 1):
             last_shown += 1
         while last_shown > last and text[blocks[last_shown].end - 1] in ":,":
             last_shown -= 1  # this paragraph introduces a block that does not fit
-        while _fits(blocks, first_shown - 1, last_shown):
+        while _can_show(blocks, first_shown - 1, last_shown):
             first_shown -= 1
         while blocks[first_shown].code_lines:
             first_shown += 1  # the paragraph before this code does not fit
@@ -167,8 +169,8 @@ def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> li
     return passages
 
 
-def _cut_long_paragraph(text: str, paragraph: _Block, *, language: str) -> list[QuotablePassage]:
-    """Cut a long paragraph between sentences; a sentence over the limit is a separate piece."""
+def _split_long_paragraph(text: str, paragraph: _Block, *, language: str) -> list[QuotablePassage]:
+    """Split a long paragraph between sentences; a sentence over the limit is a separate piece."""
     spans = _find_sentences(text, paragraph.start, paragraph.end, language=language)
     passages: list[QuotablePassage] = []
     first = 0
@@ -176,7 +178,7 @@ def _cut_long_paragraph(text: str, paragraph: _Block, *, language: str) -> list[
         last = first
         while (
             last + 1 < len(spans)
-            and word_count(text[spans[first][0] : spans[last + 1][1]]) <= MAX_WORDS
+            and count_words(text[spans[first][0] : spans[last + 1][1]]) <= MAX_WORDS
         ):
             last += 1
         span = (spans[first][0], spans[last][1])
@@ -187,7 +189,7 @@ def _cut_long_paragraph(text: str, paragraph: _Block, *, language: str) -> list[
     return passages
 
 
-def _fits(blocks: Sequence[_Block], first: int, last: int) -> bool:
+def _can_show(blocks: Sequence[_Block], first: int, last: int) -> bool:
     """Return whether these blocks exist and may be shown together."""
     if first < 0 or last >= len(blocks):
         return False
@@ -200,10 +202,10 @@ def _count_words_and_code_lines(blocks: Sequence[_Block]) -> tuple[int, int]:
 
 
 def _count_words(text: str, blocks: Sequence[_Block]) -> int:
-    return word_count(text[blocks[0].start : blocks[-1].end])
+    return count_words(text[blocks[0].start : blocks[-1].end])
 
 
-def word_count(text: str) -> int:
+def count_words(text: str) -> int:
     """Count words; in scripts without spaces, two characters count as one word."""
     return len(text.split()) + len(_UNSPACED_SCRIPT.findall(text)) // 2
 
@@ -222,7 +224,7 @@ def _group_into_sections(text: str) -> Iterator[list[_Block]]:
 
 def _parse_blocks(text: str) -> Iterator[_Block | None]:
     """Yield the document's paragraphs, list items and code blocks; None ends a section."""
-    line_starts = _line_starts(text)
+    line_starts = _find_line_starts(text)
     tokens = _markdown_parser().parse(text)
     for index, token in enumerate(tokens):
         is_list_item = token.type == "list_item_open" and token.level == 1
@@ -240,7 +242,7 @@ def _parse_blocks(text: str) -> Iterator[_Block | None]:
             prose = text[slice(*span)]
             # a picture or a line of asterisks contains no words
             has_words = any(character.isalpha() for character in _IMAGE.sub("", prose))
-            yield _Block(*span, word_count(prose)) if has_words else None
+            yield _Block(*span, count_words(prose)) if has_words else None
         else:
             yield None
 
@@ -263,7 +265,7 @@ def _markdown_parser() -> MarkdownIt:
     return MarkdownIt("commonmark").enable("table")
 
 
-def _line_starts(text: str) -> list[int]:
+def _find_line_starts(text: str) -> list[int]:
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
     return [*starts, len(text)]
 

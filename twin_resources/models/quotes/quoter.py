@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.models.quotes.token_vectors import token_cosines
 from twin_resources.models.retrieval.retrieval import read_embedder_revision, table_identity
-from twin_resources.storage.tables.newest_versions import NewestVersion, read_newest_version
+from twin_resources.storage.tables.newest_versions import FindVersion, read_newest_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,24 +47,24 @@ MAX_CANDIDATE_POSTS = 8
 DEFAULT_QUOTES = 2
 MAX_QUOTES = 3
 # A third passage, from a different post, is shown if its score is at most this much below the
-# second's. This is the case for two of three questions.
+# second's. Two of three questions get a third passage.
 MAX_SCORE_GAP = 0.1
 TOKEN_RANKED_CANDIDATES = 16  # 32 did not improve the answers
 RANK_BONUS = 0.1
 TOKENS_WEIGHT, VECTOR_WEIGHT = 2.0, 0.25
 # Subtracted from the score of a passage that the conversation has already shown. At .3, "Go on."
-# repeats 25 of 266 passages, and 5 of 19 tuning turns lack a useful one. At .5, the figures are 3
-# and 7.
+# repeats 25 of 266 passages, and 5 of 19 tuning turns have no useful passage. At .5, the figures
+# are 3 and 7.
 REPETITION_PENALTY = 0.3
 MIN_MARKED_CHARACTERS = 40
-DECIDING_PASSAGES = 3
+RELEVANCE_PASSAGES = 3
 MIN_PASSAGES = 50  # minimum for learning a threshold and for averaging three passages
 _MAX_CACHED_TABLES = 64
 # A LanceDB query costs 3 to 5 CPU ms. A row with its token vectors takes about 22 KB.
 MAX_ROWS_IN_MEMORY = 8_000
 _MAX_CACHED_ROWS = 12_000
-_QUOTATION_MARKS = re.compile(r"[>*\s]+")
-_ADDRESS = re.compile(r"https?://\S+")
+_QUOTATION_MARKUP = re.compile(r"[>*\s]+")
+_URL = re.compile(r"https?://\S+")
 _PASSAGE_COLUMNS = [
     "document_id",
     "title",
@@ -140,7 +140,7 @@ class Quoter:
         tables_base: folder or `s3://` prefix.
         embedder_revision: revision of the embedder for questions; passages of other revisions are
             ignored.
-        newest_version: finds a table's newest version; by default it is read for every question.
+        find_version: finds a table's newest version; the default reads it for each question.
     """
 
     def __init__(
@@ -148,9 +148,9 @@ class Quoter:
         tables_base: str | Path,
         embedder_revision: str,
         *,
-        newest_version: NewestVersion = read_newest_version,
+        find_version: FindVersion = read_newest_version,
     ) -> None:
-        self._newest_version = newest_version
+        self._find_version = find_version
         self._tables_base = str(tables_base).rstrip("/")
         self._revision = embedder_revision
         self._open_tables: OrderedDict[tuple[str, str], _OpenTable] = OrderedDict()
@@ -169,8 +169,8 @@ class Quoter:
     ) -> QuoteResult:
         """Return the best passages of these documents, if any of them answers the question.
 
-        There are `DEFAULT_QUOTES` quotations. One from a different post is added if its score is
-        close to the last quotation's. Quotations do not overlap.
+        The result has at most `DEFAULT_QUOTES` quotations, and one more from a different post if
+        its score is close to the last quotation's. Quotations do not overlap.
 
         Args:
             author: slug.
@@ -189,7 +189,7 @@ class Quoter:
             if table is None:
                 return QuoteResult((), reason=f"author {author} has no {name} yet")
         calibration_row = calibration_table.calibration_row if calibration_table else None
-        passages = self._table_of_embedder(author, PASSAGES_TABLE, newest_table, revision)
+        passages = self._find_table_by_embedder(author, PASSAGES_TABLE, newest_table, revision)
         if calibration_row is None or calibration_row.embedder != revision or passages is None:
             return QuoteResult(
                 (), reason=f"{PASSAGES_TABLE} of author {author} are from another embedder"
@@ -202,10 +202,12 @@ class Quoter:
             calibration_row = replace(
                 calibration_row, threshold=calibration_row.other_language_threshold
             )
-        posts = document_ids[:MAX_CANDIDATE_POSTS]
-        if not posts:
+        candidate_ids = document_ids[:MAX_CANDIDATE_POSTS]
+        if not candidate_ids:
             return QuoteResult((), threshold=calibration_row.threshold)
-        result = _choose(passages, question, tokens, calibration_row, posts, shown_text=shown_text)
+        result = _choose_quotes(
+            passages, question, tokens, calibration_row, candidate_ids, shown_text=shown_text
+        )
         return replace(
             result,
             languages=calibration_row.languages,
@@ -221,7 +223,7 @@ class Quoter:
         calibration_row = calibration_table.calibration_row if calibration_table else None
         return calibration_row.embedder if calibration_row else ""
 
-    def _table_of_embedder(
+    def _find_table_by_embedder(
         self, author: str, name: str, newest_table: _OpenTable | None, revision: str
     ) -> _OpenTable | None:
         """Return the last version of an author's table with vectors of this revision, or None."""
@@ -231,12 +233,12 @@ class Quoter:
             key = (author, f"{name} of {revision}")
             cached_table = self._open_tables.pop(key, None)
             if cached_table is None or cached_table.folder != newest_table.folder:
-                cached_table = self._former_version(author, name, newest_table, revision)
+                cached_table = self._find_previous_version(author, name, newest_table, revision)
             if cached_table is not None:
                 self._open_tables[key] = cached_table
             return cached_table
 
-    def _former_version(
+    def _find_previous_version(
         self, author: str, name: str, newest_table: _OpenTable, revision: str
     ) -> _OpenTable | None:
         """Return the embedder's last version among those that Lance keeps for two weeks."""
@@ -265,7 +267,7 @@ class Quoter:
             cached_table = self._open_tables.pop((author, name), None)
             if cached_table is None or cached_table.folder != folder:
                 cached_table = self._open_table(author, name, folder)
-            elif cached_table.version != self._newest_version(
+            elif cached_table.version != self._find_version(
                 f"{self._tables_base}/{author}/{name}.lance",
                 partial(getattr, cached_table.dataset, "latest_version"),
             ):
@@ -380,7 +382,7 @@ class _CalibrationRow:
     threshold: float
     mean: np.ndarray
     other_language_threshold: float | None = None  # for questions in other languages
-    deciding_passages: int = DECIDING_PASSAGES
+    relevance_passages: int = RELEVANCE_PASSAGES
     languages: tuple[str, ...] = ()
     known_languages: tuple[str, ...] = ()
 
@@ -396,7 +398,7 @@ def _read_calibration(table: Any) -> _CalibrationRow | None:
         threshold=float(rows[0]["threshold"]),
         mean=np.asarray(rows[0]["mean"], np.float32),
         other_language_threshold=rows[0].get("threshold_elsewhere"),
-        deciding_passages=DECIDING_PASSAGES if rows[0]["own"] >= MIN_PASSAGES else 1,
+        relevance_passages=RELEVANCE_PASSAGES if rows[0]["own"] >= MIN_PASSAGES else 1,
         languages=tuple(rows[0].get("languages") or ()),
         known_languages=tuple(rows[0].get("known_languages") or ()),
     )
@@ -409,12 +411,14 @@ def _read_rows(table: Any, document_ids: Sequence[str], columns: Sequence[str]) 
     return table.search().where(f"document_id IN ({quoted_ids})").select(list(columns)).to_arrow()
 
 
-def _vector_matrix(rows: Any) -> np.ndarray:
+def _to_vector_matrix(rows: Any) -> np.ndarray:
     values: np.ndarray = rows["vector"].combine_chunks().flatten().to_numpy()
     return values.reshape(rows.num_rows, -1)
 
 
-def _centred_cosines(vectors: np.ndarray, question: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def _compute_centred_cosines(
+    vectors: np.ndarray, question: np.ndarray, mean: np.ndarray
+) -> np.ndarray:
     import numpy as np
 
     centred_vectors = vectors - mean
@@ -425,7 +429,7 @@ def _centred_cosines(vectors: np.ndarray, question: np.ndarray, mean: np.ndarray
     return np.einsum("ij,j->i", centred_vectors, centred_question) / np.maximum(lengths, 1e-12)
 
 
-def _choose(
+def _choose_quotes(
     passages: _OpenTable,
     question: np.ndarray,
     tokens: np.ndarray | None,
@@ -439,17 +443,17 @@ def _choose(
     threshold, rows = calibration_row.threshold, passages.read_rows(document_ids)
     if not rows.num_rows:
         return QuoteResult((), threshold=threshold)
-    vectors = _vector_matrix(rows)
+    vectors = _to_vector_matrix(rows)
     plain_cosines = np.einsum("ij,j->i", vectors, question)
-    best_score = deciding_score(plain_cosines, max_cosines=calibration_row.deciding_passages)
+    best_score = relevance_score(plain_cosines, max_cosines=calibration_row.relevance_passages)
     if best_score < threshold:
         return QuoteResult((), best_score, threshold)
     ranks = {document_id: rank for rank, document_id in enumerate(document_ids, start=1)}
     bonus = RANK_BONUS / np.array(
         [ranks[document_id] for document_id in rows["document_id"].to_pylist()]
     )
-    bonus -= REPETITION_PENALTY * _are_already_shown(rows["text"].to_pylist(), shown_text)
-    centred_cosines = _centred_cosines(vectors, question, calibration_row.mean)
+    bonus -= REPETITION_PENALTY * _shown_text_mask(rows["text"].to_pylist(), shown_text)
+    centred_cosines = _compute_centred_cosines(vectors, question, calibration_row.mean)
     nearest_indexes = np.argsort(-centred_cosines - bonus, kind="stable")[:TOKEN_RANKED_CANDIDATES]
     scores, cosines = centred_cosines[nearest_indexes], None
     if tokens is not None and (token_vectors := passages.read_tokens(rows, nearest_indexes)):
@@ -467,15 +471,17 @@ def _choose(
         # In a small corpus, the next-best passage is often about a different subject.
         if (
             quotes
-            and calibration_row.deciding_passages == 1
+            and calibration_row.relevance_passages == 1
             and plain_cosines[nearest_indexes[index]] < threshold
         ):
             continue
-        marked_span = _answering_sentence(candidates[index], cosines[index]) if cosines else None
+        marked_span = (
+            _find_answering_sentence(candidates[index], cosines[index]) if cosines else None
+        )
         quote = _build_quote(
             candidates[index], float(plain_cosines[nearest_indexes[index]]), marked_span
         )
-        if not any(_overlaps(quote, other_quote, whole_post=is_extra) for other_quote in quotes):
+        if not any(_has_overlap(quote, other_quote, whole_post=is_extra) for other_quote in quotes):
             quotes.append(quote)
             last_score = float(scores[index])
     return QuoteResult(tuple(quotes), best_score, threshold)
@@ -492,7 +498,7 @@ def _order_by_score(candidates: Sequence[Mapping[str, Any]], scores: np.ndarray)
     )
 
 
-def _are_already_shown(texts: Sequence[str], shown_text: str) -> np.ndarray:
+def _shown_text_mask(texts: Sequence[str], shown_text: str) -> np.ndarray:
     """Return for each text whether `shown_text` contains it; bool of shape (texts,)."""
     import numpy as np
 
@@ -511,10 +517,10 @@ def _quote_columns(rows: Any) -> list[str]:
 
 def _normalize(text: str) -> str:
     """Replace quotation markup (`>`, asterisks) and white space with single spaces."""
-    return _QUOTATION_MARKS.sub(" ", text).strip()
+    return _QUOTATION_MARKUP.sub(" ", text).strip()
 
 
-def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[int, int] | None:
+def _find_answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[int, int] | None:
     """Return (start, end), in the document, of the sentence whose tokens match best."""
     token_count = cosines.shape[1]  # only the first tokens if the text exceeds the embedder's limit
     embedded_sentences = [
@@ -539,8 +545,8 @@ def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[in
 
 
 def _is_statement(sentence: str) -> bool:
-    """Return whether a sentence can answer alone: not an address, nor an announcement (":")."""
-    prose = _ADDRESS.sub("", sentence).rstrip()
+    """Return whether a sentence can answer alone: it is not just a URL and does not end in ":"."""
+    prose = _URL.sub("", sentence).rstrip()
     return len(prose) >= MIN_MARKED_CHARACTERS and not prose.endswith((":", "："))
 
 
@@ -559,7 +565,7 @@ def _build_quote(row: Mapping[str, Any], score: float, marked: tuple[int, int] |
     )
 
 
-def deciding_score(cosines: np.ndarray, *, max_cosines: int = DECIDING_PASSAGES) -> float:
+def relevance_score(cosines: np.ndarray, *, max_cosines: int = RELEVANCE_PASSAGES) -> float:
     """Return the mean of a question's highest cosines.
 
     Args:
@@ -571,7 +577,7 @@ def deciding_score(cosines: np.ndarray, *, max_cosines: int = DECIDING_PASSAGES)
     return float(np.mean(np.sort(cosines)[-max_cosines:]))
 
 
-def _overlaps(quote: Quote, other_quote: Quote, *, whole_post: bool) -> bool:
+def _has_overlap(quote: Quote, other_quote: Quote, *, whole_post: bool) -> bool:
     is_same_post = quote.document_id == other_quote.document_id
     return is_same_post and (
         whole_post or (quote.start < other_quote.end and other_quote.start < quote.end)

@@ -53,7 +53,7 @@ def token_cosines(question: np.ndarray, passages: Sequence[bytes]) -> list[np.nd
     np.subtract(codes >> 4, _CODE_OFFSET, out=states[:, half_dimension:])
     lengths = np.sqrt(np.einsum("ij,ij->i", states, states))
     unit_question = question / np.maximum(np.linalg.norm(question, axis=1, keepdims=True), 1e-12)
-    # `@` would use threads that wait for each other in a busy loop.
+    # `@` would use BLAS threads, which busy-wait for each other.
     cosines = np.einsum("qd,td->qt", unit_question, states) / np.maximum(lengths, 1e-12)
     passage_ends = np.cumsum([len(passage) // half_dimension for passage in passages])
     return np.split(cosines, passage_ends[:-1], axis=1)

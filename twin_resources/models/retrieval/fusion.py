@@ -1,7 +1,7 @@
 """Fuse the rankings of vector search and full-text search into one.
 
 Scope: the scores that rank passages. Out of scope: the two searches (`search.py`),
-recognizing titles in a question (`naming.py`).
+recognizing titles in a question (`title_matching.py`).
 
 Vector search has priority. Readers and posts use different words, so full-text search also finds
 posts that share only the question's common words. With equal weights (Cormack, Clarke and Büttcher
@@ -16,19 +16,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twin_resources.models.retrieval.naming import find_named_titles
+from twin_resources.models.retrieval.title_matching import find_named_titles
 
 RANK_CONSTANT = 60  # the published constant of reciprocal rank fusion
 # Minimum ratio of a post's BM25 score to the next post's best score. On readers' tuning questions
-# to the bundled authors, nDCG@10 is .823 at 1.3 to 1.5. Above 1.5, it is .819, as with vectors
-# alone. At 1.1, it is .794, and .789 if full text always counts. At 1.5, no author scores lower
-# than with either search alone.
+# to the bundled authors, nDCG@10 is .823 at 1.3 to 1.5. Above 1.5, it is .819, the same as with
+# vectors alone. At 1.1, it is .794; if full text always counts, it is .789. At 1.5, no author
+# scores lower than with either search alone.
 STANDOUT_RATIO = 1.5
 
 Row = Mapping[str, Any]
 
 
-def fuse(
+def fuse_rankings(
     question: str, vector_rows: Sequence[Row], full_text_rows: Sequence[Row]
 ) -> list[tuple[Row, float]]:
     """Rank the rows of both searches by their scores, best first; the nearer vector breaks ties.
@@ -47,7 +47,7 @@ def fuse(
     title_ranks = find_named_titles(question, [row["title"] or "" for row in rows.values()])
     for ranking in (
         vector_rows,
-        full_text_rows if title_ranks else rows_of_standout_post(full_text_rows),
+        full_text_rows if title_ranks else select_standout_rows(full_text_rows),
     ):
         for rank, row in enumerate(ranking, start=1):
             scores[row["chunk_id"]] += 1.0 / (RANK_CONSTANT + rank)
@@ -66,7 +66,7 @@ def fuse(
     return [(rows[chunk_id], scores[chunk_id]) for chunk_id in order]
 
 
-def rows_of_standout_post(full_text_rows: Sequence[Row]) -> list[Row]:
+def select_standout_rows(full_text_rows: Sequence[Row]) -> list[Row]:
     """Return the rows of the post that scores far above all others, or [] if there is none.
 
     Args:

@@ -81,7 +81,7 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
                 INDEXED_TEXT_COLUMN, "INVERTED", name=full_text_index, **options
             )
             for index_name in index_names:
-                if index_name.startswith(f"{INDEXED_TEXT_COLUMN}_"):  # of another language
+                if index_name.startswith(f"{INDEXED_TEXT_COLUMN}_"):  # for another language
                     dataset.drop_index(index_name)
         for column in SCALAR_INDEX_COLUMNS:
             if column not in index_names:

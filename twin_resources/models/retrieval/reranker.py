@@ -5,8 +5,8 @@ Out of scope: finding the passages (`search.py`), selecting those to show (`sele
 
 A cross-encoder encodes a question and a passage together and returns one score (Nogueira and Cho
 2019, https://arxiv.org/abs/1901.04085), whereas an embedder encodes each separately. Reranking is
-off by default, because it costs a forward pass for each of about 40 passages per question. We claim
-no quality for any model; `bench_retrieval.py --only readers` measures the model in `TWIN_RERANKER`.
+off by default, because it costs a forward pass for each of about 40 passages per question. No model
+is recommended; `bench_retrieval.py --only readers` measures the model in `TWIN_RERANKER`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
-from twin_resources.models.retrieval.naming import find_named_titles
+from twin_resources.models.retrieval.title_matching import find_named_titles
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,19 +34,19 @@ MAX_LENGTH_TOKENS = 256
 BATCH_PAIRS = 16
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
-_NEXT_STEP = f"name a folder or hub id of a cross-encoder in {RERANKER_VARIABLE}, or unset it"
+_NEXT_STEP = f"set {RERANKER_VARIABLE} to the folder or hub id of a cross-encoder, or unset it"
 
 
 class Reranker:
     """A cross-encoder in memory; safe to call from several threads.
 
     Args:
-        model: folder of a transformers model with a classification head of one output
-            (`reranker_folder`), weights in safetensors.
+        model: folder of a transformers model (`reranker_folder`) with safetensors weights and a
+            classification head with one output.
         name: the model's name in the settings; empty for the folder's name.
 
     Attributes:
-        revision: hash of the model's files in 16 hexadecimal digits.
+        revision: hash of the model's files, 16 hexadecimal digits.
 
     Raises:
         TwinError: the folder does not contain such a model.
@@ -77,7 +77,7 @@ class Reranker:
             int(getattr(classifier.config, "max_position_embeddings", MAX_LENGTH_TOKENS + 2)) - 2,
         )
         self._lock = Lock()  # a tokenizer that truncates is not thread-safe
-        self.revision = _revision(model)
+        self.revision = _hash_model_files(model)
 
     def score(self, question: str, texts: Sequence[str]) -> list[float]:
         """Return the model's raw score of each text as an answer, in any range.
@@ -153,11 +153,11 @@ def reranker_folder(settings: Settings) -> Path:
             raise TwinError(
                 f"load the reranker {name}", found="no such folder", next_step=_NEXT_STEP
             )
-        _fetch(name, target_folder=cached_folder)
+        _fetch_model(name, target_folder=cached_folder)
     return cached_folder
 
 
-def _fetch(name: str, *, target_folder: Path) -> None:
+def _fetch_model(name: str, *, target_folder: Path) -> None:
     """Fetch a model from the hub; its folder appears only when it is complete."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -180,7 +180,7 @@ def _fetch(name: str, *, target_folder: Path) -> None:
         shutil.rmtree(partial_folder, ignore_errors=True)
 
 
-def _revision(model: Path) -> str:
+def _hash_model_files(model: Path) -> str:
     """Return a hash of the files that determine the scores."""
     digest = hashlib.sha256()
     for path in sorted(model.glob("*")):

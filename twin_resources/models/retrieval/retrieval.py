@@ -1,7 +1,7 @@
 """Retrieve an author's passages for a question by fused vector and full-text search.
 
-Scope: the search that the gateway, the training data and the evaluation share; results match
-exactly.
+Scope: the search that the gateway, the training data and the evaluation share, with exactly the
+same results.
 Out of scope: filling the table (the `embeddings` asset), the prompt around the passages
 (`prompt/templates.py`).
 
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
 from twin_resources.models.retrieval.search import (
-    MAX_IN_MEMORY,
+    MAX_CACHED_ROWS,
     InMemoryTable,
     Passage,
     RetrievalQuery,
@@ -33,7 +33,7 @@ from twin_resources.models.retrieval.search import (
 )
 from twin_resources.models.retrieval.selection import add_neighbours, select_hits
 from twin_resources.models.retrieval.vector_index import MIN_INDEXED_ROWS, VECTOR_INDEX
-from twin_resources.storage.tables.newest_versions import NewestVersion, read_newest_version
+from twin_resources.storage.tables.newest_versions import FindVersion, read_newest_version
 
 __all__ = ["MAX_PASSAGES", "Passage", "RetrievalQuery", "RetrievalResult", "Retriever"]
 
@@ -93,7 +93,7 @@ class Retriever:
         reranker: reranks the search results; None keeps the original ranking.
         load_other_embedder: returns the embedder of a revision, or None; used until the home is
             embedded again.
-        newest_version: finds a table's newest version; by default it is read for every search.
+        find_version: finds a table's newest version; the default reads it for every search.
     """
 
     def __init__(
@@ -103,9 +103,9 @@ class Retriever:
         *,
         reranker: Reranker | None = None,
         load_other_embedder: Callable[[str], Embedder | None] | None = None,
-        newest_version: NewestVersion = read_newest_version,
+        find_version: FindVersion = read_newest_version,
     ) -> None:
-        self._newest_version = newest_version
+        self._find_version = find_version
         self._tables_base = str(tables_base).rstrip("/")
         self._embedder = embedder
         self._reranker = reranker
@@ -184,27 +184,31 @@ class Retriever:
             # Embedding costs 8 CPU ms per question, and an author without a table may get many.
             return [RetrievalResult((), None, open_table) for _ in queries]
         tokens: dict[int, np.ndarray] = {}
-        vectors = _query_vectors(
+        vectors = _embed_queries(
             queries, open_table.embedder, tokens.__setitem__ if with_tokens else None
         )
-        memory = open_table.memory
+        cache = open_table.cache
         # An existing index is used, because training data must match the gateway's results.
-        has_many_queries = len(queries) >= _MANY_QUERIES and open_table.rows <= MAX_IN_MEMORY
-        if memory is None and has_many_queries and not open_table.has_vector_index:
-            memory = InMemoryTable(open_table.table)
+        if (
+            cache is None
+            and not open_table.has_vector_index
+            and len(queries) >= _MANY_QUERIES
+            and open_table.row_count <= MAX_CACHED_ROWS
+        ):
+            cache = InMemoryTable(open_table.table)
         results: list[RetrievalResult] = []
         for index, (query, vector) in enumerate(zip(queries, vectors, strict=True)):
-            ranked_passages = search(open_table.table, query, vector, memory=memory)
+            ranked_passages = search(open_table.table, query, vector, cache=cache)
             if self._reranker:
                 ranked_passages = self._reranker.rerank(query.question, ranked_passages)
             hits = select_hits(ranked_passages, limit=limit, token_budget=token_budget)
-            neighbours_by_hit = read_neighbours(open_table.table, hits, query, memory=memory)
+            neighbours_by_hit = read_neighbours(open_table.table, hits, query, cache=cache)
             passages = add_neighbours(hits, neighbours_by_hit, token_budget=token_budget)
             results.append(
                 RetrievalResult(
                     passages,
                     vector,
-                    nearest=_best_of_each_post(ranked_passages),
+                    nearest=_best_passage_per_post(ranked_passages),
                     embedder=open_table.embedder.revision,
                     tokens=tokens.get(index),
                 )
@@ -236,7 +240,7 @@ class Retriever:
                 cached_table is None
                 or cached_table.folder != folder
                 or cached_table.version
-                != self._newest_version(
+                != self._find_version(
                     f"{self._tables_base}/{author}/{EMBEDDINGS_TABLE}.lance",
                     partial(getattr, cached_table, "newest_version"),
                 )
@@ -263,7 +267,7 @@ class Retriever:
                 table = database.open_table(EMBEDDINGS_TABLE)
             except (ValueError, FileNotFoundError):
                 return f"author {author} has no {EMBEDDINGS_TABLE} yet"
-        version, rows = table.version, table.count_rows()
+        version, row_count = table.version, table.count_rows()
         revision = read_embedder_revision(table)
         embedder = self.get_embedder(revision)
         if embedder is None:
@@ -272,9 +276,9 @@ class Retriever:
                 f"the {EMBEDDINGS_TABLE} of author {author} {message}; this process uses "
                 f"embedder {self._embedder.revision}: materialize {EMBEDDINGS_TABLE}"
             )
-        memory = InMemoryTable(table) if rows < MIN_INDEXED_ROWS else None
+        cache = InMemoryTable(table) if row_count < MIN_INDEXED_ROWS else None
         has_vector_index = VECTOR_INDEX in {index.name for index in table.list_indices()}
-        return _OpenTable(table, version, folder, rows, memory, has_vector_index, embedder)
+        return _OpenTable(table, version, folder, row_count, cache, has_vector_index, embedder)
 
 
 def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None:
@@ -294,7 +298,7 @@ def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None
     return status.st_ino, status.st_ctime_ns  # an inode number alone may be reused
 
 
-def _best_of_each_post(ranked_passages: Sequence[Passage]) -> tuple[Passage, ...]:
+def _best_passage_per_post(ranked_passages: Sequence[Passage]) -> tuple[Passage, ...]:
     """Return the best passage of each of the top-ranked posts."""
     best_by_post: dict[str, Passage] = {}
     for passage in ranked_passages:
@@ -309,8 +313,8 @@ class _OpenTable:
 
     Attributes:
         version, folder: version and identity; the table is opened again when either changes.
-        rows: number of rows.
-        memory: the rows if there are few, else None.
+        row_count: number of rows.
+        cache: the rows if there are few, else None.
         has_vector_index: whether the table has a vector index.
         embedder: the embedder that made the vectors.
     """
@@ -318,18 +322,18 @@ class _OpenTable:
     table: Any
     version: int
     folder: tuple[int, int]
-    rows: int
-    memory: InMemoryTable | None
+    row_count: int
+    cache: InMemoryTable | None
     has_vector_index: bool
     embedder: Embedder
 
     @property
     def newest_version(self) -> int:
         """The table's newest version; for a table in memory, without a thread switch."""
-        return self.memory.dataset.latest_version if self.memory else self.table.version
+        return self.cache.dataset.latest_version if self.cache else self.table.version
 
 
-def _query_vectors(
+def _embed_queries(
     queries: Sequence[RetrievalQuery],
     embedder: Embedder,
     on_tokens: Callable[[int, np.ndarray], object] | None,
@@ -338,7 +342,7 @@ def _query_vectors(
     new_questions = [query.question for query in queries if query.vector is None]
     new_vectors: Iterator[np.ndarray] = iter(())
     if new_questions:
-        new_vectors = iter(embedder.embed(new_questions, are_questions=True, on_text=on_tokens))
+        new_vectors = iter(embedder.embed(new_questions, are_questions=True, on_tokens=on_tokens))
     return [next(new_vectors) if query.vector is None else query.vector for query in queries]
 
 

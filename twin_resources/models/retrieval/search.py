@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.models.retrieval.fusion import fuse
+from twin_resources.models.retrieval.fusion import fuse_rankings
 from twin_resources.models.retrieval.vector_index import set_probes
 
 if TYPE_CHECKING:
     import numpy as np
 
 MAX_CANDIDATES = 20  # for each search, before fusion; with 40, nDCG@10 is .817 instead of .823
-MAX_IN_MEMORY = 100_000  # chunks of one author, 300 MB with their text
+MAX_CACHED_ROWS = 100_000  # chunks of one author, 300 MB with their text
 INDEXED_TEXT_COLUMN = "indexed_text"
 """Column for full-text search: the embedded text, which consists of the title and the text."""
 _COLUMNS = [
@@ -43,7 +43,7 @@ class Passage:
     """One chunk of a post, in the form that prompts and traces contain.
 
     Attributes:
-        score: fusion score (`fusion.fuse`), or the hit's score for a neighbour; comparable only
+        score: fusion score (`fuse_rankings`), or the hit's score for a neighbour; comparable only
             within one answer.
         token_count: length of `text` in the embedder's tokens.
         position: index of the chunk in its post, from 0.
@@ -93,7 +93,7 @@ class InMemoryTable:
     rows from the table.
 
     Args:
-        table: an open LanceDB table with at most `MAX_IN_MEMORY` rows.
+        table: an open LanceDB table with at most `MAX_CACHED_ROWS` rows.
     """
 
     def __init__(self, table: Any) -> None:
@@ -101,7 +101,7 @@ class InMemoryTable:
 
         self.dataset = table.to_lance()
         rows = table.search().select([*_COLUMNS, "vector"]).with_row_id(True)
-        arrow_table: Any = rows.limit(MAX_IN_MEMORY).to_arrow().combine_chunks()
+        arrow_table: Any = rows.limit(MAX_CACHED_ROWS).to_arrow().combine_chunks()
         vector_values = arrow_table["vector"].combine_chunks().flatten().to_numpy()
         self._rows = arrow_table.drop_columns(["vector", "_rowid"])
         self._vectors: np.ndarray = vector_values.reshape(arrow_table.num_rows, -1)
@@ -125,10 +125,10 @@ class InMemoryTable:
         """Return the same rows as the function `search_vectors`, in the same order."""
         import numpy as np
 
-        # `@` would use a matrix library, whose threads wait for each other in a busy loop.
+        # `@` would use BLAS threads, which busy-wait for each other.
         distances = 1.0 - np.einsum("ij,j->i", self._vectors, vector)
         if query.published_before is not None:
-            distances[self._dates > _microseconds(query.published_before)] = np.inf
+            distances[self._dates > _to_microseconds(query.published_before)] = np.inf
         excluded_indexes = [
             self._index_by_chunk[chunk_id]
             for chunk_id in query.exclude
@@ -158,7 +158,7 @@ class InMemoryTable:
         rows: list[dict[str, Any]] = scanner.to_table().to_pylist()
         return rows
 
-    def rows_by_score(self, scores: Mapping[int, float]) -> list[dict[str, Any]]:
+    def read_rows_by_score(self, scores: Mapping[int, float]) -> list[dict[str, Any]]:
         """Return the rows of a full-text result in its order; newer rows are omitted.
 
         Args:
@@ -171,12 +171,12 @@ class InMemoryTable:
             for row_id, row in zip(cached_row_ids, rows, strict=True)
         ]
 
-    def rows_at_positions(
+    def read_rows_at_positions(
         self, positions: Collection[tuple[str, int]], query: RetrievalQuery
     ) -> list[dict[str, Any]]:
         """Return the rows at these (document id, position) pairs that the query allows."""
         latest = (
-            _LATEST if query.published_before is None else _microseconds(query.published_before)
+            _LATEST if query.published_before is None else _to_microseconds(query.published_before)
         )
         indexes = [
             self._index_by_position[position]
@@ -202,67 +202,64 @@ class InMemoryTable:
 _LATEST = 2**63 - 1
 
 
-def _microseconds(moment: datetime) -> int:
+def _to_microseconds(moment: datetime) -> int:
     return round(moment.astimezone(UTC).timestamp() * 1_000_000)
 
 
 def search_vectors(table: Any, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
     """Return the rows with the nearest vectors (cosine); without an index, the search is exact."""
     builder = table.search(vector, vector_column_name="vector").distance_type("cosine")
-    builder = set_probes(builder, has_filter=bool(_sql_conditions(query)))
-    return _best_rows(builder, query, [*_COLUMNS, "_distance"])
+    builder = set_probes(builder, has_filter=bool(_build_sql_conditions(query)))
+    return _fetch_best_rows(builder, query, [*_COLUMNS, "_distance"])
 
 
 def search_full_text(
-    table: Any, query: RetrievalQuery, *, memory: InMemoryTable | None = None
+    table: Any, query: RetrievalQuery, *, cache: InMemoryTable | None = None
 ) -> list[dict[str, Any]]:
     """Return the best rows of the full-text index by BM25.
 
     Args:
-        memory: the rows of `table`, or None. With them, Lance returns only row ids on the caller's
-            thread, in .5 CPU ms. Without them, LanceDB takes 2.6 CPU ms and five thread switches.
+        cache: the rows of `table`, or None. With them, Lance returns only row ids on the
+            caller's thread, in .5 CPU ms. Without them, LanceDB takes 2.6 CPU ms and five thread
+            switches.
     """
     # MatchQuery treats the question as words; LanceDB would parse a plain string for operators. A
     # question without words is not a valid query.
     words = query.question if re.search(r"\w", query.question) else "?"
-    if memory is None:
+    if cache is None:
         from lancedb.query import MatchQuery
 
         match: Any = MatchQuery  # its generated signature has no defaults
         builder = table.search(match(words, INDEXED_TEXT_COLUMN), query_type="fts")
-        return _best_rows(builder, query, [*_COLUMNS, "_score"])
-    rows = memory.search_full_text(words, _sql_conditions(query))
-    return memory.rows_by_score({row["_rowid"]: float(row["_score"]) for row in rows})
+        return _fetch_best_rows(builder, query, [*_COLUMNS, "_score"])
+    rows = cache.search_full_text(words, _build_sql_conditions(query))
+    return cache.read_rows_by_score({row["_rowid"]: float(row["_score"]) for row in rows})
 
 
 def search(
-    table: Any,
-    query: RetrievalQuery,
-    vector: np.ndarray,
-    *,
-    memory: InMemoryTable | None,
+    table: Any, query: RetrievalQuery, vector: np.ndarray, *, cache: InMemoryTable | None
 ) -> list[Passage]:
-    """Run both searches and return their fused results, best first (`fusion.fuse`).
+    """Run both searches and return their fused results, best first (`fuse_rankings`).
 
     Args:
-        memory: the rows of `table`; None to scan it.
+        cache: the rows of `table`; None to scan it.
     """
     vector_rows = (
-        memory.search_vectors(query, vector) if memory else search_vectors(table, query, vector)
+        cache.search_vectors(query, vector) if cache else search_vectors(table, query, vector)
     )
-    full_text_rows = search_full_text(table, query, memory=memory)
+    full_text_rows = search_full_text(table, query, cache=cache)
     vector_rows, full_text_rows = (
         [row for row in rows if row["document_id"] not in query.exclude_documents]
         for rows in (vector_rows, full_text_rows)
     )
     return [
         _build_passage(row, score=score)
-        for row, score in fuse(query.question, vector_rows, full_text_rows)
+        for row, score in fuse_rankings(query.question, vector_rows, full_text_rows)
     ]
 
 
 def read_neighbours(
-    table: Any, hits: Sequence[Passage], query: RetrievalQuery, *, memory: InMemoryTable | None
+    table: Any, hits: Sequence[Passage], query: RetrievalQuery, *, cache: InMemoryTable | None
 ) -> Mapping[str, list[Passage]]:
     """Return the next and the previous passage of each hit in its post, by the hit's chunk id.
 
@@ -275,8 +272,8 @@ def read_neighbours(
     if not neighbour_positions:
         return {hit.chunk_id: [] for hit in hits}
     rows = (
-        memory.rows_at_positions(neighbour_positions, query)
-        if memory
+        cache.read_rows_at_positions(neighbour_positions, query)
+        if cache
         else _read_positions(table, neighbour_positions, query)
     )
     rows_by_position = {(row["document_id"], row["position"]): row for row in rows}
@@ -300,7 +297,7 @@ def _read_positions(
     positions = ", ".join(map(str, sorted({position for _, position in document_positions})))
     # Pairs would need a long OR. These conditions use the index; the caller drops extra rows.
     conditions = [f"document_id IN ({document_ids})", f"position IN ({positions})"]
-    builder = table.search().where(" AND ".join([*conditions, *_sql_conditions(query)]))
+    builder = table.search().where(" AND ".join([*conditions, *_build_sql_conditions(query)]))
     rows: list[dict[str, Any]] = builder.select(_COLUMNS).to_arrow().to_pylist()
     return rows
 
@@ -322,16 +319,18 @@ def _build_passage(row: Mapping[str, Any], *, score: float) -> Passage:
     )
 
 
-def _best_rows(builder: Any, query: RetrievalQuery, columns: Sequence[str]) -> list[dict[str, Any]]:
+def _fetch_best_rows(
+    builder: Any, query: RetrievalQuery, columns: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return the best candidates that a query allows, best first."""
-    conditions = _sql_conditions(query)
+    conditions = _build_sql_conditions(query)
     if conditions:
         builder = builder.where(" AND ".join(conditions))
     rows: list[dict[str, Any]] = builder.limit(MAX_CANDIDATES).select(list(columns)).to_list()
     return rows
 
 
-def _sql_conditions(query: RetrievalQuery) -> list[str]:
+def _build_sql_conditions(query: RetrievalQuery) -> list[str]:
     """Return a query's filters as SQL for Lance."""
     conditions: list[str] = []
     if query.published_before is not None:

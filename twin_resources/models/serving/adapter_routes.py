@@ -87,7 +87,7 @@ def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Off
     return {model.name: model for model in models}
 
 
-def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
+def can_load_adapters(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
     """Return whether the server has the adapter routes.
 
     A server that has them answers a GET request with 405 instead of 404.
@@ -104,7 +104,7 @@ def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
         )
     except httpx.HTTPError as error:
         raise TwinError(
-            f"ask {url} whether it loads adapters",
+            f"check whether {url} can load adapters",
             found=f"{type(error).__name__}: {error}",
             next_step="read that server's log",
         ) from error
@@ -128,7 +128,7 @@ def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
         f"{url}/{LOAD_ROUTE}",
         key,
         {"lora_name": name, "lora_path": path},
-        tried=action,
+        action=action,
         next_step="give the server access to that folder (TWIN_MODEL_SERVER_HOME), start it with "
         "a --max-lora-rank of at least the recipe's rank, and read its log",
     )
@@ -145,12 +145,12 @@ def unload_adapter(url: str, key: str, *, name: str) -> None:
         f"{url}/{UNLOAD_ROUTE}",
         key,
         {"lora_name": name},
-        tried=f"unload the adapter {name} at {url}",
-        next_step="check what it offers under /v1/models",
+        action=f"unload the adapter {name} at {url}",
+        next_step="check which adapters it lists at /v1/models",
     )
 
 
-def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step: str) -> None:
+def _post(url: str, key: str, body: Mapping[str, str], *, action: str, next_step: str) -> None:
     import httpx
 
     try:
@@ -163,7 +163,7 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
         )
     except httpx.HTTPError as error:
         raise TwinError(
-            tried, found=f"{type(error).__name__}: {error}", next_step="read that server's log"
+            action, found=f"{type(error).__name__}: {error}", next_step="read that server's log"
         ) from error
     if response.is_success:
         return
@@ -171,9 +171,9 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
     # A missing adapter is also a 404, but the web framework's own 404 contains only "Not Found".
     if response.status_code == 404 and message in {"", "Not Found"}:
         raise RouteMissingError(
-            tried, found="the server has no such route", next_step=ENABLE_ADAPTERS_STEP
+            action, found="the server has no such route", next_step=ENABLE_ADAPTERS_STEP
         )
-    raise TwinError(tried, found=f"HTTP {response.status_code}: {message}", next_step=next_step)
+    raise TwinError(action, found=f"HTTP {response.status_code}: {message}", next_step=next_step)
 
 
 def _error_message(response: httpx.Response) -> str:

@@ -76,8 +76,8 @@ class ChatAbility:
         return (
             f"{name} is not a chat model: it answered {self.faulty_answer_count} of "
             f"{len(self.faults)} short questions wrongly, because it {fault_list}. Its prose will "
-            f"not be shown; quotations, which need no model, work. For prose, name the model's "
-            "instruct variant with --base-model"
+            f"not be shown; quotations, which need no model, still work. For prose, set "
+            "--base-model to the model's instruct variant"
         )
 
 
@@ -92,7 +92,7 @@ def find_faults(answer: str, *, question: str, is_finished: bool) -> tuple[Fault
         faults.append("never ends")
     if COMMON_MARKS.escape(answer) != answer or _ROLE_LINE.search(answer):
         faults.append("writes control words")
-    if _word_runs(answer) & (_word_runs(SYSTEM_PROMPT) | _word_runs(question)):
+    if _find_word_ngrams(answer) & (_find_word_ngrams(SYSTEM_PROMPT) | _find_word_ngrams(question)):
         faults.append("repeats the prompt")
     if not any(character.isalnum() for character in answer):
         faults.append("says nothing")
@@ -107,10 +107,10 @@ def measure_chat_ability(server: RunningServer) -> ChatAbility:
     """
     # No timeout: a large base model takes minutes per answer. A dead server closes the connection.
     with httpx.Client(headers=server.headers, trust_env=False, timeout=None) as client:
-        return ChatAbility(tuple(_ask(client, server, question) for question in QUESTIONS))
+        return ChatAbility(tuple(_ask_question(client, server, question) for question in QUESTIONS))
 
 
-def _ask(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fault, ...]:
+def _ask_question(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fault, ...]:
     body: dict[str, Any] = {
         "model": server.alias,
         "messages": [
@@ -134,7 +134,7 @@ def _ask(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fa
     return find_faults(text, question=question, is_finished=choice["finish_reason"] == "stop")
 
 
-def _word_runs(text: str) -> set[tuple[str, ...]]:
+def _find_word_ngrams(text: str) -> set[tuple[str, ...]]:
     words: Sequence[str] = re.findall(r"\w+", text.lower())
     return {
         tuple(words[start : start + REPEATED_WORDS])

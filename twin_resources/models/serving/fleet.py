@@ -62,7 +62,7 @@ def version_key(author: str, version: int) -> str:
     return f"{author}/v{version}"
 
 
-def _served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
+def _iter_served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
     """Yield each author's stable and canary versions with their keys; none before a release."""
     for author, routes in (policy.authors if policy else {}).items():
         for served_version in (routes.stable, routes.canary):
@@ -73,7 +73,7 @@ def _served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion
 def required_servers(policy: Policy | None) -> dict[str, RequiredServer]:
     """Return the servers that the versions in use require, by key."""
     servers: dict[str, RequiredServer] = {}
-    for key, served_version in _served_versions(policy):
+    for key, served_version in _iter_served_versions(policy):
         adapter = str(served_version.adapter_gguf) if served_version.adapter_gguf else None
         address = served_version.base if served_version.is_elsewhere else ""
         servers[key] = RequiredServer(str(served_version.base_gguf), adapter, address)
@@ -87,12 +87,12 @@ def required_adapters(policy: Policy | None) -> dict[str, Path | None]:
     """
     return {
         key: peft_folder(served_version.folder)
-        for key, served_version in _served_versions(policy)
+        for key, served_version in _iter_served_versions(policy)
         if not served_version.is_elsewhere
     }
 
 
-def _have_same_author(key: str, other_key: str) -> bool:
+def _is_same_author(key: str, other_key: str) -> bool:
     """Return whether two keys belong to versions of the same author."""
     return key.rpartition("/")[0] == other_key.rpartition("/")[0]
 
@@ -119,9 +119,9 @@ class Fleet:
         self._follow_policy()
         servers = required_servers(self._policy)
         if self._settings.model_server_url:
-            self._step_remote(required_adapters(self._policy))
+            self._update_remote_servers(required_adapters(self._policy))
             servers = {key: server for key, server in servers.items() if server.address}
-        self._step_members(servers)
+        self._update_members(servers)
         self._publish()
 
     def run(self, stop: threading.Event) -> None:
@@ -158,11 +158,11 @@ class Fleet:
             log(f"{path} cannot be read; the last valid policy stays in force. {error}")
         self._policy_file_identity = file_identity
 
-    def _step_members(self, required_members: dict[str, RequiredServer]) -> None:
+    def _update_members(self, required_members: dict[str, RequiredServer]) -> None:
         now = self._clock()
         if not self._settings.model_server_url:
             if self._base_server is None and now - self._base_checked_at >= BASE_RETRY_INTERVAL_S:
-                self._find_base(now)
+                self._find_base_server(now)
             if self._base_server is not None:
                 required_members[BASE] = self._base_server
         for key, server in required_members.items():
@@ -181,7 +181,7 @@ class Fleet:
                 if all(
                     self.members[key].server
                     for key in required_members
-                    if _have_same_author(key, member.key)
+                    if _is_same_author(key, member.key)
                 ):
                     member.draining_since = now
                 else:
@@ -190,7 +190,7 @@ class Fleet:
                 self.members.pop(member.key).stop()
                 log(f"{member.key} has finished its requests and is stopped")
 
-    def _find_base(self, now: float) -> None:
+    def _find_base_server(self, now: float) -> None:
         self._base_checked_at = now
         try:
             gguf = load_base_model(self._settings).gguf
@@ -206,13 +206,13 @@ class Fleet:
             self._base_server = RequiredServer(str(gguf))
             self._problems.pop(BASE, None)
 
-    def _step_remote(self, versions: Mapping[str, Path | None]) -> None:
+    def _update_remote_servers(self, versions: Mapping[str, Path | None]) -> None:
         now = self._clock()
         if now - self._remote_checked_at < REMOTE_CHECK_INTERVAL_S:
             return
         self._remote_checked_at = now
         settings, url = self._settings, self._settings.model_server_url.rstrip("/")
-        secret, former_keys = settings.model_server_key, set(self._remote_servers)
+        secret, previous_keys = settings.model_server_key, set(self._remote_servers)
         self._remote_servers, self._remote_problems = {}, {}
         try:
             self._remote_problems |= self._adapters.step(versions, now)
@@ -228,9 +228,9 @@ class Fleet:
                 self._remote_problems.setdefault(key, problem)
             elif key not in self._remote_problems:
                 self._remote_servers[key] = RunningServer(url, alias, secret, None, engine)
-        for key in (former_keys - {BASE, *versions}) & offered_names:
+        for key in (previous_keys - {BASE, *versions}) & offered_names:
             # The old version stays published until the author's new versions answer.
-            if any(_have_same_author(key, name) for name in self._remote_problems):
+            if any(_is_same_author(key, name) for name in self._remote_problems):
                 self._remote_servers[key] = RunningServer(url, key, secret, None, engine)
 
     def _publish(self) -> None:

@@ -29,9 +29,9 @@ STOP_TIMEOUT_S = 5.0  # the supervisor kills the fleet after 8 s
 
 @dataclass(frozen=True)
 class RequiredServer:
-    """A required server: a base model alone, a base model with an adapter, or an address.
+    """A required server: a base model with or without an adapter, or an external server.
 
-    The fleet does not start servers at an address (`https://…/v1#model`).
+    The fleet does not start a server that has an address (`https://…/v1#model`).
     """
 
     base_gguf: str
@@ -85,7 +85,7 @@ class FleetMember:
         if self._process is None or self.server is None or elapsed_s > MAX_DRAIN_S:
             return True
         try:
-            return elapsed_s > MIN_DRAIN_S and self._process.active_request_count() == 0
+            return elapsed_s > MIN_DRAIN_S and self._process.count_active_requests() == 0
         except TwinError:  # the process has ended
             return True
 

@@ -47,8 +47,8 @@ from twin_resources.registry.shared_files import is_shared
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
-# By then, streams that started before their version was replaced have ended. vLLM keeps adapters in
-# main memory, so an unused adapter costs little.
+# After this delay, streams that started before their version was replaced have ended. vLLM keeps
+# adapters in main memory, so an unused adapter costs little.
 UNLOAD_DELAY_S = 300.0
 PEFT_FOLDER, PEFT_CONFIG = "adapter", "adapter_config.json"  # in the checkpoint folder
 _VERSION_NAME = re.compile(r"[^/]+/v\d+")
@@ -85,7 +85,7 @@ class AdapterServer:
             return str(folder)
         return str(PurePosixPath(server_home) / folder.relative_to(self._settings.home).as_posix())
 
-    def belongs_to_home(self, model: OfferedModel) -> bool:
+    def is_from_home(self, model: OfferedModel) -> bool:
         """Return whether a model was loaded from this home's checkpoints under a version name."""
         checkpoints = PurePosixPath(self.server_path(self._settings.checkpoints_dir))
         is_in_checkpoints = bool(model.root) and PurePosixPath(model.root).is_relative_to(
@@ -123,7 +123,7 @@ class AdapterServer:
                 return
             if loaded_model.root == self.server_path(folder):
                 return
-            if not self.belongs_to_home(loaded_model):
+            if not self.is_from_home(loaded_model):
                 raise TwinError(
                     f"serve {name} at {self._url}",
                     found=f"it serves {loaded_model.root} under this name, not "
@@ -165,7 +165,7 @@ class AdapterServer:
             except BlockingIOError:
                 return False
             loaded_model = self.list_models().get(name)
-            if loaded_model is None or not self.belongs_to_home(loaded_model):
+            if loaded_model is None or not self.is_from_home(loaded_model):
                 return False
             if self._is_used_by_hosts(name):
                 return False
@@ -305,7 +305,7 @@ class FleetAdapters:
         log: Callable[[str], None],
         retry_delay_s: Callable[[int], float],
     ) -> None:
-        """Create the table of a home's adapters; the first step contacts the server.
+        """Initialize the object without a request; the first step contacts the server.
 
         Args:
             log: function that writes a line to the log.
@@ -314,7 +314,7 @@ class FleetAdapters:
         self._server = AdapterServer(settings)
         self._log = log
         self._retry_delay_s = retry_delay_s
-        self._held_leases: dict[str, IO[bytes]] = {}
+        self._leases: dict[str, IO[bytes]] = {}
         self._unused_adapters: dict[str, _UnusedAdapter] = {}
         self._failed_adapters: dict[str, _FailedAdapter] = {}
 
@@ -334,7 +334,7 @@ class FleetAdapters:
         """
         # Before listing, so that no other process unloads a listed adapter.
         for name in required_folders:
-            self._hold_lease(name)
+            self._keep_lease(name)
         listed_models = self._server.list_models()
         self._failed_adapters = {
             name: failure
@@ -343,10 +343,10 @@ class FleetAdapters:
         }
         for name, folder in required_folders.items():
             self._ensure_loaded(name, folder, listed_models, now)
-        for name in set(self._held_leases) - set(required_folders):
-            self._unused_adapters[name] = _UnusedAdapter(now, self._held_leases.pop(name))
+        for name in set(self._leases) - set(required_folders):
+            self._unused_adapters[name] = _UnusedAdapter(now, self._leases.pop(name))
         for name, model in listed_models.items():
-            if name not in required_folders and self._server.belongs_to_home(model):
+            if name not in required_folders and self._server.is_from_home(model):
                 # A killed gate or an earlier fleet left it; a request may still use it.
                 self._unused_adapters.setdefault(name, _UnusedAdapter(now, None))
         self._unload_unused_adapters(now)
@@ -355,36 +355,36 @@ class FleetAdapters:
     def close(self) -> None:
         """Release all leases; the adapters stay loaded, and the next fleet finds them."""
         leases = [
-            *self._held_leases.values(),
+            *self._leases.values(),
             *(adapter.lease for adapter in self._unused_adapters.values()),
         ]
         for lease in leases:
             if lease is not None:
                 lease.close()
-        self._held_leases.clear()
+        self._leases.clear()
         self._unused_adapters.clear()
 
-    def _hold_lease(self, name: str) -> None:
+    def _keep_lease(self, name: str) -> None:
         unused_adapter = self._unused_adapters.pop(name, None)
-        if name not in self._held_leases:
-            self._held_leases[name] = (
+        if name not in self._leases:
+            self._leases[name] = (
                 unused_adapter.lease if unused_adapter else None
             ) or self._server.acquire_lease(name)
 
     def _ensure_loaded(
         self, name: str, folder: Path | None, listed_models: Mapping[str, OfferedModel], now: float
     ) -> None:
-        former_failure = self._failed_adapters.get(name)
-        if former_failure is not None and now < former_failure.retry_at:
+        previous_failure = self._failed_adapters.get(name)
+        if previous_failure is not None and now < previous_failure.retry_at:
             return
         try:
             self._server.ensure_loaded(name, folder, listed_models=listed_models)
         except TwinError as error:
-            failures = former_failure.failures + 1 if former_failure else 1
+            failures = previous_failure.failures + 1 if previous_failure else 1
             self._failed_adapters[name] = _FailedAdapter(
                 failures, now + self._retry_delay_s(failures), str(error)
             )
-            if former_failure is None or former_failure.problem != str(error):
+            if previous_failure is None or previous_failure.problem != str(error):
                 self._log(f"{name} cannot be served. {error}")
             return
         self._failed_adapters.pop(name, None)

@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
+from twin_resources.models.serving.external_server_lookup import find_external_server
 from twin_resources.models.serving.loaded_adapters import (
     AdapterServer,
     not_offered_error,
     peft_folder,
 )
-from twin_resources.models.serving.named_server import find_external_server
 from twin_resources.models.serving.running_server import RunningServer, authorization_headers
 from twin_resources.models.serving.served_precision import (
     F16,
@@ -131,7 +131,7 @@ class ServerProcess:
         if self._process.poll() is not None:
             raise TwinError(
                 f"serve {self.alias} with llama.cpp",
-                found=f"its process exited with {self._process.returncode}: {self.log_tail()}",
+                found=f"its process exited with {self._process.returncode}: {self.read_log_tail()}",
                 next_step=f"read {self.log_path}",
             )
         try:
@@ -163,11 +163,11 @@ class ServerProcess:
             reason = progress.stop_reason(self.pid, self.log_path)
         raise TwinError(
             f"serve {self.alias} with llama.cpp",
-            found=f"{reason}: {self.log_tail()}",
+            found=f"{reason}: {self.read_log_tail()}",
             next_step=f"read {self.log_path}; a model larger than memory never finishes loading",
         )
 
-    def active_request_count(self) -> int | None:
+    def count_active_requests(self) -> int | None:
         """Return the number of requests in progress; None if the server does not respond in time.
 
         Raises:
@@ -205,7 +205,7 @@ class ServerProcess:
         self._client.close()
         self._port_file.unlink(missing_ok=True)
 
-    def log_tail(self) -> str:
+    def read_log_tail(self) -> str:
         """Return the last lines of the log for an error message."""
         text = self.log_path.read_text(encoding="utf-8", errors="replace").strip()
         return " | ".join(text.splitlines()[-LOG_TAIL_LINES:]) or "an empty log"
@@ -316,7 +316,7 @@ class ModelServers:
         if base_gguf is None:
             raise TwinError(
                 f"serve {alias}",
-                found="a base model without a GGUF file",
+                found="the base model has no GGUF file",
                 next_step="set TWIN_MODEL_SERVER_URL to a server that offers it",
             )
         process = ServerProcess(self._settings, base_gguf, adapter_gguf, alias=alias)

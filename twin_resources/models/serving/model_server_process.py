@@ -29,7 +29,7 @@ PARALLEL_REQUESTS = 2
 CONTEXT_TOKENS = 4096  # per request; a prompt with passages has about 1,000 tokens
 
 
-def server_parameters(
+def build_server_parameters(
     base: Path,
     adapter: Path | None,
     *,
@@ -98,7 +98,7 @@ def main() -> int:
     from xllamacpp import Server
 
     server = Server(
-        server_parameters(
+        build_server_parameters(
             options.base,
             options.adapter,
             alias=options.alias,

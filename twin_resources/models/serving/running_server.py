@@ -1,7 +1,7 @@
 """Describe a running model server to its clients: address, alias and key.
 
 Scope: the connection data. Out of scope: starting a server (`model_server.py`), finding an external
-server (`named_server.py`).
+server (`external_server_lookup.py`).
 """
 
 from __future__ import annotations
@@ -34,5 +34,5 @@ class RunningServer:
 
 
 def authorization_headers(key: str) -> dict[str, str]:
-    """Return the headers for a bearer token, or none without one."""
+    """Return the headers for a bearer token; empty if there is no token."""
     return {"Authorization": f"Bearer {key}"} if key else {}

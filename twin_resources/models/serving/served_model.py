@@ -109,8 +109,8 @@ class PromptQueue:
             slot: slot of this home's server whose cache contains the prompts' prefix; None for any.
 
         Raises:
-            TwinError: the server has exited, refuses, or does not report token ids. llama.cpp and
-                vLLM report them.
+            TwinError: the server has exited, refuses a request, or does not report token ids.
+                llama.cpp and vLLM report them.
         """
         import httpx
 
@@ -159,7 +159,7 @@ class PromptQueue:
             self.answers[position] = answers
 
 
-def ask_with_servers(
+def query_temporary_servers(
     serve: StartServer,
     prompts: Sequence[Prompt],
     *,
@@ -175,11 +175,11 @@ def ask_with_servers(
         frequency_penalty=frequency_penalty,
         texts_only=texts_only,
     )
-    answer_queue(queue, serve, servers=servers)
+    process_queue(queue, serve, servers=servers)
     return queue.get_turn_answers()
 
 
-def answer_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> None:
+def process_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> None:
     """Answer a queue of prompts with several servers of one model.
 
     Args:

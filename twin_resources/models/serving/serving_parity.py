@@ -1,7 +1,7 @@
 """Verify that llama.cpp answers like transformers before a base model is used.
 
-Scope: comparing a server's rendered prompts, tokens, ends of turns and log-probabilities to the
-reference's, and describing the difference. Out of scope: writing the GGUF file
+Scope: comparing a server's rendered prompts, tokens, ends of turns and log-probabilities with those
+of the reference, and describing the difference. Out of scope: writing the GGUF file
 (`storage/weights/gguf_converter.py`), the gate's comparison of a trained version
 (`evaluation/served/parity.py`).
 
@@ -157,14 +157,14 @@ def verify_serving_parity(
     try:
         with _LlamaServerClient(process.wait_until_ready()) as server:
             reference = TransformersReference(folder, adapter)
-            return _compare(
+            return _compare_answers(
                 reference, server, precision=precision, end_tokens=end_tokens, folder=folder
             )
     finally:
         process.stop()
 
 
-def _compare(
+def _compare_answers(
     reference: TransformersReference,
     server: _LlamaServerClient,
     *,
@@ -172,7 +172,7 @@ def _compare(
     end_tokens: Iterable[str],
     folder: Path,
 ) -> ServingParity:
-    prompts = [_tokenize_prompt(reference, server, messages) for messages in _conversations()]
+    prompts = [_tokenize_prompt(reference, server, messages) for messages in _build_conversations()]
     for end in end_tokens:
         _check_end_token(reference, server, prompts[0], end)
     differences = [
@@ -206,7 +206,7 @@ def _spread_positions(length: int) -> list[int]:
     )
 
 
-def _conversations() -> list[Messages]:
+def _build_conversations() -> list[Messages]:
     return [
         [
             {"role": "system", "content": SYSTEM_PROMPT},
@@ -222,7 +222,7 @@ def _tokenize_prompt(
     """Return a prompt's tokens after checking that the reference and the server agree on them."""
     text, served_text = reference.render(messages), server.render(messages)
     if text != served_text:
-        position = _first_difference(text, served_text)
+        position = _find_first_difference(text, served_text)
         raise _parity_error(
             server.alias,
             f"the chat template renders {served_text[position - 10 : position + 30]!r} but "
@@ -230,7 +230,7 @@ def _tokenize_prompt(
         )
     tokens, served_tokens = reference.tokenize(text), server.tokenize(text)
     if tokens != served_tokens:
-        position = _first_difference(tokens, served_tokens)
+        position = _find_first_difference(tokens, served_tokens)
         expected, actual = (
             reference.tokenizer.convert_ids_to_tokens(token_ids[position : position + 4])
             for token_ids in (tokens, served_tokens)
@@ -247,7 +247,7 @@ def _check_end_token(
     reference: TransformersReference, server: _LlamaServerClient, prompt: list[int], end_token: str
 ) -> None:
     token = reference.tokenizer.convert_tokens_to_ids(end_token)
-    if not server.ends_answer(prompt, token):
+    if not server.is_end_token(prompt, token):
         raise _parity_error(
             server.alias, f"an answer does not end at {end_token!r} (token {token})"
         )
@@ -286,7 +286,7 @@ def _locate_difference(
     )
 
 
-def _first_difference(left: Sequence[Any], right: Sequence[Any]) -> int:
+def _find_first_difference(left: Sequence[Any], right: Sequence[Any]) -> int:
     pairs = enumerate(zip(left, right, strict=False))
     return next(
         (index for index, (left_token, right_token) in pairs if left_token != right_token),
@@ -304,7 +304,7 @@ def _parity_error(subject: object, found: str) -> TwinError:
 
 
 class _LlamaServerClient:
-    """A client for the llama.cpp server routes that show how the server reads a prompt.
+    """A client for the llama.cpp server routes that show how the server processes a prompt.
 
     API: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
     """
@@ -321,16 +321,16 @@ class _LlamaServerClient:
         self._client.close()
 
     def render(self, messages: Messages) -> str:
-        return str(self._ask("/apply-template", {"messages": messages})["prompt"])
+        return str(self._post("/apply-template", {"messages": messages})["prompt"])
 
     def tokenize(self, text: str) -> list[int]:
         body = {"content": text, "add_special": False, "parse_special": True}
-        return list(self._ask("/tokenize", body)["tokens"])
+        return list(self._post("/tokenize", body)["tokens"])
 
-    def ends_answer(self, prompt: Sequence[int], token: int) -> bool:
+    def is_end_token(self, prompt: Sequence[int], token: int) -> bool:
         """Return whether the answer ends if this is its first token."""
         body = {"prompt": list(prompt), "n_predict": 2, "logit_bias": [[token, 1e4]]}
-        return self._ask("/completion", body | {"temperature": 0})["stop_type"] == "eos"
+        return self._post("/completion", body | {"temperature": 0})["stop_type"] == "eos"
 
     def top_tokens(self, prompt: Sequence[int], letter_token: int) -> dict[int, float]:
         """Return the most probable tokens after a prompt, with their log-probabilities.
@@ -347,19 +347,19 @@ class _LlamaServerClient:
             "temperature": 0,
             "logit_bias": [[letter_token, 1e4]],
         }
-        [position] = self._ask("/completion", body)["completion_probabilities"]
+        [position] = self._post("/completion", body)["completion_probabilities"]
         return {
             int(entry["id"]): _parse_log_probability(entry) for entry in position["top_logprobs"]
         }
 
-    def _ask(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def _post(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
         try:
             response = self._client.post(f"{self._url}{route}", json=body)
             response.raise_for_status()
             return dict(response.json())
         except (httpx.HTTPError, json.JSONDecodeError) as error:
             detail = error.response.text[:300] if isinstance(error, httpx.HTTPStatusError) else ""
-            raise _parity_error(self.alias, f"{route} answers {error} {detail}") from error
+            raise _parity_error(self.alias, f"{route} failed: {error} {detail}") from error
 
 
 def _parse_log_probability(entry: Mapping[str, Any]) -> float:

@@ -13,8 +13,8 @@ from twin_resources.models.training_launcher.machine import (
     ATTEMPT_ID_VARIABLE,
     OWNER_VARIABLE,
     RENDEZVOUS_VARIABLE,
-    computes_in_bf16,
-    owner_is_alive,
+    can_compute_in_bf16,
+    is_owner_alive,
 )
 from twin_resources.models.training_launcher.training_job import (
     Message,
@@ -32,7 +32,7 @@ __all__ = [
     "TrainingDiedError",
     "TrainingJob",
     "TrainingLauncher",
-    "computes_in_bf16",
+    "can_compute_in_bf16",
+    "is_owner_alive",
     "make_launcher",
-    "owner_is_alive",
 ]

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 if all ranks succeeded. Otherwise, the exit code of the first rank that failed, or 128
         plus the number of the signal that killed that rank or stopped this process.
     """
-    parser = argparse.ArgumentParser(description="Fork the ranks of a training.")
+    parser = argparse.ArgumentParser(description="Fork the ranks of a training run.")
     parser.add_argument("--ranks", type=int, required=True)
     parser.add_argument("--ahead", default="", help="module whose `import_ahead` is called first")
     parser.add_argument("--module", required=True, help="module that each rank runs with --job")

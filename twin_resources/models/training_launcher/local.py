@@ -1,4 +1,4 @@
-"""Run one training at a time on this machine: the backend `local`.
+"""Execute one training run at a time on this machine: the backend `local`.
 
 Scope: the lock and the attempts. Out of scope: the processes of a machine (`machine.py`), several
 machines (`ray_cluster.py`).
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher.machine import MachineShare, run_share, watch
+from twin_resources.models.training_launcher.machine import MachineShare, forward_log, run_share
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
     Message,
@@ -49,25 +49,25 @@ class LocalLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        write_line = on_message or ignore_message
+        report = on_message or ignore_message
         # The lock is for the machine, because two concurrent runs take longer than two in sequence.
         return run_with_retry(
             job,
             self._settings,
-            attempt=lambda log: self._run_attempt(job, log, write_line, environment or {}),
-            write_line=write_line,
+            attempt=lambda log: self._run_attempt(job, log, report, environment or {}),
+            report=report,
         )
 
     def _run_attempt(
         self,
         job: TrainingJob,
         log: Path,
-        write_line: Callable[[Message], None],
+        report: Callable[[Message], None],
         environment: Mapping[str, str],
     ) -> AttemptEnd:
         log_start = log.stat().st_size if log.is_file() else 0
         share = MachineShare(may_fork=self._settings.train_forks)
         with run_share(job, share, log, environment=environment) as process:
-            return watch(
-                process, job, log, lambda line: forward_line(line, write_line), log_start=log_start
+            return forward_log(
+                process, job, log, lambda line: forward_line(line, report), log_start=log_start
             )

@@ -1,6 +1,6 @@
 """Run one machine's share of a training run: build its command, monitor it and stop it.
 
-Scope: code that runs with one machine and with several.
+Scope: the code that is the same for one machine and for several.
 Out of scope: distributing the shares (`local.py`, `ray_driver.py`).
 Method: machine ranks as in the launchers of accelerate and torch, with a rendezvous at machine 0,
 https://docs.pytorch.org/docs/stable/elastic/run.html
@@ -73,19 +73,19 @@ def ranks_per_machine(job: TrainingJob, machines: int) -> int:
     if machines < 1 or job.ranks % machines:
         raise TwinError(
             f"distribute {job.ranks} ranks over {machines} machines",
-            found="each machine must run the same number",
+            found="each machine must run the same number of ranks",
             next_step="set TWIN_TRAIN_RANKS to a multiple of TWIN_TRAIN_MACHINES",
         )
     return job.ranks // machines
 
 
-def owner_is_alive(owner: str) -> bool:
+def is_owner_alive(owner: str) -> bool:
     """Return whether the process `pid:start time` is alive; a reused pid has another start time."""
     pid, _, start_time = owner.partition(":")
     return find_process(ProcessIdentity(int(pid), float(start_time))) is not None
 
 
-def computes_in_bf16(device: str) -> bool:
+def can_compute_in_bf16(device: str) -> bool:
     """Return whether the hardware supports bf16, which is then 2.6 times as fast as fp32."""
     if device == "cuda":
         import torch
@@ -136,7 +136,7 @@ def lower_priority(pid: int) -> None:
         Path(f"/proc/{pid}/autogroup").write_text(str(niceness), encoding="ascii")
 
 
-def watch(
+def forward_log(
     process: subprocess.Popen[bytes],
     job: TrainingJob,
     log: Path,
@@ -197,7 +197,7 @@ def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
     if job.deepspeed and share.rank == 0:
         config = dict(job.deepspeed) | {"bf16": {"enabled": precision == "bf16"}}
         _deepspeed_file(job).write_text(json.dumps(config, indent=2), encoding="utf-8")
-    if is_forked(job, share):
+    if should_fork(job, share):
         ahead_flags = ["--ahead", job.ahead] if job.ahead else []
         command = [sys.executable, "-m", FORKED_RANKS_MODULE, "--ranks", str(ranks), *ahead_flags]
         return [*command, "--module", *script[1:]]
@@ -227,12 +227,12 @@ def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
     return [*command, "--dynamo_backend", "no", *_rendezvous_flags(share, torch=False), *script]
 
 
-def is_forked(job: TrainingJob, share: MachineShare) -> bool:
+def should_fork(job: TrainingJob, share: MachineShare) -> bool:
     """Return whether a machine's ranks are forked from one process that has done the imports.
 
-    Ranks are not forked on GPUs, because CUDA does not survive a fork. Several machines need
-    launchers that connect to each other. On macOS, libraries start threads. A single rank without
-    DeepSpeed needs no fork.
+    Ranks are not forked on GPUs, because CUDA does not survive a fork, and not on macOS, because
+    libraries start threads there. Several machines need launchers that connect to each other. A
+    single rank without DeepSpeed needs no fork.
     """
     needs_launcher = job.ranks > 1 or bool(job.deepspeed)
     can_fork = share.machines == 1 and job.device == "cpu" and platform.system() == "Linux"
@@ -264,7 +264,7 @@ def _rendezvous_flags(share: MachineShare, *, torch: bool) -> list[str]:
 def _resolve_precision(job: TrainingJob) -> str:
     if job.mixed_precision != "auto":
         return job.mixed_precision
-    return "bf16" if computes_in_bf16(job.device) else "fp32"
+    return "bf16" if can_compute_in_bf16(job.device) else "fp32"
 
 
 def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) -> dict[str, str]:
@@ -289,7 +289,7 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
             RENDEZVOUS_VARIABLE: str(_rendezvous_file(job, attempt_id)),
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
-    if platform.system() == "Linux" and _uses_loopback(share):
+    if platform.system() == "Linux" and _is_loopback(share):
         environment |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     if job.device == "cpu":
         environment |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
@@ -298,7 +298,7 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
         environment["ACCELERATE_MIXED_PRECISION"] = (
             "bf16" if _resolve_precision(job) == "bf16" else "no"
         )
-    if is_forked(job, share):
+    if should_fork(job, share):
         # numpy would start threads before the fork; the ranks do not need them.
         environment["OPENBLAS_NUM_THREADS"] = "1"
         if job.deepspeed:  # the variables that accelerate's launcher would set
@@ -308,7 +308,7 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
     return environment | dict(job.environment)
 
 
-def _uses_loopback(share: MachineShare) -> bool:
+def _is_loopback(share: MachineShare) -> bool:
     """Return whether all ranks connect over the loopback interface."""
     try:
         return ipaddress.ip_address(share.address).is_loopback

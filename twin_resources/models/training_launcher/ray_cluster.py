@@ -5,8 +5,8 @@ Out of scope: the driver in the cluster (`ray_driver.py`), the processes of a ma
 (`machine.py`), the cluster (`deploy/kubernetes`, or `ray start --head`).
 Method: Ray jobs, https://docs.ray.io/en/latest/cluster/running-applications/job-submission/
 
-The cluster has this project installed and mounts the home at the same path (a shared volume).
-Samples, weights and checkpoints are files in the home. Messages and metrics are lines of the job's
+The cluster must have this project installed and mount the home at the same path (a shared volume).
+Samples, weights and checkpoints are files in the home. Messages and metrics are lines in the job's
 log. A job continues if its launcher is killed, and the next launcher for the same folder follows
 it.
 """
@@ -66,14 +66,14 @@ class RayLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        write_line = on_message or ignore_message
+        report = on_message or ignore_message
         ranks_per_machine(job, self._settings.train_machines)
         client = _connect(self._settings.ray_address)
         return run_with_retry(
             job,
             self._settings,
-            attempt=lambda log: self._run_attempt(client, job, log, write_line, environment or {}),
-            write_line=write_line,
+            attempt=lambda log: self._run_attempt(client, job, log, report, environment or {}),
+            report=report,
             lock_name=f"training-{job.name}.lock",
             scope=f"of {job.name}",
         )
@@ -83,19 +83,19 @@ class RayLauncher:
         client: JobSubmissionClient,
         job: TrainingJob,
         log: Path,
-        write_line: Callable[[Message], None],
+        report: Callable[[Message], None],
         environment: Mapping[str, str],
     ) -> AttemptEnd:
         submission_id = _find_running_job(client, job.folder)
         if submission_id is None:
             submission_id = self._submit(client, job, environment)
-            write_line({"text": f"Ray job {submission_id} on {self._settings.ray_address}"})
+            report({"text": f"Ray job {submission_id} on {self._settings.ray_address}"})
         else:
-            write_line(
-                {"text": f"Ray job {submission_id} from an earlier run still runs: following it"}
+            report(
+                {"text": f"following Ray job {submission_id}, still running from an earlier run"}
             )
         try:
-            return _follow_job(client, submission_id, job, log, write_line)
+            return _follow_job(client, submission_id, job, log, report)
         finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
             _stop_job(client, submission_id)
 
@@ -116,7 +116,7 @@ class RayLauncher:
             ),
         )
         try:
-            return submit(
+            return submit_job(
                 client,
                 entrypoint=f"python -m {DRIVER_MODULE} --attempt {shlex.quote(str(attempt_path))}",
                 name=f"training-{job.name}-{attempt_id[:12]}",
@@ -130,7 +130,7 @@ class RayLauncher:
             ) from error
 
 
-def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str]) -> str:
+def submit_job(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str]) -> str:
     """Submit a job under a unique name, and retry until a new cluster accepts jobs.
 
     Args:
@@ -188,7 +188,7 @@ def _follow_job(
     submission_id: str,
     job: TrainingJob,
     log: Path,
-    write_line: Callable[[Message], None],
+    report: Callable[[Message], None],
 ) -> AttemptEnd:
     """Copy the job's log to `log` and forward the messages in it until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
@@ -211,7 +211,7 @@ def _follow_job(
                 last_line_at = time.monotonic()
                 stream.write(line + "\n")
                 stream.flush()
-                forward_line(line, write_line)
+                forward_line(line, report)
             now = time.monotonic()
             if attempt_end is not None:
                 if now - last_line_at > LOG_DRAIN_TIMEOUT_S:
@@ -337,7 +337,8 @@ def _stop_job(client: JobSubmissionClient, submission_id: str) -> None:
         if time.monotonic() > deadline:
             raise TrainingDiedError(
                 f"stop the Ray job {submission_id}",
-                found=f"it still runs after {STOP_TIMEOUT_S:.0f} s, or the cluster does not answer",
+                found=f"after {STOP_TIMEOUT_S:.0f} s, it is still running, or the cluster does not "
+                "answer",
                 next_step=f"stop it in Ray's dashboard, or run `ray job stop {submission_id}`",
             )
         time.sleep(POLL_INTERVAL_S)

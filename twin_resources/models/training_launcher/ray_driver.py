@@ -101,9 +101,9 @@ def run_attempt(path: Path) -> int:
     finally:
         # A dead worker has no process to stop, but the other workers may still be training. Each
         # worker is awaited separately, because `ray.get` stops at the first error in a list.
-        for end_call in [machine.stop_processes.remote() for machine in machines]:
+        for stop_call in [machine.stop_processes.remote() for machine in machines]:
             with contextlib.suppress(RayError):
-                ray.get(end_call, timeout=STOP_TIMEOUT_S)
+                ray.get(stop_call, timeout=STOP_TIMEOUT_S)
         remove_placement_group(group)
 
 
@@ -148,7 +148,7 @@ def _start_actor(group: Any, bundle: Mapping[str, float], index: int) -> Any:
         .options(
             num_cpus=bundle["CPU"],
             num_gpus=bundle.get("GPU", 0),
-            max_concurrency=2,  # `end` must be able to run during `train`
+            max_concurrency=2,  # `stop_processes` must be able to run during `train`
             scheduling_strategy=PlacementGroupSchedulingStrategy(
                 group, placement_group_bundle_index=index
             ),

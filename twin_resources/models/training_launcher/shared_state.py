@@ -1,13 +1,13 @@
-"""Keep a training's newest resumable state in the store that hosts share.
+"""Keep the newest resumable state of a training run in the store that hosts share.
 
-Scope: storing each new state while a training runs, fetching the newest one on another host, and
-deleting the states of finished trainings.
+Scope: storing each new state during a training run, fetching the newest one on another host, and
+deleting the states of finished training runs.
 Out of scope: the content of a state (`twin_assets/training/training_state.py`).
 
-A machine that is lost, such as a Spot instance, takes its disk with it. With `TWIN_STORE_URI`, the
-same training on another host continues from the last stored state, so it loses about one interval
-between two checkpoints. A job's folder is named by the hash of the training's inputs, so a state is
-never mistaken for that of another training.
+If a machine such as a Spot instance is lost, so is its disk. With `TWIN_STORE_URI`, the same
+training run continues on another host from the last stored state, so it loses about one interval
+between two checkpoints. A job's folder is named by the hash of the inputs, so a state is never
+mistaken for that of a different training run.
 """
 # pyright: strict
 
@@ -28,7 +28,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
 
 STATE_FOLDER = "state"  # in a job's folder; a complete state in it is `step-<number>/state.json`
-POLL_S = 1.0
+POLL_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class SharedState:
 
     Attributes:
         folder: the job's folder of states, below the home.
-        write_line: function that receives `{"text": line}` for each problem and each resumption.
+        report: callback that receives `{"text": line}` for each problem and each resumption.
     """
 
     folders: SharedFolders
     folder: Path
-    write_line: Callable[[dict[str, Any]], None]
+    report: Callable[[dict[str, Any]], None]
 
     @property
     def name(self) -> str:
@@ -58,27 +58,27 @@ class SharedState:
             if not stored_names:
                 return
             newest_name = max(stored_names)
-            local_state = self.newest_local()
+            local_state = self.find_newest_local()
             if local_state is not None and local_state.name >= newest_name.rpartition("/")[2]:
                 return
             self.folders.fetch(newest_name)
-            self.write_line({"text": f"resuming from a stored state: {newest_name}"})
+            self.report({"text": f"resuming from a stored state: {newest_name}"})
         except (TwinError, OSError) as error:
-            self.write_line({"text": f"the stored state of this training is not used: {error}"})
+            self.report({"text": f"the stored training state is not used: {error}"})
 
     def store_newest(self, stored_step: str) -> str:
         """Store this host's newest state, and delete the older stored ones.
 
         Returns:
             The name of the newest step folder, or `stored_step` if that is still the newest. A
-            state that cannot be stored is reported and not tried again.
+            state that cannot be stored is reported; storing it is not retried.
         """
-        state = self.newest_local()
+        state = self.find_newest_local()
         if state is None or state.name == stored_step:
             return stored_step
         with tempfile.TemporaryDirectory(prefix="stored-", dir=self.folder.parent) as scratch:
             copy = Path(scratch, state.name)
-            try:  # links, because the training deletes this state after the next one
+            try:  # hard links, because the training run deletes this state after the next one
                 shutil.copytree(state, copy, copy_function=os.link)
             except (FileNotFoundError, shutil.Error):
                 return stored_step
@@ -89,17 +89,17 @@ class SharedState:
                     if name.rpartition("/")[2] < state.name:
                         self.folders.remove(name)
             except (TwinError, OSError) as error:
-                self.write_line({"text": f"the state {state.name} is only on this host: {error}"})
+                self.report({"text": f"the state {state.name} is only on this host: {error}"})
         return state.name
 
-    def newest_local(self) -> Path | None:
+    def find_newest_local(self) -> Path | None:
         """Return this host's newest complete state, or None."""
         return max((path.parent for path in self.folder.glob("step-*/state.json")), default=None)
 
 
 @contextmanager
-def shared_state(
-    job_folder: Path, settings: Settings, write_line: Callable[[dict[str, Any]], None]
+def share_state(
+    job_folder: Path, settings: Settings, report: Callable[[dict[str, Any]], None]
 ) -> Generator[None]:
     """Continue from a job's newest stored state, and store each new one while the context is open.
 
@@ -109,13 +109,13 @@ def shared_state(
         yield
         return
     folders = SharedFolders(settings.home, settings.store_uri)
-    state = SharedState(folders, job_folder / STATE_FOLDER, write_line)
+    state = SharedState(folders, job_folder / STATE_FOLDER, report)
     state.fetch_newest()
-    end_event = threading.Event()
+    stop_event = threading.Event()
 
     def store_states() -> None:
         stored_step = ""
-        while not end_event.wait(POLL_S):
+        while not stop_event.wait(POLL_INTERVAL_S):
             stored_step = state.store_newest(stored_step)
 
     thread = threading.Thread(target=store_states, name="stored training state")
@@ -123,24 +123,24 @@ def shared_state(
     try:
         yield
     finally:
-        end_event.set()
+        stop_event.set()
         thread.join()
 
 
 def remove_shared_states(settings: Settings, name: str) -> None:
-    """Delete the stored states of finished trainings.
+    """Delete the stored states of finished training runs.
 
     Args:
-        name: the author's slug, or the name of a training that belongs to no author; the folders of
-            its jobs are `<name>-<hash>`.
+        name: the author's slug, or the name of a training run without an author; the folders of its
+            jobs are `<name>-<hash>`.
 
     Raises:
         TwinError: the store cannot be read or written.
     """
     if settings.store_uri:
-        trainings = (settings.work_dir / "training").relative_to(settings.home).as_posix()
+        trainings_folder = (settings.work_dir / "training").relative_to(settings.home).as_posix()
         folders = SharedFolders(settings.home, settings.store_uri)
-        for state in folders.list_folders(trainings):
-            job_folder = state.removeprefix(f"{trainings}/").partition("/")[0]
+        for state in folders.list_folders(trainings_folder):
+            job_folder = state.removeprefix(f"{trainings_folder}/").partition("/")[0]
             if job_folder.rpartition("-")[0] == name:
                 folders.remove(state)

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.reason import find_cause, find_end_reason
-from twin_resources.models.training_launcher.shared_state import shared_state
+from twin_resources.models.training_launcher.shared_state import share_state
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import translate_disk_full
 
@@ -139,7 +139,7 @@ def run_with_retry(
     settings: Settings,
     *,
     attempt: Callable[[Path], AttemptEnd],
-    write_line: Callable[[Message], None],
+    report: Callable[[Message], None],
     lock_name: str = "training.lock",
     scope: str = "on this machine",
 ) -> Path:
@@ -155,9 +155,9 @@ def run_with_retry(
     """
     with (
         translate_disk_full(f"train {job.name}", job.folder),
-        training_lock(settings.work_dir / lock_name, write_line, scope=scope),
+        training_lock(settings.work_dir / lock_name, report, scope=scope),
     ):
-        return _run_under_lock(job, settings, attempt=attempt, write_line=write_line)
+        return _run_under_lock(job, settings, attempt=attempt, report=report)
 
 
 def _run_under_lock(
@@ -165,7 +165,7 @@ def _run_under_lock(
     settings: Settings,
     *,
     attempt: Callable[[Path], AttemptEnd],
-    write_line: Callable[[Message], None],
+    report: Callable[[Message], None],
 ) -> Path:
     output_folder = job.folder / "output"
     (job.folder / FAILURE_FILE).unlink(missing_ok=True)
@@ -173,8 +173,8 @@ def _run_under_lock(
     log.parent.mkdir(parents=True, exist_ok=True)
     if output_folder.is_dir():
         return output_folder
-    with shared_state(job.folder, settings, write_line):
-        return _run_attempts(job, log, attempt=attempt, write_line=write_line)
+    with share_state(job.folder, settings, report):
+        return _run_attempts(job, log, attempt=attempt, report=report)
 
 
 def _run_attempts(
@@ -182,7 +182,7 @@ def _run_attempts(
     log: Path,
     *,
     attempt: Callable[[Path], AttemptEnd],
-    write_line: Callable[[Message], None],
+    report: Callable[[Message], None],
 ) -> Path:
     output_folder, failure_file = job.folder / "output", job.folder / FAILURE_FILE
     attempt_end = attempt(log)
@@ -190,9 +190,9 @@ def _run_attempts(
         cause = find_cause(log, attempt_end.log_start)
         reason = f"{attempt_end.description}: {cause}" if cause else attempt_end.description
         if output_folder.is_dir():
-            write_line({"text": f"{reason}, after the training was complete"})
+            report({"text": f"{reason}, after the training run was complete"})
             return output_folder
-        write_line({"text": f"{reason}; trying again from the last complete checkpoint"})
+        report({"text": f"{reason}; trying again from the last complete checkpoint"})
         attempt_end = attempt(log)
     if output_folder.is_dir():
         return output_folder

@@ -35,7 +35,7 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse import tombstones
 from twin_resources.private_files import make_private_database
 from twin_resources.settings import Settings
-from twin_resources.storage.state.write_ahead import use_write_ahead_log
+from twin_resources.storage.state.write_ahead import enable_write_ahead_log
 from twin_resources.storage.storage_faults import classify_error, summarize_error
 
 SCHEMA = 2  # version 2 added tombstones
@@ -206,7 +206,7 @@ class Outbox:
                     found=f"schema {version}; this code reads up to {SCHEMA}",
                     next_step="update llm-twin, or set a different home with TWIN_HOME",
                 )
-            use_write_ahead_log(self._connection, within_s=BUSY_TIMEOUT_S)
+            enable_write_ahead_log(self._connection, timeout_s=BUSY_TIMEOUT_S)
             # Commits survive a killed process; a power cut may lose the latest commits.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")

@@ -24,7 +24,7 @@ from twin_resources.observability.trace_store.observations import (
 from twin_resources.observability.trace_store.posted_scores import ScoreRow
 from twin_resources.observability.trace_store.queries import TraceQuery
 from twin_resources.private_files import make_private_database
-from twin_resources.storage.state.write_ahead import use_write_ahead_log
+from twin_resources.storage.state.write_ahead import enable_write_ahead_log
 from twin_resources.storage.storage_faults import translate_storage_errors
 from twin_resources.wait_limits import MAX_IDLE_S
 
@@ -87,7 +87,7 @@ class TraceTables:
         if connection is None:
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=MAX_IDLE_S)
             connection.row_factory = sqlite3.Row
-            use_write_ahead_log(connection, within_s=MAX_IDLE_S)
+            enable_write_ahead_log(connection, timeout_s=MAX_IDLE_S)
             # A power cut may lose the last seconds of data, but it does not damage the file.
             connection.execute("PRAGMA synchronous = NORMAL")
             # Erased data must not stay readable in free pages.

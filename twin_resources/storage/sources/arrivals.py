@@ -1,7 +1,7 @@
 """Decide whether changes in an author's sources need an import, and which run performs it.
 
-Scope: the decision, as a pure function of the remembered state, the current state and the runs of
-the last change.
+Scope: the decision, as a pure function of the stored state, the current state and the runs of the
+last change.
 Out of scope: interpreting those runs (`idempotent_launch.py`), listing (`listing.py`), polling
 (`polling.py`), Dagster.
 
@@ -21,12 +21,12 @@ from twin_resources.dagster_runs import Run
 from twin_resources.idempotent_launch import decide_step
 
 MAX_ATTEMPTS = 3
-"""Runs per change. Afterwards, only the next change or the nightly import starts another."""
+"""Maximum runs per change; only the next change or the nightly import starts another run."""
 
 
 @dataclass(frozen=True)
 class SourcesState:
-    """The state of one author's sources, remembered between two checks.
+    """The state of one author's sources, stored between two checks.
 
     Attributes:
         number: the number of changes launched so far.
@@ -71,7 +71,7 @@ def decide_import(
     """Decide whether to launch an import for one author.
 
     Args:
-        previous_state: the remembered state, or None if these sources were never checked.
+        previous_state: the stored state, or None if these sources were never checked.
         fingerprint: the fingerprint of the current sources.
         now: seconds since the epoch.
         is_imported: whether an import that the sensor did not request has read the current state.

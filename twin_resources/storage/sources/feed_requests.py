@@ -40,8 +40,8 @@ def fetch_feed(
 
     Args:
         url: an `http` or `https` address.
-        timeout_s: the seconds for the whole fetch, including redirects.
-        max_bytes: the limit of the unpacked body.
+        timeout_s: time limit for the whole fetch, including redirects.
+        max_bytes: size limit for the unpacked body.
 
     Raises:
         TwinError: the address is invalid or does not respond in time, or the response is an error,
@@ -123,18 +123,18 @@ class ResolvedTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.raw_host.decode("ascii")
-        if proxy := _proxy_for(request.url):
+        if proxy := _find_proxy(request.url):
             return self._send_through_proxy(proxy, request)
         addresses = resolve_addresses(str(request.url), trusted_url=self._trusted_url)
         for address in addresses[:-1]:
             try:
-                return self._direct.handle_request(_with_address(request, address, host))
+                return self._direct.handle_request(_replace_host(request, address, host))
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue  # for example, IPv6 without a route
-        return self._direct.handle_request(_with_address(request, addresses[-1], host))
+        return self._direct.handle_request(_replace_host(request, addresses[-1], host))
 
     def _send_through_proxy(self, proxy: str, request: httpx.Request) -> httpx.Response:
-        """Send through a proxy, which resolves the name. Check the name here too if it resolves."""
+        """Send through a proxy, which resolves the name. Check the name if it resolves here too."""
         try:
             resolve_addresses(str(request.url), trusted_url=self._trusted_url)
         except TwinError as error:
@@ -146,7 +146,7 @@ class ResolvedTransport(httpx.BaseTransport):
         self._direct.close()
 
 
-def _with_address(request: httpx.Request, address: str, host: str) -> httpx.Request:
+def _replace_host(request: httpx.Request, address: str, host: str) -> httpx.Request:
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address),
@@ -156,7 +156,7 @@ def _with_address(request: httpx.Request, address: str, host: str) -> httpx.Requ
     )
 
 
-def _proxy_for(url: httpx.URL) -> str:
+def _find_proxy(url: httpx.URL) -> str:
     """Return the proxy that the environment sets for an address, or an empty string."""
     if urllib.request.proxy_bypass(url.host):
         return ""

@@ -18,7 +18,7 @@ MAX_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class PollResponse:
-    """A server's last response for a feed; empty without a response.
+    """A server's last response for a feed; all fields are empty before the first response.
 
     Attributes:
         etag, last_modified: the values of its headers, for the next request.

@@ -32,7 +32,7 @@ _MEDIA_SUFFIX = re.compile(
     r"|ttf|otf|eot|css|scss)$",
     re.IGNORECASE,
 )
-# Tools write into these folders all day. They never contain posts.
+# Tools write to these folders frequently. They never contain posts.
 _IGNORED_FOLDERS = frozenset({"node_modules", "__pycache__", "_site", "venv", "site-packages"})
 # In .git, only the files that a commit updates are listed; the objects add no information.
 _GIT_FILES = ("HEAD", "packed-refs", "logs/HEAD")
@@ -144,12 +144,12 @@ def _list_local_files(root: Path, *, tried: str) -> Iterator[ListedFile]:
         status = root.stat()
     except FileNotFoundError as error:
         raise SourceNotFoundError(
-            tried, found="nothing at this path", next_step="mount it, or name a different source"
+            tried, found="no file or folder at this path", next_step="mount it or choose another"
         ) from error
     except OSError as error:
         raise _listing_error(tried, error) from error
     if not stat.S_ISDIR(status.st_mode):
-        yield _listed_file(str(root), status)
+        yield _build_listed_file(str(root), status)
         return
     pending_folders = [str(root)]
     while pending_folders:
@@ -162,7 +162,7 @@ def _list_local_files(root: Path, *, tried: str) -> Iterator[ListedFile]:
     for git_file in _GIT_FILES:
         file = root / ".git" / git_file
         if file.is_file():
-            yield _listed_file(str(file), file.stat())
+            yield _build_listed_file(str(file), file.stat())
 
 
 def _visit_entry(entry: os.DirEntry[str], pending_folders: list[str]) -> Iterator[ListedFile]:
@@ -173,12 +173,12 @@ def _visit_entry(entry: os.DirEntry[str], pending_folders: list[str]) -> Iterato
             pending_folders.append(entry.path)
     elif not _MEDIA_SUFFIX.search(entry.name):
         try:
-            yield _listed_file(entry.path, entry.stat(follow_symlinks=False))
+            yield _build_listed_file(entry.path, entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             return  # deleted after it was listed; the next tick's list shows it
 
 
-def _listed_file(path: str, status: os.stat_result) -> ListedFile:
+def _build_listed_file(path: str, status: os.stat_result) -> ListedFile:
     stamp = f"{status.st_size}:{status.st_mtime_ns}"
     return ListedFile(_encode_path(path), stamp)
 
@@ -192,5 +192,5 @@ def _listing_error(tried: str, error: OSError) -> TwinError:
     return TwinError(
         tried,
         found=f"{error.filename or 'it'} cannot be listed ({error.strerror})",
-        next_step="give read permission",
+        next_step="give this user read permission",
     )

@@ -1,6 +1,6 @@
 """Check with a conditional request whether a feed has changed since its last poll.
 
-Scope: the remembered state of an author's feeds between two polls. No copy of a feed is kept.
+Scope: the stored state of an author's feeds between two polls. No copy of a feed is kept.
 Out of scope: the request (`feed_requests`), reading entries (`raw_posts` fetches a changed feed
 itself), when to poll (`twin_sensors/import_schedules.py`), deciding (`arrivals`).
 
@@ -40,16 +40,16 @@ _polls = sa.Table(
 
 @dataclass(frozen=True)
 class PollState:
-    """The remembered state of one author's feeds.
+    """The stored state of one author's feeds.
 
     Attributes:
-        epoch: the start of this memory, in seconds since the epoch (`arrivals.build_run_key`).
-        known: the last decision, or None before the first one.
+        epoch: creation time of this state, in seconds since the epoch (`arrivals.build_run_key`).
+        decision: the last decision, or None before the first one.
         responses: address → the last response.
     """
 
     epoch: int
-    known: SourcesState | None = None
+    decision: SourcesState | None = None
     responses: Mapping[str, PollResponse] = field(default_factory=dict[str, PollResponse])
 
 
@@ -91,27 +91,27 @@ def fingerprint_feeds(responses: Mapping[str, PollResponse], urls: Sequence[str]
 
 
 def load_poll_state(state: State, author: str, *, now: float) -> PollState:
-    """Return the remembered state of an author's feeds, or a new state that begins now."""
+    """Return the stored state of an author's feeds, or a new state that begins now."""
     with state.transaction() as connection:
         _metadata.create_all(connection)
         row = connection.execute(sa.select(_polls).where(_polls.c.author == author)).first()
     if row is None:
         return PollState(int(now))
     response_fields: dict[str, dict[str, Any]] = json.loads(row.answers)
-    known_fields: dict[str, Any] | None = json.loads(row.known)
+    decision_fields: dict[str, Any] | None = json.loads(row.known)
     return PollState(
         epoch=row.epoch,
-        known=None if known_fields is None else SourcesState.from_json(known_fields),
+        decision=None if decision_fields is None else SourcesState.from_json(decision_fields),
         responses={url: PollResponse(**fields) for url, fields in response_fields.items()},
     )
 
 
 def save_poll_state(state: State, author: str, poll_state: PollState) -> None:
-    """Replace the remembered state."""
+    """Replace the stored state."""
     row = {
         "author": author,
         "epoch": poll_state.epoch,
-        "known": json.dumps(None if poll_state.known is None else poll_state.known.as_json()),
+        "known": json.dumps(None if poll_state.decision is None else poll_state.decision.as_json()),
         "answers": json.dumps(
             {url: asdict(response) for url, response in poll_state.responses.items()}
         ),

@@ -18,7 +18,7 @@ from pathlib import Path
 from twin_resources.storage.storage_faults import DamagedError, translate_storage_errors
 from twin_resources.wait_limits import MAX_IDLE_S
 
-_BUSY_S = MAX_IDLE_S  # limit for a check; a copy waits without it
+_BUSY_TIMEOUT_S = MAX_IDLE_S  # for a check; a copy waits without a limit
 _LOG_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
@@ -56,7 +56,7 @@ def check_database(path: Path) -> None:
         connection.execute("ROLLBACK")
 
 
-def copy_database(path: Path, into: Path) -> None:
+def copy_database(path: Path, copy_path: Path) -> None:
     """Write one committed state of the file to another file, and check the copy.
 
     Raises:
@@ -65,8 +65,8 @@ def copy_database(path: Path, into: Path) -> None:
     attempted_action = f"copy the database {path}"
     with (
         _connect(path, attempted_action) as connection,
-        translate_storage_errors(attempted_action, into),
-        closing(sqlite3.connect(into)) as copy,
+        translate_storage_errors(attempted_action, copy_path),
+        closing(sqlite3.connect(copy_path)) as copy,
     ):
         connection.backup(copy)
         check_result = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
@@ -80,6 +80,6 @@ def _connect(path: Path, tried: str) -> Generator[sqlite3.Connection]:
     with translate_storage_errors(tried, path):
         address = f"{path.resolve().as_uri()}?mode=rw"  # never creates a file
         with closing(
-            sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)
+            sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
         ) as connection:
             yield connection

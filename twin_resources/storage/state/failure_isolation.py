@@ -1,4 +1,4 @@
-"""Isolate the failure of one item, so that the work on the others continues.
+"""Isolate the failure of one item, so that work on the other items continues.
 
 Scope: separating an item's failures from those that concern all items.
 Out of scope: the items, and the display of their messages.

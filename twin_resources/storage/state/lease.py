@@ -37,7 +37,7 @@ from twin_resources.storage.storage_faults import StorageError
 _MIN_POLL_S, _MAX_POLL_S = 0.02, 0.25
 # Holders in this process whose end was not written because the store was full or unreachable.
 _abandoned_holders: set[str] = set()
-# Lease name → holder and end of another machine's lease, and when this process first saw them.
+# Lease name → holder and expiry of another machine's lease, and when this process first saw them.
 _observed_expiries: dict[str, tuple[tuple[str, float], float]] = {}
 
 
@@ -68,7 +68,7 @@ class Lease:
     holder: str
     ttl_s: float
 
-    def expiry(self, now: float) -> dict[str, float]:
+    def compute_expiry(self, now: float) -> dict[str, float]:
         """Return the time, by both clocks, at which the lease ends unless renewed."""
         return {
             "expires_at": now + self.ttl_s,
@@ -86,14 +86,14 @@ class Lease:
             renewed_rows = connection.execute(
                 sa.update(leases)
                 .where(leases.c.name == self.name, leases.c.holder == self.holder)
-                .values(**self.expiry(self.state.now(connection)))
+                .values(**self.compute_expiry(self.state.now(connection)))
             ).rowcount
         if renewed_rows != 1:
             raise LeaseLostError(
                 f"write under the lease {self.name!r}",
                 found="another process holds it now; this process was suspended for more than "
                 f"{self.ttl_s:g} s",
-                next_step="run it again; nothing was written after the lease was lost",
+                next_step="run the command again; nothing was written after the lease was lost",
             )
 
 
@@ -176,16 +176,16 @@ def _acquire(lease: Lease, wait_s: float) -> None:
                         acquired_at=now,
                         boot=boot_identity(),
                         ttl_s=lease.ttl_s,
-                        **lease.expiry(now),
+                        **lease.compute_expiry(now),
                     )
                 )
                 return
         if time.monotonic() >= deadline:
             raise LeaseBusyError(
-                f"take the lease {lease.name!r}",
+                f"acquire the lease {lease.name!r}",
                 found=f"process {holder.pid} on {holder.machine.split('/')[0]} has held it for "
                 f"{now - holder.acquired_at:.0f} s; waited {wait_s:g} s for it",
-                next_step="wait for that process or end it; the lease of a dead process is freed",
+                next_step="wait for that process or stop it; a dead process loses its lease",
             )
         _wait_while_held(lease, holder.holder, deadline)
 
@@ -193,7 +193,7 @@ def _acquire(lease: Lease, wait_s: float) -> None:
 def _wait_while_held(lease: Lease, holder: str, deadline: float) -> None:
     """Wait until this holder has ended or lost the lease, or until the deadline.
 
-    Reads never wait for writers, so those who wait for a lease do not delay other writes.
+    Reads never block writers, so processes that wait for a lease do not delay other writes.
     """
     poll_s = _MIN_POLL_S
     while time.monotonic() < deadline:
@@ -219,7 +219,7 @@ def _is_expired(holder: Any, now: float) -> bool:
 
 
 def _is_not_renewed(holder: Any) -> bool:
-    """Return whether this process has seen the same end of a lease for longer than its `ttl_s`.
+    """Return whether this process has seen the same expiry time for longer than `ttl_s`.
 
     The observation is stored between calls, because a waiter may give up sooner and retry.
     """

@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from twin_resources.errors import TwinError
 from twin_resources.private_files import make_private_database
 from twin_resources.storage.state import state_tables as state_schema
-from twin_resources.storage.state.write_ahead import use_write_ahead_log
+from twin_resources.storage.state.write_ahead import enable_write_ahead_log
 from twin_resources.storage.storage_faults import StorageError, translate_storage_errors
 from twin_resources.wait_limits import MAX_IDLE_S
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
 
 # A writer waits at most this long for another writer. Transactions write only a few rows, and a
-# writer's death ends the wait.
-_BUSY_S = MAX_IDLE_S
+# dead writer blocks no one.
+_BUSY_TIMEOUT_S = MAX_IDLE_S
 _BACKENDS = ("sqlite", "postgresql")
 # The lock number of all writers of this store on PostgreSQL. The constant is "twin" in ASCII.
 _WRITER_LOCK = 0x7477696E
@@ -68,7 +68,7 @@ class State:
             raise StateError(
                 "open the state store",
                 found="TWIN_STATE_URL is not a database address",
-                next_step="write sqlite:////folder/state.sqlite, or "
+                next_step="set it to sqlite:////folder/state.sqlite, or "
                 "postgresql+psycopg2://user:password@host/database",
             ) from error
         backend = sa.make_url(url).get_backend_name()
@@ -92,7 +92,8 @@ class State:
             raise StateError(
                 f"open the state store {redacted_url}",
                 found=str(error.orig or error).strip(),
-                next_step="check TWIN_STATE_URL; its server must run, or its folder be writable",
+                next_step="check TWIN_STATE_URL; its server must be running, or its folder must be "
+                "writable",
             ) from error
         except (StateError, StorageError):
             engine.dispose()
@@ -168,21 +169,21 @@ def _create_engine(url: sa.URL) -> sa.Engine:
             raise StateError(
                 f"open the state store {url.render_as_string(hide_password=True)}",
                 found=f"its driver is not installed ({error})",
-                next_step=f"{sys.executable} -m pip install 'llm-twin[aws]', which brings "
-                "psycopg2, and write postgresql+psycopg2://",
+                next_step=f"run {sys.executable} -m pip install 'llm-twin[aws]', which installs "
+                "psycopg2, and begin the URL with postgresql+psycopg2://",
             ) from error
     if url.database and url.database != ":memory:":
         path = Path(url.database)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         make_private_database(path)
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S})
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
         # The driver sends BEGIN at the first write, too late to wait. `_begin` sends it instead.
         connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
-        use_write_ahead_log(connection, within_s=_BUSY_S)
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
+        enable_write_ahead_log(connection, timeout_s=_BUSY_TIMEOUT_S)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
 

@@ -1,6 +1,6 @@
 """Define the SQL tables of the state store and its schema version.
 
-Scope: the SQL tables of leases, remembered inputs and files, model versions, verdicts,
+Scope: the SQL tables of leases, inputs without rows, verified files, model versions, verdicts,
 moves and trials, and those of the loop (watches, alarms, retrainings, notices).
 Out of scope: queries (`state.py`, `lease.py`, `registry/registry.py` and others) and Lance tables.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
@@ -27,7 +27,7 @@ DAGSTER_TABLES = frozenset(
 )
 
 
-# Tables of former releases. Opening the store drops them.
+# Tables of earlier releases. Opening the store drops them.
 RETIRED_TABLES = frozenset(
     {"control_scores", "controls", "provider_batch_rows", "provider_batches"}
 )
@@ -67,7 +67,8 @@ leases = sa.Table(
     sa.Column("ttl_s", sa.Double),
 )
 
-# The last holder of each lease, so that readers know when to look again (`newest_versions.py`).
+# The last holder of each lease, which shows readers when a table may have changed
+# (`newest_versions.py`).
 ended_leases = sa.Table(
     "ended_leases",
     metadata,

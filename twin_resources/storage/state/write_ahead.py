@@ -1,4 +1,4 @@
-"""Switch on SQLite's write-ahead log while several processes do so at the same time.
+"""Enable SQLite's write-ahead log, even if several processes do so at the same time.
 
 Scope: the one pragma without a busy handler.
 Out of scope: the other pragmas of a store, which its own module sets.
@@ -15,17 +15,17 @@ import time
 _PAUSE_S = 0.02
 
 
-def use_write_ahead_log(connection: sqlite3.Connection, *, within_s: float) -> None:
+def enable_write_ahead_log(connection: sqlite3.Connection, *, timeout_s: float) -> None:
     """Switch a file to the write-ahead log, unless it already uses one.
 
     Args:
         connection: a connection outside a transaction.
-        within_s: the seconds to wait for others that open the same new file.
+        timeout_s: the seconds to wait for other processes that open the same new file.
 
     Raises:
         sqlite3.OperationalError: another process locked the file throughout, or it is not writable.
     """
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + timeout_s
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

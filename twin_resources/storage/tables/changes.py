@@ -1,4 +1,4 @@
-"""Find the inputs that a table must recompute, and those that have vanished.
+"""Find the inputs that a table must recompute, and those that were removed upstream.
 
 Scope: input hashes, comparison with stored rows, bounded batches; frames only.
 Out of scope: Lance, the state store, row values other than keys and hashes.
@@ -24,16 +24,16 @@ class TableChanges:
     Attributes:
         inputs: one row per changed input: `key`, `input_hash` and `positions` (list of upstream row
             numbers).
-        vanished: the stored input keys that upstream no longer has.
-        vanished_empty: the recorded inputs without rows that upstream no longer has.
+        removed_keys: the stored input keys that upstream no longer has.
+        removed_empty_keys: the recorded inputs without rows that upstream no longer has.
     """
 
     inputs: pl.DataFrame
-    vanished: list[str]
-    vanished_empty: list[str]
+    removed_keys: list[str]
+    removed_empty_keys: list[str]
 
 
-def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
+def hash_inputs(rows: pl.DataFrame) -> pl.DataFrame:
     """Return one row per input: `key`, `input_hash`, `positions`.
 
     The hash of an input is its row's hash, or the sum of its rows' hashes.
@@ -63,17 +63,18 @@ def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def find_changes(
-    inputs: pl.DataFrame, *, stored: pl.DataFrame, empty: pl.DataFrame, version: str
+    inputs: pl.DataFrame, *, stored_rows: pl.DataFrame, empty_inputs: pl.DataFrame, version: str
 ) -> TableChanges:
-    """Find the changed and the vanished inputs.
+    """Find the changed and the removed inputs.
 
     Args:
-        inputs: the result of `input_hashes`.
-        stored: every stored row's bookkeeping columns: `_input_key`, `_input_hash`, `_version`.
-        empty: the recorded inputs without rows, in the same columns; stored rows take precedence.
+        inputs: the result of `hash_inputs`.
+        stored_rows: bookkeeping columns of all rows: `_input_key`, `_input_hash`, `_version`.
+        empty_inputs: the recorded inputs without rows, with the same columns; stored rows take
+            precedence.
         version: the function's current version.
     """
-    stored_keys = stored.select("_input_key", "_input_hash", "_version").unique()
+    stored_keys = stored_rows.select("_input_key", "_input_hash", "_version").unique()
     # A key with two hashes or versions comes from an interrupted sync and is recomputed.
     inconsistent_keys = stored_keys.filter(pl.col("_input_key").is_duplicated()).select(
         "_input_key"
@@ -81,7 +82,7 @@ def find_changes(
     current_inputs = pl.concat(
         [
             stored_keys.join(inconsistent_keys, on="_input_key", how="anti"),
-            empty.select("_input_key", "_input_hash", "_version").join(
+            empty_inputs.select("_input_key", "_input_hash", "_version").join(
                 stored_keys, on="_input_key", how="anti"
             ),
         ]
@@ -94,16 +95,16 @@ def find_changes(
         maintain_order="left",
     )
     keys = inputs.select("key")
-    vanished_keys = (
+    removed_inputs = (
         stored_keys.select("_input_key")
         .unique()
         .join(keys, left_on="_input_key", right_on="key", how="anti")
     )
-    vanished_empty_keys = empty.join(keys, left_on="_input_key", right_on="key", how="anti")
+    removed_empty_inputs = empty_inputs.join(keys, left_on="_input_key", right_on="key", how="anti")
     return TableChanges(
         changed_inputs,
-        sorted(vanished_keys["_input_key"].to_list()),
-        sorted(vanished_empty_keys["_input_key"].to_list()),
+        sorted(removed_inputs["_input_key"].to_list()),
+        sorted(removed_empty_inputs["_input_key"].to_list()),
     )
 
 

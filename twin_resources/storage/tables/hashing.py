@@ -10,7 +10,7 @@ Collision-Free Hashing", 1997 (https://cseweb.ucsd.edu/~daniele/papers/IncHash.h
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 # pyright: reportAttributeAccessIssue=false
-# The three lines above are for pyarrow, which has no type hints.
+# These settings are needed because pyarrow has no type hints.
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UnhashableColumnError(TwinError):
     """A column's type has no canonical encoding."""
 
 
-def row_hashes(frame: pl.DataFrame) -> pl.Series:
+def hash_rows(frame: pl.DataFrame) -> pl.Series:
     """Return the BLAKE2b-256 hash of every row over all columns, as a Binary series.
 
     Column names and types affect the hash; column order does not. Equal integers of any width hash
@@ -50,9 +50,7 @@ def row_hashes(frame: pl.DataFrame) -> pl.Series:
     schema_hasher = hashlib.blake2b(digest_size=HASH_BYTES, person=b"twin row 1")
     frame = _normalize(frame.select(names))
     for name, dtype in frame.schema.items():
-        schema_hasher.update(
-            _length_prefixed(name.encode()) + _length_prefixed(type_name(dtype).encode())
-        )
+        schema_hasher.update(_add_length(name.encode()) + _add_length(type_name(dtype).encode()))
     if not names:
         return pl.Series("_row_hash", [schema_hasher.digest()] * frame.height, dtype=pl.Binary)
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -83,7 +81,7 @@ def sum_hashes(hashes: pl.Series | Iterable[bytes]) -> int:
 def hash_parts(*parts: bytes | str) -> bytes:
     """Hash the parts with their lengths (BLAKE2b-256): ("ab", "c") differs from ("a", "bc")."""
     encoded_parts = (part.encode() if isinstance(part, str) else part for part in parts)
-    encoding = b"".join(_length_prefixed(part) for part in encoded_parts)
+    encoding = b"".join(_add_length(part) for part in encoded_parts)
     return hashlib.blake2b(encoding, digest_size=HASH_BYTES, person=b"twin parts 1").digest()
 
 
@@ -123,26 +121,29 @@ def type_name(dtype: pl.DataType) -> str:
     return type(dtype).__name__.lower()
 
 
-def _length_prefixed(part: bytes) -> bytes:
+def _add_length(part: bytes) -> bytes:
     return len(part).to_bytes(8, "little") + part
 
 
 def _normalize(frame: pl.DataFrame) -> pl.DataFrame:
     """Cast equivalent Polars types to one type, so that equal values have equal encodings."""
     return frame.select(
-        pl.col(name).cast(_normal_type(name, dtype)) for name, dtype in frame.schema.items()
+        pl.col(name).cast(_normalize_type(name, dtype)) for name, dtype in frame.schema.items()
     )
 
 
-def _normal_type(name: str, dtype: pl.DataType) -> pl.DataType:
+def _normalize_type(name: str, dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.List):
-        return pl.List(_normal_type(name, _inner_type(dtype)))
+        return pl.List(_normalize_type(name, _inner_type(dtype)))
     if isinstance(dtype, pl.Array):
-        return pl.List(_normal_type(name, _inner_type(dtype)))
+        return pl.List(_normalize_type(name, _inner_type(dtype)))
     if isinstance(dtype, pl.Struct):
         sorted_fields = sorted(dtype.fields, key=lambda part: part.name)
         return pl.Struct(
-            {field.name: _normal_type(name, _as_instance(field.dtype)) for field in sorted_fields}
+            {
+                field.name: _normalize_type(name, _as_instance(field.dtype))
+                for field in sorted_fields
+            }
         )
     if isinstance(dtype, pl.Datetime):
         return pl.Datetime("us", "UTC" if dtype.time_zone else None)
@@ -181,36 +182,36 @@ def _encode(array: Any) -> Any:
     The result is a LargeBinary array without nulls. Arrow joins the bytes one column at a time.
     """
     import pyarrow as pa
-    import pyarrow.types as of
+    from pyarrow import types
 
     kind = array.type
-    if of.is_null(kind):
+    if types.is_null(kind):
         return pa.array([_ABSENT] * len(array), pa.large_binary())
-    if of.is_large_string(kind) or of.is_string(kind):
+    if types.is_large_string(kind) or types.is_string(kind):
         array = array.cast(pa.large_binary())
         kind = array.type
-    if of.is_large_binary(kind) or of.is_binary(kind):
+    if types.is_large_binary(kind) or types.is_binary(kind):
         return _encode_variable_size(array.cast(pa.large_binary()))
-    if of.is_large_list(kind) or of.is_list(kind):
+    if types.is_large_list(kind) or types.is_list(kind):
         return _encode_lists(array)
-    if of.is_struct(kind):
-        return _with_presence_byte(
+    if types.is_struct(kind):
+        return _add_presence_byte(
             array, _join_bytes(*(_encode(field) for field in array.flatten()))
         )
-    value_bytes, width = _fixed_width_bytes(array)
-    return _with_presence_byte(array, _split_fixed_width(value_bytes, width, rows=len(array)))
+    value_bytes, width = _encode_fixed_width(array)
+    return _add_presence_byte(array, _split_fixed_width(value_bytes, width, rows=len(array)))
 
 
 def _encode_variable_size(array: Any) -> Any:
     import pyarrow.compute as pc
 
     filled_array = pc.fill_null(array, b"")
-    return _with_presence_byte(
+    return _add_presence_byte(
         array, _join_bytes(_encode_integers(pc.binary_length(filled_array)), filled_array)
     )
 
 
-def _with_presence_byte(array: Any, encoded: Any) -> Any:
+def _add_presence_byte(array: Any, encoded: Any) -> Any:
     """Put a presence byte before each encoded value. A null of `array` becomes one absence byte."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -253,19 +254,19 @@ def _split_at_offsets(raw: bytes, offsets: Any) -> Any:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
 
-def _fixed_width_bytes(array: Any) -> tuple[bytes, int]:
+def _encode_fixed_width(array: Any) -> tuple[bytes, int]:
     """Return the values' little-endian bytes (nulls as zero) and the width of one value."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.types as of
+    from pyarrow import types
 
     kind = array.type
-    if of.is_boolean(kind):
+    if types.is_boolean(kind):
         array = array.cast(pa.uint8())
-    elif of.is_date32(kind):
+    elif types.is_date32(kind):
         array = array.cast(pa.int32())
-    elif of.is_temporal(kind):
+    elif types.is_temporal(kind):
         array = array.cast(pa.int64())
     values = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
     if values.dtype.kind == "f":
@@ -277,12 +278,12 @@ def _fixed_width_bytes(array: Any) -> tuple[bytes, int]:
 
 def _encode_lists(array: Any) -> Any:
     import numpy as np
-    import pyarrow.types as of
+    from pyarrow import types
 
     offsets = np.asarray(array.offsets).astype(np.int64)
     values = array.values
-    if of.is_primitive(values.type):
-        value_bytes, width = _fixed_width_bytes(values)
+    if types.is_primitive(values.type):
+        value_bytes, width = _encode_fixed_width(values)
         items = _join_bytes(
             _split_at_offsets(value_bytes, offsets * width), _encode_null_masks(values, offsets)
         )
@@ -293,7 +294,7 @@ def _encode_lists(array: Any) -> Any:
         ]
         value_bytes = encoded_values.buffers()[2]
         items = _split_at_offsets(b"" if value_bytes is None else value_bytes, end_offsets[offsets])
-    return _with_presence_byte(array, _join_bytes(_encode_integers(np.diff(offsets)), items))
+    return _add_presence_byte(array, _join_bytes(_encode_integers(np.diff(offsets)), items))
 
 
 def _encode_null_masks(values: Any, offsets: Any) -> Any:

@@ -1,10 +1,10 @@
-"""Plan and carry out the repair of a damaged table: the return to its newest intact version.
+"""Plan and carry out the repair of a damaged table by restoring its newest intact version.
 
-Scope: finding that version, and listing the losses with the later ones.
+Scope: finding that version, and listing what is lost with the later ones.
 Out of scope: asking the user, and recomputing rows (an import does that from upstream).
-Method: a Lance version is a manifest and the files that it lists; `restore` commits an older one as
-the newest (https://lance.org/format/table/). Unreadable files are deleted. They contain nothing
-usable, and a forget request must be able to decode every remaining file.
+Method: a Lance version is a manifest and the files that it lists
+(https://lance.org/format/table/). The repair deletes the manifests of damaged versions, because an
+erasure must be able to decode every remaining file.
 """
 
 from __future__ import annotations
@@ -45,10 +45,9 @@ class TableRepair:
     Attributes:
         uri: a folder, or `s3://bucket/prefix`.
         problem: the error in the newest version.
-        restore_version: the newest undamaged version. None if there is none; the table is then
-            deleted.
-        rows: the number of rows in that version, or 0 without one.
-        written_at: the time when that version was written (ISO 8601, UTC), or empty without one.
+        restore_version: the newest undamaged version. If it is None, the table is deleted.
+        rows: the number of rows in that version; 0 if there is none.
+        written_at: the time when that version was written (ISO 8601, UTC); empty if there is none.
         broken_manifests: the addresses of later versions' manifests, which are deleted.
         removed_tags: the tags on those versions, which are deleted.
         damaged_indexes: the damaged indexes of the newest version, which are dropped. Rows do not
@@ -109,23 +108,23 @@ def plan_repair(uri: str) -> TableRepair | None:
                 rows=read_record(undamaged_table).rows,
                 written_at=moment.isoformat(timespec="seconds"),
                 broken_manifests=tuple(broken_manifests),
-                removed_tags=_tags_of_later_versions(undamaged_table, version),
+                removed_tags=_find_later_tags(undamaged_table, version),
             )
         broken_manifests.append(manifest)
     return TableRepair(uri, problem, broken_manifests=tuple(broken_manifests))
 
 
-def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
+def repair_table(plan: TableRepair, lease: Lease, *, state: State) -> None:
     """Carry out a repair plan. Afterwards, the table is undamaged or deleted.
 
     Raises:
         StorageError: the table cannot be written, or is still damaged.
     """
     lease.renew()
-    # The restored version may contain rows of inputs that later had none, so forget these inputs.
+    # The restored version may contain rows of inputs that later had none, so drop their records.
     delete_empty_inputs(state, plan.uri, read_empty_inputs(state, plan.uri)["_input_key"].to_list())
     if plan.restore_version is None:
-        _remove(plan.uri)
+        _delete(plan.uri)
         return
     if plan.damaged_indexes:
         table = _open_existing(plan.uri)
@@ -147,7 +146,7 @@ def _restore_version(plan: TableRepair, version: int) -> None:
     for tag in plan.removed_tags:
         table.dataset.tags.delete(tag)
     for manifest in plan.broken_manifests:
-        _remove(manifest)
+        _delete(manifest)
     table = _open_existing(plan.uri)
     # A version number is never reused for other rows, because readers cache rows by it.
     while table.dataset.version <= newest_version:
@@ -170,7 +169,7 @@ def _open_if_undamaged(uri: str, version: int) -> StoredTable | None:
     return table
 
 
-def _tags_of_later_versions(table: StoredTable, version: int) -> tuple[str, ...]:
+def _find_later_tags(table: StoredTable, version: int) -> tuple[str, ...]:
     tags = table.dataset.tags.list()
     return tuple(sorted(name for name, fields in tags.items() if fields["version"] > version))
 
@@ -195,7 +194,7 @@ def _list_manifests(uri: str) -> list[tuple[int, str, float]]:
     return sorted(manifests, reverse=True)
 
 
-def _remove(address: str) -> None:
+def _delete(address: str) -> None:
     """Delete a file, or a folder with its contents."""
     if is_object_address(address):
         remove_objects(address)

@@ -3,9 +3,9 @@
 Scope: the newest version of a table that a process has open. Out of scope: the leases, under which
 every write takes place (`storage/state/lease.py`), and opening a table (its readers).
 
-Asking S3 for the newest version lists the table's versions. That takes tens of milliseconds, and a
-question needs four of these requests. The state store records who last held a table's lease, so a
-reader asks S3 only after a write, or while one is in progress.
+To find the newest version, S3 must list the table's versions. That takes tens of milliseconds, and
+a question needs four of these requests. The state store records who last held a table's lease, so
+a reader asks S3 only after a write, or while one is in progress.
 """
 # pyright: strict
 
@@ -26,12 +26,12 @@ from twin_resources.storage.state.state_tables import ended_leases, leases
 MAX_UNCHECKED_S = 60.0
 
 
-NewestVersion = Callable[[str, Callable[[], int]], int]
+FindVersion = Callable[[str, Callable[[], int]], int]
 """A function of a table's address and a version reader that returns the newest version."""
 
 
 def read_newest_version(_uri: str, read_version: Callable[[], int]) -> int:
-    """Read the version each time, which is cheap for a table in a folder."""
+    """Read the version each time, which takes little time for a table in a folder."""
     return read_version()
 
 
@@ -46,25 +46,25 @@ class NewestVersions:
 
     Attributes:
         open_state: opens the state store that all writers of the tables use; called once.
-        clock: returns seconds that never go back.
+        clock: monotonic clock in seconds.
     """
 
     open_state: Callable[[], State]
     clock: Callable[[], float] = time.monotonic
     _state: State | None = None
-    _seen: dict[str, tuple[str, int, float]] = field(
+    _cached_versions: dict[str, tuple[str, int, float]] = field(
         default_factory=dict[str, tuple[str, int, float]]
     )
 
-    def newest_version(self, uri: str, read_version: Callable[[], int]) -> int:
+    def find_version(self, uri: str, read_version: Callable[[], int]) -> int:
         """Return a table's newest version.
 
         Args:
             uri: address of the table.
             read_version: reads the version from storage; called if a write may have taken place.
         """
-        last_writer = self._last_writer(uri)
-        cached_version = self._seen.get(uri)
+        last_writer = self._read_last_writer(uri)
+        cached_version = self._cached_versions.get(uri)
         if (
             cached_version is not None
             and last_writer == cached_version[0]
@@ -73,11 +73,11 @@ class NewestVersions:
             return cached_version[1]
         version = read_version()
         if last_writer is not None:
-            self._seen[uri] = (last_writer, version, self.clock() + MAX_UNCHECKED_S)
+            self._cached_versions[uri] = (last_writer, version, self.clock() + MAX_UNCHECKED_S)
         return version
 
-    def _last_writer(self, uri: str) -> str | None:
-        """Return the holder of the last write; None during a write or without the store."""
+    def _read_last_writer(self, uri: str) -> str | None:
+        """Return the last lease holder; None during a write or if the store cannot be read."""
         name = lease_name(uri)
         last_holder = sa.select(ended_leases.c.holder).where(ended_leases.c.name == name)
         holder_count = sa.select(sa.func.count()).where(leases.c.name == name)

@@ -36,6 +36,6 @@ def read_by_id(
 
 
 def sql_in_filter(column: str, values: Iterable[str]) -> str:
-    """Return an SQL filter for these values, or `false` without values."""
+    """Return an SQL filter for these values, or `false` if there are none."""
     quoted_values = ", ".join(quote_literal(value) for value in sorted(values))
     return f"{column} IN ({quoted_values})" if quoted_values else "false"

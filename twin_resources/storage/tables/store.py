@@ -29,7 +29,7 @@ from twin_resources.storage.storage_faults import (
 from twin_resources.storage.tables.hashing import (
     HASH_BYTES,
     data_version,
-    row_hashes,
+    hash_rows,
     sum_hashes,
     type_name,
 )
@@ -192,7 +192,7 @@ def _read_stored_table(dataset: LanceDataset, uri: str) -> StoredTable:
     return StoredTable(dataset, uri, metadata["twin.row_key"], json.loads(metadata["twin.types"]))
 
 
-def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schema:
+def build_arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schema:
     """Return the Arrow schema on disk: user columns, bookkeeping columns and table metadata.
 
     Strings are Utf8, not LargeUtf8, because Lance builds no BTREE on LargeUtf8.
@@ -204,7 +204,7 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
     import pyarrow as pa
 
     frame = pl.DataFrame(schema=schema)
-    row_hashes(frame)
+    hash_rows(frame)
     arrow_fields = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     fields = [pa.field(field.name, _replace_large_types(field.type)) for field in arrow_fields]
     restored_schema = pl.DataFrame(pl.from_arrow(pa.schema(fields).empty_table())).schema
@@ -241,17 +241,17 @@ def column_types(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
 
 def _replace_large_types(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
-    import pyarrow.types as of
+    from pyarrow import types
 
-    if of.is_large_string(kind):
+    if types.is_large_string(kind):
         return pa.string()
-    if of.is_large_binary(kind):
+    if types.is_large_binary(kind):
         return pa.binary()
-    if of.is_large_list(kind):
+    if types.is_large_list(kind):
         return pa.list_(_replace_large_types(kind.value_type))
-    if of.is_fixed_size_list(kind):
+    if types.is_fixed_size_list(kind):
         return pa.list_(_replace_large_types(kind.value_type), kind.list_size)
-    if of.is_struct(kind):
+    if types.is_struct(kind):
         return pa.struct([pa.field(field.name, _replace_large_types(field.type)) for field in kind])
     return kind
 
@@ -379,14 +379,14 @@ def delete_rows(
     return _commit(table, transaction, record)
 
 
-def stage(table: StoredTable, rows: pa.Table) -> list[Any]:
+def stage_rows(table: StoredTable, rows: pa.Table) -> list[Any]:
     """Write rows to files that belong to no version until `replace_all` commits them."""
     from lance.fragment import write_fragments
 
     return list(write_fragments(rows, table.dataset, schema=rows.schema, mode="overwrite"))
 
 
-def replace_all(
+def replace_all_rows(
     table: StoredTable, schema: pa.Schema, staged: list[Any], *, record: CommitRecord
 ) -> tuple[StoredTable, int]:
     """Commit staged files as the whole table, with a new schema; also return the bytes written.

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state_tables import empty_inputs
 from twin_resources.storage.tables.changes import TableChanges, split_batches
-from twin_resources.storage.tables.hashing import MODULUS, row_hashes
+from twin_resources.storage.tables.hashing import MODULUS, hash_rows
 from twin_resources.storage.tables.store import (
     BOOKKEEPING_COLUMNS,
     CommitRecord,
@@ -27,8 +27,8 @@ from twin_resources.storage.tables.store import (
     delete_rows,
     read_columns,
     read_record,
-    replace_all,
-    stage,
+    replace_all_rows,
+    stage_rows,
     to_arrow,
     upsert,
 )
@@ -59,7 +59,7 @@ class SyncTask:
     function: Callable[[pl.DataFrame], pl.DataFrame]
     fetch: Callable[[Sequence[int]], pl.DataFrame]
     batch_rows: int
-    announce: Callable[[range, int], object] | None = None
+    on_batch: Callable[[range, int], object] | None = None
 
 
 @dataclass
@@ -67,17 +67,17 @@ class SyncProgress:
     """The state of the table between two commits, in memory only.
 
     Attributes:
-        stored: row key, input key and row hash of every row at the start, or None if not loaded.
-        loaded_rows: row keys already looked up in `stored`. For these keys, the fields below are
-            newer than `stored`.
+        stored_rows: row key, input key and row hash of every row at the start; None if not loaded.
+        loaded_rows: row keys already looked up in `stored_rows`. For these keys, the fields below
+            are newer than `stored_rows`.
         input_by_row: input key by row key, for the stored rows that were looked up.
         hash_by_row: row hash by row key, for the same rows.
-        rows_by_input: row keys by input key, for changed and vanished inputs.
+        rows_by_input: row keys by input key, for changed and removed inputs.
     """
 
     table: StoredTable
     record: CommitRecord
-    stored: pl.DataFrame | None = None
+    stored_rows: pl.DataFrame | None = None
     loaded_rows: set[str] = field(default_factory=set[str])
     input_by_row: dict[str, str] = field(default_factory=dict[str, str])
     hash_by_row: dict[str, bytes] = field(default_factory=dict[str, bytes])
@@ -89,31 +89,36 @@ class SyncProgress:
 
 
 def apply_changes(
-    task: SyncTask, changes: TableChanges, table: StoredTable, *, empty: pl.DataFrame, lease: Lease
+    task: SyncTask,
+    changes: TableChanges,
+    table: StoredTable,
+    *,
+    empty_inputs: pl.DataFrame,
+    lease: Lease,
 ) -> SyncProgress:
-    """Compute the inputs in `changes`, delete rows of vanished inputs and return the progress."""
+    """Compute the inputs in `changes`, delete rows of removed inputs and return the progress."""
     progress = SyncProgress(table, read_record(table))
-    if progress.record.rows and (changes.inputs.height or changes.vanished):
-        _load_rows(progress, [*changes.inputs["key"], *changes.vanished])
+    if progress.record.rows and (changes.inputs.height or changes.removed_keys):
+        _load_rows(progress, [*changes.inputs["key"], *changes.removed_keys])
     batches = list(split_batches(changes.inputs, rows=task.batch_rows))
-    pending_keys = set(changes.inputs["key"].to_list()) | set(changes.vanished)
-    known_empty = set(empty["_input_key"].to_list())
+    pending_keys = set(changes.inputs["key"].to_list()) | set(changes.removed_keys)
+    known_empty_keys = set(empty_inputs["_input_key"].to_list())
     for number, batch in enumerate(batches, start=1):
-        is_last = number == len(batches) and not changes.vanished
+        is_last = number == len(batches) and not changes.removed_keys
         keys: list[str] = batch["key"].to_list()
-        rows = _compute(task, batch, done=progress.computed, total=changes.inputs.height)
+        rows = _compute_rows(task, batch, start=progress.computed, total=changes.inputs.height)
         _write_batch(
             task, progress, rows, keys=keys, pending_keys=pending_keys, lease=lease, is_last=is_last
         )
         pending_keys.difference_update(keys)
         progress.computed += len(keys)
-        _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, known_empty)
-    _delete_vanished(task, progress, changes.vanished, lease)
+        _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, known_empty_keys)
+    _delete_removed_inputs(task, progress, changes.removed_keys, lease)
     if progress.record.version != task.version or not progress.record.exact:
         lease.renew()
         record = CommitRecord(progress.record.row_sum, progress.record.rows, task.version)
-        _commit(progress, commit_record(progress.table, record), record)
-    delete_empty_inputs(lease.state, table.uri, changes.vanished_empty)
+        _advance(progress, commit_record(progress.table, record), record)
+    delete_empty_inputs(lease.state, table.uri, changes.removed_empty_keys)
     return progress
 
 
@@ -123,7 +128,7 @@ def rebuild(
     table: StoredTable,
     *,
     schema: pa.Schema,
-    empty: pl.DataFrame,
+    empty_inputs: pl.DataFrame,
     lease: Lease,
 ) -> SyncProgress:
     """Rebuild the table in one commit, so that readers never see a mixture of old and new rows.
@@ -132,36 +137,36 @@ def rebuild(
     """
     progress = SyncProgress(table, CommitRecord(0, 0, None))
     staged_fragments: list[Any] = []
-    delete_empty_inputs(lease.state, table.uri, empty["_input_key"].to_list())
+    delete_empty_inputs(lease.state, table.uri, empty_inputs["_input_key"].to_list())
     for batch in split_batches(changes.inputs, rows=task.batch_rows):
-        rows = _compute(task, batch, done=progress.computed, total=changes.inputs.height)
+        rows = _compute_rows(task, batch, start=progress.computed, total=changes.inputs.height)
         for row, owner in zip(rows[task.row_key], rows["_input_key"], strict=True):
             if progress.input_by_row.setdefault(row, owner) != owner:
                 raise _duplicate_key_error(task, row, owner, progress.input_by_row[row])
-        staged_fragments += stage(table, to_arrow(rows, schema)) if rows.height else []
+        staged_fragments += stage_rows(table, to_arrow(rows, schema)) if rows.height else []
         row_sum = _update_row_sum(progress.record.row_sum, rows["_row_hash"], [])
         progress.record = CommitRecord(row_sum, progress.record.rows + rows.height, task.version)
         progress.computed += batch.height
         progress.written += rows.height
         _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, set())
     lease.renew()
-    _commit(
+    _advance(
         progress,
-        replace_all(table, schema, staged_fragments, record=progress.record),
+        replace_all_rows(table, schema, staged_fragments, record=progress.record),
         progress.record,
     )
     return progress
 
 
 def _load_rows(progress: SyncProgress, keys: Iterable[str]) -> None:
-    """Find the stored rows of changed and vanished inputs."""
+    """Find the stored rows of changed and removed inputs."""
     row_key = progress.table.row_key
-    progress.stored = read_columns(progress.table, [row_key, "_input_key", "_row_hash"])
+    progress.stored_rows = read_columns(progress.table, [row_key, "_input_key", "_row_hash"])
     progress.rows_by_input = {key: set() for key in keys}
     key_frame = pl.DataFrame(
         {"_input_key": list(progress.rows_by_input)}, schema={"_input_key": pl.String}
     )
-    _index_rows(progress, progress.stored.join(key_frame, on="_input_key", how="semi"))
+    _index_rows(progress, progress.stored_rows.join(key_frame, on="_input_key", how="semi"))
     for row, owner in progress.input_by_row.items():
         progress.rows_by_input[owner].add(row)
 
@@ -169,11 +174,11 @@ def _load_rows(progress: SyncProgress, keys: Iterable[str]) -> None:
 def _load_stored_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
     """Load the stored rows of these keys; no Python objects are created for other rows."""
     missing_keys = [row for row in rows if row not in progress.loaded_rows]
-    if progress.stored is None or not missing_keys:
+    if progress.stored_rows is None or not missing_keys:
         return
     row_key = progress.table.row_key
     key_frame = pl.DataFrame({row_key: missing_keys}, schema={row_key: pl.String})
-    _index_rows(progress, progress.stored.join(key_frame, on=row_key, how="semi"))
+    _index_rows(progress, progress.stored_rows.join(key_frame, on=row_key, how="semi"))
     progress.loaded_rows.update(missing_keys)
 
 
@@ -184,12 +189,12 @@ def _index_rows(progress: SyncProgress, changed_rows: pl.DataFrame) -> None:
     progress.loaded_rows.update(rows)
 
 
-def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, total: int) -> pl.DataFrame:
+def _compute_rows(task: SyncTask, batch: pl.DataFrame, *, start: int, total: int) -> pl.DataFrame:
     """Call the function on one batch and check the rows that it returns."""
-    if task.announce is not None:
-        task.announce(range(done, done + part.height), total)
+    if task.on_batch is not None:
+        task.on_batch(range(start, start + batch.height), total)
     positions = sorted(
-        position for batch_positions in part["positions"].to_list() for position in batch_positions
+        position for batch_positions in batch["positions"].to_list() for position in batch_positions
     )
     output = task.function(task.fetch(positions))
     expected_columns = {task.key, *task.schema}
@@ -208,12 +213,12 @@ def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, total: int) -> pl
             next_step="make the function return the declared types",
         ) from error
     owners = output[task.key].cast(pl.String).alias("_input_key")
-    _check_keys(task, rows[task.row_key], owners, set(part["key"].to_list()))
-    hashes = part.select(
+    _check_keys(task, rows[task.row_key], owners, set(batch["key"].to_list()))
+    hashes = batch.select(
         pl.col("key").alias("_input_key"), pl.col("input_hash").alias("_input_hash")
     )
     return (
-        rows.with_columns(owners, row_hashes(rows))
+        rows.with_columns(owners, hash_rows(rows))
         .join(hashes, on="_input_key", how="left", maintain_order="left")
         .with_columns(pl.lit(task.version).alias("_version"))
         .select(*task.schema, *BOOKKEEPING_COLUMNS)
@@ -225,7 +230,7 @@ def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[st
     if unknown_keys:
         raise InvalidRowsError(
             f"write rows of {task.name}",
-            found=f"rows for inputs that the function did not get: {_format_keys(unknown_keys)}",
+            found=f"rows for inputs that were not in the batch: {_format_keys(unknown_keys)}",
             next_step=f"put the {task.key!r} of the source input into every row",
         )
     if rows.null_count():
@@ -244,10 +249,10 @@ def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[st
         )
 
 
-def _duplicate_key_error(task: SyncTask, row: str, owner: str, before: str) -> InvalidRowsError:
+def _duplicate_key_error(task: SyncTask, row: str, owner: str, previous: str) -> InvalidRowsError:
     return InvalidRowsError(
         f"write rows of {task.name}",
-        found=f"{task.row_key} {row!r} from input {owner!r} and from input {before!r}",
+        found=f"{task.row_key} {row!r} from input {owner!r} and from input {previous!r}",
         next_step="make the row key unique, for example from the input key and a position",
     )
 
@@ -276,8 +281,8 @@ def _write_batch(
         if previous_owner not in pending_keys:
             raise _duplicate_key_error(task, row, owner, previous_owner)
         # The row moves from an input of a later batch. If the sync stopped after this commit and
-        # that input returned to its old content, it would look complete without this row.
-        # Therefore delete its other rows as well.
+        # that input returned to its old content, the input would look complete without this row.
+        # Its other rows are therefore deleted as well.
         stale_rows |= progress.rows_by_input[previous_owner] - owners.keys()
     if not owners and not stale_rows:
         return
@@ -293,10 +298,10 @@ def _write_batch(
     )
     lease.renew()
     arrow = to_arrow(rows, progress.table.dataset.schema)
-    _commit(
+    _advance(
         progress, upsert(progress.table, arrow, delete=sorted(stale_rows), record=record), record
     )
-    _forget_rows(progress, stale_rows | owners.keys())
+    _unindex_rows(progress, stale_rows | owners.keys())
     for row, owner in owners.items():
         progress.input_by_row[row] = owner
         progress.hash_by_row[row] = hashes[row]
@@ -304,7 +309,7 @@ def _write_batch(
     progress.deleted += len(stale_rows)
 
 
-def _forget_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
+def _unindex_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
     for row in rows:
         owner = progress.input_by_row.pop(row, None)
         progress.hash_by_row.pop(row, None)
@@ -312,10 +317,10 @@ def _forget_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
             progress.rows_by_input[owner].discard(row)
 
 
-def _delete_vanished(
-    task: SyncTask, progress: SyncProgress, vanished: list[str], lease: Lease
+def _delete_removed_inputs(
+    task: SyncTask, progress: SyncProgress, removed_keys: list[str], lease: Lease
 ) -> None:
-    rows = sorted(row for key in vanished for row in progress.rows_by_input.get(key, ()))
+    rows = sorted(row for key in removed_keys for row in progress.rows_by_input.get(key, ()))
     for start in range(0, len(rows), _MAX_KEYS_PER_DELETE):
         batch = rows[start : start + _MAX_KEYS_PER_DELETE]
         is_last = start + _MAX_KEYS_PER_DELETE >= len(rows)
@@ -327,12 +332,12 @@ def _delete_vanished(
             task.version if is_last else None,
         )
         lease.renew()
-        _commit(progress, delete_rows(progress.table, batch, record=record), record)
-        _forget_rows(progress, batch)
+        _advance(progress, delete_rows(progress.table, batch, record=record), record)
+        _unindex_rows(progress, batch)
         progress.deleted += len(batch)
 
 
-def _commit(
+def _advance(
     progress: SyncProgress, committed: tuple[StoredTable, int], record: CommitRecord
 ) -> None:
     progress.table, bytes_written = committed
@@ -352,27 +357,22 @@ def _record_empty_inputs(
     state: TransactionalStore,
     uri: str,
     version: str,
-    part: pl.DataFrame,
+    batch: pl.DataFrame,
     rows: pl.DataFrame,
-    known_empty: set[str],
+    known_empty_keys: set[str],
 ) -> None:
     """Record the batch's inputs without rows; drop the records of inputs that now have rows."""
-    filled_keys = set(rows["_input_key"].to_list())
-    hashes = dict(zip(part["key"], part["input_hash"], strict=True))
-    empty_keys = [key for key in hashes if key not in filled_keys]
-    delete_empty_inputs(state, uri, [key for key in hashes if key in known_empty])
+    nonempty_keys = set(rows["_input_key"].to_list())
+    hashes = dict(zip(batch["key"], batch["input_hash"], strict=True))
+    empty_keys = [key for key in hashes if key not in nonempty_keys]
+    delete_empty_inputs(state, uri, [key for key in hashes if key in known_empty_keys])
     if not empty_keys:
         return
     with state.transaction() as connection:
         connection.execute(
             sa.insert(empty_inputs),
             [
-                {
-                    "table_uri": uri,
-                    "input_key": key,
-                    "input_hash": hashes[key],
-                    "version": version,
-                }
+                {"table_uri": uri, "input_key": key, "input_hash": hashes[key], "version": version}
                 for key in empty_keys
             ],
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from twin_resources.storage.storage_faults import DamagedError, translate_storage_errors
-from twin_resources.storage.tables.hashing import MODULUS, row_hashes, sum_hashes
+from twin_resources.storage.tables.hashing import MODULUS, hash_rows, sum_hashes
 from twin_resources.storage.tables.store import StoredTable, read_columns, read_record, scan_batches
 
 _BATCH_ROWS = 4_096  # rows read at a time
@@ -53,12 +53,12 @@ def check_table(table: StoredTable, *, verify_values: bool = False) -> None:
     else:
         row_sum, rows = 0, 0
         for batch in scan_batches(table, [*table.columns, "_row_hash"], rows=_BATCH_ROWS):
-            hashes = row_hashes(batch.select(table.columns))
+            hashes = hash_rows(batch.select(table.columns))
             if not hashes.equals(batch["_row_hash"], check_names=False):
                 raise DamagedError.for_place(
                     table.uri, action, "a row differs from the written one"
                 )
             row_sum, rows = (row_sum + sum_hashes(hashes)) % MODULUS, rows + batch.height
     if (row_sum, rows) != (record.row_sum, record.rows):
-        detail = f"{rows:,} rows, but {record.rows:,} different ones were written"
+        detail = f"its {rows:,} rows differ from the {record.rows:,} rows that were written"
         raise DamagedError.for_place(table.uri, action, detail)

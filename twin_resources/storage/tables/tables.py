@@ -18,8 +18,8 @@ import polars as pl
 from twin_resources.errors import TwinError
 from twin_resources.storage.storage_faults import translate_storage_errors
 from twin_resources.storage.tables import store, sync, upkeep, verified
-from twin_resources.storage.tables.changes import find_changes, input_hashes
-from twin_resources.storage.tables.hashing import row_hashes
+from twin_resources.storage.tables.changes import find_changes, hash_inputs
+from twin_resources.storage.tables.hashing import hash_rows
 from twin_resources.storage.tables.newest_versions import lease_name
 from twin_resources.storage.tables.store import StoredTable, TableNotFoundError
 from twin_resources.storage.tables.upkeep import CompactionResult, DeletedRows
@@ -110,13 +110,7 @@ class SyncResult:
 class Tables:
     """All tables under one base URI (a folder, or `s3://bucket/prefix`)."""
 
-    def __init__(
-        self,
-        base_uri: str,
-        *,
-        state: State,
-        lease_wait_s: float = MAX_WORKING_S,
-    ) -> None:
+    def __init__(self, base_uri: str, *, state: State, lease_wait_s: float = MAX_WORKING_S) -> None:
         self.base_uri = str(base_uri).rstrip("/")
         self.state = state
         self.lease_wait_s = lease_wait_s
@@ -137,10 +131,10 @@ class Tables:
         schema: Mapping[str, pl.DataType],
         row_key: str,
         batch_rows: int = BATCH_ROWS,
-        announce: Callable[[range, int], object] | None = None,
+        on_batch: Callable[[range, int], object] | None = None,
         rebuild_in_one_commit: bool = False,
     ) -> SyncResult:
-        """Compute inputs whose (input hash, version) is new, and delete rows of vanished inputs.
+        """Compute inputs whose (input hash, version) is new, and delete rows of removed inputs.
 
         Args:
             upstream: the inputs, or a stored table of them; rows that share `key` are one input.
@@ -148,14 +142,14 @@ class Tables:
             key: the input's key column (String).
             function: receives whole upstream rows of changed inputs, at most `batch_rows` at a time
                 (an input is never split). It returns `key` and the columns of `schema`, with any
-                number of rows per input. It must depend only on these rows and its `version`.
+                number of rows per input. Its result must depend only on these rows and `version`.
             version: the function's version; a new one recomputes every input.
             schema: columns of the table, with their types.
             row_key: the column of `schema` (String) that is unique in the table.
-            announce: called before each batch with the positions of its inputs among the inputs
+            on_batch: called before each batch with the positions of its inputs among the inputs
                 to compute, and the total number of inputs to compute.
             rebuild_in_one_commit: if true, a new version replaces all rows in one commit, as a new
-                schema does, so that readers never see a mixture.
+                schema does, so that readers never see a mixture of old and new rows.
 
         Raises:
             TwinError: the upstream table is missing, a key is null, or the rows do not fit.
@@ -164,7 +158,7 @@ class Tables:
                 sync computes the remaining inputs.
         """
         target = self.uri(target_asset, author)
-        arrow = store.arrow_schema(schema, row_key=row_key)
+        arrow = store.build_arrow_schema(schema, row_key=row_key)
         rows, fetch = self._read_upstream(upstream, key=key)
         task = sync.SyncTask(
             f"{target_asset} of {author}",
@@ -175,34 +169,29 @@ class Tables:
             function,
             fetch,
             batch_rows,
-            announce,
+            on_batch,
         )
-        inputs = input_hashes(rows)
+        inputs = hash_inputs(rows)
         with self.lease(target_asset, author) as lease:
             table = store.open_table(target)
             if table is None:
                 table = store.create_table(target, arrow)
-            stored_inputs = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
-            empty_inputs = sync.read_empty_inputs(self.state, target)
+            stored = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
+            empty = sync.read_empty_inputs(self.state, target)
             needs_rebuild = (
-                rebuild_in_one_commit
-                and stored_inputs.height
-                and version not in stored_inputs["_version"]
+                rebuild_in_one_commit and stored.height and version not in stored["_version"]
             )
             if table.is_compatible_with(arrow) and not needs_rebuild:
                 changes = find_changes(
-                    inputs, stored=stored_inputs, empty=empty_inputs, version=version
+                    inputs, stored_rows=stored, empty_inputs=empty, version=version
                 )
-                progress = sync.apply_changes(task, changes, table, empty=empty_inputs, lease=lease)
+                progress = sync.apply_changes(task, changes, table, empty_inputs=empty, lease=lease)
             else:
                 changes = find_changes(
-                    inputs,
-                    stored=stored_inputs.clear(),
-                    empty=empty_inputs.clear(),
-                    version=version,
+                    inputs, stored_rows=stored.clear(), empty_inputs=empty.clear(), version=version
                 )
                 progress = sync.rebuild(
-                    task, changes, table, schema=arrow, empty=empty_inputs, lease=lease
+                    task, changes, table, schema=arrow, empty_inputs=empty, lease=lease
                 )
             if progress.bytes_written:
                 upkeep.compact_fragments(progress, lease)
@@ -338,22 +327,22 @@ class Tables:
         with self.lease(asset, author) as lease:
             return upkeep.compact(self._open(asset, author), lease)
 
-    def assets(self, author: str) -> list[str]:
+    def list_assets(self, author: str) -> list[str]:
         """Return the sorted names of an author's tables."""
         return store.list_tables(f"{self.base_uri}/{author}")
 
     def forget(
-        self, asset: str, author: str, keys: Sequence[str], *, replaced: pl.DataFrame | None = None
+        self, asset: str, author: str, keys: Sequence[str], *, updates: pl.DataFrame | None = None
     ) -> DeletedRows:
         """Remove rows by row key from every version, index and file of the table.
 
-        `replaced` contains complete rows that stay in the table with new values; their former
+        `updates` contains complete rows that stay in the table with new values; their old
         values are removed. The next sync restores rows that upstream still has, so forget them
         there first. A tag is removed if its version contains one of the rows
         (`DeletedRows.removed_tags`).
         """
         with self.lease(asset, author) as lease:
-            deleted_rows = upkeep.forget(self._open(asset, author), keys, lease, replaced=replaced)
+            deleted_rows = upkeep.forget(self._open(asset, author), keys, lease, updates=updates)
             sync.delete_empty_inputs(self.state, self.uri(asset, author), keys)
         return deleted_rows
 
@@ -392,14 +381,14 @@ class Tables:
     ) -> tuple[pl.DataFrame, Callable[[Sequence[int]], pl.DataFrame]]:
         """Return an upstream's `key` and `hash` columns, and a function for whole rows."""
         if isinstance(upstream, pl.DataFrame):
-            frame, hashes = upstream, row_hashes(upstream)
-            fetch: Callable[[Sequence[int]], pl.DataFrame] = lambda at: frame[list(at)]  # noqa: E731
+            frame, hashes = upstream, hash_rows(upstream)
+            fetch: Callable[[Sequence[int]], pl.DataFrame] = lambda rows: frame[list(rows)]  # noqa: E731
         else:
             table = self._open(upstream.asset, upstream.author)
             columns = list(upstream.columns or table.columns)
             frame = store.read_columns(table, [key, "_row_hash"])
             hashes = frame["_row_hash"]
-            fetch = lambda at: store.take(table, at, columns)  # noqa: E731
+            fetch = lambda rows: store.take(table, rows, columns)  # noqa: E731
         keys = frame[key]
         if keys.dtype != pl.String or keys.null_count():
             raise TwinError(

@@ -2,8 +2,8 @@
 
 Scope: compaction, indexes, clean-up of old versions and physical deletion.
 Out of scope: the meaning of rows, and the lease (the caller holds it).
-Method: https://lance.org/guide/performance/. Lance keeps deleted rows decodable until their
-fragment is compacted and every version that names the old file is removed.
+Method: https://lance.org/guide/performance/. Deleted rows remain decodable until Lance compacts
+their fragment and removes every version that references the old file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from twin_resources.storage.tables.hashing import MODULUS, row_hashes, sum_hashes
+from twin_resources.storage.tables.hashing import MODULUS, hash_rows, sum_hashes
 from twin_resources.storage.tables.store import (
     BOOKKEEPING_COLUMNS,
     CommitRecord,
@@ -100,7 +100,7 @@ def compact_fragments(progress: SyncProgress, lease: Lease) -> None:
 
 
 def compact(table: StoredTable, lease: Lease) -> CompactionResult:
-    """Merge small and half-deleted fragments and index segments, and drop old untagged versions.
+    """Merge small or partly deleted fragments and index segments, and drop old untagged versions.
 
     One call rewrites at most `MAX_ROWS_PER_COMPACTION` rows. Lance's plain `optimize()` would
     rewrite the whole table after a change of one row in a hundred. `retrieval/index.py` maintains
@@ -148,7 +148,7 @@ def _replace_rows(
         table, [key, *BOOKKEEPING_COLUMNS], where=_key_filter(table, rows[key].to_list())
     )
     rows = rows.select(table.columns)
-    changed_rows = rows.with_columns(row_hashes(rows).alias(hash_column)).join(
+    changed_rows = rows.with_columns(hash_rows(rows).alias(hash_column)).join(
         stored_rows.drop(hash_column), on=key, validate="1:1"
     )
     difference = sum_hashes(changed_rows[hash_column]) - sum_hashes(stored_rows[hash_column])
@@ -188,20 +188,20 @@ def ensure_index(table: StoredTable, column: str, lease: Lease) -> StoredTable:
 
 
 def forget(
-    table: StoredTable, keys: Sequence[str], lease: Lease, *, replaced: pl.DataFrame | None = None
+    table: StoredTable, keys: Sequence[str], lease: Lease, *, updates: pl.DataFrame | None = None
 ) -> DeletedRows:
     """Delete rows by row key from every file, version and index of the table.
 
     Args:
-        replaced: rows (user columns) to keep with new values; their former values are deleted too.
+        updates: rows (user columns) to keep with new values; their old values are deleted too.
     """
     row_filter = _key_filter(table, keys)
     rows = read_columns(table, [table.row_key, "_row_hash"], where=row_filter)
     record = read_record(table)
     lease.renew()
-    if replaced is not None and replaced.height:
-        table, record = _replace_rows(table, replaced, record)
-        row_filter += f" OR {_key_filter(table, replaced[table.row_key].to_list())}"
+    if updates is not None and updates.height:
+        table, record = _replace_rows(table, updates, record)
+        row_filter += f" OR {_key_filter(table, updates[table.row_key].to_list())}"
     if rows.height:
         record = replace(
             record,

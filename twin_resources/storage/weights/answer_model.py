@@ -1,8 +1,8 @@
 """Parse and check the name of the model that answers while the author's small model trains.
 
-Scope: the kind of the named model, and the checks of whether it can answer. `preflight.py` runs
-them before installation, so this module imports only the standard library and uses no syntax
-newer than Python 3.9.
+Scope: the kind of the named model, and the check that it can answer. `preflight.py` runs the check
+before installation, so this module imports only the standard library and uses no syntax newer than
+Python 3.9.
 Out of scope: preparing and registering the model (`commands/answer_models.py`), serving it
 (`serving/`), and whether it fits the machine (`model_fit.py`, `preflight.py`).
 API of a model server: https://platform.openai.com/docs/api-reference/models/list
@@ -63,7 +63,7 @@ def parse_name(text: str) -> NamedModel:
         if "@" in url or "?" in url:
             raise TwinError(
                 action,
-                found="a user or a query in the address; both would be stored",
+                found="the address contains a user name or a query, which would be stored",
                 next_step=f"pass only the address, and set its key in {KEY_VARIABLE}",
             )
         return NamedModel("address", f"{url}#{model}" if model else url, url, model)
@@ -76,9 +76,9 @@ def parse_name(text: str) -> NamedModel:
         return NamedModel("hub", text)
     raise TwinError(
         action,
-        found="neither a folder, a file, an address nor an id on the model hub",
-        next_step="name a folder, a GGUF file, an id (owner/name) or an address (https://…/v1); "
-        f"{NO_MODEL} removes it",
+        found="it is not a folder, a file, an address or a model hub id",
+        next_step="specify a folder, a GGUF file, an id (owner/name) or an address (https://…/v1), "
+        f"or {NO_MODEL} to remove the model",
     )
 
 
@@ -138,19 +138,19 @@ def list_model_ids(url: str, key: str, *, timeout_s: float = LIST_TIMEOUT_S) -> 
             raise TwinError(
                 action,
                 found=f"it redirects to {location[:200]}",
-                next_step="name that address itself if you trust it",
+                next_step="specify that address directly if you trust it",
             ) from error
         if error.code in (401, 403):
             credentials = f"with the key from {KEY_VARIABLE}" if key else "without a key"
             raise TwinError(
                 action,
-                found=f"it answers {error.code} {credentials}",
+                found=f"it returned {error.code} {credentials}",
                 next_step=f"export {KEY_VARIABLE} with a key that it accepts",
             ) from error
         suggestion = "" if url.endswith("/v1") else f", perhaps {url}/v1"
         raise TwinError(
             action,
-            found=f"it answers {error.code}: not an OpenAI-compatible address",
+            found=f"it returned {error.code}, so it is not an OpenAI-compatible address",
             next_step=f"pass the address up to and including /v1{suggestion}",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -56,7 +56,7 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
     """Test a loaded tokenizer's template and adapt it to the project's turns.
 
     Raises:
-        TwinError: the tokenizer has no template. Or the template rejects an ordinary conversation,
+        TwinError: the tokenizer has no template, or the template rejects an ordinary conversation,
             omits a turn, does not render an answer directly after its prompt, or does not end it
             with a control token.
     """
@@ -71,10 +71,10 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
     template = original_template
     if _THINKING_SWITCH.search(original_template):
         template, changes = NO_THINKING + template, ["thinking is switched off"]
-    if not _supports_system(tokenizer, template):
+    if not _can_render_system_turn(tokenizer, template):
         template = SYSTEM_BEFORE_QUESTION + template
         changes.append("the template rejects a system turn, so its text is put before the question")
-    prefix = _answer_prefix(tokenizer, template)
+    prefix = _find_answer_prefix(tokenizer, template)
     if prefix.strip():  # a space belongs to the answer's first token
         template += "{%- if add_generation_prompt -%}{{- " + repr(prefix) + " -}}{%- endif -%}"
         changes.append(f"an answer begins after {prefix!r}")
@@ -82,7 +82,7 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
     return AdaptedTemplate(template, tuple(changes), _find_end_of_turn(tokenizer, template))
 
 
-def end_tokens(folder: Path, tokenizer: Any, turns: AdaptedTemplate) -> tuple[str, ...]:
+def find_end_tokens(folder: Path, tokenizer: Any, turns: AdaptedTemplate) -> tuple[str, ...]:
     """Return the texts of all tokens that must end an answer.
 
     They come from the template, the tokenizer and `generation_config.json`.
@@ -97,14 +97,14 @@ def end_tokens(folder: Path, tokenizer: Any, turns: AdaptedTemplate) -> tuple[st
     return tuple(dict.fromkeys([turns.end_of_turn, *tokenizer_end, *texts]))
 
 
-def _messages(*roles: str) -> list[dict[str, str]]:
+def _build_messages(*roles: str) -> list[dict[str, str]]:
     texts = {"system": PROBE_SYSTEM, "user": PROBE_QUESTION, "assistant": PROBE_ANSWER}
     return [{"role": role, "content": texts[role]} for role in roles]
 
 
 def _render(tokenizer: Any, template: str, *roles: str) -> str:
     """Render a conversation as text; after a question, add the template's generation prompt."""
-    messages = _messages(*roles)
+    messages = _build_messages(*roles)
     return tokenizer.apply_chat_template(
         messages,
         chat_template=template,
@@ -113,7 +113,7 @@ def _render(tokenizer: Any, template: str, *roles: str) -> str:
     )
 
 
-def _supports_system(tokenizer: Any, template: str) -> bool:
+def _can_render_system_turn(tokenizer: Any, template: str) -> bool:
     """Return whether a system turn is rendered; a template may reject or omit it."""
     from jinja2 import TemplateError
 
@@ -124,7 +124,7 @@ def _supports_system(tokenizer: Any, template: str) -> bool:
     return PROBE_SYSTEM in text and PROBE_QUESTION in text
 
 
-def _answer_prefix(tokenizer: Any, template: str) -> str:
+def _find_answer_prefix(tokenizer: Any, template: str) -> str:
     """Return the text between a prompt and its answer, such as a channel or an empty thought.
 
     Raises:
@@ -168,5 +168,5 @@ def _template_error(found: str, next_step: str = "") -> TwinError:
         "test the chat template",
         found=found,
         next_step=next_step
-        or "put a chat_template.jinja for it next to its weights, and name that folder",
+        or "put a suitable chat_template.jinja next to the weights, and specify that folder",
     )

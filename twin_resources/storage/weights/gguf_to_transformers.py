@@ -41,7 +41,7 @@ _OTHER_TENSORS = {
 }
 
 
-def write_transformers_folder(gguf_file: Path, into: Path) -> None:
+def write_transformers_folder(gguf_file: Path, target_folder: Path) -> None:
     """Write config, tokenizer, chat template and `model.safetensors` (float16) from one GGUF file.
 
     Quantised blocks are `scale * q + offset` with float16 scale and offset. They are dequantised to
@@ -63,14 +63,14 @@ def write_transformers_folder(gguf_file: Path, into: Path) -> None:
     _require_value(reader, "tokenizer.ggml.pre", "smollm", gguf_file)
     tensors = _read_tensors(reader, gguf_file)
     config = _build_config(reader, has_tied_embeddings="lm_head.weight" not in tensors)
-    _write_tokenizer(reader, into)
-    _write_json(into / "config.json", config)
+    _write_tokenizer(reader, target_folder)
+    _write_json(target_folder / "config.json", config)
     token_ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    _write_json(into / "generation_config.json", token_ids)
+    _write_json(target_folder / "generation_config.json", token_ids)
 
     from safetensors.numpy import save_file
 
-    save_file(tensors, into / "model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, target_folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def _read_value(reader: GGUFReader, key: str) -> Any:
@@ -159,7 +159,7 @@ def _unpermute(array: NDArray[Any], heads: int) -> NDArray[Any]:
     )
 
 
-def _write_tokenizer(reader: GGUFReader, into: Path) -> None:
+def _write_tokenizer(reader: GGUFReader, target_folder: Path) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     tokens: list[str] = _read_value(reader, "tokenizer.ggml.tokens")
@@ -181,13 +181,13 @@ def _write_tokenizer(reader: GGUFReader, into: Path) -> None:
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in control_tokens]
     )
-    tokenizer.save(str(into / "tokenizer.json"), pretty=False)
+    tokenizer.save(str(target_folder / "tokenizer.json"), pretty=False)
 
     def special_token(key: str) -> str:
         return tokens[int(_read_value(reader, f"tokenizer.ggml.{key}_token_id"))]
 
     _write_json(
-        into / "tokenizer_config.json",
+        target_folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": special_token("bos"),
@@ -199,7 +199,7 @@ def _write_tokenizer(reader: GGUFReader, into: Path) -> None:
         },
     )
     template = _read_value(reader, "tokenizer.chat_template")
-    (into / "chat_template.jinja").write_text(template, encoding="utf-8")
+    (target_folder / "chat_template.jinja").write_text(template, encoding="utf-8")
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

@@ -156,7 +156,7 @@ def read_vocabulary(
         merges=()
         if is_sentencepiece
         else tuple(" ".join(map(_encode_space, pair)) for pair in merges),
-        adds_space_prefix=is_sentencepiece and _adds_space_prefix(document),
+        adds_space_prefix=is_sentencepiece and _has_space_prefix(document),
         roles=roles,
         chat_template=_read_template(tokenizer),
     )
@@ -202,7 +202,7 @@ def _encode_space(part: str) -> str:
     return part.replace(" ", chr(ord(" ") + 256))
 
 
-def _adds_space_prefix(document: Mapping[str, Any]) -> bool:
+def _has_space_prefix(document: Mapping[str, Any]) -> bool:
     """Return whether each text segment gets a leading space.
 
     A space before only the first segment does not count, because a chat begins with a control

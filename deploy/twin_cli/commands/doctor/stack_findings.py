@@ -187,7 +187,7 @@ def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Dia
 def _check_named_server(settings: Settings) -> Iterator[Diagnostic]:
     from twin_resources.models.serving.adapter_routes import (
         ENABLE_ADAPTERS_STEP,
-        can_load,
+        can_load_adapters,
         list_models,
     )
 
@@ -201,7 +201,7 @@ def _check_named_server(settings: Settings) -> Iterator[Diagnostic]:
             f"serve the model under this name (vLLM: --served-model-name {settings.base_model})"
         )
         yield fail("model server", f"{url} offers {names}, not {settings.base_model}", remedy)
-    if not can_load(url, settings.model_server_key, timeout_s=TIMEOUT_S):
+    if not can_load_adapters(url, settings.model_server_key, timeout_s=TIMEOUT_S):
         remedy = f"{ENABLE_ADAPTERS_STEP}, or load each version there manually"
         yield warn("model server", f"{url} does not load adapters on request", remedy)
 

@@ -16,8 +16,8 @@ from twin_resources.models.serving.served_model import (
     Prompt,
     PromptQueue,
     _token_id,
-    answer_queue,
-    ask_with_servers,
+    process_queue,
+    query_temporary_servers,
 )
 
 
@@ -82,7 +82,7 @@ def make_prompts(count: int, text: str = "question") -> list[Prompt]:
 def test_answers_of_several_servers_are_in_prompt_order(servers: int) -> None:
     model = Model()
 
-    answers = ask_with_servers(model.serve, make_prompts(5), servers=servers, max_tokens=4)
+    answers = query_temporary_servers(model.serve, make_prompts(5), servers=servers, max_tokens=4)
 
     assert [answer.text for answer in answers] == [f"question {number}" for number in range(5)]
     assert len(model.servers) == min(servers, 5)
@@ -92,7 +92,7 @@ def test_one_server_answers_a_repeated_prompt_in_succession() -> None:
     model = Model()
     queue = PromptQueue(make_prompts(12), max_tokens=[40, 16])
 
-    answer_queue(queue, model.serve, servers=2)
+    process_queue(queue, model.serve, servers=2)
 
     texts = [f"question {number}" for number in range(12)]
     assert [[answer.text for answer in queue.get_turn_answers(turn)] for turn in (0, 1)] == [
@@ -113,7 +113,7 @@ def test_a_failing_server_ends_the_queue() -> None:
     )
 
     with pytest.raises(TwinError, match="500"):
-        answer_queue(queue, model.serve, servers=1)
+        process_queue(queue, model.serve, servers=1)
 
     assert queue.remaining == 0
     assert len(model.servers[0].requests) < 10

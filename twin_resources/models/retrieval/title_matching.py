@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 # Single quotation marks are omitted, because they are often apostrophes.
 _QUOTED = re.compile(r"[“”„\"«»「『]([^“”„\"«»「」『』]+)[“”\"«»」』]")
-_MIN_WORDS = 2  # many questions contain "Sleeping" without meaning the post of that title
+_MIN_WORDS = 2  # many questions contain "Sleeping" without meaning the post with that title
 
 
 def normalize_words(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Test which titles a question names, as opposed to words that resemble a title."""
+"""Test finding titles in a question, and ignoring words that only resemble a title."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.models.retrieval.naming import find_named_titles, normalize_words
+from twin_resources.models.retrieval.title_matching import find_named_titles, normalize_words
 
 TITLES = ["Emacs", "Emacs Lisp", "Emacs Lisp Macros", "The pupil", "Sleeping", "", "…", "火車站"]
 
