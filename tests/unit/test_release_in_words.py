@@ -71,7 +71,7 @@ async def test_a_release_has_the_same_description_everywhere(home: Settings) -> 
         assert twin["release"] == entry["release"] == WORDS
         assert twin["released_for"] == entry["released_for"] == ["quote"]
         answer = EndpointAnswer("?", "", release=twin["release"], prose=twin["prose"])
-        assert format_release(answer) == f"released for {WORDS}; a draft: --model @voice"
+        assert format_release(answer) == f"released for {WORDS}; for a draft: --model @voice"
         assert f"<dt>Released for</dt><dd>{WORDS}</dd>" in render_answer_details(twin)
         assert describe_prose(twin) == f"not shown: {FIGURE}"
         assert f"Released for {WORDS}." in render_report(EVALUATION, verdict)

@@ -45,12 +45,10 @@ def interactions(
         schema=interactions_frame.interaction_columns(),
         row_key="trace_id",
     )
-    return report_materialization(
-        sync_result, _build_metadata(frame, ledger, author, report.message)
-    )
+    return report_materialization(sync_result, _metadata(frame, ledger, author, report.message))
 
 
-def _build_metadata(
+def _metadata(
     frame: pl.DataFrame, ledger: Ledger, author: str, sync_message: str
 ) -> dict[str, Any]:
     with ledger.state.read_transaction() as connection:
