@@ -109,7 +109,7 @@ def _likelihood_rows(settings: Settings, form: Form, folder: Path, manifest: Man
         clock=Clock(),
         progress=ProgressLines(lambda line: sys.stderr.write(f"  {line}\n")),
     )
-    tuned, untuned = likelihoods.held_out(candidate.name), likelihoods.held_out(base.name)
+    tuned, untuned = likelihoods.get_held_out(candidate.name), likelihoods.get_held_out(base.name)
     gains = author_control.compare_gains(likelihoods, candidate.name, base.name)
     if tuned is None or untuned is None or gains is None:
         raise SystemExit(f"{len(chosen)} held-out passages are too few; use more posts")

@@ -48,8 +48,8 @@ def test_upkeep_and_the_index_of_vectors_on_s3(
     monkeypatch.setattr(vector_index, "MIN_INDEXED_ROWS", 1_000)
     vectors = build_unit_vectors(ROWS, seed=1)
     write_vectors(s3_tables, vectors)
-    assert s3_tables.assets("ada") == ["embeddings"]
-    assert s3_tables.assets("nobody") == []
+    assert s3_tables.list_assets("ada") == ["embeddings"]
+    assert s3_tables.list_assets("nobody") == []
     version = s3_tables.data_version("embeddings", "ada")
     assert s3_tables.compact("embeddings", "ada").merged > 0
     assert maintain_vector_index(s3_tables, "ada") == "made"

@@ -373,5 +373,5 @@ def test_gateways_of_eight_hosts_read_each_others_answers(postgresql_url: str) -
         list(pool.map(store, range(len(gateways))))
     for number, gateway in enumerate(gateways):
         another = str((number + 1) % len(gateways))
-        assert gateway.answer("eve", another) == f"Drop {another}."
-        assert gateway.answer("bob", another) is None, "another reader got the answer"
+        assert gateway.load_answer("eve", another) == f"Drop {another}."
+        assert gateway.load_answer("bob", another) is None, "another reader got the answer"
