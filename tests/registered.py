@@ -1,4 +1,4 @@
-"""A model version and its manifest with default values, for tests that need only some of them."""
+"""Build model versions and manifests with default field values for tests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from twin_resources.registry.registry import Registry
 
 
 def register_version(
-    registry: Registry, author: str, checkpoint: str, **others: Any
+    registry: Registry, author: str, checkpoint: str, **overrides: Any
 ) -> ModelVersion:
-    """Register a version; `others` replace the default arguments of `Registry.register`."""
+    """Register a version with test defaults; `overrides` replaces its arguments."""
     values: dict[str, Any] = {
         "folder": "",
         "adapter_gguf": None,
@@ -21,21 +21,21 @@ def register_version(
         "template": "t",
         "dataset_version": "d",
     }
-    return registry.register(author=author, checkpoint=checkpoint, **(values | others))
+    return registry.register(author=author, checkpoint=checkpoint, **(values | overrides))
 
 
-def model_version(**others: Any) -> ModelVersion:
-    """Return a version that is in no registry; `others` replace its default fields."""
+def build_version(**overrides: Any) -> ModelVersion:
+    """Return an unregistered version; `overrides` replaces default field values."""
     values: dict[str, Any] = {
         "author": "ada", "version": 1, "checkpoint": "c", "state": "stable", "tainted": False,
         "forced": False, "folder": "", "adapter_gguf": None, "base": "/base",
         "base_gguf": "/base.gguf", "template": "t", "dataset_version": "d",
         "created_at": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
-    return ModelVersion(**(values | others))
+    return ModelVersion(**(values | overrides))
 
 
-def build_manifest(author: str, checkpoint: str, **others: Any) -> Manifest:
+def build_manifest(author: str, checkpoint: str, **overrides: Any) -> Manifest:
     """Return a manifest of one supervised step on a base model that does not exist."""
     values: dict[str, Any] = {
         "training": "t", "stage": "sft", "template": "t", "dataset": {"data_version": "d"},
@@ -43,4 +43,4 @@ def build_manifest(author: str, checkpoint: str, **others: Any) -> Manifest:
         "launch": {}, "code": "c", "versions": {}, "tokens": 1, "epochs": 1.0, "steps": 1,
         "metrics": {}, "history": [], "created_at": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
-    return Manifest(author=author, checkpoint=checkpoint, **(values | others))
+    return Manifest(author=author, checkpoint=checkpoint, **(values | overrides))

@@ -16,7 +16,7 @@ def replace_file(path: Path, content: str | bytes) -> Path:
     """Write a file under a unique temporary name, then rename it to `path`.
 
     Only the owner can ever read the file. It is synced to disk before the rename, so a power
-    failure leaves the old file. Missing folders are created.
+    failure leaves the complete old or new file. Missing folders are created.
 
     Returns:
         `path`.

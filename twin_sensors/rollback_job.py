@@ -1,4 +1,4 @@
-"""Define the job `roll_back`, which restores an earlier version for a reason that a person gives.
+"""Define the job `roll_back`, which restores an earlier version and records a person's reason.
 
 Scope: the job and its records.
 Out of scope: which versions may be restored (`registry.rollback`), and the command `twin rollback`,
@@ -38,10 +38,12 @@ def bring_back(
         )
     author = context.partition_key
     move = registry.rollback(author, config.version or None, actor=ACTOR, reason=config.reason)
-    last_move = int(newest_metadata(context.instance, "released_model", author).get("move", 0))
-    new_moves = release_summary.unreported_moves(registry.moves(author), last_move)
+    last_move_number = int(
+        newest_metadata(context.instance, "released_model", author).get("move", 0)
+    )
+    new_moves = release_summary.unreported_moves(registry.moves(author), last_move_number)
     metadata = release_summary.release_metadata(
-        registry.stable_version(author), new_moves, last=last_move
+        registry.stable_version(author), new_moves, last=last_move_number
     )
     context.log_event(
         dg.AssetMaterialization(

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.gate.broken import broken_candidates
-from tests.bench.gate.forms import FULL, QUICK, Form
+from tests.bench.gate.forms import FULL, QUICK, GateBenchmarkSize
 from tests.bench.gate.gated import time_and_likelihood
 from tests.bench.gate.likelihood import likelihood_alone
 from tests.bench.rows import (
@@ -35,7 +35,7 @@ from tests.bench.rows import (
 from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS
 from tests.bench.training.processes import NotMeasured
 
-ROWS: dict[str, Callable[[Form], list[Row]]] = {
+ROWS: dict[str, Callable[[GateBenchmarkSize], list[Row]]] = {
     "time": time_and_likelihood,
     "likelihood": likelihood_alone,
 }

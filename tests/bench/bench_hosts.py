@@ -49,8 +49,8 @@ from twin_resources.storage.state.state import State
 STABLE = "twin/ann@stable"
 QUESTION = "How much oil does a clock need?"
 BUDGET_USD = 0.001  # about 30 paid answers
-PAID_QUESTIONS = 20  # at once, to each gateway
-WAITERS, WRITES = 24, 200
+PAID_QUESTIONS_PER_GATEWAY = 20  # sent simultaneously to each gateway
+WAITER_COUNT, WRITE_COUNT = 24, 200
 # A program whose threads wait for one lease until it is killed.
 WAITING_PROGRAM = """
 import sys, threading
@@ -73,17 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         full="four gateways, 100 releases, 2,000 requests",
     )
     options = parser.parse_args(arguments)
-    with environment_of_hosts() as (folder, provider, shared):
-        gateways, releases, requests = (4, 100, 2000) if options.full else (2, 10, 200)
-        hosts = [Host(folder / f"host{number}", shared) for number in range(gateways)]
+    with host_environment() as (folder, provider, shared_env):
+        gateway_count, release_count, request_count = (
+            (4, 100, 2000) if options.full else (2, 10, 200)
+        )
+        hosts = [Host(folder / f"host{number}", shared_env) for number in range(gateway_count)]
         try:
             start_hosts(hosts)
-            with closing(State.open(shared["TWIN_STATE_URL"])) as state:
+            with closing(State.open(shared_env["TWIN_STATE_URL"])) as state:
                 rows = [
-                    measure_releases(hosts, state, releases),
+                    measure_releases(hosts, state, release_count),
                     measure_budget(hosts, state, provider),
-                    measure_writes(state, shared["TWIN_STATE_URL"]),
-                    measure_killed_gateway(hosts, requests),
+                    measure_writes(state, shared_env["TWIN_STATE_URL"]),
+                    measure_killed_gateway(hosts, request_count),
                 ]
         finally:
             for host in hosts:
@@ -92,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def environment_of_hosts() -> Iterator[tuple[Path, PaidProvider, dict[str, str]]]:
+def host_environment() -> Iterator[tuple[Path, PaidProvider, dict[str, str]]]:
     """Yield a folder, the paid provider, and the environment variables of every host."""
     postgresql = binaries()
     if postgresql is None:
@@ -139,17 +141,17 @@ def start_hosts(hosts: Sequence[Host]) -> None:
 
 
 def measure_releases(hosts: Sequence[Host], state: State, count: int) -> Row:
-    """Measure the seconds from a release until every gateway names the version."""
+    """Measure the time in seconds from a release until every gateway reports the new version."""
     registry = Registry(state, policy_path=hosts[0].settings.policy_path)
     seconds: list[float] = []
     for number in range(1, count + 1):
         register_version(registry, "ann", f"checkpoint-{number}")
         registry.move("ann", number, "refused", actor="gate", reason="a benchmark")
-        began = time.monotonic()
+        started = time.monotonic()
         registry.move("ann", number, "stable", actor="a person", reason="a benchmark", force=True)
         for host in hosts:
             host.wait(lambda host=host, number=number: host.version(STABLE) == f"v{number}")
-        seconds.append(time.monotonic() - began)
+        seconds.append(time.monotonic() - started)
     p99 = statistics.quantiles(seconds, n=100, method="inclusive")[98]
     return Row(
         f"{count} releases, each seen by {len(hosts)} gateways, p99",
@@ -162,15 +164,15 @@ def measure_releases(hosts: Sequence[Host], state: State, count: int) -> Row:
 
 
 def measure_budget(hosts: Sequence[Host], state: State, provider: PaidProvider) -> Row:
-    """Measure the provider's bill of many simultaneous paid questions / the day's budget."""
+    """Measure the bill for many simultaneous paid questions, as a fraction of the day's budget."""
     with closing(open_key_store(hosts[0].settings)) as keys:
         limits = KeyLimits(frozenset({"paid"}))
         key = add_key(keys, role="site", authors=["*"], label="budget", limits=limits)
 
     def ask(number: int) -> int:
-        return post(hosts[number % len(hosts)], key, "twin/ann@paid", f"{QUESTION} (long)")
+        return ask_question(hosts[number % len(hosts)], key, "twin/ann@paid", f"{QUESTION} (long)")
 
-    count = PAID_QUESTIONS * len(hosts)
+    count = PAID_QUESTIONS_PER_GATEWAY * len(hosts)
     with ThreadPoolExecutor(count) as pool:
         statuses = list(pool.map(ask, range(count)))
     account = open_account(hosts[0].settings, state)
@@ -187,19 +189,19 @@ def measure_budget(hosts: Sequence[Host], state: State, provider: PaidProvider) 
 
 
 def measure_writes(state: State, url: str) -> Row:
-    """Measure the slowdown of a write while others wait for one lease, at the 95th percentile."""
-    idle = write_seconds(state)
+    """Measure how much the p95 write time grows while other threads wait for one lease."""
+    idle = p95_write_seconds(state)
     with state.lease("busy"):
-        command = [sys.executable, "-c", WAITING_PROGRAM, url, str(WAITERS)]
+        command = [sys.executable, "-c", WAITING_PROGRAM, url, str(WAITER_COUNT)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:
             assert waiting.stdout is not None
             assert waiting.stdout.readline() == "waiting\n"
             time.sleep(2)  # until every thread has tried once
-            busy = write_seconds(state)
+            busy = p95_write_seconds(state)
             waiting.kill()
     ratio = busy / idle
     return Row(
-        f"a write while {WAITERS} wait for one lease, p95 by idle",
+        f"a write while {WAITER_COUNT} wait for one lease, p95 by idle",
         ratio,
         "×",
         2.0,
@@ -208,13 +210,13 @@ def measure_writes(state: State, url: str) -> Row:
     )
 
 
-def write_seconds(state: State) -> float:
-    """Return the 95th percentile of the seconds of sequential write transactions."""
+def p95_write_seconds(state: State) -> float:
+    """Return the 95th-percentile duration, in seconds, of sequential write transactions."""
     seconds: list[float] = []
-    for number in range(WRITES):
-        began = time.perf_counter()
+    for number in range(WRITE_COUNT):
+        started = time.perf_counter()
         with state.lease(f"write {number}"):
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - started)
         time.sleep(0.01)
     return statistics.quantiles(seconds, n=20, method="inclusive")[18]
 
@@ -227,7 +229,7 @@ def measure_killed_gateway(hosts: Sequence[Host], count: int) -> Row:
 
     def ask(number: int) -> int:
         for host in (hosts[(number + shift) % len(hosts)] for shift in range(len(hosts))):
-            if status := post(host, key, "twin/ann", QUESTION):
+            if status := ask_question(host, key, "twin/ann", QUESTION):
                 return status
             retried.append(number)
         return 0
@@ -254,7 +256,7 @@ def measure_killed_gateway(hosts: Sequence[Host], count: int) -> Row:
     )
 
 
-def post(host: Host, key: str, model: str, question: str) -> int:
+def ask_question(host: Host, key: str, model: str, question: str) -> int:
     """Send a question and return the status; 0 if the connection breaks or is refused."""
     try:
         response = httpx.post(

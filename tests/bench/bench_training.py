@@ -1,11 +1,11 @@
-"""Training: tokens/s compared with TRL.
+"""Compare the training speed (tokens/s) with TRL.
 
     python tests/bench/bench_training.py --quick|--full [--json FILE]
 
-It needs the extra `bench` (trl) and the shared posts (`TWIN_SHARED_DATA`). `--full` trains
+It requires the `bench` extra (trl) and the shared posts (`TWIN_SHARED_DATA`). `--full` trains
 SmolLM2-135M on samples of the shared author, three times with each runner; run it alone. `--quick`
-uses a tiny random model: every process is real, but the speed ratios mean little and have no goal.
-Dataset and model are made once and kept in `build/`.
+runs the same processes on a tiny random model; its speed ratios are not meaningful, so they have no
+goals. The dataset and the model are created once and kept in `build/`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> int:
     options = create_parser(__doc__, quick="a tiny model, one round").parse_args()
     size = FULL if options.full else QUICK
     if options.quick:
-        print("quick form: a tiny model; speed ratios without goals")
+        print("quick mode: a tiny model; speed ratios have no goals")
     inputs = material(size)
     print(format_header(), flush=True)
     started = time.monotonic()

@@ -104,7 +104,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
             known_bodies=_StoredBodies(tables, slug, candidates, changed_bodies),
         ),
         version=BANDS_VERSION,
-        schema=near_duplicates.SIMILAR_SCHEMA,
+        schema=near_duplicates.SIMILARITY_SCHEMA,
         row_key="document_id",
         batch_rows=_COMPARISON_BATCH_ROWS,
     )

@@ -46,7 +46,7 @@ _INVENTORY_SCHEMA = {
     "site": pl.String(),
     "problem": pl.String(),
     "deleted": pl.Boolean(),
-    "again": pl.String(),  # a changed value causes a new read, even for the same bytes
+    "again": pl.String(),  # a changed value causes a new read, even of the same bytes
 }
 _EMPTY_FIELDS = {"path": "", "site": "", "problem": "", "deleted": False, "again": ""}
 
@@ -62,7 +62,7 @@ def build_inventory_frame(
     Args:
         inventory: the current posts.
         stored: `STORED_COLUMNS` of the stored table, or None if there is none yet.
-        erased_posts: posts that must not get a row, not even a tombstone.
+        erased_posts: erased posts, for which no row may be created, not even a tombstone.
     """
     files = _build_files_frame(inventory)
     records = pl.DataFrame(_build_record_rows(inventory), schema=_INVENTORY_SCHEMA)
@@ -70,7 +70,7 @@ def build_inventory_frame(
     stored_rows = _select_relevant_rows(inventory, stored, listed_ids=current_ids)
     is_stored = pl.col("source_id").is_in(pl.Series(list(stored_rows), dtype=pl.String).implode())
     adjusted_rows = [
-        _adjust_file_row(row, stored_rows[row["source_id"]], opt_ins=inventory.file_opt_ins)
+        _apply_stored_state(row, stored_rows[row["source_id"]], opt_ins=inventory.file_opt_ins)
         for row in files.filter(is_stored).to_dicts()
     ]
     adjusted_rows += [
@@ -113,13 +113,13 @@ def read_rows(
 ) -> pl.DataFrame:
     """Read the files, and return rows of `raw_posts` for rows of `build_inventory_frame`.
 
-    The rows are `corpus_tables.RawPosts`. A bad file affects only its own row, which has the reason
-    in `problem`.
+    The rows are `corpus_tables.RawPosts`. An unusable file affects only its own row; `problem`
+    gives the reason.
 
     Args:
         read_stored_rows: reader of the stored rows of records that their export no longer contains,
             such as a feed's older posts; None before the first import.
-        erased_posts: posts whose text must not get a row.
+        erased_posts: erased posts, for whose text no row may be created.
     """
     records: dict[str, ExportRecord] = {}
     existing_posts = frame.filter(~pl.col("deleted"))
@@ -150,8 +150,8 @@ def _select_relevant_rows(
 ) -> dict[str, dict[str, Any]]:
     """Return the few stored rows that affect a post's row, by `source_id`.
 
-    These posts could not be read then or now, have a future date, or no longer exist. The other
-    posts are too many to create an object for each.
+    These posts could not be read then or now, have a future date, or no longer exist. There
+    are too many other posts to create an object for each.
     """
     if stored is None:
         return {}
@@ -184,16 +184,16 @@ def _build_files_frame(inventory: Inventory) -> pl.DataFrame:
     )
 
 
-def _adjust_file_row(
+def _apply_stored_state(
     row: dict[str, Any], stored_row: Mapping[str, Any], *, opt_ins: str
 ) -> dict[str, Any]:
-    """Return the row of a file, adjusted to its stored row."""
+    """Return a file's row, taking its stored row into account."""
     if stored_row["deleted"]:
         return row
     if row["problem"] == "unreadable":
         return row | _keep_stored_fields(stored_row)
     if stored_row["problem"] == "unreadable":
-        # The file was found by the scan but could not be read, so equal bytes are read again.
+        # The file was found by the scan but could not be read, so it is read again.
         is_same = stored_row["file_hash"] == row["file_hash"]
         return row | {"again": "unreadable" if is_same else opt_ins}
     if stored_row["problem"] == NOT_YET_PUBLISHED:  # its date may pass without an edit
@@ -204,7 +204,8 @@ def _adjust_file_row(
 def _build_record_rows(inventory: Inventory) -> list[dict[str, Any]]:
     """Return the rows of the exports' records.
 
-    The export's file name is not part of a row; otherwise each new export would be an edit.
+    The export's file name is not part of a row; otherwise each new export would edit
+    every post.
     """
     return [
         _EMPTY_FIELDS | {"source_id": row_id, "source": name, "file_hash": digest}
@@ -236,7 +237,7 @@ def _build_raw_post_row(
     if source_id in records:
         fields = build_record_row(records[source_id])
     elif source_id in stored_rows:
-        # A column that an earlier version of the table lacks is empty.
+        # Columns missing from an earlier version of the table are left empty.
         empty_row = build_empty_row(source_id, deleted=False)
         stored_row = stored_rows[source_id]
         fields = {name: stored_row.get(name, value) for name, value in empty_row.items()}

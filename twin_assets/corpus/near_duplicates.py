@@ -1,4 +1,4 @@
-"""Find an author's near-duplicate documents by MinHash bands, and verify them exactly.
+"""Find an author's near-duplicate documents with MinHash bands, and verify them exactly.
 
 Scope: a document's bands, the pairs of similar documents that share a band, and the copy that is
 kept. Out of scope: the table of bands (`cleaning_tables.py`), and shingles.
@@ -44,7 +44,7 @@ SHINGLE_WORDS = 3
 BAND_COUNT, ROWS_PER_BAND = 24, 4
 _SEED = 20_260_801
 
-SIMILAR_SCHEMA = {
+SIMILARITY_SCHEMA = {
     "document_id": pl.String(),
     "body_hash": pl.String(),
     "words": pl.Int64(),
@@ -53,7 +53,7 @@ SIMILAR_SCHEMA = {
         pl.Struct({"other_id": pl.String(), "other_hash": pl.String(), "similarity": pl.Float64()})
     ),
 }
-"""Columns with one row per document; `similar` lists the copies found by its comparison."""
+"""Schema with one row per document; `similar` lists the copies found when it was compared."""
 
 
 class KnownBodies(Protocol):
@@ -76,8 +76,8 @@ def compute_document_shingles(text: str) -> frozenset[int]:
 def compute_minhash_bands(shingle_sets: Sequence[frozenset[int]]) -> list[list[int]]:
     """Return `BAND_COUNT` bands (signed 64-bit numbers) for each set, or [] for an empty set.
 
-    The bands are equal in every process, because a seed determines the permutations. A band's hash
-    includes its position.
+    The bands are the same in every process, because a seed determines the permutations. A band's
+    hash includes its position.
     """
     minhash: Any = import_module("datasketch").MinHash
     signatures: Iterable[Any] = minhash.generator(
@@ -137,7 +137,7 @@ def compare_bodies(
         known_bodies: further documents to compare with; none of them is in `new_bodies`.
 
     Returns:
-        `SIMILAR_SCHEMA`, in the order of `new_bodies`. A pair of two new documents is listed for
+        `SIMILARITY_SCHEMA`, in the order of `new_bodies`. A pair of two new documents is listed for
         both; a pair of a new and a known document is listed for the new one.
     """
     texts = _remove_boilerplate(new_bodies)
@@ -180,7 +180,7 @@ def compare_bodies(
         }
         for name, text in texts.items()
     ]
-    return pl.DataFrame(rows, schema=SIMILAR_SCHEMA)
+    return pl.DataFrame(rows, schema=SIMILARITY_SCHEMA)
 
 
 def _remove_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
@@ -195,7 +195,7 @@ def _remove_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
 def collapse_copies(
     ranks: Mapping[str, tuple[Any, ...]], pairs: Mapping[tuple[str, str], float]
 ) -> dict[str, str]:
-    """Return the richer copy that replaces each removed copy.
+    """Map each removed document to the richer copy that replaces it.
 
     Documents are processed from the richest to the poorest. A document is kept unless it is
     similar to a kept document. Kept documents are therefore not similar to each other, and each

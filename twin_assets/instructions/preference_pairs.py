@@ -27,7 +27,7 @@ from twin_assets.instructions.leakage import (
     word_ngrams,
 )
 from twin_assets.instructions.set_similarity import find_similar_pairs
-from twin_resources.statistics.poisoning import reader_limit
+from twin_resources.statistics.poisoning import max_values_per_reader
 
 LOW_VOTE_THRESHOLD = 0.5  # an answer whose readers' mean vote is below it may be rejected
 MAX_READER_PERCENT = 5  # share of all pairs from one reader
@@ -231,7 +231,7 @@ def find_excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     vote_count = sum(votes.values())
     if not vote_count:
         return frozenset()
-    max_votes = reader_limit(vote_count, readers=len(votes))
+    max_votes = max_values_per_reader(vote_count, reader_count=len(votes))
     return frozenset(reader for reader, count in votes.items() if count > max_votes)
 
 

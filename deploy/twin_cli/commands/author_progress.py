@@ -33,11 +33,11 @@ class AuthorProgress:
 
     Attributes:
         fingerprint: fingerprint of sources and import code at the last successful import.
-        kept, words: numbers of usable posts and of their words at that time.
+        kept, words: the number of usable posts and their total word count at that time.
         questions: the questions from which `twin up` shows the best first answers.
         has_first_answers: whether those answers have been shown.
         training: state of the expected training; `run_id` is its Dagster run.
-        up: the `twin up` process that works on this author.
+        up: the `twin up` process that is working on this author, or None.
         not_aliases: names that a user has rejected as names of this author.
     """
 
@@ -53,7 +53,7 @@ class AuthorProgress:
 
 
 def read_progress(settings: Settings, slug: str) -> AuthorProgress:
-    """Return the stored progress, or empty progress if the author has never been served here."""
+    """Return the stored progress, or empty progress if there is no readable file."""
     try:
         text = _progress_path(settings, slug).read_text(encoding="utf-8")
         document: dict[str, Any] = json.loads(text)
@@ -76,9 +76,9 @@ def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> N
 def compute_fingerprint(author: Author, settings: Settings) -> str:
     """Return the SHA-256 of an author's sources and names, the import code and the embedder.
 
-    While it is unchanged, an import would change nothing. Text files are hashed by content; other
-    and very large files by size and modification time. A source at an address always counts as
-    changed.
+    If the fingerprint has not changed, an import would change nothing. Text files are hashed by
+    content; other files, and very large text files, by size and modification time. A remote source
+    (a URL) always counts as changed.
     """
     digest = hashlib.sha256(settings.embedder.encode())
     digest.update(json.dumps(sorted(author.include)).encode())

@@ -1,10 +1,10 @@
 """Run `twin import` and `twin forget`: import posts, and erase posts, authors and readers.
 
-Scope: converting the commands' arguments into a run or a request in the journal, and messages.
+Scope: turning command-line arguments into a run or a journal request, and printing messages.
 Out of scope: the import (`twin_assets/corpus`), erasure (`erasure/`), and its job
 (`twin_sensors/erasure_runs.py`).
 
-If a stack runs, the job `forget` erases the data. Otherwise, the command erases it in its own
+If a stack is running, the job `forget` erases the data. Otherwise, the command erases it in its own
 process, which imports Dagster in order to erase Dagster's records.
 """
 # pyright: strict
@@ -68,7 +68,7 @@ def run_import(
         as_json: whether to print the preview as one JSON object (`found`, `kept`, `dropped` …).
 
     Raises:
-        TwinError: the input is unusable, no stack runs, or the run failed.
+        TwinError: the input is unusable, no stack is running, or the run failed.
     """
     display = ProgressDisplay()
     subject = choose_subject(settings, path, name=author, allow_unnamed=dry_run)
@@ -143,12 +143,12 @@ def run_forget(
     if post and not as_json:
         console.print(f"the post {subject.name} of {subject.author}", markup=False)
     if dry_run:
-        outcome = _erase_in_process(settings, subject)
+        locations_by_store = _preview_in_process(settings, subject)
         if as_json:
-            console.print_json(data=outcome)
+            console.print_json(data=locations_by_store)
         else:
-            for place, locations in outcome.items():
-                console.print(f"{place}: {len(locations) or 'nothing'}", markup=False)
+            for store, locations in locations_by_store.items():
+                console.print(f"{store}: {len(locations) or 'nothing'}", markup=False)
             console.print("nothing was changed", markup=False)
         return 0
     with closing(State.open(settings.state_address)) as state:
@@ -227,19 +227,30 @@ def _find_known_slug(settings: Settings, author: str) -> str:
     return choose_author(settings, author).slug
 
 
-def _erase_in_process(settings: Settings, target: int | ErasureSubject) -> dict[str, list[str]]:
-    """Finish a request of the journal, or return the locations of a subject's data by store."""
+def _preview_in_process(settings: Settings, subject: ErasureSubject) -> dict[str, list[str]]:
+    """Return the locations of a subject's data by store."""
     from twin_resources.erasure.dagster_records import open_records
     from twin_resources.erasure.data_store import Installation
-    from twin_resources.erasure.erasing import preview_erasure, run_erasure
+    from twin_resources.erasure.erasing import preview_erasure
 
     installation = Installation.for_settings(settings)
     try:
         with open_records(installation) as records:
-            if isinstance(target, ErasureSubject):
-                return preview_erasure(installation, target, dagster=records)
-            run_erasure(installation, target, dagster=records)
-            return {}
+            return preview_erasure(installation, subject, dagster=records)
+    finally:
+        installation.state.close()
+
+
+def _erase_in_process(settings: Settings, request_number: int) -> None:
+    """Finish a request of the journal."""
+    from twin_resources.erasure.dagster_records import open_records
+    from twin_resources.erasure.data_store import Installation
+    from twin_resources.erasure.erasing import run_erasure
+
+    installation = Installation.for_settings(settings)
+    try:
+        with open_records(installation) as records:
+            run_erasure(installation, request_number, dagster=records)
     finally:
         installation.state.close()
 

@@ -1,7 +1,7 @@
 """Run stage 5 of `twin up`: decide whether to train, train, and show the verdict.
 
 Scope: the decision and the messages.
-Out of scope: training and the gate (`twin_assets`), and the meaning of a run's end (`outcome.py`).
+Out of scope: training, the gate (`twin_assets`), and interpreting how a run ended (`outcome.py`).
 """
 # pyright: strict
 
@@ -55,7 +55,8 @@ class TrainingPlan:
 
     Attributes:
         kind: `train`, or the reason not to train: the user declined (`not_wanted`), the corpus is
-            `too_small`, or a verdict exists (`judged`; an import alone causes no retraining).
+            `too_small`, or a verdict already exists (`judged`; importing posts does not by itself
+            start a retraining).
         result: the outcome if nothing is trained.
     """
 

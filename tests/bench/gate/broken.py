@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from tests.bench.gate.forms import Form
+from tests.bench.gate.forms import GateBenchmarkSize
 from tests.bench.gate.gated import KEPT, Gated, copy_home, judge_author
 from tests.bench.rows import Row, bounded_row
 from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS, material
@@ -113,7 +113,7 @@ WAYS = {
 }
 
 
-def broken_candidates(form: Form) -> list[Row]:
+def broken_candidates(form: GateBenchmarkSize) -> list[Row]:
     """Return a row for each of `WAYS`: the number of claims that refuse it, with figures."""
     good = judge_author(form)
     rows: list[Row] = []
@@ -183,7 +183,7 @@ def _read(tables: Tables, author: str) -> TrainingTables:
     return {asset: tables.read(asset, author) for asset in KEYS}
 
 
-def _judge(form: Form, good: Gated, home: _Home, broken: Broken, name: str) -> Row:
+def _judge(form: GateBenchmarkSize, good: Gated, home: _Home, broken: Broken, name: str) -> Row:
     own = home.read()
     home.write(broken.trained_on(own, _read_other_author(form)))
     tuned = _train(good, home, broken)
@@ -209,7 +209,7 @@ def _train(good: Gated, home: _Home, broken: Broken) -> FineTunedCheckpoint:
     )
 
 
-def _read_other_author(form: Form) -> TrainingTables:
+def _read_other_author(form: GateBenchmarkSize) -> TrainingTables:
     """Return the other author's tables under this author's name."""
     other = OTHERS[form.author]
     home = material(form.of(other).training).home

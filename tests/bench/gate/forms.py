@@ -1,4 +1,4 @@
-"""The forms of the gate benchmark."""
+"""Define the full and quick sizes of the gate benchmark."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 
 from tests.bench.training import forms as training_forms
 
-ALL_POSTS = {"skeeto": 461, "jbranchaud-til": 1871, "mara-lindqvist": 40}
+POST_COUNTS = {"skeeto": 461, "jbranchaud-til": 1871, "mara-lindqvist": 40}
 
 
 @dataclass(frozen=True)
-class Form:
+class GateBenchmarkSize:
     """The amount of work of a run.
 
     Attributes:
-        name: of the folders in `build/`.
-        training: the size of the training benchmark that gives dataset and model.
-        tokens: to train on.
-        whole_model: train every weight, because adapters on random weights learn hardly anything.
-        minutes: goal for training and evaluation.
-        ratio: goal for the perplexity of the tuned / the base model.
+        name: the name of its folders in `build/`.
+        training: the training-benchmark size that supplies the dataset and the model.
+        tokens: the number of tokens to train on.
+        whole_model: whether to train all weights; adapters on random weights learn almost nothing.
+        minutes: maximum time for training and evaluation.
+        ratio: maximum ratio of the tuned model's perplexity to the base model's.
     """
 
     name: str
@@ -32,19 +32,19 @@ class Form:
     @property
     def posts(self) -> int:
         """The number of the author's posts."""
-        return self.training.post_count or ALL_POSTS[self.author]
+        return self.training.post_count or POST_COUNTS[self.author]
 
     @property
     def author(self) -> str:
         """The author's slug."""
         return self.training.author
 
-    def of(self, author: str) -> Form:
+    def of(self, author: str) -> GateBenchmarkSize:
         """Return this form for another author."""
         return replace(self, training=replace(self.training, author=author))
 
 
-FULL = Form(
+FULL = GateBenchmarkSize(
     name="full",
     training=training_forms.FULL,
     tokens=150_000,
@@ -52,7 +52,7 @@ FULL = Form(
     minutes=15.0,
     ratio=0.70,
 )
-QUICK = Form(
+QUICK = GateBenchmarkSize(
     name="quick",
     training=training_forms.QUICK,
     tokens=20_000,

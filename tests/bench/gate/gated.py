@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.bench.gate.forms import Form
+from tests.bench.gate.forms import GateBenchmarkSize
 from tests.bench.rows import Row, bounded_row, missing_row
 from tests.bench.training.material import author_in, material
 from tests.bench.training.processes import Cost, run_timed
@@ -69,7 +69,7 @@ class Gated:
     cost: Cost
 
 
-def judge_author(form: Form, *, is_fresh: bool = False) -> Gated:
+def judge_author(form: GateBenchmarkSize, *, is_fresh: bool = False) -> Gated:
     """Train and judge the author's candidate, or return the candidate of an earlier run.
 
     Args:
@@ -120,7 +120,7 @@ def remove_home(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def time_and_likelihood(form: Form) -> list[Row]:
+def time_and_likelihood(form: GateBenchmarkSize) -> list[Row]:
     """Return rows of a fresh home: its time, the claims met, and the likelihood ratios."""
     gated = judge_author(form, is_fresh=True)
     parts = gated.evaluation.seconds
@@ -141,7 +141,9 @@ def time_and_likelihood(form: Form) -> list[Row]:
     return [time_row, *measure_rows(form, gated.evaluation.measured, gated.verdict.claims)]
 
 
-def measure_rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]) -> list[Row]:
+def measure_rows(
+    form: GateBenchmarkSize, measured: Measurements, claims: Sequence[GateClaim]
+) -> list[Row]:
     """Return rows of the claims and ratios; a ratio's goal is for its value, not its interval."""
     for claim in claims:
         sys.stderr.write(f"{claim.name} {claim.passed}: {claim.detail}\n")
@@ -173,7 +175,7 @@ def measure_rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]
     return rows
 
 
-def prepare_home(form: Form, folder: Path) -> Settings:
+def prepare_home(form: GateBenchmarkSize, folder: Path) -> Settings:
     """Create a home with the dataset, the weights, and an author who trains `form.tokens`."""
     inputs = material(form.training)
     folder.mkdir(parents=True)

@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench.gate.forms import Form
+from tests.bench.gate.forms import GateBenchmarkSize
 from tests.bench.gate.gated import CODE, KEPT, prepare_home, run_assets
 from tests.bench.rows import Row, bounded_row
 from tests.bench.training.processes import Cost
@@ -43,7 +43,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 
-def likelihood_alone(form: Form) -> list[Row]:
+def likelihood_alone(form: GateBenchmarkSize) -> list[Row]:
     """Return rows of the training's cost, and of perplexity with passages and without."""
     home = KEPT / f"read-{form.name}-{form.author}-{code_hash(CODE)}"
     if not (home / "cost.json").is_file():
@@ -61,7 +61,9 @@ def likelihood_alone(form: Form) -> list[Row]:
     return [cost_row, *_likelihood_rows(settings, form, folder, manifest)]
 
 
-def _likelihood_rows(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> list[Row]:
+def _likelihood_rows(
+    settings: Settings, form: GateBenchmarkSize, folder: Path, manifest: Manifest
+) -> list[Row]:
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
     dataset = tables.read(DATASET, form.author, where=AUTHOR_ROWS_CONDITION)
     weights = find_weights(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])

@@ -3,7 +3,7 @@
 Scope: votes per day and their mean; a simulated year of a home with the production rules; the peer.
 Out of scope: the rows of the table (`false_trainings.py`).
 
-A day's votes pass `day_limit`, then `compute_evidence`. An alarm leads to a training at
+A day's votes pass `max_values_per_day`, then `compute_evidence`. An alarm leads to a training at
 `next_alarm_training_at`, which improves nothing. Votes before the alarm are then dropped, as in
 `score_watch.ComparedDays`.
 """
@@ -22,7 +22,7 @@ from twin_resources.statistics.detector import (
     compute_evidence,
     compute_threshold,
 )
-from twin_resources.statistics.poisoning import day_limit
+from twin_resources.statistics.poisoning import max_values_per_day
 from twin_resources.statistics.retraining_limits import DAY_S, TrainingUsage, next_alarm_training_at
 
 Counts = NDArray[np.int64]
@@ -149,7 +149,7 @@ def generate_day_sums(counts: Counts, goods: Counts) -> Iterator[DaySum | None]:
     sizes: list[int] = []
     sequence = 0
     for day, (count, good) in enumerate(zip(counts.tolist(), goods.tolist(), strict=True)):
-        max_votes = day_limit(sizes[-28:])
+        max_votes = max_values_per_day(sizes[-28:])
         admitted = count if max_votes is None else min(count, max_votes)
         if not admitted:
             yield None

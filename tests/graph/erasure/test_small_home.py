@@ -33,7 +33,7 @@ from twin_resources.settings import Settings
 
 TEXT = "In March the old clock of my uncle stopped for good."
 GONE_POST = post_target("ada", "2019/the-walk.md", TEXT, authors=frozenset({"ada"}))
-GONE_AUTHOR = author_target("ada", "Ada Wright")
+ERASED_AUTHOR = author_target("ada", "Ada Wright")
 PARTITION = "dagster/partition"
 STARTED = dg.DagsterRunStatus.STARTED
 
@@ -80,14 +80,14 @@ def test_all_runs_of_an_author_and_no_others_are_erased(
     for author in ("bea", "ada"):
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition=author))
     records = DagsterRecords(Installation.for_settings(home), dagster)
-    assert records.find_remaining(GONE_AUTHOR)
+    assert records.find_remaining(ERASED_AUTHOR)
 
-    assert records.erase(GONE_AUTHOR) == 5, "not all of run, partition, two event rows and asset"
+    assert records.erase(ERASED_AUTHOR) == 5, "not all of run, partition, two event rows and asset"
 
     assert remaining_runs(dagster) == {other_run}
     assert dg.AssetKey("raw_posts") in dagster.get_asset_keys(), "bea's asset was erased"
     assert dagster.get_dynamic_partitions("authors") == ["bea"]
-    assert records.find_remaining(GONE_AUTHOR) == []
+    assert records.find_remaining(ERASED_AUTHOR) == []
 
 
 def test_only_active_runs_of_the_author_are_ended(
@@ -184,7 +184,7 @@ def test_returning_data_is_erased_three_times_before_an_error(home: Settings) ->
     clean, leftover = LeftoverStore("tables", 1), LeftoverStore("outbox", 3)
     background = LeftoverStore("traces", 9, is_background=True)
     stores: list[DataStore] = [clean, leftover, background]
-    assert _erase_and_prove(instance, number, stores, GONE_AUTHOR) == ["a", "b", "c", "d"]
+    assert _erase_and_prove(instance, number, stores, ERASED_AUTHOR) == ["a", "b", "c", "d"]
     assert [store.erased for store in (clean, leftover, background)] == [1, 3, 3]
     assert journal.read_completed_steps(instance.state, number) == {
         "tables": 1,
@@ -192,7 +192,7 @@ def test_returning_data_is_erased_three_times_before_an_error(home: Settings) ->
         "traces": 3,
     }
     with pytest.raises(ErasureIncompleteError) as error:
-        _erase_and_prove(instance, number, [clean, LeftoverStore("files", 4)], GONE_AUTHOR)
+        _erase_and_prove(instance, number, [clean, LeftoverStore("files", 4)], ERASED_AUTHOR)
     assert error.value.found.endswith(
         "data that remains or has returned after 3 rounds: files: a, b, c"
     )
@@ -216,9 +216,9 @@ def test_a_request_with_data_left_in_the_state_is_incomplete(
 def test_a_home_without_dagster_has_nothing_to_erase(home: Settings) -> None:
     records = DagsterRecords(Installation.for_settings(home), None)
     assert (
-        records.end_active_runs(GONE_AUTHOR),
-        records.erase(GONE_AUTHOR),
-        records.find_remaining(GONE_AUTHOR),
+        records.end_active_runs(ERASED_AUTHOR),
+        records.erase(ERASED_AUTHOR),
+        records.find_remaining(ERASED_AUTHOR),
     ) == (0, 0, [])
 
 

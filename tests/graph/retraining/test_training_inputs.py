@@ -17,7 +17,7 @@ from tests.graph.instructions.conftest import (
     twelve_posts,
 )
 from tests.graph.instructions.made_up_posts import build_documents, store_documents
-from tests.registered import build_manifest, model_version
+from tests.registered import build_manifest, build_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.serving.training_inputs_resource import TrainingInputsResource
@@ -62,7 +62,7 @@ def trained_version(inputs: TrainingInputsResource, tables: Tables) -> ModelVers
         code=training_code_hash(),
     )
     manifests.write_manifest(folder, manifest)
-    return model_version(checkpoint="c1", folder=str(folder), template=manifest.template)
+    return build_version(checkpoint="c1", folder=str(folder), template=manifest.template)
 
 
 def test_unchanged_inputs_equal_those_of_the_version(

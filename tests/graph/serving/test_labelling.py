@@ -13,7 +13,7 @@ import pytest
 
 from tests.http_server import Request, Response, http_server
 from tests.materialized import create_instance, materialize_assets
-from tests.registered import model_version
+from tests.registered import build_version
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour
 from twin_assets.serving import labelling
@@ -43,7 +43,7 @@ from twin_resources.storage.tables.tables import Tables
 
 MODEL = "openai/gpt-4o-mini"
 ADA = Author("ada", "Ada", max_tokens=50, consent="2026-01-01: by mail")
-VERSION = model_version(checkpoint="c1", template=DEFAULT_TEMPLATE.hash)
+VERSION = build_version(checkpoint="c1", template=DEFAULT_TEMPLATE.hash)
 PROMPTS = [
     ShadowPrompt(
         "recorded" if n % 2 else "held_out",

@@ -23,7 +23,7 @@ import yaml
 
 from tests.code_hash import ROOT, code_hash
 from tests.live.evaluation.conftest import CHUNKS
-from tests.live.evaluation.two_parts import SHORT_GATE, judge_in_two_parts
+from tests.live.evaluation.two_parts import SHORT_GATE_SETTINGS, run_two_stage_gate
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
@@ -110,7 +110,7 @@ class RealHome:
     ) -> dict[str, GateClaim]:
         enter_as_candidate(tuned, AUTHOR, self.settings, self.registry)
         self._write("instruction_dataset", made.measured_on(own), SAMPLE_SCHEMA, key="sample_id")
-        return judge_in_two_parts(self._judging())
+        return run_two_stage_gate(self._judging())
 
     def _trained(self, made: CandidateSpec) -> FineTunedCheckpoint:
         # on a busy machine, two threads wait for each other: 26 tokens/s instead of at least 80
@@ -137,7 +137,7 @@ class RealHome:
     def _judging(self) -> JudgingSetup:
         return JudgingSetup(
             Author(AUTHOR, NAMES[AUTHOR]),
-            self.settings.model_copy(update=SHORT_GATE),
+            self.settings.model_copy(update=SHORT_GATE_SETTINGS),
             self.tables,
             self.registry,
             ModelServers(self.settings),

@@ -28,7 +28,7 @@ from tests.live.evaluation.real_candidates import (
     RealHome,
     real_home,
 )
-from tests.live.evaluation.two_parts import SHORT_GATE, judge_in_two_parts
+from tests.live.evaluation.two_parts import SHORT_GATE_SETTINGS, run_two_stage_gate
 from tests.queued_notices import queued_notices
 from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.evaluation import gate
@@ -60,10 +60,10 @@ def judge_in_both_parts(
     workplace: Workplace, author: str, *, log: Callable[[str], object] = print
 ) -> dict[str, GateClaim]:
     """Return all claims about the candidate, including the advisory claims."""
-    return judge_in_two_parts(
+    return run_two_stage_gate(
         JudgingSetup(
             Author(author, author.title()),
-            workplace.settings.model_copy(update=SHORT_GATE),
+            workplace.settings.model_copy(update=SHORT_GATE_SETTINGS),
             workplace.tables,
             workplace.registry,
             ModelServers(workplace.settings),

@@ -1,4 +1,4 @@
-"""Judge a first model as `retrain_twin` does: first verdict, release, full gate.
+"""Judge an author's first model the way `retrain_twin` does: first verdict, release, full gate.
 
 Scope: the three steps without Dagster. Out of scope: which candidate fails which claim
 (`test_broken_candidates.py`).
@@ -11,14 +11,17 @@ from twin_assets.evaluation.judgement import JudgingSetup, complete_evaluation, 
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import reconcile
 
-SHORT_GATE = {"evaluation_tokens": 6000, "evaluation_questions": 30}  # still reads 30 passages
+SHORT_GATE_SETTINGS = {
+    "evaluation_tokens": 6000,
+    "evaluation_questions": 30,
+}  # still reads 30 passages
 
 
-def judge_in_two_parts(setup: JudgingSetup) -> dict[str, GateClaim]:
+def run_two_stage_gate(setup: JudgingSetup) -> dict[str, GateClaim]:
     """Return all claims of the full gate by name, including the advisory claims.
 
-    The full gate must decide each claim of the first verdict alike. A version that fails it must
-    not stay released.
+    The full gate must reach the same decision as the first verdict on every claim in it. A version
+    that fails it must not stay released.
     """
     registry = setup.registry
     first_evaluation = judge_candidate(setup)
@@ -32,9 +35,9 @@ def judge_in_two_parts(setup: JudgingSetup) -> dict[str, GateClaim]:
 
     full_evaluation = complete_evaluation(setup)
 
-    is_kept = _is_stable(setup, full_evaluation.verdict.checkpoint)
-    assert is_kept is (is_released and full_evaluation.verdict.outcome == "passed")
-    assert bool(full_evaluation.withdrawn_version) is (is_released and not is_kept)
+    is_still_released = _is_stable(setup, full_evaluation.verdict.checkpoint)
+    assert is_still_released is (is_released and full_evaluation.verdict.outcome == "passed")
+    assert bool(full_evaluation.withdrawn_version) is (is_released and not is_still_released)
     advisory_claims = gate.advisory_claims(full_evaluation.evaluation.measured)
     claims = {claim.name: claim for claim in (*full_evaluation.verdict.claims, *advisory_claims)}
     assert set(claims) == set(gate.CLAIMS)

@@ -10,7 +10,7 @@ from twin_cli.commands.outcome import OutcomeCode, determine_result, list_refusa
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.training import show_voice
 
-from tests.registered import model_version
+from tests.registered import build_version
 from tests.unit.judges.test_voice_shown_record import FIGURES
 from twin_resources.quality.judges.voice_shown import (
     VOICE_FIGURES_FILE,
@@ -21,7 +21,7 @@ from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.moves import Outcome as Finding
 from twin_resources.settings import Settings
 
-VERSION = model_version(author="jose")
+VERSION = build_version(author="jose")
 CLAIM = GateClaim("beats_base_model", False, 33.1, 32.4, "perplexity of the candidate, of the base")
 
 

@@ -15,7 +15,7 @@ from twin_assets.corpus.near_duplicates import (
     BAND_COUNT,
     MIN_SIMILARITY,
     ROWS_PER_BAND,
-    SIMILAR_SCHEMA,
+    SIMILARITY_SCHEMA,
     collapse_copies,
     compare_bodies,
     compute_document_shingles,
@@ -103,7 +103,7 @@ def test_planted_copies_are_found_and_nothing_else() -> None:
     )  # The other copies are edited so much that they are below .65.
     assert len(found_pairs & true_pairs) / len(true_pairs) >= 0.95
     assert len(found_pairs & true_pairs) / len(found_pairs) >= 0.99
-    assert similar.schema == SIMILAR_SCHEMA
+    assert similar.schema == SIMILARITY_SCHEMA
 
 
 def test_a_pair_is_attributed_to_the_new_document() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.registered import register_version
-from tests.unit.erasure.test_erasure_target import GONE_AUTHOR, gone_post
+from tests.unit.erasure.test_erasure_target import ERASED_AUTHOR, erased_post
 from twin_resources.erasure.checkpoint_folders import Checkpoints
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject
@@ -46,7 +46,7 @@ def causes(store: Checkpoints) -> dict[str, list[str]]:
 
 
 def test_erasing_a_post_deletes_its_weights_and_reports(store: Checkpoints) -> None:
-    target = gone_post(checkpoints=frozenset({"seen-ada", "seen-bea"}))
+    target = erased_post(checkpoints=frozenset({"seen-ada", "seen-bea"}))
     assert store.find_remaining(target) == [
         "seen-ada: weights", "inner: weights", "seen-bea: weights", "inner: weights",
         "v1 is not tainted", "report.md: bytes", "report.md: bytes",
@@ -68,14 +68,14 @@ def test_erasing_a_post_deletes_its_weights_and_reports(store: Checkpoints) -> N
 
 def test_erasing_a_reader_taints_versions_of_every_author(store: Checkpoints) -> None:
     names = frozenset({"seen-ada", "seen-bea"})
-    target = replace(gone_post(checkpoints=names), subject=ErasureSubject("reader", "", "r1"))
+    target = replace(erased_post(checkpoints=names), subject=ErasureSubject("reader", "", "r1"))
     assert store.erase(target) == 2 + 4 + 4
     assert causes(store) == {"ada": ["forget"], "bea": ["forget"]}
 
 
 def test_a_parked_version_needs_no_retraining(store: Checkpoints) -> None:
     store.instance.registry.move("ada", 1, "parked", actor="t", reason="t")
-    target = gone_post(checkpoints=frozenset({"seen-ada"}))
+    target = erased_post(checkpoints=frozenset({"seen-ada"}))
     store.erase(target)
     assert store.instance.registry.get("ada", 1).tainted
     assert causes(store) == {}
@@ -87,8 +87,8 @@ def test_a_parked_version_needs_no_retraining(store: Checkpoints) -> None:
 
 
 def test_erasing_an_author_deletes_their_folder(store: Checkpoints) -> None:
-    assert store.find_remaining(GONE_AUTHOR) == ["the author's folder (ada)"]
-    assert store.erase(GONE_AUTHOR) == 10
+    assert store.find_remaining(ERASED_AUTHOR) == ["the author's folder (ada)"]
+    assert store.erase(ERASED_AUTHOR) == 10
     assert remaining_files(store, "ada", "seen") == set()
     assert remaining_files(store, "bea", "seen") == {*FILES}
-    assert (store.find_remaining(GONE_AUTHOR), store.erase(GONE_AUTHOR)) == ([], 0)
+    assert (store.find_remaining(ERASED_AUTHOR), store.erase(ERASED_AUTHOR)) == ([], 0)

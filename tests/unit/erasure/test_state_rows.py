@@ -29,7 +29,7 @@ READER, OTHER = "0123456789abcdef", "fedcba9876543210"
 TEXT = "In March the old clock of my uncle stopped for good."
 GONE_READER = reader_target(READER)
 GONE_POST = post_target("ada", "2019/a.md", TEXT)
-GONE_AUTHOR = author_target("ada", "Ada Wright")
+ERASED_AUTHOR = author_target("ada", "Ada Wright")
 NOTES = sa.Table(
     "notes_of_a_test",
     sa.MetaData(),
@@ -129,7 +129,7 @@ def test_erasing_an_author_keeps_keys_to_other_authors(instance: Installation) -
     add_note(state, "mine")
     add_note(state, "other", author="bea", said="Ada Wright wrote to me")
 
-    assert StateStore(instance).erase(GONE_AUTHOR) == 9, (
+    assert StateStore(instance).erase(ERASED_AUTHOR) == 9, (
         "the version, two moves and their notices must be counted"
     )
 
@@ -154,7 +154,7 @@ def test_spending_keeps_its_amount_but_loses_the_name(instance: Installation) ->
         purpose="answer", author="", key=keys.key_id_from_hash(key_hash), max_usd=1
     )
     account.settle(reservation, 1)
-    StateStore(instance).erase(GONE_AUTHOR)
+    StateStore(instance).erase(ERASED_AUTHOR)
     assert StateStore(instance).erase(reader_target(READER, key_hash=key_hash)) == 2, (
         "one row in each of the two account tables must be erased"
     )

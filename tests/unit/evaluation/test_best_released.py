@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.registered import model_version
+from tests.registered import build_version
 from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, with_fields
 from twin_assets.evaluation.best_released import find_best_released, read_stored_ratio
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
@@ -37,7 +37,7 @@ def make_version(tmp_path: Path, number: int, ratio: float | None, **fields: Any
     folder = tmp_path / f"c{number}"
     write_record(folder, ratio)
     values = {"state": "retired", "checkpoint": f"c{number}", "folder": str(folder)}
-    return model_version(version=number, **(values | fields))
+    return build_version(version=number, **(values | fields))
 
 
 def test_the_lowest_ratio_of_a_released_version_wins(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.registered import model_version
+from tests.registered import build_version
 from tests.unit.registry.claims_beside import make_no_worse_claim
 from twin_resources.registry.moves import (
     AUTOMATIC_MOVES,
@@ -38,7 +38,7 @@ def make_version(number: int, state: VersionState = "candidate", **values: objec
     checkpoint = f"hash{number}"
     folder = f"/checkpoints/{checkpoint}"
     fields = {"author": "mara", "version": number, "checkpoint": checkpoint, "folder": folder}
-    return model_version(**(fields | {"state": state} | values))
+    return build_version(**(fields | {"state": state} | values))
 
 
 def make_verdict(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.registered import model_version
+from tests.registered import build_version
 from tests.unit.test_answer_model import serve_models
 from twin_assets.evaluation.measures import served_parity
 from twin_assets.evaluation.served.parity import Parity, compare
@@ -118,7 +118,7 @@ def test_the_claim_names_the_precision() -> None:
 
 
 def make_version(base: Path, base_gguf: str) -> ModelVersion:
-    return model_version(state="candidate", base=str(base), base_gguf=base_gguf)
+    return build_version(state="candidate", base=str(base), base_gguf=base_gguf)
 
 
 def test_the_served_precision_determines_the_limits(home: Settings, tmp_path: Path) -> None:

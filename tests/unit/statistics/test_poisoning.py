@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twin_resources.statistics.poisoning import (
     ReaderTotals,
     admit_reader_days,
-    new_reader_limit,
-    reader_limit,
+    max_new_reader_values,
+    max_values_per_reader,
     unconfirmed_fall_reason,
 )
 
@@ -36,8 +36,8 @@ def test_the_limit_of_a_reader_is_a_twentieth() -> None:
     other_count = sum(sum(day[20:]) for day in admitted)
     assert other_count == 240  # the loud reader displaces no other reader
     assert 10 <= loud_count <= 24
-    assert reader_limit(400, readers=20) == 20
-    assert reader_limit(400, readers=10) == 80
+    assert max_values_per_reader(400, reader_count=20) == 20
+    assert max_values_per_reader(400, reader_count=10) == 80
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=12), max_size=40))
@@ -46,7 +46,7 @@ def test_no_admitted_reader_is_above_its_limit(days: list[list[str]]) -> None:
     counts: Counter[str] = Counter()
     for day in days:
         reader_count = len({*counts, *day})
-        limit = reader_limit(counts.total() + len(day), readers=reader_count)
+        limit = max_values_per_reader(counts.total() + len(day), reader_count=reader_count)
         counts_before = counts.copy()
         admitted = admit_reader_days(day, counts)
         for reader in set(day):
@@ -87,5 +87,6 @@ def test_new_readers_do_not_confirm_a_fall_for_earlier_readers() -> None:
 
 
 def test_new_readers_are_at_most_a_tenth_of_a_day() -> None:
-    assert [new_reader_limit(known_readers, 30.0) for known_readers in (0, 30, 60)] == [3, 3, 6]
-    assert new_reader_limit(0, 0.0) == 1
+    limits = [max_new_reader_values(known_readers, 30.0) for known_readers in (0, 30, 60)]
+    assert limits == [3, 3, 6]
+    assert max_new_reader_values(0, 0.0) == 1

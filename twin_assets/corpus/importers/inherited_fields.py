@@ -1,6 +1,6 @@
 """Apply the fields that posts inherit from their site: by folder, by pattern, or for one post.
 
-Scope: finding and reading these fields, and merging them with a post's own.
+Scope: finding and reading these fields, and merging them with the post's own fields.
 Out of scope: front matter (`front_matter`), the meaning of a field, the rest of a configuration
 (`site_configuration`).
 
@@ -30,23 +30,27 @@ from twin_assets.corpus.importers.site_configuration import (
 )
 
 _ELEVENTY_CONFIGURATION = re.compile(r"eleventy\.config\.\w+|\.eleventy\.c?js")
-_DATA_FILE = re.compile(r"(?P<of>(?:.*/)?[^/]+?)(?P<own>\.11tydata)?\.json", re.DOTALL)
-_SECTION = re.compile(r"(?P<folder>(?:.*/)?)_index(?:\.[\w-]+)?\.(?:md|markdown|html?)", re.DOTALL)
-_QUARTO = re.compile(r"(?P<folder>(?:.*/)?)_metadata\.ya?ml", re.DOTALL)
+_DATA_FILE = re.compile(
+    r"(?P<stem>(?:.*/)?[^/]+?)(?P<eleventy_suffix>\.11tydata)?\.json", re.DOTALL
+)
+_HUGO_SECTION_FILE = re.compile(
+    r"(?P<folder>(?:.*/)?)_index(?:\.[\w-]+)?\.(?:md|markdown|html?)", re.DOTALL
+)
+_QUARTO_METADATA_FILE = re.compile(r"(?P<folder>(?:.*/)?)_metadata\.ya?ml", re.DOTALL)
 _MERGED_LISTS = ("tags", "categories", "keywords")
-# 11ty, Jekyll and Hugo treat a permalink as a template, so it is not an address.
+# A permalink with 11ty, Jekyll or Hugo template syntax is not an address.
 _TEMPLATE = re.compile(r"\{[{%]|:\w")
 # Prefix of a scope that is a regular expression for the path without its suffix.
 _PATTERN_PREFIX = "^"
 _WILDCARDS = re.compile(r"\*\*/|\*\*|\*|\?|\{[^{}]*\}|[^*?{]+|\{")
 
 ReadFile = Callable[[str], bytes]
-ScopedFields = tuple[str, str]
+ScopedFieldsJson = tuple[str, str]
 
 
 def read_inherited_fields(
     source_ids: Collection[str], read: ReadFile, *, site: Site, root_name: str = ""
-) -> tuple[ScopedFields, ...]:
+) -> tuple[ScopedFieldsJson, ...]:
     """Return `Site.data` for a site or a folder within it, with the nearest scope last.
 
     Args:
@@ -74,7 +78,7 @@ def merge_inherited(fields: Mapping[str, Any], path: str, site: Site) -> dict[st
         path: the post's path in the site.
 
     Raises:
-        ValueError: a file with inherited fields, which may withhold the post, cannot be read.
+        ValueError: a file with inherited fields, which might exclude the post, cannot be read.
     """
     own_fields = dict(fields)
     inherited_values: dict[str, Any] = {}
@@ -108,30 +112,30 @@ def _merge_fields(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[s
 
 def _iter_eleventy_fields(
     source_ids: Collection[str], read: ReadFile, root_name: str
-) -> Iterator[ScopedFields]:
+) -> Iterator[ScopedFieldsJson]:
     is_site = any(_ELEVENTY_CONFIGURATION.fullmatch(path) for path in source_ids)
-    posts = {path.rsplit(".", 1)[0] for path in source_ids if not path.endswith(".json")}
+    post_stems = {path.rsplit(".", 1)[0] for path in source_ids if not path.endswith(".json")}
     for path in sorted(source_ids):
         match = _DATA_FILE.fullmatch(path) if path.endswith(".json") else None
-        if match is None or not (is_site or match["own"]):
+        if match is None or not (is_site or match["eleventy_suffix"]):
             continue
-        folder, _, name = match["of"].rpartition("/")
+        folder, _, name = match["stem"].rpartition("/")
         parent_name = folder.rpartition("/")[2] if folder else root_name
-        if match["of"] in posts:
-            yield match["of"], _read_data_file(path, read)
+        if match["stem"] in post_stems:
+            yield match["stem"], _read_data_file(path, read)
         elif name == parent_name:
             yield f"{folder}/" if folder else "", _read_data_file(path, read)
 
 
-def _iter_quarto_fields(source_ids: Collection[str], read: ReadFile) -> Iterator[ScopedFields]:
+def _iter_quarto_fields(source_ids: Collection[str], read: ReadFile) -> Iterator[ScopedFieldsJson]:
     for path in source_ids:
-        if match := _QUARTO.fullmatch(path):
+        if match := _QUARTO_METADATA_FILE.fullmatch(path):
             yield match["folder"], _read_data_file(path, read)
 
 
-def _iter_jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
+def _iter_jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFieldsJson]:
     """Yield Jekyll's defaults: longer paths take precedence, then entries that name a type."""
-    ranked_fields: list[tuple[tuple[int, bool], ScopedFields]] = []
+    ranked_fields: list[tuple[tuple[int, bool], ScopedFieldsJson]] = []
     for entry in _list_mappings(fields.get("defaults")):
         scope = lowercase_keys(entry.get("scope"))
         folder, kind = str(scope.get("path") or "").strip("/"), str(scope.get("type") or "")
@@ -149,7 +153,7 @@ def _iter_jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
 
 def _iter_hugo_fields(
     source_ids: Collection[str], read: ReadFile, site: Site
-) -> Iterator[ScopedFields]:
+) -> Iterator[ScopedFieldsJson]:
     """Yield Hugo's cascades in reverse order, because the first entry with a field has priority."""
     roots = [f"{folder}/" for folder in site.folders]
     for entry in reversed(
@@ -157,7 +161,7 @@ def _iter_hugo_fields(
     ):
         for root in roots:
             yield from _iter_cascade_fields(entry, folder=root, root=root)
-    sections = [match for path in source_ids if (match := _SECTION.fullmatch(path))]
+    sections = [match for path in source_ids if (match := _HUGO_SECTION_FILE.fullmatch(path))]
     for match in sorted(sections, key=lambda section: (section["folder"].count("/"), section[0])):
         folder = match["folder"]
         root = max(
@@ -175,7 +179,7 @@ def _iter_hugo_fields(
 
 def _iter_cascade_fields(
     entry: Mapping[str, Any], *, folder: str, root: str
-) -> Iterator[ScopedFields]:
+) -> Iterator[ScopedFieldsJson]:
     """Yield one cascade; its target is a pattern for the posts' path below the content folder."""
     target = lowercase_keys(entry.get("target") or entry.get("_target"))
     if "page" not in str(target.get("kind") or "page").strip("{}").split(","):

@@ -4,7 +4,8 @@ Scope: the two containers, and protection against decompression bombs.
 Out of scope: the meaning of a member (importers).
 
 A tar must be read in sequence, so its total expanded size is limited. The members of a zip are
-limited individually (`too_large`, `too_compressed`), because its media need not be read. Formats:
+limited individually (`too_large`, `too_compressed`), because its media files can be skipped.
+Formats:
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT,
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html; pitfalls:
 https://docs.python.org/3/library/zipfile.html#decompression-pitfalls.
@@ -39,18 +40,18 @@ class ZipArchive(Archive):
 
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
-        # zipfile loads the whole directory, which takes about 10 times its size on disk.
+        # zipfile loads the whole directory, whose memory use is about 10 times its size on disk.
         if _read_central_directory_size(path) > limits.members * 512:
             raise self._build_limit_error(f"more than {limits.members:,} files")
         self._zip = zipfile.ZipFile(path)
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in self._zip.infolist():
-            kind = stat.S_IFMT(member.external_attr >> 16)
+            file_type = stat.S_IFMT(member.external_attr >> 16)
             if member.is_dir():
                 continue
-            if kind == stat.S_IFLNK:
+            if file_type == stat.S_IFLNK:
                 self.refused["link"] += 1
-            elif kind not in (0, stat.S_IFREG):
+            elif file_type not in (0, stat.S_IFREG):
                 self.refused["special_file"] += 1
             elif member.flag_bits & 1:
                 self.refused["encrypted"] += 1
@@ -85,7 +86,7 @@ class TarArchive(Archive):
                         end > MIN_RATIO_BYTES and end > packed_bytes * limits.ratio
                     ):
                         raise self._build_limit_error(f"{end:,} bytes packed into {packed_bytes:,}")
-                    self._list_member(member)
+                    self._index_member(member)
                 stream.seek(cast("Any", tar).offset)
             # tarfile treats a broken header in the middle as the end of the archive.
             if stream.read(512) != bytes(512):
@@ -94,7 +95,7 @@ class TarArchive(Archive):
             self.close()
             raise
 
-    def _list_member(self, member: tarfile.TarInfo) -> None:
+    def _index_member(self, member: tarfile.TarInfo) -> None:
         if member.issym() or member.islnk():
             self.refused["link"] += 1
         elif member.isdir():
@@ -175,7 +176,7 @@ def open_tar_stream(path: Path) -> BinaryIO | None:
 
 
 def _read_central_directory_size(path: Path) -> int:
-    """Return the size of a zip's central directory (APPNOTE 4.3.16; all ones in zip64)."""
+    """Return the size of a zip's central directory (APPNOTE 4.3.16), also in zip64."""
     length = path.stat().st_size
     with path.open("rb") as stream:
         stream.seek(max(0, length - 65_557))

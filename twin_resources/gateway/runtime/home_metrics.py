@@ -4,8 +4,8 @@ Scope: reading the numbers when Prometheus scrapes a gateway.
 Out of scope: counting requests and answers (`observability/metrics.py`), alert rules
 (`deploy/monitoring/alerts.yaml`).
 
-Every gateway of a home returns the same numbers, so a rule takes their maximum. A part that cannot
-be read is left out, and `twin_home_readable` names it; the other parts are still reported.
+Every gateway of a home returns the same numbers, so an alert rule takes their maximum. A part that
+cannot be read is left out, and `twin_home_readable` names it; the other parts are still reported.
 """
 # pyright: strict
 

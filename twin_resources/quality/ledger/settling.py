@@ -14,9 +14,9 @@ assigns its sequence number within the author.
 
 No reader settles more than a fixed share of an author's values in the last `READER_CAP_DAYS` days
 (`statistics/poisoning.admit_reader_days`). No day settles more values than three usual days
-(`day_limit`). Once an author's stream is two weeks old, readers first seen within the last two
-weeks settle at most a tenth of a day's values (`new_reader_limit`). Selection depends on the reader
-and the time, never on the value.
+(`max_values_per_day`). Once an author's stream is two weeks old, readers first seen within the last
+two weeks settle at most a tenth of a day's values (`max_new_reader_values`). Selection depends on
+the reader and the time, never on the value.
 """
 # pyright: strict
 
@@ -38,8 +38,8 @@ from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.statistics.poisoning import (
     NEW_READER_DAYS,
     admit_reader_days,
-    day_limit,
-    new_reader_limit,
+    max_new_reader_values,
+    max_values_per_day,
 )
 
 READER_CAP_DAYS = 30
@@ -202,7 +202,9 @@ def _group_by_status(
         days_by_status["new"] += new_reader_days
         days_by_status["capped"] += compress(known_reader_days, map(not_, is_admitted))
         admitted_days = list(compress(known_reader_days, is_admitted))
-        limit = day_limit([size for other_day, size in size_by_day.items() if other_day < day])
+        limit = max_values_per_day(
+            [size for other_day, size in size_by_day.items() if other_day < day]
+        )
         capacity = (
             len(admitted_days)
             if new_readers is None or limit is None
@@ -281,7 +283,7 @@ class _NewReaders:
             for size_day, size in self.reader_days_by_day.items()
             if day - DAY_LIMIT_WINDOW_DAYS <= size_day < day
         ]
-        limit = new_reader_limit(
+        limit = max_new_reader_values(
             len(reader_days_of_day) - len(new_reader_days),
             median(earlier_sizes) if earlier_sizes else 0.0,
         )

@@ -5,9 +5,9 @@ last change.
 Out of scope: interpreting those runs (`idempotent_launch.py`), listing (`listing.py`), polling
 (`polling.py`), Dagster.
 
-A change is launched once. Its key contains a number that only grows, because Dagster never starts
-the same key twice and a folder can return to an earlier state. A failed run is retried under a new
-key. A run that never started (the tick died) is retried under the same key.
+Each change launches one import. Its key contains a number that only grows, because Dagster never
+starts the same key twice and a folder can return to an earlier state. A failed run is retried under
+a new key. A run that never started (the sensor tick crashed) is retried under the same key.
 """
 # pyright: strict
 
@@ -21,7 +21,7 @@ from twin_resources.dagster_runs import Run
 from twin_resources.idempotent_launch import decide_step
 
 MAX_ATTEMPTS = 3
-"""Maximum runs per change; only the next change or the nightly import starts another run."""
+"""Maximum runs per change; after that, only a new change or the nightly import starts one."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def decide_import(
 
 
 def build_run_key(kind: str, author: str, epoch: int, state: SourcesState) -> str:
-    """Return `posts:ann:1764000000:3.1`, the key of the first attempt at the third change.
+    """Return the run key: `posts:ann:1764000000:3.1` for the first attempt at the third change.
 
-    Changes are counted since the state was created. A cursor can be reset, which restarts the
-    numbers. `epoch` keeps the keys distinct.
+    Changes are counted from the creation of the state. Resetting the cursor restarts the count, so
+    `epoch` keeps the keys distinct.
     """
     return f"{kind}:{author}:{epoch}:{state.number}.{state.attempt}"

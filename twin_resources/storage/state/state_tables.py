@@ -1,7 +1,8 @@
 """Define the SQL tables of the state store and its schema version.
 
-Scope: the SQL tables of leases, inputs without rows, verified files, model versions, verdicts,
-moves and trials, and those of the loop (watches, alarms, retrainings, notices).
+Scope: the SQL tables of leases, inputs that produced no rows, verified files, model versions,
+verdicts, moves and trials, and those of the retraining loop (watches, alarms, retrainings,
+notices).
 Out of scope: queries (`state.py`, `lease.py`, `registry/registry.py` and others) and Lance tables.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
@@ -61,13 +62,13 @@ leases = sa.Table(
     sa.Column("process_started", sa.Text, nullable=False),
     sa.Column("acquired_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
-    # The monotonic end is valid only for processes of the same boot; see `lease.py`.
+    # The monotonic expiry time is valid only within the same boot; see `lease.py`.
     sa.Column("boot", sa.Text, nullable=False, server_default=""),
     sa.Column("expires_monotonic", sa.Double),
     sa.Column("ttl_s", sa.Double),
 )
 
-# The last holder of each lease, which shows readers when a table may have changed
+# The last holder of each ended lease. Readers use it to detect that a table may have changed
 # (`newest_versions.py`).
 ended_leases = sa.Table(
     "ended_leases",
@@ -164,7 +165,8 @@ routing = sa.Table(
     sa.Column("written_at", sa.Text, nullable=False),
 )
 
-# Trials of a version against the stable version: the terms, and the evidence after the last pair.
+# Trials of a version against the stable version: the conditions, and the evidence after the last
+# pair.
 trials = sa.Table(
     "trials",
     metadata,
@@ -185,8 +187,8 @@ trials = sa.Table(
     sa.Column("paired_at", sa.Double),  # time of the last pair; null if unknown or none
 )
 
-# The loop (`retraining/`): the last settled value that was read for an author's stable version.
-# `watches` must have a row for each of `streams`.
+# The loop (`retraining/`): how far an author's settled values have been read for the stable
+# version. Each entry of `streams` must have a row in `watches`.
 followed = sa.Table(
     "followed",
     metadata,
@@ -197,7 +199,7 @@ followed = sa.Table(
 )
 
 # `watch` is a `statistics.detector.StreamEvidence`. `armed` is true if a fall would be detected.
-# Armed rows count in every threshold of the home.
+# The number of armed rows determines the alarm threshold of the whole home.
 watches = sa.Table(
     "watches",
     metadata,
@@ -279,7 +281,7 @@ retraining_requests = sa.Table(
     sa.Column("run_key", sa.Text, nullable=False),
 )
 
-# Notices to people. They are stored in their event's transaction and sent afterwards
+# Notices to people. Each is stored in its event's transaction and sent afterwards
 # (`notifications.py`).
 notices = sa.Table(
     "notices",

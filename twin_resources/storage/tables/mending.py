@@ -23,7 +23,7 @@ from twin_resources.storage.object_store import (
 from twin_resources.storage.storage_faults import DamagedError
 from twin_resources.storage.tables.store import (
     StoredTable,
-    commit_record,
+    commit_without_rows,
     open_table,
     open_version,
     read_record,
@@ -150,7 +150,7 @@ def _restore_version(plan: TableRepair, version: int) -> None:
     table = _open_existing(plan.uri)
     # A version number is never reused for other rows, because readers cache rows by it.
     while table.dataset.version <= newest_version:
-        table, _ = commit_record(table, record)
+        table, _ = commit_without_rows(table, record)
 
 
 def _open_existing(uri: str) -> StoredTable:

@@ -195,7 +195,7 @@ def _read_stored_table(dataset: LanceDataset, uri: str) -> StoredTable:
 def build_arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schema:
     """Return the Arrow schema on disk: user columns, bookkeeping columns and table metadata.
 
-    Strings are Utf8, not LargeUtf8, because Lance builds no BTREE on LargeUtf8.
+    Strings are Utf8, not LargeUtf8, because Lance cannot build a BTREE on LargeUtf8.
 
     Raises:
         UnhashableColumnError: row hashes do not support a column's type.
@@ -239,21 +239,23 @@ def column_types(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
     return {name: type_name(dtype) for name, dtype in schema.items()}
 
 
-def _replace_large_types(kind: pa.DataType) -> pa.DataType:
+def _replace_large_types(arrow_type: pa.DataType) -> pa.DataType:
     import pyarrow as pa
     from pyarrow import types
 
-    if types.is_large_string(kind):
+    if types.is_large_string(arrow_type):
         return pa.string()
-    if types.is_large_binary(kind):
+    if types.is_large_binary(arrow_type):
         return pa.binary()
-    if types.is_large_list(kind):
-        return pa.list_(_replace_large_types(kind.value_type))
-    if types.is_fixed_size_list(kind):
-        return pa.list_(_replace_large_types(kind.value_type), kind.list_size)
-    if types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _replace_large_types(field.type)) for field in kind])
-    return kind
+    if types.is_large_list(arrow_type):
+        return pa.list_(_replace_large_types(arrow_type.value_type))
+    if types.is_fixed_size_list(arrow_type):
+        return pa.list_(_replace_large_types(arrow_type.value_type), arrow_type.list_size)
+    if types.is_struct(arrow_type):
+        return pa.struct(
+            [pa.field(field.name, _replace_large_types(field.type)) for field in arrow_type]
+        )
+    return arrow_type
 
 
 def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
@@ -272,7 +274,7 @@ def create_table(uri: str, schema: pa.Schema) -> StoredTable:
         schema.empty_table(),
         uri,
         mode="create",
-        transaction_properties=_properties(CommitRecord(0, 0, None), base_version=0),
+        transaction_properties=_build_properties(CommitRecord(0, 0, None), base_version=0),
     )
     return _read_stored_table(dataset, uri)
 
@@ -313,27 +315,27 @@ def scan_fragments(
     table: StoredTable,
     columns: Sequence[str],
     *,
-    rows: int,
+    batch_size: int,
     fragments: Sequence[Any],
 ) -> Iterator[pl.DataFrame]:
-    """Yield columns of the given fragments, at most `rows` rows at a time; at least one frame.
+    """Yield columns of the given fragments, in frames of at most `batch_size` rows; at least one.
 
     Columns missing from the table are omitted.
     """
     existing_columns = [name for name in columns if name in table.columns]
     yield pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table().select(existing_columns)))
     if fragments:
-        yield from scan_batches(table, existing_columns, rows=rows, fragments=fragments)
+        yield from scan_batches(table, existing_columns, batch_size=batch_size, fragments=fragments)
 
 
 def scan_batches(
     table: StoredTable,
     columns: Sequence[str],
     *,
-    rows: int,
+    batch_size: int,
     fragments: Sequence[Any] | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """Yield columns of the given fragments (all if None), at most `rows` rows at a time.
+    """Yield columns of the given fragments (all if None), at most `batch_size` rows at a time.
 
     Raises:
         StorageError: the fragments cannot be read.
@@ -341,7 +343,7 @@ def scan_batches(
     # One batch is read ahead instead of the default 16, which would dominate memory use.
     with _translate_read_errors(table):
         scanner = table.dataset.scanner(
-            columns=list(columns), batch_size=rows, batch_readahead=1, fragments=fragments
+            columns=list(columns), batch_size=batch_size, batch_readahead=1, fragments=fragments
         )
         batches = iter(scanner.to_batches())
     while True:
@@ -380,7 +382,7 @@ def delete_rows(
 
 
 def stage_rows(table: StoredTable, rows: pa.Table) -> list[Any]:
-    """Write rows to files that belong to no version until `replace_all` commits them."""
+    """Write rows to files that belong to no version until `replace_all_rows` commits them."""
     from lance.fragment import write_fragments
 
     return list(write_fragments(rows, table.dataset, schema=rows.schema, mode="overwrite"))
@@ -391,7 +393,7 @@ def replace_all_rows(
 ) -> tuple[StoredTable, int]:
     """Commit staged files as the whole table, with a new schema; also return the bytes written.
 
-    Readers see the old table until this single commit. Tagged versions do not change.
+    Readers see the old table until this commit completes. Tagged versions do not change.
     """
     from lance import LanceOperation
     from lance.dataset import Transaction
@@ -401,7 +403,7 @@ def replace_all_rows(
     return _read_stored_table(new_table.dataset, table.uri), written_bytes
 
 
-def commit_record(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
+def commit_without_rows(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
     """Commit the record without writing rows."""
     from lance import LanceOperation
     from lance.dataset import Transaction
@@ -415,13 +417,15 @@ def commit_record(table: StoredTable, record: CommitRecord) -> tuple[StoredTable
 def _commit(table: StoredTable, transaction: Any, record: CommitRecord) -> tuple[StoredTable, int]:
     from lance import LanceDataset
 
-    transaction.transaction_properties = _properties(record, base_version=table.dataset.version)
+    transaction.transaction_properties = _build_properties(
+        record, base_version=table.dataset.version
+    )
     dataset = LanceDataset.commit(table.dataset, transaction, max_retries=0)
     written_bytes = table.dataset.io_stats_incremental().written_bytes
     return StoredTable(dataset, table.uri, table.row_key, table.types), written_bytes
 
 
-def _properties(record: CommitRecord, *, base_version: int) -> dict[str, str]:
+def _build_properties(record: CommitRecord, *, base_version: int) -> dict[str, str]:
     return {
         "twin.row_sum": f"{record.row_sum:064x}",
         "twin.rows": str(record.rows),
@@ -442,7 +446,8 @@ def read_record(table: StoredTable) -> CommitRecord:
             transaction = table.dataset.read_transaction(candidate_version)
         except (TypeError, ValueError, OSError):
             # Lance 14 cannot decode a compaction that remapped an index (TypeError). A removed
-            # version has no transaction. Reading the rows instead fails if they are unreadable.
+            # version has no transaction. If the rows are unreadable too, reading them raises the
+            # error.
             break
         properties = transaction.transaction_properties or {}
         if "twin.row_sum" in properties:
@@ -505,7 +510,7 @@ def checkout_version(table: StoredTable, version: int | str) -> StoredTable:
 
 
 def _has_version(table: StoredTable, version: int | str) -> bool:
-    """Return whether a tag or a version's manifest exists, readable or not."""
+    """Return whether the tag or the manifest file exists; False for a version in a bucket."""
     if isinstance(version, str):
         return version in table.dataset.tags.list()
     if "://" in table.uri:

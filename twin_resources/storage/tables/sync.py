@@ -23,7 +23,7 @@ from twin_resources.storage.tables.store import (
     BOOKKEEPING_COLUMNS,
     CommitRecord,
     StoredTable,
-    commit_record,
+    commit_without_rows,
     delete_rows,
     read_columns,
     read_record,
@@ -117,7 +117,7 @@ def apply_changes(
     if progress.record.version != task.version or not progress.record.exact:
         lease.renew()
         record = CommitRecord(progress.record.row_sum, progress.record.rows, task.version)
-        _advance(progress, commit_record(progress.table, record), record)
+        _advance(progress, commit_without_rows(progress.table, record), record)
     delete_empty_inputs(lease.state, table.uri, changes.removed_empty_keys)
     return progress
 

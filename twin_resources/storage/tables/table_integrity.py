@@ -52,7 +52,7 @@ def check_table(table: StoredTable, *, verify_values: bool = False) -> None:
         row_sum, rows = sum_hashes(hashes), len(hashes)
     else:
         row_sum, rows = 0, 0
-        for batch in scan_batches(table, [*table.columns, "_row_hash"], rows=_BATCH_ROWS):
+        for batch in scan_batches(table, [*table.columns, "_row_hash"], batch_size=_BATCH_ROWS):
             hashes = hash_rows(batch.select(table.columns))
             if not hashes.equals(batch["_row_hash"], check_names=False):
                 raise DamagedError.for_place(

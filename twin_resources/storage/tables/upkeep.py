@@ -19,7 +19,7 @@ from twin_resources.storage.tables.store import (
     CommitRecord,
     StoredTable,
     checkout_version,
-    commit_record,
+    commit_without_rows,
     delete_rows,
     quote_literal,
     read_columns,
@@ -89,7 +89,9 @@ def compact_fragments(progress: SyncProgress, lease: Lease) -> None:
         lease.renew()
         existing_files = _file_sizes(table)
         table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
-        table, record_bytes = commit_record(open_newest_version(table), replace(record, exact=True))
+        table, record_bytes = commit_without_rows(
+            open_newest_version(table), replace(record, exact=True)
+        )
         progress.bytes_written += record_bytes + sum(
             size for path, size in _file_sizes(table).items() if path not in existing_files
         )
@@ -112,7 +114,7 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
         target_rows_per_fragment=ROWS_PER_FRAGMENT, max_source_rows=MAX_ROWS_PER_COMPACTION
     )
     if compaction.fragments_removed:
-        table, _ = commit_record(open_newest_version(table), replace(record, exact=True))
+        table, _ = commit_without_rows(open_newest_version(table), replace(record, exact=True))
     segments = {
         index.name: len(index.segments)
         for index in table.dataset.describe_indices()
@@ -222,7 +224,7 @@ def forget(
             # A full text index keeps the words of deleted rows until it is rebuilt.
             table.dataset.optimize.optimize_indices(index_names=[index.name], retrain=True)
         table = open_newest_version(table)
-    table, _ = commit_record(table, replace(record, exact=True))
+    table, _ = commit_without_rows(table, replace(record, exact=True))
     removed_tags = tuple(
         tag
         for tag, tag_fields in table.dataset.tags.list().items()

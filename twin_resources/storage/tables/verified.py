@@ -47,7 +47,7 @@ class UnverifiedRows:
 
         Columns that the table lacks are omitted.
         """
-        return scan_fragments(self.table, columns, rows=rows, fragments=self.fragments)
+        return scan_fragments(self.table, columns, batch_size=rows, fragments=self.fragments)
 
     def mark_verified(self) -> None:
         """Record that the claim holds for every row of this version."""

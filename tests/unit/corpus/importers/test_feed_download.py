@@ -1,4 +1,4 @@
-"""Downloading a feed from a real server on the loopback, within limits of size and time."""
+"""Downloading a feed from a real server on the loopback interface, with size and time limits."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def test_an_error_stores_nothing(status: int, site: Site, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_other_pages_are_not_stored(site: Site, tmp_path: Path) -> None:
+def test_a_page_that_is_not_a_feed_is_not_stored(site: Site, tmp_path: Path) -> None:
     site.body = b"<html><body>log in first</body></html>"
     with pytest.raises(TwinError, match="not a feed"):
         download_feed(site.url, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_packed_and_unpacked_size_is_limited(site: Site, tmp_path: Path) -> None:
+def test_compressed_and_decompressed_sizes_are_limited(site: Site, tmp_path: Path) -> None:
     site.body = build_rss(*range(2_000))
     with pytest.raises(TwinError, match="more than 1,000 bytes"):
         download_feed(site.url, tmp_path, max_bytes=1_000)
@@ -124,7 +124,7 @@ def send_slowly(server: socket.socket, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "is_stored"), [(59.9, True), (60.0, False)])
-def test_a_download_may_take_a_minute(
+def test_a_download_times_out_after_a_minute(
     seconds: float, is_stored: bool, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0])  # the time at the start; all later calls return `seconds`
@@ -168,7 +168,9 @@ def test_no_redirect_to_another_scheme(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_end(status: int, site: Site, tmp_path: Path) -> None:
+def test_a_redirect_loop_stops_after_five_redirects(
+    status: int, site: Site, tmp_path: Path
+) -> None:
     site.status, site.headers = status, {"Location": "/feed"}
     with pytest.raises(TwinError, match="more than 5 redirects"):
         download_feed(site.url, tmp_path)
@@ -178,7 +180,7 @@ def test_redirects_end(status: int, site: Site, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "feed.xml", "ftp://x/y", "http://", "", "x" * 300]
 )
-def test_only_web_addresses(url: str, tmp_path: Path) -> None:
+def test_only_http_and_https_urls_are_accepted(url: str, tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="not an http or https address") as raised:
         download_feed(url, tmp_path)
     assert raised.value.tried == f"read the feed {url[:200]}"

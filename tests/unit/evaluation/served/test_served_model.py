@@ -34,23 +34,24 @@ def test_a_token_without_an_id_is_an_error() -> None:
 
 
 @dataclass
-class Server:
+class FakeServer:
     """A test server that records the question, token limit, first message and slot of each request.
 
-    The answer is `reply` or else the question. Questions 0 and 1 are answered later than others;
-    a question with "broken" gets an error."""
+    It answers with `reply`, or with the question if `reply` is empty. Without `seconds`, questions
+    that end in 0 or 1 are answered more slowly. A question with "broken" gets HTTP 500.
+    """
 
     seconds: float
     reply: str = ""
     requests: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
-    systems: list[str] = field(default_factory=list[str])
+    system_messages: list[str] = field(default_factory=list[str])
     slots: list[int | None] = field(default_factory=list[int | None])
 
     def answer(self, request: Request) -> Response:
         body = request.document
         question = body["messages"][-1]["content"]
         self.requests.append((question, body["max_tokens"]))
-        self.systems.append(body["messages"][0]["content"])
+        self.system_messages.append(body["messages"][0]["content"])
         self.slots.append(body.get("id_slot"))
         time.sleep(self.seconds or (0.02 if question.endswith(("0", "1")) else 0.0))
         reply = self.reply or question
@@ -59,16 +60,16 @@ class Server:
         return Response({"choices": [choice]}, 500 if "broken" in question else 200)
 
 
-class Model:
+class FakeModel:
     """A model that starts test servers and keeps them for inspection."""
 
     def __init__(self, seconds: float = 0.0, reply: str = "") -> None:
         self.seconds, self.reply = seconds, reply
-        self.servers: list[Server] = []
+        self.servers: list[FakeServer] = []
 
     @contextmanager
     def serve(self) -> Iterator[RunningServer]:
-        server = Server(self.seconds, self.reply)
+        server = FakeServer(self.seconds, self.reply)
         self.servers.append(server)
         with http_server(server.answer) as url:
             yield RunningServer(f"{url}/v1", "m", "", 1, "echo")
@@ -78,18 +79,20 @@ def make_prompts(count: int, text: str = "question") -> list[Prompt]:
     return [[{"role": "user", "content": f"{text} {number}"}] for number in range(count)]
 
 
-@pytest.mark.parametrize("servers", [1, 2, 3, 9])
-def test_answers_of_several_servers_are_in_prompt_order(servers: int) -> None:
-    model = Model()
+@pytest.mark.parametrize("server_count", [1, 2, 3, 9])
+def test_answers_of_several_servers_are_in_prompt_order(server_count: int) -> None:
+    model = FakeModel()
 
-    answers = query_temporary_servers(model.serve, make_prompts(5), servers=servers, max_tokens=4)
+    answers = query_temporary_servers(
+        model.serve, make_prompts(5), servers=server_count, max_tokens=4
+    )
 
     assert [answer.text for answer in answers] == [f"question {number}" for number in range(5)]
-    assert len(model.servers) == min(servers, 5)
+    assert len(model.servers) == min(server_count, 5)
 
 
-def test_one_server_answers_a_repeated_prompt_in_succession() -> None:
-    model = Model()
+def test_all_turns_of_a_prompt_go_to_the_same_server() -> None:
+    model = FakeModel()
     queue = PromptQueue(make_prompts(12), max_tokens=[40, 16])
 
     process_queue(queue, model.serve, servers=2)
@@ -101,13 +104,13 @@ def test_one_server_answers_a_repeated_prompt_in_succession() -> None:
     assert sum(len(server.requests) for server in model.servers) == 24
     for server in model.servers:
         for text, tokens in server.requests:
-            if tokens == 16:  # the same server must have got its first request
+            if tokens == 16:  # this server must already have had the first turn
                 earlier = server.requests[: server.requests.index((text, 16))]
                 assert (text, 40) in earlier
 
 
 def test_a_failing_server_ends_the_queue() -> None:
-    model = Model(seconds=0.01)
+    model = FakeModel(seconds=0.01)
     queue = PromptQueue(
         [*make_prompts(1), *make_prompts(1, "broken"), *make_prompts(40)], max_tokens=[4]
     )
