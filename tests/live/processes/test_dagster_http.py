@@ -306,11 +306,11 @@ def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_ac
         run_retrain(settings, author="ada", reason="once more", wait=False, display=display)
 
     with pytest.raises(
-        TwinError, match=r"is (queued|starting|started) .new posts.|one was requested"
+        TwinError, match=r"is (queued|starting|started) .new posts.|one is pending"
     ):
         request_again()
     wait_for_status(dagster, run.run_id, ["SUCCESS"])
-    with pytest.raises(TwinError, match="one was requested"):
+    with pytest.raises(TwinError, match="one is pending"):
         request_again()  # the outcome of the first is not stored yet
     with state.read_transaction() as connection:
         assert retrainings.open_requests(connection) == {}
