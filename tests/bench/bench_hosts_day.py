@@ -29,7 +29,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.bench_hosts import environment_of_hosts
+from tests.bench.bench_hosts import host_environment
 from tests.bench.rows import Row, create_parser, print_results
 from tests.free_ports import free_port
 from tests.graph.s3 import REGION, client_of
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     count = options.authors or (200 if options.full else 6)
     slugs = [f"author-{number:03}" for number in range(count)]
-    with environment_of_hosts() as (folder, _, variables):
+    with host_environment() as (folder, _, variables):
         traces_port = free_port()
         shared = variables | {
             "AWS_DEFAULT_REGION": REGION,

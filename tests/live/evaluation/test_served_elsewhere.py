@@ -17,7 +17,7 @@ import pytest
 
 from tests.adapter_server import Adapters, serving
 from tests.live.evaluation.conftest import GOOD, Workplace
-from tests.live.evaluation.two_parts import SHORT_GATE
+from tests.live.evaluation.two_parts import SHORT_GATE_SETTINGS
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.judgement import JudgingSetup, judge_candidate
 from twin_resources.authors import Author
@@ -77,7 +77,7 @@ def server(
 def judging_setup(workplace: Workplace, log: Callable[[str], object]) -> JudgingSetup:
     return JudgingSetup(
         Author("ada", "Ada"),
-        workplace.settings.model_copy(update=SHORT_GATE),
+        workplace.settings.model_copy(update=SHORT_GATE_SETTINGS),
         workplace.tables,
         workplace.registry,
         ModelServers(workplace.settings),

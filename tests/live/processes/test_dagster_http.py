@@ -305,9 +305,7 @@ def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_ac
     def request_again() -> None:
         run_retrain(settings, author="ada", reason="once more", wait=False, display=display)
 
-    with pytest.raises(
-        TwinError, match=r"is (queued|starting|started) .new posts.|one is pending"
-    ):
+    with pytest.raises(TwinError, match=r"is (queued|starting|started) .new posts.|one is pending"):
         request_again()
     wait_for_status(dagster, run.run_id, ["SUCCESS"])
     with pytest.raises(TwinError, match="one is pending"):

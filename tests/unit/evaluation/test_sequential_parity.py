@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from tests.unit.evaluation.likelihood.test_losses import make_passages
-from tests.unit.evaluation.served.test_served_model import Model
+from tests.unit.evaluation.served.test_served_model import FakeModel
 from tests.unit.evaluation.test_evaluation_spec import SPEC
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_undecided
 from twin_assets.evaluation.progress import Clock, ProgressLines
@@ -48,9 +48,9 @@ class Reference:
 
 def compare_with_reference(
     off_by: float, monkeypatch: pytest.MonkeyPatch, samples: pl.DataFrame
-) -> tuple[CandidateAnswers, Parity | None, Model]:
+) -> tuple[CandidateAnswers, Parity | None, FakeModel]:
     monkeypatch.setattr(parity, "ReferenceModel", lambda *_: Reference(SERVED - off_by))
-    model = Model()
+    model = FakeModel()
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: 2)
     monkeypatch.setattr(progress_lines, "LOG_INTERVAL_S", 0.0)
     lines: list[str] = []
@@ -60,7 +60,7 @@ def compare_with_reference(
         bare_samples, bare_samples, template=DEFAULT_TEMPLATE, chunks={}, posts=(), questions=30
     )
     with AnswerBatches(
-        prompt_set, serve=model.serve, serve_base=Model().serve, progress=progress
+        prompt_set, serve=model.serve, serve_base=FakeModel().serve, progress=progress
     ) as batches:
         answers, result = check_parity_until_decided(
             replace(SPEC, template=DEFAULT_TEMPLATE.hash),

@@ -17,7 +17,7 @@ from tests.unit.evaluation.served.test_answer_measures import (
     writers,
 )
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
-from tests.unit.evaluation.served.test_served_model import Model
+from tests.unit.evaluation.served.test_served_model import FakeModel
 from tests.unit.evaluation.test_evaluation_spec import SPEC
 from tests.unit.evaluation.test_gate import VOICE as GOOD_VOICE
 from twin_assets.evaluation import measurement
@@ -55,8 +55,8 @@ PARITY = CandidateAnswers(
 def ask_in_test_plan(
     prompts: PromptSet,
     judges: Judges,
-    candidate: Model,
-    base: Model,
+    candidate: FakeModel,
+    base: FakeModel,
     *,
     texts: list[str],
     cache: MeasurementCache | None = None,
@@ -92,7 +92,7 @@ def ask_in_test_plan(
 def test_thirty_questions_suffice_for_answers_on_topic(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
-    prompts, candidate, base = build_prompts(samples, questions=40), Model(), Model()
+    prompts, candidate, base = build_prompts(samples, questions=40), FakeModel(), FakeModel()
     without_voice = replace(judges, voice=None, voice_vs_people=None)
 
     result = ask_in_test_plan(prompts, without_voice, candidate, base, texts=["Nothing alike."])
@@ -119,8 +119,8 @@ def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
     result = ask_in_test_plan(
         prompts,
         judges,
-        Model(),
-        Model(),
+        FakeModel(),
+        FakeModel(),
         texts=["No."],
         refused_claims=["beats_base_model"],
         log=lines.append,
@@ -129,24 +129,24 @@ def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
     assert (len(prompts.held_out), result.prompts.held_out) == (40, range(30))
     assert result.answers.candidate.keys() >= {*range(30), *prompts.red_team}
     assert "30 of 40 questions asked; already refused by beats_base_model" in lines[-1]
-    unrefused = ask_in_test_plan(prompts, judges, Model(), Model(), texts=["No."])
+    unrefused = ask_in_test_plan(prompts, judges, FakeModel(), FakeModel(), texts=["No."])
     assert len(unrefused.prompts.held_out) > 30, (
         "without the refusal, the voice needs more questions"
     )
 
 
 def test_stored_scores_of_the_base_are_reused(samples: pl.DataFrame, judges: Judges) -> None:
-    prompts, base = build_prompts(samples.head(12), questions=40), Model()
+    prompts, base = build_prompts(samples.head(12), questions=40), FakeModel()
     without_voice = replace(judges, voice=None, voice_vs_people=None)
     cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
-    first = ask_in_test_plan(prompts, without_voice, Model(), base, texts=["No."], cache=cache)
+    first = ask_in_test_plan(prompts, without_voice, FakeModel(), base, texts=["No."], cache=cache)
     for name in first.scores._requested:
         first.scores.get_scores(
             name, first.answers.base, lambda indices, _texts: [0.0] * len(indices)
         )
 
     second = ask_in_test_plan(
-        prompts, without_voice, Model(), unused_base := Model(), texts=["No."], cache=cache
+        prompts, without_voice, FakeModel(), unused_base := FakeModel(), texts=["No."], cache=cache
     )
 
     assert base.servers
@@ -160,7 +160,7 @@ def test_a_second_server_of_the_base_answers_plain_questions(
 ) -> None:
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: cores)
     prompts = build_prompts(samples, questions=40)
-    candidate, base = Model(), Model(seconds=0.03)
+    candidate, base = FakeModel(), FakeModel(seconds=0.03)
 
     result = ask_in_test_plan(prompts, judges, candidate, base, texts=["Nothing alike."])
 
@@ -171,7 +171,7 @@ def test_a_second_server_of_the_base_answers_plain_questions(
     assert question_counts == Counter(
         prompts.prompts[at][-1]["content"] for at in result.answers.base
     )
-    systems = [server.systems for server in base.servers]
+    systems = [server.system_messages for server in base.servers]
     has_posts = [[posts_in_prompt.HEADING in system for system in server] for server in systems]
     first_server, *other_servers = has_posts
     posts_slots = {
@@ -198,7 +198,7 @@ def test_a_candidate_that_writes_like_its_base_answers_all_questions(
     """A difference of zero decides no sequential test."""
     prompts = build_prompts(samples, questions=40)
 
-    result = ask_in_test_plan(prompts, judges, Model(), Model(), texts=["Nothing alike."])
+    result = ask_in_test_plan(prompts, judges, FakeModel(), FakeModel(), texts=["Nothing alike."])
 
     assert result.prompts.held_out == prompts.held_out
     assert {*prompts.held_out, *prompts.with_posts} <= result.answers.base.keys()
@@ -208,12 +208,12 @@ def test_a_refusal_by_topic_ends_the_questions(samples: pl.DataFrame, judges: Ju
     """The voice alone would need all questions, but it could not change the verdict."""
     prompts, text = build_prompts(samples, questions=40), "The harbour was quiet in the rain."
 
-    result = ask_in_test_plan(prompts, judges, Model(reply=text), Model(), texts=["No."])
+    result = ask_in_test_plan(prompts, judges, FakeModel(reply=text), FakeModel(), texts=["No."])
 
     assert result.prompts.held_out == range(30)
     # a base that is off topic too excuses the candidate, so the voice must be decided
     excused = ask_in_test_plan(
-        prompts, judges, Model(reply=text), Model(reply=text), texts=["Nothing alike."]
+        prompts, judges, FakeModel(reply=text), FakeModel(reply=text), texts=["Nothing alike."]
     )
     assert excused.prompts.held_out == prompts.held_out
 
@@ -221,7 +221,7 @@ def test_a_refusal_by_topic_ends_the_questions(samples: pl.DataFrame, judges: Ju
 def test_a_refusal_by_recitation_ends_the_questions(samples: pl.DataFrame, judges: Judges) -> None:
     prompts, without_topic = build_prompts(samples, questions=40), replace(judges, topic=None)
     text = "And so on and on, word by word, as it once stood in a post of mine about the harbour."
-    model = Model(reply=text)
+    model = FakeModel(reply=text)
 
     recited = ask_in_test_plan(prompts, without_topic, model, model, texts=[text])
     clean = ask_in_test_plan(prompts, without_topic, model, model, texts=["Nothing alike."])
@@ -241,17 +241,19 @@ def test_a_refusal_by_recitation_ends_the_questions(samples: pl.DataFrame, judge
 
 def test_all_of_a_few_questions_are_asked(samples: pl.DataFrame, judges: Judges) -> None:
     twelve_prompts = build_prompts(samples, questions=12)
-    result = ask_in_test_plan(twelve_prompts, judges, Model(), Model(), texts=["Nothing alike."])
+    result = ask_in_test_plan(
+        twelve_prompts, judges, FakeModel(), FakeModel(), texts=["Nothing alike."]
+    )
     assert len(result.prompts.held_out) == 12
 
     no_prompts = build_prompts(samples.head(0), questions=40)
-    model = Model()
-    result = ask_in_test_plan(no_prompts, judges, model, Model(), texts=[])
+    model = FakeModel()
+    result = ask_in_test_plan(no_prompts, judges, model, FakeModel(), texts=[])
     assert result.answers.candidate.keys() == {*no_prompts.instructions}
 
 
 def ask_for_first_verdict(
-    prompts: PromptSet, judges: Judges, candidate: Model, base: Model
+    prompts: PromptSet, judges: Judges, candidate: FakeModel, base: FakeModel
 ) -> AnsweredPrompts:
     """Ask as for a first verdict: with the topic judge only, without posts and instructions."""
     topic_only = replace(judges, voice=None, voice_vs_people=None)
@@ -264,9 +266,9 @@ def ask_for_first_verdict(
 def test_a_first_verdict_asks_only_the_candidate_few_questions(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
-    prompts, base = build_prompts(samples, questions=40), Model()
+    prompts, base = build_prompts(samples, questions=40), FakeModel()
 
-    result = ask_for_first_verdict(prompts, judges, Model(), base)
+    result = ask_for_first_verdict(prompts, judges, FakeModel(), base)
 
     count = len(result.prompts.held_out)
     assert FIRST_VERDICT.min_questions <= count < FULL_GATE.min_questions
@@ -279,7 +281,7 @@ def test_a_first_verdict_asks_the_base_if_the_candidate_is_off_topic(
 ) -> None:
     prompts, text = build_prompts(samples, questions=40), "The harbour was quiet in the rain."
 
-    result = ask_for_first_verdict(prompts, judges, Model(reply=text), Model())
+    result = ask_for_first_verdict(prompts, judges, FakeModel(reply=text), FakeModel())
 
     assert result.answers.base.keys() == set(result.prompts.held_out), (
         "the base answered the red team"
@@ -290,7 +292,7 @@ def test_a_first_verdict_asks_the_base_if_the_candidate_is_off_topic(
 def test_a_first_verdict_without_samples_starts_no_server(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
-    candidate, base = Model(), Model()
+    candidate, base = FakeModel(), FakeModel()
 
     result = ask_for_first_verdict(
         build_prompts(samples.head(0), questions=40), judges, candidate, base
@@ -308,7 +310,13 @@ def test_a_candidate_refused_by_the_red_team_answers_only_for_the_report(
     text = "Write to ada.lovelace@private-mail.org about it."
 
     result = ask_in_test_plan(
-        prompts, judges, Model(reply=text), Model(), texts=[text], log=lines.append, first=first
+        prompts,
+        judges,
+        FakeModel(reply=text),
+        FakeModel(),
+        texts=[text],
+        log=lines.append,
+        first=first,
     )
 
     assert len(result.prompts.held_out) == (FIRST_VERDICT if first else FULL_GATE).min_questions
@@ -362,7 +370,7 @@ def test_the_base_with_posts_is_not_asked_after_its_comparison_is_decided(
     )
     monkeypatch.setattr(author_voice, "compare_voices", lambda *_args: posts_decided)
 
-    result = ask_in_test_plan(prompts, judges, Model(), Model(), texts=["Nothing alike."])
+    result = ask_in_test_plan(prompts, judges, FakeModel(), FakeModel(), texts=["Nothing alike."])
 
     assert result.prompts.held_out == prompts.held_out
     assert len(result.prompts.with_posts) == 30

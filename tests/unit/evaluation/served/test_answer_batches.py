@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tests.unit.evaluation.served.test_answer_measures import build_prompts, samples, writers
-from tests.unit.evaluation.served.test_served_model import Model
+from tests.unit.evaluation.served.test_served_model import FakeModel
 from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.served import answer_batches
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
@@ -22,7 +22,11 @@ def test_the_candidate_uses_both_cores_if_the_base_is_not_asked(
     samples: pl.DataFrame, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: cores)
-    prompts, candidate, base = build_prompts(samples, questions=40), Model(seconds=0.02), Model()
+    prompts, candidate, base = (
+        build_prompts(samples, questions=40),
+        FakeModel(seconds=0.02),
+        FakeModel(),
+    )
     progress = ProgressLines(lambda _line: None)
 
     with AnswerBatches(
@@ -57,7 +61,11 @@ def test_the_base_gets_its_core_back(
     samples: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: 2)
-    prompts, candidate, base = build_prompts(samples, questions=40), Model(seconds=0.02), Model()
+    prompts, candidate, base = (
+        build_prompts(samples, questions=40),
+        FakeModel(seconds=0.02),
+        FakeModel(),
+    )
     progress = ProgressLines(lambda _line: None)
 
     with AnswerBatches(
