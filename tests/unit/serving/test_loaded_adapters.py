@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.adapter_server import serving
 from tests.postgresql_server import postgresql, postgresql_url
@@ -32,6 +33,7 @@ from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import ended_leases
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
 KEY = "sk-there"
@@ -352,6 +354,9 @@ def test_an_adapter_that_no_host_can_load_fails_with_the_servers_reason(
         pass
     with closing(State.open(postgresql_url)) as state:
         assert adapter_requests.requested_names(state) == set()
+        with state.read_transaction() as connection:
+            rows = connection.execute(sa.select(ended_leases.c.name)).scalars().all()
+    assert not [name for name in rows if "ada" in name], "a request's name stays in the store"
 
 
 def test_a_failing_adapter_is_retried_less_often(

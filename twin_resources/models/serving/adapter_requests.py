@@ -24,8 +24,9 @@ from twin_resources.storage.state.state import State
 
 POLL_INTERVAL_S = 0.5
 LEASE_TTL_S = 30.0
-# A running fleet reads the requests every half second. While any fleet loads, the gate waits.
-PICKUP_TIMEOUT_S = 20.0
+# A running fleet reads the requests every half second, but a starting one needs up to a minute on a
+# busy machine. While any fleet loads an adapter, the gate waits without a limit.
+PICKUP_TIMEOUT_S = 120.0
 _REQUESTS, _LOADS = "adapter request/", "adapter load/"
 
 
@@ -70,4 +71,7 @@ def wait_for_other_host(settings: Settings, is_loaded: Callable[[], bool]) -> bo
 
 
 def _hold(state: State, kind: str, name: str) -> AbstractContextManager[Lease]:
-    return hold_lease(state, f"{kind}{name}/{uuid4().hex}", ttl_s=LEASE_TTL_S, wait_s=0.0)
+    # Each name is used once and contains an author's slug, so nothing of it stays in the store.
+    return hold_lease(
+        state, f"{kind}{name}/{uuid4().hex}", ttl_s=LEASE_TTL_S, wait_s=0.0, records_end=False
+    )

@@ -99,13 +99,19 @@ class Lease:
 
 @contextmanager
 def hold_lease(
-    state: TransactionalStore, name: str, *, ttl_s: float, wait_s: float
+    state: TransactionalStore,
+    name: str,
+    *,
+    ttl_s: float,
+    wait_s: float,
+    records_end: bool = True,
 ) -> Generator[Lease]:
     """Hold the lease `name` during the block. A thread renews it every third of `ttl_s`.
 
     Args:
         ttl_s: the seconds without renewal after which a holder on another machine loses the lease.
         wait_s: the seconds to wait for the current holder.
+        records_end: whether the store keeps the last holder's identity after the lease has ended.
 
     Raises:
         LeaseBusyError: the current holder did not end within `wait_s`; the message identifies it.
@@ -127,7 +133,8 @@ def hold_lease(
                 connection.execute(
                     sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
                 )
-                _record_end(connection, lease)
+                if records_end:
+                    _record_end(connection, lease)
         except (OperationalError, StorageError):
             # The lease ends at once for this process, and by expiry for others. The caller must see
             # the error raised in the block, which may have the same cause (a full disk).
@@ -140,11 +147,12 @@ def live_lease_names(state: TransactionalStore, prefix: str) -> list[str]:
     with state.read_transaction() as connection:
         rows = connection.execute(sa.select(leases).where(has_prefix)).all()
         now = state.now(connection) if rows else 0.0
-    expired_holders = [row.holder for row in rows if _is_expired(row, now)]
-    if expired_holders:
-        with state.transaction() as connection:
-            connection.execute(sa.delete(leases).where(leases.c.holder.in_(expired_holders)))
-    return [row.name for row in rows if row.holder not in expired_holders]
+    expired_rows = [row for row in rows if _is_expired(row, now)]
+    for row in expired_rows:
+        with state.transaction() as connection:  # the holder may have renewed it since the read
+            is_this_row = (leases.c.holder == row.holder, leases.c.expires_at == row.expires_at)
+            connection.execute(sa.delete(leases).where(*is_this_row))
+    return [row.name for row in rows if row not in expired_rows]
 
 
 def _record_end(connection: sa.Connection, lease: Lease) -> None:
