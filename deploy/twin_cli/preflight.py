@@ -22,7 +22,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import time
@@ -121,14 +120,12 @@ def count_usable_cores() -> int:
 
 def read_memory_gb() -> float:
     """Return the memory within the container's limit, or 0 if the system does not report it."""
-    total = 0.0
-    if platform.system() == "Darwin":
-        total = float(_command_output(["sysctl", "-n", "hw.memsize"]) or 0)
-    else:
-        match = re.search(r"MemTotal:\s+(\d+) kB", _read_text("/proc/meminfo"))
-        total = float(match.group(1)) * 1024 if match else 0.0
+    try:
+        total = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 0.0
     limit = _read_first_line("/sys/fs/cgroup/memory.max")
-    if limit.isdigit() and total:
+    if limit.isdigit():
         total = min(total, float(limit))
     return round(total / GB, 1)
 
@@ -269,40 +266,24 @@ def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) 
     return findings
 
 
-def _finding(verdict: str, name: str, found: str, step: str = "") -> Finding:
-    return {"verdict": verdict, "name": name, "found": found, "next_step": step}
-
-
 def _ok(name: str, found: str) -> Finding:
-    return _finding("ok", name, found)
+    return {"verdict": "ok", "name": name, "found": found, "next_step": ""}
 
 
 def _note(name: str, found: str, step: str) -> Finding:
-    return _finding("note", name, found, step)
+    return _ok(name, found) | {"verdict": "note", "next_step": step}
 
 
 def _stop(name: str, found: str, step: str) -> Finding:
-    return _finding("stop", name, found, step)
-
-
-def _read_text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""  # other operating systems and some containers have no such file
+    return _ok(name, found) | {"verdict": "stop", "next_step": step}
 
 
 def _read_first_line(path: str) -> str:
-    return (_read_text(path).splitlines() or [""])[0].strip()
-
-
-def _command_output(command: list[str]) -> str:
-    """Return a command's standard output, or "" if it does not exist, fails or takes over 60 s."""
     try:
-        completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return completed.stdout if completed.returncode == 0 else ""
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""  # other operating systems and some containers have no such file
+    return (text.splitlines() or [""])[0].strip()
 
 
 def build_report(

@@ -77,7 +77,7 @@ def run_add(
 def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
     """Print the entry of every active key, without the key itself; JSON includes revoked keys."""
     with closing(open_key_store(settings)) as state:
-        rows = list_keys(state)
+        rows: list[dict[str, Any]] = list_keys(state)
     if as_json:
         console.print_json(data={"keys": rows})
         return 0
@@ -91,16 +91,14 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
         "label", "role", "authors", "aliases", "per minute", "concurrent", "paid per day", "created"
     )
     for row in active_rows:
-        usd = row["usd_per_day"]
         table.add_row(
-            str(row["label"]),
-            str(row["role"]),
-            ", ".join(_to_string_list(row["authors"])),
-            " ".join(f"@{alias}" for alias in _to_string_list(row["aliases"])),
-            _format_limit(row["per_minute"]),
-            _format_limit(row["at_once"]),
-            "-" if usd is None else format_dollars(float(str(usd))),
-            str(row["made_at"])[:10],
+            row["label"],
+            row["role"],
+            ", ".join(row["authors"]),
+            " ".join(f"@{alias}" for alias in row["aliases"]),
+            *(str(row[name] or "-") for name in ("per_minute", "at_once")),
+            _format_limit(row["usd_per_day"]),
+            row["made_at"][:10],
         )
     console.print(table)
     return 0
@@ -137,12 +135,11 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
     )
     usage_rows: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
     for usage in usage_rows:
-        limit = usage["usd_per_day"]
         table.add_row(
             usage["name"],
             format_dollars(usage["today_usd"]),
             format_dollars(usage["reserved_usd"]),
-            "-" if limit is None else format_dollars(limit),
+            _format_limit(usage["usd_per_day"]),
             format_dollars(usage["month_usd"]),
             str(usage["month_requests"]),
         )
@@ -203,9 +200,5 @@ def _make_table(*names: str) -> Table:
     return table
 
 
-def _to_string_list(value: object) -> Sequence[str]:
-    return [str(text) for text in value] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-
-
-def _format_limit(value: object) -> str:
-    return "-" if value is None else str(value)
+def _format_limit(usd: float | None) -> str:
+    return "-" if usd is None else format_dollars(usd)

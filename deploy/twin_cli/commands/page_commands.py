@@ -25,17 +25,14 @@ from twin_resources.settings import Settings
 
 
 def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], object]) -> int:
-    """Print a link, open it if requested, and return the exit code.
+    """Run `twin open chat`, but open a browser only if requested; return the exit code.
 
     Raises:
-        TwinError: no stack runs, or the page does not start.
+        TwinError: see `run_open`.
     """
-    stack = require_stack(settings)
-    link = make_link(stack.settings, start_page(stack))
-    log(f"this link works once, within ten minutes: {link}")
-    if open_browser:
-        webbrowser.open(link)
-    return 0
+    return run_open(
+        settings, "chat", log=log, start_browser=webbrowser.open if open_browser else bool
+    )
 
 
 def start_page(stack: Stack) -> str:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MAX_SHOWN_CHARACTERS = 270  # of a passage on the screen; `twin ask` prints the whole passage
 MAX_WORD_CHARACTERS = 40
 LINE_WIDTH = 96
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def format_quotation(answer: EndpointAnswer) -> str:
@@ -41,10 +40,7 @@ def format_quotation(answer: EndpointAnswer) -> str:
     text = str(first_quote["text"])
     marked_start, marked_end = first_quote.get("marked") or (0, 0)
     if marked_end > MAX_SHOWN_CHARACTERS:
-        # Start at the earliest sentence from which the text fits, or at the marked sentence.
-        earliest_start = max(0, min(marked_start, len(text) - MAX_SHOWN_CHARACTERS) - 1)
-        starts = (match.end() for match in _SENTENCE_END.finditer(text, earliest_start))
-        text = f"… {text[min(next(starts, marked_start), marked_start) :]}"
+        text = f"… {text[marked_start:]}"
     post = str(first_quote.get("title") or first_quote.get("document_id"))
     date = f", {first_quote['published_at']}" if first_quote.get("published_at") else ""
     return f"{answer.question}\n{format_passage(text)}\n   — {post}{date}"
