@@ -15,7 +15,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.runtime.config_watcher import write_throughput
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.routed_answers import count_routed_answers, month_start
+from twin_resources.quality.ledger.routed_answers import month_start
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.router.policy_file import policy_path, write_routing_policy
 from twin_resources.settings import Settings
@@ -122,6 +122,7 @@ def test_a_policy_shows_classes_frontier_and_savings(
     answer_counts = {row["class"]: (row["own"], row["paid"]) for row in summary["classes"]}
     assert answer_counts == {"easy": (2 + CANARIES, 0), "hard": (0, 1)}
     assert summary["minutes_margin_not_held"] == 1
+    assert 0.0 < summary["utilisation"] <= 1.0
     # at the price of the questions that are not routed, below the mean of all labels
     savings = summary["saved_usd"]
     mean = (2 + CANARIES) * float(policy.usd.mean())
@@ -131,27 +132,10 @@ def test_a_policy_shows_classes_frontier_and_savings(
     assert summary["point"]["certified"]
     assert [point["in_force"] for point in summary["frontier"]].count(True) == 1
     output = run_routing(capsys)
-    for text in (
-        "go to your own model",
-        "saved this month",
-        "margin not met for 1 minutes",
-    ):
+    for text in ("go to your own model", "saved this month", "margin not met for 1 minutes"):
         assert text in output
+    write_author(paid_home, Author("ann", "Ann"))  # another author's answers do not count
+    assert run(["routing", "--author", "ann", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["utilisation"] == 0.0
     path.write_bytes(path.read_bytes()[:3000])
     assert "materialize `routing_policy`" in run_routing(capsys, code=1)
-
-
-def test_only_this_authors_later_answers_count(paid_home: Settings) -> None:
-    store_answers(
-        paid_home,
-        ("stable", "easy", ""),
-        ("canary", "easy", ""),
-        ("divert:paid", "hard", ""),
-    )
-    state = State.open(paid_home.state_address)
-    with state.read_transaction() as connection:
-        summary = count_routed_answers(connection, "mara", since=month_start())
-        other_author = count_routed_answers(connection, "ann", since=month_start())
-    assert (summary.own, summary.paid) == (2, 1)
-    assert 0.0 < summary.utilisation <= 1.0
-    assert (other_author.own, other_author.paid, other_author.utilisation) == (0, 0, 0.0)
