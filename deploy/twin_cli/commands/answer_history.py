@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from twin_cli.commands.presentation import make_table
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
@@ -194,10 +195,10 @@ def _read_rows(client: LangfuseClient, trace_filter: TraceFilter, *, limit: int)
 
 
 def _build_trace_table(rows: list[TraceRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("when (UTC)", "twin", "route", "s"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("scores")
+    table = make_table(
+        *("when (UTC)", "twin", "route", "s", "scores"),
+        unbroken={"when (UTC)", "twin", "route", "s"},
+    )
     table.add_column("question", overflow="ellipsis", no_wrap=True, ratio=1)
     table.add_column("trace", no_wrap=True, min_width=32)
     for row in rows:

@@ -13,8 +13,8 @@ from contextlib import closing
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from twin_cli.commands.presentation import make_table
 from twin_cli.commands.subject import choose_author
 from twin_resources.access.account import SpendingAccount, open_account
 from twin_resources.access.keys import (
@@ -87,8 +87,10 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
             "no keys except the two of this home; create one with twin keys add LABEL --author A"
         )
         return 0
-    table = _make_table(
-        "label", "role", "authors", "aliases", "per minute", "concurrent", "paid per day", "created"
+    table = make_table(
+        *("label", "role", "authors", "aliases", "per minute", "concurrent", "paid per day"),
+        "created",
+        unbroken={"created"},
     )
     for row in active_rows:
         table.add_row(
@@ -130,8 +132,9 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
     if as_json:
         console.print_json(data=document)
         return 0
-    table = _make_table(
-        "key", "paid today", "reserved", "limit per day", "this month", "paid requests"
+    table = make_table(
+        *("key", "paid today", "reserved", "limit per day", "this month", "paid requests"),
+        unbroken={"key"},
     )
     usage_rows: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
     for usage in usage_rows:
@@ -191,13 +194,6 @@ def _build_usage_row(
         "month_usd": month.usd,
         "month_requests": month.requests,
     }
-
-
-def _make_table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name, no_wrap=name in {"created", "key"}, overflow="fold")
-    return table
 
 
 def _format_limit(usd: float | None) -> str:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -108,6 +107,14 @@ def format_endpoints(
     )
 
 
+def make_table(*titles: str, unbroken: Collection[str] = ()) -> Table:
+    """Return an empty table; a cell that is too long is wrapped, except in `unbroken` columns."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold", no_wrap=title in unbroken)
+    return table
+
+
 def build_versions_table(
     versions: Sequence[ModelVersion], verdicts: Mapping[str, Verdict], moves: Sequence[Move]
 ) -> Table:
@@ -117,18 +124,10 @@ def build_versions_table(
         verdicts: newest verdict by checkpoint.
     """
     last_moves = {move.version: move for move in moves}
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for title in (
-        "version",
-        "state",
-        "verdict",
-        "released for",
-        "checkpoint",
-        "dataset",
-        "created",
+    table = make_table(
+        *("version", "state", "verdict", "released for", "checkpoint", "dataset", "created"),
         "last move",
-    ):
-        table.add_column(title, overflow="fold")
+    )
     for version in versions:
         labels = [name for name in ("tainted", "forced") if getattr(version, name)]
         if version.is_answer_model:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from twin_cli.commands.presentation import make_table
 from twin_cli.commands.subject import choose_author
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.access.spending_limits import format_dollars
@@ -86,7 +86,7 @@ def print_summary(summary: dict[str, Any], author: Author, console: Console) -> 
         console.print(f"{author.name}: {summary['payback']['said']}")
     console.print(f"{author.name}: {summary['why']}")
     if summary["classes"]:
-        table = Table("class", "gain of paid, 95 %", "labels", "own", "paid", box=None)
+        table = make_table("class", "gain of paid, 95 %", "labels", "own", "paid")
         for row in summary["classes"]:
             gain_text = "–"
             if row["gain"] is not None:
