@@ -100,7 +100,7 @@ def forecast(
     """
     cores = machine["cores"]
     scale = billion_parameters / REFERENCE_BILLION
-    product_speed = min(1.0, speed)  # of matrix products
+    product_speed = min(1.0, speed)  # relative speed of matrix products
 
     estimate = estimate_training(billion_parameters, machine, recipe=recipe)
     training_estimate_s = estimate["training_minutes"] * 60
@@ -130,7 +130,7 @@ def forecast(
 
 
 def format_forecast(seconds: dict[str, float]) -> str:
-    """Return the forecast as a line: when each part is ready, and two durations."""
+    """Return the forecast as a line: ready times, and the durations of training and gate."""
     installed_at_s = seconds["installation_s"]
     installed_text = f"installed at {format_duration(installed_at_s)}, " if installed_at_s else ""
     return (

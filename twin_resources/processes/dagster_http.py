@@ -320,7 +320,7 @@ class DagsterHTTP:
         """Return the value of a query's only field.
 
         Args:
-            tried: the action, for an error.
+            tried: the action that an error names.
             expected: permitted GraphQL types of the value; empty permits every type.
 
         Raises:

@@ -93,7 +93,7 @@ def prepare_imports(stack: Stack, *, display: ProgressDisplay) -> None:
     page = make_link(stack.settings, urls(stack.settings)["chat"])
     display.log(f"your page, available once the posts can be quoted: {page}", style="bold")
     _prepare(stack, EMBEDDER, display=display)
-    _start_programs(stack, AFTER_EMBEDDER)
+    start_programs(stack, AFTER_EMBEDDER)
     wait_for_services(stack, IMPORT_SERVICES, display=display)
 
 
@@ -104,7 +104,7 @@ def prepare_answers(stack: Stack, *, display: ProgressDisplay) -> None:
         TwinError: the base model cannot be prepared, or a service did not start.
     """
     _prepare(stack, BASE_MODEL, display=display)
-    _start_programs(stack, AFTER_BASE_MODEL)
+    start_programs(stack, AFTER_BASE_MODEL)
     wait_for_services(stack, ANSWER_SERVICES, display=display)
 
 
@@ -173,10 +173,10 @@ def wait_for_services(stack: Stack, services: Sequence[str], *, display: Progres
         if service == "dagster-webserver":
             if not all(stack.supervisor.states()[name].is_up for name in AFTER_WEBSERVER):
                 mark_lost_runs(stack, dagster, display=display)
-            _start_programs(stack, AFTER_WEBSERVER)
+            start_programs(stack, AFTER_WEBSERVER)
 
 
-def _start_programs(stack: Stack, names: Sequence[str]) -> None:
+def start_programs(stack: Stack, names: Sequence[str]) -> None:
     """Start the programs that do not run yet."""
     states = stack.supervisor.states()
     for name in names:

@@ -120,7 +120,7 @@ def run_status(
 
     Args:
         wait: whether to wait for a verdict instead; see `run_wait`.
-        timeout, author: of the wait.
+        timeout, author: arguments of `run_wait`.
     """
     if wait:
         return run_wait(settings, author=author, timeout_s=timeout)

@@ -78,14 +78,11 @@ def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: boo
     Args:
         with_demo: whether to end the demo's stack too, whose home is in this home.
     """
-    result = end_stack(settings, log=log)
-    if result.was_running or result.ended_count:
-        log(f"the stack of {settings.home} is stopped")
-    else:
-        log(f"no stack of {settings.home} was running")
     demo_home = settings.home / DEMO_FOLDER
-    if with_demo and demo_home.is_dir():
-        demo_result = end_stack(settings.model_copy(update={"home": demo_home}), log=log)
-        if demo_result.was_running or demo_result.ended_count:
-            log(f"the stack of {demo_home} is stopped")
+    for home in (settings.home, *([demo_home] if with_demo and demo_home.is_dir() else [])):
+        result = end_stack(settings.model_copy(update={"home": home}), log=log)
+        if result.was_running or result.ended_count:
+            log(f"the stack of {home} is stopped")
+        elif home != demo_home:
+            log(f"no stack of {home} was running")
     return 0

@@ -91,7 +91,7 @@ def prepare_model(
     """Run a module that prepares a model, and return its standard output.
 
     Args:
-        title: the model, for an error.
+        title: the model's name in an error.
         instance: the stack's marker, so that `twin stop` also ends a preparation.
 
     Raises:
