@@ -48,12 +48,7 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
     from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_NUMBER, schema_number
 
-    if settings.store_uri and not settings.home_secret:
-        yield warn(
-            "keys",
-            "several hosts can share this home, but each host generates its own keys",
-            "set the same TWIN_HOME_SECRET on every host",
-        )
+    yield from _check_shared_keys(settings)
     remedy = "set TWIN_STATE_URL to postgresql+psycopg2://user:password@host/database, or unset it"
     try:
         url = sa.make_url(settings.state_address)
@@ -100,6 +95,15 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
         message = f"the account has entries dated {last_day}, but the system clock shows {today}"
         remedy = f"correct the clock; until {last_day}, all spending is recorded under that date"
         yield warn("account", message, remedy)
+
+
+def _check_shared_keys(settings: Settings) -> Iterator[Diagnostic]:
+    if settings.store_uri and not settings.home_secret:
+        yield warn(
+            "keys",
+            "several hosts can share this home, but each host generates its own keys",
+            "set the same TWIN_HOME_SECRET on every host",
+        )
 
 
 def check_tables(settings: Settings) -> Iterator[Diagnostic]:
